@@ -1,0 +1,126 @@
+//! Numbers that must not be swapped by mistake, and the few small values made of them.
+
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number!(
+    /// A transaction id of the edit log. Valid ids start at 1; 0 is "before the first".
+    /// Hadoop's wire value for "none" (-12345) is an `Option` here.
+    TxId(u64)
+);
+number!(
+    /// An epoch of the quorum journal (Paxos: ballot). 0 is "never promised".
+    Epoch(u64)
+);
+number!(
+    /// An inode id. The root is [`InodeId::ROOT`]; ids up to 16384 are reserved.
+    InodeId(u64)
+);
+number!(
+    /// A block id: positive and sequential, or negative for a striped block group.
+    BlockId(i64)
+);
+number!(
+    /// A generation stamp (Hadoop's genstamp V2). The first one handed out is 1001.
+    GenerationStamp(u64)
+);
+number!(
+    /// A layout version: negative, smaller is newer.
+    LayoutVersion(i32)
+);
+
+/// Hadoop's `HdfsServerConstants.INVALID_TXID` as it travels in `uint64` fields.
+pub const INVALID_TXID_WIRE: u64 = -12345_i64 as u64;
+
+impl TxId {
+    /// The following transaction id.
+    #[must_use]
+    pub const fn next(self) -> TxId {
+        TxId(self.0 + 1)
+    }
+
+    /// From a wire value, where Hadoop writes -12345 for "none".
+    #[must_use]
+    pub fn from_wire(value: u64) -> Option<TxId> {
+        (value <= i64::MAX as u64).then_some(TxId(value))
+    }
+
+    /// To a wire value, with Hadoop's -12345 for "none".
+    #[must_use]
+    pub fn to_wire(value: Option<TxId>) -> u64 {
+        value.map_or(INVALID_TXID_WIRE, |txid| txid.0)
+    }
+}
+
+impl InodeId {
+    /// The root directory (`INodeId.ROOT_INODE_ID`).
+    pub const ROOT: InodeId = InodeId(16385);
+}
+
+impl GenerationStamp {
+    /// The last reserved stamp (`HdfsConstants`: stamps start after 1000).
+    pub const LAST_RESERVED: GenerationStamp = GenerationStamp(1000);
+}
+
+impl BlockId {
+    /// The last reserved block id (2^30); the first one handed out follows it.
+    pub const LAST_RESERVED: BlockId = BlockId(1 << 30);
+}
+
+impl LayoutVersion {
+    /// What Hadoop 3.4 and 3.5 write for the NameNode and the edit log.
+    pub const NAMENODE_CURRENT: LayoutVersion = LayoutVersion(-67);
+    /// What Hadoop 3.4 and 3.5 write for a DataNode and its block pools.
+    pub const DATANODE_CURRENT: LayoutVersion = LayoutVersion(-57);
+}
+
+/// A block as the namespace and DataNodes name it (`org.apache.hadoop.hdfs.protocol.Block`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Block {
+    /// The id.
+    pub id: BlockId,
+    /// Length in bytes.
+    pub num_bytes: u64,
+    /// The generation stamp.
+    pub generation_stamp: GenerationStamp,
+}
+
+/// Which cluster and namespace something belongs to (`StorageInfo`, `NamespaceInfo`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceInfo {
+    /// Layout version of the NameNode.
+    pub layout_version: LayoutVersion,
+    /// Random positive number made at format.
+    pub namespace_id: u32,
+    /// `CID-<uuid>`.
+    pub cluster_id: String,
+    /// Creation or upgrade time in ms; 0 for a new format.
+    pub ctime: i64,
+    /// `BP-<random>-<ip>-<ms>`.
+    pub block_pool_id: String,
+}
+
+impl NamespaceInfo {
+    /// `layoutVersion:namespaceID:cTime:clusterID`, as `/imagetransfer` and `/getJournal` name a storage
+    /// (`StorageInfo.toColonSeparatedString`).
+    #[must_use]
+    pub fn to_colon_separated(&self) -> String {
+        format!(
+            "{}:{}:{}:{}",
+            self.layout_version, self.namespace_id, self.ctime, self.cluster_id
+        )
+    }
+}

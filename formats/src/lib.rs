@@ -1,0 +1,10 @@
+//! Bytes to values and back: the whole compatibility surface of HDFS. No I/O beyond readers and writers that are
+//! handed in, no state.
+
+pub mod conf;
+pub mod datatransfer;
+pub mod editlog;
+pub mod exceptions;
+pub mod fsimage;
+pub mod ids;
+pub mod proto;
