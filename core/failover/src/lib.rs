@@ -1,1 +1,14 @@
-//! To be written.
+//! Who should be active: the deciding half of the failover controller.
+//!
+//! A controller (Hadoop's ZKFC) stands beside each NameNode. It watches that NameNode's health and what the
+//! JournalNodes say of the read lease, and decides when its NameNode should try to become active, must step down or
+//! must be killed. It excludes nothing: two NameNodes that try at once are told apart by the JournalNodes' epochs, and
+//! a wrong decision here costs time, never data.
+//!
+//! Everything is a function of events; time comes in with each of them.
+
+pub mod controller;
+pub mod elector;
+
+pub use controller::{Action, Controller, ControllerConfig, Event, Health, Instance, ServiceState};
+pub use elector::{LeaseSurvey, LeaseView, QuorumLease};

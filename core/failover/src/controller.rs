@@ -1,0 +1,279 @@
+//! The failover controller's decisions (Hadoop: `ZKFailoverController`, `HealthMonitor`).
+//!
+//! ```text
+//!             lease free, NameNode healthy and standby, not banned, own turn
+//!   watching ───────────────────────────────────────────────► BecomeActive ── refused ─► back off
+//!      │ own NameNode's process is gone ─► ReleaseLease (at once, so that others need not wait for its end)
+//!      │ another holds the lease while own NameNode calls itself active ─► BecomeStandby ── silent ─► Kill
+//!      └ another holds the lease while own NameNode is silent ─► Kill (frees clients that hang on its connections)
+//! ```
+//!
+//! Invariants:
+//! - `BecomeActive` is never asked while one such request is under way, nor while a ban (`cedeActive`) lasts.
+//! - `Kill` is asked only when another instance holds the lease, so that no sole server is ever killed.
+//! - `ReleaseLease` names an instance that is truly gone; the JournalNodes ignore it unless that one is the holder.
+
+use crate::elector::{LeaseSurvey, LeaseView, QuorumLease};
+
+/// One incarnation of a NameNode process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// `<namenode id>@<instance id>`, as it appears as the holder of a lease.
+    pub holder: String,
+    /// Process id on this machine.
+    pub pid: u32,
+}
+
+/// HA state as the NameNode reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceState {
+    /// Still starting.
+    Initializing,
+    /// Serving.
+    Active,
+    /// Tailing.
+    Standby,
+    /// Tailing and serving reads; never elected.
+    Observer,
+}
+
+/// What the health monitor knows of the local NameNode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing known yet, or its process is gone.
+    Down,
+    /// Answers, and is well.
+    Healthy {
+        /// Which process.
+        instance: Instance,
+        /// In which state.
+        state: ServiceState,
+        /// Last transaction applied.
+        last_applied_txid: u64,
+    },
+    /// Answers that it is not well (`HealthCheckFailedException`).
+    Unhealthy,
+    /// Its process lives but does not answer.
+    NotResponding,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An answer of a JournalNode, or `None` when it can't be reached.
+    Lease {
+        /// Index of the JournalNode.
+        journalnode: usize,
+        /// Its answer.
+        view: Option<LeaseView>,
+    },
+    /// A result of the health monitor.
+    Health(Health),
+    /// The process of this instance has ended: all its threads are gone and its sockets closed.
+    ProcessEnded(Instance),
+    /// The answer to [`Action::BecomeActive`].
+    BecameActive(Result<(), ()>),
+    /// The answer to [`Action::BecomeStandby`].
+    BecameStandby(Result<(), ()>),
+    /// `cedeActive`: stay out of the election for so long. 0 or less ends the ban.
+    Cede {
+        /// Milliseconds.
+        millis: i64,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `HAServiceProtocol.transitionToActive` on the local NameNode.
+    BecomeActive,
+    /// `HAServiceProtocol.transitionToStandby` on the local NameNode.
+    BecomeStandby,
+    /// Tell all JournalNodes that this holder is gone.
+    ReleaseLease(String),
+    /// SIGKILL this process.
+    Kill(Instance),
+}
+
+/// Times in milliseconds.
+#[derive(Clone, Debug)]
+pub struct ControllerConfig {
+    /// JournalNodes of the shared edits.
+    pub journalnodes: usize,
+    /// This NameNode's place among those of its nameservice: later ones wait longer before they try.
+    pub rank: u32,
+    /// How much longer each place waits.
+    pub rank_delay_ms: u64,
+    /// First wait after a refused try; doubles up to 16 times that.
+    pub backoff_ms: u64,
+    /// How long a deposed NameNode may stay silent before it is killed.
+    pub kill_after_ms: u64,
+}
+
+/// The deciding state.
+#[derive(Debug)]
+pub struct Controller {
+    config: ControllerConfig,
+    survey: LeaseSurvey,
+    health: Health,
+    /// The last instance seen, kept while it does not answer.
+    instance: Option<Instance>,
+    free_since_ms: Option<u64>,
+    deposed_since_ms: Option<u64>,
+    transition_under_way: bool,
+    failures: u32,
+    retry_at_ms: u64,
+    banned_until_ms: u64,
+}
+
+impl Controller {
+    /// A controller that knows nothing yet.
+    #[must_use]
+    pub fn new(config: ControllerConfig) -> Self {
+        Controller {
+            survey: LeaseSurvey::new(config.journalnodes),
+            config,
+            health: Health::Down,
+            instance: None,
+            free_since_ms: None,
+            deposed_since_ms: None,
+            transition_under_way: false,
+            failures: 0,
+            retry_at_ms: 0,
+            banned_until_ms: 0,
+        }
+    }
+
+    /// What the quorum says of the lease now.
+    #[must_use]
+    pub fn lease(&self) -> QuorumLease {
+        self.survey.lease()
+    }
+
+    /// What is known of the local NameNode.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Takes an event at a monotonic time in ms and says what to do.
+    pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Lease { journalnode, view } => self.survey.update(journalnode, view),
+            Event::Health(health) => {
+                if let Health::Healthy { instance, .. } = &health {
+                    self.instance = Some(instance.clone());
+                }
+                self.health = health;
+            }
+            Event::ProcessEnded(instance) => {
+                actions.push(Action::ReleaseLease(instance.holder.clone()));
+                if self.instance.as_ref() == Some(&instance) {
+                    self.instance = None;
+                    self.health = Health::Down;
+                    self.transition_under_way = false;
+                    self.failures = 0;
+                    self.retry_at_ms = 0;
+                }
+            }
+            Event::BecameActive(result) => {
+                self.transition_under_way = false;
+                match result {
+                    Ok(()) => self.failures = 0,
+                    Err(()) => {
+                        let factor = 1 << self.failures.min(4);
+                        self.failures += 1;
+                        // Ranks keep two losers of a duel from meeting again in the same step.
+                        self.retry_at_ms = now_ms
+                            + self.config.backoff_ms * factor
+                            + u64::from(self.config.rank) * self.config.rank_delay_ms;
+                    }
+                }
+            }
+            Event::BecameStandby(_) => self.transition_under_way = false,
+            Event::Cede { millis } => {
+                self.banned_until_ms = match u64::try_from(millis) {
+                    Ok(millis) => now_ms + millis,
+                    Err(_) => 0,
+                };
+            }
+            Event::Tick => {}
+        }
+        self.decide(now_ms, &mut actions);
+        actions
+    }
+
+    fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        match self.survey.lease() {
+            QuorumLease::Unknown => {
+                self.free_since_ms = None;
+                self.deposed_since_ms = None;
+            }
+            QuorumLease::Free => {
+                self.deposed_since_ms = None;
+                let since = *self.free_since_ms.get_or_insert(now_ms);
+                if self.may_try(now_ms, since) {
+                    self.transition_under_way = true;
+                    actions.push(Action::BecomeActive);
+                }
+            }
+            QuorumLease::Held { holder, .. } => {
+                self.free_since_ms = None;
+                let own = self.instance.as_ref().map(|instance| &instance.holder);
+                if own == Some(&holder) {
+                    self.deposed_since_ms = None;
+                } else {
+                    self.deposed(now_ms, actions);
+                }
+            }
+        }
+    }
+
+    fn may_try(&self, now_ms: u64, free_since_ms: u64) -> bool {
+        let Health::Healthy { state, .. } = &self.health else {
+            return false;
+        };
+        // An active whose lease just ran out tries too: it may renew, and nothing is lost by asking.
+        *state == ServiceState::Standby
+            && !self.transition_under_way
+            && now_ms >= self.retry_at_ms
+            && now_ms >= self.banned_until_ms
+            && now_ms >= free_since_ms + u64::from(self.config.rank) * self.config.rank_delay_ms
+    }
+
+    /// Another instance holds the lease.
+    fn deposed(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        let silent = match &self.health {
+            Health::Healthy { state, .. } => {
+                if *state != ServiceState::Active {
+                    self.deposed_since_ms = None;
+                    return;
+                }
+                false
+            }
+            Health::Down | Health::Unhealthy => {
+                self.deposed_since_ms = None;
+                return;
+            }
+            Health::NotResponding => true,
+        };
+        let since = *self.deposed_since_ms.get_or_insert(now_ms);
+        if now_ms >= since + self.config.kill_after_ms {
+            if let Some(instance) = self.instance.take() {
+                self.health = Health::Down;
+                self.deposed_since_ms = None;
+                self.transition_under_way = false;
+                actions.push(Action::Kill(instance));
+            }
+        } else if !silent && !self.transition_under_way {
+            self.transition_under_way = true;
+            actions.push(Action::BecomeStandby);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

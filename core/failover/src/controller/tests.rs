@@ -1,0 +1,130 @@
+use super::*;
+
+fn controller(rank: u32) -> Controller {
+    Controller::new(ControllerConfig {
+        journalnodes: 3,
+        rank,
+        rank_delay_ms: 20,
+        backoff_ms: 50,
+        kill_after_ms: 300,
+    })
+}
+
+fn instance(name: &str) -> Instance {
+    Instance {
+        holder: name.to_owned(),
+        pid: 1,
+    }
+}
+
+fn healthy(name: &str, state: ServiceState) -> Event {
+    Event::Health(Health::Healthy {
+        instance: instance(name),
+        state,
+        last_applied_txid: 0,
+    })
+}
+
+fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> Vec<Action> {
+    let mut all = Vec::new();
+    for journalnode in 0..3 {
+        all.extend(controller.on(
+            Event::Lease {
+                journalnode,
+                view: Some(LeaseView {
+                    promised_epoch: 1,
+                    holder: Some(holder.to_owned()),
+                    running,
+                    highest_txid: 0,
+                }),
+            },
+            now,
+        ));
+    }
+    all
+}
+
+#[test]
+fn tries_once_when_the_lease_is_free_and_backs_off_when_refused() {
+    let mut c = controller(0);
+    assert_eq!(c.on(healthy("b@1", ServiceState::Standby), 0), []);
+    assert_eq!(lease(&mut c, "a@1", true, 10), []);
+    assert_eq!(lease(&mut c, "a@1", false, 20), [Action::BecomeActive]);
+    assert_eq!(c.on(Event::Tick, 21), [], "one request at a time");
+    assert_eq!(c.on(Event::BecameActive(Err(())), 30), []);
+    assert_eq!(c.on(Event::Tick, 79), []);
+    assert_eq!(c.on(Event::Tick, 80), [Action::BecomeActive]);
+    c.on(Event::BecameActive(Err(())), 80);
+    assert_eq!(c.on(Event::Tick, 179), [], "the wait doubles");
+    assert_eq!(c.on(Event::Tick, 180), [Action::BecomeActive]);
+}
+
+#[test]
+fn later_ranks_wait_their_turn() {
+    let mut c = controller(2);
+    c.on(healthy("c@1", ServiceState::Standby), 0);
+    assert_eq!(lease(&mut c, "a@1", false, 100), []);
+    assert_eq!(c.on(Event::Tick, 139), []);
+    assert_eq!(c.on(Event::Tick, 140), [Action::BecomeActive]);
+}
+
+#[test]
+fn only_a_healthy_standby_is_elected() {
+    for event in [
+        healthy("b@1", ServiceState::Initializing),
+        healthy("b@1", ServiceState::Observer),
+        healthy("b@1", ServiceState::Active),
+        Event::Health(Health::Unhealthy),
+        Event::Health(Health::NotResponding),
+        Event::Health(Health::Down),
+    ] {
+        let mut c = controller(0);
+        c.on(event.clone(), 0);
+        assert_eq!(lease(&mut c, "a@1", false, 1), [], "{event:?}");
+    }
+}
+
+#[test]
+fn a_dead_namenode_gives_its_lease_back_at_once() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Active), 0);
+    lease(&mut c, "a@1", true, 1);
+    assert_eq!(
+        c.on(Event::ProcessEnded(instance("a@1")), 5),
+        [Action::ReleaseLease("a@1".to_owned())]
+    );
+    assert_eq!(lease(&mut c, "a@1", false, 6), [], "nobody left to elect here");
+}
+
+#[test]
+fn a_deposed_active_steps_down_or_is_killed() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Active), 0);
+    lease(&mut c, "a@1", true, 1);
+    assert_eq!(lease(&mut c, "b@1", true, 10), [Action::BecomeStandby]);
+    c.on(Event::Health(Health::NotResponding), 100);
+    assert_eq!(c.on(Event::Tick, 309), []);
+    assert_eq!(c.on(Event::Tick, 310), [Action::Kill(instance("a@1"))]);
+    assert_eq!(c.on(Event::Tick, 1000), []);
+}
+
+#[test]
+fn a_silent_namenode_is_not_killed_while_nobody_else_serves() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Active), 0);
+    lease(&mut c, "a@1", true, 1);
+    c.on(Event::Health(Health::NotResponding), 100);
+    assert_eq!(c.on(Event::Tick, 10_000), []);
+    lease(&mut c, "a@1", false, 10_001);
+    assert_eq!(c.on(Event::Tick, 20_000), []);
+}
+
+#[test]
+fn a_ban_keeps_out_of_the_election_until_it_ends() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    c.on(Event::Cede { millis: 1000 }, 0);
+    assert_eq!(lease(&mut c, "a@1", false, 10), []);
+    assert_eq!(c.on(Event::Tick, 999), []);
+    assert_eq!(c.on(Event::Cede { millis: -1 }, 999), [Action::BecomeActive]);
+}
