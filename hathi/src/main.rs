@@ -1,1 +1,46 @@
-fn main() {}
+//! The one binary: every daemon, tool and benchmark of Hathi as a subcommand.
+
+mod cmd;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A subcommand: its name, what it is for, and its entry point, which gets the arguments after the name.
+type Command = (&'static str, &'static str, fn(Vec<OsString>) -> anyhow::Result<ExitCode>);
+
+const COMMANDS: &[Command] = &[
+    ("quickstart", "run a whole highly available cluster on this machine", cmd::quickstart::run),
+];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let name = args.next().unwrap_or_default();
+    let Some((_, _, run)) = COMMANDS.iter().find(|(known, _, _)| name == *known) else {
+        return usage(&name);
+    };
+    cmd::die_with_parent();
+    match run(args.collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hathi {}: {error:#}", name.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(name: &OsString) -> ExitCode {
+    let asked = ["--help", "-h", "help"].iter().any(|help| name == *help);
+    let mut text = String::from("usage: hathi COMMAND [ARGS...]\n\n");
+    for (command, purpose, _) in COMMANDS {
+        text.push_str(&format!("  {command:<14} {purpose}\n"));
+    }
+    if asked {
+        print!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    eprint!("{text}");
+    ExitCode::from(2)
+}
