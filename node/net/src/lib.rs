@@ -1,1 +1,4 @@
-//! To be written.
+//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]) and HTTP ([`http`]). Knows nothing of HDFS.
+
+pub mod http;
+pub mod ipc;

@@ -1,0 +1,11 @@
+//! HTTP as Hadoop's daemons speak it: a small server and client over hyper, `/jmx` and Prometheus text.
+
+pub mod client;
+pub mod jmx;
+pub mod server;
+
+pub use client::{HttpError, get, get_bytes, put};
+pub use server::{
+    Body, BodySender, HttpHandler, HttpRequest, HttpResponse, HttpServer, Query, body_channel,
+    bytes, error, json, text,
+};

@@ -1,0 +1,1 @@
+//! Frames of Hadoop RPC without I/O.

@@ -1,0 +1,226 @@
+//! The RPC server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{ClientId, Protocol, RemoteException};
+
+/// Who calls, as the connection said (`UserInformationProto`).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct UserInfo {
+    /// The effective user.
+    pub user: String,
+    /// The real user when the effective one is proxied.
+    pub real_user: Option<String>,
+}
+
+/// `RPCCallerContextProto`: free text for the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct CallerContext {
+    /// UTF-8 text as it came.
+    pub context: Bytes,
+    /// Optional signature.
+    pub signature: Option<Bytes>,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct RpcCall {
+    /// The protocol, one of those that the handler registered.
+    pub protocol: &'static Protocol,
+    /// The method's name, from the protocol's table.
+    pub method: &'static str,
+    /// Index of the method in the protocol's table.
+    pub method_index: usize,
+    /// The request message.
+    pub body: Bytes,
+    /// With `call_id`, the identity of the call across retries.
+    pub client_id: ClientId,
+    /// Unique per client.
+    pub call_id: i32,
+    /// 0 on the first attempt.
+    pub retry_count: i32,
+    /// The caller.
+    pub user: Arc<UserInfo>,
+    /// The caller's address.
+    pub peer: SocketAddr,
+    /// Free text for the audit log.
+    pub caller_context: Option<CallerContext>,
+    /// The highest state id that the client has seen.
+    pub state_id: Option<i64>,
+}
+
+impl RpcCall {
+    /// Decodes the request message.
+    pub fn decode<M: Message + Default>(&self) -> Result<M, RemoteException> {
+        M::decode(self.body.clone()).map_err(|error| {
+            RemoteException::new(
+                hathi_formats::exceptions::RPC_SERVER,
+                format!("cannot parse the request of {}: {error}", self.method),
+            )
+        })
+    }
+}
+
+/// What serves the calls.
+pub trait RpcHandler: Send + Sync + 'static {
+    /// The protocols served; asked once, when the server starts. `ProtocolMetaInfoPB` is served besides.
+    fn protocols(&self) -> Vec<&'static Protocol>;
+
+    /// Serves one call on the connection's own task: it must not block. The reply may be sent before this returns
+    /// (all replies to one socket read then leave in one write), or at any later time from any thread.
+    fn call(&self, call: RpcCall, reply: Responder);
+
+    /// Called after the last call of one socket read, before the replies are written.
+    fn batch_done(&self) {}
+}
+
+/// The way back for one reply. Dropping it without sending closes the connection.
+#[derive(Debug)]
+pub struct Responder {}
+
+impl Responder {
+    /// Sends a message, or an exception.
+    pub fn send<M: Message>(self, result: Result<M, RemoteException>) {
+        match result {
+            Ok(message) => self.ok(&message),
+            Err(exception) => self.error(&exception),
+        }
+    }
+    /// Sends a message.
+    pub fn ok<M: Message>(self, _message: &M) {
+        unimplemented!()
+    }
+    /// Sends a message that is already encoded.
+    pub fn ok_encoded(self, _message: &[u8]) {
+        unimplemented!()
+    }
+    /// Sends an exception.
+    pub fn error(self, _exception: &RemoteException) {
+        unimplemented!()
+    }
+    /// Resets the connection (RST); the client cannot know whether the call was served.
+    pub fn reset(self) {
+        unimplemented!()
+    }
+    /// Sets `stateId` of the reply.
+    pub fn set_state_id(&mut self, _state_id: i64) {
+        unimplemented!()
+    }
+    /// Whether the connection is gone, so that nobody waits for the reply.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        unimplemented!()
+    }
+}
+
+/// Limits and sizes of a server.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Name of the threads and in logs.
+    pub name: String,
+    /// Reactor threads (at least one).
+    pub reactors: usize,
+    /// `ipc.maximum.data.length`.
+    pub max_frame_bytes: usize,
+    /// Calls of one connection that wait for their replies, above which it is no longer read.
+    pub max_outstanding_per_connection: usize,
+    /// Calls of all connections that wait for their replies, above which calls are refused with RetriableException.
+    pub max_outstanding_total: usize,
+    /// Unsent reply bytes of one connection above which it is no longer read.
+    pub max_outbox_bytes_per_connection: usize,
+    /// Unsent reply bytes of all connections above which none with unsent bytes is read.
+    pub max_outbox_bytes_total: usize,
+    /// Connections (0: no limit) (`ipc.server.max.connections`).
+    pub max_connections: usize,
+    /// Connections above which idle ones are closed (`ipc.client.idlethreshold`).
+    pub idle_threshold: usize,
+    /// Idle time after which a connection may be closed, in ms (twice `ipc.client.connection.maxidletime`).
+    pub max_idle_ms: u64,
+    /// Backlog of the listening sockets (`ipc.server.listen.queue.size`).
+    pub listen_backlog: i32,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        ServerOptions {
+            name: "ipc".into(),
+            reactors: 1,
+            max_frame_bytes: 128 << 20,
+            max_outstanding_per_connection: 16 << 10,
+            max_outstanding_total: 1 << 20,
+            max_outbox_bytes_per_connection: 8 << 20,
+            max_outbox_bytes_total: 1 << 30,
+            max_connections: 0,
+            idle_threshold: 4000,
+            max_idle_ms: 20_000,
+            listen_backlog: 1024,
+        }
+    }
+}
+
+/// Counters of a server, for `RpcActivityForPort<port>`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServerMetrics {
+    /// Calls received.
+    pub calls: u64,
+    /// Calls answered with an exception.
+    pub exceptions: u64,
+    /// Calls that wait for their replies.
+    pub outstanding: u64,
+    /// Open connections.
+    pub connections: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Calls refused because too many were waiting.
+    pub too_busy: u64,
+    /// Reply bytes not yet written to sockets.
+    pub outbox_bytes: u64,
+}
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub struct RpcServer {}
+
+impl RpcServer {
+    /// Listens and serves on threads of its own.
+    pub fn bind(
+        _addr: SocketAddr,
+        _handler: Arc<dyn RpcHandler>,
+        _options: ServerOptions,
+    ) -> io::Result<RpcServer> {
+        unimplemented!()
+    }
+    /// Serves another address (service port, lifeline port) on the same threads.
+    pub fn add_listener(
+        &self,
+        _addr: SocketAddr,
+        _handler: Arc<dyn RpcHandler>,
+    ) -> io::Result<SocketAddr> {
+        unimplemented!()
+    }
+    /// Where the first listener is bound.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        unimplemented!()
+    }
+    /// Resets (RST) every connection: what a NameNode does when it stops being active.
+    pub fn reset_all_connections(&self) {
+        unimplemented!()
+    }
+    /// The counters now.
+    #[must_use]
+    pub fn metrics(&self) -> ServerMetrics {
+        unimplemented!()
+    }
+    /// Stops accepting and closes all connections.
+    pub fn stop(self) {
+        unimplemented!()
+    }
+}
