@@ -1,0 +1,356 @@
+//! Packets: `u32` packet length, `u16` header length, header, checksums, data (`PacketHeader`, `PacketReceiver`).
+
+use std::io::{self, Read};
+
+use prost::Message;
+
+use super::DataTransferError;
+use crate::proto::hdfs::PacketHeaderProto;
+
+/// Sequence number of packets that only keep a pipeline alive (`DFSPacket.HEART_BEAT_SEQNO`).
+pub const HEARTBEAT_SEQNO: i64 = -1;
+/// `dfs.data.transfer.max.packet.size`.
+pub const DEFAULT_MAX_PACKET_BYTES: usize = 16 << 20;
+/// The largest a packet's two lengths and header get (`PacketHeader.PKT_MAX_HEADER_LEN`).
+pub const MAX_PACKET_HEADER_BYTES: usize = PacketLengths::BYTES + 27;
+
+/// The two lengths in front of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketLengths {
+    /// Bytes of checksums and data together.
+    pub payload: usize,
+    /// Bytes of the header message.
+    pub header: usize,
+}
+
+impl PacketLengths {
+    /// Bytes that the two lengths take.
+    pub const BYTES: usize = 6;
+
+    /// Decodes and checks the lengths. The packet length on the wire counts its own four bytes too, but neither the
+    /// header nor the header's length.
+    pub fn decode(
+        prefix: [u8; 6],
+        max_packet_bytes: usize,
+    ) -> Result<PacketLengths, DataTransferError> {
+        let [a, b, c, d, e, f] = prefix;
+        let packet_len = u32::from_be_bytes([a, b, c, d]);
+        let header = usize::from(u16::from_be_bytes([e, f]));
+        let length = packet_len as usize;
+        if length < 4
+            || packet_len > i32::MAX as u32
+            || header > 0x7FFF
+            || length + header > max_packet_bytes
+        {
+            return Err(DataTransferError::Length {
+                what: "packet",
+                length: packet_len.into(),
+            });
+        }
+        Ok(PacketLengths {
+            payload: length - 4,
+            header,
+        })
+    }
+
+    /// Bytes that follow the lengths.
+    #[must_use]
+    pub const fn rest(&self) -> usize {
+        self.payload + self.header
+    }
+}
+
+/// What a packet says about its data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketHeader {
+    /// Where in the block the data begins, in bytes.
+    pub offset_in_block: u64,
+    /// Counts packets from 0; [`HEARTBEAT_SEQNO`] for one that only keeps the connection alive.
+    pub seqno: i64,
+    /// The empty packet that ends a block.
+    pub last_packet_in_block: bool,
+    /// Bytes of data.
+    pub data_len: u32,
+    /// `hsync`: the DataNode syncs to disk before it acknowledges.
+    pub sync_block: bool,
+}
+
+impl PacketHeader {
+    /// The empty packet that keeps a pipeline alive.
+    #[must_use]
+    pub const fn heartbeat() -> PacketHeader {
+        PacketHeader {
+            offset_in_block: 0,
+            seqno: HEARTBEAT_SEQNO,
+            last_packet_in_block: false,
+            data_len: 0,
+            sync_block: false,
+        }
+    }
+
+    /// Bytes of the header message: fixed by its fields' types, so that a sender may reserve its room.
+    #[must_use]
+    pub const fn message_len(&self) -> usize {
+        if self.sync_block { 27 } else { 25 }
+    }
+
+    /// Bytes of lengths and header together.
+    #[must_use]
+    pub const fn encoded_len(&self) -> usize {
+        PacketLengths::BYTES + self.message_len()
+    }
+
+    /// Appends lengths and header for a packet with `checksum_len` bytes of checksums.
+    pub fn encode_into(&self, checksum_len: usize, out: &mut Vec<u8>) {
+        let packet_len = 4 + checksum_len + self.data_len as usize;
+        out.reserve(self.encoded_len());
+        out.extend_from_slice(&(packet_len as u32).to_be_bytes());
+        out.extend_from_slice(&(self.message_len() as u16).to_be_bytes());
+        // Written by hand because the message's length must not depend on its values (protobuf keeps zeros of required
+        // fields, and so does this).
+        out.push(1 << 3 | 1);
+        out.extend_from_slice(&self.offset_in_block.to_le_bytes());
+        out.push(2 << 3 | 1);
+        out.extend_from_slice(&self.seqno.to_le_bytes());
+        out.extend_from_slice(&[3 << 3, u8::from(self.last_packet_in_block), 4 << 3 | 5]);
+        out.extend_from_slice(&self.data_len.to_le_bytes());
+        if self.sync_block {
+            out.extend_from_slice(&[5 << 3, 1]);
+        }
+    }
+
+    /// Decodes the header message.
+    pub fn decode(message: &[u8]) -> Result<PacketHeader, DataTransferError> {
+        let proto = PacketHeaderProto::decode(message)?;
+        let out_of_range = |what, value: i64| DataTransferError::Length {
+            what,
+            length: value as u64,
+        };
+        Ok(PacketHeader {
+            offset_in_block: u64::try_from(proto.offset_in_block)
+                .map_err(|_| out_of_range("offset in block", proto.offset_in_block))?,
+            seqno: proto.seqno,
+            last_packet_in_block: proto.last_packet_in_block,
+            data_len: u32::try_from(proto.data_len)
+                .map_err(|_| out_of_range("data", proto.data_len.into()))?,
+            sync_block: proto.sync_block.unwrap_or(false),
+        })
+    }
+
+    /// Whether this may follow the packet `last_seqno` in a stream of data (`PacketHeader.sanityCheck`).
+    #[must_use]
+    pub fn follows(&self, last_seqno: i64) -> bool {
+        self.last_packet_in_block == (self.data_len == 0)
+            && last_seqno.checked_add(1) == Some(self.seqno)
+    }
+}
+
+/// One packet in a buffer that is used again for the next.
+#[derive(Debug)]
+pub struct PacketBuffer {
+    bytes: Vec<u8>,
+    header: PacketHeader,
+    checksums_at: usize,
+    data_at: usize,
+    max_packet_bytes: usize,
+}
+
+impl Default for PacketBuffer {
+    fn default() -> Self {
+        Self::new(DEFAULT_MAX_PACKET_BYTES)
+    }
+}
+
+impl PacketBuffer {
+    /// A buffer for packets of at most `max_packet_bytes`.
+    #[must_use]
+    pub fn new(max_packet_bytes: usize) -> PacketBuffer {
+        PacketBuffer {
+            bytes: Vec::new(),
+            header: PacketHeader::default(),
+            checksums_at: 0,
+            data_at: 0,
+            max_packet_bytes,
+        }
+    }
+
+    /// Reads the next packet into the buffer.
+    pub fn read_from(&mut self, reader: &mut impl Read) -> io::Result<&PacketHeader> {
+        let mut prefix = [0_u8; PacketLengths::BYTES];
+        reader.read_exact(&mut prefix)?;
+        let lengths = PacketLengths::decode(prefix, self.max_packet_bytes)?;
+        let total = PacketLengths::BYTES + lengths.rest();
+        // Growing zeroes new room once; a buffer that is large enough is read over as it is.
+        if self.bytes.len() < total {
+            self.bytes.resize(total, 0);
+        } else {
+            self.bytes.truncate(total);
+        }
+        let (head, rest) = self.bytes.split_at_mut(PacketLengths::BYTES);
+        head.copy_from_slice(&prefix);
+        reader.read_exact(rest)?;
+        self.slice(lengths)?;
+        Ok(&self.header)
+    }
+
+    /// Takes a packet from the front of `bytes`: the bytes it took, or `None` when more are needed.
+    pub fn fill_from(&mut self, bytes: &[u8]) -> Result<Option<usize>, DataTransferError> {
+        let Some(prefix) = bytes.first_chunk::<{ PacketLengths::BYTES }>() else {
+            return Ok(None);
+        };
+        let lengths = PacketLengths::decode(*prefix, self.max_packet_bytes)?;
+        let total = PacketLengths::BYTES + lengths.rest();
+        let Some(packet) = bytes.get(..total) else {
+            return Ok(None);
+        };
+        self.bytes.clear();
+        self.bytes.extend_from_slice(packet);
+        self.slice(lengths)?;
+        Ok(Some(total))
+    }
+
+    fn slice(&mut self, lengths: PacketLengths) -> Result<(), DataTransferError> {
+        let checksums_at = PacketLengths::BYTES + lengths.header;
+        let header = PacketHeader::decode(
+            self.bytes
+                .get(PacketLengths::BYTES..checksums_at)
+                .unwrap_or_default(),
+        )?;
+        let Some(checksum_len) = lengths.payload.checked_sub(header.data_len as usize) else {
+            return Err(DataTransferError::Length {
+                what: "data",
+                length: header.data_len.into(),
+            });
+        };
+        self.header = header;
+        self.checksums_at = checksums_at;
+        self.data_at = checksums_at + checksum_len;
+        Ok(())
+    }
+
+    /// The current packet's header.
+    #[must_use]
+    pub fn header(&self) -> &PacketHeader {
+        &self.header
+    }
+
+    /// The current packet's checksums; may be empty when none were sent.
+    #[must_use]
+    pub fn checksums(&self) -> &[u8] {
+        self.bytes
+            .get(self.checksums_at..self.data_at)
+            .unwrap_or_default()
+    }
+
+    /// The current packet's checksums and data, to replace checksums in place.
+    pub fn checksums_mut_and_data(&mut self) -> (&mut [u8], &[u8]) {
+        let data_at = self.data_at.min(self.bytes.len());
+        let (front, data) = self.bytes.split_at_mut(data_at);
+        (front.get_mut(self.checksums_at..).unwrap_or_default(), data)
+    }
+
+    /// The current packet's data.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.bytes.get(self.data_at..).unwrap_or_default()
+    }
+
+    /// The whole packet as it was received, to pass it on.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_header_is_what_protobuf_writes() {
+        for sync_block in [false, true] {
+            let header = PacketHeader {
+                offset_in_block: 65024,
+                seqno: -1,
+                last_packet_in_block: true,
+                data_len: 9,
+                sync_block,
+            };
+            let proto = PacketHeaderProto {
+                offset_in_block: 65024,
+                seqno: -1,
+                last_packet_in_block: true,
+                data_len: 9,
+                sync_block: sync_block.then_some(true),
+            };
+            let mut bytes = Vec::new();
+            header.encode_into(4, &mut bytes);
+            assert_eq!(bytes[..6], [0, 0, 0, 17, 0, header.message_len() as u8]);
+            assert_eq!(&bytes[6..], proto.encode_to_vec().as_slice());
+            assert_eq!(bytes.len(), header.encoded_len());
+            assert_eq!(PacketHeader::decode(&bytes[6..]).unwrap(), header);
+        }
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused() {
+        for (packet, header) in [
+            (3_u32, 25_u16),
+            (u32::MAX, 25),
+            (17 << 20, 25),
+            (20, 0xFFFF),
+        ] {
+            let mut prefix = [0; 6];
+            prefix[..4].copy_from_slice(&packet.to_be_bytes());
+            prefix[4..].copy_from_slice(&header.to_be_bytes());
+            assert!(
+                PacketLengths::decode(prefix, DEFAULT_MAX_PACKET_BYTES).is_err(),
+                "{packet} {header}"
+            );
+        }
+        let mut bytes = Vec::new();
+        PacketHeader {
+            data_len: 100,
+            ..PacketHeader::default()
+        }
+        .encode_into(0, &mut bytes);
+        // The packet says that it holds less than its header claims.
+        bytes[..4].copy_from_slice(&50_u32.to_be_bytes());
+        bytes.extend_from_slice(&[0; 46]);
+        assert!(PacketBuffer::default().fill_from(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn packets_round_trip_from_streams_and_slices(
+            offset in 0_u64..1 << 40, seqno in -1_i64..1 << 40, sync in any::<bool>(),
+            checksums in proptest::collection::vec(any::<u8>(), 0..64), data in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let header = PacketHeader {
+                offset_in_block: offset, seqno, last_packet_in_block: data.is_empty(), data_len: data.len() as u32, sync_block: sync,
+            };
+            let mut bytes = Vec::new();
+            header.encode_into(checksums.len(), &mut bytes);
+            bytes.extend_from_slice(&checksums);
+            bytes.extend_from_slice(&data);
+            let mut buffer = PacketBuffer::default();
+            prop_assert_eq!(buffer.fill_from(&bytes[..bytes.len() - 1]).unwrap(), None);
+            prop_assert_eq!(buffer.fill_from(&bytes).unwrap(), Some(bytes.len()));
+            prop_assert_eq!(buffer.header(), &header);
+            prop_assert_eq!(buffer.checksums(), checksums.as_slice());
+            prop_assert_eq!(buffer.data(), data.as_slice());
+            let twice = [bytes.clone(), bytes.clone()].concat();
+            let mut reader = twice.as_slice();
+            for _ in 0..2 {
+                prop_assert_eq!(buffer.read_from(&mut reader).unwrap(), &header);
+                prop_assert_eq!(buffer.as_bytes(), bytes.as_slice());
+            }
+        }
+
+        #[test]
+        fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = PacketBuffer::new(1 << 16).fill_from(&bytes);
+        }
+    }
+}
