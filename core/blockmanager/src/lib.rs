@@ -1,1 +1,29 @@
-//! To be written.
+//! The block manager: soft state, a function of what DataNodes report.
+//!
+//! It knows of each block which file it belongs to (an inode id, no name), its length, stamp and state, and where its
+//! replicas are. Everything else about files stays in the namespace, which this crate never names: the caller hands over
+//! what an edit did (block added, committed, completed, removed, replication changed).
+//!
+//! Deterministic: time comes in as [`Now`], randomness from the seed in the configuration.
+//!
+//! Mirrors Hadoop's `server.blockmanagement` package.
+
+mod blocks;
+mod datanodes;
+mod manager;
+mod placement;
+mod reports;
+mod rng;
+mod safemode;
+mod types;
+
+pub use datanodes::{AdminState, Datanode, HeartbeatStats, Storage, StorageReport};
+pub use manager::{BlockManager, Counts};
+pub use placement::{PlacementRequest, STORAGE_TYPES_ANY};
+pub use reports::{BlockReport, ReportProgress};
+pub use rng::Rng;
+pub use safemode::{SafeMode, SafeModeStatus};
+pub use types::{
+    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, IncrementalNotice, NewBlock, Now,
+    NumberReplicas, ReplicaState, ReportedReplica, StorageIndex,
+};

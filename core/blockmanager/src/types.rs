@@ -1,0 +1,270 @@
+//! The small values the block manager speaks in.
+
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+
+/// A moment: both clocks, so that a core never asks for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic milliseconds of an arbitrary start.
+    pub monotonic_ms: u64,
+    /// Wall clock, milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// A storage (one volume of one DataNode) as a small number; valid until the storage is removed and its last replica
+/// forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorageIndex(pub u32);
+
+/// A DataNode as a small number. Never reused while the NameNode runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatanodeIndex(pub u32);
+
+/// Where a block is in its life (`HdfsServerConstants.BlockUCState`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockState {
+    /// Final length and stamp, as many replicas as the minimum asks.
+    Complete,
+    /// A client writes it.
+    UnderConstruction,
+    /// The NameNode has a DataNode agree on its length.
+    UnderRecovery,
+    /// The client said its final length, but too few replicas are known.
+    Committed,
+}
+
+/// A replica as a DataNode reports it (`HdfsServerConstants.ReplicaState`, the wire numbers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReplicaState {
+    /// Complete on disk.
+    Finalized = 0,
+    /// Being written to.
+    Rbw = 1,
+    /// Waiting to be recovered: was being written when the DataNode stopped.
+    Rwr = 2,
+    /// Under recovery.
+    Rur = 3,
+    /// A copy made for replication, not visible.
+    Temporary = 4,
+}
+
+impl ReplicaState {
+    /// From the number in a block report.
+    #[must_use]
+    pub fn from_wire(value: u64) -> Option<ReplicaState> {
+        Some(match value {
+            0 => ReplicaState::Finalized,
+            1 => ReplicaState::Rbw,
+            2 => ReplicaState::Rwr,
+            3 => ReplicaState::Rur,
+            4 => ReplicaState::Temporary,
+            _ => return None,
+        })
+    }
+}
+
+/// What a DataNode says about one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportedReplica {
+    /// Id, length on disk and stamp as the DataNode has them.
+    pub block: Block,
+    /// Its state there.
+    pub state: ReplicaState,
+}
+
+/// One notice of `blockReceivedAndDeleted`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncrementalNotice {
+    /// A pipeline began to write the replica.
+    Receiving,
+    /// The replica is complete.
+    Received,
+    /// The replica is gone.
+    Deleted,
+}
+
+/// A block the namespace made or loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewBlock {
+    /// Id, length and stamp.
+    pub block: Block,
+    /// The file it belongs to.
+    pub inode: InodeId,
+    /// How many replicas it should have (at most 4095).
+    pub replication: u16,
+    /// Complete for blocks of closed files and all but the last of open ones.
+    pub state: BlockState,
+}
+
+/// What the block manager knows of a block without its replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockView {
+    /// Id, length and stamp.
+    pub block: Block,
+    /// The file it belongs to.
+    pub inode: InodeId,
+    /// How many replicas it should have.
+    pub replication: u16,
+    /// Its state.
+    pub state: BlockState,
+}
+
+impl BlockView {
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> BlockId {
+        self.block.id
+    }
+
+    /// The stamp.
+    #[must_use]
+    pub fn generation_stamp(&self) -> GenerationStamp {
+        self.block.generation_stamp
+    }
+
+    /// Complete or committed: its length does not change any more.
+    #[must_use]
+    pub fn has_final_length(&self) -> bool {
+        matches!(self.state, BlockState::Complete | BlockState::Committed)
+    }
+}
+
+/// How many replicas of a block are in which condition (`NumberReplicas`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NumberReplicas {
+    /// On live storages, neither corrupt nor excess nor on their way out.
+    pub live: u32,
+    /// Known to be corrupt.
+    pub corrupt: u32,
+    /// More than wanted, deletion ordered.
+    pub excess: u32,
+    /// On nodes being decommissioned.
+    pub decommissioning: u32,
+    /// On decommissioned nodes.
+    pub decommissioned: u32,
+    /// On nodes in (or entering) maintenance.
+    pub maintenance: u32,
+    /// Of the live ones (and others), on storages whose content is not sure since the last failover.
+    pub stale: u32,
+}
+
+/// What the deployment fixes. Field docs name Hadoop's keys.
+#[derive(Clone, Debug)]
+pub struct BlockManagerConfig {
+    /// `dfs.replication.max`.
+    pub max_replication: u16,
+    /// `dfs.namenode.replication.min`: replicas a block needs to be complete.
+    pub min_replication: u16,
+    /// `dfs.heartbeat.interval` in ms.
+    pub heartbeat_interval_ms: u64,
+    /// `dfs.namenode.heartbeat.recheck-interval`.
+    pub heartbeat_recheck_ms: u64,
+    /// `dfs.namenode.stale.datanode.interval`.
+    pub stale_interval_ms: u64,
+    /// `dfs.namenode.avoid.read.stale.datanode`.
+    pub avoid_stale_for_read: bool,
+    /// `dfs.namenode.avoid.write.stale.datanode`.
+    pub avoid_stale_for_write: bool,
+    /// `dfs.namenode.replication.max-streams`.
+    pub replication_max_streams: u32,
+    /// `dfs.namenode.replication.max-streams-hard-limit`.
+    pub replication_max_streams_hard: u32,
+    /// `dfs.namenode.replication.work.multiplier.per.iteration`.
+    pub replication_work_multiplier: u32,
+    /// `dfs.namenode.reconstruction.pending.timeout-sec` in ms.
+    pub pending_timeout_ms: u64,
+    /// `dfs.block.invalidate.limit` (already the larger of the key and 20 × heartbeat seconds).
+    pub invalidate_limit: usize,
+    /// `dfs.namenode.startup.delay.block.deletion.sec` in ms.
+    pub startup_delay_deletion_ms: u64,
+    /// `dfs.namenode.excess.redundancy.timeout-sec` in ms.
+    pub excess_timeout_ms: u64,
+    /// `dfs.namenode.max.full.block.report.leases`.
+    pub max_report_leases: usize,
+    /// `dfs.namenode.full.block.report.lease.length.ms`.
+    pub report_lease_ms: u64,
+    /// `dfs.namenode.safemode.threshold-pct`.
+    pub safemode_threshold: f64,
+    /// `dfs.namenode.safemode.min.datanodes`.
+    pub safemode_min_datanodes: usize,
+    /// `dfs.namenode.safemode.extension` in ms.
+    pub safemode_extension_ms: u64,
+    /// `dfs.namenode.redundancy.considerLoad`.
+    pub consider_load: bool,
+    /// `dfs.namenode.redundancy.considerLoad.factor`.
+    pub load_factor: f64,
+    /// `dfs.namenode.maintenance.replication.min`.
+    pub min_maintenance_replication: u16,
+    /// Seed of the generator that places blocks.
+    pub seed: u64,
+}
+
+impl Default for BlockManagerConfig {
+    fn default() -> Self {
+        BlockManagerConfig {
+            max_replication: 512,
+            min_replication: 1,
+            heartbeat_interval_ms: 3_000,
+            heartbeat_recheck_ms: 300_000,
+            stale_interval_ms: 30_000,
+            avoid_stale_for_read: false,
+            avoid_stale_for_write: false,
+            replication_max_streams: 2,
+            replication_max_streams_hard: 4,
+            replication_work_multiplier: 2,
+            pending_timeout_ms: 300_000,
+            invalidate_limit: 1_000,
+            startup_delay_deletion_ms: 0,
+            excess_timeout_ms: 3_600_000,
+            max_report_leases: 6,
+            report_lease_ms: 300_000,
+            safemode_threshold: 0.999,
+            safemode_min_datanodes: 0,
+            safemode_extension_ms: 30_000,
+            consider_load: true,
+            load_factor: 2.0,
+            min_maintenance_replication: 1,
+            seed: 1,
+        }
+    }
+}
+
+impl BlockManagerConfig {
+    /// After how long without a heartbeat a DataNode counts as dead (`DatanodeManager.heartbeatExpireInterval`).
+    #[must_use]
+    pub fn heartbeat_expire_ms(&self) -> u64 {
+        2 * self.heartbeat_recheck_ms + 10 * self.heartbeat_interval_ms
+    }
+}
+
+/// What can go wrong, by what the caller must do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockManagerError {
+    /// The DataNode must register (again): answer with a REGISTER command.
+    #[error("datanode {0} is not registered or dead")]
+    Unregistered(String),
+    /// The full block report lease is unknown, expired or another node's.
+    #[error("block report lease {lease_id:#x} of datanode {datanode} is not valid")]
+    InvalidLease {
+        /// Uuid of the DataNode.
+        datanode: String,
+        /// The lease it showed.
+        lease_id: u64,
+    },
+    /// The bytes of a report do not decode.
+    #[error("malformed block report: {0}")]
+    Malformed(&'static str),
+    /// No target to write to.
+    #[error("could only be written to {found} of the {wanted} minReplication nodes. {detail}")]
+    NotEnoughTargets {
+        /// Targets found.
+        found: usize,
+        /// Targets the minimum asks for.
+        wanted: usize,
+        /// `There are N datanode(s) running and M node(s) are excluded in this operation.`
+        detail: String,
+    },
+    /// The include and exclude lists do not let it in.
+    #[error("datanode denied communication with namenode because the host is not in the include-list: {0}")]
+    Disallowed(String),
+}
