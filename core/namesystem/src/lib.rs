@@ -1,1 +1,19 @@
-//! To be written.
+//! The NameNode's heart: the namespace (from the edits), the block manager (from the reports) and the edit log, joined.
+//!
+//! Deterministic: no clock, no sockets, no threads. The shell in `node/namenode` holds one [`Namesystem`] in a
+//! read-write lock, looks up the [`calls`] verb of an RPC, runs it and obeys the [`Reply`].
+
+pub mod calls;
+pub mod checkpoint;
+pub mod context;
+pub mod edit_log;
+pub mod loader;
+pub mod namesystem;
+pub mod reply_gate;
+pub mod retry_cache;
+pub mod role;
+pub mod tailer;
+
+pub use context::{CallContext, Deferred, Reply, Verb};
+pub use namesystem::{Config, Namesystem};
+pub use role::{HaState, OperationCategory, Role};

@@ -1,0 +1,190 @@
+//! When a standby makes a checkpoint, and to whom it uploads it (Hadoop's `StandbyCheckpointer`, `CheckpointConf`);
+//! and which uploads an active takes (`ImageServlet`).
+//!
+//! Pure decisions: the shell saves, sends and reports back. All times are monotonic ms.
+
+use hathi_formats::ids::TxId;
+
+/// After a cancelled checkpoint none is begun for so long (`StandbyCheckpointer.PREVENT_AFTER_CANCEL_MS`).
+pub const PREVENT_AFTER_CANCEL_MS: u64 = 120_000;
+
+/// An upload that is younger than this part of the period, and brings fewer than the transactions limit, is refused
+/// (`ImageServlet.recentImageCheckTimePrecision`).
+const RECENT_IMAGE_PRECISION_PERCENT: u64 = 75;
+
+/// `dfs.namenode.checkpoint.*`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointConfig {
+    /// `dfs.namenode.checkpoint.period`, ms.
+    pub period_ms: u64,
+    /// `dfs.namenode.checkpoint.check.period`, ms.
+    pub check_period_ms: u64,
+    /// `dfs.namenode.checkpoint.txns`.
+    pub txns: u64,
+    /// `dfs.namenode.checkpoint.check.quiet-multiplier`.
+    pub quiet_multiplier: f64,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        CheckpointConfig { period_ms: 3_600_000, check_period_ms: 60_000, txns: 1_000_000, quiet_multiplier: 1.5 }
+    }
+}
+
+/// How an upload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadResult {
+    /// 200.
+    Success,
+    /// 409: it has one at least as new.
+    OldTransactionId,
+    /// 417: it is not active.
+    NotActive,
+    /// Anything else.
+    Failed,
+}
+
+#[derive(Clone, Debug)]
+struct Receiver {
+    primary: bool,
+    last_upload_ms: u64,
+}
+
+/// The standby's side.
+#[derive(Clone, Debug)]
+pub struct Checkpointer {
+    config: CheckpointConfig,
+    last_checkpoint_ms: u64,
+    cancelled_until_ms: u64,
+    receivers: Vec<Receiver>,
+}
+
+impl Checkpointer {
+    /// For this many other NameNodes; the period counts from now.
+    #[must_use]
+    pub fn new(config: CheckpointConfig, receivers: usize, now_ms: u64) -> Self {
+        Checkpointer {
+            config,
+            last_checkpoint_ms: now_ms,
+            cancelled_until_ms: 0,
+            receivers: vec![Receiver { primary: true, last_upload_ms: now_ms }; receivers],
+        }
+    }
+
+    /// How long the shell sleeps between two questions.
+    #[must_use]
+    pub fn check_interval_ms(&self) -> u64 {
+        self.config.check_period_ms.min(self.config.period_ms).max(1)
+    }
+
+    /// Whether a checkpoint is due, given what was applied and what the newest image covers.
+    #[must_use]
+    pub fn due(&self, applied: TxId, image: TxId, now_ms: u64) -> bool {
+        if now_ms < self.cancelled_until_ms || applied <= image {
+            return false;
+        }
+        applied.0 - image.0 >= self.config.txns || now_ms.saturating_sub(self.last_checkpoint_ms) >= self.config.period_ms
+    }
+
+    /// The receivers (by index) the new image goes to.
+    #[must_use]
+    pub fn receivers(&self, now_ms: u64) -> Vec<usize> {
+        let quiet_ms = (self.config.period_ms as f64 * self.config.quiet_multiplier) as u64;
+        self.receivers
+            .iter()
+            .enumerate()
+            .filter(|(_, receiver)| receiver.primary || now_ms.saturating_sub(receiver.last_upload_ms) >= quiet_ms)
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// An image was saved.
+    pub fn on_saved(&mut self, now_ms: u64) {
+        self.last_checkpoint_ms = now_ms;
+    }
+
+    /// A checkpoint was cancelled by a transition.
+    pub fn on_cancelled(&mut self, now_ms: u64) {
+        self.cancelled_until_ms = now_ms + PREVENT_AFTER_CANCEL_MS;
+    }
+
+    /// An upload ended. The one whose upload was taken is the primary checkpointer of that receiver.
+    pub fn on_uploaded(&mut self, index: usize, result: UploadResult, now_ms: u64) {
+        let Some(receiver) = self.receivers.get_mut(index) else { return };
+        match result {
+            UploadResult::Success => {
+                receiver.primary = true;
+                receiver.last_upload_ms = now_ms;
+            }
+            UploadResult::OldTransactionId | UploadResult::NotActive => receiver.primary = false,
+            UploadResult::Failed => {}
+        }
+    }
+}
+
+/// Whether an active takes an image of `txid` when its newest is `newest`, saved `age_ms` ago; `false` is status 409.
+#[must_use]
+pub fn accepts_upload(config: &CheckpointConfig, txid: TxId, newest: TxId, age_ms: u64) -> bool {
+    if txid <= newest {
+        return false;
+    }
+    let recent = age_ms < config.period_ms * RECENT_IMAGE_PRECISION_PERCENT / 100;
+    !(recent && txid.0 - newest.0 < config.txns)
+}
+
+/// Which images and edits stay (`NNStorageRetentionManager`): the oldest image to keep and the first transaction whose
+/// edits must stay, given the images that exist (any order).
+#[must_use]
+pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: u64) -> Option<(TxId, TxId)> {
+    let mut sorted = images.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let oldest = *sorted.get(images_retained.max(1) - 1).or(sorted.last())?;
+    Some((oldest, TxId((oldest.0 + 1).saturating_sub(extra_edits_retained))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> CheckpointConfig {
+        CheckpointConfig { period_ms: 1000, check_period_ms: 60, txns: 100, quiet_multiplier: 1.5 }
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_by_time_or_by_transactions_but_never_for_nothing_new() {
+        let checkpointer = Checkpointer::new(config(), 1, 0);
+        assert!(!checkpointer.due(TxId(50), TxId(0), 999));
+        assert!(checkpointer.due(TxId(50), TxId(0), 1000));
+        assert!(checkpointer.due(TxId(100), TxId(0), 1));
+        assert!(!checkpointer.due(TxId(100), TxId(100), 5000));
+        let mut cancelled = checkpointer.clone();
+        cancelled.on_cancelled(5000);
+        assert!(!cancelled.due(TxId(500), TxId(0), 5001));
+        assert!(cancelled.due(TxId(500), TxId(0), 5000 + PREVENT_AFTER_CANCEL_MS));
+    }
+
+    #[test]
+    fn a_receiver_that_refused_is_tried_again_after_the_quiet_period() {
+        let mut checkpointer = Checkpointer::new(config(), 2, 0);
+        assert_eq!(checkpointer.receivers(0), [0, 1]);
+        checkpointer.on_uploaded(0, UploadResult::OldTransactionId, 100);
+        checkpointer.on_uploaded(1, UploadResult::Success, 100);
+        assert_eq!(checkpointer.receivers(200), [1]);
+        assert_eq!(checkpointer.receivers(1500), [0, 1]);
+    }
+
+    #[test]
+    fn an_active_refuses_what_it_has_or_had_a_moment_ago() {
+        assert!(!accepts_upload(&config(), TxId(10), TxId(10), 9999));
+        assert!(!accepts_upload(&config(), TxId(11), TxId(10), 10));
+        assert!(accepts_upload(&config(), TxId(110), TxId(10), 10));
+        assert!(accepts_upload(&config(), TxId(11), TxId(10), 750));
+    }
+
+    #[test]
+    fn two_images_and_their_edits_stay() {
+        assert_eq!(retention(&[TxId(10), TxId(30), TxId(20)], 2, 5), Some((TxId(20), TxId(16))));
+        assert_eq!(retention(&[TxId(7)], 2, 100), Some((TxId(7), TxId(0))));
+        assert_eq!(retention(&[], 2, 100), None);
+    }
+}

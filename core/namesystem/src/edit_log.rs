@@ -1,0 +1,260 @@
+//! The active's edit log: which transactions were applied, sealed into a batch, sent and synced.
+//!
+//! Invariants:
+//! - `applied ≥ sealed ≥ sent ≥ synced`, each monotonic while the log is open for write.
+//! - Between `END_LOG_SEGMENT` of one segment and `START_LOG_SEGMENT` of the next there is no other op.
+//! - What [`EditLog::take`] hands out is in log order, and each transaction is handed out once.
+//!
+//! Durable: nothing here; the journals are. Mirrors Hadoop's `FSEditLog` and `EditsDoubleBuffer`.
+
+use bytes::Bytes;
+use hathi_formats::editlog::EditOp;
+use hathi_formats::ids::TxId;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A batch is sealed when its open buffer passes this size, so that one `journal` call stays far below
+/// `ipc.maximum.data.length` (Hadoop's `EditsDoubleBuffer` flushes at 512 KiB).
+pub const BATCH_BYTES_MAX: usize = 512 * 1024;
+
+/// The highest transaction that a quorum has on disk. Shared, because readers ask without any lock of the log.
+#[derive(Debug, Clone, Default)]
+pub struct SyncedTxId(Arc<AtomicU64>);
+
+impl SyncedTxId {
+    /// The position.
+    #[must_use]
+    pub fn get(&self) -> TxId {
+        TxId(self.0.load(Ordering::Acquire))
+    }
+
+    /// Moves it forward; never backward.
+    pub fn advance(&self, to: TxId) {
+        self.0.fetch_max(to.0, Ordering::AcqRel);
+    }
+
+    /// Sets it, for a log that is opened anew.
+    pub fn reset(&self, to: TxId) {
+        self.0.store(to.0, Ordering::Release);
+    }
+}
+
+/// What the journals are to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogItem {
+    /// Open a segment whose first transaction will be this one.
+    StartSegment(TxId),
+    /// Append transactions `first ..= first + count - 1` of the segment.
+    Edits {
+        /// First transaction of the segment these belong to.
+        segment: TxId,
+        /// First transaction of the batch.
+        first: TxId,
+        /// Number of transactions.
+        count: u32,
+        /// Encoded ops, each with its checksum.
+        bytes: Bytes,
+    },
+    /// Close the segment `first ..= last`.
+    FinalizeSegment {
+        /// First transaction of the segment.
+        first: TxId,
+        /// Its last transaction, the `END_LOG_SEGMENT`.
+        last: TxId,
+    },
+}
+
+/// Why the log refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EditLogError {
+    /// Nothing may be logged: this NameNode is not active, or it is stepping down.
+    #[error("the edit log is not open for write")]
+    NotOpen,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct EditLog {
+    segment: Option<TxId>,
+    applied: TxId,
+    sealed: TxId,
+    sent: TxId,
+    synced: SyncedTxId,
+    open: Vec<u8>,
+    open_count: u32,
+    out: VecDeque<LogItem>,
+    last_roll_ms: u64,
+    ops_total: u64,
+}
+
+impl EditLog {
+    /// The last transaction applied to the namespace: logged by this NameNode, or replayed.
+    #[must_use]
+    pub fn applied(&self) -> TxId {
+        self.applied
+    }
+
+    /// The last transaction a quorum has on disk, as far as this NameNode knows.
+    #[must_use]
+    pub fn synced(&self) -> TxId {
+        self.synced.get()
+    }
+
+    /// A handle on the synced position that may be read without the namesystem's lock.
+    #[must_use]
+    pub fn synced_handle(&self) -> SyncedTxId {
+        self.synced.clone()
+    }
+
+    /// The last transaction handed out by [`EditLog::take`].
+    #[must_use]
+    pub fn sent(&self) -> TxId {
+        self.sent
+    }
+
+    /// Whether ops may be logged.
+    #[must_use]
+    pub fn is_open_for_write(&self) -> bool {
+        self.segment.is_some()
+    }
+
+    /// First transaction of the open segment.
+    #[must_use]
+    pub fn segment(&self) -> Option<TxId> {
+        self.segment
+    }
+
+    /// Transactions in the open segment.
+    #[must_use]
+    pub fn segment_txns(&self) -> u64 {
+        self.segment.map_or(0, |first| (self.applied.0 + 1).saturating_sub(first.0))
+    }
+
+    /// When the open segment was started, in wall clock ms.
+    #[must_use]
+    pub fn last_roll_ms(&self) -> u64 {
+        self.last_roll_ms
+    }
+
+    /// Ops logged by this process since it started.
+    #[must_use]
+    pub fn ops_total(&self) -> u64 {
+        self.ops_total
+    }
+
+    /// Notes that a transaction read from a journal or covered by an image was applied. Only while closed for write.
+    pub fn set_applied(&mut self, txid: TxId) {
+        assert!(self.segment.is_none(), "replay while the log is open for write");
+        self.applied = txid;
+        self.sealed = txid;
+        self.sent = txid;
+        self.synced.reset(txid);
+    }
+
+    /// Opens a segment at the transaction after the last one applied and logs its `START_LOG_SEGMENT`.
+    /// The caller has recovered the journals first.
+    pub fn open_for_write(&mut self, now_ms: u64) -> TxId {
+        assert!(self.segment.is_none(), "the log is open for write already");
+        assert!(self.open.is_empty() && self.out.is_empty());
+        self.start_segment(now_ms)
+    }
+
+    /// Gives the op the next transaction id and appends it to the open batch. Refused unless open for write.
+    pub fn append(&mut self, op: &EditOp) -> Result<TxId, EditLogError> {
+        if self.segment.is_none() {
+            return Err(EditLogError::NotOpen);
+        }
+        Ok(self.push(op))
+    }
+
+    /// Ends the open segment and starts the next one; answers the first transaction of the new one.
+    pub fn roll(&mut self, now_ms: u64) -> Result<TxId, EditLogError> {
+        self.end_segment()?;
+        Ok(self.start_segment(now_ms))
+    }
+
+    /// Ends the open segment and closes the log for write (`FSEditLog.endCurrentLogSegment`).
+    pub fn close(&mut self) -> Result<TxId, EditLogError> {
+        self.end_segment()
+    }
+
+    /// Closes the log for write without a word to the journals, because they are another's now.
+    /// What was not synced is lost to this NameNode; the caller answers for its namespace.
+    pub fn abort(&mut self) {
+        self.segment = None;
+        self.open.clear();
+        self.open_count = 0;
+        self.out.clear();
+    }
+
+    /// Whether some transactions were applied here that no quorum is known to have.
+    #[must_use]
+    pub fn has_unsynced(&self) -> bool {
+        self.synced.get() < self.applied
+    }
+
+    /// Whether [`EditLog::take`] would hand out something.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.out.is_empty() || self.open_count > 0
+    }
+
+    /// Takes everything that was appended since the last call, in log order. Consecutive edits come as one item each
+    /// time, so the batch grows with the time between two calls.
+    pub fn take(&mut self) -> VecDeque<LogItem> {
+        self.seal();
+        self.sent = self.sealed;
+        std::mem::take(&mut self.out)
+    }
+
+    /// A quorum has everything up to `txid` on disk.
+    pub fn on_synced(&mut self, txid: TxId) {
+        assert!(txid <= self.sent, "synced {txid} beyond sent {}", self.sent);
+        self.synced.advance(txid);
+    }
+
+    fn push(&mut self, op: &EditOp) -> TxId {
+        let txid = self.applied.next();
+        op.encode_into(txid, &mut self.open);
+        self.applied = txid;
+        self.open_count += 1;
+        self.ops_total += 1;
+        if self.open.len() >= BATCH_BYTES_MAX {
+            self.seal();
+        }
+        txid
+    }
+
+    fn start_segment(&mut self, now_ms: u64) -> TxId {
+        let first = self.applied.next();
+        self.seal();
+        self.out.push_back(LogItem::StartSegment(first));
+        self.segment = Some(first);
+        self.last_roll_ms = now_ms;
+        let txid = self.push(&EditOp::StartLogSegment);
+        debug_assert_eq!(txid, first);
+        first
+    }
+
+    fn end_segment(&mut self) -> Result<TxId, EditLogError> {
+        let first = self.segment.ok_or(EditLogError::NotOpen)?;
+        let last = self.push(&EditOp::EndLogSegment);
+        self.seal();
+        self.out.push_back(LogItem::FinalizeSegment { first, last });
+        self.segment = None;
+        Ok(last)
+    }
+
+    fn seal(&mut self) {
+        let Some(segment) = self.segment else { return };
+        if self.open_count == 0 {
+            return;
+        }
+        let first = TxId(self.applied.0 + 1 - u64::from(self.open_count));
+        let bytes = Bytes::from(std::mem::take(&mut self.open));
+        self.out.push_back(LogItem::Edits { segment, first, count: self.open_count, bytes });
+        self.open_count = 0;
+        self.sealed = self.applied;
+    }
+}

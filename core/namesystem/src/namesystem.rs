@@ -1,0 +1,352 @@
+//! The namesystem: the namespace (a function of the edits), the block manager (a function of the reports) and the
+//! edit log, with the one way in which an op passes through them.
+//!
+//! Invariants:
+//! - The namespace is exactly the result of the ops `1 ..= edit_log.applied()`.
+//! - Only [`Namesystem::commit`] (active) and [`Namesystem::replay`] (standby, start) change it, by the same `apply`.
+//! - Every inode that a transaction in flight touched is in `in_flight`.
+//!
+//! Mirrors Hadoop's `FSNamesystem`.
+
+use crate::edit_log::EditLog;
+use crate::reply_gate::{InFlight, Shown};
+use crate::retry_cache::RetryCache;
+use crate::role::{IllegalTransition, OperationCategory, Role};
+use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
+use hathi_formats::editlog::EditOp;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{BlockId, GenerationStamp, InodeId, NamespaceInfo, TxId};
+use hathi_namespace::{BlockView, Effect, Effects, Namespace};
+
+/// What the handlers need of `*-site.xml`, parsed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `dfs.blocksize`, bytes.
+    pub block_size: u64,
+    /// `dfs.bytes-per-checksum`.
+    pub bytes_per_checksum: u32,
+    /// `dfs.client-write-packet-size`.
+    pub write_packet_size: u32,
+    /// `dfs.replication`.
+    pub replication: u16,
+    /// `dfs.namenode.replication.min`.
+    pub replication_min: u16,
+    /// `dfs.replication.max`.
+    pub replication_max: u16,
+    /// `io.file.buffer.size`.
+    pub file_buffer_size: u32,
+    /// `fs.trash.interval`, minutes.
+    pub trash_interval_min: u64,
+    /// `dfs.checksum.type`: 0 NULL, 1 CRC32, 2 CRC32C (`ChecksumTypeProto`).
+    pub checksum_type: i32,
+    /// `dfs.namenode.accesstime.precision`, ms; 0 is off.
+    pub access_time_precision_ms: u64,
+    /// `dfs.namenode.fs-limits.min-block-size`.
+    pub min_block_size: u64,
+    /// `dfs.namenode.fs-limits.max-blocks-per-file`.
+    pub max_blocks_per_file: u64,
+    /// `dfs.ls.limit`.
+    pub ls_limit: usize,
+    /// `dfs.permissions.enabled`.
+    pub permissions_enabled: bool,
+    /// `dfs.permissions.superusergroup`.
+    pub superuser_group: String,
+    /// The process user: the owner of a new root and always a superuser.
+    pub superuser: String,
+    /// `dfs.namenode.lease-hard-limit-sec`, ms.
+    pub lease_hard_limit_ms: u64,
+    /// `dfs.ha.allow.stale.reads`.
+    pub allow_stale_reads: bool,
+    /// Whether this NameNode has peers (HA).
+    pub ha_enabled: bool,
+    /// `dfs.ha.automatic-failover.enabled`.
+    pub automatic_failover: bool,
+    /// `<nameservice>` or empty.
+    pub nameservice_id: String,
+    /// `<namenode id>` or empty.
+    pub namenode_id: String,
+    /// The client RPC address as `host:port`.
+    pub rpc_address: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            block_size: 128 << 20,
+            bytes_per_checksum: 512,
+            write_packet_size: 64 << 10,
+            replication: 3,
+            replication_min: 1,
+            replication_max: 512,
+            file_buffer_size: 4096,
+            trash_interval_min: 0,
+            checksum_type: 2,
+            access_time_precision_ms: 3_600_000,
+            min_block_size: 1 << 20,
+            max_blocks_per_file: 10_000,
+            ls_limit: 1000,
+            permissions_enabled: true,
+            superuser_group: "supergroup".to_owned(),
+            superuser: String::new(),
+            lease_hard_limit_ms: 1_200_000,
+            allow_stale_reads: false,
+            ha_enabled: true,
+            automatic_failover: false,
+            nameservice_id: String::new(),
+            namenode_id: String::new(),
+            rpc_address: String::new(),
+        }
+    }
+}
+
+/// See the module.
+pub struct Namesystem {
+    /// Durable state.
+    pub namespace: Namespace,
+    /// Soft state.
+    pub blockmanager: BlockManager,
+    /// Positions and open batch.
+    pub edit_log: EditLog,
+    /// Answers of at-most-once calls.
+    pub retry_cache: RetryCache,
+    /// The role; changed by the shell through [`Role::change`].
+    pub role: Role,
+    /// Typed configuration.
+    pub config: Config,
+    /// Which namespace this is.
+    pub info: NamespaceInfo,
+    /// Inodes touched by transactions that are not synced yet.
+    pub in_flight: InFlight,
+    /// Transaction of the newest image known here (`getMostRecentCheckpointTxId`).
+    pub most_recent_checkpoint: TxId,
+    /// Its time, wall clock ms.
+    pub most_recent_checkpoint_ms: u64,
+    /// When the role last became active or standby, wall clock ms; 0 before the first time.
+    pub last_transition_ms: u64,
+    /// Counts changes of role and namespace, so that a slow helper notices that its world is gone.
+    pub generation: u64,
+}
+
+impl Namesystem {
+    /// Refuses a call that the role does not serve (`FSNamesystem.checkOperation`).
+    pub fn check_operation(&self, category: OperationCategory) -> Result<(), RemoteException> {
+        if category == OperationCategory::Read && self.config.allow_stale_reads && self.role != Role::Initializing {
+            return Ok(());
+        }
+        self.role.check_operation(category)
+    }
+
+    /// Refuses a change while in safe mode (`FSNamesystem.checkNameNodeSafeMode`). `what` begins the message, as in
+    /// "Cannot create file /x". On an active of an HA pair in start-up safe mode clients are told to retry.
+    pub fn check_not_in_safe_mode(&self, what: &str) -> Result<(), RemoteException> {
+        if !self.blockmanager.in_safe_mode() {
+            return Ok(());
+        }
+        let message = format!("{what}. Name node is in safe mode.\n{}", self.blockmanager.safe_mode_tip());
+        if self.config.ha_enabled && self.role == Role::Active && self.blockmanager.in_startup_safe_mode() {
+            return Err(RemoteException::new(exceptions::RETRIABLE, format!("{}: {message}", exceptions::SAFE_MODE)));
+        }
+        Err(RemoteException::new(exceptions::SAFE_MODE, message))
+    }
+
+    /// Logs and applies a planned op: the only way in which an active changes its namespace. The op carries the
+    /// caller's ids already. Refused when this NameNode is not active or the op does not apply.
+    pub fn commit(&mut self, op: &EditOp) -> Result<TxId, RemoteException> {
+        if !self.edit_log.is_open_for_write() {
+            return Err(RemoteException::new(exceptions::STANDBY, "The edit log is not open for write"));
+        }
+        let txid = self.edit_log.applied().next();
+        let effects = self.namespace.apply(txid, op).map_err(|error| {
+            // A plan that does not apply is a bug here; nothing was logged, so no other NameNode sees it.
+            RemoteException::new(exceptions::IO, format!("the edit was planned but does not apply: {error}"))
+        })?;
+        let logged =
+            self.edit_log.append(op).map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
+        assert_eq!(txid, logged, "the log and the namespace disagree on the transaction");
+        self.in_flight.prune(self.edit_log.synced());
+        for &inode in &effects.touched {
+            self.in_flight.mark(Shown::Inode(inode), txid);
+        }
+        for &dir in &effects.parents {
+            self.in_flight.mark(Shown::Children(dir), txid);
+        }
+        self.hand_over(&effects, true);
+        Ok(txid)
+    }
+
+    /// [`Namesystem::commit`] for all ops of a plan; answers the last transaction, `None` for a plan without ops.
+    pub fn commit_all<'a>(
+        &mut self,
+        ops: impl IntoIterator<Item = &'a EditOp>,
+    ) -> Result<Option<TxId>, RemoteException> {
+        let mut last = None;
+        for op in ops {
+            last = Some(self.commit(op)?);
+        }
+        Ok(last)
+    }
+
+    /// Applies an op read from a journal. `mono_ms` is the monotonic clock, for the retry cache.
+    pub fn replay(&mut self, txid: TxId, op: &EditOp, mono_ms: u64) -> Result<(), ReplayError> {
+        let expected = self.edit_log.applied().next();
+        if txid != expected {
+            return Err(ReplayError::Gap { expected, found: txid });
+        }
+        let effects = self.namespace.apply(txid, op).map_err(|source| ReplayError::Apply { txid, source })?;
+        self.edit_log.set_applied(txid);
+        self.hand_over(&effects, false);
+        crate::calls::remember_replayed(self, txid, op, mono_ms);
+        Ok(())
+    }
+
+    /// The transaction that must be synced before a reply may leave that shows or passes through these inodes; `None`
+    /// when none of them is touched by anything in flight. See also [`Namesystem::shown_children`].
+    #[must_use]
+    pub fn shown_txid(&self, inodes: impl IntoIterator<Item = InodeId>) -> Option<TxId> {
+        self.in_flight.shown_txid(self.edit_log.synced(), inodes.into_iter().map(Shown::Inode))
+    }
+
+    /// The transaction that must be synced before a reply may leave that lists these directories, shows their status,
+    /// or says that a name is absent from them.
+    #[must_use]
+    pub fn shown_children(&self, dirs: impl IntoIterator<Item = InodeId>) -> Option<TxId> {
+        self.in_flight.shown_txid(self.edit_log.synced(), dirs.into_iter().map(Shown::Children))
+    }
+
+    /// The transaction that must be synced before a reply showing anything of the namespace may leave: for listings of
+    /// whole subtrees and counters, where naming the inodes would cost more than waiting.
+    #[must_use]
+    pub fn shown_everything(&self) -> Option<TxId> {
+        self.edit_log.has_unsynced().then(|| self.edit_log.applied())
+    }
+
+    /// What plans ask about replicas, over this block manager.
+    #[must_use]
+    pub fn replicas(&self) -> Replicas<'_> {
+        Replicas(&self.blockmanager)
+    }
+
+    /// Frees a slice of what was deleted (Hadoop's `MarkedDeleteQueue`); answers whether anything is left.
+    pub fn reclaim(&mut self, max_inodes: usize) -> bool {
+        let reclaimed = self.namespace.reclaim(max_inodes);
+        for block in &reclaimed.blocks {
+            self.blockmanager.remove_block(block.id);
+        }
+        !reclaimed.done
+    }
+
+    /// Becomes active: everything a quorum has is applied, and the journals are this NameNode's. Opens the log.
+    /// Answers the transaction of the first segment.
+    pub fn start_active(&mut self, now: Now) -> Result<TxId, IllegalTransition> {
+        self.role.change(Role::Active)?;
+        self.in_flight.clear();
+        self.blockmanager.set_generation_stamp(self.namespace.generation_stamp());
+        self.blockmanager.start_active(now);
+        self.namespace.start_active(now.monotonic_ms);
+        self.last_transition_ms = now.wall_ms;
+        self.generation += 1;
+        Ok(self.edit_log.open_for_write(now.wall_ms))
+    }
+
+    /// Takes no more changes. What was logged may still become durable; see [`Namesystem::end_stepping_down`].
+    pub fn begin_stepping_down(&mut self) -> Result<(), IllegalTransition> {
+        self.role.change(Role::SteppingDown)?;
+        self.blockmanager.stop_active();
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// A standby again, with everything applied also durable. A namespace with more than that must be loaded anew.
+    pub fn end_stepping_down(&mut self, wall_ms: u64) -> Result<(), IllegalTransition> {
+        self.role.change(Role::Standby)?;
+        self.edit_log.abort();
+        self.in_flight.clear();
+        self.namespace.stop_active();
+        self.last_transition_ms = wall_ms;
+        Ok(())
+    }
+
+    fn hand_over(&mut self, effects: &Effects, active: bool) {
+        for effect in &effects.effects {
+            match *effect {
+                Effect::BlockAdded { block, file, replication } => self.blockmanager.add_block(NewBlock {
+                    block,
+                    inode: file,
+                    replication,
+                    state: BlockState::UnderConstruction,
+                }),
+                Effect::BlockUpdated { block, .. } => self.blockmanager.update_block(block),
+                // The active waits for replicas before it calls a block complete; the edits say that it was.
+                Effect::BlockCompleted { block, .. } if active => {
+                    self.blockmanager.commit_block(block);
+                }
+                Effect::BlockCompleted { block, .. } => self.blockmanager.complete_block(block),
+                Effect::BlockReopened { block, .. } => self.blockmanager.reopen_block(block),
+                Effect::BlockRemoved { block } => self.blockmanager.remove_block(block.id),
+                Effect::ReplicationChanged { file, new, .. } => {
+                    for block in self.namespace.blocks_of(file) {
+                        self.blockmanager.set_replication(block.id, new);
+                    }
+                }
+                Effect::BlocksMoved { target } => {
+                    for block in self.namespace.blocks_of(target) {
+                        self.blockmanager.set_inode(block.id, target);
+                    }
+                }
+                Effect::StoragePolicyChanged { .. }
+                | Effect::FileOpened { .. }
+                | Effect::FileClosed { .. }
+                | Effect::RollingUpgrade { .. } => {}
+            }
+        }
+        if !effects.effects.is_empty() {
+            self.blockmanager.set_generation_stamp(self.namespace.generation_stamp());
+        }
+    }
+}
+
+/// The namespace's question about replicas, answered by the block manager.
+pub struct Replicas<'a>(pub &'a BlockManager);
+
+impl BlockView for Replicas<'_> {
+    fn is_min_replicated(&self, block: BlockId) -> bool {
+        self.0.has_min_replicas(block)
+    }
+
+    fn is_sufficiently_replicated(&self, block: BlockId) -> bool {
+        self.0.is_sufficiently_replicated(block)
+    }
+
+    fn has_locations(&self, block: BlockId) -> bool {
+        !self.0.expected_locations(block).is_empty() || self.0.count_replicas(block).live > 0
+    }
+
+    fn is_committed(&self, block: BlockId) -> bool {
+        self.0.block(block).is_some_and(|view| view.state == BlockState::Committed)
+    }
+
+    fn recovery_id(&self, block: BlockId) -> Option<GenerationStamp> {
+        self.0.recovery(block).map(|(stamp, _)| stamp)
+    }
+}
+
+/// Why an op from a journal did not go in.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Hadoop: "There appears to be a gap in the edit log".
+    #[error("there appears to be a gap in the edit log: expected txid {expected}, but got txid {found}")]
+    Gap {
+        /// The next transaction.
+        expected: TxId,
+        /// What came.
+        found: TxId,
+    },
+    /// The namespace refused it.
+    #[error("transaction {txid} does not apply: {source}")]
+    Apply {
+        /// The transaction.
+        txid: TxId,
+        /// The namespace's reason.
+        source: hathi_namespace::ApplyError,
+    },
+}

@@ -1,0 +1,180 @@
+//! The role of a NameNode and which changes of it are legal (Hadoop's `HAState`, `HAContext`).
+//!
+//! ```text
+//! Initializing ─► Standby ─► BecomingActive ─► Active ─► SteppingDown ─► Standby
+//!                    ▲             │ failed                  ▲
+//!                    └─────────────┘            lost quorum, fenced, asked
+//! ```
+
+use hathi_formats::exceptions::{self, RemoteException};
+
+/// The role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The image or the edits are still being loaded; calls get RetriableException.
+    Initializing,
+    /// Tails the journal.
+    Standby,
+    /// Recovers the journal and applies the rest of it; calls are parked.
+    BecomingActive,
+    /// Serves.
+    Active,
+    /// Takes no more calls; finishes its segment, or drops what it could not make durable.
+    SteppingDown,
+}
+
+/// Hadoop's four public states, `HAServiceStateProto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HaState {
+    /// INITIALIZING 0
+    Initializing,
+    /// ACTIVE 1
+    Active,
+    /// STANDBY 2
+    Standby,
+    /// OBSERVER 3
+    Observer,
+}
+
+impl HaState {
+    /// The number in `HAServiceStateProto`.
+    #[must_use]
+    pub fn to_wire(self) -> i32 {
+        match self {
+            HaState::Initializing => 0,
+            HaState::Active => 1,
+            HaState::Standby => 2,
+            HaState::Observer => 3,
+        }
+    }
+
+    /// Hadoop's lower-case name, as `haadmin` and `/jmx` show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            HaState::Initializing => "initializing",
+            HaState::Active => "active",
+            HaState::Standby => "standby",
+            HaState::Observer => "observer",
+        }
+    }
+}
+
+/// Hadoop's `NameNode.OperationCategory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OperationCategory {
+    /// Allowed in every state.
+    Unchecked,
+    /// Needs an active (or observer).
+    Read,
+    /// Needs the active.
+    Write,
+    /// Needs the active.
+    Checkpoint,
+    /// Needs the active.
+    Journal,
+}
+
+impl OperationCategory {
+    fn name(self) -> &'static str {
+        match self {
+            OperationCategory::Unchecked => "UNCHECKED",
+            OperationCategory::Read => "READ",
+            OperationCategory::Write => "WRITE",
+            OperationCategory::Checkpoint => "CHECKPOINT",
+            OperationCategory::Journal => "JOURNAL",
+        }
+    }
+}
+
+/// A change of role that is not allowed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{from:?} cannot become {to:?}")]
+pub struct IllegalTransition {
+    /// The role it has.
+    pub from: Role,
+    /// The role it should not get.
+    pub to: Role,
+}
+
+impl Role {
+    /// What Hadoop calls it.
+    #[must_use]
+    pub fn ha_state(self) -> HaState {
+        match self {
+            Role::Initializing => HaState::Initializing,
+            Role::Active => HaState::Active,
+            Role::Standby | Role::BecomingActive | Role::SteppingDown => HaState::Standby,
+        }
+    }
+
+    /// Changes the role, if that is legal.
+    pub fn change(&mut self, to: Role) -> Result<(), IllegalTransition> {
+        let legal = matches!(
+            (*self, to),
+            (Role::Initializing, Role::Standby | Role::Active)
+                | (Role::Standby, Role::BecomingActive | Role::Initializing)
+                | (Role::BecomingActive, Role::Active | Role::Standby | Role::SteppingDown)
+                | (Role::Active, Role::SteppingDown)
+                | (Role::SteppingDown, Role::Standby | Role::Initializing)
+        );
+        if !legal {
+            return Err(IllegalTransition { from: *self, to });
+        }
+        *self = to;
+        Ok(())
+    }
+
+    /// Whether a call of this category may run now (`HAState.checkOperation`).
+    pub fn check_operation(self, category: OperationCategory) -> Result<(), RemoteException> {
+        match (self, category) {
+            (_, OperationCategory::Unchecked) | (Role::Active, _) => Ok(()),
+            (Role::Initializing, _) => Err(RemoteException::new(
+                exceptions::RETRIABLE,
+                "NameNode still not started",
+            )),
+            (Role::Standby | Role::BecomingActive | Role::SteppingDown, _) => Err(RemoteException::new(
+                exceptions::STANDBY,
+                format!(
+                    "Operation category {} is not supported in state {}",
+                    category.name(),
+                    self.ha_state().name()
+                ),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_active_takes_writes() {
+        for (role, allowed) in [
+            (Role::Initializing, false),
+            (Role::Standby, false),
+            (Role::BecomingActive, false),
+            (Role::Active, true),
+            (Role::SteppingDown, false),
+        ] {
+            assert_eq!(role.check_operation(OperationCategory::Write).is_ok(), allowed, "{role:?}");
+            assert!(role.check_operation(OperationCategory::Unchecked).is_ok());
+        }
+        let refused = Role::Standby.check_operation(OperationCategory::Read).unwrap_err();
+        assert!(refused.is(exceptions::STANDBY));
+        let refused = Role::Initializing.check_operation(OperationCategory::Read).unwrap_err();
+        assert!(refused.is(exceptions::RETRIABLE));
+    }
+
+    #[test]
+    fn a_standby_becomes_active_only_by_recovery() {
+        let mut role = Role::Standby;
+        assert!(role.change(Role::Active).is_err());
+        assert_eq!(role, Role::Standby);
+        for next in [Role::BecomingActive, Role::Active, Role::SteppingDown, Role::Standby] {
+            role.change(next).unwrap();
+        }
+        assert_eq!(role, Role::Standby);
+    }
+}
