@@ -1,0 +1,77 @@
+//! What the configuration says about the namespace.
+
+/// Limits and switches. [`Config::default`] is Hadoop's default for each key.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `dfs.namenode.fs-limits.max-component-length` in bytes; 0 = none.
+    pub max_component_len_bytes: usize,
+    /// `dfs.namenode.fs-limits.max-directory-items`.
+    pub max_directory_items: usize,
+    /// `dfs.namenode.fs-limits.max-blocks-per-file`.
+    pub max_blocks_per_file: usize,
+    /// `dfs.namenode.fs-limits.min-block-size` in bytes.
+    pub min_block_size_bytes: u64,
+    /// `dfs.namenode.replication.min`.
+    pub min_replication: u16,
+    /// `dfs.replication.max`.
+    pub max_replication: u16,
+    /// `dfs.permissions.enabled`.
+    pub permissions_enabled: bool,
+    /// `dfs.permissions.superusergroup`.
+    pub supergroup: String,
+    /// Owner of the root directory of a new namespace: the user of the process.
+    pub fs_owner: String,
+    /// `dfs.namenode.acls.enabled`.
+    pub acls_enabled: bool,
+    /// `dfs.namenode.posix.acl.inheritance.enabled`.
+    pub posix_acl_inheritance: bool,
+    /// `dfs.namenode.xattrs.enabled`.
+    pub xattrs_enabled: bool,
+    /// `dfs.namenode.fs-limits.max-xattrs-per-inode`.
+    pub max_xattrs_per_inode: usize,
+    /// `dfs.namenode.fs-limits.max-xattr-size` in bytes.
+    pub max_xattr_size_bytes: usize,
+    /// Symlinks are refused unless set (`FileSystem.enableSymlinks`).
+    pub symlinks_enabled: bool,
+    /// `dfs.namenode.accesstime.precision` in ms; 0 = off.
+    pub access_time_precision_ms: u64,
+    /// `dfs.storage.policy.enabled`.
+    pub storage_policy_enabled: bool,
+    /// `dfs.permissions.allow.owner.set.quota`.
+    pub owner_set_quota: bool,
+    /// `dfs.namenode.snapshot.*` is not here: snapshots are refused.
+    /// `fs.protected.directories`: non-empty ones cannot be deleted or renamed. Absolute, no trailing slash.
+    pub protected_directories: Vec<String>,
+    /// `dfs.lease.soft limit` in ms (60 s in Hadoop, not a key).
+    pub lease_soft_limit_ms: u64,
+    /// `dfs.namenode.lease-hard-limit-sec` in ms.
+    pub lease_hard_limit_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            max_component_len_bytes: 255,
+            max_directory_items: 1024 * 1024,
+            max_blocks_per_file: 10_000,
+            min_block_size_bytes: 1024 * 1024,
+            min_replication: 1,
+            max_replication: 512,
+            permissions_enabled: true,
+            supergroup: "supergroup".to_owned(),
+            fs_owner: "hdfs".to_owned(),
+            acls_enabled: true,
+            posix_acl_inheritance: true,
+            xattrs_enabled: true,
+            max_xattrs_per_inode: 32,
+            max_xattr_size_bytes: 16384,
+            symlinks_enabled: false,
+            access_time_precision_ms: 3_600_000,
+            storage_policy_enabled: true,
+            owner_set_quota: false,
+            protected_directories: Vec::new(),
+            lease_soft_limit_ms: 60_000,
+            lease_hard_limit_ms: 1_200_000,
+        }
+    }
+}
