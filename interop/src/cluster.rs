@@ -1,0 +1,284 @@
+//! A `hathi quickstart` cluster under test.
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long a cluster may take until it is ready; far more than it needs, for machines under load.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The daemons, by the names of their pid files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `namenode-N`
+    NameNode,
+    /// `journalnode-N`
+    JournalNode,
+    /// `datanode-N`
+    DataNode,
+    /// `zkfc-N`
+    Zkfc,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::NameNode => "namenode",
+            Role::JournalNode => "journalnode",
+            Role::DataNode => "datanode",
+            Role::Zkfc => "zkfc",
+        }
+    }
+}
+
+/// How many of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterOptions {
+    /// NameNodes, each with a controller.
+    pub namenodes: u16,
+    /// JournalNodes.
+    pub journalnodes: u16,
+    /// DataNodes.
+    pub datanodes: u16,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        ClusterOptions {
+            namenodes: 3,
+            journalnodes: 3,
+            datanodes: 3,
+        }
+    }
+}
+
+/// A running cluster; dropping it ends every process of it.
+#[derive(Debug)]
+pub struct Cluster {
+    hathi: PathBuf,
+    options: ClusterOptions,
+    base_port: u16,
+    dir: TempDir,
+    quickstart: Option<Child>,
+}
+
+impl Cluster {
+    /// Starts a cluster with the given `hathi` binary in a new temporary directory, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready; the message carries what it printed.
+    pub fn start(hathi: impl AsRef<Path>, options: ClusterOptions) -> Result<Cluster> {
+        let mut cluster = Cluster {
+            hathi: hathi.as_ref().to_owned(),
+            options,
+            base_port: free_base_port()?,
+            dir: TempDir::with_prefix("hathi-cluster-")?,
+            quickstart: None,
+        };
+        cluster.start_again()?;
+        Ok(cluster)
+    }
+
+    /// Starts the whole cluster on its directory once more, after [`Cluster::kill_everything`] or [`Cluster::stop`].
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_again(&mut self) -> Result<()> {
+        let mut child = Command::new(&self.hathi)
+            .arg("quickstart")
+            .arg("--dir")
+            .arg(self.dir.path())
+            .args(["--base-port", &self.base_port.to_string()])
+            .args(["--namenodes", &self.options.namenodes.to_string()])
+            .args(["--journalnodes", &self.options.journalnodes.to_string()])
+            .args(["--datanodes", &self.options.datanodes.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .with_context(|| format!("can't start {}", self.hathi.display()))?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        self.quickstart = Some(child);
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Nobody listens any more once the cluster is ready; the pipe must be drained all the same.
+                let _ = sender.send(line);
+            }
+        });
+        let mut printed = String::new();
+        loop {
+            match receiver.recv_timeout(READY_TIMEOUT) {
+                Ok(line) if line.starts_with("ready ") => return Ok(()),
+                Ok(line) => printed.push_str(&format!("{line}\n")),
+                Err(error) => bail!("not ready ({error}); it printed:\n{printed}{}", self.logs()),
+            }
+        }
+    }
+
+    /// `DIR/conf`.
+    #[must_use]
+    pub fn conf(&self) -> PathBuf {
+        self.dir.path().join("conf")
+    }
+
+    /// `DIR`.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Data directory of a daemon.
+    #[must_use]
+    pub fn data_dir(&self, role: Role, index: u16) -> PathBuf {
+        self.dir.path().join("data").join(format!("{}-{index}", role.name()))
+    }
+
+    /// The process id of a daemon.
+    ///
+    /// # Errors
+    /// When there is no pid file with a number in it.
+    pub fn pid(&self, role: Role, index: u16) -> Result<Pid> {
+        let path = self.dir.path().join("run").join(format!("{}-{index}.pid", role.name()));
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let pid: i32 = text.trim().parse().with_context(|| path.display().to_string())?;
+        Pid::from_raw(pid).with_context(|| path.display().to_string())
+    }
+
+    /// Sends a signal to a daemon.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, role: Role, index: u16, signal: Signal) -> Result<()> {
+        kill_process(self.pid(role, index)?, signal)?;
+        Ok(())
+    }
+
+    /// Runs `hathi` with the cluster's configuration.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn hathi(&self, command: &str, args: &[&str]) -> Result<Output> {
+        Ok(Command::new(&self.hathi)
+            .arg(command)
+            .args(args)
+            .env("HADOOP_CONF_DIR", self.conf())
+            .stdin(Stdio::null())
+            .output()?)
+    }
+
+    /// Runs `hathi` and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails; the message carries its stderr.
+    pub fn hathi_ok(&self, command: &str, args: &[&str]) -> Result<String> {
+        let output = self.hathi(command, args)?;
+        if !output.status.success() {
+            bail!(
+                "hathi {command} {} ended with {}:\n{}{}",
+                args.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The index of the NameNode that calls itself active, if there is exactly one.
+    #[must_use]
+    pub fn active(&self) -> Option<u16> {
+        let mut active = (0..self.options.namenodes).filter(|index| {
+            self.hathi_ok("haadmin", &["-getServiceState", &format!("nn{index}")])
+                .is_ok_and(|state| state.trim() == "active")
+        });
+        let first = active.next()?;
+        active.next().is_none().then_some(first)
+    }
+
+    /// SIGKILL for every daemon and for the quickstart itself.
+    ///
+    /// # Errors
+    /// When the quickstart can't be waited for.
+    pub fn kill_everything(&mut self) -> Result<()> {
+        if let Some(mut quickstart) = self.quickstart.take() {
+            // First, so that it starts nothing again.
+            quickstart.kill()?;
+            quickstart.wait()?;
+        }
+        for role in [Role::NameNode, Role::JournalNode, Role::DataNode, Role::Zkfc] {
+            for index in 0..10 {
+                // Most do not exist, and some have just ended with their parent.
+                let _ = self.signal(role, index, Signal::KILL);
+            }
+        }
+        for role in [Role::NameNode, Role::JournalNode, Role::DataNode, Role::Zkfc] {
+            for index in 0..10 {
+                if let Ok(pid) = self.pid(role, index) {
+                    let proc = PathBuf::from(format!("/proc/{}/exe", pid.as_raw_nonzero()));
+                    crate::wait_for("the end of a killed process", READY_TIMEOUT, || {
+                        std::fs::read_link(&proc).is_err().then_some(())
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the cluster in order, as Ctrl-C does.
+    ///
+    /// # Errors
+    /// When the quickstart can't be waited for.
+    pub fn stop(&mut self) -> Result<()> {
+        if let Some(mut quickstart) = self.quickstart.take() {
+            let pid = i32::try_from(quickstart.id())?;
+            kill_process(Pid::from_raw(pid).context("pid")?, Signal::TERM)?;
+            quickstart.wait()?;
+        }
+        Ok(())
+    }
+
+    /// The end of every daemon's log, for a failure's message.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        let Ok(entries) = std::fs::read_dir(self.dir.path().join("logs")) else {
+            return text;
+        };
+        for entry in entries.flatten() {
+            let log = std::fs::read(entry.path()).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+            text.push_str(&format!("---- {}\n{tail}\n", entry.file_name().display()));
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        // Nothing to be done about it here.
+        let _ = self.kill_everything();
+    }
+}
+
+/// A range of ports that nobody uses, below those that the kernel hands out by itself.
+fn free_base_port() -> Result<u16> {
+    for _ in 0..200 {
+        let base = 10_000 + 100 * fastrand::u16(0..190);
+        if (base..base + 80).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return Ok(base);
+        }
+    }
+    bail!("no free range of ports")
+}

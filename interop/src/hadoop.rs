@@ -1,0 +1,139 @@
+//! The real Apache Hadoop, fetched with Maven once per build directory.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+/// The version that the tests run against.
+pub const VERSION: &str = "3.5.0";
+
+/// The jars of a Hadoop release.
+#[derive(Clone, Debug)]
+pub struct Hadoop {
+    home: PathBuf,
+}
+
+impl Hadoop {
+    /// Finds or fetches Hadoop. `None`, with a loud message, where it can't be had; under `CI=true` that is an error.
+    ///
+    /// # Errors
+    /// Under `CI=true`, when there is no JDK or Maven, or Maven fails.
+    pub fn get() -> Result<Option<Hadoop>> {
+        // Tests of one binary run side by side, and Maven must run once.
+        static FETCH: Mutex<()> = Mutex::new(());
+        let _guard = FETCH.lock();
+        match fetch() {
+            Ok(home) => Ok(Some(Hadoop { home })),
+            Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => Err(error),
+            Err(error) => {
+                eprintln!("SKIPPED: this test needs Apache Hadoop {VERSION} (a JDK 17 and Maven): {error:#}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A command of Hadoop's `hdfs` script: `dfs`, `haadmin`, `dfsadmin`, `oiv`, `oev`, `bench` (NNThroughputBenchmark),
+    /// a daemon, or a Java source file of `interop/java`.
+    #[must_use]
+    pub fn command(&self, conf: &Path, tool: &str, args: &[&str]) -> Command {
+        let class = match tool {
+            "dfs" => "org.apache.hadoop.fs.FsShell",
+            "haadmin" => "org.apache.hadoop.hdfs.tools.DFSHAAdmin",
+            "dfsadmin" => "org.apache.hadoop.hdfs.tools.DFSAdmin",
+            "oiv" => "org.apache.hadoop.hdfs.tools.offlineImageViewer.OfflineImageViewerPB",
+            "oev" => "org.apache.hadoop.hdfs.tools.offlineEditsViewer.OfflineEditsViewer",
+            "bench" => "org.apache.hadoop.hdfs.server.namenode.NNThroughputBenchmark",
+            "namenode" => "org.apache.hadoop.hdfs.server.namenode.NameNode",
+            "journalnode" => "org.apache.hadoop.hdfs.qjournal.server.JournalNode",
+            "datanode" => "org.apache.hadoop.hdfs.server.datanode.DataNode",
+            other => other,
+        };
+        let class = if class.ends_with(".java") {
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("java").join(class)
+        } else {
+            PathBuf::from(class)
+        };
+        let home = self.home.display();
+        let mut command = Command::new("java");
+        command
+            // Short-lived tools spend most of their time in the compilers otherwise.
+            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx512m"])
+            .arg("-cp")
+            .arg(format!("{}:{home}/conf:{home}/web:{home}/lib/*", conf.display()))
+            .arg(class)
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a tool to its end.
+    ///
+    /// # Errors
+    /// When Java can't be started.
+    pub fn run(&self, conf: &Path, tool: &str, args: &[&str]) -> Result<Output> {
+        Ok(self.command(conf, tool, args).output()?)
+    }
+
+    /// Runs a tool and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails; the message carries its stderr.
+    pub fn run_ok(&self, conf: &Path, tool: &str, args: &[&str]) -> Result<String> {
+        let output = self.run(conf, tool, args)?;
+        if !output.status.success() {
+            bail!(
+                "{tool} {} ended with {}:\n{}{}",
+                args.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn fetch() -> Result<PathBuf> {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+    };
+    let home = target.join(format!("hadoop-{VERSION}"));
+    let done = home.join("done");
+    if done.exists() {
+        return Ok(home);
+    }
+    let lib = home.join("lib");
+    std::fs::create_dir_all(&lib)?;
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
+    let status = Command::new("mvn")
+        .args(["-q", "-B", "-Dstyle.color=never"])
+        .arg("-f")
+        .arg(&pom)
+        .arg(format!("-Dhadoop.version={VERSION}"))
+        .arg("dependency:copy-dependencies")
+        .arg(format!("-DoutputDirectory={}", lib.display()))
+        .stdin(Stdio::null())
+        .status()
+        .context("can't run mvn")?;
+    if !status.success() {
+        bail!("mvn ended with {status}");
+    }
+    // The daemons insist on a web application of their name; an empty one keeps all their servlets.
+    for name in ["hdfs", "journal", "datanode", "static"] {
+        let dir = home.join("web/webapps").join(name).join("WEB-INF");
+        std::fs::create_dir_all(&dir)?;
+        std::fs::write(dir.join("web.xml"), "<web-app/>\n")?;
+    }
+    std::fs::create_dir_all(home.join("conf"))?;
+    std::fs::write(home.join("conf/log4j.properties"), LOG4J)?;
+    std::fs::write(done, VERSION)?;
+    Ok(home)
+}
+
+const LOG4J: &str = "log4j.rootLogger=WARN,console\n\
+    log4j.appender.console=org.apache.log4j.ConsoleAppender\n\
+    log4j.appender.console.target=System.err\n\
+    log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
+    log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c: %m%n\n";
