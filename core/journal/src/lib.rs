@@ -1,1 +1,27 @@
-//! To be written.
+//! The quorum journal: the JournalNode's side, the NameNode's side, and what readers need.
+//!
+//! * [`messages`], [`wire`], [`errors`]: what the two sides say to each other.
+//! * [`acceptor`]: the JournalNode's journal (`qjournal.server.Journal`).
+//! * [`writer`]: the NameNode's quorum writer (`qjournal.client.QuorumJournalManager`).
+//! * [`choose`]: which copy of a segment wins a recovery (`SegmentRecoveryComparator`).
+//! * [`manifest`], [`tail`]: which segments a reader should take, what a standby may apply.
+//! * [`file_journal`]: a local directory of segments (`FileJournalManager`).
+//!
+//! Everything here is deterministic: time comes in as an argument, disks through `hathi_storage::Disk`.
+
+pub mod acceptor;
+pub mod choose;
+pub mod edits_cache;
+pub mod errors;
+pub mod file_journal;
+pub mod lease;
+pub mod manifest;
+pub mod messages;
+pub mod tail;
+pub mod wire;
+pub mod writer;
+
+pub use acceptor::{Acceptor, AcceptorOptions, Handled};
+pub use errors::JournalError;
+pub use messages::{Answer, Micros, Request};
+pub use writer::{QuorumWriter, WriterAction, WriterConfig};

@@ -1,1 +1,19 @@
-//! To be written.
+//! Disks and what is kept on them outside the formats: storage directories and small durable files.
+//!
+//! * [`disk`]: the trait through which cores reach a disk; [`os`] is the real one (the only file in `core/` that
+//!   touches `std::fs`), [`sim_disk`] one that forgets what was not synced and fails on demand.
+//! * [`directory`]: VERSION, `in_use.lock`, `current` and `previous`, format, upgrade, rollback
+//!   (Hadoop's `Storage.StorageDirectory`).
+//! * [`durable_long`]: small numbers that survive a crash (Hadoop's `PersistentLongFile`, `BestEffortLongFile`).
+
+pub mod directory;
+pub mod disk;
+pub mod durable_long;
+pub mod os;
+pub mod sim_disk;
+
+pub use directory::{NodeType, StorageDirectory, StorageError, StorageState, VersionFile};
+pub use disk::{DirEntry, Disk, DiskFile};
+pub use durable_long::{BestEffortLong, DurableLong};
+pub use os::OsDisk;
+pub use sim_disk::SimDisk;

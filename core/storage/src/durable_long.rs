@@ -1,0 +1,156 @@
+//! Small numbers that survive a crash.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Disk, DiskFile};
+
+/// A number in a text file of its own, replaced atomically and durably (`PersistentLongFile`): decimal and a newline.
+#[derive(Debug)]
+pub struct DurableLong<D> {
+    disk: D,
+    path: PathBuf,
+    value: u64,
+}
+
+impl<D: Disk> DurableLong<D> {
+    /// Reads the file; `default` when it is absent.
+    pub fn open(disk: D, path: PathBuf, default: u64) -> io::Result<Self> {
+        let value = read_text_long(&disk, &path)?.unwrap_or(default);
+        Ok(DurableLong { disk, path, value })
+    }
+
+    /// The last value that was set or read.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.value
+    }
+
+    /// When this returns success the value is durable; writes nothing when it is the one already there.
+    pub fn set(&mut self, value: u64) -> io::Result<()> {
+        if value != self.value {
+            self.force_set(value)?;
+        }
+        Ok(())
+    }
+
+    /// Like [`DurableLong::set`], but writes also when the value is the default that is in no file yet.
+    pub fn force_set(&mut self, value: u64) -> io::Result<()> {
+        self.disk.write_small(&self.path, format!("{value}\n").as_bytes())?;
+        self.value = value;
+        Ok(())
+    }
+}
+
+/// The number in a text file; `None` when there is no file.
+pub fn read_text_long<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<u64>> {
+    let Some(data) = disk.read_small(path)? else {
+        return Ok(None);
+    };
+    std::str::from_utf8(&data)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .map(Some)
+        .ok_or_else(|| invalid(path, "not a number"))
+}
+
+/// A number in a file of eight bytes, written in place and never synced (`BestEffortLongFile`).
+/// After a crash it may be any value it ever had.
+#[derive(Debug)]
+pub struct BestEffortLong<D: Disk> {
+    disk: D,
+    path: PathBuf,
+    value: i64,
+    file: Option<D::File>,
+}
+
+impl<D: Disk> BestEffortLong<D> {
+    /// Reads the file; `default` when it is absent or empty. Any length but 0 and 8 is an error.
+    pub fn open(disk: D, path: PathBuf, default: i64) -> io::Result<Self> {
+        let value = match disk.read_small(&path)? {
+            None => default,
+            Some(data) if data.is_empty() => default,
+            Some(data) => match <[u8; 8]>::try_from(data.as_slice()) {
+                Ok(bytes) => i64::from_be_bytes(bytes),
+                Err(_) => return Err(invalid(&path, "must be 8 bytes long")),
+            },
+        };
+        Ok(BestEffortLong {
+            disk,
+            path,
+            value,
+            file: None,
+        })
+    }
+
+    /// The last value that was set or read.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.value
+    }
+
+    /// Writes the value in place, without sync. The file is made at the first call.
+    pub fn set(&mut self, value: i64) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(if self.disk.exists(&self.path)? {
+                self.disk.open(&self.path)?
+            } else {
+                self.disk.create(&self.path)?
+            }),
+        };
+        file.write_at(0, &value.to_be_bytes())?;
+        self.value = value;
+        Ok(())
+    }
+
+    /// Remembers the value without writing it.
+    pub fn set_in_memory(&mut self, value: i64) {
+        self.value = value;
+    }
+
+    /// Lets go of the file, so that its directory can be renamed.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+}
+
+fn invalid(path: &Path, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::OsDisk;
+
+    #[test]
+    fn a_durable_long_is_decimal_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("last-promised-epoch");
+        let mut epoch = DurableLong::open(OsDisk, path.clone(), 0).unwrap();
+        assert_eq!(epoch.get(), 0);
+        epoch.set(0).unwrap();
+        assert!(!OsDisk.exists(&path).unwrap());
+        epoch.set(12).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"12\n");
+        assert_eq!(DurableLong::open(OsDisk, path.clone(), 0).unwrap().get(), 12);
+        std::fs::write(&path, b"twelve").unwrap();
+        assert!(DurableLong::open(OsDisk, path, 0).is_err());
+    }
+
+    #[test]
+    fn a_best_effort_long_is_eight_raw_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("committed-txid");
+        let mut committed = BestEffortLong::open(OsDisk, path.clone(), -12345).unwrap();
+        assert_eq!(committed.get(), -12345);
+        committed.set(258).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [0, 0, 0, 0, 0, 0, 1, 2]);
+        committed.set(259).unwrap();
+        let reread = BestEffortLong::open(OsDisk, path.clone(), -12345).unwrap();
+        assert_eq!(reread.get(), 259);
+        std::fs::write(&path, [1, 2, 3]).unwrap();
+        assert!(BestEffortLong::open(OsDisk, path, 0).is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! The real disk. The only file in `core/` that touches `std::fs`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+
+use crate::disk::{DirEntry, Disk, DiskFile};
+
+/// The file system of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsDisk;
+
+/// A file of the [`OsDisk`].
+#[derive(Debug)]
+pub struct OsFile(File);
+
+impl OsFile {
+    /// The standard library's handle, for what only a shell may do with it (sending a file over a socket).
+    #[must_use]
+    pub fn as_std(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Disk for OsDisk {
+    type File = OsFile;
+    type Lock = File;
+
+    fn create(&self, path: &Path) -> io::Result<OsFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        options.open(path).map(OsFile)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<OsFile> {
+        OpenOptions::new().read(true).write(true).open(path).map(OsFile)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<OsFile> {
+        File::open(path).map(OsFile)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn hard_link(&self, existing: &Path, new: &Path) -> io::Result<()> {
+        fs::hard_link(existing, new)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry.file_name().into_string() {
+                let is_dir = entry.file_type()?.is_dir();
+                entries.push(DirEntry { name, is_dir });
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        fs::exists(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+        file.set_len(0)?;
+        file.write_all(holder.as_bytes())?;
+        Ok(Some(file))
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    }
+}
+
+impl DiskFile for OsFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read_at(buf, offset) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_are_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("last-promised-epoch");
+        assert_eq!(OsDisk.read_small(&path).unwrap(), None);
+        OsDisk.write_small(&path, b"17\n").unwrap();
+        OsDisk.write_small(&path, b"5\n").unwrap();
+        assert_eq!(OsDisk.read_small(&path).unwrap(), Some(b"5\n".to_vec()));
+        assert_eq!(OsDisk.list(dir.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in_use.lock");
+        let held = OsDisk.lock(&path, "1@here").unwrap();
+        assert!(held.is_some());
+        assert!(OsDisk.lock(&path, "2@here").unwrap().is_none());
+        drop(held);
+        assert!(OsDisk.lock(&path, "2@here").unwrap().is_some());
+        assert_eq!(OsDisk.read_small(&path).unwrap(), Some(b"2@here".to_vec()));
+    }
+}

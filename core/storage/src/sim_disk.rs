@@ -1,0 +1,2 @@
+//! To be written.
+#[derive(Clone,Debug)] pub struct SimDisk;
