@@ -1,1 +1,61 @@
-fn main() {}
+//! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure.
+
+mod tidy;
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let task = std::env::args().nth(1).unwrap_or_default();
+    let result = match task.as_str() {
+        "ci" => ci(),
+        "tidy" => tidy::check(&root()),
+        other => {
+            eprintln!("usage: cargo xtask ci|tidy (not {other:?})");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {task}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Formatting, structure, lints and every test, cheapest first.
+fn ci() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    timed("tidy", || tidy::check(&root()))?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    cargo(&["test", "--workspace", "--locked"])
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    timed(&format!("cargo {}", args.join(" ")), || {
+        let status = Command::new(env!("CARGO"))
+            .args(args)
+            .current_dir(root())
+            .status()
+            .context("can't run cargo")?;
+        if !status.success() {
+            bail!("cargo {} ended with {status}", args.join(" "));
+        }
+        Ok(())
+    })
+}
+
+fn timed(what: &str, task: impl FnOnce() -> Result<()>) -> Result<()> {
+    eprintln!("== {what}");
+    let started = Instant::now();
+    task()?;
+    eprintln!("== {what}: {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Checks of structure that no compiler makes: who may depend on whom, what the pure crates may use, how long a file
+//! may be, and which words must not be left behind.
+
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A file longer than this is two thoughts.
+const LINES_MAX: usize = 1000;
+
+/// Each crate's own crates that it may name: dependencies point down this list only.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("hathi-formats", &[]),
+    ("hathi-storage", &["hathi-formats"]),
+    ("hathi-namespace", &["hathi-formats"]),
+    ("hathi-blockmanager", &["hathi-formats"]),
+    ("hathi-journal", &["hathi-formats", "hathi-storage"]),
+    ("hathi-blockpool", &["hathi-formats", "hathi-storage"]),
+    ("hathi-failover", &["hathi-formats"]),
+    (
+        "hathi-namesystem",
+        &["hathi-formats", "hathi-storage", "hathi-namespace", "hathi-blockmanager", "hathi-journal"],
+    ),
+    ("hathi-net", &["hathi-formats"]),
+    ("hathi-client", &["hathi-formats", "hathi-net"]),
+    ("hathi-journalnode", &["hathi-formats", "hathi-storage", "hathi-journal", "hathi-net"]),
+    ("hathi-zkfc", &["hathi-formats", "hathi-failover", "hathi-net"]),
+    (
+        "hathi-datanode",
+        &["hathi-formats", "hathi-storage", "hathi-blockpool", "hathi-client", "hathi-net"],
+    ),
+    (
+        "hathi-namenode",
+        &[
+            "hathi-formats",
+            "hathi-storage",
+            "hathi-namespace",
+            "hathi-blockmanager",
+            "hathi-journal",
+            "hathi-namesystem",
+            "hathi-net",
+        ],
+    ),
+    ("hathi-sim", &["hathi-formats", "hathi-storage", "hathi-journal"]),
+];
+
+/// What the pure rings must not reach, directly; their closure is checked through [`MAY_USE`].
+const IMPURE: &[&str] = &["tokio", "mio", "hyper", "socket2", "getrandom", "rand", "fastrand", "uuid"];
+
+/// Words that mark unfinished work.
+const MARKERS: &[&str] = &["TODO", "FIXME", "XXX", "unimplemented!(", "todo!("];
+
+/// Runs every check and reports all findings at once.
+pub fn check(root: &Path) -> Result<()> {
+    let mut findings = Vec::new();
+    check_dependencies(root, &mut findings)?;
+    let mut files = Vec::new();
+    for ring in ["formats", "core", "node", "hathi", "sim", "interop", "xtask"] {
+        rust_files(&root.join(ring), &mut files)?;
+    }
+    for file in files {
+        check_file(root, &file, &mut findings)?;
+    }
+    if !findings.is_empty() {
+        bail!("{} findings:\n  {}", findings.len(), findings.join("\n  "));
+    }
+    Ok(())
+}
+
+fn check_dependencies(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    let allowed: BTreeMap<&str, BTreeSet<&str>> = MAY_USE
+        .iter()
+        .map(|(name, may_use)| (*name, may_use.iter().copied().collect()))
+        .collect();
+    let mut manifests = vec![root.join("formats"), root.join("sim")];
+    for ring in ["core", "node"] {
+        for entry in std::fs::read_dir(root.join(ring))? {
+            let path = entry?.path();
+            if path.join("Cargo.toml").exists() {
+                manifests.push(path);
+            }
+        }
+    }
+    for dir in manifests {
+        let manifest = dir.join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest)
+            .with_context(|| format!("can't read {}", manifest.display()))?;
+        let name = format!("hathi-{}", dir.file_name().unwrap_or_default().display());
+        let Some(allowed) = allowed.get(name.as_str()) else {
+            findings.push(format!("{name}: not in the list of who may use whom"));
+            continue;
+        };
+        let pure = name == "hathi-formats" || dir.parent().is_some_and(|ring| ring.ends_with("core"));
+        for dependency in dependencies(&text) {
+            if dependency.starts_with("hathi-") && !allowed.contains(dependency) {
+                findings.push(format!("{name} must not use {dependency}"));
+            }
+            if pure && IMPURE.contains(&dependency) {
+                findings.push(format!("{name} is deterministic and must not use {dependency}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names under `[dependencies]`.
+fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
+    manifest
+        .lines()
+        .skip_while(|line| line.trim() != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', '=', ' ']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+}
+
+fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    let name = file.strip_prefix(root).unwrap_or(file).display();
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        findings.push(format!("{name}: {lines} lines, more than {LINES_MAX}"));
+    }
+    if file.ends_with("xtask/src/tidy.rs") {
+        return Ok(());
+    }
+    for (number, line) in (1..).zip(text.lines()) {
+        for marker in MARKERS {
+            if line.contains(marker) {
+                findings.push(format!("{name}:{number}: {marker}"));
+            }
+        }
+    }
+    // Core code gets time, chance and files as arguments; only the disk's own file may open one.
+    let path = name.to_string();
+    let pure = path.starts_with("core/") && !path.contains("/tests") && path != "core/storage/src/os.rs";
+    if pure {
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        for word in ["Instant::now", "SystemTime::now", "std::fs", "std::net", "std::thread", "thread::spawn"] {
+            if code.contains(word) {
+                findings.push(format!("{name}: {word} in a deterministic crate"));
+            }
+        }
+    }
+    Ok(())
+}
