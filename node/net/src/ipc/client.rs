@@ -1,15 +1,27 @@
-//! The RPC client.
+//! The RPC client (`org.apache.hadoop.ipc.Client`).
+//!
+//! One [`RpcClient`] is one connection. A call is encoded into the connection's outgoing buffer where it is made, so
+//! calls leave in the order in which they were made, and all that were made before the connection's task runs leave in
+//! one write. Reconnecting is the caller's affair ([`super::HaProxy`] does it).
 
+mod connection;
+
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
+use self::connection::{ConnectionTask, Link};
+use super::codec::{self, RequestIds};
 use super::{ClientId, Protocol, RemoteException, UserInfo};
 
 /// Why a call has no result.
@@ -110,81 +122,151 @@ impl ClientOptions {
     }
 }
 
-/// One connection, shared by its clones; calls are pipelined and answered in any order.
-#[derive(Clone, Debug)]
-pub struct RpcClient {}
+/// One connection, shared by its clones; calls are pipelined and answered in any order. When the last clone is gone and
+/// the last call is answered, the connection is closed.
+#[derive(Clone)]
+pub struct RpcClient {
+    link: Arc<Link>,
+    protocol: &'static Protocol,
+    call_timeout: Duration,
+    /// Counts the clones: the connection's task holds the link, but not this.
+    _handle: Arc<Handle>,
+}
+
+/// Closes the connection when the last client is dropped.
+struct Handle(Arc<Link>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl fmt::Debug for RpcClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RpcClient")
+            .field("peer", &self.link.peer)
+            .field("protocol", &self.protocol.name)
+            .finish_non_exhaustive()
+    }
+}
 
 impl RpcClient {
     /// Connects, within a tokio runtime, on which the connection's task then lives.
     pub async fn connect(
-        _addr: SocketAddr,
-        _protocol: &'static Protocol,
-        _options: ClientOptions,
+        addr: SocketAddr,
+        protocol: &'static Protocol,
+        options: ClientOptions,
     ) -> Result<RpcClient, RpcError> {
-        unimplemented!()
+        let failed = |reason: String| RpcError::Connect {
+            address: addr.to_string(),
+            reason,
+        };
+        let connecting = TcpStream::connect(addr);
+        let stream = if options.connect_timeout.is_zero() {
+            connecting.await
+        } else {
+            tokio::time::timeout(options.connect_timeout, connecting)
+                .await
+                .map_err(|_| failed(format!("no connection within {:?}", options.connect_timeout)))?
+        }
+        .map_err(|error| failed(error.to_string()))?;
+        stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+        let link = Arc::new(Link::new(addr, protocol, &options));
+        tokio::spawn(ConnectionTask::new(stream, link.clone(), &options));
+        Ok(RpcClient {
+            _handle: Arc::new(Handle(link.clone())),
+            link,
+            protocol,
+            call_timeout: options.call_timeout,
+        })
     }
 
     /// The same connection for calls of another protocol.
     #[must_use]
-    pub fn with_protocol(&self, _protocol: &'static Protocol) -> RpcClient {
-        unimplemented!()
+    pub fn with_protocol(&self, protocol: &'static Protocol) -> RpcClient {
+        RpcClient {
+            protocol,
+            ..self.clone()
+        }
     }
 
     /// Sends a call at once (calls leave in the order of these calls); the future gives the answer.
-    pub fn call<Q: Message, R: Message + Default>(
-        &self,
-        _method: &str,
-        _request: &Q,
-    ) -> PendingCall<R> {
-        unimplemented!()
+    pub fn call<Q: Message, R: Message + Default>(&self, method: &str, request: &Q) -> PendingCall<R> {
+        self.call_with(method, request, None, None)
     }
 
     /// [`RpcClient::call`] with an identity (for retries) and a time limit of its own.
     pub fn call_with<Q: Message, R: Message + Default>(
         &self,
-        _method: &str,
-        _request: &Q,
-        _ids: Option<CallIds>,
-        _timeout: Option<Duration>,
+        method: &str,
+        request: &Q,
+        ids: Option<CallIds>,
+        timeout: Option<Duration>,
     ) -> PendingCall<R> {
-        unimplemented!()
+        let timeout = timeout.unwrap_or(self.call_timeout);
+        let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
+        let (answer, answered) = oneshot::channel();
+        self.link.send(answer, deadline, timeout, ids, |out, ids: &RequestIds| {
+            codec::put_call(out, ids, method, self.protocol.name, self.protocol.version, request);
+        });
+        PendingCall {
+            answered,
+            link: self.link.clone(),
+            _response: PhantomData,
+        }
     }
 
     /// Whether the connection is broken or closed; then make another one.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        unimplemented!()
+        self.link.is_closed()
     }
 
     /// Closes the connection; calls under way fail with [`RpcError::Broken`].
     pub fn close(&self) {
-        unimplemented!()
+        self.link.close();
     }
 
     /// The server's address.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        unimplemented!()
+        self.link.peer
+    }
+
+    /// The highest state id that the server has sent.
+    #[must_use]
+    pub fn state_id(&self) -> Option<i64> {
+        self.link.state_id()
     }
 }
 
-/// The answer to come. Dropping it forgets the call.
+/// The answer to come. Dropping it ignores the answer; the call was sent all the same.
 #[derive(Debug)]
 pub struct PendingCall<R> {
+    answered: oneshot::Receiver<Result<Bytes, RpcError>>,
+    link: Arc<Link>,
     _response: PhantomData<fn() -> R>,
 }
 
 impl<R> PendingCall<R> {
     /// Instead of the message, its bytes.
-    pub async fn encoded(self) -> Result<Bytes, RpcError> {
-        unimplemented!()
+    pub async fn encoded(mut self) -> Result<Bytes, RpcError> {
+        std::future::poll_fn(|cx| self.poll_encoded(cx)).await
+    }
+
+    fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, RpcError>> {
+        Pin::new(&mut self.answered)
+            .poll(cx)
+            .map(|answer| answer.unwrap_or_else(|_| Err(self.link.broken("the connection's task is gone"))))
     }
 }
 
 impl<R: Message + Default> Future for PendingCall<R> {
     type Output = Result<R, RpcError>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        unimplemented!()
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_encoded(cx)
+            .map(|answer| R::decode(answer?).map_err(|error| RpcError::Decode(error.to_string())))
     }
 }

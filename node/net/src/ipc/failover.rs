@@ -1,10 +1,14 @@
-//! Calls to whichever NameNode is active.
+//! Calls to whichever NameNode is active (`RetryPolicies.FailoverOnNetworkExceptionRetry`,
+//! `ConfiguredFailoverProxyProvider`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hathi_formats::exceptions::{OBSERVER_RETRY_ON_ACTIVE, RETRIABLE, STANDBY};
 use prost::Message;
 
-use super::{ClientId, ClientOptions, Protocol, RpcError};
+use super::{CallIds, ClientId, ClientOptions, Protocol, RpcClient, RpcError};
 
 /// What may be done again when nobody knows whether it was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,41 +50,201 @@ impl HaOptions {
     }
 }
 
-/// One logical NameNode behind several addresses.
+#[derive(Debug)]
+struct Target {
+    address: String,
+    /// Held while connecting, so that calls made meanwhile share the one connection.
+    client: tokio::sync::Mutex<Option<RpcClient>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    targets: Vec<Target>,
+    protocol: &'static Protocol,
+    options: HaOptions,
+    /// The target of the next call; only ever moved on from where a call failed, so that many calls that fail
+    /// together move it once.
+    current: AtomicUsize,
+    next_call_id: AtomicI32,
+}
+
+/// One logical NameNode behind several addresses; clones share connections.
 #[derive(Clone, Debug)]
-pub struct HaProxy {}
+pub struct HaProxy(Arc<Inner>);
+
+/// What to do after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Fail,
+    RetryInPlace,
+    FailOver,
+}
 
 impl HaProxy {
     /// Over `host:port` addresses, resolved anew at each connection. Makes no connection yet.
     #[must_use]
-    pub fn new(
-        _addresses: Vec<String>,
-        _protocol: &'static Protocol,
-        _options: HaOptions,
-    ) -> HaProxy {
-        unimplemented!()
+    pub fn new(addresses: Vec<String>, protocol: &'static Protocol, options: HaOptions) -> HaProxy {
+        let targets = addresses
+            .into_iter()
+            .map(|address| Target {
+                address,
+                client: tokio::sync::Mutex::new(None),
+            })
+            .collect();
+        HaProxy(Arc::new(Inner {
+            targets,
+            protocol,
+            options,
+            current: AtomicUsize::new(0),
+            next_call_id: AtomicI32::new(0),
+        }))
     }
 
-    /// Calls, failing over and retrying as Hadoop's `FailoverOnNetworkExceptionRetry` does, always with the same
-    /// client id and call id.
+    /// Calls, failing over and retrying as Hadoop's clients do, always with the same client id and call id.
     pub async fn call<Q: Message, R: Message + Default>(
         &self,
-        _method: &str,
-        _request: &Q,
-        _idempotence: Idempotence,
+        method: &str,
+        request: &Q,
+        idempotence: Idempotence,
     ) -> Result<R, RpcError> {
-        unimplemented!()
+        let inner = &*self.0;
+        let call_id = inner.next_call_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let (mut failovers, mut retries) = (0_u32, 0_u32);
+        loop {
+            let at = inner.current.load(Ordering::Relaxed);
+            let ids = CallIds {
+                client_id: inner.options.client.client_id,
+                call_id,
+                retry_count: i32::try_from(failovers + retries).unwrap_or(i32::MAX),
+            };
+            let error = match inner.attempt(at, method, request, ids).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let sleep = match decide(&error, idempotence) {
+                Decision::FailOver if failovers < inner.options.max_failovers => {
+                    inner.move_on(at);
+                    failovers += 1;
+                    inner.backoff(failovers - 1)
+                }
+                Decision::RetryInPlace if retries < inner.options.max_retries => {
+                    retries += 1;
+                    inner.backoff(retries - 1)
+                }
+                Decision::FailOver | Decision::RetryInPlace | Decision::Fail => return Err(error),
+            };
+            tracing::debug!(method, call_id, failovers, retries, ?sleep, %error, "call will be made again");
+            if !sleep.is_zero() {
+                tokio::time::sleep(sleep).await;
+            }
+        }
     }
 
     /// The identity of this proxy's calls.
     #[must_use]
     pub fn client_id(&self) -> ClientId {
-        unimplemented!()
+        self.0.options.client.client_id
     }
 
     /// The address that the next call goes to.
     #[must_use]
     pub fn current(&self) -> String {
-        unimplemented!()
+        let at = self.0.current.load(Ordering::Relaxed);
+        self.0.targets.get(at).map_or_else(String::new, |target| target.address.clone())
+    }
+
+    /// The connection to the current target, made if there is none: for callers who pipeline and handle failures
+    /// themselves.
+    pub async fn connection(&self) -> Result<RpcClient, RpcError> {
+        self.0.client(self.0.current.load(Ordering::Relaxed)).await
+    }
+}
+
+impl Inner {
+    async fn attempt<Q: Message, R: Message + Default>(
+        &self,
+        at: usize,
+        method: &str,
+        request: &Q,
+        ids: CallIds,
+    ) -> Result<R, RpcError> {
+        let client = self.client(at).await?;
+        client.call_with(method, request, Some(ids), None).await
+    }
+
+    async fn client(&self, at: usize) -> Result<RpcClient, RpcError> {
+        let Some(target) = self.targets.get(at) else {
+            return Err(RpcError::Connect {
+                address: String::new(),
+                reason: "no NameNode is configured".into(),
+            });
+        };
+        let mut slot = target.client.lock().await;
+        if let Some(client) = slot.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(client.clone());
+        }
+        let client = connect_to(&target.address, self.protocol, &self.options.client).await?;
+        *slot = Some(client.clone());
+        Ok(client)
+    }
+
+    fn move_on(&self, from: usize) {
+        let next = (from + 1) % self.targets.len().max(1);
+        let _ = self
+            .current
+            .compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Nothing the first time, since the other one is probably active already; then `base * 2^n`, capped, times 0.5 to
+    /// 1.5 (`getFailoverOrRetrySleepTime`).
+    fn backoff(&self, times_before: u32) -> Duration {
+        if times_before == 0 {
+            return Duration::ZERO;
+        }
+        let factor = 1_u32.checked_shl(times_before).unwrap_or(u32::MAX);
+        let capped = self
+            .options
+            .sleep_base
+            .saturating_mul(factor)
+            .min(self.options.sleep_max);
+        capped.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
+/// Resolves `host:port` and connects to the first address that answers.
+pub async fn connect_to(
+    address: &str,
+    protocol: &'static Protocol,
+    options: &ClientOptions,
+) -> Result<RpcClient, RpcError> {
+    let failed = |reason: String| RpcError::Connect {
+        address: address.to_owned(),
+        reason,
+    };
+    let found = tokio::net::lookup_host(address)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let mut last = failed("the name has no address".to_owned());
+    for addr in found {
+        match RpcClient::connect(addr, protocol, options.clone()).await {
+            Ok(client) => return Ok(client),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// `FailoverOnNetworkExceptionRetry.shouldRetry`, in its order.
+fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
+    let may_repeat = idempotence != Idempotence::No;
+    match error {
+        RpcError::Remote(exception) if exception.is(STANDBY) || exception.is(OBSERVER_RETRY_ON_ACTIVE) => {
+            Decision::FailOver
+        }
+        RpcError::Remote(exception) if exception.is(RETRIABLE) => Decision::RetryInPlace,
+        RpcError::Remote(_) | RpcError::Decode(_) => Decision::Fail,
+        RpcError::Connect { .. } => Decision::FailOver,
+        RpcError::Broken { .. } | RpcError::Timeout { .. } if may_repeat => Decision::FailOver,
+        RpcError::Broken { .. } | RpcError::Timeout { .. } => Decision::Fail,
     }
 }

@@ -12,7 +12,7 @@ pub mod server;
 use std::fmt;
 
 pub use client::{CallIds, ClientOptions, PendingCall, RpcClient, RpcError};
-pub use failover::{HaOptions, HaProxy, Idempotence};
+pub use failover::{HaOptions, HaProxy, Idempotence, connect_to};
 pub use hathi_formats::exceptions::RemoteException;
 pub use server::{
     CallerContext, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions,

@@ -1,0 +1,576 @@
+//! One connection: a future that reads frames, hands calls to the handler and writes replies.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use hathi_formats::exceptions::{
+    RETRIABLE, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH, RemoteException,
+};
+use hathi_formats::proto::common::{IpcConnectionContextProto, RpcSaslProto, rpc_sasl_proto};
+use prost::Message;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+
+use super::listener::Service;
+use super::outbox::{Closing, Connection, Responder};
+use super::table::ProtocolTable;
+use super::{CallerContext, RpcCall, UserInfo, meta};
+use crate::ipc::ClientId;
+use crate::ipc::codec::{self, ErrorCode, Preamble, RequestHeader, ResponseIds};
+use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
+
+/// Reads land in a buffer that all connections of a reactor share, so that idle connections own none.
+const SCRATCH_BYTES: usize = 256 << 10;
+/// Least room for a read.
+const MIN_READ_BYTES: usize = 64 << 10;
+/// A connection yields to the others after a read of so many bytes.
+const YIELD_AFTER_BYTES: usize = 16 << 10;
+/// Room made ahead for one announced frame; more only as its bytes come in, so that announcing costs nothing.
+const MAX_AHEAD_BYTES: usize = 1 << 20;
+/// Write buffers larger than this are given back when empty.
+const KEEP_BUFFER_BYTES: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(SCRATCH_BYTES));
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+enum Phase {
+    Preamble,
+    /// SASL was asked for and has not ended.
+    Sasl,
+    /// Calls, once the context is there.
+    Calls(Option<Arc<UserInfo>>),
+}
+
+/// A frame that ends the connection, with what is said about it.
+struct Fatal {
+    code: ErrorCode,
+    exception: RemoteException,
+}
+
+impl Fatal {
+    fn header(message: impl Into<String>) -> Fatal {
+        Fatal {
+            code: ErrorCode::FatalInvalidRpcHeader,
+            exception: RemoteException::new(RPC_SERVER, message),
+        }
+    }
+
+    fn decoding(what: &str, error: impl std::fmt::Display) -> Fatal {
+        Fatal {
+            code: ErrorCode::FatalDeserializingRequest,
+            exception: RemoteException::new(RPC_SERVER, format!("Error decoding {what}: {error}")),
+        }
+    }
+}
+
+/// The task of one connection.
+pub(super) struct ConnectionTask {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    service: Arc<Service>,
+    registry_key: u64,
+    phase: Phase,
+    /// The beginning of a frame whose end has not come.
+    input: BytesMut,
+    /// Replies that are being written.
+    output: BytesMut,
+    /// Calls handed to the handler since the connection began.
+    dispatched: u64,
+    /// The last counts told to the server.
+    published_outstanding: u64,
+    published_bytes: u64,
+    protocol_hint: usize,
+    /// A fatal reply is on its way; nothing more is read.
+    ending: bool,
+}
+
+impl ConnectionTask {
+    pub(super) fn new(
+        stream: TcpStream,
+        connection: Arc<Connection>,
+        service: Arc<Service>,
+        registry_key: u64,
+    ) -> ConnectionTask {
+        connection.outbox.lock().awake = true;
+        ConnectionTask {
+            stream,
+            connection,
+            service,
+            registry_key,
+            phase: Phase::Preamble,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            dispatched: 0,
+            published_outstanding: 0,
+            published_bytes: 0,
+            protocol_hint: 0,
+            ending: false,
+        }
+    }
+
+    /// Takes what others replied; gives how many calls still wait, or how to end.
+    fn collect(&mut self) -> Result<u64, Closing> {
+        let (outstanding, unsent_bytes) = {
+            let mut outbox = self.connection.outbox.lock();
+            if let Some(how) = outbox.closing {
+                return Err(how);
+            }
+            outbox.awake = true;
+            if self.output.is_empty() {
+                std::mem::swap(&mut outbox.bytes, &mut self.output);
+            } else if !outbox.bytes.is_empty() && self.output.len() + outbox.bytes.len() <= KEEP_BUFFER_BYTES {
+                self.output.extend_from_slice(&outbox.bytes);
+                outbox.bytes.clear();
+            }
+            let unsent_bytes = (self.output.len() + outbox.bytes.len()) as u64;
+            (self.dispatched.saturating_sub(outbox.replied), unsent_bytes)
+        };
+        self.publish_bytes(unsent_bytes);
+        self.publish_outstanding(outstanding);
+        Ok(outstanding)
+    }
+
+    fn publish_outstanding(&mut self, now: u64) {
+        let before = std::mem::replace(&mut self.published_outstanding, now);
+        if before != now {
+            self.connection.outstanding.store(now, Ordering::Relaxed);
+            let total = &self.connection.server.counters.outstanding;
+            total.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    fn publish_bytes(&mut self, now: u64) {
+        let before = self.published_bytes;
+        if before != now {
+            self.published_bytes = now;
+            let total = &self.connection.server.counters.outbox_bytes;
+            total.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// Writes; `Ready` when nothing is left.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(written);
+            self.connection
+                .server
+                .counters
+                .sent_bytes
+                .fetch_add(written as u64, Ordering::Relaxed);
+            self.touch();
+        }
+        if self.output.capacity() > KEEP_BUFFER_BYTES {
+            self.output = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn touch(&self) {
+        let now = self.connection.server.now_ms();
+        self.connection.last_active_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// Reads once and serves what came whole. Gives the bytes read, 0 at the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = if self.input.is_empty() {
+            let mut chunk = BytesMut::new();
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                if scratch.capacity() < MIN_READ_BYTES {
+                    scratch.reserve(SCRATCH_BYTES);
+                }
+                let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, scratch))?;
+                chunk = scratch.split();
+                Poll::Ready(io::Result::Ok(read))
+            });
+            let read = ready!(read)?;
+            let frames = self.split(&mut chunk)?;
+            self.input.extend_from_slice(&chunk);
+            drop(chunk);
+            self.serve(frames);
+            read
+        } else {
+            let missing = codec::frame_bytes(&self.input, usize::MAX)
+                .ok()
+                .flatten()
+                .map_or(0, |len| len.saturating_sub(self.input.len()));
+            self.input.reserve(missing.clamp(MIN_READ_BYTES, MAX_AHEAD_BYTES));
+            let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input))?;
+            let mut input = std::mem::take(&mut self.input);
+            let frames = self.split(&mut input)?;
+            if !input.is_empty() {
+                self.input = input;
+            }
+            self.serve(frames);
+            read
+        };
+        self.connection
+            .server
+            .counters
+            .received_bytes
+            .fetch_add(read as u64, Ordering::Relaxed);
+        self.touch();
+        Poll::Ready(Ok(read))
+    }
+
+    /// Splits whole frames off the front of what was read, after the preamble was.
+    fn split(&mut self, input: &mut BytesMut) -> io::Result<Option<Bytes>> {
+        if matches!(self.phase, Phase::Preamble) && !self.on_preamble(input) {
+            return Ok(None);
+        }
+        let max = self.connection.server.options.max_frame_bytes;
+        codec::take_frames(input, max)
+            .map(|frames| frames.map(BytesMut::freeze))
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Whether the preamble is there and good.
+    fn on_preamble(&mut self, input: &mut BytesMut) -> bool {
+        let refusal = ResponseIds {
+            call_id: codec::CALL_ID_AUTHORIZATION_FAILED,
+            retry_count: codec::RETRY_COUNT_NONE,
+            client_id: ClientId::EMPTY,
+            state_id: None,
+        };
+        match codec::preamble(input) {
+            Preamble::Incomplete => return false,
+            Preamble::Simple => self.phase = Phase::Calls(None),
+            Preamble::Sasl => self.phase = Phase::Sasl,
+            Preamble::UnknownAuth(auth) => {
+                let exception = codec::unknown_auth(auth);
+                self.end_with(|out| codec::put_error(out, &refusal, ErrorCode::FatalUnauthorized, &exception));
+            }
+            Preamble::Http => self.end_with(|out| out.extend_from_slice(codec::HTTP_PROBE_REPLY.as_bytes())),
+            Preamble::BadVersion(version) => self.end_with(|out| codec::put_bad_version(out, version)),
+        }
+        if self.ending {
+            input.clear();
+            return false;
+        }
+        input.advance(codec::PREAMBLE_BYTES);
+        true
+    }
+
+    /// Says something and ends the connection once it is written.
+    fn end_with(&mut self, put: impl FnOnce(&mut BytesMut)) {
+        put(&mut self.connection.outbox.lock().bytes);
+        self.ending = true;
+    }
+
+    fn serve(&mut self, frames: Option<Bytes>) {
+        let Some(frames) = frames else { return };
+        let before = self.dispatched;
+        let mut at = 0;
+        while at < frames.len() && !self.ending {
+            let rest = frames.get(at..).unwrap_or_default();
+            // `split` gave whole frames only.
+            let Ok(Some(len)) = codec::frame_bytes(rest, usize::MAX) else {
+                break;
+            };
+            let frame = rest.get(4..len).unwrap_or_default();
+            at += len;
+            let (mut call_id, mut retry_count) = (codec::CALL_ID_AUTHORIZATION_FAILED, codec::RETRY_COUNT_NONE);
+            let served = match codec::request_header(frame) {
+                Ok((header, rest)) => {
+                    (call_id, retry_count) = (header.call_id, header.retry_count);
+                    self.on_frame(&frames, &header, rest)
+                }
+                Err(error) => Err(Fatal::decoding("RpcRequestHeaderProto", error)),
+            };
+            if let Err(fatal) = served {
+                tracing::info!(peer = %self.connection.peer, call_id, reason = %fatal.exception, "connection refused");
+                let ids = ResponseIds {
+                    call_id,
+                    retry_count,
+                    client_id: ClientId::EMPTY,
+                    state_id: None,
+                };
+                self.end_with(|out| codec::put_error(out, &ids, fatal.code, &fatal.exception));
+            }
+        }
+        let calls = self.dispatched - before;
+        if calls > 0 {
+            self.connection
+                .server
+                .counters
+                .calls
+                .fetch_add(calls, Ordering::Relaxed);
+            self.service.handler.batch_done();
+        }
+    }
+
+    fn on_frame(&mut self, frames: &Bytes, header: &RequestHeader<'_>, rest: &[u8]) -> Result<(), Fatal> {
+        match header.rpc_op {
+            Some(0) => {}
+            Some(other) => {
+                return Err(Fatal::header(format!(
+                    "IPC Server does not implement rpc header operation {other}"
+                )));
+            }
+            None => return Err(Fatal::header("IPC Server: No rpc op in rpcRequestHeader")),
+        }
+        if header.rpc_kind.is_none() {
+            return Err(Fatal::header("IPC Server: No rpc kind in rpcRequestHeader"));
+        }
+        match (header.call_id, &self.phase) {
+            (0.., Phase::Calls(Some(user))) => {
+                let user = user.clone();
+                self.on_call(frames, header, rest, user)
+            }
+            (0.., _) => Err(Fatal::header("Connection context not established")),
+            (codec::CALL_ID_PING, _) => Ok(()),
+            (codec::CALL_ID_CONNECTION_CONTEXT, Phase::Calls(None)) => self.on_context(rest),
+            (codec::CALL_ID_CONNECTION_CONTEXT, Phase::Calls(Some(_))) => {
+                Err(Fatal::header("Connection context already processed"))
+            }
+            (codec::CALL_ID_CONNECTION_CONTEXT, _) => {
+                Err(Fatal::header("Connection header sent during SASL negotiation"))
+            }
+            (codec::CALL_ID_SASL, Phase::Sasl) => self.on_sasl(header, rest),
+            (codec::CALL_ID_SASL, _) => Err(Fatal::header("SASL protocol not requested by client")),
+            (other, _) => Err(Fatal::header(format!("Unknown out of band call #{other}"))),
+        }
+    }
+
+    fn on_context(&mut self, rest: &[u8]) -> Result<(), Fatal> {
+        let context = codec::delimited(rest)
+            .map_err(|error| Fatal::decoding("IpcConnectionContextProto", error))
+            .and_then(|message| {
+                IpcConnectionContextProto::decode(message)
+                    .map_err(|error| Fatal::decoding("IpcConnectionContextProto", error))
+            })?;
+        let info = context.user_info.unwrap_or_default();
+        self.phase = Phase::Calls(Some(Arc::new(UserInfo {
+            user: info.effective_user.unwrap_or_default(),
+            real_user: info.real_user,
+        })));
+        Ok(())
+    }
+
+    /// Only SIMPLE is offered: a client that asks what there is is told so, and one that names SIMPLE itself is not
+    /// answered, as it does not wait.
+    fn on_sasl(&mut self, header: &RequestHeader<'_>, rest: &[u8]) -> Result<(), Fatal> {
+        use rpc_sasl_proto::SaslState;
+        let message = codec::delimited(rest)
+            .map_err(|error| Fatal::decoding("RpcSaslProto", error))
+            .and_then(|message| RpcSaslProto::decode(message).map_err(|error| Fatal::decoding("RpcSaslProto", error)))?;
+        match message.state() {
+            SaslState::Negotiate => {
+                let ids = ResponseIds {
+                    call_id: codec::CALL_ID_SASL,
+                    retry_count: header.retry_count,
+                    client_id: ClientId::EMPTY,
+                    state_id: None,
+                };
+                let success = RpcSaslProto {
+                    state: SaslState::Success.into(),
+                    ..RpcSaslProto::default()
+                };
+                codec::put_success(&mut self.connection.outbox.lock().bytes, &ids, &success);
+            }
+            SaslState::Initiate if message.auths.iter().all(|auth| auth.method == "SIMPLE") => {}
+            _ => {
+                return Err(Fatal {
+                    code: ErrorCode::FatalUnauthorized,
+                    exception: RemoteException::new(
+                        hathi_formats::exceptions::ACCESS_CONTROL,
+                        "only SIMPLE authentication is enabled",
+                    ),
+                });
+            }
+        }
+        self.phase = Phase::Calls(None);
+        Ok(())
+    }
+
+    #[inline]
+    fn on_call(
+        &mut self,
+        frames: &Bytes,
+        header: &RequestHeader<'_>,
+        rest: &[u8],
+        user: Arc<UserInfo>,
+    ) -> Result<(), Fatal> {
+        if header.rpc_kind != Some(codec::RPC_KIND_PROTOBUF) {
+            return Err(Fatal::header("Unknown rpc kind in rpc header"));
+        }
+        let Some(client_id) = ClientId::from_slice(header.client_id) else {
+            return Err(Fatal::header("client id of neither 0 nor 16 bytes"));
+        };
+        let unreadable = |error| Fatal {
+            code: ErrorCode::FatalDeserializingRequest,
+            exception: RemoteException::new(
+                RPC_SERVER,
+                format!("IPC server unable to read call parameters: {error}"),
+            ),
+        };
+        let (call, rest) = codec::call_header(rest).map_err(unreadable)?;
+        let body = codec::delimited(rest).map_err(unreadable)?;
+        let reply = Responder::new(self.connection.clone(), client_id, header.call_id, header.retry_count);
+        self.dispatched += 1;
+        let limit = self.connection.server.options.max_outstanding_total as u64;
+        if self.connection.server.counters.outstanding.load(Ordering::Relaxed) >= limit {
+            self.connection.server.counters.too_busy.fetch_add(1, Ordering::Relaxed);
+            reply.error(&RemoteException::new(RETRIABLE, "Server too busy"));
+            return Ok(());
+        }
+        let table = &self.service.table;
+        let found = self.find(table, &call);
+        let (protocol_index, protocol, method_index, method) = match found {
+            Ok(found) => found,
+            Err(exception) => {
+                reply.error(&exception);
+                return Ok(());
+            }
+        };
+        let call = RpcCall {
+            protocol,
+            method,
+            method_index,
+            body: frames.slice_ref(body),
+            client_id,
+            call_id: header.call_id,
+            retry_count: header.retry_count,
+            user,
+            peer: self.connection.peer,
+            caller_context: header.caller_context.map(|(context, signature)| CallerContext {
+                context: Bytes::copy_from_slice(context),
+                signature: signature.map(Bytes::copy_from_slice),
+            }),
+            state_id: header.state_id,
+        };
+        if std::ptr::eq(protocol, &raw const PROTOCOL_META_INFO_PB) {
+            meta::call(table, &call, reply);
+        } else {
+            self.service.handler.call(call, reply);
+            self.protocol_hint = protocol_index;
+        }
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        table: &ProtocolTable,
+        call: &codec::CallHeader<'_>,
+    ) -> Result<(usize, &'static crate::ipc::Protocol, usize, &'static str), RemoteException> {
+        let found = table
+            .protocol(call.protocol, self.protocol_hint)
+            .and_then(|index| Some((index, table.get(index)?)));
+        let Some((index, protocol)) = found else {
+            let name = String::from_utf8_lossy(call.protocol);
+            return Err(RemoteException::new(
+                RPC_NO_SUCH_PROTOCOL,
+                format!("Unknown protocol: {name}"),
+            ));
+        };
+        if call.version != protocol.version {
+            return Err(RemoteException::new(
+                RPC_VERSION_MISMATCH,
+                format!(
+                    "Protocol {} version mismatch. (client = {}, server = {})",
+                    protocol.name, call.version, protocol.version
+                ),
+            ));
+        }
+        let Some((method_index, method)) = table.method(index, call.method) else {
+            let name = String::from_utf8_lossy(call.method);
+            return Err(RemoteException::new(
+                RPC_NO_SUCH_METHOD,
+                format!("Unknown method {name} called on {} protocol.", protocol.name),
+            ));
+        };
+        Ok((index, protocol, method_index, method))
+    }
+
+    fn may_read(&self, outstanding: u64) -> bool {
+        let options = &self.connection.server.options;
+        let total = self.connection.server.counters.outbox_bytes.load(Ordering::Relaxed);
+        !self.ending
+            && outstanding < options.max_outstanding_per_connection as u64
+            && self.published_bytes <= options.max_outbox_bytes_per_connection as u64
+            && (self.published_bytes == 0 || total <= options.max_outbox_bytes_total as u64)
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let outstanding = match self.collect() {
+                Ok(outstanding) => outstanding,
+                Err(how) => {
+                    if how == Closing::Reset {
+                        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO))?;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            };
+            let write_blocked = self.poll_write(cx)?.is_pending();
+            if self.ending && !write_blocked && self.connection.outbox.lock().bytes.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.may_read(outstanding)
+                && let Poll::Ready(read) = self.poll_read(cx)?
+            {
+                if read == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                if read >= YIELD_AFTER_BYTES {
+                    // Replies leave now; the next read waits for its turn.
+                    if self.collect().is_ok() {
+                        let _ = self.poll_write(cx)?;
+                    }
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            let mut outbox = self.connection.outbox.lock();
+            if outbox.closing.is_some() || (!write_blocked && !outbox.bytes.is_empty()) {
+                continue;
+            }
+            // A blocked write wakes the task by itself, and until then more replies change nothing.
+            outbox.awake = write_blocked;
+            if !outbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                outbox.waker = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+    }
+}
+
+impl Future for ConnectionTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let result = ready!(self.poll_turn(cx));
+        if let Err(error) = result {
+            tracing::debug!(peer = %self.connection.peer, %error, "connection broke");
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for ConnectionTask {
+    fn drop(&mut self) {
+        {
+            let mut outbox = self.connection.outbox.lock();
+            outbox.closed = true;
+            outbox.bytes = BytesMut::new();
+            outbox.waker = None;
+        }
+        self.publish_outstanding(0);
+        self.publish_bytes(0);
+        self.connection.server.forget(self.registry_key);
+    }
+}

@@ -1,0 +1,311 @@
+//! Reactor threads, accepting, and the registry of connections.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+use super::connection::ConnectionTask;
+use super::outbox::{Closing, Connection, Outbox};
+use super::table::ProtocolTable;
+use super::{RpcHandler, ServerMetrics, ServerOptions};
+
+/// How often idle connections are looked for (`ipc.client.connection.idle-scan-interval.ms`).
+const IDLE_SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// A peer that takes none of its replies for so long is cut off.
+const MAX_WRITE_STALL_MS: u64 = 300_000;
+/// Pause after a failed accept (too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) calls: AtomicU64,
+    pub(super) exceptions: AtomicU64,
+    pub(super) outstanding: AtomicU64,
+    pub(super) received_bytes: AtomicU64,
+    pub(super) sent_bytes: AtomicU64,
+    pub(super) outbox_bytes: AtomicU64,
+    pub(super) too_busy: AtomicU64,
+}
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: ServerOptions,
+    pub(super) counters: Counters,
+    started: Instant,
+    /// Taken when a connection begins or ends, and by sweeps over all of them.
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    next_key: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn forget(&self, key: u64) {
+        self.connections.lock().remove(&key);
+    }
+
+    fn close_all(&self, how: Closing) {
+        let all: Vec<_> = self.connections.lock().values().cloned().collect();
+        for connection in all {
+            connection.close(how);
+        }
+    }
+
+    fn reap(&self) {
+        let now = self.now_ms();
+        let all: Vec<_> = {
+            let connections = self.connections.lock();
+            connections.values().cloned().collect()
+        };
+        let mut surplus = all.len().saturating_sub(self.options.idle_threshold);
+        for connection in all {
+            let idle_ms = now.saturating_sub(connection.last_active_ms.load(Ordering::Relaxed));
+            let outstanding = connection.outstanding.load(Ordering::Relaxed);
+            if !connection.outbox.lock().bytes.is_empty() && idle_ms > MAX_WRITE_STALL_MS {
+                connection.close(Closing::Reset);
+            } else if surplus > 0 && outstanding == 0 && idle_ms > self.options.max_idle_ms {
+                connection.close(Closing::Close);
+                surplus -= 1;
+            }
+        }
+    }
+}
+
+/// A handler and the index of its protocols.
+pub(super) struct Service {
+    pub(super) handler: Arc<dyn RpcHandler>,
+    pub(super) table: ProtocolTable,
+}
+
+/// Where new connections of a reactor are put.
+type Intake = mpsc::UnboundedSender<(StdStream, SocketAddr, Arc<Service>)>;
+
+/// A running server on threads of its own; dropping it stops it.
+pub struct RpcServer {
+    shared: Arc<Shared>,
+    intakes: Vec<Intake>,
+    local_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+    acceptor: tokio::runtime::Handle,
+}
+
+impl fmt::Debug for RpcServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RpcServer")
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RpcServer {
+    /// Listens and serves on threads of its own.
+    pub fn bind(addr: SocketAddr, handler: Arc<dyn RpcHandler>, options: ServerOptions) -> io::Result<RpcServer> {
+        let listener = listen(addr, options.listen_backlog)?;
+        let local_addr = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let first = runtime()?;
+        let mut server = RpcServer {
+            shared: Arc::new(Shared {
+                counters: Counters::default(),
+                started: Instant::now(),
+                connections: Mutex::default(),
+                next_key: AtomicU64::new(0),
+                options,
+            }),
+            intakes: Vec::new(),
+            local_addr,
+            stop,
+            threads: Vec::new(),
+            acceptor: first.handle().clone(),
+        };
+        let mut runtimes = vec![first];
+        for _ in 1..server.shared.options.reactors {
+            runtimes.push(runtime()?);
+        }
+        for (index, runtime) in runtimes.into_iter().enumerate() {
+            let (intake, incoming) = mpsc::unbounded_channel();
+            server.intakes.push(intake);
+            let (shared, stopped) = (server.shared.clone(), stopped.clone());
+            let name = format!("{}-{index}", shared.options.name);
+            let thread = std::thread::Builder::new().name(name).spawn(move || {
+                runtime.block_on(react(shared, incoming, stopped, index == 0));
+            })?;
+            server.threads.push(thread);
+        }
+        server.serve(listener, handler)?;
+        Ok(server)
+    }
+
+    /// Serves another address (service port, lifeline port) on the same threads.
+    pub fn add_listener(&self, addr: SocketAddr, handler: Arc<dyn RpcHandler>) -> io::Result<SocketAddr> {
+        let listener = listen(addr, self.shared.options.listen_backlog)?;
+        let local_addr = listener.local_addr()?;
+        self.serve(listener, handler)?;
+        Ok(local_addr)
+    }
+
+    fn serve(&self, listener: StdListener, handler: Arc<dyn RpcHandler>) -> io::Result<()> {
+        let service = Arc::new(Service {
+            table: ProtocolTable::new(handler.protocols()),
+            handler,
+        });
+        let _context = self.acceptor.enter();
+        let listener = TcpListener::from_std(listener)?;
+        self.acceptor
+            .spawn(accept(listener, service, self.shared.clone(), self.intakes.clone()));
+        Ok(())
+    }
+
+    /// Where the first listener is bound.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Resets (RST) every connection: what a NameNode does when it stops being active, so that no client waits.
+    pub fn reset_all_connections(&self) {
+        self.shared.close_all(Closing::Reset);
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn metrics(&self) -> ServerMetrics {
+        let counters = &self.shared.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ServerMetrics {
+            calls: get(&counters.calls),
+            exceptions: get(&counters.exceptions),
+            outstanding: get(&counters.outstanding),
+            connections: self.shared.connections.lock().len() as u64,
+            received_bytes: get(&counters.received_bytes),
+            sent_bytes: get(&counters.sent_bytes),
+            too_busy: get(&counters.too_busy),
+            outbox_bytes: get(&counters.outbox_bytes),
+        }
+    }
+
+    /// Stops accepting and closes all connections.
+    pub fn stop(self) {}
+}
+
+impl Drop for RpcServer {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        let own = std::thread::current().id();
+        for thread in self.threads.drain(..) {
+            // A handler may own the server, and so be what drops it.
+            if thread.thread().id() != own && thread.join().is_err() {
+                tracing::error!("a reactor thread panicked");
+            }
+        }
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn listen(addr: SocketAddr, backlog: i32) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket
+        .bind(&addr.into())
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// One reactor: runs the connections that it is given until the server stops.
+async fn react(
+    shared: Arc<Shared>,
+    mut incoming: mpsc::UnboundedReceiver<(StdStream, SocketAddr, Arc<Service>)>,
+    mut stopped: watch::Receiver<bool>,
+    first: bool,
+) {
+    if first {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let mut scans = tokio::time::interval(IDLE_SCAN_INTERVAL);
+            loop {
+                scans.tick().await;
+                shared.reap();
+            }
+        });
+    }
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            accepted = incoming.recv() => {
+                let Some((stream, peer, service)) = accepted else { return };
+                if let Err(error) = begin(&shared, stream, peer, service) {
+                    tracing::debug!(%peer, %error, "connection broke at once");
+                }
+            }
+        }
+    }
+}
+
+fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc<Service>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = TcpStream::from_std(stream)?;
+    let key = shared.next_key.fetch_add(1, Ordering::Relaxed);
+    let connection = Arc::new(Connection {
+        peer,
+        server: shared.clone(),
+        outbox: Mutex::new(Outbox::default()),
+        last_active_ms: AtomicU64::new(shared.now_ms()),
+        outstanding: AtomicU64::new(0),
+    });
+    shared.connections.lock().insert(key, connection.clone());
+    tokio::spawn(ConnectionTask::new(stream, connection, service, key));
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, service: Arc<Service>, shared: Arc<Shared>, intakes: Vec<Intake>) {
+    let mut turn = 0;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let limit = shared.options.max_connections;
+        if limit > 0 && shared.connections.lock().len() >= limit {
+            tracing::warn!(%peer, limit, "connection refused: too many");
+            continue;
+        }
+        // With one reactor the connection stays where it was accepted.
+        let handed = match intakes.as_slice() {
+            [_] => stream
+                .into_std()
+                .and_then(|stream| begin(&shared, stream, peer, service.clone())),
+            many => stream.into_std().map(|stream| {
+                turn = (turn + 1) % many.len();
+                if let Some(intake) = many.get(turn) {
+                    let _ = intake.send((stream, peer, service.clone()));
+                }
+            }),
+        };
+        if let Err(error) = handed {
+            tracing::debug!(%peer, %error, "connection broke at once");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Replies on their way to a connection's socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use bytes::BytesMut;
+use hathi_formats::exceptions::RemoteException;
+use parking_lot::Mutex;
+use prost::Message;
+
+use super::listener::Shared;
+use crate::ipc::ClientId;
+use crate::ipc::codec::{self, ErrorCode, ResponseIds};
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// Without writing what is left (FIN).
+    Close,
+    /// RST, so that the client notices at once that nothing more will come.
+    Reset,
+}
+
+/// Replies that the connection's task has not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) bytes: BytesMut,
+    /// Replies since the connection began.
+    pub(super) replied: u64,
+    /// The task runs, or something that will come by itself (a writable socket) wakes it: nobody needs to.
+    pub(super) awake: bool,
+    pub(super) closing: Option<Closing>,
+    /// The task is gone.
+    pub(super) closed: bool,
+    pub(super) waker: Option<Waker>,
+}
+
+/// What a connection's task shares with those who reply.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    pub(super) server: Arc<Shared>,
+    /// Never held across an await, and only for as long as appending one reply takes.
+    pub(super) outbox: Mutex<Outbox>,
+    /// Milliseconds since the server's start when something was last read or written.
+    pub(super) last_active_ms: AtomicU64,
+    /// Calls without a reply, as of the task's last turn.
+    pub(super) outstanding: AtomicU64,
+}
+
+impl Connection {
+    fn reply(&self, exception: bool, put: impl FnOnce(&mut BytesMut)) {
+        let waker = {
+            let mut outbox = self.outbox.lock();
+            if outbox.closed || outbox.closing.is_some() {
+                return;
+            }
+            put(&mut outbox.bytes);
+            outbox.replied += 1;
+            if outbox.awake {
+                None
+            } else {
+                outbox.awake = true;
+                outbox.waker.take()
+            }
+        };
+        if exception {
+            self.server.counters.exceptions.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn close(&self, how: Closing) {
+        let waker = {
+            let mut outbox = self.outbox.lock();
+            if outbox.closed {
+                return;
+            }
+            outbox.closing = Some(how);
+            outbox.awake = true;
+            outbox.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The way back for one reply, inline or later and from any thread. Dropping it without sending resets the connection:
+/// the client must not wait for what never comes.
+#[derive(Debug)]
+pub struct Responder {
+    connection: Option<Arc<Connection>>,
+    ids: ResponseIds,
+}
+
+impl Responder {
+    pub(super) fn new(connection: Arc<Connection>, client_id: ClientId, call_id: i32, retry_count: i32) -> Responder {
+        Responder {
+            connection: Some(connection),
+            ids: ResponseIds {
+                call_id,
+                retry_count,
+                client_id,
+                state_id: None,
+            },
+        }
+    }
+
+    /// Sends a message, or an exception.
+    pub fn send<M: Message>(self, result: Result<M, RemoteException>) {
+        match result {
+            Ok(message) => self.ok(&message),
+            Err(exception) => self.error(&exception),
+        }
+    }
+
+    /// Sends a message.
+    pub fn ok<M: Message>(mut self, message: &M) {
+        if let Some(connection) = self.connection.take() {
+            connection.reply(false, |out| codec::put_success(out, &self.ids, message));
+        }
+    }
+
+    /// Sends a message that is already encoded (without a length before it).
+    pub fn ok_encoded(mut self, message: &[u8]) {
+        if let Some(connection) = self.connection.take() {
+            connection.reply(false, |out| codec::put_success_encoded(out, &self.ids, message));
+        }
+    }
+
+    /// Sends an exception.
+    pub fn error(mut self, exception: &RemoteException) {
+        if let Some(connection) = self.connection.take() {
+            let code = ErrorCode::of(exception);
+            connection.reply(true, |out| codec::put_error(out, &self.ids, code, exception));
+        }
+    }
+
+    /// Resets the connection (RST), so that the client knows at once that it cannot know whether the call was served.
+    pub fn reset(mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close(Closing::Reset);
+        }
+    }
+
+    /// Sets `stateId` of the reply.
+    pub fn set_state_id(&mut self, state_id: i64) {
+        self.ids.state_id = Some(state_id);
+    }
+
+    /// Whether the connection is gone, so that nobody waits for the reply.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.connection.as_ref().is_none_or(|connection| {
+            let outbox = connection.outbox.lock();
+            outbox.closed || outbox.closing.is_some()
+        })
+    }
+
+    /// The caller's address.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.connection.as_ref().map(|connection| connection.peer)
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close(Closing::Reset);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! From the names in a call's header to the registered protocol and method, without a map of strings per call.
+
+use crate::ipc::Protocol;
+use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
+
+/// What a handler serves, indexed.
+#[derive(Debug)]
+pub(super) struct ProtocolTable {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    protocol: &'static Protocol,
+    /// Method indexes by hash, `None` where free; a power of two long and at most half full.
+    slots: Vec<Option<u16>>,
+}
+
+impl ProtocolTable {
+    /// The handler's protocols and the one that every server has.
+    pub(super) fn new(protocols: Vec<&'static Protocol>) -> ProtocolTable {
+        let entries = protocols
+            .into_iter()
+            .chain([&PROTOCOL_META_INFO_PB])
+            .map(|protocol| {
+                let mut slots = vec![None; (protocol.methods.len() * 2).next_power_of_two().max(4)];
+                for (index, (method, _)) in (0_u16..).zip(protocol.methods) {
+                    let mut slot = hash(method.as_bytes()) & (slots.len() - 1);
+                    while slots.get(slot).is_some_and(Option::is_some) {
+                        slot = (slot + 1) & (slots.len() - 1);
+                    }
+                    if let Some(free) = slots.get_mut(slot) {
+                        *free = Some(index);
+                    }
+                }
+                Entry { protocol, slots }
+            })
+            .collect();
+        ProtocolTable { entries }
+    }
+
+    pub(super) fn protocols(&self) -> impl Iterator<Item = &'static Protocol> {
+        self.entries.iter().map(|entry| entry.protocol)
+    }
+
+    /// The position of a protocol. `hint` is where the connection's last call went, which is nearly always the place.
+    #[inline]
+    pub(super) fn protocol(&self, name: &[u8], hint: usize) -> Option<usize> {
+        let is = |entry: &Entry| entry.protocol.name.as_bytes() == name;
+        if self.entries.get(hint).is_some_and(is) {
+            return Some(hint);
+        }
+        self.entries.iter().position(is)
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&'static Protocol> {
+        self.entries.get(index).map(|entry| entry.protocol)
+    }
+
+    /// A method of the protocol at `index`.
+    #[inline]
+    pub(super) fn method(&self, index: usize, name: &[u8]) -> Option<(usize, &'static str)> {
+        let entry = self.entries.get(index)?;
+        let mask = entry.slots.len() - 1;
+        let mut slot = hash(name) & mask;
+        loop {
+            let method = usize::from((*entry.slots.get(slot)?)?);
+            let (known, _) = entry.protocol.methods.get(method)?;
+            if known.as_bytes() == name {
+                return Some((method, known));
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+}
+
+/// Good enough for a hundred method names: the length and the first and last eight bytes.
+#[inline]
+fn hash(name: &[u8]) -> usize {
+    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let mut short = [0_u8; 8];
+    let (first, last) = if name.len() >= 8 {
+        (word(name.first_chunk()), word(name.last_chunk()))
+    } else {
+        for (to, from) in short.iter_mut().zip(name) {
+            *to = *from;
+        }
+        (u64::from_le_bytes(short), 0)
+    };
+    let mixed = (first ^ last.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 40) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::protocols;
+
+    #[test]
+    fn finds_every_method_and_nothing_else() {
+        let table = ProtocolTable::new(protocols::ALL.to_vec());
+        for protocol in protocols::ALL {
+            let at = table.protocol(protocol.name.as_bytes(), 0).unwrap();
+            assert_eq!(table.get(at).unwrap().name, protocol.name);
+            for (index, (method, _)) in protocol.methods.iter().enumerate() {
+                assert_eq!(table.method(at, method.as_bytes()), Some((index, *method)));
+            }
+            assert_eq!(table.method(at, b""), None);
+            assert_eq!(table.method(at, b"noSuchMethod"), None);
+        }
+        assert_eq!(table.protocol(b"nobody", 3), None);
+    }
+}
