@@ -1,1 +1,34 @@
-//! To be written.
+//! What a DataNode decides, apart from its disks and sockets.
+//!
+//! * [`replica`] and [`replicas`]: the states of replicas (FINALIZED, RBW, RWR, RUR, TEMPORARY) and every transition
+//!   between them as a plan: what must happen to the files, and the replica that results.
+//! * [`recovery`]: what the primary DataNode of a block recovery decides from the answers of the others.
+//! * [`offer_service`]: which NameNode of a nameservice is obeyed.
+//! * [`incremental`], [`report`], [`schedule`]: what NameNodes are told, and when.
+//!
+//! Invariants:
+//! * a block has at most one replica in a pool, and the replica's files are where its state says;
+//! * a generation stamp never decreases, and a length decreases only by recovery;
+//! * at most one writer owns a replica, and only RBW and TEMPORARY replicas have one;
+//! * what was acknowledged is on disk: acked bytes never exceed bytes on disk.
+//!
+//! Knows nothing of clocks, sockets and files. Mirrors Hadoop's `fsdataset.impl.{FsDatasetImpl,ReplicaMap}`,
+//! `BlockRecoveryWorker`, `BPOfferService`, `IncrementalBlockReportManager` and `BPServiceActor.Scheduler`.
+
+pub mod incremental;
+pub mod offer_service;
+pub mod recovery;
+pub mod replica;
+pub mod replicas;
+pub mod report;
+pub mod schedule;
+
+pub use incremental::{IncrementalReports, NoticeKind, ReceivedDeleted};
+pub use offer_service::{ActorId, Claim, HaState, OfferService};
+pub use recovery::{RecoveryAnswer, RecoveryPlan, plan_recovery};
+pub use replica::{
+    FileAction, Folder, Location, Replica, ReplicaError, ReplicaState, VolumeId, WriterId,
+};
+pub use replicas::{ReplicaMap, Transition};
+pub use report::BlockReportBuilder;
+pub use schedule::Schedule;

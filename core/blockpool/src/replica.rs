@@ -1,0 +1,310 @@
+//! One replica: its state, its lengths, where its files are.
+
+use hathi_formats::exceptions;
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+
+/// A volume's place in the DataNode's list; never given to another volume while the process runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VolumeId(pub u16);
+
+/// A thread that writes a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriterId(pub u64);
+
+/// `HdfsServerConstants.ReplicaState`; the numbers travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ReplicaState {
+    /// Complete.
+    Finalized = 0,
+    /// Being written.
+    Rbw = 1,
+    /// Was being written when the DataNode stopped; waits for recovery.
+    Rwr = 2,
+    /// Under recovery.
+    Rur = 3,
+    /// A copy being made by replication or balancing; not visible.
+    Temporary = 4,
+}
+
+impl ReplicaState {
+    /// From the number on the wire.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Option<ReplicaState> {
+        match number {
+            0 => Some(ReplicaState::Finalized),
+            1 => Some(ReplicaState::Rbw),
+            2 => Some(ReplicaState::Rwr),
+            3 => Some(ReplicaState::Rur),
+            4 => Some(ReplicaState::Temporary),
+            _ => None,
+        }
+    }
+
+    /// Hadoop's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ReplicaState::Finalized => "FINALIZED",
+            ReplicaState::Rbw => "RBW",
+            ReplicaState::Rwr => "RWR",
+            ReplicaState::Rur => "RUR",
+            ReplicaState::Temporary => "TEMPORARY",
+        }
+    }
+}
+
+/// Which directory of a block pool holds a replica's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Folder {
+    /// `current/finalized/subdirD1/subdirD2`.
+    Finalized,
+    /// `current/rbw`.
+    Rbw,
+    /// `tmp`.
+    Tmp,
+}
+
+/// The two files of a replica: block file and meta file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The directory.
+    pub folder: Folder,
+    /// Names both files.
+    pub block_id: BlockId,
+    /// Is part of the meta file's name.
+    pub generation_stamp: GenerationStamp,
+}
+
+/// What must happen to files before a transition counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileAction {
+    /// Create both files; a leftover of an earlier attempt at the same place is replaced.
+    Create(Location),
+    /// Rename both files.
+    Move {
+        /// Where they are.
+        from: Location,
+        /// Where they shall be.
+        to: Location,
+    },
+    /// Cut the block file, and correct the checksum of its last chunk.
+    Truncate {
+        /// The files.
+        at: Location,
+        /// The new length in bytes.
+        length: u64,
+    },
+    /// Copy the first bytes into new files (truncate with a new block id).
+    Copy {
+        /// What is copied.
+        from: Location,
+        /// The new files.
+        to: Location,
+        /// Bytes to copy.
+        length: u64,
+    },
+    /// Delete both files.
+    Delete(Location),
+}
+
+/// The lengths of a replica in the hands of a writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes in the block file that have their checksum in the meta file.
+    pub bytes_on_disk: u64,
+    /// Bytes that every DataNode behind this one has too: what readers may see.
+    pub bytes_acked: u64,
+    /// The checksum of the last, short chunk at `bytes_on_disk`; the one in the meta file may already be a later one.
+    pub last_checksum: Option<[u8; 4]>,
+    /// Who writes.
+    pub writer: Option<WriterId>,
+    /// Bytes set aside on the volume for what is still to come.
+    pub reserved_bytes: u64,
+}
+
+/// A replica (`ReplicaInfo` and its subclasses).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// The block.
+    pub block_id: BlockId,
+    /// Its generation stamp.
+    pub generation_stamp: GenerationStamp,
+    /// Bytes received (`getNumBytes`).
+    pub num_bytes: u64,
+    /// The state.
+    pub state: ReplicaState,
+    /// Where it is kept.
+    pub volume: VolumeId,
+    /// Only of RBW and TEMPORARY replicas, and of RUR ones that were.
+    pub progress: Option<Box<Progress>>,
+    /// Only of RUR replicas: recovery id and the state before.
+    pub recovery: Option<(GenerationStamp, ReplicaState)>,
+}
+
+impl Replica {
+    /// A replica that nobody writes: FINALIZED or RWR.
+    #[must_use]
+    pub fn at_rest(block: Block, state: ReplicaState, volume: VolumeId) -> Replica {
+        Replica {
+            block_id: block.id,
+            generation_stamp: block.generation_stamp,
+            num_bytes: block.num_bytes,
+            state,
+            volume,
+            progress: None,
+            recovery: None,
+        }
+    }
+
+    /// The block as the replica has it.
+    #[must_use]
+    pub fn block(&self) -> Block {
+        Block {
+            id: self.block_id,
+            num_bytes: self.num_bytes,
+            generation_stamp: self.generation_stamp,
+        }
+    }
+
+    /// The state before recovery, or the state.
+    #[must_use]
+    pub fn original_state(&self) -> ReplicaState {
+        self.recovery.map_or(self.state, |(_, original)| original)
+    }
+
+    /// Bytes that have been written (`getBytesOnDisk`).
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.progress
+            .as_ref()
+            .map_or(self.num_bytes, |progress| progress.bytes_on_disk)
+    }
+
+    /// Bytes that readers may see; `None` when they may see nothing (`getVisibleLength` is -1).
+    #[must_use]
+    pub fn visible_length(&self) -> Option<u64> {
+        match self.original_state() {
+            ReplicaState::Finalized => Some(self.num_bytes),
+            ReplicaState::Rbw => Some(
+                self.progress
+                    .as_ref()
+                    .map_or(self.num_bytes, |progress| progress.bytes_acked),
+            ),
+            ReplicaState::Rwr | ReplicaState::Rur | ReplicaState::Temporary => None,
+        }
+    }
+
+    /// Who writes.
+    #[must_use]
+    pub fn writer(&self) -> Option<WriterId> {
+        self.progress.as_ref().and_then(|progress| progress.writer)
+    }
+
+    /// Where the files are.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        Location {
+            volume: self.volume,
+            folder: match self.original_state() {
+                ReplicaState::Finalized => Folder::Finalized,
+                ReplicaState::Rbw | ReplicaState::Rwr | ReplicaState::Rur => Folder::Rbw,
+                ReplicaState::Temporary => Folder::Tmp,
+            },
+            block_id: self.block_id,
+            generation_stamp: self.generation_stamp,
+        }
+    }
+
+    /// As logs and exceptions name it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!(
+            "{}, blk_{}_{}, {} getNumBytes() = {} getBytesOnDisk() = {} getVisibleLength() = {}",
+            self.original_state().name(),
+            self.block_id,
+            self.generation_stamp,
+            self.state.name(),
+            self.num_bytes,
+            self.bytes_on_disk(),
+            self.visible_length()
+                .map_or(-1, |length| i64::try_from(length).unwrap_or(i64::MAX)),
+        )
+    }
+
+    /// Panics when the replica contradicts itself.
+    pub fn check(&self) {
+        match self.state {
+            ReplicaState::Finalized | ReplicaState::Rwr => {
+                assert!(
+                    self.progress.is_none(),
+                    "only replicas in a pipeline have progress"
+                );
+                assert!(self.recovery.is_none());
+            }
+            ReplicaState::Rbw | ReplicaState::Temporary => {
+                assert!(
+                    self.progress.is_some(),
+                    "a replica in a pipeline has progress"
+                );
+                assert!(self.recovery.is_none());
+            }
+            ReplicaState::Rur => {
+                let (id, original) = self
+                    .recovery
+                    .expect("a replica under recovery has a recovery id");
+                assert!(
+                    id > self.generation_stamp,
+                    "a recovery id is above the stamp"
+                );
+                assert_ne!(original, ReplicaState::Rur, "recovery does not nest");
+                assert_eq!(self.writer(), None, "recovery stops the writer first");
+            }
+        }
+        if let Some(progress) = &self.progress {
+            assert!(
+                progress.bytes_acked <= progress.bytes_on_disk,
+                "acked bytes are on disk"
+            );
+            assert!(
+                progress.bytes_on_disk <= self.num_bytes,
+                "bytes on disk were received"
+            );
+        }
+    }
+}
+
+/// Why a transition is refused. The texts name Hadoop's checks; [`ReplicaError::class`] is the exception that travels.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaError {
+    /// There is no such replica, or not in a state or of a stamp that serves.
+    #[error("{0}")]
+    NotFound(String),
+    /// There is one where none may be.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// Another recovery, at least as new, is under way.
+    #[error("{0}")]
+    RecoveryInProgress(String),
+    /// Anything else that contradicts the request.
+    #[error("{0}")]
+    Invalid(String),
+    /// Not final: this writer must be stopped, then the same may be tried again.
+    #[error("replica is being written by writer {}", .0.0)]
+    StopWriterFirst(WriterId),
+}
+
+impl ReplicaError {
+    /// The Java exception class.
+    #[must_use]
+    pub const fn class(&self) -> &'static str {
+        match self {
+            ReplicaError::NotFound(_) => exceptions::REPLICA_NOT_FOUND,
+            ReplicaError::AlreadyExists(_) => exceptions::REPLICA_ALREADY_EXISTS,
+            ReplicaError::RecoveryInProgress(_) => exceptions::RECOVERY_IN_PROGRESS,
+            ReplicaError::Invalid(_) | ReplicaError::StopWriterFirst(_) => exceptions::IO,
+        }
+    }
+}

@@ -1,0 +1,751 @@
+//! The replicas of one block pool and every transition between their states.
+//!
+//! A transition is planned against the map, its file actions are carried out by the caller, and then it is committed.
+//! The caller holds the pool's lock over all three, so that a plan is never stale.
+
+use std::collections::BTreeMap;
+
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+
+use crate::replica::{
+    FileAction, Folder, Location, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId,
+};
+
+/// A planned change of one replica: do the actions in order, then commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Transition {
+    /// What happens to files.
+    pub actions: Vec<FileAction>,
+    /// The replica afterwards; `None` removes it.
+    pub replica: Option<Replica>,
+    /// Whose entry changes.
+    pub block_id: BlockId,
+    /// A further replica that comes to be (truncate with a new block id).
+    pub extra: Option<Replica>,
+}
+
+impl Transition {
+    fn to(replica: Replica, actions: Vec<FileAction>) -> Transition {
+        Transition {
+            actions,
+            block_id: replica.block_id,
+            replica: Some(replica),
+            extra: None,
+        }
+    }
+}
+
+/// The replicas of one block pool (`ReplicaMap`).
+#[derive(Debug, Default)]
+pub struct ReplicaMap {
+    replicas: BTreeMap<BlockId, Replica>,
+}
+
+type Result<T> = std::result::Result<T, ReplicaError>;
+
+impl ReplicaMap {
+    /// An empty map.
+    #[must_use]
+    pub fn new() -> ReplicaMap {
+        ReplicaMap::default()
+    }
+
+    /// A replica by block id, whatever its stamp.
+    #[must_use]
+    pub fn get(&self, id: BlockId) -> Option<&Replica> {
+        self.replicas.get(&id)
+    }
+
+    /// All replicas, by block id.
+    pub fn iter(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
+    /// Removes every replica of a volume that is gone.
+    pub fn remove_volume(&mut self, volume: VolumeId) -> Vec<Replica> {
+        let gone: Vec<BlockId> = self
+            .iter()
+            .filter(|replica| replica.volume == volume)
+            .map(|replica| replica.block_id)
+            .collect();
+        gone.iter()
+            .filter_map(|id| self.replicas.remove(id))
+            .collect()
+    }
+
+    /// Adds a replica found at start. Of two replicas of a block the one with the higher stamp is kept, then the longer
+    /// one, then the one already known; the other one is to be deleted (`BlockPoolSlice.selectReplicaToDelete`).
+    pub fn add_found(&mut self, found: Replica) -> Option<FileAction> {
+        let Some(known) = self.replicas.get(&found.block_id) else {
+            self.replicas.insert(found.block_id, found);
+            return None;
+        };
+        if known.location() == found.location() {
+            return None;
+        }
+        let rank = |replica: &Replica| (replica.generation_stamp, replica.num_bytes);
+        if rank(&found) > rank(known) {
+            let loser = known.location();
+            self.replicas.insert(found.block_id, found);
+            Some(FileAction::Delete(loser))
+        } else {
+            Some(FileAction::Delete(found.location()))
+        }
+    }
+
+    /// Carries out the planned change.
+    pub fn commit(&mut self, transition: Transition) {
+        for replica in transition.replica.iter().chain(&transition.extra) {
+            replica.check();
+        }
+        match transition.replica {
+            Some(replica) => {
+                self.replicas.insert(transition.block_id, replica);
+            }
+            None => {
+                self.replicas.remove(&transition.block_id);
+            }
+        }
+        if let Some(extra) = transition.extra {
+            self.replicas.insert(extra.block_id, extra);
+        }
+    }
+
+    fn known(&self, block: Block) -> Result<&Replica> {
+        self.get(block.id).ok_or_else(|| {
+            ReplicaError::NotFound(format!(
+                "Cannot append to a non-existent replica blk_{}_{}",
+                block.id, block.generation_stamp
+            ))
+        })
+    }
+
+    /// A new replica for a client's pipeline (`createRbw`). `replaces` is set when the client comes back with a newer
+    /// stamp, which makes an earlier replica of the block obsolete.
+    pub fn create_rbw(
+        &self,
+        block: Block,
+        replaces: bool,
+        volume: VolumeId,
+        writer: WriterId,
+        reserved_bytes: u64,
+    ) -> Result<Transition> {
+        let mut actions = Vec::new();
+        if let Some(existing) = self.get(block.id) {
+            if !replaces || existing.generation_stamp >= block.generation_stamp {
+                return Err(ReplicaError::AlreadyExists(format!(
+                    "Block blk_{}_{} already exists in state {} and thus cannot be created.",
+                    block.id,
+                    block.generation_stamp,
+                    existing.state.name()
+                )));
+            }
+            if let Some(writer) = existing.writer() {
+                return Err(ReplicaError::StopWriterFirst(writer));
+            }
+            actions.push(FileAction::Delete(existing.location()));
+        }
+        Ok(Self::create(
+            block,
+            ReplicaState::Rbw,
+            volume,
+            writer,
+            reserved_bytes,
+            actions,
+        ))
+    }
+
+    /// A new replica for a copy from another DataNode (`createTemporary`). An older replica gives way when it is in a
+    /// pipeline or when this is the transfer of a pipeline recovery.
+    pub fn create_temporary(
+        &self,
+        block: Block,
+        is_transfer: bool,
+        volume: VolumeId,
+        writer: WriterId,
+        reserved_bytes: u64,
+    ) -> Result<Transition> {
+        let mut actions = Vec::new();
+        if let Some(existing) = self.get(block.id) {
+            let in_pipeline = matches!(existing.state, ReplicaState::Temporary | ReplicaState::Rbw);
+            if existing.generation_stamp >= block.generation_stamp || !(is_transfer || in_pipeline)
+            {
+                return Err(ReplicaError::AlreadyExists(format!(
+                    "Block blk_{}_{} already exists in state {} and thus cannot be created.",
+                    block.id,
+                    block.generation_stamp,
+                    existing.state.name()
+                )));
+            }
+            if let Some(writer) = existing.writer() {
+                return Err(ReplicaError::StopWriterFirst(writer));
+            }
+            actions.push(FileAction::Delete(existing.location()));
+        }
+        Ok(Self::create(
+            block,
+            ReplicaState::Temporary,
+            volume,
+            writer,
+            reserved_bytes,
+            actions,
+        ))
+    }
+
+    fn create(
+        block: Block,
+        state: ReplicaState,
+        volume: VolumeId,
+        writer: WriterId,
+        reserved_bytes: u64,
+        mut actions: Vec<FileAction>,
+    ) -> Transition {
+        let replica = Replica {
+            block_id: block.id,
+            generation_stamp: block.generation_stamp,
+            num_bytes: 0,
+            state,
+            volume,
+            progress: Some(Box::new(Progress {
+                writer: Some(writer),
+                reserved_bytes,
+                ..Progress::default()
+            })),
+            recovery: None,
+        };
+        actions.push(FileAction::Create(replica.location()));
+        Transition::to(replica, actions)
+    }
+
+    /// Opens a finalized replica for append (`append`).
+    pub fn append(
+        &self,
+        block: Block,
+        new_gs: GenerationStamp,
+        expected_len: u64,
+        writer: WriterId,
+    ) -> Result<Transition> {
+        if new_gs < block.generation_stamp {
+            return Err(ReplicaError::Invalid(format!(
+                "The new generation stamp {new_gs} should be greater than the replica blk_{}_{}'s generation stamp",
+                block.id, block.generation_stamp
+            )));
+        }
+        let replica = self.known(block)?;
+        if replica.state != ReplicaState::Finalized {
+            return Err(ReplicaError::NotFound(format!(
+                "Cannot append to an unfinalized replica blk_{}_{}",
+                block.id, block.generation_stamp
+            )));
+        }
+        if replica.generation_stamp < block.generation_stamp || replica.generation_stamp > new_gs {
+            return Err(unexpected_stamp(replica, block, new_gs));
+        }
+        check_length(replica, expected_len)?;
+        Ok(Self::reopen(replica, new_gs, writer))
+    }
+
+    /// FINALIZED to RBW, all bytes acknowledged.
+    fn reopen(replica: &Replica, new_gs: GenerationStamp, writer: WriterId) -> Transition {
+        let from = replica.location();
+        let mut next = replica.clone();
+        next.state = ReplicaState::Rbw;
+        next.generation_stamp = new_gs;
+        next.progress = Some(Box::new(Progress {
+            bytes_on_disk: replica.num_bytes,
+            bytes_acked: replica.num_bytes,
+            last_checksum: None,
+            writer: Some(writer),
+            reserved_bytes: 0,
+        }));
+        let to = next.location();
+        Transition::to(next, vec![FileAction::Move { from, to }])
+    }
+
+    /// What `recoverAppend` and `recoverClose` check alike (`recoverCheck`).
+    fn recover_check(
+        &self,
+        block: Block,
+        new_gs: GenerationStamp,
+        expected_len: u64,
+    ) -> Result<&Replica> {
+        let replica = self.known(block)?;
+        if !matches!(replica.state, ReplicaState::Finalized | ReplicaState::Rbw) {
+            return Err(ReplicaError::NotFound(format!(
+                "Cannot recover append/close to a replica that's not FINALIZED and not RBW {}",
+                replica.describe()
+            )));
+        }
+        if replica.generation_stamp < block.generation_stamp || replica.generation_stamp > new_gs {
+            return Err(unexpected_stamp(replica, block, new_gs));
+        }
+        if let Some(writer) = replica.writer() {
+            return Err(ReplicaError::StopWriterFirst(writer));
+        }
+        if let Some(progress) = &replica.progress
+            && (progress.bytes_on_disk != replica.num_bytes
+                || progress.bytes_acked != replica.num_bytes)
+        {
+            return Err(ReplicaError::AlreadyExists(format!(
+                "RBW replica {} bytesRcvd({}), bytesOnDisk({}), and bytesAcked({}) are not the same.",
+                replica.describe(),
+                replica.num_bytes,
+                progress.bytes_on_disk,
+                progress.bytes_acked
+            )));
+        }
+        check_length(replica, expected_len)?;
+        Ok(replica)
+    }
+
+    /// Goes on with an append whose pipeline failed at set-up (`recoverAppend`).
+    pub fn recover_append(
+        &self,
+        block: Block,
+        new_gs: GenerationStamp,
+        expected_len: u64,
+        writer: WriterId,
+    ) -> Result<Transition> {
+        let replica = self.recover_check(block, new_gs, expected_len)?;
+        if replica.state == ReplicaState::Finalized {
+            return Ok(Self::reopen(replica, new_gs, writer));
+        }
+        let mut next = replica.clone();
+        if let Some(progress) = &mut next.progress {
+            progress.writer = Some(writer);
+        }
+        Ok(Self::bump(replica, next, new_gs))
+    }
+
+    /// Goes on with a close whose last acknowledgement was lost (`recoverClose`).
+    pub fn recover_close(
+        &self,
+        block: Block,
+        new_gs: GenerationStamp,
+        expected_len: u64,
+    ) -> Result<Transition> {
+        let replica = self.recover_check(block, new_gs, expected_len)?;
+        let mut next = replica.clone();
+        next.state = ReplicaState::Finalized;
+        next.progress = None;
+        Ok(Self::bump(replica, next, new_gs))
+    }
+
+    /// Renames what a new stamp or state calls for.
+    fn bump(replica: &Replica, mut next: Replica, new_gs: GenerationStamp) -> Transition {
+        next.generation_stamp = new_gs;
+        let (from, to) = (replica.location(), next.location());
+        let actions = if from == to {
+            vec![]
+        } else {
+            vec![FileAction::Move { from, to }]
+        };
+        Transition::to(next, actions)
+    }
+
+    /// Takes a replica over for a pipeline that is set up anew (`recoverRbw`). What was written but never
+    /// acknowledged is cut off. `data_len` is the block file's length.
+    pub fn recover_rbw(
+        &self,
+        block: Block,
+        new_gs: GenerationStamp,
+        min_bytes: u64,
+        max_bytes: u64,
+        data_len: u64,
+        writer: WriterId,
+    ) -> Result<Transition> {
+        let replica = self.known(block)?;
+        let Some(progress) = replica
+            .progress
+            .as_ref()
+            .filter(|_| replica.state == ReplicaState::Rbw)
+        else {
+            return Err(ReplicaError::NotFound(format!(
+                "Cannot recover a non-RBW replica {}",
+                replica.describe()
+            )));
+        };
+        if let Some(writer) = progress.writer {
+            return Err(ReplicaError::StopWriterFirst(writer));
+        }
+        if replica.generation_stamp < block.generation_stamp || replica.generation_stamp > new_gs {
+            return Err(unexpected_stamp(replica, block, new_gs));
+        }
+        let acked = progress.bytes_acked;
+        if acked < min_bytes || replica.num_bytes > max_bytes {
+            return Err(ReplicaError::NotFound(format!(
+                "Unmatched length replica {}: BytesAcked = {acked} BytesRcvd = {} are not in the range of [{min_bytes}, {max_bytes}].",
+                replica.describe(),
+                replica.num_bytes
+            )));
+        }
+        if data_len < acked {
+            return Err(ReplicaError::NotFound(format!(
+                "Found fewer bytesOnDisk than bytesAcked for replica {}",
+                replica.describe()
+            )));
+        }
+        let mut next = replica.clone();
+        let mut actions = Vec::new();
+        if data_len > acked || progress.bytes_on_disk > acked {
+            actions.push(FileAction::Truncate {
+                at: replica.location(),
+                length: acked,
+            });
+        }
+        next.num_bytes = acked;
+        next.progress = Some(Box::new(Progress {
+            bytes_on_disk: acked,
+            bytes_acked: acked,
+            last_checksum: if data_len > acked {
+                None
+            } else {
+                progress.last_checksum
+            },
+            writer: Some(writer),
+            reserved_bytes: progress.reserved_bytes,
+        }));
+        let mut transition = Self::bump(replica, next, new_gs);
+        actions.append(&mut transition.actions);
+        transition.actions = actions;
+        Ok(transition)
+    }
+
+    /// Completes a replica (`finalizeBlock`); nothing to do when it already is.
+    pub fn finalize(&self, block: Block) -> Result<Option<Transition>> {
+        let replica = self.known(block)?;
+        if replica.state == ReplicaState::Finalized {
+            return Ok(None);
+        }
+        if replica.generation_stamp != block.generation_stamp {
+            return Err(ReplicaError::Invalid(format!(
+                "Generation Stamp should be monotonically increased block: blk_{}_{}, replica: {}",
+                block.id,
+                block.generation_stamp,
+                replica.describe()
+            )));
+        }
+        if !matches!(replica.state, ReplicaState::Rbw | ReplicaState::Temporary) {
+            return Err(ReplicaError::Invalid(format!(
+                "cannot finalize {}",
+                replica.describe()
+            )));
+        }
+        let mut next = replica.clone();
+        next.state = ReplicaState::Finalized;
+        next.progress = None;
+        Ok(Some(Self::bump(replica, next, block.generation_stamp)))
+    }
+
+    /// A transferred copy becomes part of a pipeline (`convertTemporaryToRbw`). `block.num_bytes` is what must be
+    /// visible.
+    pub fn convert_temporary_to_rbw(&self, block: Block) -> Result<Transition> {
+        let replica = self.get(block.id).ok_or_else(|| {
+            ReplicaError::NotFound(format!(
+                "Replica does not exist blk_{}_{}",
+                block.id, block.generation_stamp
+            ))
+        })?;
+        if replica.state != ReplicaState::Temporary
+            || replica.generation_stamp != block.generation_stamp
+        {
+            return Err(ReplicaError::AlreadyExists(format!(
+                "r.getState() != ReplicaState.TEMPORARY or stamp != {}, r={}",
+                block.generation_stamp,
+                replica.describe()
+            )));
+        }
+        if replica.num_bytes < block.num_bytes {
+            return Err(ReplicaError::Invalid(format!(
+                "{} = numBytes < visible = {}, temp={}",
+                replica.num_bytes,
+                block.num_bytes,
+                replica.describe()
+            )));
+        }
+        let mut next = replica.clone();
+        next.state = ReplicaState::Rbw;
+        if let Some(progress) = &mut next.progress {
+            progress.bytes_acked = block.num_bytes.min(progress.bytes_on_disk);
+            progress.writer = None;
+            progress.reserved_bytes = 0;
+        }
+        Ok(Self::bump(replica, next, block.generation_stamp))
+    }
+
+    /// Drops what a failed copy left (`unfinalizeBlock`); only the writer's own TEMPORARY replica.
+    #[must_use]
+    pub fn abandon_temporary(&self, id: BlockId, writer: WriterId) -> Option<Transition> {
+        let replica = self.get(id)?;
+        (replica.state == ReplicaState::Temporary && replica.writer() == Some(writer))
+            .then(|| Self::removal(replica))
+    }
+
+    fn removal(replica: &Replica) -> Transition {
+        Transition {
+            actions: vec![FileAction::Delete(replica.location())],
+            replica: None,
+            block_id: replica.block_id,
+            extra: None,
+        }
+    }
+
+    /// Deletes a replica that the NameNode no longer wants (`invalidate`). A replica newer than the request stays.
+    pub fn invalidate(&self, block: Block) -> Result<Transition> {
+        let Some(replica) = self.get(block.id) else {
+            return Err(ReplicaError::NotFound(format!(
+                "Failed to delete replica blk_{}_{}: ReplicaInfo not found.",
+                block.id, block.generation_stamp
+            )));
+        };
+        if replica.generation_stamp > block.generation_stamp {
+            return Err(ReplicaError::Invalid(format!(
+                "Failed to delete replica blk_{}_{}: GenerationStamp not matched, existing replica is blk_{}_{}",
+                block.id, block.generation_stamp, replica.block_id, replica.generation_stamp
+            )));
+        }
+        if let Some(writer) = replica.writer() {
+            return Err(ReplicaError::StopWriterFirst(writer));
+        }
+        Ok(Self::removal(replica))
+    }
+
+    /// First half of a block recovery (`initReplicaRecovery`): the replica is set aside for this recovery. `None` when
+    /// there is no replica. `data_len` is the block file's length where the caller could see it.
+    pub fn init_recovery(
+        &self,
+        block: Block,
+        recovery_id: GenerationStamp,
+        data_len: Option<u64>,
+    ) -> Result<Option<Transition>> {
+        let Some(replica) = self.get(block.id) else {
+            return Ok(None);
+        };
+        if let Some(writer) = replica.writer() {
+            return Err(ReplicaError::StopWriterFirst(writer));
+        }
+        if replica.bytes_on_disk() < replica.visible_length().unwrap_or(0)
+            || data_len.is_some_and(|length| length < replica.bytes_on_disk())
+        {
+            return Err(ReplicaError::Invalid(format!(
+                "getBytesOnDisk() < getVisibleLength(), rip={}",
+                replica.describe()
+            )));
+        }
+        if replica.generation_stamp < block.generation_stamp {
+            return Err(ReplicaError::Invalid(format!(
+                "replica.getGenerationStamp() < block.getGenerationStamp(), block=blk_{}_{}, replica={}",
+                block.id,
+                block.generation_stamp,
+                replica.describe()
+            )));
+        }
+        if replica.generation_stamp >= recovery_id {
+            return Err(ReplicaError::Invalid(format!(
+                "THIS IS NOT SUPPOSED TO HAPPEN: replica.getGenerationStamp() >= recoveryId = {recovery_id}, block=blk_{}_{}, replica={}",
+                block.id,
+                block.generation_stamp,
+                replica.describe()
+            )));
+        }
+        let mut next = replica.clone();
+        if let Some((ongoing, original)) = replica.recovery {
+            if ongoing >= recovery_id {
+                return Err(ReplicaError::RecoveryInProgress(format!(
+                    "rur.getRecoveryID() >= recoveryId = {recovery_id}, block=blk_{}_{}, rur={}",
+                    block.id,
+                    block.generation_stamp,
+                    replica.describe()
+                )));
+            }
+            next.recovery = Some((recovery_id, original));
+        } else {
+            next.recovery = Some((recovery_id, replica.state));
+            next.state = ReplicaState::Rur;
+            if let Some(progress) = &mut next.progress {
+                progress.reserved_bytes = 0;
+            }
+        }
+        Ok(Some(Transition::to(next, vec![])))
+    }
+
+    /// Second half (`updateReplicaUnderRecovery`): the replica becomes FINALIZED with the recovery id as its stamp and
+    /// the agreed length; with a new block id, a copy does, and the replica goes back to FINALIZED as it was.
+    pub fn update_under_recovery(
+        &self,
+        old: Block,
+        recovery_id: GenerationStamp,
+        new_block_id: Option<BlockId>,
+        new_len: u64,
+    ) -> Result<Transition> {
+        let replica = self.get(old.id).ok_or_else(|| {
+            ReplicaError::NotFound(format!("Replica not found for blk_{}", old.id))
+        })?;
+        let Some((id, _)) = replica
+            .recovery
+            .filter(|_| replica.state == ReplicaState::Rur)
+        else {
+            return Err(ReplicaError::Invalid(format!(
+                "replica.getState() != RUR, replica={}",
+                replica.describe()
+            )));
+        };
+        if id != recovery_id {
+            return Err(ReplicaError::Invalid(format!(
+                "rur.getRecoveryID() != recoveryId = {recovery_id}, rur={}",
+                replica.describe()
+            )));
+        }
+        if replica.bytes_on_disk() != old.num_bytes {
+            return Err(ReplicaError::Invalid(format!(
+                "THIS IS NOT SUPPOSED TO HAPPEN: replica.getBytesOnDisk() != block.getNumBytes(), block=blk_{} length {}, replica={}",
+                old.id,
+                old.num_bytes,
+                replica.describe()
+            )));
+        }
+        if replica.bytes_on_disk() < new_len {
+            return Err(ReplicaError::Invalid(format!(
+                "rur.getNumBytes() < newlength = {new_len}, rur={}",
+                replica.describe()
+            )));
+        }
+        let from = replica.location();
+        let mut next = replica.clone();
+        next.recovery = None;
+        next.progress = None;
+        next.state = ReplicaState::Finalized;
+        if let Some(copy_id) = new_block_id.filter(|copy_id| *copy_id != old.id && copy_id.0 > 0) {
+            next.num_bytes = old.num_bytes;
+            let to = next.location();
+            let copy = Replica::at_rest(
+                Block {
+                    id: copy_id,
+                    num_bytes: new_len,
+                    generation_stamp: recovery_id,
+                },
+                ReplicaState::Finalized,
+                replica.volume,
+            );
+            let mut actions = vec![FileAction::Copy {
+                from,
+                to: copy.location(),
+                length: new_len,
+            }];
+            if from != to {
+                actions.push(FileAction::Move { from, to });
+            }
+            return Ok(Transition {
+                actions,
+                block_id: old.id,
+                replica: Some(next),
+                extra: Some(copy),
+            });
+        }
+        next.num_bytes = new_len;
+        next.generation_stamp = recovery_id;
+        let mut actions = Vec::new();
+        if old.num_bytes > new_len {
+            actions.push(FileAction::Truncate {
+                at: from,
+                length: new_len,
+            });
+        }
+        actions.push(FileAction::Move {
+            from,
+            to: next.location(),
+        });
+        Ok(Transition::to(next, actions))
+    }
+
+    /// Changes the lengths of a replica that `writer` still owns; false when it owns it no longer.
+    pub fn progress(
+        &mut self,
+        id: BlockId,
+        writer: WriterId,
+        change: impl FnOnce(&mut u64, &mut Progress),
+    ) -> bool {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return false;
+        };
+        match &mut replica.progress {
+            Some(progress) if progress.writer == Some(writer) => {
+                change(&mut replica.num_bytes, progress);
+                debug_assert!(progress.bytes_acked <= progress.bytes_on_disk);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The writer is gone: the replica is nobody's.
+    pub fn release_writer(&mut self, id: BlockId, writer: WriterId) {
+        if let Some(progress) = self
+            .replicas
+            .get_mut(&id)
+            .and_then(|replica| replica.progress.as_mut())
+            && progress.writer == Some(writer)
+        {
+            progress.writer = None;
+            progress.reserved_bytes = 0;
+        }
+    }
+
+    /// Corrects the length of a replica at rest whose file was found to differ.
+    pub fn forget(&mut self, id: BlockId) -> Option<Replica> {
+        self.replicas.remove(&id)
+    }
+
+    /// Panics when the map contradicts itself.
+    pub fn check(&self) {
+        for (id, replica) in &self.replicas {
+            assert_eq!(*id, replica.block_id);
+            replica.check();
+        }
+    }
+}
+
+fn unexpected_stamp(replica: &Replica, block: Block, new_gs: GenerationStamp) -> ReplicaError {
+    ReplicaError::NotFound(format!(
+        "Cannot append to a replica with unexpected generation stamp {}. Expected GS range is [{}, {new_gs}].",
+        replica.generation_stamp, block.generation_stamp
+    ))
+}
+
+fn check_length(replica: &Replica, expected_len: u64) -> Result<()> {
+    if replica.num_bytes == expected_len {
+        return Ok(());
+    }
+    Err(ReplicaError::Invalid(format!(
+        "Corrupted replica {} with a length of {} expected length is {expected_len}",
+        replica.describe(),
+        replica.num_bytes
+    )))
+}
+
+/// Where a replica of a block would be kept in a folder.
+#[must_use]
+pub fn location(volume: VolumeId, folder: Folder, block: Block) -> Location {
+    Location {
+        volume,
+        folder,
+        block_id: block.id,
+        generation_stamp: block.generation_stamp,
+    }
+}
+
+#[cfg(test)]
+mod tests;
