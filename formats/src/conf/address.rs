@@ -1,0 +1,195 @@
+//! Addresses, journal URIs and storage directories as they stand in configurations.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::proto::hdfs::StorageTypeProto;
+
+/// A host, by name or address, and a port. Not resolved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Host name or address; IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// Parses `host:port`, `host`, `[v6]:port`, with a scheme and a path before and after allowed.
+    pub fn parse(text: &str, default_port: Option<u16>) -> Result<HostPort, String> {
+        let text = text.trim();
+        let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or_default();
+        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, rest)) => (host, rest.strip_prefix(':')),
+            None => match authority.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        if host.is_empty() {
+            return Err(format!("'{text}' names no host"));
+        }
+        let port = match (port, default_port) {
+            (Some(port), _) => port.parse().map_err(|_| format!("'{text}' has no valid port"))?,
+            (None, Some(port)) => port,
+            (None, None) => return Err(format!("'{text}' is not host:port")),
+        };
+        Ok(HostPort {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Where edits go: a quorum of JournalNodes or a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalUri {
+    /// `qjournal://host:port;host:port;host:port/journalId`.
+    Quorum {
+        /// The JournalNodes, in the order given.
+        journal_nodes: Vec<HostPort>,
+        /// The journal's name, usually the nameservice.
+        journal_id: String,
+    },
+    /// `file:///dir` or a plain path.
+    File(PathBuf),
+}
+
+/// The port of a JournalNode that names none (`DFS_JOURNALNODE_RPC_PORT_DEFAULT`).
+const JOURNALNODE_RPC_PORT: u16 = 8485;
+
+impl JournalUri {
+    /// Parses one URI of `dfs.namenode.shared.edits.dir` or `dfs.namenode.edits.dir`.
+    pub fn parse(text: &str) -> Result<JournalUri, String> {
+        let Some(rest) = text.trim().strip_prefix("qjournal://") else {
+            return Ok(JournalUri::File(parse_path(text)?));
+        };
+        let (authority, journal_id) = rest.split_once('/').ok_or("names no journal id")?;
+        if journal_id.is_empty() || journal_id.contains('/') {
+            return Err(format!("'{journal_id}' is not a journal id"));
+        }
+        let journal_nodes = authority
+            .split(';')
+            .map(|address| HostPort::parse(address, Some(JOURNALNODE_RPC_PORT)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(JournalUri::Quorum {
+            journal_nodes,
+            journal_id: journal_id.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for JournalUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JournalUri::File(path) => write!(f, "file://{}", path.display()),
+            JournalUri::Quorum {
+                journal_nodes,
+                journal_id,
+            } => {
+                f.write_str("qjournal://")?;
+                for (index, node) in journal_nodes.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { ";" };
+                    write!(f, "{separator}{node}")?;
+                }
+                write!(f, "/{journal_id}")
+            }
+        }
+    }
+}
+
+/// One directory of `dfs.datanode.data.dir` (`StorageLocation`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageLocation {
+    /// What the volume is made of; `DISK` when not said.
+    pub storage_type: StorageTypeProto,
+    /// The directory.
+    pub path: PathBuf,
+}
+
+impl StorageLocation {
+    /// Parses `/dir`, `file:///dir` or `[SSD]file:///dir`.
+    pub fn parse(text: &str) -> Result<StorageLocation, String> {
+        let text = text.trim();
+        let (name, path) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((name, path)) => (name, path),
+            None => ("DISK", text),
+        };
+        let storage_type = StorageTypeProto::from_str_name(&name.trim().to_ascii_uppercase())
+            .ok_or_else(|| format!("'{name}' is no storage type"))?;
+        Ok(StorageLocation {
+            storage_type,
+            path: parse_path(path)?,
+        })
+    }
+}
+
+/// A local directory from a `file:` URI (with `%` escapes) or a plain path.
+pub(super) fn parse_path(text: &str) -> Result<PathBuf, String> {
+    let text = text.trim();
+    let path = match text.strip_prefix("file:") {
+        Some(rest) => percent_decode(rest.strip_prefix("//").unwrap_or(rest))?,
+        None => match text.split_once("://") {
+            Some((scheme, _)) => return Err(format!("scheme '{scheme}' is not supported")),
+            None => text.to_owned(),
+        },
+    };
+    if path.is_empty() {
+        return Err("names no directory".to_owned());
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn percent_decode(text: &str) -> Result<String, String> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while let Some(byte) = bytes.get(index) {
+        if *byte == b'%' {
+            let value = text
+                .get(index + 1..index + 3)
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| format!("bad escape in '{text}'"))?;
+            decoded.push(value);
+            index += 3;
+        } else {
+            decoded.push(*byte);
+            index += 1;
+        }
+    }
+    String::from_utf8(decoded).map_err(|_| format!("'{text}' is not UTF-8"))
+}
+
+/// `fs.defaultFS` taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultFs {
+    /// `hdfs`, `file`, ...
+    pub scheme: String,
+    /// A nameservice, or a host with or without port; empty for `file:///`.
+    pub authority: String,
+}
+
+impl DefaultFs {
+    /// Parses a file system URI; a bare `host:port` means `hdfs://host:port`.
+    #[must_use]
+    pub fn parse(text: &str) -> DefaultFs {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("hdfs", text));
+        let authority = rest.split('/').next().unwrap_or_default();
+        DefaultFs {
+            scheme: scheme.to_owned(),
+            authority: authority.to_owned(),
+        }
+    }
+}

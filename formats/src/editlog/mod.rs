@@ -1,0 +1,23 @@
+//! The edit log: ops, their encoding, the framing and checksums of a segment file, and the names of segment files.
+//!
+//! Mirrors `FSEditLogOp`, `EditLogFileInputStream`, `EditLogFileOutputStream` and `FileJournalManager`'s names.
+//! A frame is `u8 opcode | i32 length | i64 txid | body | u32 crc`; the length counts itself, the txid and the body;
+//! the checksum covers everything before it.
+
+mod decode;
+mod encode;
+mod frame;
+mod op;
+mod segment;
+mod wire;
+
+pub use decode::{OLDEST_LAYOUT, decode_body, decode_frame};
+pub use encode::{encode, encode_for_layout};
+pub use frame::{Frame, FrameError, Frames, MAX_OP_SIZE_BYTES, MIN_OP_SIZE_BYTES, ScanEnd};
+pub use op::{
+    AclEntry, AclEntryScope, AclEntryType, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
+    DelegationTokenIdentifier, EditOp, OpCode, PermissionStatus, RenameOption, RpcIds, XAttr, XAttrNamespace,
+    fs_action_symbol,
+};
+pub use segment::{HeaderError, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader};
+pub use wire::DecodeError;

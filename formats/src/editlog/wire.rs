@@ -1,0 +1,358 @@
+//! The primitive encodings of edit log ops: Java's `DataOutput`, `UTF8` strings, `Text` and Hadoop's varints.
+
+/// What is wrong with an op's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {problem}")]
+pub struct DecodeError {
+    /// Offset into the decoded slice.
+    pub offset: usize,
+    /// What is wrong there.
+    pub problem: String,
+}
+
+/// The longest string Java's `UTF8` writes, in UTF-16 units; longer ones are cut off.
+const MAX_STR_UNITS: usize = 0xFFFF / 3;
+
+/// A position in a slice, from which values are read.
+pub(super) struct Input<'a> {
+    data: &'a [u8],
+    pos: usize,
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(data: &'a [u8]) -> Self {
+        Input { data, pos: 0 }
+    }
+
+    pub(super) fn error(&self, problem: impl Into<String>) -> DecodeError {
+        DecodeError {
+            offset: self.pos,
+            problem: problem.into(),
+        }
+    }
+
+    pub(super) fn remaining(&self) -> usize {
+        self.data.len() - self.pos
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let end = self.pos.checked_add(len).filter(|end| *end <= self.data.len());
+        match end.and_then(|end| self.data.get(self.pos..end)) {
+            Some(bytes) => {
+                self.pos += len;
+                Ok(bytes)
+            }
+            None => Err(self.error(format!("{len} bytes expected, {} left", self.remaining()))),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(self.take(N)?);
+        Ok(bytes)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(super) fn bool(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.u8()? != 0)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    pub(super) fn i16(&mut self) -> Result<i16, DecodeError> {
+        Ok(i16::from_be_bytes(self.array()?))
+    }
+
+    pub(super) fn i32(&mut self) -> Result<i32, DecodeError> {
+        Ok(i32::from_be_bytes(self.array()?))
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    /// A number that Java keeps in a `long` but that is never negative.
+    pub(super) fn unsigned(&mut self, what: &str) -> Result<u64, DecodeError> {
+        let value = self.i64()?;
+        u64::try_from(value).map_err(|_| self.error(format!("negative {what} {value}")))
+    }
+
+    /// A count of elements that take at least `min_size` bytes each.
+    pub(super) fn count(&self, count: i64, min_size: usize) -> Result<usize, DecodeError> {
+        match usize::try_from(count) {
+            Ok(count) if count <= self.remaining() / min_size => Ok(count),
+            _ => Err(self.error(format!("{count} elements cannot be in {} bytes", self.remaining()))),
+        }
+    }
+
+    /// `WritableUtils.readVLong`.
+    pub(super) fn vlong(&mut self) -> Result<i64, DecodeError> {
+        let first = self.u8()? as i8;
+        if first >= -112 {
+            return Ok(i64::from(first));
+        }
+        let negative = first < -120;
+        let base: i16 = if negative { -120 } else { -112 };
+        let len = usize::try_from(base - i16::from(first)).unwrap_or_default();
+        let mut value: u64 = 0;
+        for byte in self.take(len)? {
+            value = (value << 8) | u64::from(*byte);
+        }
+        let value = value as i64;
+        Ok(if negative { !value } else { value })
+    }
+
+    /// `WritableUtils.readVInt`.
+    pub(super) fn vint(&mut self) -> Result<i32, DecodeError> {
+        let value = self.vlong()?;
+        i32::try_from(value).map_err(|_| self.error(format!("{value} does not fit an int")))
+    }
+
+    /// A protobuf varint.
+    pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(self.error("varint longer than 10 bytes"))
+    }
+
+    /// The bytes of a delimited protobuf message.
+    pub(super) fn delimited(&mut self) -> Result<&'a [u8], DecodeError> {
+        let len = self.varint()?;
+        let len = usize::try_from(len).map_err(|_| self.error("message too long"))?;
+        self.take(len)
+    }
+
+    /// A string in Java's `UTF8` class: its UTF-16 units in up to three bytes each.
+    pub(super) fn str(&mut self) -> Result<String, DecodeError> {
+        let len = usize::from(self.u16()?);
+        let start = self.pos;
+        let bytes = self.take(len)?;
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            return Ok(text.to_owned());
+        }
+        decode_surrogates(bytes).ok_or_else(|| DecodeError {
+            offset: start,
+            problem: "string is not UTF-8".to_owned(),
+        })
+    }
+
+    /// `io.Text`: real UTF-8.
+    pub(super) fn text(&mut self) -> Result<String, DecodeError> {
+        let len = self.vint()?;
+        let len = self.count(i64::from(len), 1)?;
+        let start = self.pos;
+        let bytes = self.take(len)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(DecodeError {
+                offset: start,
+                problem: "text is not UTF-8".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Decodes UTF-8 in which characters beyond the BMP may stand as two surrogates of three bytes each.
+fn decode_surrogates(bytes: &[u8]) -> Option<String> {
+    let mut units = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&first, tail)) = rest.split_first() {
+        let len = match first {
+            0x00..=0x7F => 0,
+            0xC0..=0xDF => 1,
+            0xE0..=0xEF => 2,
+            0xF0..=0xF7 => 3,
+            _ => return None,
+        };
+        let (continuation, tail) = tail.split_at_checked(len)?;
+        let mut code = u32::from(match len {
+            0 => first,
+            1 => first & 0x1F,
+            2 => first & 0x0F,
+            _ => first & 0x07,
+        });
+        for byte in continuation {
+            if byte & 0xC0 != 0x80 {
+                return None;
+            }
+            code = (code << 6) | u32::from(byte & 0x3F);
+        }
+        match u16::try_from(code) {
+            Ok(unit) => units.push(unit),
+            Err(_) => units.extend_from_slice(char::from_u32(code)?.encode_utf16(&mut [0; 2])),
+        }
+        rest = tail;
+    }
+    String::from_utf16(&units).ok()
+}
+
+pub(super) fn put_bool(out: &mut Vec<u8>, value: bool) {
+    out.push(u8::from(value));
+}
+
+pub(super) fn put_u16(out: &mut Vec<u8>, value: u16) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+pub(super) fn put_i16(out: &mut Vec<u8>, value: i16) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+pub(super) fn put_i32(out: &mut Vec<u8>, value: i32) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+pub(super) fn put_i64(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+/// A length as Java's `int`. Lengths here come from memory that is far below 2 GiB; a longer one saturates and is
+/// then refused by every reader.
+pub(super) fn put_len(out: &mut Vec<u8>, len: usize) {
+    put_i32(out, i32::try_from(len).unwrap_or(i32::MAX));
+}
+
+/// `WritableUtils.writeVLong`.
+pub(super) fn put_vlong(out: &mut Vec<u8>, value: i64) {
+    if (-112..=127).contains(&value) {
+        out.push(value as u8);
+        return;
+    }
+    let (magnitude, base) = if value < 0 { (!value, -120_i8) } else { (value, -112_i8) };
+    let bytes = magnitude.to_be_bytes();
+    let skip = (magnitude.leading_zeros() / 8) as usize;
+    out.push((base - (8 - skip) as i8) as u8);
+    out.extend_from_slice(bytes.get(skip..).unwrap_or_default());
+}
+
+/// A protobuf varint.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// The encoded length of a protobuf varint.
+pub(super) fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// A string in Java's `UTF8` class; cut off where Java cuts it off.
+pub(super) fn put_str(out: &mut Vec<u8>, text: &str) {
+    if text.len() <= MAX_STR_UNITS && text.is_ascii() {
+        put_u16(out, text.len() as u16);
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    let start = out.len();
+    put_u16(out, 0);
+    for unit in text.encode_utf16().take(MAX_STR_UNITS) {
+        if unit <= 0x7F {
+            out.push(unit as u8);
+        } else if unit <= 0x7FF {
+            out.extend_from_slice(&[0xC0 | (unit >> 6) as u8, 0x80 | (unit & 0x3F) as u8]);
+        } else {
+            out.extend_from_slice(&[
+                0xE0 | (unit >> 12) as u8,
+                0x80 | ((unit >> 6) & 0x3F) as u8,
+                0x80 | (unit & 0x3F) as u8,
+            ]);
+        }
+    }
+    let len = (out.len() - start - 2) as u16;
+    if let Some(place) = out.get_mut(start..start + 2) {
+        place.copy_from_slice(&len.to_be_bytes());
+    }
+}
+
+/// `io.Text`.
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_vlong(out, text.len() as i64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn vlong_matches_hadoop() {
+        // From WritableUtils: one byte in -112..=127, then a byte of sign and count, then the magnitude.
+        for (value, expected) in [
+            (0, vec![0]),
+            (127, vec![0x7F]),
+            (-112, vec![0x90]),
+            (128, vec![0x8F, 0x80]),
+            (-113, vec![0x87, 0x70]),
+            (256, vec![0x8E, 1, 0]),
+            (i64::MAX, vec![0x88, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
+            (i64::MIN, vec![0x80, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
+        ] {
+            let mut out = Vec::new();
+            put_vlong(&mut out, value);
+            assert_eq!(out, expected, "{value}");
+            assert_eq!(Input::new(&out).vlong(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn strings_beyond_the_bmp_are_two_surrogates() {
+        let mut out = Vec::new();
+        put_str(&mut out, "a\0é€😀");
+        assert_eq!(
+            out,
+            [0, 13, b'a', 0, 0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xED, 0xA0, 0xBD, 0xED, 0xB8, 0x80]
+        );
+        assert_eq!(Input::new(&out).str().as_deref(), Ok("a\0é€😀"));
+        // Other writers use four bytes.
+        let four = [0, 4, 0xF0, 0x9F, 0x98, 0x80];
+        assert_eq!(Input::new(&four).str().as_deref(), Ok("😀"));
+        let alone = [0, 3, 0xED, 0xA0, 0xBD];
+        assert!(Input::new(&alone).str().is_err());
+    }
+
+    #[test]
+    fn long_strings_are_cut_off() {
+        let mut out = Vec::new();
+        put_str(&mut out, &"x".repeat(70_000));
+        assert_eq!(out.len(), 2 + MAX_STR_UNITS);
+    }
+
+    proptest! {
+        #[test]
+        fn primitives_round_trip(value: i64, text: String, number: u64) {
+            let mut out = Vec::new();
+            put_vlong(&mut out, value);
+            put_str(&mut out, &text);
+            put_text(&mut out, &text);
+            put_varint(&mut out, number);
+            let mut input = Input::new(&out);
+            prop_assert_eq!(input.vlong(), Ok(value));
+            prop_assert_eq!(input.str(), Ok(text.clone()));
+            prop_assert_eq!(input.text(), Ok(text));
+            let before = input.remaining();
+            prop_assert_eq!(input.varint(), Ok(number));
+            prop_assert_eq!(before - input.remaining(), varint_len(number));
+            prop_assert_eq!(input.remaining(), 0);
+        }
+    }
+}
