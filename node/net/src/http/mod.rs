@@ -4,7 +4,10 @@ pub mod client;
 pub mod jmx;
 pub mod server;
 
-pub use client::{HttpError, get, get_bytes, put};
+pub use client::{HttpError, get, get_bytes, next_piece, put};
+pub use hyper::body::Incoming;
+pub use hyper::header;
+pub use hyper::{HeaderMap, Method, StatusCode};
 pub use server::{
     Body, BodySender, HttpHandler, HttpRequest, HttpResponse, HttpServer, Query, body_channel,
     bytes, error, json, text,

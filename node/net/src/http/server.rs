@@ -6,13 +6,34 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+const LISTEN_BACKLOG: i32 = 256;
+/// Connections served at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 1024;
+/// How long a client may take to send its headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a failed accept (too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// As `HttpServer2` sets them.
+const SECURITY_HEADERS: [(&str, &str); 3] = [
+    ("x-frame-options", "SAMEORIGIN"),
+    ("x-content-type-options", "nosniff"),
+    ("x-xss-protection", "1; mode=block"),
+];
 
 /// The body of a response.
 pub type Body = BoxBody<Bytes, io::Error>;
@@ -26,9 +47,17 @@ pub struct Query(BTreeMap<String, String>);
 impl Query {
     /// Decodes `a=b&c=d` with percent escapes and `+`.
     #[must_use]
-    pub fn parse(_query: &str) -> Query {
-        unimplemented!()
+    pub fn parse(query: &str) -> Query {
+        let mut parameters = BTreeMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            parameters
+                .entry(percent_decode(name, true))
+                .or_insert_with(|| percent_decode(value, true));
+        }
+        Query(parameters)
     }
+
     /// A parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -76,18 +105,148 @@ where
 
 /// A running server on a thread of its own; dropping it stops it.
 #[derive(Debug)]
-pub struct HttpServer {}
+pub struct HttpServer {
+    local_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl HttpServer {
-    /// Listens and serves.
-    pub fn bind(_addr: SocketAddr, _handler: Arc<dyn HttpHandler>) -> io::Result<HttpServer> {
-        unimplemented!()
+    /// Listens and serves. What handlers spawn runs on the server's runtime and ends with it.
+    pub fn bind(addr: SocketAddr, handler: Arc<dyn HttpHandler>) -> io::Result<HttpServer> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket
+            .bind(&addr.into())
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
+        socket.listen(LISTEN_BACKLOG)?;
+        let listener = std::net::TcpListener::from(socket);
+        let local_addr = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, mut stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
+            runtime.block_on(async move {
+                let Ok(listener) = TcpListener::from_std(listener) else {
+                    return;
+                };
+                tokio::select! {
+                    _ = stopped.wait_for(|stopped| *stopped) => {}
+                    () = accept(listener, handler) => {}
+                }
+            });
+            // Blocking work that a handler started is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(HttpServer {
+            local_addr,
+            stop,
+            thread: Some(thread),
+        })
     }
+
     /// Where it is bound.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        unimplemented!()
+        self.local_addr
     }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        let own = std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != own)
+            && thread.join().is_err()
+        {
+            tracing::error!("the HTTP thread panicked");
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, handler: Arc<dyn HttpHandler>) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let handler = handler.clone();
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let response = respond(&*handler, request, peer);
+            async move { Ok::<_, std::convert::Infallible>(response.await) }
+        });
+        tokio::spawn(async move {
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(error) = served {
+                tracing::debug!(%peer, %error, "HTTP connection broke");
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn respond(
+    handler: &dyn HttpHandler,
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+) -> Pin<Box<dyn Future<Output = HttpResponse> + Send>> {
+    let (head, body) = request.into_parts();
+    if head.method == Method::TRACE {
+        return Box::pin(std::future::ready(error(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "TRACE is not allowed",
+        )));
+    }
+    let answered = handler.call(HttpRequest {
+        method: head.method,
+        path: percent_decode(head.uri.path(), false),
+        query: Query::parse(head.uri.query().unwrap_or_default()),
+        headers: head.headers,
+        peer,
+        body,
+    });
+    Box::pin(async move {
+        let mut response = answered.await;
+        for (name, value) in SECURITY_HEADERS {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    })
+}
+
+fn percent_decode(text: &str, plus_is_space: bool) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, after) {
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                if let (Some(high), Some(low)) = (digit(*high), digit(*low)) {
+                    out.push(high << 4 | low);
+                    rest = after;
+                } else {
+                    out.push(byte);
+                }
+            }
+            (b'+', _) if plus_is_space => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// A response of some bytes.
@@ -127,27 +286,50 @@ pub fn error(status: StatusCode, message: impl Into<String>) -> HttpResponse {
     text(status, message)
 }
 
-/// The writing side of a streamed response body; waits when the reader is slow.
+/// The writing side of a streamed response body; waits when the reader is slow. Dropping it ends the body.
 #[derive(Debug)]
-pub struct BodySender {}
+pub struct BodySender(mpsc::Sender<io::Result<Bytes>>);
 
 impl BodySender {
     /// Sends a piece; false when nobody reads any more.
-    pub async fn send(&mut self, _piece: Bytes) -> bool {
-        unimplemented!()
+    pub async fn send(&mut self, piece: Bytes) -> bool {
+        self.0.send(Ok(piece)).await.is_ok()
     }
+
     /// [`BodySender::send`] from a thread outside of any runtime.
-    pub fn send_blocking(&mut self, _piece: Bytes) -> bool {
-        unimplemented!()
+    pub fn send_blocking(&mut self, piece: Bytes) -> bool {
+        self.0.blocking_send(Ok(piece)).is_ok()
     }
+
     /// Breaks the body off with an error, so that the other side sees it is not whole.
-    pub fn abort(self, _error: io::Error) {
-        unimplemented!()
+    pub fn abort(self, error: io::Error) {
+        if let Err(full) = self.0.try_send(Err(error)) {
+            // A full channel has a reader: a small task of its own waits for it.
+            let (sender, error) = (self.0, full.into_inner());
+            std::thread::spawn(move || sender.blocking_send(error));
+        }
     }
 }
 
-/// A body that is written while it is sent.
-#[must_use]
-pub fn body_channel(_pieces: usize) -> (BodySender, Body) {
-    unimplemented!()
+struct ChannelBody(mpsc::Receiver<io::Result<Bytes>>);
+
+impl hyper::body::Body for ChannelBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0
+            .poll_recv(cx)
+            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
 }
+
+/// A body that is written while it is sent, with so many pieces in between.
+#[must_use]
+pub fn body_channel(pieces: usize) -> (BodySender, Body) {
+    let (sender, receiver) = mpsc::channel(pieces.max(1));
+    (BodySender(sender), ChannelBody(receiver).boxed())
+}
+
+#[cfg(test)]
+mod tests;

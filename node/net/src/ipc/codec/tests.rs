@@ -146,7 +146,7 @@ proptest! {
         put_success(&mut out, &response_ids(call_id, client_id), &message);
         let header = common::RpcResponseHeaderProto::decode_length_delimited(&out[4..]).unwrap();
         prop_assert_eq!(header.call_id.cast_signed(), call_id);
-        prop_assert_eq!(header.client_id.unwrap().as_ref(), client_id.as_slice());
+        prop_assert_eq!(header.client_id.as_deref(), Some(client_id.as_slice()));
         let mut encoded = BytesMut::new();
         put_success_encoded(&mut encoded, &response_ids(call_id, client_id), &message.encode_to_vec());
         prop_assert_eq!(&out, &encoded);

@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use super::*;
+use crate::http::{HttpError, client};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn serve() -> HttpServer {
+    let handler = |request: HttpRequest| async move {
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/a b") => text(StatusCode::OK, request.query.get("q").unwrap_or("-").to_owned()),
+            ("GET", "/stream") => {
+                let (mut sender, body) = body_channel(2);
+                let pieces = request.query.number("pieces").unwrap_or(0);
+                let abort = request.query.get("abort").is_some();
+                tokio::spawn(async move {
+                    for _ in 0..pieces {
+                        sender.send(Bytes::from_static(&[7; 10_000])).await;
+                    }
+                    if abort {
+                        sender.abort(io::Error::other("disk"));
+                    }
+                });
+                HttpResponse::new(body)
+            }
+            ("PUT", "/count") => {
+                let bytes = request.body.collect().await.unwrap().to_bytes();
+                let header = request.headers.get("file-length").unwrap().to_str().unwrap().to_owned();
+                text(StatusCode::OK, format!("{} {header}", bytes.len()))
+            }
+            _ => error(StatusCode::NOT_FOUND, "no such page"),
+        }
+    };
+    HttpServer::bind("127.0.0.1:0".parse().unwrap(), Arc::new(handler)).unwrap()
+}
+
+#[test]
+fn queries_decode() {
+    let query = Query::parse("a=1%2F2&b=x+y&c&a=2&bad=%zz&=&n=-12345");
+    assert_eq!(query.get("a"), Some("1/2"));
+    assert_eq!(query.get("b"), Some("x y"));
+    assert_eq!(query.get("c"), Some(""));
+    assert_eq!(query.get("bad"), Some("%zz"));
+    assert_eq!(query.number("n"), Some(-12345));
+    assert_eq!(query.get("d"), None);
+}
+
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    let server = serve();
+    let url = |rest: &str| format!("http://{}{rest}", server.local_addr());
+    let (headers, body) = client::get_bytes(&url("/a%20b?q=%3D"), LIMIT, 100).await.unwrap();
+    assert_eq!(&body[..], b"=");
+    assert_eq!(headers["x-frame-options"], "SAMEORIGIN");
+    let (_, body) = client::get_bytes(&url("/stream?pieces=100"), LIMIT, 1 << 20).await.unwrap();
+    assert_eq!(body.len(), 1_000_000);
+    let too_long = client::get_bytes(&url("/stream?pieces=100"), LIMIT, 1000).await;
+    assert!(matches!(too_long, Err(HttpError::Io { .. })));
+    let aborted = client::get_bytes(&url("/stream?pieces=3&abort"), LIMIT, 1 << 20).await;
+    assert!(matches!(aborted, Err(HttpError::Io { .. })), "{aborted:?}");
+    let (mut sender, body) = body_channel(1);
+    tokio::spawn(async move {
+        for _ in 0..50 {
+            sender.send(Bytes::from_static(&[1; 1000])).await;
+        }
+    });
+    let mut headers = HeaderMap::new();
+    headers.insert("file-length", HeaderValue::from_static("50000"));
+    let response = client::put(&url("/count"), headers, body, LIMIT).await.unwrap();
+    let answer = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&answer[..], b"50000 50000");
+}
+
+#[tokio::test]
+async fn errors_carry_status_and_message() {
+    let server = serve();
+    let missing = client::get(&format!("http://{}/x", server.local_addr()), LIMIT).await;
+    match missing.unwrap_err() {
+        HttpError::Status { status, message, .. } => assert_eq!((status.as_u16(), &*message), (404, "no such page")),
+        other => panic!("{other}"),
+    }
+    assert!(matches!(client::get("https://x/", LIMIT).await, Err(HttpError::Url(_))));
+    assert!(matches!(client::get("nonsense", LIMIT).await, Err(HttpError::Url(_))));
+}
