@@ -158,6 +158,12 @@ impl Controller {
         &self.health
     }
 
+    /// Whether time alone may change a decision soon, so that [`Event::Tick`] must come every few milliseconds.
+    #[must_use]
+    pub fn needs_ticks(&self) -> bool {
+        self.deposed_since_ms.is_some() || self.survey.lease() == QuorumLease::Free
+    }
+
     /// Takes an event at a monotonic time in ms and says what to do.
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         let mut actions = Vec::new();

@@ -1,6 +1,13 @@
 //! One file per subcommand.
 
+pub mod haadmin;
 pub mod quickstart;
+pub mod zkfc;
+
+use anyhow::{Context, Result};
+use hathi_formats::conf::Configuration;
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Environment variable by which `hathi quickstart` asks its children to end when it does.
 pub const DIE_WITH_PARENT: &str = "HATHI_DIE_WITH_PARENT";
@@ -24,4 +31,39 @@ pub fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+}
+
+/// The user that this process acts as: `HADOOP_USER_NAME`, else the owner of the process.
+pub fn user_name() -> String {
+    if let Ok(name) = std::env::var("HADOOP_USER_NAME")
+        && !name.is_empty()
+    {
+        return name;
+    }
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let own = |line: &&str| line.split(':').nth(2) == Some(uid.as_str());
+    match passwd.lines().find(own).and_then(|line| line.split(':').next()) {
+        Some(name) => name.to_owned(),
+        None => std::env::var("USER").unwrap_or(uid),
+    }
+}
+
+/// Takes `--conf DIR` from the front of the arguments and loads that configuration; without it the directory is
+/// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`.
+pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsString>)> {
+    let given = args.first().is_some_and(|first| first == "--conf" || first == "--config");
+    let (dir, source) = if given {
+        args.remove(0);
+        if args.is_empty() {
+            anyhow::bail!("--conf needs a directory");
+        }
+        (PathBuf::from(args.remove(0)), "--conf")
+    } else if let Some(dir) = std::env::var_os("HADOOP_CONF_DIR") {
+        (PathBuf::from(dir), "HADOOP_CONF_DIR")
+    } else {
+        (PathBuf::from("/etc/hadoop/conf"), "the default, as neither --conf nor HADOOP_CONF_DIR is given")
+    };
+    let conf = Configuration::load(&dir).with_context(|| source.to_owned())?;
+    Ok((conf, args))
 }

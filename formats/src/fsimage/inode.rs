@@ -1,0 +1,465 @@
+//! The two kinds of messages that an image holds by the million, decoded without allocation and encoded in place.
+
+use super::{ImageError, put_varint};
+use crate::ids::{Block, BlockId, GenerationStamp};
+use prost::bytes::Buf;
+
+/// One field of a message: its number and its value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Field<'a> {
+    /// Wire types 0, 1 and 5.
+    Number(u64),
+    /// Wire type 2.
+    Bytes(&'a [u8]),
+}
+
+/// Iterates over the fields of a message without copying.
+#[derive(Clone, Debug)]
+pub struct RawFields<'a> {
+    rest: &'a [u8],
+}
+
+/// A message that does not parse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message")]
+pub struct MalformedMessage;
+
+impl<'a> RawFields<'a> {
+    /// The fields of a message.
+    #[must_use]
+    pub fn new(message: &'a [u8]) -> Self {
+        RawFields { rest: message }
+    }
+
+    pub(crate) fn next_field(&mut self) -> Result<Option<(u64, Field<'a>)>, MalformedMessage> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let key = varint(&mut self.rest)?;
+        let field = match key & 7 {
+            0 => Field::Number(varint(&mut self.rest)?),
+            1 => {
+                let (bytes, rest) = self.rest.split_first_chunk::<8>().ok_or(MalformedMessage)?;
+                self.rest = rest;
+                Field::Number(u64::from_le_bytes(*bytes))
+            }
+            2 => {
+                let len = usize::try_from(varint(&mut self.rest)?).map_err(|_| MalformedMessage)?;
+                let (bytes, rest) = self.rest.split_at_checked(len).ok_or(MalformedMessage)?;
+                self.rest = rest;
+                Field::Bytes(bytes)
+            }
+            5 => {
+                let (bytes, rest) = self.rest.split_first_chunk::<4>().ok_or(MalformedMessage)?;
+                self.rest = rest;
+                Field::Number(u64::from(u32::from_le_bytes(*bytes)))
+            }
+            _ => return Err(MalformedMessage),
+        };
+        Ok(Some((key >> 3, field)))
+    }
+}
+
+#[inline]
+fn varint(rest: &mut &[u8]) -> Result<u64, MalformedMessage> {
+    if let Some((&byte, tail)) = rest.split_first()
+        && byte < 0x80
+    {
+        *rest = tail;
+        return Ok(u64::from(byte));
+    }
+    let mut buf = *rest;
+    let value = prost::encoding::decode_varint(&mut buf).map_err(|_| MalformedMessage)?;
+    rest.advance(rest.len() - buf.len());
+    Ok(value)
+}
+
+/// What an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InodeKind {
+    /// `INodeFile`
+    File,
+    /// `INodeDirectory`
+    Directory,
+    /// `INodeSymlink`
+    Symlink,
+}
+
+/// An inode as it stands in the section, borrowed from its bytes. Fields that its kind does not have keep their
+/// defaults; rare features stay encoded, for prost.
+#[derive(Clone, Debug)]
+pub struct InodeRef<'a> {
+    /// What it is.
+    pub kind: InodeKind,
+    /// The id.
+    pub id: u64,
+    /// Last component of its path; empty for the root.
+    pub name: &'a [u8],
+    /// ms.
+    pub modification_time: u64,
+    /// ms; 0 for directories.
+    pub access_time: u64,
+    /// `mode | group serial << 16 | user serial << 40`; see [`permission_parts`].
+    pub permission: u64,
+    /// Of files; 0 for striped ones.
+    pub replication: u32,
+    /// Of files, bytes.
+    pub preferred_block_size: u64,
+    /// Of files.
+    pub blocks: BlockRefs<'a>,
+    /// Encoded `FileUnderConstructionFeature`.
+    pub under_construction: Option<&'a [u8]>,
+    /// Encoded `AclFeatureProto`.
+    pub acl: Option<&'a [u8]>,
+    /// Encoded `XAttrFeatureProto`.
+    pub xattrs: Option<&'a [u8]>,
+    /// Of files; 0 is inherited.
+    pub storage_policy_id: u32,
+    /// Whether the file is striped.
+    pub striped: bool,
+    /// Of striped files.
+    pub erasure_coding_policy_id: u32,
+    /// Of directories; `u64::MAX` is none.
+    pub ns_quota: u64,
+    /// Of directories, bytes; `u64::MAX` is none.
+    pub ds_quota: u64,
+    /// Encoded `QuotaByStorageTypeFeatureProto`.
+    pub type_quotas: Option<&'a [u8]>,
+    /// Of symlinks.
+    pub target: &'a [u8],
+}
+
+impl<'a> InodeRef<'a> {
+    /// Decodes an `INode` message.
+    ///
+    /// # Errors
+    /// When it is malformed or lacks what every inode has.
+    pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
+        let mut inode = InodeRef {
+            kind: InodeKind::File,
+            id: 0,
+            name: &[],
+            modification_time: 0,
+            access_time: 0,
+            permission: 0,
+            replication: 0,
+            preferred_block_size: 0,
+            blocks: BlockRefs { rest: RawFields::new(&[]) },
+            under_construction: None,
+            acl: None,
+            xattrs: None,
+            storage_policy_id: 0,
+            striped: false,
+            erasure_coding_policy_id: 0,
+            ns_quota: u64::MAX,
+            ds_quota: u64::MAX,
+            type_quotas: None,
+            target: &[],
+        };
+        let mut kind = None;
+        let mut fields = RawFields::new(message);
+        while let Some((number, field)) = fields.next_field()? {
+            match (number, field) {
+                (1, Field::Number(value)) => {
+                    kind = Some(match value {
+                        1 => InodeKind::File,
+                        2 => InodeKind::Directory,
+                        3 => InodeKind::Symlink,
+                        _ => return Err(MalformedMessage),
+                    });
+                }
+                (2, Field::Number(value)) => inode.id = value,
+                (3, Field::Bytes(bytes)) => inode.name = bytes,
+                (4, Field::Bytes(bytes)) => inode.file(bytes)?,
+                (5, Field::Bytes(bytes)) => inode.directory(bytes)?,
+                (6, Field::Bytes(bytes)) => inode.symlink(bytes)?,
+                _ => {}
+            }
+        }
+        inode.kind = kind.ok_or(MalformedMessage)?;
+        if inode.id == 0 { Err(MalformedMessage) } else { Ok(inode) }
+    }
+
+    fn file(&mut self, message: &'a [u8]) -> Result<(), MalformedMessage> {
+        self.blocks = BlockRefs { rest: RawFields::new(message) };
+        let mut fields = RawFields::new(message);
+        while let Some((number, field)) = fields.next_field()? {
+            match (number, field) {
+                (1, Field::Number(value)) => self.replication = narrow(value)?,
+                (2, Field::Number(value)) => self.modification_time = value,
+                (3, Field::Number(value)) => self.access_time = value,
+                (4, Field::Number(value)) => self.preferred_block_size = value,
+                (5, Field::Number(value)) => self.permission = value,
+                (6, Field::Bytes(bytes)) => {
+                    decode_block(bytes)?;
+                }
+                (7, Field::Bytes(bytes)) => self.under_construction = Some(bytes),
+                (8, Field::Bytes(bytes)) => self.acl = Some(bytes),
+                (9, Field::Bytes(bytes)) => self.xattrs = Some(bytes),
+                (10, Field::Number(value)) => self.storage_policy_id = narrow(value)?,
+                (11, Field::Number(value)) => self.striped = value == 1,
+                (12, Field::Number(value)) => self.erasure_coding_policy_id = narrow(value)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, message: &'a [u8]) -> Result<(), MalformedMessage> {
+        let mut fields = RawFields::new(message);
+        while let Some((number, field)) = fields.next_field()? {
+            match (number, field) {
+                (1, Field::Number(value)) => self.modification_time = value,
+                (2, Field::Number(value)) => self.ns_quota = value,
+                (3, Field::Number(value)) => self.ds_quota = value,
+                (4, Field::Number(value)) => self.permission = value,
+                (5, Field::Bytes(bytes)) => self.acl = Some(bytes),
+                (6, Field::Bytes(bytes)) => self.xattrs = Some(bytes),
+                (7, Field::Bytes(bytes)) => self.type_quotas = Some(bytes),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, message: &'a [u8]) -> Result<(), MalformedMessage> {
+        let mut fields = RawFields::new(message);
+        while let Some((number, field)) = fields.next_field()? {
+            match (number, field) {
+                (1, Field::Number(value)) => self.permission = value,
+                (2, Field::Bytes(bytes)) => self.target = bytes,
+                (3, Field::Number(value)) => self.modification_time = value,
+                (4, Field::Number(value)) => self.access_time = value,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends this inode as a delimited message; `blocks` are the file's.
+    pub fn encode(&self, blocks: &[Block], out: &mut Vec<u8>) {
+        let start = out.len();
+        put_number(out, 1, self.kind as u64 + 1);
+        put_number(out, 2, self.id);
+        if !self.name.is_empty() {
+            put_bytes(out, 3, self.name);
+        }
+        match self.kind {
+            InodeKind::File => nested(out, 4, |out| self.encode_file(blocks, out)),
+            InodeKind::Directory => nested(out, 5, |out| self.encode_directory(out)),
+            InodeKind::Symlink => nested(out, 6, |out| {
+                put_fixed64(out, 1, self.permission);
+                put_bytes(out, 2, self.target);
+                put_number(out, 3, self.modification_time);
+                put_number(out, 4, self.access_time);
+            }),
+        }
+        delimit(out, start);
+    }
+
+    fn encode_file(&self, blocks: &[Block], out: &mut Vec<u8>) {
+        if !self.striped {
+            put_number(out, 1, u64::from(self.replication));
+        }
+        put_number(out, 2, self.modification_time);
+        put_number(out, 3, self.access_time);
+        put_number(out, 4, self.preferred_block_size);
+        put_fixed64(out, 5, self.permission);
+        for block in blocks {
+            nested(out, 6, |out| {
+                put_number(out, 1, block.id.0.cast_unsigned());
+                put_number(out, 2, block.generation_stamp.0);
+                put_number(out, 3, block.num_bytes);
+            });
+        }
+        for (number, feature) in [(7, self.under_construction), (8, self.acl), (9, self.xattrs)] {
+            if let Some(feature) = feature {
+                put_bytes(out, number, feature);
+            }
+        }
+        put_number(out, 10, u64::from(self.storage_policy_id));
+        put_number(out, 11, u64::from(self.striped));
+        if self.striped {
+            put_number(out, 12, u64::from(self.erasure_coding_policy_id));
+        }
+    }
+
+    fn encode_directory(&self, out: &mut Vec<u8>) {
+        put_number(out, 1, self.modification_time);
+        put_number(out, 2, self.ns_quota);
+        put_number(out, 3, self.ds_quota);
+        put_fixed64(out, 4, self.permission);
+        for (number, feature) in [(5, self.acl), (6, self.xattrs), (7, self.type_quotas)] {
+            if let Some(feature) = feature {
+                put_bytes(out, number, feature);
+            }
+        }
+    }
+}
+
+fn narrow(value: u64) -> Result<u32, MalformedMessage> {
+    u32::try_from(value).map_err(|_| MalformedMessage)
+}
+
+/// The blocks of a file, decoded one by one.
+#[derive(Clone, Debug)]
+pub struct BlockRefs<'a> {
+    rest: RawFields<'a>,
+}
+
+impl Iterator for BlockRefs<'_> {
+    type Item = Block;
+
+    fn next(&mut self) -> Option<Block> {
+        // Errors were found when the inode was decoded.
+        while let Ok(Some((number, field))) = self.rest.next_field() {
+            if let (6, Field::Bytes(bytes)) = (number, field) {
+                return decode_block(bytes).ok();
+            }
+        }
+        None
+    }
+}
+
+fn decode_block(message: &[u8]) -> Result<Block, MalformedMessage> {
+    let mut block = Block::default();
+    let mut fields = RawFields::new(message);
+    while let Some((number, field)) = fields.next_field()? {
+        match (number, field) {
+            (1, Field::Number(value)) => block.id = BlockId(value.cast_signed()),
+            (2, Field::Number(value)) => block.generation_stamp = GenerationStamp(value),
+            (3, Field::Number(value)) => block.num_bytes = value,
+            _ => {}
+        }
+    }
+    Ok(block)
+}
+
+/// Numbers of a packed field.
+#[derive(Clone, Debug)]
+pub struct PackedVarints<'a> {
+    rest: &'a [u8],
+}
+
+impl Iterator for PackedVarints<'_> {
+    type Item = Result<u64, MalformedMessage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let value = varint(&mut self.rest);
+        if value.is_err() {
+            self.rest = &[];
+        }
+        Some(value)
+    }
+}
+
+/// A `DirEntry`: the children of one directory.
+#[derive(Clone, Debug)]
+pub struct DirEntryRef<'a> {
+    /// The directory's inode id.
+    pub parent: u64,
+    /// Inode ids in byte-wise order of their names.
+    pub children: PackedVarints<'a>,
+    /// Positions in the list of references, for what was renamed out of snapshots.
+    pub ref_children: PackedVarints<'a>,
+}
+
+impl<'a> DirEntryRef<'a> {
+    /// Decodes a `DirEntry` message whose lists are packed, as Hadoop writes them.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
+        let mut entry = DirEntryRef {
+            parent: 0,
+            children: PackedVarints { rest: &[] },
+            ref_children: PackedVarints { rest: &[] },
+        };
+        let mut fields = RawFields::new(message);
+        while let Some((number, field)) = fields.next_field()? {
+            match (number, field) {
+                (1, Field::Number(value)) => entry.parent = value,
+                (2, Field::Bytes(rest)) => entry.children = PackedVarints { rest },
+                (3, Field::Bytes(rest)) => entry.ref_children = PackedVarints { rest },
+                (2 | 3, Field::Number(_)) => return Err(MalformedMessage),
+                _ => {}
+            }
+        }
+        if entry.parent == 0 { Err(MalformedMessage) } else { Ok(entry) }
+    }
+}
+
+/// Appends a `DirEntry` as a delimited message.
+pub fn encode_directory_entry(parent: u64, children: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+    let start = out.len();
+    put_number(out, 1, parent);
+    nested(out, 2, |out| {
+        for child in children {
+            put_varint(out, child);
+        }
+    });
+    delimit(out, start);
+}
+
+/// Packs mode, group and user serial as `INode.permission` has them.
+#[must_use]
+pub fn permission_bits(user: u32, group: u32, mode: u16) -> u64 {
+    u64::from(user) << 40 | (u64::from(group) & 0xFF_FFFF) << 16 | u64::from(mode)
+}
+
+/// User serial, group serial and mode of `INode.permission`.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "each part is masked to its width")]
+pub fn permission_parts(permission: u64) -> (u32, u32, u16) {
+    (
+        (permission >> 40) as u32,
+        (permission >> 16 & 0xFF_FFFF) as u32,
+        (permission & 0xFFFF) as u16,
+    )
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
+    put_varint(out, number << 3);
+    put_varint(out, value);
+}
+
+fn put_fixed64(out: &mut Vec<u8>, number: u64, value: u64) {
+    put_varint(out, number << 3 | 1);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+    put_varint(out, number << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn nested(out: &mut Vec<u8>, number: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+    put_varint(out, number << 3 | 2);
+    let start = out.len();
+    encode(out);
+    delimit(out, start);
+}
+
+/// Puts the length in front of what was appended since `start`.
+fn delimit(out: &mut Vec<u8>, start: usize) {
+    let len = out.len() - start;
+    let prefix = prost::encoding::encoded_len_varint(len as u64);
+    out.resize(out.len() + prefix, 0);
+    out.copy_within(start..start + len, start + prefix);
+    let mut value = len;
+    for index in 0..prefix {
+        let more = if index + 1 < prefix { 0x80 } else { 0 };
+        out[start + index] = (value & 0x7F) as u8 | more;
+        value >>= 7;
+    }
+}
+
+impl From<MalformedMessage> for ImageError {
+    fn from(error: MalformedMessage) -> Self {
+        ImageError::malformed(0, error.to_string())
+    }
+}

@@ -1,0 +1,182 @@
+//! Writing an image: streaming, digested while it passes.
+
+use super::{MAGIC, ON_DISK_VERSION, SectionName};
+use crate::ids::LayoutVersion;
+use crate::proto::fsimage::{FileSummary, file_summary};
+use md5::{Digest, Md5};
+use prost::Message;
+use std::io::{self, Write};
+
+/// Bytes gathered before they are written.
+const BUFFER_LEN: usize = 1 << 20;
+
+/// Writes the sections of an image in the order of the calls.
+///
+/// ```text
+/// begin(section) (write | message | sub_section)* end()  ...  finish()
+/// ```
+#[derive(Debug)]
+pub struct ImageWriter<W: Write> {
+    out: W,
+    digest: Md5,
+    buffer: Vec<u8>,
+    /// Bytes before the buffer's first.
+    flushed: u64,
+    sections: Vec<file_summary::Section>,
+    open: Option<OpenSection>,
+}
+
+#[derive(Debug)]
+struct OpenSection {
+    name: SectionName,
+    start: u64,
+    sub_start: u64,
+    has_subs: bool,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSummary {
+    /// Length of the file in bytes.
+    pub len_bytes: u64,
+    /// MD5 of the whole file.
+    pub md5: [u8; 16],
+}
+
+impl<W: Write> ImageWriter<W> {
+    /// Starts an image.
+    ///
+    /// # Errors
+    /// None now; what can't be written is reported by the later calls.
+    pub fn new(out: W) -> io::Result<Self> {
+        let mut writer = ImageWriter {
+            out,
+            digest: Md5::new(),
+            buffer: Vec::with_capacity(BUFFER_LEN + (64 << 10)),
+            flushed: 0,
+            sections: Vec::new(),
+            open: None,
+        };
+        writer.buffer.extend_from_slice(MAGIC);
+        Ok(writer)
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.flushed + self.buffer.len() as u64
+    }
+
+    /// Starts a section.
+    ///
+    /// # Panics
+    /// When another one is open: a bug of the caller.
+    pub fn begin(&mut self, name: SectionName) {
+        assert!(self.open.is_none(), "sections do not nest");
+        let start = self.position();
+        self.open = Some(OpenSection {
+            name,
+            start,
+            sub_start: start,
+            has_subs: false,
+        });
+    }
+
+    /// Writes bytes that are already delimited messages.
+    ///
+    /// # Errors
+    /// What the writer below reports.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        self.flush_if_full()
+    }
+
+    /// The buffer that [`ImageWriter::write`] appends to, for callers that encode in place; call
+    /// [`ImageWriter::flush_if_full`] after each message.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Writes a delimited message.
+    ///
+    /// # Errors
+    /// What the writer below reports.
+    pub fn message<M: Message>(&mut self, message: &M) -> io::Result<()> {
+        super::put_varint(&mut self.buffer, message.encoded_len() as u64);
+        // A Vec grows as needed, so that encoding can't fail.
+        message.encode_raw(&mut self.buffer);
+        self.flush_if_full()
+    }
+
+    /// Ends a part of the open section here, so that readers can load the parts side by side.
+    pub fn sub_section(&mut self) {
+        let position = self.position();
+        if let Some(open) = &mut self.open
+            && let Some(sub) = open.name.sub()
+            && position > open.sub_start
+        {
+            self.sections.push(entry(sub, open.sub_start, position));
+            open.sub_start = position;
+            open.has_subs = true;
+        }
+    }
+
+    /// Ends the open section.
+    pub fn end(&mut self) {
+        if self.open.as_ref().is_some_and(|open| open.has_subs) {
+            self.sub_section();
+        }
+        let position = self.position();
+        if let Some(open) = self.open.take() {
+            self.sections.push(entry(open.name, open.start, position));
+        }
+    }
+
+    /// Writes the summary and hands the writer back, flushed but not synced.
+    ///
+    /// # Errors
+    /// What the writer below reports.
+    pub fn finish(mut self, layout_version: LayoutVersion) -> io::Result<(W, ImageSummary)> {
+        let summary = FileSummary {
+            ondisk_version: ON_DISK_VERSION,
+            layout_version: layout_version.0.cast_unsigned(),
+            codec: None,
+            sections: std::mem::take(&mut self.sections),
+        };
+        let bytes = summary.encode_length_delimited_to_vec();
+        let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        self.buffer.extend_from_slice(&bytes);
+        self.buffer.extend_from_slice(&len.to_be_bytes());
+        self.flush()?;
+        self.out.flush()?;
+        let summary = ImageSummary {
+            len_bytes: self.flushed,
+            md5: self.digest.finalize().into(),
+        };
+        Ok((self.out, summary))
+    }
+
+    /// Passes the buffer on when there is enough in it.
+    ///
+    /// # Errors
+    /// What the writer below reports.
+    pub fn flush_if_full(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= BUFFER_LEN { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.digest.update(&self.buffer);
+        self.out.write_all(&self.buffer)?;
+        self.flushed += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+fn entry(name: SectionName, start: u64, end: u64) -> file_summary::Section {
+    file_summary::Section {
+        name: Some(name.as_str().to_owned()),
+        length: Some(end - start),
+        offset: Some(start),
+    }
+}

@@ -1,0 +1,303 @@
+//! Where a quickstart cluster keeps its files, which ports it uses, and the configuration it writes.
+
+use anyhow::{Context, Result, bail};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+/// Daemons of one role have ports side by side, so there can be at most this many of each.
+pub const INSTANCES_MAX: u16 = 10;
+/// Ports that a cluster takes from its base port on.
+const PORTS: u16 = 8 * INSTANCES_MAX;
+
+/// The daemons of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A NameNode.
+    NameNode,
+    /// A JournalNode.
+    JournalNode,
+    /// A DataNode.
+    DataNode,
+    /// A failover controller.
+    Zkfc,
+}
+
+impl Role {
+    /// The subcommand, which is also the name in `run/` and `logs/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::NameNode => "namenode",
+            Role::JournalNode => "journalnode",
+            Role::DataNode => "datanode",
+            Role::Zkfc => "zkfc",
+        }
+    }
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Root of everything.
+    pub dir: PathBuf,
+    /// First port.
+    pub base_port: u16,
+    /// Name of the nameservice.
+    pub nameservice: String,
+    /// Number of NameNodes.
+    pub namenodes: u16,
+    /// Number of JournalNodes.
+    pub journalnodes: u16,
+    /// Number of DataNodes.
+    pub datanodes: u16,
+}
+
+impl Layout {
+    /// Port of a NameNode's RPC.
+    pub fn namenode_rpc(&self, index: u16) -> u16 {
+        self.base_port + index
+    }
+    /// Port of a NameNode's HTTP server.
+    pub fn namenode_http(&self, index: u16) -> u16 {
+        self.base_port + INSTANCES_MAX + index
+    }
+    fn zkfc_port(&self, index: u16) -> u16 {
+        self.base_port + 2 * INSTANCES_MAX + index
+    }
+    /// Port of a JournalNode's RPC.
+    pub fn journalnode_rpc(&self, index: u16) -> u16 {
+        self.base_port + 3 * INSTANCES_MAX + index
+    }
+    fn journalnode_http(&self, index: u16) -> u16 {
+        self.base_port + 4 * INSTANCES_MAX + index
+    }
+    fn datanode_transfer(&self, index: u16) -> u16 {
+        self.base_port + 5 * INSTANCES_MAX + index
+    }
+    fn datanode_ipc(&self, index: u16) -> u16 {
+        self.base_port + 6 * INSTANCES_MAX + index
+    }
+    fn datanode_http(&self, index: u16) -> u16 {
+        self.base_port + 7 * INSTANCES_MAX + index
+    }
+
+    /// `DIR/conf`, which any Hadoop client can use.
+    pub fn client_conf(&self) -> PathBuf {
+        self.dir.join("conf")
+    }
+    /// The configuration of one daemon.
+    pub fn daemon_conf(&self, role: Role, index: u16) -> PathBuf {
+        self.client_conf().join(format!("{}-{index}", role.name()))
+    }
+    /// `DIR/run/ROLE-N.pid`.
+    pub fn pid_file(&self, role: Role, index: u16) -> PathBuf {
+        self.dir.join("run").join(format!("{}-{index}.pid", role.name()))
+    }
+    /// `DIR/logs/ROLE-N.log`.
+    pub fn log_file(&self, role: Role, index: u16) -> PathBuf {
+        self.dir.join("logs").join(format!("{}-{index}.log", role.name()))
+    }
+    /// `DIR/data/ROLE-N`.
+    pub fn data_dir(&self, role: Role, index: u16) -> PathBuf {
+        self.dir.join("data").join(format!("{}-{index}", role.name()))
+    }
+    /// Whether a NameNode's directory is formatted.
+    pub fn is_formatted(&self, index: u16) -> bool {
+        self.data_dir(Role::NameNode, index).join("current/VERSION").exists()
+    }
+    /// Exists once the first format has been completed; from then on nothing is ever formatted with force.
+    pub fn formatted_marker(&self) -> PathBuf {
+        self.dir.join("data/formatted")
+    }
+
+    /// Refuses counts and ports that can't work, naming the option.
+    pub fn check(&self) -> Result<()> {
+        for (option, count) in [
+            ("--namenodes", self.namenodes),
+            ("--journalnodes", self.journalnodes),
+            ("--datanodes", self.datanodes),
+        ] {
+            if count == 0 || count > INSTANCES_MAX {
+                bail!("{option} {count}: must be from 1 to {INSTANCES_MAX}");
+            }
+        }
+        if self.base_port < 1024 || self.base_port > u16::MAX - PORTS {
+            bail!("--base-port {}: must be from 1024 to {}", self.base_port, u16::MAX - PORTS);
+        }
+        let name = &self.nameservice;
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+            bail!("--nameservice {name:?}: must be letters, digits and dashes");
+        }
+        Ok(())
+    }
+
+    /// The ports that the daemons will listen on.
+    fn ports(&self) -> Vec<u16> {
+        let mut ports = Vec::new();
+        for index in 0..self.namenodes {
+            ports.extend([self.namenode_rpc(index), self.namenode_http(index), self.zkfc_port(index)]);
+        }
+        for index in 0..self.journalnodes {
+            ports.extend([self.journalnode_rpc(index), self.journalnode_http(index)]);
+        }
+        for index in 0..self.datanodes {
+            ports.extend([
+                self.datanode_transfer(index),
+                self.datanode_ipc(index),
+                self.datanode_http(index),
+            ]);
+        }
+        ports
+    }
+
+    /// The first port that somebody else holds, if any.
+    pub fn taken_port(&self) -> Option<u16> {
+        // Connections of an earlier run may still be in TIME_WAIT; std's listener sets SO_REUSEADDR, so those don't count.
+        self.ports()
+            .into_iter()
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_err())
+    }
+
+    /// Moves to a range of ports that is free, starting at the present one.
+    pub fn find_free_ports(&mut self) -> Result<()> {
+        let first = self.base_port;
+        while let Some(port) = self.taken_port() {
+            if self.base_port > 29_000 {
+                bail!("no free range of ports from {first} on; the last one taken is {port}");
+            }
+            self.base_port += 100;
+        }
+        Ok(())
+    }
+
+    /// Creates the directories and writes every configuration.
+    pub fn write(&self) -> Result<()> {
+        for sub in ["run", "logs", "data"] {
+            create_dir(&self.dir.join(sub))?;
+        }
+        self.write_conf(&self.client_conf(), &[])?;
+        for index in 0..self.namenodes {
+            let own = [
+                ("dfs.nameservice.id", self.nameservice.clone()),
+                ("dfs.ha.namenode.id", namenode_id(index)),
+                ("dfs.namenode.name.dir", file_uri(&self.data_dir(Role::NameNode, index))),
+            ];
+            self.write_conf(&self.daemon_conf(Role::NameNode, index), &own)?;
+            self.write_conf(&self.daemon_conf(Role::Zkfc, index), &own)?;
+        }
+        for index in 0..self.journalnodes {
+            let dir = self.data_dir(Role::JournalNode, index);
+            self.write_conf(
+                &self.daemon_conf(Role::JournalNode, index),
+                &[
+                    ("dfs.journalnode.edits.dir", dir.display().to_string()),
+                    ("dfs.journalnode.rpc-address", local(self.journalnode_rpc(index))),
+                    ("dfs.journalnode.http-address", local(self.journalnode_http(index))),
+                ],
+            )?;
+        }
+        for index in 0..self.datanodes {
+            self.write_conf(
+                &self.daemon_conf(Role::DataNode, index),
+                &[
+                    ("dfs.datanode.data.dir", file_uri(&self.data_dir(Role::DataNode, index))),
+                    ("dfs.datanode.address", local(self.datanode_transfer(index))),
+                    ("dfs.datanode.ipc.address", local(self.datanode_ipc(index))),
+                    ("dfs.datanode.http.address", local(self.datanode_http(index))),
+                    ("dfs.datanode.hostname", "127.0.0.1".to_owned()),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_conf(&self, dir: &Path, own: &[(&str, String)]) -> Result<()> {
+        create_dir(dir)?;
+        write_xml(&dir.join("core-site.xml"), &self.core_site())?;
+        let mut site = self.hdfs_site();
+        site.extend(own.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        write_xml(&dir.join("hdfs-site.xml"), &site)
+    }
+
+    fn core_site(&self) -> Vec<(String, String)> {
+        let fixed = [
+            ("fs.defaultFS", format!("hdfs://{}", self.nameservice)),
+            // A client that waits on the silent connection of a stopped NameNode is freed by these alone.
+            ("ipc.client.rpc-timeout.ms", "3000".to_owned()),
+            ("ipc.ping.interval", "3000".to_owned()),
+            ("ipc.client.connect.timeout", "2000".to_owned()),
+            ("ipc.client.connect.max.retries.on.timeouts", "1".to_owned()),
+            ("ipc.client.connect.retry.interval", "200".to_owned()),
+        ];
+        fixed.map(|(key, value)| (key.to_owned(), value)).to_vec()
+    }
+
+    fn hdfs_site(&self) -> Vec<(String, String)> {
+        let ns = &self.nameservice;
+        let ids: Vec<String> = (0..self.namenodes).map(namenode_id).collect();
+        let journal: Vec<String> = (0..self.journalnodes)
+            .map(|index| local(self.journalnode_rpc(index)))
+            .collect();
+        let mut site: Vec<(String, String)> = [
+            ("dfs.nameservices", ns.clone()),
+            (&format!("dfs.ha.namenodes.{ns}"), ids.join(",")),
+            (
+                &format!("dfs.client.failover.proxy.provider.{ns}"),
+                "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider".to_owned(),
+            ),
+            ("dfs.namenode.shared.edits.dir", format!("qjournal://{}/{ns}", journal.join(";"))),
+            ("dfs.ha.automatic-failover.enabled", "true".to_owned()),
+            ("dfs.ha.fencing.methods", "shell(/bin/true)".to_owned()),
+            ("hathi.ha.elector", "journal".to_owned()),
+            ("hathi.lease.ms", "1000".to_owned()),
+            ("dfs.ha.tail-edits.in-progress", "true".to_owned()),
+            ("dfs.replication", self.datanodes.min(3).to_string()),
+            // Failover here takes milliseconds, so clients need not wait half a second before they ask again.
+            ("dfs.client.failover.sleep.base.millis", "50".to_owned()),
+            ("dfs.client.failover.sleep.max.millis", "1000".to_owned()),
+            ("dfs.client.failover.max.attempts", "60".to_owned()),
+            // With as many DataNodes as replicas there is no spare one when one dies under a writer.
+            ("dfs.client.block.write.replace-datanode-on-failure.best-effort", "true".to_owned()),
+            ("dfs.heartbeat.interval", "1".to_owned()),
+            ("dfs.namenode.heartbeat.recheck-interval", "3000".to_owned()),
+            ("dfs.namenode.safemode.extension", "0".to_owned()),
+            ("dfs.namenode.datanode.registration.ip-hostname-check", "false".to_owned()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .to_vec();
+        for (index, id) in (0..).zip(&ids) {
+            site.extend([
+                (format!("dfs.namenode.rpc-address.{ns}.{id}"), local(self.namenode_rpc(index))),
+                (format!("dfs.namenode.http-address.{ns}.{id}"), local(self.namenode_http(index))),
+                (format!("dfs.ha.zkfc.port.{ns}.{id}"), self.zkfc_port(index).to_string()),
+            ]);
+        }
+        site
+    }
+}
+
+/// The NameNode id of the daemon whose pid file is `namenode-N.pid`.
+pub fn namenode_id(index: u16) -> String {
+    format!("nn{index}")
+}
+
+fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn file_uri(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+fn create_dir(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("can't create {}", path.display()))
+}
+
+fn write_xml(path: &Path, properties: &[(String, String)]) -> Result<()> {
+    let mut text = String::from("<?xml version=\"1.0\"?>\n<configuration>\n");
+    for (key, value) in properties {
+        let value = quick_xml::escape::escape(value.as_str());
+        text.push_str(&format!("  <property><name>{key}</name><value>{value}</value></property>\n"));
+    }
+    text.push_str("</configuration>\n");
+    std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+}

@@ -1,0 +1,177 @@
+//! `hathi quickstart`: a whole highly available cluster of real processes on this machine.
+
+mod children;
+mod layout;
+mod ready;
+
+use anyhow::{Context, Result};
+use children::Children;
+use clap::Parser;
+use layout::{Layout, Role};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where ports are looked for when the user names none. Below 30000, so that the kernel never hands them out itself.
+const BASE_PORT: u16 = 18020;
+/// A cluster that is not up after so long won't be.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Run a whole highly available HDFS on this machine: NameNodes with their failover controllers, JournalNodes and
+/// DataNodes, each a process of its own. Ctrl-C ends them all; the data stays, and a second start finds it.
+#[derive(Parser, Debug)]
+#[command(name = "hathi quickstart")]
+struct Args {
+    /// Number of NameNodes.
+    #[arg(long, default_value_t = 3)]
+    namenodes: u16,
+    /// Number of JournalNodes.
+    #[arg(long, default_value_t = 3)]
+    journalnodes: u16,
+    /// Number of DataNodes.
+    #[arg(long, default_value_t = 3)]
+    datanodes: u16,
+    /// Where everything is kept.
+    #[arg(long, default_value = "hathi-cluster")]
+    dir: PathBuf,
+    /// First of the 80 ports that are used; by default the first free range from 18020 on.
+    #[arg(long)]
+    base_port: Option<u16>,
+    /// Name of the nameservice.
+    #[arg(long, default_value = "hathi")]
+    nameservice: String,
+    /// Write files under continuous load, kill the active NameNode, show what happened, verify every file, and end.
+    #[arg(long)]
+    demo: bool,
+}
+
+/// Entry point.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let args = Args::parse_from(std::iter::once(OsString::from("hathi quickstart")).chain(args));
+    // Children follow the death of the thread that started them, so that must be the main one.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(quickstart(args))
+}
+
+async fn quickstart(args: Args) -> Result<ExitCode> {
+    let started = Instant::now();
+    std::fs::create_dir_all(&args.dir)
+        .with_context(|| format!("--dir: can't create {}", args.dir.display()))?;
+    let dir = args.dir.canonicalize()?;
+    let mut layout = Layout {
+        dir,
+        base_port: args.base_port.unwrap_or(BASE_PORT),
+        nameservice: args.nameservice,
+        namenodes: args.namenodes,
+        journalnodes: args.journalnodes,
+        datanodes: args.datanodes,
+    };
+    layout.check()?;
+    if args.base_port.is_none() {
+        layout.find_free_ports()?;
+    } else if let Some(port) = layout.taken_port() {
+        anyhow::bail!("--base-port {}: port {port} is taken", layout.base_port);
+    }
+    layout.write()?;
+    let layout = Arc::new(layout);
+    let mut children = Children::new(layout.clone());
+    let mut interrupts = Interrupts::new()?;
+    let up = tokio::select! {
+        result = bring_up(&layout, &mut children) => result,
+        () = interrupts.wait() => {
+            children.stop().await;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    if let Err(error) = up {
+        children.stop().await;
+        return Err(error);
+    }
+    announce(&layout, started.elapsed());
+    interrupts.wait().await;
+    println!("stopping");
+    children.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ctrl-C and SIGTERM.
+struct Interrupts {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Interrupts {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Starts everything in order, formats what is new, and waits until clients can be served.
+async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
+    progress(&format!("starting {} JournalNodes", layout.journalnodes));
+    for index in 0..layout.journalnodes {
+        children.supervise(Role::JournalNode, index)?;
+    }
+    ready::journalnodes(layout, READY_TIMEOUT).await?;
+    for index in 0..layout.datanodes {
+        children.supervise(Role::DataNode, index)?;
+    }
+    let marker = layout.formatted_marker();
+    if !marker.exists() {
+        progress("formatting the namespace");
+        let cluster_id = format!("CID-{}", uuid::Uuid::new_v4());
+        let args = ["-format", "-clusterId", &cluster_id, "-force", "-nonInteractive"];
+        children.run_once(Role::NameNode, 0, &args).await?;
+        std::fs::write(&marker, format!("{cluster_id}\n"))
+            .with_context(|| format!("can't write {}", marker.display()))?;
+    }
+    let (formatted, unformatted): (Vec<u16>, Vec<u16>) =
+        (0..layout.namenodes).partition(|index| layout.is_formatted(*index));
+    progress(&format!("starting {} NameNodes and their controllers", layout.namenodes));
+    for index in formatted {
+        children.supervise(Role::NameNode, index)?;
+        children.supervise(Role::Zkfc, index)?;
+    }
+    if !unformatted.is_empty() {
+        progress("copying the namespace to the standbys");
+        ready::any_namenode(layout, READY_TIMEOUT).await?;
+    }
+    for index in unformatted {
+        let args = ["-bootstrapStandby", "-force", "-nonInteractive"];
+        children.run_once(Role::NameNode, index, &args).await?;
+        children.supervise(Role::NameNode, index)?;
+        children.supervise(Role::Zkfc, index)?;
+    }
+    progress("waiting for an active NameNode and the DataNodes");
+    ready::cluster(layout, READY_TIMEOUT).await
+}
+
+fn progress(step: &str) {
+    println!("{step} ...");
+}
+
+fn announce(layout: &Layout, elapsed: Duration) {
+    let ns = &layout.nameservice;
+    println!(
+        "ready hdfs://{ns} status page http://127.0.0.1:{}/ after {:.1} s; to use it:",
+        layout.namenode_http(0),
+        elapsed.as_secs_f64()
+    );
+    println!("  export HADOOP_CONF_DIR={}", layout.client_conf().display());
+    println!("  hdfs dfs -ls hdfs://{ns}/");
+}

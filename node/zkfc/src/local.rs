@@ -1,0 +1,65 @@
+//! Names, addresses and processes of this machine.
+
+use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use tokio::io::unix::AsyncFd;
+
+/// Resolves `host:port` anew and connects.
+pub(crate) async fn connect(
+    address: &str,
+    protocol: &'static Protocol,
+    options: ClientOptions,
+) -> Result<RpcClient, RpcError> {
+    let unresolved = |reason: String| RpcError::Connect {
+        address: address.to_owned(),
+        reason,
+    };
+    let resolved = match address.parse::<SocketAddr>() {
+        Ok(resolved) => resolved,
+        Err(_) => tokio::net::lookup_host(address)
+            .await
+            .map_err(|error| unresolved(error.to_string()))?
+            .next()
+            .ok_or_else(|| unresolved("no address".to_owned()))?,
+    };
+    RpcClient::connect(resolved, protocol, options).await
+}
+
+/// Whether an address belongs to this machine, so that a process id behind it means something here.
+pub(crate) fn is_local(address: SocketAddr) -> bool {
+    TcpListener::bind((address.ip(), 0)).is_ok()
+}
+
+/// A process that can be waited for and killed without ever meeting a stranger who got its id later.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+impl Process {
+    /// Opens a running process.
+    pub(crate) fn open(pid: u32) -> io::Result<Process> {
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        Ok(Process {
+            pidfd: AsyncFd::new(pidfd)?,
+        })
+    }
+
+    /// Waits until all its threads are gone; the kernel has closed its sockets by then.
+    pub(crate) async fn ended(&self) {
+        // An error can only mean that the runtime shuts down.
+        let _ = self.pidfd.readable().await;
+    }
+
+    /// Sends SIGKILL.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL)?)
+    }
+}

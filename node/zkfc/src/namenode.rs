@@ -1,0 +1,199 @@
+//! The health monitor of the local NameNode (Hadoop: `HealthMonitor`), and the calls that change its state.
+
+use crate::local::{Process, connect, is_local};
+use hathi_failover::{Event, Health, Instance, ServiceState};
+use hathi_formats::exceptions::HEALTH_CHECK_FAILED;
+use hathi_formats::proto::{common, ext};
+use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, SUPERVISOR_PROTOCOL};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Pause between two questions to a NameNode that answers.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause before a NameNode that is down is tried again.
+const RETRY: Duration = Duration::from_millis(30);
+/// A NameNode that is silent for so long is not responding. It is killed only once another one serves.
+const SILENT: Duration = Duration::from_millis(500);
+/// How often its own health check runs (`ha.health-monitor.check-interval.ms`).
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a transition may take (`ha.failover-controller.new-active.rpc-timeout.ms`).
+const TRANSITION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The NameNode that this controller stands beside.
+#[derive(Debug)]
+pub(crate) struct LocalNameNode {
+    pub(crate) address: String,
+    pub(crate) user: String,
+    process: Mutex<Option<(Instance, Arc<Process>)>>,
+}
+
+impl LocalNameNode {
+    pub(crate) fn new(address: String, user: String) -> Self {
+        LocalNameNode {
+            address,
+            user,
+            process: Mutex::new(None),
+        }
+    }
+
+    fn options(&self, call_timeout: Duration) -> ClientOptions {
+        let mut options = ClientOptions::new(&self.user);
+        options.connect_timeout = SILENT;
+        options.call_timeout = call_timeout;
+        options
+    }
+
+    /// Watches the NameNode for ever.
+    pub(crate) async fn monitor(self: Arc<Self>, events: mpsc::UnboundedSender<Event>) {
+        loop {
+            let health = match self.monitor_connection(&events).await {
+                Err(RpcError::Timeout { .. }) => Health::NotResponding,
+                Err(_) if self.process_lives() => Health::NotResponding,
+                _ => Health::Down,
+            };
+            if events.send(Event::Health(health)).is_err() {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn process_lives(&self) -> bool {
+        self.process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    async fn monitor_connection(
+        self: &Arc<Self>,
+        events: &mpsc::UnboundedSender<Event>,
+    ) -> Result<(), RpcError> {
+        let client = connect(&self.address, &SUPERVISOR_PROTOCOL, self.options(SILENT)).await?;
+        let local = is_local(client.peer());
+        let ha_service = client.with_protocol(&HA_SERVICE_PROTOCOL);
+        let mut watched: Option<Instance> = None;
+        let mut checked: Option<Instant> = None;
+        let mut well = true;
+        loop {
+            let answer: ext::GetInstanceResponseProto = client
+                .call("getInstance", &ext::GetInstanceRequestProto {})
+                .await?;
+            let instance = Instance {
+                holder: format!("{}@{}", answer.namenode_id, answer.instance_id),
+                pid: answer.pid,
+            };
+            if local && watched.as_ref() != Some(&instance) {
+                self.watch_process(&instance, events);
+                watched = Some(instance.clone());
+                // Asked once more, so that the process opened is certainly the one that answers.
+                continue;
+            }
+            if checked.is_none_or(|checked| checked.elapsed() >= HEALTH_CHECK_INTERVAL) {
+                checked = Some(Instant::now());
+                let request = common::MonitorHealthRequestProto {};
+                let result: Result<common::MonitorHealthResponseProto, RpcError> =
+                    ha_service.call("monitorHealth", &request).await;
+                well = match result {
+                    Err(error) if error.is_remote(HEALTH_CHECK_FAILED) => false,
+                    Err(RpcError::Remote(_)) | Ok(_) => true,
+                    Err(error) => return Err(error),
+                };
+            }
+            let health = if well {
+                Health::Healthy {
+                    instance,
+                    state: service_state(answer.state),
+                    last_applied_txid: answer.last_applied_tx_id,
+                }
+            } else {
+                Health::Unhealthy
+            };
+            if events.send(Event::Health(health)).is_err() {
+                return Ok(());
+            }
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// Reports the end of this process the moment it is truly gone.
+    fn watch_process(self: &Arc<Self>, instance: &Instance, events: &mpsc::UnboundedSender<Event>) {
+        let process = match Process::open(instance.pid) {
+            Ok(process) => Arc::new(process),
+            Err(error) => {
+                tracing::warn!(pid = instance.pid, %error, "can't watch the NameNode's process");
+                return;
+            }
+        };
+        tracing::info!(holder = instance.holder, pid = instance.pid, "watching the NameNode");
+        self.set_process(Some((instance.clone(), process.clone())));
+        let (this, instance, events) = (self.clone(), instance.clone(), events.clone());
+        tokio::spawn(async move {
+            process.ended().await;
+            tracing::warn!(holder = instance.holder, pid = instance.pid, "the NameNode's process has ended");
+            {
+                let mut slot = this.process.lock().unwrap_or_else(PoisonError::into_inner);
+                if slot.as_ref().is_some_and(|(watched, _)| *watched == instance) {
+                    *slot = None;
+                }
+            }
+            // A closed channel means that this controller ends, too.
+            let _ = events.send(Event::ProcessEnded(instance));
+        });
+    }
+
+    fn set_process(&self, process: Option<(Instance, Arc<Process>)>) {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = process;
+    }
+
+    /// Kills the process of this instance, if it is still the one that is watched.
+    pub(crate) fn kill(&self, instance: &Instance) {
+        let slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.as_ref() {
+            Some((watched, process)) if watched == instance => {
+                if let Err(error) = process.kill() {
+                    tracing::error!(pid = instance.pid, %error, "can't kill the NameNode");
+                }
+            }
+            _ => tracing::warn!(holder = instance.holder, "nothing to kill: not the process that is watched"),
+        }
+    }
+
+    /// `HAServiceProtocol.transitionToActive` or `transitionToStandby` in this controller's name.
+    pub(crate) async fn transition(&self, to: ServiceState) -> Result<(), RpcError> {
+        let client = connect(
+            &self.address,
+            &HA_SERVICE_PROTOCOL,
+            self.options(TRANSITION_TIMEOUT),
+        )
+        .await?;
+        transition(&client, to).await
+    }
+}
+
+async fn transition(client: &RpcClient, to: ServiceState) -> Result<(), RpcError> {
+    let req_info = common::HaStateChangeRequestInfoProto {
+        req_source: common::HaRequestSource::RequestByZkfc.into(),
+    };
+    if to == ServiceState::Active {
+        let request = common::TransitionToActiveRequestProto { req_info };
+        let _: common::TransitionToActiveResponseProto =
+            client.call("transitionToActive", &request).await?;
+    } else {
+        let request = common::TransitionToStandbyRequestProto { req_info };
+        let _: common::TransitionToStandbyResponseProto =
+            client.call("transitionToStandby", &request).await?;
+    }
+    Ok(())
+}
+
+fn service_state(number: u32) -> ServiceState {
+    match i32::try_from(number).map(common::HaServiceStateProto::try_from) {
+        Ok(Ok(common::HaServiceStateProto::Active)) => ServiceState::Active,
+        Ok(Ok(common::HaServiceStateProto::Standby)) => ServiceState::Standby,
+        Ok(Ok(common::HaServiceStateProto::Observer)) => ServiceState::Observer,
+        _ => ServiceState::Initializing,
+    }
+}
