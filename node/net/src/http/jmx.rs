@@ -68,9 +68,17 @@ pub fn respond(query: &Query, beans: &[Bean]) -> HttpResponse {
 }
 
 fn answer(query: &Query, beans: &[Bean]) -> (StatusCode, Value) {
-    let error = |message: &str| (StatusCode::BAD_REQUEST, json!({"result": "ERROR", "message": message}));
+    let error = |message: &str| {
+        (
+            StatusCode::BAD_REQUEST,
+            json!({"result": "ERROR", "message": message}),
+        )
+    };
     if let Some(get) = query.get("get") {
-        let Some((name, attribute)) = get.split_once("::").filter(|(_, rest)| !rest.contains("::")) else {
+        let Some((name, attribute)) = get
+            .split_once("::")
+            .filter(|(_, rest)| !rest.contains("::"))
+        else {
             return error("query format is not as expected.");
         };
         let Some(pattern) = Pattern::parse(name) else {
@@ -78,8 +86,15 @@ fn answer(query: &Query, beans: &[Bean]) -> (StatusCode, Value) {
         };
         let found = beans.iter().find(|bean| pattern.matches(&bean.name));
         let known = found.is_none_or(|bean| bean.attributes.contains_key(attribute));
-        let status = if known { StatusCode::OK } else { StatusCode::NOT_FOUND };
-        let found: Vec<_> = found.map(|bean| bean.to_json(Some(attribute))).into_iter().collect();
+        let status = if known {
+            StatusCode::OK
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        let found: Vec<_> = found
+            .map(|bean| bean.to_json(Some(attribute)))
+            .into_iter()
+            .collect();
         return (status, json!({ "beans": found }));
     }
     let Some(pattern) = Pattern::parse(query.get("qry").unwrap_or("*:*")) else {
@@ -159,7 +174,9 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
             },
         }
     }
-    pattern.get(p..).is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
+    pattern
+        .get(p..)
+        .is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
 /// Prometheus text of the numbers and booleans in beans: `hathi_<attribute>{service="..",name=".."}`.
@@ -230,28 +247,52 @@ mod tests {
 
     fn beans() -> Vec<Bean> {
         vec![
-            Bean::new("JournalNode", "JournalNodeInfo", "class", json!({"Version": "1", "Up": true})),
-            Bean::new("JournalNode", "Journal-ns1", "Journal-ns1", json!({"CurrentLagTxns": 3, "tag.Context": "x"})),
+            Bean::new(
+                "JournalNode",
+                "JournalNodeInfo",
+                "class",
+                json!({"Version": "1", "Up": true}),
+            ),
+            Bean::new(
+                "JournalNode",
+                "Journal-ns1",
+                "Journal-ns1",
+                json!({"CurrentLagTxns": 3, "tag.Context": "x"}),
+            ),
         ]
     }
 
     fn check(query: &str, status: u16, expected: Value) {
-        assert_eq!(answer(&Query::parse(query), &beans()), (StatusCode::from_u16(status).unwrap(), expected), "{query}");
+        assert_eq!(
+            answer(&Query::parse(query), &beans()),
+            (StatusCode::from_u16(status).unwrap(), expected),
+            "{query}"
+        );
     }
 
     #[test]
     fn queries_choose_beans() {
         let all = answer(&Query::parse(""), &beans()).1;
         assert_eq!(all["beans"].as_array().unwrap().len(), 2);
-        assert_eq!(all["beans"][0]["name"], "Hadoop:service=JournalNode,name=JournalNodeInfo");
+        assert_eq!(
+            all["beans"][0]["name"],
+            "Hadoop:service=JournalNode,name=JournalNodeInfo"
+        );
         assert_eq!(all["beans"][1]["CurrentLagTxns"], 3);
         let one = json!({"beans": [{"name": "Hadoop:service=JournalNode,name=Journal-ns1", "modelerType": "Journal-ns1",
             "CurrentLagTxns": 3, "tag.Context": "x"}]});
-        check("qry=Hadoop:service=JournalNode,name=Journal-*", 200, one.clone());
+        check(
+            "qry=Hadoop:service=JournalNode,name=Journal-*",
+            200,
+            one.clone(),
+        );
         check("qry=Had*:name=Journal-ns?,*", 200, one);
         check("qry=Hadoop:service=JournalNode", 200, json!({"beans": []}));
         check("qry=java.lang:*", 200, json!({"beans": []}));
-        assert_eq!(answer(&Query::parse("qry=nonsense"), &beans()).0, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            answer(&Query::parse("qry=nonsense"), &beans()).0,
+            StatusCode::BAD_REQUEST
+        );
     }
 
     #[test]
@@ -262,10 +303,19 @@ mod tests {
             json!({"beans": [{"name": "Hadoop:service=JournalNode,name=Journal-ns1", "modelerType": "Journal-ns1",
                 "CurrentLagTxns": 3}]}),
         );
-        let (status, body) = answer(&Query::parse("get=Hadoop:service=JournalNode,name=Journal-ns1::No"), &beans());
-        assert_eq!((status.as_u16(), &body["beans"][0]["result"]), (404, &json!("ERROR")));
+        let (status, body) = answer(
+            &Query::parse("get=Hadoop:service=JournalNode,name=Journal-ns1::No"),
+            &beans(),
+        );
+        assert_eq!(
+            (status.as_u16(), &body["beans"][0]["result"]),
+            (404, &json!("ERROR"))
+        );
         check("get=Hadoop:service=X,name=Y::No", 200, json!({"beans": []}));
-        assert_eq!(answer(&Query::parse("get=x"), &beans()).0, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            answer(&Query::parse("get=x"), &beans()).0,
+            StatusCode::BAD_REQUEST
+        );
     }
 
     #[test]
@@ -279,7 +329,11 @@ mod tests {
             ("a**", "a", true),
             ("*ab*ab", "xabab", true),
         ] {
-            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+            assert_eq!(
+                glob(pattern.as_bytes(), text.as_bytes()),
+                expected,
+                "{pattern} {text}"
+            );
         }
     }
 
@@ -292,6 +346,9 @@ mod tests {
              # TYPE hathi_up untyped\n\
              hathi_up{name=\"JournalNodeInfo\",service=\"JournalNode\"} 1\n"
         );
-        assert_eq!(snake("RpcQueueTime60s.AvgTime"), "rpc_queue_time60s_avg_time");
+        assert_eq!(
+            snake("RpcQueueTime60s.AvgTime"),
+            "rpc_queue_time60s_avg_time"
+        );
     }
 }

@@ -168,10 +168,17 @@ impl RpcClient {
         } else {
             tokio::time::timeout(options.connect_timeout, connecting)
                 .await
-                .map_err(|_| failed(format!("no connection within {:?}", options.connect_timeout)))?
+                .map_err(|_| {
+                    failed(format!(
+                        "no connection within {:?}",
+                        options.connect_timeout
+                    ))
+                })?
         }
         .map_err(|error| failed(error.to_string()))?;
-        stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| failed(error.to_string()))?;
         let link = Arc::new(Link::new(addr, protocol, &options));
         tokio::spawn(ConnectionTask::new(stream, link.clone(), &options));
         Ok(RpcClient {
@@ -192,7 +199,11 @@ impl RpcClient {
     }
 
     /// Sends a call at once (calls leave in the order of these calls); the future gives the answer.
-    pub fn call<Q: Message, R: Message + Default>(&self, method: &str, request: &Q) -> PendingCall<R> {
+    pub fn call<Q: Message, R: Message + Default>(
+        &self,
+        method: &str,
+        request: &Q,
+    ) -> PendingCall<R> {
         self.call_with(method, request, None, None)
     }
 
@@ -207,9 +218,17 @@ impl RpcClient {
         let timeout = timeout.unwrap_or(self.call_timeout);
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         let (answer, answered) = oneshot::channel();
-        self.link.send(answer, deadline, timeout, ids, |out, ids: &RequestIds| {
-            codec::put_call(out, ids, method, self.protocol.name, self.protocol.version, request);
-        });
+        self.link
+            .send(answer, deadline, timeout, ids, |out, ids: &RequestIds| {
+                codec::put_call(
+                    out,
+                    ids,
+                    method,
+                    self.protocol.name,
+                    self.protocol.version,
+                    request,
+                );
+            });
         PendingCall {
             answered,
             link: self.link.clone(),
@@ -256,9 +275,9 @@ impl<R> PendingCall<R> {
     }
 
     fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, RpcError>> {
-        Pin::new(&mut self.answered)
-            .poll(cx)
-            .map(|answer| answer.unwrap_or_else(|_| Err(self.link.broken("the connection's task is gone"))))
+        Pin::new(&mut self.answered).poll(cx).map(|answer| {
+            answer.unwrap_or_else(|_| Err(self.link.broken("the connection's task is gone")))
+        })
     }
 }
 

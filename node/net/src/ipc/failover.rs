@@ -150,7 +150,10 @@ impl HaProxy {
     #[must_use]
     pub fn current(&self) -> String {
         let at = self.0.current.load(Ordering::Relaxed);
-        self.0.targets.get(at).map_or_else(String::new, |target| target.address.clone())
+        self.0
+            .targets
+            .get(at)
+            .map_or_else(String::new, |target| target.address.clone())
     }
 
     /// The connection to the current target, made if there is none: for callers who pipeline and handle failures
@@ -238,7 +241,9 @@ pub async fn connect_to(
 fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
     let may_repeat = idempotence != Idempotence::No;
     match error {
-        RpcError::Remote(exception) if exception.is(STANDBY) || exception.is(OBSERVER_RETRY_ON_ACTIVE) => {
+        RpcError::Remote(exception)
+            if exception.is(STANDBY) || exception.is(OBSERVER_RETRY_ON_ACTIVE) =>
+        {
             Decision::FailOver
         }
         RpcError::Remote(exception) if exception.is(RETRIABLE) => Decision::RetryInPlace,

@@ -113,7 +113,11 @@ impl fmt::Debug for RpcServer {
 
 impl RpcServer {
     /// Listens and serves on threads of its own.
-    pub fn bind(addr: SocketAddr, handler: Arc<dyn RpcHandler>, options: ServerOptions) -> io::Result<RpcServer> {
+    pub fn bind(
+        addr: SocketAddr,
+        handler: Arc<dyn RpcHandler>,
+        options: ServerOptions,
+    ) -> io::Result<RpcServer> {
         let listener = listen(addr, options.listen_backlog)?;
         let local_addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
@@ -151,7 +155,11 @@ impl RpcServer {
     }
 
     /// Serves another address (service port, lifeline port) on the same threads.
-    pub fn add_listener(&self, addr: SocketAddr, handler: Arc<dyn RpcHandler>) -> io::Result<SocketAddr> {
+    pub fn add_listener(
+        &self,
+        addr: SocketAddr,
+        handler: Arc<dyn RpcHandler>,
+    ) -> io::Result<SocketAddr> {
         let listener = listen(addr, self.shared.options.listen_backlog)?;
         let local_addr = listener.local_addr()?;
         self.serve(listener, handler)?;
@@ -165,8 +173,12 @@ impl RpcServer {
         });
         let _context = self.acceptor.enter();
         let listener = TcpListener::from_std(listener)?;
-        self.acceptor
-            .spawn(accept(listener, service, self.shared.clone(), self.intakes.clone()));
+        self.acceptor.spawn(accept(
+            listener,
+            service,
+            self.shared.clone(),
+            self.intakes.clone(),
+        ));
         Ok(())
     }
 
@@ -174,6 +186,12 @@ impl RpcServer {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The runtime of the first reactor, for tasks that must work hand in hand with the calls.
+    #[must_use]
+    pub fn reactor(&self) -> &tokio::runtime::Handle {
+        &self.acceptor
     }
 
     /// Resets (RST) every connection: what a NameNode does when it stops being active, so that no client waits.
@@ -216,16 +234,22 @@ impl Drop for RpcServer {
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 fn listen(addr: SocketAddr, backlog: i32) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(addr),
+        Type::STREAM,
+        Some(SocketProtocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket
-        .bind(&addr.into())
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
+    socket.bind(&addr.into()).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
+    })?;
     socket.listen(backlog)?;
     Ok(socket.into())
 }
@@ -260,7 +284,12 @@ async fn react(
     }
 }
 
-fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc<Service>) -> io::Result<()> {
+fn begin(
+    shared: &Arc<Shared>,
+    stream: StdStream,
+    peer: SocketAddr,
+    service: Arc<Service>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let stream = TcpStream::from_std(stream)?;
     let key = shared.next_key.fetch_add(1, Ordering::Relaxed);
@@ -276,7 +305,12 @@ fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc
     Ok(())
 }
 
-async fn accept(listener: TcpListener, service: Arc<Service>, shared: Arc<Shared>, intakes: Vec<Intake>) {
+async fn accept(
+    listener: TcpListener,
+    service: Arc<Service>,
+    shared: Arc<Shared>,
+    intakes: Vec<Intake>,
+) {
     let mut turn = 0;
     loop {
         let (stream, peer) = match listener.accept().await {

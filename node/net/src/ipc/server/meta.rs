@@ -2,8 +2,9 @@
 
 use hathi_formats::exceptions::{CLASS_NOT_FOUND, RPC_NO_SUCH_METHOD, RemoteException};
 use hathi_formats::proto::common::{
-    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto, GetProtocolVersionsRequestProto,
-    GetProtocolVersionsResponseProto, ProtocolSignatureProto, ProtocolVersionProto,
+    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto,
+    GetProtocolVersionsRequestProto, GetProtocolVersionsResponseProto, ProtocolSignatureProto,
+    ProtocolVersionProto,
 };
 
 use super::table::ProtocolTable;
@@ -19,7 +20,10 @@ pub(super) fn call(table: &ProtocolTable, call: &RpcCall, reply: Responder) {
         "getProtocolSignature" => reply.send(signature(table, call)),
         other => reply.error(&RemoteException::new(
             RPC_NO_SUCH_METHOD,
-            format!("Unknown method {other} called on {} protocol.", call.protocol.name),
+            format!(
+                "Unknown method {other} called on {} protocol.",
+                call.protocol.name
+            ),
         )),
     }
 }
@@ -30,13 +34,16 @@ fn find(table: &ProtocolTable, class: &str) -> Result<Option<&'static Protocol>,
     if let Some(protocol) = table.protocols().find(is) {
         return Ok(Some(protocol));
     }
-    if protocols::ALL.iter().any(|protocol| is(protocol)) {
+    if protocols::ALL.iter().any(is) {
         return Ok(None);
     }
     Err(RemoteException::new(CLASS_NOT_FOUND, class))
 }
 
-fn versions(table: &ProtocolTable, call: &RpcCall) -> Result<GetProtocolVersionsResponseProto, RemoteException> {
+fn versions(
+    table: &ProtocolTable,
+    call: &RpcCall,
+) -> Result<GetProtocolVersionsResponseProto, RemoteException> {
     let request: GetProtocolVersionsRequestProto = call.decode()?;
     let found = find(table, &request.protocol)?;
     let mut protocol_versions: Vec<_> = OTHER_KINDS
@@ -53,7 +60,10 @@ fn versions(table: &ProtocolTable, call: &RpcCall) -> Result<GetProtocolVersions
     Ok(GetProtocolVersionsResponseProto { protocol_versions })
 }
 
-fn signature(table: &ProtocolTable, call: &RpcCall) -> Result<GetProtocolSignatureResponseProto, RemoteException> {
+fn signature(
+    table: &ProtocolTable,
+    call: &RpcCall,
+) -> Result<GetProtocolSignatureResponseProto, RemoteException> {
     let request: GetProtocolSignatureRequestProto = call.decode()?;
     let found = find(table, &request.protocol)?;
     let protocol_signature = found

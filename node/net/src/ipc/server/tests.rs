@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 use hathi_formats::exceptions;
 use hathi_formats::proto::common::{
-    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto, GetProtocolVersionsRequestProto,
-    GetProtocolVersionsResponseProto, RpcResponseHeaderProto, RpcSaslProto,
+    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto,
+    GetProtocolVersionsRequestProto, GetProtocolVersionsResponseProto, RpcResponseHeaderProto,
+    RpcSaslProto,
 };
 use parking_lot::Mutex;
 use prost::Message;
@@ -74,12 +75,16 @@ impl RpcHandler for Echo {
             }
             "transitionToStandby" => drop(reply),
             "transitionToObserver" => reply.reset(),
-            _ => reply.error(&RemoteException::new(exceptions::UNSUPPORTED_OPERATION, call.method)),
+            _ => reply.error(&RemoteException::new(
+                exceptions::UNSUPPORTED_OPERATION,
+                call.method,
+            )),
         }
     }
 
     fn batch_done(&self) {
-        self.batches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.batches
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -113,7 +118,14 @@ fn put_opening(out: &mut BytesMut) {
 }
 
 fn put_call(out: &mut BytesMut, call_id: i32, method: &str, message: &Text) {
-    codec::put_call(out, &ids(call_id), method, HA_SERVICE_PROTOCOL.name, 1, message);
+    codec::put_call(
+        out,
+        &ids(call_id),
+        method,
+        HA_SERVICE_PROTOCOL.name,
+        1,
+        message,
+    );
 }
 
 /// Reads everything until the server closes.
@@ -135,7 +147,9 @@ fn read_frame(mut stream: &TcpStream) -> Vec<u8> {
 fn parse(frame: &[u8]) -> (RpcResponseHeaderProto, Option<Text>) {
     let mut rest = frame;
     let header = RpcResponseHeaderProto::decode_length_delimited(&mut rest).unwrap();
-    let message = rest.has_remaining().then(|| Text::decode_length_delimited(rest).unwrap());
+    let message = rest
+        .has_remaining()
+        .then(|| Text::decode_length_delimited(rest).unwrap());
     (header, message)
 }
 
@@ -145,7 +159,12 @@ fn the_same_answers_however_the_bytes_arrive() {
     let mut bytes = BytesMut::new();
     put_opening(&mut bytes);
     for call_id in 0..20 {
-        put_call(&mut bytes, call_id, "monitorHealth", &text(&"x".repeat(call_id as usize * 10)));
+        put_call(
+            &mut bytes,
+            call_id,
+            "monitorHealth",
+            &text(&"x".repeat(call_id as usize * 10)),
+        );
         codec::put_control::<Text>(&mut bytes, &ids(codec::CALL_ID_PING), None);
     }
     for piece in [1, 3, 100, usize::MAX] {
@@ -162,7 +181,10 @@ fn the_same_answers_however_the_bytes_arrive() {
             assert_eq!(message.unwrap().protocol.len(), call_id as usize * 10);
         }
     }
-    assert_eq!(echo.seen.lock()[0], ("elephant".to_owned(), vec![9; 16], 0, 0));
+    assert_eq!(
+        echo.seen.lock()[0],
+        ("elephant".to_owned(), vec![9; 16], 0, 0)
+    );
     assert_eq!(server.metrics().calls, 80);
     assert!(echo.batches.load(std::sync::atomic::Ordering::Relaxed) >= 4);
 }
@@ -177,7 +199,10 @@ fn a_frame_larger_than_any_buffer() {
     let mut stream = TcpStream::connect(server.local_addr()).unwrap();
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || writer.write_all(&bytes).unwrap());
-    assert_eq!(parse(&read_frame(&stream)).1.unwrap().protocol.len(), 5 << 20);
+    assert_eq!(
+        parse(&read_frame(&stream)).1.unwrap().protocol.len(),
+        5 << 20
+    );
     assert_eq!(parse(&read_frame(&stream)).1.unwrap().protocol, "z");
     writing.join().unwrap();
     stream.flush().unwrap();
@@ -201,7 +226,12 @@ fn expect_fatal(opening: impl FnOnce(&mut BytesMut), call_id: i32, detail: i32, 
 #[test]
 fn refusals_are_hadoops() {
     use exceptions::{IPC, RPC_SERVER, RPC_VERSION_MISMATCH};
-    expect_fatal(|out| out.extend_from_slice(b"hrpc\x0A\0\0"), -1, 14, RPC_VERSION_MISMATCH);
+    expect_fatal(
+        |out| out.extend_from_slice(b"hrpc\x0A\0\0"),
+        -1,
+        14,
+        RPC_VERSION_MISMATCH,
+    );
     expect_fatal(|out| out.extend_from_slice(b"hrpc\x09\0\x05"), -1, 15, IPC);
     expect_fatal(
         |out| {
@@ -295,7 +325,10 @@ fn sasl_is_switched_to_simple() {
     let mut rest = &frame[..];
     let header = RpcResponseHeaderProto::decode_length_delimited(&mut rest).unwrap();
     assert_eq!((header.call_id.cast_signed(), header.status), (-33, 0));
-    assert_eq!(RpcSaslProto::decode_length_delimited(rest).unwrap().state, 0);
+    assert_eq!(
+        RpcSaslProto::decode_length_delimited(rest).unwrap().state,
+        0
+    );
     bytes.clear();
     put_opening(&mut bytes);
     put_call(&mut bytes, 0, "monitorHealth", &text("hello"));
@@ -304,9 +337,13 @@ fn sasl_is_switched_to_simple() {
 }
 
 async fn connect(server: &RpcServer) -> RpcClient {
-    RpcClient::connect(server.local_addr(), &HA_SERVICE_PROTOCOL, ClientOptions::new("mahout"))
-        .await
-        .unwrap()
+    RpcClient::connect(
+        server.local_addr(),
+        &HA_SERVICE_PROTOCOL,
+        ClientOptions::new("mahout"),
+    )
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -316,9 +353,18 @@ async fn parked_replies_come_later_and_in_any_order() {
     let parked: Vec<_> = (0..10)
         .map(|n| client.call::<_, Text>("getServiceStatus", &text(&n.to_string())))
         .collect();
-    assert_eq!(client.call::<_, Text>("monitorHealth", &text("now")).await.unwrap(), text("now"));
+    assert_eq!(
+        client
+            .call::<_, Text>("monitorHealth", &text("now"))
+            .await
+            .unwrap(),
+        text("now")
+    );
     assert_eq!(server.metrics().outstanding, 10);
-    client.call::<_, Text>("transitionToActive", &text("go")).await.unwrap();
+    client
+        .call::<_, Text>("transitionToActive", &text("go"))
+        .await
+        .unwrap();
     for (n, parked) in parked.into_iter().enumerate() {
         assert_eq!(parked.await.unwrap(), text(&n.to_string()));
     }
@@ -329,12 +375,18 @@ async fn parked_replies_come_later_and_in_any_order() {
 async fn errors_name_their_class() {
     let (_echo, server) = serve(ServerOptions::default());
     let client = connect(&server).await;
-    let unsupported = client.call::<_, Text>("getProtocolVersion", &text("")).await.unwrap_err();
+    let unsupported = client
+        .call::<_, Text>("getProtocolVersion", &text(""))
+        .await
+        .unwrap_err();
     assert!(unsupported.is_remote(exceptions::UNSUPPORTED_OPERATION));
     let method = client.call::<_, Text>("nope", &text("")).await.unwrap_err();
     assert!(method.is_remote(exceptions::RPC_NO_SUCH_METHOD));
     let protocol = client.with_protocol(&ZKFC_PROTOCOL);
-    let protocol = protocol.call::<_, Text>("cedeActive", &text("")).await.unwrap_err();
+    let protocol = protocol
+        .call::<_, Text>("cedeActive", &text(""))
+        .await
+        .unwrap_err();
     assert!(protocol.is_remote(exceptions::RPC_NO_SUCH_PROTOCOL));
     assert!(!client.is_closed());
     assert_eq!(server.metrics().exceptions, 3);
@@ -349,22 +401,34 @@ async fn tells_which_methods_it_knows() {
         rpc_kind: "RPC_PROTOCOL_BUFFER".into(),
     };
     let known: GetProtocolSignatureResponseProto = client
-        .call("getProtocolSignature", &request(HA_SERVICE_PROTOCOL.pb_interface))
+        .call(
+            "getProtocolSignature",
+            &request(HA_SERVICE_PROTOCOL.pb_interface),
+        )
         .await
         .unwrap();
-    assert_eq!(known.protocol_signature[0].methods.len(), HA_SERVICE_PROTOCOL.methods.len());
+    assert_eq!(
+        known.protocol_signature[0].methods.len(),
+        HA_SERVICE_PROTOCOL.methods.len()
+    );
     let not_here: GetProtocolSignatureResponseProto = client
         .call("getProtocolSignature", &request(ZKFC_PROTOCOL.pb_interface))
         .await
         .unwrap();
     assert!(not_here.protocol_signature.is_empty());
     let unknown = client
-        .call::<_, GetProtocolSignatureResponseProto>("getProtocolSignature", &request("no.such.Class"))
+        .call::<_, GetProtocolSignatureResponseProto>(
+            "getProtocolSignature",
+            &request("no.such.Class"),
+        )
         .await
         .unwrap_err();
     assert!(unknown.is_remote(exceptions::CLASS_NOT_FOUND));
     let versions: GetProtocolVersionsResponseProto = client
-        .call("getProtocolVersions", &text(HA_SERVICE_PROTOCOL.pb_interface))
+        .call(
+            "getProtocolVersions",
+            &text(HA_SERVICE_PROTOCOL.pb_interface),
+        )
         .await
         .unwrap();
     assert_eq!(versions.protocol_versions.len(), 3);
@@ -391,10 +455,17 @@ async fn all_connections_can_be_reset() {
         reactors: 2,
         ..ServerOptions::default()
     });
-    let clients = [connect(&server).await, connect(&server).await, connect(&server).await];
+    let clients = [
+        connect(&server).await,
+        connect(&server).await,
+        connect(&server).await,
+    ];
     let mut waiting = Vec::new();
     for client in &clients {
-        client.call::<_, Text>("monitorHealth", &text("")).await.unwrap();
+        client
+            .call::<_, Text>("monitorHealth", &text(""))
+            .await
+            .unwrap();
         waiting.push(client.call::<_, Text>("getServiceStatus", &text("")));
     }
     assert_eq!(server.metrics().connections, 3);
@@ -411,7 +482,13 @@ async fn calls_end_in_time() {
     let short = std::time::Duration::from_millis(20);
     let parked = client.call_with::<_, Text>("getServiceStatus", &text(""), None, Some(short));
     assert!(matches!(parked.await, Err(RpcError::Timeout { .. })));
-    assert_eq!(client.call::<_, Text>("monitorHealth", &text("on")).await.unwrap(), text("on"));
+    assert_eq!(
+        client
+            .call::<_, Text>("monitorHealth", &text("on"))
+            .await
+            .unwrap(),
+        text("on")
+    );
 }
 
 #[tokio::test]
@@ -430,9 +507,19 @@ async fn a_connection_with_too_many_parked_calls_is_not_read() {
     let next = client.call::<_, Text>("monitorHealth", &text("next"));
     // Another connection is served meanwhile, and frees the first.
     let other = connect(&server).await;
-    other.call::<_, Text>("monitorHealth", &text("")).await.unwrap();
-    assert_eq!(echo.seen.lock().len(), 6, "the sixth is the other connection's");
-    other.call::<_, Text>("transitionToActive", &text("")).await.unwrap();
+    other
+        .call::<_, Text>("monitorHealth", &text(""))
+        .await
+        .unwrap();
+    assert_eq!(
+        echo.seen.lock().len(),
+        6,
+        "the sixth is the other connection's"
+    );
+    other
+        .call::<_, Text>("transitionToActive", &text(""))
+        .await
+        .unwrap();
     for parked in parked.drain(..) {
         parked.await.unwrap();
     }
@@ -450,7 +537,10 @@ async fn a_busy_server_says_so() {
     while server.metrics().outstanding < 1 {
         tokio::task::yield_now().await;
     }
-    let refused = client.call::<_, Text>("monitorHealth", &text("")).await.unwrap_err();
+    let refused = client
+        .call::<_, Text>("monitorHealth", &text(""))
+        .await
+        .unwrap_err();
     assert!(refused.is_remote(exceptions::RETRIABLE));
     assert_eq!(server.metrics().too_busy, 1);
 }
@@ -461,7 +551,10 @@ async fn the_proxy_finds_the_active_and_keeps_the_calls_identity() {
     let (active, second) = serve(ServerOptions::default());
     *standby.fail_with.lock() = Some(RemoteException::new(exceptions::STANDBY, "not me"));
     let proxy = HaProxy::new(
-        vec![first.local_addr().to_string(), second.local_addr().to_string()],
+        vec![
+            first.local_addr().to_string(),
+            second.local_addr().to_string(),
+        ],
         &HA_SERVICE_PROTOCOL,
         HaOptions::new("mahout"),
     );
@@ -473,17 +566,28 @@ async fn the_proxy_finds_the_active_and_keeps_the_calls_identity() {
         assert_eq!(answer, text("a"));
     }
     let (refused, served) = (standby.seen.lock().clone(), active.seen.lock().clone());
-    assert_eq!(refused.len(), 1, "the second call goes to the active at once");
-    assert_eq!((&refused[0].1, refused[0].2, refused[0].3), (&served[0].1, 0, 0));
+    assert_eq!(
+        refused.len(),
+        1,
+        "the second call goes to the active at once"
+    );
+    assert_eq!(
+        (&refused[0].1, refused[0].2, refused[0].3),
+        (&served[0].1, 0, 0)
+    );
     assert_eq!((served[0].2, served[0].3), (0, 1));
     assert_eq!((served[1].2, served[1].3), (1, 0));
     assert_eq!(proxy.current(), second.local_addr().to_string());
     // A broken connection is not tried again unless that does no harm.
-    let broken = proxy.call::<_, Text>("transitionToObserver", &text(""), Idempotence::No).await;
+    let broken = proxy
+        .call::<_, Text>("transitionToObserver", &text(""), Idempotence::No)
+        .await;
     assert!(matches!(broken, Err(RpcError::Broken { .. })));
     // A dead server is passed by, whatever the call.
     *standby.fail_with.lock() = None;
     second.stop();
-    let answer = proxy.call::<_, Text>("monitorHealth", &text("b"), Idempotence::No).await;
+    let answer = proxy
+        .call::<_, Text>("monitorHealth", &text("b"), Idempotence::No)
+        .await;
     assert_eq!(answer.unwrap(), text("b"));
 }
