@@ -9,21 +9,31 @@
 //! Mirrors Hadoop's `server.blockmanagement` package.
 
 mod blocks;
+mod commands;
+mod construction;
 mod datanodes;
+mod idset;
+mod leases;
+mod located;
 mod manager;
 mod placement;
+mod queues;
+mod redundancy;
 mod reports;
 mod rng;
 mod safemode;
+#[cfg(test)]
+mod tests;
 mod types;
 
-pub use datanodes::{AdminState, Datanode, HeartbeatStats, Storage, StorageReport};
+pub use commands::{finalize_command, register_command};
+pub use datanodes::{AdminState, DEFAULT_RACK, Datanode, HeartbeatStats, Storage, StorageReport};
 pub use manager::{BlockManager, Counts};
 pub use placement::{PlacementRequest, STORAGE_TYPES_ANY};
-pub use reports::{BlockReport, ReportProgress};
+pub use reports::{BlockReport, ReportProgress, ReportedReplicas};
 pub use rng::Rng;
 pub use safemode::{SafeMode, SafeModeStatus};
 pub use types::{
-    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, IncrementalNotice, NewBlock, Now,
-    NumberReplicas, ReplicaState, ReportedReplica, StorageIndex,
+    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, IncrementalNotice,
+    NewBlock, Now, NumberReplicas, ReplicaState, ReportedReplica, StorageIndex,
 };

@@ -1,27 +1,70 @@
-//! The block manager itself: what the namesystem calls.
+//! The block manager itself: blocks as the edits make them, and what is known of them (`BlockManager`).
+//!
+//! Invariants:
+//! - a storage's `blocks` holds an id if and only if the block's record names the storage;
+//! - `Flag::Corrupt`, `Flag::Excess` and `Flag::Needed` say whether the block is in `corrupt`, `excess` and `needed`;
+//! - `safe_mode.total` counts the complete blocks, `safe_mode.safe` those of them with `Flag::Safe`;
+//! - a passive manager (standby) orders nothing: its queues are empty.
 
-use crate::blocks::Blocks;
-use crate::datanodes::{Datanode, HeartbeatStats, Storage};
-use crate::placement::PlacementRequest;
-use crate::reports::{BlockReport, ReportProgress};
+use crate::blocks::{Blocks, Flag, Record};
+use crate::construction::{ExpectedReplica, UnderConstruction};
+use crate::datanodes::{AdminState, Datanode, Datanodes, Storage};
+use crate::leases::ReportLeases;
+use crate::queues::{self, CorruptReplicas, LowRedundancy, Messages, Pending};
+use crate::rng::Rng;
 use crate::safemode::{SafeMode, SafeModeStatus};
 use crate::types::{
-    BlockManagerConfig, BlockManagerError, BlockView, DatanodeIndex, IncrementalNotice, NewBlock, Now, NumberReplicas,
-    StorageIndex,
+    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, NewBlock, Now,
+    NumberReplicas, ReplicaState, StorageIndex,
 };
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
-use hathi_formats::proto::datanode::{DatanodeCommandProto, StorageBlockReportProto};
 use hathi_formats::proto::hdfs::{
-    DatanodeIdProto, DatanodeInfoProto, DatanodeReportTypeProto, DatanodeStorageProto, DatanodeStorageReportProto,
-    LocatedBlockProto,
+    DatanodeInfoProto, DatanodeReportTypeProto, DatanodeStorageReportProto,
 };
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU64;
 
 /// Soft state: blocks, DataNodes, reports, replication.
 #[derive(Debug)]
 pub struct BlockManager {
-    config: BlockManagerConfig,
+    pub(crate) config: BlockManagerConfig,
     pub(crate) blocks: Blocks,
-    safe_mode: SafeMode,
+    pub(crate) datanodes: Datanodes,
+    pub(crate) construction: HashMap<i64, UnderConstruction, FixedState>,
+    /// The highest stamp the namespace handed out; beyond it is the future.
+    pub(crate) known_stamp: u64,
+    /// The highest id the namespace told of; beyond it is the future too, for a stamp is journaled before its block.
+    pub(crate) highest_id: i64,
+    pub(crate) active: bool,
+    /// The redundancy queues are kept (active and out of safe mode at least once).
+    pub(crate) populating: bool,
+    pub(crate) active_since_ms: u64,
+    pub(crate) messages: Messages,
+    pub(crate) needed: LowRedundancy,
+    pub(crate) pending: Pending,
+    pub(crate) corrupt: CorruptReplicas,
+    /// Excess replicas by block: the node, and when its deletion was ordered.
+    pub(crate) excess: BTreeMap<i64, SmallVec<[(DatanodeIndex, u64); 1]>>,
+    /// Blocks with too many replicas that nobody may delete while a storage's content is not sure.
+    pub(crate) postponed: BTreeSet<i64>,
+    pub(crate) postponed_from: i64,
+    /// Storages of dead nodes and broken volumes whose replicas are being forgotten.
+    pub(crate) purge: VecDeque<StorageIndex>,
+    /// Where the scan that fills the queues stands.
+    pub(crate) scan_from: Option<BlockId>,
+    /// Last recovery attempts, by block.
+    pub(crate) recovery_attempts: BTreeMap<i64, u64>,
+    pub(crate) leases: ReportLeases,
+    pub(crate) report_sequence: u64,
+    pub(crate) safe_mode: SafeMode,
+    pub(crate) rng: Rng,
+    /// Spreads readers over equally near replicas; atomic because reads run in parallel.
+    pub(crate) read_turn: AtomicU64,
+    /// The latest moment a caller told.
+    pub(crate) now: Now,
 }
 
 /// What `getFsStats` and its relatives count.
@@ -67,14 +110,60 @@ pub struct Counts {
     pub total_load: u64,
     /// Messages a standby keeps for blocks it does not know yet.
     pub pending_datanode_messages: u64,
+    /// Blocks whose surplus replicas wait for sure reports.
+    pub postponed: u64,
+    /// Complete blocks.
+    pub complete_blocks: u64,
+    /// Complete blocks with the minimum of replicas.
+    pub safe_blocks: u64,
 }
 
-#[allow(unused_variables, reason = "skeleton")]
+/// The condition of one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Live,
+    Corrupt,
+    Excess,
+    Decommissioning,
+    Decommissioned,
+    EnteringMaintenance,
+    InMaintenance,
+    /// On a dead node or a broken volume.
+    Gone,
+}
+
 impl BlockManager {
     /// An empty one, in start-up safe mode, passive (standby).
     #[must_use]
     pub fn new(config: BlockManagerConfig) -> BlockManager {
-        BlockManager { config, blocks: Blocks::default(), safe_mode: SafeMode::default() }
+        let mut rng = Rng::new(config.seed);
+        BlockManager {
+            blocks: Blocks::default(),
+            datanodes: Datanodes::default(),
+            construction: HashMap::default(),
+            known_stamp: 0,
+            highest_id: BlockId::LAST_RESERVED.0,
+            active: false,
+            populating: false,
+            active_since_ms: 0,
+            messages: Messages::default(),
+            needed: LowRedundancy::default(),
+            pending: Pending::default(),
+            corrupt: CorruptReplicas::new(),
+            excess: BTreeMap::new(),
+            postponed: BTreeSet::new(),
+            postponed_from: i64::MIN,
+            purge: VecDeque::new(),
+            scan_from: None,
+            recovery_attempts: BTreeMap::new(),
+            leases: ReportLeases::new(&config, rng.next_u64()),
+            report_sequence: 0,
+            safe_mode: SafeMode::new(&config),
+            read_turn: AtomicU64::new(rng.next_u64()),
+            rng,
+            config,
+            now: Now::default(),
+        }
     }
 
     /// The configuration.
@@ -86,36 +175,272 @@ impl BlockManager {
     // --- what edits did (the same calls while an image loads) ---
 
     /// The namespace has a new block.
-    pub fn add_block(&mut self, new: NewBlock) {}
-    /// A block under construction has another length or stamp (`UPDATE_BLOCKS`, `fsync`).
-    pub fn update_block(&mut self, block: Block) {}
-    /// Its client said its final length; complete at once when enough replicas are known. Returns whether it is.
-    pub fn commit_block(&mut self, block: Block) -> bool {
-        false
+    pub fn add_block(&mut self, new: NewBlock) {
+        let id = new.block.id;
+        let record = Record::new(new.block, new.inode, new.replication, new.state);
+        if !self.blocks.insert(id, record) {
+            // An op replayed over an image that has it already: the newer word counts.
+            if let Some(record) = self.blocks.get_mut(id) {
+                record.set_inode(new.inode);
+                record.set_replication(new.replication);
+            }
+            self.update_block(new.block);
+            return;
+        }
+        self.highest_id = self.highest_id.max(id.0);
+        if new.state == BlockState::Complete {
+            self.safe_mode.total += 1;
+        }
+        self.process_messages(id);
     }
+
+    /// A block under construction has another length or stamp (`UPDATE_BLOCKS`, `fsync`).
+    pub fn update_block(&mut self, block: Block) {
+        let Some(record) = self.blocks.get_mut(block.id) else {
+            return;
+        };
+        let new_stamp = record.generation_stamp() != block.generation_stamp.0;
+        record.set_block(block);
+        if new_stamp {
+            self.drop_stale_replicas(block);
+        }
+        self.process_messages(block.id);
+    }
+
+    /// Its client said its final length; complete at once when enough replicas are known, or when a recovery ended.
+    /// Returns whether it is (`commitOrCompleteLastBlock`).
+    pub fn commit_block(&mut self, block: Block) -> bool {
+        let Some(record) = self.blocks.get_mut(block.id) else {
+            return false;
+        };
+        if record.is_complete() {
+            record.set_block(block);
+            return true;
+        }
+        let recovered = record.state() == BlockState::UnderRecovery;
+        record.set_block(block);
+        record.set_state(BlockState::Committed);
+        self.drop_stale_replicas(block);
+        if recovered || self.has_min_replicas(block.id) {
+            self.set_complete(block.id);
+        }
+        self.process_messages(block.id);
+        self.is_complete(block.id)
+    }
+
     /// Complete whatever is known of its replicas (`CLOSE`, a penultimate block on replay).
-    pub fn complete_block(&mut self, block: Block) {}
-    /// A complete block is written to again (append, truncate).
-    pub fn reopen_block(&mut self, block: Block) {}
+    pub fn complete_block(&mut self, block: Block) {
+        let Some(record) = self.blocks.get_mut(block.id) else {
+            return;
+        };
+        record.set_block(block);
+        self.drop_stale_replicas(block);
+        self.set_complete(block.id);
+        self.process_messages(block.id);
+    }
+
+    /// A complete block is written to again (append, truncate): its replicas become the expected ones.
+    pub fn reopen_block(&mut self, block: Block) {
+        let Some(record) = self.blocks.get_mut(block.id) else {
+            return;
+        };
+        let was_complete = record.is_complete();
+        let old_stamp = record.generation_stamp();
+        record.set_block(block);
+        record.set_state(BlockState::UnderConstruction);
+        let safe = record.flag(Flag::Safe);
+        record.set_flag(Flag::Safe, false);
+        if was_complete {
+            self.safe_mode.total -= 1;
+            self.safe_mode.safe -= u64::from(safe);
+        }
+        let replicas = self.replicas(block.id);
+        let construction = self.construction.entry(block.id.0).or_default();
+        for &storage in &replicas {
+            construction.add_if_absent(storage, old_stamp, ReplicaState::Finalized, |_| false);
+        }
+        self.pending.remove(block.id.0);
+        self.set_needed(block.id, None, 0);
+        for storage in replicas {
+            if let Some(node) = self
+                .datanodes
+                .storage(storage)
+                .map(|storage| storage.datanode)
+                && let Some(node) = self.datanodes.get_mut(node)
+            {
+                node.invalidate.remove(&block.id.0);
+            }
+        }
+        self.process_messages(block.id);
+    }
+
     /// The block belongs to no file any more; its replicas are to be deleted.
-    pub fn remove_block(&mut self, id: BlockId) {}
+    pub fn remove_block(&mut self, id: BlockId) {
+        let Some((record, replicas)) = self.blocks.remove(id) else {
+            return;
+        };
+        if record.is_complete() {
+            self.safe_mode.total -= 1;
+            self.safe_mode.safe -= u64::from(record.flag(Flag::Safe));
+        }
+        let block = record.view(id).block;
+        for storage in replicas {
+            let Some(storage) = self.datanodes.storage_mut(storage) else {
+                continue;
+            };
+            storage.blocks.remove(id.0);
+            let node = storage.datanode;
+            self.order_deletion(node, block);
+        }
+        self.construction.remove(&id.0);
+        self.recovery_attempts.remove(&id.0);
+        self.pending.remove(id.0);
+        if record.flag(Flag::Needed) {
+            self.needed.set(id.0, None, 0);
+        }
+        if record.flag(Flag::Corrupt) {
+            self.corrupt.remove(&id.0);
+        }
+        if record.flag(Flag::Excess) {
+            self.excess.remove(&id.0);
+        }
+        self.postponed.remove(&id.0);
+        self.messages.take(id.0);
+        self.check_safe_mode();
+    }
+
     /// `setReplication`.
-    pub fn set_replication(&mut self, id: BlockId, replication: u16) {}
+    pub fn set_replication(&mut self, id: BlockId, replication: u16) {
+        let Some(record) = self.blocks.get_mut(id) else {
+            return;
+        };
+        record.set_replication(replication);
+        self.check_redundancy(id, None, None);
+    }
+
     /// `concat` gave the block to another file.
-    pub fn set_inode(&mut self, id: BlockId, inode: InodeId) {}
+    pub fn set_inode(&mut self, id: BlockId, inode: InodeId) {
+        if let Some(record) = self.blocks.get_mut(id) {
+            record.set_inode(inode);
+        }
+    }
+
     /// The highest generation stamp the namespace has handed out; reports with higher ones are from the future.
-    pub fn set_generation_stamp(&mut self, stamp: GenerationStamp) {}
+    pub fn set_generation_stamp(&mut self, stamp: GenerationStamp) {
+        self.known_stamp = self.known_stamp.max(stamp.0);
+    }
+
+    fn set_complete(&mut self, id: BlockId) {
+        let Some(record) = self.blocks.get_mut(id) else {
+            return;
+        };
+        if record.is_complete() {
+            return;
+        }
+        record.set_state(BlockState::Complete);
+        self.safe_mode.total += 1;
+        self.recovery_attempts.remove(&id.0);
+        let expected = self.construction.remove(&id.0);
+        self.update_safe(id);
+        if !self.populating {
+            return;
+        }
+        // The rest of the pipeline is about to report: no need to replicate in its place.
+        if let Some(construction) = expected {
+            let known = self.replicas(id);
+            let coming: SmallVec<[StorageIndex; 3]> = construction
+                .replicas
+                .iter()
+                .map(|replica| replica.storage)
+                .filter(|storage| !known.contains(storage) && self.is_writable(*storage))
+                .collect();
+            if !coming.is_empty() {
+                self.pending.add(id.0, &coming, self.now.monotonic_ms);
+            }
+        }
+        self.check_redundancy(id, None, None);
+    }
+
+    /// Forgets replicas of a block that is not complete whose reported stamp is another than the block's
+    /// (`setGenerationStampAndVerifyReplicas`).
+    fn drop_stale_replicas(&mut self, block: Block) {
+        let Some(construction) = self.construction.get_mut(&block.id.0) else {
+            return;
+        };
+        let stale: SmallVec<[StorageIndex; 3]> = construction
+            .replicas
+            .iter()
+            .filter(|replica| replica.generation_stamp != block.generation_stamp.0)
+            .map(|replica| replica.storage)
+            .collect();
+        construction
+            .replicas
+            .retain(|replica| replica.generation_stamp == block.generation_stamp.0);
+        for storage in stale {
+            self.remove_replica(block.id, storage);
+        }
+    }
 
     // --- role ---
 
     /// Active from now on: works off every message from the future, takes all storages for stale.
-    pub fn start_active(&mut self, now: Now) {}
+    pub fn start_active(&mut self, now: Now) {
+        self.now = now;
+        self.active = true;
+        self.active_since_ms = now.monotonic_ms;
+        self.forget_work();
+        for storage in self.datanodes.storages_mut() {
+            storage.content_stale = true;
+            storage.heartbeated_since_failover = false;
+        }
+        while let Some(id) = self.messages.first() {
+            self.process_messages(BlockId(id));
+        }
+        if !self.safe_mode.is_on() {
+            self.start_queues();
+        }
+    }
+
     /// Not active any more: queues, pending work and commands are forgotten.
-    pub fn stop_active(&mut self) {}
+    pub fn stop_active(&mut self) {
+        self.active = false;
+        self.forget_work();
+    }
+
+    fn forget_work(&mut self) {
+        self.populating = false;
+        self.scan_from = None;
+        let marked: Vec<i64> = self
+            .needed
+            .ids()
+            .chain(self.excess.keys().copied())
+            .collect();
+        for id in marked {
+            if let Some(record) = self.blocks.get_mut(BlockId(id)) {
+                record.set_flag(Flag::Needed, false);
+                record.set_flag(Flag::Excess, false);
+            }
+        }
+        self.needed.clear();
+        self.pending.clear();
+        self.excess.clear();
+        self.postponed.clear();
+        self.recovery_attempts.clear();
+        for node in self.datanodes.nodes_mut() {
+            node.forget_work();
+        }
+    }
+
+    /// Begins the scan that fills the queues (`initializeReplQueues`); [`BlockManager::redundancy_tick`] goes on with it.
+    fn start_queues(&mut self) {
+        self.populating = true;
+        self.scan_from = Some(BlockId(i64::MIN));
+    }
+
     /// Whether `start_active` was last.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        false
+        self.active
     }
 
     // --- looking things up ---
@@ -123,214 +448,475 @@ impl BlockManager {
     /// What is known of a block.
     #[must_use]
     pub fn block(&self, id: BlockId) -> Option<BlockView> {
-        None
+        self.blocks.get(id).map(|record| record.view(id))
     }
+
+    /// The file of a block.
+    #[must_use]
+    pub fn inode_of(&self, id: BlockId) -> Option<InodeId> {
+        self.blocks.get(id).map(Record::inode)
+    }
+
+    /// The storages that hold a (finalized) replica, good or bad.
+    #[must_use]
+    pub fn replicas_of(&self, id: BlockId) -> Vec<StorageIndex> {
+        self.replicas(id).to_vec()
+    }
+
+    pub(crate) fn replicas(&self, id: BlockId) -> crate::blocks::Replicas {
+        self.blocks
+            .get(id)
+            .map(|record| self.blocks.replicas(record))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn is_corrupt_on(&self, id: BlockId, node: DatanodeIndex) -> bool {
+        self.corrupt
+            .get(&id.0)
+            .is_some_and(|list| list.iter().any(|(at, _)| *at == node))
+    }
+
+    pub(crate) fn condition(
+        &self,
+        id: BlockId,
+        record: &Record,
+        storage: StorageIndex,
+    ) -> Condition {
+        let Some(storage) = self.datanodes.storage(storage) else {
+            return Condition::Gone;
+        };
+        let Some(node) = self.datanodes.get(storage.datanode) else {
+            return Condition::Gone;
+        };
+        if storage.failed {
+            return Condition::Gone;
+        }
+        if record.flag(Flag::Corrupt) && self.is_corrupt_on(id, storage.datanode) {
+            return Condition::Corrupt;
+        }
+        match node.admin_state {
+            AdminState::InMaintenance => return Condition::InMaintenance,
+            _ if !node.alive => return Condition::Gone,
+            AdminState::DecommissionInProgress => return Condition::Decommissioning,
+            AdminState::Decommissioned => return Condition::Decommissioned,
+            AdminState::EnteringMaintenance => return Condition::EnteringMaintenance,
+            AdminState::Normal => {}
+        }
+        if record.flag(Flag::Excess)
+            && self
+                .excess
+                .get(&id.0)
+                .is_some_and(|list| list.iter().any(|(at, _)| *at == storage.datanode))
+        {
+            return Condition::Excess;
+        }
+        Condition::Live
+    }
+
     /// Replicas by condition.
     #[must_use]
     pub fn count_replicas(&self, id: BlockId) -> NumberReplicas {
-        NumberReplicas::default()
+        let mut counts = NumberReplicas::default();
+        let Some(record) = self.blocks.get(id) else {
+            return counts;
+        };
+        for storage in self.blocks.replicas(record) {
+            match self.condition(id, record, storage) {
+                Condition::Gone => continue,
+                Condition::Live => counts.live += 1,
+                Condition::Corrupt => counts.corrupt += 1,
+                Condition::Excess => counts.excess += 1,
+                Condition::Decommissioning => counts.decommissioning += 1,
+                Condition::Decommissioned => counts.decommissioned += 1,
+                Condition::EnteringMaintenance | Condition::InMaintenance => {
+                    counts.maintenance += 1
+                }
+            }
+            if self
+                .datanodes
+                .storage(storage)
+                .is_some_and(|storage| storage.content_stale)
+            {
+                counts.stale += 1;
+            }
+        }
+        counts
     }
+
     /// At least `dfs.namenode.replication.min` good replicas (`hasMinStorage`).
     #[must_use]
     pub fn has_min_replicas(&self, id: BlockId) -> bool {
-        false
+        let counts = self.count_replicas(id);
+        counts.live + counts.decommissioning + counts.maintenance
+            >= u32::from(self.config.min_replication)
     }
-    /// As many good replicas as append asks for (`isSufficientlyReplicated`).
+
+    /// As many good replicas as append asks for (`isSufficientlyReplicated`): the minimum, or all live nodes if there are
+    /// fewer.
     #[must_use]
     pub fn is_sufficiently_replicated(&self, id: BlockId) -> bool {
-        false
+        let wanted = (self.config.min_replication as usize).min(self.datanodes.live.len());
+        self.count_replicas(id).live as usize >= wanted
     }
+
     /// Complete.
     #[must_use]
     pub fn is_complete(&self, id: BlockId) -> bool {
-        false
+        self.blocks.get(id).is_some_and(Record::is_complete)
     }
-    /// The block with its readable locations nearest first; for one under construction, those of its pipeline.
-    /// `client` is the reader's IP address or host name.
-    #[must_use]
-    pub fn located_block(&self, pool: &str, block: Block, offset: u64, client: Option<&str>) -> LocatedBlockProto {
-        LocatedBlockProto::default()
-    }
-    /// A located block on exactly these storages, in this order (the answer of `addBlock`).
-    #[must_use]
-    pub fn located_block_on(&self, pool: &str, block: Block, offset: u64, on: &[StorageIndex]) -> LocatedBlockProto {
-        LocatedBlockProto::default()
-    }
+
     /// Corrupt blocks with an id above `after`, at most `max` (`listCorruptFileBlocks`): id and file.
     #[must_use]
     pub fn corrupt_blocks(&self, after: Option<BlockId>, max: usize) -> Vec<(BlockId, InodeId)> {
-        Vec::new()
+        self.needed
+            .missing(after.map_or(i64::MIN, |id| id.0))
+            .filter_map(|id| {
+                let id = BlockId(id);
+                Some((id, self.inode_of(id)?))
+            })
+            .take(max)
+            .collect()
     }
+
     /// Statistics.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        let mut counts = Counts {
+            blocks: self.blocks.len() as u64,
+            low_redundancy: self.needed.low() as u64,
+            corrupt: self.corrupt.len() as u64,
+            missing: self.needed.len(queues::CORRUPT) as u64,
+            missing_replication_one: self.needed.missing_replication_one() as u64,
+            in_future: self.safe_mode.in_future_blocks,
+            highest_priority: self.needed.len(queues::HIGHEST) as u64,
+            badly_distributed: self.needed.len(queues::BADLY_DISTRIBUTED) as u64,
+            pending_reconstruction: self.pending.len() as u64,
+            live_datanodes: self.datanodes.live.len() as u64,
+            pending_datanode_messages: self.messages.len() as u64,
+            postponed: self.postponed.len() as u64,
+            complete_blocks: self.safe_mode.total,
+            safe_blocks: self.safe_mode.safe,
+            ..Counts::default()
+        };
+        for (_, node) in self.datanodes.nodes() {
+            counts.pending_deletion += node.invalidate.len() as u64;
+            if !node.alive {
+                counts.dead_datanodes += 1;
+                continue;
+            }
+            counts.total_load += u64::from(node.xceivers);
+            counts.stale_datanodes += u64::from(node.is_stale(&self.config, self.now));
+            for storage in node
+                .storages
+                .iter()
+                .filter_map(|&at| self.datanodes.storage(at))
+            {
+                if storage.failed {
+                    continue;
+                }
+                counts.block_pool_used += storage.block_pool_used;
+                // Capacity of nodes that leave is not counted, except for what they hold (`DatanodeStats.add`).
+                counts.dfs_used += storage.dfs_used;
+                if node.admin_state == AdminState::Normal {
+                    counts.capacity += storage.capacity;
+                    counts.remaining += storage.remaining;
+                    counts.non_dfs_used += storage.non_dfs_used;
+                } else {
+                    counts.capacity += storage.dfs_used;
+                }
+            }
+        }
+        counts
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn datanode(&self, index: DatanodeIndex) -> Option<&Datanode> {
+        self.datanodes.get(index)
+    }
+
+    /// A storage.
+    #[must_use]
+    pub fn storage(&self, index: StorageIndex) -> Option<&Storage> {
+        self.datanodes.storage(index)
+    }
+
+    /// The storage with this uuid on that node.
+    #[must_use]
+    pub fn find_storage(&self, datanode_uuid: &str, storage_uuid: &str) -> Option<StorageIndex> {
+        self.datanodes
+            .find_storage(self.datanodes.by_uuid(datanode_uuid)?, storage_uuid)
+    }
+
+    /// The registered, live node with this uuid.
+    pub fn datanode_by_uuid(&self, uuid: &str) -> Result<DatanodeIndex, BlockManagerError> {
+        self.datanodes
+            .by_uuid(uuid)
+            .filter(|&index| self.datanodes.get(index).is_some_and(|node| node.alive))
+            .ok_or_else(|| BlockManagerError::Unregistered(uuid.to_owned()))
+    }
+
+    /// A node by its uuid, dead or alive.
+    #[must_use]
+    pub fn find_datanode(&self, uuid: &str) -> Option<DatanodeIndex> {
+        self.datanodes.by_uuid(uuid)
+    }
+
+    /// Whether any storage of the node may hold other blocks than known.
+    #[must_use]
+    pub fn has_stale_storages(&self, datanode: DatanodeIndex) -> bool {
+        self.datanodes.get(datanode).is_some_and(|node| {
+            node.storages.iter().any(|&at| {
+                self.datanodes
+                    .storage(at)
+                    .is_some_and(|storage| storage.content_stale)
+            })
+        })
+    }
+
+    fn reported_nodes(&self, which: DatanodeReportTypeProto) -> impl Iterator<Item = &Datanode> {
+        self.datanodes
+            .nodes()
+            .map(|(_, node)| node)
+            .filter(move |node| match which {
+                DatanodeReportTypeProto::All => true,
+                DatanodeReportTypeProto::Live => node.alive,
+                DatanodeReportTypeProto::Dead => !node.alive,
+                DatanodeReportTypeProto::Decommissioning => {
+                    node.alive && node.admin_state == AdminState::DecommissionInProgress
+                }
+                DatanodeReportTypeProto::EnteringMaintenance => {
+                    node.alive && node.admin_state == AdminState::EnteringMaintenance
+                }
+                DatanodeReportTypeProto::InMaintenance => {
+                    node.admin_state == AdminState::InMaintenance
+                }
+            })
+    }
+
+    /// For `getDatanodeReport`.
+    #[must_use]
+    pub fn datanode_report(&self, which: DatanodeReportTypeProto) -> Vec<DatanodeInfoProto> {
+        self.reported_nodes(which)
+            .map(|node| self.datanodes.info(node))
+            .collect()
+    }
+
+    /// For `getDatanodeStorageReport`.
+    #[must_use]
+    pub fn datanode_storage_report(
+        &self,
+        which: DatanodeReportTypeProto,
+    ) -> Vec<DatanodeStorageReportProto> {
+        self.reported_nodes(which)
+            .map(|node| DatanodeStorageReportProto {
+                datanode_info: self.datanodes.info(node),
+                storage_reports: node
+                    .storages
+                    .iter()
+                    .filter_map(|&at| self.datanodes.storage(at))
+                    .map(Datanodes::storage_report)
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Bytes this takes on the heap for blocks and replicas, roughly.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.blocks.heap_bytes()
+            + self
+                .datanodes
+                .storages()
+                .map(|(_, storage)| storage.blocks.heap_bytes())
+                .sum::<usize>()
     }
 
     // --- writing ---
 
-    /// Storages for new replicas (`chooseTarget4NewBlock`, `getAdditionalDatanode`). Fewer than asked when there are no
-    /// more; an error when there is none although some were asked for.
-    pub fn choose_targets(
-        &mut self,
-        request: &PlacementRequest<'_>,
-        now: Now,
-    ) -> Result<Vec<StorageIndex>, BlockManagerError> {
-        Ok(Vec::new())
-    }
     /// The pipeline a block under construction is written to (`addBlock`, `updatePipeline`).
-    pub fn set_expected_locations(&mut self, id: BlockId, on: &[StorageIndex]) {}
+    pub fn set_expected_locations(&mut self, id: BlockId, on: &[StorageIndex]) {
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        if record.is_complete() {
+            return;
+        }
+        let generation_stamp = record.generation_stamp();
+        let replicas = on
+            .iter()
+            .map(|&storage| ExpectedReplica {
+                storage,
+                state: ReplicaState::Rbw,
+                generation_stamp,
+                was_primary: false,
+            })
+            .collect();
+        self.construction.entry(id.0).or_default().replicas = replicas;
+        for &storage in on {
+            if let Some(node) = self
+                .datanodes
+                .storage(storage)
+                .map(|storage| storage.datanode)
+                && let Some(node) = self.datanodes.get_mut(node)
+            {
+                node.schedule_block();
+            }
+        }
+    }
+
     /// The storages a block under construction is expected on.
     #[must_use]
     pub fn expected_locations(&self, id: BlockId) -> Vec<StorageIndex> {
-        Vec::new()
-    }
-    /// Block recovery with this stamp as its id: a primary DataNode gets the command with its next heartbeat.
-    /// False when nobody could be asked.
-    pub fn begin_recovery(
-        &mut self,
-        id: BlockId,
-        recovery_id: GenerationStamp,
-        truncate: Option<Block>,
-        now: Now,
-    ) -> bool {
-        false
-    }
-    /// The recovery under way: its id, and the truncated block if there is one.
-    #[must_use]
-    pub fn recovery(&self, id: BlockId) -> Option<(GenerationStamp, Option<Block>)> {
-        None
-    }
-    /// The storage with this uuid on that node.
-    #[must_use]
-    pub fn find_storage(&self, datanode_uuid: &str, storage_uuid: &str) -> Option<StorageIndex> {
-        None
-    }
-
-    // --- DataNodes ---
-
-    /// `registerDatanode`. The address has been replaced by the peer's already.
-    pub fn register(
-        &mut self,
-        id: DatanodeIdProto,
-        software_version: &str,
-        now: Now,
-    ) -> Result<DatanodeIndex, BlockManagerError> {
-        Err(BlockManagerError::Unregistered(id.datanode_uuid))
-    }
-    /// The registered, live node with this uuid.
-    pub fn datanode_by_uuid(&self, uuid: &str) -> Result<DatanodeIndex, BlockManagerError> {
-        Err(BlockManagerError::Unregistered(uuid.to_owned()))
-    }
-    /// A node.
-    #[must_use]
-    pub fn datanode(&self, index: DatanodeIndex) -> Option<&Datanode> {
-        None
-    }
-    /// A storage.
-    #[must_use]
-    pub fn storage(&self, index: StorageIndex) -> Option<&Storage> {
-        None
-    }
-    /// `sendHeartbeat` without its commands.
-    pub fn heartbeat(&mut self, datanode: DatanodeIndex, stats: HeartbeatStats, now: Now) {}
-    /// What the node is to do, at most what one heartbeat may carry. Empty while passive or in safe mode.
-    pub fn take_commands(&mut self, datanode: DatanodeIndex, pool: &str, now: Now) -> Vec<DatanodeCommandProto> {
-        Vec::new()
-    }
-    /// A lease to send a full block report; 0 when none is to be had now.
-    pub fn request_report_lease(&mut self, datanode: DatanodeIndex, now: Now) -> u64 {
-        0
-    }
-    /// For `getDatanodeReport`.
-    #[must_use]
-    pub fn datanode_report(&self, which: DatanodeReportTypeProto) -> Vec<DatanodeInfoProto> {
-        Vec::new()
-    }
-    /// For `getDatanodeStorageReport`.
-    #[must_use]
-    pub fn datanode_storage_report(&self, which: DatanodeReportTypeProto) -> Vec<DatanodeStorageReportProto> {
-        Vec::new()
-    }
-
-    // --- reports ---
-
-    /// Checks the lease of a full report.
-    pub fn check_report_lease(&mut self, datanode: DatanodeIndex, lease: u64, now: Now) -> Result<(), BlockManagerError> {
-        Ok(())
-    }
-    /// Begins the report of one storage.
-    pub fn begin_report(
-        &mut self,
-        datanode: DatanodeIndex,
-        report: StorageBlockReportProto,
-    ) -> Result<BlockReport, BlockManagerError> {
-        Ok(BlockReport { datanode, buffers: report.blocks_buffers })
-    }
-    /// Works on at most `max` blocks of it. Release the lock between two slices.
-    pub fn report_slice(
-        &mut self,
-        report: &mut BlockReport,
-        max: usize,
-        now: Now,
-    ) -> Result<ReportProgress, BlockManagerError> {
-        Ok(ReportProgress::Done)
-    }
-    /// One notice of `blockReceivedAndDeleted`.
-    pub fn incremental_report(
-        &mut self,
-        datanode: DatanodeIndex,
-        storage: &DatanodeStorageProto,
-        block: Block,
-        notice: IncrementalNotice,
-        delete_hint: Option<&str>,
-        now: Now,
-    ) {
-    }
-    /// A client or a DataNode found the replica to be bad.
-    pub fn mark_corrupt(&mut self, block: Block, datanode: DatanodeIndex, storage_uuid: &str, reason: &str) {}
-
-    // --- time ---
-
-    /// Liveness: nodes without heartbeats die; their replicas go in slices (`HeartbeatManager.heartbeatCheck`). Returns
-    /// whether there is more to do at once.
-    pub fn heartbeat_check(&mut self, now: Now, max_blocks: usize) -> bool {
-        false
-    }
-    /// One round of the redundancy monitor (`BlockManager.RedundancyMonitor`), every 3 s while active. Returns whether
-    /// there is more to do at once.
-    pub fn redundancy_tick(&mut self, now: Now, max_blocks: usize) -> bool {
-        false
+        match self.construction.get(&id.0) {
+            Some(construction) => construction
+                .replicas
+                .iter()
+                .map(|replica| replica.storage)
+                .collect(),
+            None => Vec::new(),
+        }
     }
 
     // --- safe mode ---
 
     /// The namespace is loaded: safe mode begins to count.
-    pub fn activate_safe_mode(&mut self, now: Now) {}
+    pub fn activate_safe_mode(&mut self, now: Now) {
+        self.now = now;
+        self.safe_mode.activate(self.datanodes.live.len(), now);
+        self.check_safe_mode();
+    }
+
+    pub(crate) fn check_safe_mode(&mut self) {
+        self.safe_mode.check(self.datanodes.live.len(), self.now);
+        self.after_safe_mode_change();
+    }
+
+    fn after_safe_mode_change(&mut self) {
+        if self.active && !self.populating && !self.safe_mode.is_on() {
+            self.start_queues();
+        }
+    }
+
+    /// Looks again whether a complete block counts as safe.
+    pub(crate) fn update_safe(&mut self, id: BlockId) {
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        let was = record.flag(Flag::Safe);
+        let is = record.is_complete() && self.has_min_replicas(id);
+        if was == is {
+            return;
+        }
+        if let Some(record) = self.blocks.get_mut(id) {
+            record.set_flag(Flag::Safe, is);
+        }
+        if is {
+            self.safe_mode.safe += 1;
+        } else {
+            self.safe_mode.safe -= 1;
+        }
+        if self.safe_mode.is_startup() {
+            self.check_safe_mode();
+        }
+    }
+
     /// In safe mode, of whichever kind.
     #[must_use]
     pub fn in_safe_mode(&self) -> bool {
-        false
+        self.safe_mode.is_on()
     }
+
     /// In safe mode because of the start, not because an administrator asked.
     #[must_use]
     pub fn in_startup_safe_mode(&self) -> bool {
-        false
+        self.safe_mode.is_startup()
     }
+
     /// Start-up safe mode's progress.
     #[must_use]
     pub fn safe_mode_status(&self) -> SafeModeStatus {
-        SafeModeStatus::Off
+        self.safe_mode.status()
     }
+
     /// The text of a `SafeModeException`'s second half (`getSafeModeTip`).
     #[must_use]
     pub fn safe_mode_tip(&self) -> String {
-        String::new()
+        self.safe_mode
+            .tip(self.datanodes.live.len(), self.now.monotonic_ms)
     }
+
     /// `dfsadmin -safemode enter`.
-    pub fn enter_safe_mode(&mut self) {}
+    pub fn enter_safe_mode(&mut self) {
+        self.safe_mode.enter();
+    }
+
     /// `dfsadmin -safemode leave` or `forceExit`. False when blocks from the future forbid it.
     pub fn leave_safe_mode(&mut self, force: bool, now: Now) -> bool {
-        true
+        self.now = now;
+        let left = self.safe_mode.leave(force);
+        self.after_safe_mode_change();
+        left
+    }
+
+    /// Checks the invariants of the module header. For tests and simulators: it walks everything.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub fn check(&self) {
+        let (mut total, mut safe) = (0, 0);
+        let mut named = 0;
+        let mut next = self.blocks.next(BlockId(i64::MIN));
+        while let Some(id) = next {
+            let Some(record) = self.blocks.get(id) else {
+                panic!("block {id} is listed but absent")
+            };
+            total += u64::from(record.is_complete());
+            safe += u64::from(record.flag(Flag::Safe));
+            for storage in self.blocks.replicas(record) {
+                named += 1;
+                assert!(
+                    self.datanodes
+                        .storage(storage)
+                        .is_some_and(|storage| storage.blocks.contains(id.0)),
+                    "block {id} names storage {storage:?}, which does not have it"
+                );
+            }
+            assert_eq!(
+                record.flag(Flag::Corrupt),
+                self.corrupt.contains_key(&id.0),
+                "corrupt flag of {id}"
+            );
+            assert_eq!(
+                record.flag(Flag::Excess),
+                self.excess.contains_key(&id.0),
+                "excess flag of {id}"
+            );
+            // Between the death of a node and the end of its purge the flags lag behind.
+            if self.purge.is_empty() {
+                let safe = record.is_complete() && self.has_min_replicas(id);
+                assert_eq!(record.flag(Flag::Safe), safe, "safe flag of {id}");
+            }
+            next =
+                id.0.checked_add(1)
+                    .and_then(|from| self.blocks.next(BlockId(from)));
+        }
+        let held: usize = self
+            .datanodes
+            .storages()
+            .map(|(_, storage)| storage.blocks.len())
+            .sum();
+        assert_eq!(named, held, "replicas named by blocks and held by storages");
+        assert_eq!(
+            (total, safe),
+            (self.safe_mode.total, self.safe_mode.safe),
+            "safe mode's totals"
+        );
+        if !self.active {
+            assert!(
+                self.needed.low() == 0 && self.excess.is_empty(),
+                "a passive manager has work"
+            );
+        }
     }
 }

@@ -1,6 +1,11 @@
-//! Which DataNodes a new replica goes to (`BlockPlacementPolicyDefault`).
+//! Which DataNodes new replicas go to (`BlockPlacementPolicyDefault`).
+//!
+//! The first replica goes to the writer's own node (else to a random one), the second to another rack, the third to the
+//! second's rack, the others anywhere, with no rack holding more than its share.
 
-use crate::types::{DatanodeIndex, StorageIndex};
+use crate::datanodes::{AdminState, Datanode};
+use crate::manager::BlockManager;
+use crate::types::{BlockManagerError, DatanodeIndex, Now, StorageIndex};
 use hathi_formats::proto::hdfs::StorageTypeProto;
 
 /// Any storage type.
@@ -31,4 +36,333 @@ pub struct PlacementRequest<'a> {
     pub avoid_local_rack: bool,
     /// `IGNORE_CLIENT_LOCALITY`: the writer's place does not matter.
     pub ignore_client_locality: bool,
+}
+
+/// Which racks may be used for one pick.
+#[derive(Clone, Debug)]
+enum Rack {
+    Any,
+    In(String),
+    NotIn(Vec<String>),
+}
+
+/// The state of one choice.
+struct Choice<'a> {
+    request: &'a PlacementRequest<'a>,
+    now: Now,
+    /// Nodes that are out: excluded, or have the block.
+    out: Vec<DatanodeIndex>,
+    results: Vec<StorageIndex>,
+    max_per_rack: usize,
+    /// Mean xceivers of live nodes times the factor.
+    max_load: f64,
+    avoid_stale: bool,
+}
+
+impl BlockManager {
+    /// Storages for new replicas (`chooseTarget4NewBlock`, `getAdditionalDatanode`), in the order of a pipeline. Fewer
+    /// than asked when there are no more; an error when there is none although some were asked for.
+    pub fn choose_targets(
+        &mut self,
+        request: &PlacementRequest<'_>,
+        now: Now,
+    ) -> Result<Vec<StorageIndex>, BlockManagerError> {
+        self.now = now;
+        if request.count == 0 {
+            return Ok(Vec::new());
+        }
+        let mut results = self.choose(request, now, self.config.avoid_stale_for_write);
+        if results.len() < request.count && self.config.avoid_stale_for_write {
+            results = self.choose(request, now, false);
+        }
+        if results.is_empty() && request.chosen.is_empty() {
+            let running = self.datanodes.live.len();
+            let excluded = request.excluded.len();
+            return Err(BlockManagerError::NotEnoughTargets {
+                found: 0,
+                wanted: usize::from(self.config.min_replication),
+                detail: format!(
+                    "There are {running} datanode(s) running and {} node(s) are excluded in this operation.",
+                    if excluded == 0 {
+                        "no".to_owned()
+                    } else {
+                        excluded.to_string()
+                    }
+                ),
+            });
+        }
+        Ok(results)
+    }
+
+    fn choose(
+        &mut self,
+        request: &PlacementRequest<'_>,
+        now: Now,
+        avoid_stale: bool,
+    ) -> Vec<StorageIndex> {
+        let racks = self.datanodes.rack_count().max(1);
+        let total = request.count + request.chosen.len();
+        let max_per_rack = if racks == 1 || total <= 1 {
+            total
+        } else {
+            // `getMaxNodesPerRack`: never all replicas on one rack.
+            ((total - 1) / racks + 2).min(total - 1)
+        };
+        let load: u64 = self
+            .datanodes
+            .live
+            .iter()
+            .filter_map(|&index| self.datanodes.get(index))
+            .map(|node| u64::from(node.xceivers))
+            .sum();
+        let mean = load as f64 / self.datanodes.live.len().max(1) as f64;
+        let mut out = request.excluded.to_vec();
+        out.extend(
+            request
+                .chosen
+                .iter()
+                .filter_map(|&at| self.datanodes.storage(at))
+                .map(|storage| storage.datanode),
+        );
+        let mut choice = Choice {
+            request,
+            now,
+            out,
+            results: Vec::new(),
+            max_per_rack,
+            max_load: mean * self.config.load_factor,
+            avoid_stale,
+        };
+        let writer = request.writer.filter(|_| !request.ignore_client_locality);
+        let local: Vec<DatanodeIndex> = writer
+            .map(|host| self.datanodes.on_host(host).to_vec())
+            .unwrap_or_default();
+        let local_rack = writer
+            .and_then(|host| self.datanodes.rack_of_host(host))
+            .map(str::to_owned);
+        if request.avoid_local_node && self.datanodes.live.len() > local.len() {
+            choice.out.extend(&local);
+        }
+        self.choose_favored(&mut choice);
+        // An excluded rack is a wish: with one rack only there is nothing to avoid.
+        let away = match &local_rack {
+            Some(rack) if request.avoid_local_rack && racks > 1 => Rack::NotIn(vec![rack.clone()]),
+            _ => Rack::Any,
+        };
+        while choice.results.len() < request.count {
+            let position = request.chosen.len() + choice.results.len();
+            let rack_at = |at: usize| -> Option<String> {
+                let storage = request.chosen.iter().chain(&choice.results).nth(at)?;
+                self.datanodes
+                    .of(*storage)
+                    .map(|node| node.location.clone())
+            };
+            let wishes: Vec<Rack> = match position {
+                0 => {
+                    if local.iter().any(|&node| self.take(&mut choice, node)) {
+                        continue;
+                    }
+                    match (&local_rack, &away) {
+                        (Some(rack), Rack::Any) => vec![Rack::In(rack.clone()), Rack::Any],
+                        _ => vec![away.clone(), Rack::Any],
+                    }
+                }
+                1 => vec![Rack::NotIn(rack_at(0).into_iter().collect()), Rack::Any],
+                2 => match (rack_at(0), rack_at(1)) {
+                    // Two on one rack already: the third must leave it.
+                    (Some(first), Some(second)) if first == second => {
+                        vec![Rack::NotIn(vec![first]), Rack::Any]
+                    }
+                    (_, Some(second)) => vec![Rack::In(second), Rack::Any],
+                    _ => vec![Rack::Any],
+                },
+                _ => vec![away.clone(), Rack::Any],
+            };
+            let found = wishes
+                .iter()
+                .any(|rack| self.take_random(&mut choice, rack));
+            if !found {
+                break;
+            }
+        }
+        let mut results = choice.results;
+        self.order_pipeline(writer, &mut results);
+        results
+    }
+
+    fn choose_favored(&mut self, choice: &mut Choice<'_>) {
+        for favored in choice.request.favored {
+            if choice.results.len() == choice.request.count {
+                return;
+            }
+            let Some((host, port)) = favored.rsplit_once(':') else {
+                continue;
+            };
+            let nodes: Vec<DatanodeIndex> = self.datanodes.on_host(host).to_vec();
+            for node in nodes {
+                let is_it = self
+                    .datanodes
+                    .get(node)
+                    .is_some_and(|node| port.parse() == Ok(node.id.xfer_port));
+                if is_it && self.take(choice, node) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// A random node on such a rack.
+    fn take_random(&mut self, choice: &mut Choice<'_>, rack: &Rack) -> bool {
+        let live = self.datanodes.live.len();
+        if live == 0 {
+            return false;
+        }
+        // A few throws of the dice, which is uniform and nearly always enough; then everyone in turn.
+        for _ in 0..8 {
+            let node = self.datanodes.live[self.rng.below(live)];
+            if self.rack_fits(node, rack) && self.take(choice, node) {
+                return true;
+            }
+        }
+        let mut rest: Vec<DatanodeIndex> = self
+            .datanodes
+            .live
+            .iter()
+            .copied()
+            .filter(|&node| self.rack_fits(node, rack))
+            .collect();
+        self.rng.shuffle(&mut rest);
+        rest.into_iter().any(|node| self.take(choice, node))
+    }
+
+    fn rack_fits(&self, node: DatanodeIndex, rack: &Rack) -> bool {
+        let Some(node) = self.datanodes.get(node) else {
+            return false;
+        };
+        match rack {
+            Rack::Any => true,
+            Rack::In(rack) => node.location == *rack,
+            Rack::NotIn(racks) => !racks.contains(&node.location),
+        }
+    }
+
+    /// Takes a storage of the node if there is a good one.
+    fn take(&mut self, choice: &mut Choice<'_>, node: DatanodeIndex) -> bool {
+        if choice.out.contains(&node) {
+            return false;
+        }
+        let position = choice.request.chosen.len() + choice.results.len();
+        let types = choice.request.storage_types;
+        let wanted = types.get(position).or(types.last()).copied();
+        let Some(storage) = self.good_storage(choice, node, wanted) else {
+            return false;
+        };
+        choice.results.push(storage);
+        choice.out.push(node);
+        true
+    }
+
+    fn good_storage(
+        &mut self,
+        choice: &Choice<'_>,
+        index: DatanodeIndex,
+        wanted: Option<StorageTypeProto>,
+    ) -> Option<StorageIndex> {
+        let node = self.datanodes.get(index)?;
+        if !self.is_good_target(choice, node) {
+            return None;
+        }
+        let fits = |kind: StorageTypeProto, exact: bool| match wanted {
+            // RAM is for those who ask for it.
+            None => kind != StorageTypeProto::RamDisk && kind != StorageTypeProto::Provided,
+            Some(wanted) => {
+                kind == wanted || (!exact && choice.request.fallback_types.contains(&kind))
+            }
+        };
+        let scheduled_bytes = choice
+            .request
+            .block_size
+            .saturating_mul(node.blocks_scheduled());
+        let has_room = |at: StorageIndex, exact: bool| {
+            self.datanodes.storage(at).is_some_and(|storage| {
+                !storage.failed
+                    && !storage.read_only
+                    && fits(storage.storage_type, exact)
+                    && storage.remaining.saturating_sub(scheduled_bytes)
+                        >= choice.request.block_size
+            })
+        };
+        let mut storages: Vec<StorageIndex> = node
+            .storages
+            .iter()
+            .copied()
+            .filter(|&at| has_room(at, true))
+            .collect();
+        if storages.is_empty() && wanted.is_some() {
+            storages = node
+                .storages
+                .iter()
+                .copied()
+                .filter(|&at| has_room(at, false))
+                .collect();
+        }
+        let at = self.rng.below(storages.len());
+        storages.get(at).copied()
+    }
+
+    fn is_good_target(&self, choice: &Choice<'_>, node: &Datanode) -> bool {
+        if !node.alive || node.admin_state != AdminState::Normal {
+            return false;
+        }
+        if choice.avoid_stale && node.is_stale(&self.config, choice.now) {
+            return false;
+        }
+        if self.config.consider_load
+            && choice.max_load > 0.0
+            && f64::from(node.xceivers) > choice.max_load
+        {
+            return false;
+        }
+        let on_rack = choice
+            .request
+            .chosen
+            .iter()
+            .chain(&choice.results)
+            .filter(|&&at| {
+                self.datanodes
+                    .of(at)
+                    .is_some_and(|other| other.location == node.location)
+            })
+            .count();
+        on_rack < choice.max_per_rack
+    }
+
+    /// From the writer on, each next node the nearest of the rest (`getPipeline`).
+    fn order_pipeline(&self, writer: Option<&str>, results: &mut [StorageIndex]) {
+        let mut host: Option<String> = writer.map(str::to_owned);
+        let mut rack: Option<String> = writer
+            .and_then(|host| self.datanodes.rack_of_host(host))
+            .map(str::to_owned);
+        for from in 0..results.len() {
+            let nearest = (from..results.len()).min_by_key(|&at| {
+                self.datanodes.of(results[at]).map_or(3, |node| {
+                    if host.as_deref() == Some(&node.id.ip_addr)
+                        || host.as_deref() == Some(&node.id.host_name)
+                    {
+                        0
+                    } else if rack.as_deref() == Some(&node.location) {
+                        1
+                    } else {
+                        2
+                    }
+                })
+            });
+            let Some(nearest) = nearest else { return };
+            results[from..=nearest].rotate_right(1);
+            if let Some(node) = self.datanodes.of(results[from]) {
+                host = Some(node.id.ip_addr.clone());
+                rack = Some(node.location.clone());
+            }
+        }
+    }
 }

@@ -1,16 +1,281 @@
-//! Safe mode (`BlockManagerSafeMode`).
+//! Safe mode after a start, and the administrator's (`BlockManagerSafeMode`).
+//!
+//! The totals are kept always, in safe mode or not: they are cheap, and a standby's move with the edits.
+//!
+//! ```text
+//! Initializing ─ activate ─► PendingThreshold ─ thresholds ─► Extension ─ time ─► Off
+//!                                   │  ▲                          │
+//!                                   │  └──── fell below ──────────┘
+//!                                   └─ thresholds, no extension or no blocks ─► Off
+//! ```
 
-/// Safe mode.
-#[derive(Clone, Debug, Default)]
-pub struct SafeMode {}
+use crate::types::{BlockManagerConfig, Now};
 
 /// Where safe mode stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SafeModeStatus {
+    /// The namespace is not loaded yet.
+    Initializing,
     /// Waiting for blocks or DataNodes after a start.
     PendingThreshold,
     /// Thresholds reached; the extension runs.
     Extension,
     /// Out.
     Off,
+}
+
+/// Safe mode.
+#[derive(Clone, Debug)]
+pub struct SafeMode {
+    status: SafeModeStatus,
+    /// An administrator asked for it.
+    manual: bool,
+    /// Complete blocks.
+    pub(crate) total: u64,
+    /// Of them, those with the minimum of live replicas.
+    pub(crate) safe: u64,
+    /// Reported blocks with stamps that the namespace has not handed out.
+    pub(crate) in_future_blocks: u64,
+    pub(crate) in_future_bytes: u64,
+    reached_ms: u64,
+    threshold: f64,
+    min_datanodes: usize,
+    extension_ms: u64,
+}
+
+impl SafeMode {
+    pub(crate) fn new(config: &BlockManagerConfig) -> SafeMode {
+        SafeMode {
+            status: SafeModeStatus::Initializing,
+            manual: false,
+            total: 0,
+            safe: 0,
+            in_future_blocks: 0,
+            in_future_bytes: 0,
+            reached_ms: 0,
+            threshold: config.safemode_threshold,
+            min_datanodes: config.safemode_min_datanodes,
+            extension_ms: config.safemode_extension_ms,
+        }
+    }
+
+    /// Start-up safe mode's progress.
+    #[must_use]
+    pub fn status(&self) -> SafeModeStatus {
+        self.status
+    }
+
+    /// Of either kind.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.manual || self.status != SafeModeStatus::Off
+    }
+
+    /// Because of the start.
+    #[must_use]
+    pub fn is_startup(&self) -> bool {
+        self.status != SafeModeStatus::Off
+    }
+
+    fn threshold_blocks(&self) -> u64 {
+        (self.total as f64 * self.threshold) as u64
+    }
+
+    fn thresholds_met(&self, live_datanodes: usize) -> bool {
+        self.safe >= self.threshold_blocks() && live_datanodes >= self.min_datanodes
+    }
+
+    pub(crate) fn activate(&mut self, live_datanodes: usize, now: Now) {
+        self.status = SafeModeStatus::PendingThreshold;
+        self.check(live_datanodes, now);
+    }
+
+    /// Looks whether thresholds were reached or lost, or the extension is over.
+    pub(crate) fn check(&mut self, live_datanodes: usize, now: Now) {
+        let met = self.thresholds_met(live_datanodes);
+        match self.status {
+            SafeModeStatus::Initializing | SafeModeStatus::Off => {}
+            SafeModeStatus::PendingThreshold if met => {
+                if self.total == 0 || self.extension_ms == 0 {
+                    self.leave_if_nothing_is_ahead();
+                } else {
+                    self.status = SafeModeStatus::Extension;
+                    self.reached_ms = now.monotonic_ms;
+                }
+            }
+            SafeModeStatus::PendingThreshold => {}
+            SafeModeStatus::Extension if !met => self.status = SafeModeStatus::PendingThreshold,
+            SafeModeStatus::Extension => {
+                if now.monotonic_ms.saturating_sub(self.reached_ms) >= self.extension_ms {
+                    self.leave_if_nothing_is_ahead();
+                }
+            }
+        }
+    }
+
+    /// Blocks from the future mean that the namespace may be older than the data: an administrator must decide.
+    fn leave_if_nothing_is_ahead(&mut self) {
+        if self.in_future_bytes == 0 {
+            self.status = SafeModeStatus::Off;
+        }
+    }
+
+    pub(crate) fn enter(&mut self) {
+        self.manual = true;
+    }
+
+    pub(crate) fn leave(&mut self, force: bool) -> bool {
+        if !force && self.in_future_bytes > 0 && self.status != SafeModeStatus::Off {
+            return false;
+        }
+        if force {
+            self.in_future_blocks = 0;
+            self.in_future_bytes = 0;
+        }
+        self.manual = false;
+        self.status = SafeModeStatus::Off;
+        true
+    }
+
+    /// What the exception says (`BlockManagerSafeMode.getSafeModeTip`).
+    #[must_use]
+    pub fn tip(&self, live_datanodes: usize, now_ms: u64) -> String {
+        if self.manual {
+            return "It was turned on manually. Use \"hdfs dfsadmin -safemode leave\" to turn safe mode off.".to_owned();
+        }
+        let mut text = String::new();
+        let threshold = self.threshold_blocks();
+        if self.safe < threshold {
+            text.push_str(&format!(
+                "The reported blocks {} needs additional {} blocks to reach the threshold {:.4} of total blocks {}.\n",
+                self.safe,
+                threshold - self.safe,
+                self.threshold,
+                self.total
+            ));
+        } else {
+            text.push_str(&format!(
+                "The reported blocks {} has reached the threshold {:.4} of total blocks {}. ",
+                self.safe, self.threshold, self.total
+            ));
+        }
+        if self.min_datanodes == 0 {
+            text.push_str("The minimum number of live datanodes is not required. ");
+        } else if live_datanodes < self.min_datanodes {
+            text.push_str(&format!(
+                "The number of live datanodes {live_datanodes} needs an additional {} live datanodes to reach the \
+                 minimum number {}.\n",
+                self.min_datanodes - live_datanodes,
+                self.min_datanodes
+            ));
+        } else {
+            text.push_str(&format!(
+                "The number of live datanodes {live_datanodes} has reached the minimum number {}. ",
+                self.min_datanodes
+            ));
+        }
+        if self.in_future_bytes > 0 {
+            text.push_str(&format!(
+                "DataNodes reported blocks with generation stamps in future: the metadata may be older than the data. \
+                 Leaving safe mode now would lose {} byte(s). Restart with the right metadata, or use \"hdfs dfsadmin \
+                 -safemode forceExit\" if the metadata is right. ",
+                self.in_future_bytes
+            ));
+        }
+        match self.status {
+            SafeModeStatus::Extension => {
+                let left = (self.reached_ms + self.extension_ms).saturating_sub(now_ms) / 1000;
+                text.push_str(&format!(
+                    "In safe mode extension. Safe mode will be turned off automatically in {left} seconds."
+                ));
+            }
+            _ => text.push_str(
+                "Safe mode will be turned off automatically once the thresholds have been reached.",
+            ),
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            monotonic_ms: ms,
+            wall_ms: ms,
+        }
+    }
+
+    fn safe_mode(extension_ms: u64) -> SafeMode {
+        SafeMode::new(&BlockManagerConfig {
+            safemode_extension_ms: extension_ms,
+            ..BlockManagerConfig::default()
+        })
+    }
+
+    #[test]
+    fn an_empty_namespace_leaves_at_once() {
+        let mut mode = safe_mode(30_000);
+        assert!(mode.is_on());
+        mode.activate(0, at(0));
+        assert!(!mode.is_on());
+    }
+
+    #[test]
+    fn waits_for_blocks_and_then_for_the_extension() {
+        let mut mode = safe_mode(30_000);
+        mode.total = 2000;
+        mode.activate(0, at(0));
+        mode.safe = 1997;
+        mode.check(1, at(1));
+        assert_eq!(mode.status(), SafeModeStatus::PendingThreshold);
+        mode.safe = 1998;
+        mode.check(1, at(2));
+        assert_eq!(mode.status(), SafeModeStatus::Extension);
+        mode.safe = 1000;
+        mode.check(1, at(3));
+        assert_eq!(mode.status(), SafeModeStatus::PendingThreshold);
+        mode.safe = 2000;
+        mode.check(1, at(4));
+        mode.check(1, at(30_003));
+        assert!(mode.is_on());
+        mode.check(1, at(30_004));
+        assert!(!mode.is_on());
+    }
+
+    #[test]
+    fn without_extension_leaves_with_the_last_block() {
+        let mut mode = safe_mode(0);
+        mode.total = 1;
+        mode.activate(0, at(0));
+        assert!(mode.is_on());
+        mode.safe = 1;
+        mode.check(1, at(0));
+        assert!(!mode.is_on());
+    }
+
+    #[test]
+    fn blocks_from_the_future_need_force() {
+        let mut mode = safe_mode(0);
+        mode.in_future_bytes = 5;
+        mode.activate(0, at(0));
+        assert!(mode.is_on());
+        assert!(mode.tip(0, 0).contains("lose 5 byte(s)"));
+        assert!(!mode.leave(false));
+        assert!(mode.leave(true));
+        assert!(!mode.is_on());
+    }
+
+    #[test]
+    fn manual_mode_stays_until_left() {
+        let mut mode = safe_mode(0);
+        mode.activate(0, at(0));
+        mode.enter();
+        mode.check(5, at(100_000_000));
+        assert!(mode.is_on() && !mode.is_startup());
+        assert!(mode.leave(false));
+        assert!(!mode.is_on());
+    }
 }

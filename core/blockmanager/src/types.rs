@@ -265,6 +265,8 @@ pub enum BlockManagerError {
         detail: String,
     },
     /// The include and exclude lists do not let it in.
-    #[error("datanode denied communication with namenode because the host is not in the include-list: {0}")]
+    #[error(
+        "datanode denied communication with namenode because the host is not in the include-list: {0}"
+    )]
     Disallowed(String),
 }

@@ -1,0 +1,340 @@
+//! The commands a heartbeat carries, and the recovery of blocks (`DatanodeManager.handleHeartbeat`,
+//! `BlockUnderConstructionFeature.initializeBlockRecovery`).
+
+use crate::construction::Recovery;
+use crate::manager::BlockManager;
+use crate::types::{BlockState, DatanodeIndex, Now, ReplicaState, StorageIndex};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
+use hathi_formats::proto::datanode::{
+    BalancerBandwidthCommandProto, BlockCommandProto, BlockRecoveryCommandProto,
+    DatanodeCommandProto, FinalizeCommandProto, RegisterCommandProto, block_command_proto::Action,
+};
+use hathi_formats::proto::hdfs::{
+    BlockProto, DatanodeInfosProto, RecoveringBlockProto, StorageTypesProto, StorageUuidsProto,
+};
+
+/// How many heartbeats a recovery may take before another is tried (`PendingRecoveryBlocks`).
+const RECOVERY_HEARTBEATS: u64 = 30;
+
+fn command(kind: CommandType) -> DatanodeCommandProto {
+    DatanodeCommandProto {
+        cmd_type: kind as i32,
+        ..DatanodeCommandProto::default()
+    }
+}
+
+/// A REGISTER command.
+#[must_use]
+pub fn register_command() -> DatanodeCommandProto {
+    DatanodeCommandProto {
+        register_cmd: Some(RegisterCommandProto {}),
+        ..command(CommandType::RegisterCommand)
+    }
+}
+
+/// A FINALIZE command.
+#[must_use]
+pub fn finalize_command(pool: &str) -> DatanodeCommandProto {
+    DatanodeCommandProto {
+        finalize_cmd: Some(FinalizeCommandProto {
+            block_pool_id: pool.to_owned(),
+        }),
+        ..command(CommandType::FinalizeCommand)
+    }
+}
+
+fn block_proto(block: Block) -> BlockProto {
+    BlockProto {
+        block_id: block.id.0 as u64,
+        gen_stamp: block.generation_stamp.0,
+        num_bytes: Some(block.num_bytes),
+    }
+}
+
+impl BlockManager {
+    /// Whether a node that takes part in writes may be expected to hold a replica.
+    pub(crate) fn is_writable(&self, storage: StorageIndex) -> bool {
+        self.datanodes
+            .storage(storage)
+            .is_some_and(|one| !one.failed)
+            && self.datanodes.of(storage).is_some_and(|node| node.alive)
+    }
+
+    /// What the node is to do, at most what one heartbeat may carry: recoveries alone, or transfers and deletions. Empty
+    /// while passive or in safe mode.
+    pub fn take_commands(
+        &mut self,
+        datanode: DatanodeIndex,
+        pool: &str,
+        now: Now,
+    ) -> Vec<DatanodeCommandProto> {
+        self.now = now;
+        let mut commands = Vec::new();
+        if !self.active || self.safe_mode.is_on() {
+            return commands;
+        }
+        if let Some(command) = self.recovery_command(datanode, pool, now) {
+            commands.push(command);
+            return commands;
+        }
+        commands.extend(self.transfer_command(datanode, pool));
+        let too_early = now.monotonic_ms.saturating_sub(self.active_since_ms)
+            < self.config.startup_delay_deletion_ms;
+        let limit = if too_early {
+            0
+        } else {
+            self.config.invalidate_limit
+        };
+        let Some(node) = self.datanodes.get_mut(datanode) else {
+            return commands;
+        };
+        let mut blocks = Vec::new();
+        while blocks.len() < limit
+            && let Some((_, block)) = node.invalidate.pop_first()
+        {
+            blocks.push(block_proto(block));
+        }
+        if !blocks.is_empty() {
+            commands.push(DatanodeCommandProto {
+                blk_cmd: Some(BlockCommandProto {
+                    action: Action::Invalidate as i32,
+                    block_pool_id: pool.to_owned(),
+                    blocks,
+                    ..BlockCommandProto::default()
+                }),
+                ..command(CommandType::BlockCommand)
+            });
+        }
+        if let Some(bandwidth) = node.bandwidth.take() {
+            commands.push(DatanodeCommandProto {
+                balancer_cmd: Some(BalancerBandwidthCommandProto { bandwidth }),
+                ..command(CommandType::BalancerBandwidthCommand)
+            });
+        }
+        commands
+    }
+
+    fn transfer_command(
+        &mut self,
+        datanode: DatanodeIndex,
+        pool: &str,
+    ) -> Option<DatanodeCommandProto> {
+        let node = self.datanodes.get_mut(datanode)?;
+        let free = self
+            .config
+            .replication_max_streams_hard
+            .saturating_sub(node.transfers_in_progress) as usize;
+        let count = free.min(node.transfers.len());
+        let transfers: Vec<_> = node.transfers.drain(..count).collect();
+        let mut order = BlockCommandProto {
+            action: Action::Transfer as i32,
+            block_pool_id: pool.to_owned(),
+            ..BlockCommandProto::default()
+        };
+        for transfer in transfers {
+            let Some(record) = self.blocks.get(transfer.block.id) else {
+                continue;
+            };
+            let mut infos = DatanodeInfosProto::default();
+            let mut uuids = StorageUuidsProto::default();
+            let mut types = StorageTypesProto::default();
+            for &target in &transfer.targets {
+                let (Some(storage), Some(node)) =
+                    (self.datanodes.storage(target), self.datanodes.of(target))
+                else {
+                    continue;
+                };
+                infos.datanodes.push(self.datanodes.info(node));
+                uuids.storage_uuids.push(storage.uuid.clone());
+                types.storage_types.push(storage.storage_type as i32);
+            }
+            order
+                .blocks
+                .push(block_proto(record.view(transfer.block.id).block));
+            order.targets.push(infos);
+            order.target_storage_uuids.push(uuids);
+            order.target_storage_types.push(types);
+        }
+        (!order.blocks.is_empty()).then(|| DatanodeCommandProto {
+            blk_cmd: Some(order),
+            ..command(CommandType::BlockCommand)
+        })
+    }
+
+    fn recovery_command(
+        &mut self,
+        datanode: DatanodeIndex,
+        pool: &str,
+        now: Now,
+    ) -> Option<DatanodeCommandProto> {
+        let node = self.datanodes.get_mut(datanode)?;
+        let ids = std::mem::take(&mut node.recover);
+        let mut blocks = Vec::new();
+        for id in ids {
+            let id = BlockId(id);
+            let Some(record) = self.blocks.get(id) else {
+                continue;
+            };
+            let Some(construction) = self.construction.get(&id.0) else {
+                continue;
+            };
+            let Some(recovery) = construction.recovery else {
+                continue;
+            };
+            let all: Vec<StorageIndex> = construction
+                .replicas
+                .iter()
+                .map(|replica| replica.storage)
+                .collect();
+            // A node that is silent would only delay the others.
+            let fresh: Vec<StorageIndex> = all
+                .iter()
+                .copied()
+                .filter(|&at| {
+                    self.datanodes
+                        .of(at)
+                        .is_some_and(|node| node.alive && !node.is_stale(&self.config, now))
+                })
+                .collect();
+            let on = if fresh.len() > 1 { fresh } else { all };
+            let mut located = self.located_block_on(pool, record.view(id).block, 0, &on);
+            // Hadoop names no storages here.
+            located.storage_i_ds.clear();
+            located.storage_types.clear();
+            blocks.push(RecoveringBlockProto {
+                new_gen_stamp: recovery.id.0,
+                block: located,
+                truncate_block: recovery.truncate.map(block_proto),
+                ec_policy: None,
+                block_indices: None,
+            });
+        }
+        (!blocks.is_empty()).then(|| DatanodeCommandProto {
+            recovery_cmd: Some(BlockRecoveryCommandProto { blocks }),
+            ..command(CommandType::BlockRecoveryCommand)
+        })
+    }
+
+    /// Whether a recovery may be begun: none is, or the last one had its time (`addBlockRecoveryAttempt`). Remembers the
+    /// attempt.
+    pub fn may_begin_recovery(&mut self, id: BlockId, now: Now) -> bool {
+        self.now = now;
+        let timeout_ms = RECOVERY_HEARTBEATS * self.config.heartbeat_interval_ms;
+        match self.recovery_attempts.get(&id.0) {
+            Some(&since) if now.monotonic_ms.saturating_sub(since) < timeout_ms => false,
+            _ => {
+                self.recovery_attempts.insert(id.0, now.monotonic_ms);
+                true
+            }
+        }
+    }
+
+    /// Block recovery with this stamp as its id: a primary DataNode gets the command with its next heartbeat.
+    /// False when nobody could be asked.
+    pub fn begin_recovery(
+        &mut self,
+        id: BlockId,
+        recovery_id: GenerationStamp,
+        truncate: Option<Block>,
+        now: Now,
+    ) -> bool {
+        self.now = now;
+        let Some(record) = self.blocks.get_mut(id) else {
+            return false;
+        };
+        if record.is_complete() {
+            return false;
+        }
+        record.set_state(BlockState::UnderRecovery);
+        let stamp = record.generation_stamp();
+        self.recovery_attempts.insert(id.0, now.monotonic_ms);
+        // After a restart or a failover nothing but reports tells where the replicas are.
+        let known = self.replicas(id);
+        let construction = self.construction.entry(id.0).or_default();
+        construction.recovery = Some(Recovery {
+            id: recovery_id,
+            truncate,
+        });
+        for storage in known {
+            let absent = construction
+                .replicas
+                .iter()
+                .all(|replica| replica.storage != storage);
+            if absent {
+                construction.add_if_absent(storage, stamp, ReplicaState::Finalized, |_| false);
+            }
+        }
+        let datanodes = &self.datanodes;
+        let alive = |storage: StorageIndex| datanodes.of(storage).is_some_and(|node| node.alive);
+        if construction
+            .replicas
+            .iter()
+            .filter(|replica| alive(replica.storage))
+            .all(|replica| replica.was_primary)
+        {
+            for replica in &mut construction.replicas {
+                replica.was_primary = false;
+            }
+        }
+        let primary = construction
+            .replicas
+            .iter_mut()
+            .filter(|replica| alive(replica.storage) && !replica.was_primary)
+            .max_by_key(|replica| {
+                datanodes
+                    .of(replica.storage)
+                    .map(|node| node.last_update.monotonic_ms)
+            });
+        let Some(primary) = primary else { return false };
+        primary.was_primary = true;
+        let storage = primary.storage;
+        let Some(node) = self
+            .datanodes
+            .storage(storage)
+            .map(|storage| storage.datanode)
+        else {
+            return false;
+        };
+        if let Some(node) = self.datanodes.get_mut(node) {
+            node.recover.insert(id.0);
+        }
+        true
+    }
+
+    /// The recovery under way: its id, and the truncated block if there is one.
+    #[must_use]
+    pub fn recovery(&self, id: BlockId) -> Option<(GenerationStamp, Option<Block>)> {
+        let recovery = self.construction.get(&id.0)?.recovery?;
+        Some((recovery.id, recovery.truncate))
+    }
+
+    /// DataNodes agreed on the block's length and stamp: these storages have it so
+    /// (`commitBlockSynchronization`). The edit that says it follows.
+    pub fn recovered(&mut self, block: Block, on: &[StorageIndex]) {
+        for storage in self.replicas(block.id) {
+            if !on.contains(&storage) {
+                self.remove_replica(block.id, storage);
+            }
+        }
+        let Some(record) = self.blocks.get(block.id) else {
+            return;
+        };
+        if record.is_complete() {
+            return;
+        }
+        let construction = self.construction.entry(block.id.0).or_default();
+        construction.replicas.clear();
+        for &storage in on {
+            construction.add_if_absent(
+                storage,
+                block.generation_stamp.0,
+                ReplicaState::Finalized,
+                |_| false,
+            );
+        }
+        for &storage in on {
+            self.store_replica(block.id, storage);
+        }
+    }
+}

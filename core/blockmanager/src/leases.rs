@@ -1,0 +1,90 @@
+//! Leases of full block reports: so many DataNodes at a time (`BlockReportLeaseManager`).
+
+use crate::rng::Rng;
+use crate::types::{BlockManagerConfig, DatanodeIndex};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    id: u64,
+    until_ms: u64,
+}
+
+/// Who may send a full report now.
+#[derive(Debug)]
+pub(crate) struct ReportLeases {
+    leases: BTreeMap<DatanodeIndex, Lease>,
+    max: usize,
+    length_ms: u64,
+    rng: Rng,
+}
+
+impl ReportLeases {
+    pub(crate) fn new(config: &BlockManagerConfig, seed: u64) -> ReportLeases {
+        ReportLeases {
+            leases: BTreeMap::new(),
+            max: config.max_report_leases,
+            length_ms: config.report_lease_ms,
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// A lease, or 0 when all are taken.
+    pub(crate) fn request(&mut self, datanode: DatanodeIndex, now_ms: u64) -> u64 {
+        self.leases.retain(|_, lease| lease.until_ms > now_ms);
+        // One that asks again did not get the answer.
+        self.leases.remove(&datanode);
+        if self.leases.len() >= self.max {
+            return 0;
+        }
+        let id = self.rng.next_u64().max(1);
+        self.leases.insert(
+            datanode,
+            Lease {
+                id,
+                until_ms: now_ms + self.length_ms,
+            },
+        );
+        id
+    }
+
+    /// 0 is "without a lease", which is allowed.
+    pub(crate) fn is_valid(&self, datanode: DatanodeIndex, id: u64, now_ms: u64) -> bool {
+        id == 0
+            || self
+                .leases
+                .get(&datanode)
+                .is_some_and(|lease| lease.id == id && lease.until_ms > now_ms)
+    }
+
+    pub(crate) fn remove(&mut self, datanode: DatanodeIndex) {
+        self.leases.remove(&datanode);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_at_a_time() {
+        let config = BlockManagerConfig {
+            max_report_leases: 1,
+            ..BlockManagerConfig::default()
+        };
+        let mut leases = ReportLeases::new(&config, 1);
+        let (one, other) = (DatanodeIndex(0), DatanodeIndex(1));
+        let first = leases.request(one, 0);
+        assert_ne!(first, 0);
+        assert_eq!(leases.request(other, 0), 0);
+        assert!(
+            leases.is_valid(one, first, 1)
+                && !leases.is_valid(other, first, 1)
+                && leases.is_valid(other, 0, 1)
+        );
+        assert!(!leases.is_valid(one, first, 300_000));
+        assert_ne!(leases.request(other, 300_000), 0);
+        leases.remove(other);
+        assert_ne!(leases.request(one, 300_000), 0);
+    }
+}

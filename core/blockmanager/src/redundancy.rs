@@ -1,0 +1,793 @@
+//! What to do about blocks with too few, too many or bad replicas, and the commands that say so to DataNodes
+//! (`BlockManager.RedundancyMonitor`, `HeartbeatManager`, `DatanodeManager.handleHeartbeat`).
+
+use crate::blocks::{Flag, Record};
+use crate::datanodes::{AdminState, HeartbeatStats, Transfer};
+use crate::manager::{BlockManager, Condition};
+use crate::placement::PlacementRequest;
+use crate::queues::{self, CorruptReason, LowRedundancy};
+use crate::types::{BlockManagerError, DatanodeIndex, Now, NumberReplicas, StorageIndex};
+use hathi_formats::ids::{Block, BlockId};
+use hathi_formats::proto::hdfs::DatanodeIdProto;
+use smallvec::SmallVec;
+
+/// `BlockCommand.NO_ACK`: the length that tells a DataNode not to report the deletion.
+pub(crate) const NO_ACK: u64 = i64::MAX as u64;
+
+/// Postponed blocks looked at in one round (`dfs.namenode.blocks.per.postponedblocks.rescan`).
+const POSTPONED_PER_ROUND: usize = 10_000;
+
+impl BlockManager {
+    // --- one block ---
+
+    pub(crate) fn set_needed(&mut self, id: BlockId, level: Option<usize>, expected: u32) {
+        let Some(record) = self.blocks.get_mut(id) else {
+            return;
+        };
+        if level.is_none() && !record.flag(Flag::Needed) {
+            return;
+        }
+        record.set_flag(Flag::Needed, level.is_some());
+        self.needed.set(id.0, level, expected);
+    }
+
+    /// How many live replicas a block should have: those on nodes in maintenance count, down to a minimum
+    /// (`getExpectedLiveRedundancyNum`).
+    fn expected_live(&self, record: &Record, counts: NumberReplicas) -> u32 {
+        let expected = u32::from(record.replication());
+        expected
+            .saturating_sub(counts.maintenance)
+            .max(u32::from(self.config.min_maintenance_replication).min(expected))
+    }
+
+    /// Whether replicas on these storages stand on enough racks: two if there are two (`BlockPlacementStatusDefault`).
+    fn enough_racks(&self, id: BlockId, record: &Record) -> bool {
+        if record.replication() < 2 || self.datanodes.rack_count() < 2 {
+            return true;
+        }
+        let mut first: Option<&str> = None;
+        for storage in self.blocks.replicas(record) {
+            if self.condition(id, record, storage) != Condition::Live {
+                continue;
+            }
+            let Some(node) = self.datanodes.of(storage) else {
+                continue;
+            };
+            match first {
+                None => first = Some(&node.location),
+                Some(rack) if rack != node.location => return true,
+                Some(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Brings the queues up to date for one block, and orders deletions when it has too many replicas.
+    pub(crate) fn check_redundancy(
+        &mut self,
+        id: BlockId,
+        added: Option<DatanodeIndex>,
+        hint: Option<DatanodeIndex>,
+    ) {
+        if !self.populating {
+            return;
+        }
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        if !record.is_complete() {
+            self.set_needed(id, None, 0);
+            return;
+        }
+        let counts = self.count_replicas(id);
+        let expected = self.expected_live(record, counts);
+        let pending = self.pending.count(id.0);
+        let level = if counts.live + pending < expected {
+            let leaving = counts.decommissioning + counts.decommissioned + counts.maintenance;
+            Some(LowRedundancy::level(counts.live, leaving, expected))
+        } else if counts.live >= expected && pending == 0 && !self.enough_racks(id, record) {
+            Some(queues::BADLY_DISTRIBUTED)
+        } else {
+            None
+        };
+        let replication = u32::from(record.replication());
+        let bad = record.flag(Flag::Corrupt);
+        self.set_needed(id, level, expected);
+        if counts.live > replication {
+            self.delete_excess(id, added, hint);
+        }
+        if bad && counts.live + counts.decommissioning >= replication {
+            self.delete_corrupt(id);
+        }
+    }
+
+    /// Chooses which surplus replicas go. Never while the content of one of the storages is not sure: the other replicas
+    /// might be gone, or be going, by order of an earlier active.
+    fn delete_excess(
+        &mut self,
+        id: BlockId,
+        added: Option<DatanodeIndex>,
+        hint: Option<DatanodeIndex>,
+    ) {
+        let Some(&record) = self.blocks.get(id) else {
+            return;
+        };
+        let mut candidates: SmallVec<[StorageIndex; 8]> = SmallVec::new();
+        for storage in self.blocks.replicas(&record) {
+            if self.condition(id, &record, storage) != Condition::Live {
+                continue;
+            }
+            if self
+                .datanodes
+                .storage(storage)
+                .is_none_or(|storage| storage.content_stale)
+            {
+                self.postponed.insert(id.0);
+                return;
+            }
+            candidates.push(storage);
+        }
+        let mut first = true;
+        while candidates.len() > usize::from(record.replication()) {
+            let Some(at) = self.choose_excess(&candidates, added, if first { hint } else { None })
+            else {
+                return;
+            };
+            first = false;
+            let storage = candidates.remove(at);
+            let Some(node) = self
+                .datanodes
+                .storage(storage)
+                .map(|storage| storage.datanode)
+            else {
+                continue;
+            };
+            self.excess
+                .entry(id.0)
+                .or_default()
+                .push((node, self.now.monotonic_ms));
+            if let Some(record) = self.blocks.get_mut(id) {
+                record.set_flag(Flag::Excess, true);
+            }
+            self.order_deletion(node, record.view(id).block);
+        }
+        self.postponed.remove(&id.0);
+    }
+
+    /// Index of the replica to delete: one on a rack with several, there the one on the node that was silent longest,
+    /// else on the fullest storage (`BlockPlacementPolicyDefault.chooseReplicaToDelete`).
+    fn choose_excess(
+        &self,
+        candidates: &[StorageIndex],
+        added: Option<DatanodeIndex>,
+        hint: Option<DatanodeIndex>,
+    ) -> Option<usize> {
+        let rack = |storage: StorageIndex| {
+            self.datanodes
+                .of(storage)
+                .map(|node| node.location.as_str())
+        };
+        let shares_rack = |at: usize| {
+            candidates
+                .iter()
+                .enumerate()
+                .any(|(other, &storage)| other != at && rack(storage) == rack(candidates[at]))
+        };
+        let of_node = |node: DatanodeIndex| {
+            candidates.iter().position(|&at| {
+                self.datanodes
+                    .storage(at)
+                    .is_some_and(|one| one.datanode == node)
+            })
+        };
+        if let Some(at) = hint.and_then(of_node) {
+            let added_new_rack = added.and_then(of_node).is_some_and(|at| !shares_rack(at));
+            if shares_rack(at) || added_new_rack {
+                return Some(at);
+            }
+        }
+        let any_shares = (0..candidates.len()).any(shares_rack);
+        let tolerated = self
+            .now
+            .monotonic_ms
+            .saturating_sub(self.config.heartbeat_interval_ms * 4);
+        (0..candidates.len())
+            .filter(|&at| !any_shares || shares_rack(at))
+            .min_by_key(|&at| {
+                let storage = self.datanodes.storage(candidates[at]);
+                let silent_since = self
+                    .datanodes
+                    .of(candidates[at])
+                    .map_or(0, |node| node.last_update.monotonic_ms)
+                    .min(tolerated);
+                (
+                    silent_since,
+                    storage.map_or(0, |storage| storage.remaining),
+                    candidates[at],
+                )
+            })
+    }
+
+    /// Deletes what is known to be corrupt, now that there are enough good replicas (`invalidateCorruptReplicas`).
+    fn delete_corrupt(&mut self, id: BlockId) {
+        let nodes: SmallVec<[DatanodeIndex; 2]> = self
+            .corrupt
+            .get(&id.0)
+            .map(|list| list.iter().map(|(node, _)| *node).collect())
+            .unwrap_or_default();
+        for node in nodes {
+            self.delete_corrupt_on(id, node);
+        }
+    }
+
+    fn delete_corrupt_on(&mut self, id: BlockId, node: DatanodeIndex) {
+        if self.count_replicas(id).stale > 0 {
+            self.postponed.insert(id.0);
+            return;
+        }
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        let block = record.view(id).block;
+        self.order_deletion(node, block);
+        self.remove_replica_of_node(id, node);
+    }
+
+    /// A deletion for the node's next heartbeats. Only an active orders anything.
+    pub(crate) fn order_deletion(&mut self, node: DatanodeIndex, block: Block) {
+        if !self.populating {
+            return;
+        }
+        if let Some(node) = self.datanodes.get_mut(node)
+            && node.alive
+        {
+            node.invalidate.insert(block.id.0, block);
+        }
+    }
+
+    /// A replica is bad (`markBlockAsCorrupt`).
+    pub(crate) fn mark_replica_corrupt(
+        &mut self,
+        id: BlockId,
+        reported: Block,
+        node: DatanodeIndex,
+        storage: Option<StorageIndex>,
+        reason: CorruptReason,
+    ) {
+        if let Some(storage) = storage
+            && self.blocks.add_replica(id, storage)
+            && let Some(storage) = self.datanodes.storage_mut(storage)
+        {
+            storage.blocks.insert(id.0);
+        }
+        let Some(record) = self.blocks.get_mut(id) else {
+            return;
+        };
+        record.set_flag(Flag::Corrupt, true);
+        let list = self.corrupt.entry(id.0).or_default();
+        match list.iter_mut().find(|(at, _)| *at == node) {
+            Some(known) => known.1 = reason,
+            None => list.push((node, reason)),
+        }
+        self.update_safe(id);
+        if !self.populating {
+            return;
+        }
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        let counts = self.count_replicas(id);
+        let usable = counts.live + counts.decommissioning;
+        let expected = u32::from(record.replication());
+        let enough_to_complete = usable >= u32::from(self.config.min_replication);
+        let enough = usable >= expected;
+        let more_than_wanted = enough_to_complete && counts.live + counts.corrupt > expected;
+        let torn_while_written = enough_to_complete && reason == CorruptReason::GenerationStamp;
+        if enough || more_than_wanted || torn_while_written {
+            if counts.stale > 0 {
+                self.postponed.insert(id.0);
+            } else {
+                self.order_deletion(node, reported);
+                self.remove_replica_of_node(id, node);
+            }
+        }
+        self.check_redundancy(id, None, None);
+    }
+
+    /// A client or a DataNode found the replica to be bad (`findAndMarkBlockAsCorrupt`).
+    pub fn mark_corrupt(&mut self, block: Block, datanode: DatanodeIndex, storage_uuid: &str) {
+        let Some(record) = self.blocks.get(block.id) else {
+            return;
+        };
+        // A report on an older stamp says nothing of the replica as it is now.
+        if record.generation_stamp() != block.generation_stamp.0 && record.is_complete() {
+            return;
+        }
+        let storage = self
+            .datanodes
+            .find_storage(datanode, storage_uuid)
+            .or_else(|| {
+                self.replicas(block.id)
+                    .into_iter()
+                    .find(|&at| self.is_on(at, datanode))
+            });
+        self.mark_replica_corrupt(block.id, block, datanode, storage, CorruptReason::Reported);
+    }
+
+    pub(crate) fn is_on(&self, storage: StorageIndex, node: DatanodeIndex) -> bool {
+        self.datanodes
+            .storage(storage)
+            .is_some_and(|storage| storage.datanode == node)
+    }
+
+    /// The block is not on the storage (any more): `removeStoredBlock`.
+    pub(crate) fn remove_replica(&mut self, id: BlockId, storage: StorageIndex) {
+        let Some(held) = self.datanodes.storage_mut(storage) else {
+            return;
+        };
+        held.blocks.remove(id.0);
+        let node = held.datanode;
+        if !self.blocks.remove_replica(id, storage) {
+            return;
+        }
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        let (was_excess, was_corrupt) = (record.flag(Flag::Excess), record.flag(Flag::Corrupt));
+        if was_excess && let Some(list) = self.excess.get_mut(&id.0) {
+            list.retain(|(at, _)| *at != node);
+            if list.is_empty() {
+                self.excess.remove(&id.0);
+                if let Some(record) = self.blocks.get_mut(id) {
+                    record.set_flag(Flag::Excess, false);
+                }
+            }
+        }
+        if was_corrupt {
+            self.unmark_corrupt(id, node, None);
+        }
+        self.update_safe(id);
+        self.check_redundancy(id, None, None);
+    }
+
+    pub(crate) fn remove_replica_of_node(&mut self, id: BlockId, node: DatanodeIndex) {
+        for storage in self.replicas(id) {
+            if self.is_on(storage, node) {
+                self.remove_replica(id, storage);
+            }
+        }
+    }
+
+    /// The replica is good after all, if it was bad for this reason (any reason for `None`).
+    pub(crate) fn unmark_corrupt(
+        &mut self,
+        id: BlockId,
+        node: DatanodeIndex,
+        only: Option<CorruptReason>,
+    ) {
+        let Some(list) = self.corrupt.get_mut(&id.0) else {
+            return;
+        };
+        list.retain(|(at, reason)| *at != node || only.is_some_and(|only| only != *reason));
+        if list.is_empty() {
+            self.corrupt.remove(&id.0);
+            if let Some(record) = self.blocks.get_mut(id) {
+                record.set_flag(Flag::Corrupt, false);
+            }
+        }
+    }
+
+    // --- nodes ---
+
+    /// `registerDatanode`. The address has been replaced by the peer's already.
+    pub fn register(
+        &mut self,
+        id: DatanodeIdProto,
+        software_version: &str,
+        now: Now,
+    ) -> Result<DatanodeIndex, BlockManagerError> {
+        self.now = now;
+        // Another node at this address (a volume was replaced, the uuid with it): the old one is gone for good.
+        let replaced = self
+            .datanodes
+            .on_host(&id.ip_addr)
+            .iter()
+            .copied()
+            .find(|&at| {
+                self.datanodes.get(at).is_some_and(|node| {
+                    node.id.xfer_port == id.xfer_port && node.id.datanode_uuid != id.datanode_uuid
+                })
+            });
+        if let Some(replaced) = replaced {
+            self.node_died(replaced);
+        }
+        let index = self.datanodes.register(id, software_version, now);
+        self.leases.remove(index);
+        let storages: Vec<StorageIndex> = self
+            .datanodes
+            .get(index)
+            .map(|node| node.storages.clone())
+            .unwrap_or_default();
+        self.purge.retain(|storage| !storages.contains(storage));
+        if let Some(node) = self.datanodes.get_mut(index) {
+            node.transfers.clear();
+            node.recover.clear();
+        }
+        if self.safe_mode.is_startup() {
+            self.check_safe_mode();
+        }
+        Ok(index)
+    }
+
+    /// `sendHeartbeat` without its commands.
+    pub fn heartbeat(&mut self, datanode: DatanodeIndex, stats: HeartbeatStats, now: Now) {
+        self.now = now;
+        let failed = self.datanodes.heartbeat(datanode, stats, now);
+        self.purge.extend(failed);
+    }
+
+    /// A lifeline: the node lives, and these are its numbers (`DatanodeManager.handleLifeline`).
+    pub fn lifeline(&mut self, datanode: DatanodeIndex, stats: HeartbeatStats, now: Now) {
+        self.heartbeat(datanode, stats, now);
+    }
+
+    /// A lease to send a full block report; 0 when none is to be had now.
+    pub fn request_report_lease(&mut self, datanode: DatanodeIndex, now: Now) -> u64 {
+        self.leases.request(datanode, now.monotonic_ms)
+    }
+
+    /// Takes a node for dead at once (`errorReport` with a fatal disk error, `heartbeatCheck`).
+    pub fn node_died(&mut self, datanode: DatanodeIndex) {
+        self.datanodes.set_dead(datanode);
+        self.leases.remove(datanode);
+        let Some(node) = self.datanodes.get_mut(datanode) else {
+            return;
+        };
+        node.forget_work();
+        // A node in maintenance is expected to be away: what it holds still counts.
+        if node.admin_state != AdminState::InMaintenance {
+            self.purge.extend(node.storages.clone());
+        }
+        let datanodes = &self.datanodes;
+        self.messages.remove_node(|storage| {
+            datanodes
+                .storage(storage)
+                .is_some_and(|one| one.datanode == datanode)
+        });
+    }
+
+    /// The rack of a host (address or name); later registrations use it.
+    pub fn set_rack(&mut self, host: &str, rack: &str) {
+        self.datanodes.set_rack(host, rack);
+    }
+
+    /// What the administrator wants of a node. Its blocks are looked at again by the scan of
+    /// [`BlockManager::redundancy_tick`].
+    pub fn set_admin_state(&mut self, datanode: DatanodeIndex, state: AdminState) {
+        let Some(node) = self.datanodes.get_mut(datanode) else {
+            return;
+        };
+        if node.admin_state == state {
+            return;
+        }
+        node.admin_state = state;
+        let storages = node.storages.clone();
+        for storage in storages {
+            let mut next = self
+                .datanodes
+                .storage(storage)
+                .and_then(|storage| storage.blocks.next(i64::MIN));
+            while let Some(id) = next {
+                self.update_safe(BlockId(id));
+                next = id.checked_add(1).and_then(|from| {
+                    self.datanodes
+                        .storage(storage)
+                        .and_then(|storage| storage.blocks.next(from))
+                });
+            }
+        }
+        if self.populating && self.scan_from.is_none() {
+            self.scan_from = Some(BlockId(i64::MIN));
+        }
+    }
+
+    /// Bytes per second the balancer may use, told to every node with its next heartbeat.
+    pub fn set_balancer_bandwidth(&mut self, bytes_per_second: u64) {
+        for node in self.datanodes.nodes_mut() {
+            node.bandwidth = Some(bytes_per_second);
+        }
+    }
+
+    // --- time ---
+
+    /// Liveness: nodes without heartbeats die; their replicas go in slices of at most `max_blocks`
+    /// (`HeartbeatManager.heartbeatCheck`). Returns whether there is more to do at once.
+    pub fn heartbeat_check(&mut self, now: Now, max_blocks: usize) -> bool {
+        self.now = now;
+        // While starting up, a NameNode that was away can't tell who else was.
+        if !self.safe_mode.is_startup() {
+            let expire_ms = self.config.heartbeat_expire_ms();
+            let silent: SmallVec<[DatanodeIndex; 4]> = self
+                .datanodes
+                .live
+                .iter()
+                .copied()
+                .filter(|&index| {
+                    self.datanodes.get(index).is_some_and(|node| {
+                        now.monotonic_ms
+                            .saturating_sub(node.last_update.monotonic_ms)
+                            > expire_ms
+                    })
+                })
+                .collect();
+            for index in silent {
+                self.node_died(index);
+            }
+        }
+        self.check_safe_mode();
+        self.purge_slice(max_blocks)
+    }
+
+    fn purge_slice(&mut self, max_blocks: usize) -> bool {
+        let mut left = max_blocks;
+        while let Some(&storage) = self.purge.front() {
+            let next = self
+                .datanodes
+                .storage(storage)
+                .and_then(|storage| storage.blocks.next(i64::MIN));
+            let Some(id) = next else {
+                self.purge.pop_front();
+                continue;
+            };
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            self.remove_replica(BlockId(id), storage);
+        }
+        false
+    }
+
+    /// One round of the redundancy monitor (`BlockManager.RedundancyMonitor`), every 3 s while active. Returns whether
+    /// there is more to do at once.
+    pub fn redundancy_tick(&mut self, now: Now, max_blocks: usize) -> bool {
+        self.now = now;
+        if !self.populating || self.safe_mode.is_on() {
+            return false;
+        }
+        let more = self.scan_slice(max_blocks);
+        for id in self
+            .pending
+            .take_timed_out(now.monotonic_ms, self.config.pending_timeout_ms)
+        {
+            self.check_redundancy(BlockId(id), None, None);
+        }
+        self.rescan_postponed(max_blocks.min(POSTPONED_PER_ROUND));
+        self.renew_excess();
+        let work = self.datanodes.live.len() * self.config.replication_work_multiplier as usize;
+        for (id, level) in self.needed.choose(work.min(max_blocks)) {
+            self.schedule_reconstruction(BlockId(id), level);
+        }
+        self.finish_decommissions();
+        more
+    }
+
+    fn scan_slice(&mut self, max_blocks: usize) -> bool {
+        let Some(mut from) = self.scan_from else {
+            return false;
+        };
+        for _ in 0..max_blocks {
+            let Some(id) = self.blocks.next(from) else {
+                self.scan_from = None;
+                return false;
+            };
+            self.check_redundancy(id, None, None);
+            let Some(next) = id.0.checked_add(1) else {
+                self.scan_from = None;
+                return false;
+            };
+            from = BlockId(next);
+        }
+        self.scan_from = Some(from);
+        true
+    }
+
+    fn rescan_postponed(&mut self, max_blocks: usize) {
+        let ids: Vec<i64> = self
+            .postponed
+            .range(self.postponed_from..)
+            .chain(self.postponed.range(..self.postponed_from))
+            .take(max_blocks)
+            .copied()
+            .collect();
+        for id in &ids {
+            self.postponed.remove(id);
+            // It comes back by itself when a storage is still not sure.
+            self.check_redundancy(BlockId(*id), None, None);
+        }
+        self.postponed_from = ids.last().map_or(i64::MIN, |id| id.saturating_add(1));
+    }
+
+    /// Deletions that nobody confirmed are ordered anew ([3.5] `processTimedOutExcessBlocks`).
+    fn renew_excess(&mut self) {
+        let limit = self
+            .now
+            .monotonic_ms
+            .saturating_sub(self.config.excess_timeout_ms);
+        let old: Vec<(i64, DatanodeIndex)> = self
+            .excess
+            .iter_mut()
+            .flat_map(|(&id, list)| list.iter_mut().map(move |entry| (id, entry)))
+            .filter(|(_, (_, since))| *since < limit)
+            .map(|(id, entry)| {
+                entry.1 = self.now.monotonic_ms;
+                (id, entry.0)
+            })
+            .collect();
+        for (id, node) in old {
+            if let Some(block) = self.block(BlockId(id)) {
+                self.order_deletion(node, block.block);
+            }
+        }
+    }
+
+    /// Orders replicas of one block (`scheduleReconstruction`, `validateReconstructionWork`).
+    fn schedule_reconstruction(&mut self, id: BlockId, level: usize) {
+        let Some(&record) = self.blocks.get(id) else {
+            self.needed.set(id.0, None, 0);
+            return;
+        };
+        let counts = self.count_replicas(id);
+        let expected = self.expected_live(&record, counts);
+        let pending = self.pending.targets(id.0);
+        let badly_distributed = level == queues::BADLY_DISTRIBUTED;
+        let have = counts.live + pending.len() as u32;
+        if have >= expected && !badly_distributed {
+            self.check_redundancy(id, None, None);
+            return;
+        }
+        let Some(source) = self.choose_source(id, &record, level) else {
+            return;
+        };
+        let wanted = if badly_distributed {
+            1
+        } else {
+            (expected - have) as usize
+        };
+        let mut chosen: Vec<StorageIndex> = self.replicas(id).to_vec();
+        chosen.extend(&pending);
+        let request = PlacementRequest {
+            count: wanted,
+            chosen: &chosen,
+            block_size: record.num_bytes(),
+            ..PlacementRequest::default()
+        };
+        let Ok(targets) = self.choose_targets(&request, self.now) else {
+            return;
+        };
+        if targets.is_empty() {
+            return;
+        }
+        if badly_distributed && !self.adds_a_rack(&chosen, &targets) {
+            return;
+        }
+        let block = record.view(id).block;
+        if let Some(node) = self.datanodes.get_mut(source) {
+            node.transfers.push_back(Transfer {
+                block,
+                targets: targets.iter().copied().collect(),
+            });
+        }
+        for &target in &targets {
+            let node = self
+                .datanodes
+                .storage(target)
+                .map(|storage| storage.datanode);
+            if let Some(node) = node.and_then(|node| self.datanodes.get_mut(node)) {
+                node.schedule_block();
+            }
+        }
+        self.pending.add(id.0, &targets, self.now.monotonic_ms);
+        self.check_redundancy(id, None, None);
+    }
+
+    fn adds_a_rack(&self, chosen: &[StorageIndex], targets: &[StorageIndex]) -> bool {
+        let rack = |&storage: &StorageIndex| {
+            self.datanodes
+                .of(storage)
+                .map(|node| node.location.as_str())
+        };
+        targets
+            .iter()
+            .any(|target| chosen.iter().all(|one| rack(one) != rack(target)))
+    }
+
+    /// A node to copy from: a leaving one first, for it serves nobody else; else at random; busy ones only for the most
+    /// urgent (`chooseSourceDatanodes`).
+    fn choose_source(
+        &mut self,
+        id: BlockId,
+        record: &Record,
+        level: usize,
+    ) -> Option<DatanodeIndex> {
+        let mut sources: SmallVec<[(bool, DatanodeIndex); 4]> = SmallVec::new();
+        for storage in self.blocks.replicas(record) {
+            let leaving = match self.condition(id, record, storage) {
+                Condition::Live | Condition::Excess => false,
+                Condition::Decommissioning | Condition::EnteringMaintenance => true,
+                Condition::Corrupt
+                | Condition::Decommissioned
+                | Condition::InMaintenance
+                | Condition::Gone => continue,
+            };
+            let Some(index) = self
+                .datanodes
+                .storage(storage)
+                .map(|storage| storage.datanode)
+            else {
+                continue;
+            };
+            let Some(node) = self.datanodes.get(index) else {
+                continue;
+            };
+            if node.invalidate.contains_key(&id.0) {
+                continue;
+            }
+            let limit = if level == queues::HIGHEST || leaving {
+                self.config.replication_max_streams_hard
+            } else {
+                self.config.replication_max_streams
+            };
+            if node.transfers.len() >= limit as usize {
+                continue;
+            }
+            sources.push((leaving, index));
+        }
+        if sources.iter().any(|(leaving, _)| *leaving) {
+            sources.retain(|(leaving, _)| *leaving);
+        }
+        let at = self.rng.below(sources.len());
+        sources.get(at).map(|(_, node)| *node)
+    }
+
+    /// Nodes whose blocks all are elsewhere in sufficient number may go (`DatanodeAdminDefaultMonitor`).
+    fn finish_decommissions(&mut self) {
+        if self.scan_from.is_some() {
+            return;
+        }
+        let leaving: Vec<DatanodeIndex> = self
+            .datanodes
+            .nodes()
+            .filter(|(_, node)| {
+                matches!(
+                    node.admin_state,
+                    AdminState::DecommissionInProgress | AdminState::EnteringMaintenance
+                )
+            })
+            .map(|(index, _)| index)
+            .collect();
+        for index in leaving {
+            let Some(node) = self.datanodes.get(index) else {
+                continue;
+            };
+            let (storages, state) = (node.storages.clone(), node.admin_state);
+            let waits = storages.iter().any(|&storage| {
+                let Some(storage) = self.datanodes.storage(storage) else {
+                    return false;
+                };
+                // The queue holds what is not sufficient; it is smaller than the node, or nearly so.
+                self.needed.ids().any(|id| storage.blocks.contains(id))
+            });
+            if !waits {
+                let done = if state == AdminState::DecommissionInProgress {
+                    AdminState::Decommissioned
+                } else {
+                    AdminState::InMaintenance
+                };
+                if let Some(node) = self.datanodes.get_mut(index) {
+                    node.admin_state = done;
+                }
+            }
+        }
+    }
+}
