@@ -4,6 +4,7 @@ use crate::Namesystem;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub struct CallContext {
     /// The address the call came from.
     pub client_ip: Option<IpAddr>,
     /// 16 bytes, or empty when the caller has none.
-    pub client_id: Bytes,
+    pub client_id: SmallVec<[u8; 16]>,
     /// The RPC call id (-2 for none).
     pub call_id: i32,
     /// How often the caller has sent this call before.
@@ -38,7 +39,10 @@ impl CallContext {
         }
         Err(RemoteException::new(
             exceptions::ACCESS_CONTROL,
-            format!("Access denied for user {}. Superuser privilege is required", self.user),
+            format!(
+                "Access denied for user {}. Superuser privilege is required",
+                self.user
+            ),
         ))
     }
 }
@@ -61,6 +65,8 @@ pub enum Deferred {
     FinalizeUpgrade,
     /// `restoreFailedStorage` with `true`, `false` or `check`.
     RestoreFailedStorage(String),
+    /// `getGroupsForUser` of somebody else; answered with `GetGroupsForUserResponseProto`.
+    GroupsOfUser(String),
 }
 
 /// What a verb answers.
@@ -77,13 +83,21 @@ pub struct Reply {
 impl Reply {
     /// An encoded response that shows nothing in flight.
     pub fn message(message: &impl ::prost::Message) -> Reply {
-        Reply { result: Ok(Bytes::from(message.encode_to_vec())), after: None, deferred: None }
+        Reply {
+            result: Ok(Bytes::from(message.encode_to_vec())),
+            after: None,
+            deferred: None,
+        }
     }
 
     /// A refusal.
     #[must_use]
     pub fn refuse(error: RemoteException) -> Reply {
-        Reply { result: Err(error), after: None, deferred: None }
+        Reply {
+            result: Err(error),
+            after: None,
+            deferred: None,
+        }
     }
 
     /// Leaves only when this transaction is synced.
@@ -96,7 +110,11 @@ impl Reply {
     /// Left to the shell.
     #[must_use]
     pub fn defer(deferred: Deferred) -> Reply {
-        Reply { result: Ok(Bytes::new()), after: None, deferred: Some(deferred) }
+        Reply {
+            result: Ok(Bytes::new()),
+            after: None,
+            deferred: Some(deferred),
+        }
     }
 }
 

@@ -69,7 +69,11 @@ pub struct RetryCacheOptions {
 
 impl Default for RetryCacheOptions {
     fn default() -> Self {
-        RetryCacheOptions { enabled: true, expiry_ms: 600_000, max_bytes: 256 << 20 }
+        RetryCacheOptions {
+            enabled: true,
+            expiry_ms: 600_000,
+            max_bytes: 256 << 20,
+        }
     }
 }
 
@@ -102,13 +106,18 @@ impl RetryCache {
     /// An empty cache.
     #[must_use]
     pub fn new(options: RetryCacheOptions) -> RetryCache {
-        RetryCache { options, ..RetryCache::default() }
+        RetryCache {
+            options,
+            ..RetryCache::default()
+        }
     }
 
     /// The answer to this call, if it succeeded before.
     #[must_use]
     pub fn get(&self, key: &CallKey) -> Option<CachedReply<'_>> {
-        let place = self.index.find(hash_of(key), |&place| self.key_at(place) == Some(*key))?;
+        let place = self
+            .index
+            .find(hash_of(key), |&place| self.key_at(place) == Some(*key))?;
         self.reply_at(*place)
     }
 
@@ -129,16 +138,30 @@ impl RetryCache {
             return;
         }
         self.expire(now_ms);
-        let Ok(payload_len) = u32::try_from(payload.len()) else { return };
+        let Ok(payload_len) = u32::try_from(payload.len()) else {
+            return;
+        };
         let need = HEADER_BYTES + payload.len();
-        if self.chunks.back().is_none_or(|chunk| chunk.bytes.len() + need > chunk.bytes.capacity()) {
+        if self
+            .chunks
+            .back()
+            .is_none_or(|chunk| chunk.bytes.len() + need > chunk.bytes.capacity())
+        {
             let capacity = need.max(CHUNK_BYTES);
-            self.chunks.push_back(Chunk { bytes: Vec::with_capacity(capacity), newest_ms: now_ms });
+            self.chunks.push_back(Chunk {
+                bytes: Vec::with_capacity(capacity),
+                newest_ms: now_ms,
+            });
             self.bytes += capacity;
         }
         let chunk_number = self.first_chunk.wrapping_add(self.chunks.len() as u32 - 1);
-        let Some(chunk) = self.chunks.back_mut() else { return };
-        let place = Place { chunk: chunk_number, offset: chunk.bytes.len() as u32 };
+        let Some(chunk) = self.chunks.back_mut() else {
+            return;
+        };
+        let place = Place {
+            chunk: chunk_number,
+            offset: chunk.bytes.len() as u32,
+        };
         chunk.newest_ms = chunk.newest_ms.max(now_ms);
         chunk.bytes.extend_from_slice(&key.client_id);
         chunk.bytes.extend_from_slice(&key.call_id.to_le_bytes());
@@ -199,15 +222,27 @@ impl RetryCache {
     }
 
     fn drop_front(&mut self) {
-        let Some(chunk) = self.chunks.front() else { return };
+        let Some(chunk) = self.chunks.front() else {
+            return;
+        };
         let mut offset = 0;
         while offset < chunk.bytes.len() {
-            let place = Place { chunk: self.first_chunk, offset: offset as u32 };
-            let Some(key) = read_key(&chunk.bytes, offset) else { break };
-            if let Ok(entry) = self.index.find_entry(hash_of(&key), |&other| other == place) {
+            let place = Place {
+                chunk: self.first_chunk,
+                offset: offset as u32,
+            };
+            let Some(key) = read_key(&chunk.bytes, offset) else {
+                break;
+            };
+            if let Ok(entry) = self
+                .index
+                .find_entry(hash_of(&key), |&other| other == place)
+            {
                 entry.remove();
             }
-            let Some(reply) = read_reply(&chunk.bytes, offset) else { break };
+            let Some(reply) = read_reply(&chunk.bytes, offset) else {
+                break;
+            };
             offset += HEADER_BYTES + reply.payload.len();
         }
         if let Some(chunk) = self.chunks.pop_front() {
@@ -221,7 +256,9 @@ impl RetryCache {
     }
 
     fn reply_at(&self, place: Place) -> Option<CachedReply<'_>> {
-        let chunk = self.chunks.get(place.chunk.wrapping_sub(self.first_chunk) as usize)?;
+        let chunk = self
+            .chunks
+            .get(place.chunk.wrapping_sub(self.first_chunk) as usize)?;
         read_reply(&chunk.bytes, place.offset as usize)
     }
 }
@@ -239,9 +276,17 @@ fn read_key(bytes: &[u8], offset: usize) -> Option<CallKey> {
 
 fn read_reply(bytes: &[u8], offset: usize) -> Option<CachedReply<'_>> {
     let txid = u64::from_le_bytes(bytes.get(offset + 20..offset + 28)?.try_into().ok()?);
-    let len = u32::from_le_bytes(bytes.get(offset + 28..offset + HEADER_BYTES)?.try_into().ok()?) as usize;
+    let len = u32::from_le_bytes(
+        bytes
+            .get(offset + 28..offset + HEADER_BYTES)?
+            .try_into()
+            .ok()?,
+    ) as usize;
     let start = offset + HEADER_BYTES;
-    Some(CachedReply { txid: TxId(txid), payload: bytes.get(start..start + len)? })
+    Some(CachedReply {
+        txid: TxId(txid),
+        payload: bytes.get(start..start + len)?,
+    })
 }
 
 fn hash_of(key: &CallKey) -> u64 {
@@ -274,9 +319,27 @@ mod tests {
         cache.insert(key(1, 1), TxId(10), b"one", 0);
         cache.insert(key(1, 2), TxId(11), b"", 0);
         cache.insert(key(2, 1), TxId(12), b"other", 0);
-        assert_eq!(cache.get(&key(1, 1)), Some(CachedReply { txid: TxId(10), payload: b"one" }));
-        assert_eq!(cache.get(&key(1, 2)), Some(CachedReply { txid: TxId(11), payload: b"" }));
-        assert_eq!(cache.get(&key(2, 1)), Some(CachedReply { txid: TxId(12), payload: b"other" }));
+        assert_eq!(
+            cache.get(&key(1, 1)),
+            Some(CachedReply {
+                txid: TxId(10),
+                payload: b"one"
+            })
+        );
+        assert_eq!(
+            cache.get(&key(1, 2)),
+            Some(CachedReply {
+                txid: TxId(11),
+                payload: b""
+            })
+        );
+        assert_eq!(
+            cache.get(&key(2, 1)),
+            Some(CachedReply {
+                txid: TxId(12),
+                payload: b"other"
+            })
+        );
         assert_eq!(cache.get(&key(2, 2)), None);
         cache.insert(key(1, 1), TxId(20), b"again", 5);
         assert_eq!(cache.get(&key(1, 1)).unwrap().payload, b"again");
@@ -285,7 +348,10 @@ mod tests {
 
     #[test]
     fn answers_go_after_the_expiry_time_and_not_before() {
-        let mut cache = RetryCache::new(RetryCacheOptions { expiry_ms: 100, ..Default::default() });
+        let mut cache = RetryCache::new(RetryCacheOptions {
+            expiry_ms: 100,
+            ..Default::default()
+        });
         let big = vec![7; CHUNK_BYTES];
         cache.insert(key(1, 1), TxId(1), &big, 1000);
         cache.insert(key(1, 2), TxId(2), &big, 1050);
@@ -302,7 +368,10 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_oldest_goes_first() {
         let max_bytes = 4 * CHUNK_BYTES;
-        let mut cache = RetryCache::new(RetryCacheOptions { max_bytes, ..Default::default() });
+        let mut cache = RetryCache::new(RetryCacheOptions {
+            max_bytes,
+            ..Default::default()
+        });
         for call_id in 0..20_000 {
             cache.insert(key(3, call_id), TxId(call_id as u64), &[0; 100], 0);
             assert!(cache.bytes() <= max_bytes + CHUNK_BYTES);
@@ -316,7 +385,10 @@ mod tests {
 
     #[test]
     fn a_disabled_cache_keeps_nothing() {
-        let mut cache = RetryCache::new(RetryCacheOptions { enabled: false, ..Default::default() });
+        let mut cache = RetryCache::new(RetryCacheOptions {
+            enabled: false,
+            ..Default::default()
+        });
         cache.insert(key(1, 1), TxId(1), b"x", 0);
         assert!(cache.is_empty());
     }

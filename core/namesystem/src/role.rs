@@ -114,7 +114,10 @@ impl Role {
             (*self, to),
             (Role::Initializing, Role::Standby | Role::Active)
                 | (Role::Standby, Role::BecomingActive | Role::Initializing)
-                | (Role::BecomingActive, Role::Active | Role::Standby | Role::SteppingDown)
+                | (
+                    Role::BecomingActive,
+                    Role::Active | Role::Standby | Role::SteppingDown
+                )
                 | (Role::Active, Role::SteppingDown)
                 | (Role::SteppingDown, Role::Standby | Role::Initializing)
         );
@@ -133,14 +136,16 @@ impl Role {
                 exceptions::RETRIABLE,
                 "NameNode still not started",
             )),
-            (Role::Standby | Role::BecomingActive | Role::SteppingDown, _) => Err(RemoteException::new(
-                exceptions::STANDBY,
-                format!(
-                    "Operation category {} is not supported in state {}",
-                    category.name(),
-                    self.ha_state().name()
-                ),
-            )),
+            (Role::Standby | Role::BecomingActive | Role::SteppingDown, _) => {
+                Err(RemoteException::new(
+                    exceptions::STANDBY,
+                    format!(
+                        "Operation category {} is not supported in state {}. Visit https://s.apache.org/sbnn-error",
+                        category.name(),
+                        self.ha_state().name()
+                    ),
+                ))
+            }
         }
     }
 }
@@ -158,12 +163,20 @@ mod tests {
             (Role::Active, true),
             (Role::SteppingDown, false),
         ] {
-            assert_eq!(role.check_operation(OperationCategory::Write).is_ok(), allowed, "{role:?}");
+            assert_eq!(
+                role.check_operation(OperationCategory::Write).is_ok(),
+                allowed,
+                "{role:?}"
+            );
             assert!(role.check_operation(OperationCategory::Unchecked).is_ok());
         }
-        let refused = Role::Standby.check_operation(OperationCategory::Read).unwrap_err();
+        let refused = Role::Standby
+            .check_operation(OperationCategory::Read)
+            .unwrap_err();
         assert!(refused.is(exceptions::STANDBY));
-        let refused = Role::Initializing.check_operation(OperationCategory::Read).unwrap_err();
+        let refused = Role::Initializing
+            .check_operation(OperationCategory::Read)
+            .unwrap_err();
         assert!(refused.is(exceptions::RETRIABLE));
     }
 
@@ -172,7 +185,12 @@ mod tests {
         let mut role = Role::Standby;
         assert!(role.change(Role::Active).is_err());
         assert_eq!(role, Role::Standby);
-        for next in [Role::BecomingActive, Role::Active, Role::SteppingDown, Role::Standby] {
+        for next in [
+            Role::BecomingActive,
+            Role::Active,
+            Role::SteppingDown,
+            Role::Standby,
+        ] {
             role.change(next).unwrap();
         }
         assert_eq!(role, Role::Standby);

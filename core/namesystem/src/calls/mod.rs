@@ -1,18 +1,325 @@
-//! One handler per protocol method.
+//! One handler per protocol method: the encoded request in, a [`Reply`] out.
+//!
+//! Rules that every handler keeps:
+//! - The HA state is asked first (`checkOperation`), then the retry cache if the method runs at most once, then safe
+//!   mode, then the namespace: the order of Hadoop's `NameNodeRpcServer` and `FSNamesystem`.
+//! - A handler that changes the namespace does it by committing ops; its reply leaves after the last of them.
+//! - A reply that changes nothing says which transactions it shows ([`Reply::after`]), refusals included: "already
+//!   exists" must not be heard of a file that no quorum has. Refusals by the HA state leave at once.
+//! - A handler with much to walk (content summaries, listings) is bounded by a limit from the configuration.
 
-use crate::Namesystem;
-use crate::context::Verb;
-use hathi_formats::editlog::EditOp;
-use hathi_formats::ids::TxId;
+mod admin;
+mod attributes;
+mod audit;
+mod blocks;
+mod client;
+mod locations;
+mod mappings;
+mod policies;
+mod read;
+mod replayed;
+#[cfg(test)]
+mod tests;
+mod unsupported;
+mod wire;
+mod write;
+
+pub use audit::{AuditRecord, audit};
+pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
+pub(crate) use replayed::remember_replayed;
+
+use crate::context::{CallContext, Reply, Verb};
+use crate::retry_cache::CallKey;
+use crate::{Namesystem, OperationCategory};
+use bytes::Bytes;
+use hathi_formats::editlog::RpcIds;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, TxId};
+use hathi_formats::proto::hdfs::ExtendedBlockProto;
+use hathi_namespace::{Caller, Ctx, InodesInPath, Plan};
+use prost::Message;
+use std::fmt::Write;
+
+/// `org.apache.hadoop.hdfs.protocol.ClientProtocol`
+pub const CLIENT_PROTOCOL: &str = "org.apache.hadoop.hdfs.protocol.ClientProtocol";
 
 /// The handler of a method of a protocol (`declaringClassProtocolName`, method name).
 #[must_use]
 pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
-    let _ = (protocol, method);
-    None
+    if protocol == CLIENT_PROTOCOL {
+        return client_method(method).map(|method| method.verb);
+    }
+    mappings::lookup(protocol, method)
 }
 
-/// After a replay: keeps the answer that the former active gave, if the op carries the ids of its caller.
-pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mono_ms: u64) {
-    let _ = (ns, txid, op, mono_ms);
+/// What a handler comes to: a reply, or a refusal that shows the state of the namespace.
+pub(crate) type Outcome = Result<Reply, RemoteException>;
+
+/// `RpcConstants.MAX_PATH_LENGTH` of Hadoop's `HdfsConstants`, in characters.
+const MAX_PATH_LENGTH: usize = 8000;
+/// `HdfsConstants.MAX_PATH_DEPTH`, in levels.
+const MAX_PATH_DEPTH: usize = 1000;
+
+/// Runs a read: HA state, request, handler.
+pub(crate) fn reading<M: Message + Default>(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    body: &[u8],
+    category: OperationCategory,
+    handler: fn(&Namesystem, &CallContext, M) -> Outcome,
+) -> Reply {
+    if let Err(refused) = ns.check_operation(category) {
+        return Reply::refuse(refused);
+    }
+    let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
+    outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+}
+
+/// Runs a write that a client may send again without harm.
+pub(crate) fn writing<M: Message + Default>(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    body: &[u8],
+    category: OperationCategory,
+    handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
+) -> Reply {
+    if let Err(refused) = ns.check_operation(category) {
+        return Reply::refuse(refused);
+    }
+    let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
+    outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+}
+
+/// What an at-most-once handler comes to.
+pub(crate) struct Once {
+    /// The answer.
+    pub reply: Reply,
+    /// Whether a repetition gets the same answer. An answer that nothing was done (`rename` false) is not kept.
+    pub keep: bool,
+}
+
+/// Runs a write of which a repetition gets the first answer again (`RetryCache.waitForCompletion`). A repetition that
+/// comes while the first answer still waits for its transaction waits for the same transaction.
+pub(crate) fn once<M: Message + Default>(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    body: &[u8],
+    handler: fn(&mut Namesystem, &CallContext, M) -> Result<Once, RemoteException>,
+) -> Reply {
+    if let Err(refused) = ns.check_operation(OperationCategory::Write) {
+        return Reply::refuse(refused);
+    }
+    let key = CallKey::new(&ctx.client_id, ctx.call_id);
+    if let Some(cached) = key.and_then(|key| ns.retry_cache.get(&key)) {
+        let reply = Reply {
+            result: Ok(Bytes::copy_from_slice(cached.payload)),
+            after: (cached.txid > ns.edit_log.synced()).then_some(cached.txid),
+            deferred: None,
+        };
+        ns.retry_cache.count_hit();
+        return reply;
+    }
+    let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
+    match outcome {
+        Ok(Once { reply, keep }) => {
+            if let (true, Some(key), Ok(payload)) = (keep, key, &reply.result) {
+                let txid = reply.after.unwrap_or_else(|| ns.edit_log.applied());
+                ns.retry_cache.insert(key, txid, payload, ctx.mono_ms);
+            }
+            reply
+        }
+        Err(refused) => Reply::refuse(refused).after(ns.shown_everything()),
+    }
+}
+
+/// Commits the ops of a plan. Answers what the plan decided and the transaction after which a reply may leave: the last
+/// one of the plan, or everything applied so far when the plan found nothing to do and the answer shows just that.
+pub(crate) fn commit<R>(
+    ns: &mut Namesystem,
+    plan: Plan<R>,
+) -> Result<(R, Option<TxId>), RemoteException> {
+    let last = ns.commit_all(&plan.ops)?;
+    Ok((plan.reply, last.or_else(|| ns.shown_everything())))
+}
+
+/// Commits a plan whose answer is an empty message.
+pub(crate) fn commit_void(ns: &mut Namesystem, plan: Plan<()>) -> Outcome {
+    let ((), after) = commit(ns, plan)?;
+    Ok(answer(wire::EMPTY, after))
+}
+
+/// Commits a plan whose answer is an empty message that a repetition gets again.
+pub(crate) fn commit_void_once(
+    ns: &mut Namesystem,
+    plan: Plan<()>,
+) -> Result<Once, RemoteException> {
+    Ok(Once {
+        reply: commit_void(ns, plan)?,
+        keep: true,
+    })
+}
+
+/// An encoded answer.
+pub(crate) fn answer(body: Bytes, after: Option<TxId>) -> Reply {
+    Reply {
+        result: Ok(body),
+        after,
+        deferred: None,
+    }
+}
+
+/// Refuses a change in safe mode; `what` is made only then.
+pub(crate) fn no_safe_mode(
+    ns: &Namesystem,
+    what: impl FnOnce() -> String,
+) -> Result<(), RemoteException> {
+    if ns.blockmanager.in_safe_mode() {
+        return ns.check_not_in_safe_mode(&what());
+    }
+    Ok(())
+}
+
+/// Refuses everybody but a superuser (`FSNamesystem.checkSuperuserPrivilege`).
+pub(crate) fn superuser(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    operation: &str,
+) -> Result<(), RemoteException> {
+    if ctx.superuser || !ns.config.permissions_enabled {
+        return Ok(());
+    }
+    Err(RemoteException::new(
+        exceptions::ACCESS_CONTROL,
+        format!(
+            "Access denied for user {}. Superuser privilege is required for operation {operation}",
+            ctx.user
+        ),
+    ))
+}
+
+/// The caller as the namespace wants it.
+pub(crate) fn caller(ctx: &CallContext) -> Caller<'_> {
+    Caller {
+        user: &ctx.user,
+        groups: &ctx.groups,
+        superuser: ctx.superuser,
+    }
+}
+
+/// The caller's host, in a buffer of its own: it is kept with files under construction and decides who reads from where.
+#[derive(Default)]
+pub(crate) struct ClientMachine(smallvec::SmallVec<[u8; 64]>);
+
+impl ClientMachine {
+    /// Of the caller; empty when unknown, as Hadoop's `Server.getRemoteAddress` replaced by "".
+    pub fn of(ctx: &CallContext) -> ClientMachine {
+        struct Sink<'a>(&'a mut smallvec::SmallVec<[u8; 64]>);
+        impl Write for Sink<'_> {
+            fn write_str(&mut self, text: &str) -> std::fmt::Result {
+                self.0.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+        }
+        let mut machine = ClientMachine::default();
+        if let Some(ip) = ctx.client_ip {
+            // Writing to memory does not fail.
+            let _ = write!(Sink(&mut machine.0), "{}", ip.to_canonical());
+        }
+        machine
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// The call as the namespace's plans want it.
+pub(crate) fn plan_context<'a>(ctx: &'a CallContext, machine: &'a ClientMachine) -> Ctx<'a> {
+    Ctx {
+        caller: caller(ctx),
+        now_ms: ctx.now_ms,
+        mono_ms: ctx.mono_ms,
+        rpc_ids: rpc_ids(ctx),
+        client_machine: machine.as_str(),
+    }
+}
+
+/// The ids that the ops of this call carry, so that a standby fills its retry cache.
+fn rpc_ids(ctx: &CallContext) -> RpcIds {
+    CallKey::new(&ctx.client_id, ctx.call_id)
+        .map_or(RpcIds::NONE, |key| RpcIds::new(key.client_id, key.call_id))
+}
+
+/// The transaction that a reply about this path shows.
+pub(crate) fn shown_path(ns: &Namesystem, iip: &InodesInPath) -> Option<TxId> {
+    let inodes = ns.shown_txid(iip.ids.iter().copied());
+    // The status of a directory shows its modification time; an absent name shows the child list it is absent from.
+    inodes.max(ns.shown_children([iip.deepest()]))
+}
+
+/// `NameNodeRpcServer.checkPathLength`.
+pub(crate) fn path_length_ok(path: &str) -> bool {
+    // Characters and components are counted only when the bytes leave a doubt.
+    (path.len() <= MAX_PATH_LENGTH || path.chars().count() <= MAX_PATH_LENGTH)
+        && (path.len() <= MAX_PATH_DEPTH
+            || path
+                .split('/')
+                .filter(|component| !component.is_empty())
+                .count()
+                <= MAX_PATH_DEPTH)
+}
+
+/// Refuses a path that is too long, in the words of the method.
+pub(crate) fn check_path_length(method: &str, path: &str) -> Result<(), RemoteException> {
+    if path_length_ok(path) {
+        return Ok(());
+    }
+    Err(io(format!(
+        "{method}: Pathname too long.  Limit {MAX_PATH_LENGTH} characters, {MAX_PATH_DEPTH} levels."
+    )))
+}
+
+/// A `java.io.IOException`.
+pub(crate) fn io(message: impl Into<String>) -> RemoteException {
+    RemoteException::new(exceptions::IO, message)
+}
+
+/// A `java.lang.UnsupportedOperationException`.
+pub(crate) fn unsupported(what: &str) -> RemoteException {
+    RemoteException::new(
+        exceptions::UNSUPPORTED_OPERATION,
+        format!("{what} is not supported by this NameNode"),
+    )
+}
+
+/// A block of this block pool (`FSDirWriteFileOp.checkBlock`).
+pub(crate) fn block_of(
+    ns: &Namesystem,
+    block: &ExtendedBlockProto,
+) -> Result<Block, RemoteException> {
+    if block.pool_id != ns.info.block_pool_id {
+        return Err(io(format!(
+            "Unexpected BlockPoolId {} - expected {}",
+            block.pool_id, ns.info.block_pool_id
+        )));
+    }
+    Ok(local_block(block))
+}
+
+/// The block without its pool.
+pub(crate) fn local_block(block: &ExtendedBlockProto) -> Block {
+    Block {
+        id: BlockId(block.block_id as i64),
+        num_bytes: block.num_bytes.unwrap_or(0),
+        generation_stamp: GenerationStamp(block.generation_stamp),
+    }
+}
+
+/// `pool:blk_<id>_<stamp>`, as Hadoop's `ExtendedBlock.toString`.
+pub(crate) fn block_text(block: &ExtendedBlockProto) -> String {
+    format!(
+        "{}:blk_{}_{}",
+        block.pool_id, block.block_id as i64, block.generation_stamp
+    )
 }

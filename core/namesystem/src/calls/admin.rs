@@ -1,0 +1,545 @@
+//! What administrators and monitors ask, and what concerns the NameNode rather than the tree.
+
+use super::{Outcome, answer, io, reading, superuser, wire, writing};
+use crate::context::{CallContext, Deferred, Reply};
+use crate::{Namesystem, OperationCategory};
+use bytes::Bytes;
+use hathi_blockmanager::Now;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{BlockId, InodeId};
+use hathi_formats::proto::hdfs::{
+    CorruptFileBlocksProto, DatanodeReportTypeProto, FinalizeUpgradeRequestProto,
+    FsServerDefaultsProto, GetCurrentEditLogTxidRequestProto, GetCurrentEditLogTxidResponseProto,
+    GetDatanodeReportRequestProto, GetDatanodeReportResponseProto,
+    GetDatanodeStorageReportRequestProto, GetDatanodeStorageReportResponseProto,
+    GetFsEcBlockGroupStatsRequestProto, GetFsEcBlockGroupStatsResponseProto,
+    GetFsReplicatedBlockStatsRequestProto, GetFsReplicatedBlockStatsResponseProto,
+    GetFsStatsResponseProto, GetFsStatusRequestProto, GetServerDefaultsRequestProto,
+    GetServerDefaultsResponseProto, GetSlowDatanodeReportRequestProto,
+    GetSlowDatanodeReportResponseProto, HaServiceStateRequestProto, HaServiceStateResponseProto,
+    ListCorruptFileBlocksRequestProto, ListCorruptFileBlocksResponseProto,
+    ListOpenFilesRequestProto, ListOpenFilesResponseProto, MetaSaveRequestProto, MsyncRequestProto,
+    OpenFilesBatchResponseProto, OpenFilesTypeProto, RefreshNodesRequestProto,
+    RestoreFailedStorageRequestProto, RollEditsRequestProto, RollEditsResponseProto,
+    RollingUpgradeActionProto, RollingUpgradeRequestProto, RollingUpgradeResponseProto,
+    SafeModeActionProto, SaveNamespaceRequestProto, SetBalancerBandwidthRequestProto,
+    SetSafeModeRequestProto, UpgradeStatusRequestProto,
+};
+
+/// `dfs.corruptfilesreturned.max`
+const CORRUPT_FILES_MAX: usize = 100;
+/// `dfs.namenode.list.openfiles.num.responses`
+const OPEN_FILES_MAX: usize = 1000;
+/// `HdfsServerConstants.MAX_BANDWIDTH_PER_DATANODE`, bytes per second.
+const BANDWIDTH_MAX: i64 = 1 << 40;
+/// The id of HOT, the policy of what names none.
+const DEFAULT_POLICY: u32 = 7;
+
+/// `getServerDefaults`
+pub(super) fn get_server_defaults(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, _, _: GetServerDefaultsRequestProto| {
+            let config = &ns.config;
+            let server_defaults = FsServerDefaultsProto {
+                block_size: config.block_size,
+                bytes_per_checksum: config.bytes_per_checksum,
+                write_packet_size: config.write_packet_size,
+                replication: u32::from(config.replication),
+                file_buffer_size: config.file_buffer_size,
+                encrypt_data_transfer: Some(false),
+                trash_interval: Some(config.trash_interval_min),
+                checksum_type: Some(config.checksum_type),
+                key_provider_uri: Some(String::new()),
+                policy_id: Some(DEFAULT_POLICY),
+                snapshot_trash_root_enabled: Some(false),
+            };
+            Ok(Reply::message(&GetServerDefaultsResponseProto {
+                server_defaults,
+            }))
+        },
+    )
+}
+
+/// `getFsStats`
+pub(super) fn get_fs_stats(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, _, _: GetFsStatusRequestProto| {
+            let counts = ns.blockmanager.counts();
+            Ok(Reply::message(&GetFsStatsResponseProto {
+                capacity: counts.capacity,
+                used: counts.dfs_used,
+                remaining: counts.remaining,
+                under_replicated: counts.low_redundancy,
+                corrupt_blocks: counts.corrupt,
+                missing_blocks: counts.missing,
+                missing_repl_one_blocks: Some(counts.missing_replication_one),
+                blocks_in_future: Some(counts.in_future),
+                pending_deletion_blocks: Some(counts.pending_deletion),
+            }))
+        },
+    )
+}
+
+/// `getFsReplicatedBlockStats`
+pub(super) fn get_fs_replicated_block_stats(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    body: Bytes,
+) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, _, _: GetFsReplicatedBlockStatsRequestProto| {
+            let counts = ns.blockmanager.counts();
+            Ok(Reply::message(&GetFsReplicatedBlockStatsResponseProto {
+                low_redundancy: counts.low_redundancy,
+                corrupt_blocks: counts.corrupt,
+                missing_blocks: counts.missing,
+                missing_repl_one_blocks: counts.missing_replication_one,
+                blocks_in_future: counts.in_future,
+                pending_deletion_blocks: counts.pending_deletion,
+                highest_prio_low_redundancy_blocks: Some(counts.highest_priority),
+                badly_distributed_blocks: Some(counts.badly_distributed),
+            }))
+        },
+    )
+}
+
+/// `getFsECBlockGroupStats`: there are no block groups.
+pub(super) fn get_fs_ec_block_group_stats(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    body: Bytes,
+) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |_, _, _: GetFsEcBlockGroupStatsRequestProto| {
+            Ok(Reply::message(&GetFsEcBlockGroupStatsResponseProto {
+                highest_prio_low_redundancy_blocks: Some(0),
+                badly_distributed_blocks: Some(0),
+                ..Default::default()
+            }))
+        },
+    )
+}
+
+fn report_type(number: i32) -> DatanodeReportTypeProto {
+    DatanodeReportTypeProto::try_from(number).unwrap_or(DatanodeReportTypeProto::All)
+}
+
+/// `getDatanodeReport`
+pub(super) fn get_datanode_report(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, request: GetDatanodeReportRequestProto| {
+            superuser(ns, ctx, "datanodeReport")?;
+            let di = ns.blockmanager.datanode_report(report_type(request.r#type));
+            Ok(Reply::message(&GetDatanodeReportResponseProto { di }))
+        },
+    )
+}
+
+/// `getDatanodeStorageReport`
+pub(super) fn get_datanode_storage_report(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    body: Bytes,
+) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, request: GetDatanodeStorageReportRequestProto| {
+            superuser(ns, ctx, "getDatanodeStorageReport")?;
+            let datanode_storage_reports = ns
+                .blockmanager
+                .datanode_storage_report(report_type(request.r#type));
+            Ok(Reply::message(&GetDatanodeStorageReportResponseProto {
+                datanode_storage_reports,
+            }))
+        },
+    )
+}
+
+/// `getSlowDatanodeReport`: peers' latencies are not collected, so none is known to be slow.
+pub(super) fn get_slow_datanode_report(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, _: GetSlowDatanodeReportRequestProto| {
+            superuser(ns, ctx, "slowDataNodesReport")?;
+            Ok(Reply::message(
+                &GetSlowDatanodeReportResponseProto::default(),
+            ))
+        },
+    )
+}
+
+/// `setSafeMode`
+pub(super) fn set_safe_mode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, request: SetSafeModeRequestProto| {
+            let action = request.action();
+            // A client asks the active ("checked"), an administrator also a standby.
+            if request.checked() {
+                let get = action == SafeModeActionProto::SafemodeGet;
+                if let Err(refused) = ns.check_operation(if get {
+                    OperationCategory::Read
+                } else {
+                    OperationCategory::Write
+                }) {
+                    return Ok(Reply::refuse(refused));
+                }
+            }
+            let now = Now {
+                monotonic_ms: ctx.mono_ms,
+                wall_ms: ctx.now_ms,
+            };
+            match action {
+                SafeModeActionProto::SafemodeGet => {}
+                SafeModeActionProto::SafemodeEnter => {
+                    superuser(ns, ctx, "safemode_enter")?;
+                    ns.blockmanager.enter_safe_mode();
+                }
+                SafeModeActionProto::SafemodeLeave => {
+                    superuser(ns, ctx, "safemode_leave")?;
+                    // Stays in safe mode when reports name blocks of the future; the answer tells.
+                    ns.blockmanager.leave_safe_mode(false, now);
+                }
+                SafeModeActionProto::SafemodeForceExit => {
+                    superuser(ns, ctx, "safemode_force_exit")?;
+                    ns.blockmanager.leave_safe_mode(true, now);
+                }
+            }
+            Ok(answer(wire::boolean(ns.blockmanager.in_safe_mode()), None))
+        },
+    )
+}
+
+/// `saveNamespace`
+pub(super) fn save_namespace(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, request: SaveNamespaceRequestProto| {
+            superuser(ns, ctx, "saveNamespace")?;
+            if !ns.blockmanager.in_safe_mode() {
+                return Err(io(
+                    "Safe mode should be turned ON in order to create namespace image.",
+                ));
+            }
+            Ok(Reply::defer(Deferred::SaveNamespace {
+                time_window_s: request.time_window(),
+                tx_gap: request.tx_gap(),
+            }))
+        },
+    )
+}
+
+/// `rollEdits`
+pub(super) fn roll_edits(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    if let Err(refused) = superuser(ns, ctx, "rollEditLog") {
+        return Reply::refuse(refused);
+    }
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Journal,
+        |ns, ctx, _: RollEditsRequestProto| {
+            ns.check_not_in_safe_mode("Log not rolled")?;
+            let first = ns
+                .edit_log
+                .roll(ctx.now_ms)
+                .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
+            Ok(Reply::message(&RollEditsResponseProto {
+                new_segment_tx_id: first.0,
+            })
+            .after(Some(first)))
+        },
+    )
+}
+
+/// `refreshNodes`
+pub(super) fn refresh_nodes(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, _: RefreshNodesRequestProto| {
+            superuser(ns, ctx, "refreshNodes")?;
+            Ok(Reply::defer(Deferred::RefreshNodes))
+        },
+    )
+}
+
+/// `restoreFailedStorage`
+pub(super) fn restore_failed_storage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, request: RestoreFailedStorageRequestProto| {
+            superuser(ns, ctx, "restoreFailedStorage")?;
+            Ok(Reply::defer(Deferred::RestoreFailedStorage(request.arg)))
+        },
+    )
+}
+
+/// `finalizeUpgrade`
+pub(super) fn finalize_upgrade(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, _: FinalizeUpgradeRequestProto| {
+            superuser(ns, ctx, "finalizeUpgrade")?;
+            Ok(Reply::defer(Deferred::FinalizeUpgrade))
+        },
+    )
+}
+
+/// `upgradeStatus`: true, there is no unfinished upgrade.
+pub(super) fn upgrade_status(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |_, _, _: UpgradeStatusRequestProto| Ok(answer(wire::boolean(true), None)),
+    )
+}
+
+/// `rollingUpgrade`: QUERY finds none, as none can be begun.
+pub(super) fn rolling_upgrade(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, ctx, request: RollingUpgradeRequestProto| {
+            let query = request.action() == RollingUpgradeActionProto::Query;
+            superuser(
+                ns,
+                ctx,
+                match request.action() {
+                    RollingUpgradeActionProto::Query => "queryRollingUpgrade",
+                    RollingUpgradeActionProto::Start => "startRollingUpgrade",
+                    RollingUpgradeActionProto::Finalize => "finalizeRollingUpgrade",
+                },
+            )?;
+            if let Err(refused) = ns.check_operation(if query {
+                OperationCategory::Read
+            } else {
+                OperationCategory::Write
+            }) {
+                return Ok(Reply::refuse(refused));
+            }
+            if query {
+                return Ok(Reply::message(&RollingUpgradeResponseProto::default()));
+            }
+            Err(super::unsupported("Rolling upgrade"))
+        },
+    )
+}
+
+/// `metaSave`
+pub(super) fn meta_save(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: MetaSaveRequestProto| {
+            superuser(ns, ctx, "metaSave")?;
+            Ok(Reply::defer(Deferred::MetaSave(request.filename)))
+        },
+    )
+}
+
+/// `listCorruptFileBlocks`. The cookie is the id of the last block looked at.
+pub(super) fn list_corrupt_file_blocks(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: ListCorruptFileBlocksRequestProto| {
+            superuser(ns, ctx, "listCorruptFileBlocks")?;
+            let after: i64 = request.cookie().parse().unwrap_or(0);
+            let mut cookie = after;
+            let mut files = Vec::new();
+            for (block, file) in ns
+                .blockmanager
+                .corrupt_blocks((after != 0).then_some(BlockId(after)), CORRUPT_FILES_MAX)
+            {
+                cookie = block.0;
+                if let Some(path) = ns.namespace.path_of(file)
+                    && is_below(&path, &request.path)
+                {
+                    files.push(path);
+                }
+            }
+            let corrupt = CorruptFileBlocksProto {
+                files,
+                cookie: cookie.to_string(),
+            };
+            Ok(
+                Reply::message(&ListCorruptFileBlocksResponseProto { corrupt })
+                    .after(ns.shown_everything()),
+            )
+        },
+    )
+}
+
+/// `FSNamesystem.isParentEntry`
+fn is_below(path: &str, root: &str) -> bool {
+    match path.strip_prefix(root) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') || root.ends_with('/'),
+        None => false,
+    }
+}
+
+/// `listOpenFiles`
+pub(super) fn list_open_files(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    if let Err(refused) = superuser(ns, ctx, "listOpenFiles") {
+        return Reply::refuse(refused);
+    }
+    reading(ns, ctx, &body, OperationCategory::Read, open_files)
+}
+
+fn open_files(ns: &Namesystem, _: &CallContext, request: ListOpenFilesRequestProto) -> Outcome {
+    let path = request
+        .path
+        .as_deref()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/");
+    if !path.starts_with('/') {
+        return Err(RemoteException::new(
+            exceptions::ASSERTION,
+            format!("Absolute path required, but got '{path}'"),
+        ));
+    }
+    let all = request.types.is_empty()
+        || request
+            .types
+            .contains(&(OpenFilesTypeProto::AllOpenFiles as i32));
+    let mut response = ListOpenFilesResponseProto {
+        types: request.types,
+        ..Default::default()
+    };
+    if response.types.is_empty() {
+        response.types.push(OpenFilesTypeProto::AllOpenFiles as i32);
+    }
+    if all {
+        let previous = InodeId(u64::try_from(request.id).unwrap_or(0));
+        let (files, has_more) = ns.namespace.open_files(previous, path, OPEN_FILES_MAX);
+        response.has_more = has_more;
+        response.entries = files
+            .into_iter()
+            .map(|file| OpenFilesBatchResponseProto {
+                id: file.id.0 as i64,
+                path: file.path,
+                client_name: file.client_name,
+                client_machine: file.client_machine,
+            })
+            .collect();
+    }
+    Ok(Reply::message(&response).after(ns.shown_everything()))
+}
+
+/// `getCurrentEditLogTxid`
+pub(super) fn get_current_edit_log_txid(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, _: GetCurrentEditLogTxidRequestProto| {
+            superuser(ns, ctx, "getCurrentEditLogTxid")?;
+            let txid = if ns.edit_log.is_open_for_write() {
+                ns.edit_log.applied().0 as i64
+            } else {
+                -1
+            };
+            Ok(Reply::message(&GetCurrentEditLogTxidResponseProto { txid })
+                .after(ns.shown_everything()))
+        },
+    )
+}
+
+/// `msync`: only the active answers, and its state id says the rest.
+pub(super) fn msync(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |_, _, _: MsyncRequestProto| Ok(answer(wire::EMPTY, None)),
+    )
+}
+
+/// `getHAServiceState`
+pub(super) fn get_ha_service_state(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Unchecked,
+        |ns, _, _: HaServiceStateRequestProto| {
+            Ok(Reply::message(&HaServiceStateResponseProto {
+                state: ns.role.ha_state().to_wire(),
+            }))
+        },
+    )
+}
+
+/// `setBalancerBandwidth`: DataNodes keep their configured bandwidth; the limit is checked as Hadoop does.
+pub(super) fn set_balancer_bandwidth(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: SetBalancerBandwidthRequestProto| {
+            if request.bandwidth > BANDWIDTH_MAX {
+                return Err(RemoteException::new(
+                    exceptions::ILLEGAL_ARGUMENT,
+                    format!(
+                        "Bandwidth should not exceed maximum limit {BANDWIDTH_MAX} bytes per second"
+                    ),
+                ));
+            }
+            superuser(ns, ctx, "setBalancerBandwidth")?;
+            Ok(answer(wire::EMPTY, None))
+        },
+    )
+}

@@ -1,0 +1,176 @@
+//! What the audit log says of a call (`FSNamesystem.logAuditEvent`).
+//!
+//! Made after the call, from the request and the reply, and only when the log is on: handlers pay nothing for it.
+
+use crate::Namesystem;
+use crate::context::{CallContext, Reply};
+use bytes::Bytes;
+use hathi_formats::editlog::fs_action_symbol;
+use hathi_formats::exceptions;
+use hathi_formats::proto::hdfs::{
+    ConcatRequestProto, CreateSymlinkRequestProto, Rename2RequestProto, RenameRequestProto,
+};
+use prost::Message;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// False: access was denied.
+    pub allowed: bool,
+    /// Who called.
+    pub user: Arc<str>,
+    /// From where.
+    pub ip: Option<IpAddr>,
+    /// Hadoop's name of the command.
+    pub command: &'static str,
+    /// The path, if there is one.
+    pub src: Option<String>,
+    /// The other path of a rename.
+    pub dst: Option<String>,
+    /// `owner:group:rwxr-xr-x` of what was changed.
+    pub permission: Option<String>,
+}
+
+/// What a method puts in its line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// No path.
+    Plain,
+    /// A path.
+    Path,
+    /// A path, and its owner and mode afterwards.
+    PathAndStatus,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FirstString {
+    #[prost(string, optional, tag = "1")]
+    value: Option<String>,
+}
+
+/// The line of a call of `ClientProtocol`; `None` for methods that leave none, and for failures other than a denial,
+/// which Hadoop does not log either.
+#[must_use]
+pub fn audit(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    method: &str,
+    body: &Bytes,
+    reply: &Reply,
+) -> Option<AuditRecord> {
+    let allowed = match &reply.result {
+        Ok(_) => true,
+        Err(refused) if refused.is(exceptions::ACCESS_CONTROL) => false,
+        Err(_) => return None,
+    };
+    let (command, shape) = command_of(method)?;
+    let mut record = AuditRecord {
+        allowed,
+        user: ctx.user.clone(),
+        ip: ctx.client_ip,
+        command,
+        src: None,
+        dst: None,
+        permission: None,
+    };
+    let mut changed = None;
+    match method {
+        "rename" => {
+            let request = RenameRequestProto::decode(&body[..]).ok()?;
+            changed = Some(request.dst.clone());
+            (record.src, record.dst) = (Some(request.src), Some(request.dst));
+        }
+        "rename2" => {
+            let request = Rename2RequestProto::decode(&body[..]).ok()?;
+            changed = Some(request.dst.clone());
+            (record.src, record.dst) = (Some(request.src), Some(request.dst));
+        }
+        "concat" => {
+            let request = ConcatRequestProto::decode(&body[..]).ok()?;
+            changed = Some(request.trg.clone());
+            record.src = Some(format!("[{}]", request.srcs.join(", ")));
+            record.dst = Some(request.trg);
+        }
+        "createSymlink" => {
+            let request = CreateSymlinkRequestProto::decode(&body[..]).ok()?;
+            changed = Some(request.link.clone());
+            (record.src, record.dst) = (Some(request.link), Some(request.target));
+        }
+        _ if shape != Shape::Plain => {
+            record.src = FirstString::decode(&body[..]).ok()?.value;
+            changed.clone_from(&record.src);
+        }
+        _ => {}
+    }
+    if allowed && shape == Shape::PathAndStatus {
+        record.permission = changed.and_then(|path| permission(ns, &path));
+    }
+    Some(record)
+}
+
+fn permission(ns: &Namesystem, path: &str) -> Option<String> {
+    let inode = ns.namespace.resolve(path).ok()?.last()?;
+    let status = ns.namespace.status(inode)?;
+    let bits = |shift: u16| fs_action_symbol((status.mode >> shift & 7) as u8);
+    let mut mode = [bits(6), bits(3), bits(0)].concat();
+    if status.mode & 0o1000 != 0 {
+        let last = mode.pop();
+        mode.push(if last == Some('x') { 't' } else { 'T' });
+    }
+    Some(format!("{}:{}:{mode}", status.owner, status.group))
+}
+
+fn command_of(method: &str) -> Option<(&'static str, Shape)> {
+    use Shape::{Path, PathAndStatus, Plain};
+    Some(match method {
+        "getBlockLocations" => ("open", Path),
+        "getFileInfo" | "getFileLinkInfo" | "getLocatedFileInfo" => ("getfileinfo", Path),
+        "getListing" => ("listStatus", Path),
+        "getContentSummary" => ("contentSummary", Path),
+        "getQuotaUsage" => ("quotaUsage", Path),
+        "isFileClosed" => ("isFileClosed", Path),
+        "checkAccess" => ("checkAccess", Path),
+        "getAclStatus" => ("getAclStatus", Path),
+        "getXAttrs" => ("getXAttrs", Path),
+        "listXAttrs" => ("listXAttrs", Path),
+        "getStoragePolicy" => ("getStoragePolicy", Path),
+        "getErasureCodingPolicy" => ("getErasureCodingPolicy", Path),
+        "getEZForPath" => ("getEZForPath", Path),
+        "getPreferredBlockSize" => ("getPreferredBlockSize", Path),
+        "create" => ("create", PathAndStatus),
+        "append" => ("append", Path),
+        "truncate" => ("truncate", PathAndStatus),
+        "mkdirs" => ("mkdirs", PathAndStatus),
+        "delete" => ("delete", Path),
+        "rename" | "rename2" => ("rename", PathAndStatus),
+        "concat" => ("concat", PathAndStatus),
+        "createSymlink" => ("createSymlink", PathAndStatus),
+        "setPermission" => ("setPermission", PathAndStatus),
+        "setOwner" => ("setOwner", PathAndStatus),
+        "setTimes" => ("setTimes", PathAndStatus),
+        "setReplication" => ("setReplication", Path),
+        "setStoragePolicy" => ("setStoragePolicy", PathAndStatus),
+        "unsetStoragePolicy" => ("unsetStoragePolicy", PathAndStatus),
+        "setQuota" => ("setQuota", Path),
+        "modifyAclEntries" => ("modifyAclEntries", PathAndStatus),
+        "removeAclEntries" => ("removeAclEntries", PathAndStatus),
+        "removeDefaultAcl" => ("removeDefaultAcl", PathAndStatus),
+        "removeAcl" => ("removeAcl", PathAndStatus),
+        "setAcl" => ("setAcl", PathAndStatus),
+        "setXAttr" => ("setXAttr", PathAndStatus),
+        "removeXAttr" => ("removeXAttr", PathAndStatus),
+        "listCorruptFileBlocks" => ("listCorruptFileBlocks", Path),
+        "getDatanodeReport" => ("datanodeReport", Plain),
+        "getDatanodeStorageReport" => ("getDatanodeStorageReport", Plain),
+        "saveNamespace" => ("saveNamespace", Plain),
+        "refreshNodes" => ("refreshNodes", Plain),
+        "finalizeUpgrade" => ("finalizeUpgrade", Plain),
+        "metaSave" => ("metaSave", Plain),
+        "listOpenFiles" => ("listOpenFiles", Plain),
+        "reportBadBlocks" => ("reportBadBlocks", Plain),
+        "setBalancerBandwidth" => ("setBalancerBandwidth", Plain),
+        _ => return None,
+    })
+}

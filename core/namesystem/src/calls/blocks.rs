@@ -1,0 +1,596 @@
+//! Blocks of files that are being written, and the leases of their writers.
+
+use super::{
+    ClientMachine, Once, Outcome, answer, block_of, block_text, commit, commit_void,
+    commit_void_once, io, local_block, no_safe_mode, once, plan_context, policies, wire, writing,
+};
+use crate::context::{CallContext, Reply};
+use crate::{Namesystem, OperationCategory};
+use bytes::Bytes;
+use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
+use hathi_formats::proto::hdfs::{
+    AbandonBlockRequestProto, AddBlockFlagProto, AddBlockRequestProto, AddBlockResponseProto,
+    CompleteRequestProto, DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto,
+    GetAdditionalDatanodeRequestProto, GetAdditionalDatanodeResponseProto, LocatedBlockProto,
+    RecoverLeaseRequestProto, RenewLeaseRequestProto, ReportBadBlocksRequestProto,
+    UpdateBlockForPipelineRequestProto, UpdateBlockForPipelineResponseProto,
+    UpdatePipelineRequestProto,
+};
+use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, Plan};
+
+/// The wire's -1 for an unknown offset.
+const OFFSET_UNKNOWN: u64 = u64::MAX;
+
+/// A block with its pool.
+pub(super) fn extended(pool: &str, block: Block) -> ExtendedBlockProto {
+    ExtendedBlockProto {
+        pool_id: pool.to_owned(),
+        block_id: block.id.0 as u64,
+        generation_stamp: block.generation_stamp.0,
+        num_bytes: Some(block.num_bytes),
+    }
+}
+
+fn now(ctx: &CallContext) -> Now {
+    Now {
+        monotonic_ms: ctx.mono_ms,
+        wall_ms: ctx.now_ms,
+    }
+}
+
+/// `addBlock`
+pub(super) fn add_block(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: AddBlockRequestProto| {
+            let (block, after) = allocate(ns, ctx, &request)?;
+            Ok(Reply::message(&AddBlockResponseProto { block }).after(after))
+        },
+    )
+}
+
+fn allocate(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: &AddBlockRequestProto,
+) -> Result<(LocatedBlockProto, Option<TxId>), RemoteException> {
+    let src = request.src.as_str();
+    let previous = request
+        .previous
+        .as_ref()
+        .map(|block| block_of(ns, block))
+        .transpose()?;
+    no_safe_mode(ns, || format!("Cannot add block to {src}"))?;
+    let machine = ClientMachine::of(ctx);
+    let context = plan_context(ctx, &machine);
+    let file = InodeId(request.file_id());
+    let check = ns.namespace.check_add_block(
+        &context,
+        src,
+        file,
+        &request.client_name,
+        previous,
+        &ns.replicas(),
+    )?;
+    let (file, last) = match check {
+        AddBlockCheck::Allocate {
+            file,
+            replication,
+            block_size,
+            storage_policy,
+            client_machine,
+        } => {
+            let wanted = Targets {
+                replication,
+                block_size,
+                storage_policy,
+                client_machine: &client_machine,
+            };
+            let targets = choose_targets(ns, ctx, request, &wanted)?;
+            let plan =
+                ns.namespace
+                    .plan_add_block(&context, file, &request.client_name, previous)?;
+            if let Some(committed) = plan.reply.committed {
+                ns.blockmanager.commit_block(committed);
+            }
+            let (added, after) = commit(ns, plan)?;
+            ns.blockmanager
+                .set_expected_locations(added.block.id, &targets);
+            let pool = &ns.info.block_pool_id;
+            return Ok((
+                ns.blockmanager
+                    .located_block_on(pool, added.block, added.offset, &targets),
+                after,
+            ));
+        }
+        AddBlockCheck::Retry { file, last, offset } => (file, (last, offset)),
+    };
+    // The client missed the answer of its first call and wrote nothing yet: it gets the same block. After a failover
+    // nobody here knows where it was to be written, so that is decided anew.
+    let (block, offset) = last;
+    let mut targets = ns.blockmanager.expected_locations(block.id);
+    if targets.is_empty() {
+        let status = ns
+            .namespace
+            .status(file)
+            .ok_or_else(|| io(format!("File does not exist: {src}")))?;
+        let wanted = Targets {
+            replication: status.replication,
+            block_size: status.block_size,
+            storage_policy: status.storage_policy,
+            client_machine: machine.as_str(),
+        };
+        targets = choose_targets(ns, ctx, request, &wanted)?;
+        ns.blockmanager.set_expected_locations(block.id, &targets);
+    }
+    let located = ns
+        .blockmanager
+        .located_block_on(&ns.info.block_pool_id, block, offset, &targets);
+    Ok((located, ns.shown_txid([file])))
+}
+
+struct Targets<'a> {
+    replication: u16,
+    block_size: u64,
+    storage_policy: u8,
+    client_machine: &'a str,
+}
+
+fn choose_targets(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: &AddBlockRequestProto,
+    wanted: &Targets<'_>,
+) -> Result<Vec<StorageIndex>, RemoteException> {
+    let has = |flag: AddBlockFlagProto| request.flags.contains(&(flag as i32));
+    let excluded = indexes(ns, &request.exclude_nodes);
+    let policy = policies::by_id(wanted.storage_policy).or_else(|| policies::by_id(0));
+    let placement = PlacementRequest {
+        count: usize::from(wanted.replication),
+        writer: (!wanted.client_machine.is_empty()).then_some(wanted.client_machine),
+        chosen: &[],
+        excluded: &excluded,
+        favored: &request.favored_nodes,
+        block_size: wanted.block_size,
+        storage_types: policy.map_or(&[], |policy| policy.creation),
+        fallback_types: policy.map_or(&[], |policy| policy.creation_fallback),
+        avoid_local_node: has(AddBlockFlagProto::NoLocalWrite),
+        avoid_local_rack: false,
+        ignore_client_locality: has(AddBlockFlagProto::IgnoreClientLocality),
+    };
+    ns.blockmanager
+        .choose_targets(&placement, now(ctx))
+        .map_err(|error| io(format!("File {} {error}", request.src)))
+}
+
+fn indexes(ns: &Namesystem, nodes: &[DatanodeInfoProto]) -> Vec<DatanodeIndex> {
+    nodes
+        .iter()
+        .filter_map(|node| {
+            ns.blockmanager
+                .datanode_by_uuid(&node.id.datanode_uuid)
+                .ok()
+        })
+        .collect()
+}
+
+/// `getAdditionalDatanode`
+pub(super) fn get_additional_datanode(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    body: Bytes,
+) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: GetAdditionalDatanodeRequestProto| {
+            let src = request.src.as_str();
+            no_safe_mode(ns, || {
+                format!(
+                    "Cannot add datanode; src={src}, blk={}",
+                    block_text(&request.blk)
+                )
+            })?;
+            let file = InodeId(request.file_id());
+            let status = ns
+                .namespace
+                .check_additional_datanode(src, file, &request.client_name)?;
+            let (block_size, policy) = (status.block_size, policies::by_id(status.storage_policy));
+            let chosen: Vec<StorageIndex> = request
+                .existings
+                .iter()
+                .zip(&request.existing_storage_uuids)
+                .filter_map(|(node, storage)| {
+                    ns.blockmanager
+                        .find_storage(&node.id.datanode_uuid, storage)
+                })
+                .collect();
+            let excluded = indexes(ns, &request.excludes);
+            let machine = ClientMachine::of(ctx);
+            let placement = PlacementRequest {
+                count: request.num_additional_nodes as usize,
+                writer: (!machine.as_str().is_empty()).then(|| machine.as_str()),
+                chosen: &chosen,
+                excluded: &excluded,
+                block_size,
+                storage_types: policy.map_or(&[], |policy| policy.creation),
+                fallback_types: policy.map_or(&[], |policy| policy.replication_fallback),
+                ..Default::default()
+            };
+            let targets = ns
+                .blockmanager
+                .choose_targets(&placement, now(ctx))
+                .map_err(|error| io(format!("File {src} {error}")))?;
+            let pool = &request.blk.pool_id;
+            let mut block = ns.blockmanager.located_block_on(
+                pool,
+                local_block(&request.blk),
+                OFFSET_UNKNOWN,
+                &targets,
+            );
+            block.b = request.blk.clone();
+            Ok(
+                Reply::message(&GetAdditionalDatanodeResponseProto { block })
+                    .after(ns.shown_everything()),
+            )
+        },
+    )
+}
+
+/// `abandonBlock`
+pub(super) fn abandon_block(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: AbandonBlockRequestProto| {
+            let src = request.src.as_str();
+            no_safe_mode(ns, || {
+                format!(
+                    "Cannot abandon block {} for file{src}",
+                    block_text(&request.b)
+                )
+            })?;
+            let machine = ClientMachine::default();
+            let plan = ns.namespace.plan_abandon_block(
+                &plan_context(ctx, &machine),
+                local_block(&request.b),
+                src,
+                InodeId(request.file_id()),
+                &request.holder,
+            )?;
+            commit_void(ns, plan)
+        },
+    )
+}
+
+/// `complete`
+pub(super) fn complete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: CompleteRequestProto| {
+            let src = request.src.as_str();
+            no_safe_mode(ns, || format!("Cannot complete file {src}"))?;
+            let last = request
+                .last
+                .as_ref()
+                .map(|block| block_of(ns, block))
+                .transpose()?;
+            let mut plan = plan_complete(ns, ctx, &request, last)?;
+            if let Some(committed) = plan.reply.committed {
+                ns.blockmanager.commit_block(committed);
+                if !plan.reply.done {
+                    // Replicas that were reported with this very length count from now on.
+                    plan = plan_complete(ns, ctx, &request, last)?;
+                }
+            }
+            if !plan.reply.done {
+                // "Ask again" shows nothing that could be taken back.
+                return Ok(answer(wire::boolean(false), None));
+            }
+            let (completed, after) = commit(ns, plan)?;
+            Ok(answer(wire::boolean(completed.done), after))
+        },
+    )
+}
+
+fn plan_complete(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: &CompleteRequestProto,
+    last: Option<Block>,
+) -> Result<Plan<Completed>, RemoteException> {
+    let machine = ClientMachine::default();
+    ns.namespace.plan_complete(
+        &plan_context(ctx, &machine),
+        &request.src,
+        InodeId(request.file_id()),
+        &request.client_name,
+        last,
+        &ns.replicas(),
+    )
+}
+
+/// `fsync`
+pub(super) fn fsync(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: FsyncRequestProto| {
+            no_safe_mode(ns, || format!("Cannot fsync file {}", request.src))?;
+            let machine = ClientMachine::default();
+            let plan = ns.namespace.plan_fsync(
+                &plan_context(ctx, &machine),
+                &request.src,
+                InodeId(request.file_id()),
+                &request.client,
+                request.last_block_length(),
+            )?;
+            commit_void(ns, plan)
+        },
+    )
+}
+
+/// `updateBlockForPipeline`
+pub(super) fn update_block_for_pipeline(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    body: Bytes,
+) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: UpdateBlockForPipelineRequestProto| {
+            check_under_construction(ns, &request.block)?;
+            let machine = ClientMachine::default();
+            let block = local_block(&request.block);
+            let context = plan_context(ctx, &machine);
+            let plan = ns.namespace.plan_update_block_for_pipeline(
+                &context,
+                block,
+                &request.client_name,
+            )?;
+            let (stamped, after) = commit(ns, plan)?;
+            let mut b = request.block.clone();
+            b.generation_stamp = stamped.generation_stamp.0;
+            let block = LocatedBlockProto {
+                b,
+                offset: OFFSET_UNKNOWN,
+                ..Default::default()
+            };
+            Ok(Reply::message(&UpdateBlockForPipelineResponseProto { block }).after(after))
+        },
+    )
+}
+
+/// The part of `FSNamesystem.checkUCBlock` that asks the block's state.
+fn check_under_construction(
+    ns: &Namesystem,
+    block: &ExtendedBlockProto,
+) -> Result<(), RemoteException> {
+    let text = || block_text(block);
+    no_safe_mode(ns, || {
+        format!(
+            "Cannot get a new generation stamp and an access token for block {}",
+            text()
+        )
+    })?;
+    let Some(view) = ns.blockmanager.block(BlockId(block.block_id as i64)) else {
+        return Err(io(format!("{} does not exist.", text())));
+    };
+    let state = match view.state {
+        BlockState::UnderConstruction => return Ok(()),
+        BlockState::Complete => "COMPLETE",
+        BlockState::UnderRecovery => "UNDER_RECOVERY",
+        BlockState::Committed => "COMMITTED",
+    };
+    Err(io(format!(
+        "Unexpected BlockUCState: {} is {state} but not UNDER_CONSTRUCTION",
+        text()
+    )))
+}
+
+/// `updatePipeline`
+pub(super) fn update_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    once(
+        ns,
+        ctx,
+        &body,
+        |ns, ctx, request: UpdatePipelineRequestProto| -> Result<Once, RemoteException> {
+            no_safe_mode(ns, || "Pipeline not updated".to_owned())?;
+            check_under_construction(ns, &request.old_block)?;
+            let machine = ClientMachine::default();
+            let (old, new) = (
+                local_block(&request.old_block),
+                local_block(&request.new_block),
+            );
+            let context = plan_context(ctx, &machine);
+            let plan =
+                ns.namespace
+                    .plan_update_pipeline(&context, &request.client_name, old, new)?;
+            let once = commit_void_once(
+                ns,
+                Plan {
+                    ops: plan.ops,
+                    reply: (),
+                },
+            )?;
+            let storages: Vec<StorageIndex> = request
+                .new_nodes
+                .iter()
+                .zip(&request.storage_i_ds)
+                .filter_map(|(node, storage)| {
+                    ns.blockmanager.find_storage(&node.datanode_uuid, storage)
+                })
+                .collect();
+            ns.blockmanager.set_expected_locations(new.id, &storages);
+            Ok(once)
+        },
+    )
+}
+
+/// `reportBadBlocks`
+pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, _, request: ReportBadBlocksRequestProto| {
+            for located in &request.blocks {
+                let block = local_block(&located.b);
+                for (index, node) in located.locs.iter().enumerate() {
+                    let storage = located.storage_i_ds.get(index).map_or("", String::as_str);
+                    if let Ok(datanode) = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid) {
+                        ns.blockmanager.mark_corrupt(block, datanode, storage);
+                    }
+                }
+            }
+            Ok(answer(wire::EMPTY, None))
+        },
+    )
+}
+
+/// `renewLease`
+pub(super) fn renew_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: RenewLeaseRequestProto| {
+            if !request.namespaces.is_empty() {
+                return Err(io(format!(
+                    "namespaces([{}]) should be null or empty",
+                    request.namespaces.join(", ")
+                )));
+            }
+            no_safe_mode(ns, || {
+                format!("Cannot renew lease for {}", request.client_name)
+            })?;
+            ns.namespace.renew_lease(&request.client_name, ctx.mono_ms);
+            Ok(answer(wire::EMPTY, None))
+        },
+    )
+}
+
+/// `recoverLease`
+pub(super) fn recover_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(ns, ctx, &body, OperationCategory::Write, recover_lease_of)
+}
+
+fn recover_lease_of(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: RecoverLeaseRequestProto,
+) -> Outcome {
+    no_safe_mode(ns, || {
+        format!("Cannot recover the lease of {}", request.src)
+    })?;
+    let machine = ClientMachine::of(ctx);
+    let plan = ns.namespace.plan_recover_lease(
+        &plan_context(ctx, &machine),
+        &request.src,
+        &request.client_name,
+        &request.client_name,
+        &ns.replicas(),
+    )?;
+    let (recovery, after) = commit(ns, plan)?;
+    let closed = begin_recovery(ns, ctx, &recovery)?;
+    Ok(answer(wire::boolean(closed), after))
+}
+
+/// The lease holder under which this NameNode recovers files (`LeaseManager.getInternalLeaseHolder`).
+#[must_use]
+pub(crate) fn internal_lease_holder(now_ms: u64) -> String {
+    format!("HDFS_NameNode-{now_ms}")
+}
+
+/// Ends the lease of a writer that has not renewed it for the soft limit, because another one wants the file. Returns
+/// when the file is closed; otherwise the caller must come again.
+pub(super) fn finish_lease_recovery(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    found: &LeaseRecovery,
+    operation: &str,
+    src: &str,
+    holder: &str,
+) -> Result<(), RemoteException> {
+    let file = file_of(found);
+    let nn_holder = internal_lease_holder(ctx.now_ms);
+    let plan = ns
+        .namespace
+        .plan_release_lease(ctx.now_ms, file, &nn_holder, &ns.replicas())?;
+    let (recovery, _) = commit(ns, plan)?;
+    if begin_recovery(ns, ctx, &recovery)? {
+        return Ok(());
+    }
+    let machine = ClientMachine::of(ctx);
+    Err(RemoteException::new(
+        exceptions::RECOVERY_IN_PROGRESS,
+        format!(
+            "Failed to {operation} {src} for {holder} on {} because lease recovery is in progress. Try again later.",
+            machine.as_str()
+        ),
+    ))
+}
+
+fn file_of(recovery: &LeaseRecovery) -> InodeId {
+    match *recovery {
+        LeaseRecovery::Closed { file }
+        | LeaseRecovery::RecoverBlock { file, .. }
+        | LeaseRecovery::InProgress { file }
+        | LeaseRecovery::Wait { file, .. } => file,
+    }
+}
+
+/// Does what the ops of a lease recovery do not; answers whether the file is closed.
+pub(crate) fn begin_recovery(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    recovery: &LeaseRecovery,
+) -> Result<bool, RemoteException> {
+    match recovery {
+        LeaseRecovery::Closed { .. } => Ok(true),
+        LeaseRecovery::InProgress { .. } => Ok(false),
+        LeaseRecovery::RecoverBlock {
+            block, recovery_id, ..
+        } => {
+            recover_block(ns, ctx, block.id, *recovery_id, None);
+            Ok(false)
+        }
+        LeaseRecovery::Wait { message, .. } => Err(RemoteException::new(
+            exceptions::ALREADY_BEING_CREATED,
+            message.clone(),
+        )),
+    }
+}
+
+/// Asks a DataNode to agree with the others on a block's length.
+pub(super) fn recover_block(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    block: BlockId,
+    recovery_id: GenerationStamp,
+    truncate: Option<Block>,
+) {
+    // When no DataNode can be asked now, the lease monitor tries again.
+    let _ = ns
+        .blockmanager
+        .begin_recovery(block, recovery_id, truncate, now(ctx));
+}

@@ -1,0 +1,203 @@
+//! Where the blocks of a file are: `getBlockLocations`, and the locations within statuses.
+
+use super::{ClientMachine, answer, caller, no_safe_mode, shown_path, wire};
+use crate::context::{CallContext, Reply};
+use crate::{Namesystem, OperationCategory, Role};
+use bytes::Bytes;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{Block, InodeId, TxId};
+use hathi_formats::proto::hdfs::{
+    GetBlockLocationsRequestProto, GetBlockLocationsResponseProto, LocatedBlocksProto,
+};
+use hathi_namespace::{FileStatus, InodeKind};
+use prost::Message;
+use smallvec::SmallVec;
+
+/// Which blocks are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum WholeFile {
+    /// All.
+    Yes,
+    /// Those that have bytes of this range.
+    Range {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        length: u64,
+    },
+}
+
+/// The located blocks of a file (`BlockManager.createLocatedBlocks`); `None` for anything else.
+pub(super) fn located_blocks(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    status: &FileStatus<'_>,
+    which: WholeFile,
+) -> Option<LocatedBlocksProto> {
+    if status.kind != InodeKind::File {
+        return None;
+    }
+    let machine = ClientMachine::of(ctx);
+    let client = (!machine.as_str().is_empty()).then(|| machine.as_str());
+    let pool = &ns.info.block_pool_id;
+    let located =
+        |block: Block, offset: u64| ns.blockmanager.located_block(pool, block, offset, client);
+
+    // The block manager knows the length a client has committed before the edits do.
+    let blocks: SmallVec<[Block; 8]> = ns
+        .namespace
+        .blocks_of(status.id)
+        .map(|in_file| {
+            ns.blockmanager
+                .block(in_file.block.id)
+                .map_or(in_file.block, |view| view.block)
+        })
+        .collect();
+    let mut answer = LocatedBlocksProto {
+        under_construction: status.under_construction,
+        ..Default::default()
+    };
+    let Some(&last) = blocks.last() else {
+        return Some(answer);
+    };
+    let length: u64 = blocks.iter().map(|block| block.num_bytes).sum();
+    let last_start = length - last.num_bytes;
+    let last_complete = ns.blockmanager.is_complete(last.id);
+    // Bytes of a block that is still written to do not count: a reader asks a DataNode for its visible length.
+    answer.file_length = if last_complete || !status.under_construction {
+        length
+    } else {
+        last_start
+    };
+    answer.is_last_block_complete = last_complete;
+    answer.last_block = Some(located(last, last_start));
+    let (offset, end) = match which {
+        WholeFile::Yes => (0, length),
+        WholeFile::Range { offset, length } => (offset, offset.saturating_add(length)),
+    };
+    let mut start = 0;
+    let mut rest = blocks.iter();
+    // A file whose first block is empty has this block only; it is given for any range.
+    if blocks.first().is_some_and(|first| first.num_bytes > 0) {
+        while let Some(block) = rest.as_slice().first()
+            && start + block.num_bytes <= offset
+        {
+            start += block.num_bytes;
+            rest.next();
+        }
+    }
+    // At least one block is given, however short the range.
+    for &block in rest {
+        answer.blocks.push(located(block, start));
+        start += block.num_bytes;
+        if start >= end {
+            break;
+        }
+    }
+    Some(answer)
+}
+
+struct Located {
+    body: Bytes,
+    after: Option<TxId>,
+    file: InodeId,
+}
+
+/// `getBlockLocations`, the part that reads. `None` when the access time is to be written too.
+pub(super) fn get_block_locations_read(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    body: &Bytes,
+) -> Option<Reply> {
+    if let Err(refused) = ns.check_operation(OperationCategory::Read) {
+        return Some(Reply::refuse(refused));
+    }
+    match wire::decode(body).and_then(|request| block_locations(ns, ctx, &request)) {
+        Ok(located) if wants_access_time(ns, ctx, located.file) => None,
+        Ok(located) => Some(answer(located.body, located.after)),
+        Err(refused) => Some(Reply::refuse(refused).after(ns.shown_everything())),
+    }
+}
+
+/// `getBlockLocations` with the access time.
+pub(super) fn get_block_locations_write(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    body: Bytes,
+) -> Reply {
+    if let Err(refused) = ns.check_operation(OperationCategory::Read) {
+        return Reply::refuse(refused);
+    }
+    let located = match wire::decode(&body).and_then(|request| block_locations(ns, ctx, &request)) {
+        Ok(located) => located,
+        Err(refused) => return Reply::refuse(refused).after(ns.shown_everything()),
+    };
+    if wants_access_time(ns, ctx, located.file) {
+        let plan = ns.namespace.plan_access_time(located.file, ctx.now_ms);
+        // The answer does not show the access time, so it need not wait for it, and a failure to note it is no failure
+        // of the read (as in `FSNamesystem.getBlockLocations`).
+        let _ = ns.commit_all(&plan.ops);
+    }
+    answer(located.body, located.after)
+}
+
+fn wants_access_time(ns: &Namesystem, ctx: &CallContext, file: InodeId) -> bool {
+    ns.role == Role::Active
+        && !ns.blockmanager.in_safe_mode()
+        && ns.namespace.wants_access_time(file, ctx.now_ms)
+}
+
+fn block_locations(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: &GetBlockLocationsRequestProto,
+) -> Result<Located, RemoteException> {
+    let src = request.src.as_str();
+    for (value, name) in [(request.offset, "offset"), (request.length, "length")] {
+        if i64::try_from(value).is_err() {
+            return Err(RemoteException::new(
+                exceptions::ILLEGAL_ARGUMENT,
+                format!("Negative {name} is not supported. File: {src}"),
+            ));
+        }
+    }
+    let iip = ns.namespace.resolve(src)?;
+    let status = ns.namespace.open_for_read(&caller(ctx), &iip, src)?;
+    let range = WholeFile::Range {
+        offset: request.offset,
+        length: request.length,
+    };
+    let locations = located_blocks(ns, ctx, &status, range);
+    if ns.blockmanager.in_safe_mode()
+        && locations
+            .iter()
+            .flat_map(|locations| &locations.blocks)
+            .any(|block| block.locs.is_empty())
+    {
+        return Err(zero_locations(ns, src));
+    }
+    let body = Bytes::from(GetBlockLocationsResponseProto { locations }.encode_to_vec());
+    Ok(Located {
+        body,
+        after: shown_path(ns, &iip),
+        file: status.id,
+    })
+}
+
+/// In safe mode DataNodes may not have reported yet: an active tells its clients to ask again, in every kind of safe mode.
+fn zero_locations(ns: &Namesystem, src: &str) -> RemoteException {
+    match no_safe_mode(ns, || format!("Zero blocklocations for {src}")) {
+        Err(refused)
+            if refused.is(exceptions::SAFE_MODE)
+                && ns.config.ha_enabled
+                && ns.role == Role::Active =>
+        {
+            RemoteException::new(exceptions::RETRIABLE, refused.to_string())
+        }
+        Err(refused) => refused,
+        Ok(()) => RemoteException::new(
+            exceptions::RETRIABLE,
+            format!("Zero blocklocations for {src}"),
+        ),
+    }
+}

@@ -1,0 +1,223 @@
+//! The storage policies every cluster has (`BlockStoragePolicySuite.createDefaultSuite`).
+
+use super::{answer, caller, no_safe_mode, reading, shown_path};
+use crate::context::{CallContext, Reply};
+use crate::{Namesystem, OperationCategory};
+use bytes::Bytes;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::proto::hdfs::StorageTypeProto::{
+    self, Archive, Disk, Nvdimm, Provided, RamDisk, Ssd,
+};
+use hathi_formats::proto::hdfs::{
+    BlockStoragePolicyProto, GetStoragePoliciesRequestProto, GetStoragePoliciesResponseProto,
+    GetStoragePolicyRequestProto, GetStoragePolicyResponseProto, SetStoragePolicyRequestProto,
+    StorageTypesProto, UnsetStoragePolicyRequestProto,
+};
+
+/// A storage policy (`BlockStoragePolicy`).
+pub(super) struct Policy {
+    /// As in inodes and edits.
+    pub id: u8,
+    /// As users know it.
+    pub name: &'static str,
+    /// The type of each replica; the last one repeats.
+    pub creation: &'static [StorageTypeProto],
+    /// Taken instead when a file is written.
+    pub creation_fallback: &'static [StorageTypeProto],
+    /// Taken instead when a replica is made later.
+    pub replication_fallback: &'static [StorageTypeProto],
+}
+
+/// `LAZY_PERSIST`, which `CreateFlag.LAZY_PERSIST` asks for.
+pub(super) const LAZY_PERSIST: u8 = 15;
+/// The policy of what names none.
+const HOT: u8 = 7;
+
+/// All of them, in the order of their ids, as `getStoragePolicies` lists them.
+static SUITE: [Policy; 8] = [
+    Policy {
+        id: 1,
+        name: "PROVIDED",
+        creation: &[Provided, Disk],
+        creation_fallback: &[Provided, Disk],
+        replication_fallback: &[Provided, Disk],
+    },
+    Policy {
+        id: 2,
+        name: "COLD",
+        creation: &[Archive],
+        creation_fallback: &[],
+        replication_fallback: &[],
+    },
+    Policy {
+        id: 5,
+        name: "WARM",
+        creation: &[Disk, Archive],
+        creation_fallback: &[Disk, Archive],
+        replication_fallback: &[Disk, Archive],
+    },
+    Policy {
+        id: HOT,
+        name: "HOT",
+        creation: &[Disk],
+        creation_fallback: &[],
+        replication_fallback: &[Archive],
+    },
+    Policy {
+        id: 10,
+        name: "ONE_SSD",
+        creation: &[Ssd, Disk],
+        creation_fallback: &[Ssd, Disk],
+        replication_fallback: &[Ssd, Disk],
+    },
+    Policy {
+        id: 12,
+        name: "ALL_SSD",
+        creation: &[Ssd],
+        creation_fallback: &[Disk],
+        replication_fallback: &[Disk],
+    },
+    Policy {
+        id: 14,
+        name: "ALL_NVDIMM",
+        creation: &[Nvdimm],
+        creation_fallback: &[Disk],
+        replication_fallback: &[Disk],
+    },
+    Policy {
+        id: LAZY_PERSIST,
+        name: "LAZY_PERSIST",
+        creation: &[RamDisk, Disk],
+        creation_fallback: &[Disk],
+        replication_fallback: &[Disk],
+    },
+];
+
+/// The policy with this id; `None` for one that does not exist. 0 is the default policy.
+pub(super) fn by_id(id: u8) -> Option<&'static Policy> {
+    let id = if id == 0 { HOT } else { id };
+    SUITE.iter().find(|policy| policy.id == id)
+}
+
+/// The policy with this name, in any case.
+pub(super) fn by_name(name: &str) -> Option<&'static Policy> {
+    SUITE
+        .iter()
+        .find(|policy| policy.name.eq_ignore_ascii_case(name))
+}
+
+fn types(of: &[StorageTypeProto]) -> Option<StorageTypesProto> {
+    (!of.is_empty()).then(|| StorageTypesProto {
+        storage_types: of.iter().map(|&kind| kind as i32).collect(),
+    })
+}
+
+fn message(policy: &Policy) -> BlockStoragePolicyProto {
+    BlockStoragePolicyProto {
+        policy_id: u32::from(policy.id),
+        name: policy.name.to_owned(),
+        creation_policy: types(policy.creation).unwrap_or_default(),
+        creation_fallback_policy: types(policy.creation_fallback),
+        replication_fallback_policy: types(policy.replication_fallback),
+    }
+}
+
+/// `getStoragePolicies`
+pub(super) fn get_storage_policies(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |_, _, _: GetStoragePoliciesRequestProto| {
+            Ok(Reply::message(&GetStoragePoliciesResponseProto {
+                policies: SUITE.iter().map(message).collect(),
+            }))
+        },
+    )
+}
+
+/// `getStoragePolicy`
+pub(super) fn get_storage_policy(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetStoragePolicyRequestProto| {
+            let iip = ns.namespace.resolve(&request.path)?;
+            let id = ns
+                .namespace
+                .storage_policy(&caller(ctx), &iip, &request.path)?;
+            let policy = by_id(id)
+                .or_else(|| by_id(0))
+                .map(message)
+                .unwrap_or_default();
+            Ok(Reply::message(&GetStoragePolicyResponseProto {
+                storage_policy: policy,
+            })
+            .after(shown_path(ns, &iip)))
+        },
+    )
+}
+
+/// `setStoragePolicy`
+pub(super) fn set_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    super::writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: SetStoragePolicyRequestProto| {
+            check_enabled(ns, "set storage policy")?;
+            no_safe_mode(ns, || {
+                format!("Cannot set storage policy for {}", request.src)
+            })?;
+            let policy = by_name(&request.policy_name).ok_or_else(|| {
+                RemoteException::new(
+                    exceptions::HADOOP_ILLEGAL_ARGUMENT,
+                    format!(
+                        "Cannot find a block policy with the name {}",
+                        request.policy_name
+                    ),
+                )
+            })?;
+            set(ns, ctx, &request.src, Some(policy.name))
+        },
+    )
+}
+
+/// `unsetStoragePolicy`
+pub(super) fn unset_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    super::writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: UnsetStoragePolicyRequestProto| {
+            check_enabled(ns, "unset storage policy")?;
+            no_safe_mode(ns, || {
+                format!("Cannot unset storage policy for {}", request.src)
+            })?;
+            set(ns, ctx, &request.src, None)
+        },
+    )
+}
+
+fn set(ns: &mut Namesystem, ctx: &CallContext, src: &str, policy: Option<&str>) -> super::Outcome {
+    let machine = super::ClientMachine::default();
+    let plan =
+        ns.namespace
+            .plan_set_storage_policy(&super::plan_context(ctx, &machine), src, policy)?;
+    let ((), after) = super::commit(ns, plan)?;
+    Ok(answer(super::wire::EMPTY, after))
+}
+
+fn check_enabled(ns: &Namesystem, operation: &str) -> Result<(), RemoteException> {
+    if ns.namespace.config.storage_policy_enabled {
+        return Ok(());
+    }
+    Err(super::io(format!(
+        "Failed to {operation} since dfs.storage.policy.enabled is set to false."
+    )))
+}

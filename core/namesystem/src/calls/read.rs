@@ -1,0 +1,506 @@
+//! Reads of the namespace.
+
+use super::locations::{WholeFile, located_blocks};
+use super::{Outcome, answer, caller, reading, shown_path, unsupported, wire};
+use crate::context::{CallContext, Reply};
+use crate::{Namesystem, OperationCategory};
+use bytes::Bytes;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::TxId;
+use hathi_formats::proto::hdfs::{
+    BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto,
+    ContentSummaryProto, GetBatchedListingRequestProto, GetBatchedListingResponseProto,
+    GetContentSummaryRequestProto, GetContentSummaryResponseProto, GetEnclosingRootRequestProto,
+    GetEnclosingRootResponseProto, GetFileInfoRequestProto, GetFileLinkInfoRequestProto,
+    GetLinkTargetRequestProto, GetLinkTargetResponseProto, GetListingRequestProto,
+    GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
+    GetPreferredBlockSizeResponseProto, GetQuotaUsageRequestProto, GetQuotaUsageResponseProto,
+    HdfsFileStatusProto, IsFileClosedRequestProto, QuotaUsageProto, RemoteExceptionProto,
+};
+use hathi_namespace::{FileStatus, InodeKind, InodesInPath};
+use prost::Message;
+use std::ops::ControlFlow;
+
+/// Inodes of a content summary counted before the walk looks up again (`dfs.content-summary.limit`).
+const SUMMARY_SLICE_INODES: usize = 5000;
+/// `dfs.batched.ls.limit`: paths of one `getBatchedListing`.
+const BATCHED_LISTING_PATHS_MAX: usize = 100;
+
+/// `getFileInfo`
+pub(super) fn get_file_info(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    if let Err(refused) = ns.check_operation(OperationCategory::Read) {
+        return Reply::refuse(refused);
+    }
+    let outcome = match wire::only_string(&body) {
+        Some(src) => file_info(ns, ctx, src, false),
+        None => wire::decode::<GetFileInfoRequestProto>(&body)
+            .and_then(|request| file_info(ns, ctx, &request.src, false)),
+    };
+    outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+}
+
+/// `getFileLinkInfo`
+pub(super) fn get_file_link_info(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetFileLinkInfoRequestProto| file_info(ns, ctx, &request.src, false),
+    )
+}
+
+/// `getLocatedFileInfo`
+pub(super) fn get_located_file_info(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetLocatedFileInfoRequestProto| file_info(ns, ctx, request.src(), true),
+    )
+}
+
+fn file_info(ns: &Namesystem, ctx: &CallContext, src: &str, located: bool) -> Outcome {
+    let iip = ns.namespace.resolve(src)?;
+    let status = match ns.namespace.file_info(&caller(ctx), &iip) {
+        Ok(status) => status,
+        // Hadoop tells a superuser that a path through a file is absent, and everybody else that it is denied.
+        Err(refused) if ctx.superuser && refused.is(exceptions::ACCESS_CONTROL) => None,
+        Err(refused) => return Err(refused),
+    };
+    let body = match status {
+        None => wire::EMPTY,
+        Some(status) if located => {
+            let locations = located_blocks(ns, ctx, &status, WholeFile::Yes);
+            wire::status_response(&status, locations.as_ref())
+        }
+        Some(status) => wire::status_response(&status, None),
+    };
+    Ok(answer(body, shown_path(ns, &iip)))
+}
+
+/// `getListing`
+pub(super) fn get_listing(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(ns, ctx, &body, OperationCategory::Read, listing)
+}
+
+fn listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) -> Outcome {
+    let iip = ns.namespace.resolve(&request.src)?;
+    let mut response = wire::ListingResponse::new(16);
+    let listed = list(
+        ns,
+        ctx,
+        &iip,
+        &request.start_after,
+        request.need_location,
+        ns.config.ls_limit,
+        |status, name, locations| {
+            response.push(status, name, locations);
+        },
+    )?;
+    let after = listed.shown.max(shown_path(ns, &iip));
+    let body = listed
+        .remaining
+        .map_or(wire::EMPTY, |remaining| response.finish(remaining));
+    Ok(answer(body, after))
+}
+
+struct Listed {
+    /// Entries after the last one given; `None`: the path is absent.
+    remaining: Option<u32>,
+    /// What the entries show.
+    shown: Option<TxId>,
+}
+
+/// Gives up to `limit` entries to `visit`. With locations, stops when about as many locations are in the answer.
+fn list(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    iip: &InodesInPath,
+    start_after: &[u8],
+    need_location: bool,
+    limit: usize,
+    mut visit: impl FnMut(
+        &FileStatus<'_>,
+        &[u8],
+        Option<&hathi_formats::proto::hdfs::LocatedBlocksProto>,
+    ),
+) -> Result<Listed, RemoteException> {
+    let mut shown = None;
+    let mut location_budget = limit;
+    let mut given = 0;
+    let settled = ns.in_flight.is_empty();
+    let remaining = ns.namespace.list(
+        &caller(ctx),
+        iip,
+        start_name(start_after),
+        limit,
+        &mut |status| {
+            if !settled {
+                shown = shown
+                    .max(ns.shown_txid([status.id]))
+                    .max(ns.shown_children([status.id]));
+            }
+            let locations = if need_location {
+                located_blocks(ns, ctx, &status, WholeFile::Yes)
+            } else {
+                None
+            };
+            visit(&status, status.name, locations.as_ref());
+            given += 1;
+            if let Some(locations) = &locations {
+                let locations = locations.blocks.len() * usize::from(status.replication);
+                location_budget = location_budget.saturating_sub(locations);
+            }
+            if location_budget == 0 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    )?;
+    let remaining = remaining.map(|remaining| u32::try_from(remaining).unwrap_or(u32::MAX));
+    Ok(Listed { remaining, shown })
+}
+
+/// A client may name the last entry by its whole path in `/.reserved`; the names of entries have no slash.
+fn start_name(start_after: &[u8]) -> &[u8] {
+    start_after
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .unwrap_or_default()
+}
+
+/// `getBatchedListing`
+pub(super) fn get_batched_listing(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(ns, ctx, &body, OperationCategory::Read, batched_listing)
+}
+
+/// The cookie of a batched listing: where to go on, and a checksum of the paths it belongs to
+/// (`FSNamesystem.BatchedListingKey`; its bytes mean something to this NameNode and its peers only).
+#[derive(Clone, PartialEq, Message)]
+struct Cookie {
+    #[prost(uint64, tag = "1")]
+    paths: u64,
+    #[prost(uint32, tag = "2")]
+    index: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    start_after: Vec<u8>,
+}
+
+fn batched_listing(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetBatchedListingRequestProto,
+) -> Outcome {
+    if request.paths.len() > BATCHED_LISTING_PATHS_MAX {
+        return Err(RemoteException::new(
+            exceptions::ILLEGAL_ARGUMENT,
+            format!(
+                "Too many source paths ({} > {BATCHED_LISTING_PATHS_MAX})",
+                request.paths.len()
+            ),
+        ));
+    }
+    let checksum = hash_of_paths(&request.paths);
+    let mut cookie = Cookie {
+        paths: checksum,
+        ..Default::default()
+    };
+    if !request.start_after.is_empty() {
+        cookie = wire::decode(&request.start_after)?;
+        if cookie.paths != checksum {
+            return Err(RemoteException::new(
+                exceptions::ILLEGAL_ARGUMENT,
+                "The paths of a batched listing changed",
+            ));
+        }
+    }
+    let mut response = GetBatchedListingResponseProto::default();
+    let mut left = ns.config.ls_limit;
+    let mut after = None;
+    for (index, path) in request.paths.iter().enumerate().skip(cookie.index as usize) {
+        let mut listing = BatchedDirectoryListingProto {
+            parent_idx: index as u32,
+            ..Default::default()
+        };
+        let start_after = std::mem::take(&mut cookie.start_after);
+        let mut last_name = Vec::new();
+        let outcome = ns.namespace.resolve(path).and_then(|iip| {
+            after = after.max(shown_path(ns, &iip));
+            list(
+                ns,
+                ctx,
+                &iip,
+                &start_after,
+                request.need_location,
+                left,
+                |status, name, locations| {
+                    let mut bytes = Vec::new();
+                    wire::WireStatus {
+                        status,
+                        name,
+                        locations,
+                    }
+                    .put(&mut bytes);
+                    if let Ok(message) = HdfsFileStatusProto::decode(&bytes[..]) {
+                        listing.partial_listing.push(message);
+                    }
+                    last_name = name.to_vec();
+                },
+            )
+        });
+        let remaining = match outcome {
+            Ok(Listed {
+                remaining: Some(remaining),
+                shown,
+            }) => {
+                after = after.max(shown);
+                remaining
+            }
+            Ok(Listed {
+                remaining: None, ..
+            }) => {
+                listing.exception = Some(RemoteExceptionProto {
+                    class_name: exceptions::FILE_NOT_FOUND.to_owned(),
+                    message: Some(format!("{path} does not exist")),
+                });
+                after = after.max(ns.shown_everything());
+                0
+            }
+            Err(refused) => {
+                listing.partial_listing.clear();
+                listing.exception = Some(RemoteExceptionProto {
+                    class_name: refused.class.into_owned(),
+                    message: Some(refused.message),
+                });
+                after = after.max(ns.shown_everything());
+                0
+            }
+        };
+        left = left.saturating_sub(listing.partial_listing.len());
+        response.listings.push(listing);
+        if remaining > 0 {
+            cookie = Cookie {
+                paths: checksum,
+                index: index as u32,
+                start_after: last_name,
+            };
+            response.has_more = true;
+            break;
+        }
+        if left == 0 && index + 1 < request.paths.len() {
+            cookie = Cookie {
+                paths: checksum,
+                index: index as u32 + 1,
+                start_after: Vec::new(),
+            };
+            response.has_more = true;
+            break;
+        }
+    }
+    if response.has_more {
+        response.start_after = Bytes::from(cookie.encode_to_vec());
+    }
+    Ok(Reply::message(&response).after(after))
+}
+
+fn hash_of_paths(paths: &[String]) -> u64 {
+    use std::hash::{BuildHasher, Hash, Hasher};
+    // The peers must come to the same number, so the seed is fixed.
+    let mut hasher = foldhash::fast::FixedState::with_seed(1).build_hasher();
+    paths.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// `getPreferredBlockSize`
+pub(super) fn get_preferred_block_size(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetPreferredBlockSizeRequestProto| {
+            let iip = ns.namespace.resolve(&request.filename)?;
+            let bsize = ns
+                .namespace
+                .preferred_block_size(&caller(ctx), &iip, &request.filename)?;
+            Ok(
+                Reply::message(&GetPreferredBlockSizeResponseProto { bsize })
+                    .after(shown_path(ns, &iip)),
+            )
+        },
+    )
+}
+
+/// `isFileClosed`
+pub(super) fn is_file_closed(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: IsFileClosedRequestProto| {
+            let iip = ns.namespace.resolve(&request.src)?;
+            let closed = ns
+                .namespace
+                .is_file_closed(&caller(ctx), &iip, &request.src)?;
+            Ok(answer(wire::boolean(closed), shown_path(ns, &iip)))
+        },
+    )
+}
+
+/// `getLinkTarget`
+pub(super) fn get_link_target(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetLinkTargetRequestProto| {
+            let iip = ns.namespace.resolve(&request.path)?;
+            let target = ns
+                .namespace
+                .link_target(&caller(ctx), &iip, &request.path)?;
+            Ok(Reply::message(&GetLinkTargetResponseProto {
+                target_path: Some(target),
+            })
+            .after(shown_path(ns, &iip)))
+        },
+    )
+}
+
+/// `checkAccess`
+pub(super) fn check_access(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: CheckAccessRequestProto| {
+            let iip = ns.namespace.resolve(&request.path)?;
+            if !iip.exists() {
+                return Err(RemoteException::new(
+                    exceptions::FILE_NOT_FOUND,
+                    "Path not found",
+                ));
+            }
+            ns.namespace
+                .check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
+            Ok(Reply::message(&CheckAccessResponseProto {}).after(shown_path(ns, &iip)))
+        },
+    )
+}
+
+/// `getContentSummary`
+pub(super) fn get_content_summary(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetContentSummaryRequestProto| {
+            let summary = content_summary(ns, ctx, &request.path)?;
+            Ok(Reply::message(&GetContentSummaryResponseProto { summary })
+                .after(ns.shown_everything()))
+        },
+    )
+}
+
+fn content_summary(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    path: &str,
+) -> Result<ContentSummaryProto, RemoteException> {
+    let iip = ns.namespace.resolve(path)?;
+    let mut walk = ns.namespace.content_summary(&caller(ctx), &iip, path)?;
+    while !ns
+        .namespace
+        .content_summary_step(&caller(ctx), &mut walk, SUMMARY_SLICE_INODES)?
+    {}
+    let summary = &walk.summary;
+    let is_file = iip
+        .last()
+        .and_then(|id| ns.namespace.status(id))
+        .is_some_and(|status| status.kind == InodeKind::File);
+    Ok(ContentSummaryProto {
+        length: summary.length,
+        file_count: summary.file_count,
+        directory_count: summary.directory_count,
+        quota: summary.ns_quota as u64,
+        space_consumed: summary.space_consumed,
+        space_quota: summary.ds_quota as u64,
+        snapshot_length: Some(0),
+        snapshot_file_count: Some(0),
+        snapshot_directory_count: Some(0),
+        snapshot_space_consumed: Some(0),
+        erasure_coding_policy: Some(if is_file { "Replicated" } else { "" }.to_owned()),
+        ..Default::default()
+    })
+}
+
+/// `getQuotaUsage`
+pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetQuotaUsageRequestProto| {
+            let iip = ns.namespace.resolve(&request.path)?;
+            let usage = match ns
+                .namespace
+                .quota_usage(&caller(ctx), &iip, &request.path)?
+            {
+                Some(usage) => QuotaUsageProto {
+                    file_and_directory_count: usage.file_and_directory_count,
+                    quota: usage.ns_quota as u64,
+                    space_consumed: usage.space_consumed,
+                    space_quota: usage.ds_quota as u64,
+                    ..Default::default()
+                },
+                None => {
+                    let summary = content_summary(ns, ctx, &request.path)?;
+                    QuotaUsageProto {
+                        file_and_directory_count: summary.file_count + summary.directory_count,
+                        quota: summary.quota,
+                        space_consumed: summary.space_consumed,
+                        space_quota: summary.space_quota,
+                        ..Default::default()
+                    }
+                }
+            };
+            Ok(Reply::message(&GetQuotaUsageResponseProto { usage }).after(ns.shown_everything()))
+        },
+    )
+}
+
+/// `getEnclosingRoot`: without encryption zones the root of everything is `/`.
+pub(super) fn get_enclosing_root(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    reading(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Read,
+        |ns, ctx, request: GetEnclosingRootRequestProto| {
+            let iip = ns.namespace.resolve(request.filename())?;
+            ns.namespace.check_traverse(&caller(ctx), &iip)?;
+            let response = GetEnclosingRootResponseProto {
+                enclosing_root_path: Some("/".to_owned()),
+            };
+            Ok(Reply::message(&response).after(shown_path(ns, &iip)))
+        },
+    )
+}
+
+/// `getEditsFromTxid`: inotify reads old segments, which are the journals' and not in memory.
+pub(super) fn get_edits_from_txid(ns: &Namesystem, ctx: &CallContext, _body: Bytes) -> Reply {
+    if let Err(refused) = ns
+        .check_operation(OperationCategory::Read)
+        .and_then(|()| super::superuser(ns, ctx, "getEditsFromTxid"))
+    {
+        return Reply::refuse(refused);
+    }
+    Reply::refuse(unsupported("inotify"))
+}

@@ -1,0 +1,48 @@
+//! What a standby remembers of the calls that its active answered (`FSEditLogLoader.applyEditLogOpInternal`).
+
+use super::wire;
+use super::write::append_response;
+use crate::Namesystem;
+use crate::retry_cache::CallKey;
+use bytes::Bytes;
+use hathi_formats::editlog::EditOp;
+use hathi_formats::ids::TxId;
+
+/// After a replay: keeps the answer that the former active gave, if the op carries the ids of its caller.
+pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mono_ms: u64) {
+    let Some(key) = op
+        .rpc_ids()
+        .and_then(|ids| ids.get())
+        .and_then(|(client_id, call_id)| CallKey::new(&client_id, call_id))
+    else {
+        return;
+    };
+    if let Some(payload) = answer_to(ns, op) {
+        ns.retry_cache.insert(key, txid, &payload, mono_ms);
+    }
+}
+
+/// The answer of the call that logged this op, as it was right after it.
+fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
+    match op {
+        EditOp::Add(add) => {
+            let status = ns.namespace.status(add.inode_id)?;
+            Some(wire::status_response(&status, None))
+        }
+        EditOp::Append {
+            path, new_block, ..
+        } => {
+            let file = ns.namespace.resolve(path).ok()?.last()?;
+            append_response(ns, file, *new_block).ok()
+        }
+        EditOp::RenameOld { .. } | EditOp::Delete { .. } => Some(wire::boolean(true)),
+        EditOp::Rename { .. }
+        | EditOp::ConcatDelete { .. }
+        | EditOp::Symlink { .. }
+        | EditOp::UpdateBlocks { .. }
+        | EditOp::SetXAttr { .. }
+        | EditOp::RemoveXAttr { .. } => Some(wire::EMPTY),
+        // Ops of features that are refused here cannot be replayed, and the rest answers no at-most-once call.
+        _ => None,
+    }
+}

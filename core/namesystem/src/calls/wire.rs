@@ -1,0 +1,383 @@
+//! Requests and answers of the calls that come by the hundred thousand, read and written without intermediate messages.
+//!
+//! Every answer here is what prost would write for the message of the same name (a test compares them), with the fields
+//! set that Hadoop's `PBHelperClient.convert` sets.
+
+use bytes::Bytes;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::proto::hdfs::LocatedBlocksProto;
+use hathi_namespace::{FileStatus, InodeKind};
+use prost::Message;
+
+/// `HdfsFileStatusProto.Flags.HAS_ACL`
+const HAS_ACL: u64 = 1;
+/// `HdfsFileStatusProto.Flags.SNAPSHOT_ENABLED`
+const SNAPSHOT_ENABLED: u64 = 8;
+
+/// An empty response message.
+pub(crate) const EMPTY: Bytes = Bytes::new();
+
+/// A response message whose field 1 is a bool.
+pub(crate) fn boolean(value: bool) -> Bytes {
+    Bytes::from_static(if value { &[8, 1] } else { &[8, 0] })
+}
+
+/// A request message.
+pub(crate) fn decode<M: Message + Default>(body: &[u8]) -> Result<M, RemoteException> {
+    M::decode(body).map_err(|error| malformed(&error.to_string()))
+}
+
+fn malformed(why: &str) -> RemoteException {
+    RemoteException::new(exceptions::RPC_SERVER, format!("malformed request: {why}"))
+}
+
+/// The first field of a message that has only this one, a string; otherwise the slow way through `M`.
+pub(crate) fn only_string(body: &[u8]) -> Option<&str> {
+    let [0x0a, rest @ ..] = body else { return None };
+    let (len, used) = match *rest {
+        [a, ..] if a < 0x80 => (usize::from(a), 1),
+        [a, b, ..] if b < 0x80 => (usize::from(a & 0x7f) | usize::from(b) << 7, 2),
+        _ => return None,
+    };
+    let text = rest.get(used..)?;
+    if text.len() != len {
+        return None;
+    }
+    std::str::from_utf8(text).ok()
+}
+
+pub(crate) fn varint_len(value: u64) -> usize {
+    // One byte for each started group of seven bits.
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_number(out: &mut Vec<u8>, tag: u8, value: u64) {
+    out.push(tag);
+    put_varint(out, value);
+}
+
+fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    out.push(tag);
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+fn bytes_len(value: &[u8]) -> usize {
+    1 + varint_len(value.len() as u64) + value.len()
+}
+
+/// A status as it goes over the wire.
+pub(crate) struct WireStatus<'a> {
+    /// What the namespace says.
+    pub status: &'a FileStatus<'a>,
+    /// The local name: the child's in a listing, empty otherwise.
+    pub name: &'a [u8],
+    /// The length, when it differs from the namespace's.
+    pub locations: Option<&'a LocatedBlocksProto>,
+}
+
+impl WireStatus<'_> {
+    fn flags(&self) -> u64 {
+        (if self.status.has_acl { HAS_ACL } else { 0 })
+            | (if self.status.snapshottable {
+                SNAPSHOT_ENABLED
+            } else {
+                0
+            })
+    }
+
+    /// Bytes that [`WireStatus::put`] writes.
+    pub fn len(&self) -> usize {
+        let status = self.status;
+        let mode_len = 1 + varint_len(u64::from(status.mode));
+        let mut len = 2 // fileType
+            + bytes_len(self.name)
+            + 1 + varint_len(status.length)
+            + 2 + mode_len
+            + bytes_len(status.owner.as_bytes())
+            + bytes_len(status.group.as_bytes())
+            + 1 + varint_len(status.mtime_ms)
+            + 1 + varint_len(status.atime_ms)
+            + 1 + varint_len(u64::from(status.replication))
+            + 1 + varint_len(status.block_size)
+            + 1 + varint_len(status.id.0)
+            + 1 + varint_len(u64::from(status.children))
+            + 2 + varint_len(u64::from(status.storage_policy))
+            + 2 + varint_len(self.flags());
+        if let Some(target) = status.symlink {
+            len += bytes_len(target);
+        }
+        if let Some(locations) = self.locations {
+            let inner = locations.encoded_len();
+            len += 1 + varint_len(inner as u64) + inner;
+        }
+        len
+    }
+
+    /// Appends the message `HdfsFileStatusProto`.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let status = self.status;
+        let kind = match status.kind {
+            InodeKind::Directory => 1,
+            InodeKind::File => 2,
+            InodeKind::Symlink => 3,
+        };
+        put_number(out, 0x08, kind);
+        put_bytes(out, 0x12, self.name);
+        put_number(out, 0x18, status.length);
+        out.push(0x22);
+        out.push(1 + varint_len(u64::from(status.mode)) as u8);
+        put_number(out, 0x08, u64::from(status.mode));
+        put_bytes(out, 0x2a, status.owner.as_bytes());
+        put_bytes(out, 0x32, status.group.as_bytes());
+        put_number(out, 0x38, status.mtime_ms);
+        put_number(out, 0x40, status.atime_ms);
+        if let Some(target) = status.symlink {
+            put_bytes(out, 0x4a, target);
+        }
+        put_number(out, 0x50, u64::from(status.replication));
+        put_number(out, 0x58, status.block_size);
+        if let Some(locations) = self.locations {
+            out.push(0x62);
+            put_varint(out, locations.encoded_len() as u64);
+            locations.encode_raw(out);
+        }
+        put_number(out, 0x68, status.id.0);
+        put_number(out, 0x70, u64::from(status.children));
+        out.push(0x80);
+        put_number(out, 0x01, u64::from(status.storage_policy));
+        out.push(0x90);
+        put_number(out, 0x01, self.flags());
+    }
+}
+
+/// Appends a field that is a `HdfsFileStatusProto`.
+pub(crate) fn put_status_field(out: &mut Vec<u8>, tag: u8, status: &FileStatus<'_>) {
+    let wire = WireStatus {
+        status,
+        name: &[],
+        locations: None,
+    };
+    out.push(tag);
+    put_varint(out, wire.len() as u64);
+    wire.put(out);
+}
+
+/// A response message whose field 1 is a `HdfsFileStatusProto` (`GetFileInfoResponseProto`, `CreateResponseProto`, …).
+pub(crate) fn status_response(
+    status: &FileStatus<'_>,
+    locations: Option<&LocatedBlocksProto>,
+) -> Bytes {
+    let wire = WireStatus {
+        status,
+        name: &[],
+        locations,
+    };
+    let len = wire.len();
+    let mut out = Vec::with_capacity(1 + varint_len(len as u64) + len);
+    out.push(0x0a);
+    put_varint(&mut out, len as u64);
+    wire.put(&mut out);
+    Bytes::from(out)
+}
+
+/// Builds a `GetListingResponseProto`, entry by entry.
+pub(crate) struct ListingResponse {
+    out: Vec<u8>,
+}
+
+/// Room in front for the tag and the length of `dirList`, which is known only at the end.
+const LISTING_HEADROOM: usize = 6;
+
+impl ListingResponse {
+    /// For about so many entries.
+    pub fn new(entries: usize) -> ListingResponse {
+        let mut out = Vec::with_capacity(LISTING_HEADROOM + 8 + entries * 128);
+        out.resize(LISTING_HEADROOM, 0);
+        ListingResponse { out }
+    }
+
+    /// Appends `partialListing`.
+    pub fn push(
+        &mut self,
+        status: &FileStatus<'_>,
+        name: &[u8],
+        locations: Option<&LocatedBlocksProto>,
+    ) {
+        let wire = WireStatus {
+            status,
+            name,
+            locations,
+        };
+        self.out.push(0x0a);
+        put_varint(&mut self.out, wire.len() as u64);
+        wire.put(&mut self.out);
+    }
+
+    /// The response.
+    pub fn finish(mut self, remaining: u32) -> Bytes {
+        put_number(&mut self.out, 0x10, u64::from(remaining));
+        let inner = (self.out.len() - LISTING_HEADROOM) as u64;
+        let start = LISTING_HEADROOM - 1 - varint_len(inner);
+        let mut header = Vec::with_capacity(LISTING_HEADROOM);
+        put_number(&mut header, 0x0a, inner);
+        self.out[start..LISTING_HEADROOM].copy_from_slice(&header);
+        Bytes::from(self.out).slice(start..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_formats::ids::InodeId;
+    use hathi_formats::proto::hdfs::{
+        DirectoryListingProto, FsPermissionProto, GetFileInfoResponseProto,
+        GetListingResponseProto, HdfsFileStatusProto,
+    };
+
+    fn status(kind: InodeKind, symlink: Option<&'static [u8]>) -> FileStatus<'static> {
+        FileStatus {
+            id: InodeId(16_400),
+            kind,
+            name: b"name",
+            length: 300 << 20,
+            mode: 0o1755,
+            owner: "alice",
+            group: "staff",
+            mtime_ms: 1_700_000_000_123,
+            atime_ms: 127,
+            replication: 3,
+            block_size: 128 << 20,
+            children: 200,
+            symlink,
+            storage_policy: 7,
+            has_acl: true,
+            under_construction: false,
+            snapshottable: true,
+        }
+    }
+
+    fn expected(status: &FileStatus<'_>, name: &'static [u8]) -> HdfsFileStatusProto {
+        HdfsFileStatusProto {
+            file_type: match status.kind {
+                InodeKind::Directory => 1,
+                InodeKind::File => 2,
+                InodeKind::Symlink => 3,
+            },
+            path: Bytes::from_static(name),
+            length: status.length,
+            permission: FsPermissionProto {
+                perm: u32::from(status.mode),
+            },
+            owner: status.owner.to_owned(),
+            group: status.group.to_owned(),
+            modification_time: status.mtime_ms,
+            access_time: status.atime_ms,
+            symlink: status.symlink.map(Bytes::copy_from_slice),
+            block_replication: Some(u32::from(status.replication)),
+            blocksize: Some(status.block_size),
+            file_id: Some(status.id.0),
+            children_num: Some(status.children as i32),
+            storage_policy: Some(u32::from(status.storage_policy)),
+            flags: Some(9),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn statuses_are_written_as_prost_would() {
+        for (kind, symlink) in [
+            (InodeKind::File, None),
+            (InodeKind::Directory, None),
+            (InodeKind::Symlink, Some(&b"/target"[..])),
+        ] {
+            let status = status(kind, symlink);
+            let message = GetFileInfoResponseProto {
+                fs: Some(expected(&status, b"")),
+            };
+            assert_eq!(
+                status_response(&status, None),
+                message.encode_to_vec(),
+                "{kind:?}"
+            );
+            let locations = LocatedBlocksProto {
+                file_length: 1 << 40,
+                ..Default::default()
+            };
+            let mut with = expected(&status, b"");
+            with.locations = Some(locations.clone());
+            let message = GetFileInfoResponseProto { fs: Some(with) };
+            assert_eq!(
+                status_response(&status, Some(&locations)),
+                message.encode_to_vec(),
+                "{kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn listings_are_written_as_prost_would() {
+        for count in [0, 1, 2, 300] {
+            let mut response = ListingResponse::new(1);
+            let mut list = Vec::new();
+            for _ in 0..count {
+                let status = status(InodeKind::File, None);
+                response.push(&status, b"child", None);
+                list.push(expected(&status, b"child"));
+            }
+            let message = GetListingResponseProto {
+                dir_list: Some(DirectoryListingProto {
+                    partial_listing: list,
+                    remaining_entries: 70_000,
+                }),
+            };
+            assert_eq!(response.finish(70_000), message.encode_to_vec(), "{count}");
+        }
+    }
+
+    #[test]
+    fn only_a_lone_string_is_taken_the_short_way() {
+        for (body, expected) in [
+            (&[0x0a, 2, b'/', b'a'][..], Some("/a")),
+            (&[0x0a, 0], Some("")),
+            (&[0x0a, 3, b'/', b'a'], None),
+            (&[0x0a, 1, b'/', 0x10, 1], None),
+            (&[0x0a, 1, 0xff], None),
+            (&[0x0a], None),
+            (&[0x12, 1, b'/'], None),
+            (&[], None),
+        ] {
+            assert_eq!(only_string(body), expected, "{body:?}");
+        }
+        let long = "x".repeat(300);
+        let mut body = vec![0x0a, 0xac, 0x02];
+        body.extend_from_slice(long.as_bytes());
+        assert_eq!(only_string(&body), Some(&long[..]));
+    }
+
+    #[test]
+    fn lengths_of_varints() {
+        for (value, len) in [
+            (0, 1),
+            (1, 1),
+            (127, 1),
+            (128, 2),
+            (16_383, 2),
+            (16_384, 3),
+            (u64::MAX, 10),
+        ] {
+            assert_eq!(varint_len(value), len, "{value}");
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out.len(), len, "{value}");
+        }
+    }
+}
