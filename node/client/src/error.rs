@@ -1,0 +1,65 @@
+//! What can go wrong for a user of the client.
+
+use hathi_formats::conf::ConfError;
+use hathi_formats::exceptions::RemoteException;
+use hathi_net::ipc::RpcError;
+
+/// An operation that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A call to a NameNode or DataNode failed.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Configuration(#[from] ConfError),
+    /// A DataNode could not be reached, or answered something else than was asked.
+    #[error("{what} {peer}: {source}")]
+    DataNode {
+        /// What was tried.
+        what: &'static str,
+        /// The DataNode, `ip:port`.
+        peer: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// No replica of a block could be read.
+    #[error("Could not obtain block: blk_{block} file={path} (last error: {last})")]
+    MissingBlock {
+        /// The block's id.
+        block: i64,
+        /// The file.
+        path: String,
+        /// What the last replica answered.
+        last: String,
+    },
+    /// No DataNode is left to write to.
+    #[error("All datanodes {nodes} are bad. Aborting...")]
+    AllDataNodesBad {
+        /// Those that were tried.
+        nodes: String,
+    },
+    /// The file does not exist.
+    #[error("File does not exist: {0}")]
+    NotFound(String),
+    /// The writer failed before.
+    #[error("the file's writer has failed before: {0}")]
+    Poisoned(String),
+}
+
+impl ClientError {
+    /// The remote exception, if a server sent one.
+    #[must_use]
+    pub fn remote(&self) -> Option<&RemoteException> {
+        match self {
+            ClientError::Rpc(error) => error.remote(),
+            _ => None,
+        }
+    }
+
+    /// Whether a server answered with this exception class.
+    #[must_use]
+    pub fn is_remote(&self, class: &str) -> bool {
+        self.remote().is_some_and(|exception| exception.is(class))
+    }
+}

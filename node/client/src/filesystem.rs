@@ -1,0 +1,352 @@
+//! The metadata calls, and opening files.
+
+use crate::{ClientError, FileReader, FileWriter};
+use hathi_formats::conf::{Configuration, TimeUnit};
+use hathi_formats::datatransfer::{ChecksumType, DataChecksum};
+use hathi_formats::proto::hdfs;
+use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
+use hathi_net::ipc::{HaOptions, HaProxy, Idempotence};
+use parking_lot::Mutex;
+use prost::Message;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often the lease of files under construction is renewed: half of Hadoop's soft limit of a minute.
+const LEASE_RENEWAL: Duration = Duration::from_secs(30);
+
+/// How the client behaves.
+#[derive(Clone, Debug)]
+pub struct FileSystemOptions {
+    /// The user that calls.
+    pub user: String,
+    /// Holder of the leases; unique for each client.
+    pub client_name: String,
+    /// `dfs.replication`
+    pub replication: u32,
+    /// `dfs.blocksize`, bytes.
+    pub block_size: u64,
+    /// `dfs.checksum.type` and `dfs.bytes-per-checksum`.
+    pub checksum: DataChecksum,
+}
+
+/// How a file is created.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// Replace what is there.
+    pub overwrite: bool,
+    /// Create missing parents.
+    pub create_parent: bool,
+    /// Permission bits after the umask.
+    pub permission: u16,
+    /// Replicas; the client's default if `None`.
+    pub replication: Option<u32>,
+    /// Bytes; the client's default if `None`.
+    pub block_size: Option<u64>,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        CreateOptions {
+            overwrite: false,
+            create_parent: true,
+            permission: 0o644,
+            replication: None,
+            block_size: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    proxy: HaProxy,
+    options: FileSystemOptions,
+    /// Inode ids of files that this client writes.
+    writing: Mutex<BTreeSet<u64>>,
+}
+
+/// A nameservice, or a single NameNode. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct FileSystem(Arc<Inner>);
+
+impl FileSystem {
+    /// Connects to `authority` (a nameservice or `host:port`), or to `fs.defaultFS` when it is empty. Nothing is sent
+    /// before the first call.
+    ///
+    /// # Errors
+    /// When the configuration names no NameNode for it.
+    pub fn new(conf: &Configuration, authority: &str, user: &str) -> Result<FileSystem, ClientError> {
+        let authority = if authority.is_empty() {
+            conf.default_fs().authority
+        } else {
+            authority.to_owned()
+        };
+        let addresses = if conf.nameservices().contains(&authority) {
+            let ids = conf.namenode_ids(&authority);
+            if ids.is_empty() {
+                vec![conf.rpc_address(Some(&authority), None)?.to_string()]
+            } else {
+                ids.iter()
+                    .map(|id| Ok(conf.rpc_address(Some(&authority), Some(id))?.to_string()))
+                    .collect::<Result<_, ClientError>>()?
+            }
+        } else if authority.contains(':') {
+            vec![authority]
+        } else {
+            vec![format!("{authority}:8020")]
+        };
+        let millis = |key: &str, default: u64| -> Result<Duration, ClientError> {
+            Ok(conf.get_duration(key, Duration::from_millis(default), TimeUnit::Millis)?)
+        };
+        let mut ha = HaOptions::new(user);
+        ha.client.connect_timeout = millis("ipc.client.connect.timeout", 20_000)?;
+        ha.client.call_timeout = millis("ipc.client.rpc-timeout.ms", 120_000)?;
+        ha.client.ping_interval = millis("ipc.ping.interval", 60_000)?;
+        ha.max_failovers = conf.get_u32("dfs.client.failover.max.attempts", 15)?;
+        ha.max_retries = conf.get_u32("dfs.client.retry.max.attempts", 10)?;
+        ha.sleep_base = millis("dfs.client.failover.sleep.base.millis", 500)?;
+        ha.sleep_max = millis("dfs.client.failover.sleep.max.millis", 15_000)?;
+        let kind = match conf.get_or("dfs.checksum.type", "CRC32C").as_str() {
+            "CRC32" => ChecksumType::Crc32,
+            "NULL" => ChecksumType::Null,
+            _ => ChecksumType::Crc32c,
+        };
+        let bytes_per_checksum = conf.get_u32("dfs.bytes-per-checksum", 512)?;
+        let options = FileSystemOptions {
+            user: user.to_owned(),
+            client_name: format!("DFSClient_hathi_{}", uuid::Uuid::new_v4()),
+            replication: conf.get_u32("dfs.replication", 3)?,
+            block_size: u64::try_from(conf.get_bytes("dfs.blocksize", 128 << 20)?).unwrap_or(128 << 20),
+            checksum: DataChecksum::new(kind, bytes_per_checksum).unwrap_or(DataChecksum::DEFAULT),
+        };
+        Ok(FileSystem(Arc::new(Inner {
+            proxy: HaProxy::new(addresses, &CLIENT_PROTOCOL, ha),
+            options,
+            writing: Mutex::new(BTreeSet::new()),
+        })))
+    }
+
+    /// How this client behaves.
+    #[must_use]
+    pub fn options(&self) -> &FileSystemOptions {
+        &self.0.options
+    }
+
+    /// Any method of ClientProtocol.
+    ///
+    /// # Errors
+    /// When it fails on every NameNode, or the active one refuses.
+    pub async fn call<Q: Message, R: Message + Default>(
+        &self,
+        method: &str,
+        request: &Q,
+        idempotence: Idempotence,
+    ) -> Result<R, ClientError> {
+        Ok(self.0.proxy.call(method, request, idempotence).await?)
+    }
+
+    /// Status of a path, or `None` if there is nothing.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn status(&self, path: &str) -> Result<Option<hdfs::HdfsFileStatusProto>, ClientError> {
+        let request = hdfs::GetFileInfoRequestProto { src: path.to_owned() };
+        let answer: hdfs::GetFileInfoResponseProto =
+            self.call("getFileInfo", &request, Idempotence::Idempotent).await?;
+        Ok(answer.fs)
+    }
+
+    /// One page of a directory after the name `start_after`, and how many entries are left after it; `None` if there
+    /// is no such directory.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn list_page(
+        &self,
+        path: &str,
+        start_after: &[u8],
+    ) -> Result<Option<hdfs::DirectoryListingProto>, ClientError> {
+        let request = hdfs::GetListingRequestProto {
+            src: path.to_owned(),
+            start_after: start_after.to_vec().into(),
+            need_location: false,
+        };
+        let answer: hdfs::GetListingResponseProto =
+            self.call("getListing", &request, Idempotence::Idempotent).await?;
+        Ok(answer.dir_list)
+    }
+
+    /// All entries of a directory, or the file itself.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`], and when there is nothing.
+    pub async fn list(&self, path: &str) -> Result<Vec<hdfs::HdfsFileStatusProto>, ClientError> {
+        let mut all: Vec<hdfs::HdfsFileStatusProto> = Vec::new();
+        loop {
+            let after = all.last().map(|last| last.path.clone()).unwrap_or_default();
+            let Some(page) = self.list_page(path, &after).await? else {
+                return Err(ClientError::NotFound(path.to_owned()));
+            };
+            let empty = page.partial_listing.is_empty();
+            all.extend(page.partial_listing);
+            if page.remaining_entries == 0 || empty {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Makes a directory; with `create_parent` also its parents.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn mkdirs(&self, path: &str, permission: u16, create_parent: bool) -> Result<bool, ClientError> {
+        let request = hdfs::MkdirsRequestProto {
+            src: path.to_owned(),
+            masked: permission_proto(permission),
+            create_parent,
+            unmasked: None,
+        };
+        let answer: hdfs::MkdirsResponseProto = self.call("mkdirs", &request, Idempotence::Idempotent).await?;
+        Ok(answer.result)
+    }
+
+    /// Deletes a path; `false` if there was nothing.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn delete(&self, path: &str, recursive: bool) -> Result<bool, ClientError> {
+        let request = hdfs::DeleteRequestProto {
+            src: path.to_owned(),
+            recursive,
+        };
+        let answer: hdfs::DeleteResponseProto = self.call("delete", &request, Idempotence::AtMostOnce).await?;
+        Ok(answer.result)
+    }
+
+    /// Renames with Hadoop's exceptions where the older call answers `false`.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn rename(&self, src: &str, dst: &str, overwrite: bool) -> Result<(), ClientError> {
+        let request = hdfs::Rename2RequestProto {
+            src: src.to_owned(),
+            dst: dst.to_owned(),
+            overwrite_dest: overwrite,
+            move_to_trash: None,
+        };
+        let _: hdfs::Rename2ResponseProto = self.call("rename2", &request, Idempotence::AtMostOnce).await?;
+        Ok(())
+    }
+
+    /// Creates a file to be written.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn create(&self, path: &str, options: &CreateOptions) -> Result<FileWriter, ClientError> {
+        let flag = hdfs::CreateFlagProto::Create as i32
+            | if options.overwrite { hdfs::CreateFlagProto::Overwrite as i32 } else { 0 };
+        let request = hdfs::CreateRequestProto {
+            src: path.to_owned(),
+            masked: permission_proto(options.permission),
+            client_name: self.options().client_name.clone(),
+            create_flag: flag.cast_unsigned(),
+            create_parent: options.create_parent,
+            replication: options.replication.unwrap_or(self.options().replication),
+            block_size: options.block_size.unwrap_or(self.options().block_size),
+            crypto_protocol_version: vec![hdfs::CryptoProtocolVersionProto::EncryptionZones.into()],
+            unmasked: None,
+            ec_policy_name: None,
+            storage_policy: None,
+        };
+        let answer: hdfs::CreateResponseProto = self.call("create", &request, Idempotence::AtMostOnce).await?;
+        let Some(status) = answer.fs else {
+            return Err(ClientError::NotFound(path.to_owned()));
+        };
+        self.begin_write(status.file_id());
+        Ok(FileWriter::new(self.clone(), path, &status))
+    }
+
+    /// Opens an existing file to write at its end.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`], and when no DataNode of its last block can be reached.
+    pub async fn append(&self, path: &str) -> Result<FileWriter, ClientError> {
+        let request = hdfs::AppendRequestProto {
+            src: path.to_owned(),
+            client_name: self.options().client_name.clone(),
+            flag: Some((hdfs::CreateFlagProto::Append as i32).cast_unsigned()),
+        };
+        let answer: hdfs::AppendResponseProto = self.call("append", &request, Idempotence::AtMostOnce).await?;
+        let Some(status) = answer.stat else {
+            return Err(ClientError::NotFound(path.to_owned()));
+        };
+        self.begin_write(status.file_id());
+        let mut writer = FileWriter::new(self.clone(), path, &status);
+        if let Some(block) = answer.block {
+            writer.append_to(block).await?;
+        }
+        Ok(writer)
+    }
+
+    /// Opens a file to be read.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn open(&self, path: &str) -> Result<FileReader, ClientError> {
+        FileReader::open(self.clone(), path).await
+    }
+
+    pub(crate) async fn block_locations(
+        &self,
+        path: &str,
+        offset: u64,
+        length: u64,
+    ) -> Result<hdfs::LocatedBlocksProto, ClientError> {
+        let request = hdfs::GetBlockLocationsRequestProto {
+            src: path.to_owned(),
+            offset,
+            length,
+        };
+        let answer: hdfs::GetBlockLocationsResponseProto =
+            self.call("getBlockLocations", &request, Idempotence::Idempotent).await?;
+        answer.locations.ok_or_else(|| ClientError::NotFound(path.to_owned()))
+    }
+
+    fn begin_write(&self, file_id: u64) {
+        let mut writing = self.0.writing.lock();
+        if writing.is_empty() {
+            tokio::spawn(renew_leases(Arc::downgrade(&self.0)));
+        }
+        writing.insert(file_id);
+    }
+
+    pub(crate) fn end_write(&self, file_id: u64) {
+        self.0.writing.lock().remove(&file_id);
+    }
+}
+
+fn permission_proto(permission: u16) -> hdfs::FsPermissionProto {
+    hdfs::FsPermissionProto {
+        perm: u32::from(permission),
+    }
+}
+
+/// Renews the client's lease while it writes anything and is still used by somebody.
+async fn renew_leases(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(LEASE_RENEWAL).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if inner.writing.lock().is_empty() {
+            return;
+        }
+        let request = hdfs::RenewLeaseRequestProto {
+            client_name: inner.options.client_name.clone(),
+            namespaces: Vec::new(),
+        };
+        let result: Result<hdfs::RenewLeaseResponseProto, _> =
+            inner.proxy.call("renewLease", &request, Idempotence::Idempotent).await;
+        if let Err(error) = result {
+            tracing::warn!(%error, "can't renew the lease of the files being written");
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Reading a file: block after block, from the nearest replica that is well (Hadoop: `DFSInputStream`).
+
+use crate::filesystem::FileSystem;
+use crate::stream::{self, Incoming, READ_TIMEOUT};
+use crate::{ClientError, FileSystemOptions};
+use hathi_formats::datatransfer::{DataChecksum, Op, PacketBuffer, encode_op};
+use hathi_formats::proto::hdfs::{
+    self, BaseHeaderProto, BlockOpResponseProto, ClientOperationHeaderProto, ClientReadStatusProto,
+    DatanodeInfoProto, LocatedBlockProto, LocatedBlocksProto, OpReadBlockProto, Status,
+};
+use hathi_net::ipc::protocols::CLIENT_DATANODE_PROTOCOL;
+use hathi_net::ipc::{ClientOptions, RpcError};
+use prost::Message;
+use std::io;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// How often the NameNode is asked for other replicas before a block counts as missing
+/// (`dfs.client.max.block.acquire.failures`).
+const ACQUIRE_FAILURES_MAX: u32 = 3;
+/// Pause before the NameNode is asked again.
+const ACQUIRE_PAUSE: Duration = Duration::from_millis(500);
+/// Bytes of a file whose block locations are asked for at once (`dfs.client.read.prefetch.size`: ten blocks).
+const PREFETCH_LEN: u64 = 10 * (128 << 20);
+
+/// An open file. Reads are sequential from a position that can be moved.
+#[derive(Debug)]
+pub struct FileReader {
+    fs: FileSystem,
+    path: String,
+    length: u64,
+    position: u64,
+    located: LocatedBlocksProto,
+    block: Option<BlockReader>,
+}
+
+impl FileReader {
+    pub(crate) async fn open(fs: FileSystem, path: &str) -> Result<FileReader, ClientError> {
+        let located = fs.block_locations(path, 0, PREFETCH_LEN).await?;
+        let mut length = located.file_length;
+        if located.under_construction
+            && !located.is_last_block_complete
+            && let Some(last) = &located.last_block
+        {
+            // What was acknowledged to the writer is readable, but only the DataNodes know how much that is.
+            length += visible_length(fs.options(), last).await.unwrap_or(last.b.num_bytes());
+        }
+        Ok(FileReader {
+            fs,
+            path: path.to_owned(),
+            length,
+            position: 0,
+            located,
+            block: None,
+        })
+    }
+
+    /// Length in bytes when it was opened.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether there is nothing to read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Moves the position.
+    pub fn seek(&mut self, position: u64) {
+        if position != self.position {
+            self.block = None;
+            self.position = position;
+        }
+    }
+
+    /// The next bytes, at most one packet's; empty at the end of the file.
+    ///
+    /// # Errors
+    /// When no replica of a block can be read.
+    pub async fn next(&mut self) -> Result<&[u8], ClientError> {
+        if self.position >= self.length {
+            return Ok(&[]);
+        }
+        let mut failures = 0;
+        let mut bad: Vec<String> = Vec::new();
+        loop {
+            if self.block.is_none() {
+                self.open_block(&mut bad, &mut failures).await?;
+            }
+            let Some(block) = &mut self.block else { continue };
+            match block.next().await {
+                Ok(0) => self.block = None,
+                Ok(len) => {
+                    self.position += len as u64;
+                    break;
+                }
+                Err(source) => {
+                    let node = block.node.clone();
+                    tracing::warn!(path = self.path, datanode = stream::address(&node), %source, "reading from another replica");
+                    bad.push(node.id.datanode_uuid);
+                    self.block = None;
+                }
+            }
+        }
+        // Borrowed again because the loop above may replace the block.
+        Ok(self.block.as_ref().map_or(&[], BlockReader::bytes))
+    }
+
+    /// Connects to some replica of the block at the position that is not known to be bad.
+    async fn open_block(&mut self, bad: &mut Vec<String>, failures: &mut u32) -> Result<(), ClientError> {
+        let mut last_error = "no DataNode holds it".to_owned();
+        loop {
+            let Some(block) = self.block_at_position().await? else {
+                return Err(ClientError::MissingBlock {
+                    block: 0,
+                    path: self.path.clone(),
+                    last: format!("the file has no block at offset {}", self.position),
+                });
+            };
+            for node in &block.locs {
+                if bad.contains(&node.id.datanode_uuid) {
+                    continue;
+                }
+                let in_block = self.position - block.offset;
+                let end = (block.offset + self.block_len(&block)).min(self.length);
+                match BlockReader::open(self.fs.options(), &block, node, in_block, end - self.position).await {
+                    Ok(reader) => {
+                        self.block = Some(reader);
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        tracing::warn!(path = self.path, %error, "trying another replica");
+                        last_error = error.to_string();
+                        bad.push(node.id.datanode_uuid.clone());
+                    }
+                }
+            }
+            *failures += 1;
+            if *failures >= ACQUIRE_FAILURES_MAX {
+                return Err(ClientError::MissingBlock {
+                    block: block.b.block_id.cast_signed(),
+                    path: self.path.clone(),
+                    last: last_error,
+                });
+            }
+            tokio::time::sleep(ACQUIRE_PAUSE).await;
+            bad.clear();
+            self.located = self
+                .fs
+                .block_locations(&self.path, self.position, PREFETCH_LEN)
+                .await?;
+        }
+    }
+
+    /// A block under construction says less than is readable of it.
+    fn block_len(&self, block: &LocatedBlockProto) -> u64 {
+        let last = self.located.last_block.as_ref();
+        if !self.located.is_last_block_complete && last.is_some_and(|last| last.b.block_id == block.b.block_id) {
+            self.length.saturating_sub(block.offset)
+        } else {
+            block.b.num_bytes()
+        }
+    }
+
+    async fn block_at_position(&mut self) -> Result<Option<LocatedBlockProto>, ClientError> {
+        for attempt in 0..2 {
+            let last = self.located.last_block.iter();
+            let found = self
+                .located
+                .blocks
+                .iter()
+                .chain(last)
+                .find(|block| {
+                    block.offset <= self.position && self.position < block.offset + self.block_len(block)
+                })
+                .cloned();
+            if found.is_some() || attempt == 1 {
+                return Ok(found);
+            }
+            self.located = self
+                .fs
+                .block_locations(&self.path, self.position, PREFETCH_LEN)
+                .await?;
+        }
+        Ok(None)
+    }
+}
+
+/// Length of a block that is being written, from the first DataNode that answers.
+async fn visible_length(options: &FileSystemOptions, block: &LocatedBlockProto) -> Option<u64> {
+    for node in &block.locs {
+        let result: Result<hdfs::GetReplicaVisibleLengthResponseProto, RpcError> = async {
+            let address = format!("{}:{}", node.id.ip_addr, node.id.ipc_port);
+            let mut rpc = ClientOptions::new(&options.user);
+            rpc.connect_timeout = Duration::from_secs(5);
+            rpc.call_timeout = Duration::from_secs(10);
+            let client = hathi_net::ipc::connect_to(&address, &CLIENT_DATANODE_PROTOCOL, &rpc).await?;
+            let request = hdfs::GetReplicaVisibleLengthRequestProto {
+                block: block.b.clone(),
+            };
+            client.call("getReplicaVisibleLength", &request).await
+        }
+        .await;
+        match result {
+            Ok(answer) => return Some(answer.length),
+            Err(error) => tracing::debug!(%error, "no visible length"),
+        }
+    }
+    None
+}
+
+/// A stream of packets of one replica.
+#[derive(Debug)]
+struct BlockReader {
+    node: DatanodeInfoProto,
+    incoming: Incoming<TcpStream>,
+    packet: PacketBuffer,
+    checksum: DataChecksum,
+    /// Offset in the block of the next byte that is wanted.
+    position: u64,
+    /// Offset in the block after the last byte that is wanted.
+    end: u64,
+    /// What of the packet's data is wanted.
+    wanted: std::ops::Range<usize>,
+}
+
+impl BlockReader {
+    async fn open(
+        options: &FileSystemOptions,
+        block: &LocatedBlockProto,
+        node: &DatanodeInfoProto,
+        offset: u64,
+        len: u64,
+    ) -> Result<BlockReader, ClientError> {
+        let mut stream = stream::connect(node).await?;
+        let request = OpReadBlockProto {
+            header: ClientOperationHeaderProto {
+                base_header: BaseHeaderProto {
+                    block: block.b.clone(),
+                    token: Some(block.block_token.clone()),
+                    trace_info: None,
+                },
+                client_name: options.client_name.clone(),
+            },
+            offset,
+            len,
+            send_checksums: Some(true),
+            caching_strategy: None,
+        };
+        let failed = |source| stream::error("can't read from", node, source);
+        stream
+            .write_all(&encode_op(Op::ReadBlock, &request))
+            .await
+            .map_err(failed)?;
+        let mut incoming = Incoming::new(stream, READ_TIMEOUT);
+        let response: BlockOpResponseProto = incoming.message().await.map_err(failed)?;
+        let Some(info) = response.read_op_checksum_info.as_ref().filter(|_| response.status() == Status::Success) else {
+            let problem = format!("{:?}: {}", response.status(), response.message());
+            return Err(failed(io::Error::other(problem)));
+        };
+        let checksum = DataChecksum::from_proto(&info.checksum)
+            .map_err(|error| failed(io::Error::other(error)))?;
+        Ok(BlockReader {
+            node: node.clone(),
+            incoming,
+            packet: PacketBuffer::default(),
+            checksum,
+            position: offset,
+            end: offset + len,
+            wanted: 0..0,
+        })
+    }
+
+    /// Reads the next packet that holds something wanted: its wanted length, or 0 at the end.
+    async fn next(&mut self) -> io::Result<usize> {
+        while self.position < self.end {
+            self.incoming.packet(&mut self.packet).await?;
+            let header = *self.packet.header();
+            if header.last_packet_in_block {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the replica is shorter than the block"));
+            }
+            if self.checksum.checksum_size() > 0 {
+                self.checksum
+                    .verify(self.packet.data(), self.packet.checksums())
+                    .map_err(|mismatch| io::Error::new(io::ErrorKind::InvalidData, mismatch))?;
+            }
+            // The first packet starts at a chunk's border, the last one may end at one.
+            let start = header.offset_in_block;
+            let stop = start + u64::from(header.data_len);
+            if start > self.position {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet is missing"));
+            }
+            let from = self.position.min(stop) - start;
+            let to = self.end.min(stop).max(start + from) - start;
+            self.wanted = usize::try_from(from).map_err(io::Error::other)?..usize::try_from(to).map_err(io::Error::other)?;
+            self.position = start + to;
+            if !self.wanted.is_empty() {
+                return Ok(self.wanted.len());
+            }
+        }
+        self.wanted = 0..0;
+        self.finish().await;
+        Ok(0)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.packet.data().get(self.wanted.clone()).unwrap_or_default()
+    }
+
+    /// Tells the DataNode that all checksums were right, after the packet that ends the stream.
+    async fn finish(&mut self) {
+        if self.incoming.packet(&mut self.packet).await.is_err() {
+            return;
+        }
+        let status = ClientReadStatusProto {
+            status: Status::ChecksumOk.into(),
+        };
+        // The bytes are here already; what becomes of the connection is nobody's concern.
+        let _ = self
+            .incoming
+            .stream()
+            .write_all(&status.encode_length_delimited_to_vec())
+            .await;
+    }
+}
