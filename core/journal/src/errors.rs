@@ -193,9 +193,7 @@ impl From<JournalError> for RemoteException {
 /// Whether an exception of a JournalNode (ours or Java's) says that a higher epoch was promised.
 #[must_use]
 pub fn is_fenced(exception: &RemoteException) -> bool {
-    exception.is(exceptions::IO)
-        && (exception.message.contains("is less than the last promised epoch")
-            || exception.message.contains("is not the current writer epoch"))
+    exception.is(exceptions::IO) && exception.message.contains("is less than the last promised epoch")
 }
 
 /// Whether an exception says that somebody else's read lease still runs.

@@ -1,1 +1,286 @@
-//! To be written.
+//! The read lease, both ends.
+//!
+//! A JournalNode that grants a lease refuses `newEpoch` to others until it ends, so whoever holds the leases of a
+//! majority knows that nobody else can become the writer meanwhile, and may answer reads from memory.
+//!
+//! Only rates of monotonic clocks are trusted: the holder counts from when it *sent* the request and subtracts
+//! [`DRIFT_PERCENT`], the JournalNode counts from when it *received* it.
+//!
+//! Invariants:
+//! * before the first grant of an epoch the epoch and holder are on disk ([`LeaseMarker`]), so that a JournalNode that
+//!   restarts knows that a lease may run, and waits out the longest one it may have granted;
+//! * a lease that was given back is not granted again to that holder in that epoch;
+//! * [`LeaseGrants::counter`] grows whenever a watcher could see a difference that matters to it.
+
+use std::sync::Arc;
+
+use hathi_formats::ids::Epoch;
+
+use crate::messages::{LeaseRequest, Micros};
+
+/// How much faster the holder's clock may run than the JournalNode's, or slower, for leases to be safe.
+pub const DRIFT_PERCENT: u64 = 1;
+
+/// What is on disk of a lease (`current/lease-epoch`): somebody may hold one in this epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseMarker {
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// Who.
+    pub holder: Arc<str>,
+}
+
+impl LeaseMarker {
+    /// The content of the file: epoch and holder, one line each.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}\n{}\n", self.epoch, self.holder)
+    }
+
+    /// From the content of the file.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let epoch = lines.next()?.trim().parse().ok()?;
+        let holder = lines.next().unwrap_or_default();
+        Some(LeaseMarker {
+            epoch: Epoch(epoch),
+            holder: holder.into(),
+        })
+    }
+}
+
+/// The JournalNode's end: what it has granted.
+#[derive(Clone, Debug)]
+pub struct LeaseGrants {
+    max_ms: u32,
+    holder: Option<Arc<str>>,
+    epoch: Epoch,
+    until: Micros,
+    ended: bool,
+    marker: Option<LeaseMarker>,
+    released: Option<LeaseMarker>,
+    counter: u64,
+}
+
+impl LeaseGrants {
+    /// At the start of a JournalNode at `now`, with the marker found on disk and the promise.
+    #[must_use]
+    pub fn at_start(max_ms: u32, marker: Option<LeaseMarker>, promised: Epoch, now: Micros) -> Self {
+        let running = marker.clone().filter(|marker| marker.epoch == promised);
+        LeaseGrants {
+            max_ms,
+            epoch: promised,
+            until: match running {
+                Some(_) => now + Micros::from(max_ms) * 1000,
+                None => 0,
+            },
+            ended: running.is_none(),
+            holder: running.map(|marker| marker.holder),
+            marker,
+            released: None,
+            // Watchers know counters of an earlier life; the time makes it unlikely that one matches.
+            counter: now + 1,
+        }
+    }
+
+    /// For how long others than `holder` must wait; 0 when nobody must.
+    #[must_use]
+    pub fn remaining_for(&self, holder: Option<&str>, now: Micros) -> Micros {
+        if self.holder.is_some() && self.holder.as_deref() == holder {
+            return 0;
+        }
+        self.until.saturating_sub(now)
+    }
+
+    /// Who holds or held the lease of the promised epoch.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Arc<str>> {
+        self.holder.as_ref()
+    }
+
+    /// Grows with every change.
+    #[must_use]
+    pub fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    /// When the running lease ends.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Micros> {
+        (!self.ended).then_some(self.until)
+    }
+
+    /// What must be on disk before a lease is granted to `holder` in `epoch`; `None` when it is.
+    #[must_use]
+    pub fn marker_needed(&self, epoch: Epoch, holder: &Arc<str>) -> Option<LeaseMarker> {
+        let there = self.marker.as_ref().is_some_and(|m| m.epoch == epoch && m.holder == *holder);
+        (!there).then(|| LeaseMarker {
+            epoch,
+            holder: Arc::clone(holder),
+        })
+    }
+
+    /// The marker is on disk.
+    pub fn marked(&mut self, marker: LeaseMarker) {
+        self.marker = Some(marker);
+    }
+
+    /// Grants the lease asked for in `epoch` (which is the promised one); returns for how many milliseconds.
+    pub fn grant(&mut self, epoch: Epoch, request: &LeaseRequest, now: Micros) -> u32 {
+        let given_back = self.released.as_ref();
+        if given_back.is_some_and(|m| m.epoch == epoch && m.holder == request.holder) {
+            return 0;
+        }
+        let ms = request.ms.min(self.max_ms);
+        if ms == 0 {
+            return 0;
+        }
+        let changed = self.ended || self.epoch != epoch || self.holder.as_ref() != Some(&request.holder);
+        if changed {
+            self.counter += 1;
+            self.holder = Some(Arc::clone(&request.holder));
+            self.epoch = epoch;
+            self.ended = false;
+        }
+        self.until = self.until.max(now + Micros::from(ms) * 1000);
+        ms
+    }
+
+    /// Another epoch was promised; the lease of the old one had ended or was its own.
+    pub fn promised(&mut self, epoch: Epoch) {
+        self.counter += 1;
+        self.epoch = epoch;
+        self.holder = None;
+        self.until = 0;
+        self.ended = true;
+    }
+
+    /// Gives the lease of exactly this holder back; whether it was that holder's.
+    pub fn release(&mut self, holder: &str) -> bool {
+        if self.holder.as_deref() != Some(holder) {
+            return false;
+        }
+        self.released = self.holder.take().map(|holder| LeaseMarker {
+            epoch: self.epoch,
+            holder,
+        });
+        self.counter += 1;
+        self.until = 0;
+        self.ended = true;
+        self.marker = None;
+        true
+    }
+
+    /// Time passes; whether the lease ended just now.
+    pub fn tick(&mut self, now: Micros) -> bool {
+        if self.ended || self.until > now {
+            return false;
+        }
+        self.ended = true;
+        self.counter += 1;
+        true
+    }
+}
+
+/// The holder's end: until when a majority's leases last.
+#[derive(Clone, Debug)]
+pub struct LeaseHold {
+    until: Vec<Micros>,
+}
+
+impl LeaseHold {
+    /// None held, of so many JournalNodes.
+    #[must_use]
+    pub fn new(journalnodes: usize) -> Self {
+        LeaseHold {
+            until: vec![0; journalnodes],
+        }
+    }
+
+    /// A JournalNode granted `ms` with the answer to a request that was sent at `sent`.
+    pub fn granted(&mut self, journalnode: usize, sent: Micros, ms: u32) {
+        let lasting = Micros::from(ms) * 1000 * (100 - DRIFT_PERCENT) / 100;
+        if let Some(until) = self.until.get_mut(journalnode) {
+            *until = (*until).max(sent + lasting);
+        }
+    }
+
+    /// Until when at least `count` JournalNodes' leases last.
+    #[must_use]
+    pub fn until(&self, count: usize) -> Micros {
+        let mut sorted = self.until.clone();
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        count.checked_sub(1).and_then(|i| sorted.get(i).copied()).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(holder: &str, ms: u32) -> LeaseRequest {
+        LeaseRequest {
+            ms,
+            holder: holder.into(),
+        }
+    }
+
+    #[test]
+    fn a_lease_keeps_others_out_until_it_ends() {
+        let mut grants = LeaseGrants::at_start(2000, None, Epoch(1), 0);
+        assert_eq!(grants.remaining_for(None, 0), 0);
+        assert_eq!(grants.grant(Epoch(1), &ask("a", 1000), 5), 1000);
+        assert_eq!(grants.remaining_for(Some("b"), 5), 1_000_000);
+        assert_eq!(grants.remaining_for(Some("a"), 5), 0);
+        assert_eq!(grants.remaining_for(None, 1_000_004), 1);
+        assert_eq!(grants.remaining_for(None, 1_000_005), 0);
+        let counter = grants.counter();
+        assert!(!grants.tick(1_000_004));
+        assert!(grants.tick(1_000_005));
+        assert!(!grants.tick(1_000_006));
+        assert_eq!(grants.counter(), counter + 1);
+        assert_eq!(grants.grant(Epoch(1), &ask("a", 9000), 2_000_000), 2000);
+    }
+
+    #[test]
+    fn a_lease_given_back_is_not_granted_again_in_its_epoch() {
+        let mut grants = LeaseGrants::at_start(2000, None, Epoch(1), 0);
+        grants.grant(Epoch(1), &ask("a", 1000), 0);
+        assert!(!grants.release("b"));
+        assert!(grants.release("a"));
+        assert_eq!(grants.remaining_for(Some("b"), 1), 0);
+        assert_eq!(grants.grant(Epoch(1), &ask("a", 1000), 2), 0);
+        assert_eq!(grants.remaining_for(Some("b"), 2), 0);
+        grants.promised(Epoch(2));
+        assert_eq!(grants.grant(Epoch(2), &ask("a", 1000), 3), 1000);
+    }
+
+    #[test]
+    fn a_restart_waits_out_what_may_have_been_granted() {
+        let marker = LeaseMarker {
+            epoch: Epoch(4),
+            holder: "a".into(),
+        };
+        assert_eq!(LeaseMarker::parse(&marker.to_text()), Some(marker.clone()));
+        let mut grants = LeaseGrants::at_start(2000, Some(marker.clone()), Epoch(4), 100);
+        assert_eq!(grants.remaining_for(Some("b"), 100), 2_000_000);
+        assert_eq!(grants.remaining_for(Some("a"), 100), 0);
+        assert!(grants.release("a"));
+        assert_eq!(grants.remaining_for(Some("b"), 100), 0);
+        let older = LeaseGrants::at_start(2000, Some(marker), Epoch(5), 100);
+        assert_eq!(older.remaining_for(Some("b"), 100), 0);
+    }
+
+    #[test]
+    fn a_majority_counts_from_the_sending() {
+        let mut hold = LeaseHold::new(3);
+        hold.granted(0, 1000, 100);
+        assert_eq!(hold.until(2), 0);
+        hold.granted(2, 5000, 100);
+        assert_eq!(hold.until(2), 1000 + 99_000);
+        assert_eq!(hold.until(1), 5000 + 99_000);
+        hold.granted(0, 500, 100);
+        assert_eq!(hold.until(2), 1000 + 99_000);
+    }
+}

@@ -181,6 +181,8 @@ pub enum Request {
         state: SegmentState,
         /// Where a copy can be read.
         from_url: String,
+        /// Hathi: the epoch that vouches for the chosen copy; absent when it is finalized, or asked by Java.
+        chosen_epoch: Option<Epoch>,
     },
     /// Which segments there are. `from_journal`: asked by another JournalNode (`InterQJournalProtocol`).
     GetEditLogManifest {

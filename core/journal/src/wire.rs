@@ -210,10 +210,16 @@ impl Envelope {
                 segment_tx_id: segment.0,
             }
             .encode_to_vec(),
-            Request::AcceptRecovery { info, state, from_url } => pb::AcceptRecoveryRequestProto {
+            Request::AcceptRecovery {
+                info,
+                state,
+                from_url,
+                chosen_epoch,
+            } => pb::AcceptRecoveryRequestProto {
                 req_info: self.info(info),
                 state_to_accept: segment_to_proto(state),
                 from_url: from_url.clone(),
+                chosen_epoch: chosen_epoch.map(|epoch| epoch.0),
             }
             .encode_to_vec(),
             Request::GetEditLogManifest {
@@ -377,6 +383,7 @@ impl Envelope {
                     info,
                     state: segment_from_proto(m.state_to_accept),
                     from_url: m.from_url,
+                    chosen_epoch: m.chosen_epoch.map(Epoch),
                 };
                 (envelope, request)
             }

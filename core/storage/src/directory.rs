@@ -313,6 +313,11 @@ impl<D: Disk> StorageDirectory<D> {
         }
     }
 
+    /// Takes `in_use.lock` unless it is held by us already.
+    pub fn lock_again(&mut self, holder: &str) -> Result<()> {
+        if self.lock.is_none() { self.lock(holder) } else { Ok(()) }
+    }
+
     /// Lets go of `in_use.lock`.
     pub fn unlock(&mut self) {
         self.lock = None;
@@ -425,6 +430,11 @@ impl<D: Disk> StorageDirectory<D> {
     /// Makes `current` empty and writes VERSION last, so that a crash leaves an unformatted directory.
     /// Without `force` a `current` that holds something is refused.
     pub fn format(&self, version: &VersionFile, force: bool) -> Result<()> {
+        self.format_with(version, force, &[])
+    }
+
+    /// [`StorageDirectory::format`] with small files that are there before VERSION is.
+    pub fn format_with(&self, version: &VersionFile, force: bool, files: &[(&str, &[u8])]) -> Result<()> {
         self.make(&self.root)?;
         let current = self.current();
         if self.has(&current)? {
@@ -435,6 +445,10 @@ impl<D: Disk> StorageDirectory<D> {
             self.remove(&current)?;
         }
         self.make(&current)?;
+        for (name, data) in files {
+            let path = current.join(name);
+            self.disk.write_small(&path, data).map_err(at(&path))?;
+        }
         self.write_version(version)
     }
 

@@ -40,6 +40,11 @@ impl<D: Disk> DurableLong<D> {
         self.value = value;
         Ok(())
     }
+
+    /// Remembers the value without writing it: what a broken implementation would do, for tests of tests.
+    pub fn set_in_memory(&mut self, value: u64) {
+        self.value = value;
+    }
 }
 
 /// The number in a text file; `None` when there is no file.

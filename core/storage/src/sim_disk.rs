@@ -1,2 +1,573 @@
-//! To be written.
-#[derive(Clone,Debug)] pub struct SimDisk;
+//! A disk in memory that forgets what was not synced, and fails on demand.
+//!
+//! Every file has a live half (what reads see) and a durable half (what a power failure leaves); every directory has
+//! live and durable names. Writes and name changes stay pending until a sync of the file or directory. At
+//! [`SimDisk::lose_power`] each pending write survives, vanishes or is torn, and of the pending name changes of each
+//! directory a prefix survives. [`SimDisk::crash_process`] only takes the open files and locks away.
+//!
+//! Invariants: what was synced survives everything but [`SimDisk::flip_bit`] and [`SimDisk::wipe`];
+//! a file handle from before a crash is dead.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{DirEntry, Disk, DiskFile};
+
+type InodeNumber = u64;
+
+#[derive(Clone, Debug)]
+enum Pending {
+    Write { offset: u64, data: Vec<u8> },
+    SetLen(u64),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<Pending>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Node {
+    File(InodeNumber),
+    Directory,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Put(PathBuf, Node),
+    Remove(PathBuf),
+    Rename(PathBuf, PathBuf),
+}
+
+type Names = BTreeMap<PathBuf, Node>;
+
+#[derive(Debug, Default)]
+struct State {
+    inodes: BTreeMap<InodeNumber, Inode>,
+    next_inode: InodeNumber,
+    live: Names,
+    durable: Names,
+    pending: Vec<(PathBuf, NameChange)>,
+    locks: BTreeMap<PathBuf, u64>,
+    /// Grows with every crash; handles of an older life are dead.
+    life: u64,
+    failing_syncs: u32,
+    full: bool,
+    syncs: u64,
+}
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+/// A file of the [`SimDisk`].
+#[derive(Debug)]
+pub struct SimFile {
+    disk: SimDisk,
+    inode: InodeNumber,
+    life: u64,
+}
+
+/// A lock of the [`SimDisk`].
+#[derive(Debug)]
+pub struct SimLock {
+    disk: SimDisk,
+    path: PathBuf,
+    life: u64,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.locks.get(&self.path) == Some(&self.life) {
+            state.locks.remove(&self.path);
+        }
+    }
+}
+
+fn error(kind: io::ErrorKind, path: &Path) -> io::Error {
+    io::Error::new(kind, path.display().to_string())
+}
+
+fn apply_write(data: &mut Vec<u8>, write: &Pending) {
+    match write {
+        Pending::Write { offset, data: written } => {
+            let offset = *offset as usize;
+            let end = offset + written.len();
+            if data.len() < end {
+                data.resize(end, 0);
+            }
+            data[offset..end].copy_from_slice(written);
+        }
+        Pending::SetLen(len) => data.resize(*len as usize, 0),
+    }
+}
+
+fn apply_name(names: &mut Names, change: &NameChange) {
+    match change {
+        NameChange::Put(path, node) => {
+            names.insert(path.clone(), *node);
+        }
+        NameChange::Remove(path) => names.retain(|name, _| !name.starts_with(path)),
+        NameChange::Rename(from, to) => {
+            names.retain(|name, _| !name.starts_with(to));
+            let moved: Vec<PathBuf> = names.keys().filter(|name| name.starts_with(from)).cloned().collect();
+            for old in moved {
+                if let (Some(node), Ok(rest)) = (names.remove(&old), old.strip_prefix(from)) {
+                    let new = if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) };
+                    names.insert(new, node);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn change(&mut self, dir: Option<&Path>, change: NameChange) {
+        apply_name(&mut self.live, &change);
+        self.pending.push((dir.unwrap_or(Path::new("")).to_owned(), change));
+    }
+
+    fn file(&self, path: &Path) -> io::Result<InodeNumber> {
+        match self.live.get(path) {
+            Some(Node::File(inode)) => Ok(*inode),
+            Some(Node::Directory) => Err(error(io::ErrorKind::IsADirectory, path)),
+            None => Err(error(io::ErrorKind::NotFound, path)),
+        }
+    }
+
+    fn collect_garbage(&mut self) {
+        let named = |names: &Names, inode: InodeNumber| names.values().any(|node| *node == Node::File(inode));
+        let (live, durable) = (&self.live, &self.durable);
+        self.inodes.retain(|inode, _| named(live, *inode) || named(durable, *inode));
+    }
+}
+
+impl SimDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process dies, the machine lives: pending data stays, open files and locks are gone.
+    pub fn crash_process(&self) {
+        let mut state = self.state();
+        state.life += 1;
+        state.locks.clear();
+    }
+
+    /// The machine dies. `pick(n)` returns a number below `n` and decides what survives of what was pending.
+    pub fn lose_power(&self, pick: &mut dyn FnMut(u64) -> u64) {
+        let mut state = self.state();
+        state.life += 1;
+        state.locks.clear();
+        state.failing_syncs = 0;
+        for inode in state.inodes.values_mut() {
+            for write in std::mem::take(&mut inode.pending) {
+                match (pick(3), write) {
+                    (0, _) => {}
+                    (1, write) => apply_write(&mut inode.durable, &write),
+                    (_, Pending::Write { offset, mut data }) => {
+                        data.truncate(pick(data.len() as u64 + 1) as usize);
+                        apply_write(&mut inode.durable, &Pending::Write { offset, data });
+                    }
+                    (_, Pending::SetLen(_)) => {}
+                }
+            }
+            inode.live.clone_from(&inode.durable);
+        }
+        // Of each directory's changes a prefix survives, as in a journaling file system.
+        let mut kept: BTreeMap<PathBuf, bool> = BTreeMap::new();
+        for (dir, change) in std::mem::take(&mut state.pending) {
+            let keep = kept.entry(dir).or_insert(true);
+            *keep = *keep && pick(2) == 0;
+            if *keep {
+                apply_name(&mut state.durable, &change);
+            }
+        }
+        state.live = state.durable.clone();
+        state.collect_garbage();
+    }
+
+    /// The next `count` syncs of files fail, and what they should have written will never be durable.
+    pub fn fail_syncs(&self, count: u32) {
+        self.state().failing_syncs = count;
+    }
+
+    /// From now on writes fail for lack of space, or not any more.
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
+    }
+
+    /// Flips a bit of a file, in both halves.
+    pub fn flip_bit(&self, path: &Path, byte: u64, bit: u8) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.file(path)?;
+        if let Some(inode) = state.inodes.get_mut(&inode) {
+            for half in [&mut inode.live, &mut inode.durable] {
+                if let Some(byte) = half.get_mut(byte as usize) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk is replaced by an empty one. To be called while no process runs.
+    pub fn wipe(&self) {
+        let mut state = self.state();
+        let life = state.life + 1;
+        *state = State {
+            life,
+            ..State::default()
+        };
+    }
+
+    /// How many syncs of files succeeded so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+    type Lock = SimLock;
+
+    fn create(&self, path: &Path) -> io::Result<SimFile> {
+        let mut state = self.state();
+        if state.full {
+            return Err(error(io::ErrorKind::StorageFull, path));
+        }
+        if let Some(parent) = path.parent() {
+            let known = parent.as_os_str().is_empty() || state.live.get(parent) == Some(&Node::Directory);
+            if !known {
+                return Err(error(io::ErrorKind::NotFound, parent));
+            }
+        }
+        let inode = match state.live.get(path) {
+            Some(Node::File(inode)) => {
+                let inode = *inode;
+                if let Some(content) = state.inodes.get_mut(&inode) {
+                    content.live.clear();
+                    content.pending.push(Pending::SetLen(0));
+                }
+                inode
+            }
+            Some(Node::Directory) => return Err(error(io::ErrorKind::IsADirectory, path)),
+            None => {
+                let inode = state.next_inode;
+                state.next_inode += 1;
+                state.inodes.insert(inode, Inode::default());
+                state.change(path.parent(), NameChange::Put(path.to_owned(), Node::File(inode)));
+                inode
+            }
+        };
+        let life = state.life;
+        drop(state);
+        Ok(SimFile {
+            disk: self.clone(),
+            inode,
+            life,
+        })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<SimFile> {
+        let state = self.state();
+        let inode = state.file(path)?;
+        let life = state.life;
+        drop(state);
+        Ok(SimFile {
+            disk: self.clone(),
+            inode,
+            life,
+        })
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<SimFile> {
+        self.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.live.contains_key(from) {
+            return Err(error(io::ErrorKind::NotFound, from));
+        }
+        state.change(to.parent(), NameChange::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn hard_link(&self, existing: &Path, new: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.file(existing)?;
+        if state.live.contains_key(new) {
+            return Err(error(io::ErrorKind::AlreadyExists, new));
+        }
+        state.change(new.parent(), NameChange::Put(new.to_owned(), Node::File(inode)));
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.file(path)?;
+        state.change(path.parent(), NameChange::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.live.contains_key(path) {
+            return Err(error(io::ErrorKind::NotFound, path));
+        }
+        state.change(path.parent(), NameChange::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let mut missing: Vec<&Path> = path
+            .ancestors()
+            .filter(|dir| !dir.as_os_str().is_empty() && !state.live.contains_key(*dir))
+            .collect();
+        missing.reverse();
+        for dir in missing {
+            state.change(dir.parent(), NameChange::Put(dir.to_owned(), Node::Directory));
+        }
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let state = self.state();
+        if state.live.get(dir) != Some(&Node::Directory) {
+            return Err(error(io::ErrorKind::NotFound, dir));
+        }
+        let mut entries = Vec::new();
+        for (path, node) in state.live.range(dir.to_owned()..) {
+            if !path.starts_with(dir) {
+                break;
+            }
+            if path.parent() == Some(dir)
+                && let Some(name) = path.file_name().and_then(|name| name.to_str())
+            {
+                entries.push(DirEntry {
+                    name: name.to_owned(),
+                    is_dir: *node == Node::Directory,
+                });
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.state().live.contains_key(path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let pending = std::mem::take(&mut state.pending);
+        for (changed, change) in pending {
+            if changed == dir {
+                apply_name(&mut state.durable, &change);
+            } else {
+                state.pending.push((changed, change));
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path, _holder: &str) -> io::Result<Option<SimLock>> {
+        let mut state = self.state();
+        if state.locks.contains_key(path) {
+            return Ok(None);
+        }
+        let life = state.life;
+        state.locks.insert(path.to_owned(), life);
+        drop(state);
+        Ok(Some(SimLock {
+            disk: self.clone(),
+            path: path.to_owned(),
+            life,
+        }))
+    }
+
+    fn set_mode(&self, _path: &Path, _mode: u32) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl SimFile {
+    fn with<T>(&self, act: impl FnOnce(&mut State, InodeNumber) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.state();
+        if state.life != self.life {
+            return Err(io::Error::other("the process that opened this file is dead"));
+        }
+        act(&mut state, self.inode)
+    }
+
+    fn inode<T>(&self, act: impl FnOnce(&mut Inode) -> T) -> io::Result<T> {
+        self.with(|state, inode| match state.inodes.get_mut(&inode) {
+            Some(inode) => Ok(act(inode)),
+            None => Err(io::Error::other("the file is gone")),
+        })
+    }
+
+    fn write(&self, write: Pending) -> io::Result<()> {
+        let full = self.with(|state, _| Ok(state.full))?;
+        if full {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.inode(|inode| {
+            apply_write(&mut inode.live, &write);
+            inode.pending.push(write);
+        })
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.inode(|inode| {
+            let rest = inode.live.get(offset as usize..).unwrap_or_default();
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            n
+        })
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write(Pending::Write {
+            offset,
+            data: data.to_vec(),
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let fails = self.with(|state, _| {
+            let fails = state.failing_syncs > 0;
+            state.failing_syncs = state.failing_syncs.saturating_sub(1);
+            state.syncs += u64::from(!fails);
+            Ok(fails)
+        })?;
+        self.inode(|inode| {
+            let pending = std::mem::take(&mut inode.pending);
+            if fails {
+                // As Linux does: the pages count as clean now, and no later sync will write them.
+                return Err(io::Error::other("injected sync failure"));
+            }
+            for write in &pending {
+                apply_write(&mut inode.durable, write);
+            }
+            Ok(())
+        })?
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.write(Pending::SetLen(len))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inode(|inode| inode.live.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> SimDisk {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk
+    }
+
+    fn drop_all(_: u64) -> u64 {
+        0
+    }
+
+    #[test]
+    fn what_was_synced_survives_and_only_that() {
+        let disk = disk();
+        let path = Path::new("/d/f");
+        let file = disk.create(path).unwrap();
+        file.write_at(0, b"kept").unwrap();
+        file.sync_data().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.write_at(4, b"lost").unwrap();
+        assert_eq!(disk.read_small(path).unwrap().unwrap(), b"keptlost");
+        disk.lose_power(&mut drop_all);
+        assert_eq!(disk.read_small(path).unwrap().unwrap(), b"kept");
+        assert!(file.write_at(0, b"x").is_err());
+    }
+
+    #[test]
+    fn a_name_needs_a_sync_of_its_directory() {
+        let disk = disk();
+        let file = disk.create(Path::new("/d/f")).unwrap();
+        file.sync_data().unwrap();
+        // pick(2) == 1: the name change does not survive.
+        disk.lose_power(&mut |n| n - 1);
+        assert!(!disk.exists(Path::new("/d/f")).unwrap());
+    }
+
+    #[test]
+    fn a_small_file_is_old_or_new_at_every_crash() {
+        for choice in 0..2 {
+            let disk = disk();
+            let path = Path::new("/d/n");
+            disk.write_small(path, b"1").unwrap();
+            let temporary = disk.create(Path::new("/d/n.tmp")).unwrap();
+            temporary.write_at(0, b"2").unwrap();
+            temporary.sync_data().unwrap();
+            disk.rename(Path::new("/d/n.tmp"), path).unwrap();
+            disk.lose_power(&mut |n| choice % n);
+            let read = disk.read_small(path).unwrap().unwrap();
+            assert_eq!(read, if choice == 0 { b"2" } else { b"1" });
+        }
+    }
+
+    #[test]
+    fn a_torn_write_leaves_a_prefix() {
+        let disk = disk();
+        let file = disk.create(Path::new("/d/f")).unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.write_at(0, b"abcdef").unwrap();
+        disk.lose_power(&mut |n| if n == 3 { 2 } else { n / 2 });
+        assert_eq!(disk.read_small(Path::new("/d/f")).unwrap().unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_failed_sync_loses_the_data_even_if_the_next_succeeds() {
+        let disk = disk();
+        let file = disk.create(Path::new("/d/f")).unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.write_at(0, b"abc").unwrap();
+        disk.fail_syncs(1);
+        assert!(file.sync_data().is_err());
+        file.sync_data().unwrap();
+        disk.lose_power(&mut drop_all);
+        assert_eq!(disk.read_small(Path::new("/d/f")).unwrap().unwrap(), b"");
+    }
+
+    #[test]
+    fn locks_end_with_the_process() {
+        let disk = disk();
+        let lock = disk.lock(Path::new("/d/in_use.lock"), "1").unwrap();
+        assert!(lock.is_some());
+        assert!(disk.lock(Path::new("/d/in_use.lock"), "2").unwrap().is_none());
+        disk.crash_process();
+        let second = disk.lock(Path::new("/d/in_use.lock"), "2").unwrap();
+        assert!(second.is_some());
+        drop(lock);
+        assert!(disk.lock(Path::new("/d/in_use.lock"), "3").unwrap().is_none());
+    }
+}

@@ -1,10 +1,59 @@
-//! The JournalNode's journal.
+//! The JournalNode's journal (`org.apache.hadoop.hdfs.qjournal.server.Journal`): promises, fences, appends, recovers.
+//!
+//! One [`Acceptor`] owns one journal's directory. Requests come in by [`Acceptor::handle`], with the time; what comes
+//! back says when the answer may leave. Appending does not sync: the shell handles all batches that wait, runs one
+//! sync for them ([`Acceptor::begin_sync`] / [`Acceptor::end_sync`], or [`Acceptor::sync`]), then lets the answers go.
+//! Everything rare syncs before it returns.
+//!
+//! Invariants
+//! * the promised epoch only grows, and is on disk before anything is answered or done in its name;
+//! * a batch is appended only for the writer of the promised epoch that opened the segment, without gaps, after the
+//!   check of every frame;
+//! * no answer says that something is written before it is durable; a segment that is not open holds nothing that is
+//!   not durable;
+//! * a recovery's decision (paxos record) is on disk after the segment it decides on, and before the answer;
+//! * a copy of a segment is finalized in place only when it is known to come from the epoch that vouches for it;
+//! * the committed txid only grows (but for `discardSegments`);
+//! * after an error of a sync nothing is acknowledged any more (`JournalError::Failed`);
+//! * an acceptor that lost its disk (`joining`) takes part in no recovery before a writer has brought it up to what
+//!   is committed;
+//! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]).
+//!
+//! Durable: everything under `current/`, as Hadoop lays it out, and two files of ours there: `lease-epoch` (somebody
+//! may hold a read lease of this epoch) and `hathi-joining` (present while joining).
+//!
+//! Where this is stricter than Hadoop: see [`recovery`] (copies of equal length from other epochs).
+
 use std::io;
-use std::path::PathBuf;
-use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
-use hathi_storage::Disk;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hathi_formats::ids::{Epoch, INVALID_TXID_WIRE, NamespaceInfo, TxId};
+use hathi_storage::{
+    BestEffortLong, Disk, DiskFile, DurableLong, NodeType, StorageDirectory, StorageState, VersionFile,
+};
+
+use crate::edits_cache::EditsCache;
 use crate::errors::JournalError;
-use crate::messages::{Answer, Micros, Request, LeaseState};
+use crate::lease::{LeaseGrants, LeaseMarker};
+use crate::messages::{Answer, Micros, Request, RequestInfo};
+use crate::mutant::{Mutant, Mutation};
+use crate::segments::{PREALLOCATE_BYTES, SegmentName, SegmentWriter, Segments};
+
+mod read;
+mod recovery;
+mod upgrade;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+const LAST_PROMISED_EPOCH: &str = "last-promised-epoch";
+const LAST_WRITER_EPOCH: &str = "last-writer-epoch";
+const COMMITTED_TXID: &str = "committed-txid";
+const LEASE_EPOCH: &str = "lease-epoch";
+const JOINING: &str = "hathi-joining";
+const PAXOS: &str = "paxos";
 
 /// How a journal is run.
 #[derive(Clone, Debug)]
@@ -17,87 +66,650 @@ pub struct AcceptorOptions {
     pub from_url: Option<String>,
     /// `pid@host`, for `in_use.lock`.
     pub lock_holder: String,
-    /// Bytes of recent edits kept in memory; 0 = getJournaledEdits is refused.
+    /// Bytes of recent edits kept in memory; 0 = `getJournaledEdits` is refused.
     pub cache_bytes: usize,
-    /// The longest lease granted, in milliseconds.
+    /// The longest lease granted, in milliseconds; waited out after a restart.
     pub max_lease_ms: u32,
-    /// Permission bits of the journal's directory.
+    /// Permission bits of the journal's directory (`dfs.journalnode.edits.dir.perm`).
     pub directory_mode: u32,
+    /// How far an open segment is filled ahead with padding, in bytes.
+    pub preallocate_bytes: u64,
+    /// For the simulator: a planted bug.
+    pub mutation: Mutation,
+}
+
+impl AcceptorOptions {
+    /// The defaults for a journal.
+    #[must_use]
+    pub fn new(journal_id: impl Into<String>) -> Self {
+        AcceptorOptions {
+            journal_id: journal_id.into(),
+            http_port: 8480,
+            from_url: None,
+            lock_holder: String::new(),
+            cache_bytes: 64 << 20,
+            max_lease_ms: 2000,
+            directory_mode: 0o700,
+            preallocate_bytes: PREALLOCATE_BYTES,
+            mutation: Mutation::default(),
+        }
+    }
 }
 
 /// What became of a request.
 #[derive(Debug)]
 pub enum Handled {
     /// The answer may leave at once.
-    Now(Result<Answer, JournalError>),
-    /// The answer may leave after a sync that begins after this call succeeded; if it fails, answer its error.
+    Now(Result<Answer>),
+    /// The answer may leave after a sync that begins after this call has succeeded; when it fails, its error instead.
     AfterSync(Answer),
     /// A segment must be fetched first; then call [`Acceptor::downloaded`].
     Download(Download),
-    /// Nothing to answer yet: call `handle` again with the same request when [`Acceptor::version`] changed,
-    /// and at this moment at the latest with its `wait_ms` set to 0.
+    /// Nothing to answer yet: call [`Acceptor::handle`] with the same request again when [`Acceptor::version`] has
+    /// changed, and at this moment at the latest with its `wait_ms` set to 0.
     Park {
         /// The latest moment.
         until: Micros,
     },
 }
 
-/// A segment that acceptRecovery wants fetched.
+/// A segment that `acceptRecovery` wants fetched.
 #[derive(Debug)]
 pub struct Download {
     /// Where from.
     pub url: String,
-    /// Into which file (create, write, sync).
+    /// Into which file: create, write, sync. No need to sync the directory.
     pub to: PathBuf,
-    /// The request that wants it.
+    /// The `acceptRecovery` that wants it.
     pub request: Request,
 }
 
-/// A sync of the open segment, to be run outside of the acceptor.
+/// A sync of the open segment that may run outside of the acceptor.
 #[derive(Debug)]
-pub struct SyncJob<D: Disk> {
-    _d: std::marker::PhantomData<D>,
-}
-impl<D: Disk> SyncJob<D> {
-    /// Runs it; blocks.
-    pub fn run(&self) -> io::Result<()> { unimplemented!() }
+pub struct SyncJob<F> {
+    file: Arc<F>,
+    segment: TxId,
+    /// What is written when the sync begins, and so synced when it ends.
+    next: TxId,
 }
 
-/// The journal.
+impl<F: DiskFile> SyncJob<F> {
+    /// Runs it; blocks. Not to be repeated when it failed.
+    pub fn run(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// What a journal has counted since it was opened (`JournalMetrics`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalCounters {
+    /// Batches appended.
+    pub batches_written: u64,
+    /// Transactions appended.
+    pub txns_written: u64,
+    /// Bytes appended.
+    pub bytes_written: u64,
+    /// Batches appended that were known to be committed before.
+    pub batches_written_while_lagging: u64,
+    /// Transactions answered to `getJournaledEdits`.
+    pub txns_served_via_rpc: u64,
+    /// Bytes answered to `getJournaledEdits`.
+    pub bytes_served_via_rpc: u64,
+    /// Answers to `getJournaledEdits` without edits.
+    pub rpc_empty_responses: u64,
+    /// Requests for edits that are not in memory any more.
+    pub rpc_cache_misses: u64,
+    /// Segments taken over from peers.
+    pub num_edit_logs_synced: u64,
+}
+
+/// The numbers of a journal (`JournalMetrics`' gauges).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalGauges {
+    /// The promise.
+    pub last_promised_epoch: Epoch,
+    /// Who last opened a segment.
+    pub last_writer_epoch: Epoch,
+    /// The highest transaction here.
+    pub last_written: TxId,
+    /// The highest transaction known to be committed.
+    pub committed: Option<TxId>,
+    /// How many committed transactions are missing here.
+    pub current_lag_txns: u64,
+}
+
+/// What there is only of a formatted journal.
 #[derive(Debug)]
-pub struct Acceptor<D: Disk> { _disk: D }
+struct Journal<D: Disk> {
+    info: NamespaceInfo,
+    segments: Segments<D>,
+    promised: DurableLong<D>,
+    writer_epoch: DurableLong<D>,
+    committed: BestEffortLong<D>,
+    /// The highest serial of the promised epoch.
+    serial: Option<u64>,
+    open: Option<SegmentWriter<D::File>>,
+    /// The segment last opened in this life, and by which epoch: its content is that epoch's.
+    written_by: Option<(TxId, Epoch)>,
+    highest: TxId,
+    /// All before it in the open segment is durable.
+    synced_next: TxId,
+    cache: Option<EditsCache>,
+    lease: LeaseGrants,
+    joining: bool,
+}
+
+/// The journal of a JournalNode.
+#[derive(Debug)]
+pub struct Acceptor<D: Disk> {
+    options: AcceptorOptions,
+    storage: StorageDirectory<D>,
+    journal: Option<Journal<D>>,
+    failed: Option<String>,
+    version: u64,
+    counters: JournalCounters,
+}
+
+type Result<T> = std::result::Result<T, JournalError>;
+
+/// `-12345` in the committed txid's file.
+const NO_TXID: i64 = INVALID_TXID_WIRE as i64;
+
+impl<D: Disk> Journal<D> {
+    fn promised(&self) -> Epoch {
+        Epoch(self.promised.get())
+    }
+
+    fn writer_epoch(&self) -> Epoch {
+        Epoch(self.writer_epoch.get())
+    }
+
+    fn committed(&self) -> Option<TxId> {
+        u64::try_from(self.committed.get()).ok().map(TxId)
+    }
+}
 
 impl<D: Disk> Acceptor<D> {
-    /// Opens (locks, recovers, scans) the journal in a directory.
-    pub fn open(_disk: D, _root: PathBuf, _options: AcceptorOptions, _now: Micros) -> Result<Self, JournalError> { unimplemented!() }
-    /// Takes one request.
-    pub fn handle(&mut self, _request: &Request, _now: Micros) -> Handled { unimplemented!() }
-    /// Whether there are answers waiting for a sync: what must be synced, if anything.
-    pub fn begin_sync(&mut self) -> Option<SyncJob<D>> { unimplemented!() }
-    /// Takes the result of a sync. On an error the journal is failed for good.
-    pub fn end_sync(&mut self, _job: SyncJob<D>, _result: io::Result<()>) -> Result<(), JournalError> { unimplemented!() }
-    /// begin, run, end.
-    pub fn sync(&mut self) -> Result<(), JournalError> { unimplemented!() }
-    /// Fills the open segment ahead; to be called when nothing waits for an answer.
-    pub fn maintain(&mut self) -> Result<(), JournalError> { unimplemented!() }
-    /// The fetched segment is there (synced), or could not be fetched.
-    pub fn downloaded(&mut self, _download: Download, _result: Result<(), String>, _now: Micros) -> Result<Answer, JournalError> { unimplemented!() }
-    /// Changes whenever a parked request could be answered.
-    pub fn version(&self) -> u64 { unimplemented!() }
-    /// When [`Acceptor::tick`] should be called next (a lease ends).
-    pub fn wake_at(&self) -> Option<Micros> { unimplemented!() }
-    /// Time passes.
-    pub fn tick(&mut self, _now: Micros) { unimplemented!() }
-    /// Formats a journal that lost its disk: keeps out of votes until a writer caught it up.
-    pub fn format_joining(&mut self, _info: &NamespaceInfo, _promise: Epoch) -> Result<(), JournalError> { unimplemented!() }
-    /// Whether it waits to be caught up.
-    pub fn is_joining(&self) -> bool { unimplemented!() }
-    /// Whether it is formatted.
-    pub fn is_formatted(&self) -> bool { unimplemented!() }
-    /// Of the storage; `None` when not formatted.
-    pub fn namespace_info(&self) -> Option<&NamespaceInfo> { unimplemented!() }
-    /// The file of a segment, for `/getJournal`.
-    pub fn segment_path(&self, _start: TxId, _in_progress_ok: bool) -> Result<Option<PathBuf>, JournalError> { unimplemented!() }
-    /// The state of promise and lease.
-    pub fn lease_state(&self, _now: Micros) -> LeaseState { unimplemented!() }
+    /// Opens the journal in a directory: takes its lock, completes or takes back half-done transitions, scans.
+    /// A directory that is not there, or not formatted, is no error.
+    pub fn open(disk: D, root: PathBuf, options: AcceptorOptions, now: Micros) -> Result<Self> {
+        let mut storage = StorageDirectory::new(disk, root);
+        let mut state = storage.analyze()?;
+        if state != StorageState::NonExistent {
+            storage.lock(&options.lock_holder)?;
+            storage.recover(state)?;
+            state = storage.analyze()?;
+        }
+        let mut acceptor = Acceptor {
+            options,
+            storage,
+            journal: None,
+            failed: None,
+            version: 0,
+            counters: JournalCounters::default(),
+        };
+        if state == StorageState::Normal {
+            acceptor.load(now)?;
+        }
+        Ok(acceptor)
+    }
+
+    /// Reads what is in `current`.
+    fn load(&mut self, now: Micros) -> Result<()> {
+        let current = self.storage.current();
+        let disk = self.storage.disk().clone();
+        let version = self.storage.read_version()?.unwrap_or_default();
+        let info = version.namespace_info(&current)?;
+        let reading = |path: &Path| {
+            let what = format!("reading {}", path.display());
+            move |source| JournalError::Io { what, source }
+        };
+        let long = |name: &str| {
+            let path = current.join(name);
+            let error = reading(&path);
+            DurableLong::open(disk.clone(), path, 0).map_err(error)
+        };
+        let promised = long(LAST_PROMISED_EPOCH)?;
+        let writer_epoch = long(LAST_WRITER_EPOCH)?;
+        let committed = BestEffortLong::open(disk.clone(), current.join(COMMITTED_TXID), NO_TXID)
+            .map_err(reading(&current.join(COMMITTED_TXID)))?;
+        let marker = disk
+            .read_small(&current.join(LEASE_EPOCH))
+            .map_err(reading(&current.join(LEASE_EPOCH)))?
+            .and_then(|data| LeaseMarker::parse(&String::from_utf8_lossy(&data)));
+        let marker = if self.mutated(Mutant::ForgetLeaseAtRestart) {
+            None
+        } else {
+            marker
+        };
+        let joining = disk.exists(&current.join(JOINING)).map_err(reading(&current))?;
+        let mut segments = Segments::new(disk, current);
+        segments.preallocate_bytes = self.options.preallocate_bytes;
+        let lease = LeaseGrants::at_start(self.options.max_lease_ms, marker, Epoch(promised.get()), now);
+        let cache = (self.options.cache_bytes > 0).then(|| EditsCache::new(self.options.cache_bytes));
+        self.journal = Some(Journal {
+            info,
+            segments,
+            promised,
+            writer_epoch,
+            committed,
+            serial: None,
+            open: None,
+            written_by: None,
+            highest: TxId(0),
+            synced_next: TxId(0),
+            cache,
+            lease,
+            joining,
+        });
+        let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
+        self.formatted_mut()?.highest = highest;
+        self.version += 1;
+        Ok(())
+    }
+
+    fn mutated(&self, mutant: Mutant) -> bool {
+        self.options.mutation.is(mutant)
+    }
+
+    /// The newest segment with a transaction, and its last one; empty ones are put aside on the way.
+    fn scan_highest(&mut self) -> Result<Option<(SegmentName, TxId)>> {
+        let names = self.list()?;
+        for name in names.into_iter().rev() {
+            if let Some(last) = self.last_of(&name)? {
+                return Ok(Some((name, last)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last transaction of a segment that is not open; one without any is put aside as `.empty`.
+    fn last_of(&mut self, name: &SegmentName) -> Result<Option<TxId>> {
+        if name.end.is_some() {
+            return Ok(name.end);
+        }
+        let journal = self.formatted()?;
+        debug_assert!(journal.open.as_ref().is_none_or(|open| open.start() != name.start));
+        let settled = journal.segments.settle(name.start);
+        let last = self.disk_result("scanning an in-progress segment", settled)?.last;
+        if last.is_none() {
+            let aside = self.formatted()?.segments.put_aside(name, "empty");
+            self.disk_result("putting an empty segment aside", aside)?;
+        }
+        Ok(last)
+    }
+
+    fn list(&mut self) -> Result<Vec<SegmentName>> {
+        let listed = self.formatted()?.segments.list();
+        self.disk_result("listing segments", listed)
+    }
+
+    fn find(&mut self, start: TxId) -> Result<Option<SegmentName>> {
+        let found = self.formatted()?.segments.find(start);
+        self.disk_result("looking for a segment", found)
+    }
+
+    /// Passes a result of the disk on. An error that could be that of a sync fails the journal for good: what was
+    /// written since the last good sync may be lost, and a later sync would not tell.
+    fn disk_result<T>(&mut self, what: &str, result: io::Result<T>) -> Result<T> {
+        result.map_err(|source| {
+            let harmless = matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::PermissionDenied
+            );
+            if !harmless && self.failed.is_none() {
+                self.failed = Some(format!("{what}: {source}"));
+            }
+            JournalError::Io {
+                what: what.to_owned(),
+                source,
+            }
+        })
+    }
+
+    fn journal_id(&self) -> String {
+        self.options.journal_id.clone()
+    }
+
+    fn out_of_sync(&self, what: impl Into<String>) -> JournalError {
+        JournalError::OutOfSync {
+            what: what.into(),
+            journal: self.journal_id(),
+        }
+    }
+
+    fn illegal_argument(&self, what: impl Into<String>) -> JournalError {
+        JournalError::IllegalArgument {
+            what: what.into(),
+            journal: self.journal_id(),
+        }
+    }
+
+    fn illegal_state(&self, what: impl Into<String>) -> JournalError {
+        JournalError::IllegalState {
+            what: what.into(),
+            journal: self.journal_id(),
+        }
+    }
+
+    fn assertion(&self, what: impl Into<String>) -> JournalError {
+        JournalError::Assertion {
+            what: what.into(),
+            journal: self.journal_id(),
+        }
+    }
+
+    fn refused(&self, what: impl Into<String>) -> JournalError {
+        JournalError::Refused {
+            what: what.into(),
+            journal: self.journal_id(),
+        }
+    }
+
+    fn not_formatted(&self) -> JournalError {
+        JournalError::NotFormatted {
+            path: self.storage.root().display().to_string(),
+            journal: self.journal_id(),
+        }
+    }
+
+    fn formatted(&self) -> Result<&Journal<D>> {
+        self.journal.as_ref().ok_or_else(|| self.not_formatted())
+    }
+
+    fn formatted_mut(&mut self) -> Result<&mut Journal<D>> {
+        if self.journal.is_none() {
+            return Err(self.not_formatted());
+        }
+        self.journal.as_mut().ok_or(JournalError::NotFormatted {
+            path: String::new(),
+            journal: String::new(),
+        })
+    }
+
+    fn check_not_failed(&self) -> Result<()> {
+        match &self.failed {
+            None => Ok(()),
+            Some(what) => Err(JournalError::Failed {
+                what: what.clone(),
+                journal: self.journal_id(),
+            }),
+        }
+    }
+
+    fn check_lease(&self, holder: Option<&str>, now: Micros) -> Result<()> {
+        let journal = self.formatted()?;
+        let remaining = journal.lease.remaining_for(holder, now);
+        if remaining == 0 || self.mutated(Mutant::IgnoreLease) {
+            return Ok(());
+        }
+        Err(JournalError::LeaseHeld {
+            holder: journal.lease.holder().map_or("unknown", |holder| holder).to_owned(),
+            promised: journal.promised(),
+            remaining_ms: remaining.div_ceil(1000),
+            journal: self.journal_id(),
+        })
+    }
+
+    /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`).
+    fn promise(&mut self, epoch: Epoch) -> Result<()> {
+        let durable = !self.mutated(Mutant::SkipPromiseSync);
+        let journal = self.formatted_mut()?;
+        debug_assert!(epoch >= journal.promised());
+        if durable {
+            let persisted = journal.promised.set(epoch.0);
+            self.disk_result("persisting the promised epoch", persisted)?;
+        } else {
+            journal.promised.set_in_memory(epoch.0);
+        }
+        let journal = self.formatted_mut()?;
+        journal.serial = None;
+        journal.lease.promised(epoch);
+        self.version += 1;
+        Ok(())
+    }
+
+    /// What every call of a writer is checked for, in Hadoop's order (`Journal.checkRequest`).
+    fn check_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
+        self.check_not_failed()?;
+        let promised = self.formatted()?.promised();
+        if info.epoch < promised && !self.mutated(Mutant::AcceptOldEpoch) {
+            return Err(JournalError::Fenced {
+                epoch: info.epoch,
+                promised,
+                journal: self.journal_id(),
+            });
+        }
+        if info.epoch > promised {
+            // A newer writer that got its majority without us.
+            self.check_lease(info.lease.as_ref().map(|lease| &*lease.holder), now)?;
+            self.promise(info.epoch)?;
+        }
+        let journal = self.formatted_mut()?;
+        if let Some(highest) = journal.serial
+            && info.serial <= highest
+            && info.epoch >= promised
+        {
+            let serial = info.serial;
+            return Err(self.out_of_sync(format!(
+                "IPC serial {serial} was not higher than prior highest IPC serial {highest}"
+            )));
+        }
+        journal.serial = Some(info.serial);
+        if let Some(committed) = info.committed {
+            let known = journal.committed();
+            if known.is_some_and(|known| committed < known) {
+                return Err(self.illegal_argument(format!(
+                    "client trying to move committed txid backward from {} to {committed}",
+                    known.unwrap_or_default()
+                )));
+            }
+            if known != Some(committed) {
+                let value = i64::try_from(committed.0).unwrap_or(i64::MAX);
+                // Best effort: a restarted JournalNode learns it again from the next request.
+                if journal.committed.set(value).is_err() {
+                    journal.committed.set_in_memory(value);
+                }
+                self.version += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Grants the lease a valid request asks for; `None` when it asks for none.
+    fn grant(&mut self, epoch: Epoch, info_lease: Option<&crate::messages::LeaseRequest>, now: Micros) -> Result<Option<u32>> {
+        let Some(request) = info_lease else {
+            return Ok(None);
+        };
+        let path = self.storage.current().join(LEASE_EPOCH);
+        let disk = self.storage.disk().clone();
+        let journal = self.formatted()?;
+        debug_assert_eq!(journal.promised(), epoch);
+        if let Some(marker) = journal.lease.marker_needed(epoch, &request.holder) {
+            let written = disk.write_small(&path, marker.to_text().as_bytes());
+            self.disk_result("persisting the lease's epoch", written)?;
+            self.formatted_mut()?.lease.marked(marker);
+        }
+        let lease = &mut self.formatted_mut()?.lease;
+        let counter = lease.counter();
+        let granted = lease.grant(epoch, request, now);
+        if lease.counter() != counter {
+            self.version += 1;
+        }
+        Ok(Some(granted))
+    }
+
+    /// Takes one request of anybody at `now`.
+    pub fn handle(&mut self, request: &Request, now: Micros) -> Handled {
+        self.tick(now);
+        let answer = match request {
+            Request::Journal {
+                info,
+                segment,
+                first,
+                count,
+                records,
+            } => return self.journal(info, *segment, *first, *count, records, now),
+            Request::AcceptRecovery { .. } => {
+                return match self.accept_recovery(request, now) {
+                    Ok(handled) => handled,
+                    Err(error) => Handled::Now(Err(error)),
+                };
+            }
+            Request::GetJournaledEdits {
+                since,
+                max_txns,
+                wait_ms,
+                committed_only,
+            } => {
+                return self.get_journaled_edits(*since, *max_txns, *wait_ms, *committed_only, now);
+            }
+            Request::WatchLease { known_counter, wait_ms } => return self.watch_lease(*known_counter, *wait_ms, now),
+            Request::Heartbeat { info } => self.heartbeat(info, now),
+            Request::StartLogSegment {
+                info,
+                txid,
+                layout_version,
+            } => self.start_log_segment(info, *txid, *layout_version, now),
+            Request::FinalizeLogSegment { info, start, end } => self.finalize_log_segment(info, *start, *end, now),
+            Request::PurgeLogsOlderThan { info, min_to_keep } => self.purge_logs_older_than(info, *min_to_keep, now),
+            Request::ResumeSegment { info, segment } => self.resume_segment(info, *segment, now),
+            Request::GetJournalState => self.get_journal_state(),
+            Request::NewEpoch { ns_info, epoch, lease } => self.new_epoch(ns_info, *epoch, lease.as_ref(), now),
+            Request::PrepareRecovery { info, segment } => self.prepare_recovery(info, *segment, now),
+            Request::GetEditLogManifest {
+                since, in_progress_ok, ..
+            } => self.get_edit_log_manifest(*since, *in_progress_ok),
+            Request::ReleaseLease { holder } => self.release_lease(holder),
+            Request::IsFormatted => Ok(Answer::IsFormatted(self.is_formatted())),
+            Request::Format { ns_info, force } => self.format(ns_info, *force, now),
+            Request::GetJournalCTime => self.formatted().map(|journal| Answer::CTime(journal.info.ctime)),
+            Request::GetStorageInfo => self
+                .formatted()
+                .map(|journal| Answer::StorageInfo(journal.info.clone())),
+            Request::DoPreUpgrade => self.do_pre_upgrade(),
+            Request::DoUpgrade { storage } => self.do_upgrade(storage),
+            Request::DoFinalize => self.do_finalize(),
+            Request::CanRollBack {
+                target_layout_version, ..
+            } => self.can_roll_back(*target_layout_version),
+            Request::DoRollback => self.do_rollback(now),
+            Request::DiscardSegments { start } => self.discard_segments(*start),
+        };
+        Handled::Now(answer)
+    }
+
+    /// Grows whenever a parked request could be answered now.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// When [`Acceptor::tick`] should be called at the latest.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Micros> {
+        self.journal.as_ref().and_then(|journal| journal.lease.ends_at())
+    }
+
+    /// Time passes: a lease may have ended.
+    pub fn tick(&mut self, now: Micros) {
+        if let Some(journal) = &mut self.journal
+            && journal.lease.tick(now)
+        {
+            self.version += 1;
+        }
+    }
+
+    /// Formats a journal that lost its disk. It promises what its peers had promised at most, and keeps out of
+    /// recoveries until a writer has brought it up to date.
+    ///
+    /// The caller has asked at least a majority (of all JournalNodes) of the *others* for their promise, and gives the
+    /// highest: any epoch that this JournalNode helped into office is among them.
+    pub fn format_joining(&mut self, info: &NamespaceInfo, promise: Epoch, now: Micros) -> Result<()> {
+        if self.journal.is_some() {
+            return Err(self.illegal_state("the journal is formatted"));
+        }
+        let version = VersionFile::new(NodeType::JournalNode, info);
+        let promise = format!("{promise}\n");
+        let files: [(&str, &[u8]); 2] = [(JOINING, b"\n"), (LAST_PROMISED_EPOCH, promise.as_bytes())];
+        self.storage.format_with(&version, false, &files)?;
+        self.after_format(now)
+    }
+
+    /// Whether this JournalNode lost its disk and was not brought up to date yet.
+    #[must_use]
+    pub fn is_joining(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.joining)
+    }
+
+    /// Whether the storage is formatted.
+    #[must_use]
+    pub fn is_formatted(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// The error that failed the journal, if one did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Of the storage; `None` when it is not formatted.
+    #[must_use]
+    pub fn namespace_info(&self) -> Option<&NamespaceInfo> {
+        self.journal.as_ref().map(|journal| &journal.info)
+    }
+
+    /// The disk and directory it lives in.
+    #[must_use]
+    pub fn storage(&self) -> &StorageDirectory<D> {
+        &self.storage
+    }
+
+    /// The promise of a formatted journal.
+    #[must_use]
+    pub fn promised_epoch(&self) -> Option<Epoch> {
+        self.journal.as_ref().map(Journal::promised)
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> JournalCounters {
+        self.counters
+    }
+
+    /// The numbers of now.
+    #[must_use]
+    pub fn gauges(&self) -> JournalGauges {
+        let Some(journal) = &self.journal else {
+            return JournalGauges::default();
+        };
+        let committed = journal.committed();
+        JournalGauges {
+            last_promised_epoch: journal.promised(),
+            last_writer_epoch: journal.writer_epoch(),
+            last_written: journal.highest,
+            committed,
+            current_lag_txns: committed.map_or(0, |committed| committed.0.saturating_sub(journal.highest.0)),
+        }
+    }
+
+    /// What must hold between calls; for simulators and tests.
+    pub fn check(&self) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        assert!(journal.writer_epoch() <= journal.promised());
+        if let Some(open) = &journal.open {
+            assert!(open.start() <= open.next());
+            assert!(journal.synced_next <= open.next());
+            assert!(journal.highest.0 >= open.next().0.saturating_sub(1));
+            assert_eq!(journal.written_by.map(|(start, _)| start), Some(open.start()));
+        }
+    }
 }

@@ -1,0 +1,366 @@
+//! Promises and the recovery of the last segment: `newEpoch`, `prepareRecovery`, `acceptRecovery`.
+//!
+//! Paxos in Hadoop's clothes: an epoch is a ballot, `newEpoch` + `prepareRecovery` are the first phase, `acceptRecovery`
+//! the second; the value decided is where the segment ends, and with which content.
+//!
+//! Stricter than Hadoop: there a JournalNode keeps its own copy when it merely has the right length. A copy that an
+//! earlier writer left here alone can have the length of the one that a majority has from a later writer, and would
+//! be finalized with its own content. Here a copy is kept only if the epoch that vouches for the chosen one wrote it
+//! or had it accepted here; anything else is fetched.
+
+use std::path::{Path, PathBuf};
+
+use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
+use hathi_formats::proto::qjournal::{PersistedRecoveryPaxosData, SegmentStateProto};
+use hathi_storage::Disk;
+use prost::Message;
+
+use super::{Acceptor, Download, Handled, PAXOS, Result};
+use crate::errors::JournalError;
+use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request, RequestInfo, SegmentState};
+use crate::mutant::Mutant;
+use crate::segments::SegmentName;
+
+/// What an earlier recovery of a segment decided here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PaxosRecord {
+    state: SegmentState,
+    accepted_in: Epoch,
+}
+
+impl<D: Disk> Acceptor<D> {
+    /// `JournalNodeRpcServer.getJournalState`.
+    pub(super) fn get_journal_state(&mut self) -> Result<Answer> {
+        let promised_epoch = self.formatted()?.promised();
+        Ok(Answer::JournalState {
+            promised_epoch,
+            http_port: self.options.http_port,
+            from_url: self.options.from_url.clone(),
+        })
+    }
+
+    fn check_may_vote(&self) -> Result<()> {
+        if self.formatted()?.joining && !self.mutated(Mutant::AmnesiacVotes) {
+            return Err(JournalError::Joining {
+                journal: self.journal_id(),
+            });
+        }
+        Ok(())
+    }
+
+    /// `Journal.newEpoch`.
+    pub(super) fn new_epoch(
+        &mut self,
+        ns_info: &NamespaceInfo,
+        epoch: Epoch,
+        lease: Option<&LeaseRequest>,
+        now: Micros,
+    ) -> Result<Answer> {
+        self.check_not_failed()?;
+        let journal = self.formatted()?;
+        if ns_info.namespace_id != journal.info.namespace_id {
+            return Err(self.refused(format!(
+                "Incompatible namespaceID for journal: NameNode has nsId {} but storage has nsId {}",
+                ns_info.namespace_id, journal.info.namespace_id
+            )));
+        }
+        if ns_info.cluster_id != journal.info.cluster_id {
+            return Err(self.refused(format!(
+                "Incompatible clusterID for journal: NameNode has clusterId '{}' but storage has clusterId '{}'",
+                ns_info.cluster_id, journal.info.cluster_id
+            )));
+        }
+        self.check_may_vote()?;
+        let promised = self.formatted()?.promised();
+        let too_low = if self.mutated(Mutant::AcceptEqualEpoch) {
+            epoch < promised
+        } else {
+            epoch <= promised
+        };
+        if too_low {
+            return Err(JournalError::EpochTooLow {
+                epoch,
+                promised,
+                journal: self.journal_id(),
+            });
+        }
+        self.check_lease(lease.map(|lease| &*lease.holder), now)?;
+        self.promise(epoch)?;
+        self.close_open_segment()?;
+        let last_segment = self.scan_highest()?.map(|(name, _)| name.start);
+        let lease_granted_ms = self.grant(epoch, lease, now)?;
+        Ok(Answer::NewEpoch {
+            last_segment,
+            lease_granted_ms,
+        })
+    }
+
+    /// `Journal.prepareRecovery`.
+    pub(super) fn prepare_recovery(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> Result<Answer> {
+        self.check_may_vote()?;
+        self.check_request(info, now)?;
+        self.close_open_segment()?;
+        let record = self.read_paxos_record(segment)?;
+        if let Some(record) = &record {
+            self.complete_half_done_accept(record)?;
+        }
+        let mut on_disk = self.segment_state(segment)?;
+        let mut accepted_in_epoch = None;
+        if let Some(record) = record
+            && on_disk.is_none_or(|state| state.in_progress)
+        {
+            if on_disk.map(|state| state.end) != Some(record.state.end) {
+                return Err(self.assertion(format!(
+                    "accepted {:?} for segment {segment}, but on disk is {on_disk:?}",
+                    record.state
+                )));
+            }
+            on_disk = Some(record.state);
+            accepted_in_epoch = Some(record.accepted_in);
+        }
+        let journal = self.formatted()?;
+        Ok(Answer::PrepareRecovery(PrepareRecoveryAnswer {
+            segment: on_disk,
+            accepted_in_epoch,
+            last_writer_epoch: journal.writer_epoch(),
+            last_committed: journal.committed(),
+        }))
+    }
+
+    /// The segment as it is on disk (`Journal.getSegmentInfo`).
+    fn segment_state(&mut self, start: TxId) -> Result<Option<SegmentState>> {
+        let Some(name) = self.find(start)? else {
+            return Ok(None);
+        };
+        Ok(self.last_of(&name)?.map(|end| SegmentState {
+            start,
+            end,
+            in_progress: name.end.is_none(),
+        }))
+    }
+
+    /// Whether the copy here is what `epoch` wrote, or what was accepted in it: then equal length is equal content.
+    pub(super) fn vouched_for_by(&mut self, start: TxId, end: TxId, epoch: Epoch) -> Result<bool> {
+        if self.formatted()?.written_by == Some((start, epoch)) {
+            return Ok(true);
+        }
+        let record = self.read_paxos_record(start)?;
+        Ok(record.is_some_and(|record| record.accepted_in == epoch && record.state.end == end))
+    }
+
+    /// First half of `Journal.acceptRecovery`: what needs no fetching is done at once.
+    pub(super) fn accept_recovery(&mut self, request: &Request, now: Micros) -> Result<Handled> {
+        let Request::AcceptRecovery {
+            info,
+            state,
+            from_url,
+            chosen_epoch,
+        } = request
+        else {
+            return Err(self.illegal_argument("not an acceptRecovery"));
+        };
+        self.check_may_vote()?;
+        self.check_request(info, now)?;
+        self.close_open_segment()?;
+        let fetch = self.must_fetch(info, state, *chosen_epoch)?;
+        if fetch {
+            return Ok(Handled::Download(Download {
+                url: from_url.clone(),
+                to: self.temporary_path(state.start, info.epoch),
+                request: request.clone(),
+            }));
+        }
+        self.write_paxos_record(info.epoch, state)?;
+        Ok(Handled::Now(Ok(Answer::Done)))
+    }
+
+    fn must_fetch(&mut self, info: &RequestInfo, wanted: &SegmentState, chosen_epoch: Option<Epoch>) -> Result<bool> {
+        let (start, end) = (wanted.start, wanted.end);
+        if end.0 == 0 || end < start {
+            return Err(self.illegal_argument(format!("bad recovery state for segment {start}: {wanted:?}")));
+        }
+        if let Some(old) = self.read_paxos_record(start)?
+            && old.accepted_in > info.epoch
+        {
+            return Err(self.assertion(format!(
+                "Bad paxos transition, out-of-order epochs: {} after {}",
+                info.epoch, old.accepted_in
+            )));
+        }
+        let Some(local) = self.segment_state(start)? else {
+            return Ok(true);
+        };
+        if !local.in_progress {
+            if local.end != end {
+                return Err(self.assertion(format!(
+                    "Should never be asked to synchronize a different log on top of an already-finalized segment {start}-{}",
+                    local.end
+                )));
+            }
+            return Ok(false);
+        }
+        if local.end == end {
+            let same = match chosen_epoch {
+                Some(epoch) => self.vouched_for_by(start, end, epoch)?,
+                None => false,
+            };
+            return Ok(!same && !self.mutated(Mutant::TrustEqualLength));
+        }
+        let contains = |end: TxId, txid: TxId| (start..=end).contains(&txid);
+        if let Some(committed) = self.formatted()?.committed()
+            && contains(local.end, committed)
+            && !contains(end, committed)
+        {
+            return Err(self.assertion(format!(
+                "Cannot replace segment {start}-{} with new segment {start}-{end}: would discard already-committed txn {committed}",
+                local.end
+            )));
+        }
+        Ok(true)
+    }
+
+    /// Second half of `Journal.acceptRecovery`: the segment was fetched into [`Download::to`], or could not be.
+    /// Whatever happened meanwhile is checked again.
+    pub fn downloaded(&mut self, download: Download, fetched: std::result::Result<(), String>, now: Micros) -> Result<Answer> {
+        self.tick(now);
+        let Request::AcceptRecovery { info, state, chosen_epoch, .. } = &download.request else {
+            return Err(self.illegal_argument("not an acceptRecovery"));
+        };
+        if let Err(what) = fetched {
+            return Err(self.refused(format!("fetching segment {} from {}: {what}", state.start, download.url)));
+        }
+        self.check_not_failed()?;
+        let promised = self.formatted()?.promised();
+        if info.epoch != promised {
+            return Err(JournalError::Fenced {
+                epoch: info.epoch,
+                promised,
+                journal: self.journal_id(),
+            });
+        }
+        self.close_open_segment()?;
+        if !self.must_fetch(info, state, *chosen_epoch)? {
+            self.write_paxos_record(info.epoch, state)?;
+            return Ok(Answer::Done);
+        }
+        let settled = self.formatted()?.segments.settle_file(&download.to, state.start);
+        let scan = self.disk_result("checking a fetched segment", settled)?;
+        if scan.last != Some(state.end) || scan.torn.is_some() {
+            return Err(self.refused(format!(
+                "what was fetched from {} ends at {:?} instead of {}: {}",
+                download.url,
+                scan.last,
+                state.end,
+                scan.torn.unwrap_or_default()
+            )));
+        }
+        let synced = self.formatted()?.segments.sync_dir();
+        self.disk_result("syncing the name of a fetched segment", synced)?;
+        // The commit point: a crash before it changes nothing, one after it is completed by the next prepareRecovery.
+        self.write_paxos_record(info.epoch, state)?;
+        self.move_into_place(&download.to, state.start)?;
+        let journal = self.formatted_mut()?;
+        journal.written_by = None;
+        if let Some(cache) = &mut journal.cache {
+            // It may hold edits that this recovery decided against.
+            cache.clear();
+        }
+        let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
+        self.formatted_mut()?.highest = highest;
+        self.version += 1;
+        Ok(Answer::Done)
+    }
+
+    fn temporary_path(&self, start: TxId, epoch: Epoch) -> PathBuf {
+        let name = SegmentName::in_progress(start).file_name();
+        self.storage.current().join(format!("{name}.epoch={epoch}"))
+    }
+
+    fn move_into_place(&mut self, temporary: &Path, start: TxId) -> Result<()> {
+        let segments = self.formatted()?.segments.clone();
+        let place = segments.path(&SegmentName::in_progress(start));
+        let disk = self.storage.disk().clone();
+        let moved = disk.rename(temporary, &place).and_then(|()| segments.sync_dir());
+        self.disk_result("moving a fetched segment into place", moved)
+    }
+
+    /// A crash came between the record and the rename (`Journal.completeHalfDoneAcceptRecovery`).
+    fn complete_half_done_accept(&mut self, record: &PaxosRecord) -> Result<()> {
+        let temporary = self.temporary_path(record.state.start, record.accepted_in);
+        let exists = self.storage.disk().exists(&temporary);
+        if self.disk_result("looking for a half-done accept", exists)? {
+            self.move_into_place(&temporary, record.state.start)?;
+        }
+        Ok(())
+    }
+
+    fn paxos_path(&self, start: TxId) -> PathBuf {
+        self.storage.current().join(PAXOS).join(start.to_string())
+    }
+
+    fn read_paxos_record(&mut self, start: TxId) -> Result<Option<PaxosRecord>> {
+        let path = self.paxos_path(start);
+        let read = self.storage.disk().read_small(&path);
+        let Some(data) = self.disk_result("reading a recovery record", read)? else {
+            return Ok(None);
+        };
+        // Behind the message follows its text form, for people.
+        let decoded = PersistedRecoveryPaxosData::decode_length_delimited(data.as_slice());
+        let proto = decoded.map_err(|e| self.refused(format!("{} is damaged: {e}", path.display())))?;
+        let state = SegmentState {
+            start: TxId(proto.segment_state.start_tx_id),
+            end: TxId(proto.segment_state.end_tx_id),
+            in_progress: proto.segment_state.is_in_progress,
+        };
+        if state.start != start {
+            return Err(self.illegal_state(format!("Bad persisted data for segment {start}: {state:?}")));
+        }
+        Ok(Some(PaxosRecord {
+            state,
+            accepted_in: Epoch(proto.accepted_in_epoch),
+        }))
+    }
+
+    fn write_paxos_record(&mut self, epoch: Epoch, state: &SegmentState) -> Result<()> {
+        if self.mutated(Mutant::SkipAcceptRecord) {
+            return Ok(());
+        }
+        let proto = PersistedRecoveryPaxosData {
+            segment_state: SegmentStateProto {
+                start_tx_id: state.start.0,
+                end_tx_id: state.end.0,
+                is_in_progress: state.in_progress,
+            },
+            accepted_in_epoch: epoch.0,
+        };
+        let mut data = proto.encode_length_delimited_to_vec();
+        let text = format!(
+            "\nsegmentState {{\n  startTxId: {}\n  endTxId: {}\n  isInProgress: {}\n}}\nacceptedInEpoch: {epoch}\n\n",
+            state.start, state.end, state.in_progress
+        );
+        data.extend_from_slice(text.as_bytes());
+        let disk = self.storage.disk().clone();
+        let dir = self.storage.current().join(PAXOS);
+        let path = self.paxos_path(state.start);
+        let written = disk
+            .create_dir_all(&dir)
+            .and_then(|()| disk.sync_dir(&self.storage.current()))
+            .and_then(|()| disk.write_small(&path, &data));
+        self.disk_result("persisting a recovery record", written)
+    }
+
+    /// `Journal.purgePaxosDecision`. Need not be durable: a record that comes back names what is finalized by now,
+    /// or is overruled by the writer epoch.
+    pub(super) fn remove_paxos_record(&mut self, start: TxId) -> Result<()> {
+        let path = self.paxos_path(start);
+        let disk = self.storage.disk().clone();
+        let exists = disk.exists(&path);
+        if self.disk_result("looking for a recovery record", exists)? {
+            let removed = disk
+                .remove_file(&path)
+                .and_then(|()| disk.sync_dir(&self.storage.current().join(PAXOS)));
+            self.disk_result("removing a recovery record", removed)?;
+        }
+        Ok(())
+    }
+}

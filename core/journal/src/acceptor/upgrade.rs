@@ -1,0 +1,129 @@
+//! Format, upgrade, rollback, discard: what an administrator does to all JournalNodes at once.
+
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_storage::{Disk, NodeType, VersionFile};
+
+use super::{Acceptor, COMMITTED_TXID, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, PAXOS, Result};
+use crate::errors::JournalError;
+use crate::messages::{Answer, Micros};
+
+impl<D: Disk> Acceptor<D> {
+    /// `Journal.format`.
+    pub(super) fn format(&mut self, ns_info: &NamespaceInfo, force: bool, now: Micros) -> Result<Answer> {
+        if ns_info.namespace_id == 0 {
+            return Err(self.illegal_argument("can't format with uninitialized namespace info"));
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.committed.close();
+            journal.open = None;
+        }
+        let version = VersionFile::new(NodeType::JournalNode, ns_info);
+        self.storage.format_with(&version, force, &[])?;
+        self.after_format(now)?;
+        Ok(Answer::Done)
+    }
+
+    /// Directories and permissions of a fresh `current`, the lock, and the load.
+    pub(super) fn after_format(&mut self, now: Micros) -> Result<()> {
+        self.storage.lock_again(&self.options.lock_holder)?;
+        let disk = self.storage.disk().clone();
+        let current = self.storage.current();
+        let made = disk
+            .create_dir_all(&current.join(PAXOS))
+            .and_then(|()| disk.sync_dir(&current))
+            .and_then(|()| disk.set_mode(self.storage.root(), self.options.directory_mode));
+        made.map_err(|source| JournalError::Io {
+            what: "formatting".to_owned(),
+            source,
+        })?;
+        self.journal = None;
+        // What failed before was another file system's life.
+        self.failed = None;
+        self.load(now)
+    }
+
+    fn close_for_renames(&mut self) -> Result<()> {
+        self.close_open_segment()?;
+        self.formatted_mut()?.committed.close();
+        Ok(())
+    }
+
+    /// `Journal.doPreUpgrade`.
+    pub(super) fn do_pre_upgrade(&mut self) -> Result<Answer> {
+        self.close_for_renames()?;
+        self.storage.pre_upgrade()?;
+        Ok(Answer::Done)
+    }
+
+    /// `Journal.doUpgrade`.
+    pub(super) fn do_upgrade(&mut self, target: &NamespaceInfo) -> Result<Answer> {
+        let journal = self.formatted_mut()?;
+        journal.info.ctime = target.ctime;
+        journal.info.layout_version = target.layout_version;
+        let version = VersionFile::new(NodeType::JournalNode, &journal.info);
+        let promised = format!("{}\n", journal.promised.get());
+        let writer = format!("{}\n", journal.writer_epoch.get());
+        let committed = journal.committed.get().to_be_bytes();
+        // The epochs go over before `previous` is there: a half-done upgrade is taken back whole.
+        let current = self.storage.current();
+        let disk = self.storage.disk().clone();
+        let copied = disk
+            .create_dir_all(&current.join(PAXOS))
+            .and_then(|()| disk.write_small(&current.join(LAST_PROMISED_EPOCH), promised.as_bytes()))
+            .and_then(|()| disk.write_small(&current.join(LAST_WRITER_EPOCH), writer.as_bytes()))
+            .and_then(|()| disk.write_small(&current.join(COMMITTED_TXID), &committed));
+        self.disk_result("copying the epochs into the upgraded directory", copied)?;
+        self.storage.upgrade(&version)?;
+        Ok(Answer::Done)
+    }
+
+    /// `Journal.doFinalize`.
+    pub(super) fn do_finalize(&mut self) -> Result<Answer> {
+        self.formatted()?;
+        self.storage.finalize()?;
+        Ok(Answer::Done)
+    }
+
+    /// `Journal.canRollBack`.
+    pub(super) fn can_roll_back(&mut self, target: LayoutVersion) -> Result<Answer> {
+        Ok(Answer::CanRollBack(self.storage.can_roll_back(target)?))
+    }
+
+    /// `Journal.doRollback`.
+    pub(super) fn do_rollback(&mut self, now: Micros) -> Result<Answer> {
+        self.close_for_renames()?;
+        self.storage.roll_back()?;
+        self.journal = None;
+        self.load(now)?;
+        Ok(Answer::Done)
+    }
+
+    /// `Journal.discardSegments`: the one way for the committed txid to go back.
+    pub(super) fn discard_segments(&mut self, start: TxId) -> Result<Answer> {
+        self.close_open_segment()?;
+        let names = self.list()?;
+        let spanning = names
+            .iter()
+            .find(|name| name.start < start && name.end.is_some_and(|end| end >= start));
+        if let Some(name) = spanning {
+            return Err(self.illegal_state(format!("{} spans txid {start}", name.file_name())));
+        }
+        for name in names.iter().filter(|name| name.start >= start) {
+            let aside = self.formatted()?.segments.put_aside(name, "trash");
+            self.disk_result("putting a discarded segment aside", aside)?;
+        }
+        let committed = i64::try_from(start.0).unwrap_or(i64::MAX) - 1;
+        let journal = self.formatted_mut()?;
+        let set = journal.committed.set(committed);
+        self.disk_result("lowering the committed txid", set)?;
+        let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
+        let journal = self.formatted_mut()?;
+        journal.highest = highest;
+        journal.written_by = None;
+        if let Some(cache) = &mut journal.cache {
+            cache.clear();
+        }
+        self.version += 1;
+        Ok(Answer::Done)
+    }
+}

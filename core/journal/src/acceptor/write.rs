@@ -1,0 +1,382 @@
+//! The writer's calls: open a segment, append, finalize, purge.
+
+use std::io;
+
+use bytes::Bytes;
+use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_storage::Disk;
+
+use super::{Acceptor, Handled, JOINING, PAXOS, Result, SyncJob};
+use crate::errors::JournalError;
+use crate::frames;
+use crate::messages::{Answer, Micros, RequestInfo};
+use crate::mutant::Mutant;
+use crate::segments::SegmentName;
+
+impl<D: Disk> Acceptor<D> {
+    /// Closes the open segment, durably; it stays in progress (`Journal.abortCurSegment`).
+    pub(super) fn close_open_segment(&mut self) -> Result<()> {
+        if let Some(open) = self.formatted_mut()?.open.take() {
+            let next = open.next();
+            self.disk_result("closing the open segment", open.close())?;
+            self.formatted_mut()?.synced_next = next;
+        }
+        Ok(())
+    }
+
+    fn check_write_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
+        self.check_request(info, now)?;
+        let writer = self.formatted()?.writer_epoch();
+        if info.epoch != writer && !self.mutated(Mutant::AcceptOldEpoch) {
+            return Err(JournalError::NotTheWriter {
+                epoch: info.epoch,
+                writer,
+                journal: self.journal_id(),
+            });
+        }
+        Ok(())
+    }
+
+    /// `Journal.journal`: appends; the answer leaves after the next sync.
+    pub(super) fn journal(
+        &mut self,
+        info: &RequestInfo,
+        segment: TxId,
+        first: TxId,
+        count: u32,
+        records: &Bytes,
+        now: Micros,
+    ) -> Handled {
+        match self.append(info, segment, first, count, records, now) {
+            Ok(answer) if count == 0 || self.mutated(Mutant::SkipJournalSync) => Handled::Now(Ok(answer)),
+            Ok(answer) => Handled::AfterSync(answer),
+            Err(error) => Handled::Now(Err(error)),
+        }
+    }
+
+    fn append(
+        &mut self,
+        info: &RequestInfo,
+        segment: TxId,
+        first: TxId,
+        count: u32,
+        records: &Bytes,
+        now: Micros,
+    ) -> Result<Answer> {
+        self.check_write_request(info, now)?;
+        let lease_granted_ms = self.grant_if_current(info, now)?;
+        if count == 0 {
+            return Ok(Answer::Lease { lease_granted_ms });
+        }
+        let Some(open) = &self.formatted()?.open else {
+            return Err(self.out_of_sync("Can't write, no segment open"));
+        };
+        if open.start() != segment {
+            let current = open.start();
+            self.close_open_segment()?;
+            return Err(self.out_of_sync(format!(
+                "Writer out of sync: it thinks it is writing segment {segment} but current segment is {current}"
+            )));
+        }
+        if open.next() != first {
+            let expected = open.next();
+            return Err(self.out_of_sync(format!("Can't write txid {first} expecting nextTxId={expected}")));
+        }
+        if let Err(what) = frames::check_batch(records, first, count) {
+            return Err(JournalError::DamagedBatch {
+                first,
+                what,
+                journal: self.journal_id(),
+            });
+        }
+        let journal = self.formatted_mut()?;
+        let Some(open) = &mut journal.open else {
+            return Err(self.out_of_sync("Can't write, no segment open"));
+        };
+        let layout_version = open.layout_version();
+        if let Err(error) = open.append(records, count) {
+            // What of it is in the file is unknown; nobody may write behind it.
+            let failed = self.disk_result("appending to the open segment", Err(error));
+            self.close_open_segment()?;
+            return failed;
+        }
+        let last = TxId(first.0 + u64::from(count) - 1);
+        if let Some(cache) = &mut journal.cache {
+            cache.store(layout_version, first, count, records);
+        }
+        journal.highest = journal.highest.max(last);
+        let lagging = journal.committed().is_some_and(|committed| last <= committed);
+        self.version += 1;
+        self.counters.batches_written += 1;
+        self.counters.batches_written_while_lagging += u64::from(lagging);
+        self.counters.txns_written += u64::from(count);
+        self.counters.bytes_written += records.len() as u64;
+        Ok(Answer::Lease { lease_granted_ms })
+    }
+
+    /// A lease is only granted in the promised epoch.
+    fn grant_if_current(&mut self, info: &RequestInfo, now: Micros) -> Result<Option<u32>> {
+        if info.epoch == self.formatted()?.promised() {
+            self.grant(info.epoch, info.lease.as_ref(), now)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// What must be synced before waiting answers may leave, if anything.
+    pub fn begin_sync(&mut self) -> Result<Option<SyncJob<D::File>>> {
+        self.check_not_failed()?;
+        let Some(open) = self.journal.as_mut().and_then(|journal| journal.open.as_mut()) else {
+            return Ok(None);
+        };
+        if !open.is_dirty() {
+            return Ok(None);
+        }
+        let (segment, next) = (open.start(), open.next());
+        let file = open.begin_sync();
+        Ok(Some(SyncJob { file, segment, next }))
+    }
+
+    /// Takes the result of a sync. When it failed, so has the journal, for good.
+    pub fn end_sync(&mut self, job: SyncJob<D::File>, result: io::Result<()>) -> Result<()> {
+        self.disk_result("syncing the open segment", result)?;
+        self.check_not_failed()?;
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        if journal.open.as_ref().is_some_and(|open| open.start() == job.segment) {
+            journal.synced_next = journal.synced_next.max(job.next);
+        }
+        self.end_joining_if_complete()
+    }
+
+    /// [`Acceptor::begin_sync`], run, [`Acceptor::end_sync`].
+    pub fn sync(&mut self) -> Result<()> {
+        match self.begin_sync()? {
+            Some(job) => {
+                let result = job.run();
+                self.end_sync(job, result)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Fills the open segment ahead; to be called when no answer waits.
+    pub fn maintain(&mut self) -> Result<()> {
+        let filled = match self.journal.as_mut().and_then(|journal| journal.open.as_mut()) {
+            Some(open) => open.fill_ahead(),
+            None => Ok(()),
+        };
+        self.disk_result("filling the open segment ahead", filled)
+    }
+
+    /// A writer that is alive has given us all that is committed: from now on we vote again.
+    fn end_joining_if_complete(&mut self) -> Result<()> {
+        let Some(journal) = self.journal.as_ref().filter(|journal| journal.joining) else {
+            return Ok(());
+        };
+        let committed = journal.committed().unwrap_or_default();
+        if journal.open.is_none() || journal.synced_next.0 <= committed.0 {
+            return Ok(());
+        }
+        let current = self.storage.current();
+        let disk = self.storage.disk().clone();
+        let removed = disk.remove_file(&current.join(JOINING)).and_then(|()| disk.sync_dir(&current));
+        self.disk_result("ending the joining state", removed)?;
+        self.formatted_mut()?.joining = false;
+        self.version += 1;
+        Ok(())
+    }
+
+    /// `Journal.heartbeat`.
+    pub(super) fn heartbeat(&mut self, info: &RequestInfo, now: Micros) -> Result<Answer> {
+        self.check_request(info, now)?;
+        let lease_granted_ms = self.grant_if_current(info, now)?;
+        Ok(Answer::Lease { lease_granted_ms })
+    }
+
+    /// `Journal.startLogSegment`.
+    pub(super) fn start_log_segment(
+        &mut self,
+        info: &RequestInfo,
+        txid: TxId,
+        layout_version: Option<LayoutVersion>,
+        now: Micros,
+    ) -> Result<Answer> {
+        self.check_request(info, now)?;
+        // The writer may have lost its connection and come back.
+        self.close_open_segment()?;
+        if txid.0 == 0 {
+            return Err(self.illegal_argument("a segment cannot begin at txid 0"));
+        }
+        if let Some(existing) = self.find(txid)? {
+            if existing.end.is_some() {
+                return Err(self.illegal_state(format!("Already have a finalized segment beginning at {txid}")));
+            }
+            // Exactly one transaction may be left of a writer that died right after opening it: it was on no majority,
+            // or the recovery before this call would have found and finalized it. But one that this very epoch wrote
+            // may be acknowledged: its writer has to resume.
+            let same_writer = self.formatted()?.writer_epoch() == info.epoch;
+            match self.last_of(&existing)? {
+                Some(last) if last > txid || same_writer => {
+                    return Err(self.illegal_state(format!(
+                        "The log file of segment {txid} seems to contain valid transactions up to {last}"
+                    )));
+                }
+                Some(_) => {
+                    // Away with it before the writer epoch says that what is here was written in it.
+                    let segments = self.formatted()?.segments.clone();
+                    let removed = segments.remove(&existing).and_then(|()| segments.sync_dir());
+                    self.disk_result("removing the start of an abandoned segment", removed)?;
+                }
+                None => {}
+            }
+        }
+        let journal = self.formatted_mut()?;
+        let persisted = journal.writer_epoch.set(info.epoch.0);
+        self.disk_result("persisting the writer epoch", persisted)?;
+        // Whoever starts to write here has given up any recovery of this segment.
+        self.remove_paxos_record(txid)?;
+        let layout_version = layout_version.unwrap_or(LayoutVersion::NAMENODE_CURRENT);
+        let created = self.formatted()?.segments.create(txid, layout_version);
+        let open = self.disk_result("creating a segment", created)?;
+        let journal = self.formatted_mut()?;
+        journal.open = Some(open);
+        journal.written_by = Some((txid, info.epoch));
+        journal.synced_next = txid;
+        journal.highest = journal.highest.max(TxId(txid.0 - 1));
+        self.version += 1;
+        self.end_joining_if_complete()?;
+        let lease_granted_ms = self.grant_if_current(info, now)?;
+        Ok(Answer::Lease { lease_granted_ms })
+    }
+
+    /// Hathi: reopens the segment that this writer had open here, after a restart of ours or of its connection.
+    ///
+    /// Only what this very epoch started is reopened: then what is in the file is a beginning of what its writer wrote.
+    pub(super) fn resume_segment(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> Result<Answer> {
+        self.check_write_request(info, now)?;
+        let is_open = self.formatted()?.open.as_ref().is_some_and(|open| open.start() == segment);
+        if !is_open {
+            self.close_open_segment()?;
+            if self.find(segment)? != Some(SegmentName::in_progress(segment)) {
+                return Err(self.out_of_sync(format!("there is no segment in progress at {segment}")));
+            }
+            let journal = self.formatted()?;
+            let scanned = journal.segments.settle(segment);
+            let scan = self.disk_result("scanning the segment to resume", scanned)?;
+            let reopened = self.formatted()?.segments.reopen(segment, &scan);
+            let open = self.disk_result("reopening a segment", reopened)?;
+            let journal = self.formatted_mut()?;
+            journal.synced_next = open.next();
+            journal.highest = journal.highest.max(TxId(open.next().0.saturating_sub(1)));
+            journal.open = Some(open);
+            journal.written_by = Some((segment, info.epoch));
+        }
+        // The answer tells what is durable here, not only what is written.
+        self.sync()?;
+        self.end_joining_if_complete()?;
+        self.version += 1;
+        let lease_granted_ms = self.grant_if_current(info, now)?;
+        let next = self.formatted()?.synced_next;
+        Ok(Answer::Resumed { next, lease_granted_ms })
+    }
+
+    /// `Journal.finalizeLogSegment`.
+    ///
+    /// Stricter than Hadoop for a segment that is not open: its content must be known to be this epoch's, because a
+    /// copy of the right length may be another writer's.
+    pub(super) fn finalize_log_segment(
+        &mut self,
+        info: &RequestInfo,
+        start: TxId,
+        end: TxId,
+        now: Micros,
+    ) -> Result<Answer> {
+        self.check_request(info, now)?;
+        if end < start {
+            return Err(self.illegal_argument(format!("segment {start} cannot end at {end}")));
+        }
+        let open_next = self
+            .formatted()?
+            .open
+            .as_ref()
+            .filter(|open| open.start() == start)
+            .map(|open| open.next());
+        if let Some(next) = open_next {
+            self.close_open_segment()?;
+            if next != end.next() {
+                return Err(self.out_of_sync(format!(
+                    "Trying to finalize in-progress log segment {start} to end at txid {end} but only written up to txid {}",
+                    next.0 - 1
+                )));
+            }
+            let finalized = self.formatted()?.segments.finalize(start, end);
+            self.disk_result("finalizing a segment", finalized)?;
+        } else {
+            match self.find(start)? {
+                None => {
+                    return Err(self.out_of_sync(format!("No log file to finalize at transaction ID {start}")));
+                }
+                Some(SegmentName { end: Some(found), .. }) if found == end => {}
+                Some(SegmentName { end: Some(found), .. }) => {
+                    return Err(self.illegal_argument(format!(
+                        "Trying to re-finalize already finalized log {start}-{found} with different endTxId {end}"
+                    )));
+                }
+                Some(name) => {
+                    let last = self.last_of(&name)?;
+                    if last != Some(end) {
+                        return Err(self.out_of_sync(format!(
+                            "Trying to finalize in-progress log segment {start} to end at txid {end} but log on disk only contains up to txid {}",
+                            last.unwrap_or_default()
+                        )));
+                    }
+                    if !self.vouched_for_by(start, end, info.epoch)? && !self.mutated(Mutant::FinalizeAnyContent) {
+                        return Err(self.out_of_sync(format!(
+                            "the copy of segment {start} here is not known to be written or accepted in epoch {}",
+                            info.epoch
+                        )));
+                    }
+                    let finalized = self.formatted()?.segments.finalize(start, end);
+                    self.disk_result("finalizing a segment", finalized)?;
+                }
+            }
+        }
+        // A finalized segment is never decided on again.
+        self.remove_paxos_record(start)?;
+        self.version += 1;
+        Ok(Answer::Done)
+    }
+
+    /// `Journal.purgeLogsOlderThan`, `JNStorage.purgeDataOlderThan`.
+    pub(super) fn purge_logs_older_than(&mut self, info: &RequestInfo, min_to_keep: TxId, now: Micros) -> Result<Answer> {
+        self.check_request(info, now)?;
+        let open = self.formatted()?.open.as_ref().map(|open| open.start());
+        for name in self.list()? {
+            if Some(name.start) == open && name.end.is_none() {
+                continue;
+            }
+            let segments = self.formatted()?.segments.clone();
+            let done = match name.end {
+                Some(end) if end < min_to_keep => segments.remove(&name),
+                None if name.start < min_to_keep => segments.remove(&name),
+                _ => Ok(()),
+            };
+            self.disk_result("purging a segment", done)?;
+        }
+        let paxos = self.storage.current().join(PAXOS);
+        let disk = self.storage.disk().clone();
+        let entries = match disk.list(&paxos) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => self.disk_result("listing recovery records", listed)?,
+        };
+        for entry in entries {
+            if entry.name.parse().is_ok_and(|start: u64| start < min_to_keep.0) {
+                let removed = disk.remove_file(&paxos.join(&entry.name));
+                self.disk_result("purging a recovery record", removed)?;
+            }
+        }
+        Ok(Answer::Done)
+    }
+}

@@ -1,0 +1,90 @@
+//! Planted bugs, one broken rule each, which the simulator must find: who proves the prover?
+//!
+//! Outside of tests and the `mutants` feature [`Mutation::is`] is constant false and costs nothing.
+
+/// A rule that can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// Acceptor: `newEpoch` with the promised epoch is granted again.
+    AcceptEqualEpoch,
+    /// Acceptor: calls of lower epochs than the promised one are served.
+    AcceptOldEpoch,
+    /// Acceptor: batches are acknowledged before they are synced.
+    SkipJournalSync,
+    /// Acceptor: the promise is not on disk when it is given.
+    SkipPromiseSync,
+    /// Acceptor: the accepted recovery is not on disk when it is answered.
+    SkipAcceptRecord,
+    /// Acceptor: a segment of the wanted length is taken for the wanted one, whoever wrote it.
+    TrustEqualLength,
+    /// Acceptor: `finalizeLogSegment` closes whatever has the right length.
+    FinalizeAnyContent,
+    /// Acceptor: a running lease of another does not stop `newEpoch`.
+    IgnoreLease,
+    /// Acceptor: leases granted before a restart are forgotten.
+    ForgetLeaseAtRestart,
+    /// Acceptor: one that lost its disk votes at once.
+    AmnesiacVotes,
+    /// Writer: the longer log wins before the higher epoch.
+    ChooseLongerFirst,
+    /// Writer: one JournalNode less than a majority is enough to acknowledge.
+    AckAtMinority,
+    /// Writer: the lease counts from the answer instead of the request.
+    LeaseFromAnswer,
+    /// Writer: one JournalNode is enough to hold the lease.
+    LeaseFromOne,
+    /// Writer: writing begins without recovering the last segment.
+    SkipRecovery,
+    /// Writer: a majority of promises is not waited for.
+    EpochFromMinority,
+}
+
+/// Every planted bug.
+pub const ALL_MUTANTS: [Mutant; 16] = [
+    Mutant::AcceptEqualEpoch,
+    Mutant::AcceptOldEpoch,
+    Mutant::SkipJournalSync,
+    Mutant::SkipPromiseSync,
+    Mutant::SkipAcceptRecord,
+    Mutant::TrustEqualLength,
+    Mutant::FinalizeAnyContent,
+    Mutant::IgnoreLease,
+    Mutant::ForgetLeaseAtRestart,
+    Mutant::AmnesiacVotes,
+    Mutant::ChooseLongerFirst,
+    Mutant::AckAtMinority,
+    Mutant::LeaseFromAnswer,
+    Mutant::LeaseFromOne,
+    Mutant::SkipRecovery,
+    Mutant::EpochFromMinority,
+];
+
+/// Which rule is broken, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mutation {
+    #[cfg(any(test, feature = "mutants"))]
+    mutant: Option<Mutant>,
+}
+
+impl Mutation {
+    /// Breaks a rule.
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn planted(mutant: Option<Mutant>) -> Self {
+        Mutation { mutant }
+    }
+
+    /// Whether this rule is broken.
+    #[cfg(any(test, feature = "mutants"))]
+    #[inline]
+    pub(crate) fn is(self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Whether this rule is broken: never.
+    #[cfg(not(any(test, feature = "mutants")))]
+    #[inline]
+    pub(crate) fn is(self, _mutant: Mutant) -> bool {
+        false
+    }
+}

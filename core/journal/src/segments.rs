@@ -1,0 +1,503 @@
+//! The segments of a directory: their names, how one is scanned, grown, closed.
+//!
+//! Invariants:
+//! * a [`SegmentWriter`] owns the position after its last whole frame; beyond it there is only padding (0xFF), so a
+//!   crash can be told from damage;
+//! * after [`SegmentWriter::close`] or [`Segments::settle`] everything the file holds is durable and nothing follows
+//!   the last whole frame;
+//! * frames are checked (length, txid, CRC) on the way in and on every scan.
+//!
+//! Mirrors the file side of `FileJournalManager`, `EditLogFileOutputStream` and `EditLogFileInputStream.scanEditLog`.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_storage::{Disk, DiskFile};
+
+use crate::frames::{self, FrameCheck};
+
+/// Bytes of layout version and flags before the first frame.
+pub const HEADER_LEN_BYTES: u64 = 8;
+/// How far ahead an open segment is filled with 0xFF (`EditLogFileOutputStream.MIN_PREALLOCATION_LENGTH`).
+pub const PREALLOCATE_BYTES: u64 = 1 << 20;
+/// How much is read at once when a segment is scanned.
+const SCAN_CHUNK_BYTES: usize = 1 << 20;
+
+/// A segment file of a directory, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentName {
+    /// First transaction.
+    pub start: TxId,
+    /// Last transaction; absent = in progress.
+    pub end: Option<TxId>,
+}
+
+impl SegmentName {
+    /// An open segment's.
+    #[must_use]
+    pub fn in_progress(start: TxId) -> Self {
+        SegmentName { start, end: None }
+    }
+
+    /// A finalized segment's.
+    #[must_use]
+    pub fn finalized(start: TxId, end: TxId) -> Self {
+        SegmentName { start, end: Some(end) }
+    }
+
+    /// From a file name; `None` for what is no segment (or one put aside).
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let number = |text: &str| -> Option<TxId> {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten().map(TxId)
+        };
+        if let Some(start) = name.strip_prefix("edits_inprogress_") {
+            return number(start).map(SegmentName::in_progress);
+        }
+        let (start, end) = name.strip_prefix("edits_")?.split_once('-')?;
+        let (start, end) = (number(start)?, number(end)?);
+        (start <= end).then_some(SegmentName::finalized(start, end))
+    }
+
+    /// The file name.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        match self.end {
+            None => format!("edits_inprogress_{:019}", self.start.0),
+            Some(end) => format!("edits_{:019}-{:019}", self.start.0, end.0),
+        }
+    }
+}
+
+/// What a scan of a segment file found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// From the header; absent when there is none.
+    pub layout_version: Option<LayoutVersion>,
+    /// The last whole transaction; absent when there is none.
+    pub last: Option<TxId>,
+    /// Bytes up to the end of the last whole frame.
+    pub data_len: u64,
+    /// Whether something other than padding follows, and where and what.
+    pub torn: Option<String>,
+}
+
+/// Reads a segment from its beginning, checking every frame, up to the first that is not whole.
+pub fn scan<F: DiskFile>(file: &F, start: TxId) -> io::Result<Scan> {
+    let mut header = [0; HEADER_LEN_BYTES as usize];
+    let mut found = Scan {
+        layout_version: None,
+        last: None,
+        data_len: 0,
+        torn: None,
+    };
+    if read_full(file, 0, &mut header)? < header.len() {
+        return Ok(found);
+    }
+    let Some(layout_version) = frames::parse_header(&header) else {
+        found.torn = Some("no header at offset 0".to_owned());
+        return Ok(found);
+    };
+    found.layout_version = Some(layout_version);
+    found.data_len = HEADER_LEN_BYTES;
+    let mut expected = start;
+    let mut buffer = Vec::new();
+    let mut want = SCAN_CHUNK_BYTES;
+    loop {
+        buffer.resize(want, 0);
+        let filled = read_full(file, found.data_len, &mut buffer)?;
+        let at_end = filled < want;
+        let mut used = 0;
+        let missing = loop {
+            match frames::check_frame(&buffer[used..filled], expected) {
+                FrameCheck::Whole(len) => {
+                    used += len;
+                    found.data_len += len as u64;
+                    found.last = Some(expected);
+                    expected = expected.next();
+                }
+                FrameCheck::End => return Ok(found),
+                FrameCheck::NeedMore(total) => break total,
+                FrameCheck::Bad(what) => {
+                    found.torn = Some(format!("{what} at offset {}", found.data_len));
+                    return Ok(found);
+                }
+            }
+        };
+        if at_end {
+            if used < filled {
+                found.torn = Some(format!("half a frame at offset {}", found.data_len));
+            }
+            return Ok(found);
+        }
+        // A frame larger than the buffer: read it whole.
+        want = SCAN_CHUNK_BYTES.max(missing);
+    }
+}
+
+fn read_full<F: DiskFile>(file: &F, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(offset + filled as u64, &mut buffer[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
+}
+
+/// A segment open for writing.
+#[derive(Debug)]
+pub struct SegmentWriter<F> {
+    file: Arc<F>,
+    start: TxId,
+    next: TxId,
+    position: u64,
+    filled: u64,
+    layout_version: LayoutVersion,
+    preallocate_bytes: u64,
+    dirty: bool,
+}
+
+impl<F: DiskFile> SegmentWriter<F> {
+    /// First transaction of the segment.
+    #[must_use]
+    pub fn start(&self) -> TxId {
+        self.start
+    }
+
+    /// The next transaction to be written.
+    #[must_use]
+    pub fn next(&self) -> TxId {
+        self.next
+    }
+
+    /// Of the header.
+    #[must_use]
+    pub fn layout_version(&self) -> LayoutVersion {
+        self.layout_version
+    }
+
+    /// Whether something was written since the last sync.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Bytes up to the end of the last frame.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The file, to be synced by somebody else; what is written from now on counts as not synced.
+    pub fn begin_sync(&mut self) -> Arc<F> {
+        self.dirty = false;
+        Arc::clone(&self.file)
+    }
+
+    /// Appends `count` checked frames that begin at [`SegmentWriter::next`]. Not synced.
+    pub fn append(&mut self, records: &[u8], count: u32) -> io::Result<()> {
+        let end = self.position + records.len() as u64;
+        // One byte more, so that a reader always finds the end marker.
+        while self.filled < end + 1 {
+            self.fill()?;
+        }
+        self.dirty = true;
+        self.file.write_at(self.position, records)?;
+        self.position = end;
+        self.next = TxId(self.next.0 + u64::from(count));
+        Ok(())
+    }
+
+    /// Fills ahead when less than half of the usual reserve is left.
+    pub fn fill_ahead(&mut self) -> io::Result<()> {
+        if self.filled < self.position + self.preallocate_bytes / 2 {
+            let from = self.filled;
+            self.fill()?;
+            self.file.start_writeback(from, self.filled - from)?;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let padding = vec![0xFF; self.preallocate_bytes as usize];
+        self.dirty = true;
+        self.file.write_at(self.filled, &padding)?;
+        self.filled += self.preallocate_bytes;
+        Ok(())
+    }
+
+    /// Syncs what was written.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.dirty {
+            self.file.sync_data()?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Cuts the padding off and makes all durable.
+    pub fn close(self) -> io::Result<()> {
+        self.file.set_len(self.position)?;
+        self.file.sync_data()
+    }
+}
+
+/// The segments of one directory.
+#[derive(Clone, Debug)]
+pub struct Segments<D> {
+    disk: D,
+    dir: PathBuf,
+    /// How far an open segment is filled ahead.
+    pub preallocate_bytes: u64,
+}
+
+impl<D: Disk> Segments<D> {
+    /// The segments of `dir`.
+    pub fn new(disk: D, dir: PathBuf) -> Self {
+        Segments {
+            disk,
+            dir,
+            preallocate_bytes: PREALLOCATE_BYTES,
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of a segment.
+    #[must_use]
+    pub fn path(&self, name: &SegmentName) -> PathBuf {
+        self.dir.join(name.file_name())
+    }
+
+    /// All segments, sorted by their first transaction.
+    pub fn list(&self) -> io::Result<Vec<SegmentName>> {
+        let entries = self.disk.list(&self.dir)?;
+        let files = entries.iter().filter(|entry| !entry.is_dir);
+        let mut names: Vec<_> = files.filter_map(|entry| SegmentName::parse(&entry.name)).collect();
+        // An in-progress copy beside a finalized one of the same start is what a crash in `adopt` leaves.
+        let finalized: BTreeSet<TxId> = names.iter().filter(|name| name.end.is_some()).map(|name| name.start).collect();
+        names.retain(|name| name.end.is_some() || !finalized.contains(&name.start));
+        names.sort();
+        Ok(names)
+    }
+
+    /// The segment that begins at `start` (`FileJournalManager.getLogFile`).
+    pub fn find(&self, start: TxId) -> io::Result<Option<SegmentName>> {
+        let mut found = self.list()?.into_iter().filter(|name| name.start == start);
+        match (found.next(), found.next()) {
+            (first, None) => Ok(first),
+            (_, Some(_)) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "more than one log segment in {} starting at txid {start}",
+                    self.dir.display()
+                ),
+            )),
+        }
+    }
+
+    /// Makes an open segment with its header, durable.
+    pub fn create(&self, start: TxId, layout_version: LayoutVersion) -> io::Result<SegmentWriter<D::File>> {
+        let path = self.path(&SegmentName::in_progress(start));
+        let file = self.disk.create(&path)?;
+        let mut writer = SegmentWriter {
+            file: Arc::new(file),
+            start,
+            next: start,
+            position: 0,
+            filled: 0,
+            layout_version,
+            preallocate_bytes: self.preallocate_bytes,
+            dirty: true,
+        };
+        writer.fill()?;
+        writer.file.write_at(0, &frames::header(layout_version))?;
+        writer.position = HEADER_LEN_BYTES;
+        writer.sync()?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(writer)
+    }
+
+    /// Opens an in-progress segment for more writing, after a [`Segments::settle`] that found `scan`.
+    pub fn reopen(&self, start: TxId, scan: &Scan) -> io::Result<SegmentWriter<D::File>> {
+        let path = self.path(&SegmentName::in_progress(start));
+        let Some(layout_version) = scan.layout_version else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} has no header", path.display()),
+            ));
+        };
+        let file = self.disk.open(&path)?;
+        Ok(SegmentWriter {
+            file: Arc::new(file),
+            start,
+            next: scan.last.map_or(start, TxId::next),
+            position: scan.data_len,
+            filled: scan.data_len,
+            layout_version,
+            preallocate_bytes: self.preallocate_bytes,
+            dirty: false,
+        })
+    }
+
+    /// Scans a file of frames from `start` on, without changing it.
+    pub fn scan_file(&self, path: &Path, start: TxId) -> io::Result<Scan> {
+        scan(&self.disk.open_read(path)?, start)
+    }
+
+    /// Scans an in-progress segment that nobody writes, cuts off what follows its last whole frame, and makes the rest
+    /// durable: after a crash of the process alone it may only have been in memory.
+    pub fn settle(&self, start: TxId) -> io::Result<Scan> {
+        self.settle_file(&self.path(&SegmentName::in_progress(start)), start)
+    }
+
+    /// [`Segments::settle`] of a file of another name.
+    pub fn settle_file(&self, path: &Path, start: TxId) -> io::Result<Scan> {
+        let file = self.disk.open(path)?;
+        let found = scan(&file, start)?;
+        if file.len()? != found.data_len {
+            file.set_len(found.data_len)?;
+        }
+        file.sync_data()?;
+        Ok(found)
+    }
+
+    /// Takes over a finalized segment that was fetched from a peer into `from` (synced there), in place of an
+    /// in-progress copy of the same start, if any.
+    pub fn adopt(&self, from: &Path, start: TxId, end: TxId) -> io::Result<()> {
+        self.disk.rename(from, &self.path(&SegmentName::finalized(start, end)))?;
+        self.disk.sync_dir(&self.dir)?;
+        let stale = SegmentName::in_progress(start);
+        if self.disk.exists(&self.path(&stale))? {
+            self.put_aside(&stale, "stale")?;
+        }
+        Ok(())
+    }
+
+    /// Gives an in-progress segment its final name, durably.
+    pub fn finalize(&self, start: TxId, end: TxId) -> io::Result<()> {
+        let from = self.path(&SegmentName::in_progress(start));
+        let to = self.path(&SegmentName::finalized(start, end));
+        if self.disk.exists(&to)? {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is there already", to.display()),
+            ));
+        }
+        self.disk.rename(&from, &to)?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// Puts a segment aside: `.empty`, `.corrupt`, `.trash`, `.stale`.
+    pub fn put_aside(&self, name: &SegmentName, suffix: &str) -> io::Result<()> {
+        let from = self.path(name);
+        let to = self.dir.join(format!("{}.{suffix}", name.file_name()));
+        self.disk.rename(&from, &to)?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// Deletes a segment; durable after the next sync of the directory.
+    pub fn remove(&self, name: &SegmentName) -> io::Result<()> {
+        self.disk.remove_file(&self.path(name))
+    }
+
+    /// Makes names durable.
+    pub fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::tests::frame;
+    use hathi_storage::SimDisk;
+
+    fn segments() -> (SimDisk, Segments<SimDisk>) {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/current")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let mut segments = Segments::new(disk.clone(), PathBuf::from("/current"));
+        segments.preallocate_bytes = 1024;
+        (disk, segments)
+    }
+
+    #[test]
+    fn names_are_hadoops() {
+        let check = |name: &str, expected: Option<SegmentName>| {
+            assert_eq!(SegmentName::parse(name), expected, "{name}");
+            if let Some(parsed) = expected {
+                assert_eq!(parsed.file_name(), name);
+            }
+        };
+        check(
+            "edits_inprogress_0000000000000000007",
+            Some(SegmentName::in_progress(TxId(7))),
+        );
+        check(
+            "edits_0000000000000000001-0000000000000000006",
+            Some(SegmentName::finalized(TxId(1), TxId(6))),
+        );
+        check("edits_inprogress_0000000000000000007.epoch=3", None);
+        check("edits_inprogress_0000000000000000007.empty", None);
+        check("edits_0000000000000000006-0000000000000000001", None);
+        check("edits_inprogress_", None);
+        check("fsimage_0000000000000000001", None);
+        check("edits_99999999999999999999-99999999999999999999", None);
+    }
+
+    #[test]
+    fn a_segment_is_padded_while_open_and_cut_when_closed() {
+        let (disk, segments) = segments();
+        let mut writer = segments.create(TxId(5), LayoutVersion(-67)).unwrap();
+        let path = segments.path(&SegmentName::in_progress(TxId(5)));
+        let ops = [frame(5, 100), frame(6, 900)].concat();
+        writer.append(&ops, 2).unwrap();
+        assert_eq!(writer.next(), TxId(7));
+        let raw = disk.read_small(&path).unwrap().unwrap();
+        assert_eq!(raw.len(), 2048);
+        assert!(raw[8 + ops.len()..].iter().all(|byte| *byte == 0xFF));
+        let found = segments.scan_file(&path, TxId(5)).unwrap();
+        assert_eq!((found.last, found.torn), (Some(TxId(6)), None));
+        writer.close().unwrap();
+        assert_eq!(disk.read_small(&path).unwrap().unwrap().len(), 8 + ops.len());
+        segments.finalize(TxId(5), TxId(6)).unwrap();
+        assert_eq!(
+            segments.list().unwrap(),
+            [SegmentName::finalized(TxId(5), TxId(6))]
+        );
+    }
+
+    #[test]
+    fn a_scan_stops_at_the_first_frame_that_is_not_whole() {
+        let (disk, segments) = segments();
+        let mut writer = segments.create(TxId(1), LayoutVersion(-67)).unwrap();
+        let first = frame(1, 30);
+        writer.append(&first, 1).unwrap();
+        writer.append(&frame(2, 30), 1).unwrap();
+        writer.append(&frame(3, 30), 1).unwrap();
+        writer.sync().unwrap();
+        let path = segments.path(&SegmentName::in_progress(TxId(1)));
+        disk.flip_bit(&path, 8 + first.len() as u64 + 20, 3).unwrap();
+        let found = segments.settle(TxId(1)).unwrap();
+        assert_eq!(found.last, Some(TxId(1)));
+        assert!(found.torn.is_some());
+        assert_eq!(disk.read_small(&path).unwrap().unwrap().len(), 8 + first.len());
+        let again = segments.settle(TxId(1)).unwrap();
+        assert_eq!((again.last, &again.torn), (Some(TxId(1)), &None));
+        let mut writer = segments.reopen(TxId(1), &again).unwrap();
+        assert_eq!(writer.next(), TxId(2));
+        writer.append(&frame(2, 10), 1).unwrap();
+        assert_eq!(segments.scan_file(&path, TxId(1)).unwrap().last, Some(TxId(2)));
+    }
+}
