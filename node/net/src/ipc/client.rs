@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -215,20 +215,48 @@ impl RpcClient {
         ids: Option<CallIds>,
         timeout: Option<Duration>,
     ) -> PendingCall<R> {
+        self.send(ids, timeout, |out, ids| {
+            codec::put_call(
+                out,
+                ids,
+                method,
+                self.protocol.name,
+                self.protocol.version,
+                request,
+            );
+        })
+    }
+
+    /// A call whose message is encoded already; take the answer with [`PendingCall::encoded`].
+    pub fn call_encoded(
+        &self,
+        method: &str,
+        request: &[u8],
+        ids: Option<CallIds>,
+        timeout: Option<Duration>,
+    ) -> PendingCall<()> {
+        self.send(ids, timeout, |out, ids| {
+            codec::put_call_encoded(
+                out,
+                ids,
+                method,
+                self.protocol.name,
+                self.protocol.version,
+                request,
+            );
+        })
+    }
+
+    fn send<R>(
+        &self,
+        ids: Option<CallIds>,
+        timeout: Option<Duration>,
+        put: impl FnOnce(&mut BytesMut, &RequestIds),
+    ) -> PendingCall<R> {
         let timeout = timeout.unwrap_or(self.call_timeout);
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         let (answer, answered) = oneshot::channel();
-        self.link
-            .send(answer, deadline, timeout, ids, |out, ids: &RequestIds| {
-                codec::put_call(
-                    out,
-                    ids,
-                    method,
-                    self.protocol.name,
-                    self.protocol.version,
-                    request,
-                );
-            });
+        self.link.send(answer, deadline, timeout, ids, put);
         PendingCall {
             answered,
             link: self.link.clone(),

@@ -599,6 +599,31 @@ pub fn put_call<M: Message>(
     version: u64,
     message: &M,
 ) {
+    put_call_head(out, ids, method, protocol, version, message.encoded_len());
+    message.encode_raw(out);
+}
+
+/// Appends a call whose message is encoded already (without a length before it).
+pub fn put_call_encoded(
+    out: &mut BytesMut,
+    ids: &RequestIds,
+    method: &str,
+    protocol: &str,
+    version: u64,
+    message: &[u8],
+) {
+    put_call_head(out, ids, method, protocol, version, message.len());
+    out.put_slice(message);
+}
+
+fn put_call_head(
+    out: &mut BytesMut,
+    ids: &RequestIds,
+    method: &str,
+    protocol: &str,
+    version: u64,
+    message_bytes: usize,
+) {
     let (header, header_bytes) = put_request_header(ids);
     let call_header_bytes = 3
         + encoded_len_varint(method.len() as u64)
@@ -606,7 +631,6 @@ pub fn put_call<M: Message>(
         + encoded_len_varint(protocol.len() as u64)
         + protocol.len()
         + encoded_len_varint(version);
-    let message_bytes = message.encoded_len();
     let total = 1
         + header_bytes
         + encoded_len_varint(call_header_bytes as u64)
@@ -627,7 +651,6 @@ pub fn put_call<M: Message>(
     out.put_u8(0x18);
     encode_varint(version, out);
     encode_varint(message_bytes as u64, out);
-    message.encode_raw(out);
 }
 
 #[cfg(test)]

@@ -153,6 +153,9 @@ proptest! {
         let ids = RequestIds { call_id, retry_count: retry, client_id, state_id: state };
         let message = common::GetProtocolVersionsRequestProto { protocol: "x".repeat(300) };
         put_call(&mut out, &ids, "m", "p", 1, &message);
+        let mut encoded = BytesMut::new();
+        put_call_encoded(&mut encoded, &ids, "m", "p", 1, &message.encode_to_vec());
+        prop_assert_eq!(&out, &encoded);
         prop_assert_eq!(frame_bytes(&out, 1 << 20).unwrap(), Some(out.len()));
         let (header, rest) = request_header(&out[4..]).unwrap();
         prop_assert_eq!((header.call_id, header.retry_count, header.state_id), (call_id, retry, state));
