@@ -166,6 +166,10 @@ impl Pending {
         self.blocks.len()
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.blocks.keys().copied()
+    }
+
     /// Takes out what was ordered too long ago.
     pub(crate) fn take_timed_out(&mut self, now_ms: u64, timeout_ms: u64) -> Vec<i64> {
         let old: Vec<i64> = self

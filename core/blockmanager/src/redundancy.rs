@@ -294,8 +294,14 @@ impl BlockManager {
         self.check_redundancy(id, None, None);
     }
 
-    /// A client or a DataNode found the replica to be bad (`findAndMarkBlockAsCorrupt`).
-    pub fn mark_corrupt(&mut self, block: Block, datanode: DatanodeIndex, storage_uuid: &str) {
+    /// A client or a DataNode found the replica to be bad (`findAndMarkBlockAsCorrupt`). `_reason` is for the caller's log.
+    pub fn mark_corrupt(
+        &mut self,
+        block: Block,
+        datanode: DatanodeIndex,
+        storage_uuid: &str,
+        _reason: &str,
+    ) {
         let Some(record) = self.blocks.get(block.id) else {
             return;
         };
@@ -775,8 +781,11 @@ impl BlockManager {
                 let Some(storage) = self.datanodes.storage(storage) else {
                     return false;
                 };
-                // The queue holds what is not sufficient; it is smaller than the node, or nearly so.
-                self.needed.ids().any(|id| storage.blocks.contains(id))
+                // What is not sufficient is queued or under way; both lists are smaller than the node, or nearly so.
+                self.needed
+                    .ids()
+                    .chain(self.pending.ids())
+                    .any(|id| storage.blocks.contains(id))
             });
             if !waits {
                 let done = if state == AdminState::DecommissionInProgress {

@@ -627,19 +627,16 @@ impl BlockManager {
         let finalized = replica.state == ReplicaState::Finalized;
         if !record.is_complete() && (!finalized || !record.has_final_length()) {
             let datanodes = &self.datanodes;
-            self.construction
-                .entry(id.0)
-                .or_insert_with(UnderConstruction::default)
-                .add_if_absent(
-                    storage,
-                    replica.block.generation_stamp.0,
-                    replica.state,
-                    |other| {
-                        datanodes
-                            .storage(other)
-                            .is_some_and(|other| other.datanode == datanode)
-                    },
-                );
+            self.construction.entry(id.0).or_default().add_if_absent(
+                storage,
+                replica.block.generation_stamp.0,
+                replica.state,
+                |other| {
+                    datanodes
+                        .storage(other)
+                        .is_some_and(|other| other.datanode == datanode)
+                },
+            );
         }
         if finalized
             && (!self.blocks.has_replica(&record, storage) || self.is_corrupt_on(id, datanode))
@@ -718,10 +715,9 @@ impl BlockManager {
             if other != storage
                 && self.is_on(other, datanode)
                 && self.blocks.remove_replica(id, other)
+                && let Some(other) = self.datanodes.storage_mut(other)
             {
-                if let Some(other) = self.datanodes.storage_mut(other) {
-                    other.blocks.remove(id.0);
-                }
+                other.blocks.remove(id.0);
             }
         }
         if !self.store_replica(id, storage) {

@@ -77,6 +77,7 @@ impl SafeMode {
         self.status != SafeModeStatus::Off
     }
 
+    /// Rounded down, as Hadoop does: a single block is not waited for.
     fn threshold_blocks(&self) -> u64 {
         (self.total as f64 * self.threshold) as u64
     }
@@ -248,10 +249,12 @@ mod tests {
     #[test]
     fn without_extension_leaves_with_the_last_block() {
         let mut mode = safe_mode(0);
-        mode.total = 1;
+        mode.total = 1002;
         mode.activate(0, at(0));
+        mode.safe = 999;
+        mode.check(1, at(0));
         assert!(mode.is_on());
-        mode.safe = 1;
+        mode.safe = 1000;
         mode.check(1, at(0));
         assert!(!mode.is_on());
     }

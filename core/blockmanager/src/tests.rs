@@ -1,1 +1,1125 @@
+//! Whole stories: reports in, map and commands out.
 
+use crate::datanodes::StorageReport;
+use crate::*;
+use bytes::Bytes;
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
+use hathi_formats::proto::datanode::{DatanodeCommandProto, StorageBlockReportProto};
+use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const BASE: i64 = 1 << 30;
+const POOL: &str = "BP-1";
+
+fn at(ms: u64) -> Now {
+    Now {
+        monotonic_ms: ms,
+        wall_ms: 1_000_000 + ms,
+    }
+}
+
+fn block(n: i64) -> Block {
+    Block {
+        id: BlockId(BASE + n),
+        num_bytes: 100,
+        generation_stamp: GenerationStamp(1001),
+    }
+}
+
+fn new_block(n: i64, replication: u16, state: BlockState) -> NewBlock {
+    NewBlock {
+        block: block(n),
+        inode: InodeId(16386 + n as u64),
+        replication,
+        state,
+    }
+}
+
+fn storage_proto(node: usize) -> DatanodeStorageProto {
+    DatanodeStorageProto {
+        storage_uuid: format!("DS-{node}"),
+        state: None,
+        storage_type: None,
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn full_report(
+    node: usize,
+    replicas: &[(Block, ReplicaState)],
+    chunk: usize,
+) -> StorageBlockReportProto {
+    let mut bytes = Vec::new();
+    for (block, state) in replicas {
+        put_varint(&mut bytes, ((block.id.0 << 1) ^ (block.id.0 >> 63)) as u64);
+        put_varint(&mut bytes, block.num_bytes);
+        put_varint(&mut bytes, block.generation_stamp.0);
+        put_varint(&mut bytes, *state as u64);
+    }
+    StorageBlockReportProto {
+        storage: storage_proto(node),
+        blocks: Vec::new(),
+        number_of_blocks: Some(replicas.len() as u64),
+        blocks_buffers: bytes
+            .chunks(chunk.max(1))
+            .map(Bytes::copy_from_slice)
+            .collect(),
+    }
+}
+
+struct World {
+    manager: BlockManager,
+    nodes: Vec<DatanodeIndex>,
+    now: u64,
+}
+
+impl World {
+    fn new(nodes: usize) -> World {
+        World::with(
+            nodes,
+            BlockManagerConfig {
+                safemode_extension_ms: 0,
+                ..BlockManagerConfig::default()
+            },
+        )
+    }
+
+    fn with(nodes: usize, config: BlockManagerConfig) -> World {
+        let mut manager = BlockManager::new(config);
+        manager.set_generation_stamp(GenerationStamp(1001));
+        let mut world = World {
+            manager,
+            nodes: Vec::new(),
+            now: 1000,
+        };
+        for node in 0..nodes {
+            world.register(node);
+        }
+        world
+    }
+
+    fn register(&mut self, node: usize) {
+        let id = DatanodeIdProto {
+            ip_addr: format!("10.0.0.{node}"),
+            host_name: format!("dn{node}"),
+            datanode_uuid: format!("uuid-{node}"),
+            xfer_port: 9866,
+            ..DatanodeIdProto::default()
+        };
+        let index = self.manager.register(id, "3.5.0", at(self.now)).unwrap();
+        if node == self.nodes.len() {
+            self.nodes.push(index);
+        }
+        assert_eq!(self.nodes[node], index);
+        self.heartbeat(node);
+    }
+
+    fn heartbeat(&mut self, node: usize) {
+        let stats = HeartbeatStats {
+            reports: vec![StorageReport {
+                uuid: format!("DS-{node}"),
+                storage_type: StorageTypeProto::Disk,
+                read_only: false,
+                failed: false,
+                capacity: 1 << 40,
+                dfs_used: 0,
+                remaining: (1 << 40) - node as u64,
+                block_pool_used: 0,
+                non_dfs_used: 0,
+            }],
+            xceivers: 1,
+            ..HeartbeatStats::default()
+        };
+        self.manager
+            .heartbeat(self.nodes[node], stats, at(self.now));
+    }
+
+    fn full(&mut self, node: usize, replicas: &[(Block, ReplicaState)]) {
+        let report = full_report(node, replicas, 1 << 16);
+        let Some(mut report) = self.manager.begin_report(self.nodes[node], report).unwrap() else {
+            return;
+        };
+        while self
+            .manager
+            .report_slice(&mut report, 1000, at(self.now))
+            .unwrap()
+            == ReportProgress::More
+        {}
+    }
+
+    fn tell(&mut self, node: usize, block: Block, notice: IncrementalNotice) {
+        self.manager.incremental_report(
+            self.nodes[node],
+            &storage_proto(node),
+            block,
+            notice,
+            None,
+            at(self.now),
+        );
+    }
+
+    fn received(&mut self, node: usize, block: Block) {
+        self.tell(node, block, IncrementalNotice::Received);
+    }
+
+    fn start_active(&mut self) {
+        self.manager.activate_safe_mode(at(self.now));
+        self.manager.start_active(at(self.now));
+    }
+
+    /// Every node heartbeats and reports what it is known to have: storages are sure again.
+    fn settle(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.heartbeat(node);
+            let held: Vec<_> = self
+                .held(node)
+                .into_iter()
+                .map(|block| (block, ReplicaState::Finalized))
+                .collect();
+            self.full(node, &held);
+        }
+    }
+
+    fn held(&self, node: usize) -> Vec<Block> {
+        let Some(storage) = self
+            .manager
+            .find_storage(&format!("uuid-{node}"), &format!("DS-{node}"))
+        else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        let mut next = self.manager.blocks.next(BlockId(i64::MIN));
+        while let Some(id) = next {
+            if self.manager.replicas_of(id).contains(&storage) {
+                found.push(self.manager.block(id).unwrap().block);
+            }
+            next = self.manager.blocks.next(BlockId(id.0 + 1));
+        }
+        found
+    }
+
+    fn commands(&mut self, node: usize) -> Vec<DatanodeCommandProto> {
+        self.manager
+            .take_commands(self.nodes[node], POOL, at(self.now))
+    }
+
+    fn deletions(&mut self, node: usize) -> Vec<i64> {
+        self.commands(node)
+            .iter()
+            .filter_map(|command| command.blk_cmd.as_ref())
+            .filter(|command| command.action == 2)
+            .flat_map(|command| {
+                command
+                    .blocks
+                    .iter()
+                    .map(|block| block.block_id as i64 - BASE)
+            })
+            .collect()
+    }
+
+    fn tick(&mut self) {
+        self.now += 3000;
+        while self.manager.heartbeat_check(at(self.now), 100) {}
+        while self.manager.redundancy_tick(at(self.now), 100) {}
+        self.manager.check();
+    }
+}
+
+#[test]
+fn a_write_from_allocation_to_close() {
+    let mut world = World::new(3);
+    world.start_active();
+    assert!(!world.manager.in_safe_mode());
+    let request = PlacementRequest {
+        count: 3,
+        writer: Some("dn1"),
+        block_size: 1 << 20,
+        ..PlacementRequest::default()
+    };
+    let targets = world.manager.choose_targets(&request, at(1000)).unwrap();
+    assert_eq!(targets.len(), 3);
+    assert_eq!(world.manager.storage(targets[0]).unwrap().uuid, "DS-1");
+    world
+        .manager
+        .add_block(new_block(1, 3, BlockState::UnderConstruction));
+    world.manager.set_expected_locations(block(1).id, &targets);
+    let located = world
+        .manager
+        .located_block(POOL, block(1), 0, Some("10.0.0.1"));
+    assert_eq!(
+        (located.locs.len(), located.locs[0].id.host_name.as_str()),
+        (3, "dn1")
+    );
+    for node in 0..3 {
+        world.tell(
+            node,
+            Block {
+                num_bytes: 0,
+                ..block(1)
+            },
+            IncrementalNotice::Receiving,
+        );
+    }
+    assert!(!world.manager.has_min_replicas(block(1).id));
+    world.received(0, block(1));
+    assert!(world.manager.has_min_replicas(block(1).id));
+    assert!(world.manager.commit_block(block(1)));
+    // The other two are about to come: nothing is replicated in their place.
+    assert_eq!(world.manager.counts().low_redundancy, 0);
+    assert_eq!(world.manager.counts().pending_reconstruction, 1);
+    world.received(1, block(1));
+    world.received(2, block(1));
+    assert_eq!(world.manager.counts().pending_reconstruction, 0);
+    assert_eq!(world.manager.count_replicas(block(1).id).live, 3);
+    world.manager.check();
+}
+
+#[test]
+fn a_committed_block_is_complete_with_its_first_replica() {
+    let mut world = World::new(1);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::UnderConstruction));
+    assert!(!world.manager.commit_block(block(1)));
+    assert_eq!(
+        world.manager.block(block(1).id).unwrap().state,
+        BlockState::Committed
+    );
+    world.received(0, block(1));
+    assert!(world.manager.is_complete(block(1).id));
+    world.manager.check();
+}
+
+#[test]
+fn safe_mode_ends_with_the_last_report() {
+    let mut world = World::new(0);
+    for n in 1..=3 {
+        world
+            .manager
+            .add_block(new_block(n, 2, BlockState::Complete));
+    }
+    world.start_active();
+    assert!(world.manager.in_startup_safe_mode());
+    assert!(
+        world
+            .manager
+            .safe_mode_tip()
+            .contains("The reported blocks 0 needs additional 2 blocks")
+    );
+    world.register(0);
+    world.full(0, &[(block(1), ReplicaState::Finalized)]);
+    assert!(world.manager.in_safe_mode());
+    assert!(world.commands(0).is_empty());
+    world.register(1);
+    world.full(
+        1,
+        &[
+            (block(2), ReplicaState::Finalized),
+            (block(3), ReplicaState::Finalized),
+        ],
+    );
+    assert!(!world.manager.in_safe_mode());
+    world.tick();
+    assert_eq!(world.manager.counts().missing, 0);
+    assert_eq!(world.manager.counts().pending_reconstruction, 3);
+}
+
+#[test]
+fn the_second_full_report_is_dropped_in_startup() {
+    let mut world = World::new(1);
+    for n in 1..=3 {
+        world
+            .manager
+            .add_block(new_block(n, 1, BlockState::Complete));
+    }
+    world.start_active();
+    world.full(0, &[(block(1), ReplicaState::Finalized)]);
+    let again = full_report(0, &[], 10);
+    assert!(
+        world
+            .manager
+            .begin_report(world.nodes[0], again)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_dead_node_is_replaced() {
+    let mut world = World::new(3);
+    world
+        .manager
+        .add_block(new_block(1, 2, BlockState::Complete));
+    world.received(0, block(1));
+    world.received(1, block(1));
+    world.start_active();
+    world.tick();
+    assert!(world.commands(1).is_empty());
+    world.now += 700_000;
+    world.heartbeat(1);
+    world.heartbeat(2);
+    world.tick();
+    assert!(world.manager.datanode_by_uuid("uuid-0").is_err());
+    assert_eq!(world.manager.count_replicas(block(1).id).live, 1);
+    let commands = world.commands(1);
+    let order = commands[0].blk_cmd.as_ref().unwrap();
+    assert_eq!(order.targets[0].datanodes[0].id.datanode_uuid, "uuid-2");
+    assert_eq!(order.target_storage_uuids[0].storage_uuids, ["DS-2"]);
+    world.received(2, block(1));
+    world.tick();
+    assert_eq!(world.manager.counts().low_redundancy, 0);
+    assert_eq!(world.manager.counts().dead_datanodes, 1);
+    // It comes back with its replica: one is too many, and goes, once all are sure of what they have.
+    world.register(0);
+    world.full(0, &[(block(1), ReplicaState::Finalized)]);
+    world.settle();
+    world.tick();
+    let deleted: Vec<_> = (0..3).flat_map(|node| world.deletions(node)).collect();
+    assert_eq!(deleted, [1]);
+    world.manager.check();
+}
+
+#[test]
+fn nothing_is_deleted_before_every_holder_reported_after_a_failover() {
+    let mut world = World::new(3);
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    for node in 0..3 {
+        world.heartbeat(node);
+        world.full(node, &[(block(1), ReplicaState::Finalized)]);
+    }
+    world.start_active();
+    world.tick();
+    assert_eq!(world.manager.counts().postponed, 1);
+    for node in 0..2 {
+        world.heartbeat(node);
+        world.full(node, &[(block(1), ReplicaState::Finalized)]);
+        world.tick();
+        assert!(
+            (0..3).all(|node| world.deletions(node).is_empty()),
+            "deleted although node 2 is not sure"
+        );
+    }
+    // A report without a heartbeat of this role does not count either.
+    world.full(2, &[(block(1), ReplicaState::Finalized)]);
+    world.tick();
+    assert!((0..3).all(|node| world.deletions(node).is_empty()));
+    world.heartbeat(2);
+    world.full(2, &[(block(1), ReplicaState::Finalized)]);
+    world.tick();
+    // Node 2 is the fullest, then node 1.
+    assert_eq!(
+        (world.deletions(0), world.deletions(1), world.deletions(2)),
+        (vec![], vec![1], vec![1])
+    );
+    world.tell(1, block(1), IncrementalNotice::Deleted);
+    world.tell(2, block(1), IncrementalNotice::Deleted);
+    world.tick();
+    assert_eq!(
+        world.manager.count_replicas(block(1).id),
+        NumberReplicas {
+            live: 1,
+            ..NumberReplicas::default()
+        }
+    );
+}
+
+#[test]
+fn a_report_that_spans_a_failover_does_not_vouch() {
+    let mut world = World::new(1);
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    let report = full_report(0, &[(block(1), ReplicaState::Finalized)], 100);
+    let mut report = world
+        .manager
+        .begin_report(world.nodes[0], report)
+        .unwrap()
+        .unwrap();
+    world.start_active();
+    while world
+        .manager
+        .report_slice(&mut report, 1, at(2000))
+        .unwrap()
+        == ReportProgress::More
+    {}
+    assert!(world.manager.has_stale_storages(world.nodes[0]));
+    assert_eq!(world.manager.count_replicas(block(1).id).live, 1);
+}
+
+#[test]
+fn a_removed_block_is_deleted_where_it_was() {
+    let mut world = World::new(2);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 2, BlockState::Complete));
+    world.received(0, block(1));
+    world.received(1, block(1));
+    world.manager.remove_block(block(1).id);
+    assert_eq!(world.manager.counts().pending_deletion, 2);
+    assert_eq!((world.deletions(0), world.deletions(1)), (vec![1], vec![1]));
+    // A late report of it is answered with a deletion again; one of the future is not.
+    world.received(0, block(1));
+    let future = Block {
+        generation_stamp: GenerationStamp(5000),
+        ..block(2)
+    };
+    world.received(0, future);
+    assert_eq!(world.deletions(0), [1]);
+    world.manager.check();
+}
+
+#[test]
+fn replicas_that_do_not_fit_are_corrupt() {
+    let fresh = |replica: Block, state: ReplicaState| {
+        let mut world = World::new(3);
+        world.start_active();
+        world
+            .manager
+            .add_block(new_block(1, 3, BlockState::Complete));
+        world.settle();
+        world.received(0, block(1));
+        world.full(1, &[(replica, state)]);
+        world.manager.check();
+        (
+            world.manager.count_replicas(block(1).id),
+            world.deletions(1),
+        )
+    };
+    let live = |live, corrupt| NumberReplicas {
+        live,
+        corrupt,
+        ..NumberReplicas::default()
+    };
+    assert_eq!(
+        fresh(block(1), ReplicaState::Finalized),
+        (live(2, 0), vec![])
+    );
+    // Another length: kept as corrupt while there are too few.
+    assert_eq!(
+        fresh(
+            Block {
+                num_bytes: 7,
+                ..block(1)
+            },
+            ReplicaState::Finalized
+        ),
+        (live(1, 1), vec![])
+    );
+    // Another stamp: torn while it was written, deleted at once because the block has its minimum.
+    let old = Block {
+        generation_stamp: GenerationStamp(999),
+        ..block(1)
+    };
+    assert_eq!(fresh(old, ReplicaState::Finalized), (live(1, 0), vec![1]));
+    assert_eq!(fresh(old, ReplicaState::Rbw), (live(1, 0), vec![1]));
+    assert_eq!(fresh(block(1), ReplicaState::Rbw), (live(1, 0), vec![]));
+    assert_eq!(fresh(block(1), ReplicaState::Rwr), (live(1, 1), vec![]));
+}
+
+#[test]
+fn a_bad_replica_is_replaced_and_then_deleted() {
+    let mut world = World::new(3);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 2, BlockState::Complete));
+    world.received(0, block(1));
+    world.received(1, block(1));
+    world.settle();
+    world
+        .manager
+        .mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
+    assert_eq!(world.manager.counts().corrupt, 1);
+    let located = world.manager.located_block(POOL, block(1), 0, None);
+    assert_eq!((located.locs.len(), located.corrupt), (1, false));
+    world.tick();
+    assert_eq!(
+        world.commands(1)[0].blk_cmd.as_ref().unwrap().targets[0].datanodes[0]
+            .id
+            .host_name,
+        "dn2"
+    );
+    world.received(2, block(1));
+    assert_eq!(world.deletions(0), [1]);
+    assert_eq!(world.manager.counts().corrupt, 0);
+    world.manager.check();
+}
+
+#[test]
+fn all_replicas_bad_are_shown_as_corrupt() {
+    let mut world = World::new(1);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    world.received(0, block(1));
+    world
+        .manager
+        .mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
+    let located = world.manager.located_block(POOL, block(1), 0, None);
+    assert_eq!((located.locs.len(), located.corrupt), (1, true));
+    assert_eq!(
+        world.manager.corrupt_blocks(None, 10),
+        [(block(1).id, InodeId(16387))]
+    );
+    assert_eq!(world.manager.counts().missing_replication_one, 1);
+    assert!(
+        world
+            .manager
+            .corrupt_blocks(Some(block(1).id), 10)
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_standby_keeps_messages_from_the_future() {
+    let mut world = World::new(2);
+    world.manager.activate_safe_mode(at(0));
+    // A block whose stamp the edits have told already, but not the block itself.
+    world.manager.set_generation_stamp(GenerationStamp(1002));
+    let coming = Block {
+        generation_stamp: GenerationStamp(1002),
+        ..block(5)
+    };
+    world.tell(
+        0,
+        Block {
+            num_bytes: 0,
+            ..coming
+        },
+        IncrementalNotice::Receiving,
+    );
+    world.received(0, coming);
+    let later = Block {
+        generation_stamp: GenerationStamp(1003),
+        ..coming
+    };
+    world.received(1, later);
+    assert_eq!(world.manager.counts().pending_datanode_messages, 3);
+    world.manager.add_block(NewBlock {
+        block: Block {
+            num_bytes: 0,
+            ..coming
+        },
+        inode: InodeId(20000),
+        replication: 1,
+        state: BlockState::UnderConstruction,
+    });
+    // The third still waits for its stamp.
+    assert_eq!(world.manager.counts().pending_datanode_messages, 1);
+    assert_eq!(world.manager.count_replicas(coming.id).live, 1);
+    world.manager.set_generation_stamp(GenerationStamp(1003));
+    world.manager.update_block(later);
+    assert_eq!(world.manager.counts().pending_datanode_messages, 0);
+    world.manager.complete_block(later);
+    assert_eq!(
+        world.manager.replicas_of(later.id).len(),
+        1,
+        "the replica of the old stamp is gone"
+    );
+    world.manager.check();
+}
+
+#[test]
+fn what_a_standby_set_aside_is_judged_at_activation() {
+    let mut world = World::new(2);
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    world.received(0, block(1));
+    let wrong = Block {
+        num_bytes: 5,
+        ..block(1)
+    };
+    world.received(1, wrong);
+    assert_eq!(world.manager.count_replicas(block(1).id).corrupt, 0);
+    assert_eq!(world.manager.counts().pending_datanode_messages, 1);
+    world.start_active();
+    assert_eq!(world.manager.count_replicas(block(1).id).corrupt, 1);
+    assert_eq!(world.manager.counts().pending_datanode_messages, 0);
+    world.manager.check();
+}
+
+#[test]
+fn a_deletion_from_the_future_is_kept_too() {
+    let mut world = World::new(1);
+    let coming = block(9);
+    world.received(0, coming);
+    world.tell(0, coming, IncrementalNotice::Deleted);
+    world
+        .manager
+        .add_block(new_block(9, 1, BlockState::UnderConstruction));
+    assert_eq!(world.manager.count_replicas(coming.id).live, 0);
+    assert_eq!(world.manager.counts().pending_datanode_messages, 0);
+}
+
+#[test]
+fn a_recovery_goes_to_the_node_heard_of_last_and_then_to_the_next() {
+    let mut world = World::new(3);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 3, BlockState::UnderConstruction));
+    for node in 0..3 {
+        world.tell(node, block(1), IncrementalNotice::Receiving);
+    }
+    world.now += 10;
+    world.heartbeat(1);
+    assert!(world.manager.may_begin_recovery(block(1).id, at(world.now)));
+    assert!(!world.manager.may_begin_recovery(block(1).id, at(world.now)));
+    assert!(
+        world
+            .manager
+            .begin_recovery(block(1).id, GenerationStamp(1002), None, at(world.now))
+    );
+    assert!(world.commands(0).is_empty());
+    let commands = world.commands(1);
+    assert_eq!(
+        commands[0].cmd_type,
+        CommandType::BlockRecoveryCommand as i32
+    );
+    let recovering = &commands[0].recovery_cmd.as_ref().unwrap().blocks[0];
+    assert_eq!(
+        (recovering.new_gen_stamp, recovering.block.locs.len()),
+        (1002, 3)
+    );
+    assert!(world.commands(1).is_empty());
+    world.now += 90_000;
+    for node in 0..3 {
+        world.heartbeat(node);
+    }
+    assert!(world.manager.may_begin_recovery(block(1).id, at(world.now)));
+    world
+        .manager
+        .begin_recovery(block(1).id, GenerationStamp(1003), None, at(world.now));
+    assert!(world.commands(1).is_empty());
+    assert_eq!(
+        world.manager.recovery(block(1).id),
+        Some((GenerationStamp(1003), None))
+    );
+    let agreed = Block {
+        num_bytes: 64,
+        generation_stamp: GenerationStamp(1003),
+        ..block(1)
+    };
+    let on = [world.manager.find_storage("uuid-2", "DS-2").unwrap()];
+    world.manager.set_generation_stamp(GenerationStamp(1003));
+    world.manager.recovered(agreed, &on);
+    assert!(world.manager.commit_block(agreed));
+    assert_eq!(world.manager.replicas_of(agreed.id), on);
+    world.manager.check();
+}
+
+#[test]
+fn decommissioning_copies_first() {
+    let mut world = World::new(2);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    world.received(0, block(1));
+    world.settle();
+    world
+        .manager
+        .set_admin_state(world.nodes[0], AdminState::DecommissionInProgress);
+    world.tick();
+    assert_eq!(
+        world.manager.datanode(world.nodes[0]).unwrap().admin_state,
+        AdminState::DecommissionInProgress
+    );
+    assert_eq!(world.commands(0)[0].blk_cmd.as_ref().unwrap().action, 1);
+    world.received(1, block(1));
+    world.tick();
+    world.tick();
+    assert_eq!(
+        world.manager.datanode(world.nodes[0]).unwrap().admin_state,
+        AdminState::Decommissioned
+    );
+    assert!(world.deletions(0).is_empty());
+    let located = world.manager.located_block(POOL, block(1), 0, Some("dn0"));
+    assert_eq!(
+        located.locs[0].id.host_name, "dn1",
+        "a leaving node is asked last"
+    );
+}
+
+#[test]
+fn racks_are_spread_over() {
+    let mut world = World::new(0);
+    for node in 0..6 {
+        world.manager.set_rack(
+            &format!("10.0.0.{node}"),
+            if node < 3 { "/a" } else { "/b" },
+        );
+        world.register(node);
+    }
+    world.start_active();
+    for _ in 0..50 {
+        let request = PlacementRequest {
+            count: 3,
+            writer: Some("dn0"),
+            block_size: 1,
+            ..PlacementRequest::default()
+        };
+        let targets = world.manager.choose_targets(&request, at(0)).unwrap();
+        let racks: Vec<_> = targets
+            .iter()
+            .map(|&at| {
+                world
+                    .manager
+                    .datanode(world.manager.storage(at).unwrap().datanode)
+                    .unwrap()
+                    .location
+                    .clone()
+            })
+            .collect();
+        assert_eq!(racks, ["/a", "/b", "/b"]);
+        let request = PlacementRequest {
+            excluded: &world.nodes[3..],
+            ..request
+        };
+        assert_eq!(
+            world.manager.choose_targets(&request, at(0)).unwrap().len(),
+            2,
+            "two at most on one of two racks"
+        );
+    }
+    // Three replicas on one rack are enough and yet not good.
+    world
+        .manager
+        .add_block(new_block(1, 3, BlockState::Complete));
+    for node in 0..3 {
+        world.received(node, block(1));
+    }
+    assert_eq!(world.manager.counts().badly_distributed, 1);
+    world.settle();
+    world.tick();
+    let source = (0..3).find(|&node| !world.commands(node).is_empty());
+    assert!(source.is_some());
+    world.received(4, block(1));
+    world.tick();
+    assert_eq!(world.manager.counts().badly_distributed, 0);
+    let deleted: Vec<_> = (0..6)
+        .filter(|&node| !world.deletions(node).is_empty())
+        .collect();
+    assert!(deleted.len() == 1 && deleted[0] < 3, "{deleted:?}");
+}
+
+#[test]
+fn placement_keeps_to_what_it_is_asked() {
+    let mut world = World::new(4);
+    world.start_active();
+    let nodes = world.nodes.clone();
+    let request = PlacementRequest {
+        count: 4,
+        excluded: &nodes[..1],
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    assert_eq!(
+        world.manager.choose_targets(&request, at(0)).unwrap().len(),
+        3
+    );
+    let request = PlacementRequest {
+        count: 1,
+        excluded: &nodes,
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    let error = world
+        .manager
+        .choose_targets(&request, at(0))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("There are 4 datanode(s) running and 4 node(s) are excluded"),
+        "{error}"
+    );
+    let favored = ["10.0.0.3:9866".to_owned(), "dn2:9866".to_owned()];
+    let request = PlacementRequest {
+        count: 2,
+        favored: &favored,
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    let uuids = |world: &World, on: Vec<StorageIndex>| -> Vec<String> {
+        on.iter()
+            .map(|&at| world.manager.storage(at).unwrap().uuid.clone())
+            .collect()
+    };
+    let mut chosen = world.manager.choose_targets(&request, at(0)).unwrap();
+    chosen.sort();
+    assert_eq!(uuids(&world, chosen), ["DS-2", "DS-3"]);
+    let too_big = PlacementRequest {
+        count: 1,
+        block_size: 1 << 41,
+        ..PlacementRequest::default()
+    };
+    assert!(world.manager.choose_targets(&too_big, at(0)).is_err());
+    let ssd = [StorageTypeProto::Ssd];
+    let request = PlacementRequest {
+        count: 1,
+        block_size: 1,
+        storage_types: &ssd,
+        ..PlacementRequest::default()
+    };
+    assert!(world.manager.choose_targets(&request, at(0)).is_err());
+    let disk = [StorageTypeProto::Disk];
+    let request = PlacementRequest {
+        fallback_types: &disk,
+        ..request
+    };
+    assert_eq!(
+        world.manager.choose_targets(&request, at(0)).unwrap().len(),
+        1
+    );
+    let away = PlacementRequest {
+        count: 1,
+        writer: Some("dn0"),
+        avoid_local_node: true,
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    for _ in 0..20 {
+        let chosen = world.manager.choose_targets(&away, at(0)).unwrap();
+        assert_ne!(uuids(&world, chosen), ["DS-0"]);
+    }
+}
+
+#[test]
+fn legacy_reports_are_read_too() {
+    let report = |blocks: Vec<u64>| StorageBlockReportProto {
+        storage: storage_proto(0),
+        blocks,
+        number_of_blocks: None,
+        blocks_buffers: Vec::new(),
+    };
+    let list = vec![
+        1,
+        1,
+        7,
+        100,
+        1001,
+        u64::MAX,
+        u64::MAX,
+        u64::MAX,
+        8,
+        50,
+        1002,
+        1,
+    ];
+    let mut replicas = ReportedReplicas::new(report(list.clone())).unwrap();
+    let mut read = Vec::new();
+    while let Some(replica) = replicas.next_replica().unwrap() {
+        read.push((
+            replica.block.id.0,
+            replica.block.num_bytes,
+            replica.block.generation_stamp.0,
+            replica.state,
+        ));
+    }
+    assert_eq!(
+        read,
+        [
+            (7, 100, 1001, ReplicaState::Finalized),
+            (8, 50, 1002, ReplicaState::Rbw)
+        ]
+    );
+    assert!(
+        ReportedReplicas::new(report(vec![]))
+            .unwrap()
+            .next_replica()
+            .unwrap()
+            .is_none()
+    );
+    assert!(ReportedReplicas::new(report(list[..11].to_vec())).is_err());
+    assert!(ReportedReplicas::new(report(vec![u64::MAX, u64::MAX])).is_err());
+    assert!(ReportedReplicas::new(report(vec![1])).is_err());
+}
+
+#[test]
+fn a_truncated_report_is_refused_and_removes_nothing() {
+    let mut world = World::new(1);
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    world
+        .manager
+        .add_block(new_block(2, 1, BlockState::Complete));
+    world.received(0, block(1));
+    let mut report = full_report(0, &[(block(2), ReplicaState::Finalized)], 100);
+    report.number_of_blocks = Some(2);
+    let mut report = world
+        .manager
+        .begin_report(world.nodes[0], report)
+        .unwrap()
+        .unwrap();
+    assert!(world.manager.report_slice(&mut report, 10, at(0)).is_err());
+    assert_eq!(world.held(0), [block(1), block(2)]);
+    assert_eq!(
+        world.manager.report_slice(&mut report, 10, at(0)),
+        Ok(ReportProgress::Done)
+    );
+}
+
+#[test]
+fn a_node_with_a_new_uuid_takes_the_place_of_the_old() {
+    let mut world = World::new(1);
+    let id = DatanodeIdProto {
+        ip_addr: "10.0.0.0".to_owned(),
+        host_name: "dn0".to_owned(),
+        datanode_uuid: "other".to_owned(),
+        xfer_port: 9866,
+        ..DatanodeIdProto::default()
+    };
+    world.manager.register(id, "3.5.0", at(0)).unwrap();
+    assert!(world.manager.datanode_by_uuid("uuid-0").is_err());
+    assert!(world.manager.datanode_by_uuid("other").is_ok());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Received(usize, i64),
+    Deleted(usize, i64),
+    /// The node reports these blocks in chunks and slices of these sizes, with the notices coming in between.
+    Full(usize, Vec<i64>, usize, usize, Vec<(bool, i64)>),
+    Remove(i64),
+    Reregister(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let id = 0i64..24;
+    let step = prop_oneof![
+        (0usize..4, id.clone()).prop_map(|(node, id)| Step::Received(node, id)),
+        (0usize..4, id.clone()).prop_map(|(node, id)| Step::Deleted(node, id)),
+        (
+            0usize..4,
+            proptest::collection::vec(id.clone(), 0..24),
+            1usize..50,
+            1usize..6,
+            proptest::collection::vec((any::<bool>(), id.clone()), 0..6)
+        )
+            .prop_map(|(node, ids, chunk, slice, notices)| Step::Full(
+                node, ids, chunk, slice, notices
+            )),
+        id.prop_map(Step::Remove),
+        (0usize..4).prop_map(Step::Reregister),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+proptest! {
+    /// Whatever the order, the chunks and the slices: the map is what the naive model says. A notice that comes between
+    /// two slices is newer than the report.
+    #[test]
+    fn reports_make_the_same_map_as_a_naive_model(steps in steps(), active in any::<bool>()) {
+        let mut world = World::new(4);
+        let mut exists: BTreeMap<i64, ()> = BTreeMap::new();
+        for n in 0..20 {
+            world.manager.add_block(new_block(n, 512, BlockState::Complete));
+            exists.insert(n, ());
+        }
+        if active {
+            world.start_active();
+            world.manager.leave_safe_mode(true, at(0));
+        }
+        // What each node has of the blocks that exist.
+        let mut model: Vec<BTreeMap<i64, ()>> = vec![BTreeMap::new(); 4];
+        for step in steps {
+            world.now += 1;
+            match step {
+                Step::Received(node, id) => {
+                    world.received(node, block(id));
+                    model[node].insert(id, ());
+                }
+                Step::Deleted(node, id) => {
+                    world.tell(node, block(id), IncrementalNotice::Deleted);
+                    model[node].remove(&id);
+                }
+                Step::Full(node, ids, chunk, slice, notices) => {
+                    let replicas: Vec<_> = ids.iter().map(|&id| (block(id), ReplicaState::Finalized)).collect();
+                    let begun = world.manager.begin_report(world.nodes[node], full_report(node, &replicas, chunk));
+                    let Some(mut report) = begun.unwrap() else {
+                        continue; // a second one in start-up
+                    };
+                    model[node] = ids.into_iter().map(|id| (id, ())).collect();
+                    let mut notices = notices.into_iter();
+                    while world.manager.report_slice(&mut report, slice, at(world.now)).unwrap() == ReportProgress::More {
+                        if let Some((received, id)) = notices.next() {
+                            let notice = if received { IncrementalNotice::Received } else { IncrementalNotice::Deleted };
+                            world.tell(node, block(id), notice);
+                            if received {
+                                model[node].insert(id, ());
+                            } else {
+                                model[node].remove(&id);
+                            }
+                        }
+                    }
+                }
+                Step::Remove(id) => {
+                    world.manager.remove_block(block(id).id);
+                    exists.remove(&id);
+                    world.deletions(0);
+                }
+                Step::Reregister(node) => world.register(node),
+            }
+            world.manager.check();
+        }
+        for (node, model) in model.iter().enumerate() {
+            let held: Vec<i64> = world.held(node).iter().map(|block| block.id.0 - BASE).collect();
+            let expected: Vec<i64> = model.keys().copied().filter(|id| exists.contains_key(id)).collect();
+            prop_assert_eq!(held, expected, "node {}", node);
+        }
+    }
+
+    #[test]
+    fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), count in any::<u64>(), chunk in 1usize..40) {
+        let report = StorageBlockReportProto {
+            storage: storage_proto(0),
+            blocks: bytes.iter().map(|&byte| u64::from(byte)).collect(),
+            number_of_blocks: (count % 3 > 0).then_some(count),
+            blocks_buffers: bytes.chunks(chunk).map(Bytes::copy_from_slice).collect(),
+        };
+        if let Ok(mut replicas) = ReportedReplicas::new(report) {
+            let mut entries = 0;
+            while let Ok(Some(_)) = replicas.next_replica() {
+                entries += 1;
+            }
+            prop_assert!(entries <= bytes.len());
+        }
+    }
+}
+
+#[test]
+fn memory_of_a_block_with_three_replicas() {
+    let mut world = World::new(9);
+    let count = 100_000i64;
+    for n in 1..=count {
+        world
+            .manager
+            .add_block(new_block(n, 3, BlockState::Complete));
+    }
+    for node in 0..9usize {
+        let held: Vec<_> = (1..=count)
+            .filter(|n| (0..3).any(|copy| (*n as usize * 7 + copy * 3) % 9 == node))
+            .map(|n| (block(n), ReplicaState::Finalized))
+            .collect();
+        world.full(node, &held);
+    }
+    assert_eq!(world.manager.counts().safe_blocks, count as u64);
+    let bytes = world.manager.heap_bytes() as f64 / count as f64;
+    assert!(bytes < 45.0, "{bytes} bytes per block");
+}
