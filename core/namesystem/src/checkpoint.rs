@@ -27,7 +27,12 @@ pub struct CheckpointConfig {
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        CheckpointConfig { period_ms: 3_600_000, check_period_ms: 60_000, txns: 1_000_000, quiet_multiplier: 1.5 }
+        CheckpointConfig {
+            period_ms: 3_600_000,
+            check_period_ms: 60_000,
+            txns: 1_000_000,
+            quiet_multiplier: 1.5,
+        }
     }
 }
 
@@ -67,14 +72,23 @@ impl Checkpointer {
             config,
             last_checkpoint_ms: now_ms,
             cancelled_until_ms: 0,
-            receivers: vec![Receiver { primary: true, last_upload_ms: now_ms }; receivers],
+            receivers: vec![
+                Receiver {
+                    primary: true,
+                    last_upload_ms: now_ms
+                };
+                receivers
+            ],
         }
     }
 
     /// How long the shell sleeps between two questions.
     #[must_use]
     pub fn check_interval_ms(&self) -> u64 {
-        self.config.check_period_ms.min(self.config.period_ms).max(1)
+        self.config
+            .check_period_ms
+            .min(self.config.period_ms)
+            .max(1)
     }
 
     /// Whether a checkpoint is due, given what was applied and what the newest image covers.
@@ -83,7 +97,8 @@ impl Checkpointer {
         if now_ms < self.cancelled_until_ms || applied <= image {
             return false;
         }
-        applied.0 - image.0 >= self.config.txns || now_ms.saturating_sub(self.last_checkpoint_ms) >= self.config.period_ms
+        applied.0 - image.0 >= self.config.txns
+            || now_ms.saturating_sub(self.last_checkpoint_ms) >= self.config.period_ms
     }
 
     /// The receivers (by index) the new image goes to.
@@ -93,7 +108,9 @@ impl Checkpointer {
         self.receivers
             .iter()
             .enumerate()
-            .filter(|(_, receiver)| receiver.primary || now_ms.saturating_sub(receiver.last_upload_ms) >= quiet_ms)
+            .filter(|(_, receiver)| {
+                receiver.primary || now_ms.saturating_sub(receiver.last_upload_ms) >= quiet_ms
+            })
             .map(|(index, _)| index)
             .collect()
     }
@@ -110,7 +127,9 @@ impl Checkpointer {
 
     /// An upload ended. The one whose upload was taken is the primary checkpointer of that receiver.
     pub fn on_uploaded(&mut self, index: usize, result: UploadResult, now_ms: u64) {
-        let Some(receiver) = self.receivers.get_mut(index) else { return };
+        let Some(receiver) = self.receivers.get_mut(index) else {
+            return;
+        };
         match result {
             UploadResult::Success => {
                 receiver.primary = true;
@@ -135,11 +154,18 @@ pub fn accepts_upload(config: &CheckpointConfig, txid: TxId, newest: TxId, age_m
 /// Which images and edits stay (`NNStorageRetentionManager`): the oldest image to keep and the first transaction whose
 /// edits must stay, given the images that exist (any order).
 #[must_use]
-pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: u64) -> Option<(TxId, TxId)> {
+pub fn retention(
+    images: &[TxId],
+    images_retained: usize,
+    extra_edits_retained: u64,
+) -> Option<(TxId, TxId)> {
     let mut sorted = images.to_vec();
     sorted.sort_unstable_by(|a, b| b.cmp(a));
     let oldest = *sorted.get(images_retained.max(1) - 1).or(sorted.last())?;
-    Some((oldest, TxId((oldest.0 + 1).saturating_sub(extra_edits_retained))))
+    Some((
+        oldest,
+        TxId((oldest.0 + 1).saturating_sub(extra_edits_retained)),
+    ))
 }
 
 #[cfg(test)]
@@ -147,7 +173,12 @@ mod tests {
     use super::*;
 
     fn config() -> CheckpointConfig {
-        CheckpointConfig { period_ms: 1000, check_period_ms: 60, txns: 100, quiet_multiplier: 1.5 }
+        CheckpointConfig {
+            period_ms: 1000,
+            check_period_ms: 60,
+            txns: 100,
+            quiet_multiplier: 1.5,
+        }
     }
 
     #[test]
@@ -183,7 +214,10 @@ mod tests {
 
     #[test]
     fn two_images_and_their_edits_stay() {
-        assert_eq!(retention(&[TxId(10), TxId(30), TxId(20)], 2, 5), Some((TxId(20), TxId(16))));
+        assert_eq!(
+            retention(&[TxId(10), TxId(30), TxId(20)], 2, 5),
+            Some((TxId(20), TxId(16)))
+        );
         assert_eq!(retention(&[TxId(7)], 2, 100), Some((TxId(7), TxId(0))));
         assert_eq!(retention(&[], 2, 100), None);
     }

@@ -65,8 +65,6 @@ pub enum Deferred {
     FinalizeUpgrade,
     /// `restoreFailedStorage` with `true`, `false` or `check`.
     RestoreFailedStorage(String),
-    /// `getGroupsForUser` of somebody else; answered with `GetGroupsForUserResponseProto`.
-    GroupsOfUser(String),
 }
 
 /// What a verb answers.

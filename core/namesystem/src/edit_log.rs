@@ -8,7 +8,7 @@
 //! Durable: nothing here; the journals are. Mirrors Hadoop's `FSEditLog` and `EditsDoubleBuffer`.
 
 use bytes::Bytes;
-use hathi_formats::editlog::EditOp;
+use hathi_formats::editlog::{self, EditOp};
 use hathi_formats::ids::TxId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,6 +89,16 @@ pub struct EditLog {
 }
 
 impl EditLog {
+    /// A closed log that reports its synced position through an existing handle, for a namespace loaded anew.
+    #[must_use]
+    pub fn with_synced_handle(synced: SyncedTxId) -> Self {
+        synced.reset(TxId(0));
+        EditLog {
+            synced,
+            ..EditLog::default()
+        }
+    }
+
     /// The last transaction applied to the namespace: logged by this NameNode, or replayed.
     #[must_use]
     pub fn applied(&self) -> TxId {
@@ -128,7 +138,8 @@ impl EditLog {
     /// Transactions in the open segment.
     #[must_use]
     pub fn segment_txns(&self) -> u64 {
-        self.segment.map_or(0, |first| (self.applied.0 + 1).saturating_sub(first.0))
+        self.segment
+            .map_or(0, |first| (self.applied.0 + 1).saturating_sub(first.0))
     }
 
     /// When the open segment was started, in wall clock ms.
@@ -145,7 +156,10 @@ impl EditLog {
 
     /// Notes that a transaction read from a journal or covered by an image was applied. Only while closed for write.
     pub fn set_applied(&mut self, txid: TxId) {
-        assert!(self.segment.is_none(), "replay while the log is open for write");
+        assert!(
+            self.segment.is_none(),
+            "replay while the log is open for write"
+        );
         self.applied = txid;
         self.sealed = txid;
         self.sent = txid;
@@ -216,7 +230,7 @@ impl EditLog {
 
     fn push(&mut self, op: &EditOp) -> TxId {
         let txid = self.applied.next();
-        op.encode_into(txid, &mut self.open);
+        editlog::encode(&mut self.open, txid, op);
         self.applied = txid;
         self.open_count += 1;
         self.ops_total += 1;
@@ -253,7 +267,12 @@ impl EditLog {
         }
         let first = TxId(self.applied.0 + 1 - u64::from(self.open_count));
         let bytes = Bytes::from(std::mem::take(&mut self.open));
-        self.out.push_back(LogItem::Edits { segment, first, count: self.open_count, bytes });
+        self.out.push_back(LogItem::Edits {
+            segment,
+            first,
+            count: self.open_count,
+            bytes,
+        });
         self.open_count = 0;
         self.sealed = self.applied;
     }

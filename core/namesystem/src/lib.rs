@@ -8,6 +8,8 @@ pub mod checkpoint;
 pub mod context;
 pub mod edit_log;
 pub mod loader;
+pub mod monitor;
+pub mod namenode_protocol;
 pub mod namesystem;
 pub mod reply_gate;
 pub mod retry_cache;

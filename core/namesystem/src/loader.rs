@@ -1,1 +1,60 @@
-//! To be written.
+//! From a loaded namespace to a namesystem at start: the block manager gets every block the image names.
+
+use crate::edit_log::{EditLog, SyncedTxId};
+use crate::namesystem::{Config, Namesystem};
+use crate::reply_gate::InFlight;
+use crate::retry_cache::{RetryCache, RetryCacheOptions};
+use crate::role::Role;
+use hathi_blockmanager::{BlockManager, BlockManagerConfig, BlockState, NewBlock};
+use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_namespace::Namespace;
+
+/// What a namesystem is made of besides its namespace.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Typed configuration.
+    pub config: Config,
+    /// Of the block manager.
+    pub blockmanager: BlockManagerConfig,
+    /// Of the retry cache.
+    pub retry_cache: RetryCacheOptions,
+    /// Which namespace this is.
+    pub info: NamespaceInfo,
+}
+
+/// A namesystem around a namespace that holds everything up to `txid` and nothing after it.
+#[must_use]
+pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, synced: SyncedTxId) -> Namesystem {
+    let mut blockmanager = BlockManager::new(parts.blockmanager);
+    namespace.for_each_block(&mut |block, inode, replication, under_construction| {
+        let state = if under_construction {
+            BlockState::UnderConstruction
+        } else {
+            BlockState::Complete
+        };
+        blockmanager.add_block(NewBlock {
+            block,
+            inode,
+            replication,
+            state,
+        });
+    });
+    blockmanager.set_generation_stamp(namespace.generation_stamp());
+    let mut edit_log = EditLog::with_synced_handle(synced);
+    edit_log.set_applied(txid);
+    Namesystem {
+        namespace,
+        blockmanager,
+        edit_log,
+        retry_cache: RetryCache::new(parts.retry_cache),
+        role: Role::Initializing,
+        config: parts.config,
+        info: parts.info,
+        in_flight: InFlight::default(),
+        most_recent_checkpoint: txid,
+        most_recent_checkpoint_ms: 0,
+        last_transition_ms: 0,
+        reclaim_pending: false,
+        generation: 0,
+    }
+}

@@ -123,6 +123,8 @@ pub struct Namesystem {
     pub most_recent_checkpoint_ms: u64,
     /// When the role last became active or standby, wall clock ms; 0 before the first time.
     pub last_transition_ms: u64,
+    /// Deleted subtrees wait for [`Namesystem::reclaim`].
+    pub reclaim_pending: bool,
     /// Counts changes of role and namespace, so that a slow helper notices that its world is gone.
     pub generation: u64,
 }
@@ -130,7 +132,10 @@ pub struct Namesystem {
 impl Namesystem {
     /// Refuses a call that the role does not serve (`FSNamesystem.checkOperation`).
     pub fn check_operation(&self, category: OperationCategory) -> Result<(), RemoteException> {
-        if category == OperationCategory::Read && self.config.allow_stale_reads && self.role != Role::Initializing {
+        if category == OperationCategory::Read
+            && self.config.allow_stale_reads
+            && self.role != Role::Initializing
+        {
             return Ok(());
         }
         self.role.check_operation(category)
@@ -142,9 +147,19 @@ impl Namesystem {
         if !self.blockmanager.in_safe_mode() {
             return Ok(());
         }
-        let message = format!("{what}. Name node is in safe mode.\n{}", self.blockmanager.safe_mode_tip());
-        if self.config.ha_enabled && self.role == Role::Active && self.blockmanager.in_startup_safe_mode() {
-            return Err(RemoteException::new(exceptions::RETRIABLE, format!("{}: {message}", exceptions::SAFE_MODE)));
+        let message = format!(
+            "{what}. Name node is in safe mode.\n{} NamenodeHostName:{}",
+            self.blockmanager.safe_mode_tip(),
+            self.config.rpc_address.rsplit_once(':').map_or("", |(host, _)| host)
+        );
+        if self.config.ha_enabled
+            && self.role == Role::Active
+            && self.blockmanager.in_startup_safe_mode()
+        {
+            return Err(RemoteException::new(
+                exceptions::RETRIABLE,
+                format!("{}: {message}", exceptions::SAFE_MODE),
+            ));
         }
         Err(RemoteException::new(exceptions::SAFE_MODE, message))
     }
@@ -153,16 +168,27 @@ impl Namesystem {
     /// caller's ids already. Refused when this NameNode is not active or the op does not apply.
     pub fn commit(&mut self, op: &EditOp) -> Result<TxId, RemoteException> {
         if !self.edit_log.is_open_for_write() {
-            return Err(RemoteException::new(exceptions::STANDBY, "The edit log is not open for write"));
+            return Err(RemoteException::new(
+                exceptions::STANDBY,
+                "The edit log is not open for write",
+            ));
         }
         let txid = self.edit_log.applied().next();
-        let effects = self.namespace.apply(txid, op).map_err(|error| {
+        let effects = self.namespace.apply(txid.0, op).map_err(|error| {
             // A plan that does not apply is a bug here; nothing was logged, so no other NameNode sees it.
-            RemoteException::new(exceptions::IO, format!("the edit was planned but does not apply: {error}"))
+            RemoteException::new(
+                exceptions::IO,
+                format!("the edit was planned but does not apply: {error}"),
+            )
         })?;
-        let logged =
-            self.edit_log.append(op).map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
-        assert_eq!(txid, logged, "the log and the namespace disagree on the transaction");
+        let logged = self
+            .edit_log
+            .append(op)
+            .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
+        assert_eq!(
+            txid, logged,
+            "the log and the namespace disagree on the transaction"
+        );
         self.in_flight.prune(self.edit_log.synced());
         for &inode in &effects.touched {
             self.in_flight.mark(Shown::Inode(inode), txid);
@@ -190,9 +216,15 @@ impl Namesystem {
     pub fn replay(&mut self, txid: TxId, op: &EditOp, mono_ms: u64) -> Result<(), ReplayError> {
         let expected = self.edit_log.applied().next();
         if txid != expected {
-            return Err(ReplayError::Gap { expected, found: txid });
+            return Err(ReplayError::Gap {
+                expected,
+                found: txid,
+            });
         }
-        let effects = self.namespace.apply(txid, op).map_err(|source| ReplayError::Apply { txid, source })?;
+        let effects = self
+            .namespace
+            .apply(txid.0, op)
+            .map_err(|source| ReplayError::Apply { txid, source })?;
         self.edit_log.set_applied(txid);
         self.hand_over(&effects, false);
         crate::calls::remember_replayed(self, txid, op, mono_ms);
@@ -203,21 +235,27 @@ impl Namesystem {
     /// when none of them is touched by anything in flight. See also [`Namesystem::shown_children`].
     #[must_use]
     pub fn shown_txid(&self, inodes: impl IntoIterator<Item = InodeId>) -> Option<TxId> {
-        self.in_flight.shown_txid(self.edit_log.synced(), inodes.into_iter().map(Shown::Inode))
+        self.in_flight
+            .shown_txid(self.edit_log.synced(), inodes.into_iter().map(Shown::Inode))
     }
 
     /// The transaction that must be synced before a reply may leave that lists these directories, shows their status,
     /// or says that a name is absent from them.
     #[must_use]
     pub fn shown_children(&self, dirs: impl IntoIterator<Item = InodeId>) -> Option<TxId> {
-        self.in_flight.shown_txid(self.edit_log.synced(), dirs.into_iter().map(Shown::Children))
+        self.in_flight.shown_txid(
+            self.edit_log.synced(),
+            dirs.into_iter().map(Shown::Children),
+        )
     }
 
     /// The transaction that must be synced before a reply showing anything of the namespace may leave: for listings of
     /// whole subtrees and counters, where naming the inodes would cost more than waiting.
     #[must_use]
     pub fn shown_everything(&self) -> Option<TxId> {
-        self.edit_log.has_unsynced().then(|| self.edit_log.applied())
+        self.edit_log
+            .has_unsynced()
+            .then(|| self.edit_log.applied())
     }
 
     /// What plans ask about replicas, over this block manager.
@@ -232,7 +270,8 @@ impl Namesystem {
         for block in &reclaimed.blocks {
             self.blockmanager.remove_block(block.id);
         }
-        !reclaimed.done
+        self.reclaim_pending = !reclaimed.done;
+        self.reclaim_pending
     }
 
     /// Becomes active: everything a quorum has is applied, and the journals are this NameNode's. Opens the log.
@@ -240,7 +279,8 @@ impl Namesystem {
     pub fn start_active(&mut self, now: Now) -> Result<TxId, IllegalTransition> {
         self.role.change(Role::Active)?;
         self.in_flight.clear();
-        self.blockmanager.set_generation_stamp(self.namespace.generation_stamp());
+        self.blockmanager
+            .set_generation_stamp(self.namespace.generation_stamp());
         self.blockmanager.start_active(now);
         self.namespace.start_active(now.monotonic_ms);
         self.last_transition_ms = now.wall_ms;
@@ -267,9 +307,14 @@ impl Namesystem {
     }
 
     fn hand_over(&mut self, effects: &Effects, active: bool) {
+        self.reclaim_pending |= effects.reclaim;
         for effect in &effects.effects {
             match *effect {
-                Effect::BlockAdded { block, file, replication } => self.blockmanager.add_block(NewBlock {
+                Effect::BlockAdded {
+                    block,
+                    file,
+                    replication,
+                } => self.blockmanager.add_block(NewBlock {
                     block,
                     inode: file,
                     replication,
@@ -285,12 +330,12 @@ impl Namesystem {
                 Effect::BlockRemoved { block } => self.blockmanager.remove_block(block.id),
                 Effect::ReplicationChanged { file, new, .. } => {
                     for block in self.namespace.blocks_of(file) {
-                        self.blockmanager.set_replication(block.id, new);
+                        self.blockmanager.set_replication(block.block.id, new);
                     }
                 }
                 Effect::BlocksMoved { target } => {
                     for block in self.namespace.blocks_of(target) {
-                        self.blockmanager.set_inode(block.id, target);
+                        self.blockmanager.set_inode(block.block.id, target);
                     }
                 }
                 Effect::StoragePolicyChanged { .. }
@@ -300,7 +345,8 @@ impl Namesystem {
             }
         }
         if !effects.effects.is_empty() {
-            self.blockmanager.set_generation_stamp(self.namespace.generation_stamp());
+            self.blockmanager
+                .set_generation_stamp(self.namespace.generation_stamp());
         }
     }
 }
@@ -322,7 +368,9 @@ impl BlockView for Replicas<'_> {
     }
 
     fn is_committed(&self, block: BlockId) -> bool {
-        self.0.block(block).is_some_and(|view| view.state == BlockState::Committed)
+        self.0
+            .block(block)
+            .is_some_and(|view| view.state == BlockState::Committed)
     }
 
     fn recovery_id(&self, block: BlockId) -> Option<GenerationStamp> {
@@ -334,7 +382,9 @@ impl BlockView for Replicas<'_> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// Hadoop: "There appears to be a gap in the edit log".
-    #[error("there appears to be a gap in the edit log: expected txid {expected}, but got txid {found}")]
+    #[error(
+        "there appears to be a gap in the edit log: expected txid {expected}, but got txid {found}"
+    )]
     Gap {
         /// The next transaction.
         expected: TxId,

@@ -54,7 +54,10 @@ impl InFlight {
         if self.last.is_empty() {
             return None;
         }
-        what.into_iter().filter_map(|shown| self.last.get(&shown).copied()).filter(|&txid| txid > synced).max()
+        what.into_iter()
+            .filter_map(|shown| self.last.get(&shown).copied())
+            .filter(|&txid| txid > synced)
+            .max()
     }
 
     /// Forgets everything, for a namespace that is loaded anew.
@@ -85,7 +88,10 @@ pub struct ReplyGate<R> {
 
 impl<R> Default for ReplyGate<R> {
     fn default() -> Self {
-        ReplyGate { parked: BTreeMap::new(), len: 0 }
+        ReplyGate {
+            parked: BTreeMap::new(),
+            len: 0,
+        }
     }
 }
 
@@ -99,7 +105,10 @@ impl<R> ReplyGate<R> {
     /// Takes the replies that may leave now, in the order of their transactions.
     pub fn release(&mut self, synced: TxId) -> Vec<R> {
         let waiting = self.parked.split_off(&synced.next());
-        let released: Vec<R> = std::mem::replace(&mut self.parked, waiting).into_values().flatten().collect();
+        let released: Vec<R> = std::mem::replace(&mut self.parked, waiting)
+            .into_values()
+            .flatten()
+            .collect();
         self.len -= released.len();
         released
     }
@@ -107,7 +116,10 @@ impl<R> ReplyGate<R> {
     /// Takes all of them: they will never be acknowledged here.
     pub fn drain(&mut self) -> Vec<R> {
         self.len = 0;
-        std::mem::take(&mut self.parked).into_values().flatten().collect()
+        std::mem::take(&mut self.parked)
+            .into_values()
+            .flatten()
+            .collect()
     }
 
     /// Number of parked replies.

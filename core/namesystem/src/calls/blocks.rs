@@ -457,7 +457,7 @@ pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: By
                 for (index, node) in located.locs.iter().enumerate() {
                     let storage = located.storage_i_ds.get(index).map_or("", String::as_str);
                     if let Ok(datanode) = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid) {
-                        ns.blockmanager.mark_corrupt(block, datanode, storage);
+                        ns.blockmanager.mark_corrupt(block, datanode, storage, "client reported it");
                     }
                 }
             }

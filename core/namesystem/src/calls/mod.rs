@@ -14,7 +14,6 @@ mod audit;
 mod blocks;
 mod client;
 mod locations;
-mod mappings;
 mod policies;
 mod read;
 mod replayed;
@@ -26,6 +25,7 @@ mod write;
 
 pub use audit::{AuditRecord, audit};
 pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
+pub(crate) use blocks::{begin_recovery, internal_lease_holder};
 pub(crate) use replayed::remember_replayed;
 
 use crate::context::{CallContext, Reply, Verb};
@@ -49,7 +49,7 @@ pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
     if protocol == CLIENT_PROTOCOL {
         return client_method(method).map(|method| method.verb);
     }
-    mappings::lookup(protocol, method)
+    None
 }
 
 /// What a handler comes to: a reply, or a refusal that shows the state of the namespace.

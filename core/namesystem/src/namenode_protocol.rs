@@ -1,0 +1,141 @@
+//! `NamenodeProtocol`: what NameNodes and checkpointers ask each other (Hadoop's `NameNodeRpcServer`).
+
+use crate::context::{CallContext, Reply, Verb};
+use crate::role::OperationCategory;
+use crate::{HaState, Namesystem, Role};
+use bytes::Bytes;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::NamespaceInfo;
+use hathi_formats::proto::hdfs::{
+    BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto, RemoteEditLogManifestProto, StorageInfoProto,
+    VersionResponseProto,
+};
+use hathi_formats::proto::namenode::{
+    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksResponseProto, GetEditLogManifestResponseProto,
+    GetMostRecentCheckpointTxIdResponseProto, GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto,
+    GetTransactionIdResponseProto, IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto,
+    RollEditLogResponseProto,
+};
+
+/// `org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol`
+pub const NAMENODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol";
+/// Which Hadoop this NameNode is compatible with: DataNodes and NameNodes compare it with their minimum.
+pub const SOFTWARE_VERSION: &str = "3.5.0";
+/// `DatanodeProtocol` block reports may use buffers (`NamespaceInfo.Capability.STORAGE_BLOCK_REPORT_BUFFERS`).
+const CAPABILITIES: u64 = 1;
+
+/// The handler of a method.
+#[must_use]
+pub fn lookup(method: &str) -> Option<Verb> {
+    Some(match method {
+        "versionRequest" => Verb::Read(version_request),
+        "getTransactionId" => Verb::Read(|ns, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&GetTransactionIdResponseProto { tx_id: ns.edit_log.applied().0 }).after(ns.shown_everything())
+            })
+        }),
+        "getMostRecentCheckpointTxId" => Verb::Read(|ns, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&GetMostRecentCheckpointTxIdResponseProto { tx_id: ns.most_recent_checkpoint.0 })
+            })
+        }),
+        "getMostRecentNameNodeFileTxId" => Verb::Read(|ns, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&GetMostRecentNameNodeFileTxIdResponseProto { tx_id: ns.most_recent_checkpoint.0 })
+            })
+        }),
+        "rollEditLog" => Verb::Write(roll_edit_log),
+        "getEditLogManifest" => Verb::Read(|ns, ctx, _| {
+            by_superuser(ctx, || match ns.check_operation(OperationCategory::Read) {
+                Err(refused) => Reply::refuse(refused),
+                // The shared journal has the edits; what local directories hold is nobody's source here.
+                Ok(()) => Reply::message(&GetEditLogManifestResponseProto {
+                    manifest: RemoteEditLogManifestProto { logs: Vec::new(), committed_txn_id: None },
+                }),
+            })
+        }),
+        "isUpgradeFinalized" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || Reply::message(&IsUpgradeFinalizedResponseProto { is_upgrade_finalized: true }))
+        }),
+        "isRollingUpgrade" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || Reply::message(&IsRollingUpgradeResponseProto { is_rolling_upgrade: false }))
+        }),
+        "errorReport" => Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&ErrorReportResponseProto {}))),
+        "getBlockKeys" => {
+            Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&GetBlockKeysResponseProto { keys: None })))
+        }
+        "getBlocks" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&GetBlocksResponseProto { blocks: BlocksWithLocationsProto { blocks: Vec::new() } })
+            })
+        }),
+        "getNextSPSPath" => {
+            Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&GetNextSpsPathResponseProto { sps_path: None })))
+        }
+        "registerSubordinateNamenode" | "startCheckpoint" | "endCheckpoint" => Verb::Read(|_, _, _| {
+            Reply::refuse(RemoteException::new(
+                exceptions::UNSUPPORTED_OPERATION,
+                "Secondary, checkpoint and backup nodes are not supported by this NameNode",
+            ))
+        }),
+        _ => return None,
+    })
+}
+
+fn by_superuser(ctx: &CallContext, answer: impl FnOnce() -> Reply) -> Reply {
+    match ctx.check_superuser() {
+        Ok(()) => answer(),
+        Err(refused) => Reply::refuse(refused),
+    }
+}
+
+/// A namespace's identity and state as DataNodes and NameNodes get it (`FSNamesystem.getNamespaceInfo`).
+#[must_use]
+pub fn namespace_info(info: &NamespaceInfo, state: HaState) -> NamespaceInfoProto {
+    NamespaceInfoProto {
+        build_version: "hathi".to_owned(),
+        unused: 0,
+        block_pool_id: info.block_pool_id.clone(),
+        storage_info: storage_info(info),
+        software_version: SOFTWARE_VERSION.to_owned(),
+        capabilities: Some(CAPABILITIES),
+        state: Some(state.to_wire()),
+    }
+}
+
+/// `StorageInfo` as it travels.
+#[must_use]
+pub fn storage_info(info: &NamespaceInfo) -> StorageInfoProto {
+    StorageInfoProto {
+        layout_version: info.layout_version.0.cast_unsigned(),
+        namespce_id: info.namespace_id,
+        cluster_id: info.cluster_id.clone(),
+        c_time: info.ctime.cast_unsigned(),
+    }
+}
+
+fn version_request(ns: &Namesystem, _: &CallContext, _: Bytes) -> Reply {
+    Reply::message(&VersionResponseProto { info: namespace_info(&ns.info, ns.role.ha_state()) })
+}
+
+fn roll_edit_log(ns: &mut Namesystem, ctx: &CallContext, _: Bytes) -> Reply {
+    let rolled = ctx
+        .check_superuser()
+        .and_then(|()| ns.check_operation(OperationCategory::Journal))
+        .and_then(|()| ns.check_not_in_safe_mode("Log not rolled"))
+        .and_then(|()| {
+            ns.edit_log.roll(ctx.now_ms).map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))
+        });
+    match rolled {
+        Err(refused) => Reply::refuse(refused),
+        Ok(segment) => Reply::message(&RollEditLogResponseProto {
+            signature: CheckpointSignatureProto {
+                block_pool_id: ns.info.block_pool_id.clone(),
+                most_recent_checkpoint_tx_id: ns.most_recent_checkpoint.0,
+                cur_segment_tx_id: segment.0,
+                storage_info: storage_info(&ns.info),
+            },
+        })
+        .after((ns.role == Role::Active).then_some(segment)),
+    }
+}

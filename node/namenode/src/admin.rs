@@ -1,0 +1,193 @@
+//! The protocols of administration, health and supervision, which ask the process rather than the namesystem.
+
+use crate::state::{NameNode, Transition};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::proto::common::{
+    GenericRefreshRequestProto, GenericRefreshResponseCollectionProto, GenericRefreshResponseProto,
+    GetGroupsForUserRequestProto, GetGroupsForUserResponseProto, GetServiceStatusResponseProto, HaRequestSource,
+    HaStateChangeRequestInfoProto, MonitorHealthResponseProto, RefreshCallQueueResponseProto,
+    RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
+    RefreshUserToGroupsMappingsResponseProto, TransitionToActiveRequestProto, TransitionToActiveResponseProto,
+    TransitionToObserverResponseProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
+};
+use hathi_formats::proto::ext::GetInstanceResponseProto;
+use hathi_formats::proto::hdfs::{
+    GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto, StartReconfigurationResponseProto,
+};
+use hathi_namesystem::{HaState, Role};
+use hathi_net::ipc::{Responder, RpcCall, protocols};
+use std::sync::Arc;
+
+/// Verbs that are answered before the namespace is loaded.
+#[must_use]
+pub fn served_while_initializing(call: &RpcCall) -> bool {
+    call.method == "getHAServiceState"
+}
+
+/// Serves a call of a protocol of this module; false when there is no such method here (it was answered with that).
+pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
+    if std::ptr::eq(call.protocol, &protocols::HA_SERVICE_PROTOCOL) {
+        return ha_service(nn, call, responder);
+    }
+    if std::ptr::eq(call.protocol, &protocols::SUPERVISOR_PROTOCOL) {
+        let ns = nn.ns.read();
+        responder.ok(&GetInstanceResponseProto {
+            pid: std::process::id(),
+            instance_id: nn.holder.clone(),
+            nameservice_id: nn.settings.nameservice_id.clone(),
+            namenode_id: nn.settings.namenode_id.clone(),
+            state: ns.role.ha_state().to_wire() as u32,
+            last_applied_tx_id: ns.edit_log.applied().0,
+        });
+        return true;
+    }
+    other(nn, call, responder)
+}
+
+fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
+    match call.method {
+        "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
+            Ok(request) => {
+                responder.ok(&GetGroupsForUserResponseProto { groups: nn.groups.of(&request.user).to_vec() });
+            }
+            Err(error) => responder.error(&error),
+        },
+        "refreshUserToGroupsMappings" => {
+            nn.refresh_groups();
+            responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
+        }
+        "refreshSuperUserGroupsConfiguration" => responder.ok(&RefreshSuperUserGroupsConfigurationResponseProto {}),
+        "refreshServiceAcl" => responder.ok(&RefreshServiceAclResponseProto {}),
+        "refreshCallQueue" => responder.ok(&RefreshCallQueueResponseProto {}),
+        "refresh" => match call.decode::<GenericRefreshRequestProto>() {
+            Ok(request) => {
+                let identifier = request.identifier.unwrap_or_default();
+                responder.ok(&GenericRefreshResponseCollectionProto {
+                    responses: vec![GenericRefreshResponseProto {
+                        exit_status: Some(-1),
+                        user_message: Some(format!("No handlers registered for {identifier}")),
+                        sender_name: None,
+                    }],
+                });
+            }
+            Err(error) => responder.error(&error),
+        },
+        "getReconfigurationStatus" => responder.ok(&GetReconfigurationStatusResponseProto::default()),
+        "listReconfigurableProperties" => responder.ok(&ListReconfigurablePropertiesResponseProto::default()),
+        "startReconfiguration" => responder.ok(&StartReconfigurationResponseProto {}),
+        method => {
+            responder.error(&RemoteException::new(
+                exceptions::RPC_NO_SUCH_METHOD,
+                format!("Unknown method {method} called on {} protocol.", call.protocol.name),
+            ));
+            return false;
+        }
+    }
+    true
+}
+
+fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
+    match call.method {
+        "getServiceStatus" => responder.ok(&service_status(nn)),
+        "monitorHealth" => match monitor_health(nn, call) {
+            Ok(()) => responder.ok(&MonitorHealthResponseProto {}),
+            Err(error) => responder.error(&error),
+        },
+        "transitionToActive" => {
+            let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| check(nn, call, &request.req_info));
+            match asked {
+                Ok(()) => transition(nn, true, move |result| responder.send(result.map(|()| TransitionToActiveResponseProto {}))),
+                Err(error) => responder.error(&error),
+            }
+        }
+        "transitionToStandby" => {
+            let asked = call.decode::<TransitionToStandbyRequestProto>().and_then(|request| check(nn, call, &request.req_info));
+            match asked {
+                Ok(()) => transition(nn, false, move |result| responder.send(result.map(|()| TransitionToStandbyResponseProto {}))),
+                Err(error) => responder.error(&error),
+            }
+        }
+        "transitionToObserver" => {
+            let _: fn() -> TransitionToObserverResponseProto = TransitionToObserverResponseProto::default;
+            responder.error(&RemoteException::new(
+                exceptions::SERVICE_FAILED,
+                "Observer NameNodes are not supported by this NameNode",
+            ));
+        }
+        _ => return other(nn, call, responder),
+    }
+    true
+}
+
+fn service_status(nn: &NameNode) -> GetServiceStatusResponseProto {
+    let role = nn.role();
+    let mut response = GetServiceStatusResponseProto {
+        state: role.ha_state().to_wire(),
+        ready_to_become_active: None,
+        not_ready_reason: None,
+    };
+    if role.ha_state() == HaState::Standby {
+        let tip = {
+            let ns = nn.ns.read();
+            ns.blockmanager.in_safe_mode().then(|| ns.blockmanager.safe_mode_tip())
+        };
+        // Start-up safe mode does not keep an administrator from a switch here: an empty cluster is in none, and with
+        // `dfs.ha.nn.not-become-active-in-safemode` the transition itself refuses.
+        match tip {
+            Some(tip) if nn.settings.not_active_in_safe_mode => {
+                response.ready_to_become_active = Some(false);
+                response.not_ready_reason = Some(format!("The NameNode is in safemode. {tip}"));
+            }
+            _ => response.ready_to_become_active = Some(true),
+        }
+    } else if role == Role::Initializing {
+        response.ready_to_become_active = Some(false);
+        response.not_ready_reason = Some("still initializing".to_owned());
+    }
+    response
+}
+
+fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
+    nn.context(call).check_superuser()?;
+    if nn.role() == Role::Initializing {
+        return Ok(());
+    }
+    let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
+    if !crate::storage::has_available_space(&nn.settings) {
+        return Err(unhealthy("The NameNode has no resources available".to_owned()));
+    }
+    if nn.settings.not_active_in_safe_mode && nn.ns.read().blockmanager.in_safe_mode() {
+        return Err(unhealthy("The NameNode is configured to report UNHEALTHY to ZKFC in Safemode.".to_owned()));
+    }
+    Ok(())
+}
+
+/// `NameNode.checkHaStateChange` and the superuser's privilege.
+fn check(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
+    nn.context(call).check_superuser()?;
+    let refused = |message: &str| Err(RemoteException::new(exceptions::ACCESS_CONTROL, message));
+    let auto = nn.settings.automatic_failover;
+    match HaRequestSource::try_from(info.req_source) {
+        Ok(HaRequestSource::RequestByUser) if auto => {
+            refused("Manual HA control for this NameNode is disallowed, because automatic HA is enabled.")
+        }
+        Ok(HaRequestSource::RequestByZkfc) if !auto => {
+            refused("Request from ZK failover controller denied since automatic HA is not enabled")
+        }
+        Ok(HaRequestSource::RequestByUserForced) if auto => {
+            tracing::warn!(peer = %call.peer, "manual HA control although automatic failover is enabled");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        Err(_) => refused("unknown source of the request"),
+    }
+}
+
+fn transition(nn: &NameNode, to_active: bool, done: impl FnOnce(Result<(), RemoteException>) + Send + 'static) {
+    if nn.role() == Role::Initializing {
+        return done(Err(RemoteException::new(exceptions::SERVICE_FAILED, "the NameNode is still starting")));
+    }
+    if let Err(error) = nn.transitions.send(Transition { to_active, done: Box::new(done) }) {
+        (error.0.done)(Err(RemoteException::new(exceptions::SERVICE_FAILED, "the NameNode is stopping")));
+    }
+}

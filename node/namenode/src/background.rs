@@ -1,0 +1,164 @@
+//! What a NameNode does by itself from time to time, always in short slices under the write lock.
+
+use crate::journalnodes::Readers;
+use crate::log::LogCommand;
+use crate::state::{LeaseView, NameNode};
+use crate::storage::NameDirs;
+use crate::tail::Tail;
+use hathi_formats::exceptions;
+use hathi_journal::writer::CallError;
+use hathi_journal::{Answer, Request};
+use hathi_namesystem::Role;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often kept calls and pending deletions are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// Inodes freed under one hold of the lock.
+const RECLAIM_INODES: usize = 2000;
+/// Blocks worked on under one hold of the lock.
+const SLICE_BLOCKS: usize = 5000;
+/// `HeartbeatManager` looks every so often at most.
+const HEARTBEAT_CHECK_MS: u64 = 5000;
+/// `dfs.namenode.lease-recheck-interval-ms`.
+const LEASE_CHECK_MS: u64 = 2000;
+/// `dfs.namenode.redundancy.interval.seconds`.
+const REDUNDANCY_MS: u64 = 3000;
+/// A JournalNode answers a watcher at least so often.
+const WATCH_MS: u32 = 2000;
+/// Before a JournalNode that does not answer is asked again.
+const WATCH_RETRY: Duration = Duration::from_millis(200);
+/// Before a JournalNode that knows no leases is asked again: it may have been replaced.
+const WATCH_JAVA_RETRY: Duration = Duration::from_secs(30);
+
+/// What background tasks share.
+pub struct Shared {
+    /// The NameNode.
+    pub nn: Arc<NameNode>,
+    /// Its directories.
+    pub dirs: Arc<NameDirs>,
+    /// The edit log task.
+    pub log: mpsc::UnboundedSender<LogCommand>,
+    /// The JournalNodes, to read from.
+    pub readers: Arc<Readers>,
+    /// What is known of each JournalNode's lease.
+    pub leases: Mutex<Vec<Option<hathi_journal::messages::LeaseState>>>,
+}
+
+/// The monitors.
+pub async fn monitors(shared: Arc<Shared>) {
+    let nn = &shared.nn;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut heartbeat_at, mut lease_at, mut redundancy_at, mut roll_at) = (0, 0, 0, 0);
+    loop {
+        ticks.tick().await;
+        nn.dismiss_kept_calls(false);
+        let role = nn.role();
+        if matches!(role, Role::Initializing | Role::SteppingDown) {
+            continue;
+        }
+        reclaim(nn).await;
+        let now = nn.clock.ms();
+        if now >= heartbeat_at {
+            heartbeat_at = now + HEARTBEAT_CHECK_MS;
+            while nn.ns.write().blockmanager.heartbeat_check(nn.clock.now(), SLICE_BLOCKS) {
+                tokio::task::yield_now().await;
+            }
+        }
+        if role != Role::Active {
+            continue;
+        }
+        if now >= lease_at {
+            lease_at = now + LEASE_CHECK_MS;
+            hathi_namesystem::monitor::check_leases(&mut nn.ns.write(), nn.clock.now());
+            nn.log_wake.notify_one();
+        }
+        if now >= redundancy_at {
+            redundancy_at = now + REDUNDANCY_MS;
+            while nn.ns.write().blockmanager.redundancy_tick(nn.clock.now(), SLICE_BLOCKS) {
+                tokio::task::yield_now().await;
+            }
+        }
+        if now >= roll_at {
+            roll_at = now + nn.settings.autoroll_check.as_millis() as u64;
+            let mut ns = nn.ns.write();
+            if ns.edit_log.segment_txns() > nn.settings.autoroll_txns && ns.edit_log.roll(nn.clock.wall_ms()).is_ok() {
+                drop(ns);
+                tracing::info!("rolled the edit log by its size");
+                nn.log_wake.notify_one();
+            }
+        }
+    }
+}
+
+async fn reclaim(nn: &NameNode) {
+    // Looked at under the read lock first: mostly there is nothing.
+    while nn.ns.read().reclaim_pending {
+        nn.ns.write().reclaim(RECLAIM_INODES);
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Follows the read lease at every JournalNode, so that a standby knows whether somebody is active.
+pub fn watch_leases(shared: &Arc<Shared>, tail: &Arc<Tail>) {
+    for index in 0..shared.readers.nodes.addresses.len() {
+        tokio::spawn(watch(shared.clone(), tail.clone(), index));
+    }
+}
+
+async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
+    let mut known_counter = None;
+    loop {
+        let request = Request::WatchLease { known_counter, wait_ms: WATCH_MS };
+        let timeout = Duration::from_millis(u64::from(WATCH_MS)) + Duration::from_secs(1);
+        let pause = match shared.readers.call(index, &request, timeout).await {
+            Ok(Answer::LeaseState(state)) => {
+                tail.learn(index, true);
+                known_counter = Some(state.change_counter);
+                shared.leases.lock()[index] = Some(state);
+                Duration::ZERO
+            }
+            Err(CallError::Remote(exception))
+                if exception.is(exceptions::RPC_NO_SUCH_PROTOCOL) || exception.is(exceptions::RPC_NO_SUCH_METHOD) =>
+            {
+                tail.learn(index, false);
+                known_counter = None;
+                shared.leases.lock()[index] = None;
+                WATCH_JAVA_RETRY
+            }
+            _ => {
+                known_counter = None;
+                shared.leases.lock()[index] = None;
+                WATCH_RETRY
+            }
+        };
+        let view = view(&shared);
+        shared.nn.set_lease_view(view);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn view(shared: &Shared) -> LeaseView {
+    let leases = shared.leases.lock();
+    let majority = shared.readers.nodes.majority();
+    let (mut free, mut held) = (0, 0);
+    for state in leases.iter().flatten() {
+        if state.holder.is_none() || state.remaining_ms == 0 {
+            free += 1;
+        } else if state.holder.as_deref() != Some(shared.nn.holder.as_str()) {
+            held += 1;
+        }
+    }
+    if free >= majority {
+        LeaseView::Free
+    } else if held >= majority {
+        LeaseView::HeldByOther
+    } else {
+        LeaseView::Unknown
+    }
+}

@@ -1,0 +1,207 @@
+//! Checkpoints: a standby saves images and uploads them; anybody may be told to save one.
+
+use crate::background::Shared;
+use crate::load::save_checkpoint;
+use crate::state::NameNode;
+use crate::storage::{NameDirs, hex, image_name};
+use anyhow::{Context, bail};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::TxId;
+use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
+use hathi_namesystem::Role;
+use hathi_namesystem::checkpoint::{Checkpointer, UploadResult};
+use hathi_net::ipc::Responder;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Read at a time while an image is sent.
+const SEND_CHUNK_BYTES: usize = 256 << 10;
+
+/// Marks that a checkpoint is under way; at most one is.
+struct Running<'a>(&'a NameNode);
+
+impl<'a> Running<'a> {
+    fn begin(nn: &'a NameNode) -> Option<Running<'a>> {
+        (!nn.checkpointing.swap(true, Ordering::AcqRel)).then_some(Running(nn))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.checkpointing.store(false, Ordering::Release);
+    }
+}
+
+/// Saves an image of what is applied now. Runs on a thread of its own; changes wait meanwhile, reads do not.
+pub fn save(nn: &NameNode, dirs: &NameDirs, cancellable: bool) -> anyhow::Result<TxId> {
+    let _running = Running::begin(nn).context("a checkpoint is under way already")?;
+    nn.cancel_checkpoint.store(false, Ordering::Release);
+    let cancel = cancellable.then_some(&nn.cancel_checkpoint);
+    let started = nn.clock.ms();
+    let (txid, md5) = {
+        let ns = nn.ns.read();
+        let txid = ns.edit_log.applied();
+        if ns.most_recent_checkpoint >= txid && dirs.images().iter().any(|image| image.txid == txid) {
+            return Ok(txid);
+        }
+        (txid, save_checkpoint(&ns.namespace, dirs.images_dirs(), txid, cancel)?)
+    };
+    dirs.publish_image(txid, &md5)?;
+    note_image(nn, txid);
+    dirs.purge_images(&nn.settings);
+    tracing::info!(%txid, took_ms = nn.clock.ms() - started, "saved an image");
+    Ok(txid)
+}
+
+/// An image of this transaction is in the name directories.
+pub fn note_image(nn: &NameNode, txid: TxId) {
+    let mut ns = nn.ns.write();
+    if txid >= ns.most_recent_checkpoint {
+        ns.most_recent_checkpoint = txid;
+        ns.most_recent_checkpoint_ms = nn.clock.wall_ms();
+    }
+}
+
+/// `ClientProtocol.saveNamespace`; the handler has checked caller and safe mode.
+pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, responder: Responder) {
+    let shared = shared.clone();
+    let spawned = std::thread::Builder::new().name("save-namespace".to_owned()).spawn(move || {
+        let nn = &shared.nn;
+        let skip = {
+            let ns = nn.ns.read();
+            let age_s = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms) / 1000;
+            let gap = ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0);
+            time_window_s > 0 && age_s < time_window_s && gap < tx_gap.max(1)
+        };
+        if skip {
+            return responder.ok(&SaveNamespaceResponseProto { saved: Some(false) });
+        }
+        if nn.role() == Role::Active {
+            // As Hadoop does: the image ends where a segment ends.
+            let mut ns = nn.ns.write();
+            let _ = ns.edit_log.roll(nn.clock.wall_ms());
+            drop(ns);
+            nn.log_wake.notify_one();
+        }
+        match save(nn, &shared.dirs, false) {
+            Ok(_) => responder.ok(&SaveNamespaceResponseProto { saved: Some(true) }),
+            Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "cannot start a thread to save the namespace");
+    }
+}
+
+/// The standby's checkpoints, until the process ends.
+pub async fn run(shared: Arc<Shared>) {
+    let nn = &shared.nn;
+    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.settings.peers.len(), nn.clock.ms());
+    loop {
+        tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
+        if nn.role() != Role::Standby || !nn.settings.standby_checkpoints {
+            continue;
+        }
+        let (applied, image) = {
+            let ns = nn.ns.read();
+            (ns.edit_log.applied(), ns.most_recent_checkpoint)
+        };
+        if !checkpointer.due(applied, image, nn.clock.ms()) {
+            continue;
+        }
+        let saving = shared.clone();
+        let saved = tokio::task::spawn_blocking(move || save(&saving.nn, &saving.dirs, true)).await;
+        let txid = match saved.context("the saving thread died").and_then(|saved| saved) {
+            Ok(txid) => txid,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "no checkpoint");
+                if nn.cancel_checkpoint.load(Ordering::Relaxed) {
+                    checkpointer.on_cancelled(nn.clock.ms());
+                }
+                continue;
+            }
+        };
+        checkpointer.on_saved(nn.clock.ms());
+        for index in checkpointer.receivers(nn.clock.ms()) {
+            let result = match upload(&shared, index, txid).await {
+                Ok(result) => result,
+                Err(error) => {
+                    tracing::warn!(peer = nn.settings.peers[index].namenode_id, error = format!("{error:#}"), "cannot upload an image");
+                    UploadResult::Failed
+                }
+            };
+            tracing::info!(%txid, peer = nn.settings.peers[index].namenode_id, ?result, "uploaded an image");
+            checkpointer.on_uploaded(index, result, nn.clock.ms());
+        }
+    }
+}
+
+async fn upload(shared: &Arc<Shared>, index: usize, txid: TxId) -> anyhow::Result<UploadResult> {
+    let nn = &shared.nn;
+    let path = shared
+        .dirs
+        .images()
+        .into_iter()
+        .find(|image| image.txid == txid)
+        .map(|image| image.path)
+        .context("the image is gone")?;
+    let len = std::fs::metadata(&path)?.len();
+    let md5 = crate::storage::read_md5(&path)?;
+    let url = format!(
+        "http://{}/imagetransfer?txid={txid}&storageInfo={}&File-Length={len}&imageFile=IMAGE",
+        nn.settings.peers[index].http,
+        shared.dirs.info.to_colon_separated(),
+    );
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(HeaderName::from_static("content-transfer-encoding"), HeaderValue::from_static("binary"));
+    headers.insert(HeaderName::from_static("x-md5-digest"), HeaderValue::from_str(&hex(&md5))?);
+    let body = send_file(path, len);
+    match hathi_net::http::put(&url, headers, body, nn.settings.image_timeout).await {
+        Ok(_) => Ok(UploadResult::Success),
+        Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 409 => Ok(UploadResult::OldTransactionId),
+        Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 417 => Ok(UploadResult::NotActive),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A body that is read from a file by a thread while it is sent.
+#[must_use]
+pub fn send_file(path: PathBuf, len: u64) -> hathi_net::http::Body {
+    let (mut sender, body) = hathi_net::http::body_channel(4);
+    std::thread::spawn(move || {
+        let mut send = || -> anyhow::Result<()> {
+            let mut file = std::fs::File::open(&path)?;
+            let mut left = len;
+            while left > 0 {
+                let mut chunk = vec![0; SEND_CHUNK_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX))];
+                let read = file.read(&mut chunk)?;
+                if read == 0 {
+                    bail!("the file became shorter");
+                }
+                chunk.truncate(read);
+                left -= read as u64;
+                if !sender.send_blocking(bytes::Bytes::from(chunk)) {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = send() {
+            tracing::warn!(path = %path.display(), %error, "a file was not sent whole");
+            sender.abort(std::io::Error::other(error.to_string()));
+        }
+    });
+    body
+}
+
+/// Where an image of this transaction would be.
+#[must_use]
+pub fn image_path(dir: &Path, txid: TxId) -> PathBuf {
+    dir.join(image_name(txid))
+}

@@ -1,0 +1,325 @@
+//! Changes of role, one after the other: loading, following, becoming active, stepping down.
+//!
+//! What is safe to do is decided by the epochs of the JournalNodes and the positions of the edit log; this task only
+//! keeps the order.
+
+use crate::load::Loader;
+use crate::log::{LogCommand, LostWriter};
+use crate::rpc::Handler;
+use crate::state::{NameNode, Transition};
+use crate::tail::{Progress, Tail};
+use anyhow::{Context, bail};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_namesystem::Role;
+use hathi_namesystem::tailer::TailError;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+
+/// How long a graceful stop waits for the quorum before it takes its changes for lost.
+const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failure of tailing or loading.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub struct Controller {
+    nn: Arc<NameNode>,
+    handler: Arc<Handler>,
+    tail: Arc<Tail>,
+    loader: Arc<Loader>,
+    log: mpsc::UnboundedSender<LogCommand>,
+    following: watch::Sender<bool>,
+    tailing: Arc<Mutex<()>>,
+    broken: Arc<Notify>,
+}
+
+impl Controller {
+    /// Nothing runs yet.
+    #[must_use]
+    pub fn new(
+        nn: Arc<NameNode>,
+        handler: Arc<Handler>,
+        tail: Arc<Tail>,
+        loader: Arc<Loader>,
+        log: mpsc::UnboundedSender<LogCommand>,
+    ) -> Self {
+        Controller { nn, handler, tail, loader, log, following: watch::Sender::new(false), tailing: Arc::default(), broken: Arc::default() }
+    }
+
+    /// Loads, becomes a standby, and then does what it is told until the process ends.
+    pub async fn run(
+        self,
+        mut transitions: mpsc::UnboundedReceiver<Transition>,
+        mut lost: mpsc::UnboundedReceiver<LostWriter>,
+    ) {
+        let follower = Follower {
+            nn: self.nn.clone(),
+            tail: self.tail.clone(),
+            following: self.following.subscribe(),
+            tailing: self.tailing.clone(),
+            broken: self.broken.clone(),
+        };
+        tokio::spawn(follower.run());
+        self.load_until_it_works().await;
+        loop {
+            tokio::select! {
+                biased;
+                news = lost.recv() => match news {
+                    Some(news) => self.step_down_at_once(&news.reason).await,
+                    None => return,
+                },
+                transition = transitions.recv() => match transition {
+                    Some(Transition { to_active, done }) => {
+                        let result = if to_active { self.become_active().await } else { self.become_standby().await };
+                        done(result);
+                    }
+                    None => return,
+                },
+                () = self.broken.notified() => self.load_until_it_works().await,
+            }
+        }
+    }
+
+    fn change(&self, role: Role) -> Result<(), RemoteException> {
+        let mut ns = self.nn.ns.write();
+        ns.role.change(role).map_err(|error| RemoteException::new(exceptions::SERVICE_FAILED, error.to_string()))?;
+        self.nn.publish_role(role);
+        Ok(())
+    }
+
+    async fn pause_tailing(&self) {
+        self.following.send_replace(false);
+        drop(self.tailing.lock().await);
+    }
+
+    /// Image and edits into a new namesystem; then a standby.
+    async fn load_until_it_works(&self) {
+        loop {
+            match self.load().await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "cannot load the namespace; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn load(&self) -> anyhow::Result<()> {
+        self.pause_tailing().await;
+        let started = self.nn.clock.ms();
+        let loader = self.loader.clone();
+        let synced = self.nn.synced.clone();
+        let fresh = tokio::task::spawn_blocking(move || loader.load(synced)).await.context("the loader died")??;
+        {
+            let mut ns = self.nn.ns.write();
+            let old = std::mem::replace(&mut *ns, fresh);
+            ns.generation = old.generation + 1;
+            ns.last_transition_ms = old.last_transition_ms;
+            ns.role = Role::Initializing;
+            self.nn.publish_role(Role::Initializing);
+            // Freeing a large namespace takes a while; nobody has to wait for it.
+            drop(ns);
+            std::thread::spawn(move || drop(old));
+        }
+        self.tail.catch_up().await.context("cannot read the journal")?;
+        let mut ns = self.nn.ns.write();
+        ns.blockmanager.activate_safe_mode(self.nn.clock.now());
+        ns.role.change(Role::Standby)?;
+        self.nn.publish_role(Role::Standby);
+        let applied = ns.edit_log.applied();
+        drop(ns);
+        let took = self.nn.clock.ms() - started;
+        self.nn.metrics.load_ms.store(took, Ordering::Relaxed);
+        tracing::info!(%applied, took_ms = took, "namespace loaded; standby");
+        self.following.send_replace(true);
+        Ok(())
+    }
+
+    async fn become_active(&self) -> Result<(), RemoteException> {
+        let failed = |message: String| RemoteException::new(exceptions::SERVICE_FAILED, message);
+        match self.nn.role() {
+            Role::Active => return Ok(()),
+            Role::Standby => {}
+            role => return Err(failed(format!("cannot become active while {role:?}"))),
+        }
+        if self.nn.settings.not_active_in_safe_mode && self.nn.ns.read().blockmanager.in_safe_mode() {
+            return Err(failed(format!("{} is in safemode, refusing to become active", self.nn.settings.rpc)));
+        }
+        let started = self.nn.clock.us();
+        self.change(Role::BecomingActive)?;
+        self.nn.cancel_checkpoint.store(true, Ordering::Relaxed);
+        self.pause_tailing().await;
+        match self.activate(started).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "did not become active");
+                self.resign().await;
+                if self.nn.role() == Role::BecomingActive {
+                    self.change(Role::Standby)?;
+                    self.following.send_replace(true);
+                }
+                Err(failed(format!("Failed to become active: {error:#}")))
+            }
+        }
+    }
+
+    async fn activate(&self, started: u64) -> anyhow::Result<()> {
+        let info = self.nn.ns.read().info.clone();
+        let (done, recovered) = oneshot::channel();
+        self.log.send(LogCommand::Recover { info, done })?;
+        let recovered = recovered.await.context("the edit log task gave up")??;
+        let recovered_us = self.nn.clock.us();
+        let applied = self.nn.ns.read().edit_log.applied();
+        match recovered.last {
+            Some(last) if last < applied => bail!("the journal ends with {last}, but {applied} was applied"),
+            Some(last) => self.tail.catch_up_to(last).await?,
+            None => {}
+        }
+        let start = {
+            let mut ns = self.nn.ns.write();
+            let start = ns.start_active(self.nn.clock.now())?;
+            self.nn.publish_role(Role::Active);
+            start
+        };
+        let (done, synced) = oneshot::channel();
+        self.log.send(LogCommand::Ship)?;
+        self.log.send(LogCommand::NotifySynced(start, done))?;
+        for (call, responder) in self.nn.take_kept_calls() {
+            self.handler.serve_kept(call, responder);
+        }
+        synced.await.context("the first transaction did not reach a quorum")?;
+        let now = self.nn.clock.us();
+        self.nn.metrics.last_failover_us.store(now - started, Ordering::Relaxed);
+        tracing::info!(
+            epoch = recovered.epoch,
+            first = %start,
+            recovery_us = recovered_us - started,
+            total_us = now - started,
+            "active"
+        );
+        Ok(())
+    }
+
+    /// Finishes the segment, gives the lease back, follows whoever comes next.
+    async fn become_standby(&self) -> Result<(), RemoteException> {
+        match self.nn.role() {
+            Role::Standby => return Ok(()),
+            Role::Active => {}
+            role => {
+                return Err(RemoteException::new(
+                    exceptions::SERVICE_FAILED,
+                    format!("cannot become standby while {role:?}"),
+                ));
+            }
+        }
+        let finished = self.finish_log().await;
+        if let Err(error) = &finished {
+            tracing::warn!(error = format!("{error:#}"), "the segment was not finished");
+        }
+        self.leave_active("asked to become standby").await;
+        Ok(())
+    }
+
+    async fn finish_log(&self) -> anyhow::Result<()> {
+        let last = {
+            let mut ns = self.nn.ns.write();
+            ns.begin_stepping_down()?;
+            self.nn.publish_role(Role::SteppingDown);
+            ns.edit_log.close()?
+        };
+        let (done, finalized) = oneshot::channel();
+        self.log.send(LogCommand::NotifyFinalized(last, done))?;
+        self.nn.log_wake.notify_one();
+        tokio::time::timeout(STEP_DOWN_TIMEOUT, finalized).await.context("no quorum in time")?.context("not the writer any more")?;
+        Ok(())
+    }
+
+    /// The journals are not ours any more.
+    async fn step_down_at_once(&self, reason: &str) {
+        tracing::error!(reason, "no longer the writer of the shared journal");
+        if self.nn.role() == Role::Active {
+            let mut ns = self.nn.ns.write();
+            if let Err(error) = ns.begin_stepping_down() {
+                tracing::error!(%error, "unexpected role");
+            }
+            self.nn.publish_role(Role::SteppingDown);
+        }
+        if self.nn.role() == Role::SteppingDown {
+            self.leave_active(reason).await;
+        }
+    }
+
+    async fn leave_active(&self, reason: &str) {
+        // Replies to what a quorum has may still go: the lease is ours until it is given back.
+        self.nn.release_replies();
+        self.nn.lease.set(0);
+        self.nn.give_up_replies();
+        let must_reload = {
+            let mut ns = self.nn.ns.write();
+            let unsynced = ns.edit_log.has_unsynced();
+            if !unsynced && let Err(error) = ns.end_stepping_down(self.nn.clock.wall_ms()) {
+                tracing::error!(%error, "unexpected role");
+            }
+            if !unsynced {
+                self.nn.publish_role(ns.role);
+            }
+            unsynced
+        };
+        self.resign().await;
+        if must_reload {
+            tracing::warn!(reason, "some changes reached no quorum: loading the namespace anew");
+            self.load_until_it_works().await;
+        } else {
+            tracing::info!(reason, "standby");
+            self.following.send_replace(true);
+        }
+    }
+
+    async fn resign(&self) {
+        let (done, resigned) = oneshot::channel();
+        if self.log.send(LogCommand::Resign(done)).is_ok() {
+            let _ = resigned.await;
+        }
+    }
+}
+
+/// Applies what others write, while this NameNode is a standby.
+struct Follower {
+    nn: Arc<NameNode>,
+    tail: Arc<Tail>,
+    following: watch::Receiver<bool>,
+    tailing: Arc<Mutex<()>>,
+    broken: Arc<Notify>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        loop {
+            if self.following.wait_for(|follow| *follow).await.is_err() {
+                return;
+            }
+            let guard = self.tailing.lock().await;
+            let result = tokio::select! {
+                biased;
+                _ = self.following.wait_for(|follow| !*follow) => None,
+                result = self.tail.follow() => Some(result),
+            };
+            drop(guard);
+            let pause = match result {
+                None | Some(Ok(Progress::Some)) => continue,
+                Some(Ok(Progress::Nothing)) if self.tail.waits() => continue,
+                Some(Ok(Progress::Nothing)) => self.nn.settings.tail_period.min(Duration::from_secs(1)),
+                Some(Err(error)) => {
+                    tracing::warn!(error = format!("{error:#}"), "cannot tail the journal");
+                    if error.downcast_ref::<TailError>().is_some_and(TailError::is_fatal) {
+                        self.broken.notify_one();
+                    }
+                    RETRY
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}

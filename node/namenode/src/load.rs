@@ -1,0 +1,160 @@
+//! Images on disk into namesystems, and namesystems into images on disk.
+
+use crate::settings::Settings;
+use crate::storage::{ImageFile, NameDirs, checkpoint_name, read_md5};
+use anyhow::{Context, bail};
+use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_namesystem::edit_log::SyncedTxId;
+use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::Namesystem;
+use hathi_namespace::Namespace;
+use md5::{Digest, Md5};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Read at a time while an image's digest is computed.
+const DIGEST_CHUNK_BYTES: usize = 1 << 20;
+
+/// Loads what the name directories hold.
+pub struct Loader {
+    settings: Settings,
+    dirs: Arc<NameDirs>,
+}
+
+/// The parts of a namesystem that come from the configuration.
+pub fn parts(settings: &Settings, info: NamespaceInfo) -> anyhow::Result<Parts> {
+    Ok(Parts {
+        config: settings.namesystem()?,
+        blockmanager: settings.blockmanager()?,
+        retry_cache: settings.retry_cache()?,
+        info,
+    })
+}
+
+impl Loader {
+    /// From these directories.
+    #[must_use]
+    pub fn new(settings: Settings, dirs: Arc<NameDirs>) -> Self {
+        Loader { settings, dirs }
+    }
+
+    /// The newest image that is whole; an older one only when the newest is damaged in every directory.
+    pub fn load(&self, synced: SyncedTxId) -> anyhow::Result<Namesystem> {
+        let images = self.dirs.images();
+        if images.is_empty() {
+            bail!("no fsimage in the name directories");
+        }
+        let mut last_error = None;
+        for image in images {
+            match self.load_image(&image) {
+                Ok((namespace, saved_ms)) => {
+                    let mut ns = assemble(parts(&self.settings, self.dirs.info.clone())?, namespace, image.txid, synced);
+                    ns.most_recent_checkpoint_ms = saved_ms;
+                    return Ok(ns);
+                }
+                Err(error) => {
+                    tracing::error!(image = %image.path.display(), error = format!("{error:#}"), "cannot load an image");
+                    last_error = Some(error);
+                }
+            }
+        }
+        Err(last_error.context("no image")?)
+    }
+
+    fn load_image(&self, image: &ImageFile) -> anyhow::Result<(Namespace, u64)> {
+        let expected = read_md5(&image.path)?;
+        // The digest is serial and slower than the load: it has a thread of its own.
+        let path = image.path.clone();
+        let digest = std::thread::Builder::new().name("image-md5".to_owned()).spawn(move || digest_of(&path))?;
+        let file = File::open(&image.path).with_context(|| format!("cannot open {}", image.path.display()))?;
+        let saved_ms = file
+            .metadata()?
+            .modified()
+            .ok()
+            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
+            .map_or(0, |since| since.as_millis() as u64);
+        let namespace = load_namespace(self.settings.namespace()?, &file)?;
+        let found = digest.join().ok().context("the digest's thread died")??;
+        if found != expected {
+            bail!("image file {} is corrupt with MD5 checksum of {} but expecting {}", image.path.display(), crate::storage::hex(&found), crate::storage::hex(&expected));
+        }
+        if namespace.last_applied_txid() != image.txid.0 {
+            bail!("image file {} holds everything up to {}", image.path.display(), namespace.last_applied_txid());
+        }
+        Ok((namespace, saved_ms))
+    }
+}
+
+/// Decodes an image.
+pub fn load_namespace(config: hathi_namespace::Config, file: &File) -> anyhow::Result<Namespace> {
+    Ok(Namespace::load_image(config, file)?)
+}
+
+/// Computes a file's MD5.
+pub fn digest_of(path: &Path) -> io::Result<[u8; 16]> {
+    let mut file = File::open(path)?;
+    let mut digest = Md5::new();
+    let mut chunk = vec![0; DIGEST_CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(digest.finalize().into()),
+            read => digest.update(&chunk[..read]),
+        }
+    }
+}
+
+/// Writes to several files, gives up when told to.
+struct Tee<'a> {
+    files: Vec<BufWriter<File>>,
+    cancel: Option<&'a AtomicBool>,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the checkpoint was cancelled"));
+        }
+        for file in &mut self.files {
+            file.write_all(data)?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.files.iter_mut().try_for_each(Write::flush)
+    }
+}
+
+/// Saves an image of the namespace as `fsimage.ckpt_<txid>` in these directories, synced; answers its MD5.
+pub fn save_checkpoint(
+    namespace: &Namespace,
+    dirs: &[PathBuf],
+    txid: TxId,
+    cancel: Option<&AtomicBool>,
+) -> anyhow::Result<[u8; 16]> {
+    let name = checkpoint_name(txid);
+    let paths: Vec<PathBuf> = dirs.iter().map(|dir| dir.join(&name)).collect();
+    let result = write_all(namespace, &paths, cancel);
+    if result.is_err() {
+        for path in &paths {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    result
+}
+
+fn write_all(namespace: &Namespace, paths: &[PathBuf], cancel: Option<&AtomicBool>) -> anyhow::Result<[u8; 16]> {
+    let mut files = Vec::new();
+    for path in paths {
+        let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+        files.push(BufWriter::with_capacity(1 << 20, file));
+    }
+    let (tee, summary) = namespace.save_image(Tee { files, cancel })?;
+    for file in tee.files {
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    }
+    Ok(summary.md5)
+}

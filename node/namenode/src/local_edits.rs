@@ -1,0 +1,243 @@
+//! The copy of the edits that Hadoop keeps in `dfs.namenode.edits.dir` beside the quorum's.
+//!
+//! Not required, and so never waited for: a thread of its own writes and syncs it. A directory that fails, or falls too
+//! far behind, is left alone until the next segment; the shared log is the one that counts.
+
+use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_namesystem::edit_log::LogItem;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Edits waiting for a slow directory before the rest of the segment is given up.
+const BEHIND_BYTES_MAX: usize = 64 << 20;
+/// How often what was written is synced.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+enum Work {
+    Item(LogItem),
+    Abandon,
+    Purge(TxId),
+}
+
+/// The way to the writing thread.
+#[derive(Clone)]
+pub struct LocalEdits {
+    work: Option<mpsc::Sender<Work>>,
+    behind: Arc<AtomicUsize>,
+}
+
+impl LocalEdits {
+    /// Starts the thread for these `current` directories.
+    pub fn start(dirs: Vec<PathBuf>) -> io::Result<LocalEdits> {
+        let behind = Arc::new(AtomicUsize::new(0));
+        if dirs.is_empty() {
+            return Ok(LocalEdits { work: None, behind });
+        }
+        let (sender, receiver) = mpsc::channel();
+        let counter = behind.clone();
+        std::thread::Builder::new().name("local-edits".to_owned()).spawn(move || {
+            let mut dirs: Vec<Dir> = dirs.into_iter().map(Dir::new).collect();
+            run(&mut dirs, &receiver, &counter);
+        })?;
+        Ok(LocalEdits { work: Some(sender), behind })
+    }
+
+    /// Hands over what the journals got.
+    pub fn push(&self, item: LogItem) {
+        if let LogItem::Edits { bytes, .. } = &item {
+            if self.behind.load(Ordering::Relaxed) > BEHIND_BYTES_MAX {
+                // A hole: the next item no longer fits, and the segment is given up there.
+                return;
+            }
+            self.behind.fetch_add(bytes.len(), Ordering::Relaxed);
+        }
+        self.send(Work::Item(item));
+    }
+
+    /// The open segment will not be continued by this NameNode: it stays as it is, in progress.
+    pub fn abandon(&self) {
+        self.send(Work::Abandon);
+    }
+
+    /// Deletes segments that end before a transaction.
+    pub fn purge(&self, min_to_keep: TxId) {
+        self.send(Work::Purge(min_to_keep));
+    }
+
+    fn send(&self, work: Work) {
+        if let Some(sender) = &self.work {
+            // The thread ends only with the process.
+            let _ = sender.send(work);
+        }
+    }
+}
+
+fn run(dirs: &mut [Dir], receiver: &mpsc::Receiver<Work>, behind: &AtomicUsize) {
+    let mut last_sync = Instant::now();
+    loop {
+        let work = match receiver.recv_timeout(SYNC_EVERY) {
+            Ok(work) => Some(work),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        };
+        if let Some(work) = work {
+            if let Work::Item(LogItem::Edits { bytes, .. }) = &work {
+                behind.fetch_sub(bytes.len(), Ordering::Relaxed);
+            }
+            for dir in dirs.iter_mut() {
+                dir.work(&work);
+            }
+        }
+        if last_sync.elapsed() >= SYNC_EVERY {
+            for dir in dirs.iter_mut() {
+                dir.sync();
+            }
+            last_sync = Instant::now();
+        }
+    }
+}
+
+struct Segment {
+    file: File,
+    first: TxId,
+    next: TxId,
+    dirty: bool,
+}
+
+struct Dir {
+    current: PathBuf,
+    segment: Option<Segment>,
+}
+
+impl Dir {
+    fn new(current: PathBuf) -> Dir {
+        Dir { current, segment: None }
+    }
+
+    fn work(&mut self, work: &Work) {
+        let result = match work {
+            Work::Item(LogItem::StartSegment(txid)) => self.start(*txid),
+            Work::Item(LogItem::Edits { segment, first, count, bytes }) => self.append(*segment, *first, *count, bytes),
+            Work::Item(LogItem::FinalizeSegment { first, last }) => self.finalize(*first, *last),
+            Work::Abandon => {
+                self.sync();
+                self.segment = None;
+                Ok(())
+            }
+            Work::Purge(min_to_keep) => purge(&self.current, *min_to_keep),
+        };
+        if let Err(error) = result {
+            tracing::warn!(dir = %self.current.display(), %error, "local edits are given up until the next segment");
+            self.segment = None;
+        }
+    }
+
+    fn start(&mut self, txid: TxId) -> io::Result<()> {
+        let mut file = File::create(self.current.join(format!("edits_inprogress_{:019}", txid.0)))?;
+        file.write_all(&LayoutVersion::NAMENODE_CURRENT.0.to_be_bytes())?;
+        // No feature flags.
+        file.write_all(&0_i32.to_be_bytes())?;
+        self.segment = Some(Segment { file, first: txid, next: txid, dirty: true });
+        write_atomically(&self.current.join("seen_txid"), format!("{}\n", txid.0).as_bytes())
+    }
+
+    fn append(&mut self, segment: TxId, first: TxId, count: u32, bytes: &[u8]) -> io::Result<()> {
+        let Some(open) = &mut self.segment else { return Ok(()) };
+        if open.first != segment || open.next != first {
+            return Err(io::Error::other(format!("next transaction is {}, got {first}", open.next)));
+        }
+        open.file.write_all(bytes)?;
+        open.next = TxId(first.0 + u64::from(count));
+        open.dirty = true;
+        Ok(())
+    }
+
+    fn finalize(&mut self, first: TxId, last: TxId) -> io::Result<()> {
+        let Some(open) = self.segment.take() else { return Ok(()) };
+        if open.first != first || open.next != last.next() {
+            return Err(io::Error::other(format!("segment {first} ends before {}, not with {last}", open.next)));
+        }
+        open.file.sync_data()?;
+        std::fs::rename(
+            self.current.join(format!("edits_inprogress_{:019}", first.0)),
+            self.current.join(format!("edits_{:019}-{:019}", first.0, last.0)),
+        )
+    }
+
+    fn sync(&mut self) {
+        if let Some(open) = &mut self.segment
+            && open.dirty
+        {
+            open.dirty = false;
+            if let Err(error) = open.file.sync_data() {
+                tracing::warn!(dir = %self.current.display(), %error, "local edits are given up until the next segment");
+                self.segment = None;
+            }
+        }
+    }
+}
+
+fn purge(current: &Path, min_to_keep: TxId) -> io::Result<()> {
+    for entry in std::fs::read_dir(current)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(range) = name.to_str().and_then(|name| name.strip_prefix("edits_")) else { continue };
+        let Some((_, last)) = range.split_once('-') else { continue };
+        if last.parse::<u64>().is_ok_and(|last| last < min_to_keep.0) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces a small file so that there is always the old or the new one.
+pub fn write_atomically(path: &Path, data: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(data)?;
+    file.sync_data()?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_segment_is_written_and_named_as_hadoop_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut local = Dir::new(dir.path().to_owned());
+        let edits = |first, count, bytes: &'static [u8]| {
+            Work::Item(LogItem::Edits { segment: TxId(5), first: TxId(first), count, bytes: Bytes::from_static(bytes) })
+        };
+        local.work(&Work::Item(LogItem::StartSegment(TxId(5))));
+        local.work(&edits(5, 2, b"ab"));
+        local.work(&edits(7, 1, b"c"));
+        local.work(&Work::Item(LogItem::FinalizeSegment { first: TxId(5), last: TxId(7) }));
+        let name = dir.path().join("edits_0000000000000000005-0000000000000000007");
+        assert_eq!(std::fs::read(&name).unwrap(), b"\xff\xff\xff\xbd\0\0\0\0abc");
+        assert_eq!(std::fs::read(dir.path().join("seen_txid")).unwrap(), b"5\n");
+        local.work(&Work::Purge(TxId(7)));
+        assert!(name.exists());
+        local.work(&Work::Purge(TxId(8)));
+        assert!(!name.exists());
+    }
+
+    #[test]
+    fn a_hole_ends_the_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut local = Dir::new(dir.path().to_owned());
+        local.work(&Work::Item(LogItem::StartSegment(TxId(1))));
+        let hole = LogItem::Edits { segment: TxId(1), first: TxId(3), count: 1, bytes: Bytes::from_static(b"x") };
+        local.work(&Work::Item(hole));
+        assert!(local.segment.is_none());
+        local.work(&Work::Item(LogItem::FinalizeSegment { first: TxId(1), last: TxId(3) }));
+        assert!(dir.path().join("edits_inprogress_0000000000000000001").exists());
+    }
+}

@@ -1,0 +1,410 @@
+//! The edit log task: it alone drives the quorum writer. It takes the open batch while fewer than
+//! [`BATCHES_UNDER_WAY`] are at the JournalNodes, so batches grow by themselves with the load, and lets parked replies out
+//! when a quorum has what they show.
+//!
+//! It lives on the RPC reactor's thread: at low load a change costs no hand-over between threads.
+
+use crate::journalnodes::JournalNodes;
+use crate::local_edits::LocalEdits;
+use crate::state::NameNode;
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig};
+use hathi_journal::{Answer, Request};
+use hathi_namesystem::edit_log::LogItem;
+use hathi_net::ipc::RpcClient;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// Batches at the JournalNodes at one time: the next one is on its way while the last is being synced.
+const BATCHES_UNDER_WAY: usize = 2;
+/// Recent edits kept to catch a JournalNode up without reading them back.
+const RECENT_LIMIT_BYTES: usize = 16 << 20;
+
+/// What the journal is after a recovery.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovered {
+    /// Our epoch.
+    pub epoch: u64,
+    /// The last transaction, if there is any.
+    pub last: Option<TxId>,
+}
+
+/// Why this NameNode is not the writer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// Another holds the read lease.
+    #[error("another NameNode holds the read lease")]
+    LeaseHeld,
+    /// A higher epoch was promised, or no quorum answers.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// What the task is asked to do.
+pub enum LogCommand {
+    /// Become the writer: epoch and recovery.
+    Recover {
+        /// Which namespace.
+        info: NamespaceInfo,
+        /// How it ended.
+        done: oneshot::Sender<Result<Recovered, LogError>>,
+    },
+    /// The log was opened: ship what it holds from now on.
+    Ship,
+    /// Tell when this transaction is synced; dropped when it never will be.
+    NotifySynced(TxId, oneshot::Sender<()>),
+    /// Tell when the segment that ends with this transaction is final; dropped when it never will be.
+    NotifyFinalized(TxId, oneshot::Sender<()>),
+    /// Be the writer no more; gives the lease back.
+    Resign(oneshot::Sender<()>),
+    /// Delete old segments at the JournalNodes.
+    Purge(TxId),
+}
+
+/// News from the task to the one that changes roles.
+#[derive(Debug)]
+pub struct LostWriter {
+    /// Why.
+    pub reason: String,
+}
+
+enum Connection {
+    None,
+    Connecting(Vec<(CallId, Request, Duration)>),
+    Open(RpcClient),
+}
+
+enum Event {
+    Answer(usize, CallId, Result<Answer, CallError>),
+    Connected(usize, Result<RpcClient, CallError>),
+    Nothing,
+}
+
+/// See the module.
+pub struct LogTask {
+    nn: Arc<NameNode>,
+    nodes: JournalNodes,
+    connections: Vec<Connection>,
+    writer: Option<QuorumWriter>,
+    shipping: bool,
+    recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
+    under_way: VecDeque<(TxId, u64)>,
+    waiting: Vec<(TxId, oneshot::Sender<()>)>,
+    waiting_final: Vec<(TxId, oneshot::Sender<()>)>,
+    commands: mpsc::UnboundedReceiver<LogCommand>,
+    lost: mpsc::UnboundedSender<LostWriter>,
+    events: JoinSet<Event>,
+    local: LocalEdits,
+    holder: Arc<str>,
+}
+
+impl LogTask {
+    /// Not a writer yet.
+    #[must_use]
+    pub fn new(
+        nn: Arc<NameNode>,
+        nodes: JournalNodes,
+        commands: mpsc::UnboundedReceiver<LogCommand>,
+        lost: mpsc::UnboundedSender<LostWriter>,
+        local: LocalEdits,
+    ) -> Self {
+        let connections = nodes.addresses.iter().map(|_| Connection::None).collect();
+        let holder = Arc::from(nn.holder.as_str());
+        LogTask {
+            nn,
+            nodes,
+            connections,
+            writer: None,
+            shipping: false,
+            recovering: None,
+            under_way: VecDeque::new(),
+            waiting: Vec::new(),
+            waiting_final: Vec::new(),
+            commands,
+            lost,
+            events: JoinSet::new(),
+            local,
+            holder,
+        }
+    }
+
+    /// Runs until the process ends.
+    pub async fn run(mut self) {
+        // A set that is never empty never ends.
+        self.events.spawn(std::future::pending());
+        let nn = self.nn.clone();
+        loop {
+            let wake_at = self.writer.as_ref().and_then(QuorumWriter::wake_at);
+            let sleep = wake_at.map(|at| Duration::from_micros(at.saturating_sub(nn.clock.us())));
+            tokio::select! {
+                biased;
+                event = self.events.join_next() => self.on_event(event.and_then(Result::ok).unwrap_or(Event::Nothing)),
+                () = nn.log_wake.notified() => {}
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                () = tokio::time::sleep(sleep.unwrap_or(Duration::from_secs(3600))), if sleep.is_some() => self.tick(),
+            }
+            while let Some(event) = self.events.try_join_next() {
+                self.on_event(event.unwrap_or(Event::Nothing));
+            }
+            self.ship();
+            nn.release_replies();
+        }
+    }
+
+    fn tick(&mut self) {
+        let mut out = Vec::new();
+        let now = self.nn.clock.us();
+        if let Some(writer) = &mut self.writer {
+            writer.tick(now, &mut out);
+        }
+        self.perform(out);
+    }
+
+    fn on_command(&mut self, command: LogCommand) {
+        match command {
+            LogCommand::Recover { info, done } => self.recover(info, done),
+            LogCommand::Ship => self.shipping = true,
+            LogCommand::NotifySynced(txid, done) => {
+                if txid <= self.nn.synced.get() {
+                    let _ = done.send(());
+                } else {
+                    self.waiting.push((txid, done));
+                }
+            }
+            LogCommand::NotifyFinalized(last, done) => self.waiting_final.push((last, done)),
+            LogCommand::Resign(done) => {
+                let was_writer = self.writer.is_some();
+                self.stop();
+                if was_writer {
+                    self.release_lease();
+                }
+                let _ = done.send(());
+            }
+            LogCommand::Purge(min_to_keep) => {
+                let mut out = Vec::new();
+                let now = self.nn.clock.us();
+                if let Some(writer) = &mut self.writer {
+                    writer.purge_logs_older_than(min_to_keep, now, &mut out);
+                }
+                self.perform(out);
+                self.local.purge(min_to_keep);
+            }
+        }
+    }
+
+    fn recover(&mut self, info: NamespaceInfo, done: oneshot::Sender<Result<Recovered, LogError>>) {
+        self.stop();
+        let settings = &self.nn.settings;
+        let mut writer = QuorumWriter::new(WriterConfig {
+            layout_version: LayoutVersion::NAMENODE_CURRENT,
+            ns_info: info,
+            holder: self.holder.clone(),
+            lease_ms: settings.lease_ms,
+            hosts: self.nodes.addresses.iter().map(|address| address.host.clone()).collect(),
+            journal_id: self.nodes.journal_id.clone(),
+            timeouts: settings.timeouts.clone(),
+            queue_limit_bytes: settings.queue_limit_bytes,
+            recent_limit_bytes: RECENT_LIMIT_BYTES,
+            pipeline_depth: BATCHES_UNDER_WAY,
+        });
+        self.recovering = Some(done);
+        let mut out = Vec::new();
+        writer.recover(self.nn.clock.us(), &mut out);
+        self.writer = Some(writer);
+        self.perform(out);
+    }
+
+    fn stop(&mut self) {
+        self.writer = None;
+        self.shipping = false;
+        self.under_way.clear();
+        self.waiting.clear();
+        self.waiting_final.clear();
+        self.recovering = None;
+        self.nn.lease.set(0);
+        self.local.abandon();
+    }
+
+    fn release_lease(&mut self) {
+        let request = Request::ReleaseLease { holder: self.holder.clone() };
+        for connection in &self.connections {
+            if let Connection::Open(client) = connection {
+                let answer = self.nodes.send(client, &request, Duration::from_secs(5));
+                self.events.spawn(async move {
+                    // A Java JournalNode does not know the call; then there is no lease either.
+                    let _ = answer.await;
+                    Event::Nothing
+                });
+            }
+        }
+    }
+
+    /// Hands the open batch to the writer, unless enough are under way.
+    fn ship(&mut self) {
+        if !self.shipping || self.under_way.len() >= BATCHES_UNDER_WAY {
+            return;
+        }
+        let items = {
+            let mut ns = self.nn.ns.write();
+            if !ns.edit_log.has_pending() {
+                return;
+            }
+            ns.edit_log.take()
+        };
+        let Some(writer) = &mut self.writer else { return };
+        let now = self.nn.clock.us();
+        let mut out = Vec::new();
+        for item in items {
+            match &item {
+                LogItem::StartSegment(txid) => writer.start_segment(*txid, now, &mut out),
+                LogItem::Edits { first, count, bytes, .. } => {
+                    self.under_way.push_back((TxId(first.0 + u64::from(*count) - 1), now));
+                    writer.journal(*first, *count, bytes.clone(), now, &mut out);
+                }
+                LogItem::FinalizeSegment { .. } => writer.finalize_segment(now, &mut out),
+            }
+            self.local.push(item);
+        }
+        self.perform(out);
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Nothing => {}
+            Event::Answer(journalnode, call, result) => self.on_answer(journalnode, call, result),
+            Event::Connected(journalnode, result) => {
+                let Connection::Connecting(queued) =
+                    std::mem::replace(&mut self.connections[journalnode], Connection::None)
+                else {
+                    return;
+                };
+                match result {
+                    Ok(client) => {
+                        for (call, request, timeout) in queued {
+                            self.send_on(&client, journalnode, call, &request, timeout);
+                        }
+                        self.connections[journalnode] = Connection::Open(client);
+                    }
+                    Err(error) => {
+                        for (call, _, _) in queued {
+                            self.on_answer(journalnode, call, Err(error.clone()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_answer(&mut self, journalnode: usize, call: CallId, result: Result<Answer, CallError>) {
+        let mut out = Vec::new();
+        let now = self.nn.clock.us();
+        if let Some(writer) = &mut self.writer {
+            writer.answer(journalnode, call, result, now, &mut out);
+        }
+        self.perform(out);
+    }
+
+    fn perform(&mut self, actions: Vec<WriterAction>) {
+        for action in actions {
+            match action {
+                WriterAction::Send { journalnode, call, request, timeout } => {
+                    self.send(journalnode, call, request, Duration::from_micros(timeout));
+                }
+                WriterAction::Recovered { epoch, last_segment } => {
+                    if let Some(writer) = &self.writer
+                        && (self.nn.settings.lease_ms == 0 || !writer.lease_supported())
+                    {
+                        tracing::warn!("the JournalNodes know no read leases: reads may be stale for a moment after a failover, as with Hadoop");
+                        self.nn.lease.set(u64::MAX);
+                    }
+                    if let Some(done) = self.recovering.take() {
+                        let _ = done.send(Ok(Recovered { epoch: epoch.0, last: last_segment.map(|(_, last)| last) }));
+                    }
+                }
+                WriterAction::SegmentStarted { txid } => tracing::info!(%txid, "edit log segment started"),
+                WriterAction::Synced { txid } => self.on_synced(txid),
+                WriterAction::SegmentFinalized { start, end } => {
+                    tracing::info!(%start, %end, "edit log segment finalized");
+                                tell(&mut self.waiting_final, end);
+                }
+                WriterAction::LeaseUntil { until } => self.nn.lease.set(until),
+                WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
+                    self.on_lost(LogError::Lost(reason));
+                    return;
+                }
+                WriterAction::LeaseHeld { .. } => {
+                    self.on_lost(LogError::LeaseHeld);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_synced(&mut self, txid: TxId) {
+        let before = self.nn.synced.get();
+        self.nn.synced.advance(txid);
+        let now = self.nn.clock.us();
+        let metrics = &self.nn.metrics;
+        metrics.synced_txns.fetch_add(txid.0.saturating_sub(before.0), Ordering::Relaxed);
+        while let Some(&(last, since)) = self.under_way.front()
+            && last <= txid
+        {
+            self.under_way.pop_front();
+            metrics.syncs.fetch_add(1, Ordering::Relaxed);
+            metrics.sync_us.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+        }
+        tell(&mut self.waiting, txid);
+        self.nn.release_replies();
+    }
+
+    fn on_lost(&mut self, error: LogError) {
+        let recovering = self.recovering.take();
+        self.stop();
+        match recovering {
+            Some(done) => {
+                let _ = done.send(Err(error));
+            }
+            None => {
+                let _ = self.lost.send(LostWriter { reason: error.to_string() });
+            }
+        }
+    }
+
+    fn send(&mut self, journalnode: usize, call: CallId, request: Request, timeout: Duration) {
+        match &mut self.connections[journalnode] {
+            Connection::Open(client) if !client.is_closed() => {
+                let client = client.clone();
+                self.send_on(&client, journalnode, call, &request, timeout);
+            }
+            Connection::Connecting(queued) => queued.push((call, request, timeout)),
+            connection => {
+                *connection = Connection::Connecting(vec![(call, request, timeout)]);
+                let nodes = self.nodes.clone();
+                self.events.spawn(async move { Event::Connected(journalnode, nodes.connect(journalnode).await) });
+            }
+        }
+    }
+
+    fn send_on(&mut self, client: &RpcClient, journalnode: usize, call: CallId, request: &Request, timeout: Duration) {
+        let answer = self.nodes.send(client, request, timeout);
+        self.events.spawn(async move { Event::Answer(journalnode, call, answer.await) });
+    }
+}
+
+/// Tells those who wait for this transaction or an earlier one.
+fn tell(waiting: &mut Vec<(TxId, oneshot::Sender<()>)>, reached: TxId) {
+    for (at, done) in std::mem::take(waiting) {
+        if at <= reached {
+            let _ = done.send(());
+        } else {
+            waiting.push((at, done));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The RPC handler: finds the verb of a call, runs it under the lock it needs, and lets the answer out when it may go.
+
+use crate::admin;
+use crate::state::{NameNode, send};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_namesystem::{Deferred, Reply, Role, Verb, calls};
+use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
+use std::sync::Arc;
+
+/// Protocols whose methods are verbs of the namesystem.
+static VERB_PROTOCOLS: [&Protocol; 4] = [
+    &protocols::CLIENT_PROTOCOL,
+    &protocols::DATANODE_PROTOCOL,
+    &protocols::DATANODE_LIFELINE_PROTOCOL,
+    &protocols::NAMENODE_PROTOCOL,
+];
+
+/// Protocols this shell answers itself.
+static ADMIN_PROTOCOLS: [&Protocol; 8] = [
+    &protocols::HA_SERVICE_PROTOCOL,
+    &protocols::SUPERVISOR_PROTOCOL,
+    &protocols::REFRESH_USER_MAPPINGS_PROTOCOL,
+    &protocols::REFRESH_AUTHORIZATION_POLICY_PROTOCOL,
+    &protocols::REFRESH_CALL_QUEUE_PROTOCOL,
+    &protocols::GENERIC_REFRESH_PROTOCOL,
+    &protocols::GET_USER_MAPPINGS_PROTOCOL,
+    &protocols::RECONFIGURATION_PROTOCOL,
+];
+
+/// Serves the calls of one NameNode.
+pub struct Handler {
+    namenode: Arc<NameNode>,
+    verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
+}
+
+impl Handler {
+    /// Looks all verbs up once.
+    #[must_use]
+    pub fn new(namenode: Arc<NameNode>) -> Self {
+        let verbs = VERB_PROTOCOLS
+            .iter()
+            .map(|protocol| {
+                let methods = protocol.methods.iter().map(|(name, _)| calls::lookup(protocol.name, name)).collect();
+                (*protocol, methods)
+            })
+            .collect();
+        Handler { namenode, verbs }
+    }
+
+    fn verb(&self, call: &RpcCall) -> Option<Verb> {
+        let (_, methods) = self.verbs.iter().find(|(protocol, _)| std::ptr::eq(*protocol, call.protocol))?;
+        methods.get(call.method_index).copied().flatten()
+    }
+
+    /// Serves a call that was kept while this NameNode became active.
+    pub fn serve_kept(&self, call: RpcCall, responder: Responder) {
+        self.call(call, responder);
+    }
+
+    fn run(&self, verb: Verb, call: &RpcCall) -> (Reply, bool) {
+        let nn = &self.namenode;
+        let context = nn.context(call);
+        match verb {
+            Verb::Read(read) => (read(&nn.ns.read(), &context, call.body.clone()), false),
+            Verb::Write(write) => (write(&mut nn.ns.write(), &context, call.body.clone()), true),
+            Verb::ReadThenWrite(read, write) => {
+                let first = read(&nn.ns.read(), &context, &call.body);
+                match first {
+                    Some(reply) => (reply, false),
+                    None => (write(&mut nn.ns.write(), &context, call.body.clone()), true),
+                }
+            }
+        }
+    }
+}
+
+impl RpcHandler for Handler {
+    fn protocols(&self) -> Vec<&'static Protocol> {
+        VERB_PROTOCOLS.iter().chain(&ADMIN_PROTOCOLS).copied().collect()
+    }
+
+    fn call(&self, call: RpcCall, responder: Responder) {
+        let nn = &self.namenode;
+        let Some(verb) = self.verb(&call) else {
+            if !admin::call(nn, &call, responder) {
+                tracing::debug!(protocol = call.protocol.name, method = call.method, "method is not served");
+            }
+            return;
+        };
+        if nn.role() == Role::Initializing && !admin::served_while_initializing(&call) {
+            return responder.error(&RemoteException::new(
+                exceptions::RETRIABLE,
+                "NameNode still not started",
+            ));
+        }
+        let (reply, write) = self.run(verb, &call);
+        if let Some(deferred) = reply.deferred {
+            return self.defer(deferred, responder);
+        }
+        if let Err(error) = &reply.result
+            && error.is(exceptions::STANDBY)
+            && nn.keeps_calls()
+        {
+            if let Err(responder) = nn.keep_call(call, responder) {
+                send(responder, &reply.result);
+            }
+            return;
+        }
+        let changed = write && reply.after.is_some();
+        nn.answer(responder, reply.result, reply.after, changed);
+        if changed {
+            nn.log_wake.notify_one();
+        }
+    }
+}
+
+impl Handler {
+    fn defer(&self, deferred: Deferred, responder: Responder) {
+        match deferred {
+            Deferred::SaveNamespace { time_window_s, tx_gap } => {
+                crate::checkpoint::save_namespace(self.namenode.clone(), time_window_s, tx_gap, responder);
+            }
+            Deferred::RefreshNodes => {
+                crate::hosts::refresh(&self.namenode);
+                responder.ok(&hathi_formats::proto::hdfs::RefreshNodesResponseProto {});
+            }
+            Deferred::FinalizeUpgrade => {
+                responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
+            }
+            Deferred::MetaSave(_) => responder.error(&RemoteException::new(
+                exceptions::UNSUPPORTED_OPERATION,
+                "metaSave is not supported by this NameNode",
+            )),
+            Deferred::RestoreFailedStorage(_) => {
+                responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
+            }
+        }
+    }
+}

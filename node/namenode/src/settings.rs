@@ -1,0 +1,360 @@
+//! What `*-site.xml` says, parsed once at start.
+
+use anyhow::Context;
+use hathi_blockmanager::BlockManagerConfig;
+use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
+use hathi_journal::writer::WriterTimeouts;
+use hathi_namesystem::checkpoint::CheckpointConfig;
+use hathi_namesystem::retry_cache::RetryCacheOptions;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Another NameNode of the nameservice.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its id.
+    pub namenode_id: String,
+    /// Its RPC (or service RPC) address.
+    pub rpc: HostPort,
+    /// Its web address.
+    pub http: HostPort,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This NameNode's view of the configuration.
+    pub conf: Configuration,
+    /// The process's user.
+    pub user: String,
+    /// `dfs.permissions.superusergroup`.
+    pub superuser_group: String,
+    /// `hadoop.user.group.static.mapping.overrides`.
+    pub static_groups: String,
+    /// The nameservice, or empty.
+    pub nameservice_id: String,
+    /// This NameNode's id in it, or empty.
+    pub namenode_id: String,
+    /// Where clients call.
+    pub rpc: HostPort,
+    /// Where to listen for them.
+    pub rpc_bind: SocketAddr,
+    /// Where DataNodes and controllers call, if elsewhere.
+    pub service_rpc_bind: Option<SocketAddr>,
+    /// Health checks and lifelines only.
+    pub lifeline_rpc_bind: Option<SocketAddr>,
+    /// Where peers reach the web server.
+    pub http: HostPort,
+    /// Where it listens.
+    pub http_bind: SocketAddr,
+    /// `dfs.namenode.name.dir`.
+    pub name_dirs: Vec<PathBuf>,
+    /// `dfs.namenode.edits.dir`.
+    pub edits_dirs: Vec<PathBuf>,
+    /// The JournalNodes and the journal's name.
+    pub shared: Option<(Vec<HostPort>, String)>,
+    /// The other NameNodes.
+    pub peers: Vec<Peer>,
+    /// `dfs.ha.automatic-failover.enabled`.
+    pub automatic_failover: bool,
+    /// `dfs.ha.nn.not-become-active-in-safemode`.
+    pub not_active_in_safe_mode: bool,
+    /// `hathi.lease.ms`.
+    pub lease_ms: u32,
+    /// `dfs.namenode.checkpoint.*`.
+    pub checkpoint: CheckpointConfig,
+    /// `dfs.ha.standby.checkpoints`.
+    pub standby_checkpoints: bool,
+    /// `dfs.namenode.num.checkpoints.retained`.
+    pub checkpoints_retained: usize,
+    /// `dfs.namenode.num.extra.edits.retained`.
+    pub extra_edits_retained: u64,
+    /// `dfs.image.transfer.timeout`.
+    pub image_timeout: Duration,
+    /// `dfs.qjournal.*.timeout.ms`.
+    pub timeouts: WriterTimeouts,
+    /// `dfs.qjournal.queued-edits.limit.mb`, bytes.
+    pub queue_limit_bytes: usize,
+    /// `dfs.namenode.edit.log.autoroll.*`: transactions of the open segment above which the active rolls.
+    pub autoroll_txns: u64,
+    /// How often it looks.
+    pub autoroll_check: Duration,
+    /// `dfs.ha.log-roll.period`: a standby asks for a roll after so long; `None` never.
+    pub log_roll_period: Option<Duration>,
+    /// `dfs.ha.tail-edits.period`; used towards JournalNodes that cannot wait for edits.
+    pub tail_period: Duration,
+    /// `dfs.namenode.resource.du.reserved`, bytes.
+    pub reserved_bytes: u64,
+    /// Reactor threads of the RPC server: `hathi.namenode.rpc.reactors`.
+    pub reactors: usize,
+    /// `ipc.maximum.data.length`.
+    pub max_frame_bytes: usize,
+    /// `dfs.hosts` and `dfs.hosts.exclude`.
+    pub hosts_files: (Option<PathBuf>, Option<PathBuf>),
+}
+
+impl Settings {
+    /// Reads the configuration directory.
+    pub fn load(dir: &Path) -> anyhow::Result<Settings> {
+        let conf = Configuration::load(dir).with_context(|| format!("configuration in {}", dir.display()))?;
+        let identity = conf.who_am_i(is_local)?;
+        Self::from_conf(&conf, &identity)
+    }
+
+    fn from_conf(all: &Configuration, identity: &NameNodeIdentity) -> anyhow::Result<Settings> {
+        let conf = all.for_namenode(identity);
+        let ns = identity.nameservice.as_deref();
+        let nn = identity.namenode.as_deref();
+        let ms = |key: &str, default: u64| -> anyhow::Result<u64> {
+            Ok(conf.get_duration(key, Duration::from_millis(default), TimeUnit::Milliseconds)?.as_millis() as u64)
+        };
+        let us = |key: &str, default: u64| -> anyhow::Result<u64> { Ok(ms(key, default)? * 1000) };
+        let seconds = |key: &str, default: u64| -> anyhow::Result<u64> {
+            Ok(conf.get_duration(key, Duration::from_secs(default), TimeUnit::Seconds)?.as_millis() as u64)
+        };
+        let rpc = all.rpc_address(ns, nn)?;
+        let http = all.http_address(ns, nn)?;
+        let shared = match all.shared_edits(ns, nn)? {
+            Some(JournalUri::Quorum { journal_nodes, journal_id }) => Some((journal_nodes, journal_id)),
+            Some(JournalUri::File(path)) => anyhow::bail!(
+                "dfs.namenode.shared.edits.dir names the directory {}; only qjournal:// is supported",
+                path.display()
+            ),
+            None => None,
+        };
+        let mut peers = Vec::new();
+        if let Some(ns) = ns {
+            for id in all.namenode_ids(ns) {
+                if Some(id.as_str()) != nn {
+                    peers.push(Peer {
+                        rpc: all.service_or_rpc_address(Some(ns), Some(&id))?,
+                        http: all.http_address(Some(ns), Some(&id))?,
+                        namenode_id: id,
+                    });
+                }
+            }
+        }
+        let checkpoint = CheckpointConfig {
+            period_ms: seconds("dfs.namenode.checkpoint.period", 3600)?,
+            check_period_ms: seconds("dfs.namenode.checkpoint.check.period", 60)?,
+            txns: conf.get_u64("dfs.namenode.checkpoint.txns", 1_000_000)?,
+            quiet_multiplier: conf.get_f64("dfs.namenode.checkpoint.check.quiet-multiplier", 1.5)?,
+        };
+        let autoroll = conf.get_f64("dfs.namenode.edit.log.autoroll.multiplier.threshold", 0.5)?;
+        let log_roll_ms = conf.get_duration_ms("dfs.ha.log-roll.period", 120_000, TimeUnit::Seconds)?;
+        Ok(Settings {
+            user: process_user(),
+            superuser_group: conf.get_or("dfs.permissions.superusergroup", "supergroup"),
+            static_groups: conf.get_or("hadoop.user.group.static.mapping.overrides", "dr.who=;"),
+            nameservice_id: identity.nameservice.clone().unwrap_or_default(),
+            namenode_id: identity.namenode.clone().unwrap_or_default(),
+            rpc_bind: bind_address(&conf, &rpc, "dfs.namenode.rpc-bind-host")?,
+            service_rpc_bind: match all.service_rpc_address(ns, nn)? {
+                Some(address) => Some(bind_address(&conf, &address, "dfs.namenode.servicerpc-bind-host")?),
+                None => None,
+            },
+            lifeline_rpc_bind: match all.lifeline_rpc_address(ns, nn)? {
+                Some(address) => Some(bind_address(&conf, &address, "dfs.namenode.lifeline.rpc-bind-host")?),
+                None => None,
+            },
+            http_bind: {
+                let raw = conf.address("dfs.namenode.http-address", Some(9870))?.unwrap_or_else(|| http.clone());
+                bind_address(&conf, &raw, "dfs.namenode.http-bind-host")?
+            },
+            rpc,
+            http,
+            name_dirs: conf.name_dirs()?,
+            edits_dirs: conf.edits_dirs()?,
+            shared,
+            peers,
+            automatic_failover: all
+                .get_scoped("dfs.ha.automatic-failover.enabled", ns, None)
+                .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            not_active_in_safe_mode: conf.get_bool("dfs.ha.nn.not-become-active-in-safemode", false),
+            lease_ms: u32::try_from(ms("hathi.lease.ms", 1000)?).unwrap_or(1000),
+            checkpoint: checkpoint.clone(),
+            standby_checkpoints: conf.get_bool("dfs.ha.standby.checkpoints", true),
+            checkpoints_retained: conf.get_usize("dfs.namenode.num.checkpoints.retained", 2)?,
+            extra_edits_retained: conf.get_u64("dfs.namenode.num.extra.edits.retained", 1_000_000)?,
+            image_timeout: Duration::from_millis(ms("dfs.image.transfer.timeout", 60_000)?),
+            timeouts: WriterTimeouts {
+                start_segment: us("dfs.qjournal.start-segment.timeout.ms", 20_000)?,
+                prepare_recovery: us("dfs.qjournal.prepare-recovery.timeout.ms", 120_000)?,
+                accept_recovery: us("dfs.qjournal.accept-recovery.timeout.ms", 120_000)?,
+                finalize_segment: us("dfs.qjournal.finalize-segment.timeout.ms", 120_000)?,
+                get_journal_state: us("dfs.qjournal.get-journal-state.timeout.ms", 120_000)?,
+                new_epoch: us("dfs.qjournal.new-epoch.timeout.ms", 120_000)?,
+                write_txns: us("dfs.qjournal.write-txns.timeout.ms", 20_000)?,
+            },
+            queue_limit_bytes: conf.get_usize("dfs.qjournal.queued-edits.limit.mb", 10)? << 20,
+            autoroll_txns: (checkpoint.txns as f64 * autoroll) as u64,
+            autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
+            log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
+            tail_period: conf.get_duration("dfs.ha.tail-edits.period", Duration::from_secs(60), TimeUnit::Seconds)?,
+            reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?).unwrap_or(0),
+            reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
+            max_frame_bytes: conf.get_usize("ipc.maximum.data.length", 128 << 20)?,
+            hosts_files: (
+                conf.get("dfs.hosts").map(PathBuf::from),
+                conf.get("dfs.hosts.exclude").map(PathBuf::from),
+            ),
+            conf,
+        })
+    }
+
+    /// What the handlers need.
+    pub fn namesystem(&self) -> anyhow::Result<hathi_namesystem::Config> {
+        let conf = &self.conf;
+        let checksum_type = match conf.get_or("dfs.checksum.type", "CRC32C").as_str() {
+            "NULL" => 0,
+            "CRC32" => 1,
+            _ => 2,
+        };
+        Ok(hathi_namesystem::Config {
+            block_size: u64::try_from(conf.get_bytes("dfs.blocksize", 128 << 20)?)?,
+            bytes_per_checksum: conf.get_u32("dfs.bytes-per-checksum", 512)?,
+            write_packet_size: conf.get_u32("dfs.client-write-packet-size", 64 << 10)?,
+            replication: u16::try_from(conf.get_u32("dfs.replication", 3)?)?,
+            replication_min: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
+            replication_max: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
+            file_buffer_size: conf.get_u32("io.file.buffer.size", 4096)?,
+            trash_interval_min: conf.get_f64("fs.trash.interval", 0.0)? as u64,
+            checksum_type,
+            access_time_precision_ms: conf.get_u64("dfs.namenode.accesstime.precision", 3_600_000)?,
+            min_block_size: u64::try_from(conf.get_bytes("dfs.namenode.fs-limits.min-block-size", 1 << 20)?)?,
+            max_blocks_per_file: conf.get_u64("dfs.namenode.fs-limits.max-blocks-per-file", 10_000)?,
+            ls_limit: conf.get_usize("dfs.ls.limit", 1000)?,
+            permissions_enabled: conf.get_bool("dfs.permissions.enabled", true),
+            superuser_group: self.superuser_group.clone(),
+            superuser: self.user.clone(),
+            lease_hard_limit_ms: conf
+                .get_duration("dfs.namenode.lease-hard-limit-sec", Duration::from_secs(1200), TimeUnit::Seconds)?
+                .as_millis() as u64,
+            allow_stale_reads: conf.get_bool("dfs.ha.allow.stale.reads", false),
+            ha_enabled: !self.peers.is_empty() && self.shared.is_some(),
+            automatic_failover: self.automatic_failover,
+            nameservice_id: self.nameservice_id.clone(),
+            namenode_id: self.namenode_id.clone(),
+            rpc_address: self.rpc.to_string(),
+        })
+    }
+
+    /// What the namespace needs.
+    pub fn namespace(&self) -> anyhow::Result<hathi_namespace::Config> {
+        let conf = &self.conf;
+        let default = hathi_namespace::Config::default();
+        Ok(hathi_namespace::Config {
+            max_component_len_bytes: conf
+                .get_usize("dfs.namenode.fs-limits.max-component-length", default.max_component_len_bytes)?,
+            max_directory_items: conf
+                .get_usize("dfs.namenode.fs-limits.max-directory-items", default.max_directory_items)?,
+            max_blocks_per_file: conf
+                .get_usize("dfs.namenode.fs-limits.max-blocks-per-file", default.max_blocks_per_file)?,
+            min_block_size_bytes: u64::try_from(conf.get_bytes("dfs.namenode.fs-limits.min-block-size", 1 << 20)?)?,
+            min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
+            max_replication: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
+            permissions_enabled: conf.get_bool("dfs.permissions.enabled", true),
+            supergroup: self.superuser_group.clone(),
+            fs_owner: self.user.clone(),
+            acls_enabled: conf.get_bool("dfs.namenode.acls.enabled", true),
+            posix_acl_inheritance: conf.get_bool("dfs.namenode.posix.acl.inheritance.enabled", true),
+            xattrs_enabled: conf.get_bool("dfs.namenode.xattrs.enabled", true),
+            max_xattrs_per_inode: conf
+                .get_usize("dfs.namenode.fs-limits.max-xattrs-per-inode", default.max_xattrs_per_inode)?,
+            max_xattr_size_bytes: conf
+                .get_usize("dfs.namenode.fs-limits.max-xattr-size", default.max_xattr_size_bytes)?,
+            access_time_precision_ms: conf.get_u64("dfs.namenode.accesstime.precision", 3_600_000)?,
+            storage_policy_enabled: conf.get_bool("dfs.storage.policy.enabled", true),
+            owner_set_quota: conf.get_bool("dfs.permissions.allow.owner.set.quota", false),
+            protected_directories: conf
+                .get_list("fs.protected.directories")
+                .into_iter()
+                .map(|dir| dir.trim_end_matches('/').to_owned())
+                .filter(|dir| dir.starts_with('/'))
+                .collect(),
+            lease_hard_limit_ms: conf
+                .get_duration("dfs.namenode.lease-hard-limit-sec", Duration::from_secs(1200), TimeUnit::Seconds)?
+                .as_millis() as u64,
+            ..default
+        })
+    }
+
+    /// What the block manager needs.
+    pub fn blockmanager(&self) -> anyhow::Result<BlockManagerConfig> {
+        let conf = &self.conf;
+        let default = BlockManagerConfig::default();
+        let ms = |key: &str, default_ms: u64, unit: TimeUnit| -> anyhow::Result<u64> {
+            Ok(conf.get_duration(key, Duration::from_millis(default_ms), unit)?.as_millis() as u64)
+        };
+        let heartbeat_interval_ms = ms("dfs.heartbeat.interval", 3000, TimeUnit::Seconds)?;
+        let limit = conf.get_usize("dfs.block.invalidate.limit", 1000)?;
+        Ok(BlockManagerConfig {
+            max_replication: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
+            min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
+            heartbeat_interval_ms,
+            heartbeat_recheck_ms: ms("dfs.namenode.heartbeat.recheck-interval", 300_000, TimeUnit::Milliseconds)?,
+            stale_interval_ms: ms("dfs.namenode.stale.datanode.interval", 30_000, TimeUnit::Milliseconds)?,
+            avoid_stale_for_read: conf.get_bool("dfs.namenode.avoid.read.stale.datanode", false),
+            avoid_stale_for_write: conf.get_bool("dfs.namenode.avoid.write.stale.datanode", false),
+            invalidate_limit: limit.max(20 * (heartbeat_interval_ms as usize / 1000)),
+            max_report_leases: conf.get_usize("dfs.namenode.max.full.block.report.leases", 6)?,
+            report_lease_ms: ms("dfs.namenode.full.block.report.lease.length.ms", 300_000, TimeUnit::Milliseconds)?,
+            safemode_threshold: conf.get_f64("dfs.namenode.safemode.threshold-pct", 0.999)?,
+            safemode_min_datanodes: conf.get_usize("dfs.namenode.safemode.min.datanodes", 0)?,
+            safemode_extension_ms: ms("dfs.namenode.safemode.extension", 30_000, TimeUnit::Milliseconds)?,
+            consider_load: conf.get_bool("dfs.namenode.redundancy.considerLoad", true),
+            load_factor: conf.get_f64("dfs.namenode.redundancy.considerLoad.factor", 2.0)?,
+            seed: fastrand::u64(..),
+            ..default
+        })
+    }
+
+    /// What the retry cache needs.
+    pub fn retry_cache(&self) -> anyhow::Result<RetryCacheOptions> {
+        let default = RetryCacheOptions::default();
+        Ok(RetryCacheOptions {
+            enabled: self.conf.get_bool("dfs.namenode.enable.retrycache", true),
+            expiry_ms: self.conf.get_u64("dfs.namenode.retrycache.expirytime.millis", default.expiry_ms)?,
+            ..default
+        })
+    }
+}
+
+/// Resolves a name; the first address counts.
+pub fn resolve(address: &HostPort) -> anyhow::Result<SocketAddr> {
+    (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot resolve {address}"))?
+        .next()
+        .with_context(|| format!("{address} has no address"))
+}
+
+fn bind_address(conf: &Configuration, address: &HostPort, bind_host_key: &str) -> anyhow::Result<SocketAddr> {
+    let host = conf.get(bind_host_key).unwrap_or_else(|| address.host.clone());
+    resolve(&HostPort { host, port: address.port })
+}
+
+/// Whether an address is one of this machine's: whether one can listen on it (with any port).
+fn is_local(address: &HostPort) -> bool {
+    resolve(address).is_ok_and(|address| std::net::TcpListener::bind((address.ip(), 0)).is_ok())
+}
+
+/// The short name of the process's user: `HADOOP_USER_NAME`, else that of the password file, else `USER`.
+#[must_use]
+pub fn process_user() -> String {
+    if let Ok(name) = std::env::var("HADOOP_USER_NAME")
+        && !name.is_empty()
+    {
+        return name;
+    }
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let from_file = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
+        passwd.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
+        })
+    });
+    from_file.or_else(|| std::env::var("USER").ok()).unwrap_or(uid)
+}

@@ -1,0 +1,424 @@
+//! What all parts of a NameNode process share.
+
+use crate::groups::Groups;
+use crate::settings::Settings;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::TxId;
+use hathi_namesystem::edit_log::SyncedTxId;
+use hathi_namesystem::reply_gate::ReplyGate;
+use hathi_namesystem::{CallContext, Namesystem, Role};
+use hathi_net::ipc::{Responder, RpcCall};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, mpsc};
+
+/// Calls a standby keeps while nobody holds the read lease; above that they get StandbyException.
+const STANDBY_CALLS_MAX: usize = 4096;
+/// For how long a standby keeps a call: longer than a failover takes, shorter than a client's patience.
+pub const STANDBY_CALL_MS: u64 = 3000;
+/// Identities (user, groups, rank) remembered before all are asked for again.
+const IDENTITIES_MAX: usize = 10_000;
+/// An identity is asked for again after so long, so that changed groups count.
+const IDENTITY_MS: u64 = 60_000;
+
+/// A reply that waits for its transaction, or for the read lease.
+pub struct ParkedReply {
+    /// The way back.
+    pub responder: Responder,
+    /// What will be answered.
+    pub result: Result<bytes::Bytes, RemoteException>,
+    /// Whether the call may have changed the namespace: then nobody may say that it did not.
+    pub changed: bool,
+}
+
+impl ParkedReply {
+    /// Answers.
+    pub fn send(self) {
+        send(self.responder, &self.result);
+    }
+
+    /// This NameNode will not answer: a changing call's connection is reset, as nobody here knows what became of it;
+    /// a read goes elsewhere.
+    pub fn give_up(self) {
+        if self.changed {
+            self.responder.reset();
+        } else {
+            self.responder.error(&not_active());
+        }
+    }
+}
+
+/// Sends an encoded result.
+pub fn send(responder: Responder, result: &Result<bytes::Bytes, RemoteException>) {
+    match result {
+        Ok(message) => responder.ok_encoded(message),
+        Err(error) => responder.error(error),
+    }
+}
+
+/// What sends a client to the other NameNode.
+#[must_use]
+pub fn not_active() -> RemoteException {
+    RemoteException::new(exceptions::STANDBY, "This NameNode is not active any more")
+}
+
+/// The read lease as the writer's side counts it, in microseconds of [`Clock`].
+#[derive(Debug)]
+pub struct ReadLease {
+    until_us: AtomicU64,
+}
+
+impl ReadLease {
+    fn new() -> Self {
+        ReadLease { until_us: AtomicU64::new(0) }
+    }
+
+    /// Held until then; `u64::MAX` when the JournalNodes know no leases (Hadoop's behaviour).
+    pub fn set(&self, until_us: u64) {
+        self.until_us.store(until_us, Ordering::Release);
+    }
+
+    /// Whether it is held.
+    #[must_use]
+    pub fn held(&self, now_us: u64) -> bool {
+        now_us < self.until_us.load(Ordering::Acquire)
+    }
+
+    /// Microseconds left; `None` without leases.
+    #[must_use]
+    pub fn remaining_us(&self, now_us: u64) -> Option<u64> {
+        match self.until_us.load(Ordering::Acquire) {
+            u64::MAX => None,
+            until => Some(until.saturating_sub(now_us)),
+        }
+    }
+}
+
+/// The process's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: Instant,
+}
+
+impl Clock {
+    /// Starts at 1 s, so that "never" can be 0.
+    #[must_use]
+    pub fn start() -> Self {
+        Clock { base: Instant::now() }
+    }
+
+    /// Monotonic microseconds.
+    #[must_use]
+    pub fn us(&self) -> u64 {
+        1_000_000 + self.base.elapsed().as_micros() as u64
+    }
+
+    /// Monotonic milliseconds.
+    #[must_use]
+    pub fn ms(&self) -> u64 {
+        self.us() / 1000
+    }
+
+    /// Wall clock milliseconds since 1970.
+    #[must_use]
+    pub fn wall_ms(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
+    /// Both, for the block manager.
+    #[must_use]
+    pub fn now(&self) -> hathi_blockmanager::Now {
+        hathi_blockmanager::Now { monotonic_ms: self.ms(), wall_ms: self.wall_ms() }
+    }
+}
+
+/// What a standby knows of the lease of the active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LeaseView {
+    /// The JournalNodes know no leases, or too few answer: calls are not kept.
+    Unknown = 0,
+    /// Another NameNode holds it.
+    HeldByOther = 1,
+    /// Nobody holds it: somebody is about to.
+    Free = 2,
+}
+
+struct StandbyCall {
+    call: RpcCall,
+    responder: Responder,
+    since_ms: u64,
+}
+
+/// A change of role asked for.
+pub struct Transition {
+    /// To active or to standby.
+    pub to_active: bool,
+    /// Told how it ended.
+    pub done: Box<dyn FnOnce(Result<(), RemoteException>) + Send>,
+}
+
+struct Identity {
+    user: Arc<str>,
+    groups: Arc<[String]>,
+    superuser: bool,
+    at_ms: u64,
+}
+
+/// See the module.
+pub struct NameNode {
+    /// Configuration.
+    pub settings: Settings,
+    /// The heart.
+    pub ns: RwLock<Namesystem>,
+    /// Replies that wait.
+    pub gate: Mutex<ReplyGate<ParkedReply>>,
+    /// What a quorum has; the same handle for every namesystem this process loads.
+    pub synced: SyncedTxId,
+    /// The read lease.
+    pub lease: ReadLease,
+    /// Wakes the edit log task.
+    pub log_wake: Notify,
+    /// Clocks.
+    pub clock: Clock,
+    /// Groups of users.
+    pub groups: Groups,
+    /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
+    pub holder: String,
+    /// Changes of role, done one after the other by one task.
+    pub transitions: mpsc::UnboundedSender<Transition>,
+    /// Set by the namenode's lease watcher.
+    lease_view: AtomicU8,
+    role: AtomicU8,
+    standby_calls: Mutex<VecDeque<StandbyCall>>,
+    identities: Mutex<HashMap<String, Identity>>,
+    /// Counters of the edit log task.
+    pub metrics: Metrics,
+    /// The image is being saved or received.
+    pub checkpointing: AtomicBool,
+    /// Set to cancel a checkpoint under way.
+    pub cancel_checkpoint: AtomicBool,
+}
+
+/// Counters for `/jmx` and `/metrics`.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Batches that a quorum acknowledged.
+    pub syncs: AtomicU64,
+    /// Sum of their times, µs.
+    pub sync_us: AtomicU64,
+    /// Transactions in them.
+    pub synced_txns: AtomicU64,
+    /// Calls that waited on a standby.
+    pub standby_calls_kept: AtomicU64,
+    /// How long the last change to active took, µs.
+    pub last_failover_us: AtomicU64,
+    /// How long loading took, ms.
+    pub load_ms: AtomicU64,
+}
+
+impl NameNode {
+    /// Everything in place, nothing loaded.
+    #[must_use]
+    pub fn new(settings: Settings, ns: Namesystem, holder: String, transitions: mpsc::UnboundedSender<Transition>) -> Self {
+        let groups = Groups::new(&settings.static_groups);
+        let synced = ns.edit_log.synced_handle();
+        NameNode {
+            settings,
+            ns: RwLock::new(ns),
+            gate: Mutex::default(),
+            synced,
+            lease: ReadLease::new(),
+            log_wake: Notify::new(),
+            clock: Clock::start(),
+            groups,
+            holder,
+            transitions,
+            lease_view: AtomicU8::new(LeaseView::Unknown as u8),
+            role: AtomicU8::new(0),
+            standby_calls: Mutex::default(),
+            identities: Mutex::default(),
+            metrics: Metrics::default(),
+            checkpointing: AtomicBool::new(false),
+            cancel_checkpoint: AtomicBool::new(false),
+        }
+    }
+
+    /// The caller of an RPC as the handlers see it.
+    #[must_use]
+    pub fn context(&self, call: &RpcCall) -> CallContext {
+        let now_ms = self.clock.ms();
+        let (user, groups, superuser) = self.identity(&call.user.user, now_ms);
+        CallContext {
+            user,
+            groups,
+            superuser,
+            client_ip: Some(call.peer.ip()),
+            client_id: call.client_id.as_slice().into(),
+            call_id: call.call_id,
+            retry_count: call.retry_count,
+            now_ms: self.clock.wall_ms(),
+            mono_ms: now_ms,
+        }
+    }
+
+    fn identity(&self, name: &str, now_ms: u64) -> (Arc<str>, Arc<[String]>, bool) {
+        let mut identities = self.identities.lock();
+        if let Some(known) = identities.get(name)
+            && now_ms < known.at_ms + IDENTITY_MS
+        {
+            return (known.user.clone(), known.groups.clone(), known.superuser);
+        }
+        if identities.len() >= IDENTITIES_MAX {
+            identities.clear();
+        }
+        let groups = self.groups.of(name);
+        let superuser = name == self.settings.user || groups.contains(&self.settings.superuser_group);
+        let user: Arc<str> = Arc::from(name);
+        identities.insert(
+            name.to_owned(),
+            Identity { user: user.clone(), groups: groups.clone(), superuser, at_ms: now_ms },
+        );
+        (user, groups, superuser)
+    }
+
+    /// Forgets users' groups.
+    pub fn refresh_groups(&self) {
+        self.groups.refresh();
+        self.identities.lock().clear();
+    }
+
+    /// The role, without any lock; follows [`Namesystem::role`] by [`NameNode::publish_role`].
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self.role.load(Ordering::Acquire) {
+            1 => Role::Standby,
+            2 => Role::BecomingActive,
+            3 => Role::Active,
+            4 => Role::SteppingDown,
+            _ => Role::Initializing,
+        }
+    }
+
+    /// To be called after every change of the role, under the write lock.
+    pub fn publish_role(&self, role: Role) {
+        let value = match role {
+            Role::Initializing => 0,
+            Role::Standby => 1,
+            Role::BecomingActive => 2,
+            Role::Active => 3,
+            Role::SteppingDown => 4,
+        };
+        self.role.store(value, Ordering::Release);
+    }
+
+    /// Sends the result now, or parks it until what it shows is durable and the read lease is held.
+    pub fn answer(
+        &self,
+        responder: Responder,
+        result: Result<bytes::Bytes, RemoteException>,
+        after: Option<TxId>,
+        changed: bool,
+    ) {
+        let role = self.role();
+        if matches!(role, Role::Initializing | Role::Standby | Role::BecomingActive) && after.is_none() {
+            return send(responder, &result);
+        }
+        let synced = self.synced.get();
+        let durable = after.is_none_or(|txid| txid <= synced);
+        if durable && role == Role::Active && self.lease.held(self.clock.us()) {
+            return send(responder, &result);
+        }
+        let mut gate = self.gate.lock();
+        gate.park(after.unwrap_or(synced), ParkedReply { responder, result, changed });
+        drop(gate);
+        // It may have become durable while we looked; the edit log task looks again.
+        self.log_wake.notify_one();
+    }
+
+    /// Releases what may leave. Called by the edit log task whenever `synced` or the lease moves.
+    pub fn release_replies(&self) {
+        if !self.lease.held(self.clock.us()) || self.role() != Role::Active && self.role() != Role::SteppingDown {
+            return;
+        }
+        let released = self.gate.lock().release(self.synced.get());
+        for reply in released {
+            reply.send();
+        }
+    }
+
+    /// Gives up every parked reply: this NameNode is not the active any more.
+    pub fn give_up_replies(&self) {
+        let parked = self.gate.lock().drain();
+        for reply in parked {
+            reply.give_up();
+        }
+    }
+
+    /// Whether a standby should keep a call rather than send the client away.
+    #[must_use]
+    pub fn keeps_calls(&self) -> bool {
+        match self.role() {
+            Role::BecomingActive => true,
+            Role::Standby | Role::SteppingDown => self.lease_view() == LeaseView::Free,
+            Role::Initializing | Role::Active => false,
+        }
+    }
+
+    /// Keeps a call, or gives it back when there are too many.
+    pub fn keep_call(&self, call: RpcCall, responder: Responder) -> Result<(), Responder> {
+        let mut calls = self.standby_calls.lock();
+        if calls.len() >= STANDBY_CALLS_MAX {
+            return Err(responder);
+        }
+        self.metrics.standby_calls_kept.fetch_add(1, Ordering::Relaxed);
+        calls.push_back(StandbyCall { call, responder, since_ms: self.clock.ms() });
+        Ok(())
+    }
+
+    /// Takes the kept calls, to be served now that this NameNode is active.
+    pub fn take_kept_calls(&self) -> Vec<(RpcCall, Responder)> {
+        self.standby_calls.lock().drain(..).map(|kept| (kept.call, kept.responder)).collect()
+    }
+
+    /// Sends kept calls away: all of them when another NameNode is active, else those that waited too long.
+    pub fn dismiss_kept_calls(&self, all: bool) {
+        let now_ms = self.clock.ms();
+        let mut dismissed = Vec::new();
+        let mut calls = self.standby_calls.lock();
+        while let Some(front) = calls.front() {
+            if !all && now_ms < front.since_ms + STANDBY_CALL_MS {
+                break;
+            }
+            dismissed.extend(calls.pop_front());
+        }
+        drop(calls);
+        for kept in dismissed {
+            kept.responder.error(&RemoteException::new(
+                exceptions::STANDBY,
+                "Operation category READ is not supported in state standby",
+            ));
+        }
+    }
+
+    /// What is known of the lease of the active.
+    #[must_use]
+    pub fn lease_view(&self) -> LeaseView {
+        match self.lease_view.load(Ordering::Acquire) {
+            1 => LeaseView::HeldByOther,
+            2 => LeaseView::Free,
+            _ => LeaseView::Unknown,
+        }
+    }
+
+    /// Set by the lease watcher.
+    pub fn set_lease_view(&self, view: LeaseView) {
+        self.lease_view.store(view as u8, Ordering::Release);
+        if view == LeaseView::HeldByOther && self.role() == Role::Standby {
+            self.dismiss_kept_calls(true);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The name directories: VERSION, images and their MD5 files, `seen_txid`, locks.
+
+use crate::local_edits::write_atomically;
+use crate::settings::Settings;
+use anyhow::Context;
+use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_storage::{NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
+use std::path::{Path, PathBuf};
+
+/// The name and edits directories of this NameNode, locked.
+#[derive(Debug)]
+pub struct NameDirs {
+    /// Which namespace they hold.
+    pub info: NamespaceInfo,
+    images: Vec<PathBuf>,
+    edits: Vec<PathBuf>,
+    _locked: Vec<StorageDirectory<OsDisk>>,
+}
+
+/// An image on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFile {
+    /// What it covers.
+    pub txid: TxId,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}@{}", std::process::id(), host.trim())
+}
+
+fn all_dirs(settings: &Settings) -> Vec<PathBuf> {
+    let mut dirs = settings.name_dirs.clone();
+    for dir in &settings.edits_dirs {
+        if !dirs.contains(dir) {
+            dirs.push(dir.clone());
+        }
+    }
+    dirs
+}
+
+impl NameDirs {
+    /// Locks, repairs and reads all directories. They must agree, and at least one must be formatted.
+    pub fn open(settings: &Settings) -> anyhow::Result<NameDirs> {
+        let mut info: Option<NamespaceInfo> = None;
+        let mut locked = Vec::new();
+        let mut unformatted = Vec::new();
+        for path in all_dirs(settings) {
+            let mut dir = StorageDirectory::new(OsDisk, &path);
+            match dir.analyze()? {
+                StorageState::NonExistent => anyhow::bail!(
+                    "Directory {} is in an inconsistent state: storage directory does not exist or is not accessible",
+                    path.display()
+                ),
+                state => {
+                    dir.lock(&holder())?;
+                    dir.recover(state)?;
+                }
+            }
+            match dir.read_version()? {
+                None => unformatted.push(dir),
+                Some(version) => {
+                    let found = version.namespace_info(&path)?;
+                    if info.as_ref().is_some_and(|info| *info != found) {
+                        anyhow::bail!("Directory {} belongs to another namespace than the other name directories", path.display());
+                    }
+                    info = Some(found);
+                    locked.push(dir);
+                }
+            }
+        }
+        let info = info.context("NameNode is not formatted.")?;
+        // A directory added later gets its VERSION now and its image at the next checkpoint.
+        for dir in unformatted {
+            dir.format(&VersionFile::new(NodeType::NameNode, &info), true)?;
+            locked.push(dir);
+        }
+        Ok(NameDirs {
+            info,
+            images: settings.name_dirs.iter().map(|dir| dir.join("current")).collect(),
+            edits: settings.edits_dirs.iter().map(|dir| dir.join("current")).collect(),
+            _locked: locked,
+        })
+    }
+
+    /// `current` of the directories for images.
+    #[must_use]
+    pub fn images_dirs(&self) -> &[PathBuf] {
+        &self.images
+    }
+
+    /// `current` of the directories for edits.
+    #[must_use]
+    pub fn edits_dirs(&self) -> &[PathBuf] {
+        &self.edits
+    }
+
+    /// All images of all directories, newest first.
+    #[must_use]
+    pub fn images(&self) -> Vec<ImageFile> {
+        images_in(&self.images)
+    }
+
+    /// Makes `fsimage.ckpt_<txid>`, complete and synced in every directory, the image of that transaction: the MD5 file
+    /// first, as an image without one is refused.
+    pub fn publish_image(&self, txid: TxId, md5: &[u8; 16]) -> anyhow::Result<()> {
+        let name = image_name(txid);
+        for dir in &self.images {
+            write_atomically(&dir.join(format!("{name}.md5")), md5_line(md5, &name).as_bytes())?;
+            std::fs::rename(dir.join(checkpoint_name(txid)), dir.join(&name))
+                .with_context(|| format!("cannot publish {name} in {}", dir.display()))?;
+            std::fs::File::open(dir)?.sync_all()?;
+        }
+        self.write_seen_txid(txid);
+        Ok(())
+    }
+
+    /// Notes the highest transaction seen, as far as it goes.
+    pub fn write_seen_txid(&self, txid: TxId) {
+        for dir in &self.images {
+            if let Err(error) = write_atomically(&dir.join("seen_txid"), format!("{}\n", txid.0).as_bytes()) {
+                tracing::warn!(dir = %dir.display(), %error, "cannot write seen_txid");
+            }
+        }
+    }
+
+    /// Deletes images beyond those to be retained, left-over checkpoints, and answers the first transaction whose edits
+    /// must stay.
+    pub fn purge_images(&self, settings: &Settings) -> Option<TxId> {
+        let images = self.images();
+        let mut txids: Vec<TxId> = images.iter().map(|image| image.txid).collect();
+        txids.dedup();
+        let (oldest, edits_from) = hathi_namesystem::checkpoint::retention(
+            &txids,
+            settings.checkpoints_retained,
+            settings.extra_edits_retained,
+        )?;
+        for image in images.iter().filter(|image| image.txid < oldest) {
+            let mut md5 = image.path.clone().into_os_string();
+            md5.push(".md5");
+            for path in [image.path.clone(), PathBuf::from(md5)] {
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot purge an old image");
+                }
+            }
+        }
+        Some(edits_from)
+    }
+}
+
+/// `fsimage_<txid>`.
+#[must_use]
+pub fn image_name(txid: TxId) -> String {
+    format!("fsimage_{:019}", txid.0)
+}
+
+/// The name of an image that is not complete.
+#[must_use]
+pub fn checkpoint_name(txid: TxId) -> String {
+    format!("fsimage.ckpt_{:019}", txid.0)
+}
+
+/// The content of an MD5 file.
+#[must_use]
+pub fn md5_line(md5: &[u8; 16], name: &str) -> String {
+    format!("{} *{name}\n", hex(md5))
+}
+
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The digest in an image's MD5 file, which must name this very image.
+pub fn read_md5(image: &Path) -> anyhow::Result<[u8; 16]> {
+    let mut path = image.as_os_str().to_owned();
+    path.push(".md5");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("No MD5 file found corresponding to image file {}", image.display()))?;
+    let line = text.lines().next().unwrap_or_default();
+    let (digest, name) = line.split_at_checked(32).context("MD5 file is too short")?;
+    let name = name.trim_start_matches([' ', '*']);
+    if Some(name) != image.file_name().and_then(|name| name.to_str()) {
+        anyhow::bail!("MD5 file of {} names {name}", image.display());
+    }
+    parse_md5(digest).context("MD5 file holds no digest")
+}
+
+/// 32 hexadecimal digits.
+#[must_use]
+pub fn parse_md5(digits: &str) -> Option<[u8; 16]> {
+    let mut md5 = [0; 16];
+    if digits.len() != 32 || !digits.is_ascii() {
+        return None;
+    }
+    for (index, byte) in md5.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(md5)
+}
+
+fn images_in(dirs: &[PathBuf]) -> Vec<ImageFile> {
+    let mut images = Vec::new();
+    for dir in dirs {
+        let Ok(entries) = std::fs::read_dir(dir) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let txid = name
+                .to_str()
+                .and_then(|name| name.strip_prefix("fsimage_"))
+                .filter(|digits| digits.len() == 19)
+                .and_then(|digits| digits.parse().ok());
+            if let Some(txid) = txid {
+                images.push(ImageFile { txid: TxId(txid), path: entry.path() });
+            }
+        }
+    }
+    images.sort_by(|a, b| b.txid.cmp(&a.txid).then_with(|| a.path.cmp(&b.path)));
+    images
+}
+
+/// Whether any name directory holds something that a format would destroy.
+pub fn has_some_data(settings: &Settings) -> Vec<PathBuf> {
+    all_dirs(settings)
+        .into_iter()
+        .filter(|dir| std::fs::read_dir(dir.join("current")).is_ok_and(|mut entries| entries.next().is_some()))
+        .collect()
+}
+
+/// Empties all directories and gives them a VERSION.
+pub fn format(settings: &Settings, info: &NamespaceInfo) -> anyhow::Result<()> {
+    for path in all_dirs(settings) {
+        let mut dir = StorageDirectory::new(OsDisk, &path);
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        dir.lock(&holder())?;
+        dir.format(&VersionFile::new(NodeType::NameNode, info), true)?;
+        write_atomically(&path.join("current/seen_txid"), b"0\n")?;
+        tracing::info!(dir = %path.display(), "storage directory has been successfully formatted");
+    }
+    Ok(())
+}
+
+/// Whether the name directories have more than the reserved space (`NameNodeResourceChecker`).
+#[must_use]
+pub fn has_available_space(settings: &Settings) -> bool {
+    all_dirs(settings).iter().any(|dir| match rustix::fs::statvfs(dir) {
+        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize) >= settings.reserved_bytes,
+        Err(_) => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_md5_file_must_name_its_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join(image_name(TxId(7)));
+        let md5 = [0xab; 16];
+        std::fs::write(dir.path().join("fsimage_0000000000000000007.md5"), md5_line(&md5, "fsimage_0000000000000000007")).unwrap();
+        assert_eq!(read_md5(&image).unwrap(), md5);
+        std::fs::write(dir.path().join("fsimage_0000000000000000007.md5"), md5_line(&md5, "fsimage_0000000000000000008")).unwrap();
+        assert!(read_md5(&image).is_err());
+        assert!(read_md5(&dir.path().join(image_name(TxId(9)))).is_err());
+    }
+
+    #[test]
+    fn images_are_found_newest_first_and_checkpoints_are_not_images() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["fsimage_0000000000000000003", "fsimage_0000000000000000020", "fsimage_0000000000000000020.md5", "fsimage.ckpt_0000000000000000030"] {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+        }
+        let found = images_in(&[dir.path().to_owned()]);
+        assert_eq!(found.iter().map(|image| image.txid.0).collect::<Vec<_>>(), [20, 3]);
+    }
+}

@@ -1,0 +1,311 @@
+//! Reading the shared journal: a standby follows it, a starting NameNode catches up with it, a NameNode about to become
+//! active reads its rest.
+
+use crate::journalnodes::Readers;
+use crate::state::NameNode;
+use anyhow::{Context, bail};
+use hathi_formats::exceptions;
+use hathi_formats::ids::TxId;
+use hathi_journal::messages::{Manifest, ManifestSegment};
+use hathi_journal::writer::CallError;
+use hathi_journal::{Answer, Request};
+use hathi_namesystem::tailer::{Edits, TailError, durable_by_majority};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Transactions applied under one hold of the namesystem's lock: about a millisecond.
+const TXNS_PER_LOCK: usize = 1000;
+/// `dfs.ha.tail-edits.qjm.rpc.max-txns`.
+const MAX_TXNS_PER_CALL: u32 = 5000;
+/// How long a JournalNode of ours may wait for the next edit.
+const WAIT_MS: u32 = 1000;
+/// For a call that waits for nothing.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest segment taken over HTTP.
+const SEGMENT_BYTES_MAX: usize = 2 << 30;
+
+const KIND_UNKNOWN: u8 = 0;
+const KIND_HATHI: u8 = 1;
+const KIND_JAVA: u8 = 2;
+
+/// Whether there may be more to read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was applied.
+    Some,
+    /// Nothing new that is durable.
+    Nothing,
+}
+
+/// See the module.
+pub struct Tail {
+    nn: Arc<NameNode>,
+    readers: Arc<Readers>,
+    kinds: Vec<AtomicU8>,
+    preferred: AtomicUsize,
+}
+
+impl Tail {
+    /// Reads through these connections.
+    #[must_use]
+    pub fn new(nn: Arc<NameNode>, readers: Arc<Readers>) -> Self {
+        let kinds = readers.nodes.addresses.iter().map(|_| AtomicU8::new(KIND_UNKNOWN)).collect();
+        Tail { nn, readers, kinds, preferred: AtomicUsize::new(0) }
+    }
+
+    /// Notes whether a JournalNode knows our additions.
+    pub fn learn(&self, index: usize, knows_extensions: bool) {
+        let kind = if knows_extensions { KIND_HATHI } else { KIND_JAVA };
+        self.kinds[index].store(kind, Ordering::Relaxed);
+    }
+
+    /// Whether a step waits at a JournalNode until there is something new.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.load(Ordering::Relaxed) == KIND_HATHI)
+    }
+
+    fn applied(&self) -> TxId {
+        self.nn.ns.read().edit_log.applied()
+    }
+
+    /// One step of a standby: waits up to a second for something durable and applies it.
+    pub async fn follow(&self) -> anyhow::Result<Progress> {
+        self.step(WAIT_MS).await
+    }
+
+    /// Applies everything that is durable now.
+    pub async fn catch_up(&self) -> anyhow::Result<()> {
+        while self.step(0).await? == Progress::Some {}
+        Ok(())
+    }
+
+    /// Applies everything up to `last`, after a recovery that made it final.
+    pub async fn catch_up_to(&self, last: TxId) -> anyhow::Result<()> {
+        while self.applied() < last {
+            let since = self.applied().next();
+            // What JournalNodes of ours know to be committed is in their memory: the hot case needs nothing else.
+            for index in self.order() {
+                if self.kinds[index].load(Ordering::Relaxed) == KIND_HATHI
+                    && let Ok(Progress::Some) = self.from_cache(index, since, 0).await
+                {
+                    break;
+                }
+            }
+            if self.applied() >= since {
+                continue;
+            }
+            if self.from_segments(false).await? == Progress::Nothing {
+                bail!("transaction {since} of {last} is on no JournalNode that answers");
+            }
+        }
+        if self.applied() != last {
+            bail!("applied {} although the journal ends with {last}", self.applied());
+        }
+        Ok(())
+    }
+
+    async fn step(&self, wait_ms: u32) -> anyhow::Result<Progress> {
+        let since = self.applied().next();
+        let mut problem = None;
+        for index in self.order() {
+            if self.kinds[index].load(Ordering::Relaxed) == KIND_JAVA {
+                continue;
+            }
+            match self.from_cache(index, since, wait_ms).await {
+                Ok(Progress::Some) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(Progress::Some);
+                }
+                // It waited in vain: nothing is new. Without a wait another one may know more.
+                Ok(Progress::Nothing) if wait_ms > 0 && self.kinds[index].load(Ordering::Relaxed) == KIND_HATHI => {
+                    return Ok(Progress::Nothing);
+                }
+                Ok(Progress::Nothing) => {}
+                Err(error) => problem = Some(error),
+            }
+        }
+        if self.by_majority(since).await? == Progress::Some {
+            return Ok(Progress::Some);
+        }
+        let progress = self.from_segments(true).await;
+        match (progress, problem) {
+            (Ok(Progress::Nothing), Some(problem)) if wait_ms > 0 => {
+                tracing::debug!(%problem, "nothing to tail");
+                Ok(Progress::Nothing)
+            }
+            (progress, _) => progress,
+        }
+    }
+
+    fn order(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (self.preferred.load(Ordering::Relaxed), self.kinds.len());
+        (0..count).map(move |offset| (first + offset) % count)
+    }
+
+    /// From the memory of a JournalNode that says what is committed.
+    async fn from_cache(&self, index: usize, since: TxId, wait_ms: u32) -> anyhow::Result<Progress> {
+        let request = Request::GetJournaledEdits { since, max_txns: MAX_TXNS_PER_CALL, wait_ms, committed_only: true };
+        let timeout = CALL_TIMEOUT + Duration::from_millis(u64::from(wait_ms));
+        match self.readers.call(index, &request, timeout).await {
+            Ok(Answer::JournaledEdits { count, edit_log, committed: Some(committed) }) => {
+                self.learn(index, true);
+                match edit_log {
+                    Some(bytes) if count > 0 => self.apply(Edits::new(bytes, committed)?).await,
+                    _ => Ok(Progress::Nothing),
+                }
+            }
+            // A JournalNode that does not say what is committed has to be heard together with others.
+            Ok(Answer::JournaledEdits { .. }) => Ok(Progress::Nothing),
+            Ok(answer) => bail!("unexpected answer to getJournaledEdits: {answer:?}"),
+            Err(CallError::Remote(exception)) if exception.is(exceptions::CACHE_MISS) => Ok(self.from_segments(true).await?),
+            Err(CallError::Remote(exception)) => bail!("{exception}"),
+            Err(CallError::Broken(reason)) => bail!("{reason}"),
+        }
+    }
+
+    /// From the memory of Java JournalNodes: what a majority of them has.
+    async fn by_majority(&self, since: TxId) -> anyhow::Result<Progress> {
+        let request = Request::GetJournaledEdits { since, max_txns: MAX_TXNS_PER_CALL, wait_ms: 0, committed_only: false };
+        let mut highest = Vec::new();
+        let mut best: Option<(TxId, bytes::Bytes)> = None;
+        for answer in self.readers.call_all(&request, CALL_TIMEOUT).await {
+            let Ok(Answer::JournaledEdits { count, edit_log, .. }) = answer else { continue };
+            let last = TxId(since.0 + u64::from(count) - 1);
+            highest.push(last);
+            if let Some(bytes) = edit_log
+                && best.as_ref().is_none_or(|(known, _)| *known < last)
+            {
+                best = Some((last, bytes));
+            }
+        }
+        let Some(durable) = durable_by_majority(&highest, self.kinds.len()) else { return Ok(Progress::Nothing) };
+        match best {
+            Some((_, bytes)) if durable >= since => self.apply(Edits::new(bytes, durable)?).await,
+            _ => Ok(Progress::Nothing),
+        }
+    }
+
+    /// From segment files over HTTP: finalized ones, and (`in_progress`) what is committed of the open one.
+    async fn from_segments(&self, in_progress: bool) -> anyhow::Result<Progress> {
+        let since = self.applied().next();
+        let request = Request::GetEditLogManifest { since, in_progress_ok: in_progress, from_journal: false };
+        let answers = self.readers.call_all(&request, CALL_TIMEOUT).await;
+        let mut manifests = Vec::new();
+        let mut problem = String::new();
+        for (index, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(Answer::Manifest(manifest)) => manifests.push((index, manifest)),
+                Ok(_) => {}
+                Err(CallError::Remote(exception)) => problem = exception.to_string(),
+                Err(CallError::Broken(reason)) => problem = reason,
+            }
+        }
+        if manifests.len() < self.readers.nodes.majority() {
+            bail!("no majority of JournalNodes tells its segments: {problem}");
+        }
+        let mut last_error = None;
+        for (index, segment, limit, url) in candidates(&manifests, since) {
+            match self.fetch(index, &segment, limit, &url).await {
+                Ok(Progress::Some) => return Ok(Progress::Some),
+                Ok(Progress::Nothing) => {}
+                Err(error) => last_error = Some(error),
+            }
+        }
+        match last_error {
+            Some(error) => Err(error),
+            None => Ok(Progress::Nothing),
+        }
+    }
+
+    async fn fetch(&self, index: usize, segment: &ManifestSegment, limit: TxId, base: &str) -> anyhow::Result<Progress> {
+        let nodes = &self.readers.nodes;
+        let storage_info = self.nn.ns.read().info.to_colon_separated();
+        let url = format!(
+            "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
+            with_host(base, &nodes.addresses[index].host),
+            nodes.journal_id,
+            segment.start,
+            segment.in_progress
+        );
+        let timeout = self.nn.settings.image_timeout;
+        let (_, bytes) = hathi_net::http::get_bytes(&url, timeout, SEGMENT_BYTES_MAX).await?;
+        self.apply(Edits::new(bytes, limit)?).await
+    }
+
+    async fn apply(&self, mut edits: Edits) -> anyhow::Result<Progress> {
+        let before = self.applied();
+        loop {
+            let more = {
+                let mut ns = self.nn.ns.write();
+                edits.apply(&mut ns, TXNS_PER_LOCK, self.nn.clock.ms())
+            };
+            match more {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => {
+                    if !matches!(error, TailError::Frame(_)) || self.applied() == before {
+                        return Err(error).context("edits cannot be applied");
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(if self.applied() > before { Progress::Some } else { Progress::Nothing })
+    }
+}
+
+/// Segments that hold `since`, finalized ones first, with the last transaction that may be taken from each and the base of
+/// its URL.
+fn candidates(manifests: &[(usize, Manifest)], since: TxId) -> Vec<(usize, ManifestSegment, TxId, String)> {
+    let mut found = Vec::new();
+    for (index, manifest) in manifests {
+        let base = manifest.from_url.clone().unwrap_or_else(|| format!("http://-:{}", manifest.http_port));
+        for segment in &manifest.segments {
+            let Some(end) = segment.end else { continue };
+            let limit = match (segment.in_progress, manifest.committed) {
+                (false, _) => end,
+                (true, Some(committed)) => committed.min(end),
+                (true, None) => continue,
+            };
+            if segment.start <= since && since <= limit {
+                found.push((*index, *segment, limit, base.clone()));
+            }
+        }
+    }
+    found.sort_by_key(|(_, segment, limit, _)| (segment.in_progress, std::cmp::Reverse(*limit)));
+    found
+}
+
+/// The URL with the configured host: a JournalNode's own idea of its name may not resolve here.
+fn with_host(base: &str, host: &str) -> String {
+    let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let port = authority.rsplit_once(':').map_or("8480", |(_, port)| port);
+    if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_keeps_scheme_and_port_and_takes_the_configured_host() {
+        assert_eq!(with_host("http://somewhere:8480", "jn1"), "http://jn1:8480");
+        assert_eq!(with_host("https://x:1/", "::1"), "https://[::1]:1");
+    }
+
+    #[test]
+    fn finalized_segments_come_first_and_open_ones_end_at_the_commit() {
+        let segment = |start, end, in_progress| ManifestSegment { start: TxId(start), end: Some(TxId(end)), in_progress };
+        let manifest = |segments, committed| Manifest { segments, committed, http_port: 1, from_url: None };
+        let manifests = [
+            (0, manifest(vec![segment(1, 9, true)], Some(TxId(6)))),
+            (1, manifest(vec![segment(1, 5, false), segment(6, 9, true)], None)),
+            (2, manifest(vec![segment(1, 9, true)], Some(TxId(4)))),
+        ];
+        let found: Vec<_> = candidates(&manifests, TxId(5)).iter().map(|(i, s, l, _)| (*i, s.in_progress, l.0)).collect();
+        assert_eq!(found, [(1, false, 5), (0, true, 6)]);
+    }
+}
