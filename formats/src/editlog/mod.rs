@@ -10,6 +10,7 @@ mod frame;
 mod op;
 mod segment;
 mod wire;
+mod xml;
 
 pub use decode::{OLDEST_LAYOUT, decode_body, decode_frame};
 pub use encode::{encode, encode_for_layout};
@@ -21,3 +22,4 @@ pub use op::{
 };
 pub use segment::{HeaderError, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader};
 pub use wire::DecodeError;
+pub use xml::XmlWriter;

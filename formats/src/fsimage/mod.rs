@@ -7,11 +7,13 @@
 //! Sections are written in one order and loaded in another, because what is referred to is collected while the
 //! referring sections are written; [`SectionName`]'s order is that of loading.
 
+mod bits;
 mod inode;
 mod reader;
 mod side_files;
 mod writer;
 
+pub use bits::{AclBits, SerialKind, XAttrNameBits};
 pub use inode::{
     BlockRefs, DirEntryRef, InodeKind, MalformedMessage, InodeRef, PackedVarints, RawFields, encode_directory_entry, permission_bits, permission_parts,
 };
