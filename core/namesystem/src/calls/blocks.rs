@@ -457,7 +457,12 @@ pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: By
                 for (index, node) in located.locs.iter().enumerate() {
                     let storage = located.storage_i_ds.get(index).map_or("", String::as_str);
                     if let Ok(datanode) = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid) {
-                        ns.blockmanager.mark_corrupt(block, datanode, storage, "client reported it");
+                        ns.blockmanager.mark_corrupt(
+                            block,
+                            datanode,
+                            storage,
+                            "client reported it",
+                        );
                     }
                 }
             }
@@ -522,7 +527,8 @@ pub(crate) fn internal_lease_holder(now_ms: u64) -> String {
 }
 
 /// Ends the lease of a writer that has not renewed it for the soft limit, because another one wants the file. Returns
-/// when the file is closed; otherwise the caller must come again.
+/// when the file is closed; otherwise the caller must come again. The dead writer stays the holder, renewed, until the
+/// recovery of its last block is over (`FSNamesystem.internalReleaseLease` without a new holder).
 pub(super) fn finish_lease_recovery(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -532,14 +538,19 @@ pub(super) fn finish_lease_recovery(
     holder: &str,
 ) -> Result<(), RemoteException> {
     let file = file_of(found);
-    let nn_holder = internal_lease_holder(ctx.now_ms);
+    let dead = ns
+        .namespace
+        .lease_holder(file)
+        .unwrap_or_default()
+        .to_owned();
     let plan = ns
         .namespace
-        .plan_release_lease(ctx.now_ms, file, &nn_holder, &ns.replicas())?;
+        .plan_release_lease(ctx.now_ms, file, &dead, &ns.replicas())?;
     let (recovery, _) = commit(ns, plan)?;
     if begin_recovery(ns, ctx, &recovery)? {
         return Ok(());
     }
+    ns.namespace.renew_lease(&dead, ctx.mono_ms);
     let machine = ClientMachine::of(ctx);
     Err(RemoteException::new(
         exceptions::RECOVERY_IN_PROGRESS,

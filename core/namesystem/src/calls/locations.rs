@@ -6,9 +6,7 @@ use crate::{Namesystem, OperationCategory, Role};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, InodeId, TxId};
-use hathi_formats::proto::hdfs::{
-    GetBlockLocationsRequestProto, GetBlockLocationsResponseProto, LocatedBlocksProto,
-};
+use hathi_formats::proto::hdfs::{GetBlockLocationsResponseProto, LocatedBlocksProto};
 use hathi_namespace::{FileStatus, InodeKind};
 use prost::Message;
 use smallvec::SmallVec;
@@ -112,7 +110,9 @@ pub(super) fn get_block_locations_read(
     if let Err(refused) = ns.check_operation(OperationCategory::Read) {
         return Some(Reply::refuse(refused));
     }
-    match wire::decode(body).and_then(|request| block_locations(ns, ctx, &request)) {
+    match wire::GetBlockLocationsView::decode(body)
+        .and_then(|request| block_locations(ns, ctx, &request))
+    {
         Ok(located) if wants_access_time(ns, ctx, located.file) => None,
         Ok(located) => Some(answer(located.body, located.after)),
         Err(refused) => Some(Reply::refuse(refused).after(ns.shown_everything())),
@@ -128,7 +128,9 @@ pub(super) fn get_block_locations_write(
     if let Err(refused) = ns.check_operation(OperationCategory::Read) {
         return Reply::refuse(refused);
     }
-    let located = match wire::decode(&body).and_then(|request| block_locations(ns, ctx, &request)) {
+    let located = match wire::GetBlockLocationsView::decode(&body)
+        .and_then(|request| block_locations(ns, ctx, &request))
+    {
         Ok(located) => located,
         Err(refused) => return Reply::refuse(refused).after(ns.shown_everything()),
     };
@@ -150,9 +152,9 @@ fn wants_access_time(ns: &Namesystem, ctx: &CallContext, file: InodeId) -> bool 
 fn block_locations(
     ns: &Namesystem,
     ctx: &CallContext,
-    request: &GetBlockLocationsRequestProto,
+    request: &wire::GetBlockLocationsView<'_>,
 ) -> Result<Located, RemoteException> {
-    let src = request.src.as_str();
+    let src = request.src;
     for (value, name) in [(request.offset, "offset"), (request.length, "length")] {
         if i64::try_from(value).is_err() {
             return Err(RemoteException::new(

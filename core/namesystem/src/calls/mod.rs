@@ -24,8 +24,8 @@ mod wire;
 mod write;
 
 pub use audit::{AuditRecord, audit};
-pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
 pub(crate) use blocks::{begin_recovery, internal_lease_holder};
+pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
 pub(crate) use replayed::remember_replayed;
 
 use crate::context::{CallContext, Reply, Verb};
@@ -98,13 +98,22 @@ pub(crate) struct Once {
     pub keep: bool,
 }
 
-/// Runs a write of which a repetition gets the first answer again (`RetryCache.waitForCompletion`). A repetition that
-/// comes while the first answer still waits for its transaction waits for the same transaction.
+/// Runs a write of which a repetition gets the first answer again.
 pub(crate) fn once<M: Message + Default>(
     ns: &mut Namesystem,
     ctx: &CallContext,
     body: &[u8],
     handler: fn(&mut Namesystem, &CallContext, M) -> Result<Once, RemoteException>,
+) -> Reply {
+    once_with(ns, ctx, |ns| handler(ns, ctx, wire::decode(body)?))
+}
+
+/// As [`once`], for a handler that reads its request itself (`RetryCache.waitForCompletion`). A repetition that comes
+/// while the first answer still waits for its transaction waits for the same transaction.
+pub(crate) fn once_with(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    handler: impl FnOnce(&mut Namesystem) -> Result<Once, RemoteException>,
 ) -> Reply {
     if let Err(refused) = ns.check_operation(OperationCategory::Write) {
         return Reply::refuse(refused);
@@ -119,8 +128,7 @@ pub(crate) fn once<M: Message + Default>(
         ns.retry_cache.count_hit();
         return reply;
     }
-    let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
-    match outcome {
+    match handler(ns) {
         Ok(Once { reply, keep }) => {
             if let (true, Some(key), Ok(payload)) = (keep, key, &reply.result) {
                 let txid = reply.after.unwrap_or_else(|| ns.edit_log.applied());

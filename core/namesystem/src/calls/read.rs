@@ -307,11 +307,9 @@ fn batched_listing(
 }
 
 fn hash_of_paths(paths: &[String]) -> u64 {
-    use std::hash::{BuildHasher, Hash, Hasher};
+    use std::hash::BuildHasher;
     // The peers must come to the same number, so the seed is fixed.
-    let mut hasher = foldhash::fast::FixedState::with_seed(1).build_hasher();
-    paths.hash(&mut hasher);
-    hasher.finish()
+    foldhash::fast::FixedState::with_seed(1).hash_one(paths)
 }
 
 /// `getPreferredBlockSize`

@@ -20,11 +20,21 @@ use prost::Message;
 
 const POOL: &str = "BP-1-127.0.0.1-1";
 const CLIENT: &str = "DFSClient_1";
-const NOW: Now = Now { monotonic_ms: 50_000, wall_ms: 1_700_000_000_000 };
+const NOW: Now = Now {
+    monotonic_ms: 50_000,
+    wall_ms: 1_700_000_000_000,
+};
 
 fn new_namesystem() -> Namesystem {
-    let config = Config { superuser: "hdfs".to_owned(), rpc_address: "nn1.example:8020".to_owned(), ..Config::default() };
-    let info = NamespaceInfo { block_pool_id: POOL.to_owned(), ..Default::default() };
+    let config = Config {
+        superuser: "hdfs".to_owned(),
+        rpc_address: "nn1.example:8020".to_owned(),
+        ..Config::default()
+    };
+    let info = NamespaceInfo {
+        block_pool_id: POOL.to_owned(),
+        ..Default::default()
+    };
     let parts = Parts {
         config,
         blockmanager: BlockManagerConfig::default(),
@@ -74,7 +84,12 @@ fn hdfs() -> CallContext {
 }
 
 fn numbered(call_id: i32) -> CallContext {
-    CallContext { client_id: [7; 16].into_iter().collect(), call_id, retry_count: 0, ..hdfs() }
+    CallContext {
+        client_id: [7; 16].into_iter().collect(),
+        call_id,
+        retry_count: 0,
+        ..hdfs()
+    }
 }
 
 fn raw(ns: &mut Namesystem, ctx: &CallContext, method: &str, body: Bytes) -> Reply {
@@ -98,7 +113,9 @@ fn call<M: Message + Default>(
     method: &str,
     request: &impl Message,
 ) -> Result<M, RemoteException> {
-    reply(ns, ctx, method, request).result.map(|body| M::decode(body).unwrap())
+    reply(ns, ctx, method, request)
+        .result
+        .map(|body| M::decode(body).unwrap())
 }
 
 fn mode(perm: u32) -> FsPermissionProto {
@@ -106,7 +123,12 @@ fn mode(perm: u32) -> FsPermissionProto {
 }
 
 fn mkdirs(src: &str) -> MkdirsRequestProto {
-    MkdirsRequestProto { src: src.to_owned(), masked: mode(0o755), create_parent: true, unmasked: None }
+    MkdirsRequestProto {
+        src: src.to_owned(),
+        masked: mode(0o755),
+        create_parent: true,
+        unmasked: None,
+    }
 }
 
 fn create(src: &str) -> CreateRequestProto {
@@ -123,23 +145,41 @@ fn create(src: &str) -> CreateRequestProto {
 }
 
 fn file_info(src: &str) -> GetFileInfoRequestProto {
-    GetFileInfoRequestProto { src: src.to_owned() }
+    GetFileInfoRequestProto {
+        src: src.to_owned(),
+    }
 }
 
 fn delete(src: &str, recursive: bool) -> DeleteRequestProto {
-    DeleteRequestProto { src: src.to_owned(), recursive }
+    DeleteRequestProto {
+        src: src.to_owned(),
+        recursive,
+    }
 }
 
 fn rename(src: &str, dst: &str) -> RenameRequestProto {
-    RenameRequestProto { src: src.to_owned(), dst: dst.to_owned() }
+    RenameRequestProto {
+        src: src.to_owned(),
+        dst: dst.to_owned(),
+    }
 }
 
 fn complete(src: &str, last: Option<ExtendedBlockProto>) -> CompleteRequestProto {
-    CompleteRequestProto { src: src.to_owned(), client_name: CLIENT.to_owned(), last, file_id: None }
+    CompleteRequestProto {
+        src: src.to_owned(),
+        client_name: CLIENT.to_owned(),
+        last,
+        file_id: None,
+    }
 }
 
 fn add_block(src: &str, previous: Option<ExtendedBlockProto>) -> AddBlockRequestProto {
-    AddBlockRequestProto { src: src.to_owned(), client_name: CLIENT.to_owned(), previous, ..Default::default() }
+    AddBlockRequestProto {
+        src: src.to_owned(),
+        client_name: CLIENT.to_owned(),
+        previous,
+        ..Default::default()
+    }
 }
 
 fn make_file(ns: &mut Namesystem, path: &str) {
@@ -172,7 +212,10 @@ fn datanodes(ns: &mut Namesystem, count: u32) -> Vec<DatanodeIndex> {
                 block_pool_used: 0,
                 non_dfs_used: 0,
             };
-            let stats = HeartbeatStats { reports: vec![report], ..Default::default() };
+            let stats = HeartbeatStats {
+                reports: vec![report],
+                ..Default::default()
+            };
             ns.blockmanager.heartbeat(index, stats, NOW);
             index
         })
@@ -187,14 +230,30 @@ fn received(ns: &mut Namesystem, located: &LocatedBlockProto, num_bytes: u64) {
         generation_stamp: GenerationStamp(located.b.generation_stamp),
     };
     for (node, storage) in located.locs.iter().zip(&located.storage_i_ds) {
-        let index = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid).unwrap();
-        let storage = DatanodeStorageProto { storage_uuid: storage.clone(), ..Default::default() };
-        ns.blockmanager.incremental_report(index, &storage, block, IncrementalNotice::Received, None, NOW);
+        let index = ns
+            .blockmanager
+            .datanode_by_uuid(&node.id.datanode_uuid)
+            .unwrap();
+        let storage = DatanodeStorageProto {
+            storage_uuid: storage.clone(),
+            ..Default::default()
+        };
+        ns.blockmanager.incremental_report(
+            index,
+            &storage,
+            block,
+            IncrementalNotice::Received,
+            None,
+            NOW,
+        );
     }
 }
 
 fn of_length(block: &ExtendedBlockProto, num_bytes: u64) -> ExtendedBlockProto {
-    ExtendedBlockProto { num_bytes: Some(num_bytes), ..block.clone() }
+    ExtendedBlockProto {
+        num_bytes: Some(num_bytes),
+        ..block.clone()
+    }
 }
 
 #[test]
@@ -217,8 +276,17 @@ fn a_standby_refuses_whatever_is_not_unchecked() {
         let text = format!(
             "Operation category {category} is not supported in state standby. Visit https://s.apache.org/sbnn-error"
         );
-        assert_eq!(refused, RemoteException::new(exceptions::STANDBY, text), "{}", method.name);
-        assert_eq!(reply.after, None, "a refusal by the HA state leaves at once: {}", method.name);
+        assert_eq!(
+            refused,
+            RemoteException::new(exceptions::STANDBY, text),
+            "{}",
+            method.name
+        );
+        assert_eq!(
+            reply.after, None,
+            "a refusal by the HA state leaves at once: {}",
+            method.name
+        );
     }
 }
 
@@ -232,7 +300,11 @@ fn a_malformed_request_is_an_error_of_every_method() {
             continue;
         }
         let refused = raw(&mut ns, &hdfs(), method.name, body.clone()).result;
-        assert!(matches!(&refused, Err(error) if error.is(exceptions::RPC_SERVER)), "{}: {refused:?}", method.name);
+        assert!(
+            matches!(&refused, Err(error) if error.is(exceptions::RPC_SERVER)),
+            "{}: {refused:?}",
+            method.name
+        );
     }
 }
 
@@ -244,31 +316,48 @@ fn files_and_directories_come_and_go() {
     let created: CreateResponseProto = call(&mut ns, &hdfs(), "create", &create("/a/b/f")).unwrap();
     let status = created.fs.unwrap();
     assert_eq!(status.file_type(), hdfs_file_status_proto::FileType::IsFile);
-    assert_eq!((status.owner.as_str(), status.permission.perm), ("hdfs", 0o644));
-    assert_eq!((status.block_replication(), status.blocksize()), (3, 128 << 20));
+    assert_eq!(
+        (status.owner.as_str(), status.permission.perm),
+        ("hdfs", 0o644)
+    );
+    assert_eq!(
+        (status.block_replication(), status.blocksize()),
+        (3, 128 << 20)
+    );
     assert_eq!(status.modification_time, NOW.wall_ms);
 
-    let found: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f")).unwrap();
+    let found: GetFileInfoResponseProto =
+        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f")).unwrap();
     assert_eq!(found.fs.unwrap().file_id, status.file_id);
-    let absent: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/g")).unwrap();
+    let absent: GetFileInfoResponseProto =
+        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/g")).unwrap();
     assert!(absent.fs.is_none());
-    let through: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f/x")).unwrap();
+    let through: GetFileInfoResponseProto =
+        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f/x")).unwrap();
     assert!(through.fs.is_none());
 
-    let list = GetListingRequestProto { src: "/a/b".to_owned(), start_after: Bytes::new(), need_location: false };
+    let list = GetListingRequestProto {
+        src: "/a/b".to_owned(),
+        start_after: Bytes::new(),
+        need_location: false,
+    };
     let listed: GetListingResponseProto = call(&mut ns, &hdfs(), "getListing", &list).unwrap();
     let listed = listed.dir_list.unwrap();
     assert_eq!(listed.remaining_entries, 0);
     assert_eq!(listed.partial_listing.len(), 1);
     assert_eq!(&listed.partial_listing[0].path[..], b"f");
 
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/a/b/f", None)).unwrap();
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/a/b/f", None)).unwrap();
     assert!(done.result);
-    let renamed: RenameResponseProto = call(&mut ns, &hdfs(), "rename", &rename("/a/b/f", "/a/g")).unwrap();
+    let renamed: RenameResponseProto =
+        call(&mut ns, &hdfs(), "rename", &rename("/a/b/f", "/a/g")).unwrap();
     assert!(renamed.result);
-    let deleted: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
+    let deleted: DeleteResponseProto =
+        call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
     assert!(deleted.result);
-    let deleted: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
+    let deleted: DeleteResponseProto =
+        call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
     assert!(!deleted.result);
 }
 
@@ -283,11 +372,23 @@ fn listings_come_in_pages() {
     let mut names = Vec::new();
     let mut remaining = Vec::new();
     loop {
-        let list = GetListingRequestProto { src: "/d".to_owned(), start_after, need_location: true };
+        let list = GetListingRequestProto {
+            src: "/d".to_owned(),
+            start_after,
+            need_location: true,
+        };
         let page: GetListingResponseProto = call(&mut ns, &hdfs(), "getListing", &list).unwrap();
         let page = page.dir_list.unwrap();
-        assert!(page.partial_listing.iter().all(|status| status.locations.is_some()));
-        names.extend(page.partial_listing.iter().map(|status| status.path.clone()));
+        assert!(
+            page.partial_listing
+                .iter()
+                .all(|status| status.locations.is_some())
+        );
+        names.extend(
+            page.partial_listing
+                .iter()
+                .map(|status| status.path.clone()),
+        );
         remaining.push(page.remaining_entries);
         if page.remaining_entries == 0 {
             break;
@@ -305,10 +406,20 @@ fn listings_come_in_pages() {
     let mut seen = Vec::new();
     let mut failed = Vec::new();
     loop {
-        let page: GetBatchedListingResponseProto = call(&mut ns, &hdfs(), "getBatchedListing", &request).unwrap();
+        let page: GetBatchedListingResponseProto =
+            call(&mut ns, &hdfs(), "getBatchedListing", &request).unwrap();
         for listing in page.listings {
-            seen.extend(listing.partial_listing.iter().map(|status| (listing.parent_idx, status.path.clone())));
-            failed.extend(listing.exception.map(|error| (listing.parent_idx, error.class_name)));
+            seen.extend(
+                listing
+                    .partial_listing
+                    .iter()
+                    .map(|status| (listing.parent_idx, status.path.clone())),
+            );
+            failed.extend(
+                listing
+                    .exception
+                    .map(|error| (listing.parent_idx, error.class_name)),
+            );
         }
         if !page.has_more {
             break;
@@ -327,12 +438,27 @@ fn refusals_have_hadoops_class_and_words() {
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/open")).unwrap();
     call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d/e")).unwrap();
     let alice = user("alice", false);
-    let other_client = CreateRequestProto { client_name: "DFSClient_2".to_owned(), ..create("/open") };
+    let other_client = CreateRequestProto {
+        client_name: "DFSClient_2".to_owned(),
+        ..create("/open")
+    };
     let long = format!("/{}", "x".repeat(8000));
     let root = hdfs();
     let cases: Vec<(&str, &CallContext, Bytes, &str, &str)> = vec![
-        ("create", &root, body(&create("/f")), exceptions::FILE_ALREADY_EXISTS, "/f for client 10.0.0.9 already exists"),
-        ("create", &root, body(&create("/d")), exceptions::FILE_ALREADY_EXISTS, "/d already exists as a directory"),
+        (
+            "create",
+            &root,
+            body(&create("/f")),
+            exceptions::FILE_ALREADY_EXISTS,
+            "/f for client 10.0.0.9 already exists",
+        ),
+        (
+            "create",
+            &root,
+            body(&create("/d")),
+            exceptions::FILE_ALREADY_EXISTS,
+            "/d already exists as a directory",
+        ),
         (
             "create",
             &root,
@@ -350,7 +476,10 @@ fn refusals_have_hadoops_class_and_words() {
         (
             "create",
             &root,
-            body(&CreateRequestProto { block_size: 1, ..create("/small") }),
+            body(&CreateRequestProto {
+                block_size: 1,
+                ..create("/small")
+            }),
             exceptions::IO,
             "Specified block size 1 is less than configured minimum value dfs.namenode.fs-limits.min-block-size=1048576",
         ),
@@ -364,7 +493,10 @@ fn refusals_have_hadoops_class_and_words() {
         (
             "create",
             &root,
-            body(&CreateRequestProto { storage_policy: Some("LUKEWARM".to_owned()), ..create("/policy") }),
+            body(&CreateRequestProto {
+                storage_policy: Some("LUKEWARM".to_owned()),
+                ..create("/policy")
+            }),
             exceptions::HADOOP_ILLEGAL_ARGUMENT,
             "Cannot find a block policy with the name LUKEWARM",
         ),
@@ -378,7 +510,10 @@ fn refusals_have_hadoops_class_and_words() {
         (
             "renewLease",
             &root,
-            body(&RenewLeaseRequestProto { client_name: CLIENT.to_owned(), namespaces: vec!["a".to_owned()] }),
+            body(&RenewLeaseRequestProto {
+                client_name: CLIENT.to_owned(),
+                namespaces: vec!["a".to_owned()],
+            }),
             exceptions::IO,
             "namespaces([a]) should be null or empty",
         ),
@@ -407,49 +542,76 @@ fn refusals_have_hadoops_class_and_words() {
         (
             "complete",
             &root,
-            body(&complete("/open", Some(ExtendedBlockProto { pool_id: "BP-other".to_owned(), ..Default::default() }))),
+            body(&complete(
+                "/open",
+                Some(ExtendedBlockProto {
+                    pool_id: "BP-other".to_owned(),
+                    ..Default::default()
+                }),
+            )),
             exceptions::IO,
             "Unexpected BlockPoolId BP-other - expected BP-1-127.0.0.1-1",
         ),
         (
             "createSnapshot",
             &root,
-            body(&CreateSnapshotRequestProto { snapshot_root: "/d".to_owned(), snapshot_name: None }),
+            body(&CreateSnapshotRequestProto {
+                snapshot_root: "/d".to_owned(),
+                snapshot_name: None,
+            }),
             exceptions::SNAPSHOT,
             "Directory is not a snapshottable directory: /d",
         ),
         (
             "getBlockLocations",
             &root,
-            body(&GetBlockLocationsRequestProto { src: "/f".to_owned(), offset: u64::MAX, length: 1 }),
+            body(&GetBlockLocationsRequestProto {
+                src: "/f".to_owned(),
+                offset: u64::MAX,
+                length: 1,
+            }),
             exceptions::ILLEGAL_ARGUMENT,
             "Negative offset is not supported. File: /f",
         ),
         (
             "getBlockLocations",
             &root,
-            body(&GetBlockLocationsRequestProto { src: "/none".to_owned(), offset: 0, length: 1 }),
+            body(&GetBlockLocationsRequestProto {
+                src: "/none".to_owned(),
+                offset: 0,
+                length: 1,
+            }),
             exceptions::FILE_NOT_FOUND,
             "File does not exist: /none",
         ),
         (
             "checkAccess",
             &root,
-            body(&CheckAccessRequestProto { path: "/none".to_owned(), mode: 1 }),
+            body(&CheckAccessRequestProto {
+                path: "/none".to_owned(),
+                mode: 1,
+            }),
             exceptions::FILE_NOT_FOUND,
             "Path not found",
         ),
         (
             "createEncryptionZone",
             &root,
-            body(&CreateEncryptionZoneRequestProto { src: "/d".to_owned(), key_name: None }),
+            body(&CreateEncryptionZoneRequestProto {
+                src: "/d".to_owned(),
+                key_name: None,
+            }),
             exceptions::IO,
             "Can't create an encryption zone for /d since no key provider is available.",
         ),
     ];
     for (method, ctx, body, class, message) in cases {
         let refused = raw(&mut ns, ctx, method, body).result.expect_err(method);
-        assert_eq!((refused.class.as_ref(), refused.message.as_str()), (class, message), "{method}");
+        assert_eq!(
+            (refused.class.as_ref(), refused.message.as_str()),
+            (class, message),
+            "{method}"
+        );
     }
 }
 
@@ -465,7 +627,9 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
     ns.start_active(NOW).unwrap();
     ns.blockmanager.activate_safe_mode(NOW);
     if ns.blockmanager.in_startup_safe_mode() {
-        let refused = reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a")).result.unwrap_err();
+        let refused = reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a"))
+            .result
+            .unwrap_err();
         assert!(refused.is(exceptions::RETRIABLE), "{refused}");
         let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: \
                      Cannot create directory /a. Name node is in safe mode.\n";
@@ -473,7 +637,10 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
     }
     // In safe mode by hand they are told why.
     let mut ns = active();
-    let enter = SetSafeModeRequestProto { action: SafeModeActionProto::SafemodeEnter as i32, checked: Some(true) };
+    let enter = SetSafeModeRequestProto {
+        action: SafeModeActionProto::SafemodeEnter as i32,
+        checked: Some(true),
+    };
     let on: SetSafeModeResponseProto = call(&mut ns, &hdfs(), "setSafeMode", &enter).unwrap();
     assert!(on.result);
     for (method, request, text) in [
@@ -481,22 +648,48 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
         ("create", body(&create("/a")), "Cannot create file/a"),
         ("delete", body(&delete("/a", true)), "Cannot delete /a"),
         ("rename", body(&rename("/a", "/b")), "Cannot rename /a"),
-        ("complete", body(&complete("/a", None)), "Cannot complete file /a"),
-        ("addBlock", body(&add_block("/a", None)), "Cannot add block to /a"),
+        (
+            "complete",
+            body(&complete("/a", None)),
+            "Cannot complete file /a",
+        ),
+        (
+            "addBlock",
+            body(&add_block("/a", None)),
+            "Cannot add block to /a",
+        ),
         ("rollEdits", Bytes::new(), "Log not rolled"),
     ] {
-        let refused = raw(&mut ns, &hdfs(), method, request).result.expect_err(method);
+        let refused = raw(&mut ns, &hdfs(), method, request)
+            .result
+            .expect_err(method);
         assert!(refused.is(exceptions::SAFE_MODE), "{method}: {refused}");
-        assert!(refused.message.starts_with(&format!("{text}. Name node is in safe mode.\nIt was turned on manually.")), "{refused}");
-        assert!(refused.message.ends_with(" NamenodeHostName:nn1.example"), "{refused}");
+        assert!(
+            refused.message.starts_with(&format!(
+                "{text}. Name node is in safe mode.\nIt was turned on manually."
+            )),
+            "{refused}"
+        );
+        assert!(
+            refused.message.ends_with(" NamenodeHostName:nn1.example"),
+            "{refused}"
+        );
     }
     assert!(matches!(
         raw(&mut ns, &hdfs(), "saveNamespace", Bytes::new()).deferred,
-        Some(Deferred::SaveNamespace { time_window_s: 0, tx_gap: 0 })
+        Some(Deferred::SaveNamespace {
+            time_window_s: 0,
+            tx_gap: 0
+        })
     ));
-    let refused = reply(&mut ns, &user("alice", false), "setSafeMode", &enter).result.unwrap_err();
+    let refused = reply(&mut ns, &user("alice", false), "setSafeMode", &enter)
+        .result
+        .unwrap_err();
     assert!(refused.is(exceptions::ACCESS_CONTROL));
-    let leave = SetSafeModeRequestProto { action: SafeModeActionProto::SafemodeLeave as i32, checked: None };
+    let leave = SetSafeModeRequestProto {
+        action: SafeModeActionProto::SafemodeLeave as i32,
+        checked: None,
+    };
     let on: SetSafeModeResponseProto = call(&mut ns, &hdfs(), "setSafeMode", &leave).unwrap();
     assert!(!on.result);
 }
@@ -515,7 +708,11 @@ fn a_repeated_call_gets_its_first_answer() {
     let again = reply(&mut ns, &numbered(1), "create", &create("/f"));
     assert_eq!((&again.result, again.after), (&first.result, None));
     // Another call with the same arguments is another call.
-    assert!(reply(&mut ns, &numbered(2), "create", &create("/f")).result.is_err());
+    assert!(
+        reply(&mut ns, &numbered(2), "create", &create("/f"))
+            .result
+            .is_err()
+    );
     // Failures and "nothing done" run again.
     let missing = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
     assert_eq!(missing.result.unwrap(), [8, 0][..]);
@@ -523,11 +720,23 @@ fn a_repeated_call_gets_its_first_answer() {
     let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
     assert_eq!(renamed.result.unwrap(), [8, 1][..]);
     let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
-    assert_eq!(renamed.result.unwrap(), [8, 1][..], "from the cache, as /x is gone");
+    assert_eq!(
+        renamed.result.unwrap(),
+        [8, 1][..],
+        "from the cache, as /x is gone"
+    );
     assert_eq!(ns.retry_cache.hits(), 3);
     // Calls without ids are never repetitions.
-    assert!(reply(&mut ns, &hdfs(), "create", &create("/g")).result.is_ok());
-    assert!(reply(&mut ns, &hdfs(), "create", &create("/g")).result.is_err());
+    assert!(
+        reply(&mut ns, &hdfs(), "create", &create("/g"))
+            .result
+            .is_ok()
+    );
+    assert!(
+        reply(&mut ns, &hdfs(), "create", &create("/g"))
+            .result
+            .is_err()
+    );
 }
 
 #[test]
@@ -536,26 +745,57 @@ fn replies_wait_for_exactly_what_they_show() {
     make_file(&mut ns, "/a/old");
     make_file(&mut ns, "/b/other");
     sync(&mut ns);
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after, None);
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after,
+        None
+    );
     let created = reply(&mut ns, &hdfs(), "create", &create("/a/new")).after;
     assert!(created.is_some());
     // What shows the new file waits; what only passes by its directory does not.
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/new")).after, created);
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a")).after, created);
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after, None);
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after, None);
-    let list = |src: &str| GetListingRequestProto { src: src.to_owned(), start_after: Bytes::new(), need_location: false };
-    assert_eq!(reply(&mut ns, &hdfs(), "getListing", &list("/a")).after, created);
-    assert_eq!(reply(&mut ns, &hdfs(), "getListing", &list("/b")).after, None);
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/new")).after,
+        created
+    );
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a")).after,
+        created
+    );
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after,
+        None
+    );
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after,
+        None
+    );
+    let list = |src: &str| GetListingRequestProto {
+        src: src.to_owned(),
+        start_after: Bytes::new(),
+        need_location: false,
+    };
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getListing", &list("/a")).after,
+        created
+    );
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getListing", &list("/b")).after,
+        None
+    );
     // A refusal because of the new file shows it too.
     let refused = reply(&mut ns, &hdfs(), "create", &create("/a/new"));
     assert!(refused.result.is_err());
     assert_eq!(refused.after, created);
     // An absence shows the deletion.
     let deleted = reply(&mut ns, &hdfs(), "delete", &delete("/b/other", false)).after;
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after, deleted);
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after,
+        deleted
+    );
     sync(&mut ns);
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after, None);
+    assert_eq!(
+        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after,
+        None
+    );
 }
 
 #[test]
@@ -563,44 +803,77 @@ fn blocks_are_written_completed_and_located() {
     let mut ns = active();
     datanodes(&mut ns, 4);
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let first: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let first: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     let first = first.block;
-    assert_eq!((first.b.pool_id.as_str(), first.offset, first.locs.len()), (POOL, 0, 3));
+    assert_eq!(
+        (first.b.pool_id.as_str(), first.offset, first.locs.len()),
+        (POOL, 0, 3)
+    );
     assert_eq!(first.b.generation_stamp, 1001);
 
     let length = 128 << 20;
     let previous = of_length(&first.b, length);
     received(&mut ns, &first, length);
-    let second: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", Some(previous.clone()))).unwrap();
+    let second: AddBlockResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "addBlock",
+        &add_block("/f", Some(previous.clone())),
+    )
+    .unwrap();
     let second = second.block;
     assert_eq!(second.offset, length);
     // The answer got lost; the same question again allocates nothing.
     let applied = ns.edit_log.applied();
-    let again: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", Some(previous))).unwrap();
+    let again: AddBlockResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "addBlock",
+        &add_block("/f", Some(previous)),
+    )
+    .unwrap();
     assert_eq!(again.block.b, second.b);
     assert_eq!(again.block.locs.len(), second.locs.len());
     assert_eq!(ns.edit_log.applied(), applied);
 
     let last = Some(of_length(&second.b, 1000));
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
     assert!(!done.result, "no DataNode has reported the last block");
     received(&mut ns, &second, 1000);
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
     assert!(done.result);
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
     assert!(done.result, "a repetition of a complete that succeeded");
 
-    for (offset, asked, starts) in
-        [(0, 1, vec![0]), (0, u64::MAX >> 1, vec![0, length]), (length, 1, vec![length]), (length + 1000, 1, vec![])]
-    {
-        let request = GetBlockLocationsRequestProto { src: "/f".to_owned(), offset, length: asked };
-        let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &request).unwrap();
+    for (offset, asked, starts) in [
+        (0, 1, vec![0]),
+        (0, u64::MAX >> 1, vec![0, length]),
+        (length, 1, vec![length]),
+        (length + 1000, 1, vec![]),
+    ] {
+        let request = GetBlockLocationsRequestProto {
+            src: "/f".to_owned(),
+            offset,
+            length: asked,
+        };
+        let found: GetBlockLocationsResponseProto =
+            call(&mut ns, &hdfs(), "getBlockLocations", &request).unwrap();
         let found = found.locations.unwrap();
         assert_eq!(found.file_length, length + 1000);
         assert!(found.is_last_block_complete && !found.under_construction);
-        assert_eq!(found.blocks.iter().map(|block| block.offset).collect::<Vec<_>>(), starts, "{offset}+{asked}");
+        assert_eq!(
+            found
+                .blocks
+                .iter()
+                .map(|block| block.offset)
+                .collect::<Vec<_>>(),
+            starts,
+            "{offset}+{asked}"
+        );
         assert!(found.blocks.iter().all(|block| block.locs.len() == 3));
         assert_eq!(found.last_block.unwrap().b.block_id, second.b.block_id);
     }
@@ -611,15 +884,28 @@ fn a_read_notes_the_access_time_once_per_precision() {
     let mut ns = active();
     make_file(&mut ns, "/f");
     sync(&mut ns);
-    let later = CallContext { now_ms: NOW.wall_ms + 3_600_001, ..hdfs() };
-    let request = GetBlockLocationsRequestProto { src: "/f".to_owned(), offset: 0, length: 1 };
+    let later = CallContext {
+        now_ms: NOW.wall_ms + 3_600_001,
+        ..hdfs()
+    };
+    let request = GetBlockLocationsRequestProto {
+        src: "/f".to_owned(),
+        offset: 0,
+        length: 1,
+    };
     let before = ns.edit_log.applied();
-    assert_eq!(reply(&mut ns, &later, "getBlockLocations", &request).after, None);
+    assert_eq!(
+        reply(&mut ns, &later, "getBlockLocations", &request).after,
+        None
+    );
     assert_eq!(ns.edit_log.applied(), before.next());
     sync(&mut ns);
-    reply(&mut ns, &later, "getBlockLocations", &request).result.unwrap();
+    reply(&mut ns, &later, "getBlockLocations", &request)
+        .result
+        .unwrap();
     assert_eq!(ns.edit_log.applied(), before.next());
-    let found: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/f")).unwrap();
+    let found: GetFileInfoResponseProto =
+        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/f")).unwrap();
     assert_eq!(found.fs.unwrap().access_time, later.now_ms);
 }
 
@@ -628,15 +914,24 @@ fn a_broken_pipeline_goes_on_with_a_new_stamp() {
     let mut ns = active();
     datanodes(&mut ns, 3);
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let block: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let block: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     let old = block.block.b.clone();
-    let request = UpdateBlockForPipelineRequestProto { block: old.clone(), client_name: CLIENT.to_owned() };
+    let request = UpdateBlockForPipelineRequestProto {
+        block: old.clone(),
+        client_name: CLIENT.to_owned(),
+    };
     let stamped: UpdateBlockForPipelineResponseProto =
         call(&mut ns, &hdfs(), "updateBlockForPipeline", &request).unwrap();
     let new = of_length(&stamped.block.b, 100);
     assert!(new.generation_stamp > old.generation_stamp);
-    let intruder = UpdateBlockForPipelineRequestProto { block: old.clone(), client_name: "DFSClient_2".to_owned() };
-    let refused = reply(&mut ns, &hdfs(), "updateBlockForPipeline", &intruder).result.unwrap_err();
+    let intruder = UpdateBlockForPipelineRequestProto {
+        block: old.clone(),
+        client_name: "DFSClient_2".to_owned(),
+    };
+    let refused = reply(&mut ns, &hdfs(), "updateBlockForPipeline", &intruder)
+        .result
+        .unwrap_err();
     assert!(refused.is(exceptions::LEASE_EXPIRED), "{refused}");
     let request = UpdatePipelineRequestProto {
         client_name: CLIENT.to_owned(),
@@ -647,19 +942,34 @@ fn a_broken_pipeline_goes_on_with_a_new_stamp() {
     };
     let first = reply(&mut ns, &numbered(9), "updatePipeline", &request);
     assert_eq!(first.result.unwrap(), Bytes::new());
-    assert!(reply(&mut ns, &numbered(9), "updatePipeline", &request).result.is_ok());
-    let locations = GetBlockLocationsRequestProto { src: "/f".to_owned(), offset: 0, length: 1 };
-    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    assert!(
+        reply(&mut ns, &numbered(9), "updatePipeline", &request)
+            .result
+            .is_ok()
+    );
+    let locations = GetBlockLocationsRequestProto {
+        src: "/f".to_owned(),
+        offset: 0,
+        length: 1,
+    };
+    let found: GetBlockLocationsResponseProto =
+        call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
     let last = found.locations.unwrap().last_block.unwrap();
-    assert_eq!((last.b.generation_stamp, last.locs.len()), (new.generation_stamp, 1));
+    assert_eq!(
+        (last.b.generation_stamp, last.locs.len()),
+        (new.generation_stamp, 1)
+    );
     let gone = AbandonBlockRequestProto {
         b: new,
         src: "/f".to_owned(),
         holder: CLIENT.to_owned(),
         file_id: None,
     };
-    reply(&mut ns, &hdfs(), "abandonBlock", &gone).result.unwrap();
-    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    reply(&mut ns, &hdfs(), "abandonBlock", &gone)
+        .result
+        .unwrap();
+    let found: GetBlockLocationsResponseProto =
+        call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
     assert!(found.locations.unwrap().blocks.is_empty());
 }
 
@@ -680,8 +990,16 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     let added = do_call(&mut ns, "addBlock", body(&add_block("/a/f", None)));
     let located = AddBlockResponseProto::decode(added).unwrap().block;
     received(&mut ns, &located, 77);
-    do_call(&mut ns, "complete", body(&complete("/a/f", Some(of_length(&located.b, 77)))));
-    let append = AppendRequestProto { src: "/a/f".to_owned(), client_name: CLIENT.to_owned(), flag: None };
+    do_call(
+        &mut ns,
+        "complete",
+        body(&complete("/a/f", Some(of_length(&located.b, 77)))),
+    );
+    let append = AppendRequestProto {
+        src: "/a/f".to_owned(),
+        client_name: CLIENT.to_owned(),
+        flag: None,
+    };
     let appended = do_call(&mut ns, "append", body(&append));
     let appended = AppendResponseProto::decode(appended).unwrap();
     let last = appended.block.unwrap();
@@ -698,23 +1016,39 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     do_call(&mut ns, "rename2", body(&rename2));
     let set = SetXAttrRequestProto {
         src: "/a/b".to_owned(),
-        x_attr: Some(XAttrProto { namespace: 0, name: "k".to_owned(), value: Some(Bytes::from_static(b"v")) }),
+        x_attr: Some(XAttrProto {
+            namespace: 0,
+            name: "k".to_owned(),
+            value: Some(Bytes::from_static(b"v")),
+        }),
         flag: Some(1),
     };
     do_call(&mut ns, "setXAttr", body(&set));
     do_call(&mut ns, "delete", body(&delete("/a/b/c", false)));
-    do_call(&mut ns, "setReplication", body(&SetReplicationRequestProto { src: "/a/f".to_owned(), replication: 2 }));
+    do_call(
+        &mut ns,
+        "setReplication",
+        body(&SetReplicationRequestProto {
+            src: "/a/f".to_owned(),
+            replication: 2,
+        }),
+    );
     do_call(
         &mut ns,
         "setPermission",
-        body(&SetPermissionRequestProto { src: "/a/b".to_owned(), permission: mode(0o1700) }),
+        body(&SetPermissionRequestProto {
+            src: "/a/b".to_owned(),
+            permission: mode(0o1700),
+        }),
     );
 
     let mut standby = new_namesystem();
     // The active's first segment began in `active()`; its start is transaction 1.
     standby.edit_log.set_applied(TxId(1));
     for item in sync(&mut ns) {
-        let LogItem::Edits { bytes, .. } = item else { continue };
+        let LogItem::Edits { bytes, .. } = item else {
+            continue;
+        };
         for frame in Frames::new(&bytes, 0) {
             let frame = frame.unwrap();
             let op = decode_frame(&frame, LayoutVersion::NAMENODE_CURRENT).unwrap();
@@ -742,34 +1076,69 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     standby.role.change(Role::BecomingActive).unwrap();
     standby.start_active(NOW).unwrap();
     standby.blockmanager.leave_safe_mode(true, NOW);
-    let (id, method, body) = calls.iter().find(|(_, method, _)| *method == "create").unwrap();
+    let (id, method, body) = calls
+        .iter()
+        .find(|(_, method, _)| *method == "create")
+        .unwrap();
     let key = CallKey::new(&[7; 16], *id).unwrap();
     let expected = Bytes::copy_from_slice(ns.retry_cache.get(&key).unwrap().payload);
-    assert_eq!(raw(&mut standby, &numbered(*id), method, body.clone()).result.unwrap(), expected);
+    assert_eq!(
+        raw(&mut standby, &numbered(*id), method, body.clone())
+            .result
+            .unwrap(),
+        expected
+    );
 }
 
 #[test]
 fn leases_pass_from_the_dead_to_the_living() {
     let mut ns = active();
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let open = ListOpenFilesRequestProto { id: 0, types: vec![1], path: Some("/".to_owned()) };
+    let open = ListOpenFilesRequestProto {
+        id: 0,
+        types: vec![1],
+        path: Some("/".to_owned()),
+    };
     let files: ListOpenFilesResponseProto = call(&mut ns, &hdfs(), "listOpenFiles", &open).unwrap();
     assert_eq!(files.entries.len(), 1);
-    assert_eq!((files.entries[0].path.as_str(), files.entries[0].client_name.as_str()), ("/f", CLIENT));
+    assert_eq!(
+        (
+            files.entries[0].path.as_str(),
+            files.entries[0].client_name.as_str()
+        ),
+        ("/f", CLIENT)
+    );
 
     // After the soft limit another writer gets the file closed, and hears that it exists.
-    let late = CallContext { mono_ms: NOW.monotonic_ms + 60_001, ..hdfs() };
-    let second = CreateRequestProto { client_name: "DFSClient_2".to_owned(), ..create("/f") };
+    let late = CallContext {
+        mono_ms: NOW.monotonic_ms + 60_001,
+        ..hdfs()
+    };
+    let second = CreateRequestProto {
+        client_name: "DFSClient_2".to_owned(),
+        ..create("/f")
+    };
     let refused = reply(&mut ns, &late, "create", &second).result.unwrap_err();
     assert!(refused.is(exceptions::FILE_ALREADY_EXISTS), "{refused}");
-    let closed: IsFileClosedResponseProto =
-        call(&mut ns, &hdfs(), "isFileClosed", &IsFileClosedRequestProto { src: "/f".to_owned() }).unwrap();
+    let closed: IsFileClosedResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "isFileClosed",
+        &IsFileClosedRequestProto {
+            src: "/f".to_owned(),
+        },
+    )
+    .unwrap();
     assert!(closed.result);
 
     // recoverLease does not wait for any limit.
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/g")).unwrap();
-    let recover = RecoverLeaseRequestProto { src: "/g".to_owned(), client_name: "DFSClient_3".to_owned() };
-    let recovered: RecoverLeaseResponseProto = call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
+    let recover = RecoverLeaseRequestProto {
+        src: "/g".to_owned(),
+        client_name: "DFSClient_3".to_owned(),
+    };
+    let recovered: RecoverLeaseResponseProto =
+        call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
     assert!(recovered.result);
 }
 
@@ -781,14 +1150,23 @@ fn the_audit_log_says_who_did_what() {
     let made = raw(&mut ns, &ctx, "mkdirs", request.clone());
     let line = audit(&ns, &ctx, "mkdirs", &request, &made).unwrap();
     assert!(line.allowed);
-    assert_eq!((line.command, line.src.as_deref(), line.dst.as_deref()), ("mkdirs", Some("/a"), None));
-    assert_eq!(line.permission.as_deref(), Some("hdfs:supergroup:rwxr-xr-x"));
+    assert_eq!(
+        (line.command, line.src.as_deref(), line.dst.as_deref()),
+        ("mkdirs", Some("/a"), None)
+    );
+    assert_eq!(
+        line.permission.as_deref(),
+        Some("hdfs:supergroup:rwxr-xr-x")
+    );
     let alice = user("alice", false);
     let request = body(&rename("/a", "/b"));
     let denied = raw(&mut ns, &alice, "rename", request.clone());
     let line = audit(&ns, &alice, "rename", &request, &denied).unwrap();
     assert!(!line.allowed);
-    assert_eq!((line.src.as_deref(), line.dst.as_deref(), line.permission), (Some("/a"), Some("/b"), None));
+    assert_eq!(
+        (line.src.as_deref(), line.dst.as_deref(), line.permission),
+        (Some("/a"), Some("/b"), None)
+    );
     let request = body(&create("/x/y"));
     let failed = Reply::refuse(RemoteException::new(exceptions::IO, "no"));
     assert_eq!(audit(&ns, &ctx, "create", &request, &failed), None);
@@ -808,12 +1186,25 @@ fn unused_features_answer_as_if_nobody_used_them() {
         ("rollingUpgrade", Bytes::from_static(&[8, 1])),
         ("msync", Bytes::new()),
     ] {
-        assert_eq!(raw(&mut ns, &hdfs(), method, request).result, Ok(Bytes::new()), "{method}");
+        assert_eq!(
+            raw(&mut ns, &hdfs(), method, request).result,
+            Ok(Bytes::new()),
+            "{method}"
+        );
     }
-    let policies: GetStoragePoliciesResponseProto =
-        call(&mut ns, &hdfs(), "getStoragePolicies", &GetStoragePoliciesRequestProto {}).unwrap();
+    let policies: GetStoragePoliciesResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "getStoragePolicies",
+        &GetStoragePoliciesRequestProto {},
+    )
+    .unwrap();
     assert_eq!(
-        policies.policies.iter().map(|policy| (policy.policy_id, policy.name.as_str())).collect::<Vec<_>>(),
+        policies
+            .policies
+            .iter()
+            .map(|policy| (policy.policy_id, policy.name.as_str()))
+            .collect::<Vec<_>>(),
         [
             (1, "PROVIDED"),
             (2, "COLD"),
@@ -825,12 +1216,22 @@ fn unused_features_answer_as_if_nobody_used_them() {
             (15, "LAZY_PERSIST")
         ]
     );
-    let defaults: GetServerDefaultsResponseProto =
-        call(&mut ns, &hdfs(), "getServerDefaults", &GetServerDefaultsRequestProto {}).unwrap();
+    let defaults: GetServerDefaultsResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "getServerDefaults",
+        &GetServerDefaultsRequestProto {},
+    )
+    .unwrap();
     assert_eq!(defaults.server_defaults.block_size, 128 << 20);
     assert_eq!(defaults.server_defaults.policy_id, Some(7));
-    let state: HaServiceStateResponseProto =
-        call(&mut new_namesystem(), &hdfs(), "getHAServiceState", &HaServiceStateRequestProto {}).unwrap();
+    let state: HaServiceStateResponseProto = call(
+        &mut new_namesystem(),
+        &hdfs(),
+        "getHAServiceState",
+        &HaServiceStateRequestProto {},
+    )
+    .unwrap();
     assert_eq!(state.state, 2);
 }
 
@@ -839,9 +1240,15 @@ fn rolling_the_log_answers_the_new_segment() {
     let mut ns = active();
     let before = ns.edit_log.applied();
     let rolled = reply(&mut ns, &hdfs(), "rollEdits", &RollEditsRequestProto {});
-    let first = RollEditsResponseProto::decode(rolled.result.unwrap()).unwrap().new_segment_tx_id;
+    let first = RollEditsResponseProto::decode(rolled.result.unwrap())
+        .unwrap()
+        .new_segment_tx_id;
     assert_eq!(first, before.0 + 2);
     assert_eq!(rolled.after, Some(TxId(first)));
     // The namespace goes on at the next transaction.
-    assert!(reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a")).result.is_ok());
+    assert!(
+        reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a"))
+            .result
+            .is_ok()
+    );
 }

@@ -46,6 +46,184 @@ pub(crate) fn only_string(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(text).ok()
 }
 
+/// A field of a message, borrowed from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field<'a> {
+    /// A number, bool or enum.
+    Number(u64),
+    /// A string, bytes or message.
+    Bytes(&'a [u8]),
+    /// A fixed-width number, which no request of this module has.
+    Fixed,
+}
+
+impl<'a> Field<'a> {
+    /// As a string.
+    pub fn text(self) -> Result<&'a str, RemoteException> {
+        match self {
+            Field::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|_| malformed("not UTF-8")),
+            _ => Err(malformed("not a string")),
+        }
+    }
+
+    /// As a number.
+    pub fn number(self) -> Result<u64, RemoteException> {
+        match self {
+            Field::Number(number) => Ok(number),
+            _ => Err(malformed("not a number")),
+        }
+    }
+
+    /// As an `FsPermissionProto`: its mode, nine bits and the sticky bit.
+    pub fn mode(self) -> Result<u16, RemoteException> {
+        let Field::Bytes(bytes) = self else {
+            return Err(malformed("not a message"));
+        };
+        let mut mode = 0;
+        for field in fields(bytes) {
+            if let (1, field) = field? {
+                mode = field.number()?;
+            }
+        }
+        Ok((mode & 0o1777) as u16)
+    }
+}
+
+/// The fields of a message in order: number and value.
+pub(crate) fn fields(
+    mut rest: &[u8],
+) -> impl Iterator<Item = Result<(u64, Field<'_>), RemoteException>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let field = take_field(&mut rest);
+        if field.is_none() {
+            rest = &[];
+        }
+        Some(field.ok_or_else(|| malformed("truncated field")))
+    })
+}
+
+fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+    let tag = take_varint(rest)?;
+    let field = match tag & 7 {
+        0 => Field::Number(take_varint(rest)?),
+        2 => {
+            let len = usize::try_from(take_varint(rest)?).ok()?;
+            Field::Bytes(take(rest, len)?)
+        }
+        1 => take(rest, 8).map(|_| Field::Fixed)?,
+        5 => take(rest, 4).map(|_| Field::Fixed)?,
+        _ => return None,
+    };
+    Some((tag >> 3, field))
+}
+
+fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(len)?;
+    *rest = left;
+    Some(taken)
+}
+
+fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, left) = rest.split_first()?;
+        *rest = left;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// `MkdirsRequestProto`, borrowed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct MkdirsView<'a> {
+    pub src: &'a str,
+    pub masked: u16,
+    pub create_parent: bool,
+    pub unmasked: Option<u16>,
+}
+
+impl<'a> MkdirsView<'a> {
+    pub fn decode(body: &'a [u8]) -> Result<Self, RemoteException> {
+        let mut view = MkdirsView::default();
+        for field in fields(body) {
+            match field? {
+                (1, field) => view.src = field.text()?,
+                (2, field) => view.masked = field.mode()?,
+                (3, field) => view.create_parent = field.number()? != 0,
+                (4, field) => view.unmasked = Some(field.mode()?),
+                _ => {}
+            }
+        }
+        Ok(view)
+    }
+}
+
+/// `CreateRequestProto`, borrowed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct CreateView<'a> {
+    pub src: &'a str,
+    pub masked: u16,
+    pub client_name: &'a str,
+    pub flag: u32,
+    pub create_parent: bool,
+    pub replication: u32,
+    pub block_size: u64,
+    pub unmasked: Option<u16>,
+    pub ec_policy_name: &'a str,
+    pub storage_policy: &'a str,
+}
+
+impl<'a> CreateView<'a> {
+    pub fn decode(body: &'a [u8]) -> Result<Self, RemoteException> {
+        let mut view = CreateView::default();
+        for field in fields(body) {
+            match field? {
+                (1, field) => view.src = field.text()?,
+                (2, field) => view.masked = field.mode()?,
+                (3, field) => view.client_name = field.text()?,
+                (4, field) => view.flag = field.number()? as u32,
+                (5, field) => view.create_parent = field.number()? != 0,
+                (6, field) => view.replication = field.number()? as u32,
+                (7, field) => view.block_size = field.number()?,
+                (9, field) => view.unmasked = Some(field.mode()?),
+                (10, field) => view.ec_policy_name = field.text()?,
+                (11, field) => view.storage_policy = field.text()?,
+                _ => {}
+            }
+        }
+        Ok(view)
+    }
+}
+
+/// `GetBlockLocationsRequestProto`, borrowed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct GetBlockLocationsView<'a> {
+    pub src: &'a str,
+    pub offset: u64,
+    pub length: u64,
+}
+
+impl<'a> GetBlockLocationsView<'a> {
+    pub fn decode(body: &'a [u8]) -> Result<Self, RemoteException> {
+        let mut view = GetBlockLocationsView::default();
+        for field in fields(body) {
+            match field? {
+                (1, field) => view.src = field.text()?,
+                (2, field) => view.offset = field.number()?,
+                (3, field) => view.length = field.number()?,
+                _ => {}
+            }
+        }
+        Ok(view)
+    }
+}
+
 pub(crate) fn varint_len(value: u64) -> usize {
     // One byte for each started group of seven bits.
     (70 - (value | 1).leading_zeros() as usize) / 7
@@ -239,8 +417,9 @@ mod tests {
     use super::*;
     use hathi_formats::ids::InodeId;
     use hathi_formats::proto::hdfs::{
-        DirectoryListingProto, FsPermissionProto, GetFileInfoResponseProto,
-        GetListingResponseProto, HdfsFileStatusProto,
+        CreateRequestProto, DirectoryListingProto, FsPermissionProto,
+        GetBlockLocationsRequestProto, GetFileInfoResponseProto, GetListingResponseProto,
+        HdfsFileStatusProto, MkdirsRequestProto,
     };
 
     fn status(kind: InodeKind, symlink: Option<&'static [u8]>) -> FileStatus<'static> {
@@ -361,6 +540,77 @@ mod tests {
         let mut body = vec![0x0a, 0xac, 0x02];
         body.extend_from_slice(long.as_bytes());
         assert_eq!(only_string(&body), Some(&long[..]));
+    }
+
+    #[test]
+    fn borrowed_requests_say_what_prost_says() {
+        let create = CreateRequestProto {
+            src: "/a/ü".to_owned(),
+            masked: FsPermissionProto { perm: 0o107_755 },
+            client_name: "client".to_owned(),
+            create_flag: 3,
+            create_parent: true,
+            replication: 3,
+            block_size: 1 << 40,
+            crypto_protocol_version: vec![2],
+            unmasked: Some(FsPermissionProto { perm: 0o777 }),
+            ec_policy_name: Some("ec".to_owned()),
+            storage_policy: Some("HOT".to_owned()),
+        };
+        let body = create.encode_to_vec();
+        let expected = CreateView {
+            src: "/a/ü",
+            masked: 0o1755,
+            client_name: "client",
+            flag: 3,
+            create_parent: true,
+            replication: 3,
+            block_size: 1 << 40,
+            unmasked: Some(0o777),
+            ec_policy_name: "ec",
+            storage_policy: "HOT",
+        };
+        assert_eq!(CreateView::decode(&body).unwrap(), expected);
+        let mut errors = 0;
+        for len in 0..body.len() {
+            // Cut anywhere, it is an error or what was there so far; never a panic.
+            errors += usize::from(CreateView::decode(&body[..len]).is_err());
+        }
+        assert!(errors > body.len() / 2);
+        let mkdirs = MkdirsRequestProto {
+            src: "/d".to_owned(),
+            masked: FsPermissionProto { perm: 0o750 },
+            create_parent: true,
+            unmasked: None,
+        };
+        let expected = MkdirsView {
+            src: "/d",
+            masked: 0o750,
+            create_parent: true,
+            unmasked: None,
+        };
+        assert_eq!(
+            MkdirsView::decode(&mkdirs.encode_to_vec()).unwrap(),
+            expected
+        );
+        let locations = GetBlockLocationsRequestProto {
+            src: "/f".to_owned(),
+            offset: 5,
+            length: u64::MAX,
+        };
+        let expected = GetBlockLocationsView {
+            src: "/f",
+            offset: 5,
+            length: u64::MAX,
+        };
+        assert_eq!(
+            GetBlockLocationsView::decode(&locations.encode_to_vec()).unwrap(),
+            expected
+        );
+        assert!(MkdirsView::decode(&[0x0a, 1, 0xff]).is_err());
+        assert!(MkdirsView::decode(&[0x08, 1]).is_err());
+        assert!(MkdirsView::decode(&[0x0f]).is_err());
+        assert!(MkdirsView::decode(&[0xff; 12]).is_err());
     }
 
     #[test]

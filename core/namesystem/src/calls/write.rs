@@ -3,7 +3,7 @@
 use super::blocks::{finish_lease_recovery, recover_block};
 use super::{
     ClientMachine, Once, Outcome, answer, check_path_length, commit, commit_void_once,
-    no_safe_mode, once, path_length_ok, plan_context, policies, wire, writing,
+    no_safe_mode, once, once_with, path_length_ok, plan_context, policies, wire, writing,
 };
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
@@ -11,9 +11,9 @@ use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
-    AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateRequestProto,
-    CreateSymlinkRequestProto, DeleteRequestProto, FsPermissionProto, LocatedBlockProto,
-    MkdirsRequestProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
+    AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto,
+    DeleteRequestProto, FsPermissionProto, LocatedBlockProto, Rename2RequestProto,
+    RenameRequestProto, TruncateRequestProto,
 };
 use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, RenameOptions, Truncated};
 use prost::Message;
@@ -34,56 +34,58 @@ fn mode(permission: &FsPermissionProto) -> u16 {
 
 /// `mkdirs`
 pub(super) fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: MkdirsRequestProto| {
-            let src = request.src.as_str();
-            check_path_length("mkdirs", src)?;
-            no_safe_mode(ns, || format!("Cannot create directory {src}"))?;
-            let machine = ClientMachine::default();
-            let plan = ns.namespace.plan_mkdirs(
-                &plan_context(ctx, &machine),
-                src,
-                mode(&request.masked),
-                request.unmasked.as_ref().map(mode),
-                request.create_parent,
-            )?;
-            let (made, after) = commit(ns, plan)?;
-            Ok(answer(wire::boolean(made), after))
-        },
-    )
+    if let Err(refused) = ns.check_operation(OperationCategory::Write) {
+        return Reply::refuse(refused);
+    }
+    make_directory(ns, ctx, &body)
+        .unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+}
+
+fn make_directory(ns: &mut Namesystem, ctx: &CallContext, body: &[u8]) -> Outcome {
+    let request = wire::MkdirsView::decode(body)?;
+    check_path_length("mkdirs", request.src)?;
+    no_safe_mode(ns, || format!("Cannot create directory {}", request.src))?;
+    let machine = ClientMachine::default();
+    let context = plan_context(ctx, &machine);
+    let plan = ns.namespace.plan_mkdirs(
+        &context,
+        request.src,
+        request.masked,
+        request.unmasked,
+        request.create_parent,
+    )?;
+    let (made, after) = commit(ns, plan)?;
+    Ok(answer(wire::boolean(made), after))
 }
 
 /// `create`
 pub(super) fn create(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, create_file)
+    once_with(ns, ctx, |ns| {
+        create_file(ns, ctx, &wire::CreateView::decode(&body)?)
+    })
 }
 
 fn create_file(
     ns: &mut Namesystem,
     ctx: &CallContext,
-    request: CreateRequestProto,
+    request: &wire::CreateView<'_>,
 ) -> Result<Once, RemoteException> {
-    let src = request.src.as_str();
+    let src = request.src;
     check_path_length("create", src)?;
-    check_replication_only(&request)?;
+    check_replication_only(request)?;
     no_safe_mode(ns, || format!("Cannot create file{src}"))?;
     let machine = ClientMachine::of(ctx);
-    let flags = request.create_flag;
     let create = CreateRequest {
         src,
-        mode: mode(&request.masked),
-        unmasked: request.unmasked.as_ref().map(mode),
-        client_name: &request.client_name,
-        create: flags & flag::CREATE != 0,
-        overwrite: flags & flag::OVERWRITE != 0,
+        mode: request.masked,
+        unmasked: request.unmasked,
+        client_name: request.client_name,
+        create: request.flag & flag::CREATE != 0,
+        overwrite: request.flag & flag::OVERWRITE != 0,
         create_parent: request.create_parent,
         replication: u16::try_from(request.replication).unwrap_or(u16::MAX),
         block_size: request.block_size,
-        storage_policy: policy_of(&request)?,
+        storage_policy: policy_of(request)?,
     };
     let plan = ns
         .namespace
@@ -92,7 +94,7 @@ fn create_file(
     let file = match outcome {
         CreateOutcome::Created(file) => file,
         CreateOutcome::LeaseRecovery(recovery) => {
-            finish_lease_recovery(ns, ctx, &recovery, "CREATE_FILE", src, &request.client_name)?;
+            finish_lease_recovery(ns, ctx, &recovery, "CREATE_FILE", src, request.client_name)?;
             // The writer is gone and the file is closed: it exists, and that is what a create without overwrite hears.
             return Err(RemoteException::new(
                 exceptions::FILE_ALREADY_EXISTS,
@@ -108,12 +110,12 @@ fn create_file(
 }
 
 /// Refuses what asks for erasure coding, which this NameNode does not write.
-fn check_replication_only(request: &CreateRequestProto) -> Result<(), RemoteException> {
-    let policy = request.ec_policy_name();
+fn check_replication_only(request: &wire::CreateView<'_>) -> Result<(), RemoteException> {
+    let policy = request.ec_policy_name;
     if policy.is_empty() {
         return Ok(());
     }
-    if request.create_flag & flag::SHOULD_REPLICATE != 0 {
+    if request.flag & flag::SHOULD_REPLICATE != 0 {
         return Err(RemoteException::new(
             exceptions::HADOOP_ILLEGAL_ARGUMENT,
             "SHOULD_REPLICATE flag and ecPolicyName are exclusive parameters. Set both is not allowed!",
@@ -131,11 +133,11 @@ fn check_replication_only(request: &CreateRequestProto) -> Result<(), RemoteExce
     ))
 }
 
-fn policy_of(request: &CreateRequestProto) -> Result<u8, RemoteException> {
-    if request.create_flag & flag::LAZY_PERSIST != 0 {
+fn policy_of(request: &wire::CreateView<'_>) -> Result<u8, RemoteException> {
+    if request.flag & flag::LAZY_PERSIST != 0 {
         return Ok(policies::LAZY_PERSIST);
     }
-    let name = request.storage_policy();
+    let name = request.storage_policy;
     if name.is_empty() {
         return Ok(0);
     }
