@@ -1,11 +1,11 @@
 //! Names, addresses and processes of this machine.
 
 use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use tokio::io::unix::AsyncFd;
 
 /// Resolves `host:port` anew and connects.
 pub(crate) async fn connect(
@@ -36,7 +36,7 @@ pub(crate) fn is_local(address: SocketAddr) -> bool {
 /// A process that can be waited for and killed without ever meeting a stranger who got its id later.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pidfd: AsyncFd<OwnedFd>,
+    pidfd: OwnedFd,
 }
 
 impl Process {
@@ -46,20 +46,27 @@ impl Process {
             .ok()
             .and_then(Pid::from_raw)
             .ok_or(io::ErrorKind::InvalidInput)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        Ok(Process {
-            pidfd: AsyncFd::new(pidfd)?,
-        })
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Process { pidfd })
     }
 
-    /// Waits until all its threads are gone; the kernel has closed its sockets by then.
-    pub(crate) async fn ended(&self) {
-        // An error can only mean that the runtime shuts down.
-        let _ = self.pidfd.readable().await;
+    /// Blocks until all its threads are gone; the kernel has closed its sockets by then.
+    pub(crate) fn wait(&self) {
+        loop {
+            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::error!(%error, "can't wait for a process");
+                    return;
+                }
+            }
+        }
     }
 
     /// Sends SIGKILL.
     pub(crate) fn kill(&self) -> io::Result<()> {
-        Ok(pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL)?)
+        Ok(pidfd_send_signal(&self.pidfd, Signal::KILL)?)
     }
 }

@@ -130,8 +130,9 @@ impl LocalNameNode {
         tracing::info!(holder = instance.holder, pid = instance.pid, "watching the NameNode");
         self.set_process(Some((instance.clone(), process.clone())));
         let (this, instance, events) = (self.clone(), instance.clone(), events.clone());
-        tokio::spawn(async move {
-            process.ended().await;
+        // A thread of its own, which the end of the runtime need not wait for.
+        std::thread::spawn(move || {
+            process.wait();
             tracing::warn!(holder = instance.holder, pid = instance.pid, "the NameNode's process has ended");
             {
                 let mut slot = this.process.lock().unwrap_or_else(PoisonError::into_inner);

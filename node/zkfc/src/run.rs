@@ -59,8 +59,10 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
         requests,
         runtime: tokio::runtime::Handle::current(),
     };
-    let mut options = ServerOptions::default();
-    options.name = "zkfc".to_owned();
+    let options = ServerOptions {
+        name: "zkfc".to_owned(),
+        ..ServerOptions::default()
+    };
     let _server = RpcServer::bind(config.listen, Arc::new(handler), options)
         .with_context(|| format!("dfs.ha.zkfc.port: can't listen on {}", config.listen))?;
 

@@ -1,0 +1,237 @@
+//! Paths on the command line: with and without authority, relative to the home directory, and with wildcards.
+
+use anyhow::{Result, bail};
+use std::fmt;
+
+/// A path in HDFS, and how the user wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RemotePath {
+    /// Nameservice or `host:port`; empty for the default one.
+    pub(super) authority: String,
+    /// Absolute path.
+    pub(super) path: String,
+    /// What stands before the path when it is shown: `hdfs://authority` if the user wrote that.
+    shown_prefix: String,
+    /// A relative path is shown as it was written.
+    shown_relative: Option<String>,
+}
+
+impl RemotePath {
+    pub(super) fn parse(word: &str, user: &str) -> Result<RemotePath> {
+        let (prefix, authority, path) = match word.split_once("://") {
+            Some(("hdfs", rest)) => {
+                let (authority, path) = match rest.find('/') {
+                    Some(slash) => rest.split_at(slash),
+                    None => (rest, "/"),
+                };
+                (format!("hdfs://{authority}"), authority, path)
+            }
+            Some((scheme, _)) => bail!("No FileSystem for scheme \"{scheme}\""),
+            None => (String::new(), "", word),
+        };
+        if path.is_empty() && prefix.is_empty() {
+            bail!("Can not create a Path from an empty string");
+        }
+        let relative = !path.starts_with('/');
+        let absolute = if relative { format!("/user/{user}/{path}") } else { path.to_owned() };
+        Ok(RemotePath {
+            authority: authority.to_owned(),
+            path: normalize(&absolute),
+            shown_prefix: prefix,
+            shown_relative: relative.then(|| path.trim_end_matches('/').to_owned()),
+        })
+    }
+
+    /// Last component; empty for the root.
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    pub(super) fn join(&self, name: &str) -> RemotePath {
+        // A listing of a file names the file itself by an empty name.
+        if name.is_empty() {
+            return self.clone();
+        }
+        let base = self.path.trim_end_matches('/');
+        RemotePath {
+            path: format!("{base}/{name}"),
+            shown_relative: self.shown_relative.as_ref().map(|relative| format!("{relative}/{name}")),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn parent(&self) -> RemotePath {
+        let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        RemotePath {
+            path: if parent.is_empty() { "/".to_owned() } else { parent.to_owned() },
+            shown_relative: None,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn root(&self) -> RemotePath {
+        RemotePath {
+            path: "/".to_owned(),
+            shown_relative: None,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn is_glob(&self) -> bool {
+        has_wildcard(&self.path)
+    }
+
+    /// The path once for each choice of its `{a,b}`.
+    pub(super) fn alternatives(&self) -> Vec<String> {
+        expand_braces(&self.path)
+    }
+}
+
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shown_relative {
+            Some(relative) => f.write_str(relative),
+            None => write!(f, "{}{}", self.shown_prefix, self.path),
+        }
+    }
+}
+
+fn normalize(path: &str) -> String {
+    let mut components: Vec<&str> = Vec::new();
+    for component in path.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => {
+                components.pop();
+            }
+            other => components.push(other),
+        }
+    }
+    format!("/{}", components.join("/"))
+}
+
+pub(super) fn has_wildcard(component: &str) -> bool {
+    component.contains(['*', '?', '[', '{'])
+}
+
+fn expand_braces(pattern: &str) -> Vec<String> {
+    let Some(open) = pattern.find('{') else {
+        return vec![pattern.to_owned()];
+    };
+    let mut depth = 0;
+    let mut choices = Vec::new();
+    let mut start = open + 1;
+    for (at, c) in pattern.char_indices().skip_while(|(at, _)| *at < open) {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 1 => {
+                choices.push(&pattern[start..at]);
+                start = at + 1;
+            }
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    choices.push(&pattern[start..at]);
+                    let (head, tail) = (&pattern[..open], &pattern[at + 1..]);
+                    return choices
+                        .iter()
+                        .flat_map(|choice| expand_braces(&format!("{head}{choice}{tail}")))
+                        .collect();
+                }
+            }
+            _ => {}
+        }
+    }
+    // Never closed: the brace stands for itself.
+    vec![pattern.to_owned()]
+}
+
+/// Whether a name matches a pattern of `*`, `?`, `[a-z]`, `[^a-z]` and `\x`.
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let name: Vec<char> = name.chars().collect();
+    match_from(&pattern, &name)
+}
+
+fn match_from(pattern: &[char], name: &[char]) -> bool {
+    let Some((first, rest)) = pattern.split_first() else {
+        return name.is_empty();
+    };
+    match first {
+        '*' => (0..=name.len()).any(|skip| match_from(rest, &name[skip..])),
+        '?' => !name.is_empty() && match_from(rest, &name[1..]),
+        '[' => {
+            let Some(close) = rest.iter().position(|c| *c == ']') else {
+                return name.first() == Some(&'[') && match_from(rest, &name[1..]);
+            };
+            let (set, after) = (&rest[..close], &rest[close + 1..]);
+            let Some((c, tail)) = name.split_first() else { return false };
+            in_set(set, *c) && match_from(after, tail)
+        }
+        '\\' if !rest.is_empty() => name.first() == rest.first() && match_from(&rest[1..], &name[1..]),
+        other => name.first() == Some(other) && match_from(rest, &name[1..]),
+    }
+}
+
+fn in_set(set: &[char], c: char) -> bool {
+    let (negated, set) = match set.split_first() {
+        Some(('^' | '!', rest)) => (true, rest),
+        _ => (false, set),
+    };
+    let mut found = false;
+    let mut rest = set;
+    while let Some((first, tail)) = rest.split_first() {
+        if let [dash, last, after @ ..] = tail
+            && *dash == '-'
+        {
+            found |= (*first..=*last).contains(&c);
+            rest = after;
+        } else {
+            found |= *first == c;
+            rest = tail;
+        }
+    }
+    found != negated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_as_they_were_written() {
+        for (word, authority, path, shown) in [
+            ("/a//b/", "", "/a/b", "/a/b"),
+            ("hdfs://ns/a", "ns", "/a", "hdfs://ns/a"),
+            ("hdfs://ns", "ns", "/", "hdfs://ns/"),
+            ("x/y", "", "/user/me/x/y", "x/y"),
+            ("/a/../b", "", "/b", "/b"),
+        ] {
+            let parsed = RemotePath::parse(word, "me").unwrap();
+            assert_eq!((parsed.authority.as_str(), parsed.path.as_str()), (authority, path));
+            assert_eq!(parsed.to_string(), shown);
+        }
+        assert!(RemotePath::parse("s3://x/y", "me").is_err());
+        let child = RemotePath::parse("hdfs://ns/", "me").unwrap().join("c");
+        assert_eq!((child.to_string(), child.parent().to_string()), ("hdfs://ns/c".into(), "hdfs://ns/".into()));
+    }
+
+    #[test]
+    fn wildcards_match_as_in_hadoop() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abb", false),
+            ("?", "x", true),
+            ("?", "", false),
+            ("[a-c]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+        assert_eq!(expand_braces("/{a,b{c,d}}/e"), ["/a/e", "/bc/e", "/bd/e"]);
+        assert_eq!(expand_braces("/{a"), ["/{a"]);
+    }
+}

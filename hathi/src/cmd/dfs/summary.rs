@@ -1,0 +1,157 @@
+//! `-du`, `-df`, `-count`.
+
+use super::listing::human_size;
+use super::{RemotePath, Shell};
+use anyhow::Result;
+use hathi_formats::proto::hdfs;
+use hathi_net::ipc::Idempotence;
+
+/// Hadoop's "no quota".
+const NO_QUOTA: u64 = u64::MAX;
+
+impl Shell {
+    async fn content_summary(&mut self, path: &RemotePath) -> Result<hdfs::ContentSummaryProto> {
+        let fs = self.fs(path)?;
+        let request = hdfs::GetContentSummaryRequestProto {
+            path: path.path.clone(),
+        };
+        let answer: hdfs::GetContentSummaryResponseProto =
+            fs.call("getContentSummary", &request, Idempotence::Idempotent).await?;
+        Ok(answer.summary)
+    }
+
+    pub(super) async fn du(&mut self, mut words: Vec<String>) -> Result<()> {
+        let flags = self.flags(&mut words, &["-s", "-h", "-v", "-x"])?;
+        if words.is_empty() {
+            words.push(format!("/user/{}", self.user));
+        }
+        let mut rows = Vec::new();
+        for item in self.expand(&words).await? {
+            let paths = if item.is_dir() && !flags.has("-s") {
+                match self.children(&item.path).await {
+                    Ok(children) => children.into_iter().map(|child| child.path).collect(),
+                    Err(error) => {
+                        self.fail(&item.path, &error);
+                        continue;
+                    }
+                }
+            } else {
+                vec![item.path]
+            };
+            for path in paths {
+                match self.content_summary(&path).await {
+                    Ok(summary) => rows.push([
+                        size(summary.length, flags.has("-h")),
+                        size(summary.space_consumed, flags.has("-h")),
+                        path.to_string(),
+                    ]),
+                    Err(error) => self.fail(&path, &error),
+                }
+            }
+        }
+        if flags.has("-v") {
+            let titles = ["SIZE", "DISK_SPACE_CONSUMED_WITH_ALL_REPLICAS", "FULL_PATH_NAME"];
+            rows.insert(0, titles.map(str::to_owned));
+        }
+        // Columns are left-aligned and as wide as their widest cell.
+        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+        let (first, second) = (width(0), width(1));
+        for [length, consumed, path] in &rows {
+            println!("{length:<first$}  {consumed:<second$}  {path}");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn df(&mut self, mut words: Vec<String>) -> Result<()> {
+        let flags = self.flags(&mut words, &["-h"])?;
+        if words.is_empty() {
+            words.push("/".to_owned());
+        }
+        let human = flags.has("-h");
+        let mut rows = vec![["Filesystem", "Size", "Used", "Available", "Use%"].map(str::to_owned)];
+        for item in self.expand(&words).await? {
+            let fs = self.fs(&item.path)?;
+            let request = hdfs::GetFsStatusRequestProto {};
+            let stats: hdfs::GetFsStatsResponseProto =
+                fs.call("getFsStats", &request, Idempotence::Idempotent).await?;
+            let authority = if item.path.authority.is_empty() {
+                self.conf.default_fs().authority
+            } else {
+                item.path.authority.clone()
+            };
+            let percent = if stats.capacity == 0 { 0.0 } else { stats.used as f64 * 100.0 / stats.capacity as f64 };
+            rows.push([
+                format!("hdfs://{authority}"),
+                size(stats.capacity, human),
+                size(stats.used, human),
+                size(stats.remaining, human),
+                format!("{percent:.0}%"),
+            ]);
+        }
+        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+        for row in &rows {
+            println!(
+                "{:<w0$}  {:>w1$}  {:>w2$}  {:>w3$}  {:>w4$}",
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                row[4],
+                w0 = width(0),
+                w1 = width(1),
+                w2 = width(2),
+                w3 = width(3),
+                w4 = width(4)
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) async fn count(&mut self, mut words: Vec<String>) -> Result<()> {
+        let flags = self.flags(&mut words, &["-q", "-u", "-h", "-v", "-x", "-e"])?;
+        self.at_least(&words, 1)?;
+        let human = flags.has("-h");
+        if flags.has("-v") {
+            let quota = "       QUOTA       REM_QUOTA     SPACE_QUOTA REM_SPACE_QUOTA ";
+            let header = "   DIR_COUNT   FILE_COUNT       CONTENT_SIZE PATHNAME";
+            println!("{}{header}", if flags.has("-q") { quota } else { "" });
+        }
+        for item in self.expand(&words).await? {
+            let summary = match self.content_summary(&item.path).await {
+                Ok(summary) => summary,
+                Err(error) => {
+                    self.fail(&item.path, &error);
+                    continue;
+                }
+            };
+            let mut line = String::new();
+            if flags.has("-q") {
+                let used = summary.file_count + summary.directory_count;
+                let (quota, left) = quota_text(summary.quota, used, false);
+                let (space, space_left) = quota_text(summary.space_quota, summary.space_consumed, human);
+                line.push_str(&format!("{quota:>12} {left:>15} {space:>15} {space_left:>15} "));
+            }
+            let counts = format!(
+                "{:>12} {:>12} {:>18} ",
+                summary.directory_count,
+                summary.file_count,
+                size(summary.length, human)
+            );
+            println!("{line}{counts}{}", item.path);
+        }
+        Ok(())
+    }
+}
+
+fn size(bytes: u64, human: bool) -> String {
+    if human { human_size(bytes) } else { bytes.to_string() }
+}
+
+fn quota_text(quota: u64, used: u64, human: bool) -> (String, String) {
+    if quota == NO_QUOTA || quota > i64::MAX as u64 {
+        return ("none".to_owned(), "inf".to_owned());
+    }
+    let left = quota.cast_signed() - used.cast_signed();
+    let left = if human && left >= 0 { human_size(left.unsigned_abs()) } else { left.to_string() };
+    (size(quota, human), left)
+}
