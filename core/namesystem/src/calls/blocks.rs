@@ -526,30 +526,21 @@ pub(crate) fn internal_lease_holder(now_ms: u64) -> String {
     format!("HDFS_NameNode-{now_ms}")
 }
 
-/// Ends the lease of a writer that has not renewed it for the soft limit, because another one wants the file. Returns
-/// when the file is closed; otherwise the caller must come again. The dead writer stays the holder, renewed, until the
-/// recovery of its last block is over (`FSNamesystem.internalReleaseLease` without a new holder).
+/// After the ops that end the lease of a writer which was silent for the soft limit, because another one wants the file:
+/// returns when the file is closed, otherwise the caller must come again. The dead writer stays the holder, renewed,
+/// until the recovery of its last block is over (`FSNamesystem.internalReleaseLease` without a new holder).
 pub(super) fn finish_lease_recovery(
     ns: &mut Namesystem,
     ctx: &CallContext,
-    found: &LeaseRecovery,
+    recovery: &LeaseRecovery,
     operation: &str,
     src: &str,
     holder: &str,
 ) -> Result<(), RemoteException> {
-    let file = file_of(found);
-    let dead = ns
-        .namespace
-        .lease_holder(file)
-        .unwrap_or_default()
-        .to_owned();
-    let plan = ns
-        .namespace
-        .plan_release_lease(ctx.now_ms, file, &dead, &ns.replicas())?;
-    let (recovery, _) = commit(ns, plan)?;
-    if begin_recovery(ns, ctx, &recovery)? {
+    if begin_recovery(ns, ctx, recovery)? {
         return Ok(());
     }
+    let dead = ns.namespace.lease_holder(file_of(recovery)).unwrap_or_default().to_owned();
     ns.namespace.renew_lease(&dead, ctx.mono_ms);
     let machine = ClientMachine::of(ctx);
     Err(RemoteException::new(

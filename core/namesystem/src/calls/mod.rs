@@ -11,8 +11,10 @@
 mod admin;
 mod attributes;
 mod audit;
+mod block_report;
 mod blocks;
 mod client;
+mod datanode;
 mod locations;
 mod policies;
 mod read;
@@ -24,8 +26,10 @@ mod wire;
 mod write;
 
 pub use audit::{AuditRecord, audit};
+pub use block_report::BlockReportWork;
 pub(crate) use blocks::{begin_recovery, internal_lease_holder};
 pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
+pub use datanode::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, heartbeat_state};
 pub(crate) use replayed::remember_replayed;
 
 use crate::context::{CallContext, Reply, Verb};
@@ -49,7 +53,12 @@ pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
     if protocol == CLIENT_PROTOCOL {
         return client_method(method).map(|method| method.verb);
     }
-    None
+    match protocol {
+        DATANODE_PROTOCOL => datanode::datanode_method(method),
+        DATANODE_LIFELINE_PROTOCOL => datanode::lifeline_method(method),
+        crate::namenode_protocol::NAMENODE_PROTOCOL => crate::namenode_protocol::lookup(method),
+        _ => None,
+    }
 }
 
 /// What a handler comes to: a reply, or a refusal that shows the state of the namespace.

@@ -134,7 +134,7 @@ fn list(
     let remaining = ns.namespace.list(
         &caller(ctx),
         iip,
-        start_name(start_after),
+        start_after,
         limit,
         &mut |status| {
             if !settled {
@@ -162,14 +162,6 @@ fn list(
     )?;
     let remaining = remaining.map(|remaining| u32::try_from(remaining).unwrap_or(u32::MAX));
     Ok(Listed { remaining, shown })
-}
-
-/// A client may name the last entry by its whole path in `/.reserved`; the names of entries have no slash.
-fn start_name(start_after: &[u8]) -> &[u8] {
-    start_after
-        .rsplit(|&byte| byte == b'/')
-        .next()
-        .unwrap_or_default()
 }
 
 /// `getBatchedListing`

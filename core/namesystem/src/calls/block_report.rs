@@ -1,0 +1,98 @@
+//! A full block report, worked through in slices so that no one waits for a million blocks.
+
+use super::datanode::refusal;
+use crate::context::Reply;
+use crate::{Namesystem, Role};
+use hathi_blockmanager::{
+    BlockReport, DatanodeIndex, Now, ReportProgress, finalize_command, register_command,
+};
+use hathi_formats::proto::datanode::{
+    BlockReportContextProto, BlockReportRequestProto, BlockReportResponseProto,
+    StorageBlockReportProto,
+};
+use std::collections::VecDeque;
+
+/// The storages of one report message that are still to be worked through. Call [`BlockReportWork::step`] under the write
+/// lock until it answers, and let the lock go in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockReportWork {
+    datanode: DatanodeIndex,
+    generation: u64,
+    waiting: VecDeque<StorageBlockReportProto>,
+    current: Option<BlockReport>,
+    context: Option<BlockReportContextProto>,
+}
+
+impl BlockReportWork {
+    pub(super) fn new(
+        ns: &Namesystem,
+        datanode: DatanodeIndex,
+        request: BlockReportRequestProto,
+    ) -> BlockReportWork {
+        BlockReportWork {
+            datanode,
+            generation: ns.generation,
+            waiting: request.reports.into(),
+            current: None,
+            context: request.context,
+        }
+    }
+
+    /// Replicas in the message, as it says itself.
+    pub(super) fn replicas(&self) -> u64 {
+        self.waiting
+            .iter()
+            .map(|report| {
+                report
+                    .number_of_blocks
+                    .unwrap_or(report.blocks.len() as u64 / 3)
+            })
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Works on at most `max` replicas; answers the reply when all are done.
+    pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
+        // Another role, or a namespace loaded anew: the node registers again and sends a report that fits.
+        let gone = ns
+            .blockmanager
+            .datanode(self.datanode)
+            .is_none_or(|node| !node.alive);
+        if gone || ns.generation != self.generation {
+            return Some(Reply::message(&BlockReportResponseProto {
+                cmd: Some(register_command()),
+            }));
+        }
+        if let Some(current) = &mut self.current {
+            match ns.blockmanager.report_slice(current, max, now) {
+                Ok(ReportProgress::More) => return None,
+                Ok(ReportProgress::Done) => self.current = None,
+                Err(error) => return Some(Reply::refuse(refusal(&error))),
+            }
+        }
+        while self.current.is_none() {
+            let Some(next) = self.waiting.pop_front() else {
+                return Some(self.finish(ns));
+            };
+            match ns.blockmanager.begin_report(self.datanode, next) {
+                Ok(begun) => self.current = begun,
+                Err(error) => return Some(Reply::refuse(refusal(&error))),
+            }
+        }
+        None
+    }
+
+    fn finish(&self, ns: &mut Namesystem) -> Reply {
+        let last = self
+            .context
+            .as_ref()
+            .is_none_or(|context| context.cur_rpc + 1 >= context.total_rpcs);
+        if last {
+            ns.blockmanager.end_report_lease(self.datanode);
+        }
+        // "No upgrade is under way" (there is none here), said only by the active to a node that is fully known.
+        let finalize =
+            ns.role == Role::Active && !ns.blockmanager.has_stale_storages(self.datanode);
+        let cmd = finalize.then(|| finalize_command(&ns.info.block_pool_id));
+        Reply::message(&BlockReportResponseProto { cmd })
+    }
+}

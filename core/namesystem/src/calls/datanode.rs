@@ -1,0 +1,513 @@
+//! `DatanodeProtocol` and `DatanodeLifelineProtocol`: what DataNodes tell, and the commands they get (the DataNode half of
+//! `NameNodeRpcServer`, `DatanodeManager.handleHeartbeat`).
+//!
+//! DataNodes report to every NameNode, whatever its role; only the active's commands and its word to change the
+//! namespace count. Two rules keep a failover from costing data:
+//! - a heartbeat's answer that claims to be active, or carries commands, leaves only when every edit applied so far is
+//!   synced: nothing is deleted by order of an edit that a quorum may never have;
+//! - the transaction id in the claim is therefore one that the next active will exceed, as DataNodes demand.
+
+use super::block_report::BlockReportWork;
+use super::{Outcome, commit_void, io, wire, writing};
+use crate::context::{CallContext, Deferred, Reply, Verb};
+use crate::namenode_protocol::SOFTWARE_VERSION;
+use crate::{HaState, Namesystem, OperationCategory, Role, namenode_protocol};
+use bytes::Bytes;
+use hathi_blockmanager::{
+    BlockManagerError, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageIndex,
+    StorageReport, register_command,
+};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
+use hathi_formats::proto::datanode::{
+    BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto,
+    BlockReportRequestProto, BlockReportResponseProto, CacheReportRequestProto,
+    CacheReportResponseProto, CommitBlockSynchronizationRequestProto, DatanodeRegistrationProto,
+    ErrorReportRequestProto, ErrorReportResponseProto, HeartbeatRequestProto,
+    HeartbeatResponseProto, RegisterDatanodeRequestProto, RegisterDatanodeResponseProto,
+    ReportBadBlocksRequestProto, ReportBadBlocksResponseProto,
+    error_report_request_proto::ErrorCode,
+};
+use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
+use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
+use hathi_formats::proto::hdfs::{
+    BlockKeyProto, DatanodeStorageProto, ExportedBlockKeysProto, NnhaStatusHeartbeatProto,
+};
+use hathi_namespace::BlockSynchronization;
+use prost::Message;
+
+/// `org.apache.hadoop.hdfs.server.protocol.DatanodeProtocol`
+pub const DATANODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.DatanodeProtocol";
+/// `org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol`
+pub const DATANODE_LIFELINE_PROTOCOL: &str =
+    "org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol";
+
+/// Full reports up to this many replicas are worked through at once; larger ones in slices by the shell.
+const REPLICAS_AT_ONCE: u64 = 10_000;
+/// `dfs.namenode.min.supported.datanode.version`
+const MIN_DATANODE_VERSION: [u32; 3] = [2, 1, 0];
+
+/// The handler of a method of `DatanodeProtocol`.
+pub(super) fn datanode_method(method: &str) -> Option<Verb> {
+    Some(match method {
+        "versionRequest" => return namenode_protocol::lookup(method),
+        "registerDatanode" => Verb::Write(register_datanode),
+        "sendHeartbeat" => Verb::Write(send_heartbeat),
+        "blockReport" => Verb::Write(block_report),
+        "cacheReport" => Verb::Read(cache_report),
+        "blockReceivedAndDeleted" => Verb::Write(block_received_and_deleted),
+        "errorReport" => Verb::Write(error_report),
+        "reportBadBlocks" => Verb::Write(report_bad_blocks),
+        "commitBlockSynchronization" => Verb::Write(commit_block_synchronization),
+        _ => return None,
+    })
+}
+
+/// The handler of a method of `DatanodeLifelineProtocol`.
+pub(super) fn lifeline_method(method: &str) -> Option<Verb> {
+    (method == "sendLifeline").then_some(Verb::Write(send_lifeline))
+}
+
+/// The state as DataNodes are told it. Their protocol numbers states otherwise than `HAServiceProtocol` does.
+#[must_use]
+pub fn heartbeat_state(state: HaState) -> i32 {
+    let state = match state {
+        HaState::Active => State::Active,
+        HaState::Standby | HaState::Initializing => State::Standby,
+        HaState::Observer => State::Observer,
+    };
+    state as i32
+}
+
+/// `NS-<namespace>-<cluster>-<ctime>` (`Storage.getRegistrationID`).
+fn registration_id(namespace_id: u32, cluster_id: &str, ctime: u64) -> String {
+    format!("NS-{namespace_id}-{cluster_id}-{ctime}")
+}
+
+fn node_text(registration: &DatanodeRegistrationProto) -> String {
+    let id = &registration.datanode_id;
+    format!(
+        "DatanodeRegistration({}:{}, datanodeUuid={})",
+        id.ip_addr, id.xfer_port, id.datanode_uuid
+    )
+}
+
+/// A node of this namespace (`NameNodeRpcServer.verifyRequest`).
+fn verify(
+    ns: &Namesystem,
+    registration: &DatanodeRegistrationProto,
+) -> Result<(), RemoteException> {
+    let storage = &registration.storage_info;
+    let theirs = registration_id(storage.namespce_id, &storage.cluster_id, storage.c_time);
+    let ours = registration_id(
+        ns.info.namespace_id,
+        &ns.info.cluster_id,
+        ns.info.ctime.cast_unsigned(),
+    );
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(RemoteException::new(
+        exceptions::UNREGISTERED_NODE,
+        format!(
+            "Unregistered server: {} (its id is {theirs}, not {ours})",
+            node_text(registration)
+        ),
+    ))
+}
+
+fn check_pool(ns: &Namesystem, pool: &str) -> Result<(), RemoteException> {
+    if pool == ns.info.block_pool_id {
+        return Ok(());
+    }
+    Err(io(format!(
+        "Unexpected BlockPoolId {pool} - expected {}",
+        ns.info.block_pool_id
+    )))
+}
+
+/// The node, if it is registered and alive and at the address it registered with (`DatanodeManager.getDatanode`).
+fn registered(
+    ns: &Namesystem,
+    registration: &DatanodeRegistrationProto,
+) -> Result<Option<DatanodeIndex>, RemoteException> {
+    let Ok(index) = ns
+        .blockmanager
+        .datanode_by_uuid(&registration.datanode_id.datanode_uuid)
+    else {
+        return Ok(None);
+    };
+    let theirs = &registration.datanode_id;
+    match ns.blockmanager.datanode(index) {
+        Some(node)
+            if (&node.id.ip_addr, node.id.xfer_port) != (&theirs.ip_addr, theirs.xfer_port) =>
+        {
+            Err(RemoteException::new(
+                exceptions::UNREGISTERED_NODE,
+                format!(
+                    "Data node {} is attempting to report storage ID {}. Node {} is expected to serve this storage.",
+                    node_text(registration),
+                    theirs.datanode_uuid,
+                    node.xfer_address()
+                ),
+            ))
+        }
+        _ => Ok(Some(index)),
+    }
+}
+
+pub(super) fn now(ctx: &CallContext) -> Now {
+    Now {
+        monotonic_ms: ctx.mono_ms,
+        wall_ms: ctx.now_ms,
+    }
+}
+
+/// Runs a handler that every role serves.
+fn any_role<M: Message + Default>(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    body: &[u8],
+    handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
+) -> Reply {
+    wire::decode(body)
+        .and_then(|request| handler(ns, ctx, request))
+        .unwrap_or_else(Reply::refuse)
+}
+
+/// What a block manager's refusal is to a DataNode.
+pub(super) fn refusal(error: &BlockManagerError) -> RemoteException {
+    let class = match error {
+        BlockManagerError::InvalidLease { .. } => exceptions::INVALID_BLOCK_REPORT_LEASE,
+        BlockManagerError::Disallowed(_) => exceptions::DISALLOWED_DATANODE,
+        BlockManagerError::Unregistered(_)
+        | BlockManagerError::Malformed(_)
+        | BlockManagerError::NotEnoughTargets { .. } => exceptions::IO,
+    };
+    RemoteException::new(class, error.to_string())
+}
+
+/// `registerDatanode`
+fn register_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    any_role(
+        ns,
+        ctx,
+        &body,
+        |ns, ctx, request: RegisterDatanodeRequestProto| {
+            let mut registration = request.registration;
+            check_software_version(ns, &registration)?;
+            if let Some(ip) = ctx.client_ip {
+                registration.datanode_id.ip_addr = ip.to_canonical().to_string();
+            }
+            ns.blockmanager
+                .register(
+                    registration.datanode_id.clone(),
+                    &registration.software_version,
+                    now(ctx),
+                )
+                .map_err(|error| refusal(&error))?;
+            registration.keys = no_keys();
+            Ok(Reply::message(&RegisterDatanodeResponseProto {
+                registration,
+            }))
+        },
+    )
+}
+
+/// `BlockManager.getBlockKeys` without block tokens.
+fn no_keys() -> ExportedBlockKeysProto {
+    ExportedBlockKeysProto {
+        is_block_token_enabled: false,
+        key_update_interval: 0,
+        token_life_time: 0,
+        current_key: BlockKeyProto {
+            key_id: 0,
+            expiry_date: 0,
+            key_bytes: Some(Bytes::new()),
+        },
+        all_keys: Vec::new(),
+    }
+}
+
+/// The leading numbers of a version, `3.5.0-SNAPSHOT` being 3.5.0.
+fn version_numbers(version: &str) -> [u32; 3] {
+    let mut numbers = [0; 3];
+    for (number, part) in numbers.iter_mut().zip(version.split(['.', '-'])) {
+        *number = part.parse().unwrap_or(0);
+    }
+    numbers
+}
+
+/// `NameNodeRpcServer.verifySoftwareVersion`
+fn check_software_version(
+    ns: &Namesystem,
+    registration: &DatanodeRegistrationProto,
+) -> Result<(), RemoteException> {
+    let version = &registration.software_version;
+    if version_numbers(version) < MIN_DATANODE_VERSION {
+        return Err(RemoteException::new(
+            exceptions::INCORRECT_VERSION,
+            format!("The reported DataNode version is too low: {version} < 2.1.0-beta"),
+        ));
+    }
+    let ctime = ns.info.ctime.cast_unsigned();
+    if version != SOFTWARE_VERSION && registration.storage_info.c_time != ctime {
+        return Err(RemoteException::new(
+            exceptions::INCORRECT_VERSION,
+            format!(
+                "DataNode version {version} of {} is not this NameNode's {SOFTWARE_VERSION}, and its CTime {} is not {ctime}",
+                node_text(registration),
+                registration.storage_info.c_time
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn stats(request: &HeartbeatRequestProto) -> HeartbeatStats {
+    HeartbeatStats {
+        reports: request
+            .reports
+            .iter()
+            .map(StorageReport::from_wire)
+            .collect(),
+        xceivers: request.xceiver_count(),
+        transfers_in_progress: request.xmits_in_progress(),
+        failed_volumes: request.failed_volumes(),
+        cache_capacity: request.cache_capacity(),
+        cache_used: request.cache_used(),
+    }
+}
+
+/// `sendHeartbeat`
+fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
+        verify(ns, &request.registration)?;
+        let active = ns.role == Role::Active;
+        let mut response = HeartbeatResponseProto {
+            cmds: Vec::new(),
+            ha_status: NnhaStatusHeartbeatProto {
+                state: heartbeat_state(ns.role.ha_state()),
+                txid: ns.edit_log.applied().0,
+            },
+            rolling_upgrade_status: None,
+            rolling_upgrade_status_v2: None,
+            full_block_report_lease_id: Some(0),
+            is_slownode: Some(false),
+        };
+        match registered(ns, &request.registration)? {
+            None => response.cmds.push(register_command()),
+            Some(index) => {
+                ns.blockmanager.heartbeat(index, stats(&request), now(ctx));
+                if request.request_full_block_report_lease() {
+                    response.full_block_report_lease_id =
+                        Some(ns.blockmanager.request_report_lease(index, now(ctx)));
+                }
+                if active {
+                    let pool = &ns.info.block_pool_id;
+                    response.cmds = ns.blockmanager.take_commands(index, pool, now(ctx));
+                }
+            }
+        }
+        let after = if active { ns.shown_everything() } else { None };
+        Ok(Reply::message(&response).after(after))
+    })
+}
+
+/// `sendLifeline`
+fn send_lifeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
+        verify(ns, &request.registration)?;
+        // A lifeline of an unknown node changes nothing: only a heartbeat can make it register.
+        if let Some(index) = registered(ns, &request.registration)? {
+            ns.blockmanager.lifeline(index, stats(&request), now(ctx));
+        }
+        Ok(Reply::message(&LifelineResponseProto {}))
+    })
+}
+
+/// `blockReport`
+fn block_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    any_role(
+        ns,
+        ctx,
+        &body,
+        |ns, ctx, request: BlockReportRequestProto| {
+            verify(ns, &request.registration)?;
+            check_pool(ns, &request.block_pool_id)?;
+            let Some(datanode) = registered(ns, &request.registration)? else {
+                return Ok(Reply::message(&BlockReportResponseProto {
+                    cmd: Some(register_command()),
+                }));
+            };
+            let lease = request
+                .context
+                .as_ref()
+                .map_or(0, |context| context.lease_id());
+            ns.blockmanager
+                .check_report_lease(datanode, lease, now(ctx))
+                .map_err(|error| refusal(&error))?;
+            let mut work = BlockReportWork::new(ns, datanode, request);
+            if work.replicas() > REPLICAS_AT_ONCE {
+                return Ok(Reply::defer(Deferred::BlockReport(Box::new(work))));
+            }
+            loop {
+                if let Some(reply) = work.step(ns, REPLICAS_AT_ONCE as usize, now(ctx)) {
+                    return Ok(reply);
+                }
+            }
+        },
+    )
+}
+
+/// `cacheReport`: there is no caching, so what is cached is of no interest.
+fn cache_report(ns: &Namesystem, _: &CallContext, body: Bytes) -> Reply {
+    wire::decode(&body)
+        .and_then(|request: CacheReportRequestProto| verify(ns, &request.registration))
+        .map_or_else(Reply::refuse, |()| {
+            Reply::message(&CacheReportResponseProto { cmd: None })
+        })
+}
+
+/// `blockReceivedAndDeleted`
+fn block_received_and_deleted(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    any_role(
+        ns,
+        ctx,
+        &body,
+        |ns, ctx, request: BlockReceivedAndDeletedRequestProto| {
+            verify(ns, &request.registration)?;
+            check_pool(ns, &request.block_pool_id)?;
+            let Some(datanode) = registered(ns, &request.registration)? else {
+                // The node keeps the notices and sends them again; its next heartbeat makes it register first.
+                return Err(io(format!(
+                    "Got incremental block report from unregistered or dead node {}",
+                    node_text(&request.registration)
+                )));
+            };
+            for notices in request.blocks {
+                let storage = notices.storage.unwrap_or_else(|| DatanodeStorageProto {
+                    storage_uuid: notices.storage_uuid.clone(),
+                    state: None,
+                    storage_type: None,
+                });
+                for notice in &notices.blocks {
+                    let kind = match notice.status() {
+                        BlockStatus::Receiving => IncrementalNotice::Receiving,
+                        BlockStatus::Received => IncrementalNotice::Received,
+                        BlockStatus::Deleted => IncrementalNotice::Deleted,
+                    };
+                    let block = Block {
+                        id: BlockId(notice.block.block_id.cast_signed()),
+                        num_bytes: notice.block.num_bytes(),
+                        generation_stamp: GenerationStamp(notice.block.gen_stamp),
+                    };
+                    ns.blockmanager.incremental_report(
+                        datanode,
+                        &storage,
+                        block,
+                        kind,
+                        notice.delete_hint.as_deref(),
+                        now(ctx),
+                    );
+                }
+            }
+            Ok(Reply::message(&BlockReceivedAndDeletedResponseProto {}))
+        },
+    )
+}
+
+/// `errorReport`
+fn error_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    any_role(ns, ctx, &body, |ns, _, request: ErrorReportRequestProto| {
+        let code =
+            ErrorCode::try_from(request.error_code.cast_signed()).unwrap_or(ErrorCode::Notify);
+        if code != ErrorCode::Notify {
+            verify(ns, &request.registartion)?;
+        }
+        if code == ErrorCode::FatalDiskError
+            && let Some(index) = registered(ns, &request.registartion)?
+        {
+            ns.blockmanager.node_died(index);
+        }
+        Ok(Reply::message(&ErrorReportResponseProto {}))
+    })
+}
+
+/// `reportBadBlocks`
+fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, _, request: ReportBadBlocksRequestProto| {
+            for located in &request.blocks {
+                check_pool(ns, &located.b.pool_id)?;
+                let block = super::local_block(&located.b);
+                for (at, node) in located.locs.iter().enumerate() {
+                    let Some(index) = ns.blockmanager.find_datanode(&node.id.datanode_uuid) else {
+                        continue;
+                    };
+                    let storage = located.storage_i_ds.get(at).map_or("", String::as_str);
+                    ns.blockmanager
+                        .mark_corrupt(block, index, storage, "a DataNode reported it");
+                }
+            }
+            Ok(Reply::message(&ReportBadBlocksResponseProto {}))
+        },
+    )
+}
+
+/// `commitBlockSynchronization`: the DataNodes agreed on the last block of a file whose lease is recovered.
+fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
+        ns,
+        ctx,
+        &body,
+        OperationCategory::Write,
+        |ns, ctx, request: CommitBlockSynchronizationRequestProto| {
+            ns.check_not_in_safe_mode("Cannot commitBlockSynchronization while in safe mode")?;
+            let block = super::block_of(ns, &request.block)?;
+            let on: Vec<StorageIndex> = request
+                .new_taragets
+                .iter()
+                .zip(&request.new_target_storages)
+                .filter_map(|(node, storage)| {
+                    ns.blockmanager.find_storage(&node.datanode_uuid, storage)
+                })
+                .collect();
+            let agreed = BlockSynchronization {
+                block,
+                new_generation_stamp: GenerationStamp(request.new_gen_stamp),
+                new_length: request.new_length,
+                close_file: request.close_file,
+                delete_block: request.delete_block,
+            };
+            let plan = ns.namespace.plan_commit_block_synchronization(
+                ctx.now_ms,
+                &agreed,
+                &ns.replicas(),
+            )?;
+            let recovered = plan.reply.map(|(_, block)| block);
+            if let Some(block) = recovered
+                && request.close_file
+            {
+                // The locations are known by this very message: readers need not wait for the reports.
+                ns.blockmanager.recovered(block, &on);
+            }
+            let plan = hathi_namespace::Plan {
+                ops: plan.ops,
+                reply: (),
+            };
+            let reply = commit_void(ns, plan)?;
+            if let Some(block) = recovered
+                && !request.close_file
+            {
+                ns.blockmanager.set_expected_locations(block.id, &on);
+            }
+            Ok(reply)
+        },
+    )
+}

@@ -1,0 +1,266 @@
+//! The handlers on a namesystem in memory: what callers get to hear, and that a standby ends up with the same state.
+
+mod refusals;
+mod retries;
+mod tree;
+mod writers;
+
+use super::{CLIENT_METHODS, audit, client_method};
+use crate::context::{CallContext, Deferred, Reply, Verb};
+use crate::edit_log::{LogItem, SyncedTxId};
+use crate::loader::{Parts, assemble};
+use crate::namesystem::Config;
+use crate::retry_cache::{CallKey, RetryCacheOptions};
+use crate::{Namesystem, OperationCategory, Role};
+use bytes::Bytes;
+use hathi_blockmanager::{
+    BlockManagerConfig, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageReport,
+};
+use hathi_formats::editlog::{Frames, decode_frame};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, NamespaceInfo, TxId};
+use hathi_formats::proto::hdfs::*;
+use hathi_namespace::Namespace;
+use prost::Message;
+
+const POOL: &str = "BP-1-127.0.0.1-1";
+const CLIENT: &str = "DFSClient_1";
+const NOW: Now = Now {
+    monotonic_ms: 50_000,
+    wall_ms: 1_700_000_000_000,
+};
+
+fn new_namesystem() -> Namesystem {
+    let config = Config {
+        superuser: "hdfs".to_owned(),
+        rpc_address: "nn1.example:8020".to_owned(),
+        ..Config::default()
+    };
+    let info = NamespaceInfo {
+        block_pool_id: POOL.to_owned(),
+        ..Default::default()
+    };
+    let parts = Parts {
+        config,
+        blockmanager: BlockManagerConfig::default(),
+        retry_cache: RetryCacheOptions::default(),
+        info,
+    };
+    let namespace = Namespace::new(hathi_namespace::Config::default());
+    let mut ns = assemble(parts, namespace, TxId(0), SyncedTxId::default());
+    ns.role.change(Role::Standby).unwrap();
+    ns
+}
+
+/// An active out of safe mode.
+fn active() -> Namesystem {
+    let mut ns = new_namesystem();
+    ns.role.change(Role::BecomingActive).unwrap();
+    ns.start_active(NOW).unwrap();
+    ns.blockmanager.leave_safe_mode(true, NOW);
+    sync(&mut ns);
+    ns
+}
+
+/// A quorum has everything.
+fn sync(ns: &mut Namesystem) -> Vec<LogItem> {
+    let items = ns.edit_log.take();
+    let applied = ns.edit_log.applied();
+    ns.edit_log.on_synced(applied);
+    items.into()
+}
+
+fn user(name: &str, superuser: bool) -> CallContext {
+    CallContext {
+        user: name.into(),
+        groups: vec![format!("{name}s")].into(),
+        superuser,
+        client_ip: Some("10.0.0.9".parse().unwrap()),
+        client_id: Default::default(),
+        call_id: -2,
+        retry_count: -1,
+        now_ms: NOW.wall_ms,
+        mono_ms: NOW.monotonic_ms,
+    }
+}
+
+fn hdfs() -> CallContext {
+    user("hdfs", true)
+}
+
+fn numbered(call_id: i32) -> CallContext {
+    CallContext {
+        client_id: [7; 16].into_iter().collect(),
+        call_id,
+        retry_count: 0,
+        ..hdfs()
+    }
+}
+
+fn raw(ns: &mut Namesystem, ctx: &CallContext, method: &str, body: Bytes) -> Reply {
+    match client_method(method).unwrap().verb {
+        Verb::Read(read) => read(ns, ctx, body),
+        Verb::Write(write) => write(ns, ctx, body),
+        Verb::ReadThenWrite(read, write) => match read(ns, ctx, &body) {
+            Some(reply) => reply,
+            None => write(ns, ctx, body),
+        },
+    }
+}
+
+fn reply(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
+    raw(ns, ctx, method, Bytes::from(request.encode_to_vec()))
+}
+
+fn call<M: Message + Default>(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    method: &str,
+    request: &impl Message,
+) -> Result<M, RemoteException> {
+    reply(ns, ctx, method, request)
+        .result
+        .map(|body| M::decode(body).unwrap())
+}
+
+fn mode(perm: u32) -> FsPermissionProto {
+    FsPermissionProto { perm }
+}
+
+fn mkdirs(src: &str) -> MkdirsRequestProto {
+    MkdirsRequestProto {
+        src: src.to_owned(),
+        masked: mode(0o755),
+        create_parent: true,
+        unmasked: None,
+    }
+}
+
+fn create(src: &str) -> CreateRequestProto {
+    CreateRequestProto {
+        src: src.to_owned(),
+        masked: mode(0o644),
+        client_name: CLIENT.to_owned(),
+        create_flag: 1,
+        create_parent: true,
+        replication: 3,
+        block_size: 128 << 20,
+        ..Default::default()
+    }
+}
+
+fn file_info(src: &str) -> GetFileInfoRequestProto {
+    GetFileInfoRequestProto {
+        src: src.to_owned(),
+    }
+}
+
+fn delete(src: &str, recursive: bool) -> DeleteRequestProto {
+    DeleteRequestProto {
+        src: src.to_owned(),
+        recursive,
+    }
+}
+
+fn rename(src: &str, dst: &str) -> RenameRequestProto {
+    RenameRequestProto {
+        src: src.to_owned(),
+        dst: dst.to_owned(),
+    }
+}
+
+fn complete(src: &str, last: Option<ExtendedBlockProto>) -> CompleteRequestProto {
+    CompleteRequestProto {
+        src: src.to_owned(),
+        client_name: CLIENT.to_owned(),
+        last,
+        file_id: None,
+    }
+}
+
+fn add_block(src: &str, previous: Option<ExtendedBlockProto>) -> AddBlockRequestProto {
+    AddBlockRequestProto {
+        src: src.to_owned(),
+        client_name: CLIENT.to_owned(),
+        previous,
+        ..Default::default()
+    }
+}
+
+fn make_file(ns: &mut Namesystem, path: &str) {
+    call::<CreateResponseProto>(ns, &hdfs(), "create", &create(path)).unwrap();
+    let done: CompleteResponseProto = call(ns, &hdfs(), "complete", &complete(path, None)).unwrap();
+    assert!(done.result);
+}
+
+fn datanodes(ns: &mut Namesystem, count: u32) -> Vec<DatanodeIndex> {
+    (0..count)
+        .map(|number| {
+            let id = DatanodeIdProto {
+                ip_addr: format!("10.0.1.{number}"),
+                host_name: format!("dn{number}"),
+                datanode_uuid: format!("uuid-{number}"),
+                xfer_port: 9866,
+                info_port: 9864,
+                ipc_port: 9867,
+                info_secure_port: None,
+            };
+            let index = ns.blockmanager.register(id, "3.5.0", NOW).unwrap();
+            let report = StorageReport {
+                uuid: format!("DS-{number}"),
+                storage_type: StorageTypeProto::Disk,
+                failed: false,
+                read_only: false,
+                capacity: 1 << 40,
+                dfs_used: 0,
+                remaining: 1 << 40,
+                block_pool_used: 0,
+                non_dfs_used: 0,
+            };
+            let stats = HeartbeatStats {
+                reports: vec![report],
+                ..Default::default()
+            };
+            ns.blockmanager.heartbeat(index, stats, NOW);
+            index
+        })
+        .collect()
+}
+
+/// Every DataNode of the located block says that it has all of it.
+fn received(ns: &mut Namesystem, located: &LocatedBlockProto, num_bytes: u64) {
+    let block = Block {
+        id: BlockId(located.b.block_id as i64),
+        num_bytes,
+        generation_stamp: GenerationStamp(located.b.generation_stamp),
+    };
+    for (node, storage) in located.locs.iter().zip(&located.storage_i_ds) {
+        let index = ns
+            .blockmanager
+            .datanode_by_uuid(&node.id.datanode_uuid)
+            .unwrap();
+        let storage = DatanodeStorageProto {
+            storage_uuid: storage.clone(),
+            ..Default::default()
+        };
+        ns.blockmanager.incremental_report(
+            index,
+            &storage,
+            block,
+            IncrementalNotice::Received,
+            None,
+            NOW,
+        );
+    }
+}
+
+fn of_length(block: &ExtendedBlockProto, num_bytes: u64) -> ExtendedBlockProto {
+    ExtendedBlockProto {
+        num_bytes: Some(num_bytes),
+        ..block.clone()
+    }
+}
+
+fn body(request: &impl Message) -> Bytes {
+    Bytes::from(request.encode_to_vec())
+}

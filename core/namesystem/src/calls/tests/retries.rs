@@ -1,0 +1,165 @@
+//! Repeated calls, here and after a failover.
+
+use super::*;
+
+#[test]
+fn a_repeated_call_gets_its_first_answer() {
+    let mut ns = active();
+    let first = reply(&mut ns, &numbered(1), "create", &create("/f"));
+    let applied = ns.edit_log.applied();
+    assert_eq!(first.after, Some(applied));
+    // The repetition comes while the first answer still waits: it waits for the same transaction.
+    let again = reply(&mut ns, &numbered(1), "create", &create("/f"));
+    assert_eq!((&again.result, again.after), (&first.result, first.after));
+    assert_eq!(ns.edit_log.applied(), applied);
+    sync(&mut ns);
+    let again = reply(&mut ns, &numbered(1), "create", &create("/f"));
+    assert_eq!((&again.result, again.after), (&first.result, None));
+    // Another call with the same arguments is another call.
+    assert!(
+        reply(&mut ns, &numbered(2), "create", &create("/f"))
+            .result
+            .is_err()
+    );
+    // Failures and "nothing done" run again.
+    let missing = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
+    assert_eq!(missing.result.unwrap(), [8, 0][..]);
+    make_file(&mut ns, "/x");
+    let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
+    assert_eq!(renamed.result.unwrap(), [8, 1][..]);
+    let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
+    assert_eq!(
+        renamed.result.unwrap(),
+        [8, 1][..],
+        "from the cache, as /x is gone"
+    );
+    assert_eq!(ns.retry_cache.hits(), 3);
+    // Calls without ids are never repetitions.
+    assert!(
+        reply(&mut ns, &hdfs(), "create", &create("/g"))
+            .result
+            .is_ok()
+    );
+    assert!(
+        reply(&mut ns, &hdfs(), "create", &create("/g"))
+            .result
+            .is_err()
+    );
+}
+
+#[test]
+fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
+    let mut ns = active();
+    datanodes(&mut ns, 3);
+    let mut calls: Vec<(i32, &str, Bytes)> = Vec::new();
+    let mut do_call = |ns: &mut Namesystem, method: &'static str, body: Bytes| {
+        let id = calls.len() as i32 + 100;
+        let reply = raw(ns, &numbered(id), method, body.clone());
+        assert!(reply.result.is_ok(), "{method}: {:?}", reply.result);
+        calls.push((id, method, body));
+        reply.result.unwrap()
+    };
+    do_call(&mut ns, "mkdirs", body(&mkdirs("/a/b/c")));
+    do_call(&mut ns, "create", body(&create("/a/f")));
+    let added = do_call(&mut ns, "addBlock", body(&add_block("/a/f", None)));
+    let located = AddBlockResponseProto::decode(added).unwrap().block;
+    received(&mut ns, &located, 77);
+    do_call(
+        &mut ns,
+        "complete",
+        body(&complete("/a/f", Some(of_length(&located.b, 77)))),
+    );
+    let append = AppendRequestProto {
+        src: "/a/f".to_owned(),
+        client_name: CLIENT.to_owned(),
+        flag: None,
+    };
+    let appended = do_call(&mut ns, "append", body(&append));
+    let appended = AppendResponseProto::decode(appended).unwrap();
+    let last = appended.block.unwrap();
+    assert_eq!((last.b.num_bytes(), last.offset), (77, 0));
+    assert_eq!(appended.stat.unwrap().length, 77);
+    do_call(&mut ns, "create", body(&create("/a/g")));
+    do_call(&mut ns, "rename", body(&rename("/a/g", "/a/h")));
+    let rename2 = Rename2RequestProto {
+        src: "/a/h".to_owned(),
+        dst: "/a/i".to_owned(),
+        overwrite_dest: false,
+        move_to_trash: None,
+    };
+    do_call(&mut ns, "rename2", body(&rename2));
+    let set = SetXAttrRequestProto {
+        src: "/a/b".to_owned(),
+        x_attr: Some(XAttrProto {
+            namespace: 0,
+            name: "k".to_owned(),
+            value: Some(Bytes::from_static(b"v")),
+        }),
+        flag: Some(1),
+    };
+    do_call(&mut ns, "setXAttr", body(&set));
+    do_call(&mut ns, "delete", body(&delete("/a/b/c", false)));
+    do_call(
+        &mut ns,
+        "setReplication",
+        body(&SetReplicationRequestProto {
+            src: "/a/f".to_owned(),
+            replication: 2,
+        }),
+    );
+    do_call(
+        &mut ns,
+        "setPermission",
+        body(&SetPermissionRequestProto {
+            src: "/a/b".to_owned(),
+            permission: mode(0o1700),
+        }),
+    );
+
+    let mut standby = new_namesystem();
+    // The active's first segment began in `active()`; its start is transaction 1.
+    standby.edit_log.set_applied(TxId(1));
+    for item in sync(&mut ns) {
+        let LogItem::Edits { bytes, .. } = item else {
+            continue;
+        };
+        for frame in Frames::new(&bytes, 0) {
+            let frame = frame.unwrap();
+            let op = decode_frame(&frame, LayoutVersion::NAMENODE_CURRENT).unwrap();
+            standby.replay(frame.txid, &op, NOW.monotonic_ms).unwrap();
+        }
+    }
+    assert_eq!(standby.edit_log.applied(), ns.edit_log.applied());
+    assert_eq!(standby.namespace.digest(), ns.namespace.digest());
+
+    let mut answers = 0;
+    for (id, method, _) in &calls {
+        let key = CallKey::new(&[7; 16], *id).unwrap();
+        let (here, there) = (ns.retry_cache.get(&key), standby.retry_cache.get(&key));
+        // Where the blocks are is soft state; the standby answers with what it knows.
+        if *method == "append" {
+            assert_eq!(here.is_some(), there.is_some(), "{method}");
+        } else {
+            assert_eq!(here, there, "{method}");
+        }
+        answers += usize::from(here.is_some());
+    }
+    assert_eq!(answers, 7);
+
+    // And after a failover the repetition of a create gets the old answer.
+    standby.role.change(Role::BecomingActive).unwrap();
+    standby.start_active(NOW).unwrap();
+    standby.blockmanager.leave_safe_mode(true, NOW);
+    let (id, method, body) = calls
+        .iter()
+        .find(|(_, method, _)| *method == "create")
+        .unwrap();
+    let key = CallKey::new(&[7; 16], *id).unwrap();
+    let expected = Bytes::copy_from_slice(ns.retry_cache.get(&key).unwrap().payload);
+    assert_eq!(
+        raw(&mut standby, &numbered(*id), method, body.clone())
+            .result
+            .unwrap(),
+        expected
+    );
+}

@@ -1,0 +1,230 @@
+//! Files that are being written, and their blocks.
+
+use super::*;
+
+#[test]
+fn blocks_are_written_completed_and_located() {
+    let mut ns = active();
+    datanodes(&mut ns, 4);
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
+    let first: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let first = first.block;
+    assert_eq!(
+        (first.b.pool_id.as_str(), first.offset, first.locs.len()),
+        (POOL, 0, 3)
+    );
+    assert_eq!(first.b.generation_stamp, 1001);
+
+    let length = 128 << 20;
+    let previous = of_length(&first.b, length);
+    received(&mut ns, &first, length);
+    let second: AddBlockResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "addBlock",
+        &add_block("/f", Some(previous.clone())),
+    )
+    .unwrap();
+    let second = second.block;
+    assert_eq!(second.offset, length);
+    // The answer got lost; the same question again allocates nothing.
+    let applied = ns.edit_log.applied();
+    let again: AddBlockResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "addBlock",
+        &add_block("/f", Some(previous)),
+    )
+    .unwrap();
+    assert_eq!(again.block.b, second.b);
+    assert_eq!(again.block.locs.len(), second.locs.len());
+    assert_eq!(ns.edit_log.applied(), applied);
+
+    let last = Some(of_length(&second.b, 1000));
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    assert!(!done.result, "no DataNode has reported the last block");
+    received(&mut ns, &second, 1000);
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    assert!(done.result);
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    assert!(done.result, "a repetition of a complete that succeeded");
+
+    for (offset, asked, starts) in [
+        (0, 1, vec![0]),
+        (0, u64::MAX >> 1, vec![0, length]),
+        (length, 1, vec![length]),
+        (length + 1000, 1, vec![]),
+    ] {
+        let request = GetBlockLocationsRequestProto {
+            src: "/f".to_owned(),
+            offset,
+            length: asked,
+        };
+        let found: GetBlockLocationsResponseProto =
+            call(&mut ns, &hdfs(), "getBlockLocations", &request).unwrap();
+        let found = found.locations.unwrap();
+        assert_eq!(found.file_length, length + 1000);
+        assert!(found.is_last_block_complete && !found.under_construction);
+        assert_eq!(
+            found
+                .blocks
+                .iter()
+                .map(|block| block.offset)
+                .collect::<Vec<_>>(),
+            starts,
+            "{offset}+{asked}"
+        );
+        assert!(found.blocks.iter().all(|block| block.locs.len() == 3));
+        assert_eq!(found.last_block.unwrap().b.block_id, second.b.block_id);
+    }
+}
+
+#[test]
+fn a_read_notes_the_access_time_once_per_precision() {
+    let mut ns = active();
+    make_file(&mut ns, "/f");
+    sync(&mut ns);
+    let later = CallContext {
+        now_ms: NOW.wall_ms + 3_600_001,
+        ..hdfs()
+    };
+    let request = GetBlockLocationsRequestProto {
+        src: "/f".to_owned(),
+        offset: 0,
+        length: 1,
+    };
+    let before = ns.edit_log.applied();
+    assert_eq!(
+        reply(&mut ns, &later, "getBlockLocations", &request).after,
+        None
+    );
+    assert_eq!(ns.edit_log.applied(), before.next());
+    sync(&mut ns);
+    reply(&mut ns, &later, "getBlockLocations", &request)
+        .result
+        .unwrap();
+    assert_eq!(ns.edit_log.applied(), before.next());
+    let found: GetFileInfoResponseProto =
+        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/f")).unwrap();
+    assert_eq!(found.fs.unwrap().access_time, later.now_ms);
+}
+
+#[test]
+fn a_broken_pipeline_goes_on_with_a_new_stamp() {
+    let mut ns = active();
+    datanodes(&mut ns, 3);
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
+    let block: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let old = block.block.b.clone();
+    let request = UpdateBlockForPipelineRequestProto {
+        block: old.clone(),
+        client_name: CLIENT.to_owned(),
+    };
+    let stamped: UpdateBlockForPipelineResponseProto =
+        call(&mut ns, &hdfs(), "updateBlockForPipeline", &request).unwrap();
+    let new = of_length(&stamped.block.b, 100);
+    assert!(new.generation_stamp > old.generation_stamp);
+    let intruder = UpdateBlockForPipelineRequestProto {
+        block: old.clone(),
+        client_name: "DFSClient_2".to_owned(),
+    };
+    let refused = reply(&mut ns, &hdfs(), "updateBlockForPipeline", &intruder)
+        .result
+        .unwrap_err();
+    assert!(refused.is(exceptions::LEASE_EXPIRED), "{refused}");
+    let request = UpdatePipelineRequestProto {
+        client_name: CLIENT.to_owned(),
+        old_block: old,
+        new_block: new.clone(),
+        new_nodes: vec![block.block.locs[0].id.clone()],
+        storage_i_ds: vec![block.block.storage_i_ds[0].clone()],
+    };
+    let first = reply(&mut ns, &numbered(9), "updatePipeline", &request);
+    assert_eq!(first.result.unwrap(), Bytes::new());
+    assert!(
+        reply(&mut ns, &numbered(9), "updatePipeline", &request)
+            .result
+            .is_ok()
+    );
+    let locations = GetBlockLocationsRequestProto {
+        src: "/f".to_owned(),
+        offset: 0,
+        length: 1,
+    };
+    let found: GetBlockLocationsResponseProto =
+        call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    let last = found.locations.unwrap().last_block.unwrap();
+    assert_eq!(
+        (last.b.generation_stamp, last.locs.len()),
+        (new.generation_stamp, 1)
+    );
+    let gone = AbandonBlockRequestProto {
+        b: new,
+        src: "/f".to_owned(),
+        holder: CLIENT.to_owned(),
+        file_id: None,
+    };
+    reply(&mut ns, &hdfs(), "abandonBlock", &gone)
+        .result
+        .unwrap();
+    let found: GetBlockLocationsResponseProto =
+        call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    assert!(found.locations.unwrap().blocks.is_empty());
+}
+
+#[test]
+fn leases_pass_from_the_dead_to_the_living() {
+    let mut ns = active();
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
+    let open = ListOpenFilesRequestProto {
+        id: 0,
+        types: vec![1],
+        path: Some("/".to_owned()),
+    };
+    let files: ListOpenFilesResponseProto = call(&mut ns, &hdfs(), "listOpenFiles", &open).unwrap();
+    assert_eq!(files.entries.len(), 1);
+    assert_eq!(
+        (
+            files.entries[0].path.as_str(),
+            files.entries[0].client_name.as_str()
+        ),
+        ("/f", CLIENT)
+    );
+
+    // After the soft limit another writer gets the file closed, and hears that it exists.
+    let late = CallContext {
+        mono_ms: NOW.monotonic_ms + 60_001,
+        ..hdfs()
+    };
+    let second = CreateRequestProto {
+        client_name: "DFSClient_2".to_owned(),
+        ..create("/f")
+    };
+    let refused = reply(&mut ns, &late, "create", &second).result.unwrap_err();
+    assert!(refused.is(exceptions::FILE_ALREADY_EXISTS), "{refused}");
+    let closed: IsFileClosedResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "isFileClosed",
+        &IsFileClosedRequestProto {
+            src: "/f".to_owned(),
+        },
+    )
+    .unwrap();
+    assert!(closed.result);
+
+    // recoverLease does not wait for any limit.
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/g")).unwrap();
+    let recover = RecoverLeaseRequestProto {
+        src: "/g".to_owned(),
+        client_name: "DFSClient_3".to_owned(),
+    };
+    let recovered: RecoverLeaseResponseProto =
+        call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
+    assert!(recovered.result);
+}
