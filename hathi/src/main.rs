@@ -12,6 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Command = (&'static str, &'static str, fn(Vec<OsString>) -> anyhow::Result<ExitCode>);
 
 const COMMANDS: &[Command] = &[
+    ("journalnode", "run a JournalNode", cmd::journalnode::run),
+    ("dfs", "list, copy and change files", cmd::dfs::run),
     ("haadmin", "show and change who is active", cmd::haadmin::run),
     ("zkfc", "run a failover controller", cmd::zkfc::run),
     ("quickstart", "run a whole highly available cluster on this machine", cmd::quickstart::run),

@@ -1,6 +1,8 @@
 //! One file per subcommand.
 
+pub mod dfs;
 pub mod haadmin;
+pub mod journalnode;
 pub mod quickstart;
 pub mod zkfc;
 

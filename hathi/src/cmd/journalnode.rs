@@ -1,0 +1,17 @@
+//! `hathi journalnode`: keeps edits for NameNodes.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+/// Entry point.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let (conf, rest) = super::conf_argument(args)?;
+    if let Some(argument) = rest.first() {
+        bail!("unknown argument {}", argument.display());
+    }
+    super::log_to_stderr();
+    hathi_journalnode::run(conf)?;
+    Ok(ExitCode::SUCCESS)
+}

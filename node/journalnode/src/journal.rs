@@ -1,0 +1,633 @@
+//! One journal: its queue, the thread that owns its disk, and what may be read without waiting for either.
+//!
+//! Calls of a writer go through the queue in the order in which they came, as their serial numbers demand. The thread
+//! takes all that is queued, hands it to the acceptor, syncs once, and answers. The acceptor's lock is not held during
+//! that sync, so that a slow disk delays only who waits for it: leases and recent edits are answered meanwhile, on the
+//! reactor itself. A failed sync is final: the acceptor refuses everything from then on.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hathi_formats::exceptions::{IO, RETRIABLE, RemoteException};
+use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
+use hathi_journal::acceptor::Download;
+use hathi_journal::{Acceptor, AcceptorOptions, Answer, Handled, JournalError, Micros, Request};
+use hathi_net::ipc::Responder;
+use hathi_storage::OsDisk;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::{Figures, Metrics};
+
+/// Queued calls above which more are refused.
+const MAX_QUEUED: usize = 10_000;
+/// Queued bytes of edits above which more are refused.
+const MAX_QUEUED_BYTES: usize = 256 << 20;
+/// Calls that wait for something to happen (lease watchers, tailers) above which more are refused.
+const MAX_PARKED: usize = 10_000;
+/// Pause between attempts to open a journal that cannot be opened.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub enum ReplyTo {
+    /// An RPC, with its method's name.
+    Rpc(Responder, &'static str),
+    /// A task of this process.
+    Here(oneshot::Sender<Result<Answer, RemoteException>>),
+}
+
+impl ReplyTo {
+    pub fn send(self, answer: Result<Answer, RemoteException>) {
+        match self {
+            ReplyTo::Rpc(responder, method) => match answer {
+                Ok(answer) => responder.ok_encoded(&answer.encode(method)),
+                Err(exception) => responder.error(&exception),
+            },
+            // Nobody may be waiting any more.
+            ReplyTo::Here(waiting) => drop(waiting.send(answer)),
+        }
+    }
+}
+
+/// A segment that the acceptor wants, on its way to who fetches it.
+#[derive(Debug)]
+pub struct Fetch {
+    pub journal: Arc<Journal>,
+    pub download: Download,
+    pub reply: ReplyTo,
+}
+
+enum Job {
+    Call(Request, ReplyTo),
+    Downloaded(Download, Result<(), String>, ReplyTo),
+    FormatJoining(NamespaceInfo, Epoch, ReplyTo),
+    /// A finalized segment fetched from a peer.
+    Adopt(PathBuf, TxId, TxId, ReplyTo),
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        match self {
+            Job::Call(Request::Journal { records, .. }, _) => records.len(),
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    /// The thread should look again when to wake.
+    poked: bool,
+    stop: bool,
+}
+
+struct Parked {
+    request: Request,
+    reply: ReplyTo,
+    until: Micros,
+}
+
+struct Inner {
+    acceptor: Option<Acceptor<OsDisk>>,
+    open_error: Option<(Instant, RemoteException)>,
+    parked: Vec<Parked>,
+    /// The acceptor's version when parked calls were last tried.
+    parked_version: u64,
+    /// Answers that wait for a sync that has not begun.
+    after_sync: Vec<(Answer, ReplyTo)>,
+}
+
+/// A journal of this JournalNode.
+pub struct Journal {
+    root: PathBuf,
+    options: AcceptorOptions,
+    started: Instant,
+    queue: Mutex<Queue>,
+    queued: Condvar,
+    /// Taken by the journal's thread for each batch, but not while it syncs; by the reactor only when it is free.
+    inner: Mutex<Inner>,
+    metrics: Metrics,
+    fetches: mpsc::UnboundedSender<Fetch>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Starts the thread of a journal, which opens it. `started` is the zero of the acceptor's clock.
+    pub fn start(
+        root: PathBuf,
+        options: AcceptorOptions,
+        started: Instant,
+        fetches: mpsc::UnboundedSender<Fetch>,
+    ) -> std::io::Result<Arc<Journal>> {
+        let name = format!("journal-{}", options.journal_id);
+        let journal = Arc::new(Journal {
+            root,
+            options,
+            started,
+            queue: Mutex::default(),
+            queued: Condvar::new(),
+            inner: Mutex::new(Inner {
+                acceptor: None,
+                open_error: None,
+                parked: Vec::new(),
+                parked_version: 0,
+                after_sync: Vec::new(),
+            }),
+            metrics: Metrics::new(),
+            fetches,
+            thread: Mutex::new(None),
+        });
+        let running = journal.clone();
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || running.run())?;
+        *journal.thread.lock() = Some(thread);
+        Ok(journal)
+    }
+
+    /// The journal's id.
+    pub fn id(&self) -> &str {
+        &self.options.journal_id
+    }
+
+    /// The directory of the journal.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Ends the thread after what is queued.
+    pub fn stop(&self) {
+        self.queue.lock().stop = true;
+        self.queued.notify_one();
+        let thread = self.thread.lock().take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(journal = self.id(), "the journal's thread panicked");
+        }
+    }
+
+    fn now(&self) -> Micros {
+        Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
+    }
+
+    /// Takes a call, from the reactor.
+    pub fn call(self: &Arc<Self>, request: Request, reply: ReplyTo) {
+        // What is in memory is answered here when nobody holds the lock.
+        let in_memory = matches!(
+            request,
+            Request::GetJournaledEdits { .. }
+                | Request::WatchLease { .. }
+                | Request::GetJournalState
+        );
+        if in_memory
+            && let Some(mut inner) = self.inner.try_lock()
+            && inner.acceptor.is_some()
+        {
+            let now = self.now();
+            self.handle(&mut inner, request, reply, now);
+            drop(inner);
+            // The thread may have to wake earlier now.
+            self.queue.lock().poked = true;
+            self.queued.notify_one();
+            return;
+        }
+        self.push(Job::Call(request, reply));
+    }
+
+    /// [`Journal::call`] for a task of this process.
+    pub async fn ask(self: &Arc<Self>, request: Request) -> Result<Answer, RemoteException> {
+        self.wait_for(|reply| Job::Call(request, reply)).await
+    }
+
+    /// Formats a journal that lost its directory, keeping it out of votes until a writer has caught it up.
+    pub async fn format_joining(
+        &self,
+        info: NamespaceInfo,
+        promise: Epoch,
+    ) -> Result<Answer, RemoteException> {
+        self.wait_for(|reply| Job::FormatJoining(info, promise, reply))
+            .await
+    }
+
+    /// Takes a finalized segment over from a file that was fetched; false when it is not wanted (any more).
+    pub async fn adopt(
+        &self,
+        from: PathBuf,
+        start: TxId,
+        end: TxId,
+    ) -> Result<bool, RemoteException> {
+        let answer = self
+            .wait_for(|reply| Job::Adopt(from, start, end, reply))
+            .await?;
+        Ok(answer == Answer::IsFormatted(true))
+    }
+
+    /// The numbers of this journal as a bean's attributes.
+    pub fn attributes(&self) -> Result<serde_json::Value, RemoteException> {
+        Ok(self.metrics.attributes(self.id(), &self.figures()?))
+    }
+
+    async fn wait_for(&self, job: impl FnOnce(ReplyTo) -> Job) -> Result<Answer, RemoteException> {
+        let (reply, answered) = oneshot::channel();
+        self.push(job(ReplyTo::Here(reply)));
+        answered
+            .await
+            .unwrap_or_else(|_| Err(RemoteException::new(IO, "the journal was stopped")))
+    }
+
+    /// The segment of a recovery was fetched, or could not be.
+    pub fn downloaded(&self, download: Download, result: Result<(), String>, reply: ReplyTo) {
+        self.push(Job::Downloaded(download, result, reply));
+    }
+
+    fn push(&self, job: Job) {
+        let refused = {
+            let mut queue = self.queue.lock();
+            let bytes = job.bytes();
+            if queue.stop
+                || queue.jobs.len() >= MAX_QUEUED
+                || queue.bytes + bytes > MAX_QUEUED_BYTES
+            {
+                Some(job)
+            } else {
+                queue.bytes += bytes;
+                queue.jobs.push_back(job);
+                None
+            }
+        };
+        self.queued.notify_one();
+        if let Some(
+            Job::Call(_, reply)
+            | Job::Downloaded(.., reply)
+            | Job::FormatJoining(.., reply)
+            | Job::Adopt(.., reply),
+        ) = refused
+        {
+            reply.send(Err(RemoteException::new(
+                RETRIABLE,
+                "too many calls are queued for this journal",
+            )));
+        }
+    }
+
+    /// Something of the acceptor, opening the journal if need be. May wait for the disk.
+    pub fn with_acceptor<T>(
+        &self,
+        look: impl FnOnce(&Acceptor<OsDisk>) -> T,
+    ) -> Result<T, RemoteException> {
+        let mut inner = self.inner.lock();
+        self.open(&mut inner)?;
+        let acceptor = inner
+            .acceptor
+            .as_ref()
+            .ok_or_else(|| RemoteException::new(IO, "the journal is not open"))?;
+        Ok(look(acceptor))
+    }
+
+    /// The numbers of now. May wait for the disk.
+    pub fn figures(&self) -> Result<Figures, RemoteException> {
+        let now = self.now();
+        self.with_acceptor(|acceptor| Figures {
+            counters: acceptor.counters(),
+            gauges: acceptor.gauges(),
+            // Not formatted: nothing was promised.
+            lease: acceptor.lease_state(now).unwrap_or_default(),
+            failure: acceptor.failure().map(str::to_owned),
+            joining: acceptor.is_joining(),
+        })
+    }
+
+    fn open(&self, inner: &mut Inner) -> Result<(), RemoteException> {
+        if inner.acceptor.is_some() {
+            return Ok(());
+        }
+        if let Some((when, error)) = &inner.open_error
+            && when.elapsed() < REOPEN_PAUSE
+        {
+            return Err(error.clone());
+        }
+        match Acceptor::open(OsDisk, self.root.clone(), self.options.clone(), self.now()) {
+            Ok(acceptor) => {
+                tracing::info!(
+                    journal = self.id(),
+                    dir = %self.root.display(),
+                    formatted = acceptor.is_formatted(),
+                    "journal opened"
+                );
+                inner.acceptor = Some(acceptor);
+                inner.open_error = None;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(journal = self.id(), %error, "cannot open the journal");
+                let error = RemoteException::from(error);
+                inner.open_error = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// The journal's thread.
+    fn run(self: Arc<Self>) {
+        let opened = self.open(&mut self.inner.lock());
+        // Said already, and said again to each caller.
+        drop(opened);
+        let mut jobs = VecDeque::new();
+        while self.next(&mut jobs) {
+            let mut inner = self.inner.lock();
+            for job in jobs.drain(..) {
+                self.work(&mut inner, job);
+            }
+            let now = self.now();
+            if let Some(acceptor) = &mut inner.acceptor
+                && acceptor.wake_at().is_some_and(|at| at <= now)
+            {
+                acceptor.tick(now);
+            }
+            self.try_parked(&mut inner);
+            drop(inner);
+            while self.sync() {}
+            self.maintain();
+        }
+        let mut inner = self.inner.lock();
+        // Without the acceptor the lock file is free for the next process.
+        inner.acceptor = None;
+        inner.parked.clear();
+    }
+
+    /// Waits for jobs, for the moment the acceptor wants to be called, or for the end (then false).
+    fn next(&self, jobs: &mut VecDeque<Job>) -> bool {
+        loop {
+            // Not while holding the queue: the reactor takes the two in the other order.
+            let wake_at = {
+                let inner = self.inner.lock();
+                let parked = inner.parked.iter().map(|parked| parked.until).min();
+                let wanted = inner.acceptor.as_ref().and_then(Acceptor::wake_at);
+                parked.into_iter().chain(wanted).min()
+            };
+            let mut queue = self.queue.lock();
+            if queue.jobs.is_empty() && !queue.poked && !queue.stop {
+                match wake_at {
+                    None => self.queued.wait(&mut queue),
+                    Some(at) => {
+                        let at = self.started + Duration::from_micros(at);
+                        if self.queued.wait_until(&mut queue, at).timed_out() {
+                            return true;
+                        }
+                    }
+                }
+            }
+            let poked = std::mem::take(&mut queue.poked);
+            if !queue.jobs.is_empty() {
+                std::mem::swap(&mut queue.jobs, jobs);
+                queue.bytes = 0;
+                return true;
+            }
+            if queue.stop {
+                return false;
+            }
+            if poked {
+                // An answer on the reactor may have left something to sync.
+                drop(queue);
+                if !self.inner.lock().after_sync.is_empty() {
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn work(self: &Arc<Self>, inner: &mut Inner, job: Job) {
+        if let Err(error) = self.open(inner) {
+            let (Job::Call(_, reply)
+            | Job::Downloaded(.., reply)
+            | Job::FormatJoining(.., reply)
+            | Job::Adopt(.., reply)) = job;
+            return reply.send(Err(error));
+        }
+        let now = self.now();
+        match job {
+            Job::Call(request, reply) => self.handle(inner, request, reply, now),
+            Job::Downloaded(download, result, reply) => {
+                let Some(acceptor) = &mut inner.acceptor else {
+                    return;
+                };
+                let request = download.request.clone();
+                let answer = acceptor.downloaded(download, result, now);
+                if answer.is_ok() {
+                    self.note(&request);
+                }
+                self.answer(answer, reply);
+            }
+            Job::FormatJoining(info, promise, reply) => {
+                let Some(acceptor) = &mut inner.acceptor else {
+                    return;
+                };
+                let formatted = acceptor
+                    .format_joining(&info, promise, now)
+                    .map(|()| Answer::Done);
+                self.answer(formatted, reply);
+            }
+            Job::Adopt(from, start, end, reply) => {
+                let Some(acceptor) = &mut inner.acceptor else {
+                    return;
+                };
+                let adopted = acceptor
+                    .adopt_segment(&from, start, end)
+                    .map(Answer::IsFormatted);
+                self.answer(adopted, reply);
+            }
+        }
+    }
+
+    fn handle(self: &Arc<Self>, inner: &mut Inner, request: Request, reply: ReplyTo, now: Micros) {
+        let Some(acceptor) = &mut inner.acceptor else {
+            return;
+        };
+        match acceptor.handle(&request, now) {
+            Handled::Now(answer) => {
+                if answer.is_ok() {
+                    self.note(&request);
+                }
+                self.answer(answer, reply);
+            }
+            Handled::AfterSync(answer) => {
+                self.note(&request);
+                inner.after_sync.push((answer, reply));
+            }
+            Handled::Download(download) => {
+                let fetch = Fetch {
+                    journal: self.clone(),
+                    download,
+                    reply,
+                };
+                // Gone only when the process ends.
+                drop(self.fetches.send(fetch));
+            }
+            Handled::Park { until } => {
+                if inner.parked.len() >= MAX_PARKED {
+                    reply.send(Err(RemoteException::new(
+                        RETRIABLE,
+                        "too many calls wait for this journal",
+                    )));
+                } else {
+                    inner.parked.push(Parked {
+                        request,
+                        reply,
+                        until,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Logs what changes who may write, and notes when edits came.
+    fn note(&self, request: &Request) {
+        match request {
+            Request::Journal { .. } => self.metrics.wrote(),
+            Request::NewEpoch { epoch, .. } => {
+                tracing::info!(journal = self.id(), epoch = epoch.0, "promised");
+            }
+            Request::StartLogSegment { info, txid, .. } => {
+                tracing::info!(
+                    journal = self.id(),
+                    epoch = info.epoch.0,
+                    txid = txid.0,
+                    "segment opened"
+                );
+            }
+            Request::FinalizeLogSegment { start, end, .. } => {
+                tracing::info!(
+                    journal = self.id(),
+                    start = start.0,
+                    end = end.0,
+                    "segment finalized"
+                );
+            }
+            Request::AcceptRecovery { info, state, .. } => {
+                let (epoch, start, end) = (info.epoch.0, state.start.0, state.end.0);
+                tracing::info!(journal = self.id(), epoch, start, end, "recovery accepted");
+            }
+            Request::Format { ns_info, .. } => {
+                tracing::info!(journal = self.id(), cluster = %ns_info.cluster_id, "formatted");
+            }
+            Request::DiscardSegments { start } => {
+                tracing::info!(journal = self.id(), start = start.0, "segments discarded");
+            }
+            Request::ReleaseLease { holder } => {
+                tracing::info!(journal = self.id(), %holder, "read lease released")
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&self, answer: Result<Answer, JournalError>, reply: ReplyTo) {
+        reply.send(answer.map_err(|error| {
+            tracing::debug!(journal = self.id(), %error, "refused");
+            RemoteException::from(error)
+        }));
+    }
+
+    /// Tries parked calls again: all of them when something happened, else those whose time is over.
+    fn try_parked(self: &Arc<Self>, inner: &mut Inner) {
+        loop {
+            let now = self.now();
+            let Some(version) = inner.acceptor.as_ref().map(Acceptor::version) else {
+                return;
+            };
+            let changed = version != inner.parked_version;
+            inner.parked_version = version;
+            if inner.parked.is_empty()
+                || (!changed && inner.parked.iter().all(|parked| parked.until > now))
+            {
+                return;
+            }
+            for mut parked in std::mem::take(&mut inner.parked) {
+                if parked.until <= now {
+                    wait_no_more(&mut parked.request);
+                } else if !changed {
+                    inner.parked.push(parked);
+                    continue;
+                }
+                let before = inner.parked.len();
+                self.handle(inner, parked.request, parked.reply, now);
+                // The deadline is the first one's: parking again does not put it off.
+                if let Some(again) = inner.parked.get_mut(before) {
+                    again.until = again.until.min(parked.until);
+                }
+            }
+        }
+    }
+
+    /// Syncs once for all that waits, without the lock, and answers. Whether there may be more.
+    fn sync(self: &Arc<Self>) -> bool {
+        let (job, answers) = {
+            let mut inner = self.inner.lock();
+            if inner.after_sync.is_empty() {
+                return false;
+            }
+            let job = inner
+                .acceptor
+                .as_mut()
+                .map_or(Ok(None), Acceptor::begin_sync);
+            (job, std::mem::take(&mut inner.after_sync))
+        };
+        let result = match job {
+            // Another sync, that of closing the segment, has covered it.
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+            Ok(Some(job)) => {
+                let begun = Instant::now();
+                let synced = job.run();
+                self.metrics.synced(begun.elapsed());
+                let mut inner = self.inner.lock();
+                match &mut inner.acceptor {
+                    Some(acceptor) => acceptor.end_sync(job, synced),
+                    None => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = &result {
+            tracing::error!(journal = self.id(), %error, "a sync failed: this journal takes no more edits until restarted");
+        }
+        let failure = result.err().map(|error| RemoteException::from(&error));
+        for (answer, reply) in answers {
+            reply.send(failure.clone().map_or(Ok(answer), Err));
+        }
+        let mut inner = self.inner.lock();
+        self.try_parked(&mut inner);
+        !inner.after_sync.is_empty()
+    }
+
+    /// Prepares for the next edits while none wait.
+    fn maintain(&self) {
+        if !self.queue.lock().jobs.is_empty() {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        if let Some(Err(error)) = inner.acceptor.as_mut().map(Acceptor::maintain) {
+            tracing::error!(journal = self.id(), %error, "cannot prepare the open segment");
+        }
+    }
+}
+
+/// Makes a call that may be parked one that is answered now.
+fn wait_no_more(request: &mut Request) {
+    if let Request::GetJournaledEdits { wait_ms, .. } | Request::WatchLease { wait_ms, .. } =
+        request
+    {
+        *wait_ms = 0;
+    }
+}

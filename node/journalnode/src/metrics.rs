@@ -1,0 +1,195 @@
+//! Counters of one journal (`JournalMetrics`), with Hadoop's names.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hathi_journal::acceptor::{JournalCounters, JournalGauges};
+use hathi_journal::messages::LeaseState;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+
+/// Samples kept of one interval; beyond that a random choice of all.
+const MAX_SAMPLES: usize = 1000;
+const QUANTILES: [(u32, &str); 5] = [
+    (50, "50th"),
+    (75, "75th"),
+    (90, "90th"),
+    (95, "95th"),
+    (99, "99th"),
+];
+
+/// Quantiles of sync latencies over the last whole interval (`MutableQuantiles`).
+#[derive(Debug)]
+struct Quantiles {
+    interval: Duration,
+    begun: Instant,
+    count: u64,
+    samples: Vec<u64>,
+    last_count: u64,
+    last: Vec<u64>,
+}
+
+impl Quantiles {
+    fn new(seconds: u64) -> Quantiles {
+        Quantiles {
+            interval: Duration::from_secs(seconds),
+            begun: Instant::now(),
+            count: 0,
+            samples: Vec::new(),
+            last_count: 0,
+            last: Vec::new(),
+        }
+    }
+
+    fn roll(&mut self, now: Instant) {
+        if now.duration_since(self.begun) >= self.interval {
+            self.begun = now;
+            self.last_count = std::mem::take(&mut self.count);
+            self.last = std::mem::take(&mut self.samples);
+            self.last.sort_unstable();
+        }
+    }
+
+    fn add(&mut self, now: Instant, value: u64) {
+        self.roll(now);
+        self.count += 1;
+        if self.samples.len() < MAX_SAMPLES {
+            self.samples.push(value);
+        } else {
+            // Spreads over the interval without a random source: the n-th value replaces one in n.
+            let at = usize::try_from(self.count.wrapping_mul(0x9E37_79B9_7F4A_7C15) % self.count)
+                .unwrap_or(0);
+            if let Some(sample) = self.samples.get_mut(at) {
+                *sample = value;
+            }
+        }
+    }
+
+    fn put(&mut self, now: Instant, into: &mut Map<String, Value>) {
+        self.roll(now);
+        let name = format!("Syncs{}s", self.interval.as_secs());
+        into.insert(format!("{name}NumOps"), self.last_count.into());
+        for (percent, label) in QUANTILES {
+            let rank =
+                (self.last.len() * percent as usize / 100).min(self.last.len().saturating_sub(1));
+            let value = self.last.get(rank).copied().unwrap_or(0);
+            into.insert(
+                format!("{name}{label}PercentileLatencyMicros"),
+                value.into(),
+            );
+        }
+    }
+}
+
+/// What a journal's shell knows beyond the acceptor's counters.
+#[derive(Debug)]
+pub struct Metrics {
+    last_journal_timestamp_ms: AtomicU64,
+    syncs: Mutex<[Quantiles; 3]>,
+}
+
+/// What the acceptor tells.
+#[derive(Debug)]
+pub struct Figures {
+    pub counters: JournalCounters,
+    pub gauges: JournalGauges,
+    pub lease: LeaseState,
+    pub failure: Option<String>,
+    pub joining: bool,
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        Metrics {
+            last_journal_timestamp_ms: AtomicU64::new(0),
+            syncs: Mutex::new([
+                Quantiles::new(60),
+                Quantiles::new(300),
+                Quantiles::new(3600),
+            ]),
+        }
+    }
+
+    /// A batch was written.
+    pub fn wrote(&self) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
+        self.last_journal_timestamp_ms
+            .store(now_ms, Ordering::Relaxed);
+    }
+
+    /// A sync took so long.
+    pub fn synced(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        for quantiles in self.syncs.lock().iter_mut() {
+            quantiles.add(now, micros);
+        }
+    }
+
+    /// The attributes of `Journal-<jid>`.
+    pub fn attributes(&self, journal_id: &str, figures: &Figures) -> Value {
+        let Figures {
+            counters,
+            gauges,
+            lease,
+            failure,
+            joining,
+        } = figures;
+        let mut attributes = json!({
+            "tag.JournalId": journal_id,
+            "tag.Context": "dfs",
+            "BatchesWritten": counters.batches_written,
+            "TxnsWritten": counters.txns_written,
+            "BytesWritten": counters.bytes_written,
+            "TxnsServedViaRpc": counters.txns_served_via_rpc,
+            "BytesServedViaRpc": counters.bytes_served_via_rpc,
+            "RpcRequestCacheMissAmountNumMisses": counters.rpc_cache_misses,
+            "RpcEmptyResponses": counters.rpc_empty_responses,
+            "BatchesWrittenWhileLagging": counters.batches_written_while_lagging,
+            "NumEditLogsSynced": counters.num_edit_logs_synced,
+            "LastWriterEpoch": gauges.last_writer_epoch.0,
+            "LastPromisedEpoch": gauges.last_promised_epoch.0,
+            "LastWrittenTxId": gauges.last_written.0,
+            "CurrentLagTxns": gauges.current_lag_txns,
+            "LastJournalTimestamp": self.last_journal_timestamp_ms.load(Ordering::Relaxed),
+            "ReadLeaseHolder": lease.holder.as_deref().unwrap_or(""),
+            "ReadLeaseRemainingMs": lease.remaining_ms,
+            "Failed": failure.is_some(),
+            "Failure": failure.as_deref().unwrap_or(""),
+            "Joining": joining,
+        });
+        if let Some(attributes) = attributes.as_object_mut() {
+            let now = Instant::now();
+            for quantiles in self.syncs.lock().iter_mut() {
+                quantiles.put(now, attributes);
+            }
+        }
+        attributes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_last_interval() {
+        let mut quantiles = Quantiles::new(60);
+        let begun = quantiles.begun;
+        for value in 0..5000 {
+            quantiles.add(begun, value % 100);
+        }
+        let mut map = Map::new();
+        quantiles.put(begun, &mut map);
+        assert_eq!(map["Syncs60sNumOps"], 0, "the first interval is not over");
+        quantiles.put(begun + Duration::from_secs(61), &mut map);
+        assert_eq!(map["Syncs60sNumOps"], 5000);
+        let median = map["Syncs60s50thPercentileLatencyMicros"].as_u64().unwrap();
+        assert!((30..70).contains(&median), "{median}");
+        quantiles.put(begun + Duration::from_secs(200), &mut map);
+        assert_eq!(map["Syncs60sNumOps"], 0);
+    }
+}

@@ -1,0 +1,531 @@
+//! What a JournalNode asks of others: segments for a recovery, segments it has missed (`JournalNodeSyncer`), and, when
+//! its directory is empty, who it was.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hathi_formats::conf::{HostPort, TimeUnit};
+use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
+use hathi_journal::messages::{Manifest, ManifestSegment};
+use hathi_journal::segments::SegmentName;
+use hathi_journal::wire::Envelope;
+use hathi_journal::{Answer, Request};
+use hathi_net::http::header::CONTENT_LENGTH;
+use hathi_net::http::{get, next_piece};
+use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
+use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
+use hathi_storage::{Disk, DiskFile, OsDisk};
+use tokio::sync::{mpsc, watch};
+
+use crate::journal::{Fetch, Journal};
+use crate::node::{Journals, SharedJournal};
+
+/// How long a peer may take to answer a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause between attempts to learn from peers who an empty JournalNode was.
+const JOIN_PAUSE: Duration = Duration::from_secs(2);
+/// Pause between looks for missing segments after some were missing, or could not be taken yet.
+const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
+/// The directory of downloads, beside `current`.
+const SYNC_DIR: &str = "edits.sync";
+
+/// The thread that talks to peers; dropping it stops it.
+#[derive(Debug)]
+pub struct Peers {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A runtime on the thread that asks for it.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+impl Peers {
+    pub fn start(
+        journals: Arc<Journals>,
+        mut wanted: mpsc::UnboundedReceiver<Fetch>,
+    ) -> io::Result<Peers> {
+        let runtime = runtime()?;
+        let (stop, mut stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new().name("peers".into()).spawn(move || {
+            runtime.block_on(async {
+                for (journal_id, shared) in journals.shared.clone() {
+                    tokio::spawn(keep(journals.clone(), journal_id, shared));
+                }
+                loop {
+                    tokio::select! {
+                        _ = stopped.wait_for(|stopped| *stopped) => return,
+                        fetch = wanted.recv() => match fetch {
+                            Some(fetch) => drop(tokio::spawn(fetch_for_recovery(fetch, timeouts(&journals)))),
+                            None => return,
+                        },
+                    }
+                }
+            });
+            // A download into a file is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Peers {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::error!("the peers thread panicked");
+        }
+    }
+}
+
+/// `dfs.edit.log.transfer.timeout`.
+fn timeouts(journals: &Journals) -> Duration {
+    let configured = journals.conf().get_duration(
+        "dfs.edit.log.transfer.timeout",
+        Duration::from_secs(30),
+        TimeUnit::Millis,
+    );
+    configured.unwrap_or(Duration::from_secs(30))
+}
+
+async fn fetch_for_recovery(fetch: Fetch, timeout: Duration) {
+    let Fetch {
+        journal,
+        download,
+        reply,
+    } = fetch;
+    tracing::info!(
+        journal = journal.id(),
+        url = download.url,
+        "fetching a segment for its recovery"
+    );
+    let result = fetch_file(&download.url, &download.to, timeout).await;
+    if let Err(error) = &result {
+        tracing::warn!(journal = journal.id(), error, "cannot fetch the segment");
+    }
+    journal.downloaded(download, result, reply);
+}
+
+/// Fetches a file and syncs it. Its length must be what was announced.
+async fn fetch_file(url: &str, to: &Path, timeout: Duration) -> Result<(), String> {
+    let in_file = |error: io::Error| format!("{}: {error}", to.display());
+    let (head, mut body) = get(url, timeout)
+        .await
+        .map_err(|error| error.to_string())?
+        .into_parts();
+    let announced: u64 = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .ok_or_else(|| format!("{url}: the answer has no length"))?;
+    let file = OsDisk.create(to).map_err(in_file)?;
+    let mut written = 0_u64;
+    while let Some(piece) = next_piece(url, &mut body, timeout)
+        .await
+        .map_err(|error| error.to_string())?
+    {
+        file.write_at(written, &piece).map_err(in_file)?;
+        written += piece.len() as u64;
+    }
+    if written != announced {
+        return Err(format!("{url}: {written} bytes came of {announced}"));
+    }
+    tokio::task::spawn_blocking(move || file.sync_data())
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(in_file)
+}
+
+/// Another JournalNode of a journal.
+struct Peer {
+    address: HostPort,
+    envelope: Envelope,
+}
+
+impl Peer {
+    async fn connect(&self) -> Result<RpcClient, String> {
+        let options = ClientOptions {
+            connect_timeout: CONNECT_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
+            ..ClientOptions::new(&own_user())
+        };
+        connect_to(&self.address.to_string(), &QJOURNAL_PROTOCOL, &options)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    async fn ask(&self, client: &RpcClient, request: &Request) -> Result<Answer, String> {
+        let client = match request.protocol() {
+            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => {
+                &client.with_protocol(&INTER_QJOURNAL_PROTOCOL)
+            }
+            _ => client,
+        };
+        let body = self.envelope.encode(request);
+        let answer = client
+            .call_encoded(request.method(), &body, None, None)
+            .encoded()
+            .await;
+        let answer =
+            answer.map_err(|error| format!("{} of {}: {error}", request.method(), self.address))?;
+        Answer::decode(request.method(), answer).map_err(|error| error.to_string())
+    }
+}
+
+/// The owner of this process, as whom peers are asked.
+fn own_user() -> String {
+    std::env::var("HADOOP_USER_NAME")
+        .or_else(|_| std::env::var("USER"))
+        .unwrap_or_else(|_| "hdfs".to_owned())
+}
+
+/// Whether an address of the configuration is this process.
+async fn is_own(address: &HostPort, own: SocketAddr) -> bool {
+    if address.port != own.port() {
+        return false;
+    }
+    let Ok(mut found) = tokio::net::lookup_host((address.host.as_str(), address.port)).await else {
+        return false;
+    };
+    found.any(|found| found.ip() == own.ip() || (own.ip().is_unspecified() && is_local(found.ip())))
+}
+
+/// Whether this machine has an address.
+fn is_local(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+/// Looks after one journal that the configuration names, if this process is among its JournalNodes.
+async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal) {
+    let Some(own) = journals.rpc_address() else {
+        return;
+    };
+    let mut others = Vec::new();
+    let mut member = false;
+    for address in &shared.members {
+        if !member && is_own(address, own).await {
+            member = true;
+        } else {
+            others.push(Peer {
+                address: address.clone(),
+                envelope: Envelope {
+                    journal_id: journal_id.clone(),
+                    name_service_id: shared.name_service.clone(),
+                },
+            });
+        }
+    }
+    if !member {
+        tracing::debug!(
+            journal = journal_id,
+            "this JournalNode is not among those of the journal"
+        );
+        return;
+    }
+    let Ok(journal) = journals.get(&journal_id, shared.name_service.as_deref()) else {
+        return;
+    };
+    let conf = journals.conf();
+    let join = conf.get_bool("hathi.journalnode.join", true);
+    let sync = conf.get_bool("dfs.journalnode.enable.sync", true);
+    let interval = conf
+        .get_duration(
+            "dfs.journalnode.sync.interval",
+            Duration::from_secs(120),
+            TimeUnit::Millis,
+        )
+        .unwrap_or(Duration::from_secs(120));
+    let timeout = timeouts(&journals);
+    let mut turn = 0;
+    loop {
+        let formatted = journal.ask(Request::IsFormatted).await == Ok(Answer::IsFormatted(true));
+        let pause = if !formatted {
+            if join {
+                match try_join(&journal, &others, shared.members.len()).await {
+                    Ok(true) => Duration::ZERO,
+                    Ok(false) => JOIN_PAUSE,
+                    Err(reason) => {
+                        tracing::debug!(journal = journal_id, reason, "not joining yet");
+                        JOIN_PAUSE
+                    }
+                }
+            } else {
+                JOIN_PAUSE
+            }
+        } else if sync && let Some(peer) = others.get(turn % others.len().max(1)) {
+            turn += 1;
+            match sync_with(&journal, peer, timeout).await {
+                Ok(Missing::None) => interval,
+                Ok(Missing::Some) => CATCH_UP_PAUSE,
+                Err(reason) => {
+                    tracing::debug!(
+                        journal = journal_id,
+                        reason,
+                        "cannot compare segments with a peer"
+                    );
+                    // Another peer may know.
+                    if turn % others.len() == 0 {
+                        interval
+                    } else {
+                        CATCH_UP_PAUSE
+                    }
+                }
+            }
+        } else {
+            interval
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Formats a journal whose directory is empty although its peers are at work: it was lost. Needs the answers of so many
+/// others that whatever this JournalNode may have promised, one of them has promised too.
+async fn try_join(journal: &Journal, others: &[Peer], members: usize) -> Result<bool, String> {
+    let needed = members / 2 + 1;
+    if others.len() < needed {
+        return Ok(false);
+    }
+    let mut promise = Epoch(0);
+    let mut storages: BTreeMap<(u32, String), (usize, NamespaceInfo)> = BTreeMap::new();
+    for peer in others {
+        let asked = async {
+            let client = peer.connect().await?;
+            let state = peer.ask(&client, &Request::GetJournalState).await?;
+            let storage = peer.ask(&client, &Request::GetStorageInfo).await?;
+            Ok::<_, String>((state, storage))
+        };
+        match asked.await {
+            Ok((Answer::JournalState { promised_epoch, .. }, Answer::StorageInfo(info))) => {
+                promise = promise.max(promised_epoch);
+                let key = (info.namespace_id, info.cluster_id.clone());
+                storages.entry(key).or_insert((0, info)).0 += 1;
+            }
+            Ok(_) => return Err("a peer answered something else".to_owned()),
+            Err(reason) => {
+                tracing::debug!(journal = journal.id(), reason, "a peer does not answer")
+            }
+        }
+    }
+    let mut storages = storages.into_values();
+    let (Some((count, info)), None) = (storages.next(), storages.next()) else {
+        return Err("the peers are of different namespaces, or none answers".to_owned());
+    };
+    // Without a writer yet the NameNode is only just formatting its journals, this one too.
+    if count < needed || promise == Epoch(0) {
+        return Ok(false);
+    }
+    tracing::warn!(
+        journal = journal.id(),
+        promise = promise.0,
+        cluster = info.cluster_id,
+        "the directory is empty but the peers have edits: joining them with their promise"
+    );
+    journal
+        .format_joining(info, promise)
+        .await
+        .map(|_| true)
+        .map_err(|exception| exception.to_string())
+}
+
+/// What a look at a peer's segments told.
+enum Missing {
+    /// Nothing is missing here.
+    None,
+    /// Something was, or still is because it is not known to be committed.
+    Some,
+}
+
+async fn local_manifest(journal: &Arc<Journal>) -> Result<Manifest, String> {
+    let request = Request::GetEditLogManifest {
+        since: TxId(0),
+        in_progress_ok: true,
+        from_journal: false,
+    };
+    match journal.ask(request).await {
+        Ok(Answer::Manifest(manifest)) => Ok(manifest),
+        Ok(_) => Err("no manifest".to_owned()),
+        Err(exception) => Err(exception.to_string()),
+    }
+}
+
+/// Fetches the finalized segments of a peer that are missing here.
+async fn sync_with(
+    journal: &Arc<Journal>,
+    peer: &Peer,
+    timeout: Duration,
+) -> Result<Missing, String> {
+    let local = local_manifest(journal).await?;
+    let client = peer.connect().await?;
+    let request = Request::GetEditLogManifest {
+        since: TxId(0),
+        in_progress_ok: false,
+        from_journal: true,
+    };
+    let Answer::Manifest(remote) = peer.ask(&client, &request).await? else {
+        return Err("no manifest".to_owned());
+    };
+    drop(client);
+    let storage = journal
+        .with_acceptor(|acceptor| {
+            acceptor
+                .namespace_info()
+                .map(NamespaceInfo::to_colon_separated)
+        })
+        .map_err(|exception| exception.to_string())?
+        .ok_or("not formatted")?;
+    let missing = missing(&local.segments, &remote.segments);
+    let found = if missing.is_empty() {
+        Missing::None
+    } else {
+        Missing::Some
+    };
+    let dir = journal.root().join(SYNC_DIR);
+    for (start, end) in missing {
+        if local.committed.is_none_or(|committed| committed < end) {
+            continue;
+        }
+        OsDisk
+            .create_dir_all(&dir)
+            .map_err(|error| error.to_string())?;
+        let to = dir.join(SegmentName::finalized(start, end).file_name());
+        let url = format!(
+            "{}/getJournal?jid={}&segmentTxId={start}&storageInfo={}&inProgressOk=false",
+            base_url(&peer.address, &remote),
+            escape(journal.id()),
+            escape(&storage),
+        );
+        fetch_file(&url, &to, timeout).await?;
+        let adopted = journal
+            .adopt(to.clone(), start, end)
+            .await
+            .map_err(|exception| exception.to_string())?;
+        if adopted {
+            tracing::info!(journal = journal.id(), from = %peer.address, %start, %end, "took a missing segment over");
+        } else {
+            drop(OsDisk.remove_file(&to));
+        }
+    }
+    Ok(found)
+}
+
+/// The configured host of a peer, with scheme and port from its answer.
+fn base_url(address: &HostPort, manifest: &Manifest) -> String {
+    let told = manifest
+        .from_url
+        .as_deref()
+        .and_then(|url| HostPort::parse(url, None).ok())
+        .map_or(manifest.http_port, |told| told.port);
+    format!(
+        "http://{}",
+        HostPort {
+            host: address.host.clone(),
+            port: told
+        }
+    )
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Finalized segments of a peer of which no transaction is in a finalized one here.
+fn missing(local: &[ManifestSegment], remote: &[ManifestSegment]) -> Vec<(TxId, TxId)> {
+    remote
+        .iter()
+        .filter(|segment| !segment.in_progress)
+        .filter_map(|segment| Some((segment.start, segment.end?)))
+        .filter(|(start, end)| {
+            !local.iter().filter(|here| !here.in_progress).any(|here| {
+                here.start <= *end && here.end.is_some_and(|here_end| here_end >= *start)
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(start: u64, end: u64, in_progress: bool) -> ManifestSegment {
+        ManifestSegment {
+            start: TxId(start),
+            end: Some(TxId(end)),
+            in_progress,
+        }
+    }
+
+    #[test]
+    fn only_whole_gaps_are_filled() {
+        let local = [
+            segment(1, 10, false),
+            segment(31, 40, false),
+            segment(41, 45, true),
+        ];
+        let remote = [
+            segment(1, 10, false),
+            segment(11, 30, false),
+            segment(31, 35, false),
+            segment(41, 50, false),
+            segment(51, 60, true),
+        ];
+        assert_eq!(
+            missing(&local, &remote),
+            [(TxId(11), TxId(30)), (TxId(41), TxId(50))]
+        );
+        assert!(missing(&local, &[]).is_empty());
+    }
+
+    #[test]
+    fn urls_keep_the_configured_host() {
+        let address = HostPort {
+            host: "jn1".into(),
+            port: 8485,
+        };
+        let mut manifest = Manifest {
+            http_port: 8480,
+            from_url: Some("http://0.0.0.0:9999".into()),
+            ..Manifest::default()
+        };
+        assert_eq!(base_url(&address, &manifest), "http://jn1:9999");
+        manifest.from_url = None;
+        assert_eq!(base_url(&address, &manifest), "http://jn1:8480");
+        assert_eq!(escape("-67:5:0:CID-a b"), "-67%3A5%3A0%3ACID-a%20b");
+    }
+
+    #[tokio::test]
+    async fn knows_itself() {
+        let own = "127.0.0.1:4242".parse().unwrap();
+        let at = |host: &str, port| HostPort {
+            host: host.into(),
+            port,
+        };
+        assert!(is_own(&at("127.0.0.1", 4242), own).await);
+        assert!(!is_own(&at("127.0.0.1", 4243), own).await);
+        assert!(!is_own(&at("127.0.0.2", 4242), own).await);
+        assert!(is_own(&at("127.0.0.1", 4242), "0.0.0.0:4242".parse().unwrap()).await);
+    }
+}

@@ -1,0 +1,515 @@
+//! JournalNodes over real sockets and files.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hathi_formats::conf::{Configuration, Environment};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
+use hathi_journal::messages::{LeaseRequest, RequestInfo, SegmentState};
+use hathi_journal::wire::Envelope;
+use hathi_journal::{Answer, Request};
+use hathi_journalnode::JournalNode;
+use hathi_net::http;
+use hathi_net::ipc::protocols::{
+    INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL,
+};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn configuration(dir: &Path, rpc: u16) -> Configuration {
+    let mut conf = Configuration::new(Environment::default());
+    conf.set("dfs.journalnode.rpc-address", format!("127.0.0.1:{rpc}"));
+    conf.set("dfs.journalnode.http-address", "127.0.0.1:0");
+    conf.set("dfs.journalnode.edits.dir", dir.display().to_string());
+    conf
+}
+
+fn ns_info() -> NamespaceInfo {
+    NamespaceInfo {
+        layout_version: LayoutVersion::NAMENODE_CURRENT,
+        namespace_id: 12345,
+        cluster_id: "CID-test".into(),
+        ctime: 0,
+        block_pool_id: "BP-1".into(),
+    }
+}
+
+/// An edit log op's frame, with some body.
+fn frame(txid: u64) -> Vec<u8> {
+    let mut bytes = vec![9];
+    bytes.extend(15_u32.to_be_bytes());
+    bytes.extend(txid.to_be_bytes());
+    bytes.extend([1, 2, 3]);
+    let crc = crc32fast::hash(&bytes);
+    bytes.extend(crc.to_be_bytes());
+    bytes
+}
+
+fn frames(first: u64, count: u32) -> Bytes {
+    (first..first + u64::from(count)).flat_map(frame).collect()
+}
+
+/// A writer's connection to one JournalNode.
+struct Writer {
+    client: RpcClient,
+    envelope: Envelope,
+    epoch: u64,
+    serial: u64,
+}
+
+impl Writer {
+    async fn connect(node: &JournalNode, epoch: u64) -> Writer {
+        let client = RpcClient::connect(
+            node.rpc_address(),
+            &QJOURNAL_PROTOCOL,
+            ClientOptions::new("hdfs"),
+        )
+        .await
+        .unwrap();
+        Writer {
+            client,
+            envelope: Envelope {
+                journal_id: "ns1".into(),
+                name_service_id: Some("ns1".into()),
+            },
+            epoch,
+            serial: 0,
+        }
+    }
+
+    fn info(&mut self, committed: Option<u64>) -> RequestInfo {
+        self.serial += 1;
+        RequestInfo {
+            epoch: Epoch(self.epoch),
+            serial: self.serial,
+            committed: committed.map(TxId),
+            lease: None,
+        }
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Answer, RemoteException> {
+        let client = match request.protocol() {
+            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => {
+                self.client.with_protocol(&INTER_QJOURNAL_PROTOCOL)
+            }
+            hathi_journal::messages::JOURNAL_EXTENSION_PROTOCOL => {
+                self.client.with_protocol(&JOURNAL_EXTENSION_PROTOCOL)
+            }
+            _ => self.client.clone(),
+        };
+        let body = self.envelope.encode(request);
+        match client
+            .call_encoded(request.method(), &body, None, None)
+            .encoded()
+            .await
+        {
+            Ok(answer) => Ok(Answer::decode(request.method(), answer).unwrap()),
+            Err(RpcError::Remote(exception)) => Err(exception),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    async fn become_writer(&mut self) {
+        let request = Request::NewEpoch {
+            ns_info: ns_info(),
+            epoch: Epoch(self.epoch),
+            lease: None,
+        };
+        self.ask(&request).await.unwrap();
+    }
+
+    async fn format(&self) {
+        let request = Request::Format {
+            ns_info: ns_info(),
+            force: false,
+        };
+        self.ask(&request).await.unwrap();
+    }
+
+    async fn start(
+        &mut self,
+        txid: u64,
+        committed: Option<u64>,
+    ) -> Result<Answer, RemoteException> {
+        let request = Request::StartLogSegment {
+            info: self.info(committed),
+            txid: TxId(txid),
+            layout_version: Some(LayoutVersion::NAMENODE_CURRENT),
+        };
+        self.ask(&request).await
+    }
+
+    async fn write(
+        &mut self,
+        segment: u64,
+        first: u64,
+        count: u32,
+        committed: Option<u64>,
+    ) -> Result<Answer, RemoteException> {
+        let request = Request::Journal {
+            info: self.info(committed),
+            segment: TxId(segment),
+            first: TxId(first),
+            count,
+            records: frames(first, count),
+        };
+        self.ask(&request).await
+    }
+
+    async fn finalize(&mut self, start: u64, end: u64, committed: Option<u64>) {
+        let request = Request::FinalizeLogSegment {
+            info: self.info(committed),
+            start: TxId(start),
+            end: TxId(end),
+        };
+        self.ask(&request).await.unwrap();
+    }
+}
+
+fn edits_request(since: u64, wait_ms: u32) -> Request {
+    Request::GetJournaledEdits {
+        since: TxId(since),
+        max_txns: 1000,
+        wait_ms,
+        committed_only: false,
+    }
+}
+
+fn count(answer: Result<Answer, RemoteException>) -> u32 {
+    match answer.unwrap() {
+        Answer::JournaledEdits { count, .. } => count,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn keeps_edits_and_serves_them_in_every_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let mut writer = Writer::connect(&node, 1).await;
+    let unformatted = writer.ask(&Request::GetJournalState).await.unwrap_err();
+    assert!(
+        unformatted.is(exceptions::JOURNAL_NOT_FORMATTED),
+        "{unformatted}"
+    );
+    writer.format().await;
+    writer.become_writer().await;
+    writer.start(1, None).await.unwrap();
+    // A tailer that waits gets the edits when they come.
+    let patient = edits_request(1, 20_000);
+    let tailing = writer.ask(&patient);
+    let reader = Writer::connect(&node, 0).await;
+    let also_tailing = async { count(reader.ask(&patient).await) };
+    let writing = async {
+        let mut second = Writer::connect(&node, 1).await;
+        second.serial = 10;
+        second.write(1, 1, 5, None).await.unwrap();
+    };
+    let (first, second, ()) = tokio::join!(tailing, also_tailing, writing);
+    assert_eq!((count(first), second), (5, 5));
+    assert_eq!(count(reader.ask(&edits_request(6, 0)).await), 0);
+    // And one that waits in vain is answered in time.
+    assert_eq!(count(reader.ask(&edits_request(6, 30)).await), 0);
+    writer.serial = 20;
+    writer.write(1, 6, 5, Some(5)).await.unwrap();
+    writer.finalize(1, 10, Some(10)).await;
+    let wrong_writer = Writer::connect(&node, 0)
+        .await
+        .start(11, None)
+        .await
+        .unwrap_err();
+    assert!(wrong_writer.is(exceptions::IO), "{wrong_writer}");
+    let url = |rest: &str| format!("http://{}{rest}", node.http_address());
+    let (headers, segment) =
+        http::get_bytes(&url("/getJournal?jid=ns1&segmentTxId=1"), LIMIT, 1 << 24)
+            .await
+            .unwrap();
+    assert_eq!(
+        headers["x-image-edits-name"],
+        "edits_0000000000000000001-0000000000000000010"
+    );
+    assert_eq!(&segment[8..8 + frames(1, 10).len()], &frames(1, 10)[..]);
+    for (query, expected) in [
+        ("jid=ns1&segmentTxId=2", 404),
+        ("jid=ns1&segmentTxId=1&storageInfo=-67:999:0:CID-test", 403),
+        ("jid=..%2Fns1&segmentTxId=1", 500),
+        ("segmentTxId=1", 400),
+    ] {
+        match http::get(&url(&format!("/getJournal?{query}")), LIMIT).await {
+            Err(http::HttpError::Status { status, .. }) => {
+                assert_eq!(status.as_u16(), expected, "{query}")
+            }
+            other => panic!("{query}: {other:?}"),
+        }
+    }
+    let (_, jmx) = http::get_bytes(&url("/jmx"), LIMIT, 1 << 20).await.unwrap();
+    let jmx: serde_json::Value = serde_json::from_slice(&jmx).unwrap();
+    let bean = |name: &str| {
+        let beans = jmx["beans"].as_array().unwrap();
+        let name = format!("Hadoop:service=JournalNode,name={name}");
+        beans
+            .iter()
+            .find(|bean| bean["name"] == *name)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(
+        bean("JournalNodeInfo")["JournalsStatus"],
+        "{\"ns1\":{\"Formatted\":\"true\"}}"
+    );
+    let journal = bean("Journal-ns1");
+    assert_eq!(
+        (&journal["BatchesWritten"], &journal["TxnsWritten"]),
+        (&2.into(), &10.into())
+    );
+    assert_eq!(
+        (&journal["LastWrittenTxId"], &journal["LastPromisedEpoch"]),
+        (&10.into(), &1.into())
+    );
+    let (_, metrics) = http::get_bytes(&url("/metrics"), LIMIT, 1 << 20)
+        .await
+        .unwrap();
+    assert!(String::from_utf8_lossy(&metrics).contains("hathi_txns_written{name=\"Journal-ns1\""));
+}
+
+#[tokio::test]
+async fn remembers_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let mut writer = Writer::connect(&node, 7).await;
+    writer.format().await;
+    writer.become_writer().await;
+    writer.start(1, None).await.unwrap();
+    writer.write(1, 1, 3, None).await.unwrap();
+    // Two processes cannot have one directory.
+    let thief = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let stolen = Writer::connect(&thief, 8)
+        .await
+        .ask(&Request::GetJournalState)
+        .await;
+    assert!(stolen.is_err());
+    drop(node);
+    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let mut writer = Writer::connect(&node, 7).await;
+    match writer.ask(&Request::GetJournalState).await.unwrap() {
+        Answer::JournalState {
+            promised_epoch,
+            from_url,
+            ..
+        } => {
+            assert_eq!(promised_epoch, Epoch(7));
+            assert_eq!(from_url, Some(format!("http://{}", node.http_address())));
+        }
+        other => panic!("{other:?}"),
+    }
+    let no_segment = writer.write(1, 4, 1, None).await.unwrap_err();
+    assert!(
+        no_segment.is(exceptions::JOURNAL_OUT_OF_SYNC),
+        "{no_segment}"
+    );
+    drop(thief);
+}
+
+#[tokio::test]
+async fn a_lease_is_watched_and_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let mut writer = Writer::connect(&node, 1).await;
+    writer.format().await;
+    let watcher = Writer::connect(&node, 0).await;
+    let lease = |holder: &str| {
+        Some(LeaseRequest {
+            ms: 2000,
+            holder: holder.into(),
+        })
+    };
+    let epoch = |epoch, holder| Request::NewEpoch {
+        ns_info: ns_info(),
+        epoch: Epoch(epoch),
+        lease: lease(holder),
+    };
+    writer.ask(&epoch(1, "nn1@a")).await.unwrap();
+    let held = writer.ask(&epoch(2, "nn2@b")).await.unwrap_err();
+    assert!(held.is(exceptions::RETRIABLE), "{held}");
+    let now = Request::WatchLease {
+        known_counter: None,
+        wait_ms: 0,
+    };
+    let Answer::LeaseState(state) = watcher.ask(&now).await.unwrap() else {
+        panic!("no lease state")
+    };
+    assert_eq!(state.holder.as_deref(), Some("nn1@a"));
+    assert!(state.remaining_ms > 0);
+    let change = Request::WatchLease {
+        known_counter: Some(state.change_counter),
+        wait_ms: 20_000,
+    };
+    let release = Request::ReleaseLease {
+        holder: "nn1@a".into(),
+    };
+    let (changed, released) = tokio::join!(watcher.ask(&change), writer.ask(&release));
+    assert_eq!(released.unwrap(), Answer::Released(true));
+    let Answer::LeaseState(changed) = changed.unwrap() else {
+        panic!("no lease state")
+    };
+    assert_eq!(changed.remaining_ms, 0);
+    writer.epoch = 2;
+    writer.ask(&epoch(2, "nn2@b")).await.unwrap();
+}
+
+/// Three JournalNodes that know of each other, on ports that were free a moment ago.
+fn quorum(dir: &Path) -> (Vec<Configuration>, Vec<u16>) {
+    let listeners: Vec<_> = (0..3)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let ports: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.local_addr().unwrap().port())
+        .collect();
+    let uri = format!(
+        "qjournal://127.0.0.1:{};127.0.0.1:{};127.0.0.1:{}/ns1",
+        ports[0], ports[1], ports[2]
+    );
+    let confs = ports
+        .iter()
+        .map(|port| {
+            let mut conf = configuration(&dir.join(port.to_string()), *port);
+            conf.set("dfs.namenode.shared.edits.dir", uri.clone());
+            conf
+        })
+        .collect();
+    (confs, ports)
+}
+
+async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = attempt().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), found)
+        .await
+        .expect("it takes too long")
+}
+
+#[tokio::test]
+async fn an_emptied_node_joins_its_peers_and_catches_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (confs, ports) = quorum(dir.path());
+    let mut nodes: Vec<_> = confs
+        .iter()
+        .map(|conf| JournalNode::start(conf.clone()).unwrap())
+        .collect();
+    let mut writers = Vec::new();
+    for node in &nodes {
+        let mut writer = Writer::connect(node, 3).await;
+        writer.format().await;
+        writer.become_writer().await;
+        writer.start(1, None).await.unwrap();
+        writer.write(1, 1, 4, None).await.unwrap();
+        writer.finalize(1, 4, Some(4)).await;
+        writers.push(writer);
+    }
+    drop(nodes.remove(2));
+    std::fs::remove_dir_all(dir.path().join(ports[2].to_string())).unwrap();
+    nodes.push(JournalNode::start(confs[2].clone()).unwrap());
+    let mut writer = Writer::connect(&nodes[2], 3).await;
+    // It takes its peers' promise over, but no part in recoveries.
+    until(async || {
+        let state = writer.ask(&Request::GetJournalState).await.ok()?;
+        assert!(matches!(
+            state,
+            Answer::JournalState {
+                promised_epoch: Epoch(3),
+                ..
+            }
+        ));
+        Some(())
+    })
+    .await;
+    let mut rival = Writer::connect(&nodes[2], 4).await;
+    let request = Request::NewEpoch {
+        ns_info: ns_info(),
+        epoch: Epoch(4),
+        lease: None,
+    };
+    assert!(rival.ask(&request).await.is_err());
+    // The living writer opens its next segment on it, and it is whole again.
+    writer.serial = 100;
+    writer.start(5, Some(4)).await.unwrap();
+    writer.write(5, 5, 2, Some(4)).await.unwrap();
+    let manifest = Request::GetEditLogManifest {
+        since: TxId(1),
+        in_progress_ok: false,
+        from_journal: false,
+    };
+    until(async || match writer.ask(&manifest).await {
+        Ok(Answer::Manifest(manifest)) => manifest
+            .segments
+            .iter()
+            .any(|segment| segment.start == TxId(1))
+            .then_some(()),
+        _ => None,
+    })
+    .await;
+    rival.epoch = 4;
+    rival.become_writer().await;
+}
+
+#[tokio::test]
+async fn recovery_fetches_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (confs, _) = quorum(dir.path());
+    let nodes: Vec<_> = confs[..2]
+        .iter()
+        .map(|conf| JournalNode::start(conf.clone()).unwrap())
+        .collect();
+    for (node, batches) in nodes.iter().zip([2, 1]) {
+        let mut writer = Writer::connect(node, 1).await;
+        writer.format().await;
+        writer.become_writer().await;
+        writer.start(1, None).await.unwrap();
+        for batch in 0..batches {
+            writer.write(1, 1 + batch * 3, 3, None).await.unwrap();
+        }
+    }
+    for node in &nodes {
+        let mut writer = Writer::connect(node, 2).await;
+        writer.become_writer().await;
+        let info = writer.info(None);
+        let prepare = Request::PrepareRecovery {
+            info,
+            segment: TxId(1),
+        };
+        writer.ask(&prepare).await.unwrap();
+        let accept = Request::AcceptRecovery {
+            info: writer.info(None),
+            state: SegmentState {
+                start: TxId(1),
+                end: TxId(6),
+                in_progress: true,
+            },
+            from_url: format!(
+                "http://{}/getJournal?jid=ns1&segmentTxId=1&inProgressOk=true",
+                nodes[0].http_address()
+            ),
+            chosen_epoch: Some(Epoch(1)),
+        };
+        writer.ask(&accept).await.unwrap();
+        writer.finalize(1, 6, None).await;
+    }
+    for node in &nodes {
+        let url = format!(
+            "http://{}/getJournal?jid=ns1&segmentTxId=1&inProgressOk=false",
+            node.http_address()
+        );
+        let (_, segment) = http::get_bytes(&url, LIMIT, 1 << 24).await.unwrap();
+        assert_eq!(&segment[8..8 + frames(1, 6).len()], &frames(1, 6)[..]);
+    }
+}
