@@ -216,16 +216,20 @@ impl BlockManager {
         })
     }
 
-    /// Whether a recovery may be begun: none is, or the last one had its time (`addBlockRecoveryAttempt`). Remembers the
-    /// attempt.
-    pub fn may_begin_recovery(&mut self, id: BlockId, now: Now) -> bool {
-        self.now = now;
+    /// Forgets recoveries that had their time, so that the next look at the lease begins a new one with a new id: DataNodes
+    /// refuse a second attempt under the same (`PendingRecoveryBlocks`).
+    pub(crate) fn expire_recoveries(&mut self, now: Now) {
         let timeout_ms = RECOVERY_HEARTBEATS * self.config.heartbeat_interval_ms;
-        match self.recovery_attempts.get(&id.0) {
-            Some(&since) if now.monotonic_ms.saturating_sub(since) < timeout_ms => false,
-            _ => {
-                self.recovery_attempts.insert(id.0, now.monotonic_ms);
-                true
+        let old: Vec<i64> = self
+            .recovery_attempts
+            .iter()
+            .filter(|(_, since)| now.monotonic_ms.saturating_sub(**since) > timeout_ms)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in old {
+            self.recovery_attempts.remove(&id);
+            if let Some(construction) = self.construction.get_mut(&id) {
+                construction.recovery = None;
             }
         }
     }

@@ -426,6 +426,9 @@ impl BlockManager {
         self.excess.clear();
         self.postponed.clear();
         self.recovery_attempts.clear();
+        for construction in self.construction.values_mut() {
+            construction.recovery = None;
+        }
         for node in self.datanodes.nodes_mut() {
             node.forget_work();
         }

@@ -531,6 +531,7 @@ impl BlockManager {
             }
         }
         self.check_safe_mode();
+        self.expire_recoveries(now);
         self.purge_slice(max_blocks)
     }
 

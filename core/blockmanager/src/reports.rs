@@ -13,7 +13,6 @@
 //! while later slices wait is newer, and wins.
 
 use crate::blocks::{Flag, Record, same_48};
-use crate::construction::UnderConstruction;
 use crate::datanodes::ReportInProgress;
 use crate::idset::BlockIdSet;
 use crate::manager::BlockManager;
@@ -29,12 +28,12 @@ use hathi_formats::proto::datanode::StorageBlockReportProto;
 use hathi_formats::proto::hdfs::{DatanodeStorageProto, datanode_storage_proto::StorageState};
 
 /// The replicas in a full report, decoded one by one (`BlockListAsLongs`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedReplicas {
     encoding: Encoding,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Encoding {
     /// Varints in chunks that are one stream.
     Buffers {
@@ -224,7 +223,7 @@ fn varint_across(chunks: &[Bytes], chunk: &mut usize, at: &mut usize) -> Option<
 }
 
 /// A full block report of one storage, worked through in slices.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockReport {
     datanode: DatanodeIndex,
     storage: StorageIndex,
@@ -235,7 +234,7 @@ pub struct BlockReport {
     vouches: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Reported,
     /// Looks for replicas the report does not name, from this id on.

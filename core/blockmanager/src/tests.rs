@@ -678,8 +678,6 @@ fn a_recovery_goes_to_the_node_heard_of_last_and_then_to_the_next() {
     }
     world.now += 10;
     world.heartbeat(1);
-    assert!(world.manager.may_begin_recovery(block(1).id, at(world.now)));
-    assert!(!world.manager.may_begin_recovery(block(1).id, at(world.now)));
     assert!(
         world
             .manager
@@ -697,11 +695,13 @@ fn a_recovery_goes_to_the_node_heard_of_last_and_then_to_the_next() {
         (1002, 3)
     );
     assert!(world.commands(1).is_empty());
-    world.now += 90_000;
+    world.now += 90_001;
     for node in 0..3 {
         world.heartbeat(node);
     }
-    assert!(world.manager.may_begin_recovery(block(1).id, at(world.now)));
+    assert!(world.manager.recovery(block(1).id).is_some());
+    world.manager.heartbeat_check(at(world.now), 1);
+    assert_eq!(world.manager.recovery(block(1).id), None);
     world
         .manager
         .begin_recovery(block(1).id, GenerationStamp(1003), None, at(world.now));
