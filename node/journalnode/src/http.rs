@@ -31,7 +31,7 @@ pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpRespon
     match request.path.as_str() {
         "/getJournal" => get_journal(&journals, &request.query)
             .unwrap_or_else(|(status, message)| error(status, message)),
-        "/jmx" => jmx::respond(&request.query, &journals.beans()),
+        "/jmx" => jmx::respond(&request.query, journals.beans()),
         "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&journals.beans())),
         "/" | "/index.html" | "/journalnode.html" => text(
             StatusCode::OK,

@@ -57,8 +57,8 @@ impl Bean {
 
 /// Answers a `/jmx` request (`qry`, `get`) from all beans of the daemon.
 #[must_use]
-pub fn respond(query: &Query, beans: &[Bean]) -> HttpResponse {
-    let (status, body) = answer(query, beans);
+pub fn respond(query: &Query, beans: impl AsRef<[Bean]>) -> HttpResponse {
+    let (status, body) = answer(query, beans.as_ref());
     let text = serde_json::to_string_pretty(&body).unwrap_or_default();
     let mut response = super::bytes(status, "application/json; charset=utf8", text);
     response
