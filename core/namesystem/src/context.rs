@@ -1,6 +1,7 @@
 //! What a call knows of its caller, and what it leaves to the shell.
 
 use crate::Namesystem;
+use crate::calls::BlockReportWork;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
@@ -65,6 +66,8 @@ pub enum Deferred {
     FinalizeUpgrade,
     /// `restoreFailedStorage` with `true`, `false` or `check`.
     RestoreFailedStorage(String),
+    /// `DatanodeProtocol.blockReport` of many replicas: step it under the write lock until it answers.
+    BlockReport(Box<BlockReportWork>),
 }
 
 /// What a verb answers.

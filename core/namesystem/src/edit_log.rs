@@ -277,3 +277,78 @@ impl EditLog {
         self.sealed = self.applied;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_formats::editlog::Frames;
+
+    fn op() -> EditOp {
+        EditOp::SetReplication { path: "/f".to_owned(), replication: 2 }
+    }
+
+    fn txids(item: &LogItem) -> Vec<u64> {
+        let LogItem::Edits { bytes, first, count, .. } = item else { panic!("{item:?}") };
+        let mut frames = Frames::new(bytes, 0).starting_at(*first);
+        let mut found = Vec::new();
+        while let Some(frame) = frames.next_frame().unwrap() {
+            found.push(frame.txid.0);
+        }
+        assert_eq!(found.len(), *count as usize);
+        found
+    }
+
+    #[test]
+    fn a_segment_begins_and_ends_with_its_own_ops_and_nothing_is_lost_at_a_roll() {
+        let mut log = EditLog::default();
+        log.set_applied(TxId(9));
+        assert_eq!(log.append(&op()), Err(EditLogError::NotOpen));
+        assert_eq!(log.open_for_write(1), TxId(10));
+        assert_eq!(log.append(&op()), Ok(TxId(11)));
+        assert_eq!(log.roll(2), Ok(TxId(13)));
+        assert_eq!(log.append(&op()), Ok(TxId(14)));
+        let items: Vec<_> = log.take().into();
+        assert_eq!(items.len(), 5);
+        assert_eq!(items[0], LogItem::StartSegment(TxId(10)));
+        assert_eq!(txids(&items[1]), [10, 11, 12]);
+        assert_eq!(items[2], LogItem::FinalizeSegment { first: TxId(10), last: TxId(12) });
+        assert_eq!(items[3], LogItem::StartSegment(TxId(13)));
+        assert_eq!(txids(&items[4]), [13, 14]);
+        assert!(!log.has_pending());
+        log.on_synced(TxId(12));
+        assert!(log.has_unsynced());
+        assert_eq!(log.close(), Ok(TxId(15)));
+        let items: Vec<_> = log.take().into();
+        assert_eq!(txids(&items[0]), [15]);
+        assert_eq!(items[1], LogItem::FinalizeSegment { first: TxId(13), last: TxId(15) });
+        log.on_synced(TxId(15));
+        assert!(!log.has_unsynced());
+        assert!(!log.is_open_for_write());
+    }
+
+    #[test]
+    fn what_is_appended_between_two_takes_is_one_batch() {
+        let mut log = EditLog::default();
+        log.open_for_write(0);
+        log.take();
+        for _ in 0..100 {
+            log.append(&op()).unwrap();
+        }
+        let items: Vec<_> = log.take().into();
+        assert_eq!(items.len(), 1);
+        assert_eq!(txids(&items[0]), (2..=101).collect::<Vec<_>>());
+        assert_eq!(log.sent(), TxId(101));
+        assert!(log.take().is_empty());
+    }
+
+    #[test]
+    fn an_aborted_log_hands_nothing_out_and_still_knows_what_was_not_synced() {
+        let mut log = EditLog::default();
+        log.open_for_write(0);
+        log.append(&op()).unwrap();
+        log.abort();
+        assert!(!log.has_pending());
+        assert!(log.has_unsynced());
+        assert_eq!(log.append(&op()), Err(EditLogError::NotOpen));
+    }
+}

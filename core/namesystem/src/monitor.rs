@@ -32,7 +32,12 @@ pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
     let count = expired.len();
     for (_, file) in expired {
         // A file that cannot be released now (a committed block lacks replicas) is found again in the next round.
-        let Ok(plan) = ns.namespace.plan_release_lease(now.wall_ms, file, &holder, &ns.replicas()) else { continue };
+        let Ok(plan) = ns
+            .namespace
+            .plan_release_lease(now.wall_ms, file, &holder, &ns.replicas())
+        else {
+            continue;
+        };
         if ns.commit_all(&plan.ops).is_ok() {
             let _ = begin_recovery(ns, &ctx, &plan.reply);
         }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::NamespaceInfo;
 use hathi_formats::proto::hdfs::{
-    BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto, RemoteEditLogManifestProto, StorageInfoProto,
-    VersionResponseProto,
+    BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto,
+    RemoteEditLogManifestProto, StorageInfoProto, VersionResponseProto,
 };
 use hathi_formats::proto::namenode::{
-    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksResponseProto, GetEditLogManifestResponseProto,
-    GetMostRecentCheckpointTxIdResponseProto, GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto,
+    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksResponseProto,
+    GetEditLogManifestResponseProto, GetMostRecentCheckpointTxIdResponseProto,
+    GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto,
     GetTransactionIdResponseProto, IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto,
     RollEditLogResponseProto,
 };
@@ -31,17 +32,24 @@ pub fn lookup(method: &str) -> Option<Verb> {
         "versionRequest" => Verb::Read(version_request),
         "getTransactionId" => Verb::Read(|ns, ctx, _| {
             by_superuser(ctx, || {
-                Reply::message(&GetTransactionIdResponseProto { tx_id: ns.edit_log.applied().0 }).after(ns.shown_everything())
+                Reply::message(&GetTransactionIdResponseProto {
+                    tx_id: ns.edit_log.applied().0,
+                })
+                .after(ns.shown_everything())
             })
         }),
         "getMostRecentCheckpointTxId" => Verb::Read(|ns, ctx, _| {
             by_superuser(ctx, || {
-                Reply::message(&GetMostRecentCheckpointTxIdResponseProto { tx_id: ns.most_recent_checkpoint.0 })
+                Reply::message(&GetMostRecentCheckpointTxIdResponseProto {
+                    tx_id: ns.most_recent_checkpoint.0,
+                })
             })
         }),
         "getMostRecentNameNodeFileTxId" => Verb::Read(|ns, ctx, _| {
             by_superuser(ctx, || {
-                Reply::message(&GetMostRecentNameNodeFileTxIdResponseProto { tx_id: ns.most_recent_checkpoint.0 })
+                Reply::message(&GetMostRecentNameNodeFileTxIdResponseProto {
+                    tx_id: ns.most_recent_checkpoint.0,
+                })
             })
         }),
         "rollEditLog" => Verb::Write(roll_edit_log),
@@ -50,34 +58,55 @@ pub fn lookup(method: &str) -> Option<Verb> {
                 Err(refused) => Reply::refuse(refused),
                 // The shared journal has the edits; what local directories hold is nobody's source here.
                 Ok(()) => Reply::message(&GetEditLogManifestResponseProto {
-                    manifest: RemoteEditLogManifestProto { logs: Vec::new(), committed_txn_id: None },
+                    manifest: RemoteEditLogManifestProto {
+                        logs: Vec::new(),
+                        committed_txn_id: None,
+                    },
                 }),
             })
         }),
         "isUpgradeFinalized" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || Reply::message(&IsUpgradeFinalizedResponseProto { is_upgrade_finalized: true }))
-        }),
-        "isRollingUpgrade" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || Reply::message(&IsRollingUpgradeResponseProto { is_rolling_upgrade: false }))
-        }),
-        "errorReport" => Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&ErrorReportResponseProto {}))),
-        "getBlockKeys" => {
-            Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&GetBlockKeysResponseProto { keys: None })))
-        }
-        "getBlocks" => Verb::Read(|_, ctx, _| {
             by_superuser(ctx, || {
-                Reply::message(&GetBlocksResponseProto { blocks: BlocksWithLocationsProto { blocks: Vec::new() } })
+                Reply::message(&IsUpgradeFinalizedResponseProto {
+                    is_upgrade_finalized: true,
+                })
             })
         }),
-        "getNextSPSPath" => {
-            Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&GetNextSpsPathResponseProto { sps_path: None })))
-        }
-        "registerSubordinateNamenode" | "startCheckpoint" | "endCheckpoint" => Verb::Read(|_, _, _| {
-            Reply::refuse(RemoteException::new(
-                exceptions::UNSUPPORTED_OPERATION,
-                "Secondary, checkpoint and backup nodes are not supported by this NameNode",
-            ))
+        "isRollingUpgrade" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&IsRollingUpgradeResponseProto {
+                    is_rolling_upgrade: false,
+                })
+            })
         }),
+        "errorReport" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || Reply::message(&ErrorReportResponseProto {}))
+        }),
+        "getBlockKeys" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&GetBlockKeysResponseProto { keys: None })
+            })
+        }),
+        "getBlocks" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&GetBlocksResponseProto {
+                    blocks: BlocksWithLocationsProto { blocks: Vec::new() },
+                })
+            })
+        }),
+        "getNextSPSPath" => Verb::Read(|_, ctx, _| {
+            by_superuser(ctx, || {
+                Reply::message(&GetNextSpsPathResponseProto { sps_path: None })
+            })
+        }),
+        "registerSubordinateNamenode" | "startCheckpoint" | "endCheckpoint" => {
+            Verb::Read(|_, _, _| {
+                Reply::refuse(RemoteException::new(
+                    exceptions::UNSUPPORTED_OPERATION,
+                    "Secondary, checkpoint and backup nodes are not supported by this NameNode",
+                ))
+            })
+        }
         _ => return None,
     })
 }
@@ -99,7 +128,7 @@ pub fn namespace_info(info: &NamespaceInfo, state: HaState) -> NamespaceInfoProt
         storage_info: storage_info(info),
         software_version: SOFTWARE_VERSION.to_owned(),
         capabilities: Some(CAPABILITIES),
-        state: Some(state.to_wire()),
+        state: Some(crate::calls::heartbeat_state(state)),
     }
 }
 
@@ -115,7 +144,9 @@ pub fn storage_info(info: &NamespaceInfo) -> StorageInfoProto {
 }
 
 fn version_request(ns: &Namesystem, _: &CallContext, _: Bytes) -> Reply {
-    Reply::message(&VersionResponseProto { info: namespace_info(&ns.info, ns.role.ha_state()) })
+    Reply::message(&VersionResponseProto {
+        info: namespace_info(&ns.info, ns.role.ha_state()),
+    })
 }
 
 fn roll_edit_log(ns: &mut Namesystem, ctx: &CallContext, _: Bytes) -> Reply {
@@ -124,7 +155,9 @@ fn roll_edit_log(ns: &mut Namesystem, ctx: &CallContext, _: Bytes) -> Reply {
         .and_then(|()| ns.check_operation(OperationCategory::Journal))
         .and_then(|()| ns.check_not_in_safe_mode("Log not rolled"))
         .and_then(|()| {
-            ns.edit_log.roll(ctx.now_ms).map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))
+            ns.edit_log
+                .roll(ctx.now_ms)
+                .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))
         });
     match rolled {
         Err(refused) => Reply::refuse(refused),

@@ -150,7 +150,10 @@ impl Namesystem {
         let message = format!(
             "{what}. Name node is in safe mode.\n{} NamenodeHostName:{}",
             self.blockmanager.safe_mode_tip(),
-            self.config.rpc_address.rsplit_once(':').map_or("", |(host, _)| host)
+            self.config
+                .rpc_address
+                .rsplit_once(':')
+                .map_or("", |(host, _)| host)
         );
         if self.config.ha_enabled
             && self.role == Role::Active

@@ -3,8 +3,7 @@
 use crate::state::{NameNode, Transition};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
-    GenericRefreshRequestProto, GenericRefreshResponseCollectionProto, GenericRefreshResponseProto,
-    GetGroupsForUserRequestProto, GetGroupsForUserResponseProto, GetServiceStatusResponseProto, HaRequestSource,
+    GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto, GetServiceStatusResponseProto, HaRequestSource,
     HaStateChangeRequestInfoProto, MonitorHealthResponseProto, RefreshCallQueueResponseProto,
     RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
     RefreshUserToGroupsMappingsResponseProto, TransitionToActiveRequestProto, TransitionToActiveResponseProto,
@@ -46,12 +45,6 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
 
 fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     match call.method {
-        "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
-            Ok(request) => {
-                responder.ok(&GetGroupsForUserResponseProto { groups: nn.groups.of(&request.user).to_vec() });
-            }
-            Err(error) => responder.error(&error),
-        },
         "refreshUserToGroupsMappings" => {
             nn.refresh_groups();
             responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
@@ -59,17 +52,21 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         "refreshSuperUserGroupsConfiguration" => responder.ok(&RefreshSuperUserGroupsConfigurationResponseProto {}),
         "refreshServiceAcl" => responder.ok(&RefreshServiceAclResponseProto {}),
         "refreshCallQueue" => responder.ok(&RefreshCallQueueResponseProto {}),
-        "refresh" => match call.decode::<GenericRefreshRequestProto>() {
+        "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
             Ok(request) => {
-                let identifier = request.identifier.unwrap_or_default();
-                responder.ok(&GenericRefreshResponseCollectionProto {
-                    responses: vec![GenericRefreshResponseProto {
-                        exit_status: Some(-1),
-                        user_message: Some(format!("No handlers registered for {identifier}")),
-                        sender_name: None,
-                    }],
-                });
+                responder.ok(&GetGroupsForUserResponseProto { groups: nn.groups.of(&request.user).to_vec() });
             }
+            Err(error) => responder.error(&error),
+        },
+        "refresh" => match call.decode::<GenericRefreshRequestProto>() {
+            // No handler is registered under any identifier (`RefreshRegistry.dispatch`).
+            Ok(request) => responder.error(&RemoteException::new(
+                exceptions::ILLEGAL_ARGUMENT,
+                format!(
+                    "Identifier '{}' does not exist in RefreshRegistry. Valid options are: ",
+                    request.identifier.unwrap_or_default()
+                ),
+            )),
             Err(error) => responder.error(&error),
         },
         "getReconfigurationStatus" => responder.ok(&GetReconfigurationStatusResponseProto::default()),

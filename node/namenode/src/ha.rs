@@ -129,6 +129,7 @@ impl Controller {
         ns.role.change(Role::Standby)?;
         self.nn.publish_role(Role::Standby);
         let applied = ns.edit_log.applied();
+        self.nn.loads.fetch_add(1, Ordering::AcqRel);
         drop(ns);
         let took = self.nn.clock.ms() - started;
         self.nn.metrics.load_ms.store(took, Ordering::Relaxed);

@@ -1,1 +1,27 @@
-//! To be written.
+//! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem`.
+//!
+//! Threads: the RPC reactor(s), on the first of which the edit log task lives too; one for everything in the background
+//! (roles, tailing, monitors); the web server; one for local edits; and short-lived ones for images.
+
+pub mod admin;
+pub mod background;
+pub mod checkpoint;
+pub mod format;
+pub mod groups;
+pub mod ha;
+pub mod hosts;
+pub mod http;
+pub mod journalnodes;
+pub mod load;
+pub mod local_edits;
+pub mod log;
+pub mod rpc;
+pub mod run;
+pub mod settings;
+pub mod state;
+pub mod status;
+pub mod storage;
+pub mod tail;
+
+pub use format::FormatOptions;
+pub use settings::Settings;

@@ -9,6 +9,7 @@ use crate::local_edits::LocalEdits;
 use crate::state::NameNode;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig};
+use hathi_journal::mutant::Mutation;
 use hathi_journal::{Answer, Request};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_net::ipc::RpcClient;
@@ -210,9 +211,9 @@ impl LogTask {
             hosts: self.nodes.addresses.iter().map(|address| address.host.clone()).collect(),
             journal_id: self.nodes.journal_id.clone(),
             timeouts: settings.timeouts.clone(),
-            queue_limit_bytes: settings.queue_limit_bytes,
             recent_limit_bytes: RECENT_LIMIT_BYTES,
             pipeline_depth: BATCHES_UNDER_WAY,
+            mutation: Mutation::default(),
         });
         self.recovering = Some(done);
         let mut out = Vec::new();

@@ -1,22 +1,24 @@
 //! The RPC handler: finds the verb of a call, runs it under the lock it needs, and lets the answer out when it may go.
 
 use crate::admin;
-use crate::state::{NameNode, send};
+use crate::background::Shared;
+use crate::state::{NameNode, not_active, send};
 use hathi_formats::exceptions::{self, RemoteException};
+use hathi_namesystem::calls::BlockReportWork;
 use hathi_namesystem::{Deferred, Reply, Role, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// Protocols whose methods are verbs of the namesystem.
-static VERB_PROTOCOLS: [&Protocol; 4] = [
+/// Replicas of a block report worked on under one hold of the lock: well below a millisecond.
+const BLOCKS_PER_SLICE: usize = 5000;
+
+/// The protocols served: their methods are verbs of the namesystem, or answered by [`admin`].
+static PROTOCOLS: [&Protocol; 12] = [
     &protocols::CLIENT_PROTOCOL,
     &protocols::DATANODE_PROTOCOL,
     &protocols::DATANODE_LIFELINE_PROTOCOL,
     &protocols::NAMENODE_PROTOCOL,
-];
-
-/// Protocols this shell answers itself.
-static ADMIN_PROTOCOLS: [&Protocol; 8] = [
     &protocols::HA_SERVICE_PROTOCOL,
     &protocols::SUPERVISOR_PROTOCOL,
     &protocols::REFRESH_USER_MAPPINGS_PROTOCOL,
@@ -30,21 +32,22 @@ static ADMIN_PROTOCOLS: [&Protocol; 8] = [
 /// Serves the calls of one NameNode.
 pub struct Handler {
     namenode: Arc<NameNode>,
+    shared: Arc<Shared>,
     verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
 }
 
 impl Handler {
     /// Looks all verbs up once.
     #[must_use]
-    pub fn new(namenode: Arc<NameNode>) -> Self {
-        let verbs = VERB_PROTOCOLS
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let verbs = PROTOCOLS
             .iter()
             .map(|protocol| {
                 let methods = protocol.methods.iter().map(|(name, _)| calls::lookup(protocol.name, name)).collect();
                 (*protocol, methods)
             })
             .collect();
-        Handler { namenode, verbs }
+        Handler { namenode: shared.nn.clone(), shared, verbs }
     }
 
     fn verb(&self, call: &RpcCall) -> Option<Verb> {
@@ -76,7 +79,7 @@ impl Handler {
 
 impl RpcHandler for Handler {
     fn protocols(&self) -> Vec<&'static Protocol> {
-        VERB_PROTOCOLS.iter().chain(&ADMIN_PROTOCOLS).copied().collect()
+        PROTOCOLS.to_vec()
     }
 
     fn call(&self, call: RpcCall, responder: Responder) {
@@ -88,10 +91,12 @@ impl RpcHandler for Handler {
             return;
         };
         if nn.role() == Role::Initializing && !admin::served_while_initializing(&call) {
-            return responder.error(&RemoteException::new(
-                exceptions::RETRIABLE,
-                "NameNode still not started",
-            ));
+            // Whoever was served before goes to the other NameNode meanwhile; at the start there may be no other.
+            let error = match nn.loads.load(Ordering::Acquire) {
+                0 => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
+                _ => not_active(),
+            };
+            return responder.error(&error);
         }
         let (reply, write) = self.run(verb, &call);
         if let Some(deferred) = reply.deferred {
@@ -118,7 +123,7 @@ impl Handler {
     fn defer(&self, deferred: Deferred, responder: Responder) {
         match deferred {
             Deferred::SaveNamespace { time_window_s, tx_gap } => {
-                crate::checkpoint::save_namespace(self.namenode.clone(), time_window_s, tx_gap, responder);
+                crate::checkpoint::save_namespace(&self.shared, time_window_s, tx_gap, responder);
             }
             Deferred::RefreshNodes => {
                 crate::hosts::refresh(&self.namenode);
@@ -127,6 +132,7 @@ impl Handler {
             Deferred::FinalizeUpgrade => {
                 responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
             }
+            Deferred::BlockReport(work) => self.block_report(work, responder),
             Deferred::MetaSave(_) => responder.error(&RemoteException::new(
                 exceptions::UNSUPPORTED_OPERATION,
                 "metaSave is not supported by this NameNode",
@@ -134,6 +140,30 @@ impl Handler {
             Deferred::RestoreFailedStorage(_) => {
                 responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
             }
+        }
+    }
+
+    /// Works a large report off in slices, between which others get the lock.
+    fn block_report(&self, mut work: Box<BlockReportWork>, responder: Responder) {
+        let nn = self.namenode.clone();
+        let loads = nn.loads.load(Ordering::Acquire);
+        let spawned = std::thread::Builder::new().name("block-report".to_owned()).spawn(move || {
+            loop {
+                let mut ns = nn.ns.write();
+                if nn.loads.load(Ordering::Acquire) != loads {
+                    drop(ns);
+                    // The node is unknown to the new namespace: its next heartbeat makes it register and report again.
+                    return responder.error(&RemoteException::new(exceptions::RETRIABLE, "the namespace was loaded anew"));
+                }
+                let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
+                parking_lot::RwLockWriteGuard::unlock_fair(ns);
+                if let Some(reply) = done {
+                    return nn.answer(responder, reply.result, reply.after, false);
+                }
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "cannot start a thread for a block report");
         }
     }
 }

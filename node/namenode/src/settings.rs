@@ -74,8 +74,6 @@ pub struct Settings {
     pub image_timeout: Duration,
     /// `dfs.qjournal.*.timeout.ms`.
     pub timeouts: WriterTimeouts,
-    /// `dfs.qjournal.queued-edits.limit.mb`, bytes.
-    pub queue_limit_bytes: usize,
     /// `dfs.namenode.edit.log.autoroll.*`: transactions of the open segment above which the active rolls.
     pub autoroll_txns: u64,
     /// How often it looks.
@@ -107,7 +105,7 @@ impl Settings {
         let ns = identity.nameservice.as_deref();
         let nn = identity.namenode.as_deref();
         let ms = |key: &str, default: u64| -> anyhow::Result<u64> {
-            Ok(conf.get_duration(key, Duration::from_millis(default), TimeUnit::Milliseconds)?.as_millis() as u64)
+            Ok(conf.get_duration(key, Duration::from_millis(default), TimeUnit::Millis)?.as_millis() as u64)
         };
         let us = |key: &str, default: u64| -> anyhow::Result<u64> { Ok(ms(key, default)? * 1000) };
         let seconds = |key: &str, default: u64| -> anyhow::Result<u64> {
@@ -187,7 +185,6 @@ impl Settings {
                 new_epoch: us("dfs.qjournal.new-epoch.timeout.ms", 120_000)?,
                 write_txns: us("dfs.qjournal.write-txns.timeout.ms", 20_000)?,
             },
-            queue_limit_bytes: conf.get_usize("dfs.qjournal.queued-edits.limit.mb", 10)? << 20,
             autoroll_txns: (checkpoint.txns as f64 * autoroll) as u64,
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
             log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
@@ -293,16 +290,16 @@ impl Settings {
             max_replication: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
             min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
             heartbeat_interval_ms,
-            heartbeat_recheck_ms: ms("dfs.namenode.heartbeat.recheck-interval", 300_000, TimeUnit::Milliseconds)?,
-            stale_interval_ms: ms("dfs.namenode.stale.datanode.interval", 30_000, TimeUnit::Milliseconds)?,
+            heartbeat_recheck_ms: ms("dfs.namenode.heartbeat.recheck-interval", 300_000, TimeUnit::Millis)?,
+            stale_interval_ms: ms("dfs.namenode.stale.datanode.interval", 30_000, TimeUnit::Millis)?,
             avoid_stale_for_read: conf.get_bool("dfs.namenode.avoid.read.stale.datanode", false),
             avoid_stale_for_write: conf.get_bool("dfs.namenode.avoid.write.stale.datanode", false),
             invalidate_limit: limit.max(20 * (heartbeat_interval_ms as usize / 1000)),
             max_report_leases: conf.get_usize("dfs.namenode.max.full.block.report.leases", 6)?,
-            report_lease_ms: ms("dfs.namenode.full.block.report.lease.length.ms", 300_000, TimeUnit::Milliseconds)?,
+            report_lease_ms: ms("dfs.namenode.full.block.report.lease.length.ms", 300_000, TimeUnit::Millis)?,
             safemode_threshold: conf.get_f64("dfs.namenode.safemode.threshold-pct", 0.999)?,
             safemode_min_datanodes: conf.get_usize("dfs.namenode.safemode.min.datanodes", 0)?,
-            safemode_extension_ms: ms("dfs.namenode.safemode.extension", 30_000, TimeUnit::Milliseconds)?,
+            safemode_extension_ms: ms("dfs.namenode.safemode.extension", 30_000, TimeUnit::Millis)?,
             consider_load: conf.get_bool("dfs.namenode.redundancy.considerLoad", true),
             load_factor: conf.get_f64("dfs.namenode.redundancy.considerLoad.factor", 2.0)?,
             seed: fastrand::u64(..),

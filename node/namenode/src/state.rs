@@ -197,6 +197,8 @@ pub struct NameNode {
     identities: Mutex<HashMap<String, Identity>>,
     /// Counters of the edit log task.
     pub metrics: Metrics,
+    /// How often a namespace was loaded to the end.
+    pub loads: AtomicU64,
     /// The image is being saved or received.
     pub checkpointing: AtomicBool,
     /// Set to cancel a checkpoint under way.
@@ -242,6 +244,7 @@ impl NameNode {
             standby_calls: Mutex::default(),
             identities: Mutex::default(),
             metrics: Metrics::default(),
+            loads: AtomicU64::new(0),
             checkpointing: AtomicBool::new(false),
             cancel_checkpoint: AtomicBool::new(false),
         }

@@ -1,0 +1,253 @@
+//! `-format`, `-bootstrapStandby` and `-initializeSharedEdits`, with Hadoop's exit codes.
+
+use crate::journalnodes::JournalNodes;
+use crate::load::save_checkpoint;
+use crate::settings::{Peer, Settings, resolve};
+use crate::storage::{self, NameDirs, checkpoint_name};
+use anyhow::{Context, bail};
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_formats::proto::hdfs::{VersionRequestProto, VersionResponseProto};
+use hathi_formats::proto::namenode::{GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto};
+use hathi_journal::writer::CallError;
+use hathi_journal::{Answer, Request};
+use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
+use hathi_namespace::Namespace;
+use http_body_util::BodyExt;
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct FormatOptions {
+    /// `-clusterid`.
+    pub cluster_id: Option<String>,
+    /// `-force`.
+    pub force: bool,
+    /// `-nonInteractive`.
+    pub non_interactive: bool,
+}
+
+/// `BootstrapStandby.ERR_CODE_FAILED_CONNECT`.
+const BOOTSTRAP_FAILED_CONNECT: u8 = 2;
+/// `BootstrapStandby.ERR_CODE_INVALID_VERSION`.
+const BOOTSTRAP_INVALID_VERSION: u8 = 3;
+/// `BootstrapStandby.ERR_CODE_ALREADY_FORMATTED`.
+const BOOTSTRAP_ALREADY_FORMATTED: u8 = 5;
+/// `dfs.qjm.operations.timeout`.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn confirm(options: &FormatOptions, what: &str) -> bool {
+    if options.force {
+        return true;
+    }
+    if options.non_interactive {
+        eprintln!("Running in non-interactive mode, and data appears to exist in {what}. Not formatting.");
+        return false;
+    }
+    eprint!("Re-format filesystem in {what} ? (Y or N) ");
+    let _ = std::io::stderr().flush();
+    let mut line = String::new();
+    if std::io::stdin().lock().read_line(&mut line).is_err() {
+        return false;
+    }
+    line.trim().eq_ignore_ascii_case("y")
+}
+
+async fn ask(nodes: &JournalNodes, index: usize, request: &Request) -> anyhow::Result<Answer> {
+    let fail = |error: CallError| match error {
+        CallError::Remote(exception) => anyhow::anyhow!("{}: {exception}", nodes.addresses[index]),
+        CallError::Broken(reason) => anyhow::anyhow!("{}: {reason}", nodes.addresses[index]),
+    };
+    let client = nodes.connect(index).await.map_err(fail)?;
+    nodes.send(&client, request, JOURNAL_TIMEOUT).await.map_err(fail)
+}
+
+/// All JournalNodes must answer a format; answers whether any holds something.
+async fn journals_formatted(nodes: &JournalNodes) -> anyhow::Result<bool> {
+    let mut any = false;
+    for index in 0..nodes.addresses.len() {
+        match ask(nodes, index, &Request::IsFormatted).await? {
+            Answer::IsFormatted(formatted) => any |= formatted,
+            answer => bail!("unexpected answer to isFormatted: {answer:?}"),
+        }
+    }
+    Ok(any)
+}
+
+async fn format_journals(nodes: &JournalNodes, info: &NamespaceInfo, force: bool) -> anyhow::Result<()> {
+    for index in 0..nodes.addresses.len() {
+        ask(nodes, index, &Request::Format { ns_info: info.clone(), force }).await?;
+    }
+    Ok(())
+}
+
+/// `-format`.
+pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
+    if settings.conf.get_bool("dfs.reformat.disabled", false) && !storage::has_some_data(settings).is_empty() {
+        bail!("storage directory already contains data and dfs.reformat.disabled is set");
+    }
+    if !settings.conf.get_bool("dfs.namenode.support.allow.format", true) {
+        bail!("the option dfs.namenode.support.allow.format is set to false");
+    }
+    for dir in storage::has_some_data(settings) {
+        if !confirm(options, &format!("Storage Directory root= {}", dir.display())) {
+            return Ok(1);
+        }
+    }
+    let nodes = JournalNodes::new(settings);
+    if let Some(nodes) = &nodes
+        && journals_formatted(nodes).await?
+        && !confirm(options, &format!("QJM to {:?}", nodes.addresses.iter().map(ToString::to_string).collect::<Vec<_>>()))
+    {
+        return Ok(1);
+    }
+    let info = new_namespace(settings, options.cluster_id.clone());
+    storage::format(settings, &info)?;
+    if let Some(nodes) = &nodes {
+        // The answers above said that data may go.
+        format_journals(nodes, &info, true).await?;
+    }
+    let dirs = NameDirs::open(settings)?;
+    let mut namespace = Namespace::new(settings.namespace()?);
+    namespace.set_namespace_id(info.namespace_id);
+    let md5 = save_checkpoint(&namespace, dirs.images_dirs(), TxId(0), None)?;
+    dirs.publish_image(TxId(0), &md5)?;
+    tracing::info!(cluster = info.cluster_id, pool = info.block_pool_id, "formatted");
+    Ok(0)
+}
+
+fn new_namespace(settings: &Settings, cluster_id: Option<String>) -> NamespaceInfo {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let address = resolve(&settings.rpc).map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string());
+    NamespaceInfo {
+        layout_version: LayoutVersion::NAMENODE_CURRENT,
+        // Positive and not zero, as in `NNStorage.newNamespaceID`.
+        namespace_id: fastrand::u32(1..0x7fff_ffff),
+        cluster_id: cluster_id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("CID-{}", uuid::Uuid::new_v4())),
+        ctime: 0,
+        block_pool_id: format!("BP-{}-{address}-{now_ms}", fastrand::u32(1..0x7fff_ffff)),
+    }
+}
+
+/// `-bootstrapStandby`.
+pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
+    if settings.peers.is_empty() {
+        bail!("HA is not enabled for this namenode.");
+    }
+    let mut found = None;
+    for peer in &settings.peers {
+        match ask_peer(settings, peer).await {
+            Ok(answer) => {
+                found = Some((peer, answer));
+                break;
+            }
+            Err(error) => eprintln!("Unable to fetch namespace information from NN {}: {error:#}", peer.rpc),
+        }
+    }
+    let Some((peer, (info, checkpoint))) = found else { return Ok(BOOTSTRAP_FAILED_CONNECT) };
+    if info.layout_version != LayoutVersion::NAMENODE_CURRENT {
+        eprintln!(
+            "Layout version on remote node ({}) does not match this node's layout version ({})",
+            info.layout_version,
+            LayoutVersion::NAMENODE_CURRENT
+        );
+        return Ok(BOOTSTRAP_INVALID_VERSION);
+    }
+    for dir in storage::has_some_data(settings) {
+        if !confirm(options, &format!("Storage Directory root= {}", dir.display())) {
+            return Ok(BOOTSTRAP_ALREADY_FORMATTED);
+        }
+    }
+    storage::format(settings, &info)?;
+    let dirs = NameDirs::open(settings)?;
+    download_image(peer, &dirs, checkpoint).await?;
+    tracing::info!(%checkpoint, from = %peer.rpc, "bootstrapped");
+    Ok(0)
+}
+
+async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(NamespaceInfo, TxId)> {
+    let mut options = ClientOptions::new(&settings.user);
+    options.connect_timeout = Duration::from_secs(10);
+    let client = RpcClient::connect(resolve(&peer.rpc)?, &protocols::NAMENODE_PROTOCOL, options).await?;
+    let version: VersionResponseProto = client.call("versionRequest", &VersionRequestProto {}).await?;
+    let checkpoint: GetMostRecentCheckpointTxIdResponseProto =
+        client.call("getMostRecentCheckpointTxId", &GetMostRecentCheckpointTxIdRequestProto {}).await?;
+    let proto = version.info;
+    let info = NamespaceInfo {
+        layout_version: LayoutVersion(proto.storage_info.layout_version.cast_signed()),
+        namespace_id: proto.storage_info.namespce_id,
+        cluster_id: proto.storage_info.cluster_id,
+        ctime: proto.storage_info.c_time.cast_signed(),
+        block_pool_id: proto.block_pool_id,
+    };
+    Ok((info, TxId(checkpoint.tx_id)))
+}
+
+async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId) -> anyhow::Result<()> {
+    let url = format!(
+        "http://{}/imagetransfer?getimage=1&txid={txid}&imageFile=IMAGE&storageInfo={}&bootstrapstandby=true",
+        peer.http,
+        dirs.info.to_colon_separated()
+    );
+    let response = hathi_net::http::get(&url, Duration::from_secs(60)).await?;
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let len: u64 = header("content-length").and_then(|len| len.parse().ok()).context("the answer has no Content-Length")?;
+    let advertised = header("x-md5-digest").and_then(|digest| storage::parse_md5(&digest));
+    let name = checkpoint_name(txid);
+    let paths: Vec<PathBuf> = dirs.images_dirs().iter().map(|dir| dir.join(&name)).collect();
+    let mut files = paths.iter().map(std::fs::File::create).collect::<Result<Vec<_>, _>>()?;
+    let mut body = response.into_body();
+    let mut received = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        received += data.len() as u64;
+        for file in &mut files {
+            file.write_all(&data)?;
+        }
+    }
+    if received != len {
+        bail!("got {received} bytes of an image of {len}");
+    }
+    for file in files {
+        file.sync_all()?;
+    }
+    let first = paths.first().context("no name directory")?;
+    let md5 = crate::load::digest_of(first)?;
+    if advertised.is_some_and(|advertised| advertised != md5) {
+        bail!("the image is not what {} announced", peer.http);
+    }
+    dirs.publish_image(txid, &md5)
+}
+
+/// `-initializeSharedEdits`: formats the JournalNodes for the namespace that is here.
+pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
+    let nodes = JournalNodes::new(settings).context("No shared edits directory configured for namespace")?;
+    let dirs = NameDirs::open(settings)?;
+    if journals_formatted(&nodes).await? && !confirm(options, "the shared edits of the JournalNodes") {
+        return Ok(1);
+    }
+    let newest = dirs.images().first().map(|image| image.txid).context("no fsimage in the name directories")?;
+    let unsaved = dirs.edits_dirs().iter().find_map(|dir| edits_after(dir, newest));
+    if let Some(name) = unsaved {
+        bail!("{name} holds edits after the newest image {newest}: save the namespace first (hdfs dfsadmin -saveNamespace)");
+    }
+    format_journals(&nodes, &dirs.info, true).await?;
+    Ok(0)
+}
+
+fn edits_after(dir: &std::path::Path, newest: TxId) -> Option<String> {
+    for entry in std::fs::read_dir(dir).ok()?.flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Some(range) = name.strip_prefix("edits_") else { continue };
+        let last = match range.strip_prefix("inprogress_") {
+            // It begins with a START_LOG_SEGMENT, which alone is nothing to lose.
+            Some(first) => first.parse::<u64>().ok(),
+            None => range.split_once('-').and_then(|(_, last)| last.parse().ok()),
+        };
+        if last.is_some_and(|last| last > newest.0 + 2) {
+            return Some(name);
+        }
+    }
+    None
+}

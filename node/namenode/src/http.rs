@@ -1,0 +1,253 @@
+//! The web server: `/jmx`, `/metrics`, `/isActive`, `/conf`, `/imagetransfer` and a status page.
+
+use crate::background::Shared;
+use crate::checkpoint::{note_image, send_file};
+use crate::log::LogCommand;
+use crate::status;
+use crate::storage::{checkpoint_name, hex, parse_md5, read_md5};
+use hathi_formats::ids::TxId;
+use hathi_namesystem::Role;
+use hathi_namesystem::checkpoint::accepts_upload;
+use hathi_net::http::{self, HttpRequest, HttpResponse, jmx};
+use http_body_util::BodyExt;
+use hyper::header::{CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+use md5::{Digest, Md5};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Answers one request.
+pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
+    match (&request.method, request.path.as_str()) {
+        (&Method::GET, "/jmx") => jmx::respond(&request.query, &status::beans(&shared)),
+        (&Method::GET, "/metrics" | "/prom") => {
+            http::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", jmx::prometheus(&status::beans(&shared)))
+        }
+        (&Method::GET, "/isActive") => is_active(&shared),
+        (&Method::GET, "/conf") => conf(&shared, &request),
+        (&Method::GET, "/" | "/index.html" | "/dfshealth.html") => {
+            http::bytes(StatusCode::OK, "text/html; charset=utf-8", status::page(&shared))
+        }
+        (&Method::GET, "/imagetransfer") => get_image(&shared, &request),
+        (&Method::PUT, "/imagetransfer") => put_image(&shared, request).await,
+        _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
+    }
+}
+
+fn is_active(shared: &Shared) -> HttpResponse {
+    let mut response = if shared.nn.role() == Role::Active {
+        http::text(StatusCode::OK, "I am Active!")
+    } else {
+        http::error(StatusCode::METHOD_NOT_ALLOWED, "I am not Active!")
+    };
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn conf(shared: &Shared, request: &HttpRequest) -> HttpResponse {
+    let wanted = request.query.get("name");
+    let mut properties = Vec::new();
+    for (key, value, origin) in shared.nn.settings.conf.iter() {
+        if wanted.is_some_and(|wanted| wanted != key) {
+            continue;
+        }
+        let secret = ["password", "secret", "credential"].iter().any(|word| key.contains(word));
+        let value = if secret { "<redacted>".to_owned() } else { value };
+        properties.push((key.to_owned(), value, origin.to_owned()));
+    }
+    if let Some(wanted) = wanted
+        && properties.is_empty()
+    {
+        return http::error(StatusCode::NOT_FOUND, format!("Property {wanted} not found"));
+    }
+    let json = request.headers.get("accept").is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("json")));
+    if json {
+        let list: Vec<_> = properties
+            .iter()
+            .map(|(key, value, origin)| serde_json::json!({"key": key, "value": value, "isFinal": false, "resource": origin}))
+            .collect();
+        return http::json(StatusCode::OK, serde_json::json!({"properties": list}).to_string());
+    }
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"no\"?>\n<configuration>\n");
+    for (key, value, origin) in &properties {
+        xml.push_str(&format!(
+            "<property><name>{}</name><value>{}</value><final>false</final><source>{}</source></property>\n",
+            status::escape(key),
+            status::escape(value),
+            status::escape(origin)
+        ));
+    }
+    xml.push_str("</configuration>\n");
+    http::bytes(StatusCode::OK, "text/xml; charset=utf-8", xml)
+}
+
+fn gone(message: impl Into<String>) -> HttpResponse {
+    http::error(StatusCode::GONE, message)
+}
+
+fn other_storage(shared: &Shared, request: &HttpRequest) -> Option<HttpResponse> {
+    let own = shared.dirs.info.to_colon_separated();
+    let theirs = request.query.get("storageInfo")?;
+    (theirs != own).then(|| {
+        http::error(
+            StatusCode::FORBIDDEN,
+            format!("This namenode has storage info {own} but the secondary expected {theirs}"),
+        )
+    })
+}
+
+/// `GET /imagetransfer?getimage=1&txid=..` or `getedit=1&startTxId=..&endTxId=..`.
+fn get_image(shared: &Shared, request: &HttpRequest) -> HttpResponse {
+    if let Some(refused) = other_storage(shared, request) {
+        return refused;
+    }
+    let query = &request.query;
+    if query.get("getimage").is_some() {
+        let images = shared.dirs.images();
+        let image = match query.get("txid") {
+            Some("latest") => images.first(),
+            Some(txid) => txid.parse().ok().and_then(|txid| images.iter().find(|image| image.txid == TxId(txid))),
+            None => None,
+        };
+        let Some(image) = image else {
+            return gone(format!("Could not find image with txid {}", query.get("txid").unwrap_or("null")));
+        };
+        let md5 = match read_md5(&image.path) {
+            Ok(md5) => md5,
+            Err(error) => return gone(format!("{error:#}")),
+        };
+        return file(image.path.clone(), Some(&md5));
+    }
+    if query.get("getedit").is_some() {
+        let (Some(first), Some(last)) = (query.number("startTxId"), query.number("endTxId")) else {
+            return gone("Invalid request has no startTxId or endTxId");
+        };
+        let name = format!("edits_{first:019}-{last:019}");
+        let found = shared.dirs.edits_dirs().iter().map(|dir| dir.join(&name)).find(|path| path.exists());
+        return match found {
+            Some(path) => file(path, None),
+            None => gone(format!("No edit log segment {name}")),
+        };
+    }
+    gone("Illegal parameters to TransferFsImage")
+}
+
+fn file(path: PathBuf, md5: Option<&[u8; 16]>) -> HttpResponse {
+    let len = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) => return gone(error.to_string()),
+    };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let mut response = HttpResponse::new(send_file(path, len));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    if let Ok(value) = HeaderValue::from_str(&name) {
+        headers.insert(HeaderName::from_static("x-image-edits-name"), value);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename={name}")) {
+        headers.insert(CONTENT_DISPOSITION, value);
+    }
+    if let Some(md5) = md5
+        && let Ok(value) = HeaderValue::from_str(&hex(md5))
+    {
+        headers.insert(HeaderName::from_static("x-md5-digest"), value);
+    }
+    response
+}
+
+/// Takes an image from a standby (`ImageServlet.doPut`), with Hadoop's checks in Hadoop's order.
+async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
+    let nn = &shared.nn;
+    if let Some(refused) = other_storage(shared, &request) {
+        return refused;
+    }
+    let (Some(txid), Some(len)) = (request.query.number("txid"), request.query.number("File-Length")) else {
+        return gone("Invalid request has no txid or File-Length");
+    };
+    let (Ok(txid), Ok(len)) = (u64::try_from(txid), u64::try_from(len)) else {
+        return gone("Invalid txid or File-Length");
+    };
+    let txid = TxId(txid);
+    if nn.role() != Role::Active {
+        return http::error(StatusCode::EXPECTATION_FAILED, "Nameode transitioned to standby state");
+    }
+    let conflict = |message: String| http::error(StatusCode::CONFLICT, message);
+    let (newest, age_ms) = {
+        let ns = nn.ns.read();
+        (ns.most_recent_checkpoint, nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms))
+    };
+    let is_image = request.query.get("imageFile").unwrap_or("IMAGE") == "IMAGE";
+    if is_image && !accepts_upload(&nn.settings.checkpoint, txid, newest, age_ms) {
+        return conflict(format!("Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"));
+    }
+    if shared.dirs.images().iter().any(|image| image.txid == txid) {
+        return conflict(format!("An image of transaction {txid} is here already"));
+    }
+    if nn.checkpointing.swap(true, Ordering::AcqRel) {
+        return conflict("Another checkpoint is being made or received".to_owned());
+    }
+    let result = receive(shared, txid, len, request).await;
+    nn.checkpointing.store(false, Ordering::Release);
+    match result {
+        Ok(()) => http::text(StatusCode::OK, ""),
+        Err(error) => {
+            tracing::warn!(%txid, error = format!("{error:#}"), "an image was not received");
+            for dir in shared.dirs.images_dirs() {
+                let _ = std::fs::remove_file(dir.join(checkpoint_name(txid)));
+            }
+            gone(format!("PutImage failed. {error:#}"))
+        }
+    }
+}
+
+async fn receive(shared: &Arc<Shared>, txid: TxId, len: u64, request: HttpRequest) -> anyhow::Result<()> {
+    let advertised = match request.headers.get("x-md5-digest").map(|value| value.to_str().map(parse_md5)) {
+        None => None,
+        Some(Ok(Some(md5))) => Some(md5),
+        Some(_) => anyhow::bail!("the advertised digest is none"),
+    };
+    let name = checkpoint_name(txid);
+    let mut files = Vec::new();
+    for dir in shared.dirs.images_dirs() {
+        files.push(std::fs::File::create(dir.join(&name))?);
+    }
+    let mut digest = Md5::new();
+    let mut received = 0;
+    let mut body = request.body;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        received += data.len() as u64;
+        if received > len {
+            anyhow::bail!("more than the announced {len} bytes");
+        }
+        digest.update(&data);
+        for file in &mut files {
+            file.write_all(&data)?;
+        }
+    }
+    if received != len {
+        anyhow::bail!("got {received} bytes instead of {len}");
+    }
+    let md5: [u8; 16] = digest.finalize().into();
+    if advertised.is_some_and(|advertised| advertised != md5) {
+        anyhow::bail!("got an image with digest {} instead of the advertised one", hex(&md5));
+    }
+    let publishing = shared.clone();
+    tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+        for file in files {
+            file.sync_all()?;
+        }
+        publishing.dirs.publish_image(txid, &md5)
+    })
+    .await??;
+    note_image(&shared.nn, txid);
+    tracing::info!(%txid, bytes = len, "received an image");
+    if let Some(min_to_keep) = shared.dirs.purge_images(&shared.nn.settings)
+        && shared.nn.role() == Role::Active
+    {
+        let _ = shared.log.send(LogCommand::Purge(min_to_keep));
+    }
+    Ok(())
+}

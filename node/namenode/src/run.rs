@@ -1,0 +1,100 @@
+//! A NameNode process: everything started in order, and stopped by a signal.
+
+use crate::background::{self, Shared};
+use crate::ha::Controller;
+use crate::journalnodes::{JournalNodes, Readers};
+use crate::load::{Loader, parts};
+use crate::local_edits::LocalEdits;
+use crate::log::LogTask;
+use crate::rpc::Handler;
+use crate::settings::Settings;
+use crate::state::NameNode;
+use crate::storage::NameDirs;
+use crate::tail::Tail;
+use crate::{checkpoint, http};
+use anyhow::Context;
+use hathi_formats::ids::TxId;
+use hathi_namesystem::edit_log::SyncedTxId;
+use hathi_namesystem::loader::assemble;
+use hathi_namespace::Namespace;
+use hathi_net::http::{HttpRequest, HttpServer};
+use hathi_net::ipc::{RpcServer, ServerOptions};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Serves until a signal ends the process.
+pub fn serve(settings: Settings) -> anyhow::Result<()> {
+    let nodes = JournalNodes::new(&settings)
+        .context("dfs.namenode.shared.edits.dir is not set: this NameNode serves high availability pairs only")?;
+    let dirs = Arc::new(NameDirs::open(&settings)?);
+    let (transitions, transition_queue) = mpsc::unbounded_channel();
+    let (log, log_queue) = mpsc::unbounded_channel();
+    let (lost, lost_queue) = mpsc::unbounded_channel();
+    let holder = format!("{}@{}", settings.namenode_id, uuid::Uuid::new_v4());
+    let empty = assemble(
+        parts(&settings, dirs.info.clone())?,
+        Namespace::new(settings.namespace()?),
+        TxId(0),
+        SyncedTxId::default(),
+    );
+    let nn = Arc::new(NameNode::new(settings.clone(), empty, holder, transitions));
+    let readers = Arc::new(Readers::new(nodes.clone()));
+    let shared = Arc::new(Shared {
+        nn: nn.clone(),
+        dirs: dirs.clone(),
+        log: log.clone(),
+        leases: Mutex::new(vec![None; nodes.addresses.len()]),
+        readers: readers.clone(),
+    });
+
+    // The server is up before anything is loaded: whoever calls is told to try again.
+    let handler = Arc::new(Handler::new(shared.clone()));
+    let options = ServerOptions {
+        name: "namenode-rpc".to_owned(),
+        reactors: settings.reactors,
+        max_frame_bytes: settings.max_frame_bytes,
+        ..ServerOptions::default()
+    };
+    let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)
+        .with_context(|| format!("cannot listen on {}", settings.rpc_bind))?;
+    for address in settings.service_rpc_bind.iter().chain(&settings.lifeline_rpc_bind) {
+        server.add_listener(*address, handler.clone()).with_context(|| format!("cannot listen on {address}"))?;
+    }
+    let web = shared.clone();
+    let _http = HttpServer::bind(
+        settings.http_bind,
+        Arc::new(move |request: HttpRequest| http::serve(web.clone(), request)),
+    )
+    .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
+    tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder, "NameNode is up");
+
+    let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
+    server.reactor().spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run());
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let tail = Arc::new(Tail::new(nn.clone(), readers));
+        let loader = Arc::new(Loader::new(settings, dirs));
+        let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
+        background::watch_leases(&shared, &tail);
+        tokio::spawn(background::monitors(shared.clone()));
+        tokio::spawn(checkpoint::run(shared.clone()));
+        tokio::spawn(controller.run(transition_queue, lost_queue));
+        stopped().await
+    })?;
+    tracing::info!("stopping");
+    drop(server);
+    Ok(())
+}
+
+async fn stopped() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

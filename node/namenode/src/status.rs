@@ -1,0 +1,365 @@
+//! What the NameNode tells about itself: beans with Hadoop's names, and a page for people.
+
+use crate::background::Shared;
+use crate::state::LeaseView;
+use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
+use hathi_namesystem::{HaState, Namesystem, Role};
+use hathi_net::http::jmx::Bean;
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+/// `Hadoop:service=NameNode,name=...`
+fn bean(name: &str, modeler_type: &str, attributes: Value) -> Bean {
+    let attributes = match attributes {
+        Value::Object(attributes) => attributes,
+        _ => Map::new(),
+    };
+    Bean { name: format!("Hadoop:service=NameNode,name={name}"), modeler_type: modeler_type.to_owned(), attributes }
+}
+
+/// All beans.
+#[must_use]
+pub fn beans(shared: &Shared) -> Vec<Bean> {
+    let nn = &shared.nn;
+    let ns = nn.ns.read();
+    let counts = ns.blockmanager.counts();
+    let state = ns.role.ha_state().name();
+    let safe_mode = if ns.blockmanager.in_safe_mode() { ns.blockmanager.safe_mode_tip() } else { String::new() };
+    let inodes = ns.namespace.inode_count();
+    let percent = |part: u64| if counts.capacity == 0 { 0.0 } else { part as f64 * 100.0 / counts.capacity as f64 };
+    let metrics = &nn.metrics;
+    let syncs = metrics.syncs.load(Ordering::Relaxed);
+    let sync_ms = if syncs == 0 { 0.0 } else { metrics.sync_us.load(Ordering::Relaxed) as f64 / syncs as f64 / 1000.0 };
+    let mut beans = vec![
+        bean("NameNodeStatus", "org.apache.hadoop.hdfs.server.namenode.NameNode", json!({
+            "NNRole": "NameNode",
+            "State": state,
+            "HostAndPort": nn.settings.rpc.to_string(),
+            "SecurityEnabled": false,
+            "LastHATransitionTime": ns.last_transition_ms,
+            "BytesWithFutureGenerationStamps": 0,
+            "SlowPeersReport": "[]",
+            "SlowDisksReport": Value::Null,
+        })),
+        bean("NameNodeInfo", "org.apache.hadoop.hdfs.server.namenode.FSNamesystem", json!({
+            "Version": format!("{}, rhathi", hathi_namesystem::namenode_protocol::SOFTWARE_VERSION),
+            "SoftwareVersion": hathi_namesystem::namenode_protocol::SOFTWARE_VERSION,
+            "ClusterId": ns.info.cluster_id,
+            "BlockPoolId": ns.info.block_pool_id,
+            "Total": counts.capacity,
+            "Used": counts.dfs_used,
+            "Free": counts.remaining,
+            "NonDfsUsedSpace": counts.non_dfs_used,
+            "BlockPoolUsedSpace": counts.block_pool_used,
+            "PercentUsed": percent(counts.dfs_used),
+            "PercentRemaining": percent(counts.remaining),
+            "PercentBlockPoolUsed": percent(counts.block_pool_used),
+            "TotalBlocks": counts.blocks,
+            "NumberOfMissingBlocks": counts.missing,
+            "NumberOfMissingBlocksWithReplicationFactorOne": counts.missing_replication_one,
+            "TotalFiles": inodes,
+            "Threads": 0,
+            "Safemode": safe_mode,
+            "UpgradeFinalized": true,
+            "LiveNodes": live_nodes(&ns),
+            "DeadNodes": nodes(&ns, DatanodeReportTypeProto::Dead),
+            "DecomNodes": nodes(&ns, DatanodeReportTypeProto::Decommissioning),
+            "EnteringMaintenanceNodes": nodes(&ns, DatanodeReportTypeProto::EnteringMaintenance),
+            "NameDirStatuses": name_dirs(shared),
+            "NameJournalStatus": journal_status(shared),
+            "JournalTransactionInfo": json!({
+                "LastAppliedOrWrittenTxId": ns.edit_log.applied().0.to_string(),
+                "MostRecentCheckpointTxId": ns.most_recent_checkpoint.0.to_string(),
+            }).to_string(),
+            "CorruptFiles": "[]",
+            "DistinctVersionCount": 1,
+        })),
+        bean("FSNamesystemState", "org.apache.hadoop.hdfs.server.namenode.FSNamesystem", json!({
+            "CapacityTotal": counts.capacity,
+            "CapacityUsed": counts.dfs_used,
+            "CapacityRemaining": counts.remaining,
+            "TotalLoad": counts.total_load,
+            "BlocksTotal": counts.blocks,
+            "FilesTotal": inodes,
+            "PendingReplicationBlocks": counts.pending_reconstruction,
+            "PendingReconstructionBlocks": counts.pending_reconstruction,
+            "UnderReplicatedBlocks": counts.low_redundancy,
+            "LowRedundancyBlocks": counts.low_redundancy,
+            "ScheduledReplicationBlocks": 0,
+            "PendingDeletionBlocks": counts.pending_deletion,
+            "FSState": if ns.blockmanager.in_safe_mode() { "safeMode" } else { "Operational" },
+            "NumLiveDataNodes": counts.live_datanodes,
+            "NumDeadDataNodes": counts.dead_datanodes,
+            "NumStaleDataNodes": counts.stale_datanodes,
+            "NumDecomLiveDataNodes": 0,
+            "NumDecomDeadDataNodes": 0,
+            "NumDecommissioningDataNodes": 0,
+            "VolumeFailuresTotal": 0,
+            "SnapshotStats": "{\"SnapshottableDirectories\":0,\"Snapshots\":0}",
+        })),
+        bean("FSNamesystem", "FSNamesystem", json!({
+            "tag.Context": "dfs",
+            "tag.HAState": state,
+            "MissingBlocks": counts.missing,
+            "TransactionsSinceLastCheckpoint": ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0),
+            "TransactionsSinceLastLogRoll": ns.edit_log.segment_txns(),
+            "LastWrittenTransactionId": if ns.edit_log.is_open_for_write() { ns.edit_log.applied().0 } else { 0 },
+            "LastCheckpointTime": ns.most_recent_checkpoint_ms,
+            "CapacityTotal": counts.capacity,
+            "CapacityUsed": counts.dfs_used,
+            "CapacityRemaining": counts.remaining,
+            "TotalLoad": counts.total_load,
+            "BlocksTotal": counts.blocks,
+            "FilesTotal": inodes,
+            "NumFilesUnderConstruction": ns.namespace.open_file_count(),
+            "PendingReconstructionBlocks": counts.pending_reconstruction,
+            "LowRedundancyBlocks": counts.low_redundancy,
+            "UnderReplicatedBlocks": counts.low_redundancy,
+            "CorruptBlocks": counts.corrupt,
+            "PendingDeletionBlocks": counts.pending_deletion,
+            "PendingDataNodeMessageCount": counts.pending_datanode_messages,
+            "StaleDataNodes": counts.stale_datanodes,
+            "NumLiveDataNodes": counts.live_datanodes,
+            "NumDeadDataNodes": counts.dead_datanodes,
+        })),
+        bean("NameNodeActivity", "NameNodeActivity", json!({
+            "tag.Context": "dfs",
+            "SyncsNumOps": syncs,
+            "SyncsAvgTime": sync_ms,
+            "TransactionsNumOps": ns.edit_log.ops_total(),
+            "FsImageLoadTime": metrics.load_ms.load(Ordering::Relaxed),
+        })),
+        bean("Hathi", "Hathi", json!({
+            "State": format!("{:?}", ns.role),
+            "AppliedTxId": ns.edit_log.applied().0,
+            "SyncedTxId": ns.edit_log.synced().0,
+            "ParkedReplies": nn.gate.lock().len(),
+            "CallsKeptAsStandby": metrics.standby_calls_kept.load(Ordering::Relaxed),
+            "ReadLeaseRemainingMicros": nn.lease.remaining_us(nn.clock.us()),
+            "LastFailoverMicros": metrics.last_failover_us.load(Ordering::Relaxed),
+            "RetryCacheHits": ns.retry_cache.hits(),
+        })),
+    ];
+    drop(ns);
+    for (index, lease) in shared.leases.lock().iter().enumerate() {
+        let address = &shared.readers.nodes.addresses[index];
+        let Some(lease) = lease else { continue };
+        beans.push(bean(&format!("JournalNode-{}-{}", address.host, address.port), "JournalNode", json!({
+            "PromisedEpoch": lease.promised_epoch.0,
+            "WriterEpoch": lease.writer_epoch.0,
+            "LeaseHolder": lease.holder.as_deref(),
+            "HighestTxId": lease.highest.0,
+            "CommittedTxId": lease.committed.map(|txid| txid.0),
+        })));
+    }
+    beans
+}
+
+fn live_nodes(ns: &Namesystem) -> String {
+    nodes(ns, DatanodeReportTypeProto::Live)
+}
+
+fn nodes(ns: &Namesystem, which: DatanodeReportTypeProto) -> String {
+    let mut map = Map::new();
+    for node in ns.blockmanager.datanode_report(which) {
+        let id = &node.id;
+        map.insert(
+            format!("{}:{}", id.host_name, id.xfer_port),
+            json!({
+                "infoAddr": format!("{}:{}", id.ip_addr, id.info_port),
+                "infoSecureAddr": format!("{}:{}", id.ip_addr, id.info_secure_port.unwrap_or(0)),
+                "xferaddr": format!("{}:{}", id.ip_addr, id.xfer_port),
+                "location": node.location.clone().unwrap_or_default(),
+                "uuid": id.datanode_uuid,
+                "usedSpace": node.dfs_used.unwrap_or(0),
+                "capacity": node.capacity.unwrap_or(0),
+                "remaining": node.remaining.unwrap_or(0),
+                "used": node.dfs_used.unwrap_or(0),
+                "nonDfsUsedSpace": node.non_dfs_used.unwrap_or(0),
+                "blockPoolUsed": node.block_pool_used.unwrap_or(0),
+            }),
+        );
+    }
+    Value::Object(map).to_string()
+}
+
+fn name_dirs(shared: &Shared) -> String {
+    let mut active = Map::new();
+    for dir in &shared.nn.settings.name_dirs {
+        active.insert(dir.display().to_string(), json!("IMAGE_AND_EDITS"));
+    }
+    json!({"active": active, "failed": {}}).to_string()
+}
+
+fn journal_status(shared: &Shared) -> String {
+    let nodes = &shared.readers.nodes;
+    let addresses: Vec<String> = nodes.addresses.iter().map(ToString::to_string).collect();
+    let stream = if shared.nn.role() == Role::Active { "writing" } else { "open for read" };
+    json!([{
+        "required": "true",
+        "disabled": "false",
+        "manager": format!("QJM to [{}]", addresses.join(", ")),
+        "stream": stream,
+    }])
+    .to_string()
+}
+
+/// Text inside HTML or XML.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222;background:#fafafa}\
+h1{font-size:1.5em}h2{font-size:1.1em;margin-top:2em}table{border-collapse:collapse;width:100%;background:#fff}\
+td,th{padding:.35em .7em;border-bottom:1px solid #e4e4e4;text-align:left;font-variant-numeric:tabular-nums}\
+th{font-weight:600;color:#555}.active{color:#0a7a34;font-weight:600}.standby{color:#8a6d00}.bad{color:#b00020;font-weight:600}";
+
+/// The status page.
+#[must_use]
+pub fn page(shared: &Shared) -> String {
+    let nn = &shared.nn;
+    let ns = nn.ns.read();
+    let counts = ns.blockmanager.counts();
+    let state = ns.role.ha_state();
+    let class = if state == HaState::Active { "active" } else { "standby" };
+    let mut page = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5><title>NameNode {id}</title>\
+         <style>{STYLE}</style><h1>NameNode {id} <span class={class}>{state}</span></h1>",
+        id = escape(&nn.settings.rpc.to_string()),
+        state = state.name(),
+    );
+    if ns.blockmanager.in_safe_mode() {
+        let _ = write!(page, "<p class=bad>Safe mode is on. {}</p>", escape(&ns.blockmanager.safe_mode_tip()));
+    }
+    let mut table = Table::new(&mut page, "Overview", &[]);
+    table.row(&["Nameservice", &nn.settings.nameservice_id]);
+    table.row(&["Cluster", &ns.info.cluster_id]);
+    table.row(&["Block pool", &ns.info.block_pool_id]);
+    table.row(&["Files, directories", &ns.namespace.inode_count().to_string()]);
+    table.row(&["Blocks", &counts.blocks.to_string()]);
+    table.row(&["Missing, corrupt, under-replicated blocks", &format!("{}, {}, {}", counts.missing, counts.corrupt, counts.low_redundancy)]);
+    table.row(&["Capacity", &format!("{} used of {}, {} free", size(counts.dfs_used), size(counts.capacity), size(counts.remaining))]);
+    table.row(&["Last transaction applied, durable", &format!("{}, {}", ns.edit_log.applied(), ns.edit_log.synced())]);
+    table.row(&["Last checkpoint", &format!("transaction {}", ns.most_recent_checkpoint)]);
+    let failover_us = nn.metrics.last_failover_us.load(Ordering::Relaxed);
+    let failover = match failover_us {
+        0 => "none here".to_owned(),
+        us => format!("took {:.1} ms", us as f64 / 1000.0),
+    };
+    table.row(&["Last change to active", &failover]);
+    table.end();
+
+    let mut table = Table::new(&mut page, "NameNodes", &["Id", "State", "Web"]);
+    let own = if nn.settings.namenode_id.is_empty() { "this one" } else { &nn.settings.namenode_id };
+    table.row(&[own, state.name(), &nn.settings.http.to_string()]);
+    let holder = shared.leases.lock().iter().flatten().find_map(|lease| {
+        lease.holder.clone().filter(|_| lease.remaining_ms > 0)
+    });
+    for peer in &nn.settings.peers {
+        let active = holder.as_deref().is_some_and(|holder| holder.split('@').next() == Some(peer.namenode_id.as_str()));
+        let known = match (active, nn.role(), nn.lease_view()) {
+            (true, ..) => "active",
+            (false, Role::Active, _) | (false, _, LeaseView::HeldByOther) => "not active",
+            _ => "unknown",
+        };
+        table.row(&[&peer.namenode_id, known, &peer.http.to_string()]);
+    }
+    table.end();
+
+    let mut table = Table::new(&mut page, "JournalNodes", &["Address", "Epoch", "Highest transaction", "Behind", "Read lease"]);
+    let leases = shared.leases.lock().clone();
+    let newest = ns.edit_log.applied().0;
+    for (address, lease) in shared.readers.nodes.addresses.iter().zip(&leases) {
+        match lease {
+            None => table.row(&[&address.to_string(), "-", "does not answer, or is Hadoop's", "-", "-"]),
+            Some(lease) => table.row(&[
+                &address.to_string(),
+                &lease.promised_epoch.to_string(),
+                &lease.highest.to_string(),
+                // What it says may be as old as its last answer.
+                &newest.saturating_sub(lease.highest.0).to_string(),
+                lease.holder.as_deref().unwrap_or("nobody"),
+            ]),
+        }
+    }
+    table.end();
+
+    let mut table = Table::new(&mut page, "DataNodes", &["Address", "State", "Used", "Capacity", "Free"]);
+    for (which, name) in [(DatanodeReportTypeProto::Live, "live"), (DatanodeReportTypeProto::Dead, "dead")] {
+        for node in ns.blockmanager.datanode_report(which) {
+            table.row(&[
+                &format!("{}:{}", node.id.host_name, node.id.xfer_port),
+                name,
+                &size(node.dfs_used.unwrap_or(0)),
+                &size(node.capacity.unwrap_or(0)),
+                &size(node.remaining.unwrap_or(0)),
+            ]);
+        }
+    }
+    table.end();
+    page.push_str("<p><a href=/jmx>jmx</a> · <a href=/metrics>metrics</a> · <a href=/conf>configuration</a></p></html>\n");
+    page
+}
+
+struct Table<'a>(&'a mut String);
+
+impl<'a> Table<'a> {
+    fn new(page: &'a mut String, title: &str, headings: &[&str]) -> Table<'a> {
+        let _ = write!(page, "<h2>{title}</h2><table>");
+        if !headings.is_empty() {
+            page.push_str("<tr>");
+            for heading in headings {
+                let _ = write!(page, "<th>{heading}</th>");
+            }
+            page.push_str("</tr>");
+        }
+        Table(page)
+    }
+
+    fn row(&mut self, cells: &[&str]) {
+        self.0.push_str("<tr>");
+        for cell in cells {
+            let _ = write!(self.0, "<td>{}</td>", escape(cell));
+        }
+        self.0.push_str("</tr>");
+    }
+
+    fn end(self) {
+        self.0.push_str("</table>");
+    }
+}
+
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_text_are_fit_for_a_page() {
+        assert_eq!(size(512), "512 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(escape("<a&\"b\">"), "&lt;a&amp;&quot;b&quot;&gt;");
+    }
+}
