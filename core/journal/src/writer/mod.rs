@@ -1,36 +1,88 @@
-//! The NameNode's quorum writer.
+//! The NameNode's quorum writer (`qjournal.client.QuorumJournalManager`, `AsyncLoggerSet`, `IPCLoggerChannel`).
+//!
+//! ```text
+//! recover ─► getJournalState* ─► newEpoch* ─► prepareRecovery* ─► choose ─► acceptRecovery* ─► finalizeLogSegment* ─► Recovered
+//!                                     (no segment with a transaction ──────────────────────────────────────────────┘)
+//! start_segment ─► startLogSegment* ─► SegmentStarted     journal ─► journal* ─► Synced     finalize_segment ─► SegmentFinalized
+//!                                                                                   * = of a majority
+//! ```
+//! Calls in, [`WriterAction`]s out, time as an argument. A shell sends the requests and brings the answers.
+//!
+//! Every JournalNode has a channel that works its own way through the segments: opens, receives batches, finalizes.
+//! Batches wait once, for all channels, in a bounded buffer that also keeps recent committed ones. Ours get several
+//! batches at a time (one connection keeps their order); a Java JournalNode one at a time, because several of its
+//! handlers could take two in either order; what waits meanwhile merges. One that missed something is caught up
+//! from the buffer after `resumeSegment`, or, if it can't be, waits for the next segment as in Hadoop.
+//!
+//! Invariants
+//! * a transaction is `Synced` when a majority acknowledged it after a sync, and everything before it;
+//! * nothing is written before the last segment of the previous writer is recovered on a majority;
+//! * `committed` never goes back and is told to JournalNodes with every request;
+//! * a lease is held until the majority-th largest of (sending time + granted, less the drift);
+//! * after `Fenced`, `LostQuorum` or `LeaseHeld` nothing more is said;
+//! * what was not synced is never dropped, what was is bounded by `recent_limit_bytes`.
+
+use std::collections::VecDeque;
 use std::sync::Arc;
-use bytes::Bytes;
-use hathi_formats::exceptions::RemoteException;
+
+use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
-use crate::messages::{Answer, Micros, Request};
+
+use crate::errors::{is_fenced, is_lease_held};
+use crate::lease::LeaseHold;
+use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request, RequestInfo};
+use crate::mutant::{Mutant, Mutation};
+
+mod channel;
+mod recent;
+mod recovery;
+mod segment;
+
+#[cfg(test)]
+mod tests;
+
+use channel::{Channel, InFlight, Op, Sync};
+use recent::RecentEdits;
+
+/// Most bytes of merged batches in one journal call (`FSEditLog`'s output buffer; the RPC limit is far above).
+const MERGE_LIMIT_BYTES: usize = 512 << 10;
+/// How soon after a commit an idle JournalNode learns of it, for the standbys that read there.
+const COMMIT_DELAY: Micros = 5_000;
+/// How often an idle JournalNode is asked for anything when no lease is.
+const HEARTBEAT_PERIOD: Micros = 1_000_000;
+/// Requests with a lease are sent this many times per lease.
+const LEASE_RENEWALS: Micros = 4;
+/// Pause before `newEpoch` is tried again when a JournalNode did not say how long a lease runs.
+const LEASE_RETRY: Micros = 50_000;
+/// How many segments a slow JournalNode may be behind before it skips to the newest.
+const MAX_TARGETS: usize = 4;
 
 /// How a writer works.
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
     /// The namespace.
     pub ns_info: NamespaceInfo,
-    /// `<namenode id>@<instance id>`; with `lease_ms`.
+    /// `<namenode id>@<instance id>`, for the lease.
     pub holder: Arc<str>,
-    /// Length of the read lease in ms; 0 = none asked for.
+    /// Length of the read lease in milliseconds; 0 = none asked for.
     pub lease_ms: u32,
     /// Of the edit log written.
     pub layout_version: LayoutVersion,
-    /// Base of the URL of each JournalNode: its configured host (`dfs.namenode.shared.edits.dir`).
+    /// The configured host of each JournalNode (`dfs.namenode.shared.edits.dir`), for URLs.
     pub hosts: Vec<String>,
     /// The journal id.
     pub journal_id: String,
-    /// `layoutVersion:namespaceID:cTime:clusterID` for /getJournal URLs is built from `ns_info`.
+    /// Time limits.
     pub timeouts: WriterTimeouts,
-    /// Most bytes waiting for one JournalNode (`dfs.qjournal.queued-edits.limit.mb`).
-    pub queue_limit_bytes: usize,
-    /// Recent edits kept to catch a JournalNode up.
+    /// Edits kept in memory to catch JournalNodes up with, in bytes; those not synced yet come on top.
     pub recent_limit_bytes: usize,
     /// Journal calls under way to one of our JournalNodes.
     pub pipeline_depth: usize,
+    /// For the simulator: a planted bug.
+    pub mutation: Mutation,
 }
 
-/// Time limits of calls, in microseconds.
+/// Time limits, in microseconds.
 #[derive(Clone, Debug)]
 pub struct WriterTimeouts {
     /// `dfs.qjournal.start-segment.timeout.ms`
@@ -45,8 +97,24 @@ pub struct WriterTimeouts {
     pub get_journal_state: Micros,
     /// `dfs.qjournal.new-epoch.timeout.ms`
     pub new_epoch: Micros,
-    /// `dfs.qjournal.write-txns.timeout.ms`
+    /// `dfs.qjournal.write-txns.timeout.ms`: also how long a batch may wait for a majority, and how long no majority
+    /// may have answered anything, before the quorum counts as lost.
     pub write_txns: Micros,
+}
+
+impl Default for WriterTimeouts {
+    /// Hadoop's defaults.
+    fn default() -> Self {
+        WriterTimeouts {
+            start_segment: 20_000_000,
+            prepare_recovery: 120_000_000,
+            accept_recovery: 120_000_000,
+            finalize_segment: 120_000_000,
+            get_journal_state: 120_000_000,
+            new_epoch: 120_000_000,
+            write_txns: 20_000_000,
+        }
+    }
 }
 
 /// Names a call, for its answer.
@@ -65,7 +133,8 @@ pub enum CallError {
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriterAction {
-    /// Send a request; calls to one JournalNode leave in this order on one connection.
+    /// Send a request. All calls to one JournalNode leave in this order on one connection; when that breaks, all
+    /// that are under way are answered with [`CallError::Broken`] before the next one is sent.
     Send {
         /// Index of the JournalNode.
         journalnode: usize,
@@ -73,14 +142,15 @@ pub enum WriterAction {
         call: CallId,
         /// What to send.
         request: Request,
-        /// Fail it with [`CallError::Broken`] after so long.
+        /// After so long answer it with [`CallError::Broken`] (and break the connection).
         timeout: Micros,
     },
-    /// The log is recovered: all segments are final, the next transaction follows `last`.
+    /// The log is recovered: all that was acknowledged by earlier writers is in final segments.
     Recovered {
         /// Our epoch.
         epoch: Epoch,
-        /// First and last transaction of the last segment; absent when the journal is empty.
+        /// First and last transaction of the segment that was recovered; absent when there was none with a
+        /// transaction. The end of the log is what readers find.
         last_segment: Option<(TxId, TxId)>,
     },
     /// A majority opened the segment.
@@ -97,15 +167,15 @@ pub enum WriterAction {
     SegmentFinalized {
         /// First transaction.
         start: TxId,
-        /// Last transaction.
+        /// Last transaction, inclusive.
         end: TxId,
     },
-    /// The read lease is held until this moment (grows; is never taken back).
+    /// The read lease is held until this moment, which only grows.
     LeaseUntil {
         /// On the clock of the `now` arguments.
         until: Micros,
     },
-    /// A majority (or enough to make one impossible) promised a higher epoch: step down. Final.
+    /// So many JournalNodes promised a higher epoch that no majority is left: step down. Final.
     Fenced {
         /// What a JournalNode said.
         reason: String,
@@ -115,48 +185,490 @@ pub enum WriterAction {
         /// What the JournalNodes said.
         reason: String,
     },
-    /// newEpoch was refused because somebody's lease runs. Final; try again with a new writer later.
+    /// `newEpoch` was refused because somebody's lease runs. Final; try again with a new writer later.
     LeaseHeld {
-        /// When it may be tried again.
+        /// When that may succeed.
         retry_at: Micros,
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    JournalStates,
+    NewEpoch,
+    Prepare,
+    Accept,
+    FinalizeRecovered,
+    Ready,
+    Dead,
+}
+
+/// What a JournalNode said in the present phase.
+#[derive(Clone, Debug)]
+enum Vote {
+    State(Epoch),
+    Promised(Option<TxId>),
+    Prepared(PrepareRecoveryAnswer),
+    Done,
+    Failed(CallError),
+}
+
+/// A segment that channels have to work through.
+#[derive(Clone, Debug)]
+struct Target {
+    start: TxId,
+    /// Where to finalize, once known.
+    end: Option<TxId>,
+    started: Vec<bool>,
+    finalized: Vec<bool>,
+    /// Refused to open or finalize it, or could not be asked.
+    failures: Vec<Option<String>>,
+    started_reported: bool,
+    finalized_reported: bool,
+    deadline: Micros,
+}
+
 /// The writer.
 #[derive(Debug)]
-pub struct QuorumWriter {}
+pub struct QuorumWriter {
+    config: WriterConfig,
+    channels: Vec<Channel>,
+    phase: Phase,
+    votes: Vec<Option<Vote>>,
+    epoch: Epoch,
+    /// First and last transaction of the segment under recovery.
+    recovered: Option<(TxId, TxId)>,
+    targets: VecDeque<Target>,
+    recent: RecentEdits,
+    /// The transaction after the last one handed in.
+    next: TxId,
+    committed: Option<TxId>,
+    hold: LeaseHold,
+    lease_until: Micros,
+    next_call: u64,
+    /// Since when we are the writer: quorum loss counts from here at the earliest.
+    ready_at: Micros,
+}
+
+type Actions = Vec<WriterAction>;
 
 impl QuorumWriter {
-    /// A writer for the JournalNodes named by `config.hosts`; does nothing yet.
+    /// A writer for the JournalNodes of `config.hosts`; does nothing yet.
     #[must_use]
-    pub fn new(_config: WriterConfig) -> Self { unimplemented!() }
-    /// Becomes the writer: epoch, recovery of the last segment. Ends with `Recovered`, or a final action.
-    pub fn recover(&mut self, _now: Micros, _out: &mut Vec<WriterAction>) { unimplemented!() }
-    /// Opens a segment. Ends with `SegmentStarted`.
-    pub fn start_segment(&mut self, _txid: TxId, _now: Micros, _out: &mut Vec<WriterAction>) { unimplemented!() }
-    /// Ships a batch of framed ops. May be called before `SegmentStarted`. Ends with `Synced` (merged).
-    pub fn journal(&mut self, _first: TxId, _count: u32, _records: Bytes, _now: Micros, _out: &mut Vec<WriterAction>) { unimplemented!() }
-    /// Finalizes the open segment at the last transaction journaled. Ends with `SegmentFinalized`.
-    pub fn finalize_segment(&mut self, _now: Micros, _out: &mut Vec<WriterAction>) { unimplemented!() }
-    /// Fire and forget.
-    pub fn purge_logs_older_than(&mut self, _min_to_keep: TxId, _now: Micros, _out: &mut Vec<WriterAction>) { unimplemented!() }
-    /// An answer arrived, or will not.
-    pub fn answer(&mut self, _journalnode: usize, _call: CallId, _result: Result<Answer, CallError>, _now: Micros, _out: &mut Vec<WriterAction>) { unimplemented!() }
-    /// When `tick` wants to be called next.
-    #[must_use]
-    pub fn wake_at(&self) -> Option<Micros> { unimplemented!() }
-    /// Time passes.
-    pub fn tick(&mut self, _now: Micros, _out: &mut Vec<WriterAction>) { unimplemented!() }
+    pub fn new(config: WriterConfig) -> Self {
+        let n = config.hosts.len();
+        QuorumWriter {
+            channels: vec![Channel::new(); n],
+            phase: Phase::Idle,
+            votes: vec![None; n],
+            epoch: Epoch(0),
+            recovered: None,
+            targets: VecDeque::new(),
+            recent: RecentEdits::new(config.recent_limit_bytes),
+            next: TxId(0),
+            committed: None,
+            hold: LeaseHold::new(n),
+            lease_until: 0,
+            next_call: 0,
+            ready_at: 0,
+            config,
+        }
+    }
+
+    fn mutated(&self, mutant: Mutant) -> bool {
+        self.config.mutation.is(mutant)
+    }
+
+    fn majority(&self) -> usize {
+        self.channels.len() / 2 + 1
+    }
+
     /// Bytes handed in that no majority has yet: the shell stops taking calls above a bound.
     #[must_use]
-    pub fn unsynced_bytes(&self) -> usize { unimplemented!() }
+    pub fn unsynced_bytes(&self) -> usize {
+        self.recent.unsynced_bytes()
+    }
+
     /// Until when the lease is held.
     #[must_use]
-    pub fn lease_until(&self) -> Micros { unimplemented!() }
-    /// All JournalNodes that answered know no lease (Java): Hadoop's behaviour remains.
+    pub fn lease_until(&self) -> Micros {
+        self.lease_until
+    }
+
+    /// Whether a majority of the JournalNodes knows leases; with fewer Hadoop's behaviour remains.
     #[must_use]
-    pub fn lease_supported(&self) -> bool { unimplemented!() }
-    /// Highest transaction on a majority.
+    pub fn lease_supported(&self) -> bool {
+        let ours = self.channels.iter().filter(|channel| channel.ours == Some(true)).count();
+        self.config.lease_ms > 0 && ours >= self.majority()
+    }
+
+    /// The highest transaction known to be on a majority.
     #[must_use]
-    pub fn committed(&self) -> Option<TxId> { unimplemented!() }
+    pub fn committed(&self) -> Option<TxId> {
+        self.committed
+    }
+
+    /// Our epoch; 0 before it is known.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Whether the writer has said its last word.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.phase == Phase::Dead
+    }
+
+    /// For metrics: which JournalNodes are not in sync, and how many transactions each lacks.
+    #[must_use]
+    pub fn lags(&self) -> Vec<(bool, u64)> {
+        let highest = self.next.0.saturating_sub(1);
+        let lag = |channel: &Channel| {
+            let in_sync = matches!(channel.sync, Sync::InSync | Sync::Finalized);
+            (in_sync, highest.saturating_sub(channel.acked.0))
+        };
+        self.channels.iter().map(lag).collect()
+    }
+
+    /// Deletes segments that end before `min_to_keep` everywhere; nobody waits for it.
+    pub fn purge_logs_older_than(&mut self, min_to_keep: TxId, now: Micros, out: &mut Actions) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        for channel in &mut self.channels {
+            channel.waiting.push(Op::Purge { min_to_keep });
+        }
+        self.pump_all(now, out);
+    }
+
+    /// Takes an answer, or learns that there will be none.
+    pub fn answer(
+        &mut self,
+        journalnode: usize,
+        call: CallId,
+        result: Result<Answer, CallError>,
+        now: Micros,
+        out: &mut Actions,
+    ) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        let Some(channel) = self.channels.get_mut(journalnode) else {
+            return;
+        };
+        let Some(call) = channel.in_flight.remove(&call) else {
+            return;
+        };
+        match &result {
+            Ok(answer) => {
+                channel.last_success = channel.last_success.max(call.sent);
+                self.take_lease(journalnode, answer, call.sent, now, out);
+            }
+            Err(CallError::Remote(exception)) if is_fenced(exception) => {
+                channel.fenced = true;
+            }
+            Err(_) => {}
+        }
+        self.dispatch(journalnode, call, result, now, out);
+        self.check_fenced(out);
+        self.pump_all(now, out);
+    }
+
+    fn dispatch(
+        &mut self,
+        i: usize,
+        call: InFlight,
+        result: Result<Answer, CallError>,
+        now: Micros,
+        out: &mut Actions,
+    ) {
+        match call.op {
+            // A finalize that is asked again in case its first answer was lost.
+            Op::FinalizeRecovered { start, end } if self.phase == Phase::Ready => {
+                self.finalize_answer(i, start, end, result, now, out);
+            }
+            Op::GetJournalState
+            | Op::NewEpoch
+            | Op::Prepare { .. }
+            | Op::Accept { .. }
+            | Op::FinalizeRecovered { .. } => self.recovery_answer(i, &call.op, result, now, out),
+            Op::Start { segment } => self.start_answer(i, segment, result, now, out),
+            Op::Resume { segment } => self.resume_answer(i, segment, result, now, out),
+            Op::Journal { last } => self.journal_answer(i, last, result, now, out),
+            Op::Finalize { start, end } => self.finalize_answer(i, start, end, result, now, out),
+            Op::Heartbeat => {
+                if result.is_ok() {
+                    self.told(i, call.committed);
+                } else {
+                    self.out_of_sync(i, now);
+                }
+            }
+            Op::Purge { .. } => {}
+        }
+    }
+
+    /// A JournalNode has heard of a commit.
+    fn told(&mut self, i: usize, committed: Option<TxId>) {
+        if let Some(channel) = self.channels.get_mut(i) {
+            channel.told_committed = channel.told_committed.max(committed);
+        }
+    }
+
+    fn out_of_sync(&mut self, i: usize, now: Micros) {
+        let committed = self.committed.unwrap_or_default();
+        if let Some(channel) = self.channels.get_mut(i) {
+            channel.fall_out_of_sync(committed, now);
+        }
+    }
+
+    fn take_lease(&mut self, i: usize, answer: &Answer, sent: Micros, now: Micros, out: &mut Actions) {
+        let granted = match answer {
+            Answer::NewEpoch { lease_granted_ms, .. } => {
+                if let Some(channel) = self.channels.get_mut(i) {
+                    channel.ours = Some(lease_granted_ms.is_some());
+                }
+                *lease_granted_ms
+            }
+            Answer::Lease { lease_granted_ms } | Answer::Resumed { lease_granted_ms, .. } => *lease_granted_ms,
+            _ => None,
+        };
+        let Some(ms) = granted.filter(|ms| *ms > 0) else {
+            return;
+        };
+        let from = if self.mutated(Mutant::LeaseFromAnswer) { now } else { sent };
+        self.hold.granted(i, from, ms);
+        let enough = if self.mutated(Mutant::LeaseFromOne) { 1 } else { self.majority() };
+        let until = self.hold.until(enough);
+        if until > self.lease_until {
+            self.lease_until = until;
+            out.push(WriterAction::LeaseUntil { until });
+        }
+    }
+
+    /// Steps down when so many have promised a higher epoch that no majority is left.
+    fn check_fenced(&mut self, out: &mut Actions) {
+        let fenced = self.channels.iter().filter(|channel| channel.fenced).count();
+        if self.phase != Phase::Dead && fenced > self.channels.len() - self.majority() {
+            let reason = format!("{fenced} JournalNodes promised an epoch higher than {}", self.epoch);
+            self.die(WriterAction::Fenced { reason }, out);
+        }
+    }
+
+    fn die(&mut self, last_word: WriterAction, out: &mut Actions) {
+        if self.phase != Phase::Dead {
+            self.phase = Phase::Dead;
+            out.push(last_word);
+        }
+    }
+
+    fn lose_quorum(&mut self, reason: String, out: &mut Actions) {
+        self.die(WriterAction::LostQuorum { reason }, out);
+    }
+
+    /// Sends whatever may be sent.
+    fn pump_all(&mut self, now: Micros, out: &mut Actions) {
+        for i in 0..self.channels.len() {
+            while self.phase != Phase::Dead {
+                let Some(request) = self.next_op(i, now) else {
+                    break;
+                };
+                self.send(i, request, now, out);
+            }
+        }
+    }
+
+    fn send(&mut self, i: usize, (op, request): (Op, Request), now: Micros, out: &mut Actions) {
+        let timeouts = &self.config.timeouts;
+        let timeout = match &op {
+            Op::GetJournalState => timeouts.get_journal_state,
+            Op::NewEpoch => timeouts.new_epoch,
+            Op::Prepare { .. } => timeouts.prepare_recovery,
+            Op::Accept { .. } => timeouts.accept_recovery,
+            Op::FinalizeRecovered { .. } | Op::Finalize { .. } => timeouts.finalize_segment,
+            Op::Start { .. } | Op::Resume { .. } => timeouts.start_segment,
+            Op::Journal { .. } | Op::Heartbeat | Op::Purge { .. } => timeouts.write_txns,
+        };
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        let Some(channel) = self.channels.get_mut(i) else {
+            return;
+        };
+        let committed = request.info().and_then(|info| info.committed);
+        if request.info().is_some() {
+            channel.serial += 1;
+        }
+        if request.info().is_some_and(|info| info.lease.is_some()) {
+            channel.last_lease_asked = now;
+        }
+        channel.last_sent = now;
+        let under_way = InFlight {
+            op,
+            sent: now,
+            committed,
+        };
+        channel.in_flight.insert(call, under_way);
+        out.push(WriterAction::Send {
+            journalnode: i,
+            call,
+            request,
+            timeout,
+        });
+    }
+
+    fn lease_request(&self) -> Option<LeaseRequest> {
+        (self.config.lease_ms > 0).then(|| LeaseRequest {
+            ms: self.config.lease_ms,
+            holder: Arc::clone(&self.config.holder),
+        })
+    }
+
+    fn info(&self, channel: &Channel) -> RequestInfo {
+        RequestInfo {
+            epoch: self.epoch,
+            serial: channel.serial,
+            committed: self.committed,
+            lease: self.lease_request(),
+        }
+    }
+
+    /// What a channel should send next, if it may send anything now.
+    fn next_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+        if self.channels.get(i)?.fenced && self.phase == Phase::Ready {
+            return None;
+        }
+        if !self.channels.get(i)?.waiting.is_empty() {
+            let channel = self.channels.get_mut(i)?;
+            if !channel.is_idle() {
+                return None;
+            }
+            let op = channel.waiting.remove(0);
+            return self.recovery_request(i, op);
+        }
+        if self.phase != Phase::Ready {
+            return None;
+        }
+        self.segment_op(i, now).or_else(|| self.heartbeat_op(i, now))
+    }
+
+    /// When a channel wants a heartbeat: to renew the lease, to tell a commit, or to stay in touch.
+    fn heartbeat_due(&self, channel: &Channel) -> Option<Micros> {
+        if !channel.is_idle() || channel.fenced {
+            return None;
+        }
+        if let Sync::OutOfSync { .. } = channel.sync
+            && channel.ours == Some(true)
+        {
+            // It is tried by resumeSegment.
+            return None;
+        }
+        let mut due = channel.last_sent + HEARTBEAT_PERIOD;
+        if self.config.lease_ms > 0 && channel.ours == Some(true) {
+            let period = Micros::from(self.config.lease_ms) * 1000 / LEASE_RENEWALS;
+            due = due.min(channel.last_lease_asked + period);
+        }
+        let reachable = matches!(channel.sync, Sync::InSync | Sync::Finalized);
+        if reachable && channel.told_committed < self.committed {
+            due = due.min(channel.last_sent + COMMIT_DELAY);
+        }
+        Some(due)
+    }
+
+    fn heartbeat_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+        let channel = self.channels.get(i)?;
+        if self.heartbeat_due(channel)? > now {
+            return None;
+        }
+        let info = self.info(channel);
+        Some((Op::Heartbeat, Request::Heartbeat { info }))
+    }
+
+    /// When a majority last answered something that was sent then.
+    fn last_majority_contact(&self) -> Micros {
+        let mut contacts: Vec<Micros> = self.channels.iter().map(|channel| channel.last_success).collect();
+        contacts.sort_unstable_by(|a, b| b.cmp(a));
+        contacts.get(self.majority() - 1).copied().unwrap_or(0)
+    }
+
+    /// When the quorum counts as lost if nothing is heard until then, and why.
+    fn quorum_deadline(&self) -> (Micros, &'static str) {
+        let patience = self.config.timeouts.write_txns;
+        let contact = self.last_majority_contact().max(self.ready_at) + patience;
+        let mut deadline = (contact, "no majority of the JournalNodes answers");
+        if let Some(since) = self.recent.waiting_since()
+            && since + patience < deadline.0
+        {
+            deadline = (since + patience, "no majority acknowledged a batch in time");
+        }
+        for target in &self.targets {
+            let waits = !target.started_reported || (target.end.is_some() && !target.finalized_reported);
+            if waits && target.deadline < deadline.0 {
+                deadline = (target.deadline, "no majority opened or finalized a segment in time");
+            }
+        }
+        deadline
+    }
+
+    /// When [`QuorumWriter::tick`] should be called at the latest.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Micros> {
+        if self.phase != Phase::Ready {
+            return None;
+        }
+        let mut at = self.quorum_deadline().0;
+        for channel in &self.channels {
+            if let Some(due) = self.heartbeat_due(channel) {
+                at = at.min(due);
+            }
+            if let Sync::OutOfSync { retry_at } = channel.sync
+                && channel.ours == Some(true)
+                && channel.is_idle()
+                && !channel.fenced
+            {
+                at = at.min(retry_at);
+            }
+        }
+        Some(at)
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Micros, out: &mut Actions) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        let (deadline, reason) = self.quorum_deadline();
+        if now >= deadline {
+            self.lose_quorum(reason.to_owned(), out);
+            return;
+        }
+        self.pump_all(now, out);
+    }
+
+    /// What must hold between calls; for simulators and tests.
+    pub fn check(&self) {
+        let committed = self.committed.unwrap_or_default();
+        if self.phase == Phase::Ready {
+            assert!(committed.0 <= self.next.0.saturating_sub(1).max(committed.0));
+        }
+        for channel in &self.channels {
+            assert!(channel.in_flight.len() <= self.config.pipeline_depth.max(1));
+            assert!(channel.told_committed <= self.committed);
+        }
+    }
+}
+
+/// Of a refused `newEpoch`: when it may be tried again.
+fn lease_retry_at(exception: &RemoteException, now: Micros) -> Option<Micros> {
+    if !is_lease_held(exception) {
+        return None;
+    }
+    let after = exception.message.split("another ").nth(1);
+    let ms: Option<Micros> = after.and_then(|text| text.split(' ').next()).and_then(|ms| ms.parse().ok());
+    Some(now + ms.map_or(LEASE_RETRY, |ms| ms.saturating_mul(1000)))
+}
+
+/// Whether a JournalNode does not know our extensions.
+fn is_unknown_protocol(exception: &RemoteException) -> bool {
+    exception.is(exceptions::RPC_NO_SUCH_PROTOCOL) || exception.is(exceptions::RPC_NO_SUCH_METHOD)
 }

@@ -1,0 +1,157 @@
+//! What the writer knows of one JournalNode, and what it has under way there (`qjournal.client.IPCLoggerChannel`).
+
+use std::collections::BTreeMap;
+
+use hathi_formats::ids::{Epoch, TxId};
+
+use super::CallId;
+use crate::messages::{Micros, SegmentState};
+
+/// A call under way or waiting, without epoch, serial and commit, which are attached when it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    GetJournalState,
+    NewEpoch,
+    Prepare {
+        segment: TxId,
+    },
+    Accept {
+        state: SegmentState,
+        from_url: String,
+        chosen_epoch: Option<Epoch>,
+    },
+    /// The end of a recovery.
+    FinalizeRecovered {
+        start: TxId,
+        end: TxId,
+    },
+    Start {
+        segment: TxId,
+    },
+    Resume {
+        segment: TxId,
+    },
+    Journal {
+        last: TxId,
+    },
+    Finalize {
+        start: TxId,
+        end: TxId,
+    },
+    Heartbeat,
+    Purge {
+        min_to_keep: TxId,
+    },
+}
+
+impl Op {
+    fn is_journal(&self) -> bool {
+        matches!(self, Op::Journal { .. })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    pub op: Op,
+    pub sent: Micros,
+    pub committed: Option<TxId>,
+}
+
+/// How a JournalNode stands to the segment the channel works at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sync {
+    /// Has not opened it yet; to be asked.
+    Fresh,
+    /// Takes batches in order.
+    InSync,
+    /// Missed something or cannot be reached; to be caught up not before this moment.
+    OutOfSync { retry_at: Micros },
+    /// Cannot be caught up; waits for the next segment.
+    GivenUp,
+    /// Has finalized it.
+    Finalized,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Channel {
+    /// Knows our extensions; `None` until it answered `newEpoch`.
+    pub ours: Option<bool>,
+    /// From `getJournalState`: scheme and port of the HTTP server.
+    pub endpoint: Option<(String, u16)>,
+    /// Promised a higher epoch.
+    pub fenced: bool,
+    pub serial: u64,
+    pub in_flight: BTreeMap<CallId, InFlight>,
+    /// Calls of a recovery and purges, before anything else.
+    pub waiting: Vec<Op>,
+    /// The segment it works at.
+    pub segment: Option<TxId>,
+    pub sync: Sync,
+    /// The next transaction to send.
+    pub next: TxId,
+    /// All up to here is durable there.
+    pub acked: TxId,
+    pub backoff: Micros,
+    pub last_sent: Micros,
+    /// When the last lease was asked for.
+    pub last_lease_asked: Micros,
+    /// When the request was sent that was last answered with success.
+    pub last_success: Micros,
+    /// The commit it was told last.
+    pub told_committed: Option<TxId>,
+}
+
+/// First pause before an unreachable JournalNode is tried again.
+pub(super) const BACKOFF_MIN: Micros = 20_000;
+/// Longest pause.
+pub(super) const BACKOFF_MAX: Micros = 1_000_000;
+
+impl Channel {
+    pub fn new() -> Self {
+        Channel {
+            ours: None,
+            endpoint: None,
+            fenced: false,
+            serial: 0,
+            in_flight: BTreeMap::new(),
+            waiting: Vec::new(),
+            segment: None,
+            sync: Sync::GivenUp,
+            next: TxId(0),
+            acked: TxId(0),
+            backoff: BACKOFF_MIN,
+            last_sent: 0,
+            last_lease_asked: 0,
+            last_success: 0,
+            told_committed: None,
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Whether only batches are under way, and fewer than `depth`.
+    pub fn has_room_for_batch(&self, depth: usize) -> bool {
+        let depth = if self.ours == Some(true) { depth } else { 1 };
+        self.in_flight.len() < depth && self.in_flight.values().all(|call| call.op.is_journal())
+    }
+
+    /// It missed something: what it acknowledged beyond the commit is no longer counted on, its disk may be new.
+    pub fn fall_out_of_sync(&mut self, committed: TxId, now: Micros) {
+        self.acked = self.acked.min(committed);
+        if matches!(self.sync, Sync::InSync | Sync::Fresh | Sync::OutOfSync { .. }) {
+            self.sync = Sync::OutOfSync {
+                retry_at: now + self.backoff,
+            };
+            self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    pub fn work_at(&mut self, segment: TxId) {
+        self.segment = Some(segment);
+        self.sync = Sync::Fresh;
+        self.next = segment;
+        self.backoff = BACKOFF_MIN;
+    }
+}

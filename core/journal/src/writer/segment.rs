@@ -1,0 +1,383 @@
+//! Writing: every channel works through the segments at its own pace.
+
+use bytes::Bytes;
+use hathi_formats::ids::TxId;
+
+use super::channel::{BACKOFF_MIN, Op, Sync};
+use super::{
+    Actions, CallError, MAX_TARGETS, MERGE_LIMIT_BYTES, Phase, QuorumWriter, Target, WriterAction, is_unknown_protocol,
+};
+use crate::messages::{Answer, Micros, Request};
+use crate::mutant::Mutant;
+
+impl QuorumWriter {
+    /// Opens a segment; the one before must be finalized. Ends with `SegmentStarted`.
+    pub fn start_segment(&mut self, txid: TxId, now: Micros, out: &mut Actions) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        debug_assert!(self.targets.back().is_none_or(|target| target.finalized_reported));
+        let n = self.channels.len();
+        self.targets.push_back(Target {
+            start: txid,
+            end: None,
+            started: vec![false; n],
+            finalized: vec![false; n],
+            failures: vec![None; n],
+            started_reported: false,
+            finalized_reported: false,
+            deadline: now + self.config.timeouts.start_segment,
+        });
+        if self.targets.len() > MAX_TARGETS {
+            self.targets.pop_front();
+        }
+        self.next = txid;
+        self.pump_all(now, out);
+    }
+
+    /// Ships `count` framed ops from `first` on, which follows the last one. Ends with `Synced` (one for many).
+    pub fn journal(&mut self, first: TxId, count: u32, records: Bytes, now: Micros, out: &mut Actions) {
+        if self.phase != Phase::Ready || count == 0 {
+            return;
+        }
+        debug_assert_eq!(first, self.next);
+        self.next = TxId(first.0 + u64::from(count));
+        self.recent.push(first, count, records, now);
+        self.pump_all(now, out);
+    }
+
+    /// Finalizes the open segment at the last transaction handed in. Ends with `SegmentFinalized`.
+    pub fn finalize_segment(&mut self, now: Micros, out: &mut Actions) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        let end = TxId(self.next.0.saturating_sub(1));
+        let deadline = now + self.config.timeouts.finalize_segment;
+        if let Some(target) = self.targets.back_mut() {
+            target.end = Some(end);
+            target.deadline = deadline;
+        }
+        self.pump_all(now, out);
+    }
+
+    fn target_index(&self, start: TxId) -> Option<usize> {
+        self.targets.iter().position(|target| target.start == start)
+    }
+
+    /// Lets a channel that is done with its segment, or can't go on there, go on to the next.
+    fn advance(&mut self, i: usize) {
+        let Some(channel) = self.channels.get(i) else {
+            return;
+        };
+        let done = match channel.sync {
+            Sync::Finalized | Sync::GivenUp => true,
+            // What it needs of an older segment may still be here; a Java JournalNode can't be caught up anyway.
+            Sync::OutOfSync { .. } => channel.ours != Some(true),
+            Sync::Fresh | Sync::InSync => false,
+        };
+        let next = match channel.segment {
+            None => self.targets.back(),
+            Some(segment) => {
+                let gone = self.target_index(segment).is_none();
+                if channel.sync == Sync::Finalized {
+                    self.targets.iter().find(|target| target.start > segment)
+                } else if done || gone {
+                    self.targets.back().filter(|target| target.start > segment)
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(start) = next.map(|target| target.start)
+            && let Some(channel) = self.channels.get_mut(i)
+            && channel.is_idle()
+        {
+            channel.work_at(start);
+        }
+    }
+
+    /// The next call of a channel for its segment.
+    pub(super) fn segment_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+        self.advance(i);
+        let channel = self.channels.get(i)?;
+        let segment = channel.segment?;
+        match channel.sync {
+            Sync::Fresh if channel.is_idle() => Some((
+                Op::Start { segment },
+                Request::StartLogSegment {
+                    info: self.info(channel),
+                    txid: segment,
+                    layout_version: Some(self.config.layout_version),
+                },
+            )),
+            Sync::InSync => self.batch_op(i, segment).or_else(|| self.finalize_op(i, segment)),
+            Sync::OutOfSync { retry_at } if channel.ours == Some(true) && channel.is_idle() && retry_at <= now => {
+                Some((
+                    Op::Resume { segment },
+                    Request::ResumeSegment {
+                        info: self.info(channel),
+                        segment,
+                    },
+                ))
+            }
+            Sync::Fresh | Sync::OutOfSync { .. } | Sync::GivenUp | Sync::Finalized => None,
+        }
+    }
+
+    /// The last transaction of a segment handed in so far; `None` for one that is forgotten.
+    fn written_end(&self, segment: TxId) -> Option<TxId> {
+        let target = self.targets.get(self.target_index(segment)?)?;
+        Some(target.end.unwrap_or(TxId(self.next.0.saturating_sub(1))))
+    }
+
+    fn batch_op(&mut self, i: usize, segment: TxId) -> Option<(Op, Request)> {
+        let until = self.written_end(segment)?;
+        let channel = self.channels.get(i)?;
+        if channel.next > until || !channel.has_room_for_batch(self.config.pipeline_depth) {
+            return None;
+        }
+        let Some(part) = self.recent.take(channel.next, until, MERGE_LIMIT_BYTES) else {
+            // Too far behind for what we keep (`LoggerTooFarBehindException`).
+            self.channels.get_mut(i)?.sync = Sync::GivenUp;
+            return None;
+        };
+        let info = self.info(channel);
+        let last = part.last();
+        self.channels.get_mut(i)?.next = last.next();
+        Some((
+            Op::Journal { last },
+            Request::Journal {
+                info,
+                segment,
+                first: part.first,
+                count: part.count,
+                records: part.records,
+            },
+        ))
+    }
+
+    fn finalize_op(&mut self, i: usize, segment: TxId) -> Option<(Op, Request)> {
+        let channel = self.channels.get(i)?;
+        let target = self.targets.get(self.target_index(segment)?)?;
+        let end = target.end?;
+        if !channel.is_idle() || channel.acked < end {
+            return None;
+        }
+        let info = self.info(channel);
+        let op = Op::Finalize { start: segment, end };
+        Some((op, Request::FinalizeLogSegment { info, start: segment, end }))
+    }
+
+    pub(super) fn start_answer(
+        &mut self,
+        i: usize,
+        segment: TxId,
+        result: Result<Answer, CallError>,
+        now: Micros,
+        out: &mut Actions,
+    ) {
+        let Some(channel) = self.channels.get_mut(i) else {
+            return;
+        };
+        match result {
+            Ok(_) => {
+                channel.sync = Sync::InSync;
+                channel.next = segment;
+                // Opened empty: whatever it acknowledged of this segment before, it does not have now.
+                channel.acked = TxId(segment.0.saturating_sub(1));
+                channel.backoff = BACKOFF_MIN;
+                self.note_started(i, segment, out);
+            }
+            Err(error @ CallError::Broken(_)) => {
+                // It may have been done.
+                self.out_of_sync(i, now);
+                self.note_failure(i, segment, &error, out);
+            }
+            Err(error @ CallError::Remote(_)) => {
+                channel.sync = Sync::GivenUp;
+                self.note_failure(i, segment, &error, out);
+            }
+        }
+    }
+
+    fn note_started(&mut self, i: usize, segment: TxId, out: &mut Actions) {
+        let majority = self.majority();
+        let Some(index) = self.target_index(segment) else {
+            return;
+        };
+        let Some(target) = self.targets.get_mut(index) else {
+            return;
+        };
+        if let Some(started) = target.started.get_mut(i) {
+            *started = true;
+        }
+        let count = target.started.iter().filter(|started| **started).count();
+        if !target.started_reported && count >= majority {
+            target.started_reported = true;
+            out.push(WriterAction::SegmentStarted { txid: segment });
+        }
+    }
+
+    /// Counts who can't open or finalize; without a majority left there is no point in waiting for the time limit.
+    fn note_failure(&mut self, i: usize, segment: TxId, error: &CallError, out: &mut Actions) {
+        let majority = self.majority();
+        let retried = self.channels.get(i).is_some_and(|channel| channel.ours == Some(true));
+        let Some(target) = self.targets.iter_mut().find(|target| target.start == segment) else {
+            return;
+        };
+        let (text, definite) = match error {
+            CallError::Remote(exception) => (exception.to_string(), true),
+            // One of ours is tried again until the time limit.
+            CallError::Broken(what) => (what.clone(), !retried),
+        };
+        if !definite {
+            return;
+        }
+        if let Some(failure) = target.failures.get_mut(i) {
+            *failure = Some(text);
+        }
+        let failed = target.failures.iter().flatten().count();
+        let waiting = !target.started_reported || (target.end.is_some() && !target.finalized_reported);
+        if waiting && failed > target.failures.len() - majority {
+            let reasons: Vec<&str> = target.failures.iter().flatten().map(String::as_str).collect();
+            let reason = format!("segment {segment}: {}", reasons.join("; "));
+            self.lose_quorum(reason, out);
+        }
+    }
+
+    pub(super) fn journal_answer(
+        &mut self,
+        i: usize,
+        last: TxId,
+        result: Result<Answer, CallError>,
+        now: Micros,
+        out: &mut Actions,
+    ) {
+        match result {
+            Ok(_) => {
+                if let Some(channel) = self.channels.get_mut(i) {
+                    channel.acked = channel.acked.max(last);
+                    channel.backoff = BACKOFF_MIN;
+                }
+                self.advance_commit(out);
+            }
+            Err(_) => self.out_of_sync(i, now),
+        }
+    }
+
+    /// The highest transaction that a majority has acknowledged is committed.
+    fn advance_commit(&mut self, out: &mut Actions) {
+        let mut acked: Vec<TxId> = self.channels.iter().map(|channel| channel.acked).collect();
+        acked.sort_unstable_by(|a, b| b.cmp(a));
+        let mut needed = self.majority();
+        if self.mutated(Mutant::AckAtMinority) {
+            needed -= 1;
+        }
+        let Some(&committed) = needed.checked_sub(1).and_then(|index| acked.get(index)) else {
+            return;
+        };
+        if committed.0 > 0 && Some(committed) > self.committed && committed < self.next {
+            self.committed = Some(committed);
+            self.recent.commit(committed);
+            out.push(WriterAction::Synced { txid: committed });
+        }
+    }
+
+    pub(super) fn resume_answer(
+        &mut self,
+        i: usize,
+        segment: TxId,
+        result: Result<Answer, CallError>,
+        now: Micros,
+        out: &mut Actions,
+    ) {
+        let oldest = self.recent.oldest();
+        let end = self.target_index(segment).and_then(|index| self.targets.get(index)).and_then(|target| target.end);
+        let until = self.written_end(segment);
+        let Some(channel) = self.channels.get_mut(i) else {
+            return;
+        };
+        if channel.segment != Some(segment) {
+            return;
+        }
+        let Some(until) = until else {
+            channel.sync = Sync::GivenUp;
+            return;
+        };
+        match result {
+            Ok(Answer::Resumed { next, .. }) => {
+                let here = next > until || oldest.is_some_and(|oldest| oldest <= next);
+                if next.0 > until.0 + 1 || next < segment || !here {
+                    channel.sync = Sync::GivenUp;
+                    return;
+                }
+                channel.sync = Sync::InSync;
+                channel.next = next;
+                channel.acked = TxId(next.0 - 1);
+                channel.backoff = BACKOFF_MIN;
+                self.note_started(i, segment, out);
+                self.advance_commit(out);
+            }
+            Err(CallError::Remote(exception)) if is_unknown_protocol(&exception) => {
+                channel.ours = Some(false);
+                channel.sync = Sync::GivenUp;
+            }
+            Err(CallError::Remote(exception)) if refuses_to_resume(&exception) => {
+                let whole = oldest.is_none_or(|oldest| oldest <= segment);
+                if let Some(end) = end {
+                    // It may have finalized it before we lost touch; asking again is harmless.
+                    channel.sync = Sync::GivenUp;
+                    channel.waiting.push(Op::FinalizeRecovered { start: segment, end });
+                } else if whole {
+                    channel.work_at(segment);
+                } else {
+                    channel.sync = Sync::GivenUp;
+                }
+            }
+            Ok(_) | Err(_) => self.out_of_sync(i, now),
+        }
+    }
+
+    pub(super) fn finalize_answer(
+        &mut self,
+        i: usize,
+        start: TxId,
+        end: TxId,
+        result: Result<Answer, CallError>,
+        now: Micros,
+        out: &mut Actions,
+    ) {
+        match result {
+            Ok(_) => {
+                if let Some(channel) = self.channels.get_mut(i)
+                    && channel.segment == Some(start)
+                {
+                    channel.sync = Sync::Finalized;
+                    channel.backoff = BACKOFF_MIN;
+                }
+                let majority = self.majority();
+                let Some(target) = self.targets.iter_mut().find(|target| target.start == start) else {
+                    return;
+                };
+                if let Some(finalized) = target.finalized.get_mut(i) {
+                    *finalized = true;
+                }
+                let count = target.finalized.iter().filter(|finalized| **finalized).count();
+                if !target.finalized_reported && count >= majority {
+                    target.finalized_reported = true;
+                    out.push(WriterAction::SegmentFinalized { start, end });
+                }
+            }
+            Err(error) => {
+                self.out_of_sync(i, now);
+                self.note_failure(i, start, &error, out);
+            }
+        }
+    }
+}
+
+/// Whether a JournalNode says that it has not what could be resumed, rather than that it can't say now.
+fn refuses_to_resume(exception: &hathi_formats::exceptions::RemoteException) -> bool {
+    exception.is(hathi_formats::exceptions::JOURNAL_OUT_OF_SYNC)
+        || exception.message.contains("is not the current writer epoch")
+}
