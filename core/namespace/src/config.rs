@@ -39,13 +39,14 @@ pub struct Config {
     pub storage_policy_enabled: bool,
     /// `dfs.permissions.allow.owner.set.quota`.
     pub owner_set_quota: bool,
-    /// `dfs.namenode.snapshot.*` is not here: snapshots are refused.
     /// `fs.protected.directories`: non-empty ones cannot be deleted or renamed. Absolute, no trailing slash.
     pub protected_directories: Vec<String>,
-    /// `dfs.lease.soft limit` in ms (60 s in Hadoop, not a key).
+    /// `HdfsConstants.LEASE_SOFTLIMIT_PERIOD` in ms (not a key).
     pub lease_soft_limit_ms: u64,
     /// `dfs.namenode.lease-hard-limit-sec` in ms.
     pub lease_hard_limit_ms: u64,
+    /// Seed of the hash of names: give a random one where clients are not trusted. No reply depends on it.
+    pub hash_seed: u64,
 }
 
 impl Default for Config {
@@ -72,6 +73,7 @@ impl Default for Config {
             protected_directories: Vec::new(),
             lease_soft_limit_ms: 60_000,
             lease_hard_limit_ms: 1_200_000,
+            hash_seed: 0,
         }
     }
 }

@@ -3,12 +3,28 @@
 //! A call is *planned* ([`Namespace::plan_create`] and its like validate and decide every id, time and stamp) into ops;
 //! [`Namespace::apply`] is the only way to change anything, for the active right after the plan and for a standby or a
 //! restart from the log. Reads take `&self`.
+//!
+//! Memory is arrays, not objects: 48 bytes an inode, 24 a block, names in an arena, children in a hash of (parent, name)
+//! for look-up and in sorted runs for listings; what few inodes have is beside them (see `store`). No locks, no clock.
 
+mod acl;
+mod apply;
 pub mod config;
+mod digest;
+mod feature;
+mod lease;
+mod namespace;
+mod ops;
+mod path;
+mod permission;
+mod usage;
+mod read;
+mod store;
 pub mod types;
 
-mod skeleton;
-
 pub use config::Config;
-pub use skeleton::*;
+pub use namespace::Namespace;
+pub use ops::{STORAGE_POLICIES, Verb, storage_type_number, storage_type_ordinal};
+pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
+pub use read::SummaryWalk;
 pub use types::*;

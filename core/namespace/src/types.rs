@@ -62,7 +62,8 @@ impl<R> Plan<R> {
 
 /// What the plans must know of the replicas; implemented by the namesystem over the block manager.
 pub trait BlockView {
-    /// Whether as many live replicas as `dfs.namenode.replication.min` are known in their final state.
+    /// Whether the block is COMPLETE: its length is final and at least `dfs.namenode.replication.min` replicas of it
+    /// have been reported. Once complete it stays so, even when replicas are lost.
     fn is_min_replicated(&self, block: BlockId) -> bool;
     /// Whether as many live replicas are known as the file's replication asks (`isSufficientlyReplicated`: at least
     /// min(replication, live nodes)). Used by append.
@@ -73,6 +74,11 @@ pub trait BlockView {
     fn is_committed(&self, block: BlockId) -> bool;
     /// Whether block recovery is under way, and with which recovery id.
     fn recovery_id(&self, block: BlockId) -> Option<GenerationStamp>;
+    /// The length the client committed, while the edits don't have it yet (`complete` answered false).
+    fn committed_length(&self, block: BlockId) -> Option<u64> {
+        let _ = block;
+        None
+    }
 }
 
 /// What a change does beyond the namespace itself.

@@ -1,0 +1,225 @@
+//! The one function that changes the namespace for an op (`FSEditLogLoader.applyEditLogOpInternal`).
+//!
+//! The active calls it right after a plan, a standby and a restart with what they read. It decides nothing: every id,
+//! time and stamp is in the op. It refuses what does not fit the state, because then log and state have parted.
+
+mod attr;
+mod carried;
+mod file;
+mod tree;
+
+use hathi_formats::editlog::EditOp;
+use hathi_formats::ids::Block;
+
+use crate::namespace::Namespace;
+use crate::store::slab::Slot;
+use crate::types::{ApplyError, Effect, Effects};
+
+/// Why an arm of [`Namespace::apply`] refuses, before op and txid are known to it.
+pub(crate) enum Why {
+    Inconsistent(String),
+    Unsupported(String),
+}
+
+pub(crate) type Applied = Result<(), Why>;
+
+pub(crate) fn inconsistent(why: impl Into<String>) -> Why {
+    Why::Inconsistent(why.into())
+}
+
+impl Namespace {
+    /// Applies one op: the only way the state changes. An error leaves a state that must not be used any more.
+    pub fn apply(&mut self, txid: u64, op: &EditOp) -> Result<Effects, ApplyError> {
+        let mut fx = Effects::default();
+        let name = || op.code().name().unwrap_or("OP_INVALID");
+        match self.apply_op(op, &mut fx) {
+            Ok(()) => {
+                self.counters.txid = txid;
+                Ok(fx)
+            }
+            Err(Why::Inconsistent(why)) => Err(ApplyError::Inconsistent { op: name(), txid, why }),
+            Err(Why::Unsupported(what)) => Err(ApplyError::Unsupported { op: name(), txid, what }),
+        }
+    }
+
+    fn apply_op(&mut self, op: &EditOp, fx: &mut Effects) -> Applied {
+        match op {
+            EditOp::Add(add) => self.apply_add(add, fx),
+            EditOp::Close(close) => self.apply_close(close, fx),
+            EditOp::AddBlock { path, penultimate, last, .. } => {
+                self.apply_add_block(path, penultimate.as_ref(), last, fx)
+            }
+            EditOp::UpdateBlocks { path, blocks, .. } => self.apply_update_blocks(path, blocks, fx),
+            EditOp::Append { path, client_name, client_machine, new_block, .. } => {
+                self.apply_append(path, client_name, client_machine, *new_block, fx)
+            }
+            EditOp::Truncate { src, client_name, client_machine, new_length, time, truncate_block } => self
+                .apply_truncate(src, client_name, client_machine, *new_length, *time, truncate_block.as_ref(), fx),
+            EditOp::ReassignLease { path, new_holder, .. } => self.apply_reassign_lease(path, new_holder, fx),
+            EditOp::ConcatDelete { target, sources, time, .. } => self.apply_concat(target, sources, *time, fx),
+
+            EditOp::Mkdir { inode_id, path, time, permissions, acl_entries, .. } => {
+                self.apply_mkdir(*inode_id, path, *time, permissions, acl_entries, fx)
+            }
+            EditOp::Symlink { inode_id, path, target, mtime, atime, permissions, .. } => {
+                self.apply_symlink(*inode_id, path, target, *mtime, *atime, permissions, fx)
+            }
+            EditOp::Delete { path, time, .. } => self.apply_delete(path, *time, fx),
+            EditOp::RenameOld { src, dst, time, .. } => self.apply_rename_old(src, dst, *time, fx),
+            EditOp::Rename { src, dst, time, .. } => self.apply_rename(src, dst, *time, fx),
+
+            EditOp::SetReplication { path, replication } => self.apply_set_replication(path, *replication, fx),
+            EditOp::SetPermissions { src, mode } => self.apply_set_permissions(src, *mode, fx),
+            EditOp::SetOwner { src, user, group } => {
+                self.apply_set_owner(src, user.as_deref(), group.as_deref(), fx)
+            }
+            EditOp::Times { path, mtime, atime } => self.apply_times(path, *mtime, *atime, fx),
+            EditOp::SetQuota { src, ns_quota, ds_quota } => self.apply_set_quota(src, *ns_quota, *ds_quota, fx),
+            EditOp::SetNsQuota { src, ns_quota } => {
+                self.apply_set_quota(src, *ns_quota, crate::types::quota::DONT_SET, fx)
+            }
+            EditOp::ClearNsQuota { src } => {
+                self.apply_set_quota(src, crate::types::quota::RESET, crate::types::quota::DONT_SET, fx)
+            }
+            EditOp::SetQuotaByStorageType { src, storage_type, ds_quota } => {
+                self.apply_set_type_quota(src, *storage_type, *ds_quota, fx)
+            }
+            EditOp::SetStoragePolicy { path, policy_id } => self.apply_set_storage_policy(path, *policy_id, fx),
+            EditOp::SetAcl { src, entries } => self.apply_set_acl(src, entries, fx),
+            EditOp::SetXAttr { src, xattrs, .. } => self.apply_set_xattr(src, xattrs, fx),
+            EditOp::RemoveXAttr { src, xattrs, .. } => self.apply_remove_xattr(src, xattrs, fx),
+            EditOp::AllowSnapshot { snapshot_root } => self.apply_snapshottable(snapshot_root, true, fx),
+            EditOp::DisallowSnapshot { snapshot_root } => self.apply_snapshottable(snapshot_root, false, fx),
+            EditOp::CreateSnapshot { snapshot_root, snapshot_name, .. }
+            | EditOp::DeleteSnapshot { snapshot_root, snapshot_name, .. } => {
+                Err(Why::Unsupported(format!("snapshot {snapshot_name} of {snapshot_root}")))
+            }
+            EditOp::RenameSnapshot { snapshot_root, snapshot_old_name, .. } => {
+                Err(Why::Unsupported(format!("snapshot {snapshot_old_name} of {snapshot_root}")))
+            }
+
+            EditOp::SetGenstampV1 { genstamp } => {
+                self.counters.genstamp_v1 = self.counters.genstamp_v1.max(genstamp.0);
+                Ok(())
+            }
+            EditOp::SetGenstampV2 { genstamp } => {
+                // Counts only once active: a standby must not judge reports by a stamp whose block it has not seen.
+                self.counters.impending_genstamp = self.counters.impending_genstamp.max(genstamp.0);
+                Ok(())
+            }
+            EditOp::AllocateBlockId { block_id } => {
+                if block_id.0 < 0 {
+                    self.counters.striped_block_id = self.counters.striped_block_id.max(block_id.0);
+                } else {
+                    self.counters.block_id = self.counters.block_id.max(block_id.0);
+                }
+                Ok(())
+            }
+            EditOp::StartLogSegment | EditOp::EndLogSegment => Ok(()),
+            EditOp::RollingUpgradeStart { time } => {
+                self.counters.rolling_upgrade_start = (*time).max(0) as u64;
+                fx.effects.push(Effect::RollingUpgrade { started_ms: self.rolling_upgrade_start_ms() });
+                Ok(())
+            }
+            EditOp::RollingUpgradeFinalize { .. } => {
+                self.counters.rolling_upgrade_start = 0;
+                fx.effects.push(Effect::RollingUpgrade { started_ms: None });
+                Ok(())
+            }
+
+            EditOp::GetDelegationToken { token, expiry_time } => {
+                self.secrets.add_token(token, *expiry_time);
+                Ok(())
+            }
+            EditOp::RenewDelegationToken { token, expiry_time } => {
+                self.secrets.renew_token(token, *expiry_time);
+                Ok(())
+            }
+            EditOp::CancelDelegationToken { token } => {
+                self.secrets.cancel_token(token);
+                Ok(())
+            }
+            EditOp::UpdateMasterKey { key } => {
+                self.secrets.add_key(key);
+                Ok(())
+            }
+            EditOp::AddCachePool { pool, .. } | EditOp::ModifyCachePool { pool, .. } => {
+                self.cache.put_pool(pool);
+                Ok(())
+            }
+            EditOp::RemoveCachePool { pool_name, .. } => {
+                self.cache.remove_pool(pool_name);
+                Ok(())
+            }
+            EditOp::AddCacheDirective { directive, .. } | EditOp::ModifyCacheDirective { directive, .. } => {
+                self.cache.put_directive(directive);
+                Ok(())
+            }
+            EditOp::RemoveCacheDirective { id, .. } => {
+                self.cache.directives.remove(id);
+                Ok(())
+            }
+            EditOp::AddErasureCodingPolicy { codec, data_units, parity_units, cell_size, extra_options, .. } => {
+                self.erasure_coding.add(codec, *data_units, *parity_units, *cell_size, extra_options);
+                Ok(())
+            }
+            EditOp::EnableErasureCodingPolicy { policy_name, .. } => {
+                self.erasure_coding.set_state(policy_name, carried::ENABLED);
+                Ok(())
+            }
+            EditOp::DisableErasureCodingPolicy { policy_name, .. } => {
+                self.erasure_coding.set_state(policy_name, carried::DISABLED);
+                Ok(())
+            }
+            EditOp::RemoveErasureCodingPolicy { policy_name, .. } => {
+                self.erasure_coding.set_state(policy_name, carried::REMOVED);
+                Ok(())
+            }
+        }
+    }
+
+    /// The inode an op names.
+    pub(crate) fn op_slot(&self, path: &str) -> Result<Slot, Why> {
+        self.resolve(path)
+            .map_err(|refused| inconsistent(refused.message))?
+            .last_slot()
+            .ok_or_else(|| inconsistent(format!("{path} does not exist")))
+    }
+
+    pub(crate) fn op_file(&self, path: &str) -> Result<Slot, Why> {
+        let slot = self.op_slot(path)?;
+        if self.rec(slot).is_file() { Ok(slot) } else { Err(inconsistent(format!("{path} is not a file"))) }
+    }
+
+    pub(crate) fn op_dir(&self, path: &str) -> Result<Slot, Why> {
+        let slot = self.op_slot(path)?;
+        if self.rec(slot).is_dir() { Ok(slot) } else { Err(inconsistent(format!("{path} is not a directory"))) }
+    }
+
+    pub(crate) fn touch(&self, slot: Slot, fx: &mut Effects) {
+        fx.touched.push(self.rec(slot).id());
+    }
+
+    /// A directory's children changed: its modification time follows.
+    pub(crate) fn touch_parent(&mut self, dir: Slot, time_ms: u64, fx: &mut Effects) {
+        let rec = self.inodes.get_mut(dir);
+        // Never back (`INode.updateModificationTime`).
+        if time_ms > rec.mtime() {
+            rec.set_mtime(time_ms);
+        }
+        fx.parents.push(rec.id());
+    }
+
+    /// Cuts off an inode and everything below it.
+    pub(crate) fn remove_subtree(&mut self, slot: Slot, fx: &mut Effects) {
+        self.touch(slot, fx);
+        let mut freed: Vec<Block> = Vec::new();
+        fx.reclaim |= self.detach(slot, &mut freed);
+        fx.effects.extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
+    }
+}
+
+/// A time from the wire; negative ones are as good as none.
+pub(crate) fn ms(time: i64) -> u64 {
+    time.max(0) as u64
+}

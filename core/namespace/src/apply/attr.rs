@@ -1,0 +1,250 @@
+//! Attributes.
+
+use std::sync::Arc;
+
+use hathi_formats::editlog::{AclEntry, AclEntryScope, XAttr};
+
+use super::{Applied, Why, inconsistent, ms};
+use crate::acl;
+use crate::feature::Quota;
+use crate::namespace::Namespace;
+use crate::store::inode::{Perm, flag};
+use crate::store::slab::Slot;
+use crate::types::{Effect, Effects, quota};
+
+impl Namespace {
+    pub(crate) fn apply_set_permissions(&mut self, path: &str, mode: u16, fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        let rec = self.inodes.get_mut(slot);
+        rec.set_perm(rec.perm().with_mode(mode & 0o1777));
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_set_owner(
+        &mut self,
+        path: &str,
+        user: Option<&str>,
+        group: Option<&str>,
+        fx: &mut Effects,
+    ) -> Applied {
+        let slot = self.op_slot(path)?;
+        let perm = self.rec(slot).perm();
+        let user = user.map_or(perm.user(), |user| self.users.intern(user));
+        let group = group.map_or(perm.group(), |group| self.groups.intern(group));
+        self.inodes.get_mut(slot).set_perm(Perm::new(user, group, perm.mode()));
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_times(&mut self, path: &str, mtime: i64, atime: i64, fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        let rec = self.inodes.get_mut(slot);
+        if mtime >= 0 {
+            rec.set_mtime(ms(mtime));
+        }
+        if atime >= 0 && !rec.is_dir() {
+            rec.set_atime(ms(atime));
+        }
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_set_replication(&mut self, path: &str, replication: i16, fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        if !self.rec(slot).is_file() {
+            return Ok(());
+        }
+        let new = u16::try_from(replication)
+            .unwrap_or(0)
+            .clamp(self.config.min_replication, self.config.max_replication.max(self.config.min_replication));
+        let before = self.file_space(slot);
+        let rec = self.inodes.get_mut(slot);
+        let old = std::mem::replace(&mut rec.replication, new);
+        let (file, parent) = (rec.id(), rec.parent);
+        let change = self.file_space(slot) - before;
+        self.charge(parent, 0, change);
+        if old != new {
+            fx.effects.push(Effect::ReplicationChanged { file, old, new });
+        }
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    /// The quota entry of a directory, made if needed.
+    fn quota_entry(&mut self, slot: Slot) -> &mut Quota {
+        if slot == self.root {
+            return &mut self.root_quota;
+        }
+        if !self.rec(slot).has_quota() {
+            // What was cut off below is still charged upwards; it must not be charged to the new entry later.
+            let (used_ns, used_ds) = self.charged_usage(slot);
+            self.quotas.insert(slot, Quota { ns: -1, ds: -1, types: Default::default(), used_ns, used_ds });
+            self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
+        }
+        match self.quotas.get_mut(slot) {
+            Some(quota) => quota,
+            None => &mut self.root_quota,
+        }
+    }
+
+    /// Usage of a subtree with what is cut off below it but not freed yet, since freeing will subtract it.
+    pub(crate) fn charged_usage(&self, top: Slot) -> (i64, i64) {
+        let (mut ns, mut ds) = self.subtree_usage(top);
+        for cut in &self.detached {
+            let mut at = self.rec(*cut).parent;
+            while at != crate::store::slab::NONE && at != self.root && at != top {
+                at = self.rec(at).parent;
+            }
+            if at == top {
+                let (more_ns, more_ds) = self.subtree_usage(*cut);
+                ns += more_ns;
+                ds += more_ds;
+            }
+        }
+        (ns, ds)
+    }
+
+    /// Drops a quota entry that limits nothing.
+    fn drop_unlimited(&mut self, slot: Slot) {
+        if slot != self.root
+            && self.quotas.get(slot).is_some_and(|quota| quota.ns < 0 && quota.ds < 0 && quota.types.is_empty())
+        {
+            self.quotas.remove(slot);
+            self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, false);
+        }
+    }
+
+    pub(crate) fn apply_set_quota(&mut self, path: &str, ns: i64, ds: i64, fx: &mut Effects) -> Applied {
+        let slot = self.op_dir(path)?;
+        let is_root = slot == self.root;
+        let entry = self.quota_entry(slot);
+        // The root cannot be without a namespace quota: Long.MAX is its none.
+        if is_root && ns == quota::RESET {
+            entry.ns = quota::DONT_SET;
+        } else if ns != quota::DONT_SET || is_root {
+            entry.ns = ns;
+        }
+        if ds != quota::DONT_SET {
+            entry.ds = ds;
+        }
+        self.drop_unlimited(slot);
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_set_type_quota(&mut self, path: &str, storage_type: i32, ds: i64, fx: &mut Effects) -> Applied {
+        let slot = self.op_dir(path)?;
+        let entry = self.quota_entry(slot);
+        if ds == quota::RESET {
+            entry.types.remove(&storage_type);
+        } else if ds != quota::DONT_SET {
+            entry.types.insert(storage_type, ds);
+        }
+        self.drop_unlimited(slot);
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        self.inodes.get_mut(slot).storage_policy = policy;
+        fx.effects.push(Effect::StoragePolicyChanged { inode: self.rec(slot).id() });
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_snapshottable(&mut self, path: &str, on: bool, fx: &mut Effects) -> Applied {
+        let slot = self.op_dir(path)?;
+        let id = self.rec(slot).id();
+        self.inodes.get_mut(slot).set(flag::MULTI_OR_SNAPSHOTTABLE, on);
+        if on {
+            self.snapshottable.insert(id.0);
+        } else {
+            self.snapshottable.remove(&id.0);
+        }
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    // ---- ACLs ----
+
+    /// Keeps a feature beside the record, or none.
+    pub(crate) fn set_acl_feature(&mut self, slot: Slot, feature: Vec<AclEntry>) {
+        self.inodes.get_mut(slot).set(flag::ACL, !feature.is_empty());
+        if feature.is_empty() {
+            self.acls.remove(slot);
+        } else {
+            self.acls.insert(slot, Arc::from(feature));
+        }
+    }
+
+    /// `AclStorage.updateINodeAcl` with a whole ACL.
+    pub(crate) fn update_acl(&mut self, slot: Slot, entries: &[AclEntry]) -> Applied {
+        let perm = self.rec(slot).perm();
+        let Some((mode, feature)) = acl::split(entries, perm.mode()) else {
+            return Err(inconsistent("the ACL lacks its base entries"));
+        };
+        self.inodes.get_mut(slot).set_perm(perm.with_mode(mode));
+        self.set_acl_feature(slot, feature);
+        Ok(())
+    }
+
+    pub(crate) fn apply_set_acl(&mut self, path: &str, entries: &[AclEntry], fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        if entries.is_empty() {
+            // The mask in the mode gives way to what the group's entry granted (`unprotectedRemoveAcl`).
+            let group = self.acls.get(slot).and_then(|feature| {
+                feature
+                    .iter()
+                    .find(|e| {
+                        e.scope == AclEntryScope::Access
+                            && e.entry_type == hathi_formats::editlog::AclEntryType::Group
+                            && e.name.is_none()
+                    })
+                    .map(|e| u16::from(e.permission & 7))
+            });
+            if let Some(group) = group {
+                let perm = self.rec(slot).perm();
+                self.inodes.get_mut(slot).set_perm(perm.with_mode(perm.mode() & !0o070 | group << 3));
+            }
+            self.set_acl_feature(slot, Vec::new());
+        } else {
+            self.update_acl(slot, entries)?;
+        }
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    // ---- extended attributes ----
+
+    pub(crate) fn set_xattrs(&mut self, slot: Slot, xattrs: Vec<XAttr>) {
+        self.inodes.get_mut(slot).set(flag::XATTR, !xattrs.is_empty());
+        if xattrs.is_empty() {
+            self.xattrs.remove(slot);
+        } else {
+            self.xattrs.insert(slot, Arc::from(xattrs));
+        }
+    }
+
+    pub(crate) fn apply_set_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        if xattrs.iter().any(|x| x.name == "hdfs.erasurecoding.policy") {
+            return Err(Why::Unsupported(format!("erasure coding policy on {path}")));
+        }
+        let all = crate::ops::merged_xattrs(self.xattrs.get(slot).map_or(&[], |all| all), xattrs);
+        self.set_xattrs(slot, all);
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_remove_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        let all = self.xattrs.get(slot).map_or(&[][..], |all| all);
+        let rest: Vec<XAttr> =
+            all.iter().filter(|old| !xattrs.iter().any(|gone| crate::ops::same_xattr(old, gone))).cloned().collect();
+        self.set_xattrs(slot, rest);
+        self.touch(slot, fx);
+        Ok(())
+    }
+}

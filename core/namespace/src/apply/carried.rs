@@ -1,0 +1,151 @@
+//! What the namespace carries through logs and images without acting on it: delegation tokens and master keys, cache
+//! pools and directives, erasure coding policies.
+
+use hathi_formats::editlog::{CacheDirectiveInfo, CachePoolInfo, DelegationKey, DelegationTokenIdentifier};
+use hathi_formats::proto::hdfs::{
+    CacheDirectiveInfoExpirationProto, CacheDirectiveInfoProto, CachePoolInfoProto, EcSchemaOptionEntryProto,
+    EcSchemaProto, ErasureCodingPolicyProto,
+};
+
+use crate::feature::{Cache, ErasureCoding, Secrets};
+
+/// `ErasureCodingPolicyState` numbers.
+pub(crate) const DISABLED: i32 = 1;
+pub(crate) const ENABLED: i32 = 2;
+pub(crate) const REMOVED: i32 = 3;
+
+impl Secrets {
+    pub(crate) fn add_token(&mut self, token: &DelegationTokenIdentifier, expiry_ms: i64) {
+        self.sequence_number = self.sequence_number.max(token.sequence_number);
+        self.tokens.insert(token.sequence_number, (token.clone(), expiry_ms));
+    }
+
+    pub(crate) fn renew_token(&mut self, token: &DelegationTokenIdentifier, expiry_ms: i64) {
+        if let Some(known) = self.tokens.get_mut(&token.sequence_number) {
+            known.1 = expiry_ms;
+        }
+    }
+
+    pub(crate) fn cancel_token(&mut self, token: &DelegationTokenIdentifier) {
+        self.tokens.remove(&token.sequence_number);
+    }
+
+    pub(crate) fn add_key(&mut self, key: &DelegationKey) {
+        self.current_key_id = self.current_key_id.max(key.key_id);
+        self.keys.insert(key.key_id, key.clone());
+    }
+}
+
+impl Cache {
+    /// Adds a pool or changes what is given of one.
+    pub(crate) fn put_pool(&mut self, info: &CachePoolInfo) {
+        let pool = self.pools.entry(info.pool_name.clone()).or_insert_with(|| CachePoolInfoProto {
+            pool_name: Some(info.pool_name.clone()),
+            ..Default::default()
+        });
+        if let Some(owner) = &info.owner_name {
+            pool.owner_name = Some(owner.clone());
+        }
+        if let Some(group) = &info.group_name {
+            pool.group_name = Some(group.clone());
+        }
+        if let Some(mode) = info.mode {
+            pool.mode = Some(i32::from(mode));
+        }
+        if let Some(limit) = info.limit {
+            pool.limit = Some(limit);
+        }
+        if let Some(expiry) = info.max_relative_expiry {
+            pool.max_relative_expiry = Some(expiry);
+        }
+        if let Some(replication) = info.default_replication {
+            pool.default_replication = Some(replication as u16 as u32);
+        }
+    }
+
+    pub(crate) fn remove_pool(&mut self, name: &str) {
+        self.pools.remove(name);
+        self.directives.retain(|_, directive| directive.pool.as_deref() != Some(name));
+    }
+
+    pub(crate) fn put_directive(&mut self, info: &CacheDirectiveInfo) {
+        self.next_directive_id = self.next_directive_id.max(info.id.saturating_add(1));
+        let directive = self.directives.entry(info.id).or_insert_with(|| CacheDirectiveInfoProto {
+            id: Some(info.id),
+            ..Default::default()
+        });
+        if let Some(path) = &info.path {
+            directive.path = Some(path.clone());
+        }
+        if let Some(replication) = info.replication {
+            directive.replication = Some(replication as u16 as u32);
+        }
+        if let Some(pool) = &info.pool {
+            directive.pool = Some(pool.clone());
+        }
+        if let Some(millis) = info.expiration {
+            directive.expiration = Some(CacheDirectiveInfoExpirationProto { millis, is_relative: false });
+        }
+    }
+}
+
+impl ErasureCoding {
+    /// The policies every cluster knows (`SystemErasureCodingPolicies`): name, id, codec, data, parity units; cells of
+    /// 1 MiB.
+    const BUILT_IN: [(&'static str, u32, &'static str, u32, u32); 5] = [
+        ("RS-6-3-1024k", 1, "rs", 6, 3),
+        ("RS-3-2-1024k", 2, "rs", 3, 2),
+        ("RS-LEGACY-6-3-1024k", 3, "rs-legacy", 6, 3),
+        ("XOR-2-1-1024k", 4, "xor", 2, 1),
+        ("RS-10-4-1024k", 5, "rs", 10, 4),
+    ];
+    /// Ids of policies that were added (`ErasureCodeConstants.USER_DEFINED_POLICY_START_ID`).
+    const FIRST_OWN_ID: u32 = 64;
+
+    pub(crate) fn add(
+        &mut self,
+        codec: &str,
+        data: i32,
+        parity: i32,
+        cell_size: i32,
+        options: &[(String, String)],
+    ) {
+        let name = format!("{}-{data}-{parity}-{}k", codec.to_ascii_uppercase(), cell_size / 1024);
+        let id = self.policies.values().map(|policy| policy.id + 1).max().unwrap_or(0).max(Self::FIRST_OWN_ID);
+        let mut policy = policy(&name, id, codec, data.max(0) as u32, parity.max(0) as u32, cell_size.max(0) as u32);
+        if let Some(schema) = &mut policy.schema {
+            schema.options = options
+                .iter()
+                .map(|(key, value)| EcSchemaOptionEntryProto { key: key.clone(), value: value.clone() })
+                .collect();
+        }
+        self.policies.insert(name, policy);
+    }
+
+    pub(crate) fn set_state(&mut self, name: &str, state: i32) {
+        if let Some(known) = self.policies.get_mut(name) {
+            known.state = Some(state);
+        } else if let Some((name, id, codec, data, parity)) =
+            Self::BUILT_IN.iter().copied().find(|(built_in, ..)| *built_in == name)
+        {
+            let mut policy = policy(name, id, codec, data, parity, 1 << 20);
+            policy.state = Some(state);
+            self.policies.insert(name.to_owned(), policy);
+        }
+    }
+}
+
+fn policy(name: &str, id: u32, codec: &str, data: u32, parity: u32, cell_size: u32) -> ErasureCodingPolicyProto {
+    ErasureCodingPolicyProto {
+        name: Some(name.to_owned()),
+        schema: Some(EcSchemaProto {
+            codec_name: codec.to_owned(),
+            data_units: data,
+            parity_units: parity,
+            options: Vec::new(),
+        }),
+        cell_size: Some(cell_size),
+        id,
+        state: Some(DISABLED),
+    }
+}

@@ -1,0 +1,383 @@
+//! Files and their blocks: add, close, blocks, append, truncate, concat, leases.
+
+use hathi_formats::editlog::{AddOp, CloseOp};
+use hathi_formats::ids::Block;
+
+use super::{Applied, Why, inconsistent, ms};
+use crate::namespace::Namespace;
+use crate::store::inode::{MAX_48, MAX_GENERATION_STAMP, flag};
+use crate::store::slab::Slot;
+use crate::types::{Effect, Effects};
+
+fn check_block(block: &Block) -> Result<(), Why> {
+    if block.id.0 < 0 {
+        return Err(Why::Unsupported(format!("striped block group {}", block.id)));
+    }
+    if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP {
+        return Err(inconsistent(format!("block {} is out of range", block.id)));
+    }
+    Ok(())
+}
+
+impl Namespace {
+    /// `BlockManager.adjustReplication`: what an op says, within what is configured now.
+    fn adjust_replication(&self, replication: i16) -> u16 {
+        let (min, max) = (self.config.min_replication, self.config.max_replication.max(1));
+        u16::try_from(replication).unwrap_or(0).clamp(min.min(max), max)
+    }
+
+    pub(crate) fn apply_add(&mut self, op: &AddOp, fx: &mut Effects) -> Applied {
+        if op.erasure_coding_policy_id != 0 {
+            return Err(Why::Unsupported(format!("erasure coded file {}", op.path)));
+        }
+        let existing = self.resolve(&op.path).map_err(|refused| inconsistent(refused.message))?.last_slot();
+        if let Some(slot) = existing {
+            if !self.rec(slot).is_file() {
+                return Err(inconsistent(format!("{} exists already and is not a file", op.path)));
+            }
+            if !op.overwrite {
+                return self.apply_add_append(slot, op, fx);
+            }
+            let parent = self.rec(slot).parent;
+            self.remove_subtree(slot, fx);
+            self.touch_parent(parent, ms(op.mtime), fx);
+        }
+        let (parent, name) = self.op_place(&op.path)?;
+        let slot = self.op_new_inode(op.inode_id, flag::FILE, parent, &name, &op.permissions, ms(op.mtime))?;
+        let replication = self.adjust_replication(op.replication);
+        let rec = self.inodes.get_mut(slot);
+        rec.set_atime(ms(op.atime));
+        rec.replication = replication;
+        rec.set_block_size(op.block_size.max(0) as u64);
+        rec.storage_policy = op.storage_policy_id;
+        if !op.acl_entries.is_empty() {
+            self.update_acl(slot, &op.acl_entries)?;
+        }
+        if !op.xattrs.is_empty() {
+            self.set_xattrs(slot, crate::ops::merged_xattrs(&[], &op.xattrs));
+        }
+        self.open_file(slot, &op.client_name, &op.client_machine);
+        self.reconcile(slot, &op.blocks, false, fx)?;
+        fx.effects.push(Effect::FileOpened { file: op.inode_id });
+        self.touch(slot, fx);
+        self.touch_parent(parent, ms(op.mtime), fx);
+        Ok(())
+    }
+
+    /// The append of layouts before APPEND_NEW_BLOCK: an ADD of a file that is there.
+    fn apply_add_append(&mut self, slot: Slot, op: &AddOp, fx: &mut Effects) -> Applied {
+        if !self.rec(slot).is_open() {
+            self.reopen(slot, &op.client_name, &op.client_machine, false, fx);
+        }
+        let rec = self.inodes.get_mut(slot);
+        rec.set_atime(ms(op.atime));
+        rec.set_mtime(ms(op.mtime));
+        self.reconcile(slot, &op.blocks, false, fx)?;
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_close(&mut self, op: &CloseOp, fx: &mut Effects) -> Applied {
+        let slot = self.op_file(&op.path)?;
+        if !self.rec(slot).is_open() {
+            return Err(inconsistent(format!("{} is not under construction", op.path)));
+        }
+        let rec = self.inodes.get_mut(slot);
+        rec.set_atime(ms(op.atime));
+        rec.set_mtime(ms(op.mtime));
+        self.reconcile(slot, &op.blocks, true, fx)?;
+        self.forget_open(slot);
+        fx.effects.push(Effect::FileClosed { file: self.rec(slot).id() });
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_update_blocks(&mut self, path: &str, blocks: &[Block], fx: &mut Effects) -> Applied {
+        let slot = self.op_file(path)?;
+        self.reconcile(slot, blocks, false, fx)?;
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    /// Charges what a file costs more (or less) than before.
+    fn recharge(&mut self, slot: Slot, before: i64) {
+        let change = self.file_space(slot) - before;
+        let parent = self.rec(slot).parent;
+        self.charge(parent, 0, change);
+    }
+
+    fn complete_block(&mut self, file: Slot, block: Slot, fx: &mut Effects) {
+        self.set_block_open(block, false);
+        let rec = self.rec(file);
+        fx.effects.push(Effect::BlockCompleted {
+            block: self.blocks.get(block).block(),
+            file: rec.id(),
+            replication: rec.replication,
+        });
+    }
+
+    /// Makes the file's block list what the op says (`FSEditLogLoader.updateBlocks`).
+    fn reconcile(&mut self, file: Slot, new: &[Block], complete_last: bool, fx: &mut Effects) -> Applied {
+        for block in new {
+            check_block(block)?;
+        }
+        let before = self.file_space(file);
+        let old: Vec<Slot> = self.block_slots(file).to_vec();
+        let same_count = old.len() == new.len();
+        for (n, (slot, block)) in old.iter().zip(new).enumerate() {
+            let is_last = n + 1 == new.len();
+            let was = *self.blocks.get(*slot);
+            let stamp_may_change = same_count && is_last;
+            if was.id() != block.id || (was.generation_stamp() != block.generation_stamp && !stamp_may_change) {
+                return Err(inconsistent(format!(
+                    "block #{n} is {}_{} here and {}_{} in the op",
+                    was.id(),
+                    was.generation_stamp(),
+                    block.id,
+                    block.generation_stamp
+                )));
+            }
+            let changed = was.len() != block.num_bytes || was.generation_stamp() != block.generation_stamp;
+            if changed {
+                let rec = self.blocks.get_mut(*slot);
+                rec.set_len(block.num_bytes);
+                rec.set_generation_stamp(block.generation_stamp);
+                self.raise_stamp(block.generation_stamp);
+            }
+            if was.is_open() && (!is_last || complete_last) {
+                self.complete_block(file, *slot, fx);
+            } else if changed {
+                fx.effects.push(Effect::BlockUpdated {
+                    block: *block,
+                    file: self.rec(file).id(),
+                    old_generation_stamp: was.generation_stamp(),
+                });
+            }
+        }
+        if new.len() < old.len() {
+            if !self.rec(file).is_open() {
+                return Err(inconsistent("a block would be removed from a file that is not under construction"));
+            }
+            if new.len() + 1 != old.len() {
+                return Err(inconsistent("more than one block would be removed"));
+            }
+            if let Some(block) = self.pop_block(file) {
+                fx.effects.push(Effect::BlockRemoved { block });
+            }
+            // What is the last block now was completed when the removed one came.
+        }
+        for (n, block) in new.iter().enumerate().skip(old.len()) {
+            let open = !complete_last && n + 1 == new.len();
+            self.add_new_block(file, block, open, fx)?;
+        }
+        self.recharge(file, before);
+        Ok(())
+    }
+
+    fn add_new_block(&mut self, file: Slot, block: &Block, open: bool, fx: &mut Effects) -> Applied {
+        if self.block_ids.get(block.id.0 as u64).is_some() {
+            return Err(inconsistent(format!("block {} belongs to a file already", block.id)));
+        }
+        self.push_block(file, *block, open);
+        self.raise_stamp(block.generation_stamp);
+        self.counters.block_id = self.counters.block_id.max(block.id.0);
+        let rec = self.rec(file);
+        let (id, replication) = (rec.id(), rec.replication);
+        fx.effects.push(if open {
+            Effect::BlockAdded { block: *block, file: id, replication }
+        } else {
+            Effect::BlockCompleted { block: *block, file: id, replication }
+        });
+        Ok(())
+    }
+
+    pub(crate) fn apply_add_block(
+        &mut self,
+        path: &str,
+        penultimate: Option<&Block>,
+        last: &Block,
+        fx: &mut Effects,
+    ) -> Applied {
+        check_block(last)?;
+        let file = self.op_file(path)?;
+        if !self.rec(file).is_open() {
+            return Err(inconsistent(format!("{path} is not under construction")));
+        }
+        let rec = *self.rec(file);
+        let (pref, repl) = (rec.block_size() as i64, i64::from(rec.replication));
+        let mut change = pref;
+        match (penultimate, self.block_slots(file).last().copied()) {
+            (Some(block), Some(slot)) => {
+                check_block(block)?;
+                let was = *self.blocks.get(slot);
+                if was.id() != block.id || was.generation_stamp() != block.generation_stamp {
+                    return Err(inconsistent(format!(
+                        "the last block of {path} is {}_{}, not {}_{}",
+                        was.id(),
+                        was.generation_stamp(),
+                        block.id,
+                        block.generation_stamp
+                    )));
+                }
+                change += block.num_bytes as i64 - if was.is_open() { pref } else { was.len() as i64 };
+                self.blocks.get_mut(slot).set_len(block.num_bytes);
+                if was.is_open() {
+                    self.complete_block(file, slot, fx);
+                }
+            }
+            (None, None) => {}
+            (Some(_), None) => return Err(inconsistent(format!("{path} has no block yet"))),
+            (None, Some(_)) => return Err(inconsistent(format!("{path} has blocks already"))),
+        }
+        self.add_new_block(file, last, true, fx)?;
+        self.charge(rec.parent, 0, change.saturating_mul(repl));
+        self.touch(file, fx);
+        Ok(())
+    }
+
+    /// Opens a closed file for write again (`FSDirAppendOp.prepareFileForAppend`).
+    fn reopen(&mut self, slot: Slot, client_name: &str, client_machine: &str, new_block: bool, fx: &mut Effects) {
+        let before = self.file_space(slot);
+        self.open_file(slot, client_name, client_machine);
+        let file = self.rec(slot).id();
+        if !new_block
+            && let Some(last) = self.block_slots(slot).last().copied()
+            && self.blocks.get(last).len() < self.rec(slot).block_size()
+        {
+            self.set_block_open(last, true);
+            fx.effects.push(Effect::BlockReopened { block: self.blocks.get(last).block(), file });
+        }
+        self.recharge(slot, before);
+        fx.effects.push(Effect::FileOpened { file });
+    }
+
+    pub(crate) fn apply_append(
+        &mut self,
+        path: &str,
+        client_name: &str,
+        client_machine: &str,
+        new_block: bool,
+        fx: &mut Effects,
+    ) -> Applied {
+        let slot = self.op_file(path)?;
+        if self.rec(slot).is_open() {
+            return Err(inconsistent(format!("{path} is under construction already")));
+        }
+        self.reopen(slot, client_name, client_machine, new_block, fx);
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_truncate(
+        &mut self,
+        path: &str,
+        client_name: &str,
+        client_machine: &str,
+        new_length: i64,
+        time: i64,
+        truncate_block: Option<&Block>,
+        fx: &mut Effects,
+    ) -> Applied {
+        let slot = self.op_file(path)?;
+        let before = self.file_space(slot);
+        let new_length = ms(new_length);
+        let mut kept = 0;
+        let mut count = 0;
+        for block in self.block_slots(slot) {
+            if kept >= new_length {
+                break;
+            }
+            kept += self.blocks.get(*block).len();
+            count += 1;
+        }
+        while self.block_slots(slot).len() > count {
+            if let Some(block) = self.pop_block(slot) {
+                fx.effects.push(Effect::BlockRemoved { block });
+            }
+        }
+        self.inodes.get_mut(slot).set_mtime(ms(time));
+        if kept != new_length {
+            let Some(block) = truncate_block else {
+                return Err(inconsistent(format!("{path} would be cut inside a block that the op does not name")));
+            };
+            check_block(block)?;
+            self.truncate_last(slot, block, kept.saturating_sub(new_length), fx)?;
+            self.open_file(slot, client_name, client_machine);
+            fx.effects.push(Effect::FileOpened { file: self.rec(slot).id() });
+        } else if truncate_block.is_some() {
+            return Err(inconsistent(format!("{path} is cut at a block's end but the op names a block")));
+        }
+        self.recharge(slot, before);
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    /// The last block will be shortened by DataNodes: in place, or as a copy with another id.
+    fn truncate_last(&mut self, slot: Slot, block: &Block, cut: u64, fx: &mut Effects) -> Applied {
+        let file = self.rec(slot).id();
+        let Some(last) = self.block_slots(slot).last().copied() else {
+            return Err(inconsistent("there is no block to cut"));
+        };
+        let old = self.blocks.get(last).block();
+        if old.id == block.id {
+            // The stored length and stamp stay until the recovery has ended.
+            self.set_block_open(last, true);
+            self.raise_stamp(block.generation_stamp);
+            fx.effects.push(Effect::BlockReopened { block: old, file });
+            return Ok(());
+        }
+        if let Some(block) = self.pop_block(slot) {
+            fx.effects.push(Effect::BlockRemoved { block });
+        }
+        let copy = Block { num_bytes: old.num_bytes.saturating_sub(cut), ..*block };
+        self.add_new_block(slot, &copy, true, fx)
+    }
+
+    pub(crate) fn apply_concat(&mut self, target: &str, sources: &[String], time: i64, fx: &mut Effects) -> Applied {
+        let target_slot = self.op_file(target)?;
+        let before = self.file_space(target_slot);
+        let parent = self.rec(target_slot).parent;
+        let mut all: Vec<Slot> = self.block_slots(target_slot).to_vec();
+        for source in sources {
+            let slot = self.op_file(source)?;
+            if slot == target_slot {
+                return Err(inconsistent(format!("{source} is the target itself")));
+            }
+            let space = self.file_space(slot);
+            let moved: Vec<Slot> = self.block_slots(slot).to_vec();
+            self.set_block_slots(slot, Vec::new());
+            let source_parent = self.rec(slot).parent;
+            self.charge(source_parent, 0, -space);
+            for block in &moved {
+                self.blocks.get_mut(*block).file = target_slot;
+            }
+            all.extend(moved);
+            self.remove_subtree(slot, fx);
+            self.touch_parent(source_parent, ms(time), fx);
+        }
+        self.set_block_slots(target_slot, all);
+        self.recharge(target_slot, before);
+        self.inodes.get_mut(target_slot).set_mtime(ms(time));
+        fx.effects.push(Effect::BlocksMoved { target: self.rec(target_slot).id() });
+        self.touch(target_slot, fx);
+        self.touch_parent(parent, ms(time), fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_reassign_lease(&mut self, path: &str, new_holder: &str, fx: &mut Effects) -> Applied {
+        let slot = self.op_file(path)?;
+        let Some(open) = self.open.get(slot).cloned() else {
+            return Err(inconsistent(format!("{path} is not under construction")));
+        };
+        self.forget_open(slot);
+        self.open_file(slot, new_holder, &open.client_machine);
+        self.touch(slot, fx);
+        Ok(())
+    }
+
+    /// The stamp of a block, for tests.
+    #[cfg(test)]
+    pub(crate) fn stamp_of(&self, id: hathi_formats::ids::BlockId) -> Option<hathi_formats::ids::GenerationStamp> {
+        self.block(id).map(|(block, _)| block.generation_stamp)
+    }
+}

@@ -1,0 +1,189 @@
+//! Directories: mkdir, symlink, delete, rename.
+
+use std::sync::Arc;
+
+use hathi_formats::editlog::{AclEntry, PermissionStatus};
+use hathi_formats::ids::InodeId;
+
+use super::{Applied, Why, inconsistent, ms};
+use crate::namespace::Namespace;
+use crate::store::inode::{MAX_48, Perm, flag};
+use crate::store::names::MAX_NAME_LEN;
+use crate::store::slab::Slot;
+use crate::types::{Effect, Effects};
+
+impl Namespace {
+    pub(crate) fn perm_of(&mut self, permissions: &PermissionStatus) -> Perm {
+        let user = self.users.intern(&permissions.user);
+        let group = self.groups.intern(&permissions.group);
+        Perm::new(user, group, permissions.mode & 0o1777)
+    }
+
+    /// Parent and name for a new inode at `path`, which must be free.
+    pub(crate) fn op_place(&self, path: &str) -> Result<(Slot, String), Why> {
+        let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
+        if iip.exists() {
+            return Err(inconsistent(format!("{path} exists already")));
+        }
+        let parent = iip
+            .parent_slot()
+            .filter(|parent| self.rec(*parent).is_dir())
+            .ok_or_else(|| inconsistent(format!("the parent of {path} is not a directory")))?;
+        if iip.name().len() > MAX_NAME_LEN {
+            return Err(inconsistent("the name is too long to be kept"));
+        }
+        Ok((parent, iip.name().to_owned()))
+    }
+
+    /// Makes an inode, charges it and hangs it into its directory.
+    pub(crate) fn op_new_inode(
+        &mut self,
+        id: InodeId,
+        kind: u8,
+        parent: Slot,
+        name: &str,
+        permissions: &PermissionStatus,
+        mtime: u64,
+    ) -> Result<Slot, Why> {
+        if id.0 == 0 || id.0 > MAX_48 {
+            return Err(inconsistent(format!("inode id {id} is out of range")));
+        }
+        if self.inode_ids.get(id.0).is_some() {
+            return Err(inconsistent(format!("inode id {id} is in use")));
+        }
+        let perm = self.perm_of(permissions);
+        let slot = self.new_inode(id, kind, name.as_bytes(), perm, mtime);
+        self.link(parent, slot);
+        self.charge(parent, 1, 0);
+        Ok(slot)
+    }
+
+    pub(crate) fn apply_mkdir(
+        &mut self,
+        id: InodeId,
+        path: &str,
+        time: i64,
+        permissions: &PermissionStatus,
+        acl_entries: &[AclEntry],
+        fx: &mut Effects,
+    ) -> Applied {
+        let (parent, name) = self.op_place(path)?;
+        let slot = self.op_new_inode(id, flag::DIRECTORY, parent, &name, permissions, ms(time))?;
+        if !acl_entries.is_empty() {
+            self.update_acl(slot, acl_entries)?;
+        }
+        self.touch(slot, fx);
+        self.touch_parent(parent, ms(time), fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_symlink(
+        &mut self,
+        id: InodeId,
+        path: &str,
+        target: &str,
+        mtime: i64,
+        atime: i64,
+        permissions: &PermissionStatus,
+        fx: &mut Effects,
+    ) -> Applied {
+        let (parent, name) = self.op_place(path)?;
+        let slot = self.op_new_inode(id, flag::SYMLINK, parent, &name, permissions, ms(mtime))?;
+        self.inodes.get_mut(slot).set_atime(ms(atime));
+        self.links.insert(slot, Arc::from(target.as_bytes()));
+        self.touch(slot, fx);
+        self.touch_parent(parent, ms(mtime), fx);
+        Ok(())
+    }
+
+    pub(crate) fn apply_delete(&mut self, path: &str, time: i64, fx: &mut Effects) -> Applied {
+        let slot = self.op_slot(path)?;
+        if slot == self.root {
+            return Err(inconsistent("the root cannot be deleted"));
+        }
+        let parent = self.rec(slot).parent;
+        self.remove_subtree(slot, fx);
+        self.touch_parent(parent, ms(time), fx);
+        Ok(())
+    }
+
+    /// OP_RENAME_OLD: an existing directory as destination means "into it".
+    pub(crate) fn apply_rename_old(&mut self, src: &str, dst: &str, time: i64, fx: &mut Effects) -> Applied {
+        let src_slot = self.op_slot(src)?;
+        let into = self
+            .resolve(dst)
+            .ok()
+            .and_then(|iip| iip.last_slot())
+            .filter(|slot| self.rec(*slot).is_dir() && *slot != src_slot);
+        let (parent, name) = match into {
+            Some(dir) => {
+                let name = String::from_utf8_lossy(self.name_of(src_slot)).into_owned();
+                if self.child(dir, name.as_bytes()).is_some() {
+                    return Err(inconsistent(format!("{dst}/{name} exists already")));
+                }
+                (dir, name)
+            }
+            None => self.op_place(dst)?,
+        };
+        self.move_inode(src_slot, parent, &name, ms(time), fx)
+    }
+
+    /// OP_RENAME: what is at the destination goes.
+    pub(crate) fn apply_rename(&mut self, src: &str, dst: &str, time: i64, fx: &mut Effects) -> Applied {
+        let src_slot = self.op_slot(src)?;
+        let replaced = self.resolve(dst).map_err(|refused| inconsistent(refused.message))?.last_slot();
+        if let Some(old) = replaced {
+            if old == src_slot || old == self.root || self.is_below(src_slot, old) {
+                return Err(inconsistent(format!("{dst} cannot be replaced by {src}")));
+            }
+            self.remove_subtree(old, fx);
+        }
+        let (parent, name) = self.op_place(dst)?;
+        self.move_inode(src_slot, parent, &name, ms(time), fx)
+    }
+
+    fn is_below(&self, slot: Slot, ancestor: Slot) -> bool {
+        let mut at = slot;
+        while at != self.root {
+            if at == ancestor {
+                return true;
+            }
+            at = self.rec(at).parent;
+        }
+        at == ancestor
+    }
+
+    fn move_inode(&mut self, slot: Slot, parent: Slot, name: &str, time_ms: u64, fx: &mut Effects) -> Applied {
+        if slot == self.root || self.is_below(parent, slot) {
+            return Err(inconsistent("the destination is below the source"));
+        }
+        let old_parent = self.rec(slot).parent;
+        let common = self.common_ancestor(old_parent, parent);
+        let recharge = self.quota_between(old_parent, common) || self.quota_between(parent, common);
+        if recharge {
+            // What was cut off below the subtree is still charged to the old chain: settle that first.
+            let mut freed = Vec::new();
+            self.reclaim_all(&mut freed);
+            fx.effects.extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
+            let (ns, ds) = self.subtree_usage(slot);
+            self.charge(old_parent, -ns, -ds);
+            self.charge(parent, ns, ds);
+        }
+        let old_policy = self.effective_policy(slot);
+        self.unlink(slot);
+        if self.name_of(slot) != name.as_bytes() {
+            let old = self.rec(slot).name;
+            self.names.remove(old);
+            let new = self.names.insert(name.as_bytes());
+            self.inodes.get_mut(slot).name = new;
+        }
+        self.link(parent, slot);
+        if self.effective_policy(slot) != old_policy {
+            fx.effects.push(Effect::StoragePolicyChanged { inode: self.rec(slot).id() });
+        }
+        self.touch(slot, fx);
+        self.touch_parent(old_parent, time_ms, fx);
+        self.touch_parent(parent, time_ms, fx);
+        Ok(())
+    }
+}

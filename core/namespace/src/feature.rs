@@ -1,0 +1,59 @@
+//! What few inodes have, and what the namespace carries for others: ACLs, extended attributes, quotas, the writers of
+//! open files; delegation tokens, cache pools and erasure coding policies, kept so that logs and images go round whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hathi_formats::editlog::{AclEntry, DelegationKey, DelegationTokenIdentifier, XAttr};
+use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
+
+/// `AclFeature`: what does not fit the mode (named access entries and the group's), then the default entries.
+pub(crate) type AclFeature = Arc<[AclEntry]>;
+/// `XAttrFeature`.
+pub(crate) type XAttrs = Arc<[XAttr]>;
+
+/// `DirectoryWithQuotaFeature`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Quota {
+    /// Namespace quota, -1 = none.
+    pub(crate) ns: i64,
+    /// Storage space quota in bytes, -1 = none.
+    pub(crate) ds: i64,
+    /// Quotas by storage type (Java ordinal). Kept, not enforced.
+    pub(crate) types: BTreeMap<i32, i64>,
+    /// Inodes in the subtree, the directory itself included.
+    pub(crate) used_ns: i64,
+    /// Bytes times replication in the subtree.
+    pub(crate) used_ds: i64,
+}
+
+/// `FileUnderConstructionFeature`.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) client_name: Arc<str>,
+    pub(crate) client_machine: Arc<str>,
+}
+
+/// The state of `DelegationTokenSecretManager` that the edits carry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secrets {
+    pub(crate) current_key_id: i32,
+    pub(crate) sequence_number: i32,
+    pub(crate) keys: BTreeMap<i32, DelegationKey>,
+    /// By sequence number: the identifier and its expiry in ms.
+    pub(crate) tokens: BTreeMap<i32, (DelegationTokenIdentifier, i64)>,
+}
+
+/// The state of `CacheManager`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cache {
+    pub(crate) next_directive_id: i64,
+    pub(crate) pools: BTreeMap<String, CachePoolInfoProto>,
+    pub(crate) directives: BTreeMap<i64, CacheDirectiveInfoProto>,
+}
+
+/// The state of `ErasureCodingPolicyManager`: policies as the image keeps them, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ErasureCoding {
+    pub(crate) policies: BTreeMap<String, ErasureCodingPolicyProto>,
+}

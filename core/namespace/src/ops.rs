@@ -1,0 +1,13 @@
+//! One file per group of verbs: what is checked and decided before an op exists.
+
+mod attr;
+mod block;
+mod create;
+mod lease;
+mod remove;
+mod rename;
+mod xattr;
+
+pub use attr::{STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
+pub use lease::Verb;
+pub(crate) use xattr::{merged as merged_xattrs, same as same_xattr};

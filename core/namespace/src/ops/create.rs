@@ -1,0 +1,318 @@
+//! `mkdirs`, `create`, `createSymlink` (`FSDirMkdirOp`, `FSDirWriteFileOp.startFile`, `FSDirSymlinkOp`).
+
+use hathi_formats::editlog::{AclEntry, AddOp, EditOp, PermissionStatus};
+use hathi_formats::exceptions as ex;
+use hathi_formats::ids::InodeId;
+use smallvec::SmallVec;
+
+use crate::acl;
+use crate::namespace::Namespace;
+use crate::path::{DirOp, InodesInPath, is_exact_reserved, is_reserved_inodes, is_reserved_raw, is_valid_name, refuse};
+use crate::permission::{Access, action};
+use crate::store::slab::Slot;
+use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
+
+use super::lease::{LeaseState, Verb};
+
+/// Id of the storage policy that is copied to files at creation (`LAZY_PERSIST`).
+pub(crate) const LAZY_PERSIST: u8 = 15;
+
+/// The directory new inodes hang below while a plan is made: it may itself be only planned.
+struct Place {
+    /// Path of the directory.
+    path: String,
+    /// Its slot, if it exists already.
+    slot: Option<Slot>,
+    group: String,
+    /// Its ACL feature.
+    feature: Vec<AclEntry>,
+}
+
+impl Namespace {
+    /// `mkdirs`. The reply is the RPC's boolean.
+    pub fn plan_mkdirs(
+        &self,
+        ctx: &Ctx<'_>,
+        src: &str,
+        mode: u16,
+        unmasked: Option<u16>,
+        create_parent: bool,
+    ) -> Result<Plan<bool>, Refused> {
+        check_length("mkdirs", src)?;
+        let iip = self.resolve_for(&ctx.caller, src, DirOp::Create)?;
+        if let Some(slot) = iip.last_slot() {
+            if self.rec(slot).is_file() {
+                return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("Path is not a directory: {src}")));
+            }
+            return Ok(Plan::nothing(true));
+        }
+        self.check_permission(&ctx.caller, &iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        if !create_parent {
+            self.verify_parent_dir(&iip)?;
+        }
+        let mut ops = SmallVec::new();
+        let parent_mode = (mode & 0o777) | 0o300;
+        let mut place = self.plan_parents(ctx, &iip, parent_mode, unmasked, &mut ops)?;
+        let id = self.next_inode_id(ops.len());
+        self.plan_directory(ctx, &mut place, iip.name(), id, mode & 0o1777, unmasked, &mut ops)?;
+        self.verify_quota(iip.slots[iip.slots.len() - 1], ops.len() as i64, 0, None)?;
+        Ok(Plan { ops, reply: true })
+    }
+
+    fn next_inode_id(&self, planned: usize) -> InodeId {
+        InodeId(self.counters.inode_id + 1 + planned as u64)
+    }
+
+    /// Plans the missing ancestors of a path.
+    fn plan_parents(
+        &self,
+        ctx: &Ctx<'_>,
+        iip: &InodesInPath<'_>,
+        mode: u16,
+        unmasked: Option<u16>,
+        ops: &mut SmallVec<[EditOp; 3]>,
+    ) -> Result<Place, Refused> {
+        let existing = iip.slots.len().min(iip.depth - 1);
+        let slot = iip.slots[existing - 1];
+        let mut place = Place {
+            path: iip.prefix(existing),
+            slot: Some(slot),
+            group: self.groups.get(self.rec(slot).perm().group()).to_owned(),
+            feature: self.acls.get(slot).map_or_else(Vec::new, |feature| feature.to_vec()),
+        };
+        for n in existing..iip.depth - 1 {
+            let id = self.next_inode_id(ops.len());
+            let unmasked = unmasked.map(|bits| bits & 0o1777);
+            self.plan_directory(ctx, &mut place, iip.component(n), id, mode, unmasked, ops)?;
+        }
+        Ok(place)
+    }
+
+    /// Plans one directory below `place` and makes it the new place.
+    fn plan_directory(
+        &self,
+        ctx: &Ctx<'_>,
+        place: &mut Place,
+        name: &str,
+        id: InodeId,
+        mode: u16,
+        unmasked: Option<u16>,
+        ops: &mut SmallVec<[EditOp; 3]>,
+    ) -> Result<(), Refused> {
+        self.verify_new_child(place.slot, &place.path, name)?;
+        let (mode, feature) = self.inherited(&place.feature, mode, unmasked, true);
+        let path = join(&place.path, name);
+        ops.push(EditOp::Mkdir {
+            inode_id: id,
+            path: path.clone(),
+            time: ctx.now_ms as i64,
+            permissions: PermissionStatus {
+                user: ctx.caller.user.to_owned(),
+                group: place.group.clone(),
+                mode,
+            },
+            acl_entries: if feature.is_empty() { Vec::new() } else { acl::logical(mode, &feature) },
+            xattrs: Vec::new(),
+        });
+        place.path = path;
+        place.slot = None;
+        place.feature = feature;
+        Ok(())
+    }
+
+    /// Mode and ACL feature of a new child (`FSDirectory.copyINodeDefaultAcl`).
+    fn inherited(
+        &self,
+        parent_feature: &[AclEntry],
+        mode: u16,
+        unmasked: Option<u16>,
+        is_dir: bool,
+    ) -> (u16, Vec<AclEntry>) {
+        let asked = unmasked.filter(|_| self.config.posix_acl_inheritance).unwrap_or(mode);
+        acl::inherit(parent_feature, asked, is_dir).unwrap_or((mode, Vec::new()))
+    }
+
+    /// `create`.
+    pub fn plan_create(
+        &self,
+        ctx: &Ctx<'_>,
+        req: &CreateRequest<'_>,
+        blocks: &dyn BlockView,
+    ) -> Result<Plan<CreateOutcome>, Refused> {
+        self.note_time(ctx.mono_ms);
+        let src = req.src;
+        check_length("create", src)?;
+        let reserved = src.starts_with("/.reserved/") && !is_reserved_raw(src) && !is_reserved_inodes(src);
+        if !is_valid_name(src) || is_exact_reserved(src) || reserved {
+            return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
+        }
+        self.verify_replication(src, req.replication, Some(ctx.client_machine))?;
+        if req.block_size < self.config.min_block_size_bytes {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "Specified block size is less than configured minimum value (dfs.namenode.fs-limits.min-block-size): {} < {}",
+                    req.block_size, self.config.min_block_size_bytes
+                ),
+            ));
+        }
+        let iip = self.resolve_for(&ctx.caller, src, DirOp::Create)?;
+        self.check_permission(&ctx.caller, &iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        let path = iip.path();
+        let mut freed = (0, 0);
+        if let Some(slot) = iip.last_slot() {
+            if self.rec(slot).is_dir() {
+                return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("{path} already exists as a directory")));
+            }
+            self.file_slot(Some(slot), src)?;
+            if !req.overwrite {
+                return self.refuse_existing(ctx, slot, &path, req, blocks);
+            }
+            self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
+            freed = (-1, -self.file_space(slot));
+        } else {
+            if !req.create_parent {
+                self.verify_parent_dir(&iip)?;
+            }
+            if !req.create {
+                return Err(refuse(ex::FILE_NOT_FOUND, format!("Can't overwrite non-existent {src}")));
+            }
+        }
+        let mut ops = SmallVec::new();
+        // Missing ancestors look like the deepest existing one, with u+wx.
+        let deepest = iip.slots[iip.slots.len().min(iip.depth - 1) - 1];
+        let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
+        let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
+        if freed.0 == 0 {
+            self.verify_new_child(place.slot, &place.path, iip.name())?;
+        }
+        self.verify_quota(deepest, ops.len() as i64 + 1 + freed.0, freed.1, None)?;
+        let (mode, feature) = self.inherited(&place.feature, req.mode & 0o777, req.unmasked, false);
+        let policy = match (req.storage_policy, place.slot.unwrap_or(deepest)) {
+            (0, parent) if self.effective_policy(parent) == LAZY_PERSIST => LAZY_PERSIST,
+            (asked, _) => asked,
+        };
+        let id = self.next_inode_id(ops.len());
+        let now = ctx.now_ms as i64;
+        ops.push(EditOp::Add(AddOp {
+            inode_id: id,
+            path,
+            replication: req.replication as i16,
+            mtime: now,
+            atime: now,
+            block_size: req.block_size as i64,
+            blocks: Vec::new(),
+            permissions: PermissionStatus { user: ctx.caller.user.to_owned(), group: place.group, mode },
+            acl_entries: if feature.is_empty() { Vec::new() } else { acl::logical(mode, &feature) },
+            xattrs: Vec::new(),
+            client_name: req.client_name.to_owned(),
+            client_machine: ctx.client_machine.to_owned(),
+            overwrite: req.overwrite,
+            storage_policy_id: policy,
+            erasure_coding_policy_id: 0,
+            rpc_ids: ctx.rpc_ids,
+        }));
+        Ok(Plan { ops, reply: CreateOutcome::Created(id) })
+    }
+
+    /// What create without overwrite says to an existing file: whose it is, or that it is there.
+    fn refuse_existing(
+        &self,
+        ctx: &Ctx<'_>,
+        slot: Slot,
+        path: &str,
+        req: &CreateRequest<'_>,
+        blocks: &dyn BlockView,
+    ) -> Result<Plan<CreateOutcome>, Refused> {
+        match self.recover_lease(Verb::CreateFile, ctx, slot, path, req.client_name, false, blocks)? {
+            LeaseState::Free => Err(refuse(
+                ex::FILE_ALREADY_EXISTS,
+                format!("{path} for client {} already exists", ctx.client_machine),
+            )),
+            LeaseState::Recover(plan) => {
+                Ok(Plan { ops: plan.ops, reply: CreateOutcome::LeaseRecovery(plan.reply) })
+            }
+        }
+    }
+
+    /// `BlockManager.verifyReplication`.
+    pub(crate) fn verify_replication(&self, src: &str, replication: u16, client: Option<&str>) -> Result<(), Refused> {
+        let err = if replication > self.config.max_replication {
+            format!(" exceeds maximum of {}", self.config.max_replication)
+        } else if replication < self.config.min_replication {
+            format!(" is less than the required minimum of {}", self.config.min_replication)
+        } else {
+            return Ok(());
+        };
+        let client = client.map_or_else(String::new, |client| format!(", clientName={client}"));
+        Err(refuse(ex::IO, format!("Requested replication factor of {replication}{err} for {src}{client}")))
+    }
+
+    /// `createSymlink`: refused unless enabled.
+    pub fn plan_create_symlink(
+        &self,
+        ctx: &Ctx<'_>,
+        target: &str,
+        link: &str,
+        mode: u16,
+        create_parent: bool,
+    ) -> Result<Plan<()>, Refused> {
+        if !self.config.symlinks_enabled {
+            return Err(refuse(ex::UNSUPPORTED_OPERATION, "Symlinks not supported"));
+        }
+        if !is_valid_name(link) {
+            return Err(refuse(ex::INVALID_PATH, format!("Invalid link name: {link}")));
+        }
+        if target.is_empty() || is_exact_reserved(target) {
+            return Err(refuse(ex::INVALID_PATH, format!("Invalid target name: {target}")));
+        }
+        let iip = self.resolve_for(&ctx.caller, link, DirOp::CreateLink)?;
+        if !create_parent {
+            self.verify_parent_dir(&iip)?;
+        }
+        if iip.exists() || !is_valid_name(link) {
+            return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("failed to create link {link} either because the filename is invalid or the file exists")));
+        }
+        self.check_permission(&ctx.caller, &iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        let mut ops = SmallVec::new();
+        let deepest = iip.slots[iip.slots.len() - 1];
+        let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
+        let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
+        self.verify_new_child(place.slot, &place.path, iip.name())?;
+        self.verify_quota(deepest, ops.len() as i64 + 1, 0, None)?;
+        let now = ctx.now_ms as i64;
+        ops.push(EditOp::Symlink {
+            inode_id: self.next_inode_id(ops.len()),
+            path: iip.path(),
+            target: target.to_owned(),
+            mtime: now,
+            atime: now,
+            permissions: PermissionStatus {
+                user: ctx.caller.user.to_owned(),
+                group: place.group,
+                mode: mode & 0o1777,
+            },
+            rpc_ids: ctx.rpc_ids,
+        });
+        Ok(Plan { ops, reply: () })
+    }
+}
+
+pub(crate) fn join(parent: &str, name: &str) -> String {
+    if parent == "/" { format!("/{name}") } else { format!("{parent}/{name}") }
+}
+
+/// `NameNodeRpcServer.checkPathLength` for the verbs that make paths.
+pub(crate) fn check_length(verb: &str, src: &str) -> Result<(), Refused> {
+    if src.len() < 1000 || Namespace::is_path_length_ok(src) {
+        return Ok(());
+    }
+    Err(refuse(
+        ex::IO,
+        format!(
+            "{verb}: Pathname too long.  Limit {} characters, {} levels.",
+            crate::path::MAX_PATH_LENGTH,
+            crate::path::MAX_PATH_DEPTH
+        ),
+    ))
+}

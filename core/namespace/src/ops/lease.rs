@@ -1,0 +1,329 @@
+//! Ending the lease of a writer that is gone: `recoverLease`, the lease monitor, `commitBlockSynchronization`
+//! (`FSNamesystem.recoverLeaseInternal`, `internalReleaseLease`).
+
+use hathi_formats::editlog::{CloseOp, EditOp, PermissionStatus, RpcIds};
+use hathi_formats::exceptions as ex;
+use hathi_formats::ids::{Block, InodeId};
+use smallvec::SmallVec;
+
+use crate::namespace::Namespace;
+use crate::path::{DirOp, refuse};
+use crate::permission::action;
+use crate::store::slab::Slot;
+use crate::types::{BlockSynchronization, BlockView, Ctx, LeaseRecovery, Plan, Refused};
+
+/// Which verb wants the lease (`RecoverLeaseOp`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `create` without overwrite on an open file.
+    CreateFile,
+    /// `append`.
+    AppendFile,
+    /// `truncate`.
+    TruncateFile,
+    /// `recoverLease`.
+    RecoverLease,
+}
+
+impl Verb {
+    /// `RecoverLeaseOp.getExceptionMessage`.
+    #[must_use]
+    pub fn message(self, src: &str, holder: &str, machine: &str, reason: &str) -> String {
+        let name = match self {
+            Verb::CreateFile => "CREATE_FILE",
+            Verb::AppendFile => "APPEND_FILE",
+            Verb::TruncateFile => "TRUNCATE_FILE",
+            Verb::RecoverLease => "RECOVER_LEASE",
+        };
+        format!("Failed to {name} {src} for {holder} on {machine} because {reason}")
+    }
+
+    /// What a client is told when a lease recovery was started or is under way for it.
+    #[must_use]
+    pub fn recovery_in_progress(self, src: &str, holder: &str, machine: &str) -> Refused {
+        refuse(
+            ex::RECOVERY_IN_PROGRESS,
+            self.message(src, holder, machine, "lease recovery is in progress. Try again later."),
+        )
+    }
+}
+
+/// Whether a file can be taken by a new writer.
+pub(crate) enum LeaseState {
+    /// Nobody writes it.
+    Free,
+    /// A silent writer's lease is being ended.
+    Recover(Plan<LeaseRecovery>),
+}
+
+impl Namespace {
+    /// `leaseExceptionString`.
+    pub(crate) fn lease_text(&self, src: &str, file: InodeId, holder: &str) -> String {
+        let lease = match self.leases.get(holder) {
+            Some(lease) => format!("[Lease.  Holder: {holder}, pending creates: {}]", lease.files.len()),
+            None => format!("Holder {holder} does not have any open files."),
+        };
+        format!("{src} (inode {file}) {lease}")
+    }
+
+    /// `FSNamesystem.checkLease`: the open file, held by `holder`.
+    pub(crate) fn check_lease(
+        &self,
+        slot: Option<Slot>,
+        src: &str,
+        file: InodeId,
+        holder: &str,
+    ) -> Result<Slot, Refused> {
+        let text = || self.lease_text(src, file, holder);
+        let Some(slot) = slot else {
+            return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {}", text())));
+        };
+        if !self.rec(slot).is_file() {
+            return Err(refuse(ex::LEASE_EXPIRED, format!("INode is not a regular file: {}", text())));
+        }
+        let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
+            return Err(refuse(ex::LEASE_EXPIRED, format!("File is not open for writing: {}", text())));
+        };
+        if &*open.client_name != holder {
+            return Err(refuse(
+                ex::LEASE_EXPIRED,
+                format!("Client (={holder}) is not the lease owner (={}: {}", open.client_name, text()),
+            ));
+        }
+        Ok(slot)
+    }
+
+    /// `recoverLeaseInternal`.
+    pub(crate) fn recover_lease(
+        &self,
+        verb: Verb,
+        ctx: &Ctx<'_>,
+        slot: Slot,
+        src: &str,
+        holder: &str,
+        force: bool,
+        blocks: &dyn BlockView,
+    ) -> Result<LeaseState, Refused> {
+        let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
+            return Ok(LeaseState::Free);
+        };
+        let refused = |class, reason: String| {
+            Err(refuse(class, verb.message(src, holder, ctx.client_machine, &reason)))
+        };
+        if !force && &*open.client_name == holder {
+            return refused(ex::ALREADY_BEING_CREATED, format!("{holder} is already the current lease holder."));
+        }
+        if force {
+            return self.release_lease(ctx.now_ms, slot, src, Some(holder), blocks).map(LeaseState::Recover);
+        }
+        if self.soft_limit_expired(&open.client_name, ctx.mono_ms) {
+            return self.release_lease(ctx.now_ms, slot, src, None, blocks).map(LeaseState::Recover);
+        }
+        let by = format!("{} on {}", open.client_name, open.client_machine);
+        let recovering = self
+            .block_slots(slot)
+            .last()
+            .is_some_and(|last| blocks.recovery_id(self.blocks.get(*last).id()).is_some());
+        if recovering {
+            refused(ex::RECOVERY_IN_PROGRESS, format!("another recovery is in progress by {by}"))
+        } else {
+            refused(ex::ALREADY_BEING_CREATED, format!("this file lease is currently owned by {by}"))
+        }
+    }
+
+    /// `recoverLease` RPC: the client itself becomes the holder while blocks are recovered. `Closed` is the answer true,
+    /// all else false.
+    pub fn plan_recover_lease(
+        &self,
+        ctx: &Ctx<'_>,
+        src: &str,
+        client_name: &str,
+        _nn_holder: &str,
+        blocks: &dyn BlockView,
+    ) -> Result<Plan<LeaseRecovery>, Refused> {
+        self.note_time(ctx.mono_ms);
+        let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
+        let path = iip.path();
+        let slot = self.file_slot(iip.last_slot(), &path)?;
+        let file = self.rec(slot).id();
+        if !self.rec(slot).is_open() {
+            return Ok(Plan::nothing(LeaseRecovery::Closed { file }));
+        }
+        self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
+        match self.recover_lease(Verb::RecoverLease, ctx, slot, &path, client_name, true, blocks)? {
+            LeaseState::Free => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
+            LeaseState::Recover(plan) => Ok(plan),
+        }
+    }
+
+    /// `internalReleaseLease` for an expired lease (monitor): `nn_holder` takes it over if blocks need recovery.
+    pub fn plan_release_lease(
+        &self,
+        now_ms: u64,
+        file: InodeId,
+        nn_holder: &str,
+        blocks: &dyn BlockView,
+    ) -> Result<Plan<LeaseRecovery>, Refused> {
+        match self.slot(file).filter(|slot| self.rec(*slot).is_open()) {
+            Some(slot) => self.release_lease(now_ms, slot, &self.path_of_slot(slot), Some(nn_holder), blocks),
+            None => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
+        }
+    }
+
+    /// `internalReleaseLease`. `new_holder` None: the holder stays (create and append after the soft limit).
+    fn release_lease(
+        &self,
+        now_ms: u64,
+        slot: Slot,
+        src: &str,
+        new_holder: Option<&str>,
+        blocks: &dyn BlockView,
+    ) -> Result<Plan<LeaseRecovery>, Refused> {
+        let file = self.rec(slot).id();
+        let all: Vec<Block> = self.block_slots(slot).iter().map(|b| self.blocks.get(*b).block()).collect();
+        let open_last = self.block_slots(slot).last().is_some_and(|b| self.blocks.get(*b).is_open());
+        let count = all.len();
+        let is_complete = |n: usize| (n + 1 < count || !open_last) && blocks.is_min_replicated(all[n].id);
+        let is_committed =
+            |n: usize| !is_complete(n) && (n + 1 < count || !open_last || blocks.is_committed(all[n].id));
+        let closed = |list: Vec<Block>| Plan::one(self.close_op(slot, list, now_ms), LeaseRecovery::Closed { file });
+
+        let complete = (0..count).take_while(|n| is_complete(*n)).count();
+        if complete == count {
+            return Ok(closed(all));
+        }
+        if complete + 2 < count || (complete + 2 == count && !is_committed(complete)) {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "DIR* NameSystem.internalReleaseLease: attempt to release a create lock on {src} but file is already closed."
+                ),
+            ));
+        }
+        let last = all[count - 1];
+        let penultimate_ok = count < 2 || blocks.is_min_replicated(all[count - 2].id);
+        if is_committed(count - 1) {
+            if penultimate_ok && blocks.is_min_replicated(last.id) {
+                let mut list = all;
+                list[count - 1].num_bytes = blocks.committed_length(last.id).unwrap_or(last.num_bytes);
+                return Ok(closed(list));
+            }
+            if !penultimate_ok {
+                let message = format!(
+                    "DIR* NameSystem.internalReleaseLease: Failed to release lease for file {src}. Committed blocks are waiting to be minimally replicated."
+                );
+                return Ok(Plan::nothing(LeaseRecovery::Wait { file, message }));
+            }
+        }
+        if last.num_bytes == 0 && !blocks.has_locations(last.id) {
+            let mut list = all;
+            list.pop();
+            return Ok(closed(list));
+        }
+        let mut ops = SmallVec::new();
+        let reply = match blocks.recovery_id(last.id) {
+            Some(_) => LeaseRecovery::InProgress { file },
+            None => {
+                let recovery_id = self.next_stamp();
+                ops.push(EditOp::SetGenstampV2 { genstamp: recovery_id });
+                LeaseRecovery::RecoverBlock { file, block: last, recovery_id }
+            }
+        };
+        if let Some(new_holder) = new_holder
+            && let Some(open) = self.open.get(slot)
+            && &*open.client_name != new_holder
+        {
+            ops.push(EditOp::ReassignLease {
+                lease_holder: open.client_name.to_string(),
+                path: src.to_owned(),
+                new_holder: new_holder.to_owned(),
+            });
+        }
+        Ok(Plan { ops, reply })
+    }
+
+    /// The CLOSE op of a file with these blocks.
+    pub(crate) fn close_op(&self, slot: Slot, blocks: Vec<Block>, now_ms: u64) -> EditOp {
+        let rec = self.rec(slot);
+        let perm = rec.perm();
+        EditOp::Close(CloseOp {
+            inode_id: InodeId(0),
+            path: self.path_of_slot(slot),
+            replication: rec.replication as i16,
+            mtime: now_ms as i64,
+            atime: rec.atime() as i64,
+            block_size: rec.block_size() as i64,
+            blocks,
+            permissions: PermissionStatus {
+                user: self.users.get(perm.user()).to_owned(),
+                group: self.groups.get(perm.group()).to_owned(),
+                mode: perm.mode(),
+            },
+        })
+    }
+
+    /// The UPDATE_BLOCKS op of a file with these blocks.
+    pub(crate) fn update_blocks_op(&self, slot: Slot, blocks: Vec<Block>, rpc_ids: RpcIds) -> EditOp {
+        EditOp::UpdateBlocks { path: self.path_of_slot(slot), blocks, rpc_ids }
+    }
+
+    /// `commitBlockSynchronization`: the file and its last block as it will be (None: dropped, or nothing to do because
+    /// the file is closed or gone).
+    pub fn plan_commit_block_synchronization(
+        &self,
+        now_ms: u64,
+        sync: &BlockSynchronization,
+        blocks: &dyn BlockView,
+    ) -> Result<Plan<Option<(InodeId, Block)>>, Refused> {
+        let Some(stored) = self.block_ids.get(sync.block.id.0 as u64) else {
+            if sync.delete_block {
+                return Ok(Plan::nothing(None));
+            }
+            return Err(refuse(ex::IO, format!("Block (={}) not found", block_name(&sync.block))));
+        };
+        let slot = self.blocks.get(stored).file;
+        if !self.is_attached(slot) {
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("File not found: {}, likely due to delayed block removal", self.path_of_slot(slot)),
+            ));
+        }
+        let mut list: Vec<Block> = self.block_slots(slot).iter().map(|b| self.blocks.get(*b).block()).collect();
+        let is_last = self.block_slots(slot).last() == Some(&stored);
+        if !self.rec(slot).is_open() || !is_last || !self.blocks.get(stored).is_open() {
+            return Ok(Plan::nothing(None));
+        }
+        let recovery_id = blocks.recovery_id(sync.block.id);
+        if recovery_id != Some(sync.new_generation_stamp) {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "The recovery id {} does not match current recovery id {} for block {}",
+                    sync.new_generation_stamp,
+                    recovery_id.map_or(0, |id| id.0),
+                    block_name(&sync.block)
+                ),
+            ));
+        }
+        let file = self.rec(slot).id();
+        let mut reply = None;
+        if sync.delete_block {
+            list.pop();
+        } else if let Some(last) = list.last_mut() {
+            last.generation_stamp = sync.new_generation_stamp;
+            last.num_bytes = sync.new_length;
+            reply = Some((file, *last));
+        }
+        let op = if sync.close_file {
+            self.close_op(slot, list, now_ms)
+        } else {
+            self.update_blocks_op(slot, list, RpcIds::NONE)
+        };
+        Ok(Plan::one(op, reply))
+    }
+}
+
+/// `Block.toString`.
+pub(crate) fn block_name(block: &Block) -> String {
+    format!("blk_{}_{}", block.id, block.generation_stamp)
+}

@@ -1,0 +1,187 @@
+//! `delete`, `concat`, `truncate` (`FSDirDeleteOp`, `FSDirConcatOp`, `FSDirTruncateOp`).
+
+use hathi_formats::editlog::EditOp;
+use hathi_formats::exceptions as ex;
+use hathi_formats::ids::Block;
+use smallvec::SmallVec;
+
+use crate::namespace::Namespace;
+use crate::path::{DirOp, is_exact_reserved, is_reserved_inodes, is_reserved_raw, refuse};
+use crate::permission::{Access, action};
+use crate::store::slab::Slot;
+use crate::types::{BlockView, Ctx, Deleted, Plan, Refused, Truncated};
+
+use super::create::LAZY_PERSIST;
+use super::lease::{LeaseState, Verb};
+
+impl Namespace {
+    /// `delete`.
+    pub fn plan_delete(&self, ctx: &Ctx<'_>, src: &str, recursive: bool) -> Result<Plan<Deleted>, Refused> {
+        if is_exact_reserved(src) {
+            return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
+        }
+        let iip = self.resolve_for(&ctx.caller, src, DirOp::WriteLink)?;
+        self.check_permission(
+            &ctx.caller,
+            &iip,
+            &Access { parent: action::WRITE, sub: action::ALL, ignore_empty: true, ..Access::default() },
+        )?;
+        let Some(slot) = iip.last_slot() else { return Ok(Plan::nothing(Deleted { result: false })) };
+        if self.children(slot).len() > 0 {
+            if !recursive {
+                return Err(refuse(
+                    ex::PATH_IS_NOT_EMPTY_DIRECTORY,
+                    format!("`{} is non empty': Directory is not empty", iip.path()),
+                ));
+            }
+            self.check_protected(&iip)?;
+        }
+        if slot == self.root {
+            return Ok(Plan::nothing(Deleted { result: false }));
+        }
+        let op = EditOp::Delete { path: iip.path(), time: ctx.now_ms as i64, rpc_ids: ctx.rpc_ids };
+        Ok(Plan::one(op, Deleted { result: true }))
+    }
+
+    /// `concat`.
+    pub fn plan_concat(&self, ctx: &Ctx<'_>, target: &str, sources: &[String]) -> Result<Plan<()>, Refused> {
+        if target.is_empty() {
+            return Err(refuse(ex::ILLEGAL_ARGUMENT, "Target file name is empty"));
+        }
+        if sources.is_empty() {
+            return Err(refuse(ex::ILLEGAL_ARGUMENT, "No sources given"));
+        }
+        for path in std::iter::once(target).chain(sources.iter().map(String::as_str)) {
+            if is_reserved_raw(path) || is_reserved_inodes(path) {
+                return Err(refuse(
+                    ex::IO,
+                    format!("Concat operation doesn't support .reserved relative path : {path}"),
+                ));
+            }
+        }
+        let iip = self.resolve_for(&ctx.caller, target, DirOp::Write)?;
+        self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
+        let slot = self.file_slot(iip.last_slot(), target)?;
+        let rec = *self.rec(slot);
+        if rec.is_open() {
+            return Err(illegal(format!("concat: target file {target} is under construction")));
+        }
+        let mut seen: Vec<Slot> = Vec::new();
+        let mut more = 0i64;
+        for src in sources {
+            let src_slot = self.check_concat_source(ctx, src, slot, &iip.path())?;
+            if seen.contains(&src_slot) {
+                return Err(illegal("concat: at least two of the source files are the same".to_owned()));
+            }
+            let length = self.file_length(src_slot) as i64;
+            more += length * (i64::from(rec.replication) - i64::from(self.rec(src_slot).replication));
+            seen.push(src_slot);
+        }
+        self.verify_quota(rec.parent, -(seen.len() as i64), more, None)?;
+        let op = EditOp::ConcatDelete {
+            target: target.to_owned(),
+            sources: sources.to_vec(),
+            time: ctx.now_ms as i64,
+            rpc_ids: ctx.rpc_ids,
+        };
+        Ok(Plan::one(op, ()))
+    }
+
+    fn check_concat_source(
+        &self,
+        ctx: &Ctx<'_>,
+        src: &str,
+        target: Slot,
+        target_path: &str,
+    ) -> Result<Slot, Refused> {
+        let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
+        self.check_permission(&ctx.caller, &iip, &Access { target: action::READ, ..Access::default() })?;
+        self.check_permission(&ctx.caller, &iip, &Access { parent: action::WRITE, ..Access::default() })?;
+        let slot = self.file_slot(iip.last_slot(), src)?;
+        let (rec, target_rec) = (self.rec(slot), self.rec(target));
+        if rec.parent != target_rec.parent {
+            return Err(illegal(format!(
+                "Source file {src} is not in the same directory with the target {target_path}"
+            )));
+        }
+        if slot == target {
+            return Err(illegal(format!("concat: the src file {src} is the same with the target file {target_path}")));
+        }
+        if rec.is_open() || self.block_slots(slot).is_empty() {
+            return Err(illegal(format!("concat: source file {src} is invalid or empty or underConstruction")));
+        }
+        if rec.block_size() > target_rec.block_size() {
+            return Err(illegal(format!(
+                "concat: source file {src} has preferred block size {} which is greater than the target file's preferred block size {}",
+                rec.block_size(),
+                target_rec.block_size()
+            )));
+        }
+        Ok(slot)
+    }
+
+    /// `truncate`. When the reply is a lease recovery: as with [`Self::plan_append`].
+    pub fn plan_truncate(
+        &self,
+        ctx: &Ctx<'_>,
+        src: &str,
+        new_length: u64,
+        client_name: &str,
+        blocks: &dyn BlockView,
+    ) -> Result<Plan<Truncated>, Refused> {
+        self.note_time(ctx.mono_ms);
+        let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
+        let path = iip.path();
+        self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
+        let slot = self.file_slot(iip.last_slot(), &path)?;
+        let rec = *self.rec(slot);
+        if self.effective_policy(slot) == LAZY_PERSIST {
+            return Err(refuse(ex::UNSUPPORTED_OPERATION, format!("Cannot truncate lazy persist file {path}")));
+        }
+        if let LeaseState::Recover(plan) =
+            self.recover_lease(Verb::TruncateFile, ctx, slot, &path, client_name, false, blocks)?
+        {
+            return Ok(Plan { ops: plan.ops, reply: Truncated::LeaseRecovery(plan.reply) });
+        }
+        let old_length = self.file_length(slot);
+        if old_length == new_length {
+            return Ok(Plan::nothing(Truncated::Done));
+        }
+        if old_length < new_length {
+            return Err(illegal(format!(
+                "Cannot truncate to a larger file size. Current size: {old_length}, truncate size: {new_length}."
+            )));
+        }
+        let mut ops = SmallVec::new();
+        let (mut truncate_block, mut reply) = (None, Truncated::Done);
+        let mut start = 0;
+        for block in self.file_blocks(slot) {
+            let end = start + block.num_bytes;
+            if start < new_length && new_length < end {
+                let recovery_id = self.next_stamp();
+                ops.push(EditOp::SetGenstampV2 { genstamp: recovery_id });
+                // The log names the stored length; the new one follows from the op's length.
+                truncate_block = Some(Block { generation_stamp: recovery_id, ..block });
+                let shorter = Block { num_bytes: new_length - start, ..block };
+                reply = Truncated::RecoverBlock { file: rec.id(), block: shorter, recovery_id };
+                let more = (rec.block_size().saturating_sub(block.num_bytes) as i64) * i64::from(rec.replication);
+                let freed: i64 = (old_length - end) as i64 * i64::from(rec.replication);
+                self.verify_quota(rec.parent, 0, more - freed, None)?;
+            }
+            start = end;
+        }
+        ops.push(EditOp::Truncate {
+            src: path,
+            client_name: client_name.to_owned(),
+            client_machine: ctx.client_machine.to_owned(),
+            new_length: new_length as i64,
+            time: ctx.now_ms as i64,
+            truncate_block,
+        });
+        Ok(Plan { ops, reply })
+    }
+}
+
+fn illegal(message: String) -> Refused {
+    refuse(ex::HADOOP_ILLEGAL_ARGUMENT, message)
+}

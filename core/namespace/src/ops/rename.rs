@@ -1,0 +1,238 @@
+//! `rename` in its two forms (`FSDirRenameOp`).
+
+use hathi_formats::editlog::{EditOp, RenameOption};
+use hathi_formats::exceptions as ex;
+
+use crate::namespace::Namespace;
+use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
+use crate::permission::{Access, action};
+use crate::store::slab::Slot;
+use crate::types::{Ctx, Plan, Refused, RenameOptions};
+
+use super::create::{check_length, join};
+
+impl Namespace {
+    /// `rename` (deprecated form): the RPC's boolean. Into an existing directory it moves below it; most obstacles are
+    /// `false`, not exceptions.
+    pub fn plan_rename(&self, ctx: &Ctx<'_>, src: &str, dst: &str) -> Result<Plan<bool>, Refused> {
+        check_length("rename", dst)?;
+        let src_iip = self.resolve_for(&ctx.caller, src, DirOp::WriteLink)?;
+        let first_dst = self.resolve_for(&ctx.caller, dst, DirOp::CreateLink)?;
+        // Below an existing directory the source keeps its name.
+        let below;
+        let dst_iip = match first_dst.last_slot() {
+            Some(slot) if self.rec(slot).is_dir() => {
+                below = join(&first_dst.path(), src_iip.name());
+                self.resolve(&below)?
+            }
+            _ => first_dst,
+        };
+        if let Some(slot) = src_iip.last_slot()
+            && self.children(slot).len() > 0
+        {
+            self.check_protected(&src_iip)?;
+        }
+        let target = Access { parent: action::WRITE, ..Access::default() };
+        self.check_permission(&ctx.caller, &src_iip, &target)?;
+        self.check_permission(&ctx.caller, &dst_iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+
+        let (src_path, dst_path) = (src_iip.path(), dst_iip.path());
+        let no = Ok(Plan::nothing(false));
+        let Some(src_slot) = src_iip.last_slot() else { return no };
+        if src_slot == self.root {
+            return no;
+        }
+        if src_path == dst_path {
+            return Ok(Plan::nothing(true));
+        }
+        if self.validate_destination(src_slot, &src_path, &dst_path).is_err() || dst_iip.exists() {
+            return no;
+        }
+        let Some(parent) = dst_iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()) else { return no };
+        self.verify_rename(src_slot, parent, &dst_iip, None)?;
+        let op = EditOp::RenameOld {
+            src: src_path,
+            dst: dst_path,
+            time: ctx.now_ms as i64,
+            rpc_ids: ctx.rpc_ids,
+        };
+        Ok(Plan::one(op, true))
+    }
+
+    /// `rename2`.
+    pub fn plan_rename2(
+        &self,
+        ctx: &Ctx<'_>,
+        src: &str,
+        dst: &str,
+        options: RenameOptions,
+    ) -> Result<Plan<()>, Refused> {
+        check_length("rename", dst)?;
+        let src_iip = self.resolve_for(&ctx.caller, src, DirOp::WriteLink)?;
+        let dst_iip = self.resolve_for(&ctx.caller, dst, DirOp::CreateLink)?;
+        if let Some(slot) = src_iip.last_slot()
+            && self.children(slot).len() > 0
+        {
+            self.check_protected(&src_iip)?;
+        }
+        let sub = if options.to_trash { action::ALL } else { 0 };
+        self.check_permission(
+            &ctx.caller,
+            &src_iip,
+            &Access { parent: action::WRITE, sub, ignore_empty: true, ..Access::default() },
+        )?;
+        self.check_permission(&ctx.caller, &dst_iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+
+        let (src_path, dst_path) = (src_iip.path(), dst_iip.path());
+        let Some(src_slot) = src_iip.last_slot() else {
+            return Err(refuse(ex::FILE_NOT_FOUND, format!("rename source {src_path} is not found.")));
+        };
+        if src_slot == self.root {
+            return Err(refuse(ex::IO, "rename source cannot be the root"));
+        }
+        if src_path == dst_path {
+            return Err(refuse(
+                ex::FILE_ALREADY_EXISTS,
+                format!("The source {src_path} and destination {dst_path} are the same"),
+            ));
+        }
+        self.validate_destination(src_slot, &src_path, &dst_path)?;
+        if dst_iip.depth == 1 {
+            return Err(refuse(ex::IO, "rename destination cannot be the root"));
+        }
+        let replaced = dst_iip.last_slot();
+        if let Some(dst_slot) = replaced {
+            self.validate_overwrite(src_slot, dst_slot, &src_path, &dst_path, options.overwrite)?;
+        }
+        let Some(parent) = dst_iip.parent_slot() else {
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("rename destination parent {dst_path} not found."),
+            ));
+        };
+        if !self.rec(parent).is_dir() {
+            return Err(refuse(
+                ex::PARENT_NOT_DIRECTORY,
+                format!("rename destination parent {dst_path} is a file."),
+            ));
+        }
+        self.verify_rename(src_slot, parent, &dst_iip, replaced)?;
+        let mut list = Vec::new();
+        if options.overwrite {
+            list.push(RenameOption::Overwrite);
+        }
+        if options.to_trash {
+            list.push(RenameOption::ToTrash);
+        }
+        if list.is_empty() {
+            list.push(RenameOption::None);
+        }
+        let op = EditOp::Rename {
+            src: src_path,
+            dst: dst_path,
+            time: ctx.now_ms as i64,
+            options: list,
+            rpc_ids: ctx.rpc_ids,
+        };
+        Ok(Plan::one(op, ()))
+    }
+
+    fn validate_destination(&self, src_slot: Slot, src: &str, dst: &str) -> Result<(), Refused> {
+        if self.rec(src_slot).is_symlink() && self.links.get(src_slot).is_some_and(|target| **target == *dst.as_bytes())
+        {
+            return Err(refuse(
+                ex::FILE_ALREADY_EXISTS,
+                format!("Cannot rename symlink {src} to its target {dst}"),
+            ));
+        }
+        if dst.strip_prefix(src).is_some_and(|rest| rest.starts_with('/')) {
+            return Err(refuse(
+                ex::IO,
+                format!("Rename destination {dst} is a directory or file under source {src}"),
+            ));
+        }
+        if is_exact_reserved(src) || is_exact_reserved(dst) {
+            return Err(refuse(ex::INVALID_PATH, "Invalid path name Cannot rename to or from /.reserved"));
+        }
+        Ok(())
+    }
+
+    fn validate_overwrite(
+        &self,
+        src_slot: Slot,
+        dst_slot: Slot,
+        src: &str,
+        dst: &str,
+        overwrite: bool,
+    ) -> Result<(), Refused> {
+        if self.rec(dst_slot).is_dir() != self.rec(src_slot).is_dir() {
+            return Err(refuse(
+                ex::IO,
+                format!("Source {src} and destination {dst} must both be directories"),
+            ));
+        }
+        if !overwrite {
+            return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("rename destination {dst} already exists")));
+        }
+        if self.children(dst_slot).len() > 0 {
+            return Err(refuse(ex::IO, format!("rename destination directory is not empty: {dst}")));
+        }
+        Ok(())
+    }
+
+    /// Names, room and quota at the destination.
+    fn verify_rename(
+        &self,
+        src: Slot,
+        dst_parent: Slot,
+        dst: &InodesInPath<'_>,
+        replaced: Option<Slot>,
+    ) -> Result<(), Refused> {
+        let parent_path = dst.prefix(dst.depth - 1);
+        self.verify_component_length(&parent_path, dst.name())?;
+        let src_parent = self.rec(src).parent;
+        if src_parent != dst_parent {
+            self.verify_room(dst_parent, &parent_path)?;
+        }
+        if dst.name() == ".snapshot" || (dst_parent == self.root && dst.name() == ".reserved") {
+            return Err(refuse(ex::HADOOP_ILLEGAL_ARGUMENT, format!("\"{}\" is a reserved name.", dst.name())));
+        }
+        let common = self.common_ancestor(src_parent, dst_parent);
+        if self.quota_between(dst_parent, common) {
+            let (mut ns, mut ds) = self.subtree_usage(src);
+            if let Some(replaced) = replaced {
+                let (old_ns, old_ds) = self.subtree_usage(replaced);
+                ns -= old_ns;
+                ds -= old_ds;
+            }
+            self.verify_quota(dst_parent, ns, ds, Some(common))?;
+        }
+        Ok(())
+    }
+
+    /// `DFSUtil.checkProtectedDescendants`.
+    pub(crate) fn check_protected(&self, iip: &InodesInPath<'_>) -> Result<(), Refused> {
+        if self.config.protected_directories.is_empty() {
+            return Ok(());
+        }
+        let path = iip.path();
+        let below = if path == "/" { path.clone() } else { format!("{path}/") };
+        for protected in &self.config.protected_directories {
+            if *protected != path && !protected.starts_with(&below) {
+                continue;
+            }
+            let non_empty = self
+                .resolve(protected)
+                .ok()
+                .and_then(|iip| iip.last_slot())
+                .is_some_and(|slot| self.children(slot).len() > 0);
+            if non_empty {
+                return Err(refuse(
+                    ex::ACCESS_CONTROL,
+                    format!("Cannot delete/rename non-empty protected directory {protected}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}

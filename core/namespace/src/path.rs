@@ -1,0 +1,418 @@
+//! Paths: resolving them to inodes, and what Hadoop refuses about them.
+//!
+//! Mirrors `INodesInPath`, `FSDirectory.resolvePath`, `FSDirectory.resolveComponents` and `DFSUtil.isValidName`.
+
+use std::borrow::Cow;
+
+use hathi_formats::exceptions as ex;
+use hathi_formats::ids::InodeId;
+use smallvec::SmallVec;
+
+use crate::namespace::Namespace;
+use crate::permission::{Access, action};
+use crate::store::slab::{NONE, Slot};
+use crate::types::{Caller, Refused};
+
+/// `HdfsServerConstants.MAX_PATH_LENGTH`, in characters.
+pub const MAX_PATH_LENGTH: usize = 8000;
+/// `HdfsServerConstants.MAX_PATH_DEPTH`.
+pub const MAX_PATH_DEPTH: usize = 1000;
+
+/// A resolved path (`INodesInPath`): the inodes that exist along it, root first.
+#[derive(Clone, Debug)]
+pub struct InodesInPath<'s> {
+    path: Cow<'s, str>,
+    /// Where the components are in `path`, the root not included.
+    components: SmallVec<[(u32, u32); 12]>,
+    pub(crate) slots: SmallVec<[Slot; 12]>,
+    /// Ids of the existing inodes along the path, root first. A reply about this path shows all of them
+    /// (see [`crate::Effects::touched`]); about a missing path also the child list of the last one
+    /// ([`crate::Effects::parents`]).
+    pub ids: SmallVec<[InodeId; 12]>,
+    /// Number of components of the path, the root included.
+    pub depth: usize,
+    /// Below `/.reserved/raw`.
+    pub(crate) raw: bool,
+}
+
+impl InodesInPath<'_> {
+    /// Whether the whole path exists.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.slots.len() == self.depth
+    }
+
+    /// The inode at the end of the path, if it exists.
+    #[must_use]
+    pub fn last(&self) -> Option<InodeId> {
+        self.exists().then(|| self.deepest())
+    }
+
+    /// The deepest existing inode.
+    #[must_use]
+    pub fn deepest(&self) -> InodeId {
+        self.ids.last().copied().unwrap_or(InodeId::ROOT)
+    }
+
+    /// The full path (with `/.reserved/.inodes` resolved).
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.prefix(self.depth)
+    }
+
+    /// The last component; empty for the root.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.depth == 1 { "" } else { self.component(self.depth - 1) }
+    }
+
+    /// Component `n`; 0 is the root.
+    pub(crate) fn component(&self, n: usize) -> &str {
+        match n {
+            0 => "",
+            _ => {
+                let (start, end) = self.components[n - 1];
+                &self.path[start as usize..end as usize]
+            }
+        }
+    }
+
+    /// The path of the first `len` components.
+    pub(crate) fn prefix(&self, len: usize) -> String {
+        if len <= 1 {
+            return "/".to_owned();
+        }
+        let mut out = String::with_capacity(self.path.len());
+        for n in 1..len {
+            out.push('/');
+            out.push_str(self.component(n));
+        }
+        out
+    }
+
+    pub(crate) fn last_slot(&self) -> Option<Slot> {
+        self.exists().then(|| self.slots[self.depth - 1])
+    }
+
+    /// The slot of component `n`, if it exists.
+    pub(crate) fn at(&self, n: usize) -> Option<Slot> {
+        self.slots.get(n).copied()
+    }
+
+    /// The slot of the parent, if it exists.
+    pub(crate) fn parent_slot(&self) -> Option<Slot> {
+        if self.depth < 2 { None } else { self.at(self.depth - 2) }
+    }
+}
+
+/// How a path is going to be used (`FSDirectory.DirOp`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DirOp {
+    Read,
+    ReadLink,
+    Write,
+    WriteLink,
+    Create,
+    CreateLink,
+}
+
+/// `DFSUtil.isValidName`.
+#[must_use]
+pub fn is_valid_name(src: &str) -> bool {
+    if !src.starts_with('/') {
+        return false;
+    }
+    let parts: Vec<&str> = src.split('/').collect();
+    for (n, part) in parts.iter().enumerate() {
+        // `..` may stand right after an inode id, where a client asks for the parent (NFS).
+        let reserved_parent = n == 4 && parts[1] == ".reserved" && parts[2] == ".inodes";
+        if *part == "." || part.contains(':') || (*part == ".." && !reserved_parent) {
+            return false;
+        }
+        if part.is_empty() && n != 0 && n != parts.len() - 1 {
+            return false;
+        }
+    }
+    true
+}
+
+/// `FSDirectory.isExactReservedName`.
+pub(crate) fn is_exact_reserved(src: &str) -> bool {
+    src == "/.reserved"
+}
+
+pub(crate) fn is_reserved_raw(src: &str) -> bool {
+    src == "/.reserved/raw" || src.starts_with("/.reserved/raw/")
+}
+
+pub(crate) fn is_reserved_inodes(src: &str) -> bool {
+    src == "/.reserved/.inodes" || src.starts_with("/.reserved/.inodes/")
+}
+
+pub(crate) fn refuse(class: &'static str, message: impl Into<String>) -> Refused {
+    Refused::new(class, message)
+}
+
+impl Namespace {
+    /// Resolves a path as far as it exists. Refuses what is no path, and unknown ids below `/.reserved/.inodes`.
+    pub fn resolve<'s>(&self, src: &'s str) -> Result<InodesInPath<'s>, Refused> {
+        if !src.starts_with('/') {
+            return Err(refuse(ex::ASSERTION, format!("Absolute path required, but got '{src}'")));
+        }
+        if src.len() > u32::MAX as usize / 2 {
+            return Err(refuse(ex::INVALID_PATH, "Path is too long"));
+        }
+        if src.starts_with("/.reserved") {
+            return self.resolve_reserved(src);
+        }
+        Ok(self.walk(Cow::Borrowed(src), false))
+    }
+
+    fn resolve_reserved<'s>(&self, src: &'s str) -> Result<InodesInPath<'s>, Refused> {
+        if let Some(rest) = src.strip_prefix("/.reserved/.inodes/") {
+            let (id, rest) = rest.split_once('/').map_or((rest, ""), |(id, rest)| (id, rest));
+            let Ok(number) = id.parse::<u64>() else {
+                return Err(refuse(ex::FILE_NOT_FOUND, format!("Invalid inode path: {src}")));
+            };
+            let Some(slot) = self.slot(InodeId(number)) else {
+                return Err(refuse(ex::FILE_NOT_FOUND, format!("File for given inode path does not exist: {src}")));
+            };
+            let mut path = match rest {
+                ".." if self.rec(slot).parent != NONE => self.path_of_slot(self.rec(slot).parent),
+                _ => self.path_of_slot(slot),
+            };
+            if !rest.is_empty() && rest != ".." {
+                if path != "/" {
+                    path.push('/');
+                }
+                path.push_str(rest);
+            }
+            return Ok(self.walk(Cow::Owned(path), false));
+        }
+        if is_reserved_raw(src) {
+            let rest = &src["/.reserved/raw".len()..];
+            return Ok(self.walk(Cow::Borrowed(if rest.is_empty() { "/" } else { rest }), true));
+        }
+        Ok(self.walk(Cow::Borrowed(src), false))
+    }
+
+    fn walk<'s>(&self, path: Cow<'s, str>, raw: bool) -> InodesInPath<'s> {
+        let mut out = InodesInPath {
+            path: Cow::Borrowed(""),
+            components: SmallVec::new(),
+            slots: SmallVec::new(),
+            ids: SmallVec::new(),
+            depth: 1,
+            raw,
+        };
+        out.slots.push(self.root);
+        out.ids.push(InodeId::ROOT);
+        let bytes = path.as_bytes();
+        let mut at = Some(self.root);
+        let mut start = 1;
+        while start <= bytes.len() {
+            let end = bytes[start..].iter().position(|b| *b == b'/').map_or(bytes.len(), |n| start + n);
+            if end > start {
+                out.components.push((start as u32, end as u32));
+                out.depth += 1;
+                at = at.and_then(|parent| self.child(parent, &bytes[start..end]));
+                if let Some(slot) = at {
+                    out.slots.push(slot);
+                    out.ids.push(self.rec(slot).id());
+                }
+            }
+            start = end + 1;
+        }
+        out.path = path;
+        out
+    }
+
+    /// The full path of an inode.
+    #[must_use]
+    pub fn path_of(&self, inode: InodeId) -> Option<String> {
+        self.slot(inode).map(|slot| self.path_of_slot(slot))
+    }
+
+    pub(crate) fn path_of_slot(&self, slot: Slot) -> String {
+        if slot == self.root {
+            return "/".to_owned();
+        }
+        let mut chain: SmallVec<[Slot; 16]> = SmallVec::new();
+        let mut at = slot;
+        while at != self.root && at != NONE {
+            chain.push(at);
+            at = self.rec(at).parent;
+        }
+        let mut out = String::new();
+        for slot in chain.iter().rev() {
+            out.push('/');
+            out.push_str(&String::from_utf8_lossy(self.name_of(*slot)));
+        }
+        out
+    }
+
+    /// Resolves for an operation: names, raw paths, traverse permission, symlinks (`FSDirectory.resolvePath`).
+    pub(crate) fn resolve_for<'s>(
+        &self,
+        caller: &Caller<'_>,
+        src: &'s str,
+        op: DirOp,
+    ) -> Result<InodesInPath<'s>, Refused> {
+        let create = matches!(op, DirOp::Create | DirOp::CreateLink);
+        if create && !is_valid_name(src) {
+            return Err(refuse(ex::INVALID_PATH, format!("Invalid path name Invalid file name: {src}")));
+        }
+        let iip = self.resolve(src)?;
+        if iip.raw && self.config.permissions_enabled && !matches!(op, DirOp::Read | DirOp::ReadLink) {
+            self.check_superuser(caller)?;
+        }
+        self.check_traverse_for(caller, &iip, op)?;
+        Ok(iip)
+    }
+
+    /// `FSDirectory.checkTraverse` for the way the path is used.
+    pub(crate) fn check_traverse_for(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        op: DirOp,
+    ) -> Result<(), Refused> {
+        let create = matches!(op, DirOp::Create | DirOp::CreateLink);
+        let checked = self.config.permissions_enabled && !caller.superuser;
+        for n in 0..iip.depth - 1 {
+            let Some(slot) = iip.at(n) else { break };
+            let rec = self.rec(slot);
+            if !rec.is_dir() {
+                self.check_not_symlink(iip, n)?;
+                let class = if create { ex::PARENT_NOT_DIRECTORY } else { ex::ACCESS_CONTROL };
+                return Err(refuse(class, format!("{} (is not a directory)", iip.prefix(n + 1))));
+            }
+            if checked {
+                self.require(caller, slot, action::EXECUTE, || iip.prefix(n + 1))?;
+            }
+        }
+        if matches!(op, DirOp::Read | DirOp::Write | DirOp::Create) && iip.exists() {
+            self.check_not_symlink(iip, iip.depth - 1)?;
+        }
+        Ok(())
+    }
+
+    /// `UnresolvedPathException` if component `n` is a symlink; its message is the path to ask for instead.
+    fn check_not_symlink(&self, iip: &InodesInPath<'_>, n: usize) -> Result<(), Refused> {
+        let Some(slot) = iip.at(n).filter(|slot| self.rec(*slot).is_symlink()) else {
+            return Ok(());
+        };
+        let target = self.links.get(slot).map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned());
+        let mut path = if target.starts_with('/') || target.contains("://") {
+            target
+        } else {
+            format!("{}/{target}", iip.prefix(n).trim_end_matches('/'))
+        };
+        for rest in n + 1..iip.depth {
+            path.push('/');
+            path.push_str(iip.component(rest));
+        }
+        Err(refuse(ex::UNRESOLVED_PATH, path))
+    }
+
+    /// Resolves by id when the client knows it, else by path (`FSDirectory.resolvePath(pc, src, fileId)`).
+    pub(crate) fn resolve_file(
+        &self,
+        caller: &Caller<'_>,
+        src: &str,
+        file: InodeId,
+    ) -> Result<(Option<Slot>, String), Refused> {
+        if file.0 == 0 {
+            let iip = self.resolve_for(caller, src, DirOp::Write)?;
+            return Ok((iip.last_slot(), iip.path()));
+        }
+        Ok(match self.slot(file) {
+            Some(slot) => (Some(slot), self.path_of_slot(slot)),
+            None => (None, src.to_owned()),
+        })
+    }
+
+    /// `FSDirectory.verifyParentDir`.
+    pub(crate) fn verify_parent_dir(&self, iip: &InodesInPath<'_>) -> Result<(), Refused> {
+        if iip.depth > 2 {
+            let parent = iip.prefix(iip.depth - 1);
+            match iip.parent_slot() {
+                None => {
+                    return Err(refuse(ex::FILE_NOT_FOUND, format!("Parent directory doesn't exist: {parent}")));
+                }
+                Some(slot) if !self.rec(slot).is_dir() => {
+                    return Err(refuse(
+                        ex::PARENT_NOT_DIRECTORY,
+                        format!("Parent path is not a directory: {parent}"),
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a new child must satisfy (`addLastINode`): reserved names, length of the name, room in the directory.
+    pub(crate) fn verify_new_child(&self, parent: Option<Slot>, parent_path: &str, name: &str) -> Result<(), Refused> {
+        if parent == Some(self.root) && name == ".reserved" {
+            return Err(refuse(
+                ex::HADOOP_ILLEGAL_ARGUMENT,
+                format!(
+                    "File name \"{name}\" is reserved and cannot be created. If this is during upgrade change the \
+                     name of the existing file or directory to another name before upgrading to the new release."
+                ),
+            ));
+        }
+        self.verify_component_length(parent_path, name)?;
+        if let Some(parent) = parent {
+            self.verify_room(parent, parent_path)?;
+        }
+        if name == ".snapshot" {
+            return Err(refuse(ex::HADOOP_ILLEGAL_ARGUMENT, "\".snapshot\" is a reserved name."));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn verify_component_length(&self, parent_path: &str, name: &str) -> Result<(), Refused> {
+        let max = match self.config.max_component_len_bytes {
+            0 => crate::store::names::MAX_NAME_LEN,
+            max => max.min(crate::store::names::MAX_NAME_LEN),
+        };
+        if name.len() > max {
+            return Err(refuse(
+                ex::PATH_COMPONENT_TOO_LONG,
+                format!(
+                    "The maximum path component name limit of {name} in directory {parent_path} is exceeded: limit={max} length={}",
+                    name.len()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn verify_room(&self, parent: Slot, parent_path: &str) -> Result<(), Refused> {
+        let (count, max) = (self.children(parent).len(), self.config.max_directory_items);
+        if count >= max {
+            return Err(refuse(
+                ex::MAX_DIRECTORY_ITEMS_EXCEEDED,
+                format!("The directory item limit of {parent_path} is exceeded: limit={max} items={count}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Length and depth of a path that is to be created (`NameNodeRpcServer.checkPathLength`).
+    #[must_use]
+    pub fn is_path_length_ok(src: &str) -> bool {
+        src.chars().count() <= MAX_PATH_LENGTH && src.split('/').filter(|part| !part.is_empty()).count() <= MAX_PATH_DEPTH
+    }
+
+    pub(crate) fn check_path_access(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        wanted: u8,
+    ) -> Result<(), Refused> {
+        self.check_permission(caller, iip, &Access { target: wanted, ..Access::default() })
+    }
+}

@@ -1,0 +1,312 @@
+//! Permission checks, exactly as `FSPermissionChecker` does them.
+
+use hathi_formats::editlog::{AclEntryScope, AclEntryType};
+use hathi_formats::exceptions as ex;
+use smallvec::SmallVec;
+
+use crate::namespace::Namespace;
+use crate::path::{DirOp, InodesInPath, refuse};
+use crate::store::inode::{InodeRec, flag};
+use crate::store::slab::Slot;
+use crate::types::{Caller, Refused};
+
+/// `FsAction` as bits.
+pub(crate) mod action {
+    pub(crate) const EXECUTE: u8 = 1;
+    pub(crate) const WRITE: u8 = 2;
+    pub(crate) const READ: u8 = 4;
+    pub(crate) const READ_EXECUTE: u8 = 5;
+    pub(crate) const ALL: u8 = 7;
+}
+
+/// What is asked of whom (`FSPermissionChecker.checkPermission`); 0 = nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) owner: bool,
+    /// Of the deepest existing ancestor.
+    pub(crate) ancestor: u8,
+    pub(crate) parent: u8,
+    pub(crate) target: u8,
+    /// Of every directory of the subtree.
+    pub(crate) sub: u8,
+    /// Empty directories of the subtree need nothing.
+    pub(crate) ignore_empty: bool,
+}
+
+const STICKY: u16 = 0o1000;
+
+fn action_name(action: u8) -> &'static str {
+    ["NONE", "EXECUTE", "WRITE", "WRITE_EXECUTE", "READ", "READ_EXECUTE", "READ_WRITE", "ALL"][action as usize & 7]
+}
+
+/// `FsPermission.toString`.
+pub(crate) fn mode_string(mode: u16) -> String {
+    let mut out = String::with_capacity(9);
+    for shift in [6, 3, 0] {
+        let bits = mode >> shift & 7;
+        out.push(if bits & 4 != 0 { 'r' } else { '-' });
+        out.push(if bits & 2 != 0 { 'w' } else { '-' });
+        let last = bits & 1 != 0;
+        out.push(match (shift == 0 && mode & STICKY != 0, last) {
+            (true, true) => 't',
+            (true, false) => 'T',
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    out
+}
+
+impl Namespace {
+    /// `AccessControlException` unless superuser (`FSPermissionChecker.checkSuperuserPrivilege`).
+    pub fn check_superuser(&self, caller: &Caller<'_>) -> Result<(), Refused> {
+        if caller.superuser || !self.config.permissions_enabled {
+            return Ok(());
+        }
+        Err(refuse(
+            ex::ACCESS_CONTROL,
+            format!("Access denied for user {}. Superuser privilege is required", caller.user),
+        ))
+    }
+
+    /// `x` on every ancestor, and no symlink on the way.
+    pub fn check_traverse(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<(), Refused> {
+        self.check_traverse_for(caller, iip, DirOp::Read)
+    }
+
+    /// `checkAccess` RPC: `mode` is rwx bits. FileNotFoundException if absent.
+    pub fn check_access(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, mode: u8) -> Result<(), Refused> {
+        self.check_traverse_for(caller, iip, DirOp::Read)?;
+        if !iip.exists() {
+            return Err(refuse(ex::FILE_NOT_FOUND, format!("Path not found: {}", iip.path())));
+        }
+        self.check_path_access(caller, iip, mode & 7)
+    }
+
+    pub(crate) fn check_owner(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<(), Refused> {
+        self.check_permission(caller, iip, &Access { owner: true, ..Access::default() })
+    }
+
+    /// `FSPermissionChecker.checkPermission`: traverse, sticky bit, then ancestor, parent, target, subtree, owner.
+    pub(crate) fn check_permission(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        access: &Access,
+    ) -> Result<(), Refused> {
+        if caller.superuser || !self.config.permissions_enabled {
+            return Ok(());
+        }
+        let last = iip.depth - 1;
+        let mut ancestor = iip.depth.saturating_sub(2).min(iip.slots.len() - 1);
+        if iip.depth == 1 {
+            ancestor = 0;
+        }
+        if iip.depth > 1 {
+            for n in 0..=ancestor {
+                let slot = iip.slots[n];
+                if !self.rec(slot).is_dir() {
+                    return Err(refuse(
+                        ex::ACCESS_CONTROL,
+                        format!("{} (is not a directory)", iip.prefix(n + 1)),
+                    ));
+                }
+                self.require(caller, slot, action::EXECUTE, || iip.prefix(n + 1))?;
+            }
+        }
+        if access.parent & action::WRITE != 0
+            && iip.depth > 1
+            && let (Some(parent), Some(target)) = (iip.parent_slot(), iip.last_slot())
+        {
+            self.check_sticky(caller, parent, target, || (iip.prefix(last + 1), iip.prefix(last)))?;
+        }
+        if access.ancestor != 0 && iip.depth > 1 {
+            self.require(caller, iip.slots[ancestor], access.ancestor, || iip.prefix(ancestor + 1))?;
+        }
+        if access.parent != 0
+            && iip.depth > 1
+            && let Some(parent) = iip.parent_slot()
+        {
+            self.require(caller, parent, access.parent, || iip.prefix(last))?;
+        }
+        if let Some(target) = iip.last_slot() {
+            if access.target != 0 {
+                self.require(caller, target, access.target, || iip.path())?;
+            }
+            if access.sub != 0 {
+                self.check_sub_access(caller, target, access.sub, access.ignore_empty)?;
+            }
+            if access.owner && self.users.get(self.rec(target).perm().user()) != caller.user {
+                return Err(refuse(
+                    ex::ACCESS_CONTROL,
+                    format!("Permission denied. user={} is not the owner of inode={}", caller.user, iip.path()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// One inode must grant `wanted`; `path` is made only for the message.
+    pub(crate) fn require(
+        &self,
+        caller: &Caller<'_>,
+        slot: Slot,
+        wanted: u8,
+        path: impl FnOnce() -> String,
+    ) -> Result<(), Refused> {
+        if self.has_permission(caller, slot, wanted) {
+            return Ok(());
+        }
+        Err(refuse(
+            ex::ACCESS_CONTROL,
+            format!(
+                "Permission denied: user={}, access={}, inode=\"{}\":{}",
+                caller.user,
+                action_name(wanted),
+                path(),
+                self.describe(slot)
+            ),
+        ))
+    }
+
+    /// `owner:group:drwxr-xr-x`, with `+` where there is an ACL.
+    fn describe(&self, slot: Slot) -> String {
+        let rec = self.rec(slot);
+        let perm = rec.perm();
+        format!(
+            "{}:{}:{}{}{}",
+            self.users.get(perm.user()),
+            self.groups.get(perm.group()),
+            if rec.is_dir() { 'd' } else { '-' },
+            mode_string(perm.mode()),
+            if rec.has(flag::ACL) { "+" } else { "" },
+        )
+    }
+
+    fn is_member(&self, caller: &Caller<'_>, group: &str) -> bool {
+        caller.groups.iter().any(|own| own == group)
+    }
+
+    pub(crate) fn has_permission(&self, caller: &Caller<'_>, slot: Slot, wanted: u8) -> bool {
+        let rec = self.rec(slot);
+        if rec.has(flag::ACL)
+            && let Some(acl) = self.acls.get(slot)
+            && acl.first().is_some_and(|entry| entry.scope == AclEntryScope::Access)
+        {
+            return self.has_acl_permission(caller, rec, acl, wanted);
+        }
+        let perm = rec.perm();
+        let mode = perm.mode();
+        let granted = if self.users.get(perm.user()) == caller.user {
+            mode >> 6
+        } else if mode >> 3 & 7 == mode & 7 {
+            // Group and others have the same rights: no need to look for the group.
+            mode
+        } else if self.is_member(caller, self.groups.get(perm.group())) {
+            mode >> 3
+        } else {
+            mode
+        };
+        granted as u8 & wanted == wanted
+    }
+
+    fn has_acl_permission(
+        &self,
+        caller: &Caller<'_>,
+        rec: &InodeRec,
+        acl: &[hathi_formats::editlog::AclEntry],
+        wanted: u8,
+    ) -> bool {
+        let perm = rec.perm();
+        let mode = perm.mode();
+        if self.users.get(perm.user()) == caller.user {
+            return (mode >> 6) as u8 & wanted == wanted;
+        }
+        let mask = (mode >> 3) as u8 & 7;
+        let mut found = false;
+        for entry in acl.iter().take_while(|entry| entry.scope == AclEntryScope::Access) {
+            let matches = match entry.entry_type {
+                AclEntryType::User => entry.name.as_deref() == Some(caller.user),
+                AclEntryType::Group => {
+                    self.is_member(caller, entry.name.as_deref().unwrap_or(self.groups.get(perm.group())))
+                }
+                AclEntryType::Mask | AclEntryType::Other => false,
+            };
+            if matches {
+                if entry.permission & mask & wanted == wanted {
+                    return true;
+                }
+                found = true;
+                if entry.entry_type == AclEntryType::User {
+                    break;
+                }
+            }
+        }
+        !found && mode as u8 & wanted == wanted
+    }
+
+    fn check_sticky(
+        &self,
+        caller: &Caller<'_>,
+        parent: Slot,
+        target: Slot,
+        paths: impl FnOnce() -> (String, String),
+    ) -> Result<(), Refused> {
+        let parent_perm = self.rec(parent).perm();
+        if parent_perm.mode() & STICKY == 0
+            || self.users.get(parent_perm.user()) == caller.user
+            || self.users.get(self.rec(target).perm().user()) == caller.user
+        {
+            return Ok(());
+        }
+        let (path, parent_path) = paths();
+        let plain = |slot: Slot| {
+            let rec = self.rec(slot);
+            let perm = rec.perm();
+            format!(
+                "{}:{}:{}{}",
+                self.users.get(perm.user()),
+                self.groups.get(perm.group()),
+                if rec.is_dir() { 'd' } else { '-' },
+                mode_string(perm.mode())
+            )
+        };
+        Err(refuse(
+            ex::ACCESS_CONTROL,
+            format!(
+                "Permission denied by sticky bit: user={}, path=\"{path}\":{}, parent=\"{parent_path}\":{}",
+                caller.user,
+                plain(target),
+                plain(parent)
+            ),
+        ))
+    }
+
+    /// Every directory of a subtree must grant `wanted`, and no sticky bit be violated below (`checkSubAccess`).
+    fn check_sub_access(
+        &self,
+        caller: &Caller<'_>,
+        top: Slot,
+        wanted: u8,
+        ignore_empty: bool,
+    ) -> Result<(), Refused> {
+        if !self.rec(top).is_dir() {
+            return Ok(());
+        }
+        let mut stack: SmallVec<[Slot; 32]> = SmallVec::new();
+        stack.push(top);
+        while let Some(dir) = stack.pop() {
+            let children = self.children(dir);
+            if !(ignore_empty && children.len() == 0) {
+                self.require(caller, dir, wanted, || self.path_of_slot(dir))?;
+                if self.rec(dir).perm().mode() & STICKY != 0 {
+                    for child in children.iter() {
+                        self.check_sticky(caller, dir, child, || (self.path_of_slot(child), self.path_of_slot(dir)))?;
+                    }
+                }
+            }
+            stack.extend(children.iter().filter(|child| self.rec(*child).is_dir()));
+        }
+        Ok(())
+    }
+}

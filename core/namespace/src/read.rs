@@ -1,0 +1,441 @@
+//! What clients read.
+//!
+//! Mirrors `FSDirStatAndListingOp`, `ContentSummaryComputationContext` and the reading halves of the other `FSDir*Op`.
+
+use std::ops::ControlFlow;
+
+use hathi_formats::exceptions as ex;
+use hathi_formats::ids::{Block, BlockId, InodeId};
+
+use crate::namespace::Namespace;
+use crate::path::{DirOp, InodesInPath, refuse};
+use crate::permission::action;
+use crate::store::inode::flag;
+use crate::store::slab::Slot;
+use crate::types::{
+    Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused,
+};
+
+/// A content summary under way: may be continued after the lock was given away.
+#[derive(Clone, Debug, Default)]
+pub struct SummaryWalk {
+    /// What was counted so far.
+    pub summary: ContentSummary,
+    /// Directories to be visited, the last one next; with the name to go on after.
+    todo: Vec<(InodeId, Option<Vec<u8>>)>,
+}
+
+impl Namespace {
+    /// `getFileInfo`: None if absent. Checks traverse; a symlink at the end is an `UnresolvedPathException`.
+    pub fn file_info(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+    ) -> Result<Option<FileStatus<'_>>, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::Read)?;
+        Ok(iip.last_slot().map(|slot| self.status_of(slot, None)))
+    }
+
+    /// `getFileLinkInfo`: like [`Self::file_info`], but a symlink at the end shows itself.
+    pub fn file_link_info(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+    ) -> Result<Option<FileStatus<'_>>, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
+        Ok(iip.last_slot().map(|slot| self.status_of(slot, None)))
+    }
+
+    /// Status of an inode, without checks.
+    #[must_use]
+    pub fn status(&self, inode: InodeId) -> Option<FileStatus<'_>> {
+        self.slot(inode).map(|slot| self.status_of(slot, None))
+    }
+
+    /// `parent_policy`: the policy in force in the parent, if known.
+    pub(crate) fn status_of(&self, slot: Slot, parent_policy: Option<u8>) -> FileStatus<'_> {
+        let rec = self.rec(slot);
+        let perm = rec.perm();
+        let (file, dir) = (rec.is_file(), rec.is_dir());
+        FileStatus {
+            id: rec.id(),
+            kind: rec.kind(),
+            name: &[],
+            length: if file { self.file_length(slot) } else { 0 },
+            mode: perm.mode(),
+            owner: self.users.get(perm.user()),
+            group: self.groups.get(perm.group()),
+            mtime_ms: rec.mtime(),
+            atime_ms: if dir { 0 } else { rec.atime() },
+            replication: if file { rec.replication } else { 0 },
+            block_size: if file { rec.block_size() } else { 0 },
+            children: if dir { self.children(slot).len() as u32 } else { 0 },
+            symlink: self.links.get(slot).filter(|_| rec.is_symlink()).map(|target| &**target),
+            storage_policy: match rec.storage_policy {
+                _ if rec.is_symlink() => 0,
+                0 => parent_policy.unwrap_or_else(|| self.effective_policy(rec.parent)),
+                own => own,
+            },
+            has_acl: rec.has(flag::ACL),
+            under_construction: rec.is_open(),
+            snapshottable: dir && rec.has(flag::MULTI_OR_SNAPSHOTTABLE),
+        }
+    }
+
+    /// The storage policy in force (`INode.getStoragePolicyID`); 0 = unspecified.
+    pub(crate) fn effective_policy(&self, slot: Slot) -> u8 {
+        let mut at = slot;
+        while at != crate::store::slab::NONE {
+            let rec = self.rec(at);
+            if rec.storage_policy != 0 {
+                return rec.storage_policy;
+            }
+            at = rec.parent;
+        }
+        0
+    }
+
+    /// The file at the end of a path, or what Hadoop says instead (`INodeFile.valueOf`).
+    pub(crate) fn file_slot(&self, slot: Option<Slot>, path: &str) -> Result<Slot, Refused> {
+        match slot {
+            None => Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {path}"))),
+            Some(slot) if !self.rec(slot).is_file() => {
+                Err(refuse(ex::FILE_NOT_FOUND, format!("Path is not a file: {path}")))
+            }
+            Some(slot) => Ok(slot),
+        }
+    }
+
+    /// `FSDirectory.resolveLastINode`.
+    pub(crate) fn existing_slot(&self, iip: &InodesInPath<'_>) -> Result<Slot, Refused> {
+        iip.last_slot()
+            .ok_or_else(|| refuse(ex::FILE_NOT_FOUND, format!("cannot find {}", iip.path())))
+    }
+
+    /// Checks of `getBlockLocations`: that the path is a file, and read permission. Gives its status.
+    pub fn open_for_read(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        src: &str,
+    ) -> Result<FileStatus<'_>, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::Read)?;
+        let slot = self.file_slot(iip.last_slot(), src)?;
+        self.check_path_access(caller, iip, action::READ)?;
+        Ok(self.status_of(slot, None))
+    }
+
+    /// The blocks of a file in order. Empty for anything else.
+    pub fn blocks_of(&self, file: InodeId) -> impl Iterator<Item = FileBlock> + '_ {
+        let mut offset = 0;
+        let slots = self.slot(file).map_or(&[][..], |slot| self.block_slots(slot));
+        slots.iter().map(move |slot| {
+            let rec = self.blocks.get(*slot);
+            let block = FileBlock { block: rec.block(), offset, under_construction: rec.is_open() };
+            offset += rec.len();
+            block
+        })
+    }
+
+    /// Whether reading now should be noted as an access (`TIMES` op): see [`Namespace::plan_access_time`].
+    #[must_use]
+    pub fn wants_access_time(&self, file: InodeId, now_ms: u64) -> bool {
+        let precision = self.config.access_time_precision_ms;
+        precision != 0 && self.slot(file).is_some_and(|slot| now_ms > self.rec(slot).atime().saturating_add(precision))
+    }
+
+    /// The op that notes an access at `now_ms`.
+    #[must_use]
+    pub fn plan_access_time(&self, file: InodeId, now_ms: u64) -> Plan<()> {
+        match self.path_of(file) {
+            Some(path) => Plan::one(
+                hathi_formats::editlog::EditOp::Times { path, mtime: -1, atime: now_ms as i64 },
+                (),
+            ),
+            None => Plan::nothing(()),
+        }
+    }
+
+    /// `getListing`: calls `visit` for up to `limit` children in byte order after `start_after` and returns how many
+    /// more there are. A file lists itself (empty name). None: the path is absent. `visit` may stop earlier; the child
+    /// it stopped at counts as visited.
+    pub fn list(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        start_after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(FileStatus<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<usize>, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::Read)?;
+        let Some(dir) = iip.last_slot() else { return Ok(None) };
+        if !self.rec(dir).is_dir() {
+            let _ = visit(self.status_of(dir, None));
+            return Ok(Some(0));
+        }
+        self.check_path_access(caller, iip, action::READ_EXECUTE)?;
+        // A full path, usually by inode id, may stand for the name (`FSDirStatAndListingOp.getListingInt`).
+        let owned;
+        let mut after = start_after;
+        if start_after.starts_with(b"/") {
+            let path = String::from_utf8_lossy(start_after).into_owned();
+            owned = self.resolve(&path)?.name().to_owned();
+            after = owned.as_bytes();
+        }
+        let policy = self.effective_policy(dir);
+        let (count, children) = self.children(dir).iter_from(|slot| {
+            // The first child after `after`: an equal name is behind us.
+            match self.name_of(slot).cmp(after) {
+                std::cmp::Ordering::Greater => std::cmp::Ordering::Greater,
+                _ if after.is_empty() => std::cmp::Ordering::Greater,
+                _ => std::cmp::Ordering::Less,
+            }
+        });
+        let mut shown = 0;
+        for child in children.take(limit) {
+            shown += 1;
+            let mut status = self.status_of(child, Some(policy));
+            status.name = self.name_of(child);
+            if visit(status).is_break() {
+                break;
+            }
+        }
+        Ok(Some(count - shown))
+    }
+
+    /// Starts `getContentSummary`; FileNotFoundException if absent.
+    pub fn content_summary(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        _src: &str,
+    ) -> Result<SummaryWalk, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
+        let Some(slot) = iip.last_slot() else {
+            return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {}", iip.path())));
+        };
+        let mut walk = SummaryWalk::default();
+        (walk.summary.ns_quota, walk.summary.ds_quota) = self.quota_limits(slot);
+        if self.rec(slot).is_dir() {
+            walk.todo.push((self.rec(slot).id(), None));
+        } else {
+            self.count_into(slot, &mut walk.summary);
+        }
+        Ok(walk)
+    }
+
+    fn count_into(&self, slot: Slot, summary: &mut ContentSummary) {
+        summary.file_count += 1;
+        if self.rec(slot).is_file() {
+            summary.length += self.file_length(slot);
+            summary.space_consumed += self.file_space(slot).max(0) as u64;
+        }
+    }
+
+    /// Goes on with a summary for up to `max_inodes` inodes; true when complete. The lock may be given away between
+    /// slices: what is deleted meanwhile is left out, what is added may or may not be counted.
+    pub fn content_summary_step(
+        &self,
+        caller: &Caller<'_>,
+        walk: &mut SummaryWalk,
+        max_inodes: usize,
+    ) -> Result<bool, Refused> {
+        let mut budget = max_inodes.max(1);
+        while let Some((id, after)) = walk.todo.pop() {
+            if budget == 0 {
+                walk.todo.push((id, after));
+                return Ok(false);
+            }
+            let Some(dir) = self.slot(id).filter(|slot| self.rec(*slot).is_dir()) else { continue };
+            if after.is_none() {
+                if self.config.permissions_enabled && !caller.superuser {
+                    self.require(caller, dir, action::READ_EXECUTE, || self.path_of_slot(dir))?;
+                }
+                walk.summary.directory_count += 1;
+                budget -= 1;
+            }
+            let from = after.as_deref().unwrap_or(b"");
+            let (_, children) = self.children(dir).iter_from(|slot| {
+                match self.name_of(slot).cmp(from) {
+                    std::cmp::Ordering::Greater => std::cmp::Ordering::Greater,
+                    _ if after.is_none() => std::cmp::Ordering::Greater,
+                    _ => std::cmp::Ordering::Less,
+                }
+            });
+            let mut deeper = Vec::new();
+            let mut stopped_at = None;
+            for child in children {
+                if budget == 0 {
+                    break;
+                }
+                stopped_at = Some(child);
+                budget -= 1;
+                if self.rec(child).is_dir() {
+                    deeper.push((self.rec(child).id(), None));
+                } else {
+                    self.count_into(child, &mut walk.summary);
+                }
+            }
+            // Come back to this directory unless its last child was seen.
+            if let Some(child) = stopped_at
+                && self.children(dir).last() != Some(child)
+            {
+                walk.todo.push((id, Some(self.name_of(child).to_vec())));
+            } else if stopped_at.is_none() && after.is_none() && self.children(dir).len() > 0 {
+                walk.todo.push((id, Some(Vec::new())));
+            }
+            walk.todo.extend(deeper);
+        }
+        Ok(walk.todo.is_empty())
+    }
+
+    pub(crate) fn quota_limits(&self, slot: Slot) -> (i64, i64) {
+        if slot == self.root {
+            return (self.root_quota.ns, self.root_quota.ds);
+        }
+        self.quotas.get(slot).filter(|_| self.rec(slot).has_quota()).map_or((-1, -1), |quota| (quota.ns, quota.ds))
+    }
+
+    /// `getQuotaUsage` where a quota is set; None: fall back to a content summary.
+    pub fn quota_usage(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        _src: &str,
+    ) -> Result<Option<QuotaUsage>, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
+        let Some(slot) = iip.last_slot() else {
+            return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {}", iip.path())));
+        };
+        let quota = if slot == self.root {
+            Some(&self.root_quota)
+        } else {
+            self.quotas.get(slot).filter(|_| self.rec(slot).has_quota())
+        };
+        Ok(quota.map(|quota| QuotaUsage {
+            file_and_directory_count: quota.used_ns.max(0) as u64,
+            space_consumed: quota.used_ds.max(0) as u64,
+            ns_quota: quota.ns,
+            ds_quota: quota.ds,
+        }))
+    }
+
+    /// Quotas by storage type of a directory: (Java ordinal, bytes).
+    #[must_use]
+    pub fn type_quotas(&self, dir: InodeId) -> Vec<(i32, i64)> {
+        let Some(slot) = self.slot(dir) else { return Vec::new() };
+        let quota = if slot == self.root { Some(&self.root_quota) } else { self.quotas.get(slot) };
+        quota.map_or_else(Vec::new, |quota| quota.types.iter().map(|(t, q)| (*t, *q)).collect())
+    }
+
+    /// `getPreferredBlockSize`.
+    pub fn preferred_block_size(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        _src: &str,
+    ) -> Result<u64, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
+        let slot = self.file_slot(iip.last_slot(), &iip.path())?;
+        Ok(self.rec(slot).block_size())
+    }
+
+    /// `isFileClosed`.
+    pub fn is_file_closed(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, src: &str) -> Result<bool, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::Read)?;
+        let slot = self.file_slot(iip.last_slot(), src)?;
+        Ok(!self.rec(slot).is_open())
+    }
+
+    /// `getLinkTarget`.
+    pub fn link_target(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, src: &str) -> Result<String, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
+        let Some(slot) = iip.last_slot() else {
+            return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {src}")));
+        };
+        match self.links.get(slot) {
+            Some(target) if self.rec(slot).is_symlink() => Ok(String::from_utf8_lossy(target).into_owned()),
+            _ => Err(refuse(ex::IO, format!("{src} is not a symbolic link"))),
+        }
+    }
+
+    /// `getStoragePolicy`: id in force; 0 = the default of the cluster.
+    pub fn storage_policy(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, _src: &str) -> Result<u8, Refused> {
+        self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
+        self.check_path_access(caller, iip, action::READ)?;
+        match iip.last_slot() {
+            Some(slot) => Ok(self.effective_policy(slot)),
+            None => Err(refuse(ex::FILE_NOT_FOUND, format!("File/Directory does not exist: {}", iip.path()))),
+        }
+    }
+
+    /// `listOpenFiles` after inode `prev`, below `path`: at most `max`, and whether there are more. No check of the
+    /// caller.
+    #[must_use]
+    pub fn open_files(&self, prev: InodeId, path: &str, max: usize) -> (Vec<OpenFile>, bool) {
+        let mut out = Vec::new();
+        for id in self.open_ids.range(prev.0.saturating_add(1)..) {
+            let id = InodeId(*id);
+            let Some(slot) = self.slot(id) else { continue };
+            let Some(open) = self.open.get(slot) else { continue };
+            let full = self.path_of_slot(slot);
+            if !full.starts_with(path) {
+                continue;
+            }
+            if out.len() == max {
+                return (out, true);
+            }
+            out.push(OpenFile {
+                id,
+                path: full,
+                client_name: open.client_name.to_string(),
+                client_machine: open.client_machine.to_string(),
+            });
+        }
+        (out, false)
+    }
+
+    /// The block as the edits know it, and its file; None if it belongs to no file (any more).
+    #[must_use]
+    pub fn block(&self, id: BlockId) -> Option<(Block, InodeId)> {
+        let slot = self.block_ids.get(id.0 as u64)?;
+        let rec = self.blocks.get(slot);
+        self.is_attached(rec.file).then(|| (rec.block(), self.rec(rec.file).id()))
+    }
+
+    /// Whether the edits say that the block is still being written.
+    #[must_use]
+    pub fn is_block_under_construction(&self, id: BlockId) -> bool {
+        self.block_ids.get(id.0 as u64).is_some_and(|slot| self.blocks.get(slot).is_open())
+    }
+
+    /// Replication of a file; None for anything else.
+    #[must_use]
+    pub fn replication(&self, file: InodeId) -> Option<u16> {
+        let slot = self.slot(file)?;
+        self.rec(slot).is_file().then(|| self.rec(slot).replication)
+    }
+
+    /// Calls `visit(block, file, replication, under_construction)` for every block of every file: fills a block manager
+    /// after an image load.
+    pub fn for_each_block(&self, visit: &mut dyn FnMut(Block, InodeId, u16, bool)) {
+        for slot in 0..self.blocks.used() {
+            let rec = self.blocks.get(slot);
+            if rec.file != crate::store::slab::NONE {
+                let file = self.rec(rec.file);
+                visit(rec.block(), file.id(), file.replication, rec.is_open());
+            }
+        }
+    }
+
+    /// Kind of an inode.
+    #[must_use]
+    pub fn kind(&self, inode: InodeId) -> Option<InodeKind> {
+        self.slot(inode).map(|slot| self.rec(slot).kind())
+    }
+
+    /// The snapshottable directories, by id.
+    pub fn snapshottable_dirs(&self) -> impl Iterator<Item = InodeId> + '_ {
+        self.snapshottable.iter().map(|id| InodeId(*id)).filter(|id| self.slot(*id).is_some())
+    }
+}

@@ -1,0 +1,276 @@
+//! The packed records of inodes and blocks. Their sizes are the memory of the NameNode, so they are asserted here.
+
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+
+use super::names::NameRef;
+use super::slab::{NONE, Slot};
+use crate::types::InodeKind;
+
+/// Bits of [`InodeRec::flags`].
+pub(crate) mod flag {
+    /// Two bits of kind; 0 is a free record.
+    pub(crate) const KIND: u8 = 3;
+    pub(crate) const FILE: u8 = 1;
+    pub(crate) const DIRECTORY: u8 = 2;
+    pub(crate) const SYMLINK: u8 = 3;
+    /// An entry in the side table of ACLs.
+    pub(crate) const ACL: u8 = 4;
+    /// An entry in the side table of extended attributes.
+    pub(crate) const XATTR: u8 = 8;
+    /// File: under construction. Directory: it has a quota entry.
+    pub(crate) const OPEN_OR_QUOTA: u8 = 16;
+    /// File: `data` names a block list. Directory: snapshottable.
+    pub(crate) const MULTI_OR_SNAPSHOTTABLE: u8 = 32;
+    /// The root of a subtree that was deleted and not yet freed.
+    pub(crate) const DETACHED: u8 = 64;
+}
+
+/// One inode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InodeRec {
+    id_lo: u32,
+    id_hi: u16,
+    pub(crate) flags: u8,
+    /// Storage policy set on this very inode; 0 = unset.
+    pub(crate) storage_policy: u8,
+    pub(crate) parent: Slot,
+    pub(crate) name: NameRef,
+    perm_lo: u32,
+    perm_hi: u32,
+    mtime_lo: u32,
+    atime_lo: u32,
+    mtime_hi: u16,
+    atime_hi: u16,
+    block_size_lo: u32,
+    block_size_hi: u16,
+    /// Of a file.
+    pub(crate) replication: u16,
+    /// File: its only block, or its block list (flag), or [`NONE`]. Directory: its child list, or [`NONE`].
+    pub(crate) data: Slot,
+}
+
+const _: () = assert!(size_of::<InodeRec>() == 48);
+
+/// Numbers of ids, times and sizes that fit the records.
+pub(crate) const MAX_48: u64 = (1 << 48) - 1;
+
+impl Default for InodeRec {
+    fn default() -> Self {
+        InodeRec {
+            id_lo: 0,
+            id_hi: 0,
+            flags: 0,
+            storage_policy: 0,
+            parent: NONE,
+            name: 0,
+            perm_lo: 0,
+            perm_hi: 0,
+            mtime_lo: 0,
+            atime_lo: 0,
+            mtime_hi: 0,
+            atime_hi: 0,
+            block_size_lo: 0,
+            block_size_hi: 0,
+            replication: 0,
+            data: NONE,
+        }
+    }
+}
+
+impl InodeRec {
+    pub(crate) fn new(id: InodeId, kind: u8, name: NameRef, perm: Perm, mtime: u64) -> Self {
+        let mut rec = InodeRec {
+            id_lo: id.0 as u32,
+            id_hi: (id.0 >> 32) as u16,
+            flags: kind,
+            name,
+            ..InodeRec::default()
+        };
+        rec.set_perm(perm);
+        rec.set_mtime(mtime);
+        rec
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> InodeId {
+        InodeId(u64::from(self.id_lo) | u64::from(self.id_hi) << 32)
+    }
+    #[inline]
+    pub(crate) fn has(&self, bit: u8) -> bool {
+        self.flags & bit != 0
+    }
+    pub(crate) fn set(&mut self, bit: u8, on: bool) {
+        if on {
+            self.flags |= bit;
+        } else {
+            self.flags &= !bit;
+        }
+    }
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.flags & flag::KIND != 0
+    }
+    #[inline]
+    pub(crate) fn is_file(&self) -> bool {
+        self.flags & flag::KIND == flag::FILE
+    }
+    #[inline]
+    pub(crate) fn is_dir(&self) -> bool {
+        self.flags & flag::KIND == flag::DIRECTORY
+    }
+    #[inline]
+    pub(crate) fn is_symlink(&self) -> bool {
+        self.flags & flag::KIND == flag::SYMLINK
+    }
+    pub(crate) fn kind(&self) -> InodeKind {
+        match self.flags & flag::KIND {
+            flag::FILE => InodeKind::File,
+            flag::SYMLINK => InodeKind::Symlink,
+            _ => InodeKind::Directory,
+        }
+    }
+    /// A file under construction.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_file() && self.has(flag::OPEN_OR_QUOTA)
+    }
+    #[inline]
+    pub(crate) fn has_quota(&self) -> bool {
+        self.is_dir() && self.has(flag::OPEN_OR_QUOTA)
+    }
+    #[inline]
+    pub(crate) fn perm(&self) -> Perm {
+        Perm(u64::from(self.perm_lo) | u64::from(self.perm_hi) << 32)
+    }
+    pub(crate) fn set_perm(&mut self, perm: Perm) {
+        self.perm_lo = perm.0 as u32;
+        self.perm_hi = (perm.0 >> 32) as u32;
+    }
+    #[inline]
+    pub(crate) fn mtime(&self) -> u64 {
+        u64::from(self.mtime_lo) | u64::from(self.mtime_hi) << 32
+    }
+    pub(crate) fn set_mtime(&mut self, ms: u64) {
+        let ms = ms.min(MAX_48);
+        self.mtime_lo = ms as u32;
+        self.mtime_hi = (ms >> 32) as u16;
+    }
+    #[inline]
+    pub(crate) fn atime(&self) -> u64 {
+        u64::from(self.atime_lo) | u64::from(self.atime_hi) << 32
+    }
+    pub(crate) fn set_atime(&mut self, ms: u64) {
+        let ms = ms.min(MAX_48);
+        self.atime_lo = ms as u32;
+        self.atime_hi = (ms >> 32) as u16;
+    }
+    #[inline]
+    pub(crate) fn block_size(&self) -> u64 {
+        u64::from(self.block_size_lo) | u64::from(self.block_size_hi) << 32
+    }
+    pub(crate) fn set_block_size(&mut self, bytes: u64) {
+        let bytes = bytes.min(MAX_48);
+        self.block_size_lo = bytes as u32;
+        self.block_size_hi = (bytes >> 32) as u16;
+    }
+}
+
+/// Mode (bits 0-15), group serial (16-39) and user serial (40-63): the image's own packing
+/// (`INodeWithAdditionalFields.PermissionStatusFormat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Perm(pub(crate) u64);
+
+impl Perm {
+    pub(crate) fn new(user: u32, group: u32, mode: u16) -> Self {
+        Perm(u64::from(mode) | u64::from(group) << 16 | u64::from(user) << 40)
+    }
+    #[inline]
+    pub(crate) fn mode(self) -> u16 {
+        self.0 as u16
+    }
+    #[inline]
+    pub(crate) fn group(self) -> u32 {
+        (self.0 >> 16) as u32 & 0xff_ffff
+    }
+    #[inline]
+    pub(crate) fn user(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+    pub(crate) fn with_mode(self, mode: u16) -> Self {
+        Perm::new(self.user(), self.group(), mode)
+    }
+}
+
+/// One block of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockRec {
+    id_lo: u32,
+    id_hi: u32,
+    len_lo: u32,
+    gs_lo: u32,
+    /// Slot of the file; [`NONE`] in a free record.
+    pub(crate) file: Slot,
+    len_hi: u16,
+    gs_hi: u8,
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<BlockRec>() == 24);
+
+/// Stamps that fit a block record.
+pub(crate) const MAX_GENERATION_STAMP: u64 = (1 << 40) - 1;
+const BLOCK_OPEN: u8 = 1;
+
+impl Default for BlockRec {
+    fn default() -> Self {
+        BlockRec { id_lo: 0, id_hi: 0, len_lo: 0, gs_lo: 0, file: NONE, len_hi: 0, gs_hi: 0, flags: 0 }
+    }
+}
+
+impl BlockRec {
+    pub(crate) fn new(block: Block, file: Slot, open: bool) -> Self {
+        let id = block.id.0 as u64;
+        let mut rec = BlockRec {
+            id_lo: id as u32,
+            id_hi: (id >> 32) as u32,
+            file,
+            flags: if open { BLOCK_OPEN } else { 0 },
+            ..BlockRec::default()
+        };
+        rec.set_len(block.num_bytes);
+        rec.set_generation_stamp(block.generation_stamp);
+        rec
+    }
+    #[inline]
+    pub(crate) fn id(&self) -> BlockId {
+        BlockId((u64::from(self.id_lo) | u64::from(self.id_hi) << 32) as i64)
+    }
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        u64::from(self.len_lo) | u64::from(self.len_hi) << 32
+    }
+    pub(crate) fn set_len(&mut self, bytes: u64) {
+        let bytes = bytes.min(MAX_48);
+        self.len_lo = bytes as u32;
+        self.len_hi = (bytes >> 32) as u16;
+    }
+    pub(crate) fn generation_stamp(&self) -> GenerationStamp {
+        GenerationStamp(u64::from(self.gs_lo) | u64::from(self.gs_hi) << 32)
+    }
+    pub(crate) fn set_generation_stamp(&mut self, stamp: GenerationStamp) {
+        let stamp = stamp.0.min(MAX_GENERATION_STAMP);
+        self.gs_lo = stamp as u32;
+        self.gs_hi = (stamp >> 32) as u8;
+    }
+    /// Whether by the edits the block is still being written.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.flags & BLOCK_OPEN != 0
+    }
+    pub(crate) fn set_open(&mut self, open: bool) {
+        self.flags = if open { BLOCK_OPEN } else { 0 };
+    }
+    pub(crate) fn block(&self) -> Block {
+        Block { id: self.id(), num_bytes: self.len(), generation_stamp: self.generation_stamp() }
+    }
+}

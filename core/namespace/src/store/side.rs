@@ -1,0 +1,57 @@
+//! What few inodes have, beside the records: ACLs, extended attributes, quotas, leases, link targets.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::slab::Slot;
+
+const SHARDS: usize = 512;
+
+/// Values by slot, in shards that are shared with a frozen view and copied on write.
+#[derive(Clone, Debug)]
+pub(crate) struct Side<T> {
+    shards: Vec<Arc<HashMap<Slot, T, FixedState>>>,
+    len: usize,
+}
+
+impl<T: Clone> Side<T> {
+    pub(crate) fn new() -> Self {
+        Side { shards: Vec::new(), len: 0 }
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+        self.shards.get(slot as usize % SHARDS)?.get(&slot)
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        let shard = self.shards.get_mut(slot as usize % SHARDS)?;
+        if !shard.contains_key(&slot) {
+            return None;
+        }
+        Arc::make_mut(shard).get_mut(&slot)
+    }
+
+    pub(crate) fn insert(&mut self, slot: Slot, value: T) -> Option<T> {
+        if self.shards.is_empty() {
+            self.shards = vec![Arc::new(HashMap::with_hasher(FixedState::default())); SHARDS];
+        }
+        let old = Arc::make_mut(&mut self.shards[slot as usize % SHARDS]).insert(slot, value);
+        self.len += usize::from(old.is_none());
+        old
+    }
+
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
+        let shard = self.shards.get_mut(slot as usize % SHARDS)?;
+        if !shard.contains_key(&slot) {
+            return None;
+        }
+        self.len -= 1;
+        Arc::make_mut(shard).remove(&slot)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}

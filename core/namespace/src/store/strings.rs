@@ -1,0 +1,58 @@
+//! Users and groups as serial numbers (`SerialNumberManager`), so that an inode's permission is 8 bytes.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+/// Serials must fit the 24 bits of the image's packings.
+const MAX_SERIAL: u32 = (1 << 24) - 1;
+
+/// Strings with serials from 1; 0 is "none" and reads as the empty string.
+#[derive(Clone, Debug)]
+pub(crate) struct Strings {
+    by_name: HashMap<Arc<str>, u32, FixedState>,
+    names: Vec<Arc<str>>,
+}
+
+impl Strings {
+    pub(crate) fn new() -> Self {
+        Strings { by_name: HashMap::with_hasher(FixedState::default()), names: Vec::new() }
+    }
+
+    /// The serial of a string, new if needed. Full tables give 0: sixteen million different users are not a real case.
+    pub(crate) fn intern(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        if let Some(serial) = self.by_name.get(name) {
+            return *serial;
+        }
+        if self.names.len() as u32 >= MAX_SERIAL {
+            return 0;
+        }
+        let name: Arc<str> = Arc::from(name);
+        self.names.push(name.clone());
+        let serial = self.names.len() as u32;
+        self.by_name.insert(name, serial);
+        serial
+    }
+
+    /// The serial of a string that is known.
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, serial: u32) -> &str {
+        match serial {
+            0 => "",
+            n => self.names.get(n as usize - 1).map_or("", |name| name),
+        }
+    }
+
+    /// All strings in order of their serials, which start at 1.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.names.iter().enumerate().map(|(n, name)| (n as u32 + 1, &**name))
+    }
+}
