@@ -434,6 +434,12 @@ impl Namespace {
         self.slot(inode).map(|slot| self.rec(slot).kind())
     }
 
+    /// What every call about snapshots is told: they are not here yet.
+    #[must_use]
+    pub fn snapshots_refused(&self) -> Refused {
+        refuse(ex::UNSUPPORTED_OPERATION, "Snapshots are not supported by this NameNode")
+    }
+
     /// The snapshottable directories, by id.
     pub fn snapshottable_dirs(&self) -> impl Iterator<Item = InodeId> + '_ {
         self.snapshottable.iter().map(|id| InodeId(*id)).filter(|id| self.slot(*id).is_some())
