@@ -12,6 +12,7 @@ mod blocks;
 mod commands;
 mod construction;
 mod datanodes;
+mod hosts;
 mod idset;
 mod leases;
 mod located;

@@ -9,6 +9,7 @@
 use crate::blocks::{Blocks, Flag, Record};
 use crate::construction::{ExpectedReplica, UnderConstruction};
 use crate::datanodes::{AdminState, Datanode, Datanodes, Storage};
+use crate::hosts::Hosts;
 use crate::leases::ReportLeases;
 use crate::queues::{self, CorruptReplicas, LowRedundancy, Messages, Pending};
 use crate::rng::Rng;
@@ -33,6 +34,7 @@ pub struct BlockManager {
     pub(crate) config: BlockManagerConfig,
     pub(crate) blocks: Blocks,
     pub(crate) datanodes: Datanodes,
+    pub(crate) hosts: Hosts,
     pub(crate) construction: HashMap<i64, UnderConstruction, FixedState>,
     /// The highest stamp the namespace handed out; beyond it is the future.
     pub(crate) known_stamp: u64,
@@ -140,6 +142,7 @@ impl BlockManager {
         BlockManager {
             blocks: Blocks::default(),
             datanodes: Datanodes::default(),
+            hosts: Hosts::default(),
             construction: HashMap::default(),
             known_stamp: 0,
             highest_id: BlockId::LAST_RESERVED.0,

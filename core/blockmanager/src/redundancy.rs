@@ -393,6 +393,7 @@ impl BlockManager {
         now: Now,
     ) -> Result<DatanodeIndex, BlockManagerError> {
         self.now = now;
+        self.check_allowed(&id)?;
         // Another node at this address (a volume was replaced, the uuid with it): the old one is gone for good.
         let replaced = self
             .datanodes
@@ -419,6 +420,7 @@ impl BlockManager {
             node.transfers.clear();
             node.recover.clear();
         }
+        self.apply_exclusion(index);
         if self.safe_mode.is_startup() {
             self.check_safe_mode();
         }

@@ -266,7 +266,7 @@ pub enum BlockManagerError {
     },
     /// The include and exclude lists do not let it in.
     #[error(
-        "datanode denied communication with namenode because the host is not in the include-list: {0}"
+        "Datanode denied communication with namenode because the host is not in the include-list: {0}"
     )]
     Disallowed(String),
 }
