@@ -12,9 +12,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Command = (&'static str, &'static str, fn(Vec<OsString>) -> anyhow::Result<ExitCode>);
 
 const COMMANDS: &[Command] = &[
+    ("namenode", "run a NameNode, or format one", cmd::namenode::run),
     ("journalnode", "run a JournalNode", cmd::journalnode::run),
+    ("datanode", "run a DataNode", cmd::datanode::run),
     ("dfs", "list, copy and change files", cmd::dfs::run),
+    ("dfsadmin", "report on and administer a cluster", cmd::dfsadmin::run),
     ("haadmin", "show and change who is active", cmd::haadmin::run),
+    ("oev", "print an edit log", cmd::oev::run),
+    ("oiv", "print an fsimage", cmd::oiv::run),
     ("zkfc", "run a failover controller", cmd::zkfc::run),
     ("quickstart", "run a whole highly available cluster on this machine", cmd::quickstart::run),
 ];

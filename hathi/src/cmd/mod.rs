@@ -1,8 +1,13 @@
 //! One file per subcommand.
 
+pub mod datanode;
 pub mod dfs;
+pub mod dfsadmin;
 pub mod haadmin;
 pub mod journalnode;
+pub mod namenode;
+pub mod oev;
+pub mod oiv;
 pub mod quickstart;
 pub mod zkfc;
 

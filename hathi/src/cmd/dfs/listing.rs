@@ -41,7 +41,7 @@ pub(super) fn human_size(bytes: u64) -> String {
 }
 
 /// ms since 1970 in local time.
-pub(super) fn local_time(millis: u64, format: &str) -> String {
+pub(in crate::cmd) fn local_time(millis: u64, format: &str) -> String {
     let timestamp = i64::try_from(millis)
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use hathi_client::{ClientError, FileSystem};
 use hathi_formats::conf::Configuration;
 use hathi_formats::proto::hdfs::HdfsFileStatusProto;
+pub(super) use listing::local_time;
 use path::RemotePath;
 use std::collections::BTreeMap;
 use std::ffi::OsString;

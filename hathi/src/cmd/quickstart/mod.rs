@@ -1,6 +1,7 @@
 //! `hathi quickstart`: a whole highly available cluster of real processes on this machine.
 
 mod children;
+mod demo;
 mod layout;
 mod ready;
 
@@ -92,6 +93,14 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         return Err(error);
     }
     announce(&layout, started.elapsed());
+    if args.demo {
+        let result = tokio::select! {
+            result = demo::run(&layout) => result,
+            () = interrupts.wait() => Ok(false),
+        };
+        children.stop().await;
+        return Ok(if result? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     interrupts.wait().await;
     println!("stopping");
     children.stop().await;

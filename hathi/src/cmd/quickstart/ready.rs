@@ -27,6 +27,16 @@ async fn state(port: u16) -> Result<common::HaServiceStateProto, RpcError> {
     Ok(status.state())
 }
 
+/// The index of the active NameNode.
+pub async fn active(layout: &Layout) -> Result<u16> {
+    for index in 0..layout.namenodes {
+        if state(layout.namenode_rpc(index)).await.is_ok_and(|state| state == common::HaServiceStateProto::Active) {
+            return Ok(index);
+        }
+    }
+    bail!("no NameNode is active")
+}
+
 /// Waits until every JournalNode accepts connections.
 pub async fn journalnodes(layout: &Layout, timeout: Duration) -> Result<()> {
     let started = Instant::now();
