@@ -151,7 +151,7 @@ impl Namespace {
             return Err(refuse(
                 ex::IO,
                 format!(
-                    "Specified block size is less than configured minimum value (dfs.namenode.fs-limits.min-block-size): {} < {}",
+                    "Specified block size {} is less than configured minimum value dfs.namenode.fs-limits.min-block-size={}",
                     req.block_size, self.config.min_block_size_bytes
                 ),
             ));
