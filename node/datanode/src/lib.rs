@@ -1,1 +1,151 @@
-//! To be written.
+//! The DataNode: sockets, files and processes around `hathi_blockpool`.
+//!
+//! * [`volume`], [`pool`], [`dataset`], [`files`]: replicas on disk, in Hadoop's layout;
+//! * [`xceiver`]: the data transfer server, one blocking thread per connection;
+//! * [`offer`], [`actor`], [`commands`]: NameNodes, one task for each, and what the active one orders;
+//! * [`recovery`], [`ipc`], [`http`]: block recovery, RPC and status.
+//!
+//! Data moves on blocking threads, as disks block; everything else shares one small asynchronous runtime.
+
+pub mod actor;
+pub mod commands;
+pub mod config;
+pub mod dataset;
+pub mod files;
+pub mod http;
+pub mod ipc;
+pub mod node;
+pub mod offer;
+pub mod pool;
+pub mod recovery;
+pub mod throttle;
+pub mod volume;
+pub mod xceiver;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use hathi_formats::conf::ConfError;
+use hathi_net::http::{HttpRequest, HttpServer};
+use hathi_net::ipc::{RpcServer, ServerOptions};
+
+pub use config::DataNodeConf;
+pub use node::{DataNode, Ports};
+
+/// Why a DataNode cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DataNodeError {
+    /// The configuration.
+    #[error("{0}")]
+    Config(String),
+    /// A directory of `dfs.datanode.data.dir`.
+    #[error("{0}")]
+    Storage(String),
+    /// Sockets and threads.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<ConfError> for DataNodeError {
+    fn from(error: ConfError) -> Self {
+        DataNodeError::Config(error.to_string())
+    }
+}
+
+fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, DataNodeError> {
+    TcpListener::bind(address)
+        .map_err(|error| DataNodeError::Io(std::io::Error::new(error.kind(), format!("{what} {address}: {error}"))))
+}
+
+/// A running DataNode.
+pub struct Running {
+    /// Its parts.
+    pub node: Arc<DataNode>,
+    // Held so that they go on.
+    _ipc: Option<RpcServer>,
+    _http: Option<HttpServer>,
+}
+
+/// Starts everything; must be called within a tokio runtime, on which the NameNodes' tasks run.
+pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
+    let dataset = dataset::Dataset::open(&conf)?;
+    let xfer = bind("dfs.datanode.address", conf.xfer_address)?;
+    // The ports are part of the identity that every part needs, so that all are bound before anything is served.
+    let ipc_address = free_port(conf.ipc_address)?;
+    let http_address = free_port(conf.http_address)?;
+    let ports = Ports {
+        xfer: xfer.local_addr()?.port(),
+        http: http_address.port(),
+        ipc: ipc_address.port(),
+    };
+    let services = conf.nameservices.clone();
+    let node = DataNode::new(conf, dataset, ports);
+    let runtime = tokio::runtime::Handle::current();
+    let ipc = RpcServer::bind(
+        ipc_address,
+        Arc::new(ipc::Server::new(node.clone(), runtime.clone())),
+        ServerOptions {
+            name: "dn-ipc".to_owned(),
+            max_frame_bytes: node.conf.max_data_length,
+            ..ServerOptions::default()
+        },
+    )?;
+    let served = node.clone();
+    let http = HttpServer::bind(
+        http_address,
+        Arc::new(move |request: HttpRequest| {
+            let node = served.clone();
+            async move { http::respond(&node, &request) }
+        }),
+    )?;
+    xceiver::serve(node.clone(), xfer)?;
+    for service in &services {
+        let (service, commands) = offer::Service::new(service);
+        node.add_service(service.clone());
+        runtime.spawn(commands::run(node.clone(), service.clone(), commands));
+        for actor in &service.actors {
+            runtime.spawn(actor::run(node.clone(), service.clone(), actor.clone()));
+        }
+    }
+    tracing::info!(
+        xfer = ports.xfer, ipc = ports.ipc, http = ports.http, uuid = node.dataset.datanode_uuid(),
+        volumes = node.dataset.volumes().len(), "DataNode serves"
+    );
+    Ok(Running {
+        node,
+        _ipc: Some(ipc),
+        _http: Some(http),
+    })
+}
+
+/// Port 0 asks for any: one is chosen now, as it must be known before the listener is made.
+fn free_port(address: SocketAddr) -> Result<SocketAddr, DataNodeError> {
+    if address.port() != 0 {
+        return Ok(address);
+    }
+    Ok(bind("any port", address)?.local_addr()?)
+}
+
+/// Runs a DataNode until it is told to stop by SIGTERM, SIGINT or RPC.
+pub fn run(conf: DataNodeConf) -> Result<(), DataNodeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("dn-blocking")
+        .thread_stack_size(512 << 10)
+        .build()?;
+    runtime.block_on(async {
+        let running = start(conf)?;
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            result = tokio::signal::ctrl_c() => result?,
+            () = running.node.stopped() => {}
+        }
+        running.node.shut_down();
+        // NameNodes get what is on its way, disk errors above all.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        Ok::<(), DataNodeError>(())
+    })?;
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    Ok(())
+}

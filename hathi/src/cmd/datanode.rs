@@ -1,0 +1,19 @@
+//! `hathi datanode`: keeps replicas of blocks and serves them.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use hathi_datanode::DataNodeConf;
+
+/// Runs until told to stop. Takes `--conf DIR`; Hadoop's `-regular` is accepted and means nothing.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let (conf, rest) = super::conf_argument(args)?;
+    if let Some(unknown) = rest.iter().find(|arg| *arg != "-regular") {
+        bail!("unknown argument {}", unknown.display());
+    }
+    super::log_to_stderr();
+    let conf = DataNodeConf::from_configuration(&conf, &super::user_name())?;
+    hathi_datanode::run(conf)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,600 @@
+//! The conversation with one NameNode (`BPServiceActor`): handshake, registration, heartbeats, reports.
+//!
+//! Each NameNode has a task of its own, so that one that is down or slow delays nobody else.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use hathi_blockpool::{Claim, HaState, NoticeKind, Schedule, report};
+use hathi_formats::exceptions;
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
+use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
+use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
+use hathi_formats::proto::datanode::{
+    BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto, BlockReportContextProto,
+    BlockReportRequestProto, BlockReportResponseProto, DatanodeCommandProto, DatanodeRegistrationProto,
+    ErrorReportRequestProto, ErrorReportResponseProto, HeartbeatRequestProto, HeartbeatResponseProto,
+    ReceivedDeletedBlockInfoProto, RegisterDatanodeRequestProto, RegisterDatanodeResponseProto,
+    ReportBadBlocksRequestProto, ReportBadBlocksResponseProto, StorageBlockReportProto,
+    StorageReceivedDeletedBlocksProto, VolumeFailureSummaryProto,
+};
+use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State as WireState;
+use hathi_formats::proto::hdfs::{
+    BlockKeyProto, BlockProto, ExportedBlockKeysProto, NamespaceInfoProto, StorageInfoProto, StorageReportProto,
+    VersionRequestProto, VersionResponseProto,
+};
+use hathi_net::ipc::protocols::DATANODE_PROTOCOL;
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+use prost::Message;
+
+use crate::config::SOFTWARE_VERSION;
+use crate::node::DataNode;
+use crate::offer::{Actor, Extra, Service};
+use crate::pool::Pool;
+
+/// Between attempts to reach a NameNode. NameNodes restart fast, and an attempt is cheap.
+const RETRY: Duration = Duration::from_millis(200);
+/// After an exception: a NameNode that refuses must not be flooded.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
+/// Notices in one message.
+const MAX_NOTICES: usize = 10_000;
+/// `NamespaceInfo.Capability.STORAGE_BLOCK_REPORT_BUFFERS`.
+const CAPABILITY_BUFFERS: u64 = 1;
+
+/// Why a conversation pauses.
+#[derive(Debug, thiserror::Error)]
+enum ActorError {
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    #[error("{0}")]
+    Refused(String),
+    /// The NameNode will never take this DataNode.
+    #[error("{0}")]
+    Final(String),
+}
+
+struct Conversation {
+    node: Arc<DataNode>,
+    service: Arc<Service>,
+    actor: Arc<Actor>,
+    schedule: Schedule,
+    clock: Instant,
+    registration: Option<DatanodeRegistrationProto>,
+    buffers: bool,
+    report_id: i64,
+    first_report: bool,
+}
+
+/// Talks to one NameNode until the DataNode stops or the NameNode refuses it for good.
+pub async fn run(node: Arc<DataNode>, service: Arc<Service>, actor: Arc<Actor>) {
+    let clock = Instant::now();
+    let schedule = Schedule::new(
+        0,
+        node.conf.heartbeat_interval.as_millis() as u64,
+        node.conf.report_interval.as_millis() as u64,
+    );
+    let mut conversation = Conversation {
+        schedule,
+        clock,
+        registration: None,
+        buffers: true,
+        report_id: fastrand::i64(..),
+        first_report: true,
+        node,
+        service,
+        actor,
+    };
+    conversation.talk().await;
+}
+
+impl Conversation {
+    fn now_ms(&self) -> u64 {
+        self.clock.elapsed().as_millis() as u64
+    }
+
+    async fn talk(&mut self) {
+        let mut complained = false;
+        while !self.node.is_stopping() {
+            let result = match self.connect().await {
+                Ok(client) => {
+                    *self.actor.client.lock() = Some(client.clone());
+                    complained = false;
+                    self.converse(&client).await
+                }
+                Err(error) => Err(error),
+            };
+            *self.actor.client.lock() = None;
+            match result {
+                Ok(()) => return,
+                Err(ActorError::Final(text)) => {
+                    tracing::error!(namenode = %self.actor.address, "{text}: this NameNode is given up");
+                    self.service.offer().on_stopped(self.actor.id);
+                    return;
+                }
+                Err(ActorError::Rpc(error @ (RpcError::Connect { .. } | RpcError::Broken { .. }))) => {
+                    if !complained {
+                        tracing::warn!(namenode = %self.actor.address, %error, "NameNode cannot be reached");
+                        complained = true;
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => {
+                    tracing::warn!(namenode = %self.actor.address, %error, "conversation failed");
+                    tokio::time::sleep(PAUSE_AFTER_REFUSAL.min(self.node.conf.heartbeat_interval)).await;
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<RpcClient, ActorError> {
+        let address = self.actor.address.clone();
+        let resolved = tokio::task::spawn_blocking(move || resolve(&address.host, address.port))
+            .await
+            .ok()
+            .flatten()
+            .ok_or_else(|| {
+                ActorError::Rpc(RpcError::Connect {
+                    address: self.actor.address.to_string(),
+                    reason: "the name does not resolve".to_owned(),
+                })
+            })?;
+        let conf = &self.node.conf;
+        let mut options = ClientOptions::new(&conf.superuser);
+        options.connect_timeout = conf.connect_timeout;
+        options.call_timeout = conf.call_timeout;
+        options.max_response_bytes = conf.max_data_length;
+        Ok(RpcClient::connect(resolved, &DATANODE_PROTOCOL, options).await?)
+    }
+
+    /// Everything on one connection. After a break the registration stays good: a NameNode that does not know this
+    /// DataNode any more asks for a new one.
+    async fn converse(&mut self, client: &RpcClient) -> Result<(), ActorError> {
+        if self.registration.is_none() {
+            self.register(client).await?;
+        } else {
+            let now = self.now_ms();
+            self.schedule.heartbeat_now(now);
+        }
+        while !self.node.is_stopping() {
+            match self.offer(client).await {
+                Ok(()) => {}
+                Err(ActorError::Rpc(RpcError::Remote(exception))) => {
+                    match &*exception.class {
+                        exceptions::UNREGISTERED_NODE
+                        | exceptions::DISALLOWED_DATANODE
+                        | exceptions::INCORRECT_VERSION => {
+                            return Err(ActorError::Final(exception.to_string()));
+                        }
+                        exceptions::INVALID_BLOCK_REPORT_LEASE => self.schedule.drop_lease(),
+                        _ => {}
+                    }
+                    tracing::warn!(namenode = %self.actor.address, %exception, "refused");
+                    tokio::time::sleep(PAUSE_AFTER_REFUSAL.min(self.node.conf.heartbeat_interval)).await;
+                }
+                Err(error) => return Err(error),
+            }
+            let idle = Duration::from_millis(self.schedule.idle_ms(self.now_ms()));
+            if !idle.is_zero() && !self.has_urgent_work() {
+                let _ = tokio::time::timeout(idle, self.actor.wake.notified()).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_urgent_work(&self) -> bool {
+        self.actor.reports.lock().is_urgent()
+            || !self.actor.extras.lock().is_empty()
+            || self.actor.force_report.load(Ordering::Acquire)
+            || self.actor.force_heartbeat.load(Ordering::Acquire)
+            || self.schedule.report_to_send().is_some()
+    }
+
+    async fn register(&mut self, client: &RpcClient) -> Result<(), ActorError> {
+        let response: VersionResponseProto = client.call("versionRequest", &VersionRequestProto {}).await?;
+        let info = response.info;
+        let namespace = NamespaceInfo {
+            layout_version: LayoutVersion(info.storage_info.layout_version as i32),
+            namespace_id: info.storage_info.namespce_id,
+            cluster_id: info.storage_info.cluster_id.clone(),
+            ctime: info.storage_info.c_time as i64,
+            block_pool_id: info.block_pool_id.clone(),
+        };
+        self.check_namespace(&namespace)?;
+        let pool = self.open_pool(namespace).await?;
+        let claim = self.service.offer().on_handshake(self.actor.id, ha_state(&info));
+        self.log_claim(claim);
+        self.buffers = info.capabilities.unwrap_or(0) & CAPABILITY_BUFFERS != 0;
+        let request = RegisterDatanodeRequestProto {
+            registration: self.new_registration(&pool),
+        };
+        let response: RegisterDatanodeResponseProto = client.call("registerDatanode", &request).await?;
+        tracing::info!(namenode = %self.actor.address, pool = %pool.id(), "registered");
+        self.registration = Some(response.registration);
+        let delay = self.node.conf.report_initial_delay.as_millis() as u64;
+        let delay = if delay == 0 { 0 } else { fastrand::u64(0..delay) };
+        let now = self.now_ms();
+        self.schedule.on_registered(now, delay);
+        Ok(())
+    }
+
+    /// The NameNodes of a nameservice must be of one mind about which namespace it is.
+    fn check_namespace(&self, namespace: &NamespaceInfo) -> Result<(), ActorError> {
+        let Some(pool) = self.service.pool() else {
+            return Ok(());
+        };
+        let mismatch = |what: &str, known: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
+            Err(ActorError::Refused(format!(
+                "{what} mismatch: previously connected to {what} {known} but now connected to {what} {found}"
+            )))
+        };
+        if pool.info.block_pool_id != namespace.block_pool_id {
+            return mismatch("Blockpool ID", &pool.info.block_pool_id, &namespace.block_pool_id);
+        }
+        if pool.info.namespace_id != namespace.namespace_id {
+            return mismatch("Namespace ID", &pool.info.namespace_id, &namespace.namespace_id);
+        }
+        if pool.info.cluster_id != namespace.cluster_id {
+            return mismatch("Cluster ID", &pool.info.cluster_id, &namespace.cluster_id);
+        }
+        Ok(())
+    }
+
+    async fn open_pool(&self, namespace: NamespaceInfo) -> Result<Arc<Pool>, ActorError> {
+        if let Some(pool) = self.service.pool() {
+            return Ok(pool);
+        }
+        let node = self.node.clone();
+        let opened = tokio::task::spawn_blocking(move || node.dataset.open_pool(&namespace))
+            .await
+            .map_err(|error| ActorError::Refused(error.to_string()))?;
+        let pool = opened.map_err(|error| ActorError::Refused(error.to_string()))?;
+        self.service.set_pool(pool.clone());
+        Ok(pool)
+    }
+
+    fn new_registration(&self, pool: &Pool) -> DatanodeRegistrationProto {
+        DatanodeRegistrationProto {
+            datanode_id: self.node.datanode_id(),
+            storage_info: StorageInfoProto {
+                layout_version: LayoutVersion::DATANODE_CURRENT.0 as u32,
+                namespce_id: pool.info.namespace_id,
+                cluster_id: pool.info.cluster_id.clone(),
+                c_time: pool.info.ctime as u64,
+            },
+            keys: ExportedBlockKeysProto {
+                is_block_token_enabled: false,
+                key_update_interval: 0,
+                token_life_time: 0,
+                current_key: BlockKeyProto {
+                    key_id: 0,
+                    expiry_date: 0,
+                    key_bytes: None,
+                },
+                all_keys: vec![],
+            },
+            software_version: SOFTWARE_VERSION.to_owned(),
+        }
+    }
+
+    /// One turn: whatever is due now.
+    async fn offer(&mut self, client: &RpcClient) -> Result<(), ActorError> {
+        let (Some(registration), Some(pool)) = (self.registration.clone(), self.service.pool()) else {
+            return Err(ActorError::Refused("not registered".to_owned()));
+        };
+        let now = self.now_ms();
+        let heartbeat =
+            self.schedule.heartbeat_due(now) || self.actor.force_heartbeat.swap(false, Ordering::AcqRel);
+        if heartbeat && self.heartbeat(client, &registration, &pool).await? {
+            return self.register(client).await;
+        }
+        if heartbeat || self.actor.reports.lock().is_urgent() {
+            self.send_notices(client, &registration, &pool).await?;
+        }
+        self.send_extras(client, &registration).await?;
+        if self.actor.force_report.swap(false, Ordering::AcqRel) {
+            self.schedule.force_report();
+        }
+        if let Some(lease) = self.schedule.report_to_send() {
+            self.send_notices(client, &registration, &pool).await?;
+            self.send_report(client, &registration, &pool, lease).await?;
+        }
+        Ok(())
+    }
+
+    /// True when the NameNode wants a new registration.
+    async fn heartbeat(
+        &mut self,
+        client: &RpcClient,
+        registration: &DatanodeRegistrationProto,
+        pool: &Pool,
+    ) -> Result<bool, ActorError> {
+        let now = self.now_ms();
+        self.schedule.on_heartbeat_sent(now);
+        let request = heartbeat_request(&self.node, registration, pool, self.schedule.wants_lease(now));
+        let response: HeartbeatResponseProto = client.call("sendHeartbeat", &request).await?;
+        self.node.metrics.heartbeats.fetch_add(1, Ordering::Relaxed);
+        let uptime = self.node.started.elapsed().as_secs() as i64;
+        self.actor.last_heartbeat_s.store(uptime, Ordering::Relaxed);
+        self.schedule.on_lease(response.full_block_report_lease_id.unwrap_or(0));
+        let state = match response.ha_status.state() {
+            WireState::Active => HaState::Active,
+            WireState::Standby => HaState::Standby,
+            WireState::Observer => HaState::Observer,
+        };
+        *self.actor.state.lock() = response.ha_status.state().as_str_name().to_ascii_lowercase();
+        let claim = self
+            .service
+            .offer()
+            .on_heartbeat(self.actor.id, state, response.ha_status.txid as i64);
+        self.log_claim(claim);
+        let mut register = false;
+        for command in response.cmds {
+            register |= self.take_command(command);
+        }
+        Ok(register)
+    }
+
+    /// Registration is this task's own matter; all else waits its turn. True for a request to register.
+    fn take_command(&self, command: DatanodeCommandProto) -> bool {
+        match command.cmd_type() {
+            CommandType::RegisterCommand => {
+                tracing::info!(namenode = %self.actor.address, "asked to register");
+                true
+            }
+            CommandType::NullDatanodeCommand => false,
+            _ => {
+                // The other end lives as long as the DataNode.
+                let _ = self.service.commands.send((self.actor.id, command));
+                false
+            }
+        }
+    }
+
+    async fn send_notices(
+        &mut self,
+        client: &RpcClient,
+        registration: &DatanodeRegistrationProto,
+        pool: &Pool,
+    ) -> Result<(), ActorError> {
+        loop {
+            let taken = self.actor.reports.lock().take(MAX_NOTICES);
+            if taken.is_empty() {
+                return Ok(());
+            }
+            let blocks = taken
+                .iter()
+                .map(|(storage, notices)| StorageReceivedDeletedBlocksProto {
+                    storage_uuid: storage.clone(),
+                    blocks: notices.iter().map(notice_proto).collect(),
+                    storage: Some(self.node.storage_proto(storage)),
+                })
+                .collect();
+            let request = BlockReceivedAndDeletedRequestProto {
+                registration: registration.clone(),
+                block_pool_id: pool.id().to_owned(),
+                blocks,
+            };
+            let result: Result<BlockReceivedAndDeletedResponseProto, RpcError> =
+                client.call("blockReceivedAndDeleted", &request).await;
+            if let Err(error) = result {
+                self.actor.reports.lock().put_back(taken);
+                return Err(error.into());
+            }
+            self.node.metrics.incremental_reports.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn send_extras(
+        &mut self,
+        client: &RpcClient,
+        registration: &DatanodeRegistrationProto,
+    ) -> Result<(), ActorError> {
+        let extras = std::mem::take(&mut *self.actor.extras.lock());
+        let mut bad = Vec::new();
+        for extra in extras {
+            match extra {
+                Extra::BadBlock(block) => bad.push(*block),
+                Extra::Error(error_code, msg) => {
+                    let request = ErrorReportRequestProto {
+                        registartion: registration.clone(),
+                        error_code,
+                        msg,
+                    };
+                    let _: ErrorReportResponseProto = client.call("errorReport", &request).await?;
+                }
+            }
+        }
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let request = ReportBadBlocksRequestProto { blocks: bad };
+        let result: Result<ReportBadBlocksResponseProto, RpcError> = client.call("reportBadBlocks", &request).await;
+        match result {
+            // A standby does not take them, and needs none: the active does.
+            Err(RpcError::Remote(exception)) if exception.is(exceptions::STANDBY) => Ok(()),
+            other => other.map(|_| ()).map_err(Into::into),
+        }
+    }
+
+    async fn send_report(
+        &mut self,
+        client: &RpcClient,
+        registration: &DatanodeRegistrationProto,
+        pool: &Arc<Pool>,
+        lease: u64,
+    ) -> Result<(), ActorError> {
+        let started = Instant::now();
+        let buffers = self.buffers;
+        let (node, of) = (self.node.clone(), pool.clone());
+        let (reports, total) = tokio::task::spawn_blocking(move || storage_reports(&node, &of, buffers))
+            .await
+            .map_err(|error| ActorError::Refused(error.to_string()))?;
+        self.report_id = self.report_id.wrapping_add(1);
+        if self.report_id == 0 {
+            self.report_id = 1;
+        }
+        let batches: Vec<Vec<StorageBlockReportProto>> = if total < self.node.conf.report_split_threshold {
+            vec![reports]
+        } else {
+            reports.into_iter().map(|report| vec![report]).collect()
+        };
+        let count = batches.len() as i32;
+        for (index, reports) in batches.into_iter().enumerate() {
+            let request = BlockReportRequestProto {
+                registration: registration.clone(),
+                block_pool_id: pool.id().to_owned(),
+                reports,
+                context: Some(BlockReportContextProto {
+                    total_rpcs: count,
+                    cur_rpc: index as i32,
+                    id: self.report_id,
+                    lease_id: Some(lease),
+                }),
+            };
+            if request.encoded_len() > self.node.conf.max_data_length {
+                tracing::error!(bytes = request.encoded_len(), "block report is larger than ipc.maximum.data.length");
+            }
+            let response: BlockReportResponseProto = client.call("blockReport", &request).await?;
+            if let Some(command) = response.cmd
+                && self.take_command(command)
+            {
+                return self.register(client).await;
+            }
+        }
+        self.node.metrics.block_reports.fetch_add(1, Ordering::Relaxed);
+        let uptime = self.node.started.elapsed().as_secs() as i64;
+        self.actor.last_report_s.store(uptime, Ordering::Relaxed);
+        tracing::info!(
+            namenode = %self.actor.address, replicas = total, lease, ms = started.elapsed().as_millis() as u64,
+            "sent a full block report"
+        );
+        let now = self.now_ms();
+        self.schedule.on_report_sent(now, self.first_report, fastrand::f64());
+        self.first_report = false;
+        Ok(())
+    }
+
+    fn log_claim(&self, claim: Claim) {
+        match claim {
+            Claim::Unchanged => {}
+            Claim::Accepted { from } => {
+                tracing::info!(namenode = %self.actor.address, from = ?from.map(|from| from.0), "obeying the active NameNode");
+            }
+            Claim::Refused { last_claim } => {
+                tracing::warn!(namenode = %self.actor.address, last_claim, "claims to be active, but another one did with a higher txid");
+            }
+            Claim::Relinquished => {
+                tracing::info!(namenode = %self.actor.address, "is active no more");
+            }
+        }
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Option<SocketAddr> {
+    (host, port).to_socket_addrs().ok()?.next()
+}
+
+fn ha_state(info: &NamespaceInfoProto) -> Option<HaState> {
+    info.state.map(|_| match info.state() {
+        WireState::Active => HaState::Active,
+        WireState::Standby => HaState::Standby,
+        WireState::Observer => HaState::Observer,
+    })
+}
+
+fn notice_proto(notice: &hathi_blockpool::ReceivedDeleted) -> ReceivedDeletedBlockInfoProto {
+    let (status, hint) = match notice.kind {
+        NoticeKind::Receiving => (BlockStatus::Receiving, None),
+        // Senders always set the hint of complete replicas, and be it empty.
+        NoticeKind::Received => (BlockStatus::Received, Some(notice.delete_hint.clone())),
+        NoticeKind::Deleted => (BlockStatus::Deleted, None),
+    };
+    ReceivedDeletedBlockInfoProto {
+        block: BlockProto {
+            block_id: notice.block.id.0 as u64,
+            gen_stamp: notice.block.generation_stamp.0,
+            num_bytes: Some(notice.block.num_bytes),
+        },
+        delete_hint: hint,
+        status: status as i32,
+    }
+}
+
+fn heartbeat_request(
+    node: &DataNode,
+    registration: &DatanodeRegistrationProto,
+    pool: &Pool,
+    wants_lease: bool,
+) -> HeartbeatRequestProto {
+    let reports = node
+        .dataset
+        .volume_reports(pool.id())
+        .into_iter()
+        .map(|report| StorageReportProto {
+            storage_uuid: report.volume.storage_id.clone(),
+            failed: Some(false),
+            capacity: Some(report.capacity),
+            dfs_used: Some(report.used),
+            remaining: Some(report.remaining),
+            block_pool_used: Some(report.pool_used),
+            storage: Some(node.storage_proto(&report.volume.storage_id)),
+            non_dfs_used: Some(
+                report
+                    .capacity
+                    .saturating_sub(report.used)
+                    .saturating_sub(report.remaining),
+            ),
+            mount: None,
+        })
+        .collect();
+    let failed = node.dataset.failed_volumes();
+    let summary = (!failed.is_empty()).then(|| VolumeFailureSummaryProto {
+        failed_storage_locations: failed.iter().map(|volume| volume.path.clone()).collect(),
+        last_volume_failure_date: failed.iter().map(|volume| volume.at_ms).max().unwrap_or(0),
+        estimated_capacity_lost_total: failed.iter().map(|volume| volume.capacity).sum(),
+    });
+    HeartbeatRequestProto {
+        registration: registration.clone(),
+        reports,
+        xmits_in_progress: Some(node.xmits.load(Ordering::Relaxed) as u32),
+        xceiver_count: Some(node.xceivers.load(Ordering::Relaxed) as u32),
+        failed_volumes: Some(failed.len() as u32),
+        cache_capacity: Some(0),
+        cache_used: Some(0),
+        volume_failure_summary: summary,
+        request_full_block_report_lease: Some(wants_lease),
+        slow_peers: vec![],
+        slow_disks: vec![],
+    }
+}
+
+fn storage_reports(node: &DataNode, pool: &Pool, buffers: bool) -> (Vec<StorageBlockReportProto>, u64) {
+    let volumes = node.dataset.volumes();
+    let ids: Vec<_> = volumes.iter().map(|volume| volume.id).collect();
+    let mut lists = pool.report(&ids);
+    let mut total = 0;
+    let mut reports = Vec::with_capacity(volumes.len());
+    for volume in volumes {
+        let (count, chunks) = lists.remove(&volume.id).unwrap_or_default().finish();
+        total += count;
+        let storage = node.storage_proto(&volume.storage_id);
+        reports.push(if buffers {
+            StorageBlockReportProto {
+                storage,
+                blocks: vec![],
+                number_of_blocks: Some(count),
+                blocks_buffers: chunks,
+            }
+        } else {
+            StorageBlockReportProto {
+                storage,
+                blocks: report::to_longs(count, &chunks),
+                number_of_blocks: None,
+                blocks_buffers: vec![],
+            }
+        });
+    }
+    (reports, total)
+}

@@ -1,0 +1,177 @@
+//! What the active NameNode orders, in the order in which it does (`BPOfferService.processCommandFromActive`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hathi_blockpool::{ActorId, NoticeKind, ReplicaState};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+use hathi_formats::proto::datanode::block_command_proto::Action;
+use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
+use hathi_formats::proto::datanode::error_report_request_proto::ErrorCode;
+use hathi_formats::proto::datanode::{BlockCommandProto, DatanodeCommandProto};
+use hathi_formats::proto::hdfs::BlockProto;
+use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::node::DataNode;
+use crate::offer::Service;
+use crate::pool::PoolError;
+use crate::recovery;
+use crate::xceiver::XceiverError;
+use crate::xceiver::transfer::{TransferTargets, XmitGuard, transfer};
+
+fn block_of(block: &BlockProto) -> Block {
+    Block {
+        id: BlockId(block.block_id as i64),
+        num_bytes: block.num_bytes.unwrap_or(0),
+        generation_stamp: GenerationStamp(block.gen_stamp),
+    }
+}
+
+/// Carries commands out until the DataNode ends.
+pub async fn run(
+    node: Arc<DataNode>,
+    service: Arc<Service>,
+    mut commands: UnboundedReceiver<(ActorId, DatanodeCommandProto)>,
+) {
+    while let Some((actor, command)) = commands.recv().await {
+        // Asked now, not when the command came: the active may have changed meanwhile.
+        if !service.offer().obeys(actor) {
+            tracing::info!(from = actor.0, command = ?command.cmd_type(), "command of a NameNode that is not obeyed is dropped");
+            continue;
+        }
+        carry_out(&node, &service, command).await;
+    }
+}
+
+async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, command: DatanodeCommandProto) {
+    match command.cmd_type() {
+        CommandType::BlockCommand => {
+            if let Some(command) = command.blk_cmd {
+                block_command(node, service, command).await;
+            }
+        }
+        CommandType::BlockRecoveryCommand => {
+            for block in command.recovery_cmd.map(|command| command.blocks).unwrap_or_default() {
+                let (node, service) = (node.clone(), service.clone());
+                tokio::spawn(async move { recovery::recover(&node, &service, block).await });
+            }
+        }
+        CommandType::FinalizeCommand => {
+            if let Some(pool) = service.pool() {
+                let node = node.clone();
+                let _ = tokio::task::spawn_blocking(move || node.dataset.finalize_upgrade(&pool)).await;
+            }
+        }
+        CommandType::BalancerBandwidthCommand => {
+            if let Some(command) = command.balancer_cmd
+                && command.bandwidth > 0
+            {
+                node.balance_throttle.set_bandwidth(command.bandwidth);
+            }
+        }
+        other => tracing::debug!(command = ?other, "nothing to do for this command"),
+    }
+}
+
+async fn block_command(node: &Arc<DataNode>, service: &Arc<Service>, command: BlockCommandProto) {
+    match command.action() {
+        Action::Transfer => transfer_blocks(node, service, &command),
+        Action::Invalidate => {
+            let node = node.clone();
+            let _ = tokio::task::spawn_blocking(move || invalidate(&node, &command)).await;
+        }
+        Action::Shutdown => tracing::warn!("command to shut down is not part of the protocol any more"),
+    }
+}
+
+fn invalidate(node: &DataNode, command: &BlockCommandProto) {
+    let Ok(pool) = node.dataset.pool(&command.block_pool_id) else {
+        return;
+    };
+    for block in &command.blocks {
+        let block = block_of(block);
+        match node.dataset.invalidate(&pool, block) {
+            Ok(replica) => {
+                node.metrics.blocks_removed.fetch_add(1, Ordering::Relaxed);
+                if let Some(volume) = node.dataset.volume(replica.volume) {
+                    let deleted = Block {
+                        generation_stamp: replica.generation_stamp,
+                        ..block
+                    };
+                    node.notify(pool.id(), deleted, NoticeKind::Deleted, &volume.storage_id, "");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(block = %block.id, %error, "cannot invalidate");
+                if let PoolError::Disk { volume, source } = &error {
+                    node.on_disk_error(*volume, source);
+                }
+            }
+        }
+    }
+}
+
+fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Service>, command: &BlockCommandProto) {
+    for (index, block) in command.blocks.iter().enumerate() {
+        let targets = TransferTargets {
+            datanodes: command
+                .targets
+                .get(index)
+                .map(|targets| targets.datanodes.clone())
+                .unwrap_or_default(),
+            storage_types: command
+                .target_storage_types
+                .get(index)
+                .map(|types| types.storage_types().collect())
+                .unwrap_or_default(),
+            storage_ids: command
+                .target_storage_uuids
+                .get(index)
+                .map(|ids| ids.storage_uuids.clone())
+                .unwrap_or_default(),
+        };
+        if targets.datanodes.is_empty() {
+            continue;
+        }
+        let (node, service) = (node.clone(), service.clone());
+        let (pool_id, block) = (command.block_pool_id.clone(), block_of(block));
+        let spawned = std::thread::Builder::new()
+            .name("transfer".to_owned())
+            .spawn(move || transfer_block(&node, &service, &pool_id, block, &targets));
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "cannot start a transfer");
+        }
+    }
+}
+
+fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block: Block, targets: &TransferTargets) {
+    let _counted = XmitGuard::new(node);
+    let Ok(pool) = node.dataset.pool(pool_id) else {
+        return;
+    };
+    let replica = pool
+        .get(block.id)
+        .filter(|replica| replica.state == ReplicaState::Finalized);
+    let Some(replica) = replica else {
+        let text = format!("Can't send invalid block {pool_id}:blk_{}_{}", block.id, block.generation_stamp);
+        service.report_error(ErrorCode::InvalidBlock as u32, &text);
+        return;
+    };
+    let length_on_disk = pool
+        .files(&replica)
+        .and_then(|files| std::fs::metadata(files.data).ok())
+        .map(|metadata| metadata.len());
+    if length_on_disk.is_none_or(|length| length < block.num_bytes) {
+        node.report_bad_block(pool_id, &replica);
+        return;
+    }
+    let stage = Stage::PipelineSetupCreate;
+    if let Err(error) = transfer(node, &pool, block, stage, "", targets, None) {
+        tracing::warn!(block = %block.id, %error, "transfer failed");
+        if let XceiverError::Pool(PoolError::Disk { volume, source }) = &error {
+            node.report_bad_block(pool_id, &replica);
+            node.on_disk_error(*volume, source);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One nameservice and its NameNodes (`BPOfferService`): what they are to be told, and which one is obeyed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use hathi_blockpool::{ActorId, IncrementalReports, OfferService, ReceivedDeleted};
+use hathi_formats::conf::HostPort;
+use hathi_formats::proto::datanode::DatanodeCommandProto;
+use hathi_formats::proto::hdfs::LocatedBlockProto;
+use hathi_net::ipc::RpcClient;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc};
+
+use crate::config::NameServiceConf;
+use crate::pool::Pool;
+
+/// Reports of bad blocks that wait for one NameNode; more are dropped, as scans will find them again.
+const MAX_BAD_BLOCKS: usize = 10_000;
+
+/// What a NameNode is told out of turn.
+#[derive(Clone, Debug)]
+pub enum Extra {
+    /// `reportBadBlocks`.
+    BadBlock(Box<LocatedBlockProto>),
+    /// `errorReport`: code and text.
+    Error(u32, String),
+}
+
+/// One NameNode as the rest of the DataNode sees it.
+#[derive(Debug)]
+pub struct Actor {
+    /// Its place in the nameservice.
+    pub id: ActorId,
+    /// `dfs.ha.namenodes` id.
+    pub namenode_id: String,
+    /// Where it is called.
+    pub address: HostPort,
+    /// Notices that it has not got yet.
+    pub reports: Mutex<IncrementalReports>,
+    /// Other things it has not been told yet.
+    pub extras: Mutex<Vec<Extra>>,
+    /// Wakes the task that talks to it.
+    pub wake: Notify,
+    /// The connection, while there is one.
+    pub client: Mutex<Option<RpcClient>>,
+    /// Asks for a full report.
+    pub force_report: AtomicBool,
+    /// Asks for a heartbeat.
+    pub force_heartbeat: AtomicBool,
+    /// `HAServiceState` as last heard, for `/jmx`.
+    pub state: Mutex<String>,
+    /// Seconds since the start of the last heartbeat's answer, for `/jmx`.
+    pub last_heartbeat_s: AtomicI64,
+    /// The same of the last full report.
+    pub last_report_s: AtomicI64,
+}
+
+/// One nameservice.
+#[derive(Debug)]
+pub struct Service {
+    /// Its id, or empty.
+    pub id: String,
+    /// Its NameNodes.
+    pub actors: Vec<Arc<Actor>>,
+    offer: Mutex<OfferService>,
+    pool: RwLock<Option<Arc<Pool>>>,
+    /// Commands from whichever NameNode is obeyed when they are carried out, in order.
+    pub commands: mpsc::UnboundedSender<(ActorId, DatanodeCommandProto)>,
+}
+
+impl Service {
+    /// A nameservice, and the end of its queue of commands.
+    #[must_use]
+    pub fn new(
+        conf: &NameServiceConf,
+    ) -> (Arc<Service>, mpsc::UnboundedReceiver<(ActorId, DatanodeCommandProto)>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let actors = conf
+            .namenodes
+            .iter()
+            .enumerate()
+            .map(|(index, namenode)| {
+                Arc::new(Actor {
+                    id: ActorId(index),
+                    namenode_id: namenode.id.clone(),
+                    address: namenode.address.clone(),
+                    reports: Mutex::default(),
+                    extras: Mutex::default(),
+                    wake: Notify::new(),
+                    client: Mutex::new(None),
+                    force_report: AtomicBool::new(false),
+                    force_heartbeat: AtomicBool::new(false),
+                    state: Mutex::new("Unknown".to_owned()),
+                    last_heartbeat_s: AtomicI64::new(-1),
+                    last_report_s: AtomicI64::new(-1),
+                })
+            })
+            .collect();
+        let service = Arc::new(Service {
+            id: conf.id.clone(),
+            actors,
+            offer: Mutex::default(),
+            pool: RwLock::default(),
+            commands,
+        });
+        (service, receiver)
+    }
+
+    /// The rule that says whom to obey.
+    pub fn offer(&self) -> parking_lot::MutexGuard<'_, OfferService> {
+        self.offer.lock()
+    }
+
+    /// The pool, once a NameNode said which.
+    #[must_use]
+    pub fn pool(&self) -> Option<Arc<Pool>> {
+        self.pool.read().clone()
+    }
+
+    /// The pool's id.
+    #[must_use]
+    pub fn pool_id(&self) -> Option<String> {
+        self.pool.read().as_ref().map(|pool| pool.id().to_owned())
+    }
+
+    /// Sets the pool.
+    pub fn set_pool(&self, pool: Arc<Pool>) {
+        *self.pool.write() = Some(pool);
+    }
+
+    /// The NameNode that is obeyed.
+    #[must_use]
+    pub fn active(&self) -> Option<Arc<Actor>> {
+        let active = self.offer.lock().active()?;
+        self.actors.get(active.0).cloned()
+    }
+
+    /// Something happened to a replica.
+    pub fn notify(&self, storage_id: &str, notice: &ReceivedDeleted) {
+        for actor in &self.actors {
+            if actor.reports.lock().notify(storage_id, notice.clone()) {
+                actor.wake.notify_one();
+            }
+        }
+    }
+
+    /// A replica is bad.
+    pub fn report_bad(&self, block: LocatedBlockProto) {
+        for actor in &self.actors {
+            let mut extras = actor.extras.lock();
+            if extras.len() < MAX_BAD_BLOCKS {
+                extras.push(Extra::BadBlock(Box::new(block.clone())));
+            }
+            actor.wake.notify_one();
+        }
+    }
+
+    /// An error that NameNodes should know of (`errorReport`).
+    pub fn report_error(&self, code: u32, text: &str) {
+        for actor in &self.actors {
+            let mut extras = actor.extras.lock();
+            if extras.len() < MAX_BAD_BLOCKS {
+                extras.push(Extra::Error(code, text.to_owned()));
+            }
+            actor.wake.notify_one();
+        }
+    }
+
+    /// A volume was dropped: full reports will say what is left.
+    pub fn on_volume_failure(&self, enough_left: bool, text: &str) {
+        use hathi_formats::proto::datanode::error_report_request_proto::ErrorCode;
+        let code = if enough_left {
+            ErrorCode::DiskError
+        } else {
+            ErrorCode::FatalDiskError
+        };
+        self.report_error(code as u32, text);
+        for actor in &self.actors {
+            actor.force_report.store(true, Ordering::Release);
+            actor.force_heartbeat.store(true, Ordering::Release);
+            actor.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! One block pool: its replicas, and their files (`FsDatasetImpl` for one pool).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use hathi_blockpool::replica::Progress;
+use hathi_blockpool::{
+    BlockReportBuilder, FileAction, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition, VolumeId, WriterId,
+};
+use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum};
+use hathi_formats::ids::{Block, BlockId, NamespaceInfo};
+use parking_lot::{Condvar, Mutex};
+
+use crate::files::{PoolDirs, ReplicaFiles, read_meta_header};
+use crate::volume::{disk_bytes, files_of};
+
+/// Why something could not be done to a replica.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The request contradicts the replica's state.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The files could not be changed or read.
+    #[error("volume {}: {source}", volume.0)]
+    Disk {
+        /// Where.
+        volume: VolumeId,
+        /// The cause.
+        source: io::Error,
+    },
+    /// No volume has room.
+    #[error("{0}")]
+    NoSpace(String),
+    /// The DataNode does not serve this pool.
+    #[error("cannot find BPOfferService for bpid={0}")]
+    NoPool(String),
+    /// A writer did not stop in time.
+    #[error("Unable to stop existing writer for block {0} in time")]
+    WriterDoesNotStop(BlockId),
+}
+
+impl PoolError {
+    /// The Java exception class that says so to callers.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            PoolError::Replica(error) => error.class(),
+            _ => hathi_formats::exceptions::IO,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    map: ReplicaMap,
+    used: HashMap<VolumeId, i64>,
+}
+
+impl State {
+    fn account(&mut self, replica: Option<&Replica>, sign: i64) {
+        if let Some(replica) = replica {
+            *self.used.entry(replica.volume).or_default() += sign * disk_bytes(replica) as i64;
+        }
+    }
+}
+
+/// A block pool.
+#[derive(Debug)]
+pub struct Pool {
+    /// Whose blocks these are.
+    pub info: NamespaceInfo,
+    dirs: HashMap<VolumeId, PoolDirs>,
+    state: Mutex<State>,
+    // Signalled when a writer lets go or a replica grows.
+    changed: Condvar,
+}
+
+/// What a reader gets: open files, and what was true when they were opened.
+#[derive(Debug)]
+pub struct ReadReplica {
+    /// The replica at that time.
+    pub replica: Replica,
+    /// The block file.
+    pub data: File,
+    /// The meta file and its header, where there is one.
+    pub meta: Option<(File, BlockMetadataHeader)>,
+    /// Bytes that may be read: those with a checksum.
+    pub readable: u64,
+    /// The checksum of the last short chunk of `readable` bytes; the one in the file may be overwritten meanwhile.
+    pub last_checksum: Option<[u8; 4]>,
+}
+
+impl Pool {
+    /// A pool with its directories on each volume; no replicas yet.
+    #[must_use]
+    pub fn new(info: NamespaceInfo, dirs: HashMap<VolumeId, PoolDirs>) -> Pool {
+        Pool {
+            info,
+            dirs,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The pool's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.info.block_pool_id
+    }
+
+    /// The files at a location.
+    #[must_use]
+    pub fn files(&self, replica: &Replica) -> Option<ReplicaFiles> {
+        files_of(&self.dirs, replica.location())
+    }
+
+    /// The directories on a volume.
+    #[must_use]
+    pub fn dirs(&self, volume: VolumeId) -> Option<&PoolDirs> {
+        self.dirs.get(&volume)
+    }
+
+    /// Adds what a scan found; duplicates that lose are deleted.
+    pub fn add_found(&self, found: Vec<Replica>) {
+        let mut state = self.state.lock();
+        for replica in found {
+            let id = replica.block_id;
+            let before = state.map.get(id).cloned();
+            let action = state.map.add_found(replica);
+            let after = state.map.get(id).cloned();
+            state.account(before.as_ref(), -1);
+            state.account(after.as_ref(), 1);
+            if let Some(action) = action
+                && let Err(error) = self.execute(action)
+            {
+                tracing::warn!(block = %id, %error, "duplicate replica could not be deleted");
+            }
+        }
+    }
+
+    fn execute(&self, action: FileAction) -> Result<(), PoolError> {
+        let (volume, result) = match action {
+            FileAction::Create(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.create())),
+            FileAction::Move { from, to } => (
+                from.volume,
+                files_of(&self.dirs, from)
+                    .zip(files_of(&self.dirs, to))
+                    .map(|(from, to)| from.move_to(&to)),
+            ),
+            FileAction::Truncate { at, length } => {
+                (at.volume, files_of(&self.dirs, at).map(|files| files.truncate(length)))
+            }
+            FileAction::Copy { from, to, length } => (
+                from.volume,
+                files_of(&self.dirs, from)
+                    .zip(files_of(&self.dirs, to))
+                    .map(|(from, to)| from.copy_to(&to, length)),
+            ),
+            FileAction::Delete(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.delete())),
+        };
+        result
+            .unwrap_or_else(|| Err(io::Error::other("the volume is gone")))
+            .map_err(|source| PoolError::Disk { volume, source })
+    }
+
+    /// Plans a transition, does what it takes to the files, and commits it, all under the pool's lock. `None` from the
+    /// plan: nothing to do. Returns the replica before and after.
+    pub fn transition(
+        &self,
+        plan: impl FnOnce(&ReplicaMap) -> Result<Option<Transition>, ReplicaError>,
+    ) -> Result<Option<(Option<Replica>, Option<Replica>)>, PoolError> {
+        let mut state = self.state.lock();
+        let Some(transition) = plan(&state.map)? else {
+            return Ok(None);
+        };
+        for action in &transition.actions {
+            self.execute(*action)?;
+        }
+        let id = transition.block_id;
+        let extra = transition.extra.clone();
+        let before = state.map.get(id).cloned();
+        state.account(before.as_ref(), -1);
+        state.account(transition.replica.as_ref(), 1);
+        state.account(extra.as_ref(), 1);
+        state.map.commit(transition);
+        let after = state.map.get(id).cloned();
+        drop(state);
+        self.changed.notify_all();
+        Ok(Some((before, after)))
+    }
+
+    /// Takes a replica out of the map and moves its files aside, to be deleted without holding the lock.
+    pub fn take_out(
+        &self,
+        plan: impl FnOnce(&ReplicaMap) -> Result<Transition, ReplicaError>,
+    ) -> Result<(Replica, ReplicaFiles), PoolError> {
+        let mut state = self.state.lock();
+        let transition = plan(&state.map)?;
+        let replica = state
+            .map
+            .get(transition.block_id)
+            .cloned()
+            .ok_or_else(|| ReplicaError::NotFound(format!("blk_{} is gone", transition.block_id)))?;
+        let volume = replica.volume;
+        let (Some(files), Some(dirs)) = (self.files(&replica), self.dirs.get(&volume)) else {
+            return Err(PoolError::NoPool(self.id().to_owned()));
+        };
+        let tmp = dirs.folder(hathi_blockpool::Folder::Tmp);
+        let aside = ReplicaFiles {
+            data: tmp.join(format!("deleted_{}_{}", replica.block_id, replica.generation_stamp)),
+            meta: tmp.join(format!(
+                "deleted_{}_{}.meta",
+                replica.block_id, replica.generation_stamp
+            )),
+            dir: tmp,
+        };
+        for (from, to) in [(&files.data, &aside.data), (&files.meta, &aside.meta)] {
+            match std::fs::rename(from, to) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(|source| PoolError::Disk { volume, source })?,
+            }
+        }
+        state.account(Some(&replica), -1);
+        state.map.commit(transition);
+        drop(state);
+        self.changed.notify_all();
+        Ok((replica, aside))
+    }
+
+    /// A replica by id.
+    #[must_use]
+    pub fn get(&self, id: BlockId) -> Option<Replica> {
+        self.state.lock().map.get(id).cloned()
+    }
+
+    /// Changes the lengths of a replica that this writer still owns; false when it owns it no longer.
+    #[must_use]
+    pub fn progress(&self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut Progress)) -> bool {
+        let mut state = self.state.lock();
+        let before = state.map.get(id).map_or(0, disk_bytes);
+        let owned = state.map.progress(id, writer, change);
+        if let Some(replica) = state.map.get(id) {
+            let (volume, grown) = (replica.volume, disk_bytes(replica) as i64 - before as i64);
+            *state.used.entry(volume).or_default() += grown;
+        }
+        drop(state);
+        self.changed.notify_all();
+        owned
+    }
+
+    /// The writer is gone.
+    pub fn release_writer(&self, id: BlockId, writer: WriterId) {
+        self.state.lock().map.release_writer(id, writer);
+        self.changed.notify_all();
+    }
+
+    /// Waits until nobody or somebody else writes the replica; false when that takes longer than `timeout`.
+    #[must_use]
+    pub fn wait_released(&self, id: BlockId, writer: WriterId, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.state.lock();
+        while state.map.get(id).and_then(Replica::writer) == Some(writer) {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Opens a replica for reading. One that is being written may be a little behind what the reader has heard of:
+    /// waits up to `patience` until it has `min_bytes`.
+    pub fn open_for_read(&self, id: BlockId, min_bytes: u64, patience: Duration) -> Result<ReadReplica, PoolError> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state.lock();
+        let replica = loop {
+            let Some(replica) = state.map.get(id) else {
+                return Err(ReplicaError::NotFound(format!("Replica not found for blk_{id}")).into());
+            };
+            if replica.state != ReplicaState::Rbw
+                || replica.bytes_on_disk() >= min_bytes
+                || self.changed.wait_until(&mut state, deadline).timed_out()
+            {
+                break state.map.get(id).cloned();
+            }
+        };
+        let Some(replica) = replica else {
+            return Err(ReplicaError::NotFound(format!("Replica not found for blk_{id}")).into());
+        };
+        // Still under the lock: neither a rename nor an append may come between.
+        let volume = replica.volume;
+        let disk = |source| PoolError::Disk { volume, source };
+        let Some(files) = self.files(&replica) else {
+            return Err(PoolError::NoPool(self.id().to_owned()));
+        };
+        let data = File::open(&files.data).map_err(disk)?;
+        let meta = match File::open(&files.meta) {
+            Ok(meta) => match read_meta_header(&meta) {
+                Ok(header) => Some((meta, header)),
+                // Only headers of replicas in the making may be missing.
+                Err(error) if replica.bytes_on_disk() == 0 && error.kind() == io::ErrorKind::UnexpectedEof => None,
+                Err(error) => return Err(disk(error)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(disk(error)),
+        };
+        let readable = replica.bytes_on_disk();
+        let mut last_checksum = replica.progress.as_ref().and_then(|progress| progress.last_checksum);
+        if last_checksum.is_none()
+            && let Some((meta, header)) = &meta
+            && header.checksum.kind() != ChecksumType::Null
+        {
+            let partial = readable % u64::from(header.checksum.bytes_per_checksum());
+            if partial != 0 {
+                let mut sum = [0; 4];
+                if meta
+                    .read_exact_at(&mut sum, header.checksum_offset(readable - partial))
+                    .is_ok()
+                {
+                    last_checksum = Some(sum);
+                }
+            }
+        }
+        Ok(ReadReplica {
+            replica,
+            data,
+            meta,
+            readable,
+            last_checksum,
+        })
+    }
+
+    /// Bytes that this pool takes on a volume.
+    #[must_use]
+    pub fn used(&self, volume: VolumeId) -> u64 {
+        self.state
+            .lock()
+            .used
+            .get(&volume)
+            .map_or(0, |used| (*used).max(0) as u64)
+    }
+
+    /// How many replicas there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.lock().map.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A full report: for each of the volumes its replicas.
+    #[must_use]
+    pub fn report(&self, volumes: &[VolumeId]) -> HashMap<VolumeId, BlockReportBuilder> {
+        let mut reports: HashMap<VolumeId, BlockReportBuilder> = volumes
+            .iter()
+            .map(|volume| (*volume, BlockReportBuilder::new()))
+            .collect();
+        let state = self.state.lock();
+        for replica in state.map.iter() {
+            if let Some(report) = reports.get_mut(&replica.volume) {
+                report.add(replica);
+            }
+        }
+        reports
+    }
+
+    /// Forgets the replicas of a volume that failed.
+    pub fn drop_volume(&self, volume: VolumeId) -> usize {
+        let mut state = self.state.lock();
+        let gone = state.map.remove_volume(volume);
+        state.used.remove(&volume);
+        drop(state);
+        self.changed.notify_all();
+        gone.len()
+    }
+
+    /// The checksum kind that a replica's meta file holds, by default Hadoop's.
+    #[must_use]
+    pub fn checksum_of(&self, replica: &Replica) -> Option<DataChecksum> {
+        let files = self.files(replica)?;
+        let meta = File::open(files.meta).ok()?;
+        read_meta_header(&meta).ok().map(|header| header.checksum)
+    }
+
+    /// A block as the pool's messages name it.
+    #[must_use]
+    pub fn extended(&self, block: Block) -> hathi_formats::proto::hdfs::ExtendedBlockProto {
+        hathi_formats::proto::hdfs::ExtendedBlockProto {
+            pool_id: self.id().to_owned(),
+            block_id: block.id.0 as u64,
+            generation_stamp: block.generation_stamp.0,
+            num_bytes: Some(block.num_bytes),
+        }
+    }
+}

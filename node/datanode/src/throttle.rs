@@ -1,0 +1,50 @@
+//! A limit on bytes per second that several threads share (`DataTransferThrottler`).
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Bytes may run ahead by this much time, so that short pauses of one thread do not lower the rate.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// The limit.
+#[derive(Debug)]
+pub struct Throttle {
+    // When the bytes that were taken so far are paid for, and the rate.
+    state: Mutex<(Instant, u64)>,
+}
+
+impl Throttle {
+    /// A limit in bytes per second.
+    #[must_use]
+    pub fn new(bytes_per_second: u64) -> Throttle {
+        Throttle {
+            state: Mutex::new((Instant::now(), bytes_per_second.max(1))),
+        }
+    }
+
+    /// Bytes per second.
+    #[must_use]
+    pub fn bandwidth(&self) -> u64 {
+        self.state.lock().1
+    }
+
+    /// Changes the limit.
+    pub fn set_bandwidth(&self, bytes_per_second: u64) {
+        self.state.lock().1 = bytes_per_second.max(1);
+    }
+
+    /// Accounts for bytes; sleeps when they are ahead of the rate.
+    pub fn take(&self, bytes: u64) {
+        let now = Instant::now();
+        let wait = {
+            let mut state = self.state.lock();
+            let paid = state.0.max(now.checked_sub(SLACK).unwrap_or(now));
+            state.0 = paid + Duration::from_secs_f64(bytes as f64 / state.1 as f64);
+            state.0.saturating_duration_since(now)
+        };
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+    }
+}

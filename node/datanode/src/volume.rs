@@ -1,0 +1,383 @@
+//! One directory of `dfs.datanode.data.dir`: its identity, its room, and the scan of what is on it
+//! (`FsVolumeImpl`, `DataStorage`, `BlockPoolSlice`).
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hathi_blockpool::{Folder, Location, Replica, ReplicaState, VolumeId};
+use hathi_formats::conf::StorageLocation;
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, NamespaceInfo};
+use hathi_formats::proto::hdfs::StorageTypeProto;
+use hathi_storage::{Disk, OsDisk, StorageDirectory, VersionFile};
+use parking_lot::Mutex;
+
+use crate::DataNodeError;
+use crate::files::{PoolDirs, ReplicaFiles, block_file_name, parse_block_file_name, parse_meta_file_name, validated_length};
+
+/// Free and total bytes of a file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Space {
+    /// Total, less what is reserved for others (`dfs.datanode.du.reserved`).
+    pub capacity: u64,
+    /// Free for this process, less what is reserved.
+    pub available: u64,
+}
+
+/// A volume.
+#[derive(Debug)]
+pub struct Volume {
+    /// Its place in the list.
+    pub id: VolumeId,
+    /// The directory.
+    pub root: PathBuf,
+    /// What it is made of.
+    pub storage_type: StorageTypeProto,
+    /// `DS-<uuid>`.
+    pub storage_id: String,
+    reserved_config: u64,
+    reserved_for_replicas: AtomicU64,
+    failed: AtomicBool,
+    identity: Mutex<Identity>,
+    // Held for its lock on `in_use.lock`.
+    directory: Mutex<StorageDirectory<OsDisk>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Identity {
+    cluster_id: Option<String>,
+    datanode_uuid: Option<String>,
+}
+
+fn storage_error(path: &Path, what: impl std::fmt::Display) -> DataNodeError {
+    DataNodeError::Storage(format!("{}: {what}", path.display()))
+}
+
+fn check_layout(path: &Path, version: &VersionFile) -> Result<(), DataNodeError> {
+    let found = version.get("layoutVersion").unwrap_or_default();
+    if found.parse() == Ok(LayoutVersion::DATANODE_CURRENT.0) {
+        return Ok(());
+    }
+    Err(storage_error(
+        path,
+        format!("layout version {found} is not {}", LayoutVersion::DATANODE_CURRENT),
+    ))
+}
+
+impl Volume {
+    /// Locks the directory, makes it if need be, and reads its VERSION if it has one.
+    pub fn open(
+        id: VolumeId,
+        location: &StorageLocation,
+        mode: u32,
+        reserved_bytes: u64,
+    ) -> Result<Volume, DataNodeError> {
+        let root = location.path.clone();
+        let at = |error: io::Error| storage_error(&location.path, error);
+        OsDisk.create_dir_all(&root).map_err(at)?;
+        OsDisk.set_mode(&root, mode).map_err(at)?;
+        let mut directory = StorageDirectory::new(OsDisk, &root);
+        let holder = format!(
+            "{}@{}",
+            std::process::id(),
+            rustix::system::uname().nodename().to_string_lossy()
+        );
+        directory.lock(&holder).map_err(|error| storage_error(&root, error))?;
+        let version = directory
+            .read_version()
+            .map_err(|error| storage_error(&root, error))?;
+        let mut identity = Identity::default();
+        let mut storage_id = None;
+        if let Some(version) = &version {
+            check_layout(&root, version)?;
+            identity.cluster_id = version.get("clusterID").map(str::to_owned);
+            identity.datanode_uuid = version.get("datanodeUuid").map(str::to_owned);
+            storage_id = version.get("storageID").map(str::to_owned);
+        }
+        Ok(Volume {
+            id,
+            root,
+            storage_type: location.storage_type,
+            storage_id: storage_id.unwrap_or_else(|| format!("DS-{}", uuid::Uuid::new_v4())),
+            reserved_config: reserved_bytes,
+            reserved_for_replicas: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            identity: Mutex::new(identity),
+            directory: Mutex::new(directory),
+        })
+    }
+
+    /// The DataNode's identity as this volume has it.
+    #[must_use]
+    pub fn datanode_uuid(&self) -> Option<String> {
+        self.identity.lock().datanode_uuid.clone()
+    }
+
+    /// The cluster that this volume belongs to, if it was ever formatted.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<String> {
+        self.identity.lock().cluster_id.clone()
+    }
+
+    /// Makes the volume part of a cluster, or checks that it is.
+    pub fn join_cluster(&self, info: &NamespaceInfo, datanode_uuid: &str) -> Result<(), DataNodeError> {
+        let mut identity = self.identity.lock();
+        if let Some(known) = &identity.cluster_id {
+            if *known != info.cluster_id {
+                return Err(storage_error(
+                    &self.root,
+                    format!(
+                        "Incompatible clusterIDs: namenode clusterID = {}; datanode clusterID = {known}",
+                        info.cluster_id
+                    ),
+                ));
+            }
+            if identity.datanode_uuid.as_deref() == Some(datanode_uuid) {
+                return Ok(());
+            }
+        }
+        let mut version = VersionFile::default();
+        version.set("storageID", &self.storage_id);
+        version.set("clusterID", &info.cluster_id);
+        version.set("cTime", "0");
+        version.set("datanodeUuid", datanode_uuid);
+        version.set("storageType", "DATA_NODE");
+        version.set("layoutVersion", &LayoutVersion::DATANODE_CURRENT.to_string());
+        let directory = self.directory.lock();
+        OsDisk
+            .create_dir_all(&directory.current())
+            .map_err(|error| storage_error(&self.root, error))?;
+        directory
+            .write_version(&version)
+            .map_err(|error| storage_error(&self.root, error))?;
+        identity.cluster_id = Some(info.cluster_id.clone());
+        identity.datanode_uuid = Some(datanode_uuid.to_owned());
+        Ok(())
+    }
+
+    /// Makes a block pool's directories, or checks that they belong to it, and clears what copies in the making left.
+    pub fn open_pool(&self, info: &NamespaceInfo) -> Result<PoolDirs, DataNodeError> {
+        let dirs = PoolDirs::new(&self.root, &info.block_pool_id);
+        let at = |error: io::Error| storage_error(dirs.root(), error);
+        for dir in [dirs.folder(Folder::Finalized), dirs.folder(Folder::Rbw)] {
+            OsDisk.create_dir_all(&dir).map_err(at)?;
+        }
+        let directory = StorageDirectory::new(OsDisk, dirs.root());
+        match directory
+            .read_version()
+            .map_err(|error| storage_error(dirs.root(), error))?
+        {
+            Some(version) => {
+                check_layout(dirs.root(), &version)?;
+                let namespace_id = version.get("namespaceID").and_then(|id| id.parse::<i64>().ok());
+                if namespace_id.map(|id| id as u32) != Some(info.namespace_id)
+                    || version.get("blockpoolID") != Some(&info.block_pool_id)
+                {
+                    return Err(storage_error(
+                        dirs.root(),
+                        format!(
+                            "Incompatible namespaceIDs: namenode namespaceID = {}; datanode namespaceID = {}",
+                            info.namespace_id,
+                            version.get("namespaceID").unwrap_or_default()
+                        ),
+                    ));
+                }
+            }
+            None => {
+                let mut version = VersionFile::default();
+                version.set("namespaceID", &info.namespace_id.to_string());
+                version.set("cTime", &info.ctime.to_string());
+                version.set("blockpoolID", &info.block_pool_id);
+                version.set("layoutVersion", &LayoutVersion::DATANODE_CURRENT.to_string());
+                directory
+                    .write_version(&version)
+                    .map_err(|error| storage_error(dirs.root(), error))?;
+            }
+        }
+        let tmp = dirs.folder(Folder::Tmp);
+        match fs::remove_dir_all(&tmp) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(at)?,
+        }
+        fs::create_dir_all(&tmp).map_err(at)?;
+        Ok(dirs)
+    }
+
+    /// The room on the file system now.
+    pub fn space(&self) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        let capacity = (stat.f_blocks * stat.f_frsize).saturating_sub(self.reserved_config);
+        let available = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserved_config);
+        Ok(Space { capacity, available })
+    }
+
+    /// Bytes set aside for replicas being written.
+    #[must_use]
+    pub fn reserved_for_replicas(&self) -> u64 {
+        self.reserved_for_replicas.load(Ordering::Relaxed)
+    }
+
+    /// Sets bytes aside.
+    pub fn reserve(&self, bytes: u64) {
+        self.reserved_for_replicas.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives bytes back.
+    pub fn release(&self, bytes: u64) {
+        let _ = self
+            .reserved_for_replicas
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
+                Some(reserved.saturating_sub(bytes))
+            });
+    }
+
+    /// Bytes that a new replica may take.
+    pub fn free_for_replicas(&self) -> io::Result<u64> {
+        Ok(self.space()?.available.saturating_sub(self.reserved_for_replicas()))
+    }
+
+    /// Whether the volume was given up.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Gives the volume up; false when it already was.
+    #[must_use]
+    pub fn mark_failed(&self) -> bool {
+        !self.failed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Finds the replicas of a pool on this volume.
+    pub fn scan(&self, dirs: &PoolDirs) -> io::Result<Vec<Replica>> {
+        let mut found = Vec::new();
+        self.scan_dir(dirs, Folder::Rbw, &dirs.folder(Folder::Rbw), &mut found)?;
+        let finalized = dirs.folder(Folder::Finalized);
+        let mut pending = vec![finalized];
+        while let Some(dir) = pending.pop() {
+            pending.extend(self.scan_dir(dirs, Folder::Finalized, &dir, &mut found)?);
+        }
+        Ok(found)
+    }
+
+    /// One directory; returns the directories in it.
+    fn scan_dir(
+        &self,
+        dirs: &PoolDirs,
+        folder: Folder,
+        dir: &Path,
+        found: &mut Vec<Replica>,
+    ) -> io::Result<Vec<PathBuf>> {
+        let mut subdirs = Vec::new();
+        let mut blocks = Vec::new();
+        let mut metas: HashMap<BlockId, GenerationStamp> = HashMap::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if let Some((id, gs)) = parse_meta_file_name(&name) {
+                let newest = metas.entry(id).or_insert(gs);
+                *newest = gs.max(*newest);
+            } else if let Some(id) = parse_block_file_name(&name) {
+                blocks.push((id, entry));
+            } else if entry.file_type()?.is_dir() {
+                subdirs.push(entry.path());
+            }
+        }
+        for (id, entry) in blocks {
+            let gs = match metas.get(&id) {
+                Some(gs) => *gs,
+                None => match self.adopt_meta(dirs, folder, dir, id)? {
+                    Some(gs) => gs,
+                    None => {
+                        tracing::warn!(path = %entry.path().display(), "block file without meta file is ignored");
+                        continue;
+                    }
+                },
+            };
+            let at = Location {
+                volume: self.id,
+                folder,
+                block_id: id,
+                generation_stamp: gs,
+            };
+            let files = dirs.files(at);
+            if files.dir != dir {
+                tracing::warn!(path = %entry.path().display(), expected = %files.dir.display(), "misplaced block file is ignored");
+                continue;
+            }
+            let (state, num_bytes) = match folder {
+                Folder::Finalized => (ReplicaState::Finalized, entry.metadata()?.len()),
+                Folder::Rbw | Folder::Tmp => (ReplicaState::Rwr, validated_length(&files)),
+            };
+            let block = Block {
+                id,
+                num_bytes,
+                generation_stamp: gs,
+            };
+            found.push(Replica::at_rest(block, state, self.id));
+        }
+        Ok(subdirs)
+    }
+
+    /// A crash between the two renames of a move leaves the meta file where the block file was: it is brought along.
+    fn adopt_meta(
+        &self,
+        dirs: &PoolDirs,
+        folder: Folder,
+        dir: &Path,
+        id: BlockId,
+    ) -> io::Result<Option<GenerationStamp>> {
+        let others: &[Folder] = match folder {
+            Folder::Finalized => &[Folder::Rbw],
+            Folder::Rbw | Folder::Tmp => &[Folder::Finalized],
+        };
+        for other in others {
+            let other_dir = dirs.dir_of(*other, id);
+            let Ok(entries) = fs::read_dir(&other_dir) else {
+                continue;
+            };
+            if other_dir.join(block_file_name(id)).exists() {
+                continue;
+            }
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let parsed = name.to_str().and_then(parse_meta_file_name);
+                if let Some((found, gs)) = parsed.filter(|(found, _)| *found == id) {
+                    tracing::info!(block = %found, stamp = %gs, "meta file joins its block file");
+                    fs::rename(entry.path(), dir.join(&name))?;
+                    return Ok(Some(gs));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether an error says that the disk itself is broken, rather than the request.
+#[must_use]
+pub fn is_disk_error(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    const ENXIO: i32 = 6;
+    const EROFS: i32 = 30;
+    const EUCLEAN: i32 = 117;
+    matches!(error.raw_os_error(), Some(EIO | ENXIO | EROFS | EUCLEAN))
+}
+
+/// The bytes that a replica's files take.
+#[must_use]
+pub fn disk_bytes(replica: &Replica) -> u64 {
+    let data = replica.bytes_on_disk();
+    // The usual checksums: 4 bytes for each 512, and the header.
+    data + data.div_ceil(512) * 4 + 7
+}
+
+/// The files of a replica on its volume.
+#[must_use]
+pub fn files_of(dirs: &HashMap<VolumeId, PoolDirs>, at: Location) -> Option<ReplicaFiles> {
+    dirs.get(&at.volume).map(|dirs| dirs.files(at))
+}

@@ -1,0 +1,253 @@
+//! The data transfer server: one blocking thread per connection (`DataXceiverServer`, `DataXceiver`).
+
+mod balance;
+mod checksum;
+pub mod receiver;
+mod responder;
+pub mod sender;
+pub mod transfer;
+mod write;
+
+use std::io::{self, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hathi_formats::datatransfer::{OpRequest, read_request, write_delimited};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+use hathi_formats::proto::hdfs::{
+    BlockOpResponseProto, ExtendedBlockProto, ReleaseShortCircuitAccessResponseProto, ShortCircuitShmResponseProto,
+    Status,
+};
+
+use crate::node::DataNode;
+use crate::pool::PoolError;
+
+/// Stack of the threads that serve connections; their buffers are on the heap.
+const STACK_BYTES: usize = 256 << 10;
+/// Buffer between socket and requests or packets.
+const READ_BUFFER_BYTES: usize = 32 << 10;
+/// Added to timeouts for each DataNode further down a pipeline (`HdfsConstants.READ_TIMEOUT_EXTENSION`).
+const TIMEOUT_EXTENSION: Duration = Duration::from_secs(5);
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum XceiverError {
+    /// The connection.
+    #[error("{0}")]
+    Network(#[from] io::Error),
+    /// The replica.
+    #[error("{0}")]
+    Pool(#[from] PoolError),
+    /// The request contradicts itself or the protocol.
+    #[error("{0}")]
+    Protocol(String),
+    /// The data that came is not what its checksums say.
+    #[error("{0}")]
+    Checksum(String),
+    /// Somebody stopped this writer.
+    #[error("the writer was stopped")]
+    Stopped,
+}
+
+type Result<T> = std::result::Result<T, XceiverError>;
+
+/// Whether the connection may carry another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    KeepAlive,
+    Close,
+}
+
+/// One connection.
+struct Connection {
+    node: Arc<DataNode>,
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    peer: SocketAddr,
+    // What the next DataNode of a pipeline answered, to be passed upstream.
+    mirror_answer: Option<BlockOpResponseProto>,
+}
+
+/// The block of a request.
+#[must_use]
+pub(crate) fn block_of(block: &ExtendedBlockProto) -> Block {
+    Block {
+        id: BlockId(block.block_id as i64),
+        num_bytes: block.num_bytes.unwrap_or(0),
+        generation_stamp: GenerationStamp(block.generation_stamp),
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// Accepts connections on a thread of its own until the listener is shut down.
+pub fn serve(node: Arc<DataNode>, listener: TcpListener) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("xceiver-accept".to_owned())
+        .spawn(move || accept_all(&node, &listener))?;
+    Ok(())
+}
+
+fn accept_all(node: &Arc<DataNode>, listener: &TcpListener) {
+    loop {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if node.is_stopping() {
+                    return;
+                }
+                // Out of descriptors: give others time to close some.
+                tracing::warn!(%error, "cannot accept a connection");
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        if node.is_stopping() {
+            return;
+        }
+        let limit = node.conf.max_transfer_threads;
+        if node.xceivers.fetch_add(1, Ordering::AcqRel) >= limit {
+            node.xceivers.fetch_sub(1, Ordering::AcqRel);
+            tracing::warn!(%peer, limit, "Xceiver count exceeds the limit of concurrent xceivers");
+            continue;
+        }
+        let served = node.clone();
+        let spawned = std::thread::Builder::new()
+            .name("xceiver".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                if let Err(error) = Connection::open(served.clone(), stream, peer).and_then(Connection::run) {
+                    tracing::debug!(%peer, %error, "connection ended");
+                }
+                served.xceivers.fetch_sub(1, Ordering::AcqRel);
+            });
+        if let Err(error) = spawned {
+            node.xceivers.fetch_sub(1, Ordering::AcqRel);
+            tracing::warn!(%error, "cannot start a thread for a connection");
+        }
+    }
+}
+
+impl Connection {
+    fn open(node: Arc<DataNode>, stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(non_zero(node.conf.socket_write_timeout))?;
+        let reader = BufReader::with_capacity(READ_BUFFER_BYTES, stream.try_clone()?);
+        Ok(Connection {
+            node,
+            stream,
+            reader,
+            peer,
+            mirror_answer: None,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut first = true;
+        loop {
+            let patience = if first {
+                self.node.conf.socket_timeout
+            } else {
+                self.node.conf.keepalive
+            };
+            self.stream.set_read_timeout(non_zero(patience))?;
+            let request = match read_request(&mut self.reader) {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(()),
+                Err(error) if is_timeout(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            self.stream.set_read_timeout(non_zero(self.node.conf.socket_timeout))?;
+            match self.serve(request) {
+                Ok(After::KeepAlive) if !self.node.conf.keepalive.is_zero() => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    match &error {
+                        XceiverError::Network(_) | XceiverError::Stopped => {
+                            tracing::debug!(peer = %self.peer, %error, "request ended");
+                        }
+                        _ => tracing::warn!(peer = %self.peer, %error, "request failed"),
+                    }
+                    if let XceiverError::Pool(PoolError::Disk { volume, source }) = &error {
+                        self.node.on_disk_error(*volume, source);
+                    }
+                    return Ok(());
+                }
+            }
+            first = false;
+        }
+    }
+
+    fn serve(&mut self, request: OpRequest) -> Result<After> {
+        let metrics = &self.node.metrics;
+        match request {
+            OpRequest::ReadBlock(request) => {
+                metrics.reads.fetch_add(1, Ordering::Relaxed);
+                self.read_block(&request)
+            }
+            OpRequest::WriteBlock(request) => {
+                metrics.writes.fetch_add(1, Ordering::Relaxed);
+                self.write_block(*request)?;
+                Ok(After::Close)
+            }
+            OpRequest::TransferBlock(request) => self.transfer_block(&request),
+            OpRequest::BlockChecksum(request) => self.block_checksum(&request),
+            OpRequest::CopyBlock(request) => self.copy_block(&request),
+            OpRequest::ReplaceBlock(request) => self.replace_block(&request),
+            OpRequest::RequestShortCircuitFds(_) => {
+                // Descriptors travel over domain sockets only; this is a TCP connection.
+                self.respond_message(
+                    Status::Error,
+                    "You cannot pass file descriptors over anything but a UNIX domain socket.",
+                )
+            }
+            OpRequest::ReleaseShortCircuitFds(_) => {
+                self.reply(&ReleaseShortCircuitAccessResponseProto {
+                    status: Status::ErrorUnsupported as i32,
+                    error: Some("unsupported operation".to_owned()),
+                })?;
+                Ok(After::KeepAlive)
+            }
+            OpRequest::RequestShortCircuitShm(_) => {
+                self.reply(&ShortCircuitShmResponseProto {
+                    status: Status::ErrorInvalid as i32,
+                    error: Some(
+                        "Bad request: must request a shared memory segment over a UNIX domain socket.".to_owned(),
+                    ),
+                    id: None,
+                })?;
+                Ok(After::KeepAlive)
+            }
+            OpRequest::BlockGroupChecksum(_) => {
+                self.respond_message(Status::ErrorUnsupported, "striped blocks are not supported")
+            }
+            OpRequest::Custom(request) => self.respond_message(
+                Status::ErrorUnsupported,
+                &format!("custom operation {} is not known", request.custom_id),
+            ),
+        }
+    }
+
+    fn reply<M: prost::Message>(&mut self, message: &M) -> io::Result<()> {
+        write_delimited(&mut self.stream, message)
+    }
+
+    fn respond_message(&mut self, status: Status, message: &str) -> Result<After> {
+        self.reply(&BlockOpResponseProto {
+            status: status as i32,
+            message: Some(message.to_owned()),
+            ..BlockOpResponseProto::default()
+        })?;
+        self.stream.flush()?;
+        Ok(After::KeepAlive)
+    }
+}
+
+/// Timeouts of zero mean none.
+fn non_zero(timeout: Duration) -> Option<Duration> {
+    (!timeout.is_zero()).then_some(timeout)
+}

@@ -1,0 +1,502 @@
+//! Writing packets into a replica (`BlockReceiver` without its threads and sockets).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hathi_blockpool::{NoticeKind, Replica, ReplicaError, ReplicaMap, Transition};
+use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum, PacketBuffer, PacketHeader};
+use hathi_formats::ids::{Block, GenerationStamp};
+use hathi_formats::proto::hdfs::StorageTypeProto;
+use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
+
+use super::{Result, XceiverError};
+use crate::dataset::WriterControl;
+use crate::files::{ReplicaFiles, read_meta_header};
+use crate::node::DataNode;
+use crate::pool::{Pool, PoolError};
+use crate::volume::Volume;
+
+/// What a writer asks for.
+#[derive(Clone, Debug)]
+pub struct WriteRequest {
+    /// The block as the client names it.
+    pub block: Block,
+    /// Why the pipeline is set up.
+    pub stage: Stage,
+    /// Whether a client writes, rather than a DataNode that replicates.
+    pub is_client: bool,
+    /// The stamp that the replica gets; 0 leaves it.
+    pub new_gs: u64,
+    /// What the client knows to be acknowledged.
+    pub min_bytes: u64,
+    /// What the client has sent at most.
+    pub max_bytes: u64,
+    /// Kind of volume.
+    pub storage_type: StorageTypeProto,
+    /// Kind and chunk size of the checksums that will come.
+    pub checksum: DataChecksum,
+}
+
+impl WriteRequest {
+    /// Whether this is the copy of a replica for a pipeline under recovery.
+    #[must_use]
+    pub fn is_transfer(&self) -> bool {
+        matches!(self.stage, Stage::TransferRbw | Stage::TransferFinalized)
+    }
+}
+
+/// A replica that is open for writing. Dropping it lets go of the replica, which stays as it is.
+#[derive(Debug)]
+pub struct ReplicaWriter {
+    node: Arc<DataNode>,
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// The volume.
+    pub volume: Arc<Volume>,
+    /// The block with the stamp that the replica has now.
+    pub block: Block,
+    control: Arc<WriterControl>,
+    data: File,
+    meta: File,
+    files: ReplicaFiles,
+    disk_checksum: DataChecksum,
+    client_checksum: DataChecksum,
+    on_disk: u64,
+    last_checksum: Option<[u8; 4]>,
+    reserved: u64,
+    directory_synced: bool,
+    sync_on_close: bool,
+    translated: Vec<u8>,
+    chunk: Vec<u8>,
+}
+
+impl ReplicaWriter {
+    /// Creates the replica or takes an existing one over, as the stage says.
+    pub fn open(node: &Arc<DataNode>, pool: Arc<Pool>, request: &WriteRequest) -> Result<ReplicaWriter> {
+        let control = node.dataset.new_writer();
+        let opened = Self::open_with(node, pool, request, control.clone());
+        if opened.is_err() {
+            node.dataset.end_writer(control.id);
+        }
+        opened
+    }
+
+    fn open_with(
+        node: &Arc<DataNode>,
+        pool: Arc<Pool>,
+        request: &WriteRequest,
+        control: Arc<WriterControl>,
+    ) -> Result<ReplicaWriter> {
+        let mut block = request.block;
+        let writer = control.id;
+        let new_gs = GenerationStamp(request.new_gs);
+        let (min, max) = (request.min_bytes, request.max_bytes);
+        let is_copy = !request.is_client || request.is_transfer();
+        let creates = is_copy || request.stage == Stage::PipelineSetupCreate;
+        let mut reserved = 0;
+        let mut chosen = None;
+        if creates {
+            reserved = if block.num_bytes == 0 {
+                node.conf.block_size
+            } else {
+                block.num_bytes
+            };
+            chosen = Some(node.dataset.choose_volume(request.storage_type, reserved)?);
+        }
+        if request.new_gs != 0 && !is_copy {
+            block.generation_stamp = new_gs;
+        }
+        let dataset = &node.dataset;
+        type Plan<'a> =
+            Box<dyn FnMut(&ReplicaMap) -> std::result::Result<Option<Transition>, ReplicaError> + 'a>;
+        let plan: Plan<'_> = match (&chosen, request.stage) {
+            (Some(volume), _) if is_copy => {
+                let (id, transfer) = (volume.id, request.is_transfer());
+                Box::new(move |map| map.create_temporary(block, transfer, id, writer, reserved).map(Some))
+            }
+            (Some(volume), _) => {
+                let (id, replaces) = (volume.id, request.new_gs != 0);
+                Box::new(move |map| map.create_rbw(block, replaces, id, writer, reserved).map(Some))
+            }
+            (None, Stage::PipelineSetupAppend) => {
+                Box::new(|map| map.append(request.block, new_gs, min, writer).map(Some))
+            }
+            (None, Stage::PipelineSetupAppendRecovery) => {
+                Box::new(|map| map.recover_append(request.block, new_gs, min, writer).map(Some))
+            }
+            (None, Stage::PipelineSetupStreamingRecovery) => {
+                let pool = &pool;
+                Box::new(move |map| {
+                    let data_len = map
+                        .get(request.block.id)
+                        .and_then(|replica| pool.files(replica))
+                        .and_then(|files| std::fs::metadata(files.data).ok())
+                        .map_or(0, |metadata| metadata.len());
+                    map.recover_rbw(request.block, new_gs, min, max, data_len, writer)
+                        .map(Some)
+                })
+            }
+            (None, stage) => {
+                return Err(XceiverError::Protocol(format!(
+                    "Unsupported stage {stage:?} while receiving block blk_{}",
+                    block.id
+                )));
+            }
+        };
+        let changed = dataset.transition(&pool, block.id, plan)?;
+        let Some((_, Some(replica))) = changed else {
+            return Err(XceiverError::Protocol("the replica did not come to be".to_owned()));
+        };
+        let opened = Self::open_files(node, pool.clone(), request, control, &replica, creates, reserved);
+        if opened.is_err() {
+            pool.release_writer(replica.block_id, writer);
+        }
+        let opened = opened?;
+        if request.is_client && !is_copy && request.stage != Stage::PipelineSetupStreamingRecovery {
+            node.notify(pool.id(), opened.block, NoticeKind::Receiving, &opened.volume.storage_id, "");
+        }
+        Ok(opened)
+    }
+
+    fn open_files(
+        node: &Arc<DataNode>,
+        pool: Arc<Pool>,
+        request: &WriteRequest,
+        control: Arc<WriterControl>,
+        replica: &Replica,
+        creates: bool,
+        reserved: u64,
+    ) -> Result<ReplicaWriter> {
+        let id = replica.volume;
+        let disk = |source: io::Error| PoolError::Disk { volume: id, source };
+        let (Some(volume), Some(files)) = (node.dataset.volume(id).cloned(), pool.files(replica)) else {
+            return Err(PoolError::NoPool(pool.id().to_owned()).into());
+        };
+        let data = files.open_data().map_err(disk)?;
+        let meta = files.open_meta().map_err(disk)?;
+        let disk_checksum = if creates || meta.metadata().map_err(disk)?.len() == 0 {
+            let header = BlockMetadataHeader::new(request.checksum);
+            meta.write_all_at(&header.encode(), 0).map_err(disk)?;
+            request.checksum
+        } else {
+            read_meta_header(&meta).map_err(disk)?.checksum
+        };
+        let on_disk = replica.bytes_on_disk();
+        let lengths = (data.metadata().map_err(disk)?.len(), meta.metadata().map_err(disk)?.len());
+        if lengths.0 < on_disk || lengths.1 < BlockMetadataHeader::new(disk_checksum).meta_len(on_disk) {
+            return Err(XceiverError::Pool(
+                ReplicaError::Invalid(format!(
+                    "Corrupted block: {}, block file length {}, meta file length {}",
+                    replica.describe(),
+                    lengths.0,
+                    lengths.1
+                ))
+                .into(),
+            ));
+        }
+        volume.reserve(reserved);
+        Ok(ReplicaWriter {
+            node: node.clone(),
+            pool,
+            volume,
+            block: Block {
+                num_bytes: replica.num_bytes,
+                ..replica.block()
+            },
+            control,
+            data,
+            meta,
+            files,
+            disk_checksum,
+            client_checksum: request.checksum,
+            on_disk,
+            last_checksum: replica.progress.as_ref().and_then(|progress| progress.last_checksum),
+            reserved,
+            directory_synced: false,
+            sync_on_close: node.conf.sync_on_close,
+            translated: Vec::new(),
+            chunk: Vec::new(),
+        })
+    }
+
+    /// Who writes, for those who want to stop it.
+    #[must_use]
+    pub fn control(&self) -> &Arc<WriterControl> {
+        &self.control
+    }
+
+    /// Whether the client's checksums must be replaced by those of the replica.
+    #[must_use]
+    pub fn translates(&self) -> bool {
+        self.client_checksum != self.disk_checksum
+    }
+
+    fn disk(&self, source: io::Error) -> XceiverError {
+        XceiverError::Pool(PoolError::Disk {
+            volume: self.volume.id,
+            source,
+        })
+    }
+
+    /// Checks a packet's place in the block and the size of its checksums.
+    pub fn check_header(&self, packet: &PacketBuffer) -> Result<()> {
+        let header = packet.header();
+        if header.offset_in_block > self.on_disk {
+            return Err(XceiverError::Protocol(format!(
+                "Received an out-of-sequence packet for blk_{} at offset {}. Expecting packet starting at {}",
+                self.block.id, header.offset_in_block, self.on_disk
+            )));
+        }
+        let expected = self.client_checksum.checksum_len(header.data_len as usize);
+        let received = packet.checksums().len();
+        if header.data_len > 0 && received != expected && received != 0 {
+            return Err(XceiverError::Protocol(format!(
+                "Invalid checksum length: received length is {received} but expected length is {expected}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks a packet's data against its checksums.
+    pub fn verify(&self, packet: &PacketBuffer) -> Result<()> {
+        if packet.checksums().is_empty() {
+            return Ok(());
+        }
+        self.client_checksum
+            .verify(packet.data(), packet.checksums())
+            .map_err(|mismatch| {
+                XceiverError::Checksum(format!(
+                    "Unexpected checksum mismatch while writing blk_{}_{} at offset {}: {mismatch}",
+                    self.block.id,
+                    self.block.generation_stamp,
+                    packet.header().offset_in_block
+                ))
+            })
+    }
+
+    /// Writes a packet's data and checksums. `acked` says that nobody is further down the pipeline, so that what is
+    /// written counts as acknowledged.
+    pub fn write(&mut self, packet: &PacketBuffer, acked: bool) -> Result<()> {
+        let header = *packet.header();
+        let end = header.offset_in_block + u64::from(header.data_len);
+        if end > self.on_disk {
+            self.write_new(&header, packet, end)?;
+        }
+        if header.sync_block {
+            self.sync()?;
+        }
+        let (on_disk, last_checksum) = (self.on_disk, self.last_checksum);
+        let owned = self
+            .pool
+            .progress(self.block.id, self.control.id, |received, progress| {
+                *received = on_disk.max(*received);
+                progress.bytes_on_disk = on_disk;
+                progress.last_checksum = last_checksum;
+                if acked {
+                    progress.bytes_acked = progress.bytes_acked.max(end);
+                }
+            });
+        if owned { Ok(()) } else { Err(XceiverError::Stopped) }
+    }
+
+    fn write_new(&mut self, header: &PacketHeader, packet: &PacketBuffer, end: u64) -> Result<()> {
+        let chunk = u64::from(self.disk_checksum.bytes_per_checksum());
+        let first = header.offset_in_block;
+        let boundary = self.on_disk - self.on_disk % chunk;
+        let data = packet.data();
+        // A packet begins at a chunk's start, or completes one chunk at most.
+        let aligned = first.is_multiple_of(chunk);
+        if !aligned && first % chunk + u64::from(header.data_len) > chunk {
+            return Err(XceiverError::Protocol(format!(
+                "Unexpected packet data length for blk_{}: a partial chunk must be sent in an individual packet (data length = {})",
+                self.block.id, header.data_len
+            )));
+        }
+        if aligned {
+            // Of what was sent before, the last short chunk is written again with the rest of its data, since the
+            // packet's checksum is of the whole chunk; full chunks are skipped.
+            let from = boundary.max(first);
+            let skip = (from - first) as usize;
+            let fresh = data.get(skip..).unwrap_or_default();
+            self.data
+                .write_all_at(fresh, from)
+                .map_err(|error| self.disk(error))?;
+            self.write_sums(packet, fresh, skip, from)?;
+        } else {
+            self.complete_chunk(data, first, boundary)?;
+        }
+        self.on_disk = end;
+        self.node
+            .metrics
+            .bytes_written
+            .fetch_add(header.data_len.into(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes the checksums of `fresh`, which begins at a chunk's start.
+    fn write_sums(&mut self, packet: &PacketBuffer, fresh: &[u8], skip: usize, from: u64) -> Result<()> {
+        if self.disk_checksum.kind() == ChecksumType::Null {
+            return Ok(());
+        }
+        let received = packet.checksums();
+        self.translated.clear();
+        let sums: &[u8] = if received.is_empty() || self.client_checksum != self.disk_checksum {
+            self.disk_checksum.compute_into(fresh, &mut self.translated);
+            &self.translated
+        } else {
+            let skipped = self.disk_checksum.checksum_len(skip);
+            received.get(skipped..).unwrap_or_default()
+        };
+        let at = BlockMetadataHeader::new(self.disk_checksum).checksum_offset(from);
+        let result = self.meta.write_all_at(sums, at);
+        let partial = !fresh.len().is_multiple_of(self.disk_checksum.bytes_per_checksum() as usize);
+        self.last_checksum = if partial { sums.last_chunk::<4>().copied() } else { None };
+        result.map_err(|error| self.disk(error))
+    }
+
+    /// Adds to the last short chunk on disk. The packet's checksum is of the new bytes only, so that the chunk's is
+    /// computed here, after a check that what is on disk is still what it was.
+    fn complete_chunk(&mut self, data: &[u8], first: u64, boundary: u64) -> Result<()> {
+        let on_disk = self.on_disk;
+        let fresh = data.get((on_disk - first) as usize..).unwrap_or_default();
+        let kind = self.disk_checksum.kind();
+        let at = BlockMetadataHeader::new(self.disk_checksum).checksum_offset(boundary);
+        self.chunk.clear();
+        self.chunk.resize((on_disk - boundary) as usize, 0);
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let known = self.last_checksum;
+        let result = (|| {
+            self.data.read_exact_at(&mut chunk, boundary)?;
+            if kind != ChecksumType::Null && on_disk > boundary {
+                let stored = match known {
+                    Some(sum) => sum,
+                    None => {
+                        let mut sum = [0; 4];
+                        self.meta.read_exact_at(&mut sum, at)?;
+                        sum
+                    }
+                };
+                if kind.checksum(&chunk).to_be_bytes() != stored {
+                    return Err(io::Error::other(
+                        "Partial CRC does not match value computed the last time file was closed",
+                    ));
+                }
+            }
+            chunk.extend_from_slice(fresh);
+            self.data.write_all_at(fresh, on_disk)?;
+            if kind != ChecksumType::Null {
+                let sum = kind.checksum(&chunk).to_be_bytes();
+                self.meta.write_all_at(&sum, at)?;
+                return Ok(Some(sum));
+            }
+            Ok(None)
+        })();
+        let full = chunk.len() == self.disk_checksum.bytes_per_checksum() as usize;
+        self.chunk = chunk;
+        self.last_checksum = result.map_err(|error| self.disk(error))?.filter(|_| !full);
+        Ok(())
+    }
+
+    /// Brings everything written so far to the disk (`hsync`).
+    pub fn sync(&mut self) -> Result<()> {
+        let result = (|| {
+            self.meta.sync_data()?;
+            self.data.sync_data()?;
+            if !self.directory_synced {
+                File::open(&self.files.dir)?.sync_all()?;
+            }
+            Ok(())
+        })();
+        self.directory_synced = true;
+        result.map_err(|error| self.disk(error))
+    }
+
+    /// Every DataNode down the pipeline has the first `end` bytes.
+    pub fn acked(&self, end: u64) {
+        let _ = self.pool.progress(self.block.id, self.control.id, |_, progress| {
+            progress.bytes_acked = progress.bytes_acked.max(end.min(progress.bytes_on_disk));
+        });
+    }
+
+    /// Completes the replica, after the last packet. `sync` when the client asked for it with that packet.
+    pub fn finalize(&mut self, sync: bool) -> Result<Block> {
+        if self.sync_on_close && !sync {
+            self.sync()?;
+        }
+        let block = Block {
+            num_bytes: self.on_disk,
+            ..self.block
+        };
+        self.node
+            .dataset
+            .transition(&self.pool, block.id, |map| {
+                if map.get(block.id).and_then(Replica::writer) != Some(self.control.id) {
+                    return Err(ReplicaError::Invalid("the replica has another writer".to_owned()));
+                }
+                map.finalize(block)
+            })?;
+        if (sync || self.sync_on_close)
+            && let Some(files) = self.pool.get(block.id).and_then(|replica| self.pool.files(&replica))
+        {
+            File::open(files.dir)
+                .and_then(|dir| dir.sync_all())
+                .map_err(|error| self.disk(error))?;
+        }
+        self.node.metrics.blocks_written.fetch_add(1, Ordering::Relaxed);
+        Ok(block)
+    }
+
+    /// Turns the copy for a pipeline under recovery into a part of that pipeline.
+    pub fn convert_to_rbw(&mut self, visible: u64) -> Result<()> {
+        let block = Block {
+            num_bytes: visible,
+            ..self.block
+        };
+        self.pool
+            .transition(|map| map.convert_temporary_to_rbw(block).map(Some))?;
+        Ok(())
+    }
+
+    /// Tells the NameNodes that the replica is complete.
+    pub fn notify_received(&self, block: Block, delete_hint: &str) {
+        self.node.notify(
+            self.pool.id(),
+            block,
+            NoticeKind::Received,
+            &self.volume.storage_id,
+            delete_hint,
+        );
+    }
+
+    /// Drops a copy that failed; replicas that clients write stay for recovery.
+    pub fn abandon_copy(&self) {
+        let (id, writer) = (self.block.id, self.control.id);
+        let result = self.pool.transition(|map| Ok(map.abandon_temporary(id, writer)));
+        if let Err(error) = result {
+            tracing::warn!(block = %id, %error, "a failed copy could not be removed");
+        }
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.on_disk
+    }
+
+    /// Whether nothing is written yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.on_disk == 0
+    }
+}
+
+impl Drop for ReplicaWriter {
+    fn drop(&mut self) {
+        self.volume.release(self.reserved);
+        self.pool.release_writer(self.block.id, self.control.id);
+        self.node.dataset.end_writer(self.control.id);
+    }
+}

@@ -1,0 +1,180 @@
+//! Acknowledgements from further down the pipeline, passed on with this DataNode's own (`BlockReceiver.PacketResponder`).
+//!
+//! The last DataNode of a pipeline needs none of this: it acknowledges right after writing. Others pass packets on
+//! before writing them, so that an acknowledgement from below may arrive before this DataNode is done with the packet.
+
+use std::collections::VecDeque;
+use std::io::{self, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+
+use hathi_blockpool::WriterId;
+use hathi_formats::datatransfer::{PipelineAck, UNKNOWN_SEQNO, encode_delimited};
+use hathi_formats::ids::BlockId;
+use hathi_formats::proto::hdfs::Status;
+use parking_lot::{Condvar, Mutex};
+
+use crate::pool::Pool;
+
+/// A packet that this DataNode has written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    pub(super) seqno: i64,
+    /// Where the packet's data ends in the block.
+    pub(super) end: u64,
+    pub(super) last: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    written: VecDeque<Written>,
+    // The receiver has failed: say nothing more.
+    closed: bool,
+    // The responder has ended.
+    ended: bool,
+}
+
+/// What receiver and responder share.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Pipeline {
+    /// The receiver has written a packet.
+    pub(super) fn push(&self, written: Written) {
+        self.queue.lock().written.push_back(written);
+        self.changed.notify_all();
+    }
+
+    /// Waits until everything written was acknowledged from below; false when the responder ended before.
+    pub(super) fn wait_drained(&self) -> bool {
+        let mut queue = self.queue.lock();
+        while !queue.written.is_empty() && !queue.ended {
+            self.changed.wait(&mut queue);
+        }
+        queue.written.is_empty()
+    }
+
+    /// The receiver has failed.
+    pub(super) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_head(&self) -> Option<Written> {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(head) = queue.written.front() {
+                return Some(*head);
+            }
+            self.changed.wait(&mut queue);
+        }
+    }
+
+    fn pop(&self) {
+        self.queue.lock().written.pop_front();
+        self.changed.notify_all();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+}
+
+/// The responder's part of one block.
+pub(super) struct Responder {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) block: BlockId,
+    pub(super) writer: WriterId,
+    pub(super) downstream: BufReader<TcpStream>,
+    pub(super) upstream: TcpStream,
+}
+
+impl Responder {
+    /// Runs until the last packet is acknowledged or something breaks.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.relay() {
+            tracing::debug!(block = %self.block, %error, "responder ended");
+            // The receiver, and whoever is upstream, must notice.
+            if !self.pipeline.is_closed() {
+                let _ = self.upstream.shutdown(Shutdown::Both);
+            }
+        }
+        self.pipeline.queue.lock().ended = true;
+        self.pipeline.changed.notify_all();
+    }
+
+    fn relay(&mut self) -> io::Result<()> {
+        loop {
+            let ack = match PipelineAck::read(&mut self.downstream) {
+                Ok(ack) => ack,
+                Err(error) => return self.report_broken_mirror(&error),
+            };
+            if ack.oob_status().is_some() {
+                self.send(&with_own(Status::Success, UNKNOWN_SEQNO, &ack))?;
+                continue;
+            }
+            if ack.status(0) == Some(Status::ErrorChecksum) {
+                // What the next DataNode got from this one was corrupt: this one is at fault, and ends without a word,
+                // so that the one before it is told so.
+                return Err(io::Error::other("the next DataNode got corrupt data from this one"));
+            }
+            let Some(written) = self.pipeline.wait_head() else {
+                return Ok(());
+            };
+            if ack.seqno != written.seqno {
+                return Err(io::Error::other(format!(
+                    "seqno: expected={}, received={}",
+                    written.seqno, ack.seqno
+                )));
+            }
+            let reply = with_own(Status::Success, written.seqno, &ack);
+            if reply.is_success() {
+                let _ = self.pool.progress(self.block, self.writer, |_, progress| {
+                    progress.bytes_acked = progress
+                        .bytes_acked
+                        .max(written.end.min(progress.bytes_on_disk));
+                });
+            }
+            self.send(&reply)?;
+            self.pipeline.pop();
+            if written.last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next DataNode is gone: the client is told, and ends the pipeline.
+    fn report_broken_mirror(&mut self, error: &io::Error) -> io::Result<()> {
+        if self.pipeline.is_closed() {
+            return Ok(());
+        }
+        tracing::info!(block = %self.block, %error, "connection to the next DataNode broke");
+        self.send(&PipelineAck {
+            seqno: UNKNOWN_SEQNO,
+            replies: vec![PipelineAck::plain(Status::Success), PipelineAck::plain(Status::Error)],
+            downstream_ack_time_nanos: 0,
+        })
+    }
+
+    fn send(&mut self, ack: &PipelineAck) -> io::Result<()> {
+        self.upstream.write_all(&encode_delimited(&ack.to_proto()))
+    }
+}
+
+fn with_own(status: Status, seqno: i64, from_below: &PipelineAck) -> PipelineAck {
+    let mut replies = Vec::with_capacity(from_below.replies.len() + 1);
+    replies.push(PipelineAck::plain(status));
+    replies.extend_from_slice(&from_below.replies);
+    PipelineAck {
+        seqno,
+        replies,
+        downstream_ack_time_nanos: 0,
+    }
+}

@@ -1,0 +1,175 @@
+//! Copies of replicas to other DataNodes: for a pipeline under recovery (TRANSFER_BLOCK) and for replication
+//! (`DataNode.DataTransfer`).
+
+use std::io::BufReader;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hathi_blockpool::{ReplicaError, ReplicaState};
+use hathi_formats::datatransfer::{Op, read_delimited, write_op};
+use hathi_formats::ids::Block;
+use hathi_formats::proto::common::TokenProto;
+use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
+use hathi_formats::proto::hdfs::{
+    BaseHeaderProto, CachingStrategyProto, ClientOperationHeaderProto, DatanodeInfoProto, DnTransferAckProto,
+    OpTransferBlockProto, OpWriteBlockProto, Status, StorageTypeProto,
+};
+
+use super::sender::{BlockSender, MissingChecksums};
+use super::{After, Connection, Result, TIMEOUT_EXTENSION, XceiverError, block_of};
+use crate::node::DataNode;
+use crate::pool::Pool;
+
+/// Where a copy goes: a pipeline of DataNodes.
+#[derive(Clone, Debug, Default)]
+pub struct TransferTargets {
+    /// The DataNodes.
+    pub datanodes: Vec<DatanodeInfoProto>,
+    /// Kind of volume on each.
+    pub storage_types: Vec<StorageTypeProto>,
+    /// Volume on each.
+    pub storage_ids: Vec<String>,
+}
+
+/// Sends a whole replica to `targets`. With a client's name the first target confirms when it has all of it.
+pub fn transfer(
+    node: &Arc<DataNode>,
+    pool: &Pool,
+    block: Block,
+    stage: Stage,
+    client_name: &str,
+    targets: &TransferTargets,
+    token: Option<TokenProto>,
+) -> Result<()> {
+    let Some(first) = targets.datanodes.first() else {
+        return Err(XceiverError::Protocol("a transfer without targets".to_owned()));
+    };
+    let sender = BlockSender::open(pool, block, 0, Some(block.num_bytes), true, MissingChecksums::Refuse)?;
+    let count = u32::try_from(targets.datanodes.len()).unwrap_or(u32::MAX);
+    let timeout = node.conf.socket_timeout * count + TIMEOUT_EXTENSION * (count - 1);
+    let mut stream = node.connect_xfer(&first.id, timeout)?;
+    let request = OpWriteBlockProto {
+        header: ClientOperationHeaderProto {
+            base_header: BaseHeaderProto {
+                block: pool.extended(block),
+                token,
+                trace_info: None,
+            },
+            client_name: client_name.to_owned(),
+        },
+        targets: targets.datanodes.get(1..).unwrap_or_default().to_vec(),
+        source: Some(node.own_info()),
+        stage: stage as i32,
+        pipeline_size: 0,
+        min_bytes_rcvd: 0,
+        max_bytes_rcvd: 0,
+        latest_generation_stamp: 0,
+        requested_checksum: sender.checksum().to_proto(),
+        caching_strategy: Some(CachingStrategyProto {
+            drop_behind: Some(true),
+            readahead: None,
+        }),
+        storage_type: targets.storage_types.first().map(|kind| *kind as i32),
+        target_storage_types: targets
+            .storage_types
+            .get(1..)
+            .unwrap_or_default()
+            .iter()
+            .map(|kind| *kind as i32)
+            .collect(),
+        allow_lazy_persist: Some(false),
+        pinning: Some(false),
+        target_pinnings: vec![],
+        storage_id: targets.storage_ids.first().cloned(),
+        target_storage_ids: targets.storage_ids.get(1..).unwrap_or_default().to_vec(),
+    };
+    write_op(&mut stream, Op::WriteBlock, &request)?;
+    sender.send(&stream, None)?;
+    if !client_name.is_empty() {
+        let ack: DnTransferAckProto = read_delimited(&mut BufReader::new(&stream))?;
+        if ack.status() != Status::Success {
+            return Err(XceiverError::Protocol(format!(
+                "Bad connect ack, targets={} status={:?}",
+                first.id.ip_addr,
+                ack.status()
+            )));
+        }
+    }
+    node.metrics.blocks_replicated.fetch_add(1, Ordering::Relaxed);
+    tracing::info!(block = %block.id, bytes = block.num_bytes, target = %first.id.ip_addr, port = first.id.xfer_port, "transmitted");
+    Ok(())
+}
+
+/// Counts a transfer under way, for heartbeats.
+pub struct XmitGuard<'a>(&'a DataNode);
+
+impl<'a> XmitGuard<'a> {
+    /// One more.
+    #[must_use]
+    pub fn new(node: &'a DataNode) -> XmitGuard<'a> {
+        node.xmits.fetch_add(1, Ordering::AcqRel);
+        XmitGuard(node)
+    }
+}
+
+impl Drop for XmitGuard<'_> {
+    fn drop(&mut self) {
+        self.0.xmits.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Connection {
+    /// A client in the middle of a pipeline recovery wants this DataNode's replica on another one
+    /// (`transferReplicaForPipelineRecovery`).
+    pub(super) fn transfer_block(&mut self, request: &OpTransferBlockProto) -> Result<After> {
+        let base = &request.header.base_header;
+        let pool = self.node.dataset.pool(&base.block.pool_id)?;
+        let asked = block_of(&base.block);
+        let invalid = |text: String| XceiverError::Pool(ReplicaError::Invalid(text).into());
+        let replica = pool
+            .get(asked.id)
+            .filter(|replica| replica.generation_stamp >= asked.generation_stamp)
+            .ok_or_else(|| invalid(format!("{} has no replica that new", asked.id)))?;
+        let stage = match replica.state {
+            ReplicaState::Rbw => Stage::TransferRbw,
+            ReplicaState::Finalized => Stage::TransferFinalized,
+            _ => {
+                return Err(invalid(format!(
+                    "{} is neither a RBW nor a Finalized",
+                    replica.describe()
+                )));
+            }
+        };
+        let visible = replica.visible_length().unwrap_or(0);
+        if visible < asked.num_bytes {
+            return Err(invalid(format!("{visible} = visible < b.getNumBytes() = {}", asked.num_bytes)));
+        }
+        let block = Block {
+            num_bytes: visible,
+            ..replica.block()
+        };
+        let targets = TransferTargets {
+            datanodes: request.targets.clone(),
+            storage_types: request.target_storage_types().collect(),
+            storage_ids: request.target_storage_ids.clone(),
+        };
+        let node = self.node.clone();
+        let _counted = XmitGuard::new(&node);
+        if !targets.datanodes.is_empty() {
+            transfer(
+                &node,
+                &pool,
+                block,
+                stage,
+                &request.header.client_name,
+                &targets,
+                base.token.clone(),
+            )?;
+        }
+        self.reply(&hathi_formats::proto::hdfs::BlockOpResponseProto {
+            status: Status::Success as i32,
+            ..Default::default()
+        })?;
+        Ok(After::Close)
+    }
+}
