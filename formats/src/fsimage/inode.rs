@@ -130,14 +130,12 @@ pub struct InodeRef<'a> {
 }
 
 impl<'a> InodeRef<'a> {
-    /// Decodes an `INode` message.
-    ///
-    /// # Errors
-    /// When it is malformed or lacks what every inode has.
-    pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
-        let mut inode = InodeRef {
-            kind: InodeKind::File,
-            id: 0,
+    /// An inode with nothing but kind and id, to be filled in and encoded.
+    #[must_use]
+    pub fn new(kind: InodeKind, id: u64) -> Self {
+        InodeRef {
+            kind,
+            id,
             name: &[],
             modification_time: 0,
             access_time: 0,
@@ -155,7 +153,15 @@ impl<'a> InodeRef<'a> {
             ds_quota: u64::MAX,
             type_quotas: None,
             target: &[],
-        };
+        }
+    }
+
+    /// Decodes an `INode` message.
+    ///
+    /// # Errors
+    /// When it is malformed or lacks what every inode has.
+    pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
+        let mut inode = InodeRef::new(InodeKind::File, 0);
         let mut kind = None;
         let mut fields = RawFields::new(message);
         while let Some((number, field)) = fields.next_field()? {
@@ -241,9 +247,8 @@ impl<'a> InodeRef<'a> {
         let start = out.len();
         put_number(out, 1, self.kind as u64 + 1);
         put_number(out, 2, self.id);
-        if !self.name.is_empty() {
-            put_bytes(out, 3, self.name);
-        }
+        // The root's is empty but there, as in Hadoop.
+        put_bytes(out, 3, self.name);
         match self.kind {
             InodeKind::File => nested(out, 4, |out| self.encode_file(blocks, out)),
             InodeKind::Directory => nested(out, 5, |out| self.encode_directory(out)),
