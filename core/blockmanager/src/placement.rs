@@ -82,12 +82,7 @@ impl BlockManager {
                 found: 0,
                 wanted: usize::from(self.config.min_replication),
                 detail: format!(
-                    "There are {running} datanode(s) running and {} node(s) are excluded in this operation.",
-                    if excluded == 0 {
-                        "no".to_owned()
-                    } else {
-                        excluded.to_string()
-                    }
+                    "There are {running} datanode(s) running and {excluded} node(s) are excluded in this operation."
                 ),
             });
         }

@@ -269,7 +269,7 @@ fn rpc_ids(ctx: &CallContext) -> RpcIds {
 }
 
 /// The transaction that a reply about this path shows.
-pub(crate) fn shown_path(ns: &Namesystem, iip: &InodesInPath) -> Option<TxId> {
+pub(crate) fn shown_path(ns: &Namesystem, iip: &InodesInPath<'_>) -> Option<TxId> {
     let inodes = ns.shown_txid(iip.ids.iter().copied());
     // The status of a directory shows its modification time; an absent name shows the child list it is absent from.
     inodes.max(ns.shown_children([iip.deepest()]))

@@ -117,7 +117,7 @@ struct Listed {
 fn list(
     ns: &Namesystem,
     ctx: &CallContext,
-    iip: &InodesInPath,
+    iip: &InodesInPath<'_>,
     start_after: &[u8],
     need_location: bool,
     limit: usize,
@@ -131,12 +131,9 @@ fn list(
     let mut location_budget = limit;
     let mut given = 0;
     let settled = ns.in_flight.is_empty();
-    let remaining = ns.namespace.list(
-        &caller(ctx),
-        iip,
-        start_after,
-        limit,
-        &mut |status| {
+    let remaining = ns
+        .namespace
+        .list(&caller(ctx), iip, start_after, limit, &mut |status| {
             if !settled {
                 shown = shown
                     .max(ns.shown_txid([status.id]))
@@ -158,8 +155,7 @@ fn list(
             } else {
                 ControlFlow::Continue(())
             }
-        },
-    )?;
+        })?;
     let remaining = remaining.map(|remaining| u32::try_from(remaining).unwrap_or(u32::MAX));
     Ok(Listed { remaining, shown })
 }

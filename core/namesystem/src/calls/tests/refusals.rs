@@ -128,7 +128,7 @@ fn refusals_have_hadoops_class_and_words() {
             &root,
             body(&delete("/d", false)),
             exceptions::PATH_IS_NOT_EMPTY_DIRECTORY,
-            "/d is non empty",
+            "`/d is non empty': Directory is not empty",
         ),
         (
             "renewLease",
