@@ -1,5 +1,6 @@
 //! The handlers on a namesystem in memory: what callers get to hear, and that a standby ends up with the same state.
 
+mod datanode;
 mod refusals;
 mod retries;
 mod tree;
@@ -263,4 +264,25 @@ fn of_length(block: &ExtendedBlockProto, num_bytes: u64) -> ExtendedBlockProto {
 
 fn body(request: &impl Message) -> Bytes {
     Bytes::from(request.encode_to_vec())
+}
+
+/// Replays on `to` what `from` has logged since the last [`sync`].
+fn replay(from: &mut Namesystem, to: &mut Namesystem) {
+    for item in sync(from) {
+        let LogItem::Edits { bytes, .. } = item else {
+            continue;
+        };
+        for frame in Frames::new(&bytes, 0) {
+            let frame = frame.unwrap();
+            let op = decode_frame(&frame, LayoutVersion::NAMENODE_CURRENT).unwrap();
+            to.replay(frame.txid, &op, NOW.monotonic_ms).unwrap();
+        }
+    }
+}
+
+/// A standby that has what an [`active`] has at its start: its first segment began with transaction 1.
+fn standby() -> Namesystem {
+    let mut ns = new_namesystem();
+    ns.edit_log.set_applied(TxId(1));
+    ns
 }

@@ -244,16 +244,14 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
     let mut ns = new_namesystem();
     ns.role.change(Role::BecomingActive).unwrap();
     ns.start_active(NOW).unwrap();
-    ns.blockmanager.activate_safe_mode(NOW);
-    if ns.blockmanager.in_startup_safe_mode() {
-        let refused = reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a"))
-            .result
-            .unwrap_err();
-        assert!(refused.is(exceptions::RETRIABLE), "{refused}");
-        let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: \
-                     Cannot create directory /a. Name node is in safe mode.\n";
-        assert!(refused.message.starts_with(start), "{refused}");
-    }
+    assert!(ns.blockmanager.in_startup_safe_mode());
+    let refused = reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a"))
+        .result
+        .unwrap_err();
+    assert!(refused.is(exceptions::RETRIABLE), "{refused}");
+    let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: \
+                 Cannot create directory /a. Name node is in safe mode.\n";
+    assert!(refused.message.starts_with(start), "{refused}");
     // In safe mode by hand they are told why.
     let mut ns = active();
     let enter = SetSafeModeRequestProto {

@@ -116,19 +116,8 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
         }),
     );
 
-    let mut standby = new_namesystem();
-    // The active's first segment began in `active()`; its start is transaction 1.
-    standby.edit_log.set_applied(TxId(1));
-    for item in sync(&mut ns) {
-        let LogItem::Edits { bytes, .. } = item else {
-            continue;
-        };
-        for frame in Frames::new(&bytes, 0) {
-            let frame = frame.unwrap();
-            let op = decode_frame(&frame, LayoutVersion::NAMENODE_CURRENT).unwrap();
-            standby.replay(frame.txid, &op, NOW.monotonic_ms).unwrap();
-        }
-    }
+    let mut standby = standby();
+    replay(&mut ns, &mut standby);
     assert_eq!(standby.edit_log.applied(), ns.edit_log.applied());
     assert_eq!(standby.namespace.digest(), ns.namespace.digest());
 

@@ -228,3 +228,113 @@ fn leases_pass_from_the_dead_to_the_living() {
         call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
     assert!(recovered.result);
 }
+
+#[test]
+fn a_new_active_asks_readers_to_wait_for_block_reports() {
+    let mut ns = active();
+    datanodes(&mut ns, 3);
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
+    let located: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    received(&mut ns, &located.block, 10);
+    let last = Some(of_length(&located.block.b, 10));
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    assert!(done.result);
+
+    let mut next = standby();
+    replay(&mut ns, &mut next);
+    next.role.change(Role::BecomingActive).unwrap();
+    next.start_active(NOW).unwrap();
+    let request = GetBlockLocationsRequestProto {
+        src: "/f".to_owned(),
+        offset: 0,
+        length: 10,
+    };
+    let refused = reply(&mut next, &hdfs(), "getBlockLocations", &request)
+        .result
+        .unwrap_err();
+    assert!(refused.is(exceptions::RETRIABLE), "{refused}");
+    let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: Zero blocklocations for /f. \
+                 Name node is in safe mode.\n";
+    assert!(refused.message.starts_with(start), "{refused}");
+    datanodes(&mut next, 3);
+    received(&mut next, &located.block, 10);
+    let found: GetBlockLocationsResponseProto =
+        call(&mut next, &hdfs(), "getBlockLocations", &request).unwrap();
+    assert_eq!(found.locations.unwrap().blocks[0].locs.len(), 3);
+}
+
+#[test]
+fn files_are_appended_to_and_truncated() {
+    let mut ns = active();
+    datanodes(&mut ns, 3);
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
+    let located: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    received(&mut ns, &located.block, 100);
+    let last = Some(of_length(&located.block.b, 100));
+    call::<CompleteResponseProto>(&mut ns, &hdfs(), "complete", &complete("/f", last.clone()))
+        .unwrap();
+
+    // A new block is asked for: the old last block is shown as it is, without a pipeline.
+    let append = |flag| AppendRequestProto {
+        src: "/f".to_owned(),
+        client_name: CLIENT.to_owned(),
+        flag,
+    };
+    let opened: AppendResponseProto =
+        call(&mut ns, &hdfs(), "append", &append(Some(4 | 32))).unwrap();
+    let shown = opened.block.unwrap();
+    assert_eq!(
+        (shown.b.block_id, shown.locs.len()),
+        (located.block.b.block_id, 0)
+    );
+    let done: CompleteResponseProto =
+        call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    assert!(done.result);
+    // Otherwise its pipeline is given, to write on.
+    let opened: AppendResponseProto = call(&mut ns, &hdfs(), "append", &append(Some(4))).unwrap();
+    let shown = opened.block.unwrap();
+    assert_eq!((shown.b.num_bytes(), shown.locs.len()), (100, 3));
+
+    let additional = GetAdditionalDatanodeRequestProto {
+        src: "/f".to_owned(),
+        blk: shown.b.clone(),
+        existings: shown.locs[..2].to_vec(),
+        existing_storage_uuids: shown.storage_i_ds[..2].to_vec(),
+        excludes: Vec::new(),
+        num_additional_nodes: 1,
+        client_name: CLIENT.to_owned(),
+        file_id: None,
+    };
+    let more: GetAdditionalDatanodeResponseProto =
+        call(&mut ns, &hdfs(), "getAdditionalDatanode", &additional).unwrap();
+    assert_eq!(more.block.locs.len(), 1);
+    assert!(
+        shown.locs[..2]
+            .iter()
+            .all(|node| node.id != more.block.locs[0].id)
+    );
+
+    let last = Some(shown.b);
+    received(&mut ns, &located.block, 100);
+    call::<CompleteResponseProto>(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let truncate = |new_length| TruncateRequestProto {
+        src: "/f".to_owned(),
+        new_length,
+        client_name: CLIENT.to_owned(),
+    };
+    let cut: TruncateResponseProto = call(&mut ns, &hdfs(), "truncate", &truncate(100)).unwrap();
+    assert!(cut.result, "the length it has");
+    let cut: TruncateResponseProto = call(&mut ns, &hdfs(), "truncate", &truncate(40)).unwrap();
+    assert!(!cut.result, "DataNodes must shorten the last block");
+    let recovery = ns
+        .blockmanager
+        .recovery(BlockId(located.block.b.block_id as i64));
+    assert_eq!(recovery.unwrap().1.unwrap().num_bytes, 40);
+    let refused = reply(&mut ns, &hdfs(), "truncate", &truncate(u64::MAX))
+        .result
+        .unwrap_err();
+    assert!(refused.is(exceptions::HADOOP_ILLEGAL_ARGUMENT), "{refused}");
+}
