@@ -45,11 +45,17 @@ pub(crate) struct Secrets {
 }
 
 /// The state of `CacheManager`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cache {
     pub(crate) next_directive_id: i64,
     pub(crate) pools: BTreeMap<String, CachePoolInfoProto>,
     pub(crate) directives: BTreeMap<i64, CacheDirectiveInfoProto>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Cache { next_directive_id: 1, pools: BTreeMap::new(), directives: BTreeMap::new() }
+    }
 }
 
 /// The state of `ErasureCodingPolicyManager`: policies as the image keeps them, by name.

@@ -12,6 +12,8 @@ mod apply;
 pub mod config;
 mod digest;
 mod feature;
+pub mod generator;
+pub mod image;
 mod lease;
 mod namespace;
 mod ops;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hathi_formats::editlog::{AclEntry, AclEntryScope, XAttr};
 
-use super::{Applied, Why, inconsistent, ms};
+use super::{Applied, inconsistent, ms};
 use crate::acl;
 use crate::feature::Quota;
 use crate::namespace::Namespace;
@@ -229,9 +229,6 @@ impl Namespace {
 
     pub(crate) fn apply_set_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        if xattrs.iter().any(|x| x.name == "hdfs.erasurecoding.policy") {
-            return Err(Why::Unsupported(format!("erasure coding policy on {path}")));
-        }
         let all = crate::ops::merged_xattrs(self.xattrs.get(slot).map_or(&[], |all| all), xattrs);
         self.set_xattrs(slot, all);
         self.touch(slot, fx);

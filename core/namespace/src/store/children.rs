@@ -130,9 +130,12 @@ impl ChildList {
         }
     }
 
-    /// Adds a child that comes after all others (image load, in name order).
-    pub(crate) fn push(&mut self, child: Slot) {
-        self.insert(child, |_| Ordering::Less);
+    /// A list of children that are in order already (image load).
+    pub(crate) fn from_sorted(children: &[Slot]) -> Self {
+        if children.len() <= CHUNK {
+            return ChildList::Small(children.to_vec());
+        }
+        ChildList::Large(children.chunks(CHUNK).map(<[Slot]>::to_vec).collect(), children.len() as u32)
     }
 
     /// Removes a child; `order(slot)` compares the name of `slot` with its name.

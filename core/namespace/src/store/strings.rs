@@ -38,11 +38,6 @@ impl Strings {
         serial
     }
 
-    /// The serial of a string that is known.
-    pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
-    }
-
     #[inline]
     pub(crate) fn get(&self, serial: u32) -> &str {
         match serial {

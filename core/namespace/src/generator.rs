@@ -1,0 +1,140 @@
+//! Fills a namespace through its own plans: for benchmarks and for images of any size.
+
+use hathi_formats::editlog::{EditOp, RpcIds};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+
+use crate::namespace::Namespace;
+use crate::types::{BlockView, Caller, CreateOutcome, CreateRequest, Ctx, Effects, Refused};
+
+/// What to make: directories eight levels deep with equally many files of one block each.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Files in all.
+    pub files: u64,
+    /// Files per directory.
+    pub files_per_directory: u64,
+    /// Length of the block of each file; 0: no block.
+    pub block_bytes: u64,
+    /// Replication.
+    pub replication: u16,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape { files: 10_000, files_per_directory: 100, block_bytes: 128 << 20, replication: 3 }
+    }
+}
+
+/// A block manager that finds every block well replicated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllReplicated;
+
+impl BlockView for AllReplicated {
+    fn is_min_replicated(&self, _: BlockId) -> bool {
+        true
+    }
+    fn is_sufficiently_replicated(&self, _: BlockId) -> bool {
+        true
+    }
+    fn has_locations(&self, _: BlockId) -> bool {
+        true
+    }
+    fn is_committed(&self, _: BlockId) -> bool {
+        false
+    }
+    fn recovery_id(&self, _: BlockId) -> Option<GenerationStamp> {
+        None
+    }
+}
+
+/// Directory number `n`, eight components deep with its files.
+#[must_use]
+pub fn directory(n: u64) -> String {
+    format!("/user/team{:02}/warehouse/db{:02}/table{:03}/year={:04}/day={:03}", n % 7, n / 7 % 11, n / 77 % 131, n / 10_087 % 53, n / 534_611)
+}
+
+/// Name of file number `n`: all different, and not in order of `n`'s hash.
+#[must_use]
+pub fn file_name(n: u64) -> String {
+    format!("part-{:05}-{:08x}", n % 100_000, (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32)
+}
+
+/// Path of file number `n` of a shape.
+#[must_use]
+pub fn file_path(shape: &Shape, n: u64) -> String {
+    format!("{}/{}", directory(n / shape.files_per_directory.max(1)), file_name(n))
+}
+
+/// Makes the files of a shape; `logged` sees every op with its effects. Returns the last txid.
+pub fn fill(
+    ns: &mut Namespace,
+    shape: &Shape,
+    logged: &mut dyn FnMut(u64, &EditOp, &Effects),
+) -> Result<u64, Refused> {
+    let groups = ["supergroup".to_owned()];
+    let ctx = Ctx {
+        caller: Caller { user: "hdfs", groups: &groups, superuser: true },
+        now_ms: 1_700_000_000_000,
+        mono_ms: 0,
+        rpc_ids: RpcIds::NONE,
+        client_machine: "client.example",
+    };
+    for n in 0..shape.files {
+        if n % shape.files_per_directory.max(1) == 0 {
+            let path = directory(n / shape.files_per_directory.max(1));
+            let plan = ns.plan_mkdirs(&ctx, &path, 0o755, None, true)?;
+            commit(ns, &plan.ops, logged)?;
+        }
+        make_file(ns, &ctx, shape, &file_path(shape, n), logged)?;
+    }
+    Ok(ns.last_applied_txid())
+}
+
+/// Creates, writes and closes one file.
+pub fn make_file(
+    ns: &mut Namespace,
+    ctx: &Ctx<'_>,
+    shape: &Shape,
+    path: &str,
+    logged: &mut dyn FnMut(u64, &EditOp, &Effects),
+) -> Result<(), Refused> {
+    const CLIENT: &str = "DFSClient_generator";
+    let request = CreateRequest {
+        src: path,
+        mode: 0o644,
+        unmasked: None,
+        client_name: CLIENT,
+        create: true,
+        overwrite: false,
+        create_parent: true,
+        replication: shape.replication,
+        block_size: shape.block_bytes.max(128 << 20),
+        storage_policy: 0,
+    };
+    let plan = ns.plan_create(ctx, &request, &AllReplicated)?;
+    commit(ns, &plan.ops, logged)?;
+    let CreateOutcome::Created(file) = plan.reply else { return Ok(()) };
+    let mut last = None;
+    if shape.block_bytes > 0 {
+        let plan = ns.plan_add_block(ctx, file, CLIENT, None)?;
+        commit(ns, &plan.ops, logged)?;
+        last = Some(Block { num_bytes: shape.block_bytes, ..plan.reply.block });
+    }
+    let plan = ns.plan_complete(ctx, path, file, CLIENT, last, &AllReplicated)?;
+    commit(ns, &plan.ops, logged)
+}
+
+fn commit(
+    ns: &mut Namespace,
+    ops: &[EditOp],
+    logged: &mut dyn FnMut(u64, &EditOp, &Effects),
+) -> Result<(), Refused> {
+    for op in ops {
+        let txid = ns.last_applied_txid() + 1;
+        let effects = ns
+            .apply(txid, op)
+            .map_err(|error| Refused::new(hathi_formats::exceptions::IO, error.to_string()))?;
+        logged(txid, op, &effects);
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Images: the namespace as an fsimage file and back (`FSImageFormatProtobuf`, `FSImageFormatPBINode`).
+//!
+//! [`Namespace::freeze`] takes a view in microseconds (pages are shared and copied on write from then on);
+//! [`Frozen::save`] writes it on any thread without a lock. [`load`] reads an image in one go; [`ImageLoader`] lets a
+//! caller with threads decode the parts side by side.
+//!
+//! [`Namespace::freeze`]: crate::Namespace::freeze
+
+mod load;
+mod save;
+
+pub use load::{DecodedInodes, ImageLoader, load};
+pub use save::{Frozen, SaveError};
+
+use hathi_formats::editlog::{XAttr, XAttrNamespace};
+
+/// The attribute in which directories keep their storage policy in images (`BlockStoragePolicySuite.XAttrName`).
+const POLICY_XATTR: &str = "hsm.block.storage.policy.id";
+
+fn policy_xattr(policy: u8) -> XAttr {
+    XAttr { namespace: XAttrNamespace::System, name: POLICY_XATTR.to_owned(), value: Some(vec![policy]) }
+}

@@ -1,0 +1,603 @@
+//! Reading an image.
+
+use std::sync::Arc;
+
+use hathi_formats::editlog::{
+    AclEntry, AclEntryType, DelegationKey, DelegationTokenIdentifier, XAttr, XAttrNamespace,
+};
+use hathi_formats::fsimage::{
+    AclBits, DirEntryRef, Image, ImageError, InodeKind, InodeRef, ReadAt, Section, SectionName, SerialKind,
+    StringTable, XAttrNameBits,
+};
+use hathi_formats::ids::InodeId;
+use hathi_formats::proto::fsimage as pb;
+use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto};
+use prost::Message;
+
+use super::POLICY_XATTR;
+use crate::config::Config;
+use crate::feature::Quota;
+use crate::namespace::Namespace;
+use crate::store::children::{ChildIndex, ChildList};
+use crate::store::inode::{BlockRec, InodeRec, MAX_48, MAX_GENERATION_STAMP, Perm, flag};
+use crate::store::names::MAX_NAME_LEN;
+use crate::store::slab::{NONE, Slot};
+
+/// More links between a directory and the root than this are a circle.
+const MAX_DEPTH: usize = 1 << 20;
+
+/// Loads a whole image on the calling thread.
+pub fn load<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
+    let mut loader = ImageLoader::new(config, image)?;
+    for part in image.parts(SectionName::Inode) {
+        let mut decoder = loader.decoder(image, part);
+        while let Some(decoded) = decoder.next_batch()? {
+            loader.add_inodes(decoded)?;
+        }
+    }
+    loader.add_directories(image)?;
+    loader.finish(image)
+}
+
+/// From the serials of an image to those of the namespace.
+#[derive(Debug, Default)]
+struct Serials {
+    users: Vec<u32>,
+    groups: Vec<u32>,
+    table: StringTable,
+}
+
+/// Builds a namespace from the parts of an image. The parts may be decoded on other threads ([`ImageLoader::decoder`]);
+/// what they give is added in any order; directories come after all inodes.
+#[derive(Debug)]
+pub struct ImageLoader {
+    ns: Namespace,
+    serials: Arc<Serials>,
+    expected: u64,
+}
+
+/// Inodes that were read but are in no namespace yet.
+#[derive(Debug, Default)]
+pub struct DecodedInodes {
+    /// `data` is the number of blocks, `name` the length of the name.
+    recs: Vec<InodeRec>,
+    names: Vec<u8>,
+    blocks: Vec<BlockRec>,
+    rare: Vec<(usize, Rare)>,
+}
+
+/// What few inodes have.
+#[derive(Debug)]
+enum Rare {
+    Open(String, String),
+    Acl(Vec<AclEntry>),
+    XAttrs(Vec<XAttr>),
+    Quota(Quota),
+    Target(Vec<u8>),
+}
+
+/// Reads the inodes of one part of an image, a batch at a time.
+pub struct InodeDecoder<'a, F: ReadAt + ?Sized> {
+    messages: hathi_formats::fsimage::MessageReader<'a, F>,
+    serials: Arc<Serials>,
+    skip_header: bool,
+}
+
+/// Inodes per batch: some hundred kilobytes.
+const BATCH: usize = 8192;
+
+fn bad(problem: impl Into<String>) -> ImageError {
+    ImageError::Malformed { offset: 0, problem: problem.into() }
+}
+
+fn mapped(map: &[u32], serial: u32) -> u32 {
+    map.get(serial as usize).copied().unwrap_or(0)
+}
+
+impl<F: ReadAt + ?Sized> InodeDecoder<'_, F> {
+    /// The next inodes; None at the end of the part.
+    pub fn next_batch(&mut self) -> Result<Option<DecodedInodes>, ImageError> {
+        let mut out = DecodedInodes::default();
+        out.recs.reserve(BATCH);
+        while out.recs.len() < BATCH {
+            let offset = self.messages.offset();
+            let Some(bytes) = self.messages.next_bytes()? else { break };
+            if std::mem::take(&mut self.skip_header) {
+                continue;
+            }
+            let added = InodeRef::decode(bytes)
+                .map_err(|error| error.to_string())
+                .and_then(|inode| out.push(&inode, &self.serials));
+            if let Err(problem) = added {
+                return Err(ImageError::Malformed { offset, problem: format!("section INODE: {problem}") });
+            }
+        }
+        Ok((!out.recs.is_empty()).then_some(out))
+    }
+}
+
+impl DecodedInodes {
+    /// Number of inodes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.recs.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.recs.is_empty()
+    }
+
+    fn push(&mut self, inode: &InodeRef<'_>, serials: &Serials) -> Result<(), String> {
+        if inode.id > MAX_48 {
+            return Err(format!("inode id {} is too large", inode.id));
+        }
+        if inode.name.len() > MAX_NAME_LEN {
+            return Err(format!("the name of inode {} is too long", inode.id));
+        }
+        let perm = Perm(inode.permission);
+        let perm = Perm::new(mapped(&serials.users, perm.user()), mapped(&serials.groups, perm.group()), perm.mode());
+        let kind = match inode.kind {
+            InodeKind::File => flag::FILE,
+            InodeKind::Directory => flag::DIRECTORY,
+            InodeKind::Symlink => flag::SYMLINK,
+        };
+        let mut rec =
+            InodeRec::new(InodeId(inode.id), kind, inode.name.len() as u32, perm, inode.modification_time);
+        let at = self.recs.len();
+        if inode.kind == InodeKind::File {
+            if inode.striped {
+                return Err(format!("file {} is erasure coded, which is not supported", inode.id));
+            }
+            rec.set_atime(inode.access_time);
+            rec.replication = u16::try_from(inode.replication).map_err(|_| "replication out of range")?;
+            rec.set_block_size(inode.preferred_block_size);
+            rec.storage_policy = inode.storage_policy_id as u8;
+            let first = self.blocks.len();
+            for block in inode.blocks.clone() {
+                if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP || block.id.0 < 0 {
+                    return Err(format!("block {} of file {} is out of range", block.id, inode.id));
+                }
+                self.blocks.push(BlockRec::new(block, NONE, false));
+            }
+            rec.data = (self.blocks.len() - first) as u32;
+            if let Some(bytes) = inode.under_construction {
+                let uc = pb::i_node_section::FileUnderConstructionFeature::decode(bytes)
+                    .map_err(|error| error.to_string())?;
+                // Only the last block of an open file is still being written.
+                if rec.data > 0
+                    && let Some(last) = self.blocks.last_mut()
+                {
+                    last.set_open(true);
+                }
+                self.rare.push((
+                    at,
+                    Rare::Open(uc.client_name.unwrap_or_default(), uc.client_machine.unwrap_or_default()),
+                ));
+            }
+        } else {
+            rec.data = 0;
+            if inode.kind == InodeKind::Symlink {
+                rec.set_atime(inode.access_time);
+                self.rare.push((at, Rare::Target(inode.target.to_vec())));
+            } else if let Some(quota) = decode_quota(inode)? {
+                self.rare.push((at, Rare::Quota(quota)));
+            }
+        }
+        if let Some(bytes) = inode.acl {
+            let acl = decode_acl(bytes, serials)?;
+            if !acl.is_empty() {
+                self.rare.push((at, Rare::Acl(acl)));
+            }
+        }
+        if let Some(bytes) = inode.xattrs {
+            let mut xattrs = decode_xattrs(bytes, serials)?;
+            if inode.kind == InodeKind::Directory {
+                let is_policy = |x: &XAttr| x.namespace == XAttrNamespace::System && x.name == POLICY_XATTR;
+                if let Some(policy) = xattrs.iter().find(|x| is_policy(x)) {
+                    rec.storage_policy = policy.value.as_ref().and_then(|v| v.first()).copied().unwrap_or(0);
+                }
+                xattrs.retain(|x| !is_policy(x));
+            }
+            if !xattrs.is_empty() {
+                self.rare.push((at, Rare::XAttrs(xattrs)));
+            }
+        }
+        self.names.extend_from_slice(inode.name);
+        self.recs.push(rec);
+        Ok(())
+    }
+}
+
+fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
+    let mut quota = Quota {
+        ns: inode.ns_quota as i64,
+        ds: inode.ds_quota as i64,
+        types: Default::default(),
+        used_ns: 0,
+        used_ds: 0,
+    };
+    if let Some(bytes) = inode.type_quotas {
+        let types = pb::i_node_section::QuotaByStorageTypeFeatureProto::decode(bytes).map_err(|e| e.to_string())?;
+        for entry in types.quotas {
+            if let Some(ordinal) = crate::ops::storage_type_ordinal(entry.storage_type) {
+                quota.types.insert(ordinal, entry.quota as i64);
+            }
+        }
+    }
+    Ok((quota.ns >= 0 || quota.ds >= 0 || !quota.types.is_empty()).then_some(quota))
+}
+
+fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> {
+    let acl = pb::i_node_section::AclFeatureProto::decode(bytes).map_err(|error| error.to_string())?;
+    Ok(acl
+        .entries
+        .iter()
+        .map(|packed| {
+            let bits = AclBits::unpack(*packed);
+            let kind = match bits.entry_type {
+                AclEntryType::User => SerialKind::User,
+                _ => SerialKind::Group,
+            };
+            AclEntry {
+                scope: bits.scope,
+                entry_type: bits.entry_type,
+                name: serials.table.get(kind, bits.name).filter(|_| bits.name != 0).map(str::to_owned),
+                permission: bits.permission,
+            }
+        })
+        .collect())
+}
+
+fn decode_xattrs(bytes: &[u8], serials: &Serials) -> Result<Vec<XAttr>, String> {
+    let feature = pb::i_node_section::XAttrFeatureProto::decode(bytes).map_err(|error| error.to_string())?;
+    feature
+        .x_attrs
+        .into_iter()
+        .map(|compact| {
+            let bits = XAttrNameBits::unpack(compact.name).ok_or("unknown namespace of an attribute")?;
+            let name = serials.table.get(SerialKind::XAttr, bits.name).ok_or("an attribute's name is missing")?;
+            Ok(XAttr {
+                namespace: bits.namespace,
+                name: name.to_owned(),
+                value: Some(compact.value.map_or_else(Vec::new, |value| value.to_vec())),
+            })
+        })
+        .collect()
+}
+
+impl ImageLoader {
+    /// Reads the counters and the strings.
+    pub fn new<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<Self, ImageError> {
+        let mut ns = Namespace::without_root(config);
+        let info = image.section(SectionName::NsInfo).ok_or_else(|| bad("section NS_INFO is missing"))?;
+        let info: pb::NameSystemSection = image.messages(info).require()?;
+        let c = &mut ns.counters;
+        c.genstamp_v1 = info.genstamp_v1();
+        c.genstamp_v1_limit = info.genstamp_v1_limit();
+        c.genstamp = info.genstamp_v2().max(c.genstamp);
+        c.impending_genstamp = c.genstamp;
+        c.block_id = (info.last_allocated_block_id() as i64).max(c.block_id);
+        c.striped_block_id = info.last_allocated_striped_block_id.map_or(c.striped_block_id, |id| id as i64);
+        c.txid = info.transaction_id();
+        c.rolling_upgrade_start = info.rolling_upgrade_start_time();
+        ns.namespace_id = info.namespace_id();
+
+        let table = StringTable::load(image)?;
+        let mut serials = Serials { users: vec![0], groups: vec![0], table };
+        if let Some(section) = image.section(SectionName::StringTable) {
+            let mut messages = image.messages(section);
+            let header: pb::StringTableSection = messages.require()?;
+            for _ in 0..header.num_entry() {
+                let entry: pb::string_table_section::Entry = messages.require()?;
+                let Some((kind, serial)) = SerialKind::split(entry.id(), header.mask_bits()) else {
+                    return Err(bad("a string's id is out of range"));
+                };
+                if serial > 0xff_ffff {
+                    return Err(bad("a string's serial is out of range"));
+                }
+                let put = |map: &mut Vec<u32>, own: u32| {
+                    let at = serial as usize;
+                    if map.len() <= at {
+                        map.resize(at + 1, 0);
+                    }
+                    map[at] = own;
+                };
+                if matches!(kind, None | Some(SerialKind::User)) {
+                    let own = ns.users.intern(entry.str());
+                    put(&mut serials.users, own);
+                }
+                if matches!(kind, None | Some(SerialKind::Group)) {
+                    let own = ns.groups.intern(entry.str());
+                    put(&mut serials.groups, own);
+                }
+            }
+        }
+        let section = image.section(SectionName::Inode).ok_or_else(|| bad("section INODE is missing"))?;
+        let header: pb::INodeSection = image.messages(section).require()?;
+        ns.counters.inode_id = ns.counters.inode_id.max(header.last_inode_id());
+        Ok(ImageLoader { ns, serials: Arc::new(serials), expected: header.num_inodes() })
+    }
+
+    /// Inodes the image says it holds.
+    #[must_use]
+    pub fn expected_inodes(&self) -> u64 {
+        self.expected
+    }
+
+    /// A reader of one of `image.parts(SectionName::Inode)`; may move to another thread.
+    #[must_use]
+    pub fn decoder<'a, F: ReadAt + ?Sized>(&self, image: &Image<'a, F>, part: Section) -> InodeDecoder<'a, F> {
+        let first = image.section(SectionName::Inode).is_some_and(|whole| whole.offset == part.offset);
+        InodeDecoder { messages: image.messages(part), serials: self.serials.clone(), skip_header: first }
+    }
+
+    /// Takes decoded inodes in.
+    pub fn add_inodes(&mut self, decoded: DecodedInodes) -> Result<(), ImageError> {
+        let ns = &mut self.ns;
+        let (mut name_at, mut block_at) = (0, 0);
+        let mut rare = decoded.rare.into_iter().peekable();
+        for (n, mut rec) in decoded.recs.into_iter().enumerate() {
+            let id = rec.id();
+            let name_len = rec.name as usize;
+            let blocks = rec.data as usize;
+            rec.name = ns.names.insert(&decoded.names[name_at..name_at + name_len]);
+            rec.data = NONE;
+            name_at += name_len;
+            let slot = ns.inodes.insert(rec);
+            if ns.inode_ids.insert(id.0, slot).is_some() {
+                return Err(bad(format!("inode id {id} appears twice")));
+            }
+            ns.counters.inode_id = ns.counters.inode_id.max(id.0);
+            if id == InodeId::ROOT {
+                ns.root = slot;
+            }
+            if blocks > 0 {
+                let mut slots = Vec::new();
+                for block in &decoded.blocks[block_at..block_at + blocks] {
+                    let mut block = *block;
+                    block.file = slot;
+                    ns.open_blocks += usize::from(block.is_open());
+                    let block_slot = ns.blocks.insert(block);
+                    if ns.block_ids.insert(block.id().0 as u64, block_slot).is_some() {
+                        return Err(bad(format!("block {} appears twice", block.id())));
+                    }
+                    if blocks > 1 {
+                        slots.push(block_slot);
+                    } else {
+                        ns.inodes.get_mut(slot).data = block_slot;
+                    }
+                }
+                if blocks > 1 {
+                    ns.set_block_slots(slot, slots);
+                }
+                block_at += blocks;
+            }
+            while rare.peek().is_some_and(|(at, _)| *at == n) {
+                if let Some((_, feature)) = rare.next() {
+                    add_rare(ns, slot, feature);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads which child belongs where.
+    pub fn add_directories<F: ReadAt + ?Sized>(&mut self, image: &Image<'_, F>) -> Result<(), ImageError> {
+        let ns = &mut self.ns;
+        if ns.root == NONE || !ns.rec(ns.root).is_dir() {
+            return Err(bad("the root directory is missing"));
+        }
+        ns.index.reserve(ns.inodes.live(), |_| 0);
+        let Some(section) = image.section(SectionName::InodeDir) else { return Ok(()) };
+        let mut messages = image.messages(section);
+        let mut children: Vec<Slot> = Vec::new();
+        loop {
+            let offset = messages.offset();
+            let Some(bytes) = messages.next_bytes()? else { break };
+            add_directory(ns, bytes, &mut children)
+                .map_err(|problem| ImageError::Malformed { offset, problem: format!("section INODE_DIR: {problem}") })?;
+        }
+        Ok(())
+    }
+
+    /// Reads the rest, and checks and counts the whole.
+    pub fn finish<F: ReadAt + ?Sized>(mut self, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
+        let ns = &mut self.ns;
+        if ns.root == NONE || ns.inodes.live() as u64 != self.expected {
+            return Err(bad(format!("{} inodes found instead of {}", ns.inodes.live(), self.expected)));
+        }
+        load_snapshots(ns, image)?;
+        load_secrets(ns, image)?;
+        load_cache(ns, image)?;
+        if let Some(section) = image.section(SectionName::ErasureCoding)
+            && let Some(policies) = image.messages(section).next_message::<pb::ErasureCodingSection>()?
+        {
+            for policy in policies.policies {
+                ns.erasure_coding.policies.insert(policy.name.clone().unwrap_or_default(), policy);
+            }
+        }
+        check_tree(ns)?;
+        for slot in 0..ns.inodes.used() {
+            let rec = *ns.rec(slot);
+            if rec.is_live() {
+                let space = if rec.is_file() { ns.file_space(slot) } else { 0 };
+                // A directory counts itself, too.
+                let from = if rec.is_dir() { slot } else { rec.parent };
+                ns.charge(from, 1, space);
+            }
+        }
+        Ok(self.ns)
+    }
+}
+
+fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) {
+    match feature {
+        Rare::Open(client_name, client_machine) => ns.open_file(slot, &client_name, &client_machine),
+        Rare::Acl(acl) => ns.set_acl_feature(slot, acl),
+        Rare::XAttrs(xattrs) => ns.set_xattrs(slot, xattrs),
+        Rare::Quota(quota) if slot == ns.root => ns.root_quota = quota,
+        Rare::Quota(quota) => {
+            ns.quotas.insert(slot, quota);
+            ns.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
+        }
+        Rare::Target(target) => {
+            ns.links.insert(slot, Arc::from(target));
+        }
+    }
+}
+
+fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> Result<(), String> {
+    let entry = DirEntryRef::decode(bytes).map_err(|error| error.to_string())?;
+    if entry.ref_children.clone().next().is_some() {
+        return Err("references of snapshots are not supported".to_owned());
+    }
+    let parent = ns
+        .inode_ids
+        .get(entry.parent)
+        .filter(|slot| ns.rec(*slot).is_dir())
+        .ok_or_else(|| format!("{} is not a directory", entry.parent))?;
+    if ns.rec(parent).data != NONE {
+        return Err(format!("directory {} appears twice", entry.parent));
+    }
+    children.clear();
+    let Namespace { inodes, inode_ids, names, index, lists, root, .. } = ns;
+    let state = index.state();
+    for id in entry.children {
+        let id = id.map_err(|error| error.to_string())?;
+        let slot = inode_ids.get(id).ok_or_else(|| format!("child {id} does not exist"))?;
+        let rec = inodes.get_mut(slot);
+        if rec.parent != NONE || slot == *root {
+            return Err(format!("inode {id} has two parents"));
+        }
+        rec.parent = parent;
+        let name = names.get(rec.name);
+        if name.is_empty() {
+            return Err(format!("child {id} has no name"));
+        }
+        let hash = ChildIndex::hash_with(&state, parent, name);
+        index.insert(hash, slot, |other| {
+            let rec = inodes.get(*other);
+            ChildIndex::hash_with(&state, rec.parent, names.get(rec.name))
+        });
+        children.push(slot);
+    }
+    if children.is_empty() {
+        return Ok(());
+    }
+    let name = |slot: &Slot| names.get(inodes.get(*slot).name);
+    if !children.is_sorted_by(|a, b| name(a) < name(b)) {
+        // Old writers sorted in other ways; two equal names are damage.
+        children.sort_by(|a, b| name(a).cmp(name(b)));
+        if let Some(pair) = children.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
+            return Err(format!("inode {} and another have the same name", inodes.get(pair[0]).id()));
+        }
+    }
+    let list = lists.insert(ChildList::from_sorted(children));
+    inodes.get_mut(parent).data = list;
+    Ok(())
+}
+
+/// Every inode must hang below the root, without circles.
+fn check_tree(ns: &Namespace) -> Result<(), ImageError> {
+    let mut known = vec![false; ns.inodes.used() as usize];
+    known[ns.root as usize] = true;
+    let mut way = Vec::new();
+    for slot in 0..ns.inodes.used() {
+        let rec = ns.rec(slot);
+        if !rec.is_live() {
+            continue;
+        }
+        let mut at = slot;
+        way.clear();
+        while !known[at as usize] {
+            let parent = ns.rec(at).parent;
+            if parent == NONE {
+                return Err(ImageError::Unsupported(format!(
+                    "inode {} is in no directory (inodes that live only in snapshots are not supported)",
+                    ns.rec(at).id()
+                )));
+            }
+            if way.len() > MAX_DEPTH {
+                return Err(bad(format!("inode {} is below itself", rec.id())));
+            }
+            way.push(at);
+            at = parent;
+        }
+        for on_the_way in &way {
+            known[*on_the_way as usize] = true;
+        }
+    }
+    Ok(())
+}
+
+fn load_snapshots<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
+    if let Some(section) = image.section(SectionName::Snapshot)
+        && let Some(header) = image.messages(section).next_message::<pb::SnapshotSection>()?
+    {
+        if header.num_snapshots() > 0 {
+            return Err(ImageError::Unsupported(format!("the image has {} snapshots", header.num_snapshots())));
+        }
+        ns.counters.snapshot_counter = header.snapshot_counter();
+        for id in header.snapshottable_dir {
+            let slot = ns.inode_ids.get(id).filter(|slot| ns.rec(*slot).is_dir());
+            let slot = slot.ok_or_else(|| bad(format!("snapshottable directory {id} does not exist")))?;
+            ns.inodes.get_mut(slot).set(flag::MULTI_OR_SNAPSHOTTABLE, true);
+            ns.snapshottable.insert(id);
+        }
+    }
+    for name in [SectionName::InodeReference, SectionName::SnapshotDiff] {
+        if let Some(section) = image.section(name)
+            && image.messages(section).next_bytes()?.is_some()
+        {
+            return Err(ImageError::Unsupported(format!("section {} holds data of snapshots", name.as_str())));
+        }
+    }
+    Ok(())
+}
+
+fn load_secrets<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
+    let Some(section) = image.section(SectionName::SecretManager) else { return Ok(()) };
+    let mut messages = image.messages(section);
+    let Some(header) = messages.next_message::<pb::SecretManagerSection>()? else { return Ok(()) };
+    ns.secrets.current_key_id = header.current_id() as i32;
+    ns.secrets.sequence_number = header.token_sequence_number() as i32;
+    for _ in 0..header.num_keys() {
+        let key: pb::secret_manager_section::DelegationKey = messages.require()?;
+        let key_id = key.id() as i32;
+        let key = DelegationKey { key_id, expiry_date: key.expiry_date() as i64, key: key.key.map(|k| k.to_vec()) };
+        ns.secrets.keys.insert(key_id, key);
+    }
+    for _ in 0..header.num_tokens() {
+        let token: pb::secret_manager_section::PersistToken = messages.require()?;
+        let expiry = token.expiry_date() as i64;
+        let identifier = DelegationTokenIdentifier {
+            issue_date: token.issue_date() as i64,
+            max_date: token.max_date() as i64,
+            sequence_number: token.sequence_number() as i32,
+            master_key_id: token.master_key_id() as i32,
+            owner: token.owner.unwrap_or_default(),
+            renewer: token.renewer.unwrap_or_default(),
+            real_user: token.real_user.unwrap_or_default(),
+        };
+        ns.secrets.tokens.insert(identifier.sequence_number, (identifier, expiry));
+    }
+    Ok(())
+}
+
+fn load_cache<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
+    let Some(section) = image.section(SectionName::CacheManager) else { return Ok(()) };
+    let mut messages = image.messages(section);
+    let Some(header) = messages.next_message::<pb::CacheManagerSection>()? else { return Ok(()) };
+    ns.cache.next_directive_id = header.next_directive_id as i64;
+    for _ in 0..header.num_pools {
+        let pool: CachePoolInfoProto = messages.require()?;
+        ns.cache.pools.insert(pool.pool_name.clone().unwrap_or_default(), pool);
+    }
+    for _ in 0..header.num_directives {
+        let directive: CacheDirectiveInfoProto = messages.require()?;
+        ns.cache.directives.insert(directive.id(), directive);
+    }
+    Ok(())
+}
