@@ -284,7 +284,9 @@ fn stats(request: &HeartbeatRequestProto) -> HeartbeatStats {
 fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
         verify(ns, &request.registration)?;
-        ns.blockmanager.check_allowed(&request.registration.datanode_id).map_err(|error| refusal(&error))?;
+        ns.blockmanager
+            .check_allowed(&request.registration.datanode_id)
+            .map_err(|error| refusal(&error))?;
         let active = ns.role == Role::Active;
         let mut response = HeartbeatResponseProto {
             cmds: Vec::new(),

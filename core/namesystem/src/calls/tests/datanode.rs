@@ -1,0 +1,494 @@
+//! What DataNodes say and get told.
+
+use super::*;
+use crate::calls::{BlockReportWork, DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, lookup};
+use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
+use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
+use hathi_formats::proto::datanode::*;
+use hathi_formats::proto::datanode::{ReportBadBlocksRequestProto, ReportBadBlocksResponseProto};
+use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
+use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
+
+fn from(node: u32) -> CallContext {
+    CallContext {
+        client_ip: Some(format!("10.0.1.{node}").parse().unwrap()),
+        ..hdfs()
+    }
+}
+
+fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
+    let protocol = if method == "sendLifeline" {
+        DATANODE_LIFELINE_PROTOCOL
+    } else {
+        DATANODE_PROTOCOL
+    };
+    let verb = lookup(protocol, method).unwrap_or_else(|| panic!("no {method}"));
+    match verb {
+        Verb::Read(read) => read(ns, ctx, body(request)),
+        Verb::Write(write) => write(ns, ctx, body(request)),
+        Verb::ReadThenWrite(..) => panic!("{method} reads first"),
+    }
+}
+
+fn dn<M: Message + Default>(
+    ns: &mut Namesystem,
+    node: u32,
+    method: &str,
+    request: &impl Message,
+) -> Result<M, RemoteException> {
+    raw_dn(ns, &from(node), method, request)
+        .result
+        .map(|body| M::decode(body).unwrap())
+}
+
+fn registration(node: u32) -> DatanodeRegistrationProto {
+    DatanodeRegistrationProto {
+        datanode_id: DatanodeIdProto {
+            ip_addr: format!("10.0.1.{node}"),
+            host_name: format!("dn{node}"),
+            datanode_uuid: format!("uuid-{node}"),
+            xfer_port: 9866,
+            info_port: 9864,
+            ipc_port: 9867,
+            info_secure_port: None,
+        },
+        storage_info: StorageInfoProto::default(),
+        keys: ExportedBlockKeysProto::default(),
+        software_version: "3.4.1".to_owned(),
+    }
+}
+
+fn heartbeat(node: u32) -> HeartbeatRequestProto {
+    HeartbeatRequestProto {
+        registration: registration(node),
+        reports: vec![StorageReportProto {
+            storage_uuid: format!("DS-{node}"),
+            capacity: Some(1 << 40),
+            remaining: Some(1 << 40),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn report(node: u32, blocks: impl IntoIterator<Item = (u64, u64, u64)>) -> BlockReportRequestProto {
+    let (mut bytes, mut count) = (Vec::new(), 0);
+    for (id, length, stamp) in blocks {
+        for value in [id << 1, length, stamp, 0] {
+            put_varint(&mut bytes, value);
+        }
+        count += 1;
+    }
+    BlockReportRequestProto {
+        registration: registration(node),
+        block_pool_id: POOL.to_owned(),
+        reports: vec![StorageBlockReportProto {
+            storage: DatanodeStorageProto {
+                storage_uuid: format!("DS-{node}"),
+                ..Default::default()
+            },
+            blocks: Vec::new(),
+            number_of_blocks: Some(count),
+            blocks_buffers: vec![bytes.into()],
+        }],
+        context: Some(BlockReportContextProto {
+            total_rpcs: 1,
+            cur_rpc: 0,
+            id: 1,
+            lease_id: Some(0),
+        }),
+    }
+}
+
+fn notices(
+    node: u32,
+    block: BlockProto,
+    status: BlockStatus,
+) -> BlockReceivedAndDeletedRequestProto {
+    BlockReceivedAndDeletedRequestProto {
+        registration: registration(node),
+        block_pool_id: POOL.to_owned(),
+        blocks: vec![StorageReceivedDeletedBlocksProto {
+            storage_uuid: format!("DS-{node}"),
+            blocks: vec![ReceivedDeletedBlockInfoProto {
+                block,
+                delete_hint: Some(String::new()),
+                status: status as i32,
+            }],
+            storage: None,
+        }],
+    }
+}
+
+fn register(ns: &mut Namesystem, node: u32) {
+    let request = RegisterDatanodeRequestProto {
+        registration: registration(node),
+    };
+    dn::<RegisterDatanodeResponseProto>(ns, node, "registerDatanode", &request).unwrap();
+    dn::<HeartbeatResponseProto>(ns, node, "sendHeartbeat", &heartbeat(node)).unwrap();
+}
+
+/// A file of one block on node 0, closed.
+fn one_block(ns: &mut Namesystem) -> ExtendedBlockProto {
+    let request = CreateRequestProto {
+        replication: 1,
+        ..create("/f")
+    };
+    call::<CreateResponseProto>(ns, &hdfs(), "create", &request).unwrap();
+    let added: AddBlockResponseProto =
+        call(ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let block = of_length(&added.block.b, 100);
+    let told = BlockProto {
+        block_id: block.block_id,
+        gen_stamp: block.generation_stamp,
+        num_bytes: Some(100),
+    };
+    let told = notices(0, told, BlockStatus::Received);
+    dn::<BlockReceivedAndDeletedResponseProto>(ns, 0, "blockReceivedAndDeleted", &told).unwrap();
+    let done: CompleteResponseProto = call(
+        ns,
+        &hdfs(),
+        "complete",
+        &complete("/f", Some(block.clone())),
+    )
+    .unwrap();
+    assert!(done.result);
+    block
+}
+
+#[test]
+fn versions_carry_the_state_as_datanodes_number_it() {
+    let mut ns = active();
+    let answer: VersionResponseProto =
+        dn(&mut ns, 0, "versionRequest", &VersionRequestProto {}).unwrap();
+    assert_eq!(
+        (answer.info.state(), answer.info.capabilities()),
+        (State::Active, 1)
+    );
+    let mut ns = new_namesystem();
+    let answer: VersionResponseProto =
+        dn(&mut ns, 0, "versionRequest", &VersionRequestProto {}).unwrap();
+    assert_eq!(answer.info.state(), State::Standby);
+}
+
+#[test]
+fn a_node_registers_when_told_to() {
+    let mut ns = active();
+    let answer: HeartbeatResponseProto = dn(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
+    assert_eq!(answer.cmds.len(), 1);
+    assert_eq!(answer.cmds[0].cmd_type, CommandType::RegisterCommand as i32);
+    let request = RegisterDatanodeRequestProto {
+        registration: DatanodeRegistrationProto {
+            datanode_id: DatanodeIdProto {
+                ip_addr: "0.0.0.0".to_owned(),
+                ..registration(0).datanode_id
+            },
+            ..registration(0)
+        },
+    };
+    let answer: RegisterDatanodeResponseProto =
+        dn(&mut ns, 0, "registerDatanode", &request).unwrap();
+    assert_eq!(
+        answer.registration.datanode_id.ip_addr, "10.0.1.0",
+        "the address is the peer's"
+    );
+    assert!(!answer.registration.keys.is_block_token_enabled);
+    let asking = HeartbeatRequestProto {
+        request_full_block_report_lease: Some(true),
+        ..heartbeat(0)
+    };
+    let answer: HeartbeatResponseProto = dn(&mut ns, 0, "sendHeartbeat", &asking).unwrap();
+    assert!(answer.cmds.is_empty());
+    assert_eq!(answer.ha_status.state(), State::Active);
+    assert_ne!(answer.full_block_report_lease_id(), 0);
+    let live = GetDatanodeReportRequestProto {
+        r#type: DatanodeReportTypeProto::Live as i32,
+    };
+    let live: GetDatanodeReportResponseProto =
+        call(&mut ns, &hdfs(), "getDatanodeReport", &live).unwrap();
+    assert_eq!((live.di.len(), live.di[0].capacity()), (1, 1 << 40));
+    // Somebody else at another address may not speak for it.
+    let error = dn::<HeartbeatResponseProto>(
+        &mut ns,
+        0,
+        "sendHeartbeat",
+        &HeartbeatRequestProto {
+            registration: request.registration,
+            ..heartbeat(0)
+        },
+    )
+    .unwrap_err();
+    assert!(error.is(exceptions::UNREGISTERED_NODE), "{error}");
+}
+
+#[test]
+fn strangers_and_old_versions_are_refused() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    let mut stranger = heartbeat(0);
+    stranger.registration.storage_info.cluster_id = "CID-other".to_owned();
+    let error = dn::<HeartbeatResponseProto>(&mut ns, 0, "sendHeartbeat", &stranger).unwrap_err();
+    assert!(error.is(exceptions::UNREGISTERED_NODE), "{error}");
+    for (version, ctime, refused) in [
+        ("2.0.5", 0, true),
+        ("2.1.0-beta", 0, false),
+        ("3.4.1", 5, true),
+        ("3.5.0", 5, false),
+    ] {
+        let mut registration = registration(1);
+        registration.software_version = version.to_owned();
+        registration.storage_info.c_time = ctime;
+        let request = RegisterDatanodeRequestProto { registration };
+        let answer = dn::<RegisterDatanodeResponseProto>(&mut ns, 1, "registerDatanode", &request);
+        assert_eq!(answer.is_err(), refused, "{version} {ctime}");
+    }
+    ns.blockmanager.set_hosts(["dn7".to_owned()], []);
+    let error =
+        dn::<HeartbeatResponseProto>(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap_err();
+    assert!(error.is(exceptions::DISALLOWED_DATANODE), "{error}");
+}
+
+#[test]
+fn commands_of_an_active_wait_for_the_edits_behind_them() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    one_block(&mut ns);
+    sync(&mut ns);
+    let quiet = raw_dn(&mut ns, &from(0), "sendHeartbeat", &heartbeat(0));
+    assert_eq!(quiet.after, None);
+    let gone: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/f", false)).unwrap();
+    assert!(gone.result);
+    while ns.reclaim(10) {}
+    let reply = raw_dn(&mut ns, &from(0), "sendHeartbeat", &heartbeat(0));
+    assert_eq!(
+        reply.after,
+        Some(ns.edit_log.applied()),
+        "the deletion is not durable yet"
+    );
+    let answer = HeartbeatResponseProto::decode(reply.result.unwrap()).unwrap();
+    assert_eq!(answer.cmds[0].blk_cmd.as_ref().unwrap().action, 2);
+    assert_eq!(answer.ha_status.txid, ns.edit_log.applied().0);
+}
+
+#[test]
+fn a_standby_gives_no_commands() {
+    let mut ns = new_namesystem();
+    register(&mut ns, 0);
+    let stray = BlockProto {
+        block_id: 7,
+        gen_stamp: 1,
+        num_bytes: Some(1),
+    };
+    let told = notices(0, stray, BlockStatus::Received);
+    dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, 0, "blockReceivedAndDeleted", &told)
+        .unwrap();
+    let reply = raw_dn(&mut ns, &from(0), "sendHeartbeat", &heartbeat(0));
+    assert_eq!(reply.after, None);
+    let answer = HeartbeatResponseProto::decode(reply.result.unwrap()).unwrap();
+    assert!(answer.cmds.is_empty());
+    assert_eq!(answer.ha_status.state(), State::Standby);
+    let bad = ReportBadBlocksRequestProto::default();
+    let error =
+        dn::<ReportBadBlocksResponseProto>(&mut ns, 0, "reportBadBlocks", &bad).unwrap_err();
+    assert!(error.is(exceptions::STANDBY), "{error}");
+}
+
+#[test]
+fn a_full_report_replaces_what_was_known() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    let block = one_block(&mut ns);
+    let id = BlockId(block.block_id as i64);
+    let answer: BlockReportResponseProto = dn(&mut ns, 0, "blockReport", &report(0, [])).unwrap();
+    assert_eq!(
+        answer.cmd.unwrap().cmd_type,
+        CommandType::FinalizeCommand as i32
+    );
+    assert_eq!(ns.blockmanager.count_replicas(id).live, 0);
+    let known = [(block.block_id, 100, block.generation_stamp)];
+    dn::<BlockReportResponseProto>(&mut ns, 0, "blockReport", &report(0, known)).unwrap();
+    assert_eq!(ns.blockmanager.count_replicas(id).live, 1);
+    let mut late = report(0, known);
+    late.context.as_mut().unwrap().lease_id = Some(77);
+    let error = dn::<BlockReportResponseProto>(&mut ns, 0, "blockReport", &late).unwrap_err();
+    assert!(error.is(exceptions::INVALID_BLOCK_REPORT_LEASE), "{error}");
+    let unknown: BlockReportResponseProto = dn(&mut ns, 1, "blockReport", &report(1, [])).unwrap();
+    assert_eq!(
+        unknown.cmd.unwrap().cmd_type,
+        CommandType::RegisterCommand as i32
+    );
+    let told = notices(1, BlockProto::default(), BlockStatus::Deleted);
+    let error =
+        dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, 1, "blockReceivedAndDeleted", &told)
+            .unwrap_err();
+    assert!(error.is(exceptions::IO), "{error}");
+}
+
+#[test]
+fn a_large_report_is_left_to_the_shell_in_slices() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    let block = one_block(&mut ns);
+    let strays = (0..20_000u64).map(|at| (1 << 40 | at, 1, 900));
+    let request = report(
+        0,
+        strays.chain([(block.block_id, 100, block.generation_stamp)]),
+    );
+    let step_all = |ns: &mut Namesystem, mut work: BlockReportWork| {
+        for steps in 1.. {
+            if let Some(reply) = work.step(ns, 1000, NOW) {
+                return (
+                    steps,
+                    BlockReportResponseProto::decode(reply.result.unwrap()).unwrap(),
+                );
+            }
+        }
+        unreachable!()
+    };
+    let reply = raw_dn(&mut ns, &from(0), "blockReport", &request);
+    let Some(Deferred::BlockReport(work)) = reply.deferred else {
+        panic!("answered at once")
+    };
+    let (steps, answer) = step_all(&mut ns, *work);
+    assert!(steps > 20, "{steps} slices");
+    assert_eq!(
+        answer.cmd.unwrap().cmd_type,
+        CommandType::FinalizeCommand as i32
+    );
+    assert_eq!(ns.blockmanager.counts().pending_deletion, 20_000);
+    // A change of role in the middle makes the node begin anew.
+    let reply = raw_dn(&mut ns, &from(0), "blockReport", &request);
+    let Some(Deferred::BlockReport(work)) = reply.deferred else {
+        panic!("answered at once")
+    };
+    ns.begin_stepping_down().unwrap();
+    let (steps, answer) = step_all(&mut ns, *work);
+    assert_eq!(
+        (steps, answer.cmd.unwrap().cmd_type),
+        (1, CommandType::RegisterCommand as i32)
+    );
+}
+
+#[test]
+fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
+    let mut ns = active();
+    for node in 0..2 {
+        register(&mut ns, node);
+    }
+    let request = CreateRequestProto {
+        replication: 2,
+        ..create("/f")
+    };
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &request).unwrap();
+    let added: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let block = added.block.b;
+    for node in 0..2 {
+        let told = BlockProto {
+            block_id: block.block_id,
+            gen_stamp: block.generation_stamp,
+            num_bytes: Some(0),
+        };
+        let told = notices(node, told, BlockStatus::Receiving);
+        dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, node, "blockReceivedAndDeleted", &told)
+            .unwrap();
+    }
+    let recover = RecoverLeaseRequestProto {
+        src: "/f".to_owned(),
+        client_name: "DFSClient_2".to_owned(),
+    };
+    let done: RecoverLeaseResponseProto = call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
+    assert!(!done.result);
+    let orders: Vec<_> = (0..2)
+        .flat_map(|node| {
+            dn::<HeartbeatResponseProto>(&mut ns, node, "sendHeartbeat", &heartbeat(node))
+                .unwrap()
+                .cmds
+        })
+        .collect();
+    assert_eq!(orders.len(), 1, "one primary");
+    let order = orders[0].recovery_cmd.as_ref().unwrap().blocks[0].clone();
+    assert_eq!(order.block.locs.len(), 2);
+    let agreed = CommitBlockSynchronizationRequestProto {
+        block: order.block.b.clone(),
+        new_gen_stamp: order.new_gen_stamp,
+        new_length: 33,
+        close_file: true,
+        delete_block: false,
+        new_taragets: vec![registration(1).datanode_id],
+        new_target_storages: vec!["DS-1".to_owned()],
+    };
+    let wrong = CommitBlockSynchronizationRequestProto {
+        new_gen_stamp: order.new_gen_stamp + 5,
+        ..agreed.clone()
+    };
+    type Answer = CommitBlockSynchronizationResponseProto;
+    let error = dn::<Answer>(&mut ns, 0, "commitBlockSynchronization", &wrong).unwrap_err();
+    assert!(
+        error.message.contains("does not match current recovery id"),
+        "{error}"
+    );
+    let reply = raw_dn(&mut ns, &from(0), "commitBlockSynchronization", &agreed);
+    assert_eq!(reply.after, Some(ns.edit_log.applied()));
+    reply.result.unwrap();
+    dn::<Answer>(&mut ns, 0, "commitBlockSynchronization", &agreed).unwrap();
+    let asked = GetBlockLocationsRequestProto {
+        src: "/f".to_owned(),
+        offset: 0,
+        length: 100,
+    };
+    let found: GetBlockLocationsResponseProto =
+        call(&mut ns, &hdfs(), "getBlockLocations", &asked).unwrap();
+    let found = found.locations.unwrap();
+    assert_eq!((found.file_length, found.under_construction), (33, false));
+    assert_eq!(found.blocks[0].b.generation_stamp, order.new_gen_stamp);
+    assert_eq!(found.blocks[0].storage_i_ds, ["DS-1"]);
+    ns.blockmanager.check();
+}
+
+#[test]
+fn bad_replicas_errors_and_lifelines() {
+    let mut ns = active();
+    for node in 0..2 {
+        register(&mut ns, node);
+    }
+    let request = LifelineResponseProto {};
+    let alive: LifelineResponseProto = dn(&mut ns, 0, "sendLifeline", &heartbeat(0)).unwrap();
+    assert_eq!(alive, request);
+    let error = ErrorReportRequestProto {
+        registartion: registration(1),
+        error_code: 3,
+        msg: "disks".to_owned(),
+    };
+    dn::<ErrorReportResponseProto>(&mut ns, 1, "errorReport", &error).unwrap();
+    assert_eq!(ns.blockmanager.counts().dead_datanodes, 1);
+    let block = one_block(&mut ns);
+    let bad = ReportBadBlocksRequestProto {
+        blocks: vec![LocatedBlockProto {
+            b: block,
+            locs: vec![DatanodeInfoProto {
+                id: registration(0).datanode_id,
+                ..Default::default()
+            }],
+            storage_i_ds: vec!["DS-0".to_owned()],
+            ..Default::default()
+        }],
+    };
+    dn::<ReportBadBlocksResponseProto>(&mut ns, 0, "reportBadBlocks", &bad).unwrap();
+    assert_eq!(ns.blockmanager.counts().corrupt, 1);
+    let cached = CacheReportRequestProto {
+        registration: registration(0),
+        block_pool_id: POOL.to_owned(),
+        blocks: vec![],
+    };
+    let none: CacheReportResponseProto = dn(&mut ns, 0, "cacheReport", &cached).unwrap();
+    assert_eq!(none.cmd, None);
+}
