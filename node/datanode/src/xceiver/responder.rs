@@ -116,7 +116,8 @@ impl Responder {
                 Ok(ack) => ack,
                 Err(error) => return self.report_broken_mirror(&error),
             };
-            if ack.oob_status().is_some() {
+            if ack.seqno == UNKNOWN_SEQNO {
+                // Answers no packet: a restart announced, or a DataNode further down that is gone.
                 self.send(&with_own(Status::Success, UNKNOWN_SEQNO, &ack))?;
                 continue;
             }
