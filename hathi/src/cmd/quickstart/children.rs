@@ -110,6 +110,11 @@ fn start(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<Child
     Ok(child)
 }
 
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the cluster's owner is gone, which ends it as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 async fn keep_running(
     layout: Arc<Layout>,
     role: Role,
@@ -122,7 +127,7 @@ async fn keep_running(
         let started = Instant::now();
         let status = tokio::select! {
             status = child.wait() => status,
-            _ = stop.wait_for(|stop| *stop) => {
+            () = stopped(&mut stop) => {
                 end(&mut child).await;
                 // A pid file that outlives its process would name a stranger some day.
                 let _ = std::fs::remove_file(layout.pid_file(role, index));
@@ -136,7 +141,7 @@ async fn keep_running(
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
             }
             pause = (pause * 2).min(RESTART_PAUSE_MAX);
             match restart(&layout, role, index).await {
