@@ -1,4 +1,5 @@
 //! JournalNodes over real sockets and files.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::time::Duration;
