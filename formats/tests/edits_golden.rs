@@ -1,10 +1,16 @@
 //! An edit log written by Hadoop with every op in it: it decodes, encodes to the same bytes, and prints as Hadoop's
 //! own viewer prints it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of a test, where clippy does not see that they are"
+)]
+
 use std::collections::BTreeSet;
 
 use hathi_formats::editlog::{
-    EditOp, FrameError, Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter, decode_frame, encode,
+    EditOp, FrameError, Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter,
+    decode_frame, encode,
 };
 use hathi_formats::ids::{LayoutVersion, TxId};
 use proptest::prelude::*;
@@ -20,7 +26,10 @@ fn ops() -> Vec<(TxId, EditOp)> {
     body()
         .map(|frame| {
             let frame = frame.unwrap();
-            (frame.txid, decode_frame(&frame, LayoutVersion(-67)).unwrap())
+            (
+                frame.txid,
+                decode_frame(&frame, LayoutVersion(-67)).unwrap(),
+            )
         })
         .collect()
 }
@@ -53,7 +62,11 @@ fn the_scan_ends_at_the_end() {
 #[test]
 fn nearly_every_op_is_in_it() {
     let seen: BTreeSet<OpCode> = ops().iter().map(|(_, op)| op.code()).collect();
-    let missing: Vec<_> = OpCode::ALL.iter().filter(|code| !seen.contains(code)).filter_map(|code| code.name()).collect();
+    let missing: Vec<_> = OpCode::ALL
+        .iter()
+        .filter(|code| !seen.contains(code))
+        .filter_map(|code| code.name())
+        .collect();
     let absent = [
         "OP_DATANODE_ADD",
         "OP_DATANODE_REMOVE",
@@ -92,7 +105,10 @@ fn a_log_cut_off_anywhere_is_torn_where_its_last_op_begins() {
                 Ok(Some(_)) => {}
                 Ok(None) => break assert_eq!(frames.good_until(), len as u64),
                 Err(error) => {
-                    assert!(matches!(error, FrameError::Truncated { .. }), "{len}: {error}");
+                    assert!(
+                        matches!(error, FrameError::Truncated { .. }),
+                        "{len}: {error}"
+                    );
                     assert_eq!(error.offset(), frames.good_until());
                     break assert!(frames.is_torn_tail());
                 }
@@ -110,7 +126,10 @@ fn a_damaged_op_in_the_middle_is_no_torn_tail() {
     let mut frames = Frames::new(&data, 0);
     assert!(frames.next_frame().unwrap().is_some());
     assert!(frames.next_frame().unwrap().is_some());
-    assert!(matches!(frames.next_frame(), Err(FrameError::BadChecksum { .. })));
+    assert!(matches!(
+        frames.next_frame(),
+        Err(FrameError::BadChecksum { .. })
+    ));
     assert!(!frames.is_torn_tail());
     // The same op as the last one before padding is one.
     data.truncate(at + third.bytes.len());
@@ -134,7 +153,9 @@ fn padding_ends_a_log_and_nothing_else_may_follow_it() {
     let mut frames = Frames::new(&data, 0);
     assert_eq!(
         frames.find_map(Result::err),
-        Some(FrameError::DataAfterEnd { offset: data.len() as u64 - 1 })
+        Some(FrameError::DataAfterEnd {
+            offset: data.len() as u64 - 1
+        })
     );
 }
 
@@ -154,7 +175,11 @@ fn unknown_opcodes_are_scanned_but_not_decoded() {
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xEDB8_8320 }
+            if crc & 1 == 0 {
+                crc >> 1
+            } else {
+                crc >> 1 ^ 0xEDB8_8320
+            }
         })
     })
 }

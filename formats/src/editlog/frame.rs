@@ -189,11 +189,16 @@ impl<'a> Frames<'a> {
         let lowest = self.expected.map_or(1, |txid| txid.0);
         let last = rest.len().saturating_sub(MIN_OP_SIZE_BYTES - 1);
         (0..last).all(|at| {
-            let Some(candidate) = rest.get(at..) else { return true };
-            let Some((length, txid)) = lengths(candidate) else { return true };
+            let Some(candidate) = rest.get(at..) else {
+                return true;
+            };
+            let Some((length, txid)) = lengths(candidate) else {
+                return true;
+            };
             // A batch holds fewer ops than bytes, which bounds how far ahead a txid can be.
             let plausible = txid >= lowest && txid - lowest <= rest.len() as u64;
-            let fits = usize::try_from(length).is_ok_and(|len| len >= BODY_OFFSET - 1 && len < candidate.len());
+            let fits = usize::try_from(length)
+                .is_ok_and(|len| len >= BODY_OFFSET - 1 && len < candidate.len());
             !(plausible && fits && parse(candidate, 0).is_ok())
         })
     }
@@ -228,9 +233,15 @@ fn parse(bytes: &[u8], offset: u64) -> Result<(Frame<'_>, usize), FrameError> {
     let code = OpCode(bytes.first().copied().ok_or(truncated)?);
     let length_field = bytes.get(LENGTH_OFFSET..TXID_OFFSET).ok_or(truncated)?;
     let length = i32::from_be_bytes(length_field.try_into().map_err(|_| truncated)?);
-    let size = usize::try_from(length).unwrap_or(0).saturating_add(LENGTH_OFFSET + CRC_LEN);
+    let size = usize::try_from(length)
+        .unwrap_or(0)
+        .saturating_add(LENGTH_OFFSET + CRC_LEN);
     if !(MIN_OP_SIZE_BYTES..=MAX_OP_SIZE_BYTES).contains(&size) {
-        return Err(FrameError::BadLength { offset, code, length });
+        return Err(FrameError::BadLength {
+            offset,
+            code,
+            length,
+        });
     }
     let bytes = bytes.get(..size).ok_or(truncated)?;
     let (covered, crc) = bytes.split_at_checked(size - CRC_LEN).ok_or(truncated)?;

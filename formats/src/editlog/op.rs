@@ -364,9 +364,18 @@ pub enum EditOp {
     /// A file is created.
     Add(AddOp),
     /// `rename` without options; `rpc_ids` feed the retry cache.
-    RenameOld { src: String, dst: String, time: i64, rpc_ids: RpcIds },
+    RenameOld {
+        src: String,
+        dst: String,
+        time: i64,
+        rpc_ids: RpcIds,
+    },
     /// A path is deleted with all below it.
-    Delete { path: String, time: i64, rpc_ids: RpcIds },
+    Delete {
+        path: String,
+        time: i64,
+        rpc_ids: RpcIds,
+    },
     /// One directory is made.
     Mkdir {
         inode_id: InodeId,
@@ -376,24 +385,60 @@ pub enum EditOp {
         acl_entries: Vec<AclEntry>,
         xattrs: Vec<XAttr>,
     },
-    SetReplication { path: String, replication: i16 },
-    SetPermissions { src: String, mode: u16 },
+    SetReplication {
+        path: String,
+        replication: i16,
+    },
+    SetPermissions {
+        src: String,
+        mode: u16,
+    },
     /// `None` leaves the owner or group as it is.
-    SetOwner { src: String, user: Option<String>, group: Option<String> },
+    SetOwner {
+        src: String,
+        user: Option<String>,
+        group: Option<String>,
+    },
     /// A file is complete.
     Close(CloseOp),
     /// Legacy stamp for random block ids.
-    SetGenstampV1 { genstamp: GenerationStamp },
+    SetGenstampV1 {
+        genstamp: GenerationStamp,
+    },
     /// Obsolete, only read.
-    SetNsQuota { src: String, ns_quota: i64 },
+    SetNsQuota {
+        src: String,
+        ns_quota: i64,
+    },
     /// Obsolete, only read.
-    ClearNsQuota { src: String },
+    ClearNsQuota {
+        src: String,
+    },
     /// An `atime` of -1 leaves it.
-    Times { path: String, mtime: i64, atime: i64 },
-    SetQuota { src: String, ns_quota: i64, ds_quota: i64 },
+    Times {
+        path: String,
+        mtime: i64,
+        atime: i64,
+    },
+    SetQuota {
+        src: String,
+        ns_quota: i64,
+        ds_quota: i64,
+    },
     /// `rename2`.
-    Rename { src: String, dst: String, time: i64, options: Vec<RenameOption>, rpc_ids: RpcIds },
-    ConcatDelete { target: String, sources: Vec<String>, time: i64, rpc_ids: RpcIds },
+    Rename {
+        src: String,
+        dst: String,
+        time: i64,
+        options: Vec<RenameOption>,
+        rpc_ids: RpcIds,
+    },
+    ConcatDelete {
+        target: String,
+        sources: Vec<String>,
+        time: i64,
+        rpc_ids: RpcIds,
+    },
     Symlink {
         inode_id: InodeId,
         path: String,
@@ -403,19 +448,47 @@ pub enum EditOp {
         permissions: PermissionStatus,
         rpc_ids: RpcIds,
     },
-    GetDelegationToken { token: DelegationTokenIdentifier, expiry_time: i64 },
-    RenewDelegationToken { token: DelegationTokenIdentifier, expiry_time: i64 },
-    CancelDelegationToken { token: DelegationTokenIdentifier },
-    UpdateMasterKey { key: DelegationKey },
-    ReassignLease { lease_holder: String, path: String, new_holder: String },
+    GetDelegationToken {
+        token: DelegationTokenIdentifier,
+        expiry_time: i64,
+    },
+    RenewDelegationToken {
+        token: DelegationTokenIdentifier,
+        expiry_time: i64,
+    },
+    CancelDelegationToken {
+        token: DelegationTokenIdentifier,
+    },
+    UpdateMasterKey {
+        key: DelegationKey,
+    },
+    ReassignLease {
+        lease_holder: String,
+        path: String,
+        new_holder: String,
+    },
     /// The last op of a segment that was closed in order.
     EndLogSegment,
     /// The first op of every segment.
     StartLogSegment,
-    UpdateBlocks { path: String, blocks: Vec<Block>, rpc_ids: RpcIds },
+    UpdateBlocks {
+        path: String,
+        blocks: Vec<Block>,
+        rpc_ids: RpcIds,
+    },
     /// `mtime` 0 when the layout has none.
-    CreateSnapshot { snapshot_root: String, snapshot_name: String, mtime: i64, rpc_ids: RpcIds },
-    DeleteSnapshot { snapshot_root: String, snapshot_name: String, mtime: i64, rpc_ids: RpcIds },
+    CreateSnapshot {
+        snapshot_root: String,
+        snapshot_name: String,
+        mtime: i64,
+        rpc_ids: RpcIds,
+    },
+    DeleteSnapshot {
+        snapshot_root: String,
+        snapshot_name: String,
+        mtime: i64,
+        rpc_ids: RpcIds,
+    },
     RenameSnapshot {
         snapshot_root: String,
         snapshot_old_name: String,
@@ -423,26 +496,75 @@ pub enum EditOp {
         mtime: i64,
         rpc_ids: RpcIds,
     },
-    AllowSnapshot { snapshot_root: String },
-    DisallowSnapshot { snapshot_root: String },
-    SetGenstampV2 { genstamp: GenerationStamp },
+    AllowSnapshot {
+        snapshot_root: String,
+    },
+    DisallowSnapshot {
+        snapshot_root: String,
+    },
+    SetGenstampV2 {
+        genstamp: GenerationStamp,
+    },
     /// A negative id is a striped block group's.
-    AllocateBlockId { block_id: BlockId },
-    AddBlock { path: String, penultimate: Option<Block>, last: Block, rpc_ids: RpcIds },
-    AddCacheDirective { directive: CacheDirectiveInfo, rpc_ids: RpcIds },
-    RemoveCacheDirective { id: i64, rpc_ids: RpcIds },
-    AddCachePool { pool: CachePoolInfo, rpc_ids: RpcIds },
-    ModifyCachePool { pool: CachePoolInfo, rpc_ids: RpcIds },
-    RemoveCachePool { pool_name: String, rpc_ids: RpcIds },
-    ModifyCacheDirective { directive: CacheDirectiveInfo, rpc_ids: RpcIds },
+    AllocateBlockId {
+        block_id: BlockId,
+    },
+    AddBlock {
+        path: String,
+        penultimate: Option<Block>,
+        last: Block,
+        rpc_ids: RpcIds,
+    },
+    AddCacheDirective {
+        directive: CacheDirectiveInfo,
+        rpc_ids: RpcIds,
+    },
+    RemoveCacheDirective {
+        id: i64,
+        rpc_ids: RpcIds,
+    },
+    AddCachePool {
+        pool: CachePoolInfo,
+        rpc_ids: RpcIds,
+    },
+    ModifyCachePool {
+        pool: CachePoolInfo,
+        rpc_ids: RpcIds,
+    },
+    RemoveCachePool {
+        pool_name: String,
+        rpc_ids: RpcIds,
+    },
+    ModifyCacheDirective {
+        directive: CacheDirectiveInfo,
+        rpc_ids: RpcIds,
+    },
     /// The whole ACL as it is afterwards.
-    SetAcl { src: String, entries: Vec<AclEntry> },
-    RollingUpgradeStart { time: i64 },
-    RollingUpgradeFinalize { time: i64 },
-    SetXAttr { src: String, xattrs: Vec<XAttr>, rpc_ids: RpcIds },
-    RemoveXAttr { src: String, xattrs: Vec<XAttr>, rpc_ids: RpcIds },
+    SetAcl {
+        src: String,
+        entries: Vec<AclEntry>,
+    },
+    RollingUpgradeStart {
+        time: i64,
+    },
+    RollingUpgradeFinalize {
+        time: i64,
+    },
+    SetXAttr {
+        src: String,
+        xattrs: Vec<XAttr>,
+        rpc_ids: RpcIds,
+    },
+    RemoveXAttr {
+        src: String,
+        xattrs: Vec<XAttr>,
+        rpc_ids: RpcIds,
+    },
     /// Policy 0 unsets.
-    SetStoragePolicy { path: String, policy_id: u8 },
+    SetStoragePolicy {
+        path: String,
+        policy_id: u8,
+    },
     Truncate {
         src: String,
         client_name: String,
@@ -451,9 +573,19 @@ pub enum EditOp {
         time: i64,
         truncate_block: Option<Block>,
     },
-    Append { path: String, client_name: String, client_machine: String, new_block: bool, rpc_ids: RpcIds },
+    Append {
+        path: String,
+        client_name: String,
+        client_machine: String,
+        new_block: bool,
+        rpc_ids: RpcIds,
+    },
     /// `storage_type` is the Java ordinal: RAM_DISK 0, SSD 1, DISK 2, ARCHIVE 3, PROVIDED 4, NVDIMM 5.
-    SetQuotaByStorageType { src: String, storage_type: i32, ds_quota: i64 },
+    SetQuotaByStorageType {
+        src: String,
+        storage_type: i32,
+        ds_quota: i64,
+    },
     AddErasureCodingPolicy {
         codec: String,
         data_units: i32,
@@ -462,9 +594,18 @@ pub enum EditOp {
         extra_options: Vec<(String, String)>,
         rpc_ids: RpcIds,
     },
-    EnableErasureCodingPolicy { policy_name: String, rpc_ids: RpcIds },
-    DisableErasureCodingPolicy { policy_name: String, rpc_ids: RpcIds },
-    RemoveErasureCodingPolicy { policy_name: String, rpc_ids: RpcIds },
+    EnableErasureCodingPolicy {
+        policy_name: String,
+        rpc_ids: RpcIds,
+    },
+    DisableErasureCodingPolicy {
+        policy_name: String,
+        rpc_ids: RpcIds,
+    },
+    RemoveErasureCodingPolicy {
+        policy_name: String,
+        rpc_ids: RpcIds,
+    },
 }
 
 /// The byte that starts an op (`FSEditLogOpCodes`), known or not.

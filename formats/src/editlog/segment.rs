@@ -51,7 +51,9 @@ impl SegmentHeader {
 
     /// Reads the header at the start of a file. Layouts newer than ours are accepted: their frames can be scanned.
     pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderError> {
-        let int = |at: usize| -> Option<i32> { Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
+        let int = |at: usize| -> Option<i32> {
+            Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+        };
         let layout_version = LayoutVersion(int(0).ok_or(HeaderError::Truncated)?);
         if layout_version.0 == -1 {
             return Err(HeaderError::NeverWritten);
@@ -124,7 +126,11 @@ impl SegmentFile {
             (parse_txid(first)?, Some(parse_txid(last)?))
         };
         Some(match (suffix, last) {
-            (Some(suffix), last) => SegmentFile::Aside { first, last, suffix },
+            (Some(suffix), last) => SegmentFile::Aside {
+                first,
+                last,
+                suffix,
+            },
             (None, Some(last)) => SegmentFile::Finalized { first, last },
             (None, None) => SegmentFile::InProgress { first },
         })
@@ -140,7 +146,9 @@ fn parse_txid(digits: &str) -> Option<TxId> {
 impl fmt::Display for SegmentFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SegmentFile::Finalized { first, last } => write!(f, "edits_{:019}-{:019}", first.0, last.0),
+            SegmentFile::Finalized { first, last } => {
+                write!(f, "edits_{:019}-{:019}", first.0, last.0)
+            }
             SegmentFile::InProgress { first } => write!(f, "edits_inprogress_{:019}", first.0),
             SegmentFile::Aside {
                 first,
@@ -169,26 +177,50 @@ mod tests {
             "edits_inprogress_0000000000000000043.epoch=7",
             "edits_0000000000000000001-0000000000000000042.trash",
         ] {
-            assert_eq!(SegmentFile::parse(name).map(|file| file.to_string()).as_deref(), Some(name));
+            assert_eq!(
+                SegmentFile::parse(name)
+                    .map(|file| file.to_string())
+                    .as_deref(),
+                Some(name)
+            );
         }
-        for name in ["edits_1", "edits_tmp_1-2_3", "edits_inprogress_", "fsimage_1", "edits_1-2.", "edits_+1-2"] {
+        for name in [
+            "edits_1",
+            "edits_tmp_1-2_3",
+            "edits_inprogress_",
+            "fsimage_1",
+            "edits_1-2.",
+            "edits_+1-2",
+        ] {
             assert_eq!(SegmentFile::parse(name), None, "{name}");
         }
     }
 
     #[test]
     fn headers() {
-        assert_eq!(SegmentHeader::CURRENT.encode(), [0xFF, 0xFF, 0xFF, 0xBD, 0, 0, 0, 0]);
+        assert_eq!(
+            SegmentHeader::CURRENT.encode(),
+            [0xFF, 0xFF, 0xFF, 0xBD, 0, 0, 0, 0]
+        );
         assert_eq!(
             SegmentHeader::decode(&SegmentHeader::CURRENT.encode()),
             Ok(SegmentHeader::CURRENT)
         );
-        assert_eq!(SegmentHeader::decode(&[0xFF; 8]), Err(HeaderError::NeverWritten));
-        assert_eq!(SegmentHeader::decode(&[0xFF; 3]), Err(HeaderError::Truncated));
+        assert_eq!(
+            SegmentHeader::decode(&[0xFF; 8]),
+            Err(HeaderError::NeverWritten)
+        );
+        assert_eq!(
+            SegmentHeader::decode(&[0xFF; 3]),
+            Err(HeaderError::Truncated)
+        );
         assert_eq!(
             SegmentHeader::decode(&[0xFF, 0xFF, 0xFF, 0xBD, 0, 0, 0, 1]),
             Err(HeaderError::UnknownFlags(1))
         );
-        assert_eq!(SegmentHeader::decode(&[0; 8]), Err(HeaderError::TooOld(LayoutVersion(0))));
+        assert_eq!(
+            SegmentHeader::decode(&[0; 8]),
+            Err(HeaderError::TooOld(LayoutVersion(0)))
+        );
     }
 }

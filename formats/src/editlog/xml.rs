@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Write};
 
 use super::op::{
-    AclEntry, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey, DelegationTokenIdentifier, EditOp,
-    PermissionStatus, RpcIds, XAttr, fs_action_symbol,
+    AclEntry, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
+    DelegationTokenIdentifier, EditOp, PermissionStatus, RpcIds, XAttr, fs_action_symbol,
 };
 use crate::ids::{Block, LayoutVersion, TxId};
 
@@ -81,14 +81,23 @@ impl<W: Write> XmlWriter<W> {
         match op {
             EditOp::Add(add) => self.add(add),
             EditOp::Close(close) => self.close_op(close),
-            EditOp::RenameOld { src, dst, time, rpc_ids } => {
+            EditOp::RenameOld {
+                src,
+                dst,
+                time,
+                rpc_ids,
+            } => {
                 self.leaf("LENGTH", 0)?;
                 self.text("SRC", src)?;
                 self.text("DST", dst)?;
                 self.leaf("TIMESTAMP", time)?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::Delete { path, time, rpc_ids } => {
+            EditOp::Delete {
+                path,
+                time,
+                rpc_ids,
+            } => {
                 self.leaf("LENGTH", 0)?;
                 self.text("PATH", path)?;
                 self.leaf("TIMESTAMP", time)?;
@@ -135,12 +144,22 @@ impl<W: Write> XmlWriter<W> {
                 self.leaf("MTIME", mtime)?;
                 self.leaf("ATIME", atime)
             }
-            EditOp::SetQuota { src, ns_quota, ds_quota } => {
+            EditOp::SetQuota {
+                src,
+                ns_quota,
+                ds_quota,
+            } => {
                 self.text("SRC", src)?;
                 self.leaf("NSQUOTA", ns_quota)?;
                 self.leaf("DSQUOTA", ds_quota)
             }
-            EditOp::Rename { src, dst, time, options, rpc_ids } => {
+            EditOp::Rename {
+                src,
+                dst,
+                time,
+                options,
+                rpc_ids,
+            } => {
                 self.leaf("LENGTH", 0)?;
                 self.text("SRC", src)?;
                 self.text("DST", dst)?;
@@ -149,7 +168,12 @@ impl<W: Write> XmlWriter<W> {
                 self.text("OPTIONS", &names.join("|"))?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::ConcatDelete { target, sources, time, rpc_ids } => {
+            EditOp::ConcatDelete {
+                target,
+                sources,
+                time,
+                rpc_ids,
+            } => {
                 self.leaf("LENGTH", 0)?;
                 self.text("TRG", target)?;
                 self.leaf("TIMESTAMP", time)?;
@@ -174,7 +198,8 @@ impl<W: Write> XmlWriter<W> {
                 self.permissions(permissions)?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::GetDelegationToken { token, expiry_time } | EditOp::RenewDelegationToken { token, expiry_time } => {
+            EditOp::GetDelegationToken { token, expiry_time }
+            | EditOp::RenewDelegationToken { token, expiry_time } => {
                 self.token(token)?;
                 self.leaf("EXPIRY_TIME", expiry_time)
             }
@@ -190,13 +215,27 @@ impl<W: Write> XmlWriter<W> {
                 self.text("NEWHOLDER", new_holder)
             }
             EditOp::EndLogSegment | EditOp::StartLogSegment => Ok(()),
-            EditOp::UpdateBlocks { path, blocks, rpc_ids } => {
+            EditOp::UpdateBlocks {
+                path,
+                blocks,
+                rpc_ids,
+            } => {
                 self.text("PATH", path)?;
                 self.blocks(blocks)?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::CreateSnapshot { snapshot_root, snapshot_name, mtime, rpc_ids }
-            | EditOp::DeleteSnapshot { snapshot_root, snapshot_name, mtime, rpc_ids } => {
+            EditOp::CreateSnapshot {
+                snapshot_root,
+                snapshot_name,
+                mtime,
+                rpc_ids,
+            }
+            | EditOp::DeleteSnapshot {
+                snapshot_root,
+                snapshot_name,
+                mtime,
+                rpc_ids,
+            } => {
                 self.text("SNAPSHOTROOT", snapshot_root)?;
                 self.text("SNAPSHOTNAME", snapshot_name)?;
                 self.leaf("MTIME", mtime)?;
@@ -215,7 +254,8 @@ impl<W: Write> XmlWriter<W> {
                 self.leaf("MTIME", mtime)?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::AllowSnapshot { snapshot_root } | EditOp::DisallowSnapshot { snapshot_root } => {
+            EditOp::AllowSnapshot { snapshot_root }
+            | EditOp::DisallowSnapshot { snapshot_root } => {
                 self.text("SNAPSHOTROOT", snapshot_root)
             }
             EditOp::SetGenstampV2 { genstamp } => self.leaf("GENSTAMPV2", genstamp),
@@ -231,7 +271,8 @@ impl<W: Write> XmlWriter<W> {
                 self.blocks(std::slice::from_ref(last))?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::AddCacheDirective { directive, rpc_ids } | EditOp::ModifyCacheDirective { directive, rpc_ids } => {
+            EditOp::AddCacheDirective { directive, rpc_ids }
+            | EditOp::ModifyCacheDirective { directive, rpc_ids } => {
                 self.cache_directive(directive)?;
                 self.rpc_ids(rpc_ids)
             }
@@ -253,7 +294,16 @@ impl<W: Write> XmlWriter<W> {
             }
             EditOp::RollingUpgradeStart { time } => self.leaf("STARTTIME", time),
             EditOp::RollingUpgradeFinalize { time } => self.leaf("FINALIZETIME", time),
-            EditOp::SetXAttr { src, xattrs, rpc_ids } | EditOp::RemoveXAttr { src, xattrs, rpc_ids } => {
+            EditOp::SetXAttr {
+                src,
+                xattrs,
+                rpc_ids,
+            }
+            | EditOp::RemoveXAttr {
+                src,
+                xattrs,
+                rpc_ids,
+            } => {
                 self.text("SRC", src)?;
                 self.xattrs(xattrs)?;
                 self.rpc_ids(rpc_ids)
@@ -320,9 +370,18 @@ impl<W: Write> XmlWriter<W> {
                 }
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::EnableErasureCodingPolicy { policy_name, rpc_ids }
-            | EditOp::DisableErasureCodingPolicy { policy_name, rpc_ids }
-            | EditOp::RemoveErasureCodingPolicy { policy_name, rpc_ids } => {
+            EditOp::EnableErasureCodingPolicy {
+                policy_name,
+                rpc_ids,
+            }
+            | EditOp::DisableErasureCodingPolicy {
+                policy_name,
+                rpc_ids,
+            }
+            | EditOp::RemoveErasureCodingPolicy {
+                policy_name,
+                rpc_ids,
+            } => {
                 self.text("POLICYNAME", policy_name)?;
                 self.rpc_ids(rpc_ids)
             }
@@ -351,7 +410,10 @@ impl<W: Write> XmlWriter<W> {
         self.blocks(&add.blocks)?;
         self.permissions(&add.permissions)?;
         self.acl(&add.acl_entries)?;
-        self.leaf("ERASURE_CODING_POLICY_ID", add.erasure_coding_policy_id as i8)?;
+        self.leaf(
+            "ERASURE_CODING_POLICY_ID",
+            add.erasure_coding_policy_id as i8,
+        )?;
         self.rpc_ids(&add.rpc_ids)
     }
 
@@ -418,9 +480,7 @@ impl<W: Write> XmlWriter<W> {
             self.open("XATTR")?;
             self.leaf("NAMESPACE", xattr.namespace.name())?;
             self.text("NAME", &xattr.name)?;
-            // An absent value reads as an empty one in Java, which prints nothing but the prefix for it.
-            let value = xattr.value.as_deref().unwrap_or_default();
-            if !value.is_empty() {
+            if let Some(value) = &xattr.value {
                 self.leaf("VALUE", format_args!("0x{}", Hex(value)))?;
             }
             self.close("XATTR")?;
@@ -491,7 +551,11 @@ struct Uuid<'a>(&'a [u8; 16]);
 impl Display for Uuid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
+            let dash = if matches!(index, 4 | 6 | 8 | 10) {
+                "-"
+            } else {
+                ""
+            };
             write!(f, "{dash}{byte:02x}")?;
         }
         Ok(())
@@ -504,8 +568,13 @@ fn put_mangled(out: &mut impl Write, text: &str) -> fmt::Result {
     for c in text.chars() {
         match c {
             '\t' | '\n' => out.write_char(c)?,
-            '\r' => out.write_str("&#13;")?,
-            '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => write!(out, "\\{:04x};", u32::from(c))?,
+            // Java's serializer writes these as references to be safe from its own readers.
+            '\r' | '\x7F'..='\u{9F}' | '\u{2028}' | '\u{10000}'.. => {
+                write!(out, "&#{};", u32::from(c))?
+            }
+            '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => {
+                write!(out, "\\{:04x};", u32::from(c))?
+            }
             '<' => out.write_str("&lt;")?,
             '>' => out.write_str("&gt;")?,
             '&' => out.write_str("&amp;")?,

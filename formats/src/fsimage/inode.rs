@@ -142,7 +142,9 @@ impl<'a> InodeRef<'a> {
             permission: 0,
             replication: 0,
             preferred_block_size: 0,
-            blocks: BlockRefs { rest: RawFields::new(&[]) },
+            blocks: BlockRefs {
+                rest: RawFields::new(&[]),
+            },
             under_construction: None,
             acl: None,
             xattrs: None,
@@ -183,11 +185,17 @@ impl<'a> InodeRef<'a> {
             }
         }
         inode.kind = kind.ok_or(MalformedMessage)?;
-        if inode.id == 0 { Err(MalformedMessage) } else { Ok(inode) }
+        if inode.id == 0 {
+            Err(MalformedMessage)
+        } else {
+            Ok(inode)
+        }
     }
 
     fn file(&mut self, message: &'a [u8]) -> Result<(), MalformedMessage> {
-        self.blocks = BlockRefs { rest: RawFields::new(message) };
+        self.blocks = BlockRefs {
+            rest: RawFields::new(message),
+        };
         let mut fields = RawFields::new(message);
         while let Some((number, field)) = fields.next_field()? {
             match (number, field) {
@@ -277,7 +285,11 @@ impl<'a> InodeRef<'a> {
                 put_number(out, 3, block.num_bytes);
             });
         }
-        for (number, feature) in [(7, self.under_construction), (8, self.acl), (9, self.xattrs)] {
+        for (number, feature) in [
+            (7, self.under_construction),
+            (8, self.acl),
+            (9, self.xattrs),
+        ] {
             if let Some(feature) = feature {
                 put_bytes(out, number, feature);
             }
@@ -393,7 +405,11 @@ impl<'a> DirEntryRef<'a> {
                 _ => {}
             }
         }
-        if entry.parent == 0 { Err(MalformedMessage) } else { Ok(entry) }
+        if entry.parent == 0 {
+            Err(MalformedMessage)
+        } else {
+            Ok(entry)
+        }
     }
 }
 
@@ -417,7 +433,6 @@ pub fn permission_bits(user: u32, group: u32, mode: u16) -> u64 {
 
 /// User serial, group serial and mode of `INode.permission`.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "each part is masked to its width")]
 pub fn permission_parts(permission: u64) -> (u32, u32, u16) {
     (
         (permission >> 40) as u32,

@@ -12,16 +12,19 @@ mod inode;
 mod reader;
 mod side_files;
 mod writer;
+mod xml;
 
 pub use bits::{AclBits, SerialKind, XAttrNameBits};
 pub use inode::{
-    BlockRefs, DirEntryRef, InodeKind, MalformedMessage, InodeRef, PackedVarints, RawFields, encode_directory_entry, permission_bits, permission_parts,
+    BlockRefs, DirEntryRef, InodeKind, InodeRef, MalformedMessage, PackedVarints, RawFields,
+    encode_directory_entry, permission_bits, permission_parts,
 };
 pub use reader::{Image, ImageError, MessageReader, ReadAt, Section};
 pub use side_files::{
     MD5_SUFFIX, StorageType, StorageVersion, VersionError, format_md5_file, parse_md5_file,
 };
 pub use writer::{ImageSummary, ImageWriter};
+pub use xml::{DumpError, StringTable, write_xml};
 
 /// The first eight bytes.
 pub const MAGIC: &[u8; 8] = b"HDFSIMG1";

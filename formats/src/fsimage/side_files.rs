@@ -19,7 +19,9 @@ pub fn format_md5_file(md5: &[u8; 16], file_name: &str) -> String {
 /// What is wrong with the text.
 pub fn parse_md5_file(text: &str, file_name: &str) -> Result<[u8; 16], String> {
     let line = text.lines().next().unwrap_or_default();
-    let (digits, rest) = line.split_at_checked(32).ok_or("it is too short for a digest")?;
+    let (digits, rest) = line
+        .split_at_checked(32)
+        .ok_or("it is too short for a digest")?;
     let mut md5 = [0; 16];
     for (index, byte) in md5.iter_mut().enumerate() {
         let pair = digits.get(2 * index..2 * index + 2).ok_or("not a digest")?;
@@ -110,7 +112,10 @@ impl StorageVersion {
         put("storageID", self.storage_id.clone());
         put("datanodeUuid", self.datanode_uuid.clone());
         put("cTime", Some(self.ctime.to_string()));
-        put("storageType", self.storage_type.map(|kind| kind.as_str().to_owned()));
+        put(
+            "storageType",
+            self.storage_type.map(|kind| kind.as_str().to_owned()),
+        );
         put("blockpoolID", self.block_pool_id.clone());
         put("layoutVersion", Some(self.layout_version.to_string()));
         text
@@ -146,7 +151,9 @@ impl StorageVersion {
         Ok(StorageVersion {
             layout_version: LayoutVersion(number("layoutVersion", &layout_version)?),
             storage_type,
-            namespace_id: get("namespaceID").map(|id| number("namespaceID", &id)).transpose()?,
+            namespace_id: get("namespaceID")
+                .map(|id| number("namespaceID", &id))
+                .transpose()?,
             cluster_id: get("clusterID"),
             ctime: get("cTime").map_or(Ok(0), |ctime| number("cTime", &ctime))?,
             block_pool_id: get("blockpoolID"),

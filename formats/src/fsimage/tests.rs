@@ -30,7 +30,7 @@ fn inodes_are_what_prost_makes_of_them() {
     let mut bytes = Vec::new();
     file(16386, b"name").encode(&blocks(), &mut bytes);
     let inode = INode::decode_length_delimited(&bytes[..]).unwrap();
-    assert_eq!((inode.id, &inode.name()[..]), (16386, &b"name"[..]));
+    assert_eq!((inode.id, inode.name()), (16386, &b"name"[..]));
     let decoded = inode.file.unwrap();
     assert_eq!(decoded.replication(), 3);
     assert_eq!(decoded.permission(), permission_bits(3, 4, 0o644));
@@ -39,7 +39,10 @@ fn inodes_are_what_prost_makes_of_them() {
 
     let prefix = bytes.len() - usize::from(bytes[0]);
     let back = InodeRef::decode(&bytes[prefix..]).unwrap();
-    assert_eq!((back.id, back.name, back.replication), (16386, &b"name"[..], 3));
+    assert_eq!(
+        (back.id, back.name, back.replication),
+        (16386, &b"name"[..], 3)
+    );
     assert_eq!(back.blocks.collect::<Vec<_>>(), blocks());
     assert_eq!(permission_parts(back.permission), (3, 4, 0o644));
 }
@@ -53,7 +56,10 @@ fn directory_entries_round_trip() {
     assert_eq!(bytes[0] & 0x7F, (message.len() & 0x7F) as u8);
     let entry = DirEntryRef::decode(message).unwrap();
     assert_eq!(entry.parent, 16385);
-    assert_eq!(entry.children.collect::<Result<Vec<_>, _>>().unwrap(), children);
+    assert_eq!(
+        entry.children.collect::<Result<Vec<_>, _>>().unwrap(),
+        children
+    );
 }
 
 fn image() -> (Vec<u8>, ImageSummary) {
@@ -129,15 +135,24 @@ fn a_damaged_image_is_an_error_with_its_place() {
     let mut cut = bytes;
     cut[0] = b'X';
     let error = Image::open(&cut[..]).unwrap_err();
-    assert_eq!(error.to_string(), "at offset 0: not an fsimage: the magic is missing");
+    assert_eq!(
+        error.to_string(),
+        "at offset 0: not an fsimage: the magic is missing"
+    );
 }
 
 #[test]
 fn side_files_are_as_hadoop_writes_them() {
     let md5 = [0xAB; 16];
     let text = format_md5_file(&md5, "fsimage_0000000000000000042");
-    assert_eq!(text, "abababababababababababababababab *fsimage_0000000000000000042\n");
-    assert_eq!(parse_md5_file(&text, "fsimage_0000000000000000042"), Ok(md5));
+    assert_eq!(
+        text,
+        "abababababababababababababababab *fsimage_0000000000000000042\n"
+    );
+    assert_eq!(
+        parse_md5_file(&text, "fsimage_0000000000000000042"),
+        Ok(md5)
+    );
     assert!(parse_md5_file(&text, "fsimage_0000000000000000043").is_err());
     assert!(parse_md5_file("zz", "x").is_err());
 
@@ -149,8 +164,13 @@ fn side_files_are_as_hadoop_writes_them() {
     assert_eq!(version.layout_version, LayoutVersion(-67));
     assert_eq!(StorageVersion::parse(&version.format()).unwrap(), version);
     assert_eq!(
-        StorageVersion::parse("layoutVersion=x").unwrap_err().to_string(),
+        StorageVersion::parse("layoutVersion=x")
+            .unwrap_err()
+            .to_string(),
         "layoutVersion = 'x' is not a number that fits"
     );
-    assert_eq!(StorageVersion::parse("").unwrap_err(), VersionError::Missing("layoutVersion"));
+    assert_eq!(
+        StorageVersion::parse("").unwrap_err(),
+        VersionError::Missing("layoutVersion")
+    );
 }

@@ -161,7 +161,11 @@ impl<W: Write> ImageWriter<W> {
     /// # Errors
     /// What the writer below reports.
     pub fn flush_if_full(&mut self) -> io::Result<()> {
-        if self.buffer.len() >= BUFFER_LEN { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_LEN {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,0 +1,129 @@
+//! An image saved by Hadoop: it prints as Hadoop's own viewer prints it, and written again by our writer it is the
+//! same file.
+
+use hathi_formats::fsimage::{
+    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, StorageVersion, encode_directory_entry,
+    parse_md5_file, write_xml,
+};
+use hathi_formats::ids::LayoutVersion;
+use proptest::prelude::*;
+
+const IMAGE: &[u8] = include_bytes!("data/fsimage_0000000000000000073");
+const MD5: &str = include_str!("data/fsimage_0000000000000000073.md5");
+const XML: &str = include_str!("data/fsimage_0000000000000000073.xml");
+const VERSION: &str = include_str!("data/VERSION");
+
+/// What Hadoop 3.5.0's viewer calls itself.
+const REVISION: &str = "dbcc7cd797100e6b32cd84f85b53a5193a5f9af0";
+
+#[test]
+fn prints_as_hadoop_prints_it() {
+    let image = Image::open(IMAGE).unwrap();
+    let mut out = Vec::new();
+    write_xml(&image, REVISION, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    for (ours, theirs) in text.lines().zip(XML.lines()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(text, XML);
+}
+
+#[test]
+fn written_again_it_is_the_same_file() {
+    let image = Image::open(IMAGE).unwrap();
+    let mut sections = image.sections().to_vec();
+    sections.sort_by_key(|section| (section.offset, section.len_bytes));
+    let mut writer = ImageWriter::new(Vec::new()).unwrap();
+    for section in sections {
+        writer.begin(section.name);
+        let mut messages = image.messages(section);
+        let mut first = true;
+        while let Some(bytes) = messages.next_bytes().unwrap() {
+            match section.name {
+                SectionName::Inode if !first => {
+                    let inode = InodeRef::decode(bytes).unwrap();
+                    let blocks: Vec<_> = inode.blocks.clone().collect();
+                    inode.encode(&blocks, writer.buffer());
+                }
+                SectionName::InodeDir
+                    if DirEntryRef::decode(bytes)
+                        .unwrap()
+                        .ref_children
+                        .next()
+                        .is_none() =>
+                {
+                    let entry = DirEntryRef::decode(bytes).unwrap();
+                    encode_directory_entry(
+                        entry.parent,
+                        entry.children.map(Result::unwrap),
+                        writer.buffer(),
+                    );
+                }
+                _ => {
+                    let mut len = bytes.len();
+                    while len >= 0x80 {
+                        writer.buffer().push(len as u8 | 0x80);
+                        len >>= 7;
+                    }
+                    writer.buffer().push(len as u8);
+                    writer.buffer().extend_from_slice(bytes);
+                }
+            }
+            writer.flush_if_full().unwrap();
+            first = false;
+        }
+        writer.end();
+    }
+    let (bytes, summary) = writer.finish(LayoutVersion(-67)).unwrap();
+    assert!(bytes == IMAGE, "the files differ");
+    assert_eq!(summary.len_bytes, IMAGE.len() as u64);
+    assert_eq!(
+        summary.md5,
+        parse_md5_file(MD5, "fsimage_0000000000000000073").unwrap()
+    );
+    assert!(parse_md5_file(MD5, "fsimage_0000000000000000074").is_err());
+}
+
+#[test]
+fn reads_hadoops_version_file() {
+    let version = StorageVersion::parse(VERSION).unwrap();
+    assert_eq!(version.layout_version, LayoutVersion(-67));
+    assert_eq!(
+        StorageVersion::parse(&version.format()),
+        Ok(version.clone())
+    );
+    let properties = |text: &str| {
+        let mut lines: Vec<_> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(properties(&version.format()), properties(VERSION));
+}
+
+proptest! {
+    #[test]
+    fn flipped_bytes_are_no_panic(at in 0..IMAGE.len(), with in 1..=255_u8) {
+        let mut bytes = IMAGE.to_vec();
+        bytes[at] ^= with;
+        if let Ok(image) = Image::open(&bytes[..]) {
+            let _ = write_xml(&image, "", std::io::sink());
+            if let Some(section) = image.section(SectionName::Inode) {
+                let mut messages = image.messages(section);
+                while let Ok(Some(message)) = messages.next_bytes() {
+                    if let Ok(inode) = InodeRef::decode(message) {
+                        let _ = inode.blocks.count();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn images_cut_off_are_errors(len in 0..IMAGE.len()) {
+        prop_assert!(Image::open(&IMAGE[..len]).is_err());
+    }
+}
