@@ -178,20 +178,39 @@ impl Namespace {
         }
     }
 
-    /// The inode an op names.
-    pub(crate) fn op_slot(&self, path: &str) -> Result<Slot, Why> {
-        self.resolve(path)
-            .map_err(|refused| inconsistent(refused.message))?
-            .last_slot()
-            .ok_or_else(|| inconsistent(format!("{path} does not exist")))
+    /// Parent, name and inode of the path an op names, as far as they are there.
+    pub(crate) fn op_lookup<'p>(&mut self, path: &'p str) -> Result<(Option<Slot>, &'p str, Option<Slot>), Why> {
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if !name.is_empty() && !path.starts_with("/.reserved") {
+            if let Some((known, parent)) = &self.last_dir
+                && known == dir
+            {
+                return Ok((Some(*parent), name, self.child(*parent, name.as_bytes())));
+            }
+            let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
+            let (parent, found) = (iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()), iip.last_slot());
+            if let Some(parent) = parent {
+                self.last_dir = Some((dir.to_owned(), parent));
+            }
+            return Ok((parent, name, found));
+        }
+        let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
+        let (parent, found) = (iip.parent_slot(), iip.last_slot());
+        // Only the root, and paths by inode id, come here: nothing is ever made at them.
+        Ok((parent.filter(|_| found.is_some()), name, found))
     }
 
-    pub(crate) fn op_file(&self, path: &str) -> Result<Slot, Why> {
+    /// The inode an op names.
+    pub(crate) fn op_slot(&mut self, path: &str) -> Result<Slot, Why> {
+        self.op_lookup(path)?.2.ok_or_else(|| inconsistent(format!("{path} does not exist")))
+    }
+
+    pub(crate) fn op_file(&mut self, path: &str) -> Result<Slot, Why> {
         let slot = self.op_slot(path)?;
         if self.rec(slot).is_file() { Ok(slot) } else { Err(inconsistent(format!("{path} is not a file"))) }
     }
 
-    pub(crate) fn op_dir(&self, path: &str) -> Result<Slot, Why> {
+    pub(crate) fn op_dir(&mut self, path: &str) -> Result<Slot, Why> {
         let slot = self.op_slot(path)?;
         if self.rec(slot).is_dir() { Ok(slot) } else { Err(inconsistent(format!("{path} is not a directory"))) }
     }

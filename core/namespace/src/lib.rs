@@ -22,6 +22,8 @@ mod permission;
 mod usage;
 mod read;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use config::Config;

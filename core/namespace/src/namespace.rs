@@ -80,6 +80,9 @@ pub struct Namespace {
     /// Roots of deleted subtrees, oldest first: freed in this order, so that a parent outlives what was cut off below it.
     pub(crate) detached: VecDeque<Slot>,
     pub(crate) root: Slot,
+    /// The directory the last op was about, by path: ops about one file follow each other. Forgotten whenever a path may
+    /// lead elsewhere.
+    pub(crate) last_dir: Option<(String, Slot)>,
     pub(crate) active: bool,
     /// The latest monotonic time heard of, ms: when a lease that an op makes was renewed. Soft state.
     pub(crate) now_mono_ms: AtomicU64,
@@ -141,6 +144,7 @@ impl Namespace {
             erasure_coding: ErasureCoding::default(),
             detached: VecDeque::new(),
             root: NONE,
+            last_dir: None,
             active: false,
             now_mono_ms: AtomicU64::new(0),
             config,
@@ -504,6 +508,9 @@ impl Namespace {
         const AT_ONCE: usize = 64;
         self.unlink(slot);
         self.inodes.get_mut(slot).set(flag::DETACHED, true);
+        if self.rec(slot).is_dir() {
+            self.last_dir = None;
+        }
         if !self.rec(slot).is_dir() {
             let mut reclaimed = Reclaimed::default();
             self.free_inode(slot, &mut reclaimed);

@@ -122,14 +122,14 @@ pub fn is_valid_name(src: &str) -> bool {
     if !src.starts_with('/') {
         return false;
     }
-    let parts: Vec<&str> = src.split('/').collect();
-    for (n, part) in parts.iter().enumerate() {
+    let mut parts = src.split('/').enumerate().peekable();
+    let reserved = src.starts_with("/.reserved/.inodes/");
+    while let Some((n, part)) = parts.next() {
         // `..` may stand right after an inode id, where a client asks for the parent (NFS).
-        let reserved_parent = n == 4 && parts[1] == ".reserved" && parts[2] == ".inodes";
-        if *part == "." || part.contains(':') || (*part == ".." && !reserved_parent) {
+        if part == "." || part.contains(':') || (part == ".." && !(reserved && n == 4)) {
             return false;
         }
-        if part.is_empty() && n != 0 && n != parts.len() - 1 {
+        if part.is_empty() && n != 0 && parts.peek().is_some() {
             return false;
         }
     }

@@ -30,7 +30,7 @@ impl Namespace {
         if op.erasure_coding_policy_id != 0 {
             return Err(Why::Unsupported(format!("erasure coded file {}", op.path)));
         }
-        let existing = self.resolve(&op.path).map_err(|refused| inconsistent(refused.message))?.last_slot();
+        let existing = self.op_lookup(&op.path)?.2;
         if let Some(slot) = existing {
             if !self.rec(slot).is_file() {
                 return Err(inconsistent(format!("{} exists already and is not a file", op.path)));
@@ -43,7 +43,7 @@ impl Namespace {
             self.touch_parent(parent, ms(op.mtime), fx);
         }
         let (parent, name) = self.op_place(&op.path)?;
-        let slot = self.op_new_inode(op.inode_id, flag::FILE, parent, &name, &op.permissions, ms(op.mtime))?;
+        let slot = self.op_new_inode(op.inode_id, flag::FILE, parent, name, &op.permissions, ms(op.mtime))?;
         let replication = self.adjust_replication(op.replication);
         let rec = self.inodes.get_mut(slot);
         rec.set_atime(ms(op.atime));

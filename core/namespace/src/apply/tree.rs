@@ -20,19 +20,16 @@ impl Namespace {
     }
 
     /// Parent and name for a new inode at `path`, which must be free.
-    pub(crate) fn op_place(&self, path: &str) -> Result<(Slot, String), Why> {
-        let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
-        if iip.exists() {
+    pub(crate) fn op_place<'p>(&mut self, path: &'p str) -> Result<(Slot, &'p str), Why> {
+        let (parent, name, found) = self.op_lookup(path)?;
+        if found.is_some() {
             return Err(inconsistent(format!("{path} exists already")));
         }
-        let parent = iip
-            .parent_slot()
-            .filter(|parent| self.rec(*parent).is_dir())
-            .ok_or_else(|| inconsistent(format!("the parent of {path} is not a directory")))?;
-        if iip.name().len() > MAX_NAME_LEN {
+        let parent = parent.ok_or_else(|| inconsistent(format!("the parent of {path} is not a directory")))?;
+        if name.len() > MAX_NAME_LEN {
             return Err(inconsistent("the name is too long to be kept"));
         }
-        Ok((parent, iip.name().to_owned()))
+        Ok((parent, name))
     }
 
     /// Makes an inode, charges it and hangs it into its directory.
@@ -68,7 +65,7 @@ impl Namespace {
         fx: &mut Effects,
     ) -> Applied {
         let (parent, name) = self.op_place(path)?;
-        let slot = self.op_new_inode(id, flag::DIRECTORY, parent, &name, permissions, ms(time))?;
+        let slot = self.op_new_inode(id, flag::DIRECTORY, parent, name, permissions, ms(time))?;
         if !acl_entries.is_empty() {
             self.update_acl(slot, acl_entries)?;
         }
@@ -88,7 +85,7 @@ impl Namespace {
         fx: &mut Effects,
     ) -> Applied {
         let (parent, name) = self.op_place(path)?;
-        let slot = self.op_new_inode(id, flag::SYMLINK, parent, &name, permissions, ms(mtime))?;
+        let slot = self.op_new_inode(id, flag::SYMLINK, parent, name, permissions, ms(mtime))?;
         self.inodes.get_mut(slot).set_atime(ms(atime));
         self.links.insert(slot, Arc::from(target.as_bytes()));
         self.touch(slot, fx);
@@ -110,28 +107,26 @@ impl Namespace {
     /// OP_RENAME_OLD: an existing directory as destination means "into it".
     pub(crate) fn apply_rename_old(&mut self, src: &str, dst: &str, time: i64, fx: &mut Effects) -> Applied {
         let src_slot = self.op_slot(src)?;
-        let into = self
-            .resolve(dst)
-            .ok()
-            .and_then(|iip| iip.last_slot())
-            .filter(|slot| self.rec(*slot).is_dir() && *slot != src_slot);
-        let (parent, name) = match into {
+        let into = self.op_lookup(dst)?.2.filter(|slot| self.rec(*slot).is_dir() && *slot != src_slot);
+        match into {
             Some(dir) => {
                 let name = String::from_utf8_lossy(self.name_of(src_slot)).into_owned();
                 if self.child(dir, name.as_bytes()).is_some() {
                     return Err(inconsistent(format!("{dst}/{name} exists already")));
                 }
-                (dir, name)
+                self.move_inode(src_slot, dir, &name, ms(time), fx)
             }
-            None => self.op_place(dst)?,
-        };
-        self.move_inode(src_slot, parent, &name, ms(time), fx)
+            None => {
+                let (parent, name) = self.op_place(dst)?;
+                self.move_inode(src_slot, parent, name, ms(time), fx)
+            }
+        }
     }
 
     /// OP_RENAME: what is at the destination goes.
     pub(crate) fn apply_rename(&mut self, src: &str, dst: &str, time: i64, fx: &mut Effects) -> Applied {
         let src_slot = self.op_slot(src)?;
-        let replaced = self.resolve(dst).map_err(|refused| inconsistent(refused.message))?.last_slot();
+        let replaced = self.op_lookup(dst)?.2;
         if let Some(old) = replaced {
             if old == src_slot || old == self.root || self.is_below(src_slot, old) {
                 return Err(inconsistent(format!("{dst} cannot be replaced by {src}")));
@@ -139,7 +134,7 @@ impl Namespace {
             self.remove_subtree(old, fx);
         }
         let (parent, name) = self.op_place(dst)?;
-        self.move_inode(src_slot, parent, &name, ms(time), fx)
+        self.move_inode(src_slot, parent, name, ms(time), fx)
     }
 
     fn is_below(&self, slot: Slot, ancestor: Slot) -> bool {
@@ -170,6 +165,7 @@ impl Namespace {
             self.charge(parent, ns, ds);
         }
         let old_policy = self.effective_policy(slot);
+        self.last_dir = None;
         self.unlink(slot);
         if self.name_of(slot) != name.as_bytes() {
             let old = self.rec(slot).name;
