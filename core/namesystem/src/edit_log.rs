@@ -284,11 +284,22 @@ mod tests {
     use hathi_formats::editlog::Frames;
 
     fn op() -> EditOp {
-        EditOp::SetReplication { path: "/f".to_owned(), replication: 2 }
+        EditOp::SetReplication {
+            path: "/f".to_owned(),
+            replication: 2,
+        }
     }
 
     fn txids(item: &LogItem) -> Vec<u64> {
-        let LogItem::Edits { bytes, first, count, .. } = item else { panic!("{item:?}") };
+        let LogItem::Edits {
+            bytes,
+            first,
+            count,
+            ..
+        } = item
+        else {
+            panic!("{item:?}")
+        };
         let mut frames = Frames::new(bytes, 0).starting_at(*first);
         let mut found = Vec::new();
         while let Some(frame) = frames.next_frame().unwrap() {
@@ -311,7 +322,13 @@ mod tests {
         assert_eq!(items.len(), 5);
         assert_eq!(items[0], LogItem::StartSegment(TxId(10)));
         assert_eq!(txids(&items[1]), [10, 11, 12]);
-        assert_eq!(items[2], LogItem::FinalizeSegment { first: TxId(10), last: TxId(12) });
+        assert_eq!(
+            items[2],
+            LogItem::FinalizeSegment {
+                first: TxId(10),
+                last: TxId(12)
+            }
+        );
         assert_eq!(items[3], LogItem::StartSegment(TxId(13)));
         assert_eq!(txids(&items[4]), [13, 14]);
         assert!(!log.has_pending());
@@ -320,7 +337,13 @@ mod tests {
         assert_eq!(log.close(), Ok(TxId(15)));
         let items: Vec<_> = log.take().into();
         assert_eq!(txids(&items[0]), [15]);
-        assert_eq!(items[1], LogItem::FinalizeSegment { first: TxId(13), last: TxId(15) });
+        assert_eq!(
+            items[1],
+            LogItem::FinalizeSegment {
+                first: TxId(13),
+                last: TxId(15)
+            }
+        );
         log.on_synced(TxId(15));
         assert!(!log.has_unsynced());
         assert!(!log.is_open_for_write());

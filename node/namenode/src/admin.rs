@@ -32,7 +32,7 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         let ns = nn.ns.read();
         responder.ok(&GetInstanceResponseProto {
             pid: std::process::id(),
-            instance_id: nn.holder.clone(),
+            instance_id: nn.holder.split_once('@').map_or(nn.holder.as_str(), |(_, instance)| instance).to_owned(),
             nameservice_id: nn.settings.nameservice_id.clone(),
             namenode_id: nn.settings.namenode_id.clone(),
             state: ns.role.ha_state().to_wire() as u32,
@@ -91,16 +91,19 @@ fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool 
             Err(error) => responder.error(&error),
         },
         "transitionToActive" => {
-            let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| check(nn, call, &request.req_info));
+            let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| {
+                check(nn, call, &request.req_info)?;
+                Ok(request.req_info.req_source != HaRequestSource::RequestByZkfc as i32)
+            });
             match asked {
-                Ok(()) => transition(nn, true, move |result| responder.send(result.map(|()| TransitionToActiveResponseProto {}))),
+                Ok(patient) => transition(nn, true, patient, move |result| responder.send(result.map(|()| TransitionToActiveResponseProto {}))),
                 Err(error) => responder.error(&error),
             }
         }
         "transitionToStandby" => {
             let asked = call.decode::<TransitionToStandbyRequestProto>().and_then(|request| check(nn, call, &request.req_info));
             match asked {
-                Ok(()) => transition(nn, false, move |result| responder.send(result.map(|()| TransitionToStandbyResponseProto {}))),
+                Ok(()) => transition(nn, false, false, move |result| responder.send(result.map(|()| TransitionToStandbyResponseProto {}))),
                 Err(error) => responder.error(&error),
             }
         }
@@ -180,11 +183,11 @@ fn check(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) ->
     }
 }
 
-fn transition(nn: &NameNode, to_active: bool, done: impl FnOnce(Result<(), RemoteException>) + Send + 'static) {
+fn transition(nn: &NameNode, to_active: bool, patient: bool, done: impl FnOnce(Result<(), RemoteException>) + Send + 'static) {
     if nn.role() == Role::Initializing {
         return done(Err(RemoteException::new(exceptions::SERVICE_FAILED, "the NameNode is still starting")));
     }
-    if let Err(error) = nn.transitions.send(Transition { to_active, done: Box::new(done) }) {
+    if let Err(error) = nn.transitions.send(Transition { to_active, patient, done: Box::new(done) }) {
         (error.0.done)(Err(RemoteException::new(exceptions::SERVICE_FAILED, "the NameNode is stopping")));
     }
 }

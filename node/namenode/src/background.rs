@@ -57,6 +57,10 @@ pub async fn monitors(shared: Arc<Shared>) {
         ticks.tick().await;
         nn.dismiss_kept_calls(false);
         let role = nn.role();
+        if role == Role::Standby {
+            // Replies that were parked while the role changed.
+            nn.give_up_replies();
+        }
         if matches!(role, Role::Initializing | Role::SteppingDown) {
             continue;
         }

@@ -3,7 +3,7 @@
 use crate::background::Shared;
 use crate::load::save_checkpoint;
 use crate::state::NameNode;
-use crate::storage::{NameDirs, hex, image_name};
+use crate::storage::{NameDirs, hex};
 use anyhow::{Context, bail};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
@@ -13,7 +13,7 @@ use hathi_namesystem::checkpoint::{Checkpointer, UploadResult};
 use hathi_net::ipc::Responder;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,20 +36,23 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Saves an image of what is applied now. Runs on a thread of its own; changes wait meanwhile, reads do not.
+/// Saves an image of what is applied now. Runs on a thread of its own, and nobody waits for it.
 pub fn save(nn: &NameNode, dirs: &NameDirs, cancellable: bool) -> anyhow::Result<TxId> {
     let _running = Running::begin(nn).context("a checkpoint is under way already")?;
     nn.cancel_checkpoint.store(false, Ordering::Release);
-    let cancel = cancellable.then_some(&nn.cancel_checkpoint);
     let started = nn.clock.ms();
-    let (txid, md5) = {
+    let frozen = {
         let ns = nn.ns.read();
         let txid = ns.edit_log.applied();
         if ns.most_recent_checkpoint >= txid && dirs.images().iter().any(|image| image.txid == txid) {
             return Ok(txid);
         }
-        (txid, save_checkpoint(&ns.namespace, dirs.images_dirs(), txid, cancel)?)
+        ns.namespace.freeze()
     };
+    let txid = TxId(frozen.txid());
+    let cancelled = || cancellable && nn.cancel_checkpoint.load(Ordering::Relaxed);
+    let md5 = save_checkpoint(&frozen, dirs.images_dirs(), &cancelled)?;
+    drop(frozen);
     dirs.publish_image(txid, &md5)?;
     note_image(nn, txid);
     dirs.purge_images(&nn.settings);
@@ -198,10 +201,4 @@ pub fn send_file(path: PathBuf, len: u64) -> hathi_net::http::Body {
         }
     });
     body
-}
-
-/// Where an image of this transaction would be.
-#[must_use]
-pub fn image_path(dir: &Path, txid: TxId) -> PathBuf {
-    dir.join(image_name(txid))
 }

@@ -111,7 +111,7 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
     let dirs = NameDirs::open(settings)?;
     let mut namespace = Namespace::new(settings.namespace()?);
     namespace.set_namespace_id(info.namespace_id);
-    let md5 = save_checkpoint(&namespace, dirs.images_dirs(), TxId(0), None)?;
+    let md5 = save_checkpoint(&namespace.freeze(), dirs.images_dirs(), &|| false)?;
     dirs.publish_image(TxId(0), &md5)?;
     tracing::info!(cluster = info.cluster_id, pool = info.block_pool_id, "formatted");
     Ok(0)

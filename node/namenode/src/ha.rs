@@ -4,7 +4,7 @@
 //! keeps the order.
 
 use crate::load::Loader;
-use crate::log::{LogCommand, LostWriter};
+use crate::log::{LogCommand, LogError, LostWriter, Recovered};
 use crate::rpc::Handler;
 use crate::state::{NameNode, Transition};
 use crate::tail::{Progress, Tail};
@@ -19,6 +19,8 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 
 /// How long a graceful stop waits for the quorum before it takes its changes for lost.
 const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Before another try while somebody else's read lease runs out.
+const LEASE_RETRY: Duration = Duration::from_millis(50);
 /// Pause after a failure of tailing or loading.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -70,8 +72,8 @@ impl Controller {
                     None => return,
                 },
                 transition = transitions.recv() => match transition {
-                    Some(Transition { to_active, done }) => {
-                        let result = if to_active { self.become_active().await } else { self.become_standby().await };
+                    Some(Transition { to_active, patient, done }) => {
+                        let result = if to_active { self.become_active(patient).await } else { self.become_standby().await };
                         done(result);
                     }
                     None => return,
@@ -123,7 +125,13 @@ impl Controller {
             drop(ns);
             std::thread::spawn(move || drop(old));
         }
-        self.tail.catch_up().await.context("cannot read the journal")?;
+        while let Err(error) = self.tail.catch_up().await {
+            if error.downcast_ref::<TailError>().is_some_and(TailError::is_fatal) {
+                return Err(error);
+            }
+            tracing::warn!(error = format!("{error:#}"), "cannot read the journal; trying again");
+            tokio::time::sleep(RETRY).await;
+        }
         let mut ns = self.nn.ns.write();
         ns.blockmanager.activate_safe_mode(self.nn.clock.now());
         ns.role.change(Role::Standby)?;
@@ -138,7 +146,7 @@ impl Controller {
         Ok(())
     }
 
-    async fn become_active(&self) -> Result<(), RemoteException> {
+    async fn become_active(&self, patient: bool) -> Result<(), RemoteException> {
         let failed = |message: String| RemoteException::new(exceptions::SERVICE_FAILED, message);
         match self.nn.role() {
             Role::Active => return Ok(()),
@@ -152,7 +160,7 @@ impl Controller {
         self.change(Role::BecomingActive)?;
         self.nn.cancel_checkpoint.store(true, Ordering::Relaxed);
         self.pause_tailing().await;
-        match self.activate(started).await {
+        match self.activate(started, patient).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "did not become active");
@@ -166,11 +174,8 @@ impl Controller {
         }
     }
 
-    async fn activate(&self, started: u64) -> anyhow::Result<()> {
-        let info = self.nn.ns.read().info.clone();
-        let (done, recovered) = oneshot::channel();
-        self.log.send(LogCommand::Recover { info, done })?;
-        let recovered = recovered.await.context("the edit log task gave up")??;
+    async fn activate(&self, started: u64, patient: bool) -> anyhow::Result<()> {
+        let recovered = self.recover(patient).await?;
         let recovered_us = self.nn.clock.us();
         let applied = self.nn.ns.read().edit_log.applied();
         match recovered.last {
@@ -201,6 +206,22 @@ impl Controller {
             "active"
         );
         Ok(())
+    }
+
+    /// Becomes the writer. A read lease that nobody renews is waited out if somebody insists.
+    async fn recover(&self, patient: bool) -> anyhow::Result<Recovered> {
+        let give_up = self.nn.clock.ms() + 2 * u64::from(self.nn.settings.lease_ms);
+        loop {
+            let info = self.nn.ns.read().info.clone();
+            let (done, recovered) = oneshot::channel();
+            self.log.send(LogCommand::Recover { info, done })?;
+            match recovered.await.context("the edit log task gave up")? {
+                Err(LogError::LeaseHeld) if patient && self.nn.clock.ms() < give_up => {
+                    tokio::time::sleep(LEASE_RETRY).await;
+                }
+                result => return Ok(result?),
+            }
+        }
     }
 
     /// Finishes the segment, gives the lease back, follows whoever comes next.

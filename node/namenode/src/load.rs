@@ -7,13 +7,15 @@ use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namesystem::edit_log::SyncedTxId;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::Namesystem;
+use hathi_formats::fsimage::{Image, SectionName};
+use hathi_formats::ids::LayoutVersion;
 use hathi_namespace::Namespace;
+use hathi_namespace::image::{Frozen, ImageLoader};
 use md5::{Digest, Md5};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Read at a time while an image's digest is computed.
 const DIGEST_CHUNK_BYTES: usize = 1 << 20;
@@ -88,9 +90,36 @@ impl Loader {
     }
 }
 
-/// Decodes an image.
+/// Decoded batches that may wait to be added.
+const BATCHES_WAITING: usize = 8;
+
+/// Decodes an image: threads decode inodes, this one puts them together.
 pub fn load_namespace(config: hathi_namespace::Config, file: &File) -> anyhow::Result<Namespace> {
-    Ok(Namespace::load_image(config, file)?)
+    let image = Image::open(file)?;
+    let mut loader = ImageLoader::new(config, &image)?;
+    let parts = image.parts(SectionName::Inode);
+    std::thread::scope(|scope| -> anyhow::Result<()> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(BATCHES_WAITING);
+        for part in parts {
+            let (mut decoder, sender) = (loader.decoder(&image, part), sender.clone());
+            scope.spawn(move || {
+                loop {
+                    let batch = decoder.next_batch().transpose();
+                    let (last, Some(batch)) = (batch.as_ref().is_none_or(Result::is_err), batch) else { return };
+                    if sender.send(batch).is_err() || last {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for batch in receiver {
+            loader.add_inodes(batch?)?;
+        }
+        Ok(())
+    })?;
+    loader.add_directories(&image)?;
+    Ok(loader.finish(&image)?)
 }
 
 /// Computes a file's MD5.
@@ -106,38 +135,25 @@ pub fn digest_of(path: &Path) -> io::Result<[u8; 16]> {
     }
 }
 
-/// Writes to several files, gives up when told to.
-struct Tee<'a> {
-    files: Vec<BufWriter<File>>,
-    cancel: Option<&'a AtomicBool>,
-}
+/// Writes to several files.
+struct Tee(Vec<BufWriter<File>>);
 
-impl Write for Tee<'_> {
+impl Write for Tee {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "the checkpoint was cancelled"));
-        }
-        for file in &mut self.files {
-            file.write_all(data)?;
-        }
+        self.0.iter_mut().try_for_each(|file| file.write_all(data))?;
         Ok(data.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.files.iter_mut().try_for_each(Write::flush)
+        self.0.iter_mut().try_for_each(Write::flush)
     }
 }
 
-/// Saves an image of the namespace as `fsimage.ckpt_<txid>` in these directories, synced; answers its MD5.
-pub fn save_checkpoint(
-    namespace: &Namespace,
-    dirs: &[PathBuf],
-    txid: TxId,
-    cancel: Option<&AtomicBool>,
-) -> anyhow::Result<[u8; 16]> {
-    let name = checkpoint_name(txid);
+/// Saves an image of a frozen namespace as `fsimage.ckpt_<txid>` in these directories, synced; answers its MD5.
+pub fn save_checkpoint(frozen: &Frozen, dirs: &[PathBuf], cancelled: &dyn Fn() -> bool) -> anyhow::Result<[u8; 16]> {
+    let name = checkpoint_name(TxId(frozen.txid()));
     let paths: Vec<PathBuf> = dirs.iter().map(|dir| dir.join(&name)).collect();
-    let result = write_all(namespace, &paths, cancel);
+    let result = write_all(frozen, &paths, cancelled);
     if result.is_err() {
         for path in &paths {
             let _ = std::fs::remove_file(path);
@@ -146,14 +162,14 @@ pub fn save_checkpoint(
     result
 }
 
-fn write_all(namespace: &Namespace, paths: &[PathBuf], cancel: Option<&AtomicBool>) -> anyhow::Result<[u8; 16]> {
+fn write_all(frozen: &Frozen, paths: &[PathBuf], cancelled: &dyn Fn() -> bool) -> anyhow::Result<[u8; 16]> {
     let mut files = Vec::new();
     for path in paths {
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         files.push(BufWriter::with_capacity(1 << 20, file));
     }
-    let (tee, summary) = namespace.save_image(Tee { files, cancel })?;
-    for file in tee.files {
+    let (tee, summary) = frozen.save(Tee(files), LayoutVersion::NAMENODE_CURRENT, cancelled)?;
+    for file in tee.0 {
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     }
     Ok(summary.md5)

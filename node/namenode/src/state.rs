@@ -157,6 +157,8 @@ struct StandbyCall {
 pub struct Transition {
     /// To active or to standby.
     pub to_active: bool,
+    /// Wait for a read lease to run out: an administrator means it, an elector asks again by itself.
+    pub patient: bool,
     /// Told how it ended.
     pub done: Box<dyn FnOnce(Result<(), RemoteException>) + Send>,
 }
@@ -327,8 +329,12 @@ impl NameNode {
         changed: bool,
     ) {
         let role = self.role();
-        if matches!(role, Role::Initializing | Role::Standby | Role::BecomingActive) && after.is_none() {
+        if role != Role::Active && after.is_none() {
             return send(responder, &result);
+        }
+        if !matches!(role, Role::Active | Role::SteppingDown) {
+            // It was served by an active that is none any more.
+            return ParkedReply { responder, result, changed }.give_up();
         }
         let synced = self.synced.get();
         let durable = after.is_none_or(|txid| txid <= synced);

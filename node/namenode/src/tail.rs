@@ -20,6 +20,8 @@ const TXNS_PER_LOCK: usize = 1000;
 const MAX_TXNS_PER_CALL: u32 = 5000;
 /// How long a JournalNode of ours may wait for the next edit.
 const WAIT_MS: u32 = 1000;
+/// After a recovery a JournalNode hears within so long that its last edits are committed.
+const COMMIT_WAIT_MS: u32 = 20;
 /// For a call that waits for nothing.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest segment taken over HTTP.
@@ -88,7 +90,7 @@ impl Tail {
             // What JournalNodes of ours know to be committed is in their memory: the hot case needs nothing else.
             for index in self.order() {
                 if self.kinds[index].load(Ordering::Relaxed) == KIND_HATHI
-                    && let Ok(Progress::Some) = self.from_cache(index, since, 0).await
+                    && let Ok(Progress::Some) = self.from_cache(index, since, COMMIT_WAIT_MS).await
                 {
                     break;
                 }
@@ -120,10 +122,15 @@ impl Tail {
                 }
                 // It waited in vain: nothing is new. Without a wait another one may know more.
                 Ok(Progress::Nothing) if wait_ms > 0 && self.kinds[index].load(Ordering::Relaxed) == KIND_HATHI => {
+                    // Maybe it is the one that hears nothing: the next wait is at another.
+                    self.preferred.store((index + 1) % self.kinds.len(), Ordering::Relaxed);
                     return Ok(Progress::Nothing);
                 }
                 Ok(Progress::Nothing) => {}
-                Err(error) => problem = Some(error),
+                Err(error) => {
+                    self.preferred.store((index + 1) % self.kinds.len(), Ordering::Relaxed);
+                    problem = Some(error);
+                }
             }
         }
         if self.by_majority(since).await? == Progress::Some {
