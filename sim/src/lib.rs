@@ -1,1 +1,23 @@
-//! To be written.
+//! A simulated cluster over the production cores: one seed gives topology, knobs, workload and faults, and the same
+//! seed gives the same run, event for event.
+//!
+//! * [`world`]: virtual time, the queue of events, the one random generator.
+//! * [`knobs`]: what a seed chooses before the run begins.
+//! * [`network`]: connections with delay, resets, one-way partitions, late requests of broken connections.
+//! * [`journalnode`], [`namenode`]: adapters that do for the cores what the shells do in life.
+//! * [`nemesis`]: crashes, torn writes, lost disks, pauses, partitions.
+//! * [`checkers`]: one invariant each, watched during the run and at its end.
+//!
+//! A run has two phases: faults, in which everything must stay safe; then the world heals and has to make progress.
+
+pub mod checkers;
+pub mod journalnode;
+pub mod knobs;
+pub mod namenode;
+pub mod nemesis;
+pub mod network;
+pub mod ops;
+pub mod world;
+
+pub use hathi_journal::mutant::{ALL_MUTANTS, Mutant};
+pub use world::{Outcome, run};

@@ -1,0 +1,86 @@
+//! A transaction that was acknowledged is in every log recovered later, at the same place, with the same content.
+
+use std::collections::BTreeMap;
+
+use super::Verdict;
+
+/// What was acknowledged so far.
+#[derive(Clone, Debug, Default)]
+pub struct Acknowledged {
+    content: BTreeMap<u64, u64>,
+}
+
+impl Acknowledged {
+    /// A writer was told that a transaction of this content is on a majority.
+    pub fn acknowledge(&mut self, txid: u64, content: u64) -> Verdict {
+        match self.content.insert(txid, content) {
+            Some(other) if other != content => Err(format!("txid {txid} was acknowledged with two contents")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The highest one.
+    pub fn highest(&self) -> u64 {
+        self.content.last_key_value().map_or(0, |(txid, _)| *txid)
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.content.len() as u64
+    }
+
+    /// A new writer has recovered the log up to `end`.
+    pub fn recovered(&self, end: u64) -> Verdict {
+        match self.highest() {
+            highest if highest > end => Err(format!(
+                "the log was recovered up to txid {end}, but {highest} was acknowledged"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A finalized segment holds these transactions.
+    pub fn finalized(&self, contents: &[(u64, u64)]) -> Verdict {
+        for (txid, content) in contents {
+            if self.content.get(txid).is_some_and(|acknowledged| acknowledged != content) {
+                return Err(format!("a finalized segment has another txid {txid} than was acknowledged"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole log, as all finalized segments and the open one together hold it.
+    pub fn log(&self, log: &BTreeMap<u64, u64>) -> Verdict {
+        for (txid, content) in &self.content {
+            match log.get(txid) {
+                Some(found) if found == content => {}
+                Some(_) => return Err(format!("the log has another txid {txid} than was acknowledged")),
+                None => return Err(format!("acknowledged txid {txid} is nowhere in the log")),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_fires() {
+        let mut checker = Acknowledged::default();
+        checker.acknowledge(1, 10).unwrap();
+        checker.acknowledge(2, 20).unwrap();
+        assert!(checker.acknowledge(2, 21).is_err());
+        let mut checker = Acknowledged::default();
+        checker.acknowledge(1, 10).unwrap();
+        checker.acknowledge(2, 20).unwrap();
+        assert!(checker.recovered(2).is_ok());
+        assert!(checker.recovered(1).is_err());
+        assert!(checker.finalized(&[(1, 10), (2, 20), (3, 30)]).is_ok());
+        assert!(checker.finalized(&[(2, 22)]).is_err());
+        assert!(checker.log(&BTreeMap::from([(1, 10), (2, 20)])).is_ok());
+        assert!(checker.log(&BTreeMap::from([(1, 10)])).is_err());
+        assert!(checker.log(&BTreeMap::from([(1, 11), (2, 20)])).is_err());
+    }
+}

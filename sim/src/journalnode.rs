@@ -1,0 +1,243 @@
+//! A JournalNode: a disk, a clock, and an acceptor while the process lives. Does for the acceptor what the shell does.
+
+use std::path::PathBuf;
+
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_journal::acceptor::{Download, SyncJob};
+use hathi_journal::messages::Answer;
+use hathi_journal::mutant::{Mutant, Mutation};
+use hathi_journal::writer::CallError;
+use hathi_journal::{Acceptor, AcceptorOptions, Handled, Request};
+use hathi_storage::SimDisk;
+use hathi_storage::sim_disk::SimFile;
+
+use crate::network::Message;
+
+/// The longest lease a simulated JournalNode grants.
+pub const MAX_LEASE_MS: u32 = 1_000;
+
+/// A clock that runs a little fast or slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Parts per million it gains.
+    pub drift_ppm: i64,
+    /// What it showed at time 0.
+    pub offset: u64,
+}
+
+impl Clock {
+    /// What it shows at a true time.
+    pub fn at(self, now: u64) -> u64 {
+        let gained = now as i128 * i128::from(self.drift_ppm) / 1_000_000;
+        self.offset + (now as i128 + gained) as u64
+    }
+
+    /// The true time at which it shows at least `local`.
+    pub fn when(self, local: u64) -> u64 {
+        let shown = i128::from(local.saturating_sub(self.offset));
+        let mut now = (shown * 1_000_000 / i128::from(1_000_000 + self.drift_ppm)) as u64;
+        while self.at(now) < local {
+            now += 1;
+        }
+        now
+    }
+}
+
+/// Answers that wait for a sync.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    answers: Vec<(Message, Answer)>,
+}
+
+/// What the world must do for a JournalNode.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send an answer.
+    Answer(Box<Message>, Result<Answer, CallError>),
+    /// Call `sync_done` after the time of a sync.
+    Sync,
+    /// Fetch a segment, then call `fetched`.
+    Fetch(Box<Message>, Download),
+}
+
+/// One JournalNode.
+#[derive(Debug)]
+pub struct JournalNode {
+    /// Which one.
+    pub index: usize,
+    /// What survives.
+    pub disk: SimDisk,
+    /// While the process lives.
+    pub acceptor: Option<Acceptor<SimDisk>>,
+    /// Grows with every start.
+    pub life: u64,
+    /// Its clock.
+    pub clock: Clock,
+    /// Behaves as Java's.
+    pub java: bool,
+    /// Syncs take so many times longer.
+    pub slowness: u64,
+    /// Whether its disk was emptied in this run.
+    pub wiped: bool,
+    waiting: Waiting,
+    syncing: Option<(SyncJob<SimFile>, Waiting)>,
+    mutation: Mutation,
+}
+
+fn remote(error: hathi_journal::JournalError) -> CallError {
+    CallError::Remote(RemoteException::from(error))
+}
+
+impl JournalNode {
+    /// A JournalNode that is down, with an empty disk.
+    pub fn new(index: usize, clock: Clock, java: bool, mutant: Option<Mutant>) -> Self {
+        JournalNode {
+            index,
+            disk: SimDisk::new(),
+            acceptor: None,
+            life: 0,
+            clock,
+            java,
+            slowness: 1,
+            wiped: false,
+            waiting: Waiting::default(),
+            syncing: None,
+            mutation: Mutation::planted(mutant),
+        }
+    }
+
+    /// Where the journal lives on every disk.
+    pub fn root() -> PathBuf {
+        PathBuf::from("/journal/ns")
+    }
+
+    /// Starts the process.
+    pub fn start(&mut self, now: u64) -> Result<(), String> {
+        let mut options = AcceptorOptions::new("ns");
+        options.preallocate_bytes = 2048;
+        options.max_lease_ms = MAX_LEASE_MS;
+        options.cache_bytes = 10_000;
+        options.mutation = self.mutation;
+        options.from_url = Some(format!("http://unknown:{}", 8000 + self.index));
+        let opened = Acceptor::open(self.disk.clone(), Self::root(), options, self.clock.at(now));
+        let acceptor = opened.map_err(|error| format!("JournalNode {} does not start: {error}", self.index))?;
+        self.acceptor = Some(acceptor);
+        self.life += 1;
+        Ok(())
+    }
+
+    /// Ends the process; the disk is left to the caller.
+    pub fn stop(&mut self) {
+        self.acceptor = None;
+        self.waiting = Waiting::default();
+        self.syncing = None;
+    }
+
+    /// Takes a request that has arrived.
+    pub fn request(&mut self, mut message: Message, now: u64) -> Vec<Effect> {
+        let local = self.clock.at(now);
+        let java = self.java;
+        let Some(acceptor) = &mut self.acceptor else {
+            return Vec::new();
+        };
+        if java {
+            forget_extensions(&mut message.request);
+            if matches!(message.request, Request::ResumeSegment { .. }) {
+                let unknown = RemoteException::new(exceptions::RPC_NO_SUCH_PROTOCOL, "unknown protocol");
+                return vec![Effect::Answer(Box::new(message), Err(CallError::Remote(unknown)))];
+            }
+        }
+        let handled = acceptor.handle(&message.request, local);
+        let mut effects = Vec::new();
+        match handled {
+            Handled::Now(result) => effects.push(Effect::Answer(Box::new(message), result.map_err(remote))),
+            Handled::AfterSync(answer) => {
+                self.waiting.answers.push((message, answer));
+                effects.extend(self.begin_sync());
+            }
+            Handled::Download(download) => effects.push(Effect::Fetch(Box::new(message), download)),
+            Handled::Park { .. } => {}
+        }
+        effects
+    }
+
+    /// Starts a sync for the answers that wait, unless one is under way.
+    fn begin_sync(&mut self) -> Vec<Effect> {
+        let Some(acceptor) = &mut self.acceptor else {
+            return Vec::new();
+        };
+        if self.syncing.is_some() || self.waiting.answers.is_empty() {
+            return Vec::new();
+        }
+        match acceptor.begin_sync() {
+            Ok(Some(job)) => {
+                self.syncing = Some((job, std::mem::take(&mut self.waiting)));
+                vec![Effect::Sync]
+            }
+            // Synced by something else meanwhile.
+            Ok(None) => release(std::mem::take(&mut self.waiting), Ok(())),
+            Err(error) => release(std::mem::take(&mut self.waiting), Err(remote(error))),
+        }
+    }
+
+    /// The sync under way has come to its end.
+    pub fn sync_done(&mut self) -> Vec<Effect> {
+        let (Some(acceptor), Some((job, waiting))) = (&mut self.acceptor, self.syncing.take()) else {
+            return Vec::new();
+        };
+        let result = job.run();
+        let ended = acceptor.end_sync(job, result).map_err(remote);
+        let mut effects = release(waiting, ended);
+        effects.extend(self.begin_sync());
+        effects
+    }
+
+    /// A segment was fetched into its place, or could not be.
+    pub fn fetched(&mut self, message: Message, download: Download, result: Result<(), String>, now: u64) -> Vec<Effect> {
+        let local = self.clock.at(now);
+        let Some(acceptor) = &mut self.acceptor else {
+            return Vec::new();
+        };
+        let answer = acceptor.downloaded(download, result, local).map_err(remote);
+        vec![Effect::Answer(Box::new(message), answer)]
+    }
+
+    /// Whether a lease of anybody runs here.
+    pub fn lease_runs(&self, now: u64) -> bool {
+        let local = self.clock.at(now);
+        let state = self.acceptor.as_ref().and_then(|acceptor| acceptor.lease_state(local).ok());
+        state.is_some_and(|state| state.remaining_ms > 0)
+    }
+}
+
+fn release(waiting: Waiting, ended: Result<(), CallError>) -> Vec<Effect> {
+    let answers = waiting.answers.into_iter();
+    answers
+        .map(|(message, answer)| {
+            let result = ended.clone().map(|()| answer);
+            Effect::Answer(Box::new(message), result)
+        })
+        .collect()
+}
+
+/// What a Java JournalNode does not read.
+fn forget_extensions(request: &mut Request) {
+    match request {
+        Request::NewEpoch { lease, .. } => *lease = None,
+        Request::AcceptRecovery {
+            info, chosen_epoch, ..
+        } => {
+            info.lease = None;
+            *chosen_epoch = None;
+        }
+        Request::StartLogSegment { info, .. }
+        | Request::Journal { info, .. }
+        | Request::Heartbeat { info }
+        | Request::FinalizeLogSegment { info, .. }
+        | Request::PurgeLogsOlderThan { info, .. }
+        | Request::PrepareRecovery { info, .. }
+        | Request::ResumeSegment { info, .. } => info.lease = None,
+        _ => {}
+    }
+}
+

@@ -1,0 +1,143 @@
+//! A would-be writer: elector-like attempts, a quorum writer while it is one, and a log of what it wrote.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
+use hathi_journal::messages::Micros;
+use hathi_journal::mutant::{Mutant, Mutation};
+use hathi_journal::writer::WriterTimeouts;
+use hathi_journal::{QuorumWriter, WriterConfig};
+
+use crate::journalnode::Clock;
+use crate::knobs::Knobs;
+use crate::network::Connection;
+
+/// What a NameNode is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Not the writer.
+    Standby,
+    /// Recovering the log.
+    Recovering,
+    /// Opening a segment.
+    Opening,
+    /// Writing.
+    Writing,
+    /// Finalizing a segment.
+    Rolling,
+}
+
+/// One NameNode.
+#[derive(Debug)]
+pub struct NameNode {
+    /// Which one.
+    pub index: usize,
+    /// Grows with every start.
+    pub life: u64,
+    /// The process lives.
+    pub alive: bool,
+    /// Does nothing before this time.
+    pub paused_until: Micros,
+    /// Its clock.
+    pub clock: Clock,
+    /// The writer of the present attempt.
+    pub writer: Option<QuorumWriter>,
+    /// Which attempt.
+    pub attempt: u64,
+    /// What it is doing.
+    pub role: Role,
+    /// Of the present attempt.
+    pub epoch: u64,
+    /// On its own clock.
+    pub lease_until: Micros,
+    /// Connections to the JournalNodes.
+    pub connections: Vec<Connection>,
+    /// What it has written and not heard to be synced.
+    pub unsynced: BTreeMap<u64, u64>,
+    /// The next transaction it writes.
+    pub next_txid: u64,
+    /// For when a tick is scheduled.
+    pub tick_at: Option<Micros>,
+}
+
+/// The namespace that all simulated nodes serve.
+pub fn namespace_info() -> NamespaceInfo {
+    NamespaceInfo {
+        layout_version: LayoutVersion::NAMENODE_CURRENT,
+        namespace_id: 4711,
+        cluster_id: "CID-sim".to_owned(),
+        ctime: 0,
+        block_pool_id: "BP-sim".to_owned(),
+    }
+}
+
+impl NameNode {
+    /// A NameNode that lives and is standby.
+    pub fn new(index: usize, clock: Clock, journalnodes: usize) -> Self {
+        NameNode {
+            index,
+            life: 1,
+            alive: true,
+            paused_until: 0,
+            clock,
+            writer: None,
+            attempt: 0,
+            role: Role::Standby,
+            epoch: 0,
+            lease_until: 0,
+            connections: vec![Connection::default(); journalnodes],
+            unsynced: BTreeMap::new(),
+            next_txid: 0,
+            tick_at: None,
+        }
+    }
+
+    /// How the JournalNodes know it.
+    pub fn holder(&self) -> String {
+        format!("nn{}@{}", self.index, self.life)
+    }
+
+    /// Gives up the present attempt; connections stay but nobody listens.
+    pub fn step_down(&mut self) {
+        self.writer = None;
+        self.role = Role::Standby;
+        self.epoch = 0;
+        self.lease_until = 0;
+        self.unsynced.clear();
+        self.tick_at = None;
+        for connection in &mut self.connections {
+            connection.id += 1;
+            connection.outstanding.clear();
+            connection.doomed = false;
+        }
+    }
+
+    /// A fresh writer for an attempt.
+    pub fn new_writer(&mut self, knobs: &Knobs, mutant: Option<Mutant>) {
+        self.step_down();
+        self.attempt += 1;
+        self.role = Role::Recovering;
+        let timeout = 1_500_000;
+        self.writer = Some(QuorumWriter::new(WriterConfig {
+            ns_info: namespace_info(),
+            holder: Arc::from(self.holder()),
+            lease_ms: knobs.lease_ms,
+            layout_version: LayoutVersion::NAMENODE_CURRENT,
+            hosts: (0..knobs.journalnodes).map(|i| format!("jn{i}")).collect(),
+            journal_id: "ns".to_owned(),
+            timeouts: WriterTimeouts {
+                start_segment: timeout,
+                prepare_recovery: timeout,
+                accept_recovery: timeout,
+                finalize_segment: timeout,
+                get_journal_state: timeout,
+                new_epoch: timeout,
+                write_txns: timeout,
+            },
+            recent_limit_bytes: knobs.recent_limit_bytes,
+            pipeline_depth: knobs.pipeline_depth,
+            mutation: Mutation::planted(mutant),
+        }));
+    }
+}

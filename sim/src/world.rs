@@ -1,0 +1,1014 @@
+//! Virtual time, the queue of events, the one random generator, and what holds everything together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use fastrand::Rng;
+use hathi_formats::ids::{Epoch, TxId};
+use hathi_journal::acceptor::Download;
+use hathi_journal::messages::Answer;
+use hathi_journal::segments::SegmentName;
+use hathi_journal::writer::{CallError, CallId};
+use hathi_journal::mutant::Mutant;
+use hathi_journal::{Handled, Request, WriterAction};
+use hathi_storage::{Disk, DiskFile};
+
+use crate::checkers::Verdict;
+use crate::checkers::acknowledged::Acknowledged;
+use crate::checkers::epochs::Epochs;
+use crate::checkers::leases::{self, Holder};
+use crate::checkers::segments::Finalized;
+use crate::journalnode::{Clock, Effect, JournalNode};
+use crate::knobs::{Knobs, Micros};
+use crate::namenode::{NameNode, Role, namespace_info};
+use crate::network::{Message, Node, Partitions};
+use crate::ops;
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub enum Event {
+    /// A request arrives.
+    Request(Box<Message>),
+    /// An answer arrives.
+    Answer(Box<Message>, Result<Answer, CallError>),
+    /// A NameNode notices that a connection is broken.
+    Broken {
+        /// Who notices.
+        nn: usize,
+        /// In which life.
+        nn_life: u64,
+        /// With whom.
+        jn: usize,
+        /// Which connection.
+        connection: u64,
+    },
+    /// A call has waited too long.
+    Timeout {
+        /// Who called.
+        nn: usize,
+        /// In which life.
+        nn_life: u64,
+        /// Whom.
+        jn: usize,
+        /// Over which connection.
+        connection: u64,
+        /// Which call.
+        call: CallId,
+    },
+    /// A JournalNode's sync is done.
+    SyncDone {
+        /// Whose.
+        jn: usize,
+        /// In which life.
+        life: u64,
+    },
+    /// A JournalNode has fetched a segment, or not.
+    Fetched {
+        /// Who.
+        jn: usize,
+        /// In which life.
+        life: u64,
+        /// For which call.
+        message: Box<Message>,
+        /// What.
+        download: Download,
+        /// From whom.
+        from: usize,
+    },
+    /// A writer's timer.
+    Tick {
+        /// Whose.
+        nn: usize,
+        /// In which life.
+        nn_life: u64,
+        /// In which attempt.
+        attempt: u64,
+    },
+    /// A NameNode has something to write.
+    Work {
+        /// Who.
+        nn: usize,
+        /// In which life.
+        nn_life: u64,
+        /// In which attempt.
+        attempt: u64,
+    },
+    /// An elector looks whether its NameNode should become the writer.
+    Elect {
+        /// Whose.
+        nn: usize,
+    },
+    /// A JournalNode's process starts.
+    StartJournalNode(usize),
+    /// A NameNode's process starts.
+    StartNameNode(usize),
+    /// The nemesis does something.
+    Nemesis,
+    /// What a fault did ends.
+    Repair(Repair),
+    /// The faults end.
+    Heal,
+    /// The run ends.
+    End,
+}
+
+/// The end of a fault.
+#[derive(Clone, Copy, Debug)]
+pub enum Repair {
+    /// A direction opens.
+    Open(Node, Node),
+    /// A disk is fast again.
+    Fast(usize),
+    /// A disk has space again.
+    Space(usize),
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Of every event in order.
+    pub trace_hash: u64,
+    /// What went wrong.
+    pub violation: Option<String>,
+    /// Transactions acknowledged.
+    pub acknowledged: u64,
+    /// Writers there were.
+    pub epochs: u64,
+    /// Rare things that happened.
+    pub marks: BTreeSet<&'static str>,
+}
+
+/// The simulated cluster.
+#[derive(Debug)]
+pub struct World {
+    /// The one generator.
+    pub rng: Rng,
+    /// The time.
+    pub now: Micros,
+    /// The settings.
+    pub knobs: Knobs,
+    /// The JournalNodes.
+    pub jns: Vec<JournalNode>,
+    /// The NameNodes.
+    pub nns: Vec<NameNode>,
+    /// Blocked directions.
+    pub partitions: Partitions,
+    /// The faults are over.
+    pub healed: bool,
+    /// Rare things that happened.
+    pub marks: BTreeSet<&'static str>,
+    queue: BTreeMap<(Micros, u64), Event>,
+    sequence: u64,
+    trace_hash: u64,
+    verbose: bool,
+    mutant: Option<Mutant>,
+    acknowledged: Acknowledged,
+    epochs: Epochs,
+    violation: Option<String>,
+    acknowledged_at_heal: u64,
+    done: bool,
+}
+
+/// Runs a seed, with a planted bug or none.
+pub fn run(seed: u64, mutant: Option<Mutant>, verbose: bool) -> Outcome {
+    let mut world = World::new(seed, mutant, verbose);
+    world.run();
+    Outcome {
+        seed,
+        trace_hash: world.trace_hash,
+        violation: world.violation,
+        acknowledged: world.acknowledged.count(),
+        epochs: world.epochs.count(),
+        marks: world.marks,
+    }
+}
+
+/// How many transactions the healed world must acknowledge.
+const PROGRESS: u64 = 20;
+/// Longest run in events: more is a livelock.
+const MAX_EVENTS: u64 = 2_000_000;
+
+impl World {
+    fn new(seed: u64, mutant: Option<Mutant>, verbose: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let knobs = Knobs::draw(&mut rng);
+        let mut clock = |i: usize| Clock {
+            drift_ppm: knobs.drift_ppm[i],
+            offset: rng.u64(0..1_000_000_000),
+        };
+        let jns = (0..knobs.journalnodes)
+            .map(|i| JournalNode::new(i, clock(i), knobs.java[i], mutant))
+            .collect();
+        let nns = (0..knobs.namenodes)
+            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i), knobs.journalnodes))
+            .collect();
+        World {
+            rng,
+            now: 0,
+            jns,
+            nns,
+            knobs,
+            partitions: Partitions::default(),
+            healed: false,
+            marks: BTreeSet::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            trace_hash: seed,
+            verbose,
+            mutant,
+            acknowledged: Acknowledged::default(),
+            epochs: Epochs::default(),
+            violation: None,
+            acknowledged_at_heal: 0,
+            done: false,
+        }
+    }
+
+    /// Schedules an event.
+    pub fn at(&mut self, time: Micros, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((time.max(self.now), self.sequence), event);
+    }
+
+    /// Between half and one and a half of the mean.
+    pub fn around(&mut self, mean: Micros) -> Micros {
+        mean / 2 + self.rng.u64(0..=mean)
+    }
+
+    /// One chance in so many.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.rng.u64(0..n.max(1)) == 0
+    }
+
+    /// Notes something for the hash of the trace, and for people who asked.
+    pub fn trace(&mut self, what: &dyn std::fmt::Debug) {
+        let text = format!("{what:?}");
+        self.trace_hash = self.trace_hash.rotate_left(7) ^ ops::hash(text.as_bytes());
+        if self.verbose {
+            let mut text = text;
+            if text.len() > 360 {
+                let cut = (0..=360).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+                text.truncate(cut);
+            }
+            eprintln!("{:>9} {text}", self.now);
+        }
+    }
+
+    fn check(&mut self, verdict: Verdict) {
+        if let Err(what) = verdict
+            && self.violation.is_none()
+        {
+            self.violation = Some(format!("at {} us: {what}", self.now));
+        }
+    }
+
+    fn run(&mut self) {
+        for jn in 0..self.jns.len() {
+            self.start_journalnode(jn);
+            let format = Request::Format {
+                ns_info: namespace_info(),
+                force: false,
+            };
+            if let Some(acceptor) = &mut self.jns[jn].acceptor
+                && let Handled::Now(Err(error)) = acceptor.handle(&format, 0)
+            {
+                self.violation = Some(format!("format: {error}"));
+            }
+        }
+        for nn in 0..self.nns.len() {
+            let first = self.rng.u64(0..50_000);
+            self.at(first, Event::Elect { nn });
+        }
+        let first_fault = self.around(self.knobs.fault_every);
+        self.at(first_fault, Event::Nemesis);
+        self.at(self.knobs.faults_until, Event::Heal);
+        self.at(self.knobs.faults_until + self.knobs.patience, Event::End);
+        let mut events = 0;
+        while self.violation.is_none() && !self.done {
+            let Some(((time, _), event)) = self.queue.pop_first() else {
+                break;
+            };
+            self.now = time;
+            self.step(event);
+            events += 1;
+            if events > MAX_EVENTS {
+                self.violation = Some("too many events: a livelock".to_owned());
+            }
+        }
+        if self.violation.is_none() {
+            self.check_disks();
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        if let Some((nn, until)) = self.paused(&event) {
+            self.trace(&("paused", nn));
+            self.at(until, event);
+            return;
+        }
+        if !matches!(event, Event::Tick { .. }) {
+            self.trace(&event);
+        }
+        match event {
+            Event::Request(message) => self.request_arrives(*message),
+            Event::Answer(message, result) => self.answer_arrives(*message, result),
+            Event::Broken {
+                nn,
+                nn_life,
+                jn,
+                connection,
+            } => self.connection_broken(nn, nn_life, jn, connection),
+            Event::Timeout {
+                nn,
+                nn_life,
+                jn,
+                connection,
+                call,
+            } => {
+                let here = &self.nns[nn];
+                let waits = here.life == nn_life
+                    && here.connections[jn].id == connection
+                    && here.connections[jn].outstanding.contains_key(&call);
+                if waits {
+                    self.connection_broken(nn, nn_life, jn, connection);
+                }
+            }
+            Event::SyncDone { jn, life } => {
+                if self.jns[jn].life == life {
+                    let effects = self.jns[jn].sync_done();
+                    self.journalnode_effects(jn, effects);
+                }
+            }
+            Event::Fetched {
+                jn,
+                life,
+                message,
+                download,
+                from,
+            } => self.fetched(jn, life, *message, download, from),
+            Event::Tick { nn, nn_life, attempt } => {
+                if self.is_attempt(nn, nn_life, attempt) {
+                    self.nns[nn].tick_at = None;
+                    self.with_writer(nn, |writer, now, out| writer.tick(now, out));
+                }
+            }
+            Event::Work { nn, nn_life, attempt } => {
+                if self.is_attempt(nn, nn_life, attempt) {
+                    self.work(nn);
+                }
+            }
+            Event::Elect { nn } => self.elect(nn),
+            Event::StartJournalNode(jn) => self.start_journalnode(jn),
+            Event::StartNameNode(nn) => {
+                if !self.nns[nn].alive {
+                    self.nns[nn].alive = true;
+                    self.nns[nn].life += 1;
+                }
+            }
+            Event::Nemesis => {
+                if !self.healed {
+                    self.nemesis();
+                    let next = self.now + self.around(self.knobs.fault_every);
+                    self.at(next, Event::Nemesis);
+                }
+            }
+            Event::Repair(repair) => self.repair(repair),
+            Event::Heal => self.heal(),
+            Event::End => {
+                if self.violation.is_none() {
+                    let gained = self.acknowledged.count() - self.acknowledged_at_heal;
+                    self.violation = Some(format!(
+                        "no progress: only {gained} transactions in {} us after everything was healed; {}",
+                        self.knobs.patience,
+                        self.describe()
+                    ));
+                }
+            }
+        }
+        if self.mutant.is_none() {
+            for jn in &self.jns {
+                if let Some(acceptor) = &jn.acceptor {
+                    acceptor.check();
+                }
+            }
+            for nn in &self.nns {
+                if let Some(writer) = &nn.writer {
+                    writer.check();
+                }
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        let nns: Vec<_> = self.nns.iter().map(|nn| (nn.alive, nn.role, nn.epoch)).collect();
+        let jns: Vec<_> = self
+            .jns
+            .iter()
+            .map(|jn| jn.acceptor.as_ref().map(|a| (a.gauges(), a.is_joining(), a.failure().map(str::to_owned))))
+            .collect();
+        format!("{nns:?} {jns:?}")
+    }
+
+    /// Who is asleep when an event would reach it, and until when.
+    fn paused(&self, event: &Event) -> Option<(usize, Micros)> {
+        let nn = match event {
+            Event::Answer(message, _) => message.nn,
+            Event::Broken { nn, .. }
+            | Event::Timeout { nn, .. }
+            | Event::Tick { nn, .. }
+            | Event::Work { nn, .. }
+            | Event::Elect { nn } => *nn,
+            _ => return None,
+        };
+        let until = self.nns[nn].paused_until;
+        (until > self.now).then_some((nn, until))
+    }
+
+    fn is_attempt(&self, nn: usize, nn_life: u64, attempt: u64) -> bool {
+        let nn = &self.nns[nn];
+        nn.alive && nn.life == nn_life && nn.attempt == attempt && nn.writer.is_some()
+    }
+
+    // ---- JournalNodes
+
+    fn start_journalnode(&mut self, jn: usize) {
+        if self.jns[jn].acceptor.is_some() {
+            return;
+        }
+        let started = self.jns[jn].start(self.now);
+        self.check(started);
+        let unformatted = self.jns[jn].acceptor.as_ref().is_some_and(|a| !a.is_formatted());
+        if self.jns[jn].wiped && unformatted && !self.join(jn) {
+            // Its peers did not answer: try again, as the shell does.
+            self.jns[jn].stop();
+            self.jns[jn].disk.crash_process();
+            let later = self.now + 100_000;
+            self.at(later, Event::StartJournalNode(jn));
+        }
+    }
+
+    /// A JournalNode with an empty disk asks its peers what they promised.
+    fn join(&mut self, jn: usize) -> bool {
+        let mut promises = Vec::new();
+        for other in 0..self.jns.len() {
+            let reachable = other != jn
+                && self.partitions.passes(Node::JournalNode(jn), Node::JournalNode(other))
+                && self.partitions.passes(Node::JournalNode(other), Node::JournalNode(jn));
+            let acceptor = self.jns[other].acceptor.as_ref().filter(|a| reachable && !a.is_joining());
+            promises.extend(acceptor.and_then(|a| a.promised_epoch()));
+        }
+        if promises.len() < self.jns.len() / 2 + 1 {
+            return false;
+        }
+        let promise = promises.into_iter().max().unwrap_or(Epoch(0));
+        let local = self.jns[jn].clock.at(self.now);
+        self.marks.insert("joining");
+        let joined = match &mut self.jns[jn].acceptor {
+            Some(acceptor) => acceptor.format_joining(&namespace_info(), promise, local),
+            None => Ok(()),
+        };
+        self.check(joined.map_err(|error| format!("joining: {error}")));
+        true
+    }
+
+    fn request_arrives(&mut self, message: Message) {
+        let jn = message.jn;
+        if self.jns[jn].acceptor.is_none() || self.jns[jn].life != message.jn_life {
+            let reset = Event::Broken {
+                nn: message.nn,
+                nn_life: message.nn_life,
+                jn,
+                connection: message.connection,
+            };
+            let later = self.now + self.around(self.knobs.delay);
+            self.at(later, reset);
+            return;
+        }
+        let effects = self.jns[jn].request(message, self.now);
+        self.journalnode_effects(jn, effects);
+    }
+
+    fn journalnode_effects(&mut self, jn: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Answer(message, result) => self.send_answer(*message, result),
+                Effect::Sync => {
+                    let time = self.around(self.knobs.sync_time) * self.jns[jn].slowness;
+                    let done = Event::SyncDone {
+                        jn,
+                        life: self.jns[jn].life,
+                    };
+                    self.at(self.now + time, done);
+                }
+                Effect::Fetch(message, download) => {
+                    let host = download.url.strip_prefix("http://jn").unwrap_or_default();
+                    let digits: String = host.chars().take_while(char::is_ascii_digit).collect();
+                    let from = digits.parse().unwrap_or(0);
+                    let arrival = self.now + 2 * self.around(self.knobs.delay);
+                    let life = self.jns[jn].life;
+                    self.at(
+                        arrival,
+                        Event::Fetched {
+                            jn,
+                            life,
+                            message,
+                            download,
+                            from,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn fetched(&mut self, jn: usize, life: u64, message: Message, download: Download, from: usize) {
+        if self.jns[jn].life != life || self.jns[jn].acceptor.is_none() {
+            return;
+        }
+        self.marks.insert("fetched a segment");
+        let passes = from == jn
+            || (self.partitions.passes(Node::JournalNode(jn), Node::JournalNode(from))
+                && self.partitions.passes(Node::JournalNode(from), Node::JournalNode(jn)));
+        let start = match &download.request {
+            Request::AcceptRecovery { state, .. } => state.start,
+            _ => TxId(0),
+        };
+        let source = self.jns[from].acceptor.as_ref().filter(|_| passes);
+        let path = source.and_then(|acceptor| acceptor.segment_path(start, true).ok().flatten());
+        let result = match path {
+            None => Err("unreachable".to_owned()),
+            Some(path) => copy(&self.jns[from].disk, &path, &self.jns[jn].disk, &download.to),
+        };
+        let effects = self.jns[jn].fetched(message, download, result, self.now);
+        self.journalnode_effects(jn, effects);
+    }
+
+    fn send_answer(&mut self, message: Message, result: Result<Answer, CallError>) {
+        let (nn, jn) = (message.nn, message.jn);
+        if !self.partitions.passes(Node::JournalNode(jn), Node::NameNode(nn)) {
+            self.doom(nn, message.nn_life, jn, message.connection);
+            return;
+        }
+        let delay = self.around(self.knobs.delay);
+        let connection = &mut self.nns[nn].connections[jn];
+        let arrival = (self.now + delay).max(connection.last_back);
+        if connection.id == message.connection {
+            connection.last_back = arrival;
+        }
+        self.at(arrival, Event::Answer(Box::new(message), result));
+    }
+
+    // ---- NameNodes
+
+    fn send(&mut self, nn: usize, jn: usize, call: CallId, request: Request, timeout: Micros) {
+        let nn_life = self.nns[nn].life;
+        let jn_life = self.jns[jn].life;
+        let reset = self.one_in(self.knobs.reset_one_in);
+        let delay = self.around(self.knobs.delay);
+        let connection = &mut self.nns[nn].connections[jn];
+        if connection.outstanding.is_empty() {
+            // A connection lives as long as something is under way; a fresh one meets the present process.
+            connection.jn_life = jn_life;
+        }
+        connection.outstanding.insert(call, ());
+        let id = connection.id;
+        let arrival = (self.now + delay).max(connection.last_there);
+        connection.last_there = arrival;
+        let message = Message {
+            nn,
+            nn_life,
+            jn,
+            jn_life: connection.jn_life,
+            connection: id,
+            call,
+            request,
+        };
+        let late = Event::Timeout {
+            nn,
+            nn_life,
+            jn,
+            connection: id,
+            call,
+        };
+        self.at(self.now + timeout, late);
+        if !self.partitions.passes(Node::NameNode(nn), Node::JournalNode(jn)) {
+            self.doom(nn, nn_life, jn, id);
+            return;
+        }
+        if reset {
+            self.doom(nn, nn_life, jn, id);
+            if self.one_in(2) {
+                return;
+            }
+            // It arrives all the same, perhaps after the requests of the next connection.
+            let much_later = arrival + self.rng.u64(0..30 * self.knobs.delay);
+            self.at(much_later, Event::Request(Box::new(message)));
+            return;
+        }
+        self.at(arrival, Event::Request(Box::new(message)));
+    }
+
+    /// A connection will be found broken.
+    fn doom(&mut self, nn: usize, nn_life: u64, jn: usize, connection: u64) {
+        let noticed = self.now + self.rng.u64(100..300_000);
+        let here = &mut self.nns[nn].connections[jn];
+        if here.id == connection && !here.doomed {
+            here.doomed = true;
+            self.at(
+                noticed,
+                Event::Broken {
+                    nn,
+                    nn_life,
+                    jn,
+                    connection,
+                },
+            );
+        }
+    }
+
+    /// Every connection with a process that died is reset.
+    pub fn reset_connections(&mut self, jn: usize, silent: bool) {
+        for nn in 0..self.nns.len() {
+            let here = &self.nns[nn];
+            let (nn_life, connection) = (here.life, here.connections[jn].id);
+            if here.connections[jn].outstanding.is_empty() {
+                continue;
+            }
+            let noticed = if silent {
+                self.rng.u64(10_000..400_000)
+            } else {
+                self.around(self.knobs.delay)
+            };
+            self.at(
+                self.now + noticed,
+                Event::Broken {
+                    nn,
+                    nn_life,
+                    jn,
+                    connection,
+                },
+            );
+        }
+    }
+
+    fn connection_broken(&mut self, nn: usize, nn_life: u64, jn: usize, connection: u64) {
+        let here = &mut self.nns[nn];
+        if !here.alive || here.life != nn_life || here.connections[jn].id != connection {
+            return;
+        }
+        let end = &mut here.connections[jn];
+        end.id += 1;
+        end.doomed = false;
+        end.last_there = 0;
+        end.last_back = 0;
+        let lost: Vec<CallId> = std::mem::take(&mut end.outstanding).into_keys().collect();
+        for call in lost {
+            let broken = CallError::Broken("connection reset".to_owned());
+            self.with_writer(nn, |writer, now, out| {
+                writer.answer(jn, call, Err(broken), now, out);
+            });
+        }
+    }
+
+    fn answer_arrives(&mut self, message: Message, result: Result<Answer, CallError>) {
+        let (nn, jn) = (message.nn, message.jn);
+        let here = &mut self.nns[nn];
+        if !here.alive || here.life != message.nn_life || here.connections[jn].id != message.connection {
+            return;
+        }
+        if here.connections[jn].outstanding.remove(&message.call).is_none() {
+            return;
+        }
+        let result = match (self.jns[jn].java, result) {
+            (true, Ok(answer)) => Ok(without_lease(answer)),
+            (_, result) => result,
+        };
+        if let Ok(Answer::Resumed { .. }) = &result {
+            self.marks.insert("resumed a segment");
+        }
+        self.with_writer(nn, |writer, now, out| {
+            writer.answer(jn, message.call, result, now, out);
+        });
+    }
+
+    fn with_writer(
+        &mut self,
+        nn: usize,
+        act: impl FnOnce(&mut hathi_journal::QuorumWriter, Micros, &mut Vec<WriterAction>),
+    ) {
+        let local = self.nns[nn].clock.at(self.now);
+        let mut actions = Vec::new();
+        let Some(writer) = &mut self.nns[nn].writer else {
+            return;
+        };
+        act(writer, local, &mut actions);
+        let attempt = self.nns[nn].attempt;
+        for action in actions {
+            if self.nns[nn].attempt != attempt || self.nns[nn].writer.is_none() {
+                break;
+            }
+            self.writer_action(nn, action);
+        }
+        self.schedule_tick(nn);
+    }
+
+    fn schedule_tick(&mut self, nn: usize) {
+        let here = &mut self.nns[nn];
+        let Some(at) = here.writer.as_ref().and_then(|writer| writer.wake_at()) else {
+            return;
+        };
+        let at = here.clock.when(at).max(self.now + 1);
+        if here.tick_at.is_none_or(|scheduled| at < scheduled) {
+            here.tick_at = Some(at);
+            let tick = Event::Tick {
+                nn,
+                nn_life: here.life,
+                attempt: here.attempt,
+            };
+            self.at(at, tick);
+        }
+    }
+
+    fn writer_action(&mut self, nn: usize, action: WriterAction) {
+        if !matches!(action, WriterAction::Send { .. }) {
+            self.trace(&(nn, &action));
+        }
+        match action {
+            WriterAction::Send {
+                journalnode,
+                call,
+                request,
+                timeout,
+            } => self.send(nn, journalnode, call, request, timeout),
+            WriterAction::Recovered { epoch, last_segment } => self.recovered(nn, epoch, last_segment),
+            WriterAction::SegmentStarted { .. } => {
+                self.nns[nn].role = Role::Writing;
+                self.schedule_work(nn);
+            }
+            WriterAction::Synced { txid } => self.synced(nn, txid),
+            WriterAction::SegmentFinalized { end, .. } => {
+                let highest = self.nns[nn].next_txid - 1;
+                if end.0 != highest {
+                    self.check(Err(format!("finalized at {end}, written up to {highest}")));
+                }
+                self.start_segment(nn);
+            }
+            WriterAction::LeaseUntil { until } => self.nns[nn].lease_until = until,
+            WriterAction::Fenced { .. } => {
+                self.marks.insert("fenced");
+                self.step_down(nn, 0);
+            }
+            WriterAction::LostQuorum { .. } => {
+                self.marks.insert("lost its quorum");
+                self.step_down(nn, 0);
+            }
+            WriterAction::LeaseHeld { retry_at } => {
+                self.marks.insert("lease held");
+                let retry = self.nns[nn].clock.when(retry_at);
+                self.step_down(nn, retry);
+            }
+        }
+    }
+
+    /// A NameNode is the writer no more.
+    pub fn step_down(&mut self, nn: usize, retry_at: Micros) {
+        self.nns[nn].step_down();
+        let pause = self.rng.u64(1_000..200_000);
+        let at = retry_at.max(self.now) + pause;
+        if retry_at > 0 {
+            self.at(at, Event::Elect { nn });
+        }
+    }
+
+    /// When the finalized segments on all disks end.
+    fn log_end(&self) -> u64 {
+        let mut end = 0;
+        for jn in &self.jns {
+            for (name, _) in segment_files(jn) {
+                end = end.max(name.end.map_or(0, |end| end.0));
+            }
+        }
+        end
+    }
+
+    fn recovered(&mut self, nn: usize, epoch: Epoch, last_segment: Option<(TxId, TxId)>) {
+        let attempt = self.nns[nn].attempt * 1000 + self.nns[nn].life;
+        let verdict = self.epochs.became_writer(epoch.0, nn, attempt);
+        self.check(verdict);
+        let holders: Vec<Holder> = self
+            .nns
+            .iter()
+            .filter(|other| other.alive && other.writer.is_some() && other.epoch > 0)
+            .map(|other| Holder {
+                namenode: other.index,
+                epoch: other.epoch,
+                remaining: other.lease_until.saturating_sub(other.clock.at(self.now)),
+            })
+            .collect();
+        self.check(leases::became_writer(nn, epoch.0, &holders));
+        let end = match last_segment {
+            Some((_, end)) => end.0,
+            None => self.log_end(),
+        };
+        let verdict = self.acknowledged.recovered(end);
+        self.check(verdict);
+        self.check_finalized();
+        self.nns[nn].epoch = epoch.0;
+        self.nns[nn].next_txid = end + 1;
+        self.start_segment(nn);
+    }
+
+    fn start_segment(&mut self, nn: usize) {
+        self.nns[nn].role = Role::Opening;
+        let txid = TxId(self.nns[nn].next_txid);
+        self.with_writer(nn, |writer, now, out| writer.start_segment(txid, now, out));
+        if self.rng.bool() {
+            // The first op need not wait for the answer.
+            self.write_batch(nn, 1);
+        }
+    }
+
+    fn schedule_work(&mut self, nn: usize) {
+        let pause = self.around(self.knobs.batch_every);
+        let work = Event::Work {
+            nn,
+            nn_life: self.nns[nn].life,
+            attempt: self.nns[nn].attempt,
+        };
+        self.at(self.now + pause, work);
+    }
+
+    fn work(&mut self, nn: usize) {
+        if self.nns[nn].role != Role::Writing {
+            return;
+        }
+        let burst = if self.one_in(5) { 6 } else { 1 };
+        for _ in 0..burst {
+            let count = self.rng.u64(1..=4);
+            self.write_batch(nn, count);
+        }
+        if self.one_in(self.knobs.roll_one_in) && self.nns[nn].role == Role::Writing {
+            self.nns[nn].role = Role::Rolling;
+            self.marks.insert("rolled");
+            self.with_writer(nn, |writer, now, out| writer.finalize_segment(now, out));
+        } else {
+            self.schedule_work(nn);
+        }
+    }
+
+    fn write_batch(&mut self, nn: usize, count: u64) {
+        let here = &mut self.nns[nn];
+        if here.writer.as_ref().is_none_or(|writer| writer.unsynced_bytes() > 20_000) {
+            return;
+        }
+        let first = here.next_txid;
+        let mut records = Vec::new();
+        for txid in first..first + count {
+            let padding = self.rng.usize(0..40);
+            let body = format!("{}/{}/{}{}", here.index, here.life, here.epoch, " ".repeat(padding));
+            let frame = ops::frame(txid, body.as_bytes());
+            here.unsynced.insert(txid, ops::hash(&frame));
+            records.extend(frame);
+        }
+        here.next_txid += count;
+        self.with_writer(nn, |writer, now, out| {
+            writer.journal(TxId(first), count as u32, records.into(), now, out);
+        });
+    }
+
+    fn synced(&mut self, nn: usize, txid: TxId) {
+        let later = self.nns[nn].unsynced.split_off(&(txid.0 + 1));
+        let synced = std::mem::replace(&mut self.nns[nn].unsynced, later);
+        for (txid, content) in synced {
+            let verdict = self.acknowledged.acknowledge(txid, content);
+            self.check(verdict);
+        }
+        if self.healed && self.acknowledged.count() >= self.acknowledged_at_heal + PROGRESS {
+            self.done = true;
+        }
+    }
+
+    fn elect(&mut self, nn: usize) {
+        let again = self.now + self.rng.u64(50_000..400_000);
+        self.at(again, Event::Elect { nn });
+        if !self.nns[nn].alive || self.nns[nn].writer.is_some() {
+            return;
+        }
+        let majority = self.jns.len() / 2 + 1;
+        let free = self.jns.iter().filter(|jn| jn.acceptor.is_some() && !jn.lease_runs(self.now)).count();
+        let leased = self.knobs.lease_ms > 0 && self.jns.iter().filter(|jn| !jn.java).count() >= majority;
+        let somebody_writes = self.nns.iter().any(|other| other.alive && other.writer.is_some());
+        let should = if leased { free >= majority } else { !somebody_writes };
+        let rude = !self.healed && self.one_in(4);
+        if should || rude {
+            self.attempt(nn);
+        }
+    }
+
+    /// A NameNode tries to become the writer.
+    pub fn attempt(&mut self, nn: usize) {
+        let (knobs, mutant) = (self.knobs.clone(), self.mutant);
+        self.nns[nn].new_writer(&knobs, mutant);
+        self.with_writer(nn, |writer, now, out| writer.recover(now, out));
+    }
+
+    // ---- the end of the faults, and what must hold of the disks
+
+    fn heal(&mut self) {
+        self.healed = true;
+        self.partitions.heal();
+        self.acknowledged_at_heal = self.acknowledged.count();
+        for jn in 0..self.jns.len() {
+            self.jns[jn].slowness = 1;
+            self.jns[jn].disk.set_full(false);
+            self.jns[jn].disk.fail_syncs(0);
+            if self.jns[jn].acceptor.as_ref().is_some_and(|acceptor| acceptor.failure().is_some()) {
+                self.crash_journalnode(jn, true);
+            }
+            self.start_journalnode(jn);
+        }
+        for nn in &mut self.nns {
+            nn.paused_until = 0;
+            if !nn.alive {
+                nn.alive = true;
+                nn.life += 1;
+            }
+        }
+    }
+
+    /// Finalized segments agree with each other and with what was acknowledged.
+    fn check_finalized(&mut self) -> Finalized {
+        let mut finalized = Finalized::default();
+        let mut verdicts = Vec::new();
+        for jn in &self.jns {
+            for (name, data) in segment_files(jn) {
+                let Some(end) = name.end else {
+                    continue;
+                };
+                let contents = ops::read_segment(&data, name.start);
+                verdicts.push(finalized.found(jn.index, name.start.0, end.0, &contents));
+                verdicts.push(self.acknowledged.finalized(&contents));
+            }
+        }
+        for verdict in verdicts {
+            self.check(verdict);
+        }
+        finalized
+    }
+
+    /// Nothing acknowledged is missing from all disks together.
+    fn check_disks(&mut self) {
+        let finalized = self.check_finalized();
+        let mut log = finalized.log().clone();
+        // The open segment of the present writer is not final yet: what a majority would recover of it is the
+        // business of the recovery checker; here any copy with the acknowledged content counts.
+        let mut unfinished: Vec<(u64, u64)> = Vec::new();
+        for jn in &self.jns {
+            for (name, data) in segment_files(jn) {
+                if name.end.is_none() {
+                    unfinished.extend(ops::read_segment(&data, name.start));
+                }
+            }
+        }
+        for (txid, content) in unfinished {
+            if self.acknowledged.finalized(&[(txid, content)]).is_ok() {
+                log.entry(txid).or_insert(content);
+            }
+        }
+        let verdict = self.acknowledged.log(&log);
+        self.check(verdict);
+    }
+}
+
+/// The segments on a JournalNode's disk, as its process would read them now.
+fn segment_files(jn: &JournalNode) -> Vec<(SegmentName, Vec<u8>)> {
+    let current = JournalNode::root().join("current");
+    let entries = jn.disk.list(&current).unwrap_or_default();
+    let names = entries.iter().filter_map(|entry| SegmentName::parse(&entry.name));
+    names
+        .filter_map(|name| {
+            let data = jn.disk.read_small(&current.join(name.file_name())).ok()??;
+            Some((name, data))
+        })
+        .collect()
+}
+
+fn copy<D: Disk>(from: &D, path: &Path, to: &D, target: &Path) -> Result<(), String> {
+    let data = from.read_small(path).map_err(|e| e.to_string())?.ok_or("gone")?;
+    let file = to.create(target).map_err(|e| e.to_string())?;
+    file.write_at(0, &data).map_err(|e| e.to_string())?;
+    file.sync_data().map_err(|e| e.to_string())
+}
+
+fn without_lease(answer: Answer) -> Answer {
+    match answer {
+        Answer::NewEpoch { last_segment, .. } => Answer::NewEpoch {
+            last_segment,
+            lease_granted_ms: None,
+        },
+        Answer::Lease { .. } => Answer::Lease { lease_granted_ms: None },
+        other => other,
+    }
+}
