@@ -540,7 +540,11 @@ pub(super) fn finish_lease_recovery(
     if begin_recovery(ns, ctx, recovery)? {
         return Ok(());
     }
-    let dead = ns.namespace.lease_holder(file_of(recovery)).unwrap_or_default().to_owned();
+    let dead = ns
+        .namespace
+        .lease_holder(file_of(recovery))
+        .unwrap_or_default()
+        .to_owned();
     ns.namespace.renew_lease(&dead, ctx.mono_ms);
     let machine = ClientMachine::of(ctx);
     Err(RemoteException::new(
