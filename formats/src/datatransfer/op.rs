@@ -72,7 +72,11 @@ impl Op {
 
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the names are Hadoop's")]
+#[allow(
+    missing_docs,
+    clippy::large_enum_variant,
+    reason = "the names are Hadoop's; there is one at a time on each connection"
+)]
 pub enum OpRequest {
     WriteBlock(Box<OpWriteBlockProto>),
     ReadBlock(OpReadBlockProto),

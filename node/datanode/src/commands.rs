@@ -52,7 +52,11 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, command: Datano
             }
         }
         CommandType::BlockRecoveryCommand => {
-            for block in command.recovery_cmd.map(|command| command.blocks).unwrap_or_default() {
+            for block in command
+                .recovery_cmd
+                .map(|command| command.blocks)
+                .unwrap_or_default()
+            {
                 let (node, service) = (node.clone(), service.clone());
                 tokio::spawn(async move { recovery::recover(&node, &service, block).await });
             }
@@ -60,7 +64,8 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, command: Datano
         CommandType::FinalizeCommand => {
             if let Some(pool) = service.pool() {
                 let node = node.clone();
-                let _ = tokio::task::spawn_blocking(move || node.dataset.finalize_upgrade(&pool)).await;
+                let _ =
+                    tokio::task::spawn_blocking(move || node.dataset.finalize_upgrade(&pool)).await;
             }
         }
         CommandType::BalancerBandwidthCommand => {
@@ -81,7 +86,9 @@ async fn block_command(node: &Arc<DataNode>, service: &Arc<Service>, command: Bl
             let node = node.clone();
             let _ = tokio::task::spawn_blocking(move || invalidate(&node, &command)).await;
         }
-        Action::Shutdown => tracing::warn!("command to shut down is not part of the protocol any more"),
+        Action::Shutdown => {
+            tracing::warn!("command to shut down is not part of the protocol any more")
+        }
     }
 }
 
@@ -99,7 +106,13 @@ fn invalidate(node: &DataNode, command: &BlockCommandProto) {
                         generation_stamp: replica.generation_stamp,
                         ..block
                     };
-                    node.notify(pool.id(), deleted, NoticeKind::Deleted, &volume.storage_id, "");
+                    node.notify(
+                        pool.id(),
+                        deleted,
+                        NoticeKind::Deleted,
+                        &volume.storage_id,
+                        "",
+                    );
                 }
             }
             Err(error) => {
@@ -145,7 +158,13 @@ fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Service>, command: &Block
     }
 }
 
-fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block: Block, targets: &TransferTargets) {
+fn transfer_block(
+    node: &Arc<DataNode>,
+    service: &Service,
+    pool_id: &str,
+    block: Block,
+    targets: &TransferTargets,
+) {
     let _counted = XmitGuard::new(node);
     let Ok(pool) = node.dataset.pool(pool_id) else {
         return;
@@ -154,7 +173,10 @@ fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block:
         .get(block.id)
         .filter(|replica| replica.state == ReplicaState::Finalized);
     let Some(replica) = replica else {
-        let text = format!("Can't send invalid block {pool_id}:blk_{}_{}", block.id, block.generation_stamp);
+        let text = format!(
+            "Can't send invalid block {pool_id}:blk_{}_{}",
+            block.id, block.generation_stamp
+        );
         service.report_error(ErrorCode::InvalidBlock as u32, &text);
         return;
     };

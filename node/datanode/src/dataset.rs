@@ -104,7 +104,10 @@ impl Dataset {
         let mut failed = Vec::new();
         let mut last_error = None;
         for (index, location) in conf.data_dirs.iter().enumerate() {
-            let id = VolumeId(u16::try_from(index).map_err(|_| DataNodeError::Config("too many volumes".to_owned()))?);
+            let id = VolumeId(
+                u16::try_from(index)
+                    .map_err(|_| DataNodeError::Config("too many volumes".to_owned()))?,
+            );
             match Volume::open(id, location, conf.data_dir_mode, conf.reserved_bytes) {
                 Ok(volume) => volumes.push(Arc::new(volume)),
                 Err(error) => {
@@ -147,9 +150,10 @@ impl Dataset {
             next_volume: AtomicUsize::new(0),
             datanode_uuid: uuid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             writer_stop_timeout: conf.writer_stop_timeout,
-            choose_by_space: conf
-                .choose_by_space
-                .then_some((conf.balanced_space_threshold, conf.balanced_space_preference)),
+            choose_by_space: conf.choose_by_space.then_some((
+                conf.balanced_space_threshold,
+                conf.balanced_space_preference,
+            )),
         })
     }
 
@@ -256,7 +260,9 @@ impl Dataset {
             }
         }
         tracing::info!(pool = %pool.id(), replicas = pool.len(), "block pool is open");
-        self.pools.write().insert(pool.id().to_owned(), pool.clone());
+        self.pools
+            .write()
+            .insert(pool.id().to_owned(), pool.clone());
         Ok(pool)
     }
 
@@ -325,7 +331,9 @@ impl Dataset {
                 Err(error) => return Err(error),
                 Ok((replica, aside)) => {
                     let volume = replica.volume;
-                    aside.delete().map_err(|source| PoolError::Disk { volume, source })?;
+                    aside
+                        .delete()
+                        .map_err(|source| PoolError::Disk { volume, source })?;
                     return Ok(replica);
                 }
             }
@@ -333,7 +341,11 @@ impl Dataset {
     }
 
     /// Chooses a volume of a type with room for `bytes`: in turn, or with preference for those with more space.
-    pub fn choose_volume(&self, storage_type: StorageTypeProto, bytes: u64) -> Result<Arc<Volume>, PoolError> {
+    pub fn choose_volume(
+        &self,
+        storage_type: StorageTypeProto,
+        bytes: u64,
+    ) -> Result<Arc<Volume>, PoolError> {
         let mut fitting = Vec::new();
         let mut most = None;
         for volume in self.volumes() {
@@ -412,7 +424,8 @@ impl Dataset {
             let previous = dirs.root().join("previous");
             if previous.is_dir() {
                 let tmp = dirs.root().join("finalized.tmp");
-                let result = std::fs::rename(&previous, &tmp).and_then(|()| std::fs::remove_dir_all(&tmp));
+                let result =
+                    std::fs::rename(&previous, &tmp).and_then(|()| std::fs::remove_dir_all(&tmp));
                 tracing::info!(path = %previous.display(), ?result, "upgrade finalized");
             }
         }

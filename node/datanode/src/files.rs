@@ -206,7 +206,11 @@ fn copy_range(from: &File, to: &File, length: u64) -> io::Result<()> {
     let mut done = 0;
     while done < length {
         let part = buffer
-            .get_mut(..usize::try_from(length - done).unwrap_or(COPY_BYTES).min(COPY_BYTES))
+            .get_mut(
+                ..usize::try_from(length - done)
+                    .unwrap_or(COPY_BYTES)
+                    .min(COPY_BYTES),
+            )
             .unwrap_or_default();
         from.read_exact_at(part, done)?;
         to.write_all_at(part, done)?;
@@ -216,7 +220,12 @@ fn copy_range(from: &File, to: &File, length: u64) -> io::Result<()> {
 }
 
 /// Writes the checksum of the last, short chunk of the first `length` bytes.
-fn rewrite_last_checksum(data: &File, meta: &File, header: &BlockMetadataHeader, length: u64) -> io::Result<()> {
+fn rewrite_last_checksum(
+    data: &File,
+    meta: &File,
+    header: &BlockMetadataHeader,
+    length: u64,
+) -> io::Result<()> {
     let chunk = u64::from(header.checksum.bytes_per_checksum());
     let partial = length % chunk;
     if partial == 0 || header.checksum.checksum_size() == 0 {
@@ -300,7 +309,9 @@ mod tests {
         let files = dirs.files(at);
         files.create().unwrap();
         fs::write(&files.data, data).unwrap();
-        let mut meta = BlockMetadataHeader::new(DataChecksum::DEFAULT).encode().to_vec();
+        let mut meta = BlockMetadataHeader::new(DataChecksum::DEFAULT)
+            .encode()
+            .to_vec();
         DataChecksum::DEFAULT.compute_into(data, &mut meta);
         fs::write(&files.meta, meta).unwrap();
         (dirs, at, files)
@@ -322,7 +333,10 @@ mod tests {
     fn names_parse_back() {
         let (id, gs) = (BlockId(-7), GenerationStamp(1234));
         assert_eq!(parse_block_file_name(&block_file_name(id)), Some(id));
-        assert_eq!(parse_meta_file_name(&meta_file_name(id, gs)), Some((id, gs)));
+        assert_eq!(
+            parse_meta_file_name(&meta_file_name(id, gs)),
+            Some((id, gs))
+        );
         for name in ["blk_1.meta", "blk_", "x", "blk_1_2.met", "blk_a_2.meta"] {
             assert_eq!(parse_meta_file_name(name), None, "{name}");
         }
@@ -382,8 +396,16 @@ mod tests {
         let (_, _, files) = replica(dir.path(), &data);
         assert_eq!(validated_length(&files), 1300);
         // Data that reached the disk without its checksum.
-        files.open_data().unwrap().write_all_at(&[6; 300], 1300).unwrap();
-        assert_eq!(validated_length(&files), 1024, "the last chunk's checksum is of less data");
+        files
+            .open_data()
+            .unwrap()
+            .write_all_at(&[6; 300], 1300)
+            .unwrap();
+        assert_eq!(
+            validated_length(&files),
+            1024,
+            "the last chunk's checksum is of less data"
+        );
         assert_eq!(fs::metadata(&files.data).unwrap().len(), 1024);
         fs::write(&files.meta, [0; 3]).unwrap();
         assert_eq!(validated_length(&files), 0);

@@ -14,7 +14,7 @@ use crate::node::DataNode;
 /// Answers a request.
 pub fn respond(node: &Arc<DataNode>, request: &HttpRequest) -> HttpResponse {
     match request.path.as_str() {
-        "/jmx" => jmx::respond(&request.query, &beans(node)),
+        "/jmx" => jmx::respond(&request.query, beans(node)),
         "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&beans(node))),
         _ => error(StatusCode::NOT_FOUND, "not found"),
     }
@@ -63,7 +63,11 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
             }));
         }
     }
-    let cluster_id = node.dataset.volumes().iter().find_map(|volume| volume.cluster_id());
+    let cluster_id = node
+        .dataset
+        .volumes()
+        .iter()
+        .find_map(|volume| volume.cluster_id());
     let info = json!({
         "Version": SOFTWARE_VERSION,
         "SoftwareVersion": SOFTWARE_VERSION,
@@ -113,9 +117,16 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         attributes: object(attributes),
     };
     let dataset = "org.apache.hadoop.hdfs.server.datanode.fsdataset.impl.FsDatasetImpl";
-    let activity_name = format!("DataNodeActivity-{}-{}", node.conf.host_name, node.ports.xfer);
+    let activity_name = format!(
+        "DataNodeActivity-{}-{}",
+        node.conf.host_name, node.ports.xfer
+    );
     vec![
-        bean("DataNodeInfo".to_owned(), "org.apache.hadoop.hdfs.server.datanode.DataNode", info),
+        bean(
+            "DataNodeInfo".to_owned(),
+            "org.apache.hadoop.hdfs.server.datanode.DataNode",
+            info,
+        ),
         bean("FSDatasetState".to_owned(), dataset, state),
         bean(activity_name.clone(), &activity_name, activity),
     ]

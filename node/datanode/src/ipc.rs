@@ -7,12 +7,15 @@ use hathi_blockpool::ReplicaError;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
-    DatanodeLocalInfoProto, DatanodeVolumeInfoProto, DeleteBlockPoolRequestProto, EvictWritersResponseProto,
-    GetBalancerBandwidthResponseProto, GetBlockLocalPathInfoRequestProto, GetBlockLocalPathInfoResponseProto,
-    GetDatanodeInfoResponseProto, GetReplicaVisibleLengthRequestProto, GetReplicaVisibleLengthResponseProto,
-    GetVolumeReportResponseProto, InitReplicaRecoveryRequestProto, ListReconfigurablePropertiesResponseProto,
+    DatanodeLocalInfoProto, DatanodeVolumeInfoProto, DeleteBlockPoolRequestProto,
+    EvictWritersResponseProto, GetBalancerBandwidthResponseProto,
+    GetBlockLocalPathInfoRequestProto, GetBlockLocalPathInfoResponseProto,
+    GetDatanodeInfoResponseProto, GetReplicaVisibleLengthRequestProto,
+    GetReplicaVisibleLengthResponseProto, GetVolumeReportResponseProto,
+    InitReplicaRecoveryRequestProto, ListReconfigurablePropertiesResponseProto,
     RefreshNamenodesResponseProto, ShutdownDatanodeResponseProto, TriggerBlockReportRequestProto,
-    TriggerBlockReportResponseProto, UpdateReplicaUnderRecoveryRequestProto, UpdateReplicaUnderRecoveryResponseProto,
+    TriggerBlockReportResponseProto, UpdateReplicaUnderRecoveryRequestProto,
+    UpdateReplicaUnderRecoveryResponseProto,
 };
 use hathi_net::ipc::protocols::{CLIENT_DATANODE_PROTOCOL, INTER_DATANODE_PROTOCOL};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
@@ -57,7 +60,8 @@ impl RpcHandler for Server {
                 bandwidth: node.balance_throttle.bandwidth(),
             }),
             _ => {
-                self.runtime.spawn_blocking(move || serve(&node, &call, reply));
+                self.runtime
+                    .spawn_blocking(move || serve(&node, &call, reply));
             }
         }
     }
@@ -78,9 +82,13 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
                     storage_uuid: Some(storage),
                 }),
         ),
-        "triggerBlockReport" => reply.send(superuser(node, call).and_then(|()| trigger_block_report(node, call))),
+        "triggerBlockReport" => {
+            reply.send(superuser(node, call).and_then(|()| trigger_block_report(node, call)))
+        }
         "getVolumeReport" => reply.send(superuser(node, call).map(|()| volume_report(node))),
-        "refreshNamenodes" => reply.send(superuser(node, call).map(|()| RefreshNamenodesResponseProto {})),
+        "refreshNamenodes" => {
+            reply.send(superuser(node, call).map(|()| RefreshNamenodesResponseProto {}))
+        }
         "evictWriters" => reply.send(superuser(node, call).map(|()| {
             node.dataset.stop_writers();
             EvictWritersResponseProto {}
@@ -97,7 +105,8 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
         }
         "getBlockLocalPathInfo" => reply.send(local_path(node, call)),
         "listReconfigurableProperties" => reply.send(
-            superuser(node, call).map(|()| ListReconfigurablePropertiesResponseProto { name: vec![] }),
+            superuser(node, call)
+                .map(|()| ListReconfigurablePropertiesResponseProto { name: vec![] }),
         ),
         "deleteBlockPool" => reply.send::<RefreshNamenodesResponseProto>(
             superuser(node, call)
@@ -117,7 +126,10 @@ fn superuser(node: &DataNode, call: &RpcCall) -> Answer<()> {
     }
     Err(RemoteException::new(
         exceptions::ACCESS_CONTROL,
-        format!("Access denied for user {}. Superuser privilege is required", call.user.user),
+        format!(
+            "Access denied for user {}. Superuser privilege is required",
+            call.user.user
+        ),
     ))
 }
 
@@ -134,10 +146,16 @@ fn datanode_info(node: &DataNode) -> GetDatanodeInfoResponseProto {
 fn visible_length(node: &DataNode, call: &RpcCall) -> Answer<GetReplicaVisibleLengthResponseProto> {
     let request: GetReplicaVisibleLengthRequestProto = call.decode()?;
     let block = &request.block;
-    let pool = node.dataset.pool(&block.pool_id).map_err(|error| remote(&error))?;
+    let pool = node
+        .dataset
+        .pool(&block.pool_id)
+        .map_err(|error| remote(&error))?;
     let id = BlockId(block.block_id as i64);
     let missing = || {
-        let text = format!("Replica not found for {}:blk_{id}_{}", block.pool_id, block.generation_stamp);
+        let text = format!(
+            "Replica not found for {}:blk_{id}_{}",
+            block.pool_id, block.generation_stamp
+        );
         remote(&PoolError::Replica(ReplicaError::NotFound(text)))
     };
     let replica = pool.get(id).ok_or_else(missing)?;
@@ -157,7 +175,10 @@ fn visible_length(node: &DataNode, call: &RpcCall) -> Answer<GetReplicaVisibleLe
     })
 }
 
-fn trigger_block_report(node: &DataNode, call: &RpcCall) -> Answer<TriggerBlockReportResponseProto> {
+fn trigger_block_report(
+    node: &DataNode,
+    call: &RpcCall,
+) -> Answer<TriggerBlockReportResponseProto> {
     let request: TriggerBlockReportRequestProto = call.decode()?;
     for service in node.services() {
         for actor in &service.actors {
@@ -181,7 +202,12 @@ fn trigger_block_report(node: &DataNode, call: &RpcCall) -> Answer<TriggerBlockR
 
 fn volume_report(node: &DataNode) -> GetVolumeReportResponseProto {
     let mut blocks = std::collections::HashMap::new();
-    let ids: Vec<_> = node.dataset.volumes().iter().map(|volume| volume.id).collect();
+    let ids: Vec<_> = node
+        .dataset
+        .volumes()
+        .iter()
+        .map(|volume| volume.id)
+        .collect();
     for pool in node.dataset.pools() {
         for (volume, report) in pool.report(&ids) {
             *blocks.entry(volume).or_insert(0) += report.len();

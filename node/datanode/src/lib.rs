@@ -53,8 +53,12 @@ impl From<ConfError> for DataNodeError {
 }
 
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, DataNodeError> {
-    TcpListener::bind(address)
-        .map_err(|error| DataNodeError::Io(std::io::Error::new(error.kind(), format!("{what} {address}: {error}"))))
+    TcpListener::bind(address).map_err(|error| {
+        DataNodeError::Io(std::io::Error::new(
+            error.kind(),
+            format!("{what} {address}: {error}"),
+        ))
+    })
 }
 
 /// A running DataNode.
@@ -108,8 +112,12 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
         }
     }
     tracing::info!(
-        xfer = ports.xfer, ipc = ports.ipc, http = ports.http, uuid = node.dataset.datanode_uuid(),
-        volumes = node.dataset.volumes().len(), "DataNode serves"
+        xfer = ports.xfer,
+        ipc = ports.ipc,
+        http = ports.http,
+        uuid = node.dataset.datanode_uuid(),
+        volumes = node.dataset.volumes().len(),
+        "DataNode serves"
     );
     Ok(Running {
         node,
@@ -135,7 +143,8 @@ pub fn run(conf: DataNodeConf) -> Result<(), DataNodeError> {
         .build()?;
     runtime.block_on(async {
         let running = start(conf)?;
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM"),
             result = tokio::signal::ctrl_c() => result?,

@@ -174,7 +174,14 @@ impl DataNode {
     }
 
     /// Tells every NameNode of the pool's nameservice what happened to a replica.
-    pub fn notify(&self, pool_id: &str, block: Block, kind: NoticeKind, storage_id: &str, delete_hint: &str) {
+    pub fn notify(
+        &self,
+        pool_id: &str,
+        block: Block,
+        kind: NoticeKind,
+        storage_id: &str,
+        delete_hint: &str,
+    ) {
         if let Some(service) = self.service_of(pool_id) {
             let notice = ReceivedDeleted {
                 block,
@@ -195,7 +202,12 @@ impl DataNode {
             return;
         };
         tracing::warn!(block = %replica.block_id, "reporting a bad replica");
-        service.report_bad(self.located(&pool, replica.block(), self.own_info(), Some(&volume.storage_id)));
+        service.report_bad(self.located(
+            &pool,
+            replica.block(),
+            self.own_info(),
+            Some(&volume.storage_id),
+        ));
     }
 
     /// What another DataNode sent does not match its checksums.
@@ -239,7 +251,11 @@ impl DataNode {
             return;
         };
         self.metrics.volume_failures.fetch_add(1, Ordering::Relaxed);
-        let enough = failed as u64 <= tolerated(self.conf.failed_volumes_tolerated, self.conf.data_dirs.len())
+        let enough = failed as u64
+            <= tolerated(
+                self.conf.failed_volumes_tolerated,
+                self.conf.data_dirs.len(),
+            )
             && !self.dataset.volumes().is_empty();
         let text = format!("DataNode failed volume: {error}");
         for service in self.services() {

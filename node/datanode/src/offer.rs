@@ -73,7 +73,10 @@ impl Service {
     #[must_use]
     pub fn new(
         conf: &NameServiceConf,
-    ) -> (Arc<Service>, mpsc::UnboundedReceiver<(ActorId, DatanodeCommandProto)>) {
+    ) -> (
+        Arc<Service>,
+        mpsc::UnboundedReceiver<(ActorId, DatanodeCommandProto)>,
+    ) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let actors = conf
             .namenodes

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use hathi_blockpool::replica::Progress;
 use hathi_blockpool::{
-    BlockReportBuilder, FileAction, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition, VolumeId, WriterId,
+    BlockReportBuilder, FileAction, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition,
+    VolumeId, WriterId,
 };
 use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum};
 use hathi_formats::ids::{Block, BlockId, NamespaceInfo};
@@ -143,23 +144,30 @@ impl Pool {
 
     fn execute(&self, action: FileAction) -> Result<(), PoolError> {
         let (volume, result) = match action {
-            FileAction::Create(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.create())),
+            FileAction::Create(at) => (
+                at.volume,
+                files_of(&self.dirs, at).map(|files| files.create()),
+            ),
             FileAction::Move { from, to } => (
                 from.volume,
                 files_of(&self.dirs, from)
                     .zip(files_of(&self.dirs, to))
                     .map(|(from, to)| from.move_to(&to)),
             ),
-            FileAction::Truncate { at, length } => {
-                (at.volume, files_of(&self.dirs, at).map(|files| files.truncate(length)))
-            }
+            FileAction::Truncate { at, length } => (
+                at.volume,
+                files_of(&self.dirs, at).map(|files| files.truncate(length)),
+            ),
             FileAction::Copy { from, to, length } => (
                 from.volume,
                 files_of(&self.dirs, from)
                     .zip(files_of(&self.dirs, to))
                     .map(|(from, to)| from.copy_to(&to, length)),
             ),
-            FileAction::Delete(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.delete())),
+            FileAction::Delete(at) => (
+                at.volume,
+                files_of(&self.dirs, at).map(|files| files.delete()),
+            ),
         };
         result
             .unwrap_or_else(|| Err(io::Error::other("the volume is gone")))
@@ -199,18 +207,19 @@ impl Pool {
     ) -> Result<(Replica, ReplicaFiles), PoolError> {
         let mut state = self.state.lock();
         let transition = plan(&state.map)?;
-        let replica = state
-            .map
-            .get(transition.block_id)
-            .cloned()
-            .ok_or_else(|| ReplicaError::NotFound(format!("blk_{} is gone", transition.block_id)))?;
+        let replica = state.map.get(transition.block_id).cloned().ok_or_else(|| {
+            ReplicaError::NotFound(format!("blk_{} is gone", transition.block_id))
+        })?;
         let volume = replica.volume;
         let (Some(files), Some(dirs)) = (self.files(&replica), self.dirs.get(&volume)) else {
             return Err(PoolError::NoPool(self.id().to_owned()));
         };
         let tmp = dirs.folder(hathi_blockpool::Folder::Tmp);
         let aside = ReplicaFiles {
-            data: tmp.join(format!("deleted_{}_{}", replica.block_id, replica.generation_stamp)),
+            data: tmp.join(format!(
+                "deleted_{}_{}",
+                replica.block_id, replica.generation_stamp
+            )),
             meta: tmp.join(format!(
                 "deleted_{}_{}.meta",
                 replica.block_id, replica.generation_stamp
@@ -238,7 +247,12 @@ impl Pool {
 
     /// Changes the lengths of a replica that this writer still owns; false when it owns it no longer.
     #[must_use]
-    pub fn progress(&self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut Progress)) -> bool {
+    pub fn progress(
+        &self,
+        id: BlockId,
+        writer: WriterId,
+        change: impl FnOnce(&mut u64, &mut Progress),
+    ) -> bool {
         let mut state = self.state.lock();
         let before = state.map.get(id).map_or(0, disk_bytes);
         let owned = state.map.progress(id, writer, change);
@@ -272,12 +286,19 @@ impl Pool {
 
     /// Opens a replica for reading. One that is being written may be a little behind what the reader has heard of:
     /// waits up to `patience` until it has `min_bytes`.
-    pub fn open_for_read(&self, id: BlockId, min_bytes: u64, patience: Duration) -> Result<ReadReplica, PoolError> {
+    pub fn open_for_read(
+        &self,
+        id: BlockId,
+        min_bytes: u64,
+        patience: Duration,
+    ) -> Result<ReadReplica, PoolError> {
         let deadline = Instant::now() + patience;
         let mut state = self.state.lock();
         let replica = loop {
             let Some(replica) = state.map.get(id) else {
-                return Err(ReplicaError::NotFound(format!("Replica not found for blk_{id}")).into());
+                return Err(
+                    ReplicaError::NotFound(format!("Replica not found for blk_{id}")).into(),
+                );
             };
             if replica.state != ReplicaState::Rbw
                 || replica.bytes_on_disk() >= min_bytes
@@ -300,14 +321,22 @@ impl Pool {
             Ok(meta) => match read_meta_header(&meta) {
                 Ok(header) => Some((meta, header)),
                 // Only headers of replicas in the making may be missing.
-                Err(error) if replica.bytes_on_disk() == 0 && error.kind() == io::ErrorKind::UnexpectedEof => None,
+                Err(error)
+                    if replica.bytes_on_disk() == 0
+                        && error.kind() == io::ErrorKind::UnexpectedEof =>
+                {
+                    None
+                }
                 Err(error) => return Err(disk(error)),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(disk(error)),
         };
         let readable = replica.bytes_on_disk();
-        let mut last_checksum = replica.progress.as_ref().and_then(|progress| progress.last_checksum);
+        let mut last_checksum = replica
+            .progress
+            .as_ref()
+            .and_then(|progress| progress.last_checksum);
         if last_checksum.is_none()
             && let Some((meta, header)) = &meta
             && header.checksum.kind() != ChecksumType::Null

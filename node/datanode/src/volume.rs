@@ -15,7 +15,10 @@ use hathi_storage::{Disk, OsDisk, StorageDirectory, VersionFile};
 use parking_lot::Mutex;
 
 use crate::DataNodeError;
-use crate::files::{PoolDirs, ReplicaFiles, block_file_name, parse_block_file_name, parse_meta_file_name, validated_length};
+use crate::files::{
+    PoolDirs, ReplicaFiles, block_file_name, parse_block_file_name, parse_meta_file_name,
+    validated_length,
+};
 
 /// Free and total bytes of a file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,7 +65,10 @@ fn check_layout(path: &Path, version: &VersionFile) -> Result<(), DataNodeError>
     }
     Err(storage_error(
         path,
-        format!("layout version {found} is not {}", LayoutVersion::DATANODE_CURRENT),
+        format!(
+            "layout version {found} is not {}",
+            LayoutVersion::DATANODE_CURRENT
+        ),
     ))
 }
 
@@ -84,7 +90,9 @@ impl Volume {
             std::process::id(),
             rustix::system::uname().nodename().to_string_lossy()
         );
-        directory.lock(&holder).map_err(|error| storage_error(&root, error))?;
+        directory
+            .lock(&holder)
+            .map_err(|error| storage_error(&root, error))?;
         let version = directory
             .read_version()
             .map_err(|error| storage_error(&root, error))?;
@@ -122,7 +130,11 @@ impl Volume {
     }
 
     /// Makes the volume part of a cluster, or checks that it is.
-    pub fn join_cluster(&self, info: &NamespaceInfo, datanode_uuid: &str) -> Result<(), DataNodeError> {
+    pub fn join_cluster(
+        &self,
+        info: &NamespaceInfo,
+        datanode_uuid: &str,
+    ) -> Result<(), DataNodeError> {
         let mut identity = self.identity.lock();
         if let Some(known) = &identity.cluster_id {
             if *known != info.cluster_id {
@@ -144,7 +156,10 @@ impl Volume {
         version.set("cTime", "0");
         version.set("datanodeUuid", datanode_uuid);
         version.set("storageType", "DATA_NODE");
-        version.set("layoutVersion", &LayoutVersion::DATANODE_CURRENT.to_string());
+        version.set(
+            "layoutVersion",
+            &LayoutVersion::DATANODE_CURRENT.to_string(),
+        );
         let directory = self.directory.lock();
         OsDisk
             .create_dir_all(&directory.current())
@@ -171,7 +186,9 @@ impl Volume {
         {
             Some(version) => {
                 check_layout(dirs.root(), &version)?;
-                let namespace_id = version.get("namespaceID").and_then(|id| id.parse::<i64>().ok());
+                let namespace_id = version
+                    .get("namespaceID")
+                    .and_then(|id| id.parse::<i64>().ok());
                 if namespace_id.map(|id| id as u32) != Some(info.namespace_id)
                     || version.get("blockpoolID") != Some(&info.block_pool_id)
                 {
@@ -190,7 +207,10 @@ impl Volume {
                 version.set("namespaceID", &info.namespace_id.to_string());
                 version.set("cTime", &info.ctime.to_string());
                 version.set("blockpoolID", &info.block_pool_id);
-                version.set("layoutVersion", &LayoutVersion::DATANODE_CURRENT.to_string());
+                version.set(
+                    "layoutVersion",
+                    &LayoutVersion::DATANODE_CURRENT.to_string(),
+                );
                 directory
                     .write_version(&version)
                     .map_err(|error| storage_error(dirs.root(), error))?;
@@ -210,7 +230,10 @@ impl Volume {
         let stat = rustix::fs::statvfs(&self.root)?;
         let capacity = (stat.f_blocks * stat.f_frsize).saturating_sub(self.reserved_config);
         let available = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserved_config);
-        Ok(Space { capacity, available })
+        Ok(Space {
+            capacity,
+            available,
+        })
     }
 
     /// Bytes set aside for replicas being written.
@@ -221,21 +244,25 @@ impl Volume {
 
     /// Sets bytes aside.
     pub fn reserve(&self, bytes: u64) {
-        self.reserved_for_replicas.fetch_add(bytes, Ordering::Relaxed);
+        self.reserved_for_replicas
+            .fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Gives bytes back.
     pub fn release(&self, bytes: u64) {
-        let _ = self
-            .reserved_for_replicas
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
-                Some(reserved.saturating_sub(bytes))
-            });
+        let _ = self.reserved_for_replicas.fetch_update(
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+            |reserved| Some(reserved.saturating_sub(bytes)),
+        );
     }
 
     /// Bytes that a new replica may take.
     pub fn free_for_replicas(&self) -> io::Result<u64> {
-        Ok(self.space()?.available.saturating_sub(self.reserved_for_replicas()))
+        Ok(self
+            .space()?
+            .available
+            .saturating_sub(self.reserved_for_replicas()))
     }
 
     /// Whether the volume was given up.

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use hathi_formats::datatransfer::{DataChecksum, Op, PacketBuffer, read_delimited, write_delimited, write_op};
+use hathi_formats::datatransfer::{
+    DataChecksum, Op, PacketBuffer, read_delimited, write_delimited, write_op,
+};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
     BlockOpResponseProto, OpCopyBlockProto, OpReplaceBlockProto, Status,
@@ -123,7 +125,11 @@ impl Connection {
         Ok(())
     }
 
-    fn receive_copy(&mut self, writer: &mut ReplicaWriter, reader: &mut BufReader<TcpStream>) -> Result<()> {
+    fn receive_copy(
+        &mut self,
+        writer: &mut ReplicaWriter,
+        reader: &mut BufReader<TcpStream>,
+    ) -> Result<()> {
         let node = self.node.clone();
         let mut packet = PacketBuffer::new(node.conf.max_packet_bytes);
         let mut told = Instant::now();

@@ -124,7 +124,9 @@ impl Responder {
             if ack.status(0) == Some(Status::ErrorChecksum) {
                 // What the next DataNode got from this one was corrupt: this one is at fault, and ends without a word,
                 // so that the one before it is told so.
-                return Err(io::Error::other("the next DataNode got corrupt data from this one"));
+                return Err(io::Error::other(
+                    "the next DataNode got corrupt data from this one",
+                ));
             }
             let Some(written) = self.pipeline.wait_head() else {
                 return Ok(());
@@ -159,7 +161,10 @@ impl Responder {
         tracing::info!(block = %self.block, %error, "connection to the next DataNode broke");
         self.send(&PipelineAck {
             seqno: UNKNOWN_SEQNO,
-            replies: vec![PipelineAck::plain(Status::Success), PipelineAck::plain(Status::Error)],
+            replies: vec![
+                PipelineAck::plain(Status::Success),
+                PipelineAck::plain(Status::Error),
+            ],
             downstream_ack_time_nanos: 0,
         })
     }

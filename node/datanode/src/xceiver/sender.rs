@@ -62,7 +62,8 @@ impl BlockSender {
         let wanted = offset.saturating_add(length.unwrap_or(0));
         let mut read = pool.open_for_read(block.id, wanted, READ_PATIENCE)?;
         let replica = &read.replica;
-        let invalid = |text: String| XceiverError::Pool(PoolError::Replica(ReplicaError::Invalid(text)));
+        let invalid =
+            |text: String| XceiverError::Pool(PoolError::Replica(ReplicaError::Invalid(text)));
         if replica.generation_stamp < block.generation_stamp {
             return Err(invalid(format!(
                 "Replica gen stamp < block genstamp, block=blk_{}_{}, replica={}",
@@ -72,12 +73,18 @@ impl BlockSender {
             )));
         }
         let Some(visible) = replica.visible_length() else {
-            return Err(invalid(format!("Replica is not readable, {}", replica.describe())));
+            return Err(invalid(format!(
+                "Replica is not readable, {}",
+                replica.describe()
+            )));
         };
         let checksum = match &read.meta {
             Some((_, header)) if send_checksums => header.checksum,
             None if send_checksums && missing == MissingChecksums::Refuse => {
-                return Err(invalid(format!("Meta-data not found for {}", replica.describe())));
+                return Err(invalid(format!(
+                    "Meta-data not found for {}",
+                    replica.describe()
+                )));
             }
             _ => {
                 read.last_checksum = None;
@@ -86,7 +93,9 @@ impl BlockSender {
         };
         let chunk = u64::from(checksum.bytes_per_checksum());
         let length = length.unwrap_or(visible);
-        let last = offset.checked_add(length).filter(|last| *last <= read.readable);
+        let last = offset
+            .checked_add(length)
+            .filter(|last| *last <= read.readable);
         let Some(last) = last else {
             return Err(invalid(format!(
                 " Offset {offset} and length {length} don't match block {} ( blockLen {} )",
@@ -163,7 +172,13 @@ impl BlockSender {
         Ok(self.end - self.start)
     }
 
-    fn encode_head(&self, position: u64, data_len: u64, seqno: i64, head: &mut Vec<u8>) -> Result<()> {
+    fn encode_head(
+        &self,
+        position: u64,
+        data_len: u64,
+        seqno: i64,
+        head: &mut Vec<u8>,
+    ) -> Result<()> {
         head.clear();
         let sums_len = self.checksum.checksum_len(data_len as usize);
         let header = PacketHeader {
@@ -234,16 +249,21 @@ impl Connection {
     pub(super) fn read_block(&mut self, request: &OpReadBlockProto) -> Result<After> {
         let proto = &request.header.base_header.block;
         let block = block_of(proto);
-        let opened = self.node.dataset.pool(&proto.pool_id).map_err(Into::into).and_then(|pool| {
-            BlockSender::open(
-                &pool,
-                block,
-                request.offset,
-                Some(request.len),
-                request.send_checksums.unwrap_or(true),
-                MissingChecksums::Tolerate,
-            )
-        });
+        let opened = self
+            .node
+            .dataset
+            .pool(&proto.pool_id)
+            .map_err(Into::into)
+            .and_then(|pool| {
+                BlockSender::open(
+                    &pool,
+                    block,
+                    request.offset,
+                    Some(request.len),
+                    request.send_checksums.unwrap_or(true),
+                    MissingChecksums::Tolerate,
+                )
+            });
         let sender = match opened {
             Ok(sender) => sender,
             Err(error) => {
@@ -265,11 +285,16 @@ impl Connection {
                 return Err(error);
             }
         };
-        self.node.metrics.bytes_read.fetch_add(sent, Ordering::Relaxed);
+        self.node
+            .metrics
+            .bytes_read
+            .fetch_add(sent, Ordering::Relaxed);
         // A client that got all it asked for says whether the checksums were right.
         match read_delimited::<ClientReadStatusProto>(&mut self.reader) {
             Ok(_) => Ok(After::KeepAlive),
-            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::UnexpectedEof => Ok(After::Close),
+            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(After::Close)
+            }
             Err(error) => Err(error.into()),
         }
     }

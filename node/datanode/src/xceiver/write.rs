@@ -14,7 +14,10 @@ use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpWriteBlockProto, Status
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::responder::{Pipeline, Responder, Written};
-use super::{Connection, READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSION, XceiverError, block_of, non_zero};
+use super::{
+    Connection, READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSION, XceiverError, block_of,
+    non_zero,
+};
 use crate::node::DataNode;
 use crate::pool::Pool;
 
@@ -51,7 +54,9 @@ impl Connection {
                 .map_err(|error| XceiverError::Protocol(error.to_string()))?,
         };
         if request.is_transfer() && !proto.targets.is_empty() {
-            return Err(XceiverError::Protocol(format!("{stage:?} does not support multiple targets")));
+            return Err(XceiverError::Protocol(format!(
+                "{stage:?} does not support multiple targets"
+            )));
         }
         let pool = self.node.dataset.pool(&header.pool_id)?;
         tracing::debug!(
@@ -75,11 +80,20 @@ impl Connection {
     }
 
     /// The block is complete everywhere, only the last acknowledgement was lost: the replica gets its new stamp.
-    fn close_recovery(&mut self, pool: &Arc<Pool>, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
+    fn close_recovery(
+        &mut self,
+        pool: &Arc<Pool>,
+        request: &WriteRequest,
+        proto: &OpWriteBlockProto,
+    ) -> Result<()> {
         let new_gs = GenerationStamp(request.new_gs);
-        let changed = self.node.dataset.transition(pool, request.block.id, |map| {
-            map.recover_close(request.block, new_gs, request.min_bytes).map(Some)
-        })?;
+        let changed = self
+            .node
+            .dataset
+            .transition(pool, request.block.id, |map| {
+                map.recover_close(request.block, new_gs, request.min_bytes)
+                    .map(Some)
+            })?;
         self.connect_mirror(proto, true)?;
         let answer = self.mirror_answer.take().unwrap_or_else(success);
         self.reply(&answer)?;
@@ -92,13 +106,18 @@ impl Connection {
     fn notify_complete(&self, pool: &Pool, replica: &Replica) {
         if let Some(volume) = self.node.dataset.volume(replica.volume) {
             let kind = hathi_blockpool::NoticeKind::Received;
-            self.node.notify(pool.id(), replica.block(), kind, &volume.storage_id, "");
+            self.node
+                .notify(pool.id(), replica.block(), kind, &volume.storage_id, "");
         }
     }
 
     /// Connects to the next DataNode, if there is one, and asks it to join. A client hears at once who failed; a
     /// replication goes on without those further down. What the next DataNode answered is kept for the reply upstream.
-    fn connect_mirror(&mut self, proto: &OpWriteBlockProto, is_client: bool) -> Result<Option<Mirror>> {
+    fn connect_mirror(
+        &mut self,
+        proto: &OpWriteBlockProto,
+        is_client: bool,
+    ) -> Result<Option<Mirror>> {
         self.mirror_answer = None;
         let Some(target) = proto.targets.first() else {
             return Ok(None);
@@ -122,7 +141,9 @@ impl Connection {
             let conf = &self.node.conf;
             let timeout = conf.socket_timeout + TIMEOUT_EXTENSION * further;
             let mut out = self.node.connect_xfer(&target.id, timeout)?;
-            out.set_write_timeout(non_zero(conf.socket_write_timeout + TIMEOUT_EXTENSION * further))?;
+            out.set_write_timeout(non_zero(
+                conf.socket_write_timeout + TIMEOUT_EXTENSION * further,
+            ))?;
             let mut input = BufReader::with_capacity(READ_BUFFER_BYTES, out.try_clone()?);
             write_op(&mut out, Op::WriteBlock, &next)?;
             let answer = if is_client {
@@ -185,7 +206,8 @@ impl Connection {
             acks: (acks && responder.is_none()).then_some(&self.stream),
             verify,
         };
-        let mut result = reception.receive_all(&mut self.reader, self.node.conf.max_packet_bytes, acks);
+        let mut result =
+            reception.receive_all(&mut self.reader, self.node.conf.max_packet_bytes, acks);
         if let Some((pipeline, thread)) = responder {
             if result.is_err() {
                 pipeline.close();
@@ -204,8 +226,11 @@ impl Connection {
             if !acks {
                 writer.abandon_copy();
             }
-            if let (XceiverError::Checksum(_), false, Some(source)) = (error, request.is_client, &proto.source) {
-                self.node.report_remote_bad_block(&writer.pool, writer.block, source);
+            if let (XceiverError::Checksum(_), false, Some(source)) =
+                (error, request.is_client, &proto.source)
+            {
+                self.node
+                    .report_remote_bad_block(&writer.pool, writer.block, source);
             }
         }
         result
@@ -237,7 +262,12 @@ impl Connection {
 }
 
 impl Reception<'_> {
-    fn receive_all(&mut self, reader: &mut BufReader<TcpStream>, max_packet_bytes: usize, client: bool) -> Result<()> {
+    fn receive_all(
+        &mut self,
+        reader: &mut BufReader<TcpStream>,
+        max_packet_bytes: usize,
+        client: bool,
+    ) -> Result<()> {
         let mut packet = PacketBuffer::new(max_packet_bytes);
         loop {
             packet.read_from(reader)?;
@@ -276,7 +306,8 @@ impl Reception<'_> {
                 self.acknowledge(&written, Status::ErrorChecksum)?;
                 return Err(error);
             }
-            self.writer.write(packet, self.pipeline.is_none() && client)?;
+            self.writer
+                .write(packet, self.pipeline.is_none() && client)?;
         } else if header.sync_block {
             self.writer.sync()?;
         }
@@ -285,7 +316,9 @@ impl Reception<'_> {
             if let Some(pipeline) = &self.pipeline
                 && !pipeline.wait_drained()
             {
-                return Err(XceiverError::Protocol("the pipeline broke before the block was complete".to_owned()));
+                return Err(XceiverError::Protocol(
+                    "the pipeline broke before the block was complete".to_owned(),
+                ));
             }
             let block = self.writer.finalize(header.sync_block)?;
             self.writer.notify_received(block, "");
@@ -312,7 +345,11 @@ impl Reception<'_> {
 }
 
 /// A copy is whole: it becomes what it was made for.
-fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
+fn finish_copy(
+    writer: &mut ReplicaWriter,
+    request: &WriteRequest,
+    proto: &OpWriteBlockProto,
+) -> Result<()> {
     if request.stage == Stage::TransferRbw {
         return writer.convert_to_rbw(proto.header.base_header.block.num_bytes.unwrap_or(0));
     }
