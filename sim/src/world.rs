@@ -438,6 +438,11 @@ impl World {
             return;
         }
         let started = self.jns[jn].start(self.now);
+        if started.as_ref().is_err_and(|e| self.jns[jn].disk.is_full() || e.contains("injected")) {
+            // A failed sync at the start: the machine is taken down as for any other.
+            self.crash_journalnode(jn, true);
+            return self.at(self.now + 100_000, Event::StartJournalNode(jn));
+        }
         self.check(started);
         let unformatted = self.jns[jn].acceptor.as_ref().is_some_and(|a| !a.is_formatted());
         if self.jns[jn].wiped && unformatted && !self.join(jn) {
@@ -459,7 +464,7 @@ impl World {
             let acceptor = self.jns[other].acceptor.as_ref().filter(|a| reachable && !a.is_joining());
             promises.extend(acceptor.and_then(|a| a.promised_epoch()));
         }
-        if promises.len() < self.jns.len() / 2 + 1 {
+        if promises.len() < self.jns.len() / 2 + 1 || self.jns[jn].disk.is_full() {
             return false;
         }
         let promise = promises.into_iter().max().unwrap_or(Epoch(0));

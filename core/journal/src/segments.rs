@@ -194,6 +194,12 @@ impl<F: DiskFile> SegmentWriter<F> {
         self.position
     }
 
+    /// Whether this is the file it writes.
+    #[must_use]
+    pub fn writes_to(&self, file: &Arc<F>) -> bool {
+        Arc::ptr_eq(&self.file, file)
+    }
+
     /// The file, to be synced by somebody else; what is written from now on counts as not synced.
     pub fn begin_sync(&mut self) -> Arc<F> {
         self.dirty = false;

@@ -17,6 +17,9 @@ use crate::disk::{DirEntry, Disk, DiskFile};
 
 type InodeNumber = u64;
 
+/// Writes up to this length are never torn: a disk writes a sector whole or not at all.
+const ATOMIC_WRITE_BYTES: u64 = 8;
+
 #[derive(Clone, Debug)]
 enum Pending {
     Write { offset: u64, data: Vec<u8> },
@@ -177,7 +180,13 @@ impl SimDisk {
                     (0, _) => {}
                     (1, write) => apply_write(&mut inode.durable, &write),
                     (_, Pending::Write { offset, mut data }) => {
-                        data.truncate(pick(data.len() as u64 + 1) as usize);
+                        // A number is within one sector: there or not.
+                        let len = data.len() as u64;
+                        let kept = if len <= ATOMIC_WRITE_BYTES { len * pick(2) } else { pick(len + 1) };
+                        data.truncate(kept as usize);
+                        if data.is_empty() {
+                            continue;
+                        }
                         apply_write(&mut inode.durable, &Pending::Write { offset, data });
                     }
                     (_, Pending::SetLen(_)) => {}
@@ -206,6 +215,12 @@ impl SimDisk {
     /// From now on writes fail for lack of space, or not any more.
     pub fn set_full(&self, full: bool) {
         self.state().full = full;
+    }
+
+    /// Whether writes fail for lack of space.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.state().full
     }
 
     /// Flips a bit of a file, in both halves.
@@ -423,7 +438,11 @@ impl SimFile {
 
     fn write(&self, write: Pending) -> io::Result<()> {
         let full = self.with(|state, _| Ok(state.full))?;
-        if full {
+        let shrinks = match &write {
+            Pending::SetLen(len) => *len <= self.len()?,
+            Pending::Write { .. } => false,
+        };
+        if full && !shrinks {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         self.inode(|inode| {
@@ -540,9 +559,9 @@ mod tests {
         let disk = disk();
         let file = disk.create(Path::new("/d/f")).unwrap();
         disk.sync_dir(Path::new("/d")).unwrap();
-        file.write_at(0, b"abcdef").unwrap();
+        file.write_at(0, b"abcdefghij").unwrap();
         disk.lose_power(&mut |n| if n == 3 { 2 } else { n / 2 });
-        assert_eq!(disk.read_small(Path::new("/d/f")).unwrap().unwrap(), b"abc");
+        assert_eq!(disk.read_small(Path::new("/d/f")).unwrap().unwrap(), b"abcde");
     }
 
     #[test]

@@ -128,7 +128,6 @@ pub struct Download {
 #[derive(Debug)]
 pub struct SyncJob<F> {
     file: Arc<F>,
-    segment: TxId,
     /// What is written when the sync begins, and so synced when it ends.
     next: TxId,
 }

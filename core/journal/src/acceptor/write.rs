@@ -132,9 +132,9 @@ impl<D: Disk> Acceptor<D> {
         if !open.is_dirty() {
             return Ok(None);
         }
-        let (segment, next) = (open.start(), open.next());
+        let next = open.next();
         let file = open.begin_sync();
-        Ok(Some(SyncJob { file, segment, next }))
+        Ok(Some(SyncJob { file, next }))
     }
 
     /// Takes the result of a sync. When it failed, so has the journal, for good.
@@ -144,7 +144,8 @@ impl<D: Disk> Acceptor<D> {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
-        if journal.open.as_ref().is_some_and(|open| open.start() == job.segment) {
+        // Of the very file: a segment of the same start may have been opened anew meanwhile.
+        if journal.open.as_ref().is_some_and(|open| open.writes_to(&job.file)) {
             journal.synced_next = journal.synced_next.max(job.next);
         }
         self.end_joining_if_complete()

@@ -160,7 +160,8 @@ impl QuorumWriter {
         let channel = self.channels.get(i)?;
         let target = self.targets.get(self.target_index(segment)?)?;
         let end = target.end?;
-        if !channel.is_idle() || channel.acked < end {
+        // A finalized copy decides where the segment ends, so all of it must be on a majority, not only here.
+        if !channel.is_idle() || channel.acked < end || self.committed < Some(end) {
             return None;
         }
         let info = self.info(channel);
