@@ -188,7 +188,10 @@ impl Controller {
             Event::BecameActive(result) => {
                 self.transition_under_way = false;
                 match result {
-                    Ok(()) => self.failures = 0,
+                    Ok(()) => {
+                        self.failures = 0;
+                        self.set_state(ServiceState::Active);
+                    }
                     Err(()) => {
                         let factor = 1 << self.failures.min(4);
                         self.failures += 1;
@@ -199,7 +202,12 @@ impl Controller {
                     }
                 }
             }
-            Event::BecameStandby(_) => self.transition_under_way = false,
+            Event::BecameStandby(result) => {
+                self.transition_under_way = false;
+                if result.is_ok() {
+                    self.set_state(ServiceState::Standby);
+                }
+            }
             Event::Cede { millis } => {
                 self.banned_until_ms = match u64::try_from(millis) {
                     Ok(millis) => now_ms + millis,
@@ -210,6 +218,13 @@ impl Controller {
         }
         self.decide(now_ms, &mut actions);
         actions
+    }
+
+    /// What an answered transition says is newer than the last probe.
+    fn set_state(&mut self, new: ServiceState) {
+        if let Health::Healthy { state, .. } = &mut self.health {
+            *state = new;
+        }
     }
 
     fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {

@@ -102,9 +102,12 @@ fn a_deposed_active_steps_down_or_is_killed() {
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
     assert_eq!(lease(&mut c, "b@1", true, 10), [Action::BecomeStandby]);
+    assert_eq!(c.on(Event::BecameStandby(Ok(())), 20), [], "asked once, not until the next probe");
+    c.on(healthy("a@1", ServiceState::Active), 30);
+    c.on(Event::BecameStandby(Err(())), 40);
     c.on(Event::Health(Health::NotResponding), 100);
-    assert_eq!(c.on(Event::Tick, 309), []);
-    assert_eq!(c.on(Event::Tick, 310), [Action::Kill(instance("a@1"))]);
+    assert_eq!(c.on(Event::Tick, 329), []);
+    assert_eq!(c.on(Event::Tick, 330), [Action::Kill(instance("a@1"))]);
     assert_eq!(c.on(Event::Tick, 1000), []);
 }
 
