@@ -11,8 +11,8 @@ use hathi_formats::conf::{ConfError, Configuration, HostPort, JournalUri};
 use hathi_formats::exceptions::{ILLEGAL_ARGUMENT, IO, RemoteException};
 use hathi_journal::AcceptorOptions;
 use hathi_net::http::HttpServer;
-use hathi_net::http::jmx::Bean;
-use hathi_net::ipc::{RpcServer, ServerOptions};
+use hathi_net::http::jmx::{Bean, rpc_activity};
+use hathi_net::ipc::{RpcServer, ServerMetrics, ServerOptions};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -77,6 +77,15 @@ pub struct SharedJournal {
     pub name_service: Option<String>,
 }
 
+/// Tells the RPC server's counters.
+struct Meter(Box<dyn Fn() -> ServerMetrics + Send + Sync>);
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meter")
+    }
+}
+
 /// The journals of this JournalNode, opened when they are first named.
 #[derive(Debug)]
 pub struct Journals {
@@ -88,6 +97,7 @@ pub struct Journals {
     started: Instant,
     started_ms: u64,
     addresses: OnceLock<Addresses>,
+    rpc_meter: OnceLock<Meter>,
     fetches: mpsc::UnboundedSender<Fetch>,
     /// What the configuration says of shared journals, by id.
     pub shared: BTreeMap<String, SharedJournal>,
@@ -121,6 +131,7 @@ impl Journals {
             started: Instant::now(),
             started_ms: u64::try_from(now.as_millis()).unwrap_or(0),
             addresses: OnceLock::new(),
+            rpc_meter: OnceLock::new(),
             fetches,
             shared: shared_journals(&conf)?,
             open: Mutex::default(),
@@ -261,6 +272,9 @@ impl Journals {
                 "StorageInfos": storages,
             }),
         )];
+        if let (Some(meter), Some(address)) = (self.rpc_meter.get(), self.rpc_address()) {
+            beans.push(rpc_activity("JournalNode", address.port(), &meter.0()));
+        }
         for journal in &journals {
             if let Ok(attributes) = journal.attributes() {
                 let name = format!("Journal-{}", journal.id());
@@ -373,6 +387,7 @@ impl JournalNode {
         };
         // Calls that came in the microseconds before this are told to come again.
         let _ = journals.addresses.set(addresses.clone());
+        let _ = journals.rpc_meter.set(Meter(Box::new(rpc.meter())));
         let peers = Peers::start(journals.clone(), wanted).map_err(io_error("thread for peers"))?;
         tracing::info!(rpc = %addresses.rpc, http = %addresses.http, "serving");
         Ok(JournalNode {

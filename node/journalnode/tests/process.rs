@@ -261,6 +261,8 @@ async fn keeps_edits_and_serves_them_in_every_way() {
         bean("JournalNodeInfo")["JournalsStatus"],
         "{\"ns1\":{\"Formatted\":\"true\"}}"
     );
+    let rpc = bean(&format!("RpcActivityForPort{}", node.rpc_address().port()));
+    assert!(rpc["RpcProcessingTimeNumOps"].as_u64().unwrap() > 10);
     let journal = bean("Journal-ns1");
     assert_eq!(
         (&journal["BatchesWritten"], &journal["TxnsWritten"]),

@@ -8,6 +8,7 @@ use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::{HttpResponse, Query};
+use crate::ipc::ServerMetrics;
 
 /// One bean: its ObjectName, its `modelerType`, its attributes.
 #[derive(Clone, Debug)]
@@ -53,6 +54,29 @@ impl Bean {
         }
         Value::Object(object)
     }
+}
+
+/// `RpcActivityForPort<port>` of an RPC server, as far as there is something to tell: calls are served where they are
+/// read, so there is no queue; those under way wait for their replies.
+#[must_use]
+pub fn rpc_activity(service: &str, port: u16, metrics: &ServerMetrics) -> Bean {
+    let name = format!("RpcActivityForPort{port}");
+    let attributes = json!({
+        "tag.port": port.to_string(),
+        "tag.Context": "rpc",
+        "ReceivedBytes": metrics.received_bytes,
+        "SentBytes": metrics.sent_bytes,
+        "RpcQueueTimeNumOps": metrics.calls,
+        "RpcProcessingTimeNumOps": metrics.calls,
+        "RpcClientBackoff": metrics.too_busy,
+        "NumOpenConnections": metrics.connections,
+        "CallQueueLength": 0,
+        "TotalRequests": metrics.calls,
+        "CallsOutstanding": metrics.outstanding,
+        "Exceptions": metrics.exceptions,
+        "UnsentBytes": metrics.outbox_bytes,
+    });
+    Bean::new(service, &name, &name, attributes)
 }
 
 /// Answers a `/jmx` request (`qry`, `get`) from all beans of the daemon.

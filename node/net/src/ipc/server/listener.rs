@@ -202,22 +202,34 @@ impl RpcServer {
     /// The counters now.
     #[must_use]
     pub fn metrics(&self) -> ServerMetrics {
-        let counters = &self.shared.counters;
+        self.shared.metrics()
+    }
+
+    /// The counters for who does not own the server.
+    pub fn meter(&self) -> impl Fn() -> ServerMetrics + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move || shared.metrics()
+    }
+
+    /// Stops accepting and closes all connections.
+    pub fn stop(self) {}
+}
+
+impl Shared {
+    fn metrics(&self) -> ServerMetrics {
+        let counters = &self.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ServerMetrics {
             calls: get(&counters.calls),
             exceptions: get(&counters.exceptions),
             outstanding: get(&counters.outstanding),
-            connections: self.shared.connections.lock().len() as u64,
+            connections: self.connections.lock().len() as u64,
             received_bytes: get(&counters.received_bytes),
             sent_bytes: get(&counters.sent_bytes),
             too_busy: get(&counters.too_busy),
             outbox_bytes: get(&counters.outbox_bytes),
         }
     }
-
-    /// Stops accepting and closes all connections.
-    pub fn stop(self) {}
 }
 
 impl Drop for RpcServer {
