@@ -275,6 +275,8 @@ pub(crate) struct Datanodes {
     /// Live nodes per rack.
     live_racks: BTreeMap<String, usize>,
     pub(crate) live: Vec<DatanodeIndex>,
+    /// Sum of the live nodes' xceivers: placement asks for the mean with every block.
+    pub(crate) live_xceivers: u64,
 }
 
 impl Datanodes {
@@ -465,6 +467,7 @@ impl Datanodes {
             return;
         }
         node.alive = true;
+        self.live_xceivers += u64::from(node.xceivers);
         self.live.push(index);
         *self.live_racks.entry(node.location.clone()).or_default() += 1;
         self.by_host
@@ -487,6 +490,7 @@ impl Datanodes {
             return;
         }
         node.alive = false;
+        self.live_xceivers -= u64::from(node.xceivers);
         self.live.retain(|&one| one != index);
         if let Some(count) = self.live_racks.get_mut(&node.location) {
             *count -= 1;
@@ -542,6 +546,10 @@ impl Datanodes {
             return failed;
         };
         node.last_update = now;
+        if node.alive {
+            self.live_xceivers += u64::from(stats.xceivers);
+            self.live_xceivers -= u64::from(node.xceivers);
+        }
         node.xceivers = stats.xceivers;
         node.transfers_in_progress = stats.transfers_in_progress;
         node.failed_volumes = stats.failed_volumes;

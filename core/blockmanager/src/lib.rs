@@ -8,6 +8,7 @@
 //!
 //! Mirrors Hadoop's `server.blockmanagement` package.
 
+mod balancer;
 mod blocks;
 mod commands;
 mod construction;

@@ -918,6 +918,16 @@ impl BlockManager {
             (self.safe_mode.total, self.safe_mode.safe),
             "safe mode's totals"
         );
+        let xceivers: u64 = self
+            .datanodes
+            .nodes()
+            .filter(|(_, node)| node.alive)
+            .map(|(_, node)| u64::from(node.xceivers))
+            .sum();
+        assert_eq!(
+            xceivers, self.datanodes.live_xceivers,
+            "xceivers of live nodes"
+        );
         if !self.active {
             assert!(
                 self.needed.low() == 0 && self.excess.is_empty(),

@@ -103,14 +103,7 @@ impl BlockManager {
             // `getMaxNodesPerRack`: never all replicas on one rack.
             ((total - 1) / racks + 2).min(total - 1)
         };
-        let load: u64 = self
-            .datanodes
-            .live
-            .iter()
-            .filter_map(|&index| self.datanodes.get(index))
-            .map(|node| u64::from(node.xceivers))
-            .sum();
-        let mean = load as f64 / self.datanodes.live.len().max(1) as f64;
+        let mean = self.datanodes.live_xceivers as f64 / self.datanodes.live.len().max(1) as f64;
         let mut out = request.excluded.to_vec();
         out.extend(
             request

@@ -757,6 +757,46 @@ fn decommissioning_copies_first() {
 }
 
 #[test]
+fn a_balancer_finds_every_block_of_a_node() {
+    let mut world = World::new(2);
+    for n in 0..10 {
+        world
+            .manager
+            .add_block(new_block(n, 1, BlockState::Complete));
+        world.received(usize::from(n >= 7), block(n));
+    }
+    for _ in 0..20 {
+        let found = world
+            .manager
+            .blocks_of_datanode(world.nodes[0], 1 << 30, 100, None);
+        let mut ids: Vec<_> = found
+            .iter()
+            .map(|one| one.block.block_id as i64 - BASE)
+            .collect();
+        ids.sort();
+        assert_eq!(ids, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(found[0].storage_uuids, ["DS-0"]);
+    }
+    let some = world
+        .manager
+        .blocks_of_datanode(world.nodes[0], 250, 0, None);
+    assert_eq!(some.len(), 3);
+    assert!(
+        world
+            .manager
+            .blocks_of_datanode(world.nodes[0], 250, 101, None)
+            .is_empty()
+    );
+    let ssd = Some(StorageTypeProto::Ssd);
+    assert!(
+        world
+            .manager
+            .blocks_of_datanode(world.nodes[0], 250, 0, ssd)
+            .is_empty()
+    );
+}
+
+#[test]
 fn hosts_are_let_in_sent_away_and_taken_back() {
     let mut world = World::new(2);
     world.start_active();

@@ -8,15 +8,16 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::NamespaceInfo;
 use hathi_formats::proto::hdfs::{
     BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto,
-    RemoteEditLogManifestProto, StorageInfoProto, VersionResponseProto,
+    RemoteEditLogManifestProto, StorageInfoProto, StorageTypeProto, VersionResponseProto,
 };
 use hathi_formats::proto::namenode::{
-    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksResponseProto,
-    GetEditLogManifestResponseProto, GetMostRecentCheckpointTxIdResponseProto,
-    GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto,
-    GetTransactionIdResponseProto, IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto,
-    RollEditLogResponseProto,
+    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksRequestProto,
+    GetBlocksResponseProto, GetEditLogManifestResponseProto,
+    GetMostRecentCheckpointTxIdResponseProto, GetMostRecentNameNodeFileTxIdResponseProto,
+    GetNextSpsPathResponseProto, GetTransactionIdResponseProto, IsRollingUpgradeResponseProto,
+    IsUpgradeFinalizedResponseProto, RollEditLogResponseProto,
 };
+use prost::Message;
 
 /// `org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol`
 pub const NAMENODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol";
@@ -87,13 +88,7 @@ pub fn lookup(method: &str) -> Option<Verb> {
                 Reply::message(&GetBlockKeysResponseProto { keys: None })
             })
         }),
-        "getBlocks" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || {
-                Reply::message(&GetBlocksResponseProto {
-                    blocks: BlocksWithLocationsProto { blocks: Vec::new() },
-                })
-            })
-        }),
+        "getBlocks" => Verb::Write(get_blocks),
         "getNextSPSPath" => Verb::Read(|_, ctx, _| {
             by_superuser(ctx, || {
                 Reply::message(&GetNextSpsPathResponseProto { sps_path: None })
@@ -109,6 +104,42 @@ pub fn lookup(method: &str) -> Option<Verb> {
         }
         _ => return None,
     })
+}
+
+/// `getBlocks`: what a balancer may move away from a DataNode.
+fn get_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    let found = ctx
+        .check_superuser()
+        .and_then(|()| ns.check_not_in_safe_mode("Cannot execute getBlocks"))
+        .and_then(|()| {
+            GetBlocksRequestProto::decode(body)
+                .map_err(|error| RemoteException::new(exceptions::RPC_SERVER, error.to_string()))
+        })
+        .and_then(|request| {
+            let uuid = &request.datanode.datanode_uuid;
+            let datanode = ns.blockmanager.datanode_by_uuid(uuid).map_err(|_| {
+                RemoteException::new(
+                    exceptions::HADOOP_ILLEGAL_ARGUMENT,
+                    format!("Datanode {uuid} not found."),
+                )
+            })?;
+            let kind = request
+                .storage_type
+                .and_then(|kind| StorageTypeProto::try_from(kind).ok());
+            Ok(ns.blockmanager.blocks_of_datanode(
+                datanode,
+                request.size,
+                request.min_block_size(),
+                kind,
+            ))
+        });
+    match found {
+        Err(refused) => Reply::refuse(refused),
+        Ok(blocks) => Reply::message(&GetBlocksResponseProto {
+            blocks: BlocksWithLocationsProto { blocks },
+        })
+        .after(ns.shown_everything()),
+    }
 }
 
 fn by_superuser(ctx: &CallContext, answer: impl FnOnce() -> Reply) -> Reply {

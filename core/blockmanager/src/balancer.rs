@@ -1,0 +1,87 @@
+//! What a balancer asks: blocks that a DataNode could give away (`BlockManager.getBlocksWithLocations`).
+
+use crate::blocks::Flag;
+use crate::manager::{BlockManager, Condition};
+use crate::types::{DatanodeIndex, StorageIndex};
+use hathi_formats::ids::BlockId;
+use hathi_formats::proto::hdfs::{BlockProto, BlockWithLocationsProto, StorageTypeProto};
+
+/// Blocks looked at in one call at most, whatever is asked for, so that the lock is held for a short while only.
+const BLOCKS_MAX: usize = 20_000;
+
+impl BlockManager {
+    /// Complete blocks of the node with at least `min_bytes` each, until together they have `bytes`; from a random place
+    /// on, so that several calls find different ones.
+    pub fn blocks_of_datanode(
+        &mut self,
+        datanode: DatanodeIndex,
+        bytes: u64,
+        min_bytes: u64,
+        only: Option<StorageTypeProto>,
+    ) -> Vec<BlockWithLocationsProto> {
+        let mut storages: Vec<StorageIndex> = self
+            .datanodes
+            .get(datanode)
+            .map(|node| node.storages.clone())
+            .unwrap_or_default();
+        self.rng.shuffle(&mut storages);
+        let span = self
+            .highest_id
+            .saturating_sub(BlockId::LAST_RESERVED.0)
+            .max(1);
+        let start = BlockId::LAST_RESERVED.0 + self.rng.below(span as usize) as i64;
+        let (mut found, mut sum, mut looked_at) = (Vec::new(), 0u64, 0);
+        for storage in storages {
+            let Some(held) = self.datanodes.storage(storage) else {
+                continue;
+            };
+            if only.is_some_and(|kind| kind != held.storage_type) {
+                continue;
+            }
+            // From the place to the end, then from the beginning to the place.
+            for (from, to) in [(start, i64::MAX), (i64::MIN, start)] {
+                let mut next = held.blocks.next(from);
+                while let Some(id) = next.filter(|&id| id < to) {
+                    looked_at += 1;
+                    if sum >= bytes || looked_at > BLOCKS_MAX {
+                        return found;
+                    }
+                    if let Some(block) = self.block_with_locations(BlockId(id), min_bytes) {
+                        sum += block.block.num_bytes();
+                        found.push(block);
+                    }
+                    next = held.blocks.next(id + 1);
+                }
+            }
+        }
+        found
+    }
+
+    fn block_with_locations(&self, id: BlockId, min_bytes: u64) -> Option<BlockWithLocationsProto> {
+        let record = self.blocks.get(id)?;
+        if !record.is_complete() || record.num_bytes() < min_bytes || record.flag(Flag::Corrupt) {
+            return None;
+        }
+        let mut with = BlockWithLocationsProto {
+            block: BlockProto {
+                block_id: id.0.cast_unsigned(),
+                gen_stamp: record.generation_stamp(),
+                num_bytes: Some(record.num_bytes()),
+            },
+            ..BlockWithLocationsProto::default()
+        };
+        for at in self.blocks.replicas(record) {
+            if self.condition(id, record, at) != Condition::Live {
+                continue;
+            }
+            let (Some(storage), Some(node)) = (self.datanodes.storage(at), self.datanodes.of(at))
+            else {
+                continue;
+            };
+            with.datanode_uuids.push(node.id.datanode_uuid.clone());
+            with.storage_uuids.push(storage.uuid.clone());
+            with.storage_types.push(storage.storage_type as i32);
+        }
+        (!with.datanode_uuids.is_empty()).then_some(with)
+    }
+}
