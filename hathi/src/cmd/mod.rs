@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub mod bench;
 pub mod datanode;
 pub mod dfs;
 pub mod dfsadmin;

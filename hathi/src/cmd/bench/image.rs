@@ -1,0 +1,54 @@
+//! `hathi bench image`: how fast an image is saved and loaded.
+
+use super::resident_bytes;
+use anyhow::{Result, bail};
+use clap::Args;
+use hathi_formats::ids::LayoutVersion;
+use hathi_namenode::load::load_namespace;
+use hathi_namespace::{Config, Namespace, generator};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+#[derive(Args, Debug)]
+pub(super) struct ImageArgs {
+    /// Files in the image.
+    #[arg(long, default_value_t = 1_000_000)]
+    files: u64,
+    /// Where the image is written; it is removed afterwards.
+    #[arg(long, default_value = "hathi-bench.fsimage")]
+    file: PathBuf,
+}
+
+pub(super) fn run(args: ImageArgs) -> Result<ExitCode> {
+    let mut namespace = Namespace::new(Config::default());
+    let shape = generator::Shape {
+        files: args.files,
+        ..generator::Shape::default()
+    };
+    generator::fill(&mut namespace, &shape, &mut |_, _, _| {}).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+    let inodes = namespace.inode_count();
+    let started = Instant::now();
+    let file = File::create(&args.file)?;
+    let (file, summary) = namespace.freeze().save(file, LayoutVersion::NAMENODE_CURRENT, &|| false)?;
+    file.sync_all()?;
+    let saved = started.elapsed().as_secs_f64();
+    drop(namespace);
+    let before = resident_bytes();
+    let started = Instant::now();
+    let loaded = load_namespace(Config::default(), &File::open(&args.file)?)?;
+    let load = started.elapsed().as_secs_f64();
+    println!(
+        "files {} image {} bytes, saved and synced in {saved:.2} s, loaded in {load:.2} s ({:.2} M inodes/s), resident grew by {} bytes",
+        args.files,
+        summary.len_bytes,
+        inodes as f64 / load / 1e6,
+        resident_bytes().saturating_sub(before)
+    );
+    std::fs::remove_file(&args.file)?;
+    if loaded.inode_count() != inodes {
+        bail!("{} inodes were saved and {} loaded", inodes, loaded.inode_count());
+    }
+    Ok(ExitCode::SUCCESS)
+}

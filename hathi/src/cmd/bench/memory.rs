@@ -1,0 +1,145 @@
+//! `hathi bench memory`: what a file of one block with three replicas takes.
+
+use super::resident_bytes;
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::Args;
+use hathi_blockmanager::{
+    BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress, StorageReport,
+};
+use hathi_formats::proto::datanode::StorageBlockReportProto;
+use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
+use hathi_namespace::{Config, Effect, Namespace, generator};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// DataNodes that hold the replicas; each block is on three of them.
+const DATANODES: u64 = 30;
+const REPLICATION: u64 = 3;
+const NOW: Now = Now {
+    monotonic_ms: 1,
+    wall_ms: 1,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct MemoryArgs {
+    /// Files to build.
+    #[arg(long, default_value_t = 1_000_000)]
+    files: u64,
+}
+
+pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
+    let before = resident_bytes();
+    let started = Instant::now();
+    let mut namespace = Namespace::new(Config::default());
+    let mut manager = BlockManager::new(BlockManagerConfig::default());
+    let shape = generator::Shape {
+        files: args.files,
+        ..generator::Shape::default()
+    };
+    let mut completed = 0_u64;
+    let mut first_block = None;
+    generator::fill(&mut namespace, &shape, &mut |_, _, effects| {
+        for effect in &effects.effects {
+            if let Effect::BlockCompleted { block, file, replication } = effect {
+                first_block.get_or_insert(*block);
+                completed += 1;
+                manager.set_generation_stamp(block.generation_stamp);
+                manager.add_block(NewBlock {
+                    block: *block,
+                    inode: *file,
+                    replication: *replication,
+                    state: BlockState::Complete,
+                });
+            }
+        }
+    })
+    .map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+    let built = started.elapsed().as_secs_f64();
+    let first = first_block.context("no block was made")?;
+    if completed != args.files {
+        bail!("{completed} blocks for {} files", args.files);
+    }
+    let reporting = Instant::now();
+    for node in 0..DATANODES {
+        // Blocks are numbered as they are made, and so are their stamps: the n-th block follows the first by n in both.
+        let blocks = (0..completed).filter(|n| n % (DATANODES / REPLICATION) == node / REPLICATION).map(|n| {
+            (first.id.0 + n.cast_signed(), first.generation_stamp.0 + n)
+        });
+        report(&mut manager, node, blocks, first.num_bytes)?;
+    }
+    let reported = reporting.elapsed().as_secs_f64();
+    let resident = resident_bytes().saturating_sub(before);
+    println!(
+        "files {} resident {resident} bytes, {} bytes per file; built in {built:.1} s ({:.2} us per file), {} replicas reported in {reported:.1} s",
+        args.files,
+        resident / args.files.max(1),
+        built * 1e6 / args.files.max(1) as f64,
+        completed * REPLICATION
+    );
+    let (id, replicas) = (first.id, manager.replicas_of(first.id).len());
+    if replicas != 3 {
+        bail!("block {id} has {replicas} replicas");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7F) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// A full block report of one DataNode, encoded as a DataNode sends it.
+fn report(manager: &mut BlockManager, node: u64, blocks: impl Iterator<Item = (i64, u64)>, len: u64) -> Result<()> {
+    let mut bytes = Vec::new();
+    let mut count = 0;
+    for (id, stamp) in blocks {
+        put_varint(&mut bytes, (id << 1).cast_unsigned());
+        put_varint(&mut bytes, len);
+        put_varint(&mut bytes, stamp);
+        put_varint(&mut bytes, 0);
+        count += 1;
+    }
+    let uuid = format!("DS-{node}");
+    let id = DatanodeIdProto {
+        ip_addr: format!("10.0.0.{node}"),
+        host_name: format!("dn{node}"),
+        datanode_uuid: format!("uuid-{node}"),
+        ..DatanodeIdProto::default()
+    };
+    let datanode = manager.register(id, "3.5.0", NOW)?;
+    let storage = StorageReport {
+        uuid: uuid.clone(),
+        storage_type: StorageTypeProto::Disk,
+        read_only: false,
+        failed: false,
+        capacity: 1 << 40,
+        dfs_used: 0,
+        remaining: 1 << 40,
+        block_pool_used: 0,
+        non_dfs_used: 0,
+    };
+    let stats = HeartbeatStats {
+        reports: vec![storage],
+        ..HeartbeatStats::default()
+    };
+    manager.heartbeat(datanode, stats, NOW);
+    let report = StorageBlockReportProto {
+        storage: DatanodeStorageProto {
+            storage_uuid: uuid,
+            state: None,
+            storage_type: None,
+        },
+        blocks: Vec::new(),
+        number_of_blocks: Some(count),
+        blocks_buffers: vec![Bytes::from(bytes)],
+    };
+    let Some(mut cursor) = manager.begin_report(datanode, report)? else {
+        bail!("the report of node {node} was not taken");
+    };
+    while manager.report_slice(&mut cursor, 100_000, NOW)? == ReportProgress::More {}
+    Ok(())
+}
