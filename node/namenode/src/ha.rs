@@ -132,6 +132,8 @@ impl Controller {
             tracing::warn!(error = format!("{error:#}"), "cannot read the journal; trying again");
             tokio::time::sleep(RETRY).await;
         }
+        // The block manager is new: it has not heard of the lists yet.
+        crate::hosts::refresh(&self.nn);
         let mut ns = self.nn.ns.write();
         ns.blockmanager.activate_safe_mode(self.nn.clock.now());
         ns.role.change(Role::Standby)?;
