@@ -34,7 +34,15 @@ fn root() -> PathBuf {
 fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     timed("tidy", || tidy::check(&root()))?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
     cargo(&["test", "--workspace", "--locked"])
 }
 
