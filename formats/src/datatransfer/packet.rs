@@ -145,10 +145,17 @@ impl PacketHeader {
     }
 }
 
+/// Room of a buffer that reads ahead: two of the packets that clients usually send.
+const READ_AHEAD_BYTES: usize = 160 << 10;
+
 /// One packet in a buffer that is used again for the next.
 #[derive(Debug)]
 pub struct PacketBuffer {
     bytes: Vec<u8>,
+    // The packet is `bytes[start..end]`; what was read ahead follows, up to `filled`.
+    start: usize,
+    end: usize,
+    filled: usize,
     header: PacketHeader,
     checksums_at: usize,
     data_at: usize,
@@ -167,6 +174,9 @@ impl PacketBuffer {
     pub fn new(max_packet_bytes: usize) -> PacketBuffer {
         PacketBuffer {
             bytes: Vec::new(),
+            start: 0,
+            end: 0,
+            filled: 0,
             header: PacketHeader::default(),
             checksums_at: 0,
             data_at: 0,
@@ -174,23 +184,68 @@ impl PacketBuffer {
         }
     }
 
-    /// Reads the next packet into the buffer.
+    /// Reads the next packet into the buffer, and not a byte more.
     pub fn read_from(&mut self, reader: &mut impl Read) -> io::Result<&PacketHeader> {
         let mut prefix = [0_u8; PacketLengths::BYTES];
         reader.read_exact(&mut prefix)?;
         let lengths = PacketLengths::decode(prefix, self.max_packet_bytes)?;
         let total = PacketLengths::BYTES + lengths.rest();
-        // Growing zeroes new room once; a buffer that is large enough is read over as it is.
-        if self.bytes.len() < total {
-            self.bytes.resize(total, 0);
-        } else {
-            self.bytes.truncate(total);
-        }
+        self.make_room(total);
         let (head, rest) = self.bytes.split_at_mut(PacketLengths::BYTES);
         head.copy_from_slice(&prefix);
+        let rest = rest.get_mut(..lengths.rest()).unwrap_or_default();
         reader.read_exact(rest)?;
+        (self.start, self.end, self.filled) = (0, total, total);
         self.slice(lengths)?;
         Ok(&self.header)
+    }
+
+    /// Reads the next packet, and with it whatever else the reader has at hand: fewer and larger reads. Only for
+    /// streams that carry nothing but packets from here on, and always with the same reader.
+    pub fn read_ahead_from(&mut self, reader: &mut impl Read) -> io::Result<&PacketHeader> {
+        self.start = self.end;
+        if self.start == self.filled {
+            (self.start, self.filled) = (0, 0);
+        }
+        self.fill(reader, PacketLengths::BYTES)?;
+        let prefix = self
+            .bytes
+            .get(self.start..)
+            .and_then(|bytes| bytes.first_chunk::<{ PacketLengths::BYTES }>())
+            .copied()
+            .unwrap_or_default();
+        let lengths = PacketLengths::decode(prefix, self.max_packet_bytes)?;
+        let total = PacketLengths::BYTES + lengths.rest();
+        self.fill(reader, total)?;
+        self.end = self.start + total;
+        self.slice(lengths)?;
+        Ok(&self.header)
+    }
+
+    /// Reads until there are `needed` bytes from `start` on.
+    fn fill(&mut self, reader: &mut impl Read, needed: usize) -> io::Result<()> {
+        if self.start + needed > self.bytes.len() {
+            self.bytes.copy_within(self.start..self.filled, 0);
+            self.filled -= self.start;
+            self.start = 0;
+            self.make_room(needed.max(READ_AHEAD_BYTES));
+        }
+        while self.filled - self.start < needed {
+            match reader.read(self.bytes.get_mut(self.filled..).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Growing zeroes new room once; a buffer that is large enough is read over as it is.
+    fn make_room(&mut self, total: usize) {
+        if self.bytes.len() < total {
+            self.bytes.resize(total, 0);
+        }
     }
 
     /// Takes a packet from the front of `bytes`: the bytes it took, or `None` when more are needed.
@@ -203,19 +258,21 @@ impl PacketBuffer {
         let Some(packet) = bytes.get(..total) else {
             return Ok(None);
         };
-        self.bytes.clear();
-        self.bytes.extend_from_slice(packet);
+        self.make_room(total);
+        self.bytes
+            .get_mut(..total)
+            .unwrap_or_default()
+            .copy_from_slice(packet);
+        (self.start, self.end, self.filled) = (0, total, total);
         self.slice(lengths)?;
         Ok(Some(total))
     }
 
     fn slice(&mut self, lengths: PacketLengths) -> Result<(), DataTransferError> {
-        let checksums_at = PacketLengths::BYTES + lengths.header;
-        let header = PacketHeader::decode(
-            self.bytes
-                .get(PacketLengths::BYTES..checksums_at)
-                .unwrap_or_default(),
-        )?;
+        let header_at = self.start + PacketLengths::BYTES;
+        let checksums_at = header_at + lengths.header;
+        let header =
+            PacketHeader::decode(self.bytes.get(header_at..checksums_at).unwrap_or_default())?;
         let Some(checksum_len) = lengths.payload.checked_sub(header.data_len as usize) else {
             return Err(DataTransferError::Length {
                 what: "data",
@@ -242,23 +299,16 @@ impl PacketBuffer {
             .unwrap_or_default()
     }
 
-    /// The current packet's checksums and data, to replace checksums in place.
-    pub fn checksums_mut_and_data(&mut self) -> (&mut [u8], &[u8]) {
-        let data_at = self.data_at.min(self.bytes.len());
-        let (front, data) = self.bytes.split_at_mut(data_at);
-        (front.get_mut(self.checksums_at..).unwrap_or_default(), data)
-    }
-
     /// The current packet's data.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        self.bytes.get(self.data_at..).unwrap_or_default()
+        self.bytes.get(self.data_at..self.end).unwrap_or_default()
     }
 
     /// The whole packet as it was received, to pass it on.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 }
 
@@ -321,11 +371,44 @@ mod tests {
         assert!(PacketBuffer::default().fill_from(&bytes).is_err());
     }
 
+    /// Hands bytes out as a socket does: some at a time.
+    struct InPieces<'a>(&'a [u8], usize);
+
+    impl Read for InPieces<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let limit = self.1.min(buf.len());
+            self.0.read(&mut buf[..limit])
+        }
+    }
+
+    #[test]
+    fn reading_ahead_wraps_around_the_end_of_the_buffer() {
+        let mut stream = Vec::new();
+        let sizes = [60_000_u32, 70_000, 50_000, 300_000, 10, 60_000];
+        for (seqno, data_len) in sizes.into_iter().enumerate() {
+            let header = PacketHeader {
+                seqno: seqno as i64,
+                data_len,
+                ..PacketHeader::default()
+            };
+            header.encode_into(0, &mut stream);
+            stream.resize(stream.len() + data_len as usize, seqno as u8);
+        }
+        let mut buffer = PacketBuffer::default();
+        let mut reader = stream.as_slice();
+        for (seqno, data_len) in sizes.into_iter().enumerate() {
+            let header = *buffer.read_ahead_from(&mut reader).unwrap();
+            assert_eq!((header.seqno, header.data_len), (seqno as i64, data_len));
+            assert!(buffer.data().iter().all(|byte| *byte == seqno as u8));
+            assert_eq!(buffer.data().len(), data_len as usize);
+        }
+    }
+
     proptest! {
         #[test]
         fn packets_round_trip_from_streams_and_slices(
             offset in 0_u64..1 << 40, seqno in -1_i64..1 << 40, sync in any::<bool>(),
-            checksums in proptest::collection::vec(any::<u8>(), 0..64), data in proptest::collection::vec(any::<u8>(), 0..300),
+            checksums in proptest::collection::vec(any::<u8>(), 0..64), piece in 1_usize..700, data in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let header = PacketHeader {
                 offset_in_block: offset, seqno, last_packet_in_block: data.is_empty(), data_len: data.len() as u32, sync_block: sync,
@@ -346,6 +429,14 @@ mod tests {
                 prop_assert_eq!(buffer.read_from(&mut reader).unwrap(), &header);
                 prop_assert_eq!(buffer.as_bytes(), bytes.as_slice());
             }
+            let mut buffer = PacketBuffer::default();
+            let mut pieces = InPieces(twice.as_slice(), piece);
+            for _ in 0..2 {
+                prop_assert_eq!(buffer.read_ahead_from(&mut pieces).unwrap(), &header);
+                prop_assert_eq!(buffer.as_bytes(), bytes.as_slice());
+                prop_assert_eq!(buffer.data(), data.as_slice());
+            }
+            prop_assert!(buffer.read_ahead_from(&mut pieces).is_err());
         }
 
         #[test]

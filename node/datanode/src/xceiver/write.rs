@@ -270,7 +270,7 @@ impl Reception<'_> {
     ) -> Result<()> {
         let mut packet = PacketBuffer::new(max_packet_bytes);
         loop {
-            packet.read_from(reader)?;
+            packet.read_ahead_from(reader)?;
             if self.writer.control().is_stopped() {
                 return Err(XceiverError::Stopped);
             }

@@ -145,7 +145,7 @@ impl Writer {
     pub fn open(
         nodes: &[&Arc<DataNode>],
         setup: &Setup,
-    ) -> Result<Writer, Option<BlockOpResponseProto>> {
+    ) -> Result<Writer, Option<Box<BlockOpResponseProto>>> {
         let mut stream = connect(nodes[0]);
         let rest = nodes[1..].iter().map(|node| info(node)).collect::<Vec<_>>();
         let disk = StorageTypeProto::Disk as i32;
@@ -177,7 +177,7 @@ impl Writer {
                 seqno: 0,
                 offset: setup.min_bytes,
             }),
-            Ok(answer) => Err(Some(answer)),
+            Ok(answer) => Err(Some(Box::new(answer))),
             Err(_) => Err(None),
         }
     }
