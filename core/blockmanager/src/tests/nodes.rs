@@ -1,0 +1,245 @@
+//! Which DataNodes are let in, chosen and emptied.
+
+use super::*;
+
+#[test]
+fn decommissioning_copies_first() {
+    let mut world = World::new(2);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    world.received(0, block(1));
+    world.settle();
+    world
+        .manager
+        .set_admin_state(world.nodes[0], AdminState::DecommissionInProgress);
+    world.tick();
+    assert_eq!(
+        world.manager.datanode(world.nodes[0]).unwrap().admin_state,
+        AdminState::DecommissionInProgress
+    );
+    assert_eq!(world.commands(0)[0].blk_cmd.as_ref().unwrap().action, 1);
+    world.received(1, block(1));
+    world.tick();
+    world.tick();
+    assert_eq!(
+        world.manager.datanode(world.nodes[0]).unwrap().admin_state,
+        AdminState::Decommissioned
+    );
+    assert!(world.deletions(0).is_empty());
+    let located = world.manager.located_block(POOL, block(1), 0, Some("dn0"));
+    assert_eq!(
+        located.locs[0].id.host_name, "dn1",
+        "a leaving node is asked last"
+    );
+}
+
+#[test]
+fn a_balancer_finds_every_block_of_a_node() {
+    let mut world = World::new(2);
+    for n in 0..10 {
+        world
+            .manager
+            .add_block(new_block(n, 1, BlockState::Complete));
+        world.received(usize::from(n >= 7), block(n));
+    }
+    for _ in 0..20 {
+        let found = world
+            .manager
+            .blocks_of_datanode(world.nodes[0], 1 << 30, 100, None);
+        let mut ids: Vec<_> = found
+            .iter()
+            .map(|one| one.block.block_id as i64 - BASE)
+            .collect();
+        ids.sort();
+        assert_eq!(ids, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(found[0].storage_uuids, ["DS-0"]);
+    }
+    let some = world
+        .manager
+        .blocks_of_datanode(world.nodes[0], 250, 0, None);
+    assert_eq!(some.len(), 3);
+    assert!(
+        world
+            .manager
+            .blocks_of_datanode(world.nodes[0], 250, 101, None)
+            .is_empty()
+    );
+    let ssd = Some(StorageTypeProto::Ssd);
+    assert!(
+        world
+            .manager
+            .blocks_of_datanode(world.nodes[0], 250, 0, ssd)
+            .is_empty()
+    );
+}
+
+#[test]
+fn hosts_are_let_in_sent_away_and_taken_back() {
+    let mut world = World::new(2);
+    world.start_active();
+    world
+        .manager
+        .add_block(new_block(1, 1, BlockState::Complete));
+    world.received(0, block(1));
+    let host = |name: &str| [name.to_owned()];
+    world.manager.set_hosts([], host("dn0:9866"));
+    let state = |world: &World| world.manager.datanode(world.nodes[0]).unwrap().admin_state;
+    assert_eq!(state(&world), AdminState::DecommissionInProgress);
+    world.register(0);
+    assert_eq!(state(&world), AdminState::DecommissionInProgress);
+    world.manager.set_hosts([], []);
+    assert_eq!(state(&world), AdminState::Normal);
+    world.manager.set_hosts(host("10.0.0.1"), []);
+    assert!(world.manager.datanode_by_uuid("uuid-0").is_err());
+    assert!(world.manager.datanode_by_uuid("uuid-1").is_ok());
+    let id = world.manager.datanode(world.nodes[0]).unwrap().id.clone();
+    assert!(matches!(
+        world.manager.register(id, "3.5.0", at(world.now)),
+        Err(BlockManagerError::Disallowed(_))
+    ));
+}
+
+#[test]
+fn racks_are_spread_over() {
+    let mut world = World::new(0);
+    for node in 0..6 {
+        world.manager.set_rack(
+            &format!("10.0.0.{node}"),
+            if node < 3 { "/a" } else { "/b" },
+        );
+        world.register(node);
+    }
+    world.start_active();
+    for _ in 0..50 {
+        let request = PlacementRequest {
+            count: 3,
+            writer: Some("dn0"),
+            block_size: 1,
+            ..PlacementRequest::default()
+        };
+        let targets = world.manager.choose_targets(&request, at(0)).unwrap();
+        let racks: Vec<_> = targets
+            .iter()
+            .map(|&at| {
+                world
+                    .manager
+                    .datanode(world.manager.storage(at).unwrap().datanode)
+                    .unwrap()
+                    .location
+                    .clone()
+            })
+            .collect();
+        assert_eq!(racks, ["/a", "/b", "/b"]);
+        let request = PlacementRequest {
+            excluded: &world.nodes[3..],
+            ..request
+        };
+        assert_eq!(
+            world.manager.choose_targets(&request, at(0)).unwrap().len(),
+            2,
+            "two at most on one of two racks"
+        );
+    }
+    // Three replicas on one rack are enough and yet not good.
+    world
+        .manager
+        .add_block(new_block(1, 3, BlockState::Complete));
+    for node in 0..3 {
+        world.received(node, block(1));
+    }
+    assert_eq!(world.manager.counts().badly_distributed, 1);
+    world.settle();
+    world.tick();
+    let source = (0..3).find(|&node| !world.commands(node).is_empty());
+    assert!(source.is_some());
+    world.received(4, block(1));
+    world.tick();
+    assert_eq!(world.manager.counts().badly_distributed, 0);
+    let deleted: Vec<_> = (0..6)
+        .filter(|&node| !world.deletions(node).is_empty())
+        .collect();
+    assert!(deleted.len() == 1 && deleted[0] < 3, "{deleted:?}");
+}
+
+#[test]
+fn placement_keeps_to_what_it_is_asked() {
+    let mut world = World::new(4);
+    world.start_active();
+    let nodes = world.nodes.clone();
+    let request = PlacementRequest {
+        count: 4,
+        excluded: &nodes[..1],
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    assert_eq!(
+        world.manager.choose_targets(&request, at(0)).unwrap().len(),
+        3
+    );
+    let request = PlacementRequest {
+        count: 1,
+        excluded: &nodes,
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    let error = world
+        .manager
+        .choose_targets(&request, at(0))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("There are 4 datanode(s) running and 4 node(s) are excluded"),
+        "{error}"
+    );
+    let favored = ["10.0.0.3:9866".to_owned(), "dn2:9866".to_owned()];
+    let request = PlacementRequest {
+        count: 2,
+        favored: &favored,
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    let uuids = |world: &World, on: Vec<StorageIndex>| -> Vec<String> {
+        on.iter()
+            .map(|&at| world.manager.storage(at).unwrap().uuid.clone())
+            .collect()
+    };
+    let mut chosen = world.manager.choose_targets(&request, at(0)).unwrap();
+    chosen.sort();
+    assert_eq!(uuids(&world, chosen), ["DS-2", "DS-3"]);
+    let too_big = PlacementRequest {
+        count: 1,
+        block_size: 1 << 41,
+        ..PlacementRequest::default()
+    };
+    assert!(world.manager.choose_targets(&too_big, at(0)).is_err());
+    let ssd = [StorageTypeProto::Ssd];
+    let request = PlacementRequest {
+        count: 1,
+        block_size: 1,
+        storage_types: &ssd,
+        ..PlacementRequest::default()
+    };
+    assert!(world.manager.choose_targets(&request, at(0)).is_err());
+    let disk = [StorageTypeProto::Disk];
+    let request = PlacementRequest {
+        fallback_types: &disk,
+        ..request
+    };
+    assert_eq!(
+        world.manager.choose_targets(&request, at(0)).unwrap().len(),
+        1
+    );
+    let away = PlacementRequest {
+        count: 1,
+        writer: Some("dn0"),
+        avoid_local_node: true,
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    for _ in 0..20 {
+        let chosen = world.manager.choose_targets(&away, at(0)).unwrap();
+        assert_ne!(uuids(&world, chosen), ["DS-0"]);
+    }
+}
