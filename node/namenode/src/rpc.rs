@@ -91,9 +91,10 @@ impl RpcHandler for Handler {
             return;
         };
         if nn.role() == Role::Initializing && !admin::served_while_initializing(&call) {
-            // Whoever was served before goes to the other NameNode meanwhile; at the start there may be no other.
+            // Clients go to another NameNode meanwhile, if there is one.
+            let alone = nn.settings.peers.is_empty() || !std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL);
             let error = match nn.loads.load(Ordering::Acquire) {
-                0 => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
+                0 if alone => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
                 _ => not_active(),
             };
             return responder.error(&error);
@@ -104,16 +105,18 @@ impl RpcHandler for Handler {
         }
         if let Err(error) = &reply.result
             && error.is(exceptions::STANDBY)
-            && nn.keeps_calls()
         {
-            if let Err(responder) = nn.keep_call(call, responder) {
-                send(responder, &reply.result);
-            }
-            return;
+            return match nn.keep_call(call, responder) {
+                Ok(()) => {}
+                // It became active after it had answered.
+                Err((call, responder)) if nn.role() == Role::Active => self.call(call, responder),
+                Err((_, responder)) => send(responder, &reply.result),
+            };
         }
         let changed = write && reply.after.is_some();
         nn.answer(responder, reply.result, reply.after, changed);
-        if changed {
+        // A call may change something that its answer does not show, such as an access time.
+        if write {
             nn.log_wake.notify_one();
         }
     }
