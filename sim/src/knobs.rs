@@ -20,6 +20,8 @@ pub struct Knobs {
     pub faults_until: Micros,
     /// How long the healed world may take to make progress.
     pub patience: Micros,
+    /// Most transactions of a batch.
+    pub max_batch: u64,
     /// Mean pause between two batches of a writer.
     pub batch_every: Micros,
     /// One of so many batches is followed by a roll.
@@ -51,6 +53,8 @@ impl Knobs {
         let all_java = rng.u8(0..8) == 0;
         let some_java = rng.u8(0..6) == 0;
         let java = (0..journalnodes).map(|_| all_java || (some_java && rng.bool())).collect();
+        // Short segments of few lengths make copies of equal length and different content likely.
+        let tight = rng.u8(0..3) == 0;
         let lease_ms = if rng.u8(0..6) == 0 { 0 } else { rng.u32(100..600) };
         Knobs {
             journalnodes,
@@ -60,13 +64,14 @@ impl Knobs {
             faults_until: rng.u64(800_000..3_500_000),
             patience: 20_000_000,
             batch_every: rng.u64(2_000..20_000),
-            roll_one_in: rng.u64(4..40),
+            max_batch: if tight { 1 } else { 4 },
+            roll_one_in: if tight { rng.u64(1..5) } else { rng.u64(4..40) },
             pipeline_depth: rng.usize(1..6),
             recent_limit_bytes: if rng.u8(0..3) == 0 { 600 } else { 1 << 20 },
             delay: rng.u64(100..4_000),
             reset_one_in: rng.u64(40..1_000),
             sync_time: rng.u64(100..6_000),
-            fault_every: rng.u64(30_000..250_000),
+            fault_every: if tight { rng.u64(10_000..60_000) } else { rng.u64(30_000..250_000) },
             drift_ppm: (0..journalnodes + namenodes)
                 .map(|_| rng.i64(-MAX_DRIFT_PPM..=MAX_DRIFT_PPM))
                 .collect(),

@@ -97,6 +97,8 @@ pub enum Event {
     Elect {
         /// Whose.
         nn: usize,
+        /// Whether it looks again later.
+        again: bool,
     },
     /// A JournalNode's process starts.
     StartJournalNode(usize),
@@ -279,7 +281,7 @@ impl World {
         }
         for nn in 0..self.nns.len() {
             let first = self.rng.u64(0..50_000);
-            self.at(first, Event::Elect { nn });
+            self.at(first, Event::Elect { nn, again: true });
         }
         let first_fault = self.around(self.knobs.fault_every);
         self.at(first_fault, Event::Nemesis);
@@ -359,7 +361,7 @@ impl World {
                     self.work(nn);
                 }
             }
-            Event::Elect { nn } => self.elect(nn),
+            Event::Elect { nn, again } => self.elect(nn, again),
             Event::StartJournalNode(jn) => self.start_journalnode(jn),
             Event::StartNameNode(nn) => {
                 if !self.nns[nn].alive {
@@ -419,7 +421,7 @@ impl World {
             | Event::Timeout { nn, .. }
             | Event::Tick { nn, .. }
             | Event::Work { nn, .. }
-            | Event::Elect { nn } => *nn,
+            | Event::Elect { nn, .. } => *nn,
             _ => return None,
         };
         let until = self.nns[nn].paused_until;
@@ -446,9 +448,9 @@ impl World {
         self.check(started);
         let unformatted = self.jns[jn].acceptor.as_ref().is_some_and(|a| !a.is_formatted());
         if self.jns[jn].wiped && unformatted && !self.join(jn) {
-            // Its peers did not answer: try again, as the shell does.
+            // Its peers did not answer, or its disk failed: try again, as the shell does.
             self.jns[jn].stop();
-            self.jns[jn].disk.crash_process();
+            self.jns[jn].disk.wipe();
             let later = self.now + 100_000;
             self.at(later, Event::StartJournalNode(jn));
         }
@@ -474,8 +476,7 @@ impl World {
             Some(acceptor) => acceptor.format_joining(&namespace_info(), promise, local),
             None => Ok(()),
         };
-        self.check(joined.map_err(|error| format!("joining: {error}")));
-        true
+        joined.is_ok()
     }
 
     fn request_arrives(&mut self, message: Message) {
@@ -783,7 +784,7 @@ impl World {
         let pause = self.rng.u64(1_000..200_000);
         let at = retry_at.max(self.now) + pause;
         if retry_at > 0 {
-            self.at(at, Event::Elect { nn });
+            self.at(at, Event::Elect { nn, again: false });
         }
     }
 
@@ -817,7 +818,7 @@ impl World {
             Some((_, end)) => end.0,
             None => self.log_end(),
         };
-        let verdict = self.acknowledged.recovered(end);
+        let verdict = self.acknowledged.recovered(epoch.0, end);
         self.check(verdict);
         self.check_finalized();
         self.nns[nn].epoch = epoch.0;
@@ -851,7 +852,7 @@ impl World {
         }
         let burst = if self.one_in(5) { 6 } else { 1 };
         for _ in 0..burst {
-            let count = self.rng.u64(1..=4);
+            let count = self.rng.u64(1..=self.knobs.max_batch);
             self.write_batch(nn, count);
         }
         if self.one_in(self.knobs.roll_one_in) && self.nns[nn].role == Role::Writing {
@@ -886,8 +887,9 @@ impl World {
     fn synced(&mut self, nn: usize, txid: TxId) {
         let later = self.nns[nn].unsynced.split_off(&(txid.0 + 1));
         let synced = std::mem::replace(&mut self.nns[nn].unsynced, later);
+        let epoch = self.nns[nn].epoch;
         for (txid, content) in synced {
-            let verdict = self.acknowledged.acknowledge(txid, content);
+            let verdict = self.acknowledged.acknowledge(epoch, txid, content);
             self.check(verdict);
         }
         if self.healed && self.acknowledged.count() >= self.acknowledged_at_heal + PROGRESS {
@@ -895,9 +897,11 @@ impl World {
         }
     }
 
-    fn elect(&mut self, nn: usize) {
-        let again = self.now + self.rng.u64(50_000..400_000);
-        self.at(again, Event::Elect { nn });
+    fn elect(&mut self, nn: usize, again: bool) {
+        if again {
+            let later = self.now + self.rng.u64(50_000..400_000);
+            self.at(later, Event::Elect { nn, again });
+        }
         if !self.nns[nn].alive || self.nns[nn].writer.is_some() {
             return;
         }

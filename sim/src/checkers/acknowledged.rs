@@ -8,20 +8,19 @@ use super::Verdict;
 #[derive(Clone, Debug, Default)]
 pub struct Acknowledged {
     content: BTreeMap<u64, u64>,
+    /// The highest transaction acknowledged to the writer of each epoch.
+    by_epoch: BTreeMap<u64, u64>,
 }
 
 impl Acknowledged {
-    /// A writer was told that a transaction of this content is on a majority.
-    pub fn acknowledge(&mut self, txid: u64, content: u64) -> Verdict {
+    /// The writer of an epoch was told that a transaction of this content is on a majority.
+    pub fn acknowledge(&mut self, epoch: u64, txid: u64, content: u64) -> Verdict {
+        let highest = self.by_epoch.entry(epoch).or_default();
+        *highest = txid.max(*highest);
         match self.content.insert(txid, content) {
             Some(other) if other != content => Err(format!("txid {txid} was acknowledged with two contents")),
             _ => Ok(()),
         }
-    }
-
-    /// The highest one.
-    pub fn highest(&self) -> u64 {
-        self.content.last_key_value().map_or(0, |(txid, _)| *txid)
     }
 
     /// How many.
@@ -29,11 +28,12 @@ impl Acknowledged {
         self.content.len() as u64
     }
 
-    /// A new writer has recovered the log up to `end`.
-    pub fn recovered(&self, end: u64) -> Verdict {
-        match self.highest() {
-            highest if highest > end => Err(format!(
-                "the log was recovered up to txid {end}, but {highest} was acknowledged"
+    /// The writer of an epoch has recovered the log up to `end`. It may hear so late, when a later writer has gone on.
+    pub fn recovered(&self, epoch: u64, end: u64) -> Verdict {
+        let highest = self.by_epoch.range(..epoch).map(|(_, highest)| *highest).max();
+        match highest {
+            Some(highest) if highest > end => Err(format!(
+                "the log was recovered up to txid {end} in epoch {epoch}, but {highest} was acknowledged before"
             )),
             _ => Ok(()),
         }
@@ -69,14 +69,15 @@ mod tests {
     #[test]
     fn it_fires() {
         let mut checker = Acknowledged::default();
-        checker.acknowledge(1, 10).unwrap();
-        checker.acknowledge(2, 20).unwrap();
-        assert!(checker.acknowledge(2, 21).is_err());
+        checker.acknowledge(1, 1, 10).unwrap();
+        checker.acknowledge(1, 2, 20).unwrap();
+        assert!(checker.acknowledge(1, 2, 21).is_err());
         let mut checker = Acknowledged::default();
-        checker.acknowledge(1, 10).unwrap();
-        checker.acknowledge(2, 20).unwrap();
-        assert!(checker.recovered(2).is_ok());
-        assert!(checker.recovered(1).is_err());
+        checker.acknowledge(1, 1, 10).unwrap();
+        checker.acknowledge(1, 2, 20).unwrap();
+        assert!(checker.recovered(2, 2).is_ok());
+        assert!(checker.recovered(2, 1).is_err());
+        assert!(checker.recovered(1, 0).is_ok());
         assert!(checker.finalized(&[(1, 10), (2, 20), (3, 30)]).is_ok());
         assert!(checker.finalized(&[(2, 22)]).is_err());
         assert!(checker.log(&BTreeMap::from([(1, 10), (2, 20)])).is_ok());

@@ -42,6 +42,7 @@ pub(super) enum Op {
     Purge {
         min_to_keep: TxId,
     },
+    Release,
 }
 
 impl Op {

@@ -48,6 +48,8 @@ use recent::RecentEdits;
 const MERGE_LIMIT_BYTES: usize = 512 << 10;
 /// How soon after a commit an idle JournalNode learns of it, for the standbys that read there.
 const COMMIT_DELAY: Micros = 5_000;
+/// The same after a recovery, for which somebody waits.
+const RECOVERED_DELAY: Micros = 500;
 /// How often an idle JournalNode is asked for anything when no lease is.
 const HEARTBEAT_PERIOD: Micros = 1_000_000;
 /// Requests with a lease are sent this many times per lease.
@@ -185,7 +187,7 @@ pub enum WriterAction {
         /// What the JournalNodes said.
         reason: String,
     },
-    /// `newEpoch` was refused because somebody's lease runs. Final; try again with a new writer later.
+    /// `newEpoch` was refused because somebody's lease runs; what was granted to us is being given back. Final; try again with a new writer later.
     LeaseHeld {
         /// When that may succeed.
         retry_at: Micros,
@@ -405,7 +407,7 @@ impl QuorumWriter {
                     self.out_of_sync(i, now);
                 }
             }
-            Op::Purge { .. } => {}
+            Op::Purge { .. } | Op::Release => {}
         }
     }
 
@@ -488,7 +490,7 @@ impl QuorumWriter {
             Op::Accept { .. } => timeouts.accept_recovery,
             Op::FinalizeRecovered { .. } | Op::Finalize { .. } => timeouts.finalize_segment,
             Op::Start { .. } | Op::Resume { .. } => timeouts.start_segment,
-            Op::Journal { .. } | Op::Heartbeat | Op::Purge { .. } => timeouts.write_txns,
+            Op::Journal { .. } | Op::Heartbeat | Op::Purge { .. } | Op::Release => timeouts.write_txns,
         };
         let call = CallId(self.next_call);
         self.next_call += 1;
@@ -571,6 +573,10 @@ impl QuorumWriter {
         let reachable = matches!(channel.sync, Sync::InSync | Sync::Finalized);
         if reachable && channel.told_committed < self.committed {
             due = due.min(channel.last_sent + COMMIT_DELAY);
+        }
+        if channel.ours == Some(true) && channel.segment.is_none() && channel.told_committed < self.committed {
+            // After a recovery: whoever recovered reads the rest from there before it opens a segment.
+            due = due.min(channel.last_sent + RECOVERED_DELAY);
         }
         Some(due)
     }

@@ -65,7 +65,12 @@ impl QuorumWriter {
                 info,
                 min_to_keep: *min_to_keep,
             },
-            Op::Start { .. } | Op::Resume { .. } | Op::Journal { .. } | Op::Finalize { .. } | Op::Heartbeat => {
+            Op::Start { .. }
+            | Op::Resume { .. }
+            | Op::Journal { .. }
+            | Op::Finalize { .. }
+            | Op::Heartbeat
+            | Op::Release => {
                 return None;
             }
         };
@@ -217,6 +222,20 @@ impl QuorumWriter {
         )
     }
 
+    /// A minority that promised us keeps everybody else out for as long as it granted us a lease: of two that try at
+    /// once neither would win. We will not use it.
+    fn give_leases_back(&mut self, now: Micros, out: &mut Actions) {
+        if self.config.lease_ms == 0 || self.epoch == Epoch(0) {
+            return;
+        }
+        for i in 0..self.channels.len() {
+            let holder = self.config.holder.clone();
+            if self.channels.get(i).is_some_and(|channel| channel.ours != Some(false)) {
+                self.send(i, (Op::Release, Request::ReleaseLease { holder }), now, out);
+            }
+        }
+    }
+
     fn fail_phase(&mut self, now: Micros, out: &mut Actions) {
         let failures = self.votes.iter().enumerate().filter_map(|(i, vote)| match vote {
             Some(Vote::Failed(error)) => Some((i, error)),
@@ -237,6 +256,7 @@ impl QuorumWriter {
             }
         }
         let reason = format!("{:?}: {}", self.phase, reasons.join("; "));
+        self.give_leases_back(now, out);
         match retry_at {
             Some(retry_at) => self.die(WriterAction::LeaseHeld { retry_at }, out),
             None if outrun => self.die(WriterAction::Fenced { reason }, out),
