@@ -2,7 +2,7 @@
 //! same file.
 
 use hathi_formats::fsimage::{
-    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, StorageVersion, encode_directory_entry,
+    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry,
     parse_md5_file, write_xml,
 };
 use hathi_formats::ids::LayoutVersion;
@@ -11,7 +11,6 @@ use proptest::prelude::*;
 const IMAGE: &[u8] = include_bytes!("data/fsimage_0000000000000000073");
 const MD5: &str = include_str!("data/fsimage_0000000000000000073.md5");
 const XML: &str = include_str!("data/fsimage_0000000000000000073.xml");
-const VERSION: &str = include_str!("data/VERSION");
 
 /// What Hadoop 3.5.0's viewer calls itself.
 const REVISION: &str = "dbcc7cd797100e6b32cd84f85b53a5193a5f9af0";
@@ -84,25 +83,6 @@ fn written_again_it_is_the_same_file() {
     assert!(parse_md5_file(MD5, "fsimage_0000000000000000074").is_err());
 }
 
-#[test]
-fn reads_hadoops_version_file() {
-    let version = StorageVersion::parse(VERSION).unwrap();
-    assert_eq!(version.layout_version, LayoutVersion(-67));
-    assert_eq!(
-        StorageVersion::parse(&version.format()),
-        Ok(version.clone())
-    );
-    let properties = |text: &str| {
-        let mut lines: Vec<_> = text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(str::to_owned)
-            .collect();
-        lines.sort();
-        lines
-    };
-    assert_eq!(properties(&version.format()), properties(VERSION));
-}
 
 proptest! {
     #[test]

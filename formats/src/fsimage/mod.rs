@@ -20,9 +20,7 @@ pub use inode::{
     encode_directory_entry, permission_bits, permission_parts,
 };
 pub use reader::{Image, ImageError, MessageReader, ReadAt, Section};
-pub use side_files::{
-    MD5_SUFFIX, StorageType, StorageVersion, VersionError, format_md5_file, parse_md5_file,
-};
+pub use side_files::{MD5_SUFFIX, format_md5_file, parse_md5_file};
 pub use writer::{ImageSummary, ImageWriter};
 pub use xml::{DumpError, StringTable, write_xml};
 

@@ -155,22 +155,4 @@ fn side_files_are_as_hadoop_writes_them() {
     );
     assert!(parse_md5_file(&text, "fsimage_0000000000000000043").is_err());
     assert!(parse_md5_file("zz", "x").is_err());
-
-    let java = "#Sat Nov 21 02:40:00 UTC 2026\nnamespaceID=1837091727\nclusterID=CID-x\ncTime=0\n\
-                storageType=NAME_NODE\nblockpoolID=BP-1-127.0.0.1-1\nlayoutVersion=-67\n";
-    let version = StorageVersion::parse(java).unwrap();
-    assert_eq!(version.namespace_id, Some(1_837_091_727));
-    assert_eq!(version.storage_type, Some(StorageType::NameNode));
-    assert_eq!(version.layout_version, LayoutVersion(-67));
-    assert_eq!(StorageVersion::parse(&version.format()).unwrap(), version);
-    assert_eq!(
-        StorageVersion::parse("layoutVersion=x")
-            .unwrap_err()
-            .to_string(),
-        "layoutVersion = 'x' is not a number that fits"
-    );
-    assert_eq!(
-        StorageVersion::parse("").unwrap_err(),
-        VersionError::Missing("layoutVersion")
-    );
 }
