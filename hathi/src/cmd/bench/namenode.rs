@@ -353,12 +353,13 @@ fn process_name(pid: u32) -> String {
 /// Counts what was acknowledged and is not there.
 async fn verify(load: &Load, proxy: &HaProxy) -> Result<usize> {
     let mut lost = 0;
-    for index in load.acknowledged.borrow().iter() {
+    let acknowledged = load.acknowledged.take();
+    for index in &acknowledged {
         let request = hdfs::GetFileInfoRequestProto { src: load.path(*index) };
         let answer: hdfs::GetFileInfoResponseProto =
             proxy.call("getFileInfo", &request, Idempotence::Idempotent).await?;
         lost += usize::from(answer.fs.is_none());
     }
-    println!("verified {} lost {lost}", load.acknowledged.borrow().len());
+    println!("verified {} lost {lost}", acknowledged.len());
     Ok(lost)
 }

@@ -170,7 +170,8 @@ fn find(log: &std::path::Path, after: SystemTime, words: &str) -> Option<f64> {
 /// Reads every acknowledged file again; how many are missing or changed.
 async fn verify(load: &Load) -> Result<usize> {
     let mut lost = 0;
-    for (writer, number) in load.acknowledged.borrow().iter() {
+    let acknowledged = load.acknowledged.borrow().clone();
+    for (writer, number) in &acknowledged {
         let path = path(*writer, *number);
         let read = async {
             let mut reader = load.fs.open(&path).await?;
