@@ -42,8 +42,10 @@ pub fn save(nn: &NameNode, dirs: &NameDirs, cancellable: bool) -> anyhow::Result
     nn.cancel_checkpoint.store(false, Ordering::Release);
     let started = nn.clock.ms();
     let frozen = {
-        let ns = nn.ns.read();
+        let mut ns = nn.ns.write();
         let txid = ns.edit_log.applied();
+        // The ops that begin and end segments change nothing in the namespace, but the image covers them.
+        ns.namespace.set_last_applied_txid(txid.0);
         if ns.most_recent_checkpoint >= txid && dirs.images().iter().any(|image| image.txid == txid) {
             return Ok(txid);
         }

@@ -94,6 +94,9 @@ pub struct LogTask {
     shipping: bool,
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
     under_way: VecDeque<(TxId, u64)>,
+    /// Taken from the log, but behind the end of a segment that is not final yet.
+    held: VecDeque<LogItem>,
+    finalizing: bool,
     waiting: Vec<(TxId, oneshot::Sender<()>)>,
     waiting_final: Vec<(TxId, oneshot::Sender<()>)>,
     commands: mpsc::UnboundedReceiver<LogCommand>,
@@ -123,6 +126,8 @@ impl LogTask {
             shipping: false,
             recovering: None,
             under_way: VecDeque::new(),
+            held: VecDeque::new(),
+            finalizing: false,
             waiting: Vec::new(),
             waiting_final: Vec::new(),
             commands,
@@ -226,6 +231,8 @@ impl LogTask {
         self.writer = None;
         self.shipping = false;
         self.under_way.clear();
+        self.held.clear();
+        self.finalizing = false;
         self.waiting.clear();
         self.waiting_final.clear();
         self.recovering = None;
@@ -247,29 +254,35 @@ impl LogTask {
         }
     }
 
-    /// Hands the open batch to the writer, unless enough are under way.
+    /// Hands the open batch to the writer, unless enough are under way. A new segment waits until the last one is final:
+    /// in a recovery nothing may stand behind an unfinished segment.
     fn ship(&mut self) {
-        if !self.shipping || self.under_way.len() >= BATCHES_UNDER_WAY {
+        if !self.shipping || self.finalizing || self.under_way.len() >= BATCHES_UNDER_WAY {
             return;
         }
-        let items = {
+        if self.held.is_empty() {
             let mut ns = self.nn.ns.write();
             if !ns.edit_log.has_pending() {
                 return;
             }
-            ns.edit_log.take()
-        };
+            self.held = ns.edit_log.take();
+        }
         let Some(writer) = &mut self.writer else { return };
         let now = self.nn.clock.us();
         let mut out = Vec::new();
-        for item in items {
+        while !self.finalizing
+            && let Some(item) = self.held.pop_front()
+        {
             match &item {
                 LogItem::StartSegment(txid) => writer.start_segment(*txid, now, &mut out),
                 LogItem::Edits { first, count, bytes, .. } => {
                     self.under_way.push_back((TxId(first.0 + u64::from(*count) - 1), now));
                     writer.journal(*first, *count, bytes.clone(), now, &mut out);
                 }
-                LogItem::FinalizeSegment { .. } => writer.finalize_segment(now, &mut out),
+                LogItem::FinalizeSegment { .. } => {
+                    self.finalizing = true;
+                    writer.finalize_segment(now, &mut out);
+                }
             }
             self.local.push(item);
         }
@@ -333,7 +346,8 @@ impl LogTask {
                 WriterAction::Synced { txid } => self.on_synced(txid),
                 WriterAction::SegmentFinalized { start, end } => {
                     tracing::info!(%start, %end, "edit log segment finalized");
-                                tell(&mut self.waiting_final, end);
+                                self.finalizing = false;
+                    tell(&mut self.waiting_final, end);
                 }
                 WriterAction::LeaseUntil { until } => self.nn.lease.set(until),
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {

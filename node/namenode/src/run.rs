@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 
 /// Serves until a signal ends the process.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
+    end_at_a_panic();
     let nodes = JournalNodes::new(&settings)
         .context("dfs.namenode.shared.edits.dir is not set: this NameNode serves high availability pairs only")?;
     let dirs = Arc::new(NameDirs::open(&settings)?);
@@ -97,4 +98,13 @@ async fn stopped() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// A thread that panicked leaves a NameNode that looks alive and answers nobody: better none, so that the other takes over.
+fn end_at_a_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
