@@ -3,14 +3,8 @@
 //! `u8 opcode | i32 length | i64 txid | body | u32 crc`: the length counts itself, txid and body; the checksum covers
 //! all before it.
 
+use hathi_formats::editlog::{FrameError, Frames, MAX_OP_SIZE_BYTES, MIN_OP_SIZE_BYTES, ScanEnd, SegmentHeader};
 use hathi_formats::ids::{LayoutVersion, TxId};
-
-/// Opcode, length, txid and checksum of an op without body.
-const MIN_FRAME_BYTES: usize = 17;
-/// `dfs.namenode.max.op.size`: larger lengths are damage.
-const MAX_FRAME_BYTES: usize = 50 << 20;
-/// `FSEditLogOpCodes.OP_INVALID`: nothing follows.
-const OP_INVALID: u8 = 0xFF;
 
 /// What stands at the begin of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,82 +19,53 @@ pub enum FrameCheck {
     Bad(String),
 }
 
-fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    let part = bytes.get(at..at.checked_add(4)?)?;
-    part.try_into().ok().map(u32::from_be_bytes)
-}
-
-fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
-    let part = bytes.get(at..at.checked_add(8)?)?;
-    part.try_into().ok().map(u64::from_be_bytes)
-}
-
 /// The length in bytes of the frame at the begin of `bytes`, unchecked but for sanity.
 pub fn frame_len(bytes: &[u8]) -> Option<usize> {
-    let len = usize::try_from(read_u32(bytes, 1)?).ok()?.checked_add(5)?;
-    (MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&len).then_some(len)
+    let length: [u8; 4] = bytes.get(1..5)?.try_into().ok()?;
+    let len = usize::try_from(u32::from_be_bytes(length)).ok()?.checked_add(5)?;
+    (MIN_OP_SIZE_BYTES..=MAX_OP_SIZE_BYTES).contains(&len).then_some(len)
 }
 
 /// Checks the frame at the begin of `bytes`.
 pub fn check_frame(bytes: &[u8], expected: TxId) -> FrameCheck {
-    match bytes.first() {
-        None => return FrameCheck::NeedMore(MIN_FRAME_BYTES),
-        Some(&OP_INVALID) => return FrameCheck::End,
-        Some(_) => {}
+    let mut frames = Frames::new(bytes, 0).starting_at(expected);
+    match frames.next_frame() {
+        Ok(Some(frame)) => FrameCheck::Whole(frame.bytes.len()),
+        Ok(None) if frames.end() == Some(ScanEnd::Padding) => FrameCheck::End,
+        Ok(None) => FrameCheck::NeedMore(MIN_OP_SIZE_BYTES),
+        Err(FrameError::Truncated { .. }) => {
+            FrameCheck::NeedMore(frame_len(bytes).unwrap_or(MIN_OP_SIZE_BYTES))
+        }
+        Err(error) => FrameCheck::Bad(error.to_string()),
     }
-    if bytes.len() < MIN_FRAME_BYTES {
-        return FrameCheck::NeedMore(MIN_FRAME_BYTES);
-    }
-    let Some(len) = frame_len(bytes) else {
-        return FrameCheck::Bad("impossible op length".to_owned());
-    };
-    let Some(frame) = bytes.get(..len) else {
-        return FrameCheck::NeedMore(len);
-    };
-    let txid = read_u64(frame, 5);
-    if txid != Some(expected.0) {
-        return FrameCheck::Bad(format!("txid {txid:?} where {expected} should be"));
-    }
-    let (covered, crc) = frame.split_at(len - 4);
-    if read_u32(crc, 0) != Some(crc32fast::hash(covered)) {
-        return FrameCheck::Bad(format!("wrong checksum of txid {expected}"));
-    }
-    FrameCheck::Whole(len)
 }
 
 /// Checks that `records` are exactly `count` intact frames from `first` on.
 pub fn check_batch(records: &[u8], first: TxId, count: u32) -> Result<(), String> {
-    let mut rest = records;
-    let mut expected = first;
-    for _ in 0..count {
-        match check_frame(rest, expected) {
-            FrameCheck::Whole(len) => rest = rest.get(len..).unwrap_or_default(),
-            FrameCheck::End => return Err(format!("ends before txid {expected}")),
-            FrameCheck::NeedMore(_) => return Err(format!("txid {expected} is cut off")),
-            FrameCheck::Bad(what) => return Err(what),
+    let mut frames = Frames::new(records, 0).starting_at(first);
+    for missing in (1..=count).rev() {
+        match frames.next_frame() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(format!("{missing} transactions are missing")),
+            Err(error) => return Err(error.to_string()),
         }
-        expected = expected.next();
     }
-    if rest.is_empty() {
+    let good = usize::try_from(frames.good_until()).unwrap_or(usize::MAX);
+    if good == records.len() {
         Ok(())
     } else {
-        Err(format!("{} bytes after txid {}", rest.len(), expected.0 - 1))
+        Err(format!("more than {count} transactions"))
     }
 }
 
 /// What stands before the first frame: layout version and no flags.
 pub fn header(layout_version: LayoutVersion) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&layout_version.0.to_be_bytes());
-    bytes
+    SegmentHeader { layout_version }.encode()
 }
 
 /// The layout version of a header; `None` when it is no header.
 pub fn parse_header(bytes: &[u8; 8]) -> Option<LayoutVersion> {
-    let version = read_u32(bytes, 0)? as i32;
-    let flags = read_u32(bytes, 4)?;
-    // -1 is a header that was never written over the padding; flags are refused by Hadoop too.
-    (version < -1 && flags == 0).then_some(LayoutVersion(version))
+    SegmentHeader::decode(bytes).ok().map(|header| header.layout_version)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! * [`acceptor`]: the JournalNode's journal (`qjournal.server.Journal`).
 //! * [`writer`]: the NameNode's quorum writer (`qjournal.client.QuorumJournalManager`).
 //! * [`choose`]: which copy of a segment wins a recovery (`SegmentRecoveryComparator`).
-//! * [`manifest`], [`tail`]: which segments a reader should take, what a standby may apply.
-//! * [`file_journal`]: a local directory of segments (`FileJournalManager`).
+//! * [`segments`], [`edits_cache`]: the files of a journal, and its recent edits in memory.
+//! * [`lease`]: the read lease, both ends.
 //!
 //! Everything here is deterministic: time comes in as an argument, disks through `hathi_storage::Disk`.
 
@@ -13,14 +13,11 @@ pub mod acceptor;
 pub mod choose;
 pub mod edits_cache;
 pub mod errors;
-pub mod file_journal;
 mod frames;
 pub mod lease;
-pub mod manifest;
 pub mod messages;
 pub mod mutant;
 pub mod segments;
-pub mod tail;
 pub mod wire;
 pub mod writer;
 
