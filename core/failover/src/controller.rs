@@ -102,9 +102,12 @@ pub enum Action {
 pub struct ControllerConfig {
     /// JournalNodes of the shared edits.
     pub journalnodes: usize,
-    /// This NameNode's place among those of its nameservice: later ones wait longer before they try.
+    /// This NameNode's place among those of its nameservice.
     pub rank: u32,
-    /// How much longer each place waits.
+    /// All of them, in the order of the configuration. Turns go round from the last holder of the lease on, as Hadoop's
+    /// clients go round when they lose it: they ask the right one first, and it does not wait for the one that died.
+    pub namenode_ids: Vec<String>,
+    /// How much longer each turn waits.
     pub rank_delay_ms: u64,
     /// First wait after a refused try; doubles up to 16 times that.
     pub backoff_ms: u64,
@@ -120,6 +123,8 @@ pub struct Controller {
     health: Health,
     /// The last instance seen, kept while it does not answer.
     instance: Option<Instance>,
+    /// Place of the NameNode that held the lease last.
+    last_place: Option<u32>,
     free_since_ms: Option<u64>,
     deposed_since_ms: Option<u64>,
     transition_under_way: bool,
@@ -137,6 +142,7 @@ impl Controller {
             config,
             health: Health::Down,
             instance: None,
+            last_place: None,
             free_since_ms: None,
             deposed_since_ms: None,
             transition_under_way: false,
@@ -195,10 +201,10 @@ impl Controller {
                     Err(()) => {
                         let factor = 1 << self.failures.min(4);
                         self.failures += 1;
-                        // Ranks keep two losers of a duel from meeting again in the same step.
+                        // Turns keep two losers of a duel from meeting again in the same step.
                         self.retry_at_ms = now_ms
                             + self.config.backoff_ms * factor
-                            + u64::from(self.config.rank) * self.config.rank_delay_ms;
+                            + u64::from(self.turn()) * self.config.rank_delay_ms;
                     }
                 }
             }
@@ -243,6 +249,9 @@ impl Controller {
             }
             QuorumLease::Held { holder, .. } => {
                 self.free_since_ms = None;
+                let id = holder.split('@').next().unwrap_or_default();
+                let place = self.config.namenode_ids.iter().position(|known| known == id);
+                self.last_place = place.and_then(|place| u32::try_from(place).ok());
                 let own = self.instance.as_ref().map(|instance| &instance.holder);
                 if own == Some(&holder) {
                     self.deposed_since_ms = None;
@@ -262,7 +271,16 @@ impl Controller {
             && !self.transition_under_way
             && now_ms >= self.retry_at_ms
             && now_ms >= self.banned_until_ms
-            && now_ms >= free_since_ms + u64::from(self.config.rank) * self.config.rank_delay_ms
+            && now_ms >= free_since_ms + u64::from(self.turn()) * self.config.rank_delay_ms
+    }
+
+    /// How many others go first.
+    fn turn(&self) -> u32 {
+        let count = u32::try_from(self.config.namenode_ids.len()).unwrap_or(0);
+        match self.last_place {
+            Some(last) if self.config.rank < count => (self.config.rank + count - last - 1) % count,
+            _ => self.config.rank,
+        }
     }
 
     /// Another instance holds the lease.

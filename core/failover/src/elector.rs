@@ -131,10 +131,7 @@ mod tests {
             epoch,
         };
         assert_eq!(survey(&[None, None, None]), QuorumLease::Unknown);
-        assert_eq!(
-            survey(&[view(1, "a@1", false), None, None]),
-            QuorumLease::Unknown
-        );
+        assert_eq!(survey(&[view(1, "a@1", false), None, None]), QuorumLease::Unknown);
         assert_eq!(
             survey(&[view(1, "a@1", false), view(1, "a@1", false), None]),
             QuorumLease::Free

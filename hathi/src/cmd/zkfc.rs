@@ -54,7 +54,11 @@ fn config(conf: &Configuration) -> Result<ZkfcConfig> {
         bail!("dfs.ha.automatic-failover.enabled is not true for {nameservice}");
     }
     let shared = own.shared_edits(Some(nameservice), Some(namenode_id))?;
-    let Some(JournalUri::Quorum { journal_nodes, journal_id }) = shared else {
+    let Some(JournalUri::Quorum {
+        journal_nodes,
+        journal_id,
+    }) = shared
+    else {
         bail!("dfs.namenode.shared.edits.dir: the journal elector needs qjournal://");
     };
     let address = |id: &str| conf.service_or_rpc_address(Some(nameservice), Some(id));
@@ -80,6 +84,7 @@ fn config(conf: &Configuration) -> Result<ZkfcConfig> {
         namenode_id: namenode_id.clone(),
         namenode_address: own_address.to_string(),
         rank: u32::try_from(rank)?,
+        namenode_ids: ids.clone(),
         listen,
         peers,
         journalnodes: journal_nodes.iter().map(ToString::to_string).collect(),

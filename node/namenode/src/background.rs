@@ -2,13 +2,17 @@
 
 use crate::journalnodes::Readers;
 use crate::log::LogCommand;
+use crate::settings::resolve;
 use crate::state::{LeaseView, NameNode};
 use crate::storage::NameDirs;
 use crate::tail::Tail;
+use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions;
+use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogResponseProto};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_namesystem::Role;
+use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +110,36 @@ async fn reclaim(nn: &NameNode) {
     }
 }
 
+/// A standby that sees finalized segments only (Java JournalNodes without in-progress tailing) asks the active to end one
+/// now and then (`EditLogTailer.triggerActiveLogRoll`).
+pub async fn trigger_rolls(shared: Arc<Shared>, tail: Arc<Tail>) {
+    let nn = &shared.nn;
+    let Some(period) = nn.settings.log_roll_period else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(period).await;
+        if nn.role() != Role::Standby || tail.waits() {
+            continue;
+        }
+        for peer in &nn.settings.peers {
+            match roll(&nn.settings.user, &peer.rpc).await {
+                Ok(()) => break,
+                Err(error) => tracing::debug!(peer = peer.namenode_id, error = format!("{error:#}"), "no roll"),
+            }
+        }
+    }
+}
+
+async fn roll(user: &str, address: &HostPort) -> anyhow::Result<()> {
+    let mut options = ClientOptions::new(user);
+    options.connect_timeout = Duration::from_secs(5);
+    options.call_timeout = Duration::from_secs(20);
+    let client = RpcClient::connect(resolve(address)?, &protocols::NAMENODE_PROTOCOL, options).await?;
+    let _: RollEditLogResponseProto = client.call("rollEditLog", &RollEditLogRequestProto {}).await?;
+    Ok(())
+}
+
 /// Follows the read lease at every JournalNode, so that a standby knows whether somebody is active.
 pub fn watch_leases(shared: &Arc<Shared>, tail: &Arc<Tail>) {
     for index in 0..shared.readers.nodes.addresses.len() {
@@ -116,7 +150,10 @@ pub fn watch_leases(shared: &Arc<Shared>, tail: &Arc<Tail>) {
 async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
     let mut known_counter = None;
     loop {
-        let request = Request::WatchLease { known_counter, wait_ms: WATCH_MS };
+        let request = Request::WatchLease {
+            known_counter,
+            wait_ms: WATCH_MS,
+        };
         let timeout = Duration::from_millis(u64::from(WATCH_MS)) + Duration::from_secs(1);
         let pause = match shared.readers.call(index, &request, timeout).await {
             Ok(Answer::LeaseState(state)) => {
@@ -151,18 +188,21 @@ fn view(shared: &Shared) -> LeaseView {
     let leases = shared.leases.lock();
     let majority = shared.readers.nodes.majority();
     let (mut free, mut held) = (0, 0);
+    let mut newest = None;
     for state in leases.iter().flatten() {
-        if state.holder.is_none() || state.remaining_ms == 0 {
-            free += 1;
-        } else if state.holder.as_deref() != Some(shared.nn.holder.as_str()) {
-            held += 1;
+        match &state.holder {
+            Some(holder) if state.remaining_ms > 0 => {
+                if **holder != *shared.nn.holder {
+                    held += 1;
+                    newest = newest.max(Some((state.promised_epoch, holder.clone())));
+                }
+            }
+            _ => free += 1,
         }
     }
-    if free >= majority {
-        LeaseView::Free
-    } else if held >= majority {
-        LeaseView::HeldByOther
-    } else {
-        LeaseView::Unknown
+    match newest {
+        _ if free >= majority => LeaseView::Free,
+        Some((_, holder)) if held >= majority => LeaseView::HeldByOther(holder),
+        _ => LeaseView::Unknown,
     }
 }

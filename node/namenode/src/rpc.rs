@@ -43,15 +43,26 @@ impl Handler {
         let verbs = PROTOCOLS
             .iter()
             .map(|protocol| {
-                let methods = protocol.methods.iter().map(|(name, _)| calls::lookup(protocol.name, name)).collect();
+                let methods = protocol
+                    .methods
+                    .iter()
+                    .map(|(name, _)| calls::lookup(protocol.name, name))
+                    .collect();
                 (*protocol, methods)
             })
             .collect();
-        Handler { namenode: shared.nn.clone(), shared, verbs }
+        Handler {
+            namenode: shared.nn.clone(),
+            shared,
+            verbs,
+        }
     }
 
     fn verb(&self, call: &RpcCall) -> Option<Verb> {
-        let (_, methods) = self.verbs.iter().find(|(protocol, _)| std::ptr::eq(*protocol, call.protocol))?;
+        let (_, methods) = self
+            .verbs
+            .iter()
+            .find(|(protocol, _)| std::ptr::eq(*protocol, call.protocol))?;
         methods.get(call.method_index).copied().flatten()
     }
 
@@ -86,11 +97,16 @@ impl RpcHandler for Handler {
         let nn = &self.namenode;
         let Some(verb) = self.verb(&call) else {
             if !admin::call(nn, &call, responder) {
-                tracing::debug!(protocol = call.protocol.name, method = call.method, "method is not served");
+                tracing::debug!(
+                    protocol = call.protocol.name,
+                    method = call.method,
+                    "method is not served"
+                );
             }
             return;
         };
-        if nn.role() == Role::Initializing && !admin::served_while_initializing(&call) {
+        let role = nn.role();
+        if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Clients go to another NameNode meanwhile, if there is one.
             let alone = nn.settings.peers.is_empty() || !std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL);
             let error = match nn.loads.load(Ordering::Acquire) {
@@ -109,7 +125,9 @@ impl RpcHandler for Handler {
             return match nn.keep_call(call, responder) {
                 Ok(()) => {}
                 // It became active after it had answered.
-                Err((call, responder)) if nn.role() == Role::Active => self.call(call, responder),
+                Err((call, responder)) if role != Role::Active && nn.role() == Role::Active => {
+                    self.call(call, responder)
+                }
                 Err((_, responder)) => send(responder, &reply.result),
             };
         }
@@ -150,21 +168,26 @@ impl Handler {
     fn block_report(&self, mut work: Box<BlockReportWork>, responder: Responder) {
         let nn = self.namenode.clone();
         let loads = nn.loads.load(Ordering::Acquire);
-        let spawned = std::thread::Builder::new().name("block-report".to_owned()).spawn(move || {
-            loop {
-                let mut ns = nn.ns.write();
-                if nn.loads.load(Ordering::Acquire) != loads {
-                    drop(ns);
-                    // The node is unknown to the new namespace: its next heartbeat makes it register and report again.
-                    return responder.error(&RemoteException::new(exceptions::RETRIABLE, "the namespace was loaded anew"));
+        let spawned = std::thread::Builder::new()
+            .name("block-report".to_owned())
+            .spawn(move || {
+                loop {
+                    let mut ns = nn.ns.write();
+                    if nn.loads.load(Ordering::Acquire) != loads {
+                        drop(ns);
+                        // The node is unknown to the new namespace: its next heartbeat makes it register and report again.
+                        return responder.error(&RemoteException::new(
+                            exceptions::RETRIABLE,
+                            "the namespace was loaded anew",
+                        ));
+                    }
+                    let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
+                    parking_lot::RwLockWriteGuard::unlock_fair(ns);
+                    if let Some(reply) = done {
+                        return nn.answer(responder, reply.result, reply.after, false);
+                    }
                 }
-                let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
-                parking_lot::RwLockWriteGuard::unlock_fair(ns);
-                if let Some(reply) = done {
-                    return nn.answer(responder, reply.result, reply.after, false);
-                }
-            }
-        });
+            });
         if let Err(error) = spawned {
             tracing::error!(%error, "cannot start a thread for a block report");
         }

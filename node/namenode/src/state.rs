@@ -19,6 +19,11 @@ use tokio::sync::{Notify, mpsc};
 const STANDBY_CALLS_MAX: usize = 4096;
 /// For how long a standby keeps a call: longer than a failover takes, shorter than a client's patience.
 pub const STANDBY_CALL_MS: u64 = 3000;
+/// A call that comes from another NameNode is kept for so long even while the lease runs: mostly the client saw the
+/// active die, and we shall hear of it within moments. A StandbyException would make it sleep for longer.
+const HEARSAY_MS: u64 = 100;
+/// A holder that is so new is taken to live.
+const NEW_HOLDER_MS: u64 = 1000;
 /// Identities (user, groups, rank) remembered before all are asked for again.
 const IDENTITIES_MAX: usize = 10_000;
 /// An identity is asked for again after so long, so that changed groups count.
@@ -73,7 +78,9 @@ pub struct ReadLease {
 
 impl ReadLease {
     fn new() -> Self {
-        ReadLease { until_us: AtomicU64::new(0) }
+        ReadLease {
+            until_us: AtomicU64::new(0),
+        }
     }
 
     /// Held until then; `u64::MAX` when the JournalNodes know no leases (Hadoop's behaviour).
@@ -125,32 +132,43 @@ impl Clock {
     /// Wall clock milliseconds since 1970.
     #[must_use]
     pub fn wall_ms(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as u64)
     }
 
     /// Both, for the block manager.
     #[must_use]
     pub fn now(&self) -> hathi_blockmanager::Now {
-        hathi_blockmanager::Now { monotonic_ms: self.ms(), wall_ms: self.wall_ms() }
+        hathi_blockmanager::Now {
+            monotonic_ms: self.ms(),
+            wall_ms: self.wall_ms(),
+        }
     }
 }
 
 /// What a standby knows of the lease of the active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseView {
     /// The JournalNodes know no leases, or too few answer: calls are not kept.
-    Unknown = 0,
-    /// Another NameNode holds it.
-    HeldByOther = 1,
+    Unknown,
+    /// Another NameNode, this one, holds it.
+    HeldByOther(Arc<str>),
     /// Nobody holds it: somebody is about to.
-    Free = 2,
+    Free,
+}
+
+struct KnownLease {
+    view: LeaseView,
+    /// Since when the same holder, milliseconds of [`Clock`].
+    since_ms: u64,
 }
 
 struct StandbyCall {
     call: RpcCall,
     responder: Responder,
     since_ms: u64,
+    until_ms: u64,
 }
 
 /// A change of role asked for.
@@ -193,7 +211,7 @@ pub struct NameNode {
     /// Changes of role, done one after the other by one task.
     pub transitions: mpsc::UnboundedSender<Transition>,
     /// Set by the namenode's lease watcher.
-    lease_view: AtomicU8,
+    lease_view: Mutex<KnownLease>,
     role: AtomicU8,
     standby_calls: Mutex<VecDeque<StandbyCall>>,
     identities: Mutex<HashMap<String, Identity>>,
@@ -227,7 +245,12 @@ pub struct Metrics {
 impl NameNode {
     /// Everything in place, nothing loaded.
     #[must_use]
-    pub fn new(settings: Settings, ns: Namesystem, holder: String, transitions: mpsc::UnboundedSender<Transition>) -> Self {
+    pub fn new(
+        settings: Settings,
+        ns: Namesystem,
+        holder: String,
+        transitions: mpsc::UnboundedSender<Transition>,
+    ) -> Self {
         let groups = Groups::new(&settings.static_groups);
         let synced = ns.edit_log.synced_handle();
         NameNode {
@@ -241,7 +264,10 @@ impl NameNode {
             groups,
             holder,
             transitions,
-            lease_view: AtomicU8::new(LeaseView::Unknown as u8),
+            lease_view: Mutex::new(KnownLease {
+                view: LeaseView::Unknown,
+                since_ms: 0,
+            }),
             role: AtomicU8::new(0),
             standby_calls: Mutex::default(),
             identities: Mutex::default(),
@@ -285,7 +311,12 @@ impl NameNode {
         let user: Arc<str> = Arc::from(name);
         identities.insert(
             name.to_owned(),
-            Identity { user: user.clone(), groups: groups.clone(), superuser, at_ms: now_ms },
+            Identity {
+                user: user.clone(),
+                groups: groups.clone(),
+                superuser,
+                at_ms: now_ms,
+            },
         );
         (user, groups, superuser)
     }
@@ -334,7 +365,12 @@ impl NameNode {
         }
         if !matches!(role, Role::Active | Role::SteppingDown) {
             // It was served by an active that is none any more.
-            return ParkedReply { responder, result, changed }.give_up();
+            return ParkedReply {
+                responder,
+                result,
+                changed,
+            }
+            .give_up();
         }
         let synced = self.synced.get();
         let durable = after.is_none_or(|txid| txid <= synced);
@@ -342,7 +378,14 @@ impl NameNode {
             return send(responder, &result);
         }
         let mut gate = self.gate.lock();
-        gate.park(after.unwrap_or(synced), ParkedReply { responder, result, changed });
+        gate.park(
+            after.unwrap_or(synced),
+            ParkedReply {
+                responder,
+                result,
+                changed,
+            },
+        );
         drop(gate);
         // It may have become durable while we looked; the edit log task looks again.
         self.log_wake.notify_one();
@@ -367,43 +410,60 @@ impl NameNode {
         }
     }
 
-    /// Whether a standby should keep a call rather than send the client away.
-    #[must_use]
-    pub fn keeps_calls(&self) -> bool {
+    /// For how many milliseconds a call should be kept rather than its client be sent away; 0 is not at all.
+    fn keeps_for_ms(&self, call: &RpcCall, now_ms: u64) -> u64 {
         match self.role() {
-            Role::BecomingActive => true,
-            Role::Standby | Role::SteppingDown => self.lease_view() == LeaseView::Free,
-            Role::Initializing | Role::Active => false,
+            Role::BecomingActive | Role::SteppingDown => STANDBY_CALL_MS,
+            Role::Standby => {
+                let lease = self.lease_view.lock();
+                match lease.view {
+                    LeaseView::Free => STANDBY_CALL_MS,
+                    LeaseView::HeldByOther(_) if call.retry_count > 0 && now_ms >= lease.since_ms + NEW_HOLDER_MS => {
+                        HEARSAY_MS
+                    }
+                    LeaseView::HeldByOther(_) | LeaseView::Unknown => 0,
+                }
+            }
+            Role::Initializing | Role::Active => 0,
         }
     }
 
-    /// Keeps a call, or gives it back when there are too many.
-    pub fn keep_call(&self, call: RpcCall, responder: Responder) -> Result<(), Responder> {
+    /// Keeps a call that this NameNode may be able to serve within moments, or gives it back.
+    pub fn keep_call(&self, call: RpcCall, responder: Responder) -> Result<(), (RpcCall, Responder)> {
+        let now_ms = self.clock.ms();
         let mut calls = self.standby_calls.lock();
-        if calls.len() >= STANDBY_CALLS_MAX {
-            return Err(responder);
+        // Asked under the lock: whoever changes the role or the view looks through the calls after that.
+        let keep_ms = self.keeps_for_ms(&call, now_ms);
+        if keep_ms == 0 || calls.len() >= STANDBY_CALLS_MAX {
+            return Err((call, responder));
         }
         self.metrics.standby_calls_kept.fetch_add(1, Ordering::Relaxed);
-        calls.push_back(StandbyCall { call, responder, since_ms: self.clock.ms() });
+        calls.push_back(StandbyCall {
+            call,
+            responder,
+            since_ms: now_ms,
+            until_ms: now_ms + keep_ms,
+        });
         Ok(())
     }
 
     /// Takes the kept calls, to be served now that this NameNode is active.
     pub fn take_kept_calls(&self) -> Vec<(RpcCall, Responder)> {
-        self.standby_calls.lock().drain(..).map(|kept| (kept.call, kept.responder)).collect()
+        self.standby_calls
+            .lock()
+            .drain(..)
+            .map(|kept| (kept.call, kept.responder))
+            .collect()
     }
 
     /// Sends kept calls away: all of them when another NameNode is active, else those that waited too long.
     pub fn dismiss_kept_calls(&self, all: bool) {
         let now_ms = self.clock.ms();
-        let mut dismissed = Vec::new();
         let mut calls = self.standby_calls.lock();
-        while let Some(front) = calls.front() {
-            if !all && now_ms < front.since_ms + STANDBY_CALL_MS {
-                break;
-            }
-            dismissed.extend(calls.pop_front());
-        }
+        let (dismissed, kept): (VecDeque<_>, _) = std::mem::take(&mut *calls)
+            .into_iter()
+            .partition(|call| all || now_ms >= call.until_ms);
+        *calls = kept;
         drop(calls);
         for kept in dismissed {
             kept.responder.error(&RemoteException::new(
@@ -413,21 +473,27 @@ impl NameNode {
         }
     }
 
-    /// What is known of the lease of the active.
-    #[must_use]
-    pub fn lease_view(&self) -> LeaseView {
-        match self.lease_view.load(Ordering::Acquire) {
-            1 => LeaseView::HeldByOther,
-            2 => LeaseView::Free,
-            _ => LeaseView::Unknown,
-        }
-    }
-
     /// Set by the lease watcher.
     pub fn set_lease_view(&self, view: LeaseView) {
-        self.lease_view.store(view as u8, Ordering::Release);
-        if view == LeaseView::HeldByOther && self.role() == Role::Standby {
-            self.dismiss_kept_calls(true);
+        let mut known = self.lease_view.lock();
+        if known.view == view {
+            return;
+        }
+        *known = KnownLease {
+            view: view.clone(),
+            since_ms: self.clock.ms(),
+        };
+        drop(known);
+        match view {
+            LeaseView::HeldByOther(_) if !matches!(self.role(), Role::BecomingActive | Role::Active) => {
+                self.dismiss_kept_calls(true);
+            }
+            LeaseView::Free => {
+                for call in self.standby_calls.lock().iter_mut() {
+                    call.until_ms = call.since_ms + STANDBY_CALL_MS;
+                }
+            }
+            LeaseView::HeldByOther(_) | LeaseView::Unknown => {}
         }
     }
 }

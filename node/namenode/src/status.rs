@@ -1,7 +1,6 @@
 //! What the NameNode tells about itself: beans with Hadoop's names, and a page for people.
 
 use crate::background::Shared;
-use crate::state::LeaseView;
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::http::jmx::Bean;
@@ -15,7 +14,11 @@ fn bean(name: &str, modeler_type: &str, attributes: Value) -> Bean {
         Value::Object(attributes) => attributes,
         _ => Map::new(),
     };
-    Bean { name: format!("Hadoop:service=NameNode,name={name}"), modeler_type: modeler_type.to_owned(), attributes }
+    Bean {
+        name: format!("Hadoop:service=NameNode,name={name}"),
+        modeler_type: modeler_type.to_owned(),
+        attributes,
+    }
 }
 
 /// All beans.
@@ -25,133 +28,175 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
     let ns = nn.ns.read();
     let counts = ns.blockmanager.counts();
     let state = ns.role.ha_state().name();
-    let safe_mode = if ns.blockmanager.in_safe_mode() { ns.blockmanager.safe_mode_tip() } else { String::new() };
+    let safe_mode = if ns.blockmanager.in_safe_mode() {
+        ns.blockmanager.safe_mode_tip()
+    } else {
+        String::new()
+    };
     let inodes = ns.namespace.inode_count();
-    let percent = |part: u64| if counts.capacity == 0 { 0.0 } else { part as f64 * 100.0 / counts.capacity as f64 };
+    let percent = |part: u64| {
+        if counts.capacity == 0 {
+            0.0
+        } else {
+            part as f64 * 100.0 / counts.capacity as f64
+        }
+    };
     let metrics = &nn.metrics;
     let syncs = metrics.syncs.load(Ordering::Relaxed);
-    let sync_ms = if syncs == 0 { 0.0 } else { metrics.sync_us.load(Ordering::Relaxed) as f64 / syncs as f64 / 1000.0 };
+    let sync_ms = if syncs == 0 {
+        0.0
+    } else {
+        metrics.sync_us.load(Ordering::Relaxed) as f64 / syncs as f64 / 1000.0
+    };
     let mut beans = vec![
-        bean("NameNodeStatus", "org.apache.hadoop.hdfs.server.namenode.NameNode", json!({
-            "NNRole": "NameNode",
-            "State": state,
-            "HostAndPort": nn.settings.rpc.to_string(),
-            "SecurityEnabled": false,
-            "LastHATransitionTime": ns.last_transition_ms,
-            "BytesWithFutureGenerationStamps": 0,
-            "SlowPeersReport": "[]",
-            "SlowDisksReport": Value::Null,
-        })),
-        bean("NameNodeInfo", "org.apache.hadoop.hdfs.server.namenode.FSNamesystem", json!({
-            "Version": format!("{}, rhathi", hathi_namesystem::namenode_protocol::SOFTWARE_VERSION),
-            "SoftwareVersion": hathi_namesystem::namenode_protocol::SOFTWARE_VERSION,
-            "ClusterId": ns.info.cluster_id,
-            "BlockPoolId": ns.info.block_pool_id,
-            "Total": counts.capacity,
-            "Used": counts.dfs_used,
-            "Free": counts.remaining,
-            "NonDfsUsedSpace": counts.non_dfs_used,
-            "BlockPoolUsedSpace": counts.block_pool_used,
-            "PercentUsed": percent(counts.dfs_used),
-            "PercentRemaining": percent(counts.remaining),
-            "PercentBlockPoolUsed": percent(counts.block_pool_used),
-            "TotalBlocks": counts.blocks,
-            "NumberOfMissingBlocks": counts.missing,
-            "NumberOfMissingBlocksWithReplicationFactorOne": counts.missing_replication_one,
-            "TotalFiles": inodes,
-            "Threads": 0,
-            "Safemode": safe_mode,
-            "UpgradeFinalized": true,
-            "LiveNodes": live_nodes(&ns),
-            "DeadNodes": nodes(&ns, DatanodeReportTypeProto::Dead),
-            "DecomNodes": nodes(&ns, DatanodeReportTypeProto::Decommissioning),
-            "EnteringMaintenanceNodes": nodes(&ns, DatanodeReportTypeProto::EnteringMaintenance),
-            "NameDirStatuses": name_dirs(shared),
-            "NameJournalStatus": journal_status(shared),
-            "JournalTransactionInfo": json!({
-                "LastAppliedOrWrittenTxId": ns.edit_log.applied().0.to_string(),
-                "MostRecentCheckpointTxId": ns.most_recent_checkpoint.0.to_string(),
-            }).to_string(),
-            "CorruptFiles": "[]",
-            "DistinctVersionCount": 1,
-        })),
-        bean("FSNamesystemState", "org.apache.hadoop.hdfs.server.namenode.FSNamesystem", json!({
-            "CapacityTotal": counts.capacity,
-            "CapacityUsed": counts.dfs_used,
-            "CapacityRemaining": counts.remaining,
-            "TotalLoad": counts.total_load,
-            "BlocksTotal": counts.blocks,
-            "FilesTotal": inodes,
-            "PendingReplicationBlocks": counts.pending_reconstruction,
-            "PendingReconstructionBlocks": counts.pending_reconstruction,
-            "UnderReplicatedBlocks": counts.low_redundancy,
-            "LowRedundancyBlocks": counts.low_redundancy,
-            "ScheduledReplicationBlocks": 0,
-            "PendingDeletionBlocks": counts.pending_deletion,
-            "FSState": if ns.blockmanager.in_safe_mode() { "safeMode" } else { "Operational" },
-            "NumLiveDataNodes": counts.live_datanodes,
-            "NumDeadDataNodes": counts.dead_datanodes,
-            "NumStaleDataNodes": counts.stale_datanodes,
-            "NumDecomLiveDataNodes": 0,
-            "NumDecomDeadDataNodes": 0,
-            "NumDecommissioningDataNodes": 0,
-            "VolumeFailuresTotal": 0,
-            "SnapshotStats": "{\"SnapshottableDirectories\":0,\"Snapshots\":0}",
-        })),
-        bean("FSNamesystem", "FSNamesystem", json!({
-            "tag.Context": "dfs",
-            "tag.HAState": state,
-            "MissingBlocks": counts.missing,
-            "TransactionsSinceLastCheckpoint": ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0),
-            "TransactionsSinceLastLogRoll": ns.edit_log.segment_txns(),
-            "LastWrittenTransactionId": if ns.edit_log.is_open_for_write() { ns.edit_log.applied().0 } else { 0 },
-            "LastCheckpointTime": ns.most_recent_checkpoint_ms,
-            "CapacityTotal": counts.capacity,
-            "CapacityUsed": counts.dfs_used,
-            "CapacityRemaining": counts.remaining,
-            "TotalLoad": counts.total_load,
-            "BlocksTotal": counts.blocks,
-            "FilesTotal": inodes,
-            "NumFilesUnderConstruction": ns.namespace.open_file_count(),
-            "PendingReconstructionBlocks": counts.pending_reconstruction,
-            "LowRedundancyBlocks": counts.low_redundancy,
-            "UnderReplicatedBlocks": counts.low_redundancy,
-            "CorruptBlocks": counts.corrupt,
-            "PendingDeletionBlocks": counts.pending_deletion,
-            "PendingDataNodeMessageCount": counts.pending_datanode_messages,
-            "StaleDataNodes": counts.stale_datanodes,
-            "NumLiveDataNodes": counts.live_datanodes,
-            "NumDeadDataNodes": counts.dead_datanodes,
-        })),
-        bean("NameNodeActivity", "NameNodeActivity", json!({
-            "tag.Context": "dfs",
-            "SyncsNumOps": syncs,
-            "SyncsAvgTime": sync_ms,
-            "TransactionsNumOps": ns.edit_log.ops_total(),
-            "FsImageLoadTime": metrics.load_ms.load(Ordering::Relaxed),
-        })),
-        bean("Hathi", "Hathi", json!({
-            "State": format!("{:?}", ns.role),
-            "AppliedTxId": ns.edit_log.applied().0,
-            "SyncedTxId": ns.edit_log.synced().0,
-            "ParkedReplies": nn.gate.lock().len(),
-            "CallsKeptAsStandby": metrics.standby_calls_kept.load(Ordering::Relaxed),
-            "ReadLeaseRemainingMicros": nn.lease.remaining_us(nn.clock.us()),
-            "LastFailoverMicros": metrics.last_failover_us.load(Ordering::Relaxed),
-            "RetryCacheHits": ns.retry_cache.hits(),
-        })),
+        bean(
+            "NameNodeStatus",
+            "org.apache.hadoop.hdfs.server.namenode.NameNode",
+            json!({
+                "NNRole": "NameNode",
+                "State": state,
+                "HostAndPort": nn.settings.rpc.to_string(),
+                "SecurityEnabled": false,
+                "LastHATransitionTime": ns.last_transition_ms,
+                "BytesWithFutureGenerationStamps": 0,
+                "SlowPeersReport": "[]",
+                "SlowDisksReport": Value::Null,
+            }),
+        ),
+        bean(
+            "NameNodeInfo",
+            "org.apache.hadoop.hdfs.server.namenode.FSNamesystem",
+            json!({
+                "Version": format!("{}, rhathi", hathi_namesystem::namenode_protocol::SOFTWARE_VERSION),
+                "SoftwareVersion": hathi_namesystem::namenode_protocol::SOFTWARE_VERSION,
+                "ClusterId": ns.info.cluster_id,
+                "BlockPoolId": ns.info.block_pool_id,
+                "Total": counts.capacity,
+                "Used": counts.dfs_used,
+                "Free": counts.remaining,
+                "NonDfsUsedSpace": counts.non_dfs_used,
+                "BlockPoolUsedSpace": counts.block_pool_used,
+                "PercentUsed": percent(counts.dfs_used),
+                "PercentRemaining": percent(counts.remaining),
+                "PercentBlockPoolUsed": percent(counts.block_pool_used),
+                "TotalBlocks": counts.blocks,
+                "NumberOfMissingBlocks": counts.missing,
+                "NumberOfMissingBlocksWithReplicationFactorOne": counts.missing_replication_one,
+                "TotalFiles": inodes,
+                "Threads": 0,
+                "Safemode": safe_mode,
+                "UpgradeFinalized": true,
+                "LiveNodes": live_nodes(&ns),
+                "DeadNodes": nodes(&ns, DatanodeReportTypeProto::Dead),
+                "DecomNodes": nodes(&ns, DatanodeReportTypeProto::Decommissioning),
+                "EnteringMaintenanceNodes": nodes(&ns, DatanodeReportTypeProto::EnteringMaintenance),
+                "NameDirStatuses": name_dirs(shared),
+                "NameJournalStatus": journal_status(shared),
+                "JournalTransactionInfo": json!({
+                    "LastAppliedOrWrittenTxId": ns.edit_log.applied().0.to_string(),
+                    "MostRecentCheckpointTxId": ns.most_recent_checkpoint.0.to_string(),
+                }).to_string(),
+                "CorruptFiles": "[]",
+                "DistinctVersionCount": 1,
+            }),
+        ),
+        bean(
+            "FSNamesystemState",
+            "org.apache.hadoop.hdfs.server.namenode.FSNamesystem",
+            json!({
+                "CapacityTotal": counts.capacity,
+                "CapacityUsed": counts.dfs_used,
+                "CapacityRemaining": counts.remaining,
+                "TotalLoad": counts.total_load,
+                "BlocksTotal": counts.blocks,
+                "FilesTotal": inodes,
+                "PendingReplicationBlocks": counts.pending_reconstruction,
+                "PendingReconstructionBlocks": counts.pending_reconstruction,
+                "UnderReplicatedBlocks": counts.low_redundancy,
+                "LowRedundancyBlocks": counts.low_redundancy,
+                "ScheduledReplicationBlocks": 0,
+                "PendingDeletionBlocks": counts.pending_deletion,
+                "FSState": if ns.blockmanager.in_safe_mode() { "safeMode" } else { "Operational" },
+                "NumLiveDataNodes": counts.live_datanodes,
+                "NumDeadDataNodes": counts.dead_datanodes,
+                "NumStaleDataNodes": counts.stale_datanodes,
+                "NumDecomLiveDataNodes": 0,
+                "NumDecomDeadDataNodes": 0,
+                "NumDecommissioningDataNodes": 0,
+                "VolumeFailuresTotal": 0,
+                "SnapshotStats": "{\"SnapshottableDirectories\":0,\"Snapshots\":0}",
+            }),
+        ),
+        bean(
+            "FSNamesystem",
+            "FSNamesystem",
+            json!({
+                "tag.Context": "dfs",
+                "tag.HAState": state,
+                "MissingBlocks": counts.missing,
+                "TransactionsSinceLastCheckpoint": ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0),
+                "TransactionsSinceLastLogRoll": ns.edit_log.segment_txns(),
+                "LastWrittenTransactionId": if ns.edit_log.is_open_for_write() { ns.edit_log.applied().0 } else { 0 },
+                "LastCheckpointTime": ns.most_recent_checkpoint_ms,
+                "CapacityTotal": counts.capacity,
+                "CapacityUsed": counts.dfs_used,
+                "CapacityRemaining": counts.remaining,
+                "TotalLoad": counts.total_load,
+                "BlocksTotal": counts.blocks,
+                "FilesTotal": inodes,
+                "NumFilesUnderConstruction": ns.namespace.open_file_count(),
+                "PendingReconstructionBlocks": counts.pending_reconstruction,
+                "LowRedundancyBlocks": counts.low_redundancy,
+                "UnderReplicatedBlocks": counts.low_redundancy,
+                "CorruptBlocks": counts.corrupt,
+                "PendingDeletionBlocks": counts.pending_deletion,
+                "PendingDataNodeMessageCount": counts.pending_datanode_messages,
+                "StaleDataNodes": counts.stale_datanodes,
+                "NumLiveDataNodes": counts.live_datanodes,
+                "NumDeadDataNodes": counts.dead_datanodes,
+            }),
+        ),
+        bean(
+            "NameNodeActivity",
+            "NameNodeActivity",
+            json!({
+                "tag.Context": "dfs",
+                "SyncsNumOps": syncs,
+                "SyncsAvgTime": sync_ms,
+                "TransactionsNumOps": ns.edit_log.ops_total(),
+                "FsImageLoadTime": metrics.load_ms.load(Ordering::Relaxed),
+            }),
+        ),
+        bean(
+            "Hathi",
+            "Hathi",
+            json!({
+                "State": format!("{:?}", ns.role),
+                "AppliedTxId": ns.edit_log.applied().0,
+                "SyncedTxId": ns.edit_log.synced().0,
+                "ParkedReplies": nn.gate.lock().len(),
+                "CallsKeptAsStandby": metrics.standby_calls_kept.load(Ordering::Relaxed),
+                "ReadLeaseRemainingMicros": nn.lease.remaining_us(nn.clock.us()),
+                "LastFailoverMicros": metrics.last_failover_us.load(Ordering::Relaxed),
+                "RetryCacheHits": ns.retry_cache.hits(),
+            }),
+        ),
     ];
     drop(ns);
     for (index, lease) in shared.leases.lock().iter().enumerate() {
         let address = &shared.readers.nodes.addresses[index];
         let Some(lease) = lease else { continue };
-        beans.push(bean(&format!("JournalNode-{}-{}", address.host, address.port), "JournalNode", json!({
-            "PromisedEpoch": lease.promised_epoch.0,
-            "WriterEpoch": lease.writer_epoch.0,
-            "LeaseHolder": lease.holder.as_deref(),
-            "HighestTxId": lease.highest.0,
-            "CommittedTxId": lease.committed.map(|txid| txid.0),
-        })));
+        beans.push(bean(
+            &format!("JournalNode-{}-{}", address.host, address.port),
+            "JournalNode",
+            json!({
+                "PromisedEpoch": lease.promised_epoch.0,
+                "WriterEpoch": lease.writer_epoch.0,
+                "LeaseHolder": lease.holder.as_deref(),
+                "HighestTxId": lease.highest.0,
+                "CommittedTxId": lease.committed.map(|txid| txid.0),
+            }),
+        ));
     }
     beans
 }
@@ -195,7 +240,11 @@ fn name_dirs(shared: &Shared) -> String {
 fn journal_status(shared: &Shared) -> String {
     let nodes = &shared.readers.nodes;
     let addresses: Vec<String> = nodes.addresses.iter().map(ToString::to_string).collect();
-    let stream = if shared.nn.role() == Role::Active { "writing" } else { "open for read" };
+    let stream = if shared.nn.role() == Role::Active {
+        "writing"
+    } else {
+        "open for read"
+    };
     json!([{
         "required": "true",
         "disabled": "false",
@@ -241,7 +290,11 @@ pub fn page(shared: &Shared) -> String {
         state = state.name(),
     );
     if ns.blockmanager.in_safe_mode() {
-        let _ = write!(page, "<p class=bad>Safe mode is on. {}</p>", escape(&ns.blockmanager.safe_mode_tip()));
+        let _ = write!(
+            page,
+            "<p class=bad>Safe mode is on. {}</p>",
+            escape(&ns.blockmanager.safe_mode_tip())
+        );
     }
     let mut table = Table::new(&mut page, "Overview", &[]);
     table.row(&["Nameservice", &nn.settings.nameservice_id]);
@@ -249,9 +302,23 @@ pub fn page(shared: &Shared) -> String {
     table.row(&["Block pool", &ns.info.block_pool_id]);
     table.row(&["Files, directories", &ns.namespace.inode_count().to_string()]);
     table.row(&["Blocks", &counts.blocks.to_string()]);
-    table.row(&["Missing, corrupt, under-replicated blocks", &format!("{}, {}, {}", counts.missing, counts.corrupt, counts.low_redundancy)]);
-    table.row(&["Capacity", &format!("{} used of {}, {} free", size(counts.dfs_used), size(counts.capacity), size(counts.remaining))]);
-    table.row(&["Last transaction applied, durable", &format!("{}, {}", ns.edit_log.applied(), ns.edit_log.synced())]);
+    table.row(&[
+        "Missing, corrupt, under-replicated blocks",
+        &format!("{}, {}, {}", counts.missing, counts.corrupt, counts.low_redundancy),
+    ]);
+    table.row(&[
+        "Capacity",
+        &format!(
+            "{} used of {}, {} free",
+            size(counts.dfs_used),
+            size(counts.capacity),
+            size(counts.remaining)
+        ),
+    ]);
+    table.row(&[
+        "Last transaction applied, durable",
+        &format!("{}, {}", ns.edit_log.applied(), ns.edit_log.synced()),
+    ]);
     table.row(&["Last checkpoint", &format!("transaction {}", ns.most_recent_checkpoint)]);
     let failover_us = nn.metrics.last_failover_us.load(Ordering::Relaxed);
     let failover = match failover_us {
@@ -262,23 +329,37 @@ pub fn page(shared: &Shared) -> String {
     table.end();
 
     let mut table = Table::new(&mut page, "NameNodes", &["Id", "State", "Web"]);
-    let own = if nn.settings.namenode_id.is_empty() { "this one" } else { &nn.settings.namenode_id };
+    let own = if nn.settings.namenode_id.is_empty() {
+        "this one"
+    } else {
+        &nn.settings.namenode_id
+    };
     table.row(&[own, state.name(), &nn.settings.http.to_string()]);
-    let holder = shared.leases.lock().iter().flatten().find_map(|lease| {
-        lease.holder.clone().filter(|_| lease.remaining_ms > 0)
-    });
+    let holder = shared
+        .leases
+        .lock()
+        .iter()
+        .flatten()
+        .find_map(|lease| lease.holder.clone().filter(|_| lease.remaining_ms > 0));
     for peer in &nn.settings.peers {
-        let active = holder.as_deref().is_some_and(|holder| holder.split('@').next() == Some(peer.namenode_id.as_str()));
-        let known = match (active, nn.role(), nn.lease_view()) {
-            (true, ..) => "active",
-            (false, Role::Active, _) | (false, _, LeaseView::HeldByOther) => "not active",
+        let active = holder
+            .as_deref()
+            .is_some_and(|holder| holder.split('@').next() == Some(peer.namenode_id.as_str()));
+        let known = match (active, nn.role()) {
+            (true, _) => "active",
+            (false, Role::Active) => "not active",
+            _ if holder.is_some() => "not active",
             _ => "unknown",
         };
         table.row(&[&peer.namenode_id, known, &peer.http.to_string()]);
     }
     table.end();
 
-    let mut table = Table::new(&mut page, "JournalNodes", &["Address", "Epoch", "Highest transaction", "Behind", "Read lease"]);
+    let mut table = Table::new(
+        &mut page,
+        "JournalNodes",
+        &["Address", "Epoch", "Highest transaction", "Behind", "Read lease"],
+    );
     let leases = shared.leases.lock().clone();
     let newest = ns.edit_log.applied().0;
     for (address, lease) in shared.readers.nodes.addresses.iter().zip(&leases) {
@@ -296,8 +377,15 @@ pub fn page(shared: &Shared) -> String {
     }
     table.end();
 
-    let mut table = Table::new(&mut page, "DataNodes", &["Address", "State", "Used", "Capacity", "Free"]);
-    for (which, name) in [(DatanodeReportTypeProto::Live, "live"), (DatanodeReportTypeProto::Dead, "dead")] {
+    let mut table = Table::new(
+        &mut page,
+        "DataNodes",
+        &["Address", "State", "Used", "Capacity", "Free"],
+    );
+    for (which, name) in [
+        (DatanodeReportTypeProto::Live, "live"),
+        (DatanodeReportTypeProto::Dead, "dead"),
+    ] {
         for node in ns.blockmanager.datanode_report(which) {
             table.row(&[
                 &format!("{}:{}", node.id.host_name, node.id.xfer_port),
@@ -309,7 +397,9 @@ pub fn page(shared: &Shared) -> String {
         }
     }
     table.end();
-    page.push_str("<p><a href=/jmx>jmx</a> · <a href=/metrics>metrics</a> · <a href=/conf>configuration</a></p></html>\n");
+    page.push_str(
+        "<p><a href=/jmx>jmx</a> · <a href=/metrics>metrics</a> · <a href=/conf>configuration</a></p></html>\n",
+    );
     page
 }
 
@@ -349,7 +439,11 @@ fn size(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
 }
 
 #[cfg(test)]

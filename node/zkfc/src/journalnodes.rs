@@ -59,11 +59,7 @@ impl JournalNodes {
         }
     }
 
-    async fn watch_connection(
-        &self,
-        index: usize,
-        events: &mpsc::UnboundedSender<Event>,
-    ) -> Result<(), RpcError> {
+    async fn watch_connection(&self, index: usize, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
         let client = self.connect(index).await?;
         let mut known = None;
         loop {

@@ -61,16 +61,10 @@ impl LocalNameNode {
     }
 
     fn process_lives(&self) -> bool {
-        self.process
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    async fn monitor_connection(
-        self: &Arc<Self>,
-        events: &mpsc::UnboundedSender<Event>,
-    ) -> Result<(), RpcError> {
+    async fn monitor_connection(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
         let client = connect(&self.address, &SUPERVISOR_PROTOCOL, self.options(SILENT)).await?;
         let local = is_local(client.peer());
         let ha_service = client.with_protocol(&HA_SERVICE_PROTOCOL);
@@ -78,9 +72,8 @@ impl LocalNameNode {
         let mut checked: Option<Instant> = None;
         let mut well = true;
         loop {
-            let answer: ext::GetInstanceResponseProto = client
-                .call("getInstance", &ext::GetInstanceRequestProto {})
-                .await?;
+            let answer: ext::GetInstanceResponseProto =
+                client.call("getInstance", &ext::GetInstanceRequestProto {}).await?;
             let instance = Instance {
                 holder: format!("{}@{}", answer.namenode_id, answer.instance_id),
                 pid: answer.pid,
@@ -133,7 +126,11 @@ impl LocalNameNode {
         // A thread of its own, which the end of the runtime need not wait for.
         std::thread::spawn(move || {
             process.wait();
-            tracing::warn!(holder = instance.holder, pid = instance.pid, "the NameNode's process has ended");
+            tracing::warn!(
+                holder = instance.holder,
+                pid = instance.pid,
+                "the NameNode's process has ended"
+            );
             {
                 let mut slot = this.process.lock().unwrap_or_else(PoisonError::into_inner);
                 if slot.as_ref().is_some_and(|(watched, _)| *watched == instance) {
@@ -158,18 +155,16 @@ impl LocalNameNode {
                     tracing::error!(pid = instance.pid, %error, "can't kill the NameNode");
                 }
             }
-            _ => tracing::warn!(holder = instance.holder, "nothing to kill: not the process that is watched"),
+            _ => tracing::warn!(
+                holder = instance.holder,
+                "nothing to kill: not the process that is watched"
+            ),
         }
     }
 
     /// `HAServiceProtocol.transitionToActive` or `transitionToStandby` in this controller's name.
     pub(crate) async fn transition(&self, to: ServiceState) -> Result<(), RpcError> {
-        let client = connect(
-            &self.address,
-            &HA_SERVICE_PROTOCOL,
-            self.options(TRANSITION_TIMEOUT),
-        )
-        .await?;
+        let client = connect(&self.address, &HA_SERVICE_PROTOCOL, self.options(TRANSITION_TIMEOUT)).await?;
         transition(&client, to).await
     }
 }
@@ -180,12 +175,10 @@ async fn transition(client: &RpcClient, to: ServiceState) -> Result<(), RpcError
     };
     if to == ServiceState::Active {
         let request = common::TransitionToActiveRequestProto { req_info };
-        let _: common::TransitionToActiveResponseProto =
-            client.call("transitionToActive", &request).await?;
+        let _: common::TransitionToActiveResponseProto = client.call("transitionToActive", &request).await?;
     } else {
         let request = common::TransitionToStandbyRequestProto { req_info };
-        let _: common::TransitionToStandbyResponseProto =
-            client.call("transitionToStandby", &request).await?;
+        let _: common::TransitionToStandbyResponseProto = client.call("transitionToStandby", &request).await?;
     }
     Ok(())
 }

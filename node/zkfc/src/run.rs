@@ -5,9 +5,7 @@ use crate::local::connect;
 use crate::namenode::LocalNameNode;
 use crate::server::{Asked, Handler, Request};
 use anyhow::Context as _;
-use hathi_failover::{
-    Action, Controller, ControllerConfig, Event, Health, QuorumLease, ServiceState,
-};
+use hathi_failover::{Action, Controller, ControllerConfig, Event, Health, QuorumLease, ServiceState};
 use hathi_formats::exceptions::{RemoteException, SERVICE_FAILED};
 use hathi_formats::proto::common;
 use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
@@ -17,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// Times of the elector. A rank's delay is longer than a whole promotion, so that the second in line sees the first
+/// Times of the elector. A turn's delay is longer than a whole promotion, so that the second in line sees the first
 /// one's lease before its own turn comes.
 const RANK_DELAY_MS: u64 = 40;
 const BACKOFF_MS: u64 = 50;
@@ -37,7 +35,9 @@ pub struct ZkfcConfig {
     pub namenode_id: String,
     /// Its RPC address (`host:port`).
     pub namenode_address: String,
-    /// Its place among the NameNodes of its nameservice.
+    /// All NameNodes of the nameservice, in the order of the configuration.
+    pub namenode_ids: Vec<String>,
+    /// Its place among them.
     pub rank: u32,
     /// Address that this controller serves on.
     pub listen: SocketAddr,
@@ -74,15 +74,13 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
     for index in 0..config.journalnodes.len() {
         tokio::spawn(journalnodes.clone().watch(index, events.clone()));
     }
-    let namenode = Arc::new(LocalNameNode::new(
-        config.namenode_address.clone(),
-        config.user.clone(),
-    ));
+    let namenode = Arc::new(LocalNameNode::new(config.namenode_address.clone(), config.user.clone()));
     tokio::spawn(namenode.clone().monitor(events.clone()));
     let mut controller_loop = Loop {
         controller: Controller::new(ControllerConfig {
             journalnodes: config.journalnodes.len(),
             rank: config.rank,
+            namenode_ids: config.namenode_ids.clone(),
             rank_delay_ms: RANK_DELAY_MS,
             backoff_ms: BACKOFF_MS,
             kill_after_ms: KILL_AFTER_MS,
@@ -95,7 +93,10 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
         events,
         config: Arc::new(config),
     };
-    tracing::info!(namenode = controller_loop.config.namenode_id, "failover controller is up");
+    tracing::info!(
+        namenode = controller_loop.config.namenode_id,
+        "failover controller is up"
+    );
     loop {
         let tick = controller_loop.controller.needs_ticks();
         tokio::select! {
@@ -154,7 +155,10 @@ impl Loop {
                 self.journalnodes.release(&holder);
             }
             Action::Kill(instance) => {
-                tracing::warn!(holder = instance.holder, "another one serves and this one is silent: killing it");
+                tracing::warn!(
+                    holder = instance.holder,
+                    "another one serves and this one is silent: killing it"
+                );
                 self.namenode.kill(&instance);
             }
         }
@@ -182,7 +186,10 @@ impl Loop {
                 self.on(Event::Cede { millis });
                 let active = matches!(
                     &*self.health.borrow(),
-                    Health::Healthy { state: ServiceState::Active, .. }
+                    Health::Healthy {
+                        state: ServiceState::Active,
+                        ..
+                    }
                 );
                 if millis <= 0 || !active {
                     // The one who asked may be gone; nothing is lost.
@@ -218,8 +225,14 @@ async fn graceful_failover(
     mut health: watch::Receiver<Health>,
 ) -> Result<(), RemoteException> {
     match &*health.borrow() {
-        Health::Healthy { state: ServiceState::Active, .. } => return Ok(()),
-        Health::Healthy { state: ServiceState::Standby, .. } => {}
+        Health::Healthy {
+            state: ServiceState::Active,
+            ..
+        } => return Ok(()),
+        Health::Healthy {
+            state: ServiceState::Standby,
+            ..
+        } => {}
         other => {
             let id = &config.namenode_id;
             return Err(failed(format!("{id} is not a healthy standby, it is {other:?}")));
@@ -242,7 +255,13 @@ async fn graceful_failover(
     }
     if result.is_ok() {
         let became_active = health.wait_for(|health| {
-            matches!(health, Health::Healthy { state: ServiceState::Active, .. })
+            matches!(
+                health,
+                Health::Healthy {
+                    state: ServiceState::Active,
+                    ..
+                }
+            )
         });
         result = match tokio::time::timeout(GRACEFUL_WAIT, became_active).await {
             Ok(Ok(_)) => Ok(()),
@@ -261,9 +280,7 @@ async fn cede(config: &ZkfcConfig, address: &str, millis: u32) -> Result<(), Str
     let mut options = ClientOptions::new(&config.user);
     options.connect_timeout = Duration::from_secs(1);
     options.call_timeout = Duration::from_secs(10);
-    let request = common::CedeActiveRequestProto {
-        millis_to_cede: millis,
-    };
+    let request = common::CedeActiveRequestProto { millis_to_cede: millis };
     let result = async {
         let client = connect(address, &ZKFC_PROTOCOL, options).await?;
         let _: common::CedeActiveResponseProto = client.call("cedeActive", &request).await?;

@@ -4,6 +4,7 @@ fn controller(rank: u32) -> Controller {
     Controller::new(ControllerConfig {
         journalnodes: 3,
         rank,
+        namenode_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
         rank_delay_ms: 20,
         backoff_ms: 50,
         kill_after_ms: 300,
@@ -46,7 +47,7 @@ fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> 
 
 #[test]
 fn tries_once_when_the_lease_is_free_and_backs_off_when_refused() {
-    let mut c = controller(0);
+    let mut c = controller(1);
     assert_eq!(c.on(healthy("b@1", ServiceState::Standby), 0), []);
     assert_eq!(lease(&mut c, "a@1", true, 10), []);
     assert_eq!(lease(&mut c, "a@1", false, 20), [Action::BecomeActive]);
@@ -69,6 +70,23 @@ fn later_ranks_wait_their_turn() {
 }
 
 #[test]
+fn turns_go_round_from_the_last_holder_on() {
+    for (last, first, second, third) in [("a", 1, 2, 0), ("b", 2, 0, 1), ("c", 0, 1, 2)] {
+        for (rank, delay) in [(first, 0), (second, 20), (third, 40)] {
+            let mut c = controller(rank);
+            c.on(healthy("x@1", ServiceState::Standby), 0);
+            lease(&mut c, &format!("{last}@1"), true, 50);
+            let at_once = lease(&mut c, &format!("{last}@1"), false, 100);
+            assert_eq!(at_once.is_empty(), delay > 0, "{last} {rank}");
+            if delay > 0 {
+                assert_eq!(c.on(Event::Tick, 99 + delay), []);
+                assert_eq!(c.on(Event::Tick, 100 + delay), [Action::BecomeActive]);
+            }
+        }
+    }
+}
+
+#[test]
 fn only_a_healthy_standby_is_elected() {
     for event in [
         healthy("b@1", ServiceState::Initializing),
@@ -86,7 +104,7 @@ fn only_a_healthy_standby_is_elected() {
 
 #[test]
 fn a_dead_namenode_gives_its_lease_back_at_once() {
-    let mut c = controller(0);
+    let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
     assert_eq!(
@@ -98,11 +116,15 @@ fn a_dead_namenode_gives_its_lease_back_at_once() {
 
 #[test]
 fn a_deposed_active_steps_down_or_is_killed() {
-    let mut c = controller(0);
+    let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
     assert_eq!(lease(&mut c, "b@1", true, 10), [Action::BecomeStandby]);
-    assert_eq!(c.on(Event::BecameStandby(Ok(())), 20), [], "asked once, not until the next probe");
+    assert_eq!(
+        c.on(Event::BecameStandby(Ok(())), 20),
+        [],
+        "asked once, not until the next probe"
+    );
     c.on(healthy("a@1", ServiceState::Active), 30);
     c.on(Event::BecameStandby(Err(())), 40);
     c.on(Event::Health(Health::NotResponding), 100);
@@ -113,7 +135,7 @@ fn a_deposed_active_steps_down_or_is_killed() {
 
 #[test]
 fn a_silent_namenode_is_not_killed_while_nobody_else_serves() {
-    let mut c = controller(0);
+    let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
     c.on(Event::Health(Health::NotResponding), 100);
@@ -124,7 +146,7 @@ fn a_silent_namenode_is_not_killed_while_nobody_else_serves() {
 
 #[test]
 fn a_ban_keeps_out_of_the_election_until_it_ends() {
-    let mut c = controller(0);
+    let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Standby), 0);
     c.on(Event::Cede { millis: 1000 }, 0);
     assert_eq!(lease(&mut c, "a@1", false, 10), []);

@@ -301,7 +301,11 @@ impl QuorumWriter {
     /// Whether a majority of the JournalNodes knows leases; with fewer Hadoop's behaviour remains.
     #[must_use]
     pub fn lease_supported(&self) -> bool {
-        let ours = self.channels.iter().filter(|channel| channel.ours == Some(true)).count();
+        let ours = self
+            .channels
+            .iter()
+            .filter(|channel| channel.ours == Some(true))
+            .count();
         self.config.lease_ms > 0 && ours >= self.majority()
     }
 
@@ -439,9 +443,17 @@ impl QuorumWriter {
         let Some(ms) = granted.filter(|ms| *ms > 0) else {
             return;
         };
-        let from = if self.mutated(Mutant::LeaseFromAnswer) { now } else { sent };
+        let from = if self.mutated(Mutant::LeaseFromAnswer) {
+            now
+        } else {
+            sent
+        };
         self.hold.granted(i, from, ms);
-        let enough = if self.mutated(Mutant::LeaseFromOne) { 1 } else { self.majority() };
+        let enough = if self.mutated(Mutant::LeaseFromOne) {
+            1
+        } else {
+            self.majority()
+        };
         let until = self.hold.until(enough);
         if until > self.lease_until {
             self.lease_until = until;
@@ -670,7 +682,9 @@ fn lease_retry_at(exception: &RemoteException, now: Micros) -> Option<Micros> {
         return None;
     }
     let after = exception.message.split("another ").nth(1);
-    let ms: Option<Micros> = after.and_then(|text| text.split(' ').next()).and_then(|ms| ms.parse().ok());
+    let ms: Option<Micros> = after
+        .and_then(|text| text.split(' ').next())
+        .and_then(|ms| ms.parse().ok());
     Some(now + ms.map_or(LEASE_RETRY, |ms| ms.saturating_mul(1000)))
 }
 
