@@ -23,12 +23,21 @@ fn order(a: &AclEntry, b: &AclEntry) -> Ordering {
 }
 
 fn entry(scope: AclEntryScope, entry_type: AclEntryType, permission: u16) -> AclEntry {
-    AclEntry { scope, entry_type, name: None, permission: permission as u8 & 7 }
+    AclEntry {
+        scope,
+        entry_type,
+        name: None,
+        permission: permission as u8 & 7,
+    }
 }
 
 /// `AclUtil.getMinimalAcl`.
 pub(crate) fn minimal(mode: u16) -> Vec<AclEntry> {
-    vec![entry(Access, User, mode >> 6), entry(Access, Group, mode >> 3), entry(Access, Other, mode)]
+    vec![
+        entry(Access, User, mode >> 6),
+        entry(Access, Group, mode >> 3),
+        entry(Access, Other, mode),
+    ]
 }
 
 /// The whole ACL of an inode from its mode and feature (`AclStorage.readINodeLogicalAcl`).
@@ -84,7 +93,11 @@ pub(crate) fn inherit(parent_feature: &[AclEntry], mode: u16, is_dir: bool) -> O
                 Other => mode,
                 _ => 7,
             };
-            AclEntry { scope: Access, permission: e.permission & keep as u8 & 7, ..e.clone() }
+            AclEntry {
+                scope: Access,
+                permission: e.permission & keep as u8 & 7,
+                ..e.clone()
+            }
         })
         .collect();
     let mut acl = access;
@@ -213,7 +226,9 @@ fn finish(mut out: Vec<AclEntry>, masks: Masks) -> Result<Vec<AclEntry>, Refused
     if out.iter().any(|e| e.scope == Default) {
         for kind in [User, Group, Other] {
             let has = |out: &[AclEntry], scope| {
-                out.iter().find(|e| e.scope == scope && e.entry_type == kind && e.name.is_none()).cloned()
+                out.iter()
+                    .find(|e| e.scope == scope && e.entry_type == kind && e.name.is_none())
+                    .cloned()
             };
             if has(&out, Default).is_none()
                 && let Some(base) = has(&out, Access)
@@ -249,20 +264,29 @@ fn validate(mut out: Vec<AclEntry>) -> Result<Vec<AclEntry>, Refused> {
     if out.windows(2).any(|pair| order(&pair[0], &pair[1]) == Ordering::Equal) {
         return Err(bad("Invalid ACL: multiple entries with same scope, type and name."));
     }
-    if let Some(e) = out.iter().find(|e| e.name.is_some() && matches!(e.entry_type, Mask | Other)) {
-        return Err(bad(format!("Invalid ACL: this entry type must not have a name: {}.", text(e))));
+    if let Some(e) = out
+        .iter()
+        .find(|e| e.name.is_some() && matches!(e.entry_type, Mask | Other))
+    {
+        return Err(bad(format!(
+            "Invalid ACL: this entry type must not have a name: {}.",
+            text(e)
+        )));
     }
     check_max(&out)?;
     let base = |scope| {
-        [User, Group, Other]
-            .iter()
-            .all(|kind| out.iter().any(|e| e.scope == scope && e.entry_type == *kind && e.name.is_none()))
+        [User, Group, Other].iter().all(|kind| {
+            out.iter()
+                .any(|e| e.scope == scope && e.entry_type == *kind && e.name.is_none())
+        })
     };
     if !base(Access) {
         return Err(bad("Invalid ACL: the user, group and other entries are required."));
     }
     if out.iter().any(|e| e.scope == Default) && !base(Default) {
-        return Err(bad("Invalid default ACL: the user, group and other entries are required."));
+        return Err(bad(
+            "Invalid default ACL: the user, group and other entries are required.",
+        ));
     }
     Ok(out)
 }
@@ -283,7 +307,12 @@ mod tests {
     use super::*;
 
     fn named(scope: AclEntryScope, kind: AclEntryType, name: &str, permission: u8) -> AclEntry {
-        AclEntry { scope, entry_type: kind, name: Some(name.to_owned()), permission }
+        AclEntry {
+            scope,
+            entry_type: kind,
+            name: Some(name.to_owned()),
+            permission,
+        }
     }
 
     fn show(acl: &[AclEntry]) -> String {

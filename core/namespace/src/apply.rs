@@ -46,57 +46,105 @@ impl Namespace {
         match op {
             EditOp::Add(add) => self.apply_add(add, fx),
             EditOp::Close(close) => self.apply_close(close, fx),
-            EditOp::AddBlock { path, penultimate, last, .. } => {
-                self.apply_add_block(path, penultimate.as_ref(), last, fx)
-            }
+            EditOp::AddBlock {
+                path,
+                penultimate,
+                last,
+                ..
+            } => self.apply_add_block(path, penultimate.as_ref(), last, fx),
             EditOp::UpdateBlocks { path, blocks, .. } => self.apply_update_blocks(path, blocks, fx),
-            EditOp::Append { path, client_name, client_machine, new_block, .. } => {
-                self.apply_append(path, client_name, client_machine, *new_block, fx)
-            }
-            EditOp::Truncate { src, client_name, client_machine, new_length, time, truncate_block } => self
-                .apply_truncate(src, client_name, client_machine, *new_length, *time, truncate_block.as_ref(), fx),
+            EditOp::Append {
+                path,
+                client_name,
+                client_machine,
+                new_block,
+                ..
+            } => self.apply_append(path, client_name, client_machine, *new_block, fx),
+            EditOp::Truncate {
+                src,
+                client_name,
+                client_machine,
+                new_length,
+                time,
+                truncate_block,
+            } => self.apply_truncate(
+                src,
+                client_name,
+                client_machine,
+                *new_length,
+                *time,
+                truncate_block.as_ref(),
+                fx,
+            ),
             EditOp::ReassignLease { path, new_holder, .. } => self.apply_reassign_lease(path, new_holder, fx),
-            EditOp::ConcatDelete { target, sources, time, .. } => self.apply_concat(target, sources, *time, fx),
+            EditOp::ConcatDelete {
+                target, sources, time, ..
+            } => self.apply_concat(target, sources, *time, fx),
 
-            EditOp::Mkdir { inode_id, path, time, permissions, acl_entries, .. } => {
-                self.apply_mkdir(*inode_id, path, *time, permissions, acl_entries, fx)
-            }
-            EditOp::Symlink { inode_id, path, target, mtime, atime, permissions, .. } => {
-                self.apply_symlink(*inode_id, path, target, *mtime, *atime, permissions, fx)
-            }
+            EditOp::Mkdir {
+                inode_id,
+                path,
+                time,
+                permissions,
+                acl_entries,
+                ..
+            } => self.apply_mkdir(*inode_id, path, *time, permissions, acl_entries, fx),
+            EditOp::Symlink {
+                inode_id,
+                path,
+                target,
+                mtime,
+                atime,
+                permissions,
+                ..
+            } => self.apply_symlink(*inode_id, path, target, *mtime, *atime, permissions, fx),
             EditOp::Delete { path, time, .. } => self.apply_delete(path, *time, fx),
             EditOp::RenameOld { src, dst, time, .. } => self.apply_rename_old(src, dst, *time, fx),
             EditOp::Rename { src, dst, time, .. } => self.apply_rename(src, dst, *time, fx),
 
             EditOp::SetReplication { path, replication } => self.apply_set_replication(path, *replication, fx),
             EditOp::SetPermissions { src, mode } => self.apply_set_permissions(src, *mode, fx),
-            EditOp::SetOwner { src, user, group } => {
-                self.apply_set_owner(src, user.as_deref(), group.as_deref(), fx)
-            }
+            EditOp::SetOwner { src, user, group } => self.apply_set_owner(src, user.as_deref(), group.as_deref(), fx),
             EditOp::Times { path, mtime, atime } => self.apply_times(path, *mtime, *atime, fx),
-            EditOp::SetQuota { src, ns_quota, ds_quota } => self.apply_set_quota(src, *ns_quota, *ds_quota, fx),
+            EditOp::SetQuota {
+                src,
+                ns_quota,
+                ds_quota,
+            } => self.apply_set_quota(src, *ns_quota, *ds_quota, fx),
             EditOp::SetNsQuota { src, ns_quota } => {
                 self.apply_set_quota(src, *ns_quota, crate::types::quota::DONT_SET, fx)
             }
             EditOp::ClearNsQuota { src } => {
                 self.apply_set_quota(src, crate::types::quota::RESET, crate::types::quota::DONT_SET, fx)
             }
-            EditOp::SetQuotaByStorageType { src, storage_type, ds_quota } => {
-                self.apply_set_type_quota(src, *storage_type, *ds_quota, fx)
-            }
+            EditOp::SetQuotaByStorageType {
+                src,
+                storage_type,
+                ds_quota,
+            } => self.apply_set_type_quota(src, *storage_type, *ds_quota, fx),
             EditOp::SetStoragePolicy { path, policy_id } => self.apply_set_storage_policy(path, *policy_id, fx),
             EditOp::SetAcl { src, entries } => self.apply_set_acl(src, entries, fx),
             EditOp::SetXAttr { src, xattrs, .. } => self.apply_set_xattr(src, xattrs, fx),
             EditOp::RemoveXAttr { src, xattrs, .. } => self.apply_remove_xattr(src, xattrs, fx),
             EditOp::AllowSnapshot { snapshot_root } => self.apply_snapshottable(snapshot_root, true, fx),
             EditOp::DisallowSnapshot { snapshot_root } => self.apply_snapshottable(snapshot_root, false, fx),
-            EditOp::CreateSnapshot { snapshot_root, snapshot_name, .. }
-            | EditOp::DeleteSnapshot { snapshot_root, snapshot_name, .. } => {
-                Err(Why::Unsupported(format!("snapshot {snapshot_name} of {snapshot_root}")))
+            EditOp::CreateSnapshot {
+                snapshot_root,
+                snapshot_name,
+                ..
             }
-            EditOp::RenameSnapshot { snapshot_root, snapshot_old_name, .. } => {
-                Err(Why::Unsupported(format!("snapshot {snapshot_old_name} of {snapshot_root}")))
-            }
+            | EditOp::DeleteSnapshot {
+                snapshot_root,
+                snapshot_name,
+                ..
+            } => Err(Why::Unsupported(format!("snapshot {snapshot_name} of {snapshot_root}"))),
+            EditOp::RenameSnapshot {
+                snapshot_root,
+                snapshot_old_name,
+                ..
+            } => Err(Why::Unsupported(format!(
+                "snapshot {snapshot_old_name} of {snapshot_root}"
+            ))),
 
             EditOp::SetGenstampV1 { genstamp } => {
                 self.counters.genstamp_v1 = self.counters.genstamp_v1.max(genstamp.0);
@@ -118,7 +166,9 @@ impl Namespace {
             EditOp::StartLogSegment | EditOp::EndLogSegment => Ok(()),
             EditOp::RollingUpgradeStart { time } => {
                 self.counters.rolling_upgrade_start = (*time).max(0) as u64;
-                fx.effects.push(Effect::RollingUpgrade { started_ms: self.rolling_upgrade_start_ms() });
+                fx.effects.push(Effect::RollingUpgrade {
+                    started_ms: self.rolling_upgrade_start_ms(),
+                });
                 Ok(())
             }
             EditOp::RollingUpgradeFinalize { .. } => {
@@ -159,8 +209,16 @@ impl Namespace {
                 self.cache.directives.remove(id);
                 Ok(())
             }
-            EditOp::AddErasureCodingPolicy { codec, data_units, parity_units, cell_size, extra_options, .. } => {
-                self.erasure_coding.add(codec, *data_units, *parity_units, *cell_size, extra_options);
+            EditOp::AddErasureCodingPolicy {
+                codec,
+                data_units,
+                parity_units,
+                cell_size,
+                extra_options,
+                ..
+            } => {
+                self.erasure_coding
+                    .add(codec, *data_units, *parity_units, *cell_size, extra_options);
                 Ok(())
             }
             EditOp::EnableErasureCodingPolicy { policy_name, .. } => {
@@ -188,7 +246,10 @@ impl Namespace {
                 return Ok((Some(*parent), name, self.child(*parent, name.as_bytes())));
             }
             let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
-            let (parent, found) = (iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()), iip.last_slot());
+            let (parent, found) = (
+                iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()),
+                iip.last_slot(),
+            );
             if let Some(parent) = parent {
                 self.last_dir = Some((dir.to_owned(), parent));
             }
@@ -202,17 +263,27 @@ impl Namespace {
 
     /// The inode an op names.
     pub(crate) fn op_slot(&mut self, path: &str) -> Result<Slot, Why> {
-        self.op_lookup(path)?.2.ok_or_else(|| inconsistent(format!("{path} does not exist")))
+        self.op_lookup(path)?
+            .2
+            .ok_or_else(|| inconsistent(format!("{path} does not exist")))
     }
 
     pub(crate) fn op_file(&mut self, path: &str) -> Result<Slot, Why> {
         let slot = self.op_slot(path)?;
-        if self.rec(slot).is_file() { Ok(slot) } else { Err(inconsistent(format!("{path} is not a file"))) }
+        if self.rec(slot).is_file() {
+            Ok(slot)
+        } else {
+            Err(inconsistent(format!("{path} is not a file")))
+        }
     }
 
     pub(crate) fn op_dir(&mut self, path: &str) -> Result<Slot, Why> {
         let slot = self.op_slot(path)?;
-        if self.rec(slot).is_dir() { Ok(slot) } else { Err(inconsistent(format!("{path} is not a directory"))) }
+        if self.rec(slot).is_dir() {
+            Ok(slot)
+        } else {
+            Err(inconsistent(format!("{path} is not a directory")))
+        }
     }
 
     pub(crate) fn touch(&self, slot: Slot, fx: &mut Effects) {
@@ -234,7 +305,8 @@ impl Namespace {
         self.touch(slot, fx);
         let mut freed: Vec<Block> = Vec::new();
         fx.reclaim |= self.detach(slot, &mut freed);
-        fx.effects.extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
+        fx.effects
+            .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
     }
 }
 

@@ -17,7 +17,13 @@ impl Namespace {
         let mut h = FixedState::with_seed(0).build_hasher();
         let c = &self.counters;
         (c.inode_id, c.block_id, c.striped_block_id, self.newest_stamp().0).hash(&mut h);
-        (c.genstamp_v1, c.genstamp_v1_limit, c.rolling_upgrade_start, c.snapshot_counter).hash(&mut h);
+        (
+            c.genstamp_v1,
+            c.genstamp_v1_limit,
+            c.rolling_upgrade_start,
+            c.snapshot_counter,
+        )
+            .hash(&mut h);
         let mut stack = vec![self.root];
         while let Some(slot) = stack.pop() {
             self.digest_inode(slot, &mut h);
@@ -31,8 +37,18 @@ impl Namespace {
         let rec = self.rec(slot);
         let perm = rec.perm();
         (rec.id().0, rec.flags & flag::KIND, self.name_of(slot)).hash(h);
-        let parent = if slot == self.root { 0 } else { self.rec(rec.parent).id().0 };
-        (parent, perm.mode(), self.users.get(perm.user()), self.groups.get(perm.group())).hash(h);
+        let parent = if slot == self.root {
+            0
+        } else {
+            self.rec(rec.parent).id().0
+        };
+        (
+            parent,
+            perm.mode(),
+            self.users.get(perm.user()),
+            self.groups.get(perm.group()),
+        )
+            .hash(h);
         (rec.mtime(), rec.storage_policy).hash(h);
         if !rec.is_dir() {
             rec.atime().hash(h);
@@ -122,7 +138,11 @@ impl Namespace {
             blocks += self.block_slots(slot).len();
             if rec.has_quota() || slot == self.root {
                 let used = self.charged_usage(slot);
-                let quota = if slot == self.root { Some(&self.root_quota) } else { self.quotas.get(slot) };
+                let quota = if slot == self.root {
+                    Some(&self.root_quota)
+                } else {
+                    self.quotas.get(slot)
+                };
                 let kept = quota.map(|quota| (quota.used_ns, quota.used_ds));
                 if kept != Some(used) {
                     return Err(format!("{}: quota usage {kept:?}, counted {used:?}", path()));
@@ -157,8 +177,14 @@ impl Namespace {
             }
         }
         if rec.is_open() {
-            let Some(open) = self.open.get(slot) else { return Err("open without a writer".to_owned()) };
-            if !self.leases.get(&open.client_name).is_some_and(|lease| lease.files.contains(&rec.id().0)) {
+            let Some(open) = self.open.get(slot) else {
+                return Err("open without a writer".to_owned());
+            };
+            if !self
+                .leases
+                .get(&open.client_name)
+                .is_some_and(|lease| lease.files.contains(&rec.id().0))
+            {
                 return Err("open without a lease".to_owned());
             }
         }

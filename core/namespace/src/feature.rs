@@ -54,7 +54,11 @@ pub(crate) struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Cache { next_directive_id: 1, pools: BTreeMap::new(), directives: BTreeMap::new() }
+        Cache {
+            next_directive_id: 1,
+            pools: BTreeMap::new(),
+            directives: BTreeMap::new(),
+        }
     }
 }
 

@@ -21,7 +21,12 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { files: 10_000, files_per_directory: 100, block_bytes: 128 << 20, replication: 3 }
+        Shape {
+            files: 10_000,
+            files_per_directory: 100,
+            block_bytes: 128 << 20,
+            replication: 3,
+        }
     }
 }
 
@@ -50,13 +55,24 @@ impl BlockView for AllReplicated {
 /// Directory number `n`, eight components deep with its files.
 #[must_use]
 pub fn directory(n: u64) -> String {
-    format!("/user/team{:02}/warehouse/db{:02}/table{:03}/year={:04}/day={:03}", n % 7, n / 7 % 11, n / 77 % 131, n / 10_087 % 53, n / 534_611)
+    format!(
+        "/user/team{:02}/warehouse/db{:02}/table{:03}/year={:04}/day={:03}",
+        n % 7,
+        n / 7 % 11,
+        n / 77 % 131,
+        n / 10_087 % 53,
+        n / 534_611
+    )
 }
 
 /// Name of file number `n`: all different, and not in order of `n`'s hash.
 #[must_use]
 pub fn file_name(n: u64) -> String {
-    format!("part-{:05}-{:08x}", n % 100_000, (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32)
+    format!(
+        "part-{:05}-{:08x}",
+        n % 100_000,
+        (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    )
 }
 
 /// Path of file number `n` of a shape.
@@ -66,14 +82,14 @@ pub fn file_path(shape: &Shape, n: u64) -> String {
 }
 
 /// Makes the files of a shape; `logged` sees every op with its effects. Returns the last txid.
-pub fn fill(
-    ns: &mut Namespace,
-    shape: &Shape,
-    logged: &mut dyn FnMut(u64, &EditOp, &Effects),
-) -> Result<u64, Refused> {
+pub fn fill(ns: &mut Namespace, shape: &Shape, logged: &mut dyn FnMut(u64, &EditOp, &Effects)) -> Result<u64, Refused> {
     let groups = ["supergroup".to_owned()];
     let ctx = Ctx {
-        caller: Caller { user: "hdfs", groups: &groups, superuser: true },
+        caller: Caller {
+            user: "hdfs",
+            groups: &groups,
+            superuser: true,
+        },
         now_ms: 1_700_000_000_000,
         mono_ms: 0,
         rpc_ids: RpcIds::NONE,
@@ -113,22 +129,23 @@ pub fn make_file(
     };
     let plan = ns.plan_create(ctx, &request, &AllReplicated)?;
     commit(ns, &plan.ops, logged)?;
-    let CreateOutcome::Created(file) = plan.reply else { return Ok(()) };
+    let CreateOutcome::Created(file) = plan.reply else {
+        return Ok(());
+    };
     let mut last = None;
     if shape.block_bytes > 0 {
         let plan = ns.plan_add_block(ctx, file, CLIENT, None)?;
         commit(ns, &plan.ops, logged)?;
-        last = Some(Block { num_bytes: shape.block_bytes, ..plan.reply.block });
+        last = Some(Block {
+            num_bytes: shape.block_bytes,
+            ..plan.reply.block
+        });
     }
     let plan = ns.plan_complete(ctx, path, file, CLIENT, last, &AllReplicated)?;
     commit(ns, &plan.ops, logged)
 }
 
-fn commit(
-    ns: &mut Namespace,
-    ops: &[EditOp],
-    logged: &mut dyn FnMut(u64, &EditOp, &Effects),
-) -> Result<(), Refused> {
+fn commit(ns: &mut Namespace, ops: &[EditOp], logged: &mut dyn FnMut(u64, &EditOp, &Effects)) -> Result<(), Refused> {
     for op in ops {
         let txid = ns.last_applied_txid() + 1;
         let effects = ns

@@ -18,5 +18,9 @@ use hathi_formats::editlog::{XAttr, XAttrNamespace};
 const POLICY_XATTR: &str = "hsm.block.storage.policy.id";
 
 fn policy_xattr(policy: u8) -> XAttr {
-    XAttr { namespace: XAttrNamespace::System, name: POLICY_XATTR.to_owned(), value: Some(vec![policy]) }
+    XAttr {
+        namespace: XAttrNamespace::System,
+        name: POLICY_XATTR.to_owned(),
+        value: Some(vec![policy]),
+    }
 }

@@ -24,7 +24,9 @@ pub(crate) struct Leases {
 
 impl Leases {
     pub(crate) fn new() -> Self {
-        Leases { holders: HashMap::with_hasher(FixedState::default()) }
+        Leases {
+            holders: HashMap::with_hasher(FixedState::default()),
+        }
     }
 
     /// Notes that `holder` writes `file`, and renews. Returns the shared name.
@@ -35,7 +37,13 @@ impl Leases {
             return name.clone();
         }
         let name: Arc<str> = Arc::from(holder);
-        self.holders.insert(name.clone(), Lease { files: BTreeSet::from([file]), renewed_mono_ms: mono_ms });
+        self.holders.insert(
+            name.clone(),
+            Lease {
+                files: BTreeSet::from([file]),
+                renewed_mono_ms: mono_ms,
+            },
+        );
         name
     }
 

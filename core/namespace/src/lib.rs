@@ -19,12 +19,12 @@ mod namespace;
 mod ops;
 mod path;
 mod permission;
-mod usage;
 mod read;
 mod store;
 #[cfg(test)]
 mod tests;
 pub mod types;
+mod usage;
 
 pub use config::Config;
 pub use namespace::Namespace;

@@ -100,6 +100,7 @@ impl Namespace {
         ns.root = ns.inodes.insert(rec);
         ns.inode_ids.insert(InodeId::ROOT.0, ns.root);
         ns.root_quota.used_ns = 1;
+        ns.erasure_coding = ErasureCoding::built_in();
         ns
     }
 
@@ -133,7 +134,13 @@ impl Namespace {
             acls: Side::new(),
             xattrs: Side::new(),
             quotas: Side::new(),
-            root_quota: Quota { ns: i64::MAX, ds: -1, types: BTreeMap::new(), used_ns: 0, used_ds: 0 },
+            root_quota: Quota {
+                ns: i64::MAX,
+                ds: -1,
+                types: BTreeMap::new(),
+                used_ns: 0,
+                used_ds: 0,
+            },
             links: Side::new(),
             open: Side::new(),
             open_ids: BTreeSet::new(),
@@ -195,7 +202,11 @@ impl Namespace {
     /// yet (SET_GENSTAMP_V2) do not count.
     #[must_use]
     pub fn generation_stamp(&self) -> GenerationStamp {
-        if self.active { self.newest_stamp() } else { GenerationStamp(self.counters.genstamp) }
+        if self.active {
+            self.newest_stamp()
+        } else {
+            GenerationStamp(self.counters.genstamp)
+        }
     }
     /// The last block id handed out.
     #[must_use]
@@ -261,7 +272,11 @@ impl Namespace {
     pub(crate) fn children(&self, dir: Slot) -> &ChildList {
         static EMPTY: ChildList = ChildList::Empty;
         let rec = self.rec(dir);
-        if rec.is_dir() && rec.data != NONE { self.lists.get(rec.data) } else { &EMPTY }
+        if rec.is_dir() && rec.data != NONE {
+            self.lists.get(rec.data)
+        } else {
+            &EMPTY
+        }
     }
 
     /// The slot of a live, attached inode.
@@ -289,7 +304,13 @@ impl Namespace {
     /// Hangs an inode (with its name set) below a directory that has no such child.
     pub(crate) fn link(&mut self, parent: Slot, child: Slot) {
         self.inodes.get_mut(child).parent = parent;
-        let Namespace { inodes, names, index, lists, .. } = self;
+        let Namespace {
+            inodes,
+            names,
+            index,
+            lists,
+            ..
+        } = self;
         let name = names.get(inodes.get(child).name);
         let hash = index.hash(parent, name);
         let state = index.state();
@@ -303,18 +324,28 @@ impl Namespace {
             inodes.get_mut(parent).data = list;
         }
         let name = names.get(inodes.get(child).name);
-        lists.get_mut(list).insert(child, |slot| names.get(inodes.get(slot).name).cmp(name));
+        lists
+            .get_mut(list)
+            .insert(child, |slot| names.get(inodes.get(slot).name).cmp(name));
     }
 
     /// Takes an inode out of its directory. Its record keeps pointing to the parent.
     pub(crate) fn unlink(&mut self, child: Slot) {
-        let Namespace { inodes, names, index, lists, .. } = self;
+        let Namespace {
+            inodes,
+            names,
+            index,
+            lists,
+            ..
+        } = self;
         let rec = *inodes.get(child);
         let name = names.get(rec.name);
         index.remove(index.hash(rec.parent, name), child);
         let list = inodes.get(rec.parent).data;
         if list != NONE {
-            lists.get_mut(list).remove(child, |slot| names.get(inodes.get(slot).name).cmp(name));
+            lists
+                .get_mut(list)
+                .remove(child, |slot| names.get(inodes.get(slot).name).cmp(name));
             if lists.get(list).len() == 0 {
                 lists.remove(list);
                 inodes.get_mut(rec.parent).data = NONE;
@@ -409,7 +440,10 @@ impl Namespace {
 
     /// Sum of the lengths of a file's blocks (`INodeFile.computeFileSize`).
     pub(crate) fn file_length(&self, file: Slot) -> u64 {
-        self.block_slots(file).iter().map(|slot| self.blocks.get(*slot).len()).sum()
+        self.block_slots(file)
+            .iter()
+            .map(|slot| self.blocks.get(*slot).len())
+            .sum()
     }
 
     /// What the file is charged: unfinished blocks count in full (`storagespaceConsumedContiguous`).
@@ -563,7 +597,13 @@ impl Namespace {
         let id = self.rec(slot).id();
         let mono_ms = self.now_mono_ms.load(Ordering::Relaxed);
         let holder = self.leases.add(client_name, id.0, mono_ms);
-        self.open.insert(slot, Open { client_name: holder, client_machine: Arc::from(client_machine) });
+        self.open.insert(
+            slot,
+            Open {
+                client_name: holder,
+                client_machine: Arc::from(client_machine),
+            },
+        );
         self.open_ids.insert(id.0);
         self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
     }

@@ -63,7 +63,11 @@ impl InodesInPath<'_> {
     /// The last component; empty for the root.
     #[must_use]
     pub fn name(&self) -> &str {
-        if self.depth == 1 { "" } else { self.component(self.depth - 1) }
+        if self.depth == 1 {
+            ""
+        } else {
+            self.component(self.depth - 1)
+        }
     }
 
     /// Component `n`; 0 is the root.
@@ -157,7 +161,10 @@ impl Namespace {
     /// Resolves a path as far as it exists. Refuses what is no path, and unknown ids below `/.reserved/.inodes`.
     pub fn resolve<'s>(&self, src: &'s str) -> Result<InodesInPath<'s>, Refused> {
         if !src.starts_with('/') {
-            return Err(refuse(ex::ASSERTION, format!("Absolute path required, but got '{src}'")));
+            return Err(refuse(
+                ex::ASSERTION,
+                format!("Absolute path required, but got '{src}'"),
+            ));
         }
         if src.len() > u32::MAX as usize / 2 {
             return Err(refuse(ex::INVALID_PATH, "Path is too long"));
@@ -175,7 +182,10 @@ impl Namespace {
                 return Err(refuse(ex::FILE_NOT_FOUND, format!("Invalid inode path: {src}")));
             };
             let Some(slot) = self.slot(InodeId(number)) else {
-                return Err(refuse(ex::FILE_NOT_FOUND, format!("File for given inode path does not exist: {src}")));
+                return Err(refuse(
+                    ex::FILE_NOT_FOUND,
+                    format!("File for given inode path does not exist: {src}"),
+                ));
             };
             let mut path = match rest {
                 ".." if self.rec(slot).parent != NONE => self.path_of_slot(self.rec(slot).parent),
@@ -211,7 +221,10 @@ impl Namespace {
         let mut at = Some(self.root);
         let mut start = 1;
         while start <= bytes.len() {
-            let end = bytes[start..].iter().position(|b| *b == b'/').map_or(bytes.len(), |n| start + n);
+            let end = bytes[start..]
+                .iter()
+                .position(|b| *b == b'/')
+                .map_or(bytes.len(), |n| start + n);
             if end > start {
                 out.components.push((start as u32, end as u32));
                 out.depth += 1;
@@ -260,7 +273,10 @@ impl Namespace {
     ) -> Result<InodesInPath<'s>, Refused> {
         let create = matches!(op, DirOp::Create | DirOp::CreateLink);
         if create && !is_valid_name(src) {
-            return Err(refuse(ex::INVALID_PATH, format!("Invalid path name Invalid file name: {src}")));
+            return Err(refuse(
+                ex::INVALID_PATH,
+                format!("Invalid path name Invalid file name: {src}"),
+            ));
         }
         let iip = self.resolve(src)?;
         if iip.raw && self.config.permissions_enabled && !matches!(op, DirOp::Read | DirOp::ReadLink) {
@@ -284,7 +300,11 @@ impl Namespace {
             let rec = self.rec(slot);
             if !rec.is_dir() {
                 self.check_not_symlink(iip, n)?;
-                let class = if create { ex::PARENT_NOT_DIRECTORY } else { ex::ACCESS_CONTROL };
+                let class = if create {
+                    ex::PARENT_NOT_DIRECTORY
+                } else {
+                    ex::ACCESS_CONTROL
+                };
                 return Err(refuse(class, format!("{} (is not a directory)", iip.prefix(n + 1))));
             }
             if checked {
@@ -302,7 +322,10 @@ impl Namespace {
         let Some(slot) = iip.at(n).filter(|slot| self.rec(*slot).is_symlink()) else {
             return Ok(());
         };
-        let target = self.links.get(slot).map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned());
+        let target = self
+            .links
+            .get(slot)
+            .map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned());
         let mut path = if target.starts_with('/') || target.contains("://") {
             target
         } else {
@@ -338,7 +361,10 @@ impl Namespace {
             let parent = iip.prefix(iip.depth - 1);
             match iip.parent_slot() {
                 None => {
-                    return Err(refuse(ex::FILE_NOT_FOUND, format!("Parent directory doesn't exist: {parent}")));
+                    return Err(refuse(
+                        ex::FILE_NOT_FOUND,
+                        format!("Parent directory doesn't exist: {parent}"),
+                    ));
                 }
                 Some(slot) if !self.rec(slot).is_dir() => {
                     return Err(refuse(
@@ -404,7 +430,8 @@ impl Namespace {
     /// Length and depth of a path that is to be created (`NameNodeRpcServer.checkPathLength`).
     #[must_use]
     pub fn is_path_length_ok(src: &str) -> bool {
-        src.chars().count() <= MAX_PATH_LENGTH && src.split('/').filter(|part| !part.is_empty()).count() <= MAX_PATH_DEPTH
+        src.chars().count() <= MAX_PATH_LENGTH
+            && src.split('/').filter(|part| !part.is_empty()).count() <= MAX_PATH_DEPTH
     }
 
     pub(crate) fn check_path_access(
@@ -413,6 +440,13 @@ impl Namespace {
         iip: &InodesInPath<'_>,
         wanted: u8,
     ) -> Result<(), Refused> {
-        self.check_permission(caller, iip, &Access { target: wanted, ..Access::default() })
+        self.check_permission(
+            caller,
+            iip,
+            &Access {
+                target: wanted,
+                ..Access::default()
+            },
+        )
     }
 }

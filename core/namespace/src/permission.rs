@@ -36,7 +36,16 @@ pub(crate) struct Access {
 const STICKY: u16 = 0o1000;
 
 fn action_name(action: u8) -> &'static str {
-    ["NONE", "EXECUTE", "WRITE", "WRITE_EXECUTE", "READ", "READ_EXECUTE", "READ_WRITE", "ALL"][action as usize & 7]
+    [
+        "NONE",
+        "EXECUTE",
+        "WRITE",
+        "WRITE_EXECUTE",
+        "READ",
+        "READ_EXECUTE",
+        "READ_WRITE",
+        "ALL",
+    ][action as usize & 7]
 }
 
 /// `FsPermission.toString`.
@@ -65,7 +74,10 @@ impl Namespace {
         }
         Err(refuse(
             ex::ACCESS_CONTROL,
-            format!("Access denied for user {}. Superuser privilege is required", caller.user),
+            format!(
+                "Access denied for user {}. Superuser privilege is required",
+                caller.user
+            ),
         ))
     }
 
@@ -84,7 +96,14 @@ impl Namespace {
     }
 
     pub(crate) fn check_owner(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<(), Refused> {
-        self.check_permission(caller, iip, &Access { owner: true, ..Access::default() })
+        self.check_permission(
+            caller,
+            iip,
+            &Access {
+                owner: true,
+                ..Access::default()
+            },
+        )
     }
 
     /// `FSPermissionChecker.checkPermission`: traverse, sticky bit, then ancestor, parent, target, subtree, owner.
@@ -121,7 +140,9 @@ impl Namespace {
             self.check_sticky(caller, parent, target, || (iip.prefix(last + 1), iip.prefix(last)))?;
         }
         if access.ancestor != 0 && iip.depth > 1 {
-            self.require(caller, iip.slots[ancestor], access.ancestor, || iip.prefix(ancestor + 1))?;
+            self.require(caller, iip.slots[ancestor], access.ancestor, || {
+                iip.prefix(ancestor + 1)
+            })?;
         }
         if access.parent != 0
             && iip.depth > 1
@@ -139,7 +160,11 @@ impl Namespace {
             if access.owner && self.users.get(self.rec(target).perm().user()) != caller.user {
                 return Err(refuse(
                     ex::ACCESS_CONTROL,
-                    format!("Permission denied. user={} is not the owner of inode={}", caller.user, iip.path()),
+                    format!(
+                        "Permission denied. user={} is not the owner of inode={}",
+                        caller.user,
+                        iip.path()
+                    ),
                 ));
             }
         }
@@ -169,17 +194,16 @@ impl Namespace {
         ))
     }
 
-    /// `owner:group:drwxr-xr-x`, with `+` where there is an ACL.
+    /// `owner:group:drwxr-xr-x`.
     fn describe(&self, slot: Slot) -> String {
         let rec = self.rec(slot);
         let perm = rec.perm();
         format!(
-            "{}:{}:{}{}{}",
+            "{}:{}:{}{}",
             self.users.get(perm.user()),
             self.groups.get(perm.group()),
             if rec.is_dir() { 'd' } else { '-' },
             mode_string(perm.mode()),
-            if rec.has(flag::ACL) { "+" } else { "" },
         )
     }
 
@@ -260,36 +284,19 @@ impl Namespace {
             return Ok(());
         }
         let (path, parent_path) = paths();
-        let plain = |slot: Slot| {
-            let rec = self.rec(slot);
-            let perm = rec.perm();
-            format!(
-                "{}:{}:{}{}",
-                self.users.get(perm.user()),
-                self.groups.get(perm.group()),
-                if rec.is_dir() { 'd' } else { '-' },
-                mode_string(perm.mode())
-            )
-        };
         Err(refuse(
             ex::ACCESS_CONTROL,
             format!(
                 "Permission denied by sticky bit: user={}, path=\"{path}\":{}, parent=\"{parent_path}\":{}",
                 caller.user,
-                plain(target),
-                plain(parent)
+                self.describe(target),
+                self.describe(parent)
             ),
         ))
     }
 
     /// Every directory of a subtree must grant `wanted`, and no sticky bit be violated below (`checkSubAccess`).
-    fn check_sub_access(
-        &self,
-        caller: &Caller<'_>,
-        top: Slot,
-        wanted: u8,
-        ignore_empty: bool,
-    ) -> Result<(), Refused> {
+    fn check_sub_access(&self, caller: &Caller<'_>, top: Slot, wanted: u8, ignore_empty: bool) -> Result<(), Refused> {
         if !self.rec(top).is_dir() {
             return Ok(());
         }
@@ -301,7 +308,9 @@ impl Namespace {
                 self.require(caller, dir, wanted, || self.path_of_slot(dir))?;
                 if self.rec(dir).perm().mode() & STICKY != 0 {
                     for child in children.iter() {
-                        self.check_sticky(caller, dir, child, || (self.path_of_slot(child), self.path_of_slot(dir)))?;
+                        self.check_sticky(caller, dir, child, || {
+                            (self.path_of_slot(child), self.path_of_slot(dir))
+                        })?;
                     }
                 }
             }

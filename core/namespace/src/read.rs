@@ -12,9 +12,7 @@ use crate::path::{DirOp, InodesInPath, refuse};
 use crate::permission::action;
 use crate::store::inode::flag;
 use crate::store::slab::Slot;
-use crate::types::{
-    Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused,
-};
+use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
 
 /// A content summary under way: may be continued after the lock was given away.
 #[derive(Clone, Debug, Default)]
@@ -27,11 +25,7 @@ pub struct SummaryWalk {
 
 impl Namespace {
     /// `getFileInfo`: None if absent. Checks traverse; a symlink at the end is an `UnresolvedPathException`.
-    pub fn file_info(
-        &self,
-        caller: &Caller<'_>,
-        iip: &InodesInPath<'_>,
-    ) -> Result<Option<FileStatus<'_>>, Refused> {
+    pub fn file_info(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Option<FileStatus<'_>>, Refused> {
         self.check_traverse_for(caller, iip, DirOp::Read)?;
         Ok(iip.last_slot().map(|slot| self.status_of(slot, None)))
     }
@@ -70,7 +64,11 @@ impl Namespace {
             replication: if file { rec.replication } else { 0 },
             block_size: if file { rec.block_size() } else { 0 },
             children: if dir { self.children(slot).len() as u32 } else { 0 },
-            symlink: self.links.get(slot).filter(|_| rec.is_symlink()).map(|target| &**target),
+            symlink: self
+                .links
+                .get(slot)
+                .filter(|_| rec.is_symlink())
+                .map(|target| &**target),
             storage_policy: match rec.storage_policy {
                 _ if rec.is_symlink() => 0,
                 0 => parent_policy.unwrap_or_else(|| self.effective_policy(rec.parent)),
@@ -131,7 +129,11 @@ impl Namespace {
         let slots = self.slot(file).map_or(&[][..], |slot| self.block_slots(slot));
         slots.iter().map(move |slot| {
             let rec = self.blocks.get(*slot);
-            let block = FileBlock { block: rec.block(), offset, under_construction: rec.is_open() };
+            let block = FileBlock {
+                block: rec.block(),
+                offset,
+                under_construction: rec.is_open(),
+            };
             offset += rec.len();
             block
         })
@@ -141,7 +143,10 @@ impl Namespace {
     #[must_use]
     pub fn wants_access_time(&self, file: InodeId, now_ms: u64) -> bool {
         let precision = self.config.access_time_precision_ms;
-        precision != 0 && self.slot(file).is_some_and(|slot| now_ms > self.rec(slot).atime().saturating_add(precision))
+        precision != 0
+            && self
+                .slot(file)
+                .is_some_and(|slot| now_ms > self.rec(slot).atime().saturating_add(precision))
     }
 
     /// The op that notes an access at `now_ms`.
@@ -149,7 +154,11 @@ impl Namespace {
     pub fn plan_access_time(&self, file: InodeId, now_ms: u64) -> Plan<()> {
         match self.path_of(file) {
             Some(path) => Plan::one(
-                hathi_formats::editlog::EditOp::Times { path, mtime: -1, atime: now_ms as i64 },
+                hathi_formats::editlog::EditOp::Times {
+                    path,
+                    mtime: -1,
+                    atime: now_ms as i64,
+                },
                 (),
             ),
             None => Plan::nothing(()),
@@ -212,7 +221,10 @@ impl Namespace {
     ) -> Result<SummaryWalk, Refused> {
         self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
         let Some(slot) = iip.last_slot() else {
-            return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {}", iip.path())));
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("File does not exist: {}", iip.path()),
+            ));
         };
         let mut walk = SummaryWalk::default();
         (walk.summary.ns_quota, walk.summary.ds_quota) = self.quota_limits(slot);
@@ -246,7 +258,9 @@ impl Namespace {
                 walk.todo.push((id, after));
                 return Ok(false);
             }
-            let Some(dir) = self.slot(id).filter(|slot| self.rec(*slot).is_dir()) else { continue };
+            let Some(dir) = self.slot(id).filter(|slot| self.rec(*slot).is_dir()) else {
+                continue;
+            };
             if after.is_none() {
                 if self.config.permissions_enabled && !caller.superuser {
                     self.require(caller, dir, action::READ_EXECUTE, || self.path_of_slot(dir))?;
@@ -255,12 +269,10 @@ impl Namespace {
                 budget -= 1;
             }
             let from = after.as_deref().unwrap_or(b"");
-            let (_, children) = self.children(dir).iter_from(|slot| {
-                match self.name_of(slot).cmp(from) {
-                    std::cmp::Ordering::Greater => std::cmp::Ordering::Greater,
-                    _ if after.is_none() => std::cmp::Ordering::Greater,
-                    _ => std::cmp::Ordering::Less,
-                }
+            let (_, children) = self.children(dir).iter_from(|slot| match self.name_of(slot).cmp(from) {
+                std::cmp::Ordering::Greater => std::cmp::Ordering::Greater,
+                _ if after.is_none() => std::cmp::Ordering::Greater,
+                _ => std::cmp::Ordering::Less,
             });
             let mut deeper = Vec::new();
             let mut stopped_at = None;
@@ -293,7 +305,10 @@ impl Namespace {
         if slot == self.root {
             return (self.root_quota.ns, self.root_quota.ds);
         }
-        self.quotas.get(slot).filter(|_| self.rec(slot).has_quota()).map_or((-1, -1), |quota| (quota.ns, quota.ds))
+        self.quotas
+            .get(slot)
+            .filter(|_| self.rec(slot).has_quota())
+            .map_or((-1, -1), |quota| (quota.ns, quota.ds))
     }
 
     /// `getQuotaUsage` where a quota is set; None: fall back to a content summary.
@@ -305,7 +320,10 @@ impl Namespace {
     ) -> Result<Option<QuotaUsage>, Refused> {
         self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
         let Some(slot) = iip.last_slot() else {
-            return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {}", iip.path())));
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("File does not exist: {}", iip.path()),
+            ));
         };
         let quota = if slot == self.root {
             Some(&self.root_quota)
@@ -324,7 +342,11 @@ impl Namespace {
     #[must_use]
     pub fn type_quotas(&self, dir: InodeId) -> Vec<(i32, i64)> {
         let Some(slot) = self.slot(dir) else { return Vec::new() };
-        let quota = if slot == self.root { Some(&self.root_quota) } else { self.quotas.get(slot) };
+        let quota = if slot == self.root {
+            Some(&self.root_quota)
+        } else {
+            self.quotas.get(slot)
+        };
         quota.map_or_else(Vec::new, |quota| quota.types.iter().map(|(t, q)| (*t, *q)).collect())
     }
 
@@ -365,7 +387,10 @@ impl Namespace {
         self.check_path_access(caller, iip, action::READ)?;
         match iip.last_slot() {
             Some(slot) => Ok(self.effective_policy(slot)),
-            None => Err(refuse(ex::FILE_NOT_FOUND, format!("File/Directory does not exist: {}", iip.path()))),
+            None => Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("File/Directory does not exist: {}", iip.path()),
+            )),
         }
     }
 
@@ -400,13 +425,16 @@ impl Namespace {
     pub fn block(&self, id: BlockId) -> Option<(Block, InodeId)> {
         let slot = self.block_ids.get(id.0 as u64)?;
         let rec = self.blocks.get(slot);
-        self.is_attached(rec.file).then(|| (rec.block(), self.rec(rec.file).id()))
+        self.is_attached(rec.file)
+            .then(|| (rec.block(), self.rec(rec.file).id()))
     }
 
     /// Whether the edits say that the block is still being written.
     #[must_use]
     pub fn is_block_under_construction(&self, id: BlockId) -> bool {
-        self.block_ids.get(id.0 as u64).is_some_and(|slot| self.blocks.get(slot).is_open())
+        self.block_ids
+            .get(id.0 as u64)
+            .is_some_and(|slot| self.blocks.get(slot).is_open())
     }
 
     /// Replication of a file; None for anything else.
@@ -437,11 +465,17 @@ impl Namespace {
     /// What every call about snapshots is told: they are not here yet.
     #[must_use]
     pub fn snapshots_refused(&self) -> Refused {
-        refuse(ex::UNSUPPORTED_OPERATION, "Snapshots are not supported by this NameNode")
+        refuse(
+            ex::UNSUPPORTED_OPERATION,
+            "Snapshots are not supported by this NameNode",
+        )
     }
 
     /// The snapshottable directories, by id.
     pub fn snapshottable_dirs(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.snapshottable.iter().map(|id| InodeId(*id)).filter(|id| self.slot(*id).is_some())
+        self.snapshottable
+            .iter()
+            .map(|id| InodeId(*id))
+            .filter(|id| self.slot(*id).is_some())
     }
 }

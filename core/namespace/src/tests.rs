@@ -18,7 +18,6 @@ pub(crate) struct Fixture {
     pub(crate) now_ms: u64,
     pub(crate) removed: Vec<Block>,
     pub(crate) view: View,
-    pub(crate) machine: String,
 }
 
 /// Replicas as a test wants them.
@@ -47,8 +46,16 @@ impl BlockView for View {
     }
 }
 
-pub(crate) const ROOT: Caller<'static> = Caller { user: "hdfs", groups: &[], superuser: true };
-pub(crate) const ALICE: Caller<'static> = Caller { user: "alice", groups: &[], superuser: false };
+pub(crate) const ROOT: Caller<'static> = Caller {
+    user: "hdfs",
+    groups: &[],
+    superuser: true,
+};
+pub(crate) const ALICE: Caller<'static> = Caller {
+    user: "alice",
+    groups: &[],
+    superuser: false,
+};
 pub(crate) const BS: u64 = 1 << 20;
 
 impl Fixture {
@@ -65,12 +72,17 @@ impl Fixture {
             now_ms: 1_000_000,
             removed: Vec::new(),
             view: View::default(),
-            machine: "host".to_owned(),
         }
     }
 
     pub(crate) fn ctx<'a>(&self, caller: Caller<'a>) -> Ctx<'a> {
-        Ctx { caller, now_ms: self.now_ms, mono_ms: self.now_ms, rpc_ids: RpcIds::NONE, client_machine: "host" }
+        Ctx {
+            caller,
+            now_ms: self.now_ms,
+            mono_ms: self.now_ms,
+            rpc_ids: RpcIds::NONE,
+            client_machine: "host",
+        }
     }
 
     /// Applies and logs a plan.
@@ -85,7 +97,10 @@ impl Fixture {
     pub(crate) fn op(&mut self, op: &EditOp) -> Effects {
         let txid = self.ns.last_applied_txid() + 1;
         encode(&mut self.log, TxId(txid), op);
-        let effects = self.ns.apply(txid, op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        let effects = self
+            .ns
+            .apply(txid, op)
+            .unwrap_or_else(|error| panic!("{op:?}: {error}"));
         for effect in &effects.effects {
             if let Effect::BlockRemoved { block } = effect {
                 self.removed.push(*block);
@@ -127,13 +142,16 @@ impl Fixture {
 
     pub(crate) fn add_block(&mut self, file: InodeId, previous: Option<Block>) -> Result<Block, Refused> {
         let ctx = self.ctx(ROOT);
-        self.ns.check_add_block(&ctx, "", file, "client", previous, &self.view)?;
+        self.ns
+            .check_add_block(&ctx, "", file, "client", previous, &self.view)?;
         let plan = self.ns.plan_add_block(&ctx, file, "client", previous)?;
         Ok(self.commit(plan).block)
     }
 
     pub(crate) fn complete(&mut self, path: &str, file: InodeId, last: Option<Block>) -> Result<bool, Refused> {
-        let plan = self.ns.plan_complete(&self.ctx(ROOT), path, file, "client", last, &self.view)?;
+        let plan = self
+            .ns
+            .plan_complete(&self.ctx(ROOT), path, file, "client", last, &self.view)?;
         Ok(self.commit(plan).done)
     }
 
@@ -147,7 +165,10 @@ impl Fixture {
     pub(crate) fn write(&mut self, path: &str, id: InodeId, mut last: Option<Block>, blocks: &[u64]) {
         for len in blocks {
             let block = self.add_block(id, last).unwrap();
-            last = Some(Block { num_bytes: *len, ..block });
+            last = Some(Block {
+                num_bytes: *len,
+                ..block
+            });
         }
         assert!(self.complete(path, id, last).unwrap());
     }
@@ -174,7 +195,9 @@ impl Fixture {
                     std::ops::ControlFlow::Continue(())
                 })
                 .unwrap();
-            after = out.last().map_or_else(Vec::new, |name: &String| name.clone().into_bytes());
+            after = out
+                .last()
+                .map_or_else(Vec::new, |name: &String| name.clone().into_bytes());
             if left.unwrap_or(0) == 0 {
                 return out;
             }
@@ -193,8 +216,11 @@ impl Fixture {
     }
 
     pub(crate) fn image(&self) -> Vec<u8> {
-        let (bytes, summary) =
-            self.ns.freeze().save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false).unwrap();
+        let (bytes, summary) = self
+            .ns
+            .freeze()
+            .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
+            .unwrap();
         assert_eq!(summary.len_bytes, bytes.len() as u64);
         bytes
     }

@@ -49,7 +49,10 @@ pub struct Plan<R> {
 impl<R> Plan<R> {
     /// A plan that changes nothing.
     pub fn nothing(reply: R) -> Self {
-        Plan { ops: SmallVec::new(), reply }
+        Plan {
+            ops: SmallVec::new(),
+            reply,
+        }
     }
 
     /// A plan of one op.

@@ -15,14 +15,22 @@ fn violated(quota: i64, used: i64, delta: i64) -> bool {
 
 /// `StringUtils.TraditionalBinaryPrefix.long2String(n, "B", 2)`.
 fn binary_prefix(n: i64) -> String {
-    const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
-    let mut unit = 0;
-    let mut value = n as f64;
-    while value.abs() >= 1024.0 && unit < 6 {
-        value /= 1024.0;
-        unit += 1;
+    const UNITS: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
+    if n < 1024 {
+        return format!("{n} B");
     }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.2} {}B", UNITS[unit]) }
+    let mut unit = (63 - n.leading_zeros() as usize) / 10 - 1;
+    let shift = 10 * (unit + 1);
+    if n & ((1 << shift) - 1) == 0 {
+        return format!("{} {}B", n >> shift, UNITS[unit]);
+    }
+    let mut text = format!("{:.2}", n as f64 / (1i64 << shift) as f64);
+    if text.starts_with("1024") && unit + 1 < UNITS.len() {
+        // Rounded up into the next unit.
+        unit += 1;
+        text = format!("{:.2}", n as f64 / (1i64 << (shift + 10)) as f64);
+    }
+    format!("{text} {}B", UNITS[unit])
 }
 
 impl Namespace {
@@ -108,7 +116,11 @@ impl Namespace {
             out
         };
         let (a, b) = (chain(a), chain(b));
-        a.iter().zip(&b).take_while(|(x, y)| x == y).last().map_or(self.root, |(x, _)| *x)
+        a.iter()
+            .zip(&b)
+            .take_while(|(x, y)| x == y)
+            .last()
+            .map_or(self.root, |(x, _)| *x)
     }
 
     /// Whether any directory from `dir` up to but not including `stop` has a quota.
@@ -124,5 +136,25 @@ impl Namespace {
             at = self.rec(at).parent;
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::binary_prefix;
+
+    #[test]
+    fn sizes_are_shown_as_hadoop_shows_them() {
+        for (n, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KB"),
+            (1536, "1.50 KB"),
+            ((1 << 20) - 1, "1.00 MB"),
+            (3 << 20, "3 MB"),
+            (i64::MAX, "8.00 EB"),
+        ] {
+            assert_eq!(binary_prefix(n), text);
+        }
     }
 }

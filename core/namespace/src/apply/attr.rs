@@ -55,9 +55,10 @@ impl Namespace {
         if !self.rec(slot).is_file() {
             return Ok(());
         }
-        let new = u16::try_from(replication)
-            .unwrap_or(0)
-            .clamp(self.config.min_replication, self.config.max_replication.max(self.config.min_replication));
+        let new = u16::try_from(replication).unwrap_or(0).clamp(
+            self.config.min_replication,
+            self.config.max_replication.max(self.config.min_replication),
+        );
         let before = self.file_space(slot);
         let rec = self.inodes.get_mut(slot);
         let old = std::mem::replace(&mut rec.replication, new);
@@ -79,7 +80,16 @@ impl Namespace {
         if !self.rec(slot).has_quota() {
             // What was cut off below is still charged upwards; it must not be charged to the new entry later.
             let (used_ns, used_ds) = self.charged_usage(slot);
-            self.quotas.insert(slot, Quota { ns: -1, ds: -1, types: Default::default(), used_ns, used_ds });
+            self.quotas.insert(
+                slot,
+                Quota {
+                    ns: -1,
+                    ds: -1,
+                    types: Default::default(),
+                    used_ns,
+                    used_ds,
+                },
+            );
             self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
         }
         match self.quotas.get_mut(slot) {
@@ -108,7 +118,10 @@ impl Namespace {
     /// Drops a quota entry that limits nothing.
     fn drop_unlimited(&mut self, slot: Slot) {
         if slot != self.root
-            && self.quotas.get(slot).is_some_and(|quota| quota.ns < 0 && quota.ds < 0 && quota.types.is_empty())
+            && self
+                .quotas
+                .get(slot)
+                .is_some_and(|quota| quota.ns < 0 && quota.ds < 0 && quota.types.is_empty())
         {
             self.quotas.remove(slot);
             self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, false);
@@ -149,7 +162,9 @@ impl Namespace {
     pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
         self.inodes.get_mut(slot).storage_policy = policy;
-        fx.effects.push(Effect::StoragePolicyChanged { inode: self.rec(slot).id() });
+        fx.effects.push(Effect::StoragePolicyChanged {
+            inode: self.rec(slot).id(),
+        });
         self.touch(slot, fx);
         Ok(())
     }
@@ -206,7 +221,9 @@ impl Namespace {
             });
             if let Some(group) = group {
                 let perm = self.rec(slot).perm();
-                self.inodes.get_mut(slot).set_perm(perm.with_mode(perm.mode() & !0o070 | group << 3));
+                self.inodes
+                    .get_mut(slot)
+                    .set_perm(perm.with_mode(perm.mode() & !0o070 | group << 3));
             }
             self.set_acl_feature(slot, Vec::new());
         } else {
@@ -238,8 +255,11 @@ impl Namespace {
     pub(crate) fn apply_remove_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
         let all = self.xattrs.get(slot).map_or(&[][..], |all| all);
-        let rest: Vec<XAttr> =
-            all.iter().filter(|old| !xattrs.iter().any(|gone| crate::ops::same_xattr(old, gone))).cloned().collect();
+        let rest: Vec<XAttr> = all
+            .iter()
+            .filter(|old| !xattrs.iter().any(|gone| crate::ops::same_xattr(old, gone)))
+            .cloned()
+            .collect();
         self.set_xattrs(slot, rest);
         self.touch(slot, fx);
         Ok(())

@@ -39,10 +39,13 @@ impl Secrets {
 impl Cache {
     /// Adds a pool or changes what is given of one.
     pub(crate) fn put_pool(&mut self, info: &CachePoolInfo) {
-        let pool = self.pools.entry(info.pool_name.clone()).or_insert_with(|| CachePoolInfoProto {
-            pool_name: Some(info.pool_name.clone()),
-            ..Default::default()
-        });
+        let pool = self
+            .pools
+            .entry(info.pool_name.clone())
+            .or_insert_with(|| CachePoolInfoProto {
+                pool_name: Some(info.pool_name.clone()),
+                ..Default::default()
+            });
         if let Some(owner) = &info.owner_name {
             pool.owner_name = Some(owner.clone());
         }
@@ -65,15 +68,19 @@ impl Cache {
 
     pub(crate) fn remove_pool(&mut self, name: &str) {
         self.pools.remove(name);
-        self.directives.retain(|_, directive| directive.pool.as_deref() != Some(name));
+        self.directives
+            .retain(|_, directive| directive.pool.as_deref() != Some(name));
     }
 
     pub(crate) fn put_directive(&mut self, info: &CacheDirectiveInfo) {
         self.next_directive_id = self.next_directive_id.max(info.id.saturating_add(1));
-        let directive = self.directives.entry(info.id).or_insert_with(|| CacheDirectiveInfoProto {
-            id: Some(info.id),
-            ..Default::default()
-        });
+        let directive = self
+            .directives
+            .entry(info.id)
+            .or_insert_with(|| CacheDirectiveInfoProto {
+                id: Some(info.id),
+                ..Default::default()
+            });
         if let Some(path) = &info.path {
             directive.path = Some(path.clone());
         }
@@ -84,39 +91,82 @@ impl Cache {
             directive.pool = Some(pool.clone());
         }
         if let Some(millis) = info.expiration {
-            directive.expiration = Some(CacheDirectiveInfoExpirationProto { millis, is_relative: false });
+            directive.expiration = Some(CacheDirectiveInfoExpirationProto {
+                millis,
+                is_relative: false,
+            });
         }
     }
 }
 
 impl ErasureCoding {
-    /// The policies every cluster knows (`SystemErasureCodingPolicies`): name, id, codec, data, parity units; cells of
-    /// 1 MiB.
-    const BUILT_IN: [(&'static str, u32, &'static str, u32, u32); 5] = [
-        ("RS-6-3-1024k", 1, "rs", 6, 3),
-        ("RS-3-2-1024k", 2, "rs", 3, 2),
-        ("RS-LEGACY-6-3-1024k", 3, "rs-legacy", 6, 3),
-        ("XOR-2-1-1024k", 4, "xor", 2, 1),
-        ("RS-10-4-1024k", 5, "rs", 10, 4),
+    /// The policies every cluster knows, with their ids (`SystemErasureCodingPolicies`).
+    const BUILT_IN: [(&'static str, u32); 5] = [
+        ("RS-6-3-1024k", 1),
+        ("RS-3-2-1024k", 2),
+        ("RS-LEGACY-6-3-1024k", 3),
+        ("XOR-2-1-1024k", 4),
+        ("RS-10-4-1024k", 5),
     ];
+    /// What a newly formatted NameNode has.
+    pub(crate) fn built_in() -> Self {
+        let mut all = ErasureCoding::default();
+        for (_, id) in Self::BUILT_IN {
+            all.insert(ErasureCodingPolicyProto {
+                id,
+                state: Some(DISABLED),
+                ..Default::default()
+            });
+        }
+        all
+    }
+
+    /// Takes a policy as an image has it. Those that every cluster knows are kept, as Hadoop keeps them, by id and state
+    /// alone.
+    pub(crate) fn insert(&mut self, policy: ErasureCodingPolicyProto) {
+        match Self::BUILT_IN.iter().find(|(_, id)| *id == policy.id) {
+            Some((name, id)) => {
+                let short = ErasureCodingPolicyProto {
+                    id: *id,
+                    state: policy.state,
+                    ..Default::default()
+                };
+                self.policies.insert((*name).to_owned(), short);
+            }
+            None => {
+                let name = policy.name.clone().unwrap_or_else(|| format!("policy {}", policy.id));
+                self.policies.insert(name, policy);
+            }
+        }
+    }
+
     /// Ids of policies that were added (`ErasureCodeConstants.USER_DEFINED_POLICY_START_ID`).
     const FIRST_OWN_ID: u32 = 64;
 
-    pub(crate) fn add(
-        &mut self,
-        codec: &str,
-        data: i32,
-        parity: i32,
-        cell_size: i32,
-        options: &[(String, String)],
-    ) {
+    pub(crate) fn add(&mut self, codec: &str, data: i32, parity: i32, cell_size: i32, options: &[(String, String)]) {
         let name = format!("{}-{data}-{parity}-{}k", codec.to_ascii_uppercase(), cell_size / 1024);
-        let id = self.policies.values().map(|policy| policy.id + 1).max().unwrap_or(0).max(Self::FIRST_OWN_ID);
-        let mut policy = policy(&name, id, codec, data.max(0) as u32, parity.max(0) as u32, cell_size.max(0) as u32);
+        let id = self
+            .policies
+            .values()
+            .map(|policy| policy.id + 1)
+            .max()
+            .unwrap_or(0)
+            .max(Self::FIRST_OWN_ID);
+        let mut policy = policy(
+            &name,
+            id,
+            codec,
+            data.max(0) as u32,
+            parity.max(0) as u32,
+            cell_size.max(0) as u32,
+        );
         if let Some(schema) = &mut policy.schema {
             schema.options = options
                 .iter()
-                .map(|(key, value)| EcSchemaOptionEntryProto { key: key.clone(), value: value.clone() })
+                .map(|(key, value)| EcSchemaOptionEntryProto {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
                 .collect();
         }
         self.policies.insert(name, policy);
@@ -125,12 +175,12 @@ impl ErasureCoding {
     pub(crate) fn set_state(&mut self, name: &str, state: i32) {
         if let Some(known) = self.policies.get_mut(name) {
             known.state = Some(state);
-        } else if let Some((name, id, codec, data, parity)) =
-            Self::BUILT_IN.iter().copied().find(|(built_in, ..)| *built_in == name)
-        {
-            let mut policy = policy(name, id, codec, data, parity, 1 << 20);
-            policy.state = Some(state);
-            self.policies.insert(name.to_owned(), policy);
+        } else if let Some((_, id)) = Self::BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            self.insert(ErasureCodingPolicyProto {
+                id: *id,
+                state: Some(state),
+                ..Default::default()
+            });
         }
     }
 }

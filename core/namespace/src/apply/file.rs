@@ -87,7 +87,9 @@ impl Namespace {
         rec.set_mtime(ms(op.mtime));
         self.reconcile(slot, &op.blocks, true, fx)?;
         self.forget_open(slot);
-        fx.effects.push(Effect::FileClosed { file: self.rec(slot).id() });
+        fx.effects.push(Effect::FileClosed {
+            file: self.rec(slot).id(),
+        });
         self.touch(slot, fx);
         Ok(())
     }
@@ -156,7 +158,9 @@ impl Namespace {
         }
         if new.len() < old.len() {
             if !self.rec(file).is_open() {
-                return Err(inconsistent("a block would be removed from a file that is not under construction"));
+                return Err(inconsistent(
+                    "a block would be removed from a file that is not under construction",
+                ));
             }
             if new.len() + 1 != old.len() {
                 return Err(inconsistent("more than one block would be removed"));
@@ -184,9 +188,17 @@ impl Namespace {
         let rec = self.rec(file);
         let (id, replication) = (rec.id(), rec.replication);
         fx.effects.push(if open {
-            Effect::BlockAdded { block: *block, file: id, replication }
+            Effect::BlockAdded {
+                block: *block,
+                file: id,
+                replication,
+            }
         } else {
-            Effect::BlockCompleted { block: *block, file: id, replication }
+            Effect::BlockCompleted {
+                block: *block,
+                file: id,
+                replication,
+            }
         });
         Ok(())
     }
@@ -245,7 +257,10 @@ impl Namespace {
             && self.blocks.get(last).len() < self.rec(slot).block_size()
         {
             self.set_block_open(last, true);
-            fx.effects.push(Effect::BlockReopened { block: self.blocks.get(last).block(), file });
+            fx.effects.push(Effect::BlockReopened {
+                block: self.blocks.get(last).block(),
+                file,
+            });
         }
         self.recharge(slot, before);
         fx.effects.push(Effect::FileOpened { file });
@@ -298,14 +313,20 @@ impl Namespace {
         self.inodes.get_mut(slot).set_mtime(ms(time));
         if kept != new_length {
             let Some(block) = truncate_block else {
-                return Err(inconsistent(format!("{path} would be cut inside a block that the op does not name")));
+                return Err(inconsistent(format!(
+                    "{path} would be cut inside a block that the op does not name"
+                )));
             };
             check_block(block)?;
             self.truncate_last(slot, block, kept.saturating_sub(new_length), fx)?;
             self.open_file(slot, client_name, client_machine);
-            fx.effects.push(Effect::FileOpened { file: self.rec(slot).id() });
+            fx.effects.push(Effect::FileOpened {
+                file: self.rec(slot).id(),
+            });
         } else if truncate_block.is_some() {
-            return Err(inconsistent(format!("{path} is cut at a block's end but the op names a block")));
+            return Err(inconsistent(format!(
+                "{path} is cut at a block's end but the op names a block"
+            )));
         }
         self.recharge(slot, before);
         self.touch(slot, fx);
@@ -329,7 +350,10 @@ impl Namespace {
         if let Some(block) = self.pop_block(slot) {
             fx.effects.push(Effect::BlockRemoved { block });
         }
-        let copy = Block { num_bytes: old.num_bytes.saturating_sub(cut), ..*block };
+        let copy = Block {
+            num_bytes: old.num_bytes.saturating_sub(cut),
+            ..*block
+        };
         self.add_new_block(slot, &copy, true, fx)
     }
 
@@ -358,7 +382,9 @@ impl Namespace {
         self.set_block_slots(target_slot, all);
         self.recharge(target_slot, before);
         self.inodes.get_mut(target_slot).set_mtime(ms(time));
-        fx.effects.push(Effect::BlocksMoved { target: self.rec(target_slot).id() });
+        fx.effects.push(Effect::BlocksMoved {
+            target: self.rec(target_slot).id(),
+        });
         self.touch(target_slot, fx);
         self.touch_parent(parent, ms(time), fx);
         Ok(())
@@ -373,11 +399,5 @@ impl Namespace {
         self.open_file(slot, new_holder, &open.client_machine);
         self.touch(slot, fx);
         Ok(())
-    }
-
-    /// The stamp of a block, for tests.
-    #[cfg(test)]
-    pub(crate) fn stamp_of(&self, id: hathi_formats::ids::BlockId) -> Option<hathi_formats::ids::GenerationStamp> {
-        self.block(id).map(|(block, _)| block.generation_stamp)
     }
 }

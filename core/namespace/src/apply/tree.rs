@@ -107,7 +107,10 @@ impl Namespace {
     /// OP_RENAME_OLD: an existing directory as destination means "into it".
     pub(crate) fn apply_rename_old(&mut self, src: &str, dst: &str, time: i64, fx: &mut Effects) -> Applied {
         let src_slot = self.op_slot(src)?;
-        let into = self.op_lookup(dst)?.2.filter(|slot| self.rec(*slot).is_dir() && *slot != src_slot);
+        let into = self
+            .op_lookup(dst)?
+            .2
+            .filter(|slot| self.rec(*slot).is_dir() && *slot != src_slot);
         match into {
             Some(dir) => {
                 let name = String::from_utf8_lossy(self.name_of(src_slot)).into_owned();
@@ -159,7 +162,8 @@ impl Namespace {
             // What was cut off below the subtree is still charged to the old chain: settle that first.
             let mut freed = Vec::new();
             self.reclaim_all(&mut freed);
-            fx.effects.extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
+            fx.effects
+                .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
             let (ns, ds) = self.subtree_usage(slot);
             self.charge(old_parent, -ns, -ds);
             self.charge(parent, ns, ds);
@@ -175,7 +179,9 @@ impl Namespace {
         }
         self.link(parent, slot);
         if self.effective_policy(slot) != old_policy {
-            fx.effects.push(Effect::StoragePolicyChanged { inode: self.rec(slot).id() });
+            fx.effects.push(Effect::StoragePolicyChanged {
+                inode: self.rec(slot).id(),
+            });
         }
         self.touch(slot, fx);
         self.touch_parent(old_parent, time_ms, fx);

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use hathi_formats::editlog::{
-    AclEntry, AclEntryType, DelegationKey, DelegationTokenIdentifier, XAttr, XAttrNamespace,
-};
+use hathi_formats::editlog::{AclEntry, AclEntryType, DelegationKey, DelegationTokenIdentifier, XAttr, XAttrNamespace};
 use hathi_formats::fsimage::{
     AclBits, DirEntryRef, Image, ImageError, InodeKind, InodeRef, ReadAt, Section, SectionName, SerialKind,
     StringTable, XAttrNameBits,
@@ -87,7 +85,10 @@ pub struct InodeDecoder<'a, F: ReadAt + ?Sized> {
 const BATCH: usize = 8192;
 
 fn bad(problem: impl Into<String>) -> ImageError {
-    ImageError::Malformed { offset: 0, problem: problem.into() }
+    ImageError::Malformed {
+        offset: 0,
+        problem: problem.into(),
+    }
 }
 
 fn mapped(map: &[u32], serial: u32) -> u32 {
@@ -101,7 +102,9 @@ impl<F: ReadAt + ?Sized> InodeDecoder<'_, F> {
         out.recs.reserve(BATCH);
         while out.recs.len() < BATCH {
             let offset = self.messages.offset();
-            let Some(bytes) = self.messages.next_bytes()? else { break };
+            let Some(bytes) = self.messages.next_bytes()? else {
+                break;
+            };
             if std::mem::take(&mut self.skip_header) {
                 continue;
             }
@@ -109,7 +112,10 @@ impl<F: ReadAt + ?Sized> InodeDecoder<'_, F> {
                 .map_err(|error| error.to_string())
                 .and_then(|inode| out.push(&inode, &self.serials));
             if let Err(problem) = added {
-                return Err(ImageError::Malformed { offset, problem: format!("section INODE: {problem}") });
+                return Err(ImageError::Malformed {
+                    offset,
+                    problem: format!("section INODE: {problem}"),
+                });
             }
         }
         Ok((!out.recs.is_empty()).then_some(out))
@@ -137,14 +143,23 @@ impl DecodedInodes {
             return Err(format!("the name of inode {} is too long", inode.id));
         }
         let perm = Perm(inode.permission);
-        let perm = Perm::new(mapped(&serials.users, perm.user()), mapped(&serials.groups, perm.group()), perm.mode());
+        let perm = Perm::new(
+            mapped(&serials.users, perm.user()),
+            mapped(&serials.groups, perm.group()),
+            perm.mode(),
+        );
         let kind = match inode.kind {
             InodeKind::File => flag::FILE,
             InodeKind::Directory => flag::DIRECTORY,
             InodeKind::Symlink => flag::SYMLINK,
         };
-        let mut rec =
-            InodeRec::new(InodeId(inode.id), kind, inode.name.len() as u32, perm, inode.modification_time);
+        let mut rec = InodeRec::new(
+            InodeId(inode.id),
+            kind,
+            inode.name.len() as u32,
+            perm,
+            inode.modification_time,
+        );
         let at = self.recs.len();
         if inode.kind == InodeKind::File {
             if inode.striped {
@@ -173,7 +188,10 @@ impl DecodedInodes {
                 }
                 self.rare.push((
                     at,
-                    Rare::Open(uc.client_name.unwrap_or_default(), uc.client_machine.unwrap_or_default()),
+                    Rare::Open(
+                        uc.client_name.unwrap_or_default(),
+                        uc.client_machine.unwrap_or_default(),
+                    ),
                 ));
             }
         } else {
@@ -243,7 +261,11 @@ fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> 
             AclEntry {
                 scope: bits.scope,
                 entry_type: bits.entry_type,
-                name: serials.table.get(kind, bits.name).filter(|_| bits.name != 0).map(str::to_owned),
+                name: serials
+                    .table
+                    .get(kind, bits.name)
+                    .filter(|_| bits.name != 0)
+                    .map(str::to_owned),
                 permission: bits.permission,
             }
         })
@@ -257,7 +279,10 @@ fn decode_xattrs(bytes: &[u8], serials: &Serials) -> Result<Vec<XAttr>, String> 
         .into_iter()
         .map(|compact| {
             let bits = XAttrNameBits::unpack(compact.name).ok_or("unknown namespace of an attribute")?;
-            let name = serials.table.get(SerialKind::XAttr, bits.name).ok_or("an attribute's name is missing")?;
+            let name = serials
+                .table
+                .get(SerialKind::XAttr, bits.name)
+                .ok_or("an attribute's name is missing")?;
             Ok(XAttr {
                 namespace: bits.namespace,
                 name: name.to_owned(),
@@ -271,7 +296,9 @@ impl ImageLoader {
     /// Reads the counters and the strings.
     pub fn new<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<Self, ImageError> {
         let mut ns = Namespace::without_root(config);
-        let info = image.section(SectionName::NsInfo).ok_or_else(|| bad("section NS_INFO is missing"))?;
+        let info = image
+            .section(SectionName::NsInfo)
+            .ok_or_else(|| bad("section NS_INFO is missing"))?;
         let info: pb::NameSystemSection = image.messages(info).require()?;
         let c = &mut ns.counters;
         c.genstamp_v1 = info.genstamp_v1();
@@ -279,13 +306,19 @@ impl ImageLoader {
         c.genstamp = info.genstamp_v2().max(c.genstamp);
         c.impending_genstamp = c.genstamp;
         c.block_id = (info.last_allocated_block_id() as i64).max(c.block_id);
-        c.striped_block_id = info.last_allocated_striped_block_id.map_or(c.striped_block_id, |id| id as i64);
+        c.striped_block_id = info
+            .last_allocated_striped_block_id
+            .map_or(c.striped_block_id, |id| id as i64);
         c.txid = info.transaction_id();
         c.rolling_upgrade_start = info.rolling_upgrade_start_time();
         ns.namespace_id = info.namespace_id();
 
         let table = StringTable::load(image)?;
-        let mut serials = Serials { users: vec![0], groups: vec![0], table };
+        let mut serials = Serials {
+            users: vec![0],
+            groups: vec![0],
+            table,
+        };
         if let Some(section) = image.section(SectionName::StringTable) {
             let mut messages = image.messages(section);
             let header: pb::StringTableSection = messages.require()?;
@@ -314,10 +347,16 @@ impl ImageLoader {
                 }
             }
         }
-        let section = image.section(SectionName::Inode).ok_or_else(|| bad("section INODE is missing"))?;
+        let section = image
+            .section(SectionName::Inode)
+            .ok_or_else(|| bad("section INODE is missing"))?;
         let header: pb::INodeSection = image.messages(section).require()?;
         ns.counters.inode_id = ns.counters.inode_id.max(header.last_inode_id());
-        Ok(ImageLoader { ns, serials: Arc::new(serials), expected: header.num_inodes() })
+        Ok(ImageLoader {
+            ns,
+            serials: Arc::new(serials),
+            expected: header.num_inodes(),
+        })
     }
 
     /// Inodes the image says it holds.
@@ -329,8 +368,14 @@ impl ImageLoader {
     /// A reader of one of `image.parts(SectionName::Inode)`; may move to another thread.
     #[must_use]
     pub fn decoder<'a, F: ReadAt + ?Sized>(&self, image: &Image<'a, F>, part: Section) -> InodeDecoder<'a, F> {
-        let first = image.section(SectionName::Inode).is_some_and(|whole| whole.offset == part.offset);
-        InodeDecoder { messages: image.messages(part), serials: self.serials.clone(), skip_header: first }
+        let first = image
+            .section(SectionName::Inode)
+            .is_some_and(|whole| whole.offset == part.offset);
+        InodeDecoder {
+            messages: image.messages(part),
+            serials: self.serials.clone(),
+            skip_header: first,
+        }
     }
 
     /// Takes decoded inodes in.
@@ -390,14 +435,18 @@ impl ImageLoader {
             return Err(bad("the root directory is missing"));
         }
         ns.index.reserve(ns.inodes.live(), |_| 0);
-        let Some(section) = image.section(SectionName::InodeDir) else { return Ok(()) };
+        let Some(section) = image.section(SectionName::InodeDir) else {
+            return Ok(());
+        };
         let mut messages = image.messages(section);
         let mut children: Vec<Slot> = Vec::new();
         loop {
             let offset = messages.offset();
             let Some(bytes) = messages.next_bytes()? else { break };
-            add_directory(ns, bytes, &mut children)
-                .map_err(|problem| ImageError::Malformed { offset, problem: format!("section INODE_DIR: {problem}") })?;
+            add_directory(ns, bytes, &mut children).map_err(|problem| ImageError::Malformed {
+                offset,
+                problem: format!("section INODE_DIR: {problem}"),
+            })?;
         }
         Ok(())
     }
@@ -406,7 +455,11 @@ impl ImageLoader {
     pub fn finish<F: ReadAt + ?Sized>(mut self, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
         let ns = &mut self.ns;
         if ns.root == NONE || ns.inodes.live() as u64 != self.expected {
-            return Err(bad(format!("{} inodes found instead of {}", ns.inodes.live(), self.expected)));
+            return Err(bad(format!(
+                "{} inodes found instead of {}",
+                ns.inodes.live(),
+                self.expected
+            )));
         }
         load_snapshots(ns, image)?;
         load_secrets(ns, image)?;
@@ -415,7 +468,7 @@ impl ImageLoader {
             && let Some(policies) = image.messages(section).next_message::<pb::ErasureCodingSection>()?
         {
             for policy in policies.policies {
-                ns.erasure_coding.policies.insert(policy.name.clone().unwrap_or_default(), policy);
+                ns.erasure_coding.insert(policy);
             }
         }
         check_tree(ns)?;
@@ -462,7 +515,15 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
         return Err(format!("directory {} appears twice", entry.parent));
     }
     children.clear();
-    let Namespace { inodes, inode_ids, names, index, lists, root, .. } = ns;
+    let Namespace {
+        inodes,
+        inode_ids,
+        names,
+        index,
+        lists,
+        root,
+        ..
+    } = ns;
     let state = index.state();
     for id in entry.children {
         let id = id.map_err(|error| error.to_string())?;
@@ -491,7 +552,10 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
         // Old writers sorted in other ways; two equal names are damage.
         children.sort_by(|a, b| name(a).cmp(name(b)));
         if let Some(pair) = children.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
-            return Err(format!("inode {} and another have the same name", inodes.get(pair[0]).id()));
+            return Err(format!(
+                "inode {} and another have the same name",
+                inodes.get(pair[0]).id()
+            ));
         }
     }
     let list = lists.insert(ChildList::from_sorted(children));
@@ -537,7 +601,10 @@ fn load_snapshots<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) 
         && let Some(header) = image.messages(section).next_message::<pb::SnapshotSection>()?
     {
         if header.num_snapshots() > 0 {
-            return Err(ImageError::Unsupported(format!("the image has {} snapshots", header.num_snapshots())));
+            return Err(ImageError::Unsupported(format!(
+                "the image has {} snapshots",
+                header.num_snapshots()
+            )));
         }
         ns.counters.snapshot_counter = header.snapshot_counter();
         for id in header.snapshottable_dir {
@@ -551,22 +618,33 @@ fn load_snapshots<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) 
         if let Some(section) = image.section(name)
             && image.messages(section).next_bytes()?.is_some()
         {
-            return Err(ImageError::Unsupported(format!("section {} holds data of snapshots", name.as_str())));
+            return Err(ImageError::Unsupported(format!(
+                "section {} holds data of snapshots",
+                name.as_str()
+            )));
         }
     }
     Ok(())
 }
 
 fn load_secrets<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
-    let Some(section) = image.section(SectionName::SecretManager) else { return Ok(()) };
+    let Some(section) = image.section(SectionName::SecretManager) else {
+        return Ok(());
+    };
     let mut messages = image.messages(section);
-    let Some(header) = messages.next_message::<pb::SecretManagerSection>()? else { return Ok(()) };
+    let Some(header) = messages.next_message::<pb::SecretManagerSection>()? else {
+        return Ok(());
+    };
     ns.secrets.current_key_id = header.current_id() as i32;
     ns.secrets.sequence_number = header.token_sequence_number() as i32;
     for _ in 0..header.num_keys() {
         let key: pb::secret_manager_section::DelegationKey = messages.require()?;
         let key_id = key.id() as i32;
-        let key = DelegationKey { key_id, expiry_date: key.expiry_date() as i64, key: key.key.map(|k| k.to_vec()) };
+        let key = DelegationKey {
+            key_id,
+            expiry_date: key.expiry_date() as i64,
+            key: key.key.map(|k| k.to_vec()),
+        };
         ns.secrets.keys.insert(key_id, key);
     }
     for _ in 0..header.num_tokens() {
@@ -581,15 +659,21 @@ fn load_secrets<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) ->
             renewer: token.renewer.unwrap_or_default(),
             real_user: token.real_user.unwrap_or_default(),
         };
-        ns.secrets.tokens.insert(identifier.sequence_number, (identifier, expiry));
+        ns.secrets
+            .tokens
+            .insert(identifier.sequence_number, (identifier, expiry));
     }
     Ok(())
 }
 
 fn load_cache<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
-    let Some(section) = image.section(SectionName::CacheManager) else { return Ok(()) };
+    let Some(section) = image.section(SectionName::CacheManager) else {
+        return Ok(());
+    };
     let mut messages = image.messages(section);
-    let Some(header) = messages.next_message::<pb::CacheManagerSection>()? else { return Ok(()) };
+    let Some(header) = messages.next_message::<pb::CacheManagerSection>()? else {
+        return Ok(());
+    };
     ns.cache.next_directive_id = header.next_directive_id as i64;
     for _ in 0..header.num_pools {
         let pool: CachePoolInfoProto = messages.require()?;

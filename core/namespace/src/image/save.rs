@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hathi_formats::editlog::{AclEntry, AclEntryType, XAttr};
 use hathi_formats::fsimage::{
-    AclBits, ImageSummary, ImageWriter, InodeKind, InodeRef, SectionName, SerialKind, XAttrNameBits,
-    STRING_TABLE_MASK_BITS, encode_directory_entry,
+    AclBits, ImageSummary, ImageWriter, InodeKind, InodeRef, STRING_TABLE_MASK_BITS, SectionName, SerialKind,
+    XAttrNameBits, encode_directory_entry,
 };
 use hathi_formats::ids::{Block, LayoutVersion};
 use hathi_formats::proto::fsimage as pb;
@@ -127,7 +127,9 @@ impl Bits {
         self.0[slot as usize / 64] |= 1 << (slot % 64);
     }
     fn get(&self, slot: Slot) -> bool {
-        self.0.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 != 0)
+        self.0
+            .get(slot as usize / 64)
+            .is_some_and(|word| word >> (slot % 64) & 1 != 0)
     }
 }
 
@@ -218,7 +220,11 @@ impl Frozen {
     fn children(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
         static EMPTY: ChildList = ChildList::Empty;
         let rec = self.inodes.get(slot);
-        let list = if rec.is_dir() && rec.data != NONE { self.lists.get(rec.data) } else { &EMPTY };
+        let list = if rec.is_dir() && rec.data != NONE {
+            self.lists.get(rec.data)
+        } else {
+            &EMPTY
+        };
         list.iter()
     }
 
@@ -248,7 +254,11 @@ impl Frozen {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<Slot>, SaveError> {
         let count = self.live - skipped;
-        let per_part = if count >= PARTS_FROM_INODES { count.div_ceil(PARTS) } else { usize::MAX };
+        let per_part = if count >= PARTS_FROM_INODES {
+            count.div_ceil(PARTS)
+        } else {
+            usize::MAX
+        };
         w.begin(SectionName::Inode);
         w.message(&pb::INodeSection {
             last_inode_id: Some(self.counters.inode_id),
@@ -290,7 +300,11 @@ impl Frozen {
         out: &mut Vec<u8>,
     ) {
         blocks.clear();
-        let acl = self.acls.get(slot).filter(|_| rec.has(flag::ACL)).map(|acl| encode_acl(acl, users, groups));
+        let acl = self
+            .acls
+            .get(slot)
+            .filter(|_| rec.has(flag::ACL))
+            .map(|acl| encode_acl(acl, users, groups));
         let mut xattrs: Option<Vec<u8>> = None;
         let policy_in_xattr = rec.is_dir() && rec.storage_policy != 0;
         if rec.has(flag::XATTR) || policy_in_xattr {
@@ -318,7 +332,12 @@ impl Frozen {
             inode.storage_policy_id = u32::from(rec.storage_policy);
             inode.under_construction = uc.as_deref();
             if rec.data != NONE && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
-                blocks.extend(self.block_lists.get(rec.data).iter().map(|b| self.blocks.get(*b).block()));
+                blocks.extend(
+                    self.block_lists
+                        .get(rec.data)
+                        .iter()
+                        .map(|b| self.blocks.get(*b).block()),
+                );
             } else if rec.data != NONE {
                 blocks.push(self.blocks.get(rec.data).block());
             }
@@ -350,7 +369,11 @@ impl Frozen {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), SaveError> {
         let count = self.live - skipped;
-        let per_part = if count >= PARTS_FROM_INODES { count.div_ceil(PARTS) } else { usize::MAX };
+        let per_part = if count >= PARTS_FROM_INODES {
+            count.div_ceil(PARTS)
+        } else {
+            usize::MAX
+        };
         w.begin(SectionName::InodeDir);
         let mut written = 0usize;
         for slot in 0..self.inodes.used() {
@@ -362,7 +385,11 @@ impl Frozen {
                 continue;
             }
             let list = self.lists.get(rec.data);
-            encode_directory_entry(rec.id().0, list.iter().map(|child| self.inodes.get(child).id().0), w.buffer());
+            encode_directory_entry(
+                rec.id().0,
+                list.iter().map(|child| self.inodes.get(child).id().0),
+                w.buffer(),
+            );
             w.flush_if_full()?;
             written += list.len();
             if written >= per_part {
@@ -434,7 +461,10 @@ fn save_strings<W: Write>(
 ) -> io::Result<()> {
     let users = users.iter().map(|(serial, name)| (SerialKind::User, serial, name));
     let groups = groups.iter().map(|(serial, name)| (SerialKind::Group, serial, name));
-    let xattrs = names.serials.iter().map(|(name, serial)| (SerialKind::XAttr, *serial, name.as_str()));
+    let xattrs = names
+        .serials
+        .iter()
+        .map(|(name, serial)| (SerialKind::XAttr, *serial, name.as_str()));
     let all: Vec<(SerialKind, u32, &str)> = users.chain(groups).chain(xattrs).collect();
     w.begin(SectionName::StringTable);
     w.message(&pb::StringTableSection {
@@ -460,7 +490,13 @@ fn encode_acl(acl: &[AclEntry], users: &mut Strings, groups: &mut Strings) -> Ve
                 (Some(name), AclEntryType::Group) => groups.intern(name),
                 _ => 0,
             };
-            AclBits { scope: entry.scope, entry_type: entry.entry_type, permission: entry.permission, name }.pack()
+            AclBits {
+                scope: entry.scope,
+                entry_type: entry.entry_type,
+                permission: entry.permission,
+                name,
+            }
+            .pack()
         })
         .collect();
     pb::i_node_section::AclFeatureProto { entries }.encode_to_vec()
@@ -469,7 +505,11 @@ fn encode_acl(acl: &[AclEntry], users: &mut Strings, groups: &mut Strings) -> Ve
 fn encode_xattrs<'a>(xattrs: impl Iterator<Item = &'a XAttr>, names: &mut XAttrNames) -> Vec<u8> {
     let x_attrs = xattrs
         .map(|xattr| pb::i_node_section::XAttrCompactProto {
-            name: XAttrNameBits { namespace: xattr.namespace, name: names.serial(&xattr.name) }.pack(),
+            name: XAttrNameBits {
+                namespace: xattr.namespace,
+                name: names.serial(&xattr.name),
+            }
+            .pack(),
             value: xattr.value.clone().map(Into::into),
         })
         .collect();

@@ -33,7 +33,11 @@ const ORDINALS: [i32; 6] = [2, 1, 3, 0, 4, 5];
 /// From the number of `StorageTypeProto` to Java's ordinal.
 #[must_use]
 pub fn storage_type_ordinal(number: i32) -> Option<i32> {
-    usize::try_from(number).ok()?.checked_sub(1).and_then(|at| ORDINALS.get(at)).copied()
+    usize::try_from(number)
+        .ok()?
+        .checked_sub(1)
+        .and_then(|at| ORDINALS.get(at))
+        .copied()
 }
 
 /// From Java's ordinal to the number of `StorageTypeProto`.
@@ -79,7 +83,10 @@ impl Namespace {
             if user.is_some_and(|user| user != caller.user) {
                 return Err(refuse(
                     ex::ACCESS_CONTROL,
-                    format!("User {} is not a super user (non-super user cannot change owner).", caller.user),
+                    format!(
+                        "User {} is not a super user (non-super user cannot change owner).",
+                        caller.user
+                    ),
                 ));
             }
             if let Some(group) = group.filter(|group| !caller.groups.iter().any(|own| own == group)) {
@@ -105,21 +112,25 @@ impl Namespace {
 
     /// `setTimes`; -1 = unchanged.
     pub fn plan_set_times(&self, ctx: &Ctx<'_>, src: &str, mtime_ms: i64, atime_ms: i64) -> Result<Plan<()>, Refused> {
-        if self.config.access_time_precision_ms == 0 && atime_ms != -1 {
-            return Err(refuse(
-                ex::IO,
-                "Access time for hdfs is not configured.  Please set dfs.namenode.accesstime.precision configuration parameter.",
-            ));
-        }
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
         if !iip.exists() {
-            return Err(refuse(ex::FILE_NOT_FOUND, format!("File/Directory {} does not exist.", iip.path())));
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("File/Directory {} does not exist.", iip.path()),
+            ));
         }
         if mtime_ms < 0 && atime_ms < 0 {
             return Ok(Plan::nothing(()));
         }
-        Ok(Plan::one(EditOp::Times { path: iip.path(), mtime: mtime_ms.max(-1), atime: atime_ms.max(-1) }, ()))
+        Ok(Plan::one(
+            EditOp::Times {
+                path: iip.path(),
+                mtime: mtime_ms.max(-1),
+                atime: atime_ms.max(-1),
+            },
+            (),
+        ))
     }
 
     /// `setReplication`: false when not a file.
@@ -135,7 +146,13 @@ impl Namespace {
             let more = self.file_space(slot) / old * (i64::from(replication) - old);
             self.verify_quota(self.rec(slot).parent, 0, more, None)?;
         }
-        Ok(Plan::one(EditOp::SetReplication { path: iip.path(), replication: replication as i16 }, true))
+        Ok(Plan::one(
+            EditOp::SetReplication {
+                path: iip.path(),
+                replication: replication as i16,
+            },
+            true,
+        ))
     }
 
     /// `setQuota`; see [`quota`]; `storage_type` is the number of `StorageTypeProto` of a type quota.
@@ -152,7 +169,9 @@ impl Namespace {
         }
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         if self.config.owner_set_quota && self.config.permissions_enabled && !ctx.caller.superuser {
-            let owner = iip.parent_slot().map(|parent| self.users.get(self.rec(parent).perm().user()));
+            let owner = iip
+                .parent_slot()
+                .map(|parent| self.users.get(self.rec(parent).perm().user()));
             if owner != Some(ctx.caller.user) {
                 return Err(refuse(
                     ex::ACCESS_CONTROL,
@@ -187,7 +206,11 @@ impl Namespace {
                 return Ok(Plan::nothing(()));
             }
             return Ok(Plan::one(
-                EditOp::SetQuotaByStorageType { src: path, storage_type, ds_quota },
+                EditOp::SetQuotaByStorageType {
+                    src: path,
+                    storage_type,
+                    ds_quota,
+                },
                 (),
             ));
         }
@@ -202,16 +225,18 @@ impl Namespace {
         if (ns, ds) == (old_ns, old_ds) {
             return Ok(Plan::nothing(()));
         }
-        Ok(Plan::one(EditOp::SetQuota { src: path, ns_quota: ns, ds_quota: ds }, ()))
+        Ok(Plan::one(
+            EditOp::SetQuota {
+                src: path,
+                ns_quota: ns,
+                ds_quota: ds,
+            },
+            (),
+        ))
     }
 
     /// `setStoragePolicy` / `unsetStoragePolicy` (None).
-    pub fn plan_set_storage_policy(
-        &self,
-        ctx: &Ctx<'_>,
-        src: &str,
-        policy: Option<&str>,
-    ) -> Result<Plan<()>, Refused> {
+    pub fn plan_set_storage_policy(&self, ctx: &Ctx<'_>, src: &str, policy: Option<&str>) -> Result<Plan<()>, Refused> {
         if !self.config.storage_policy_enabled {
             return Err(refuse(
                 ex::IO,
@@ -220,7 +245,10 @@ impl Namespace {
         }
         let policy_id = match policy {
             None => 0,
-            Some(name) => match STORAGE_POLICIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some(name) => match STORAGE_POLICIES
+                .iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
                 Some((_, id)) => *id,
                 None => {
                     return Err(refuse(
@@ -233,7 +261,10 @@ impl Namespace {
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
         let Some(slot) = iip.last_slot() else {
-            return Err(refuse(ex::FILE_NOT_FOUND, format!("File/Directory does not exist: {}", iip.path())));
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("File/Directory does not exist: {}", iip.path()),
+            ));
         };
         let rec = self.rec(slot);
         if rec.is_file() {
@@ -250,9 +281,18 @@ impl Namespace {
                 ));
             }
         } else if rec.is_symlink() {
-            return Err(refuse(ex::FILE_NOT_FOUND, format!("{} is not a file or directory", iip.path())));
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("{} is not a file or directory", iip.path()),
+            ));
         }
-        Ok(Plan::one(EditOp::SetStoragePolicy { path: iip.path(), policy_id }, ()))
+        Ok(Plan::one(
+            EditOp::SetStoragePolicy {
+                path: iip.path(),
+                policy_id,
+            },
+            (),
+        ))
     }
 
     // ---- ACLs ----
@@ -296,7 +336,13 @@ impl Namespace {
                 format!("Invalid ACL: only directories may have a default ACL. Path: {path}"),
             )));
         }
-        Ok(Plan::one(EditOp::SetAcl { src: path.clone(), entries }, ()))
+        Ok(Plan::one(
+            EditOp::SetAcl {
+                src: path.clone(),
+                entries,
+            },
+            (),
+        ))
     }
 
     /// `modifyAclEntries`.

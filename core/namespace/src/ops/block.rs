@@ -11,9 +11,7 @@ use crate::path::{DirOp, refuse};
 use crate::permission::action;
 use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
-use crate::types::{
-    AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Completed, Ctx, FileStatus, Plan, Refused,
-};
+use crate::types::{AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Completed, Ctx, FileStatus, Plan, Refused};
 
 use super::create::LAZY_PERSIST;
 use super::lease::{LeaseState, Verb, block_name};
@@ -39,14 +37,21 @@ enum FileState {
 
 impl Namespace {
     pub(crate) fn file_blocks(&self, slot: Slot) -> Vec<Block> {
-        self.block_slots(slot).iter().map(|b| self.blocks.get(*b).block()).collect()
+        self.block_slots(slot)
+            .iter()
+            .map(|b| self.blocks.get(*b).block())
+            .collect()
     }
 
     fn last_two(&self, slot: Slot) -> (Option<Block>, Option<Block>, bool) {
         let slots = self.block_slots(slot);
         let at = |back: usize| slots.len().checked_sub(back).map(|n| self.blocks.get(slots[n]));
         let last = at(1);
-        (at(2).map(|rec| rec.block()), last.map(|rec| rec.block()), last.is_some_and(|rec| rec.is_open()))
+        (
+            at(2).map(|rec| rec.block()),
+            last.map(|rec| rec.block()),
+            last.is_some_and(|rec| rec.is_open()),
+        )
     }
 
     /// `append`. When the reply is a lease recovery: apply the ops; after `Closed` plan again, else answer with
@@ -72,21 +77,33 @@ impl Namespace {
         let Some(slot) = iip.last_slot() else {
             return Err(refuse(
                 ex::FILE_NOT_FOUND,
-                format!("Failed to append to non-existent file {path} for client {}", ctx.client_machine),
+                format!(
+                    "Failed to append to non-existent file {path} for client {}",
+                    ctx.client_machine
+                ),
             ));
         };
         self.file_slot(Some(slot), &path)?;
         if self.effective_policy(slot) == LAZY_PERSIST {
-            return Err(refuse(ex::UNSUPPORTED_OPERATION, format!("Cannot append to lazy persist file {path}")));
+            return Err(refuse(
+                ex::UNSUPPORTED_OPERATION,
+                format!("Cannot append to lazy persist file {path}"),
+            ));
         }
         if let LeaseState::Recover(plan) =
             self.recover_lease(Verb::AppendFile, ctx, slot, &path, client_name, false, blocks)?
         {
-            return Ok(Plan { ops: plan.ops, reply: AppendOutcome::LeaseRecovery(plan.reply) });
+            return Ok(Plan {
+                ops: plan.ops,
+                reply: AppendOutcome::LeaseRecovery(plan.reply),
+            });
         }
         let rec = *self.rec(slot);
         let (_, last, _) = self.last_two(slot);
-        let mut reply = AppendOutcome::Opened { file: rec.id(), last: None };
+        let mut reply = AppendOutcome::Opened {
+            file: rec.id(),
+            last: None,
+        };
         if let Some(last) = last {
             if !blocks.is_min_replicated(last.id) {
                 return Err(refuse(
@@ -101,14 +118,20 @@ impl Namespace {
             if !blocks.is_sufficiently_replicated(last.id) {
                 return Err(refuse(
                     ex::IO,
-                    format!("append: lastBlock={} of src={path} is not sufficiently replicated yet.", block_name(&last)),
+                    format!(
+                        "append: lastBlock={} of src={path} is not sufficiently replicated yet.",
+                        block_name(&last)
+                    ),
                 ));
             }
             let partial = last.num_bytes < rec.block_size();
             let more = rec.block_size().saturating_sub(last.num_bytes) as i64 * i64::from(rec.replication);
             self.verify_quota(rec.parent, 0, more, None)?;
             if partial && !new_block {
-                reply = AppendOutcome::Opened { file: rec.id(), last: Some(last) };
+                reply = AppendOutcome::Opened {
+                    file: rec.id(),
+                    last: Some(last),
+                };
             }
         }
         let op = EditOp::Append {
@@ -171,7 +194,11 @@ impl Namespace {
         let slot = self.check_lease(slot, &path, file, client_name)?;
         let rec = *self.rec(slot);
         if let FileState::Retry(last) = self.analyze(slot, &path, previous.as_ref())? {
-            return Ok(AddBlockCheck::Retry { file: rec.id(), last, offset: self.file_length(slot) });
+            return Ok(AddBlockCheck::Retry {
+                file: rec.id(),
+                last,
+                offset: self.file_length(slot),
+            });
         }
         let slots = self.block_slots(slot);
         if let Some(n) = slots.len().checked_sub(2)
@@ -194,14 +221,19 @@ impl Namespace {
             replication: rec.replication,
             block_size: rec.block_size(),
             storage_policy: self.effective_policy(slot),
-            client_machine: self.open.get(slot).map_or_else(String::new, |open| open.client_machine.to_string()),
+            client_machine: self
+                .open
+                .get(slot)
+                .map_or_else(String::new, |open| open.client_machine.to_string()),
         })
     }
 
     /// The last block with the length the client gives it (`BlockManager.commitBlock`), if it is still open.
     fn committed(&self, slot: Slot, client: Option<&Block>) -> Result<Option<Block>, Refused> {
         let (_, last, open) = self.last_two(slot);
-        let (Some(client), Some(last)) = (client, last) else { return Ok(None) };
+        let (Some(client), Some(last)) = (client, last) else {
+            return Ok(None);
+        };
         if !open {
             return Ok(None);
         }
@@ -242,7 +274,12 @@ impl Namespace {
         let slot = self.check_lease(slot, &path, file, client_name)?;
         if let FileState::Retry(last) = self.analyze(slot, &path, previous.as_ref())? {
             let offset = self.file_length(slot);
-            return Ok(Plan::nothing(AddedBlock { file, block: last, offset, committed: None }));
+            return Ok(Plan::nothing(AddedBlock {
+                file,
+                block: last,
+                offset,
+                committed: None,
+            }));
         }
         let rec = *self.rec(slot);
         let committed = self.committed(slot, previous.as_ref())?;
@@ -265,10 +302,25 @@ impl Namespace {
         };
         let ops = smallvec![
             EditOp::AllocateBlockId { block_id: block.id },
-            EditOp::SetGenstampV2 { genstamp: block.generation_stamp },
-            EditOp::AddBlock { path, penultimate, last: block, rpc_ids: RpcIds::NONE },
+            EditOp::SetGenstampV2 {
+                genstamp: block.generation_stamp
+            },
+            EditOp::AddBlock {
+                path,
+                penultimate,
+                last: block,
+                rpc_ids: RpcIds::NONE
+            },
         ];
-        Ok(Plan { ops, reply: AddedBlock { file, block, offset, committed } })
+        Ok(Plan {
+            ops,
+            reply: AddedBlock {
+                file,
+                block,
+                offset,
+                committed,
+            },
+        })
     }
 
     /// Checks of `getAdditionalDatanode`: gives the file's status.
@@ -285,7 +337,10 @@ impl Namespace {
             }
             _ => {
                 let slot = self.slot(file);
-                (slot, slot.map_or_else(|| src.to_owned(), |slot| self.path_of_slot(slot)))
+                (
+                    slot,
+                    slot.map_or_else(|| src.to_owned(), |slot| self.path_of_slot(slot)),
+                )
             }
         };
         let slot = self.check_lease(slot, &path, file, client_name)?;
@@ -333,7 +388,11 @@ impl Namespace {
                     && matching(last.as_ref(), self.last_two(slot).1.as_ref())
                 {
                     let file = self.rec(slot).id();
-                    return Ok(Plan::nothing(Completed { file, done: true, committed: None }));
+                    return Ok(Plan::nothing(Completed {
+                        file,
+                        done: true,
+                        committed: None,
+                    }));
                 }
                 return Err(refused);
             }
@@ -341,7 +400,13 @@ impl Namespace {
         let file = self.rec(slot).id();
         let mut list = self.file_blocks(slot);
         let (_, _, open) = self.last_two(slot);
-        let not_yet = |committed| Ok(Plan::nothing(Completed { file, done: false, committed }));
+        let not_yet = |committed| {
+            Ok(Plan::nothing(Completed {
+                file,
+                done: false,
+                committed,
+            }))
+        };
         if let Some(n) = list.len().checked_sub(2)
             && !blocks.is_min_replicated(list[n].id)
         {
@@ -364,7 +429,14 @@ impl Namespace {
         if !list.iter().all(|block| blocks.is_min_replicated(block.id)) {
             return not_yet(committed);
         }
-        Ok(Plan::one(self.close_op(slot, list, ctx.now_ms), Completed { file, done: true, committed }))
+        Ok(Plan::one(
+            self.close_op(slot, list, ctx.now_ms),
+            Completed {
+                file,
+                done: true,
+                committed,
+            },
+        ))
     }
 
     /// `fsync`: `last_block_length` -1 = unknown.
@@ -417,7 +489,10 @@ impl Namespace {
         if &*open.client_name != client_name {
             return Err(refuse(
                 ex::LEASE_EXPIRED,
-                format!("Lease mismatch: {} is accessed by a non lease holder {client_name}", block_name(block)),
+                format!(
+                    "Lease mismatch: {} is accessed by a non lease holder {client_name}",
+                    block_name(block)
+                ),
             ));
         }
         Ok(file)
@@ -435,8 +510,13 @@ impl Namespace {
         self.check_open_block(&block, client_name)?;
         let generation_stamp = self.next_stamp();
         Ok(Plan::one(
-            EditOp::SetGenstampV2 { genstamp: generation_stamp },
-            Block { generation_stamp, ..block },
+            EditOp::SetGenstampV2 {
+                genstamp: generation_stamp,
+            },
+            Block {
+                generation_stamp,
+                ..block
+            },
         ))
     }
 
@@ -453,7 +533,11 @@ impl Namespace {
         let Some(last) = list.last_mut().filter(|last| last.id == old.id && new.id == old.id) else {
             return Err(refuse(
                 ex::IO,
-                format!("{} and {} has different block identifier", block_name(&new), block_name(&old)),
+                format!(
+                    "{} and {} has different block identifier",
+                    block_name(&new),
+                    block_name(&old)
+                ),
             ));
         };
         if new.generation_stamp <= last.generation_stamp {
@@ -482,11 +566,17 @@ impl Namespace {
         if new.generation_stamp > self.newest_stamp() {
             return Err(refuse(
                 ex::IO,
-                format!("Update {} to a generation stamp that was never handed out", block_name(&new)),
+                format!(
+                    "Update {} to a generation stamp that was never handed out",
+                    block_name(&new)
+                ),
             ));
         }
         last.generation_stamp = new.generation_stamp;
         last.num_bytes = new.num_bytes;
-        Ok(Plan::one(self.update_blocks_op(slot, list, ctx.rpc_ids), self.rec(slot).id()))
+        Ok(Plan::one(
+            self.update_blocks_op(slot, list, ctx.rpc_ids),
+            self.rec(slot).id(),
+        ))
     }
 }

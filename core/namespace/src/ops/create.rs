@@ -42,11 +42,21 @@ impl Namespace {
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Create)?;
         if let Some(slot) = iip.last_slot() {
             if self.rec(slot).is_file() {
-                return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("Path is not a directory: {src}")));
+                return Err(refuse(
+                    ex::FILE_ALREADY_EXISTS,
+                    format!("Path is not a directory: {src}"),
+                ));
             }
             return Ok(Plan::nothing(true));
         }
-        self.check_permission(&ctx.caller, &iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        self.check_permission(
+            &ctx.caller,
+            &iip,
+            &Access {
+                ancestor: action::WRITE,
+                ..Access::default()
+            },
+        )?;
         if !create_parent {
             self.verify_parent_dir(&iip)?;
         }
@@ -111,7 +121,11 @@ impl Namespace {
                 group: place.group.clone(),
                 mode,
             },
-            acl_entries: if feature.is_empty() { Vec::new() } else { acl::logical(mode, &feature) },
+            acl_entries: if feature.is_empty() {
+                Vec::new()
+            } else {
+                acl::logical(mode, &feature)
+            },
             xattrs: Vec::new(),
         });
         place.path = path;
@@ -157,12 +171,22 @@ impl Namespace {
             ));
         }
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Create)?;
-        self.check_permission(&ctx.caller, &iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        self.check_permission(
+            &ctx.caller,
+            &iip,
+            &Access {
+                ancestor: action::WRITE,
+                ..Access::default()
+            },
+        )?;
         let path = iip.path();
         let mut freed = (0, 0);
         if let Some(slot) = iip.last_slot() {
             if self.rec(slot).is_dir() {
-                return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("{path} already exists as a directory")));
+                return Err(refuse(
+                    ex::FILE_ALREADY_EXISTS,
+                    format!("{path} already exists as a directory"),
+                ));
             }
             self.file_slot(Some(slot), src)?;
             if !req.overwrite {
@@ -175,7 +199,10 @@ impl Namespace {
                 self.verify_parent_dir(&iip)?;
             }
             if !req.create {
-                return Err(refuse(ex::FILE_NOT_FOUND, format!("Can't overwrite non-existent {src}")));
+                return Err(refuse(
+                    ex::FILE_NOT_FOUND,
+                    format!("Can't overwrite non-existent {src}"),
+                ));
             }
         }
         let mut ops = SmallVec::new();
@@ -202,8 +229,16 @@ impl Namespace {
             atime: now,
             block_size: req.block_size as i64,
             blocks: Vec::new(),
-            permissions: PermissionStatus { user: ctx.caller.user.to_owned(), group: place.group, mode },
-            acl_entries: if feature.is_empty() { Vec::new() } else { acl::logical(mode, &feature) },
+            permissions: PermissionStatus {
+                user: ctx.caller.user.to_owned(),
+                group: place.group,
+                mode,
+            },
+            acl_entries: if feature.is_empty() {
+                Vec::new()
+            } else {
+                acl::logical(mode, &feature)
+            },
             xattrs: Vec::new(),
             client_name: req.client_name.to_owned(),
             client_machine: ctx.client_machine.to_owned(),
@@ -212,7 +247,10 @@ impl Namespace {
             erasure_coding_policy_id: 0,
             rpc_ids: ctx.rpc_ids,
         }));
-        Ok(Plan { ops, reply: CreateOutcome::Created(id) })
+        Ok(Plan {
+            ops,
+            reply: CreateOutcome::Created(id),
+        })
     }
 
     /// What create without overwrite says to an existing file: whose it is, or that it is there.
@@ -229,9 +267,10 @@ impl Namespace {
                 ex::FILE_ALREADY_EXISTS,
                 format!("{path} for client {} already exists", ctx.client_machine),
             )),
-            LeaseState::Recover(plan) => {
-                Ok(Plan { ops: plan.ops, reply: CreateOutcome::LeaseRecovery(plan.reply) })
-            }
+            LeaseState::Recover(plan) => Ok(Plan {
+                ops: plan.ops,
+                reply: CreateOutcome::LeaseRecovery(plan.reply),
+            }),
         }
     }
 
@@ -245,7 +284,10 @@ impl Namespace {
             return Ok(());
         };
         let client = client.map_or_else(String::new, |client| format!(", clientName={client}"));
-        Err(refuse(ex::IO, format!("Requested replication factor of {replication}{err} for {src}{client}")))
+        Err(refuse(
+            ex::IO,
+            format!("Requested replication factor of {replication}{err} for {src}{client}"),
+        ))
     }
 
     /// `createSymlink`: refused unless enabled.
@@ -271,9 +313,19 @@ impl Namespace {
             self.verify_parent_dir(&iip)?;
         }
         if iip.exists() || !is_valid_name(link) {
-            return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("failed to create link {link} either because the filename is invalid or the file exists")));
+            return Err(refuse(
+                ex::FILE_ALREADY_EXISTS,
+                format!("failed to create link {link} either because the filename is invalid or the file exists"),
+            ));
         }
-        self.check_permission(&ctx.caller, &iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        self.check_permission(
+            &ctx.caller,
+            &iip,
+            &Access {
+                ancestor: action::WRITE,
+                ..Access::default()
+            },
+        )?;
         let mut ops = SmallVec::new();
         let deepest = iip.slots[iip.slots.len() - 1];
         let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
@@ -299,7 +351,11 @@ impl Namespace {
 }
 
 pub(crate) fn join(parent: &str, name: &str) -> String {
-    if parent == "/" { format!("/{name}") } else { format!("{parent}/{name}") }
+    if parent == "/" {
+        format!("/{name}")
+    } else {
+        format!("{parent}/{name}")
+    }
 }
 
 /// `NameNodeRpcServer.checkPathLength` for the verbs that make paths.

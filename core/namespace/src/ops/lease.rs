@@ -79,15 +79,25 @@ impl Namespace {
             return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {}", text())));
         };
         if !self.rec(slot).is_file() {
-            return Err(refuse(ex::LEASE_EXPIRED, format!("INode is not a regular file: {}", text())));
+            return Err(refuse(
+                ex::LEASE_EXPIRED,
+                format!("INode is not a regular file: {}", text()),
+            ));
         }
         let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
-            return Err(refuse(ex::LEASE_EXPIRED, format!("File is not open for writing: {}", text())));
+            return Err(refuse(
+                ex::LEASE_EXPIRED,
+                format!("File is not open for writing: {}", text()),
+            ));
         };
         if &*open.client_name != holder {
             return Err(refuse(
                 ex::LEASE_EXPIRED,
-                format!("Client (={holder}) is not the lease owner (={}: {}", open.client_name, text()),
+                format!(
+                    "Client (={holder}) is not the lease owner (={}: {}",
+                    open.client_name,
+                    text()
+                ),
             ));
         }
         Ok(slot)
@@ -107,17 +117,23 @@ impl Namespace {
         let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
             return Ok(LeaseState::Free);
         };
-        let refused = |class, reason: String| {
-            Err(refuse(class, verb.message(src, holder, ctx.client_machine, &reason)))
-        };
+        let refused =
+            |class, reason: String| Err(refuse(class, verb.message(src, holder, ctx.client_machine, &reason)));
         if !force && &*open.client_name == holder {
-            return refused(ex::ALREADY_BEING_CREATED, format!("{holder} is already the current lease holder."));
+            return refused(
+                ex::ALREADY_BEING_CREATED,
+                format!("{holder} is already the current lease holder."),
+            );
         }
         if force {
-            return self.release_lease(ctx.now_ms, slot, src, Some(holder), blocks).map(LeaseState::Recover);
+            return self
+                .release_lease(ctx.now_ms, slot, src, Some(holder), blocks)
+                .map(LeaseState::Recover);
         }
         if self.soft_limit_expired(&open.client_name, ctx.mono_ms) {
-            return self.release_lease(ctx.now_ms, slot, src, None, blocks).map(LeaseState::Recover);
+            return self
+                .release_lease(ctx.now_ms, slot, src, None, blocks)
+                .map(LeaseState::Recover);
         }
         let by = format!("{} on {}", open.client_name, open.client_machine);
         let recovering = self
@@ -125,9 +141,15 @@ impl Namespace {
             .last()
             .is_some_and(|last| blocks.recovery_id(self.blocks.get(*last).id()).is_some());
         if recovering {
-            refused(ex::RECOVERY_IN_PROGRESS, format!("another recovery is in progress by {by}"))
+            refused(
+                ex::RECOVERY_IN_PROGRESS,
+                format!("another recovery is in progress by {by}"),
+            )
         } else {
-            refused(ex::ALREADY_BEING_CREATED, format!("this file lease is currently owned by {by}"))
+            refused(
+                ex::ALREADY_BEING_CREATED,
+                format!("this file lease is currently owned by {by}"),
+            )
         }
     }
 
@@ -180,8 +202,15 @@ impl Namespace {
         blocks: &dyn BlockView,
     ) -> Result<Plan<LeaseRecovery>, Refused> {
         let file = self.rec(slot).id();
-        let all: Vec<Block> = self.block_slots(slot).iter().map(|b| self.blocks.get(*b).block()).collect();
-        let open_last = self.block_slots(slot).last().is_some_and(|b| self.blocks.get(*b).is_open());
+        let all: Vec<Block> = self
+            .block_slots(slot)
+            .iter()
+            .map(|b| self.blocks.get(*b).block())
+            .collect();
+        let open_last = self
+            .block_slots(slot)
+            .last()
+            .is_some_and(|b| self.blocks.get(*b).is_open());
         let count = all.len();
         let is_complete = |n: usize| (n + 1 < count || !open_last) && blocks.is_min_replicated(all[n].id);
         let is_committed =
@@ -226,7 +255,11 @@ impl Namespace {
             None => {
                 let recovery_id = self.next_stamp();
                 ops.push(EditOp::SetGenstampV2 { genstamp: recovery_id });
-                LeaseRecovery::RecoverBlock { file, block: last, recovery_id }
+                LeaseRecovery::RecoverBlock {
+                    file,
+                    block: last,
+                    recovery_id,
+                }
             }
         };
         if let Some(new_holder) = new_holder
@@ -264,7 +297,11 @@ impl Namespace {
 
     /// The UPDATE_BLOCKS op of a file with these blocks.
     pub(crate) fn update_blocks_op(&self, slot: Slot, blocks: Vec<Block>, rpc_ids: RpcIds) -> EditOp {
-        EditOp::UpdateBlocks { path: self.path_of_slot(slot), blocks, rpc_ids }
+        EditOp::UpdateBlocks {
+            path: self.path_of_slot(slot),
+            blocks,
+            rpc_ids,
+        }
     }
 
     /// `commitBlockSynchronization`: the file and its last block as it will be (None: dropped, or nothing to do because
@@ -279,16 +316,26 @@ impl Namespace {
             if sync.delete_block {
                 return Ok(Plan::nothing(None));
             }
-            return Err(refuse(ex::IO, format!("Block (={}) not found", block_name(&sync.block))));
+            return Err(refuse(
+                ex::IO,
+                format!("Block (={}) not found", block_name(&sync.block)),
+            ));
         };
         let slot = self.blocks.get(stored).file;
         if !self.is_attached(slot) {
             return Err(refuse(
                 ex::FILE_NOT_FOUND,
-                format!("File not found: {}, likely due to delayed block removal", self.path_of_slot(slot)),
+                format!(
+                    "File not found: {}, likely due to delayed block removal",
+                    self.path_of_slot(slot)
+                ),
             ));
         }
-        let mut list: Vec<Block> = self.block_slots(slot).iter().map(|b| self.blocks.get(*b).block()).collect();
+        let mut list: Vec<Block> = self
+            .block_slots(slot)
+            .iter()
+            .map(|b| self.blocks.get(*b).block())
+            .collect();
         let is_last = self.block_slots(slot).last() == Some(&stored);
         if !self.rec(slot).is_open() || !is_last || !self.blocks.get(stored).is_open() {
             return Ok(Plan::nothing(None));

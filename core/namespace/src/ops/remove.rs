@@ -24,9 +24,16 @@ impl Namespace {
         self.check_permission(
             &ctx.caller,
             &iip,
-            &Access { parent: action::WRITE, sub: action::ALL, ignore_empty: true, ..Access::default() },
+            &Access {
+                parent: action::WRITE,
+                sub: action::ALL,
+                ignore_empty: true,
+                ..Access::default()
+            },
         )?;
-        let Some(slot) = iip.last_slot() else { return Ok(Plan::nothing(Deleted { result: false })) };
+        let Some(slot) = iip.last_slot() else {
+            return Ok(Plan::nothing(Deleted { result: false }));
+        };
         if self.children(slot).len() > 0 {
             if !recursive {
                 return Err(refuse(
@@ -39,7 +46,11 @@ impl Namespace {
         if slot == self.root {
             return Ok(Plan::nothing(Deleted { result: false }));
         }
-        let op = EditOp::Delete { path: iip.path(), time: ctx.now_ms as i64, rpc_ids: ctx.rpc_ids };
+        let op = EditOp::Delete {
+            path: iip.path(),
+            time: ctx.now_ms as i64,
+            rpc_ids: ctx.rpc_ids,
+        };
         Ok(Plan::one(op, Deleted { result: true }))
     }
 
@@ -71,7 +82,9 @@ impl Namespace {
         for src in sources {
             let src_slot = self.check_concat_source(ctx, src, slot, &iip.path())?;
             if seen.contains(&src_slot) {
-                return Err(illegal("concat: at least two of the source files are the same".to_owned()));
+                return Err(illegal(
+                    "concat: at least two of the source files are the same".to_owned(),
+                ));
             }
             let length = self.file_length(src_slot) as i64;
             more += length * (i64::from(rec.replication) - i64::from(self.rec(src_slot).replication));
@@ -87,16 +100,24 @@ impl Namespace {
         Ok(Plan::one(op, ()))
     }
 
-    fn check_concat_source(
-        &self,
-        ctx: &Ctx<'_>,
-        src: &str,
-        target: Slot,
-        target_path: &str,
-    ) -> Result<Slot, Refused> {
+    fn check_concat_source(&self, ctx: &Ctx<'_>, src: &str, target: Slot, target_path: &str) -> Result<Slot, Refused> {
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
-        self.check_permission(&ctx.caller, &iip, &Access { target: action::READ, ..Access::default() })?;
-        self.check_permission(&ctx.caller, &iip, &Access { parent: action::WRITE, ..Access::default() })?;
+        self.check_permission(
+            &ctx.caller,
+            &iip,
+            &Access {
+                target: action::READ,
+                ..Access::default()
+            },
+        )?;
+        self.check_permission(
+            &ctx.caller,
+            &iip,
+            &Access {
+                parent: action::WRITE,
+                ..Access::default()
+            },
+        )?;
         let slot = self.file_slot(iip.last_slot(), src)?;
         let (rec, target_rec) = (self.rec(slot), self.rec(target));
         if rec.parent != target_rec.parent {
@@ -105,10 +126,14 @@ impl Namespace {
             )));
         }
         if slot == target {
-            return Err(illegal(format!("concat: the src file {src} is the same with the target file {target_path}")));
+            return Err(illegal(format!(
+                "concat: the src file {src} is the same with the target file {target_path}"
+            )));
         }
         if rec.is_open() || self.block_slots(slot).is_empty() {
-            return Err(illegal(format!("concat: source file {src} is invalid or empty or underConstruction")));
+            return Err(illegal(format!(
+                "concat: source file {src} is invalid or empty or underConstruction"
+            )));
         }
         if rec.block_size() > target_rec.block_size() {
             return Err(illegal(format!(
@@ -136,12 +161,18 @@ impl Namespace {
         let slot = self.file_slot(iip.last_slot(), &path)?;
         let rec = *self.rec(slot);
         if self.effective_policy(slot) == LAZY_PERSIST {
-            return Err(refuse(ex::UNSUPPORTED_OPERATION, format!("Cannot truncate lazy persist file {path}")));
+            return Err(refuse(
+                ex::UNSUPPORTED_OPERATION,
+                format!("Cannot truncate lazy persist file {path}"),
+            ));
         }
         if let LeaseState::Recover(plan) =
             self.recover_lease(Verb::TruncateFile, ctx, slot, &path, client_name, false, blocks)?
         {
-            return Ok(Plan { ops: plan.ops, reply: Truncated::LeaseRecovery(plan.reply) });
+            return Ok(Plan {
+                ops: plan.ops,
+                reply: Truncated::LeaseRecovery(plan.reply),
+            });
         }
         let old_length = self.file_length(slot);
         if old_length == new_length {
@@ -161,9 +192,19 @@ impl Namespace {
                 let recovery_id = self.next_stamp();
                 ops.push(EditOp::SetGenstampV2 { genstamp: recovery_id });
                 // The log names the stored length; the new one follows from the op's length.
-                truncate_block = Some(Block { generation_stamp: recovery_id, ..block });
-                let shorter = Block { num_bytes: new_length - start, ..block };
-                reply = Truncated::RecoverBlock { file: rec.id(), block: shorter, recovery_id };
+                truncate_block = Some(Block {
+                    generation_stamp: recovery_id,
+                    ..block
+                });
+                let shorter = Block {
+                    num_bytes: new_length - start,
+                    ..block
+                };
+                reply = Truncated::RecoverBlock {
+                    file: rec.id(),
+                    block: shorter,
+                    recovery_id,
+                };
                 let more = (rec.block_size().saturating_sub(block.num_bytes) as i64) * i64::from(rec.replication);
                 let freed: i64 = (old_length - end) as i64 * i64::from(rec.replication);
                 self.verify_quota(rec.parent, 0, more - freed, None)?;

@@ -32,9 +32,19 @@ impl Namespace {
         {
             self.check_protected(&src_iip)?;
         }
-        let target = Access { parent: action::WRITE, ..Access::default() };
+        let target = Access {
+            parent: action::WRITE,
+            ..Access::default()
+        };
         self.check_permission(&ctx.caller, &src_iip, &target)?;
-        self.check_permission(&ctx.caller, &dst_iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        self.check_permission(
+            &ctx.caller,
+            &dst_iip,
+            &Access {
+                ancestor: action::WRITE,
+                ..Access::default()
+            },
+        )?;
 
         let (src_path, dst_path) = (src_iip.path(), dst_iip.path());
         let no = Ok(Plan::nothing(false));
@@ -48,7 +58,9 @@ impl Namespace {
         if self.validate_destination(src_slot, &src_path, &dst_path).is_err() || dst_iip.exists() {
             return no;
         }
-        let Some(parent) = dst_iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()) else { return no };
+        let Some(parent) = dst_iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()) else {
+            return no;
+        };
         self.verify_rename(src_slot, parent, &dst_iip, None)?;
         let op = EditOp::RenameOld {
             src: src_path,
@@ -79,13 +91,28 @@ impl Namespace {
         self.check_permission(
             &ctx.caller,
             &src_iip,
-            &Access { parent: action::WRITE, sub, ignore_empty: true, ..Access::default() },
+            &Access {
+                parent: action::WRITE,
+                sub,
+                ignore_empty: true,
+                ..Access::default()
+            },
         )?;
-        self.check_permission(&ctx.caller, &dst_iip, &Access { ancestor: action::WRITE, ..Access::default() })?;
+        self.check_permission(
+            &ctx.caller,
+            &dst_iip,
+            &Access {
+                ancestor: action::WRITE,
+                ..Access::default()
+            },
+        )?;
 
         let (src_path, dst_path) = (src_iip.path(), dst_iip.path());
         let Some(src_slot) = src_iip.last_slot() else {
-            return Err(refuse(ex::FILE_NOT_FOUND, format!("rename source {src_path} is not found.")));
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("rename source {src_path} is not found."),
+            ));
         };
         if src_slot == self.root {
             return Err(refuse(ex::IO, "rename source cannot be the root"));
@@ -138,7 +165,11 @@ impl Namespace {
     }
 
     fn validate_destination(&self, src_slot: Slot, src: &str, dst: &str) -> Result<(), Refused> {
-        if self.rec(src_slot).is_symlink() && self.links.get(src_slot).is_some_and(|target| **target == *dst.as_bytes())
+        if self.rec(src_slot).is_symlink()
+            && self
+                .links
+                .get(src_slot)
+                .is_some_and(|target| **target == *dst.as_bytes())
         {
             return Err(refuse(
                 ex::FILE_ALREADY_EXISTS,
@@ -152,7 +183,10 @@ impl Namespace {
             ));
         }
         if is_exact_reserved(src) || is_exact_reserved(dst) {
-            return Err(refuse(ex::INVALID_PATH, "Invalid path name Cannot rename to or from /.reserved"));
+            return Err(refuse(
+                ex::INVALID_PATH,
+                "Invalid path name Cannot rename to or from /.reserved",
+            ));
         }
         Ok(())
     }
@@ -172,10 +206,16 @@ impl Namespace {
             ));
         }
         if !overwrite {
-            return Err(refuse(ex::FILE_ALREADY_EXISTS, format!("rename destination {dst} already exists")));
+            return Err(refuse(
+                ex::FILE_ALREADY_EXISTS,
+                format!("rename destination {dst} already exists"),
+            ));
         }
         if self.children(dst_slot).len() > 0 {
-            return Err(refuse(ex::IO, format!("rename destination directory is not empty: {dst}")));
+            return Err(refuse(
+                ex::IO,
+                format!("rename destination directory is not empty: {dst}"),
+            ));
         }
         Ok(())
     }
@@ -195,7 +235,10 @@ impl Namespace {
             self.verify_room(dst_parent, &parent_path)?;
         }
         if dst.name() == ".snapshot" || (dst_parent == self.root && dst.name() == ".reserved") {
-            return Err(refuse(ex::HADOOP_ILLEGAL_ARGUMENT, format!("\"{}\" is a reserved name.", dst.name())));
+            return Err(refuse(
+                ex::HADOOP_ILLEGAL_ARGUMENT,
+                format!("\"{}\" is a reserved name.", dst.name()),
+            ));
         }
         let common = self.common_ancestor(src_parent, dst_parent);
         if self.quota_between(dst_parent, common) {

@@ -36,9 +36,17 @@ fn is_user_visible(xattr: &XAttr) -> bool {
 pub(crate) fn merged(existing: &[XAttr], set: &[XAttr]) -> Vec<XAttr> {
     let mut out: Vec<XAttr> = set
         .iter()
-        .map(|xattr| XAttr { value: Some(xattr.value.clone().unwrap_or_default()), ..xattr.clone() })
+        .map(|xattr| XAttr {
+            value: Some(xattr.value.clone().unwrap_or_default()),
+            ..xattr.clone()
+        })
         .collect();
-    out.extend(existing.iter().filter(|old| !set.iter().any(|new| same(old, new))).cloned());
+    out.extend(
+        existing
+            .iter()
+            .filter(|old| !set.iter().any(|new| same(old, new)))
+            .cloned(),
+    );
     out
 }
 
@@ -64,7 +72,10 @@ impl Namespace {
                 if xattr.value.as_ref().is_some_and(|value| !value.is_empty()) {
                     return Err(refuse(
                         ex::ACCESS_CONTROL,
-                        format!("Attempt to set a value for '{}'. Values are not allowed for this xattr.", prefixed(xattr)),
+                        format!(
+                            "Attempt to set a value for '{}'. Values are not allowed for this xattr.",
+                            prefixed(xattr)
+                        ),
                     ));
                 }
                 true
@@ -88,7 +99,11 @@ impl Namespace {
         let sticky_dir = iip
             .last_slot()
             .is_some_and(|slot| self.rec(slot).is_dir() && self.rec(slot).perm().mode() & 0o1000 != 0);
-        if sticky_dir { self.check_owner(caller, iip) } else { self.check_path_access(caller, iip, action::WRITE) }
+        if sticky_dir {
+            self.check_owner(caller, iip)
+        } else {
+            self.check_path_access(caller, iip, action::WRITE)
+        }
     }
 
     /// `setXAttr`; `create`/`replace` are the flags.
@@ -124,19 +139,28 @@ impl Namespace {
         if exists && !replace {
             return Err(refuse(
                 ex::IO,
-                format!("XAttr: {} already exists. The REPLACE flag must be specified.", xattr.name),
+                format!(
+                    "XAttr: {} already exists. The REPLACE flag must be specified.",
+                    xattr.name
+                ),
             ));
         }
         if !exists && !create {
             return Err(refuse(
                 ex::IO,
-                format!("XAttr: {} does not exist. The CREATE flag must be specified.", xattr.name),
+                format!(
+                    "XAttr: {} does not exist. The CREATE flag must be specified.",
+                    xattr.name
+                ),
             ));
         }
         if is_unreadable_mark(xattr) && !self.rec(slot).is_file() {
             return Err(refuse(ex::IO, format!("Can only set '{}' on a file.", prefixed(xattr))));
         }
-        let visible = merged(existing, std::slice::from_ref(xattr)).iter().filter(|x| is_user_visible(x)).count();
+        let visible = merged(existing, std::slice::from_ref(xattr))
+            .iter()
+            .filter(|x| is_user_visible(x))
+            .count();
         if visible > self.config.max_xattrs_per_inode {
             return Err(refuse(
                 ex::IO,
@@ -146,7 +170,11 @@ impl Namespace {
                 ),
             ));
         }
-        let op = EditOp::SetXAttr { src: iip.path(), xattrs: vec![xattr.clone()], rpc_ids: ctx.rpc_ids };
+        let op = EditOp::SetXAttr {
+            src: iip.path(),
+            xattrs: vec![xattr.clone()],
+            rpc_ids: ctx.rpc_ids,
+        };
         Ok(Plan::one(op, ()))
     }
 
@@ -158,13 +186,27 @@ impl Namespace {
         self.check_xattr_change(&ctx.caller, &iip, xattr)?;
         let slot = self.existing_slot(&iip)?;
         if is_unreadable_mark(xattr) {
-            return Err(refuse(ex::ACCESS_CONTROL, format!("The xattr '{}' can not be deleted.", prefixed(xattr))));
+            return Err(refuse(
+                ex::ACCESS_CONTROL,
+                format!("The xattr '{}' can not be deleted.", prefixed(xattr)),
+            ));
         }
-        if !self.xattrs.get(slot).is_some_and(|all| all.iter().any(|old| same(old, xattr))) {
+        if !self
+            .xattrs
+            .get(slot)
+            .is_some_and(|all| all.iter().any(|old| same(old, xattr)))
+        {
             return Err(refuse(ex::IO, "No matching attributes found for remove operation"));
         }
-        let removed = XAttr { value: None, ..xattr.clone() };
-        let op = EditOp::RemoveXAttr { src: iip.path(), xattrs: vec![removed], rpc_ids: ctx.rpc_ids };
+        let removed = XAttr {
+            value: None,
+            ..xattr.clone()
+        };
+        let op = EditOp::RemoveXAttr {
+            src: iip.path(),
+            xattrs: vec![removed],
+            rpc_ids: ctx.rpc_ids,
+        };
         Ok(Plan::one(op, ()))
     }
 
@@ -197,7 +239,14 @@ impl Namespace {
     ) -> Result<Vec<XAttr>, Refused> {
         self.check_xattrs_enabled()?;
         for name in names {
-            self.check_xattr_permission(caller, &XAttr { value: None, ..name.clone() }, iip.raw)?;
+            self.check_xattr_permission(
+                caller,
+                &XAttr {
+                    value: None,
+                    ..name.clone()
+                },
+                iip.raw,
+            )?;
         }
         let visible = self.visible_xattrs(caller, iip)?;
         if names.is_empty() {

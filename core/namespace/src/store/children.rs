@@ -25,7 +25,10 @@ pub(crate) struct ChildIndex {
 
 impl ChildIndex {
     pub(crate) fn new(seed: u64) -> Self {
-        ChildIndex { shards: vec![HashTable::new(); SHARDS], state: FixedState::with_seed(seed) }
+        ChildIndex {
+            shards: vec![HashTable::new(); SHARDS],
+            state: FixedState::with_seed(seed),
+        }
     }
 
     pub(crate) fn state(&self) -> FixedState {
@@ -135,7 +138,10 @@ impl ChildList {
         if children.len() <= CHUNK {
             return ChildList::Small(children.to_vec());
         }
-        ChildList::Large(children.chunks(CHUNK).map(<[Slot]>::to_vec).collect(), children.len() as u32)
+        ChildList::Large(
+            children.chunks(CHUNK).map(<[Slot]>::to_vec).collect(),
+            children.len() as u32,
+        )
     }
 
     /// Removes a child; `order(slot)` compares the name of `slot` with its name.

@@ -23,7 +23,10 @@ pub(crate) struct IdMap {
 
 impl IdMap {
     pub(crate) fn new() -> Self {
-        IdMap { pages: HashMap::with_hasher(FixedState::default()), live: 0 }
+        IdMap {
+            pages: HashMap::with_hasher(FixedState::default()),
+            live: 0,
+        }
     }
 
     #[inline]
@@ -34,10 +37,12 @@ impl IdMap {
 
     /// Maps an id; the slot it was mapped to before, if any.
     pub(crate) fn insert(&mut self, id: u64, slot: Slot) -> Option<Slot> {
-        let page = self
-            .pages
-            .entry(id >> SHIFT)
-            .or_insert_with(|| Box::new(Page { live: 0, slots: [NONE; PER_PAGE] }));
+        let page = self.pages.entry(id >> SHIFT).or_insert_with(|| {
+            Box::new(Page {
+                live: 0,
+                slots: [NONE; PER_PAGE],
+            })
+        });
         let old = std::mem::replace(&mut page.slots[id as usize & (PER_PAGE - 1)], slot);
         if old == NONE {
             page.live += 1;

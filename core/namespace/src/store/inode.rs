@@ -223,7 +223,16 @@ const BLOCK_OPEN: u8 = 1;
 
 impl Default for BlockRec {
     fn default() -> Self {
-        BlockRec { id_lo: 0, id_hi: 0, len_lo: 0, gs_lo: 0, file: NONE, len_hi: 0, gs_hi: 0, flags: 0 }
+        BlockRec {
+            id_lo: 0,
+            id_hi: 0,
+            len_lo: 0,
+            gs_lo: 0,
+            file: NONE,
+            len_hi: 0,
+            gs_hi: 0,
+            flags: 0,
+        }
     }
 }
 
@@ -271,6 +280,10 @@ impl BlockRec {
         self.flags = if open { BLOCK_OPEN } else { 0 };
     }
     pub(crate) fn block(&self) -> Block {
-        Block { id: self.id(), num_bytes: self.len(), generation_stamp: self.generation_stamp() }
+        Block {
+            id: self.id(),
+            num_bytes: self.len(),
+            generation_stamp: self.generation_stamp(),
+        }
     }
 }

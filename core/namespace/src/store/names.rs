@@ -97,7 +97,9 @@ impl Names {
     }
 
     pub(crate) fn freeze(&self) -> FrozenNames {
-        FrozenNames { pages: self.pages.clone() }
+        FrozenNames {
+            pages: self.pages.clone(),
+        }
     }
 }
 

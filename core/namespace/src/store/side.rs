@@ -18,7 +18,10 @@ pub(crate) struct Side<T> {
 
 impl<T: Clone> Side<T> {
     pub(crate) fn new() -> Self {
-        Side { shards: Vec::new(), len: 0 }
+        Side {
+            shards: Vec::new(),
+            len: 0,
+        }
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {

@@ -30,7 +30,11 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
     const PER_PAGE: usize = 1 << SHIFT;
 
     pub(crate) const fn new() -> Self {
-        Slab { pages: Vec::new(), used: 0, free: Vec::new() }
+        Slab {
+            pages: Vec::new(),
+            used: 0,
+            free: Vec::new(),
+        }
     }
 
     /// Stores a record and returns its slot.
@@ -42,7 +46,8 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
         let slot = self.used;
         assert!(slot < NONE - 1, "the slab is full");
         if slot as usize >> SHIFT == self.pages.len() {
-            self.pages.push(std::iter::repeat_n(T::default(), Self::PER_PAGE).collect());
+            self.pages
+                .push(std::iter::repeat_n(T::default(), Self::PER_PAGE).collect());
         }
         self.used += 1;
         *self.get_mut(slot) = value;
@@ -78,7 +83,10 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
     }
 
     pub(crate) fn freeze(&self) -> FrozenSlab<T, SHIFT> {
-        FrozenSlab { pages: self.pages.clone(), used: self.used }
+        FrozenSlab {
+            pages: self.pages.clone(),
+            used: self.used,
+        }
     }
 }
 

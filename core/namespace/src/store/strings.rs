@@ -17,7 +17,10 @@ pub(crate) struct Strings {
 
 impl Strings {
     pub(crate) fn new() -> Self {
-        Strings { by_name: HashMap::with_hasher(FixedState::default()), names: Vec::new() }
+        Strings {
+            by_name: HashMap::with_hasher(FixedState::default()),
+            names: Vec::new(),
+        }
     }
 
     /// The serial of a string, new if needed. Full tables give 0: sixteen million different users are not a real case.

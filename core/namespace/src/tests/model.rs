@@ -55,8 +55,14 @@ fn dir_exists(tree: &Tree, dir: &str) -> bool {
 }
 
 fn take_subtree(tree: &mut Tree, top: &str) -> Vec<(String, Node)> {
-    let keys: Vec<String> = tree.keys().filter(|path| *path == top || is_below(path, top)).cloned().collect();
-    keys.into_iter().filter_map(|key| tree.remove(&key).map(|node| (key[top.len()..].to_owned(), node))).collect()
+    let keys: Vec<String> = tree
+        .keys()
+        .filter(|path| *path == top || is_below(path, top))
+        .cloned()
+        .collect();
+    keys.into_iter()
+        .filter_map(|key| tree.remove(&key).map(|node| (key[top.len()..].to_owned(), node)))
+        .collect()
 }
 
 #[derive(Clone, Debug)]
@@ -77,8 +83,11 @@ enum Call {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just("dir-with-a-longer-name")], 1..4)
-        .prop_map(|parts| format!("/{}", parts.join("/")))
+    proptest::collection::vec(
+        prop_oneof![Just("a"), Just("b"), Just("c"), Just("dir-with-a-longer-name")],
+        1..4,
+    )
+    .prop_map(|parts| format!("/{}", parts.join("/")))
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -128,10 +137,15 @@ fn step(fix: &mut Fixture, tree: &mut Tree, call: &Call) {
         }
         Call::Append(path, len) => append(fix, tree, path, *len),
         Call::Truncate(path, blocks) => {
-            let Some(Node::File(lens)) = tree.get_mut(path) else { return };
+            let Some(Node::File(lens)) = tree.get_mut(path) else {
+                return;
+            };
             if *blocks < lens.len() {
                 let new_length = lens[..*blocks].iter().sum();
-                let plan = fix.ns.plan_truncate(&fix.ctx(ROOT), path, new_length, "client", &fix.view).unwrap();
+                let plan = fix
+                    .ns
+                    .plan_truncate(&fix.ctx(ROOT), path, new_length, "client", &fix.view)
+                    .unwrap();
                 assert_eq!(fix.commit(plan), Truncated::Done);
                 lens.truncate(*blocks);
             }
@@ -145,7 +159,11 @@ fn step(fix: &mut Fixture, tree: &mut Tree, call: &Call) {
         }
         Call::Rename(src, dst) => {
             let name = &src[src.rfind('/').unwrap()..];
-            let full = if dir_exists(tree, dst) { format!("{dst}{name}") } else { dst.clone() };
+            let full = if dir_exists(tree, dst) {
+                format!("{dst}{name}")
+            } else {
+                dst.clone()
+            };
             let moved = tree.contains_key(src)
                 && *src != full
                 && !is_below(&full, src)
@@ -162,14 +180,17 @@ fn step(fix: &mut Fixture, tree: &mut Tree, call: &Call) {
         }
         Call::Rename2(src, dst, overwrite) => {
             let is_dir = |path: &str| tree.get(path) == Some(&Node::Dir);
-            let replaceable = !tree.contains_key(dst)
-                || (*overwrite && is_dir(src) == is_dir(dst) && !has_children(tree, dst));
+            let replaceable =
+                !tree.contains_key(dst) || (*overwrite && is_dir(src) == is_dir(dst) && !has_children(tree, dst));
             let ok = tree.contains_key(src)
                 && src != dst
                 && !is_below(dst, src)
                 && replaceable
                 && dir_exists(tree, parent(dst));
-            let options = RenameOptions { overwrite: *overwrite, to_trash: false };
+            let options = RenameOptions {
+                overwrite: *overwrite,
+                to_trash: false,
+            };
             let plan = fix.ns.plan_rename2(&fix.ctx(ROOT), src, dst, options);
             assert_eq!(plan.is_ok(), ok, "{call:?}: {plan:?}");
             if let Ok(plan) = plan {
@@ -230,23 +251,46 @@ fn append(fix: &mut Fixture, tree: &mut Tree, path: &str, len: u64) {
     let plan = fix.ns.plan_append(&fix.ctx(ROOT), path, "client", false, &fix.view);
     assert_eq!(plan.is_ok(), matches!(tree.get(path), Some(Node::File(_))));
     let Ok(plan) = plan else { return };
-    let AppendOutcome::Opened { file, last } = fix.commit(plan) else { panic!("recovery") };
-    let Some(Node::File(blocks)) = tree.get_mut(path) else { return };
+    let AppendOutcome::Opened { file, last } = fix.commit(plan) else {
+        panic!("recovery")
+    };
+    let Some(Node::File(blocks)) = tree.get_mut(path) else {
+        return;
+    };
     match last {
         // The partial block grows, with a stamp the client asks for.
         Some(block) => {
-            let plan = fix.ns.plan_update_block_for_pipeline(&fix.ctx(ROOT), block, "client").unwrap();
+            let plan = fix
+                .ns
+                .plan_update_block_for_pipeline(&fix.ctx(ROOT), block, "client")
+                .unwrap();
             let with_stamp = fix.commit(plan);
-            let plan = fix.ns.plan_update_pipeline(&fix.ctx(ROOT), "client", block, with_stamp).unwrap();
+            let plan = fix
+                .ns
+                .plan_update_pipeline(&fix.ctx(ROOT), "client", block, with_stamp)
+                .unwrap();
             fix.commit(plan);
-            let grown = Block { num_bytes: len.max(block.num_bytes), ..with_stamp };
+            let grown = Block {
+                num_bytes: len.max(block.num_bytes),
+                ..with_stamp
+            };
             assert!(fix.complete(path, file, Some(grown)).unwrap());
             *blocks.last_mut().unwrap() = grown.num_bytes;
         }
         None => {
             let plan = fix.ns.plan_add_block(&fix.ctx(ROOT), file, "client", None).unwrap();
             let block = fix.commit(plan).block;
-            assert!(fix.complete(path, file, Some(Block { num_bytes: len, ..block })).unwrap());
+            assert!(
+                fix.complete(
+                    path,
+                    file,
+                    Some(Block {
+                        num_bytes: len,
+                        ..block
+                    })
+                )
+                .unwrap()
+            );
             blocks.push(len);
         }
     }
@@ -257,7 +301,10 @@ fn compare(fix: &Fixture, tree: &Tree) {
     let mut expected: BTreeMap<&str, Vec<&str>> = BTreeMap::from([("/", Vec::new())]);
     for (path, node) in tree {
         let status = fix.stat(path).unwrap_or_else(|| panic!("{path} is missing"));
-        expected.entry(parent(path)).or_default().push(path.rsplit('/').next().unwrap());
+        expected
+            .entry(parent(path))
+            .or_default()
+            .push(path.rsplit('/').next().unwrap());
         match node {
             Node::Dir => {
                 assert_eq!(status.kind, InodeKind::Directory);
@@ -327,7 +374,9 @@ fn a_large_tree_is_freed_in_slices_while_life_goes_on() {
     assert_eq!(fix.removed.len(), 600);
     assert_eq!(fix.ns.block_count(), 1);
     // A view from before still has everything.
-    let (bytes, _) = before.save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false).unwrap();
+    let (bytes, _) = before
+        .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
+        .unwrap();
     let old = image::load(Config::default(), &Image::open(&bytes[..]).unwrap()).unwrap();
     old.check().unwrap();
     assert_eq!(old.block_count(), 600);
@@ -337,7 +386,8 @@ fn a_large_tree_is_freed_in_slices_while_life_goes_on() {
 fn a_directory_of_thousands_lists_in_order_and_survives_an_image() {
     let mut fix = Fixture::new();
     for n in 0..3000u32 {
-        fix.mkdirs(ROOT, &format!("/huge/{:08x}", n.wrapping_mul(0x9e37_79b9))).unwrap();
+        fix.mkdirs(ROOT, &format!("/huge/{:08x}", n.wrapping_mul(0x9e37_79b9)))
+            .unwrap();
     }
     let names = fix.names("/huge");
     assert_eq!(names.len(), 3000);
@@ -348,6 +398,9 @@ fn a_directory_of_thousands_lists_in_order_and_survives_an_image() {
 #[test]
 fn saving_can_be_cancelled() {
     let fix = Fixture::new();
-    let result = fix.ns.freeze().save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| true);
+    let result = fix
+        .ns
+        .freeze()
+        .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| true);
     assert!(matches!(result, Err(image::SaveError::Cancelled)));
 }
