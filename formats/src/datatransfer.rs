@@ -15,18 +15,14 @@ mod op;
 mod packet;
 
 pub use ack::{Ecn, PipelineAck, Slow, UNKNOWN_SEQNO};
-pub use checksum::{
-    ChecksumMismatch, ChecksumType, CrcComposer, CrcShift, DataChecksum, md5, md5_of_crcs,
-};
+pub use checksum::{ChecksumMismatch, ChecksumType, CrcComposer, CrcShift, DataChecksum, md5, md5_of_crcs};
 pub use delimited::{
-    MAX_MESSAGE_BYTES, decode_delimited, encode_delimited, encode_delimited_into, read_delimited,
-    write_delimited,
+    MAX_MESSAGE_BYTES, decode_delimited, encode_delimited, encode_delimited_into, read_delimited, write_delimited,
 };
 pub use meta::{BlockMetadataHeader, META_HEADER_BYTES, META_VERSION};
 pub use op::{DATA_TRANSFER_VERSION, Op, OpRequest, encode_op, read_op, read_request, write_op};
 pub use packet::{
-    DEFAULT_MAX_PACKET_BYTES, HEARTBEAT_SEQNO, MAX_PACKET_HEADER_BYTES, PacketBuffer, PacketHeader,
-    PacketLengths,
+    DEFAULT_MAX_PACKET_BYTES, HEARTBEAT_SEQNO, MAX_PACKET_HEADER_BYTES, PacketBuffer, PacketHeader, PacketLengths,
 };
 
 /// What makes bytes of the data transfer protocol unreadable.

@@ -9,8 +9,7 @@
 use std::collections::BTreeSet;
 
 use hathi_formats::editlog::{
-    EditOp, FrameError, Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter,
-    decode_frame, encode,
+    EditOp, FrameError, Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter, decode_frame, encode,
 };
 use hathi_formats::ids::{LayoutVersion, TxId};
 use proptest::prelude::*;
@@ -26,10 +25,7 @@ fn ops() -> Vec<(TxId, EditOp)> {
     body()
         .map(|frame| {
             let frame = frame.unwrap();
-            (
-                frame.txid,
-                decode_frame(&frame, LayoutVersion(-67)).unwrap(),
-            )
+            (frame.txid, decode_frame(&frame, LayoutVersion(-67)).unwrap())
         })
         .collect()
 }
@@ -105,10 +101,7 @@ fn a_log_cut_off_anywhere_is_torn_where_its_last_op_begins() {
                 Ok(Some(_)) => {}
                 Ok(None) => break assert_eq!(frames.good_until(), len as u64),
                 Err(error) => {
-                    assert!(
-                        matches!(error, FrameError::Truncated { .. }),
-                        "{len}: {error}"
-                    );
+                    assert!(matches!(error, FrameError::Truncated { .. }), "{len}: {error}");
                     assert_eq!(error.offset(), frames.good_until());
                     break assert!(frames.is_torn_tail());
                 }
@@ -126,10 +119,7 @@ fn a_damaged_op_in_the_middle_is_no_torn_tail() {
     let mut frames = Frames::new(&data, 0);
     assert!(frames.next_frame().unwrap().is_some());
     assert!(frames.next_frame().unwrap().is_some());
-    assert!(matches!(
-        frames.next_frame(),
-        Err(FrameError::BadChecksum { .. })
-    ));
+    assert!(matches!(frames.next_frame(), Err(FrameError::BadChecksum { .. })));
     assert!(!frames.is_torn_tail());
     // The same op as the last one before padding is one.
     data.truncate(at + third.bytes.len());
@@ -175,11 +165,7 @@ fn unknown_opcodes_are_scanned_but_not_decoded() {
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 0 {
-                crc >> 1
-            } else {
-                crc >> 1 ^ 0xEDB8_8320
-            }
+            if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xEDB8_8320 }
         })
     })
 }

@@ -2,8 +2,7 @@
 //! same file.
 
 use hathi_formats::fsimage::{
-    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry,
-    parse_md5_file, write_xml,
+    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry, parse_md5_file, write_xml,
 };
 use hathi_formats::ids::LayoutVersion;
 use proptest::prelude::*;
@@ -44,19 +43,9 @@ fn written_again_it_is_the_same_file() {
                     let blocks: Vec<_> = inode.blocks.clone().collect();
                     inode.encode(&blocks, writer.buffer());
                 }
-                SectionName::InodeDir
-                    if DirEntryRef::decode(bytes)
-                        .unwrap()
-                        .ref_children
-                        .next()
-                        .is_none() =>
-                {
+                SectionName::InodeDir if DirEntryRef::decode(bytes).unwrap().ref_children.next().is_none() => {
                     let entry = DirEntryRef::decode(bytes).unwrap();
-                    encode_directory_entry(
-                        entry.parent,
-                        entry.children.map(Result::unwrap),
-                        writer.buffer(),
-                    );
+                    encode_directory_entry(entry.parent, entry.children.map(Result::unwrap), writer.buffer());
                 }
                 _ => {
                     let mut len = bytes.len();
@@ -76,13 +65,9 @@ fn written_again_it_is_the_same_file() {
     let (bytes, summary) = writer.finish(LayoutVersion(-67)).unwrap();
     assert!(bytes == IMAGE, "the files differ");
     assert_eq!(summary.len_bytes, IMAGE.len() as u64);
-    assert_eq!(
-        summary.md5,
-        parse_md5_file(MD5, "fsimage_0000000000000000073").unwrap()
-    );
+    assert_eq!(summary.md5, parse_md5_file(MD5, "fsimage_0000000000000000073").unwrap());
     assert!(parse_md5_file(MD5, "fsimage_0000000000000000074").is_err());
 }
-
 
 proptest! {
     #[test]

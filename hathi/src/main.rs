@@ -9,7 +9,11 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A subcommand: its name, what it is for, and its entry point, which gets the arguments after the name.
-type Command = (&'static str, &'static str, fn(Vec<OsString>) -> anyhow::Result<ExitCode>);
+type Command = (
+    &'static str,
+    &'static str,
+    fn(Vec<OsString>) -> anyhow::Result<ExitCode>,
+);
 
 const COMMANDS: &[Command] = &[
     ("namenode", "run a NameNode, or format one", cmd::namenode::run),
@@ -22,7 +26,11 @@ const COMMANDS: &[Command] = &[
     ("oev", "print an edit log", cmd::oev::run),
     ("oiv", "print an fsimage", cmd::oiv::run),
     ("zkfc", "run a failover controller", cmd::zkfc::run),
-    ("quickstart", "run a whole highly available cluster on this machine", cmd::quickstart::run),
+    (
+        "quickstart",
+        "run a whole highly available cluster on this machine",
+        cmd::quickstart::run,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -106,7 +106,10 @@ fn an_administrator_moves_the_active_role() -> Result<()> {
     let cluster = start(ClusterOptions::default())?;
     let active = wait_for("one active", PATIENCE, || cluster.active());
     let target = (active + 1) % 3;
-    cluster.hathi_ok("haadmin", &["-failover", &format!("nn{active}"), &format!("nn{target}")])?;
+    cluster.hathi_ok(
+        "haadmin",
+        &["-failover", &format!("nn{active}"), &format!("nn{target}")],
+    )?;
     assert_eq!(cluster.active(), Some(target));
     cluster.hathi_ok("dfs", &["-mkdir", "/moved"])?;
     Ok(())
@@ -155,7 +158,10 @@ fn a_lost_datanode_is_made_up_for() -> Result<()> {
     assert_eq!(get(&cluster, "/file")?, bytes, "a reader notices nothing");
     let finalized = |index: u16| {
         let dir = cluster.data_dir(Role::DataNode, index);
-        files(&dir).iter().filter(|name| name.starts_with("blk_") && !name.ends_with(".meta")).count()
+        files(&dir)
+            .iter()
+            .filter(|name| name.starts_with("blk_") && !name.ends_with(".meta"))
+            .count()
     };
     wait_for("three replicas on the other DataNodes", PATIENCE, || {
         ((1..4).map(finalized).sum::<usize>() >= 3).then_some(())

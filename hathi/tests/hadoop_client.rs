@@ -23,7 +23,12 @@ fn the_client_goes_on_through_failovers_and_loses_nothing() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(client.stdout.take().context("stdout")?).lines();
-    let mut next = || lines.next().context("the client ended early")?.map_err(anyhow::Error::from);
+    let mut next = || {
+        lines
+            .next()
+            .context("the client ended early")?
+            .map_err(anyhow::Error::from)
+    };
     while next()? != "ready" {}
     for _ in 0..5 {
         let active = wait_for("one active", PATIENCE, || cluster.active());
@@ -42,7 +47,10 @@ fn the_client_goes_on_through_failovers_and_loses_nothing() -> Result<()> {
             break line;
         }
     };
-    ensure!(summary.contains(" errors 0 ") && summary.contains(" lost 0 "), "{summary}");
+    ensure!(
+        summary.contains(" errors 0 ") && summary.contains(" lost 0 "),
+        "{summary}"
+    );
     ensure!(summary.ends_with(" ok"), "{summary}");
     client.wait()?;
     Ok(())
@@ -86,10 +94,16 @@ fn the_shell_and_the_administration_tools_work() -> Result<()> {
     std::fs::write(&script, commands.replace("0 -checksum /d/e\n", ""))?;
     let printed = hadoop.run_ok(&conf, "ShellScript.java", &[&script.display().to_string()])?;
     ensure!(printed.contains("640,alice,staff,2,6000000,g"), "{printed}");
-    ensure!(std::fs::read(&back)? == std::fs::read(&local)?, "the file came back changed");
+    ensure!(
+        std::fs::read(&back)? == std::fs::read(&local)?,
+        "the file came back changed"
+    );
 
     let states = hadoop.run_ok(&conf, "haadmin", &["-getAllServiceState"])?;
-    ensure!(states.matches("standby").count() == 2 && states.contains("active"), "{states}");
+    ensure!(
+        states.matches("standby").count() == 2 && states.contains("active"),
+        "{states}"
+    );
     let report = hadoop.run_ok(&conf, "dfsadmin", &["-report"])?;
     ensure!(report.contains("Live datanodes (3)"), "{report}");
     Ok(())

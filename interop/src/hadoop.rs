@@ -58,7 +58,12 @@ impl Hadoop {
         let mut command = Command::new("java");
         command
             // Short-lived tools spend most of their time in the compilers otherwise.
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx512m"])
+            .args([
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xshare:auto",
+                "-Xmx512m",
+            ])
             .arg("-cp")
             .arg(format!("{}:{home}/conf:{home}/web:{home}/lib/*", conf.display()))
             .arg(class)

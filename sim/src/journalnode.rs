@@ -193,7 +193,13 @@ impl JournalNode {
     }
 
     /// A segment was fetched into its place, or could not be.
-    pub fn fetched(&mut self, message: Message, download: Download, result: Result<(), String>, now: u64) -> Vec<Effect> {
+    pub fn fetched(
+        &mut self,
+        message: Message,
+        download: Download,
+        result: Result<(), String>,
+        now: u64,
+    ) -> Vec<Effect> {
         let local = self.clock.at(now);
         let Some(acceptor) = &mut self.acceptor else {
             return Vec::new();
@@ -205,7 +211,10 @@ impl JournalNode {
     /// Whether a lease of anybody runs here.
     pub fn lease_runs(&self, now: u64) -> bool {
         let local = self.clock.at(now);
-        let state = self.acceptor.as_ref().and_then(|acceptor| acceptor.lease_state(local).ok());
+        let state = self
+            .acceptor
+            .as_ref()
+            .and_then(|acceptor| acceptor.lease_state(local).ok());
         state.is_some_and(|state| state.remaining_ms > 0)
     }
 }
@@ -224,9 +233,7 @@ fn release(waiting: Waiting, ended: Result<(), CallError>) -> Vec<Effect> {
 fn forget_extensions(request: &mut Request) {
     match request {
         Request::NewEpoch { lease, .. } => *lease = None,
-        Request::AcceptRecovery {
-            info, chosen_epoch, ..
-        } => {
+        Request::AcceptRecovery { info, chosen_epoch, .. } => {
             info.lease = None;
             *chosen_epoch = None;
         }
@@ -240,4 +247,3 @@ fn forget_extensions(request: &mut Request) {
         _ => {}
     }
 }
-

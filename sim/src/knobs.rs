@@ -52,7 +52,9 @@ impl Knobs {
         let namenodes = rng.usize(2..=3);
         let all_java = rng.u8(0..8) == 0;
         let some_java = rng.u8(0..6) == 0;
-        let java = (0..journalnodes).map(|_| all_java || (some_java && rng.bool())).collect();
+        let java = (0..journalnodes)
+            .map(|_| all_java || (some_java && rng.bool()))
+            .collect();
         // Short segments of few lengths make copies of equal length and different content likely.
         let tight = rng.u8(0..3) == 0;
         let lease_ms = if rng.u8(0..6) == 0 { 0 } else { rng.u32(100..600) };
@@ -71,7 +73,11 @@ impl Knobs {
             delay: rng.u64(100..4_000),
             reset_one_in: rng.u64(40..1_000),
             sync_time: rng.u64(100..6_000),
-            fault_every: if tight { rng.u64(10_000..60_000) } else { rng.u64(30_000..250_000) },
+            fault_every: if tight {
+                rng.u64(10_000..60_000)
+            } else {
+                rng.u64(30_000..250_000)
+            },
             drift_ppm: (0..journalnodes + namenodes)
                 .map(|_| rng.i64(-MAX_DRIFT_PPM..=MAX_DRIFT_PPM))
                 .collect(),

@@ -46,7 +46,7 @@ impl World {
                 self.marks.insert("disk full");
             }
             11 => {
-                // A machine whose disk fails a sync is taken down: what its memory shows is not what is on the disk.
+                // Afterwards its memory shows what its disk has not.
                 let jn = self.any_journalnode();
                 self.jns[jn].disk.fail_syncs(1);
                 self.marks.insert("failed sync");
@@ -96,9 +96,7 @@ impl World {
 
     fn crash_and_restart(&mut self, jn: usize, power: bool) {
         self.marks.insert(if power { "power lost" } else { "process crashed" });
-        // A disk that failed a sync shows in memory what it has not: only a loss of power tells the truth.
-        let failed = self.jns[jn].acceptor.as_ref().is_some_and(|acceptor| acceptor.failure().is_some());
-        self.crash_journalnode(jn, power || failed);
+        self.crash_journalnode(jn, power);
         let back = self.now + self.rng.u64(2_000..500_000);
         self.at(back, Event::StartJournalNode(jn));
     }
@@ -176,11 +174,12 @@ impl World {
     /// transaction on a majority, so it survives the loss of one copy, not of two.
     fn lose_disk(&mut self) {
         let jn = self.any_journalnode();
-        let others_well = self
-            .jns
-            .iter()
-            .filter(|other| other.index != jn)
-            .all(|other| other.acceptor.as_ref().is_some_and(|a| !a.is_joining() && a.failure().is_none()));
+        let others_well = self.jns.iter().filter(|other| other.index != jn).all(|other| {
+            other
+                .acceptor
+                .as_ref()
+                .is_some_and(|a| !a.is_joining() && a.failure().is_none())
+        });
         if !others_well || self.jns.iter().any(|jn| jn.wiped) {
             return;
         }
@@ -202,7 +201,8 @@ impl World {
                 self.jns[jn].disk.fail_syncs(0);
                 let failed = self.jns[jn].acceptor.as_ref().is_some_and(|a| a.failure().is_some());
                 if failed {
-                    self.crash_and_restart(jn, true);
+                    let power = self.rng.bool();
+                    self.crash_and_restart(jn, power);
                 }
             }
         }

@@ -32,7 +32,9 @@ pub fn read_segment(file: &[u8], start: TxId) -> Vec<(u64, u64)> {
             break;
         };
         let (covered, crc) = frame.split_at(len - 4);
-        let txid_here = frame[5..13].iter().fold(0, |value, byte| (value << 8) | u64::from(*byte));
+        let txid_here = frame[5..13]
+            .iter()
+            .fold(0, |value, byte| (value << 8) | u64::from(*byte));
         if txid_here != txid || crc32fast::hash(covered).to_be_bytes() != crc {
             break;
         }

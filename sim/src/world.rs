@@ -7,10 +7,10 @@ use fastrand::Rng;
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::acceptor::Download;
 use hathi_journal::messages::Answer;
+use hathi_journal::mutant::Mutant;
 use hathi_journal::segments::SegmentName;
 use hathi_journal::writer::{CallError, CallId};
-use hathi_journal::mutant::Mutant;
-use hathi_journal::{Handled, Request, WriterAction};
+use hathi_journal::{Handled, JournalError, Request, WriterAction};
 use hathi_storage::{Disk, DiskFile};
 
 use crate::checkers::Verdict;
@@ -100,6 +100,8 @@ pub enum Event {
         /// Whether it looks again later.
         again: bool,
     },
+    /// A standby reads committed edits.
+    Tail,
     /// A JournalNode's process starts.
     StartJournalNode(usize),
     /// A NameNode's process starts.
@@ -171,6 +173,8 @@ pub struct World {
     violation: Option<String>,
     acknowledged_at_heal: u64,
     done: bool,
+    /// The next transaction the reading standby wants.
+    tail_from: u64,
 }
 
 /// Runs a seed, with a planted bug or none.
@@ -225,6 +229,7 @@ impl World {
             violation: None,
             acknowledged_at_heal: 0,
             done: false,
+            tail_from: 1,
         }
     }
 
@@ -283,6 +288,7 @@ impl World {
             let first = self.rng.u64(0..50_000);
             self.at(first, Event::Elect { nn, again: true });
         }
+        self.at(10_000, Event::Tail);
         let first_fault = self.around(self.knobs.fault_every);
         self.at(first_fault, Event::Nemesis);
         self.at(self.knobs.faults_until, Event::Heal);
@@ -362,6 +368,7 @@ impl World {
                 }
             }
             Event::Elect { nn, again } => self.elect(nn, again),
+            Event::Tail => self.tail(),
             Event::StartJournalNode(jn) => self.start_journalnode(jn),
             Event::StartNameNode(nn) => {
                 if !self.nns[nn].alive {
@@ -408,7 +415,11 @@ impl World {
         let jns: Vec<_> = self
             .jns
             .iter()
-            .map(|jn| jn.acceptor.as_ref().map(|a| (a.gauges(), a.is_joining(), a.failure().map(str::to_owned))))
+            .map(|jn| {
+                jn.acceptor
+                    .as_ref()
+                    .map(|a| (a.gauges(), a.is_joining(), a.failure().map(str::to_owned)))
+            })
             .collect();
         format!("{nns:?} {jns:?}")
     }
@@ -440,7 +451,10 @@ impl World {
             return;
         }
         let started = self.jns[jn].start(self.now);
-        if started.as_ref().is_err_and(|e| self.jns[jn].disk.is_full() || e.contains("injected")) {
+        if started
+            .as_ref()
+            .is_err_and(|e| self.jns[jn].disk.is_full() || e.contains("injected"))
+        {
             // A failed sync at the start: the machine is taken down as for any other.
             self.crash_journalnode(jn, true);
             return self.at(self.now + 100_000, Event::StartJournalNode(jn));
@@ -463,7 +477,10 @@ impl World {
             let reachable = other != jn
                 && self.partitions.passes(Node::JournalNode(jn), Node::JournalNode(other))
                 && self.partitions.passes(Node::JournalNode(other), Node::JournalNode(jn));
-            let acceptor = self.jns[other].acceptor.as_ref().filter(|a| reachable && !a.is_joining());
+            let acceptor = self.jns[other]
+                .acceptor
+                .as_ref()
+                .filter(|a| reachable && !a.is_joining());
             promises.extend(acceptor.and_then(|a| a.promised_epoch()));
         }
         if promises.len() < self.jns.len() / 2 + 1 || self.jns[jn].disk.is_full() {
@@ -866,7 +883,11 @@ impl World {
 
     fn write_batch(&mut self, nn: usize, count: u64) {
         let here = &mut self.nns[nn];
-        if here.writer.as_ref().is_none_or(|writer| writer.unsynced_bytes() > 20_000) {
+        if here
+            .writer
+            .as_ref()
+            .is_none_or(|writer| writer.unsynced_bytes() > 20_000)
+        {
             return;
         }
         let first = here.next_txid;
@@ -906,7 +927,11 @@ impl World {
             return;
         }
         let majority = self.jns.len() / 2 + 1;
-        let free = self.jns.iter().filter(|jn| jn.acceptor.is_some() && !jn.lease_runs(self.now)).count();
+        let free = self
+            .jns
+            .iter()
+            .filter(|jn| jn.acceptor.is_some() && !jn.lease_runs(self.now))
+            .count();
         let leased = self.knobs.lease_ms > 0 && self.jns.iter().filter(|jn| !jn.java).count() >= majority;
         let somebody_writes = self.nns.iter().any(|other| other.alive && other.writer.is_some());
         let should = if leased { free >= majority } else { !somebody_writes };
@@ -923,6 +948,44 @@ impl World {
         self.with_writer(nn, |writer, now, out| writer.recover(now, out));
     }
 
+    /// What a standby is given as committed it applies, so it counts as acknowledged.
+    fn tail(&mut self) {
+        let pause = self.around(self.knobs.batch_every);
+        self.at(self.now + pause, Event::Tail);
+        let jn = self.rng.usize(0..self.jns.len());
+        let local = self.jns[jn].clock.at(self.now);
+        let request = Request::GetJournaledEdits {
+            since: TxId(self.tail_from),
+            max_txns: 50,
+            wait_ms: 0,
+            committed_only: true,
+        };
+        let Some(acceptor) = &mut self.jns[jn].acceptor else {
+            return;
+        };
+        let epoch = acceptor.gauges().last_promised_epoch.0;
+        let Handled::Now(answer) = acceptor.handle(&request, local) else {
+            return;
+        };
+        match answer {
+            Ok(Answer::JournaledEdits {
+                edit_log: Some(log), ..
+            }) => {
+                self.marks.insert("tailed");
+                for (txid, content) in ops::read_segment(&log, TxId(self.tail_from)) {
+                    self.tail_from = txid + 1;
+                    let verdict = self.acknowledged.acknowledge(epoch, txid, content);
+                    self.check(verdict);
+                }
+            }
+            Err(JournalError::CacheMiss { .. }) => {
+                // A real standby would read the files; this one goes on where the memory begins.
+                self.tail_from += self.rng.u64(1..30);
+            }
+            _ => {}
+        }
+    }
+
     // ---- the end of the faults, and what must hold of the disks
 
     fn heal(&mut self) {
@@ -933,8 +996,13 @@ impl World {
             self.jns[jn].slowness = 1;
             self.jns[jn].disk.set_full(false);
             self.jns[jn].disk.fail_syncs(0);
-            if self.jns[jn].acceptor.as_ref().is_some_and(|acceptor| acceptor.failure().is_some()) {
-                self.crash_journalnode(jn, true);
+            if self.jns[jn]
+                .acceptor
+                .as_ref()
+                .is_some_and(|acceptor| acceptor.failure().is_some())
+            {
+                let power = self.rng.bool();
+                self.crash_journalnode(jn, power);
             }
             self.start_journalnode(jn);
         }

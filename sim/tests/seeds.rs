@@ -27,7 +27,10 @@ fn seeds_hold_and_rare_things_happen() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(acknowledged > 100_000, "only {acknowledged} transactions were acknowledged");
+    assert!(
+        acknowledged > 100_000,
+        "only {acknowledged} transactions were acknowledged"
+    );
     for mark in [
         "disk full",
         "disk lost",
@@ -45,6 +48,7 @@ fn seeds_hold_and_rare_things_happen() {
         "process crashed",
         "resumed a segment",
         "rolled",
+        "tailed",
     ] {
         assert!(marks.contains(mark), "no seed reached: {mark}");
     }

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use hathi_blockmanager::{
-    BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress,
-    StorageReport,
+    BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress, StorageReport,
 };
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use hathi_formats::proto::datanode::StorageBlockReportProto;

@@ -25,10 +25,7 @@ impl BlockManager {
             .map(|node| node.storages.clone())
             .unwrap_or_default();
         self.rng.shuffle(&mut storages);
-        let span = self
-            .highest_id
-            .saturating_sub(BlockId::LAST_RESERVED.0)
-            .max(1);
+        let span = self.highest_id.saturating_sub(BlockId::LAST_RESERVED.0).max(1);
         let start = BlockId::LAST_RESERVED.0 + self.rng.below(span as usize) as i64;
         let (mut found, mut sum, mut looked_at) = (Vec::new(), 0u64, 0);
         for storage in storages {
@@ -74,8 +71,7 @@ impl BlockManager {
             if self.condition(id, record, at) != Condition::Live {
                 continue;
             }
-            let (Some(storage), Some(node)) = (self.datanodes.storage(at), self.datanodes.of(at))
-            else {
+            let (Some(storage), Some(node)) = (self.datanodes.storage(at), self.datanodes.of(at)) else {
                 continue;
             };
             with.datanode_uuids.push(node.id.datanode_uuid.clone());

@@ -201,10 +201,7 @@ impl std::fmt::Debug for Page {
 
 fn new_page() -> Option<Page> {
     // Through a Vec, because an array literal of this size would pass over the stack.
-    let records: Box<[Record; PAGE]> = vec![Record::default(); PAGE]
-        .into_boxed_slice()
-        .try_into()
-        .ok()?;
+    let records: Box<[Record; PAGE]> = vec![Record::default(); PAGE].into_boxed_slice().try_into().ok()?;
     Some(Page { records, used: 0 })
 }
 
@@ -225,11 +222,7 @@ fn slot(id: BlockId) -> Option<(usize, usize, usize)> {
         return None;
     }
     let page = (offset >> PAGE_BITS) as usize;
-    Some((
-        page >> CHUNK_BITS,
-        page & (CHUNK - 1),
-        (offset as usize) & (PAGE - 1),
-    ))
+    Some((page >> CHUNK_BITS, page & (CHUNK - 1), (offset as usize) & (PAGE - 1)))
 }
 
 fn id_of(chunk: usize, page: usize, at: usize) -> BlockId {
@@ -245,14 +238,7 @@ impl Blocks {
     pub(crate) fn get(&self, id: BlockId) -> Option<&Record> {
         match slot(id) {
             Some((chunk, page, at)) => {
-                let record = self
-                    .chunks
-                    .get(chunk)?
-                    .as_ref()?
-                    .get(page)?
-                    .as_ref()?
-                    .records
-                    .get(at)?;
+                let record = self.chunks.get(chunk)?.as_ref()?.get(page)?.as_ref()?.records.get(at)?;
                 record.present().then_some(record)
             }
             None => self.others.get(&id.0),
@@ -286,12 +272,8 @@ impl Blocks {
                 if self.chunks.len() <= chunk {
                     self.chunks.resize_with(chunk + 1, || None);
                 }
-                let pages = self.chunks[chunk].get_or_insert_with(|| {
-                    std::iter::repeat_with(|| None)
-                        .take(CHUNK)
-                        .collect::<Vec<_>>()
-                        .into()
-                });
+                let pages = self.chunks[chunk]
+                    .get_or_insert_with(|| std::iter::repeat_with(|| None).take(CHUNK).collect::<Vec<_>>().into());
                 if pages[page].is_none() {
                     pages[page] = new_page();
                     self.pages += 1;
@@ -385,9 +367,7 @@ impl Blocks {
             record.set_inline(count, storage.0);
             record.set_count(count + 1);
         } else {
-            let mut list: Vec<StorageIndex> = (0..count)
-                .map(|at| StorageIndex(record.inline(at)))
-                .collect();
+            let mut list: Vec<StorageIndex> = (0..count).map(|at| StorageIndex(record.inline(at))).collect();
             list.push(storage);
             let index = self.spilled_free.pop().unwrap_or_else(|| {
                 self.spilled.push(Vec::new());
@@ -440,11 +420,7 @@ impl Blocks {
 
     /// The first block with an id at or above this one. Striped groups (negative ids) come first.
     pub(crate) fn next(&self, from: BlockId) -> Option<BlockId> {
-        let other = self
-            .others
-            .range(from.0..)
-            .next()
-            .map(|(&id, _)| BlockId(id));
+        let other = self.others.range(from.0..).next().map(|(&id, _)| BlockId(id));
         let paged = self.next_paged(from);
         match (other, paged) {
             (Some(other), Some(paged)) => Some(other.min(paged)),
@@ -589,11 +565,7 @@ mod tests {
             (InodeId(5), 512, BlockState::UnderRecovery)
         );
         assert_eq!(
-            (
-                one.num_bytes(),
-                one.generation_stamp(),
-                one.flag(Flag::Corrupt)
-            ),
+            (one.num_bytes(), one.generation_stamp(), one.flag(Flag::Corrupt)),
             (17, 99, true)
         );
         assert!(!one.flag(Flag::Safe) && !one.flag(Flag::Needed));

@@ -7,8 +7,8 @@ use crate::types::{BlockState, DatanodeIndex, Now, ReplicaState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::{
-    BalancerBandwidthCommandProto, BlockCommandProto, BlockRecoveryCommandProto,
-    DatanodeCommandProto, FinalizeCommandProto, RegisterCommandProto, block_command_proto::Action,
+    BalancerBandwidthCommandProto, BlockCommandProto, BlockRecoveryCommandProto, DatanodeCommandProto,
+    FinalizeCommandProto, RegisterCommandProto, block_command_proto::Action,
 };
 use hathi_formats::proto::hdfs::{
     BlockProto, DatanodeInfosProto, RecoveringBlockProto, StorageTypesProto, StorageUuidsProto,
@@ -55,20 +55,13 @@ fn block_proto(block: Block) -> BlockProto {
 impl BlockManager {
     /// Whether a node that takes part in writes may be expected to hold a replica.
     pub(crate) fn is_writable(&self, storage: StorageIndex) -> bool {
-        self.datanodes
-            .storage(storage)
-            .is_some_and(|one| !one.failed)
+        self.datanodes.storage(storage).is_some_and(|one| !one.failed)
             && self.datanodes.of(storage).is_some_and(|node| node.alive)
     }
 
     /// What the node is to do, at most what one heartbeat may carry: recoveries alone, or transfers and deletions. Empty
     /// while passive or in safe mode.
-    pub fn take_commands(
-        &mut self,
-        datanode: DatanodeIndex,
-        pool: &str,
-        now: Now,
-    ) -> Vec<DatanodeCommandProto> {
+    pub fn take_commands(&mut self, datanode: DatanodeIndex, pool: &str, now: Now) -> Vec<DatanodeCommandProto> {
         self.now = now;
         let mut commands = Vec::new();
         if !self.active || self.safe_mode.is_on() {
@@ -79,13 +72,8 @@ impl BlockManager {
             return commands;
         }
         commands.extend(self.transfer_command(datanode, pool));
-        let too_early = now.monotonic_ms.saturating_sub(self.active_since_ms)
-            < self.config.startup_delay_deletion_ms;
-        let limit = if too_early {
-            0
-        } else {
-            self.config.invalidate_limit
-        };
+        let too_early = now.monotonic_ms.saturating_sub(self.active_since_ms) < self.config.startup_delay_deletion_ms;
+        let limit = if too_early { 0 } else { self.config.invalidate_limit };
         let Some(node) = self.datanodes.get_mut(datanode) else {
             return commands;
         };
@@ -115,11 +103,7 @@ impl BlockManager {
         commands
     }
 
-    fn transfer_command(
-        &mut self,
-        datanode: DatanodeIndex,
-        pool: &str,
-    ) -> Option<DatanodeCommandProto> {
+    fn transfer_command(&mut self, datanode: DatanodeIndex, pool: &str) -> Option<DatanodeCommandProto> {
         let node = self.datanodes.get_mut(datanode)?;
         let free = self
             .config
@@ -140,18 +124,14 @@ impl BlockManager {
             let mut uuids = StorageUuidsProto::default();
             let mut types = StorageTypesProto::default();
             for &target in &transfer.targets {
-                let (Some(storage), Some(node)) =
-                    (self.datanodes.storage(target), self.datanodes.of(target))
-                else {
+                let (Some(storage), Some(node)) = (self.datanodes.storage(target), self.datanodes.of(target)) else {
                     continue;
                 };
                 infos.datanodes.push(self.datanodes.info(node));
                 uuids.storage_uuids.push(storage.uuid.clone());
                 types.storage_types.push(storage.storage_type as i32);
             }
-            order
-                .blocks
-                .push(block_proto(record.view(transfer.block.id).block));
+            order.blocks.push(block_proto(record.view(transfer.block.id).block));
             order.targets.push(infos);
             order.target_storage_uuids.push(uuids);
             order.target_storage_types.push(types);
@@ -162,12 +142,7 @@ impl BlockManager {
         })
     }
 
-    fn recovery_command(
-        &mut self,
-        datanode: DatanodeIndex,
-        pool: &str,
-        now: Now,
-    ) -> Option<DatanodeCommandProto> {
+    fn recovery_command(&mut self, datanode: DatanodeIndex, pool: &str, now: Now) -> Option<DatanodeCommandProto> {
         let node = self.datanodes.get_mut(datanode)?;
         let ids = std::mem::take(&mut node.recover);
         let mut blocks = Vec::new();
@@ -182,11 +157,7 @@ impl BlockManager {
             let Some(recovery) = construction.recovery else {
                 continue;
             };
-            let all: Vec<StorageIndex> = construction
-                .replicas
-                .iter()
-                .map(|replica| replica.storage)
-                .collect();
+            let all: Vec<StorageIndex> = construction.replicas.iter().map(|replica| replica.storage).collect();
             // A node that is silent would only delay the others.
             let fresh: Vec<StorageIndex> = all
                 .iter()
@@ -261,10 +232,7 @@ impl BlockManager {
             truncate,
         });
         for storage in known {
-            let absent = construction
-                .replicas
-                .iter()
-                .all(|replica| replica.storage != storage);
+            let absent = construction.replicas.iter().all(|replica| replica.storage != storage);
             if absent {
                 construction.add_if_absent(storage, stamp, ReplicaState::Finalized, |_| false);
             }
@@ -285,19 +253,11 @@ impl BlockManager {
             .replicas
             .iter_mut()
             .filter(|replica| alive(replica.storage) && !replica.was_primary)
-            .max_by_key(|replica| {
-                datanodes
-                    .of(replica.storage)
-                    .map(|node| node.last_update.monotonic_ms)
-            });
+            .max_by_key(|replica| datanodes.of(replica.storage).map(|node| node.last_update.monotonic_ms));
         let Some(primary) = primary else { return false };
         primary.was_primary = true;
         let storage = primary.storage;
-        let Some(node) = self
-            .datanodes
-            .storage(storage)
-            .map(|storage| storage.datanode)
-        else {
+        let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode) else {
             return false;
         };
         if let Some(node) = self.datanodes.get_mut(node) {
@@ -330,12 +290,7 @@ impl BlockManager {
         let construction = self.construction.entry(block.id.0).or_default();
         construction.replicas.clear();
         for &storage in on {
-            construction.add_if_absent(
-                storage,
-                block.generation_stamp.0,
-                ReplicaState::Finalized,
-                |_| false,
-            );
+            construction.add_if_absent(storage, block.generation_stamp.0, ReplicaState::Finalized, |_| false);
         }
         for &storage in on {
             self.store_replica(block.id, storage);

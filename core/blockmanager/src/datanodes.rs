@@ -9,9 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hathi_formats::ids::Block;
 use hathi_formats::proto::hdfs::datanode_info_proto::AdminState as WireAdminState;
-use hathi_formats::proto::hdfs::{
-    DatanodeIdProto, DatanodeInfoProto, StorageReportProto, StorageTypeProto,
-};
+use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeInfoProto, StorageReportProto, StorageTypeProto};
 use hathi_formats::proto::hdfs::{DatanodeStorageProto, datanode_storage_proto::StorageState};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -160,9 +158,7 @@ impl Datanode {
     /// Not heard of for a while, though not dead yet.
     #[must_use]
     pub fn is_stale(&self, config: &BlockManagerConfig, now: Now) -> bool {
-        now.monotonic_ms
-            .saturating_sub(self.last_update.monotonic_ms)
-            > config.stale_interval_ms
+        now.monotonic_ms.saturating_sub(self.last_update.monotonic_ms) > config.stale_interval_ms
     }
 
     pub(crate) fn blocks_scheduled(&self) -> u64 {
@@ -230,10 +226,8 @@ impl StorageReport {
             uuid: storage
                 .map_or(&report.storage_uuid, |storage| &storage.storage_uuid)
                 .clone(),
-            storage_type: storage
-                .map_or(StorageTypeProto::Disk, DatanodeStorageProto::storage_type),
-            read_only: storage
-                .is_some_and(|storage| storage.state() == StorageState::ReadOnlyShared),
+            storage_type: storage.map_or(StorageTypeProto::Disk, DatanodeStorageProto::storage_type),
+            read_only: storage.is_some_and(|storage| storage.state() == StorageState::ReadOnlyShared),
             failed: report.failed.unwrap_or(false),
             capacity,
             dfs_used,
@@ -351,10 +345,10 @@ impl Datanodes {
 
     pub(crate) fn find_storage(&self, datanode: DatanodeIndex, uuid: &str) -> Option<StorageIndex> {
         let node = self.get(datanode)?;
-        node.storages.iter().copied().find(|&index| {
-            self.storage(index)
-                .is_some_and(|storage| storage.uuid == uuid)
-        })
+        node.storages
+            .iter()
+            .copied()
+            .find(|&index| self.storage(index).is_some_and(|storage| storage.uuid == uuid))
     }
 
     /// The storage, made when it was not known.
@@ -399,12 +393,7 @@ impl Datanodes {
     }
 
     /// A node that registers: new, known, or known with another address.
-    pub(crate) fn register(
-        &mut self,
-        id: DatanodeIdProto,
-        software_version: &str,
-        now: Now,
-    ) -> DatanodeIndex {
+    pub(crate) fn register(&mut self, id: DatanodeIdProto, software_version: &str, now: Now) -> DatanodeIndex {
         let location = self
             .racks
             .get(&id.ip_addr)
@@ -470,15 +459,9 @@ impl Datanodes {
         self.live_xceivers += u64::from(node.xceivers);
         self.live.push(index);
         *self.live_racks.entry(node.location.clone()).or_default() += 1;
-        self.by_host
-            .entry(node.id.ip_addr.clone())
-            .or_default()
-            .push(index);
+        self.by_host.entry(node.id.ip_addr.clone()).or_default().push(index);
         if node.id.host_name != node.id.ip_addr {
-            self.by_host
-                .entry(node.id.host_name.clone())
-                .or_default()
-                .push(index);
+            self.by_host.entry(node.id.host_name.clone()).or_default().push(index);
         }
     }
 
@@ -509,12 +492,7 @@ impl Datanodes {
     }
 
     /// Takes in what a heartbeat says. Answers the storages that are newly known to be broken.
-    pub(crate) fn heartbeat(
-        &mut self,
-        index: DatanodeIndex,
-        stats: HeartbeatStats,
-        now: Now,
-    ) -> Vec<StorageIndex> {
+    pub(crate) fn heartbeat(&mut self, index: DatanodeIndex, stats: HeartbeatStats, now: Now) -> Vec<StorageIndex> {
         let mut failed = Vec::new();
         let mut reported = BTreeSet::new();
         // A volume that is gone without the node having restarted no longer appears in its reports.
@@ -522,9 +500,7 @@ impl Datanodes {
             .get(index)
             .is_some_and(|node| stats.failed_volumes > node.failed_volumes);
         for report in stats.reports {
-            let Some(at) =
-                self.storage_or_new(index, &report.uuid, report.storage_type, report.read_only)
-            else {
+            let Some(at) = self.storage_or_new(index, &report.uuid, report.storage_type, report.read_only) else {
                 continue;
             };
             reported.insert(at);
@@ -574,11 +550,7 @@ impl Datanodes {
     pub(crate) fn info(&self, node: &Datanode) -> DatanodeInfoProto {
         let mut sums = [0u64; 5];
         let mut blocks = 0;
-        for storage in node
-            .storages
-            .iter()
-            .filter_map(|&index| self.storage(index))
-        {
+        for storage in node.storages.iter().filter_map(|&index| self.storage(index)) {
             // Java counts failed storages neither.
             if !storage.failed {
                 sums[0] += storage.capacity;

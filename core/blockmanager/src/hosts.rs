@@ -33,11 +33,7 @@ impl Hosts {
 impl BlockManager {
     /// The lists were read (again): nodes no longer included are cut off, excluded ones are decommissioned, and ones no
     /// longer excluded are taken back (`DatanodeManager.refreshDatanodes`).
-    pub fn set_hosts(
-        &mut self,
-        include: impl IntoIterator<Item = String>,
-        exclude: impl IntoIterator<Item = String>,
-    ) {
+    pub fn set_hosts(&mut self, include: impl IntoIterator<Item = String>, exclude: impl IntoIterator<Item = String>) {
         self.hosts = Hosts {
             include: include.into_iter().collect(),
             exclude: exclude.into_iter().collect(),

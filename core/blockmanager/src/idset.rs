@@ -97,9 +97,7 @@ impl Chunk {
                     let mut next = Chunk::next_dense(words, 0);
                     while let Some(value) = next {
                         values.push(value);
-                        next = value
-                            .checked_add(1)
-                            .and_then(|from| Chunk::next_dense(words, from));
+                        next = value.checked_add(1).and_then(|from| Chunk::next_dense(words, from));
                     }
                     *self = Chunk::Sparse(values);
                 }
@@ -129,9 +127,7 @@ impl Chunk {
 
     fn next(&self, from: u16) -> Option<u16> {
         match self {
-            Chunk::Sparse(values) => values
-                .get(values.partition_point(|&value| value < from))
-                .copied(),
+            Chunk::Sparse(values) => values.get(values.partition_point(|&value| value < from)).copied(),
             Chunk::Dense(words, _) => Chunk::next_dense(words, from),
         }
     }
@@ -144,9 +140,7 @@ impl BlockIdSet {
 
     pub(crate) fn contains(&self, id: i64) -> bool {
         let (high, low) = split(id);
-        self.chunks
-            .get(&high)
-            .is_some_and(|chunk| chunk.contains(low))
+        self.chunks.get(&high).is_some_and(|chunk| chunk.contains(low))
     }
 
     /// Whether it was new.

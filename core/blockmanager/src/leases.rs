@@ -77,11 +77,7 @@ mod tests {
         let first = leases.request(one, 0);
         assert_ne!(first, 0);
         assert_eq!(leases.request(other, 0), 0);
-        assert!(
-            leases.is_valid(one, first, 1)
-                && !leases.is_valid(other, first, 1)
-                && leases.is_valid(other, 0, 1)
-        );
+        assert!(leases.is_valid(one, first, 1) && !leases.is_valid(other, first, 1) && leases.is_valid(other, 0, 1));
         assert!(!leases.is_valid(one, first, 300_000));
         assert_ne!(leases.request(other, 300_000), 0);
         leases.remove(other);

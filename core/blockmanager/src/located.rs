@@ -14,25 +14,15 @@ impl BlockManager {
     /// The block with its readable locations nearest first; for one under construction, those of its pipeline.
     /// `client` is the reader's IP address or host name.
     #[must_use]
-    pub fn located_block(
-        &self,
-        pool: &str,
-        block: Block,
-        offset: u64,
-        client: Option<&str>,
-    ) -> LocatedBlockProto {
+    pub fn located_block(&self, pool: &str, block: Block, offset: u64, client: Option<&str>) -> LocatedBlockProto {
         let mut on: SmallVec<[StorageIndex; 4]> = SmallVec::new();
         let mut corrupt = false;
         if let Some(record) = self.blocks.get(block.id) {
             match self.construction.get(&block.id.0) {
-                Some(construction)
-                    if !record.is_complete() && !construction.replicas.is_empty() =>
-                {
+                Some(construction) if !record.is_complete() && !construction.replicas.is_empty() => {
                     on.extend(construction.replicas.iter().map(|replica| replica.storage));
-                    let (alive, silent): (
-                        SmallVec<[StorageIndex; 4]>,
-                        SmallVec<[StorageIndex; 4]>,
-                    ) = on.iter().copied().partition(|&at| self.is_writable(at));
+                    let (alive, silent): (SmallVec<[StorageIndex; 4]>, SmallVec<[StorageIndex; 4]>) =
+                        on.iter().copied().partition(|&at| self.is_writable(at));
                     on = if alive.is_empty() { silent } else { alive };
                 }
                 _ => {
@@ -64,13 +54,7 @@ impl BlockManager {
 
     /// A located block on exactly these storages, in this order (the answer of `addBlock`).
     #[must_use]
-    pub fn located_block_on(
-        &self,
-        pool: &str,
-        block: Block,
-        offset: u64,
-        on: &[StorageIndex],
-    ) -> LocatedBlockProto {
+    pub fn located_block_on(&self, pool: &str, block: Block, offset: u64, on: &[StorageIndex]) -> LocatedBlockProto {
         let mut located = LocatedBlockProto {
             b: ExtendedBlockProto {
                 pool_id: pool.to_owned(),
@@ -83,9 +67,7 @@ impl BlockManager {
         };
         located.locs.reserve_exact(on.len());
         for &index in on {
-            let (Some(storage), Some(node)) =
-                (self.datanodes.storage(index), self.datanodes.of(index))
-            else {
+            let (Some(storage), Some(node)) = (self.datanodes.storage(index), self.datanodes.of(index)) else {
                 continue;
             };
             located.locs.push(self.datanodes.info(node));
@@ -109,12 +91,9 @@ impl BlockManager {
                 return 9u8;
             };
             let last = match node.admin_state {
-                AdminState::Decommissioned
-                | AdminState::InMaintenance
-                | AdminState::EnteringMaintenance => 6,
+                AdminState::Decommissioned | AdminState::InMaintenance | AdminState::EnteringMaintenance => 6,
                 AdminState::Normal | AdminState::DecommissionInProgress
-                    if self.config.avoid_stale_for_read
-                        && node.is_stale(&self.config, self.now) =>
+                    if self.config.avoid_stale_for_read && node.is_stale(&self.config, self.now) =>
                 {
                     3
                 }

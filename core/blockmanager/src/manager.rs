@@ -15,15 +15,13 @@ use crate::queues::{self, CorruptReplicas, LowRedundancy, Messages, Pending};
 use crate::rng::Rng;
 use crate::safemode::{SafeMode, SafeModeStatus};
 use crate::types::{
-    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, NewBlock, Now,
-    NumberReplicas, ReplicaState, StorageIndex,
+    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, NewBlock, Now, NumberReplicas,
+    ReplicaState, StorageIndex,
 };
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
-use hathi_formats::proto::hdfs::{
-    DatanodeInfoProto, DatanodeReportTypeProto, DatanodeStorageReportProto,
-};
+use hathi_formats::proto::hdfs::{DatanodeInfoProto, DatanodeReportTypeProto, DatanodeStorageReportProto};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -265,10 +263,7 @@ impl BlockManager {
         self.pending.remove(block.id.0);
         self.set_needed(block.id, None, 0);
         for storage in replicas {
-            if let Some(node) = self
-                .datanodes
-                .storage(storage)
-                .map(|storage| storage.datanode)
+            if let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode)
                 && let Some(node) = self.datanodes.get_mut(node)
             {
                 node.invalidate.remove(&block.id.0);
@@ -413,11 +408,7 @@ impl BlockManager {
     fn forget_work(&mut self) {
         self.populating = false;
         self.scan_from = None;
-        let marked: Vec<i64> = self
-            .needed
-            .ids()
-            .chain(self.excess.keys().copied())
-            .collect();
+        let marked: Vec<i64> = self.needed.ids().chain(self.excess.keys().copied()).collect();
         for id in marked {
             if let Some(record) = self.blocks.get_mut(BlockId(id)) {
                 record.set_flag(Flag::Needed, false);
@@ -482,12 +473,7 @@ impl BlockManager {
             .is_some_and(|list| list.iter().any(|(at, _)| *at == node))
     }
 
-    pub(crate) fn condition(
-        &self,
-        id: BlockId,
-        record: &Record,
-        storage: StorageIndex,
-    ) -> Condition {
+    pub(crate) fn condition(&self, id: BlockId, record: &Record, storage: StorageIndex) -> Condition {
         let Some(storage) = self.datanodes.storage(storage) else {
             return Condition::Gone;
         };
@@ -534,9 +520,7 @@ impl BlockManager {
                 Condition::Excess => counts.excess += 1,
                 Condition::Decommissioning => counts.decommissioning += 1,
                 Condition::Decommissioned => counts.decommissioned += 1,
-                Condition::EnteringMaintenance | Condition::InMaintenance => {
-                    counts.maintenance += 1
-                }
+                Condition::EnteringMaintenance | Condition::InMaintenance => counts.maintenance += 1,
             }
             if self
                 .datanodes
@@ -553,8 +537,7 @@ impl BlockManager {
     #[must_use]
     pub fn has_min_replicas(&self, id: BlockId) -> bool {
         let counts = self.count_replicas(id);
-        counts.live + counts.decommissioning + counts.maintenance
-            >= u32::from(self.config.min_replication)
+        counts.live + counts.decommissioning + counts.maintenance >= u32::from(self.config.min_replication)
     }
 
     /// As many good replicas as append asks for (`isSufficientlyReplicated`): the minimum, or all live nodes if there are
@@ -612,11 +595,7 @@ impl BlockManager {
             }
             counts.total_load += u64::from(node.xceivers);
             counts.stale_datanodes += u64::from(node.is_stale(&self.config, self.now));
-            for storage in node
-                .storages
-                .iter()
-                .filter_map(|&at| self.datanodes.storage(at))
-            {
+            for storage in node.storages.iter().filter_map(|&at| self.datanodes.storage(at)) {
                 if storage.failed {
                     continue;
                 }
@@ -672,11 +651,9 @@ impl BlockManager {
     #[must_use]
     pub fn has_stale_storages(&self, datanode: DatanodeIndex) -> bool {
         self.datanodes.get(datanode).is_some_and(|node| {
-            node.storages.iter().any(|&at| {
-                self.datanodes
-                    .storage(at)
-                    .is_some_and(|storage| storage.content_stale)
-            })
+            node.storages
+                .iter()
+                .any(|&at| self.datanodes.storage(at).is_some_and(|storage| storage.content_stale))
         })
     }
 
@@ -694,9 +671,7 @@ impl BlockManager {
                 DatanodeReportTypeProto::EnteringMaintenance => {
                     node.alive && node.admin_state == AdminState::EnteringMaintenance
                 }
-                DatanodeReportTypeProto::InMaintenance => {
-                    node.admin_state == AdminState::InMaintenance
-                }
+                DatanodeReportTypeProto::InMaintenance => node.admin_state == AdminState::InMaintenance,
             })
     }
 
@@ -710,10 +685,7 @@ impl BlockManager {
 
     /// For `getDatanodeStorageReport`.
     #[must_use]
-    pub fn datanode_storage_report(
-        &self,
-        which: DatanodeReportTypeProto,
-    ) -> Vec<DatanodeStorageReportProto> {
+    pub fn datanode_storage_report(&self, which: DatanodeReportTypeProto) -> Vec<DatanodeStorageReportProto> {
         self.reported_nodes(which)
             .map(|node| DatanodeStorageReportProto {
                 datanode_info: self.datanodes.info(node),
@@ -760,10 +732,7 @@ impl BlockManager {
             .collect();
         self.construction.entry(id.0).or_default().replicas = replicas;
         for &storage in on {
-            if let Some(node) = self
-                .datanodes
-                .storage(storage)
-                .map(|storage| storage.datanode)
+            if let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode)
                 && let Some(node) = self.datanodes.get_mut(node)
             {
                 node.schedule_block();
@@ -775,11 +744,7 @@ impl BlockManager {
     #[must_use]
     pub fn expected_locations(&self, id: BlockId) -> Vec<StorageIndex> {
         match self.construction.get(&id.0) {
-            Some(construction) => construction
-                .replicas
-                .iter()
-                .map(|replica| replica.storage)
-                .collect(),
+            Some(construction) => construction.replicas.iter().map(|replica| replica.storage).collect(),
             None => Vec::new(),
         }
     }
@@ -848,8 +813,7 @@ impl BlockManager {
     /// The text of a `SafeModeException`'s second half (`getSafeModeTip`).
     #[must_use]
     pub fn safe_mode_tip(&self) -> String {
-        self.safe_mode
-            .tip(self.datanodes.live.len(), self.now.monotonic_ms)
+        self.safe_mode.tip(self.datanodes.live.len(), self.now.monotonic_ms)
     }
 
     /// `dfsadmin -safemode enter`.
@@ -903,15 +867,9 @@ impl BlockManager {
                 let safe = record.is_complete() && self.has_min_replicas(id);
                 assert_eq!(record.flag(Flag::Safe), safe, "safe flag of {id}");
             }
-            next =
-                id.0.checked_add(1)
-                    .and_then(|from| self.blocks.next(BlockId(from)));
+            next = id.0.checked_add(1).and_then(|from| self.blocks.next(BlockId(from)));
         }
-        let held: usize = self
-            .datanodes
-            .storages()
-            .map(|(_, storage)| storage.blocks.len())
-            .sum();
+        let held: usize = self.datanodes.storages().map(|(_, storage)| storage.blocks.len()).sum();
         assert_eq!(named, held, "replicas named by blocks and held by storages");
         assert_eq!(
             (total, safe),
@@ -924,10 +882,7 @@ impl BlockManager {
             .filter(|(_, node)| node.alive)
             .map(|(_, node)| u64::from(node.xceivers))
             .sum();
-        assert_eq!(
-            xceivers, self.datanodes.live_xceivers,
-            "xceivers of live nodes"
-        );
+        assert_eq!(xceivers, self.datanodes.live_xceivers, "xceivers of live nodes");
         if !self.active {
             assert!(
                 self.needed.low() == 0 && self.excess.is_empty(),

@@ -89,12 +89,7 @@ impl BlockManager {
         Ok(results)
     }
 
-    fn choose(
-        &mut self,
-        request: &PlacementRequest<'_>,
-        now: Now,
-        avoid_stale: bool,
-    ) -> Vec<StorageIndex> {
+    fn choose(&mut self, request: &PlacementRequest<'_>, now: Now, avoid_stale: bool) -> Vec<StorageIndex> {
         let racks = self.datanodes.rack_count().max(1);
         let total = request.count + request.chosen.len();
         let max_per_rack = if racks == 1 || total <= 1 {
@@ -141,9 +136,7 @@ impl BlockManager {
             let position = request.chosen.len() + choice.results.len();
             let rack_at = |at: usize| -> Option<String> {
                 let storage = request.chosen.iter().chain(&choice.results).nth(at)?;
-                self.datanodes
-                    .of(*storage)
-                    .map(|node| node.location.clone())
+                self.datanodes.of(*storage).map(|node| node.location.clone())
             };
             let wishes: Vec<Rack> = match position {
                 0 => {
@@ -166,9 +159,7 @@ impl BlockManager {
                 },
                 _ => vec![away.clone(), Rack::Any],
             };
-            let found = wishes
-                .iter()
-                .any(|rack| self.take_random(&mut choice, rack));
+            let found = wishes.iter().any(|rack| self.take_random(&mut choice, rack));
             if !found {
                 break;
             }
@@ -263,29 +254,18 @@ impl BlockManager {
         let fits = |kind: StorageTypeProto, exact: bool| match wanted {
             // RAM is for those who ask for it.
             None => kind != StorageTypeProto::RamDisk && kind != StorageTypeProto::Provided,
-            Some(wanted) => {
-                kind == wanted || (!exact && choice.request.fallback_types.contains(&kind))
-            }
+            Some(wanted) => kind == wanted || (!exact && choice.request.fallback_types.contains(&kind)),
         };
-        let scheduled_bytes = choice
-            .request
-            .block_size
-            .saturating_mul(node.blocks_scheduled());
+        let scheduled_bytes = choice.request.block_size.saturating_mul(node.blocks_scheduled());
         let has_room = |at: StorageIndex, exact: bool| {
             self.datanodes.storage(at).is_some_and(|storage| {
                 !storage.failed
                     && !storage.read_only
                     && fits(storage.storage_type, exact)
-                    && storage.remaining.saturating_sub(scheduled_bytes)
-                        >= choice.request.block_size
+                    && storage.remaining.saturating_sub(scheduled_bytes) >= choice.request.block_size
             })
         };
-        let mut storages: Vec<StorageIndex> = node
-            .storages
-            .iter()
-            .copied()
-            .filter(|&at| has_room(at, true))
-            .collect();
+        let mut storages: Vec<StorageIndex> = node.storages.iter().copied().filter(|&at| has_room(at, true)).collect();
         if storages.is_empty() && wanted.is_some() {
             storages = node
                 .storages
@@ -305,10 +285,7 @@ impl BlockManager {
         if choice.avoid_stale && node.is_stale(&self.config, choice.now) {
             return false;
         }
-        if self.config.consider_load
-            && choice.max_load > 0.0
-            && f64::from(node.xceivers) > choice.max_load
-        {
+        if self.config.consider_load && choice.max_load > 0.0 && f64::from(node.xceivers) > choice.max_load {
             return false;
         }
         let on_rack = choice
@@ -334,9 +311,7 @@ impl BlockManager {
         for from in 0..results.len() {
             let nearest = (from..results.len()).min_by_key(|&at| {
                 self.datanodes.of(results[at]).map_or(3, |node| {
-                    if host.as_deref() == Some(&node.id.ip_addr)
-                        || host.as_deref() == Some(&node.id.host_name)
-                    {
+                    if host.as_deref() == Some(&node.id.ip_addr) || host.as_deref() == Some(&node.id.host_name) {
                         0
                     } else if rack.as_deref() == Some(&node.location) {
                         1

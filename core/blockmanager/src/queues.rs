@@ -75,9 +75,7 @@ impl LowRedundancy {
 
     /// Blocks without a good replica, above `after`.
     pub(crate) fn missing(&self, after: i64) -> impl Iterator<Item = i64> {
-        self.queues[CORRUPT]
-            .range(after.saturating_add(1)..)
-            .copied()
+        self.queues[CORRUPT].range(after.saturating_add(1)..).copied()
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
@@ -126,9 +124,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(crate) fn count(&self, id: i64) -> u32 {
-        self.blocks
-            .get(&id)
-            .map_or(0, |block| block.targets.len() as u32)
+        self.blocks.get(&id).map_or(0, |block| block.targets.len() as u32)
     }
 
     pub(crate) fn targets(&self, id: i64) -> SmallVec<[StorageIndex; 3]> {
@@ -307,8 +303,7 @@ mod tests {
             queue.set(id, Some(LOW), 3);
         }
         queue.set(9, Some(HIGHEST), 3);
-        let ids =
-            |chosen: Vec<(i64, usize)>| chosen.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let ids = |chosen: Vec<(i64, usize)>| chosen.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
         assert_eq!(ids(queue.choose(3)), [9, 0, 1]);
         assert_eq!(ids(queue.choose(3)), [9, 2, 3]);
         assert_eq!(ids(queue.choose(10)), [9, 4, 0, 1, 2, 3]);
@@ -338,10 +333,7 @@ mod tests {
         assert_eq!(messages.len(), 3);
         messages.remove(5, StorageIndex(2));
         let taken = messages.take(5);
-        assert_eq!(
-            taken.iter().map(|one| one.deleted).collect::<Vec<_>>(),
-            [false, true]
-        );
+        assert_eq!(taken.iter().map(|one| one.deleted).collect::<Vec<_>>(), [false, true]);
         assert!(messages.is_empty());
     }
 }

@@ -63,12 +63,7 @@ impl BlockManager {
     }
 
     /// Brings the queues up to date for one block, and orders deletions when it has too many replicas.
-    pub(crate) fn check_redundancy(
-        &mut self,
-        id: BlockId,
-        added: Option<DatanodeIndex>,
-        hint: Option<DatanodeIndex>,
-    ) {
+    pub(crate) fn check_redundancy(&mut self, id: BlockId, added: Option<DatanodeIndex>, hint: Option<DatanodeIndex>) {
         if !self.populating {
             return;
         }
@@ -103,12 +98,7 @@ impl BlockManager {
 
     /// Chooses which surplus replicas go. Never while the content of one of the storages is not sure: the other replicas
     /// might be gone, or be going, by order of an earlier active.
-    fn delete_excess(
-        &mut self,
-        id: BlockId,
-        added: Option<DatanodeIndex>,
-        hint: Option<DatanodeIndex>,
-    ) {
+    fn delete_excess(&mut self, id: BlockId, added: Option<DatanodeIndex>, hint: Option<DatanodeIndex>) {
         let Some(&record) = self.blocks.get(id) else {
             return;
         };
@@ -129,23 +119,15 @@ impl BlockManager {
         }
         let mut first = true;
         while candidates.len() > usize::from(record.replication()) {
-            let Some(at) = self.choose_excess(&candidates, added, if first { hint } else { None })
-            else {
+            let Some(at) = self.choose_excess(&candidates, added, if first { hint } else { None }) else {
                 return;
             };
             first = false;
             let storage = candidates.remove(at);
-            let Some(node) = self
-                .datanodes
-                .storage(storage)
-                .map(|storage| storage.datanode)
-            else {
+            let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode) else {
                 continue;
             };
-            self.excess
-                .entry(id.0)
-                .or_default()
-                .push((node, self.now.monotonic_ms));
+            self.excess.entry(id.0).or_default().push((node, self.now.monotonic_ms));
             if let Some(record) = self.blocks.get_mut(id) {
                 record.set_flag(Flag::Excess, true);
             }
@@ -162,11 +144,7 @@ impl BlockManager {
         added: Option<DatanodeIndex>,
         hint: Option<DatanodeIndex>,
     ) -> Option<usize> {
-        let rack = |storage: StorageIndex| {
-            self.datanodes
-                .of(storage)
-                .map(|node| node.location.as_str())
-        };
+        let rack = |storage: StorageIndex| self.datanodes.of(storage).map(|node| node.location.as_str());
         let shares_rack = |at: usize| {
             candidates
                 .iter()
@@ -174,11 +152,9 @@ impl BlockManager {
                 .any(|(other, &storage)| other != at && rack(storage) == rack(candidates[at]))
         };
         let of_node = |node: DatanodeIndex| {
-            candidates.iter().position(|&at| {
-                self.datanodes
-                    .storage(at)
-                    .is_some_and(|one| one.datanode == node)
-            })
+            candidates
+                .iter()
+                .position(|&at| self.datanodes.storage(at).is_some_and(|one| one.datanode == node))
         };
         if let Some(at) = hint.and_then(of_node) {
             let added_new_rack = added.and_then(of_node).is_some_and(|at| !shares_rack(at));
@@ -295,13 +271,7 @@ impl BlockManager {
     }
 
     /// A client or a DataNode found the replica to be bad (`findAndMarkBlockAsCorrupt`). `_reason` is for the caller's log.
-    pub fn mark_corrupt(
-        &mut self,
-        block: Block,
-        datanode: DatanodeIndex,
-        storage_uuid: &str,
-        _reason: &str,
-    ) {
+    pub fn mark_corrupt(&mut self, block: Block, datanode: DatanodeIndex, storage_uuid: &str, _reason: &str) {
         let Some(record) = self.blocks.get(block.id) else {
             return;
         };
@@ -312,11 +282,7 @@ impl BlockManager {
         let storage = self
             .datanodes
             .find_storage(datanode, storage_uuid)
-            .or_else(|| {
-                self.replicas(block.id)
-                    .into_iter()
-                    .find(|&at| self.is_on(at, datanode))
-            });
+            .or_else(|| self.replicas(block.id).into_iter().find(|&at| self.is_on(at, datanode)));
         self.mark_replica_corrupt(block.id, block, datanode, storage, CorruptReason::Reported);
     }
 
@@ -365,12 +331,7 @@ impl BlockManager {
     }
 
     /// The replica is good after all, if it was bad for this reason (any reason for `None`).
-    pub(crate) fn unmark_corrupt(
-        &mut self,
-        id: BlockId,
-        node: DatanodeIndex,
-        only: Option<CorruptReason>,
-    ) {
+    pub(crate) fn unmark_corrupt(&mut self, id: BlockId, node: DatanodeIndex, only: Option<CorruptReason>) {
         let Some(list) = self.corrupt.get_mut(&id.0) else {
             return;
         };
@@ -395,16 +356,11 @@ impl BlockManager {
         self.now = now;
         self.check_allowed(&id)?;
         // Another node at this address (a volume was replaced, the uuid with it): the old one is gone for good.
-        let replaced = self
-            .datanodes
-            .on_host(&id.ip_addr)
-            .iter()
-            .copied()
-            .find(|&at| {
-                self.datanodes.get(at).is_some_and(|node| {
-                    node.id.xfer_port == id.xfer_port && node.id.datanode_uuid != id.datanode_uuid
-                })
-            });
+        let replaced = self.datanodes.on_host(&id.ip_addr).iter().copied().find(|&at| {
+            self.datanodes
+                .get(at)
+                .is_some_and(|node| node.id.xfer_port == id.xfer_port && node.id.datanode_uuid != id.datanode_uuid)
+        });
         if let Some(replaced) = replaced {
             self.node_died(replaced);
         }
@@ -457,11 +413,8 @@ impl BlockManager {
             self.purge.extend(node.storages.clone());
         }
         let datanodes = &self.datanodes;
-        self.messages.remove_node(|storage| {
-            datanodes
-                .storage(storage)
-                .is_some_and(|one| one.datanode == datanode)
-        });
+        self.messages
+            .remove_node(|storage| datanodes.storage(storage).is_some_and(|one| one.datanode == datanode));
     }
 
     /// The rack of a host (address or name); later registrations use it.
@@ -521,11 +474,9 @@ impl BlockManager {
                 .iter()
                 .copied()
                 .filter(|&index| {
-                    self.datanodes.get(index).is_some_and(|node| {
-                        now.monotonic_ms
-                            .saturating_sub(node.last_update.monotonic_ms)
-                            > expire_ms
-                    })
+                    self.datanodes
+                        .get(index)
+                        .is_some_and(|node| now.monotonic_ms.saturating_sub(node.last_update.monotonic_ms) > expire_ms)
                 })
                 .collect();
             for index in silent {
@@ -619,10 +570,7 @@ impl BlockManager {
 
     /// Deletions that nobody confirmed are ordered anew ([3.5] `processTimedOutExcessBlocks`).
     fn renew_excess(&mut self) {
-        let limit = self
-            .now
-            .monotonic_ms
-            .saturating_sub(self.config.excess_timeout_ms);
+        let limit = self.now.monotonic_ms.saturating_sub(self.config.excess_timeout_ms);
         let old: Vec<(i64, DatanodeIndex)> = self
             .excess
             .iter_mut()
@@ -688,10 +636,7 @@ impl BlockManager {
             });
         }
         for &target in &targets {
-            let node = self
-                .datanodes
-                .storage(target)
-                .map(|storage| storage.datanode);
+            let node = self.datanodes.storage(target).map(|storage| storage.datanode);
             if let Some(node) = node.and_then(|node| self.datanodes.get_mut(node)) {
                 node.schedule_block();
             }
@@ -701,11 +646,7 @@ impl BlockManager {
     }
 
     fn adds_a_rack(&self, chosen: &[StorageIndex], targets: &[StorageIndex]) -> bool {
-        let rack = |&storage: &StorageIndex| {
-            self.datanodes
-                .of(storage)
-                .map(|node| node.location.as_str())
-        };
+        let rack = |&storage: &StorageIndex| self.datanodes.of(storage).map(|node| node.location.as_str());
         targets
             .iter()
             .any(|target| chosen.iter().all(|one| rack(one) != rack(target)))
@@ -713,27 +654,15 @@ impl BlockManager {
 
     /// A node to copy from: a leaving one first, for it serves nobody else; else at random; busy ones only for the most
     /// urgent (`chooseSourceDatanodes`).
-    fn choose_source(
-        &mut self,
-        id: BlockId,
-        record: &Record,
-        level: usize,
-    ) -> Option<DatanodeIndex> {
+    fn choose_source(&mut self, id: BlockId, record: &Record, level: usize) -> Option<DatanodeIndex> {
         let mut sources: SmallVec<[(bool, DatanodeIndex); 4]> = SmallVec::new();
         for storage in self.blocks.replicas(record) {
             let leaving = match self.condition(id, record, storage) {
                 Condition::Live | Condition::Excess => false,
                 Condition::Decommissioning | Condition::EnteringMaintenance => true,
-                Condition::Corrupt
-                | Condition::Decommissioned
-                | Condition::InMaintenance
-                | Condition::Gone => continue,
+                Condition::Corrupt | Condition::Decommissioned | Condition::InMaintenance | Condition::Gone => continue,
             };
-            let Some(index) = self
-                .datanodes
-                .storage(storage)
-                .map(|storage| storage.datanode)
-            else {
+            let Some(index) = self.datanodes.storage(storage).map(|storage| storage.datanode) else {
                 continue;
             };
             let Some(node) = self.datanodes.get(index) else {

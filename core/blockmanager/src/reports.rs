@@ -19,8 +19,7 @@ use crate::manager::BlockManager;
 use crate::queues::{CorruptReason, Message};
 use crate::redundancy::NO_ACK;
 use crate::types::{
-    BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, Now, ReplicaState,
-    ReportedReplica, StorageIndex,
+    BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, Now, ReplicaState, ReportedReplica, StorageIndex,
 };
 use bytes::Bytes;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -51,8 +50,7 @@ enum Encoding {
     },
 }
 
-const TRUNCATED: BlockManagerError =
-    BlockManagerError::Malformed("the list of replicas ends early");
+const TRUNCATED: BlockManagerError = BlockManagerError::Malformed("the list of replicas ends early");
 /// Four varints of at most ten bytes.
 const MAX_ENTRY_BYTES: usize = 40;
 
@@ -91,8 +89,7 @@ impl ReportedReplicas {
                 others: 0,
             }
         } else {
-            let (Some(&finalized), Some(&others)) = (report.blocks.first(), report.blocks.get(1))
-            else {
+            let (Some(&finalized), Some(&others)) = (report.blocks.first(), report.blocks.get(1)) else {
                 return Err(TRUNCATED);
             };
             let wanted = finalized
@@ -121,9 +118,7 @@ impl ReportedReplicas {
     pub fn remaining(&self) -> u64 {
         match &self.encoding {
             Encoding::Buffers { left, .. } => *left,
-            Encoding::Longs {
-                finalized, others, ..
-            } => finalized + others,
+            Encoding::Longs { finalized, others, .. } => finalized + others,
         }
     }
 
@@ -184,8 +179,9 @@ impl ReportedReplicas {
                 let entry = longs.get(*at..*at + width).ok_or(TRUNCATED)?;
                 *at += width;
                 let state = match entry.get(3) {
-                    Some(&state) => ReplicaState::from_wire(state)
-                        .ok_or(BlockManagerError::Malformed("unknown replica state"))?,
+                    Some(&state) => {
+                        ReplicaState::from_wire(state).ok_or(BlockManagerError::Malformed("unknown replica state"))?
+                    }
                     None => ReplicaState::Finalized,
                 };
                 Ok(Some(ReportedReplica {
@@ -265,12 +261,9 @@ fn corruption(record: &Record, reported: &ReportedReplica) -> Option<CorruptReas
     let theirs = reported.block.generation_stamp.0;
     match reported.state {
         ReplicaState::Finalized => match record.state() {
-            BlockState::Complete | BlockState::Committed if stamp != theirs => {
-                Some(CorruptReason::GenerationStamp)
-            }
+            BlockState::Complete | BlockState::Committed if stamp != theirs => Some(CorruptReason::GenerationStamp),
             BlockState::Complete | BlockState::Committed => {
-                (!same_48(record.num_bytes(), reported.block.num_bytes))
-                    .then_some(CorruptReason::Size)
+                (!same_48(record.num_bytes(), reported.block.num_bytes)).then_some(CorruptReason::Size)
             }
             BlockState::UnderConstruction if stamp > theirs => Some(CorruptReason::GenerationStamp),
             BlockState::UnderConstruction | BlockState::UnderRecovery => None,
@@ -278,9 +271,7 @@ fn corruption(record: &Record, reported: &ReportedReplica) -> Option<CorruptReas
         ReplicaState::Rbw | ReplicaState::Rwr if !record.is_complete() => {
             (stamp > theirs).then_some(CorruptReason::GenerationStamp)
         }
-        ReplicaState::Rbw | ReplicaState::Rwr if stamp != theirs => {
-            Some(CorruptReason::GenerationStamp)
-        }
+        ReplicaState::Rbw | ReplicaState::Rwr if stamp != theirs => Some(CorruptReason::GenerationStamp),
         ReplicaState::Rbw => None,
         ReplicaState::Rwr => Some(CorruptReason::State),
         // DataNodes do not report these; one that does has a replica nobody should read.
@@ -378,12 +369,7 @@ impl BlockManager {
             None => false,
         };
         // A newer report of the same storage, or the death of the node, makes this one worthless.
-        if !current(self)
-            || self
-                .datanodes
-                .get(report.datanode)
-                .is_none_or(|node| !node.alive)
-        {
+        if !current(self) || self.datanodes.get(report.datanode).is_none_or(|node| !node.alive) {
             report.phase = Phase::Done;
             return Ok(ReportProgress::Done);
         }
@@ -439,12 +425,7 @@ impl BlockManager {
         }
     }
 
-    fn reported_in_full(
-        &mut self,
-        storage: StorageIndex,
-        datanode: DatanodeIndex,
-        replica: ReportedReplica,
-    ) {
+    fn reported_in_full(&mut self, storage: StorageIndex, datanode: DatanodeIndex, replica: ReportedReplica) {
         let id = replica.block.id;
         if let Some(held) = self.datanodes.storage_mut(storage)
             && let Some(progress) = held.report.as_mut()
@@ -489,16 +470,9 @@ impl BlockManager {
             continue;
         }
         let more = self.datanodes.storage(report.storage).is_some_and(|held| {
-            held.report
-                .as_ref()
-                .is_some_and(|progress| progress.seen.is_some())
-                && held.blocks.next(from).is_some()
+            held.report.as_ref().is_some_and(|progress| progress.seen.is_some()) && held.blocks.next(from).is_some()
         });
-        report.phase = if more {
-            Phase::Missing(from)
-        } else {
-            Phase::Done
-        };
+        report.phase = if more { Phase::Missing(from) } else { Phase::Done };
     }
 
     /// One notice of `blockReceivedAndDeleted`. `delete_hint` is the uuid of a node whose replica this one replaces.
@@ -558,9 +532,9 @@ impl BlockManager {
             return;
         }
         if let Some(construction) = self.construction.get_mut(&block.id.0) {
-            construction.replicas.retain(|replica| {
-                replica.storage != storage || replica.generation_stamp != block.generation_stamp.0
-            });
+            construction
+                .replicas
+                .retain(|replica| replica.storage != storage || replica.generation_stamp != block.generation_stamp.0);
         }
         self.remove_replica_of_node(block.id, datanode);
     }
@@ -599,9 +573,7 @@ impl BlockManager {
             && same_48(record.num_bytes(), replica.block.num_bytes)
             && !record.flag(Flag::Corrupt)
         {
-            if !self.blocks.has_replica(record, storage)
-                && !self.deletion_is_ordered(datanode, replica.block)
-            {
+            if !self.blocks.has_replica(record, storage) && !self.deletion_is_ordered(datanode, replica.block) {
                 self.add_replica(id, storage, datanode, hint);
             }
             return;
@@ -630,26 +602,15 @@ impl BlockManager {
                 storage,
                 replica.block.generation_stamp.0,
                 replica.state,
-                |other| {
-                    datanodes
-                        .storage(other)
-                        .is_some_and(|other| other.datanode == datanode)
-                },
+                |other| datanodes.storage(other).is_some_and(|other| other.datanode == datanode),
             );
         }
-        if finalized
-            && (!self.blocks.has_replica(&record, storage) || self.is_corrupt_on(id, datanode))
-        {
+        if finalized && (!self.blocks.has_replica(&record, storage) || self.is_corrupt_on(id, datanode)) {
             self.add_replica(id, storage, datanode, hint);
         }
     }
 
-    fn process_unknown(
-        &mut self,
-        storage: StorageIndex,
-        datanode: DatanodeIndex,
-        replica: ReportedReplica,
-    ) {
+    fn process_unknown(&mut self, storage: StorageIndex, datanode: DatanodeIndex, replica: ReportedReplica) {
         let future = self.is_from_the_future(replica.block);
         if !self.active {
             if future {
@@ -752,11 +713,7 @@ impl BlockManager {
         }
         let mut queue = self.messages.take(id.0);
         while let Some(message) = queue.pop_front() {
-            let Some(datanode) = self
-                .datanodes
-                .storage(message.storage)
-                .map(|storage| storage.datanode)
-            else {
+            let Some(datanode) = self.datanodes.storage(message.storage).map(|storage| storage.datanode) else {
                 continue;
             };
             if message.deleted {

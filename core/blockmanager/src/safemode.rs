@@ -142,7 +142,8 @@ impl SafeMode {
     #[must_use]
     pub fn tip(&self, live_datanodes: usize, now_ms: u64) -> String {
         if self.manual {
-            return "It was turned on manually. Use \"hdfs dfsadmin -safemode leave\" to turn safe mode off.".to_owned();
+            return "It was turned on manually. Use \"hdfs dfsadmin -safemode leave\" to turn safe mode off."
+                .to_owned();
         }
         let mut text = String::new();
         let threshold = self.threshold_blocks();
@@ -190,9 +191,7 @@ impl SafeMode {
                     "In safe mode extension. Safe mode will be turned off automatically in {left} seconds."
                 ));
             }
-            _ => text.push_str(
-                "Safe mode will be turned off automatically once the thresholds have been reached.",
-            ),
+            _ => text.push_str("Safe mode will be turned off automatically once the thresholds have been reached."),
         }
         text
     }

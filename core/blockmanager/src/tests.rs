@@ -54,11 +54,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn full_report(
-    node: usize,
-    replicas: &[(Block, ReplicaState)],
-    chunk: usize,
-) -> StorageBlockReportProto {
+fn full_report(node: usize, replicas: &[(Block, ReplicaState)], chunk: usize) -> StorageBlockReportProto {
     let mut bytes = Vec::new();
     for (block, state) in replicas {
         put_varint(&mut bytes, ((block.id.0 << 1) ^ (block.id.0 >> 63)) as u64);
@@ -70,10 +66,7 @@ fn full_report(
         storage: storage_proto(node),
         blocks: Vec::new(),
         number_of_blocks: Some(replicas.len() as u64),
-        blocks_buffers: bytes
-            .chunks(chunk.max(1))
-            .map(Bytes::copy_from_slice)
-            .collect(),
+        blocks_buffers: bytes.chunks(chunk.max(1)).map(Bytes::copy_from_slice).collect(),
     }
 }
 
@@ -140,8 +133,7 @@ impl World {
             xceivers: 1,
             ..HeartbeatStats::default()
         };
-        self.manager
-            .heartbeat(self.nodes[node], stats, at(self.now));
+        self.manager.heartbeat(self.nodes[node], stats, at(self.now));
     }
 
     fn full(&mut self, node: usize, replicas: &[(Block, ReplicaState)]) {
@@ -149,12 +141,7 @@ impl World {
         let Some(mut report) = self.manager.begin_report(self.nodes[node], report).unwrap() else {
             return;
         };
-        while self
-            .manager
-            .report_slice(&mut report, 1000, at(self.now))
-            .unwrap()
-            == ReportProgress::More
-        {}
+        while self.manager.report_slice(&mut report, 1000, at(self.now)).unwrap() == ReportProgress::More {}
     }
 
     fn tell(&mut self, node: usize, block: Block, notice: IncrementalNotice) {
@@ -209,8 +196,7 @@ impl World {
     }
 
     fn commands(&mut self, node: usize) -> Vec<DatanodeCommandProto> {
-        self.manager
-            .take_commands(self.nodes[node], POOL, at(self.now))
+        self.manager.take_commands(self.nodes[node], POOL, at(self.now))
     }
 
     fn deletions(&mut self, node: usize) -> Vec<i64> {
@@ -218,12 +204,7 @@ impl World {
             .iter()
             .filter_map(|command| command.blk_cmd.as_ref())
             .filter(|command| command.action == 2)
-            .flat_map(|command| {
-                command
-                    .blocks
-                    .iter()
-                    .map(|block| block.block_id as i64 - BASE)
-            })
+            .flat_map(|command| command.blocks.iter().map(|block| block.block_id as i64 - BASE))
             .collect()
     }
 
@@ -249,17 +230,10 @@ fn a_write_from_allocation_to_close() {
     let targets = world.manager.choose_targets(&request, at(1000)).unwrap();
     assert_eq!(targets.len(), 3);
     assert_eq!(world.manager.storage(targets[0]).unwrap().uuid, "DS-1");
-    world
-        .manager
-        .add_block(new_block(1, 3, BlockState::UnderConstruction));
+    world.manager.add_block(new_block(1, 3, BlockState::UnderConstruction));
     world.manager.set_expected_locations(block(1).id, &targets);
-    let located = world
-        .manager
-        .located_block(POOL, block(1), 0, Some("10.0.0.1"));
-    assert_eq!(
-        (located.locs.len(), located.locs[0].id.host_name.as_str()),
-        (3, "dn1")
-    );
+    let located = world.manager.located_block(POOL, block(1), 0, Some("10.0.0.1"));
+    assert_eq!((located.locs.len(), located.locs[0].id.host_name.as_str()), (3, "dn1"));
     for node in 0..3 {
         world.tell(
             node,
@@ -288,14 +262,9 @@ fn a_write_from_allocation_to_close() {
 fn a_committed_block_is_complete_with_its_first_replica() {
     let mut world = World::new(1);
     world.start_active();
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::UnderConstruction));
+    world.manager.add_block(new_block(1, 1, BlockState::UnderConstruction));
     assert!(!world.manager.commit_block(block(1)));
-    assert_eq!(
-        world.manager.block(block(1).id).unwrap().state,
-        BlockState::Committed
-    );
+    assert_eq!(world.manager.block(block(1).id).unwrap().state, BlockState::Committed);
     world.received(0, block(1));
     assert!(world.manager.is_complete(block(1).id));
     world.manager.check();
@@ -305,9 +274,7 @@ fn a_committed_block_is_complete_with_its_first_replica() {
 fn safe_mode_ends_with_the_last_report() {
     let mut world = World::new(0);
     for n in 1..=3 {
-        world
-            .manager
-            .add_block(new_block(n, 2, BlockState::Complete));
+        world.manager.add_block(new_block(n, 2, BlockState::Complete));
     }
     world.start_active();
     assert!(world.manager.in_startup_safe_mode());
@@ -324,10 +291,7 @@ fn safe_mode_ends_with_the_last_report() {
     world.register(1);
     world.full(
         1,
-        &[
-            (block(2), ReplicaState::Finalized),
-            (block(3), ReplicaState::Finalized),
-        ],
+        &[(block(2), ReplicaState::Finalized), (block(3), ReplicaState::Finalized)],
     );
     assert!(!world.manager.in_safe_mode());
     world.tick();
@@ -339,28 +303,18 @@ fn safe_mode_ends_with_the_last_report() {
 fn the_second_full_report_is_dropped_in_startup() {
     let mut world = World::new(1);
     for n in 1..=3 {
-        world
-            .manager
-            .add_block(new_block(n, 1, BlockState::Complete));
+        world.manager.add_block(new_block(n, 1, BlockState::Complete));
     }
     world.start_active();
     world.full(0, &[(block(1), ReplicaState::Finalized)]);
     let again = full_report(0, &[], 10);
-    assert!(
-        world
-            .manager
-            .begin_report(world.nodes[0], again)
-            .unwrap()
-            .is_none()
-    );
+    assert!(world.manager.begin_report(world.nodes[0], again).unwrap().is_none());
 }
 
 #[test]
 fn a_dead_node_is_replaced() {
     let mut world = World::new(3);
-    world
-        .manager
-        .add_block(new_block(1, 2, BlockState::Complete));
+    world.manager.add_block(new_block(1, 2, BlockState::Complete));
     world.received(0, block(1));
     world.received(1, block(1));
     world.start_active();
@@ -393,9 +347,7 @@ fn a_dead_node_is_replaced() {
 #[test]
 fn nothing_is_deleted_before_every_holder_reported_after_a_failover() {
     let mut world = World::new(3);
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::Complete));
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
     for node in 0..3 {
         world.heartbeat(node);
         world.full(node, &[(block(1), ReplicaState::Finalized)]);
@@ -439,22 +391,11 @@ fn nothing_is_deleted_before_every_holder_reported_after_a_failover() {
 #[test]
 fn a_report_that_spans_a_failover_does_not_vouch() {
     let mut world = World::new(1);
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::Complete));
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
     let report = full_report(0, &[(block(1), ReplicaState::Finalized)], 100);
-    let mut report = world
-        .manager
-        .begin_report(world.nodes[0], report)
-        .unwrap()
-        .unwrap();
+    let mut report = world.manager.begin_report(world.nodes[0], report).unwrap().unwrap();
     world.start_active();
-    while world
-        .manager
-        .report_slice(&mut report, 1, at(2000))
-        .unwrap()
-        == ReportProgress::More
-    {}
+    while world.manager.report_slice(&mut report, 1, at(2000)).unwrap() == ReportProgress::More {}
     assert!(world.manager.has_stale_storages(world.nodes[0]));
     assert_eq!(world.manager.count_replicas(block(1).id).live, 1);
 }
@@ -463,9 +404,7 @@ fn a_report_that_spans_a_failover_does_not_vouch() {
 fn a_removed_block_is_deleted_where_it_was() {
     let mut world = World::new(2);
     world.start_active();
-    world
-        .manager
-        .add_block(new_block(1, 2, BlockState::Complete));
+    world.manager.add_block(new_block(1, 2, BlockState::Complete));
     world.received(0, block(1));
     world.received(1, block(1));
     world.manager.remove_block(block(1).id);
@@ -487,27 +426,19 @@ fn replicas_that_do_not_fit_are_corrupt() {
     let fresh = |replica: Block, state: ReplicaState| {
         let mut world = World::new(3);
         world.start_active();
-        world
-            .manager
-            .add_block(new_block(1, 3, BlockState::Complete));
+        world.manager.add_block(new_block(1, 3, BlockState::Complete));
         world.settle();
         world.received(0, block(1));
         world.full(1, &[(replica, state)]);
         world.manager.check();
-        (
-            world.manager.count_replicas(block(1).id),
-            world.deletions(1),
-        )
+        (world.manager.count_replicas(block(1).id), world.deletions(1))
     };
     let live = |live, corrupt| NumberReplicas {
         live,
         corrupt,
         ..NumberReplicas::default()
     };
-    assert_eq!(
-        fresh(block(1), ReplicaState::Finalized),
-        (live(2, 0), vec![])
-    );
+    assert_eq!(fresh(block(1), ReplicaState::Finalized), (live(2, 0), vec![]));
     // Another length: kept as corrupt while there are too few.
     assert_eq!(
         fresh(
@@ -534,15 +465,11 @@ fn replicas_that_do_not_fit_are_corrupt() {
 fn a_bad_replica_is_replaced_and_then_deleted() {
     let mut world = World::new(3);
     world.start_active();
-    world
-        .manager
-        .add_block(new_block(1, 2, BlockState::Complete));
+    world.manager.add_block(new_block(1, 2, BlockState::Complete));
     world.received(0, block(1));
     world.received(1, block(1));
     world.settle();
-    world
-        .manager
-        .mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
+    world.manager.mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
     assert_eq!(world.manager.counts().corrupt, 1);
     let located = world.manager.located_block(POOL, block(1), 0, None);
     assert_eq!((located.locs.len(), located.corrupt), (1, false));
@@ -563,26 +490,14 @@ fn a_bad_replica_is_replaced_and_then_deleted() {
 fn all_replicas_bad_are_shown_as_corrupt() {
     let mut world = World::new(1);
     world.start_active();
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::Complete));
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
     world.received(0, block(1));
-    world
-        .manager
-        .mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
+    world.manager.mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
     let located = world.manager.located_block(POOL, block(1), 0, None);
     assert_eq!((located.locs.len(), located.corrupt), (1, true));
-    assert_eq!(
-        world.manager.corrupt_blocks(None, 10),
-        [(block(1).id, InodeId(16387))]
-    );
+    assert_eq!(world.manager.corrupt_blocks(None, 10), [(block(1).id, InodeId(16387))]);
     assert_eq!(world.manager.counts().missing_replication_one, 1);
-    assert!(
-        world
-            .manager
-            .corrupt_blocks(Some(block(1).id), 10)
-            .is_empty()
-    );
+    assert!(world.manager.corrupt_blocks(Some(block(1).id), 10).is_empty());
 }
 
 #[test]
@@ -595,14 +510,7 @@ fn a_standby_keeps_messages_from_the_future() {
         generation_stamp: GenerationStamp(1002),
         ..block(5)
     };
-    world.tell(
-        0,
-        Block {
-            num_bytes: 0,
-            ..coming
-        },
-        IncrementalNotice::Receiving,
-    );
+    world.tell(0, Block { num_bytes: 0, ..coming }, IncrementalNotice::Receiving);
     world.received(0, coming);
     let later = Block {
         generation_stamp: GenerationStamp(1003),
@@ -611,10 +519,7 @@ fn a_standby_keeps_messages_from_the_future() {
     world.received(1, later);
     assert_eq!(world.manager.counts().pending_datanode_messages, 3);
     world.manager.add_block(NewBlock {
-        block: Block {
-            num_bytes: 0,
-            ..coming
-        },
+        block: Block { num_bytes: 0, ..coming },
         inode: InodeId(20000),
         replication: 1,
         state: BlockState::UnderConstruction,
@@ -637,9 +542,7 @@ fn a_standby_keeps_messages_from_the_future() {
 #[test]
 fn what_a_standby_set_aside_is_judged_at_activation() {
     let mut world = World::new(2);
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::Complete));
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
     world.received(0, block(1));
     let wrong = Block {
         num_bytes: 5,
@@ -660,9 +563,7 @@ fn a_deletion_from_the_future_is_kept_too() {
     let coming = block(9);
     world.received(0, coming);
     world.tell(0, coming, IncrementalNotice::Deleted);
-    world
-        .manager
-        .add_block(new_block(9, 1, BlockState::UnderConstruction));
+    world.manager.add_block(new_block(9, 1, BlockState::UnderConstruction));
     assert_eq!(world.manager.count_replicas(coming.id).live, 0);
     assert_eq!(world.manager.counts().pending_datanode_messages, 0);
 }
@@ -671,9 +572,7 @@ fn a_deletion_from_the_future_is_kept_too() {
 fn a_recovery_goes_to_the_node_heard_of_last_and_then_to_the_next() {
     let mut world = World::new(3);
     world.start_active();
-    world
-        .manager
-        .add_block(new_block(1, 3, BlockState::UnderConstruction));
+    world.manager.add_block(new_block(1, 3, BlockState::UnderConstruction));
     for node in 0..3 {
         world.tell(node, block(1), IncrementalNotice::Receiving);
     }
@@ -686,15 +585,9 @@ fn a_recovery_goes_to_the_node_heard_of_last_and_then_to_the_next() {
     );
     assert!(world.commands(0).is_empty());
     let commands = world.commands(1);
-    assert_eq!(
-        commands[0].cmd_type,
-        CommandType::BlockRecoveryCommand as i32
-    );
+    assert_eq!(commands[0].cmd_type, CommandType::BlockRecoveryCommand as i32);
     let recovering = &commands[0].recovery_cmd.as_ref().unwrap().blocks[0];
-    assert_eq!(
-        (recovering.new_gen_stamp, recovering.block.locs.len()),
-        (1002, 3)
-    );
+    assert_eq!((recovering.new_gen_stamp, recovering.block.locs.len()), (1002, 3));
     assert!(world.commands(1).is_empty());
     world.now += 90_001;
     for node in 0..3 {
@@ -707,10 +600,7 @@ fn a_recovery_goes_to_the_node_heard_of_last_and_then_to_the_next() {
         .manager
         .begin_recovery(block(1).id, GenerationStamp(1003), None, at(world.now));
     assert!(world.commands(1).is_empty());
-    assert_eq!(
-        world.manager.recovery(block(1).id),
-        Some((GenerationStamp(1003), None))
-    );
+    assert_eq!(world.manager.recovery(block(1).id), Some((GenerationStamp(1003), None)));
     let agreed = Block {
         num_bytes: 64,
         generation_stamp: GenerationStamp(1003),
@@ -732,20 +622,7 @@ fn legacy_reports_are_read_too() {
         number_of_blocks: None,
         blocks_buffers: Vec::new(),
     };
-    let list = vec![
-        1,
-        1,
-        7,
-        100,
-        1001,
-        u64::MAX,
-        u64::MAX,
-        u64::MAX,
-        8,
-        50,
-        1002,
-        1,
-    ];
+    let list = vec![1, 1, 7, 100, 1001, u64::MAX, u64::MAX, u64::MAX, 8, 50, 1002, 1];
     let mut replicas = ReportedReplicas::new(report(list.clone())).unwrap();
     let mut read = Vec::new();
     while let Some(replica) = replicas.next_replica().unwrap() {
@@ -778,20 +655,12 @@ fn legacy_reports_are_read_too() {
 #[test]
 fn a_truncated_report_is_refused_and_removes_nothing() {
     let mut world = World::new(1);
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::Complete));
-    world
-        .manager
-        .add_block(new_block(2, 1, BlockState::Complete));
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
+    world.manager.add_block(new_block(2, 1, BlockState::Complete));
     world.received(0, block(1));
     let mut report = full_report(0, &[(block(2), ReplicaState::Finalized)], 100);
     report.number_of_blocks = Some(2);
-    let mut report = world
-        .manager
-        .begin_report(world.nodes[0], report)
-        .unwrap()
-        .unwrap();
+    let mut report = world.manager.begin_report(world.nodes[0], report).unwrap().unwrap();
     assert!(world.manager.report_slice(&mut report, 10, at(0)).is_err());
     assert_eq!(world.held(0), [block(1), block(2)]);
     assert_eq!(
@@ -820,9 +689,7 @@ fn memory_of_a_block_with_three_replicas() {
     let mut world = World::new(9);
     let count = 100_000i64;
     for n in 1..=count {
-        world
-            .manager
-            .add_block(new_block(n, 3, BlockState::Complete));
+        world.manager.add_block(new_block(n, 3, BlockState::Complete));
     }
     for node in 0..9usize {
         let held: Vec<_> = (1..=count)

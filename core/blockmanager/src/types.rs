@@ -265,8 +265,6 @@ pub enum BlockManagerError {
         detail: String,
     },
     /// The include and exclude lists do not let it in.
-    #[error(
-        "Datanode denied communication with namenode because the host is not in the include-list: {0}"
-    )]
+    #[error("Datanode denied communication with namenode because the host is not in the include-list: {0}")]
     Disallowed(String),
 }

@@ -89,12 +89,10 @@ impl IncrementalReports {
 
     /// Takes at most `limit` notices to send, the oldest first, by storage.
     pub fn take(&mut self, limit: usize) -> Vec<StorageNotices> {
-        let mut all: Vec<(u64, String, ReceivedDeleted)> =
-            std::mem::take(&mut self.pending).into_values().collect();
+        let mut all: Vec<(u64, String, ReceivedDeleted)> = std::mem::take(&mut self.pending).into_values().collect();
         all.sort_by_key(|(order, _, _)| *order);
         for (order, storage, notice) in all.drain(limit.min(all.len())..) {
-            self.pending
-                .insert(notice.block.id, (order, storage, notice));
+            self.pending.insert(notice.block.id, (order, storage, notice));
         }
         if self.pending.is_empty() {
             self.ready = false;
@@ -182,10 +180,7 @@ mod tests {
             reports.take(10),
             vec![(
                 "s".to_owned(),
-                vec![
-                    notice(1, NoticeKind::Deleted),
-                    notice(2, NoticeKind::Received)
-                ]
+                vec![notice(1, NoticeKind::Deleted), notice(2, NoticeKind::Received)]
             )]
         );
     }
@@ -197,11 +192,7 @@ mod tests {
             reports.notify("s", notice(id, NoticeKind::Received));
         }
         assert_eq!(
-            reports
-                .take(3)
-                .iter()
-                .map(|(_, notices)| notices.len())
-                .sum::<usize>(),
+            reports.take(3).iter().map(|(_, notices)| notices.len()).sum::<usize>(),
             3
         );
         assert!(reports.is_urgent());

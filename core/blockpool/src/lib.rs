@@ -26,9 +26,7 @@ pub mod schedule;
 pub use incremental::{IncrementalReports, NoticeKind, ReceivedDeleted};
 pub use offer_service::{ActorId, Claim, HaState, OfferService};
 pub use recovery::{RecoveryAnswer, RecoveryPlan, plan_recovery};
-pub use replica::{
-    FileAction, Folder, Location, Replica, ReplicaError, ReplicaState, VolumeId, WriterId,
-};
+pub use replica::{FileAction, Folder, Location, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 pub use replicas::{ReplicaMap, Transition};
 pub use report::BlockReportBuilder;
 pub use schedule::Schedule;

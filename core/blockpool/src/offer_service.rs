@@ -124,10 +124,7 @@ mod tests {
     #[test]
     fn the_higher_claim_wins_and_stays() {
         let mut service = OfferService::new();
-        assert_eq!(
-            service.on_heartbeat(A, HaState::Standby, 100),
-            Claim::Unchanged
-        );
+        assert_eq!(service.on_heartbeat(A, HaState::Standby, 100), Claim::Unchanged);
         assert_eq!(
             service.on_heartbeat(A, HaState::Active, 100),
             Claim::Accepted { from: None }
@@ -147,19 +144,13 @@ mod tests {
             "the one that was replaced gives no orders"
         );
         assert!(service.obeys(B) && !service.obeys(A));
-        assert_eq!(
-            service.on_heartbeat(B, HaState::Active, 150),
-            Claim::Unchanged
-        );
+        assert_eq!(service.on_heartbeat(B, HaState::Active, 150), Claim::Unchanged);
         assert_eq!(
             service.on_heartbeat(A, HaState::Active, 140),
             Claim::Refused { last_claim: 150 },
             "the standing active raises the mark with each heartbeat"
         );
-        assert_eq!(
-            service.on_heartbeat(B, HaState::Standby, 150),
-            Claim::Relinquished
-        );
+        assert_eq!(service.on_heartbeat(B, HaState::Standby, 150), Claim::Relinquished);
         assert_eq!(
             service.on_heartbeat(A, HaState::Active, 150),
             Claim::Refused { last_claim: 150 },
@@ -174,16 +165,10 @@ mod tests {
             service.on_handshake(A, Some(HaState::Active)),
             Claim::Accepted { from: None }
         );
-        assert_eq!(
-            service.on_handshake(B, Some(HaState::Active)),
-            Claim::Unchanged
-        );
+        assert_eq!(service.on_handshake(B, Some(HaState::Active)), Claim::Unchanged);
         assert!(service.obeys(A));
         service.on_stopped(A);
-        assert_eq!(
-            service.on_handshake(B, Some(HaState::Standby)),
-            Claim::Unchanged
-        );
+        assert_eq!(service.on_handshake(B, Some(HaState::Standby)), Claim::Unchanged);
         assert_eq!(service.active(), None);
     }
 }

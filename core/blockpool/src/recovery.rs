@@ -44,11 +44,7 @@ pub enum RecoveryPlan {
 /// Order of preference: finalized replicas, which must agree, with replicas being written of the same length; else
 /// replicas being written, cut to the shortest; else replicas waiting for recovery, cut to the shortest.
 #[must_use]
-pub fn plan_recovery(
-    block_gs: GenerationStamp,
-    answers: &[RecoveryAnswer],
-    truncate_to: Option<u64>,
-) -> RecoveryPlan {
+pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], truncate_to: Option<u64>) -> RecoveryPlan {
     let mut candidates = 0;
     let mut sync = Vec::new();
     for (index, answer) in answers.iter().enumerate() {
@@ -66,10 +62,7 @@ pub fn plan_recovery(
             }
         }
     }
-    if answers
-        .iter()
-        .all(|answer| *answer == RecoveryAnswer::Failed)
-    {
+    if answers.iter().all(|answer| *answer == RecoveryAnswer::Failed) {
         return RecoveryPlan::GiveUp("All datanodes failed".to_owned());
     }
     let Some(best) = sync.iter().map(|(_, _, state)| *state).min() else {
@@ -91,10 +84,7 @@ pub fn plan_recovery(
     let participants = sync
         .iter()
         .filter(|(_, length, state)| {
-            *state == best
-                || best == ReplicaState::Finalized
-                    && *state == ReplicaState::Rbw
-                    && *length == new_len
+            *state == best || best == ReplicaState::Finalized && *state == ReplicaState::Rbw && *length == new_len
         })
         .map(|(index, _, _)| *index)
         .collect();
@@ -153,11 +143,7 @@ mod tests {
             synchronize(&[0, 1], 4),
         );
         check(
-            &[
-                replica(Rbw, 10, 4),
-                replica(Rbw, 0, 5),
-                RecoveryAnswer::NoReplica,
-            ],
+            &[replica(Rbw, 10, 4), replica(Rbw, 0, 5), RecoveryAnswer::NoReplica],
             RecoveryPlan::Delete,
         );
         check(&[RecoveryAnswer::NoReplica, failed], RecoveryPlan::Delete);

@@ -238,27 +238,16 @@ impl Replica {
     pub fn check(&self) {
         match self.state {
             ReplicaState::Finalized | ReplicaState::Rwr => {
-                assert!(
-                    self.progress.is_none(),
-                    "only replicas in a pipeline have progress"
-                );
+                assert!(self.progress.is_none(), "only replicas in a pipeline have progress");
                 assert!(self.recovery.is_none());
             }
             ReplicaState::Rbw | ReplicaState::Temporary => {
-                assert!(
-                    self.progress.is_some(),
-                    "a replica in a pipeline has progress"
-                );
+                assert!(self.progress.is_some(), "a replica in a pipeline has progress");
                 assert!(self.recovery.is_none());
             }
             ReplicaState::Rur => {
-                let (id, original) = self
-                    .recovery
-                    .expect("a replica under recovery has a recovery id");
-                assert!(
-                    id > self.generation_stamp,
-                    "a recovery id is above the stamp"
-                );
+                let (id, original) = self.recovery.expect("a replica under recovery has a recovery id");
+                assert!(id > self.generation_stamp, "a recovery id is above the stamp");
                 assert_ne!(original, ReplicaState::Rur, "recovery does not nest");
                 assert_eq!(self.writer(), None, "recovery stops the writer first");
             }
@@ -268,10 +257,7 @@ impl Replica {
                 progress.bytes_acked <= progress.bytes_on_disk,
                 "acked bytes are on disk"
             );
-            assert!(
-                progress.bytes_on_disk <= self.num_bytes,
-                "bytes on disk were received"
-            );
+            assert!(progress.bytes_on_disk <= self.num_bytes, "bytes on disk were received");
         }
     }
 }

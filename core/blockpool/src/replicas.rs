@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
-use crate::replica::{
-    FileAction, Folder, Location, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId,
-};
+use crate::replica::{FileAction, Folder, Location, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 
 /// A planned change of one replica: do the actions in order, then commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +79,7 @@ impl ReplicaMap {
             .filter(|replica| replica.volume == volume)
             .map(|replica| replica.block_id)
             .collect();
-        gone.iter()
-            .filter_map(|id| self.replicas.remove(id))
-            .collect()
+        gone.iter().filter_map(|id| self.replicas.remove(id)).collect()
     }
 
     /// Adds a replica found at start. Of two replicas of a block the one with the higher stamp is kept, then the longer
@@ -181,8 +177,7 @@ impl ReplicaMap {
         let mut actions = Vec::new();
         if let Some(existing) = self.get(block.id) {
             let in_pipeline = matches!(existing.state, ReplicaState::Temporary | ReplicaState::Rbw);
-            if existing.generation_stamp >= block.generation_stamp || !(is_transfer || in_pipeline)
-            {
+            if existing.generation_stamp >= block.generation_stamp || !(is_transfer || in_pipeline) {
                 return Err(ReplicaError::AlreadyExists(format!(
                     "Block blk_{}_{} already exists in state {} and thus cannot be created.",
                     block.id,
@@ -276,12 +271,7 @@ impl ReplicaMap {
     }
 
     /// What `recoverAppend` and `recoverClose` check alike (`recoverCheck`).
-    fn recover_check(
-        &self,
-        block: Block,
-        new_gs: GenerationStamp,
-        expected_len: u64,
-    ) -> Result<&Replica> {
+    fn recover_check(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> Result<&Replica> {
         let replica = self.known(block)?;
         if !matches!(replica.state, ReplicaState::Finalized | ReplicaState::Rbw) {
             return Err(ReplicaError::NotFound(format!(
@@ -296,8 +286,7 @@ impl ReplicaMap {
             return Err(ReplicaError::StopWriterFirst(writer));
         }
         if let Some(progress) = &replica.progress
-            && (progress.bytes_on_disk != replica.num_bytes
-                || progress.bytes_acked != replica.num_bytes)
+            && (progress.bytes_on_disk != replica.num_bytes || progress.bytes_acked != replica.num_bytes)
         {
             return Err(ReplicaError::AlreadyExists(format!(
                 "RBW replica {} bytesRcvd({}), bytesOnDisk({}), and bytesAcked({}) are not the same.",
@@ -331,12 +320,7 @@ impl ReplicaMap {
     }
 
     /// Goes on with a close whose last acknowledgement was lost (`recoverClose`).
-    pub fn recover_close(
-        &self,
-        block: Block,
-        new_gs: GenerationStamp,
-        expected_len: u64,
-    ) -> Result<Transition> {
+    pub fn recover_close(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> Result<Transition> {
         let replica = self.recover_check(block, new_gs, expected_len)?;
         let mut next = replica.clone();
         next.state = ReplicaState::Finalized;
@@ -368,11 +352,7 @@ impl ReplicaMap {
         writer: WriterId,
     ) -> Result<Transition> {
         let replica = self.known(block)?;
-        let Some(progress) = replica
-            .progress
-            .as_ref()
-            .filter(|_| replica.state == ReplicaState::Rbw)
-        else {
+        let Some(progress) = replica.progress.as_ref().filter(|_| replica.state == ReplicaState::Rbw) else {
             return Err(ReplicaError::NotFound(format!(
                 "Cannot recover a non-RBW replica {}",
                 replica.describe()
@@ -410,11 +390,7 @@ impl ReplicaMap {
         next.progress = Some(Box::new(Progress {
             bytes_on_disk: acked,
             bytes_acked: acked,
-            last_checksum: if data_len > acked {
-                None
-            } else {
-                progress.last_checksum
-            },
+            last_checksum: if data_len > acked { None } else { progress.last_checksum },
             writer: Some(writer),
             reserved_bytes: progress.reserved_bytes,
         }));
@@ -439,10 +415,7 @@ impl ReplicaMap {
             )));
         }
         if !matches!(replica.state, ReplicaState::Rbw | ReplicaState::Temporary) {
-            return Err(ReplicaError::Invalid(format!(
-                "cannot finalize {}",
-                replica.describe()
-            )));
+            return Err(ReplicaError::Invalid(format!("cannot finalize {}", replica.describe())));
         }
         let mut next = replica.clone();
         next.state = ReplicaState::Finalized;
@@ -459,9 +432,7 @@ impl ReplicaMap {
                 block.id, block.generation_stamp
             ))
         })?;
-        if replica.state != ReplicaState::Temporary
-            || replica.generation_stamp != block.generation_stamp
-        {
+        if replica.state != ReplicaState::Temporary || replica.generation_stamp != block.generation_stamp {
             return Err(ReplicaError::AlreadyExists(format!(
                 "r.getState() != ReplicaState.TEMPORARY or stamp != {}, r={}",
                 block.generation_stamp,
@@ -490,8 +461,7 @@ impl ReplicaMap {
     #[must_use]
     pub fn abandon_temporary(&self, id: BlockId, writer: WriterId) -> Option<Transition> {
         let replica = self.get(id)?;
-        (replica.state == ReplicaState::Temporary && replica.writer() == Some(writer))
-            .then(|| Self::removal(replica))
+        (replica.state == ReplicaState::Temporary && replica.writer() == Some(writer)).then(|| Self::removal(replica))
     }
 
     fn removal(replica: &Replica) -> Transition {
@@ -521,6 +491,29 @@ impl ReplicaMap {
             return Err(ReplicaError::StopWriterFirst(writer));
         }
         Ok(Self::removal(replica))
+    }
+
+    /// A finalized replica goes to another volume (`moveBlockAcrossStorage`). Its copy is in the other volume's folder
+    /// for copies in the making; the replica must still be the one that was copied.
+    pub fn relocate(&self, copied: Block, volume: VolumeId) -> Result<Transition> {
+        let replica = self.known(copied)?;
+        if replica.state != ReplicaState::Finalized || replica.block() != copied || replica.volume == volume {
+            return Err(ReplicaError::Invalid(format!(
+                "cannot move {} of volume {} to volume {}",
+                replica.describe(),
+                replica.volume.0,
+                volume.0
+            )));
+        }
+        let mut next = replica.clone();
+        next.volume = volume;
+        let to = next.location();
+        let from = Location {
+            folder: Folder::Tmp,
+            ..to
+        };
+        let actions = vec![FileAction::Move { from, to }, FileAction::Delete(replica.location())];
+        Ok(Transition::to(next, actions))
     }
 
     /// First half of a block recovery (`initReplicaRecovery`): the replica is set aside for this recovery. `None` when
@@ -591,13 +584,10 @@ impl ReplicaMap {
         new_block_id: Option<BlockId>,
         new_len: u64,
     ) -> Result<Transition> {
-        let replica = self.get(old.id).ok_or_else(|| {
-            ReplicaError::NotFound(format!("Replica not found for blk_{}", old.id))
-        })?;
-        let Some((id, _)) = replica
-            .recovery
-            .filter(|_| replica.state == ReplicaState::Rur)
-        else {
+        let replica = self
+            .get(old.id)
+            .ok_or_else(|| ReplicaError::NotFound(format!("Replica not found for blk_{}", old.id)))?;
+        let Some((id, _)) = replica.recovery.filter(|_| replica.state == ReplicaState::Rur) else {
             return Err(ReplicaError::Invalid(format!(
                 "replica.getState() != RUR, replica={}",
                 replica.describe()
@@ -672,12 +662,7 @@ impl ReplicaMap {
     }
 
     /// Changes the lengths of a replica that `writer` still owns; false when it owns it no longer.
-    pub fn progress(
-        &mut self,
-        id: BlockId,
-        writer: WriterId,
-        change: impl FnOnce(&mut u64, &mut Progress),
-    ) -> bool {
+    pub fn progress(&mut self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut Progress)) -> bool {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return false;
         };
@@ -693,10 +678,7 @@ impl ReplicaMap {
 
     /// The writer is gone: the replica is nobody's.
     pub fn release_writer(&mut self, id: BlockId, writer: WriterId) {
-        if let Some(progress) = self
-            .replicas
-            .get_mut(&id)
-            .and_then(|replica| replica.progress.as_mut())
+        if let Some(progress) = self.replicas.get_mut(&id).and_then(|replica| replica.progress.as_mut())
             && progress.writer == Some(writer)
         {
             progress.writer = None;
@@ -704,9 +686,19 @@ impl ReplicaMap {
         }
     }
 
-    /// Corrects the length of a replica at rest whose file was found to differ.
+    /// Forgets a replica whose files are gone.
     pub fn forget(&mut self, id: BlockId) -> Option<Replica> {
         self.replicas.remove(&id)
+    }
+
+    /// The first finalized replica after `id`.
+    #[must_use]
+    pub fn next_finalized(&self, id: BlockId) -> Option<&Replica> {
+        use std::ops::Bound;
+        self.replicas
+            .range((Bound::Excluded(id), Bound::Unbounded))
+            .map(|(_, replica)| replica)
+            .find(|replica| replica.state == ReplicaState::Finalized)
     }
 
     /// Panics when the map contradicts itself.
@@ -734,17 +726,6 @@ fn check_length(replica: &Replica, expected_len: u64) -> Result<()> {
         replica.describe(),
         replica.num_bytes
     )))
-}
-
-/// Where a replica of a block would be kept in a folder.
-#[must_use]
-pub fn location(volume: VolumeId, folder: Folder, block: Block) -> Location {
-    Location {
-        volume,
-        folder,
-        block_id: block.id,
-        generation_stamp: block.generation_stamp,
-    }
 }
 
 #[cfg(test)]

@@ -113,8 +113,7 @@ pub fn decode(count: u64, buffers: &[Bytes]) -> Vec<(Block, ReplicaState)> {
     };
     let mut replicas = Vec::new();
     for _ in 0..count {
-        let (Some(id), Some(length), Some(gs), Some(state)) = (next(), next(), next(), next())
-        else {
+        let (Some(id), Some(length), Some(gs), Some(state)) = (next(), next(), next(), next()) else {
             break;
         };
         let Some(state) = ReplicaState::from_number(state & 0xF) else {

@@ -49,8 +49,7 @@ impl Schedule {
     /// A heartbeat is being sent.
     pub fn on_heartbeat_sent(&mut self, now_ms: u64) {
         // Counted from when this one was due, so that lateness does not add up; but never into the past.
-        self.next_heartbeat_ms =
-            (self.next_heartbeat_ms + self.heartbeat_interval_ms).max(now_ms + 1);
+        self.next_heartbeat_ms = (self.next_heartbeat_ms + self.heartbeat_interval_ms).max(now_ms + 1);
     }
 
     /// Brings the next heartbeat forward (`scheduleHeartbeat`).

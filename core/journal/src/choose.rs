@@ -42,11 +42,7 @@ pub fn vouching_epoch(answer: &PrepareRecoveryAnswer) -> Epoch {
         .max(answer.last_writer_epoch)
 }
 
-fn compare(
-    a: &PrepareRecoveryAnswer,
-    b: &PrepareRecoveryAnswer,
-    mutation: Mutation,
-) -> Result<Ordering, ChooseError> {
+fn compare(a: &PrepareRecoveryAnswer, b: &PrepareRecoveryAnswer, mutation: Mutation) -> Result<Ordering, ChooseError> {
     let (segment_a, segment_b) = match (&a.segment, &b.segment) {
         (None, None) => return Ok(Ordering::Equal),
         (None, Some(_)) => return Ok(Ordering::Less),
@@ -120,7 +116,13 @@ mod tests {
     /// Every answer at small numbers.
     fn all() -> Vec<PrepareRecoveryAnswer> {
         let mut all = Vec::new();
-        for segment in [None, Some((1, true)), Some((2, true)), Some((3, true)), Some((2, false))] {
+        for segment in [
+            None,
+            Some((1, true)),
+            Some((2, true)),
+            Some((3, true)),
+            Some((2, false)),
+        ] {
             for accepted in [None, Some(1), Some(2), Some(3)] {
                 for writer in 0..4 {
                     all.push(answer(segment, accepted, writer));
@@ -184,10 +186,7 @@ mod tests {
         check(&[long_of_epoch_2, short_of_epoch_5], Ok(Some(1)));
         check(&[short_of_epoch_5, accepted_in_7], Ok(Some(1)));
         check(&[long_of_epoch_2, finalized, accepted_in_7], Ok(Some(1)));
-        check(
-            &[answer(Some((3, true)), None, 2), long_of_epoch_2],
-            Ok(Some(1)),
-        );
+        check(&[answer(Some((3, true)), None, 2), long_of_epoch_2], Ok(Some(1)));
         check(
             &[finalized, answer(Some((3, false)), None, 1)],
             Err(ChooseError::FinalizedDiffer {

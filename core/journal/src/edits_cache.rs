@@ -91,7 +91,10 @@ impl EditsCache {
         }
         let mut parts = Vec::new();
         let mut next = since.0;
-        let end = last.0.saturating_add(1).min(since.0.saturating_add(u64::from(max_txns)));
+        let end = last
+            .0
+            .saturating_add(1)
+            .min(since.0.saturating_add(u64::from(max_txns)));
         for batch in self.batches.range(index..) {
             if next >= end {
                 break;
@@ -139,12 +142,7 @@ mod tests {
     }
 
     fn store(cache: &mut EditsCache, first: u64, count: u32) {
-        cache.store(
-            LayoutVersion(-67),
-            TxId(first),
-            count,
-            &batch(first, u64::from(count)),
-        );
+        cache.store(LayoutVersion(-67), TxId(first), count, &batch(first, u64::from(count)));
     }
 
     #[test]

@@ -40,7 +40,9 @@ pub enum JournalError {
         journal: String,
     },
     /// Somebody else's read lease runs; try again when it ended.
-    #[error("the read lease of {holder} in epoch {promised} runs for another {remaining_ms} ms ; journal id: {journal}")]
+    #[error(
+        "the read lease of {holder} in epoch {promised} runs for another {remaining_ms} ms ; journal id: {journal}"
+    )]
     LeaseHeld {
         /// Whose; `unknown` after a restart of the JournalNode.
         holder: String,
@@ -52,7 +54,9 @@ pub enum JournalError {
         journal: String,
     },
     /// This JournalNode lost its disk and may not vote before a writer has caught it up.
-    #[error("this JournalNode lost its storage and waits for a writer before it takes part in recovery again ; journal id: {journal}")]
+    #[error(
+        "this JournalNode lost its storage and waits for a writer before it takes part in recovery again ; journal id: {journal}"
+    )]
     Joining {
         /// Which journal.
         journal: String,

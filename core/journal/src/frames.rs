@@ -33,9 +33,7 @@ pub fn check_frame(bytes: &[u8], expected: TxId) -> FrameCheck {
         Ok(Some(frame)) => FrameCheck::Whole(frame.bytes.len()),
         Ok(None) if frames.end() == Some(ScanEnd::Padding) => FrameCheck::End,
         Ok(None) => FrameCheck::NeedMore(MIN_OP_SIZE_BYTES),
-        Err(FrameError::Truncated { .. }) => {
-            FrameCheck::NeedMore(frame_len(bytes).unwrap_or(MIN_OP_SIZE_BYTES))
-        }
+        Err(FrameError::Truncated { .. }) => FrameCheck::NeedMore(frame_len(bytes).unwrap_or(MIN_OP_SIZE_BYTES)),
         Err(error) => FrameCheck::Bad(error.to_string()),
     }
 }

@@ -114,7 +114,10 @@ impl LeaseGrants {
     /// What must be on disk before a lease is granted to `holder` in `epoch`; `None` when it is.
     #[must_use]
     pub fn marker_needed(&self, epoch: Epoch, holder: &Arc<str>) -> Option<LeaseMarker> {
-        let there = self.marker.as_ref().is_some_and(|m| m.epoch == epoch && m.holder == *holder);
+        let there = self
+            .marker
+            .as_ref()
+            .is_some_and(|m| m.epoch == epoch && m.holder == *holder);
         (!there).then(|| LeaseMarker {
             epoch,
             holder: Arc::clone(holder),

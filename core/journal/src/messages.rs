@@ -322,10 +322,7 @@ impl Request {
             Request::WatchLease { .. } | Request::ReleaseLease { .. } | Request::ResumeSegment { .. } => {
                 JOURNAL_EXTENSION_PROTOCOL
             }
-            Request::GetStorageInfo
-            | Request::GetEditLogManifest {
-                from_journal: true, ..
-            } => INTER_QJOURNAL_PROTOCOL,
+            Request::GetStorageInfo | Request::GetEditLogManifest { from_journal: true, .. } => INTER_QJOURNAL_PROTOCOL,
             _ => QJOURNAL_PROTOCOL,
         }
     }
@@ -348,9 +345,7 @@ impl Request {
             Request::GetEditLogManifest {
                 from_journal: false, ..
             } => "getEditLogManifest",
-            Request::GetEditLogManifest {
-                from_journal: true, ..
-            } => "getEditLogManifestFromJournal",
+            Request::GetEditLogManifest { from_journal: true, .. } => "getEditLogManifestFromJournal",
             Request::GetJournaledEdits { .. } => "getJournaledEdits",
             Request::GetJournalCTime => "getJournalCTime",
             Request::DoPreUpgrade => "doPreUpgrade",
@@ -386,7 +381,6 @@ impl Request {
 /// `org.apache.hadoop.hdfs.qjournal.protocol.QJournalProtocol`.
 pub const QJOURNAL_PROTOCOL: &str = "org.apache.hadoop.hdfs.qjournal.protocol.QJournalProtocol";
 /// `org.apache.hadoop.hdfs.qjournal.protocol.InterQJournalProtocol`.
-pub const INTER_QJOURNAL_PROTOCOL: &str =
-    "org.apache.hadoop.hdfs.qjournal.protocol.InterQJournalProtocol";
+pub const INTER_QJOURNAL_PROTOCOL: &str = "org.apache.hadoop.hdfs.qjournal.protocol.InterQJournalProtocol";
 /// Hathi's additions; a Java JournalNode answers `RpcNoSuchProtocolException`.
 pub const JOURNAL_EXTENSION_PROTOCOL: &str = "hathi.JournalExtensionProtocol";

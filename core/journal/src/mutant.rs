@@ -25,6 +25,10 @@ pub enum Mutant {
     ForgetLeaseAtRestart,
     /// Acceptor: one that lost its disk votes at once.
     AmnesiacVotes,
+    /// Acceptor: after a failed sync what memory shows is taken for what the disk has.
+    TrustMemory,
+    /// Acceptor: readers who want committed edits get all there are.
+    ServeUncommitted,
     /// Writer: the longer log wins before the higher epoch.
     ChooseLongerFirst,
     /// Writer: one JournalNode less than a majority is enough to acknowledge.
@@ -40,7 +44,7 @@ pub enum Mutant {
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 16] = [
+pub const ALL_MUTANTS: [Mutant; 18] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -51,6 +55,8 @@ pub const ALL_MUTANTS: [Mutant; 16] = [
     Mutant::IgnoreLease,
     Mutant::ForgetLeaseAtRestart,
     Mutant::AmnesiacVotes,
+    Mutant::TrustMemory,
+    Mutant::ServeUncommitted,
     Mutant::ChooseLongerFirst,
     Mutant::AckAtMinority,
     Mutant::LeaseFromAnswer,

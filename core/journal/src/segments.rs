@@ -86,6 +86,32 @@ pub struct Scan {
     pub torn: Option<String>,
 }
 
+/// Whether what reads of a file show can be made durable by a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// It can.
+    Trusted,
+    /// A sync has failed since the machine started: the kernel shows the data, counts it as clean, and will never
+    /// write it. Only what is written again can be synced.
+    Suspect,
+}
+
+/// Writes what is there once more, in place.
+fn rewrite<F: DiskFile>(file: &F, len: u64) -> io::Result<()> {
+    let mut offset = 0;
+    let mut buffer = vec![0; SCAN_CHUNK_BYTES];
+    while offset < len {
+        let want = usize::try_from(len - offset).unwrap_or(usize::MAX).min(buffer.len());
+        let filled = read_full(file, offset, &mut buffer[..want])?;
+        if filled == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        file.write_at(offset, &buffer[..filled])?;
+        offset += filled as u64;
+    }
+    Ok(())
+}
+
 /// Reads a segment from its beginning, checking every frame, up to the first that is not whole.
 pub fn scan<F: DiskFile>(file: &F, start: TxId) -> io::Result<Scan> {
     let mut header = [0; HEADER_LEN_BYTES as usize];
@@ -247,10 +273,16 @@ impl<F: DiskFile> SegmentWriter<F> {
         Ok(())
     }
 
-    /// Cuts the padding off and makes all durable.
-    pub fn close(self) -> io::Result<()> {
+    /// Cuts the padding off and makes all durable; what a scan would find now.
+    pub fn close(self) -> io::Result<Scan> {
         self.file.set_len(self.position)?;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        Ok(Scan {
+            layout_version: Some(self.layout_version),
+            last: (self.next > self.start).then(|| TxId(self.next.0 - 1)),
+            data_len: self.position,
+            torn: None,
+        })
     }
 }
 
@@ -291,7 +323,11 @@ impl<D: Disk> Segments<D> {
         let files = entries.iter().filter(|entry| !entry.is_dir);
         let mut names: Vec<_> = files.filter_map(|entry| SegmentName::parse(&entry.name)).collect();
         // An in-progress copy beside a finalized one of the same start is what a crash in `adopt` leaves.
-        let finalized: BTreeSet<TxId> = names.iter().filter(|name| name.end.is_some()).map(|name| name.start).collect();
+        let finalized: BTreeSet<TxId> = names
+            .iter()
+            .filter(|name| name.end.is_some())
+            .map(|name| name.start)
+            .collect();
         names.retain(|name| name.end.is_some() || !finalized.contains(&name.start));
         names.sort();
         Ok(names)
@@ -363,16 +399,19 @@ impl<D: Disk> Segments<D> {
 
     /// Scans an in-progress segment that nobody writes, cuts off what follows its last whole frame, and makes the rest
     /// durable: after a crash of the process alone it may only have been in memory.
-    pub fn settle(&self, start: TxId) -> io::Result<Scan> {
-        self.settle_file(&self.path(&SegmentName::in_progress(start)), start)
+    pub fn settle(&self, start: TxId, memory: Memory) -> io::Result<Scan> {
+        self.settle_file(&self.path(&SegmentName::in_progress(start)), start, memory)
     }
 
     /// [`Segments::settle`] of a file of another name.
-    pub fn settle_file(&self, path: &Path, start: TxId) -> io::Result<Scan> {
+    pub fn settle_file(&self, path: &Path, start: TxId, memory: Memory) -> io::Result<Scan> {
         let file = self.disk.open(path)?;
         let found = scan(&file, start)?;
         if file.len()? != found.data_len {
             file.set_len(found.data_len)?;
+        }
+        if memory == Memory::Suspect {
+            rewrite(&file, found.data_len)?;
         }
         file.sync_data()?;
         Ok(found)
@@ -381,7 +420,8 @@ impl<D: Disk> Segments<D> {
     /// Takes over a finalized segment that was fetched from a peer into `from` (synced there), in place of an
     /// in-progress copy of the same start, if any.
     pub fn adopt(&self, from: &Path, start: TxId, end: TxId) -> io::Result<()> {
-        self.disk.rename(from, &self.path(&SegmentName::finalized(start, end)))?;
+        self.disk
+            .rename(from, &self.path(&SegmentName::finalized(start, end)))?;
         self.disk.sync_dir(&self.dir)?;
         let stale = SegmentName::in_progress(start);
         if self.disk.exists(&self.path(&stale))? {
@@ -478,10 +518,7 @@ mod tests {
         writer.close().unwrap();
         assert_eq!(disk.read_small(&path).unwrap().unwrap().len(), 8 + ops.len());
         segments.finalize(TxId(5), TxId(6)).unwrap();
-        assert_eq!(
-            segments.list().unwrap(),
-            [SegmentName::finalized(TxId(5), TxId(6))]
-        );
+        assert_eq!(segments.list().unwrap(), [SegmentName::finalized(TxId(5), TxId(6))]);
     }
 
     #[test]
@@ -495,11 +532,11 @@ mod tests {
         writer.sync().unwrap();
         let path = segments.path(&SegmentName::in_progress(TxId(1)));
         disk.flip_bit(&path, 8 + first.len() as u64 + 20, 3).unwrap();
-        let found = segments.settle(TxId(1)).unwrap();
+        let found = segments.settle(TxId(1), Memory::Trusted).unwrap();
         assert_eq!(found.last, Some(TxId(1)));
         assert!(found.torn.is_some());
         assert_eq!(disk.read_small(&path).unwrap().unwrap().len(), 8 + first.len());
-        let again = segments.settle(TxId(1)).unwrap();
+        let again = segments.settle(TxId(1), Memory::Trusted).unwrap();
         assert_eq!((again.last, &again.torn), (Some(TxId(1)), &None));
         let mut writer = segments.reopen(TxId(1), &again).unwrap();
         assert_eq!(writer.next(), TxId(2));

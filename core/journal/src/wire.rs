@@ -387,8 +387,7 @@ impl Envelope {
                 };
                 (envelope, request)
             }
-            (QJOURNAL_PROTOCOL, "getEditLogManifest")
-            | (INTER_QJOURNAL_PROTOCOL, "getEditLogManifestFromJournal") => {
+            (QJOURNAL_PROTOCOL, "getEditLogManifest") | (INTER_QJOURNAL_PROTOCOL, "getEditLogManifestFromJournal") => {
                 let m: pb::GetEditLogManifestRequestProto = at.decode(body)?;
                 let request = Request::GetEditLogManifest {
                     since: TxId(m.since_tx_id),

@@ -85,10 +85,7 @@ impl Checkpointer {
     /// How long the shell sleeps between two questions.
     #[must_use]
     pub fn check_interval_ms(&self) -> u64 {
-        self.config
-            .check_period_ms
-            .min(self.config.period_ms)
-            .max(1)
+        self.config.check_period_ms.min(self.config.period_ms).max(1)
     }
 
     /// Whether a checkpoint is due, given what was applied and what the newest image covers.
@@ -108,9 +105,7 @@ impl Checkpointer {
         self.receivers
             .iter()
             .enumerate()
-            .filter(|(_, receiver)| {
-                receiver.primary || now_ms.saturating_sub(receiver.last_upload_ms) >= quiet_ms
-            })
+            .filter(|(_, receiver)| receiver.primary || now_ms.saturating_sub(receiver.last_upload_ms) >= quiet_ms)
             .map(|(index, _)| index)
             .collect()
     }
@@ -154,18 +149,11 @@ pub fn accepts_upload(config: &CheckpointConfig, txid: TxId, newest: TxId, age_m
 /// Which images and edits stay (`NNStorageRetentionManager`): the oldest image to keep and the first transaction whose
 /// edits must stay, given the images that exist (any order).
 #[must_use]
-pub fn retention(
-    images: &[TxId],
-    images_retained: usize,
-    extra_edits_retained: u64,
-) -> Option<(TxId, TxId)> {
+pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: u64) -> Option<(TxId, TxId)> {
     let mut sorted = images.to_vec();
     sorted.sort_unstable_by(|a, b| b.cmp(a));
     let oldest = *sorted.get(images_retained.max(1) - 1).or(sorted.last())?;
-    Some((
-        oldest,
-        TxId((oldest.0 + 1).saturating_sub(extra_edits_retained)),
-    ))
+    Some((oldest, TxId((oldest.0 + 1).saturating_sub(extra_edits_retained))))
 }
 
 #[cfg(test)]

@@ -40,10 +40,7 @@ impl CallContext {
         }
         Err(RemoteException::new(
             exceptions::ACCESS_CONTROL,
-            format!(
-                "Access denied for user {}. Superuser privilege is required",
-                self.user
-            ),
+            format!("Access denied for user {}. Superuser privilege is required", self.user),
         ))
     }
 }

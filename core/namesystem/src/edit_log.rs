@@ -156,10 +156,7 @@ impl EditLog {
 
     /// Notes that a transaction read from a journal or covered by an image was applied. Only while closed for write.
     pub fn set_applied(&mut self, txid: TxId) {
-        assert!(
-            self.segment.is_none(),
-            "replay while the log is open for write"
-        );
+        assert!(self.segment.is_none(), "replay while the log is open for write");
         self.applied = txid;
         self.sealed = txid;
         self.sent = txid;
@@ -292,10 +289,7 @@ mod tests {
 
     fn txids(item: &LogItem) -> Vec<u64> {
         let LogItem::Edits {
-            bytes,
-            first,
-            count,
-            ..
+            bytes, first, count, ..
         } = item
         else {
             panic!("{item:?}")

@@ -7,15 +7,14 @@ use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::NamespaceInfo;
 use hathi_formats::proto::hdfs::{
-    BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto,
-    RemoteEditLogManifestProto, StorageInfoProto, StorageTypeProto, VersionResponseProto,
+    BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto, RemoteEditLogManifestProto,
+    StorageInfoProto, StorageTypeProto, VersionResponseProto,
 };
 use hathi_formats::proto::namenode::{
-    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksRequestProto,
-    GetBlocksResponseProto, GetEditLogManifestResponseProto,
-    GetMostRecentCheckpointTxIdResponseProto, GetMostRecentNameNodeFileTxIdResponseProto,
-    GetNextSpsPathResponseProto, GetTransactionIdResponseProto, IsRollingUpgradeResponseProto,
-    IsUpgradeFinalizedResponseProto, RollEditLogResponseProto,
+    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksRequestProto, GetBlocksResponseProto,
+    GetEditLogManifestResponseProto, GetMostRecentCheckpointTxIdResponseProto,
+    GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto, GetTransactionIdResponseProto,
+    IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto, RollEditLogResponseProto,
 };
 use prost::Message;
 
@@ -80,28 +79,20 @@ pub fn lookup(method: &str) -> Option<Verb> {
                 })
             })
         }),
-        "errorReport" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || Reply::message(&ErrorReportResponseProto {}))
-        }),
-        "getBlockKeys" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || {
-                Reply::message(&GetBlockKeysResponseProto { keys: None })
-            })
-        }),
+        "errorReport" => Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&ErrorReportResponseProto {}))),
+        "getBlockKeys" => {
+            Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&GetBlockKeysResponseProto { keys: None })))
+        }
         "getBlocks" => Verb::Write(get_blocks),
         "getNextSPSPath" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || {
-                Reply::message(&GetNextSpsPathResponseProto { sps_path: None })
-            })
+            by_superuser(ctx, || Reply::message(&GetNextSpsPathResponseProto { sps_path: None }))
         }),
-        "registerSubordinateNamenode" | "startCheckpoint" | "endCheckpoint" => {
-            Verb::Read(|_, _, _| {
-                Reply::refuse(RemoteException::new(
-                    exceptions::UNSUPPORTED_OPERATION,
-                    "Secondary, checkpoint and backup nodes are not supported by this NameNode",
-                ))
-            })
-        }
+        "registerSubordinateNamenode" | "startCheckpoint" | "endCheckpoint" => Verb::Read(|_, _, _| {
+            Reply::refuse(RemoteException::new(
+                exceptions::UNSUPPORTED_OPERATION,
+                "Secondary, checkpoint and backup nodes are not supported by this NameNode",
+            ))
+        }),
         _ => return None,
     })
 }
@@ -126,12 +117,9 @@ fn get_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
             let kind = request
                 .storage_type
                 .and_then(|kind| StorageTypeProto::try_from(kind).ok());
-            Ok(ns.blockmanager.blocks_of_datanode(
-                datanode,
-                request.size,
-                request.min_block_size(),
-                kind,
-            ))
+            Ok(ns
+                .blockmanager
+                .blocks_of_datanode(datanode, request.size, request.min_block_size(), kind))
         });
     match found {
         Err(refused) => Reply::refuse(refused),

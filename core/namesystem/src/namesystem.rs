@@ -132,10 +132,7 @@ pub struct Namesystem {
 impl Namesystem {
     /// Refuses a call that the role does not serve (`FSNamesystem.checkOperation`).
     pub fn check_operation(&self, category: OperationCategory) -> Result<(), RemoteException> {
-        if category == OperationCategory::Read
-            && self.config.allow_stale_reads
-            && self.role != Role::Initializing
-        {
+        if category == OperationCategory::Read && self.config.allow_stale_reads && self.role != Role::Initializing {
             return Ok(());
         }
         self.role.check_operation(category)
@@ -150,15 +147,9 @@ impl Namesystem {
         let message = format!(
             "{what}. Name node is in safe mode.\n{} NamenodeHostName:{}",
             self.blockmanager.safe_mode_tip(),
-            self.config
-                .rpc_address
-                .rsplit_once(':')
-                .map_or("", |(host, _)| host)
+            self.config.rpc_address.rsplit_once(':').map_or("", |(host, _)| host)
         );
-        if self.config.ha_enabled
-            && self.role == Role::Active
-            && self.blockmanager.in_startup_safe_mode()
-        {
+        if self.config.ha_enabled && self.role == Role::Active && self.blockmanager.in_startup_safe_mode() {
             return Err(RemoteException::new(
                 exceptions::RETRIABLE,
                 format!("{}: {message}", exceptions::SAFE_MODE),
@@ -188,10 +179,7 @@ impl Namesystem {
             .edit_log
             .append(op)
             .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
-        assert_eq!(
-            txid, logged,
-            "the log and the namespace disagree on the transaction"
-        );
+        assert_eq!(txid, logged, "the log and the namespace disagree on the transaction");
         self.in_flight.prune(self.edit_log.synced());
         for &inode in &effects.touched {
             self.in_flight.mark(Shown::Inode(inode), txid);
@@ -219,10 +207,7 @@ impl Namesystem {
     pub fn replay(&mut self, txid: TxId, op: &EditOp, mono_ms: u64) -> Result<(), ReplayError> {
         let expected = self.edit_log.applied().next();
         if txid != expected {
-            return Err(ReplayError::Gap {
-                expected,
-                found: txid,
-            });
+            return Err(ReplayError::Gap { expected, found: txid });
         }
         let effects = self
             .namespace
@@ -246,19 +231,15 @@ impl Namesystem {
     /// or says that a name is absent from them.
     #[must_use]
     pub fn shown_children(&self, dirs: impl IntoIterator<Item = InodeId>) -> Option<TxId> {
-        self.in_flight.shown_txid(
-            self.edit_log.synced(),
-            dirs.into_iter().map(Shown::Children),
-        )
+        self.in_flight
+            .shown_txid(self.edit_log.synced(), dirs.into_iter().map(Shown::Children))
     }
 
     /// The transaction that must be synced before a reply showing anything of the namespace may leave: for listings of
     /// whole subtrees and counters, where naming the inodes would cost more than waiting.
     #[must_use]
     pub fn shown_everything(&self) -> Option<TxId> {
-        self.edit_log
-            .has_unsynced()
-            .then(|| self.edit_log.applied())
+        self.edit_log.has_unsynced().then(|| self.edit_log.applied())
     }
 
     /// What plans ask about replicas, over this block manager.
@@ -385,9 +366,7 @@ impl BlockView for Replicas<'_> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// Hadoop: "There appears to be a gap in the edit log".
-    #[error(
-        "there appears to be a gap in the edit log: expected txid {expected}, but got txid {found}"
-    )]
+    #[error("there appears to be a gap in the edit log: expected txid {expected}, but got txid {found}")]
     Gap {
         /// The next transaction.
         expected: TxId,

@@ -116,10 +116,7 @@ impl<R> ReplyGate<R> {
     /// Takes all of them: they will never be acknowledged here.
     pub fn drain(&mut self) -> Vec<R> {
         self.len = 0;
-        std::mem::take(&mut self.parked)
-            .into_values()
-            .flatten()
-            .collect()
+        std::mem::take(&mut self.parked).into_values().flatten().collect()
     }
 
     /// Number of parked replies.

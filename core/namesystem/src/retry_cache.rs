@@ -234,10 +234,7 @@ impl RetryCache {
             let Some(key) = read_key(&chunk.bytes, offset) else {
                 break;
             };
-            if let Ok(entry) = self
-                .index
-                .find_entry(hash_of(&key), |&other| other == place)
-            {
+            if let Ok(entry) = self.index.find_entry(hash_of(&key), |&other| other == place) {
                 entry.remove();
             }
             let Some(reply) = read_reply(&chunk.bytes, offset) else {
@@ -256,9 +253,7 @@ impl RetryCache {
     }
 
     fn reply_at(&self, place: Place) -> Option<CachedReply<'_>> {
-        let chunk = self
-            .chunks
-            .get(place.chunk.wrapping_sub(self.first_chunk) as usize)?;
+        let chunk = self.chunks.get(place.chunk.wrapping_sub(self.first_chunk) as usize)?;
         read_reply(&chunk.bytes, place.offset as usize)
     }
 }
@@ -276,12 +271,7 @@ fn read_key(bytes: &[u8], offset: usize) -> Option<CallKey> {
 
 fn read_reply(bytes: &[u8], offset: usize) -> Option<CachedReply<'_>> {
     let txid = u64::from_le_bytes(bytes.get(offset + 20..offset + 28)?.try_into().ok()?);
-    let len = u32::from_le_bytes(
-        bytes
-            .get(offset + 28..offset + HEADER_BYTES)?
-            .try_into()
-            .ok()?,
-    ) as usize;
+    let len = u32::from_le_bytes(bytes.get(offset + 28..offset + HEADER_BYTES)?.try_into().ok()?) as usize;
     let start = offset + HEADER_BYTES;
     Some(CachedReply {
         txid: TxId(txid),

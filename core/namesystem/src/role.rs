@@ -114,10 +114,7 @@ impl Role {
             (*self, to),
             (Role::Initializing, Role::Standby | Role::Active)
                 | (Role::Standby, Role::BecomingActive | Role::Initializing)
-                | (
-                    Role::BecomingActive,
-                    Role::Active | Role::Standby | Role::SteppingDown
-                )
+                | (Role::BecomingActive, Role::Active | Role::Standby | Role::SteppingDown)
                 | (Role::Active, Role::SteppingDown)
                 | (Role::SteppingDown, Role::Standby | Role::Initializing)
         );
@@ -136,16 +133,14 @@ impl Role {
                 exceptions::RETRIABLE,
                 "NameNode still not started",
             )),
-            (Role::Standby | Role::BecomingActive | Role::SteppingDown, _) => {
-                Err(RemoteException::new(
-                    exceptions::STANDBY,
-                    format!(
-                        "Operation category {} is not supported in state {}. Visit https://s.apache.org/sbnn-error",
-                        category.name(),
-                        self.ha_state().name()
-                    ),
-                ))
-            }
+            (Role::Standby | Role::BecomingActive | Role::SteppingDown, _) => Err(RemoteException::new(
+                exceptions::STANDBY,
+                format!(
+                    "Operation category {} is not supported in state {}. Visit https://s.apache.org/sbnn-error",
+                    category.name(),
+                    self.ha_state().name()
+                ),
+            )),
         }
     }
 }
@@ -170,13 +165,9 @@ mod tests {
             );
             assert!(role.check_operation(OperationCategory::Unchecked).is_ok());
         }
-        let refused = Role::Standby
-            .check_operation(OperationCategory::Read)
-            .unwrap_err();
+        let refused = Role::Standby.check_operation(OperationCategory::Read).unwrap_err();
         assert!(refused.is(exceptions::STANDBY));
-        let refused = Role::Initializing
-            .check_operation(OperationCategory::Read)
-            .unwrap_err();
+        let refused = Role::Initializing.check_operation(OperationCategory::Read).unwrap_err();
         assert!(refused.is(exceptions::RETRIABLE));
     }
 
@@ -185,12 +176,7 @@ mod tests {
         let mut role = Role::Standby;
         assert!(role.change(Role::Active).is_err());
         assert_eq!(role, Role::Standby);
-        for next in [
-            Role::BecomingActive,
-            Role::Active,
-            Role::SteppingDown,
-            Role::Standby,
-        ] {
+        for next in [Role::BecomingActive, Role::Active, Role::SteppingDown, Role::Standby] {
             role.change(next).unwrap();
         }
         assert_eq!(role, Role::Standby);

@@ -4,9 +4,7 @@
 use crate::Namesystem;
 use crate::namesystem::ReplayError;
 use bytes::Bytes;
-use hathi_formats::editlog::{
-    DecodeError, FrameError, Frames, SEGMENT_HEADER_LEN, SegmentHeader, decode_frame,
-};
+use hathi_formats::editlog::{DecodeError, FrameError, Frames, SEGMENT_HEADER_LEN, SegmentHeader, decode_frame};
 use hathi_formats::ids::{LayoutVersion, TxId};
 
 /// Why edits did not go in.
@@ -51,8 +49,7 @@ pub struct Edits {
 impl Edits {
     /// Of an edit log file or an answer to `getJournaledEdits`; transactions above `limit` are not durable.
     pub fn new(bytes: Bytes, limit: TxId) -> Result<Edits, TailError> {
-        let header =
-            SegmentHeader::decode(&bytes).map_err(|error| TailError::Header(error.to_string()))?;
+        let header = SegmentHeader::decode(&bytes).map_err(|error| TailError::Header(error.to_string()))?;
         if header.layout_version < LayoutVersion::NAMENODE_CURRENT {
             return Err(TailError::Header(format!(
                 "unexpected version {}",
@@ -69,12 +66,7 @@ impl Edits {
 
     /// Applies up to `max` transactions to the namesystem, skipping those it has; the lock may be given away between two
     /// calls. Answers whether there is more.
-    pub fn apply(
-        &mut self,
-        ns: &mut Namesystem,
-        max: usize,
-        mono_ms: u64,
-    ) -> Result<bool, TailError> {
+    pub fn apply(&mut self, ns: &mut Namesystem, max: usize, mono_ms: u64) -> Result<bool, TailError> {
         let rest = self.bytes.get(self.pos..).unwrap_or_default();
         let mut frames = Frames::new(rest, self.pos as u64);
         let mut applied = 0;

@@ -592,8 +592,7 @@ mod tests {
         assert!(!dir.current().join("committed-txid").exists());
         let mut newer = info();
         newer.ctime = 5;
-        dir.upgrade(&VersionFile::new(NodeType::JournalNode, &newer))
-            .unwrap();
+        dir.upgrade(&VersionFile::new(NodeType::JournalNode, &newer)).unwrap();
         assert_eq!(dir.analyze().unwrap(), StorageState::Normal);
         assert!(dir.can_roll_back(LayoutVersion(-67)).unwrap());
         assert!(dir.can_roll_back(LayoutVersion(-66)).is_err());

@@ -121,7 +121,11 @@ fn apply_name(names: &mut Names, change: &NameChange) {
             let moved: Vec<PathBuf> = names.keys().filter(|name| name.starts_with(from)).cloned().collect();
             for old in moved {
                 if let (Some(node), Ok(rest)) = (names.remove(&old), old.strip_prefix(from)) {
-                    let new = if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) };
+                    let new = if rest.as_os_str().is_empty() {
+                        to.clone()
+                    } else {
+                        to.join(rest)
+                    };
                     names.insert(new, node);
                 }
             }
@@ -146,7 +150,8 @@ impl State {
     fn collect_garbage(&mut self) {
         let named = |names: &Names, inode: InodeNumber| names.values().any(|node| *node == Node::File(inode));
         let (live, durable) = (&self.live, &self.durable);
-        self.inodes.retain(|inode, _| named(live, *inode) || named(durable, *inode));
+        self.inodes
+            .retain(|inode, _| named(live, *inode) || named(durable, *inode));
     }
 }
 
@@ -182,7 +187,11 @@ impl SimDisk {
                     (_, Pending::Write { offset, mut data }) => {
                         // A number is within one sector: there or not.
                         let len = data.len() as u64;
-                        let kept = if len <= ATOMIC_WRITE_BYTES { len * pick(2) } else { pick(len + 1) };
+                        let kept = if len <= ATOMIC_WRITE_BYTES {
+                            len * pick(2)
+                        } else {
+                            pick(len + 1)
+                        };
                         data.truncate(kept as usize);
                         if data.is_empty() {
                             continue;

@@ -16,7 +16,11 @@ fn hadoops_file_is_read_and_written_the_same() {
     assert_eq!(info.block_pool_id, "BP-971918652-127.0.0.1-1795232435198");
     // Java keeps no order, and dates its comment.
     let properties = |text: &str| {
-        let mut lines: Vec<String> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect();
         lines.sort();
         lines
     };

@@ -20,10 +20,7 @@ impl HostPort {
         let text = text.trim();
         let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
         let authority = authority.split('/').next().unwrap_or_default();
-        let (host, port) = match authority
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once(']'))
-        {
+        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, rest)) => (host, rest.strip_prefix(':')),
             None => match authority.rsplit_once(':') {
                 Some((host, port)) => (host, Some(port)),
@@ -34,9 +31,7 @@ impl HostPort {
             return Err(format!("'{text}' names no host"));
         }
         let port = match (port, default_port) {
-            (Some(port), _) => port
-                .parse()
-                .map_err(|_| format!("'{text}' has no valid port"))?,
+            (Some(port), _) => port.parse().map_err(|_| format!("'{text}' has no valid port"))?,
             (None, Some(port)) => port,
             (None, None) => return Err(format!("'{text}' is not host:port")),
         };

@@ -101,10 +101,7 @@ impl Environment {
         if let Some(home) = variable("HOME") {
             properties.insert("user.home".to_owned(), home);
         }
-        Environment {
-            properties,
-            variables,
-        }
+        Environment { properties, variables }
     }
 }
 
@@ -203,8 +200,7 @@ impl Configuration {
             origin: "set by the program".into(),
             is_final: false,
         };
-        self.entries
-            .insert(text::current_name(key).to_owned(), entry);
+        self.entries.insert(text::current_name(key).to_owned(), entry);
     }
 
     /// Removes a value, also a default.
@@ -256,12 +252,7 @@ impl Configuration {
         self.get(key).is_some() && self.origin(key) != DEFAULT_SOURCE
     }
 
-    fn typed<T>(
-        &self,
-        key: &str,
-        default: T,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<T, ConfError> {
+    fn typed<T>(&self, key: &str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfError> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -292,8 +283,7 @@ impl Configuration {
     /// An integer that must fit a `u32`.
     pub fn get_u32(&self, key: &str, default: u32) -> Result<u32, ConfError> {
         self.typed(key, default, |value| {
-            u32::try_from(value::parse_i64(value)?)
-                .map_err(|_| "must be from 0 to 4294967295".to_owned())
+            u32::try_from(value::parse_i64(value)?).map_err(|_| "must be from 0 to 4294967295".to_owned())
         })
     }
 
@@ -320,27 +310,16 @@ impl Configuration {
     }
 
     /// A duration such as `10s` or `500ms`; a bare number is in `unit`.
-    pub fn get_duration(
-        &self,
-        key: &str,
-        default: Duration,
-        unit: TimeUnit,
-    ) -> Result<Duration, ConfError> {
+    pub fn get_duration(&self, key: &str, default: Duration, unit: TimeUnit) -> Result<Duration, ConfError> {
         self.typed(key, default, |text| {
             let nanos = value::parse_duration_nanos(text, unit)?;
-            let nanos = u64::try_from(nanos)
-                .map_err(|_| "must be a duration from 0 to 584 years".to_owned())?;
+            let nanos = u64::try_from(nanos).map_err(|_| "must be a duration from 0 to 584 years".to_owned())?;
             Ok(Duration::from_nanos(nanos))
         })
     }
 
     /// A duration in ms that may be negative, for keys where that switches something off.
-    pub fn get_duration_ms(
-        &self,
-        key: &str,
-        default_ms: i64,
-        unit: TimeUnit,
-    ) -> Result<i64, ConfError> {
+    pub fn get_duration_ms(&self, key: &str, default_ms: i64, unit: TimeUnit) -> Result<i64, ConfError> {
         self.typed(key, default_ms, |text| {
             let millis = value::parse_duration_nanos(text, unit)? / 1_000_000;
             i64::try_from(millis).map_err(|_| "is too long".to_owned())
@@ -355,8 +334,7 @@ impl Configuration {
     /// A comma-separated list, trimmed, without empty elements.
     #[must_use]
     pub fn get_list(&self, key: &str) -> Vec<String> {
-        self.get(key)
-            .map_or_else(Vec::new, |value| split_list(&value))
+        self.get(key).map_or_else(Vec::new, |value| split_list(&value))
     }
 
     /// Replaces `${name}`: a system property, `env.X` (with `${env.X-default}` and `${env.X:-default}`), or another

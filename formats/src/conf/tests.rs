@@ -19,10 +19,7 @@ fn property(name: &str, value: &str) -> String {
 }
 
 fn with(properties: &[(&str, &str)]) -> Configuration {
-    let text: String = properties
-        .iter()
-        .map(|(name, value)| property(name, value))
-        .collect();
+    let text: String = properties.iter().map(|(name, value)| property(name, value)).collect();
     conf(&text)
 }
 
@@ -32,10 +29,7 @@ const HA: &[(&str, &str)] = &[
     ("dfs.namenode.rpc-address.ns1.nn1", "host1:8020"),
     ("dfs.namenode.rpc-address.ns1.nn2", "host2:8021"),
     ("dfs.namenode.http-address.ns1.nn2", "0.0.0.0:9999"),
-    (
-        "dfs.namenode.shared.edits.dir",
-        "qjournal://j1:8485;j2;j3:18485/ns1",
-    ),
+    ("dfs.namenode.shared.edits.dir", "qjournal://j1:8485;j2;j3:18485/ns1"),
     ("fs.defaultFS", "hdfs://ns1"),
 ];
 
@@ -47,10 +41,7 @@ fn defaults_are_sorted_and_known() {
         conf("").name_dirs().unwrap(),
         [PathBuf::from("/tmp/hadoop-hathi/dfs/name")]
     );
-    assert_eq!(
-        conf("").edits_dirs().unwrap(),
-        conf("").name_dirs().unwrap()
-    );
+    assert_eq!(conf("").edits_dirs().unwrap(), conf("").name_dirs().unwrap());
 }
 
 #[test]
@@ -136,34 +127,16 @@ fn high_availability() {
     assert_eq!(conf.namenode_ids("ns1"), ["nn1", "nn2"]);
     assert!(conf.is_ha("ns1"));
     let (ns1, nn2) = (Some("ns1"), Some("nn2"));
-    assert_eq!(
-        conf.rpc_address(ns1, nn2).unwrap().to_string(),
-        "host2:8021"
-    );
-    assert_eq!(
-        conf.http_address(ns1, nn2).unwrap().to_string(),
-        "host2:9999"
-    );
-    assert_eq!(
-        conf.service_or_rpc_address(ns1, nn2).unwrap().to_string(),
-        "host2:8021"
-    );
+    assert_eq!(conf.rpc_address(ns1, nn2).unwrap().to_string(), "host2:8021");
+    assert_eq!(conf.http_address(ns1, nn2).unwrap().to_string(), "host2:9999");
+    assert_eq!(conf.service_or_rpc_address(ns1, nn2).unwrap().to_string(), "host2:8021");
     let journal = conf.shared_edits(ns1, nn2).unwrap().unwrap();
-    assert_eq!(
-        journal.to_string(),
-        "qjournal://j1:8485;j2:8485;j3:18485/ns1"
-    );
+    assert_eq!(journal.to_string(), "qjournal://j1:8485;j2:8485;j3:18485/ns1");
     let me = conf.who_am_i(|address| address.host == "host2").unwrap();
     assert_eq!(me.namenode.as_deref(), nn2);
     let own = conf.for_namenode(&me);
-    assert_eq!(
-        own.get("dfs.namenode.rpc-address").as_deref(),
-        Some("host2:8021")
-    );
-    assert_eq!(
-        own.get("fs.defaultFS").as_deref(),
-        Some("hdfs://host2:8021")
-    );
+    assert_eq!(own.get("dfs.namenode.rpc-address").as_deref(), Some("host2:8021"));
+    assert_eq!(own.get("fs.defaultFS").as_deref(), Some("hdfs://host2:8021"));
     assert!(conf.who_am_i(|_| false).is_err());
     assert!(conf.who_am_i(|_| true).is_err());
 }
@@ -180,32 +153,19 @@ fn identity_by_id_asks_for_no_address() {
 #[test]
 fn without_nameservices() {
     let conf = with(&[("fs.defaultFS", "hdfs://single:9000")]);
-    assert_eq!(
-        conf.rpc_address(None, None).unwrap().to_string(),
-        "single:9000"
-    );
-    assert_eq!(
-        conf.who_am_i(|_| false).unwrap(),
-        NameNodeIdentity::default()
-    );
+    assert_eq!(conf.rpc_address(None, None).unwrap().to_string(), "single:9000");
+    assert_eq!(conf.who_am_i(|_| false).unwrap(), NameNodeIdentity::default());
     assert!(with(&[]).rpc_address(None, None).is_err());
 }
 
 #[test]
 fn directories() {
-    let conf = with(&[(
-        "dfs.datanode.data.dir",
-        "/a,[SSD]file:///b%20c,[ram_disk]/d",
-    )]);
+    let conf = with(&[("dfs.datanode.data.dir", "/a,[SSD]file:///b%20c,[ram_disk]/d")]);
     let dirs = conf.data_dirs().unwrap();
     assert_eq!(dirs[1].path, PathBuf::from("/b c"));
     assert_eq!(dirs[1].storage_type.as_str_name(), "SSD");
     assert_eq!(dirs[2].storage_type.as_str_name(), "RAM_DISK");
-    assert!(
-        with(&[("dfs.datanode.data.dir", "[TAPE]/x")])
-            .data_dirs()
-            .is_err()
-    );
+    assert!(with(&[("dfs.datanode.data.dir", "[TAPE]/x")]).data_dirs().is_err());
     assert!(HostPort::parse("[::1]:80", None).is_ok());
     assert!(HostPort::parse("host:99999", None).is_err());
 }
@@ -227,7 +187,8 @@ fn bad_files_are_errors() {
 #[test]
 fn loads_a_directory_with_an_include() {
     let dir = tempfile::tempdir().unwrap();
-    let include = "<configuration xmlns:xi=\"http://www.w3.org/2001/XInclude\"><xi:include href=\"more.xml\"/></configuration>";
+    let include =
+        "<configuration xmlns:xi=\"http://www.w3.org/2001/XInclude\"><xi:include href=\"more.xml\"/></configuration>";
     std::fs::write(dir.path().join("hdfs-site.xml"), include).unwrap();
     let more = format!("<configuration>{}</configuration>", property("k", "v"));
     std::fs::write(dir.path().join("more.xml"), more).unwrap();

@@ -37,12 +37,7 @@ enum Field {
 }
 
 /// Reads the properties of one file. `dir` is where `<xi:include href>` is looked up; `None` refuses includes.
-pub(super) fn parse(
-    origin: &str,
-    dir: Option<&Path>,
-    content: &str,
-    depth: usize,
-) -> Result<Vec<Property>, ConfError> {
+pub(super) fn parse(origin: &str, dir: Option<&Path>, content: &str, depth: usize) -> Result<Vec<Property>, ConfError> {
     let mut reader = Reader::from_str(content);
     reader.config_mut().expand_empty_elements = true;
     let shared_origin: Arc<str> = origin.into();
@@ -107,31 +102,21 @@ pub(super) fn parse(
                 }
             }
             Event::Text(text) => {
-                let text = text
-                    .xml10_content()
-                    .map_err(|error| problem(error.to_string()))?;
+                let text = text.xml10_content().map_err(|error| problem(error.to_string()))?;
                 append(&mut current, field, &text);
             }
             Event::CData(data) => {
-                let text = data
-                    .xml10_content()
-                    .map_err(|error| problem(error.to_string()))?;
+                let text = data.xml10_content().map_err(|error| problem(error.to_string()))?;
                 append(&mut current, field, &text);
             }
             Event::GeneralRef(reference) => {
-                let name = reference
-                    .decode()
-                    .map_err(|error| problem(error.to_string()))?;
+                let name = reference.decode().map_err(|error| problem(error.to_string()))?;
                 let resolved = quick_xml::escape::unescape(&format!("&{name};"))
                     .map(|text| text.into_owned())
                     .map_err(|error| problem(error.to_string()))?;
                 append(&mut current, field, &resolved);
             }
-            Event::Empty(_)
-            | Event::Decl(_)
-            | Event::PI(_)
-            | Event::DocType(_)
-            | Event::Comment(_) => {}
+            Event::Empty(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) | Event::Comment(_) => {}
         }
     }
     if open != 0 {
@@ -163,10 +148,7 @@ fn from_attributes(start: &BytesStart<'_>) -> Result<[String; 3], String> {
 }
 
 fn attribute(start: &BytesStart<'_>, name: &str) -> Result<Option<String>, String> {
-    let Some(attribute) = start
-        .try_get_attribute(name)
-        .map_err(|error| error.to_string())?
-    else {
+    let Some(attribute) = start.try_get_attribute(name).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
     let raw = std::str::from_utf8(&attribute.value).map_err(|error| error.to_string())?;
@@ -183,28 +165,16 @@ fn include_path(start: &BytesStart<'_>, dir: Option<&Path>) -> Result<std::path:
 
 /// Old key names and what they are called now (`HdfsConfiguration`, `Configuration`).
 const RENAMED: &[(&str, &str)] = &[
-    (
-        "dfs.access.time.precision",
-        "dfs.namenode.accesstime.precision",
-    ),
-    (
-        "dfs.balance.bandwidthPerSec",
-        "dfs.datanode.balance.bandwidthPerSec",
-    ),
+    ("dfs.access.time.precision", "dfs.namenode.accesstime.precision"),
+    ("dfs.balance.bandwidthPerSec", "dfs.datanode.balance.bandwidthPerSec"),
     ("dfs.block.size", "dfs.blocksize"),
     ("dfs.data.dir", "dfs.datanode.data.dir"),
-    (
-        "dfs.datanode.max.xcievers",
-        "dfs.datanode.max.transfer.threads",
-    ),
+    ("dfs.datanode.max.xcievers", "dfs.datanode.max.transfer.threads"),
     ("dfs.federation.nameservice.id", "dfs.nameservice.id"),
     ("dfs.federation.nameservices", "dfs.nameservices"),
     ("dfs.http.address", "dfs.namenode.http-address"),
     ("dfs.https.address", "dfs.namenode.https-address"),
-    (
-        "dfs.max-repl-streams",
-        "dfs.namenode.replication.max-streams",
-    ),
+    ("dfs.max-repl-streams", "dfs.namenode.replication.max-streams"),
     ("dfs.max.objects", "dfs.namenode.max.objects"),
     ("dfs.name.dir", "dfs.namenode.name.dir"),
     ("dfs.name.dir.restore", "dfs.namenode.name.dir.restore"),
@@ -226,41 +196,23 @@ const RENAMED: &[(&str, &str)] = &[
         "dfs.namenode.reconstruction.pending.timeout-sec",
     ),
     ("dfs.permissions", "dfs.permissions.enabled"),
-    (
-        "dfs.permissions.supergroup",
-        "dfs.permissions.superusergroup",
-    ),
-    (
-        "dfs.replication.considerLoad",
-        "dfs.namenode.redundancy.considerLoad",
-    ),
-    (
-        "dfs.replication.interval",
-        "dfs.namenode.redundancy.interval.seconds",
-    ),
+    ("dfs.permissions.supergroup", "dfs.permissions.superusergroup"),
+    ("dfs.replication.considerLoad", "dfs.namenode.redundancy.considerLoad"),
+    ("dfs.replication.interval", "dfs.namenode.redundancy.interval.seconds"),
     ("dfs.replication.min", "dfs.namenode.replication.min"),
     (
         "dfs.replication.pending.timeout.sec",
         "dfs.namenode.reconstruction.pending.timeout-sec",
     ),
     ("dfs.safemode.extension", "dfs.namenode.safemode.extension"),
-    (
-        "dfs.safemode.threshold.pct",
-        "dfs.namenode.safemode.threshold-pct",
-    ),
+    ("dfs.safemode.threshold.pct", "dfs.namenode.safemode.threshold-pct"),
     ("dfs.socket.timeout", "dfs.client.socket-timeout"),
     ("dfs.write.packet.size", "dfs.client-write-packet-size"),
     ("fs.checkpoint.dir", "dfs.namenode.checkpoint.dir"),
-    (
-        "fs.checkpoint.edits.dir",
-        "dfs.namenode.checkpoint.edits.dir",
-    ),
+    ("fs.checkpoint.edits.dir", "dfs.namenode.checkpoint.edits.dir"),
     ("fs.checkpoint.period", "dfs.namenode.checkpoint.period"),
     ("fs.default.name", "fs.defaultFS"),
-    (
-        "heartbeat.recheck.interval",
-        "dfs.namenode.heartbeat.recheck-interval",
-    ),
+    ("heartbeat.recheck.interval", "dfs.namenode.heartbeat.recheck-interval"),
     ("io.bytes.per.checksum", "dfs.bytes-per-checksum"),
     ("slave.host.name", "dfs.datanode.hostname"),
 ];

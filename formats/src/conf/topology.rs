@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use super::address::parse_path;
-use super::{
-    ConfError, Configuration, DefaultFs, HostPort, JournalUri, StorageLocation, split_list,
-};
+use super::{ConfError, Configuration, DefaultFs, HostPort, JournalUri, StorageLocation, split_list};
 
 /// The client port of a NameNode that names none (`DFS_NAMENODE_RPC_PORT_DEFAULT`).
 const NAMENODE_RPC_PORT: u16 = 8020;
@@ -70,12 +68,7 @@ impl Configuration {
 
     /// The value for a NameNode: of `key.ns.nn`, else `key.ns`, else `key`.
     #[must_use]
-    pub fn get_scoped(
-        &self,
-        key: &str,
-        nameservice: Option<&str>,
-        namenode: Option<&str>,
-    ) -> Option<String> {
+    pub fn get_scoped(&self, key: &str, nameservice: Option<&str>, namenode: Option<&str>) -> Option<String> {
         self.get(&self.scoped_key(key, nameservice, namenode))
     }
 
@@ -162,36 +155,20 @@ impl Configuration {
     }
 
     /// The address under a plain key, for example `dfs.journalnode.rpc-address`.
-    pub fn address(
-        &self,
-        key: &str,
-        default_port: Option<u16>,
-    ) -> Result<Option<HostPort>, ConfError> {
+    pub fn address(&self, key: &str, default_port: Option<u16>) -> Result<Option<HostPort>, ConfError> {
         self.scoped_address(key, None, None, default_port)
     }
 
     /// The client address of a NameNode: `dfs.namenode.rpc-address`, else `fs.defaultFS` where that names a host.
-    pub fn rpc_address(
-        &self,
-        nameservice: Option<&str>,
-        namenode: Option<&str>,
-    ) -> Result<HostPort, ConfError> {
+    pub fn rpc_address(&self, nameservice: Option<&str>, namenode: Option<&str>) -> Result<HostPort, ConfError> {
         let key = "dfs.namenode.rpc-address";
-        if let Some(address) =
-            self.scoped_address(key, nameservice, namenode, Some(NAMENODE_RPC_PORT))?
-        {
+        if let Some(address) = self.scoped_address(key, nameservice, namenode, Some(NAMENODE_RPC_PORT))? {
             return Ok(address);
         }
         let default_fs = self.default_fs();
-        if namenode.is_none()
-            && default_fs.scheme == "hdfs"
-            && !self.nameservices().contains(&default_fs.authority)
-        {
-            return HostPort::parse(&default_fs.authority, Some(NAMENODE_RPC_PORT)).map_err(
-                |problem| {
-                    self.value_error("fs.defaultFS", self.get_or("fs.defaultFS", ""), problem)
-                },
-            );
+        if namenode.is_none() && default_fs.scheme == "hdfs" && !self.nameservices().contains(&default_fs.authority) {
+            return HostPort::parse(&default_fs.authority, Some(NAMENODE_RPC_PORT))
+                .map_err(|problem| self.value_error("fs.defaultFS", self.get_or("fs.defaultFS", ""), problem));
         }
         let suffix: String = [nameservice, namenode]
             .iter()
@@ -236,21 +213,12 @@ impl Configuration {
         nameservice: Option<&str>,
         namenode: Option<&str>,
     ) -> Result<Option<HostPort>, ConfError> {
-        self.scoped_address(
-            "dfs.namenode.lifeline.rpc-address",
-            nameservice,
-            namenode,
-            None,
-        )
+        self.scoped_address("dfs.namenode.lifeline.rpc-address", nameservice, namenode, None)
     }
 
     /// The web address of a NameNode. A host of 0.0.0.0 is replaced by that of its RPC address, so that peers can
     /// call it (`DFSUtil.substituteForWildcardAddress`).
-    pub fn http_address(
-        &self,
-        nameservice: Option<&str>,
-        namenode: Option<&str>,
-    ) -> Result<HostPort, ConfError> {
+    pub fn http_address(&self, nameservice: Option<&str>, namenode: Option<&str>) -> Result<HostPort, ConfError> {
         let key = "dfs.namenode.http-address";
         let mut address = self
             .scoped_address(key, nameservice, namenode, Some(9870))?
@@ -266,10 +234,7 @@ impl Configuration {
 
     /// The identity of this process: by `dfs.nameservice.id` and `dfs.ha.namenode.id`, else by the one nameservice
     /// there is, else by whose RPC address is local, as the caller finds out (`DFSUtil.getSuffixIDs`).
-    pub fn who_am_i(
-        &self,
-        mut is_local: impl FnMut(&HostPort) -> bool,
-    ) -> Result<NameNodeIdentity, ConfError> {
+    pub fn who_am_i(&self, mut is_local: impl FnMut(&HostPort) -> bool) -> Result<NameNodeIdentity, ConfError> {
         let all = self.nameservices();
         if all.is_empty() {
             return Ok(NameNodeIdentity::default());
@@ -296,9 +261,7 @@ impl Configuration {
             for id in ids {
                 let this_one = match &given_namenode {
                     Some(given) => {
-                        *given == id
-                            && (single
-                                || is_local(&self.rpc_address(Some(&nameservice), Some(&id))?))
+                        *given == id && (single || is_local(&self.rpc_address(Some(&nameservice), Some(&id))?))
                     }
                     None => is_local(&self.rpc_address(Some(&nameservice), Some(&id))?),
                 };
@@ -313,16 +276,12 @@ impl Configuration {
         if found.len() > 1 {
             return Err(ConfError::Missing {
                 key: "dfs.nameservice.id and dfs.ha.namenode.id".to_owned(),
-                needed_for: format!(
-                    "{} NameNodes of the configuration have a local address",
-                    found.len()
-                ),
+                needed_for: format!("{} NameNodes of the configuration have a local address", found.len()),
             });
         }
         found.pop().ok_or_else(|| ConfError::Missing {
             key: "dfs.nameservice.id and dfs.ha.namenode.id".to_owned(),
-            needed_for: "no NameNode of the configuration has a local address or this id"
-                .to_owned(),
+            needed_for: "no NameNode of the configuration has a local address or this id".to_owned(),
         })
     }
 
@@ -332,17 +291,11 @@ impl Configuration {
         DefaultFs::parse(&self.get_or("fs.defaultFS", "file:///"))
     }
 
-    fn parsed_list<T>(
-        &self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Vec<T>, ConfError> {
+    fn parsed_list<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, ConfError> {
         let value = self.get_or(key, "");
         split_list(&value)
             .iter()
-            .map(|element| {
-                parse(element).map_err(|problem| self.value_error(key, element.clone(), problem))
-            })
+            .map(|element| parse(element).map_err(|problem| self.value_error(key, element.clone(), problem)))
             .collect()
     }
 

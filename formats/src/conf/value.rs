@@ -40,13 +40,9 @@ pub(super) fn parse_i64(text: &str) -> Result<i64, String> {
         Some(rest) => (true, rest),
         None => (false, text),
     };
-    let hex = digits
-        .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"));
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
     let number = match hex {
-        Some(hex) => {
-            i64::from_str_radix(hex, 16).map(|number| if negative { -number } else { number })
-        }
+        Some(hex) => i64::from_str_radix(hex, 16).map(|number| if negative { -number } else { number }),
         None => text.parse(),
     };
     number.map_err(|_| "not an integer".to_owned())
@@ -85,13 +81,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<i64, String> {
         Some(b'e') => 60,
         _ => 0,
     };
-    let digits = if shift == 0 {
-        &lower
-    } else {
-        &lower[..lower.len() - 1]
-    };
+    let digits = if shift == 0 { &lower } else { &lower[..lower.len() - 1] };
     let number: i64 = digits.trim().parse().map_err(|_| problem())?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "is too large".to_owned())
+    number.checked_mul(1 << shift).ok_or_else(|| "is too large".to_owned())
 }

@@ -93,19 +93,12 @@ impl PipelineAck {
         if self.seqno != UNKNOWN_SEQNO {
             return None;
         }
-        self.replies
-            .iter()
-            .copied()
-            .map(Self::status_of)
-            .find(|status| {
-                matches!(
-                    status,
-                    Status::OobRestart
-                        | Status::OobReserved1
-                        | Status::OobReserved2
-                        | Status::OobReserved3
-                )
-            })
+        self.replies.iter().copied().map(Self::status_of).find(|status| {
+            matches!(
+                status,
+                Status::OobRestart | Status::OobReserved1 | Status::OobReserved2 | Status::OobReserved3
+            )
+        })
     }
 
     /// As it travels. Statuses are repeated beside the header words for readers that know no header words.

@@ -72,8 +72,7 @@ impl ChecksumType {
         match self.algorithm() {
             None => 0,
             Some(algorithm) => {
-                crc_fast::checksum_combine(algorithm, first.into(), second.into(), second_len_bytes)
-                    as u32
+                crc_fast::checksum_combine(algorithm, first.into(), second.into(), second_len_bytes) as u32
             }
         }
     }
@@ -340,8 +339,7 @@ mod tests {
         assert_eq!(
             md5(&[b"a", b"bc"]),
             [
-                0x90, 0x01, 0x50, 0x98, 0x3c, 0xd2, 0x4f, 0xb0, 0xd6, 0x96, 0x3f, 0x7d, 0x28, 0xe1,
-                0x7f, 0x72
+                0x90, 0x01, 0x50, 0x98, 0x3c, 0xd2, 0x4f, 0xb0, 0xd6, 0x96, 0x3f, 0x7d, 0x28, 0xe1, 0x7f, 0x72
             ]
         );
     }
@@ -356,13 +354,7 @@ mod tests {
         assert_eq!(checksum.verify(&data, &sums), Ok(()));
         data[1100] ^= 1;
         assert_eq!(checksum.verify(&data, &sums).unwrap_err().offset, 1024);
-        assert_eq!(
-            checksum
-                .verify(&data[..1024], &sums[..7])
-                .unwrap_err()
-                .offset,
-            512
-        );
+        assert_eq!(checksum.verify(&data[..1024], &sums[..7]).unwrap_err().offset, 512);
         let mut over = vec![0; sums.len()];
         checksum.compute_over(&data, &mut over);
         assert_eq!(checksum.verify(&data, &over), Ok(()));
@@ -389,11 +381,7 @@ mod tests {
         for piece in [b"ab", b"cd", b"ef"] {
             assert!(composer.update(kind.checksum(piece), 2));
         }
-        let expected = [
-            kind.checksum(b"abcd").to_be_bytes(),
-            kind.checksum(b"ef").to_be_bytes(),
-        ]
-        .concat();
+        let expected = [kind.checksum(b"abcd").to_be_bytes(), kind.checksum(b"ef").to_be_bytes()].concat();
         assert_eq!(composer.digest(), expected);
         let mut crossing = CrcComposer::new(kind, 3, 4);
         assert!(crossing.update(1, 3));

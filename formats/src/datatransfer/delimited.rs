@@ -13,9 +13,7 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 fn length_prefix(buf: &[u8]) -> Result<Option<(usize, usize)>, DataTransferError> {
     let mut value = 0_u64;
     for (index, byte) in buf.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7F)
-            .checked_shl(7 * index as u32)
-            .unwrap_or(0);
+        value |= u64::from(byte & 0x7F).checked_shl(7 * index as u32).unwrap_or(0);
         if byte & 0x80 == 0 {
             let length = usize::try_from(value).unwrap_or(usize::MAX);
             if length > MAX_MESSAGE_BYTES {
@@ -41,9 +39,7 @@ fn length_prefix(buf: &[u8]) -> Result<Option<(usize, usize)>, DataTransferError
 
 /// Decodes one delimited message from the front of `buf`: the message and the bytes it took, or `None` when `buf` does
 /// not hold all of it yet.
-pub fn decode_delimited<M: Message + Default>(
-    buf: &[u8],
-) -> Result<Option<(M, usize)>, DataTransferError> {
+pub fn decode_delimited<M: Message + Default>(buf: &[u8]) -> Result<Option<(M, usize)>, DataTransferError> {
     let Some((length, prefix)) = length_prefix(buf)? else {
         return Ok(None);
     };
@@ -127,9 +123,7 @@ mod tests {
                     .is_none()
             );
         }
-        let (decoded, used) = decode_delimited::<BlockOpResponseProto>(&bytes)
-            .unwrap()
-            .unwrap();
+        let (decoded, used) = decode_delimited::<BlockOpResponseProto>(&bytes).unwrap().unwrap();
         assert_eq!((decoded, used), (message.clone(), bytes.len()));
         assert_eq!(
             read_delimited::<BlockOpResponseProto>(&mut bytes.as_slice()).unwrap(),

@@ -35,9 +35,7 @@ impl BlockMetadataHeader {
     }
 
     /// Decodes the bytes on disk. Hadoop warns of other versions and reads on, and so does this.
-    pub fn decode(
-        bytes: &[u8; META_HEADER_BYTES],
-    ) -> Result<BlockMetadataHeader, DataTransferError> {
+    pub fn decode(bytes: &[u8; META_HEADER_BYTES]) -> Result<BlockMetadataHeader, DataTransferError> {
         let [a, b, kind, c, d, e, f] = *bytes;
         let bytes_per_checksum = u32::from_be_bytes([c, d, e, f]);
         let checksum = ChecksumType::from_number(kind.into())
@@ -56,16 +54,14 @@ impl BlockMetadataHeader {
     #[must_use]
     pub fn checksum_offset(&self, block_offset: u64) -> u64 {
         META_HEADER_BYTES as u64
-            + block_offset / u64::from(self.checksum.bytes_per_checksum())
-                * self.checksum.checksum_size() as u64
+            + block_offset / u64::from(self.checksum.bytes_per_checksum()) * self.checksum.checksum_size() as u64
     }
 
     /// Bytes of the meta file of a block of `block_len` bytes.
     #[must_use]
     pub fn meta_len(&self, block_len: u64) -> u64 {
         META_HEADER_BYTES as u64
-            + block_len.div_ceil(u64::from(self.checksum.bytes_per_checksum()))
-                * self.checksum.checksum_size() as u64
+            + block_len.div_ceil(u64::from(self.checksum.bytes_per_checksum())) * self.checksum.checksum_size() as u64
     }
 }
 
@@ -78,10 +74,7 @@ mod tests {
         let checksum = DataChecksum::new(ChecksumType::Crc32c, 512).unwrap();
         let header = BlockMetadataHeader::new(checksum);
         assert_eq!(header.encode(), [0, 1, 2, 0, 0, 2, 0]);
-        assert_eq!(
-            BlockMetadataHeader::decode(&header.encode()).unwrap(),
-            header
-        );
+        assert_eq!(BlockMetadataHeader::decode(&header.encode()).unwrap(), header);
         assert_eq!(
             (
                 header.meta_len(0),
@@ -92,11 +85,7 @@ mod tests {
             (7, 11, 11, 15)
         );
         assert_eq!(header.checksum_offset(1024), 15);
-        for bad in [
-            [0, 1, 3, 0, 0, 2, 0],
-            [0, 1, 2, 0, 0, 0, 0],
-            [0, 1, 2, 0xFF, 0, 0, 0],
-        ] {
+        for bad in [[0, 1, 3, 0, 0, 2, 0], [0, 1, 2, 0, 0, 0, 0], [0, 1, 2, 0xFF, 0, 0, 0]] {
             assert!(BlockMetadataHeader::decode(&bad).is_err());
         }
     }

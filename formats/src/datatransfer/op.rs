@@ -6,9 +6,9 @@ use prost::Message;
 
 use super::{DataTransferError, encode_delimited_into, read_delimited};
 use crate::proto::hdfs::{
-    OpBlockChecksumProto, OpBlockGroupChecksumProto, OpCopyBlockProto, OpCustomProto,
-    OpReadBlockProto, OpReplaceBlockProto, OpRequestShortCircuitAccessProto, OpTransferBlockProto,
-    OpWriteBlockProto, ReleaseShortCircuitAccessRequestProto, ShortCircuitShmRequestProto,
+    OpBlockChecksumProto, OpBlockGroupChecksumProto, OpCopyBlockProto, OpCustomProto, OpReadBlockProto,
+    OpReplaceBlockProto, OpRequestShortCircuitAccessProto, OpTransferBlockProto, OpWriteBlockProto,
+    ReleaseShortCircuitAccessRequestProto, ShortCircuitShmRequestProto,
 };
 
 /// `DataTransferProtocol.DATA_TRANSFER_VERSION`.
@@ -155,10 +155,7 @@ mod tests {
         let bytes = encode_op(Op::Custom, &message);
         assert_eq!(bytes.as_slice(), [0, 28, 127, 4, 10, 2, b'i', b'd']);
         let mut reader = bytes.as_slice();
-        assert_eq!(
-            read_request(&mut reader).unwrap(),
-            Some(OpRequest::Custom(message))
-        );
+        assert_eq!(read_request(&mut reader).unwrap(), Some(OpRequest::Custom(message)));
         assert_eq!(read_request(&mut reader).unwrap(), None);
     }
 

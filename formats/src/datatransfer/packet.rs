@@ -29,19 +29,12 @@ impl PacketLengths {
 
     /// Decodes and checks the lengths. The packet length on the wire counts its own four bytes too, but neither the
     /// header nor the header's length.
-    pub fn decode(
-        prefix: [u8; 6],
-        max_packet_bytes: usize,
-    ) -> Result<PacketLengths, DataTransferError> {
+    pub fn decode(prefix: [u8; 6], max_packet_bytes: usize) -> Result<PacketLengths, DataTransferError> {
         let [a, b, c, d, e, f] = prefix;
         let packet_len = u32::from_be_bytes([a, b, c, d]);
         let header = usize::from(u16::from_be_bytes([e, f]));
         let length = packet_len as usize;
-        if length < 4
-            || packet_len > i32::MAX as u32
-            || header > 0x7FFF
-            || length + header > max_packet_bytes
-        {
+        if length < 4 || packet_len > i32::MAX as u32 || header > 0x7FFF || length + header > max_packet_bytes {
             return Err(DataTransferError::Length {
                 what: "packet",
                 length: packet_len.into(),
@@ -131,8 +124,7 @@ impl PacketHeader {
                 .map_err(|_| out_of_range("offset in block", proto.offset_in_block))?,
             seqno: proto.seqno,
             last_packet_in_block: proto.last_packet_in_block,
-            data_len: u32::try_from(proto.data_len)
-                .map_err(|_| out_of_range("data", proto.data_len.into()))?,
+            data_len: u32::try_from(proto.data_len).map_err(|_| out_of_range("data", proto.data_len.into()))?,
             sync_block: proto.sync_block.unwrap_or(false),
         })
     }
@@ -140,8 +132,7 @@ impl PacketHeader {
     /// Whether this may follow the packet `last_seqno` in a stream of data (`PacketHeader.sanityCheck`).
     #[must_use]
     pub fn follows(&self, last_seqno: i64) -> bool {
-        self.last_packet_in_block == (self.data_len == 0)
-            && last_seqno.checked_add(1) == Some(self.seqno)
+        self.last_packet_in_block == (self.data_len == 0) && last_seqno.checked_add(1) == Some(self.seqno)
     }
 }
 
@@ -259,10 +250,7 @@ impl PacketBuffer {
             return Ok(None);
         };
         self.make_room(total);
-        self.bytes
-            .get_mut(..total)
-            .unwrap_or_default()
-            .copy_from_slice(packet);
+        self.bytes.get_mut(..total).unwrap_or_default().copy_from_slice(packet);
         (self.start, self.end, self.filled) = (0, total, total);
         self.slice(lengths)?;
         Ok(Some(total))
@@ -271,8 +259,7 @@ impl PacketBuffer {
     fn slice(&mut self, lengths: PacketLengths) -> Result<(), DataTransferError> {
         let header_at = self.start + PacketLengths::BYTES;
         let checksums_at = header_at + lengths.header;
-        let header =
-            PacketHeader::decode(self.bytes.get(header_at..checksums_at).unwrap_or_default())?;
+        let header = PacketHeader::decode(self.bytes.get(header_at..checksums_at).unwrap_or_default())?;
         let Some(checksum_len) = lengths.payload.checked_sub(header.data_len as usize) else {
             return Err(DataTransferError::Length {
                 what: "data",
@@ -294,9 +281,7 @@ impl PacketBuffer {
     /// The current packet's checksums; may be empty when none were sent.
     #[must_use]
     pub fn checksums(&self) -> &[u8] {
-        self.bytes
-            .get(self.checksums_at..self.data_at)
-            .unwrap_or_default()
+        self.bytes.get(self.checksums_at..self.data_at).unwrap_or_default()
     }
 
     /// The current packet's data.
@@ -345,12 +330,7 @@ mod tests {
 
     #[test]
     fn lengths_that_cannot_be_are_refused() {
-        for (packet, header) in [
-            (3_u32, 25_u16),
-            (u32::MAX, 25),
-            (17 << 20, 25),
-            (20, 0xFFFF),
-        ] {
+        for (packet, header) in [(3_u32, 25_u16), (u32::MAX, 25), (17 << 20, 25), (20, 0xFFFF)] {
             let mut prefix = [0; 6];
             prefix[..4].copy_from_slice(&packet.to_be_bytes());
             prefix[4..].copy_from_slice(&header.to_be_bytes());

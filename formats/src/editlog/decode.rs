@@ -5,9 +5,8 @@ use prost::Message as _;
 use super::encode::{ERASURE_CODING, SNAPSHOT_MODIFICATION_TIME};
 use super::frame::Frame;
 use super::op::{
-    AclEntry, AclEntryScope, AclEntryType, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp,
-    DelegationKey, DelegationTokenIdentifier, EditOp, OpCode, PermissionStatus, RenameOption,
-    RpcIds, XAttr, XAttrNamespace,
+    AclEntry, AclEntryScope, AclEntryType, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
+    DelegationTokenIdentifier, EditOp, OpCode, PermissionStatus, RenameOption, RpcIds, XAttr, XAttrNamespace,
 };
 use super::wire::{DecodeError, Input};
 use crate::ids::{Block, BlockId, GenerationStamp, InodeId, LayoutVersion};
@@ -22,16 +21,10 @@ pub fn decode_frame(frame: &Frame<'_>, layout: LayoutVersion) -> Result<EditOp, 
 }
 
 /// Decodes an op's body as written by a NameNode of layout -61 to -67. Bytes left over are an error.
-pub fn decode_body(
-    code: OpCode,
-    body: &[u8],
-    layout: LayoutVersion,
-) -> Result<EditOp, DecodeError> {
+pub fn decode_body(code: OpCode, body: &[u8], layout: LayoutVersion) -> Result<EditOp, DecodeError> {
     let mut input = Input::new(body);
     if layout < LayoutVersion::NAMENODE_CURRENT || layout > OLDEST_LAYOUT {
-        return Err(input.error(format!(
-            "layout {layout} is not between {OLDEST_LAYOUT} and -67"
-        )));
+        return Err(input.error(format!("layout {layout} is not between {OLDEST_LAYOUT} and -67")));
     }
     let op = read_op(code, &mut input, layout).map_err(|error| DecodeError {
         problem: format!("{}: {}", code.name().unwrap_or("unknown op"), error.problem),
@@ -43,11 +36,7 @@ pub fn decode_body(
     }
 }
 
-fn read_op(
-    code: OpCode,
-    input: &mut Input<'_>,
-    layout: LayoutVersion,
-) -> Result<EditOp, DecodeError> {
+fn read_op(code: OpCode, input: &mut Input<'_>, layout: LayoutVersion) -> Result<EditOp, DecodeError> {
     Ok(match code {
         OpCode::ADD => EditOp::Add(read_add(input, layout)?),
         OpCode::RENAME_OLD => EditOp::RenameOld {
@@ -127,9 +116,7 @@ fn read_op(
         OpCode::CANCEL_DELEGATION_TOKEN => EditOp::CancelDelegationToken {
             token: read_token(input)?,
         },
-        OpCode::UPDATE_MASTER_KEY => EditOp::UpdateMasterKey {
-            key: read_key(input)?,
-        },
+        OpCode::UPDATE_MASTER_KEY => EditOp::UpdateMasterKey { key: read_key(input)? },
         OpCode::REASSIGN_LEASE => EditOp::ReassignLease {
             lease_holder: input.str()?,
             path: input.str()?,
@@ -204,20 +191,12 @@ fn read_op(
         OpCode::SET_XATTR => {
             let (src, xattrs) = read_xattrs(input)?;
             let rpc_ids = read_rpc_ids(input)?;
-            EditOp::SetXAttr {
-                src,
-                xattrs,
-                rpc_ids,
-            }
+            EditOp::SetXAttr { src, xattrs, rpc_ids }
         }
         OpCode::REMOVE_XATTR => {
             let (src, xattrs) = read_xattrs(input)?;
             let rpc_ids = read_rpc_ids(input)?;
-            EditOp::RemoveXAttr {
-                src,
-                xattrs,
-                rpc_ids,
-            }
+            EditOp::RemoveXAttr { src, xattrs, rpc_ids }
         }
         OpCode::SET_STORAGE_POLICY => EditOp::SetStoragePolicy {
             path: input.str()?,
@@ -284,11 +263,7 @@ fn read_add(input: &mut Input<'_>, layout: LayoutVersion) -> Result<AddOp, Decod
         client_machine: input.str()?,
         overwrite: input.bool()?,
         storage_policy_id: input.u8()?,
-        erasure_coding_policy_id: if layout <= ERASURE_CODING {
-            input.u8()?
-        } else {
-            0
-        },
+        erasure_coding_policy_id: if layout <= ERASURE_CODING { input.u8()? } else { 0 },
         rpc_ids: read_rpc_ids(input)?,
     })
 }
@@ -402,9 +377,7 @@ fn read_strs(input: &mut Input<'_>) -> Result<Vec<String>, DecodeError> {
 fn read_str_pairs(input: &mut Input<'_>) -> Result<Vec<(String, String)>, DecodeError> {
     let count = i64::from(input.i32()?);
     let count = input.count(count, 4)?;
-    (0..count)
-        .map(|_| Ok((input.str()?, input.str()?)))
-        .collect()
+    (0..count).map(|_| Ok((input.str()?, input.str()?))).collect()
 }
 
 fn read_rename_options(input: &mut Input<'_>) -> Result<Vec<RenameOption>, DecodeError> {
@@ -413,8 +386,7 @@ fn read_rename_options(input: &mut Input<'_>) -> Result<Vec<RenameOption>, Decod
     (0..count)
         .map(|_| {
             let code = input.u8()?;
-            RenameOption::from_code(code)
-                .ok_or_else(|| input.error(format!("rename option {code}")))
+            RenameOption::from_code(code).ok_or_else(|| input.error(format!("rename option {code}")))
         })
         .collect()
 }
@@ -463,11 +435,7 @@ fn read_acl(input: &mut Input<'_>) -> Result<Vec<AclEntry>, DecodeError> {
             Ok(AclEntry {
                 scope: scope(i32::from(bits >> 5 & 1)),
                 entry_type: AclEntryType::from_bits(u32::from(bits >> 3)),
-                name: if bits & 1 << 6 != 0 {
-                    Some(input.str()?)
-                } else {
-                    None
-                },
+                name: if bits & 1 << 6 != 0 { Some(input.str()?) } else { None },
                 permission: bits & 7,
             })
         })
@@ -488,8 +456,7 @@ fn read_xattrs(input: &mut Input<'_>) -> Result<(String, Vec<XAttr>), DecodeErro
     if bytes.is_empty() {
         return Ok((String::new(), Vec::new()));
     }
-    let message =
-        pb::XAttrEditLogProto::decode(bytes).map_err(|error| input.error(error.to_string()))?;
+    let message = pb::XAttrEditLogProto::decode(bytes).map_err(|error| input.error(error.to_string()))?;
     let mut xattrs = Vec::with_capacity(message.x_attrs.len());
     for xattr in message.x_attrs {
         let Some(namespace) = XAttrNamespace::from_number(xattr.namespace) else {
@@ -506,15 +473,12 @@ fn read_xattrs(input: &mut Input<'_>) -> Result<(String, Vec<XAttr>), DecodeErro
 
 fn read_set_acl(input: &mut Input<'_>) -> Result<EditOp, DecodeError> {
     let bytes = input.delimited()?;
-    let message =
-        pb::AclEditLogProto::decode(bytes).map_err(|error| input.error(error.to_string()))?;
+    let message = pb::AclEditLogProto::decode(bytes).map_err(|error| input.error(error.to_string()))?;
     let mut entries = Vec::with_capacity(message.entries.len());
     for entry in message.entries {
-        let (Ok(entry_type @ 0..=3), Ok(permission @ 0..=7), 0..=1) = (
-            u8::try_from(entry.r#type),
-            u8::try_from(entry.permissions),
-            entry.scope,
-        ) else {
+        let (Ok(entry_type @ 0..=3), Ok(permission @ 0..=7), 0..=1) =
+            (u8::try_from(entry.r#type), u8::try_from(entry.permissions), entry.scope)
+        else {
             return Err(input.error("ACL entry with unknown numbers"));
         };
         entries.push(AclEntry {
@@ -538,26 +502,10 @@ fn read_cache_directive(input: &mut Input<'_>) -> Result<CacheDirectiveInfo, Dec
     }
     Ok(CacheDirectiveInfo {
         id,
-        path: if flags & 1 != 0 {
-            Some(input.str()?)
-        } else {
-            None
-        },
-        replication: if flags & 2 != 0 {
-            Some(input.i16()?)
-        } else {
-            None
-        },
-        pool: if flags & 4 != 0 {
-            Some(input.str()?)
-        } else {
-            None
-        },
-        expiration: if flags & 8 != 0 {
-            Some(input.i64()?)
-        } else {
-            None
-        },
+        path: if flags & 1 != 0 { Some(input.str()?) } else { None },
+        replication: if flags & 2 != 0 { Some(input.i16()?) } else { None },
+        pool: if flags & 4 != 0 { Some(input.str()?) } else { None },
+        expiration: if flags & 8 != 0 { Some(input.i64()?) } else { None },
     })
 }
 
@@ -569,36 +517,12 @@ fn read_cache_pool(input: &mut Input<'_>) -> Result<CachePoolInfo, DecodeError> 
     }
     Ok(CachePoolInfo {
         pool_name,
-        owner_name: if flags & 1 != 0 {
-            Some(input.str()?)
-        } else {
-            None
-        },
-        group_name: if flags & 2 != 0 {
-            Some(input.str()?)
-        } else {
-            None
-        },
-        mode: if flags & 4 != 0 {
-            Some(input.u16()?)
-        } else {
-            None
-        },
-        limit: if flags & 8 != 0 {
-            Some(input.i64()?)
-        } else {
-            None
-        },
-        max_relative_expiry: if flags & 16 != 0 {
-            Some(input.i64()?)
-        } else {
-            None
-        },
-        default_replication: if flags & 32 != 0 {
-            Some(input.i16()?)
-        } else {
-            None
-        },
+        owner_name: if flags & 1 != 0 { Some(input.str()?) } else { None },
+        group_name: if flags & 2 != 0 { Some(input.str()?) } else { None },
+        mode: if flags & 4 != 0 { Some(input.u16()?) } else { None },
+        limit: if flags & 8 != 0 { Some(input.i64()?) } else { None },
+        max_relative_expiry: if flags & 16 != 0 { Some(input.i64()?) } else { None },
+        default_replication: if flags & 32 != 0 { Some(input.i16()?) } else { None },
     })
 }
 

@@ -3,12 +3,12 @@
 use prost::Message as _;
 
 use super::op::{
-    AclEntry, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
-    DelegationTokenIdentifier, EditOp, PermissionStatus, RpcIds, XAttr,
+    AclEntry, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey, DelegationTokenIdentifier, EditOp,
+    PermissionStatus, RpcIds, XAttr,
 };
 use super::wire::{
-    put_bool, put_i16, put_i32, put_i64, put_len, put_str, put_text, put_u16, put_u64, put_varint,
-    put_vlong, varint_len,
+    put_bool, put_i16, put_i32, put_i64, put_len, put_str, put_text, put_u16, put_u64, put_varint, put_vlong,
+    varint_len,
 };
 use crate::ids::{Block, InodeId, LayoutVersion, TxId};
 use crate::proto::hdfs as pb;
@@ -56,11 +56,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             put_i64(out, *time);
             put_rpc_ids(out, rpc_ids);
         }
-        EditOp::Delete {
-            path,
-            time,
-            rpc_ids,
-        } => {
+        EditOp::Delete { path, time, rpc_ids } => {
             put_str(out, path);
             put_i64(out, *time);
             put_rpc_ids(out, rpc_ids);
@@ -95,9 +91,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             put_str(out, user.as_deref().unwrap_or_default());
             put_str(out, group.as_deref().unwrap_or_default());
         }
-        EditOp::SetGenstampV1 { genstamp } | EditOp::SetGenstampV2 { genstamp } => {
-            put_u64(out, genstamp.0)
-        }
+        EditOp::SetGenstampV1 { genstamp } | EditOp::SetGenstampV2 { genstamp } => put_u64(out, genstamp.0),
         EditOp::SetNsQuota { src, ns_quota } => {
             put_str(out, src);
             put_i64(out, *ns_quota);
@@ -162,8 +156,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             put_permissions(out, permissions);
             put_rpc_ids(out, rpc_ids);
         }
-        EditOp::GetDelegationToken { token, expiry_time }
-        | EditOp::RenewDelegationToken { token, expiry_time } => {
+        EditOp::GetDelegationToken { token, expiry_time } | EditOp::RenewDelegationToken { token, expiry_time } => {
             put_token(out, token);
             put_i64(out, *expiry_time);
         }
@@ -179,11 +172,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             put_str(out, new_holder);
         }
         EditOp::EndLogSegment | EditOp::StartLogSegment => {}
-        EditOp::UpdateBlocks {
-            path,
-            blocks,
-            rpc_ids,
-        } => {
+        EditOp::UpdateBlocks { path, blocks, rpc_ids } => {
             put_str(out, path);
             put_compact_blocks(out, blocks);
             put_rpc_ids(out, rpc_ids);
@@ -235,8 +224,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             }
             put_rpc_ids(out, rpc_ids);
         }
-        EditOp::AddCacheDirective { directive, rpc_ids }
-        | EditOp::ModifyCacheDirective { directive, rpc_ids } => {
+        EditOp::AddCacheDirective { directive, rpc_ids } | EditOp::ModifyCacheDirective { directive, rpc_ids } => {
             put_cache_directive(out, directive);
             put_rpc_ids(out, rpc_ids);
         }
@@ -268,19 +256,8 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::SetAcl { src, entries } => put_set_acl(out, src, entries),
-        EditOp::RollingUpgradeStart { time } | EditOp::RollingUpgradeFinalize { time } => {
-            put_i64(out, *time)
-        }
-        EditOp::SetXAttr {
-            src,
-            xattrs,
-            rpc_ids,
-        }
-        | EditOp::RemoveXAttr {
-            src,
-            xattrs,
-            rpc_ids,
-        } => {
+        EditOp::RollingUpgradeStart { time } | EditOp::RollingUpgradeFinalize { time } => put_i64(out, *time),
+        EditOp::SetXAttr { src, xattrs, rpc_ids } | EditOp::RemoveXAttr { src, xattrs, rpc_ids } => {
             put_xattrs(out, Some(src), xattrs);
             put_rpc_ids(out, rpc_ids);
         }
@@ -432,8 +409,7 @@ fn put_permissions(out: &mut Vec<u8>, permissions: &PermissionStatus) {
 fn put_acl(out: &mut Vec<u8>, entries: &[AclEntry]) {
     put_len(out, entries.len());
     for entry in entries {
-        let bits =
-            (entry.permission & 7) | ((entry.entry_type as u8) << 3) | ((entry.scope as u8) << 5);
+        let bits = (entry.permission & 7) | ((entry.entry_type as u8) << 3) | ((entry.scope as u8) << 5);
         match &entry.name {
             Some(name) => {
                 out.push(bits | 1 << 6);
@@ -452,11 +428,7 @@ fn xattr_len(xattr: &XAttr) -> usize {
 /// A delimited `XAttrEditLogProto`, written by hand because every `OP_ADD` and `OP_MKDIR` holds one.
 fn put_xattrs(out: &mut Vec<u8>, src: Option<&str>, xattrs: &[XAttr]) {
     let field = |len: usize| 1 + varint_len(len as u64) + len;
-    let len = src.map_or(0, |src| field(src.len()))
-        + xattrs
-            .iter()
-            .map(|xattr| field(xattr_len(xattr)))
-            .sum::<usize>();
+    let len = src.map_or(0, |src| field(src.len())) + xattrs.iter().map(|xattr| field(xattr_len(xattr))).sum::<usize>();
     put_varint(out, len as u64);
     let put_bytes = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
         out.push(tag);

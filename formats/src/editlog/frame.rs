@@ -197,8 +197,7 @@ impl<'a> Frames<'a> {
             };
             // A batch holds fewer ops than bytes, which bounds how far ahead a txid can be.
             let plausible = txid >= lowest && txid - lowest <= rest.len() as u64;
-            let fits = usize::try_from(length)
-                .is_ok_and(|len| len >= BODY_OFFSET - 1 && len < candidate.len());
+            let fits = usize::try_from(length).is_ok_and(|len| len >= BODY_OFFSET - 1 && len < candidate.len());
             !(plausible && fits && parse(candidate, 0).is_ok())
         })
     }
@@ -237,11 +236,7 @@ fn parse(bytes: &[u8], offset: u64) -> Result<(Frame<'_>, usize), FrameError> {
         .unwrap_or(0)
         .saturating_add(LENGTH_OFFSET + CRC_LEN);
     if !(MIN_OP_SIZE_BYTES..=MAX_OP_SIZE_BYTES).contains(&size) {
-        return Err(FrameError::BadLength {
-            offset,
-            code,
-            length,
-        });
+        return Err(FrameError::BadLength { offset, code, length });
     }
     let bytes = bytes.get(..size).ok_or(truncated)?;
     let (covered, crc) = bytes.split_at_checked(size - CRC_LEN).ok_or(truncated)?;

@@ -16,9 +16,9 @@ pub use decode::{OLDEST_LAYOUT, decode_body, decode_frame};
 pub use encode::{encode, encode_for_layout};
 pub use frame::{Frame, FrameError, Frames, MAX_OP_SIZE_BYTES, MIN_OP_SIZE_BYTES, ScanEnd};
 pub use op::{
-    AclEntry, AclEntryScope, AclEntryType, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp,
-    DelegationKey, DelegationTokenIdentifier, EditOp, OpCode, PermissionStatus, RenameOption,
-    RpcIds, XAttr, XAttrNamespace, fs_action_symbol,
+    AclEntry, AclEntryScope, AclEntryType, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
+    DelegationTokenIdentifier, EditOp, OpCode, PermissionStatus, RenameOption, RpcIds, XAttr, XAttrNamespace,
+    fs_action_symbol,
 };
 pub use segment::{HeaderError, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader};
 pub use wire::DecodeError;

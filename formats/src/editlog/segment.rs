@@ -51,9 +51,7 @@ impl SegmentHeader {
 
     /// Reads the header at the start of a file. Layouts newer than ours are accepted: their frames can be scanned.
     pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderError> {
-        let int = |at: usize| -> Option<i32> {
-            Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-        };
+        let int = |at: usize| -> Option<i32> { Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
         let layout_version = LayoutVersion(int(0).ok_or(HeaderError::Truncated)?);
         if layout_version.0 == -1 {
             return Err(HeaderError::NeverWritten);
@@ -126,11 +124,7 @@ impl SegmentFile {
             (parse_txid(first)?, Some(parse_txid(last)?))
         };
         Some(match (suffix, last) {
-            (Some(suffix), last) => SegmentFile::Aside {
-                first,
-                last,
-                suffix,
-            },
+            (Some(suffix), last) => SegmentFile::Aside { first, last, suffix },
             (None, Some(last)) => SegmentFile::Finalized { first, last },
             (None, None) => SegmentFile::InProgress { first },
         })
@@ -178,9 +172,7 @@ mod tests {
             "edits_0000000000000000001-0000000000000000042.trash",
         ] {
             assert_eq!(
-                SegmentFile::parse(name)
-                    .map(|file| file.to_string())
-                    .as_deref(),
+                SegmentFile::parse(name).map(|file| file.to_string()).as_deref(),
                 Some(name)
             );
         }
@@ -198,22 +190,13 @@ mod tests {
 
     #[test]
     fn headers() {
-        assert_eq!(
-            SegmentHeader::CURRENT.encode(),
-            [0xFF, 0xFF, 0xFF, 0xBD, 0, 0, 0, 0]
-        );
+        assert_eq!(SegmentHeader::CURRENT.encode(), [0xFF, 0xFF, 0xFF, 0xBD, 0, 0, 0, 0]);
         assert_eq!(
             SegmentHeader::decode(&SegmentHeader::CURRENT.encode()),
             Ok(SegmentHeader::CURRENT)
         );
-        assert_eq!(
-            SegmentHeader::decode(&[0xFF; 8]),
-            Err(HeaderError::NeverWritten)
-        );
-        assert_eq!(
-            SegmentHeader::decode(&[0xFF; 3]),
-            Err(HeaderError::Truncated)
-        );
+        assert_eq!(SegmentHeader::decode(&[0xFF; 8]), Err(HeaderError::NeverWritten));
+        assert_eq!(SegmentHeader::decode(&[0xFF; 3]), Err(HeaderError::Truncated));
         assert_eq!(
             SegmentHeader::decode(&[0xFF, 0xFF, 0xFF, 0xBD, 0, 0, 0, 1]),
             Err(HeaderError::UnknownFlags(1))

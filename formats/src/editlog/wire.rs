@@ -36,10 +36,7 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let end = self
-            .pos
-            .checked_add(len)
-            .filter(|end| *end <= self.data.len());
+        let end = self.pos.checked_add(len).filter(|end| *end <= self.data.len());
         match end.and_then(|end| self.data.get(self.pos..end)) {
             Some(bytes) => {
                 self.pos += len;
@@ -89,10 +86,7 @@ impl<'a> Input<'a> {
     pub(super) fn count(&self, count: i64, min_size: usize) -> Result<usize, DecodeError> {
         match usize::try_from(count) {
             Ok(count) if count <= self.remaining() / min_size => Ok(count),
-            _ => Err(self.error(format!(
-                "{count} elements cannot be in {} bytes",
-                self.remaining()
-            ))),
+            _ => Err(self.error(format!("{count} elements cannot be in {} bytes", self.remaining()))),
         }
     }
 
@@ -239,11 +233,7 @@ pub(super) fn put_vlong(out: &mut Vec<u8>, value: i64) {
         out.push(value as u8);
         return;
     }
-    let (magnitude, base) = if value < 0 {
-        (!value, -120_i8)
-    } else {
-        (value, -112_i8)
-    };
+    let (magnitude, base) = if value < 0 { (!value, -120_i8) } else { (value, -112_i8) };
     let bytes = magnitude.to_be_bytes();
     let skip = (magnitude.leading_zeros() / 8) as usize;
     out.push((base - (8 - skip) as i8) as u8);
@@ -314,14 +304,8 @@ mod tests {
             (128, vec![0x8F, 0x80]),
             (-113, vec![0x87, 0x70]),
             (256, vec![0x8E, 1, 0]),
-            (
-                i64::MAX,
-                vec![0x88, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
-            ),
-            (
-                i64::MIN,
-                vec![0x80, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
-            ),
+            (i64::MAX, vec![0x88, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
+            (i64::MIN, vec![0x80, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
         ] {
             let mut out = Vec::new();
             put_vlong(&mut out, value);

@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Write};
 
 use super::op::{
-    AclEntry, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
-    DelegationTokenIdentifier, EditOp, PermissionStatus, RpcIds, XAttr, fs_action_symbol,
+    AclEntry, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey, DelegationTokenIdentifier, EditOp,
+    PermissionStatus, RpcIds, XAttr, fs_action_symbol,
 };
 use crate::ids::{Block, LayoutVersion, TxId};
 
@@ -93,11 +93,7 @@ impl<W: Write> XmlWriter<W> {
                 self.leaf("TIMESTAMP", time)?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::Delete {
-                path,
-                time,
-                rpc_ids,
-            } => {
+            EditOp::Delete { path, time, rpc_ids } => {
                 self.leaf("LENGTH", 0)?;
                 self.text("PATH", path)?;
                 self.leaf("TIMESTAMP", time)?;
@@ -198,8 +194,7 @@ impl<W: Write> XmlWriter<W> {
                 self.permissions(permissions)?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::GetDelegationToken { token, expiry_time }
-            | EditOp::RenewDelegationToken { token, expiry_time } => {
+            EditOp::GetDelegationToken { token, expiry_time } | EditOp::RenewDelegationToken { token, expiry_time } => {
                 self.token(token)?;
                 self.leaf("EXPIRY_TIME", expiry_time)
             }
@@ -215,11 +210,7 @@ impl<W: Write> XmlWriter<W> {
                 self.text("NEWHOLDER", new_holder)
             }
             EditOp::EndLogSegment | EditOp::StartLogSegment => Ok(()),
-            EditOp::UpdateBlocks {
-                path,
-                blocks,
-                rpc_ids,
-            } => {
+            EditOp::UpdateBlocks { path, blocks, rpc_ids } => {
                 self.text("PATH", path)?;
                 self.blocks(blocks)?;
                 self.rpc_ids(rpc_ids)
@@ -254,8 +245,7 @@ impl<W: Write> XmlWriter<W> {
                 self.leaf("MTIME", mtime)?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::AllowSnapshot { snapshot_root }
-            | EditOp::DisallowSnapshot { snapshot_root } => {
+            EditOp::AllowSnapshot { snapshot_root } | EditOp::DisallowSnapshot { snapshot_root } => {
                 self.text("SNAPSHOTROOT", snapshot_root)
             }
             EditOp::SetGenstampV2 { genstamp } => self.leaf("GENSTAMPV2", genstamp),
@@ -271,8 +261,7 @@ impl<W: Write> XmlWriter<W> {
                 self.blocks(std::slice::from_ref(last))?;
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::AddCacheDirective { directive, rpc_ids }
-            | EditOp::ModifyCacheDirective { directive, rpc_ids } => {
+            EditOp::AddCacheDirective { directive, rpc_ids } | EditOp::ModifyCacheDirective { directive, rpc_ids } => {
                 self.cache_directive(directive)?;
                 self.rpc_ids(rpc_ids)
             }
@@ -294,16 +283,7 @@ impl<W: Write> XmlWriter<W> {
             }
             EditOp::RollingUpgradeStart { time } => self.leaf("STARTTIME", time),
             EditOp::RollingUpgradeFinalize { time } => self.leaf("FINALIZETIME", time),
-            EditOp::SetXAttr {
-                src,
-                xattrs,
-                rpc_ids,
-            }
-            | EditOp::RemoveXAttr {
-                src,
-                xattrs,
-                rpc_ids,
-            } => {
+            EditOp::SetXAttr { src, xattrs, rpc_ids } | EditOp::RemoveXAttr { src, xattrs, rpc_ids } => {
                 self.text("SRC", src)?;
                 self.xattrs(xattrs)?;
                 self.rpc_ids(rpc_ids)
@@ -370,18 +350,9 @@ impl<W: Write> XmlWriter<W> {
                 }
                 self.rpc_ids(rpc_ids)
             }
-            EditOp::EnableErasureCodingPolicy {
-                policy_name,
-                rpc_ids,
-            }
-            | EditOp::DisableErasureCodingPolicy {
-                policy_name,
-                rpc_ids,
-            }
-            | EditOp::RemoveErasureCodingPolicy {
-                policy_name,
-                rpc_ids,
-            } => {
+            EditOp::EnableErasureCodingPolicy { policy_name, rpc_ids }
+            | EditOp::DisableErasureCodingPolicy { policy_name, rpc_ids }
+            | EditOp::RemoveErasureCodingPolicy { policy_name, rpc_ids } => {
                 self.text("POLICYNAME", policy_name)?;
                 self.rpc_ids(rpc_ids)
             }
@@ -410,10 +381,7 @@ impl<W: Write> XmlWriter<W> {
         self.blocks(&add.blocks)?;
         self.permissions(&add.permissions)?;
         self.acl(&add.acl_entries)?;
-        self.leaf(
-            "ERASURE_CODING_POLICY_ID",
-            add.erasure_coding_policy_id as i8,
-        )?;
+        self.leaf("ERASURE_CODING_POLICY_ID", add.erasure_coding_policy_id as i8)?;
         self.rpc_ids(&add.rpc_ids)
     }
 
@@ -551,11 +519,7 @@ struct Uuid<'a>(&'a [u8; 16]);
 impl Display for Uuid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(index, 4 | 6 | 8 | 10) {
-                "-"
-            } else {
-                ""
-            };
+            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
             write!(f, "{dash}{byte:02x}")?;
         }
         Ok(())
@@ -569,12 +533,8 @@ fn put_mangled(out: &mut impl Write, text: &str) -> fmt::Result {
         match c {
             '\t' | '\n' => out.write_char(c)?,
             // Java's serializer writes these as references to be safe from its own readers.
-            '\r' | '\x7F'..='\u{9F}' | '\u{2028}' | '\u{10000}'.. => {
-                write!(out, "&#{};", u32::from(c))?
-            }
-            '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => {
-                write!(out, "\\{:04x};", u32::from(c))?
-            }
+            '\r' | '\x7F'..='\u{9F}' | '\u{2028}' | '\u{10000}'.. => write!(out, "&#{};", u32::from(c))?,
+            '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => write!(out, "\\{:04x};", u32::from(c))?,
             '<' => out.write_str("&lt;")?,
             '>' => out.write_str("&gt;")?,
             '&' => out.write_str("&amp;")?,

@@ -285,11 +285,7 @@ impl<'a> InodeRef<'a> {
                 put_number(out, 3, block.num_bytes);
             });
         }
-        for (number, feature) in [
-            (7, self.under_construction),
-            (8, self.acl),
-            (9, self.xattrs),
-        ] {
+        for (number, feature) in [(7, self.under_construction), (8, self.acl), (9, self.xattrs)] {
             if let Some(feature) = feature {
                 put_bytes(out, number, feature);
             }

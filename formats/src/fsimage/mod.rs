@@ -16,8 +16,8 @@ mod xml;
 
 pub use bits::{AclBits, SerialKind, XAttrNameBits};
 pub use inode::{
-    BlockRefs, DirEntryRef, InodeKind, InodeRef, MalformedMessage, PackedVarints, RawFields,
-    encode_directory_entry, permission_bits, permission_parts,
+    BlockRefs, DirEntryRef, InodeKind, InodeRef, MalformedMessage, PackedVarints, RawFields, encode_directory_entry,
+    permission_bits, permission_parts,
 };
 pub use reader::{Image, ImageError, MessageReader, ReadAt, Section};
 pub use side_files::{MD5_SUFFIX, format_md5_file, parse_md5_file};

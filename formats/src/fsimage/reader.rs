@@ -38,9 +38,7 @@ impl ReadAt for std::fs::File {
 
 impl ReadAt for [u8] {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(self.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
         let len = buffer.len().min(self.len() - start);
         buffer[..len].copy_from_slice(&self[start..start + len]);
         Ok(len)
@@ -121,16 +119,10 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
         let mut magic = [0; 8];
         read_exact_at(file, &mut magic, 0)?;
         if &magic != MAGIC {
-            return Err(ImageError::malformed(
-                0,
-                "not an fsimage: the magic is missing",
-            ));
+            return Err(ImageError::malformed(0, "not an fsimage: the magic is missing"));
         }
         if len < 12 {
-            return Err(ImageError::malformed(
-                len,
-                "the file ends before its summary",
-            ));
+            return Err(ImageError::malformed(len, "the file ends before its summary"));
         }
         let mut length = [0; 4];
         read_exact_at(file, &mut length, len - 4)?;
@@ -150,13 +142,10 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
         }
         let codec = match summary.codec() {
             "" => Codec::None,
-            "org.apache.hadoop.io.compress.DefaultCodec"
-            | "org.apache.hadoop.io.compress.DeflateCodec" => Codec::Zlib,
+            "org.apache.hadoop.io.compress.DefaultCodec" | "org.apache.hadoop.io.compress.DeflateCodec" => Codec::Zlib,
             "org.apache.hadoop.io.compress.GzipCodec" => Codec::Gzip,
             other => {
-                return Err(ImageError::Unsupported(format!(
-                    "compression codec {other}"
-                )));
+                return Err(ImageError::Unsupported(format!("compression codec {other}")));
             }
         };
         let mut sections = Vec::with_capacity(summary.sections.len());
@@ -164,10 +153,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
             let name = SectionName::parse(section.name())
                 .ok_or_else(|| ImageError::Unsupported(format!("section {:?}", section.name())))?;
             let (offset, section_len) = (section.offset(), section.length());
-            if offset
-                .checked_add(section_len)
-                .is_none_or(|end| end > start)
-            {
+            if offset.checked_add(section_len).is_none_or(|end| end > start) {
                 let problem = format!(
                     "section {} of {section_len} bytes reaches beyond the summary",
                     name.as_str()
@@ -204,10 +190,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
     /// One whole section.
     #[must_use]
     pub fn section(&self, name: SectionName) -> Option<Section> {
-        self.sections
-            .iter()
-            .copied()
-            .find(|section| section.name == name)
+        self.sections.iter().copied().find(|section| section.name == name)
     }
 
     /// The parts of a section that can be read side by side, or the section itself where it has none.
@@ -223,11 +206,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
             .filter(|section| Some(section.name) == name.sub())
             .collect();
         let covered: u64 = parts.iter().map(|part| part.len_bytes).sum();
-        if covered == whole.len_bytes {
-            parts
-        } else {
-            vec![whole]
-        }
+        if covered == whole.len_bytes { parts } else { vec![whole] }
     }
 
     /// The messages of a section or part. A whole section that was compressed in parts is read part after part.
@@ -258,11 +237,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
     }
 }
 
-fn read_exact_at<F: ReadAt + ?Sized>(
-    file: &F,
-    buffer: &mut [u8],
-    offset: u64,
-) -> Result<(), ImageError> {
+fn read_exact_at<F: ReadAt + ?Sized>(file: &F, buffer: &mut [u8], offset: u64) -> Result<(), ImageError> {
     let mut done = 0;
     while done < buffer.len() {
         let at = offset + done as u64;
@@ -377,10 +352,7 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
                     }
                 }
                 Parsed::Length { .. } | Parsed::Bad => {
-                    return Err(ImageError::malformed(
-                        self.offset(),
-                        "this is not a message's length",
-                    ));
+                    return Err(ImageError::malformed(self.offset(), "this is not a message's length"));
                 }
             }
         };
@@ -406,9 +378,9 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
         let name = self.name;
         match self.next_bytes()? {
             None => Ok(None),
-            Some(bytes) => M::decode(bytes).map(Some).map_err(|error| {
-                ImageError::malformed(offset, format!("section {}: {error}", name.as_str()))
-            }),
+            Some(bytes) => M::decode(bytes)
+                .map(Some)
+                .map_err(|error| ImageError::malformed(offset, format!("section {}: {error}", name.as_str()))),
         }
     }
 
@@ -418,12 +390,8 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
     /// As [`MessageReader::next_message`], and at the end of the section.
     pub fn require<M: Message + Default>(&mut self) -> Result<M, ImageError> {
         let offset = self.offset();
-        self.next_message()?.ok_or_else(|| {
-            ImageError::malformed(
-                offset,
-                format!("section {} ends too early", self.name.as_str()),
-            )
-        })
+        self.next_message()?
+            .ok_or_else(|| ImageError::malformed(offset, format!("section {} ends too early", self.name.as_str())))
     }
 
     fn fill(&mut self) -> Result<bool, ImageError> {
@@ -463,10 +431,7 @@ fn parse_length(bytes: &[u8]) -> Parsed {
         value |= u64::from(byte & 0x7F) << (7 * index);
         if byte & 0x80 == 0 {
             return match usize::try_from(value) {
-                Ok(len) => Parsed::Length {
-                    prefix: index + 1,
-                    len,
-                },
+                Ok(len) => Parsed::Length { prefix: index + 1, len },
                 Err(_) => Parsed::Bad,
             };
         }

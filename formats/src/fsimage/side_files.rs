@@ -16,9 +16,7 @@ pub fn format_md5_file(md5: &[u8; 16], file_name: &str) -> String {
 /// What is wrong with the text.
 pub fn parse_md5_file(text: &str, file_name: &str) -> Result<[u8; 16], String> {
     let line = text.lines().next().unwrap_or_default();
-    let (digits, rest) = line
-        .split_at_checked(32)
-        .ok_or("it is too short for a digest")?;
+    let (digits, rest) = line.split_at_checked(32).ok_or("it is too short for a digest")?;
     let mut md5 = [0; 16];
     for (index, byte) in md5.iter_mut().enumerate() {
         let pair = digits.get(2 * index..2 * index + 2).ok_or("not a digest")?;

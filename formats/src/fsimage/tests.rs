@@ -39,10 +39,7 @@ fn inodes_are_what_prost_makes_of_them() {
 
     let prefix = bytes.len() - usize::from(bytes[0]);
     let back = InodeRef::decode(&bytes[prefix..]).unwrap();
-    assert_eq!(
-        (back.id, back.name, back.replication),
-        (16386, &b"name"[..], 3)
-    );
+    assert_eq!((back.id, back.name, back.replication), (16386, &b"name"[..], 3));
     assert_eq!(back.blocks.collect::<Vec<_>>(), blocks());
     assert_eq!(permission_parts(back.permission), (3, 4, 0o644));
 }
@@ -56,10 +53,7 @@ fn directory_entries_round_trip() {
     assert_eq!(bytes[0] & 0x7F, (message.len() & 0x7F) as u8);
     let entry = DirEntryRef::decode(message).unwrap();
     assert_eq!(entry.parent, 16385);
-    assert_eq!(
-        entry.children.collect::<Result<Vec<_>, _>>().unwrap(),
-        children
-    );
+    assert_eq!(entry.children.collect::<Result<Vec<_>, _>>().unwrap(), children);
 }
 
 fn image() -> (Vec<u8>, ImageSummary) {
@@ -135,24 +129,15 @@ fn a_damaged_image_is_an_error_with_its_place() {
     let mut cut = bytes;
     cut[0] = b'X';
     let error = Image::open(&cut[..]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "at offset 0: not an fsimage: the magic is missing"
-    );
+    assert_eq!(error.to_string(), "at offset 0: not an fsimage: the magic is missing");
 }
 
 #[test]
 fn side_files_are_as_hadoop_writes_them() {
     let md5 = [0xAB; 16];
     let text = format_md5_file(&md5, "fsimage_0000000000000000042");
-    assert_eq!(
-        text,
-        "abababababababababababababababab *fsimage_0000000000000000042\n"
-    );
-    assert_eq!(
-        parse_md5_file(&text, "fsimage_0000000000000000042"),
-        Ok(md5)
-    );
+    assert_eq!(text, "abababababababababababababababab *fsimage_0000000000000000042\n");
+    assert_eq!(parse_md5_file(&text, "fsimage_0000000000000000042"), Ok(md5));
     assert!(parse_md5_file(&text, "fsimage_0000000000000000043").is_err());
     assert!(parse_md5_file("zz", "x").is_err());
 }

@@ -5,14 +5,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::{
-    AclBits, Image, ImageError, MessageReader, ReadAt, SectionName, SerialKind, XAttrNameBits,
-    permission_parts,
+    AclBits, Image, ImageError, MessageReader, ReadAt, SectionName, SerialKind, XAttrNameBits, permission_parts,
 };
 use crate::editlog::{AclEntryScope, fs_action_symbol};
 use crate::proto::fsimage as pb;
-use crate::proto::fsimage::i_node_section::{
-    AclFeatureProto, INode, INodeDirectory, INodeFile, XAttrFeatureProto,
-};
+use crate::proto::fsimage::i_node_section::{AclFeatureProto, INode, INodeDirectory, INodeFile, XAttrFeatureProto};
 use crate::proto::hdfs as hdfs_pb;
 
 /// `INodeFile.DEFAULT_REPL_FOR_STRIPED_BLOCKS`, printed for striped files.
@@ -40,9 +37,7 @@ pub struct StringTable {
 
 impl StringTable {
     /// Reads an image's string table.
-    pub fn load<F: ReadAt + ?Sized>(
-        image: &Image<'_, F>,
-    ) -> std::result::Result<StringTable, ImageError> {
+    pub fn load<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> std::result::Result<StringTable, ImageError> {
         let mut table = StringTable::default();
         let Some(section) = image.section(SectionName::StringTable) else {
             return Ok(table);
@@ -70,11 +65,7 @@ impl StringTable {
 }
 
 /// Prints an image as XML. `revision` stands where Hadoop's viewer names its own source revision.
-pub fn write_xml<F: ReadAt + ?Sized>(
-    image: &Image<'_, F>,
-    revision: &str,
-    out: impl Write,
-) -> Result {
+pub fn write_xml<F: ReadAt + ?Sized>(image: &Image<'_, F>, revision: &str, out: impl Write) -> Result {
     let mut dump = Dump {
         out,
         strings: StringTable::load(image)?,
@@ -135,11 +126,7 @@ impl<W: Write> Dump<W> {
 
     /// An element that is there if the value is true.
     fn flag(&mut self, name: &str, value: bool) -> Result {
-        if value {
-            self.raw(&format!("<{name}/>"))
-        } else {
-            Ok(())
-        }
+        if value { self.raw(&format!("<{name}/>")) } else { Ok(()) }
     }
 
     fn name_section<F: ReadAt + ?Sized>(&mut self, messages: &mut MessageReader<'_, F>) -> Result {
@@ -149,18 +136,12 @@ impl<W: Write> Dump<W> {
         self.text("genstampV1", section.genstamp_v1() as i64)?;
         self.text("genstampV2", section.genstamp_v2() as i64)?;
         self.text("genstampV1Limit", section.genstamp_v1_limit() as i64)?;
-        self.text(
-            "lastAllocatedBlockId",
-            section.last_allocated_block_id() as i64,
-        )?;
+        self.text("lastAllocatedBlockId", section.last_allocated_block_id() as i64)?;
         self.text("txid", section.transaction_id() as i64)?;
         self.raw("</NameSection>\n")
     }
 
-    fn erasure_coding<F: ReadAt + ?Sized>(
-        &mut self,
-        messages: &mut MessageReader<'_, F>,
-    ) -> Result {
+    fn erasure_coding<F: ReadAt + ?Sized>(&mut self, messages: &mut MessageReader<'_, F>) -> Result {
         let section: pb::ErasureCodingSection = messages.require()?;
         if section.policies.is_empty() {
             return Ok(());
@@ -180,19 +161,13 @@ impl<W: Write> Dump<W> {
             hdfs_pb::ErasureCodingPolicyState::Removed => "REMOVED",
         };
         let name = match (system, &policy.name) {
-            (Some(system), _) => format!(
-                "{}-{}-{}-1024k",
-                system.prefix, system.data_units, system.parity_units
-            ),
+            (Some(system), _) => format!("{}-{}-{}-1024k", system.prefix, system.data_units, system.parity_units),
             (None, name) => name.clone().unwrap_or_default(),
         };
         self.raw("<erasureCodingPolicy>\n")?;
         self.text("policyId", policy.id as i32)?;
         self.text("policyName", name)?;
-        self.text(
-            "cellSize",
-            system.map_or(policy.cell_size(), |_| 1024 * 1024),
-        )?;
+        self.text("cellSize", system.map_or(policy.cell_size(), |_| 1024 * 1024))?;
         self.text("policyState", state)?;
         self.raw("<ecSchema>\n")?;
         match (system, &policy.schema) {
@@ -295,11 +270,7 @@ impl<W: Write> Dump<W> {
             self.text("nsquota", ns_quota as i64)?;
             self.text("dsquota", ds_quota as i64)?;
         }
-        for quota in directory
-            .type_quotas
-            .iter()
-            .flat_map(|quotas| &quotas.quotas)
-        {
+        for quota in directory.type_quotas.iter().flat_map(|quotas| &quotas.quotas) {
             self.raw("<typeQuota>")?;
             self.text("type", quota.storage_type().as_str_name())?;
             self.text("quota", quota.quota as i64)?;
@@ -312,10 +283,7 @@ impl<W: Write> Dump<W> {
         let (user, group, mode) = permission_parts(permission);
         let name = |kind, serial| self.strings.get(kind, serial).unwrap_or("null").to_owned();
         let (user, group) = (name(SerialKind::User, user), name(SerialKind::Group, group));
-        self.text(
-            "permission",
-            format_args!("{user}:{group}:{:04o}", mode & 0o1777),
-        )
+        self.text("permission", format_args!("{user}:{group}:{:04o}", mode & 0o1777))
     }
 
     fn xattrs(&mut self, xattrs: Option<&XAttrFeatureProto>) -> Result {
@@ -335,11 +303,7 @@ impl<W: Write> Dump<W> {
             match std::str::from_utf8(xattr.value()) {
                 Ok(text) => self.text("val", text)?,
                 Err(_) => {
-                    let hex: String = xattr
-                        .value()
-                        .iter()
-                        .map(|byte| format!("{byte:02x}"))
-                        .collect();
+                    let hex: String = xattr.value().iter().map(|byte| format!("{byte:02x}")).collect();
                     self.text("valHex", hex)?;
                 }
             }
@@ -393,9 +357,7 @@ impl<W: Write> Dump<W> {
 
     fn references<F: ReadAt + ?Sized>(&mut self, messages: &mut MessageReader<'_, F>) -> Result {
         self.raw("<INodeReferenceSection>")?;
-        while let Some(reference) =
-            messages.next_message::<pb::i_node_reference_section::INodeReference>()?
-        {
+        while let Some(reference) = messages.next_message::<pb::i_node_reference_section::INodeReference>()? {
             self.raw("<ref>")?;
             self.text("referredId", reference.referred_id() as i64)?;
             self.bytes("name", reference.name())?;
@@ -422,10 +384,7 @@ impl<W: Write> Dump<W> {
         self.raw("</INodeDirectorySection>\n")
     }
 
-    fn files_under_construction<F: ReadAt + ?Sized>(
-        &mut self,
-        messages: &mut MessageReader<'_, F>,
-    ) -> Result {
+    fn files_under_construction<F: ReadAt + ?Sized>(&mut self, messages: &mut MessageReader<'_, F>) -> Result {
         use pb::files_under_construction_section::FileUnderConstructionEntry;
         self.raw("<FileUnderConstructionSection>")?;
         while let Some(entry) = messages.next_message::<FileUnderConstructionEntry>()? {
@@ -460,10 +419,7 @@ impl<W: Write> Dump<W> {
         self.raw("</SnapshotSection>\n")
     }
 
-    fn snapshot_diffs<F: ReadAt + ?Sized>(
-        &mut self,
-        messages: &mut MessageReader<'_, F>,
-    ) -> Result {
+    fn snapshot_diffs<F: ReadAt + ?Sized>(&mut self, messages: &mut MessageReader<'_, F>) -> Result {
         use pb::snapshot_diff_section::{DiffEntry, diff_entry};
         self.raw("<SnapshotDiffSection>")?;
         while let Some(entry) = messages.next_message::<DiffEntry>()? {
@@ -498,10 +454,7 @@ impl<W: Write> Dump<W> {
         self.raw("</fileDiff>\n")
     }
 
-    fn directory_diff<F: ReadAt + ?Sized>(
-        &mut self,
-        messages: &mut MessageReader<'_, F>,
-    ) -> Result {
+    fn directory_diff<F: ReadAt + ?Sized>(&mut self, messages: &mut MessageReader<'_, F>) -> Result {
         use pb::snapshot_diff_section::{CreatedListEntry, DirectoryDiff};
         let diff: DirectoryDiff = messages.require()?;
         self.raw("<dirDiff>")?;
@@ -535,10 +488,7 @@ impl<W: Write> Dump<W> {
         let section: pb::SecretManagerSection = messages.require()?;
         self.raw("<SecretManagerSection>")?;
         self.text("currentId", section.current_id() as i32)?;
-        self.text(
-            "tokenSequenceNumber",
-            section.token_sequence_number() as i32,
-        )?;
+        self.text("tokenSequenceNumber", section.token_sequence_number() as i32)?;
         self.text("numDelegationKeys", section.num_keys() as i32)?;
         self.text("numTokens", section.num_tokens() as i32)?;
         for _ in 0..section.num_keys() {
@@ -559,10 +509,7 @@ impl<W: Write> Dump<W> {
             self.optional("realUser", token.real_user)?;
             self.date("issueDate", token.issue_date)?;
             self.date("maxDate", token.max_date)?;
-            self.optional(
-                "sequenceNumber",
-                token.sequence_number.map(u32::cast_signed),
-            )?;
+            self.optional("sequenceNumber", token.sequence_number.map(u32::cast_signed))?;
             self.optional("masterKeyId", token.master_key_id.map(u32::cast_signed))?;
             self.date("expiryDate", token.expiry_date)?;
             self.raw("</token>")?;
@@ -662,8 +609,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     // Years are counted from March, so that the leap day comes last.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
@@ -681,9 +627,7 @@ fn put_mangled(out: &mut impl Write, text: &str) -> io::Result<()> {
             '<' => out.write_all(b"&lt;")?,
             '>' => out.write_all(b"&gt;")?,
             '\t' | '\n' | '\r' => write!(out, "{c}")?,
-            '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => {
-                write!(out, "\\{:04x};", u32::from(c))?
-            }
+            '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => write!(out, "\\{:04x};", u32::from(c))?,
             _ => write!(out, "{c}")?,
         }
     }

@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use hathi_datanode::DataNodeConf;
 
-/// Runs until told to stop. Takes `--conf DIR`; Hadoop's `-regular` is accepted and means nothing.
+/// Runs until told to stop. Takes `--conf DIR`, and Hadoop's start options `-regular` and `-rollback`.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let (conf, rest) = super::conf_argument(args)?;
-    if let Some(unknown) = rest.iter().find(|arg| *arg != "-regular") {
+    if let Some(unknown) = rest.iter().find(|arg| *arg != "-regular" && *arg != "-rollback") {
         bail!("unknown argument {}", unknown.display());
     }
     super::log_to_stderr();
-    let conf = DataNodeConf::from_configuration(&conf, &super::user_name())?;
+    let mut conf = DataNodeConf::from_configuration(&conf, &super::user_name())?;
+    conf.rollback = rest.iter().any(|arg| arg == "-rollback");
     hathi_datanode::run(conf)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -67,7 +67,11 @@ async fn dispatch(conf: &Configuration, fs: &FileSystem, command: &str, words: &
         }
         "-refreshNodes" => {
             let _: hdfs::RefreshNodesResponseProto = fs
-                .call("refreshNodes", &hdfs::RefreshNodesRequestProto {}, Idempotence::Idempotent)
+                .call(
+                    "refreshNodes",
+                    &hdfs::RefreshNodesRequestProto {},
+                    Idempotence::Idempotent,
+                )
                 .await?;
             println!("Refresh nodes successful");
         }
@@ -92,8 +96,7 @@ async fn safe_mode(fs: &FileSystem, action: SafeModeActionProto) -> Result<bool>
         action: action.into(),
         checked: Some(false),
     };
-    let answer: hdfs::SetSafeModeResponseProto =
-        fs.call("setSafeMode", &request, Idempotence::Idempotent).await?;
+    let answer: hdfs::SetSafeModeResponseProto = fs.call("setSafeMode", &request, Idempotence::Idempotent).await?;
     Ok(answer.result)
 }
 
@@ -121,7 +124,10 @@ async fn report(fs: &FileSystem, words: &[String]) -> Result<()> {
     println!("\tUnder replicated blocks: {}", blocks.low_redundancy);
     println!("\tBlocks with corrupt replicas: {}", blocks.corrupt_blocks);
     println!("\tMissing blocks: {}", blocks.missing_blocks);
-    println!("\tMissing blocks (with replication factor 1): {}", blocks.missing_repl_one_blocks);
+    println!(
+        "\tMissing blocks (with replication factor 1): {}",
+        blocks.missing_repl_one_blocks
+    );
     println!(
         "\tLow redundancy blocks with highest priority to recover: {}",
         blocks.highest_prio_low_redundancy_blocks.unwrap_or(0)
@@ -202,7 +208,11 @@ fn with_unit(bytes: u64) -> String {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    let value = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
+    let value = if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    };
     format!("{value:.2}%")
 }
 
@@ -284,7 +294,9 @@ async fn save_namespace(conf: &Configuration, before_shutdown: bool) -> Result<(
 
 async fn topology(fs: &FileSystem) -> Result<()> {
     let mut nodes = datanodes(fs, DatanodeReportTypeProto::All).await?;
-    nodes.sort_by(|a, b| (a.location(), &a.id.ip_addr, a.id.xfer_port).cmp(&(b.location(), &b.id.ip_addr, b.id.xfer_port)));
+    nodes.sort_by(|a, b| {
+        (a.location(), &a.id.ip_addr, a.id.xfer_port).cmp(&(b.location(), &b.id.ip_addr, b.id.xfer_port))
+    });
     let mut rack = None;
     for node in &nodes {
         if rack != Some(node.location()) {

@@ -33,7 +33,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let (conf, rest) = super::conf_argument(args)?;
     let mut args: Vec<String> = rest
         .into_iter()
-        .map(|arg| arg.into_string().map_err(|arg| anyhow::anyhow!("not UTF-8: {}", arg.display())))
+        .map(|arg| {
+            arg.into_string()
+                .map_err(|arg| anyhow::anyhow!("not UTF-8: {}", arg.display()))
+        })
         .collect::<Result<_>>()?;
     let mut nameservice = None;
     if args.first().is_some_and(|arg| arg == "-ns") {
@@ -278,9 +281,7 @@ impl Admin {
         };
         let address = self.address(id)?;
         let result: Result<(), RpcError> = async {
-            let client = self
-                .connect(&address, &HA_SERVICE_PROTOCOL, TRANSITION_TIMEOUT)
-                .await?;
+            let client = self.connect(&address, &HA_SERVICE_PROTOCOL, TRANSITION_TIMEOUT).await?;
             match to {
                 HaServiceStateProto::Active => {
                     let request = common::TransitionToActiveRequestProto { req_info };
@@ -342,7 +343,10 @@ impl Admin {
             }
             return self.failover_through_controller(to).await;
         }
-        let was_active = self.state(from).await.is_ok_and(|state| state == HaServiceStateProto::Active);
+        let was_active = self
+            .state(from)
+            .await
+            .is_ok_and(|state| state == HaServiceStateProto::Active);
         if self.state(to).await? != HaServiceStateProto::Standby {
             bail!("Can't failover to an active service: {to} is not a standby");
         }
@@ -363,17 +367,13 @@ impl Admin {
     }
 
     async fn failover_through_controller(&self, to: &str) -> Result<bool> {
-        let address = self
-            .conf
-            .service_or_rpc_address(Some(&self.nameservice), Some(to))?;
+        let address = self.conf.service_or_rpc_address(Some(&self.nameservice), Some(to))?;
         let key = self
             .conf
             .scoped_key("dfs.ha.zkfc.port", Some(&self.nameservice), Some(to));
         let controller = format!("{}:{}", address.host, self.conf.get_u32(&key, 8019)?);
         let result: Result<common::GracefulFailoverResponseProto, RpcError> = async {
-            let client = self
-                .connect(&controller, &ZKFC_PROTOCOL, TRANSITION_TIMEOUT)
-                .await?;
+            let client = self.connect(&controller, &ZKFC_PROTOCOL, TRANSITION_TIMEOUT).await?;
             client
                 .call("gracefulFailover", &common::GracefulFailoverRequestProto {})
                 .await

@@ -60,7 +60,9 @@ pub fn user_name() -> String {
 /// Takes `--conf DIR` from the front of the arguments and loads that configuration; without it the directory is
 /// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`.
 pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsString>)> {
-    let given = args.first().is_some_and(|first| first == "--conf" || first == "--config");
+    let given = args
+        .first()
+        .is_some_and(|first| first == "--conf" || first == "--config");
     let (dir, source) = if given {
         args.remove(0);
         if args.is_empty() {
@@ -70,7 +72,10 @@ pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsSt
     } else if let Some(dir) = std::env::var_os("HADOOP_CONF_DIR") {
         (PathBuf::from(dir), "HADOOP_CONF_DIR")
     } else {
-        (PathBuf::from("/etc/hadoop/conf"), "the default, as neither --conf nor HADOOP_CONF_DIR is given")
+        (
+            PathBuf::from("/etc/hadoop/conf"),
+            "the default, as neither --conf nor HADOOP_CONF_DIR is given",
+        )
     };
     let conf = Configuration::load(&dir).with_context(|| source.to_owned())?;
     Ok((conf, args))

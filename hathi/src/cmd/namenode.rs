@@ -45,7 +45,9 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             0
         }
         Action::Format => runtime()?.block_on(hathi_namenode::format::format(&settings, &options))?,
-        Action::BootstrapStandby => runtime()?.block_on(hathi_namenode::format::bootstrap_standby(&settings, &options))?,
+        Action::BootstrapStandby => {
+            runtime()?.block_on(hathi_namenode::format::bootstrap_standby(&settings, &options))?
+        }
         Action::InitializeSharedEdits => {
             runtime()?.block_on(hathi_namenode::format::initialize_shared_edits(&settings, &options))?
         }

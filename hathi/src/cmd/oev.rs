@@ -2,8 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use hathi_formats::editlog::{
-    Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter, decode_frame,
-    encode_for_layout,
+    Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter, decode_frame, encode_for_layout,
 };
 use hathi_formats::ids::{LayoutVersion, TxId};
 use std::collections::BTreeMap;
@@ -46,9 +45,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             "-v" | "--verbose" => options.verbose = true,
             "-i" | "--inputFile" => options.input = args.next(),
             "-o" | "--outputFile" => options.output = args.next(),
-            "-p" | "--processor" => {
-                options.processor = args.next().map(|name| name.to_string_lossy().into_owned())
-            }
+            "-p" | "--processor" => options.processor = args.next().map(|name| name.to_string_lossy().into_owned()),
             other => bail!("unknown option {other}\n{USAGE}"),
         }
     }
@@ -56,11 +53,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         bail!("-i and -o are needed\n{USAGE}");
     };
     let data = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
-    let processor = options
-        .processor
-        .as_deref()
-        .unwrap_or("xml")
-        .to_ascii_lowercase();
+    let processor = options.processor.as_deref().unwrap_or("xml").to_ascii_lowercase();
     if options.verbose {
         println!(
             "input  [{}]\noutput [{}]\nprocessor [{processor}]",
@@ -74,8 +67,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     if output == "-" {
         std::io::stdout().write_all(&text)?;
     } else {
-        std::fs::write(output, &text)
-            .with_context(|| format!("cannot write {}", output.display()))?;
+        std::fs::write(output, &text).with_context(|| format!("cannot write {}", output.display()))?;
     }
     result?;
     Ok(ExitCode::SUCCESS)
@@ -130,28 +122,17 @@ fn for_each(
     }
 }
 
-fn xml(
-    frames: Frames<'_>,
-    layout: LayoutVersion,
-    options: &Options,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+fn xml(frames: Frames<'_>, layout: LayoutVersion, options: &Options, out: &mut Vec<u8>) -> Result<()> {
     let mut writer = XmlWriter::new(String::new(), layout)?;
     let result = for_each(frames, options, |txid, frame| {
-        let op =
-            decode_frame(frame, layout).with_context(|| format!("op at byte {}", frame.offset))?;
+        let op = decode_frame(frame, layout).with_context(|| format!("op at byte {}", frame.offset))?;
         Ok(writer.op(txid, &op)?)
     });
     out.extend_from_slice(writer.finish()?.as_bytes());
     result
 }
 
-fn stats(
-    frames: Frames<'_>,
-    layout: LayoutVersion,
-    options: &Options,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+fn stats(frames: Frames<'_>, layout: LayoutVersion, options: &Options, out: &mut Vec<u8>) -> Result<()> {
     let mut counts: BTreeMap<OpCode, u64> = BTreeMap::new();
     let result = for_each(frames, options, |_, frame| {
         *counts.entry(frame.code).or_default() += 1;
@@ -167,21 +148,10 @@ fn stats(
     result
 }
 
-fn binary(
-    frames: Frames<'_>,
-    layout: LayoutVersion,
-    options: &Options,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    out.extend_from_slice(
-        &SegmentHeader {
-            layout_version: layout,
-        }
-        .encode(),
-    );
+fn binary(frames: Frames<'_>, layout: LayoutVersion, options: &Options, out: &mut Vec<u8>) -> Result<()> {
+    out.extend_from_slice(&SegmentHeader { layout_version: layout }.encode());
     for_each(frames, options, |txid, frame| {
-        let op =
-            decode_frame(frame, layout).with_context(|| format!("op at byte {}", frame.offset))?;
+        let op = decode_frame(frame, layout).with_context(|| format!("op at byte {}", frame.offset))?;
         encode_for_layout(out, txid, &op, layout);
         Ok(())
     })

@@ -47,10 +47,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         let arg = arg.to_string_lossy().into_owned();
-        let mut value = || {
-            args.next()
-                .with_context(|| format!("{arg} needs a value\n{USAGE}"))
-        };
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value\n{USAGE}"));
         match arg.as_str() {
             "-h" | "--help" | "-help" => {
                 println!("{USAGE}");
@@ -59,13 +56,9 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             "-sp" => options.storage_policy = true,
             "-i" | "--inputFile" => options.input = Some(value()?),
             "-o" | "--outputFile" => options.output = value()?,
-            "-p" | "--processor" => {
-                options.processor = value()?.to_string_lossy().to_ascii_lowercase()
-            }
+            "-p" | "--processor" => options.processor = value()?.to_string_lossy().to_ascii_lowercase(),
             "-delimiter" => options.delimiter = value()?.to_string_lossy().into_owned(),
-            "-maxSize" => {
-                options.max_size = value()?.to_string_lossy().parse().context("-maxSize")?
-            }
+            "-maxSize" => options.max_size = value()?.to_string_lossy().parse().context("-maxSize")?,
             "-step" => options.step = value()?.to_string_lossy().parse().context("-step")?,
             other => bail!("unknown option {other}\n{USAGE}"),
         }
@@ -84,11 +77,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         ))
     };
     match options.processor.as_str() {
-        "xml" => write_xml(
-            &image,
-            concat!("hathi-", env!("CARGO_PKG_VERSION")),
-            &mut out,
-        )?,
+        "xml" => write_xml(&image, concat!("hathi-", env!("CARGO_PKG_VERSION")), &mut out)?,
         "delimited" => delimited(&image, &options, &mut out)?,
         "filedistribution" => distribution(&image, &options, &mut out)?,
         "" => bail!("-p is needed: XML, Delimited or FileDistribution\n{USAGE}"),
@@ -98,13 +87,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn for_each_inode(
-    image: &Image<'_, File>,
-    mut each: impl FnMut(&InodeRef<'_>) -> Result<()>,
-) -> Result<()> {
-    let section = image
-        .section(SectionName::Inode)
-        .context("the image has no inodes")?;
+fn for_each_inode(image: &Image<'_, File>, mut each: impl FnMut(&InodeRef<'_>) -> Result<()>) -> Result<()> {
+    let section = image.section(SectionName::Inode).context("the image has no inodes")?;
     let mut messages = image.messages(section);
     let header: INodeSection = messages.require()?;
     for _ in 0..header.num_inodes() {
@@ -225,19 +209,9 @@ fn delimited(image: &Image<'_, File>, options: &Options, out: &mut dyn Write) ->
             size.to_string(),
             quota(inode.ns_quota).to_string(),
             quota(inode.ds_quota).to_string(),
-            symbols(
-                directory,
-                mode,
-                inode.acl.is_some_and(|acl| !acl.is_empty()),
-            ),
-            strings
-                .get(SerialKind::User, user)
-                .unwrap_or_default()
-                .to_owned(),
-            strings
-                .get(SerialKind::Group, group)
-                .unwrap_or_default()
-                .to_owned(),
+            symbols(directory, mode, inode.acl.is_some_and(|acl| !acl.is_empty())),
+            strings.get(SerialKind::User, user).unwrap_or_default().to_owned(),
+            strings.get(SerialKind::Group, group).unwrap_or_default().to_owned(),
         ];
         if options.storage_policy {
             line.push(storage_policy(inode, &strings).to_string());
@@ -254,12 +228,9 @@ fn storage_policy(inode: &InodeRef<'_>, strings: &StringTable) -> u32 {
     let Some(message) = inode.xattrs.filter(|_| inode.kind == InodeKind::Directory) else {
         return inode.storage_policy_id;
     };
-    let xattrs = XAttrFeatureProto::decode(message)
-        .unwrap_or_default()
-        .x_attrs;
+    let xattrs = XAttrFeatureProto::decode(message).unwrap_or_default().x_attrs;
     let policy = xattrs.iter().find(|xattr| {
-        let name = XAttrNameBits::unpack(xattr.name)
-            .and_then(|bits| strings.get(SerialKind::XAttr, bits.name));
+        let name = XAttrNameBits::unpack(xattr.name).and_then(|bits| strings.get(SerialKind::XAttr, bits.name));
         name == Some("hsm.block.storage.policy.id")
     });
     policy
@@ -269,10 +240,7 @@ fn storage_policy(inode: &InodeRef<'_>, strings: &StringTable) -> u32 {
 
 fn minute(millis: u64, zone: &TimeZone) -> String {
     match Timestamp::from_millisecond(millis.cast_signed()) {
-        Ok(time) => time
-            .to_zoned(zone.clone())
-            .strftime("%Y-%m-%d %H:%M")
-            .to_string(),
+        Ok(time) => time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string(),
         Err(_) => millis.to_string(),
     }
 }
@@ -281,9 +249,7 @@ fn minute(millis: u64, zone: &TimeZone) -> String {
 fn symbols(directory: bool, mode: u16, acl: bool) -> String {
     let mut text = String::from(if directory { "d" } else { "-" });
     for shift in [6, 3, 0] {
-        text.push_str(hathi_formats::editlog::fs_action_symbol(
-            (mode >> shift & 7) as u8,
-        ));
+        text.push_str(hathi_formats::editlog::fs_action_symbol((mode >> shift & 7) as u8));
     }
     if mode & 0o1000 != 0 {
         let last = if text.ends_with('x') { 't' } else { 'T' };
@@ -303,8 +269,7 @@ fn distribution(image: &Image<'_, File>, options: &Options, out: &mut dyn Write)
     }
     let buckets = usize::try_from(options.max_size.div_ceil(options.step)).context("-maxSize")? + 1;
     let mut counts = vec![0_u64; buckets + 1];
-    let (mut files, mut directories, mut symlinks, mut blocks, mut space, mut largest) =
-        (0_u64, 0, 0, 0, 0, 0);
+    let (mut files, mut directories, mut symlinks, mut blocks, mut space, mut largest) = (0_u64, 0, 0, 0, 0, 0);
     for_each_inode(image, |inode| {
         match inode.kind {
             InodeKind::Directory => directories += 1,

@@ -171,8 +171,7 @@ impl FileSystem {
             start_after: start_after.to_vec().into(),
             need_location: false,
         };
-        let answer: hdfs::GetListingResponseProto =
-            self.call("getListing", &request, Idempotence::Idempotent).await?;
+        let answer: hdfs::GetListingResponseProto = self.call("getListing", &request, Idempotence::Idempotent).await?;
         Ok(answer.dir_list)
     }
 
@@ -244,7 +243,11 @@ impl FileSystem {
     /// As [`FileSystem::call`].
     pub async fn create(&self, path: &str, options: &CreateOptions) -> Result<FileWriter, ClientError> {
         let flag = hdfs::CreateFlagProto::Create as i32
-            | if options.overwrite { hdfs::CreateFlagProto::Overwrite as i32 } else { 0 };
+            | if options.overwrite {
+                hdfs::CreateFlagProto::Overwrite as i32
+            } else {
+                0
+            };
         let request = hdfs::CreateRequestProto {
             src: path.to_owned(),
             masked: permission_proto(options.permission),
@@ -307,8 +310,9 @@ impl FileSystem {
             offset,
             length,
         };
-        let answer: hdfs::GetBlockLocationsResponseProto =
-            self.call("getBlockLocations", &request, Idempotence::Idempotent).await?;
+        let answer: hdfs::GetBlockLocationsResponseProto = self
+            .call("getBlockLocations", &request, Idempotence::Idempotent)
+            .await?;
         answer.locations.ok_or_else(|| ClientError::NotFound(path.to_owned()))
     }
 

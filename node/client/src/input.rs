@@ -5,8 +5,8 @@ use crate::stream::{self, Incoming, READ_TIMEOUT};
 use crate::{ClientError, FileSystemOptions};
 use hathi_formats::datatransfer::{DataChecksum, Op, PacketBuffer, encode_op};
 use hathi_formats::proto::hdfs::{
-    self, BaseHeaderProto, BlockOpResponseProto, ClientOperationHeaderProto, ClientReadStatusProto,
-    DatanodeInfoProto, LocatedBlockProto, LocatedBlocksProto, OpReadBlockProto, Status,
+    self, BaseHeaderProto, BlockOpResponseProto, ClientOperationHeaderProto, ClientReadStatusProto, DatanodeInfoProto,
+    LocatedBlockProto, LocatedBlocksProto, OpReadBlockProto, Status,
 };
 use hathi_net::ipc::protocols::CLIENT_DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcError};
@@ -148,10 +148,7 @@ impl FileReader {
             }
             tokio::time::sleep(ACQUIRE_PAUSE).await;
             bad.clear();
-            self.located = self
-                .fs
-                .block_locations(&self.path, self.position, PREFETCH_LEN)
-                .await?;
+            self.located = self.fs.block_locations(&self.path, self.position, PREFETCH_LEN).await?;
         }
     }
 
@@ -173,17 +170,12 @@ impl FileReader {
                 .blocks
                 .iter()
                 .chain(last)
-                .find(|block| {
-                    block.offset <= self.position && self.position < block.offset + self.block_len(block)
-                })
+                .find(|block| block.offset <= self.position && self.position < block.offset + self.block_len(block))
                 .cloned();
             if found.is_some() || attempt == 1 {
                 return Ok(found);
             }
-            self.located = self
-                .fs
-                .block_locations(&self.path, self.position, PREFETCH_LEN)
-                .await?;
+            self.located = self.fs.block_locations(&self.path, self.position, PREFETCH_LEN).await?;
         }
         Ok(None)
     }
@@ -198,9 +190,7 @@ async fn visible_length(options: &FileSystemOptions, block: &LocatedBlockProto) 
             rpc.connect_timeout = Duration::from_secs(5);
             rpc.call_timeout = Duration::from_secs(10);
             let client = hathi_net::ipc::connect_to(&address, &CLIENT_DATANODE_PROTOCOL, &rpc).await?;
-            let request = hdfs::GetReplicaVisibleLengthRequestProto {
-                block: block.b.clone(),
-            };
+            let request = hdfs::GetReplicaVisibleLengthRequestProto { block: block.b.clone() };
             client.call("getReplicaVisibleLength", &request).await
         }
         .await;
@@ -257,12 +247,15 @@ impl BlockReader {
             .map_err(failed)?;
         let mut incoming = Incoming::new(stream, READ_TIMEOUT);
         let response: BlockOpResponseProto = incoming.message().await.map_err(failed)?;
-        let Some(info) = response.read_op_checksum_info.as_ref().filter(|_| response.status() == Status::Success) else {
+        let Some(info) = response
+            .read_op_checksum_info
+            .as_ref()
+            .filter(|_| response.status() == Status::Success)
+        else {
             let problem = format!("{:?}: {}", response.status(), response.message());
             return Err(failed(io::Error::other(problem)));
         };
-        let checksum = DataChecksum::from_proto(&info.checksum)
-            .map_err(|error| failed(io::Error::other(error)))?;
+        let checksum = DataChecksum::from_proto(&info.checksum).map_err(|error| failed(io::Error::other(error)))?;
         Ok(BlockReader {
             node: node.clone(),
             incoming,
@@ -280,7 +273,10 @@ impl BlockReader {
             self.incoming.packet(&mut self.packet).await?;
             let header = *self.packet.header();
             if header.last_packet_in_block {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the replica is shorter than the block"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the replica is shorter than the block",
+                ));
             }
             if self.checksum.checksum_size() > 0 {
                 self.checksum
@@ -295,7 +291,8 @@ impl BlockReader {
             }
             let from = self.position.min(stop) - start;
             let to = self.end.min(stop).max(start + from) - start;
-            self.wanted = usize::try_from(from).map_err(io::Error::other)?..usize::try_from(to).map_err(io::Error::other)?;
+            self.wanted =
+                usize::try_from(from).map_err(io::Error::other)?..usize::try_from(to).map_err(io::Error::other)?;
             self.position = start + to;
             if !self.wanted.is_empty() {
                 return Ok(self.wanted.len());

@@ -290,8 +290,7 @@ impl FileWriter {
         self.data_offset += data.len() as u64;
         let chunk = u64::from(self.checksum.bytes_per_checksum());
         let partial = self.data_offset % chunk;
-        self.first_packet_len =
-            (partial > 0).then(|| usize::try_from(chunk - partial).unwrap_or(PACKET_LEN));
+        self.first_packet_len = (partial > 0).then(|| usize::try_from(chunk - partial).unwrap_or(PACKET_LEN));
         if !data.is_empty() || sync {
             self.send(header, &data).await?;
         }
@@ -616,7 +615,9 @@ impl OpenBlock {
 
     /// Takes the acknowledgements that are there, and waits for more while there are more than `left` packets without.
     async fn take_acks(&mut self, left: usize) -> Result<(), PipelineError> {
-        let Some(pipeline) = &mut self.pipeline else { return Ok(()) };
+        let Some(pipeline) = &mut self.pipeline else {
+            return Ok(());
+        };
         loop {
             let seqno = if self.unacknowledged.len() > left {
                 pipeline.ack().await?
@@ -626,7 +627,10 @@ impl OpenBlock {
                 return Ok(());
             };
             // Acknowledgements of heartbeats and out-of-band notices answer no packet.
-            if self.unacknowledged.front().is_some_and(|packet| packet.header.seqno == seqno)
+            if self
+                .unacknowledged
+                .front()
+                .is_some_and(|packet| packet.header.seqno == seqno)
                 && let Some(packet) = self.unacknowledged.pop_front()
             {
                 let end = packet.header.offset_in_block + u64::from(packet.header.data_len);

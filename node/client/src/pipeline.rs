@@ -217,6 +217,10 @@ pub(crate) async fn transfer(
     if response.status() == Status::Success {
         Ok(())
     } else {
-        Err(io::Error::other(format!("{:?}: {}", response.status(), response.message())))
+        Err(io::Error::other(format!(
+            "{:?}: {}",
+            response.status(),
+            response.message()
+        )))
     }
 }

@@ -63,7 +63,10 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     async fn fill(&mut self) -> io::Result<()> {
         self.buffer.reserve(64 << 10);
         match tokio::time::timeout(self.timeout, self.stream.read_buf(&mut self.buffer)).await {
-            Ok(Ok(0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")),
+            Ok(Ok(0)) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the connection was closed",
+            )),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -13,18 +13,17 @@ use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
 use hathi_formats::proto::datanode::{
-    BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto,
-    BlockReportContextProto, BlockReportRequestProto, BlockReportResponseProto,
-    DatanodeCommandProto, DatanodeRegistrationProto, ErrorReportRequestProto,
-    ErrorReportResponseProto, HeartbeatRequestProto, HeartbeatResponseProto,
+    BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto, BlockReportContextProto,
+    BlockReportRequestProto, BlockReportResponseProto, DatanodeCommandProto, DatanodeRegistrationProto,
+    ErrorReportRequestProto, ErrorReportResponseProto, HeartbeatRequestProto, HeartbeatResponseProto,
     ReceivedDeletedBlockInfoProto, RegisterDatanodeRequestProto, RegisterDatanodeResponseProto,
     ReportBadBlocksRequestProto, ReportBadBlocksResponseProto, StorageBlockReportProto,
     StorageReceivedDeletedBlocksProto, VolumeFailureSummaryProto,
 };
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State as WireState;
 use hathi_formats::proto::hdfs::{
-    BlockKeyProto, BlockProto, ExportedBlockKeysProto, NamespaceInfoProto, StorageInfoProto,
-    StorageReportProto, VersionRequestProto, VersionResponseProto,
+    BlockKeyProto, BlockProto, ExportedBlockKeysProto, NamespaceInfoProto, StorageInfoProto, StorageReportProto,
+    VersionRequestProto, VersionResponseProto,
 };
 use hathi_net::ipc::protocols::DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
@@ -112,21 +111,24 @@ impl Conversation {
                 Err(ActorError::Final(text)) => {
                     tracing::error!(namenode = %self.actor.address, "{text}: this NameNode is given up");
                     self.service.offer().on_stopped(self.actor.id);
+                    self.node.on_refused();
                     return;
                 }
-                Err(ActorError::Rpc(
-                    error @ (RpcError::Connect { .. } | RpcError::Broken { .. }),
-                )) => {
+                Err(ActorError::Rpc(error @ (RpcError::Connect { .. } | RpcError::Broken { .. }))) => {
                     if !complained {
                         tracing::warn!(namenode = %self.actor.address, %error, "NameNode cannot be reached");
                         complained = true;
                     }
                     tokio::time::sleep(RETRY).await;
                 }
+                Err(ActorError::Rpc(error)) if error.is_remote(exceptions::RETRIABLE) => {
+                    // It has only just started.
+                    tracing::debug!(namenode = %self.actor.address, %error, "not yet");
+                    tokio::time::sleep(RETRY).await;
+                }
                 Err(error) => {
                     tracing::warn!(namenode = %self.actor.address, %error, "conversation failed");
-                    tokio::time::sleep(PAUSE_AFTER_REFUSAL.min(self.node.conf.heartbeat_interval))
-                        .await;
+                    tokio::time::sleep(PAUSE_AFTER_REFUSAL.min(self.node.conf.heartbeat_interval)).await;
                 }
             }
         }
@@ -175,8 +177,7 @@ impl Conversation {
                         _ => {}
                     }
                     tracing::warn!(namenode = %self.actor.address, %exception, "refused");
-                    tokio::time::sleep(PAUSE_AFTER_REFUSAL.min(self.node.conf.heartbeat_interval))
-                        .await;
+                    tokio::time::sleep(PAUSE_AFTER_REFUSAL.min(self.node.conf.heartbeat_interval)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -197,9 +198,7 @@ impl Conversation {
     }
 
     async fn register(&mut self, client: &RpcClient) -> Result<(), ActorError> {
-        let response: VersionResponseProto = client
-            .call("versionRequest", &VersionRequestProto {})
-            .await?;
+        let response: VersionResponseProto = client.call("versionRequest", &VersionRequestProto {}).await?;
         let info = response.info;
         let namespace = NamespaceInfo {
             layout_version: LayoutVersion(info.storage_info.layout_version as i32),
@@ -210,25 +209,17 @@ impl Conversation {
         };
         self.check_namespace(&namespace)?;
         let pool = self.open_pool(namespace).await?;
-        let claim = self
-            .service
-            .offer()
-            .on_handshake(self.actor.id, ha_state(&info));
+        let claim = self.service.offer().on_handshake(self.actor.id, ha_state(&info));
         self.log_claim(claim);
         self.buffers = info.capabilities.unwrap_or(0) & CAPABILITY_BUFFERS != 0;
         let request = RegisterDatanodeRequestProto {
             registration: self.new_registration(&pool),
         };
-        let response: RegisterDatanodeResponseProto =
-            client.call("registerDatanode", &request).await?;
+        let response: RegisterDatanodeResponseProto = client.call("registerDatanode", &request).await?;
         tracing::info!(namenode = %self.actor.address, pool = %pool.id(), "registered");
         self.registration = Some(response.registration);
         let delay = self.node.conf.report_initial_delay.as_millis() as u64;
-        let delay = if delay == 0 {
-            0
-        } else {
-            fastrand::u64(0..delay)
-        };
+        let delay = if delay == 0 { 0 } else { fastrand::u64(0..delay) };
         let now = self.now_ms();
         self.schedule.on_registered(now, delay);
         Ok(())
@@ -239,26 +230,16 @@ impl Conversation {
         let Some(pool) = self.service.pool() else {
             return Ok(());
         };
-        let mismatch = |what: &str,
-                        known: &dyn std::fmt::Display,
-                        found: &dyn std::fmt::Display| {
+        let mismatch = |what: &str, known: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
             Err(ActorError::Refused(format!(
                 "{what} mismatch: previously connected to {what} {known} but now connected to {what} {found}"
             )))
         };
         if pool.info.block_pool_id != namespace.block_pool_id {
-            return mismatch(
-                "Blockpool ID",
-                &pool.info.block_pool_id,
-                &namespace.block_pool_id,
-            );
+            return mismatch("Blockpool ID", &pool.info.block_pool_id, &namespace.block_pool_id);
         }
         if pool.info.namespace_id != namespace.namespace_id {
-            return mismatch(
-                "Namespace ID",
-                &pool.info.namespace_id,
-                &namespace.namespace_id,
-            );
+            return mismatch("Namespace ID", &pool.info.namespace_id, &namespace.namespace_id);
         }
         if pool.info.cluster_id != namespace.cluster_id {
             return mismatch("Cluster ID", &pool.info.cluster_id, &namespace.cluster_id);
@@ -305,13 +286,11 @@ impl Conversation {
 
     /// One turn: whatever is due now.
     async fn offer(&mut self, client: &RpcClient) -> Result<(), ActorError> {
-        let (Some(registration), Some(pool)) = (self.registration.clone(), self.service.pool())
-        else {
+        let (Some(registration), Some(pool)) = (self.registration.clone(), self.service.pool()) else {
             return Err(ActorError::Refused("not registered".to_owned()));
         };
         let now = self.now_ms();
-        let heartbeat = self.schedule.heartbeat_due(now)
-            || self.actor.force_heartbeat.swap(false, Ordering::AcqRel);
+        let heartbeat = self.schedule.heartbeat_due(now) || self.actor.force_heartbeat.swap(false, Ordering::AcqRel);
         if heartbeat && self.heartbeat(client, &registration, &pool).await? {
             return self.register(client).await;
         }
@@ -324,8 +303,7 @@ impl Conversation {
         }
         if let Some(lease) = self.schedule.report_to_send() {
             self.send_notices(client, &registration, &pool).await?;
-            self.send_report(client, &registration, &pool, lease)
-                .await?;
+            self.send_report(client, &registration, &pool, lease).await?;
         }
         Ok(())
     }
@@ -335,37 +313,40 @@ impl Conversation {
         &mut self,
         client: &RpcClient,
         registration: &DatanodeRegistrationProto,
-        pool: &Pool,
+        pool: &Arc<Pool>,
     ) -> Result<bool, ActorError> {
         let now = self.now_ms();
         self.schedule.on_heartbeat_sent(now);
-        let request = heartbeat_request(
-            &self.node,
-            registration,
-            pool,
-            self.schedule.wants_lease(now),
-        );
+        let (node, of, wants_lease) = (self.node.clone(), pool.clone(), self.schedule.wants_lease(now));
+        let registration = registration.clone();
+        // Asks the file systems for their room, which a sick disk may delay.
+        let request = tokio::task::spawn_blocking(move || heartbeat_request(&node, &registration, &of, wants_lease))
+            .await
+            .map_err(|error| ActorError::Refused(error.to_string()))?;
         let response: HeartbeatResponseProto = client.call("sendHeartbeat", &request).await?;
         self.node.metrics.heartbeats.fetch_add(1, Ordering::Relaxed);
         let uptime = self.node.started.elapsed().as_secs() as i64;
         self.actor.last_heartbeat_s.store(uptime, Ordering::Relaxed);
-        self.schedule
-            .on_lease(response.full_block_report_lease_id.unwrap_or(0));
+        self.schedule.on_lease(response.full_block_report_lease_id.unwrap_or(0));
         let state = match response.ha_status.state() {
             WireState::Active => HaState::Active,
             WireState::Standby => HaState::Standby,
             WireState::Observer => HaState::Observer,
         };
-        *self.actor.state.lock() = response
-            .ha_status
-            .state()
-            .as_str_name()
-            .to_ascii_lowercase();
-        let claim =
-            self.service
-                .offer()
-                .on_heartbeat(self.actor.id, state, response.ha_status.txid as i64);
+        *self.actor.state.lock() = response.ha_status.state().as_str_name().to_ascii_lowercase();
+        let claim = self
+            .service
+            .offer()
+            .on_heartbeat(self.actor.id, state, response.ha_status.txid as i64);
         self.log_claim(claim);
+        if state == HaState::Active
+            && let Some(status) = response
+                .rolling_upgrade_status_v2
+                .or(response.rolling_upgrade_status)
+                .filter(|status| status.block_pool_id == pool.id())
+        {
+            pool.set_keep_deleted(!status.finalized.unwrap_or(false));
+        }
         let mut register = false;
         for command in response.cmds {
             register |= self.take_command(command);
@@ -419,10 +400,7 @@ impl Conversation {
                 self.actor.reports.lock().put_back(taken);
                 return Err(error.into());
             }
-            self.node
-                .metrics
-                .incremental_reports
-                .fetch_add(1, Ordering::Relaxed);
+            self.node.metrics.incremental_reports.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -450,8 +428,7 @@ impl Conversation {
             return Ok(());
         }
         let request = ReportBadBlocksRequestProto { blocks: bad };
-        let result: Result<ReportBadBlocksResponseProto, RpcError> =
-            client.call("reportBadBlocks", &request).await;
+        let result: Result<ReportBadBlocksResponseProto, RpcError> = client.call("reportBadBlocks", &request).await;
         match result {
             // A standby does not take them, and needs none: the active does.
             Err(RpcError::Remote(exception)) if exception.is(exceptions::STANDBY) => Ok(()),
@@ -469,20 +446,18 @@ impl Conversation {
         let started = Instant::now();
         let buffers = self.buffers;
         let (node, of) = (self.node.clone(), pool.clone());
-        let (reports, total) =
-            tokio::task::spawn_blocking(move || storage_reports(&node, &of, buffers))
-                .await
-                .map_err(|error| ActorError::Refused(error.to_string()))?;
+        let (reports, total) = tokio::task::spawn_blocking(move || storage_reports(&node, &of, buffers))
+            .await
+            .map_err(|error| ActorError::Refused(error.to_string()))?;
         self.report_id = self.report_id.wrapping_add(1);
         if self.report_id == 0 {
             self.report_id = 1;
         }
-        let batches: Vec<Vec<StorageBlockReportProto>> =
-            if total < self.node.conf.report_split_threshold {
-                vec![reports]
-            } else {
-                reports.into_iter().map(|report| vec![report]).collect()
-            };
+        let batches: Vec<Vec<StorageBlockReportProto>> = if total < self.node.conf.report_split_threshold {
+            vec![reports]
+        } else {
+            reports.into_iter().map(|report| vec![report]).collect()
+        };
         let count = batches.len() as i32;
         for (index, reports) in batches.into_iter().enumerate() {
             let request = BlockReportRequestProto {
@@ -509,10 +484,7 @@ impl Conversation {
                 return self.register(client).await;
             }
         }
-        self.node
-            .metrics
-            .block_reports
-            .fetch_add(1, Ordering::Relaxed);
+        self.node.metrics.block_reports.fetch_add(1, Ordering::Relaxed);
         let uptime = self.node.started.elapsed().as_secs() as i64;
         self.actor.last_report_s.store(uptime, Ordering::Relaxed);
         tracing::info!(
@@ -520,8 +492,7 @@ impl Conversation {
             "sent a full block report"
         );
         let now = self.now_ms();
-        self.schedule
-            .on_report_sent(now, self.first_report, fastrand::f64());
+        self.schedule.on_report_sent(now, self.first_report, fastrand::f64());
         self.first_report = false;
         Ok(())
     }
@@ -620,11 +591,7 @@ fn heartbeat_request(
     }
 }
 
-fn storage_reports(
-    node: &DataNode,
-    pool: &Pool,
-    buffers: bool,
-) -> (Vec<StorageBlockReportProto>, u64) {
+fn storage_reports(node: &DataNode, pool: &Pool, buffers: bool) -> (Vec<StorageBlockReportProto>, u64) {
     let volumes = node.dataset.volumes();
     let ids: Vec<_> = volumes.iter().map(|volume| volume.id).collect();
     let mut lists = pool.report(&ids);

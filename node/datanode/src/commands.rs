@@ -52,11 +52,7 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, command: Datano
             }
         }
         CommandType::BlockRecoveryCommand => {
-            for block in command
-                .recovery_cmd
-                .map(|command| command.blocks)
-                .unwrap_or_default()
-            {
+            for block in command.recovery_cmd.map(|command| command.blocks).unwrap_or_default() {
                 let (node, service) = (node.clone(), service.clone());
                 tokio::spawn(async move { recovery::recover(&node, &service, block).await });
             }
@@ -64,8 +60,7 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, command: Datano
         CommandType::FinalizeCommand => {
             if let Some(pool) = service.pool() {
                 let node = node.clone();
-                let _ =
-                    tokio::task::spawn_blocking(move || node.dataset.finalize_upgrade(&pool)).await;
+                let _ = tokio::task::spawn_blocking(move || node.dataset.finalize_upgrade(&pool)).await;
             }
         }
         CommandType::BalancerBandwidthCommand => {
@@ -106,13 +101,7 @@ fn invalidate(node: &DataNode, command: &BlockCommandProto) {
                         generation_stamp: replica.generation_stamp,
                         ..block
                     };
-                    node.notify(
-                        pool.id(),
-                        deleted,
-                        NoticeKind::Deleted,
-                        &volume.storage_id,
-                        "",
-                    );
+                    node.notify(pool.id(), deleted, NoticeKind::Deleted, &volume.storage_id, "");
                 }
             }
             Err(error) => {
@@ -158,13 +147,7 @@ fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Service>, command: &Block
     }
 }
 
-fn transfer_block(
-    node: &Arc<DataNode>,
-    service: &Service,
-    pool_id: &str,
-    block: Block,
-    targets: &TransferTargets,
-) {
+fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block: Block, targets: &TransferTargets) {
     let _counted = XmitGuard::new(node);
     let Ok(pool) = node.dataset.pool(pool_id) else {
         return;

@@ -91,6 +91,12 @@ pub struct DataNodeConf {
     pub max_data_length: usize,
     /// `dfs.data.transfer.max.packet.size`, bytes.
     pub max_packet_bytes: usize,
+    /// Start option `-rollback`: take a rolling upgrade back.
+    pub rollback: bool,
+    /// `dfs.datanode.scan.period.hours`: how long a round of the scanner takes at least; zero: none.
+    pub scan_period: Duration,
+    /// `dfs.block.scanner.volume.bytes.per.second`.
+    pub scan_bytes_per_second: u64,
     /// Users who may call the administrative RPCs besides the process's own user.
     pub superuser: String,
 }
@@ -117,10 +123,7 @@ fn nameservices(conf: &Configuration) -> Result<Vec<NameServiceConf>, ConfError>
         let mut namenodes = Vec::new();
         for namenode in conf.namenode_ids(&id) {
             let address = conf.service_or_rpc_address(Some(&id), Some(&namenode))?;
-            namenodes.push(NameNodeAddress {
-                id: namenode,
-                address,
-            });
+            namenodes.push(NameNodeAddress { id: namenode, address });
         }
         if namenodes.is_empty() {
             let address = conf.service_or_rpc_address(Some(&id), None)?;
@@ -145,18 +148,12 @@ fn nameservices(conf: &Configuration) -> Result<Vec<NameServiceConf>, ConfError>
 }
 
 fn own_host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl DataNodeConf {
     /// Reads and checks the keys.
-    pub fn from_configuration(
-        conf: &Configuration,
-        superuser: &str,
-    ) -> Result<DataNodeConf, DataNodeError> {
+    pub fn from_configuration(conf: &Configuration, superuser: &str) -> Result<DataNodeConf, DataNodeError> {
         let mode = conf.get_or("dfs.datanode.data.dir.perm", "700");
         let data_dirs = conf.data_dirs()?;
         if data_dirs.is_empty() {
@@ -169,49 +166,26 @@ impl DataNodeConf {
         let space = "dfs.datanode.available-space-volume-choosing-policy.balanced-space";
         Ok(DataNodeConf {
             data_dirs,
-            data_dir_mode: u32::from_str_radix(&mode, 8).map_err(|_| {
-                DataNodeError::Config(format!("dfs.datanode.data.dir.perm: '{mode}' is not octal"))
-            })?,
+            data_dir_mode: u32::from_str_radix(&mode, 8)
+                .map_err(|_| DataNodeError::Config(format!("dfs.datanode.data.dir.perm: '{mode}' is not octal")))?,
             xfer_address: listen(conf, "dfs.datanode.address", "0.0.0.0:9866")?,
             http_address: listen(conf, "dfs.datanode.http.address", "0.0.0.0:9864")?,
             ipc_address: listen(conf, "dfs.datanode.ipc.address", "0.0.0.0:9867")?,
-            host_name: conf
-                .get("dfs.datanode.hostname")
-                .unwrap_or_else(own_host_name),
+            host_name: conf.get("dfs.datanode.hostname").unwrap_or_else(own_host_name),
             connect_via_hostname: conf.get_bool("dfs.datanode.use.datanode.hostname", false),
             nameservices: nameservices(conf)?,
-            heartbeat_interval: conf.get_duration(
-                "dfs.heartbeat.interval",
-                Duration::from_secs(3),
-                seconds,
-            )?,
-            report_interval: conf.get_duration(
-                "dfs.blockreport.intervalMsec",
-                Duration::from_secs(21600),
-                millis,
-            )?,
-            report_initial_delay: conf.get_duration(
-                "dfs.blockreport.initialDelay",
-                Duration::ZERO,
-                seconds,
-            )?,
+            heartbeat_interval: conf.get_duration("dfs.heartbeat.interval", Duration::from_secs(3), seconds)?,
+            report_interval: conf.get_duration("dfs.blockreport.intervalMsec", Duration::from_secs(21600), millis)?,
+            report_initial_delay: conf.get_duration("dfs.blockreport.initialDelay", Duration::ZERO, seconds)?,
             report_split_threshold: conf.get_u64("dfs.blockreport.split.threshold", 1_000_000)?,
             max_transfer_threads: conf.get_usize("dfs.datanode.max.transfer.threads", 4096)?,
-            socket_timeout: conf.get_duration(
-                "dfs.client.socket-timeout",
-                Duration::from_secs(60),
-                millis,
-            )?,
+            socket_timeout: conf.get_duration("dfs.client.socket-timeout", Duration::from_secs(60), millis)?,
             socket_write_timeout: conf.get_duration(
                 "dfs.datanode.socket.write.timeout",
                 Duration::from_secs(480),
                 millis,
             )?,
-            keepalive: conf.get_duration(
-                "dfs.datanode.socket.reuse.keepalive",
-                Duration::from_secs(4),
-                millis,
-            )?,
+            keepalive: conf.get_duration("dfs.datanode.socket.reuse.keepalive", Duration::from_secs(4), millis)?,
             writer_stop_timeout: conf.get_duration(
                 "dfs.datanode.xceiver.stop.timeout.millis",
                 Duration::from_secs(60),
@@ -223,34 +197,31 @@ impl DataNodeConf {
             choose_by_space: conf
                 .get("dfs.datanode.fsdataset.volume.choosing.policy")
                 .is_some_and(|class| class.ends_with("AvailableSpaceVolumeChoosingPolicy")),
-            balanced_space_threshold: conf
-                .get_bytes(&format!("{space}-threshold"), 10 << 30)?
-                .max(0) as u64,
-            balanced_space_preference: conf
-                .get_f64(&format!("{space}-preference-fraction"), 0.75)?,
+            balanced_space_threshold: conf.get_bytes(&format!("{space}-threshold"), 10 << 30)?.max(0) as u64,
+            balanced_space_preference: conf.get_f64(&format!("{space}-preference-fraction"), 0.75)?,
             block_size: conf.get_bytes("dfs.blocksize", 128 << 20)?.max(1) as u64,
             balance_bandwidth: conf
                 .get_bytes("dfs.datanode.balance.bandwidthPerSec", 100 << 20)?
                 .max(1) as u64,
             balance_moves: conf.get_usize("dfs.datanode.balance.max.concurrent.moves", 100)?,
             connect_timeout: conf
-                .get_duration(
-                    "ipc.client.connect.timeout",
-                    Duration::from_secs(20),
-                    millis,
-                )?
+                .get_duration("ipc.client.connect.timeout", Duration::from_secs(20), millis)?
                 .min(Duration::from_secs(5)),
-            call_timeout: conf.get_duration(
-                "ipc.client.rpc-timeout.ms",
-                Duration::from_secs(120),
-                millis,
-            )?,
-            max_data_length: conf
-                .get_bytes("ipc.maximum.data.length", 128 << 20)?
-                .max(1 << 20) as usize,
+            call_timeout: conf.get_duration("ipc.client.rpc-timeout.ms", Duration::from_secs(120), millis)?,
+            max_data_length: conf.get_bytes("ipc.maximum.data.length", 128 << 20)?.max(1 << 20) as usize,
             max_packet_bytes: conf
                 .get_bytes("dfs.data.transfer.max.packet.size", 16 << 20)?
                 .max(64 << 10) as usize,
+            rollback: false,
+            // Hadoop: negative switches it off, 0 is the default of three weeks.
+            scan_period: match conf.get_i64("dfs.datanode.scan.period.hours", 504)? {
+                hours if hours < 0 => Duration::ZERO,
+                0 => Duration::from_secs(504 * 3600),
+                hours => Duration::from_secs(hours as u64 * 3600),
+            },
+            scan_bytes_per_second: conf
+                .get_bytes("dfs.block.scanner.volume.bytes.per.second", 1 << 20)?
+                .max(0) as u64,
             superuser: superuser.to_owned(),
         })
     }

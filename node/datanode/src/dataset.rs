@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hathi_blockpool::{Replica, ReplicaError, ReplicaMap, Transition, VolumeId, WriterId};
+use hathi_blockpool::{
+    Folder, Location, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition, VolumeId, WriterId,
+};
 use hathi_formats::ids::{Block, BlockId, NamespaceInfo};
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use parking_lot::{Mutex, RwLock};
@@ -87,6 +89,7 @@ pub struct Dataset {
     next_writer: AtomicU64,
     next_volume: AtomicUsize,
     datanode_uuid: String,
+    rollback: bool,
     writer_stop_timeout: Duration,
     choose_by_space: Option<(u64, f64)>,
 }
@@ -104,10 +107,7 @@ impl Dataset {
         let mut failed = Vec::new();
         let mut last_error = None;
         for (index, location) in conf.data_dirs.iter().enumerate() {
-            let id = VolumeId(
-                u16::try_from(index)
-                    .map_err(|_| DataNodeError::Config("too many volumes".to_owned()))?,
-            );
+            let id = VolumeId(u16::try_from(index).map_err(|_| DataNodeError::Config("too many volumes".to_owned()))?);
             match Volume::open(id, location, conf.data_dir_mode, conf.reserved_bytes) {
                 Ok(volume) => volumes.push(Arc::new(volume)),
                 Err(error) => {
@@ -149,11 +149,11 @@ impl Dataset {
             next_writer: AtomicU64::new(1),
             next_volume: AtomicUsize::new(0),
             datanode_uuid: uuid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+            rollback: conf.rollback,
             writer_stop_timeout: conf.writer_stop_timeout,
-            choose_by_space: conf.choose_by_space.then_some((
-                conf.balanced_space_threshold,
-                conf.balanced_space_preference,
-            )),
+            choose_by_space: conf
+                .choose_by_space
+                .then_some((conf.balanced_space_threshold, conf.balanced_space_preference)),
         })
     }
 
@@ -231,7 +231,7 @@ impl Dataset {
         let mut dirs = HashMap::new();
         for volume in &volumes {
             volume.join_cluster(info, &self.datanode_uuid)?;
-            dirs.insert(volume.id, volume.open_pool(info)?);
+            dirs.insert(volume.id, volume.open_pool(info, self.rollback)?);
         }
         let pool = Arc::new(Pool::new(info.clone(), dirs.clone()));
         let found = std::thread::scope(|scope| {
@@ -260,9 +260,7 @@ impl Dataset {
             }
         }
         tracing::info!(pool = %pool.id(), replicas = pool.len(), "block pool is open");
-        self.pools
-            .write()
-            .insert(pool.id().to_owned(), pool.clone());
+        self.pools.write().insert(pool.id().to_owned(), pool.clone());
         Ok(pool)
     }
 
@@ -331,33 +329,82 @@ impl Dataset {
                 Err(error) => return Err(error),
                 Ok((replica, aside)) => {
                     let volume = replica.volume;
-                    aside
-                        .delete()
-                        .map_err(|source| PoolError::Disk { volume, source })?;
+                    if let Some(aside) = aside {
+                        aside.delete().map_err(|source| PoolError::Disk { volume, source })?;
+                    }
                     return Ok(replica);
                 }
             }
         }
     }
 
-    /// Chooses a volume of a type with room for `bytes`: in turn, or with preference for those with more space.
-    pub fn choose_volume(
+    /// Moves a finalized replica to a volume of another type, or of the same one (`moveBlockAcrossStorage`). The copy is
+    /// made without holding the pool's lock, and counts only if the replica is still the same afterwards.
+    pub fn move_replica(
         &self,
+        pool: &Pool,
+        block: Block,
         storage_type: StorageTypeProto,
-        bytes: u64,
-    ) -> Result<Arc<Volume>, PoolError> {
+        storage_id: Option<&str>,
+    ) -> Result<Replica, PoolError> {
+        let invalid = |text: String| PoolError::Replica(ReplicaError::Invalid(text));
+        let replica = pool
+            .get(block.id)
+            .filter(|replica| replica.state == ReplicaState::Finalized)
+            .filter(|replica| replica.generation_stamp == block.generation_stamp)
+            .ok_or_else(|| invalid(format!("blk_{} has no finalized replica of this stamp", block.id)))?;
+        let target = self
+            .volumes()
+            .into_iter()
+            .find(|volume| {
+                volume.id != replica.volume
+                    && volume.storage_type == storage_type
+                    && storage_id.is_none_or(|id| id.is_empty() || id == volume.storage_id)
+                    && volume.free_for_replicas().is_ok_and(|free| free > replica.num_bytes)
+            })
+            .ok_or_else(|| {
+                invalid(format!(
+                    "no other volume of type {} has room",
+                    storage_type.as_str_name()
+                ))
+            })?;
+        let from = pool.files(&replica);
+        let copy = Location {
+            volume: target.id,
+            folder: Folder::Tmp,
+            ..replica.location()
+        };
+        let (Some(from), Some(to)) = (from, pool.dirs(target.id).map(|dirs| dirs.files(copy))) else {
+            return Err(PoolError::NoPool(pool.id().to_owned()));
+        };
+        let disk = |source| PoolError::Disk {
+            volume: target.id,
+            source,
+        };
+        let copied = from.copy_to(&to, replica.num_bytes).map_err(disk);
+        let moved = copied.and_then(|()| pool.transition(|map| map.relocate(replica.block(), target.id).map(Some)));
+        match moved {
+            Ok(Some((_, Some(moved)))) => Ok(moved),
+            Ok(_) => Err(invalid("the replica is gone".to_owned())),
+            Err(error) => {
+                let _ = to.delete();
+                Err(error)
+            }
+        }
+    }
+
+    /// Chooses a volume of a type with room for `bytes`: in turn, or with preference for those with more space.
+    pub fn choose_volume(&self, storage_type: StorageTypeProto, bytes: u64) -> Result<Arc<Volume>, PoolError> {
         let mut fitting = Vec::new();
         let mut most = None;
         for volume in self.volumes() {
             if volume.storage_type != storage_type {
                 continue;
             }
-            let free = volume
-                .free_for_replicas()
-                .map_err(|source| PoolError::Disk {
-                    volume: volume.id,
-                    source,
-                })?;
+            let free = volume.free_for_replicas().map_err(|source| PoolError::Disk {
+                volume: volume.id,
+                source,
+            })?;
             most = most.max(Some(free));
             if free > bytes {
                 fitting.push((volume, free));
@@ -424,8 +471,7 @@ impl Dataset {
             let previous = dirs.root().join("previous");
             if previous.is_dir() {
                 let tmp = dirs.root().join("finalized.tmp");
-                let result =
-                    std::fs::rename(&previous, &tmp).and_then(|()| std::fs::remove_dir_all(&tmp));
+                let result = std::fs::rename(&previous, &tmp).and_then(|()| std::fs::remove_dir_all(&tmp));
                 tracing::info!(path = %previous.display(), ?result, "upgrade finalized");
             }
         }

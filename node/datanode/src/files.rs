@@ -33,10 +33,7 @@ pub fn parse_block_file_name(name: &str) -> Option<BlockId> {
 /// Block id and stamp in `blk_<id>_<genstamp>.meta`.
 #[must_use]
 pub fn parse_meta_file_name(name: &str) -> Option<(BlockId, GenerationStamp)> {
-    let (id, gs) = name
-        .strip_prefix("blk_")?
-        .strip_suffix(".meta")?
-        .rsplit_once('_')?;
+    let (id, gs) = name.strip_prefix("blk_")?.strip_suffix(".meta")?.rsplit_once('_')?;
     Some((BlockId(id.parse().ok()?), GenerationStamp(gs.parse().ok()?)))
 }
 
@@ -88,6 +85,63 @@ impl PoolDirs {
                 .join(format!("subdir{}", (id.0 >> 8) & 0x1F)),
             Folder::Rbw | Folder::Tmp => base,
         }
+    }
+
+    /// Where deleted replicas are kept during a rolling upgrade.
+    #[must_use]
+    pub fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// The files of a replica that is kept in the trash: the same path below `trash` as below `current`.
+    #[must_use]
+    pub fn in_trash(&self, at: Location) -> ReplicaFiles {
+        let files = self.files(at);
+        let below = files.dir.strip_prefix(self.current()).unwrap_or(Path::new("tmp"));
+        let dir = self.trash().join(below);
+        ReplicaFiles {
+            data: dir.join(block_file_name(at.block_id)),
+            meta: dir.join(meta_file_name(at.block_id, at.generation_stamp)),
+            dir,
+        }
+    }
+
+    /// Names that no scan takes for a replica, for files that are about to be deleted.
+    #[must_use]
+    pub fn being_deleted(&self, at: Location) -> ReplicaFiles {
+        let dir = self.folder(Folder::Tmp);
+        let name = format!("deleted_{}_{}", at.block_id, at.generation_stamp);
+        ReplicaFiles {
+            meta: dir.join(format!("{name}.meta")),
+            data: dir.join(name),
+            dir,
+        }
+    }
+
+    /// Brings everything in the trash back to where it was (`restoreBlockFilesFromTrash`).
+    pub fn restore_trash(&self) -> io::Result<usize> {
+        fn restore(from: &Path, to: &Path) -> io::Result<usize> {
+            let mut restored = 0;
+            for entry in fs::read_dir(from)? {
+                let entry = entry?;
+                let target = to.join(entry.file_name());
+                if entry.file_type()?.is_dir() {
+                    restored += restore(&entry.path(), &target)?;
+                } else {
+                    fs::create_dir_all(to)?;
+                    fs::rename(entry.path(), target)?;
+                    restored += 1;
+                }
+            }
+            Ok(restored)
+        }
+        let trash = self.trash();
+        if !trash.is_dir() {
+            return Ok(0);
+        }
+        let restored = restore(&trash, &self.current())?;
+        fs::remove_dir_all(trash)?;
+        Ok(restored)
     }
 
     /// Block file and meta file.
@@ -206,11 +260,7 @@ fn copy_range(from: &File, to: &File, length: u64) -> io::Result<()> {
     let mut done = 0;
     while done < length {
         let part = buffer
-            .get_mut(
-                ..usize::try_from(length - done)
-                    .unwrap_or(COPY_BYTES)
-                    .min(COPY_BYTES),
-            )
+            .get_mut(..usize::try_from(length - done).unwrap_or(COPY_BYTES).min(COPY_BYTES))
             .unwrap_or_default();
         from.read_exact_at(part, done)?;
         to.write_all_at(part, done)?;
@@ -220,12 +270,7 @@ fn copy_range(from: &File, to: &File, length: u64) -> io::Result<()> {
 }
 
 /// Writes the checksum of the last, short chunk of the first `length` bytes.
-fn rewrite_last_checksum(
-    data: &File,
-    meta: &File,
-    header: &BlockMetadataHeader,
-    length: u64,
-) -> io::Result<()> {
+fn rewrite_last_checksum(data: &File, meta: &File, header: &BlockMetadataHeader, length: u64) -> io::Result<()> {
     let chunk = u64::from(header.checksum.bytes_per_checksum());
     let partial = length % chunk;
     if partial == 0 || header.checksum.checksum_size() == 0 {
@@ -309,9 +354,7 @@ mod tests {
         let files = dirs.files(at);
         files.create().unwrap();
         fs::write(&files.data, data).unwrap();
-        let mut meta = BlockMetadataHeader::new(DataChecksum::DEFAULT)
-            .encode()
-            .to_vec();
+        let mut meta = BlockMetadataHeader::new(DataChecksum::DEFAULT).encode().to_vec();
         DataChecksum::DEFAULT.compute_into(data, &mut meta);
         fs::write(&files.meta, meta).unwrap();
         (dirs, at, files)
@@ -333,10 +376,7 @@ mod tests {
     fn names_parse_back() {
         let (id, gs) = (BlockId(-7), GenerationStamp(1234));
         assert_eq!(parse_block_file_name(&block_file_name(id)), Some(id));
-        assert_eq!(
-            parse_meta_file_name(&meta_file_name(id, gs)),
-            Some((id, gs))
-        );
+        assert_eq!(parse_meta_file_name(&meta_file_name(id, gs)), Some((id, gs)));
         for name in ["blk_1.meta", "blk_", "x", "blk_1_2.met", "blk_a_2.meta"] {
             assert_eq!(parse_meta_file_name(name), None, "{name}");
         }
@@ -396,11 +436,7 @@ mod tests {
         let (_, _, files) = replica(dir.path(), &data);
         assert_eq!(validated_length(&files), 1300);
         // Data that reached the disk without its checksum.
-        files
-            .open_data()
-            .unwrap()
-            .write_all_at(&[6; 300], 1300)
-            .unwrap();
+        files.open_data().unwrap().write_all_at(&[6; 300], 1300).unwrap();
         assert_eq!(
             validated_length(&files),
             1024,

@@ -63,11 +63,7 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
             }));
         }
     }
-    let cluster_id = node
-        .dataset
-        .volumes()
-        .iter()
-        .find_map(|volume| volume.cluster_id());
+    let cluster_id = node.dataset.volumes().iter().find_map(|volume| volume.cluster_id());
     let info = json!({
         "Version": SOFTWARE_VERSION,
         "SoftwareVersion": SOFTWARE_VERSION,
@@ -117,10 +113,7 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         attributes: object(attributes),
     };
     let dataset = "org.apache.hadoop.hdfs.server.datanode.fsdataset.impl.FsDatasetImpl";
-    let activity_name = format!(
-        "DataNodeActivity-{}-{}",
-        node.conf.host_name, node.ports.xfer
-    );
+    let activity_name = format!("DataNodeActivity-{}-{}", node.conf.host_name, node.ports.xfer);
     vec![
         bean(
             "DataNodeInfo".to_owned(),

@@ -7,15 +7,12 @@ use hathi_blockpool::ReplicaError;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
-    DatanodeLocalInfoProto, DatanodeVolumeInfoProto, DeleteBlockPoolRequestProto,
-    EvictWritersResponseProto, GetBalancerBandwidthResponseProto,
-    GetBlockLocalPathInfoRequestProto, GetBlockLocalPathInfoResponseProto,
-    GetDatanodeInfoResponseProto, GetReplicaVisibleLengthRequestProto,
-    GetReplicaVisibleLengthResponseProto, GetVolumeReportResponseProto,
-    InitReplicaRecoveryRequestProto, ListReconfigurablePropertiesResponseProto,
+    DatanodeLocalInfoProto, DatanodeVolumeInfoProto, DeleteBlockPoolRequestProto, EvictWritersResponseProto,
+    GetBalancerBandwidthResponseProto, GetBlockLocalPathInfoRequestProto, GetBlockLocalPathInfoResponseProto,
+    GetDatanodeInfoResponseProto, GetReplicaVisibleLengthRequestProto, GetReplicaVisibleLengthResponseProto,
+    GetVolumeReportResponseProto, InitReplicaRecoveryRequestProto, ListReconfigurablePropertiesResponseProto,
     RefreshNamenodesResponseProto, ShutdownDatanodeResponseProto, TriggerBlockReportRequestProto,
-    TriggerBlockReportResponseProto, UpdateReplicaUnderRecoveryRequestProto,
-    UpdateReplicaUnderRecoveryResponseProto,
+    TriggerBlockReportResponseProto, UpdateReplicaUnderRecoveryRequestProto, UpdateReplicaUnderRecoveryResponseProto,
 };
 use hathi_net::ipc::protocols::{CLIENT_DATANODE_PROTOCOL, INTER_DATANODE_PROTOCOL};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
@@ -60,8 +57,7 @@ impl RpcHandler for Server {
                 bandwidth: node.balance_throttle.bandwidth(),
             }),
             _ => {
-                self.runtime
-                    .spawn_blocking(move || serve(&node, &call, reply));
+                self.runtime.spawn_blocking(move || serve(&node, &call, reply));
             }
         }
     }
@@ -82,13 +78,9 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
                     storage_uuid: Some(storage),
                 }),
         ),
-        "triggerBlockReport" => {
-            reply.send(superuser(node, call).and_then(|()| trigger_block_report(node, call)))
-        }
+        "triggerBlockReport" => reply.send(superuser(node, call).and_then(|()| trigger_block_report(node, call))),
         "getVolumeReport" => reply.send(superuser(node, call).map(|()| volume_report(node))),
-        "refreshNamenodes" => {
-            reply.send(superuser(node, call).map(|()| RefreshNamenodesResponseProto {}))
-        }
+        "refreshNamenodes" => reply.send(superuser(node, call).map(|()| RefreshNamenodesResponseProto {})),
         "evictWriters" => reply.send(superuser(node, call).map(|()| {
             node.dataset.stop_writers();
             EvictWritersResponseProto {}
@@ -104,10 +96,9 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
             }
         }
         "getBlockLocalPathInfo" => reply.send(local_path(node, call)),
-        "listReconfigurableProperties" => reply.send(
-            superuser(node, call)
-                .map(|()| ListReconfigurablePropertiesResponseProto { name: vec![] }),
-        ),
+        "listReconfigurableProperties" => {
+            reply.send(superuser(node, call).map(|()| ListReconfigurablePropertiesResponseProto { name: vec![] }))
+        }
         "deleteBlockPool" => reply.send::<RefreshNamenodesResponseProto>(
             superuser(node, call)
                 .and_then(|()| call.decode::<DeleteBlockPoolRequestProto>())
@@ -146,10 +137,7 @@ fn datanode_info(node: &DataNode) -> GetDatanodeInfoResponseProto {
 fn visible_length(node: &DataNode, call: &RpcCall) -> Answer<GetReplicaVisibleLengthResponseProto> {
     let request: GetReplicaVisibleLengthRequestProto = call.decode()?;
     let block = &request.block;
-    let pool = node
-        .dataset
-        .pool(&block.pool_id)
-        .map_err(|error| remote(&error))?;
+    let pool = node.dataset.pool(&block.pool_id).map_err(|error| remote(&error))?;
     let id = BlockId(block.block_id as i64);
     let missing = || {
         let text = format!(
@@ -175,10 +163,7 @@ fn visible_length(node: &DataNode, call: &RpcCall) -> Answer<GetReplicaVisibleLe
     })
 }
 
-fn trigger_block_report(
-    node: &DataNode,
-    call: &RpcCall,
-) -> Answer<TriggerBlockReportResponseProto> {
+fn trigger_block_report(node: &DataNode, call: &RpcCall) -> Answer<TriggerBlockReportResponseProto> {
     let request: TriggerBlockReportRequestProto = call.decode()?;
     for service in node.services() {
         for actor in &service.actors {
@@ -202,12 +187,7 @@ fn trigger_block_report(
 
 fn volume_report(node: &DataNode) -> GetVolumeReportResponseProto {
     let mut blocks = std::collections::HashMap::new();
-    let ids: Vec<_> = node
-        .dataset
-        .volumes()
-        .iter()
-        .map(|volume| volume.id)
-        .collect();
+    let ids: Vec<_> = node.dataset.volumes().iter().map(|volume| volume.id).collect();
     for pool in node.dataset.pools() {
         for (volume, report) in pool.report(&ids) {
             *blocks.entry(volume).or_insert(0) += report.len();
@@ -249,10 +229,7 @@ fn local_path(node: &DataNode, call: &RpcCall) -> Answer<GetBlockLocalPathInfoRe
     })
 }
 
-fn delete_block_pool(
-    node: &DataNode,
-    request: &DeleteBlockPoolRequestProto,
-) -> Answer<RefreshNamenodesResponseProto> {
+fn delete_block_pool(node: &DataNode, request: &DeleteBlockPoolRequestProto) -> Answer<RefreshNamenodesResponseProto> {
     let served = node.service_of(&request.block_pool).is_some();
     Err(RemoteException::new(
         exceptions::IO,

@@ -18,6 +18,7 @@ pub mod node;
 pub mod offer;
 pub mod pool;
 pub mod recovery;
+pub mod scanner;
 pub mod throttle;
 pub mod volume;
 pub mod xceiver;
@@ -53,12 +54,8 @@ impl From<ConfError> for DataNodeError {
 }
 
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, DataNodeError> {
-    TcpListener::bind(address).map_err(|error| {
-        DataNodeError::Io(std::io::Error::new(
-            error.kind(),
-            format!("{what} {address}: {error}"),
-        ))
-    })
+    TcpListener::bind(address)
+        .map_err(|error| DataNodeError::Io(std::io::Error::new(error.kind(), format!("{what} {address}: {error}"))))
 }
 
 /// A running DataNode.
@@ -103,6 +100,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
         }),
     )?;
     xceiver::serve(node.clone(), xfer)?;
+    scanner::start(&node, node.conf.scan_period, node.conf.scan_bytes_per_second)?;
     for service in &services {
         let (service, commands) = offer::Service::new(service);
         node.add_service(service.clone());
@@ -143,8 +141,7 @@ pub fn run(conf: DataNodeConf) -> Result<(), DataNodeError> {
         .build()?;
     runtime.block_on(async {
         let running = start(conf)?;
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM"),
             result = tokio::signal::ctrl_c() => result?,

@@ -68,6 +68,7 @@ pub struct DataNode {
     /// When the process started.
     pub started: Instant,
     services: RwLock<Vec<Arc<Service>>>,
+    refusals: AtomicUsize,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
 }
@@ -87,6 +88,7 @@ impl DataNode {
             ports,
             started: Instant::now(),
             services: RwLock::default(),
+            refusals: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
         })
@@ -124,6 +126,15 @@ impl DataNode {
         self.stopping.store(true, Ordering::Release);
         self.stop.notify_waiters();
         self.stop.notify_one();
+    }
+
+    /// A NameNode refused this DataNode for good. When all have, there is nothing left to do.
+    pub fn on_refused(&self) {
+        let all: usize = self.services.read().iter().map(|service| service.actors.len()).sum();
+        if self.refusals.fetch_add(1, Ordering::AcqRel) + 1 >= all {
+            tracing::error!("every NameNode refuses this DataNode, stopping");
+            self.shut_down();
+        }
     }
 
     /// Waits until the process is asked to end.
@@ -174,14 +185,7 @@ impl DataNode {
     }
 
     /// Tells every NameNode of the pool's nameservice what happened to a replica.
-    pub fn notify(
-        &self,
-        pool_id: &str,
-        block: Block,
-        kind: NoticeKind,
-        storage_id: &str,
-        delete_hint: &str,
-    ) {
+    pub fn notify(&self, pool_id: &str, block: Block, kind: NoticeKind, storage_id: &str, delete_hint: &str) {
         if let Some(service) = self.service_of(pool_id) {
             let notice = ReceivedDeleted {
                 block,
@@ -202,12 +206,7 @@ impl DataNode {
             return;
         };
         tracing::warn!(block = %replica.block_id, "reporting a bad replica");
-        service.report_bad(self.located(
-            &pool,
-            replica.block(),
-            self.own_info(),
-            Some(&volume.storage_id),
-        ));
+        service.report_bad(self.located(&pool, replica.block(), self.own_info(), Some(&volume.storage_id)));
     }
 
     /// What another DataNode sent does not match its checksums.
@@ -251,11 +250,7 @@ impl DataNode {
             return;
         };
         self.metrics.volume_failures.fetch_add(1, Ordering::Relaxed);
-        let enough = failed as u64
-            <= tolerated(
-                self.conf.failed_volumes_tolerated,
-                self.conf.data_dirs.len(),
-            )
+        let enough = failed as u64 <= tolerated(self.conf.failed_volumes_tolerated, self.conf.data_dirs.len())
             && !self.dataset.volumes().is_empty();
         let text = format!("DataNode failed volume: {error}");
         for service in self.services() {

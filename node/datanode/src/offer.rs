@@ -71,12 +71,7 @@ pub struct Service {
 impl Service {
     /// A nameservice, and the end of its queue of commands.
     #[must_use]
-    pub fn new(
-        conf: &NameServiceConf,
-    ) -> (
-        Arc<Service>,
-        mpsc::UnboundedReceiver<(ActorId, DatanodeCommandProto)>,
-    ) {
+    pub fn new(conf: &NameServiceConf) -> (Arc<Service>, mpsc::UnboundedReceiver<(ActorId, DatanodeCommandProto)>) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let actors = conf
             .namenodes

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hathi_blockpool::replica::Progress;
 use hathi_blockpool::{
-    BlockReportBuilder, FileAction, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition,
-    VolumeId, WriterId,
+    BlockReportBuilder, FileAction, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition, VolumeId, WriterId,
 };
 use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum};
 use hathi_formats::ids::{Block, BlockId, NamespaceInfo};
@@ -68,6 +68,16 @@ impl State {
     }
 }
 
+/// Says that a rolling upgrade is under way (`BlockPoolSliceStorage.ROLLING_UPGRADE_MARKER_FILE`).
+const ROLLING_UPGRADE_MARKER: &str = "RollingUpgradeInProgress";
+
+fn remove_if_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// A block pool.
 #[derive(Debug)]
 pub struct Pool {
@@ -75,6 +85,7 @@ pub struct Pool {
     pub info: NamespaceInfo,
     dirs: HashMap<VolumeId, PoolDirs>,
     state: Mutex<State>,
+    keep_deleted: AtomicBool,
     // Signalled when a writer lets go or a replica grows.
     changed: Condvar,
 }
@@ -98,10 +109,15 @@ impl Pool {
     /// A pool with its directories on each volume; no replicas yet.
     #[must_use]
     pub fn new(info: NamespaceInfo, dirs: HashMap<VolumeId, PoolDirs>) -> Pool {
+        // What was under way before a restart goes on until the NameNode says otherwise.
+        let upgrading = dirs
+            .values()
+            .any(|dirs: &PoolDirs| dirs.root().join(ROLLING_UPGRADE_MARKER).exists());
         Pool {
             info,
             dirs,
             state: Mutex::default(),
+            keep_deleted: AtomicBool::new(upgrading),
             changed: Condvar::new(),
         }
     }
@@ -144,30 +160,23 @@ impl Pool {
 
     fn execute(&self, action: FileAction) -> Result<(), PoolError> {
         let (volume, result) = match action {
-            FileAction::Create(at) => (
-                at.volume,
-                files_of(&self.dirs, at).map(|files| files.create()),
-            ),
+            FileAction::Create(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.create())),
             FileAction::Move { from, to } => (
                 from.volume,
                 files_of(&self.dirs, from)
                     .zip(files_of(&self.dirs, to))
                     .map(|(from, to)| from.move_to(&to)),
             ),
-            FileAction::Truncate { at, length } => (
-                at.volume,
-                files_of(&self.dirs, at).map(|files| files.truncate(length)),
-            ),
+            FileAction::Truncate { at, length } => {
+                (at.volume, files_of(&self.dirs, at).map(|files| files.truncate(length)))
+            }
             FileAction::Copy { from, to, length } => (
                 from.volume,
                 files_of(&self.dirs, from)
                     .zip(files_of(&self.dirs, to))
                     .map(|(from, to)| from.copy_to(&to, length)),
             ),
-            FileAction::Delete(at) => (
-                at.volume,
-                files_of(&self.dirs, at).map(|files| files.delete()),
-            ),
+            FileAction::Delete(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.delete())),
         };
         result
             .unwrap_or_else(|| Err(io::Error::other("the volume is gone")))
@@ -200,32 +209,32 @@ impl Pool {
         Ok(Some((before, after)))
     }
 
-    /// Takes a replica out of the map and moves its files aside, to be deleted without holding the lock.
+    /// Takes a replica out of the map and moves its files aside, to be deleted without holding the lock. During a
+    /// rolling upgrade they are kept, and `None` is returned for them.
     pub fn take_out(
         &self,
         plan: impl FnOnce(&ReplicaMap) -> Result<Transition, ReplicaError>,
-    ) -> Result<(Replica, ReplicaFiles), PoolError> {
+    ) -> Result<(Replica, Option<ReplicaFiles>), PoolError> {
         let mut state = self.state.lock();
         let transition = plan(&state.map)?;
-        let replica = state.map.get(transition.block_id).cloned().ok_or_else(|| {
-            ReplicaError::NotFound(format!("blk_{} is gone", transition.block_id))
-        })?;
+        let replica = state
+            .map
+            .get(transition.block_id)
+            .cloned()
+            .ok_or_else(|| ReplicaError::NotFound(format!("blk_{} is gone", transition.block_id)))?;
         let volume = replica.volume;
         let (Some(files), Some(dirs)) = (self.files(&replica), self.dirs.get(&volume)) else {
             return Err(PoolError::NoPool(self.id().to_owned()));
         };
-        let tmp = dirs.folder(hathi_blockpool::Folder::Tmp);
-        let aside = ReplicaFiles {
-            data: tmp.join(format!(
-                "deleted_{}_{}",
-                replica.block_id, replica.generation_stamp
-            )),
-            meta: tmp.join(format!(
-                "deleted_{}_{}.meta",
-                replica.block_id, replica.generation_stamp
-            )),
-            dir: tmp,
+        let kept = self.keep_deleted.load(Ordering::Acquire);
+        let aside = if kept {
+            dirs.in_trash(replica.location())
+        } else {
+            dirs.being_deleted(replica.location())
         };
+        if kept {
+            std::fs::create_dir_all(&aside.dir).map_err(|source| PoolError::Disk { volume, source })?;
+        }
         for (from, to) in [(&files.data, &aside.data), (&files.meta, &aside.meta)] {
             match std::fs::rename(from, to) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -236,7 +245,7 @@ impl Pool {
         state.map.commit(transition);
         drop(state);
         self.changed.notify_all();
-        Ok((replica, aside))
+        Ok((replica, (!kept).then_some(aside)))
     }
 
     /// A replica by id.
@@ -247,12 +256,7 @@ impl Pool {
 
     /// Changes the lengths of a replica that this writer still owns; false when it owns it no longer.
     #[must_use]
-    pub fn progress(
-        &self,
-        id: BlockId,
-        writer: WriterId,
-        change: impl FnOnce(&mut u64, &mut Progress),
-    ) -> bool {
+    pub fn progress(&self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut Progress)) -> bool {
         let mut state = self.state.lock();
         let before = state.map.get(id).map_or(0, disk_bytes);
         let owned = state.map.progress(id, writer, change);
@@ -286,19 +290,12 @@ impl Pool {
 
     /// Opens a replica for reading. One that is being written may be a little behind what the reader has heard of:
     /// waits up to `patience` until it has `min_bytes`.
-    pub fn open_for_read(
-        &self,
-        id: BlockId,
-        min_bytes: u64,
-        patience: Duration,
-    ) -> Result<ReadReplica, PoolError> {
+    pub fn open_for_read(&self, id: BlockId, min_bytes: u64, patience: Duration) -> Result<ReadReplica, PoolError> {
         let deadline = Instant::now() + patience;
         let mut state = self.state.lock();
         let replica = loop {
             let Some(replica) = state.map.get(id) else {
-                return Err(
-                    ReplicaError::NotFound(format!("Replica not found for blk_{id}")).into(),
-                );
+                return Err(ReplicaError::NotFound(format!("Replica not found for blk_{id}")).into());
             };
             if replica.state != ReplicaState::Rbw
                 || replica.bytes_on_disk() >= min_bytes
@@ -321,22 +318,14 @@ impl Pool {
             Ok(meta) => match read_meta_header(&meta) {
                 Ok(header) => Some((meta, header)),
                 // Only headers of replicas in the making may be missing.
-                Err(error)
-                    if replica.bytes_on_disk() == 0
-                        && error.kind() == io::ErrorKind::UnexpectedEof =>
-                {
-                    None
-                }
+                Err(error) if replica.bytes_on_disk() == 0 && error.kind() == io::ErrorKind::UnexpectedEof => None,
                 Err(error) => return Err(disk(error)),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(disk(error)),
         };
         let readable = replica.bytes_on_disk();
-        let mut last_checksum = replica
-            .progress
-            .as_ref()
-            .and_then(|progress| progress.last_checksum);
+        let mut last_checksum = replica.progress.as_ref().and_then(|progress| progress.last_checksum);
         if last_checksum.is_none()
             && let Some((meta, header)) = &meta
             && header.checksum.kind() != ChecksumType::Null
@@ -397,6 +386,43 @@ impl Pool {
             }
         }
         reports
+    }
+
+    /// The first finalized replica after `id`.
+    #[must_use]
+    pub fn next_finalized(&self, id: BlockId) -> Option<Replica> {
+        self.state.lock().map.next_finalized(id).cloned()
+    }
+
+    /// Forgets a replica whose files are gone, if it is still this one.
+    #[must_use]
+    pub fn forget(&self, replica: &Replica) -> bool {
+        let mut state = self.state.lock();
+        if state.map.get(replica.block_id) != Some(replica) {
+            return false;
+        }
+        state.account(Some(replica), -1);
+        state.map.forget(replica.block_id).is_some()
+    }
+
+    /// Whether deleted replicas are kept for going back to the version before (a rolling upgrade is under way).
+    pub fn set_keep_deleted(&self, keep: bool) {
+        if self.keep_deleted.swap(keep, Ordering::AcqRel) == keep {
+            return;
+        }
+        tracing::info!(pool = %self.id(), keep, "rolling upgrade: deleted replicas are kept");
+        for dirs in self.dirs.values() {
+            let marker = dirs.root().join(ROLLING_UPGRADE_MARKER);
+            let result = if keep {
+                File::create(&marker).map(drop)
+            } else {
+                remove_if_there(std::fs::remove_file(&marker))
+                    .and_then(|()| remove_if_there(std::fs::remove_dir_all(dirs.trash())))
+            };
+            if let Err(error) = result {
+                tracing::warn!(path = %dirs.root().display(), %error, "rolling upgrade marker or trash");
+            }
+        }
     }
 
     /// Forgets the replicas of a volume that failed.

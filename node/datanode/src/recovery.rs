@@ -5,18 +5,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hathi_blockpool::{
-    NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery,
-};
+use hathi_blockpool::{NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
-use hathi_formats::proto::datanode::{
-    CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto,
-};
+use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};
 use hathi_formats::proto::hdfs::{
-    BlockProto, DatanodeIdProto, ExtendedBlockProto, InitReplicaRecoveryRequestProto,
-    InitReplicaRecoveryResponseProto, RecoveringBlockProto, ReplicaStateProto,
-    UpdateReplicaUnderRecoveryRequestProto, UpdateReplicaUnderRecoveryResponseProto,
+    BlockProto, DatanodeIdProto, ExtendedBlockProto, InitReplicaRecoveryRequestProto, InitReplicaRecoveryResponseProto,
+    RecoveringBlockProto, ReplicaStateProto, UpdateReplicaUnderRecoveryRequestProto,
+    UpdateReplicaUnderRecoveryResponseProto,
 };
 use hathi_net::ipc::protocols::INTER_DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
@@ -38,15 +34,9 @@ fn block_of(block: &ExtendedBlockProto) -> Block {
 }
 
 /// Sets a replica aside (`initReplicaRecovery`); `None` when there is none. Blocks while a writer stops.
-pub fn init_replica(
-    node: &DataNode,
-    request: &RecoveringBlockProto,
-) -> Result<Option<Replica>, RemoteException> {
+pub fn init_replica(node: &DataNode, request: &RecoveringBlockProto) -> Result<Option<Replica>, RemoteException> {
     let proto = &request.block.b;
-    let pool = node
-        .dataset
-        .pool(&proto.pool_id)
-        .map_err(|error| remote(&error))?;
+    let pool = node.dataset.pool(&proto.pool_id).map_err(|error| remote(&error))?;
     let block = block_of(proto);
     let recovery_id = GenerationStamp(request.new_gen_stamp);
     let changed = node
@@ -84,26 +74,18 @@ pub fn update_replica(
         .dataset
         .transition(&pool, old.id, |map| {
             let id = GenerationStamp(request.recovery_id);
-            map.update_under_recovery(old, id, new_id, request.new_length)
-                .map(Some)
+            map.update_under_recovery(old, id, new_id, request.new_length).map(Some)
         })
         .map_err(|error| remote(&error))?;
     let result = new_id.map_or_else(|| changed.and_then(|(_, after)| after), |id| pool.get(id));
-    let replica =
-        result.ok_or_else(|| RemoteException::new(exceptions::IO, "the replica is gone"))?;
+    let replica = result.ok_or_else(|| RemoteException::new(exceptions::IO, "the replica is gone"))?;
     let storage = node
         .dataset
         .volume(replica.volume)
         .map(|volume| volume.storage_id.clone())
         .unwrap_or_default();
     // The length that the NameNodes are told is the new one: it is a complete replica now.
-    node.notify(
-        pool.id(),
-        replica.block(),
-        NoticeKind::Received,
-        &storage,
-        "",
-    );
+    node.notify(pool.id(), replica.block(), NoticeKind::Received, &storage, "");
     Ok(storage)
 }
 
@@ -127,12 +109,11 @@ impl Participant {
         let Ok(port) = u16::try_from(id.ipc_port) else {
             return Participant::Unreachable;
         };
-        let address: Option<SocketAddr> = tokio::task::spawn_blocking(move || {
-            (host.as_str(), port).to_socket_addrs().ok()?.next()
-        })
-        .await
-        .ok()
-        .flatten();
+        let address: Option<SocketAddr> =
+            tokio::task::spawn_blocking(move || (host.as_str(), port).to_socket_addrs().ok()?.next())
+                .await
+                .ok()
+                .flatten();
         let Some(address) = address else {
             return Participant::Unreachable;
         };
@@ -160,22 +141,18 @@ impl Participant {
                 let replica = tokio::task::spawn_blocking(move || init_replica(&node, &block))
                     .await
                     .map_err(|error| RemoteException::new(exceptions::IO, error.to_string()))??;
-                Ok(replica.map_or(RecoveryAnswer::NoReplica, |replica| {
-                    RecoveryAnswer::Replica {
+                Ok(
+                    replica.map_or(RecoveryAnswer::NoReplica, |replica| RecoveryAnswer::Replica {
                         generation_stamp: replica.generation_stamp,
                         num_bytes: replica.bytes_on_disk(),
                         original_state: replica.original_state(),
-                    }
-                }))
+                    }),
+                )
             }
             Participant::Remote(client) => {
-                let request = InitReplicaRecoveryRequestProto {
-                    block: block.clone(),
-                };
-                let response: InitReplicaRecoveryResponseProto = client
-                    .call("initReplicaRecovery", &request)
-                    .await
-                    .map_err(to_remote)?;
+                let request = InitReplicaRecoveryRequestProto { block: block.clone() };
+                let response: InitReplicaRecoveryResponseProto =
+                    client.call("initReplicaRecovery", &request).await.map_err(to_remote)?;
                 let state = response.state();
                 match response.block.filter(|_| response.replica_found) {
                     None => Ok(RecoveryAnswer::NoReplica),
@@ -245,16 +222,10 @@ fn state_from(state: ReplicaStateProto) -> ReplicaState {
 /// Recovers a block as its primary.
 pub async fn recover(node: &Arc<DataNode>, service: &Arc<Service>, block: RecoveringBlockProto) {
     let id = block.block.b.block_id as i64;
-    tracing::info!(
-        block = id,
-        recovery_id = block.new_gen_stamp,
-        "recovering a block"
-    );
+    tracing::info!(block = id, recovery_id = block.new_gen_stamp, "recovering a block");
     match try_recover(node, service, &block).await {
         Ok(length) => {
-            node.metrics
-                .blocks_recovered
-                .fetch_add(1, Ordering::Relaxed);
+            node.metrics.blocks_recovered.fetch_add(1, Ordering::Relaxed);
             tracing::info!(block = id, length, "block recovered");
         }
         Err(error) => tracing::warn!(block = id, %error, "block recovery failed"),
@@ -356,10 +327,7 @@ async fn try_recover(
             if commit.new_taragets.is_empty() {
                 return Err(RemoteException::new(
                     exceptions::IO,
-                    format!(
-                        "Cannot recover blk_{}, all datanodes failed",
-                        block.block_id
-                    ),
+                    format!("Cannot recover blk_{}, all datanodes failed", block.block_id),
                 ));
             }
         }

@@ -16,8 +16,7 @@ use parking_lot::Mutex;
 
 use crate::DataNodeError;
 use crate::files::{
-    PoolDirs, ReplicaFiles, block_file_name, parse_block_file_name, parse_meta_file_name,
-    validated_length,
+    PoolDirs, ReplicaFiles, block_file_name, parse_block_file_name, parse_meta_file_name, validated_length,
 };
 
 /// Free and total bytes of a file system.
@@ -65,10 +64,7 @@ fn check_layout(path: &Path, version: &VersionFile) -> Result<(), DataNodeError>
     }
     Err(storage_error(
         path,
-        format!(
-            "layout version {found} is not {}",
-            LayoutVersion::DATANODE_CURRENT
-        ),
+        format!("layout version {found} is not {}", LayoutVersion::DATANODE_CURRENT),
     ))
 }
 
@@ -90,12 +86,8 @@ impl Volume {
             std::process::id(),
             rustix::system::uname().nodename().to_string_lossy()
         );
-        directory
-            .lock(&holder)
-            .map_err(|error| storage_error(&root, error))?;
-        let version = directory
-            .read_version()
-            .map_err(|error| storage_error(&root, error))?;
+        directory.lock(&holder).map_err(|error| storage_error(&root, error))?;
+        let version = directory.read_version().map_err(|error| storage_error(&root, error))?;
         let mut identity = Identity::default();
         let mut storage_id = None;
         if let Some(version) = &version {
@@ -130,11 +122,7 @@ impl Volume {
     }
 
     /// Makes the volume part of a cluster, or checks that it is.
-    pub fn join_cluster(
-        &self,
-        info: &NamespaceInfo,
-        datanode_uuid: &str,
-    ) -> Result<(), DataNodeError> {
+    pub fn join_cluster(&self, info: &NamespaceInfo, datanode_uuid: &str) -> Result<(), DataNodeError> {
         let mut identity = self.identity.lock();
         if let Some(known) = &identity.cluster_id {
             if *known != info.cluster_id {
@@ -156,10 +144,7 @@ impl Volume {
         version.set("cTime", "0");
         version.set("datanodeUuid", datanode_uuid);
         version.set("storageType", "DATA_NODE");
-        version.set(
-            "layoutVersion",
-            &LayoutVersion::DATANODE_CURRENT.to_string(),
-        );
+        version.set("layoutVersion", &LayoutVersion::DATANODE_CURRENT.to_string());
         let directory = self.directory.lock();
         OsDisk
             .create_dir_all(&directory.current())
@@ -173,7 +158,8 @@ impl Volume {
     }
 
     /// Makes a block pool's directories, or checks that they belong to it, and clears what copies in the making left.
-    pub fn open_pool(&self, info: &NamespaceInfo) -> Result<PoolDirs, DataNodeError> {
+    /// `restore_trash` brings replicas back that were deleted during a rolling upgrade.
+    pub fn open_pool(&self, info: &NamespaceInfo, restore_trash: bool) -> Result<PoolDirs, DataNodeError> {
         let dirs = PoolDirs::new(&self.root, &info.block_pool_id);
         let at = |error: io::Error| storage_error(dirs.root(), error);
         for dir in [dirs.folder(Folder::Finalized), dirs.folder(Folder::Rbw)] {
@@ -186,9 +172,7 @@ impl Volume {
         {
             Some(version) => {
                 check_layout(dirs.root(), &version)?;
-                let namespace_id = version
-                    .get("namespaceID")
-                    .and_then(|id| id.parse::<i64>().ok());
+                let namespace_id = version.get("namespaceID").and_then(|id| id.parse::<i64>().ok());
                 if namespace_id.map(|id| id as u32) != Some(info.namespace_id)
                     || version.get("blockpoolID") != Some(&info.block_pool_id)
                 {
@@ -207,14 +191,15 @@ impl Volume {
                 version.set("namespaceID", &info.namespace_id.to_string());
                 version.set("cTime", &info.ctime.to_string());
                 version.set("blockpoolID", &info.block_pool_id);
-                version.set(
-                    "layoutVersion",
-                    &LayoutVersion::DATANODE_CURRENT.to_string(),
-                );
+                version.set("layoutVersion", &LayoutVersion::DATANODE_CURRENT.to_string());
                 directory
                     .write_version(&version)
                     .map_err(|error| storage_error(dirs.root(), error))?;
             }
+        }
+        if restore_trash {
+            let restored = dirs.restore_trash().map_err(at)?;
+            tracing::info!(path = %dirs.root().display(), files = restored, "rolled back: deleted replicas are restored");
         }
         let tmp = dirs.folder(Folder::Tmp);
         match fs::remove_dir_all(&tmp) {
@@ -230,10 +215,7 @@ impl Volume {
         let stat = rustix::fs::statvfs(&self.root)?;
         let capacity = (stat.f_blocks * stat.f_frsize).saturating_sub(self.reserved_config);
         let available = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserved_config);
-        Ok(Space {
-            capacity,
-            available,
-        })
+        Ok(Space { capacity, available })
     }
 
     /// Bytes set aside for replicas being written.
@@ -244,25 +226,29 @@ impl Volume {
 
     /// Sets bytes aside.
     pub fn reserve(&self, bytes: u64) {
-        self.reserved_for_replicas
-            .fetch_add(bytes, Ordering::Relaxed);
+        self.reserved_for_replicas.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Gives bytes back.
     pub fn release(&self, bytes: u64) {
-        let _ = self.reserved_for_replicas.fetch_update(
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-            |reserved| Some(reserved.saturating_sub(bytes)),
-        );
+        let _ = self
+            .reserved_for_replicas
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
+                Some(reserved.saturating_sub(bytes))
+            });
     }
 
     /// Bytes that a new replica may take.
     pub fn free_for_replicas(&self) -> io::Result<u64> {
-        Ok(self
-            .space()?
-            .available
-            .saturating_sub(self.reserved_for_replicas()))
+        Ok(self.space()?.available.saturating_sub(self.reserved_for_replicas()))
+    }
+
+    /// Whether the disk still answers: writes and syncs a small file.
+    pub fn probe(&self) -> io::Result<()> {
+        let path = self.root.join("current").join(".probe");
+        let file = fs::File::create(&path)?;
+        file.sync_all()?;
+        fs::remove_file(path)
     }
 
     /// Whether the volume was given up.

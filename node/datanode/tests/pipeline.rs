@@ -43,17 +43,8 @@ fn a_block_is_on_all_three_datanodes_and_reads_back() {
     let done = block(1 << 30 | 1, 1001, 300_001);
     for node in &nodes {
         let replica = pool(node).get(new.id).unwrap();
-        assert_eq!(
-            (replica.state, replica.num_bytes),
-            (ReplicaState::Finalized, 300_001)
-        );
-        for (offset, len) in [
-            (0, 300_001),
-            (511, 2),
-            (300_000, 1),
-            (1000, 0),
-            (65_024, 131_072),
-        ] {
+        assert_eq!((replica.state, replica.num_bytes), (ReplicaState::Finalized, 300_001));
+        for (offset, len) in [(0, 300_001), (511, 2), (300_000, 1), (1000, 0), (65_024, 131_072)] {
             let expected = &data[offset..offset + len];
             assert_eq!(
                 read(node, done, offset as u64, len as u64).unwrap(),
@@ -75,10 +66,7 @@ fn a_block_is_on_all_three_datanodes_and_reads_back() {
         let prefix = block(1 << 30 | 1, 1001, 1000);
         assert_eq!(
             block_checksum(node, prefix, BlockChecksumTypeProto::CompositeCrc),
-            DataChecksum::DEFAULT
-                .kind()
-                .checksum(&data[..1000])
-                .to_be_bytes()
+            DataChecksum::DEFAULT.kind().checksum(&data[..1000]).to_be_bytes()
         );
     }
 }
@@ -140,18 +128,12 @@ fn a_corrupt_packet_is_found_by_the_last_datanode_and_never_acknowledged() {
     alone.send_with(&data[512..], &sums[4..], false, false);
     assert_eq!(alone.ack().unwrap().status(0), Some(Status::ErrorChecksum));
     alone.wait_closed();
-    assert_eq!(
-        pool(&nodes[0]).get(new.id).unwrap().visible_length(),
-        Some(512)
-    );
+    assert_eq!(pool(&nodes[0]).get(new.id).unwrap().visible_length(), Some(512));
 
     let other = block(12, 1001, 0);
     let mut both = Writer::open(&[&nodes[0], &nodes[1]], &Setup::create(other)).unwrap();
     both.send_with(&data, &sums, false, false);
-    assert!(
-        both.ack().is_err(),
-        "the one that sent it on ends without a word"
-    );
+    assert!(both.ack().is_err(), "the one that sent it on ends without a word");
     assert_eq!(pool(&nodes[1]).get(other.id).unwrap().bytes_on_disk(), 0);
 }
 
@@ -176,10 +158,7 @@ fn a_pipeline_goes_on_without_the_datanode_that_failed_and_with_a_new_one() {
     // A new DataNode gets what is there, then all go on with a new stamp.
     let so_far = block(21, 1001, 50_000);
     assert_eq!(transfer(&nodes[0], so_far, &nodes[3]), Status::Success);
-    assert_eq!(
-        pool(&nodes[3]).get(new.id).unwrap().state,
-        ReplicaState::Rbw
-    );
+    assert_eq!(pool(&nodes[3]).get(new.id).unwrap().state, ReplicaState::Rbw);
     let setup = Setup {
         block: new,
         stage: Stage::PipelineSetupStreamingRecovery,
@@ -294,10 +273,7 @@ fn recovery_stops_the_writer_and_cuts_the_replica() {
         new_block_id: Some(41),
     };
     recovery::update_replica(&node, &update).unwrap();
-    assert_eq!(
-        read(&node, block(41, 1005, 0), 0, 4000).unwrap(),
-        data[..4000]
-    );
+    assert_eq!(read(&node, block(41, 1005, 0), 0, 4000).unwrap(), data[..4000]);
     assert!(read(&node, block(41, 1005, 0), 0, 4001).is_err());
 }
 

@@ -36,10 +36,7 @@ fn replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
         fs::write(root.join("tmp/blk_4"), &data).unwrap();
         fs::write(finalized.join("blk_5"), &data).unwrap();
         fs::write(finalized.join("notes.txt"), "x").unwrap();
-        assert!(
-            Dataset::open(&conf).is_err(),
-            "a directory in use is refused"
-        );
+        assert!(Dataset::open(&conf).is_err(), "a directory in use is refused");
     }
     let node = datanode(&[dir.path()]);
     let pool = pool(&node);
@@ -53,10 +50,7 @@ fn replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
     assert_eq!(state(3), (ReplicaState::Rwr, 3000, 1003));
     assert!(!root.join("tmp/blk_4").exists());
     assert_eq!(read(&node, block(1, 1001, 0), 0, 3000).unwrap(), data);
-    assert!(
-        read(&node, block(2, 1002, 0), 0, 1).is_err(),
-        "it waits for recovery"
-    );
+    assert!(read(&node, block(2, 1002, 0), 0, 1).is_err(), "it waits for recovery");
 }
 
 #[test]
@@ -78,18 +72,8 @@ fn version_files_are_hadoops_and_other_clusters_are_refused() {
     ] {
         assert!(version.contains(line), "{line} in {version}");
     }
-    let pool_version = fs::read_to_string(
-        dir.path()
-            .join("current")
-            .join(POOL)
-            .join("current/VERSION"),
-    )
-    .unwrap();
-    for line in [
-        "namespaceID=7",
-        &format!("blockpoolID={POOL}"),
-        "layoutVersion=-57",
-    ] {
+    let pool_version = fs::read_to_string(dir.path().join("current").join(POOL).join("current/VERSION")).unwrap();
+    for line in ["namespaceID=7", &format!("blockpoolID={POOL}"), "layoutVersion=-57"] {
         assert!(pool_version.contains(line), "{line} in {pool_version}");
     }
     let dataset = Dataset::open(&conf(&[dir.path()])).unwrap();
@@ -132,10 +116,7 @@ fn volumes_take_turns_and_a_broken_one_is_dropped() {
     node.on_disk_error(VolumeId(1), &eio);
     assert_eq!((on(&node, 0), on(&node, 1)), (2, 0));
     assert_eq!(node.dataset.failed_volumes().len(), 1);
-    assert!(
-        node.is_stopping(),
-        "no failed volume is tolerated by default"
-    );
+    assert!(node.is_stopping(), "no failed volume is tolerated by default");
 
     // With one tolerated it goes on, on the other volume.
     drop(node);
@@ -160,23 +141,15 @@ fn deleted_replicas_leave_nothing_behind() {
     let mut writer = Writer::open(&[&node], &Setup::create(block(1, 1001, 0))).unwrap();
     writer.write(&bytes(600), 1024);
     assert!(
-        node.dataset
-            .invalidate(&pool(&node), block(1, 1000, 0))
-            .is_err(),
+        node.dataset.invalidate(&pool(&node), block(1, 1000, 0)).is_err(),
         "it is newer"
     );
-    node.dataset
-        .invalidate(&pool(&node), block(1, 1001, 0))
-        .unwrap();
+    node.dataset.invalidate(&pool(&node), block(1, 1001, 0)).unwrap();
     writer.wait_closed();
     assert!(pool(&node).is_empty());
     assert_eq!(pool(&node).used(VolumeId(0)), 0);
     let root = dir.path().join("current").join(POOL);
     for folder in ["tmp", "current/rbw"] {
-        assert_eq!(
-            fs::read_dir(root.join(folder)).unwrap().count(),
-            0,
-            "{folder}"
-        );
+        assert_eq!(fs::read_dir(root.join(folder)).unwrap().count(), 0, "{folder}");
     }
 }

@@ -6,12 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hathi_formats::ids::{NamespaceInfo, TxId};
-use hathi_net::http::header::{
-    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
-};
+use hathi_net::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hathi_net::http::{
-    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, jmx,
-    text,
+    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, jmx, text,
 };
 
 use crate::node::Journals;
@@ -29,14 +26,14 @@ pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpRespon
         return error(StatusCode::METHOD_NOT_ALLOWED, "only GET is served");
     }
     match request.path.as_str() {
-        "/getJournal" => get_journal(&journals, &request.query)
-            .unwrap_or_else(|(status, message)| error(status, message)),
+        "/getJournal" => {
+            get_journal(&journals, &request.query).unwrap_or_else(|(status, message)| error(status, message))
+        }
         "/jmx" => jmx::respond(&request.query, journals.beans()),
         "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&journals.beans())),
-        "/" | "/index.html" | "/journalnode.html" => text(
-            StatusCode::OK,
-            "This is a JournalNode. See /jmx and /metrics.\n",
-        ),
+        "/" | "/index.html" | "/journalnode.html" => {
+            text(StatusCode::OK, "This is a JournalNode. See /jmx and /metrics.\n")
+        }
         _ => error(StatusCode::NOT_FOUND, "no such page"),
     }
 }
@@ -57,8 +54,7 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
         .map_err(|exception| failed(exception.to_string()))?;
     let path = journal
         .with_acceptor(|acceptor| {
-            if let (Some(theirs), Some(ours)) =
-                (query.get("storageInfo"), acceptor.namespace_info())
+            if let (Some(theirs), Some(ours)) = (query.get("storageInfo"), acceptor.namespace_info())
                 && !same_storage(theirs, ours)
             {
                 return Err((
@@ -80,26 +76,15 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
     let io_failed = |error: io::Error| failed(format!("{}: {error}", path.display()));
     let file = File::open(&path).map_err(io_failed)?;
     let length = file.metadata().map_err(io_failed)?.len();
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (sender, body) = body_channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || send_file(file, length, sender));
     let mut response = HttpResponse::new(body);
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    let text =
-        |value: String| HeaderValue::try_from(value).map_err(|error| failed(error.to_string()));
-    headers.insert(
-        CONTENT_DISPOSITION,
-        text(format!("attachment; filename={name}"))?,
-    );
+    let text = |value: String| HeaderValue::try_from(value).map_err(|error| failed(error.to_string()));
+    headers.insert(CONTENT_DISPOSITION, text(format!("attachment; filename={name}"))?);
     headers.insert(FILE_NAME_HEADER, text(name)?);
     Ok(response)
 }

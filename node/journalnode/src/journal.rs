@@ -152,9 +152,7 @@ impl Journal {
             thread: Mutex::new(None),
         });
         let running = journal.clone();
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || running.run())?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || running.run())?;
         *journal.thread.lock() = Some(thread);
         Ok(journal)
     }
@@ -188,9 +186,7 @@ impl Journal {
         // What is in memory is answered here when nobody holds the lock.
         let in_memory = matches!(
             request,
-            Request::GetJournaledEdits { .. }
-                | Request::WatchLease { .. }
-                | Request::GetJournalState
+            Request::GetJournaledEdits { .. } | Request::WatchLease { .. } | Request::GetJournalState
         );
         if in_memory
             && let Some(mut inner) = self.inner.try_lock()
@@ -213,25 +209,13 @@ impl Journal {
     }
 
     /// Formats a journal that lost its directory, keeping it out of votes until a writer has caught it up.
-    pub async fn format_joining(
-        &self,
-        info: NamespaceInfo,
-        promise: Epoch,
-    ) -> Result<Answer, RemoteException> {
-        self.wait_for(|reply| Job::FormatJoining(info, promise, reply))
-            .await
+    pub async fn format_joining(&self, info: NamespaceInfo, promise: Epoch) -> Result<Answer, RemoteException> {
+        self.wait_for(|reply| Job::FormatJoining(info, promise, reply)).await
     }
 
     /// Takes a finalized segment over from a file that was fetched; false when it is not wanted (any more).
-    pub async fn adopt(
-        &self,
-        from: PathBuf,
-        start: TxId,
-        end: TxId,
-    ) -> Result<bool, RemoteException> {
-        let answer = self
-            .wait_for(|reply| Job::Adopt(from, start, end, reply))
-            .await?;
+    pub async fn adopt(&self, from: PathBuf, start: TxId, end: TxId) -> Result<bool, RemoteException> {
+        let answer = self.wait_for(|reply| Job::Adopt(from, start, end, reply)).await?;
         Ok(answer == Answer::IsFormatted(true))
     }
 
@@ -257,10 +241,7 @@ impl Journal {
         let refused = {
             let mut queue = self.queue.lock();
             let bytes = job.bytes();
-            if queue.stop
-                || queue.jobs.len() >= MAX_QUEUED
-                || queue.bytes + bytes > MAX_QUEUED_BYTES
-            {
+            if queue.stop || queue.jobs.len() >= MAX_QUEUED || queue.bytes + bytes > MAX_QUEUED_BYTES {
                 Some(job)
             } else {
                 queue.bytes += bytes;
@@ -270,10 +251,7 @@ impl Journal {
         };
         self.queued.notify_one();
         if let Some(
-            Job::Call(_, reply)
-            | Job::Downloaded(.., reply)
-            | Job::FormatJoining(.., reply)
-            | Job::Adopt(.., reply),
+            Job::Call(_, reply) | Job::Downloaded(.., reply) | Job::FormatJoining(.., reply) | Job::Adopt(.., reply),
         ) = refused
         {
             reply.send(Err(RemoteException::new(
@@ -284,10 +262,7 @@ impl Journal {
     }
 
     /// Something of the acceptor, opening the journal if need be. May wait for the disk.
-    pub fn with_acceptor<T>(
-        &self,
-        look: impl FnOnce(&Acceptor<OsDisk>) -> T,
-    ) -> Result<T, RemoteException> {
+    pub fn with_acceptor<T>(&self, look: impl FnOnce(&Acceptor<OsDisk>) -> T) -> Result<T, RemoteException> {
         let mut inner = self.inner.lock();
         self.open(&mut inner)?;
         let acceptor = inner
@@ -435,18 +410,14 @@ impl Journal {
                 let Some(acceptor) = &mut inner.acceptor else {
                     return;
                 };
-                let formatted = acceptor
-                    .format_joining(&info, promise, now)
-                    .map(|()| Answer::Done);
+                let formatted = acceptor.format_joining(&info, promise, now).map(|()| Answer::Done);
                 self.answer(formatted, reply);
             }
             Job::Adopt(from, start, end, reply) => {
                 let Some(acceptor) = &mut inner.acceptor else {
                     return;
                 };
-                let adopted = acceptor
-                    .adopt_segment(&from, start, end)
-                    .map(Answer::IsFormatted);
+                let adopted = acceptor.adopt_segment(&from, start, end).map(Answer::IsFormatted);
                 self.answer(adopted, reply);
             }
         }
@@ -483,11 +454,7 @@ impl Journal {
                         "too many calls wait for this journal",
                     )));
                 } else {
-                    inner.parked.push(Parked {
-                        request,
-                        reply,
-                        until,
-                    });
+                    inner.parked.push(Parked { request, reply, until });
                 }
             }
         }
@@ -509,12 +476,7 @@ impl Journal {
                 );
             }
             Request::FinalizeLogSegment { start, end, .. } => {
-                tracing::info!(
-                    journal = self.id(),
-                    start = start.0,
-                    end = end.0,
-                    "segment finalized"
-                );
+                tracing::info!(journal = self.id(), start = start.0, end = end.0, "segment finalized");
             }
             Request::AcceptRecovery { info, state, .. } => {
                 let (epoch, start, end) = (info.epoch.0, state.start.0, state.end.0);
@@ -549,9 +511,7 @@ impl Journal {
             };
             let changed = version != inner.parked_version;
             inner.parked_version = version;
-            if inner.parked.is_empty()
-                || (!changed && inner.parked.iter().all(|parked| parked.until > now))
-            {
+            if inner.parked.is_empty() || (!changed && inner.parked.iter().all(|parked| parked.until > now)) {
                 return;
             }
             for mut parked in std::mem::take(&mut inner.parked) {
@@ -578,10 +538,7 @@ impl Journal {
             if inner.after_sync.is_empty() {
                 return false;
             }
-            let job = inner
-                .acceptor
-                .as_mut()
-                .map_or(Ok(None), Acceptor::begin_sync);
+            let job = inner.acceptor.as_mut().map_or(Ok(None), Acceptor::begin_sync);
             (job, std::mem::take(&mut inner.after_sync))
         };
         let result = match job {
@@ -625,9 +582,7 @@ impl Journal {
 
 /// Makes a call that may be parked one that is answered now.
 fn wait_no_more(request: &mut Request) {
-    if let Request::GetJournaledEdits { wait_ms, .. } | Request::WatchLease { wait_ms, .. } =
-        request
-    {
+    if let Request::GetJournaledEdits { wait_ms, .. } | Request::WatchLease { wait_ms, .. } = request {
         *wait_ms = 0;
     }
 }

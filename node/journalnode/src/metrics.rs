@@ -10,13 +10,7 @@ use serde_json::{Map, Value, json};
 
 /// Samples kept of one interval; beyond that a random choice of all.
 const MAX_SAMPLES: usize = 1000;
-const QUANTILES: [(u32, &str); 5] = [
-    (50, "50th"),
-    (75, "75th"),
-    (90, "90th"),
-    (95, "95th"),
-    (99, "99th"),
-];
+const QUANTILES: [(u32, &str); 5] = [(50, "50th"), (75, "75th"), (90, "90th"), (95, "95th"), (99, "99th")];
 
 /// Quantiles of sync latencies over the last whole interval (`MutableQuantiles`).
 #[derive(Debug)]
@@ -57,8 +51,7 @@ impl Quantiles {
             self.samples.push(value);
         } else {
             // Spreads over the interval without a random source: the n-th value replaces one in n.
-            let at = usize::try_from(self.count.wrapping_mul(0x9E37_79B9_7F4A_7C15) % self.count)
-                .unwrap_or(0);
+            let at = usize::try_from(self.count.wrapping_mul(0x9E37_79B9_7F4A_7C15) % self.count).unwrap_or(0);
             if let Some(sample) = self.samples.get_mut(at) {
                 *sample = value;
             }
@@ -70,13 +63,9 @@ impl Quantiles {
         let name = format!("Syncs{}s", self.interval.as_secs());
         into.insert(format!("{name}NumOps"), self.last_count.into());
         for (percent, label) in QUANTILES {
-            let rank =
-                (self.last.len() * percent as usize / 100).min(self.last.len().saturating_sub(1));
+            let rank = (self.last.len() * percent as usize / 100).min(self.last.len().saturating_sub(1));
             let value = self.last.get(rank).copied().unwrap_or(0);
-            into.insert(
-                format!("{name}{label}PercentileLatencyMicros"),
-                value.into(),
-            );
+            into.insert(format!("{name}{label}PercentileLatencyMicros"), value.into());
         }
     }
 }
@@ -102,22 +91,15 @@ impl Metrics {
     pub fn new() -> Metrics {
         Metrics {
             last_journal_timestamp_ms: AtomicU64::new(0),
-            syncs: Mutex::new([
-                Quantiles::new(60),
-                Quantiles::new(300),
-                Quantiles::new(3600),
-            ]),
+            syncs: Mutex::new([Quantiles::new(60), Quantiles::new(300), Quantiles::new(3600)]),
         }
     }
 
     /// A batch was written.
     pub fn wrote(&self) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
-        self.last_journal_timestamp_ms
-            .store(now_ms, Ordering::Relaxed);
+        self.last_journal_timestamp_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// A sync took so long.

@@ -106,10 +106,7 @@ pub struct Journals {
 }
 
 impl Journals {
-    fn new(
-        conf: Configuration,
-        fetches: mpsc::UnboundedSender<Fetch>,
-    ) -> Result<Journals, JournalNodeError> {
+    fn new(conf: Configuration, fetches: mpsc::UnboundedSender<Fetch>) -> Result<Journals, JournalNodeError> {
         let value = |key: &str, problem: String| JournalNodeError::Value {
             key: key.to_owned(),
             problem,
@@ -118,12 +115,9 @@ impl Journals {
         let cache_bytes = conf.get_bytes(cache_key, DEFAULT_CACHE_BYTES)?;
         let mode_key = "dfs.journalnode.edits.dir.perm";
         let mode = conf.get_or(mode_key, "700");
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Journals {
-            cache_bytes: usize::try_from(cache_bytes)
-                .map_err(|error| value(cache_key, error.to_string()))?,
+            cache_bytes: usize::try_from(cache_bytes).map_err(|error| value(cache_key, error.to_string()))?,
             directory_mode: u32::from_str_radix(&mode, 8)
                 .map_err(|error| value(mode_key, format!("{mode}: {error}")))?,
             max_lease_ms: conf.get_u32("hathi.lease.max.ms", 2000)?,
@@ -155,11 +149,7 @@ impl Journals {
     }
 
     /// A journal, opened if it is not yet. Does not wait for the disk.
-    pub fn get(
-        &self,
-        journal_id: &str,
-        name_service: Option<&str>,
-    ) -> Result<Arc<Journal>, RemoteException> {
+    pub fn get(&self, journal_id: &str, name_service: Option<&str>) -> Result<Arc<Journal>, RemoteException> {
         let mut open = self.open.lock();
         if let Some(journal) = open.get(journal_id) {
             return Ok(journal.clone());
@@ -195,13 +185,8 @@ impl Journals {
             directory_mode: self.directory_mode,
             ..AcceptorOptions::new(journal_id)
         };
-        let journal = Journal::start(
-            dir.join(journal_id),
-            options,
-            self.started,
-            self.fetches.clone(),
-        )
-        .map_err(|error| RemoteException::new(IO, format!("no thread for the journal: {error}")))?;
+        let journal = Journal::start(dir.join(journal_id), options, self.started, self.fetches.clone())
+            .map_err(|error| RemoteException::new(IO, format!("no thread for the journal: {error}")))?;
         open.insert(journal_id.to_owned(), journal.clone());
         Ok(journal)
     }
@@ -212,10 +197,7 @@ impl Journals {
 
     /// The directories that hold journals.
     fn dirs(&self) -> BTreeSet<PathBuf> {
-        let services = self
-            .shared
-            .values()
-            .map(|shared| shared.name_service.as_deref());
+        let services = self.shared.values().map(|shared| shared.name_service.as_deref());
         [None]
             .into_iter()
             .chain(services)
@@ -233,10 +215,7 @@ impl Journals {
                 .with_acceptor(|acceptor| acceptor.namespace_info().cloned())
                 .ok()
                 .flatten();
-            status.insert(
-                journal.id().into(),
-                json!({"Formatted": info.is_some().to_string()}),
-            );
+            status.insert(journal.id().into(), json!({"Formatted": info.is_some().to_string()}));
             if let Some(info) = info {
                 storages.push(format!(
                     "layoutVersion: {}, namespaceID: {}, clusterID: {}, cTime: {}",
@@ -250,9 +229,7 @@ impl Journals {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if entry.path().is_dir() {
-                    status
-                        .entry(name)
-                        .or_insert_with(|| json!({"Formatted": "true"}));
+                    status.entry(name).or_insert_with(|| json!({"Formatted": "true"}));
                 }
             }
         }
@@ -286,9 +263,7 @@ impl Journals {
 }
 
 /// All `qjournal://` URIs of `dfs.namenode.shared.edits.dir`, whatever its suffix.
-fn shared_journals(
-    conf: &Configuration,
-) -> Result<BTreeMap<String, SharedJournal>, JournalNodeError> {
+fn shared_journals(conf: &Configuration) -> Result<BTreeMap<String, SharedJournal>, JournalNodeError> {
     const KEY: &str = "dfs.namenode.shared.edits.dir";
     let services = conf.nameservices();
     let mut shared = BTreeMap::new();
@@ -364,8 +339,7 @@ impl JournalNode {
         let (fetches, wanted) = mpsc::unbounded_channel();
         let journals = Arc::new(Journals::new(conf, fetches)?);
         for dir in journals.dirs() {
-            std::fs::create_dir_all(&dir)
-                .map_err(io_error(format!("cannot make {}", dir.display())))?;
+            std::fs::create_dir_all(&dir).map_err(io_error(format!("cannot make {}", dir.display())))?;
         }
         let pages = journals.clone();
         let http = HttpServer::bind(
@@ -434,10 +408,7 @@ fn bind_address(
         host: "0.0.0.0".into(),
         port: default_port,
     });
-    if let Some(host) = conf
-        .get(bind_host_key)
-        .filter(|host| !host.trim().is_empty())
-    {
+    if let Some(host) = conf.get(bind_host_key).filter(|host| !host.trim().is_empty()) {
         host.trim().clone_into(&mut address.host);
     }
     if let Ok(ip) = address.host.parse::<IpAddr>() {
@@ -449,13 +420,10 @@ fn bind_address(
     // Java binds IPv4 by default.
     let mut found: Vec<_> = found.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
-    found
-        .first()
-        .copied()
-        .ok_or_else(|| JournalNodeError::Value {
-            key: key.to_owned(),
-            problem: format!("{} has no address", address.host),
-        })
+    found.first().copied().ok_or_else(|| JournalNodeError::Value {
+        key: key.to_owned(),
+        problem: format!("{} has no address", address.host),
+    })
 }
 
 /// Serves until SIGTERM or SIGINT.

@@ -44,16 +44,11 @@ pub struct Peers {
 
 /// A runtime on the thread that asks for it.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 impl Peers {
-    pub fn start(
-        journals: Arc<Journals>,
-        mut wanted: mpsc::UnboundedReceiver<Fetch>,
-    ) -> io::Result<Peers> {
+    pub fn start(journals: Arc<Journals>, mut wanted: mpsc::UnboundedReceiver<Fetch>) -> io::Result<Peers> {
         let runtime = runtime()?;
         let (stop, mut stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("peers".into()).spawn(move || {
@@ -84,11 +79,7 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
-        if self
-            .thread
-            .take()
-            .is_some_and(|thread| thread.join().is_err())
-        {
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the peers thread panicked");
         }
     }
@@ -125,10 +116,7 @@ async fn fetch_for_recovery(fetch: Fetch, timeout: Duration) {
 /// Fetches a file and syncs it. Its length must be what was announced.
 async fn fetch_file(url: &str, to: &Path, timeout: Duration) -> Result<(), String> {
     let in_file = |error: io::Error| format!("{}: {error}", to.display());
-    let (head, mut body) = get(url, timeout)
-        .await
-        .map_err(|error| error.to_string())?
-        .into_parts();
+    let (head, mut body) = get(url, timeout).await.map_err(|error| error.to_string())?.into_parts();
     let announced: u64 = head
         .headers
         .get(CONTENT_LENGTH)
@@ -172,18 +160,12 @@ impl Peer {
 
     async fn ask(&self, client: &RpcClient, request: &Request) -> Result<Answer, String> {
         let client = match request.protocol() {
-            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => {
-                &client.with_protocol(&INTER_QJOURNAL_PROTOCOL)
-            }
+            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => &client.with_protocol(&INTER_QJOURNAL_PROTOCOL),
             _ => client,
         };
         let body = self.envelope.encode(request);
-        let answer = client
-            .call_encoded(request.method(), &body, None, None)
-            .encoded()
-            .await;
-        let answer =
-            answer.map_err(|error| format!("{} of {}: {error}", request.method(), self.address))?;
+        let answer = client.call_encoded(request.method(), &body, None, None).encoded().await;
+        let answer = answer.map_err(|error| format!("{} of {}: {error}", request.method(), self.address))?;
         Answer::decode(request.method(), answer).map_err(|error| error.to_string())
     }
 }
@@ -274,11 +256,7 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
                 Ok(Missing::None) => interval,
                 Ok(Missing::Some) => CATCH_UP_PAUSE,
                 Err(reason) => {
-                    tracing::debug!(
-                        journal = journal_id,
-                        reason,
-                        "cannot compare segments with a peer"
-                    );
+                    tracing::debug!(journal = journal_id, reason, "cannot compare segments with a peer");
                     // Another peer may know.
                     if turn % others.len() == 0 {
                         interval
@@ -365,11 +343,7 @@ async fn local_manifest(journal: &Arc<Journal>) -> Result<Manifest, String> {
 }
 
 /// Fetches the finalized segments of a peer that are missing here.
-async fn sync_with(
-    journal: &Arc<Journal>,
-    peer: &Peer,
-    timeout: Duration,
-) -> Result<Missing, String> {
+async fn sync_with(journal: &Arc<Journal>, peer: &Peer, timeout: Duration) -> Result<Missing, String> {
     let local = local_manifest(journal).await?;
     let client = peer.connect().await?;
     let request = Request::GetEditLogManifest {
@@ -382,11 +356,7 @@ async fn sync_with(
     };
     drop(client);
     let storage = journal
-        .with_acceptor(|acceptor| {
-            acceptor
-                .namespace_info()
-                .map(NamespaceInfo::to_colon_separated)
-        })
+        .with_acceptor(|acceptor| acceptor.namespace_info().map(NamespaceInfo::to_colon_separated))
         .map_err(|exception| exception.to_string())?
         .ok_or("not formatted")?;
     let missing = missing(&local.segments, &remote.segments);
@@ -400,9 +370,7 @@ async fn sync_with(
         if local.committed.is_none_or(|committed| committed < end) {
             continue;
         }
-        OsDisk
-            .create_dir_all(&dir)
-            .map_err(|error| error.to_string())?;
+        OsDisk.create_dir_all(&dir).map_err(|error| error.to_string())?;
         let to = dir.join(SegmentName::finalized(start, end).file_name());
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={start}&storageInfo={}&inProgressOk=false",
@@ -459,9 +427,10 @@ fn missing(local: &[ManifestSegment], remote: &[ManifestSegment]) -> Vec<(TxId, 
         .filter(|segment| !segment.in_progress)
         .filter_map(|segment| Some((segment.start, segment.end?)))
         .filter(|(start, end)| {
-            !local.iter().filter(|here| !here.in_progress).any(|here| {
-                here.start <= *end && here.end.is_some_and(|here_end| here_end >= *start)
-            })
+            !local
+                .iter()
+                .filter(|here| !here.in_progress)
+                .any(|here| here.start <= *end && here.end.is_some_and(|here_end| here_end >= *start))
         })
         .collect()
 }
@@ -480,11 +449,7 @@ mod tests {
 
     #[test]
     fn only_whole_gaps_are_filled() {
-        let local = [
-            segment(1, 10, false),
-            segment(31, 40, false),
-            segment(41, 45, true),
-        ];
+        let local = [segment(1, 10, false), segment(31, 40, false), segment(41, 45, true)];
         let remote = [
             segment(1, 10, false),
             segment(11, 30, false),
@@ -492,10 +457,7 @@ mod tests {
             segment(41, 50, false),
             segment(51, 60, true),
         ];
-        assert_eq!(
-            missing(&local, &remote),
-            [(TxId(11), TxId(30)), (TxId(41), TxId(50))]
-        );
+        assert_eq!(missing(&local, &remote), [(TxId(11), TxId(30)), (TxId(41), TxId(50))]);
         assert!(missing(&local, &[]).is_empty());
     }
 

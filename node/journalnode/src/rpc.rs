@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use hathi_formats::exceptions::{RPC_NO_SUCH_METHOD, RPC_SERVER, RemoteException};
 use hathi_journal::wire::{Envelope, WireError};
-use hathi_net::ipc::protocols::{
-    INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL,
-};
+use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
 
 use crate::journal::ReplyTo;
@@ -25,8 +23,7 @@ impl RpcHandler for Handler {
     }
 
     fn call(&self, call: RpcCall, reply: Responder) {
-        let (envelope, request) = match Envelope::decode(call.protocol.name, call.method, call.body)
-        {
+        let (envelope, request) = match Envelope::decode(call.protocol.name, call.method, call.body) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let class = match error {
@@ -36,10 +33,7 @@ impl RpcHandler for Handler {
                 return reply.error(&RemoteException::new(class, error.to_string()));
             }
         };
-        match self
-            .0
-            .get(&envelope.journal_id, envelope.name_service_id.as_deref())
-        {
+        match self.0.get(&envelope.journal_id, envelope.name_service_id.as_deref()) {
             Ok(journal) => journal.call(request, ReplyTo::Rpc(reply, call.method)),
             Err(exception) => reply.error(&exception),
         }

@@ -13,9 +13,7 @@ use hathi_journal::wire::Envelope;
 use hathi_journal::{Answer, Request};
 use hathi_journalnode::JournalNode;
 use hathi_net::http;
-use hathi_net::ipc::protocols::{
-    INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL,
-};
+use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -63,13 +61,9 @@ struct Writer {
 
 impl Writer {
     async fn connect(node: &JournalNode, epoch: u64) -> Writer {
-        let client = RpcClient::connect(
-            node.rpc_address(),
-            &QJOURNAL_PROTOCOL,
-            ClientOptions::new("hdfs"),
-        )
-        .await
-        .unwrap();
+        let client = RpcClient::connect(node.rpc_address(), &QJOURNAL_PROTOCOL, ClientOptions::new("hdfs"))
+            .await
+            .unwrap();
         Writer {
             client,
             envelope: Envelope {
@@ -93,20 +87,14 @@ impl Writer {
 
     async fn ask(&self, request: &Request) -> Result<Answer, RemoteException> {
         let client = match request.protocol() {
-            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => {
-                self.client.with_protocol(&INTER_QJOURNAL_PROTOCOL)
-            }
+            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => self.client.with_protocol(&INTER_QJOURNAL_PROTOCOL),
             hathi_journal::messages::JOURNAL_EXTENSION_PROTOCOL => {
                 self.client.with_protocol(&JOURNAL_EXTENSION_PROTOCOL)
             }
             _ => self.client.clone(),
         };
         let body = self.envelope.encode(request);
-        match client
-            .call_encoded(request.method(), &body, None, None)
-            .encoded()
-            .await
-        {
+        match client.call_encoded(request.method(), &body, None, None).encoded().await {
             Ok(answer) => Ok(Answer::decode(request.method(), answer).unwrap()),
             Err(RpcError::Remote(exception)) => Err(exception),
             Err(other) => panic!("{other}"),
@@ -130,11 +118,7 @@ impl Writer {
         self.ask(&request).await.unwrap();
     }
 
-    async fn start(
-        &mut self,
-        txid: u64,
-        committed: Option<u64>,
-    ) -> Result<Answer, RemoteException> {
+    async fn start(&mut self, txid: u64, committed: Option<u64>) -> Result<Answer, RemoteException> {
         let request = Request::StartLogSegment {
             info: self.info(committed),
             txid: TxId(txid),
@@ -192,10 +176,7 @@ async fn keeps_edits_and_serves_them_in_every_way() {
     let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
     let mut writer = Writer::connect(&node, 1).await;
     let unformatted = writer.ask(&Request::GetJournalState).await.unwrap_err();
-    assert!(
-        unformatted.is(exceptions::JOURNAL_NOT_FORMATTED),
-        "{unformatted}"
-    );
+    assert!(unformatted.is(exceptions::JOURNAL_NOT_FORMATTED), "{unformatted}");
     writer.format().await;
     writer.become_writer().await;
     writer.start(1, None).await.unwrap();
@@ -217,17 +198,12 @@ async fn keeps_edits_and_serves_them_in_every_way() {
     writer.serial = 20;
     writer.write(1, 6, 5, Some(5)).await.unwrap();
     writer.finalize(1, 10, Some(10)).await;
-    let wrong_writer = Writer::connect(&node, 0)
-        .await
-        .start(11, None)
-        .await
-        .unwrap_err();
+    let wrong_writer = Writer::connect(&node, 0).await.start(11, None).await.unwrap_err();
     assert!(wrong_writer.is(exceptions::IO), "{wrong_writer}");
     let url = |rest: &str| format!("http://{}{rest}", node.http_address());
-    let (headers, segment) =
-        http::get_bytes(&url("/getJournal?jid=ns1&segmentTxId=1"), LIMIT, 1 << 24)
-            .await
-            .unwrap();
+    let (headers, segment) = http::get_bytes(&url("/getJournal?jid=ns1&segmentTxId=1"), LIMIT, 1 << 24)
+        .await
+        .unwrap();
     assert_eq!(
         headers["x-image-edits-name"],
         "edits_0000000000000000001-0000000000000000010"
@@ -251,11 +227,7 @@ async fn keeps_edits_and_serves_them_in_every_way() {
     let bean = |name: &str| {
         let beans = jmx["beans"].as_array().unwrap();
         let name = format!("Hadoop:service=JournalNode,name={name}");
-        beans
-            .iter()
-            .find(|bean| bean["name"] == *name)
-            .unwrap()
-            .clone()
+        beans.iter().find(|bean| bean["name"] == *name).unwrap().clone()
     };
     assert_eq!(
         bean("JournalNodeInfo")["JournalsStatus"],
@@ -272,9 +244,7 @@ async fn keeps_edits_and_serves_them_in_every_way() {
         (&journal["LastWrittenTxId"], &journal["LastPromisedEpoch"]),
         (&10.into(), &1.into())
     );
-    let (_, metrics) = http::get_bytes(&url("/metrics"), LIMIT, 1 << 20)
-        .await
-        .unwrap();
+    let (_, metrics) = http::get_bytes(&url("/metrics"), LIMIT, 1 << 20).await.unwrap();
     assert!(String::from_utf8_lossy(&metrics).contains("hathi_txns_written{name=\"Journal-ns1\""));
 }
 
@@ -289,10 +259,7 @@ async fn remembers_after_a_restart() {
     writer.write(1, 1, 3, None).await.unwrap();
     // Two processes cannot have one directory.
     let thief = JournalNode::start(configuration(dir.path(), 0)).unwrap();
-    let stolen = Writer::connect(&thief, 8)
-        .await
-        .ask(&Request::GetJournalState)
-        .await;
+    let stolen = Writer::connect(&thief, 8).await.ask(&Request::GetJournalState).await;
     assert!(stolen.is_err());
     drop(node);
     let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
@@ -309,10 +276,7 @@ async fn remembers_after_a_restart() {
         other => panic!("{other:?}"),
     }
     let no_segment = writer.write(1, 4, 1, None).await.unwrap_err();
-    assert!(
-        no_segment.is(exceptions::JOURNAL_OUT_OF_SYNC),
-        "{no_segment}"
-    );
+    assert!(no_segment.is(exceptions::JOURNAL_OUT_OF_SYNC), "{no_segment}");
     drop(thief);
 }
 
@@ -350,9 +314,7 @@ async fn a_lease_is_watched_and_released() {
         known_counter: Some(state.change_counter),
         wait_ms: 20_000,
     };
-    let release = Request::ReleaseLease {
-        holder: "nn1@a".into(),
-    };
+    let release = Request::ReleaseLease { holder: "nn1@a".into() };
     let (changed, released) = tokio::join!(watcher.ask(&change), writer.ask(&release));
     assert_eq!(released.unwrap(), Answer::Released(true));
     let Answer::LeaseState(changed) = changed.unwrap() else {
@@ -486,10 +448,7 @@ async fn recovery_fetches_what_is_missing() {
         let mut writer = Writer::connect(node, 2).await;
         writer.become_writer().await;
         let info = writer.info(None);
-        let prepare = Request::PrepareRecovery {
-            info,
-            segment: TxId(1),
-        };
+        let prepare = Request::PrepareRecovery { info, segment: TxId(1) };
         writer.ask(&prepare).await.unwrap();
         let accept = Request::AcceptRecovery {
             info: writer.info(None),

@@ -3,9 +3,9 @@
 use crate::state::{NameNode, Transition};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
-    GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto, GetServiceStatusResponseProto, HaRequestSource,
-    HaStateChangeRequestInfoProto, MonitorHealthResponseProto, RefreshCallQueueResponseProto,
-    RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
+    GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto,
+    GetServiceStatusResponseProto, HaRequestSource, HaStateChangeRequestInfoProto, MonitorHealthResponseProto,
+    RefreshCallQueueResponseProto, RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
     RefreshUserToGroupsMappingsResponseProto, TransitionToActiveRequestProto, TransitionToActiveResponseProto,
     TransitionToObserverResponseProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
 };
@@ -32,7 +32,11 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         let ns = nn.ns.read();
         responder.ok(&GetInstanceResponseProto {
             pid: std::process::id(),
-            instance_id: nn.holder.split_once('@').map_or(nn.holder.as_str(), |(_, instance)| instance).to_owned(),
+            instance_id: nn
+                .holder
+                .split_once('@')
+                .map_or(nn.holder.as_str(), |(_, instance)| instance)
+                .to_owned(),
             nameservice_id: nn.settings.nameservice_id.clone(),
             namenode_id: nn.settings.namenode_id.clone(),
             state: ns.role.ha_state().to_wire() as u32,
@@ -54,7 +58,9 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         "refreshCallQueue" => responder.ok(&RefreshCallQueueResponseProto {}),
         "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
             Ok(request) => {
-                responder.ok(&GetGroupsForUserResponseProto { groups: nn.groups.of(&request.user).to_vec() });
+                responder.ok(&GetGroupsForUserResponseProto {
+                    groups: nn.groups.of(&request.user).to_vec(),
+                });
             }
             Err(error) => responder.error(&error),
         },
@@ -96,14 +102,20 @@ fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool 
                 Ok(request.req_info.req_source != HaRequestSource::RequestByZkfc as i32)
             });
             match asked {
-                Ok(patient) => transition(nn, true, patient, move |result| responder.send(result.map(|()| TransitionToActiveResponseProto {}))),
+                Ok(patient) => transition(nn, true, patient, move |result| {
+                    responder.send(result.map(|()| TransitionToActiveResponseProto {}))
+                }),
                 Err(error) => responder.error(&error),
             }
         }
         "transitionToStandby" => {
-            let asked = call.decode::<TransitionToStandbyRequestProto>().and_then(|request| check(nn, call, &request.req_info));
+            let asked = call
+                .decode::<TransitionToStandbyRequestProto>()
+                .and_then(|request| check(nn, call, &request.req_info));
             match asked {
-                Ok(()) => transition(nn, false, false, move |result| responder.send(result.map(|()| TransitionToStandbyResponseProto {}))),
+                Ok(()) => transition(nn, false, false, move |result| {
+                    responder.send(result.map(|()| TransitionToStandbyResponseProto {}))
+                }),
                 Err(error) => responder.error(&error),
             }
         }
@@ -157,7 +169,9 @@ fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> 
         return Err(unhealthy("The NameNode has no resources available".to_owned()));
     }
     if nn.settings.not_active_in_safe_mode && nn.ns.read().blockmanager.in_safe_mode() {
-        return Err(unhealthy("The NameNode is configured to report UNHEALTHY to ZKFC in Safemode.".to_owned()));
+        return Err(unhealthy(
+            "The NameNode is configured to report UNHEALTHY to ZKFC in Safemode.".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -183,11 +197,26 @@ fn check(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) ->
     }
 }
 
-fn transition(nn: &NameNode, to_active: bool, patient: bool, done: impl FnOnce(Result<(), RemoteException>) + Send + 'static) {
+fn transition(
+    nn: &NameNode,
+    to_active: bool,
+    patient: bool,
+    done: impl FnOnce(Result<(), RemoteException>) + Send + 'static,
+) {
     if nn.role() == Role::Initializing {
-        return done(Err(RemoteException::new(exceptions::SERVICE_FAILED, "the NameNode is still starting")));
+        return done(Err(RemoteException::new(
+            exceptions::SERVICE_FAILED,
+            "the NameNode is still starting",
+        )));
     }
-    if let Err(error) = nn.transitions.send(Transition { to_active, patient, done: Box::new(done) }) {
-        (error.0.done)(Err(RemoteException::new(exceptions::SERVICE_FAILED, "the NameNode is stopping")));
+    if let Err(error) = nn.transitions.send(Transition {
+        to_active,
+        patient,
+        done: Box::new(done),
+    }) {
+        (error.0.done)(Err(RemoteException::new(
+            exceptions::SERVICE_FAILED,
+            "the NameNode is stopping",
+        )));
     }
 }

@@ -3,7 +3,7 @@
 use crate::background::Shared;
 use crate::load::save_checkpoint;
 use crate::state::NameNode;
-use crate::storage::{NameDirs, hex};
+use crate::storage::{NameDirs, checkpoint_name, hex};
 use anyhow::{Context, bail};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
@@ -20,6 +20,9 @@ use std::time::Duration;
 
 /// Read at a time while an image is sent.
 const SEND_CHUNK_BYTES: usize = 256 << 10;
+
+/// How long an image waits for its last transactions to be durable.
+const DURABLE_WAIT_MS: u64 = 20_000;
 
 /// Marks that a checkpoint is under way; at most one is.
 struct Running<'a>(&'a NameNode);
@@ -55,11 +58,28 @@ pub fn save(nn: &NameNode, dirs: &NameDirs, cancellable: bool) -> anyhow::Result
     let cancelled = || cancellable && nn.cancel_checkpoint.load(Ordering::Relaxed);
     let md5 = save_checkpoint(&frozen, dirs.images_dirs(), &cancelled)?;
     drop(frozen);
+    wait_until_durable(nn, dirs, txid)?;
     dirs.publish_image(txid, &md5)?;
     note_image(nn, txid);
     dirs.purge_images(&nn.settings);
     tracing::info!(%txid, took_ms = nn.clock.ms() - started, "saved an image");
     Ok(txid)
+}
+
+/// An image must not hold what no quorum has: the active that saved it may yet lose it.
+fn wait_until_durable(nn: &NameNode, dirs: &NameDirs, txid: TxId) -> anyhow::Result<()> {
+    let loads = nn.loads.load(Ordering::Acquire);
+    let give_up = nn.clock.ms() + DURABLE_WAIT_MS;
+    while nn.synced.get() < txid {
+        if nn.loads.load(Ordering::Acquire) != loads || nn.clock.ms() > give_up {
+            for dir in dirs.images_dirs() {
+                let _ = std::fs::remove_file(dir.join(checkpoint_name(txid)));
+            }
+            bail!("transaction {txid} reached no quorum");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// An image of this transaction is in the name directories.
@@ -74,29 +94,31 @@ pub fn note_image(nn: &NameNode, txid: TxId) {
 /// `ClientProtocol.saveNamespace`; the handler has checked caller and safe mode.
 pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, responder: Responder) {
     let shared = shared.clone();
-    let spawned = std::thread::Builder::new().name("save-namespace".to_owned()).spawn(move || {
-        let nn = &shared.nn;
-        let skip = {
-            let ns = nn.ns.read();
-            let age_s = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms) / 1000;
-            let gap = ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0);
-            time_window_s > 0 && age_s < time_window_s && gap < tx_gap.max(1)
-        };
-        if skip {
-            return responder.ok(&SaveNamespaceResponseProto { saved: Some(false) });
-        }
-        if nn.role() == Role::Active {
-            // As Hadoop does: the image ends where a segment ends.
-            let mut ns = nn.ns.write();
-            let _ = ns.edit_log.roll(nn.clock.wall_ms());
-            drop(ns);
-            nn.log_wake.notify_one();
-        }
-        match save(nn, &shared.dirs, false) {
-            Ok(_) => responder.ok(&SaveNamespaceResponseProto { saved: Some(true) }),
-            Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
-        }
-    });
+    let spawned = std::thread::Builder::new()
+        .name("save-namespace".to_owned())
+        .spawn(move || {
+            let nn = &shared.nn;
+            let skip = {
+                let ns = nn.ns.read();
+                let age_s = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms) / 1000;
+                let gap = ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0);
+                time_window_s > 0 && age_s < time_window_s && gap < tx_gap.max(1)
+            };
+            if skip {
+                return responder.ok(&SaveNamespaceResponseProto { saved: Some(false) });
+            }
+            if nn.role() == Role::Active {
+                // As Hadoop does: the image ends where a segment ends.
+                let mut ns = nn.ns.write();
+                let _ = ns.edit_log.roll(nn.clock.wall_ms());
+                drop(ns);
+                nn.log_wake.notify_one();
+            }
+            match save(nn, &shared.dirs, false) {
+                Ok(_) => responder.ok(&SaveNamespaceResponseProto { saved: Some(true) }),
+                Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
+            }
+        });
     if let Err(error) = spawned {
         tracing::error!(%error, "cannot start a thread to save the namespace");
     }
@@ -135,7 +157,11 @@ pub async fn run(shared: Arc<Shared>) {
             let result = match upload(&shared, index, txid).await {
                 Ok(result) => result,
                 Err(error) => {
-                    tracing::warn!(peer = nn.settings.peers[index].namenode_id, error = format!("{error:#}"), "cannot upload an image");
+                    tracing::warn!(
+                        peer = nn.settings.peers[index].namenode_id,
+                        error = format!("{error:#}"),
+                        "cannot upload an image"
+                    );
                     UploadResult::Failed
                 }
             };
@@ -164,12 +190,20 @@ async fn upload(shared: &Arc<Shared>, index: usize, txid: TxId) -> anyhow::Resul
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(HeaderName::from_static("content-transfer-encoding"), HeaderValue::from_static("binary"));
-    headers.insert(HeaderName::from_static("x-md5-digest"), HeaderValue::from_str(&hex(&md5))?);
+    headers.insert(
+        HeaderName::from_static("content-transfer-encoding"),
+        HeaderValue::from_static("binary"),
+    );
+    headers.insert(
+        HeaderName::from_static("x-md5-digest"),
+        HeaderValue::from_str(&hex(&md5))?,
+    );
     let body = send_file(path, len);
     match hathi_net::http::put(&url, headers, body, nn.settings.image_timeout).await {
         Ok(_) => Ok(UploadResult::Success),
-        Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 409 => Ok(UploadResult::OldTransactionId),
+        Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 409 => {
+            Ok(UploadResult::OldTransactionId)
+        }
         Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 417 => Ok(UploadResult::NotActive),
         Err(error) => Err(error.into()),
     }

@@ -7,11 +7,13 @@ use crate::storage::{self, NameDirs, checkpoint_name};
 use anyhow::{Context, bail};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{VersionRequestProto, VersionResponseProto};
-use hathi_formats::proto::namenode::{GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto};
+use hathi_formats::proto::namenode::{
+    GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto,
+};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
-use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
 use hathi_namespace::Namespace;
+use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
 use http_body_util::BodyExt;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
@@ -77,7 +79,15 @@ async fn journals_formatted(nodes: &JournalNodes) -> anyhow::Result<bool> {
 
 async fn format_journals(nodes: &JournalNodes, info: &NamespaceInfo, force: bool) -> anyhow::Result<()> {
     for index in 0..nodes.addresses.len() {
-        ask(nodes, index, &Request::Format { ns_info: info.clone(), force }).await?;
+        ask(
+            nodes,
+            index,
+            &Request::Format {
+                ns_info: info.clone(),
+                force,
+            },
+        )
+        .await?;
     }
     Ok(())
 }
@@ -98,7 +108,13 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
     let nodes = JournalNodes::new(settings);
     if let Some(nodes) = &nodes
         && journals_formatted(nodes).await?
-        && !confirm(options, &format!("QJM to {:?}", nodes.addresses.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        && !confirm(
+            options,
+            &format!(
+                "QJM to {:?}",
+                nodes.addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+            ),
+        )
     {
         return Ok(1);
     }
@@ -118,13 +134,17 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
 }
 
 fn new_namespace(settings: &Settings, cluster_id: Option<String>) -> NamespaceInfo {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let now_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
     let address = resolve(&settings.rpc).map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string());
     NamespaceInfo {
         layout_version: LayoutVersion::NAMENODE_CURRENT,
         // Positive and not zero, as in `NNStorage.newNamespaceID`.
         namespace_id: fastrand::u32(1..0x7fff_ffff),
-        cluster_id: cluster_id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("CID-{}", uuid::Uuid::new_v4())),
+        cluster_id: cluster_id
+            .filter(|id| !id.is_empty())
+            .unwrap_or_else(|| format!("CID-{}", uuid::Uuid::new_v4())),
         ctime: 0,
         block_pool_id: format!("BP-{}-{address}-{now_ms}", fastrand::u32(1..0x7fff_ffff)),
     }
@@ -145,7 +165,9 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
             Err(error) => eprintln!("Unable to fetch namespace information from NN {}: {error:#}", peer.rpc),
         }
     }
-    let Some((peer, (info, checkpoint))) = found else { return Ok(BOOTSTRAP_FAILED_CONNECT) };
+    let Some((peer, (info, checkpoint))) = found else {
+        return Ok(BOOTSTRAP_FAILED_CONNECT);
+    };
     if info.layout_version != LayoutVersion::NAMENODE_CURRENT {
         eprintln!(
             "Layout version on remote node ({}) does not match this node's layout version ({})",
@@ -171,8 +193,12 @@ async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(Namespace
     options.connect_timeout = Duration::from_secs(10);
     let client = RpcClient::connect(resolve(&peer.rpc)?, &protocols::NAMENODE_PROTOCOL, options).await?;
     let version: VersionResponseProto = client.call("versionRequest", &VersionRequestProto {}).await?;
-    let checkpoint: GetMostRecentCheckpointTxIdResponseProto =
-        client.call("getMostRecentCheckpointTxId", &GetMostRecentCheckpointTxIdRequestProto {}).await?;
+    let checkpoint: GetMostRecentCheckpointTxIdResponseProto = client
+        .call(
+            "getMostRecentCheckpointTxId",
+            &GetMostRecentCheckpointTxIdRequestProto {},
+        )
+        .await?;
     let proto = version.info;
     let info = NamespaceInfo {
         layout_version: LayoutVersion(proto.storage_info.layout_version.cast_signed()),
@@ -191,8 +217,16 @@ async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId) -> anyhow::Res
         dirs.info.to_colon_separated()
     );
     let response = hathi_net::http::get(&url, Duration::from_secs(60)).await?;
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let len: u64 = header("content-length").and_then(|len| len.parse().ok()).context("the answer has no Content-Length")?;
+    let header = |name: &str| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let len: u64 = header("content-length")
+        .and_then(|len| len.parse().ok())
+        .context("the answer has no Content-Length")?;
     let advertised = header("x-md5-digest").and_then(|digest| storage::parse_md5(&digest));
     let name = checkpoint_name(txid);
     let paths: Vec<PathBuf> = dirs.images_dirs().iter().map(|dir| dir.join(&name)).collect();
@@ -227,10 +261,16 @@ pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOption
     if journals_formatted(&nodes).await? && !confirm(options, "the shared edits of the JournalNodes") {
         return Ok(1);
     }
-    let newest = dirs.images().first().map(|image| image.txid).context("no fsimage in the name directories")?;
+    let newest = dirs
+        .images()
+        .first()
+        .map(|image| image.txid)
+        .context("no fsimage in the name directories")?;
     let unsaved = dirs.edits_dirs().iter().find_map(|dir| edits_after(dir, newest));
     if let Some(name) = unsaved {
-        bail!("{name} holds edits after the newest image {newest}: save the namespace first (hdfs dfsadmin -saveNamespace)");
+        bail!(
+            "{name} holds edits after the newest image {newest}: save the namespace first (hdfs dfsadmin -saveNamespace)"
+        );
     }
     format_journals(&nodes, &dirs.info, true).await?;
     Ok(0)
@@ -239,7 +279,9 @@ pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOption
 fn edits_after(dir: &std::path::Path, newest: TxId) -> Option<String> {
     for entry in std::fs::read_dir(dir).ok()?.flatten() {
         let name = entry.file_name().into_string().unwrap_or_default();
-        let Some(range) = name.strip_prefix("edits_") else { continue };
+        let Some(range) = name.strip_prefix("edits_") else {
+            continue;
+        };
         let last = match range.strip_prefix("inprogress_") {
             // It begins with a START_LOG_SEGMENT, which alone is nothing to lose.
             Some(first) => first.parse::<u64>().ok(),

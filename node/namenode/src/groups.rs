@@ -10,7 +10,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-
 /// `hadoop.security.groups.cache.secs`.
 const CACHE_FOR: Duration = Duration::from_secs(300);
 /// Users remembered at most.
@@ -64,9 +63,18 @@ impl Groups {
         }
         let (groups, known) = match self.from_files(user) {
             Some(groups) => (groups, true),
-            None => (cache.get(user).map_or_else(|| Arc::from([]), |old| old.groups.clone()), false),
+            None => (
+                cache.get(user).map_or_else(|| Arc::from([]), |old| old.groups.clone()),
+                false,
+            ),
         };
-        cache.insert(user.to_owned(), Entry { groups: groups.clone(), at: now });
+        cache.insert(
+            user.to_owned(),
+            Entry {
+                groups: groups.clone(),
+                at: now,
+            },
+        );
         drop(cache);
         if !known {
             self.ask(user);
@@ -83,7 +91,9 @@ impl Groups {
         let passwd = std::fs::read_to_string(&self.passwd).ok()?;
         let primary_id = passwd.lines().find_map(|line| {
             let mut fields = line.split(':');
-            (fields.next() == Some(user)).then(|| fields.nth(2).map(str::to_owned)).flatten()
+            (fields.next() == Some(user))
+                .then(|| fields.nth(2).map(str::to_owned))
+                .flatten()
         })?;
         let group = std::fs::read_to_string(&self.group).ok()?;
         let mut primary = Vec::new();
@@ -108,10 +118,21 @@ impl Groups {
         }
         let (user, cache) = (user.to_owned(), self.cache.clone());
         let spawned = std::thread::Builder::new().name("groups".to_owned()).spawn(move || {
-            let Ok(output) = Command::new("id").args(["-Gn", "--", &user]).output() else { return };
+            let Ok(output) = Command::new("id").args(["-Gn", "--", &user]).output() else {
+                return;
+            };
             if output.status.success() {
-                let groups = String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();
-                cache.lock().insert(user, Entry { groups, at: Instant::now() });
+                let groups = String::from_utf8_lossy(&output.stdout)
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect();
+                cache.lock().insert(
+                    user,
+                    Entry {
+                        groups,
+                        at: Instant::now(),
+                    },
+                );
             }
         });
         if let Err(error) = spawned {
@@ -121,7 +142,12 @@ impl Groups {
 }
 
 fn list(groups: &str) -> Arc<[String]> {
-    groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned).collect()
+    groups
+        .split(',')
+        .map(str::trim)
+        .filter(|group| !group.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]

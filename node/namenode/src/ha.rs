@@ -46,7 +46,16 @@ impl Controller {
         loader: Arc<Loader>,
         log: mpsc::UnboundedSender<LogCommand>,
     ) -> Self {
-        Controller { nn, handler, tail, loader, log, following: watch::Sender::new(false), tailing: Arc::default(), broken: Arc::default() }
+        Controller {
+            nn,
+            handler,
+            tail,
+            loader,
+            log,
+            following: watch::Sender::new(false),
+            tailing: Arc::default(),
+            broken: Arc::default(),
+        }
     }
 
     /// Loads, becomes a standby, and then does what it is told until the process ends.
@@ -85,7 +94,9 @@ impl Controller {
 
     fn change(&self, role: Role) -> Result<(), RemoteException> {
         let mut ns = self.nn.ns.write();
-        ns.role.change(role).map_err(|error| RemoteException::new(exceptions::SERVICE_FAILED, error.to_string()))?;
+        ns.role
+            .change(role)
+            .map_err(|error| RemoteException::new(exceptions::SERVICE_FAILED, error.to_string()))?;
         self.nn.publish_role(role);
         Ok(())
     }
@@ -113,7 +124,9 @@ impl Controller {
         let started = self.nn.clock.ms();
         let loader = self.loader.clone();
         let synced = self.nn.synced.clone();
-        let fresh = tokio::task::spawn_blocking(move || loader.load(synced)).await.context("the loader died")??;
+        let fresh = tokio::task::spawn_blocking(move || loader.load(synced))
+            .await
+            .context("the loader died")??;
         {
             let mut ns = self.nn.ns.write();
             let old = std::mem::replace(&mut *ns, fresh);
@@ -156,7 +169,10 @@ impl Controller {
             role => return Err(failed(format!("cannot become active while {role:?}"))),
         }
         if self.nn.settings.not_active_in_safe_mode && self.nn.ns.read().blockmanager.in_safe_mode() {
-            return Err(failed(format!("{} is in safemode, refusing to become active", self.nn.settings.rpc)));
+            return Err(failed(format!(
+                "{} is in safemode, refusing to become active",
+                self.nn.settings.rpc
+            )));
         }
         let started = self.nn.clock.us();
         self.change(Role::BecomingActive)?;
@@ -256,7 +272,10 @@ impl Controller {
         let (done, finalized) = oneshot::channel();
         self.log.send(LogCommand::NotifyFinalized(last, done))?;
         self.nn.log_wake.notify_one();
-        tokio::time::timeout(STEP_DOWN_TIMEOUT, finalized).await.context("no quorum in time")?.context("not the writer any more")?;
+        tokio::time::timeout(STEP_DOWN_TIMEOUT, finalized)
+            .await
+            .context("no quorum in time")?
+            .context("not the writer any more")?;
         Ok(())
     }
 

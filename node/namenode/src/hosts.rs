@@ -6,13 +6,10 @@ use std::path::Path;
 /// Reads both files again (`refreshNodes`).
 pub fn refresh(nn: &NameNode) {
     let (include, exclude) = &nn.settings.hosts_files;
-    let lists = include
-        .as_deref()
-        .map_or(Ok(Vec::new()), read)
-        .and_then(|included| {
-            let excluded = exclude.as_deref().map_or(Ok(Vec::new()), read)?;
-            Ok((included, excluded))
-        });
+    let lists = include.as_deref().map_or(Ok(Vec::new()), read).and_then(|included| {
+        let excluded = exclude.as_deref().map_or(Ok(Vec::new()), read)?;
+        Ok((included, excluded))
+    });
     match lists {
         // A list that cannot be read must not let everybody in, or out: the old ones stay.
         Err(error) => tracing::warn!(%error, "cannot read the lists of hosts"),

@@ -22,9 +22,11 @@ use std::sync::atomic::Ordering;
 pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
     match (&request.method, request.path.as_str()) {
         (&Method::GET, "/jmx") => jmx::respond(&request.query, &status::beans(&shared)),
-        (&Method::GET, "/metrics" | "/prom") => {
-            http::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", jmx::prometheus(&status::beans(&shared)))
-        }
+        (&Method::GET, "/metrics" | "/prom") => http::bytes(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            jmx::prometheus(&status::beans(&shared)),
+        ),
         (&Method::GET, "/isActive") => is_active(&shared),
         (&Method::GET, "/conf") => conf(&shared, &request),
         (&Method::GET, "/" | "/index.html" | "/dfshealth.html") => {
@@ -42,7 +44,9 @@ fn is_active(shared: &Shared) -> HttpResponse {
     } else {
         http::error(StatusCode::METHOD_NOT_ALLOWED, "I am not Active!")
     };
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -53,7 +57,9 @@ fn conf(shared: &Shared, request: &HttpRequest) -> HttpResponse {
         if wanted.is_some_and(|wanted| wanted != key) {
             continue;
         }
-        let secret = ["password", "secret", "credential"].iter().any(|word| key.contains(word));
+        let secret = ["password", "secret", "credential"]
+            .iter()
+            .any(|word| key.contains(word));
         let value = if secret { "<redacted>".to_owned() } else { value };
         properties.push((key.to_owned(), value, origin.to_owned()));
     }
@@ -62,7 +68,10 @@ fn conf(shared: &Shared, request: &HttpRequest) -> HttpResponse {
     {
         return http::error(StatusCode::NOT_FOUND, format!("Property {wanted} not found"));
     }
-    let json = request.headers.get("accept").is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("json")));
+    let json = request
+        .headers
+        .get("accept")
+        .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("json")));
     if json {
         let list: Vec<_> = properties
             .iter()
@@ -108,11 +117,17 @@ fn get_image(shared: &Shared, request: &HttpRequest) -> HttpResponse {
         let images = shared.dirs.images();
         let image = match query.get("txid") {
             Some("latest") => images.first(),
-            Some(txid) => txid.parse().ok().and_then(|txid| images.iter().find(|image| image.txid == TxId(txid))),
+            Some(txid) => txid
+                .parse()
+                .ok()
+                .and_then(|txid| images.iter().find(|image| image.txid == TxId(txid))),
             None => None,
         };
         let Some(image) = image else {
-            return gone(format!("Could not find image with txid {}", query.get("txid").unwrap_or("null")));
+            return gone(format!(
+                "Could not find image with txid {}",
+                query.get("txid").unwrap_or("null")
+            ));
         };
         let md5 = match read_md5(&image.path) {
             Ok(md5) => md5,
@@ -125,7 +140,12 @@ fn get_image(shared: &Shared, request: &HttpRequest) -> HttpResponse {
             return gone("Invalid request has no startTxId or endTxId");
         };
         let name = format!("edits_{first:019}-{last:019}");
-        let found = shared.dirs.edits_dirs().iter().map(|dir| dir.join(&name)).find(|path| path.exists());
+        let found = shared
+            .dirs
+            .edits_dirs()
+            .iter()
+            .map(|dir| dir.join(&name))
+            .find(|path| path.exists());
         return match found {
             Some(path) => file(path, None),
             None => gone(format!("No edit log segment {name}")),
@@ -139,7 +159,11 @@ fn file(path: PathBuf, md5: Option<&[u8; 16]>) -> HttpResponse {
         Ok(metadata) => metadata.len(),
         Err(error) => return gone(error.to_string()),
     };
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+        .to_owned();
     let mut response = HttpResponse::new(send_file(path, len));
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
@@ -176,11 +200,16 @@ async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
     let conflict = |message: String| http::error(StatusCode::CONFLICT, message);
     let (newest, age_ms) = {
         let ns = nn.ns.read();
-        (ns.most_recent_checkpoint, nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms))
+        (
+            ns.most_recent_checkpoint,
+            nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms),
+        )
     };
     let is_image = request.query.get("imageFile").unwrap_or("IMAGE") == "IMAGE";
     if is_image && !accepts_upload(&nn.settings.checkpoint, txid, newest, age_ms) {
-        return conflict(format!("Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"));
+        return conflict(format!(
+            "Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"
+        ));
     }
     if shared.dirs.images().iter().any(|image| image.txid == txid) {
         return conflict(format!("An image of transaction {txid} is here already"));
@@ -203,7 +232,11 @@ async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
 }
 
 async fn receive(shared: &Arc<Shared>, txid: TxId, len: u64, request: HttpRequest) -> anyhow::Result<()> {
-    let advertised = match request.headers.get("x-md5-digest").map(|value| value.to_str().map(parse_md5)) {
+    let advertised = match request
+        .headers
+        .get("x-md5-digest")
+        .map(|value| value.to_str().map(parse_md5))
+    {
         None => None,
         Some(Ok(Some(md5))) => Some(md5),
         Some(_) => anyhow::bail!("the advertised digest is none"),

@@ -62,7 +62,10 @@ impl JournalNodes {
         let name_service_id = (!settings.nameservice_id.is_empty()).then(|| settings.nameservice_id.clone());
         Some(JournalNodes {
             addresses,
-            envelope: Envelope { journal_id: journal_id.clone(), name_service_id },
+            envelope: Envelope {
+                journal_id: journal_id.clone(),
+                name_service_id,
+            },
             journal_id,
             user: settings.user.clone(),
         })
@@ -99,7 +102,9 @@ impl JournalNodes {
         let pending: PendingCall<Encoded> = if std::ptr::eq(protocol, &protocols::QJOURNAL_PROTOCOL) {
             client.call_with(method, &body, None, Some(timeout))
         } else {
-            client.with_protocol(protocol).call_with(method, &body, None, Some(timeout))
+            client
+                .with_protocol(protocol)
+                .call_with(method, &body, None, Some(timeout))
         };
         async move {
             match pending.encoded().await {
@@ -131,7 +136,10 @@ impl Readers {
     #[must_use]
     pub fn new(nodes: JournalNodes) -> Self {
         let clients = vec![None; nodes.addresses.len()];
-        Readers { nodes, clients: parking_lot::Mutex::new(clients) }
+        Readers {
+            nodes,
+            clients: parking_lot::Mutex::new(clients),
+        }
     }
 
     /// One call to one JournalNode.
@@ -149,7 +157,11 @@ impl Readers {
     }
 
     /// The same call to all of them at once; the answers in the order of the configuration.
-    pub async fn call_all(self: &std::sync::Arc<Self>, request: &Request, timeout: Duration) -> Vec<Result<Answer, CallError>> {
+    pub async fn call_all(
+        self: &std::sync::Arc<Self>,
+        request: &Request,
+        timeout: Duration,
+    ) -> Vec<Result<Answer, CallError>> {
         let calls: Vec<_> = (0..self.nodes.addresses.len())
             .map(|index| {
                 let (readers, request) = (self.clone(), request.clone());
@@ -158,7 +170,10 @@ impl Readers {
             .collect();
         let mut answers = Vec::new();
         for call in calls {
-            answers.push(call.await.unwrap_or_else(|error| Err(CallError::Broken(error.to_string()))));
+            answers.push(
+                call.await
+                    .unwrap_or_else(|error| Err(CallError::Broken(error.to_string()))),
+            );
         }
         answers
     }

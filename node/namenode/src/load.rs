@@ -3,14 +3,14 @@
 use crate::settings::Settings;
 use crate::storage::{ImageFile, NameDirs, checkpoint_name, read_md5};
 use anyhow::{Context, bail};
-use hathi_formats::ids::{NamespaceInfo, TxId};
-use hathi_namesystem::edit_log::SyncedTxId;
-use hathi_namesystem::loader::{Parts, assemble};
-use hathi_namesystem::Namesystem;
 use hathi_formats::fsimage::{Image, SectionName};
 use hathi_formats::ids::LayoutVersion;
+use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namespace::Namespace;
 use hathi_namespace::image::{Frozen, ImageLoader};
+use hathi_namesystem::Namesystem;
+use hathi_namesystem::edit_log::SyncedTxId;
+use hathi_namesystem::loader::{Parts, assemble};
 use md5::{Digest, Md5};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -53,7 +53,12 @@ impl Loader {
         for image in images {
             match self.load_image(&image) {
                 Ok((namespace, saved_ms)) => {
-                    let mut ns = assemble(parts(&self.settings, self.dirs.info.clone())?, namespace, image.txid, synced);
+                    let mut ns = assemble(
+                        parts(&self.settings, self.dirs.info.clone())?,
+                        namespace,
+                        image.txid,
+                        synced,
+                    );
                     ns.most_recent_checkpoint_ms = saved_ms;
                     return Ok(ns);
                 }
@@ -70,7 +75,9 @@ impl Loader {
         let expected = read_md5(&image.path)?;
         // The digest is serial and slower than the load: it has a thread of its own.
         let path = image.path.clone();
-        let digest = std::thread::Builder::new().name("image-md5".to_owned()).spawn(move || digest_of(&path))?;
+        let digest = std::thread::Builder::new()
+            .name("image-md5".to_owned())
+            .spawn(move || digest_of(&path))?;
         let file = File::open(&image.path).with_context(|| format!("cannot open {}", image.path.display()))?;
         let saved_ms = file
             .metadata()?
@@ -81,10 +88,19 @@ impl Loader {
         let namespace = load_namespace(self.settings.namespace()?, &file)?;
         let found = digest.join().ok().context("the digest's thread died")??;
         if found != expected {
-            bail!("image file {} is corrupt with MD5 checksum of {} but expecting {}", image.path.display(), crate::storage::hex(&found), crate::storage::hex(&expected));
+            bail!(
+                "image file {} is corrupt with MD5 checksum of {} but expecting {}",
+                image.path.display(),
+                crate::storage::hex(&found),
+                crate::storage::hex(&expected)
+            );
         }
         if namespace.last_applied_txid() != image.txid.0 {
-            bail!("image file {} holds everything up to {}", image.path.display(), namespace.last_applied_txid());
+            bail!(
+                "image file {} holds everything up to {}",
+                image.path.display(),
+                namespace.last_applied_txid()
+            );
         }
         Ok((namespace, saved_ms))
     }
@@ -105,7 +121,9 @@ pub fn load_namespace(config: hathi_namespace::Config, file: &File) -> anyhow::R
             scope.spawn(move || {
                 loop {
                     let batch = decoder.next_batch().transpose();
-                    let (last, Some(batch)) = (batch.as_ref().is_none_or(Result::is_err), batch) else { return };
+                    let (last, Some(batch)) = (batch.as_ref().is_none_or(Result::is_err), batch) else {
+                        return;
+                    };
                     if sender.send(batch).is_err() || last {
                         return;
                     }

@@ -40,11 +40,16 @@ impl LocalEdits {
         }
         let (sender, receiver) = mpsc::channel();
         let counter = behind.clone();
-        std::thread::Builder::new().name("local-edits".to_owned()).spawn(move || {
-            let mut dirs: Vec<Dir> = dirs.into_iter().map(Dir::new).collect();
-            run(&mut dirs, &receiver, &counter);
-        })?;
-        Ok(LocalEdits { work: Some(sender), behind })
+        std::thread::Builder::new()
+            .name("local-edits".to_owned())
+            .spawn(move || {
+                let mut dirs: Vec<Dir> = dirs.into_iter().map(Dir::new).collect();
+                run(&mut dirs, &receiver, &counter);
+            })?;
+        Ok(LocalEdits {
+            work: Some(sender),
+            behind,
+        })
     }
 
     /// Hands over what the journals got.
@@ -122,7 +127,12 @@ impl Dir {
     fn work(&mut self, work: &Work) {
         let result = match work {
             Work::Item(LogItem::StartSegment(txid)) => self.start(*txid),
-            Work::Item(LogItem::Edits { segment, first, count, bytes }) => self.append(*segment, *first, *count, bytes),
+            Work::Item(LogItem::Edits {
+                segment,
+                first,
+                count,
+                bytes,
+            }) => self.append(*segment, *first, *count, bytes),
             Work::Item(LogItem::FinalizeSegment { first, last }) => self.finalize(*first, *last),
             Work::Abandon => {
                 self.sync();
@@ -142,14 +152,22 @@ impl Dir {
         file.write_all(&LayoutVersion::NAMENODE_CURRENT.0.to_be_bytes())?;
         // No feature flags.
         file.write_all(&0_i32.to_be_bytes())?;
-        self.segment = Some(Segment { file, first: txid, next: txid, dirty: true });
+        self.segment = Some(Segment {
+            file,
+            first: txid,
+            next: txid,
+            dirty: true,
+        });
         write_atomically(&self.current.join("seen_txid"), format!("{}\n", txid.0).as_bytes())
     }
 
     fn append(&mut self, segment: TxId, first: TxId, count: u32, bytes: &[u8]) -> io::Result<()> {
         let Some(open) = &mut self.segment else { return Ok(()) };
         if open.first != segment || open.next != first {
-            return Err(io::Error::other(format!("next transaction is {}, got {first}", open.next)));
+            return Err(io::Error::other(format!(
+                "next transaction is {}, got {first}",
+                open.next
+            )));
         }
         open.file.write_all(bytes)?;
         open.next = TxId(first.0 + u64::from(count));
@@ -160,7 +178,10 @@ impl Dir {
     fn finalize(&mut self, first: TxId, last: TxId) -> io::Result<()> {
         let Some(open) = self.segment.take() else { return Ok(()) };
         if open.first != first || open.next != last.next() {
-            return Err(io::Error::other(format!("segment {first} ends before {}, not with {last}", open.next)));
+            return Err(io::Error::other(format!(
+                "segment {first} ends before {}, not with {last}",
+                open.next
+            )));
         }
         open.file.sync_data()?;
         std::fs::rename(
@@ -186,8 +207,12 @@ fn purge(current: &Path, min_to_keep: TxId) -> io::Result<()> {
     for entry in std::fs::read_dir(current)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(range) = name.to_str().and_then(|name| name.strip_prefix("edits_")) else { continue };
-        let Some((_, last)) = range.split_once('-') else { continue };
+        let Some(range) = name.to_str().and_then(|name| name.strip_prefix("edits_")) else {
+            continue;
+        };
+        let Some((_, last)) = range.split_once('-') else {
+            continue;
+        };
         if last.parse::<u64>().is_ok_and(|last| last < min_to_keep.0) {
             std::fs::remove_file(entry.path())?;
         }
@@ -214,12 +239,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut local = Dir::new(dir.path().to_owned());
         let edits = |first, count, bytes: &'static [u8]| {
-            Work::Item(LogItem::Edits { segment: TxId(5), first: TxId(first), count, bytes: Bytes::from_static(bytes) })
+            Work::Item(LogItem::Edits {
+                segment: TxId(5),
+                first: TxId(first),
+                count,
+                bytes: Bytes::from_static(bytes),
+            })
         };
         local.work(&Work::Item(LogItem::StartSegment(TxId(5))));
         local.work(&edits(5, 2, b"ab"));
         local.work(&edits(7, 1, b"c"));
-        local.work(&Work::Item(LogItem::FinalizeSegment { first: TxId(5), last: TxId(7) }));
+        local.work(&Work::Item(LogItem::FinalizeSegment {
+            first: TxId(5),
+            last: TxId(7),
+        }));
         let name = dir.path().join("edits_0000000000000000005-0000000000000000007");
         assert_eq!(std::fs::read(&name).unwrap(), b"\xff\xff\xff\xbd\0\0\0\0abc");
         assert_eq!(std::fs::read(dir.path().join("seen_txid")).unwrap(), b"5\n");
@@ -234,10 +267,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut local = Dir::new(dir.path().to_owned());
         local.work(&Work::Item(LogItem::StartSegment(TxId(1))));
-        let hole = LogItem::Edits { segment: TxId(1), first: TxId(3), count: 1, bytes: Bytes::from_static(b"x") };
+        let hole = LogItem::Edits {
+            segment: TxId(1),
+            first: TxId(3),
+            count: 1,
+            bytes: Bytes::from_static(b"x"),
+        };
         local.work(&Work::Item(hole));
         assert!(local.segment.is_none());
-        local.work(&Work::Item(LogItem::FinalizeSegment { first: TxId(1), last: TxId(3) }));
+        local.work(&Work::Item(LogItem::FinalizeSegment {
+            first: TxId(1),
+            last: TxId(3),
+        }));
         assert!(dir.path().join("edits_inprogress_0000000000000000001").exists());
     }
 }

@@ -8,8 +8,8 @@ use crate::journalnodes::JournalNodes;
 use crate::local_edits::LocalEdits;
 use crate::state::NameNode;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
-use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig};
 use hathi_journal::mutant::Mutation;
+use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig};
 use hathi_journal::{Answer, Request};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_net::ipc::RpcClient;
@@ -73,14 +73,21 @@ pub struct LostWriter {
     pub reason: String,
 }
 
+/// A call and the writer that made it: one that resigned gets no answers, and the next one counts its calls anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct WriterCall {
+    writer: u64,
+    call: CallId,
+}
+
 enum Connection {
     None,
-    Connecting(Vec<(CallId, Request, Duration)>),
+    Connecting(Vec<(WriterCall, Request, Duration)>),
     Open(RpcClient),
 }
 
 enum Event {
-    Answer(usize, CallId, Result<Answer, CallError>),
+    Answer(usize, WriterCall, Result<Answer, CallError>),
     Connected(usize, Result<RpcClient, CallError>),
     Nothing,
 }
@@ -91,6 +98,7 @@ pub struct LogTask {
     nodes: JournalNodes,
     connections: Vec<Connection>,
     writer: Option<QuorumWriter>,
+    writer_number: u64,
     shipping: bool,
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
     under_way: VecDeque<(TxId, u64)>,
@@ -123,6 +131,7 @@ impl LogTask {
             nodes,
             connections,
             writer: None,
+            writer_number: 0,
             shipping: false,
             recovering: None,
             under_way: VecDeque::new(),
@@ -213,7 +222,12 @@ impl LogTask {
             ns_info: info,
             holder: self.holder.clone(),
             lease_ms: settings.lease_ms,
-            hosts: self.nodes.addresses.iter().map(|address| address.host.clone()).collect(),
+            hosts: self
+                .nodes
+                .addresses
+                .iter()
+                .map(|address| address.host.clone())
+                .collect(),
             journal_id: self.nodes.journal_id.clone(),
             timeouts: settings.timeouts.clone(),
             recent_limit_bytes: RECENT_LIMIT_BYTES,
@@ -229,6 +243,7 @@ impl LogTask {
 
     fn stop(&mut self) {
         self.writer = None;
+        self.writer_number += 1;
         self.shipping = false;
         self.under_way.clear();
         self.held.clear();
@@ -241,7 +256,9 @@ impl LogTask {
     }
 
     fn release_lease(&mut self) {
-        let request = Request::ReleaseLease { holder: self.holder.clone() };
+        let request = Request::ReleaseLease {
+            holder: self.holder.clone(),
+        };
         for connection in &self.connections {
             if let Connection::Open(client) = connection {
                 let answer = self.nodes.send(client, &request, Duration::from_secs(5));
@@ -275,7 +292,9 @@ impl LogTask {
         {
             match &item {
                 LogItem::StartSegment(txid) => writer.start_segment(*txid, now, &mut out),
-                LogItem::Edits { first, count, bytes, .. } => {
+                LogItem::Edits {
+                    first, count, bytes, ..
+                } => {
                     self.under_way.push_back((TxId(first.0 + u64::from(*count) - 1), now));
                     writer.journal(*first, *count, bytes.clone(), now, &mut out);
                 }
@@ -302,6 +321,9 @@ impl LogTask {
                 match result {
                     Ok(client) => {
                         for (call, request, timeout) in queued {
+                            if call.writer != self.writer_number {
+                                continue;
+                            }
                             self.send_on(&client, journalnode, call, &request, timeout);
                         }
                         self.connections[journalnode] = Connection::Open(client);
@@ -316,11 +338,14 @@ impl LogTask {
         }
     }
 
-    fn on_answer(&mut self, journalnode: usize, call: CallId, result: Result<Answer, CallError>) {
+    fn on_answer(&mut self, journalnode: usize, call: WriterCall, result: Result<Answer, CallError>) {
+        if call.writer != self.writer_number {
+            return;
+        }
         let mut out = Vec::new();
         let now = self.nn.clock.us();
         if let Some(writer) = &mut self.writer {
-            writer.answer(journalnode, call, result, now, &mut out);
+            writer.answer(journalnode, call.call, result, now, &mut out);
         }
         self.perform(out);
     }
@@ -328,25 +353,39 @@ impl LogTask {
     fn perform(&mut self, actions: Vec<WriterAction>) {
         for action in actions {
             match action {
-                WriterAction::Send { journalnode, call, request, timeout } => {
+                WriterAction::Send {
+                    journalnode,
+                    call,
+                    request,
+                    timeout,
+                } => {
+                    let call = WriterCall {
+                        writer: self.writer_number,
+                        call,
+                    };
                     self.send(journalnode, call, request, Duration::from_micros(timeout));
                 }
                 WriterAction::Recovered { epoch, last_segment } => {
                     if let Some(writer) = &self.writer
                         && (self.nn.settings.lease_ms == 0 || !writer.lease_supported())
                     {
-                        tracing::warn!("the JournalNodes know no read leases: reads may be stale for a moment after a failover, as with Hadoop");
+                        tracing::warn!(
+                            "the JournalNodes know no read leases: reads may be stale for a moment after a failover, as with Hadoop"
+                        );
                         self.nn.lease.set(u64::MAX);
                     }
                     if let Some(done) = self.recovering.take() {
-                        let _ = done.send(Ok(Recovered { epoch: epoch.0, last: last_segment.map(|(_, last)| last) }));
+                        let _ = done.send(Ok(Recovered {
+                            epoch: epoch.0,
+                            last: last_segment.map(|(_, last)| last),
+                        }));
                     }
                 }
                 WriterAction::SegmentStarted { txid } => tracing::info!(%txid, "edit log segment started"),
                 WriterAction::Synced { txid } => self.on_synced(txid),
                 WriterAction::SegmentFinalized { start, end } => {
                     tracing::info!(%start, %end, "edit log segment finalized");
-                                self.finalizing = false;
+                    self.finalizing = false;
                     tell(&mut self.waiting_final, end);
                 }
                 WriterAction::LeaseUntil { until } => self.nn.lease.set(until),
@@ -367,7 +406,9 @@ impl LogTask {
         self.nn.synced.advance(txid);
         let now = self.nn.clock.us();
         let metrics = &self.nn.metrics;
-        metrics.synced_txns.fetch_add(txid.0.saturating_sub(before.0), Ordering::Relaxed);
+        metrics
+            .synced_txns
+            .fetch_add(txid.0.saturating_sub(before.0), Ordering::Relaxed);
         while let Some(&(last, since)) = self.under_way.front()
             && last <= txid
         {
@@ -387,12 +428,14 @@ impl LogTask {
                 let _ = done.send(Err(error));
             }
             None => {
-                let _ = self.lost.send(LostWriter { reason: error.to_string() });
+                let _ = self.lost.send(LostWriter {
+                    reason: error.to_string(),
+                });
             }
         }
     }
 
-    fn send(&mut self, journalnode: usize, call: CallId, request: Request, timeout: Duration) {
+    fn send(&mut self, journalnode: usize, call: WriterCall, request: Request, timeout: Duration) {
         match &mut self.connections[journalnode] {
             Connection::Open(client) if !client.is_closed() => {
                 let client = client.clone();
@@ -402,14 +445,23 @@ impl LogTask {
             connection => {
                 *connection = Connection::Connecting(vec![(call, request, timeout)]);
                 let nodes = self.nodes.clone();
-                self.events.spawn(async move { Event::Connected(journalnode, nodes.connect(journalnode).await) });
+                self.events
+                    .spawn(async move { Event::Connected(journalnode, nodes.connect(journalnode).await) });
             }
         }
     }
 
-    fn send_on(&mut self, client: &RpcClient, journalnode: usize, call: CallId, request: &Request, timeout: Duration) {
+    fn send_on(
+        &mut self,
+        client: &RpcClient,
+        journalnode: usize,
+        call: WriterCall,
+        request: &Request,
+        timeout: Duration,
+    ) {
         let answer = self.nodes.send(client, request, timeout);
-        self.events.spawn(async move { Event::Answer(journalnode, call, answer.await) });
+        self.events
+            .spawn(async move { Event::Answer(journalnode, call, answer.await) });
     }
 }
 

@@ -14,9 +14,9 @@ use crate::tail::Tail;
 use crate::{checkpoint, http};
 use anyhow::Context;
 use hathi_formats::ids::TxId;
+use hathi_namespace::Namespace;
 use hathi_namesystem::edit_log::SyncedTxId;
 use hathi_namesystem::loader::assemble;
-use hathi_namespace::Namespace;
 use hathi_net::http::{HttpRequest, HttpServer};
 use hathi_net::ipc::{RpcServer, ServerOptions};
 use parking_lot::Mutex;
@@ -60,7 +60,9 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)
         .with_context(|| format!("cannot listen on {}", settings.rpc_bind))?;
     for address in settings.service_rpc_bind.iter().chain(&settings.lifeline_rpc_bind) {
-        server.add_listener(*address, handler.clone()).with_context(|| format!("cannot listen on {address}"))?;
+        server
+            .add_listener(*address, handler.clone())
+            .with_context(|| format!("cannot listen on {address}"))?;
     }
     let web = shared.clone();
     let _http = HttpServer::bind(
@@ -71,7 +73,9 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder, "NameNode is up");
 
     let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
-    server.reactor().spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run());
+    server
+        .reactor()
+        .spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
@@ -80,6 +84,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
         background::watch_leases(&shared, &tail);
         tokio::spawn(background::monitors(shared.clone()));
+        tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(checkpoint::run(shared.clone()));
         tokio::spawn(controller.run(transition_queue, lost_queue));
         stopped().await

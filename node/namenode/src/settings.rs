@@ -105,16 +105,23 @@ impl Settings {
         let ns = identity.nameservice.as_deref();
         let nn = identity.namenode.as_deref();
         let ms = |key: &str, default: u64| -> anyhow::Result<u64> {
-            Ok(conf.get_duration(key, Duration::from_millis(default), TimeUnit::Millis)?.as_millis() as u64)
+            Ok(conf
+                .get_duration(key, Duration::from_millis(default), TimeUnit::Millis)?
+                .as_millis() as u64)
         };
         let us = |key: &str, default: u64| -> anyhow::Result<u64> { Ok(ms(key, default)? * 1000) };
         let seconds = |key: &str, default: u64| -> anyhow::Result<u64> {
-            Ok(conf.get_duration(key, Duration::from_secs(default), TimeUnit::Seconds)?.as_millis() as u64)
+            Ok(conf
+                .get_duration(key, Duration::from_secs(default), TimeUnit::Seconds)?
+                .as_millis() as u64)
         };
         let rpc = all.rpc_address(ns, nn)?;
         let http = all.http_address(ns, nn)?;
         let shared = match all.shared_edits(ns, nn)? {
-            Some(JournalUri::Quorum { journal_nodes, journal_id }) => Some((journal_nodes, journal_id)),
+            Some(JournalUri::Quorum {
+                journal_nodes,
+                journal_id,
+            }) => Some((journal_nodes, journal_id)),
             Some(JournalUri::File(path)) => anyhow::bail!(
                 "dfs.namenode.shared.edits.dir names the directory {}; only qjournal:// is supported",
                 path.display()
@@ -157,7 +164,9 @@ impl Settings {
                 None => None,
             },
             http_bind: {
-                let raw = conf.address("dfs.namenode.http-address", Some(9870))?.unwrap_or_else(|| http.clone());
+                let raw = conf
+                    .address("dfs.namenode.http-address", Some(9870))?
+                    .unwrap_or_else(|| http.clone());
                 bind_address(&conf, &raw, "dfs.namenode.http-bind-host")?
             },
             rpc,
@@ -189,7 +198,8 @@ impl Settings {
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
             log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
             tail_period: conf.get_duration("dfs.ha.tail-edits.period", Duration::from_secs(60), TimeUnit::Seconds)?,
-            reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?).unwrap_or(0),
+            reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
+                .unwrap_or(0),
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             max_frame_bytes: conf.get_usize("ipc.maximum.data.length", 128 << 20)?,
             hosts_files: (
@@ -226,7 +236,11 @@ impl Settings {
             superuser_group: self.superuser_group.clone(),
             superuser: self.user.clone(),
             lease_hard_limit_ms: conf
-                .get_duration("dfs.namenode.lease-hard-limit-sec", Duration::from_secs(1200), TimeUnit::Seconds)?
+                .get_duration(
+                    "dfs.namenode.lease-hard-limit-sec",
+                    Duration::from_secs(1200),
+                    TimeUnit::Seconds,
+                )?
                 .as_millis() as u64,
             allow_stale_reads: conf.get_bool("dfs.ha.allow.stale.reads", false),
             ha_enabled: !self.peers.is_empty() && self.shared.is_some(),
@@ -242,12 +256,18 @@ impl Settings {
         let conf = &self.conf;
         let default = hathi_namespace::Config::default();
         Ok(hathi_namespace::Config {
-            max_component_len_bytes: conf
-                .get_usize("dfs.namenode.fs-limits.max-component-length", default.max_component_len_bytes)?,
-            max_directory_items: conf
-                .get_usize("dfs.namenode.fs-limits.max-directory-items", default.max_directory_items)?,
-            max_blocks_per_file: conf
-                .get_usize("dfs.namenode.fs-limits.max-blocks-per-file", default.max_blocks_per_file)?,
+            max_component_len_bytes: conf.get_usize(
+                "dfs.namenode.fs-limits.max-component-length",
+                default.max_component_len_bytes,
+            )?,
+            max_directory_items: conf.get_usize(
+                "dfs.namenode.fs-limits.max-directory-items",
+                default.max_directory_items,
+            )?,
+            max_blocks_per_file: conf.get_usize(
+                "dfs.namenode.fs-limits.max-blocks-per-file",
+                default.max_blocks_per_file,
+            )?,
             min_block_size_bytes: u64::try_from(conf.get_bytes("dfs.namenode.fs-limits.min-block-size", 1 << 20)?)?,
             min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
             max_replication: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
@@ -257,8 +277,10 @@ impl Settings {
             acls_enabled: conf.get_bool("dfs.namenode.acls.enabled", true),
             posix_acl_inheritance: conf.get_bool("dfs.namenode.posix.acl.inheritance.enabled", true),
             xattrs_enabled: conf.get_bool("dfs.namenode.xattrs.enabled", true),
-            max_xattrs_per_inode: conf
-                .get_usize("dfs.namenode.fs-limits.max-xattrs-per-inode", default.max_xattrs_per_inode)?,
+            max_xattrs_per_inode: conf.get_usize(
+                "dfs.namenode.fs-limits.max-xattrs-per-inode",
+                default.max_xattrs_per_inode,
+            )?,
             max_xattr_size_bytes: conf
                 .get_usize("dfs.namenode.fs-limits.max-xattr-size", default.max_xattr_size_bytes)?,
             access_time_precision_ms: conf.get_u64("dfs.namenode.accesstime.precision", 3_600_000)?,
@@ -271,7 +293,11 @@ impl Settings {
                 .filter(|dir| dir.starts_with('/'))
                 .collect(),
             lease_hard_limit_ms: conf
-                .get_duration("dfs.namenode.lease-hard-limit-sec", Duration::from_secs(1200), TimeUnit::Seconds)?
+                .get_duration(
+                    "dfs.namenode.lease-hard-limit-sec",
+                    Duration::from_secs(1200),
+                    TimeUnit::Seconds,
+                )?
                 .as_millis() as u64,
             ..default
         })
@@ -282,7 +308,9 @@ impl Settings {
         let conf = &self.conf;
         let default = BlockManagerConfig::default();
         let ms = |key: &str, default_ms: u64, unit: TimeUnit| -> anyhow::Result<u64> {
-            Ok(conf.get_duration(key, Duration::from_millis(default_ms), unit)?.as_millis() as u64)
+            Ok(conf
+                .get_duration(key, Duration::from_millis(default_ms), unit)?
+                .as_millis() as u64)
         };
         let heartbeat_interval_ms = ms("dfs.heartbeat.interval", 3000, TimeUnit::Seconds)?;
         let limit = conf.get_usize("dfs.block.invalidate.limit", 1000)?;
@@ -296,7 +324,11 @@ impl Settings {
             avoid_stale_for_write: conf.get_bool("dfs.namenode.avoid.write.stale.datanode", false),
             invalidate_limit: limit.max(20 * (heartbeat_interval_ms as usize / 1000)),
             max_report_leases: conf.get_usize("dfs.namenode.max.full.block.report.leases", 6)?,
-            report_lease_ms: ms("dfs.namenode.full.block.report.lease.length.ms", 300_000, TimeUnit::Millis)?,
+            report_lease_ms: ms(
+                "dfs.namenode.full.block.report.lease.length.ms",
+                300_000,
+                TimeUnit::Millis,
+            )?,
             safemode_threshold: conf.get_f64("dfs.namenode.safemode.threshold-pct", 0.999)?,
             safemode_min_datanodes: conf.get_usize("dfs.namenode.safemode.min.datanodes", 0)?,
             safemode_extension_ms: ms("dfs.namenode.safemode.extension", 30_000, TimeUnit::Millis)?,
@@ -312,7 +344,9 @@ impl Settings {
         let default = RetryCacheOptions::default();
         Ok(RetryCacheOptions {
             enabled: self.conf.get_bool("dfs.namenode.enable.retrycache", true),
-            expiry_ms: self.conf.get_u64("dfs.namenode.retrycache.expirytime.millis", default.expiry_ms)?,
+            expiry_ms: self
+                .conf
+                .get_u64("dfs.namenode.retrycache.expirytime.millis", default.expiry_ms)?,
             ..default
         })
     }
@@ -329,7 +363,10 @@ pub fn resolve(address: &HostPort) -> anyhow::Result<SocketAddr> {
 
 fn bind_address(conf: &Configuration, address: &HostPort, bind_host_key: &str) -> anyhow::Result<SocketAddr> {
     let host = conf.get(bind_host_key).unwrap_or_else(|| address.host.clone());
-    resolve(&HostPort { host, port: address.port })
+    resolve(&HostPort {
+        host,
+        port: address.port,
+    })
 }
 
 /// Whether an address is one of this machine's: whether one can listen on it (with any port).

@@ -64,7 +64,10 @@ impl NameDirs {
                 Some(version) => {
                     let found = version.namespace_info(&path)?;
                     if info.as_ref().is_some_and(|info| *info != found) {
-                        anyhow::bail!("Directory {} belongs to another namespace than the other name directories", path.display());
+                        anyhow::bail!(
+                            "Directory {} belongs to another namespace than the other name directories",
+                            path.display()
+                        );
                     }
                     info = Some(found);
                     locked.push(dir);
@@ -178,7 +181,8 @@ pub fn hex(bytes: &[u8]) -> String {
 pub fn read_md5(image: &Path) -> anyhow::Result<[u8; 16]> {
     let mut path = image.as_os_str().to_owned();
     path.push(".md5");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("No MD5 file found corresponding to image file {}", image.display()))?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("No MD5 file found corresponding to image file {}", image.display()))?;
     let line = text.lines().next().unwrap_or_default();
     let (digest, name) = line.split_at_checked(32).context("MD5 file is too short")?;
     let name = name.trim_start_matches([' ', '*']);
@@ -213,7 +217,10 @@ fn images_in(dirs: &[PathBuf]) -> Vec<ImageFile> {
                 .filter(|digits| digits.len() == 19)
                 .and_then(|digits| digits.parse().ok());
             if let Some(txid) = txid {
-                images.push(ImageFile { txid: TxId(txid), path: entry.path() });
+                images.push(ImageFile {
+                    txid: TxId(txid),
+                    path: entry.path(),
+                });
             }
         }
     }
@@ -260,9 +267,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join(image_name(TxId(7)));
         let md5 = [0xab; 16];
-        std::fs::write(dir.path().join("fsimage_0000000000000000007.md5"), md5_line(&md5, "fsimage_0000000000000000007")).unwrap();
+        std::fs::write(
+            dir.path().join("fsimage_0000000000000000007.md5"),
+            md5_line(&md5, "fsimage_0000000000000000007"),
+        )
+        .unwrap();
         assert_eq!(read_md5(&image).unwrap(), md5);
-        std::fs::write(dir.path().join("fsimage_0000000000000000007.md5"), md5_line(&md5, "fsimage_0000000000000000008")).unwrap();
+        std::fs::write(
+            dir.path().join("fsimage_0000000000000000007.md5"),
+            md5_line(&md5, "fsimage_0000000000000000008"),
+        )
+        .unwrap();
         assert!(read_md5(&image).is_err());
         assert!(read_md5(&dir.path().join(image_name(TxId(9)))).is_err());
     }
@@ -270,7 +285,12 @@ mod tests {
     #[test]
     fn images_are_found_newest_first_and_checkpoints_are_not_images() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["fsimage_0000000000000000003", "fsimage_0000000000000000020", "fsimage_0000000000000000020.md5", "fsimage.ckpt_0000000000000000030"] {
+        for name in [
+            "fsimage_0000000000000000003",
+            "fsimage_0000000000000000020",
+            "fsimage_0000000000000000020.md5",
+            "fsimage.ckpt_0000000000000000030",
+        ] {
             std::fs::write(dir.path().join(name), b"").unwrap();
         }
         let found = images_in(&[dir.path().to_owned()]);

@@ -52,8 +52,18 @@ impl Tail {
     /// Reads through these connections.
     #[must_use]
     pub fn new(nn: Arc<NameNode>, readers: Arc<Readers>) -> Self {
-        let kinds = readers.nodes.addresses.iter().map(|_| AtomicU8::new(KIND_UNKNOWN)).collect();
-        Tail { nn, readers, kinds, preferred: AtomicUsize::new(0) }
+        let kinds = readers
+            .nodes
+            .addresses
+            .iter()
+            .map(|_| AtomicU8::new(KIND_UNKNOWN))
+            .collect();
+        Tail {
+            nn,
+            readers,
+            kinds,
+            preferred: AtomicUsize::new(0),
+        }
     }
 
     /// Notes whether a JournalNode knows our additions.
@@ -153,10 +163,19 @@ impl Tail {
 
     /// From the memory of a JournalNode that says what is committed.
     async fn from_cache(&self, index: usize, since: TxId, wait_ms: u32) -> anyhow::Result<Progress> {
-        let request = Request::GetJournaledEdits { since, max_txns: MAX_TXNS_PER_CALL, wait_ms, committed_only: true };
+        let request = Request::GetJournaledEdits {
+            since,
+            max_txns: MAX_TXNS_PER_CALL,
+            wait_ms,
+            committed_only: true,
+        };
         let timeout = CALL_TIMEOUT + Duration::from_millis(u64::from(wait_ms));
         match self.readers.call(index, &request, timeout).await {
-            Ok(Answer::JournaledEdits { count, edit_log, committed: Some(committed) }) => {
+            Ok(Answer::JournaledEdits {
+                count,
+                edit_log,
+                committed: Some(committed),
+            }) => {
                 self.learn(index, true);
                 match edit_log {
                     Some(bytes) if count > 0 => self.apply(Edits::new(bytes, committed)?).await,
@@ -166,7 +185,9 @@ impl Tail {
             // A JournalNode that does not say what is committed has to be heard together with others.
             Ok(Answer::JournaledEdits { .. }) => Ok(Progress::Nothing),
             Ok(answer) => bail!("unexpected answer to getJournaledEdits: {answer:?}"),
-            Err(CallError::Remote(exception)) if exception.is(exceptions::CACHE_MISS) => Ok(self.from_segments(true).await?),
+            Err(CallError::Remote(exception)) if exception.is(exceptions::CACHE_MISS) => {
+                Ok(self.from_segments(true).await?)
+            }
             Err(CallError::Remote(exception)) => bail!("{exception}"),
             Err(CallError::Broken(reason)) => bail!("{reason}"),
         }
@@ -174,11 +195,18 @@ impl Tail {
 
     /// From the memory of Java JournalNodes: what a majority of them has.
     async fn by_majority(&self, since: TxId) -> anyhow::Result<Progress> {
-        let request = Request::GetJournaledEdits { since, max_txns: MAX_TXNS_PER_CALL, wait_ms: 0, committed_only: false };
+        let request = Request::GetJournaledEdits {
+            since,
+            max_txns: MAX_TXNS_PER_CALL,
+            wait_ms: 0,
+            committed_only: false,
+        };
         let mut highest = Vec::new();
         let mut best: Option<(TxId, bytes::Bytes)> = None;
         for answer in self.readers.call_all(&request, CALL_TIMEOUT).await {
-            let Ok(Answer::JournaledEdits { count, edit_log, .. }) = answer else { continue };
+            let Ok(Answer::JournaledEdits { count, edit_log, .. }) = answer else {
+                continue;
+            };
             let last = TxId(since.0 + u64::from(count) - 1);
             highest.push(last);
             if let Some(bytes) = edit_log
@@ -187,7 +215,9 @@ impl Tail {
                 best = Some((last, bytes));
             }
         }
-        let Some(durable) = durable_by_majority(&highest, self.kinds.len()) else { return Ok(Progress::Nothing) };
+        let Some(durable) = durable_by_majority(&highest, self.kinds.len()) else {
+            return Ok(Progress::Nothing);
+        };
         match best {
             Some((_, bytes)) if durable >= since => self.apply(Edits::new(bytes, durable)?).await,
             _ => Ok(Progress::Nothing),
@@ -197,7 +227,11 @@ impl Tail {
     /// From segment files over HTTP: finalized ones, and (`in_progress`) what is committed of the open one.
     async fn from_segments(&self, in_progress: bool) -> anyhow::Result<Progress> {
         let since = self.applied().next();
-        let request = Request::GetEditLogManifest { since, in_progress_ok: in_progress, from_journal: false };
+        let request = Request::GetEditLogManifest {
+            since,
+            in_progress_ok: in_progress,
+            from_journal: false,
+        };
         let answers = self.readers.call_all(&request, CALL_TIMEOUT).await;
         let mut manifests = Vec::new();
         let mut problem = String::new();
@@ -226,7 +260,13 @@ impl Tail {
         }
     }
 
-    async fn fetch(&self, index: usize, segment: &ManifestSegment, limit: TxId, base: &str) -> anyhow::Result<Progress> {
+    async fn fetch(
+        &self,
+        index: usize,
+        segment: &ManifestSegment,
+        limit: TxId,
+        base: &str,
+    ) -> anyhow::Result<Progress> {
         let nodes = &self.readers.nodes;
         let storage_info = self.nn.ns.read().info.to_colon_separated();
         let url = format!(
@@ -259,7 +299,11 @@ impl Tail {
                 }
             }
         }
-        Ok(if self.applied() > before { Progress::Some } else { Progress::Nothing })
+        Ok(if self.applied() > before {
+            Progress::Some
+        } else {
+            Progress::Nothing
+        })
     }
 }
 
@@ -268,7 +312,10 @@ impl Tail {
 fn candidates(manifests: &[(usize, Manifest)], since: TxId) -> Vec<(usize, ManifestSegment, TxId, String)> {
     let mut found = Vec::new();
     for (index, manifest) in manifests {
-        let base = manifest.from_url.clone().unwrap_or_else(|| format!("http://-:{}", manifest.http_port));
+        let base = manifest
+            .from_url
+            .clone()
+            .unwrap_or_else(|| format!("http://-:{}", manifest.http_port));
         for segment in &manifest.segments {
             let Some(end) = segment.end else { continue };
             let limit = match (segment.in_progress, manifest.committed) {
@@ -290,7 +337,11 @@ fn with_host(base: &str, host: &str) -> String {
     let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
     let authority = rest.split('/').next().unwrap_or(rest);
     let port = authority.rsplit_once(':').map_or("8480", |(_, port)| port);
-    if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") }
+    if host.contains(':') {
+        format!("{scheme}://[{host}]:{port}")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
 }
 
 #[cfg(test)]
@@ -305,14 +356,26 @@ mod tests {
 
     #[test]
     fn finalized_segments_come_first_and_open_ones_end_at_the_commit() {
-        let segment = |start, end, in_progress| ManifestSegment { start: TxId(start), end: Some(TxId(end)), in_progress };
-        let manifest = |segments, committed| Manifest { segments, committed, http_port: 1, from_url: None };
+        let segment = |start, end, in_progress| ManifestSegment {
+            start: TxId(start),
+            end: Some(TxId(end)),
+            in_progress,
+        };
+        let manifest = |segments, committed| Manifest {
+            segments,
+            committed,
+            http_port: 1,
+            from_url: None,
+        };
         let manifests = [
             (0, manifest(vec![segment(1, 9, true)], Some(TxId(6)))),
             (1, manifest(vec![segment(1, 5, false), segment(6, 9, true)], None)),
             (2, manifest(vec![segment(1, 9, true)], Some(TxId(4)))),
         ];
-        let found: Vec<_> = candidates(&manifests, TxId(5)).iter().map(|(i, s, l, _)| (*i, s.in_progress, l.0)).collect();
+        let found: Vec<_> = candidates(&manifests, TxId(5))
+            .iter()
+            .map(|(i, s, l, _)| (*i, s.in_progress, l.0))
+            .collect();
         assert_eq!(found, [(1, false, 5), (0, true, 6)]);
     }
 }

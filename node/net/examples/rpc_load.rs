@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use hathi_formats::proto::common::GetProtocolVersionsRequestProto as Text;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
-use hathi_net::ipc::{
-    ClientOptions, Protocol, Responder, RpcCall, RpcClient, RpcHandler, RpcServer, ServerOptions,
-};
+use hathi_net::ipc::{ClientOptions, Protocol, Responder, RpcCall, RpcClient, RpcHandler, RpcServer, ServerOptions};
 
 struct Echo;
 
@@ -26,19 +24,10 @@ impl RpcHandler for Echo {
 
 fn cpu_seconds(of: &str) -> f64 {
     let mut ticks = 0_u64;
-    for task in std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
         if stat.contains(&format!("({of}")) {
-            let fields: Vec<&str> = stat
-                .rsplit(')')
-                .next()
-                .unwrap_or_default()
-                .split_whitespace()
-                .collect();
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
             ticks += [11, 12]
                 .iter()
                 .filter_map(|at| fields.get(*at)?.parse::<u64>().ok())
@@ -56,14 +45,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [connections, outstanding, seconds] = arguments[..] else {
         return Err("rpc_load CONNECTIONS OUTSTANDING SECONDS".into());
     };
-    let server = RpcServer::bind(
-        "127.0.0.1:0".parse()?,
-        Arc::new(Echo),
-        ServerOptions::default(),
-    )?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let server = RpcServer::bind("127.0.0.1:0".parse()?, Arc::new(Echo), ServerOptions::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (calls, elapsed) = runtime.block_on(async {
         let until = Instant::now() + Duration::from_secs(seconds);
         let request = Text {

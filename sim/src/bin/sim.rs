@@ -60,12 +60,18 @@ fn main() -> ExitCode {
         epochs += outcome.epochs;
         if let Some(violation) = outcome.violation {
             failed += 1;
-            let mutant = arguments.mutant.map_or(String::new(), |mutant| format!(" --mutant {mutant:?}"));
+            let mutant = arguments
+                .mutant
+                .map_or(String::new(), |mutant| format!(" --mutant {mutant:?}"));
             println!("seed {seed}: {violation}");
             println!("  replay: cargo run -p hathi-sim --bin sim -- --seed {seed}{mutant} --verbose");
         }
     }
     let seeds = arguments.end - arguments.first;
     println!("{seeds} seeds, {failed} failed, {acknowledged} transactions acknowledged in {epochs} epochs");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -42,8 +42,14 @@ impl Acknowledged {
     /// A finalized segment holds these transactions.
     pub fn finalized(&self, contents: &[(u64, u64)]) -> Verdict {
         for (txid, content) in contents {
-            if self.content.get(txid).is_some_and(|acknowledged| acknowledged != content) {
-                return Err(format!("a finalized segment has another txid {txid} than was acknowledged"));
+            if self
+                .content
+                .get(txid)
+                .is_some_and(|acknowledged| acknowledged != content)
+            {
+                return Err(format!(
+                    "a finalized segment has another txid {txid} than was acknowledged"
+                ));
             }
         }
         Ok(())

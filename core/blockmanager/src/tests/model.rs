@@ -26,9 +26,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1usize..6,
             proptest::collection::vec((any::<bool>(), id.clone()), 0..6)
         )
-            .prop_map(|(node, ids, chunk, slice, notices)| Step::Full(
-                node, ids, chunk, slice, notices
-            )),
+            .prop_map(|(node, ids, chunk, slice, notices)| Step::Full(node, ids, chunk, slice, notices)),
         id.prop_map(Step::Remove),
         (0usize..4).prop_map(Step::Reregister),
     ];

@@ -6,9 +6,7 @@ use super::*;
 fn decommissioning_copies_first() {
     let mut world = World::new(2);
     world.start_active();
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::Complete));
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
     world.received(0, block(1));
     world.settle();
     world
@@ -29,36 +27,24 @@ fn decommissioning_copies_first() {
     );
     assert!(world.deletions(0).is_empty());
     let located = world.manager.located_block(POOL, block(1), 0, Some("dn0"));
-    assert_eq!(
-        located.locs[0].id.host_name, "dn1",
-        "a leaving node is asked last"
-    );
+    assert_eq!(located.locs[0].id.host_name, "dn1", "a leaving node is asked last");
 }
 
 #[test]
 fn a_balancer_finds_every_block_of_a_node() {
     let mut world = World::new(2);
     for n in 0..10 {
-        world
-            .manager
-            .add_block(new_block(n, 1, BlockState::Complete));
+        world.manager.add_block(new_block(n, 1, BlockState::Complete));
         world.received(usize::from(n >= 7), block(n));
     }
     for _ in 0..20 {
-        let found = world
-            .manager
-            .blocks_of_datanode(world.nodes[0], 1 << 30, 100, None);
-        let mut ids: Vec<_> = found
-            .iter()
-            .map(|one| one.block.block_id as i64 - BASE)
-            .collect();
+        let found = world.manager.blocks_of_datanode(world.nodes[0], 1 << 30, 100, None);
+        let mut ids: Vec<_> = found.iter().map(|one| one.block.block_id as i64 - BASE).collect();
         ids.sort();
         assert_eq!(ids, [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(found[0].storage_uuids, ["DS-0"]);
     }
-    let some = world
-        .manager
-        .blocks_of_datanode(world.nodes[0], 250, 0, None);
+    let some = world.manager.blocks_of_datanode(world.nodes[0], 250, 0, None);
     assert_eq!(some.len(), 3);
     assert!(
         world
@@ -67,21 +53,14 @@ fn a_balancer_finds_every_block_of_a_node() {
             .is_empty()
     );
     let ssd = Some(StorageTypeProto::Ssd);
-    assert!(
-        world
-            .manager
-            .blocks_of_datanode(world.nodes[0], 250, 0, ssd)
-            .is_empty()
-    );
+    assert!(world.manager.blocks_of_datanode(world.nodes[0], 250, 0, ssd).is_empty());
 }
 
 #[test]
 fn hosts_are_let_in_sent_away_and_taken_back() {
     let mut world = World::new(2);
     world.start_active();
-    world
-        .manager
-        .add_block(new_block(1, 1, BlockState::Complete));
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
     world.received(0, block(1));
     let host = |name: &str| [name.to_owned()];
     world.manager.set_hosts([], host("dn0:9866"));
@@ -105,10 +84,9 @@ fn hosts_are_let_in_sent_away_and_taken_back() {
 fn racks_are_spread_over() {
     let mut world = World::new(0);
     for node in 0..6 {
-        world.manager.set_rack(
-            &format!("10.0.0.{node}"),
-            if node < 3 { "/a" } else { "/b" },
-        );
+        world
+            .manager
+            .set_rack(&format!("10.0.0.{node}"), if node < 3 { "/a" } else { "/b" });
         world.register(node);
     }
     world.start_active();
@@ -143,9 +121,7 @@ fn racks_are_spread_over() {
         );
     }
     // Three replicas on one rack are enough and yet not good.
-    world
-        .manager
-        .add_block(new_block(1, 3, BlockState::Complete));
+    world.manager.add_block(new_block(1, 3, BlockState::Complete));
     for node in 0..3 {
         world.received(node, block(1));
     }
@@ -157,9 +133,7 @@ fn racks_are_spread_over() {
     world.received(4, block(1));
     world.tick();
     assert_eq!(world.manager.counts().badly_distributed, 0);
-    let deleted: Vec<_> = (0..6)
-        .filter(|&node| !world.deletions(node).is_empty())
-        .collect();
+    let deleted: Vec<_> = (0..6).filter(|&node| !world.deletions(node).is_empty()).collect();
     assert!(deleted.len() == 1 && deleted[0] < 3, "{deleted:?}");
 }
 
@@ -174,21 +148,14 @@ fn placement_keeps_to_what_it_is_asked() {
         block_size: 1,
         ..PlacementRequest::default()
     };
-    assert_eq!(
-        world.manager.choose_targets(&request, at(0)).unwrap().len(),
-        3
-    );
+    assert_eq!(world.manager.choose_targets(&request, at(0)).unwrap().len(), 3);
     let request = PlacementRequest {
         count: 1,
         excluded: &nodes,
         block_size: 1,
         ..PlacementRequest::default()
     };
-    let error = world
-        .manager
-        .choose_targets(&request, at(0))
-        .unwrap_err()
-        .to_string();
+    let error = world.manager.choose_targets(&request, at(0)).unwrap_err().to_string();
     assert!(
         error.contains("There are 4 datanode(s) running and 4 node(s) are excluded"),
         "{error}"
@@ -227,10 +194,7 @@ fn placement_keeps_to_what_it_is_asked() {
         fallback_types: &disk,
         ..request
     };
-    assert_eq!(
-        world.manager.choose_targets(&request, at(0)).unwrap().len(),
-        1
-    );
+    assert_eq!(world.manager.choose_targets(&request, at(0)).unwrap().len(), 1);
     let away = PlacementRequest {
         count: 1,
         writer: Some("dn0"),

@@ -18,10 +18,7 @@ impl ModelDisk {
             }
             FileAction::Move { from, to } => {
                 let length = self.files.remove(&from).expect("what is moved exists");
-                assert!(
-                    self.files.insert(to, length).is_none(),
-                    "nothing is overwritten"
-                );
+                assert!(self.files.insert(to, length).is_none(), "nothing is overwritten");
             }
             FileAction::Truncate { at, length } => {
                 let file = self.files.get_mut(&at).expect("what is truncated exists");
@@ -55,6 +52,7 @@ enum Request {
     Invalidate { gs: u64 },
     InitRecovery { id: u64 },
     Update { id: u64, len: u64, copy: bool },
+    Relocate { volume: u16 },
     Restart,
 }
 
@@ -62,26 +60,20 @@ fn requests() -> impl Strategy<Value = Request> {
     let gs = 1000_u64..1012;
     prop_oneof![
         (gs.clone(), any::<bool>()).prop_map(|(gs, replaces)| Request::CreateRbw { gs, replaces }),
-        (gs.clone(), any::<bool>())
-            .prop_map(|(gs, transfer)| Request::CreateTemporary { gs, transfer }),
+        (gs.clone(), any::<bool>()).prop_map(|(gs, transfer)| Request::CreateTemporary { gs, transfer }),
         (1_u64..2000).prop_map(|bytes| Request::Write { bytes }),
         (0_u64..500).prop_map(|back| Request::Ack { back }),
         Just(Request::WriterDies),
         gs.clone().prop_map(|new_gs| Request::Append { new_gs }),
-        gs.clone()
-            .prop_map(|new_gs| Request::RecoverAppend { new_gs }),
-        gs.clone()
-            .prop_map(|new_gs| Request::RecoverClose { new_gs }),
+        gs.clone().prop_map(|new_gs| Request::RecoverAppend { new_gs }),
+        gs.clone().prop_map(|new_gs| Request::RecoverClose { new_gs }),
         gs.clone().prop_map(|new_gs| Request::RecoverRbw { new_gs }),
         Just(Request::Finalize),
         Just(Request::Convert),
         gs.clone().prop_map(|gs| Request::Invalidate { gs }),
         gs.clone().prop_map(|id| Request::InitRecovery { id }),
-        (gs, 0_u64..4000, any::<bool>()).prop_map(|(id, len, copy)| Request::Update {
-            id,
-            len,
-            copy
-        }),
+        (gs, 0_u64..4000, any::<bool>()).prop_map(|(id, len, copy)| Request::Update { id, len, copy }),
+        (0_u16..3).prop_map(|volume| Request::Relocate { volume }),
         Just(Request::Restart),
     ]
 }
@@ -125,15 +117,13 @@ impl World {
         let current = before.as_ref().map_or(block(1000, 0), Replica::block);
         match *request {
             Request::CreateRbw { gs, replaces } => {
-                let planned = self
-                    .map
-                    .create_rbw(block(gs, 0), replaces, VolumeId(0), writer, 100);
+                let planned = self.map.create_rbw(block(gs, 0), replaces, VolumeId(0), writer, 100);
                 self.take(planned);
             }
             Request::CreateTemporary { gs, transfer } => {
-                let planned =
-                    self.map
-                        .create_temporary(block(gs, 0), transfer, VolumeId(1), writer, 100);
+                let planned = self
+                    .map
+                    .create_temporary(block(gs, 0), transfer, VolumeId(1), writer, 100);
                 self.take(planned);
             }
             Request::Write { bytes } => {
@@ -145,19 +135,13 @@ impl World {
                         progress.bytes_on_disk = *received;
                     }));
                     *self.disk.files.get_mut(&replica.location()).unwrap() += bytes;
-                    assert!(
-                        !self
-                            .map
-                            .progress(ID, writer, |_, _| panic!("a stranger writes"))
-                    );
+                    assert!(!self.map.progress(ID, writer, |_, _| panic!("a stranger writes")));
                 }
             }
             Request::Ack { back } => {
                 if let Some(owner) = before.and_then(|replica| replica.writer()) {
                     self.map.progress(ID, owner, |_, progress| {
-                        progress.bytes_acked = progress
-                            .bytes_acked
-                            .max(progress.bytes_on_disk.saturating_sub(back));
+                        progress.bytes_acked = progress.bytes_acked.max(progress.bytes_on_disk.saturating_sub(back));
                     });
                 }
             }
@@ -167,21 +151,17 @@ impl World {
                 }
             }
             Request::Append { new_gs } => {
-                let planned = self
-                    .map
-                    .append(current, GenerationStamp(new_gs), length, writer);
+                let planned = self.map.append(current, GenerationStamp(new_gs), length, writer);
                 self.take(planned);
             }
             Request::RecoverAppend { new_gs } => {
-                let planned =
-                    self.map
-                        .recover_append(current, GenerationStamp(new_gs), length, writer);
+                let planned = self
+                    .map
+                    .recover_append(current, GenerationStamp(new_gs), length, writer);
                 self.take(planned);
             }
             Request::RecoverClose { new_gs } => {
-                let planned = self
-                    .map
-                    .recover_close(current, GenerationStamp(new_gs), length);
+                let planned = self.map.recover_close(current, GenerationStamp(new_gs), length);
                 self.take(planned);
             }
             Request::RecoverRbw { new_gs } => {
@@ -189,14 +169,9 @@ impl World {
                     .as_ref()
                     .and_then(|replica| self.disk.files.get(&replica.location()).copied())
                     .unwrap_or(0);
-                let planned = self.map.recover_rbw(
-                    current,
-                    GenerationStamp(new_gs),
-                    0,
-                    u64::MAX,
-                    data_len,
-                    writer,
-                );
+                let planned = self
+                    .map
+                    .recover_rbw(current, GenerationStamp(new_gs), 0, u64::MAX, data_len, writer);
                 if self.take(planned) {
                     let acked = before.unwrap().visible_length().unwrap();
                     assert_eq!(
@@ -218,17 +193,12 @@ impl World {
             Request::Invalidate { gs } => {
                 let planned = self.map.invalidate(block(gs, 0));
                 if self.take(planned) {
-                    assert!(
-                        before.unwrap().generation_stamp.0 <= gs,
-                        "a newer replica stays"
-                    );
+                    assert!(before.unwrap().generation_stamp.0 <= gs, "a newer replica stays");
                     return;
                 }
             }
             Request::InitRecovery { id } => {
-                if let Ok(Some(transition)) =
-                    self.map.init_recovery(current, GenerationStamp(id), None)
-                {
+                if let Ok(Some(transition)) = self.map.init_recovery(current, GenerationStamp(id), None) {
                     self.take(Ok(transition));
                     assert_eq!(self.map.get(ID).unwrap().num_bytes, length);
                 }
@@ -241,20 +211,24 @@ impl World {
                 if copy && self.map.get(COPY).is_some() {
                     return;
                 }
-                let planned = self.map.update_under_recovery(
-                    old,
-                    GenerationStamp(id),
-                    copy.then_some(COPY),
-                    len,
-                );
+                let planned = self
+                    .map
+                    .update_under_recovery(old, GenerationStamp(id), copy.then_some(COPY), len);
                 if self.take(planned) {
                     let result = self.map.get(if copy { COPY } else { ID }).unwrap();
-                    assert_eq!(
-                        (result.state, result.num_bytes),
-                        (ReplicaState::Finalized, len)
-                    );
+                    assert_eq!((result.state, result.num_bytes), (ReplicaState::Finalized, len));
                     assert_eq!(result.generation_stamp, GenerationStamp(id));
                 }
+            }
+            Request::Relocate { volume } => {
+                let planned = self.map.relocate(current, VolumeId(volume));
+                if let Ok(transition) = &planned {
+                    let Some(FileAction::Move { from, .. }) = transition.actions.first() else {
+                        panic!("the copy is moved into place first");
+                    };
+                    self.disk.files.insert(*from, length);
+                }
+                self.take(planned);
             }
             Request::Restart => {
                 // TEMPORARY replicas are wiped, others are found as they lie; recoveries and writers are forgotten.
@@ -272,10 +246,7 @@ impl World {
                         ..replica.block()
                     };
                     kept.insert(at, self.disk.files[&at]);
-                    assert_eq!(
-                        map.add_found(Replica::at_rest(found, state, at.volume)),
-                        None
-                    );
+                    assert_eq!(map.add_found(Replica::at_rest(found, state, at.volume)), None);
                 }
                 self.map = map;
                 self.disk.files = kept;
@@ -288,10 +259,7 @@ impl World {
         self.map.check();
         let named: BTreeSet<Location> = self.map.iter().map(Replica::location).collect();
         let existing: BTreeSet<Location> = self.disk.files.keys().copied().collect();
-        assert_eq!(
-            named, existing,
-            "files are where the states say, and no others"
-        );
+        assert_eq!(named, existing, "files are where the states say, and no others");
         for replica in self.map.iter() {
             assert!(self.disk.files[&replica.location()] >= replica.bytes_on_disk());
         }
@@ -317,9 +285,7 @@ proptest! {
 fn with_rbw() -> (ReplicaMap, WriterId) {
     let mut map = ReplicaMap::new();
     let writer = WriterId(1);
-    let transition = map
-        .create_rbw(block(1001, 0), false, VolumeId(0), writer, 0)
-        .unwrap();
+    let transition = map.create_rbw(block(1001, 0), false, VolumeId(0), writer, 0).unwrap();
     map.commit(transition);
     map.progress(ID, writer, |received, progress| {
         *received = 100;
@@ -338,21 +304,12 @@ fn a_writer_must_be_stopped_before_its_replica_is_taken() {
         map.recover_rbw(block(1001, 0), gs, 0, 100, 100, WriterId(2)),
         Err(stop.clone())
     );
-    assert_eq!(
-        map.init_recovery(block(1001, 0), gs, None),
-        Err(stop.clone())
-    );
+    assert_eq!(map.init_recovery(block(1001, 0), gs, None), Err(stop.clone()));
     assert_eq!(map.invalidate(block(1001, 0)), Err(stop));
     map.release_writer(ID, WriterId(9));
-    assert_eq!(
-        map.get(ID).unwrap().writer(),
-        Some(writer),
-        "only the owner lets go"
-    );
+    assert_eq!(map.get(ID).unwrap().writer(), Some(writer), "only the owner lets go");
     map.release_writer(ID, writer);
-    let transition = map
-        .recover_rbw(block(1001, 0), gs, 80, 100, 100, WriterId(2))
-        .unwrap();
+    let transition = map.recover_rbw(block(1001, 0), gs, 80, 100, 100, WriterId(2)).unwrap();
     assert_eq!(
         transition.actions.len(),
         2,
@@ -368,14 +325,7 @@ fn recovery_refuses_lengths_outside_of_what_the_client_knows() {
     map.release_writer(ID, writer);
     for (min, max) in [(81, 100), (0, 99)] {
         assert!(matches!(
-            map.recover_rbw(
-                block(1001, 0),
-                GenerationStamp(1002),
-                min,
-                max,
-                100,
-                WriterId(2)
-            ),
+            map.recover_rbw(block(1001, 0), GenerationStamp(1002), min, max, 100, WriterId(2)),
             Err(ReplicaError::NotFound(_))
         ));
     }
@@ -412,9 +362,7 @@ fn an_older_recovery_gives_way_to_a_newer_one() {
 #[test]
 fn of_two_replicas_found_the_newer_then_longer_is_kept() {
     let mut map = ReplicaMap::new();
-    let replica = |gs, len, volume| {
-        Replica::at_rest(block(gs, len), ReplicaState::Finalized, VolumeId(volume))
-    };
+    let replica = |gs, len, volume| Replica::at_rest(block(gs, len), ReplicaState::Finalized, VolumeId(volume));
     assert_eq!(map.add_found(replica(1001, 10, 0)), None);
     assert_eq!(
         map.add_found(replica(1001, 9, 1)),

@@ -19,8 +19,9 @@
 //!   is committed;
 //! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]).
 //!
-//! Durable: everything under `current/`, as Hadoop lays it out, and two files of ours there: `lease-epoch` (somebody
-//! may hold a read lease of this epoch) and `hathi-joining` (present while joining).
+//! Durable: everything under `current/`, as Hadoop lays it out, and files of ours there: `lease-epoch` (somebody may
+//! hold a read lease of this epoch), `hathi-joining` (present while joining), `hathi-disk-failed` (a sync has failed:
+//! what memory shows of segments in progress must be written again before it counts).
 //!
 //! Where this is stricter than Hadoop: see [`recovery`] (copies of equal length from other epochs).
 
@@ -38,7 +39,7 @@ use crate::errors::JournalError;
 use crate::lease::{LeaseGrants, LeaseMarker};
 use crate::messages::{Answer, Micros, Request, RequestInfo};
 use crate::mutant::{Mutant, Mutation};
-use crate::segments::{PREALLOCATE_BYTES, SegmentName, SegmentWriter, Segments};
+use crate::segments::{Memory, PREALLOCATE_BYTES, Scan, SegmentName, SegmentWriter, Segments};
 
 mod read;
 mod recovery;
@@ -54,6 +55,8 @@ const COMMITTED_TXID: &str = "committed-txid";
 const LEASE_EPOCH: &str = "lease-epoch";
 const JOINING: &str = "hathi-joining";
 const PAXOS: &str = "paxos";
+/// Present after a sync failed, until what is in progress was written and synced once more.
+const DISK_FAILED: &str = "hathi-disk-failed";
 
 /// How a journal is run.
 #[derive(Clone, Debug)]
@@ -191,6 +194,11 @@ struct Journal<D: Disk> {
     /// The segment last opened in this life, and by which epoch: its content is that epoch's.
     written_by: Option<(TxId, Epoch)>,
     highest: TxId,
+    /// The in-progress segment that was scanned or closed last and not touched since, and what is in it: a large one
+    /// need not be read again at every step of a recovery.
+    settled: Option<(TxId, Scan)>,
+    /// Whether reads may show what a sync cannot write any more.
+    memory: Memory,
     /// All before it in the open segment is durable.
     synced_next: TxId,
     cache: Option<EditsCache>,
@@ -282,6 +290,8 @@ impl<D: Disk> Acceptor<D> {
             marker
         };
         let joining = disk.exists(&current.join(JOINING)).map_err(reading(&current))?;
+        let failed_marker = current.join(DISK_FAILED);
+        let suspect = disk.exists(&failed_marker).map_err(reading(&current))? && !self.mutated(Mutant::TrustMemory);
         let mut segments = Segments::new(disk, current);
         segments.preallocate_bytes = self.options.preallocate_bytes;
         let lease = LeaseGrants::at_start(self.options.max_lease_ms, marker, Epoch(promised.get()), now);
@@ -296,14 +306,33 @@ impl<D: Disk> Acceptor<D> {
             open: None,
             written_by: None,
             highest: TxId(0),
+            settled: None,
+            memory: if suspect { Memory::Suspect } else { Memory::Trusted },
             synced_next: TxId(0),
             cache,
             lease,
             joining,
         });
+        if suspect {
+            self.write_suspects_again(&failed_marker)?;
+        }
         let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
         self.formatted_mut()?.highest = highest;
         self.version += 1;
+        Ok(())
+    }
+
+    /// A sync failed in an earlier life of this process: everything that is in progress is written and synced anew.
+    fn write_suspects_again(&mut self, marker: &Path) -> Result<()> {
+        for name in self.list()? {
+            self.last_of(&name)?;
+        }
+        let disk = self.storage.disk().clone();
+        let removed = disk
+            .remove_file(marker)
+            .and_then(|()| disk.sync_dir(&self.storage.current()));
+        self.disk_result("removing the mark of a failed disk", removed)?;
+        self.formatted_mut()?.memory = Memory::Trusted;
         Ok(())
     }
 
@@ -327,15 +356,26 @@ impl<D: Disk> Acceptor<D> {
         if name.end.is_some() {
             return Ok(name.end);
         }
-        let journal = self.formatted()?;
-        debug_assert!(journal.open.as_ref().is_none_or(|open| open.start() != name.start));
-        let settled = journal.segments.settle(name.start);
-        let last = self.disk_result("scanning an in-progress segment", settled)?.last;
+        let last = self.settle(name.start)?.last;
         if last.is_none() {
+            self.formatted_mut()?.settled = None;
             let aside = self.formatted()?.segments.put_aside(name, "empty");
             self.disk_result("putting an empty segment aside", aside)?;
         }
         Ok(last)
+    }
+
+    /// What is in an in-progress segment that is not open, all of it durable.
+    fn settle(&mut self, start: TxId) -> Result<Scan> {
+        let journal = self.formatted()?;
+        debug_assert!(journal.open.as_ref().is_none_or(|open| open.start() != start));
+        if let Some((_, known)) = journal.settled.as_ref().filter(|(known, _)| *known == start) {
+            return Ok(known.clone());
+        }
+        let settled = journal.segments.settle(start, journal.memory);
+        let scan = self.disk_result("scanning an in-progress segment", settled)?;
+        self.formatted_mut()?.settled = Some((start, scan.clone()));
+        Ok(scan)
     }
 
     fn list(&mut self) -> Result<Vec<SegmentName>> {
@@ -363,6 +403,9 @@ impl<D: Disk> Acceptor<D> {
             );
             if !harmless && self.failed.is_none() {
                 self.failed = Some(format!("{what}: {source}"));
+                // For the next life. When this fails too, only a restart of the machine tells what is on the disk.
+                let marker = self.storage.current().join(DISK_FAILED);
+                let _ = self.storage.disk().write_small(&marker, b"\n");
             }
             JournalError::Io {
                 what: what.to_owned(),
@@ -521,7 +564,12 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Grants the lease a valid request asks for; `None` when it asks for none.
-    fn grant(&mut self, epoch: Epoch, info_lease: Option<&crate::messages::LeaseRequest>, now: Micros) -> Result<Option<u32>> {
+    fn grant(
+        &mut self,
+        epoch: Epoch,
+        info_lease: Option<&crate::messages::LeaseRequest>,
+        now: Micros,
+    ) -> Result<Option<u32>> {
         let Some(request) = info_lease else {
             return Ok(None);
         };

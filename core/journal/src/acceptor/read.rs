@@ -8,6 +8,7 @@ use hathi_storage::Disk;
 
 use super::{Acceptor, Handled, LEASE_EPOCH, Result};
 use crate::errors::JournalError;
+use crate::mutant::Mutant;
 use crate::messages::{Answer, LeaseState, Manifest, ManifestSegment, Micros};
 use crate::segments::SegmentName;
 
@@ -76,7 +77,7 @@ impl<D: Disk> Acceptor<D> {
             self.counters.rpc_empty_responses += 1;
             return Err(JournalError::NewerTxId { highest, since });
         }
-        let last = if committed_only {
+        let last = if committed_only && !self.mutated(Mutant::ServeUncommitted) {
             highest.min(committed.unwrap_or_default())
         } else {
             highest
@@ -136,7 +137,10 @@ impl<D: Disk> Acceptor<D> {
         if released {
             self.version += 1;
             // When this is lost in a crash the lease is only waited out once more.
-            let _ = self.storage.disk().remove_file(&self.storage.current().join(LEASE_EPOCH));
+            let _ = self
+                .storage
+                .disk()
+                .remove_file(&self.storage.current().join(LEASE_EPOCH));
         }
         Ok(Answer::Released(released))
     }
@@ -164,7 +168,9 @@ impl<D: Disk> Acceptor<D> {
         if self.find(start)?.is_some_and(|name| name.end.is_some()) {
             return Ok(false);
         }
-        let settled = self.formatted()?.segments.settle_file(from, start);
+        let journal = self.formatted_mut()?;
+        journal.settled = None;
+        let settled = journal.segments.settle_file(from, start, journal.memory);
         let scan = self.disk_result("checking a segment of a peer", settled)?;
         if scan.last != Some(end) || scan.torn.is_some() {
             return Err(self.refused(format!("the segment {start}-{end} of a peer ends at {:?}", scan.last)));

@@ -221,13 +221,27 @@ impl<D: Disk> Acceptor<D> {
 
     /// Second half of `Journal.acceptRecovery`: the segment was fetched into [`Download::to`], or could not be.
     /// Whatever happened meanwhile is checked again.
-    pub fn downloaded(&mut self, download: Download, fetched: std::result::Result<(), String>, now: Micros) -> Result<Answer> {
+    pub fn downloaded(
+        &mut self,
+        download: Download,
+        fetched: std::result::Result<(), String>,
+        now: Micros,
+    ) -> Result<Answer> {
         self.tick(now);
-        let Request::AcceptRecovery { info, state, chosen_epoch, .. } = &download.request else {
+        let Request::AcceptRecovery {
+            info,
+            state,
+            chosen_epoch,
+            ..
+        } = &download.request
+        else {
             return Err(self.illegal_argument("not an acceptRecovery"));
         };
         if let Err(what) = fetched {
-            return Err(self.refused(format!("fetching segment {} from {}: {what}", state.start, download.url)));
+            return Err(self.refused(format!(
+                "fetching segment {} from {}: {what}",
+                state.start, download.url
+            )));
         }
         self.check_not_failed()?;
         let promised = self.formatted()?.promised();
@@ -243,15 +257,13 @@ impl<D: Disk> Acceptor<D> {
             self.write_paxos_record(info.epoch, state)?;
             return Ok(Answer::Done);
         }
-        let settled = self.formatted()?.segments.settle_file(&download.to, state.start);
+        let journal = self.formatted()?;
+        let settled = journal.segments.settle_file(&download.to, state.start, journal.memory);
         let scan = self.disk_result("checking a fetched segment", settled)?;
         if scan.last != Some(state.end) || scan.torn.is_some() {
             return Err(self.refused(format!(
-                "what was fetched from {} ends at {:?} instead of {}: {}",
-                download.url,
-                scan.last,
-                state.end,
-                scan.torn.unwrap_or_default()
+                "what was fetched from {} ends at {:?} instead of {}: {:?}",
+                download.url, scan.last, state.end, scan.torn
             )));
         }
         let synced = self.formatted()?.segments.sync_dir();
@@ -260,6 +272,7 @@ impl<D: Disk> Acceptor<D> {
         self.write_paxos_record(info.epoch, state)?;
         self.move_into_place(&download.to, state.start)?;
         let journal = self.formatted_mut()?;
+        journal.settled = Some((state.start, scan));
         journal.written_by = None;
         if let Some(cache) = &mut journal.cache {
             // It may hold edits that this recovery decided against.
@@ -277,7 +290,9 @@ impl<D: Disk> Acceptor<D> {
     }
 
     fn move_into_place(&mut self, temporary: &Path, start: TxId) -> Result<()> {
-        let segments = self.formatted()?.segments.clone();
+        let journal = self.formatted_mut()?;
+        journal.settled = None;
+        let segments = journal.segments.clone();
         let place = segments.path(&SegmentName::in_progress(start));
         let disk = self.storage.disk().clone();
         let moved = disk.rename(temporary, &place).and_then(|()| segments.sync_dir());

@@ -108,6 +108,7 @@ impl<D: Disk> Acceptor<D> {
         if let Some(name) = spanning {
             return Err(self.illegal_state(format!("{} spans txid {start}", name.file_name())));
         }
+        self.formatted_mut()?.settled = None;
         for name in names.iter().filter(|name| name.start >= start) {
             let aside = self.formatted()?.segments.put_aside(name, "trash");
             self.disk_result("putting a discarded segment aside", aside)?;

@@ -17,9 +17,11 @@ impl<D: Disk> Acceptor<D> {
     /// Closes the open segment, durably; it stays in progress (`Journal.abortCurSegment`).
     pub(super) fn close_open_segment(&mut self) -> Result<()> {
         if let Some(open) = self.formatted_mut()?.open.take() {
-            let next = open.next();
-            self.disk_result("closing the open segment", open.close())?;
-            self.formatted_mut()?.synced_next = next;
+            let (start, next) = (open.start(), open.next());
+            let scan = self.disk_result("closing the open segment", open.close())?;
+            let journal = self.formatted_mut()?;
+            journal.synced_next = next;
+            journal.settled = Some((start, scan));
         }
         Ok(())
     }
@@ -182,7 +184,9 @@ impl<D: Disk> Acceptor<D> {
         }
         let current = self.storage.current();
         let disk = self.storage.disk().clone();
-        let removed = disk.remove_file(&current.join(JOINING)).and_then(|()| disk.sync_dir(&current));
+        let removed = disk
+            .remove_file(&current.join(JOINING))
+            .and_then(|()| disk.sync_dir(&current));
         self.disk_result("ending the joining state", removed)?;
         self.formatted_mut()?.joining = false;
         self.version += 1;
@@ -225,6 +229,7 @@ impl<D: Disk> Acceptor<D> {
                     )));
                 }
                 Some(_) => {
+                    self.formatted_mut()?.settled = None;
                     // Away with it before the writer epoch says that what is here was written in it.
                     let segments = self.formatted()?.segments.clone();
                     let removed = segments.remove(&existing).and_then(|()| segments.sync_dir());
@@ -243,6 +248,7 @@ impl<D: Disk> Acceptor<D> {
         let open = self.disk_result("creating a segment", created)?;
         let journal = self.formatted_mut()?;
         journal.open = Some(open);
+        journal.settled = None;
         journal.written_by = Some((txid, info.epoch));
         journal.synced_next = txid;
         journal.highest = journal.highest.max(TxId(txid.0 - 1));
@@ -257,18 +263,21 @@ impl<D: Disk> Acceptor<D> {
     /// Only what this very epoch started is reopened: then what is in the file is a beginning of what its writer wrote.
     pub(super) fn resume_segment(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> Result<Answer> {
         self.check_write_request(info, now)?;
-        let is_open = self.formatted()?.open.as_ref().is_some_and(|open| open.start() == segment);
+        let is_open = self
+            .formatted()?
+            .open
+            .as_ref()
+            .is_some_and(|open| open.start() == segment);
         if !is_open {
             self.close_open_segment()?;
             if self.find(segment)? != Some(SegmentName::in_progress(segment)) {
                 return Err(self.out_of_sync(format!("there is no segment in progress at {segment}")));
             }
-            let journal = self.formatted()?;
-            let scanned = journal.segments.settle(segment);
-            let scan = self.disk_result("scanning the segment to resume", scanned)?;
+            let scan = self.settle(segment)?;
             let reopened = self.formatted()?.segments.reopen(segment, &scan);
             let open = self.disk_result("reopening a segment", reopened)?;
             let journal = self.formatted_mut()?;
+            journal.settled = None;
             journal.synced_next = open.next();
             journal.highest = journal.highest.max(TxId(open.next().0.saturating_sub(1)));
             journal.open = Some(open);
@@ -344,6 +353,7 @@ impl<D: Disk> Acceptor<D> {
                 }
             }
         }
+        self.formatted_mut()?.settled = None;
         // A finalized segment is never decided on again.
         self.remove_paxos_record(start)?;
         self.version += 1;
@@ -351,14 +361,21 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// `Journal.purgeLogsOlderThan`, `JNStorage.purgeDataOlderThan`.
-    pub(super) fn purge_logs_older_than(&mut self, info: &RequestInfo, min_to_keep: TxId, now: Micros) -> Result<Answer> {
+    pub(super) fn purge_logs_older_than(
+        &mut self,
+        info: &RequestInfo,
+        min_to_keep: TxId,
+        now: Micros,
+    ) -> Result<Answer> {
         self.check_request(info, now)?;
         let open = self.formatted()?.open.as_ref().map(|open| open.start());
         for name in self.list()? {
             if Some(name.start) == open && name.end.is_none() {
                 continue;
             }
-            let segments = self.formatted()?.segments.clone();
+            let journal = self.formatted_mut()?;
+            journal.settled = None;
+            let segments = journal.segments.clone();
             let done = match name.end {
                 Some(end) if end < min_to_keep => segments.remove(&name),
                 None if name.start < min_to_keep => segments.remove(&name),

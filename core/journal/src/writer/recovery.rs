@@ -85,8 +85,12 @@ impl QuorumWriter {
         now: Micros,
         out: &mut Actions,
     ) {
-        if let (Some(channel), Ok(Answer::JournalState { http_port, from_url, .. })) =
-            (self.channels.get_mut(i), &result)
+        if let (
+            Some(channel),
+            Ok(Answer::JournalState {
+                http_port, from_url, ..
+            }),
+        ) = (self.channels.get_mut(i), &result)
         {
             channel.endpoint = Some(endpoint(from_url.as_deref(), *http_port));
         }
@@ -112,7 +116,12 @@ impl QuorumWriter {
         if let Some(slot) = self.votes.get_mut(i) {
             *slot = Some(vote);
         }
-        let succeeded = self.votes.iter().flatten().filter(|vote| !matches!(vote, Vote::Failed(_))).count();
+        let succeeded = self
+            .votes
+            .iter()
+            .flatten()
+            .filter(|vote| !matches!(vote, Vote::Failed(_)))
+            .count();
         let failed = self.votes.iter().flatten().count() - succeeded;
         let mut needed = self.majority();
         if self.phase == Phase::NewEpoch && self.mutated(Mutant::EpochFromMinority) {

@@ -166,7 +166,14 @@ impl QuorumWriter {
         }
         let info = self.info(channel);
         let op = Op::Finalize { start: segment, end };
-        Some((op, Request::FinalizeLogSegment { info, start: segment, end }))
+        Some((
+            op,
+            Request::FinalizeLogSegment {
+                info,
+                start: segment,
+                end,
+            },
+        ))
     }
 
     pub(super) fn start_answer(
@@ -293,7 +300,10 @@ impl QuorumWriter {
         out: &mut Actions,
     ) {
         let oldest = self.recent.oldest();
-        let end = self.target_index(segment).and_then(|index| self.targets.get(index)).and_then(|target| target.end);
+        let end = self
+            .target_index(segment)
+            .and_then(|index| self.targets.get(index))
+            .and_then(|target| target.end);
         let until = self.written_end(segment);
         let Some(channel) = self.channels.get_mut(i) else {
             return;

@@ -8,22 +8,19 @@ use hathi_blockmanager::Now;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, InodeId};
 use hathi_formats::proto::hdfs::{
-    CorruptFileBlocksProto, DatanodeReportTypeProto, FinalizeUpgradeRequestProto,
-    FsServerDefaultsProto, GetCurrentEditLogTxidRequestProto, GetCurrentEditLogTxidResponseProto,
-    GetDatanodeReportRequestProto, GetDatanodeReportResponseProto,
-    GetDatanodeStorageReportRequestProto, GetDatanodeStorageReportResponseProto,
-    GetFsEcBlockGroupStatsRequestProto, GetFsEcBlockGroupStatsResponseProto,
-    GetFsReplicatedBlockStatsRequestProto, GetFsReplicatedBlockStatsResponseProto,
-    GetFsStatsResponseProto, GetFsStatusRequestProto, GetServerDefaultsRequestProto,
-    GetServerDefaultsResponseProto, GetSlowDatanodeReportRequestProto,
+    CorruptFileBlocksProto, DatanodeReportTypeProto, FinalizeUpgradeRequestProto, FsServerDefaultsProto,
+    GetCurrentEditLogTxidRequestProto, GetCurrentEditLogTxidResponseProto, GetDatanodeReportRequestProto,
+    GetDatanodeReportResponseProto, GetDatanodeStorageReportRequestProto, GetDatanodeStorageReportResponseProto,
+    GetFsEcBlockGroupStatsRequestProto, GetFsEcBlockGroupStatsResponseProto, GetFsReplicatedBlockStatsRequestProto,
+    GetFsReplicatedBlockStatsResponseProto, GetFsStatsResponseProto, GetFsStatusRequestProto,
+    GetServerDefaultsRequestProto, GetServerDefaultsResponseProto, GetSlowDatanodeReportRequestProto,
     GetSlowDatanodeReportResponseProto, HaServiceStateRequestProto, HaServiceStateResponseProto,
-    ListCorruptFileBlocksRequestProto, ListCorruptFileBlocksResponseProto,
-    ListOpenFilesRequestProto, ListOpenFilesResponseProto, MetaSaveRequestProto, MsyncRequestProto,
-    OpenFilesBatchResponseProto, OpenFilesTypeProto, RefreshNodesRequestProto,
-    RestoreFailedStorageRequestProto, RollEditsRequestProto, RollEditsResponseProto,
-    RollingUpgradeActionProto, RollingUpgradeRequestProto, RollingUpgradeResponseProto,
-    SafeModeActionProto, SaveNamespaceRequestProto, SetBalancerBandwidthRequestProto,
-    SetSafeModeRequestProto, UpgradeStatusRequestProto,
+    ListCorruptFileBlocksRequestProto, ListCorruptFileBlocksResponseProto, ListOpenFilesRequestProto,
+    ListOpenFilesResponseProto, MetaSaveRequestProto, MsyncRequestProto, OpenFilesBatchResponseProto,
+    OpenFilesTypeProto, RefreshNodesRequestProto, RestoreFailedStorageRequestProto, RollEditsRequestProto,
+    RollEditsResponseProto, RollingUpgradeActionProto, RollingUpgradeRequestProto, RollingUpgradeResponseProto,
+    SafeModeActionProto, SaveNamespaceRequestProto, SetBalancerBandwidthRequestProto, SetSafeModeRequestProto,
+    UpgradeStatusRequestProto,
 };
 
 /// `dfs.corruptfilesreturned.max`
@@ -57,9 +54,7 @@ pub(super) fn get_server_defaults(ns: &Namesystem, ctx: &CallContext, body: Byte
                 policy_id: Some(DEFAULT_POLICY),
                 snapshot_trash_root_enabled: Some(false),
             };
-            Ok(Reply::message(&GetServerDefaultsResponseProto {
-                server_defaults,
-            }))
+            Ok(Reply::message(&GetServerDefaultsResponseProto { server_defaults }))
         },
     )
 }
@@ -89,11 +84,7 @@ pub(super) fn get_fs_stats(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> R
 }
 
 /// `getFsReplicatedBlockStats`
-pub(super) fn get_fs_replicated_block_stats(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn get_fs_replicated_block_stats(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
         ctx,
@@ -116,11 +107,7 @@ pub(super) fn get_fs_replicated_block_stats(
 }
 
 /// `getFsECBlockGroupStats`: there are no block groups.
-pub(super) fn get_fs_ec_block_group_stats(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn get_fs_ec_block_group_stats(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
         ctx,
@@ -156,11 +143,7 @@ pub(super) fn get_datanode_report(ns: &Namesystem, ctx: &CallContext, body: Byte
 }
 
 /// `getDatanodeStorageReport`
-pub(super) fn get_datanode_storage_report(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn get_datanode_storage_report(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
         ctx,
@@ -168,9 +151,7 @@ pub(super) fn get_datanode_storage_report(
         OperationCategory::Unchecked,
         |ns, ctx, request: GetDatanodeStorageReportRequestProto| {
             superuser(ns, ctx, "getDatanodeStorageReport")?;
-            let datanode_storage_reports = ns
-                .blockmanager
-                .datanode_storage_report(report_type(request.r#type));
+            let datanode_storage_reports = ns.blockmanager.datanode_storage_report(report_type(request.r#type));
             Ok(Reply::message(&GetDatanodeStorageReportResponseProto {
                 datanode_storage_reports,
             }))
@@ -187,9 +168,7 @@ pub(super) fn get_slow_datanode_report(ns: &Namesystem, ctx: &CallContext, body:
         OperationCategory::Unchecked,
         |ns, ctx, _: GetSlowDatanodeReportRequestProto| {
             superuser(ns, ctx, "slowDataNodesReport")?;
-            Ok(Reply::message(
-                &GetSlowDatanodeReportResponseProto::default(),
-            ))
+            Ok(Reply::message(&GetSlowDatanodeReportResponseProto::default()))
         },
     )
 }
@@ -249,9 +228,7 @@ pub(super) fn save_namespace(ns: &Namesystem, ctx: &CallContext, body: Bytes) ->
         |ns, ctx, request: SaveNamespaceRequestProto| {
             superuser(ns, ctx, "saveNamespace")?;
             if !ns.blockmanager.in_safe_mode() {
-                return Err(io(
-                    "Safe mode should be turned ON in order to create namespace image.",
-                ));
+                return Err(io("Safe mode should be turned ON in order to create namespace image."));
             }
             Ok(Reply::defer(Deferred::SaveNamespace {
                 time_window_s: request.time_window(),
@@ -412,10 +389,7 @@ pub(super) fn list_corrupt_file_blocks(ns: &Namesystem, ctx: &CallContext, body:
                 files,
                 cookie: cookie.to_string(),
             };
-            Ok(
-                Reply::message(&ListCorruptFileBlocksResponseProto { corrupt })
-                    .after(ns.shown_everything()),
-            )
+            Ok(Reply::message(&ListCorruptFileBlocksResponseProto { corrupt }).after(ns.shown_everything()))
         },
     )
 }
@@ -437,21 +411,14 @@ pub(super) fn list_open_files(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
 }
 
 fn open_files(ns: &Namesystem, _: &CallContext, request: ListOpenFilesRequestProto) -> Outcome {
-    let path = request
-        .path
-        .as_deref()
-        .filter(|path| !path.is_empty())
-        .unwrap_or("/");
+    let path = request.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     if !path.starts_with('/') {
         return Err(RemoteException::new(
             exceptions::ASSERTION,
             format!("Absolute path required, but got '{path}'"),
         ));
     }
-    let all = request.types.is_empty()
-        || request
-            .types
-            .contains(&(OpenFilesTypeProto::AllOpenFiles as i32));
+    let all = request.types.is_empty() || request.types.contains(&(OpenFilesTypeProto::AllOpenFiles as i32));
     let mut response = ListOpenFilesResponseProto {
         types: request.types,
         ..Default::default()
@@ -490,8 +457,7 @@ pub(super) fn get_current_edit_log_txid(ns: &Namesystem, ctx: &CallContext, body
             } else {
                 -1
             };
-            Ok(Reply::message(&GetCurrentEditLogTxidResponseProto { txid })
-                .after(ns.shown_everything()))
+            Ok(Reply::message(&GetCurrentEditLogTxidResponseProto { txid }).after(ns.shown_everything()))
         },
     )
 }
@@ -533,9 +499,7 @@ pub(super) fn set_balancer_bandwidth(ns: &Namesystem, ctx: &CallContext, body: B
             if request.bandwidth > BANDWIDTH_MAX {
                 return Err(RemoteException::new(
                     exceptions::ILLEGAL_ARGUMENT,
-                    format!(
-                        "Bandwidth should not exceed maximum limit {BANDWIDTH_MAX} bytes per second"
-                    ),
+                    format!("Bandwidth should not exceed maximum limit {BANDWIDTH_MAX} bytes per second"),
                 ));
             }
             superuser(ns, ctx, "setBalancerBandwidth")?;

@@ -1,25 +1,21 @@
 //! Attributes: owner, mode, times, replication, quotas, ACLs, extended attributes.
 
 use super::{
-    ClientMachine, Once, Outcome, answer, caller, commit, commit_void, commit_void_once, io,
-    no_safe_mode, once, plan_context, reading, shown_path, wire, writing,
+    ClientMachine, Once, Outcome, answer, caller, commit, commit_void, commit_void_once, io, no_safe_mode, once,
+    plan_context, reading, shown_path, wire, writing,
 };
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::{
-    AclEntryProto, AclStatusProto, FsPermissionProto, GetAclStatusRequestProto,
-    GetAclStatusResponseProto, GetXAttrsRequestProto, GetXAttrsResponseProto,
-    ListXAttrsRequestProto, ListXAttrsResponseProto, ModifyAclEntriesRequestProto,
-    RemoveAclEntriesRequestProto, RemoveAclRequestProto, RemoveDefaultAclRequestProto,
-    RemoveXAttrRequestProto, SetAclRequestProto, SetOwnerRequestProto, SetPermissionRequestProto,
-    SetQuotaRequestProto, SetReplicationRequestProto, SetTimesRequestProto, SetXAttrRequestProto,
-    XAttrProto,
+    AclEntryProto, AclStatusProto, FsPermissionProto, GetAclStatusRequestProto, GetAclStatusResponseProto,
+    GetXAttrsRequestProto, GetXAttrsResponseProto, ListXAttrsRequestProto, ListXAttrsResponseProto,
+    ModifyAclEntriesRequestProto, RemoveAclEntriesRequestProto, RemoveAclRequestProto, RemoveDefaultAclRequestProto,
+    RemoveXAttrRequestProto, SetAclRequestProto, SetOwnerRequestProto, SetPermissionRequestProto, SetQuotaRequestProto,
+    SetReplicationRequestProto, SetTimesRequestProto, SetXAttrRequestProto, XAttrProto,
 };
-use hathi_namespace::{
-    AclEntry, AclEntryScope, AclEntryType, Ctx, Namespace, Plan, XAttr, XAttrNamespace,
-};
+use hathi_namespace::{AclEntry, AclEntryScope, AclEntryType, Ctx, Namespace, Plan, XAttr, XAttrNamespace};
 
 /// `XAttrSetFlagProto`
 const XATTR_CREATE: u32 = 1;
@@ -84,12 +80,7 @@ pub(super) fn set_times(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> 
         |ns, ctx, request: SetTimesRequestProto| {
             no_safe_mode(ns, || format!("Cannot set times {}", request.src))?;
             change(ns, ctx, |namespace, ctx| {
-                namespace.plan_set_times(
-                    ctx,
-                    &request.src,
-                    request.mtime as i64,
-                    request.atime as i64,
-                )
+                namespace.plan_set_times(ctx, &request.src, request.mtime as i64, request.atime as i64)
             })
         },
     )
@@ -106,11 +97,9 @@ pub(super) fn set_replication(ns: &mut Namesystem, ctx: &CallContext, body: Byte
             no_safe_mode(ns, || format!("Cannot set replication for {}", request.src))?;
             let machine = ClientMachine::of(ctx);
             let replication = u16::try_from(request.replication).unwrap_or(u16::MAX);
-            let plan = ns.namespace.plan_set_replication(
-                &plan_context(ctx, &machine),
-                &request.src,
-                replication,
-            )?;
+            let plan = ns
+                .namespace
+                .plan_set_replication(&plan_context(ctx, &machine), &request.src, replication)?;
             let (changed, after) = commit(ns, plan)?;
             Ok(answer(wire::boolean(changed), after))
         },
@@ -129,10 +118,7 @@ pub(super) fn set_quota(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> 
                 super::superuser(ns, ctx, "setQuota")?;
             }
             no_safe_mode(ns, || format!("Cannot set quota on {}", request.path))?;
-            let (names, space) = (
-                request.namespace_quota as i64,
-                request.storagespace_quota as i64,
-            );
+            let (names, space) = (request.namespace_quota as i64, request.storagespace_quota as i64);
             change(ns, ctx, |namespace, ctx| {
                 namespace.plan_set_quota(ctx, &request.path, names, space, request.storage_type)
             })
@@ -148,9 +134,7 @@ pub(super) fn modify_acl_entries(ns: &mut Namesystem, ctx: &CallContext, body: B
         &body,
         OperationCategory::Write,
         |ns, ctx, request: ModifyAclEntriesRequestProto| {
-            no_safe_mode(ns, || {
-                format!("Cannot modify ACL entries on {}", request.src)
-            })?;
+            no_safe_mode(ns, || format!("Cannot modify ACL entries on {}", request.src))?;
             let spec = acl_spec(&request.acl_spec)?;
             change(ns, ctx, |namespace, ctx| {
                 namespace.plan_modify_acl(ctx, &request.src, &spec)
@@ -167,9 +151,7 @@ pub(super) fn remove_acl_entries(ns: &mut Namesystem, ctx: &CallContext, body: B
         &body,
         OperationCategory::Write,
         |ns, ctx, request: RemoveAclEntriesRequestProto| {
-            no_safe_mode(ns, || {
-                format!("Cannot remove ACL entries on {}", request.src)
-            })?;
+            no_safe_mode(ns, || format!("Cannot remove ACL entries on {}", request.src))?;
             let spec = acl_spec(&request.acl_spec)?;
             change(ns, ctx, |namespace, ctx| {
                 namespace.plan_remove_acl_entries(ctx, &request.src, &spec)
@@ -186,9 +168,7 @@ pub(super) fn remove_default_acl(ns: &mut Namesystem, ctx: &CallContext, body: B
         &body,
         OperationCategory::Write,
         |ns, ctx, request: RemoveDefaultAclRequestProto| {
-            no_safe_mode(ns, || {
-                format!("Cannot remove default ACL entries on {}", request.src)
-            })?;
+            no_safe_mode(ns, || format!("Cannot remove default ACL entries on {}", request.src))?;
             change(ns, ctx, |namespace, ctx| {
                 namespace.plan_remove_default_acl(ctx, &request.src)
             })
@@ -205,9 +185,7 @@ pub(super) fn remove_acl(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) ->
         OperationCategory::Write,
         |ns, ctx, request: RemoveAclRequestProto| {
             no_safe_mode(ns, || format!("Cannot remove ACL on {}", request.src))?;
-            change(ns, ctx, |namespace, ctx| {
-                namespace.plan_remove_acl(ctx, &request.src)
-            })
+            change(ns, ctx, |namespace, ctx| namespace.plan_remove_acl(ctx, &request.src))
         },
     )
 }
@@ -299,20 +277,13 @@ pub(super) fn set_xattr(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> 
 
 /// `removeXAttr`
 pub(super) fn remove_xattr(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(
-        ns,
-        ctx,
-        &body,
-        |ns, ctx, request: RemoveXAttrRequestProto| {
-            let xattr = xattr(request.x_attr.as_ref())?;
-            no_safe_mode(ns, || {
-                format!("Cannot remove XAttr entry on {}", request.src)
-            })?;
-            change_once(ns, ctx, |namespace, ctx| {
-                namespace.plan_remove_xattr(ctx, &request.src, &xattr)
-            })
-        },
-    )
+    once(ns, ctx, &body, |ns, ctx, request: RemoveXAttrRequestProto| {
+        let xattr = xattr(request.x_attr.as_ref())?;
+        no_safe_mode(ns, || format!("Cannot remove XAttr entry on {}", request.src))?;
+        change_once(ns, ctx, |namespace, ctx| {
+            namespace.plan_remove_xattr(ctx, &request.src, &xattr)
+        })
+    })
 }
 
 fn change_once(
@@ -326,8 +297,7 @@ fn change_once(
 }
 
 fn xattr(message: Option<&XAttrProto>) -> Result<XAttr, RemoteException> {
-    let message = message
-        .ok_or_else(|| RemoteException::new(exceptions::ILLEGAL_ARGUMENT, "xAttr is missing"))?;
+    let message = message.ok_or_else(|| RemoteException::new(exceptions::ILLEGAL_ARGUMENT, "xAttr is missing"))?;
     let namespace = XAttrNamespace::from_number(message.namespace).ok_or_else(|| {
         io(format!(
             "unknown namespace {} of an extended attribute",
@@ -366,9 +336,7 @@ pub(super) fn get_xattrs(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Rep
                 .map(|message| xattr(Some(message)))
                 .collect::<Result<Vec<_>, _>>()?;
             let iip = ns.namespace.resolve(&request.src)?;
-            let found = ns
-                .namespace
-                .xattrs(&caller(ctx), &iip, &request.src, &names)?;
+            let found = ns.namespace.xattrs(&caller(ctx), &iip, &request.src, &names)?;
             let response = GetXAttrsResponseProto {
                 x_attrs: xattr_messages(found),
             };

@@ -53,13 +53,7 @@ struct FirstString {
 /// The line of a call of `ClientProtocol`; `None` for methods that leave none, and for failures other than a denial,
 /// which Hadoop does not log either.
 #[must_use]
-pub fn audit(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    method: &str,
-    body: &Bytes,
-    reply: &Reply,
-) -> Option<AuditRecord> {
+pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, reply: &Reply) -> Option<AuditRecord> {
     let allowed = match &reply.result {
         Ok(_) => true,
         Err(refused) if refused.is(exceptions::ACCESS_CONTROL) => false,

@@ -3,12 +3,9 @@
 use super::datanode::refusal;
 use crate::context::Reply;
 use crate::{Namesystem, Role};
-use hathi_blockmanager::{
-    BlockReport, DatanodeIndex, Now, ReportProgress, finalize_command, register_command,
-};
+use hathi_blockmanager::{BlockReport, DatanodeIndex, Now, ReportProgress, finalize_command, register_command};
 use hathi_formats::proto::datanode::{
-    BlockReportContextProto, BlockReportRequestProto, BlockReportResponseProto,
-    StorageBlockReportProto,
+    BlockReportContextProto, BlockReportRequestProto, BlockReportResponseProto, StorageBlockReportProto,
 };
 use std::collections::VecDeque;
 
@@ -24,11 +21,7 @@ pub struct BlockReportWork {
 }
 
 impl BlockReportWork {
-    pub(super) fn new(
-        ns: &Namesystem,
-        datanode: DatanodeIndex,
-        request: BlockReportRequestProto,
-    ) -> BlockReportWork {
+    pub(super) fn new(ns: &Namesystem, datanode: DatanodeIndex, request: BlockReportRequestProto) -> BlockReportWork {
         BlockReportWork {
             datanode,
             generation: ns.generation,
@@ -42,21 +35,14 @@ impl BlockReportWork {
     pub(super) fn replicas(&self) -> u64 {
         self.waiting
             .iter()
-            .map(|report| {
-                report
-                    .number_of_blocks
-                    .unwrap_or(report.blocks.len() as u64 / 3)
-            })
+            .map(|report| report.number_of_blocks.unwrap_or(report.blocks.len() as u64 / 3))
             .fold(0, u64::saturating_add)
     }
 
     /// Works on at most `max` replicas; answers the reply when all are done.
     pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
         // Another role, or a namespace loaded anew: the node registers again and sends a report that fits.
-        let gone = ns
-            .blockmanager
-            .datanode(self.datanode)
-            .is_none_or(|node| !node.alive);
+        let gone = ns.blockmanager.datanode(self.datanode).is_none_or(|node| !node.alive);
         if gone || ns.generation != self.generation {
             return Some(Reply::message(&BlockReportResponseProto {
                 cmd: Some(register_command()),
@@ -90,8 +76,7 @@ impl BlockReportWork {
             ns.blockmanager.end_report_lease(self.datanode);
         }
         // "No upgrade is under way" (there is none here), said only by the active to a node that is fully known.
-        let finalize =
-            ns.role == Role::Active && !ns.blockmanager.has_stale_storages(self.datanode);
+        let finalize = ns.role == Role::Active && !ns.blockmanager.has_stale_storages(self.datanode);
         let cmd = finalize.then(|| finalize_command(&ns.info.block_pool_id));
         Reply::message(&BlockReportResponseProto { cmd })
     }

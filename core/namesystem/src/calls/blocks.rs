@@ -1,8 +1,8 @@
 //! Blocks of files that are being written, and the leases of their writers.
 
 use super::{
-    ClientMachine, Once, Outcome, answer, block_of, block_text, commit, commit_void,
-    commit_void_once, io, local_block, no_safe_mode, once, plan_context, policies, wire, writing,
+    ClientMachine, Once, Outcome, answer, block_of, block_text, commit, commit_void, commit_void_once, io, local_block,
+    no_safe_mode, once, plan_context, policies, wire, writing,
 };
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
@@ -11,11 +11,10 @@ use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, Stora
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
 use hathi_formats::proto::hdfs::{
-    AbandonBlockRequestProto, AddBlockFlagProto, AddBlockRequestProto, AddBlockResponseProto,
-    CompleteRequestProto, DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto,
-    GetAdditionalDatanodeRequestProto, GetAdditionalDatanodeResponseProto, LocatedBlockProto,
-    RecoverLeaseRequestProto, RenewLeaseRequestProto, ReportBadBlocksRequestProto,
-    UpdateBlockForPipelineRequestProto, UpdateBlockForPipelineResponseProto,
+    AbandonBlockRequestProto, AddBlockFlagProto, AddBlockRequestProto, AddBlockResponseProto, CompleteRequestProto,
+    DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto, GetAdditionalDatanodeRequestProto,
+    GetAdditionalDatanodeResponseProto, LocatedBlockProto, RecoverLeaseRequestProto, RenewLeaseRequestProto,
+    ReportBadBlocksRequestProto, UpdateBlockForPipelineRequestProto, UpdateBlockForPipelineResponseProto,
     UpdatePipelineRequestProto,
 };
 use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, Plan};
@@ -60,23 +59,14 @@ fn allocate(
     request: &AddBlockRequestProto,
 ) -> Result<(LocatedBlockProto, Option<TxId>), RemoteException> {
     let src = request.src.as_str();
-    let previous = request
-        .previous
-        .as_ref()
-        .map(|block| block_of(ns, block))
-        .transpose()?;
+    let previous = request.previous.as_ref().map(|block| block_of(ns, block)).transpose()?;
     no_safe_mode(ns, || format!("Cannot add block to {src}"))?;
     let machine = ClientMachine::of(ctx);
     let context = plan_context(ctx, &machine);
     let file = InodeId(request.file_id());
-    let check = ns.namespace.check_add_block(
-        &context,
-        src,
-        file,
-        &request.client_name,
-        previous,
-        &ns.replicas(),
-    )?;
+    let check = ns
+        .namespace
+        .check_add_block(&context, src, file, &request.client_name, previous, &ns.replicas())?;
     let (file, last) = match check {
         AddBlockCheck::Allocate {
             file,
@@ -92,15 +82,14 @@ fn allocate(
                 client_machine: &client_machine,
             };
             let targets = choose_targets(ns, ctx, request, &wanted)?;
-            let plan =
-                ns.namespace
-                    .plan_add_block(&context, file, &request.client_name, previous)?;
+            let plan = ns
+                .namespace
+                .plan_add_block(&context, file, &request.client_name, previous)?;
             if let Some(committed) = plan.reply.committed {
                 ns.blockmanager.commit_block(committed);
             }
             let (added, after) = commit(ns, plan)?;
-            ns.blockmanager
-                .set_expected_locations(added.block.id, &targets);
+            ns.blockmanager.set_expected_locations(added.block.id, &targets);
             let pool = &ns.info.block_pool_id;
             return Ok((
                 ns.blockmanager
@@ -171,20 +160,12 @@ fn choose_targets(
 fn indexes(ns: &Namesystem, nodes: &[DatanodeInfoProto]) -> Vec<DatanodeIndex> {
     nodes
         .iter()
-        .filter_map(|node| {
-            ns.blockmanager
-                .datanode_by_uuid(&node.id.datanode_uuid)
-                .ok()
-        })
+        .filter_map(|node| ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid).ok())
         .collect()
 }
 
 /// `getAdditionalDatanode`
-pub(super) fn get_additional_datanode(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn get_additional_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(
         ns,
         ctx,
@@ -193,10 +174,7 @@ pub(super) fn get_additional_datanode(
         |ns, ctx, request: GetAdditionalDatanodeRequestProto| {
             let src = request.src.as_str();
             no_safe_mode(ns, || {
-                format!(
-                    "Cannot add datanode; src={src}, blk={}",
-                    block_text(&request.blk)
-                )
+                format!("Cannot add datanode; src={src}, blk={}", block_text(&request.blk))
             })?;
             let file = InodeId(request.file_id());
             let status = ns
@@ -207,10 +185,7 @@ pub(super) fn get_additional_datanode(
                 .existings
                 .iter()
                 .zip(&request.existing_storage_uuids)
-                .filter_map(|(node, storage)| {
-                    ns.blockmanager
-                        .find_storage(&node.id.datanode_uuid, storage)
-                })
+                .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.id.datanode_uuid, storage))
                 .collect();
             let excluded = indexes(ns, &request.excludes);
             let machine = ClientMachine::of(ctx);
@@ -229,17 +204,11 @@ pub(super) fn get_additional_datanode(
                 .choose_targets(&placement, now(ctx))
                 .map_err(|error| io(format!("File {src} {error}")))?;
             let pool = &request.blk.pool_id;
-            let mut block = ns.blockmanager.located_block_on(
-                pool,
-                local_block(&request.blk),
-                OFFSET_UNKNOWN,
-                &targets,
-            );
+            let mut block = ns
+                .blockmanager
+                .located_block_on(pool, local_block(&request.blk), OFFSET_UNKNOWN, &targets);
             block.b = request.blk.clone();
-            Ok(
-                Reply::message(&GetAdditionalDatanodeResponseProto { block })
-                    .after(ns.shown_everything()),
-            )
+            Ok(Reply::message(&GetAdditionalDatanodeResponseProto { block }).after(ns.shown_everything()))
         },
     )
 }
@@ -254,10 +223,7 @@ pub(super) fn abandon_block(ns: &mut Namesystem, ctx: &CallContext, body: Bytes)
         |ns, ctx, request: AbandonBlockRequestProto| {
             let src = request.src.as_str();
             no_safe_mode(ns, || {
-                format!(
-                    "Cannot abandon block {} for file{src}",
-                    block_text(&request.b)
-                )
+                format!("Cannot abandon block {} for file{src}", block_text(&request.b))
             })?;
             let machine = ClientMachine::default();
             let plan = ns.namespace.plan_abandon_block(
@@ -282,11 +248,7 @@ pub(super) fn complete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> R
         |ns, ctx, request: CompleteRequestProto| {
             let src = request.src.as_str();
             no_safe_mode(ns, || format!("Cannot complete file {src}"))?;
-            let last = request
-                .last
-                .as_ref()
-                .map(|block| block_of(ns, block))
-                .transpose()?;
+            let last = request.last.as_ref().map(|block| block_of(ns, block)).transpose()?;
             let mut plan = plan_complete(ns, ctx, &request, last)?;
             if let Some(committed) = plan.reply.committed {
                 ns.blockmanager.commit_block(committed);
@@ -345,11 +307,7 @@ pub(super) fn fsync(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Repl
 }
 
 /// `updateBlockForPipeline`
-pub(super) fn update_block_for_pipeline(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn update_block_for_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(
         ns,
         ctx,
@@ -360,11 +318,9 @@ pub(super) fn update_block_for_pipeline(
             let machine = ClientMachine::default();
             let block = local_block(&request.block);
             let context = plan_context(ctx, &machine);
-            let plan = ns.namespace.plan_update_block_for_pipeline(
-                &context,
-                block,
-                &request.client_name,
-            )?;
+            let plan = ns
+                .namespace
+                .plan_update_block_for_pipeline(&context, block, &request.client_name)?;
             let (stamped, after) = commit(ns, plan)?;
             let mut b = request.block.clone();
             b.generation_stamp = stamped.generation_stamp.0;
@@ -379,10 +335,7 @@ pub(super) fn update_block_for_pipeline(
 }
 
 /// The part of `FSNamesystem.checkUCBlock` that asks the block's state.
-fn check_under_construction(
-    ns: &Namesystem,
-    block: &ExtendedBlockProto,
-) -> Result<(), RemoteException> {
+fn check_under_construction(ns: &Namesystem, block: &ExtendedBlockProto) -> Result<(), RemoteException> {
     let text = || block_text(block);
     no_safe_mode(ns, || {
         format!(
@@ -415,14 +368,11 @@ pub(super) fn update_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Byte
             no_safe_mode(ns, || "Pipeline not updated".to_owned())?;
             check_under_construction(ns, &request.old_block)?;
             let machine = ClientMachine::default();
-            let (old, new) = (
-                local_block(&request.old_block),
-                local_block(&request.new_block),
-            );
+            let (old, new) = (local_block(&request.old_block), local_block(&request.new_block));
             let context = plan_context(ctx, &machine);
-            let plan =
-                ns.namespace
-                    .plan_update_pipeline(&context, &request.client_name, old, new)?;
+            let plan = ns
+                .namespace
+                .plan_update_pipeline(&context, &request.client_name, old, new)?;
             let once = commit_void_once(
                 ns,
                 Plan {
@@ -434,9 +384,7 @@ pub(super) fn update_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Byte
                 .new_nodes
                 .iter()
                 .zip(&request.storage_i_ds)
-                .filter_map(|(node, storage)| {
-                    ns.blockmanager.find_storage(&node.datanode_uuid, storage)
-                })
+                .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
                 .collect();
             ns.blockmanager.set_expected_locations(new.id, &storages);
             Ok(once)
@@ -457,12 +405,8 @@ pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: By
                 for (index, node) in located.locs.iter().enumerate() {
                     let storage = located.storage_i_ds.get(index).map_or("", String::as_str);
                     if let Ok(datanode) = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid) {
-                        ns.blockmanager.mark_corrupt(
-                            block,
-                            datanode,
-                            storage,
-                            "client reported it",
-                        );
+                        ns.blockmanager
+                            .mark_corrupt(block, datanode, storage, "client reported it");
                     }
                 }
             }
@@ -485,9 +429,7 @@ pub(super) fn renew_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -
                     request.namespaces.join(", ")
                 )));
             }
-            no_safe_mode(ns, || {
-                format!("Cannot renew lease for {}", request.client_name)
-            })?;
+            no_safe_mode(ns, || format!("Cannot renew lease for {}", request.client_name))?;
             ns.namespace.renew_lease(&request.client_name, ctx.mono_ms);
             Ok(answer(wire::EMPTY, None))
         },
@@ -499,14 +441,8 @@ pub(super) fn recover_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes)
     writing(ns, ctx, &body, OperationCategory::Write, recover_lease_of)
 }
 
-fn recover_lease_of(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: RecoverLeaseRequestProto,
-) -> Outcome {
-    no_safe_mode(ns, || {
-        format!("Cannot recover the lease of {}", request.src)
-    })?;
+fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeaseRequestProto) -> Outcome {
+    no_safe_mode(ns, || format!("Cannot recover the lease of {}", request.src))?;
     let machine = ClientMachine::of(ctx);
     let plan = ns.namespace.plan_recover_lease(
         &plan_context(ctx, &machine),
@@ -574,16 +510,13 @@ pub(crate) fn begin_recovery(
     match recovery {
         LeaseRecovery::Closed { .. } => Ok(true),
         LeaseRecovery::InProgress { .. } => Ok(false),
-        LeaseRecovery::RecoverBlock {
-            block, recovery_id, ..
-        } => {
+        LeaseRecovery::RecoverBlock { block, recovery_id, .. } => {
             recover_block(ns, ctx, block.id, *recovery_id, None);
             Ok(false)
         }
-        LeaseRecovery::Wait { message, .. } => Err(RemoteException::new(
-            exceptions::ALREADY_BEING_CREATED,
-            message.clone(),
-        )),
+        LeaseRecovery::Wait { message, .. } => {
+            Err(RemoteException::new(exceptions::ALREADY_BEING_CREATED, message.clone()))
+        }
     }
 }
 
@@ -596,7 +529,5 @@ pub(super) fn recover_block(
     truncate: Option<Block>,
 ) {
     // When no DataNode can be asked now, the lease monitor tries again.
-    let _ = ns
-        .blockmanager
-        .begin_recovery(block, recovery_id, truncate, now(ctx));
+    let _ = ns.blockmanager.begin_recovery(block, recovery_id, truncate, now(ctx));
 }

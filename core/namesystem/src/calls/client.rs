@@ -27,12 +27,7 @@ pub struct ClientMethod {
     pub verb: Verb,
 }
 
-const fn method(
-    name: &'static str,
-    retry: Retry,
-    category: OperationCategory,
-    verb: Verb,
-) -> ClientMethod {
+const fn method(name: &'static str, retry: Retry, category: OperationCategory, verb: Verb) -> ClientMethod {
     ClientMethod {
         name,
         retry,
@@ -96,24 +91,9 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Write,
         Verb::Write(attributes::set_permission),
     ),
-    method(
-        "setOwner",
-        Idempotent,
-        Write,
-        Verb::Write(attributes::set_owner),
-    ),
-    method(
-        "abandonBlock",
-        Idempotent,
-        Write,
-        Verb::Write(blocks::abandon_block),
-    ),
-    method(
-        "addBlock",
-        Idempotent,
-        Write,
-        Verb::Write(blocks::add_block),
-    ),
+    method("setOwner", Idempotent, Write, Verb::Write(attributes::set_owner)),
+    method("abandonBlock", Idempotent, Write, Verb::Write(blocks::abandon_block)),
+    method("addBlock", Idempotent, Write, Verb::Write(blocks::add_block)),
     method(
         "getAdditionalDatanode",
         Idempotent,
@@ -133,36 +113,16 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
     method("rename2", AtMostOnce, Write, Verb::Write(write::rename2)),
     method("delete", AtMostOnce, Write, Verb::Write(write::delete)),
     method("mkdirs", Idempotent, Write, Verb::Write(write::mkdirs)),
-    method(
-        "getListing",
-        Idempotent,
-        Read,
-        Verb::Read(read::get_listing),
-    ),
+    method("getListing", Idempotent, Read, Verb::Read(read::get_listing)),
     method(
         "getBatchedListing",
         Idempotent,
         Read,
         Verb::Read(read::get_batched_listing),
     ),
-    method(
-        "renewLease",
-        Idempotent,
-        Write,
-        Verb::Write(blocks::renew_lease),
-    ),
-    method(
-        "recoverLease",
-        Idempotent,
-        Write,
-        Verb::Write(blocks::recover_lease),
-    ),
-    method(
-        "getFsStats",
-        Idempotent,
-        Read,
-        Verb::Read(admin::get_fs_stats),
-    ),
+    method("renewLease", Idempotent, Write, Verb::Write(blocks::renew_lease)),
+    method("recoverLease", Idempotent, Write, Verb::Write(blocks::recover_lease)),
+    method("getFsStats", Idempotent, Read, Verb::Read(admin::get_fs_stats)),
     method(
         "getFsReplicatedBlockStats",
         Idempotent,
@@ -193,36 +153,21 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Read,
         Verb::Read(read::get_preferred_block_size),
     ),
-    method(
-        "setSafeMode",
-        Idempotent,
-        Unchecked,
-        Verb::Write(admin::set_safe_mode),
-    ),
+    method("setSafeMode", Idempotent, Unchecked, Verb::Write(admin::set_safe_mode)),
     method(
         "saveNamespace",
         AtMostOnce,
         Unchecked,
         Verb::Read(admin::save_namespace),
     ),
-    method(
-        "rollEdits",
-        Idempotent,
-        Journal,
-        Verb::Write(admin::roll_edits),
-    ),
+    method("rollEdits", Idempotent, Journal, Verb::Write(admin::roll_edits)),
     method(
         "restoreFailedStorage",
         Idempotent,
         Unchecked,
         Verb::Read(admin::restore_failed_storage),
     ),
-    method(
-        "refreshNodes",
-        Idempotent,
-        Unchecked,
-        Verb::Read(admin::refresh_nodes),
-    ),
+    method("refreshNodes", Idempotent, Unchecked, Verb::Read(admin::refresh_nodes)),
     method(
         "finalizeUpgrade",
         Idempotent,
@@ -235,12 +180,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Unchecked,
         Verb::Read(admin::upgrade_status),
     ),
-    method(
-        "rollingUpgrade",
-        Idempotent,
-        Read,
-        Verb::Read(admin::rolling_upgrade),
-    ),
+    method("rollingUpgrade", Idempotent, Read, Verb::Read(admin::rolling_upgrade)),
     method(
         "listCorruptFileBlocks",
         Idempotent,
@@ -248,12 +188,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Verb::Read(admin::list_corrupt_file_blocks),
     ),
     method("metaSave", Idempotent, Read, Verb::Read(admin::meta_save)),
-    method(
-        "getFileInfo",
-        Idempotent,
-        Read,
-        Verb::Read(read::get_file_info),
-    ),
+    method("getFileInfo", Idempotent, Read, Verb::Read(read::get_file_info)),
     method(
         "getLocatedFileInfo",
         Idempotent,
@@ -320,31 +255,11 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Read,
         Verb::Read(read::get_content_summary),
     ),
-    method(
-        "setQuota",
-        Idempotent,
-        Write,
-        Verb::Write(attributes::set_quota),
-    ),
+    method("setQuota", Idempotent, Write, Verb::Write(attributes::set_quota)),
     method("fsync", Idempotent, Write, Verb::Write(blocks::fsync)),
-    method(
-        "setTimes",
-        Idempotent,
-        Write,
-        Verb::Write(attributes::set_times),
-    ),
-    method(
-        "createSymlink",
-        AtMostOnce,
-        Write,
-        Verb::Write(write::create_symlink),
-    ),
-    method(
-        "getLinkTarget",
-        Idempotent,
-        Read,
-        Verb::Read(read::get_link_target),
-    ),
+    method("setTimes", Idempotent, Write, Verb::Write(attributes::set_times)),
+    method("createSymlink", AtMostOnce, Write, Verb::Write(write::create_symlink)),
+    method("getLinkTarget", Idempotent, Read, Verb::Read(read::get_link_target)),
     method(
         "updateBlockForPipeline",
         Idempotent,
@@ -441,12 +356,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Read,
         Verb::Read(unsupported::read_snapshot),
     ),
-    method(
-        "isFileClosed",
-        Idempotent,
-        Read,
-        Verb::Read(read::is_file_closed),
-    ),
+    method("isFileClosed", Idempotent, Read, Verb::Read(read::is_file_closed)),
     method(
         "modifyAclEntries",
         Idempotent,
@@ -465,54 +375,14 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Write,
         Verb::Write(attributes::remove_default_acl),
     ),
-    method(
-        "removeAcl",
-        Idempotent,
-        Write,
-        Verb::Write(attributes::remove_acl),
-    ),
-    method(
-        "setAcl",
-        Idempotent,
-        Write,
-        Verb::Write(attributes::set_acl),
-    ),
-    method(
-        "getAclStatus",
-        Idempotent,
-        Read,
-        Verb::Read(attributes::get_acl_status),
-    ),
-    method(
-        "setXAttr",
-        AtMostOnce,
-        Write,
-        Verb::Write(attributes::set_xattr),
-    ),
-    method(
-        "getXAttrs",
-        Idempotent,
-        Read,
-        Verb::Read(attributes::get_xattrs),
-    ),
-    method(
-        "listXAttrs",
-        Idempotent,
-        Read,
-        Verb::Read(attributes::list_xattrs),
-    ),
-    method(
-        "removeXAttr",
-        AtMostOnce,
-        Write,
-        Verb::Write(attributes::remove_xattr),
-    ),
-    method(
-        "checkAccess",
-        Idempotent,
-        Read,
-        Verb::Read(read::check_access),
-    ),
+    method("removeAcl", Idempotent, Write, Verb::Write(attributes::remove_acl)),
+    method("setAcl", Idempotent, Write, Verb::Write(attributes::set_acl)),
+    method("getAclStatus", Idempotent, Read, Verb::Read(attributes::get_acl_status)),
+    method("setXAttr", AtMostOnce, Write, Verb::Write(attributes::set_xattr)),
+    method("getXAttrs", Idempotent, Read, Verb::Read(attributes::get_xattrs)),
+    method("listXAttrs", Idempotent, Read, Verb::Read(attributes::list_xattrs)),
+    method("removeXAttr", AtMostOnce, Write, Verb::Write(attributes::remove_xattr)),
+    method("checkAccess", Idempotent, Read, Verb::Read(read::check_access)),
     method(
         "createEncryptionZone",
         AtMostOnce,
@@ -615,18 +485,8 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Read,
         Verb::Read(unsupported::get_erasure_coding_codecs),
     ),
-    method(
-        "getQuotaUsage",
-        Idempotent,
-        Read,
-        Verb::Read(read::get_quota_usage),
-    ),
-    method(
-        "listOpenFiles",
-        Idempotent,
-        Read,
-        Verb::Read(admin::list_open_files),
-    ),
+    method("getQuotaUsage", Idempotent, Read, Verb::Read(read::get_quota_usage)),
+    method("listOpenFiles", Idempotent, Read, Verb::Read(admin::list_open_files)),
     method("msync", Idempotent, Write, Verb::Read(admin::msync)),
     method(
         "satisfyStoragePolicy",
@@ -744,20 +604,11 @@ mod tests {
     #[test]
     fn look_ups_probe_few_slots() {
         let probes = |name: &str| {
-            let at = CLIENT_METHODS
-                .iter()
-                .position(|method| method.name == name)
-                .unwrap();
-            let slot = INDEX
-                .iter()
-                .position(|&index| usize::from(index) == at)
-                .unwrap();
+            let at = CLIENT_METHODS.iter().position(|method| method.name == name).unwrap();
+            let slot = INDEX.iter().position(|&index| usize::from(index) == at).unwrap();
             (slot + SLOTS - slot_of(name.as_bytes())) % SLOTS
         };
-        let total: usize = CLIENT_METHODS
-            .iter()
-            .map(|method| probes(method.name))
-            .sum();
+        let total: usize = CLIENT_METHODS.iter().map(|method| probes(method.name)).sum();
         assert!(total < 60, "{total} extra probes for all methods");
     }
 }

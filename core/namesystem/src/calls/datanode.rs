@@ -14,19 +14,18 @@ use crate::namenode_protocol::SOFTWARE_VERSION;
 use crate::{HaState, Namesystem, OperationCategory, Role, namenode_protocol};
 use bytes::Bytes;
 use hathi_blockmanager::{
-    BlockManagerError, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageIndex,
-    StorageReport, register_command,
+    BlockManagerError, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageIndex, StorageReport,
+    register_command,
 };
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
 use hathi_formats::proto::datanode::{
-    BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto,
-    BlockReportRequestProto, BlockReportResponseProto, CacheReportRequestProto,
-    CacheReportResponseProto, CommitBlockSynchronizationRequestProto, DatanodeRegistrationProto,
-    ErrorReportRequestProto, ErrorReportResponseProto, HeartbeatRequestProto,
-    HeartbeatResponseProto, RegisterDatanodeRequestProto, RegisterDatanodeResponseProto,
-    ReportBadBlocksRequestProto, ReportBadBlocksResponseProto,
+    BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto, BlockReportRequestProto,
+    BlockReportResponseProto, CacheReportRequestProto, CacheReportResponseProto,
+    CommitBlockSynchronizationRequestProto, DatanodeRegistrationProto, ErrorReportRequestProto,
+    ErrorReportResponseProto, HeartbeatRequestProto, HeartbeatResponseProto, RegisterDatanodeRequestProto,
+    RegisterDatanodeResponseProto, ReportBadBlocksRequestProto, ReportBadBlocksResponseProto,
     error_report_request_proto::ErrorCode,
 };
 use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
@@ -40,8 +39,7 @@ use prost::Message;
 /// `org.apache.hadoop.hdfs.server.protocol.DatanodeProtocol`
 pub const DATANODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.DatanodeProtocol";
 /// `org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol`
-pub const DATANODE_LIFELINE_PROTOCOL: &str =
-    "org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol";
+pub const DATANODE_LIFELINE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol";
 
 /// Full reports up to this many replicas are worked through at once; larger ones in slices by the shell.
 const REPLICAS_AT_ONCE: u64 = 10_000;
@@ -94,17 +92,10 @@ fn node_text(registration: &DatanodeRegistrationProto) -> String {
 }
 
 /// A node of this namespace (`NameNodeRpcServer.verifyRequest`).
-fn verify(
-    ns: &Namesystem,
-    registration: &DatanodeRegistrationProto,
-) -> Result<(), RemoteException> {
+fn verify(ns: &Namesystem, registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
     let storage = &registration.storage_info;
     let theirs = registration_id(storage.namespce_id, &storage.cluster_id, storage.c_time);
-    let ours = registration_id(
-        ns.info.namespace_id,
-        &ns.info.cluster_id,
-        ns.info.ctime.cast_unsigned(),
-    );
+    let ours = registration_id(ns.info.namespace_id, &ns.info.cluster_id, ns.info.ctime.cast_unsigned());
     if theirs == ours {
         return Ok(());
     }
@@ -140,9 +131,7 @@ fn registered(
     };
     let theirs = &registration.datanode_id;
     match ns.blockmanager.datanode(index) {
-        Some(node)
-            if (&node.id.ip_addr, node.id.xfer_port) != (&theirs.ip_addr, theirs.xfer_port) =>
-        {
+        Some(node) if (&node.id.ip_addr, node.id.xfer_port) != (&theirs.ip_addr, theirs.xfer_port) => {
             Err(RemoteException::new(
                 exceptions::UNREGISTERED_NODE,
                 format!(
@@ -190,29 +179,22 @@ pub(super) fn refusal(error: &BlockManagerError) -> RemoteException {
 
 /// `registerDatanode`
 fn register_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(
-        ns,
-        ctx,
-        &body,
-        |ns, ctx, request: RegisterDatanodeRequestProto| {
-            let mut registration = request.registration;
-            check_software_version(ns, &registration)?;
-            if let Some(ip) = ctx.client_ip {
-                registration.datanode_id.ip_addr = ip.to_canonical().to_string();
-            }
-            ns.blockmanager
-                .register(
-                    registration.datanode_id.clone(),
-                    &registration.software_version,
-                    now(ctx),
-                )
-                .map_err(|error| refusal(&error))?;
-            registration.keys = no_keys();
-            Ok(Reply::message(&RegisterDatanodeResponseProto {
-                registration,
-            }))
-        },
-    )
+    any_role(ns, ctx, &body, |ns, ctx, request: RegisterDatanodeRequestProto| {
+        let mut registration = request.registration;
+        check_software_version(ns, &registration)?;
+        if let Some(ip) = ctx.client_ip {
+            registration.datanode_id.ip_addr = ip.to_canonical().to_string();
+        }
+        ns.blockmanager
+            .register(
+                registration.datanode_id.clone(),
+                &registration.software_version,
+                now(ctx),
+            )
+            .map_err(|error| refusal(&error))?;
+        registration.keys = no_keys();
+        Ok(Reply::message(&RegisterDatanodeResponseProto { registration }))
+    })
 }
 
 /// `BlockManager.getBlockKeys` without block tokens.
@@ -240,10 +222,7 @@ fn version_numbers(version: &str) -> [u32; 3] {
 }
 
 /// `NameNodeRpcServer.verifySoftwareVersion`
-fn check_software_version(
-    ns: &Namesystem,
-    registration: &DatanodeRegistrationProto,
-) -> Result<(), RemoteException> {
+fn check_software_version(ns: &Namesystem, registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
     let version = &registration.software_version;
     if version_numbers(version) < MIN_DATANODE_VERSION {
         return Err(RemoteException::new(
@@ -267,11 +246,7 @@ fn check_software_version(
 
 fn stats(request: &HeartbeatRequestProto) -> HeartbeatStats {
     HeartbeatStats {
-        reports: request
-            .reports
-            .iter()
-            .map(StorageReport::from_wire)
-            .collect(),
+        reports: request.reports.iter().map(StorageReport::from_wire).collect(),
         xceivers: request.xceiver_count(),
         transfers_in_progress: request.xmits_in_progress(),
         failed_volumes: request.failed_volumes(),
@@ -304,8 +279,7 @@ fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply 
             Some(index) => {
                 ns.blockmanager.heartbeat(index, stats(&request), now(ctx));
                 if request.request_full_block_report_lease() {
-                    response.full_block_report_lease_id =
-                        Some(ns.blockmanager.request_report_lease(index, now(ctx)));
+                    response.full_block_report_lease_id = Some(ns.blockmanager.request_report_lease(index, now(ctx)));
                 }
                 if active {
                     let pool = &ns.info.block_pool_id;
@@ -332,36 +306,28 @@ fn send_lifeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
 
 /// `blockReport`
 fn block_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(
-        ns,
-        ctx,
-        &body,
-        |ns, ctx, request: BlockReportRequestProto| {
-            verify(ns, &request.registration)?;
-            check_pool(ns, &request.block_pool_id)?;
-            let Some(datanode) = registered(ns, &request.registration)? else {
-                return Ok(Reply::message(&BlockReportResponseProto {
-                    cmd: Some(register_command()),
-                }));
-            };
-            let lease = request
-                .context
-                .as_ref()
-                .map_or(0, |context| context.lease_id());
-            ns.blockmanager
-                .check_report_lease(datanode, lease, now(ctx))
-                .map_err(|error| refusal(&error))?;
-            let mut work = BlockReportWork::new(ns, datanode, request);
-            if work.replicas() > REPLICAS_AT_ONCE {
-                return Ok(Reply::defer(Deferred::BlockReport(Box::new(work))));
+    any_role(ns, ctx, &body, |ns, ctx, request: BlockReportRequestProto| {
+        verify(ns, &request.registration)?;
+        check_pool(ns, &request.block_pool_id)?;
+        let Some(datanode) = registered(ns, &request.registration)? else {
+            return Ok(Reply::message(&BlockReportResponseProto {
+                cmd: Some(register_command()),
+            }));
+        };
+        let lease = request.context.as_ref().map_or(0, |context| context.lease_id());
+        ns.blockmanager
+            .check_report_lease(datanode, lease, now(ctx))
+            .map_err(|error| refusal(&error))?;
+        let mut work = BlockReportWork::new(ns, datanode, request);
+        if work.replicas() > REPLICAS_AT_ONCE {
+            return Ok(Reply::defer(Deferred::BlockReport(Box::new(work))));
+        }
+        loop {
+            if let Some(reply) = work.step(ns, REPLICAS_AT_ONCE as usize, now(ctx)) {
+                return Ok(reply);
             }
-            loop {
-                if let Some(reply) = work.step(ns, REPLICAS_AT_ONCE as usize, now(ctx)) {
-                    return Ok(reply);
-                }
-            }
-        },
-    )
+        }
+    })
 }
 
 /// `cacheReport`: there is no caching, so what is cached is of no interest.
@@ -424,8 +390,7 @@ fn block_received_and_deleted(ns: &mut Namesystem, ctx: &CallContext, body: Byte
 /// `errorReport`
 fn error_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, _, request: ErrorReportRequestProto| {
-        let code =
-            ErrorCode::try_from(request.error_code.cast_signed()).unwrap_or(ErrorCode::Notify);
+        let code = ErrorCode::try_from(request.error_code.cast_signed()).unwrap_or(ErrorCode::Notify);
         if code != ErrorCode::Notify {
             verify(ns, &request.registartion)?;
         }
@@ -477,9 +442,7 @@ fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: By
                 .new_taragets
                 .iter()
                 .zip(&request.new_target_storages)
-                .filter_map(|(node, storage)| {
-                    ns.blockmanager.find_storage(&node.datanode_uuid, storage)
-                })
+                .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
                 .collect();
             let agreed = BlockSynchronization {
                 block,
@@ -488,11 +451,9 @@ fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: By
                 close_file: request.close_file,
                 delete_block: request.delete_block,
             };
-            let plan = ns.namespace.plan_commit_block_synchronization(
-                ctx.now_ms,
-                &agreed,
-                &ns.replicas(),
-            )?;
+            let plan = ns
+                .namespace
+                .plan_commit_block_synchronization(ctx.now_ms, &agreed, &ns.replicas())?;
             let recovered = plan.reply.map(|(_, block)| block);
             if let Some(block) = recovered
                 && request.close_file

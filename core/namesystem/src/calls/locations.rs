@@ -38,8 +38,7 @@ pub(super) fn located_blocks(
     let machine = ClientMachine::of(ctx);
     let client = (!machine.as_str().is_empty()).then(|| machine.as_str());
     let pool = &ns.info.block_pool_id;
-    let located =
-        |block: Block, offset: u64| ns.blockmanager.located_block(pool, block, offset, client);
+    let located = |block: Block, offset: u64| ns.blockmanager.located_block(pool, block, offset, client);
 
     // The block manager knows the length a client has committed before the edits do.
     let blocks: SmallVec<[Block; 8]> = ns
@@ -102,17 +101,11 @@ struct Located {
 }
 
 /// `getBlockLocations`, the part that reads. `None` when the access time is to be written too.
-pub(super) fn get_block_locations_read(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    body: &Bytes,
-) -> Option<Reply> {
+pub(super) fn get_block_locations_read(ns: &Namesystem, ctx: &CallContext, body: &Bytes) -> Option<Reply> {
     if let Err(refused) = ns.check_operation(OperationCategory::Read) {
         return Some(Reply::refuse(refused));
     }
-    match wire::GetBlockLocationsView::decode(body)
-        .and_then(|request| block_locations(ns, ctx, &request))
-    {
+    match wire::GetBlockLocationsView::decode(body).and_then(|request| block_locations(ns, ctx, &request)) {
         Ok(located) if wants_access_time(ns, ctx, located.file) => None,
         Ok(located) => Some(answer(located.body, located.after)),
         Err(refused) => Some(Reply::refuse(refused).after(ns.shown_everything())),
@@ -120,20 +113,15 @@ pub(super) fn get_block_locations_read(
 }
 
 /// `getBlockLocations` with the access time.
-pub(super) fn get_block_locations_write(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn get_block_locations_write(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     if let Err(refused) = ns.check_operation(OperationCategory::Read) {
         return Reply::refuse(refused);
     }
-    let located = match wire::GetBlockLocationsView::decode(&body)
-        .and_then(|request| block_locations(ns, ctx, &request))
-    {
-        Ok(located) => located,
-        Err(refused) => return Reply::refuse(refused).after(ns.shown_everything()),
-    };
+    let located =
+        match wire::GetBlockLocationsView::decode(&body).and_then(|request| block_locations(ns, ctx, &request)) {
+            Ok(located) => located,
+            Err(refused) => return Reply::refuse(refused).after(ns.shown_everything()),
+        };
     if wants_access_time(ns, ctx, located.file) {
         let plan = ns.namespace.plan_access_time(located.file, ctx.now_ms);
         // The answer does not show the access time, so it need not wait for it, and a failure to note it is no failure
@@ -144,9 +132,7 @@ pub(super) fn get_block_locations_write(
 }
 
 fn wants_access_time(ns: &Namesystem, ctx: &CallContext, file: InodeId) -> bool {
-    ns.role == Role::Active
-        && !ns.blockmanager.in_safe_mode()
-        && ns.namespace.wants_access_time(file, ctx.now_ms)
+    ns.role == Role::Active && !ns.blockmanager.in_safe_mode() && ns.namespace.wants_access_time(file, ctx.now_ms)
 }
 
 fn block_locations(
@@ -189,17 +175,10 @@ fn block_locations(
 /// In safe mode DataNodes may not have reported yet: an active tells its clients to ask again, in every kind of safe mode.
 fn zero_locations(ns: &Namesystem, src: &str) -> RemoteException {
     match no_safe_mode(ns, || format!("Zero blocklocations for {src}")) {
-        Err(refused)
-            if refused.is(exceptions::SAFE_MODE)
-                && ns.config.ha_enabled
-                && ns.role == Role::Active =>
-        {
+        Err(refused) if refused.is(exceptions::SAFE_MODE) && ns.config.ha_enabled && ns.role == Role::Active => {
             RemoteException::new(exceptions::RETRIABLE, refused.to_string())
         }
         Err(refused) => refused,
-        Ok(()) => RemoteException::new(
-            exceptions::RETRIABLE,
-            format!("Zero blocklocations for {src}"),
-        ),
+        Ok(()) => RemoteException::new(exceptions::RETRIABLE, format!("Zero blocklocations for {src}")),
     }
 }

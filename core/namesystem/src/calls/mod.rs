@@ -151,10 +151,7 @@ pub(crate) fn once_with(
 
 /// Commits the ops of a plan. Answers what the plan decided and the transaction after which a reply may leave: the last
 /// one of the plan, or everything applied so far when the plan found nothing to do and the answer shows just that.
-pub(crate) fn commit<R>(
-    ns: &mut Namesystem,
-    plan: Plan<R>,
-) -> Result<(R, Option<TxId>), RemoteException> {
+pub(crate) fn commit<R>(ns: &mut Namesystem, plan: Plan<R>) -> Result<(R, Option<TxId>), RemoteException> {
     let last = ns.commit_all(&plan.ops)?;
     Ok((plan.reply, last.or_else(|| ns.shown_everything())))
 }
@@ -166,10 +163,7 @@ pub(crate) fn commit_void(ns: &mut Namesystem, plan: Plan<()>) -> Outcome {
 }
 
 /// Commits a plan whose answer is an empty message that a repetition gets again.
-pub(crate) fn commit_void_once(
-    ns: &mut Namesystem,
-    plan: Plan<()>,
-) -> Result<Once, RemoteException> {
+pub(crate) fn commit_void_once(ns: &mut Namesystem, plan: Plan<()>) -> Result<Once, RemoteException> {
     Ok(Once {
         reply: commit_void(ns, plan)?,
         keep: true,
@@ -186,10 +180,7 @@ pub(crate) fn answer(body: Bytes, after: Option<TxId>) -> Reply {
 }
 
 /// Refuses a change in safe mode; `what` is made only then.
-pub(crate) fn no_safe_mode(
-    ns: &Namesystem,
-    what: impl FnOnce() -> String,
-) -> Result<(), RemoteException> {
+pub(crate) fn no_safe_mode(ns: &Namesystem, what: impl FnOnce() -> String) -> Result<(), RemoteException> {
     if ns.blockmanager.in_safe_mode() {
         return ns.check_not_in_safe_mode(&what());
     }
@@ -197,11 +188,7 @@ pub(crate) fn no_safe_mode(
 }
 
 /// Refuses everybody but a superuser (`FSNamesystem.checkSuperuserPrivilege`).
-pub(crate) fn superuser(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    operation: &str,
-) -> Result<(), RemoteException> {
+pub(crate) fn superuser(ns: &Namesystem, ctx: &CallContext, operation: &str) -> Result<(), RemoteException> {
     if ctx.superuser || !ns.config.permissions_enabled {
         return Ok(());
     }
@@ -264,8 +251,7 @@ pub(crate) fn plan_context<'a>(ctx: &'a CallContext, machine: &'a ClientMachine)
 
 /// The ids that the ops of this call carry, so that a standby fills its retry cache.
 fn rpc_ids(ctx: &CallContext) -> RpcIds {
-    CallKey::new(&ctx.client_id, ctx.call_id)
-        .map_or(RpcIds::NONE, |key| RpcIds::new(key.client_id, key.call_id))
+    CallKey::new(&ctx.client_id, ctx.call_id).map_or(RpcIds::NONE, |key| RpcIds::new(key.client_id, key.call_id))
 }
 
 /// The transaction that a reply about this path shows.
@@ -280,11 +266,7 @@ pub(crate) fn path_length_ok(path: &str) -> bool {
     // Characters and components are counted only when the bytes leave a doubt.
     (path.len() <= MAX_PATH_LENGTH || path.chars().count() <= MAX_PATH_LENGTH)
         && (path.len() <= MAX_PATH_DEPTH
-            || path
-                .split('/')
-                .filter(|component| !component.is_empty())
-                .count()
-                <= MAX_PATH_DEPTH)
+            || path.split('/').filter(|component| !component.is_empty()).count() <= MAX_PATH_DEPTH)
 }
 
 /// Refuses a path that is too long, in the words of the method.
@@ -311,10 +293,7 @@ pub(crate) fn unsupported(what: &str) -> RemoteException {
 }
 
 /// A block of this block pool (`FSDirWriteFileOp.checkBlock`).
-pub(crate) fn block_of(
-    ns: &Namesystem,
-    block: &ExtendedBlockProto,
-) -> Result<Block, RemoteException> {
+pub(crate) fn block_of(ns: &Namesystem, block: &ExtendedBlockProto) -> Result<Block, RemoteException> {
     if block.pool_id != ns.info.block_pool_id {
         return Err(io(format!(
             "Unexpected BlockPoolId {} - expected {}",

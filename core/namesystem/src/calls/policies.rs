@@ -5,13 +5,11 @@ use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::proto::hdfs::StorageTypeProto::{
-    self, Archive, Disk, Nvdimm, Provided, RamDisk, Ssd,
-};
+use hathi_formats::proto::hdfs::StorageTypeProto::{self, Archive, Disk, Nvdimm, Provided, RamDisk, Ssd};
 use hathi_formats::proto::hdfs::{
     BlockStoragePolicyProto, GetStoragePoliciesRequestProto, GetStoragePoliciesResponseProto,
-    GetStoragePolicyRequestProto, GetStoragePolicyResponseProto, SetStoragePolicyRequestProto,
-    StorageTypesProto, UnsetStoragePolicyRequestProto,
+    GetStoragePolicyRequestProto, GetStoragePolicyResponseProto, SetStoragePolicyRequestProto, StorageTypesProto,
+    UnsetStoragePolicyRequestProto,
 };
 
 /// A storage policy (`BlockStoragePolicy`).
@@ -101,9 +99,7 @@ pub(super) fn by_id(id: u8) -> Option<&'static Policy> {
 
 /// The policy with this name, in any case.
 pub(super) fn by_name(name: &str) -> Option<&'static Policy> {
-    SUITE
-        .iter()
-        .find(|policy| policy.name.eq_ignore_ascii_case(name))
+    SUITE.iter().find(|policy| policy.name.eq_ignore_ascii_case(name))
 }
 
 fn types(of: &[StorageTypeProto]) -> Option<StorageTypesProto> {
@@ -146,17 +142,9 @@ pub(super) fn get_storage_policy(ns: &Namesystem, ctx: &CallContext, body: Bytes
         OperationCategory::Read,
         |ns, ctx, request: GetStoragePolicyRequestProto| {
             let iip = ns.namespace.resolve(&request.path)?;
-            let id = ns
-                .namespace
-                .storage_policy(&caller(ctx), &iip, &request.path)?;
-            let policy = by_id(id)
-                .or_else(|| by_id(0))
-                .map(message)
-                .unwrap_or_default();
-            Ok(Reply::message(&GetStoragePolicyResponseProto {
-                storage_policy: policy,
-            })
-            .after(shown_path(ns, &iip)))
+            let id = ns.namespace.storage_policy(&caller(ctx), &iip, &request.path)?;
+            let policy = by_id(id).or_else(|| by_id(0)).map(message).unwrap_or_default();
+            Ok(Reply::message(&GetStoragePolicyResponseProto { storage_policy: policy }).after(shown_path(ns, &iip)))
         },
     )
 }
@@ -170,16 +158,11 @@ pub(super) fn set_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body: B
         OperationCategory::Write,
         |ns, ctx, request: SetStoragePolicyRequestProto| {
             check_enabled(ns, "set storage policy")?;
-            no_safe_mode(ns, || {
-                format!("Cannot set storage policy for {}", request.src)
-            })?;
+            no_safe_mode(ns, || format!("Cannot set storage policy for {}", request.src))?;
             let policy = by_name(&request.policy_name).ok_or_else(|| {
                 RemoteException::new(
                     exceptions::HADOOP_ILLEGAL_ARGUMENT,
-                    format!(
-                        "Cannot find a block policy with the name {}",
-                        request.policy_name
-                    ),
+                    format!("Cannot find a block policy with the name {}", request.policy_name),
                 )
             })?;
             set(ns, ctx, &request.src, Some(policy.name))
@@ -196,9 +179,7 @@ pub(super) fn unset_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body:
         OperationCategory::Write,
         |ns, ctx, request: UnsetStoragePolicyRequestProto| {
             check_enabled(ns, "unset storage policy")?;
-            no_safe_mode(ns, || {
-                format!("Cannot unset storage policy for {}", request.src)
-            })?;
+            no_safe_mode(ns, || format!("Cannot unset storage policy for {}", request.src))?;
             set(ns, ctx, &request.src, None)
         },
     )
@@ -206,9 +187,9 @@ pub(super) fn unset_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body:
 
 fn set(ns: &mut Namesystem, ctx: &CallContext, src: &str, policy: Option<&str>) -> super::Outcome {
     let machine = super::ClientMachine::default();
-    let plan =
-        ns.namespace
-            .plan_set_storage_policy(&super::plan_context(ctx, &machine), src, policy)?;
+    let plan = ns
+        .namespace
+        .plan_set_storage_policy(&super::plan_context(ctx, &machine), src, policy)?;
     let ((), after) = super::commit(ns, plan)?;
     Ok(answer(super::wire::EMPTY, after))
 }

@@ -8,14 +8,13 @@ use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::{
-    BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto,
-    ContentSummaryProto, GetBatchedListingRequestProto, GetBatchedListingResponseProto,
-    GetContentSummaryRequestProto, GetContentSummaryResponseProto, GetEnclosingRootRequestProto,
-    GetEnclosingRootResponseProto, GetFileInfoRequestProto, GetFileLinkInfoRequestProto,
-    GetLinkTargetRequestProto, GetLinkTargetResponseProto, GetListingRequestProto,
-    GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
-    GetPreferredBlockSizeResponseProto, GetQuotaUsageRequestProto, GetQuotaUsageResponseProto,
-    HdfsFileStatusProto, IsFileClosedRequestProto, QuotaUsageProto, RemoteExceptionProto,
+    BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, ContentSummaryProto,
+    GetBatchedListingRequestProto, GetBatchedListingResponseProto, GetContentSummaryRequestProto,
+    GetContentSummaryResponseProto, GetEnclosingRootRequestProto, GetEnclosingRootResponseProto,
+    GetFileInfoRequestProto, GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto,
+    GetListingRequestProto, GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
+    GetPreferredBlockSizeResponseProto, GetQuotaUsageRequestProto, GetQuotaUsageResponseProto, HdfsFileStatusProto,
+    IsFileClosedRequestProto, QuotaUsageProto, RemoteExceptionProto,
 };
 use hathi_namespace::{FileStatus, InodeKind, InodesInPath};
 use prost::Message;
@@ -33,8 +32,9 @@ pub(super) fn get_file_info(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> 
     }
     let outcome = match wire::only_string(&body) {
         Some(src) => file_info(ns, ctx, src, false),
-        None => wire::decode::<GetFileInfoRequestProto>(&body)
-            .and_then(|request| file_info(ns, ctx, &request.src, false)),
+        None => {
+            wire::decode::<GetFileInfoRequestProto>(&body).and_then(|request| file_info(ns, ctx, &request.src, false))
+        }
     };
     outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
 }
@@ -121,11 +121,7 @@ fn list(
     start_after: &[u8],
     need_location: bool,
     limit: usize,
-    mut visit: impl FnMut(
-        &FileStatus<'_>,
-        &[u8],
-        Option<&hathi_formats::proto::hdfs::LocatedBlocksProto>,
-    ),
+    mut visit: impl FnMut(&FileStatus<'_>, &[u8], Option<&hathi_formats::proto::hdfs::LocatedBlocksProto>),
 ) -> Result<Listed, RemoteException> {
     let mut shown = None;
     let mut location_budget = limit;
@@ -177,11 +173,7 @@ struct Cookie {
     start_after: Vec<u8>,
 }
 
-fn batched_listing(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    request: GetBatchedListingRequestProto,
-) -> Outcome {
+fn batched_listing(ns: &Namesystem, ctx: &CallContext, request: GetBatchedListingRequestProto) -> Outcome {
     if request.paths.len() > BATCHED_LISTING_PATHS_MAX {
         return Err(RemoteException::new(
             exceptions::ILLEGAL_ARGUMENT,
@@ -247,9 +239,7 @@ fn batched_listing(
                 after = after.max(shown);
                 remaining
             }
-            Ok(Listed {
-                remaining: None, ..
-            }) => {
+            Ok(Listed { remaining: None, .. }) => {
                 listing.exception = Some(RemoteExceptionProto {
                     class_name: exceptions::FILE_NOT_FOUND.to_owned(),
                     message: Some(format!("{path} does not exist")),
@@ -312,10 +302,7 @@ pub(super) fn get_preferred_block_size(ns: &Namesystem, ctx: &CallContext, body:
             let bsize = ns
                 .namespace
                 .preferred_block_size(&caller(ctx), &iip, &request.filename)?;
-            Ok(
-                Reply::message(&GetPreferredBlockSizeResponseProto { bsize })
-                    .after(shown_path(ns, &iip)),
-            )
+            Ok(Reply::message(&GetPreferredBlockSizeResponseProto { bsize }).after(shown_path(ns, &iip)))
         },
     )
 }
@@ -329,9 +316,7 @@ pub(super) fn is_file_closed(ns: &Namesystem, ctx: &CallContext, body: Bytes) ->
         OperationCategory::Read,
         |ns, ctx, request: IsFileClosedRequestProto| {
             let iip = ns.namespace.resolve(&request.src)?;
-            let closed = ns
-                .namespace
-                .is_file_closed(&caller(ctx), &iip, &request.src)?;
+            let closed = ns.namespace.is_file_closed(&caller(ctx), &iip, &request.src)?;
             Ok(answer(wire::boolean(closed), shown_path(ns, &iip)))
         },
     )
@@ -346,9 +331,7 @@ pub(super) fn get_link_target(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
         OperationCategory::Read,
         |ns, ctx, request: GetLinkTargetRequestProto| {
             let iip = ns.namespace.resolve(&request.path)?;
-            let target = ns
-                .namespace
-                .link_target(&caller(ctx), &iip, &request.path)?;
+            let target = ns.namespace.link_target(&caller(ctx), &iip, &request.path)?;
             Ok(Reply::message(&GetLinkTargetResponseProto {
                 target_path: Some(target),
             })
@@ -367,13 +350,9 @@ pub(super) fn check_access(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> R
         |ns, ctx, request: CheckAccessRequestProto| {
             let iip = ns.namespace.resolve(&request.path)?;
             if !iip.exists() {
-                return Err(RemoteException::new(
-                    exceptions::FILE_NOT_FOUND,
-                    "Path not found",
-                ));
+                return Err(RemoteException::new(exceptions::FILE_NOT_FOUND, "Path not found"));
             }
-            ns.namespace
-                .check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
+            ns.namespace.check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
             Ok(Reply::message(&CheckAccessResponseProto {}).after(shown_path(ns, &iip)))
         },
     )
@@ -388,17 +367,12 @@ pub(super) fn get_content_summary(ns: &Namesystem, ctx: &CallContext, body: Byte
         OperationCategory::Read,
         |ns, ctx, request: GetContentSummaryRequestProto| {
             let summary = content_summary(ns, ctx, &request.path)?;
-            Ok(Reply::message(&GetContentSummaryResponseProto { summary })
-                .after(ns.shown_everything()))
+            Ok(Reply::message(&GetContentSummaryResponseProto { summary }).after(ns.shown_everything()))
         },
     )
 }
 
-fn content_summary(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    path: &str,
-) -> Result<ContentSummaryProto, RemoteException> {
+fn content_summary(ns: &Namesystem, ctx: &CallContext, path: &str) -> Result<ContentSummaryProto, RemoteException> {
     let iip = ns.namespace.resolve(path)?;
     let mut walk = ns.namespace.content_summary(&caller(ctx), &iip, path)?;
     while !ns
@@ -435,10 +409,7 @@ pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
         OperationCategory::Read,
         |ns, ctx, request: GetQuotaUsageRequestProto| {
             let iip = ns.namespace.resolve(&request.path)?;
-            let usage = match ns
-                .namespace
-                .quota_usage(&caller(ctx), &iip, &request.path)?
-            {
+            let usage = match ns.namespace.quota_usage(&caller(ctx), &iip, &request.path)? {
                 Some(usage) => QuotaUsageProto {
                     file_and_directory_count: usage.file_and_directory_count,
                     quota: usage.ns_quota as u64,

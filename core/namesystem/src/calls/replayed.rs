@@ -29,9 +29,7 @@ fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
             let status = ns.namespace.status(add.inode_id)?;
             Some(wire::status_response(&status, None))
         }
-        EditOp::Append {
-            path, new_block, ..
-        } => {
+        EditOp::Append { path, new_block, .. } => {
             let file = ns.namespace.resolve(path).ok()?.last()?;
             append_response(ns, file, *new_block).ok()
         }

@@ -1,27 +1,23 @@
 //! Features this NameNode does not have: reads answer as Hadoop's NameNode does when nobody uses the feature, changes
 //! are refused with the exception Hadoop has for "switched off" where there is one.
 
-use super::{
-    answer, caller, io, no_safe_mode, reading, shown_path, superuser, unsupported, wire, writing,
-};
+use super::{answer, caller, io, no_safe_mode, reading, shown_path, superuser, unsupported, wire, writing};
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::GetDelegationTokenResponseProto;
 use hathi_formats::proto::hdfs::{
-    AllowSnapshotRequestProto, CodecProto, CreateEncryptionZoneRequestProto,
-    DisallowSnapshotRequestProto, EcTopologyVerifierResultProto, ErasureCodingPolicyProto,
-    ErasureCodingPolicyState, GetDataEncryptionKeyRequestProto, GetDataEncryptionKeyResponseProto,
-    GetEcTopologyResultForPoliciesRequestProto, GetEcTopologyResultForPoliciesResponseProto,
-    GetErasureCodingCodecsRequestProto, GetErasureCodingCodecsResponseProto,
-    GetErasureCodingPoliciesRequestProto, GetErasureCodingPoliciesResponseProto,
-    GetErasureCodingPolicyRequestProto, GetErasureCodingPolicyResponseProto,
-    GetEzForPathRequestProto, GetEzForPathResponseProto, GetSnapshotListingRequestProto,
-    GetSnapshottableDirListingRequestProto, GetSnapshottableDirListingResponseProto,
-    ListCacheDirectivesRequestProto, ListCacheDirectivesResponseProto, ListCachePoolsRequestProto,
-    ListCachePoolsResponseProto, ListEncryptionZonesRequestProto, ListEncryptionZonesResponseProto,
-    ListReencryptionStatusRequestProto, ListReencryptionStatusResponseProto,
+    AllowSnapshotRequestProto, CodecProto, CreateEncryptionZoneRequestProto, DisallowSnapshotRequestProto,
+    EcTopologyVerifierResultProto, ErasureCodingPolicyProto, ErasureCodingPolicyState,
+    GetDataEncryptionKeyRequestProto, GetDataEncryptionKeyResponseProto, GetEcTopologyResultForPoliciesRequestProto,
+    GetEcTopologyResultForPoliciesResponseProto, GetErasureCodingCodecsRequestProto,
+    GetErasureCodingCodecsResponseProto, GetErasureCodingPoliciesRequestProto, GetErasureCodingPoliciesResponseProto,
+    GetErasureCodingPolicyRequestProto, GetErasureCodingPolicyResponseProto, GetEzForPathRequestProto,
+    GetEzForPathResponseProto, GetSnapshotListingRequestProto, GetSnapshottableDirListingRequestProto,
+    GetSnapshottableDirListingResponseProto, ListCacheDirectivesRequestProto, ListCacheDirectivesResponseProto,
+    ListCachePoolsRequestProto, ListCachePoolsResponseProto, ListEncryptionZonesRequestProto,
+    ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto, ListReencryptionStatusResponseProto,
     UnsetErasureCodingPolicyRequestProto,
 };
 
@@ -43,36 +39,20 @@ pub(super) struct Anything {}
 
 /// `getDelegationToken`: null, as without a running secret manager.
 pub(super) fn get_delegation_token(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, _, _: Anything| {
-            no_safe_mode(ns, || "Cannot issue delegation token".to_owned())?;
-            Ok(Reply::message(&GetDelegationTokenResponseProto::default()))
-        },
-    )
+    writing(ns, ctx, &body, OperationCategory::Write, |ns, _, _: Anything| {
+        no_safe_mode(ns, || "Cannot issue delegation token".to_owned())?;
+        Ok(Reply::message(&GetDelegationTokenResponseProto::default()))
+    })
 }
 
 /// `renewDelegationToken`, `cancelDelegationToken`: no token was ever issued.
-pub(super) fn unknown_delegation_token(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |_, _, _: Anything| {
-            Err(RemoteException::new(
-                exceptions::INVALID_TOKEN,
-                "Renewal or cancellation of a non-existent token",
-            ))
-        },
-    )
+pub(super) fn unknown_delegation_token(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(ns, ctx, &body, OperationCategory::Write, |_, _, _: Anything| {
+        Err(RemoteException::new(
+            exceptions::INVALID_TOKEN,
+            "Renewal or cancellation of a non-existent token",
+        ))
+    })
 }
 
 /// `getDataEncryptionKey`: absent, data transfer is not encrypted.
@@ -82,9 +62,7 @@ pub(super) fn get_data_encryption_key(ns: &Namesystem, ctx: &CallContext, body: 
         ctx,
         &body,
         OperationCategory::Unchecked,
-        |_, _, _: GetDataEncryptionKeyRequestProto| {
-            Ok(Reply::message(&GetDataEncryptionKeyResponseProto::default()))
-        },
+        |_, _, _: GetDataEncryptionKeyRequestProto| Ok(Reply::message(&GetDataEncryptionKeyResponseProto::default())),
     )
 }
 
@@ -127,30 +105,20 @@ fn not_snapshottable(path: &str) -> RemoteException {
 
 /// `createSnapshot`, `renameSnapshot`, `deleteSnapshot`
 pub(super) fn change_snapshot(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |_, _, request: PathOnly| Err(not_snapshottable(&request.path)),
-    )
+    writing(ns, ctx, &body, OperationCategory::Write, |_, _, request: PathOnly| {
+        Err(not_snapshottable(&request.path))
+    })
 }
 
 /// `getSnapshottableDirListing`: null.
-pub(super) fn get_snapshottable_dir_listing(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn get_snapshottable_dir_listing(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
         ctx,
         &body,
         OperationCategory::Read,
         |_, _, _: GetSnapshottableDirListingRequestProto| {
-            Ok(Reply::message(
-                &GetSnapshottableDirListingResponseProto::default(),
-            ))
+            Ok(Reply::message(&GetSnapshottableDirListingResponseProto::default()))
         },
     )
 }
@@ -162,9 +130,7 @@ pub(super) fn read_snapshot(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> 
         ctx,
         &body,
         OperationCategory::Read,
-        |_, _, request: GetSnapshotListingRequestProto| {
-            Err(not_snapshottable(&request.snapshot_root))
-        },
+        |_, _, request: GetSnapshotListingRequestProto| Err(not_snapshottable(&request.snapshot_root)),
     )
 }
 
@@ -172,13 +138,9 @@ pub(super) fn read_snapshot(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> 
 
 /// `addCachePool`, `addCacheDirective` and the other changes of the centralized cache.
 pub(super) fn change_cache(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |_, _, _: Anything| Err(unsupported("Centralized caching")),
-    )
+    writing(ns, ctx, &body, OperationCategory::Write, |_, _, _: Anything| {
+        Err(unsupported("Centralized caching"))
+    })
 }
 
 /// `listCachePools`
@@ -188,9 +150,7 @@ pub(super) fn list_cache_pools(ns: &Namesystem, ctx: &CallContext, body: Bytes) 
         ctx,
         &body,
         OperationCategory::Read,
-        |_, _, _: ListCachePoolsRequestProto| {
-            Ok(Reply::message(&ListCachePoolsResponseProto::default()))
-        },
+        |_, _, _: ListCachePoolsRequestProto| Ok(Reply::message(&ListCachePoolsResponseProto::default())),
     )
 }
 
@@ -201,9 +161,7 @@ pub(super) fn list_cache_directives(ns: &Namesystem, ctx: &CallContext, body: By
         ctx,
         &body,
         OperationCategory::Read,
-        |_, _, _: ListCacheDirectivesRequestProto| {
-            Ok(Reply::message(&ListCacheDirectivesResponseProto::default()))
-        },
+        |_, _, _: ListCacheDirectivesRequestProto| Ok(Reply::message(&ListCacheDirectivesResponseProto::default())),
     )
 }
 
@@ -227,23 +185,11 @@ pub(super) fn create_encryption_zone(ns: &mut Namesystem, ctx: &CallContext, bod
 }
 
 /// `reencryptEncryptionZone`
-pub(super) fn reencrypt_encryption_zone(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, _: Anything| {
-            superuser(ns, ctx, "reencryptEncryptionZone")?;
-            Err(io(
-                "No key provider configured, re-encryption operation is rejected",
-            ))
-        },
-    )
+pub(super) fn reencrypt_encryption_zone(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(ns, ctx, &body, OperationCategory::Write, |ns, ctx, _: Anything| {
+        superuser(ns, ctx, "reencryptEncryptionZone")?;
+        Err(io("No key provider configured, re-encryption operation is rejected"))
+    })
 }
 
 /// `listEncryptionZones`
@@ -269,9 +215,7 @@ pub(super) fn list_reencryption_status(ns: &Namesystem, ctx: &CallContext, body:
         OperationCategory::Read,
         |ns, ctx, _: ListReencryptionStatusRequestProto| {
             superuser(ns, ctx, "listReencryptionStatus")?;
-            Ok(Reply::message(
-                &ListReencryptionStatusResponseProto::default(),
-            ))
+            Ok(Reply::message(&ListReencryptionStatusResponseProto::default()))
         },
     )
 }
@@ -294,11 +238,7 @@ pub(super) fn get_ez_for_path(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
 // --- erasure coding: the policies exist and none is enabled ---
 
 /// `getErasureCodingPolicies`
-pub(super) fn get_erasure_coding_policies(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn get_erasure_coding_policies(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
         ctx,
@@ -312,9 +252,7 @@ pub(super) fn get_erasure_coding_policies(
                     ..Default::default()
                 })
                 .collect();
-            Ok(Reply::message(&GetErasureCodingPoliciesResponseProto {
-                ec_policies,
-            }))
+            Ok(Reply::message(&GetErasureCodingPoliciesResponseProto { ec_policies }))
         },
     )
 }
@@ -335,10 +273,7 @@ pub(super) fn get_erasure_coding_policy(ns: &Namesystem, ctx: &CallContext, body
                     format!("Path not found: {}", request.src),
                 ));
             }
-            Ok(
-                Reply::message(&GetErasureCodingPolicyResponseProto::default())
-                    .after(shown_path(ns, &iip)),
-            )
+            Ok(Reply::message(&GetErasureCodingPolicyResponseProto::default()).after(shown_path(ns, &iip)))
         },
     )
 }
@@ -361,9 +296,7 @@ pub(super) fn get_erasure_coding_codecs(ns: &Namesystem, ctx: &CallContext, body
                 coders: coders.to_owned(),
             })
             .to_vec();
-            Ok(Reply::message(&GetErasureCodingCodecsResponseProto {
-                codec,
-            }))
+            Ok(Reply::message(&GetErasureCodingCodecsResponseProto { codec }))
         },
     )
 }
@@ -388,30 +321,22 @@ pub(super) fn get_ec_topology_result(ns: &Namesystem, ctx: &CallContext, body: B
                     is_supported: false,
                 }
             };
-            Ok(Reply::message(
-                &GetEcTopologyResultForPoliciesResponseProto { response },
-            ))
+            Ok(Reply::message(&GetEcTopologyResultForPoliciesResponseProto {
+                response,
+            }))
         },
     )
 }
 
 /// `setErasureCodingPolicy`, `enableErasureCodingPolicy` and the other changes of erasure coding.
 pub(super) fn change_erasure_coding(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |_, _, _: Anything| Err(unsupported("Erasure coding")),
-    )
+    writing(ns, ctx, &body, OperationCategory::Write, |_, _, _: Anything| {
+        Err(unsupported("Erasure coding"))
+    })
 }
 
 /// `unsetErasureCodingPolicy`: no directory has one.
-pub(super) fn unset_erasure_coding_policy(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: Bytes,
-) -> Reply {
+pub(super) fn unset_erasure_coding_policy(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(
         ns,
         ctx,
@@ -430,17 +355,11 @@ pub(super) fn unset_erasure_coding_policy(
 
 /// `satisfyStoragePolicy`: `dfs.storage.policy.satisfier.mode` is `none`, as is Hadoop's default.
 pub(super) fn satisfy_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |_, _, _: Anything| {
-            Err(RemoteException::new(
-                exceptions::UNSUPPORTED_OPERATION,
-                "Cannot request to satisfy storage policy when storage policy satisfier feature has been disabled by admin. \
+    writing(ns, ctx, &body, OperationCategory::Write, |_, _, _: Anything| {
+        Err(RemoteException::new(
+            exceptions::UNSUPPORTED_OPERATION,
+            "Cannot request to satisfy storage policy when storage policy satisfier feature has been disabled by admin. \
              Seek for an admin help to enable it or use Mover tool.",
-            ))
-        },
-    )
+        ))
+    })
 }

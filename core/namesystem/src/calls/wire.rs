@@ -90,9 +90,7 @@ impl<'a> Field<'a> {
 }
 
 /// The fields of a message in order: number and value.
-pub(crate) fn fields(
-    mut rest: &[u8],
-) -> impl Iterator<Item = Result<(u64, Field<'_>), RemoteException>> {
+pub(crate) fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Field<'_>), RemoteException>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -264,12 +262,7 @@ pub(crate) struct WireStatus<'a> {
 
 impl WireStatus<'_> {
     fn flags(&self) -> u64 {
-        (if self.status.has_acl { HAS_ACL } else { 0 })
-            | (if self.status.snapshottable {
-                SNAPSHOT_ENABLED
-            } else {
-                0
-            })
+        (if self.status.has_acl { HAS_ACL } else { 0 }) | (if self.status.snapshottable { SNAPSHOT_ENABLED } else { 0 })
     }
 
     /// Bytes that [`WireStatus::put`] writes.
@@ -350,10 +343,7 @@ pub(crate) fn put_status_field(out: &mut Vec<u8>, tag: u8, status: &FileStatus<'
 }
 
 /// A response message whose field 1 is a `HdfsFileStatusProto` (`GetFileInfoResponseProto`, `CreateResponseProto`, …).
-pub(crate) fn status_response(
-    status: &FileStatus<'_>,
-    locations: Option<&LocatedBlocksProto>,
-) -> Bytes {
+pub(crate) fn status_response(status: &FileStatus<'_>, locations: Option<&LocatedBlocksProto>) -> Bytes {
     let wire = WireStatus {
         status,
         name: &[],
@@ -384,12 +374,7 @@ impl ListingResponse {
     }
 
     /// Appends `partialListing`.
-    pub fn push(
-        &mut self,
-        status: &FileStatus<'_>,
-        name: &[u8],
-        locations: Option<&LocatedBlocksProto>,
-    ) {
+    pub fn push(&mut self, status: &FileStatus<'_>, name: &[u8], locations: Option<&LocatedBlocksProto>) {
         let wire = WireStatus {
             status,
             name,
@@ -417,9 +402,8 @@ mod tests {
     use super::*;
     use hathi_formats::ids::InodeId;
     use hathi_formats::proto::hdfs::{
-        CreateRequestProto, DirectoryListingProto, FsPermissionProto,
-        GetBlockLocationsRequestProto, GetFileInfoResponseProto, GetListingResponseProto,
-        HdfsFileStatusProto, MkdirsRequestProto,
+        CreateRequestProto, DirectoryListingProto, FsPermissionProto, GetBlockLocationsRequestProto,
+        GetFileInfoResponseProto, GetListingResponseProto, HdfsFileStatusProto, MkdirsRequestProto,
     };
 
     fn status(kind: InodeKind, symlink: Option<&'static [u8]>) -> FileStatus<'static> {
@@ -482,11 +466,7 @@ mod tests {
             let message = GetFileInfoResponseProto {
                 fs: Some(expected(&status, b"")),
             };
-            assert_eq!(
-                status_response(&status, None),
-                message.encode_to_vec(),
-                "{kind:?}"
-            );
+            assert_eq!(status_response(&status, None), message.encode_to_vec(), "{kind:?}");
             let locations = LocatedBlocksProto {
                 file_length: 1 << 40,
                 ..Default::default()
@@ -589,10 +569,7 @@ mod tests {
             create_parent: true,
             unmasked: None,
         };
-        assert_eq!(
-            MkdirsView::decode(&mkdirs.encode_to_vec()).unwrap(),
-            expected
-        );
+        assert_eq!(MkdirsView::decode(&mkdirs.encode_to_vec()).unwrap(), expected);
         let locations = GetBlockLocationsRequestProto {
             src: "/f".to_owned(),
             offset: 5,

@@ -2,8 +2,8 @@
 
 use super::blocks::{finish_lease_recovery, recover_block};
 use super::{
-    ClientMachine, Once, Outcome, answer, check_path_length, commit, commit_void_once,
-    no_safe_mode, once, once_with, path_length_ok, plan_context, policies, wire, writing,
+    ClientMachine, Once, Outcome, answer, check_path_length, commit, commit_void_once, no_safe_mode, once, once_with,
+    path_length_ok, plan_context, policies, wire, writing,
 };
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
@@ -11,9 +11,8 @@ use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
-    AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto,
-    DeleteRequestProto, FsPermissionProto, LocatedBlockProto, Rename2RequestProto,
-    RenameRequestProto, TruncateRequestProto,
+    AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto, DeleteRequestProto,
+    FsPermissionProto, LocatedBlockProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
 };
 use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, RenameOptions, Truncated};
 use prost::Message;
@@ -37,8 +36,7 @@ pub(super) fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
     if let Err(refused) = ns.check_operation(OperationCategory::Write) {
         return Reply::refuse(refused);
     }
-    make_directory(ns, ctx, &body)
-        .unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+    make_directory(ns, ctx, &body).unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
 }
 
 fn make_directory(ns: &mut Namesystem, ctx: &CallContext, body: &[u8]) -> Outcome {
@@ -60,9 +58,7 @@ fn make_directory(ns: &mut Namesystem, ctx: &CallContext, body: &[u8]) -> Outcom
 
 /// `create`
 pub(super) fn create(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once_with(ns, ctx, |ns| {
-        create_file(ns, ctx, &wire::CreateView::decode(&body)?)
-    })
+    once_with(ns, ctx, |ns| create_file(ns, ctx, &wire::CreateView::decode(&body)?))
 }
 
 fn create_file(
@@ -141,14 +137,12 @@ fn policy_of(request: &wire::CreateView<'_>) -> Result<u8, RemoteException> {
     if name.is_empty() {
         return Ok(0);
     }
-    policies::by_name(name)
-        .map(|policy| policy.id)
-        .ok_or_else(|| {
-            RemoteException::new(
-                exceptions::HADOOP_ILLEGAL_ARGUMENT,
-                format!("Cannot find a block policy with the name {name}"),
-            )
-        })
+    policies::by_name(name).map(|policy| policy.id).ok_or_else(|| {
+        RemoteException::new(
+            exceptions::HADOOP_ILLEGAL_ARGUMENT,
+            format!("Cannot find a block policy with the name {name}"),
+        )
+    })
 }
 
 fn vanished(file: InodeId) -> RemoteException {
@@ -163,11 +157,7 @@ pub(super) fn append(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
     once(ns, ctx, &body, append_file)
 }
 
-fn append_file(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: AppendRequestProto,
-) -> Result<Once, RemoteException> {
+fn append_file(ns: &mut Namesystem, ctx: &CallContext, request: AppendRequestProto) -> Result<Once, RemoteException> {
     let src = request.src.as_str();
     no_safe_mode(ns, || format!("Cannot append to file{src}"))?;
     let machine = ClientMachine::of(ctx);
@@ -175,13 +165,9 @@ fn append_file(
     let mut recovered = false;
     loop {
         let context = plan_context(ctx, &machine);
-        let plan = ns.namespace.plan_append(
-            &context,
-            src,
-            &request.client_name,
-            new_block,
-            &ns.replicas(),
-        )?;
+        let plan = ns
+            .namespace
+            .plan_append(&context, src, &request.client_name, new_block, &ns.replicas())?;
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
             AppendOutcome::Opened { file, .. } => {
@@ -192,14 +178,7 @@ fn append_file(
                 });
             }
             AppendOutcome::LeaseRecovery(recovery) if !recovered => {
-                finish_lease_recovery(
-                    ns,
-                    ctx,
-                    &recovery,
-                    "APPEND_FILE",
-                    src,
-                    &request.client_name,
-                )?;
+                finish_lease_recovery(ns, ctx, &recovery, "APPEND_FILE", src, &request.client_name)?;
                 recovered = true;
             }
             AppendOutcome::LeaseRecovery(_) => {
@@ -211,11 +190,7 @@ fn append_file(
 
 /// `LastBlockWithStatus` of a file that was just opened for append: with the partial block to write on, or, when the
 /// client asked for a new block, with the last one as it is and without locations.
-pub(super) fn append_response(
-    ns: &Namesystem,
-    file: InodeId,
-    new_block: bool,
-) -> Result<Bytes, RemoteException> {
+pub(super) fn append_response(ns: &Namesystem, file: InodeId, new_block: bool) -> Result<Bytes, RemoteException> {
     let status = ns.namespace.status(file).ok_or_else(|| vanished(file))?;
     let pool = &ns.info.block_pool_id;
     let block = match ns.namespace.blocks_of(file).last() {
@@ -226,10 +201,7 @@ pub(super) fn append_response(
             ..Default::default()
         }),
         Some(last) if last.block.num_bytes == status.block_size => None,
-        Some(last) => Some(
-            ns.blockmanager
-                .located_block(pool, last.block, last.offset, None),
-        ),
+        Some(last) => Some(ns.blockmanager.located_block(pool, last.block, last.offset, None)),
     };
     let mut body = AppendResponseProto { block, stat: None }.encode_to_vec();
     wire::put_status_field(&mut body, 0x12, &status);
@@ -258,31 +230,18 @@ fn truncate_file(ns: &mut Namesystem, ctx: &CallContext, request: TruncateReques
     loop {
         let context = plan_context(ctx, &machine);
         let replicas = ns.replicas();
-        let plan = ns.namespace.plan_truncate(
-            &context,
-            src,
-            request.new_length,
-            &request.client_name,
-            &replicas,
-        )?;
+        let plan = ns
+            .namespace
+            .plan_truncate(&context, src, request.new_length, &request.client_name, &replicas)?;
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
             Truncated::Done => return Ok(answer(wire::boolean(true), after)),
-            Truncated::RecoverBlock {
-                block, recovery_id, ..
-            } => {
+            Truncated::RecoverBlock { block, recovery_id, .. } => {
                 recover_block(ns, ctx, block.id, recovery_id, Some(block));
                 return Ok(answer(wire::boolean(false), after));
             }
             Truncated::LeaseRecovery(recovery) if !recovered => {
-                finish_lease_recovery(
-                    ns,
-                    ctx,
-                    &recovery,
-                    "TRUNCATE_FILE",
-                    src,
-                    &request.client_name,
-                )?;
+                finish_lease_recovery(ns, ctx, &recovery, "TRUNCATE_FILE", src, &request.client_name)?;
                 recovered = true;
             }
             Truncated::LeaseRecovery(_) => {
@@ -298,9 +257,9 @@ pub(super) fn rename(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
         check_path_length("rename", &request.dst)?;
         no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
         let machine = ClientMachine::default();
-        let plan =
-            ns.namespace
-                .plan_rename(&plan_context(ctx, &machine), &request.src, &request.dst)?;
+        let plan = ns
+            .namespace
+            .plan_rename(&plan_context(ctx, &machine), &request.src, &request.dst)?;
         let (renamed, after) = commit(ns, plan)?;
         Ok(Once {
             reply: answer(wire::boolean(renamed), after),
@@ -319,12 +278,9 @@ pub(super) fn rename2(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Re
             overwrite: request.overwrite_dest,
             to_trash: request.move_to_trash(),
         };
-        let plan = ns.namespace.plan_rename2(
-            &plan_context(ctx, &machine),
-            &request.src,
-            &request.dst,
-            options,
-        )?;
+        let plan = ns
+            .namespace
+            .plan_rename2(&plan_context(ctx, &machine), &request.src, &request.dst, options)?;
         commit_void_once(ns, plan)
     })
 }
@@ -334,11 +290,9 @@ pub(super) fn delete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
     once(ns, ctx, &body, |ns, ctx, request: DeleteRequestProto| {
         no_safe_mode(ns, || format!("Cannot delete {}", request.src))?;
         let machine = ClientMachine::default();
-        let plan = ns.namespace.plan_delete(
-            &plan_context(ctx, &machine),
-            &request.src,
-            request.recursive,
-        )?;
+        let plan = ns
+            .namespace
+            .plan_delete(&plan_context(ctx, &machine), &request.src, request.recursive)?;
         let (deleted, after) = commit(ns, plan)?;
         Ok(Once {
             reply: answer(wire::boolean(deleted.result), after),
@@ -352,39 +306,34 @@ pub(super) fn concat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
     once(ns, ctx, &body, |ns, ctx, request: ConcatRequestProto| {
         no_safe_mode(ns, || format!("Cannot concat {}", request.trg))?;
         let machine = ClientMachine::default();
-        let plan =
-            ns.namespace
-                .plan_concat(&plan_context(ctx, &machine), &request.trg, &request.srcs)?;
+        let plan = ns
+            .namespace
+            .plan_concat(&plan_context(ctx, &machine), &request.trg, &request.srcs)?;
         commit_void_once(ns, plan)
     })
 }
 
 /// `createSymlink`
 pub(super) fn create_symlink(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(
-        ns,
-        ctx,
-        &body,
-        |ns, ctx, request: CreateSymlinkRequestProto| {
-            if !path_length_ok(&request.link) {
-                return Err(super::io("Symlink path exceeds 8000 character limit"));
-            }
-            if !ns.namespace.config.symlinks_enabled {
-                return Err(RemoteException::new(
-                    exceptions::UNSUPPORTED_OPERATION,
-                    "Symlinks not supported",
-                ));
-            }
-            no_safe_mode(ns, || format!("Cannot create symlink {}", request.link))?;
-            let machine = ClientMachine::default();
-            let plan = ns.namespace.plan_create_symlink(
-                &plan_context(ctx, &machine),
-                &request.target,
-                &request.link,
-                mode(&request.dir_perm),
-                request.create_parent,
-            )?;
-            commit_void_once(ns, plan)
-        },
-    )
+    once(ns, ctx, &body, |ns, ctx, request: CreateSymlinkRequestProto| {
+        if !path_length_ok(&request.link) {
+            return Err(super::io("Symlink path exceeds 8000 character limit"));
+        }
+        if !ns.namespace.config.symlinks_enabled {
+            return Err(RemoteException::new(
+                exceptions::UNSUPPORTED_OPERATION,
+                "Symlinks not supported",
+            ));
+        }
+        no_safe_mode(ns, || format!("Cannot create symlink {}", request.link))?;
+        let machine = ClientMachine::default();
+        let plan = ns.namespace.plan_create_symlink(
+            &plan_context(ctx, &machine),
+            &request.target,
+            &request.link,
+            mode(&request.dir_perm),
+            request.create_parent,
+        )?;
+        commit_void_once(ns, plan)
+    })
 }

@@ -31,7 +31,9 @@ pub(super) fn run(args: ImageArgs) -> Result<ExitCode> {
     let inodes = namespace.inode_count();
     let started = Instant::now();
     let file = File::create(&args.file)?;
-    let (file, summary) = namespace.freeze().save(file, LayoutVersion::NAMENODE_CURRENT, &|| false)?;
+    let (file, summary) = namespace
+        .freeze()
+        .save(file, LayoutVersion::NAMENODE_CURRENT, &|| false)?;
     file.sync_all()?;
     let saved = started.elapsed().as_secs_f64();
     drop(namespace);

@@ -41,7 +41,12 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     let mut first_block = None;
     generator::fill(&mut namespace, &shape, &mut |_, _, effects| {
         for effect in &effects.effects {
-            if let Effect::BlockCompleted { block, file, replication } = effect {
+            if let Effect::BlockCompleted {
+                block,
+                file,
+                replication,
+            } = effect
+            {
                 first_block.get_or_insert(*block);
                 completed += 1;
                 manager.set_generation_stamp(block.generation_stamp);
@@ -56,6 +61,7 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     })
     .map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
     let built = started.elapsed().as_secs_f64();
+    let built_bytes = resident_bytes().saturating_sub(before);
     let first = first_block.context("no block was made")?;
     if completed != args.files {
         bail!("{completed} blocks for {} files", args.files);
@@ -63,17 +69,19 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     let reporting = Instant::now();
     for node in 0..DATANODES {
         // Blocks are numbered as they are made, and so are their stamps: the n-th block follows the first by n in both.
-        let blocks = (0..completed).filter(|n| n % (DATANODES / REPLICATION) == node / REPLICATION).map(|n| {
-            (first.id.0 + n.cast_signed(), first.generation_stamp.0 + n)
-        });
+        let blocks = (0..completed)
+            .filter(|n| n % (DATANODES / REPLICATION) == node / REPLICATION)
+            .map(|n| (first.id.0 + n.cast_signed(), first.generation_stamp.0 + n));
         report(&mut manager, node, blocks, first.num_bytes)?;
     }
     let reported = reporting.elapsed().as_secs_f64();
     let resident = resident_bytes().saturating_sub(before);
     println!(
-        "files {} resident {resident} bytes, {} bytes per file; built in {built:.1} s ({:.2} us per file), {} replicas reported in {reported:.1} s",
+        "files {} resident {resident} bytes, {} bytes per file ({} without replicas, the block map takes {}); built in {built:.1} s ({:.2} us per file), {} replicas reported in {reported:.1} s",
         args.files,
         resident / args.files.max(1),
+        built_bytes / args.files.max(1),
+        manager.heap_bytes() as u64 / args.files.max(1),
         built * 1e6 / args.files.max(1) as f64,
         completed * REPLICATION
     );

@@ -117,11 +117,19 @@ async fn bench(args: NamenodeArgs) -> Result<ExitCode> {
     let elapsed = started.elapsed().as_secs_f64();
     report(&args, &load, elapsed, &cpu_before)?;
     let lost = if args.verify { verify(&load, &first).await? } else { 0 };
-    Ok(if load.errors.get() == 0 && lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if load.errors.get() == 0 && lost == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn connect(args: &NamenodeArgs, authority: &str) -> Result<Vec<HaProxy>> {
-    let conf = match args.conf.clone().or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from)) {
+    let conf = match args
+        .conf
+        .clone()
+        .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
+    {
         Some(dir) => Configuration::load(&dir)?,
         None => Configuration::new(Environment::of_process()),
     };
@@ -196,7 +204,10 @@ impl Load {
             }
             // Nine reads for each write.
             Operation::Mixed => match index % 10 {
-                0 => self.create(proxy, format!("{}.new", self.path(index % self.total.min(10_000)))).await,
+                0 => {
+                    self.create(proxy, format!("{}.new", self.path(index % self.total.min(10_000))))
+                        .await
+                }
                 1..5 => self.open(proxy, prepared).await,
                 _ => self.get_file_info(proxy, prepared).await,
             },
@@ -208,7 +219,8 @@ impl Load {
             src,
             masked: hdfs::FsPermissionProto { perm: 0o644 },
             client_name: "hathi-bench".to_owned(),
-            create_flag: (hdfs::CreateFlagProto::Create as i32 | hdfs::CreateFlagProto::Overwrite as i32).cast_unsigned(),
+            create_flag: (hdfs::CreateFlagProto::Create as i32 | hdfs::CreateFlagProto::Overwrite as i32)
+                .cast_unsigned(),
             create_parent: true,
             replication: 3,
             block_size: 128 << 20,
@@ -227,15 +239,15 @@ impl Load {
             offset: 0,
             length: 1 << 30,
         };
-        let _: hdfs::GetBlockLocationsResponseProto =
-            proxy.call("getBlockLocations", &request, Idempotence::Idempotent).await?;
+        let _: hdfs::GetBlockLocationsResponseProto = proxy
+            .call("getBlockLocations", &request, Idempotence::Idempotent)
+            .await?;
         Ok(())
     }
 
     async fn get_file_info(&self, proxy: &HaProxy, src: String) -> Result<(), RpcError> {
         let request = hdfs::GetFileInfoRequestProto { src };
-        let _: hdfs::GetFileInfoResponseProto =
-            proxy.call("getFileInfo", &request, Idempotence::Idempotent).await?;
+        let _: hdfs::GetFileInfoResponseProto = proxy.call("getFileInfo", &request, Idempotence::Idempotent).await?;
         Ok(())
     }
 
@@ -244,7 +256,9 @@ impl Load {
         match result {
             Ok(()) => {
                 let micros = now.duration_since(started).as_micros();
-                self.latencies_micros.borrow_mut().push(u32::try_from(micros).unwrap_or(u32::MAX));
+                self.latencies_micros
+                    .borrow_mut()
+                    .push(u32::try_from(micros).unwrap_or(u32::MAX));
                 self.acknowledged.borrow_mut().push(index);
                 let gap = now.duration_since(self.last_answer.replace(now));
                 self.longest_gap.set(self.longest_gap.get().max(gap));
@@ -347,7 +361,11 @@ fn process_name(pid: u32) -> String {
         .take(2)
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
-    words.iter().map(|word| word.rsplit('/').next().unwrap_or_default()).collect::<Vec<_>>().join(" ")
+    words
+        .iter()
+        .map(|word| word.rsplit('/').next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Counts what was acknowledged and is not there.

@@ -148,7 +148,9 @@ impl Shell {
             text.split_once(':').unwrap_or((text.as_str(), ""))
         };
         if user.is_empty() && group.is_empty() {
-            bail!(Usage(format!("'{text}' does not match expected pattern for [owner][:group].")));
+            bail!(Usage(format!(
+                "'{text}' does not match expected pattern for [owner][:group]."
+            )));
         }
         let some = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         for item in self.with_children(&words, flags.has("-R")).await? {
@@ -161,7 +163,9 @@ impl Shell {
             let answer: Result<hdfs::SetOwnerResponseProto, _> =
                 fs.call("setOwner", &request, Idempotence::Idempotent).await;
             if let Err(error) = answer {
-                let reason = error.remote().map_or_else(|| error.to_string(), |remote| remote.message.clone());
+                let reason = error
+                    .remote()
+                    .map_or_else(|| error.to_string(), |remote| remote.message.clone());
                 self.complain(&format!("changing ownership of '{}': {reason}", item.path));
             }
         }
@@ -173,7 +177,9 @@ impl Shell {
         self.at_least(&words, 2)?;
         let text = words.remove(0);
         let Ok(replication @ 1..) = text.parse::<u16>() else {
-            bail!(Usage(format!("Illegal replication, a positive integer expected: {text}")));
+            bail!(Usage(format!(
+                "Illegal replication, a positive integer expected: {text}"
+            )));
         };
         let mut changed = Vec::new();
         for item in self.with_children(&words, true).await? {

@@ -63,7 +63,9 @@ async fn read_all(reader: &mut FileReader, target: &mut dyn Write, bar: &Progres
 }
 
 fn local_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn local_path(word: &str) -> PathBuf {
@@ -85,7 +87,10 @@ impl Shell {
         if item.is_none() {
             let parent = path.parent();
             match self.status(&parent).await? {
-                None => bail!("`{path}': No such file or directory: `{}'", self.shown_qualified(&parent)),
+                None => bail!(
+                    "`{path}': No such file or directory: `{}'",
+                    self.shown_qualified(&parent)
+                ),
                 Some(parent) if !parent.is_dir() => bail!("`{}': Is not a directory", parent.path),
                 Some(_) => {}
             }
@@ -94,21 +99,34 @@ impl Shell {
     }
 
     fn shown_qualified(&self, path: &RemotePath) -> String {
-        let authority = if path.authority.is_empty() { self.conf.default_fs().authority } else { path.authority.clone() };
+        let authority = if path.authority.is_empty() {
+            self.conf.default_fs().authority
+        } else {
+            path.authority.clone()
+        };
         format!("hdfs://{authority}{}", path.path)
     }
 
     pub(super) async fn put(&mut self, mut words: Vec<String>) -> Result<()> {
         let flags = self.flags(&mut words, &["-f", "-p", "-l", "-d"])?;
         self.at_least(&words, 1)?;
-        let target = if words.len() == 1 { ".".to_owned() } else { words.pop().unwrap_or_default() };
+        let target = if words.len() == 1 {
+            ".".to_owned()
+        } else {
+            words.pop().unwrap_or_default()
+        };
         let (target, into) = self.target(&target, words.len()).await?;
         for word in &words {
             let source = local_path(word);
             let result = if word == "-" {
-                self.put_stream(&mut std::io::stdin().lock(), &target, flags.has("-f")).await
+                self.put_stream(&mut std::io::stdin().lock(), &target, flags.has("-f"))
+                    .await
             } else if source.exists() {
-                let target = if into { target.join(&local_name(&source)) } else { target.clone() };
+                let target = if into {
+                    target.join(&local_name(&source))
+                } else {
+                    target.clone()
+                };
                 self.put_path(&source, &target, flags.has("-f"), flags.has("-p")).await
             } else {
                 self.complain(&format!("`{word}': No such file or directory"));
@@ -161,7 +179,8 @@ impl Shell {
             };
             let fs = self.fs(target)?;
             let _: hdfs::SetTimesResponseProto = fs.call("setTimes", &request, Idempotence::Idempotent).await?;
-            self.set_permission(target, metadata.permissions().mode() & 0o777).await?;
+            self.set_permission(target, metadata.permissions().mode() & 0o777)
+                .await?;
         }
         Ok(())
     }
@@ -199,7 +218,11 @@ impl Shell {
             let mut writer = match self.status(&target).await? {
                 Some(item) if item.is_dir() => bail!("`{target}': Is a directory"),
                 Some(_) => self.fs(&target)?.append(&target.path).await?,
-                None => self.fs(&target)?.create(&target.path, &CreateOptions::default()).await?,
+                None => {
+                    self.fs(&target)?
+                        .create(&target.path, &CreateOptions::default())
+                        .await?
+                }
             };
             for word in &words {
                 if word == "-" {
@@ -221,11 +244,16 @@ impl Shell {
     pub(super) async fn get(&mut self, mut words: Vec<String>) -> Result<()> {
         let flags = self.flags(&mut words, &["-f", "-p", "-ignoreCrc", "-crc"])?;
         self.at_least(&words, 1)?;
-        let target = if words.len() == 1 { ".".to_owned() } else { words.pop().unwrap_or_default() };
+        let target = if words.len() == 1 {
+            ".".to_owned()
+        } else {
+            words.pop().unwrap_or_default()
+        };
         let items = self.expand(&words).await?;
         if target == "-" {
             for item in items {
-                self.copy_to(&item, &mut std::io::stdout().lock(), &ProgressBar::hidden()).await?;
+                self.copy_to(&item, &mut std::io::stdout().lock(), &ProgressBar::hidden())
+                    .await?;
             }
             return Ok(());
         }
@@ -323,7 +351,11 @@ impl Shell {
         let items = self.expand(&words).await?;
         let (target, into) = self.target(&target, items.len()).await?;
         for item in items {
-            let target = if into { target.join(&item.name()) } else { target.clone() };
+            let target = if into {
+                target.join(&item.name())
+            } else {
+                target.clone()
+            };
             if let Err(error) = self.cp_item(&item, &target, flags.has("-f")).await {
                 self.fail(&target, &error);
             }
@@ -333,8 +365,14 @@ impl Shell {
 
     async fn cp_item(&mut self, item: &Item, target: &RemotePath, overwrite: bool) -> Result<()> {
         let inside = format!("{}/", item.path.path.trim_end_matches('/'));
-        if item.path.authority == target.authority && (target.path == item.path.path || target.path.starts_with(&inside)) {
-            let kind = if target.path == item.path.path { "are identical" } else { "is a subdirectory of itself" };
+        if item.path.authority == target.authority
+            && (target.path == item.path.path || target.path.starts_with(&inside))
+        {
+            let kind = if target.path == item.path.path {
+                "are identical"
+            } else {
+                "is a subdirectory of itself"
+            };
             bail!("`{}' to `{target}': {kind}", item.path);
         }
         if item.is_dir() {
@@ -376,7 +414,11 @@ impl Shell {
         }
         let (target, into) = self.target(&target, items.len()).await?;
         for item in items {
-            let target = if into { target.join(&item.name()) } else { target.clone() };
+            let target = if into {
+                target.join(&item.name())
+            } else {
+                target.clone()
+            };
             if item.path.authority != target.authority {
                 self.complain(&format!("`{}': Does not match target filesystem", item.path));
                 continue;
@@ -437,7 +479,10 @@ impl Shell {
                     _ => {}
                 }
                 if self.status(&path.parent()).await?.is_none() {
-                    bail!("`{path}': No such file or directory: `{}'", self.shown_qualified(&path.parent()));
+                    bail!(
+                        "`{path}': No such file or directory: `{}'",
+                        self.shown_qualified(&path.parent())
+                    );
                 }
                 let options = CreateOptions {
                     overwrite: true,

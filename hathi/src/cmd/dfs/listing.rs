@@ -46,7 +46,10 @@ pub(in crate::cmd) fn local_time(millis: u64, format: &str) -> String {
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
         .unwrap_or_default();
-    timestamp.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string()
+    timestamp
+        .to_zoned(jiff::tz::TimeZone::system())
+        .strftime(format)
+        .to_string()
 }
 
 impl Shell {
@@ -109,7 +112,11 @@ impl Shell {
 
     pub(super) async fn stat(&mut self, mut words: Vec<String>) -> Result<()> {
         self.at_least(&words, 1)?;
-        let format = if words[0].contains('%') { words.remove(0) } else { "%y".to_owned() };
+        let format = if words[0].contains('%') {
+            words.remove(0)
+        } else {
+            "%y".to_owned()
+        };
         self.at_least(&words, 1)?;
         for item in self.expand(&words).await? {
             println!("{}", stat_text(&format, &item));
@@ -168,7 +175,11 @@ struct LsOptions {
 
 impl LsOptions {
     fn time(&self, item: &Item) -> u64 {
-        if self.access_time { item.status.access_time } else { item.status.modification_time }
+        if self.access_time {
+            item.status.access_time
+        } else {
+            item.status.modification_time
+        }
     }
 
     fn sort(&self, items: &mut [Item]) {
@@ -191,10 +202,18 @@ impl LsOptions {
             return;
         }
         let size = |item: &Item| {
-            if self.human { human_size(item.status.length) } else { item.status.length.to_string() }
+            if self.human {
+                human_size(item.status.length)
+            } else {
+                item.status.length.to_string()
+            }
         };
         let replication = |item: &Item| {
-            if item.is_dir() { "-".to_owned() } else { item.status.block_replication().to_string() }
+            if item.is_dir() {
+                "-".to_owned()
+            } else {
+                item.status.block_replication().to_string()
+            }
         };
         let width = |text: &dyn Fn(&Item) -> usize, least: usize| items.iter().map(text).max().unwrap_or(0).max(least);
         let replication_width = width(&|item| replication(item).len(), 3);

@@ -63,7 +63,11 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             Ok(()) => shell.exit_code,
             Err(error) => {
                 shell.complain(&format!("{error:#}"));
-                if error.is::<Usage>() { 255 } else { shell.exit_code.max(1) }
+                if error.is::<Usage>() {
+                    255
+                } else {
+                    shell.exit_code.max(1)
+                }
             }
         }
     });
@@ -169,7 +173,10 @@ impl Shell {
 
     fn at_least(&self, words: &[String], count: usize) -> Result<()> {
         if words.len() < count {
-            bail!(Usage(format!("Not enough arguments: expected {count} but got {}", words.len())));
+            bail!(Usage(format!(
+                "Not enough arguments: expected {count} but got {}",
+                words.len()
+            )));
         }
         Ok(())
     }

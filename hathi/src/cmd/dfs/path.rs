@@ -33,7 +33,11 @@ impl RemotePath {
             bail!("Can not create a Path from an empty string");
         }
         let relative = !path.starts_with('/');
-        let absolute = if relative { format!("/user/{user}/{path}") } else { path.to_owned() };
+        let absolute = if relative {
+            format!("/user/{user}/{path}")
+        } else {
+            path.to_owned()
+        };
         Ok(RemotePath {
             authority: authority.to_owned(),
             path: normalize(&absolute),
@@ -55,7 +59,10 @@ impl RemotePath {
         let base = self.path.trim_end_matches('/');
         RemotePath {
             path: format!("{base}/{name}"),
-            shown_relative: self.shown_relative.as_ref().map(|relative| format!("{relative}/{name}")),
+            shown_relative: self
+                .shown_relative
+                .as_ref()
+                .map(|relative| format!("{relative}/{name}")),
             ..self.clone()
         }
     }
@@ -63,7 +70,11 @@ impl RemotePath {
     pub(super) fn parent(&self) -> RemotePath {
         let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
         RemotePath {
-            path: if parent.is_empty() { "/".to_owned() } else { parent.to_owned() },
+            path: if parent.is_empty() {
+                "/".to_owned()
+            } else {
+                parent.to_owned()
+            },
             shown_relative: None,
             ..self.clone()
         }
@@ -165,7 +176,9 @@ fn match_from(pattern: &[char], name: &[char]) -> bool {
                 return name.first() == Some(&'[') && match_from(rest, &name[1..]);
             };
             let (set, after) = (&rest[..close], &rest[close + 1..]);
-            let Some((c, tail)) = name.split_first() else { return false };
+            let Some((c, tail)) = name.split_first() else {
+                return false;
+            };
             in_set(set, *c) && match_from(after, tail)
         }
         '\\' if !rest.is_empty() => name.first() == rest.first() && match_from(&rest[1..], &name[1..]),
@@ -213,7 +226,10 @@ mod tests {
         }
         assert!(RemotePath::parse("s3://x/y", "me").is_err());
         let child = RemotePath::parse("hdfs://ns/", "me").unwrap().join("c");
-        assert_eq!((child.to_string(), child.parent().to_string()), ("hdfs://ns/c".into(), "hdfs://ns/".into()));
+        assert_eq!(
+            (child.to_string(), child.parent().to_string()),
+            ("hdfs://ns/c".into(), "hdfs://ns/".into())
+        );
     }
 
     #[test]

@@ -104,7 +104,9 @@ impl Shell {
         self.at_least(&words, 2)?;
         let length = words.remove(0);
         let Ok(new_length) = length.parse::<u64>() else {
-            bail!(Usage(format!("Illegal length, a non-negative integer expected: {length}")));
+            bail!(Usage(format!(
+                "Illegal length, a non-negative integer expected: {length}"
+            )));
         };
         for item in self.expand(&words).await? {
             let result = async {

@@ -72,14 +72,17 @@ impl Shell {
         for item in self.expand(&words).await? {
             let fs = self.fs(&item.path)?;
             let request = hdfs::GetFsStatusRequestProto {};
-            let stats: hdfs::GetFsStatsResponseProto =
-                fs.call("getFsStats", &request, Idempotence::Idempotent).await?;
+            let stats: hdfs::GetFsStatsResponseProto = fs.call("getFsStats", &request, Idempotence::Idempotent).await?;
             let authority = if item.path.authority.is_empty() {
                 self.conf.default_fs().authority
             } else {
                 item.path.authority.clone()
             };
-            let percent = if stats.capacity == 0 { 0.0 } else { stats.used as f64 * 100.0 / stats.capacity as f64 };
+            let percent = if stats.capacity == 0 {
+                0.0
+            } else {
+                stats.used as f64 * 100.0 / stats.capacity as f64
+            };
             rows.push([
                 format!("hdfs://{authority}"),
                 size(stats.capacity, human),
@@ -152,6 +155,10 @@ fn quota_text(quota: u64, used: u64, human: bool) -> (String, String) {
         return ("none".to_owned(), "inf".to_owned());
     }
     let left = quota.cast_signed() - used.cast_signed();
-    let left = if human && left >= 0 { human_size(left.unsigned_abs()) } else { left.to_string() };
+    let left = if human && left >= 0 {
+        human_size(left.unsigned_abs())
+    } else {
+        left.to_string()
+    };
     (size(quota, human), left)
 }

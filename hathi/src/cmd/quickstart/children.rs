@@ -104,8 +104,7 @@ fn start(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<Child
         && let Some(pid) = child.id()
     {
         let path = layout.pid_file(role, index);
-        std::fs::write(&path, format!("{pid}\n"))
-            .with_context(|| format!("can't write {}", path.display()))?;
+        std::fs::write(&path, format!("{pid}\n")).with_context(|| format!("can't write {}", path.display()))?;
     }
     Ok(child)
 }
@@ -115,13 +114,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn keep_running(
-    layout: Arc<Layout>,
-    role: Role,
-    index: u16,
-    mut child: Child,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn keep_running(layout: Arc<Layout>, role: Role, index: u16, mut child: Child, mut stop: watch::Receiver<bool>) {
     let mut pause = RESTART_PAUSE_MIN;
     loop {
         let started = Instant::now();

@@ -53,7 +53,10 @@ pub async fn run(layout: &Layout) -> Result<bool> {
         first_after_kill: Cell::new(None),
         killed: Cell::new(None),
     });
-    println!("demo: {WRITERS} writers make files of {FILE_LEN} bytes with {} replicas", layout.datanodes.min(3));
+    println!(
+        "demo: {WRITERS} writers make files of {FILE_LEN} bytes with {} replicas",
+        layout.datanodes.min(3)
+    );
     tokio::task::LocalSet::new().run_until(demonstrate(layout, &load)).await
 }
 
@@ -66,11 +69,20 @@ async fn demonstrate(layout: &Layout, load: &Rc<Load>) -> Result<bool> {
     let before = load.acknowledged.borrow().len();
     let pid_file = layout.pid_file(Role::NameNode, active);
     let text = std::fs::read_to_string(&pid_file).with_context(|| pid_file.display().to_string())?;
-    let pid = text.trim().parse().ok().and_then(Pid::from_raw).context("no process id")?;
+    let pid = text
+        .trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("no process id")?;
     let killed_at = SystemTime::now();
     load.killed.set(Some(Instant::now()));
     kill_process(pid, Signal::KILL)?;
-    println!("demo: killed {} (process {}) with SIGKILL after {before} files", namenode_id(active), pid.as_raw_nonzero());
+    println!(
+        "demo: killed {} (process {}) with SIGKILL after {before} files",
+        namenode_id(active),
+        pid.as_raw_nonzero()
+    );
     let deadline = Instant::now() + Duration::from_secs(60);
     while load.first_after_kill.get().is_none() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -140,7 +152,11 @@ async fn print_time_line(layout: &Layout, killed: u16, killed_at: SystemTime, lo
         let controller = layout.log_file(Role::Zkfc, new);
         let namenode = layout.log_file(Role::NameNode, new);
         for (log, words, step) in [
-            (&controller, "asking the NameNode for a transition to=Active", "elected   "),
+            (
+                &controller,
+                "asking the NameNode for a transition to=Active",
+                "elected   ",
+            ),
             (&namenode, "recovered", "recovered "),
             (&namenode, "active", "serving   "),
         ] {

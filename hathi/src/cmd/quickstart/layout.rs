@@ -121,7 +121,11 @@ impl Layout {
             }
         }
         if self.base_port < 1024 || self.base_port > u16::MAX - PORTS {
-            bail!("--base-port {}: must be from 1024 to {}", self.base_port, u16::MAX - PORTS);
+            bail!(
+                "--base-port {}: must be from 1024 to {}",
+                self.base_port,
+                u16::MAX - PORTS
+            );
         }
         let name = &self.nameservice;
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
@@ -134,7 +138,11 @@ impl Layout {
     fn ports(&self) -> Vec<u16> {
         let mut ports = Vec::new();
         for index in 0..self.namenodes {
-            ports.extend([self.namenode_rpc(index), self.namenode_http(index), self.zkfc_port(index)]);
+            ports.extend([
+                self.namenode_rpc(index),
+                self.namenode_http(index),
+                self.zkfc_port(index),
+            ]);
         }
         for index in 0..self.journalnodes {
             ports.extend([self.journalnode_rpc(index), self.journalnode_http(index)]);
@@ -244,7 +252,10 @@ impl Layout {
                 &format!("dfs.client.failover.proxy.provider.{ns}"),
                 "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider".to_owned(),
             ),
-            ("dfs.namenode.shared.edits.dir", format!("qjournal://{}/{ns}", journal.join(";"))),
+            (
+                "dfs.namenode.shared.edits.dir",
+                format!("qjournal://{}/{ns}", journal.join(";")),
+            ),
             ("dfs.ha.automatic-failover.enabled", "true".to_owned()),
             ("dfs.ha.fencing.methods", "shell(/bin/true)".to_owned()),
             ("hathi.ha.elector", "journal".to_owned()),
@@ -256,18 +267,30 @@ impl Layout {
             ("dfs.client.failover.sleep.max.millis", "1000".to_owned()),
             ("dfs.client.failover.max.attempts", "60".to_owned()),
             // With as many DataNodes as replicas there is no spare one when one dies under a writer.
-            ("dfs.client.block.write.replace-datanode-on-failure.best-effort", "true".to_owned()),
+            (
+                "dfs.client.block.write.replace-datanode-on-failure.best-effort",
+                "true".to_owned(),
+            ),
             ("dfs.heartbeat.interval", "1".to_owned()),
             ("dfs.namenode.heartbeat.recheck-interval", "3000".to_owned()),
             ("dfs.namenode.safemode.extension", "0".to_owned()),
-            ("dfs.namenode.datanode.registration.ip-hostname-check", "false".to_owned()),
+            (
+                "dfs.namenode.datanode.registration.ip-hostname-check",
+                "false".to_owned(),
+            ),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec();
         for (index, id) in (0..).zip(&ids) {
             site.extend([
-                (format!("dfs.namenode.rpc-address.{ns}.{id}"), local(self.namenode_rpc(index))),
-                (format!("dfs.namenode.http-address.{ns}.{id}"), local(self.namenode_http(index))),
+                (
+                    format!("dfs.namenode.rpc-address.{ns}.{id}"),
+                    local(self.namenode_rpc(index)),
+                ),
+                (
+                    format!("dfs.namenode.http-address.{ns}.{id}"),
+                    local(self.namenode_http(index)),
+                ),
                 (format!("dfs.ha.zkfc.port.{ns}.{id}"), self.zkfc_port(index).to_string()),
             ]);
         }
@@ -296,7 +319,9 @@ fn write_xml(path: &Path, properties: &[(String, String)]) -> Result<()> {
     let mut text = String::from("<?xml version=\"1.0\"?>\n<configuration>\n");
     for (key, value) in properties {
         let value = quick_xml::escape::escape(value.as_str());
-        text.push_str(&format!("  <property><name>{key}</name><value>{value}</value></property>\n"));
+        text.push_str(&format!(
+            "  <property><name>{key}</name><value>{value}</value></property>\n"
+        ));
     }
     text.push_str("</configuration>\n");
     std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))

@@ -60,8 +60,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 
 async fn quickstart(args: Args) -> Result<ExitCode> {
     let started = Instant::now();
-    std::fs::create_dir_all(&args.dir)
-        .with_context(|| format!("--dir: can't create {}", args.dir.display()))?;
+    std::fs::create_dir_all(&args.dir).with_context(|| format!("--dir: can't create {}", args.dir.display()))?;
     let dir = args.dir.canonicalize()?;
     let mut layout = Layout {
         dir,
@@ -151,7 +150,10 @@ async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
     }
     let (formatted, unformatted): (Vec<u16>, Vec<u16>) =
         (0..layout.namenodes).partition(|index| layout.is_formatted(*index));
-    progress(&format!("starting {} NameNodes and their controllers", layout.namenodes));
+    progress(&format!(
+        "starting {} NameNodes and their controllers",
+        layout.namenodes
+    ));
     for index in formatted {
         children.supervise(Role::NameNode, index)?;
         children.supervise(Role::Zkfc, index)?;

@@ -22,15 +22,17 @@ async fn connect(port: u16) -> Result<RpcClient, RpcError> {
 async fn state(port: u16) -> Result<common::HaServiceStateProto, RpcError> {
     let client = connect(port).await?;
     let request = common::GetServiceStatusRequestProto {};
-    let status: common::GetServiceStatusResponseProto =
-        client.call("getServiceStatus", &request).await?;
+    let status: common::GetServiceStatusResponseProto = client.call("getServiceStatus", &request).await?;
     Ok(status.state())
 }
 
 /// The index of the active NameNode.
 pub async fn active(layout: &Layout) -> Result<u16> {
     for index in 0..layout.namenodes {
-        if state(layout.namenode_rpc(index)).await.is_ok_and(|state| state == common::HaServiceStateProto::Active) {
+        if state(layout.namenode_rpc(index))
+            .await
+            .is_ok_and(|state| state == common::HaServiceStateProto::Active)
+        {
             return Ok(index);
         }
     }
@@ -115,8 +117,7 @@ async fn missing(layout: &Layout) -> Result<Option<String>, RpcError> {
     let request = hdfs::GetDatanodeReportRequestProto {
         r#type: hdfs::DatanodeReportTypeProto::Live.into(),
     };
-    let report: hdfs::GetDatanodeReportResponseProto =
-        client.call("getDatanodeReport", &request).await?;
+    let report: hdfs::GetDatanodeReportResponseProto = client.call("getDatanodeReport", &request).await?;
     let (live, all) = (report.di.len(), usize::from(layout.datanodes));
     Ok((live < all).then(|| format!("{live} of {all} DataNodes are live")))
 }

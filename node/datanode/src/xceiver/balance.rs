@@ -5,13 +5,10 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use hathi_formats::datatransfer::{
-    DataChecksum, Op, PacketBuffer, read_delimited, write_delimited, write_op,
-};
+use hathi_blockpool::NoticeKind;
+use hathi_formats::datatransfer::{DataChecksum, Op, PacketBuffer, read_delimited, write_delimited, write_op};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
-use hathi_formats::proto::hdfs::{
-    BlockOpResponseProto, OpCopyBlockProto, OpReplaceBlockProto, Status,
-};
+use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpCopyBlockProto, OpReplaceBlockProto, Status};
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::sender::{BlockSender, MissingChecksums, success_with_checksum_info};
@@ -77,9 +74,7 @@ impl Connection {
         let node = self.node.clone();
         let source = &request.source.id;
         if source.datanode_uuid == node.dataset.datanode_uuid() {
-            return Err(XceiverError::Protocol(
-                "moves between volumes of one DataNode are not supported".to_owned(),
-            ));
+            return self.move_locally(request);
         }
         let mut proxy = node.connect_xfer(source, node.conf.socket_timeout)?;
         let copy = OpCopyBlockProto {
@@ -125,11 +120,21 @@ impl Connection {
         Ok(())
     }
 
-    fn receive_copy(
-        &mut self,
-        writer: &mut ReplicaWriter,
-        reader: &mut BufReader<TcpStream>,
-    ) -> Result<()> {
+    /// The replica stays on this DataNode and goes to another volume.
+    fn move_locally(&self, request: &OpReplaceBlockProto) -> Result<()> {
+        let node = &self.node;
+        let pool = node.dataset.pool(&request.header.block.pool_id)?;
+        let block = block_of(&request.header.block);
+        let id = request.storage_id.as_deref();
+        let moved = node.dataset.move_replica(&pool, block, request.storage_type(), id)?;
+        if let Some(volume) = node.dataset.volume(moved.volume) {
+            let kind = NoticeKind::Received;
+            node.notify(pool.id(), moved.block(), kind, &volume.storage_id, "");
+        }
+        Ok(())
+    }
+
+    fn receive_copy(&mut self, writer: &mut ReplicaWriter, reader: &mut BufReader<TcpStream>) -> Result<()> {
         let node = self.node.clone();
         let mut packet = PacketBuffer::new(node.conf.max_packet_bytes);
         let mut told = Instant::now();

@@ -25,8 +25,7 @@ struct ChunkSums {
 }
 
 fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
-    let invalid =
-        |text: String| XceiverError::Pool(PoolError::Replica(ReplicaError::Invalid(text)));
+    let invalid = |text: String| XceiverError::Pool(PoolError::Replica(ReplicaError::Invalid(text)));
     let disk = |source: io::Error| {
         XceiverError::Pool(PoolError::Disk {
             volume: read.replica.volume,
@@ -34,10 +33,7 @@ fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
         })
     };
     let Some((meta, header)) = &read.meta else {
-        return Err(invalid(format!(
-            "Meta-data not found for {}",
-            read.replica.describe()
-        )));
+        return Err(invalid(format!("Meta-data not found for {}", read.replica.describe())));
     };
     if length > read.readable {
         return Err(invalid(format!(
@@ -48,8 +44,7 @@ fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
     let kind = header.checksum.kind();
     let bytes_per_crc = u64::from(header.checksum.bytes_per_checksum());
     let mut full = vec![0; (length / bytes_per_crc) as usize * kind.size()];
-    meta.read_exact_at(&mut full, META_HEADER_BYTES as u64)
-        .map_err(disk)?;
+    meta.read_exact_at(&mut full, META_HEADER_BYTES as u64).map_err(disk)?;
     let short = length % bytes_per_crc;
     let mut partial = None;
     if short > 0 && kind != ChecksumType::Null {
@@ -57,9 +52,7 @@ fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
             Some(sum) => sum,
             None => {
                 let mut data = vec![0; short as usize];
-                read.data
-                    .read_exact_at(&mut data, length - short)
-                    .map_err(disk)?;
+                read.data.read_exact_at(&mut data, length - short).map_err(disk)?;
                 kind.checksum(&data).to_be_bytes()
             }
         };
@@ -75,19 +68,12 @@ fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
 
 impl ChunkSums {
     fn md5(&self) -> Vec<u8> {
-        let partial = self
-            .partial
-            .as_ref()
-            .map_or(&[][..], |(sum, _)| sum.as_slice());
+        let partial = self.partial.as_ref().map_or(&[][..], |(sum, _)| sum.as_slice());
         md5(&[&self.full, partial]).to_vec()
     }
 
     fn composite(&self, length: u64, stripe: u64) -> Option<Vec<u8>> {
-        let stripe = if stripe == 0 || stripe > length {
-            length
-        } else {
-            stripe
-        };
+        let stripe = if stripe == 0 || stripe > length { length } else { stripe };
         let mut composer = CrcComposer::new(self.kind, self.bytes_per_crc, stripe);
         for sum in self.full.chunks_exact(4) {
             let sum = sum.first_chunk::<4>().copied().unwrap_or_default();
@@ -115,27 +101,20 @@ impl Connection {
             .visible_length()
             .filter(|_| read.replica.generation_stamp >= block.generation_stamp)
             .ok_or_else(|| {
-                XceiverError::Pool(
-                    ReplicaError::Invalid(format!("not readable: {}", read.replica.describe()))
-                        .into(),
-                )
+                XceiverError::Pool(ReplicaError::Invalid(format!("not readable: {}", read.replica.describe())).into())
             })?;
         // Clients ask for a prefix of the last block of a range.
         let length = block.num_bytes.min(visible);
-        let options = request
-            .block_checksum_options
-            .unwrap_or(BlockChecksumOptionsProto {
-                block_checksum_type: Some(BlockChecksumTypeProto::Md5crc as i32),
-                stripe_length: None,
-            });
+        let options = request.block_checksum_options.unwrap_or(BlockChecksumOptionsProto {
+            block_checksum_type: Some(BlockChecksumTypeProto::Md5crc as i32),
+            stripe_length: None,
+        });
         let sums = chunk_sums(&read, length)?;
         let bytes = match options.block_checksum_type() {
             BlockChecksumTypeProto::Md5crc => sums.md5(),
             BlockChecksumTypeProto::CompositeCrc => sums
                 .composite(length, options.stripe_length.unwrap_or(0))
-                .ok_or_else(|| {
-                    XceiverError::Protocol("stripes are not made of whole chunks".to_owned())
-                })?,
+                .ok_or_else(|| XceiverError::Protocol("stripes are not made of whole chunks".to_owned()))?,
         };
         let all_chunks = if sums.kind == ChecksumType::Null {
             0

@@ -17,8 +17,8 @@ use std::time::Duration;
 use hathi_formats::datatransfer::{OpRequest, read_request, write_delimited};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
-    BlockOpResponseProto, ExtendedBlockProto, ReleaseShortCircuitAccessResponseProto,
-    ShortCircuitShmResponseProto, Status,
+    BlockOpResponseProto, ExtendedBlockProto, ReleaseShortCircuitAccessResponseProto, ShortCircuitShmResponseProto,
+    Status,
 };
 
 use crate::node::DataNode;
@@ -120,9 +120,7 @@ fn accept_all(node: &Arc<DataNode>, listener: &TcpListener) {
             .name("xceiver".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                if let Err(error) =
-                    Connection::open(served.clone(), stream, peer).and_then(Connection::run)
-                {
+                if let Err(error) = Connection::open(served.clone(), stream, peer).and_then(Connection::run) {
                     tracing::debug!(%peer, %error, "connection ended");
                 }
                 served.xceivers.fetch_sub(1, Ordering::AcqRel);
@@ -163,8 +161,7 @@ impl Connection {
                 Err(error) if is_timeout(&error) => return Ok(()),
                 Err(error) => return Err(error),
             };
-            self.stream
-                .set_read_timeout(non_zero(self.node.conf.socket_timeout))?;
+            self.stream.set_read_timeout(non_zero(self.node.conf.socket_timeout))?;
             match self.serve(request) {
                 Ok(After::KeepAlive) if !self.node.conf.keepalive.is_zero() => {}
                 Ok(_) => return Ok(()),

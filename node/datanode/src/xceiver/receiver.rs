@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hathi_blockpool::{NoticeKind, Replica, ReplicaError, ReplicaMap, Transition};
-use hathi_formats::datatransfer::{
-    BlockMetadataHeader, ChecksumType, DataChecksum, PacketBuffer, PacketHeader,
-};
+use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum, PacketBuffer, PacketHeader};
 use hathi_formats::ids::{Block, GenerationStamp};
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
@@ -77,11 +75,7 @@ pub struct ReplicaWriter {
 
 impl ReplicaWriter {
     /// Creates the replica or takes an existing one over, as the stage says.
-    pub fn open(
-        node: &Arc<DataNode>,
-        pool: Arc<Pool>,
-        request: &WriteRequest,
-    ) -> Result<ReplicaWriter> {
+    pub fn open(node: &Arc<DataNode>, pool: Arc<Pool>, request: &WriteRequest) -> Result<ReplicaWriter> {
         let control = node.dataset.new_writer();
         let opened = Self::open_with(node, pool, request, control.clone());
         if opened.is_err() {
@@ -116,31 +110,22 @@ impl ReplicaWriter {
             block.generation_stamp = new_gs;
         }
         let dataset = &node.dataset;
-        type Plan<'a> = Box<
-            dyn FnMut(&ReplicaMap) -> std::result::Result<Option<Transition>, ReplicaError> + 'a,
-        >;
+        type Plan<'a> = Box<dyn FnMut(&ReplicaMap) -> std::result::Result<Option<Transition>, ReplicaError> + 'a>;
         let plan: Plan<'_> = match (&chosen, request.stage) {
             (Some(volume), _) if is_copy => {
                 let (id, transfer) = (volume.id, request.is_transfer());
-                Box::new(move |map| {
-                    map.create_temporary(block, transfer, id, writer, reserved)
-                        .map(Some)
-                })
+                Box::new(move |map| map.create_temporary(block, transfer, id, writer, reserved).map(Some))
             }
             (Some(volume), _) => {
                 let (id, replaces) = (volume.id, request.new_gs != 0);
-                Box::new(move |map| {
-                    map.create_rbw(block, replaces, id, writer, reserved)
-                        .map(Some)
-                })
+                Box::new(move |map| map.create_rbw(block, replaces, id, writer, reserved).map(Some))
             }
             (None, Stage::PipelineSetupAppend) => {
                 Box::new(|map| map.append(request.block, new_gs, min, writer).map(Some))
             }
-            (None, Stage::PipelineSetupAppendRecovery) => Box::new(|map| {
-                map.recover_append(request.block, new_gs, min, writer)
-                    .map(Some)
-            }),
+            (None, Stage::PipelineSetupAppendRecovery) => {
+                Box::new(|map| map.recover_append(request.block, new_gs, min, writer).map(Some))
+            }
             (None, Stage::PipelineSetupStreamingRecovery) => {
                 let pool = &pool;
                 Box::new(move |map| {
@@ -162,19 +147,9 @@ impl ReplicaWriter {
         };
         let changed = dataset.transition(&pool, block.id, plan)?;
         let Some((_, Some(replica))) = changed else {
-            return Err(XceiverError::Protocol(
-                "the replica did not come to be".to_owned(),
-            ));
+            return Err(XceiverError::Protocol("the replica did not come to be".to_owned()));
         };
-        let opened = Self::open_files(
-            node,
-            pool.clone(),
-            request,
-            control,
-            &replica,
-            creates,
-            reserved,
-        );
+        let opened = Self::open_files(node, pool.clone(), request, control, &replica, creates, reserved);
         if opened.is_err() {
             pool.release_writer(replica.block_id, writer);
         }
@@ -202,8 +177,7 @@ impl ReplicaWriter {
     ) -> Result<ReplicaWriter> {
         let id = replica.volume;
         let disk = |source: io::Error| PoolError::Disk { volume: id, source };
-        let (Some(volume), Some(files)) = (node.dataset.volume(id).cloned(), pool.files(replica))
-        else {
+        let (Some(volume), Some(files)) = (node.dataset.volume(id).cloned(), pool.files(replica)) else {
             return Err(PoolError::NoPool(pool.id().to_owned()).into());
         };
         let data = files.open_data().map_err(disk)?;
@@ -220,9 +194,7 @@ impl ReplicaWriter {
             data.metadata().map_err(disk)?.len(),
             meta.metadata().map_err(disk)?.len(),
         );
-        if lengths.0 < on_disk
-            || lengths.1 < BlockMetadataHeader::new(disk_checksum).meta_len(on_disk)
-        {
+        if lengths.0 < on_disk || lengths.1 < BlockMetadataHeader::new(disk_checksum).meta_len(on_disk) {
             return Err(XceiverError::Pool(
                 ReplicaError::Invalid(format!(
                     "Corrupted block: {}, block file length {}, meta file length {}",
@@ -249,10 +221,7 @@ impl ReplicaWriter {
             disk_checksum,
             client_checksum: request.checksum,
             on_disk,
-            last_checksum: replica
-                .progress
-                .as_ref()
-                .and_then(|progress| progress.last_checksum),
+            last_checksum: replica.progress.as_ref().and_then(|progress| progress.last_checksum),
             reserved,
             directory_synced: false,
             sync_on_close: node.conf.sync_on_close,
@@ -338,11 +307,7 @@ impl ReplicaWriter {
                     progress.bytes_acked = progress.bytes_acked.max(end);
                 }
             });
-        if owned {
-            Ok(())
-        } else {
-            Err(XceiverError::Stopped)
-        }
+        if owned { Ok(()) } else { Err(XceiverError::Stopped) }
     }
 
     fn write_new(&mut self, header: &PacketHeader, packet: &PacketBuffer, end: u64) -> Result<()> {
@@ -364,9 +329,7 @@ impl ReplicaWriter {
             let from = boundary.max(first);
             let skip = (from - first) as usize;
             let fresh = data.get(skip..).unwrap_or_default();
-            self.data
-                .write_all_at(fresh, from)
-                .map_err(|error| self.disk(error))?;
+            self.data.write_all_at(fresh, from).map_err(|error| self.disk(error))?;
             self.write_sums(packet, fresh, skip, from)?;
         } else {
             self.complete_chunk(data, first, boundary)?;
@@ -380,13 +343,7 @@ impl ReplicaWriter {
     }
 
     /// Writes the checksums of `fresh`, which begins at a chunk's start.
-    fn write_sums(
-        &mut self,
-        packet: &PacketBuffer,
-        fresh: &[u8],
-        skip: usize,
-        from: u64,
-    ) -> Result<()> {
+    fn write_sums(&mut self, packet: &PacketBuffer, fresh: &[u8], skip: usize, from: u64) -> Result<()> {
         if self.disk_checksum.kind() == ChecksumType::Null {
             return Ok(());
         }
@@ -404,11 +361,7 @@ impl ReplicaWriter {
         let partial = !fresh
             .len()
             .is_multiple_of(self.disk_checksum.bytes_per_checksum() as usize);
-        self.last_checksum = if partial {
-            sums.last_chunk::<4>().copied()
-        } else {
-            None
-        };
+        self.last_checksum = if partial { sums.last_chunk::<4>().copied() } else { None };
         result.map_err(|error| self.disk(error))
     }
 
@@ -471,11 +424,9 @@ impl ReplicaWriter {
 
     /// Every DataNode down the pipeline has the first `end` bytes.
     pub fn acked(&self, end: u64) {
-        let _ = self
-            .pool
-            .progress(self.block.id, self.control.id, |_, progress| {
-                progress.bytes_acked = progress.bytes_acked.max(end.min(progress.bytes_on_disk));
-            });
+        let _ = self.pool.progress(self.block.id, self.control.id, |_, progress| {
+            progress.bytes_acked = progress.bytes_acked.max(end.min(progress.bytes_on_disk));
+        });
     }
 
     /// Completes the replica, after the last packet. `sync` when the client asked for it with that packet.
@@ -489,26 +440,18 @@ impl ReplicaWriter {
         };
         self.node.dataset.transition(&self.pool, block.id, |map| {
             if map.get(block.id).and_then(Replica::writer) != Some(self.control.id) {
-                return Err(ReplicaError::Invalid(
-                    "the replica has another writer".to_owned(),
-                ));
+                return Err(ReplicaError::Invalid("the replica has another writer".to_owned()));
             }
             map.finalize(block)
         })?;
         if (sync || self.sync_on_close)
-            && let Some(files) = self
-                .pool
-                .get(block.id)
-                .and_then(|replica| self.pool.files(&replica))
+            && let Some(files) = self.pool.get(block.id).and_then(|replica| self.pool.files(&replica))
         {
             File::open(files.dir)
                 .and_then(|dir| dir.sync_all())
                 .map_err(|error| self.disk(error))?;
         }
-        self.node
-            .metrics
-            .blocks_written
-            .fetch_add(1, Ordering::Relaxed);
+        self.node.metrics.blocks_written.fetch_add(1, Ordering::Relaxed);
         Ok(block)
     }
 
@@ -537,9 +480,7 @@ impl ReplicaWriter {
     /// Drops a copy that failed; replicas that clients write stay for recovery.
     pub fn abandon_copy(&self) {
         let (id, writer) = (self.block.id, self.control.id);
-        let result = self
-            .pool
-            .transition(|map| Ok(map.abandon_temporary(id, writer)));
+        let result = self.pool.transition(|map| Ok(map.abandon_temporary(id, writer)));
         if let Err(error) = result {
             tracing::warn!(block = %id, %error, "a failed copy could not be removed");
         }

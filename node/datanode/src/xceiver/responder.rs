@@ -124,9 +124,7 @@ impl Responder {
             if ack.status(0) == Some(Status::ErrorChecksum) {
                 // What the next DataNode got from this one was corrupt: this one is at fault, and ends without a word,
                 // so that the one before it is told so.
-                return Err(io::Error::other(
-                    "the next DataNode got corrupt data from this one",
-                ));
+                return Err(io::Error::other("the next DataNode got corrupt data from this one"));
             }
             let Some(written) = self.pipeline.wait_head() else {
                 return Ok(());
@@ -140,9 +138,7 @@ impl Responder {
             let reply = with_own(Status::Success, written.seqno, &ack);
             if reply.is_success() {
                 let _ = self.pool.progress(self.block, self.writer, |_, progress| {
-                    progress.bytes_acked = progress
-                        .bytes_acked
-                        .max(written.end.min(progress.bytes_on_disk));
+                    progress.bytes_acked = progress.bytes_acked.max(written.end.min(progress.bytes_on_disk));
                 });
             }
             self.send(&reply)?;
@@ -161,10 +157,7 @@ impl Responder {
         tracing::info!(block = %self.block, %error, "connection to the next DataNode broke");
         self.send(&PipelineAck {
             seqno: UNKNOWN_SEQNO,
-            replies: vec![
-                PipelineAck::plain(Status::Success),
-                PipelineAck::plain(Status::Error),
-            ],
+            replies: vec![PipelineAck::plain(Status::Success), PipelineAck::plain(Status::Error)],
             downstream_ack_time_nanos: 0,
         })
     }

@@ -62,8 +62,7 @@ impl BlockSender {
         let wanted = offset.saturating_add(length.unwrap_or(0));
         let mut read = pool.open_for_read(block.id, wanted, READ_PATIENCE)?;
         let replica = &read.replica;
-        let invalid =
-            |text: String| XceiverError::Pool(PoolError::Replica(ReplicaError::Invalid(text)));
+        let invalid = |text: String| XceiverError::Pool(PoolError::Replica(ReplicaError::Invalid(text)));
         if replica.generation_stamp < block.generation_stamp {
             return Err(invalid(format!(
                 "Replica gen stamp < block genstamp, block=blk_{}_{}, replica={}",
@@ -73,18 +72,12 @@ impl BlockSender {
             )));
         }
         let Some(visible) = replica.visible_length() else {
-            return Err(invalid(format!(
-                "Replica is not readable, {}",
-                replica.describe()
-            )));
+            return Err(invalid(format!("Replica is not readable, {}", replica.describe())));
         };
         let checksum = match &read.meta {
             Some((_, header)) if send_checksums => header.checksum,
             None if send_checksums && missing == MissingChecksums::Refuse => {
-                return Err(invalid(format!(
-                    "Meta-data not found for {}",
-                    replica.describe()
-                )));
+                return Err(invalid(format!("Meta-data not found for {}", replica.describe())));
             }
             _ => {
                 read.last_checksum = None;
@@ -93,9 +86,7 @@ impl BlockSender {
         };
         let chunk = u64::from(checksum.bytes_per_checksum());
         let length = length.unwrap_or(visible);
-        let last = offset
-            .checked_add(length)
-            .filter(|last| *last <= read.readable);
+        let last = offset.checked_add(length).filter(|last| *last <= read.readable);
         let Some(last) = last else {
             return Err(invalid(format!(
                 " Offset {offset} and length {length} don't match block {} ( blockLen {} )",
@@ -172,13 +163,7 @@ impl BlockSender {
         Ok(self.end - self.start)
     }
 
-    fn encode_head(
-        &self,
-        position: u64,
-        data_len: u64,
-        seqno: i64,
-        head: &mut Vec<u8>,
-    ) -> Result<()> {
+    fn encode_head(&self, position: u64, data_len: u64, seqno: i64, head: &mut Vec<u8>) -> Result<()> {
         head.clear();
         let sums_len = self.checksum.checksum_len(data_len as usize);
         let header = PacketHeader {
@@ -285,16 +270,11 @@ impl Connection {
                 return Err(error);
             }
         };
-        self.node
-            .metrics
-            .bytes_read
-            .fetch_add(sent, Ordering::Relaxed);
+        self.node.metrics.bytes_read.fetch_add(sent, Ordering::Relaxed);
         // A client that got all it asked for says whether the checksums were right.
         match read_delimited::<ClientReadStatusProto>(&mut self.reader) {
             Ok(_) => Ok(After::KeepAlive),
-            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::UnexpectedEof => {
-                Ok(After::Close)
-            }
+            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::UnexpectedEof => Ok(After::Close),
             Err(error) => Err(error.into()),
         }
     }

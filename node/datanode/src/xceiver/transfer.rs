@@ -11,8 +11,8 @@ use hathi_formats::ids::Block;
 use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
-    BaseHeaderProto, CachingStrategyProto, ClientOperationHeaderProto, DatanodeInfoProto,
-    DnTransferAckProto, OpTransferBlockProto, OpWriteBlockProto, Status, StorageTypeProto,
+    BaseHeaderProto, CachingStrategyProto, ClientOperationHeaderProto, DatanodeInfoProto, DnTransferAckProto,
+    OpTransferBlockProto, OpWriteBlockProto, Status, StorageTypeProto,
 };
 
 use super::sender::{BlockSender, MissingChecksums};
@@ -42,18 +42,9 @@ pub fn transfer(
     token: Option<TokenProto>,
 ) -> Result<()> {
     let Some(first) = targets.datanodes.first() else {
-        return Err(XceiverError::Protocol(
-            "a transfer without targets".to_owned(),
-        ));
+        return Err(XceiverError::Protocol("a transfer without targets".to_owned()));
     };
-    let sender = BlockSender::open(
-        pool,
-        block,
-        0,
-        Some(block.num_bytes),
-        true,
-        MissingChecksums::Refuse,
-    )?;
+    let sender = BlockSender::open(pool, block, 0, Some(block.num_bytes), true, MissingChecksums::Refuse)?;
     let count = u32::try_from(targets.datanodes.len()).unwrap_or(u32::MAX);
     let timeout = node.conf.socket_timeout * count + TIMEOUT_EXTENSION * (count - 1);
     let mut stream = node.connect_xfer(&first.id, timeout)?;
@@ -104,9 +95,7 @@ pub fn transfer(
             )));
         }
     }
-    node.metrics
-        .blocks_replicated
-        .fetch_add(1, Ordering::Relaxed);
+    node.metrics.blocks_replicated.fetch_add(1, Ordering::Relaxed);
     tracing::info!(block = %block.id, bytes = block.num_bytes, target = %first.id.ip_addr, port = first.id.xfer_port, "transmitted");
     Ok(())
 }

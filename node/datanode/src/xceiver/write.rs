@@ -14,10 +14,7 @@ use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpWriteBlockProto, Status
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::responder::{Pipeline, Responder, Written};
-use super::{
-    Connection, READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSION, XceiverError, block_of,
-    non_zero,
-};
+use super::{Connection, READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSION, XceiverError, block_of, non_zero};
 use crate::node::DataNode;
 use crate::pool::Pool;
 
@@ -80,20 +77,11 @@ impl Connection {
     }
 
     /// The block is complete everywhere, only the last acknowledgement was lost: the replica gets its new stamp.
-    fn close_recovery(
-        &mut self,
-        pool: &Arc<Pool>,
-        request: &WriteRequest,
-        proto: &OpWriteBlockProto,
-    ) -> Result<()> {
+    fn close_recovery(&mut self, pool: &Arc<Pool>, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
         let new_gs = GenerationStamp(request.new_gs);
-        let changed = self
-            .node
-            .dataset
-            .transition(pool, request.block.id, |map| {
-                map.recover_close(request.block, new_gs, request.min_bytes)
-                    .map(Some)
-            })?;
+        let changed = self.node.dataset.transition(pool, request.block.id, |map| {
+            map.recover_close(request.block, new_gs, request.min_bytes).map(Some)
+        })?;
         self.connect_mirror(proto, true)?;
         let answer = self.mirror_answer.take().unwrap_or_else(success);
         self.reply(&answer)?;
@@ -113,11 +101,7 @@ impl Connection {
 
     /// Connects to the next DataNode, if there is one, and asks it to join. A client hears at once who failed; a
     /// replication goes on without those further down. What the next DataNode answered is kept for the reply upstream.
-    fn connect_mirror(
-        &mut self,
-        proto: &OpWriteBlockProto,
-        is_client: bool,
-    ) -> Result<Option<Mirror>> {
+    fn connect_mirror(&mut self, proto: &OpWriteBlockProto, is_client: bool) -> Result<Option<Mirror>> {
         self.mirror_answer = None;
         let Some(target) = proto.targets.first() else {
             return Ok(None);
@@ -141,9 +125,7 @@ impl Connection {
             let conf = &self.node.conf;
             let timeout = conf.socket_timeout + TIMEOUT_EXTENSION * further;
             let mut out = self.node.connect_xfer(&target.id, timeout)?;
-            out.set_write_timeout(non_zero(
-                conf.socket_write_timeout + TIMEOUT_EXTENSION * further,
-            ))?;
+            out.set_write_timeout(non_zero(conf.socket_write_timeout + TIMEOUT_EXTENSION * further))?;
             let mut input = BufReader::with_capacity(READ_BUFFER_BYTES, out.try_clone()?);
             write_op(&mut out, Op::WriteBlock, &next)?;
             let answer = if is_client {
@@ -206,8 +188,7 @@ impl Connection {
             acks: (acks && responder.is_none()).then_some(&self.stream),
             verify,
         };
-        let mut result =
-            reception.receive_all(&mut self.reader, self.node.conf.max_packet_bytes, acks);
+        let mut result = reception.receive_all(&mut self.reader, self.node.conf.max_packet_bytes, acks);
         if let Some((pipeline, thread)) = responder {
             if result.is_err() {
                 pipeline.close();
@@ -226,11 +207,8 @@ impl Connection {
             if !acks {
                 writer.abandon_copy();
             }
-            if let (XceiverError::Checksum(_), false, Some(source)) =
-                (error, request.is_client, &proto.source)
-            {
-                self.node
-                    .report_remote_bad_block(&writer.pool, writer.block, source);
+            if let (XceiverError::Checksum(_), false, Some(source)) = (error, request.is_client, &proto.source) {
+                self.node.report_remote_bad_block(&writer.pool, writer.block, source);
             }
         }
         result
@@ -262,12 +240,7 @@ impl Connection {
 }
 
 impl Reception<'_> {
-    fn receive_all(
-        &mut self,
-        reader: &mut BufReader<TcpStream>,
-        max_packet_bytes: usize,
-        client: bool,
-    ) -> Result<()> {
+    fn receive_all(&mut self, reader: &mut BufReader<TcpStream>, max_packet_bytes: usize, client: bool) -> Result<()> {
         let mut packet = PacketBuffer::new(max_packet_bytes);
         loop {
             packet.read_ahead_from(reader)?;
@@ -306,8 +279,7 @@ impl Reception<'_> {
                 self.acknowledge(&written, Status::ErrorChecksum)?;
                 return Err(error);
             }
-            self.writer
-                .write(packet, self.pipeline.is_none() && client)?;
+            self.writer.write(packet, self.pipeline.is_none() && client)?;
         } else if header.sync_block {
             self.writer.sync()?;
         }
@@ -345,11 +317,7 @@ impl Reception<'_> {
 }
 
 /// A copy is whole: it becomes what it was made for.
-fn finish_copy(
-    writer: &mut ReplicaWriter,
-    request: &WriteRequest,
-    proto: &OpWriteBlockProto,
-) -> Result<()> {
+fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
     if request.stage == Stage::TransferRbw {
         return writer.convert_to_rbw(proto.header.base_header.block.num_bytes.unwrap_or(0));
     }

@@ -16,16 +16,14 @@ use hathi_datanode::pool::Pool;
 use hathi_datanode::{DataNode, DataNodeConf, Ports, xceiver};
 use hathi_formats::conf::{Configuration, Environment};
 use hathi_formats::datatransfer::{
-    DataChecksum, Op, PacketBuffer, PacketHeader, PipelineAck, read_delimited, write_delimited,
-    write_op,
+    DataChecksum, Op, PacketBuffer, PacketHeader, PipelineAck, read_delimited, write_delimited, write_op,
 };
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, NamespaceInfo};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
     BaseHeaderProto, BlockChecksumOptionsProto, BlockChecksumTypeProto, BlockOpResponseProto,
-    ClientOperationHeaderProto, ClientReadStatusProto, DatanodeInfoProto, ExtendedBlockProto,
-    OpBlockChecksumProto, OpReadBlockProto, OpTransferBlockProto, OpWriteBlockProto, Status,
-    StorageTypeProto,
+    ClientOperationHeaderProto, ClientReadStatusProto, DatanodeInfoProto, ExtendedBlockProto, OpBlockChecksumProto,
+    OpReadBlockProto, OpReplaceBlockProto, OpTransferBlockProto, OpWriteBlockProto, Status, StorageTypeProto,
 };
 
 pub const POOL: &str = "BP-1-127.0.0.1-1";
@@ -59,7 +57,10 @@ pub fn conf(dirs: &[&Path]) -> DataNodeConf {
 
 /// A DataNode that serves data transfer and reports to nobody.
 pub fn datanode(dirs: &[&Path]) -> Arc<DataNode> {
-    let conf = conf(dirs);
+    datanode_with(conf(dirs))
+}
+
+pub fn datanode_with(conf: DataNodeConf) -> Arc<DataNode> {
     let dataset = Dataset::open(&conf).unwrap();
     let listener = TcpListener::bind(conf.xfer_address).unwrap();
     let ports = Ports {
@@ -142,10 +143,7 @@ impl Setup {
 
 impl Writer {
     /// Sets a pipeline up; `Err` is the answer of DataNodes that refuse.
-    pub fn open(
-        nodes: &[&Arc<DataNode>],
-        setup: &Setup,
-    ) -> Result<Writer, Option<Box<BlockOpResponseProto>>> {
+    pub fn open(nodes: &[&Arc<DataNode>], setup: &Setup) -> Result<Writer, Option<Box<BlockOpResponseProto>>> {
         let mut stream = connect(nodes[0]);
         let rest = nodes[1..].iter().map(|node| info(node)).collect::<Vec<_>>();
         let disk = StorageTypeProto::Disk as i32;
@@ -270,18 +268,13 @@ pub fn read_on(
     let mut data = Vec::new();
     let mut seqno = -1;
     loop {
-        let header = *packet
-            .read_from(reader)
-            .map_err(|error| error.to_string())?;
+        let header = *packet.read_from(reader).map_err(|error| error.to_string())?;
         assert!(header.follows(seqno), "{header:?} after {seqno}");
         seqno = header.seqno;
         checksum
             .verify(packet.data(), packet.checksums())
             .map_err(|error| error.to_string())?;
-        assert_eq!(
-            header.offset_in_block,
-            info.chunk_offset + data.len() as u64
-        );
+        assert_eq!(header.offset_in_block, info.chunk_offset + data.len() as u64);
         data.extend_from_slice(packet.data());
         if header.last_packet_in_block {
             break;
@@ -320,6 +313,25 @@ pub fn transfer(from: &DataNode, block: Block, to: &DataNode) -> Status {
         target_storage_ids: vec![],
     };
     write_op(&mut stream, Op::TransferBlock, &request).unwrap();
-    read_delimited::<BlockOpResponseProto>(&mut BufReader::new(stream))
-        .map_or(Status::Error, |answer| answer.status())
+    read_delimited::<BlockOpResponseProto>(&mut BufReader::new(stream)).map_or(Status::Error, |answer| answer.status())
+}
+
+/// Asks a DataNode to fetch a replica from another one, as the balancer does.
+pub fn replace(on: &DataNode, block: Block, from: &DataNode, kind: StorageTypeProto) -> BlockOpResponseProto {
+    let mut stream = connect(on);
+    let request = OpReplaceBlockProto {
+        header: header(block, "").base_header,
+        del_hint: "hint".to_owned(),
+        source: info(from),
+        storage_type: Some(kind as i32),
+        storage_id: None,
+    };
+    write_op(&mut stream, Op::ReplaceBlock, &request).unwrap();
+    let mut reader = BufReader::new(stream);
+    loop {
+        let answer: BlockOpResponseProto = read_delimited(&mut reader).unwrap();
+        if answer.status() != Status::InProgress {
+            return answer;
+        }
+    }
 }

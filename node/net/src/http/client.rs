@@ -53,18 +53,12 @@ pub enum HttpError {
 
 /// GETs; the body of a 2xx response is then read with [`next_piece`]. The time limit holds until the headers are there.
 pub async fn get(url: &str, timeout: Duration) -> Result<Response<Incoming>, HttpError> {
-    let nothing = Empty::<Bytes>::new()
-        .map_err(|never| match never {})
-        .boxed();
+    let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed();
     request(Method::GET, url, HeaderMap::new(), nothing, timeout).await
 }
 
 /// GETs a whole body of at most `max_bytes`; the time limit holds for each piece.
-pub async fn get_bytes(
-    url: &str,
-    timeout: Duration,
-    max_bytes: usize,
-) -> Result<(HeaderMap, Bytes), HttpError> {
+pub async fn get_bytes(url: &str, timeout: Duration, max_bytes: usize) -> Result<(HeaderMap, Bytes), HttpError> {
     let (head, mut body) = get(url, timeout).await?.into_parts();
     let mut bytes = BytesMut::new();
     while let Some(piece) = next_piece(url, &mut body, timeout).await? {
@@ -91,11 +85,7 @@ pub async fn put(
 }
 
 /// The next piece of a body, `None` at its end.
-pub async fn next_piece(
-    url: &str,
-    body: &mut Incoming,
-    timeout: Duration,
-) -> Result<Option<Bytes>, HttpError> {
+pub async fn next_piece(url: &str, body: &mut Incoming, timeout: Duration) -> Result<Option<Bytes>, HttpError> {
     loop {
         let Some(frame) = within(url, timeout, body.frame()).await? else {
             return Ok(None);
@@ -107,11 +97,7 @@ pub async fn next_piece(
     }
 }
 
-async fn within<T>(
-    url: &str,
-    timeout: Duration,
-    future: impl Future<Output = T>,
-) -> Result<T, HttpError> {
+async fn within<T>(url: &str, timeout: Duration, future: impl Future<Output = T>) -> Result<T, HttpError> {
     tokio::time::timeout(timeout, future)
         .await
         .map_err(|_| HttpError::Timeout {
@@ -139,17 +125,11 @@ async fn request(
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(bad());
     };
-    let address = format!(
-        "{}:{}",
-        authority.host(),
-        authority.port_u16().unwrap_or(80)
-    );
+    let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
     let stream = within(url, timeout, TcpStream::connect(address))
         .await?
         .map_err(|error| failed(url, error))?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| failed(url, error))?;
+    stream.set_nodelay(true).map_err(|error| failed(url, error))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(url, error))?;

@@ -92,17 +92,9 @@ pub fn respond(query: &Query, beans: impl AsRef<[Bean]>) -> HttpResponse {
 }
 
 fn answer(query: &Query, beans: &[Bean]) -> (StatusCode, Value) {
-    let error = |message: &str| {
-        (
-            StatusCode::BAD_REQUEST,
-            json!({"result": "ERROR", "message": message}),
-        )
-    };
+    let error = |message: &str| (StatusCode::BAD_REQUEST, json!({"result": "ERROR", "message": message}));
     if let Some(get) = query.get("get") {
-        let Some((name, attribute)) = get
-            .split_once("::")
-            .filter(|(_, rest)| !rest.contains("::"))
-        else {
+        let Some((name, attribute)) = get.split_once("::").filter(|(_, rest)| !rest.contains("::")) else {
             return error("query format is not as expected.");
         };
         let Some(pattern) = Pattern::parse(name) else {
@@ -110,15 +102,8 @@ fn answer(query: &Query, beans: &[Bean]) -> (StatusCode, Value) {
         };
         let found = beans.iter().find(|bean| pattern.matches(&bean.name));
         let known = found.is_none_or(|bean| bean.attributes.contains_key(attribute));
-        let status = if known {
-            StatusCode::OK
-        } else {
-            StatusCode::NOT_FOUND
-        };
-        let found: Vec<_> = found
-            .map(|bean| bean.to_json(Some(attribute)))
-            .into_iter()
-            .collect();
+        let status = if known { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        let found: Vec<_> = found.map(|bean| bean.to_json(Some(attribute))).into_iter().collect();
         return (status, json!({ "beans": found }));
     }
     let Some(pattern) = Pattern::parse(query.get("qry").unwrap_or("*:*")) else {
@@ -305,11 +290,7 @@ mod tests {
         assert_eq!(all["beans"][1]["CurrentLagTxns"], 3);
         let one = json!({"beans": [{"name": "Hadoop:service=JournalNode,name=Journal-ns1", "modelerType": "Journal-ns1",
             "CurrentLagTxns": 3, "tag.Context": "x"}]});
-        check(
-            "qry=Hadoop:service=JournalNode,name=Journal-*",
-            200,
-            one.clone(),
-        );
+        check("qry=Hadoop:service=JournalNode,name=Journal-*", 200, one.clone());
         check("qry=Had*:name=Journal-ns?,*", 200, one);
         check("qry=Hadoop:service=JournalNode", 200, json!({"beans": []}));
         check("qry=java.lang:*", 200, json!({"beans": []}));
@@ -331,15 +312,9 @@ mod tests {
             &Query::parse("get=Hadoop:service=JournalNode,name=Journal-ns1::No"),
             &beans(),
         );
-        assert_eq!(
-            (status.as_u16(), &body["beans"][0]["result"]),
-            (404, &json!("ERROR"))
-        );
+        assert_eq!((status.as_u16(), &body["beans"][0]["result"]), (404, &json!("ERROR")));
         check("get=Hadoop:service=X,name=Y::No", 200, json!({"beans": []}));
-        assert_eq!(
-            answer(&Query::parse("get=x"), &beans()).0,
-            StatusCode::BAD_REQUEST
-        );
+        assert_eq!(answer(&Query::parse("get=x"), &beans()).0, StatusCode::BAD_REQUEST);
     }
 
     #[test]
@@ -353,11 +328,7 @@ mod tests {
             ("a**", "a", true),
             ("*ab*ab", "xabab", true),
         ] {
-            assert_eq!(
-                glob(pattern.as_bytes(), text.as_bytes()),
-                expected,
-                "{pattern} {text}"
-            );
+            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
     }
 
@@ -370,9 +341,6 @@ mod tests {
              # TYPE hathi_up untyped\n\
              hathi_up{name=\"JournalNodeInfo\",service=\"JournalNode\"} 1\n"
         );
-        assert_eq!(
-            snake("RpcQueueTime60s.AvgTime"),
-            "rpc_queue_time60s_avg_time"
-        );
+        assert_eq!(snake("RpcQueueTime60s.AvgTime"), "rpc_queue_time60s_avg_time");
     }
 }

@@ -9,6 +9,5 @@ pub use hyper::body::Incoming;
 pub use hyper::header;
 pub use hyper::{HeaderMap, Method, StatusCode};
 pub use server::{
-    Body, BodySender, HttpHandler, HttpRequest, HttpResponse, HttpServer, Query, body_channel,
-    bytes, error, json, text,
+    Body, BodySender, HttpHandler, HttpRequest, HttpResponse, HttpServer, Query, body_channel, bytes, error, json, text,
 };

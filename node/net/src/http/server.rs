@@ -114,38 +114,30 @@ pub struct HttpServer {
 impl HttpServer {
     /// Listens and serves. What handlers spawn runs on the server's runtime and ends with it.
     pub fn bind(addr: SocketAddr, handler: Arc<dyn HttpHandler>) -> io::Result<HttpServer> {
-        let socket = Socket::new(
-            Domain::for_address(addr),
-            Type::STREAM,
-            Some(SocketProtocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&addr.into()).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
-        })?;
+        socket
+            .bind(&addr.into())
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
         socket.listen(LISTEN_BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         let local_addr = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, mut stopped) = watch::channel(false);
-        let thread = std::thread::Builder::new()
-            .name("http".into())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let Ok(listener) = TcpListener::from_std(listener) else {
-                        return;
-                    };
-                    tokio::select! {
-                        _ = stopped.wait_for(|stopped| *stopped) => {}
-                        () = accept(listener, handler) => {}
-                    }
-                });
-                // Blocking work that a handler started is not waited for.
-                runtime.shutdown_background();
-            })?;
+        let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
+            runtime.block_on(async move {
+                let Ok(listener) = TcpListener::from_std(listener) else {
+                    return;
+                };
+                tokio::select! {
+                    _ = stopped.wait_for(|stopped| *stopped) => {}
+                    () = accept(listener, handler) => {}
+                }
+            });
+            // Blocking work that a handler started is not waited for.
+            runtime.shutdown_background();
+        })?;
         Ok(HttpServer {
             local_addr,
             stop,
@@ -164,10 +156,7 @@ impl Drop for HttpServer {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
         let own = std::thread::current().id();
-        if let Some(thread) = self
-            .thread
-            .take()
-            .filter(|thread| thread.thread().id() != own)
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != own)
             && thread.join().is_err()
         {
             tracing::error!("the HTTP thread panicked");
@@ -232,9 +221,7 @@ fn respond(
     Box::pin(async move {
         let mut response = answered.await;
         for (name, value) in SECURITY_HEADERS {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     })
@@ -247,11 +234,7 @@ fn percent_decode(text: &str, plus_is_space: bool) -> String {
         rest = after;
         match (byte, after) {
             (b'%', [high, low, after @ ..]) => {
-                let digit = |byte: u8| {
-                    char::from(byte)
-                        .to_digit(16)
-                        .and_then(|digit| u8::try_from(digit).ok())
-                };
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
                 if let (Some(high), Some(low)) = (digit(*high), digit(*low)) {
                     out.push(high << 4 | low);
                     rest = after;
@@ -268,16 +251,8 @@ fn percent_decode(text: &str, plus_is_space: bool) -> String {
 
 /// A response of some bytes.
 #[must_use]
-pub fn bytes(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> HttpResponse {
-    let mut response = Response::new(
-        Full::new(body.into())
-            .map_err(|never| match never {})
-            .boxed(),
-    );
+pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> HttpResponse {
+    let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed());
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -334,10 +309,7 @@ impl hyper::body::Body for ChannelBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.0
             .poll_recv(cx)
             .map(|piece| piece.map(|piece| piece.map(Frame::data)))

@@ -168,17 +168,10 @@ impl RpcClient {
         } else {
             tokio::time::timeout(options.connect_timeout, connecting)
                 .await
-                .map_err(|_| {
-                    failed(format!(
-                        "no connection within {:?}",
-                        options.connect_timeout
-                    ))
-                })?
+                .map_err(|_| failed(format!("no connection within {:?}", options.connect_timeout)))?
         }
         .map_err(|error| failed(error.to_string()))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| failed(error.to_string()))?;
+        stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
         let link = Arc::new(Link::new(addr, protocol, &options));
         tokio::spawn(ConnectionTask::new(stream, link.clone(), &options));
         Ok(RpcClient {
@@ -199,11 +192,7 @@ impl RpcClient {
     }
 
     /// Sends a call at once (calls leave in the order of these calls); the future gives the answer.
-    pub fn call<Q: Message, R: Message + Default>(
-        &self,
-        method: &str,
-        request: &Q,
-    ) -> PendingCall<R> {
+    pub fn call<Q: Message, R: Message + Default>(&self, method: &str, request: &Q) -> PendingCall<R> {
         self.call_with(method, request, None, None)
     }
 
@@ -216,14 +205,7 @@ impl RpcClient {
         timeout: Option<Duration>,
     ) -> PendingCall<R> {
         self.send(ids, timeout, |out, ids| {
-            codec::put_call(
-                out,
-                ids,
-                method,
-                self.protocol.name,
-                self.protocol.version,
-                request,
-            );
+            codec::put_call(out, ids, method, self.protocol.name, self.protocol.version, request);
         })
     }
 
@@ -236,14 +218,7 @@ impl RpcClient {
         timeout: Option<Duration>,
     ) -> PendingCall<()> {
         self.send(ids, timeout, |out, ids| {
-            codec::put_call_encoded(
-                out,
-                ids,
-                method,
-                self.protocol.name,
-                self.protocol.version,
-                request,
-            );
+            codec::put_call_encoded(out, ids, method, self.protocol.name, self.protocol.version, request);
         })
     }
 
@@ -303,9 +278,9 @@ impl<R> PendingCall<R> {
     }
 
     fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, RpcError>> {
-        Pin::new(&mut self.answered).poll(cx).map(|answer| {
-            answer.unwrap_or_else(|_| Err(self.link.broken("the connection's task is gone")))
-        })
+        Pin::new(&mut self.answered)
+            .poll(cx)
+            .map(|answer| answer.unwrap_or_else(|_| Err(self.link.broken("the connection's task is gone"))))
     }
 }
 

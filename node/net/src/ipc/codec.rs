@@ -5,8 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 use hathi_formats::exceptions::{
-    IPC, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH,
-    RemoteException,
+    IPC, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH, RemoteException,
 };
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
@@ -66,9 +65,7 @@ pub enum Preamble {
 /// Reads the preamble. Like Hadoop's server it decides nothing before all seven bytes are there.
 #[must_use]
 pub fn preamble(bytes: &[u8]) -> Preamble {
-    let Some(([m0, m1, m2, m3, version, _service_class, auth], _)) =
-        bytes.split_first_chunk::<PREAMBLE_BYTES>()
-    else {
+    let Some(([m0, m1, m2, m3, version, _service_class, auth], _)) = bytes.split_first_chunk::<PREAMBLE_BYTES>() else {
         return Preamble::Incomplete;
     };
     let magic = [*m0, *m1, *m2, *m3];
@@ -90,8 +87,7 @@ pub fn frame_bytes(bytes: &[u8], max_frame_bytes: usize) -> Result<Option<usize>
     let Some((prefix, _)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
     };
-    let len =
-        usize::try_from(u32::from_be_bytes(*prefix)).map_err(|_| DecodeError("frame too long"))?;
+    let len = usize::try_from(u32::from_be_bytes(*prefix)).map_err(|_| DecodeError("frame too long"))?;
     if len > max_frame_bytes {
         return Err(DecodeError("frame too long"));
     }
@@ -99,10 +95,7 @@ pub fn frame_bytes(bytes: &[u8], max_frame_bytes: usize) -> Result<Option<usize>
 }
 
 /// Splits the longest run of whole frames off the front.
-pub fn take_frames(
-    buffer: &mut BytesMut,
-    max_frame_bytes: usize,
-) -> Result<Option<BytesMut>, DecodeError> {
+pub fn take_frames(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Option<BytesMut>, DecodeError> {
     let mut end = 0;
     while let Some(len) = frame_bytes(buffer.get(end..).unwrap_or_default(), max_frame_bytes)? {
         if buffer.len() - end < len {
@@ -144,8 +137,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn delimited(&mut self) -> Result<&'a [u8], DecodeError> {
-        let len =
-            usize::try_from(self.varint()?).map_err(|_| DecodeError("length runs past the end"))?;
+        let len = usize::try_from(self.varint()?).map_err(|_| DecodeError("length runs past the end"))?;
         self.take(len)
     }
 
@@ -234,9 +226,7 @@ pub fn request_header(frame: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), Decode
         }
     }
     if !has_call_id || !has_client_id {
-        return Err(DecodeError(
-            "Message missing required fields: callId or clientId",
-        ));
+        return Err(DecodeError("Message missing required fields: callId or clientId"));
     }
     Ok((header, frame.rest))
 }
@@ -289,9 +279,7 @@ pub fn call_header(frame: &[u8]) -> Result<(CallHeader<'_>, &[u8]), DecodeError>
             },
             frame.rest,
         )),
-        _ => Err(DecodeError(
-            "Message missing required fields in RequestHeaderProto",
-        )),
+        _ => Err(DecodeError("Message missing required fields in RequestHeaderProto")),
     }
 }
 
@@ -352,9 +340,7 @@ pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), Deco
             },
             frame.rest,
         )),
-        _ => Err(DecodeError(
-            "Message missing required fields: callId or status",
-        )),
+        _ => Err(DecodeError("Message missing required fields: callId or status")),
     }
 }
 
@@ -468,12 +454,7 @@ pub fn put_success_encoded(out: &mut BytesMut, ids: &ResponseIds, message: &[u8]
 }
 
 /// Appends a response that tells of a failure.
-pub fn put_error(
-    out: &mut BytesMut,
-    ids: &ResponseIds,
-    code: ErrorCode,
-    exception: &RemoteException,
-) {
+pub fn put_error(out: &mut BytesMut, ids: &ResponseIds, code: ErrorCode, exception: &RemoteException) {
     let mut header = Vec::with_capacity(128 + exception.class.len() + exception.message.len());
     header.put_u8(0x08);
     encode_varint(u64::from(ids.call_id.cast_unsigned()), &mut header);
@@ -494,9 +475,7 @@ pub fn put_error(
 /// Appends the answer to a client of another version of Hadoop RPC, in the form that it understands
 /// (`Server.setupBadVersionResponse`).
 pub fn put_bad_version(out: &mut BytesMut, client_version: i8) {
-    let message = format!(
-        "Server IPC version {VERSION} cannot communicate with client version {client_version}"
-    );
+    let message = format!("Server IPC version {VERSION} cannot communicate with client version {client_version}");
     match client_version {
         9.. => put_error(
             out,

@@ -241,9 +241,7 @@ pub async fn connect_to(
 fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
     let may_repeat = idempotence != Idempotence::No;
     match error {
-        RpcError::Remote(exception)
-            if exception.is(STANDBY) || exception.is(OBSERVER_RETRY_ON_ACTIVE) =>
-        {
+        RpcError::Remote(exception) if exception.is(STANDBY) || exception.is(OBSERVER_RETRY_ON_ACTIVE) => {
             Decision::FailOver
         }
         RpcError::Remote(exception) if exception.is(RETRIABLE) => Decision::RetryInPlace,

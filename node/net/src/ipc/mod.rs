@@ -14,10 +14,7 @@ use std::fmt;
 pub use client::{CallIds, ClientOptions, PendingCall, RpcClient, RpcError};
 pub use failover::{HaOptions, HaProxy, Idempotence, connect_to};
 pub use hathi_formats::exceptions::RemoteException;
-pub use server::{
-    CallerContext, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions,
-    UserInfo,
-};
+pub use server::{CallerContext, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions, UserInfo};
 
 /// An RPC protocol as a server registers it.
 #[derive(Debug)]
@@ -52,9 +49,7 @@ impl ClientId {
         if bytes.is_empty() {
             return Some(ClientId(None));
         }
-        <[u8; 16]>::try_from(bytes)
-            .ok()
-            .map(|id| ClientId(Some(id)))
+        <[u8; 16]>::try_from(bytes).ok().map(|id| ClientId(Some(id)))
     }
 
     /// The bytes, empty when there is no id.

@@ -108,11 +108,7 @@ fn report(node: u32, blocks: impl IntoIterator<Item = (u64, u64, u64)>) -> Block
     }
 }
 
-fn notices(
-    node: u32,
-    block: BlockProto,
-    status: BlockStatus,
-) -> BlockReceivedAndDeletedRequestProto {
+fn notices(node: u32, block: BlockProto, status: BlockStatus) -> BlockReceivedAndDeletedRequestProto {
     BlockReceivedAndDeletedRequestProto {
         registration: registration(node),
         block_pool_id: POOL.to_owned(),
@@ -143,8 +139,7 @@ fn one_block(ns: &mut Namesystem) -> ExtendedBlockProto {
         ..create("/f")
     };
     call::<CreateResponseProto>(ns, &hdfs(), "create", &request).unwrap();
-    let added: AddBlockResponseProto =
-        call(ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let added: AddBlockResponseProto = call(ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     let block = of_length(&added.block.b, 100);
     let told = BlockProto {
         block_id: block.block_id,
@@ -153,13 +148,7 @@ fn one_block(ns: &mut Namesystem) -> ExtendedBlockProto {
     };
     let told = notices(0, told, BlockStatus::Received);
     dn::<BlockReceivedAndDeletedResponseProto>(ns, 0, "blockReceivedAndDeleted", &told).unwrap();
-    let done: CompleteResponseProto = call(
-        ns,
-        &hdfs(),
-        "complete",
-        &complete("/f", Some(block.clone())),
-    )
-    .unwrap();
+    let done: CompleteResponseProto = call(ns, &hdfs(), "complete", &complete("/f", Some(block.clone()))).unwrap();
     assert!(done.result);
     block
 }
@@ -167,15 +156,10 @@ fn one_block(ns: &mut Namesystem) -> ExtendedBlockProto {
 #[test]
 fn versions_carry_the_state_as_datanodes_number_it() {
     let mut ns = active();
-    let answer: VersionResponseProto =
-        dn(&mut ns, 0, "versionRequest", &VersionRequestProto {}).unwrap();
-    assert_eq!(
-        (answer.info.state(), answer.info.capabilities()),
-        (State::Active, 1)
-    );
+    let answer: VersionResponseProto = dn(&mut ns, 0, "versionRequest", &VersionRequestProto {}).unwrap();
+    assert_eq!((answer.info.state(), answer.info.capabilities()), (State::Active, 1));
     let mut ns = new_namesystem();
-    let answer: VersionResponseProto =
-        dn(&mut ns, 0, "versionRequest", &VersionRequestProto {}).unwrap();
+    let answer: VersionResponseProto = dn(&mut ns, 0, "versionRequest", &VersionRequestProto {}).unwrap();
     assert_eq!(answer.info.state(), State::Standby);
 }
 
@@ -194,8 +178,7 @@ fn a_node_registers_when_told_to() {
             ..registration(0)
         },
     };
-    let answer: RegisterDatanodeResponseProto =
-        dn(&mut ns, 0, "registerDatanode", &request).unwrap();
+    let answer: RegisterDatanodeResponseProto = dn(&mut ns, 0, "registerDatanode", &request).unwrap();
     assert_eq!(
         answer.registration.datanode_id.ip_addr, "10.0.1.0",
         "the address is the peer's"
@@ -212,8 +195,7 @@ fn a_node_registers_when_told_to() {
     let live = GetDatanodeReportRequestProto {
         r#type: DatanodeReportTypeProto::Live as i32,
     };
-    let live: GetDatanodeReportResponseProto =
-        call(&mut ns, &hdfs(), "getDatanodeReport", &live).unwrap();
+    let live: GetDatanodeReportResponseProto = call(&mut ns, &hdfs(), "getDatanodeReport", &live).unwrap();
     assert_eq!((live.di.len(), live.di[0].capacity()), (1, 1 << 40));
     // Somebody else at another address may not speak for it.
     let error = dn::<HeartbeatResponseProto>(
@@ -251,8 +233,7 @@ fn strangers_and_old_versions_are_refused() {
         assert_eq!(answer.is_err(), refused, "{version} {ctime}");
     }
     ns.blockmanager.set_hosts(["dn7".to_owned()], []);
-    let error =
-        dn::<HeartbeatResponseProto>(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap_err();
+    let error = dn::<HeartbeatResponseProto>(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap_err();
     assert!(error.is(exceptions::DISALLOWED_DATANODE), "{error}");
 }
 
@@ -288,16 +269,14 @@ fn a_standby_gives_no_commands() {
         num_bytes: Some(1),
     };
     let told = notices(0, stray, BlockStatus::Received);
-    dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, 0, "blockReceivedAndDeleted", &told)
-        .unwrap();
+    dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, 0, "blockReceivedAndDeleted", &told).unwrap();
     let reply = raw_dn(&mut ns, &from(0), "sendHeartbeat", &heartbeat(0));
     assert_eq!(reply.after, None);
     let answer = HeartbeatResponseProto::decode(reply.result.unwrap()).unwrap();
     assert!(answer.cmds.is_empty());
     assert_eq!(answer.ha_status.state(), State::Standby);
     let bad = ReportBadBlocksRequestProto::default();
-    let error =
-        dn::<ReportBadBlocksResponseProto>(&mut ns, 0, "reportBadBlocks", &bad).unwrap_err();
+    let error = dn::<ReportBadBlocksResponseProto>(&mut ns, 0, "reportBadBlocks", &bad).unwrap_err();
     assert!(error.is(exceptions::STANDBY), "{error}");
 }
 
@@ -308,10 +287,7 @@ fn a_full_report_replaces_what_was_known() {
     let block = one_block(&mut ns);
     let id = BlockId(block.block_id as i64);
     let answer: BlockReportResponseProto = dn(&mut ns, 0, "blockReport", &report(0, [])).unwrap();
-    assert_eq!(
-        answer.cmd.unwrap().cmd_type,
-        CommandType::FinalizeCommand as i32
-    );
+    assert_eq!(answer.cmd.unwrap().cmd_type, CommandType::FinalizeCommand as i32);
     assert_eq!(ns.blockmanager.count_replicas(id).live, 0);
     let known = [(block.block_id, 100, block.generation_stamp)];
     dn::<BlockReportResponseProto>(&mut ns, 0, "blockReport", &report(0, known)).unwrap();
@@ -321,14 +297,9 @@ fn a_full_report_replaces_what_was_known() {
     let error = dn::<BlockReportResponseProto>(&mut ns, 0, "blockReport", &late).unwrap_err();
     assert!(error.is(exceptions::INVALID_BLOCK_REPORT_LEASE), "{error}");
     let unknown: BlockReportResponseProto = dn(&mut ns, 1, "blockReport", &report(1, [])).unwrap();
-    assert_eq!(
-        unknown.cmd.unwrap().cmd_type,
-        CommandType::RegisterCommand as i32
-    );
+    assert_eq!(unknown.cmd.unwrap().cmd_type, CommandType::RegisterCommand as i32);
     let told = notices(1, BlockProto::default(), BlockStatus::Deleted);
-    let error =
-        dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, 1, "blockReceivedAndDeleted", &told)
-            .unwrap_err();
+    let error = dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, 1, "blockReceivedAndDeleted", &told).unwrap_err();
     assert!(error.is(exceptions::IO), "{error}");
 }
 
@@ -338,17 +309,11 @@ fn a_large_report_is_left_to_the_shell_in_slices() {
     register(&mut ns, 0);
     let block = one_block(&mut ns);
     let strays = (0..20_000u64).map(|at| (1 << 40 | at, 1, 900));
-    let request = report(
-        0,
-        strays.chain([(block.block_id, 100, block.generation_stamp)]),
-    );
+    let request = report(0, strays.chain([(block.block_id, 100, block.generation_stamp)]));
     let step_all = |ns: &mut Namesystem, mut work: BlockReportWork| {
         for steps in 1.. {
             if let Some(reply) = work.step(ns, 1000, NOW) {
-                return (
-                    steps,
-                    BlockReportResponseProto::decode(reply.result.unwrap()).unwrap(),
-                );
+                return (steps, BlockReportResponseProto::decode(reply.result.unwrap()).unwrap());
             }
         }
         unreachable!()
@@ -359,10 +324,7 @@ fn a_large_report_is_left_to_the_shell_in_slices() {
     };
     let (steps, answer) = step_all(&mut ns, *work);
     assert!(steps > 20, "{steps} slices");
-    assert_eq!(
-        answer.cmd.unwrap().cmd_type,
-        CommandType::FinalizeCommand as i32
-    );
+    assert_eq!(answer.cmd.unwrap().cmd_type, CommandType::FinalizeCommand as i32);
     assert_eq!(ns.blockmanager.counts().pending_deletion, 20_000);
     // A change of role in the middle makes the node begin anew.
     let reply = raw_dn(&mut ns, &from(0), "blockReport", &request);
@@ -388,8 +350,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
         ..create("/f")
     };
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &request).unwrap();
-    let added: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let added: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     let block = added.block.b;
     for node in 0..2 {
         let told = BlockProto {
@@ -398,8 +359,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
             num_bytes: Some(0),
         };
         let told = notices(node, told, BlockStatus::Receiving);
-        dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, node, "blockReceivedAndDeleted", &told)
-            .unwrap();
+        dn::<BlockReceivedAndDeletedResponseProto>(&mut ns, node, "blockReceivedAndDeleted", &told).unwrap();
     }
     let recover = RecoverLeaseRequestProto {
         src: "/f".to_owned(),
@@ -432,10 +392,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
     };
     type Answer = CommitBlockSynchronizationResponseProto;
     let error = dn::<Answer>(&mut ns, 0, "commitBlockSynchronization", &wrong).unwrap_err();
-    assert!(
-        error.message.contains("does not match current recovery id"),
-        "{error}"
-    );
+    assert!(error.message.contains("does not match current recovery id"), "{error}");
     let reply = raw_dn(&mut ns, &from(0), "commitBlockSynchronization", &agreed);
     assert_eq!(reply.after, Some(ns.edit_log.applied()));
     reply.result.unwrap();
@@ -445,8 +402,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
         offset: 0,
         length: 100,
     };
-    let found: GetBlockLocationsResponseProto =
-        call(&mut ns, &hdfs(), "getBlockLocations", &asked).unwrap();
+    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &asked).unwrap();
     let found = found.locations.unwrap();
     assert_eq!((found.file_length, found.under_construction), (33, false));
     assert_eq!(found.blocks[0].b.generation_stamp, order.new_gen_stamp);

@@ -14,9 +14,7 @@ use crate::namesystem::Config;
 use crate::retry_cache::{CallKey, RetryCacheOptions};
 use crate::{Namesystem, OperationCategory, Role};
 use bytes::Bytes;
-use hathi_blockmanager::{
-    BlockManagerConfig, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageReport,
-};
+use hathi_blockmanager::{BlockManagerConfig, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageReport};
 use hathi_formats::editlog::{Frames, decode_frame};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, NamespaceInfo, TxId};
@@ -151,9 +149,7 @@ fn create(src: &str) -> CreateRequestProto {
 }
 
 fn file_info(src: &str) -> GetFileInfoRequestProto {
-    GetFileInfoRequestProto {
-        src: src.to_owned(),
-    }
+    GetFileInfoRequestProto { src: src.to_owned() }
 }
 
 fn delete(src: &str, recursive: bool) -> DeleteRequestProto {
@@ -236,22 +232,13 @@ fn received(ns: &mut Namesystem, located: &LocatedBlockProto, num_bytes: u64) {
         generation_stamp: GenerationStamp(located.b.generation_stamp),
     };
     for (node, storage) in located.locs.iter().zip(&located.storage_i_ds) {
-        let index = ns
-            .blockmanager
-            .datanode_by_uuid(&node.id.datanode_uuid)
-            .unwrap();
+        let index = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid).unwrap();
         let storage = DatanodeStorageProto {
             storage_uuid: storage.clone(),
             ..Default::default()
         };
-        ns.blockmanager.incremental_report(
-            index,
-            &storage,
-            block,
-            IncrementalNotice::Received,
-            None,
-            NOW,
-        );
+        ns.blockmanager
+            .incremental_report(index, &storage, block, IncrementalNotice::Received, None, NOW);
     }
 }
 

@@ -245,9 +245,7 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
     ns.role.change(Role::BecomingActive).unwrap();
     ns.start_active(NOW).unwrap();
     assert!(ns.blockmanager.in_startup_safe_mode());
-    let refused = reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a"))
-        .result
-        .unwrap_err();
+    let refused = reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a")).result.unwrap_err();
     assert!(refused.is(exceptions::RETRIABLE), "{refused}");
     let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: \
                  Cannot create directory /a. Name node is in safe mode.\n";
@@ -265,21 +263,11 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
         ("create", body(&create("/a")), "Cannot create file/a"),
         ("delete", body(&delete("/a", true)), "Cannot delete /a"),
         ("rename", body(&rename("/a", "/b")), "Cannot rename /a"),
-        (
-            "complete",
-            body(&complete("/a", None)),
-            "Cannot complete file /a",
-        ),
-        (
-            "addBlock",
-            body(&add_block("/a", None)),
-            "Cannot add block to /a",
-        ),
+        ("complete", body(&complete("/a", None)), "Cannot complete file /a"),
+        ("addBlock", body(&add_block("/a", None)), "Cannot add block to /a"),
         ("rollEdits", Bytes::new(), "Log not rolled"),
     ] {
-        let refused = raw(&mut ns, &hdfs(), method, request)
-            .result
-            .expect_err(method);
+        let refused = raw(&mut ns, &hdfs(), method, request).result.expect_err(method);
         assert!(refused.is(exceptions::SAFE_MODE), "{method}: {refused}");
         assert!(
             refused.message.starts_with(&format!(
@@ -287,10 +275,7 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
             )),
             "{refused}"
         );
-        assert!(
-            refused.message.ends_with(" NamenodeHostName:nn1.example"),
-            "{refused}"
-        );
+        assert!(refused.message.ends_with(" NamenodeHostName:nn1.example"), "{refused}");
     }
     assert!(matches!(
         raw(&mut ns, &hdfs(), "saveNamespace", Bytes::new()).deferred,

@@ -16,11 +16,7 @@ fn a_repeated_call_gets_its_first_answer() {
     let again = reply(&mut ns, &numbered(1), "create", &create("/f"));
     assert_eq!((&again.result, again.after), (&first.result, None));
     // Another call with the same arguments is another call.
-    assert!(
-        reply(&mut ns, &numbered(2), "create", &create("/f"))
-            .result
-            .is_err()
-    );
+    assert!(reply(&mut ns, &numbered(2), "create", &create("/f")).result.is_err());
     // Failures and "nothing done" run again.
     let missing = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
     assert_eq!(missing.result.unwrap(), [8, 0][..]);
@@ -28,23 +24,11 @@ fn a_repeated_call_gets_its_first_answer() {
     let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
     assert_eq!(renamed.result.unwrap(), [8, 1][..]);
     let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
-    assert_eq!(
-        renamed.result.unwrap(),
-        [8, 1][..],
-        "from the cache, as /x is gone"
-    );
+    assert_eq!(renamed.result.unwrap(), [8, 1][..], "from the cache, as /x is gone");
     assert_eq!(ns.retry_cache.hits(), 3);
     // Calls without ids are never repetitions.
-    assert!(
-        reply(&mut ns, &hdfs(), "create", &create("/g"))
-            .result
-            .is_ok()
-    );
-    assert!(
-        reply(&mut ns, &hdfs(), "create", &create("/g"))
-            .result
-            .is_err()
-    );
+    assert!(reply(&mut ns, &hdfs(), "create", &create("/g")).result.is_ok());
+    assert!(reply(&mut ns, &hdfs(), "create", &create("/g")).result.is_err());
 }
 
 #[test]
@@ -139,16 +123,11 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     standby.role.change(Role::BecomingActive).unwrap();
     standby.start_active(NOW).unwrap();
     standby.blockmanager.leave_safe_mode(true, NOW);
-    let (id, method, body) = calls
-        .iter()
-        .find(|(_, method, _)| *method == "create")
-        .unwrap();
+    let (id, method, body) = calls.iter().find(|(_, method, _)| *method == "create").unwrap();
     let key = CallKey::new(&[7; 16], *id).unwrap();
     let expected = Bytes::copy_from_slice(ns.retry_cache.get(&key).unwrap().payload);
     assert_eq!(
-        raw(&mut standby, &numbered(*id), method, body.clone())
-            .result
-            .unwrap(),
+        raw(&mut standby, &numbered(*id), method, body.clone()).result.unwrap(),
         expected
     );
 }

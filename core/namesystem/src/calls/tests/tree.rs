@@ -10,24 +10,15 @@ fn files_and_directories_come_and_go() {
     let created: CreateResponseProto = call(&mut ns, &hdfs(), "create", &create("/a/b/f")).unwrap();
     let status = created.fs.unwrap();
     assert_eq!(status.file_type(), hdfs_file_status_proto::FileType::IsFile);
-    assert_eq!(
-        (status.owner.as_str(), status.permission.perm),
-        ("hdfs", 0o644)
-    );
-    assert_eq!(
-        (status.block_replication(), status.blocksize()),
-        (3, 128 << 20)
-    );
+    assert_eq!((status.owner.as_str(), status.permission.perm), ("hdfs", 0o644));
+    assert_eq!((status.block_replication(), status.blocksize()), (3, 128 << 20));
     assert_eq!(status.modification_time, NOW.wall_ms);
 
-    let found: GetFileInfoResponseProto =
-        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f")).unwrap();
+    let found: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f")).unwrap();
     assert_eq!(found.fs.unwrap().file_id, status.file_id);
-    let absent: GetFileInfoResponseProto =
-        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/g")).unwrap();
+    let absent: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/g")).unwrap();
     assert!(absent.fs.is_none());
-    let through: GetFileInfoResponseProto =
-        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f/x")).unwrap();
+    let through: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f/x")).unwrap();
     assert!(through.fs.is_none());
 
     let list = GetListingRequestProto {
@@ -41,17 +32,13 @@ fn files_and_directories_come_and_go() {
     assert_eq!(listed.partial_listing.len(), 1);
     assert_eq!(&listed.partial_listing[0].path[..], b"f");
 
-    let done: CompleteResponseProto =
-        call(&mut ns, &hdfs(), "complete", &complete("/a/b/f", None)).unwrap();
+    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/a/b/f", None)).unwrap();
     assert!(done.result);
-    let renamed: RenameResponseProto =
-        call(&mut ns, &hdfs(), "rename", &rename("/a/b/f", "/a/g")).unwrap();
+    let renamed: RenameResponseProto = call(&mut ns, &hdfs(), "rename", &rename("/a/b/f", "/a/g")).unwrap();
     assert!(renamed.result);
-    let deleted: DeleteResponseProto =
-        call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
+    let deleted: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
     assert!(deleted.result);
-    let deleted: DeleteResponseProto =
-        call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
+    let deleted: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
     assert!(!deleted.result);
 }
 
@@ -73,16 +60,8 @@ fn listings_come_in_pages() {
         };
         let page: GetListingResponseProto = call(&mut ns, &hdfs(), "getListing", &list).unwrap();
         let page = page.dir_list.unwrap();
-        assert!(
-            page.partial_listing
-                .iter()
-                .all(|status| status.locations.is_some())
-        );
-        names.extend(
-            page.partial_listing
-                .iter()
-                .map(|status| status.path.clone()),
-        );
+        assert!(page.partial_listing.iter().all(|status| status.locations.is_some()));
+        names.extend(page.partial_listing.iter().map(|status| status.path.clone()));
         remaining.push(page.remaining_entries);
         if page.remaining_entries == 0 {
             break;
@@ -100,8 +79,7 @@ fn listings_come_in_pages() {
     let mut seen = Vec::new();
     let mut failed = Vec::new();
     loop {
-        let page: GetBatchedListingResponseProto =
-            call(&mut ns, &hdfs(), "getBatchedListing", &request).unwrap();
+        let page: GetBatchedListingResponseProto = call(&mut ns, &hdfs(), "getBatchedListing", &request).unwrap();
         for listing in page.listings {
             seen.extend(
                 listing
@@ -109,11 +87,7 @@ fn listings_come_in_pages() {
                     .iter()
                     .map(|status| (listing.parent_idx, status.path.clone())),
             );
-            failed.extend(
-                listing
-                    .exception
-                    .map(|error| (listing.parent_idx, error.class_name)),
-            );
+            failed.extend(listing.exception.map(|error| (listing.parent_idx, error.class_name)));
         }
         if !page.has_more {
             break;
@@ -131,10 +105,7 @@ fn replies_wait_for_exactly_what_they_show() {
     make_file(&mut ns, "/a/old");
     make_file(&mut ns, "/b/other");
     sync(&mut ns);
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after,
-        None
-    );
+    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after, None);
     let created = reply(&mut ns, &hdfs(), "create", &create("/a/new")).after;
     assert!(created.is_some());
     // What shows the new file waits; what only passes by its directory does not.
@@ -142,14 +113,8 @@ fn replies_wait_for_exactly_what_they_show() {
         reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/new")).after,
         created
     );
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a")).after,
-        created
-    );
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after,
-        None
-    );
+    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a")).after, created);
+    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after, None);
     assert_eq!(
         reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after,
         None
@@ -159,14 +124,8 @@ fn replies_wait_for_exactly_what_they_show() {
         start_after: Bytes::new(),
         need_location: false,
     };
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getListing", &list("/a")).after,
-        created
-    );
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getListing", &list("/b")).after,
-        None
-    );
+    assert_eq!(reply(&mut ns, &hdfs(), "getListing", &list("/a")).after, created);
+    assert_eq!(reply(&mut ns, &hdfs(), "getListing", &list("/b")).after, None);
     // A refusal because of the new file shows it too.
     let refused = reply(&mut ns, &hdfs(), "create", &create("/a/new"));
     assert!(refused.result.is_err());
@@ -196,10 +155,7 @@ fn the_audit_log_says_who_did_what() {
         (line.command, line.src.as_deref(), line.dst.as_deref()),
         ("mkdirs", Some("/a"), None)
     );
-    assert_eq!(
-        line.permission.as_deref(),
-        Some("hdfs:supergroup:rwxr-xr-x")
-    );
+    assert_eq!(line.permission.as_deref(), Some("hdfs:supergroup:rwxr-xr-x"));
     let alice = user("alice", false);
     let request = body(&rename("/a", "/b"));
     let denied = raw(&mut ns, &alice, "rename", request.clone());
@@ -258,13 +214,8 @@ fn unused_features_answer_as_if_nobody_used_them() {
             (15, "LAZY_PERSIST")
         ]
     );
-    let defaults: GetServerDefaultsResponseProto = call(
-        &mut ns,
-        &hdfs(),
-        "getServerDefaults",
-        &GetServerDefaultsRequestProto {},
-    )
-    .unwrap();
+    let defaults: GetServerDefaultsResponseProto =
+        call(&mut ns, &hdfs(), "getServerDefaults", &GetServerDefaultsRequestProto {}).unwrap();
     assert_eq!(defaults.server_defaults.block_size, 128 << 20);
     assert_eq!(defaults.server_defaults.policy_id, Some(7));
     let state: HaServiceStateResponseProto = call(
@@ -288,9 +239,5 @@ fn rolling_the_log_answers_the_new_segment() {
     assert_eq!(first, before.0 + 2);
     assert_eq!(rolled.after, Some(TxId(first)));
     // The namespace goes on at the next transaction.
-    assert!(
-        reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a"))
-            .result
-            .is_ok()
-    );
+    assert!(reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a")).result.is_ok());
 }

@@ -7,50 +7,32 @@ fn blocks_are_written_completed_and_located() {
     let mut ns = active();
     datanodes(&mut ns, 4);
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let first: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let first: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     let first = first.block;
-    assert_eq!(
-        (first.b.pool_id.as_str(), first.offset, first.locs.len()),
-        (POOL, 0, 3)
-    );
+    assert_eq!((first.b.pool_id.as_str(), first.offset, first.locs.len()), (POOL, 0, 3));
     assert_eq!(first.b.generation_stamp, 1001);
 
     let length = 128 << 20;
     let previous = of_length(&first.b, length);
     received(&mut ns, &first, length);
-    let second: AddBlockResponseProto = call(
-        &mut ns,
-        &hdfs(),
-        "addBlock",
-        &add_block("/f", Some(previous.clone())),
-    )
-    .unwrap();
+    let second: AddBlockResponseProto =
+        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", Some(previous.clone()))).unwrap();
     let second = second.block;
     assert_eq!(second.offset, length);
     // The answer got lost; the same question again allocates nothing.
     let applied = ns.edit_log.applied();
-    let again: AddBlockResponseProto = call(
-        &mut ns,
-        &hdfs(),
-        "addBlock",
-        &add_block("/f", Some(previous)),
-    )
-    .unwrap();
+    let again: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", Some(previous))).unwrap();
     assert_eq!(again.block.b, second.b);
     assert_eq!(again.block.locs.len(), second.locs.len());
     assert_eq!(ns.edit_log.applied(), applied);
 
     let last = Some(of_length(&second.b, 1000));
-    let done: CompleteResponseProto =
-        call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
     assert!(!done.result, "no DataNode has reported the last block");
     received(&mut ns, &second, 1000);
-    let done: CompleteResponseProto =
-        call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
     assert!(done.result);
-    let done: CompleteResponseProto =
-        call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
     assert!(done.result, "a repetition of a complete that succeeded");
 
     for (offset, asked, starts) in [
@@ -64,17 +46,12 @@ fn blocks_are_written_completed_and_located() {
             offset,
             length: asked,
         };
-        let found: GetBlockLocationsResponseProto =
-            call(&mut ns, &hdfs(), "getBlockLocations", &request).unwrap();
+        let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &request).unwrap();
         let found = found.locations.unwrap();
         assert_eq!(found.file_length, length + 1000);
         assert!(found.is_last_block_complete && !found.under_construction);
         assert_eq!(
-            found
-                .blocks
-                .iter()
-                .map(|block| block.offset)
-                .collect::<Vec<_>>(),
+            found.blocks.iter().map(|block| block.offset).collect::<Vec<_>>(),
             starts,
             "{offset}+{asked}"
         );
@@ -98,18 +75,12 @@ fn a_read_notes_the_access_time_once_per_precision() {
         length: 1,
     };
     let before = ns.edit_log.applied();
-    assert_eq!(
-        reply(&mut ns, &later, "getBlockLocations", &request).after,
-        None
-    );
+    assert_eq!(reply(&mut ns, &later, "getBlockLocations", &request).after, None);
     assert_eq!(ns.edit_log.applied(), before.next());
     sync(&mut ns);
-    reply(&mut ns, &later, "getBlockLocations", &request)
-        .result
-        .unwrap();
+    reply(&mut ns, &later, "getBlockLocations", &request).result.unwrap();
     assert_eq!(ns.edit_log.applied(), before.next());
-    let found: GetFileInfoResponseProto =
-        call(&mut ns, &hdfs(), "getFileInfo", &file_info("/f")).unwrap();
+    let found: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/f")).unwrap();
     assert_eq!(found.fs.unwrap().access_time, later.now_ms);
 }
 
@@ -118,8 +89,7 @@ fn a_broken_pipeline_goes_on_with_a_new_stamp() {
     let mut ns = active();
     datanodes(&mut ns, 3);
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let block: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let block: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     let old = block.block.b.clone();
     let request = UpdateBlockForPipelineRequestProto {
         block: old.clone(),
@@ -146,34 +116,23 @@ fn a_broken_pipeline_goes_on_with_a_new_stamp() {
     };
     let first = reply(&mut ns, &numbered(9), "updatePipeline", &request);
     assert_eq!(first.result.unwrap(), Bytes::new());
-    assert!(
-        reply(&mut ns, &numbered(9), "updatePipeline", &request)
-            .result
-            .is_ok()
-    );
+    assert!(reply(&mut ns, &numbered(9), "updatePipeline", &request).result.is_ok());
     let locations = GetBlockLocationsRequestProto {
         src: "/f".to_owned(),
         offset: 0,
         length: 1,
     };
-    let found: GetBlockLocationsResponseProto =
-        call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
     let last = found.locations.unwrap().last_block.unwrap();
-    assert_eq!(
-        (last.b.generation_stamp, last.locs.len()),
-        (new.generation_stamp, 1)
-    );
+    assert_eq!((last.b.generation_stamp, last.locs.len()), (new.generation_stamp, 1));
     let gone = AbandonBlockRequestProto {
         b: new,
         src: "/f".to_owned(),
         holder: CLIENT.to_owned(),
         file_id: None,
     };
-    reply(&mut ns, &hdfs(), "abandonBlock", &gone)
-        .result
-        .unwrap();
-    let found: GetBlockLocationsResponseProto =
-        call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    reply(&mut ns, &hdfs(), "abandonBlock", &gone).result.unwrap();
+    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
     assert!(found.locations.unwrap().blocks.is_empty());
 }
 
@@ -189,10 +148,7 @@ fn leases_pass_from_the_dead_to_the_living() {
     let files: ListOpenFilesResponseProto = call(&mut ns, &hdfs(), "listOpenFiles", &open).unwrap();
     assert_eq!(files.entries.len(), 1);
     assert_eq!(
-        (
-            files.entries[0].path.as_str(),
-            files.entries[0].client_name.as_str()
-        ),
+        (files.entries[0].path.as_str(), files.entries[0].client_name.as_str()),
         ("/f", CLIENT)
     );
 
@@ -211,9 +167,7 @@ fn leases_pass_from_the_dead_to_the_living() {
         &mut ns,
         &hdfs(),
         "isFileClosed",
-        &IsFileClosedRequestProto {
-            src: "/f".to_owned(),
-        },
+        &IsFileClosedRequestProto { src: "/f".to_owned() },
     )
     .unwrap();
     assert!(closed.result);
@@ -224,8 +178,7 @@ fn leases_pass_from_the_dead_to_the_living() {
         src: "/g".to_owned(),
         client_name: "DFSClient_3".to_owned(),
     };
-    let recovered: RecoverLeaseResponseProto =
-        call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
+    let recovered: RecoverLeaseResponseProto = call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
     assert!(recovered.result);
 }
 
@@ -234,12 +187,10 @@ fn a_new_active_asks_readers_to_wait_for_block_reports() {
     let mut ns = active();
     datanodes(&mut ns, 3);
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let located: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let located: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     received(&mut ns, &located.block, 10);
     let last = Some(of_length(&located.block.b, 10));
-    let done: CompleteResponseProto =
-        call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
     assert!(done.result);
 
     let mut next = standby();
@@ -260,8 +211,7 @@ fn a_new_active_asks_readers_to_wait_for_block_reports() {
     assert!(refused.message.starts_with(start), "{refused}");
     datanodes(&mut next, 3);
     received(&mut next, &located.block, 10);
-    let found: GetBlockLocationsResponseProto =
-        call(&mut next, &hdfs(), "getBlockLocations", &request).unwrap();
+    let found: GetBlockLocationsResponseProto = call(&mut next, &hdfs(), "getBlockLocations", &request).unwrap();
     assert_eq!(found.locations.unwrap().blocks[0].locs.len(), 3);
 }
 
@@ -270,12 +220,10 @@ fn files_are_appended_to_and_truncated() {
     let mut ns = active();
     datanodes(&mut ns, 3);
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let located: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    let located: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
     received(&mut ns, &located.block, 100);
     let last = Some(of_length(&located.block.b, 100));
-    call::<CompleteResponseProto>(&mut ns, &hdfs(), "complete", &complete("/f", last.clone()))
-        .unwrap();
+    call::<CompleteResponseProto>(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
 
     // A new block is asked for: the old last block is shown as it is, without a pipeline.
     let append = |flag| AppendRequestProto {
@@ -283,15 +231,10 @@ fn files_are_appended_to_and_truncated() {
         client_name: CLIENT.to_owned(),
         flag,
     };
-    let opened: AppendResponseProto =
-        call(&mut ns, &hdfs(), "append", &append(Some(4 | 32))).unwrap();
+    let opened: AppendResponseProto = call(&mut ns, &hdfs(), "append", &append(Some(4 | 32))).unwrap();
     let shown = opened.block.unwrap();
-    assert_eq!(
-        (shown.b.block_id, shown.locs.len()),
-        (located.block.b.block_id, 0)
-    );
-    let done: CompleteResponseProto =
-        call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    assert_eq!((shown.b.block_id, shown.locs.len()), (located.block.b.block_id, 0));
+    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
     assert!(done.result);
     // Otherwise its pipeline is given, to write on.
     let opened: AppendResponseProto = call(&mut ns, &hdfs(), "append", &append(Some(4))).unwrap();
@@ -311,11 +254,7 @@ fn files_are_appended_to_and_truncated() {
     let more: GetAdditionalDatanodeResponseProto =
         call(&mut ns, &hdfs(), "getAdditionalDatanode", &additional).unwrap();
     assert_eq!(more.block.locs.len(), 1);
-    assert!(
-        shown.locs[..2]
-            .iter()
-            .all(|node| node.id != more.block.locs[0].id)
-    );
+    assert!(shown.locs[..2].iter().all(|node| node.id != more.block.locs[0].id));
 
     let last = Some(shown.b);
     received(&mut ns, &located.block, 100);
@@ -329,9 +268,7 @@ fn files_are_appended_to_and_truncated() {
     assert!(cut.result, "the length it has");
     let cut: TruncateResponseProto = call(&mut ns, &hdfs(), "truncate", &truncate(40)).unwrap();
     assert!(!cut.result, "DataNodes must shorten the last block");
-    let recovery = ns
-        .blockmanager
-        .recovery(BlockId(located.block.b.block_id as i64));
+    let recovery = ns.blockmanager.recovery(BlockId(located.block.b.block_id as i64));
     assert_eq!(recovery.unwrap().1.unwrap().num_bytes, 40);
     let refused = reply(&mut ns, &hdfs(), "truncate", &truncate(u64::MAX))
         .result

@@ -8,10 +8,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn serve() -> HttpServer {
     let handler = |request: HttpRequest| async move {
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/a b") => text(
-                StatusCode::OK,
-                request.query.get("q").unwrap_or("-").to_owned(),
-            ),
+            ("GET", "/a b") => text(StatusCode::OK, request.query.get("q").unwrap_or("-").to_owned()),
             ("GET", "/stream") => {
                 let (mut sender, body) = body_channel(2);
                 let pieces = request.query.number("pieces").unwrap_or(0);
@@ -28,13 +25,7 @@ fn serve() -> HttpServer {
             }
             ("PUT", "/count") => {
                 let bytes = request.body.collect().await.unwrap().to_bytes();
-                let header = request
-                    .headers
-                    .get("file-length")
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let header = request.headers.get("file-length").unwrap().to_str().unwrap().to_owned();
                 text(StatusCode::OK, format!("{} {header}", bytes.len()))
             }
             _ => error(StatusCode::NOT_FOUND, "no such page"),
@@ -58,9 +49,7 @@ fn queries_decode() {
 async fn bodies_stream_both_ways() {
     let server = serve();
     let url = |rest: &str| format!("http://{}{rest}", server.local_addr());
-    let (headers, body) = client::get_bytes(&url("/a%20b?q=%3D"), LIMIT, 100)
-        .await
-        .unwrap();
+    let (headers, body) = client::get_bytes(&url("/a%20b?q=%3D"), LIMIT, 100).await.unwrap();
     assert_eq!(&body[..], b"=");
     assert_eq!(headers["x-frame-options"], "SAMEORIGIN");
     let (_, body) = client::get_bytes(&url("/stream?pieces=100"), LIMIT, 1 << 20)
@@ -79,9 +68,7 @@ async fn bodies_stream_both_ways() {
     });
     let mut headers = HeaderMap::new();
     headers.insert("file-length", HeaderValue::from_static("50000"));
-    let response = client::put(&url("/count"), headers, body, LIMIT)
-        .await
-        .unwrap();
+    let response = client::put(&url("/count"), headers, body, LIMIT).await.unwrap();
     let answer = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&answer[..], b"50000 50000");
 }
@@ -91,17 +78,9 @@ async fn errors_carry_status_and_message() {
     let server = serve();
     let missing = client::get(&format!("http://{}/x", server.local_addr()), LIMIT).await;
     match missing.unwrap_err() {
-        HttpError::Status {
-            status, message, ..
-        } => assert_eq!((status.as_u16(), &*message), (404, "no such page")),
+        HttpError::Status { status, message, .. } => assert_eq!((status.as_u16(), &*message), (404, "no such page")),
         other => panic!("{other}"),
     }
-    assert!(matches!(
-        client::get("https://x/", LIMIT).await,
-        Err(HttpError::Url(_))
-    ));
-    assert!(matches!(
-        client::get("nonsense", LIMIT).await,
-        Err(HttpError::Url(_))
-    ));
+    assert!(matches!(client::get("https://x/", LIMIT).await, Err(HttpError::Url(_))));
+    assert!(matches!(client::get("nonsense", LIMIT).await, Err(HttpError::Url(_))));
 }

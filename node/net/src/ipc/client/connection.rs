@@ -245,11 +245,7 @@ pub(super) struct ConnectionTask {
 }
 
 impl ConnectionTask {
-    pub(super) fn new(
-        stream: TcpStream,
-        link: Arc<Link>,
-        options: &ClientOptions,
-    ) -> ConnectionTask {
+    pub(super) fn new(stream: TcpStream, link: Arc<Link>, options: &ClientOptions) -> ConnectionTask {
         ConnectionTask {
             stream,
             link,
@@ -291,17 +287,10 @@ impl ConnectionTask {
             .ok()
             .flatten()
             .map_or(0, |len| len.saturating_sub(self.input.len()));
-        if self.input.capacity() - self.input.len()
-            < missing.clamp(MIN_READ_BYTES / 2, MAX_AHEAD_BYTES)
-        {
-            self.input
-                .reserve(missing.clamp(KEEP_BUFFER_BYTES, MAX_AHEAD_BYTES));
+        if self.input.capacity() - self.input.len() < missing.clamp(MIN_READ_BYTES / 2, MAX_AHEAD_BYTES) {
+            self.input.reserve(missing.clamp(KEEP_BUFFER_BYTES, MAX_AHEAD_BYTES));
         }
-        let read = ready!(poll_read_buf(
-            Pin::new(&mut self.stream),
-            cx,
-            &mut self.input
-        ))?;
+        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input))?;
         if read == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -326,11 +315,7 @@ impl ConnectionTask {
             at += len;
             let (header, rest) = codec::response_header(frame).map_err(invalid)?;
             if let Some(state_id) = header.state_id {
-                state.state_id = Some(
-                    state
-                        .state_id
-                        .map_or(state_id, |before| before.max(state_id)),
-                );
+                state.state_id = Some(state.state_id.map_or(state_id, |before| before.max(state_id)));
             }
             let waiting = state.waiting.remove(&header.call_id);
             if header.status == 0 {
@@ -340,9 +325,7 @@ impl ConnectionTask {
                 }
                 continue;
             }
-            let text = |bytes: Option<&[u8]>| {
-                String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
-            };
+            let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
             let exception = RemoteException {
                 class: text(header.exception_class).into(),
                 message: text(header.error_message),
@@ -354,9 +337,7 @@ impl ConnectionTask {
             } else if fatal {
                 // A refusal of the connection is the answer to every call made on it.
                 for (_, waiting) in state.waiting.drain() {
-                    let _ = waiting
-                        .answer
-                        .send(Err(RpcError::Remote(exception.clone())));
+                    let _ = waiting.answer.send(Err(RpcError::Remote(exception.clone())));
                 }
             }
             if fatal {
@@ -377,9 +358,7 @@ impl ConnectionTask {
                     let over: Vec<i32> = state
                         .waiting
                         .iter()
-                        .filter(|(_, waiting)| {
-                            waiting.deadline.is_some_and(|deadline| deadline <= now)
-                        })
+                        .filter(|(_, waiting)| waiting.deadline.is_some_and(|deadline| deadline <= now))
                         .map(|(call_id, _)| *call_id)
                         .collect();
                     for call_id in over {
@@ -390,11 +369,7 @@ impl ConnectionTask {
                             }));
                         }
                     }
-                    state.next_deadline = state
-                        .waiting
-                        .values()
-                        .filter_map(|waiting| waiting.deadline)
-                        .min();
+                    state.next_deadline = state.waiting.values().filter_map(|waiting| waiting.deadline).min();
                 }
                 let mut wanted = state.next_deadline;
                 if !self.ping_interval.is_zero() && !state.waiting.is_empty() {
@@ -442,11 +417,7 @@ impl ConnectionTask {
                 continue;
             }
             state.awake = false;
-            if !state
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
+            if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 state.waker = Some(cx.waker().clone());
             }
             return Poll::Pending;

@@ -26,8 +26,7 @@ fn response_ids(call_id: i32, client_id: ClientId) -> ResponseIds {
 
 #[test]
 fn preambles_are_told_apart() {
-    let check =
-        |bytes: &[u8], expected: Preamble| assert_eq!(preamble(bytes), expected, "{bytes:?}");
+    let check = |bytes: &[u8], expected: Preamble| assert_eq!(preamble(bytes), expected, "{bytes:?}");
     check(b"hrpc\x09\x00\x00", Preamble::Simple);
     check(b"hrpc\x09\x05\x00", Preamble::Simple);
     check(b"hrpc\x09\x00\xDF", Preamble::Sasl);
@@ -41,16 +40,13 @@ fn preambles_are_told_apart() {
 #[test]
 fn a_call_is_as_java_writes_it() {
     let mut out = BytesMut::new();
-    let message = common::GetProtocolVersionsRequestProto {
-        protocol: "x".into(),
-    };
+    let message = common::GetProtocolVersionsRequestProto { protocol: "x".into() };
     put_call(&mut out, &ids(3, 0), "echo", "p.Q", 1, &message);
     let expected: &[u8] = &[
         0, 0, 0, 45, // everything after this
         26, 8, 2, 16, 0, 24, 6, 34, 16, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 40,
         0, // RpcRequestHeaderProto
-        13, 10, 4, b'e', b'c', b'h', b'o', 18, 3, b'p', b'.', b'Q', 24,
-        1, // RequestHeaderProto
+        13, 10, 4, b'e', b'c', b'h', b'o', 18, 3, b'p', b'.', b'Q', 24, 1, // RequestHeaderProto
         3, 10, 1, b'x', // message
     ];
     assert_eq!(&out[..], expected);
@@ -66,11 +62,7 @@ fn java_reads_our_error_header() {
         ErrorCode::FatalUnauthorized,
         &exception,
     );
-    assert_eq!(
-        out[4] as usize + 5,
-        out.len(),
-        "nothing follows the header of an error"
-    );
+    assert_eq!(out[4] as usize + 5, out.len(), "nothing follows the header of an error");
     let header = common::RpcResponseHeaderProto::decode_length_delimited(&out[4..]).unwrap();
     assert_eq!(header.call_id.cast_signed(), -33);
     assert_eq!(header.status, 2);
@@ -88,15 +80,9 @@ fn missing_required_fields_are_errors() {
     assert!(request_header(&[2, 24, 6]).is_err(), "client id");
     assert!(request_header(&[2, 34, 0]).is_err(), "call id");
     assert!(request_header(&[4, 24, 6, 34, 0]).is_ok());
-    assert!(
-        request_header(&[5, 24, 6, 34, 0]).is_err(),
-        "length past the end"
-    );
+    assert!(request_header(&[5, 24, 6, 34, 0]).is_err(), "length past the end");
     assert!(call_header(&[2, 24, 1]).is_err());
-    assert!(
-        frame_bytes(&[0x80, 0, 0, 0], 128 << 20).is_err(),
-        "negative in Java"
-    );
+    assert!(frame_bytes(&[0x80, 0, 0, 0], 128 << 20).is_err(), "negative in Java");
 }
 
 #[test]
@@ -110,10 +96,7 @@ fn old_clients_get_their_old_forms() {
     out.clear();
     put_bad_version(&mut out, 10);
     let header = common::RpcResponseHeaderProto::decode_length_delimited(&out[4..]).unwrap();
-    assert_eq!(
-        (header.call_id.cast_signed(), header.error_detail),
-        (-1, Some(14))
-    );
+    assert_eq!((header.call_id.cast_signed(), header.error_detail), (-1, Some(14)));
 }
 
 proptest! {

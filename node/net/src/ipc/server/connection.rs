@@ -10,8 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use hathi_formats::exceptions::{
-    RETRIABLE, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH,
-    RemoteException,
+    RETRIABLE, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH, RemoteException,
 };
 use hathi_formats::proto::common::{IpcConnectionContextProto, RpcSaslProto, rpc_sasl_proto};
 use prost::Message;
@@ -129,9 +128,7 @@ impl ConnectionTask {
             outbox.awake = true;
             if self.output.is_empty() {
                 std::mem::swap(&mut outbox.bytes, &mut self.output);
-            } else if !outbox.bytes.is_empty()
-                && self.output.len() + outbox.bytes.len() <= KEEP_BUFFER_BYTES
-            {
+            } else if !outbox.bytes.is_empty() && self.output.len() + outbox.bytes.len() <= KEEP_BUFFER_BYTES {
                 self.output.extend_from_slice(&outbox.bytes);
                 outbox.bytes.clear();
             }
@@ -210,13 +207,8 @@ impl ConnectionTask {
                 .ok()
                 .flatten()
                 .map_or(0, |len| len.saturating_sub(self.input.len()));
-            self.input
-                .reserve(missing.clamp(MIN_READ_BYTES, MAX_AHEAD_BYTES));
-            let read = ready!(poll_read_buf(
-                Pin::new(&mut self.stream),
-                cx,
-                &mut self.input
-            ))?;
+            self.input.reserve(missing.clamp(MIN_READ_BYTES, MAX_AHEAD_BYTES));
+            let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input))?;
             let mut input = std::mem::take(&mut self.input);
             let frames = self.split(&mut input)?;
             if !input.is_empty() {
@@ -259,16 +251,10 @@ impl ConnectionTask {
             Preamble::Sasl => self.phase = Phase::Sasl,
             Preamble::UnknownAuth(auth) => {
                 let exception = codec::unknown_auth(auth);
-                self.end_with(|out| {
-                    codec::put_error(out, &refusal, ErrorCode::FatalUnauthorized, &exception)
-                });
+                self.end_with(|out| codec::put_error(out, &refusal, ErrorCode::FatalUnauthorized, &exception));
             }
-            Preamble::Http => {
-                self.end_with(|out| out.extend_from_slice(codec::HTTP_PROBE_REPLY.as_bytes()))
-            }
-            Preamble::BadVersion(version) => {
-                self.end_with(|out| codec::put_bad_version(out, version))
-            }
+            Preamble::Http => self.end_with(|out| out.extend_from_slice(codec::HTTP_PROBE_REPLY.as_bytes())),
+            Preamble::BadVersion(version) => self.end_with(|out| codec::put_bad_version(out, version)),
         }
         if self.ending {
             input.clear();
@@ -296,8 +282,7 @@ impl ConnectionTask {
             };
             let frame = rest.get(4..len).unwrap_or_default();
             at += len;
-            let (mut call_id, mut retry_count) =
-                (codec::CALL_ID_AUTHORIZATION_FAILED, codec::RETRY_COUNT_NONE);
+            let (mut call_id, mut retry_count) = (codec::CALL_ID_AUTHORIZATION_FAILED, codec::RETRY_COUNT_NONE);
             let served = match codec::request_header(frame) {
                 Ok((header, rest)) => {
                     (call_id, retry_count) = (header.call_id, header.retry_count);
@@ -327,12 +312,7 @@ impl ConnectionTask {
         }
     }
 
-    fn on_frame(
-        &mut self,
-        frames: &Bytes,
-        header: &RequestHeader<'_>,
-        rest: &[u8],
-    ) -> Result<(), Fatal> {
+    fn on_frame(&mut self, frames: &Bytes, header: &RequestHeader<'_>, rest: &[u8]) -> Result<(), Fatal> {
         match header.rpc_op {
             Some(0) => {}
             Some(other) => {
@@ -356,9 +336,9 @@ impl ConnectionTask {
             (codec::CALL_ID_CONNECTION_CONTEXT, Phase::Calls(Some(_))) => {
                 Err(Fatal::header("Connection context already processed"))
             }
-            (codec::CALL_ID_CONNECTION_CONTEXT, _) => Err(Fatal::header(
-                "Connection header sent during SASL negotiation",
-            )),
+            (codec::CALL_ID_CONNECTION_CONTEXT, _) => {
+                Err(Fatal::header("Connection header sent during SASL negotiation"))
+            }
             (codec::CALL_ID_SASL, Phase::Sasl) => self.on_sasl(header, rest),
             (codec::CALL_ID_SASL, _) => Err(Fatal::header("SASL protocol not requested by client")),
             (other, _) => Err(Fatal::header(format!("Unknown out of band call #{other}"))),
@@ -387,8 +367,7 @@ impl ConnectionTask {
         let message = codec::delimited(rest)
             .map_err(|error| Fatal::decoding("RpcSaslProto", error))
             .and_then(|message| {
-                RpcSaslProto::decode(message)
-                    .map_err(|error| Fatal::decoding("RpcSaslProto", error))
+                RpcSaslProto::decode(message).map_err(|error| Fatal::decoding("RpcSaslProto", error))
             })?;
         match message.state() {
             SaslState::Negotiate => {
@@ -442,27 +421,11 @@ impl ConnectionTask {
         };
         let (call, rest) = codec::call_header(rest).map_err(unreadable)?;
         let body = codec::delimited(rest).map_err(unreadable)?;
-        let reply = Responder::new(
-            self.connection.clone(),
-            client_id,
-            header.call_id,
-            header.retry_count,
-        );
+        let reply = Responder::new(self.connection.clone(), client_id, header.call_id, header.retry_count);
         self.dispatched += 1;
         let limit = self.connection.server.options.max_outstanding_total as u64;
-        if self
-            .connection
-            .server
-            .counters
-            .outstanding
-            .load(Ordering::Relaxed)
-            >= limit
-        {
-            self.connection
-                .server
-                .counters
-                .too_busy
-                .fetch_add(1, Ordering::Relaxed);
+        if self.connection.server.counters.outstanding.load(Ordering::Relaxed) >= limit {
+            self.connection.server.counters.too_busy.fetch_add(1, Ordering::Relaxed);
             reply.error(&RemoteException::new(RETRIABLE, "Server too busy"));
             return Ok(());
         }
@@ -485,12 +448,10 @@ impl ConnectionTask {
             retry_count: header.retry_count,
             user,
             peer: self.connection.peer,
-            caller_context: header
-                .caller_context
-                .map(|(context, signature)| CallerContext {
-                    context: Bytes::copy_from_slice(context),
-                    signature: signature.map(Bytes::copy_from_slice),
-                }),
+            caller_context: header.caller_context.map(|(context, signature)| CallerContext {
+                context: Bytes::copy_from_slice(context),
+                signature: signature.map(Bytes::copy_from_slice),
+            }),
             state_id: header.state_id,
         };
         if std::ptr::eq(protocol, &raw const PROTOCOL_META_INFO_PB) {
@@ -530,10 +491,7 @@ impl ConnectionTask {
             let name = String::from_utf8_lossy(call.method);
             return Err(RemoteException::new(
                 RPC_NO_SUCH_METHOD,
-                format!(
-                    "Unknown method {name} called on {} protocol.",
-                    protocol.name
-                ),
+                format!("Unknown method {name} called on {} protocol.", protocol.name),
             ));
         };
         Ok((index, protocol, method_index, method))
@@ -541,12 +499,7 @@ impl ConnectionTask {
 
     fn may_read(&self, outstanding: u64) -> bool {
         let options = &self.connection.server.options;
-        let total = self
-            .connection
-            .server
-            .counters
-            .outbox_bytes
-            .load(Ordering::Relaxed);
+        let total = self.connection.server.counters.outbox_bytes.load(Ordering::Relaxed);
         !self.ending
             && outstanding < options.max_outstanding_per_connection as u64
             && self.published_bytes <= options.max_outbox_bytes_per_connection as u64
@@ -559,8 +512,7 @@ impl ConnectionTask {
                 Ok(outstanding) => outstanding,
                 Err(how) => {
                     if how == Closing::Reset {
-                        socket2::SockRef::from(&self.stream)
-                            .set_linger(Some(std::time::Duration::ZERO))?;
+                        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO))?;
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -591,11 +543,7 @@ impl ConnectionTask {
             }
             // A blocked write wakes the task by itself, and until then more replies change nothing.
             outbox.awake = write_blocked;
-            if !outbox
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
+            if !outbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 outbox.waker = Some(cx.waker().clone());
             }
             return Poll::Pending;

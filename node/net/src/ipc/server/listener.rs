@@ -113,11 +113,7 @@ impl fmt::Debug for RpcServer {
 
 impl RpcServer {
     /// Listens and serves on threads of its own.
-    pub fn bind(
-        addr: SocketAddr,
-        handler: Arc<dyn RpcHandler>,
-        options: ServerOptions,
-    ) -> io::Result<RpcServer> {
+    pub fn bind(addr: SocketAddr, handler: Arc<dyn RpcHandler>, options: ServerOptions) -> io::Result<RpcServer> {
         let listener = listen(addr, options.listen_backlog)?;
         let local_addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
@@ -155,11 +151,7 @@ impl RpcServer {
     }
 
     /// Serves another address (service port, lifeline port) on the same threads.
-    pub fn add_listener(
-        &self,
-        addr: SocketAddr,
-        handler: Arc<dyn RpcHandler>,
-    ) -> io::Result<SocketAddr> {
+    pub fn add_listener(&self, addr: SocketAddr, handler: Arc<dyn RpcHandler>) -> io::Result<SocketAddr> {
         let listener = listen(addr, self.shared.options.listen_backlog)?;
         let local_addr = listener.local_addr()?;
         self.serve(listener, handler)?;
@@ -173,12 +165,8 @@ impl RpcServer {
         });
         let _context = self.acceptor.enter();
         let listener = TcpListener::from_std(listener)?;
-        self.acceptor.spawn(accept(
-            listener,
-            service,
-            self.shared.clone(),
-            self.intakes.clone(),
-        ));
+        self.acceptor
+            .spawn(accept(listener, service, self.shared.clone(), self.intakes.clone()));
         Ok(())
     }
 
@@ -246,22 +234,16 @@ impl Drop for RpcServer {
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn listen(addr: SocketAddr, backlog: i32) -> io::Result<StdListener> {
-    let socket = Socket::new(
-        Domain::for_address(addr),
-        Type::STREAM,
-        Some(SocketProtocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&addr.into()).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
-    })?;
+    socket
+        .bind(&addr.into())
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
     socket.listen(backlog)?;
     Ok(socket.into())
 }
@@ -296,12 +278,7 @@ async fn react(
     }
 }
 
-fn begin(
-    shared: &Arc<Shared>,
-    stream: StdStream,
-    peer: SocketAddr,
-    service: Arc<Service>,
-) -> io::Result<()> {
+fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc<Service>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let stream = TcpStream::from_std(stream)?;
     let key = shared.next_key.fetch_add(1, Ordering::Relaxed);
@@ -317,12 +294,7 @@ fn begin(
     Ok(())
 }
 
-async fn accept(
-    listener: TcpListener,
-    service: Arc<Service>,
-    shared: Arc<Shared>,
-    intakes: Vec<Intake>,
-) {
+async fn accept(listener: TcpListener, service: Arc<Service>, shared: Arc<Shared>, intakes: Vec<Intake>) {
     let mut turn = 0;
     loop {
         let (stream, peer) = match listener.accept().await {

@@ -2,9 +2,8 @@
 
 use hathi_formats::exceptions::{CLASS_NOT_FOUND, RPC_NO_SUCH_METHOD, RemoteException};
 use hathi_formats::proto::common::{
-    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto,
-    GetProtocolVersionsRequestProto, GetProtocolVersionsResponseProto, ProtocolSignatureProto,
-    ProtocolVersionProto,
+    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto, GetProtocolVersionsRequestProto,
+    GetProtocolVersionsResponseProto, ProtocolSignatureProto, ProtocolVersionProto,
 };
 
 use super::table::ProtocolTable;
@@ -20,10 +19,7 @@ pub(super) fn call(table: &ProtocolTable, call: &RpcCall, reply: Responder) {
         "getProtocolSignature" => reply.send(signature(table, call)),
         other => reply.error(&RemoteException::new(
             RPC_NO_SUCH_METHOD,
-            format!(
-                "Unknown method {other} called on {} protocol.",
-                call.protocol.name
-            ),
+            format!("Unknown method {other} called on {} protocol.", call.protocol.name),
         )),
     }
 }
@@ -40,10 +36,7 @@ fn find(table: &ProtocolTable, class: &str) -> Result<Option<&'static Protocol>,
     Err(RemoteException::new(CLASS_NOT_FOUND, class))
 }
 
-fn versions(
-    table: &ProtocolTable,
-    call: &RpcCall,
-) -> Result<GetProtocolVersionsResponseProto, RemoteException> {
+fn versions(table: &ProtocolTable, call: &RpcCall) -> Result<GetProtocolVersionsResponseProto, RemoteException> {
     let request: GetProtocolVersionsRequestProto = call.decode()?;
     let found = find(table, &request.protocol)?;
     let mut protocol_versions: Vec<_> = OTHER_KINDS
@@ -60,10 +53,7 @@ fn versions(
     Ok(GetProtocolVersionsResponseProto { protocol_versions })
 }
 
-fn signature(
-    table: &ProtocolTable,
-    call: &RpcCall,
-) -> Result<GetProtocolSignatureResponseProto, RemoteException> {
+fn signature(table: &ProtocolTable, call: &RpcCall) -> Result<GetProtocolSignatureResponseProto, RemoteException> {
     let request: GetProtocolSignatureRequestProto = call.decode()?;
     let found = find(table, &request.protocol)?;
     let protocol_signature = found

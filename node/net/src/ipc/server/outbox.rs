@@ -67,10 +67,7 @@ impl Connection {
             }
         };
         if exception {
-            self.server
-                .counters
-                .exceptions
-                .fetch_add(1, Ordering::Relaxed);
+            self.server.counters.exceptions.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(waker) = waker {
             waker.wake();
@@ -102,12 +99,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        client_id: ClientId,
-        call_id: i32,
-        retry_count: i32,
-    ) -> Responder {
+    pub(super) fn new(connection: Arc<Connection>, client_id: ClientId, call_id: i32, retry_count: i32) -> Responder {
         Responder {
             connection: Some(connection),
             ids: ResponseIds {
@@ -137,9 +129,7 @@ impl Responder {
     /// Sends a message that is already encoded (without a length before it).
     pub fn ok_encoded(mut self, message: &[u8]) {
         if let Some(connection) = self.connection.take() {
-            connection.reply(false, |out| {
-                codec::put_success_encoded(out, &self.ids, message)
-            });
+            connection.reply(false, |out| codec::put_success_encoded(out, &self.ids, message));
         }
     }
 
@@ -147,9 +137,7 @@ impl Responder {
     pub fn error(mut self, exception: &RemoteException) {
         if let Some(connection) = self.connection.take() {
             let code = ErrorCode::of(exception);
-            connection.reply(true, |out| {
-                codec::put_error(out, &self.ids, code, exception)
-            });
+            connection.reply(true, |out| codec::put_error(out, &self.ids, code, exception));
         }
     }
 

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 use hathi_formats::exceptions;
 use hathi_formats::proto::common::{
-    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto,
-    GetProtocolVersionsRequestProto, GetProtocolVersionsResponseProto, RpcResponseHeaderProto,
-    RpcSaslProto,
+    GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto, GetProtocolVersionsRequestProto,
+    GetProtocolVersionsResponseProto, RpcResponseHeaderProto, RpcSaslProto,
 };
 use parking_lot::Mutex;
 use prost::Message;
@@ -75,16 +74,12 @@ impl RpcHandler for Echo {
             }
             "transitionToStandby" => drop(reply),
             "transitionToObserver" => reply.reset(),
-            _ => reply.error(&RemoteException::new(
-                exceptions::UNSUPPORTED_OPERATION,
-                call.method,
-            )),
+            _ => reply.error(&RemoteException::new(exceptions::UNSUPPORTED_OPERATION, call.method)),
         }
     }
 
     fn batch_done(&self) {
-        self.batches
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.batches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -118,14 +113,7 @@ fn put_opening(out: &mut BytesMut) {
 }
 
 fn put_call(out: &mut BytesMut, call_id: i32, method: &str, message: &Text) {
-    codec::put_call(
-        out,
-        &ids(call_id),
-        method,
-        HA_SERVICE_PROTOCOL.name,
-        1,
-        message,
-    );
+    codec::put_call(out, &ids(call_id), method, HA_SERVICE_PROTOCOL.name, 1, message);
 }
 
 /// Reads everything until the server closes.
@@ -181,10 +169,7 @@ fn the_same_answers_however_the_bytes_arrive() {
             assert_eq!(message.unwrap().protocol.len(), call_id as usize * 10);
         }
     }
-    assert_eq!(
-        echo.seen.lock()[0],
-        ("elephant".to_owned(), vec![9; 16], 0, 0)
-    );
+    assert_eq!(echo.seen.lock()[0], ("elephant".to_owned(), vec![9; 16], 0, 0));
     assert_eq!(server.metrics().calls, 80);
     assert!(echo.batches.load(std::sync::atomic::Ordering::Relaxed) >= 4);
 }
@@ -199,10 +184,7 @@ fn a_frame_larger_than_any_buffer() {
     let mut stream = TcpStream::connect(server.local_addr()).unwrap();
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || writer.write_all(&bytes).unwrap());
-    assert_eq!(
-        parse(&read_frame(&stream)).1.unwrap().protocol.len(),
-        5 << 20
-    );
+    assert_eq!(parse(&read_frame(&stream)).1.unwrap().protocol.len(), 5 << 20);
     assert_eq!(parse(&read_frame(&stream)).1.unwrap().protocol, "z");
     writing.join().unwrap();
     stream.flush().unwrap();
@@ -325,10 +307,7 @@ fn sasl_is_switched_to_simple() {
     let mut rest = &frame[..];
     let header = RpcResponseHeaderProto::decode_length_delimited(&mut rest).unwrap();
     assert_eq!((header.call_id.cast_signed(), header.status), (-33, 0));
-    assert_eq!(
-        RpcSaslProto::decode_length_delimited(rest).unwrap().state,
-        0
-    );
+    assert_eq!(RpcSaslProto::decode_length_delimited(rest).unwrap().state, 0);
     bytes.clear();
     put_opening(&mut bytes);
     put_call(&mut bytes, 0, "monitorHealth", &text("hello"));
@@ -337,13 +316,9 @@ fn sasl_is_switched_to_simple() {
 }
 
 async fn connect(server: &RpcServer) -> RpcClient {
-    RpcClient::connect(
-        server.local_addr(),
-        &HA_SERVICE_PROTOCOL,
-        ClientOptions::new("mahout"),
-    )
-    .await
-    .unwrap()
+    RpcClient::connect(server.local_addr(), &HA_SERVICE_PROTOCOL, ClientOptions::new("mahout"))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -354,17 +329,11 @@ async fn parked_replies_come_later_and_in_any_order() {
         .map(|n| client.call::<_, Text>("getServiceStatus", &text(&n.to_string())))
         .collect();
     assert_eq!(
-        client
-            .call::<_, Text>("monitorHealth", &text("now"))
-            .await
-            .unwrap(),
+        client.call::<_, Text>("monitorHealth", &text("now")).await.unwrap(),
         text("now")
     );
     assert_eq!(server.metrics().outstanding, 10);
-    client
-        .call::<_, Text>("transitionToActive", &text("go"))
-        .await
-        .unwrap();
+    client.call::<_, Text>("transitionToActive", &text("go")).await.unwrap();
     for (n, parked) in parked.into_iter().enumerate() {
         assert_eq!(parked.await.unwrap(), text(&n.to_string()));
     }
@@ -383,10 +352,7 @@ async fn errors_name_their_class() {
     let method = client.call::<_, Text>("nope", &text("")).await.unwrap_err();
     assert!(method.is_remote(exceptions::RPC_NO_SUCH_METHOD));
     let protocol = client.with_protocol(&ZKFC_PROTOCOL);
-    let protocol = protocol
-        .call::<_, Text>("cedeActive", &text(""))
-        .await
-        .unwrap_err();
+    let protocol = protocol.call::<_, Text>("cedeActive", &text("")).await.unwrap_err();
     assert!(protocol.is_remote(exceptions::RPC_NO_SUCH_PROTOCOL));
     assert!(!client.is_closed());
     assert_eq!(server.metrics().exceptions, 3);
@@ -401,10 +367,7 @@ async fn tells_which_methods_it_knows() {
         rpc_kind: "RPC_PROTOCOL_BUFFER".into(),
     };
     let known: GetProtocolSignatureResponseProto = client
-        .call(
-            "getProtocolSignature",
-            &request(HA_SERVICE_PROTOCOL.pb_interface),
-        )
+        .call("getProtocolSignature", &request(HA_SERVICE_PROTOCOL.pb_interface))
         .await
         .unwrap();
     assert_eq!(
@@ -417,18 +380,12 @@ async fn tells_which_methods_it_knows() {
         .unwrap();
     assert!(not_here.protocol_signature.is_empty());
     let unknown = client
-        .call::<_, GetProtocolSignatureResponseProto>(
-            "getProtocolSignature",
-            &request("no.such.Class"),
-        )
+        .call::<_, GetProtocolSignatureResponseProto>("getProtocolSignature", &request("no.such.Class"))
         .await
         .unwrap_err();
     assert!(unknown.is_remote(exceptions::CLASS_NOT_FOUND));
     let versions: GetProtocolVersionsResponseProto = client
-        .call(
-            "getProtocolVersions",
-            &text(HA_SERVICE_PROTOCOL.pb_interface),
-        )
+        .call("getProtocolVersions", &text(HA_SERVICE_PROTOCOL.pb_interface))
         .await
         .unwrap();
     assert_eq!(versions.protocol_versions.len(), 3);
@@ -455,17 +412,10 @@ async fn all_connections_can_be_reset() {
         reactors: 2,
         ..ServerOptions::default()
     });
-    let clients = [
-        connect(&server).await,
-        connect(&server).await,
-        connect(&server).await,
-    ];
+    let clients = [connect(&server).await, connect(&server).await, connect(&server).await];
     let mut waiting = Vec::new();
     for client in &clients {
-        client
-            .call::<_, Text>("monitorHealth", &text(""))
-            .await
-            .unwrap();
+        client.call::<_, Text>("monitorHealth", &text("")).await.unwrap();
         waiting.push(client.call::<_, Text>("getServiceStatus", &text("")));
     }
     assert_eq!(server.metrics().connections, 3);
@@ -483,10 +433,7 @@ async fn calls_end_in_time() {
     let parked = client.call_with::<_, Text>("getServiceStatus", &text(""), None, Some(short));
     assert!(matches!(parked.await, Err(RpcError::Timeout { .. })));
     assert_eq!(
-        client
-            .call::<_, Text>("monitorHealth", &text("on"))
-            .await
-            .unwrap(),
+        client.call::<_, Text>("monitorHealth", &text("on")).await.unwrap(),
         text("on")
     );
 }
@@ -507,19 +454,9 @@ async fn a_connection_with_too_many_parked_calls_is_not_read() {
     let next = client.call::<_, Text>("monitorHealth", &text("next"));
     // Another connection is served meanwhile, and frees the first.
     let other = connect(&server).await;
-    other
-        .call::<_, Text>("monitorHealth", &text(""))
-        .await
-        .unwrap();
-    assert_eq!(
-        echo.seen.lock().len(),
-        6,
-        "the sixth is the other connection's"
-    );
-    other
-        .call::<_, Text>("transitionToActive", &text(""))
-        .await
-        .unwrap();
+    other.call::<_, Text>("monitorHealth", &text("")).await.unwrap();
+    assert_eq!(echo.seen.lock().len(), 6, "the sixth is the other connection's");
+    other.call::<_, Text>("transitionToActive", &text("")).await.unwrap();
     for parked in parked.drain(..) {
         parked.await.unwrap();
     }
@@ -537,10 +474,7 @@ async fn a_busy_server_says_so() {
     while server.metrics().outstanding < 1 {
         tokio::task::yield_now().await;
     }
-    let refused = client
-        .call::<_, Text>("monitorHealth", &text(""))
-        .await
-        .unwrap_err();
+    let refused = client.call::<_, Text>("monitorHealth", &text("")).await.unwrap_err();
     assert!(refused.is_remote(exceptions::RETRIABLE));
     assert_eq!(server.metrics().too_busy, 1);
 }
@@ -551,30 +485,17 @@ async fn the_proxy_finds_the_active_and_keeps_the_calls_identity() {
     let (active, second) = serve(ServerOptions::default());
     *standby.fail_with.lock() = Some(RemoteException::new(exceptions::STANDBY, "not me"));
     let proxy = HaProxy::new(
-        vec![
-            first.local_addr().to_string(),
-            second.local_addr().to_string(),
-        ],
+        vec![first.local_addr().to_string(), second.local_addr().to_string()],
         &HA_SERVICE_PROTOCOL,
         HaOptions::new("mahout"),
     );
     for _ in 0..2 {
-        let answer: Text = proxy
-            .call("monitorHealth", &text("a"), Idempotence::No)
-            .await
-            .unwrap();
+        let answer: Text = proxy.call("monitorHealth", &text("a"), Idempotence::No).await.unwrap();
         assert_eq!(answer, text("a"));
     }
     let (refused, served) = (standby.seen.lock().clone(), active.seen.lock().clone());
-    assert_eq!(
-        refused.len(),
-        1,
-        "the second call goes to the active at once"
-    );
-    assert_eq!(
-        (&refused[0].1, refused[0].2, refused[0].3),
-        (&served[0].1, 0, 0)
-    );
+    assert_eq!(refused.len(), 1, "the second call goes to the active at once");
+    assert_eq!((&refused[0].1, refused[0].2, refused[0].3), (&served[0].1, 0, 0));
     assert_eq!((served[0].2, served[0].3), (0, 1));
     assert_eq!((served[1].2, served[1].3), (1, 0));
     assert_eq!(proxy.current(), second.local_addr().to_string());
