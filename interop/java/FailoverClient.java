@@ -14,14 +14,15 @@ import org.apache.hadoop.hdfs.HdfsConfiguration;
  * Hadoop's own client under failovers: makes directories one after the other and writes one large file beside them,
  * until a line comes on stdin, then checks that everything acknowledged is there.
  *
- * Arguments: base directory, bytes per second of the large file (0: none).
- * Output: "ready", "gap MS" for each pause of more than 100 ms between two acknowledged calls, and at the end
+ * Arguments: base directory, bytes per second of the large file (0: none), and the shortest gap told (100 ms).
+ * Output: "ready", "gap MS" for each pause of more than that between two acknowledged calls, and at the end
  * "acknowledged N errors E longest MS lost L large BYTES ok|corrupt".
  */
 public class FailoverClient {
   public static void main(String[] args) throws Exception {
     Path base = new Path(args[0]);
     long rate = Long.parseLong(args[1]);
+    long shortest = args.length > 2 ? Long.parseLong(args[2]) : 100;
     Configuration conf = new HdfsConfiguration();
     FileSystem fs = FileSystem.get(URI.create(conf.get("fs.defaultFS")), conf);
     fs.mkdirs(base);
@@ -67,7 +68,7 @@ public class FailoverClient {
       }
       long now = System.nanoTime();
       long gap = (now - last) / 1_000_000;
-      if (gap > 100) {
+      if (gap > shortest) {
         System.out.println("gap " + gap);
         System.out.flush();
       }
