@@ -619,6 +619,10 @@ impl OpenBlock {
             return Ok(());
         };
         loop {
+            if self.closing && self.unacknowledged.is_empty() {
+                // After the last acknowledgement the DataNodes close the connection, which is no failure.
+                return Ok(());
+            }
             let seqno = if self.unacknowledged.len() > left {
                 pipeline.ack().await?
             } else if let Some(ack) = pipeline.ack_now() {
