@@ -29,6 +29,8 @@ pub enum Mutant {
     TrustMemory,
     /// Acceptor: readers who want committed edits get all there are.
     ServeUncommitted,
+    /// Acceptor: readers who want committed edits get whatever copy is here.
+    ServeStale,
     /// Writer: the longer log wins before the higher epoch.
     ChooseLongerFirst,
     /// Writer: one JournalNode less than a majority is enough to acknowledge.
@@ -44,7 +46,7 @@ pub enum Mutant {
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 18] = [
+pub const ALL_MUTANTS: [Mutant; 19] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -57,6 +59,7 @@ pub const ALL_MUTANTS: [Mutant; 18] = [
     Mutant::AmnesiacVotes,
     Mutant::TrustMemory,
     Mutant::ServeUncommitted,
+    Mutant::ServeStale,
     Mutant::ChooseLongerFirst,
     Mutant::AckAtMinority,
     Mutant::LeaseFromAnswer,

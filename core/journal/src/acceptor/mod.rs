@@ -199,6 +199,8 @@ struct Journal<D: Disk> {
     settled: Option<(TxId, Scan)>,
     /// Whether reads may show what a sync cannot write any more.
     memory: Memory,
+    /// Where the segment ends that was finalized here last in this life, with what the cache holds.
+    finalized_to: TxId,
     /// All before it in the open segment is durable.
     synced_next: TxId,
     cache: Option<EditsCache>,
@@ -233,6 +235,16 @@ impl<D: Disk> Journal<D> {
 
     fn committed(&self) -> Option<TxId> {
         u64::try_from(self.committed.get()).ok().map(TxId)
+    }
+
+    /// The last transaction of which the copy in memory is what the present writer wrote, or what was decided.
+    ///
+    /// A copy that an earlier writer left here alone is not: what is committed under its number may be another one's.
+    fn trusted_to(&self) -> TxId {
+        match self.written_by {
+            Some((_, epoch)) if epoch == self.promised() => self.highest,
+            _ => self.finalized_to,
+        }
     }
 }
 
@@ -307,6 +319,7 @@ impl<D: Disk> Acceptor<D> {
             written_by: None,
             highest: TxId(0),
             settled: None,
+            finalized_to: TxId(0),
             memory: if suspect { Memory::Suspect } else { Memory::Trusted },
             synced_next: TxId(0),
             cache,

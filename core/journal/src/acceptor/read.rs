@@ -8,21 +8,30 @@ use hathi_storage::Disk;
 
 use super::{Acceptor, Handled, LEASE_EPOCH, Result};
 use crate::errors::JournalError;
-use crate::mutant::Mutant;
 use crate::messages::{Answer, LeaseState, Manifest, ManifestSegment, Micros};
+use crate::mutant::Mutant;
 use crate::segments::SegmentName;
 
 impl<D: Disk> Acceptor<D> {
     /// `Journal.getEditLogManifest`. Of segments in progress only the last one counts: an older one was left behind by
-    /// a writer and is finalized elsewhere.
+    /// a writer and is finalized elsewhere. And that one only when its content is the present writer's: a reader takes
+    /// of it what is committed, which may be other content than an earlier writer left here.
     pub(super) fn get_edit_log_manifest(&mut self, since: TxId, in_progress_ok: bool) -> Result<Answer> {
         let names = self.list()?;
-        let journal = self.formatted()?;
         let newest = names.last().map(|name| name.start);
+        let promised = self.formatted()?.promised();
+        let trusted = match names.last() {
+            Some(name) if name.end.is_none() => {
+                let highest = self.formatted()?.highest;
+                self.vouched_for_by(name.start, highest, promised)?
+            }
+            _ => false,
+        };
+        let journal = self.formatted()?;
         let mut segments = Vec::new();
         for name in &names {
             let in_progress = name.end.is_none();
-            if in_progress && (!in_progress_ok || Some(name.start) != newest) {
+            if in_progress && (!in_progress_ok || !trusted || Some(name.start) != newest) {
                 continue;
             }
             let end = name.end.unwrap_or(journal.highest);
@@ -73,22 +82,33 @@ impl<D: Disk> Acceptor<D> {
         };
         let committed = journal.committed();
         let highest = journal.highest;
-        if since > highest.next() && !committed_only {
+        // Somebody else has it, when it is committed and not here.
+        let elsewhere = since > highest && committed.is_some_and(|committed| committed >= since);
+        if elsewhere || (since > highest.next() && !committed_only) {
             self.counters.rpc_empty_responses += 1;
             return Err(JournalError::NewerTxId { highest, since });
         }
-        let last = if committed_only && !self.mutated(Mutant::ServeUncommitted) {
+        let wanted = if committed_only && !self.mutated(Mutant::ServeUncommitted) {
             highest.min(committed.unwrap_or_default())
         } else {
             highest
         };
-        if since > last {
+        if since > wanted {
             self.counters.rpc_empty_responses += 1;
             return Ok(Answer::JournaledEdits {
                 count: 0,
                 edit_log: None,
                 committed,
             });
+        }
+        let last = if self.mutated(Mutant::ServeStale) {
+            wanted
+        } else {
+            wanted.min(journal.trusted_to())
+        };
+        if since > last {
+            self.counters.rpc_cache_misses += 1;
+            return Err(JournalError::CacheMiss { oldest: None, since });
         }
         match cache.retrieve(since, last, max_txns) {
             Some((count, log)) => {
@@ -180,6 +200,12 @@ impl<D: Disk> Acceptor<D> {
         self.remove_paxos_record(start)?;
         let journal = self.formatted_mut()?;
         journal.highest = journal.highest.max(end);
+        if let Some(cache) = &mut journal.cache
+            && journal.open.is_none()
+        {
+            // It may hold another copy of this segment.
+            cache.clear();
+        }
         self.counters.num_edit_logs_synced += 1;
         self.version += 1;
         Ok(true)

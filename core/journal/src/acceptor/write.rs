@@ -249,6 +249,12 @@ impl<D: Disk> Acceptor<D> {
         let journal = self.formatted_mut()?;
         journal.open = Some(open);
         journal.settled = None;
+        if let Some(cache) = &mut journal.cache
+            && journal.finalized_to.next() != txid
+        {
+            // What it holds was never decided on here.
+            cache.clear();
+        }
         journal.written_by = Some((txid, info.epoch));
         journal.synced_next = txid;
         journal.highest = journal.highest.max(TxId(txid.0 - 1));
@@ -353,7 +359,9 @@ impl<D: Disk> Acceptor<D> {
                 }
             }
         }
-        self.formatted_mut()?.settled = None;
+        let journal = self.formatted_mut()?;
+        journal.settled = None;
+        journal.finalized_to = end;
         // A finalized segment is never decided on again.
         self.remove_paxos_record(start)?;
         self.version += 1;
