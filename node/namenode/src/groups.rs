@@ -61,7 +61,7 @@ impl Groups {
         if cache.len() >= USERS_MAX {
             cache.clear();
         }
-        let (groups, known) = match self.from_files(user) {
+        let (groups, known) = match self.read_files(user) {
             Some(groups) => (groups, true),
             None => (
                 cache.get(user).map_or_else(|| Arc::from([]), |old| old.groups.clone()),
@@ -87,7 +87,7 @@ impl Groups {
         self.cache.lock().clear();
     }
 
-    fn from_files(&self, user: &str) -> Option<Arc<[String]>> {
+    fn read_files(&self, user: &str) -> Option<Arc<[String]>> {
         let passwd = std::fs::read_to_string(&self.passwd).ok()?;
         let primary_id = passwd.lines().find_map(|line| {
             let mut fields = line.split(':');

@@ -21,11 +21,11 @@ use std::sync::atomic::Ordering;
 /// Answers one request.
 pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
     match (&request.method, request.path.as_str()) {
-        (&Method::GET, "/jmx") => jmx::respond(&request.query, &status::beans(&shared)),
+        (&Method::GET, "/jmx") => jmx::respond(&request.query, status::beans(&shared)),
         (&Method::GET, "/metrics" | "/prom") => http::bytes(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
-            jmx::prometheus(&status::beans(&shared)),
+            jmx::prometheus(status::beans(&shared)),
         ),
         (&Method::GET, "/isActive") => is_active(&shared),
         (&Method::GET, "/conf") => conf(&shared, &request),

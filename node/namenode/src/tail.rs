@@ -100,7 +100,7 @@ impl Tail {
             // What JournalNodes of ours know to be committed is in their memory: the hot case needs nothing else.
             for index in self.order() {
                 if self.kinds[index].load(Ordering::Relaxed) == KIND_HATHI
-                    && let Ok(Progress::Some) = self.from_cache(index, since, COMMIT_WAIT_MS).await
+                    && let Ok(Progress::Some) = self.read_cache(index, since, COMMIT_WAIT_MS).await
                 {
                     break;
                 }
@@ -108,7 +108,7 @@ impl Tail {
             if self.applied() >= since {
                 continue;
             }
-            if self.from_segments(false).await? == Progress::Nothing {
+            if self.read_segments(false).await? == Progress::Nothing {
                 bail!("transaction {since} of {last} is on no JournalNode that answers");
             }
         }
@@ -125,7 +125,7 @@ impl Tail {
             if self.kinds[index].load(Ordering::Relaxed) == KIND_JAVA {
                 continue;
             }
-            match self.from_cache(index, since, wait_ms).await {
+            match self.read_cache(index, since, wait_ms).await {
                 Ok(Progress::Some) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(Progress::Some);
@@ -146,7 +146,7 @@ impl Tail {
         if self.by_majority(since).await? == Progress::Some {
             return Ok(Progress::Some);
         }
-        let progress = self.from_segments(true).await;
+        let progress = self.read_segments(true).await;
         match (progress, problem) {
             (Ok(Progress::Nothing), Some(problem)) if wait_ms > 0 => {
                 tracing::debug!(%problem, "nothing to tail");
@@ -162,7 +162,7 @@ impl Tail {
     }
 
     /// From the memory of a JournalNode that says what is committed.
-    async fn from_cache(&self, index: usize, since: TxId, wait_ms: u32) -> anyhow::Result<Progress> {
+    async fn read_cache(&self, index: usize, since: TxId, wait_ms: u32) -> anyhow::Result<Progress> {
         let request = Request::GetJournaledEdits {
             since,
             max_txns: MAX_TXNS_PER_CALL,
@@ -186,7 +186,7 @@ impl Tail {
             Ok(Answer::JournaledEdits { .. }) => Ok(Progress::Nothing),
             Ok(answer) => bail!("unexpected answer to getJournaledEdits: {answer:?}"),
             Err(CallError::Remote(exception)) if exception.is(exceptions::CACHE_MISS) => {
-                Ok(self.from_segments(true).await?)
+                Ok(self.read_segments(true).await?)
             }
             Err(CallError::Remote(exception)) => bail!("{exception}"),
             Err(CallError::Broken(reason)) => bail!("{reason}"),
@@ -225,7 +225,7 @@ impl Tail {
     }
 
     /// From segment files over HTTP: finalized ones, and (`in_progress`) what is committed of the open one.
-    async fn from_segments(&self, in_progress: bool) -> anyhow::Result<Progress> {
+    async fn read_segments(&self, in_progress: bool) -> anyhow::Result<Progress> {
         let since = self.applied().next();
         let request = Request::GetEditLogManifest {
             since,

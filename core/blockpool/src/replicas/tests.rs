@@ -194,7 +194,6 @@ impl World {
                 let planned = self.map.invalidate(block(gs, 0));
                 if self.take(planned) {
                     assert!(before.unwrap().generation_stamp.0 <= gs, "a newer replica stays");
-                    return;
                 }
             }
             Request::InitRecovery { id } => {
@@ -250,7 +249,6 @@ impl World {
                 }
                 self.map = map;
                 self.disk.files = kept;
-                return;
             }
         }
     }

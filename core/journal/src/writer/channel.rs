@@ -64,9 +64,9 @@ pub(super) enum Sync {
     /// Has not opened it yet; to be asked.
     Fresh,
     /// Takes batches in order.
-    InSync,
+    Current,
     /// Missed something or cannot be reached; to be caught up not before this moment.
-    OutOfSync { retry_at: Micros },
+    Behind { retry_at: Micros },
     /// Cannot be caught up; waits for the next segment.
     GivenUp,
     /// Has finalized it.
@@ -141,8 +141,8 @@ impl Channel {
     /// It missed something: what it acknowledged beyond the commit is no longer counted on, its disk may be new.
     pub fn fall_out_of_sync(&mut self, committed: TxId, now: Micros) {
         self.acked = self.acked.min(committed);
-        if matches!(self.sync, Sync::InSync | Sync::Fresh | Sync::OutOfSync { .. }) {
-            self.sync = Sync::OutOfSync {
+        if matches!(self.sync, Sync::Current | Sync::Fresh | Sync::Behind { .. }) {
+            self.sync = Sync::Behind {
                 retry_at: now + self.backoff,
             };
             self.backoff = (self.backoff * 2).min(BACKOFF_MAX);

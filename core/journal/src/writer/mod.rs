@@ -332,7 +332,7 @@ impl QuorumWriter {
     pub fn lags(&self) -> Vec<(bool, u64)> {
         let highest = self.next.0.saturating_sub(1);
         let lag = |channel: &Channel| {
-            let in_sync = matches!(channel.sync, Sync::InSync | Sync::Finalized);
+            let in_sync = matches!(channel.sync, Sync::Current | Sync::Finalized);
             (in_sync, highest.saturating_sub(channel.acked.0))
         };
         self.channels.iter().map(lag).collect()
@@ -571,7 +571,7 @@ impl QuorumWriter {
         if !channel.is_idle() || channel.fenced {
             return None;
         }
-        if let Sync::OutOfSync { .. } = channel.sync
+        if let Sync::Behind { .. } = channel.sync
             && channel.ours == Some(true)
         {
             // It is tried by resumeSegment.
@@ -582,7 +582,7 @@ impl QuorumWriter {
             let period = Micros::from(self.config.lease_ms) * 1000 / LEASE_RENEWALS;
             due = due.min(channel.last_lease_asked + period);
         }
-        let reachable = matches!(channel.sync, Sync::InSync | Sync::Finalized);
+        let reachable = matches!(channel.sync, Sync::Current | Sync::Finalized);
         if reachable && channel.told_committed < self.committed {
             due = due.min(channel.last_sent + COMMIT_DELAY);
         }
@@ -639,7 +639,7 @@ impl QuorumWriter {
             if let Some(due) = self.heartbeat_due(channel) {
                 at = at.min(due);
             }
-            if let Sync::OutOfSync { retry_at } = channel.sync
+            if let Sync::Behind { retry_at } = channel.sync
                 && channel.ours == Some(true)
                 && channel.is_idle()
                 && !channel.fenced

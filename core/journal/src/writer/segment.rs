@@ -72,8 +72,8 @@ impl QuorumWriter {
         let done = match channel.sync {
             Sync::Finalized | Sync::GivenUp => true,
             // What it needs of an older segment may still be here; a Java JournalNode can't be caught up anyway.
-            Sync::OutOfSync { .. } => channel.ours != Some(true),
-            Sync::Fresh | Sync::InSync => false,
+            Sync::Behind { .. } => channel.ours != Some(true),
+            Sync::Fresh | Sync::Current => false,
         };
         let next = match channel.segment {
             None => self.targets.back(),
@@ -110,8 +110,8 @@ impl QuorumWriter {
                     layout_version: Some(self.config.layout_version),
                 },
             )),
-            Sync::InSync => self.batch_op(i, segment).or_else(|| self.finalize_op(i, segment)),
-            Sync::OutOfSync { retry_at } if channel.ours == Some(true) && channel.is_idle() && retry_at <= now => {
+            Sync::Current => self.batch_op(i, segment).or_else(|| self.finalize_op(i, segment)),
+            Sync::Behind { retry_at } if channel.ours == Some(true) && channel.is_idle() && retry_at <= now => {
                 Some((
                     Op::Resume { segment },
                     Request::ResumeSegment {
@@ -120,7 +120,7 @@ impl QuorumWriter {
                     },
                 ))
             }
-            Sync::Fresh | Sync::OutOfSync { .. } | Sync::GivenUp | Sync::Finalized => None,
+            Sync::Fresh | Sync::Behind { .. } | Sync::GivenUp | Sync::Finalized => None,
         }
     }
 
@@ -189,7 +189,7 @@ impl QuorumWriter {
         };
         match result {
             Ok(_) => {
-                channel.sync = Sync::InSync;
+                channel.sync = Sync::Current;
                 channel.next = segment;
                 // Opened empty: whatever it acknowledged of this segment before, it does not have now.
                 channel.acked = TxId(segment.0.saturating_sub(1));
@@ -322,7 +322,7 @@ impl QuorumWriter {
                     channel.sync = Sync::GivenUp;
                     return;
                 }
-                channel.sync = Sync::InSync;
+                channel.sync = Sync::Current;
                 channel.next = next;
                 channel.acked = TxId(next.0 - 1);
                 channel.backoff = BACKOFF_MIN;
