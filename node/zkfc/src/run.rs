@@ -23,6 +23,8 @@ const KILL_AFTER_MS: u64 = 300;
 const TICK: Duration = Duration::from_millis(5);
 /// How long the others stay out of the election while one is moved in (Hadoop: twice the graceful fence timeout).
 const CEDE_MS: u32 = 10_000;
+/// How long a graceful failover waits for the local NameNode to be a standby at least.
+const SETTLE_WAIT: Duration = Duration::from_secs(2);
 /// How long a graceful failover waits for the local NameNode to be active.
 const GRACEFUL_WAIT: Duration = Duration::from_secs(60);
 
@@ -224,19 +226,31 @@ async fn graceful_failover(
     lease: QuorumLease,
     mut health: watch::Receiver<Health>,
 ) -> Result<(), RemoteException> {
-    match &*health.borrow() {
-        Health::Healthy {
-            state: ServiceState::Active,
-            ..
-        } => return Ok(()),
-        Health::Healthy {
-            state: ServiceState::Standby,
-            ..
-        } => {}
-        other => {
-            let id = &config.namenode_id;
-            return Err(failed(format!("{id} is not a healthy standby, it is {other:?}")));
-        }
+    // What the last probe said may be old: the NameNode may have finished its start meanwhile.
+    let settled = tokio::time::timeout(
+        SETTLE_WAIT,
+        health.wait_for(|health| {
+            matches!(
+                health,
+                Health::Healthy {
+                    state: ServiceState::Active | ServiceState::Standby,
+                    ..
+                }
+            )
+        }),
+    )
+    .await
+    .is_ok_and(|settled| settled.is_ok());
+    if !settled {
+        let id = &config.namenode_id;
+        return Err(failed(format!("{id} is not a healthy standby")));
+    }
+    if let Health::Healthy {
+        state: ServiceState::Active,
+        ..
+    } = &*health.borrow()
+    {
+        return Ok(());
     }
     let active = match &lease {
         QuorumLease::Held { holder, .. } => holder.split('@').next().unwrap_or_default().to_owned(),
