@@ -69,6 +69,13 @@ impl Schedule {
         self.lease_id = 0;
     }
 
+    /// Brings the next full report forward. A NameNode that has just become active trusts nothing it heard before, and
+    /// puts deletions off until each DataNode has reported all; Hadoop's DataNodes leave it waiting for up to
+    /// `dfs.blockreport.intervalMsec`.
+    pub fn report_within(&mut self, now_ms: u64, delay_ms: u64) {
+        self.next_report_ms = self.next_report_ms.min(now_ms.saturating_add(delay_ms));
+    }
+
     /// Asks for a full report without waiting for a lease (`triggerBlockReport`).
     pub fn force_report(&mut self) {
         self.report_forced = true;
@@ -121,6 +128,17 @@ mod tests {
         assert!(!schedule.wants_lease(103_999) && schedule.wants_lease(104_000));
         schedule.force_report();
         assert_eq!(schedule.report_to_send(), Some(0));
+    }
+
+    #[test]
+    fn a_report_is_brought_forward_but_never_put_off() {
+        let mut schedule = Schedule::new(0, 100, 100_000);
+        schedule.on_report_sent(0, false, 0.0);
+        assert!(!schedule.wants_lease(99_999));
+        schedule.report_within(1000, 500);
+        assert!(!schedule.wants_lease(1499) && schedule.wants_lease(1500));
+        schedule.report_within(1000, 5000);
+        assert!(schedule.wants_lease(1500));
     }
 
     #[test]

@@ -40,6 +40,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// Notices in one message.
 const MAX_NOTICES: usize = 10_000;
+/// A new active gets a full report within this time for each replica: a million of them within a quarter of an hour.
+const REPORT_SPREAD_MS_PER_REPLICA: u64 = 1;
 /// `NamespaceInfo.Capability.STORAGE_BLOCK_REPORT_BUFFERS`.
 const CAPABILITY_BUFFERS: u64 = 1;
 
@@ -339,6 +341,12 @@ impl Conversation {
             .offer()
             .on_heartbeat(self.actor.id, state, response.ha_status.txid as i64);
         self.log_claim(claim);
+        if let Claim::Accepted { .. } = claim {
+            // Spread by size, so that large DataNodes do not all report in the first moments after a failover.
+            let spread_ms = fastrand::u64(0..=pool.len() as u64 * REPORT_SPREAD_MS_PER_REPLICA);
+            let now = self.now_ms();
+            self.schedule.report_within(now, spread_ms);
+        }
         if state == HaState::Active
             && let Some(status) = response
                 .rolling_upgrade_status_v2

@@ -13,12 +13,6 @@ use hathi_datanode::throttle::Throttle;
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::{Status, StorageTypeProto};
 
-fn put(node: &std::sync::Arc<hathi_datanode::DataNode>, id: i64, data: &[u8]) {
-    let mut writer = Writer::open(&[node], &Setup::create(block(id, 1001, 0))).unwrap();
-    writer.write(data, 64 * 512);
-    assert!(writer.close(false).is_success());
-}
-
 #[test]
 fn the_balancer_moves_a_replica_to_another_datanode() {
     let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();

@@ -335,3 +335,10 @@ pub fn replace(on: &DataNode, block: Block, from: &DataNode, kind: StorageTypePr
         }
     }
 }
+
+/// Writes a whole block of stamp 1001 to one DataNode.
+pub fn put(node: &Arc<DataNode>, id: i64, data: &[u8]) {
+    let mut writer = Writer::open(&[node], &Setup::create(block(id, 1001, 0))).unwrap();
+    writer.write(data, 64 * 512);
+    assert!(writer.close(false).is_success());
+}
