@@ -25,7 +25,7 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         (&Method::GET, "/metrics" | "/prom") => http::bytes(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
-            jmx::prometheus(status::beans(&shared)),
+            jmx::prometheus(&status::beans(&shared)),
         ),
         (&Method::GET, "/isActive") => is_active(&shared),
         (&Method::GET, "/conf") => conf(&shared, &request),
