@@ -281,7 +281,7 @@ impl Frozen {
             self.save_inode(slot, rec, &mut blocks, names, users, groups, w.buffer());
             w.flush_if_full()?;
             written += 1;
-            if written % per_part == 0 {
+            if written.is_multiple_of(per_part) {
                 w.sub_section();
             }
         }

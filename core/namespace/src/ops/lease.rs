@@ -53,7 +53,7 @@ pub(crate) enum LeaseState {
     /// Nobody writes it.
     Free,
     /// A silent writer's lease is being ended.
-    Recover(Plan<LeaseRecovery>),
+    Recover(Box<Plan<LeaseRecovery>>),
 }
 
 impl Namespace {
@@ -128,12 +128,12 @@ impl Namespace {
         if force {
             return self
                 .release_lease(ctx.now_ms, slot, src, Some(holder), blocks)
-                .map(LeaseState::Recover);
+                .map(|plan| LeaseState::Recover(Box::new(plan)));
         }
         if self.soft_limit_expired(&open.client_name, ctx.mono_ms) {
             return self
                 .release_lease(ctx.now_ms, slot, src, None, blocks)
-                .map(LeaseState::Recover);
+                .map(|plan| LeaseState::Recover(Box::new(plan)));
         }
         let by = format!("{} on {}", open.client_name, open.client_machine);
         let recovering = self
@@ -174,7 +174,7 @@ impl Namespace {
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
         match self.recover_lease(Verb::RecoverLease, ctx, slot, &path, client_name, true, blocks)? {
             LeaseState::Free => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
-            LeaseState::Recover(plan) => Ok(plan),
+            LeaseState::Recover(plan) => Ok(*plan),
         }
     }
 

@@ -11,13 +11,14 @@ const PER_PAGE: usize = 1 << SHIFT;
 #[derive(Clone, Debug)]
 struct Page {
     live: u32,
-    slots: [Slot; PER_PAGE],
+    /// Exactly two KiB, a size class of common allocators.
+    slots: Box<[Slot; PER_PAGE]>,
 }
 
 /// Sparse pages of slots; a page without ids is given back.
 #[derive(Clone, Debug)]
 pub(crate) struct IdMap {
-    pages: HashMap<u64, Box<Page>, FixedState>,
+    pages: HashMap<u64, Page, FixedState>,
     live: usize,
 }
 
@@ -37,11 +38,9 @@ impl IdMap {
 
     /// Maps an id; the slot it was mapped to before, if any.
     pub(crate) fn insert(&mut self, id: u64, slot: Slot) -> Option<Slot> {
-        let page = self.pages.entry(id >> SHIFT).or_insert_with(|| {
-            Box::new(Page {
-                live: 0,
-                slots: [NONE; PER_PAGE],
-            })
+        let page = self.pages.entry(id >> SHIFT).or_insert_with(|| Page {
+            live: 0,
+            slots: Box::new([NONE; PER_PAGE]),
         });
         let old = std::mem::replace(&mut page.slots[id as usize & (PER_PAGE - 1)], slot);
         if old == NONE {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 pub(crate) type NameRef = u32;
 
 const UNIT: usize = 4;
-/// Units per page: 64 KiB. A name never crosses a page.
-const PAGE_UNITS: usize = 1 << 14;
+/// Units per page: 64 KiB with the header of the allocation. A name never crosses a page.
+const PAGE_UNITS: usize = (1 << 14) - 4;
 const PAGE_BYTES: usize = PAGE_UNITS * UNIT;
 /// The length byte of a name whose length follows in three bytes.
 const LONG: u8 = 255;

@@ -38,7 +38,9 @@ impl<T: Clone> Side<T> {
 
     pub(crate) fn insert(&mut self, slot: Slot, value: T) -> Option<T> {
         if self.shards.is_empty() {
-            self.shards = vec![Arc::new(HashMap::with_hasher(FixedState::default())); SHARDS];
+            // All share one empty map until something is put in.
+            let empty = Arc::new(HashMap::with_hasher(FixedState::default()));
+            self.shards = std::iter::repeat_n(empty, SHARDS).collect();
         }
         let old = Arc::make_mut(&mut self.shards[slot as usize % SHARDS]).insert(slot, value);
         self.len += usize::from(old.is_none());

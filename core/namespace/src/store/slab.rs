@@ -10,7 +10,8 @@ pub(crate) type Slot = u32;
 /// No slot.
 pub(crate) const NONE: Slot = u32::MAX;
 
-/// Paged records. `SHIFT` is the binary logarithm of the records per page.
+/// Paged records. A page holds one record less than two to the power of `SHIFT`: with the header of its allocation it
+/// then fills a size class of common allocators, where a full power of two would waste a sixth or more.
 #[derive(Clone, Debug)]
 pub(crate) struct Slab<T, const SHIFT: u32> {
     pages: Vec<Arc<[T]>>,
@@ -27,7 +28,7 @@ pub(crate) struct FrozenSlab<T, const SHIFT: u32> {
 }
 
 impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
-    const PER_PAGE: usize = 1 << SHIFT;
+    const PER_PAGE: usize = (1 << SHIFT) - 1;
 
     pub(crate) const fn new() -> Self {
         Slab {
@@ -45,7 +46,7 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
         }
         let slot = self.used;
         assert!(slot < NONE - 1, "the slab is full");
-        if slot as usize >> SHIFT == self.pages.len() {
+        if slot as usize / Self::PER_PAGE == self.pages.len() {
             self.pages
                 .push(std::iter::repeat_n(T::default(), Self::PER_PAGE).collect());
         }
@@ -63,13 +64,13 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
 
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> &T {
-        &self.pages[slot as usize >> SHIFT][slot as usize & (Self::PER_PAGE - 1)]
+        &self.pages[slot as usize / Self::PER_PAGE][slot as usize % Self::PER_PAGE]
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut T {
-        let page = &mut self.pages[slot as usize >> SHIFT];
-        &mut Arc::make_mut(page)[slot as usize & (Self::PER_PAGE - 1)]
+        let page = &mut self.pages[slot as usize / Self::PER_PAGE];
+        &mut Arc::make_mut(page)[slot as usize % Self::PER_PAGE]
     }
 
     /// Slots in use.
@@ -93,7 +94,8 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
 impl<T, const SHIFT: u32> FrozenSlab<T, SHIFT> {
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> &T {
-        &self.pages[slot as usize >> SHIFT][slot as usize & ((1 << SHIFT) - 1)]
+        let per_page = (1 << SHIFT) - 1;
+        &self.pages[slot as usize / per_page][slot as usize % per_page]
     }
 
     pub(crate) fn used(&self) -> u32 {

@@ -616,7 +616,7 @@ fn extended_attributes_by_namespace() {
     assert_eq!(fix.ns.xattrs(&ROOT, &iip(&fix, "/f"), "", &[]).unwrap().len(), 2);
     assert_eq!(
         fix.ns.xattrs(&ALICE, &iip(&fix, "/f"), "", &[]).unwrap(),
-        [user.clone()]
+        std::slice::from_ref(&user)
     );
     assert!(
         fix.ns
