@@ -37,6 +37,17 @@ impl Hadoop {
     /// a daemon, or a Java source file of `interop/java`.
     #[must_use]
     pub fn command(&self, conf: &Path, tool: &str, args: &[&str]) -> Command {
+        // Short-lived tools spend most of their time in the compilers otherwise.
+        let options = [
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-Xshare:auto",
+            "-Xmx512m",
+        ];
+        self.java(conf, tool, &options, args)
+    }
+
+    fn java(&self, conf: &Path, tool: &str, options: &[&str], args: &[&str]) -> Command {
         let class = match tool {
             "dfs" => "org.apache.hadoop.fs.FsShell",
             "haadmin" => "org.apache.hadoop.hdfs.tools.DFSHAAdmin",
@@ -57,19 +68,19 @@ impl Hadoop {
         let home = self.home.display();
         let mut command = Command::new("java");
         command
-            // Short-lived tools spend most of their time in the compilers otherwise.
-            .args([
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseSerialGC",
-                "-Xshare:auto",
-                "-Xmx512m",
-            ])
+            .args(options)
             .arg("-cp")
             .arg(format!("{}:{home}/conf:{home}/web:{home}/lib/*", conf.display()))
             .arg(class)
             .args(args)
             .stdin(Stdio::null());
         command
+    }
+
+    /// [`Hadoop::command`] for measurements and for what runs long: with every optimization of the JVM, and this heap.
+    #[must_use]
+    pub fn server(&self, conf: &Path, tool: &str, heap_mb: u32, args: &[&str]) -> Command {
+        self.java(conf, tool, &[&format!("-Xmx{heap_mb}m")], args)
     }
 
     /// Runs a tool to its end.
