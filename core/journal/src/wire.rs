@@ -714,3 +714,229 @@ fn manifest_from_proto(proto: pb::GetEditLogManifestResponseProto) -> Manifest {
         from_url: proto.from_url,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> RequestInfo {
+        RequestInfo {
+            epoch: Epoch(7),
+            serial: 9,
+            committed: Some(TxId(44)),
+            lease: Some(LeaseRequest {
+                ms: 1000,
+                holder: "nn1@x".into(),
+            }),
+        }
+    }
+
+    fn storage() -> NamespaceInfo {
+        NamespaceInfo {
+            layout_version: LayoutVersion(-67),
+            namespace_id: 4_000_000_000,
+            cluster_id: "CID".to_owned(),
+            ctime: 3,
+            block_pool_id: String::new(),
+        }
+    }
+
+    fn requests() -> Vec<Request> {
+        let state = SegmentState {
+            start: TxId(1),
+            end: TxId(8),
+            in_progress: true,
+        };
+        vec![
+            Request::IsFormatted,
+            Request::Format {
+                ns_info: NamespaceInfo {
+                    block_pool_id: "BP".to_owned(),
+                    ..storage()
+                },
+                force: true,
+            },
+            Request::GetJournalState,
+            Request::NewEpoch {
+                ns_info: storage(),
+                epoch: Epoch(3),
+                lease: info().lease,
+            },
+            Request::StartLogSegment {
+                info: info(),
+                txid: TxId(4),
+                layout_version: Some(LayoutVersion(-67)),
+            },
+            Request::Journal {
+                info: info(),
+                segment: TxId(1),
+                first: TxId(2),
+                count: 3,
+                records: Bytes::from_static(b"abc"),
+            },
+            Request::Heartbeat { info: info() },
+            Request::FinalizeLogSegment {
+                info: info(),
+                start: TxId(1),
+                end: TxId(2),
+            },
+            Request::PurgeLogsOlderThan {
+                info: info(),
+                min_to_keep: TxId(2),
+            },
+            Request::PrepareRecovery {
+                info: info(),
+                segment: TxId(2),
+            },
+            Request::AcceptRecovery {
+                info: info(),
+                state,
+                from_url: "http://x".to_owned(),
+                chosen_epoch: Some(Epoch(6)),
+            },
+            Request::GetEditLogManifest {
+                since: TxId(5),
+                in_progress_ok: true,
+                from_journal: false,
+            },
+            Request::GetEditLogManifest {
+                since: TxId(5),
+                in_progress_ok: false,
+                from_journal: true,
+            },
+            Request::GetJournaledEdits {
+                since: TxId(5),
+                max_txns: 6,
+                wait_ms: 7,
+                committed_only: true,
+            },
+            Request::GetJournalCTime,
+            Request::DoPreUpgrade,
+            Request::DoUpgrade { storage: storage() },
+            Request::DoFinalize,
+            Request::CanRollBack {
+                storage: storage(),
+                previous: storage(),
+                target_layout_version: LayoutVersion(-66),
+            },
+            Request::DoRollback,
+            Request::DiscardSegments { start: TxId(3) },
+            Request::GetStorageInfo,
+            Request::WatchLease {
+                known_counter: Some(3),
+                wait_ms: 4,
+            },
+            Request::ReleaseLease { holder: "h".into() },
+            Request::ResumeSegment {
+                info: info(),
+                segment: TxId(3),
+            },
+        ]
+    }
+
+    #[test]
+    fn requests_travel_unchanged() {
+        let envelope = Envelope {
+            journal_id: "ns".to_owned(),
+            name_service_id: None,
+        };
+        for request in requests() {
+            let body = envelope.encode(&request);
+            let decoded = Envelope::decode(request.protocol(), request.method(), body).unwrap();
+            assert_eq!(decoded, (envelope.clone(), request));
+        }
+        let unknown = Envelope::decode(QJOURNAL_PROTOCOL, "watchLease", Bytes::new());
+        assert!(matches!(unknown, Err(WireError::NoSuchMethod { .. })));
+        let damaged = Envelope::decode(QJOURNAL_PROTOCOL, "journal", Bytes::from_static(b"\x0a\xff"));
+        assert!(matches!(damaged, Err(WireError::Decode { .. })));
+    }
+
+    #[test]
+    fn answers_travel_unchanged() {
+        let check = |method: &str, answer: Answer| {
+            assert_eq!(
+                Answer::decode(method, answer.encode(method)).unwrap(),
+                answer,
+                "{method}"
+            );
+        };
+        check("doFinalize", Answer::Done);
+        check("isFormatted", Answer::IsFormatted(true));
+        check(
+            "getJournalState",
+            Answer::JournalState {
+                promised_epoch: Epoch(4),
+                http_port: 8480,
+                from_url: Some("http://x:1".to_owned()),
+            },
+        );
+        check(
+            "newEpoch",
+            Answer::NewEpoch {
+                last_segment: Some(TxId(1)),
+                lease_granted_ms: Some(0),
+            },
+        );
+        for method in ["journal", "heartbeat", "startLogSegment"] {
+            check(
+                method,
+                Answer::Lease {
+                    lease_granted_ms: Some(5),
+                },
+            );
+        }
+        check(
+            "prepareRecovery",
+            Answer::PrepareRecovery(PrepareRecoveryAnswer {
+                segment: None,
+                accepted_in_epoch: Some(Epoch(1)),
+                last_writer_epoch: Epoch(2),
+                last_committed: Some(TxId(3)),
+            }),
+        );
+        let manifest = Manifest {
+            segments: vec![ManifestSegment {
+                start: TxId(1),
+                end: None,
+                in_progress: true,
+            }],
+            // Travels as Hadoop's -12345.
+            committed: None,
+            http_port: 1,
+            from_url: None,
+        };
+        check("getEditLogManifest", Answer::Manifest(manifest.clone()));
+        check("getEditLogManifestFromJournal", Answer::Manifest(manifest));
+        check(
+            "getJournaledEdits",
+            Answer::JournaledEdits {
+                count: 1,
+                edit_log: Some(Bytes::from_static(b"x")),
+                committed: Some(TxId(3)),
+            },
+        );
+        check("getJournalCTime", Answer::CTime(5));
+        check("canRollBack", Answer::CanRollBack(true));
+        check("getStorageInfo", Answer::StorageInfo(storage()));
+        check(
+            "watchLease",
+            Answer::LeaseState(LeaseState {
+                promised_epoch: Epoch(1),
+                writer_epoch: Epoch(1),
+                holder: Some("h".into()),
+                remaining_ms: 3,
+                change_counter: 4,
+                highest: TxId(5),
+                committed: Some(TxId(5)),
+            }),
+        );
+        check("releaseLease", Answer::Released(true));
+        check(
+            "resumeSegment",
+            Answer::Resumed {
+                next: TxId(3),
+                lease_granted_ms: None,
+            },
+        );
+    }
+}

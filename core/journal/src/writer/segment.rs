@@ -111,15 +111,13 @@ impl QuorumWriter {
                 },
             )),
             Sync::Current => self.batch_op(i, segment).or_else(|| self.finalize_op(i, segment)),
-            Sync::Behind { retry_at } if channel.ours == Some(true) && channel.is_idle() && retry_at <= now => {
-                Some((
-                    Op::Resume { segment },
-                    Request::ResumeSegment {
-                        info: self.info(channel),
-                        segment,
-                    },
-                ))
-            }
+            Sync::Behind { retry_at } if channel.ours == Some(true) && channel.is_idle() && retry_at <= now => Some((
+                Op::Resume { segment },
+                Request::ResumeSegment {
+                    info: self.info(channel),
+                    segment,
+                },
+            )),
             Sync::Fresh | Sync::Behind { .. } | Sync::GivenUp | Sync::Finalized => None,
         }
     }
