@@ -151,6 +151,11 @@ impl ReplicaWriter {
         };
         let opened = Self::open_files(node, pool.clone(), request, control, &replica, creates, reserved);
         if opened.is_err() {
+            // A copy that cannot even begin must not stand in the way of the next one.
+            let abandoned = pool.transition(|map| Ok(map.abandon_temporary(replica.block_id, writer)));
+            if let Err(error) = abandoned {
+                tracing::warn!(block = %replica.block_id, %error, "a failed copy could not be removed");
+            }
             pool.release_writer(replica.block_id, writer);
         }
         let opened = opened?;

@@ -18,6 +18,9 @@ use super::{Connection, READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSIO
 use crate::node::DataNode;
 use crate::pool::Pool;
 
+/// The largest chunk that is taken: that of a packet.
+const MAX_BYTES_PER_CHECKSUM: u32 = 16 << 20;
+
 /// The connection to the next DataNode.
 struct Mirror {
     out: TcpStream,
@@ -47,8 +50,7 @@ impl Connection {
             min_bytes: proto.min_bytes_rcvd,
             max_bytes: proto.max_bytes_rcvd,
             storage_type: proto.storage_type(),
-            checksum: DataChecksum::from_proto(&proto.requested_checksum)
-                .map_err(|error| XceiverError::Protocol(error.to_string()))?,
+            checksum: requested_checksum(&proto)?,
         };
         if request.is_transfer() && !proto.targets.is_empty() {
             return Err(XceiverError::Protocol(format!(
@@ -326,6 +328,14 @@ fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWri
         writer.notify_received(block, "");
     }
     Ok(())
+}
+
+/// The checksum that a client asks for. Chunks are held in memory, so that their size has a limit.
+fn requested_checksum(proto: &OpWriteBlockProto) -> Result<DataChecksum> {
+    DataChecksum::from_proto(&proto.requested_checksum)
+        .ok()
+        .filter(|checksum| checksum.bytes_per_checksum() <= MAX_BYTES_PER_CHECKSUM)
+        .ok_or_else(|| XceiverError::Protocol(format!("unusable checksum: {:?}", proto.requested_checksum)))
 }
 
 fn success() -> BlockOpResponseProto {
