@@ -5,6 +5,7 @@ use crate::load::save_checkpoint;
 use crate::settings::{Peer, Settings, resolve};
 use crate::storage::{self, NameDirs, checkpoint_name};
 use anyhow::{Context, bail};
+use hathi_formats::exceptions;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{VersionRequestProto, VersionResponseProto};
 use hathi_formats::proto::namenode::{
@@ -38,6 +39,10 @@ const BOOTSTRAP_INVALID_VERSION: u8 = 3;
 const BOOTSTRAP_ALREADY_FORMATTED: u8 = 5;
 /// `dfs.qjm.operations.timeout`.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a peer that is just starting is waited for, and how often it is asked.
+const PEER_START_TIMEOUT: Duration = Duration::from_secs(60);
+const PEER_START_PAUSE: Duration = Duration::from_millis(100);
 
 fn confirm(options: &FormatOptions, what: &str) -> bool {
     if options.force {
@@ -192,7 +197,16 @@ async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(Namespace
     let mut options = ClientOptions::new(&settings.user);
     options.connect_timeout = Duration::from_secs(10);
     let client = RpcClient::connect(resolve(&peer.rpc)?, &protocols::NAMENODE_PROTOCOL, options).await?;
-    let version: VersionResponseProto = client.call("versionRequest", &VersionRequestProto {}).await?;
+    let started = std::time::Instant::now();
+    let version: VersionResponseProto = loop {
+        match client.call("versionRequest", &VersionRequestProto {}).await {
+            // It has just been started and still loads its namespace.
+            Err(error) if error.is_remote(exceptions::RETRIABLE) && started.elapsed() < PEER_START_TIMEOUT => {
+                tokio::time::sleep(PEER_START_PAUSE).await;
+            }
+            answer => break answer?,
+        }
+    };
     let checkpoint: GetMostRecentCheckpointTxIdResponseProto = client
         .call(
             "getMostRecentCheckpointTxId",
