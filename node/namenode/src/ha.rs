@@ -21,6 +21,9 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Before another try while somebody else's read lease runs out.
 const LEASE_RETRY: Duration = Duration::from_millis(50);
+/// Pause after a step of tailing that brought something. Under load each batch is news, and a call for each would cost
+/// the JournalNodes and the standby more than the edits themselves.
+const BREATH: Duration = Duration::from_millis(5);
 /// Pause after a failure of tailing or loading.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -351,7 +354,8 @@ impl Follower {
             };
             drop(guard);
             let pause = match result {
-                None | Some(Ok(Progress::Some)) => continue,
+                None => continue,
+                Some(Ok(Progress::Some)) => BREATH,
                 Some(Ok(Progress::Nothing)) if self.tail.waits() => continue,
                 Some(Ok(Progress::Nothing)) => self.nn.settings.tail_period.min(Duration::from_secs(1)),
                 Some(Err(error)) => {

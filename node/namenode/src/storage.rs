@@ -3,6 +3,7 @@
 use crate::local_edits::write_atomically;
 use crate::settings::Settings;
 use anyhow::Context;
+use hathi_formats::fsimage::{format_md5_file, parse_md5_file};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_storage::{NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
 use std::path::{Path, PathBuf};
@@ -111,7 +112,7 @@ impl NameDirs {
     pub fn publish_image(&self, txid: TxId, md5: &[u8; 16]) -> anyhow::Result<()> {
         let name = image_name(txid);
         for dir in &self.images {
-            write_atomically(&dir.join(format!("{name}.md5")), md5_line(md5, &name).as_bytes())?;
+            write_atomically(&dir.join(format!("{name}.md5")), format_md5_file(md5, &name).as_bytes())?;
             std::fs::rename(dir.join(checkpoint_name(txid)), dir.join(&name))
                 .with_context(|| format!("cannot publish {name} in {}", dir.display()))?;
             std::fs::File::open(dir)?.sync_all()?;
@@ -165,12 +166,6 @@ pub fn checkpoint_name(txid: TxId) -> String {
     format!("fsimage.ckpt_{:019}", txid.0)
 }
 
-/// The content of an MD5 file.
-#[must_use]
-pub fn md5_line(md5: &[u8; 16], name: &str) -> String {
-    format!("{} *{name}\n", hex(md5))
-}
-
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -183,13 +178,8 @@ pub fn read_md5(image: &Path) -> anyhow::Result<[u8; 16]> {
     path.push(".md5");
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("No MD5 file found corresponding to image file {}", image.display()))?;
-    let line = text.lines().next().unwrap_or_default();
-    let (digest, name) = line.split_at_checked(32).context("MD5 file is too short")?;
-    let name = name.trim_start_matches([' ', '*']);
-    if Some(name) != image.file_name().and_then(|name| name.to_str()) {
-        anyhow::bail!("MD5 file of {} names {name}", image.display());
-    }
-    parse_md5(digest).context("MD5 file holds no digest")
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    parse_md5_file(&text, &name).map_err(|problem| anyhow::anyhow!("MD5 file of {}: {problem}", image.display()))
 }
 
 /// 32 hexadecimal digits.
@@ -269,13 +259,13 @@ mod tests {
         let md5 = [0xab; 16];
         std::fs::write(
             dir.path().join("fsimage_0000000000000000007.md5"),
-            md5_line(&md5, "fsimage_0000000000000000007"),
+            format_md5_file(&md5, "fsimage_0000000000000000007"),
         )
         .unwrap();
         assert_eq!(read_md5(&image).unwrap(), md5);
         std::fs::write(
             dir.path().join("fsimage_0000000000000000007.md5"),
-            md5_line(&md5, "fsimage_0000000000000000008"),
+            format_md5_file(&md5, "fsimage_0000000000000000008"),
         )
         .unwrap();
         assert!(read_md5(&image).is_err());
