@@ -123,6 +123,10 @@ fn allocate(
     Ok((located, ns.shown_txid([file])))
 }
 
+/// A NameNode that became active so short a time ago may not have heard of all DataNodes yet, when it had just been
+/// started: a client that finds none is told to try again rather than to give its file up.
+const DATANODES_ARRIVE_MS: u64 = 30_000;
+
 struct Targets<'a> {
     replication: u16,
     block_size: u64,
@@ -152,9 +156,15 @@ fn choose_targets(
         avoid_local_rack: false,
         ignore_client_locality: has(AddBlockFlagProto::IgnoreClientLocality),
     };
-    ns.blockmanager
-        .choose_targets(&placement, now(ctx))
-        .map_err(|error| io(format!("File {} {error}", request.src)))
+    ns.blockmanager.choose_targets(&placement, now(ctx)).map_err(|error| {
+        let message = format!("File {} {error}", request.src);
+        let new_active = ctx.now_ms < ns.last_transition_ms + DATANODES_ARRIVE_MS;
+        if ns.config.ha_enabled && new_active && excluded.is_empty() {
+            RemoteException::new(exceptions::RETRIABLE, message)
+        } else {
+            io(message)
+        }
+    })
 }
 
 fn indexes(ns: &Namesystem, nodes: &[DatanodeInfoProto]) -> Vec<DatanodeIndex> {

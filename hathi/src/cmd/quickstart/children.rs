@@ -86,8 +86,9 @@ fn start(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<Child
         .append(true)
         .open(&log_path)
         .with_context(|| format!("can't open {}", log_path.display()))?;
-    let program = std::env::current_exe().context("can't find the path of this program")?;
-    let child = Command::new(program)
+    // This very program, even when its file has been replaced since.
+    let child = Command::new("/proc/self/exe")
+        .arg0("hathi")
         .arg(role.name())
         .arg("--conf")
         .arg(layout.daemon_conf(role, index))

@@ -55,8 +55,18 @@ fn a_malformed_request_is_an_error_of_every_method() {
 }
 
 #[test]
+fn a_new_active_without_datanodes_makes_clients_try_again() {
+    let mut ns = active();
+    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/open")).unwrap();
+    let refused = reply(&mut ns, &hdfs(), "addBlock", &add_block("/open", None)).result.unwrap_err();
+    assert!(refused.is(exceptions::RETRIABLE), "{refused}");
+}
+
+#[test]
 fn refusals_have_hadoops_class_and_words() {
     let mut ns = active();
+    // Active for long.
+    ns.last_transition_ms = 0;
     make_file(&mut ns, "/f");
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/open")).unwrap();
     call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d/e")).unwrap();
