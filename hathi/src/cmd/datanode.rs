@@ -8,6 +8,7 @@ use hathi_datanode::DataNodeConf;
 
 /// Runs until told to stop. Takes `--conf DIR`, and Hadoop's start options `-regular` and `-rollback`.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    super::without_huge_pages();
     let (conf, rest) = super::conf_argument(args)?;
     if let Some(unknown) = rest.iter().find(|arg| *arg != "-regular" && *arg != "-rollback") {
         bail!("unknown argument {}", unknown.display());

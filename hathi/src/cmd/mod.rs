@@ -30,6 +30,50 @@ pub fn die_with_parent() {
     }
 }
 
+/// The allocator touches several pages of 2 MB before `main`, which is most of what an idle daemon holds. The kernel
+/// keeps the wish to do without them across an exec, so this process begins once more, under the same pid.
+pub fn without_huge_pages() {
+    use rustix::thread::{disable_transparent_huge_pages, transparent_huge_pages_are_disabled};
+    use std::os::unix::process::CommandExt;
+    if !matches!(transparent_huge_pages_are_disabled(), Ok(false)) || disable_transparent_huge_pages(true).is_err() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        let error = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .exec();
+        eprintln!("hathi: cannot begin again without huge pages: {error}");
+    }
+}
+
+/// Lets a process that began without huge pages have them once it is large, where they save a tenth of the time.
+pub fn huge_pages_when_large() {
+    /// Resident bytes from which on the pages are worth it.
+    const LARGE_BYTES: u64 = 256 << 20;
+    let watch = || {
+        // An image is loaded in the first seconds; later the process grows slowly.
+        for look in 0_u32.. {
+            if resident_bytes() >= LARGE_BYTES {
+                // Without them it works as well.
+                let _ = rustix::thread::disable_transparent_huge_pages(false);
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(if look < 100 { 100 } else { 5000 }));
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("huge-pages".to_owned()).spawn(watch) {
+        tracing::warn!(%error, "no huge pages");
+    }
+}
+
+/// Resident memory of this process in bytes.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
 /// Sends the log to stderr, filtered by `HATHI_LOG` (default `info`).
 pub fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;

@@ -37,10 +37,14 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             _ => bail!("unknown option {text}"),
         }
     }
+    if matches!(action, Action::Serve) {
+        super::without_huge_pages();
+    }
     let settings = Settings::load(&dir)?;
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match action {
         Action::Serve => {
+            super::huge_pages_when_large();
             hathi_namenode::run::serve(settings)?;
             0
         }

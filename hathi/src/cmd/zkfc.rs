@@ -12,6 +12,7 @@ const PORT: u16 = 8019;
 
 /// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    super::without_huge_pages();
     let (conf, rest) = super::conf_argument(args)?;
     if let Some(argument) = rest.first() {
         if argument == "-formatZK" {

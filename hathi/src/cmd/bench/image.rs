@@ -1,6 +1,6 @@
 //! `hathi bench image`: how fast an image is saved and loaded.
 
-use super::resident_bytes;
+use crate::cmd::resident_bytes;
 use anyhow::{Result, bail};
 use clap::Args;
 use hathi_formats::ids::LayoutVersion;

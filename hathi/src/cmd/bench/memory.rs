@@ -1,6 +1,6 @@
 //! `hathi bench memory`: what a file of one block with three replicas takes.
 
-use super::resident_bytes;
+use crate::cmd::resident_bytes;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::Args;

@@ -36,11 +36,3 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         What::Image(args) => image::run(args),
     }
 }
-
-/// Resident memory of this process in bytes.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
-}
