@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Edits waiting for a slow directory before the rest of the segment is given up.
 const BEHIND_BYTES_MAX: usize = 64 << 20;
+/// How long edits gather before they are written: waking a thread costs more than writing.
+const GATHER: Duration = Duration::from_millis(10);
 /// How often what was written is synced.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
@@ -91,11 +93,14 @@ fn run(dirs: &mut [Dir], receiver: &mpsc::Receiver<Work>, behind: &AtomicUsize) 
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         };
         if let Some(work) = work {
-            if let Work::Item(LogItem::Edits { bytes, .. }) = &work {
-                behind.fetch_sub(bytes.len(), Ordering::Relaxed);
-            }
-            for dir in dirs.iter_mut() {
-                dir.work(&work);
+            std::thread::sleep(GATHER);
+            for work in std::iter::once(work).chain(receiver.try_iter()) {
+                if let Work::Item(LogItem::Edits { bytes, .. }) = &work {
+                    behind.fetch_sub(bytes.len(), Ordering::Relaxed);
+                }
+                for dir in dirs.iter_mut() {
+                    dir.work(&work);
+                }
             }
         }
         if last_sync.elapsed() >= SYNC_EVERY {

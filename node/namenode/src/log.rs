@@ -152,9 +152,19 @@ impl LogTask {
         // A set that is never empty never ends.
         self.events.spawn(std::future::pending());
         let nn = self.nn.clone();
+        // Only ever moved nearer: a new timer for each batch would wake the reactor once more each time.
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        let mut armed = None;
         loop {
             let wake_at = self.writer.as_ref().and_then(QuorumWriter::wake_at);
-            let sleep = wake_at.map(|at| Duration::from_micros(at.saturating_sub(nn.clock.us())));
+            if let Some(at) = wake_at
+                && armed.is_none_or(|armed| at < armed)
+            {
+                armed = Some(at);
+                let left = Duration::from_micros(at.saturating_sub(nn.clock.us()));
+                timer.as_mut().reset(tokio::time::Instant::now() + left);
+            }
             tokio::select! {
                 biased;
                 event = self.events.join_next() => self.on_event(event.and_then(Result::ok).unwrap_or(Event::Nothing)),
@@ -163,7 +173,12 @@ impl LogTask {
                     Some(command) => self.on_command(command),
                     None => return,
                 },
-                () = tokio::time::sleep(sleep.unwrap_or(Duration::from_secs(3600))), if sleep.is_some() => self.tick(),
+                () = timer.as_mut(), if armed.is_some() => {
+                    armed = None;
+                    if wake_at.is_some_and(|at| at <= nn.clock.us()) {
+                        self.tick();
+                    }
+                }
             }
             while let Some(event) = self.events.try_join_next() {
                 self.on_event(event.unwrap_or(Event::Nothing));
@@ -178,6 +193,7 @@ impl LogTask {
         let now = self.nn.clock.us();
         if let Some(writer) = &mut self.writer {
             writer.tick(now, &mut out);
+            *self.nn.metrics.journal_lags.lock() = writer.lags();
         }
         self.perform(out);
     }
@@ -252,6 +268,7 @@ impl LogTask {
         self.waiting_final.clear();
         self.recovering = None;
         self.nn.lease.set(0);
+        self.nn.metrics.journal_lags.lock().clear();
         self.local.abandon();
     }
 
