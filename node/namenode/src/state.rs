@@ -240,6 +240,8 @@ pub struct Metrics {
     pub last_failover_us: AtomicU64,
     /// How long loading took, ms.
     pub load_ms: AtomicU64,
+    /// Of each JournalNode, while this NameNode writes: whether it is in sync, and how many transactions it lacks.
+    pub journal_lags: Mutex<Vec<(bool, u64)>>,
 }
 
 impl NameNode {

@@ -198,6 +198,14 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
             }),
         ));
     }
+    let lags = metrics.journal_lags.lock().clone();
+    for (address, (in_sync, lag)) in shared.readers.nodes.addresses.iter().zip(lags) {
+        beans.push(bean(
+            &format!("IPCLoggerChannel-{}-{}", address.host, address.port),
+            "IPCLoggerChannel",
+            json!({ "tag.IsOutOfSync": (!in_sync).to_string(), "CurrentLagTxns": lag }),
+        ));
+    }
     beans
 }
 
@@ -355,22 +363,23 @@ pub fn page(shared: &Shared) -> String {
     }
     table.end();
 
-    let mut table = Table::new(
-        &mut page,
-        "JournalNodes",
-        &["Address", "Epoch", "Highest transaction", "Behind", "Read lease"],
-    );
+    let mut table = Table::new(&mut page, "JournalNodes", &["Address", "Epoch", "Behind", "Read lease"]);
     let leases = shared.leases.lock().clone();
-    let newest = ns.edit_log.applied().0;
-    for (address, lease) in shared.readers.nodes.addresses.iter().zip(&leases) {
+    let lags = nn.metrics.journal_lags.lock().clone();
+    for (index, (address, lease)) in shared.readers.nodes.addresses.iter().zip(&leases).enumerate() {
+        // Only the writer knows; what a standby was told may be old.
+        let behind = match lags.get(index) {
+            Some((true, 0)) => "in sync".to_owned(),
+            Some((true, lag)) => format!("{lag} transactions on their way"),
+            Some((false, lag)) => format!("{lag} transactions, catching up"),
+            None => "-".to_owned(),
+        };
         match lease {
-            None => table.row(&[&address.to_string(), "-", "does not answer, or is Hadoop's", "-", "-"]),
+            None => table.row(&[&address.to_string(), "does not answer, or is Hadoop's", &behind, "-"]),
             Some(lease) => table.row(&[
                 &address.to_string(),
                 &lease.promised_epoch.to_string(),
-                &lease.highest.to_string(),
-                // What it says may be as old as its last answer.
-                &newest.saturating_sub(lease.highest.0).to_string(),
+                &behind,
                 lease.holder.as_deref().unwrap_or("nobody"),
             ]),
         }
