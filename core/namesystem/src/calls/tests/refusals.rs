@@ -58,7 +58,9 @@ fn a_malformed_request_is_an_error_of_every_method() {
 fn a_new_active_without_datanodes_makes_clients_try_again() {
     let mut ns = active();
     call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/open")).unwrap();
-    let refused = reply(&mut ns, &hdfs(), "addBlock", &add_block("/open", None)).result.unwrap_err();
+    let refused = reply(&mut ns, &hdfs(), "addBlock", &add_block("/open", None))
+        .result
+        .unwrap_err();
     assert!(refused.is(exceptions::RETRIABLE), "{refused}");
 }
 
