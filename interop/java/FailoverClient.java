@@ -138,7 +138,8 @@ public class FailoverClient {
           }
         }
       } catch (Exception e) {
-        failure = e;
+        // A stream that fails again when it is closed throws the same exception twice, which Java wraps.
+        failure = e.getCause() instanceof Exception ? (Exception) e.getCause() : e;
       }
     }
 
