@@ -108,3 +108,15 @@ fn the_shell_and_the_administration_tools_work() -> Result<()> {
     ensure!(report.contains("Live datanodes (3)"), "{report}");
     Ok(())
 }
+
+#[test]
+fn programs_find_what_they_rely_on() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let cluster = start()?;
+    let printed = hadoop.run_ok(&cluster.conf(), "ClientChecks.java", &["/checks"])?;
+    ensure!(
+        printed.lines().filter(|line| line.starts_with("ok ")).count() == 26,
+        "{printed}"
+    );
+    Ok(())
+}
