@@ -211,6 +211,16 @@ impl EditLog {
         !self.out.is_empty() || self.open_count > 0
     }
 
+    /// Bytes of ops that [`EditLog::take`] would hand out; more than any batch where a segment begins or ends.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        if self.out.is_empty() {
+            self.open.len()
+        } else {
+            usize::MAX
+        }
+    }
+
     /// Takes everything that was appended since the last call, in log order. Consecutive edits come as one item each
     /// time, so the batch grows with the time between two calls.
     pub fn take(&mut self) -> VecDeque<LogItem> {
@@ -347,10 +357,13 @@ mod tests {
     fn what_is_appended_between_two_takes_is_one_batch() {
         let mut log = EditLog::default();
         log.open_for_write(0);
+        assert_eq!(log.pending_bytes(), usize::MAX);
         log.take();
+        assert_eq!(log.pending_bytes(), 0);
         for _ in 0..100 {
             log.append(&op()).unwrap();
         }
+        assert!((1000..10_000).contains(&log.pending_bytes()));
         let items: Vec<_> = log.take().into();
         assert_eq!(items.len(), 1);
         assert_eq!(txids(&items[0]), (2..=101).collect::<Vec<_>>());

@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 
 /// Batches at the JournalNodes at one time: the next one is on its way while the last is being synced.
 const BATCHES_UNDER_WAY: usize = 2;
+/// A batch smaller than this waits while another is under way: the JournalNodes would not sync it earlier, and each batch
+/// costs them far more than its bytes do.
+const WORTH_SENDING_BYTES: usize = 32 << 10;
 /// Recent edits kept to catch a JournalNode up without reading them back.
 const RECENT_LIMIT_BYTES: usize = 16 << 20;
 
@@ -296,10 +299,11 @@ impl LogTask {
         }
         if self.held.is_empty() {
             let mut ns = self.nn.ns.write();
-            if !ns.edit_log.has_pending() {
+            let log = &mut ns.edit_log;
+            if !log.has_pending() || (!self.under_way.is_empty() && log.pending_bytes() < WORTH_SENDING_BYTES) {
                 return;
             }
-            self.held = ns.edit_log.take();
+            self.held = log.take();
         }
         let Some(writer) = &mut self.writer else { return };
         let now = self.nn.clock.us();
