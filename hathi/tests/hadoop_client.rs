@@ -106,6 +106,12 @@ fn the_shell_and_the_administration_tools_work() -> Result<()> {
     );
     let report = hadoop.run_ok(&conf, "dfsadmin", &["-report"])?;
     ensure!(report.contains("Live datanodes (3)"), "{report}");
+    let health = hadoop.run_ok(
+        &conf,
+        "org.apache.hadoop.hdfs.tools.DFSck",
+        &["/", "-files", "-blocks", "-locations"],
+    )?;
+    ensure!(health.ends_with("The filesystem under path '/' is HEALTHY\n"), "{health}");
     Ok(())
 }
 

@@ -1,7 +1,8 @@
-//! The web server: `/jmx`, `/metrics`, `/isActive`, `/conf`, `/imagetransfer` and a status page.
+//! The web server: `/jmx`, `/metrics`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
 
 use crate::background::Shared;
 use crate::checkpoint::{note_image, send_file};
+use crate::fsck;
 use crate::log::LogCommand;
 use crate::status;
 use crate::storage::{checkpoint_name, hex, parse_md5, read_md5};
@@ -32,6 +33,7 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         (&Method::GET, "/" | "/index.html" | "/dfshealth.html") => {
             http::bytes(StatusCode::OK, "text/html; charset=utf-8", status::page(&shared))
         }
+        (&Method::GET, "/fsck") => fsck::respond(&shared, &request),
         (&Method::GET, "/imagetransfer") => get_image(&shared, &request),
         (&Method::PUT, "/imagetransfer") => put_image(&shared, request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod background;
 pub mod checkpoint;
 pub mod format;
+pub mod fsck;
 pub mod groups;
 pub mod ha;
 pub mod hosts;

@@ -298,7 +298,8 @@ impl NameNode {
         }
     }
 
-    fn identity(&self, name: &str, now_ms: u64) -> (Arc<str>, Arc<[String]>, bool) {
+    /// A user's name, groups, and whether it is a superuser.
+    pub fn identity(&self, name: &str, now_ms: u64) -> (Arc<str>, Arc<[String]>, bool) {
         let mut identities = self.identities.lock();
         if let Some(known) = identities.get(name)
             && now_ms < known.at_ms + IDENTITY_MS
