@@ -111,7 +111,10 @@ fn the_shell_and_the_administration_tools_work() -> Result<()> {
         "org.apache.hadoop.hdfs.tools.DFSck",
         &["/", "-files", "-blocks", "-locations"],
     )?;
-    ensure!(health.ends_with("The filesystem under path '/' is HEALTHY\n"), "{health}");
+    ensure!(
+        health.ends_with("The filesystem under path '/' is HEALTHY\n"),
+        "{health}"
+    );
     Ok(())
 }
 
