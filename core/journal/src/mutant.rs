@@ -31,22 +31,38 @@ pub enum Mutant {
     ServeUncommitted,
     /// Acceptor: readers who want committed edits get whatever copy is here.
     ServeStale,
+    /// Acceptor: a sync of a segment that was opened anew counts for its successor of the same start.
+    SyncCountsForSuccessor,
+    /// Acceptor: `resumeSegment` reopens a segment of any epoch.
+    ResumeAnything,
+    /// Acceptor: a writer that opens its segment a second time may overwrite one transaction of its own.
+    RestartOwnSegment,
+    /// Acceptor: purging takes the segment in which the first transaction to keep is.
+    PurgeStraddling,
+    /// Acceptor: what the syncer fetched is not looked at.
+    AdoptUnchecked,
     /// Writer: the longer log wins before the higher epoch.
     ChooseLongerFirst,
     /// Writer: one JournalNode less than a majority is enough to acknowledge.
     AckAtMinority,
     /// Writer: the lease counts from the answer instead of the request.
     LeaseFromAnswer,
+    /// Writer: clocks are taken to run at the same rate.
+    IgnoreDrift,
     /// Writer: one JournalNode is enough to hold the lease.
     LeaseFromOne,
     /// Writer: writing begins without recovering the last segment.
     SkipRecovery,
     /// Writer: a majority of promises is not waited for.
     EpochFromMinority,
+    /// Writer: a JournalNode finalizes when it has everything, whether a majority has or not.
+    FinalizeUncommitted,
+    /// Writer: leases granted to an attempt that failed are not given back.
+    KeepMinorityLeases,
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 19] = [
+pub const ALL_MUTANTS: [Mutant; 27] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -60,12 +76,20 @@ pub const ALL_MUTANTS: [Mutant; 19] = [
     Mutant::TrustMemory,
     Mutant::ServeUncommitted,
     Mutant::ServeStale,
+    Mutant::SyncCountsForSuccessor,
+    Mutant::ResumeAnything,
+    Mutant::RestartOwnSegment,
+    Mutant::PurgeStraddling,
+    Mutant::AdoptUnchecked,
     Mutant::ChooseLongerFirst,
     Mutant::AckAtMinority,
     Mutant::LeaseFromAnswer,
+    Mutant::IgnoreDrift,
     Mutant::LeaseFromOne,
     Mutant::SkipRecovery,
     Mutant::EpochFromMinority,
+    Mutant::FinalizeUncommitted,
+    Mutant::KeepMinorityLeases,
 ];
 
 /// Which rule is broken, if any.

@@ -29,7 +29,7 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 
 use crate::errors::{is_fenced, is_lease_held};
-use crate::lease::LeaseHold;
+use crate::lease::{DRIFT_PERCENT, LeaseHold};
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request, RequestInfo};
 use crate::mutant::{Mutant, Mutation};
 
@@ -447,6 +447,11 @@ impl QuorumWriter {
             now
         } else {
             sent
+        };
+        let ms = if self.mutated(Mutant::IgnoreDrift) {
+            ms * 100 / (100 - DRIFT_PERCENT as u32)
+        } else {
+            ms
         };
         self.hold.granted(i, from, ms);
         let enough = if self.mutated(Mutant::LeaseFromOne) {

@@ -159,7 +159,8 @@ impl QuorumWriter {
         let target = self.targets.get(self.target_index(segment)?)?;
         let end = target.end?;
         // A finalized copy decides where the segment ends, so all of it must be on a majority, not only here.
-        if !channel.is_idle() || channel.acked < end || self.committed < Some(end) {
+        let committed = self.committed >= Some(end) || self.mutated(Mutant::FinalizeUncommitted);
+        if !channel.is_idle() || channel.acked < end || !committed {
             return None;
         }
         let info = self.info(channel);
