@@ -33,6 +33,8 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 
     /// Makes an empty file for reading and writing; what was there before is gone.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// Makes an empty file for reading and writing, if there is none of this name (`AlreadyExists`).
+    fn create_new(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens an existing file for reading.
@@ -57,6 +59,9 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<Self::Lock>>;
     /// Sets the permission bits of a file or directory; a disk without permissions ignores it.
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// What tells a file from every other that was ever made on this disk, its copies too, and stays when it is
+    /// renamed or written to. `None` when it is not there, or the disk has no such thing.
+    fn file_id(&self, path: &Path) -> io::Result<Option<u128>>;
 
     /// Reads a whole small file; `None` when it is not there.
     fn read_small(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {

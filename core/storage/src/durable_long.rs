@@ -120,6 +120,92 @@ impl<D: Disk> BestEffortLong<D> {
     }
 }
 
+/// Three numbers with a checksum, written in place and synced only when asked.
+/// After a crash of the machine they may be any three it ever had, or none; what rots is noticed.
+#[derive(Debug)]
+pub struct CheckedRecord<D: Disk> {
+    disk: D,
+    path: PathBuf,
+    values: Option<[u64; 3]>,
+    file: Option<D::File>,
+}
+
+const RECORD_LEN: usize = 28;
+
+fn encode_record(values: [u64; 3]) -> [u8; RECORD_LEN] {
+    let mut bytes = [0; RECORD_LEN];
+    let (numbers, checksum) = bytes.split_at_mut(RECORD_LEN - 4);
+    for (place, value) in numbers.chunks_exact_mut(8).zip(values) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+    checksum.copy_from_slice(&crc32fast::hash(numbers).to_be_bytes());
+    bytes
+}
+
+fn decode_record(bytes: &[u8]) -> Option<[u64; 3]> {
+    let numbers = bytes.get(..RECORD_LEN - 4)?;
+    let mut values = [0; 3];
+    for (value, place) in values.iter_mut().zip(numbers.chunks_exact(8)) {
+        *value = u64::from_be_bytes(place.try_into().ok()?);
+    }
+    (encode_record(values) == bytes).then_some(values)
+}
+
+impl<D: Disk> CheckedRecord<D> {
+    /// Reads the file.
+    pub fn open(disk: D, path: PathBuf) -> io::Result<Self> {
+        let values = disk.read_small(&path)?.and_then(|data| decode_record(&data));
+        Ok(CheckedRecord {
+            disk,
+            path,
+            values,
+            file: None,
+        })
+    }
+
+    /// The last values that were set or read; `None` when there were none, or damaged ones.
+    #[must_use]
+    pub fn get(&self) -> Option<[u64; 3]> {
+        self.values
+    }
+
+    /// Writes the values in place, without sync, if they are others. The file is made at the first call.
+    pub fn set(&mut self, values: [u64; 3]) -> io::Result<()> {
+        if self.values == Some(values) {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(if self.disk.exists(&self.path)? {
+                self.disk.open(&self.path)?
+            } else {
+                self.disk.create(&self.path)?
+            }),
+        };
+        file.write_at(0, &encode_record(values))?;
+        self.values = Some(values);
+        Ok(())
+    }
+
+    /// Makes the last values durable.
+    pub fn sync(&mut self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => file.sync_data(),
+            None => Ok(()),
+        }?;
+        match self.path.parent() {
+            Some(dir) => self.disk.sync_dir(dir),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of the file, so that its directory can be renamed; nothing is known of what is there then.
+    pub fn close(&mut self) {
+        self.file = None;
+        self.values = None;
+    }
+}
+
 fn invalid(path: &Path, what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
 }
@@ -142,6 +228,23 @@ mod tests {
         assert_eq!(DurableLong::open(OsDisk, path.clone(), 0).unwrap().get(), 12);
         std::fs::write(&path, b"twelve").unwrap();
         assert!(DurableLong::open(OsDisk, path, 0).is_err());
+    }
+
+    #[test]
+    fn a_record_knows_when_it_is_damaged() {
+        let disk = crate::SimDisk::new();
+        disk.create_dir_all(Path::new("/")).unwrap();
+        let path = PathBuf::from("/hathi-written");
+        let mut record = CheckedRecord::open(disk.clone(), path.clone()).unwrap();
+        assert_eq!(record.get(), None);
+        record.set([1, u64::MAX, 3]).unwrap();
+        let reread = || CheckedRecord::open(disk.clone(), path.clone()).unwrap().get();
+        assert_eq!(reread(), Some([1, u64::MAX, 3]));
+        for byte in 0..RECORD_LEN as u64 {
+            disk.flip_bit(&path, byte, 5).unwrap();
+            assert_eq!(reread(), None, "byte {byte}");
+            disk.flip_bit(&path, byte, 5).unwrap();
+        }
     }
 
     #[test]

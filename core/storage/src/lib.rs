@@ -5,15 +5,18 @@
 //! * [`directory`]: VERSION, `in_use.lock`, `current` and `previous`, format, upgrade, rollback
 //!   (Hadoop's `Storage.StorageDirectory`).
 //! * [`durable_long`]: small numbers that survive a crash (Hadoop's `PersistentLongFile`, `BestEffortLongFile`).
+//! * [`copies`]: copies of small files with a checksum, by which a damaged, lost or restored one is known.
 
+pub mod copies;
 pub mod directory;
 pub mod disk;
 pub mod durable_long;
 pub mod os;
 pub mod sim_disk;
 
+pub use copies::{Copies, Finding};
 pub use directory::{NodeType, StorageDirectory, StorageError, StorageState, VersionFile};
 pub use disk::{DirEntry, Disk, DiskFile};
-pub use durable_long::{BestEffortLong, DurableLong};
+pub use durable_long::{BestEffortLong, CheckedRecord, DurableLong};
 pub use os::OsDisk;
 pub use sim_disk::SimDisk;

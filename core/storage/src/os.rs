@@ -2,8 +2,9 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use crate::disk::{DirEntry, Disk, DiskFile};
 
@@ -30,6 +31,12 @@ impl Disk for OsDisk {
     fn create(&self, path: &Path) -> io::Result<OsFile> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
+        options.open(path).map(OsFile)
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<OsFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
         options.open(path).map(OsFile)
     }
 
@@ -99,6 +106,21 @@ impl Disk for OsDisk {
 
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    }
+
+    fn file_id(&self, path: &Path) -> io::Result<Option<u128>> {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        // Numbers of inodes are given out again; not every file system knows when a file was born.
+        let born = metadata
+            .created()
+            .ok()
+            .and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let born = born.map_or(0, |born| born.as_nanos() & u128::from(u64::MAX));
+        Ok(Some(u128::from(metadata.ino()) << 64 | born))
     }
 }
 

@@ -59,8 +59,14 @@ struct State {
     /// Grows with every crash; handles of an older life are dead.
     life: u64,
     failing_syncs: u32,
+    failing_kind: Option<io::ErrorKind>,
+    /// Bytes that may still be written; the write that exceeds them is cut short.
+    space: Option<u64>,
     full: bool,
     syncs: u64,
+    /// Pending writes that a power failure took, and those of which it left a part.
+    lost: u64,
+    torn: u64,
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -179,10 +185,11 @@ impl SimDisk {
         state.life += 1;
         state.locks.clear();
         state.failing_syncs = 0;
+        let state = &mut *state;
         for inode in state.inodes.values_mut() {
             for write in std::mem::take(&mut inode.pending) {
                 match (pick(3), write) {
-                    (0, _) => {}
+                    (0, _) => state.lost += 1,
                     (1, write) => apply_write(&mut inode.durable, &write),
                     (_, Pending::Write { offset, mut data }) => {
                         // A number is within one sector: there or not.
@@ -194,11 +201,13 @@ impl SimDisk {
                         };
                         data.truncate(kept as usize);
                         if data.is_empty() {
+                            state.lost += 1;
                             continue;
                         }
+                        state.torn += u64::from(kept < len);
                         apply_write(&mut inode.durable, &Pending::Write { offset, data });
                     }
-                    (_, Pending::SetLen(_)) => {}
+                    (_, Pending::SetLen(_)) => state.lost += 1,
                 }
             }
             inode.live.clone_from(&inode.durable);
@@ -218,7 +227,19 @@ impl SimDisk {
 
     /// The next `count` syncs of files fail, and what they should have written will never be durable.
     pub fn fail_syncs(&self, count: u32) {
-        self.state().failing_syncs = count;
+        self.fail_syncs_with(count, io::ErrorKind::Other);
+    }
+
+    /// [`SimDisk::fail_syncs`] with an error of some kind.
+    pub fn fail_syncs_with(&self, count: u32, kind: io::ErrorKind) {
+        let mut state = self.state();
+        state.failing_syncs = count;
+        state.failing_kind = Some(kind);
+    }
+
+    /// So many bytes may still be written: the write that exceeds them ends short, with an error.
+    pub fn set_space(&self, bytes: Option<u64>) {
+        self.state().space = bytes;
     }
 
     /// From now on writes fail for lack of space, or not any more.
@@ -256,6 +277,23 @@ impl SimDisk {
         };
     }
 
+    /// How many pending writes power failures took so far, and of how many they left a part.
+    #[must_use]
+    pub fn losses(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.lost, state.torn)
+    }
+
+    /// What a power failure would leave of a file if it came now and took all it can; `None` when not even its name.
+    #[must_use]
+    pub fn durable(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        match state.durable.get(path)? {
+            Node::File(inode) => state.inodes.get(inode).map(|inode| inode.durable.clone()),
+            Node::Directory => None,
+        }
+    }
+
     /// How many syncs of files succeeded so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
@@ -269,7 +307,7 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &Path) -> io::Result<SimFile> {
         let mut state = self.state();
-        if state.full {
+        if state.full || state.space == Some(0) {
             return Err(error(io::ErrorKind::StorageFull, path));
         }
         if let Some(parent) = path.parent() {
@@ -303,6 +341,13 @@ impl Disk for SimDisk {
             inode,
             life,
         })
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<SimFile> {
+        if self.exists(path)? {
+            return Err(error(io::ErrorKind::AlreadyExists, path));
+        }
+        self.create(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<SimFile> {
@@ -427,6 +472,10 @@ impl Disk for SimDisk {
     fn set_mode(&self, _path: &Path, _mode: u32) -> io::Result<()> {
         Ok(())
     }
+
+    fn file_id(&self, path: &Path) -> io::Result<Option<u128>> {
+        Ok(self.state().file(path).ok().map(u128::from))
+    }
 }
 
 impl SimFile {
@@ -454,10 +503,27 @@ impl SimFile {
         if full && !shrinks {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
+        let mut write = write;
+        let mut cut = false;
+        if let Pending::Write { data, .. } = &mut write {
+            self.with(|state, _| {
+                if let Some(space) = &mut state.space {
+                    let fits = (data.len() as u64).min(*space);
+                    cut = fits < data.len() as u64;
+                    data.truncate(fits as usize);
+                    *space -= fits;
+                }
+                Ok(())
+            })?;
+        }
         self.inode(|inode| {
             apply_write(&mut inode.live, &write);
             inode.pending.push(write);
-        })
+        })?;
+        if cut {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
     }
 }
 
@@ -479,17 +545,17 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let fails = self.with(|state, _| {
+        let (fails, kind) = self.with(|state, _| {
             let fails = state.failing_syncs > 0;
             state.failing_syncs = state.failing_syncs.saturating_sub(1);
             state.syncs += u64::from(!fails);
-            Ok(fails)
+            Ok((fails, state.failing_kind.unwrap_or(io::ErrorKind::Other)))
         })?;
         self.inode(|inode| {
             let pending = std::mem::take(&mut inode.pending);
             if fails {
                 // As Linux does: the pages count as clean now, and no later sync will write them.
-                return Err(io::Error::other("injected sync failure"));
+                return Err(io::Error::new(kind, "injected sync failure"));
             }
             for write in &pending {
                 apply_write(&mut inode.durable, write);

@@ -1,0 +1,188 @@
+//! Copies of small files whose formats have no checksum (VERSION, epochs), in one file that has one.
+//!
+//! With each copy goes the identity of the file it was taken of ([`Disk::file_id`]). So one can tell
+//! * a file whose content changed in place: no program does that, the disk did;
+//! * a file that another program replaced, as Hadoop's daemons do when they write it: its content counts;
+//! * a file that has the same content but is another one: the whole directory was copied, as from a backup.
+//!
+//! The copies may be older than the files (a crash came between), but never newer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use crate::disk::Disk;
+
+/// Copies of small files of one directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    files: BTreeMap<String, (Option<u128>, Vec<u8>)>,
+}
+
+/// What became of a file since its copy was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It is the same, or there is nothing to compare it with.
+    Same,
+    /// The same file has another content.
+    Damaged,
+    /// It is not there any more.
+    Missing,
+    /// Another file has its name and content.
+    Copied,
+    /// Another file with another content has its name.
+    Replaced,
+}
+
+const FIRST_LINE: &str = "hathi-copies 1";
+
+impl Copies {
+    /// Takes copies of those of the files that are there.
+    pub fn take<D: Disk>(disk: &D, dir: &Path, names: &[&str]) -> io::Result<Self> {
+        let mut files = BTreeMap::new();
+        for name in names {
+            let path = dir.join(name);
+            if let Some(data) = disk.read_small(&path)? {
+                files.insert((*name).to_owned(), (disk.file_id(&path)?, data));
+            }
+        }
+        Ok(Copies { files })
+    }
+
+    /// Reads copies; `None` when there are none, or damaged ones.
+    pub fn read<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<Self>> {
+        Ok(disk.read_small(path)?.and_then(|data| Self::decode(&data)))
+    }
+
+    /// Writes them, durably.
+    pub fn write<D: Disk>(&self, disk: &D, path: &Path) -> io::Result<()> {
+        disk.write_small(path, &self.encode())
+    }
+
+    /// Whether there is a copy of a file.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
+    /// What became of a file.
+    pub fn compare<D: Disk>(&self, disk: &D, dir: &Path, name: &str) -> io::Result<Finding> {
+        let Some((id, copy)) = self.files.get(name) else {
+            return Ok(Finding::Same);
+        };
+        let path = dir.join(name);
+        let now = match disk.read_small(&path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(Vec::new()),
+            read => read?,
+        };
+        let Some(now) = now else {
+            return Ok(Finding::Missing);
+        };
+        let same_file = id.is_none() || disk.file_id(&path)? == *id;
+        Ok(match (same_file, now == *copy) {
+            (true, true) => Finding::Same,
+            (true, false) => Finding::Damaged,
+            (false, true) => Finding::Copied,
+            (false, false) => Finding::Replaced,
+        })
+    }
+
+    /// Puts a file's copy in its place, durably.
+    pub fn restore<D: Disk>(&self, disk: &D, dir: &Path, name: &str) -> io::Result<()> {
+        match self.files.get(name) {
+            Some((_, data)) => disk.write_small(&dir.join(name), data),
+            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
+
+    /// A line for each file (name, identity or `-`, length), its content, a line feed; last the checksum.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = format!("{FIRST_LINE}\n").into_bytes();
+        for (name, (id, data)) in &self.files {
+            let id = id.map_or("-".to_owned(), |id| format!("{id:x}"));
+            bytes.extend(format!("{name} {id} {}\n", data.len()).bytes());
+            bytes.extend(data);
+            bytes.push(b'\n');
+        }
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend(format!("{checksum:08x}\n").bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(9)?)?;
+        if format!("{:08x}\n", crc32fast::hash(body)).as_bytes() != checksum {
+            return None;
+        }
+        let mut rest = body.strip_prefix(FIRST_LINE.as_bytes())?.strip_prefix(b"\n")?;
+        let mut files = BTreeMap::new();
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'\n')?;
+            let (line, after) = rest.split_at_checked(end)?;
+            let mut words = std::str::from_utf8(line).ok()?.split(' ');
+            let (name, id, len) = (words.next()?, words.next()?, words.next()?.parse().ok()?);
+            let id = match id {
+                "-" => None,
+                id => Some(u128::from_str_radix(id, 16).ok()?),
+            };
+            let (data, after) = after.get(1..)?.split_at_checked(len)?;
+            files.insert(name.to_owned(), (id, data.to_vec()));
+            rest = after.strip_prefix(b"\n")?;
+        }
+        Some(Copies { files })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DiskFile, OsDisk, SimDisk};
+
+    #[test]
+    fn tells_damage_from_replacement_and_from_a_copy() {
+        let (disk, dir) = (SimDisk::new(), Path::new("/current"));
+        disk.create_dir_all(dir).unwrap();
+        disk.write_small(&dir.join("a"), b"12\n").unwrap();
+        disk.write_small(&dir.join("b"), b"").unwrap();
+        let copies = Copies::take(&disk, dir, &["a", "b", "c"]).unwrap();
+        let path = dir.join("copies");
+        copies.write(&disk, &path).unwrap();
+        let copies = Copies::read(&disk, &path).unwrap().unwrap();
+        assert!(copies.has("b") && !copies.has("c"));
+        let compare = || copies.compare(&disk, dir, "a").unwrap();
+        assert_eq!(compare(), Finding::Same);
+        disk.flip_bit(&dir.join("a"), 0, 1).unwrap();
+        assert_eq!(compare(), Finding::Damaged);
+        disk.write_small(&dir.join("a"), b"13\n").unwrap();
+        assert_eq!(compare(), Finding::Replaced);
+        disk.write_small(&dir.join("a"), b"12\n").unwrap();
+        assert_eq!(compare(), Finding::Copied);
+        disk.remove_file(&dir.join("a")).unwrap();
+        assert_eq!(compare(), Finding::Missing);
+        copies.restore(&disk, dir, "a").unwrap();
+        assert_eq!(disk.read_small(&dir.join("a")).unwrap().unwrap(), b"12\n");
+        let len = disk.open(&path).unwrap().len().unwrap();
+        for byte in 0..len {
+            disk.flip_bit(&path, byte, 3).unwrap();
+            assert_eq!(Copies::read(&disk, &path).unwrap(), None, "byte {byte}");
+            disk.flip_bit(&path, byte, 3).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_real_copy_is_another_file() {
+        let root = tempfile::tempdir().unwrap();
+        let (old, new) = (root.path().join("old"), root.path().join("new"));
+        std::fs::create_dir_all(&old).unwrap();
+        std::fs::create_dir_all(&new).unwrap();
+        std::fs::write(old.join("a"), b"12\n").unwrap();
+        let copies = Copies::take(&OsDisk, &old, &["a"]).unwrap();
+        assert_eq!(copies.compare(&OsDisk, &old, "a").unwrap(), Finding::Same);
+        std::fs::write(old.join("a"), b"13\n").unwrap();
+        assert_eq!(copies.compare(&OsDisk, &old, "a").unwrap(), Finding::Damaged);
+        std::fs::write(new.join("a"), b"12\n").unwrap();
+        assert_eq!(copies.compare(&OsDisk, &new, "a").unwrap(), Finding::Copied);
+        std::fs::rename(old.join("a"), new.join("a")).unwrap();
+        assert_eq!(copies.compare(&OsDisk, &new, "a").unwrap(), Finding::Damaged);
+    }
+}
