@@ -3,6 +3,7 @@
 //! * [`messages`], [`wire`], [`errors`]: what the two sides say to each other.
 //! * [`acceptor`]: the JournalNode's journal (`qjournal.server.Journal`).
 //! * [`writer`]: the NameNode's quorum writer (`qjournal.client.QuorumJournalManager`).
+//! * [`group_commit`]: how many edits go together.
 //! * [`choose`]: which copy of a segment wins a recovery (`SegmentRecoveryComparator`).
 //! * [`segments`], [`edits_cache`]: the files of a journal, and its recent edits in memory.
 //! * [`lease`]: the read lease, both ends.
@@ -14,6 +15,7 @@ pub mod choose;
 pub mod edits_cache;
 pub mod errors;
 mod frames;
+pub mod group_commit;
 pub mod lease;
 pub mod messages;
 pub mod mutant;

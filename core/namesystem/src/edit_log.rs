@@ -221,6 +221,12 @@ impl EditLog {
         }
     }
 
+    /// Transactions that [`EditLog::take`] would hand out.
+    #[must_use]
+    pub fn pending_txns(&self) -> u64 {
+        self.applied.0.saturating_sub(self.sent.0)
+    }
+
     /// Takes everything that was appended since the last call, in log order. Consecutive edits come as one item each
     /// time, so the batch grows with the time between two calls.
     pub fn take(&mut self) -> VecDeque<LogItem> {

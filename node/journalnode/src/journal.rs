@@ -1,14 +1,16 @@
 //! One journal: its queue, the thread that owns its disk, and what may be read without waiting for either.
 //!
-//! Calls of a writer go through the queue in the order in which they came, as their serial numbers demand. The thread
-//! takes all that is queued, hands it to the acceptor, syncs once, and answers. The acceptor's lock is not held during
-//! that sync, so that a slow disk delays only who waits for it: leases and recent edits are answered meanwhile, on the
-//! reactor itself. A failed sync is final: the acceptor refuses everything from then on.
+//! A writer's connection moves to that thread with its first edits: the thread reads them from the socket, hands them to
+//! the acceptor, syncs once for all that came with one read, and answers, with no hand-over to another thread between.
+//! Whatever else changes the journal goes through the queue, in the order in which it came. The acceptor's lock is not
+//! held during a sync, so that a slow disk delays only who waits for it: leases and recent edits are answered meanwhile,
+//! on the reactor itself. A failed sync is final: the acceptor refuses everything from then on.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use hathi_formats::exceptions::{IO, RETRIABLE, RemoteException};
@@ -17,8 +19,9 @@ use hathi_journal::acceptor::Download;
 use hathi_journal::{Acceptor, AcceptorOptions, Answer, Handled, JournalError, Micros, Request};
 use hathi_net::ipc::Responder;
 use hathi_storage::OsDisk;
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::metrics::{Figures, Metrics};
 
@@ -30,6 +33,20 @@ const MAX_QUEUED_BYTES: usize = 256 << 20;
 const MAX_PARKED: usize = 10_000;
 /// Pause between attempts to open a journal that cannot be opened.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// The journal of this thread, while calls of one socket read are being handled on it.
+    static TURN: RefCell<Option<Arc<Journal>>> = const { RefCell::new(None) };
+}
+
+/// Ends what the calls of one socket read began on a journal's own thread: one sync for all of them, then the answers.
+pub fn end_turn() {
+    if let Some(journal) = TURN.take() {
+        journal.finish();
+        // What is left to do comes after the answers.
+        journal.queued.notify_one();
+    }
+}
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -82,8 +99,6 @@ impl Job {
 struct Queue {
     jobs: VecDeque<Job>,
     bytes: usize,
-    /// The thread should look again when to wake.
-    poked: bool,
     stop: bool,
 }
 
@@ -101,6 +116,17 @@ struct Inner {
     parked_version: u64,
     /// Answers that wait for a sync that has not begun.
     after_sync: Vec<(Answer, ReplyTo)>,
+    /// When the thread wakes by itself.
+    wakes_at: Option<Micros>,
+}
+
+impl Inner {
+    /// When the first parked call's time is over, or the acceptor wants to be called.
+    fn wake_at(&self) -> Option<Micros> {
+        let parked = self.parked.iter().map(|parked| parked.until).min();
+        let wanted = self.acceptor.as_ref().and_then(Acceptor::wake_at);
+        parked.into_iter().chain(wanted).min()
+    }
 }
 
 /// A journal of this JournalNode.
@@ -109,12 +135,15 @@ pub struct Journal {
     options: AcceptorOptions,
     started: Instant,
     queue: Mutex<Queue>,
-    queued: Condvar,
+    queued: Notify,
     /// Taken by the journal's thread for each batch, but not while it syncs; by the reactor only when it is free.
     inner: Mutex<Inner>,
     metrics: Metrics,
     fetches: mpsc::UnboundedSender<Fetch>,
+    /// Where the thread's tasks run.
+    runtime: Handle,
     thread: Mutex<Option<JoinHandle<()>>>,
+    thread_id: OnceLock<ThreadId>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -134,25 +163,31 @@ impl Journal {
         fetches: mpsc::UnboundedSender<Fetch>,
     ) -> std::io::Result<Arc<Journal>> {
         let name = format!("journal-{}", options.journal_id);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let journal = Arc::new(Journal {
             root,
             options,
             started,
             queue: Mutex::default(),
-            queued: Condvar::new(),
+            queued: Notify::new(),
             inner: Mutex::new(Inner {
                 acceptor: None,
                 open_error: None,
                 parked: Vec::new(),
                 parked_version: 0,
                 after_sync: Vec::new(),
+                wakes_at: None,
             }),
             metrics: Metrics::new(),
             fetches,
+            runtime: runtime.handle().clone(),
             thread: Mutex::new(None),
+            thread_id: OnceLock::new(),
         });
         let running = journal.clone();
-        let thread = std::thread::Builder::new().name(name).spawn(move || running.run())?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || running.run(&runtime))?;
         *journal.thread.lock() = Some(thread);
         Ok(journal)
     }
@@ -181,8 +216,22 @@ impl Journal {
         Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
-    /// Takes a call, from the reactor.
+    fn on_own_thread(&self) -> bool {
+        self.thread_id.get() == Some(&std::thread::current().id())
+    }
+
+    /// Takes a call, on the reactor or on this journal's own thread.
     pub fn call(self: &Arc<Self>, request: Request, reply: ReplyTo) {
+        if self.on_own_thread() {
+            if self.queue.lock().jobs.is_empty() {
+                self.work(&mut self.inner.lock(), Job::Call(request, reply));
+            } else {
+                // It may not overtake what came before it.
+                self.push(Job::Call(request, reply));
+            }
+            TURN.set(Some(self.clone()));
+            return;
+        }
         // What is in memory is answered here when nobody holds the lock.
         let in_memory = matches!(
             request,
@@ -192,13 +241,21 @@ impl Journal {
             && let Some(mut inner) = self.inner.try_lock()
             && inner.acceptor.is_some()
         {
-            let now = self.now();
-            self.handle(&mut inner, request, reply, now);
-            drop(inner);
-            // The thread may have to wake earlier now.
-            self.queue.lock().poked = true;
-            self.queued.notify_one();
+            self.handle(&mut inner, request, reply, self.now());
+            let earlier = match (inner.wake_at(), inner.wakes_at) {
+                (Some(at), Some(wakes_at)) => at < wakes_at,
+                (at, _) => at.is_some(),
+            };
+            if earlier || !inner.after_sync.is_empty() {
+                drop(inner);
+                self.queued.notify_one();
+            }
             return;
+        }
+        if matches!(request, Request::Journal { .. })
+            && let ReplyTo::Rpc(responder, _) = &reply
+        {
+            responder.move_to(&self.runtime);
         }
         self.push(Job::Call(request, reply));
     }
@@ -316,72 +373,67 @@ impl Journal {
     }
 
     /// The journal's thread.
-    fn run(self: Arc<Self>) {
+    fn run(self: Arc<Self>, runtime: &Runtime) {
+        // Set once, here.
+        let _ = self.thread_id.set(std::thread::current().id());
         let opened = self.open(&mut self.inner.lock());
         // Said already, and said again to each caller.
         drop(opened);
-        let mut jobs = VecDeque::new();
-        while self.next(&mut jobs) {
-            let mut inner = self.inner.lock();
-            for job in jobs.drain(..) {
-                self.work(&mut inner, job);
-            }
-            let now = self.now();
-            if let Some(acceptor) = &mut inner.acceptor
-                && acceptor.wake_at().is_some_and(|at| at <= now)
-            {
-                acceptor.tick(now);
-            }
-            self.try_parked(&mut inner);
-            drop(inner);
-            while self.sync() {}
-            self.maintain();
-        }
+        runtime.block_on(self.serve_queue());
         let mut inner = self.inner.lock();
         // Without the acceptor the lock file is free for the next process.
         inner.acceptor = None;
         inner.parked.clear();
     }
 
-    /// Waits for jobs, for the moment the acceptor wants to be called, or for the end (then false).
-    fn next(&self, jobs: &mut VecDeque<Job>) -> bool {
+    /// Does what is queued, and what is due, until the end.
+    async fn serve_queue(self: &Arc<Self>) {
+        let mut jobs = VecDeque::new();
         loop {
-            // Not while holding the queue: the reactor takes the two in the other order.
-            let wake_at = {
-                let inner = self.inner.lock();
-                let parked = inner.parked.iter().map(|parked| parked.until).min();
-                let wanted = inner.acceptor.as_ref().and_then(Acceptor::wake_at);
-                parked.into_iter().chain(wanted).min()
+            let stop = {
+                let mut queue = self.queue.lock();
+                std::mem::swap(&mut queue.jobs, &mut jobs);
+                queue.bytes = 0;
+                queue.stop
             };
-            let mut queue = self.queue.lock();
-            if queue.jobs.is_empty() && !queue.poked && !queue.stop {
-                match wake_at {
-                    None => self.queued.wait(&mut queue),
-                    Some(at) => {
-                        let at = self.started + Duration::from_micros(at);
-                        if self.queued.wait_until(&mut queue, at).timed_out() {
-                            return true;
-                        }
-                    }
+            if !jobs.is_empty() {
+                let mut inner = self.inner.lock();
+                for job in jobs.drain(..) {
+                    self.work(&mut inner, job);
                 }
             }
-            let poked = std::mem::take(&mut queue.poked);
-            if !queue.jobs.is_empty() {
-                std::mem::swap(&mut queue.jobs, jobs);
-                queue.bytes = 0;
-                return true;
+            self.finish();
+            if stop {
+                return;
             }
-            if queue.stop {
-                return false;
-            }
-            if poked {
-                // An answer on the reactor may have left something to sync.
-                drop(queue);
-                if !self.inner.lock().after_sync.is_empty() {
-                    return true;
+            self.maintain();
+            let wakes_at = {
+                let mut inner = self.inner.lock();
+                inner.wakes_at = inner.wake_at();
+                inner.wakes_at
+            };
+            match wakes_at {
+                None => self.queued.notified().await,
+                Some(at) => {
+                    let at = self.started + Duration::from_micros(at);
+                    let _ = tokio::time::timeout_at(at.into(), self.queued.notified()).await;
                 }
             }
         }
+    }
+
+    /// After calls were handled: whose time has come, and one sync for all that wait for it.
+    fn finish(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        let now = self.now();
+        if let Some(acceptor) = &mut inner.acceptor
+            && acceptor.wake_at().is_some_and(|at| at <= now)
+        {
+            acceptor.tick(now);
+        }
+        self.try_parked(&mut inner);
+        drop(inner);
+        while self.sync() {}
     }
 
     fn work(self: &Arc<Self>, inner: &mut Inner, job: Job) {

@@ -38,4 +38,8 @@ impl RpcHandler for Handler {
             Err(exception) => reply.error(&exception),
         }
     }
+
+    fn batch_done(&self) {
+        crate::journal::end_turn();
+    }
 }

@@ -8,6 +8,7 @@ use crate::journalnodes::JournalNodes;
 use crate::local_edits::LocalEdits;
 use crate::state::NameNode;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_journal::group_commit::GroupCommit;
 use hathi_journal::mutant::Mutation;
 use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig};
 use hathi_journal::{Answer, Request};
@@ -22,9 +23,6 @@ use tokio::task::JoinSet;
 
 /// Batches at the JournalNodes at one time: the next one is on its way while the last is being synced.
 const BATCHES_UNDER_WAY: usize = 2;
-/// A batch smaller than this waits while another is under way: the JournalNodes would not sync it earlier, and each batch
-/// costs them far more than its bytes do.
-const WORTH_SENDING_BYTES: usize = 32 << 10;
 /// Recent edits kept to catch a JournalNode up without reading them back.
 const RECENT_LIMIT_BYTES: usize = 16 << 20;
 
@@ -105,6 +103,7 @@ pub struct LogTask {
     shipping: bool,
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
     under_way: VecDeque<(TxId, u64)>,
+    group_commit: GroupCommit,
     /// Taken from the log, but behind the end of a segment that is not final yet.
     held: VecDeque<LogItem>,
     finalizing: bool,
@@ -138,6 +137,7 @@ impl LogTask {
             shipping: false,
             recovering: None,
             under_way: VecDeque::new(),
+            group_commit: GroupCommit::default(),
             held: VecDeque::new(),
             finalizing: false,
             waiting: Vec::new(),
@@ -161,6 +161,7 @@ impl LogTask {
         let mut armed = None;
         loop {
             let wake_at = self.writer.as_ref().and_then(QuorumWriter::wake_at);
+            let wake_at = wake_at.into_iter().chain(self.group_commit.wake_at()).min();
             if let Some(at) = wake_at
                 && armed.is_none_or(|armed| at < armed)
             {
@@ -265,6 +266,7 @@ impl LogTask {
         self.writer_number += 1;
         self.shipping = false;
         self.under_way.clear();
+        self.group_commit = GroupCommit::default();
         self.held.clear();
         self.finalizing = false;
         self.waiting.clear();
@@ -300,7 +302,9 @@ impl LogTask {
         if self.held.is_empty() {
             let mut ns = self.nn.ns.write();
             let log = &mut ns.edit_log;
-            if !log.has_pending() || (!self.under_way.is_empty() && log.pending_bytes() < WORTH_SENDING_BYTES) {
+            let (txns, bytes) = (log.pending_txns(), log.pending_bytes());
+            let now = self.nn.clock.us();
+            if !self.group_commit.leaves(txns, bytes, !self.under_way.is_empty(), now) {
                 return;
             }
             self.held = log.take();
@@ -437,6 +441,8 @@ impl LogTask {
             metrics.syncs.fetch_add(1, Ordering::Relaxed);
             metrics.sync_us.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
         }
+        let waiting = self.nn.ns.read().edit_log.pending_txns();
+        self.group_commit.synced(txid.0.saturating_sub(before.0), waiting);
         tell(&mut self.waiting, txid);
         self.nn.release_replies();
     }
@@ -487,7 +493,7 @@ impl LogTask {
 }
 
 /// Tells those who wait for this transaction or an earlier one.
-fn tell(waiting: &mut Vec<(TxId, oneshot::Sender<()>)>, reached: TxId) {
+pub(crate) fn tell(waiting: &mut Vec<(TxId, oneshot::Sender<()>)>, reached: TxId) {
     for (at, done) in std::mem::take(waiting) {
         if at <= reached {
             let _ = done.send(());

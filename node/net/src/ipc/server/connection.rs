@@ -1,8 +1,10 @@
 //! One connection: a future that reads frames, hands calls to the handler and writes replies.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
+use std::net::TcpStream as StdStream;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +18,7 @@ use hathi_formats::proto::common::{IpcConnectionContextProto, RpcSaslProto, rpc_
 use prost::Message;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_util::io::poll_read_buf;
 
 use super::listener::Service;
@@ -506,7 +509,15 @@ impl ConnectionTask {
             && (self.published_bytes == 0 || total <= options.max_outbox_bytes_total as u64)
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Registers the socket with the runtime that this is called on.
+    fn register(&mut self) -> io::Result<()> {
+        let socket = StdStream::from(self.stream.as_fd().try_clone_to_owned()?);
+        self.stream = TcpStream::from_std(socket)?;
+        Ok(())
+    }
+
+    /// `Ready` at the end, or with the runtime to go on at.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Handle>>> {
         loop {
             let outstanding = match self.collect() {
                 Ok(outstanding) => outstanding,
@@ -514,18 +525,18 @@ impl ConnectionTask {
                     if how == Closing::Reset {
                         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO))?;
                     }
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(None));
                 }
             };
             let write_blocked = self.poll_write(cx)?.is_pending();
             if self.ending && !write_blocked && self.connection.outbox.lock().bytes.is_empty() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(None));
             }
             if self.may_read(outstanding)
                 && let Poll::Ready(read) = self.poll_read(cx)?
             {
                 if read == 0 {
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(None));
                 }
                 if read >= YIELD_AFTER_BYTES {
                     // Replies leave now; the next read waits for its turn.
@@ -538,6 +549,11 @@ impl ConnectionTask {
                 continue;
             }
             let mut outbox = self.connection.outbox.lock();
+            if !write_blocked && let Some(runtime) = outbox.move_to.take() {
+                // Whoever replies until the task runs there finds it awake.
+                outbox.awake = true;
+                return Poll::Ready(Ok(Some(runtime)));
+            }
             if outbox.closing.is_some() || (!write_blocked && !outbox.bytes.is_empty()) {
                 continue;
             }
@@ -551,16 +567,23 @@ impl ConnectionTask {
     }
 }
 
-impl Future for ConnectionTask {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let result = ready!(self.poll_turn(cx));
-        if let Err(error) = result {
-            tracing::debug!(peer = %self.connection.peer, %error, "connection broke");
-        }
-        Poll::Ready(())
+/// Runs a connection to its end, on whichever runtimes it asks for.
+pub(super) async fn run(mut task: ConnectionTask) {
+    match poll_fn(|cx| task.poll_turn(cx)).await {
+        Ok(None) => {}
+        Ok(Some(runtime)) => go_on(task, &runtime),
+        Err(error) => tracing::debug!(peer = %task.connection.peer, %error, "connection broke"),
     }
+}
+
+fn go_on(mut task: ConnectionTask, runtime: &Handle) {
+    // Without that runtime the connection ends.
+    runtime.spawn(async move {
+        match task.register() {
+            Ok(()) => run(task).await,
+            Err(error) => tracing::debug!(peer = %task.connection.peer, %error, "connection not moved"),
+        }
+    });
 }
 
 impl Drop for ConnectionTask {

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-use super::connection::ConnectionTask;
+use super::connection::{self, ConnectionTask};
 use super::outbox::{Closing, Connection, Outbox};
 use super::table::ProtocolTable;
 use super::{RpcHandler, ServerMetrics, ServerOptions};
@@ -222,6 +222,8 @@ impl Shared {
 
 impl Drop for RpcServer {
     fn drop(&mut self) {
+        // Those that moved to other runtimes end there.
+        self.shared.close_all(Closing::Close);
         let _ = self.stop.send(true);
         let own = std::thread::current().id();
         for thread in self.threads.drain(..) {
@@ -290,7 +292,7 @@ fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc
         outstanding: AtomicU64::new(0),
     });
     shared.connections.lock().insert(key, connection.clone());
-    tokio::spawn(ConnectionTask::new(stream, connection, service, key));
+    tokio::spawn(connection::run(ConnectionTask::new(stream, connection, service, key)));
     Ok(())
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Outbox {
     /// The task is gone.
     pub(super) closed: bool,
     pub(super) waker: Option<Waker>,
+    /// The task goes on there after this turn.
+    pub(super) move_to: Option<tokio::runtime::Handle>,
 }
 
 /// What a connection's task shares with those who reply.
@@ -151,6 +153,14 @@ impl Responder {
     /// Sets `stateId` of the reply.
     pub fn set_state_id(&mut self, state_id: i64) {
         self.ids.state_id = Some(state_id);
+    }
+
+    /// Serves the connection on another runtime from its next read on: who always calls the same thing is served by the
+    /// thread that owns it, without a hand-over for each call. Only to be asked for while a call is being handled.
+    pub fn move_to(&self, runtime: &tokio::runtime::Handle) {
+        if let Some(connection) = &self.connection {
+            connection.outbox.lock().move_to = Some(runtime.clone());
+        }
     }
 
     /// Whether the connection is gone, so that nobody waits for the reply.

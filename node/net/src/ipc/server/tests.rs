@@ -28,13 +28,15 @@ fn text(text: &str) -> Text {
 }
 
 /// Serves HAServiceProtocol's names with other meanings:
-/// `monitorHealth` answers with what came, `getServiceStatus` parks the reply for a later `transitionToActive`.
+/// `monitorHealth` answers with what came, `getServiceStatus` parks the reply for a later `transitionToActive`,
+/// `getProtocolVersion` answers with the thread's name and moves the connection.
 #[derive(Default)]
 struct Echo {
     parked: Mutex<Vec<(Responder, Text)>>,
     seen: Mutex<Vec<(String, Vec<u8>, i32, i32)>>,
     fail_with: Mutex<Option<RemoteException>>,
     batches: std::sync::atomic::AtomicUsize,
+    move_to: Mutex<Option<tokio::runtime::Handle>>,
 }
 
 impl RpcHandler for Echo {
@@ -71,6 +73,12 @@ impl RpcHandler for Echo {
                     }
                 });
                 reply.ok(&request);
+            }
+            "getProtocolVersion" => {
+                if let Some(runtime) = self.move_to.lock().take() {
+                    reply.move_to(&runtime);
+                }
+                reply.ok(&text(std::thread::current().name().unwrap_or_default()));
             }
             "transitionToStandby" => drop(reply),
             "transitionToObserver" => reply.reset(),
@@ -345,7 +353,7 @@ async fn errors_name_their_class() {
     let (_echo, server) = serve(ServerOptions::default());
     let client = connect(&server).await;
     let unsupported = client
-        .call::<_, Text>("getProtocolVersion", &text(""))
+        .call::<_, Text>("getProtocolSignature", &text(""))
         .await
         .unwrap_err();
     assert!(unsupported.is_remote(exceptions::UNSUPPORTED_OPERATION));
@@ -436,6 +444,38 @@ async fn calls_end_in_time() {
         client.call::<_, Text>("monitorHealth", &text("on")).await.unwrap(),
         text("on")
     );
+}
+
+#[tokio::test]
+async fn a_connection_moves_to_another_thread_and_loses_nothing() {
+    let (echo, server) = serve(ServerOptions::default());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    *echo.move_to.lock() = Some(runtime.handle().clone());
+    let other = std::thread::Builder::new()
+        .name("elsewhere".into())
+        .spawn(move || runtime.block_on(stopped))
+        .unwrap();
+    let client = connect(&server).await;
+    let parked = client.call::<_, Text>("getServiceStatus", &text("parked before"));
+    let first = client.call::<_, Text>("getProtocolVersion", &text(""));
+    let same_read = client.call::<_, Text>("monitorHealth", &text("sent before"));
+    assert_eq!(first.await.unwrap().protocol, "ipc-0");
+    assert_eq!(same_read.await.unwrap().protocol, "sent before");
+    let second: Text = client.call("getProtocolVersion", &text("")).await.unwrap();
+    assert_eq!(second.protocol, "elsewhere");
+    client.call::<_, Text>("transitionToActive", &text("")).await.unwrap();
+    assert_eq!(parked.await.unwrap().protocol, "parked before");
+    assert_eq!(server.metrics().outstanding, 0);
+    assert_eq!(server.metrics().connections, 1);
+    // Its runtime's end is the connection's.
+    stop.send(()).unwrap();
+    other.join().unwrap().unwrap();
+    assert!(client.call::<_, Text>("monitorHealth", &text("")).await.is_err());
+    assert_eq!(server.metrics().connections, 0);
 }
 
 #[tokio::test]
