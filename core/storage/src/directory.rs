@@ -223,7 +223,7 @@ fn split_property(line: &str) -> (String, String) {
 }
 
 /// One storage directory on a disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StorageDirectory<D: Disk> {
     disk: D,
     root: PathBuf,

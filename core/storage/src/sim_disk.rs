@@ -8,7 +8,8 @@
 //! Invariants: what was synced survives everything but [`SimDisk::flip_bit`] and [`SimDisk::wipe`];
 //! a file handle from before a crash is dead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ type InodeNumber = u64;
 /// Writes up to this length are never torn: a disk writes a sector whole or not at all.
 const ATOMIC_WRITE_BYTES: u64 = 8;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Pending {
     Write { offset: u64, data: Vec<u8> },
     SetLen(u64),
@@ -48,7 +49,7 @@ enum NameChange {
 
 type Names = BTreeMap<PathBuf, Node>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     inodes: BTreeMap<InodeNumber, Inode>,
     next_inode: InodeNumber,
@@ -294,6 +295,59 @@ impl SimDisk {
         }
     }
 
+    /// A disk of its own with the same content.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        SimDisk(Arc::new(Mutex::new(self.state().clone())))
+    }
+
+    /// The file that a handle on the disk this one was forked from means ([`SimFile::number`]).
+    #[must_use]
+    pub fn file(&self, (inode, life): (u64, u64)) -> SimFile {
+        SimFile {
+            disk: self.clone(),
+            inode,
+            life,
+        }
+    }
+
+    /// Drops what no name leads to, and hashes all that later reads and crashes could show.
+    pub fn settle_and_hash(&self, hasher: &mut impl Hasher) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let mut named: BTreeSet<InodeNumber> = BTreeSet::new();
+        let pending = state.pending.iter().filter_map(|(_, change)| match change {
+            NameChange::Put(_, node) => Some(node),
+            NameChange::Remove(_) | NameChange::Rename(..) => None,
+        });
+        for node in state.live.values().chain(state.durable.values()).chain(pending) {
+            if let Node::File(inode) = node {
+                named.insert(*inode);
+            }
+        }
+        state.inodes.retain(|inode, _| named.contains(inode));
+        // Numbers of inodes differ with the way here, so their content stands for them.
+        for names in [&state.live, &state.durable] {
+            names.len().hash(hasher);
+            for (path, node) in names {
+                path.as_os_str().hash(hasher);
+                if let Node::File(inode) = node
+                    && let Some(inode) = state.inodes.get(inode)
+                {
+                    (&inode.live, &inode.durable, &inode.pending).hash(hasher);
+                }
+            }
+        }
+        for (dir, change) in &state.pending {
+            dir.as_os_str().hash(hasher);
+            match change {
+                NameChange::Put(path, node) => (0, path, matches!(node, Node::Directory)).hash(hasher),
+                NameChange::Remove(path) => (1, path).hash(hasher),
+                NameChange::Rename(from, to) => (2, from, to).hash(hasher),
+            }
+        }
+    }
+
     /// How many syncs of files succeeded so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
@@ -524,6 +578,14 @@ impl SimFile {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         Ok(())
+    }
+}
+
+impl SimFile {
+    /// Tells the file on this disk and its forks ([`SimDisk::file`]).
+    #[must_use]
+    pub fn number(&self) -> (u64, u64) {
+        (self.inode, self.life)
     }
 }
 
