@@ -55,9 +55,19 @@ pub enum JournalError {
     },
     /// This JournalNode lost its disk and may not vote before a writer has caught it up.
     #[error(
-        "this JournalNode lost its storage and waits for a writer before it takes part in recovery again ; journal id: {journal}"
+        "this JournalNode waits for a writer before it takes part in recovery again, because {why} ; journal id: {journal}"
     )]
     Joining {
+        /// Why.
+        why: String,
+        /// Which journal.
+        journal: String,
+    },
+    /// This JournalNode does not know what it has promised, and waits until its peers tell.
+    #[error("this JournalNode does not know what it has promised, because {why} ; journal id: {journal}")]
+    PromiseLost {
+        /// Why.
+        why: String,
         /// Which journal.
         journal: String,
     },
@@ -168,7 +178,9 @@ impl JournalError {
             | JournalError::Failed { .. }
             | JournalError::Refused { .. }
             | JournalError::Io { .. } => exceptions::IO,
-            JournalError::LeaseHeld { .. } | JournalError::Joining { .. } => exceptions::RETRIABLE,
+            JournalError::LeaseHeld { .. } | JournalError::Joining { .. } | JournalError::PromiseLost { .. } => {
+                exceptions::RETRIABLE
+            }
             JournalError::OutOfSync { .. } => exceptions::JOURNAL_OUT_OF_SYNC,
             JournalError::NotFormatted { .. } => exceptions::JOURNAL_NOT_FORMATTED,
             JournalError::IllegalArgument { .. } => exceptions::ILLEGAL_ARGUMENT,

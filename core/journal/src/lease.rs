@@ -31,22 +31,30 @@ pub struct LeaseMarker {
 }
 
 impl LeaseMarker {
-    /// The content of the file: epoch and holder, one line each.
+    /// The content of the file: epoch, holder, checksum, one line each.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{}\n{}\n", self.epoch, self.holder)
+        let text = format!("{}\n{}\n", self.epoch, self.holder);
+        let checksum = crc32fast::hash(text.as_bytes());
+        format!("{text}{checksum:08x}\n")
     }
 
-    /// From the content of the file.
+    /// From the content of the file. A damaged one says that somebody may hold a lease of the promised epoch.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str, promised: Epoch) -> Self {
         let mut lines = text.lines();
-        let epoch = lines.next()?.trim().parse().ok()?;
-        let holder = lines.next().unwrap_or_default();
-        Some(LeaseMarker {
-            epoch: Epoch(epoch),
-            holder: holder.into(),
-        })
+        let epoch = lines.next().and_then(|line| line.parse().ok()).map(Epoch);
+        let marker = LeaseMarker {
+            epoch: epoch.unwrap_or(promised),
+            holder: lines.next().unwrap_or_default().into(),
+        };
+        if marker.to_text() == text {
+            return marker;
+        }
+        LeaseMarker {
+            epoch: promised,
+            holder: "unknown".into(),
+        }
     }
 }
 
@@ -175,6 +183,12 @@ impl LeaseGrants {
         true
     }
 
+    /// For models: what watchers saw counts no more.
+    #[cfg(any(test, feature = "mutants"))]
+    pub(crate) fn forget_history(&mut self) {
+        self.counter = 0;
+    }
+
     /// Time passes; whether the lease ended just now.
     pub fn tick(&mut self, now: Micros) -> bool {
         if self.ended || self.until > now {
@@ -186,35 +200,28 @@ impl LeaseGrants {
     }
 }
 
-/// The holder's end: until when a majority's leases last.
-#[derive(Clone, Debug)]
+/// The holder's end: until when each JournalNode's lease lasts, by any small number that stands for it.
+#[derive(Clone, Debug, Default)]
 pub struct LeaseHold {
     until: Vec<Micros>,
 }
 
 impl LeaseHold {
-    /// None held, of so many JournalNodes.
-    #[must_use]
-    pub fn new(journalnodes: usize) -> Self {
-        LeaseHold {
-            until: vec![0; journalnodes],
-        }
-    }
-
     /// A JournalNode granted `ms` with the answer to a request that was sent at `sent`.
     pub fn granted(&mut self, journalnode: usize, sent: Micros, ms: u32) {
         let lasting = Micros::from(ms) * 1000 * (100 - DRIFT_PERCENT) / 100;
+        if self.until.len() <= journalnode {
+            self.until.resize(journalnode + 1, 0);
+        }
         if let Some(until) = self.until.get_mut(journalnode) {
             *until = (*until).max(sent + lasting);
         }
     }
 
-    /// Until when at least `count` JournalNodes' leases last.
+    /// Until when a JournalNode's lease lasts; as long as a majority's do the lease is held.
     #[must_use]
-    pub fn until(&self, count: usize) -> Micros {
-        let mut sorted = self.until.clone();
-        sorted.sort_unstable_by(|a, b| b.cmp(a));
-        count.checked_sub(1).and_then(|i| sorted.get(i).copied()).unwrap_or(0)
+    pub fn until(&self, journalnode: usize) -> Micros {
+        self.until.get(journalnode).copied().unwrap_or(0)
     }
 }
 
@@ -265,7 +272,13 @@ mod tests {
             epoch: Epoch(4),
             holder: "a".into(),
         };
-        assert_eq!(LeaseMarker::parse(&marker.to_text()), Some(marker.clone()));
+        assert_eq!(LeaseMarker::parse(&marker.to_text(), Epoch(9)), marker);
+        for at in 0..marker.to_text().len() {
+            let mut bytes = marker.to_text().into_bytes();
+            bytes[at] ^= 1;
+            let damaged = LeaseMarker::parse(&String::from_utf8_lossy(&bytes), Epoch(9));
+            assert_eq!(damaged.epoch, Epoch(9), "byte {at}");
+        }
         let mut grants = LeaseGrants::at_start(2000, Some(marker.clone()), Epoch(4), 100);
         assert_eq!(grants.remaining_for(Some("b"), 100), 2_000_000);
         assert_eq!(grants.remaining_for(Some("a"), 100), 0);
@@ -276,14 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_counts_from_the_sending() {
-        let mut hold = LeaseHold::new(3);
-        hold.granted(0, 1000, 100);
-        assert_eq!(hold.until(2), 0);
+    fn a_lease_counts_from_the_sending() {
+        let mut hold = LeaseHold::default();
         hold.granted(2, 5000, 100);
-        assert_eq!(hold.until(2), 1000 + 99_000);
-        assert_eq!(hold.until(1), 5000 + 99_000);
-        hold.granted(0, 500, 100);
-        assert_eq!(hold.until(2), 1000 + 99_000);
+        assert_eq!(hold.until(0), 0);
+        assert_eq!(hold.until(2), 5000 + 99_000);
+        hold.granted(2, 500, 100);
+        assert_eq!(hold.until(2), 5000 + 99_000);
+        assert_eq!(hold.until(9), 0);
     }
 }

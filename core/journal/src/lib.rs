@@ -6,17 +6,20 @@
 //! * [`group_commit`]: how many edits go together.
 //! * [`choose`]: which copy of a segment wins a recovery (`SegmentRecoveryComparator`).
 //! * [`segments`], [`edits_cache`]: the files of a journal, and its recent edits in memory.
-//! * [`lease`]: the read lease, both ends.
+//! * [`directory`]: the other kind of journal, a directory that all NameNodes can reach.
+//! * [`lease`]: the read lease, both ends; [`membership`]: which JournalNodes there are.
 //!
 //! Everything here is deterministic: time comes in as an argument, disks through `hathi_storage::Disk`.
 
 pub mod acceptor;
 pub mod choose;
+pub mod directory;
 pub mod edits_cache;
 pub mod errors;
 mod frames;
 pub mod group_commit;
 pub mod lease;
+pub mod membership;
 pub mod messages;
 pub mod mutant;
 pub mod segments;
@@ -25,5 +28,6 @@ pub mod writer;
 
 pub use acceptor::{Acceptor, AcceptorOptions, Handled};
 pub use errors::JournalError;
+pub use membership::Membership;
 pub use messages::{Answer, Micros, Request};
 pub use writer::{QuorumWriter, WriterAction, WriterConfig};

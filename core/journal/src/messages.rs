@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 
+use crate::membership::Membership;
+
 /// A moment or duration on a process's monotonic clock, in microseconds.
 pub type Micros = u64;
 
@@ -98,6 +100,8 @@ pub struct LeaseState {
     pub highest: TxId,
     /// The highest transaction known to be committed.
     pub committed: Option<TxId>,
+    /// The newest membership given to this JournalNode; absent when the set was never changed.
+    pub membership: Option<Membership>,
 }
 
 /// A call to a JournalNode.
@@ -252,6 +256,20 @@ pub enum Request {
         /// The segment.
         segment: TxId,
     },
+    /// Hathi: which JournalNodes there are from now on.
+    SetMembership {
+        /// Epoch, serial, commit.
+        info: RequestInfo,
+        /// Of the writer's epoch.
+        membership: Membership,
+    },
+    /// Hathi: make an empty JournalNode one that can be caught up, before it is added.
+    JoinJournal {
+        /// Epoch, serial, commit.
+        info: RequestInfo,
+        /// What to write into VERSION.
+        ns_info: NamespaceInfo,
+    },
 }
 
 /// A JournalNode's answer, when it is not an exception.
@@ -269,6 +287,8 @@ pub enum Answer {
         http_port: u16,
         /// `http(s)://host:port`.
         from_url: Option<String>,
+        /// Hathi: the newest membership given to this JournalNode.
+        membership: Option<Membership>,
     },
     /// To `newEpoch`.
     NewEpoch {
@@ -276,8 +296,10 @@ pub enum Answer {
         last_segment: Option<TxId>,
         /// Hathi: the read lease granted; present (0 = none) tells that this JournalNode knows leases.
         lease_granted_ms: Option<u32>,
+        /// Hathi: the newest membership given to this JournalNode.
+        membership: Option<Membership>,
     },
-    /// To `journal`, `heartbeat`, `startLogSegment`.
+    /// To `journal`, `heartbeat`, `startLogSegment`, `setMembership`.
     Lease {
         /// Hathi: the read lease granted, in milliseconds from when the request was sent.
         lease_granted_ms: Option<u32>,
@@ -319,9 +341,11 @@ impl Request {
     #[must_use]
     pub fn protocol(&self) -> &'static str {
         match self {
-            Request::WatchLease { .. } | Request::ReleaseLease { .. } | Request::ResumeSegment { .. } => {
-                JOURNAL_EXTENSION_PROTOCOL
-            }
+            Request::WatchLease { .. }
+            | Request::ReleaseLease { .. }
+            | Request::ResumeSegment { .. }
+            | Request::SetMembership { .. }
+            | Request::JoinJournal { .. } => JOURNAL_EXTENSION_PROTOCOL,
             Request::GetStorageInfo | Request::GetEditLogManifest { from_journal: true, .. } => INTER_QJOURNAL_PROTOCOL,
             _ => QJOURNAL_PROTOCOL,
         }
@@ -358,6 +382,8 @@ impl Request {
             Request::WatchLease { .. } => "watchLease",
             Request::ReleaseLease { .. } => "releaseLease",
             Request::ResumeSegment { .. } => "resumeSegment",
+            Request::SetMembership { .. } => "setMembership",
+            Request::JoinJournal { .. } => "joinJournal",
         }
     }
 
@@ -372,7 +398,9 @@ impl Request {
             | Request::PurgeLogsOlderThan { info, .. }
             | Request::PrepareRecovery { info, .. }
             | Request::AcceptRecovery { info, .. }
-            | Request::ResumeSegment { info, .. } => Some(info),
+            | Request::ResumeSegment { info, .. }
+            | Request::SetMembership { info, .. }
+            | Request::JoinJournal { info, .. } => Some(info),
             _ => None,
         }
     }

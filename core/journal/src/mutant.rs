@@ -59,10 +59,18 @@ pub enum Mutant {
     FinalizeUncommitted,
     /// Writer: leases granted to an attempt that failed are not given back.
     KeepMinorityLeases,
+    /// Writer: a change of the JournalNodes begins without writing the membership found in the own epoch.
+    ForeignMembership,
+    /// Writer: a change of the JournalNodes is done when the first of them keeps it.
+    HastyMembership,
+    /// Writer: a JournalNode counts before it has what is committed.
+    CountUnsynced,
+    /// Writer: whatever the JournalNodes know of changes, the configured ones count.
+    IgnoreMembership,
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 27] = [
+pub const ALL_MUTANTS: [Mutant; 31] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -90,6 +98,10 @@ pub const ALL_MUTANTS: [Mutant; 27] = [
     Mutant::EpochFromMinority,
     Mutant::FinalizeUncommitted,
     Mutant::KeepMinorityLeases,
+    Mutant::ForeignMembership,
+    Mutant::HastyMembership,
+    Mutant::CountUnsynced,
+    Mutant::IgnoreMembership,
 ];
 
 /// Which rule is broken, if any.

@@ -23,6 +23,8 @@ use crate::frames::{self, FrameCheck};
 pub const HEADER_LEN_BYTES: u64 = 8;
 /// How far ahead an open segment is filled with 0xFF (`EditLogFileOutputStream.MIN_PREALLOCATION_LENGTH`).
 pub const PREALLOCATE_BYTES: u64 = 1 << 20;
+/// Layout versions count down from -1; none is this low. A header that says so is damaged.
+const OLDEST_IMPLAUSIBLE_LAYOUT: i32 = -1000;
 /// How much is read at once when a segment is scanned.
 const SCAN_CHUNK_BYTES: usize = 1 << 20;
 
@@ -96,6 +98,34 @@ pub enum Memory {
     Suspect,
 }
 
+/// An error of a sync: of whatever kind it is, what was written since the last good one may be lost for good.
+#[derive(Debug, thiserror::Error)]
+#[error("a sync failed: {0}")]
+struct SyncError(#[source] io::Error);
+
+/// Marks an error as that of a sync.
+pub fn sync_result(result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| io::Error::other(SyncError(error)))
+}
+
+/// Whether a sync failed for want of space.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    let sync = error.get_ref().and_then(|inner| inner.downcast_ref::<SyncError>());
+    sync.is_some_and(|sync| matches!(sync.0.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+}
+
+/// What is wrong with a finalized segment that was scanned, if anything.
+#[must_use]
+pub fn damage(scan: &Scan, end: TxId) -> Option<String> {
+    match (&scan.torn, scan.last) {
+        (Some(torn), _) => Some(torn.clone()),
+        (None, Some(last)) if last == end => None,
+        (None, Some(last)) => Some(format!("it ends with transaction {last}, at offset {}", scan.data_len)),
+        (None, None) => Some("it has no transactions".to_owned()),
+    }
+}
+
 /// Writes what is there once more, in place.
 fn rewrite<F: DiskFile>(file: &F, len: u64) -> io::Result<()> {
     let mut offset = 0;
@@ -124,7 +154,8 @@ pub fn scan<F: DiskFile>(file: &F, start: TxId) -> io::Result<Scan> {
     if read_full(file, 0, &mut header)? < header.len() {
         return Ok(found);
     }
-    let Some(layout_version) = frames::parse_header(&header) else {
+    let plausible = |layout: &LayoutVersion| (OLDEST_IMPLAUSIBLE_LAYOUT..0).contains(&layout.0);
+    let Some(layout_version) = frames::parse_header(&header).filter(plausible) else {
         found.torn = Some("no header at offset 0".to_owned());
         return Ok(found);
     };
@@ -177,7 +208,7 @@ fn read_full<F: DiskFile>(file: &F, offset: u64, buffer: &mut [u8]) -> io::Resul
 }
 
 /// A segment open for writing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SegmentWriter<F> {
     file: Arc<F>,
     start: TxId,
@@ -267,7 +298,7 @@ impl<F: DiskFile> SegmentWriter<F> {
     /// Syncs what was written.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.dirty {
-            self.file.sync_data()?;
+            sync_result(self.file.sync_data())?;
             self.dirty = false;
         }
         Ok(())
@@ -275,8 +306,7 @@ impl<F: DiskFile> SegmentWriter<F> {
 
     /// Cuts the padding off and makes all durable; what a scan would find now.
     pub fn close(self) -> io::Result<Scan> {
-        self.file.set_len(self.position)?;
-        self.file.sync_data()?;
+        sync_result(self.file.set_len(self.position).and_then(|()| self.file.sync_data()))?;
         Ok(Scan {
             layout_version: Some(self.layout_version),
             last: (self.next > self.start).then(|| TxId(self.next.0 - 1)),
@@ -351,7 +381,17 @@ impl<D: Disk> Segments<D> {
     /// Makes an open segment with its header, durable.
     pub fn create(&self, start: TxId, layout_version: LayoutVersion) -> io::Result<SegmentWriter<D::File>> {
         let path = self.path(&SegmentName::in_progress(start));
-        let file = self.disk.create(&path)?;
+        self.begin(self.disk.create(&path)?, start, layout_version)
+    }
+
+    /// [`Segments::create`], if there is no open segment of this start (`AlreadyExists`): where two may write, the later
+    /// one must not empty the earlier one's file.
+    pub fn create_new(&self, start: TxId, layout_version: LayoutVersion) -> io::Result<SegmentWriter<D::File>> {
+        let path = self.path(&SegmentName::in_progress(start));
+        self.begin(self.disk.create_new(&path)?, start, layout_version)
+    }
+
+    fn begin(&self, file: D::File, start: TxId, layout_version: LayoutVersion) -> io::Result<SegmentWriter<D::File>> {
         let mut writer = SegmentWriter {
             file: Arc::new(file),
             start,
@@ -405,16 +445,33 @@ impl<D: Disk> Segments<D> {
 
     /// [`Segments::settle`] of a file of another name.
     pub fn settle_file(&self, path: &Path, start: TxId, memory: Memory) -> io::Result<Scan> {
+        let settled = self.settle_unless_damaged(path, start, memory, TxId(0))?;
+        settled.map_err(|damage| io::Error::new(io::ErrorKind::InvalidData, damage))
+    }
+
+    /// [`Segments::settle_file`], but nothing is cut off a file that is damaged before `durable_to`: then what is wrong.
+    pub fn settle_unless_damaged(
+        &self,
+        path: &Path,
+        start: TxId,
+        memory: Memory,
+        durable_to: TxId,
+    ) -> io::Result<Result<Scan, String>> {
         let file = self.disk.open(path)?;
         let found = scan(&file, start)?;
+        if let Some(torn) = &found.torn
+            && found.last.map_or(start, TxId::next) <= durable_to
+        {
+            return Ok(Err(torn.clone()));
+        }
         if file.len()? != found.data_len {
             file.set_len(found.data_len)?;
         }
         if memory == Memory::Suspect {
             rewrite(&file, found.data_len)?;
         }
-        file.sync_data()?;
-        Ok(found)
+        sync_result(file.sync_data())?;
+        Ok(Ok(found))
     }
 
     /// Takes over a finalized segment that was fetched from a peer into `from` (synced there), in place of an

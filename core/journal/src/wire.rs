@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::ext::{
-    LeaseStateProto, ReleaseLeaseRequestProto, ReleaseLeaseResponseProto, ResumeSegmentRequestProto,
-    ResumeSegmentResponseProto, WatchLeaseRequestProto, WatchLeaseResponseProto,
+    JoinJournalRequestProto, LeaseStateProto, ReleaseLeaseRequestProto, ReleaseLeaseResponseProto,
+    ResumeSegmentRequestProto, ResumeSegmentResponseProto, SetMembershipRequestProto, WatchLeaseRequestProto,
+    WatchLeaseResponseProto,
 };
 use hathi_formats::proto::hdfs::{
     NamespaceInfoProto, RemoteEditLogManifestProto, RemoteEditLogProto, StorageInfoProto,
@@ -16,6 +17,7 @@ use hathi_formats::proto::hdfs::{
 use hathi_formats::proto::qjournal as pb;
 use prost::Message;
 
+use crate::membership::Membership;
 use crate::messages::{
     Answer, INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, LeaseState, Manifest, ManifestSegment,
     PrepareRecoveryAnswer, QJOURNAL_PROTOCOL, Request, RequestInfo, SegmentState,
@@ -293,6 +295,16 @@ impl Envelope {
                 segment_tx_id: segment.0,
             }
             .encode_to_vec(),
+            Request::SetMembership { info, membership } => SetMembershipRequestProto {
+                req_info: self.info(info),
+                membership: membership.to_proto(),
+            }
+            .encode_to_vec(),
+            Request::JoinJournal { info, ns_info } => JoinJournalRequestProto {
+                req_info: self.info(info),
+                ns_info: namespace_info_to_proto(ns_info),
+            }
+            .encode_to_vec(),
         };
         Bytes::from(body)
     }
@@ -464,6 +476,18 @@ impl Envelope {
                 let segment = TxId(m.segment_tx_id);
                 (envelope, Request::ResumeSegment { info, segment })
             }
+            (JOURNAL_EXTENSION_PROTOCOL, "setMembership") => {
+                let m: SetMembershipRequestProto = at.decode(body)?;
+                let (envelope, info) = info_from(m.req_info);
+                let membership = Membership::from_proto(m.membership);
+                (envelope, Request::SetMembership { info, membership })
+            }
+            (JOURNAL_EXTENSION_PROTOCOL, "joinJournal") => {
+                let m: JoinJournalRequestProto = at.decode(body)?;
+                let (envelope, info) = info_from(m.req_info);
+                let ns_info = namespace_info_from_proto(m.ns_info);
+                (envelope, Request::JoinJournal { info, ns_info })
+            }
             _ => {
                 return Err(WireError::NoSuchMethod {
                     protocol: protocol.to_owned(),
@@ -521,21 +545,25 @@ impl Answer {
                 promised_epoch,
                 http_port,
                 from_url,
+                membership,
             } => pb::GetJournalStateResponseProto {
                 last_promised_epoch: promised_epoch.0,
                 http_port: u32::from(*http_port),
                 from_url: from_url.clone(),
+                membership: membership.as_ref().map(Membership::to_proto),
             }
             .encode_to_vec(),
             Answer::NewEpoch {
                 last_segment,
                 lease_granted_ms,
+                membership,
             } => pb::NewEpochResponseProto {
                 last_segment_tx_id: last_segment.map(|txid| txid.0),
                 lease_granted_ms: *lease_granted_ms,
+                membership: membership.as_ref().map(Membership::to_proto),
             }
             .encode_to_vec(),
-            // The three answers that carry a lease have it in the same field.
+            // The answers that carry a lease have it in the same field.
             Answer::Lease { lease_granted_ms } => pb::JournalResponseProto {
                 lease_granted_ms: *lease_granted_ms,
             }
@@ -593,6 +621,7 @@ impl Answer {
                     promised_epoch: Epoch(m.last_promised_epoch),
                     http_port: u16::try_from(m.http_port).unwrap_or(0),
                     from_url: m.from_url,
+                    membership: m.membership.map(Membership::from_proto),
                 }
             }
             "newEpoch" => {
@@ -600,9 +629,10 @@ impl Answer {
                 Answer::NewEpoch {
                     last_segment: m.last_segment_tx_id.and_then(TxId::from_wire),
                     lease_granted_ms: m.lease_granted_ms,
+                    membership: m.membership.map(Membership::from_proto),
                 }
             }
-            "journal" | "heartbeat" | "startLogSegment" => {
+            "journal" | "heartbeat" | "startLogSegment" | "setMembership" => {
                 let m: pb::JournalResponseProto = at.decode(body)?;
                 Answer::Lease {
                     lease_granted_ms: m.lease_granted_ms,
@@ -670,6 +700,7 @@ fn lease_state_to_proto(state: &LeaseState) -> LeaseStateProto {
         change_counter: state.change_counter,
         highest_tx_id: state.highest.0,
         committed_tx_id: state.committed.map(|txid| txid.0),
+        membership: state.membership.as_ref().map(Membership::to_proto),
     }
 }
 
@@ -682,6 +713,7 @@ fn lease_state_from_proto(proto: LeaseStateProto) -> LeaseState {
         change_counter: proto.change_counter,
         highest: TxId(proto.highest_tx_id),
         committed: proto.committed_tx_id.and_then(TxId::from_wire),
+        membership: proto.membership.map(Membership::from_proto),
     }
 }
 
@@ -738,6 +770,14 @@ mod tests {
             cluster_id: "CID".to_owned(),
             ctime: 3,
             block_pool_id: String::new(),
+        }
+    }
+
+    fn membership() -> Membership {
+        Membership {
+            epoch: Epoch(3),
+            version: 1,
+            members: ["a:1", "b:2"].map(str::to_owned).to_vec(),
         }
     }
 
@@ -831,6 +871,14 @@ mod tests {
                 info: info(),
                 segment: TxId(3),
             },
+            Request::SetMembership {
+                info: info(),
+                membership: membership(),
+            },
+            Request::JoinJournal {
+                info: info(),
+                ns_info: storage(),
+            },
         ]
     }
 
@@ -868,6 +916,7 @@ mod tests {
                 promised_epoch: Epoch(4),
                 http_port: 8480,
                 from_url: Some("http://x:1".to_owned()),
+                membership: Some(membership()),
             },
         );
         check(
@@ -875,9 +924,10 @@ mod tests {
             Answer::NewEpoch {
                 last_segment: Some(TxId(1)),
                 lease_granted_ms: Some(0),
+                membership: Some(membership()),
             },
         );
-        for method in ["journal", "heartbeat", "startLogSegment"] {
+        for method in ["journal", "heartbeat", "startLogSegment", "setMembership"] {
             check(
                 method,
                 Answer::Lease {
@@ -928,6 +978,7 @@ mod tests {
                 change_counter: 4,
                 highest: TxId(5),
                 committed: Some(TxId(5)),
+                membership: Some(membership()),
             }),
         );
         check("releaseLease", Answer::Released(true));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::{Disk, DiskFile};
 
 /// A number in a text file of its own, replaced atomically and durably (`PersistentLongFile`): decimal and a newline.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DurableLong<D> {
     disk: D,
     path: PathBuf,
@@ -61,11 +61,13 @@ pub fn read_text_long<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<u64>>
 
 /// A number in a file of eight bytes, written in place and never synced (`BestEffortLongFile`).
 /// After a crash it may be any value it ever had.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BestEffortLong<D: Disk> {
     disk: D,
     path: PathBuf,
     value: i64,
+    /// What was last written by us; the file may hold it without.
+    written: Option<i64>,
     file: Option<D::File>,
 }
 
@@ -84,6 +86,7 @@ impl<D: Disk> BestEffortLong<D> {
             disk,
             path,
             value,
+            written: None,
             file: None,
         })
     }
@@ -106,7 +109,16 @@ impl<D: Disk> BestEffortLong<D> {
         };
         file.write_at(0, &value.to_be_bytes())?;
         self.value = value;
+        self.written = Some(value);
         Ok(())
+    }
+
+    /// Writes the value that is only in memory, if it is.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.value < 0 || self.written == Some(self.value) {
+            return Ok(());
+        }
+        self.set(self.value)
     }
 
     /// Remembers the value without writing it.
@@ -122,7 +134,7 @@ impl<D: Disk> BestEffortLong<D> {
 
 /// Three numbers with a checksum, written in place and synced only when asked.
 /// After a crash of the machine they may be any three it ever had, or none; what rots is noticed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckedRecord<D: Disk> {
     disk: D,
     path: PathBuf,

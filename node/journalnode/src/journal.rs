@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use hathi_formats::exceptions::{IO, RETRIABLE, RemoteException};
 use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
 use hathi_journal::acceptor::Download;
-use hathi_journal::{Acceptor, AcceptorOptions, Answer, Handled, JournalError, Micros, Request};
+use hathi_journal::{Acceptor, AcceptorOptions, Answer, Handled, JournalError, Membership, Micros, Request};
 use hathi_net::ipc::Responder;
 use hathi_storage::OsDisk;
 use parking_lot::Mutex;
@@ -81,12 +81,27 @@ pub struct Fetch {
 enum Job {
     Call(Request, ReplyTo),
     Downloaded(Download, Result<(), String>, ReplyTo),
-    FormatJoining(NamespaceInfo, Epoch, ReplyTo),
+    FormatJoining(NamespaceInfo, Epoch, Option<Membership>, ReplyTo),
     /// A finalized segment fetched from a peer.
     Adopt(PathBuf, TxId, TxId, ReplyTo),
+    /// A finalized segment that is damaged.
+    Quarantine(TxId, TxId, ReplyTo),
+    /// What the peers have promised, when it is not known here.
+    RecoverPromise(Epoch, ReplyTo),
 }
 
 impl Job {
+    fn into_reply(self) -> ReplyTo {
+        match self {
+            Job::Call(_, reply)
+            | Job::Downloaded(.., reply)
+            | Job::FormatJoining(.., reply)
+            | Job::Adopt(.., reply)
+            | Job::Quarantine(.., reply)
+            | Job::RecoverPromise(_, reply) => reply,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Job::Call(Request::Journal { records, .. }, _) => records.len(),
@@ -266,14 +281,38 @@ impl Journal {
     }
 
     /// Formats a journal that lost its directory, keeping it out of votes until a writer has caught it up.
-    pub async fn format_joining(&self, info: NamespaceInfo, promise: Epoch) -> Result<Answer, RemoteException> {
-        self.wait_for(|reply| Job::FormatJoining(info, promise, reply)).await
+    pub async fn format_joining(
+        &self,
+        info: NamespaceInfo,
+        promise: Epoch,
+        membership: Option<Membership>,
+    ) -> Result<Answer, RemoteException> {
+        self.wait_for(|reply| Job::FormatJoining(info, promise, membership, reply))
+            .await
     }
 
     /// Takes a finalized segment over from a file that was fetched; false when it is not wanted (any more).
     pub async fn adopt(&self, from: PathBuf, start: TxId, end: TxId) -> Result<bool, RemoteException> {
         let answer = self.wait_for(|reply| Job::Adopt(from, start, end, reply)).await?;
         Ok(answer == Answer::IsFormatted(true))
+    }
+
+    /// Puts a finalized segment aside if it is damaged; whether it was.
+    pub async fn quarantine(&self, start: TxId, end: TxId) -> Result<bool, RemoteException> {
+        let answer = self.wait_for(|reply| Job::Quarantine(start, end, reply)).await?;
+        Ok(answer == Answer::IsFormatted(true))
+    }
+
+    /// Whether this JournalNode does not know what it has promised.
+    pub fn needs_promise(&self) -> bool {
+        self.with_acceptor(Acceptor::needs_promise).unwrap_or(false)
+    }
+
+    /// Takes over what the peers have promised.
+    pub async fn recover_promise(&self, promise: Epoch) -> Result<(), RemoteException> {
+        self.wait_for(|reply| Job::RecoverPromise(promise, reply))
+            .await
+            .map(drop)
     }
 
     /// The numbers of this journal as a bean's attributes.
@@ -307,11 +346,8 @@ impl Journal {
             }
         };
         self.queued.notify_one();
-        if let Some(
-            Job::Call(_, reply) | Job::Downloaded(.., reply) | Job::FormatJoining(.., reply) | Job::Adopt(.., reply),
-        ) = refused
-        {
-            reply.send(Err(RemoteException::new(
+        if let Some(job) = refused {
+            job.into_reply().send(Err(RemoteException::new(
                 RETRIABLE,
                 "too many calls are queued for this journal",
             )));
@@ -338,7 +374,8 @@ impl Journal {
             // Not formatted: nothing was promised.
             lease: acceptor.lease_state(now).unwrap_or_default(),
             failure: acceptor.failure().map(str::to_owned),
-            joining: acceptor.is_joining(),
+            doubt: acceptor.doubt().map(str::to_owned),
+            promise_lost: acceptor.needs_promise(),
         })
     }
 
@@ -359,6 +396,19 @@ impl Journal {
                     formatted = acceptor.is_formatted(),
                     "journal opened"
                 );
+                if let Some(why) = acceptor.doubt() {
+                    tracing::error!(
+                        journal = self.id(),
+                        why,
+                        "this journal does not vote until a writer has brought it up to date"
+                    );
+                }
+                if acceptor.counters().files_repaired > 0 {
+                    tracing::error!(
+                        journal = self.id(),
+                        "damaged or lost small files were put back from their copies"
+                    );
+                }
                 inner.acceptor = Some(acceptor);
                 inner.open_error = None;
                 Ok(())
@@ -438,11 +488,7 @@ impl Journal {
 
     fn work(self: &Arc<Self>, inner: &mut Inner, job: Job) {
         if let Err(error) = self.open(inner) {
-            let (Job::Call(_, reply)
-            | Job::Downloaded(.., reply)
-            | Job::FormatJoining(.., reply)
-            | Job::Adopt(.., reply)) = job;
-            return reply.send(Err(error));
+            return job.into_reply().send(Err(error));
         }
         let now = self.now();
         match job {
@@ -458,11 +504,12 @@ impl Journal {
                 }
                 self.answer(answer, reply);
             }
-            Job::FormatJoining(info, promise, reply) => {
+            Job::FormatJoining(info, promise, membership, reply) => {
                 let Some(acceptor) = &mut inner.acceptor else {
                     return;
                 };
-                let formatted = acceptor.format_joining(&info, promise, now).map(|()| Answer::Done);
+                let formatted = acceptor.format_joining(&info, promise, membership.as_ref(), now);
+                let formatted = formatted.map(|()| Answer::Done);
                 self.answer(formatted, reply);
             }
             Job::Adopt(from, start, end, reply) => {
@@ -471,6 +518,20 @@ impl Journal {
                 };
                 let adopted = acceptor.adopt_segment(&from, start, end).map(Answer::IsFormatted);
                 self.answer(adopted, reply);
+            }
+            Job::Quarantine(start, end, reply) => {
+                let Some(acceptor) = &mut inner.acceptor else {
+                    return;
+                };
+                let quarantined = acceptor.quarantine(start, end).map(Answer::IsFormatted);
+                self.answer(quarantined, reply);
+            }
+            Job::RecoverPromise(promise, reply) => {
+                let Some(acceptor) = &mut inner.acceptor else {
+                    return;
+                };
+                let known = acceptor.recover_promise(promise).map(|()| Answer::Done);
+                self.answer(known, reply);
             }
         }
     }

@@ -7,6 +7,7 @@
 //! * one thread serves HTTP (segments, `/jmx`), and the main thread fetches from peers: for recovery, to fill gaps, and
 //!   to take part again with an empty directory.
 
+mod health;
 mod http;
 mod journal;
 mod metrics;

@@ -84,7 +84,8 @@ pub struct Figures {
     pub gauges: JournalGauges,
     pub lease: LeaseState,
     pub failure: Option<String>,
-    pub joining: bool,
+    pub doubt: Option<String>,
+    pub promise_lost: bool,
 }
 
 impl Metrics {
@@ -118,7 +119,8 @@ impl Metrics {
             gauges,
             lease,
             failure,
-            joining,
+            doubt,
+            promise_lost,
         } = figures;
         let mut attributes = json!({
             "tag.JournalId": journal_id,
@@ -141,7 +143,12 @@ impl Metrics {
             "ReadLeaseRemainingMs": lease.remaining_ms,
             "Failed": failure.is_some(),
             "Failure": failure.as_deref().unwrap_or(""),
-            "Joining": joining,
+            "Joining": doubt.is_some(),
+            "JoiningReason": doubt.as_deref().unwrap_or(""),
+            "PromiseLost": promise_lost,
+            "DamagedSegments": counters.segments_damaged,
+            "RepairedFiles": counters.files_repaired,
+            "CommittedTxId": gauges.committed.unwrap_or_default().0,
         });
         if let Some(attributes) = attributes.as_object_mut() {
             let now = Instant::now();

@@ -14,7 +14,7 @@ use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
 use hathi_journal::messages::{Manifest, ManifestSegment};
 use hathi_journal::segments::SegmentName;
 use hathi_journal::wire::Envelope;
-use hathi_journal::{Answer, Request};
+use hathi_journal::{Answer, Membership, Request};
 use hathi_net::http::header::CONTENT_LENGTH;
 use hathi_net::http::{get, next_piece};
 use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
@@ -22,6 +22,7 @@ use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
 use hathi_storage::{Disk, DiskFile, OsDisk};
 use tokio::sync::{mpsc, watch};
 
+use crate::health::{self, Scrubber};
 use crate::journal::{Fetch, Journal};
 use crate::node::{Journals, SharedJournal};
 
@@ -32,6 +33,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const JOIN_PAUSE: Duration = Duration::from_secs(2);
 /// Pause between looks for missing segments after some were missing, or could not be taken yet.
 const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
+/// How often each finalized segment is read (`hathi.journalnode.scrub.period`).
+const SCRUB_PERIOD: Duration = Duration::from_secs(24 * 3600);
 /// The directory of downloads, beside `current`.
 const SYNC_DIR: &str = "edits.sync";
 
@@ -141,13 +144,14 @@ async fn fetch_file(url: &str, to: &Path, timeout: Duration) -> Result<(), Strin
 }
 
 /// Another JournalNode of a journal.
-struct Peer {
+#[derive(Debug)]
+pub struct Peer {
     address: HostPort,
     envelope: Envelope,
 }
 
 impl Peer {
-    async fn connect(&self) -> Result<RpcClient, String> {
+    pub async fn connect(&self) -> Result<RpcClient, String> {
         let options = ClientOptions {
             connect_timeout: CONNECT_TIMEOUT,
             call_timeout: CALL_TIMEOUT,
@@ -158,7 +162,7 @@ impl Peer {
             .map_err(|error| error.to_string())
     }
 
-    async fn ask(&self, client: &RpcClient, request: &Request) -> Result<Answer, String> {
+    pub async fn ask(&self, client: &RpcClient, request: &Request) -> Result<Answer, String> {
         let client = match request.protocol() {
             hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => &client.with_protocol(&INTER_QJOURNAL_PROTOCOL),
             _ => client,
@@ -193,33 +197,51 @@ fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// Looks after one journal that the configuration names, if this process is among its JournalNodes.
+/// The other JournalNodes of a journal, as far as is known, and whether this process is one of them.
+struct Others {
+    peers: Vec<Peer>,
+    members: usize,
+    is_member: bool,
+}
+
+async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope) -> Others {
+    let mut others = Others {
+        peers: Vec::new(),
+        members: addresses.len(),
+        is_member: false,
+    };
+    for address in addresses {
+        if !others.is_member && is_own(address, own).await {
+            others.is_member = true;
+        } else {
+            others.peers.push(Peer {
+                address: address.clone(),
+                envelope: envelope.clone(),
+            });
+        }
+    }
+    others
+}
+
+/// Whom a membership names; what is no address is left out.
+fn addresses(membership: &Membership) -> Vec<HostPort> {
+    let members = membership.members.iter();
+    members
+        .filter_map(|member| HostPort::parse(member, None).ok())
+        .collect()
+}
+
+/// Looks after one journal that the configuration names. Whether this process is among its JournalNodes is what the
+/// newest membership known says, and the configuration when there is none. One that is to be added is not yet, but takes
+/// what it lacks all the same.
 async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal) {
     let Some(own) = journals.rpc_address() else {
         return;
     };
-    let mut others = Vec::new();
-    let mut member = false;
-    for address in &shared.members {
-        if !member && is_own(address, own).await {
-            member = true;
-        } else {
-            others.push(Peer {
-                address: address.clone(),
-                envelope: Envelope {
-                    journal_id: journal_id.clone(),
-                    name_service_id: shared.name_service.clone(),
-                },
-            });
-        }
-    }
-    if !member {
-        tracing::debug!(
-            journal = journal_id,
-            "this JournalNode is not among those of the journal"
-        );
-        return;
-    }
+    let envelope = Envelope {
+        journal_id: journal_id.clone(),
+        name_service_id: shared.name_service.clone(),
+    };
     let Ok(journal) = journals.get(&journal_id, shared.name_service.as_deref()) else {
         return;
     };
@@ -234,12 +256,20 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
         )
         .unwrap_or(Duration::from_secs(120));
     let timeout = timeouts(&journals);
+    let period = conf
+        .get_duration("hathi.journalnode.scrub.period", SCRUB_PERIOD, TimeUnit::Seconds)
+        .unwrap_or(SCRUB_PERIOD);
+    let mut scrubber = Scrubber::default();
     let mut turn = 0;
     loop {
+        let known = journal.with_acceptor(|acceptor| acceptor.membership().cloned());
+        let known = known.ok().flatten();
+        let members = known.as_ref().map_or_else(|| shared.members.clone(), addresses);
+        let others = others(&members, own, &envelope).await;
         let formatted = journal.ask(Request::IsFormatted).await == Ok(Answer::IsFormatted(true));
         let pause = if !formatted {
-            if join {
-                match try_join(&journal, &others, shared.members.len()).await {
+            if join && others.is_member {
+                match try_join(&journal, &members, own, &envelope).await {
                     Ok(true) => Duration::ZERO,
                     Ok(false) => JOIN_PAUSE,
                     Err(reason) => {
@@ -250,15 +280,27 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
             } else {
                 JOIN_PAUSE
             }
-        } else if sync && let Some(peer) = others.get(turn % others.len().max(1)) {
+        } else if journal.needs_promise() {
+            match health::recover_promise(&journal, known.as_ref(), &others.peers, others.members).await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => JOIN_PAUSE,
+                Err(reason) => {
+                    tracing::warn!(journal = journal_id, reason, "the promise is not known yet");
+                    JOIN_PAUSE
+                }
+            }
+        } else if sync && let Some(peer) = others.peers.get(turn % others.peers.len().max(1)) {
             turn += 1;
+            if !period.is_zero() {
+                scrubber.scrub(&journal, period).await;
+            }
             match sync_with(&journal, peer, timeout).await {
                 Ok(Missing::None) => interval,
                 Ok(Missing::Some) => CATCH_UP_PAUSE,
                 Err(reason) => {
                     tracing::debug!(journal = journal_id, reason, "cannot compare segments with a peer");
                     // Another peer may know.
-                    if turn % others.len() == 0 {
+                    if turn % others.peers.len() == 0 {
                         interval
                     } else {
                         CATCH_UP_PAUSE
@@ -268,57 +310,102 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
         } else {
             interval
         };
+        // One that is being added is waited for.
+        let pause = if others.is_member {
+            pause
+        } else {
+            pause.min(CATCH_UP_PAUSE)
+        };
         tokio::time::sleep(pause).await;
     }
 }
 
 /// Formats a journal whose directory is empty although its peers are at work: it was lost. Needs the answers of so many
-/// others that whatever this JournalNode may have promised, one of them has promised too.
-async fn try_join(journal: &Journal, others: &[Peer], members: usize) -> Result<bool, String> {
-    let needed = members / 2 + 1;
-    if others.len() < needed {
-        return Ok(false);
-    }
-    let mut promise = Epoch(0);
-    let mut storages: BTreeMap<(u32, String), (usize, NamespaceInfo)> = BTreeMap::new();
-    for peer in others {
-        let asked = async {
-            let client = peer.connect().await?;
-            let state = peer.ask(&client, &Request::GetJournalState).await?;
-            let storage = peer.ask(&client, &Request::GetStorageInfo).await?;
-            Ok::<_, String>((state, storage))
-        };
-        match asked.await {
-            Ok((Answer::JournalState { promised_epoch, .. }, Answer::StorageInfo(info))) => {
-                promise = promise.max(promised_epoch);
-                let key = (info.namespace_id, info.cluster_id.clone());
-                storages.entry(key).or_insert((0, info)).0 += 1;
-            }
-            Ok(_) => return Err("a peer answered something else".to_owned()),
-            Err(reason) => {
-                tracing::debug!(journal = journal.id(), reason, "a peer does not answer")
+/// others that whatever this JournalNode may have promised or kept, one of them has too. When they know of a change of
+/// the set that it has lost, those who came after it are asked.
+async fn try_join(
+    journal: &Journal,
+    configured: &[HostPort],
+    own: SocketAddr,
+    envelope: &Envelope,
+) -> Result<bool, String> {
+    let mut known: Option<Membership> = None;
+    let mut members = configured.to_vec();
+    loop {
+        let asked = others(&members, own, envelope).await;
+        if !asked.is_member {
+            return Err("it was removed from the journal".to_owned());
+        }
+        let needed = asked.members / 2 + 1;
+        if asked.peers.len() < needed {
+            return Ok(false);
+        }
+        let mut promise = Epoch(0);
+        let mut storages: BTreeMap<(u32, String), (usize, NamespaceInfo)> = BTreeMap::new();
+        let mut newest = known.clone();
+        for peer in &asked.peers {
+            match ask_to_join(peer).await {
+                Ok((promised, membership, info)) => {
+                    promise = promise.max(promised);
+                    newest = newer(newest, membership);
+                    let key = (info.namespace_id, info.cluster_id.clone());
+                    storages.entry(key).or_insert((0, info)).0 += 1;
+                }
+                Err(reason) => {
+                    tracing::debug!(journal = journal.id(), reason, "a peer does not answer")
+                }
             }
         }
+        if newest != known {
+            members = newest.as_ref().map(addresses).unwrap_or_default();
+            known = newest;
+            continue;
+        }
+        let mut storages = storages.into_values();
+        let (Some((count, info)), None) = (storages.next(), storages.next()) else {
+            return Err("the peers are of different namespaces, or none answers".to_owned());
+        };
+        // Without a writer yet the NameNode is only just formatting its journals, this one too.
+        if count < needed || promise == Epoch(0) {
+            return Ok(false);
+        }
+        tracing::warn!(
+            journal = journal.id(),
+            promise = promise.0,
+            cluster = info.cluster_id,
+            "the directory is empty but the peers have edits: joining them with their promise"
+        );
+        return journal
+            .format_joining(info, promise, known)
+            .await
+            .map(|_| true)
+            .map_err(|exception| exception.to_string());
     }
-    let mut storages = storages.into_values();
-    let (Some((count, info)), None) = (storages.next(), storages.next()) else {
-        return Err("the peers are of different namespaces, or none answers".to_owned());
-    };
-    // Without a writer yet the NameNode is only just formatting its journals, this one too.
-    if count < needed || promise == Epoch(0) {
-        return Ok(false);
+}
+
+fn newer(known: Option<Membership>, found: Option<Membership>) -> Option<Membership> {
+    match found {
+        Some(found) if found.is_valid() && found.is_newer_than(known.as_ref()) => Some(found),
+        _ => known,
     }
-    tracing::warn!(
-        journal = journal.id(),
-        promise = promise.0,
-        cluster = info.cluster_id,
-        "the directory is empty but the peers have edits: joining them with their promise"
-    );
-    journal
-        .format_joining(info, promise)
-        .await
-        .map(|_| true)
-        .map_err(|exception| exception.to_string())
+}
+
+/// What a peer has promised, whom it knows, and of which namespace it is.
+async fn ask_to_join(peer: &Peer) -> Result<(Epoch, Option<Membership>, NamespaceInfo), String> {
+    let client = peer.connect().await?;
+    let state = peer.ask(&client, &Request::GetJournalState).await?;
+    let storage = peer.ask(&client, &Request::GetStorageInfo).await?;
+    match (state, storage) {
+        (
+            Answer::JournalState {
+                promised_epoch,
+                membership,
+                ..
+            },
+            Answer::StorageInfo(info),
+        ) => Ok((promised_epoch, membership, info)),
+        _ => Err("a peer answered something else".to_owned()),
+    }
 }
 
 /// What a look at a peer's segments told.

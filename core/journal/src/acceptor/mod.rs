@@ -14,7 +14,10 @@
 //! * a recovery's decision (paxos record) is on disk after the segment it decides on, and before the answer;
 //! * a copy of a segment is finalized in place only when it is known to come from the epoch that vouches for it;
 //! * the committed txid only grows (but for `discardSegments`);
-//! * after an error of a sync nothing is acknowledged any more (`JournalError::Failed`);
+//! * after an error of a sync, of whatever kind, nothing is acknowledged any more (`JournalError::Failed`) until what
+//!   was written before was written anew: by the next process or, when space was wanting, by this one;
+//! * what is not what was put on disk is noticed, and costs this JournalNode its vote where it might matter
+//!   ([`health`]);
 //! * an acceptor that lost its disk (`joining`) takes part in no recovery before a writer has brought it up to what
 //!   is committed;
 //! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]).
@@ -31,21 +34,30 @@ use std::sync::Arc;
 
 use hathi_formats::ids::{Epoch, INVALID_TXID_WIRE, NamespaceInfo, TxId};
 use hathi_storage::{
-    BestEffortLong, Disk, DiskFile, DurableLong, NodeType, StorageDirectory, StorageState, VersionFile,
+    BestEffortLong, CheckedRecord, Disk, DiskFile, DurableLong, NodeType, StorageDirectory, StorageState, VersionFile,
 };
 
 use crate::edits_cache::EditsCache;
 use crate::errors::JournalError;
 use crate::lease::{LeaseGrants, LeaseMarker};
+use crate::membership::Membership;
 use crate::messages::{Answer, Micros, Request, RequestInfo};
 use crate::mutant::{Mutant, Mutation};
-use crate::segments::{Memory, PREALLOCATE_BYTES, Scan, SegmentName, SegmentWriter, Segments};
+use crate::segments::{Memory, PREALLOCATE_BYTES, Scan, SegmentName, SegmentWriter, Segments, is_full, sync_result};
 
+mod health;
+mod membership;
+#[cfg(any(test, feature = "mutants"))]
+mod model;
 mod read;
 mod recovery;
 mod upgrade;
 mod write;
 
+use health::{Doubt, WRITTEN};
+
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;
 
@@ -54,9 +66,13 @@ const LAST_WRITER_EPOCH: &str = "last-writer-epoch";
 const COMMITTED_TXID: &str = "committed-txid";
 const LEASE_EPOCH: &str = "lease-epoch";
 const JOINING: &str = "hathi-joining";
+/// Who has the journal, once the set was changed.
+const MEMBERSHIP: &str = "hathi-membership";
 const PAXOS: &str = "paxos";
 /// Present after a sync failed, until what is in progress was written and synced once more.
 const DISK_FAILED: &str = "hathi-disk-failed";
+/// Pause between attempts to go on after a sync failed for want of space.
+const RETRY_PAUSE_MICROS: Micros = 1_000_000;
 
 /// How a journal is run.
 #[derive(Clone, Debug)]
@@ -117,7 +133,7 @@ pub enum Handled {
 }
 
 /// A segment that `acceptRecovery` wants fetched.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Download {
     /// Where from.
     pub url: String,
@@ -138,7 +154,7 @@ pub struct SyncJob<F> {
 impl<F: DiskFile> SyncJob<F> {
     /// Runs it; blocks. Not to be repeated when it failed.
     pub fn run(&self) -> io::Result<()> {
-        self.file.sync_data()
+        sync_result(self.file.sync_data())
     }
 }
 
@@ -163,6 +179,10 @@ pub struct JournalCounters {
     pub rpc_cache_misses: u64,
     /// Segments taken over from peers.
     pub num_edit_logs_synced: u64,
+    /// Segments put aside because they were damaged.
+    pub segments_damaged: u64,
+    /// Small files put back from their copies.
+    pub files_repaired: u64,
 }
 
 /// The numbers of a journal (`JournalMetrics`' gauges).
@@ -181,7 +201,7 @@ pub struct JournalGauges {
 }
 
 /// What there is only of a formatted journal.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Journal<D: Disk> {
     info: NamespaceInfo,
     segments: Segments<D>,
@@ -205,7 +225,14 @@ struct Journal<D: Disk> {
     synced_next: TxId,
     cache: Option<EditsCache>,
     lease: LeaseGrants,
-    joining: bool,
+    /// What is not known of what was promised and written here; without doubt this JournalNode votes.
+    doubt: Option<Doubt>,
+    written: CheckedRecord<D>,
+    /// Was synced here.
+    durable_to: TxId,
+    /// The finalized segment that was read last without finding damage.
+    verified: Option<TxId>,
+    membership: Option<Membership>,
 }
 
 /// The journal of a JournalNode.
@@ -215,6 +242,10 @@ pub struct Acceptor<D: Disk> {
     storage: StorageDirectory<D>,
     journal: Option<Journal<D>>,
     failed: Option<String>,
+    /// When a journal that failed for want of space is opened anew.
+    retry_at: Option<Micros>,
+    /// A sync has failed, whether its mark could be written or not.
+    suspect: bool,
     version: u64,
     counters: JournalCounters,
 }
@@ -259,11 +290,16 @@ impl<D: Disk> Acceptor<D> {
             storage.recover(state)?;
             state = storage.analyze()?;
         }
+        if state == StorageState::NotFormatted && health::restore_version(&storage)? {
+            state = storage.analyze()?;
+        }
         let mut acceptor = Acceptor {
             options,
             storage,
             journal: None,
             failed: None,
+            retry_at: None,
+            suspect: false,
             version: 0,
             counters: JournalCounters::default(),
         };
@@ -275,6 +311,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Reads what is in `current`.
     fn load(&mut self, now: Micros) -> Result<()> {
+        self.check_small_files()?;
         let current = self.storage.current();
         let disk = self.storage.disk().clone();
         let version = self.storage.read_version()?.unwrap_or_default();
@@ -295,15 +332,17 @@ impl<D: Disk> Acceptor<D> {
         let marker = disk
             .read_small(&current.join(LEASE_EPOCH))
             .map_err(reading(&current.join(LEASE_EPOCH)))?
-            .and_then(|data| LeaseMarker::parse(&String::from_utf8_lossy(&data)));
+            .map(|data| LeaseMarker::parse(&String::from_utf8_lossy(&data), Epoch(promised.get())));
         let marker = if self.mutated(Mutant::ForgetLeaseAtRestart) {
             None
         } else {
             marker
         };
-        let joining = disk.exists(&current.join(JOINING)).map_err(reading(&current))?;
+        let written =
+            CheckedRecord::open(disk.clone(), current.join(WRITTEN)).map_err(reading(&current.join(WRITTEN)))?;
         let failed_marker = current.join(DISK_FAILED);
-        let suspect = disk.exists(&failed_marker).map_err(reading(&current))? && !self.mutated(Mutant::TrustMemory);
+        let marked = disk.exists(&failed_marker).map_err(reading(&current))?;
+        let suspect = (marked || self.suspect) && !self.mutated(Mutant::TrustMemory);
         let mut segments = Segments::new(disk, current);
         segments.preallocate_bytes = self.options.preallocate_bytes;
         let lease = LeaseGrants::at_start(self.options.max_lease_ms, marker, Epoch(promised.get()), now);
@@ -324,13 +363,20 @@ impl<D: Disk> Acceptor<D> {
             synced_next: TxId(0),
             cache,
             lease,
-            joining,
+            doubt: self.read_doubt()?,
+            written,
+            durable_to: TxId(0),
+            verified: None,
+            membership: self.read_membership()?,
         });
+        self.take_record();
         if suspect {
             self.write_suspects_again(&failed_marker)?;
         }
         let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
         self.formatted_mut()?.highest = highest;
+        self.check_highest(highest)?;
+        self.copy_small_files();
         self.version += 1;
         Ok(())
     }
@@ -341,10 +387,13 @@ impl<D: Disk> Acceptor<D> {
             self.last_of(&name)?;
         }
         let disk = self.storage.disk().clone();
-        let removed = disk
-            .remove_file(marker)
-            .and_then(|()| disk.sync_dir(&self.storage.current()));
+        let removed = disk.exists(marker).and_then(|marked| match marked {
+            true => disk.remove_file(marker),
+            false => Ok(()),
+        });
+        let removed = removed.and_then(|()| disk.sync_dir(&self.storage.current()));
         self.disk_result("removing the mark of a failed disk", removed)?;
+        self.suspect = false;
         self.formatted_mut()?.memory = Memory::Trusted;
         Ok(())
     }
@@ -369,7 +418,10 @@ impl<D: Disk> Acceptor<D> {
         if name.end.is_some() {
             return Ok(name.end);
         }
-        let last = self.settle(name.start)?.last;
+        let Some(scan) = self.settle(name.start)? else {
+            return Ok(None);
+        };
+        let last = scan.last;
         if last.is_none() {
             self.formatted_mut()?.settled = None;
             let aside = self.formatted()?.segments.put_aside(name, "empty");
@@ -378,17 +430,28 @@ impl<D: Disk> Acceptor<D> {
         Ok(last)
     }
 
-    /// What is in an in-progress segment that is not open, all of it durable.
-    fn settle(&mut self, start: TxId) -> Result<Scan> {
+    /// What is in an in-progress segment that is not open, all of it durable; `None` when it was damaged.
+    fn settle(&mut self, start: TxId) -> Result<Option<Scan>> {
         let journal = self.formatted()?;
         debug_assert!(journal.open.as_ref().is_none_or(|open| open.start() != start));
         if let Some((_, known)) = journal.settled.as_ref().filter(|(known, _)| *known == start) {
-            return Ok(known.clone());
+            return Ok(Some(known.clone()));
         }
-        let settled = journal.segments.settle(start, journal.memory);
-        let scan = self.disk_result("scanning an in-progress segment", settled)?;
-        self.formatted_mut()?.settled = Some((start, scan.clone()));
-        Ok(scan)
+        let name = SegmentName::in_progress(start);
+        let path = journal.segments.path(&name);
+        let settled = journal
+            .segments
+            .settle_unless_damaged(&path, start, journal.memory, journal.durable_to);
+        match self.disk_result("scanning an in-progress segment", settled)? {
+            Ok(scan) => {
+                self.formatted_mut()?.settled = Some((start, scan.clone()));
+                Ok(Some(scan))
+            }
+            Err(damage) => {
+                self.lose_segment(&name, &damage, false)?;
+                Ok(None)
+            }
+        }
     }
 
     fn list(&mut self) -> Result<Vec<SegmentName>> {
@@ -412,10 +475,13 @@ impl<D: Disk> Acceptor<D> {
                     | io::ErrorKind::InvalidData
                     | io::ErrorKind::StorageFull
                     | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge
                     | io::ErrorKind::PermissionDenied
             );
             if !harmless && self.failed.is_none() {
                 self.failed = Some(format!("{what}: {source}"));
+                self.suspect = true;
+                self.retry_at = is_full(&source).then_some(0);
                 // For the next life. When this fails too, only a restart of the machine tells what is on the disk.
                 let marker = self.storage.current().join(DISK_FAILED);
                 let _ = self.storage.disk().write_small(&marker, b"\n");
@@ -525,6 +591,10 @@ impl<D: Disk> Acceptor<D> {
         let journal = self.formatted_mut()?;
         journal.serial = None;
         journal.lease.promised(epoch);
+        self.note_written();
+        if durable {
+            self.copy_small_files();
+        }
         self.version += 1;
         Ok(())
     }
@@ -532,6 +602,7 @@ impl<D: Disk> Acceptor<D> {
     /// What every call of a writer is checked for, in Hadoop's order (`Journal.checkRequest`).
     fn check_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
         self.check_not_failed()?;
+        self.check_promise_known()?;
         let promised = self.formatted()?.promised();
         if info.epoch < promised && !self.mutated(Mutant::AcceptOldEpoch) {
             return Err(JournalError::Fenced {
@@ -566,13 +637,13 @@ impl<D: Disk> Acceptor<D> {
             }
             if known != Some(committed) {
                 let value = i64::try_from(committed.0).unwrap_or(i64::MAX);
-                // Best effort: a restarted JournalNode learns it again from the next request.
-                if journal.committed.set(value).is_err() {
-                    journal.committed.set_in_memory(value);
-                }
+                // Best effort: a restarted JournalNode learns it again from the next request. Ours goes with every
+                // batch, Hadoop's file with what is rarer.
+                journal.committed.set_in_memory(value);
                 self.version += 1;
             }
         }
+        self.note_written();
         Ok(())
     }
 
@@ -639,6 +710,8 @@ impl<D: Disk> Acceptor<D> {
             Request::FinalizeLogSegment { info, start, end } => self.finalize_log_segment(info, *start, *end, now),
             Request::PurgeLogsOlderThan { info, min_to_keep } => self.purge_logs_older_than(info, *min_to_keep, now),
             Request::ResumeSegment { info, segment } => self.resume_segment(info, *segment, now),
+            Request::SetMembership { info, membership } => self.set_membership(info, membership, now),
+            Request::JoinJournal { info, ns_info } => self.join_journal(info, ns_info, now),
             Request::GetJournalState => self.get_journal_state(),
             Request::NewEpoch { ns_info, epoch, lease } => self.new_epoch(ns_info, *epoch, lease.as_ref(), now),
             Request::PrepareRecovery { info, segment } => self.prepare_recovery(info, *segment, now),
@@ -683,20 +756,43 @@ impl<D: Disk> Acceptor<D> {
         {
             self.version += 1;
         }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.open_again(now);
+        }
+    }
+
+    /// A sync has failed for want of space, which may be there again. As after a restart of the process: what is in
+    /// progress is written anew before it counts.
+    fn open_again(&mut self, now: Micros) {
+        let before = (self.journal.take(), self.failed.take());
+        self.retry_at = None;
+        if let Err(error) = self.load(now) {
+            self.journal = before.0;
+            self.failed = before.1.or(Some(error.to_string()));
+            self.retry_at = Some(now + RETRY_PAUSE_MICROS);
+        }
     }
 
     /// Formats a journal that lost its disk. It promises what its peers had promised at most, and keeps out of
     /// recoveries until a writer has brought it up to date.
     ///
     /// The caller has asked at least a majority (of all JournalNodes) of the *others* for their promise, and gives the
-    /// highest: any epoch that this JournalNode helped into office is among them.
-    pub fn format_joining(&mut self, info: &NamespaceInfo, promise: Epoch, now: Micros) -> Result<()> {
+    /// highest: any epoch that this JournalNode helped into office is among them. So is any membership it kept.
+    pub fn format_joining(
+        &mut self,
+        info: &NamespaceInfo,
+        promise: Epoch,
+        membership: Option<&Membership>,
+        now: Micros,
+    ) -> Result<()> {
         if self.journal.is_some() {
             return Err(self.illegal_state("the journal is formatted"));
         }
         let version = VersionFile::new(NodeType::JournalNode, info);
         let promise = format!("{promise}\n");
-        let files: [(&str, &[u8]); 2] = [(JOINING, b"\n"), (LAST_PROMISED_EPOCH, promise.as_bytes())];
+        let membership = membership.map(Membership::to_text);
+        let mut files: Vec<(&str, &[u8])> = vec![(JOINING, b"\n"), (LAST_PROMISED_EPOCH, promise.as_bytes())];
+        files.extend(membership.as_ref().map(|text| (MEMBERSHIP, text.as_bytes())));
         self.storage.format_with(&version, false, &files)?;
         self.after_format(now)
     }
@@ -704,7 +800,7 @@ impl<D: Disk> Acceptor<D> {
     /// Whether this JournalNode lost its disk and was not brought up to date yet.
     #[must_use]
     pub fn is_joining(&self) -> bool {
-        self.journal.as_ref().is_some_and(|journal| journal.joining)
+        self.journal.as_ref().is_some_and(|journal| journal.doubt.is_some())
     }
 
     /// Whether the storage is formatted.

@@ -139,6 +139,7 @@ impl<D: Disk> Acceptor<D> {
             change_counter: journal.lease.counter(),
             highest: journal.highest,
             committed: journal.committed(),
+            membership: journal.membership.clone(),
         })
     }
 

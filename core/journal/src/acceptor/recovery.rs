@@ -31,21 +31,24 @@ struct PaxosRecord {
 impl<D: Disk> Acceptor<D> {
     /// `JournalNodeRpcServer.getJournalState`.
     pub(super) fn get_journal_state(&mut self) -> Result<Answer> {
-        let promised_epoch = self.formatted()?.promised();
+        self.check_promise_known()?;
+        let journal = self.formatted()?;
         Ok(Answer::JournalState {
-            promised_epoch,
+            promised_epoch: journal.promised(),
+            membership: journal.membership.clone(),
             http_port: self.options.http_port,
             from_url: self.options.from_url.clone(),
         })
     }
 
     fn check_may_vote(&self) -> Result<()> {
-        if self.formatted()?.joining && !self.mutated(Mutant::AmnesiacVotes) {
-            return Err(JournalError::Joining {
+        match &self.formatted()?.doubt {
+            Some(doubt) if !self.mutated(Mutant::AmnesiacVotes) => Err(JournalError::Joining {
+                why: doubt.why.clone(),
                 journal: self.journal_id(),
-            });
+            }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// `Journal.newEpoch`.
@@ -70,6 +73,7 @@ impl<D: Disk> Acceptor<D> {
                 ns_info.cluster_id, journal.info.cluster_id
             )));
         }
+        self.check_promise_known()?;
         self.check_may_vote()?;
         let promised = self.formatted()?.promised();
         let too_low = if self.mutated(Mutant::AcceptEqualEpoch) {
@@ -88,10 +92,13 @@ impl<D: Disk> Acceptor<D> {
         self.promise(epoch)?;
         self.close_open_segment()?;
         let last_segment = self.scan_highest()?.map(|(name, _)| name.start);
+        // The scan may have found damage.
+        self.check_may_vote()?;
         let lease_granted_ms = self.grant(epoch, lease, now)?;
         Ok(Answer::NewEpoch {
             last_segment,
             lease_granted_ms,
+            membership: self.formatted()?.membership.clone(),
         })
     }
 
@@ -105,6 +112,7 @@ impl<D: Disk> Acceptor<D> {
             self.complete_half_done_accept(record)?;
         }
         let mut on_disk = self.segment_state(segment)?;
+        self.check_may_vote()?;
         let mut accepted_in_epoch = None;
         if let Some(record) = record
             && on_disk.is_none_or(|state| state.in_progress)
@@ -132,6 +140,12 @@ impl<D: Disk> Acceptor<D> {
         let Some(name) = self.find(start)? else {
             return Ok(None);
         };
+        if let Some(end) = name.end
+            && let Some(damage) = self.damage_of(&name, end)?
+        {
+            self.lose_segment(&name, &damage, true)?;
+            return Ok(None);
+        }
         Ok(self.last_of(&name)?.map(|end| SegmentState {
             start,
             end,
@@ -163,6 +177,7 @@ impl<D: Disk> Acceptor<D> {
         self.check_request(info, now)?;
         self.close_open_segment()?;
         let fetch = self.must_fetch(info, state, *chosen_epoch)?;
+        self.check_may_vote()?;
         if fetch {
             return Ok(Handled::Download(Download {
                 url: from_url.clone(),
@@ -266,8 +281,10 @@ impl<D: Disk> Acceptor<D> {
                 download.url, scan.last, state.end, scan.torn
             )));
         }
+        self.check_may_vote()?;
         let synced = self.formatted()?.segments.sync_dir();
         self.disk_result("syncing the name of a fetched segment", synced)?;
+        self.forget_durable(TxId(state.start.0.saturating_sub(1)))?;
         // The commit point: a crash before it changes nothing, one after it is completed by the next prepareRecovery.
         self.write_paxos_record(info.epoch, state)?;
         self.move_into_place(&download.to, state.start)?;
@@ -319,9 +336,13 @@ impl<D: Disk> Acceptor<D> {
         let Some(data) = self.disk_result("reading a recovery record", read)? else {
             return Ok(None);
         };
-        // Behind the message follows its text form, for people.
-        let decoded = PersistedRecoveryPaxosData::decode_length_delimited(data.as_slice());
+        // Behind the message follows its text form, for people; it takes the place of a checksum.
+        let mut rest = data.as_slice();
+        let decoded = PersistedRecoveryPaxosData::decode_length_delimited(&mut rest);
         let proto = decoded.map_err(|e| self.refused(format!("{} is damaged: {e}", path.display())))?;
+        if !text_agrees(&proto, &String::from_utf8_lossy(rest)) {
+            return Err(self.refused(format!("{} is damaged: it says two things", path.display())));
+        }
         let state = SegmentState {
             start: TxId(proto.segment_state.start_tx_id),
             end: TxId(proto.segment_state.end_tx_id),
@@ -378,4 +399,18 @@ impl<D: Disk> Acceptor<D> {
         }
         Ok(())
     }
+}
+
+/// Whether a recovery record's text form says what the message before it says; what it does not say agrees.
+fn text_agrees(proto: &PersistedRecoveryPaxosData, text: &str) -> bool {
+    let says = |field: &str, expected: &str| {
+        let said = text
+            .split_once(field)
+            .and_then(|(_, rest)| rest.split_whitespace().next());
+        said.is_none_or(|said| said == expected)
+    };
+    says("startTxId:", &proto.segment_state.start_tx_id.to_string())
+        && says("endTxId:", &proto.segment_state.end_tx_id.to_string())
+        && says("isInProgress:", &proto.segment_state.is_in_progress.to_string())
+        && says("acceptedInEpoch:", &proto.accepted_in_epoch.to_string())
 }

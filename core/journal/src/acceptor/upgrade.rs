@@ -3,8 +3,9 @@
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_storage::{Disk, NodeType, VersionFile};
 
-use super::{Acceptor, COMMITTED_TXID, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, PAXOS, Result};
+use super::{Acceptor, COMMITTED_TXID, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP, PAXOS, Result};
 use crate::errors::JournalError;
+use crate::membership::Membership;
 use crate::messages::{Answer, Micros};
 
 impl<D: Disk> Acceptor<D> {
@@ -15,6 +16,7 @@ impl<D: Disk> Acceptor<D> {
         }
         if let Some(journal) = &mut self.journal {
             journal.committed.close();
+            journal.written.close();
             journal.open = None;
         }
         let version = VersionFile::new(NodeType::JournalNode, ns_info);
@@ -44,7 +46,9 @@ impl<D: Disk> Acceptor<D> {
 
     fn close_for_renames(&mut self) -> Result<()> {
         self.close_open_segment()?;
-        self.formatted_mut()?.committed.close();
+        let journal = self.formatted_mut()?;
+        journal.committed.close();
+        journal.written.close();
         Ok(())
     }
 
@@ -64,6 +68,7 @@ impl<D: Disk> Acceptor<D> {
         let promised = format!("{}\n", journal.promised.get());
         let writer = format!("{}\n", journal.writer_epoch.get());
         let committed = journal.committed.get().to_be_bytes();
+        let membership = journal.membership.as_ref().map(Membership::to_text);
         // The epochs go over before `previous` is there: a half-done upgrade is taken back whole.
         let current = self.storage.current();
         let disk = self.storage.disk().clone();
@@ -71,9 +76,15 @@ impl<D: Disk> Acceptor<D> {
             .create_dir_all(&current.join(PAXOS))
             .and_then(|()| disk.write_small(&current.join(LAST_PROMISED_EPOCH), promised.as_bytes()))
             .and_then(|()| disk.write_small(&current.join(LAST_WRITER_EPOCH), writer.as_bytes()))
-            .and_then(|()| disk.write_small(&current.join(COMMITTED_TXID), &committed));
+            .and_then(|()| disk.write_small(&current.join(COMMITTED_TXID), &committed))
+            .and_then(|()| match &membership {
+                Some(text) => disk.write_small(&current.join(MEMBERSHIP), text.as_bytes()),
+                None => Ok(()),
+            });
         self.disk_result("copying the epochs into the upgraded directory", copied)?;
         self.storage.upgrade(&version)?;
+        self.note_written();
+        self.copy_small_files();
         Ok(Answer::Done)
     }
 
@@ -92,9 +103,14 @@ impl<D: Disk> Acceptor<D> {
     /// `Journal.doRollback`.
     pub(super) fn do_rollback(&mut self, now: Micros) -> Result<Answer> {
         self.close_for_renames()?;
+        let membership = self.formatted()?.membership.clone();
         self.storage.roll_back()?;
         self.journal = None;
         self.load(now)?;
+        // Who has the journal is no part of what is rolled back.
+        if let Some(membership) = membership.filter(|it| it.is_newer_than(self.membership())) {
+            self.keep_membership(&membership)?;
+        }
         Ok(Answer::Done)
     }
 
@@ -108,12 +124,15 @@ impl<D: Disk> Acceptor<D> {
         if let Some(name) = spanning {
             return Err(self.illegal_state(format!("{} spans txid {start}", name.file_name())));
         }
-        self.formatted_mut()?.settled = None;
+        let committed = i64::try_from(start.0).unwrap_or(i64::MAX) - 1;
+        let journal = self.formatted_mut()?;
+        journal.settled = None;
+        journal.committed.set_in_memory(committed);
+        self.forget_durable(TxId(start.0.saturating_sub(1)))?;
         for name in names.iter().filter(|name| name.start >= start) {
             let aside = self.formatted()?.segments.put_aside(name, "trash");
             self.disk_result("putting a discarded segment aside", aside)?;
         }
-        let committed = i64::try_from(start.0).unwrap_or(i64::MAX) - 1;
         let journal = self.formatted_mut()?;
         let set = journal.committed.set(committed);
         self.disk_result("lowering the committed txid", set)?;

@@ -21,9 +21,21 @@ impl<D: Disk> Acceptor<D> {
             let scan = self.disk_result("closing the open segment", open.close())?;
             let journal = self.formatted_mut()?;
             journal.synced_next = next;
+            if next > start {
+                journal.durable_to = journal.durable_to.max(TxId(next.0 - 1));
+            }
             journal.settled = Some((start, scan));
+            self.flush_committed();
         }
         Ok(())
+    }
+
+    /// Hadoop's file of the committed txid, best effort, like Hadoop's own writing of it.
+    fn flush_committed(&mut self) {
+        self.note_written();
+        if let Some(journal) = &mut self.journal {
+            let _ = journal.committed.flush();
+        }
     }
 
     fn check_write_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
@@ -117,7 +129,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// A lease is only granted in the promised epoch.
-    fn grant_if_current(&mut self, info: &RequestInfo, now: Micros) -> Result<Option<u32>> {
+    pub(super) fn grant_if_current(&mut self, info: &RequestInfo, now: Micros) -> Result<Option<u32>> {
         if info.epoch == self.formatted()?.promised() {
             self.grant(info.epoch, info.lease.as_ref(), now)
         } else {
@@ -180,11 +192,18 @@ impl<D: Disk> Acceptor<D> {
 
     /// A writer that is alive has given us all that is committed: from now on we vote again.
     fn end_joining_if_complete(&mut self) -> Result<()> {
-        let Some(journal) = self.journal.as_ref().filter(|journal| journal.joining) else {
+        let voteless = |journal: &&super::Journal<D>| journal.doubt.as_ref().is_some_and(|doubt| !doubt.promise);
+        let Some(journal) = self.journal.as_ref().filter(voteless) else {
             return Ok(());
         };
         let committed = journal.committed().unwrap_or_default();
-        if journal.open.is_none() || journal.synced_next.0 <= committed.0 {
+        // A transaction of the open segment must be here: to a recovery an empty one is none, it would go back to the
+        // segment before, of which this JournalNode may have lost what it acknowledged.
+        let begun = journal
+            .open
+            .as_ref()
+            .is_some_and(|open| journal.synced_next > open.start());
+        if !begun || journal.synced_next.0 <= committed.0 {
             return Ok(());
         }
         let current = self.storage.current();
@@ -193,7 +212,7 @@ impl<D: Disk> Acceptor<D> {
             .remove_file(&current.join(JOINING))
             .and_then(|()| disk.sync_dir(&current));
         self.disk_result("ending the joining state", removed)?;
-        self.formatted_mut()?.joining = false;
+        self.formatted_mut()?.doubt = None;
         self.version += 1;
         Ok(())
     }
@@ -201,6 +220,7 @@ impl<D: Disk> Acceptor<D> {
     /// `Journal.heartbeat`.
     pub(super) fn heartbeat(&mut self, info: &RequestInfo, now: Micros) -> Result<Answer> {
         self.check_request(info, now)?;
+        self.flush_committed();
         let lease_granted_ms = self.grant_if_current(info, now)?;
         Ok(Answer::Lease { lease_granted_ms })
     }
@@ -235,6 +255,7 @@ impl<D: Disk> Acceptor<D> {
                     )));
                 }
                 Some(_) => {
+                    self.forget_durable(TxId(txid.0 - 1))?;
                     self.formatted_mut()?.settled = None;
                     // Away with it before the writer epoch says that what is here was written in it.
                     let segments = self.formatted()?.segments.clone();
@@ -245,8 +266,13 @@ impl<D: Disk> Acceptor<D> {
             }
         }
         let journal = self.formatted_mut()?;
+        let changes = journal.writer_epoch() != info.epoch;
         let persisted = journal.writer_epoch.set(info.epoch.0);
         self.disk_result("persisting the writer epoch", persisted)?;
+        if changes {
+            self.copy_small_files();
+        }
+        self.flush_committed();
         // Whoever starts to write here has given up any recovery of this segment.
         self.remove_paxos_record(txid)?;
         let layout_version = layout_version.unwrap_or(LayoutVersion::NAMENODE_CURRENT);
@@ -289,7 +315,9 @@ impl<D: Disk> Acceptor<D> {
             if self.find(segment)? != Some(SegmentName::in_progress(segment)) {
                 return Err(self.out_of_sync(format!("there is no segment in progress at {segment}")));
             }
-            let scan = self.settle(segment)?;
+            let Some(scan) = self.settle(segment)? else {
+                return Err(self.out_of_sync(format!("segment {segment} is damaged")));
+            };
             let reopened = self.formatted()?.segments.reopen(segment, &scan);
             let open = self.disk_result("reopening a segment", reopened)?;
             let journal = self.formatted_mut()?;
@@ -372,6 +400,7 @@ impl<D: Disk> Acceptor<D> {
         let journal = self.formatted_mut()?;
         journal.settled = None;
         journal.finalized_to = end;
+        self.flush_committed();
         // A finalized segment is never decided on again.
         self.remove_paxos_record(start)?;
         self.version += 1;

@@ -43,6 +43,11 @@ pub(super) enum Op {
         min_to_keep: TxId,
     },
     Release,
+    /// Before it is added.
+    Join,
+    SetMembership {
+        version: u64,
+    },
 }
 
 impl Op {
@@ -81,6 +86,8 @@ pub(super) struct Channel {
     pub endpoint: Option<(String, u16)>,
     /// Promised a higher epoch.
     pub fenced: bool,
+    /// Is no JournalNode of the journal any more, or never was.
+    pub gone: bool,
     pub serial: u64,
     pub in_flight: BTreeMap<CallId, InFlight>,
     /// Calls of a recovery and purges, before anything else.
@@ -113,6 +120,7 @@ impl Channel {
             ours: None,
             endpoint: None,
             fenced: false,
+            gone: false,
             serial: 0,
             in_flight: BTreeMap::new(),
             waiting: Vec::new(),

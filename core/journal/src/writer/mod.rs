@@ -30,10 +30,12 @@ use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 
 use crate::errors::{is_fenced, is_lease_held};
 use crate::lease::{DRIFT_PERCENT, LeaseHold};
+use crate::membership::Membership;
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request, RequestInfo};
 use crate::mutant::{Mutant, Mutation};
 
 mod channel;
+mod members;
 mod recent;
 mod recovery;
 mod segment;
@@ -42,6 +44,8 @@ mod segment;
 mod tests;
 
 use channel::{Channel, InFlight, Op, Sync};
+use members::Members;
+pub use members::{Change, Learner};
 use recent::RecentEdits;
 
 /// Most bytes of merged batches in one journal call (`FSEditLog`'s output buffer; the RPC limit is far above).
@@ -70,8 +74,10 @@ pub struct WriterConfig {
     pub lease_ms: u32,
     /// Of the edit log written.
     pub layout_version: LayoutVersion,
-    /// The configured host of each JournalNode (`dfs.namenode.shared.edits.dir`), for URLs.
-    pub hosts: Vec<String>,
+    /// The configured JournalNodes (`dfs.namenode.shared.edits.dir`), as `host:port`.
+    pub members: Vec<String>,
+    /// The newest membership this NameNode knows; then that one counts.
+    pub membership: Option<Membership>,
     /// The journal id.
     pub journal_id: String,
     /// Time limits.
@@ -138,7 +144,7 @@ pub enum WriterAction {
     /// Send a request. All calls to one JournalNode leave in this order on one connection; when that breaks, all
     /// that are under way are answered with [`CallError::Broken`] before the next one is sent.
     Send {
-        /// Index of the JournalNode.
+        /// Index of the JournalNode among [`QuorumWriter::addresses`], which only grow.
         journalnode: usize,
         /// For the answer.
         call: CallId,
@@ -172,7 +178,12 @@ pub enum WriterAction {
         /// Last transaction, inclusive.
         end: TxId,
     },
-    /// The read lease is held until this moment, which only grows.
+    /// The JournalNodes were changed: from now on these count.
+    MembershipChanged {
+        /// Who.
+        membership: Membership,
+    },
+    /// The read lease is held until this moment, which only grows but for a `MembershipChanged`.
     LeaseUntil {
         /// On the clock of the `now` arguments.
         until: Micros,
@@ -232,10 +243,13 @@ struct Target {
 }
 
 /// The writer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct QuorumWriter {
     config: WriterConfig,
     channels: Vec<Channel>,
+    /// `host:port` of each channel.
+    addresses: Vec<String>,
+    members: Members,
     phase: Phase,
     votes: Vec<Option<Vote>>,
     epoch: Epoch,
@@ -256,34 +270,33 @@ pub struct QuorumWriter {
 type Actions = Vec<WriterAction>;
 
 impl QuorumWriter {
-    /// A writer for the JournalNodes of `config.hosts`; does nothing yet.
+    /// A writer for the JournalNodes of `config.membership` or `config.members`; does nothing yet.
     #[must_use]
     pub fn new(config: WriterConfig) -> Self {
-        let n = config.hosts.len();
-        QuorumWriter {
-            channels: vec![Channel::new(); n],
+        let mut writer = QuorumWriter {
+            channels: Vec::new(),
+            addresses: Vec::new(),
+            members: Members::default(),
             phase: Phase::Idle,
-            votes: vec![None; n],
+            votes: Vec::new(),
             epoch: Epoch(0),
             recovered: None,
             targets: VecDeque::new(),
             recent: RecentEdits::new(config.recent_limit_bytes),
             next: TxId(0),
             committed: None,
-            hold: LeaseHold::new(n),
+            hold: LeaseHold::default(),
             lease_until: 0,
             next_call: 0,
             ready_at: 0,
             config,
-        }
+        };
+        writer.begin_members();
+        writer
     }
 
     fn mutated(&self, mutant: Mutant) -> bool {
         self.config.mutation.is(mutant)
-    }
-
-    fn majority(&self) -> usize {
-        self.channels.len() / 2 + 1
     }
 
     /// Bytes handed in that no majority has yet: the shell stops taking calls above a bound.
@@ -301,12 +314,8 @@ impl QuorumWriter {
     /// Whether a majority of the JournalNodes knows leases; with fewer Hadoop's behaviour remains.
     #[must_use]
     pub fn lease_supported(&self) -> bool {
-        let ours = self
-            .channels
-            .iter()
-            .filter(|channel| channel.ours == Some(true))
-            .count();
-        self.config.lease_ms > 0 && ours >= self.majority()
+        let ours = |i: usize| self.channels.get(i).is_some_and(|channel| channel.ours == Some(true));
+        self.config.lease_ms > 0 && self.is_quorum(ours)
     }
 
     /// The highest transaction known to be on a majority.
@@ -327,7 +336,7 @@ impl QuorumWriter {
         self.phase == Phase::Dead
     }
 
-    /// For metrics: which JournalNodes are not in sync, and how many transactions each lacks.
+    /// For metrics, in the order of [`QuorumWriter::members`]: whether it is in sync, and how many transactions it lacks.
     #[must_use]
     pub fn lags(&self) -> Vec<(bool, u64)> {
         let highest = self.next.0.saturating_sub(1);
@@ -335,7 +344,8 @@ impl QuorumWriter {
             let in_sync = matches!(channel.sync, Sync::Current | Sync::Finalized);
             (in_sync, highest.saturating_sub(channel.acked.0))
         };
-        self.channels.iter().map(lag).collect()
+        let members = self.counting().iter();
+        members.filter_map(|i| self.channels.get(*i)).map(lag).collect()
     }
 
     /// Deletes segments that end before `min_to_keep` everywhere; nobody waits for it.
@@ -343,7 +353,7 @@ impl QuorumWriter {
         if self.phase != Phase::Ready {
             return;
         }
-        for channel in &mut self.channels {
+        for channel in self.channels.iter_mut().filter(|channel| !channel.gone) {
             channel.waiting.push(Op::Purge { min_to_keep });
         }
         self.pump_all(now, out);
@@ -378,6 +388,7 @@ impl QuorumWriter {
             Err(_) => {}
         }
         self.dispatch(journalnode, call, result, now, out);
+        self.check_change(now, out);
         self.check_fenced(out);
         self.pump_all(now, out);
     }
@@ -392,8 +403,8 @@ impl QuorumWriter {
     ) {
         match call.op {
             // A finalize that is asked again in case its first answer was lost.
-            Op::FinalizeRecovered { start, end } if self.phase == Phase::Ready => {
-                self.finalize_answer(i, start, end, result, now, out);
+            Op::FinalizeRecovered { start, .. } if self.phase == Phase::Ready => {
+                self.finalize_answer(i, start, result, now, out);
             }
             Op::GetJournalState
             | Op::NewEpoch
@@ -403,7 +414,7 @@ impl QuorumWriter {
             Op::Start { segment } => self.start_answer(i, segment, result, now, out),
             Op::Resume { segment } => self.resume_answer(i, segment, result, now, out),
             Op::Journal { last } => self.journal_answer(i, last, result, now, out),
-            Op::Finalize { start, end } => self.finalize_answer(i, start, end, result, now, out),
+            Op::Finalize { start, .. } => self.finalize_answer(i, start, result, now, out),
             Op::Heartbeat => {
                 if result.is_ok() {
                     self.told(i, call.committed);
@@ -411,6 +422,8 @@ impl QuorumWriter {
                     self.out_of_sync(i, now);
                 }
             }
+            Op::Join => self.join_answer(i, result),
+            Op::SetMembership { version } => self.membership_answer(i, version, result, now),
             Op::Purge { .. } | Op::Release => {}
         }
     }
@@ -427,6 +440,17 @@ impl QuorumWriter {
         if let Some(channel) = self.channels.get_mut(i) {
             channel.fall_out_of_sync(committed, now);
         }
+        self.membership_unsure(i, now);
+    }
+
+    /// Until when a majority's leases last.
+    fn lease_of_quorum(&self) -> Micros {
+        let less = if self.mutated(Mutant::LeaseFromOne) {
+            self.counting().len() / 2
+        } else {
+            0
+        };
+        self.quorum_value(less, |i| self.hold.until(i))
     }
 
     fn take_lease(&mut self, i: usize, answer: &Answer, sent: Micros, now: Micros, out: &mut Actions) {
@@ -454,12 +478,7 @@ impl QuorumWriter {
             ms
         };
         self.hold.granted(i, from, ms);
-        let enough = if self.mutated(Mutant::LeaseFromOne) {
-            1
-        } else {
-            self.majority()
-        };
-        let until = self.hold.until(enough);
+        let until = self.lease_of_quorum();
         if until > self.lease_until {
             self.lease_until = until;
             out.push(WriterAction::LeaseUntil { until });
@@ -468,8 +487,9 @@ impl QuorumWriter {
 
     /// Steps down when so many have promised a higher epoch that no majority is left.
     fn check_fenced(&mut self, out: &mut Actions) {
-        let fenced = self.channels.iter().filter(|channel| channel.fenced).count();
-        if self.phase != Phase::Dead && fenced > self.channels.len() - self.majority() {
+        let loyal = |i: usize| self.channels.get(i).is_some_and(|channel| !channel.fenced);
+        if self.phase != Phase::Dead && !self.is_quorum(loyal) {
+            let fenced = self.channels.iter().filter(|channel| channel.fenced).count();
             let reason = format!("{fenced} JournalNodes promised an epoch higher than {}", self.epoch);
             self.die(WriterAction::Fenced { reason }, out);
         }
@@ -507,7 +527,12 @@ impl QuorumWriter {
             Op::Accept { .. } => timeouts.accept_recovery,
             Op::FinalizeRecovered { .. } | Op::Finalize { .. } => timeouts.finalize_segment,
             Op::Start { .. } | Op::Resume { .. } => timeouts.start_segment,
-            Op::Journal { .. } | Op::Heartbeat | Op::Purge { .. } | Op::Release => timeouts.write_txns,
+            Op::Journal { .. }
+            | Op::Heartbeat
+            | Op::Purge { .. }
+            | Op::Release
+            | Op::Join
+            | Op::SetMembership { .. } => timeouts.write_txns,
         };
         let call = CallId(self.next_call);
         self.next_call += 1;
@@ -554,7 +579,8 @@ impl QuorumWriter {
 
     /// What a channel should send next, if it may send anything now.
     fn next_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
-        if self.channels.get(i)?.fenced && self.phase == Phase::Ready {
+        let channel = self.channels.get(i)?;
+        if channel.gone || (channel.fenced && self.phase == Phase::Ready) {
             return None;
         }
         if !self.channels.get(i)?.waiting.is_empty() {
@@ -565,15 +591,20 @@ impl QuorumWriter {
             let op = channel.waiting.remove(0);
             return self.recovery_request(i, op);
         }
-        if self.phase != Phase::Ready {
+        if self.phase != Phase::Ready || !self.may_write(i) {
             return None;
+        }
+        if self.membership_due(i).is_some_and(|at| at <= now) {
+            // Batches would keep it from ever being idle.
+            let idle = self.channels.get(i)?.is_idle();
+            return if idle { self.membership_op(i, now) } else { None };
         }
         self.segment_op(i, now).or_else(|| self.heartbeat_op(i, now))
     }
 
     /// When a channel wants a heartbeat: to renew the lease, to tell a commit, or to stay in touch.
     fn heartbeat_due(&self, channel: &Channel) -> Option<Micros> {
-        if !channel.is_idle() || channel.fenced {
+        if !channel.is_idle() || channel.fenced || channel.gone {
             return None;
         }
         if let Sync::Behind { .. } = channel.sync
@@ -609,9 +640,7 @@ impl QuorumWriter {
 
     /// When a majority last answered something that was sent then.
     fn last_majority_contact(&self) -> Micros {
-        let mut contacts: Vec<Micros> = self.channels.iter().map(|channel| channel.last_success).collect();
-        contacts.sort_unstable_by(|a, b| b.cmp(a));
-        contacts.get(self.majority() - 1).copied().unwrap_or(0)
+        self.quorum_value(0, |i| self.channels.get(i).map_or(0, |channel| channel.last_success))
     }
 
     /// When the quorum counts as lost if nothing is heard until then, and why.
@@ -640,8 +669,11 @@ impl QuorumWriter {
             return None;
         }
         let mut at = self.quorum_deadline().0;
-        for channel in &self.channels {
-            if let Some(due) = self.heartbeat_due(channel) {
+        for (i, channel) in self.channels.iter().enumerate().filter(|(_, channel)| !channel.gone) {
+            if let Some(due) = self.heartbeat_due(channel).filter(|_| self.may_write(i)) {
+                at = at.min(due);
+            }
+            if let Some(due) = self.membership_due(i).filter(|_| channel.is_idle()) {
                 at = at.min(due);
             }
             if let Sync::Behind { retry_at } = channel.sync

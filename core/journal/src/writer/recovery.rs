@@ -23,9 +23,8 @@ impl QuorumWriter {
     fn begin_phase(&mut self, phase: Phase, op: impl Fn(usize) -> Op, now: Micros, out: &mut Actions) {
         self.phase = phase;
         self.votes.fill(None);
-        for (i, channel) in self.channels.iter_mut().enumerate() {
-            channel.waiting.push(op(i));
-        }
+        self.begin_asking();
+        self.ask_members(op);
         self.pump_all(now, out);
     }
 
@@ -65,11 +64,16 @@ impl QuorumWriter {
                 info,
                 min_to_keep: *min_to_keep,
             },
+            Op::Join => Request::JoinJournal {
+                info,
+                ns_info: self.config.ns_info.clone(),
+            },
             Op::Start { .. }
             | Op::Resume { .. }
             | Op::Journal { .. }
             | Op::Finalize { .. }
             | Op::Heartbeat
+            | Op::SetMembership { .. }
             | Op::Release => {
                 return None;
             }
@@ -105,9 +109,30 @@ impl QuorumWriter {
             // Late: a majority went on without it.
             return;
         }
+        let mut found = None;
         let vote = match (op, result) {
-            (Op::GetJournalState, Ok(Answer::JournalState { promised_epoch, .. })) => Vote::State(promised_epoch),
-            (Op::NewEpoch, Ok(Answer::NewEpoch { last_segment, .. })) => Vote::Promised(last_segment),
+            (
+                Op::GetJournalState,
+                Ok(Answer::JournalState {
+                    promised_epoch,
+                    membership,
+                    ..
+                }),
+            ) => {
+                found = membership;
+                Vote::State(promised_epoch)
+            }
+            (
+                Op::NewEpoch,
+                Ok(Answer::NewEpoch {
+                    last_segment,
+                    membership,
+                    ..
+                }),
+            ) => {
+                found = membership;
+                Vote::Promised(last_segment)
+            }
             (Op::Prepare { .. }, Ok(Answer::PrepareRecovery(answer))) => Vote::Prepared(answer),
             (Op::Accept { .. } | Op::FinalizeRecovered { .. }, Ok(_)) => Vote::Done,
             (_, Ok(_)) => Vote::Failed(CallError::Broken("an answer to something else".to_owned())),
@@ -116,20 +141,13 @@ impl QuorumWriter {
         if let Some(slot) = self.votes.get_mut(i) {
             *slot = Some(vote);
         }
-        let succeeded = self
-            .votes
-            .iter()
-            .flatten()
-            .filter(|vote| !matches!(vote, Vote::Failed(_)))
-            .count();
-        let failed = self.votes.iter().flatten().count() - succeeded;
-        let mut needed = self.majority();
-        if self.phase == Phase::NewEpoch && self.mutated(Mutant::EpochFromMinority) {
-            needed -= 1;
-        }
-        if succeeded >= needed {
+        self.follow(found);
+        let less = usize::from(self.phase == Phase::NewEpoch && self.mutated(Mutant::EpochFromMinority));
+        let failed = |i: usize| matches!(self.votes.get(i), Some(Some(Vote::Failed(_))));
+        let voted = |i: usize| matches!(self.votes.get(i), Some(Some(_))) && !failed(i);
+        if self.is_quorum_less(less, voted) {
             self.end_phase(now, out);
-        } else if failed > self.channels.len() - needed {
+        } else if !self.is_quorum_less(less, |i| !failed(i)) {
             self.fail_phase(now, out);
         }
     }
@@ -145,8 +163,9 @@ impl QuorumWriter {
                 self.begin_phase(Phase::NewEpoch, |_| Op::NewEpoch, now, out);
             }
             Phase::NewEpoch => {
-                let last = self.votes.iter().flatten().filter_map(|vote| match vote {
-                    Vote::Promised(last) => *last,
+                // Those who were only asked for the way may have what nobody else remembers.
+                let last = self.counting().iter().filter_map(|i| match self.votes.get(*i) {
+                    Some(Some(Vote::Promised(last))) => *last,
                     _ => None,
                 });
                 match last.max() {
@@ -184,6 +203,7 @@ impl QuorumWriter {
             epoch: self.epoch,
             last_segment: self.recovered,
         });
+        self.settle_members();
     }
 
     fn choose_segment(&mut self, now: Micros, out: &mut Actions) {
@@ -223,7 +243,8 @@ impl QuorumWriter {
     fn segment_url(&self, i: usize, start: TxId) -> String {
         let endpoint = self.channels.get(i).and_then(|channel| channel.endpoint.clone());
         let (scheme, port) = endpoint.unwrap_or_else(|| ("http".to_owned(), DEFAULT_HTTP_PORT));
-        let host = self.config.hosts.get(i).map_or("", String::as_str);
+        let address = self.addresses().get(i).map_or("", String::as_str);
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let storage_info = percent_encode(&self.config.ns_info.to_colon_separated());
         let jid = percent_encode(&self.config.journal_id);
         format!(
@@ -254,7 +275,7 @@ impl QuorumWriter {
         let mut outrun = false;
         let mut reasons = Vec::new();
         for (i, error) in failures {
-            let host = self.config.hosts.get(i).map_or("", String::as_str);
+            let host = self.addresses().get(i).map_or("", String::as_str);
             match error {
                 CallError::Remote(exception) => {
                     retry_at = retry_at.max(lease_retry_at(exception, now));

@@ -208,26 +208,39 @@ impl QuorumWriter {
     }
 
     fn note_started(&mut self, i: usize, segment: TxId, out: &mut Actions) {
-        let majority = self.majority();
-        let Some(index) = self.target_index(segment) else {
-            return;
-        };
-        let Some(target) = self.targets.get_mut(index) else {
-            return;
-        };
-        if let Some(started) = target.started.get_mut(i) {
+        let target = self.targets.iter_mut().find(|target| target.start == segment);
+        if let Some(started) = target.and_then(|target| target.started.get_mut(i)) {
             *started = true;
         }
-        let count = target.started.iter().filter(|started| **started).count();
-        if !target.started_reported && count >= majority {
-            target.started_reported = true;
-            out.push(WriterAction::SegmentStarted { txid: segment });
+        self.check_targets(out);
+    }
+
+    /// Reports what a majority has opened or finalized.
+    pub(super) fn check_targets(&mut self, out: &mut Actions) {
+        for index in 0..self.targets.len() {
+            let Some(target) = self.targets.get(index) else {
+                return;
+            };
+            let has = |flags: &[bool], i: usize| flags.get(i).copied().unwrap_or(false);
+            let started = !target.started_reported && self.is_quorum(|i| has(&target.started, i));
+            let finalized = !target.finalized_reported && self.is_quorum(|i| has(&target.finalized, i));
+            let Some(target) = self.targets.get_mut(index) else {
+                return;
+            };
+            if started {
+                target.started_reported = true;
+                out.push(WriterAction::SegmentStarted { txid: target.start });
+            }
+            if let (true, Some(end)) = (finalized, target.end) {
+                target.finalized_reported = true;
+                let start = target.start;
+                out.push(WriterAction::SegmentFinalized { start, end });
+            }
         }
     }
 
     /// Counts who can't open or finalize; without a majority left there is no point in waiting for the time limit.
     fn note_failure(&mut self, i: usize, segment: TxId, error: &CallError, out: &mut Actions) {
-        let majority = self.majority();
         let retried = self.channels.get(i).is_some_and(|channel| channel.ours == Some(true));
         let Some(target) = self.targets.iter_mut().find(|target| target.start == segment) else {
             return;
@@ -243,9 +256,11 @@ impl QuorumWriter {
         if let Some(failure) = target.failures.get_mut(i) {
             *failure = Some(text);
         }
-        let failed = target.failures.iter().flatten().count();
         let waiting = !target.started_reported || (target.end.is_some() && !target.finalized_reported);
-        if waiting && failed > target.failures.len() - majority {
+        let Some(target) = self.targets.iter().find(|target| target.start == segment) else {
+            return;
+        };
+        if waiting && !self.is_quorum(|i| target.failures.get(i).is_some_and(Option::is_none)) {
             let reasons: Vec<&str> = target.failures.iter().flatten().map(String::as_str).collect();
             let reason = format!("segment {segment}: {}", reasons.join("; "));
             self.lose_quorum(reason, out);
@@ -273,16 +288,9 @@ impl QuorumWriter {
     }
 
     /// The highest transaction that a majority has acknowledged is committed.
-    fn advance_commit(&mut self, out: &mut Actions) {
-        let mut acked: Vec<TxId> = self.channels.iter().map(|channel| channel.acked).collect();
-        acked.sort_unstable_by(|a, b| b.cmp(a));
-        let mut needed = self.majority();
-        if self.mutated(Mutant::AckAtMinority) {
-            needed -= 1;
-        }
-        let Some(&committed) = needed.checked_sub(1).and_then(|index| acked.get(index)) else {
-            return;
-        };
+    pub(super) fn advance_commit(&mut self, out: &mut Actions) {
+        let less = usize::from(self.mutated(Mutant::AckAtMinority));
+        let committed = self.quorum_value(less, |i| self.channels.get(i).map_or(TxId(0), |channel| channel.acked));
         if committed.0 > 0 && Some(committed) > self.committed && committed < self.next {
             self.committed = Some(committed);
             self.recent.commit(committed);
@@ -352,7 +360,6 @@ impl QuorumWriter {
         &mut self,
         i: usize,
         start: TxId,
-        end: TxId,
         result: Result<Answer, CallError>,
         now: Micros,
         out: &mut Actions,
@@ -365,18 +372,11 @@ impl QuorumWriter {
                     channel.sync = Sync::Finalized;
                     channel.backoff = BACKOFF_MIN;
                 }
-                let majority = self.majority();
-                let Some(target) = self.targets.iter_mut().find(|target| target.start == start) else {
-                    return;
-                };
-                if let Some(finalized) = target.finalized.get_mut(i) {
+                let target = self.targets.iter_mut().find(|target| target.start == start);
+                if let Some(finalized) = target.and_then(|target| target.finalized.get_mut(i)) {
                     *finalized = true;
                 }
-                let count = target.finalized.iter().filter(|finalized| **finalized).count();
-                if !target.finalized_reported && count >= majority {
-                    target.finalized_reported = true;
-                    out.push(WriterAction::SegmentFinalized { start, end });
-                }
+                self.check_targets(out);
             }
             Err(error) => {
                 self.out_of_sync(i, now);

@@ -1,12 +1,14 @@
 //! A writer against JournalNodes in the same thread, whose answers come when the test says so.
 
+mod changes;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
-use hathi_storage::SimDisk;
+use hathi_storage::{Disk, DiskFile, SimDisk};
 
 use super::*;
 use crate::acceptor::{Acceptor, AcceptorOptions, Handled};
@@ -28,7 +30,8 @@ fn config(holder: &str) -> WriterConfig {
         holder: holder.into(),
         lease_ms: 1000,
         layout_version: LayoutVersion(-67),
-        hosts: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        members: ["a:1", "b:1", "c:1"].map(str::to_owned).to_vec(),
+        membership: None,
         journal_id: "ns".to_owned(),
         timeouts: WriterTimeouts::default(),
         recent_limit_bytes: 1 << 20,
@@ -44,21 +47,31 @@ fn ops(first: u64, count: u64) -> Bytes {
         .into()
 }
 
-/// Three JournalNodes and what is on its way to them.
+/// Which JournalNode a channel of the writer leads to.
+fn jn_of(writer: &QuorumWriter, channel: usize) -> usize {
+    usize::from(writer.addresses()[channel].as_bytes()[0] - b'a')
+}
+
+fn channel_of(writer: &QuorumWriter, jn: usize) -> usize {
+    let known = (0..writer.addresses().len()).find(|channel| jn_of(writer, *channel) == jn);
+    known.unwrap_or(usize::MAX)
+}
+
+/// JournalNodes `a`, `b` and `c`, three empty ones `d`, `e` and `f`, and what is on its way to them.
 struct Cluster {
     jns: Vec<Acceptor<SimDisk>>,
     /// Calls are neither delivered nor answered.
-    silent: [bool; 3],
+    silent: Vec<bool>,
     /// Calls fail at once.
-    down: [bool; 3],
-    java: [bool; 3],
+    down: Vec<bool>,
+    java: Vec<bool>,
     held: VecDeque<(usize, CallId, Request)>,
     now: Micros,
 }
 
 impl Cluster {
     fn new() -> Self {
-        let jn = |_| {
+        let jn = |i| {
             let mut options = AcceptorOptions::new("ns");
             options.preallocate_bytes = 4096;
             let mut jn = Acceptor::open(SimDisk::new(), PathBuf::from("/ns"), options, 0).unwrap();
@@ -66,14 +79,16 @@ impl Cluster {
                 ns_info: ns_info(),
                 force: false,
             };
-            assert!(matches!(jn.handle(&format, 0), Handled::Now(Ok(_))));
+            if i < 3 {
+                assert!(matches!(jn.handle(&format, 0), Handled::Now(Ok(_))));
+            }
             jn
         };
         Cluster {
-            jns: (0..3).map(jn).collect(),
-            silent: [false; 3],
-            down: [false; 3],
-            java: [false; 3],
+            jns: (0..6).map(jn).collect(),
+            silent: vec![false; 6],
+            down: vec![false; 6],
+            java: vec![false; 6],
             held: VecDeque::new(),
             now: 0,
         }
@@ -83,19 +98,32 @@ impl Cluster {
         if self.down[jn] {
             return Err(CallError::Broken("connection refused".to_owned()));
         }
-        if self.java[jn] && matches!(request, Request::ResumeSegment { .. }) {
+        if self.java[jn] && request.protocol() == crate::messages::JOURNAL_EXTENSION_PROTOCOL {
             let unknown = RemoteException::new(exceptions::RPC_NO_SUCH_PROTOCOL, "unknown");
             return Err(CallError::Remote(unknown));
         }
         let answer = match self.jns[jn].handle(request, self.now) {
             Handled::Now(answer) => answer,
             Handled::AfterSync(answer) => self.jns[jn].sync().map(|()| answer),
+            Handled::Download(download) => {
+                let Request::AcceptRecovery { state, from_url, .. } = request else {
+                    panic!("{request:?}");
+                };
+                let from = &self.jns[usize::from(from_url.as_bytes()[7] - b'a')];
+                let path = from.segment_path(state.start, true).unwrap().unwrap();
+                let data = from.storage().disk().read_small(&path).unwrap().unwrap();
+                let to = self.jns[jn].storage().disk().create(&download.to).unwrap();
+                to.write_at(0, &data).unwrap();
+                to.sync_data().unwrap();
+                self.jns[jn].downloaded(download, Ok(()), self.now)
+            }
             other => panic!("{other:?}"),
         };
         match answer {
             Ok(Answer::NewEpoch { last_segment, .. }) if self.java[jn] => Ok(Answer::NewEpoch {
                 last_segment,
                 lease_granted_ms: None,
+                membership: None,
             }),
             Ok(Answer::Lease { .. }) if self.java[jn] => Ok(Answer::Lease { lease_granted_ms: None }),
             Ok(answer) => Ok(answer),
@@ -115,7 +143,7 @@ impl Cluster {
                         call,
                         request,
                         ..
-                    } => calls.push_back((journalnode, call, request)),
+                    } => calls.push_back((jn_of(writer, journalnode), call, request)),
                     WriterAction::LeaseUntil { .. } => {}
                     other => said.push(other),
                 }
@@ -128,7 +156,7 @@ impl Cluster {
                 continue;
             }
             let result = self.deliver(jn, &request);
-            writer.answer(jn, call, result, self.now, out);
+            writer.answer(channel_of(writer, jn), call, result, self.now, out);
             writer.check();
         }
     }
@@ -154,7 +182,9 @@ impl Cluster {
                 continue;
             }
             let result = self.deliver(jn, &request);
-            said.extend(self.act(writer, |w, now, out| w.answer(jn, call, result, now, out)));
+            said.extend(self.act(writer, |w, now, out| {
+                w.answer(channel_of(w, jn), call, result, now, out)
+            }));
         }
         said
     }
@@ -176,7 +206,7 @@ impl Cluster {
     }
 
     fn written(&self) -> Vec<u64> {
-        self.jns.iter().map(|jn| jn.gauges().last_written.0).collect()
+        self.jns[..3].iter().map(|jn| jn.gauges().last_written.0).collect()
     }
 }
 
@@ -350,7 +380,7 @@ fn an_idle_journalnode_hears_of_a_commit_soon_and_leases_are_renewed() {
 #[test]
 fn java_journalnodes_give_no_leases() {
     let mut cluster = Cluster::new();
-    cluster.java = [true; 3];
+    cluster.java = vec![true; 6];
     let mut writer = cluster.writing("a", 1);
     assert_eq!(cluster.journal(&mut writer, 1, 2), [synced(2)]);
     assert!(!writer.lease_supported());
@@ -364,7 +394,7 @@ fn a_url_names_the_configured_host() {
     cluster.journal(&mut writer, 1, 1);
     cluster.now = 2_000_000;
     let mut second = QuorumWriter::new(config("b"));
-    cluster.silent = [true; 3];
+    cluster.silent = vec![true; 6];
     cluster.act(&mut second, |w, now, out| w.recover(now, out));
     let mut urls = Vec::new();
     while let Some((jn, call, request)) = cluster.held.pop_front() {
@@ -372,7 +402,9 @@ fn a_url_names_the_configured_host() {
             urls.push(from_url.clone());
         }
         let result = cluster.deliver(jn, &request);
-        cluster.act(&mut second, |w, now, out| w.answer(jn, call, result, now, out));
+        cluster.act(&mut second, |w, now, out| {
+            w.answer(channel_of(w, jn), call, result, now, out)
+        });
     }
     let expected = "http://a:8480/getJournal?jid=ns&segmentTxId=1&storageInfo=-67%3A5%3A0%3ACID&inProgressOk=true";
     assert_eq!(urls, [expected; 3]);

@@ -1,0 +1,339 @@
+//! Whether what is on disk is what was put there: what rots, is lost, or comes back from a backup.
+//!
+//! Three files of ours stand beside Hadoop's:
+//! * `hathi-copies`: copies, with a checksum, of the small files that have none in Hadoop's format ([`Copies`]). A file
+//!   that changed in place or is gone is put back; a directory that is itself a copy is known as one.
+//! * `hathi-written`: promise, committed txid and the last transaction known to be durable, with a checksum, written in
+//!   place with every batch. Hadoop's `committed-txid` has no checksum and is only kept for Hadoop.
+//! * `hathi-promise-lost`: present while this JournalNode does not know what it has promised.
+//!
+//! Invariants:
+//! * what was durable is never cut off an in-progress segment: a segment that is damaged before its durable end is put
+//!   aside whole (`.corrupt`), and when it is the newest one this JournalNode keeps out of recoveries (`joining`)
+//!   until a writer has brought it up to date;
+//! * who does not know his promise serves no epoch and no lease;
+//! * `durable_to` is a transaction that was synced here, or 0, also after what is here was replaced by less.
+
+use hathi_formats::ids::{Epoch, TxId};
+use hathi_storage::durable_long::read_text_long;
+use hathi_storage::{Copies, Disk, Finding, StorageDirectory};
+
+use super::{Acceptor, JOINING, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP, Result};
+use crate::errors::JournalError;
+use crate::mutant::Mutant;
+use crate::segments::SegmentName;
+
+const COPIES: &str = "hathi-copies";
+/// Promise, committed, durable.
+pub(super) const WRITTEN: &str = "hathi-written";
+/// Present while the promise is not known.
+pub(super) const PROMISE_LOST: &str = "hathi-promise-lost";
+const VERSION: &str = "VERSION";
+/// Files of which copies are kept.
+const COPIED: [&str; 4] = [VERSION, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP];
+
+/// What an acceptor does not know of its own past.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// Not even what it promised.
+    pub(super) promise: bool,
+    /// Why.
+    pub(super) why: String,
+}
+
+/// Puts VERSION back when only its copy is there; whether it did. Without VERSION the directory would count as empty.
+pub(super) fn restore_version<D: Disk>(storage: &StorageDirectory<D>) -> Result<bool> {
+    let (disk, current) = (storage.disk(), storage.current());
+    let failed = |source| JournalError::Io {
+        what: format!("restoring {}", storage.version_path().display()),
+        source,
+    };
+    if disk.exists(&storage.version_path()).map_err(failed)? || !disk.exists(&current).map_err(failed)? {
+        return Ok(false);
+    }
+    match Copies::read(disk, &current.join(COPIES)).map_err(failed)? {
+        Some(copies) if copies.has(VERSION) => {
+            copies.restore(disk, &current, VERSION).map_err(failed)?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+impl<D: Disk> Acceptor<D> {
+    /// Compares the small files with their copies, before they are read: puts back what is damaged or gone. What
+    /// cannot be known any more is returned, and marked on disk.
+    pub(super) fn check_small_files(&mut self) -> Result<()> {
+        let (disk, current) = (self.storage.disk().clone(), self.storage.current());
+        let failed = |source| JournalError::Io {
+            what: format!("checking {}", current.display()),
+            source,
+        };
+        let copies = Copies::read(&disk, &current.join(COPIES))
+            .map_err(failed)?
+            .unwrap_or_default();
+        let mut copied = Vec::new();
+        for name in COPIED {
+            match copies.compare(&disk, &current, name).map_err(failed)? {
+                Finding::Same | Finding::Replaced => {}
+                Finding::Copied => copied.push(name),
+                Finding::Damaged | Finding::Missing => {
+                    self.counters.files_repaired += 1;
+                    copies.restore(&disk, &current, name).map_err(failed)?;
+                }
+            }
+        }
+        let epoch = |name: &str| read_text_long(&disk, &current.join(name));
+        // Damaged, and there is no copy.
+        let unreadable = |name: &str| epoch(name).is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+        let mut doubt = None;
+        let whole =
+            copied.contains(&VERSION) && (copied.contains(&LAST_PROMISED_EPOCH) || !copies.has(LAST_PROMISED_EPOCH));
+        if whole {
+            doubt = Some(Doubt {
+                promise: true,
+                why: "the directory is a copy, as from a backup: what was promised and written since is not known"
+                    .into(),
+            });
+        }
+        for (name, promise) in [(LAST_WRITER_EPOCH, false), (LAST_PROMISED_EPOCH, true)] {
+            if unreadable(name) {
+                let path = current.join(name);
+                let aside = current.join(format!("{name}.corrupt"));
+                disk.rename(&path, &aside).map_err(failed)?;
+                doubt = Some(Doubt {
+                    promise,
+                    why: format!("{name} is damaged, and there is no copy of it"),
+                });
+            }
+        }
+        let writer = epoch(LAST_WRITER_EPOCH).map_err(failed)?.unwrap_or_default();
+        let promised = epoch(LAST_PROMISED_EPOCH).map_err(failed)?.unwrap_or_default();
+        // An acceptor that is made to forget its promise must not be saved by this.
+        let planted = self.mutated(Mutant::SkipPromiseSync);
+        if writer > promised && !planted && doubt.as_ref().is_none_or(|doubt| !doubt.promise) {
+            // Whoever opens a segment here was promised its epoch before.
+            disk.write_small(&current.join(LAST_PROMISED_EPOCH), format!("{writer}\n").as_bytes())
+                .map_err(failed)?;
+            doubt = Some(Doubt {
+                promise: true,
+                why: format!("a writer of epoch {writer} was here, but the promise on disk is {promised}"),
+            });
+        }
+        match doubt {
+            Some(doubt) => self.mark_doubt(&doubt),
+            None => Ok(()),
+        }
+    }
+
+    /// On disk before anything is done that would hide the reason for it.
+    fn mark_doubt(&mut self, doubt: &Doubt) -> Result<()> {
+        let (disk, current) = (self.storage.disk().clone(), self.storage.current());
+        let why = format!("{}\n", doubt.why);
+        let mut marked = disk.write_small(&current.join(JOINING), why.as_bytes());
+        if doubt.promise && marked.is_ok() {
+            marked = disk.write_small(&current.join(PROMISE_LOST), why.as_bytes());
+        }
+        self.disk_result("marking that this JournalNode may not vote", marked)
+    }
+
+    /// What an earlier life, or [`Acceptor::check_small_files`], has marked.
+    pub(super) fn read_doubt(&self) -> Result<Option<Doubt>> {
+        let current = self.storage.current();
+        let read = |name: &str| {
+            let path = current.join(name);
+            self.storage
+                .disk()
+                .read_small(&path)
+                .map_err(|source| JournalError::Io {
+                    what: format!("reading {}", path.display()),
+                    source,
+                })
+        };
+        let (joining, promise) = (read(JOINING)?, read(PROMISE_LOST)?);
+        let promise_lost = promise.is_some();
+        Ok(joining.or(promise).map(|why| Doubt {
+            promise: promise_lost,
+            why: match String::from_utf8_lossy(&why).trim() {
+                "" => "it lost its storage".to_owned(),
+                why => why.to_owned(),
+            },
+        }))
+    }
+
+    /// Takes new copies where they are not those of now. When this fails the old ones do: they only tell less.
+    pub(super) fn copy_small_files(&self) {
+        let (disk, current) = (self.storage.disk(), self.storage.current());
+        let path = current.join(COPIES);
+        if let Ok(now) = Copies::take(disk, &current, &COPIED)
+            && !Copies::read(disk, &path).is_ok_and(|old| old.as_ref() == Some(&now))
+        {
+            let _ = now.write(disk, &path);
+        }
+    }
+
+    /// What is here is not all that was here: from now on this JournalNode keeps out of recoveries.
+    pub(super) fn begin_joining(&mut self, why: &str) -> Result<()> {
+        self.mark_doubt(&Doubt {
+            promise: false,
+            why: why.to_owned(),
+        })?;
+        let journal = self.formatted_mut()?;
+        let promise = journal.doubt.as_ref().is_some_and(|doubt| doubt.promise);
+        journal.doubt = Some(Doubt {
+            promise,
+            why: why.to_owned(),
+        });
+        self.forget_durable(TxId(0))?;
+        self.version += 1;
+        Ok(())
+    }
+
+    /// Refuses whatever depends on what was promised when that is not known.
+    pub(super) fn check_promise_known(&self) -> Result<()> {
+        match self.formatted()?.doubt.as_ref().filter(|doubt| doubt.promise) {
+            None => Ok(()),
+            Some(doubt) => Err(JournalError::PromiseLost {
+                why: doubt.why.clone(),
+                journal: self.journal_id(),
+            }),
+        }
+    }
+
+    /// Ends that state: so many others were asked for their promise that whatever this JournalNode may have promised,
+    /// one of them has promised too. It still votes only when a writer has brought it up to date.
+    pub fn recover_promise(&mut self, promise: Epoch) -> Result<()> {
+        self.check_not_failed()?;
+        if self.check_promise_known().is_ok() {
+            return Ok(());
+        }
+        if promise > self.formatted()?.promised() {
+            self.promise(promise)?;
+        }
+        let (disk, current) = (self.storage.disk().clone(), self.storage.current());
+        let removed = disk.remove_file(&current.join(PROMISE_LOST));
+        let removed = removed.and_then(|()| disk.sync_dir(&current));
+        self.disk_result("taking the peers' promise over", removed)?;
+        if let Some(doubt) = &mut self.formatted_mut()?.doubt {
+            doubt.promise = false;
+        }
+        self.version += 1;
+        Ok(())
+    }
+
+    /// Whether this JournalNode waits for [`Acceptor::recover_promise`].
+    #[must_use]
+    pub fn needs_promise(&self) -> bool {
+        self.journal.is_some() && self.check_promise_known().is_err()
+    }
+
+    /// Why this JournalNode does not vote, if it does not.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&str> {
+        let doubt = self.journal.as_ref()?.doubt.as_ref()?;
+        Some(&doubt.why)
+    }
+
+    /// Records what is committed and what is durable here. Best effort: a stale record only tells less.
+    pub(super) fn note_written(&mut self) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        if let Some(open) = &journal.open
+            && journal.synced_next > open.start()
+        {
+            journal.durable_to = journal.durable_to.max(TxId(journal.synced_next.0 - 1));
+        }
+        let committed = journal.committed().unwrap_or_default();
+        let values = [journal.promised().0, committed.0, journal.durable_to.0];
+        let _ = journal.written.set(values);
+    }
+
+    /// What is here is about to be replaced by less, rightly: only so much counts as durable from now on. On disk when
+    /// this returns.
+    pub(super) fn forget_durable(&mut self, up_to: TxId) -> Result<()> {
+        let journal = self.formatted_mut()?;
+        journal.durable_to = journal.durable_to.min(up_to);
+        let committed = journal.committed().unwrap_or_default();
+        let values = [journal.promised().0, committed.0, journal.durable_to.0];
+        let written = journal.written.set(values).and_then(|()| journal.written.sync());
+        self.disk_result("recording what is durable", written)
+    }
+
+    /// A segment that is damaged before its durable end is put aside whole.
+    pub(super) fn lose_segment(&mut self, name: &SegmentName, what: &str, in_recovery: bool) -> Result<()> {
+        let newest = self.list()?.last().map(|name| name.start);
+        if in_recovery || newest == Some(name.start) {
+            self.begin_joining(&format!("{} is damaged: {what}", name.file_name()))?;
+        }
+        let aside = self.formatted()?.segments.put_aside(name, "corrupt");
+        self.disk_result("putting a damaged segment aside", aside)?;
+        let journal = self.formatted_mut()?;
+        journal.settled = None;
+        journal.verified = None;
+        self.counters.segments_damaged += 1;
+        self.version += 1;
+        Ok(())
+    }
+
+    /// Reads a finalized segment: what is wrong with it, if anything.
+    pub(super) fn damage_of(&mut self, name: &SegmentName, end: TxId) -> Result<Option<String>> {
+        let journal = self.formatted()?;
+        if journal.verified == Some(name.start) {
+            return Ok(None);
+        }
+        let scanned = journal.segments.scan_file(&journal.segments.path(name), name.start);
+        let scan = self.disk_result("checking a finalized segment", scanned)?;
+        let damage = crate::segments::damage(&scan, end);
+        if damage.is_none() {
+            self.formatted_mut()?.verified = Some(name.start);
+        }
+        Ok(damage)
+    }
+
+    /// A finalized segment was found damaged by somebody who reads them all: it is checked once more and put aside, so
+    /// that a peer's copy can take its place. Whether it was.
+    pub fn quarantine(&mut self, start: TxId, end: TxId) -> Result<bool> {
+        self.check_not_failed()?;
+        let name = SegmentName::finalized(start, end);
+        if self.find(start)?.as_ref() != Some(&name) {
+            return Ok(false);
+        }
+        self.formatted_mut()?.verified = None;
+        let Some(damage) = self.damage_of(&name, end)? else {
+            return Ok(false);
+        };
+        self.lose_segment(&name, &damage, false)?;
+        Ok(true)
+    }
+
+    /// What is on disk when the segments were read: less than what was durable is damage too (a file that is gone, or
+    /// shorter).
+    pub(super) fn check_highest(&mut self, highest: TxId) -> Result<()> {
+        let durable_to = self.formatted()?.durable_to;
+        if highest >= durable_to || self.formatted()?.doubt.is_some() {
+            return Ok(());
+        }
+        self.begin_joining(&format!(
+            "transactions up to {durable_to} were durable here, found are those up to {highest}"
+        ))
+    }
+
+    /// Reads Hadoop's committed txid or, when it is of this promise, our record of it.
+    pub(super) fn take_record(&mut self) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let promised = journal.promised().0;
+        let Some([_, committed, durable_to]) = journal.written.get().filter(|[promise, ..]| *promise == promised)
+        else {
+            return;
+        };
+        journal.durable_to = TxId(durable_to);
+        if let Ok(committed) = i64::try_from(committed)
+            && committed > 0
+        {
+            journal.committed.set_in_memory(committed);
+        }
+    }
+}

@@ -1,0 +1,685 @@
+//! A journal in one directory that all NameNodes of a pair can reach (`dfs.namenode.shared.edits.dir` with `file://`):
+//! Hadoop's layout, and a claim beside it that says who writes.
+//!
+//! Invariants, on a file system where an open by name sees every rename that was done before:
+//! * [`DirectoryJournal::sync`] succeeds only if, after everything was durable, the claim still was this writer's; whoever
+//!   claims the directory later scans it later, and so finds everything that was acknowledged;
+//! * a segment's file is made by one writer: it is never emptied by another;
+//! * a damaged segment with transactions behind the damage is never cut: that is for a person to decide.
+//!
+//! Durable: `edits_*`, `seen_txid`, VERSION as Hadoop has them, and `hathi-writer`, the claim, replaced by a rename.
+//! Mirrors `FileJournalManager`, which leaves it to fencing that only one writes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hathi_formats::editlog::{Frames, SegmentFile};
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_storage::{Disk, DiskFile, NodeType, StorageDirectory, StorageError, VersionFile};
+
+use crate::segments::{HEADER_LEN_BYTES, Memory, SegmentName, SegmentWriter, Segments};
+
+/// The claim's file in `current`.
+const CLAIM: &str = "hathi-writer";
+/// What stands behind a damaged place is looked at so far.
+const TAIL_BYTES_MAX: u64 = 256 << 20;
+
+/// Why the directory did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The directory's state or disk.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The disk said so.
+    #[error("shared edits directory {path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// No VERSION: never formatted, or not mounted.
+    #[error(
+        "shared edits directory {path} is not formatted: is it mounted? \
+         (a new one is made by hdfs namenode -initializeSharedEdits)"
+    )]
+    NotFormatted {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Of another namespace.
+    #[error("shared edits directory {path} belongs to namespace {found}, not to {expected}")]
+    OtherNamespace {
+        /// The directory.
+        path: PathBuf,
+        /// Its namespace, cluster and pool.
+        found: String,
+        /// Ours.
+        expected: String,
+    },
+    /// Somebody else writes now.
+    #[error("shared edits directory {path} was taken over by {by}")]
+    Fenced {
+        /// The directory.
+        path: PathBuf,
+        /// By whom.
+        by: String,
+    },
+    /// Transactions stand behind a damaged place.
+    #[error(
+        "segment {name} of shared edits directory {path} is damaged: {what}, and transactions follow. \
+         To give them up, cut the file there"
+    )]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// The file.
+        name: String,
+        /// Where and what.
+        what: String,
+    },
+    /// The caller's order is not the directory's.
+    #[error("shared edits directory {path}: {what}")]
+    OutOfOrder {
+        /// The directory.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+}
+
+impl DirectoryError {
+    /// Whether the disk is full: then what was refused may be tried again as it is.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self, DirectoryError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    }
+}
+
+type Result<T> = std::result::Result<T, DirectoryError>;
+
+/// Who writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claim {
+    /// Grows with every claim.
+    epoch: u64,
+    /// `<namenode id>@<instance>`.
+    holder: String,
+    /// For how long after its last look at the claim the holder may answer reads.
+    lease_ms: u32,
+    /// The holder answers nothing any more.
+    released: bool,
+}
+
+impl Claim {
+    fn parse(data: &[u8]) -> Option<Claim> {
+        let text = VersionFile::parse(&String::from_utf8_lossy(data));
+        Some(Claim {
+            epoch: text.get("epoch")?.parse().ok()?,
+            holder: text.get("holder")?.to_owned(),
+            lease_ms: text.get("leaseMs")?.parse().ok()?,
+            released: text.get("released")? == "true",
+        })
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = VersionFile::default();
+        text.set("epoch", &self.epoch.to_string());
+        text.set("holder", &self.holder);
+        text.set("leaseMs", &self.lease_ms.to_string());
+        text.set("released", if self.released { "true" } else { "false" });
+        text.to_text()
+    }
+}
+
+/// A shared directory, read.
+#[derive(Clone, Debug)]
+pub struct SharedDirectory<D> {
+    disk: D,
+    root: PathBuf,
+    segments: Segments<D>,
+}
+
+impl<D: Disk> SharedDirectory<D> {
+    /// Names a directory; does nothing yet.
+    pub fn new(disk: D, root: &Path) -> Self {
+        SharedDirectory {
+            segments: Segments::new(disk.clone(), root.join("current")),
+            root: root.to_owned(),
+            disk,
+        }
+    }
+
+    fn io<T>(&self, result: io::Result<T>) -> Result<T> {
+        result.map_err(|source| DirectoryError::Io {
+            path: self.root.clone(),
+            source,
+        })
+    }
+
+    /// Whether it holds anything a format would destroy.
+    pub fn has_some_data(&self) -> Result<bool> {
+        let current = self.segments.dir();
+        Ok(self.io(self.disk.exists(current))? && !self.io(self.disk.list(current))?.is_empty())
+    }
+
+    /// Empties it and makes it the given namespace's. Hadoop never locks a shared directory, so neither does this.
+    pub fn format(&self, info: &NamespaceInfo) -> Result<()> {
+        let version = VersionFile::new(NodeType::NameNode, info);
+        let dir = StorageDirectory::new(self.disk.clone(), &self.root);
+        Ok(dir.format_with(&version, true, &[("seen_txid", b"0\n")])?)
+    }
+
+    /// Refuses a directory that is not formatted, or of another namespace.
+    pub fn check_namespace(&self, expected: &NamespaceInfo) -> Result<()> {
+        let dir = StorageDirectory::new(self.disk.clone(), &self.root);
+        let Some(version) = dir.read_version()? else {
+            return Err(DirectoryError::NotFormatted {
+                path: self.root.clone(),
+            });
+        };
+        let found = version.namespace_info(&dir.version_path())?;
+        let name = |info: &NamespaceInfo| {
+            format!(
+                "{} of cluster {} (pool {}, ctime {})",
+                info.namespace_id, info.cluster_id, info.block_pool_id, info.ctime
+            )
+        };
+        if name(&found) != name(expected) {
+            return Err(DirectoryError::OtherNamespace {
+                path: self.root.clone(),
+                found: name(&found),
+                expected: name(expected),
+            });
+        }
+        Ok(())
+    }
+
+    /// The finalized segment that holds `txid`, the longest if there are several: its path and last transaction.
+    pub fn finalized(&self, txid: TxId) -> Result<Option<(PathBuf, TxId)>> {
+        let names = self.io(self.segments.list())?;
+        let holding = names.into_iter().filter_map(|name| {
+            let end = name.end.filter(|end| name.start <= txid && txid <= *end)?;
+            Some((end, self.segments.path(&name)))
+        });
+        Ok(holding.max().map(|(end, path)| (path, end)))
+    }
+
+    /// The last transaction of an unbroken row from `first` on, open segments as far as they are whole;
+    /// `None` when `first` itself is missing.
+    pub fn last_from(&self, first: TxId) -> Result<Option<TxId>> {
+        let mut last = None;
+        for name in self.io(self.segments.list())? {
+            let next = last.map_or(first, TxId::next);
+            let end = match name.end {
+                Some(end) => Some(end),
+                None => {
+                    self.io(self.segments.scan_file(&self.segments.path(&name), name.start))?
+                        .last
+                }
+            };
+            if name.start <= next && end.is_some_and(|end| end >= next) {
+                last = end;
+            }
+        }
+        Ok(last)
+    }
+
+    fn read_claim(&self) -> Result<Option<Claim>> {
+        let path = self.segments.dir().join(CLAIM);
+        let Some(data) = self.io(self.disk.read_small(&path))? else {
+            return Ok(None);
+        };
+        Claim::parse(&data).map(Some).ok_or_else(|| DirectoryError::OutOfOrder {
+            path: self.root.clone(),
+            what: format!("{CLAIM} is damaged; it may be removed while no NameNode writes"),
+        })
+    }
+
+    fn write_claim(&self, claim: &Claim) -> Result<()> {
+        let dir = self.segments.dir();
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name: String = claim.holder.chars().map(plain).collect();
+        // A name of its own: two that claim at once must not write into one file.
+        let temporary = dir.join(format!("{CLAIM}.{name}.tmp"));
+        let write = || {
+            let file = self.disk.create(&temporary)?;
+            file.write_at(0, claim.to_text().as_bytes())?;
+            file.sync_data()?;
+            self.disk.rename(&temporary, &dir.join(CLAIM))?;
+            self.disk.sync_dir(dir)
+        };
+        self.io(write())
+    }
+
+    /// Becomes the writer. From now on nobody else acknowledges anything; but who wrote before may answer reads for
+    /// another so many milliseconds, the second value.
+    pub fn claim(self, expected: &NamespaceInfo, holder: &str, lease_ms: u32) -> Result<(DirectoryJournal<D>, u32)> {
+        self.check_namespace(expected)?;
+        let before = self.read_claim()?;
+        let claim = Claim {
+            epoch: before.as_ref().map_or(0, |before| before.epoch) + 1,
+            holder: holder.to_owned(),
+            lease_ms,
+            released: false,
+        };
+        self.write_claim(&claim)?;
+        let journal = DirectoryJournal {
+            directory: self,
+            claim,
+            writer: None,
+            suspect: false,
+        };
+        // Two may have claimed at once: the one whose rename came last has it.
+        journal.check()?;
+        let wait_ms = before
+            .filter(|before| !before.released)
+            .map_or(0, |before| before.lease_ms);
+        Ok((journal, wait_ms))
+    }
+}
+
+/// A shared directory, claimed.
+#[derive(Debug)]
+pub struct DirectoryJournal<D: Disk> {
+    directory: SharedDirectory<D>,
+    claim: Claim,
+    writer: Option<SegmentWriter<D::File>>,
+    /// A sync failed: nothing more can be made durable through this writer.
+    suspect: bool,
+}
+
+impl<D: Disk> DirectoryJournal<D> {
+    /// How many claims there were, this one included.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.claim.epoch
+    }
+
+    /// Whether the claim still is this writer's.
+    pub fn check(&self) -> Result<()> {
+        let by = match self.directory.read_claim()? {
+            Some(found) if found == self.claim => return Ok(()),
+            Some(found) => format!("{} (epoch {})", found.holder, found.epoch),
+            None => "somebody who removed the claim".to_owned(),
+        };
+        Err(DirectoryError::Fenced {
+            path: self.directory.root.clone(),
+            by,
+        })
+    }
+
+    fn out_of_order<T>(&self, what: String) -> Result<T> {
+        Err(DirectoryError::OutOfOrder {
+            path: self.directory.root.clone(),
+            what,
+        })
+    }
+
+    /// Makes what others left open final, as far as it is whole; answers the journal's last transaction
+    /// (`FileJournalManager.recoverUnfinalizedSegments`).
+    pub fn recover(&mut self) -> Result<Option<TxId>> {
+        let segments = self.directory.segments.clone();
+        let mut last = None;
+        for name in self.directory.io(segments.list())? {
+            let end = match name.end {
+                Some(end) => Some(end),
+                None => self.recover_segment(&segments, &name)?,
+            };
+            last = last.max(end);
+        }
+        Ok(last)
+    }
+
+    fn recover_segment(&self, segments: &Segments<D>, name: &SegmentName) -> Result<Option<TxId>> {
+        let path = segments.path(name);
+        let found = self.directory.io(segments.scan_file(&path, name.start))?;
+        if let Some(what) = &found.torn {
+            let next = found.last.map_or(name.start, TxId::next);
+            if !self.is_torn_tail(&path, found.data_len.max(HEADER_LEN_BYTES), next)? {
+                return Err(DirectoryError::Damaged {
+                    path: self.directory.root.clone(),
+                    name: name.file_name(),
+                    what: what.clone(),
+                });
+            }
+        }
+        self.check()?;
+        let Some(last) = found.last else {
+            let suffix = if found.torn.is_some() { "corrupt" } else { "empty" };
+            self.directory.io(segments.put_aside(name, suffix))?;
+            return Ok(None);
+        };
+        // Written anew: the one that left it may have been told that a sync failed, and then what is read may be nowhere
+        // but in a cache.
+        self.directory.io(segments.settle(name.start, Memory::Suspect))?;
+        self.directory.io(segments.finalize(name.start, last))?;
+        Ok(Some(last))
+    }
+
+    fn is_torn_tail(&self, path: &Path, from: u64, next: TxId) -> Result<bool> {
+        let read = || {
+            let file = self.directory.disk.open_read(path)?;
+            let len = file.len()?.saturating_sub(from).min(TAIL_BYTES_MAX);
+            let mut rest = vec![0; usize::try_from(len).unwrap_or(0)];
+            let mut filled = 0;
+            while filled < rest.len() {
+                match file.read_at(from + filled as u64, &mut rest[filled..])? {
+                    0 => break,
+                    n => filled += n,
+                }
+            }
+            Ok(rest)
+        };
+        let rest = self.directory.io(read())?;
+        Ok(Frames::new(&rest, from).starting_at(next).is_torn_tail())
+    }
+
+    /// Opens a segment, durably.
+    pub fn start_segment(&mut self, txid: TxId, layout_version: LayoutVersion) -> Result<()> {
+        if let Some(open) = &self.writer {
+            return self.out_of_order(format!("segment {} is open", open.start()));
+        }
+        self.check()?;
+        let segments = &self.directory.segments;
+        let name = SegmentName::in_progress(txid);
+        let writer = match segments.create_new(txid, layout_version) {
+            // Ours of a try that the full disk ended, or of one who has lost the claim.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.check()?;
+                self.directory.io(segments.put_aside(&name, "stale"))?;
+                segments.create_new(txid, layout_version)
+            }
+            made => made,
+        };
+        let writer = self.directory.io(writer)?;
+        let seen = segments.dir().join("seen_txid");
+        let noted = self
+            .directory
+            .disk
+            .write_small(&seen, format!("{}\n", txid.0).as_bytes());
+        self.directory.io(noted)?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    /// Appends `count` encoded transactions to the open segment; durable after the next [`DirectoryJournal::sync`].
+    pub fn append(&mut self, segment: TxId, first: TxId, count: u32, records: &[u8]) -> Result<()> {
+        match &mut self.writer {
+            Some(open) if open.start() == segment && open.next() == first => {
+                let appended = open.append(records, count);
+                self.directory.io(appended)
+            }
+            Some(open) => {
+                let what = format!(
+                    "transaction {first} of segment {segment} where {} of segment {} is next",
+                    open.next(),
+                    open.start()
+                );
+                self.out_of_order(what)
+            }
+            None => self.out_of_order(format!("no segment is open for transaction {first}")),
+        }
+    }
+
+    /// Makes everything durable, and then makes sure that it counts: that nobody has claimed the directory.
+    pub fn sync(&mut self) -> Result<()> {
+        if self.suspect {
+            return self.out_of_order("a sync has failed".to_owned());
+        }
+        if let Some(open) = &mut self.writer {
+            let synced = open.sync();
+            self.suspect = synced.is_err();
+            self.directory.io(synced)?;
+        }
+        self.check()
+    }
+
+    /// Gives the open segment its final name.
+    pub fn finalize_segment(&mut self, first: TxId, last: TxId) -> Result<()> {
+        self.sync()?;
+        match self.writer.take() {
+            Some(open) if open.start() == first && open.next() == last.next() => {
+                self.directory.io(open.close())?;
+                self.check()?;
+                self.directory.io(self.directory.segments.finalize(first, last))
+            }
+            _ => self.out_of_order(format!("segment {first} to {last} is not what is open")),
+        }
+    }
+
+    /// Deletes what ends before `min_to_keep`, also what was put aside.
+    pub fn purge(&self, min_to_keep: TxId) -> Result<()> {
+        self.check()?;
+        let disk = &self.directory.disk;
+        let dir = self.directory.segments.dir();
+        for entry in self.directory.io(disk.list(dir))? {
+            let old = match SegmentFile::parse(&entry.name) {
+                Some(SegmentFile::Finalized { last, .. }) => last < min_to_keep,
+                Some(SegmentFile::Aside { first, last, .. }) => last.unwrap_or(first) < min_to_keep,
+                Some(SegmentFile::InProgress { .. }) | None => false,
+            };
+            if old {
+                self.directory.io(disk.remove_file(&dir.join(&entry.name)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that this writer answers nothing any more, so that the next one need not wait.
+    pub fn release(self) -> Result<()> {
+        self.check()?;
+        let mut claim = self.claim;
+        claim.released = true;
+        self.directory.write_claim(&claim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::tests::frame;
+    use hathi_storage::SimDisk;
+
+    const LAYOUT: LayoutVersion = LayoutVersion::NAMENODE_CURRENT;
+
+    fn info() -> NamespaceInfo {
+        NamespaceInfo {
+            layout_version: LAYOUT,
+            namespace_id: 7,
+            cluster_id: "CID-a".to_owned(),
+            ctime: 0,
+            block_pool_id: "BP-1".to_owned(),
+        }
+    }
+
+    fn formatted() -> SimDisk {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/shared")).unwrap();
+        directory(&disk).format(&info()).unwrap();
+        disk
+    }
+
+    fn directory(disk: &SimDisk) -> SharedDirectory<SimDisk> {
+        let mut directory = SharedDirectory::new(disk.clone(), Path::new("/shared"));
+        directory.segments.preallocate_bytes = 1024;
+        directory
+    }
+
+    fn claim(disk: &SimDisk, holder: &str) -> DirectoryJournal<SimDisk> {
+        directory(disk).claim(&info(), holder, 1000).unwrap().0
+    }
+
+    fn write(
+        journal: &mut DirectoryJournal<SimDisk>,
+        segment: u64,
+        txids: std::ops::RangeInclusive<u64>,
+    ) -> Result<()> {
+        for txid in txids {
+            journal.append(TxId(segment), TxId(txid), 1, &frame(txid, 30))?;
+        }
+        Ok(())
+    }
+
+    fn names(disk: &SimDisk) -> Vec<String> {
+        let entries = disk.list(Path::new("/shared/current")).unwrap();
+        let names = entries.into_iter().map(|entry| entry.name);
+        names.filter(|name| name.starts_with("edits")).collect()
+    }
+
+    #[test]
+    fn what_one_left_open_the_next_makes_final_and_the_first_is_told() {
+        let disk = formatted();
+        let mut first = claim(&disk, "nn1@a");
+        assert_eq!(first.recover().unwrap(), None);
+        first.start_segment(TxId(1), LAYOUT).unwrap();
+        write(&mut first, 1, 1..=3).unwrap();
+        first.sync().unwrap();
+        write(&mut first, 1, 4..=4).unwrap();
+
+        let mut second = claim(&disk, "nn2@b");
+        assert_eq!(second.epoch(), 2);
+        // Not acknowledged, but there.
+        assert_eq!(second.recover().unwrap(), Some(TxId(4)));
+        assert_eq!(names(&disk), ["edits_0000000000000000001-0000000000000000004"]);
+        assert!(matches!(first.sync(), Err(DirectoryError::Fenced { .. })));
+        assert!(matches!(
+            first.start_segment(TxId(5), LAYOUT),
+            Err(DirectoryError::OutOfOrder { .. })
+        ));
+        assert!(matches!(first.purge(TxId(9)), Err(DirectoryError::Fenced { .. })));
+        second.start_segment(TxId(5), LAYOUT).unwrap();
+        write(&mut second, 5, 5..=6).unwrap();
+        second.finalize_segment(TxId(5), TxId(6)).unwrap();
+        let (_, end) = directory(&disk).finalized(TxId(6)).unwrap().unwrap();
+        assert_eq!(end, TxId(6));
+        assert_eq!(directory(&disk).last_from(TxId(2)).unwrap(), Some(TxId(6)));
+        assert_eq!(directory(&disk).last_from(TxId(7)).unwrap(), None);
+        second.purge(TxId(5)).unwrap();
+        assert_eq!(names(&disk), ["edits_0000000000000000005-0000000000000000006"]);
+    }
+
+    #[test]
+    fn a_lease_is_waited_for_unless_it_was_given_back() {
+        let disk = formatted();
+        let (first, wait) = directory(&disk).claim(&info(), "nn1@a", 700).unwrap();
+        assert_eq!(wait, 0);
+        let (second, wait) = directory(&disk).claim(&info(), "nn2@b", 1000).unwrap();
+        assert_eq!(wait, 700);
+        assert!(first.release().is_err(), "it is not the first one's to give back");
+        second.release().unwrap();
+        assert_eq!(directory(&disk).claim(&info(), "nn1@a", 700).unwrap().1, 0);
+    }
+
+    /// The loser of two claims was about to open the segment that the winner has opened meanwhile.
+    #[test]
+    fn a_late_writer_empties_nobodys_segment() {
+        let disk = formatted();
+        let mut late = claim(&disk, "nn1@a");
+        let claim_of_late = late.claim.clone();
+        let mut winner = claim(&disk, "nn2@b");
+        winner.start_segment(TxId(1), LAYOUT).unwrap();
+        write(&mut winner, 1, 1..=2).unwrap();
+        winner.sync().unwrap();
+        // It looked at the claim before it was the winner's.
+        late.directory.segments.create_new(TxId(1), LAYOUT).unwrap_err();
+        assert!(late.start_segment(TxId(1), LAYOUT).is_err());
+        assert_eq!(directory(&disk).last_from(TxId(1)).unwrap(), Some(TxId(2)));
+        // And what a loser has opened is in nobody's way.
+        winner.finalize_segment(TxId(1), TxId(2)).unwrap();
+        late.directory.segments.create_new(TxId(3), LAYOUT).unwrap();
+        winner.start_segment(TxId(3), LAYOUT).unwrap();
+        assert!(names(&disk).contains(&"edits_inprogress_0000000000000000003.stale".to_owned()));
+        assert_ne!(claim_of_late, winner.claim);
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_and_damage_in_the_middle_is_not() {
+        let path = Path::new("/shared/current/edits_inprogress_0000000000000000001");
+        let left = |change: &dyn Fn(&SimDisk)| {
+            let disk = formatted();
+            let mut journal = claim(&disk, "nn1@a");
+            journal.start_segment(TxId(1), LAYOUT).unwrap();
+            write(&mut journal, 1, 1..=3).unwrap();
+            journal.sync().unwrap();
+            change(&disk);
+            let recovered = claim(&disk, "nn2@b").recover();
+            (recovered, names(&disk))
+        };
+        let len = frame(1, 30).len() as u64;
+        let (recovered, names) = left(&|disk| {
+            disk.open(path)
+                .unwrap()
+                .write_at(8 + 3 * len, &frame(4, 30)[..20])
+                .unwrap();
+        });
+        assert_eq!(recovered.unwrap(), Some(TxId(3)));
+        assert_eq!(names, ["edits_0000000000000000001-0000000000000000003"]);
+
+        let (recovered, names) = left(&|disk| disk.flip_bit(path, 8 + len + 20, 3).unwrap());
+        assert!(
+            matches!(recovered, Err(DirectoryError::Damaged { .. })),
+            "{recovered:?}"
+        );
+        assert_eq!(names, ["edits_inprogress_0000000000000000001"]);
+
+        // The last one of all cannot be told from a torn write.
+        let (recovered, _) = left(&|disk| disk.flip_bit(path, 8 + 2 * len + 20, 3).unwrap());
+        assert_eq!(recovered.unwrap(), Some(TxId(2)));
+
+        let (recovered, names) = left(&|disk| disk.open(path).unwrap().set_len(8).unwrap());
+        assert_eq!(recovered.unwrap(), None);
+        assert_eq!(names, ["edits_inprogress_0000000000000000001.empty"]);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_and_the_same_is_taken_when_there_is_room() {
+        let disk = formatted();
+        let mut journal = claim(&disk, "nn1@a");
+        journal.start_segment(TxId(1), LAYOUT).unwrap();
+        write(&mut journal, 1, 1..=2).unwrap();
+        journal.sync().unwrap();
+        let large = frame(3, 5000);
+        disk.set_full(true);
+        let refused = journal.append(TxId(1), TxId(3), 1, &large).unwrap_err();
+        assert!(refused.is_full(), "{refused}");
+        disk.set_full(false);
+        journal.append(TxId(1), TxId(3), 1, &large).unwrap();
+        journal.finalize_segment(TxId(1), TxId(3)).unwrap();
+        disk.set_full(true);
+        assert!(journal.start_segment(TxId(4), LAYOUT).unwrap_err().is_full());
+        disk.set_full(false);
+        journal.start_segment(TxId(4), LAYOUT).unwrap();
+        assert_eq!(directory(&disk).last_from(TxId(1)).unwrap(), Some(TxId(3)));
+    }
+
+    #[test]
+    fn a_failed_sync_is_final_for_the_writer_and_harmless_for_the_next() {
+        let disk = formatted();
+        let mut journal = claim(&disk, "nn1@a");
+        journal.start_segment(TxId(1), LAYOUT).unwrap();
+        write(&mut journal, 1, 1..=2).unwrap();
+        disk.fail_syncs(1);
+        assert!(journal.sync().is_err());
+        assert!(journal.sync().is_err(), "what was not written once may never be");
+        let mut next = claim(&disk, "nn2@b");
+        let last = next.recover().unwrap();
+        disk.lose_power(&mut |_| 0);
+        assert_eq!(directory(&disk).last_from(TxId(1)).unwrap(), last);
+    }
+
+    #[test]
+    fn another_namespace_is_refused() {
+        let disk = formatted();
+        let mut other = info();
+        other.cluster_id = "CID-b".to_owned();
+        let error = directory(&disk).claim(&other, "nn1@a", 0).unwrap_err();
+        assert!(error.to_string().contains("CID-a"), "{error}");
+        disk.remove_file(Path::new("/shared/current/VERSION")).unwrap();
+        assert!(matches!(
+            directory(&disk).claim(&info(), "nn1@a", 0),
+            Err(DirectoryError::NotFormatted { .. })
+        ));
+    }
+}
