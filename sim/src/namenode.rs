@@ -59,6 +59,8 @@ pub struct NameNode {
     pub next_txid: u64,
     /// For when a tick is scheduled.
     pub tick_at: Option<Micros>,
+    /// The newest membership of the JournalNodes it remembers.
+    pub membership: Option<hathi_journal::Membership>,
 }
 
 /// The namespace that all simulated nodes serve.
@@ -90,6 +92,7 @@ impl NameNode {
             unsynced: BTreeMap::new(),
             next_txid: 0,
             tick_at: None,
+            membership: None,
         }
     }
 
@@ -124,7 +127,8 @@ impl NameNode {
             holder: Arc::from(self.holder()),
             lease_ms: knobs.lease_ms,
             layout_version: LayoutVersion::NAMENODE_CURRENT,
-            hosts: (0..knobs.journalnodes).map(|i| format!("jn{i}")).collect(),
+            members: (0..knobs.journalnodes).map(crate::journalnode::address).collect(),
+            membership: self.membership.clone(),
             journal_id: "ns".to_owned(),
             timeouts: WriterTimeouts {
                 start_segment: timeout,

@@ -17,10 +17,10 @@ impl World {
             (_, result) => result,
         };
         if let Ok(Answer::Resumed { .. }) = &result {
-            self.marks.insert("resumed a segment");
+            self.mark("resumed a segment");
         }
         self.with_writer(nn, |writer, now, out| {
-            writer.answer(jn, message.call, result, now, out);
+            writer.answer(channel_of(writer, jn), message.call, result, now, out);
         });
     }
 
@@ -72,31 +72,36 @@ impl World {
                 call,
                 request,
                 timeout,
-            } => self.send(nn, journalnode, call, request, timeout),
+            } => {
+                let jn = self.journalnode_of(nn, journalnode);
+                self.send(nn, jn, call, request, timeout);
+            }
+            WriterAction::MembershipChanged { membership } => self.membership_changed(nn, &membership),
             WriterAction::Recovered { epoch, last_segment } => self.recovered(nn, epoch, last_segment),
             WriterAction::SegmentStarted { .. } => {
                 self.nns[nn].role = Role::Writing;
                 self.schedule_work(nn);
             }
             WriterAction::Synced { txid } => self.synced(nn, txid),
-            WriterAction::SegmentFinalized { end, .. } => {
+            WriterAction::SegmentFinalized { start, end } => {
                 let highest = self.nns[nn].next_txid - 1;
                 if end.0 != highest {
                     self.check(Err(format!("finalized at {end}, written up to {highest}")));
                 }
+                self.purge(nn, start.0);
                 self.start_segment(nn);
             }
             WriterAction::LeaseUntil { until } => self.nns[nn].lease_until = until,
             WriterAction::Fenced { .. } => {
-                self.marks.insert("fenced");
+                self.mark("fenced");
                 self.step_down(nn, 0);
             }
             WriterAction::LostQuorum { .. } => {
-                self.marks.insert("lost its quorum");
+                self.mark("lost its quorum");
                 self.step_down(nn, 0);
             }
             WriterAction::LeaseHeld { retry_at } => {
-                self.marks.insert("lease held");
+                self.mark("lease held");
                 let retry = self.nns[nn].clock.when(retry_at);
                 self.step_down(nn, retry);
             }
@@ -147,6 +152,7 @@ impl World {
         self.check(verdict);
         self.check_finalized();
         self.nns[nn].epoch = epoch.0;
+        self.membership_found(nn);
         self.nns[nn].next_txid = end + 1;
         self.start_segment(nn);
     }
@@ -182,7 +188,7 @@ impl World {
         }
         if self.one_in(self.knobs.roll_one_in) && self.nns[nn].role == Role::Writing {
             self.nns[nn].role = Role::Rolling;
-            self.marks.insert("rolled");
+            self.mark("rolled");
             self.with_writer(nn, |writer, now, out| writer.finalize_segment(now, out));
         } else {
             self.schedule_work(nn);
@@ -222,7 +228,8 @@ impl World {
             self.check(verdict);
         }
         if self.healed && self.acknowledged.count() >= self.acknowledged_at_heal + PROGRESS {
-            self.done = true;
+            // All that is acknowledged now everybody must have soon.
+            self.target.get_or_insert(txid.0);
         }
     }
 
@@ -234,16 +241,17 @@ impl World {
         if !self.nns[nn].alive || self.nns[nn].writer.is_some() {
             return;
         }
-        let majority = self.jns.len() / 2 + 1;
+        let majority = self.members.len() / 2 + 1;
         let free = self
-            .jns
+            .members
             .iter()
+            .map(|jn| &self.jns[*jn])
             .filter(|jn| jn.acceptor.is_some() && !jn.lease_runs(self.now))
             .count();
         let leased = self.knobs.lease_ms > 0 && self.jns.iter().filter(|jn| !jn.java).count() >= majority;
         let somebody_writes = self.nns.iter().any(|other| other.alive && other.writer.is_some());
         let should = if leased { free >= majority } else { !somebody_writes };
-        let rude = !self.healed && self.one_in(4);
+        let rude = self.one_in(4) && !should && self.fault("rude election");
         if should || rude {
             self.attempt(nn);
         }
@@ -251,7 +259,7 @@ impl World {
 
     /// A NameNode tries to become the writer.
     pub(crate) fn attempt(&mut self, nn: usize) {
-        let (knobs, mutant) = (self.knobs.clone(), self.mutant);
+        let (knobs, mutant) = (self.knobs.clone(), self.plan.mutant);
         self.nns[nn].new_writer(&knobs, mutant);
         self.with_writer(nn, |writer, now, out| writer.recover(now, out));
     }
