@@ -1,5 +1,6 @@
 //! A JournalNode: a disk, a clock, and an acceptor while the process lives. Does for the acceptor what the shell does.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use hathi_formats::exceptions::{self, RemoteException};
@@ -15,6 +16,11 @@ use crate::network::Message;
 
 /// The longest lease a simulated JournalNode grants.
 pub const MAX_LEASE_MS: u32 = 1_000;
+
+/// Where a JournalNode is reached.
+pub fn address(index: usize) -> String {
+    format!("jn{index}:8485")
+}
 
 /// A clock that runs a little fast or slow.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +85,10 @@ pub struct JournalNode {
     pub slowness: u64,
     /// Whether its disk was emptied in this run.
     pub wiped: bool,
+    /// Whether a bit of its disk was flipped in this run.
+    pub damaged: bool,
+    /// The segments with a flipped bit, by their first transaction.
+    pub flipped: BTreeSet<u64>,
     waiting: Waiting,
     syncing: Option<(SyncJob<SimFile>, Waiting)>,
     mutation: Mutation,
@@ -100,6 +110,8 @@ impl JournalNode {
             java,
             slowness: 1,
             wiped: false,
+            damaged: false,
+            flipped: BTreeSet::new(),
             waiting: Waiting::default(),
             syncing: None,
             mutation: Mutation::planted(mutant),

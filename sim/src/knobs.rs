@@ -34,6 +34,12 @@ pub struct Knobs {
     pub delay: Micros,
     /// One of so many messages breaks its connection.
     pub reset_one_in: u64,
+    /// One of so many messages comes twice.
+    pub duplicate_one_in: u64,
+    /// Mean pause between two looks of a JournalNode for segments it lacks.
+    pub compare_every: Micros,
+    /// One of so many rolls is followed by a purge.
+    pub purge_one_in: u64,
     /// Mean time of a sync.
     pub sync_time: Micros,
     /// Mean pause between two faults.
@@ -43,7 +49,7 @@ pub struct Knobs {
 }
 
 /// Clocks differ from true time by at most so much, so two of them by less than the bound the leases allow (1 %).
-const MAX_DRIFT_PPM: i64 = 4_900;
+const MAX_DRIFT_PPM: i64 = 5_000;
 
 impl Knobs {
     /// Draws the settings of a run.
@@ -64,7 +70,7 @@ impl Knobs {
             lease_ms,
             java,
             faults_until: rng.u64(800_000..3_500_000),
-            patience: 20_000_000,
+            patience: 10_000_000,
             batch_every: rng.u64(2_000..20_000),
             max_batch: if tight { 1 } else { 4 },
             roll_one_in: if tight { rng.u64(1..5) } else { rng.u64(4..40) },
@@ -72,6 +78,9 @@ impl Knobs {
             recent_limit_bytes: if rng.u8(0..3) == 0 { 600 } else { 1 << 20 },
             delay: rng.u64(100..4_000),
             reset_one_in: rng.u64(40..1_000),
+            duplicate_one_in: rng.u64(20..1_000),
+            compare_every: rng.u64(100_000..1_500_000),
+            purge_one_in: rng.u64(1..20),
             sync_time: rng.u64(100..6_000),
             fault_every: if tight {
                 rng.u64(10_000..60_000)
@@ -79,7 +88,11 @@ impl Knobs {
                 rng.u64(30_000..250_000)
             },
             drift_ppm: (0..journalnodes + namenodes)
-                .map(|_| rng.i64(-MAX_DRIFT_PPM..=MAX_DRIFT_PPM))
+                .map(|_| match rng.u8(0..4) {
+                    0 => -MAX_DRIFT_PPM,
+                    1 => MAX_DRIFT_PPM,
+                    _ => rng.i64(-MAX_DRIFT_PPM..=MAX_DRIFT_PPM),
+                })
                 .collect(),
         }
     }

@@ -5,11 +5,14 @@
 //! * [`knobs`]: what a seed chooses before the run begins.
 //! * [`network`]: connections with delay, resets, one-way partitions, late requests of broken connections.
 //! * [`journalnode`], [`namenode`]: adapters that do for the cores what the shells do in life.
-//! * [`nemesis`]: crashes, torn writes, lost disks, pauses, partitions.
+//! * [`nemesis`]: crashes, torn writes, lost and damaged disks, pauses, partitions; and the budget of faults.
 //! * [`checkers`]: one invariant each, watched during the run and at its end.
+//! * [`campaign`]: many seeds on all cores, what they reached, and the smallest set of faults that still fails.
 //!
-//! A run has two phases: faults, in which everything must stay safe; then the world heals and has to make progress.
+//! A run has two phases: faults, in which everything must stay safe; then the world heals, has to make
+//! progress, and every JournalNode has to catch up.
 
+pub mod campaign;
 pub mod checkers;
 pub mod journalnode;
 pub mod knobs;
@@ -20,4 +23,4 @@ pub mod ops;
 pub mod world;
 
 pub use hathi_journal::mutant::{ALL_MUTANTS, Mutant};
-pub use world::{Outcome, run};
+pub use world::{Outcome, Plan, run};

@@ -1,26 +1,73 @@
-//! What goes wrong: crashes with and without loss of power, pauses, partitions, slow, full, failing and lost disks,
-//! rude elections, handovers.
+//! What goes wrong: crashes with and without loss of power, pauses, partitions, slow, full, failing, damaged and lost
+//! disks, rude elections, handovers. Messages are lost, doubled and delayed where they are sent ([`crate::world`]).
+//!
+//! The budget of faults, beyond which the loss of data is no bug:
+//! * every JournalNode may crash, lose power, be cut off, slow, full or fail its syncs, at any time and all at once;
+//! * one JournalNode of a run may lose what was durable on it, by an emptied directory or flipped bits, and only while
+//!   all others live, vote and have a sound disk: a transaction is on a majority, and stays so if a majority of the
+//!   *others* has it; the clocks' rates differ by no more than the leases allow for;
+//! * so a bit of a segment is only flipped if a majority of the others has on its disk every transaction behind it;
+//! * a flip in a small file makes it unreadable: one that turns a number into another number can't be seen in
+//!   Hadoop's formats.
 
+use std::path::PathBuf;
+
+use hathi_formats::ids::TxId;
 use hathi_journal::Request;
+use hathi_journal::segments::{HEADER_LEN_BYTES, SegmentName};
+use hathi_storage::Disk;
 
+use crate::journalnode::JournalNode;
 use crate::network::Node;
+use crate::ops;
 use crate::world::{Event, Repair, World};
+
+/// Every kind of fault, as [`crate::Outcome::marks`] counts it and [`crate::Plan::without`] leaves it out.
+pub const FAULTS: [&str; 26] = [
+    "active and JournalNode die",
+    "all JournalNodes die",
+    "bit flip: finalized segment",
+    "bit flip: segment in progress",
+    "bit flip: small file",
+    "clock drift",
+    "disk full",
+    "disk lost",
+    "duplicate",
+    "failed sync",
+    "handover",
+    "lease given back",
+    "lost message",
+    "lost write",
+    "one-way partition",
+    "partition",
+    "paused",
+    "power lost",
+    "process crashed",
+    "purge",
+    "reordered message",
+    "rude election",
+    "slow disk",
+    "torn write",
+    "writer attempt",
+    "writer died",
+];
 
 impl World {
     /// Does one bad thing.
     pub(crate) fn nemesis(&mut self) {
-        match self.rng.u8(0..16) {
+        match self.rng.u8(0..20) {
             0..=2 => {
                 let jn = self.any_journalnode();
-                let power = self.rng.bool();
-                self.crash_and_restart(jn, power);
+                self.crash_and_restart(jn);
             }
             3 => {
                 // All at once: what was only in memory anywhere is gone.
-                let power = self.rng.bool();
-                for jn in 0..self.jns.len() {
-                    if !self.one_in(4) {
-                        self.crash_and_restart(jn, power);
+                if self.fault("all JournalNodes die") {
+                    let spare = self.one_in(2);
+                    for jn in 0..self.jns.len() {
+                        if !spare || !self.one_in(4) {
+                            self.crash_and_restart(jn);
+                        }
                     }
                 }
             }
@@ -28,44 +75,55 @@ impl World {
             6 => {
                 let nn = self.any_namenode();
                 let longest = 3_000 * u64::from(self.knobs.lease_ms).max(100);
-                self.nns[nn].paused_until = self.now + self.rng.u64(1_000..longest);
-                self.marks.insert("paused");
+                let until = self.now + self.rng.u64(1_000..longest);
+                if self.fault("paused") {
+                    self.nns[nn].paused_until = until;
+                }
             }
             7 | 8 => self.partition(),
-            9 => {
+            9 | 10 => {
                 let jn = self.any_journalnode();
-                self.jns[jn].slowness = self.rng.u64(5..100);
+                let slowness = self.rng.u64(5..200);
                 let end = self.now + self.rng.u64(20_000..600_000);
-                self.at(end, Event::Repair(Repair::Fast(jn)));
-            }
-            10 => {
-                let jn = self.any_journalnode();
-                self.jns[jn].disk.set_full(true);
-                let end = self.now + self.rng.u64(5_000..300_000);
-                self.at(end, Event::Repair(Repair::Space(jn)));
-                self.marks.insert("disk full");
+                if self.fault("slow disk") {
+                    self.jns[jn].slowness = slowness;
+                    self.at(end, Event::Repair(Repair::Fast(jn)));
+                }
             }
             11 => {
-                // Afterwards its memory shows what its disk has not.
                 let jn = self.any_journalnode();
-                self.jns[jn].disk.fail_syncs(1);
-                self.marks.insert("failed sync");
-                let end = self.now + self.rng.u64(5_000..100_000);
-                self.at(end, Event::Repair(Repair::Fast(jn)));
+                let end = self.now + self.rng.u64(5_000..300_000);
+                if self.fault("disk full") {
+                    self.jns[jn].disk.set_full(true);
+                    self.at(end, Event::Repair(Repair::Space(jn)));
+                }
             }
             12 => {
+                // Afterwards its memory shows what its disk has not.
+                let jn = self.any_journalnode();
+                let end = self.now + self.rng.u64(5_000..100_000);
+                if self.fault("failed sync") {
+                    self.jns[jn].disk.fail_syncs(1);
+                    self.at(end, Event::Repair(Repair::Syncs(jn)));
+                }
+            }
+            13 => {
                 let nn = self.any_namenode();
-                if self.nns[nn].alive {
+                if self.nns[nn].alive && self.fault("writer attempt") {
                     self.attempt(nn);
                 }
             }
-            13 => self.hand_over(),
-            14 => self.lose_disk(),
+            14 => self.hand_over(),
+            15 => self.lose_disk(),
+            16 => self.flip_bit_of_small_file(),
+            17 | 18 => self.flip_bit_of_segment(),
             _ => {
                 // The active dies while everything is under way, and its machine takes a JournalNode along.
-                let jn = self.any_journalnode();
-                self.crash_namenode();
-                self.crash_and_restart(jn, true);
+                if self.fault("active and JournalNode die") {
+                    let jn = self.any_journalnode();
+                    self.crash_namenode();
+                    self.crash_and_restart(jn);
+                }
             }
         }
     }
@@ -94,16 +152,18 @@ impl World {
         self.reset_connections(jn, power);
     }
 
-    fn crash_and_restart(&mut self, jn: usize, power: bool) {
-        self.marks.insert(if power { "power lost" } else { "process crashed" });
-        self.crash_journalnode(jn, power);
+    fn crash_and_restart(&mut self, jn: usize) {
+        let power = self.rng.bool();
         let back = self.now + self.rng.u64(2_000..500_000);
-        self.at(back, Event::StartJournalNode(jn));
+        if self.fault(if power { "power lost" } else { "process crashed" }) {
+            self.crash_journalnode(jn, power);
+            self.at(back, Event::StartJournalNode(jn));
+        }
     }
 
     fn crash_namenode(&mut self) {
         let nn = self.any_namenode();
-        if !self.nns[nn].alive {
+        if !self.nns[nn].alive || !self.fault("writer died") {
             return;
         }
         let holder = self.nns[nn].holder();
@@ -112,14 +172,13 @@ impl World {
         self.nns[nn].paused_until = 0;
         let back = self.now + self.rng.u64(5_000..500_000);
         self.at(back, Event::StartNameNode(nn));
-        if self.rng.bool() {
+        if self.rng.bool() && self.fault("lease given back") {
             self.release(nn, &holder);
         }
     }
 
     /// The supervisor, or the NameNode itself, gives the lease back.
     fn release(&mut self, nn: usize, holder: &str) {
-        self.marks.insert("lease given back");
         let request = Request::ReleaseLease { holder: holder.into() };
         for jn in 0..self.jns.len() {
             let passes = self.partitions.passes(Node::NameNode(nn), Node::JournalNode(jn));
@@ -130,22 +189,23 @@ impl World {
         }
     }
 
-    fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self) {
         let Some(active) = self.nns.iter().position(|nn| nn.alive && nn.writer.is_some()) else {
             return;
         };
+        if !self.healed && !self.fault("handover") {
+            return;
+        }
         let holder = self.nns[active].holder();
         self.step_down(active, 0);
         self.release(active, &holder);
         let next = (active + 1) % self.nns.len();
         if self.nns[next].alive && self.nns[next].paused_until <= self.now {
-            self.marks.insert("handed over");
             self.attempt(next);
         }
     }
 
     fn partition(&mut self) {
-        self.marks.insert("partition");
         let node = if self.rng.bool() {
             Node::NameNode(self.any_namenode())
         } else {
@@ -153,6 +213,9 @@ impl World {
         };
         let end = self.now + self.rng.u64(10_000..900_000);
         let kind = self.rng.u8(0..3);
+        if !self.fault(if kind == 0 { "partition" } else { "one-way partition" }) {
+            return;
+        }
         let mut others: Vec<Node> = (0..self.jns.len()).map(Node::JournalNode).collect();
         others.extend((0..self.nns.len()).map(Node::NameNode));
         for other in others {
@@ -170,20 +233,20 @@ impl World {
         }
     }
 
-    /// One disk may be lost in a run, and only while all others live and have votes: the journal keeps every
-    /// transaction on a majority, so it survives the loss of one copy, not of two.
+    /// Whether what is durable on this JournalNode may be lost now.
+    fn may_lose_disk(&self, jn: usize) -> bool {
+        self.jns.iter().filter(|other| other.index != jn).all(|other| {
+            let sound = !other.wiped && !other.damaged;
+            let votes = |a: &hathi_journal::Acceptor<_>| !a.is_joining() && a.failure().is_none();
+            sound && other.acceptor.as_ref().is_some_and(votes)
+        })
+    }
+
     fn lose_disk(&mut self) {
         let jn = self.any_journalnode();
-        let others_well = self.jns.iter().filter(|other| other.index != jn).all(|other| {
-            other
-                .acceptor
-                .as_ref()
-                .is_some_and(|a| !a.is_joining() && a.failure().is_none())
-        });
-        if !others_well || self.jns.iter().any(|jn| jn.wiped) {
+        if !self.may_lose_disk(jn) || self.jns[jn].wiped || !self.fault("disk lost") {
             return;
         }
-        self.marks.insert("disk lost");
         self.jns[jn].stop();
         self.jns[jn].disk.wipe();
         self.jns[jn].wiped = true;
@@ -192,19 +255,106 @@ impl World {
         self.at(back, Event::StartJournalNode(jn));
     }
 
+    fn flip_bit_of_small_file(&mut self) {
+        let jn = self.any_journalnode();
+        let back = self.now + self.rng.u64(2_000..200_000);
+        let current = JournalNode::root().join("current");
+        let mut files: Vec<PathBuf> = ["last-promised-epoch", "last-writer-epoch", "lease-epoch"]
+            .iter()
+            .map(|name| current.join(name))
+            .collect();
+        let records = self.jns[jn].disk.list(&current.join("paxos")).unwrap_or_default();
+        files.extend(records.iter().map(|entry| current.join("paxos").join(&entry.name)));
+        let path = &files[self.rng.usize(0..files.len())];
+        let len = self.jns[jn].disk.durable(path).map_or(0, |data| data.len() as u64);
+        if len == 0 || !self.may_lose_disk(jn) || self.jns[jn].wiped || !self.fault("bit flip: small file") {
+            return;
+        }
+        let byte = self.rng.u64(0..len);
+        self.crash_journalnode(jn, false);
+        // Bit 7 is in no text.
+        let flipped = self.jns[jn].disk.flip_bit(path, byte, 7);
+        self.jns[jn].damaged |= flipped.is_ok();
+        self.at(back, Event::StartJournalNode(jn));
+    }
+
+    fn flip_bit_of_segment(&mut self) {
+        let jn = self.any_journalnode();
+        let (power, bit) = (self.rng.bool(), self.rng.u8(0..8));
+        let back = self.now + self.rng.u64(2_000..200_000);
+        let names = segment_names(&self.jns[jn]);
+        if names.is_empty() || !self.may_lose_disk(jn) {
+            return;
+        }
+        // The newest ones matter most.
+        let name = &names[names.len() - 1 - self.rng.usize(0..names.len().min(3))];
+        let what = match name.end {
+            Some(_) => "bit flip: finalized segment",
+            None => "bit flip: segment in progress",
+        };
+        let path = JournalNode::root().join("current").join(name.file_name());
+        let data = self.jns[jn].disk.read_small(&path).ok().flatten().unwrap_or_default();
+        let contents = ops::read_segment(&data, name.start);
+        let held = contents.iter().all(|entry| self.others_have(jn, name, entry));
+        // The header has no checksum in Hadoop's format: only of what follows damage can be told.
+        let frames = HEADER_LEN_BYTES..data.len() as u64;
+        if frames.is_empty() || !held || !self.fault(what) {
+            return;
+        }
+        let byte = self.rng.u64(frames);
+        self.crash_journalnode(jn, power);
+        if self.jns[jn].disk.flip_bit(&path, byte, bit).is_ok() {
+            self.jns[jn].damaged = true;
+            self.jns[jn].flipped.insert(name.start.0);
+        }
+        self.at(back, Event::StartJournalNode(jn));
+    }
+
+    /// Whether a majority of all, without this one, has a transaction of a segment on its disks.
+    fn others_have(&self, jn: usize, name: &SegmentName, entry: &(u64, u64)) -> bool {
+        let has = |other: &&JournalNode| {
+            segment_names(other).iter().any(|here| {
+                let path = JournalNode::root().join("current").join(here.file_name());
+                here.start == name.start
+                    && (name.end.is_none() || here.end == name.end)
+                    && (other.disk.durable(&path))
+                        .is_some_and(|data| ops::read_segment(&data, TxId(here.start.0)).contains(entry))
+            })
+        };
+        let others = self.jns.iter().filter(|other| other.index != jn);
+        others.filter(has).count() > self.jns.len() / 2
+    }
+
     pub(crate) fn repair(&mut self, repair: Repair) {
         match repair {
             Repair::Open(from, to) => self.partitions.open(from, to),
             Repair::Space(jn) => self.jns[jn].disk.set_full(false),
-            Repair::Fast(jn) => {
-                self.jns[jn].slowness = 1;
+            Repair::Fast(jn) => self.jns[jn].slowness = 1,
+            Repair::Syncs(jn) => {
                 self.jns[jn].disk.fail_syncs(0);
-                let failed = self.jns[jn].acceptor.as_ref().is_some_and(|a| a.failure().is_some());
-                if failed {
-                    let power = self.rng.bool();
-                    self.crash_and_restart(jn, power);
+                if self.jns[jn].acceptor.as_ref().is_some_and(|a| a.failure().is_some()) {
+                    self.restart_failed(jn);
                 }
             }
         }
     }
+
+    /// A journal that failed says no more until its process starts anew.
+    pub(crate) fn restart_failed(&mut self, jn: usize) {
+        let power = self.rng.bool();
+        let back = self.now + self.rng.u64(2_000..500_000);
+        self.crash_journalnode(jn, power);
+        self.at(back, Event::StartJournalNode(jn));
+    }
+}
+
+/// The segments on a disk.
+fn segment_names(jn: &JournalNode) -> Vec<SegmentName> {
+    let entries = jn.disk.list(&JournalNode::root().join("current")).unwrap_or_default();
+    let mut names: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| SegmentName::parse(&entry.name))
+        .collect();
+    names.sort();
+    names
 }

@@ -52,6 +52,8 @@ pub struct Message {
     pub call: CallId,
     /// What.
     pub request: Request,
+    /// Came a second time: nobody waits for its answer.
+    pub duplicate: bool,
 }
 
 /// Which directions are blocked.

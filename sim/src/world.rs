@@ -1,6 +1,6 @@
 //! Virtual time, the queue of events, the one random generator, and what holds everything together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use fastrand::Rng;
@@ -24,6 +24,8 @@ use crate::namenode::{NameNode, Role, namespace_info};
 use crate::network::{Message, Node, Partitions};
 use crate::ops;
 
+mod membership;
+mod upkeep;
 mod writers;
 
 /// Something that happens at a time.
@@ -104,6 +106,26 @@ pub enum Event {
     },
     /// A standby reads committed edits.
     Tail,
+    /// A JournalNode looks for segments it lacks at a peer.
+    Compare {
+        /// Who.
+        jn: usize,
+        /// How often it did before.
+        turn: usize,
+    },
+    /// A JournalNode has fetched a finalized segment of a peer.
+    Missed {
+        /// Who.
+        jn: usize,
+        /// In which life.
+        life: u64,
+        /// Which segment.
+        name: SegmentName,
+    },
+    /// The operator changes the JournalNodes.
+    Operate,
+    /// Are all JournalNodes caught up after the end of the faults?
+    CaughtUp,
     /// A JournalNode's process starts.
     StartJournalNode(usize),
     /// A NameNode's process starts.
@@ -127,6 +149,8 @@ pub enum Repair {
     Fast(usize),
     /// A disk has space again.
     Space(usize),
+    /// Syncs that were to fail and did not meet one do not fail any more.
+    Syncs(usize),
 }
 
 /// What a run came to.
@@ -142,8 +166,23 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Writers there were.
     pub epochs: u64,
-    /// Rare things that happened.
-    pub marks: BTreeSet<&'static str>,
+    /// How often each fault ([`crate::nemesis::FAULTS`]) and other rare thing happened.
+    pub marks: BTreeMap<&'static str, u64>,
+}
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Gives everything else.
+    pub seed: u64,
+    /// A planted bug.
+    pub mutant: Option<Mutant>,
+    /// Faults ([`crate::nemesis::FAULTS`]) that are left out.
+    pub without: Vec<&'static str>,
+    /// Writes every event to the standard error output.
+    pub verbose: bool,
+    /// Empty JournalNodes beside the first ones: there is an operator who adds and removes.
+    pub spares: usize,
 }
 
 /// The simulated cluster.
@@ -163,28 +202,35 @@ pub struct World {
     pub partitions: Partitions,
     /// The faults are over.
     pub healed: bool,
-    /// Rare things that happened.
-    pub marks: BTreeSet<&'static str>,
+    /// How often rare things happened.
+    pub marks: BTreeMap<&'static str, u64>,
     queue: BTreeMap<(Micros, u64), Event>,
     sequence: u64,
     trace_hash: u64,
-    verbose: bool,
-    mutant: Option<Mutant>,
+    plan: Plan,
+    /// The JournalNodes that count, as far as a writer has heard.
+    pub(crate) members: Vec<usize>,
+    newest: Option<hathi_journal::Membership>,
     acknowledged: Acknowledged,
     epochs: Epochs,
     violation: Option<String>,
     acknowledged_at_heal: u64,
+    /// After the end of the faults enough was written; up to here all must have it.
+    target: Option<u64>,
     done: bool,
+    /// What is older may have been purged.
+    pub(crate) min_to_keep: u64,
     /// The next transaction the reading standby wants.
     tail_from: u64,
 }
 
-/// Runs a seed, with a planted bug or none.
-pub fn run(seed: u64, mutant: Option<Mutant>, verbose: bool) -> Outcome {
-    let mut world = World::new(seed, mutant, verbose);
+/// Runs a seed.
+pub fn run(plan: &Plan) -> Outcome {
+    let mut world = World::new(plan);
     world.run();
+    world.count_losses();
     Outcome {
-        seed,
+        seed: plan.seed,
         trace_hash: world.trace_hash,
         violation: world.violation,
         acknowledged: world.acknowledged.count(),
@@ -199,37 +245,50 @@ const PROGRESS: u64 = 20;
 const MAX_EVENTS: u64 = 2_000_000;
 
 impl World {
-    fn new(seed: u64, mutant: Option<Mutant>, verbose: bool) -> Self {
-        let mut rng = Rng::with_seed(seed);
-        let knobs = Knobs::draw(&mut rng);
+    fn new(plan: &Plan) -> Self {
+        let mut rng = Rng::with_seed(plan.seed);
+        let mut knobs = Knobs::draw(&mut rng);
+        if plan.without.contains(&"clock drift") {
+            knobs.drift_ppm.fill(0);
+        }
+        let mut plan = plan.clone();
+        if plan.spares > 0 {
+            knobs.java.fill(false);
+            plan.without.extend(membership::LOSSES);
+        }
         let mut clock = |i: usize| Clock {
-            drift_ppm: knobs.drift_ppm[i],
+            drift_ppm: knobs.drift_ppm.get(i).copied().unwrap_or(0),
             offset: rng.u64(0..1_000_000_000),
         };
-        let jns = (0..knobs.journalnodes)
-            .map(|i| JournalNode::new(i, clock(i), knobs.java[i], mutant))
+        let mut jns: Vec<_> = (0..knobs.journalnodes)
+            .map(|i| JournalNode::new(i, clock(i), knobs.java[i], plan.mutant))
             .collect();
         let nns = (0..knobs.namenodes)
-            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i), knobs.journalnodes))
+            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i), knobs.journalnodes + plan.spares))
             .collect();
+        let spares = (0..plan.spares).map(|i| knobs.journalnodes + i);
+        jns.extend(spares.map(|i| JournalNode::new(i, clock(usize::MAX), false, plan.mutant)));
         World {
             rng,
             now: 0,
             jns,
             nns,
+            members: (0..knobs.journalnodes).collect(),
+            newest: None,
             knobs,
             partitions: Partitions::default(),
             healed: false,
-            marks: BTreeSet::new(),
+            marks: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
-            trace_hash: seed,
-            verbose,
-            mutant,
+            trace_hash: plan.seed,
+            plan,
             acknowledged: Acknowledged::default(),
             epochs: Epochs::default(),
             violation: None,
             acknowledged_at_heal: 0,
+            target: None,
+            min_to_keep: 0,
             done: false,
             tail_from: 1,
         }
@@ -251,11 +310,26 @@ impl World {
         self.rng.u64(0..n.max(1)) == 0
     }
 
+    /// Counts something rare.
+    pub fn mark(&mut self, what: &'static str) {
+        *self.marks.entry(what).or_default() += 1;
+        self.trace(&what);
+    }
+
+    /// Whether this fault may happen now; counts it.
+    pub(crate) fn fault(&mut self, what: &'static str) -> bool {
+        let happens = !self.healed && !self.plan.without.contains(&what);
+        if happens {
+            self.mark(what);
+        }
+        happens
+    }
+
     /// Notes something for the hash of the trace, and for people who asked.
     pub fn trace(&mut self, what: &dyn std::fmt::Debug) {
         let text = format!("{what:?}");
         self.trace_hash = self.trace_hash.rotate_left(7) ^ ops::hash(text.as_bytes());
-        if self.verbose {
+        if self.plan.verbose {
             let mut text = text;
             if text.len() > 360 {
                 let cut = (0..=360).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
@@ -280,7 +354,8 @@ impl World {
                 ns_info: namespace_info(),
                 force: false,
             };
-            if let Some(acceptor) = &mut self.jns[jn].acceptor
+            if jn < self.knobs.journalnodes
+                && let Some(acceptor) = &mut self.jns[jn].acceptor
                 && let Handled::Now(Err(error)) = acceptor.handle(&format, 0)
             {
                 self.violation = Some(format!("format: {error}"));
@@ -291,6 +366,16 @@ impl World {
             self.at(first, Event::Elect { nn, again: true });
         }
         self.at(10_000, Event::Tail);
+        for jn in 0..self.jns.len() {
+            let first = self.around(self.knobs.compare_every);
+            self.at(first, Event::Compare { jn, turn: 0 });
+        }
+        if self.plan.spares > 0 {
+            self.at(100_000, Event::Operate);
+        }
+        if self.knobs.drift_ppm.iter().any(|ppm| *ppm != 0) {
+            self.mark("clock drift");
+        }
         let first_fault = self.around(self.knobs.fault_every);
         self.at(first_fault, Event::Nemesis);
         self.at(self.knobs.faults_until, Event::Heal);
@@ -371,6 +456,10 @@ impl World {
             }
             Event::Elect { nn, again } => self.elect(nn, again),
             Event::Tail => self.tail(),
+            Event::Compare { jn, turn } => self.compare(jn, turn),
+            Event::Missed { jn, life, name } => self.missed(jn, life, &name),
+            Event::Operate => self.operate(),
+            Event::CaughtUp => self.look_whether_caught_up(),
             Event::StartJournalNode(jn) => self.start_journalnode(jn),
             Event::StartNameNode(nn) => {
                 if !self.nns[nn].alive {
@@ -390,15 +479,20 @@ impl World {
             Event::End => {
                 if self.violation.is_none() {
                     let gained = self.acknowledged.count() - self.acknowledged_at_heal;
+                    let lagging = self.target.and_then(|target| self.lagging(target));
+                    let what = match lagging {
+                        Some(what) => what,
+                        None => format!("only {gained} transactions"),
+                    };
                     self.violation = Some(format!(
-                        "no progress: only {gained} transactions in {} us after everything was healed; {}",
+                        "no progress: {what} in {} us after everything was healed; {}",
                         self.knobs.patience,
                         self.describe()
                     ));
                 }
             }
         }
-        if self.mutant.is_none() {
+        if self.plan.mutant.is_none() {
             for jn in &self.jns {
                 if let Some(acceptor) = &jn.acceptor {
                     acceptor.check();
@@ -420,7 +514,7 @@ impl World {
             .map(|jn| {
                 jn.acceptor
                     .as_ref()
-                    .map(|a| (a.gauges(), a.is_joining(), a.failure().map(str::to_owned)))
+                    .map(|a| (jn.java, a.gauges(), a.is_joining(), a.failure().map(str::to_owned)))
             })
             .collect();
         format!("{nns:?} {jns:?}")
@@ -461,6 +555,9 @@ impl World {
             self.crash_journalnode(jn, true);
             return self.at(self.now + 100_000, Event::StartJournalNode(jn));
         }
+        if self.jns[jn].damaged && started.is_err() {
+            return self.replace_damaged(jn);
+        }
         self.check(started);
         let unformatted = self.jns[jn].acceptor.as_ref().is_some_and(|a| !a.is_formatted());
         if self.jns[jn].wiped && unformatted && !self.join(jn) {
@@ -490,9 +587,9 @@ impl World {
         }
         let promise = promises.into_iter().max().unwrap_or(Epoch(0));
         let local = self.jns[jn].clock.at(self.now);
-        self.marks.insert("joining");
+        self.mark("joining");
         let joined = match &mut self.jns[jn].acceptor {
-            Some(acceptor) => acceptor.format_joining(&namespace_info(), promise, local),
+            Some(acceptor) => acceptor.format_joining(&namespace_info(), promise, None, local),
             None => Ok(()),
         };
         joined.is_ok()
@@ -501,6 +598,9 @@ impl World {
     fn request_arrives(&mut self, message: Message) {
         let jn = message.jn;
         if self.jns[jn].acceptor.is_none() || self.jns[jn].life != message.jn_life {
+            if message.duplicate {
+                return;
+            }
             let reset = Event::Broken {
                 nn: message.nn,
                 nn_life: message.nn_life,
@@ -552,7 +652,7 @@ impl World {
         if self.jns[jn].life != life || self.jns[jn].acceptor.is_none() {
             return;
         }
-        self.marks.insert("fetched a segment");
+        self.mark("fetched a segment");
         let passes = from == jn
             || (self.partitions.passes(Node::JournalNode(jn), Node::JournalNode(from))
                 && self.partitions.passes(Node::JournalNode(from), Node::JournalNode(jn)));
@@ -572,6 +672,9 @@ impl World {
 
     fn send_answer(&mut self, message: Message, result: Result<Answer, CallError>) {
         let (nn, jn) = (message.nn, message.jn);
+        if message.duplicate {
+            return;
+        }
         if !self.partitions.passes(Node::JournalNode(jn), Node::NameNode(nn)) {
             self.doom(nn, message.nn_life, jn, message.connection);
             return;
@@ -609,6 +712,7 @@ impl World {
             connection: id,
             call,
             request,
+            duplicate: false,
         };
         let late = Event::Timeout {
             nn,
@@ -622,9 +726,18 @@ impl World {
             self.doom(nn, nn_life, jn, id);
             return;
         }
-        if reset {
+        if self.one_in(self.knobs.duplicate_one_in) && self.fault("duplicate") {
+            let copy = Message {
+                duplicate: true,
+                ..message.clone()
+            };
+            let later = arrival + self.rng.u64(0..100 * self.knobs.delay);
+            self.at(later, Event::Request(Box::new(copy)));
+        }
+        let lost = self.rng.bool();
+        if reset && self.fault(if lost { "lost message" } else { "reordered message" }) {
             self.doom(nn, nn_life, jn, id);
-            if self.one_in(2) {
+            if lost {
                 return;
             }
             // It arrives all the same, perhaps after the requests of the next connection.
@@ -692,7 +805,7 @@ impl World {
         for call in lost {
             let broken = CallError::Broken("connection reset".to_owned());
             self.with_writer(nn, |writer, now, out| {
-                writer.answer(jn, call, Err(broken), now, out);
+                writer.answer(channel_of(writer, jn), call, Err(broken), now, out);
             });
         }
     }
@@ -720,7 +833,7 @@ impl World {
             Ok(Answer::JournaledEdits {
                 edit_log: Some(log), ..
             }) => {
-                self.marks.insert("tailed");
+                self.mark("tailed");
                 for (txid, content) in ops::read_segment(&log, TxId(self.tail_from)) {
                     self.tail_from = txid + 1;
                     let verdict = self.acknowledged.acknowledge(epoch, txid, content);
@@ -741,6 +854,7 @@ impl World {
         self.healed = true;
         self.partitions.heal();
         self.acknowledged_at_heal = self.acknowledged.count();
+        self.at(self.now + 100_000, Event::CaughtUp);
         for jn in 0..self.jns.len() {
             self.jns[jn].slowness = 1;
             self.jns[jn].disk.set_full(false);
@@ -773,8 +887,12 @@ impl World {
                 let Some(end) = name.end else {
                     continue;
                 };
+                if jn.flipped.contains(&name.start.0) {
+                    continue;
+                }
                 let contents = ops::read_segment(&data, name.start);
                 verdicts.push(finalized.found(jn.index, name.start.0, end.0, &contents));
+                verdicts.push(finalized.bytes(jn.index, name.start.0, &data));
                 verdicts.push(self.acknowledged.finalized(&contents));
             }
         }
@@ -803,9 +921,16 @@ impl World {
                 log.entry(txid).or_insert(content);
             }
         }
-        let verdict = self.acknowledged.log(&log);
+        let verdict = self.acknowledged.log(&log, self.min_to_keep);
         self.check(verdict);
     }
+}
+
+/// The channel of a writer that leads to a JournalNode.
+fn channel_of(writer: &hathi_journal::QuorumWriter, jn: usize) -> usize {
+    let address = crate::journalnode::address(jn);
+    let found = writer.addresses().iter().position(|known| *known == address);
+    found.unwrap_or(usize::MAX)
 }
 
 /// The segments on a JournalNode's disk, as its process would read them now.
@@ -833,6 +958,7 @@ fn without_lease(answer: Answer) -> Answer {
         Answer::NewEpoch { last_segment, .. } => Answer::NewEpoch {
             last_segment,
             lease_granted_ms: None,
+            membership: None,
         },
         Answer::Lease { .. } => Answer::Lease { lease_granted_ms: None },
         other => other,

@@ -1,22 +1,22 @@
-//! Runs seeds: `sim --seeds A..B [--mutant NAME] [--verbose]`, or `sim --seed N --verbose` to see one.
+//! Runs seeds: `sim --seeds A..B [--mutant NAME] [--without FAULT]...`; `sim --seed N --verbose` shows one,
+//! `sim --seed N --minimize` looks for the faults it needs.
 
 use std::process::ExitCode;
 
-use hathi_sim::{ALL_MUTANTS, Mutant, run};
+use hathi_sim::nemesis::FAULTS;
+use hathi_sim::{ALL_MUTANTS, Plan, campaign};
 
 struct Arguments {
-    first: u64,
-    end: u64,
-    mutant: Option<Mutant>,
-    verbose: bool,
+    seeds: std::ops::Range<u64>,
+    plan: Plan,
+    minimize: bool,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut parsed = Arguments {
-        first: 0,
-        end: 1000,
-        mutant: None,
-        verbose: false,
+        seeds: 0..1000,
+        plan: Plan::default(),
+        minimize: false,
     };
     let number = |text: &str| text.parse::<u64>().map_err(|e| format!("{text}: {e}"));
     while let Some(argument) = arguments.next() {
@@ -25,18 +25,27 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--seeds" => {
                 let range = value()?;
                 let (first, end) = range.split_once("..").ok_or("seeds are A..B")?;
-                (parsed.first, parsed.end) = (number(first)?, number(end)?);
+                parsed.seeds = number(first)?..number(end)?;
             }
             "--seed" => {
-                parsed.first = number(&value()?)?;
-                parsed.end = parsed.first + 1;
+                let seed = number(&value()?)?;
+                parsed.seeds = seed..seed + 1;
             }
             "--mutant" => {
                 let name = value()?;
                 let found = ALL_MUTANTS.into_iter().find(|mutant| format!("{mutant:?}") == name);
-                parsed.mutant = Some(found.ok_or(format!("there is no mutant {name}"))?);
+                parsed.plan.mutant = Some(found.ok_or(format!("there is no mutant {name}"))?);
             }
-            "--verbose" => parsed.verbose = true,
+            "--without" => {
+                let name = value()?;
+                let found = FAULTS.into_iter().find(|fault| *fault == name);
+                parsed
+                    .plan
+                    .without
+                    .push(found.ok_or(format!("there is no fault {name:?}: {FAULTS:?}"))?);
+            }
+            "--verbose" => parsed.plan.verbose = true,
+            "--minimize" => parsed.minimize = true,
             _ => return Err(format!("unknown argument {argument}")),
         }
     }
@@ -52,24 +61,23 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut failed = 0;
-    let (mut acknowledged, mut epochs) = (0, 0);
-    for seed in arguments.first..arguments.end {
-        let outcome = run(seed, arguments.mutant, arguments.verbose);
-        acknowledged += outcome.acknowledged;
-        epochs += outcome.epochs;
-        if let Some(violation) = outcome.violation {
-            failed += 1;
-            let mutant = arguments
-                .mutant
-                .map_or(String::new(), |mutant| format!(" --mutant {mutant:?}"));
-            println!("seed {seed}: {violation}");
-            println!("  replay: cargo run -p hathi-sim --bin sim -- --seed {seed}{mutant} --verbose");
-        }
+    let plan = arguments.plan;
+    let summary = campaign::run_all(&plan, arguments.seeds);
+    print!("{}{}", summary.coverage(), summary.failures(&plan));
+    if arguments.minimize
+        && let Some(seed) = summary.failures.keys().next()
+    {
+        let smallest = campaign::minimize(&Plan { seed: *seed, ..plan });
+        println!("with the fewest faults: {}", campaign::command(&smallest));
     }
-    let seeds = arguments.end - arguments.first;
-    println!("{seeds} seeds, {failed} failed, {acknowledged} transactions acknowledged in {epochs} epochs");
-    if failed == 0 {
+    println!(
+        "{} seeds, {} failed, {} transactions acknowledged in {} epochs",
+        summary.seeds,
+        summary.failures.len(),
+        summary.acknowledged,
+        summary.epochs
+    );
+    if summary.failures.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

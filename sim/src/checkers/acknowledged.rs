@@ -55,9 +55,15 @@ impl Acknowledged {
         Ok(())
     }
 
-    /// The whole log, as all finalized segments and the open one together hold it.
-    pub fn log(&self, log: &BTreeMap<u64, u64>) -> Verdict {
-        for (txid, content) in &self.content {
+    /// What was acknowledged from `from` to `to`.
+    pub fn between(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
+        let range = self.content.range(from..=to.max(from));
+        range.map(|(txid, content)| (*txid, *content))
+    }
+
+    /// The whole log from `from` on, as all finalized segments and the open one together hold it.
+    pub fn log(&self, log: &BTreeMap<u64, u64>, from: u64) -> Verdict {
+        for (txid, content) in self.content.range(from..) {
             match log.get(txid) {
                 Some(found) if found == content => {}
                 Some(_) => return Err(format!("the log has another txid {txid} than was acknowledged")),
@@ -86,8 +92,9 @@ mod tests {
         assert!(checker.recovered(1, 0).is_ok());
         assert!(checker.finalized(&[(1, 10), (2, 20), (3, 30)]).is_ok());
         assert!(checker.finalized(&[(2, 22)]).is_err());
-        assert!(checker.log(&BTreeMap::from([(1, 10), (2, 20)])).is_ok());
-        assert!(checker.log(&BTreeMap::from([(1, 10)])).is_err());
-        assert!(checker.log(&BTreeMap::from([(1, 11), (2, 20)])).is_err());
+        assert!(checker.log(&BTreeMap::from([(1, 10), (2, 20)]), 0).is_ok());
+        assert!(checker.log(&BTreeMap::from([(1, 10)]), 0).is_err());
+        assert!(checker.log(&BTreeMap::from([(2, 20)]), 2).is_ok());
+        assert!(checker.log(&BTreeMap::from([(1, 11), (2, 20)]), 0).is_err());
     }
 }

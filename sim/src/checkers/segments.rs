@@ -9,6 +9,7 @@ use super::Verdict;
 pub struct Finalized {
     log: BTreeMap<u64, u64>,
     names: BTreeMap<u64, u64>,
+    bytes: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Finalized {
@@ -34,6 +35,21 @@ impl Finalized {
         Ok(())
     }
 
+    /// A JournalNode has a finalized segment that begins here and is this file.
+    pub fn bytes(&mut self, journalnode: usize, start: u64, file: &[u8]) -> Verdict {
+        let known = self.bytes.entry(start).or_insert_with(|| file.to_vec());
+        if known == file {
+            return Ok(());
+        }
+        let at = known.iter().zip(file).position(|(a, b)| a != b);
+        Err(format!(
+            "JournalNode {journalnode}: segment {start} has other bytes than those of its peers, at {:?}, {} for {} bytes",
+            at,
+            file.len(),
+            known.len()
+        ))
+    }
+
     /// All transactions found.
     pub fn log(&self) -> &BTreeMap<u64, u64> {
         &self.log
@@ -51,6 +67,8 @@ mod tests {
         checker.found(1, 1, 2, &[(1, 10), (2, 20)]).unwrap();
         assert!(checker.found(2, 1, 2, &[(1, 10), (2, 21)]).is_err());
         assert!(Finalized::default().found(2, 1, 2, &[(1, 10)]).is_err());
+        checker.bytes(0, 1, b"ab").unwrap();
+        assert!(checker.bytes(1, 1, b"ac").is_err());
         assert!(checker.found(2, 1, 1, &[(1, 10)]).is_err());
     }
 }

@@ -1,0 +1,122 @@
+//! Many seeds on all cores, what they reached, and for one that fails the faults it needs.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::nemesis::FAULTS;
+use crate::{Outcome, Plan, run};
+
+/// What many runs came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// How many runs.
+    pub seeds: u64,
+    /// Transactions acknowledged.
+    pub acknowledged: u64,
+    /// Writers there were.
+    pub epochs: u64,
+    /// How often each fault and other rare thing happened.
+    pub marks: BTreeMap<&'static str, u64>,
+    /// The runs that failed, by seed.
+    pub failures: BTreeMap<u64, String>,
+}
+
+impl Summary {
+    fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        self.acknowledged += outcome.acknowledged;
+        self.epochs += outcome.epochs;
+        for (what, count) in outcome.marks {
+            *self.marks.entry(what).or_default() += count;
+        }
+        if let Some(violation) = outcome.violation {
+            self.failures.insert(outcome.seed, violation);
+        }
+    }
+
+    /// Faults that happened in no run.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let happened = |fault: &&str| self.marks.get(*fault).is_some_and(|count| *count > 0);
+        FAULTS.into_iter().filter(|fault| !happened(fault)).collect()
+    }
+
+    /// Every failure with the command that shows it.
+    #[must_use]
+    pub fn failures(&self, plan: &Plan) -> String {
+        let lines = self.failures.iter().map(|(seed, violation)| {
+            let plan = Plan {
+                seed: *seed,
+                ..plan.clone()
+            };
+            format!("seed {seed}: {violation}\n  replay: {}\n", command(&plan))
+        });
+        lines.collect()
+    }
+
+    /// What happened how often, for people.
+    #[must_use]
+    pub fn coverage(&self) -> String {
+        let lines = self.marks.iter().map(|(what, count)| {
+            let kind = if FAULTS.contains(what) { "fault" } else { "reached" };
+            format!("{count:>10} {kind:>8}  {what}\n")
+        });
+        lines.collect()
+    }
+}
+
+/// The command that shows a run.
+#[must_use]
+pub fn command(plan: &Plan) -> String {
+    let mut command = format!("cargo run -p hathi-sim --bin sim -- --seed {} --verbose", plan.seed);
+    if let Some(mutant) = plan.mutant {
+        command += &format!(" --mutant {mutant:?}");
+    }
+    for fault in &plan.without {
+        command += &format!(" --without '{fault}'");
+    }
+    command
+}
+
+/// Runs a plan with each of these seeds, on all cores.
+#[must_use]
+pub fn run_all(plan: &Plan, seeds: Range<u64>) -> Summary {
+    let next = AtomicU64::new(seeds.start);
+    let summary = Mutex::new(Summary::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = run(&Plan { seed, ..plan.clone() });
+                    summary.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
+                }
+            });
+        }
+    });
+    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leaves out one kind of fault after the other as long as the run still fails. Another set of faults is another
+/// course of events, so this finds a smaller failure, not always the same one.
+#[must_use]
+pub fn minimize(plan: &Plan) -> Plan {
+    let mut smallest = Plan {
+        verbose: false,
+        ..plan.clone()
+    };
+    for fault in FAULTS {
+        let mut smaller = smallest.clone();
+        smaller.without.push(fault);
+        if !smallest.without.contains(&fault) && run(&smaller).violation.is_some() {
+            smallest = smaller;
+        }
+    }
+    smallest
+}
