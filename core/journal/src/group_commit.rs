@@ -1,21 +1,26 @@
 //! When the next batch of edits leaves.
 //!
-//! A batch costs the writer and each JournalNode about as much as twenty edits in it do, so short ones are to be avoided
-//! where that costs nobody anything: while another batch is under way, and while callers who were just answered are
-//! about to call again. A single caller never waits.
+//! A batch costs the writer and each JournalNode about as much as a hundred edits in it do, so short ones are to be avoided
+//! where that costs nobody much: while another batch is under way, and while callers who were just answered are about to
+//! call again. A single caller never waits. (PostgreSQL's `commit_delay` and `commit_siblings` are the same idea with
+//! fixed numbers.)
 
 use crate::Micros;
 
 /// A batch of so many bytes leaves even while another is under way: it takes the network and the disk long enough.
 const WORTH_SENDING_BYTES: usize = 32 << 10;
-/// The longest that an edit waits for others while nothing is under way.
-const GATHER_US: Micros = 1000;
+/// An edit waits no longer for others, while nothing is under way, than so many round trips to a quorum take.
+const MAX_GATHER_ROUND_TRIPS: u64 = 2;
+/// And no longer than this, however slow the JournalNodes are.
+const MAX_GATHER_US: Micros = 3000;
 
 /// Decides by how many transactions are, and lately were, waiting for the quorum at one time.
 #[derive(Clone, Debug, Default)]
 pub struct GroupCommit {
     /// How many transactions were on their way to durability at one time: the most lately.
     concurrency: u64,
+    /// What a batch takes from leaving to the quorum's answers; a moving average.
+    round_trip_us: Micros,
     /// Since when the open batch could have left.
     gathering_since: Option<Micros>,
 }
@@ -26,16 +31,21 @@ impl GroupCommit {
         let leaves = transactions > 0
             && (bytes >= WORTH_SENDING_BYTES
                 || !under_way
-                    && (transactions * 2 >= self.concurrency
-                        || now >= *self.gathering_since.get_or_insert(now) + GATHER_US));
+                    && (transactions * 8 >= self.concurrency * 7
+                        || now >= *self.gathering_since.get_or_insert(now) + self.patience()));
         if leaves {
             self.gathering_since = None;
         }
         leaves
     }
 
-    /// The quorum has a batch of so many transactions, while `waiting` more were in the open batch.
-    pub fn synced(&mut self, transactions: u64, waiting: u64) {
+    fn patience(&self) -> Micros {
+        self.round_trip_us.saturating_mul(MAX_GATHER_ROUND_TRIPS).min(MAX_GATHER_US)
+    }
+
+    /// The quorum has a batch of so many transactions, which took so long, while `waiting` more were in the open batch.
+    pub fn synced(&mut self, transactions: u64, waiting: u64, took: Micros) {
+        self.round_trip_us = (self.round_trip_us * 7 + took) / 8;
         // Slowly forgotten: a pause of some callers is not the end of the load.
         self.concurrency -= self.concurrency.div_ceil(16);
         self.concurrency = self.concurrency.max(transactions + waiting);
@@ -44,7 +54,7 @@ impl GroupCommit {
     /// When [`GroupCommit::leaves`] is to be asked again, if nothing happens before.
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
-        self.gathering_since.map(|since| since + GATHER_US)
+        self.gathering_since.map(|since| since + self.patience())
     }
 }
 
@@ -58,7 +68,7 @@ mod tests {
         for now in 0..100 {
             assert!(group.leaves(1, 80, false, now));
             assert_eq!(group.wake_at(), None);
-            group.synced(1, 0);
+            group.synced(1, 0, 200);
         }
     }
 
@@ -72,20 +82,24 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_callers_are_waited_for_but_not_for_long() {
+    fn callers_just_answered_are_waited_for_but_not_for_long() {
         let mut group = GroupCommit::default();
-        group.synced(34, 30);
-        assert!(!group.leaves(31, 2000, false, 10));
-        assert!(group.leaves(32, 2100, false, 20));
-        // The other half went away: those who are left wait once for each batch, and less and less of them.
-        group.synced(32, 0);
+        group.synced(34, 30, 800);
+        assert!(!group.leaves(55, 4000, false, 10));
+        assert!(group.leaves(56, 4100, false, 20));
+        // Nearly all went away: those who are left wait a while for each batch, and less and less of them.
+        group.synced(56, 0, 800);
         assert!(!group.leaves(3, 200, false, 30));
-        assert_eq!(group.wake_at(), Some(30 + GATHER_US));
-        assert!(!group.leaves(3, 200, false, 29 + GATHER_US));
-        assert!(group.leaves(3, 200, false, 30 + GATHER_US));
-        for _ in 0..40 {
-            group.synced(3, 0);
+        let until = group.wake_at().unwrap();
+        // A quarter of the average is of the last two.
+        assert!((200..500).contains(&(until - 30)), "{until}");
+        assert!(!group.leaves(3, 200, false, until - 1));
+        assert!(group.leaves(3, 200, false, until));
+        for _ in 0..60 {
+            group.synced(3, 0, 1_000_000);
         }
-        assert!(group.leaves(3, 200, false, 40 + GATHER_US));
+        assert!(group.leaves(3, 200, false, until));
+        assert!(!group.leaves(1, 70, false, until));
+        assert_eq!(group.wake_at(), Some(until + MAX_GATHER_US));
     }
 }

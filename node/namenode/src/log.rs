@@ -434,15 +434,17 @@ impl LogTask {
         metrics
             .synced_txns
             .fetch_add(txid.0.saturating_sub(before.0), Ordering::Relaxed);
+        let mut took = 0;
         while let Some(&(last, since)) = self.under_way.front()
             && last <= txid
         {
             self.under_way.pop_front();
+            took = now.saturating_sub(since);
             metrics.syncs.fetch_add(1, Ordering::Relaxed);
-            metrics.sync_us.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+            metrics.sync_us.fetch_add(took, Ordering::Relaxed);
         }
         let waiting = self.nn.ns.read().edit_log.pending_txns();
-        self.group_commit.synced(txid.0.saturating_sub(before.0), waiting);
+        self.group_commit.synced(txid.0.saturating_sub(before.0), waiting, took);
         tell(&mut self.waiting, txid);
         self.nn.release_replies();
     }
