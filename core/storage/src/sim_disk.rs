@@ -418,7 +418,15 @@ impl Disk for SimDisk {
         if !state.live.contains_key(from) {
             return Err(error(io::ErrorKind::NotFound, from));
         }
-        state.change(to.parent(), NameChange::Rename(from.to_owned(), to.to_owned()));
+        match state.live.get(from) {
+            Some(node @ Node::File(_)) if from.parent() != to.parent() => {
+                // Each directory is synced by itself.
+                let node = *node;
+                state.change(to.parent(), NameChange::Put(to.to_owned(), node));
+                state.change(from.parent(), NameChange::Remove(from.to_owned()));
+            }
+            _ => state.change(to.parent(), NameChange::Rename(from.to_owned(), to.to_owned())),
+        }
         Ok(())
     }
 
