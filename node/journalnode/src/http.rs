@@ -48,7 +48,9 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
         .number("segmentTxId")
         .and_then(|txid| u64::try_from(txid).ok())
         .ok_or_else(|| bad("segmentTxId is missing or no transaction id"))?;
-    let in_progress_ok = query.get("inProgressOk") != Some("false");
+    let in_progress_ok = !query
+        .get("inProgressOk")
+        .is_some_and(|ok| ok.eq_ignore_ascii_case("false"));
     let journal = journals
         .get(journal_id, None)
         .map_err(|exception| failed(exception.to_string()))?;

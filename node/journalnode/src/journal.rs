@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use hathi_formats::exceptions::{IO, RETRIABLE, RemoteException};
 use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
 use hathi_journal::acceptor::Download;
+use hathi_journal::segments::SegmentName;
 use hathi_journal::{Acceptor, AcceptorOptions, Answer, Handled, JournalError, Membership, Micros, Request};
 use hathi_net::ipc::Responder;
 use hathi_storage::OsDisk;
@@ -368,6 +369,7 @@ impl Journal {
     /// The numbers of now. May wait for the disk.
     pub fn figures(&self) -> Result<Figures, RemoteException> {
         let now = self.now();
+        let segments = self.segment_sizes();
         self.with_acceptor(|acceptor| Figures {
             counters: acceptor.counters(),
             gauges: acceptor.gauges(),
@@ -376,7 +378,17 @@ impl Journal {
             failure: acceptor.failure().map(str::to_owned),
             doubt: acceptor.doubt().map(str::to_owned),
             promise_lost: acceptor.needs_promise(),
+            segments,
         })
+    }
+
+    /// How many segments there are, and how many bytes they have, without the lock.
+    fn segment_sizes(&self) -> (u64, u64) {
+        let current = self.root.join("current");
+        let entries = std::fs::read_dir(current).into_iter().flatten().flatten();
+        let segments = entries.filter(|entry| SegmentName::parse(&entry.file_name().to_string_lossy()).is_some());
+        let sizes = segments.filter_map(|entry| Some(entry.metadata().ok()?.len()));
+        sizes.fold((0, 0), |(count, bytes), len| (count + 1, bytes + len))
     }
 
     fn open(&self, inner: &mut Inner) -> Result<(), RemoteException> {

@@ -86,6 +86,8 @@ pub struct Figures {
     pub failure: Option<String>,
     pub doubt: Option<String>,
     pub promise_lost: bool,
+    /// How many segments, and their bytes.
+    pub segments: (u64, u64),
 }
 
 impl Metrics {
@@ -121,6 +123,7 @@ impl Metrics {
             failure,
             doubt,
             promise_lost,
+            segments: (segments, segment_bytes),
         } = figures;
         let mut attributes = json!({
             "tag.JournalId": journal_id,
@@ -146,6 +149,8 @@ impl Metrics {
             "Joining": doubt.is_some(),
             "JoiningReason": doubt.as_deref().unwrap_or(""),
             "PromiseLost": promise_lost,
+            "Segments": segments,
+            "SegmentBytes": segment_bytes,
             "DamagedSegments": counters.segments_damaged,
             "RepairedFiles": counters.files_repaired,
             "CommittedTxId": gauges.committed.unwrap_or_default().0,

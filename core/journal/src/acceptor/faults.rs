@@ -378,6 +378,16 @@ fn a_damaged_old_segment_is_put_aside_and_replaced_by_a_peers() {
     assert!(bench.acceptor.adopt_segment(from, TxId(1), TxId(5)).unwrap());
     assert_eq!(bench.content(FINAL), good);
     assert_eq!(bench.acceptor.counters().segments_damaged, 1);
+    let mut purge = |min_to_keep| {
+        let info = bench.info(3);
+        bench.ok(&Request::PurgeLogsOlderThan {
+            info,
+            min_to_keep: TxId(min_to_keep),
+        });
+        bench.names().len()
+    };
+    assert_eq!(purge(5), 3);
+    assert_eq!(purge(6), 1, "what was put aside goes with its transactions");
 }
 
 #[test]

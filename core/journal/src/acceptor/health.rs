@@ -14,6 +14,9 @@
 //! * who does not know his promise serves no epoch and no lease;
 //! * `durable_to` is a transaction that was synced here, or 0, also after what is here was replaced by less.
 
+use std::io;
+use std::path::Path;
+
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_storage::durable_long::read_text_long;
 use hathi_storage::{Copies, Disk, Finding, StorageDirectory};
@@ -60,6 +63,21 @@ pub(super) fn restore_version<D: Disk>(storage: &StorageDirectory<D>) -> Result<
     }
 }
 
+/// The small files of a journal's `current` that are not what their copies say, and that no other program replaced.
+pub fn damaged_small_files<D: Disk>(disk: &D, current: &Path) -> io::Result<Vec<&'static str>> {
+    let copies = Copies::read(disk, &current.join(COPIES))?.unwrap_or_default();
+    let mut damaged = Vec::new();
+    for name in COPIED {
+        if matches!(
+            copies.compare(disk, current, name)?,
+            Finding::Damaged | Finding::Missing
+        ) {
+            damaged.push(name);
+        }
+    }
+    Ok(damaged)
+}
+
 impl<D: Disk> Acceptor<D> {
     /// Compares the small files with their copies, before they are read: puts back what is damaged or gone. What
     /// cannot be known any more is returned, and marked on disk.
@@ -85,7 +103,7 @@ impl<D: Disk> Acceptor<D> {
         }
         let epoch = |name: &str| read_text_long(&disk, &current.join(name));
         // Damaged, and there is no copy.
-        let unreadable = |name: &str| epoch(name).is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+        let unreadable = |name: &str| epoch(name).is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
         let mut doubt = None;
         let whole =
             copied.contains(&VERSION) && (copied.contains(&LAST_PROMISED_EPOCH) || !copies.has(LAST_PROMISED_EPOCH));

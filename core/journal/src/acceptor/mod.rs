@@ -54,6 +54,7 @@ mod recovery;
 mod upgrade;
 mod write;
 
+pub use health::damaged_small_files;
 use health::{Doubt, WRITTEN};
 
 #[cfg(test)]

@@ -431,8 +431,20 @@ impl<D: Disk> Acceptor<D> {
             };
             self.disk_result("purging a segment", done)?;
         }
-        let paxos = self.storage.current().join(PAXOS);
-        let disk = self.storage.disk().clone();
+        let (current, disk) = (self.storage.current(), self.storage.disk().clone());
+        let listed = disk.list(&current);
+        for entry in self.disk_result("listing what was put aside", listed)? {
+            // `.empty`, `.corrupt`, `.trash`, `.stale`, `.epoch=5`
+            let aside = entry
+                .name
+                .split_once('.')
+                .and_then(|(name, _)| SegmentName::parse(name));
+            if aside.is_some_and(|name| name.end.unwrap_or(name.start) < min_to_keep) {
+                let removed = disk.remove_file(&current.join(&entry.name));
+                self.disk_result("purging what was put aside", removed)?;
+            }
+        }
+        let paxos = current.join(PAXOS);
         let entries = match disk.list(&paxos) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             listed => self.disk_result("listing recovery records", listed)?,
