@@ -23,7 +23,7 @@ const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
 const LEASE_RETRY: Duration = Duration::from_millis(50);
 /// Pause after a step of tailing that brought something. Under load each batch is news, and a call for each would cost
 /// the JournalNodes and the standby more than the edits themselves.
-const BREATH: Duration = Duration::from_millis(5);
+const BREATH: Duration = Duration::from_millis(20);
 /// Pause after a failure of tailing or loading.
 const RETRY: Duration = Duration::from_millis(500);
 
