@@ -113,7 +113,8 @@ impl Job {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    /// With the moment in which each came.
+    jobs: VecDeque<(Micros, Job)>,
     bytes: usize,
     stop: bool,
 }
@@ -342,7 +343,7 @@ impl Journal {
                 Some(job)
             } else {
                 queue.bytes += bytes;
-                queue.jobs.push_back(job);
+                queue.jobs.push_back((self.now(), job));
                 None
             }
         };
@@ -460,7 +461,13 @@ impl Journal {
             };
             if !jobs.is_empty() {
                 let mut inner = self.inner.lock();
-                for job in jobs.drain(..) {
+                for (came, job) in jobs.drain(..) {
+                    if matches!(job, Job::Call(Request::Journal { .. }, _)) {
+                        self.metrics
+                            .steps
+                            .queue_wait
+                            .add_micros(self.now().saturating_sub(came));
+                    }
                     self.work(&mut inner, job);
                 }
             }
@@ -561,6 +568,7 @@ impl Journal {
             }
             Handled::AfterSync(answer) => {
                 self.note(&request);
+                self.metrics.steps.write.add_micros(self.now().saturating_sub(now));
                 inner.after_sync.push((answer, reply));
             }
             Handled::Download(download) => {
@@ -682,12 +690,14 @@ impl Journal {
             }
         };
         if let Err(error) = &result {
-            tracing::error!(journal = self.id(), %error, "a sync failed: this journal takes no more edits until restarted");
+            tracing::error!(journal = self.id(), %error, "a sync failed: this journal takes no more edits until what was written was written anew");
         }
         let failure = result.err().map(|error| RemoteException::from(&error));
+        let begun = Instant::now();
         for (answer, reply) in answers {
             reply.send(failure.clone().map_or(Ok(answer), Err));
         }
+        self.metrics.steps.answer.add(begun.elapsed());
         let mut inner = self.inner.lock();
         self.try_parked(&mut inner);
         !inner.after_sync.is_empty()

@@ -8,6 +8,8 @@ use hathi_journal::messages::LeaseState;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
+use crate::histogram::Steps;
+
 /// Samples kept of one interval; beyond that a random choice of all.
 const MAX_SAMPLES: usize = 1000;
 const QUANTILES: [(u32, &str); 5] = [(50, "50th"), (75, "75th"), (90, "90th"), (95, "95th"), (99, "99th")];
@@ -75,6 +77,7 @@ impl Quantiles {
 pub struct Metrics {
     last_journal_timestamp_ms: AtomicU64,
     syncs: Mutex<[Quantiles; 3]>,
+    pub steps: Steps,
 }
 
 /// What the acceptor tells.
@@ -95,6 +98,7 @@ impl Metrics {
         Metrics {
             last_journal_timestamp_ms: AtomicU64::new(0),
             syncs: Mutex::new([Quantiles::new(60), Quantiles::new(300), Quantiles::new(3600)]),
+            steps: Steps::default(),
         }
     }
 
@@ -108,6 +112,7 @@ impl Metrics {
     /// A sync took so long.
     pub fn synced(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.steps.sync.add_micros(micros);
         let now = Instant::now();
         for quantiles in self.syncs.lock().iter_mut() {
             quantiles.add(now, micros);
@@ -149,6 +154,10 @@ impl Metrics {
             "Joining": doubt.is_some(),
             "JoiningReason": doubt.as_deref().unwrap_or(""),
             "PromiseLost": promise_lost,
+            "QueueWaitMicros": self.steps.queue_wait.to_json(),
+            "WriteMicros": self.steps.write.to_json(),
+            "SyncMicros": self.steps.sync.to_json(),
+            "AnswerMicros": self.steps.answer.to_json(),
             "Segments": segments,
             "SegmentBytes": segment_bytes,
             "DamagedSegments": counters.segments_damaged,

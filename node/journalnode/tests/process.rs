@@ -86,8 +86,13 @@ async fn keeps_edits_and_serves_them_in_every_way() {
         (&journal["LastWrittenTxId"], &journal["LastPromisedEpoch"]),
         (&10.into(), &1.into())
     );
+    let batches = journal["WriteMicros"]["count"].as_u64().unwrap();
+    assert_eq!(batches, 2);
+    assert!(journal["SyncMicros"]["count"].as_u64().unwrap() >= 1);
     let (_, metrics) = http::get_bytes(&url("/metrics"), LIMIT, 1 << 20).await.unwrap();
-    assert!(String::from_utf8_lossy(&metrics).contains("hathi_txns_written{name=\"Journal-ns1\""));
+    let metrics = String::from_utf8_lossy(&metrics);
+    assert!(metrics.contains("hathi_txns_written{name=\"Journal-ns1\""));
+    assert!(metrics.contains("hathi_write_micros_bucket{name=\"Journal-ns1\",service=\"JournalNode\",le=\"+Inf\"} 2"));
 }
 
 #[tokio::test]

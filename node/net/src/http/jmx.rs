@@ -188,7 +188,8 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
         .is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
-/// Prometheus text of the numbers and booleans in beans: `hathi_<attribute>{service="..",name=".."}`.
+/// Prometheus text of the numbers, booleans and histograms in beans: `hathi_<attribute>{service="..",name=".."}`.
+/// A histogram is an object with `buckets` (pairs of a limit and how many are up to it), `sum` and `count`.
 #[must_use]
 pub fn prometheus(beans: &[Bean]) -> String {
     let mut metrics: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -196,6 +197,11 @@ pub fn prometheus(beans: &[Bean]) -> String {
         let labels = labels(&bean.name);
         for (attribute, value) in &bean.attributes {
             let value = match value {
+                Value::Object(histogram) => {
+                    let name = format!("hathi_{}", snake(attribute));
+                    put_histogram(&mut metrics, &name, &labels, histogram);
+                    continue;
+                }
                 Value::Number(number) => number.to_string(),
                 Value::Bool(flag) => u8::from(*flag).to_string(),
                 _ => continue,
@@ -214,6 +220,30 @@ pub fn prometheus(beans: &[Bean]) -> String {
         }
     }
     text
+}
+
+fn put_histogram(
+    metrics: &mut BTreeMap<String, Vec<String>>,
+    name: &str,
+    labels: &str,
+    histogram: &Map<String, Value>,
+) {
+    let (Some(buckets), Some(sum), Some(count)) = (
+        histogram.get("buckets").and_then(Value::as_array),
+        histogram.get("sum"),
+        histogram.get("count"),
+    ) else {
+        return;
+    };
+    let mut put = |suffix: &str, value: String| metrics.entry(format!("{name}{suffix}")).or_default().push(value);
+    for bucket in buckets {
+        if let (Some(limit), Some(upto)) = (bucket.get(0), bucket.get(1)) {
+            put("_bucket", format!("{{{labels},le=\"{limit}\"}} {upto}"));
+        }
+    }
+    put("_bucket", format!("{{{labels},le=\"+Inf\"}} {count}"));
+    put("_sum", format!("{{{labels}}} {sum}"));
+    put("_count", format!("{{{labels}}} {count}"));
 }
 
 fn labels(name: &str) -> String {
