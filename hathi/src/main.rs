@@ -23,6 +23,7 @@ const COMMANDS: &[Command] = &[
     ("dfs", "list, copy and change files", cmd::dfs::run),
     ("dfsadmin", "report on and administer a cluster", cmd::dfsadmin::run),
     ("haadmin", "show and change who is active", cmd::haadmin::run),
+    ("journal", "look at a journal: status, verify, dump", cmd::journal::run),
     ("oev", "print an edit log", cmd::oev::run),
     ("oiv", "print an fsimage", cmd::oiv::run),
     ("zkfc", "run a failover controller", cmd::zkfc::run),

@@ -5,6 +5,7 @@ pub mod datanode;
 pub mod dfs;
 pub mod dfsadmin;
 pub mod haadmin;
+pub mod journal;
 pub mod journalnode;
 pub mod namenode;
 pub mod oev;
