@@ -67,6 +67,8 @@ pub enum Event {
         /// Its answer.
         view: Option<LeaseView>,
     },
+    /// The JournalNodes were changed: these indices count.
+    JournalNodes(Vec<usize>),
     /// A result of the health monitor.
     Health(Health),
     /// The process of this instance has ended: all its threads are gone and its sockets closed.
@@ -175,6 +177,7 @@ impl Controller {
         let mut actions = Vec::new();
         match event {
             Event::Lease { journalnode, view } => self.survey.update(journalnode, view),
+            Event::JournalNodes(members) => self.survey.set_members(&members),
             Event::Health(health) => {
                 if let Health::Healthy { instance, .. } = &health {
                     self.instance = Some(instance.clone());

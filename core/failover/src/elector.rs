@@ -41,6 +41,7 @@ pub enum QuorumLease {
 #[derive(Clone, Debug)]
 pub struct LeaseSurvey {
     views: Vec<Option<LeaseView>>,
+    members: Vec<usize>,
 }
 
 impl LeaseSurvey {
@@ -49,12 +50,29 @@ impl LeaseSurvey {
     pub fn new(journalnodes: usize) -> Self {
         LeaseSurvey {
             views: vec![None; journalnodes],
+            members: (0..journalnodes).collect(),
         }
     }
 
-    /// Takes an answer, or `None` when the JournalNode can't be reached. Ignores an index out of range.
+    /// The JournalNodes were changed: only these count, by indices that may be new; what is known of them stays.
+    pub fn set_members(&mut self, members: &[usize]) {
+        self.members = members.to_vec();
+        for (index, view) in self.views.iter_mut().enumerate() {
+            if !members.contains(&index) {
+                *view = None;
+            }
+        }
+        let count = members.iter().max().map_or(0, |highest| highest + 1);
+        if self.views.len() < count {
+            self.views.resize(count, None);
+        }
+    }
+
+    /// Takes an answer, or `None` when the JournalNode can't be reached. Ignores one that does not count.
     pub fn update(&mut self, journalnode: usize, view: Option<LeaseView>) {
-        if let Some(slot) = self.views.get_mut(journalnode) {
+        if self.members.contains(&journalnode)
+            && let Some(slot) = self.views.get_mut(journalnode)
+        {
             *slot = view;
         }
     }
@@ -62,7 +80,7 @@ impl LeaseSurvey {
     /// JournalNodes that make a majority.
     #[must_use]
     pub fn majority(&self) -> usize {
-        self.views.len() / 2 + 1
+        self.members.len() / 2 + 1
     }
 
     /// What the answers amount to.
@@ -149,5 +167,25 @@ mod tests {
             survey(&[view(0, "", false), view(0, "", false), view(0, "", false)]),
             QuorumLease::Free
         );
+    }
+
+    #[test]
+    fn after_a_change_only_the_new_ones_count() {
+        let mut survey = LeaseSurvey::new(3);
+        for index in 0..3 {
+            survey.update(index, view(1, "a@1", true));
+        }
+        survey.set_members(&[2, 3, 4]);
+        assert_eq!(survey.lease(), QuorumLease::Unknown);
+        survey.update(0, view(9, "x@1", true));
+        survey.update(4, view(1, "a@1", true));
+        let held = QuorumLease::Held {
+            holder: "a@1".to_owned(),
+            epoch: 1,
+        };
+        assert_eq!(survey.lease(), held);
+        survey.update(3, view(1, "a@1", false));
+        survey.update(4, view(1, "a@1", false));
+        assert_eq!(survey.lease(), QuorumLease::Free);
     }
 }

@@ -3,6 +3,7 @@
 use crate::journalnodes::Readers;
 use crate::log::LogCommand;
 use crate::settings::resolve;
+use crate::shared_log::SharedLog;
 use crate::state::{LeaseView, NameNode};
 use crate::storage::NameDirs;
 use crate::tail::Tail;
@@ -14,9 +15,11 @@ use hathi_journal::{Answer, Request};
 use hathi_namesystem::Role;
 use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// How often kept calls and pending deletions are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -47,8 +50,10 @@ pub struct Shared {
     pub log: mpsc::UnboundedSender<LogCommand>,
     /// The JournalNodes, to read from.
     pub readers: Arc<Readers>,
-    /// What is known of each JournalNode's lease.
-    pub leases: Mutex<Vec<Option<hathi_journal::messages::LeaseState>>>,
+    /// Held during a change of the JournalNodes.
+    pub changing_members: tokio::sync::Mutex<()>,
+    /// What is known of each JournalNode's lease, by its index.
+    pub leases: Mutex<BTreeMap<usize, hathi_journal::messages::LeaseState>>,
 }
 
 /// The monitors.
@@ -110,9 +115,9 @@ async fn reclaim(nn: &NameNode) {
     }
 }
 
-/// A standby that sees finalized segments only (Java JournalNodes without in-progress tailing) asks the active to end one
+/// A standby that sees finalized segments only (Java JournalNodes without in-progress tailing, a shared directory) asks the active to end one
 /// now and then (`EditLogTailer.triggerActiveLogRoll`).
-pub async fn trigger_rolls(shared: Arc<Shared>, tail: Arc<Tail>) {
+pub async fn trigger_rolls(shared: Arc<Shared>, tail: Arc<SharedLog>) {
     let nn = &shared.nn;
     let Some(period) = nn.settings.log_roll_period else {
         return;
@@ -140,16 +145,36 @@ async fn roll(user: &str, address: &HostPort) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Follows the read lease at every JournalNode, so that a standby knows whether somebody is active.
-pub fn watch_leases(shared: &Arc<Shared>, tail: &Arc<Tail>) {
-    for index in 0..shared.readers.nodes.addresses.len() {
-        tokio::spawn(watch(shared.clone(), tail.clone(), index));
+/// Follows the read lease at every JournalNode, so that a standby knows whether somebody is active, and changes of the
+/// JournalNodes, which are kept for the next start.
+pub async fn watch_leases(shared: Arc<Shared>, tail: Arc<Tail>) {
+    let mut watchers: BTreeMap<usize, JoinHandle<()>> = BTreeMap::new();
+    let mut kept = shared.readers.nodes.membership();
+    loop {
+        watchers.retain(|_, watcher| !watcher.is_finished());
+        for index in shared.readers.nodes.members() {
+            watchers
+                .entry(index)
+                .or_insert_with(|| tokio::spawn(watch(shared.clone(), tail.clone(), index)));
+        }
+        let known = shared.readers.nodes.membership();
+        if known != kept
+            && let Some(membership) = &known
+        {
+            tracing::info!(members = membership.members.join(";"), "the JournalNodes were changed");
+            match shared.dirs.keep_membership(membership) {
+                Ok(()) => kept = known,
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "can't keep who the JournalNodes are"),
+            }
+        }
+        tokio::time::sleep(WATCH_RETRY).await;
     }
 }
 
+/// Ends when the JournalNode counts no more.
 async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
     let mut known_counter = None;
-    loop {
+    while shared.readers.nodes.members().contains(&index) {
         let request = Request::WatchLease {
             known_counter,
             wait_ms: WATCH_MS,
@@ -159,7 +184,10 @@ async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
             Ok(Answer::LeaseState(state)) => {
                 tail.learn(index, true);
                 known_counter = Some(state.change_counter);
-                shared.leases.lock()[index] = Some(state);
+                if let Some(membership) = &state.membership {
+                    shared.readers.nodes.learn(membership);
+                }
+                shared.leases.lock().insert(index, state);
                 Duration::ZERO
             }
             Err(CallError::Remote(exception))
@@ -167,12 +195,12 @@ async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
             {
                 tail.learn(index, false);
                 known_counter = None;
-                shared.leases.lock()[index] = None;
+                shared.leases.lock().remove(&index);
                 WATCH_JAVA_RETRY
             }
             _ => {
                 known_counter = None;
-                shared.leases.lock()[index] = None;
+                shared.leases.lock().remove(&index);
                 WATCH_RETRY
             }
         };
@@ -182,6 +210,7 @@ async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
             tokio::time::sleep(pause).await;
         }
     }
+    shared.leases.lock().remove(&index);
 }
 
 fn view(shared: &Shared) -> LeaseView {
@@ -189,7 +218,8 @@ fn view(shared: &Shared) -> LeaseView {
     let majority = shared.readers.nodes.majority();
     let (mut free, mut held) = (0, 0);
     let mut newest = None;
-    for state in leases.iter().flatten() {
+    let members = shared.readers.nodes.members();
+    for state in members.iter().filter_map(|index| leases.get(index)) {
         match &state.holder {
             Some(holder) if state.remaining_ms > 0 => {
                 if **holder != *shared.nn.holder {

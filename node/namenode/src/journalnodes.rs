@@ -2,17 +2,31 @@
 
 use crate::settings::{Settings, resolve};
 use bytes::{Buf, BufMut, Bytes};
-use hathi_formats::conf::HostPort;
+use hathi_formats::conf::{HostPort, JournalUri};
 use hathi_journal::messages::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL};
 use hathi_journal::wire::Envelope;
 use hathi_journal::writer::CallError;
-use hathi_journal::{Answer, Request};
+use hathi_journal::{Answer, Membership, Request};
 use hathi_net::ipc::{ClientOptions, PendingCall, Protocol, RpcClient, RpcError, protocols};
+use parking_lot::RwLock;
 use prost::encoding::{DecodeContext, WireType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection that is refused or dropped by a firewall must not hold a recovery up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For a look who the JournalNodes are.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(3);
+
+fn known(addresses: &[HostPort]) -> Arc<RwLock<Known>> {
+    Arc::new(RwLock::new(Known {
+        addresses: addresses.to_vec(),
+        members: (0..addresses.len()).collect(),
+        membership: None,
+    }))
+}
 
 /// An encoded message as a message.
 #[derive(Debug, Default)]
@@ -43,11 +57,32 @@ impl prost::Message for Encoded {
     }
 }
 
-/// The JournalNodes of the shared edits.
+/// Everybody who ever was among the JournalNodes, as far as is known here.
+#[derive(Debug, Default)]
+struct Known {
+    /// Only grows: an index means the same JournalNode for ever.
+    addresses: Vec<HostPort>,
+    /// Those that count.
+    members: Vec<usize>,
+    membership: Option<Membership>,
+}
+
+impl Known {
+    fn index_of(&mut self, address: &HostPort) -> usize {
+        let known = self.addresses.iter().position(|known| known == address);
+        known.unwrap_or_else(|| {
+            self.addresses.push(address.clone());
+            self.addresses.len() - 1
+        })
+    }
+}
+
+/// The JournalNodes of the shared edits; copies share what is learnt.
 #[derive(Clone, Debug)]
 pub struct JournalNodes {
-    /// In the order of the configuration.
-    pub addresses: Vec<HostPort>,
+    /// Those of the configuration, in its order.
+    pub configured: Vec<HostPort>,
+    known: Arc<RwLock<Known>>,
     /// The journal's name.
     pub journal_id: String,
     envelope: Envelope,
@@ -58,29 +93,126 @@ impl JournalNodes {
     /// Those of the configuration, if there are any.
     #[must_use]
     pub fn new(settings: &Settings) -> Option<JournalNodes> {
-        let (addresses, journal_id) = settings.shared.clone()?;
-        let name_service_id = (!settings.nameservice_id.is_empty()).then(|| settings.nameservice_id.clone());
-        Some(JournalNodes {
-            addresses,
-            envelope: Envelope {
-                journal_id: journal_id.clone(),
-                name_service_id,
-            },
+        let JournalUri::Quorum {
+            journal_nodes: addresses,
             journal_id,
-            user: settings.user.clone(),
-        })
+        } = settings.shared.clone()?
+        else {
+            return None;
+        };
+        let mut nodes = JournalNodes::at(addresses, &journal_id, &settings.user);
+        if !settings.nameservice_id.is_empty() {
+            nodes.envelope.name_service_id = Some(settings.nameservice_id.clone());
+        }
+        Some(nodes)
+    }
+
+    /// No JournalNode at all: the shared edits are in a directory.
+    #[must_use]
+    pub fn none(settings: &Settings) -> JournalNodes {
+        JournalNodes::at(Vec::new(), "", &settings.user)
+    }
+
+    /// These, for this journal, as this user.
+    #[must_use]
+    pub fn at(addresses: Vec<HostPort>, journal_id: &str, user: &str) -> JournalNodes {
+        JournalNodes {
+            known: known(&addresses),
+            configured: addresses,
+            envelope: Envelope {
+                journal_id: journal_id.to_owned(),
+                name_service_id: None,
+            },
+            journal_id: journal_id.to_owned(),
+            user: user.to_owned(),
+        }
     }
 
     /// How many make a majority.
     #[must_use]
     pub fn majority(&self) -> usize {
-        self.addresses.len() / 2 + 1
+        self.known.read().members.len() / 2 + 1
+    }
+
+    /// Indices of those that count.
+    #[must_use]
+    pub fn members(&self) -> Vec<usize> {
+        self.known.read().members.clone()
+    }
+
+    /// Those that count.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<HostPort> {
+        let known = self.known.read();
+        let address = |index: &usize| known.addresses.get(*index).cloned();
+        known.members.iter().filter_map(address).collect()
+    }
+
+    /// Where one is, that counts or not.
+    #[must_use]
+    pub fn address(&self, index: usize) -> Option<HostPort> {
+        self.known.read().addresses.get(index).cloned()
+    }
+
+    /// The index of one, that counts or not.
+    #[must_use]
+    pub fn index_of(&self, address: &HostPort) -> usize {
+        self.known.write().index_of(address)
+    }
+
+    /// The newest membership learnt; `None` when the set was never changed.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        self.known.read().membership.clone()
+    }
+
+    /// Somebody knows of a change of the JournalNodes.
+    pub fn learn(&self, membership: &Membership) {
+        let mut known = self.known.write();
+        if !membership.is_valid() || !membership.is_newer_than(known.membership.as_ref()) {
+            return;
+        }
+        let addresses: Result<Vec<HostPort>, _> = membership
+            .members
+            .iter()
+            .map(|member| HostPort::parse(member, None))
+            .collect();
+        let Ok(addresses) = addresses else {
+            return;
+        };
+        known.members = addresses.iter().map(|address| known.index_of(address)).collect();
+        known.membership = Some(membership.clone());
+    }
+
+    /// Asks them for changes until nobody knows a newer one; who does not answer is left out.
+    pub async fn discover(&self) {
+        loop {
+            let before = self.membership();
+            for index in self.members() {
+                let Ok(client) = self.connect(index).await else {
+                    continue;
+                };
+                let asked = self.send(&client, &Request::GetJournalState, DISCOVERY_TIMEOUT).await;
+                if let Ok(Answer::JournalState {
+                    membership: Some(found),
+                    ..
+                }) = asked
+                {
+                    self.learn(&found);
+                }
+            }
+            if self.membership() == before {
+                return;
+            }
+        }
     }
 
     /// Connects to one of them.
     pub async fn connect(&self, index: usize) -> Result<RpcClient, CallError> {
-        let address = &self.addresses[index];
-        let to = resolve(address).map_err(|error| CallError::Broken(error.to_string()))?;
+        let address = self
+            .address(index)
+            .ok_or_else(|| CallError::Broken("no such JournalNode".to_owned()))?;
+        let to = resolve(&address).map_err(|error| CallError::Broken(error.to_string()))?;
         let mut options = ClientOptions::new(&self.user);
         options.connect_timeout = CONNECT_TIMEOUT;
         RpcClient::connect(to, &protocols::QJOURNAL_PROTOCOL, options)
@@ -128,52 +260,55 @@ fn protocol(request: &Request) -> &'static Protocol {
 pub struct Readers {
     /// Whom they reach.
     pub nodes: JournalNodes,
-    clients: parking_lot::Mutex<Vec<Option<RpcClient>>>,
+    clients: parking_lot::Mutex<BTreeMap<usize, RpcClient>>,
 }
 
 impl Readers {
     /// No connection yet.
     #[must_use]
     pub fn new(nodes: JournalNodes) -> Self {
-        let clients = vec![None; nodes.addresses.len()];
         Readers {
             nodes,
-            clients: parking_lot::Mutex::new(clients),
+            clients: parking_lot::Mutex::default(),
         }
     }
 
     /// One call to one JournalNode.
     pub async fn call(&self, index: usize, request: &Request, timeout: Duration) -> Result<Answer, CallError> {
-        let known = self.clients.lock()[index].clone().filter(|client| !client.is_closed());
+        let known = self.clients.lock().get(&index).cloned();
+        let known = known.filter(|client| !client.is_closed());
         let client = match known {
             Some(client) => client,
             None => {
                 let client = self.nodes.connect(index).await?;
-                self.clients.lock()[index] = Some(client.clone());
+                self.clients.lock().insert(index, client.clone());
                 client
             }
         };
         self.nodes.send(&client, request, timeout).await
     }
 
-    /// The same call to all of them at once; the answers in the order of the configuration.
+    /// The same call to all that count at once; the answers with the indices of who gave them.
     pub async fn call_all(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         request: &Request,
         timeout: Duration,
-    ) -> Vec<Result<Answer, CallError>> {
-        let calls: Vec<_> = (0..self.nodes.addresses.len())
+    ) -> Vec<(usize, Result<Answer, CallError>)> {
+        let members = self.nodes.members().into_iter();
+        let calls: Vec<_> = members
             .map(|index| {
                 let (readers, request) = (self.clone(), request.clone());
-                tokio::spawn(async move { readers.call(index, &request, timeout).await })
+                let call = tokio::spawn(async move { readers.call(index, &request, timeout).await });
+                (index, call)
             })
             .collect();
         let mut answers = Vec::new();
-        for call in calls {
-            answers.push(
-                call.await
-                    .unwrap_or_else(|error| Err(CallError::Broken(error.to_string()))),
-            );
+        for (index, call) in calls {
+            let answer = call.await;
+            answers.push((
+                index,
+                answer.unwrap_or_else(|error| Err(CallError::Broken(error.to_string()))),
+            ));
         }
         answers
     }

@@ -1,7 +1,7 @@
 //! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem`.
 //!
 //! Threads: the RPC reactor(s), on the first of which the edit log task lives too; one for everything in the background
-//! (roles, tailing, monitors); the web server; one for local edits; and short-lived ones for images.
+//! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory; and short-lived ones for images.
 
 pub mod admin;
 pub mod background;
@@ -16,9 +16,13 @@ pub mod journalnodes;
 pub mod load;
 pub mod local_edits;
 pub mod log;
+pub mod members;
 pub mod rpc;
 pub mod run;
 pub mod settings;
+pub mod shared_directory;
+pub mod shared_edits;
+pub mod shared_log;
 pub mod state;
 pub mod status;
 pub mod storage;

@@ -7,14 +7,15 @@
 use crate::journalnodes::JournalNodes;
 use crate::local_edits::LocalEdits;
 use crate::state::NameNode;
+use hathi_formats::conf::HostPort;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::group_commit::GroupCommit;
 use hathi_journal::mutant::Mutation;
-use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig};
-use hathi_journal::{Answer, Request};
+use hathi_journal::writer::{CallError, CallId, Change, Learner, QuorumWriter, WriterAction, WriterConfig};
+use hathi_journal::{Answer, Membership, Request};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_net::ipc::RpcClient;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -65,6 +66,21 @@ pub enum LogCommand {
     Resign(oneshot::Sender<()>),
     /// Delete old segments at the JournalNodes.
     Purge(TxId),
+    /// Change the JournalNodes, step by step.
+    Members(MembersStep),
+}
+
+/// A step of a change of the JournalNodes ([`crate::members`]). Who waits for an answer of somebody who is not the
+/// writer (any more) gets none.
+pub enum MembersStep {
+    /// Begin to catch a new one up.
+    AddLearner(String, oneshot::Sender<Result<(), String>>),
+    /// How does it stand?
+    Learner(oneshot::Sender<Learner>),
+    /// Give it up.
+    DropLearner,
+    /// Let it count, or another one count no more.
+    Change(Change, oneshot::Sender<Result<Membership, String>>),
 }
 
 /// News from the task to the one that changes roles.
@@ -78,17 +94,18 @@ pub struct LostWriter {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct WriterCall {
     writer: u64,
+    /// The writer's own index of the JournalNode.
+    channel: usize,
     call: CallId,
 }
 
 enum Connection {
-    None,
     Connecting(Vec<(WriterCall, Request, Duration)>),
     Open(RpcClient),
 }
 
 enum Event {
-    Answer(usize, WriterCall, Result<Answer, CallError>),
+    Answer(WriterCall, Result<Answer, CallError>),
     Connected(usize, Result<RpcClient, CallError>),
     Nothing,
 }
@@ -97,7 +114,11 @@ enum Event {
 pub struct LogTask {
     nn: Arc<NameNode>,
     nodes: JournalNodes,
-    connections: Vec<Connection>,
+    /// By the JournalNodes' indices in `nodes`.
+    connections: BTreeMap<usize, Connection>,
+    /// The JournalNodes of the writer's channels.
+    places: Vec<usize>,
+    changing: Option<oneshot::Sender<Result<Membership, String>>>,
     writer: Option<QuorumWriter>,
     writer_number: u64,
     shipping: bool,
@@ -107,6 +128,8 @@ pub struct LogTask {
     /// Taken from the log, but behind the end of a segment that is not final yet.
     held: VecDeque<LogItem>,
     finalizing: bool,
+    /// The segment that was ended early, so that a JournalNode can join again.
+    ended_early: Option<TxId>,
     waiting: Vec<(TxId, oneshot::Sender<()>)>,
     waiting_final: Vec<(TxId, oneshot::Sender<()>)>,
     commands: mpsc::UnboundedReceiver<LogCommand>,
@@ -126,12 +149,13 @@ impl LogTask {
         lost: mpsc::UnboundedSender<LostWriter>,
         local: LocalEdits,
     ) -> Self {
-        let connections = nodes.addresses.iter().map(|_| Connection::None).collect();
         let holder = Arc::from(nn.holder.as_str());
         LogTask {
             nn,
             nodes,
-            connections,
+            connections: BTreeMap::new(),
+            places: Vec::new(),
+            changing: None,
             writer: None,
             writer_number: 0,
             shipping: false,
@@ -140,6 +164,7 @@ impl LogTask {
             group_commit: GroupCommit::default(),
             held: VecDeque::new(),
             finalizing: false,
+            ended_early: None,
             waiting: Vec::new(),
             waiting_final: Vec::new(),
             commands,
@@ -200,12 +225,29 @@ impl LogTask {
             *self.nn.metrics.journal_lags.lock() = writer.lags();
         }
         self.perform(out);
+        self.end_segment_early(now);
+    }
+
+    /// A JournalNode that can't be caught up in the open segment joins again with the next one.
+    fn end_segment_early(&mut self, now: u64) {
+        let wanted = self.writer.as_ref().and_then(|writer| writer.wants_new_segment(now));
+        if wanted.is_none() || wanted == self.ended_early || !self.shipping || self.finalizing {
+            return;
+        }
+        self.ended_early = wanted;
+        let rolled = self.nn.ns.write().edit_log.roll(self.nn.clock.wall_ms());
+        match rolled {
+            Ok(next) => tracing::info!(%next, "a JournalNode is back: it joins with a new edit log segment"),
+            // Somebody else is ending it.
+            Err(error) => tracing::debug!(%error, "no new segment for a JournalNode that is back"),
+        }
     }
 
     fn on_command(&mut self, command: LogCommand) {
         match command {
             LogCommand::Recover { info, done } => self.recover(info, done),
             LogCommand::Ship => self.shipping = true,
+            LogCommand::Members(step) => self.members(step),
             LogCommand::NotifySynced(txid, done) => {
                 if txid <= self.nn.synced.get() {
                     let _ = done.send(());
@@ -242,12 +284,8 @@ impl LogTask {
             ns_info: info,
             holder: self.holder.clone(),
             lease_ms: settings.lease_ms,
-            hosts: self
-                .nodes
-                .addresses
-                .iter()
-                .map(|address| address.host.clone())
-                .collect(),
+            members: self.nodes.configured.iter().map(ToString::to_string).collect(),
+            membership: self.nodes.membership(),
             journal_id: self.nodes.journal_id.clone(),
             timeouts: settings.timeouts.clone(),
             recent_limit_bytes: RECENT_LIMIT_BYTES,
@@ -272,6 +310,8 @@ impl LogTask {
         self.waiting.clear();
         self.waiting_final.clear();
         self.recovering = None;
+        self.changing = None;
+        self.places.clear();
         self.nn.lease.set(0);
         self.nn.metrics.journal_lags.lock().clear();
         self.local.abandon();
@@ -281,7 +321,7 @@ impl LogTask {
         let request = Request::ReleaseLease {
             holder: self.holder.clone(),
         };
-        for connection in &self.connections {
+        for connection in self.connections.values() {
             if let Connection::Open(client) = connection {
                 let answer = self.nodes.send(client, &request, Duration::from_secs(5));
                 self.events.spawn(async move {
@@ -336,11 +376,9 @@ impl LogTask {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Nothing => {}
-            Event::Answer(journalnode, call, result) => self.on_answer(journalnode, call, result),
+            Event::Answer(call, result) => self.on_answer(call, result),
             Event::Connected(journalnode, result) => {
-                let Connection::Connecting(queued) =
-                    std::mem::replace(&mut self.connections[journalnode], Connection::None)
-                else {
+                let Some(Connection::Connecting(queued)) = self.connections.remove(&journalnode) else {
                     return;
                 };
                 match result {
@@ -349,13 +387,13 @@ impl LogTask {
                             if call.writer != self.writer_number {
                                 continue;
                             }
-                            self.send_on(&client, journalnode, call, &request, timeout);
+                            self.send_on(&client, call, &request, timeout);
                         }
-                        self.connections[journalnode] = Connection::Open(client);
+                        self.connections.insert(journalnode, Connection::Open(client));
                     }
                     Err(error) => {
                         for (call, _, _) in queued {
-                            self.on_answer(journalnode, call, Err(error.clone()));
+                            self.on_answer(call, Err(error.clone()));
                         }
                     }
                 }
@@ -363,14 +401,14 @@ impl LogTask {
         }
     }
 
-    fn on_answer(&mut self, journalnode: usize, call: WriterCall, result: Result<Answer, CallError>) {
+    fn on_answer(&mut self, call: WriterCall, result: Result<Answer, CallError>) {
         if call.writer != self.writer_number {
             return;
         }
         let mut out = Vec::new();
         let now = self.nn.clock.us();
         if let Some(writer) = &mut self.writer {
-            writer.answer(journalnode, call.call, result, now, &mut out);
+            writer.answer(call.channel, call.call, result, now, &mut out);
         }
         self.perform(out);
     }
@@ -386,11 +424,15 @@ impl LogTask {
                 } => {
                     let call = WriterCall {
                         writer: self.writer_number,
+                        channel: journalnode,
                         call,
                     };
-                    self.send(journalnode, call, request, Duration::from_micros(timeout));
+                    self.send(call, request, Duration::from_micros(timeout));
                 }
                 WriterAction::Recovered { epoch, last_segment } => {
+                    if let Some(found) = self.writer.as_ref().and_then(QuorumWriter::membership) {
+                        self.nodes.learn(found);
+                    }
                     if let Some(writer) = &self.writer
                         && (self.nn.settings.lease_ms == 0 || !writer.lease_supported())
                     {
@@ -412,6 +454,13 @@ impl LogTask {
                     tracing::info!(%start, %end, "edit log segment finalized");
                     self.finalizing = false;
                     tell(&mut self.waiting_final, end);
+                }
+                WriterAction::MembershipChanged { membership } => {
+                    tracing::info!(members = membership.members.join(";"), "the JournalNodes were changed");
+                    self.nodes.learn(&membership);
+                    if let Some(done) = self.changing.take() {
+                        let _ = done.send(Ok(membership));
+                    }
                 }
                 WriterAction::LeaseUntil { until } => self.nn.lease.set(until),
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
@@ -464,15 +513,31 @@ impl LogTask {
         }
     }
 
-    fn send(&mut self, journalnode: usize, call: WriterCall, request: Request, timeout: Duration) {
-        match &mut self.connections[journalnode] {
-            Connection::Open(client) if !client.is_closed() => {
+    /// Which JournalNode a channel of the writer leads to.
+    fn journalnode(&mut self, channel: usize) -> Option<usize> {
+        while self.places.len() <= channel {
+            let address = self.writer.as_ref()?.addresses().get(self.places.len())?;
+            let address = HostPort::parse(address, None).ok()?;
+            self.places.push(self.nodes.index_of(&address));
+        }
+        self.places.get(channel).copied()
+    }
+
+    fn send(&mut self, call: WriterCall, request: Request, timeout: Duration) {
+        let Some(journalnode) = self.journalnode(call.channel) else {
+            let broken = CallError::Broken("no such address".to_owned());
+            self.events.spawn(async move { Event::Answer(call, Err(broken)) });
+            return;
+        };
+        match self.connections.get_mut(&journalnode) {
+            Some(Connection::Open(client)) if !client.is_closed() => {
                 let client = client.clone();
-                self.send_on(&client, journalnode, call, &request, timeout);
+                self.send_on(&client, call, &request, timeout);
             }
-            Connection::Connecting(queued) => queued.push((call, request, timeout)),
-            connection => {
-                *connection = Connection::Connecting(vec![(call, request, timeout)]);
+            Some(Connection::Connecting(queued)) => queued.push((call, request, timeout)),
+            _ => {
+                let queued = vec![(call, request, timeout)];
+                self.connections.insert(journalnode, Connection::Connecting(queued));
                 let nodes = self.nodes.clone();
                 self.events
                     .spawn(async move { Event::Connected(journalnode, nodes.connect(journalnode).await) });
@@ -480,17 +545,35 @@ impl LogTask {
         }
     }
 
-    fn send_on(
-        &mut self,
-        client: &RpcClient,
-        journalnode: usize,
-        call: WriterCall,
-        request: &Request,
-        timeout: Duration,
-    ) {
+    fn send_on(&mut self, client: &RpcClient, call: WriterCall, request: &Request, timeout: Duration) {
         let answer = self.nodes.send(client, request, timeout);
-        self.events
-            .spawn(async move { Event::Answer(journalnode, call, answer.await) });
+        self.events.spawn(async move { Event::Answer(call, answer.await) });
+    }
+
+    /// A step of a change of the JournalNodes.
+    fn members(&mut self, step: MembersStep) {
+        let now = self.nn.clock.us();
+        let mut out = Vec::new();
+        match (step, &mut self.writer) {
+            (MembersStep::Learner(done), writer) => {
+                let _ = done.send(writer.as_ref().map_or(Learner::None, QuorumWriter::learner));
+            }
+            (MembersStep::AddLearner(address, done), Some(writer)) => {
+                let _ = done.send(writer.add_learner(&address, now, &mut out));
+            }
+            (MembersStep::DropLearner, Some(writer)) => writer.drop_learner(),
+            (MembersStep::Change(change, done), Some(writer)) => {
+                self.changing = Some(done);
+                if let Err(why) = writer.change(&change, now, &mut out)
+                    && let Some(done) = self.changing.take()
+                {
+                    let _ = done.send(Err(why));
+                }
+            }
+            // Without a writer whoever waits is told by the end of his channel.
+            (_, None) => {}
+        }
+        self.perform(out);
     }
 }
 

@@ -96,6 +96,9 @@ impl RpcHandler for Handler {
     fn call(&self, call: RpcCall, responder: Responder) {
         let nn = &self.namenode;
         let Some(verb) = self.verb(&call) else {
+            if call.method == "changeJournalNodes" {
+                return crate::members::serve(&self.shared, &call, responder);
+            }
             if !admin::call(nn, &call, responder) {
                 tracing::debug!(
                     protocol = call.protocol.name,

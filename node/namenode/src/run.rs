@@ -8,17 +8,22 @@ use crate::local_edits::LocalEdits;
 use crate::log::LogTask;
 use crate::rpc::Handler;
 use crate::settings::Settings;
+use crate::shared_directory::DirectoryLog;
+use crate::shared_log::{DirectoryTail, SharedLog};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
 use crate::{checkpoint, http};
 use anyhow::Context;
+use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
+use hathi_journal::directory::SharedDirectory;
 use hathi_namespace::Namespace;
 use hathi_namesystem::edit_log::SyncedTxId;
 use hathi_namesystem::loader::assemble;
 use hathi_net::http::{HttpRequest, HttpServer};
 use hathi_net::ipc::{RpcServer, ServerOptions};
+use hathi_storage::OsDisk;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -26,9 +31,18 @@ use tokio::sync::mpsc;
 /// Serves until a signal ends the process.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
     end_at_a_panic();
-    let nodes = JournalNodes::new(&settings)
+    let journal = settings
+        .shared
+        .clone()
         .context("dfs.namenode.shared.edits.dir is not set: this NameNode serves high availability pairs only")?;
+    let nodes = JournalNodes::new(&settings).unwrap_or_else(|| JournalNodes::none(&settings));
     let dirs = Arc::new(NameDirs::open(&settings)?);
+    if let JournalUri::File(path) = &journal {
+        SharedDirectory::new(OsDisk, path).check_namespace(&dirs.info)?;
+    }
+    if let Some(membership) = dirs.membership() {
+        nodes.learn(&membership);
+    }
     let (transitions, transition_queue) = mpsc::unbounded_channel();
     let (log, log_queue) = mpsc::unbounded_channel();
     let (lost, lost_queue) = mpsc::unbounded_channel();
@@ -45,7 +59,8 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         nn: nn.clone(),
         dirs: dirs.clone(),
         log: log.clone(),
-        leases: Mutex::new(vec![None; nodes.addresses.len()]),
+        leases: Mutex::default(),
+        changing_members: tokio::sync::Mutex::default(),
         readers: readers.clone(),
     });
 
@@ -73,16 +88,24 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder, "NameNode is up");
 
     let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
-    server
-        .reactor()
-        .spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run());
+    let reactor = server.reactor();
+    match &journal {
+        JournalUri::Quorum { .. } => reactor.spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run()),
+        JournalUri::File(path) => reactor.spawn(DirectoryLog::start(nn.clone(), path, log_queue, lost, local)?.run()),
+    };
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
-        let tail = Arc::new(Tail::new(nn.clone(), readers));
+        let tail = Arc::new(match &journal {
+            JournalUri::Quorum { .. } => {
+                let tail = Arc::new(Tail::new(nn.clone(), readers));
+                tokio::spawn(background::watch_leases(shared.clone(), tail.clone()));
+                SharedLog::Quorum(tail)
+            }
+            JournalUri::File(path) => SharedLog::Directory(DirectoryTail::new(nn.clone(), path)),
+        });
         let loader = Arc::new(Loader::new(settings, dirs));
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
-        background::watch_leases(&shared, &tail);
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(checkpoint::run(shared.clone()));

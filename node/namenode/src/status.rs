@@ -1,6 +1,7 @@
 //! What the NameNode tells about itself: beans with Hadoop's names, and a page for people.
 
 use crate::background::Shared;
+use hathi_formats::conf::JournalUri;
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::http::jmx::Bean;
@@ -183,9 +184,10 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
         ),
     ];
     drop(ns);
-    for (index, lease) in shared.leases.lock().iter().enumerate() {
-        let address = &shared.readers.nodes.addresses[index];
-        let Some(lease) = lease else { continue };
+    for (index, lease) in shared.leases.lock().iter() {
+        let Some(address) = shared.readers.nodes.address(*index) else {
+            continue;
+        };
         beans.push(bean(
             &format!("JournalNode-{}-{}", address.host, address.port),
             "JournalNode",
@@ -199,7 +201,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
         ));
     }
     let lags = metrics.journal_lags.lock().clone();
-    for (address, (in_sync, lag)) in shared.readers.nodes.addresses.iter().zip(lags) {
+    for (address, (in_sync, lag)) in shared.readers.nodes.addresses().iter().zip(lags) {
         beans.push(bean(
             &format!("IPCLoggerChannel-{}-{}", address.host, address.port),
             "IPCLoggerChannel",
@@ -246,8 +248,19 @@ fn name_dirs(shared: &Shared) -> String {
 }
 
 fn journal_status(shared: &Shared) -> String {
-    let nodes = &shared.readers.nodes;
-    let addresses: Vec<String> = nodes.addresses.iter().map(ToString::to_string).collect();
+    let manager = match &shared.nn.settings.shared {
+        Some(JournalUri::File(path)) => format!("FileJournalManager(root={})", path.display()),
+        _ => {
+            let addresses: Vec<String> = shared
+                .readers
+                .nodes
+                .addresses()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            format!("QJM to [{}]", addresses.join(", "))
+        }
+    };
     let stream = if shared.nn.role() == Role::Active {
         "writing"
     } else {
@@ -256,7 +269,7 @@ fn journal_status(shared: &Shared) -> String {
     json!([{
         "required": "true",
         "disabled": "false",
-        "manager": format!("QJM to [{}]", addresses.join(", ")),
+        "manager": manager,
         "stream": stream,
     }])
     .to_string()
@@ -346,8 +359,7 @@ pub fn page(shared: &Shared) -> String {
     let holder = shared
         .leases
         .lock()
-        .iter()
-        .flatten()
+        .values()
         .find_map(|lease| lease.holder.clone().filter(|_| lease.remaining_ms > 0));
     for peer in &nn.settings.peers {
         let active = holder
@@ -366,9 +378,13 @@ pub fn page(shared: &Shared) -> String {
     let mut table = Table::new(&mut page, "JournalNodes", &["Address", "Epoch", "Behind", "Read lease"]);
     let leases = shared.leases.lock().clone();
     let lags = nn.metrics.journal_lags.lock().clone();
-    for (index, (address, lease)) in shared.readers.nodes.addresses.iter().zip(&leases).enumerate() {
+    for (place, index) in shared.readers.nodes.members().into_iter().enumerate() {
+        let Some(address) = shared.readers.nodes.address(index) else {
+            continue;
+        };
+        let lease = leases.get(&index);
         // Only the writer knows; what a standby was told may be old.
-        let behind = match lags.get(index) {
+        let behind = match lags.get(place) {
             Some((true, 0)) => "in sync".to_owned(),
             Some((true, lag)) => format!("{lag} transactions on their way"),
             Some((false, lag)) => format!("{lag} transactions, catching up"),

@@ -5,6 +5,7 @@ use crate::settings::Settings;
 use anyhow::Context;
 use hathi_formats::fsimage::{format_md5_file, parse_md5_file};
 use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_journal::Membership;
 use hathi_storage::{NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,38 @@ fn all_dirs(settings: &Settings) -> Vec<PathBuf> {
     dirs
 }
 
+/// The newest membership of the JournalNodes that this NameNode has heard of, beside VERSION.
+const JOURNALNODES: &str = "hathi-journalnodes";
+
 impl NameDirs {
+    /// Who the JournalNodes are, as far as was known at the last run; `None` when they were never changed.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        let files = self.images.iter().map(|dir| dir.join(JOURNALNODES));
+        let read = files.filter_map(|file| Membership::parse(&std::fs::read_to_string(file).ok()?));
+        read.reduce(|best, next| if next.is_newer_than(Some(&best)) { next } else { best })
+    }
+
+    /// Keeps who the JournalNodes are for the next start.
+    pub fn keep_membership(&self, membership: &Membership) -> anyhow::Result<()> {
+        for dir in &self.images {
+            let file = dir.join(JOURNALNODES);
+            write_atomically(&file, membership.to_text().as_bytes()).with_context(|| file.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The JournalNodes were formatted: those of the configuration count.
+    pub fn forget_membership(&self) -> anyhow::Result<()> {
+        for dir in &self.images {
+            match std::fs::remove_file(dir.join(JOURNALNODES)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Locks, repairs and reads all directories. They must agree, and at least one must be formatted.
     pub fn open(settings: &Settings) -> anyhow::Result<NameDirs> {
         let mut info: Option<NamespaceInfo> = None;

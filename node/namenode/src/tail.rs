@@ -10,8 +10,9 @@ use hathi_journal::messages::{Manifest, ManifestSegment};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_namesystem::tailer::{Edits, TailError, durable_by_majority};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Transactions applied under one hold of the namesystem's lock: about a millisecond.
@@ -44,7 +45,9 @@ pub enum Progress {
 pub struct Tail {
     nn: Arc<NameNode>,
     readers: Arc<Readers>,
-    kinds: Vec<AtomicU8>,
+    /// By index of the JournalNode.
+    kinds: parking_lot::RwLock<BTreeMap<usize, u8>>,
+    /// Its place among those that count.
     preferred: AtomicUsize,
 }
 
@@ -52,16 +55,10 @@ impl Tail {
     /// Reads through these connections.
     #[must_use]
     pub fn new(nn: Arc<NameNode>, readers: Arc<Readers>) -> Self {
-        let kinds = readers
-            .nodes
-            .addresses
-            .iter()
-            .map(|_| AtomicU8::new(KIND_UNKNOWN))
-            .collect();
         Tail {
             nn,
             readers,
-            kinds,
+            kinds: parking_lot::RwLock::default(),
             preferred: AtomicUsize::new(0),
         }
     }
@@ -69,13 +66,20 @@ impl Tail {
     /// Notes whether a JournalNode knows our additions.
     pub fn learn(&self, index: usize, knows_extensions: bool) {
         let kind = if knows_extensions { KIND_HATHI } else { KIND_JAVA };
-        self.kinds[index].store(kind, Ordering::Relaxed);
+        if self.kind(index) != kind {
+            self.kinds.write().insert(index, kind);
+        }
     }
 
     /// Whether a step waits at a JournalNode until there is something new.
     #[must_use]
     pub fn waits(&self) -> bool {
-        self.kinds.iter().any(|kind| kind.load(Ordering::Relaxed) == KIND_HATHI)
+        let members = self.readers.nodes.members().into_iter();
+        members.map(|index| self.kind(index)).any(|kind| kind == KIND_HATHI)
+    }
+
+    fn kind(&self, index: usize) -> u8 {
+        self.kinds.read().get(&index).copied().unwrap_or(KIND_UNKNOWN)
     }
 
     fn applied(&self) -> TxId {
@@ -99,7 +103,7 @@ impl Tail {
             let since = self.applied().next();
             // What JournalNodes of ours know to be committed is in their memory: the hot case needs nothing else.
             for index in self.order() {
-                if self.kinds[index].load(Ordering::Relaxed) == KIND_HATHI
+                if self.kind(index) == KIND_HATHI
                     && let Ok(Progress::Some) = self.read_cache(index, since, COMMIT_WAIT_MS).await
                 {
                     break;
@@ -122,23 +126,23 @@ impl Tail {
         let since = self.applied().next();
         let mut problem = None;
         for index in self.order() {
-            if self.kinds[index].load(Ordering::Relaxed) == KIND_JAVA {
+            if self.kind(index) == KIND_JAVA {
                 continue;
             }
             match self.read_cache(index, since, wait_ms).await {
                 Ok(Progress::Some) => {
-                    self.preferred.store(index, Ordering::Relaxed);
+                    self.prefer(index, 0);
                     return Ok(Progress::Some);
                 }
                 // It waited in vain: nothing is new. Without a wait another one may know more.
-                Ok(Progress::Nothing) if wait_ms > 0 && self.kinds[index].load(Ordering::Relaxed) == KIND_HATHI => {
+                Ok(Progress::Nothing) if wait_ms > 0 && self.kind(index) == KIND_HATHI => {
                     // Maybe it is the one that hears nothing: the next wait is at another.
-                    self.preferred.store((index + 1) % self.kinds.len(), Ordering::Relaxed);
+                    self.prefer(index, 1);
                     return Ok(Progress::Nothing);
                 }
                 Ok(Progress::Nothing) => {}
                 Err(error) => {
-                    self.preferred.store((index + 1) % self.kinds.len(), Ordering::Relaxed);
+                    self.prefer(index, 1);
                     problem = Some(error);
                 }
             }
@@ -156,9 +160,18 @@ impl Tail {
         }
     }
 
-    fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let (first, count) = (self.preferred.load(Ordering::Relaxed), self.kinds.len());
-        (0..count).map(move |offset| (first + offset) % count)
+    /// Those that count, the preferred one first.
+    fn order(&self) -> Vec<usize> {
+        let mut members = self.readers.nodes.members();
+        let first = self.preferred.load(Ordering::Relaxed) % members.len().max(1);
+        members.rotate_left(first);
+        members
+    }
+
+    /// The next step begins at this one, or so many behind it.
+    fn prefer(&self, index: usize, behind: usize) {
+        let place = self.readers.nodes.members().iter().position(|member| *member == index);
+        self.preferred.store(place.unwrap_or(0) + behind, Ordering::Relaxed);
     }
 
     /// From the memory of a JournalNode that says what is committed.
@@ -178,7 +191,7 @@ impl Tail {
             }) => {
                 self.learn(index, true);
                 match edit_log {
-                    Some(bytes) if count > 0 => self.apply(Edits::new(bytes, committed)?).await,
+                    Some(bytes) if count > 0 => apply(&self.nn, Edits::new(bytes, committed)?).await,
                     _ => Ok(Progress::Nothing),
                 }
             }
@@ -203,7 +216,9 @@ impl Tail {
         };
         let mut highest = Vec::new();
         let mut best: Option<(TxId, bytes::Bytes)> = None;
-        for answer in self.readers.call_all(&request, CALL_TIMEOUT).await {
+        let answers = self.readers.call_all(&request, CALL_TIMEOUT).await;
+        let count = answers.len();
+        for (_, answer) in answers {
             let Ok(Answer::JournaledEdits { count, edit_log, .. }) = answer else {
                 continue;
             };
@@ -215,11 +230,11 @@ impl Tail {
                 best = Some((last, bytes));
             }
         }
-        let Some(durable) = durable_by_majority(&highest, self.kinds.len()) else {
+        let Some(durable) = durable_by_majority(&highest, count) else {
             return Ok(Progress::Nothing);
         };
         match best {
-            Some((_, bytes)) if durable >= since => self.apply(Edits::new(bytes, durable)?).await,
+            Some((_, bytes)) if durable >= since => apply(&self.nn, Edits::new(bytes, durable)?).await,
             _ => Ok(Progress::Nothing),
         }
     }
@@ -235,7 +250,7 @@ impl Tail {
         let answers = self.readers.call_all(&request, CALL_TIMEOUT).await;
         let mut manifests = Vec::new();
         let mut problem = String::new();
-        for (index, answer) in answers.into_iter().enumerate() {
+        for (index, answer) in answers {
             match answer {
                 Ok(Answer::Manifest(manifest)) => manifests.push((index, manifest)),
                 Ok(_) => {}
@@ -268,43 +283,43 @@ impl Tail {
         base: &str,
     ) -> anyhow::Result<Progress> {
         let nodes = &self.readers.nodes;
+        let host = nodes.address(index).map(|address| address.host).unwrap_or_default();
         let storage_info = self.nn.ns.read().info.to_colon_separated();
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
-            with_host(base, &nodes.addresses[index].host),
+            with_host(base, &host),
             nodes.journal_id,
             segment.start,
             segment.in_progress
         );
         let timeout = self.nn.settings.image_timeout;
         let (_, bytes) = hathi_net::http::get_bytes(&url, timeout, SEGMENT_BYTES_MAX).await?;
-        self.apply(Edits::new(bytes, limit)?).await
+        apply(&self.nn, Edits::new(bytes, limit)?).await
     }
+}
 
-    async fn apply(&self, mut edits: Edits) -> anyhow::Result<Progress> {
-        let before = self.applied();
-        loop {
-            let more = {
-                let mut ns = self.nn.ns.write();
-                edits.apply(&mut ns, TXNS_PER_LOCK, self.nn.clock.ms())
-            };
-            match more {
-                Ok(true) => tokio::task::yield_now().await,
-                Ok(false) => break,
-                Err(error) => {
-                    if !matches!(error, TailError::Frame(_)) || self.applied() == before {
-                        return Err(error).context("edits cannot be applied");
-                    }
-                    break;
+/// Applies edits in slices, between which others get the lock.
+pub async fn apply(nn: &NameNode, mut edits: Edits) -> anyhow::Result<Progress> {
+    let applied = || nn.ns.read().edit_log.applied();
+    let before = applied();
+    loop {
+        let more = edits.apply(&mut nn.ns.write(), TXNS_PER_LOCK, nn.clock.ms());
+        match more {
+            Ok(true) => tokio::task::yield_now().await,
+            Ok(false) => break,
+            Err(error) => {
+                if !matches!(error, TailError::Frame(_)) || applied() == before {
+                    return Err(error).context("edits cannot be applied");
                 }
+                break;
             }
         }
-        Ok(if self.applied() > before {
-            Progress::Some
-        } else {
-            Progress::Nothing
-        })
     }
+    Ok(if applied() > before {
+        Progress::Some
+    } else {
+        Progress::Nothing
+    })
 }
 
 /// Segments that hold `since`, finalized ones first, with the last transaction that may be taken from each and the base of

@@ -4,6 +4,8 @@ use hathi_failover::{Event, LeaseView};
 use hathi_formats::proto::{ext, qjournal};
 use hathi_net::ipc::protocols::JOURNAL_EXTENSION_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -13,15 +15,85 @@ const WATCH_MS: u32 = 1000;
 /// Pause before an unreachable JournalNode is asked again.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The JournalNodes of a journal, as `host:port`.
+/// Everybody who ever was a JournalNode of the journal, as far as is known here.
+#[derive(Debug, Default)]
+struct Known {
+    /// `host:port`; only grows.
+    addresses: Vec<String>,
+    /// Those that count.
+    members: Vec<usize>,
+    /// Epoch and version of the change that is known.
+    newest: Option<(u64, u64)>,
+    /// Those that are watched.
+    watched: BTreeSet<usize>,
+}
+
+/// The JournalNodes of a journal.
 #[derive(Debug)]
 pub(crate) struct JournalNodes {
-    pub(crate) addresses: Vec<String>,
-    pub(crate) journal_id: String,
-    pub(crate) user: String,
+    known: Mutex<Known>,
+    journal_id: String,
+    user: String,
 }
 
 impl JournalNodes {
+    pub(crate) fn new(addresses: Vec<String>, journal_id: String, user: String) -> Self {
+        let known = Known {
+            members: (0..addresses.len()).collect(),
+            addresses,
+            ..Known::default()
+        };
+        JournalNodes {
+            known: Mutex::new(known),
+            journal_id,
+            user,
+        }
+    }
+
+    fn address(&self, index: usize) -> String {
+        self.known.lock().addresses.get(index).cloned().unwrap_or_default()
+    }
+
+    fn is_member(&self, index: usize) -> bool {
+        self.known.lock().members.contains(&index)
+    }
+
+    /// Watches everybody who counts and is not watched yet; to be called after each [`Event::JournalNodes`].
+    pub(crate) fn watch_members(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) {
+        let mut known = self.known.lock();
+        for index in known.members.clone() {
+            if known.watched.insert(index) {
+                tokio::spawn(self.clone().watch(index, events.clone()));
+            }
+        }
+    }
+
+    /// A JournalNode knows of a change.
+    fn learn(&self, membership: &qjournal::MembershipProto, events: &mpsc::UnboundedSender<Event>) {
+        let order = Some((membership.epoch, membership.version));
+        let mut known = self.known.lock();
+        if membership.members.is_empty() || known.newest >= order {
+            return;
+        }
+        known.newest = order;
+        let mut members = Vec::new();
+        for address in &membership.members {
+            let place = known.addresses.iter().position(|known| known == address);
+            members.push(place.unwrap_or_else(|| {
+                known.addresses.push(address.clone());
+                known.addresses.len() - 1
+            }));
+        }
+        known.members = members.clone();
+        drop(known);
+        tracing::info!(
+            journalnodes = membership.members.join(";"),
+            "the JournalNodes were changed"
+        );
+        // A closed channel means that this controller ends.
+        let _ = events.send(Event::JournalNodes(members));
+    }
+
     fn jid(&self) -> qjournal::JournalIdProto {
         qjournal::JournalIdProto {
             identifier: self.journal_id.clone(),
@@ -29,25 +101,25 @@ impl JournalNodes {
     }
 
     async fn connect(&self, index: usize) -> Result<RpcClient, RpcError> {
-        let address = self.addresses.get(index).cloned().unwrap_or_default();
+        let address = self.address(index);
         let mut options = ClientOptions::new(&self.user);
         options.connect_timeout = Duration::from_millis(500);
         options.call_timeout = Duration::from_millis(u64::from(WATCH_MS) + 500);
         crate::local::connect(&address, &JOURNAL_EXTENSION_PROTOCOL, options).await
     }
 
-    /// Watches one JournalNode for ever; each answer, and each loss of it, becomes an event.
-    pub(crate) async fn watch(self: Arc<Self>, index: usize, events: mpsc::UnboundedSender<Event>) {
+    /// Watches one JournalNode as long as it counts; each answer, and each loss of it, becomes an event.
+    async fn watch(self: Arc<Self>, index: usize, events: mpsc::UnboundedSender<Event>) {
         let lost = Event::Lease {
             journalnode: index,
             view: None,
         };
         let mut complained = false;
-        loop {
+        while self.is_member(index) {
             if let Err(error) = self.watch_connection(index, &events).await
                 && !complained
             {
-                tracing::warn!(journalnode = self.addresses.get(index), %error, "can't watch the lease");
+                tracing::warn!(journalnode = self.address(index), %error, "can't watch the lease");
                 complained = true;
             } else {
                 complained = false;
@@ -57,12 +129,16 @@ impl JournalNodes {
             }
             tokio::time::sleep(RETRY).await;
         }
+        let mut known = self.known.lock();
+        known.watched.remove(&index);
+        // It may count again by now.
+        let _ = events.send(Event::JournalNodes(known.members.clone()));
     }
 
     async fn watch_connection(&self, index: usize, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
         let client = self.connect(index).await?;
         let mut known = None;
-        loop {
+        while self.is_member(index) {
             let request = ext::WatchLeaseRequestProto {
                 jid: self.jid(),
                 known_counter: known,
@@ -70,6 +146,9 @@ impl JournalNodes {
             };
             let answer: ext::WatchLeaseResponseProto = client.call("watchLease", &request).await?;
             known = Some(answer.state.change_counter);
+            if let Some(membership) = &answer.state.membership {
+                self.learn(membership, events);
+            }
             let view = LeaseView {
                 promised_epoch: answer.state.promised_epoch,
                 running: answer.state.remaining_ms > 0,
@@ -84,11 +163,13 @@ impl JournalNodes {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
-    /// Tells every JournalNode that this holder is gone; one that can't be told lets the lease run out.
+    /// Tells every JournalNode, those of before a change too, that this holder is gone; one that can't be told lets the lease run out.
     pub(crate) fn release(self: &Arc<Self>, holder: &str) {
-        for index in 0..self.addresses.len() {
+        let all = self.known.lock().addresses.len();
+        for index in 0..all {
             let this = self.clone();
             let request = ext::ReleaseLeaseRequestProto {
                 jid: self.jid(),
@@ -101,7 +182,7 @@ impl JournalNodes {
                 }
                 .await;
                 if let Err(error) = result {
-                    tracing::warn!(journalnode = this.addresses.get(index), %error, "can't give the lease back");
+                    tracing::warn!(journalnode = this.address(index), %error, "can't give the lease back");
                 }
             });
         }

@@ -68,14 +68,12 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
     let _server = RpcServer::bind(config.listen, Arc::new(handler), options)
         .with_context(|| format!("dfs.ha.zkfc.port: can't listen on {}", config.listen))?;
 
-    let journalnodes = Arc::new(JournalNodes {
-        addresses: config.journalnodes.clone(),
-        journal_id: config.journal_id.clone(),
-        user: config.user.clone(),
-    });
-    for index in 0..config.journalnodes.len() {
-        tokio::spawn(journalnodes.clone().watch(index, events.clone()));
-    }
+    let journalnodes = Arc::new(JournalNodes::new(
+        config.journalnodes.clone(),
+        config.journal_id.clone(),
+        config.user.clone(),
+    ));
+    journalnodes.watch_members(&events);
     let namenode = Arc::new(LocalNameNode::new(config.namenode_address.clone(), config.user.clone()));
     tokio::spawn(namenode.clone().monitor(events.clone()));
     let mut controller_loop = Loop {
@@ -135,6 +133,9 @@ impl Loop {
             if before != now {
                 tracing::info!(before, now, "the NameNode's health");
             }
+        }
+        if let Event::JournalNodes(_) = &event {
+            self.journalnodes.watch_members(&self.events);
         }
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let actions = self.controller.on(event, now_ms);

@@ -105,6 +105,10 @@ pub(super) struct Channel {
     pub last_lease_asked: Micros,
     /// When the request was sent that was last answered with success.
     pub last_success: Micros,
+    /// When it fell out of sync: calls sent later and answered tell that it is back.
+    pub lost_at: Micros,
+    /// Refused to open the last segment: it would refuse the next one, too.
+    pub refused: bool,
     /// The commit it was told last.
     pub told_committed: Option<TxId>,
 }
@@ -132,6 +136,8 @@ impl Channel {
             last_sent: 0,
             last_lease_asked: 0,
             last_success: 0,
+            lost_at: 0,
+            refused: false,
             told_committed: None,
         }
     }
@@ -149,6 +155,9 @@ impl Channel {
     /// It missed something: what it acknowledged beyond the commit is no longer counted on, its disk may be new.
     pub fn fall_out_of_sync(&mut self, committed: TxId, now: Micros) {
         self.acked = self.acked.min(committed);
+        if matches!(self.sync, Sync::Current | Sync::Fresh) {
+            self.lost_at = now;
+        }
         if matches!(self.sync, Sync::Current | Sync::Fresh | Sync::Behind { .. }) {
             self.sync = Sync::Behind {
                 retry_at: now + self.backoff,

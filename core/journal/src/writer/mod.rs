@@ -38,6 +38,7 @@ mod channel;
 mod members;
 mod recent;
 mod recovery;
+mod rejoin;
 mod segment;
 
 #[cfg(test)]
@@ -385,6 +386,8 @@ impl QuorumWriter {
             Err(CallError::Remote(exception)) if is_fenced(exception) => {
                 channel.fenced = true;
             }
+            // Java's know no leases.
+            Err(CallError::Remote(exception)) if is_lease_held(exception) => channel.ours = Some(true),
             Err(_) => {}
         }
         self.dispatch(journalnode, call, result, now, out);

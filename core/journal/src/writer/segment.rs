@@ -7,6 +7,7 @@ use super::channel::{BACKOFF_MIN, Op, Sync};
 use super::{
     Actions, CallError, MAX_TARGETS, MERGE_LIMIT_BYTES, Phase, QuorumWriter, Target, WriterAction, is_unknown_protocol,
 };
+use crate::errors::is_lease_held;
 use crate::messages::{Answer, Micros, Request};
 use crate::mutant::Mutant;
 
@@ -189,6 +190,7 @@ impl QuorumWriter {
         match result {
             Ok(_) => {
                 channel.sync = Sync::Current;
+                channel.refused = false;
                 channel.next = segment;
                 // Opened empty: whatever it acknowledged of this segment before, it does not have now.
                 channel.acked = TxId(segment.0.saturating_sub(1));
@@ -200,8 +202,11 @@ impl QuorumWriter {
                 self.out_of_sync(i, now);
                 self.note_failure(i, segment, &error, out);
             }
+            // The lease of the writer before us still runs there: it will take the segment soon.
+            Err(CallError::Remote(exception)) if is_lease_held(&exception) => self.out_of_sync(i, now),
             Err(error @ CallError::Remote(_)) => {
                 channel.sync = Sync::GivenUp;
+                channel.refused = true;
                 self.note_failure(i, segment, &error, out);
             }
         }

@@ -1,6 +1,7 @@
 //! A writer against JournalNodes in the same thread, whose answers come when the test says so.
 
 mod changes;
+mod rejoin;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -65,6 +66,7 @@ struct Cluster {
     /// Calls fail at once.
     down: Vec<bool>,
     java: Vec<bool>,
+    refuses_segments: Vec<bool>,
     held: VecDeque<(usize, CallId, Request)>,
     now: Micros,
 }
@@ -89,6 +91,7 @@ impl Cluster {
             silent: vec![false; 6],
             down: vec![false; 6],
             java: vec![false; 6],
+            refuses_segments: vec![false; 6],
             held: VecDeque::new(),
             now: 0,
         }
@@ -101,6 +104,10 @@ impl Cluster {
         if self.java[jn] && request.protocol() == crate::messages::JOURNAL_EXTENSION_PROTOCOL {
             let unknown = RemoteException::new(exceptions::RPC_NO_SUCH_PROTOCOL, "unknown");
             return Err(CallError::Remote(unknown));
+        }
+        if self.refuses_segments[jn] && matches!(request, Request::StartLogSegment { .. }) {
+            let failed = RemoteException::new(exceptions::IO, "the disk failed");
+            return Err(CallError::Remote(failed));
         }
         let answer = match self.jns[jn].handle(request, self.now) {
             Handled::Now(answer) => answer,
@@ -408,4 +415,28 @@ fn a_url_names_the_configured_host() {
     }
     let expected = "http://a:8480/getJournal?jid=ns&segmentTxId=1&storageInfo=-67%3A5%3A0%3ACID&inProgressOk=true";
     assert_eq!(urls, [expected; 3]);
+}
+
+#[test]
+fn one_where_the_lease_of_the_last_writer_still_runs_takes_the_segment_later() {
+    let mut cluster = Cluster::new();
+    let mut first = cluster.writing("a", 1);
+    cluster.journal(&mut first, 1, 1);
+    // c does not hear that it is given back.
+    for jn in 0..2 {
+        cluster
+            .deliver(jn, &Request::ReleaseLease { holder: "a".into() })
+            .unwrap();
+    }
+    let mut second = QuorumWriter::new(config("b"));
+    let said = cluster.act(&mut second, |w, now, out| w.recover(now, out));
+    assert!(matches!(said[..], [WriterAction::Recovered { .. }]), "{said:?}");
+    cluster.act(&mut second, |w, now, out| w.start_segment(TxId(2), now, out));
+    cluster.journal(&mut second, 2, 1);
+    assert_eq!(cluster.written(), [2, 2, 1]);
+    for _ in 0..100 {
+        cluster.now += 20_000;
+        cluster.act(&mut second, |w, now, out| w.tick(now, out));
+    }
+    assert_eq!(cluster.written(), [2, 2, 2]);
 }

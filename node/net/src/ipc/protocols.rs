@@ -351,7 +351,13 @@ pub static JOURNAL_EXTENSION_PROTOCOL: Protocol = Protocol {
     name: "hathi.JournalExtensionProtocol",
     pb_interface: "hathi.JournalExtensionProtocol",
     version: 1,
-    methods: &[("releaseLease", 0), ("resumeSegment", 0), ("watchLease", 0)],
+    methods: &[
+        ("joinJournal", 0),
+        ("releaseLease", 0),
+        ("resumeSegment", 0),
+        ("setMembership", 0),
+        ("watchLease", 0),
+    ],
 };
 
 /// Hathi's own calls of a NameNode's supervisor to its NameNode.
@@ -359,7 +365,7 @@ pub static SUPERVISOR_PROTOCOL: Protocol = Protocol {
     name: "hathi.SupervisorProtocol",
     pb_interface: "hathi.SupervisorProtocol",
     version: 1,
-    methods: &[("getInstance", 0)],
+    methods: &[("changeJournalNodes", 0), ("getInstance", 0)],
 };
 
 /// Every protocol of this module.

@@ -1,0 +1,40 @@
+//! When the open segment should end early, so that a JournalNode that cannot be caught up in it joins with the next one.
+//!
+//! Hadoop's writer waits for the next roll, minutes later, and a second JournalNode that restarts meanwhile ends the
+//! NameNode.
+
+use hathi_formats::ids::TxId;
+
+use super::channel::{Channel, Sync};
+use super::{Phase, QuorumWriter};
+use crate::messages::Micros;
+
+/// A segment is at least so old before it ends for this: JournalNodes that come and go must not make tiny ones.
+const MIN_SEGMENT_AGE: Micros = 2_000_000;
+
+impl QuorumWriter {
+    /// The first transaction of the open segment, if it should end now: a JournalNode answers again, but what it missed
+    /// is not in memory any more, or it is a Java one, which takes no part of a segment a second time.
+    #[must_use]
+    pub fn wants_new_segment(&self, now: Micros) -> Option<TxId> {
+        if self.phase != Phase::Ready {
+            return None;
+        }
+        let target = self.targets.back()?;
+        let opened = target.deadline.saturating_sub(self.config.timeouts.start_segment);
+        if target.end.is_some() || !target.started_reported || now < opened + MIN_SEGMENT_AGE {
+            return None;
+        }
+        let waits = |channel: &Channel| {
+            let for_this = channel.segment == Some(target.start) && !channel.refused && !channel.fenced;
+            let stuck = match channel.sync {
+                Sync::GivenUp => true,
+                Sync::Behind { .. } => channel.ours != Some(true),
+                Sync::Fresh | Sync::Current | Sync::Finalized => false,
+            };
+            for_this && stuck && channel.last_success > channel.lost_at
+        };
+        let waiting = self.counting().iter().filter_map(|i| self.channels.get(*i)).any(waits);
+        waiting.then_some(target.start)
+    }
+}

@@ -1,0 +1,225 @@
+//! JournalNodes come and go under load, and NameNodes that only have the old configuration find their way.
+
+use anyhow::{Context, Result, ensure};
+use hathi_client::FileSystem;
+use hathi_formats::conf::Configuration;
+use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use rustix::process::Signal;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A JournalNode beside the cluster's own, with the configuration of the beginning.
+struct Extra {
+    child: Child,
+    address: String,
+    dir: PathBuf,
+}
+
+impl Extra {
+    fn start(cluster: &Cluster, name: &str) -> Result<Extra> {
+        let free = || Ok::<_, anyhow::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string());
+        let (address, http) = (free()?, free()?);
+        let dir = cluster.dir().join("data").join(name);
+        let conf = cluster.dir().join("conf").join(name);
+        std::fs::create_dir_all(&conf)?;
+        std::fs::copy(cluster.conf().join("core-site.xml"), conf.join("core-site.xml"))?;
+        let site = std::fs::read_to_string(cluster.conf().join("hdfs-site.xml"))?;
+        let own = [
+            ("dfs.journalnode.edits.dir", dir.display().to_string()),
+            ("dfs.journalnode.rpc-address", address.clone()),
+            ("dfs.journalnode.http-address", http),
+        ];
+        let own = own.map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>"));
+        let site = site.replace("</configuration>", &format!("{}</configuration>", own.concat()));
+        std::fs::write(conf.join("hdfs-site.xml"), site)?;
+        let log = std::fs::File::create(cluster.dir().join("logs").join(format!("{name}.log")))?;
+        let child = Command::new(env!("CARGO_BIN_EXE_hathi"))
+            .args(["journalnode", "--conf"])
+            .arg(&conf)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        wait_for("the new JournalNode to listen", PATIENCE, || {
+            std::net::TcpStream::connect(&address).ok().map(drop)
+        });
+        Ok(Extra { child, address, dir })
+    }
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes directories one after the other, until told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    thread: std::thread::JoinHandle<Result<u64>>,
+}
+
+impl Load {
+    fn start(conf: &Path) -> Result<Load> {
+        let conf = Configuration::load(conf)?;
+        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (stop.clone(), made.clone());
+        let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let work = async {
+                let fs = FileSystem::new(&conf, "", &user)?;
+                while !stopped.load(Ordering::Relaxed) {
+                    let number = count.load(Ordering::Relaxed);
+                    let path = format!("/load/{number}");
+                    let made = tokio::time::timeout(PATIENCE, fs.mkdirs(&path, 0o755, true)).await;
+                    made.with_context(|| format!("no end of mkdirs {number}"))??;
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                for number in 0..count.load(Ordering::Relaxed) {
+                    let path = format!("/load/{number}");
+                    ensure!(fs.status(&path).await?.is_some(), "{path} was acknowledged and is gone");
+                }
+                Ok(count.load(Ordering::Relaxed))
+            };
+            tokio::task::LocalSet::new().block_on(&runtime, work)
+        });
+        Ok(Load { stop, made, thread })
+    }
+
+    /// The load goes on: some more was acknowledged since.
+    fn goes_on(&self) {
+        let before = self.made.load(Ordering::Relaxed);
+        wait_for("the load to go on", PATIENCE, || {
+            (self.made.load(Ordering::Relaxed) > before + 20).then_some(())
+        });
+    }
+
+    fn end(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow::anyhow!("the load panicked"))?
+    }
+}
+
+fn members(output: &str) -> Vec<String> {
+    let line = output
+        .lines()
+        .find_map(|line| line.strip_prefix("dfs.namenode.shared.edits.dir=qjournal://"));
+    let list = line.and_then(|line| line.rsplit_once('/')).map_or("", |(list, _)| list);
+    list.split(';').map(str::to_owned).collect()
+}
+
+fn configured(cluster: &Cluster) -> Result<Vec<String>> {
+    let conf = Configuration::load(&cluster.conf())?;
+    let line = conf.get("dfs.namenode.shared.edits.dir").context("no shared edits")?;
+    Ok(members(&format!("dfs.namenode.shared.edits.dir={line}")))
+}
+
+fn refused(cluster: &Cluster, args: &[&str], why: &str) -> Result<()> {
+    let output = cluster.hathi("journal", args)?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success() && told.contains(why), "{args:?}: {told}");
+    Ok(())
+}
+
+#[test]
+fn journalnodes_come_and_go_under_load() -> Result<()> {
+    let cluster = Cluster::start(
+        env!("CARGO_BIN_EXE_hathi"),
+        ClusterOptions {
+            namenodes: 2,
+            journalnodes: 3,
+            datanodes: 1,
+        },
+    )?;
+    let old = configured(&cluster)?;
+    let load = Load::start(&cluster.conf())?;
+    load.goes_on();
+
+    // 3 -> 4 -> 5, to empty ones that nobody's configuration names.
+    let d = Extra::start(&cluster, "extra-d")?;
+    let e = Extra::start(&cluster, "extra-e")?;
+    let all = members(&cluster.hathi_ok("journal", &["add", &d.address])?);
+    assert_eq!(all, [&old[..], std::slice::from_ref(&d.address)].concat());
+    load.goes_on();
+    let all = members(&cluster.hathi_ok("journal", &["add", &e.address])?);
+    assert_eq!(all.len(), 5);
+    assert!(!d.dir.join("hathi/current/hathi-joining").exists());
+    refused(
+        &cluster,
+        &["add", &e.address],
+        "is a JournalNode of this journal already",
+    )?;
+    refused(&cluster, &["add", "127.0.0.1:1"], "cannot be added")?;
+
+    // The one who made the changes dies; the next one knows.
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    cluster.signal(Role::NameNode, active, Signal::KILL)?;
+    load.goes_on();
+    wait_for("an active", PATIENCE, || cluster.active());
+
+    // Two of the first three go for good, the first after it was removed, the second before.
+    let left = members(&cluster.hathi_ok("journal", &["remove", &old[0]])?);
+    assert_eq!(left.len(), 4);
+    cluster.signal(Role::JournalNode, 0, Signal::STOP)?;
+    load.goes_on();
+    cluster.signal(Role::JournalNode, 1, Signal::STOP)?;
+    load.goes_on();
+    let left = members(&cluster.hathi_ok("journal", &["remove", &old[1]])?);
+    assert_eq!(left, [old[2].clone(), d.address.clone(), e.address.clone()]);
+    load.goes_on();
+
+    // Of the configured ones only one is reachable: who starts now remembers the others.
+    for _ in 0..2 {
+        let active = wait_for("one active", PATIENCE, || cluster.active());
+        cluster.signal(Role::NameNode, active, Signal::KILL)?;
+        load.goes_on();
+        // It may be the active one again before the other has noticed.
+        let state = ["-getServiceState", &format!("nn{active}")];
+        wait_for("the killed one back", PATIENCE, || {
+            let state = cluster.hathi_ok("haadmin", &state).ok()?;
+            matches!(state.trim(), "standby" | "active").then_some(())
+        });
+    }
+
+    // Without that memory the old ones tell, as long as they can be asked.
+    cluster.signal(Role::JournalNode, 0, Signal::CONT)?;
+    cluster.signal(Role::JournalNode, 1, Signal::CONT)?;
+    for index in 0..2 {
+        let kept = cluster
+            .data_dir(Role::NameNode, index)
+            .join("current/hathi-journalnodes");
+        assert!(kept.exists(), "NameNode {index} does not remember");
+    }
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    for index in [1 - active, active] {
+        cluster.signal(Role::NameNode, index, Signal::STOP)?;
+        std::fs::remove_file(
+            cluster
+                .data_dir(Role::NameNode, index)
+                .join("current/hathi-journalnodes"),
+        )?;
+        cluster.signal(Role::NameNode, index, Signal::KILL)?;
+    }
+    load.goes_on();
+    wait_for("an active", PATIENCE, || cluster.active());
+
+    // Down to two, but not to one; and one that was removed comes back.
+    cluster.hathi_ok("journal", &["remove", &e.address])?;
+    load.goes_on();
+    refused(&cluster, &["remove", &d.address], "only 1 would be left")?;
+    let back = members(&cluster.hathi_ok("journal", &["add", &old[0]])?);
+    assert_eq!(back, [old[2].clone(), d.address.clone(), old[0].clone()]);
+    load.goes_on();
+    eprintln!("{} directories", load.end()?);
+    Ok(())
+}
