@@ -40,7 +40,9 @@ impl GroupCommit {
     }
 
     fn patience(&self) -> Micros {
-        self.round_trip_us.saturating_mul(MAX_GATHER_ROUND_TRIPS).min(MAX_GATHER_US)
+        self.round_trip_us
+            .saturating_mul(MAX_GATHER_ROUND_TRIPS)
+            .min(MAX_GATHER_US)
     }
 
     /// The quorum has a batch of so many transactions, which took so long, while `waiting` more were in the open batch.

@@ -1,5 +1,6 @@
 //! `hathi bench namenode`: many calls over many connections, each with many outstanding, through failovers.
 
+use super::{cpu_seconds, percentile, process_name};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use hathi_formats::conf::{Configuration, Environment, TimeUnit};
@@ -15,8 +16,6 @@ use tokio::task::LocalSet;
 
 /// Entries of a directory that the load makes.
 const FILES_PER_DIR: u64 = 100;
-/// Ticks of `/proc/PID/stat` in a second (`USER_HZ`, the same on every Linux).
-const TICKS_PER_SECOND: f64 = 100.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Operation {
@@ -309,10 +308,7 @@ async fn drive(load: &Rc<Load>, proxies: &[HaProxy], outstanding: u32) {
 fn report(args: &NamenodeArgs, load: &Load, elapsed: f64, cpu_before: &[f64]) -> Result<()> {
     let mut latencies = load.latencies_micros.borrow_mut();
     latencies.sort_unstable();
-    let percentile = |share: f64| {
-        let at = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-        f64::from(latencies.get(at).copied().unwrap_or(0)) / 1000.0
-    };
+    let percentile = |share: f64| percentile(&latencies, share);
     let done = latencies.len();
     println!(
         "op {:?} ops {done} errors {} seconds {elapsed:.2} ops/s {:.0} p50 {:.3} ms p90 {:.3} ms p99 {:.3} ms p99.9 {:.3} ms max {:.3} ms longest gap {} ms",
@@ -338,34 +334,6 @@ fn report(args: &NamenodeArgs, load: &Load, elapsed: f64, cpu_before: &[f64]) ->
         println!("first error: {error}");
     }
     Ok(())
-}
-
-/// CPU time of a process, user and system.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("--pid {pid}"))?;
-    // The name in parentheses may hold anything, also parentheses.
-    let (_, rest) = stat.rsplit_once(')').with_context(|| format!("--pid {pid}"))?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let mut ticks = 0.0;
-    for _ in 0..2 {
-        let field = fields.next().with_context(|| format!("--pid {pid}"))?;
-        ticks += field.parse::<f64>()?;
-    }
-    Ok(ticks / TICKS_PER_SECOND)
-}
-
-fn process_name(pid: u32) -> String {
-    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<String> = bytes
-        .split(|byte| *byte == 0)
-        .take(2)
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
-    words
-        .iter()
-        .map(|word| word.rsplit('/').next().unwrap_or_default())
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 /// Counts what was acknowledged and is not there.
