@@ -116,7 +116,7 @@ pub(super) struct Channel {
 /// First pause before an unreachable JournalNode is tried again.
 pub(super) const BACKOFF_MIN: Micros = 20_000;
 /// Longest pause.
-pub(super) const BACKOFF_MAX: Micros = 1_000_000;
+pub(super) const BACKOFF_MAX: Micros = 500_000;
 
 impl Channel {
     pub fn new() -> Self {
