@@ -74,6 +74,9 @@ pub fn command(plan: &Plan) -> String {
     if let Some(mutant) = plan.mutant {
         command += &format!(" --mutant {mutant:?}");
     }
+    if plan.spares > 0 {
+        command += &format!(" --spares {}", plan.spares);
+    }
     for fault in &plan.without {
         command += &format!(" --without '{fault}'");
     }

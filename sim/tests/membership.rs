@@ -1,7 +1,7 @@
 //! The set of JournalNodes changes while everything goes wrong, and nothing acknowledged is lost.
 
 use hathi_sim::campaign::run_all;
-use hathi_sim::{Mutant, Plan, run};
+use hathi_sim::Plan;
 
 const SEEDS: std::ops::Range<u64> = 0..2_000;
 
@@ -18,23 +18,9 @@ fn seeds_hold_while_journalnodes_come_and_go() {
     eprintln!("{}", summary.coverage());
     assert!(summary.failures.is_empty(), "{}", summary.failures(&plan()));
     for reached in ["JournalNodes changed", "found a changed set"] {
-        assert!(summary.marks.get(reached).is_some_and(|count| *count > 500), "too seldom: {reached}");
-    }
-}
-
-#[test]
-fn a_broken_rule_is_found() {
-    for mutant in [Mutant::HastyMembership, Mutant::CountUnsynced, Mutant::IgnoreMembership] {
-        let broken = |seed: &u64| {
-            let plan = Plan {
-                seed: *seed,
-                mutant: Some(mutant),
-                ..plan()
-            };
-            run(&plan).violation.is_some()
-        };
-        let found = SEEDS.into_iter().find(broken);
-        eprintln!("{mutant:?}: seed {found:?}");
-        assert!(found.is_some(), "{mutant:?} is not found");
+        assert!(
+            summary.marks.get(reached).is_some_and(|count| *count > 500),
+            "too seldom: {reached}"
+        );
     }
 }

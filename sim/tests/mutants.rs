@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hathi_sim::{ALL_MUTANTS, Mutant, Plan, run};
+use hathi_sim::{ALL_MUTANTS, MEMBERSHIP_MUTANTS, Mutant, Plan, run};
 
 /// Seeds tried for a mutant before it counts as not found.
 const SEEDS: u64 = 20_000;
@@ -18,6 +18,8 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
     let plan = Plan {
         seed,
         mutant: Some(mutant),
+        // Those that break a change of the JournalNodes need some to change.
+        spares: if MEMBERSHIP_MUTANTS.contains(&mutant) { 3 } else { 0 },
         ..Plan::default()
     };
     run(&plan).violation.is_some()

@@ -104,6 +104,14 @@ pub const ALL_MUTANTS: [Mutant; 31] = [
     Mutant::IgnoreMembership,
 ];
 
+/// Those that need a change of the JournalNodes to be found.
+pub const MEMBERSHIP_MUTANTS: [Mutant; 4] = [
+    Mutant::ForeignMembership,
+    Mutant::HastyMembership,
+    Mutant::CountUnsynced,
+    Mutant::IgnoreMembership,
+];
+
 /// Which rule is broken, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mutation {

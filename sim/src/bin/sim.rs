@@ -1,4 +1,4 @@
-//! Runs seeds: `sim --seeds A..B [--mutant NAME] [--without FAULT]...`; `sim --seed N --verbose` shows one,
+//! Runs seeds: `sim --seeds A..B [--mutant NAME] [--without FAULT]... [--spares N]`; `sim --seed N --verbose` shows one,
 //! `sim --seed N --minimize` looks for the faults it needs.
 
 use std::process::ExitCode;
@@ -44,6 +44,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
                     .without
                     .push(found.ok_or(format!("there is no fault {name:?}: {FAULTS:?}"))?);
             }
+            "--spares" => parsed.plan.spares = usize::try_from(number(&value()?)?).map_err(|e| e.to_string())?,
             "--verbose" => parsed.plan.verbose = true,
             "--minimize" => parsed.minimize = true,
             _ => return Err(format!("unknown argument {argument}")),

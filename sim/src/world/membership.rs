@@ -23,7 +23,10 @@ pub(super) const LOSSES: [&str; 4] = [
 impl World {
     /// The JournalNode that a writer's channel leads to.
     pub(super) fn journalnode_of(&self, nn: usize, channel: usize) -> usize {
-        let address = self.nns[nn].writer.as_ref().and_then(|writer| writer.addresses().get(channel));
+        let address = self.nns[nn]
+            .writer
+            .as_ref()
+            .and_then(|writer| writer.addresses().get(channel));
         let index = (0..self.jns.len()).find(|jn| Some(&crate::journalnode::address(*jn)) == address);
         index.unwrap_or(channel)
     }
@@ -32,7 +35,10 @@ impl World {
     pub(super) fn operate(&mut self) {
         let pause = self.around(self.knobs.fault_every / 2);
         self.at(self.now + pause, Event::Operate);
-        let active = self.nns.iter().position(|nn| nn.alive && nn.epoch > 0 && nn.paused_until <= self.now);
+        let active = self
+            .nns
+            .iter()
+            .position(|nn| nn.alive && nn.epoch > 0 && nn.paused_until <= self.now);
         let (Some(nn), false) = (active, self.healed) else {
             return;
         };
@@ -48,7 +54,9 @@ impl World {
         let adds = members.len() < *MEMBERS.end() && (members.len() == *MEMBERS.start() || self.rng.bool());
         match learner {
             Learner::None if adds => {
-                let spare: Vec<usize> = (0..self.jns.len()).filter(|jn| !members.contains(&address(*jn))).collect();
+                let spare: Vec<usize> = (0..self.jns.len())
+                    .filter(|jn| !members.contains(&address(*jn)))
+                    .collect();
                 if !spare.is_empty() {
                     let new = address(spare[self.rng.usize(0..spare.len())]);
                     self.with_writer(nn, |writer, now, out| drop(writer.add_learner(&new, now, out)));
@@ -88,7 +96,10 @@ impl World {
 
     /// A NameNode has become the writer.
     pub(super) fn membership_found(&mut self, nn: usize) {
-        let found = self.nns[nn].writer.as_ref().and_then(|writer| writer.membership().cloned());
+        let found = self.nns[nn]
+            .writer
+            .as_ref()
+            .and_then(|writer| writer.membership().cloned());
         if let Some(found) = found {
             if found.members.len() != self.knobs.journalnodes || found.members[0] != address(0) {
                 self.mark("found a changed set");
