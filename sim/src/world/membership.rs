@@ -104,7 +104,7 @@ impl World {
             if found.members.len() != self.knobs.journalnodes || found.members[0] != address(0) {
                 self.mark("found a changed set");
             }
-            if self.nns[nn].index % 2 == 0 {
+            if self.nns[nn].index.is_multiple_of(2) {
                 self.nns[nn].membership = Some(found.clone());
             }
             self.heard_of(&found);
