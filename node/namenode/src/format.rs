@@ -1,18 +1,17 @@
 //! `-format`, `-bootstrapStandby` and `-initializeSharedEdits`, with Hadoop's exit codes.
 
-use crate::journalnodes::JournalNodes;
 use crate::load::save_checkpoint;
 use crate::settings::{Peer, Settings, resolve};
+use crate::shared_edits::{LocalSegments, SharedEdits};
 use crate::storage::{self, NameDirs, checkpoint_name};
 use anyhow::{Context, bail};
 use hathi_formats::exceptions;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{VersionRequestProto, VersionResponseProto};
 use hathi_formats::proto::namenode::{
-    GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto,
+    GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto, GetTransactionIdRequestProto,
+    GetTransactionIdResponseProto,
 };
-use hathi_journal::writer::CallError;
-use hathi_journal::{Answer, Request};
 use hathi_namespace::Namespace;
 use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
 use http_body_util::BodyExt;
@@ -29,6 +28,8 @@ pub struct FormatOptions {
     pub force: bool,
     /// `-nonInteractive`.
     pub non_interactive: bool,
+    /// `-skipSharedEditsCheck`.
+    pub skip_shared_edits_check: bool,
 }
 
 /// `BootstrapStandby.ERR_CODE_FAILED_CONNECT`.
@@ -37,8 +38,8 @@ const BOOTSTRAP_FAILED_CONNECT: u8 = 2;
 const BOOTSTRAP_INVALID_VERSION: u8 = 3;
 /// `BootstrapStandby.ERR_CODE_ALREADY_FORMATTED`.
 const BOOTSTRAP_ALREADY_FORMATTED: u8 = 5;
-/// `dfs.qjm.operations.timeout`.
-const JOURNAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// `BootstrapStandby.ERR_CODE_LOGS_UNAVAILABLE`.
+const BOOTSTRAP_LOGS_UNAVAILABLE: u8 = 6;
 
 /// How long a peer that is just starting is waited for, and how often it is asked.
 const PEER_START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -61,42 +62,6 @@ fn confirm(options: &FormatOptions, what: &str) -> bool {
     line.trim().eq_ignore_ascii_case("y")
 }
 
-async fn ask(nodes: &JournalNodes, index: usize, request: &Request) -> anyhow::Result<Answer> {
-    let fail = |error: CallError| match error {
-        CallError::Remote(exception) => anyhow::anyhow!("{}: {exception}", nodes.addresses[index]),
-        CallError::Broken(reason) => anyhow::anyhow!("{}: {reason}", nodes.addresses[index]),
-    };
-    let client = nodes.connect(index).await.map_err(fail)?;
-    nodes.send(&client, request, JOURNAL_TIMEOUT).await.map_err(fail)
-}
-
-/// All JournalNodes must answer a format; answers whether any holds something.
-async fn journals_formatted(nodes: &JournalNodes) -> anyhow::Result<bool> {
-    let mut any = false;
-    for index in 0..nodes.addresses.len() {
-        match ask(nodes, index, &Request::IsFormatted).await? {
-            Answer::IsFormatted(formatted) => any |= formatted,
-            answer => bail!("unexpected answer to isFormatted: {answer:?}"),
-        }
-    }
-    Ok(any)
-}
-
-async fn format_journals(nodes: &JournalNodes, info: &NamespaceInfo, force: bool) -> anyhow::Result<()> {
-    for index in 0..nodes.addresses.len() {
-        ask(
-            nodes,
-            index,
-            &Request::Format {
-                ns_info: info.clone(),
-                force,
-            },
-        )
-        .await?;
-    }
-    Ok(())
-}
-
 /// `-format`.
 pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
     if settings.conf.get_bool("dfs.reformat.disabled", false) && !storage::has_some_data(settings).is_empty() {
@@ -110,24 +75,18 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
             return Ok(1);
         }
     }
-    let nodes = JournalNodes::new(settings);
-    if let Some(nodes) = &nodes
-        && journals_formatted(nodes).await?
-        && !confirm(
-            options,
-            &format!(
-                "QJM to {:?}",
-                nodes.addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
-            ),
-        )
+    let shared = SharedEdits::of(settings);
+    if let Some(shared) = &shared
+        && shared.has_some_data().await?
+        && !confirm(options, &shared.to_string())
     {
         return Ok(1);
     }
     let info = new_namespace(settings, options.cluster_id.clone());
     storage::format(settings, &info)?;
-    if let Some(nodes) = &nodes {
+    if let Some(shared) = &shared {
         // The answers above said that data may go.
-        format_journals(nodes, &info, true).await?;
+        shared.format(&info).await?;
     }
     let dirs = NameDirs::open(settings)?;
     let mut namespace = Namespace::new(settings.namespace()?);
@@ -170,7 +129,7 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
             Err(error) => eprintln!("Unable to fetch namespace information from NN {}: {error:#}", peer.rpc),
         }
     }
-    let Some((peer, (info, checkpoint))) = found else {
+    let Some((peer, (info, checkpoint, current))) = found else {
         return Ok(BOOTSTRAP_FAILED_CONNECT);
     };
     if info.layout_version != LayoutVersion::NAMENODE_CURRENT {
@@ -186,6 +145,18 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
             return Ok(BOOTSTRAP_ALREADY_FORMATTED);
         }
     }
+    if !options.skip_shared_edits_check
+        && let Some(shared) = SharedEdits::of(settings)
+        && let Err(error) = shared.check_available(&info, checkpoint.next(), current).await
+    {
+        eprintln!(
+            "FATAL: Unable to read transaction ids {}-{current} from the configured shared edits storage {shared}. \
+             Please copy these logs into the shared edits storage or call saveNamespace on the active node.\n\
+             Error: {error:#}",
+            checkpoint.next()
+        );
+        return Ok(BOOTSTRAP_LOGS_UNAVAILABLE);
+    }
     storage::format(settings, &info)?;
     let dirs = NameDirs::open(settings)?;
     download_image(peer, &dirs, checkpoint).await?;
@@ -193,7 +164,8 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
     Ok(0)
 }
 
-async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(NamespaceInfo, TxId)> {
+/// Its namespace, the transaction of its newest image, and its last transaction.
+async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(NamespaceInfo, TxId, TxId)> {
     let mut options = ClientOptions::new(&settings.user);
     options.connect_timeout = Duration::from_secs(10);
     let client = RpcClient::connect(resolve(&peer.rpc)?, &protocols::NAMENODE_PROTOCOL, options).await?;
@@ -213,6 +185,9 @@ async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(Namespace
             &GetMostRecentCheckpointTxIdRequestProto {},
         )
         .await?;
+    let current: GetTransactionIdResponseProto = client
+        .call("getTransactionId", &GetTransactionIdRequestProto {})
+        .await?;
     let proto = version.info;
     let info = NamespaceInfo {
         layout_version: LayoutVersion(proto.storage_info.layout_version.cast_signed()),
@@ -221,7 +196,7 @@ async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(Namespace
         ctime: proto.storage_info.c_time.cast_signed(),
         block_pool_id: proto.block_pool_id,
     };
-    Ok((info, TxId(checkpoint.tx_id)))
+    Ok((info, TxId(checkpoint.tx_id), TxId(current.tx_id)))
 }
 
 async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId) -> anyhow::Result<()> {
@@ -268,11 +243,11 @@ async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId) -> anyhow::Res
     dirs.publish_image(txid, &md5)
 }
 
-/// `-initializeSharedEdits`: formats the JournalNodes for the namespace that is here.
+/// `-initializeSharedEdits`: makes the shared edits this namespace's, and copies the local edits after the newest image.
 pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
-    let nodes = JournalNodes::new(settings).context("No shared edits directory configured for namespace")?;
+    let shared = SharedEdits::of(settings).context("No shared edits directory configured for namespace")?;
     let dirs = NameDirs::open(settings)?;
-    if journals_formatted(&nodes).await? && !confirm(options, "the shared edits of the JournalNodes") {
+    if shared.has_some_data().await? && !confirm(options, &shared.to_string()) {
         return Ok(1);
     }
     let newest = dirs
@@ -280,30 +255,11 @@ pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOption
         .first()
         .map(|image| image.txid)
         .context("no fsimage in the name directories")?;
-    let unsaved = dirs.edits_dirs().iter().find_map(|dir| edits_after(dir, newest));
-    if let Some(name) = unsaved {
-        bail!(
-            "{name} holds edits after the newest image {newest}: save the namespace first (hdfs dfsadmin -saveNamespace)"
-        );
-    }
-    format_journals(&nodes, &dirs.info, true).await?;
+    // Before anything is formatted: edits that cannot be read must not look like none.
+    let edits = LocalSegments::after(dirs.edits_dirs(), newest)?;
+    shared.format(&dirs.info).await?;
+    dirs.forget_membership()?;
+    let last = shared.copy(&dirs.info, &edits).await?;
+    tracing::info!(image = %newest, last = ?last, to = %shared, "the shared edits are initialized");
     Ok(0)
-}
-
-fn edits_after(dir: &std::path::Path, newest: TxId) -> Option<String> {
-    for entry in std::fs::read_dir(dir).ok()?.flatten() {
-        let name = entry.file_name().into_string().unwrap_or_default();
-        let Some(range) = name.strip_prefix("edits_") else {
-            continue;
-        };
-        let last = match range.strip_prefix("inprogress_") {
-            // It begins with a START_LOG_SEGMENT, which alone is nothing to lose.
-            Some(first) => first.parse::<u64>().ok(),
-            None => range.split_once('-').and_then(|(_, last)| last.parse().ok()),
-        };
-        if last.is_some_and(|last| last > newest.0 + 2) {
-            return Some(name);
-        }
-    }
-    None
 }

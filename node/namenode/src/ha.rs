@@ -6,8 +6,9 @@
 use crate::load::Loader;
 use crate::log::{LogCommand, LogError, LostWriter, Recovered};
 use crate::rpc::Handler;
+use crate::shared_log::SharedLog;
 use crate::state::{NameNode, Transition};
-use crate::tail::{Progress, Tail};
+use crate::tail::Progress;
 use anyhow::{Context, bail};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_namesystem::Role;
@@ -31,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct Controller {
     nn: Arc<NameNode>,
     handler: Arc<Handler>,
-    tail: Arc<Tail>,
+    tail: Arc<SharedLog>,
     loader: Arc<Loader>,
     log: mpsc::UnboundedSender<LogCommand>,
     following: watch::Sender<bool>,
@@ -45,7 +46,7 @@ impl Controller {
     pub fn new(
         nn: Arc<NameNode>,
         handler: Arc<Handler>,
-        tail: Arc<Tail>,
+        tail: Arc<SharedLog>,
         loader: Arc<Loader>,
         log: mpsc::UnboundedSender<LogCommand>,
     ) -> Self {
@@ -334,7 +335,7 @@ impl Controller {
 /// Applies what others write, while this NameNode is a standby.
 struct Follower {
     nn: Arc<NameNode>,
-    tail: Arc<Tail>,
+    tail: Arc<SharedLog>,
     following: watch::Receiver<bool>,
     tailing: Arc<Mutex<()>>,
     broken: Arc<Notify>,

@@ -52,8 +52,8 @@ pub struct Settings {
     pub name_dirs: Vec<PathBuf>,
     /// `dfs.namenode.edits.dir`.
     pub edits_dirs: Vec<PathBuf>,
-    /// The JournalNodes and the journal's name.
-    pub shared: Option<(Vec<HostPort>, String)>,
+    /// `dfs.namenode.shared.edits.dir`.
+    pub shared: Option<JournalUri>,
     /// The other NameNodes.
     pub peers: Vec<Peer>,
     /// `dfs.ha.automatic-failover.enabled`.
@@ -117,17 +117,18 @@ impl Settings {
         };
         let rpc = all.rpc_address(ns, nn)?;
         let http = all.http_address(ns, nn)?;
-        let shared = match all.shared_edits(ns, nn)? {
-            Some(JournalUri::Quorum {
-                journal_nodes,
-                journal_id,
-            }) => Some((journal_nodes, journal_id)),
-            Some(JournalUri::File(path)) => anyhow::bail!(
-                "dfs.namenode.shared.edits.dir names the directory {}; only qjournal:// is supported",
-                path.display()
-            ),
-            None => None,
-        };
+        let shared = all.shared_edits(ns, nn)?;
+        let name_dirs = conf.name_dirs()?;
+        let mut edits_dirs = conf.edits_dirs()?;
+        if let Some(JournalUri::File(shared)) = &shared {
+            anyhow::ensure!(
+                !name_dirs.contains(shared),
+                "{} is a name directory: the shared edits need one of their own",
+                shared.display()
+            );
+            // Listed there too, as `FSNamesystem.getNamespaceEditsDirs` allows: it is written once.
+            edits_dirs.retain(|dir| dir != shared);
+        }
         let mut peers = Vec::new();
         if let Some(ns) = ns {
             for id in all.namenode_ids(ns) {
@@ -171,8 +172,8 @@ impl Settings {
             },
             rpc,
             http,
-            name_dirs: conf.name_dirs()?,
-            edits_dirs: conf.edits_dirs()?,
+            name_dirs,
+            edits_dirs,
             shared,
             peers,
             automatic_failover: all

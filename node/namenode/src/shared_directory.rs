@@ -1,0 +1,444 @@
+//! The edit log task for a shared directory (`dfs.namenode.shared.edits.dir` with `file://`): the same orders and news as
+//! [`crate::log::LogTask`], with a file system in place of the JournalNodes.
+//!
+//! A file system may be slow, or hang for as long as its server is away, so a thread of its own writes; the task hands
+//! it what was logged and lets replies out when the thread says that they are durable. The read lease runs from the
+//! thread's last look at the claim: whoever claims the directory waits that long before it answers anything.
+
+use crate::local_edits::LocalEdits;
+use crate::log::{LogCommand, LogError, LostWriter, Recovered, tell};
+use crate::state::{Clock, NameNode};
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_journal::directory::{DirectoryError, DirectoryJournal, SharedDirectory};
+use hathi_namesystem::edit_log::LogItem;
+use hathi_storage::OsDisk;
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Batches handed over at one time: one is being synced, one is next.
+const BATCHES_UNDER_WAY: usize = 2;
+/// Before a full disk is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(250);
+/// How often the claim is looked at when there are no leases.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Parts of a lease after which it is renewed.
+const RENEWALS_PER_LEASE: u32 = 4;
+/// A directory that does not answer for so long is given up by who wants to become active.
+const RECOVER_TIMEOUT: Duration = Duration::from_secs(55);
+/// How long a change to standby waits for the directory.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+enum Work {
+    Claim(u64, NamespaceInfo),
+    Item(u64, LogItem),
+    Purge(TxId),
+    Stop(oneshot::Sender<()>),
+}
+
+enum News {
+    Recovered(Recovered),
+    Synced(TxId),
+    Finalized(TxId),
+    LeaseUntil(u64),
+    Lost(String),
+}
+
+/// See the module.
+pub struct DirectoryLog {
+    nn: Arc<NameNode>,
+    work: blocking::Sender<Work>,
+    news: mpsc::UnboundedReceiver<(u64, News)>,
+    /// Counts the times this NameNode became the writer or ceased to be; the thread drops what belongs to another.
+    number: u64,
+    wanted: Arc<AtomicU64>,
+    shipping: bool,
+    recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
+    recover_until: tokio::time::Instant,
+    /// Last transaction and moment of each batch at the thread.
+    under_way: VecDeque<(TxId, u64)>,
+    waiting: Vec<(TxId, oneshot::Sender<()>)>,
+    waiting_final: Vec<(TxId, oneshot::Sender<()>)>,
+    commands: mpsc::UnboundedReceiver<LogCommand>,
+    lost: mpsc::UnboundedSender<LostWriter>,
+    local: LocalEdits,
+}
+
+impl DirectoryLog {
+    /// Starts the thread; not a writer yet.
+    pub fn start(
+        nn: Arc<NameNode>,
+        path: &Path,
+        commands: mpsc::UnboundedReceiver<LogCommand>,
+        lost: mpsc::UnboundedSender<LostWriter>,
+        local: LocalEdits,
+    ) -> io::Result<DirectoryLog> {
+        let (work, orders) = blocking::channel();
+        let (sender, news) = mpsc::unbounded_channel();
+        let wanted = Arc::new(AtomicU64::new(0));
+        let thread = Thread {
+            directory: SharedDirectory::new(OsDisk, path),
+            holder: nn.holder.clone(),
+            lease_ms: nn.settings.lease_ms,
+            clock: nn.clock,
+            orders,
+            news: sender,
+            wanted: wanted.clone(),
+            journal: None,
+            queue: VecDeque::new(),
+            unsynced: None,
+            full: false,
+            looked_us: 0,
+        };
+        std::thread::Builder::new()
+            .name("shared-edits".to_owned())
+            .spawn(move || thread.run())?;
+        Ok(DirectoryLog {
+            nn,
+            work,
+            news,
+            number: 0,
+            wanted,
+            shipping: false,
+            recovering: None,
+            recover_until: tokio::time::Instant::now(),
+            under_way: VecDeque::new(),
+            waiting: Vec::new(),
+            waiting_final: Vec::new(),
+            commands,
+            lost,
+            local,
+        })
+    }
+
+    /// Runs until the process ends.
+    pub async fn run(mut self) {
+        let nn = self.nn.clone();
+        loop {
+            tokio::select! {
+                biased;
+                news = self.news.recv() => match news {
+                    Some((number, news)) if number == self.number => self.on_news(news),
+                    Some(_) => {}
+                    None => return,
+                },
+                () = nn.log_wake.notified() => {}
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(self.recover_until), if self.recovering.is_some() => {
+                    self.on_lost(LogError::Lost("the shared edits directory does not answer".to_owned()));
+                }
+            }
+            self.ship();
+            nn.release_replies();
+        }
+    }
+
+    fn order(&self, work: Work) {
+        // The thread ends only with the process.
+        let _ = self.work.send(work);
+    }
+
+    fn on_command(&mut self, command: LogCommand) {
+        match command {
+            LogCommand::Recover { info, done } => {
+                self.stop();
+                self.recovering = Some(done);
+                self.recover_until = tokio::time::Instant::now() + RECOVER_TIMEOUT;
+                self.order(Work::Claim(self.number, info));
+            }
+            LogCommand::Ship => self.shipping = true,
+            LogCommand::NotifySynced(txid, done) => {
+                if txid <= self.nn.synced.get() {
+                    let _ = done.send(());
+                } else {
+                    self.waiting.push((txid, done));
+                }
+            }
+            LogCommand::NotifyFinalized(last, done) => self.waiting_final.push((last, done)),
+            LogCommand::Resign(done) => {
+                let stopped = self.stop();
+                tokio::spawn(async move {
+                    // A hanging directory must not keep the change of role from going on: nothing is acknowledged any
+                    // more, the next writer only has to wait for the lease.
+                    let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
+                    let _ = done.send(());
+                });
+            }
+            // There are no JournalNodes to change.
+            LogCommand::Members(_) => {}
+            LogCommand::Purge(min_to_keep) => {
+                self.order(Work::Purge(min_to_keep));
+                self.local.purge(min_to_keep);
+            }
+        }
+    }
+
+    fn stop(&mut self) -> oneshot::Receiver<()> {
+        self.number += 1;
+        self.wanted.store(self.number, Ordering::Release);
+        self.shipping = false;
+        self.under_way.clear();
+        self.waiting.clear();
+        self.waiting_final.clear();
+        self.recovering = None;
+        self.nn.lease.set(0);
+        self.local.abandon();
+        let (done, stopped) = oneshot::channel();
+        self.order(Work::Stop(done));
+        stopped
+    }
+
+    fn ship(&mut self) {
+        if !self.shipping || self.under_way.len() >= BATCHES_UNDER_WAY {
+            return;
+        }
+        let items = {
+            let log = &mut self.nn.ns.write().edit_log;
+            if !log.has_pending() {
+                return;
+            }
+            log.take()
+        };
+        let now = self.nn.clock.us();
+        for item in items {
+            if let LogItem::Edits { first, count, .. } = &item {
+                self.under_way.push_back((TxId(first.0 + u64::from(*count) - 1), now));
+            }
+            self.order(Work::Item(self.number, item.clone()));
+            self.local.push(item);
+        }
+    }
+
+    fn on_news(&mut self, news: News) {
+        match news {
+            News::Recovered(recovered) => {
+                if let Some(done) = self.recovering.take() {
+                    let _ = done.send(Ok(recovered));
+                }
+            }
+            News::Synced(txid) => self.on_synced(txid),
+            News::Finalized(end) => tell(&mut self.waiting_final, end),
+            News::LeaseUntil(until) => self.nn.lease.set(until),
+            News::Lost(reason) => self.on_lost(LogError::Lost(reason)),
+        }
+    }
+
+    fn on_synced(&mut self, txid: TxId) {
+        let before = self.nn.synced.get();
+        self.nn.synced.advance(txid);
+        let now = self.nn.clock.us();
+        let metrics = &self.nn.metrics;
+        metrics
+            .synced_txns
+            .fetch_add(txid.0.saturating_sub(before.0), Ordering::Relaxed);
+        while let Some(&(last, since)) = self.under_way.front()
+            && last <= txid
+        {
+            self.under_way.pop_front();
+            metrics.syncs.fetch_add(1, Ordering::Relaxed);
+            metrics.sync_us.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+        }
+        tell(&mut self.waiting, txid);
+    }
+
+    fn on_lost(&mut self, error: LogError) {
+        let recovering = self.recovering.take();
+        drop(self.stop());
+        match recovering {
+            Some(done) => {
+                let _ = done.send(Err(error));
+            }
+            None => {
+                let _ = self.lost.send(LostWriter {
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+}
+
+/// What writes.
+struct Thread {
+    directory: SharedDirectory<OsDisk>,
+    holder: String,
+    lease_ms: u32,
+    clock: Clock,
+    orders: blocking::Receiver<Work>,
+    news: mpsc::UnboundedSender<(u64, News)>,
+    wanted: Arc<AtomicU64>,
+    journal: Option<(u64, DirectoryJournal<OsDisk>)>,
+    queue: VecDeque<Work>,
+    /// The last transaction appended, if it is not synced.
+    unsynced: Option<TxId>,
+    full: bool,
+    /// When the claim was last seen to be ours.
+    looked_us: u64,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            let pause = match (&self.journal, self.full) {
+                (None, _) => Duration::MAX,
+                (Some(_), true) => FULL_RETRY.min(self.renewal()),
+                (Some(_), false) => self.renewal(),
+            };
+            match self.orders.recv_timeout(pause) {
+                Ok(work) => self.queue.extend(std::iter::once(work).chain(self.orders.try_iter())),
+                Err(blocking::RecvTimeoutError::Timeout) => {}
+                Err(blocking::RecvTimeoutError::Disconnected) => return,
+            }
+            while let Some(work) = self.queue.pop_front() {
+                match self.perform(&work) {
+                    Ok(()) => self.full = false,
+                    Err(error) if error.is_full() => {
+                        if !std::mem::replace(&mut self.full, true) {
+                            tracing::error!(%error, "nothing is acknowledged until there is room again");
+                        }
+                        self.queue.push_front(work);
+                        break;
+                    }
+                    Err(error) => self.lose(&error),
+                }
+                if let Work::Stop(done) = work {
+                    let _ = done.send(());
+                }
+            }
+            let renewal = self.renewal().as_micros() as u64;
+            if (self.unsynced.is_some() || self.clock.us() >= self.looked_us + renewal)
+                && let Err(error) = self.sync()
+            {
+                self.lose(&error);
+            }
+        }
+    }
+
+    fn renewal(&self) -> Duration {
+        match self.lease_ms {
+            0 => CHECK_EVERY,
+            lease_ms => Duration::from_millis(u64::from(lease_ms)) / RENEWALS_PER_LEASE,
+        }
+    }
+
+    fn is_wanted(&self, number: u64) -> bool {
+        self.wanted.load(Ordering::Acquire) == number
+    }
+
+    fn tell(&self, news: News) {
+        if let Some((number, _)) = &self.journal {
+            let _ = self.news.send((*number, news));
+        }
+    }
+
+    fn lose(&mut self, error: &DirectoryError) {
+        self.tell(News::Lost(error.to_string()));
+        self.journal = None;
+        self.unsynced = None;
+        self.full = false;
+    }
+
+    fn perform(&mut self, work: &Work) -> Result<(), DirectoryError> {
+        match work {
+            Work::Claim(number, info) => {
+                if self.is_wanted(*number)
+                    && let Err(error) = self.claim(*number, info)
+                {
+                    let _ = self.news.send((*number, News::Lost(error.to_string())));
+                }
+                Ok(())
+            }
+            Work::Item(number, item) if self.is_wanted(*number) => self.item(item),
+            Work::Item(..) => Ok(()),
+            Work::Purge(min_to_keep) => {
+                // Only the writer's business, and not worth losing it.
+                if let Some((_, journal)) = &self.journal
+                    && let Err(error) = journal.purge(*min_to_keep)
+                {
+                    tracing::warn!(%error, "old segments are not deleted");
+                }
+                Ok(())
+            }
+            Work::Stop(_) => {
+                self.unsynced = None;
+                if let Some((_, journal)) = self.journal.take()
+                    && let Err(error) = journal.release()
+                {
+                    tracing::warn!(%error, "the next writer has to wait for the lease");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Claims, recovers, and waits for the end of the last writer's lease.
+    fn claim(&mut self, number: u64, info: &NamespaceInfo) -> Result<(), DirectoryError> {
+        let (mut journal, wait_ms) = self.directory.clone().claim(info, &self.holder, self.lease_ms)?;
+        let may_serve_us = self.clock.us() + 1000 * u64::from(wait_ms);
+        let last = journal.recover()?;
+        let wait = Duration::from_micros(may_serve_us.saturating_sub(self.clock.us()));
+        std::thread::sleep(wait);
+        let epoch = journal.epoch();
+        self.journal = Some((number, journal));
+        self.sync()?;
+        self.tell(News::Recovered(Recovered { epoch, last }));
+        Ok(())
+    }
+
+    fn item(&mut self, item: &LogItem) -> Result<(), DirectoryError> {
+        let Some((_, journal)) = &mut self.journal else {
+            return Ok(());
+        };
+        match item {
+            LogItem::StartSegment(txid) => {
+                journal.start_segment(*txid, LayoutVersion::NAMENODE_CURRENT)?;
+                tracing::info!(%txid, "edit log segment started");
+            }
+            LogItem::Edits {
+                segment,
+                first,
+                count,
+                bytes,
+            } => {
+                journal.append(*segment, *first, *count, bytes)?;
+                self.unsynced = Some(TxId(first.0 + u64::from(*count) - 1));
+            }
+            LogItem::FinalizeSegment { first, last } => {
+                self.sync()?;
+                if let Some((_, journal)) = &mut self.journal {
+                    journal.finalize_segment(*first, *last)?;
+                }
+                tracing::info!(%first, %last, "edit log segment finalized");
+                self.tell(News::Finalized(*last));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was appended durable, looks whether the claim is still ours, and renews the lease by that.
+    fn sync(&mut self) -> Result<(), DirectoryError> {
+        let Some((_, journal)) = &mut self.journal else {
+            return Ok(());
+        };
+        let before_us = self.clock.us();
+        journal.sync()?;
+        self.looked_us = before_us;
+        let until = match self.lease_ms {
+            0 => u64::MAX,
+            // Two machines' clocks may differ in speed by a percent.
+            lease_ms => before_us + 990 * u64::from(lease_ms),
+        };
+        self.tell(News::LeaseUntil(until));
+        if let Some(last) = self.unsynced.take() {
+            self.tell(News::Synced(last));
+        }
+        Ok(())
+    }
+}
