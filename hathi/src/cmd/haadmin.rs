@@ -1,7 +1,8 @@
 //! `hathi haadmin`: Hadoop's `hdfs haadmin`, with its options, output and exit codes.
 
+use super::fencing::{self, Target};
 use anyhow::{Context, Result, bail};
-use hathi_formats::conf::Configuration;
+use hathi_formats::conf::{Configuration, JournalUri};
 use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
 use hathi_formats::proto::common::{self, HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, ZKFC_PROTOCOL};
@@ -350,20 +351,45 @@ impl Admin {
         if self.state(to).await? != HaServiceStateProto::Standby {
             bail!("Can't failover to an active service: {to} is not a standby");
         }
-        if let Err(error) = self.transition(from, HaServiceStateProto::Standby).await {
-            // The journal's epochs exclude the old one; fencing would only end its stale reads sooner.
-            if !self.options.force_fence {
-                eprintln!("{from} did not step down ({error:#}); going on, the journal excludes it");
-            }
+        let stepped_down = self.transition(from, HaServiceStateProto::Standby).await;
+        if let Err(error) = &stepped_down {
+            eprintln!("{from} did not step down ({error:#})");
+        }
+        let fenced = stepped_down.is_err() || self.options.force_fence;
+        if fenced {
+            self.fence(from)?;
         }
         if let Err(error) = self.transition(to, HaServiceStateProto::Active).await {
-            if was_active {
+            // As Hadoop does: who was fenced does not come back.
+            if was_active && !fenced {
                 self.transition(from, HaServiceStateProto::Active).await?;
             }
             bail!("Unable to make {to} active: {error:#}");
         }
         println!("Failover from {from} to {to} successful");
         Ok(true)
+    }
+
+    /// Runs the fencing methods. A quorum excludes the old active by itself; in a shared directory only they surely do.
+    fn fence(&self, from: &str) -> Result<()> {
+        let address = self.address(from)?;
+        let target = Target {
+            address: &address,
+            nameservice: &self.nameservice,
+            namenode_id: from,
+        };
+        if fencing::fence(&self.conf, &target) {
+            return Ok(());
+        }
+        let quorum = matches!(
+            self.conf.shared_edits(Some(&self.nameservice), Some(from))?,
+            Some(JournalUri::Quorum { .. })
+        );
+        if !quorum || self.options.force_fence {
+            bail!("Unable to fence NameNode at {address} (dfs.ha.fencing.methods). Fencing failed.");
+        }
+        eprintln!("going on without fencing: the journal excludes {from}");
+        Ok(())
     }
 
     async fn failover_through_controller(&self, to: &str) -> Result<bool> {

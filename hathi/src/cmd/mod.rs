@@ -4,6 +4,7 @@ pub mod bench;
 pub mod datanode;
 pub mod dfs;
 pub mod dfsadmin;
+pub mod fencing;
 pub mod haadmin;
 pub mod journal;
 pub mod journalnode;

@@ -33,7 +33,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             }
             "-force" => options.force = true,
             "-noninteractive" => options.non_interactive = true,
-            "-skipsharededitscheck" | "-regular" => {}
+            "-skipsharededitscheck" => options.skip_shared_edits_check = true,
+            "-regular" => {}
             _ => bail!("unknown option {text}"),
         }
     }
