@@ -5,6 +5,8 @@
 //! leaves most of the machine to the servers. CPU times are those of the active NameNode and of all JournalNodes together,
 //! from `/proc/PID/stat`.
 
+mod journal;
+
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use hathi_interop::Hadoop;
@@ -62,6 +64,9 @@ struct Args {
     /// Heap of Java's NameNodes, MB.
     #[arg(long, default_value_t = 2048)]
     heap_mb: u32,
+    /// Measure the JournalNodes alone, for so many seconds with each number of clients.
+    #[arg(long, value_name = "SECONDS")]
+    journal: Option<u32>,
 }
 
 fn main() -> Result<()> {
@@ -71,6 +76,10 @@ fn main() -> Result<()> {
         .hathi
         .canonicalize()
         .with_context(|| args.hathi.display().to_string())?;
+    if let Some(seconds) = args.journal {
+        print!("{}", journal::compare(&hadoop, &hathi, seconds)?);
+        return Ok(());
+    }
     let java = measure(&Side::Java(&hadoop, args.heap_mb), &hadoop, &hathi, &args)?;
     let ours = measure(&Side::Hathi(&hathi), &hadoop, &hathi, &args)?;
     print!("{}", table(&java, &ours));
@@ -150,6 +159,8 @@ struct Stack<'a> {
     dir: TempDir,
     port: u16,
     children: Vec<(String, Child)>,
+    /// What the JournalNodes took to listen.
+    started: Duration,
 }
 
 impl Drop for Stack<'_> {
@@ -163,19 +174,30 @@ impl Drop for Stack<'_> {
 }
 
 impl<'a> Stack<'a> {
-    fn start(side: &Side<'_>, hathi: &'a Path) -> Result<Stack<'a>> {
+    /// Three JournalNodes, one started after the other, and nothing else.
+    fn journalnodes(side: &Side<'_>, hathi: &'a Path) -> Result<Stack<'a>> {
         let mut stack = Stack {
             hathi,
             dir: TempDir::with_prefix("hathi-beside-java-")?,
             port: free_ports()?,
             children: Vec::new(),
+            started: Duration::ZERO,
         };
         for index in 0..JOURNALNODES {
+            let begun = Instant::now();
             stack.spawn(side, "journalnode", index)?;
-        }
-        for index in 0..JOURNALNODES {
             wait_for_port(stack.port + 20 + index)?;
+            stack.started = begun.elapsed();
         }
+        Ok(stack)
+    }
+
+    fn journalnode(&self, index: u16) -> String {
+        format!("127.0.0.1:{}", self.port + 20 + index)
+    }
+
+    fn start(side: &Side<'_>, hathi: &'a Path) -> Result<Stack<'a>> {
+        let mut stack = Stack::journalnodes(side, hathi)?;
         stack.once(side, 0, &["-format", "-force", "-nonInteractive"])?;
         stack.spawn(side, "namenode", 0)?;
         wait_for_port(stack.port)?;
@@ -197,9 +219,7 @@ impl<'a> Stack<'a> {
         let data = root.join("data").join(&name);
         std::fs::create_dir_all(&conf)?;
         std::fs::create_dir_all(&data)?;
-        let journals: Vec<String> = (0..JOURNALNODES)
-            .map(|n| format!("127.0.0.1:{}", port + 20 + n))
-            .collect();
+        let journals: Vec<String> = (0..JOURNALNODES).map(|n| self.journalnode(n)).collect();
         let mut hdfs = vec![
             ("dfs.nameservices".to_owned(), NAMESERVICE.to_owned()),
             (format!("dfs.ha.namenodes.{NAMESERVICE}"), "nn0,nn1".to_owned()),
@@ -482,7 +502,7 @@ fn wait_for_port(port: u16) -> Result<()> {
         if started.elapsed() > START_TIMEOUT {
             bail!("nobody listens on port {port}");
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
 }
