@@ -13,9 +13,13 @@ use prost::encoding::{DecodeContext, WireType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// A connection that is refused or dropped by a firewall must not hold a recovery up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For the others, when a majority has answered: one that hangs must not hold anybody up.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// For a look who the JournalNodes are.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -188,15 +192,22 @@ impl JournalNodes {
     pub async fn discover(&self) {
         loop {
             let before = self.membership();
+            let mut calls = JoinSet::new();
             for index in self.members() {
-                let Ok(client) = self.connect(index).await else {
-                    continue;
-                };
-                let asked = self.send(&client, &Request::GetJournalState, DISCOVERY_TIMEOUT).await;
+                let nodes = self.clone();
+                calls.spawn(async move {
+                    let ask = async {
+                        let client = nodes.connect(index).await?;
+                        nodes.send(&client, &Request::GetJournalState, DISCOVERY_TIMEOUT).await
+                    };
+                    (index, ask.await)
+                });
+            }
+            for (_, answer) in self.collect(calls).await {
                 if let Ok(Answer::JournalState {
                     membership: Some(found),
                     ..
-                }) = asked
+                }) = answer
                 {
                     self.learn(&found);
                 }
@@ -205,6 +216,31 @@ impl JournalNodes {
                 return;
             }
         }
+    }
+
+    /// The answers of the members; with those of a majority there, the others get a moment and no more.
+    async fn collect(
+        &self,
+        mut calls: JoinSet<(usize, Result<Answer, CallError>)>,
+    ) -> Vec<(usize, Result<Answer, CallError>)> {
+        let members = self.members();
+        let mut answers: BTreeMap<usize, Result<Answer, CallError>> = BTreeMap::new();
+        let answered = |answers: &BTreeMap<usize, Result<Answer, CallError>>| answers.values().flatten().count();
+        loop {
+            let next = if answered(&answers) >= self.majority() {
+                tokio::time::timeout(LAST_ANSWERS, calls.join_next()).await
+            } else {
+                Ok(calls.join_next().await)
+            };
+            match next {
+                Ok(Some(Ok((index, answer)))) => drop(answers.insert(index, answer)),
+                Ok(Some(Err(_))) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let silent = || Err(CallError::Broken("no answer in time".to_owned()));
+        let of = |index| (index, answers.remove(&index).unwrap_or_else(silent));
+        members.into_iter().map(of).collect()
     }
 
     /// Connects to one of them.
@@ -288,28 +324,18 @@ impl Readers {
         self.nodes.send(&client, request, timeout).await
     }
 
-    /// The same call to all that count at once; the answers with the indices of who gave them.
+    /// The same call to all that count at once; the answers with the indices of who gave them. Once a majority has
+    /// answered, whoever takes much longer counts as not answering.
     pub async fn call_all(
         self: &Arc<Self>,
         request: &Request,
         timeout: Duration,
     ) -> Vec<(usize, Result<Answer, CallError>)> {
-        let members = self.nodes.members().into_iter();
-        let calls: Vec<_> = members
-            .map(|index| {
-                let (readers, request) = (self.clone(), request.clone());
-                let call = tokio::spawn(async move { readers.call(index, &request, timeout).await });
-                (index, call)
-            })
-            .collect();
-        let mut answers = Vec::new();
-        for (index, call) in calls {
-            let answer = call.await;
-            answers.push((
-                index,
-                answer.unwrap_or_else(|error| Err(CallError::Broken(error.to_string()))),
-            ));
+        let mut calls = JoinSet::new();
+        for index in self.nodes.members() {
+            let (readers, request) = (self.clone(), request.clone());
+            calls.spawn(async move { (index, readers.call(index, &request, timeout).await) });
         }
-        answers
+        self.nodes.collect(calls).await
     }
 }

@@ -25,6 +25,8 @@ const WAIT_MS: u32 = 1000;
 const COMMIT_WAIT_MS: u32 = 20;
 /// For a call that waits for nothing.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one that is answered from memory, beyond what the JournalNode was asked to wait.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Largest segment taken over HTTP.
 const SEGMENT_BYTES_MAX: usize = 2 << 30;
 
@@ -102,14 +104,7 @@ impl Tail {
         while self.applied() < last {
             let since = self.applied().next();
             // What JournalNodes of ours know to be committed is in their memory: the hot case needs nothing else.
-            for index in self.order() {
-                if self.kind(index) == KIND_HATHI
-                    && let Ok(Progress::Some) = self.read_cache(index, since, COMMIT_WAIT_MS).await
-                {
-                    break;
-                }
-            }
-            if self.applied() >= since {
+            if self.read_caches(since).await? == Progress::Some {
                 continue;
             }
             if self.read_segments(false).await? == Progress::Nothing {
@@ -176,13 +171,8 @@ impl Tail {
 
     /// From the memory of a JournalNode that says what is committed.
     async fn read_cache(&self, index: usize, since: TxId, wait_ms: u32) -> anyhow::Result<Progress> {
-        let request = Request::GetJournaledEdits {
-            since,
-            max_txns: MAX_TXNS_PER_CALL,
-            wait_ms,
-            committed_only: true,
-        };
-        let timeout = CALL_TIMEOUT + Duration::from_millis(u64::from(wait_ms));
+        let request = committed_edits(since, wait_ms);
+        let timeout = MEMORY_TIMEOUT + Duration::from_millis(u64::from(wait_ms));
         match self.readers.call(index, &request, timeout).await {
             Ok(Answer::JournaledEdits {
                 count,
@@ -203,6 +193,27 @@ impl Tail {
             }
             Err(CallError::Remote(exception)) => bail!("{exception}"),
             Err(CallError::Broken(reason)) => bail!("{reason}"),
+        }
+    }
+
+    /// From the memory of whichever JournalNode of ours tells most; one that hangs holds nobody up.
+    async fn read_caches(&self, since: TxId) -> anyhow::Result<Progress> {
+        let request = committed_edits(since, COMMIT_WAIT_MS);
+        let answers = self.readers.call_all(&request, MEMORY_TIMEOUT).await;
+        let most = answers
+            .into_iter()
+            .filter_map(|(_, answer)| match answer {
+                Ok(Answer::JournaledEdits {
+                    count,
+                    edit_log: Some(bytes),
+                    committed: Some(committed),
+                }) => Some((count, bytes, committed)),
+                _ => None,
+            })
+            .max_by_key(|(count, ..)| *count);
+        match most {
+            Some((_, bytes, committed)) => apply(&self.nn, Edits::new(bytes, committed)?).await,
+            None => Ok(Progress::Nothing),
         }
     }
 
@@ -295,6 +306,16 @@ impl Tail {
         let timeout = self.nn.settings.image_timeout;
         let (_, bytes) = hathi_net::http::get_bytes(&url, timeout, SEGMENT_BYTES_MAX).await?;
         apply(&self.nn, Edits::new(bytes, limit)?).await
+    }
+}
+
+/// What a JournalNode of ours has in memory and knows to be committed.
+fn committed_edits(since: TxId, wait_ms: u32) -> Request {
+    Request::GetJournaledEdits {
+        since,
+        max_txns: MAX_TXNS_PER_CALL,
+        wait_ms,
+        committed_only: true,
     }
 }
 
