@@ -1,10 +1,13 @@
 //! A pair of NameNodes on a shared directory instead of JournalNodes: ours, and Hadoop's in their place.
 
 use anyhow::{Context, Result, ensure};
+use hathi_formats::exceptions::RETRIABLE;
+use hathi_formats::proto::hdfs::{FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto};
 use hathi_interop::{Hadoop, wait_for};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, protocols};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -16,6 +19,8 @@ const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 /// Two NameNodes, nn0 and nn1, and their directories.
 struct Pair {
     dir: TempDir,
+    /// Of nn0.
+    rpc: SocketAddr,
     running: [Option<Child>; 2],
 }
 
@@ -55,6 +60,8 @@ impl Pair {
                 ));
             }
         }
+        let rpc = listeners[0].local_addr()?;
+        drop(ports);
         drop(listeners);
         for id in ["nn0", "nn1"] {
             let mut own = site.clone();
@@ -71,6 +78,7 @@ impl Pair {
         std::fs::create_dir(dir.path().join("shared"))?;
         Ok(Pair {
             dir,
+            rpc,
             running: [None, None],
         })
     }
@@ -192,6 +200,22 @@ impl Pair {
         self.run("dfs", &["-mkdir", path]).map(drop)
     }
 
+    /// Asks nn0 once, as a client would that does not try again.
+    fn call_mkdirs(&self, path: &str) -> Result<Result<MkdirsResponseProto, RpcError>> {
+        let request = MkdirsRequestProto {
+            src: path.to_owned(),
+            masked: FsPermissionProto { perm: 0o755 },
+            create_parent: true,
+            unmasked: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(async {
+            let options = ClientOptions::new("tester");
+            let client = RpcClient::connect(self.rpc, &protocols::CLIENT_PROTOCOL, options).await?;
+            client.call("mkdirs", &request).await
+        }))
+    }
+
     fn assert_dirs(&self, paths: &[&str]) {
         for path in paths {
             self.run("dfs", &["-test", "-d", path])
@@ -280,7 +304,10 @@ fn an_active_that_slept_through_its_end_answers_nothing_stale() -> Result<()> {
 
 #[test]
 fn a_full_directory_is_waited_for_and_nothing_is_acknowledged_meanwhile() -> Result<()> {
-    let pair = Pair::start(&[("dfs.ha.log-roll.period", "-1")])?;
+    let pair = Pair::start(&[
+        ("dfs.ha.log-roll.period", "-1"),
+        ("hathi.namenode.unsynced.limit.mb", "0"),
+    ])?;
     pair.mkdir("/before")?;
     let active = pair.pid(0)?;
     let unlimited = getrlimit(Resource::Fsize);
@@ -295,6 +322,10 @@ fn a_full_directory_is_waited_for_and_nothing_is_acknowledged_meanwhile() -> Res
         pair.log(0).contains("until there is room").then_some(())
     });
     ensure!(roll.try_wait()?.is_none(), "acknowledged without a disk");
+    let refused = pair
+        .call_mkdirs("/refused")?
+        .expect_err("what nobody can write is not to fill the memory");
+    ensure!(refused.is_remote(RETRIABLE), "{refused}");
     ensure!(
         pair.state(0)? == "active",
         "it need not step down: it can still be waited for"

@@ -86,6 +86,9 @@ pub struct EditLog {
     out: VecDeque<LogItem>,
     last_roll_ms: u64,
     ops_total: u64,
+    /// Last transaction and bytes of each sealed batch that may not be synced.
+    unsynced: VecDeque<(TxId, usize)>,
+    unsynced_bytes: usize,
 }
 
 impl EditLog {
@@ -161,6 +164,7 @@ impl EditLog {
         self.sealed = txid;
         self.sent = txid;
         self.synced.reset(txid);
+        self.forget_synced();
     }
 
     /// Opens a segment at the transaction after the last one applied and logs its `START_LOG_SEGMENT`.
@@ -197,12 +201,30 @@ impl EditLog {
         self.open.clear();
         self.open_count = 0;
         self.out.clear();
+        self.unsynced.clear();
+        self.unsynced_bytes = 0;
     }
 
     /// Whether some transactions were applied here that no quorum is known to have.
     #[must_use]
     pub fn has_unsynced(&self) -> bool {
         self.synced.get() < self.applied
+    }
+
+    /// Bytes of ops that were logged and that no quorum is known to have: what this NameNode must keep in memory.
+    pub fn unsynced_bytes(&mut self) -> usize {
+        self.forget_synced();
+        self.unsynced_bytes + self.open.len()
+    }
+
+    fn forget_synced(&mut self) {
+        let synced = self.synced.get();
+        while let Some((last, bytes)) = self.unsynced.front()
+            && *last <= synced
+        {
+            self.unsynced_bytes -= bytes;
+            self.unsynced.pop_front();
+        }
     }
 
     /// Whether [`EditLog::take`] would hand out something.
@@ -280,6 +302,9 @@ impl EditLog {
         }
         let first = TxId(self.applied.0 + 1 - u64::from(self.open_count));
         let bytes = Bytes::from(std::mem::take(&mut self.open));
+        self.forget_synced();
+        self.unsynced_bytes += bytes.len();
+        self.unsynced.push_back((self.applied, bytes.len()));
         self.out.push_back(LogItem::Edits {
             segment,
             first,
@@ -375,6 +400,26 @@ mod tests {
         assert_eq!(txids(&items[0]), (2..=101).collect::<Vec<_>>());
         assert_eq!(log.sent(), TxId(101));
         assert!(log.take().is_empty());
+    }
+
+    #[test]
+    fn bytes_count_until_they_are_synced() {
+        let mut log = EditLog::default();
+        log.open_for_write(0);
+        let begin = log.unsynced_bytes();
+        assert!(begin > 0);
+        log.take();
+        assert_eq!(log.unsynced_bytes(), begin, "sent is not synced");
+        log.append(&op()).unwrap();
+        let more = log.unsynced_bytes() - begin;
+        log.on_synced(TxId(1));
+        assert_eq!(log.unsynced_bytes(), more);
+        log.take();
+        log.on_synced(TxId(2));
+        assert_eq!(log.unsynced_bytes(), 0);
+        log.append(&op()).unwrap();
+        log.abort();
+        assert_eq!(log.unsynced_bytes(), 0);
     }
 
     #[test]

@@ -24,8 +24,6 @@ use tokio::task::JoinSet;
 
 /// Batches at the JournalNodes at one time: the next one is on its way while the last is being synced.
 const BATCHES_UNDER_WAY: usize = 2;
-/// Recent edits kept to catch a JournalNode up without reading them back.
-const RECENT_LIMIT_BYTES: usize = 16 << 20;
 
 /// What the journal is after a recovery.
 #[derive(Clone, Copy, Debug)]
@@ -288,7 +286,8 @@ impl LogTask {
             membership: self.nodes.membership(),
             journal_id: self.nodes.journal_id.clone(),
             timeouts: settings.timeouts.clone(),
-            recent_limit_bytes: RECENT_LIMIT_BYTES,
+            // One queue for all of them, as large as Hadoop's queues together.
+            recent_limit_bytes: settings.queued_edits_bytes * self.nodes.configured.len(),
             pipeline_depth: BATCHES_UNDER_WAY,
             mutation: Mutation::default(),
         });

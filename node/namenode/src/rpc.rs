@@ -76,7 +76,17 @@ impl Handler {
         let context = nn.context(call);
         match verb {
             Verb::Read(read) => (read(&nn.ns.read(), &context, call.body.clone()), false),
-            Verb::Write(write) => (write(&mut nn.ns.write(), &context, call.body.clone()), true),
+            Verb::Write(write) => {
+                let mut ns = nn.ns.write();
+                // A journal that is slower than the clients, or hangs: they wait before memory is full of edits.
+                if std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL)
+                    && ns.edit_log.unsynced_bytes() > nn.settings.unsynced_limit_bytes
+                {
+                    let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
+                    return (Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy)), false);
+                }
+                (write(&mut ns, &context, call.body.clone()), true)
+            }
             Verb::ReadThenWrite(read, write) => {
                 let first = read(&nn.ns.read(), &context, &call.body);
                 match first {

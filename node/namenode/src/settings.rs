@@ -74,6 +74,10 @@ pub struct Settings {
     pub image_timeout: Duration,
     /// `dfs.qjournal.*.timeout.ms`.
     pub timeouts: WriterTimeouts,
+    /// `dfs.qjournal.queued-edits.limit.mb`, in bytes, for each JournalNode.
+    pub queued_edits_bytes: usize,
+    /// `hathi.namenode.unsynced.limit.mb`, in bytes: edits that no quorum has above which clients' changes are refused.
+    pub unsynced_limit_bytes: usize,
     /// `dfs.namenode.edit.log.autoroll.*`: transactions of the open segment above which the active rolls.
     pub autoroll_txns: u64,
     /// How often it looks.
@@ -195,6 +199,8 @@ impl Settings {
                 new_epoch: us("dfs.qjournal.new-epoch.timeout.ms", 120_000)?,
                 write_txns: us("dfs.qjournal.write-txns.timeout.ms", 20_000)?,
             },
+            queued_edits_bytes: conf.get_usize("dfs.qjournal.queued-edits.limit.mb", 10)? << 20,
+            unsynced_limit_bytes: conf.get_usize("hathi.namenode.unsynced.limit.mb", 64)? << 20,
             autoroll_txns: (checkpoint.txns as f64 * autoroll) as u64,
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
             log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
