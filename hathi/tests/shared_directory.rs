@@ -7,7 +7,7 @@ use hathi_interop::{Hadoop, wait_for};
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, protocols};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -21,6 +21,7 @@ struct Pair {
     dir: TempDir,
     /// Of nn0.
     rpc: SocketAddr,
+    site: Vec<(String, String)>,
     running: [Option<Child>; 2],
 }
 
@@ -49,8 +50,6 @@ impl Pair {
         .chain(more)
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
-        let uri = |name: &str| format!("file://{}", dir.path().join(name).display());
-        site.push(("dfs.namenode.shared.edits.dir".to_owned(), uri("shared")));
         for id in ["nn0", "nn1"] {
             for kind in ["rpc", "http"] {
                 let port = ports.next().context("port")??;
@@ -63,11 +62,29 @@ impl Pair {
         let rpc = listeners[0].local_addr()?;
         drop(ports);
         drop(listeners);
-        for id in ["nn0", "nn1"] {
-            let mut own = site.clone();
-            own.push(("dfs.namenode.name.dir".to_owned(), uri(id)));
+        std::fs::create_dir(dir.path().join("shared"))?;
+        let pair = Pair {
+            dir,
+            rpc,
+            site,
+            running: [None, None],
+        };
+        pair.configure(&pair.uri("shared"))?;
+        Ok(pair)
+    }
+
+    fn uri(&self, name: &str) -> String {
+        format!("file://{}", self.dir.path().join(name).display())
+    }
+
+    /// Writes both configurations, with these shared edits.
+    fn configure(&self, shared: &str) -> Result<()> {
+        for (index, id) in ["nn0", "nn1"].into_iter().enumerate() {
+            let mut own = self.site.clone();
+            own.push(("dfs.namenode.shared.edits.dir".to_owned(), shared.to_owned()));
+            own.push(("dfs.namenode.name.dir".to_owned(), self.uri(id)));
             own.push(("dfs.ha.namenode.id".to_owned(), id.to_owned()));
-            let conf = dir.path().join(format!("conf-{id}"));
+            let conf = self.conf(index);
             std::fs::create_dir_all(&conf)?;
             write_xml(&conf.join("hdfs-site.xml"), &own)?;
             write_xml(
@@ -75,12 +92,7 @@ impl Pair {
                 &[("fs.defaultFS".to_owned(), "hdfs://ns".to_owned())],
             )?;
         }
-        std::fs::create_dir(dir.path().join("shared"))?;
-        Ok(Pair {
-            dir,
-            rpc,
-            running: [None, None],
-        })
+        Ok(())
     }
 
     /// Formatted, both started, nn0 active.
@@ -442,6 +454,73 @@ fn the_shared_directory_is_filled_from_the_local_edits() -> Result<()> {
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(6), "{text}");
     pair.namenode_ok(0, &["-bootstrapStandby", "-nonInteractive", "-skipSharedEditsCheck"])?;
+    Ok(())
+}
+
+/// A JournalNode of its own directory; killed when dropped.
+struct JournalNode(Child);
+
+impl Drop for JournalNode {
+    fn drop(&mut self) {
+        // Nothing to be done about it here.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl JournalNode {
+    fn start(dir: &Path) -> Result<(JournalNode, SocketAddr)> {
+        let (rpc, http) = {
+            let listeners = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+            (listeners.0.local_addr()?, listeners.1.local_addr()?)
+        };
+        std::fs::create_dir_all(dir)?;
+        let own = [
+            ("dfs.journalnode.edits.dir", dir.join("edits").display().to_string()),
+            ("dfs.journalnode.rpc-address", rpc.to_string()),
+            ("dfs.journalnode.http-address", http.to_string()),
+        ];
+        write_xml(
+            &dir.join("hdfs-site.xml"),
+            &own.map(|(key, value)| (key.to_owned(), value)),
+        )?;
+        let mut command = Command::new(HATHI);
+        command.args(["journalnode", "--conf"]).arg(dir).stdin(Stdio::null());
+        let log = File::create(dir.join("log"))?;
+        let child = JournalNode(command.stdout(log.try_clone()?).stderr(log).spawn()?);
+        wait_for("a JournalNode", PATIENCE, || TcpStream::connect(rpc).ok());
+        Ok((child, rpc))
+    }
+}
+
+#[test]
+fn a_pair_moves_from_a_directory_to_journalnodes() -> Result<()> {
+    let mut pair = Pair::start(&[])?;
+    pair.mkdir("/one")?;
+    pair.run("dfsadmin", &["-rollEdits"])?;
+    pair.mkdir("/two")?;
+    pair.haadmin(&["-transitionToStandby", "nn0"])?;
+    pair.kill(0, Signal::TERM)?;
+    pair.kill(1, Signal::TERM)?;
+    let mut journalnodes = Vec::new();
+    let mut addresses = Vec::new();
+    for index in 0..3 {
+        let (journalnode, address) = JournalNode::start(&pair.dir.path().join(format!("jn{index}")))?;
+        journalnodes.push(journalnode);
+        addresses.push(address.to_string());
+    }
+    pair.configure(&format!("qjournal://{}/ns", addresses.join(";")))?;
+    pair.namenode_ok(0, &["-initializeSharedEdits", "-nonInteractive"])?;
+    // One that has an image only.
+    std::fs::remove_dir_all(pair.dir.path().join("nn1"))?;
+    pair.spawn(0)?;
+    pair.namenode_ok(1, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.spawn(1)?;
+    pair.haadmin(&["-transitionToActive", "nn1"])?;
+    pair.assert_dirs(&["/one", "/two"]);
+    pair.mkdir("/three")?;
+    pair.haadmin(&["-failover", "nn1", "nn0"])?;
+    pair.assert_dirs(&["/one", "/two", "/three"]);
     Ok(())
 }
 

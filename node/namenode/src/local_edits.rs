@@ -24,6 +24,7 @@ enum Work {
     Item(LogItem),
     Abandon,
     Purge(TxId),
+    Flush(mpsc::Sender<()>),
 }
 
 /// The way to the writing thread.
@@ -76,6 +77,16 @@ impl LocalEdits {
         self.send(Work::Purge(min_to_keep));
     }
 
+    /// Waits until everything handed over is written and synced: before an orderly end, as `-initializeSharedEdits` and
+    /// others take this copy for whole.
+    pub fn flush(&self, timeout: Duration) {
+        let (done, flushed) = mpsc::channel();
+        self.send(Work::Flush(done));
+        if self.work.is_some() && flushed.recv_timeout(timeout).is_err() {
+            tracing::warn!("the local edits may lack the last transactions");
+        }
+    }
+
     fn send(&self, work: Work) {
         if let Some(sender) = &self.work {
             // The thread ends only with the process.
@@ -100,6 +111,10 @@ fn run(dirs: &mut [Dir], receiver: &mpsc::Receiver<Work>, behind: &AtomicUsize) 
                 }
                 for dir in dirs.iter_mut() {
                     dir.work(&work);
+                }
+                if let Work::Flush(done) = work {
+                    // Who asked may have gone.
+                    let _ = done.send(());
                 }
             }
         }
@@ -145,6 +160,10 @@ impl Dir {
                 Ok(())
             }
             Work::Purge(min_to_keep) => purge(&self.current, *min_to_keep),
+            Work::Flush(_) => {
+                self.sync();
+                Ok(())
+            }
         };
         if let Err(error) = result {
             tracing::warn!(dir = %self.current.display(), %error, "local edits are given up until the next segment");

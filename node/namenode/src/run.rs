@@ -26,7 +26,11 @@ use hathi_net::ipc::{RpcServer, ServerOptions};
 use hathi_storage::OsDisk;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// How long a directory of local edits may hold the end of the process up.
+const LOCAL_EDITS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves until a signal ends the process.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
@@ -88,6 +92,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder, "NameNode is up");
 
     let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
+    let local_at_the_end = local.clone();
     let reactor = server.reactor();
     match &journal {
         JournalUri::Quorum { .. } => reactor.spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run()),
@@ -114,6 +119,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     })?;
     tracing::info!("stopping");
     drop(server);
+    local_at_the_end.flush(LOCAL_EDITS_TIMEOUT);
     Ok(())
 }
 
