@@ -1,7 +1,7 @@
 //! The set of JournalNodes changes while everything goes wrong, and nothing acknowledged is lost.
 
-use hathi_sim::campaign::run_all;
 use hathi_sim::Plan;
+use hathi_sim::campaign::run_all;
 
 const SEEDS: std::ops::Range<u64> = 0..2_000;
 

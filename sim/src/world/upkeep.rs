@@ -90,7 +90,10 @@ impl World {
         let writing = |nn: &NameNode| nn.alive && nn.writer.is_some() && nn.epoch > 0;
         let epoch = self.nns.iter().filter(|nn| writing(nn)).map(|nn| nn.epoch).max();
         let promises = self.jns.iter().filter_map(|jn| jn.acceptor.as_ref()?.promised_epoch());
-        let joins = self.jns.iter().any(|jn| jn.acceptor.as_ref().is_some_and(|a| a.is_joining()));
+        let joins = self
+            .jns
+            .iter()
+            .any(|jn| jn.acceptor.as_ref().is_some_and(|a| a.is_joining()));
         epoch.is_some() && (joins || promises.map(|promise| promise.0).max() > epoch)
     }
 
@@ -116,9 +119,8 @@ impl World {
             let (txid, _) = lacks.filter(|_| jn.flipped.is_empty())?;
             let around = |jn: &JournalNode| -> Vec<String> {
                 let files = segment_files(jn).into_iter().map(|(name, _)| name);
-                let near = |name: &SegmentName| {
-                    name.start.0 <= txid + 1 && name.end.is_none_or(|end| end.0 + 1 >= txid)
-                };
+                let near =
+                    |name: &SegmentName| name.start.0 <= txid + 1 && name.end.is_none_or(|end| end.0 + 1 >= txid);
                 files.filter(near).map(|name| name.file_name()).collect()
             };
             let around: Vec<_> = self.jns.iter().map(around).collect();
