@@ -39,12 +39,14 @@ impl Model for Journal {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("at most one value is chosen for a transaction id", |_, state: &State| {
-                !matches!(state.violation, Some(Violation::Agreement(_)))
-            }),
-            Property::always("what is acknowledged is in every later recovered log", |_, state: &State| {
-                !matches!(state.violation, Some(Violation::Lost(_)))
-            }),
+            Property::always(
+                "at most one value is chosen for a transaction id",
+                |_, state: &State| !matches!(state.violation, Some(Violation::Agreement(_))),
+            ),
+            Property::always(
+                "what is acknowledged is in every later recovered log",
+                |_, state: &State| !matches!(state.violation, Some(Violation::Lost(_))),
+            ),
             Property::always("an epoch has one writer", |_, state: &State| {
                 !matches!(state.violation, Some(Violation::Writers(_)))
             }),

@@ -357,7 +357,10 @@ impl State {
             }
         }
         for (i, ghost) in self.ghosts.iter().enumerate() {
-            if !self.ghosts[..i].iter().any(|other| other.0 == ghost.0 && other.1.hash == ghost.1.hash) {
+            if !self.ghosts[..i]
+                .iter()
+                .any(|other| other.0 == ghost.0 && other.1.hash == ghost.1.hash)
+            {
                 actions.push(Action::Late(i));
             }
         }
@@ -627,7 +630,11 @@ impl State {
     }
 
     fn log_end(&self) -> u64 {
-        let ends = self.nodes.iter().flat_map(|node| &node.segments).filter_map(|name| name.end);
+        let ends = self
+            .nodes
+            .iter()
+            .flat_map(|node| &node.segments)
+            .filter_map(|name| name.end);
         ends.max().unwrap_or_default().0
     }
 
@@ -648,7 +655,9 @@ impl State {
             other != w && writer.epoch > 0 && writer.epoch < epoch.0 && writer.lease_until > self.now
         });
         if held {
-            self.violate(Violation::Lease(format!("NameNode {w} writes while another holds the lease")));
+            self.violate(Violation::Lease(format!(
+                "NameNode {w} writes while another holds the lease"
+            )));
         }
     }
 
@@ -685,14 +694,20 @@ impl State {
         for name in &node.segments {
             let other_end = |other: &SegmentName| other.start == name.start && other.end != name.end;
             let ends = |other: &&SegmentName| name.end.is_some() && other.end.is_some() && other_end(other);
-            if self.nodes.iter().any(|other| other.segments.iter().find(ends).is_some()) {
+            if self
+                .nodes
+                .iter()
+                .any(|other| other.segments.iter().find(ends).is_some())
+            {
                 self.violate(Violation::Agreement(format!("segment {} has two ends", name.start)));
             }
         }
         for (txid, content) in self.facts.acknowledged.clone() {
             let copies = self.nodes.iter().filter(|node| node.has(txid, content)).count();
             if copies < MAJORITY {
-                self.violate(Violation::Lost(format!("acknowledged txid {txid} has {copies} copies left")));
+                self.violate(Violation::Lost(format!(
+                    "acknowledged txid {txid} has {copies} copies left"
+                )));
             }
         }
     }
