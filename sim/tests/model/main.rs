@@ -12,7 +12,7 @@ mod disk;
 mod state;
 
 use hathi_sim::Mutant;
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use state::{Action, Bounds, State, Violation};
 
@@ -57,30 +57,36 @@ impl Model for Journal {
     }
 }
 
-/// Explores everything; the number of states.
-fn explore(name: &str, bounds: &Bounds) -> usize {
+/// Visits every state within the bounds, or stops at the first violation if there is to be one.
+fn explore(name: &str, bounds: &Bounds) -> Option<(&'static str, Option<Violation>, usize)> {
     let started = std::time::Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let checker = Journal(bounds.clone()).checker().threads(threads).spawn_dfs().join();
-    let states = checker.unique_state_count();
+    let checker = Journal(bounds.clone())
+        .checker()
+        .threads(threads)
+        .finish_when(HasDiscoveries::Any)
+        .spawn_dfs()
+        .join();
     eprintln!(
-        "{name}: {states} states, {} steps, depth {}, {:.1} s: {bounds:?}",
+        "{name}: {} states, {} steps, depth {}, {:.1} s",
+        checker.unique_state_count(),
         checker.state_count(),
         checker.max_depth(),
         started.elapsed().as_secs_f64()
     );
-    for (property, path) in checker.discoveries() {
-        let violation = path.last_state().violation.clone();
-        panic!("{name}: {property}: {violation:?} after {:#?}", path.into_actions());
-    }
-    assert!(checker.is_done(), "{name}: not everything was explored");
-    states
+    let (property, path) = checker.discoveries().into_iter().next()?;
+    let violation = path.last_state().violation.clone();
+    let actions = path.into_actions();
+    eprintln!("{name}: {property}: {violation:?} after {actions:?}");
+    Some((property, violation, actions.len()))
 }
 
-const SMALL: Bounds = Bounds {
-    attempts: Vec::new(),
+/// Two NameNodes, each tries once, at any time, writes one transaction; nothing fails, but anything may take forever.
+const TWO_AT_ONCE: Bounds = Bounds {
+    attempts: [1, 1],
+    one_by_one: false,
     txns: 1,
-    finalize: false,
+    slow_answers: 0,
     breaks: 0,
     crashes: 0,
     lease_ms: 0,
@@ -88,22 +94,85 @@ const SMALL: Bounds = Bounds {
     mutant: None,
 };
 
-#[test]
-fn one_writer() {
-    let bounds = Bounds {
-        attempts: vec![1],
-        txns: 2,
-        ..SMALL
+/// One NameNode writes two transactions; one connection breaks, one JournalNode crashes, two answers are slow.
+const ONE_WITH_FAULTS: Bounds = Bounds {
+    attempts: [1, 0],
+    txns: 2,
+    slow_answers: 2,
+    breaks: 1,
+    crashes: 1,
+    ..TWO_AT_ONCE
+};
+
+/// One after the other, with read leases, and a whole lease's time in two halves.
+const LEASES: Bounds = Bounds {
+    one_by_one: true,
+    txns: 0,
+    lease_ms: 100,
+    waits: 2,
+    ..TWO_AT_ONCE
+};
+
+/// One after the other, and a JournalNode crashes.
+const TAKEOVER_WITH_CRASH: Bounds = Bounds {
+    one_by_one: true,
+    crashes: 1,
+    ..TWO_AT_ONCE
+};
+
+fn holds(name: &str, bounds: &Bounds) {
+    assert_eq!(explore(name, bounds), None, "{name}: {bounds:?}");
+}
+
+fn catches(bounds: &Bounds, mutant: Mutant) {
+    let planted = Bounds {
+        mutant: Some(mutant),
+        ..bounds.clone()
     };
-    explore("one writer", &bounds);
-    explore("one writer, one crash", &Bounds { crashes: 1, ..bounds });
+    let found = explore(&format!("{mutant:?}"), &planted);
+    assert!(found.is_some(), "{mutant:?} breaks nothing within {bounds:?}");
 }
 
 #[test]
-fn two_writers() {
-    let bounds = Bounds {
-        attempts: vec![1, 1],
-        ..SMALL
+fn two_writers_at_once() {
+    holds("two writers at once", &TWO_AT_ONCE);
+}
+
+#[test]
+fn one_writer_with_faults() {
+    holds("one writer with faults", &ONE_WITH_FAULTS);
+}
+
+#[test]
+fn broken_rules_are_found() {
+    for mutant in [
+        Mutant::AcceptEqualEpoch,
+        Mutant::AcceptOldEpoch,
+        Mutant::AckAtMinority,
+        Mutant::SkipRecovery,
+        Mutant::EpochFromMinority,
+    ] {
+        catches(&TWO_AT_ONCE, mutant);
+    }
+    catches(&ONE_WITH_FAULTS, Mutant::SkipJournalSync);
+    catches(&LEASES, Mutant::IgnoreLease);
+}
+
+/// For a night: `cargo test -p hathi-sim --test model -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes an hour"]
+fn larger_bounds_hold() {
+    holds("leases", &LEASES);
+    holds("takeover with a crash", &TAKEOVER_WITH_CRASH);
+    let slow = Bounds {
+        slow_answers: 1,
+        ..TWO_AT_ONCE
     };
-    explore("two writers", &bounds);
+    holds("two writers at once, a slow answer", &slow);
+    let again = Bounds {
+        attempts: [2, 1],
+        one_by_one: true,
+        ..TWO_AT_ONCE
+    };
+    holds("three epochs", &again);
 }

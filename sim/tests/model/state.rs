@@ -25,11 +25,14 @@ use super::disk::{ModelDisk, on};
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// How often each NameNode may try to become the writer.
-    pub attempts: Vec<u8>,
+    pub attempts: [u8; 2],
+    /// Whether a NameNode only tries when nobody else is recovering the log. Otherwise any number may.
+    pub one_by_one: bool,
     /// Transactions a writer writes, each in a batch of its own.
     pub txns: u64,
-    /// Whether it then finalizes its segment.
-    pub finalize: bool,
+    /// Answers that may take as long as they like (or never come); all others are heard at once. Requests always
+    /// may.
+    pub slow_answers: u8,
     /// Connections that may break: nothing under way is answered, what was sent may arrive late or never.
     pub breaks: u8,
     /// Crashes of a JournalNode; each with or without what was not synced.
@@ -45,19 +48,32 @@ pub struct Bounds {
 pub const JOURNALNODES: usize = 3;
 const MAJORITY: usize = JOURNALNODES / 2 + 1;
 
-/// Hashes what is written to it.
-struct HashText(DefaultHasher);
+/// Text without the numbers of calls: they only tell in which order unrelated calls were made. The order on each
+/// connection is that of its queue.
+#[derive(Default)]
+struct Text {
+    text: String,
+    number_follows: bool,
+}
 
-impl std::fmt::Write for HashText {
+impl std::fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.write(text.as_bytes());
+        if self.number_follows && text.as_bytes().first().is_some_and(u8::is_ascii_digit) {
+            self.number_follows = false;
+            return Ok(());
+        }
+        self.number_follows |= text == "CallId" || text == "next_call";
+        self.text.push_str(text);
         Ok(())
     }
 }
 
-fn hash_text(text: &dyn std::fmt::Debug) -> HashText {
-    let mut hasher = HashText(DefaultHasher::new());
-    let _ = write!(hasher, "{text:?}");
+fn hash_text(what: &dyn std::fmt::Debug) -> DefaultHasher {
+    let mut text = Text::default();
+    text.text.reserve(4096);
+    let _ = write!(text, "{what:?}");
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.text.as_bytes());
     hasher
 }
 
@@ -91,7 +107,7 @@ pub struct Writer {
 }
 
 /// A connection of a NameNode with a JournalNode; each direction keeps its order.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default)]
 pub struct Link {
     requests: Vec<(CallId, Arc<Sent>)>,
     answers: Vec<(CallId, Arc<Reply>)>,
@@ -113,15 +129,15 @@ pub struct Reply {
     hash: u64,
 }
 
-impl Hash for Sent {
+impl Hash for Link {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.hash.hash(state);
-    }
-}
-
-impl Hash for Reply {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.hash.hash(state);
+        (self.requests.len(), self.answers.len(), self.served.len()).hash(state);
+        for (_, sent) in &self.requests {
+            sent.hash.hash(state);
+        }
+        for (_, reply) in &self.answers {
+            reply.hash.hash(state);
+        }
     }
 }
 
@@ -157,6 +173,7 @@ pub struct State {
     /// Requests of broken connections, which may still arrive.
     pub ghosts: Vec<(usize, Arc<Sent>)>,
     pub facts: Arc<Facts>,
+    pub slow_answers: u8,
     pub breaks: u8,
     pub crashes: u8,
     pub waits: u8,
@@ -177,7 +194,7 @@ impl Hash for State {
             (node, sent.hash).hash(state);
         }
         self.facts.hash(state);
-        (self.breaks, self.crashes, self.waits, self.now).hash(state);
+        (self.slow_answers, self.breaks, self.crashes, self.waits, self.now).hash(state);
         self.violation.hash(state);
     }
 }
@@ -196,10 +213,11 @@ impl PartialEq for State {
 /// What may happen next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A NameNode tries to become the writer; an attempt under way is given up.
-    Attempt(usize),
-    /// A JournalNode takes the oldest request of a connection.
-    Serve(usize, usize),
+    /// A NameNode tries to become the writer; an attempt under way is given up. It learns the promises of all
+    /// JournalNodes but this one first.
+    Attempt(usize, usize),
+    /// A JournalNode takes the oldest request of a connection; its answer is heard at once, or is slow.
+    Serve(usize, usize, bool),
     /// A NameNode takes the oldest answer of a connection.
     Hear(usize, usize),
     /// A request of a broken connection arrives.
@@ -280,7 +298,7 @@ impl Node {
             }
             self.segments.push(name);
         }
-        let mut hasher = hash_text(&(&self.acceptor, &self.fetching)).0;
+        let mut hasher = hash_text(&(&self.acceptor, &self.fetching));
         self.disk.settle_and_hash(&mut hasher);
         self.hash = hasher.finish();
     }
@@ -295,7 +313,7 @@ impl Node {
 
 impl Writer {
     fn settle(&mut self) {
-        let mut hasher = hash_text(&self.writer).0;
+        let mut hasher = hash_text(&self.writer);
         (self.attempt, self.epoch, self.lease_until, self.next, self.last).hash(&mut hasher);
         self.unsynced.hash(&mut hasher);
         self.hash = hasher.finish();
@@ -324,6 +342,7 @@ impl State {
             links: vec![vec![Link::default(); JOURNALNODES]; bounds.attempts.len()],
             ghosts: Vec::new(),
             facts: Arc::new(Facts::default()),
+            slow_answers: bounds.slow_answers,
             breaks: bounds.breaks,
             crashes: bounds.crashes,
             waits: bounds.waits,
@@ -331,7 +350,7 @@ impl State {
             violation: None,
         };
         // Somebody is the first.
-        state.attempt(bounds, 0);
+        state.attempt(bounds, 0, JOURNALNODES - 1);
         state
     }
 
@@ -340,12 +359,20 @@ impl State {
             return;
         }
         for (w, writer) in self.writers.iter().enumerate() {
-            if writer.attempt < bounds.attempts[w] {
-                actions.push(Action::Attempt(w));
+            let recovering = |(other, writer): (usize, &Arc<Writer>)| {
+                let tries = writer.writer.as_ref().is_some_and(|writer| !writer.is_dead());
+                other != w && tries && writer.epoch == 0
+            };
+            let free = !bounds.one_by_one || !self.writers.iter().enumerate().any(recovering);
+            if free && writer.attempt < bounds.attempts[w] {
+                actions.extend((0..JOURNALNODES).map(|last| Action::Attempt(w, last)));
             }
             for (j, link) in self.links[w].iter().enumerate() {
                 if !link.requests.is_empty() {
-                    actions.push(Action::Serve(w, j));
+                    actions.push(Action::Serve(w, j, false));
+                    if self.slow_answers > 0 {
+                        actions.push(Action::Serve(w, j, true));
+                    }
                 }
                 if !link.answers.is_empty() {
                     actions.push(Action::Hear(w, j));
@@ -380,22 +407,26 @@ impl State {
 
     pub fn step(&mut self, bounds: &Bounds, action: &Action) {
         match *action {
-            Action::Attempt(w) => self.attempt(bounds, w),
-            Action::Serve(w, j) => {
-                let (call, sent) = self.links[w][j].requests.remove(0);
-                self.links[w][j].served.push(call);
-                self.serve(Some((w, call)), j, &sent.request);
+            Action::Attempt(w, last) => self.attempt(bounds, w, last),
+            Action::Serve(w, j, slow) => {
+                self.slow_answers -= u8::from(slow);
+                self.take_request(w, j);
+                if !slow && self.links[w][j].answers.len() == 1 {
+                    self.hear(w, j);
+                }
             }
-            Action::Hear(w, j) => {
-                let (call, reply) = self.links[w][j].answers.remove(0);
-                let result = reply.result.clone();
-                self.act(w, |writer, now, out| writer.answer(j, call, result, now, out));
-            }
+            Action::Hear(w, j) => self.hear(w, j),
             Action::Late(i) => {
                 let (j, sent) = self.ghosts.remove(i);
                 self.serve(None, j, &sent.request);
             }
-            Action::Fetch(j) => self.fetch(j),
+            Action::Fetch(j) => {
+                let caller = self.nodes[j].fetching[0].0;
+                self.fetch(j);
+                if caller != usize::MAX && self.links[caller][j].answers.len() == 1 {
+                    self.hear(caller, j);
+                }
+            }
             Action::Break(w, j) => {
                 self.breaks -= 1;
                 self.break_link(w, j, true);
@@ -410,6 +441,12 @@ impl State {
             }
         }
         self.ghosts.sort_by_key(|(j, sent)| (*j, sent.hash));
+    }
+
+    fn hear(&mut self, w: usize, j: usize) {
+        let (call, reply) = self.links[w][j].answers.remove(0);
+        let result = reply.result.clone();
+        self.act(w, |writer, now, out| writer.answer(j, call, result, now, out));
     }
 
     /// Nothing under way is answered.
@@ -430,7 +467,7 @@ impl State {
         }
     }
 
-    fn attempt(&mut self, bounds: &Bounds, w: usize) {
+    fn attempt(&mut self, bounds: &Bounds, w: usize, last: usize) {
         for j in 0..JOURNALNODES {
             let link = std::mem::take(&mut self.links[w][j]);
             self.ghosts.extend(link.requests.into_iter().map(|(_, sent)| (j, sent)));
@@ -470,6 +507,17 @@ impl State {
             hash: 0,
         });
         self.act(w, |writer, now, out| writer.recover(now, out));
+        // Reading the promises changes nothing: it is enough to choose whose answers count.
+        for j in (0..JOURNALNODES).filter(|j| *j != last).chain([last]) {
+            self.take_request(w, j);
+            self.hear(w, j);
+        }
+    }
+
+    fn take_request(&mut self, w: usize, j: usize) {
+        let (call, sent) = self.links[w][j].requests.remove(0);
+        self.links[w][j].served.push(call);
+        self.serve(Some((w, call)), j, &sent.request);
     }
 
     fn act(&mut self, w: usize, act: impl FnOnce(&mut QuorumWriter, u64, &mut Vec<WriterAction>)) {
@@ -497,7 +545,7 @@ impl State {
                 request,
                 ..
             } => {
-                let hash = hash_text(&request).0.finish();
+                let hash = hash_text(&request).finish();
                 let sent = Arc::new(Sent { request, hash });
                 self.links[w][journalnode].requests.push((call, sent));
             }
@@ -565,7 +613,7 @@ impl State {
         };
         link.served.remove(at);
         let result = result.map_err(|error| CallError::Remote(RemoteException::from(error)));
-        let hash = hash_text(&result).0.finish();
+        let hash = hash_text(&result).finish();
         link.answers.push((call, Arc::new(Reply { result, hash })));
     }
 

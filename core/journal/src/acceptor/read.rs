@@ -186,7 +186,8 @@ impl<D: Disk> Acceptor<D> {
         if is_open || journal.committed().is_none_or(|committed| committed < end) {
             return Ok(false);
         }
-        if self.find(start)?.is_some_and(|name| name.end.is_some()) {
+        let replaced = self.find(start)?;
+        if replaced.as_ref().is_some_and(|name| name.end.is_some()) {
             return Ok(false);
         }
         let journal = self.formatted_mut()?;
@@ -196,6 +197,10 @@ impl<D: Disk> Acceptor<D> {
         let whole = scan.last == Some(end) && scan.torn.is_none();
         if !whole && !self.mutated(Mutant::AdoptUnchecked) {
             return Err(self.refused(format!("the segment {start}-{end} of a peer ends at {:?}", scan.last)));
+        }
+        if replaced.is_some() {
+            // What an earlier writer left here in progress may be longer.
+            self.forget_durable(TxId(start.0.saturating_sub(1)))?;
         }
         let adopted = self.formatted()?.segments.adopt(from, start, end);
         self.disk_result("taking over a segment of a peer", adopted)?;
