@@ -125,10 +125,10 @@ async fn bench(args: JournalArgs) -> Result<ExitCode> {
         ctime: 0,
         block_pool_id: "BP-1-127.0.0.1-1".to_owned(),
     };
-    for index in 0..addresses.len() {
+    for (index, address) in addresses.iter().enumerate() {
         format(&nodes, index, &info)
             .await
-            .with_context(|| format!("JournalNode {}", addresses[index]))?;
+            .with_context(|| format!("JournalNode {address}"))?;
     }
     let mut bench = Bench::new(&args, &nodes, &addresses, info);
     bench.set_up().await?;
