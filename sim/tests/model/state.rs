@@ -338,7 +338,7 @@ impl State {
         };
         let mut state = State {
             nodes: (0..JOURNALNODES).map(|i| Arc::new(Node::new(bounds, i))).collect(),
-            writers: vec![Arc::new(idle); bounds.attempts.len()],
+            writers: bounds.attempts.iter().map(|_| Arc::new(idle.clone())).collect(),
             links: vec![vec![Link::default(); JOURNALNODES]; bounds.attempts.len()],
             ghosts: Vec::new(),
             facts: Arc::new(Facts::default()),
