@@ -23,7 +23,10 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
         ..Plan::default()
     };
     // What fails without the mutant tells nothing.
-    let sound = Plan { mutant: None, ..plan.clone() };
+    let sound = Plan {
+        mutant: None,
+        ..plan.clone()
+    };
     run(&plan).violation.is_some() && run(&sound).violation.is_none()
 }
 
