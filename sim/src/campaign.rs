@@ -74,6 +74,9 @@ pub fn command(plan: &Plan) -> String {
     if let Some(mutant) = plan.mutant {
         command += &format!(" --mutant {mutant:?}");
     }
+    if plan.sharp_leases {
+        command += " --sharp-leases";
+    }
     if plan.spares > 0 {
         command += &format!(" --spares {}", plan.spares);
     }

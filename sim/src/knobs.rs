@@ -52,6 +52,16 @@ pub struct Knobs {
 const MAX_DRIFT_PPM: i64 = 5_000;
 
 impl Knobs {
+    /// Clocks differ as much as leases allow, which are long, and the network is quick.
+    pub fn sharpen_leases(&mut self) {
+        self.lease_ms = 1_000;
+        self.delay = 100;
+        self.java.fill(false);
+        let (jns, nns) = self.drift_ppm.split_at_mut(self.journalnodes);
+        jns.fill(MAX_DRIFT_PPM);
+        nns.fill(-MAX_DRIFT_PPM);
+    }
+
     /// Draws the settings of a run.
     pub fn draw(rng: &mut Rng) -> Self {
         let journalnodes = if rng.u8(0..4) == 0 { 5 } else { 3 };

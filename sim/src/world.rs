@@ -183,6 +183,9 @@ pub struct Plan {
     pub verbose: bool,
     /// Empty JournalNodes beside the first ones: there is an operator who adds and removes.
     pub spares: usize,
+    /// NameNodes' clocks run as slow and JournalNodes' as fast as leases allow, and whoever waits for a lease tries
+    /// the moment it ends: what leases leave to drift decides.
+    pub sharp_leases: bool,
 }
 
 /// The simulated cluster.
@@ -248,6 +251,9 @@ impl World {
     fn new(plan: &Plan) -> Self {
         let mut rng = Rng::with_seed(plan.seed);
         let mut knobs = Knobs::draw(&mut rng);
+        if plan.sharp_leases {
+            knobs.sharpen_leases();
+        }
         if plan.without.contains(&"clock drift") {
             knobs.drift_ppm.fill(0);
         }

@@ -54,6 +54,16 @@ fn a_fault_that_is_left_out_does_not_happen() {
 }
 
 #[test]
+fn leases_hold_to_the_edge_of_their_drift() {
+    let sharp = Plan {
+        sharp_leases: true,
+        ..Plan::default()
+    };
+    let summary = run_all(&sharp, 0..500);
+    assert!(summary.failures.is_empty(), "{}", summary.failures(&sharp));
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..50 {
         let once = run(&plan(seed));

@@ -31,12 +31,6 @@ pub enum Mutant {
     ServeUncommitted,
     /// Acceptor: readers who want committed edits get whatever copy is here.
     ServeStale,
-    /// Acceptor: a sync of a segment that was opened anew counts for its successor of the same start.
-    SyncCountsForSuccessor,
-    /// Acceptor: `resumeSegment` reopens a segment of any epoch.
-    ResumeAnything,
-    /// Acceptor: a writer that opens its segment a second time may overwrite one transaction of its own.
-    RestartOwnSegment,
     /// Acceptor: purging takes the segment in which the first transaction to keep is.
     PurgeStraddling,
     /// Acceptor: what the syncer fetched is not looked at.
@@ -57,8 +51,6 @@ pub enum Mutant {
     EpochFromMinority,
     /// Writer: a JournalNode finalizes when it has everything, whether a majority has or not.
     FinalizeUncommitted,
-    /// Writer: leases granted to an attempt that failed are not given back.
-    KeepMinorityLeases,
     /// Writer: a change of the JournalNodes begins without writing the membership found in the own epoch.
     ForeignMembership,
     /// Writer: a change of the JournalNodes is done when the first of them keeps it.
@@ -70,7 +62,7 @@ pub enum Mutant {
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 31] = [
+pub const ALL_MUTANTS: [Mutant; 27] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -84,9 +76,6 @@ pub const ALL_MUTANTS: [Mutant; 31] = [
     Mutant::TrustMemory,
     Mutant::ServeUncommitted,
     Mutant::ServeStale,
-    Mutant::SyncCountsForSuccessor,
-    Mutant::ResumeAnything,
-    Mutant::RestartOwnSegment,
     Mutant::PurgeStraddling,
     Mutant::AdoptUnchecked,
     Mutant::ChooseLongerFirst,
@@ -97,7 +86,6 @@ pub const ALL_MUTANTS: [Mutant; 31] = [
     Mutant::SkipRecovery,
     Mutant::EpochFromMinority,
     Mutant::FinalizeUncommitted,
-    Mutant::KeepMinorityLeases,
     Mutant::ForeignMembership,
     Mutant::HastyMembership,
     Mutant::CountUnsynced,

@@ -45,6 +45,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
                     .push(found.ok_or(format!("there is no fault {name:?}: {FAULTS:?}"))?);
             }
             "--spares" => parsed.plan.spares = usize::try_from(number(&value()?)?).map_err(|e| e.to_string())?,
+            "--sharp-leases" => parsed.plan.sharp_leases = true,
             "--verbose" => parsed.plan.verbose = true,
             "--minimize" => parsed.minimize = true,
             _ => return Err(format!("unknown argument {argument}")),

@@ -111,7 +111,10 @@ impl World {
     /// A NameNode is the writer no more.
     pub(crate) fn step_down(&mut self, nn: usize, retry_at: Micros) {
         self.nns[nn].step_down();
-        let pause = self.rng.u64(1_000..200_000);
+        let mut pause = self.rng.u64(1_000..200_000);
+        if self.plan.sharp_leases {
+            pause /= 1_000;
+        }
         let at = retry_at.max(self.now) + pause;
         if retry_at > 0 {
             self.at(at, Event::Elect { nn, again: false });

@@ -155,16 +155,11 @@ impl<D: Disk> Acceptor<D> {
     pub fn end_sync(&mut self, job: SyncJob<D::File>, result: io::Result<()>) -> Result<()> {
         self.disk_result("syncing the open segment", result)?;
         self.check_not_failed()?;
-        let any_file = self.mutated(Mutant::SyncCountsForSuccessor);
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
         // Of the very file: a segment of the same start may have been opened anew meanwhile.
-        if journal
-            .open
-            .as_ref()
-            .is_some_and(|open| any_file || open.writes_to(&job.file))
-        {
+        if journal.open.as_ref().is_some_and(|open| open.writes_to(&job.file)) {
             journal.synced_next = journal.synced_next.max(job.next);
         }
         self.end_joining_if_complete()
@@ -246,8 +241,7 @@ impl<D: Disk> Acceptor<D> {
             // Exactly one transaction may be left of a writer that died right after opening it: it was on no majority,
             // or the recovery before this call would have found and finalized it. But one that this very epoch wrote
             // may be acknowledged: its writer has to resume.
-            let same_writer =
-                self.formatted()?.writer_epoch() == info.epoch && !self.mutated(Mutant::RestartOwnSegment);
+            let same_writer = self.formatted()?.writer_epoch() == info.epoch;
             match self.last_of(&existing)? {
                 Some(last) if last > txid || same_writer => {
                     return Err(self.illegal_state(format!(
@@ -300,11 +294,7 @@ impl<D: Disk> Acceptor<D> {
     ///
     /// Only what this very epoch started is reopened: then what is in the file is a beginning of what its writer wrote.
     pub(super) fn resume_segment(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> Result<Answer> {
-        if self.mutated(Mutant::ResumeAnything) {
-            self.check_request(info, now)?;
-        } else {
-            self.check_write_request(info, now)?;
-        }
+        self.check_write_request(info, now)?;
         let is_open = self
             .formatted()?
             .open

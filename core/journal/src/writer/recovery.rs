@@ -255,7 +255,7 @@ impl QuorumWriter {
     /// A minority that promised us keeps everybody else out for as long as it granted us a lease: of two that try at
     /// once neither would win. We will not use it.
     fn give_leases_back(&mut self, now: Micros, out: &mut Actions) {
-        if self.config.lease_ms == 0 || self.epoch == Epoch(0) || self.mutated(Mutant::KeepMinorityLeases) {
+        if self.config.lease_ms == 0 || self.epoch == Epoch(0) {
             return;
         }
         for i in 0..self.channels.len() {
