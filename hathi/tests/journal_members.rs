@@ -1,15 +1,12 @@
 //! JournalNodes come and go under load, and NameNodes that only have the old configuration find their way.
 
 use anyhow::{Context, Result, ensure};
-use hathi_client::FileSystem;
 use hathi_formats::conf::Configuration;
-use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use hathi_interop::{Cluster, ClusterOptions, Load, Role, wait_for};
 use rustix::process::Signal;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,57 +55,6 @@ impl Drop for Extra {
         // It may be gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Makes directories one after the other, until told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    made: Arc<AtomicU64>,
-    thread: std::thread::JoinHandle<Result<u64>>,
-}
-
-impl Load {
-    fn start(conf: &Path) -> Result<Load> {
-        let conf = Configuration::load(conf)?;
-        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, count) = (stop.clone(), made.clone());
-        let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let work = async {
-                let fs = FileSystem::new(&conf, "", &user)?;
-                while !stopped.load(Ordering::Relaxed) {
-                    let number = count.load(Ordering::Relaxed);
-                    let path = format!("/load/{number}");
-                    let made = tokio::time::timeout(PATIENCE, fs.mkdirs(&path, 0o755, true)).await;
-                    made.with_context(|| format!("no end of mkdirs {number}"))??;
-                    count.fetch_add(1, Ordering::Relaxed);
-                    // Enough that something is always on its way; all of them are looked for at the end.
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                for number in 0..count.load(Ordering::Relaxed) {
-                    let path = format!("/load/{number}");
-                    ensure!(fs.status(&path).await?.is_some(), "{path} was acknowledged and is gone");
-                }
-                Ok(count.load(Ordering::Relaxed))
-            };
-            tokio::task::LocalSet::new().block_on(&runtime, work)
-        });
-        Ok(Load { stop, made, thread })
-    }
-
-    /// The load goes on: some more was acknowledged since.
-    fn goes_on(&self) {
-        let before = self.made.load(Ordering::Relaxed);
-        wait_for("the load to go on", PATIENCE, || {
-            (self.made.load(Ordering::Relaxed) > before + 20).then_some(())
-        });
-    }
-
-    fn end(self) -> Result<u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow::anyhow!("the load panicked"))?
     }
 }
 

@@ -3,9 +3,13 @@
 
 mod cluster;
 mod hadoop;
+mod load;
+mod pair;
 
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use hadoop::Hadoop;
+pub use load::Load;
+pub use pair::{Kind, Pair};
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! Calls to the JournalNodes: requests of the journal core as RPCs, one connection per JournalNode and purpose.
 
-use crate::settings::{Settings, resolve};
+use crate::settings::Settings;
 use bytes::{Buf, BufMut, Bytes};
 use hathi_formats::conf::{HostPort, JournalUri};
 use hathi_journal::messages::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL};
@@ -248,7 +248,12 @@ impl JournalNodes {
         let address = self
             .address(index)
             .ok_or_else(|| CallError::Broken("no such JournalNode".to_owned()))?;
-        let to = resolve(&address).map_err(|error| CallError::Broken(error.to_string()))?;
+        // Anew each time, as a JournalNode may have moved; and a slow name server is to hold up nobody else.
+        let to = tokio::net::lookup_host((address.host.as_str(), address.port))
+            .await
+            .map_err(|error| CallError::Broken(format!("cannot resolve {address}: {error}")))?
+            .next()
+            .ok_or_else(|| CallError::Broken(format!("{address} has no address")))?;
         let mut options = ClientOptions::new(&self.user);
         options.connect_timeout = CONNECT_TIMEOUT;
         RpcClient::connect(to, &protocols::QJOURNAL_PROTOCOL, options)
