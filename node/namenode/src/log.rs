@@ -413,6 +413,9 @@ impl LogTask {
     }
 
     fn perform(&mut self, actions: Vec<WriterAction>) {
+        if let Some(writer) = &self.writer {
+            self.nn.lease.set(writer.may_read_until());
+        }
         for action in actions {
             match action {
                 WriterAction::Send {
@@ -432,13 +435,10 @@ impl LogTask {
                     if let Some(found) = self.writer.as_ref().and_then(QuorumWriter::membership) {
                         self.nodes.learn(found);
                     }
-                    if let Some(writer) = &self.writer
-                        && (self.nn.settings.lease_ms == 0 || !writer.lease_supported())
-                    {
+                    if self.writer.as_ref().is_some_and(|writer| !writer.lease_supported()) {
                         tracing::warn!(
                             "the JournalNodes know no read leases: reads may be stale for a moment after a failover, as with Hadoop"
                         );
-                        self.nn.lease.set(u64::MAX);
                     }
                     if let Some(done) = self.recovering.take() {
                         let _ = done.send(Ok(Recovered {
@@ -461,7 +461,8 @@ impl LogTask {
                         let _ = done.send(Ok(membership));
                     }
                 }
-                WriterAction::LeaseUntil { until } => self.nn.lease.set(until),
+                // Taken from the writer above, as it may also end when the JournalNodes become Hadoop's.
+                WriterAction::LeaseUntil { .. } => {}
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
                     self.on_lost(LogError::Lost(reason));
                     return;

@@ -319,6 +319,16 @@ impl QuorumWriter {
         self.config.lease_ms > 0 && self.is_quorum(ours)
     }
 
+    /// Until when reads may be answered from memory: as long as the lease is held, and always when a majority of the
+    /// JournalNodes knows no leases. They may be replaced by Hadoop's, and back, while we write.
+    #[must_use]
+    pub fn may_read_until(&self) -> Micros {
+        match self.phase {
+            Phase::Ready if !self.lease_supported() => Micros::MAX,
+            _ => self.lease_until,
+        }
+    }
+
     /// The highest transaction known to be on a majority.
     #[must_use]
     pub fn committed(&self) -> Option<TxId> {
@@ -464,7 +474,15 @@ impl QuorumWriter {
                 }
                 *lease_granted_ms
             }
-            Answer::Lease { lease_granted_ms } | Answer::Resumed { lease_granted_ms, .. } => *lease_granted_ms,
+            Answer::Lease { lease_granted_ms } | Answer::Resumed { lease_granted_ms, .. } => {
+                // Every request asks for one; ours grants one, if only of no length. Another kind may serve by now.
+                if self.config.lease_ms > 0
+                    && let Some(channel) = self.channels.get_mut(i)
+                {
+                    channel.ours = Some(lease_granted_ms.is_some());
+                }
+                *lease_granted_ms
+            }
             _ => None,
         };
         let Some(ms) = granted.filter(|ms| *ms > 0) else {

@@ -395,6 +395,25 @@ fn java_journalnodes_give_no_leases() {
 }
 
 #[test]
+fn journalnodes_may_become_javas_and_ours_again_while_we_write() {
+    let mut cluster = Cluster::new();
+    let mut writer = cluster.writing("a", 1);
+    assert_eq!(writer.may_read_until(), writer.lease_until());
+    for (java, next) in [(true, 1), (false, 11)] {
+        cluster.java = vec![java; 6];
+        assert_eq!(cluster.journal(&mut writer, next, 2), [synced(next + 1)]);
+        assert_eq!(writer.lease_supported(), !java);
+        let until = if java { Micros::MAX } else { writer.lease_until() };
+        assert_eq!(writer.may_read_until(), until);
+        // Nobody waits for leases that nobody gives, long after the last one.
+        cluster.now += 10_000_000;
+        assert_eq!(cluster.journal(&mut writer, next + 2, 8), [synced(next + 9)]);
+        let reads = writer.may_read_until();
+        assert!(reads > cluster.now, "{reads}");
+    }
+}
+
+#[test]
 fn a_url_names_the_configured_host() {
     let mut cluster = Cluster::new();
     let mut writer = cluster.writing("a", 1);

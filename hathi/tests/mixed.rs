@@ -1,0 +1,140 @@
+//! Hadoop's NameNodes on our JournalNodes, ours on Hadoop's, and directories that pass from one to the other.
+
+use anyhow::{Result, ensure};
+use hathi_interop::{Hadoop, Kind, Load, Pair, wait_for};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const HERE: [&str; 3] = ["127.0.0.1"; 3];
+const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
+
+fn in_progress(pair: &Pair, index: usize) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(pair.journal(index)).ok()?.flatten();
+    entries.map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("edits_inprogress_") && !name.contains('.'))
+    })
+}
+
+/// A JournalNode that came back takes part: it has the segment that begins with a roll.
+fn roll_until_it_takes_part(pair: &Pair, index: usize) {
+    let name = |index| Some(in_progress(pair, index)?.file_name()?.to_owned());
+    let together = || {
+        let mine = name(index)?;
+        let elsewhere = |other| name(other).is_some_and(|other| other == mine);
+        (0..3).all(elsewhere).then_some(())
+    };
+    let mut rolled: Option<Instant> = None;
+    wait_for("the returned JournalNode to have the open segment", PATIENCE, || {
+        // A JVM under load takes its time for each, and a roll that came too soon has to be followed by another.
+        if rolled.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
+            pair.run("dfsadmin", &["-rollEdits"]).ok()?;
+            rolled = Some(Instant::now());
+        }
+        together()
+    });
+}
+
+#[test]
+fn hadoops_namenodes_on_our_journalnodes() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let mut pair = Pair::new(HATHI, Some(hadoop), HERE)?;
+    // One NameNode with edits of its own, from before there was a second one.
+    let alone = pair.conf_alone();
+    pair.namenode(Kind::Hadoops, &alone, &["-format", "-nonInteractive"])?;
+    pair.start_namenode(0, Kind::Hadoops, &alone)?;
+    let early = Load::start(&alone)?;
+    early.goes_on();
+    let early = early.end()?;
+    pair.kill_namenode(0)?;
+
+    for index in 0..3 {
+        pair.start_journalnode(index, Kind::Ours)?;
+    }
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    pair.namenode(Kind::Hadoops, &first, &["-initializeSharedEdits", "-nonInteractive"])?;
+    pair.start_namenode(0, Kind::Hadoops, &first)?;
+    // The other one can't be asked whether it is active.
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
+    pair.run("dfs", &["-test", "-d", &format!("/load/{}", early - 1)])?;
+    pair.namenode(Kind::Hadoops, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Kind::Hadoops, &second)?;
+
+    let load = Load::start(&first)?;
+    load.goes_on();
+    pair.failover(0, 1)?;
+    load.goes_on();
+    pair.failover(1, 0)?;
+    // Killed and back, one after the other.
+    for index in 0..3 {
+        pair.kill_journalnode(index)?;
+        load.goes_on();
+        pair.start_journalnode(index, Kind::Ours)?;
+        roll_until_it_takes_part(&pair, index);
+        load.goes_on();
+    }
+    // The active dies; what the other one shows is all from the journal.
+    pair.kill_namenode(0)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn1"])?;
+    load.goes_on();
+    eprintln!("{} directories", load.end()?);
+    Ok(())
+}
+
+#[test]
+fn our_namenodes_while_hadoops_journalnodes_become_ours_and_hadoops_again() -> Result<()> {
+    use Kind::{Hadoops, Ours};
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let mut pair = Pair::new(HATHI, Some(hadoop), HERE)?;
+    for index in 0..3 {
+        pair.start_journalnode(index, Hadoops)?;
+    }
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    pair.namenode(Ours, &first, &["-format", "-nonInteractive"])?;
+    pair.start_namenode(0, Ours, &first)?;
+    pair.namenode(Ours, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Ours, &second)?;
+    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+
+    let load = Load::start(&first)?;
+    load.goes_on();
+    let mut active = 0;
+    // Each is killed with edits in an open segment, and the next one starts on what it left: three of Hadoop's, then
+    // two, one and none, and back; a killed one comes back as its own kind, too.
+    let steps = [
+        (0, Hadoops),
+        (0, Ours),
+        (0, Ours),
+        (1, Hadoops),
+        (1, Ours),
+        (0, Ours),
+        (2, Ours),
+        (0, Hadoops),
+        (1, Hadoops),
+    ];
+    for (step, (index, kind)) in steps.into_iter().enumerate() {
+        let open = in_progress(&pair, index);
+        ensure!(open.is_some(), "step {step}: no segment is open at JournalNode {index}");
+        pair.kill_journalnode(index)?;
+        load.goes_on();
+        pair.start_journalnode(index, kind)?;
+        roll_until_it_takes_part(&pair, index);
+        load.goes_on();
+        if step % 2 == 1 {
+            pair.failover(active, 1 - active)?;
+            active = 1 - active;
+            load.goes_on();
+        }
+    }
+    // The role is taken from a dead one with one of each kind: the mixed majority recovers the open segment.
+    pair.kill_journalnode(1)?;
+    pair.kill_namenode(active)?;
+    pair.run(
+        "haadmin",
+        &["-transitionToActive", "--forceactive", &format!("nn{}", 1 - active)],
+    )?;
+    load.goes_on();
+    eprintln!("{} directories", load.end()?);
+    Ok(())
+}
