@@ -30,4 +30,4 @@ pub use acceptor::{Acceptor, AcceptorOptions, Handled};
 pub use errors::JournalError;
 pub use membership::Membership;
 pub use messages::{Answer, Micros, Request};
-pub use writer::{QuorumWriter, WriterAction, WriterConfig};
+pub use writer::{Lag, QuorumWriter, WriterAction, WriterConfig};

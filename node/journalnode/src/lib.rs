@@ -8,7 +8,6 @@
 //!   to take part again with an empty directory.
 
 mod health;
-mod histogram;
 mod http;
 mod journal;
 mod metrics;

@@ -5,10 +5,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hathi_journal::acceptor::{JournalCounters, JournalGauges};
 use hathi_journal::messages::LeaseState;
+use hathi_net::histogram::Histogram;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use crate::histogram::Steps;
+/// The steps of a batch.
+#[derive(Debug, Default)]
+pub struct Steps {
+    /// From when it was read until the journal's thread took it up; only for those that had to wait.
+    pub queue_wait: Histogram,
+    /// Checked and written.
+    pub write: Histogram,
+    /// Synced; once for all batches of one turn.
+    pub sync: Histogram,
+    /// The answers of one turn given to their connections.
+    pub answer: Histogram,
+}
 
 /// Samples kept of one interval; beyond that a random choice of all.
 const MAX_SAMPLES: usize = 1000;

@@ -95,6 +95,8 @@ struct WriterCall {
     /// The writer's own index of the JournalNode.
     channel: usize,
     call: CallId,
+    /// When, if it carries edits.
+    batch_sent: Option<u64>,
 }
 
 enum Connection {
@@ -220,7 +222,7 @@ impl LogTask {
         let now = self.nn.clock.us();
         if let Some(writer) = &mut self.writer {
             writer.tick(now, &mut out);
-            *self.nn.metrics.journal_lags.lock() = writer.lags();
+            *self.nn.metrics.journal_lags.lock() = writer.lags(now);
         }
         self.perform(out);
         self.end_segment_early(now);
@@ -406,6 +408,14 @@ impl LogTask {
         }
         let mut out = Vec::new();
         let now = self.nn.clock.us();
+        if let (Some(sent), true) = (call.batch_sent, result.is_ok())
+            && let Some(journalnode) = self.journalnode(call.channel)
+        {
+            let mut rpcs = self.nn.metrics.journal_rpcs.lock();
+            rpcs.entry(journalnode)
+                .or_default()
+                .add_micros(now.saturating_sub(sent));
+        }
         if let Some(writer) = &mut self.writer {
             writer.answer(call.channel, call.call, result, now, &mut out);
         }
@@ -428,6 +438,7 @@ impl LogTask {
                         writer: self.writer_number,
                         channel: journalnode,
                         call,
+                        batch_sent: matches!(request, Request::Journal { .. }).then(|| self.nn.clock.us()),
                     };
                     self.send(call, request, Duration::from_micros(timeout));
                 }
@@ -491,6 +502,7 @@ impl LogTask {
             took = now.saturating_sub(since);
             metrics.syncs.fetch_add(1, Ordering::Relaxed);
             metrics.sync_us.fetch_add(took, Ordering::Relaxed);
+            metrics.commits.add_micros(took);
         }
         let waiting = self.nn.ns.read().edit_log.pending_txns();
         self.group_commit.synced(txid.0.saturating_sub(before.0), waiting, took);

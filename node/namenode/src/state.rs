@@ -4,12 +4,14 @@ use crate::groups::Groups;
 use crate::settings::Settings;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
+use hathi_journal::Lag;
 use hathi_namesystem::edit_log::SyncedTxId;
 use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::{CallContext, Namesystem, Role};
+use hathi_net::histogram::Histogram;
 use hathi_net::ipc::{Responder, RpcCall};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -240,8 +242,12 @@ pub struct Metrics {
     pub last_failover_us: AtomicU64,
     /// How long loading took, ms.
     pub load_ms: AtomicU64,
-    /// Of each JournalNode, while this NameNode writes: whether it is in sync, and how many transactions it lacks.
-    pub journal_lags: Mutex<Vec<(bool, u64)>>,
+    /// How long batches take from when they are handed to the JournalNodes until a majority has them.
+    pub commits: Histogram,
+    /// Of each JournalNode, while this NameNode writes.
+    pub journal_lags: Mutex<Vec<Lag>>,
+    /// By a JournalNode's index: how long it takes to answer a batch.
+    pub journal_rpcs: Mutex<BTreeMap<usize, Arc<Histogram>>>,
 }
 
 impl NameNode {

@@ -164,6 +164,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "tag.Context": "dfs",
                 "SyncsNumOps": syncs,
                 "SyncsAvgTime": sync_ms,
+                "SyncsLatencyMicros": metrics.commits.to_json(),
                 "TransactionsNumOps": ns.edit_log.ops_total(),
                 "FsImageLoadTime": metrics.load_ms.load(Ordering::Relaxed),
             }),
@@ -201,11 +202,22 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
         ));
     }
     let lags = metrics.journal_lags.lock().clone();
-    for (address, (in_sync, lag)) in shared.readers.nodes.addresses().iter().zip(lags) {
+    for (index, lag) in shared.readers.nodes.members().into_iter().zip(lags) {
+        let Some(address) = shared.readers.nodes.address(index) else {
+            continue;
+        };
+        let rpcs = metrics.journal_rpcs.lock().get(&index).cloned().unwrap_or_default();
         beans.push(bean(
             &format!("IPCLoggerChannel-{}-{}", address.host, address.port),
             "IPCLoggerChannel",
-            json!({ "tag.IsOutOfSync": (!in_sync).to_string(), "CurrentLagTxns": lag }),
+            json!({
+                "tag.Context": "dfs",
+                "tag.IsOutOfSync": (!lag.in_sync).to_string(),
+                "CurrentLagTxns": lag.txns,
+                "LagTimeMillis": lag.time / 1000,
+                "QueuedEditsSize": lag.queued_bytes,
+                "WritesRpcLatencyMicros": rpcs.to_json(),
+            }),
         ));
     }
     beans
@@ -385,9 +397,9 @@ pub fn page(shared: &Shared) -> String {
         let lease = leases.get(&index);
         // Only the writer knows; what a standby was told may be old.
         let behind = match lags.get(place) {
-            Some((true, 0)) => "in sync".to_owned(),
-            Some((true, lag)) => format!("{lag} transactions on their way"),
-            Some((false, lag)) => format!("{lag} transactions, catching up"),
+            Some(lag) if lag.in_sync && lag.txns == 0 => "in sync".to_owned(),
+            Some(lag) if lag.in_sync => format!("{} transactions on their way", lag.txns),
+            Some(lag) => format!("{} transactions, catching up", lag.txns),
             None => "-".to_owned(),
         };
         match lease {

@@ -270,6 +270,19 @@ pub struct QuorumWriter {
 
 type Actions = Vec<WriterAction>;
 
+/// How far a JournalNode is behind, as the writer sees it (`IPCLoggerChannelMetrics`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// It takes batches as they come.
+    pub in_sync: bool,
+    /// Transactions handed in that it has not acknowledged.
+    pub txns: u64,
+    /// Since when it lacks something that a majority has; 0 when it does not.
+    pub time: Micros,
+    /// Bytes that it has not acknowledged and the writer still holds.
+    pub queued_bytes: usize,
+}
+
 impl QuorumWriter {
     /// A writer for the JournalNodes of `config.membership` or `config.members`; does nothing yet.
     #[must_use]
@@ -347,13 +360,18 @@ impl QuorumWriter {
         self.phase == Phase::Dead
     }
 
-    /// For metrics, in the order of [`QuorumWriter::members`]: whether it is in sync, and how many transactions it lacks.
+    /// For metrics, in the order of [`QuorumWriter::members`].
     #[must_use]
-    pub fn lags(&self) -> Vec<(bool, u64)> {
+    pub fn lags(&self, now: Micros) -> Vec<Lag> {
         let highest = self.next.0.saturating_sub(1);
         let lag = |channel: &Channel| {
-            let in_sync = matches!(channel.sync, Sync::Current | Sync::Finalized);
-            (in_sync, highest.saturating_sub(channel.acked.0))
+            let (queued_bytes, since) = self.recent.behind(channel.acked);
+            Lag {
+                in_sync: matches!(channel.sync, Sync::Current | Sync::Finalized),
+                txns: highest.saturating_sub(channel.acked.0),
+                time: since.map_or(0, |since| now.saturating_sub(since)),
+                queued_bytes,
+            }
         };
         let members = self.counting().iter();
         members.filter_map(|i| self.channels.get(*i)).map(lag).collect()

@@ -76,6 +76,17 @@ impl RecentEdits {
         self.batches.get(index).map(|batch| batch.at)
     }
 
+    /// Bytes behind this transaction, and when the first of them that is committed was handed in.
+    pub fn behind(&self, acked: TxId) -> (usize, Option<Micros>) {
+        let index = self.batches.partition_point(|batch| batch.end() <= acked.0 + 1);
+        let bytes = self.batches.range(index..).map(|batch| batch.records.len()).sum();
+        let first = self
+            .batches
+            .get(index)
+            .filter(|batch| batch.end() <= self.committed + 1);
+        (bytes, first.map(|batch| batch.at))
+    }
+
     pub fn push(&mut self, first: TxId, count: u32, records: Bytes, now: Micros) {
         debug_assert!(self.next().is_none_or(|next| next == first));
         self.bytes += records.len();

@@ -314,9 +314,9 @@ impl Bench {
     fn all_in_sync(&self, clients: usize) -> bool {
         let close = 4 * clients as u64 + 4;
         self.writer
-            .lags()
+            .lags(self.now())
             .iter()
-            .all(|(in_sync, lag)| *in_sync && *lag <= close)
+            .all(|lag| lag.in_sync && lag.txns <= close)
     }
 
     /// Waits for something and does what follows from it. With `clients`, idle ones send their next edits.

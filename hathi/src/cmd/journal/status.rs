@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri};
+use hathi_journal::Membership;
 use hathi_journal::messages::LeaseState;
 use hathi_journal::wire::Envelope;
 use hathi_journal::{Answer, Request};
@@ -37,6 +38,9 @@ struct Node {
     bytes: Option<u64>,
     segments: Option<u64>,
     sync_micros: Option<(u64, u64)>,
+    membership: Option<Membership>,
+    /// The configuration names it, and it is none of the journal's any more.
+    removed: bool,
     state: String,
 }
 
@@ -48,21 +52,36 @@ impl Status {
             name_service_id: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let nodes = runtime.block_on(async {
-            let asked: Vec<_> = members
-                .iter()
-                .map(|address| tokio::spawn(look(address.clone(), envelope.clone())))
-                .collect();
-            let mut nodes = Vec::new();
-            for task in asked {
-                nodes.push(task.await?);
+        let mut nodes = runtime.block_on(async {
+            let mut nodes = look_at_all(&members, &envelope).await?;
+            // They may have been changed since the configuration was written, more than once.
+            while let Some(newest) = newest(&nodes) {
+                let unknown: Vec<HostPort> = newest
+                    .members
+                    .iter()
+                    .filter_map(|member| HostPort::parse(member, None).ok())
+                    .filter(|member| nodes.iter().all(|node| node.address != member.to_string()))
+                    .collect();
+                if unknown.is_empty() {
+                    break;
+                }
+                nodes.extend(look_at_all(&unknown, &envelope).await?);
             }
             Ok::<_, anyhow::Error>(nodes)
         })?;
+        if let Some(newest) = newest(&nodes) {
+            for node in &mut nodes {
+                node.removed = !newest.members.contains(&node.address);
+                if node.removed {
+                    node.state = format!("removed ({})", node.state);
+                }
+            }
+        }
         print!("{}", table(&journal_id, &nodes));
-        let well = nodes.iter().filter(|node| node.state == "ok").count();
+        let members = nodes.iter().filter(|node| !node.removed);
+        let well = members.clone().filter(|node| node.state == "ok").count();
         // For scripts: whether the journal can be written.
-        Ok(if well > nodes.len() / 2 {
+        Ok(if well > members.count() / 2 {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(1)
@@ -101,6 +120,24 @@ impl Status {
             _ => bail!("the configuration has several journals: say which with --nameservice"),
         }
     }
+}
+
+async fn look_at_all(addresses: &[HostPort], envelope: &Envelope) -> Result<Vec<Node>> {
+    let asked: Vec<_> = addresses
+        .iter()
+        .map(|address| tokio::spawn(look(address.clone(), envelope.clone())))
+        .collect();
+    let mut nodes = Vec::new();
+    for task in asked {
+        nodes.push(task.await?);
+    }
+    Ok(nodes)
+}
+
+/// What the journal consists of, by those who answered.
+fn newest(nodes: &[Node]) -> Option<Membership> {
+    let known = nodes.iter().filter_map(|node| node.membership.as_ref());
+    known.max_by_key(|known| (known.epoch, known.version)).cloned()
 }
 
 async fn look(address: HostPort, envelope: Envelope) -> Node {
@@ -206,6 +243,7 @@ fn take_lease(lease: &LeaseState, node: &mut Node) {
     node.last = Some(lease.highest.0);
     let holder = lease.holder.as_deref().filter(|_| lease.remaining_ms > 0);
     node.lease = holder.map(str::to_owned);
+    node.membership = lease.membership.clone().filter(Membership::is_valid);
 }
 
 fn take_beans(journal_id: &str, jmx: &Value, node: &mut Node) {

@@ -1,4 +1,4 @@
-//! How long the steps of a batch take, from when a JournalNode got it until it was answered.
+//! How long things take, for `/jmx` and `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,6 +34,7 @@ impl Histogram {
     }
 
     /// `{"buckets": [[limit, count up to it], ...], "sum": .., "count": ..}`, in microseconds.
+    #[must_use]
     pub fn to_json(&self) -> Value {
         let mut count = 0;
         let mut buckets = Vec::with_capacity(BUCKETS);
@@ -44,19 +45,6 @@ impl Histogram {
         count += self.longer.load(Ordering::Relaxed);
         json!({"buckets": buckets, "sum": self.sum_micros.load(Ordering::Relaxed), "count": count})
     }
-}
-
-/// The steps of a batch.
-#[derive(Debug, Default)]
-pub struct Steps {
-    /// From when it was read until the journal's thread took it up; only for those that had to wait.
-    pub queue_wait: Histogram,
-    /// Checked and written.
-    pub write: Histogram,
-    /// Synced; once for all batches of one turn.
-    pub sync: Histogram,
-    /// The answers of one turn given to their connections.
-    pub answer: Histogram,
 }
 
 #[cfg(test)]
