@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -153,6 +154,10 @@ pub struct Journal {
     started: Instant,
     queue: Mutex<Queue>,
     queued: Notify,
+    /// Where the segment ends that was finalized last.
+    finalized_end: AtomicU64,
+    /// A segment was opened that does not follow the one finalized last.
+    gap: Notify,
     /// Taken by the journal's thread for each batch, but not while it syncs; by the reactor only when it is free.
     inner: Mutex<Inner>,
     metrics: Metrics,
@@ -187,6 +192,8 @@ impl Journal {
             started,
             queue: Mutex::default(),
             queued: Notify::new(),
+            finalized_end: AtomicU64::new(0),
+            gap: Notify::new(),
             inner: Mutex::new(Inner {
                 acceptor: None,
                 open_error: None,
@@ -291,6 +298,11 @@ impl Journal {
     ) -> Result<Answer, RemoteException> {
         self.wait_for(|reply| Job::FormatJoining(info, promise, membership, reply))
             .await
+    }
+
+    /// Returns when segments may be missing here that peers have.
+    pub async fn may_lack_segments(&self) {
+        self.gap.notified().await;
     }
 
     /// Takes a finalized segment over from a file that was fetched; false when it is not wanted (any more).
@@ -601,6 +613,9 @@ impl Journal {
                 tracing::info!(journal = self.id(), epoch = epoch.0, "promised");
             }
             Request::StartLogSegment { info, txid, .. } => {
+                if self.finalized_end.load(Ordering::Relaxed) + 1 != txid.0 {
+                    self.gap.notify_one();
+                }
                 tracing::info!(
                     journal = self.id(),
                     epoch = info.epoch.0,
@@ -609,6 +624,7 @@ impl Journal {
                 );
             }
             Request::FinalizeLogSegment { start, end, .. } => {
+                self.finalized_end.store(end.0, Ordering::Relaxed);
                 tracing::info!(journal = self.id(), start = start.0, end = end.0, "segment finalized");
             }
             Request::AcceptRecovery { info, state, .. } => {

@@ -31,6 +31,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between attempts to learn from peers who an empty JournalNode was.
 const JOIN_PAUSE: Duration = Duration::from_secs(2);
+/// From when a gap was noticed until a peer is asked: they may be finalizing what is missing.
+const GAP_PAUSE: Duration = Duration::from_millis(300);
 /// Pause between looks for missing segments after some were missing, or could not be taken yet.
 const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
 /// How often each finalized segment is read (`hathi.journalnode.scrub.period`).
@@ -261,6 +263,8 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
         .unwrap_or(SCRUB_PERIOD);
     let mut scrubber = Scrubber::default();
     let mut turn = 0;
+    // Peers to ask soon, as segments may be missing here.
+    let mut soon = 0;
     loop {
         let known = journal.with_acceptor(|acceptor| acceptor.membership().cloned());
         let known = known.ok().flatten();
@@ -295,6 +299,10 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
                 scrubber.scrub(&journal, period).await;
             }
             match sync_with(&journal, peer, timeout).await {
+                Ok(Missing::None) if soon > 1 => {
+                    soon -= 1;
+                    CATCH_UP_PAUSE
+                }
                 Ok(Missing::None) => interval,
                 Ok(Missing::Some) => CATCH_UP_PAUSE,
                 Err(reason) => {
@@ -316,7 +324,13 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
         } else {
             pause.min(CATCH_UP_PAUSE)
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = journal.may_lack_segments() => {
+                soon = others.peers.len();
+                tokio::time::sleep(GAP_PAUSE).await;
+            }
+        }
     }
 }
 
