@@ -63,10 +63,12 @@ fn a_journalnode_that_lost_a_part_of_its_directory_takes_part_again() -> Result<
     let current = |index| cluster.data_dir(Role::JournalNode, index).join("hathi/current");
     let file = |dir: &Path, prefix: &str| -> Option<PathBuf> {
         let entries = std::fs::read_dir(dir).ok()?.flatten();
-        entries.map(|entry| entry.path()).find(|path| {
+        let found = entries.map(|entry| entry.path()).filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| name.starts_with(prefix))
-        })
+            name.is_some_and(|name| name.starts_with(prefix) && !name.contains('.'))
+        });
+        // What a killed one had open lies there until it is purged.
+        found.max()
     };
     for (round, lost) in ["last-promised-epoch", "VERSION", "edits_0", "edits_inprogress_", "", ""]
         .into_iter()

@@ -11,10 +11,12 @@ const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 
 fn in_progress(pair: &Pair, index: usize) -> Option<PathBuf> {
     let entries = std::fs::read_dir(pair.journal(index)).ok()?.flatten();
-    entries.map(|entry| entry.path()).find(|path| {
+    let open = entries.map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.starts_with("edits_inprogress_") && !name.contains('.'))
-    })
+    });
+    // What a killed one had open lies there until it is purged.
+    open.max()
 }
 
 /// A JournalNode that came back takes part: it has the segment that begins with a roll.
