@@ -420,6 +420,7 @@ impl LogTask {
             writer.answer(call.channel, call.call, result, now, &mut out);
         }
         self.perform(out);
+        self.end_segment_early(now);
     }
 
     fn perform(&mut self, actions: Vec<WriterAction>) {

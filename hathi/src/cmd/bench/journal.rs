@@ -359,8 +359,8 @@ impl Bench {
             let mut out = Vec::new();
             self.writer.tick(self.now(), &mut out);
             self.perform(out);
-            self.roll();
         }
+        self.roll();
         match self.ended.take() {
             Some(reason) => bail!(reason),
             None => Ok(()),
