@@ -3,6 +3,8 @@
 //! So many clients have one edit each under way; whoever's edit is on a majority sends the next one at once. They are
 //! counters, not tasks: what is measured is the writer and the JournalNodes.
 
+mod probe;
+
 use super::{cpu_seconds, percentile, process_name, resident_mib};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -16,9 +18,7 @@ use hathi_journal::{Answer, Micros, Request};
 use hathi_namenode::journalnodes::JournalNodes;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -31,8 +31,6 @@ const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Edits kept to catch a JournalNode up.
 const RECENT_LIMIT_BYTES: usize = 64 << 20;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Repetitions of a probe of the disk or the loopback interface.
-const PROBES: usize = 2000;
 
 #[derive(Args, Debug)]
 pub(super) struct JournalArgs {
@@ -61,7 +59,8 @@ pub(super) struct JournalArgs {
     /// How long it stays stopped.
     #[arg(long, default_value_t = 30.0)]
     paused_seconds: f64,
-    /// A directory on the JournalNodes' disk: tells what a sync there and a message over loopback take by themselves.
+    /// A directory on the JournalNodes' disk: tells what a sync there and a message over loopback take by themselves,
+    /// and a commit by as many threads that do nothing but that.
     #[arg(long)]
     probe: Option<PathBuf>,
 }
@@ -97,15 +96,7 @@ struct Bench {
 
 pub(super) fn run(args: JournalArgs) -> Result<ExitCode> {
     if let Some(dir) = &args.probe {
-        let (sync, round_trip) = (probe_disk(dir)?, probe_loopback()?);
-        println!(
-            "probe fdatasync p50 {:.3} ms p99 {:.3} ms loopback round trip p50 {:.3} ms p99 {:.3} ms sum of p50 {:.3} ms",
-            percentile(&sync, 0.5),
-            percentile(&sync, 0.99),
-            percentile(&round_trip, 0.5),
-            percentile(&round_trip, 0.99),
-            percentile(&sync, 0.5) + percentile(&round_trip, 0.5)
-        );
+        probe::run(dir, args.journalnodes.len())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, bench(args))
@@ -503,60 +494,6 @@ async fn channel(
             Err(error) => tell(Err(error)),
         }
     }
-}
-
-/// What it takes to write a little behind the end of what is written, in a file that has the room already, and sync it.
-fn probe_disk(dir: &Path) -> Result<Vec<u32>> {
-    let path = dir.join(format!("probe-{}", std::process::id()));
-    let probe = || -> std::io::Result<Vec<u32>> {
-        let file = std::fs::File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&path)?;
-        file.write_all_at(&vec![0; 1 << 20], 0)?;
-        file.sync_all()?;
-        let mut times = Vec::with_capacity(PROBES);
-        for index in 0..PROBES as u64 {
-            let begun = Instant::now();
-            file.write_all_at(&[1; 200], index * 200)?;
-            file.sync_data()?;
-            times.push(micros(begun));
-        }
-        Ok(times)
-    };
-    let times = probe();
-    // Whether or not it was made.
-    let _ = std::fs::remove_file(&path);
-    let mut times = times.with_context(|| format!("--probe {}", dir.display()))?;
-    times.sort_unstable();
-    Ok(times)
-}
-
-/// What it takes to send a little over loopback to another thread and to get it back.
-fn probe_loopback() -> Result<Vec<u32>> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    let mut here = std::net::TcpStream::connect(listener.local_addr()?)?;
-    let (mut there, _) = listener.accept()?;
-    here.set_nodelay(true)?;
-    there.set_nodelay(true)?;
-    let echo = std::thread::spawn(move || {
-        let mut buffer = [0; 200];
-        while there.read_exact(&mut buffer).is_ok() && there.write_all(&buffer).is_ok() {}
-    });
-    let mut times = Vec::with_capacity(PROBES);
-    let mut buffer = [0; 200];
-    for _ in 0..PROBES {
-        let begun = Instant::now();
-        here.write_all(&buffer)?;
-        here.read_exact(&mut buffer)?;
-        times.push(micros(begun));
-    }
-    drop(here);
-    // It ends with the connection.
-    let _ = echo.join();
-    times.sort_unstable();
-    Ok(times)
 }
 
 fn micros(since: Instant) -> u32 {
