@@ -23,6 +23,8 @@ use crate::frames::{self, FrameCheck};
 pub const HEADER_LEN_BYTES: u64 = 8;
 /// How far ahead an open segment is filled with 0xFF (`EditLogFileOutputStream.MIN_PREALLOCATION_LENGTH`).
 pub const PREALLOCATE_BYTES: u64 = 1 << 20;
+/// Written piece by piece: a megabyte made anew each time costs a page fault for every page.
+static PADDING: [u8; 64 << 10] = [0xFF; 64 << 10];
 /// Layout versions count down from -1; none is this low. A header that says so is damaged.
 const OLDEST_IMPLAUSIBLE_LAYOUT: i32 = -1000;
 /// How much is read at once when a segment is scanned.
@@ -288,10 +290,13 @@ impl<F: DiskFile> SegmentWriter<F> {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let padding = vec![0xFF; self.preallocate_bytes as usize];
+        let end = self.filled + self.preallocate_bytes;
         self.dirty = true;
-        self.file.write_at(self.filled, &padding)?;
-        self.filled += self.preallocate_bytes;
+        while self.filled < end {
+            let length = (end - self.filled).min(PADDING.len() as u64);
+            self.file.write_at(self.filled, &PADDING[..length as usize])?;
+            self.filled += length;
+        }
         Ok(())
     }
 
