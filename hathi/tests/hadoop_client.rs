@@ -83,7 +83,7 @@ fn the_shell_and_the_administration_tools_work() -> Result<()> {
          0 -setrep 2 /d/g\n\
          0 -stat %a,%u,%g,%r,%b,%n /d/g\n\
          0 -touchz /d/empty\n\
-         0 -truncate 100 /d/g\n\
+         0 -truncate -w 100 /d/g\n\
          0 -checksum /d/e\n\
          0 -df /\n\
          0 -tail /d/g\n\
