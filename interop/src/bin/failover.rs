@@ -1,0 +1,135 @@
+//! What Hadoop's own client sees of a NameNode that is killed or stopped, many times; see bench/failover.
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+use hathi_interop::{Cluster, ClusterOptions, Hadoop, Role, wait_for};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the client is listened to before and after the active is killed.
+const QUIET: Duration = Duration::from_secs(3);
+/// And when it is stopped: its own time-outs are longer.
+const STOPPED: Duration = Duration::from_secs(8);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// SIGKILL of the active NameNode
+    Kill,
+    /// SIGSTOP of the active NameNode
+    Stop,
+    /// SIGSTOP of the active NameNode and its failover controller
+    StopBoth,
+}
+
+/// Kills or stops the active NameNode of a quickstart cluster while Hadoop's client makes directories one after the
+/// other and writes a large file, and tells how long the client paused each time
+#[derive(Parser)]
+struct Args {
+    /// The hathi binary, built for release
+    #[arg(long)]
+    hathi: PathBuf,
+    /// How many times
+    #[arg(long, default_value_t = 20)]
+    times: usize,
+    /// What happens to the active NameNode
+    #[arg(long, value_enum, default_value_t = How::Kill)]
+    how: How,
+    /// Bytes per second of the large file
+    #[arg(long, default_value_t = 4_000_000)]
+    rate: u64,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let hadoop = Hadoop::get()?.context("needs Hadoop")?;
+    let cluster = Cluster::start(&args.hathi, ClusterOptions::default())?;
+    let mut client = hadoop
+        .command(
+            &cluster.conf(),
+            "FailoverClient.java",
+            &["/load", &args.rate.to_string(), "5"],
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = BufReader::new(client.stdout.take().context("stdout")?).lines();
+    let (send, told) = channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    while told.recv_timeout(PATIENCE)? != "ready" {}
+    let mut gaps = Vec::new();
+    for time in 0..args.times {
+        // Whatever the start of the JVM or the last failover still has to tell.
+        let _ = longest(&told, QUIET);
+        let active = wait_for("one active", PATIENCE, || cluster.active());
+        let strike = |role, signal| cluster.signal(role, active, signal);
+        match args.how {
+            How::Kill => strike(Role::NameNode, Signal::KILL)?,
+            How::Stop => strike(Role::NameNode, Signal::STOP)?,
+            How::StopBoth => {
+                strike(Role::Zkfc, Signal::STOP)?;
+                strike(Role::NameNode, Signal::STOP)?;
+            }
+        }
+        // A gap is told when it is over.
+        let gap = longest(&told, if args.how == How::Kill { QUIET } else { STOPPED })?;
+        ensure!(gap > 0, "the client did not notice, or does not go on");
+        if args.how == How::StopBoth {
+            strike(Role::NameNode, Signal::CONT)?;
+            strike(Role::Zkfc, Signal::CONT)?;
+        }
+        println!("{}: {gap} ms", time + 1);
+        gaps.push(gap);
+        let state = ["-getServiceState", &format!("nn{active}")];
+        wait_for("the old active as standby", PATIENCE, || {
+            // The controller of a stopped one kills it, and it is started again.
+            let state = cluster.hathi_ok("haadmin", &state).ok()?;
+            (state.trim() == "standby").then_some(())
+        });
+    }
+    client.stdin.take().context("stdin")?.write_all(b"stop\n")?;
+    let summary = loop {
+        let line = told.recv_timeout(PATIENCE)?;
+        if line.starts_with("acknowledged ") {
+            break line;
+        }
+    };
+    client.wait()?;
+    gaps.sort_unstable();
+    println!("gaps of the client in ms: {gaps:?}");
+    println!(
+        "median {} ms, worst {} ms; {summary}",
+        gaps.get(gaps.len() / 2).context("none")?,
+        gaps.last().context("none")?
+    );
+    let whole = summary.contains(" errors 0 ") && summary.contains(" lost 0 ") && summary.ends_with(" ok");
+    ensure!(whole, "something failed or was lost");
+    Ok(())
+}
+
+fn gap_in(line: &str) -> Option<u64> {
+    line.strip_prefix("gap ")?.parse().ok()
+}
+
+/// The longest gap that the client tells of within this time.
+fn longest(told: &Receiver<String>, within: Duration) -> Result<u64> {
+    let until = Instant::now() + within;
+    let mut longest = 0;
+    loop {
+        match told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => longest = longest.max(gap_in(&line).unwrap_or(0)),
+            Err(RecvTimeoutError::Timeout) => return Ok(longest),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
