@@ -250,7 +250,12 @@ impl<D: Disk> Acceptor<D> {
                 }
                 Some(_) => {
                     self.forget_durable(TxId(txid.0 - 1))?;
-                    self.formatted_mut()?.settled = None;
+                    let journal = self.formatted_mut()?;
+                    journal.settled = None;
+                    // Readers must not see it once the next writer has told us what is committed.
+                    if let Some(cache) = &mut journal.cache {
+                        cache.clear();
+                    }
                     // Away with it before the writer epoch says that what is here was written in it.
                     let segments = self.formatted()?.segments.clone();
                     let removed = segments.remove(&existing).and_then(|()| segments.sync_dir());
@@ -328,7 +333,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// `Journal.finalizeLogSegment`.
     ///
-    /// Stricter than Hadoop for a segment that is not open: its content must be known to be this epoch's, because a
+    /// Stricter than Hadoop for a segment that this writer has not open: its content must be known to be this epoch's, because a
     /// copy of the right length may be another writer's.
     pub(super) fn finalize_log_segment(
         &mut self,
@@ -341,14 +346,15 @@ impl<D: Disk> Acceptor<D> {
         if end < start {
             return Err(self.illegal_argument(format!("segment {start} cannot end at {end}")));
         }
-        let open_next = self
-            .formatted()?
-            .open
-            .as_ref()
-            .filter(|open| open.start() == start)
-            .map(|open| open.next());
-        if let Some(next) = open_next {
+        let journal = self.formatted()?;
+        let open = journal.open.as_ref().filter(|open| open.start() == start);
+        let open_next = open.map(|open| open.next());
+        // One that an earlier writer opened may be open still, when the present one could not open its own here.
+        let own = journal.written_by == Some((start, info.epoch));
+        if open_next.is_some() {
             self.close_open_segment()?;
+        }
+        if let Some(next) = open_next.filter(|_| own) {
             if next != end.next() {
                 return Err(self.out_of_sync(format!(
                     "Trying to finalize in-progress log segment {start} to end at txid {end} but only written up to txid {}",
