@@ -436,6 +436,39 @@ fn equal_length_is_not_equal_content() {
 }
 
 #[test]
+fn what_another_writer_left_open_is_not_finalized() {
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 3);
+    // The next writer could not open its own segment here, and only knows where that ends.
+    let heartbeat = bench.heartbeat(2);
+    bench.ok(&heartbeat);
+    let finalize = bench.finalize(2, 1, 3);
+    assert_eq!(bench.class(&finalize), exceptions::JOURNAL_OUT_OF_SYNC);
+}
+
+#[test]
+fn an_abandoned_start_is_not_read_from_memory() {
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 1);
+    bench.write(2, 1, 0);
+    // Elsewhere the next writer has committed another transaction under this number.
+    bench.committed = Some(TxId(1));
+    let heartbeat = bench.heartbeat(2);
+    bench.ok(&heartbeat);
+    let edits = Request::GetJournaledEdits {
+        since: TxId(1),
+        max_txns: 100,
+        wait_ms: 0,
+        committed_only: true,
+    };
+    let read = bench.call(&edits);
+    assert!(
+        !matches!(read, Ok(Answer::JournaledEdits { count: 1.., .. })),
+        "{read:?}"
+    );
+}
+
+#[test]
 fn what_is_fetched_must_be_what_was_chosen() {
     let mut bench = Bench::formatted();
     bench.write(1, 1, 2);
