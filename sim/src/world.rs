@@ -483,13 +483,12 @@ impl World {
             Event::Repair(repair) => self.repair(repair),
             Event::Heal => self.heal(),
             Event::End => {
-                if self.violation.is_none() {
-                    let gained = self.acknowledged.count() - self.acknowledged_at_heal;
-                    let lagging = self.target.and_then(|target| self.lagging(target));
-                    let what = match lagging {
-                        Some(what) => what,
-                        None => format!("only {gained} transactions"),
-                    };
+                let gained = self.acknowledged.count() - self.acknowledged_at_heal;
+                let behind = match self.target {
+                    Some(target) => self.lagging(target),
+                    None => Some(format!("only {gained} transactions")),
+                };
+                if let Some(what) = behind.filter(|_| self.violation.is_none()) {
                     self.violation = Some(format!(
                         "no progress: {what} in {} us after everything was healed; {}",
                         self.knobs.patience,

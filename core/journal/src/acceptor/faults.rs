@@ -508,3 +508,30 @@ fn what_a_recovery_made_shorter_is_not_missed() {
     bench.start_again();
     assert!(!bench.acceptor.is_joining(), "{:?}", bench.acceptor.doubt());
 }
+
+#[test]
+fn what_was_purged_is_not_missed() {
+    let mut bench = Bench::with_five();
+    let finalize = bench.finalize(3, 1, 5);
+    bench.ok(&finalize);
+    let purge = Request::PurgeLogsOlderThan {
+        info: bench.info(3),
+        min_to_keep: TxId(6),
+    };
+    bench.ok(&purge);
+    bench.restart();
+    assert!(!bench.acceptor.is_joining(), "{:?}", bench.acceptor.doubt());
+}
+
+#[test]
+fn what_the_next_writer_abandoned_is_not_missed() {
+    let mut bench = Bench::formatted();
+    bench.write(3, 1, 5);
+    bench.vote(4).unwrap();
+    bench.committed = Some(TxId(3));
+    // A recovery of the others decided on 1 to 3, and did not reach this one.
+    let start = bench.start(4, 4);
+    bench.ok(&start);
+    bench.restart();
+    assert!(!bench.acceptor.is_joining(), "{:?}", bench.acceptor.doubt());
+}

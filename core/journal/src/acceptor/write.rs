@@ -234,6 +234,7 @@ impl<D: Disk> Acceptor<D> {
         if txid.0 == 0 {
             return Err(self.illegal_argument("a segment cannot begin at txid 0"));
         }
+        let mut abandoned = None;
         if let Some(existing) = self.find(txid)? {
             if existing.end.is_some() {
                 return Err(self.illegal_state(format!("Already have a finalized segment beginning at {txid}")));
@@ -248,21 +249,24 @@ impl<D: Disk> Acceptor<D> {
                         "The log file of segment {txid} seems to contain valid transactions up to {last}"
                     )));
                 }
-                Some(_) => {
-                    self.forget_durable(TxId(txid.0 - 1))?;
-                    let journal = self.formatted_mut()?;
-                    journal.settled = None;
-                    // Readers must not see it once the next writer has told us what is committed.
-                    if let Some(cache) = &mut journal.cache {
-                        cache.clear();
-                    }
-                    // Away with it before the writer epoch says that what is here was written in it.
-                    let segments = self.formatted()?.segments.clone();
-                    let removed = segments.remove(&existing).and_then(|()| segments.sync_dir());
-                    self.disk_result("removing the start of an abandoned segment", removed)?;
-                }
-                None => {}
+                last => abandoned = last.map(|_| existing),
             }
+        }
+        if self.formatted()?.durable_to >= txid {
+            // Also of a longer segment that a recovery cut and that was not brought here: all of it is abandoned.
+            self.forget_durable(TxId(txid.0 - 1))?;
+        }
+        if let Some(existing) = abandoned {
+            let journal = self.formatted_mut()?;
+            journal.settled = None;
+            // Readers must not see it once the next writer has told us what is committed.
+            if let Some(cache) = &mut journal.cache {
+                cache.clear();
+            }
+            // Away with it before the writer epoch says that what is here was written in it.
+            let segments = self.formatted()?.segments.clone();
+            let removed = segments.remove(&existing).and_then(|()| segments.sync_dir());
+            self.disk_result("removing the start of an abandoned segment", removed)?;
         }
         let journal = self.formatted_mut()?;
         let changes = journal.writer_epoch() != info.epoch;
@@ -413,6 +417,10 @@ impl<D: Disk> Acceptor<D> {
         self.check_request(info, now)?;
         let open = self.formatted()?.open.as_ref().map(|open| open.start());
         let straddling = self.mutated(Mutant::PurgeStraddling);
+        if (TxId(1)..min_to_keep).contains(&self.formatted()?.durable_to) {
+            // All of it may go now, and nothing newer is here: less than was durable, and no loss.
+            self.forget_durable(TxId(0))?;
+        }
         for name in self.list()? {
             if Some(name.start) == open && name.end.is_none() {
                 continue;

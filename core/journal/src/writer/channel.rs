@@ -11,7 +11,9 @@ use crate::messages::{Micros, SegmentState};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     GetJournalState,
-    NewEpoch,
+    NewEpoch {
+        epoch: Epoch,
+    },
     Prepare {
         segment: TxId,
     },

@@ -206,7 +206,10 @@ impl QuorumWriter {
         self.members.record = Some(found);
         match self.phase {
             Phase::JournalStates => self.ask_members(|_| Op::GetJournalState),
-            Phase::NewEpoch => self.ask_members(|_| Op::NewEpoch),
+            Phase::NewEpoch => {
+                let epoch = self.epoch;
+                self.ask_members(|_| Op::NewEpoch { epoch });
+            }
             _ => {}
         }
     }

@@ -438,7 +438,7 @@ impl QuorumWriter {
                 self.finalize_answer(i, start, result, now, out);
             }
             Op::GetJournalState
-            | Op::NewEpoch
+            | Op::NewEpoch { .. }
             | Op::Prepare { .. }
             | Op::Accept { .. }
             | Op::FinalizeRecovered { .. } => self.recovery_answer(i, &call.op, result, now, out),
@@ -561,7 +561,7 @@ impl QuorumWriter {
         let timeouts = &self.config.timeouts;
         let timeout = match &op {
             Op::GetJournalState => timeouts.get_journal_state,
-            Op::NewEpoch => timeouts.new_epoch,
+            Op::NewEpoch { .. } => timeouts.new_epoch,
             Op::Prepare { .. } => timeouts.prepare_recovery,
             Op::Accept { .. } => timeouts.accept_recovery,
             Op::FinalizeRecovered { .. } | Op::Finalize { .. } => timeouts.finalize_segment,

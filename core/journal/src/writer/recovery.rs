@@ -32,9 +32,9 @@ impl QuorumWriter {
         let info = self.info(self.channels.get(i)?);
         let request = match &op {
             Op::GetJournalState => Request::GetJournalState,
-            Op::NewEpoch => Request::NewEpoch {
+            Op::NewEpoch { epoch } => Request::NewEpoch {
                 ns_info: self.config.ns_info.clone(),
-                epoch: self.epoch,
+                epoch: *epoch,
                 // Asked for even with length 0: the answer tells ours from Java's.
                 lease: Some(LeaseRequest {
                     ms: self.config.lease_ms,
@@ -100,14 +100,23 @@ impl QuorumWriter {
         }
         let current = match op {
             Op::GetJournalState => Phase::JournalStates,
-            Op::NewEpoch => Phase::NewEpoch,
+            Op::NewEpoch { .. } => Phase::NewEpoch,
             Op::Prepare { .. } => Phase::Prepare,
             Op::Accept { .. } => Phase::Accept,
             _ => Phase::FinalizeRecovered,
         };
-        if current != self.phase {
+        match (op, &result) {
+            // Late, and our epoch would keep it out until there is another writer: a higher one does not.
+            (Op::GetJournalState, Ok(Answer::JournalState { promised_epoch, .. }))
+                if self.phase == Phase::NewEpoch && *promised_epoch >= self.epoch =>
+            {
+                return self.propose_epoch(*promised_epoch, now, out);
+            }
+            // Of a lower proposal of ours.
+            (Op::NewEpoch { epoch }, _) if *epoch != self.epoch => return,
             // Late: a majority went on without it.
-            return;
+            _ if current != self.phase => return,
+            _ => {}
         }
         let mut found = None;
         let vote = match (op, result) {
@@ -123,7 +132,7 @@ impl QuorumWriter {
                 Vote::State(promised_epoch)
             }
             (
-                Op::NewEpoch,
+                Op::NewEpoch { .. },
                 Ok(Answer::NewEpoch {
                     last_segment,
                     membership,
@@ -159,8 +168,8 @@ impl QuorumWriter {
                     Vote::State(epoch) => Some(*epoch),
                     _ => None,
                 });
-                self.epoch = Epoch(promised.max().unwrap_or_default().0 + 1);
-                self.begin_phase(Phase::NewEpoch, |_| Op::NewEpoch, now, out);
+                let promised = promised.max().unwrap_or_default();
+                self.propose_epoch(promised, now, out);
             }
             Phase::NewEpoch => {
                 // Those who were only asked for the way may have what nobody else remembers.
@@ -194,6 +203,13 @@ impl QuorumWriter {
             }
             Phase::Idle | Phase::Ready | Phase::Dead => {}
         }
+    }
+
+    /// Asks for the epoch after the highest that is promised.
+    fn propose_epoch(&mut self, promised: Epoch, now: Micros, out: &mut Actions) {
+        let epoch = Epoch(promised.0 + 1);
+        self.epoch = epoch;
+        self.begin_phase(Phase::NewEpoch, |_| Op::NewEpoch { epoch }, now, out);
     }
 
     fn become_ready(&mut self, now: Micros, out: &mut Actions) {

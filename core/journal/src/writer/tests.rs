@@ -251,6 +251,22 @@ fn writes_rolls_and_recovers() {
 }
 
 #[test]
+fn a_higher_promise_that_is_heard_of_late_keeps_nobody_out() {
+    let mut cluster = Cluster::new();
+    let attempt = Request::NewEpoch {
+        ns_info: ns_info(),
+        epoch: Epoch(18),
+        lease: None,
+    };
+    cluster.deliver(2, &attempt).unwrap();
+    // The first two have answered when the third does.
+    let mut writer = cluster.writing("a", 1);
+    assert_eq!(writer.epoch(), Epoch(19));
+    assert_eq!(cluster.journal(&mut writer, 1, 1), [synced(1)]);
+    assert_eq!(cluster.written(), [1, 1, 1]);
+}
+
+#[test]
 fn one_dead_journalnode_costs_nothing_and_two_stop_all() {
     let mut cluster = Cluster::new();
     cluster.down[2] = true;
