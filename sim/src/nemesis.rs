@@ -179,7 +179,10 @@ impl World {
 
     /// The supervisor, or the NameNode itself, gives the lease back.
     fn release(&mut self, nn: usize, holder: &str) {
-        let request = Request::ReleaseLease { holder: holder.into() };
+        let request = Request::ReleaseLease {
+            holder: holder.into(),
+            up_to: None,
+        };
         for jn in 0..self.jns.len() {
             let passes = self.partitions.passes(Node::NameNode(nn), Node::JournalNode(jn));
             let local = self.jns[jn].clock.at(self.now);

@@ -167,9 +167,10 @@ impl LeaseGrants {
         self.ended = true;
     }
 
-    /// Gives the lease of exactly this holder back; whether it was that holder's.
-    pub fn release(&mut self, holder: &str) -> bool {
-        if self.holder.as_deref() != Some(holder) {
+    /// Gives the lease of exactly this holder back, unless it is of a later epoch than the one named; whether it was.
+    pub fn release(&mut self, holder: &str, up_to: Option<Epoch>) -> bool {
+        let later = up_to.is_some_and(|up_to| self.epoch > up_to);
+        if later || self.holder.as_deref() != Some(holder) {
             return false;
         }
         self.released = self.holder.take().map(|holder| LeaseMarker {
@@ -257,13 +258,16 @@ mod tests {
     fn a_lease_given_back_is_not_granted_again_in_its_epoch() {
         let mut grants = LeaseGrants::at_start(2000, None, Epoch(1), 0);
         grants.grant(Epoch(1), &ask("a", 1000), 0);
-        assert!(!grants.release("b"));
-        assert!(grants.release("a"));
+        assert!(!grants.release("b", None));
+        assert!(grants.release("a", None));
         assert_eq!(grants.remaining_for(Some("b"), 1), 0);
         assert_eq!(grants.grant(Epoch(1), &ask("a", 1000), 2), 0);
         assert_eq!(grants.remaining_for(Some("b"), 2), 0);
         grants.promised(Epoch(2));
         assert_eq!(grants.grant(Epoch(2), &ask("a", 1000), 3), 1000);
+        // The same call, come late.
+        assert!(!grants.release("a", Some(Epoch(1))));
+        assert!(grants.release("a", Some(Epoch(2))));
     }
 
     #[test]
@@ -282,7 +286,7 @@ mod tests {
         let mut grants = LeaseGrants::at_start(2000, Some(marker.clone()), Epoch(4), 100);
         assert_eq!(grants.remaining_for(Some("b"), 100), 2_000_000);
         assert_eq!(grants.remaining_for(Some("a"), 100), 0);
-        assert!(grants.release("a"));
+        assert!(grants.release("a", None));
         assert_eq!(grants.remaining_for(Some("b"), 100), 0);
         let older = LeaseGrants::at_start(2000, Some(marker), Epoch(5), 100);
         assert_eq!(older.remaining_for(Some("b"), 100), 0);

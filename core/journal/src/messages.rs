@@ -248,6 +248,9 @@ pub enum Request {
     ReleaseLease {
         /// Whose.
         holder: Arc<str>,
+        /// Not those of a later epoch, which the same holder may have been granted before this call arrives; `None` when
+        /// the holder is gone for good.
+        up_to: Option<Epoch>,
     },
     /// Hathi: reopen the in-progress segment this writer had open here.
     ResumeSegment {

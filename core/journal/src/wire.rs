@@ -285,9 +285,10 @@ impl Envelope {
                 wait_ms: Some(*wait_ms),
             }
             .encode_to_vec(),
-            Request::ReleaseLease { holder } => ReleaseLeaseRequestProto {
+            Request::ReleaseLease { holder, up_to } => ReleaseLeaseRequestProto {
                 jid,
                 holder: holder.to_string(),
+                epoch: up_to.map(|epoch| epoch.0),
             }
             .encode_to_vec(),
             Request::ResumeSegment { info, segment } => ResumeSegmentRequestProto {
@@ -467,8 +468,11 @@ impl Envelope {
             }
             (JOURNAL_EXTENSION_PROTOCOL, "releaseLease") => {
                 let m: ReleaseLeaseRequestProto = at.decode(body)?;
-                let holder = m.holder.into();
-                (envelope(m.jid, None), Request::ReleaseLease { holder })
+                let request = Request::ReleaseLease {
+                    holder: m.holder.into(),
+                    up_to: m.epoch.map(Epoch),
+                };
+                (envelope(m.jid, None), request)
             }
             (JOURNAL_EXTENSION_PROTOCOL, "resumeSegment") => {
                 let m: ResumeSegmentRequestProto = at.decode(body)?;
@@ -866,7 +870,10 @@ mod tests {
                 known_counter: Some(3),
                 wait_ms: 4,
             },
-            Request::ReleaseLease { holder: "h".into() },
+            Request::ReleaseLease {
+                holder: "h".into(),
+                up_to: Some(Epoch(4)),
+            },
             Request::ResumeSegment {
                 info: info(),
                 segment: TxId(3),

@@ -637,7 +637,7 @@ impl Journal {
             Request::DiscardSegments { start } => {
                 tracing::info!(journal = self.id(), start = start.0, "segments discarded");
             }
-            Request::ReleaseLease { holder } => {
+            Request::ReleaseLease { holder, .. } => {
                 tracing::info!(journal = self.id(), %holder, "read lease released")
             }
             _ => {}

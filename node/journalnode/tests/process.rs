@@ -161,7 +161,10 @@ async fn a_lease_is_watched_and_released() {
         known_counter: Some(state.change_counter),
         wait_ms: 20_000,
     };
-    let release = Request::ReleaseLease { holder: "nn1@a".into() };
+    let release = Request::ReleaseLease {
+        holder: "nn1@a".into(),
+        up_to: None,
+    };
     let (changed, released) = tokio::join!(watcher.ask(&change), writer.ask(&release));
     assert_eq!(released.unwrap(), Answer::Released(true));
     let Answer::LeaseState(changed) = changed.unwrap() else {

@@ -8,7 +8,7 @@ use crate::journalnodes::JournalNodes;
 use crate::local_edits::LocalEdits;
 use crate::state::NameNode;
 use hathi_formats::conf::HostPort;
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::group_commit::GroupCommit;
 use hathi_journal::mutant::Mutation;
 use hathi_journal::writer::{CallError, CallId, Change, Learner, QuorumWriter, WriterAction, WriterConfig};
@@ -257,10 +257,10 @@ impl LogTask {
             }
             LogCommand::NotifyFinalized(last, done) => self.waiting_final.push((last, done)),
             LogCommand::Resign(done) => {
-                let was_writer = self.writer.is_some();
+                let epoch = self.writer.as_ref().map(QuorumWriter::epoch);
                 self.stop();
-                if was_writer {
-                    self.release_lease();
+                if let Some(epoch) = epoch {
+                    self.release_lease(epoch);
                 }
                 let _ = done.send(());
             }
@@ -318,9 +318,10 @@ impl LogTask {
         self.local.abandon();
     }
 
-    fn release_lease(&mut self) {
+    fn release_lease(&mut self, epoch: Epoch) {
         let request = Request::ReleaseLease {
             holder: self.holder.clone(),
+            up_to: Some(epoch),
         };
         for connection in self.connections.values() {
             if let Connection::Open(client) = connection {

@@ -174,6 +174,7 @@ impl JournalNodes {
             let request = ext::ReleaseLeaseRequestProto {
                 jid: self.jid(),
                 holder: holder.to_owned(),
+                epoch: None,
             };
             tokio::spawn(async move {
                 let result: Result<ext::ReleaseLeaseResponseProto, RpcError> = async {

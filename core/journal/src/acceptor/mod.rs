@@ -719,7 +719,7 @@ impl<D: Disk> Acceptor<D> {
             Request::GetEditLogManifest {
                 since, in_progress_ok, ..
             } => self.get_edit_log_manifest(*since, *in_progress_ok),
-            Request::ReleaseLease { holder } => self.release_lease(holder),
+            Request::ReleaseLease { holder, up_to } => self.release_lease(holder, *up_to),
             Request::IsFormatted => Ok(Answer::IsFormatted(self.is_formatted())),
             Request::Format { ns_info, force } => self.format(ns_info, *force, now),
             Request::GetJournalCTime => self.formatted().map(|journal| Answer::CTime(journal.info.ctime)),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hathi_formats::ids::TxId;
+use hathi_formats::ids::{Epoch, TxId};
 use hathi_storage::Disk;
 
 use super::{Acceptor, Handled, LEASE_EPOCH, Result};
@@ -153,8 +153,8 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Gives back the lease of exactly this holder.
-    pub(super) fn release_lease(&mut self, holder: &str) -> Result<Answer> {
-        let released = self.formatted_mut()?.lease.release(holder);
+    pub(super) fn release_lease(&mut self, holder: &str, up_to: Option<Epoch>) -> Result<Answer> {
+        let released = self.formatted_mut()?.lease.release(holder, up_to);
         if released {
             self.version += 1;
             // When this is lost in a crash the lease is only waited out once more.

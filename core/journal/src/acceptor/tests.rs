@@ -579,7 +579,10 @@ fn a_lease_keeps_other_writers_out() {
     // A restart waits out the longest lease.
     bench.restart();
     assert_eq!(bench.class(&other), exceptions::RETRIABLE);
-    let release = Request::ReleaseLease { holder: "a".into() };
+    let release = Request::ReleaseLease {
+        holder: "a".into(),
+        up_to: None,
+    };
     assert_eq!(bench.ok(&release), Answer::Released(true));
     assert!(matches!(
         bench.ok(&other),

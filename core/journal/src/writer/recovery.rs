@@ -277,7 +277,8 @@ impl QuorumWriter {
         for i in 0..self.channels.len() {
             let holder = self.config.holder.clone();
             if self.channels.get(i).is_some_and(|channel| channel.ours != Some(false)) {
-                self.send(i, (Op::Release, Request::ReleaseLease { holder }), now, out);
+                let up_to = Some(self.epoch);
+                self.send(i, (Op::Release, Request::ReleaseLease { holder, up_to }), now, out);
             }
         }
     }

@@ -460,7 +460,7 @@ fn one_where_the_lease_of_the_last_writer_still_runs_takes_the_segment_later() {
     // c does not hear that it is given back.
     for jn in 0..2 {
         cluster
-            .deliver(jn, &Request::ReleaseLease { holder: "a".into() })
+            .deliver(jn, &Request::ReleaseLease { holder: "a".into(), up_to: None })
             .unwrap();
     }
     let mut second = QuorumWriter::new(config("b"));
