@@ -514,11 +514,14 @@ fn what_was_purged_is_not_missed() {
     let mut bench = Bench::with_five();
     let finalize = bench.finalize(3, 1, 5);
     bench.ok(&finalize);
-    let purge = Request::PurgeLogsOlderThan {
-        info: bench.info(3),
-        min_to_keep: TxId(6),
-    };
-    bench.ok(&purge);
+    for space in [Some(0), None] {
+        bench.disk.set_space(space);
+        let purge = Request::PurgeLogsOlderThan {
+            info: bench.info(3),
+            min_to_keep: TxId(6),
+        };
+        assert_eq!(bench.call(&purge).is_ok(), space.is_none());
+    }
     bench.restart();
     assert!(!bench.acceptor.is_joining(), "{:?}", bench.acceptor.doubt());
 }

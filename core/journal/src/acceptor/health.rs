@@ -271,11 +271,14 @@ impl<D: Disk> Acceptor<D> {
     /// this returns.
     pub(super) fn forget_durable(&mut self, up_to: TxId) -> Result<()> {
         let journal = self.formatted_mut()?;
-        journal.durable_to = journal.durable_to.min(up_to);
+        let durable_to = journal.durable_to.min(up_to);
         let committed = journal.committed().unwrap_or_default();
-        let values = [journal.promised().0, committed.0, journal.durable_to.0];
+        let values = [journal.promised().0, committed.0, durable_to.0];
         let written = journal.written.set(values).and_then(|()| journal.written.sync());
-        self.disk_result("recording what is durable", written)
+        self.disk_result("recording what is durable", written)?;
+        // Not before it is on disk: a full disk lets the same be tried again.
+        self.formatted_mut()?.durable_to = durable_to;
+        Ok(())
     }
 
     /// A segment that is damaged before its durable end is put aside whole.
