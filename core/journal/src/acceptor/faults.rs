@@ -514,7 +514,7 @@ fn what_was_purged_is_not_missed() {
     let mut bench = Bench::with_five();
     let finalize = bench.finalize(3, 1, 5);
     bench.ok(&finalize);
-    for space in [Some(0), None] {
+    for space in [Some(0), Some(0), None] {
         bench.disk.set_space(space);
         let purge = Request::PurgeLogsOlderThan {
             info: bench.info(3),
