@@ -527,6 +527,26 @@ fn what_was_purged_is_not_missed() {
 }
 
 #[test]
+fn what_is_to_be_kept_stays_in_a_segment_in_progress() {
+    let mut bench = Bench::with_five();
+    bench.restart();
+    let purge = Request::PurgeLogsOlderThan {
+        info: bench.info(3),
+        min_to_keep: TxId(5),
+    };
+    bench.ok(&purge);
+    assert_eq!(bench.names(), ["edits_inprogress_0000000000000000001"]);
+    bench.restart();
+    assert!(!bench.acceptor.is_joining(), "{:?}", bench.acceptor.doubt());
+    let purge = Request::PurgeLogsOlderThan {
+        info: bench.info(3),
+        min_to_keep: TxId(6),
+    };
+    bench.ok(&purge);
+    assert!(bench.names().is_empty());
+}
+
+#[test]
 fn what_the_next_writer_abandoned_is_not_missed() {
     let mut bench = Bench::formatted();
     bench.write(3, 1, 5);

@@ -422,18 +422,18 @@ impl<D: Disk> Acceptor<D> {
             self.forget_durable(TxId(0))?;
         }
         for name in self.list()? {
-            if Some(name.start) == open && name.end.is_none() {
+            if name.start >= min_to_keep || (Some(name.start) == open && name.end.is_none()) {
                 continue;
             }
-            let journal = self.formatted_mut()?;
-            journal.settled = None;
-            let segments = journal.segments.clone();
-            let done = match name.end {
-                Some(end) if end < min_to_keep || (straddling && name.start < min_to_keep) => segments.remove(&name),
-                None if name.start < min_to_keep => segments.remove(&name),
-                _ => Ok(()),
-            };
-            self.disk_result("purging a segment", done)?;
+            // Also of one in progress, which Hadoop removes whatever is in it: what is to be kept may be nowhere else
+            // once a disk is lost.
+            let last = self.last_of(&name)?;
+            if last.is_some_and(|last| last < min_to_keep || straddling) {
+                let journal = self.formatted_mut()?;
+                journal.settled = None;
+                let removed = journal.segments.remove(&name);
+                self.disk_result("purging a segment", removed)?;
+            }
         }
         let (current, disk) = (self.storage.current(), self.storage.disk().clone());
         let listed = disk.list(&current);
