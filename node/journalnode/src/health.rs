@@ -12,7 +12,7 @@ use hathi_journal::{Answer, Membership, Request};
 use hathi_storage::OsDisk;
 
 use crate::journal::Journal;
-use crate::peers::Peer;
+use crate::peer::Peer;
 
 /// Pause between two segments: reading them must not be felt.
 const PAUSE: Duration = Duration::from_millis(20);

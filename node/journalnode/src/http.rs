@@ -11,7 +11,7 @@ use hathi_net::http::{
     BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, jmx, text,
 };
 
-use crate::node::Journals;
+use crate::journals::Journals;
 
 /// How much of a segment is read at once.
 const PIECE_BYTES: usize = 128 << 10;

@@ -10,9 +10,12 @@
 mod health;
 mod http;
 mod journal;
+mod journals;
 mod metrics;
 mod node;
+mod peer;
 mod peers;
 mod rpc;
 
-pub use node::{JournalNode, JournalNodeError, run};
+pub use journals::JournalNodeError;
+pub use node::{JournalNode, run};

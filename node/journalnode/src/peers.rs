@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,18 +17,14 @@ use hathi_journal::wire::Envelope;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_net::http::header::CONTENT_LENGTH;
 use hathi_net::http::{get, next_piece};
-use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
-use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
 use hathi_storage::{Disk, DiskFile, OsDisk};
 use tokio::sync::{mpsc, watch};
 
 use crate::health::{self, Scrubber};
 use crate::journal::{Fetch, Journal};
-use crate::node::{Journals, SharedJournal};
+use crate::journals::{Journals, SharedJournal};
+use crate::peer::{Peer, addresses, others};
 
-/// How long a peer may take to answer a call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between attempts to learn from peers who an empty JournalNode was.
 const JOIN_PAUSE: Duration = Duration::from_secs(2);
 /// From when a gap was noticed until a peer is asked: they may be finalizing what is missing.
@@ -143,94 +139,6 @@ async fn fetch_file(url: &str, to: &Path, timeout: Duration) -> Result<(), Strin
         .await
         .map_err(|error| error.to_string())?
         .map_err(in_file)
-}
-
-/// Another JournalNode of a journal.
-#[derive(Debug)]
-pub struct Peer {
-    address: HostPort,
-    envelope: Envelope,
-}
-
-impl Peer {
-    pub async fn connect(&self) -> Result<RpcClient, String> {
-        let options = ClientOptions {
-            connect_timeout: CONNECT_TIMEOUT,
-            call_timeout: CALL_TIMEOUT,
-            ..ClientOptions::new(&own_user())
-        };
-        connect_to(&self.address.to_string(), &QJOURNAL_PROTOCOL, &options)
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    pub async fn ask(&self, client: &RpcClient, request: &Request) -> Result<Answer, String> {
-        let client = match request.protocol() {
-            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => &client.with_protocol(&INTER_QJOURNAL_PROTOCOL),
-            _ => client,
-        };
-        let body = self.envelope.encode(request);
-        let answer = client.call_encoded(request.method(), &body, None, None).encoded().await;
-        let answer = answer.map_err(|error| format!("{} of {}: {error}", request.method(), self.address))?;
-        Answer::decode(request.method(), answer).map_err(|error| error.to_string())
-    }
-}
-
-/// The owner of this process, as whom peers are asked.
-fn own_user() -> String {
-    std::env::var("HADOOP_USER_NAME")
-        .or_else(|_| std::env::var("USER"))
-        .unwrap_or_else(|_| "hdfs".to_owned())
-}
-
-/// Whether an address of the configuration is this process.
-async fn is_own(address: &HostPort, own: SocketAddr) -> bool {
-    if address.port != own.port() {
-        return false;
-    }
-    let Ok(mut found) = tokio::net::lookup_host((address.host.as_str(), address.port)).await else {
-        return false;
-    };
-    found.any(|found| found.ip() == own.ip() || (own.ip().is_unspecified() && is_local(found.ip())))
-}
-
-/// Whether this machine has an address.
-fn is_local(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
-}
-
-/// The other JournalNodes of a journal, as far as is known, and whether this process is one of them.
-struct Others {
-    peers: Vec<Peer>,
-    members: usize,
-    is_member: bool,
-}
-
-async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope) -> Others {
-    let mut others = Others {
-        peers: Vec::new(),
-        members: addresses.len(),
-        is_member: false,
-    };
-    for address in addresses {
-        if !others.is_member && is_own(address, own).await {
-            others.is_member = true;
-        } else {
-            others.peers.push(Peer {
-                address: address.clone(),
-                envelope: envelope.clone(),
-            });
-        }
-    }
-    others
-}
-
-/// Whom a membership names; what is no address is left out.
-fn addresses(membership: &Membership) -> Vec<HostPort> {
-    let members = membership.members.iter();
-    members
-        .filter_map(|member| HostPort::parse(member, None).ok())
-        .collect()
 }
 
 /// Looks after one journal that the configuration names. Whether this process is among its JournalNodes is what the
@@ -577,18 +485,5 @@ mod tests {
         manifest.from_url = None;
         assert_eq!(base_url(&address, &manifest), "http://jn1:8480");
         assert_eq!(escape("-67:5:0:CID-a b"), "-67%3A5%3A0%3ACID-a%20b");
-    }
-
-    #[tokio::test]
-    async fn knows_itself() {
-        let own = "127.0.0.1:4242".parse().unwrap();
-        let at = |host: &str, port| HostPort {
-            host: host.into(),
-            port,
-        };
-        assert!(is_own(&at("127.0.0.1", 4242), own).await);
-        assert!(!is_own(&at("127.0.0.1", 4243), own).await);
-        assert!(!is_own(&at("127.0.0.2", 4242), own).await);
-        assert!(is_own(&at("127.0.0.1", 4242), "0.0.0.0:4242".parse().unwrap()).await);
     }
 }

@@ -8,7 +8,7 @@ use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTO
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
 
 use crate::journal::ReplyTo;
-use crate::node::Journals;
+use crate::journals::Journals;
 
 /// The RPC side of a JournalNode.
 pub struct Handler(pub Arc<Journals>);

@@ -1,0 +1,127 @@
+//! The other JournalNodes of a journal: who they are, and calls to them.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use hathi_formats::conf::HostPort;
+use hathi_journal::wire::Envelope;
+use hathi_journal::{Answer, Membership, Request};
+use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
+use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
+
+/// How long a peer may take to answer a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Another JournalNode of a journal.
+#[derive(Debug)]
+pub struct Peer {
+    /// As it is configured.
+    pub address: HostPort,
+    envelope: Envelope,
+}
+
+impl Peer {
+    /// Opens a connection to it.
+    pub async fn connect(&self) -> Result<RpcClient, String> {
+        let options = ClientOptions {
+            connect_timeout: CONNECT_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
+            ..ClientOptions::new(&own_user())
+        };
+        connect_to(&self.address.to_string(), &QJOURNAL_PROTOCOL, &options)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Calls it once.
+    pub async fn ask(&self, client: &RpcClient, request: &Request) -> Result<Answer, String> {
+        let client = match request.protocol() {
+            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => &client.with_protocol(&INTER_QJOURNAL_PROTOCOL),
+            _ => client,
+        };
+        let body = self.envelope.encode(request);
+        let answer = client.call_encoded(request.method(), &body, None, None).encoded().await;
+        let answer = answer.map_err(|error| format!("{} of {}: {error}", request.method(), self.address))?;
+        Answer::decode(request.method(), answer).map_err(|error| error.to_string())
+    }
+}
+
+/// The owner of this process, as whom peers are asked.
+fn own_user() -> String {
+    std::env::var("HADOOP_USER_NAME")
+        .or_else(|_| std::env::var("USER"))
+        .unwrap_or_else(|_| "hdfs".to_owned())
+}
+
+/// Whether an address of the configuration is this process.
+async fn is_own(address: &HostPort, own: SocketAddr) -> bool {
+    if address.port != own.port() {
+        return false;
+    }
+    let Ok(mut found) = tokio::net::lookup_host((address.host.as_str(), address.port)).await else {
+        return false;
+    };
+    found.any(|found| found.ip() == own.ip() || (own.ip().is_unspecified() && is_local(found.ip())))
+}
+
+/// Whether this machine has an address.
+fn is_local(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+/// The other JournalNodes of a journal, as far as is known, and whether this process is one of them.
+pub struct Others {
+    /// All but this process.
+    pub peers: Vec<Peer>,
+    /// How many there are, with this process if it is one.
+    pub members: usize,
+    /// Whether it is.
+    pub is_member: bool,
+}
+
+/// Finds them by address.
+pub async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope) -> Others {
+    let mut others = Others {
+        peers: Vec::new(),
+        members: addresses.len(),
+        is_member: false,
+    };
+    for address in addresses {
+        if !others.is_member && is_own(address, own).await {
+            others.is_member = true;
+        } else {
+            others.peers.push(Peer {
+                address: address.clone(),
+                envelope: envelope.clone(),
+            });
+        }
+    }
+    others
+}
+
+/// Whom a membership names; what is no address is left out.
+pub fn addresses(membership: &Membership) -> Vec<HostPort> {
+    let members = membership.members.iter();
+    members
+        .filter_map(|member| HostPort::parse(member, None).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn knows_itself() {
+        let own = "127.0.0.1:4242".parse().unwrap();
+        let at = |host: &str, port| HostPort {
+            host: host.into(),
+            port,
+        };
+        assert!(is_own(&at("127.0.0.1", 4242), own).await);
+        assert!(!is_own(&at("127.0.0.1", 4243), own).await);
+        assert!(!is_own(&at("127.0.0.2", 4242), own).await);
+        assert!(is_own(&at("127.0.0.1", 4242), "0.0.0.0:4242".parse().unwrap()).await);
+    }
+}
