@@ -82,4 +82,9 @@ impl Partitions {
     pub fn passes(&self, from: Node, to: Node) -> bool {
         !self.blocked.contains(&(from, to))
     }
+    /// Whether two JournalNodes can ask each other.
+    pub fn exchange(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (Node::JournalNode(one), Node::JournalNode(other));
+        self.passes(one, other) && self.passes(other, one)
+    }
 }

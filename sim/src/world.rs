@@ -24,6 +24,7 @@ use crate::namenode::{NameNode, Role, namespace_info};
 use crate::network::{Message, Node, Partitions};
 use crate::ops;
 
+mod delivery;
 mod membership;
 mod upkeep;
 mod writers;
@@ -427,15 +428,7 @@ impl World {
                 jn,
                 connection,
                 call,
-            } => {
-                let here = &self.nns[nn];
-                let waits = here.life == nn_life
-                    && here.connections[jn].id == connection
-                    && here.connections[jn].outstanding.contains_key(&call);
-                if waits {
-                    self.connection_broken(nn, nn_life, jn, connection);
-                }
-            }
+            } => self.timed_out(nn, nn_life, jn, connection, call),
             Event::SyncDone { jn, life } => {
                 if self.jns[jn].life == life {
                     let effects = self.jns[jn].sync_done();
@@ -578,9 +571,7 @@ impl World {
     fn join(&mut self, jn: usize) -> bool {
         let mut promises = Vec::new();
         for other in 0..self.jns.len() {
-            let reachable = other != jn
-                && self.partitions.passes(Node::JournalNode(jn), Node::JournalNode(other))
-                && self.partitions.passes(Node::JournalNode(other), Node::JournalNode(jn));
+            let reachable = other != jn && self.partitions.exchange(jn, other);
             let acceptor = self.jns[other]
                 .acceptor
                 .as_ref()
@@ -600,220 +591,7 @@ impl World {
         joined.is_ok()
     }
 
-    fn request_arrives(&mut self, message: Message) {
-        let jn = message.jn;
-        if self.jns[jn].acceptor.is_none() || self.jns[jn].life != message.jn_life {
-            if message.duplicate {
-                return;
-            }
-            let reset = Event::Broken {
-                nn: message.nn,
-                nn_life: message.nn_life,
-                jn,
-                connection: message.connection,
-            };
-            let later = self.now + self.around(self.knobs.delay);
-            self.at(later, reset);
-            return;
-        }
-        let effects = self.jns[jn].request(message, self.now);
-        self.journalnode_effects(jn, effects);
-    }
-
-    fn journalnode_effects(&mut self, jn: usize, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Answer(message, result) => self.send_answer(*message, result),
-                Effect::Sync => {
-                    let time = self.around(self.knobs.sync_time) * self.jns[jn].slowness;
-                    let done = Event::SyncDone {
-                        jn,
-                        life: self.jns[jn].life,
-                    };
-                    self.at(self.now + time, done);
-                }
-                Effect::Fetch(message, download) => {
-                    let host = download.url.strip_prefix("http://jn").unwrap_or_default();
-                    let digits: String = host.chars().take_while(char::is_ascii_digit).collect();
-                    let from = digits.parse().unwrap_or(0);
-                    let arrival = self.now + 2 * self.around(self.knobs.delay);
-                    let life = self.jns[jn].life;
-                    self.at(
-                        arrival,
-                        Event::Fetched {
-                            jn,
-                            life,
-                            message,
-                            download,
-                            from,
-                        },
-                    );
-                }
-            }
-        }
-    }
-
-    fn fetched(&mut self, jn: usize, life: u64, message: Message, download: Download, from: usize) {
-        if self.jns[jn].life != life || self.jns[jn].acceptor.is_none() {
-            return;
-        }
-        self.mark("fetched a segment");
-        let passes = from == jn
-            || (self.partitions.passes(Node::JournalNode(jn), Node::JournalNode(from))
-                && self.partitions.passes(Node::JournalNode(from), Node::JournalNode(jn)));
-        let start = match &download.request {
-            Request::AcceptRecovery { state, .. } => state.start,
-            _ => TxId(0),
-        };
-        let source = self.jns[from].acceptor.as_ref().filter(|_| passes);
-        let path = source.and_then(|acceptor| acceptor.segment_path(start, true).ok().flatten());
-        let result = match path {
-            None => Err("unreachable".to_owned()),
-            Some(path) => copy(&self.jns[from].disk, &path, &self.jns[jn].disk, &download.to),
-        };
-        let effects = self.jns[jn].fetched(message, download, result, self.now);
-        self.journalnode_effects(jn, effects);
-    }
-
-    fn send_answer(&mut self, message: Message, result: Result<Answer, CallError>) {
-        let (nn, jn) = (message.nn, message.jn);
-        if message.duplicate {
-            return;
-        }
-        if !self.partitions.passes(Node::JournalNode(jn), Node::NameNode(nn)) {
-            self.doom(nn, message.nn_life, jn, message.connection);
-            return;
-        }
-        let delay = self.around(self.knobs.delay);
-        let connection = &mut self.nns[nn].connections[jn];
-        let arrival = (self.now + delay).max(connection.last_back);
-        if connection.id == message.connection {
-            connection.last_back = arrival;
-        }
-        self.at(arrival, Event::Answer(Box::new(message), result));
-    }
-
-    // ---- NameNodes
-
-    fn send(&mut self, nn: usize, jn: usize, call: CallId, request: Request, timeout: Micros) {
-        let nn_life = self.nns[nn].life;
-        let jn_life = self.jns[jn].life;
-        let reset = self.one_in(self.knobs.reset_one_in);
-        let delay = self.around(self.knobs.delay);
-        let connection = &mut self.nns[nn].connections[jn];
-        if connection.outstanding.is_empty() {
-            // A connection lives as long as something is under way; a fresh one meets the present process.
-            connection.jn_life = jn_life;
-        }
-        connection.outstanding.insert(call, ());
-        let id = connection.id;
-        let arrival = (self.now + delay).max(connection.last_there);
-        connection.last_there = arrival;
-        let message = Message {
-            nn,
-            nn_life,
-            jn,
-            jn_life: connection.jn_life,
-            connection: id,
-            call,
-            request,
-            duplicate: false,
-        };
-        let late = Event::Timeout {
-            nn,
-            nn_life,
-            jn,
-            connection: id,
-            call,
-        };
-        self.at(self.now + timeout, late);
-        if !self.partitions.passes(Node::NameNode(nn), Node::JournalNode(jn)) {
-            self.doom(nn, nn_life, jn, id);
-            return;
-        }
-        if self.one_in(self.knobs.duplicate_one_in) && self.fault("duplicate") {
-            let copy = Message {
-                duplicate: true,
-                ..message.clone()
-            };
-            let later = arrival + self.rng.u64(0..100 * self.knobs.delay);
-            self.at(later, Event::Request(Box::new(copy)));
-        }
-        let lost = self.rng.bool();
-        if reset && self.fault(if lost { "lost message" } else { "reordered message" }) {
-            self.doom(nn, nn_life, jn, id);
-            if lost {
-                return;
-            }
-            // It arrives all the same, perhaps after the requests of the next connection.
-            let much_later = arrival + self.rng.u64(0..30 * self.knobs.delay);
-            self.at(much_later, Event::Request(Box::new(message)));
-            return;
-        }
-        self.at(arrival, Event::Request(Box::new(message)));
-    }
-
-    /// A connection will be found broken.
-    fn doom(&mut self, nn: usize, nn_life: u64, jn: usize, connection: u64) {
-        let noticed = self.now + self.rng.u64(100..300_000);
-        let here = &mut self.nns[nn].connections[jn];
-        if here.id == connection && !here.doomed {
-            here.doomed = true;
-            self.at(
-                noticed,
-                Event::Broken {
-                    nn,
-                    nn_life,
-                    jn,
-                    connection,
-                },
-            );
-        }
-    }
-
-    /// Every connection with a process that died is reset.
-    pub fn reset_connections(&mut self, jn: usize, silent: bool) {
-        for nn in 0..self.nns.len() {
-            let here = &self.nns[nn];
-            let (nn_life, connection) = (here.life, here.connections[jn].id);
-            if here.connections[jn].outstanding.is_empty() {
-                continue;
-            }
-            let noticed = if silent {
-                self.rng.u64(10_000..400_000)
-            } else {
-                self.around(self.knobs.delay)
-            };
-            self.at(
-                self.now + noticed,
-                Event::Broken {
-                    nn,
-                    nn_life,
-                    jn,
-                    connection,
-                },
-            );
-        }
-    }
-
-    fn connection_broken(&mut self, nn: usize, nn_life: u64, jn: usize, connection: u64) {
-        let here = &mut self.nns[nn];
-        if !here.alive || here.life != nn_life || here.connections[jn].id != connection {
-            return;
-        }
-        let end = &mut here.connections[jn];
-        end.id += 1;
-        end.doomed = false;
-        end.last_there = 0;
-        end.last_back = 0;
-        let lost: Vec<CallId> = std::mem::take(&mut end.outstanding).into_keys().collect();
-        for call in lost {
-            let broken = CallError::Broken("connection reset".to_owned());
-            self.with_writer(nn, |writer, now, out| {
-                writer.answer(channel_of(writer, jn), call, Err(broken), now, out);
-            });
-        }
-    }
+    // ---- a standby
 
     /// What a standby is given as committed it applies, so it counts as acknowledged.
     fn tail(&mut self) {
@@ -931,13 +709,6 @@ impl World {
     }
 }
 
-/// The channel of a writer that leads to a JournalNode.
-fn channel_of(writer: &hathi_journal::QuorumWriter, jn: usize) -> usize {
-    let address = crate::journalnode::address(jn);
-    let found = writer.addresses().iter().position(|known| *known == address);
-    found.unwrap_or(usize::MAX)
-}
-
 /// The segments on a JournalNode's disk, as its process would read them now.
 fn segment_files(jn: &JournalNode) -> Vec<(SegmentName, Vec<u8>)> {
     let current = JournalNode::root().join("current");
@@ -956,16 +727,4 @@ fn copy<D: Disk>(from: &D, path: &Path, to: &D, target: &Path) -> Result<(), Str
     let file = to.create(target).map_err(|e| e.to_string())?;
     file.write_at(0, &data).map_err(|e| e.to_string())?;
     file.sync_data().map_err(|e| e.to_string())
-}
-
-fn without_lease(answer: Answer) -> Answer {
-    match answer {
-        Answer::NewEpoch { last_segment, .. } => Answer::NewEpoch {
-            last_segment,
-            lease_granted_ms: None,
-            membership: None,
-        },
-        Answer::Lease { .. } => Answer::Lease { lease_granted_ms: None },
-        other => other,
-    }
 }

@@ -1,29 +1,8 @@
-//! What the writers do: answers in, calls out, elections, the workload.
+//! What the writers do: what they want done, elections, the workload.
 
 use super::*;
 
 impl World {
-    pub(super) fn answer_arrives(&mut self, message: Message, result: Result<Answer, CallError>) {
-        let (nn, jn) = (message.nn, message.jn);
-        let here = &mut self.nns[nn];
-        if !here.alive || here.life != message.nn_life || here.connections[jn].id != message.connection {
-            return;
-        }
-        if here.connections[jn].outstanding.remove(&message.call).is_none() {
-            return;
-        }
-        let result = match (self.jns[jn].java, result) {
-            (true, Ok(answer)) => Ok(without_lease(answer)),
-            (_, result) => result,
-        };
-        if let Ok(Answer::Resumed { .. }) = &result {
-            self.mark("resumed a segment");
-        }
-        self.with_writer(nn, |writer, now, out| {
-            writer.answer(channel_of(writer, jn), message.call, result, now, out);
-        });
-    }
-
     pub(super) fn with_writer(
         &mut self,
         nn: usize,
