@@ -1,7 +1,7 @@
 //! What happens to JournalNodes and must not end a NameNode, need a hand, or lose what was acknowledged.
 
 use anyhow::{Context, Result, ensure};
-use hathi_interop::{Cluster, ClusterOptions, Kind, Load, Pair, Role, wait_for};
+use hathi_interop::{Cluster, ClusterOptions, Kind, Load, Pair, Role, SharedEdits, wait_for};
 use rustix::process::{Pid, Signal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -140,7 +140,7 @@ fn a_namenode_starts_beside_a_journalnode_that_hangs_and_waits_for_a_majority() 
 #[test]
 fn a_journalnode_whose_name_nobody_knows_stops_nothing() -> Result<()> {
     let names = ["localhost", "127.0.0.1", "journalnode.invalid"];
-    let mut pair = Pair::new(HATHI, None, names)?;
+    let mut pair = Pair::new(HATHI, None, SharedEdits::JournalNodes(names), &[])?;
     for index in 0..3 {
         pair.start_journalnode(index, Kind::Ours)?;
     }

@@ -1,12 +1,11 @@
 //! Hadoop's NameNodes on our JournalNodes, ours on Hadoop's, and directories that pass from one to the other.
 
 use anyhow::{Result, ensure};
-use hathi_interop::{Hadoop, Kind, Load, Pair, wait_for};
+use hathi_interop::{Hadoop, Kind, Load, Pair, SharedEdits, wait_for};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const HERE: [&str; 3] = ["127.0.0.1"; 3];
 const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 
 fn in_progress(pair: &Pair, index: usize) -> Option<PathBuf> {
@@ -41,7 +40,7 @@ fn roll_until_it_takes_part(pair: &Pair, index: usize) {
 #[test]
 fn hadoops_namenodes_on_our_journalnodes() -> Result<()> {
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let mut pair = Pair::new(HATHI, Some(hadoop), HERE)?;
+    let mut pair = Pair::new(HATHI, Some(hadoop), SharedEdits::QUORUM, &[])?;
     // One NameNode with edits of its own, from before there was a second one.
     let alone = pair.conf_alone();
     pair.namenode(Kind::Hadoops, &alone, &["-format", "-nonInteractive"])?;
@@ -88,7 +87,7 @@ fn hadoops_namenodes_on_our_journalnodes() -> Result<()> {
 fn our_namenodes_while_hadoops_journalnodes_become_ours_and_hadoops_again() -> Result<()> {
     use Kind::{Hadoops, Ours};
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let mut pair = Pair::new(HATHI, Some(hadoop), HERE)?;
+    let mut pair = Pair::new(HATHI, Some(hadoop), SharedEdits::QUORUM, &[])?;
     for index in 0..3 {
         pair.start_journalnode(index, Hadoops)?;
     }

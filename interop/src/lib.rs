@@ -9,7 +9,7 @@ mod pair;
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use hadoop::Hadoop;
 pub use load::Load;
-pub use pair::{Kind, Pair};
+pub use pair::{Kind, Pair, SharedEdits};
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,11 @@
-//! Two NameNodes on three JournalNodes, each of them ours or Hadoop's, on the same directories and ports.
+//! Two NameNodes on three JournalNodes or a shared directory, each of them ours or Hadoop's, on the same directories
+//! and ports.
 
-use crate::{Hadoop, wait_for};
-use anyhow::{Context, Result, ensure};
+use crate::{Hadoop, Role, wait_for};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -22,6 +24,20 @@ pub enum Kind {
     Hadoops,
 }
 
+/// Where the edits are that both NameNodes have (`dfs.namenode.shared.edits.dir`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedEdits<'a> {
+    /// `qjournal://`: at the JournalNodes, by the host names that NameNodes know them by.
+    JournalNodes([&'a str; JOURNALNODES]),
+    /// `file://`: in a directory.
+    Directory,
+}
+
+impl SharedEdits<'_> {
+    /// At the JournalNodes, by their addresses.
+    pub const QUORUM: SharedEdits<'static> = SharedEdits::JournalNodes(["127.0.0.1"; JOURNALNODES]);
+}
+
 /// The processes and their directories; nothing runs at first, and dropping it kills what runs.
 ///
 /// There is no failover controller: the test moves the active role itself.
@@ -38,11 +54,16 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Configured, with empty directories. `names` are the JournalNodes' host names, as the NameNodes know them.
+    /// Configured, with empty directories; `more` is added to every daemon's configuration.
     ///
     /// # Errors
     /// When a port or a file can't be had.
-    pub fn new(hathi: impl AsRef<Path>, hadoop: Option<Hadoop>, names: [&str; JOURNALNODES]) -> Result<Pair> {
+    pub fn new(
+        hathi: impl AsRef<Path>,
+        hadoop: Option<Hadoop>,
+        shared: SharedEdits<'_>,
+        more: &[(&str, &str)],
+    ) -> Result<Pair> {
         let listeners: Vec<TcpListener> = (0..2 * JOURNALNODES + 4)
             .map(|_| TcpListener::bind(("127.0.0.1", 0)))
             .collect::<std::io::Result<_>>()?;
@@ -68,6 +89,7 @@ impl Pair {
             ("dfs.qjournal.write-txns.timeout.ms", "60000"),
         ]
         .iter()
+        .chain(more)
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
         for (index, ports) in namenode_ports.chunks(2).enumerate() {
@@ -78,15 +100,6 @@ impl Pair {
                 ));
             }
         }
-        let addresses: Vec<String> = names
-            .iter()
-            .zip(journalnode_ports.chunks(2))
-            .map(|(name, ports)| format!("{name}:{}", ports[0]))
-            .collect();
-        site.push((
-            "dfs.namenode.shared.edits.dir".to_owned(),
-            format!("qjournal://{}/ns", addresses.join(";")),
-        ));
         let pair = Pair {
             hathi: hathi.as_ref().to_owned(),
             hadoop,
@@ -97,68 +110,63 @@ impl Pair {
             journalnodes: [const { None }; JOURNALNODES],
             namenodes: [const { None }; 2],
         };
+        std::fs::create_dir(pair.shared_dir())?;
+        pair.configure(shared)?;
+        Ok(pair)
+    }
+
+    /// Writes all configurations anew, with these shared edits; for daemons that start from now on.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn configure(&self, shared: SharedEdits<'_>) -> Result<()> {
+        let uri = match shared {
+            SharedEdits::Directory => format!("file://{}", self.shared_dir().display()),
+            SharedEdits::JournalNodes(names) => {
+                let address = |(name, ports): (&&str, &[u16])| format!("{name}:{}", ports[0]);
+                let addresses: Vec<String> = names
+                    .iter()
+                    .zip(self.journalnode_ports.chunks(2))
+                    .map(address)
+                    .collect();
+                format!("qjournal://{}/ns", addresses.join(";"))
+            }
+        };
+        let mut site = self.site.clone();
+        site.push(("dfs.namenode.shared.edits.dir".to_owned(), uri));
         for index in 0..2 {
             let own = [
                 (
                     "dfs.namenode.name.dir",
-                    format!("file://{}", pair.name_dir(index).display()),
+                    format!("file://{}", self.name_dir(index).display()),
                 ),
                 ("dfs.ha.namenode.id", format!("nn{index}")),
             ];
-            pair.write_conf(&pair.conf(index), "hdfs://ns", &pair.site, &own)?;
+            write_conf(&self.conf(index), "hdfs://ns", &site, &own)?;
         }
-        for index in 0..JOURNALNODES {
+        for (index, ports) in self.journalnode_ports.chunks(2).enumerate() {
             let own = [
-                ("dfs.journalnode.edits.dir", pair.edits_dir(index).display().to_string()),
-                (
-                    "dfs.journalnode.rpc-address",
-                    format!("127.0.0.1:{}", pair.journalnode_ports[2 * index]),
-                ),
-                (
-                    "dfs.journalnode.http-address",
-                    format!("127.0.0.1:{}", pair.journalnode_ports[2 * index + 1]),
-                ),
+                ("dfs.journalnode.edits.dir", self.edits_dir(index).display().to_string()),
+                ("dfs.journalnode.rpc-address", format!("127.0.0.1:{}", ports[0])),
+                ("dfs.journalnode.http-address", format!("127.0.0.1:{}", ports[1])),
             ];
-            pair.write_conf(
-                &pair.dir.path().join(format!("conf-jn{index}")),
-                "hdfs://ns",
-                &pair.site,
-                &own,
-            )?;
+            write_conf(&self.journalnode_conf(index), "hdfs://ns", &site, &own)?;
         }
         // nn0 by itself, before there is any high availability.
-        let address = format!("127.0.0.1:{}", pair.namenode_ports[0]);
+        let address = self.address(Role::NameNode, 0).to_string();
         let own = [
             (
                 "dfs.namenode.name.dir",
-                format!("file://{}", pair.name_dir(0).display()),
+                format!("file://{}", self.name_dir(0).display()),
             ),
             ("dfs.namenode.rpc-address", address.clone()),
             (
                 "dfs.namenode.http-address",
-                format!("127.0.0.1:{}", pair.namenode_ports[1]),
+                self.http_address(Role::NameNode, 0).to_string(),
             ),
             ("dfs.namenode.safemode.extension", "0".to_owned()),
         ];
-        pair.write_conf(&pair.conf_alone(), &format!("hdfs://{address}"), &[], &own)?;
-        Ok(pair)
-    }
-
-    fn write_conf(&self, dir: &Path, fs: &str, site: &[(String, String)], own: &[(&str, String)]) -> Result<()> {
-        std::fs::create_dir_all(dir)?;
-        let xml = |properties: &[(&str, &str)]| {
-            let lines: String = properties
-                .iter()
-                .map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>\n"))
-                .collect();
-            format!("<configuration>\n{lines}</configuration>\n")
-        };
-        std::fs::write(dir.join("core-site.xml"), xml(&[("fs.defaultFS", fs)]))?;
-        let shared = site.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let all: Vec<(&str, &str)> = shared
-            .chain(own.iter().map(|(key, value)| (*key, value.as_str())))
-            .collect();
-        Ok(std::fs::write(dir.join("hdfs-site.xml"), xml(&all))?)
+        write_conf(&self.conf_alone(), &format!("hdfs://{address}"), &[], &own)
     }
 
     /// The configuration of a NameNode; clients can use it, too.
@@ -173,8 +181,20 @@ impl Pair {
         self.dir.path().join("conf-alone")
     }
 
-    fn name_dir(&self, index: usize) -> PathBuf {
+    fn journalnode_conf(&self, index: usize) -> PathBuf {
+        self.dir.path().join(format!("conf-jn{index}"))
+    }
+
+    /// `dfs.namenode.name.dir` of a NameNode.
+    #[must_use]
+    pub fn name_dir(&self, index: usize) -> PathBuf {
         self.dir.path().join(format!("nn{index}"))
+    }
+
+    /// The directory of [`SharedEdits::Directory`].
+    #[must_use]
+    pub fn shared_dir(&self) -> PathBuf {
+        self.dir.path().join("shared")
     }
 
     fn edits_dir(&self, index: usize) -> PathBuf {
@@ -194,10 +214,35 @@ impl Pair {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    fn ports(&self, role: Role, index: usize) -> &[u16] {
+        let all = match role {
+            Role::NameNode => &self.namenode_ports,
+            Role::JournalNode => &self.journalnode_ports,
+            Role::DataNode | Role::Zkfc => panic!("a pair has none"),
+        };
+        &all[2 * index..2 * index + 2]
+    }
+
+    /// Where a daemon serves RPCs.
+    #[must_use]
+    pub fn address(&self, role: Role, index: usize) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports(role, index)[0]).into()
+    }
+
+    /// Where a daemon serves HTTP.
+    #[must_use]
+    pub fn http_address(&self, role: Role, index: usize) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports(role, index)[1]).into()
+    }
+
     fn command(&self, kind: Kind, daemon: &str, conf: &Path, args: &[&str]) -> Result<Command> {
         Ok(match kind {
             Kind::Ours => {
-                let mut command = Command::new(&self.hathi);
+                // A write beyond the limit on the length of files shall be an error, as on a full disk, and no signal.
+                let mut command = Command::new("bash");
+                command
+                    .args(["-c", "trap '' XFSZ; exec \"$@\"", "hathi"])
+                    .arg(&self.hathi);
                 command.args([daemon, "--conf"]).arg(conf).args(args);
                 command
             }
@@ -208,7 +253,7 @@ impl Pair {
         })
     }
 
-    fn spawn(&self, mut command: Command, name: &str, port: u16) -> Result<Child> {
+    fn spawn(&self, mut command: Command, name: &str, address: SocketAddr) -> Result<Child> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -221,7 +266,7 @@ impl Pair {
         wait_for(&format!("{name} to listen"), PATIENCE, || {
             let ended = child.try_wait().is_ok_and(|status| status.is_some());
             assert!(!ended, "{name} ended:\n{}", self.log(name));
-            TcpStream::connect(("127.0.0.1", port)).ok()
+            TcpStream::connect(address).ok()
         });
         Ok(child)
     }
@@ -231,10 +276,9 @@ impl Pair {
     /// # Errors
     /// When it can't be started.
     pub fn start_journalnode(&mut self, index: usize, kind: Kind) -> Result<()> {
-        let conf = self.dir.path().join(format!("conf-jn{index}"));
-        let command = self.command(kind, "journalnode", &conf, &[])?;
-        let port = self.journalnode_ports[2 * index];
-        self.journalnodes[index] = Some(self.spawn(command, &format!("jn{index}"), port)?);
+        let command = self.command(kind, "journalnode", &self.journalnode_conf(index), &[])?;
+        let address = self.address(Role::JournalNode, index);
+        self.journalnodes[index] = Some(self.spawn(command, &format!("jn{index}"), address)?);
         Ok(())
     }
 
@@ -254,6 +298,20 @@ impl Pair {
         succeed(self.command(kind, "namenode", conf, args)?).map(drop)
     }
 
+    /// Runs one of our NameNodes that is to end with an error; its exit code, and what it told.
+    ///
+    /// # Errors
+    /// When it ends well.
+    pub fn namenode_refuses(&self, index: usize, args: &[&str]) -> Result<(Option<i32>, String)> {
+        let mut command = self.command(Kind::Ours, "namenode", &self.conf(index), args)?;
+        let output = command.stdin(Stdio::null()).output()?;
+        ensure!(!output.status.success(), "{args:?} is not refused");
+        Ok((
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ))
+    }
+
     /// Starts a NameNode, and waits until it is standby (without other NameNodes: until it listens).
     ///
     /// # Errors
@@ -261,7 +319,7 @@ impl Pair {
     pub fn start_namenode(&mut self, index: usize, kind: Kind, conf: &Path) -> Result<()> {
         let command = self.command(kind, "namenode", conf, &[])?;
         let name = format!("nn{index}");
-        self.namenodes[index] = Some(self.spawn(command, &name, self.namenode_ports[2 * index])?);
+        self.namenodes[index] = Some(self.spawn(command, &name, self.address(Role::NameNode, index))?);
         if conf != self.conf_alone() {
             self.wait_for_state(index, "standby");
         }
@@ -274,6 +332,38 @@ impl Pair {
     /// When it does not run.
     pub fn kill_namenode(&mut self, index: usize) -> Result<()> {
         kill(&mut self.namenodes[index])
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stop_namenode(&mut self, index: usize) -> Result<()> {
+        self.signal(Role::NameNode, index, Signal::TERM)?;
+        self.namenodes[index].take().context("it does not run")?.wait()?;
+        Ok(())
+    }
+
+    /// The process id of a daemon.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self, role: Role, index: usize) -> Result<Pid> {
+        let child = match role {
+            Role::NameNode => &self.namenodes[index],
+            Role::JournalNode => &self.journalnodes[index],
+            Role::DataNode | Role::Zkfc => bail!("a pair has none"),
+        };
+        let child = child.as_ref().context("it does not run")?;
+        Pid::from_raw(i32::try_from(child.id())?).context("pid")
+    }
+
+    /// Sends a signal to a daemon.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, role: Role, index: usize, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.pid(role, index)?, signal)?)
     }
 
     /// Neither NameNode has ended.
@@ -292,19 +382,34 @@ impl Pair {
     /// Waits for `active` or `standby`.
     pub fn wait_for_state(&self, index: usize, state: &str) {
         wait_for(&format!("nn{index} as {state}"), PATIENCE, || {
-            let printed = self.run("haadmin", &["-getServiceState", &format!("nn{index}")]).ok()?;
-            (printed.trim() == state).then_some(())
+            (self.state(index).ok()? == state).then_some(())
         });
     }
 
-    /// Runs one of our tools with the configuration of a client.
+    /// `active` or `standby`, as it says itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn state(&self, index: usize) -> Result<String> {
+        let printed = self.run("haadmin", &["-getServiceState", &format!("nn{index}")])?;
+        Ok(printed.trim().to_owned())
+    }
+
+    /// One of our tools with the configuration of a client.
+    #[must_use]
+    pub fn tool(&self, tool: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.hathi);
+        command.arg(tool).args(args).env("HADOOP_CONF_DIR", self.conf(0));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs one of our tools.
     ///
     /// # Errors
     /// When it fails; the message carries what it printed.
     pub fn run(&self, tool: &str, args: &[&str]) -> Result<String> {
-        let mut command = Command::new(&self.hathi);
-        command.arg(tool).args(args).env("HADOOP_CONF_DIR", self.conf(0));
-        succeed(command)
+        succeed(self.tool(tool, args))
     }
 
     /// The role moves in order.
@@ -336,6 +441,23 @@ impl Drop for Pair {
             }
         }
     }
+}
+
+fn write_conf(dir: &Path, fs: &str, site: &[(String, String)], own: &[(&str, String)]) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let xml = |properties: &[(&str, &str)]| {
+        let lines: String = properties
+            .iter()
+            .map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>\n"))
+            .collect();
+        format!("<configuration>\n{lines}</configuration>\n")
+    };
+    std::fs::write(dir.join("core-site.xml"), xml(&[("fs.defaultFS", fs)]))?;
+    let shared = site.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let all: Vec<(&str, &str)> = shared
+        .chain(own.iter().map(|(key, value)| (*key, value.as_str())))
+        .collect();
+    Ok(std::fs::write(dir.join("hdfs-site.xml"), xml(&all))?)
 }
 
 fn kill(child: &mut Option<Child>) -> Result<()> {
