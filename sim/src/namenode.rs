@@ -49,8 +49,6 @@ pub struct NameNode {
     pub role: Role,
     /// Of the present attempt.
     pub epoch: u64,
-    /// On its own clock.
-    pub lease_until: Micros,
     /// Connections to the JournalNodes.
     pub connections: Vec<Connection>,
     /// What it has written and not heard to be synced.
@@ -87,13 +85,17 @@ impl NameNode {
             attempt: 0,
             role: Role::Standby,
             epoch: 0,
-            lease_until: 0,
             connections: vec![Connection::default(); journalnodes],
             unsynced: BTreeMap::new(),
             next_txid: 0,
             tick_at: None,
             membership: None,
         }
+    }
+
+    /// Until when it may answer reads, on its own clock.
+    pub fn lease_until(&self) -> Micros {
+        self.writer.as_ref().map_or(0, QuorumWriter::lease_until)
     }
 
     /// How the JournalNodes know it.
@@ -106,7 +108,6 @@ impl NameNode {
         self.writer = None;
         self.role = Role::Standby;
         self.epoch = 0;
-        self.lease_until = 0;
         self.unsynced.clear();
         self.tick_at = None;
         for connection in &mut self.connections {

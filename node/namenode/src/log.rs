@@ -474,8 +474,6 @@ impl LogTask {
                         let _ = done.send(Ok(membership));
                     }
                 }
-                // Taken from the writer above, as it may also end when the JournalNodes become Hadoop's.
-                WriterAction::LeaseUntil { .. } => {}
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
                     self.on_lost(LogError::Lost(reason));
                     return;

@@ -70,7 +70,6 @@ impl World {
                 self.purge(nn, start.0);
                 self.start_segment(nn);
             }
-            WriterAction::LeaseUntil { until } => self.nns[nn].lease_until = until,
             WriterAction::Fenced { .. } => {
                 self.mark("fenced");
                 self.step_down(nn, 0);
@@ -122,7 +121,7 @@ impl World {
             .map(|other| Holder {
                 namenode: other.index,
                 epoch: other.epoch,
-                remaining: other.lease_until.saturating_sub(other.clock.at(self.now)),
+                remaining: other.lease_until().saturating_sub(other.clock.at(self.now)),
             })
             .collect();
         self.check(leases::became_writer(nn, epoch.0, &holders));

@@ -98,7 +98,6 @@ pub struct Writer {
     /// How many attempts it made.
     attempt: u8,
     epoch: u64,
-    lease_until: u64,
     next: u64,
     /// The last transaction it will write.
     last: u64,
@@ -314,9 +313,14 @@ impl Node {
 impl Writer {
     fn settle(&mut self) {
         let mut hasher = hash_text(&self.writer);
-        (self.attempt, self.epoch, self.lease_until, self.next, self.last).hash(&mut hasher);
+        (self.attempt, self.epoch, self.next, self.last).hash(&mut hasher);
         self.unsynced.hash(&mut hasher);
         self.hash = hasher.finish();
+    }
+
+    fn lease_until(&self) -> u64 {
+        let writer = self.writer.as_ref().filter(|writer| !writer.is_dead());
+        writer.map_or(0, QuorumWriter::lease_until)
     }
 
     fn holder(index: usize) -> String {
@@ -330,7 +334,6 @@ impl State {
             writer: None,
             attempt: 0,
             epoch: 0,
-            lease_until: 0,
             next: 0,
             last: 0,
             unsynced: BTreeMap::new(),
@@ -499,7 +502,6 @@ impl State {
             writer: Some(QuorumWriter::new(config)),
             attempt,
             epoch: 0,
-            lease_until: 0,
             next: 0,
             // Until it has recovered the log.
             last: bounds.txns,
@@ -575,13 +577,12 @@ impl State {
                 let synced = std::mem::replace(&mut here.unsynced, later);
                 self.acknowledged(here.epoch, synced);
             }
-            WriterAction::LeaseUntil { until } => here.lease_until = until,
             WriterAction::SegmentStarted { .. }
             | WriterAction::SegmentFinalized { .. }
-            | WriterAction::MembershipChanged { .. } => {}
-            WriterAction::Fenced { .. } | WriterAction::LostQuorum { .. } | WriterAction::LeaseHeld { .. } => {
-                here.lease_until = 0;
-            }
+            | WriterAction::MembershipChanged { .. }
+            | WriterAction::Fenced { .. }
+            | WriterAction::LostQuorum { .. }
+            | WriterAction::LeaseHeld { .. } => {}
         }
     }
 
@@ -700,7 +701,7 @@ impl State {
             )));
         }
         let held = self.writers.iter().enumerate().any(|(other, writer)| {
-            other != w && writer.epoch > 0 && writer.epoch < epoch.0 && writer.lease_until > self.now
+            other != w && writer.epoch > 0 && writer.epoch < epoch.0 && writer.lease_until() > self.now
         });
         if held {
             self.violate(Violation::Lease(format!(

@@ -535,8 +535,6 @@ impl QuorumWriter {
                 }
                 // May be less than before: what those who were removed granted counts no more.
                 self.lease_until = self.lease_of_quorum();
-                let until = self.lease_until;
-                out.push(WriterAction::LeaseUntil { until });
                 out.push(WriterAction::MembershipChanged { membership: record });
                 self.advance_commit(out);
                 self.check_targets(out);

@@ -184,11 +184,6 @@ pub enum WriterAction {
         /// Who.
         membership: Membership,
     },
-    /// The read lease is held until this moment, which only grows but for a `MembershipChanged`.
-    LeaseUntil {
-        /// On the clock of the `now` arguments.
-        until: Micros,
-    },
     /// So many JournalNodes promised a higher epoch that no majority is left: step down. Final.
     Fenced {
         /// What a JournalNode said.
@@ -319,7 +314,7 @@ impl QuorumWriter {
         self.recent.unsynced_bytes()
     }
 
-    /// Until when the lease is held.
+    /// Until when the lease is held, on the clock of the `now` arguments. Only grows but for a change of the JournalNodes.
     #[must_use]
     pub fn lease_until(&self) -> Micros {
         self.lease_until
@@ -409,7 +404,7 @@ impl QuorumWriter {
         match &result {
             Ok(answer) => {
                 channel.last_success = channel.last_success.max(call.sent);
-                self.take_lease(journalnode, answer, call.sent, now, out);
+                self.take_lease(journalnode, answer, call.sent, now);
             }
             Err(CallError::Remote(exception)) if is_fenced(exception) => {
                 channel.fenced = true;
@@ -484,7 +479,7 @@ impl QuorumWriter {
         self.quorum_value(less, |i| self.hold.until(i))
     }
 
-    fn take_lease(&mut self, i: usize, answer: &Answer, sent: Micros, now: Micros, out: &mut Actions) {
+    fn take_lease(&mut self, i: usize, answer: &Answer, sent: Micros, now: Micros) {
         let granted = match answer {
             Answer::NewEpoch { lease_granted_ms, .. } => {
                 if let Some(channel) = self.channels.get_mut(i) {
@@ -517,11 +512,7 @@ impl QuorumWriter {
             ms
         };
         self.hold.granted(i, from, ms);
-        let until = self.lease_of_quorum();
-        if until > self.lease_until {
-            self.lease_until = until;
-            out.push(WriterAction::LeaseUntil { until });
-        }
+        self.lease_until = self.lease_until.max(self.lease_of_quorum());
     }
 
     /// Steps down when so many have promised a higher epoch that no majority is left.

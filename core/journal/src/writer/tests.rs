@@ -151,7 +151,6 @@ impl Cluster {
                         request,
                         ..
                     } => calls.push_back((jn_of(writer, journalnode), call, request)),
-                    WriterAction::LeaseUntil { .. } => {}
                     other => said.push(other),
                 }
             }
@@ -460,7 +459,13 @@ fn one_where_the_lease_of_the_last_writer_still_runs_takes_the_segment_later() {
     // c does not hear that it is given back.
     for jn in 0..2 {
         cluster
-            .deliver(jn, &Request::ReleaseLease { holder: "a".into(), up_to: None })
+            .deliver(
+                jn,
+                &Request::ReleaseLease {
+                    holder: "a".into(),
+                    up_to: None,
+                },
+            )
             .unwrap();
     }
     let mut second = QuorumWriter::new(config("b"));
