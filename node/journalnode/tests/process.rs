@@ -3,6 +3,7 @@
 
 mod support;
 
+use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions;
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::messages::{LeaseRequest, SegmentState};
@@ -221,22 +222,72 @@ async fn an_emptied_node_joins_its_peers_and_catches_up() {
     writer.serial = 100;
     writer.start(5, Some(4)).await.unwrap();
     writer.write(5, 5, 2, Some(4)).await.unwrap();
+    until(async || has_finalized(&writer, 1).await.then_some(())).await;
+    rival.epoch = 4;
+    rival.become_writer().await;
+}
+
+/// Whether the JournalNode has a finalized segment that begins so.
+async fn has_finalized(writer: &Writer, start: u64) -> bool {
     let manifest = Request::GetEditLogManifest {
         since: TxId(1),
         in_progress_ok: false,
         from_journal: false,
     };
-    until(async || match writer.ask(&manifest).await {
-        Ok(Answer::Manifest(manifest)) => manifest
-            .segments
-            .iter()
-            .any(|segment| segment.start == TxId(1))
-            .then_some(()),
-        _ => None,
-    })
-    .await;
-    rival.epoch = 4;
-    rival.become_writer().await;
+    match writer.ask(&manifest).await {
+        Ok(Answer::Manifest(manifest)) => manifest.segments.iter().any(|segment| segment.start == TxId(start)),
+        _ => false,
+    }
+}
+
+async fn calls_of(node: &JournalNode) -> u64 {
+    let url = format!(
+        "http://{}/jmx?qry=Hadoop:service=JournalNode,name=Rpc*",
+        node.http_address()
+    );
+    let (_, jmx) = http::get_bytes(&url, LIMIT, 1 << 20).await.unwrap();
+    let jmx: serde_json::Value = serde_json::from_slice(&jmx).unwrap();
+    let beans = jmx["beans"].as_array().unwrap();
+    beans
+        .iter()
+        .find_map(|bean| bean["RpcProcessingTimeNumOps"].as_u64())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_missed_segment_is_asked_for_when_the_next_one_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut confs, _) = quorum(dir.path());
+    // Two that never ask, and one that would not ask again before this test is over.
+    confs[0].set("dfs.journalnode.enable.sync", "false");
+    confs[1].set("dfs.journalnode.enable.sync", "false");
+    confs[2].set("dfs.journalnode.sync.interval", "1h");
+    let start = |conf: &Configuration| JournalNode::start(conf.clone()).unwrap();
+    let mut nodes: Vec<_> = confs.iter().map(start).collect();
+    let mut writers = Vec::new();
+    for node in &nodes {
+        let mut writer = Writer::connect(node, 3).await;
+        writer.format().await;
+        writer.become_writer().await;
+        writer.start(1, None).await.unwrap();
+        writer.write(1, 1, 4, None).await.unwrap();
+        writer.finalize(1, 4, Some(4)).await;
+        writers.push(writer);
+    }
+    // It asks the first one when it starts, and lacks nothing then.
+    drop(nodes.pop());
+    let before = calls_of(&nodes[0]).await;
+    nodes.push(start(&confs[2]));
+    until(async || (calls_of(&nodes[0]).await > before).then_some(())).await;
+    for writer in &mut writers[..2] {
+        writer.start(5, Some(4)).await.unwrap();
+        writer.write(5, 5, 3, Some(4)).await.unwrap();
+        writer.finalize(5, 7, Some(7)).await;
+    }
+    let mut late = Writer::connect(&nodes[2], 3).await;
+    late.serial = writers[2].serial;
+    late.start(8, Some(7)).await.unwrap();
+    until(async || has_finalized(&late, 5).await.then_some(())).await;
 }
 
 #[tokio::test]
