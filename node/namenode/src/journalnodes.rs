@@ -11,6 +11,7 @@ use hathi_net::ipc::{ClientOptions, PendingCall, Protocol, RpcClient, RpcError, 
 use parking_lot::RwLock;
 use prost::encoding::{DecodeContext, WireType};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -91,6 +92,9 @@ pub struct JournalNodes {
     pub journal_id: String,
     envelope: Envelope,
     user: String,
+    /// Where hosts are that tests move.
+    #[cfg(test)]
+    moved: Arc<RwLock<BTreeMap<String, SocketAddr>>>,
 }
 
 impl JournalNodes {
@@ -129,6 +133,8 @@ impl JournalNodes {
             },
             journal_id: journal_id.to_owned(),
             user: user.to_owned(),
+            #[cfg(test)]
+            moved: Arc::default(),
         }
     }
 
@@ -249,16 +255,25 @@ impl JournalNodes {
             .address(index)
             .ok_or_else(|| CallError::Broken("no such JournalNode".to_owned()))?;
         // Anew each time, as a JournalNode may have moved; and a slow name server is to hold up nobody else.
-        let to = tokio::net::lookup_host((address.host.as_str(), address.port))
+        let to = self
+            .resolve(&address)
             .await
             .map_err(|error| CallError::Broken(format!("cannot resolve {address}: {error}")))?
-            .next()
             .ok_or_else(|| CallError::Broken(format!("{address} has no address")))?;
         let mut options = ClientOptions::new(&self.user);
         options.connect_timeout = CONNECT_TIMEOUT;
         RpcClient::connect(to, &protocols::QJOURNAL_PROTOCOL, options)
             .await
             .map_err(|error| CallError::Broken(error.to_string()))
+    }
+
+    async fn resolve(&self, address: &HostPort) -> std::io::Result<Option<SocketAddr>> {
+        #[cfg(test)]
+        if let Some(moved) = self.moved.read().get(&address.host) {
+            return Ok(Some(*moved));
+        }
+        let mut found = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
+        Ok(found.next())
     }
 
     /// Sends a request on a connection at once; the future gives the answer.
@@ -342,5 +357,70 @@ impl Readers {
             calls.spawn(async move { (index, readers.call(index, &request, timeout).await) });
         }
         self.nodes.collect(calls).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_net::ipc::{Responder, RpcCall, RpcHandler, RpcServer, ServerOptions};
+    use std::net::Ipv4Addr;
+
+    /// Answers whether it is formatted, by which one JournalNode is told from another.
+    struct Formatted(bool);
+
+    impl RpcHandler for Formatted {
+        fn protocols(&self) -> Vec<&'static Protocol> {
+            vec![&protocols::QJOURNAL_PROTOCOL]
+        }
+
+        fn call(&self, call: RpcCall, reply: Responder) {
+            reply.ok_encoded(&Answer::IsFormatted(self.0).encode(call.method));
+        }
+    }
+
+    fn journalnode(formatted: bool) -> RpcServer {
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        RpcServer::bind(any, Arc::new(Formatted(formatted)), ServerOptions::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_that_moves_is_found_where_its_name_leads_now() {
+        let address = HostPort {
+            host: "journalnode.invalid".into(),
+            port: 8485,
+        };
+        let nodes = JournalNodes::at(vec![address.clone()], "ns", "hdfs");
+        let readers = Readers::new(nodes.clone());
+        let ask = || readers.call(0, &Request::IsFormatted, Duration::from_secs(20));
+        let move_to = |server: &RpcServer| nodes.moved.write().insert(address.host.clone(), server.local_addr());
+        let unknown = ask().await.unwrap_err();
+        assert!(
+            matches!(&unknown, CallError::Broken(why) if why.contains("cannot resolve")),
+            "{unknown:?}"
+        );
+
+        let here = journalnode(false);
+        move_to(&here);
+        assert_eq!(ask().await.unwrap(), Answer::IsFormatted(false));
+        let there = journalnode(true);
+        move_to(&there);
+        assert_eq!(
+            ask().await.unwrap(),
+            Answer::IsFormatted(false),
+            "a connection stays where it is"
+        );
+        drop(here);
+        // What was under way or noticed too late fails, and nothing after it.
+        let moved = async {
+            loop {
+                match ask().await {
+                    Ok(answer) => break answer,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let moved = tokio::time::timeout(Duration::from_secs(20), moved).await;
+        assert_eq!(moved.unwrap(), Answer::IsFormatted(true));
     }
 }
