@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use hathi_interop::{Cluster, ClusterOptions, Kind, Load, Pair, Role, SharedEdits, wait_for};
+use hathi_net::http;
 use rustix::process::{Pid, Signal};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
@@ -134,6 +136,132 @@ fn a_namenode_starts_beside_a_journalnode_that_hangs_and_waits_for_a_majority() 
     ensure!(namenodes(&cluster)? == started, "a NameNode ended");
     cluster.signal(Role::JournalNode, 1, Signal::CONT)?;
     eprintln!("{} directories", load.end()?);
+    Ok(())
+}
+
+/// Two NameNodes of ours on three JournalNodes of ours, nn0 active; no segment ends by itself.
+fn start_pair(more: &[(&str, &str)]) -> Result<Pair> {
+    let more = [&[("dfs.ha.log-roll.period", "-1")], more].concat();
+    let mut pair = Pair::new(HATHI, None, SharedEdits::QUORUM, &more)?;
+    for index in 0..3 {
+        pair.start_journalnode(index, Kind::Ours)?;
+    }
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    pair.namenode(Kind::Ours, &first, &["-format", "-nonInteractive"])?;
+    pair.start_namenode(0, Kind::Ours, &first)?;
+    pair.namenode(Kind::Ours, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Kind::Ours, &second)?;
+    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    Ok(pair)
+}
+
+#[test]
+fn a_journalnode_that_missed_too_much_joins_with_a_new_segment_at_once() -> Result<()> {
+    // What the writer remembers for one JournalNode; it has three times that for all of them.
+    let mut pair = start_pair(&[("dfs.qjournal.queued-edits.limit.mb", "1")])?;
+    let load = Load::start(&pair.conf(0))?;
+    load.goes_on();
+    pair.kill_journalnode(2)?;
+    // An edit has the whole path in it, so that each of these is about 116 kB of edits.
+    let long = "x".repeat(249);
+    let deep = |number: usize| format!("/{number:02}{}", format!("/{long}").repeat(30));
+    let deep: Vec<String> = (0..40).map(deep).collect();
+    let args: Vec<&str> = ["-mkdir", "-p"]
+        .into_iter()
+        .chain(deep.iter().map(String::as_str))
+        .collect();
+    pair.run("dfs", &args)?;
+    let missed = pair.open_segment(0);
+    ensure!(
+        missed.is_some() && missed == pair.open_segment(1),
+        "one segment since the beginning"
+    );
+    pair.start_journalnode(2, Kind::Ours)?;
+    wait_for("the JournalNode to have the open segment", PATIENCE, || {
+        let open = pair.open_segment(2);
+        (open > missed && open == pair.open_segment(0)).then_some(())
+    });
+    ensure!(
+        pair.log("nn0").contains("it joins with a new edit log segment"),
+        "rolled by something else"
+    );
+    // It is needed now, and lacks nothing.
+    pair.kill_journalnode(0)?;
+    load.goes_on();
+    pair.failover(0, 1)?;
+    load.goes_on();
+    eprintln!("{} directories", load.end()?);
+    Ok(())
+}
+
+/// What a NameNode shows of its channel to a JournalNode.
+fn channel(pair: &Pair, namenode: usize, journalnode: usize) -> Result<Value> {
+    let port = pair.address(Role::JournalNode, journalnode).port();
+    let name = format!("Hadoop:service=NameNode,name=IPCLoggerChannel-127.0.0.1-{port}");
+    let url = format!("http://{}/jmx?qry={name}", pair.http_address(Role::NameNode, namenode));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (_, jmx) = runtime.block_on(http::get_bytes(&url, PATIENCE, 1 << 20))?;
+    let jmx: Value = serde_json::from_slice(&jmx)?;
+    let bean = jmx["beans"].get(0).with_context(|| format!("no {name}"))?.clone();
+    ensure!(bean["name"] == *name, "{bean}");
+    Ok(bean)
+}
+
+#[test]
+fn a_namenode_shows_how_far_each_journalnode_is_behind() -> Result<()> {
+    let mut pair = start_pair(&[])?;
+    let load = Load::start(&pair.conf(0))?;
+    load.goes_on();
+    let number = |bean: &Value, key: &str| bean[key].as_u64().with_context(|| format!("{key} in {bean}"));
+    let writes = |bean: &Value, key: &str| number(&bean["WritesRpcLatencyMicros"], key);
+    let in_sync = |pair: &Pair, index| {
+        wait_for(&format!("JournalNode {index} to lack nothing"), PATIENCE, || {
+            let bean = channel(pair, 0, index).ok()?;
+            let little = number(&bean, "CurrentLagTxns").ok()? < 20 && number(&bean, "LagTimeMillis").ok()? < 500;
+            (little && bean["tag.IsOutOfSync"] == "false").then_some(bean)
+        })
+    };
+    let before = [in_sync(&pair, 0), in_sync(&pair, 1), in_sync(&pair, 2)];
+
+    // One that hangs: every number grows, and is not in some other unit.
+    let stopped = Instant::now();
+    pair.signal(Role::JournalNode, 2, Signal::STOP)?;
+    load.goes_on();
+    let bean = wait_for("the lag of a JournalNode that hangs", PATIENCE, || {
+        let bean = channel(&pair, 0, 2).ok()?;
+        (number(&bean, "LagTimeMillis").ok()? >= 500 && number(&bean, "CurrentLagTxns").ok()? >= 20).then_some(bean)
+    });
+    let most = stopped.elapsed().as_millis() + 500;
+    ensure!(u128::from(number(&bean, "LagTimeMillis")?) <= most, "{bean}");
+    let (txns, bytes) = (number(&bean, "CurrentLagTxns")?, number(&bean, "QueuedEditsSize")?);
+    // A directory of the load takes more than 50 bytes in the edit log, and less than 1000.
+    ensure!((50 * txns..1000 * txns).contains(&bytes), "{bean}");
+    let after = [channel(&pair, 0, 0)?, channel(&pair, 0, 1)?];
+    for (index, after) in after.iter().enumerate() {
+        ensure!(
+            writes(after, "count")? >= writes(&before[index], "count")? + 20,
+            "{after}"
+        );
+        ensure!(writes(after, "sum")? > writes(&before[index], "sum")?, "{after}");
+    }
+    // What was on its way when it was stopped may have been answered.
+    ensure!(
+        writes(&bean, "count")? < writes(&after[0], "count")?,
+        "{bean} {after:?}"
+    );
+
+    // One that is gone is out of sync, the others are not, and it is not any more when it is back.
+    pair.kill_journalnode(2)?;
+    wait_for("the JournalNode to be out of sync", PATIENCE, || {
+        (channel(&pair, 0, 2).ok()?["tag.IsOutOfSync"] == "true").then_some(())
+    });
+    in_sync(&pair, 0);
+    in_sync(&pair, 1);
+    pair.start_journalnode(2, Kind::Ours)?;
+    in_sync(&pair, 2);
+    // They are the writer's.
+    ensure!(channel(&pair, 1, 0).is_err(), "a standby has no channel");
+    load.end()?;
     Ok(())
 }
 

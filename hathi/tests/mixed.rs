@@ -2,28 +2,16 @@
 
 use anyhow::{Result, ensure};
 use hathi_interop::{Hadoop, Kind, Load, Pair, SharedEdits, wait_for};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 
-fn in_progress(pair: &Pair, index: usize) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(pair.journal(index)).ok()?.flatten();
-    let open = entries.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with("edits_inprogress_") && !name.contains('.'))
-    });
-    // What a killed one had open lies there until it is purged.
-    open.max()
-}
-
 /// A JournalNode that came back takes part: it has the segment that begins with a roll.
 fn roll_until_it_takes_part(pair: &Pair, index: usize) {
-    let name = |index| Some(in_progress(pair, index)?.file_name()?.to_owned());
     let together = || {
-        let mine = name(index)?;
-        let elsewhere = |other| name(other).is_some_and(|other| other == mine);
+        let mine = pair.open_segment(index)?;
+        let elsewhere = |other| pair.open_segment(other).is_some_and(|other| other == mine);
         (0..3).all(elsewhere).then_some(())
     };
     let mut rolled: Option<Instant> = None;
@@ -115,7 +103,7 @@ fn our_namenodes_while_hadoops_journalnodes_become_ours_and_hadoops_again() -> R
         (1, Hadoops),
     ];
     for (step, (index, kind)) in steps.into_iter().enumerate() {
-        let open = in_progress(&pair, index);
+        let open = pair.open_segment(index);
         ensure!(open.is_some(), "step {step}: no segment is open at JournalNode {index}");
         pair.kill_journalnode(index)?;
         load.goes_on();

@@ -207,6 +207,17 @@ impl Pair {
         self.edits_dir(index).join("ns/current")
     }
 
+    /// The name of the file of the newest open segment at a JournalNode.
+    #[must_use]
+    pub fn open_segment(&self, index: usize) -> Option<String> {
+        let entries = std::fs::read_dir(self.journal(index)).ok()?.flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        // What a killed one had open lies there until it is purged.
+        names
+            .filter(|name| name.starts_with("edits_inprogress_") && !name.contains('.'))
+            .max()
+    }
+
     /// What a daemon (`nn0`, `jn2`) has logged.
     #[must_use]
     pub fn log(&self, daemon: &str) -> String {
