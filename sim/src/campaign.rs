@@ -77,6 +77,9 @@ pub fn command(plan: &Plan) -> String {
     if plan.sharp_leases {
         command += " --sharp-leases";
     }
+    if plan.late_copies {
+        command += " --late-copies";
+    }
     if plan.spares > 0 {
         command += &format!(" --spares {}", plan.spares);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
+use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo};
 use hathi_journal::messages::Micros;
 use hathi_journal::mutant::{Mutant, Mutation};
 use hathi_journal::writer::WriterTimeouts;
@@ -41,6 +41,8 @@ pub struct NameNode {
     pub paused_until: Micros,
     /// Its clock.
     pub clock: Clock,
+    /// The highest epoch that was asked for in this life.
+    pub asked_before: Epoch,
     /// The writer of the present attempt.
     pub writer: Option<QuorumWriter>,
     /// Which attempt.
@@ -81,6 +83,7 @@ impl NameNode {
             alive: true,
             paused_until: 0,
             clock,
+            asked_before: Epoch(0),
             writer: None,
             attempt: 0,
             role: Role::Standby,
@@ -105,7 +108,9 @@ impl NameNode {
 
     /// Gives up the present attempt; connections stay but nobody listens.
     pub fn step_down(&mut self) {
-        self.writer = None;
+        if let Some(writer) = self.writer.take() {
+            self.asked_before = self.asked_before.max(writer.epoch());
+        }
         self.role = Role::Standby;
         self.epoch = 0;
         self.unsynced.clear();
@@ -126,6 +131,7 @@ impl NameNode {
         self.writer = Some(QuorumWriter::new(WriterConfig {
             ns_info: namespace_info(),
             holder: Arc::from(self.holder()),
+            asked_before: self.asked_before,
             lease_ms: knobs.lease_ms,
             layout_version: LayoutVersion::NAMENODE_CURRENT,
             members: (0..knobs.journalnodes).map(crate::journalnode::address).collect(),

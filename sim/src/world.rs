@@ -187,6 +187,8 @@ pub struct Plan {
     /// NameNodes' clocks run as slow and JournalNodes' as fast as leases allow, and whoever waits for a lease tries
     /// the moment it ends: what leases leave to drift decides.
     pub sharp_leases: bool,
+    /// Calls that are not of the daily writing often come twice, the second time seconds later.
+    pub late_copies: bool,
 }
 
 /// The simulated cluster.
@@ -464,6 +466,7 @@ impl World {
                 if !self.nns[nn].alive {
                     self.nns[nn].alive = true;
                     self.nns[nn].life += 1;
+                    self.nns[nn].asked_before = Epoch(0);
                 }
             }
             Event::Nemesis => {
@@ -657,6 +660,7 @@ impl World {
             if !nn.alive {
                 nn.alive = true;
                 nn.life += 1;
+                nn.asked_before = Epoch(0);
             }
         }
     }

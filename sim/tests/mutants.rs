@@ -16,6 +16,7 @@ fn hint(mutant: Mutant) -> u64 {
         Mutant::TrustEqualLength => 2438,
         Mutant::LeaseFromAnswer => 1814,
         Mutant::ChooseLongerFirst => 1031,
+        Mutant::AskTwice => 1175,
         _ => 0,
     }
 }
@@ -27,6 +28,7 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
         // Those that break a change of the JournalNodes need some to change.
         spares: if MEMBERSHIP_MUTANTS.contains(&mutant) { 3 } else { 0 },
         sharp_leases: mutant == Mutant::IgnoreDrift,
+        late_copies: matches!(mutant, Mutant::ReleaseAnyEpoch | Mutant::AskTwice),
         ..Plan::default()
     };
     // What fails without the mutant tells nothing.

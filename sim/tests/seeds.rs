@@ -64,6 +64,16 @@ fn leases_hold_to_the_edge_of_their_drift() {
 }
 
 #[test]
+fn what_comes_again_much_later_does_no_harm() {
+    let late = Plan {
+        late_copies: true,
+        ..Plan::default()
+    };
+    let summary = run_all(&late, 0..500);
+    assert!(summary.failures.is_empty(), "{}", summary.failures(&late));
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..50 {
         let once = run(&plan(seed));

@@ -23,6 +23,8 @@ pub enum Mutant {
     IgnoreLease,
     /// Acceptor: leases granted before a restart are forgotten.
     ForgetLeaseAtRestart,
+    /// Acceptor: a lease of a later epoch is given back too.
+    ReleaseAnyEpoch,
     /// Acceptor: one that lost its disk votes at once.
     AmnesiacVotes,
     /// Acceptor: after a failed sync what memory shows is taken for what the disk has.
@@ -49,6 +51,8 @@ pub enum Mutant {
     SkipRecovery,
     /// Writer: a majority of promises is not waited for.
     EpochFromMinority,
+    /// Writer: an epoch that was asked for before is asked for again.
+    AskTwice,
     /// Writer: a JournalNode finalizes when it has everything, whether a majority has or not.
     FinalizeUncommitted,
     /// Writer: a change of the JournalNodes begins without writing the membership found in the own epoch.
@@ -62,7 +66,7 @@ pub enum Mutant {
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 27] = [
+pub const ALL_MUTANTS: [Mutant; 29] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -72,6 +76,7 @@ pub const ALL_MUTANTS: [Mutant; 27] = [
     Mutant::FinalizeAnyContent,
     Mutant::IgnoreLease,
     Mutant::ForgetLeaseAtRestart,
+    Mutant::ReleaseAnyEpoch,
     Mutant::AmnesiacVotes,
     Mutant::TrustMemory,
     Mutant::ServeUncommitted,
@@ -85,6 +90,7 @@ pub const ALL_MUTANTS: [Mutant; 27] = [
     Mutant::LeaseFromOne,
     Mutant::SkipRecovery,
     Mutant::EpochFromMinority,
+    Mutant::AskTwice,
     Mutant::FinalizeUncommitted,
     Mutant::ForeignMembership,
     Mutant::HastyMembership,

@@ -137,6 +137,8 @@ pub struct LogTask {
     events: JoinSet<Event>,
     local: LocalEdits,
     holder: Arc<str>,
+    /// The highest epoch a writer of this process has asked for.
+    asked_before: Epoch,
 }
 
 impl LogTask {
@@ -172,6 +174,7 @@ impl LogTask {
             events: JoinSet::new(),
             local,
             holder,
+            asked_before: Epoch(0),
         }
     }
 
@@ -283,6 +286,7 @@ impl LogTask {
             layout_version: LayoutVersion::NAMENODE_CURRENT,
             ns_info: info,
             holder: self.holder.clone(),
+            asked_before: self.asked_before,
             lease_ms: settings.lease_ms,
             members: self.nodes.configured.iter().map(ToString::to_string).collect(),
             membership: self.nodes.membership(),
@@ -301,7 +305,9 @@ impl LogTask {
     }
 
     fn stop(&mut self) {
-        self.writer = None;
+        if let Some(writer) = self.writer.take() {
+            self.asked_before = self.asked_before.max(writer.epoch());
+        }
         self.writer_number += 1;
         self.shipping = false;
         self.under_way.clear();

@@ -46,6 +46,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             }
             "--spares" => parsed.plan.spares = usize::try_from(number(&value()?)?).map_err(|e| e.to_string())?,
             "--sharp-leases" => parsed.plan.sharp_leases = true,
+            "--late-copies" => parsed.plan.late_copies = true,
             "--verbose" => parsed.plan.verbose = true,
             "--minimize" => parsed.minimize = true,
             _ => return Err(format!("unknown argument {argument}")),

@@ -152,12 +152,18 @@ impl World {
             self.doom(nn, nn_life, jn, id);
             return;
         }
-        if self.one_in(self.knobs.duplicate_one_in) && self.fault("duplicate") {
+        let daily = matches!(message.request, Request::Journal { .. } | Request::Heartbeat { .. });
+        let (one_in, latest) = if self.plan.late_copies && !daily {
+            (2, 3_000_000)
+        } else {
+            (self.knobs.duplicate_one_in, 100 * self.knobs.delay)
+        };
+        if self.one_in(one_in) && self.fault("duplicate") {
             let copy = Message {
                 duplicate: true,
                 ..message.clone()
             };
-            let later = arrival + self.rng.u64(0..100 * self.knobs.delay);
+            let later = arrival + self.rng.u64(0..latest);
             self.at(later, Event::Request(Box::new(copy)));
         }
         let lost = self.rng.bool();

@@ -479,6 +479,7 @@ impl State {
         let config = WriterConfig {
             ns_info: namespace_info(),
             holder: Arc::from(Writer::holder(w)),
+            asked_before: self.writers[w].writer.as_ref().map_or(Epoch(0), QuorumWriter::epoch),
             lease_ms: bounds.lease_ms,
             layout_version: LayoutVersion::NAMENODE_CURRENT,
             members: (0..JOURNALNODES).map(|i| format!("jn{i}:1")).collect(),

@@ -154,6 +154,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Gives back the lease of exactly this holder.
     pub(super) fn release_lease(&mut self, holder: &str, up_to: Option<Epoch>) -> Result<Answer> {
+        let up_to = up_to.filter(|_| !self.mutated(Mutant::ReleaseAnyEpoch));
         let released = self.formatted_mut()?.lease.release(holder, up_to);
         if released {
             self.version += 1;

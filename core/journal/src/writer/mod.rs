@@ -71,6 +71,9 @@ pub struct WriterConfig {
     pub ns_info: NamespaceInfo,
     /// `<namenode id>@<instance id>`, for the lease.
     pub holder: Arc<str>,
+    /// The highest epoch this holder has asked for before. It asks for none twice: what an earlier attempt of its has
+    /// sent, and comes late, must not count for a later one.
+    pub asked_before: Epoch,
     /// Length of the read lease in milliseconds; 0 = none asked for.
     pub lease_ms: u32,
     /// Of the edit log written.

@@ -205,9 +205,13 @@ impl QuorumWriter {
         }
     }
 
-    /// Asks for the epoch after the highest that is promised.
+    /// Asks for the epoch after the highest that is promised, and that we have asked for.
     fn propose_epoch(&mut self, promised: Epoch, now: Micros, out: &mut Actions) {
-        let epoch = Epoch(promised.0 + 1);
+        let mut taken = promised.max(self.config.asked_before);
+        if self.mutated(Mutant::AskTwice) {
+            taken = promised;
+        }
+        let epoch = Epoch(taken.0 + 1);
         self.epoch = epoch;
         self.begin_phase(Phase::NewEpoch, |_| Op::NewEpoch { epoch }, now, out);
     }

@@ -29,6 +29,7 @@ fn config(holder: &str) -> WriterConfig {
     WriterConfig {
         ns_info: ns_info(),
         holder: holder.into(),
+        asked_before: Epoch(0),
         lease_ms: 1000,
         layout_version: LayoutVersion(-67),
         members: ["a:1", "b:1", "c:1"].map(str::to_owned).to_vec(),

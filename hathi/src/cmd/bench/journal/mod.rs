@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hathi_formats::conf::HostPort;
 use hathi_formats::editlog::{EditOp, encode};
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::group_commit::GroupCommit;
 use hathi_journal::mutant::Mutation;
 use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig, WriterTimeouts};
@@ -188,6 +188,7 @@ impl Bench {
             writer: QuorumWriter::new(WriterConfig {
                 ns_info: info,
                 holder: "bench@bench".into(),
+                asked_before: Epoch(0),
                 lease_ms: 0,
                 layout_version: LayoutVersion::NAMENODE_CURRENT,
                 members: addresses.iter().map(ToString::to_string).collect(),
