@@ -142,7 +142,8 @@ fn a_namenode_starts_beside_a_journalnode_that_hangs_and_waits_for_a_majority() 
 /// Two NameNodes of ours on three JournalNodes of ours, nn0 active; no segment ends by itself.
 fn start_pair(more: &[(&str, &str)]) -> Result<Pair> {
     let more = [&[("dfs.ha.log-roll.period", "-1")], more].concat();
-    let mut pair = Pair::new(HATHI, None, SharedEdits::QUORUM, &more)?;
+    let names = SharedEdits::JournalNodes(["127.0.0.1", "127.0.0.1", "localhost"]);
+    let mut pair = Pair::new(HATHI, None, names, &more)?;
     for index in 0..3 {
         pair.start_journalnode(index, Kind::Ours)?;
     }

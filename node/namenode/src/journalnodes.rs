@@ -11,7 +11,7 @@ use hathi_net::ipc::{ClientOptions, PendingCall, Protocol, RpcClient, RpcError, 
 use parking_lot::RwLock;
 use prost::encoding::{DecodeContext, WireType};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -29,7 +29,7 @@ fn known(addresses: &[HostPort]) -> Arc<RwLock<Known>> {
     Arc::new(RwLock::new(Known {
         addresses: addresses.to_vec(),
         members: (0..addresses.len()).collect(),
-        membership: None,
+        ..Known::default()
     }))
 }
 
@@ -70,6 +70,8 @@ struct Known {
     /// Those that count.
     members: Vec<usize>,
     membership: Option<Membership>,
+    /// Where their names led last, by index.
+    ips: BTreeMap<usize, IpAddr>,
 }
 
 impl Known {
@@ -94,7 +96,7 @@ pub struct JournalNodes {
     user: String,
     /// Where hosts are that tests move.
     #[cfg(test)]
-    moved: Arc<RwLock<BTreeMap<String, SocketAddr>>>,
+    moved: Arc<RwLock<BTreeMap<String, Vec<SocketAddr>>>>,
 }
 
 impl JournalNodes {
@@ -162,6 +164,12 @@ impl JournalNodes {
     #[must_use]
     pub fn address(&self, index: usize) -> Option<HostPort> {
         self.known.read().addresses.get(index).cloned()
+    }
+
+    /// Where the name of one led when it was connected to last.
+    #[must_use]
+    pub fn ip(&self, index: usize) -> Option<IpAddr> {
+        self.known.read().ips.get(&index).copied()
     }
 
     /// The index of one, that counts or not.
@@ -259,7 +267,11 @@ impl JournalNodes {
             .resolve(&address)
             .await
             .map_err(|error| CallError::Broken(format!("cannot resolve {address}: {error}")))?
+            .into_iter()
+            // Java serves on IPv4 by default, and prefers it.
+            .min_by_key(SocketAddr::is_ipv6)
             .ok_or_else(|| CallError::Broken(format!("{address} has no address")))?;
+        self.known.write().ips.insert(index, to.ip());
         let mut options = ClientOptions::new(&self.user);
         options.connect_timeout = CONNECT_TIMEOUT;
         RpcClient::connect(to, &protocols::QJOURNAL_PROTOCOL, options)
@@ -267,13 +279,13 @@ impl JournalNodes {
             .map_err(|error| CallError::Broken(error.to_string()))
     }
 
-    async fn resolve(&self, address: &HostPort) -> std::io::Result<Option<SocketAddr>> {
+    async fn resolve(&self, address: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
         #[cfg(test)]
         if let Some(moved) = self.moved.read().get(&address.host) {
-            return Ok(Some(*moved));
+            return Ok(moved.clone());
         }
-        let mut found = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
-        Ok(found.next())
+        let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
+        Ok(found.collect())
     }
 
     /// Sends a request on a connection at once; the future gives the answer.
@@ -364,7 +376,7 @@ impl Readers {
 mod tests {
     use super::*;
     use hathi_net::ipc::{Responder, RpcCall, RpcHandler, RpcServer, ServerOptions};
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     /// Answers whether it is formatted, by which one JournalNode is told from another.
     struct Formatted(bool);
@@ -393,7 +405,12 @@ mod tests {
         let nodes = JournalNodes::at(vec![address.clone()], "ns", "hdfs");
         let readers = Readers::new(nodes.clone());
         let ask = || readers.call(0, &Request::IsFormatted, Duration::from_secs(20));
-        let move_to = |server: &RpcServer| nodes.moved.write().insert(address.host.clone(), server.local_addr());
+        // Each with an IPv6 address, where nobody listens.
+        let move_to = |server: &RpcServer| {
+            let here = server.local_addr();
+            let addresses = vec![(Ipv6Addr::LOCALHOST, here.port()).into(), here];
+            nodes.moved.write().insert(address.host.clone(), addresses);
+        };
         let unknown = ask().await.unwrap_err();
         assert!(
             matches!(&unknown, CallError::Broken(why) if why.contains("cannot resolve")),
@@ -422,5 +439,6 @@ mod tests {
         };
         let moved = tokio::time::timeout(Duration::from_secs(20), moved).await;
         assert_eq!(moved.unwrap(), Answer::IsFormatted(true));
+        assert_eq!(nodes.ip(0), Some(Ipv4Addr::LOCALHOST.into()));
     }
 }

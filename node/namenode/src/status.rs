@@ -207,8 +207,11 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
             continue;
         };
         let rpcs = metrics.journal_rpcs.lock().get(&index).cloned().unwrap_or_default();
+        // Not by its name, and without the colons of IPv6 (`IPCLoggerChannelMetrics.getName`).
+        let ip = shared.readers.nodes.ip(index);
+        let host = ip.map_or(address.host, |ip| ip.to_string().replace(':', "."));
         beans.push(bean(
-            &format!("IPCLoggerChannel-{}-{}", address.host, address.port),
+            &format!("IPCLoggerChannel-{host}-{}", address.port),
             "IPCLoggerChannel",
             json!({
                 "tag.Context": "dfs",
