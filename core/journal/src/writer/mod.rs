@@ -273,7 +273,7 @@ type Actions = Vec<WriterAction>;
 pub struct Lag {
     /// It takes batches as they come.
     pub in_sync: bool,
-    /// Transactions handed in that it has not acknowledged.
+    /// Committed transactions that it has not acknowledged (`IPCLoggerChannel.getLagTxns`).
     pub txns: u64,
     /// Since when it lacks something that a majority has; 0 when it does not.
     pub time: Micros,
@@ -361,12 +361,12 @@ impl QuorumWriter {
     /// For metrics, in the order of [`QuorumWriter::members`].
     #[must_use]
     pub fn lags(&self, now: Micros) -> Vec<Lag> {
-        let highest = self.next.0.saturating_sub(1);
+        let committed = self.committed.unwrap_or_default();
         let lag = |channel: &Channel| {
             let (queued_bytes, since) = self.recent.behind(channel.acked);
             Lag {
                 in_sync: matches!(channel.sync, Sync::Current | Sync::Finalized),
-                txns: highest.saturating_sub(channel.acked.0),
+                txns: committed.0.saturating_sub(channel.acked.0),
                 time: since.map_or(0, |since| now.saturating_sub(since)),
                 queued_bytes,
             }

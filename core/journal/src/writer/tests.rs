@@ -274,6 +274,8 @@ fn one_dead_journalnode_costs_nothing_and_two_stop_all() {
     assert_eq!(cluster.journal(&mut writer, 1, 1), [synced(1)]);
     cluster.silent[1] = true;
     assert!(cluster.journal(&mut writer, 2, 1).is_empty());
+    let behind: Vec<u64> = writer.lags(0).iter().map(|lag| lag.txns).collect();
+    assert_eq!(behind, [0, 0, 1], "only what is committed can be missed");
     assert!(writer.unsynced_bytes() > 0);
     assert_eq!(cluster.release(&mut writer, 1), [synced(2)]);
     cluster.silent[1] = true;
