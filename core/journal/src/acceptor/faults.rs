@@ -555,6 +555,8 @@ fn what_the_next_writer_abandoned_is_not_missed() {
     // A recovery of the others decided on 1 to 3, and did not reach this one.
     let start = bench.start(4, 4);
     bench.ok(&start);
+    let journal = bench.journal(4, 4, 4, 1);
+    bench.ok(&journal);
     bench.restart();
     assert!(!bench.acceptor.is_joining(), "{:?}", bench.acceptor.doubt());
 }
