@@ -96,7 +96,7 @@ fn a_standby_follows_by_segments_it_asks_for() -> Result<()> {
     mkdir(&pair, "/followed")?;
     // What a standby knows is seen by what it says when it needs nothing of the shared directory to become active.
     wait_for("a finalized segment with the new directory", PATIENCE, || {
-        let names = std::fs::read_dir(pair.shared_dir().join("current")).ok()?;
+        let names = std::fs::read_dir(pair.shared_edits()).ok()?;
         let finalized = names.flatten().filter(|entry| {
             let name = entry.file_name();
             name.to_str().is_some_and(|name| name.starts_with("edits_0"))
@@ -184,13 +184,13 @@ fn a_directory_of_another_namespace_or_of_none_is_refused() -> Result<()> {
     ensure!(code == Some(1), "{code:?}: {text}");
 
     std::fs::copy(
-        other.shared_dir().join("current").join("VERSION"),
-        pair.shared_dir().join("current").join("VERSION"),
+        other.shared_edits().join("VERSION"),
+        pair.shared_edits().join("VERSION"),
     )?;
     let (_, text) = pair.namenode_refuses(0, &[])?;
     ensure!(text.contains("belongs to namespace"), "{text}");
 
-    std::fs::remove_dir_all(pair.shared_dir().join("current"))?;
+    std::fs::remove_dir_all(pair.shared_edits())?;
     let (_, text) = pair.namenode_refuses(0, &[])?;
     ensure!(text.contains("is it mounted?"), "{text}");
 
@@ -213,7 +213,7 @@ fn the_shared_directory_is_filled_from_the_local_edits() -> Result<()> {
     let local = pair.name_dir(0).join("current");
     let shared_names = || -> Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(pair.shared_dir().join("current"))? {
+        for entry in std::fs::read_dir(pair.shared_edits())? {
             names.extend(
                 entry?
                     .file_name()
@@ -232,16 +232,16 @@ fn the_shared_directory_is_filled_from_the_local_edits() -> Result<()> {
     });
     let mut contents = Vec::new();
     for name in &before {
-        contents.push(std::fs::read(pair.shared_dir().join("current").join(name))?);
+        contents.push(std::fs::read(pair.shared_edits().join(name))?);
     }
-    std::fs::remove_dir_all(pair.shared_dir().join("current"))?;
+    std::fs::remove_dir_all(pair.shared_edits())?;
     // The NameNode runs, and has its directories locked.
     pair.namenode_refuses(0, &["-initializeSharedEdits", "-nonInteractive"])?;
     pair.stop_namenode(0)?;
     run(&pair, 0, &["-initializeSharedEdits", "-nonInteractive"])?;
     for (name, content) in before.iter().zip(contents) {
         ensure!(
-            std::fs::read(pair.shared_dir().join("current").join(name))? == content,
+            std::fs::read(pair.shared_edits().join(name))? == content,
             "{name} differs"
         );
     }
@@ -252,7 +252,7 @@ fn the_shared_directory_is_filled_from_the_local_edits() -> Result<()> {
     haadmin(&pair, &["-transitionToActive", "nn1"])?;
     assert_dirs(&pair, &["/one", "/two"]);
     // A segment that is gone is missed by a new standby.
-    std::fs::remove_file(pair.shared_dir().join("current").join(&before[0]))?;
+    std::fs::remove_file(pair.shared_edits().join(&before[0]))?;
     pair.stop_namenode(0)?;
     std::fs::remove_dir_all(pair.name_dir(0))?;
     let (code, text) = pair.namenode_refuses(0, &["-bootstrapStandby", "-nonInteractive"])?;

@@ -191,9 +191,13 @@ impl Pair {
         self.dir.path().join(format!("nn{index}"))
     }
 
-    /// The directory of [`SharedEdits::Directory`].
+    /// `current` of the directory of [`SharedEdits::Directory`].
     #[must_use]
-    pub fn shared_dir(&self) -> PathBuf {
+    pub fn shared_edits(&self) -> PathBuf {
+        self.shared_dir().join("current")
+    }
+
+    fn shared_dir(&self) -> PathBuf {
         self.dir.path().join("shared")
     }
 

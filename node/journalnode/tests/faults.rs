@@ -73,12 +73,7 @@ impl Trio {
         let nodes = confs.iter().map(|conf| JournalNode::start(conf.clone()).unwrap());
         let nodes: Vec<_> = nodes.map(Some).collect();
         for node in nodes.iter().flatten() {
-            let mut writer = Writer::connect(node, 3).await;
-            writer.format().await;
-            writer.become_writer().await;
-            writer.start(1, None).await.unwrap();
-            writer.write(1, 1, 4, None).await.unwrap();
-            writer.finalize(1, 4, Some(4)).await;
+            let mut writer = Writer::with_a_finalized_segment(node).await;
             writer.start(5, Some(4)).await.unwrap();
             writer.write(5, 5, 1, Some(4)).await.unwrap();
             writer.write(5, 6, 1, Some(5)).await.unwrap();

@@ -186,13 +186,7 @@ async fn an_emptied_node_joins_its_peers_and_catches_up() {
         .collect();
     let mut writers = Vec::new();
     for node in &nodes {
-        let mut writer = Writer::connect(node, 3).await;
-        writer.format().await;
-        writer.become_writer().await;
-        writer.start(1, None).await.unwrap();
-        writer.write(1, 1, 4, None).await.unwrap();
-        writer.finalize(1, 4, Some(4)).await;
-        writers.push(writer);
+        writers.push(Writer::with_a_finalized_segment(node).await);
     }
     drop(nodes.remove(2));
     std::fs::remove_dir_all(dir.path().join(ports[2].to_string())).unwrap();
@@ -266,13 +260,7 @@ async fn a_missed_segment_is_asked_for_when_the_next_one_begins() {
     let mut nodes: Vec<_> = confs.iter().map(start).collect();
     let mut writers = Vec::new();
     for node in &nodes {
-        let mut writer = Writer::connect(node, 3).await;
-        writer.format().await;
-        writer.become_writer().await;
-        writer.start(1, None).await.unwrap();
-        writer.write(1, 1, 4, None).await.unwrap();
-        writer.finalize(1, 4, Some(4)).await;
-        writers.push(writer);
+        writers.push(Writer::with_a_finalized_segment(node).await);
     }
     // It asks the first one when it starts, and lacks nothing then.
     drop(nodes.pop());

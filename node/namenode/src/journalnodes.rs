@@ -7,11 +7,11 @@ use hathi_journal::messages::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCO
 use hathi_journal::wire::Envelope;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Membership, Request};
-use hathi_net::ipc::{ClientOptions, PendingCall, Protocol, RpcClient, RpcError, protocols};
+use hathi_net::ipc::{ClientOptions, PendingCall, Protocol, RpcClient, RpcError, connect_to, protocols};
 use parking_lot::RwLock;
 use prost::encoding::{DecodeContext, WireType};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -96,7 +96,7 @@ pub struct JournalNodes {
     user: String,
     /// Where hosts are that tests move.
     #[cfg(test)]
-    moved: Arc<RwLock<BTreeMap<String, Vec<SocketAddr>>>>,
+    moved: Arc<RwLock<BTreeMap<String, String>>>,
 }
 
 impl JournalNodes {
@@ -262,30 +262,22 @@ impl JournalNodes {
         let address = self
             .address(index)
             .ok_or_else(|| CallError::Broken("no such JournalNode".to_owned()))?;
-        // Anew each time, as a JournalNode may have moved; and a slow name server is to hold up nobody else.
-        let to = self
-            .resolve(&address)
-            .await
-            .map_err(|error| CallError::Broken(format!("cannot resolve {address}: {error}")))?
-            .into_iter()
-            // Java serves on IPv4 by default, and prefers it.
-            .min_by_key(SocketAddr::is_ipv6)
-            .ok_or_else(|| CallError::Broken(format!("{address} has no address")))?;
-        self.known.write().ips.insert(index, to.ip());
         let mut options = ClientOptions::new(&self.user);
         options.connect_timeout = CONNECT_TIMEOUT;
-        RpcClient::connect(to, &protocols::QJOURNAL_PROTOCOL, options)
+        // Resolved anew each time, as a JournalNode may have moved.
+        let client = connect_to(&self.place_of(&address), &protocols::QJOURNAL_PROTOCOL, &options)
             .await
-            .map_err(|error| CallError::Broken(error.to_string()))
+            .map_err(|error| CallError::Broken(error.to_string()))?;
+        self.known.write().ips.insert(index, client.peer().ip());
+        Ok(client)
     }
 
-    async fn resolve(&self, address: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
+    fn place_of(&self, address: &HostPort) -> String {
         #[cfg(test)]
         if let Some(moved) = self.moved.read().get(&address.host) {
-            return Ok(moved.clone());
+            return moved.clone();
         }
-        let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
-        Ok(found.collect())
+        address.to_string()
     }
 
     /// Sends a request on a connection at once; the future gives the answer.
@@ -376,7 +368,7 @@ impl Readers {
 mod tests {
     use super::*;
     use hathi_net::ipc::{Responder, RpcCall, RpcHandler, RpcServer, ServerOptions};
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv4Addr;
 
     /// Answers whether it is formatted, by which one JournalNode is told from another.
     struct Formatted(bool);
@@ -405,15 +397,13 @@ mod tests {
         let nodes = JournalNodes::at(vec![address.clone()], "ns", "hdfs");
         let readers = Readers::new(nodes.clone());
         let ask = || readers.call(0, &Request::IsFormatted, Duration::from_secs(20));
-        // Each with an IPv6 address, where nobody listens.
         let move_to = |server: &RpcServer| {
-            let here = server.local_addr();
-            let addresses = vec![(Ipv6Addr::LOCALHOST, here.port()).into(), here];
-            nodes.moved.write().insert(address.host.clone(), addresses);
+            let here = server.local_addr().to_string();
+            nodes.moved.write().insert(address.host.clone(), here);
         };
         let unknown = ask().await.unwrap_err();
         assert!(
-            matches!(&unknown, CallError::Broken(why) if why.contains("cannot resolve")),
+            matches!(&unknown, CallError::Broken(why) if why.contains("journalnode.invalid")),
             "{unknown:?}"
         );
 

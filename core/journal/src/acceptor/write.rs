@@ -337,8 +337,8 @@ impl<D: Disk> Acceptor<D> {
 
     /// `Journal.finalizeLogSegment`.
     ///
-    /// Stricter than Hadoop for a segment that this writer has not open: its content must be known to be this epoch's, because a
-    /// copy of the right length may be another writer's.
+    /// Stricter than Hadoop for a segment that this writer has not open: its content must be known to be this epoch's,
+    /// because a copy of the right length may be another writer's.
     pub(super) fn finalize_log_segment(
         &mut self,
         info: &RequestInfo,

@@ -75,6 +75,17 @@ impl Writer {
         }
     }
 
+    /// The writer of epoch 3 at a new JournalNode, on which it has finalized the segment 1 to 4.
+    pub async fn with_a_finalized_segment(node: &JournalNode) -> Writer {
+        let mut writer = Writer::connect(node, 3).await;
+        writer.format().await;
+        writer.become_writer().await;
+        writer.start(1, None).await.unwrap();
+        writer.write(1, 1, 4, None).await.unwrap();
+        writer.finalize(1, 4, Some(4)).await;
+        writer
+    }
+
     pub fn info(&mut self, committed: Option<u64>) -> RequestInfo {
         self.serial += 1;
         RequestInfo {
