@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use hathi_formats::conf::Configuration;
-use hathi_interop::{Cluster, ClusterOptions, Load, Role, wait_for};
+use hathi_interop::{Cluster, ClusterOptions, Load, PortRange, Role, wait_for};
 use rustix::process::Signal;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -16,12 +15,13 @@ struct Extra {
     child: Child,
     address: String,
     dir: PathBuf,
+    _ports: PortRange,
 }
 
 impl Extra {
     fn start(cluster: &Cluster, name: &str) -> Result<Extra> {
-        let free = || Ok::<_, anyhow::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string());
-        let (address, http) = (free()?, free()?);
+        let ports = PortRange::claim()?;
+        let [address, http] = [0, 1].map(|port| format!("127.0.0.1:{}", ports.base() + port));
         let dir = cluster.dir().join("data").join(name);
         let conf = cluster.dir().join("conf").join(name);
         std::fs::create_dir_all(&conf)?;
@@ -46,7 +46,12 @@ impl Extra {
         wait_for("the new JournalNode to listen", PATIENCE, || {
             std::net::TcpStream::connect(&address).ok().map(drop)
         });
-        Ok(Extra { child, address, dir })
+        Ok(Extra {
+            child,
+            address,
+            dir,
+            _ports: ports,
+        })
     }
 }
 

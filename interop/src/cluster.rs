@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 use tempfile::TempDir;
+
+use crate::PortRange;
 
 /// How long a cluster may take until it is ready; far more than it needs, for machines under load.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
@@ -63,7 +64,7 @@ impl Default for ClusterOptions {
 pub struct Cluster {
     hathi: PathBuf,
     options: ClusterOptions,
-    base_port: u16,
+    ports: PortRange,
     dir: TempDir,
     quickstart: Option<Child>,
 }
@@ -77,7 +78,7 @@ impl Cluster {
         let mut cluster = Cluster {
             hathi: hathi.as_ref().to_owned(),
             options,
-            base_port: free_base_port()?,
+            ports: PortRange::claim()?,
             dir: TempDir::with_prefix("hathi-cluster-")?,
             quickstart: None,
         };
@@ -94,7 +95,7 @@ impl Cluster {
             .arg("quickstart")
             .arg("--dir")
             .arg(self.dir.path())
-            .args(["--base-port", &self.base_port.to_string()])
+            .args(["--base-port", &self.ports.base().to_string()])
             .args(["--namenodes", &self.options.namenodes.to_string()])
             .args(["--journalnodes", &self.options.journalnodes.to_string()])
             .args(["--datanodes", &self.options.datanodes.to_string()])
@@ -270,15 +271,4 @@ impl Drop for Cluster {
         // Nothing to be done about it here.
         let _ = self.kill_everything();
     }
-}
-
-/// A range of ports that nobody uses, below those that the kernel hands out by itself.
-fn free_base_port() -> Result<u16> {
-    for _ in 0..200 {
-        let base = 10_000 + 100 * fastrand::u16(0..190);
-        if (base..base + 80).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return Ok(base);
-        }
-    }
-    bail!("no free range of ports")
 }

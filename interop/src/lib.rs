@@ -5,11 +5,13 @@ mod cluster;
 mod hadoop;
 mod load;
 mod pair;
+mod ports;
 
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use hadoop::Hadoop;
 pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};
+pub use ports::PortRange;
 
 use std::time::{Duration, Instant};
 

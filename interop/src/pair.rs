@@ -1,11 +1,11 @@
 //! Two NameNodes on three JournalNodes or a shared directory, each of them ours or Hadoop's, on the same directories
 //! and ports.
 
-use crate::{Hadoop, Role, wait_for};
+use crate::{Hadoop, PortRange, Role, wait_for};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub struct Pair {
     hathi: PathBuf,
     hadoop: Option<Hadoop>,
     dir: TempDir,
+    _ports: PortRange,
     journalnode_ports: Vec<u16>,
     namenode_ports: Vec<u16>,
     site: Vec<(String, String)>,
@@ -64,13 +65,8 @@ impl Pair {
         shared: SharedEdits<'_>,
         more: &[(&str, &str)],
     ) -> Result<Pair> {
-        let listeners: Vec<TcpListener> = (0..2 * JOURNALNODES + 4)
-            .map(|_| TcpListener::bind(("127.0.0.1", 0)))
-            .collect::<std::io::Result<_>>()?;
-        let ports: Vec<u16> = listeners
-            .iter()
-            .map(|listener| Ok(listener.local_addr()?.port()))
-            .collect::<std::io::Result<_>>()?;
+        let range = PortRange::claim()?;
+        let ports: Vec<u16> = (range.base()..).take(2 * JOURNALNODES + 4).collect();
         let (journalnode_ports, namenode_ports) = ports.split_at(2 * JOURNALNODES);
         let mut site: Vec<(String, String)> = [
             ("dfs.nameservices", "ns"),
@@ -104,6 +100,7 @@ impl Pair {
             hathi: hathi.as_ref().to_owned(),
             hadoop,
             dir: TempDir::with_prefix("hathi-pair-")?,
+            _ports: range,
             journalnode_ports: journalnode_ports.to_vec(),
             namenode_ports: namenode_ports.to_vec(),
             site,

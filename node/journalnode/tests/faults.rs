@@ -213,7 +213,7 @@ async fn a_directory_from_a_backup_learns_its_promise_and_does_not_vote() {
 #[tokio::test]
 async fn wrong_identities_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
     let writer = Writer::connect(&node, 1).await;
     writer.format().await;
     for (namespace_id, cluster_id, expected) in [
@@ -237,11 +237,11 @@ async fn wrong_identities_are_refused() {
 #[tokio::test]
 async fn a_second_process_takes_the_directory_when_the_first_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
     let mut writer = Writer::connect(&node, 1).await;
     writer.format().await;
     writer.become_writer().await;
-    let second = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let second = JournalNode::start(configuration(dir.path())).unwrap();
     let refused = vote(&second, 2).await.unwrap_err();
     assert!(refused.contains("already locked"), "{refused}");
     // The first is not touched by it.

@@ -28,7 +28,7 @@ fn limit_files(bytes: Option<u64>) {
 async fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     let _signals = signal(SignalKind::from_raw(FILE_TOO_LARGE)).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
     let mut writer = Writer::connect(&node, 1).await;
     writer.format().await;
     writer.become_writer().await;

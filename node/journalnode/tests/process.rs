@@ -16,7 +16,7 @@ use support::{LIMIT, Writer, configuration, count, edits_request, frames, ns_inf
 #[tokio::test]
 async fn keeps_edits_and_serves_them_in_every_way() {
     let dir = tempfile::tempdir().unwrap();
-    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
     let mut writer = Writer::connect(&node, 1).await;
     let unformatted = writer.ask(&Request::GetJournalState).await.unwrap_err();
     assert!(unformatted.is(exceptions::JOURNAL_NOT_FORMATTED), "{unformatted}");
@@ -99,18 +99,18 @@ async fn keeps_edits_and_serves_them_in_every_way() {
 #[tokio::test]
 async fn remembers_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
     let mut writer = Writer::connect(&node, 7).await;
     writer.format().await;
     writer.become_writer().await;
     writer.start(1, None).await.unwrap();
     writer.write(1, 1, 3, None).await.unwrap();
     // Two processes cannot have one directory.
-    let thief = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let thief = JournalNode::start(configuration(dir.path())).unwrap();
     let stolen = Writer::connect(&thief, 8).await.ask(&Request::GetJournalState).await;
     assert!(stolen.is_err());
     drop(node);
-    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
     let mut writer = Writer::connect(&node, 7).await;
     match writer.ask(&Request::GetJournalState).await.unwrap() {
         Answer::JournalState {
@@ -131,7 +131,7 @@ async fn remembers_after_a_restart() {
 #[tokio::test]
 async fn a_lease_is_watched_and_released() {
     let dir = tempfile::tempdir().unwrap();
-    let node = JournalNode::start(configuration(dir.path(), 0)).unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
     let mut writer = Writer::connect(&node, 1).await;
     writer.format().await;
     let watcher = Writer::connect(&node, 0).await;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// Daemons of one role have ports side by side, so there can be at most this many of each.
 pub const INSTANCES_MAX: u16 = 10;
-/// Ports that a cluster takes from its base port on.
-const PORTS: u16 = 8 * INSTANCES_MAX;
+/// Ports of daemons from the base port on.
+const DAEMON_PORTS: u16 = 8 * INSTANCES_MAX;
+/// Ports that a cluster takes from its base port on; the last one is the claim's.
+const PORTS: u16 = DAEMON_PORTS + 1;
 
 /// The daemons of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,24 +159,31 @@ impl Layout {
         ports
     }
 
-    /// The first port that somebody else holds, if any.
-    pub fn taken_port(&self) -> Option<u16> {
+    /// Makes the range of ports this cluster's own for as long as the listener lives; otherwise tells the first port that
+    /// somebody else holds.
+    ///
+    /// The listener's is one port more than daemons have: while they start or are started again, their ports look free
+    /// to another cluster that is started at the same time.
+    pub fn claim_ports(&self) -> Result<TcpListener, u16> {
         // Connections of an earlier run may still be in TIME_WAIT; std's listener sets SO_REUSEADDR, so those don't count.
-        self.ports()
-            .into_iter()
-            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_err())
+        let listen = |port: u16| TcpListener::bind(("127.0.0.1", port)).map_err(|_| port);
+        let claim = listen(self.base_port + DAEMON_PORTS)?;
+        for port in self.ports() {
+            listen(port)?;
+        }
+        Ok(claim)
     }
 
-    /// Moves to a range of ports that is free, starting at the present one.
-    pub fn find_free_ports(&mut self) -> Result<()> {
+    /// Moves to a range of ports that is free, starting at the present one, and claims it.
+    pub fn claim_free_ports(&mut self) -> Result<TcpListener> {
         let first = self.base_port;
-        while let Some(port) = self.taken_port() {
-            if self.base_port > 29_000 {
-                bail!("no free range of ports from {first} on; the last one taken is {port}");
+        loop {
+            match self.claim_ports() {
+                Ok(claim) => return Ok(claim),
+                Err(_) if self.base_port <= 29_000 => self.base_port += 100,
+                Err(port) => bail!("no free range of ports from {first} on; the last one taken is {port}"),
             }
-            self.base_port += 100;
         }
-        Ok(())
     }
 
     /// Creates the directories and writes every configuration.

@@ -37,7 +37,7 @@ struct Args {
     /// Where everything is kept.
     #[arg(long, default_value = "hathi-cluster")]
     dir: PathBuf,
-    /// First of the 80 ports that are used; by default the first free range from 18020 on.
+    /// First of the 81 ports that are used; by default the first free range from 18020 on.
     #[arg(long)]
     base_port: Option<u16>,
     /// Name of the nameservice.
@@ -71,11 +71,14 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         datanodes: args.datanodes,
     };
     layout.check()?;
-    if args.base_port.is_none() {
-        layout.find_free_ports()?;
-    } else if let Some(port) = layout.taken_port() {
-        anyhow::bail!("--base-port {}: port {port} is taken", layout.base_port);
-    }
+    let claim = if args.base_port.is_none() {
+        layout.claim_free_ports()
+    } else {
+        layout
+            .claim_ports()
+            .map_err(|port| anyhow::anyhow!("--base-port {}: port {port} is taken", layout.base_port))
+    };
+    let _claim = claim?;
     layout.write()?;
     let layout = Arc::new(layout);
     let mut children = Children::new(layout.clone());

@@ -9,11 +9,10 @@ mod journal;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use hathi_interop::Hadoop;
+use hathi_interop::{Hadoop, PortRange};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -157,7 +156,7 @@ fn measure(side: &Side<'_>, hadoop: &Hadoop, hathi: &Path, args: &Args) -> Resul
 struct Stack<'a> {
     hathi: &'a Path,
     dir: TempDir,
-    port: u16,
+    ports: PortRange,
     children: Vec<(String, Child)>,
     /// What the JournalNodes took to listen.
     started: Duration,
@@ -179,28 +178,28 @@ impl<'a> Stack<'a> {
         let mut stack = Stack {
             hathi,
             dir: TempDir::with_prefix("hathi-beside-java-")?,
-            port: free_ports()?,
+            ports: PortRange::claim()?,
             children: Vec::new(),
             started: Duration::ZERO,
         };
         for index in 0..JOURNALNODES {
             let begun = Instant::now();
             stack.spawn(side, "journalnode", index)?;
-            wait_for_port(stack.port + 20 + index)?;
+            wait_for_port(stack.ports.base() + 20 + index)?;
             stack.started = begun.elapsed();
         }
         Ok(stack)
     }
 
     fn journalnode(&self, index: u16) -> String {
-        format!("127.0.0.1:{}", self.port + 20 + index)
+        format!("127.0.0.1:{}", self.ports.base() + 20 + index)
     }
 
     fn start(side: &Side<'_>, hathi: &'a Path) -> Result<Stack<'a>> {
         let mut stack = Stack::journalnodes(side, hathi)?;
         stack.once(side, 0, &["-format", "-force", "-nonInteractive"])?;
         stack.spawn(side, "namenode", 0)?;
-        wait_for_port(stack.port)?;
+        wait_for_port(stack.ports.base())?;
         stack.once(side, 1, &["-bootstrapStandby", "-force", "-nonInteractive"])?;
         stack.spawn(side, "namenode", 1)?;
         stack.spawn(side, "datanode", 0)?;
@@ -211,7 +210,7 @@ impl<'a> Stack<'a> {
 
     fn conf(&self, daemon: &str, index: u16) -> Result<PathBuf> {
         let name = format!("{daemon}-{index}");
-        let (root, port) = (self.dir.path(), self.port);
+        let (root, port) = (self.dir.path(), self.ports.base());
         let conf = root.join("conf").join(&name);
         if conf.exists() {
             return Ok(conf);
@@ -384,7 +383,7 @@ impl<'a> Stack<'a> {
     /// One run of NNThroughputBenchmark. It keeps what it made: the removal would be counted with the operation.
     fn throughput(&self, hadoop: &Hadoop, operation: &str, count: &str, args: &Args, prepare: bool) -> Result<Figures> {
         let conf = self.conf("client", 0)?;
-        let fs = format!("hdfs://127.0.0.1:{}", self.port);
+        let fs = format!("hdfs://127.0.0.1:{}", self.ports.base());
         let (ops, threads) = (args.ops.to_string(), args.threads.to_string());
         let mut words = vec!["-fs", &fs, "-op", operation, "-threads", &threads, count, &ops];
         words.extend(["-nonSuperUser", "-keepResults"]);
@@ -421,7 +420,7 @@ impl<'a> Stack<'a> {
 
     /// One run of `hathi bench namenode`, which counts the CPU time of the operation alone.
     fn own_load(&self, operation: &str, ops: u64) -> Result<Figures> {
-        let (fs, ops) = (format!("hdfs://127.0.0.1:{}", self.port), ops.to_string());
+        let (fs, ops) = (format!("hdfs://127.0.0.1:{}", self.ports.base()), ops.to_string());
         let mut words = vec!["namenode", "--fs", &fs, "--op", operation, "--ops", &ops];
         words.extend(["--connections", "16", "--outstanding", "16"]);
         let pids: Vec<String> = self
@@ -505,17 +504,6 @@ fn wait_for_port(port: u16) -> Result<()> {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
-}
-
-/// The first of 50 ports that nobody uses, below those that the kernel hands out by itself.
-fn free_ports() -> Result<u16> {
-    for _ in 0..200 {
-        let base = 10_000 + 100 * fastrand::u16(0..190);
-        if (base..base + 50).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return Ok(base);
-        }
-    }
-    bail!("no free range of ports")
 }
 
 fn cpu_seconds(pid: u32) -> Result<f64> {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+use std::hash::{BuildHasher, RandomState};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,9 +20,9 @@ use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
 
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-pub fn configuration(dir: &Path, rpc: u16) -> Configuration {
+pub fn configuration(dir: &Path) -> Configuration {
     let mut conf = Configuration::new(Environment::default());
-    conf.set("dfs.journalnode.rpc-address", format!("127.0.0.1:{rpc}"));
+    conf.set("dfs.journalnode.rpc-address", "127.0.0.1:0");
     conf.set("dfs.journalnode.http-address", "127.0.0.1:0");
     conf.set("dfs.journalnode.edits.dir", dir.display().to_string());
     conf
@@ -181,23 +183,28 @@ pub fn count(answer: Result<Answer, RemoteException>) -> u32 {
     }
 }
 
-/// Three JournalNodes that know of each other, on ports that were free a moment ago.
+/// Three JournalNodes that know of each other, at an address where nobody else is: their ports stay free for them
+/// while they are down.
 pub fn quorum(dir: &Path) -> (Vec<Configuration>, Vec<u16>) {
+    let [_, _, a, b, c, ..] = RandomState::new().hash_one("address").to_be_bytes();
+    let host = Ipv4Addr::new(127, a | 1, b, c);
     let listeners: Vec<_> = (0..3)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .map(|_| std::net::TcpListener::bind((host, 0)).unwrap())
         .collect();
     let ports: Vec<_> = listeners
         .iter()
         .map(|listener| listener.local_addr().unwrap().port())
         .collect();
     let uri = format!(
-        "qjournal://127.0.0.1:{};127.0.0.1:{};127.0.0.1:{}/ns1",
+        "qjournal://{host}:{};{host}:{};{host}:{}/ns1",
         ports[0], ports[1], ports[2]
     );
     let confs = ports
         .iter()
         .map(|port| {
-            let mut conf = configuration(&dir.join(port.to_string()), *port);
+            let mut conf = configuration(&dir.join(port.to_string()));
+            conf.set("dfs.journalnode.rpc-address", format!("{host}:{port}"));
+            conf.set("dfs.journalnode.http-address", format!("{host}:0"));
             conf.set("dfs.namenode.shared.edits.dir", uri.clone());
             conf
         })
