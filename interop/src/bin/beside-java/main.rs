@@ -66,6 +66,9 @@ struct Args {
     /// Measure the JournalNodes alone, for so many seconds with each number of clients.
     #[arg(long, value_name = "SECONDS")]
     journal: Option<u32>,
+    /// Java's NameNodes on both sides, as in a cluster in which only the JournalNodes have been replaced.
+    #[arg(long)]
+    replace_journalnodes_only: bool,
 }
 
 fn main() -> Result<()> {
@@ -80,7 +83,12 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let java = measure(&Side::Java(&hadoop, args.heap_mb), &hadoop, &hathi, &args)?;
-    let ours = measure(&Side::Hathi(&hathi), &hadoop, &hathi, &args)?;
+    let ours = if args.replace_journalnodes_only {
+        Side::JournalNodes(&hadoop, args.heap_mb, &hathi)
+    } else {
+        Side::Hathi(&hathi)
+    };
+    let ours = measure(&ours, &hadoop, &hathi, &args)?;
     print!("{}", table(&java, &ours));
     Ok(())
 }
@@ -89,6 +97,8 @@ fn main() -> Result<()> {
 enum Side<'a> {
     Java(&'a Hadoop, u32),
     Hathi(&'a Path),
+    /// Our JournalNodes, and Java's everything else.
+    JournalNodes(&'a Hadoop, u32, &'a Path),
 }
 
 impl Side<'_> {
@@ -103,6 +113,10 @@ impl Side<'_> {
                 command.arg(daemon).arg("--conf").arg(conf).args(args);
                 command
             }
+            Side::JournalNodes(_, _, binary) if daemon == "journalnode" => {
+                Side::Hathi(binary).command(conf, daemon, args)
+            }
+            Side::JournalNodes(hadoop, heap_mb, _) => Side::Java(hadoop, *heap_mb).command(conf, daemon, args),
         }
     }
 
@@ -110,6 +124,7 @@ impl Side<'_> {
         match self {
             Side::Java(..) => "Java",
             Side::Hathi(_) => "Hathi",
+            Side::JournalNodes(..) => "Java's NameNodes on Hathi's JournalNodes",
         }
     }
 }
