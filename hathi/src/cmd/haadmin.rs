@@ -6,7 +6,7 @@ use hathi_formats::conf::{Configuration, JournalUri};
 use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
 use hathi_formats::proto::common::{self, HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, ZKFC_PROTOCOL};
-use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError};
+use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError, connect_to};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -182,19 +182,10 @@ impl Admin {
         protocol: &'static Protocol,
         timeout: Duration,
     ) -> Result<RpcClient, RpcError> {
-        let unresolved = |reason: String| RpcError::Connect {
-            address: address.to_owned(),
-            reason,
-        };
-        let resolved = tokio::net::lookup_host(address)
-            .await
-            .map_err(|error| unresolved(error.to_string()))?
-            .next()
-            .ok_or_else(|| unresolved("no address".to_owned()))?;
         let mut options = ClientOptions::new(&super::user_name());
         options.connect_timeout = Duration::from_secs(5);
         options.call_timeout = timeout;
-        RpcClient::connect(resolved, protocol, options).await
+        connect_to(address, protocol, &options).await
     }
 
     async fn state(&self, id: &str) -> Result<HaServiceStateProto> {

@@ -42,10 +42,7 @@ fn config(conf: &Configuration) -> Result<ZkfcConfig> {
     if elector != "journal" {
         bail!("hathi.ha.elector = '{elector}': only 'journal' is known");
     }
-    let identity = conf.who_am_i(|address| {
-        let addresses = (address.host.as_str(), 0).to_socket_addrs();
-        addresses.is_ok_and(|mut all| all.any(|address| TcpListener::bind(address).is_ok()))
-    })?;
+    let identity = conf.who_am_i(|address| TcpListener::bind((address.host.as_str(), 0)).is_ok())?;
     let (Some(nameservice), Some(namenode_id)) = (&identity.nameservice, &identity.namenode) else {
         bail!("dfs.nameservices, dfs.ha.namenodes.*: high availability is not configured");
     };

@@ -2,7 +2,6 @@
 //!
 //! Each NameNode has a task of its own, so that one that is down or slow delays nobody else.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ use hathi_formats::proto::hdfs::{
     VersionRequestProto, VersionResponseProto,
 };
 use hathi_net::ipc::protocols::DATANODE_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use prost::Message;
 
 use crate::config::SOFTWARE_VERSION;
@@ -137,23 +136,12 @@ impl Conversation {
     }
 
     async fn connect(&self) -> Result<RpcClient, ActorError> {
-        let address = self.actor.address.clone();
-        let resolved = tokio::task::spawn_blocking(move || resolve(&address.host, address.port))
-            .await
-            .ok()
-            .flatten()
-            .ok_or_else(|| {
-                ActorError::Rpc(RpcError::Connect {
-                    address: self.actor.address.to_string(),
-                    reason: "the name does not resolve".to_owned(),
-                })
-            })?;
         let conf = &self.node.conf;
         let mut options = ClientOptions::new(&conf.superuser);
         options.connect_timeout = conf.connect_timeout;
         options.call_timeout = conf.call_timeout;
         options.max_response_bytes = conf.max_data_length;
-        Ok(RpcClient::connect(resolved, &DATANODE_PROTOCOL, options).await?)
+        Ok(connect_to(&self.actor.address.to_string(), &DATANODE_PROTOCOL, &options).await?)
     }
 
     /// Everything on one connection. After a break the registration stays good: a NameNode that does not know this
@@ -519,10 +507,6 @@ impl Conversation {
             }
         }
     }
-}
-
-fn resolve(host: &str, port: u16) -> Option<SocketAddr> {
-    (host, port).to_socket_addrs().ok()?.next()
 }
 
 fn ha_state(info: &NamespaceInfoProto) -> Option<HaState> {

@@ -1,11 +1,11 @@
 //! Block recovery: as the primary, which brings the replicas of a block to one length (`BlockRecoveryWorker`), and as a
 //! participant.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hathi_blockpool::{NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery};
+use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};
@@ -15,7 +15,7 @@ use hathi_formats::proto::hdfs::{
     UpdateReplicaUnderRecoveryResponseProto,
 };
 use hathi_net::ipc::protocols::INTER_DATANODE_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 
 use crate::node::DataNode;
 use crate::offer::Service;
@@ -109,21 +109,14 @@ impl Participant {
         let Ok(port) = u16::try_from(id.ipc_port) else {
             return Participant::Unreachable;
         };
-        let address: Option<SocketAddr> =
-            tokio::task::spawn_blocking(move || (host.as_str(), port).to_socket_addrs().ok()?.next())
-                .await
-                .ok()
-                .flatten();
-        let Some(address) = address else {
-            return Participant::Unreachable;
-        };
+        let address = HostPort { host, port }.to_string();
         let mut options = ClientOptions::new(&node.conf.superuser);
         options.connect_timeout = node.conf.connect_timeout;
         options.call_timeout = node.conf.socket_timeout;
-        match RpcClient::connect(address, &INTER_DATANODE_PROTOCOL, options).await {
+        match connect_to(&address, &INTER_DATANODE_PROTOCOL, &options).await {
             Ok(client) => Participant::Remote(client),
             Err(error) => {
-                tracing::info!(datanode = %address, %error, "participant of a recovery cannot be reached");
+                tracing::info!(datanode = address, %error, "participant of a recovery cannot be reached");
                 Participant::Unreachable
             }
         }

@@ -2,7 +2,6 @@
 
 use crate::journalnodes::Readers;
 use crate::log::LogCommand;
-use crate::settings::resolve;
 use crate::shared_log::SharedLog;
 use crate::state::{LeaseView, NameNode};
 use crate::storage::NameDirs;
@@ -13,7 +12,7 @@ use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogRespons
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_namesystem::Role;
-use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
+use hathi_net::ipc::{ClientOptions, connect_to, protocols};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,7 +139,7 @@ async fn roll(user: &str, address: &HostPort) -> anyhow::Result<()> {
     let mut options = ClientOptions::new(user);
     options.connect_timeout = Duration::from_secs(5);
     options.call_timeout = Duration::from_secs(20);
-    let client = RpcClient::connect(resolve(address)?, &protocols::NAMENODE_PROTOCOL, options).await?;
+    let client = connect_to(&address.to_string(), &protocols::NAMENODE_PROTOCOL, &options).await?;
     let _: RollEditLogResponseProto = client.call("rollEditLog", &RollEditLogRequestProto {}).await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use hathi_formats::proto::namenode::{
     GetTransactionIdResponseProto,
 };
 use hathi_namespace::Namespace;
-use hathi_net::ipc::{ClientOptions, RpcClient, protocols};
+use hathi_net::ipc::{ClientOptions, connect_to, protocols};
 use http_body_util::BodyExt;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
@@ -168,7 +168,7 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
 async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(NamespaceInfo, TxId, TxId)> {
     let mut options = ClientOptions::new(&settings.user);
     options.connect_timeout = Duration::from_secs(10);
-    let client = RpcClient::connect(resolve(&peer.rpc)?, &protocols::NAMENODE_PROTOCOL, options).await?;
+    let client = connect_to(&peer.rpc.to_string(), &protocols::NAMENODE_PROTOCOL, &options).await?;
     let started = std::time::Instant::now();
     let version: VersionResponseProto = loop {
         match client.call("versionRequest", &VersionRequestProto {}).await {

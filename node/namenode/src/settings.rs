@@ -32,6 +32,8 @@ pub struct Settings {
     pub superuser_group: String,
     /// `hadoop.user.group.static.mapping.overrides`.
     pub static_groups: String,
+    /// `dfs.namenode.ip-proxy-users`: routers, which say for whom they call.
+    pub ip_proxy_users: Vec<String>,
     /// The nameservice, or empty.
     pub nameservice_id: String,
     /// This NameNode's id in it, or empty.
@@ -156,6 +158,7 @@ impl Settings {
         Ok(Settings {
             user: process_user(),
             superuser_group: conf.get_or("dfs.permissions.superusergroup", "supergroup"),
+            ip_proxy_users: conf.get_list("dfs.namenode.ip-proxy-users"),
             static_groups: conf.get_or("hadoop.user.group.static.mapping.overrides", "dr.who=;"),
             nameservice_id: identity.nameservice.clone().unwrap_or_default(),
             namenode_id: identity.namenode.clone().unwrap_or_default(),
@@ -360,7 +363,7 @@ impl Settings {
 }
 
 /// Resolves a name; the first address counts.
-pub fn resolve(address: &HostPort) -> anyhow::Result<SocketAddr> {
+pub(crate) fn resolve(address: &HostPort) -> anyhow::Result<SocketAddr> {
     (address.host.as_str(), address.port)
         .to_socket_addrs()
         .with_context(|| format!("cannot resolve {address}"))?
@@ -376,9 +379,9 @@ fn bind_address(conf: &Configuration, address: &HostPort, bind_host_key: &str) -
     })
 }
 
-/// Whether an address is one of this machine's: whether one can listen on it (with any port).
+/// Whether one of a name's addresses is this machine's: whether one can listen on it (with any port).
 fn is_local(address: &HostPort) -> bool {
-    resolve(address).is_ok_and(|address| std::net::TcpListener::bind((address.ip(), 0)).is_ok())
+    std::net::TcpListener::bind((address.host.as_str(), 0)).is_ok()
 }
 
 /// The short name of the process's user: `HADOOP_USER_NAME`, else that of the password file, else `USER`.

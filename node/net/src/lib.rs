@@ -1,5 +1,17 @@
-//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]) and HTTP ([`http`]). Knows nothing of HDFS.
+//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]).
+//! Knows nothing of HDFS.
 
 pub mod histogram;
 pub mod http;
 pub mod ipc;
+pub mod tcp;
+
+/// A port that is taken, but on which nobody listens as long as the socket lives.
+#[cfg(test)]
+fn refusing_address() -> (socket2::Socket, std::net::SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}

@@ -3,7 +3,7 @@
 use hathi_failover::{Event, LeaseView};
 use hathi_formats::proto::{ext, qjournal};
 use hathi_net::ipc::protocols::JOURNAL_EXTENSION_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl JournalNodes {
         let mut options = ClientOptions::new(&self.user);
         options.connect_timeout = Duration::from_millis(500);
         options.call_timeout = Duration::from_millis(u64::from(WATCH_MS) + 500);
-        crate::local::connect(&address, &JOURNAL_EXTENSION_PROTOCOL, options).await
+        connect_to(&address, &JOURNAL_EXTENSION_PROTOCOL, &options).await
     }
 
     /// Watches one JournalNode as long as it counts; each answer, and each loss of it, becomes an event.

@@ -1,32 +1,10 @@
-//! Names, addresses and processes of this machine.
+//! Addresses and processes of this machine.
 
-use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-
-/// Resolves `host:port` anew and connects.
-pub(crate) async fn connect(
-    address: &str,
-    protocol: &'static Protocol,
-    options: ClientOptions,
-) -> Result<RpcClient, RpcError> {
-    let unresolved = |reason: String| RpcError::Connect {
-        address: address.to_owned(),
-        reason,
-    };
-    let resolved = match address.parse::<SocketAddr>() {
-        Ok(resolved) => resolved,
-        Err(_) => tokio::net::lookup_host(address)
-            .await
-            .map_err(|error| unresolved(error.to_string()))?
-            .next()
-            .ok_or_else(|| unresolved("no address".to_owned()))?,
-    };
-    RpcClient::connect(resolved, protocol, options).await
-}
 
 /// Whether an address belongs to this machine, so that a process id behind it means something here.
 pub(crate) fn is_local(address: SocketAddr) -> bool {

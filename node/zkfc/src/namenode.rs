@@ -1,11 +1,11 @@
 //! The health monitor of the local NameNode (Hadoop: `HealthMonitor`), and the calls that change its state.
 
-use crate::local::{Process, connect, is_local};
+use crate::local::{Process, is_local};
 use hathi_failover::{Event, Health, Instance, ServiceState};
 use hathi_formats::exceptions::HEALTH_CHECK_FAILED;
 use hathi_formats::proto::{common, ext};
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, SUPERVISOR_PROTOCOL};
-use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -65,7 +65,7 @@ impl LocalNameNode {
     }
 
     async fn monitor_connection(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
-        let client = connect(&self.address, &SUPERVISOR_PROTOCOL, self.options(SILENT)).await?;
+        let client = connect_to(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT)).await?;
         let local = is_local(client.peer());
         let ha_service = client.with_protocol(&HA_SERVICE_PROTOCOL);
         let mut watched: Option<Instance> = None;
@@ -164,7 +164,7 @@ impl LocalNameNode {
 
     /// `HAServiceProtocol.transitionToActive` or `transitionToStandby` in this controller's name.
     pub(crate) async fn transition(&self, to: ServiceState) -> Result<(), RpcError> {
-        let client = connect(&self.address, &HA_SERVICE_PROTOCOL, self.options(TRANSITION_TIMEOUT)).await?;
+        let client = connect_to(&self.address, &HA_SERVICE_PROTOCOL, &self.options(TRANSITION_TIMEOUT)).await?;
         transition(&client, to).await
     }
 }

@@ -1,7 +1,6 @@
 //! The controller's loop: events in from all sides, decisions out to the local NameNode and the JournalNodes.
 
 use crate::journalnodes::JournalNodes;
-use crate::local::connect;
 use crate::namenode::LocalNameNode;
 use crate::server::{Asked, Handler, Request};
 use anyhow::Context as _;
@@ -9,7 +8,7 @@ use hathi_failover::{Action, Controller, ControllerConfig, Event, Health, Quorum
 use hathi_formats::exceptions::{RemoteException, SERVICE_FAILED};
 use hathi_formats::proto::common;
 use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcServer, ServerOptions};
+use hathi_net::ipc::{ClientOptions, RpcServer, ServerOptions, connect_to};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -297,7 +296,7 @@ async fn cede(config: &ZkfcConfig, address: &str, millis: u32) -> Result<(), Str
     options.call_timeout = Duration::from_secs(10);
     let request = common::CedeActiveRequestProto { millis_to_cede: millis };
     let result = async {
-        let client = connect(address, &ZKFC_PROTOCOL, options).await?;
+        let client = connect_to(address, &ZKFC_PROTOCOL, &options).await?;
         let _: common::CedeActiveResponseProto = client.call("cedeActive", &request).await?;
         Ok::<(), hathi_net::ipc::RpcError>(())
     };

@@ -353,22 +353,13 @@ impl DataNode {
         id: &hathi_formats::proto::hdfs::DatanodeIdProto,
         timeout: std::time::Duration,
     ) -> io::Result<TcpStream> {
-        use std::net::ToSocketAddrs;
         let host = if self.conf.connect_via_hostname {
             &id.host_name
         } else {
             &id.ip_addr
         };
         let port = u16::try_from(id.xfer_port).map_err(|_| io::Error::other("bad port"))?;
-        let address = (host.as_str(), port)
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| io::Error::other(format!("cannot resolve {host}")))?;
-        let stream = if timeout.is_zero() {
-            TcpStream::connect(address)?
-        } else {
-            TcpStream::connect_timeout(&address, timeout)?
-        };
+        let stream = hathi_net::tcp::connect((host.as_str(), port), timeout)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(non_zero(timeout))?;
         stream.set_write_timeout(non_zero(self.conf.socket_write_timeout))?;

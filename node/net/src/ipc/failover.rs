@@ -1,6 +1,7 @@
 //! Calls to whichever NameNode is active (`RetryPolicies.FailoverOnNetworkExceptionRetry`,
 //! `ConfiguredFailoverProxyProvider`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -214,21 +215,32 @@ impl Inner {
     }
 }
 
-/// Resolves `host:port` and connects to the first address that answers.
+/// Resolves `host:port` and connects to the first address that answers; each gets the whole time limit.
 pub async fn connect_to(
     address: &str,
     protocol: &'static Protocol,
     options: &ClientOptions,
 ) -> Result<RpcClient, RpcError> {
-    let failed = |reason: String| RpcError::Connect {
-        address: address.to_owned(),
-        reason,
-    };
     let found = tokio::net::lookup_host(address)
         .await
-        .map_err(|error| failed(error.to_string()))?;
-    let mut last = failed("the name has no address".to_owned());
-    for addr in found {
+        .map_err(|error| RpcError::Connect {
+            address: address.to_owned(),
+            reason: error.to_string(),
+        })?;
+    connect_to_any(address, found, protocol, options).await
+}
+
+async fn connect_to_any(
+    name: &str,
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    protocol: &'static Protocol,
+    options: &ClientOptions,
+) -> Result<RpcClient, RpcError> {
+    let mut last = RpcError::Connect {
+        address: name.to_owned(),
+        reason: "the name has no address".to_owned(),
+    };
+    for addr in addresses {
         match RpcClient::connect(addr, protocol, options.clone()).await {
             Ok(client) => return Ok(client),
             Err(error) => last = error,
@@ -249,5 +261,27 @@ fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
         RpcError::Connect { .. } => Decision::FailOver,
         RpcError::Broken { .. } | RpcError::Timeout { .. } if may_repeat => Decision::FailOver,
         RpcError::Broken { .. } | RpcError::Timeout { .. } => Decision::Fail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::protocols::HA_SERVICE_PROTOCOL;
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_hide_the_next() {
+        // Held, so that nobody else listens there.
+        let (_held, refusing) = crate::refusing_address();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let listening = listener.local_addr().unwrap();
+        let options = ClientOptions::new("mahout");
+        let connect = |addresses: Vec<SocketAddr>| connect_to_any("name", addresses, &HA_SERVICE_PROTOCOL, &options);
+
+        assert_eq!(connect(vec![refusing, listening]).await.unwrap().peer(), listening);
+        let refused = connect(vec![refusing]).await.unwrap_err().to_string();
+        assert!(refused.contains(&refusing.to_string()), "{refused}");
+        let nowhere = connect(vec![]).await.unwrap_err();
+        assert!(matches!(nowhere, RpcError::Connect { address, .. } if address == "name"));
     }
 }

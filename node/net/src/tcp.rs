@@ -1,0 +1,47 @@
+//! Connections without a protocol, for code that blocks.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// Connects to the first of the addresses of `to` that answers; what the last one answered is the error.
+///
+/// Each gets the whole `timeout`; with zero, as long as the system waits.
+pub fn connect(to: impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in to.to_socket_addrs()? {
+        let connected = if timeout.is_zero() {
+            TcpStream::connect(address)
+        } else {
+            TcpStream::connect_timeout(&address, timeout)
+        };
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, TcpListener};
+
+    #[test]
+    fn an_address_that_refuses_does_not_hide_the_next() {
+        // Held, so that nobody else listens there.
+        let (_held, refusing) = crate::refusing_address();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let addresses = [refusing, listener.local_addr().unwrap()];
+        for timeout in [Duration::ZERO, Duration::from_secs(10)] {
+            let stream = connect(&addresses[..], timeout).unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+            let refused = connect(&addresses[..1], timeout).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        }
+        let nowhere: &[SocketAddr] = &[];
+        let error = connect(nowhere, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
