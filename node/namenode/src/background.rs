@@ -3,7 +3,8 @@
 use crate::journalnodes::Readers;
 use crate::log::LogCommand;
 use crate::shared_log::SharedLog;
-use crate::state::{LeaseView, NameNode};
+use crate::standby_calls::LeaseView;
+use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
 use hathi_formats::conf::HostPort;
@@ -63,7 +64,7 @@ pub async fn monitors(shared: Arc<Shared>) {
     let (mut heartbeat_at, mut lease_at, mut redundancy_at, mut roll_at) = (0, 0, 0, 0);
     loop {
         ticks.tick().await;
-        nn.dismiss_kept_calls(false);
+        nn.review_kept_calls();
         let role = nn.role();
         if role == Role::Standby {
             // Replies that were parked while the role changed.

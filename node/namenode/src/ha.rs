@@ -214,8 +214,8 @@ impl Controller {
         let (done, synced) = oneshot::channel();
         self.log.send(LogCommand::Ship)?;
         self.log.send(LogCommand::NotifySynced(start, done))?;
-        for (call, responder) in self.nn.take_kept_calls() {
-            self.handler.serve_kept(call, responder);
+        for kept in self.nn.take_kept_calls() {
+            self.handler.serve(kept.call, kept.responder);
         }
         synced.await.context("the first transaction did not reach a quorum")?;
         let now = self.nn.clock.us();

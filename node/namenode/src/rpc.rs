@@ -2,6 +2,7 @@
 
 use crate::admin;
 use crate::background::Shared;
+use crate::standby_calls::StandbyCall;
 use crate::state::{NameNode, not_active, send};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_namesystem::calls::BlockReportWork;
@@ -67,7 +68,7 @@ impl Handler {
     }
 
     /// Serves a call that was kept while this NameNode became active.
-    pub fn serve_kept(&self, call: RpcCall, responder: Responder) {
+    pub fn serve(&self, call: RpcCall, responder: Responder) {
         self.call(call, responder);
     }
 
@@ -135,13 +136,11 @@ impl RpcHandler for Handler {
         if let Err(error) = &reply.result
             && error.is(exceptions::STANDBY)
         {
-            return match nn.keep_call(call, responder) {
+            return match nn.keep_call(StandbyCall::new(call, responder, nn.clock.ms())) {
                 Ok(()) => {}
                 // It became active after it had answered.
-                Err((call, responder)) if role != Role::Active && nn.role() == Role::Active => {
-                    self.call(call, responder)
-                }
-                Err((_, responder)) => send(responder, &reply.result),
+                Err(call) if role != Role::Active && nn.role() == Role::Active => self.call(call.call, call.responder),
+                Err(call) => send(call.responder, &reply.result),
             };
         }
         let changed = write && reply.after.is_some();

@@ -10,6 +10,7 @@ use crate::rpc::Handler;
 use crate::settings::Settings;
 use crate::shared_directory::DirectoryLog;
 use crate::shared_log::{DirectoryTail, SharedLog};
+use crate::standby_calls::{self, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
@@ -50,6 +51,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let (transitions, transition_queue) = mpsc::unbounded_channel();
     let (log, log_queue) = mpsc::unbounded_channel();
     let (lost, lost_queue) = mpsc::unbounded_channel();
+    let (passes, pass_queue) = mpsc::unbounded_channel();
     let holder = format!("{}@{}", settings.namenode_id, uuid::Uuid::new_v4());
     let empty = assemble(
         parts(&settings, dirs.info.clone())?,
@@ -57,7 +59,14 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         TxId(0),
         SyncedTxId::default(),
     );
-    let nn = Arc::new(NameNode::new(settings.clone(), empty, holder, transitions));
+    let standby_calls = StandbyCalls::new(passes);
+    let nn = Arc::new(NameNode::new(
+        settings.clone(),
+        empty,
+        holder,
+        transitions,
+        standby_calls,
+    ));
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
         nn: nn.clone(),
@@ -110,6 +119,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             JournalUri::File(path) => SharedLog::Directory(DirectoryTail::new(nn.clone(), path)),
         });
         let loader = Arc::new(Loader::new(settings, dirs));
+        tokio::spawn(standby_calls::pass_on_calls(nn.clone(), handler.clone(), pass_queue));
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));

@@ -1,7 +1,9 @@
 //! What all parts of a NameNode process share.
 
 use crate::groups::Groups;
+use crate::origin::Origin;
 use crate::settings::Settings;
+use crate::standby_calls::StandbyCalls;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
@@ -11,21 +13,12 @@ use hathi_namesystem::{CallContext, Namesystem, Role};
 use hathi_net::histogram::Histogram;
 use hathi_net::ipc::{Responder, RpcCall};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 
-/// Calls a standby keeps while nobody holds the read lease; above that they get StandbyException.
-const STANDBY_CALLS_MAX: usize = 4096;
-/// For how long a standby keeps a call: longer than a failover takes, shorter than a client's patience.
-pub const STANDBY_CALL_MS: u64 = 3000;
-/// A call that comes from another NameNode is kept for so long even while the lease runs: mostly the client saw the
-/// active die, and we shall hear of it within moments. A StandbyException would make it sleep for longer.
-const HEARSAY_MS: u64 = 100;
-/// A holder that is so new is taken to live.
-const NEW_HOLDER_MS: u64 = 1000;
 /// Identities (user, groups, rank) remembered before all are asked for again.
 const IDENTITIES_MAX: usize = 10_000;
 /// An identity is asked for again after so long, so that changed groups count.
@@ -149,30 +142,6 @@ impl Clock {
     }
 }
 
-/// What a standby knows of the lease of the active.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseView {
-    /// The JournalNodes know no leases, or too few answer: calls are not kept.
-    Unknown,
-    /// Another NameNode, this one, holds it.
-    HeldByOther(Arc<str>),
-    /// Nobody holds it: somebody is about to.
-    Free,
-}
-
-struct KnownLease {
-    view: LeaseView,
-    /// Since when the same holder, milliseconds of [`Clock`].
-    since_ms: u64,
-}
-
-struct StandbyCall {
-    call: RpcCall,
-    responder: Responder,
-    since_ms: u64,
-    until_ms: u64,
-}
-
 /// A change of role asked for.
 pub struct Transition {
     /// To active or to standby.
@@ -212,10 +181,9 @@ pub struct NameNode {
     pub holder: String,
     /// Changes of role, done one after the other by one task.
     pub transitions: mpsc::UnboundedSender<Transition>,
-    /// Set by the namenode's lease watcher.
-    lease_view: Mutex<KnownLease>,
+    /// Calls that came while this NameNode was not the active.
+    pub standby_calls: StandbyCalls,
     role: AtomicU8,
-    standby_calls: Mutex<VecDeque<StandbyCall>>,
     identities: Mutex<HashMap<String, Identity>>,
     /// Counters of the edit log task.
     pub metrics: Metrics,
@@ -236,8 +204,6 @@ pub struct Metrics {
     pub sync_us: AtomicU64,
     /// Transactions in them.
     pub synced_txns: AtomicU64,
-    /// Calls that waited on a standby.
-    pub standby_calls_kept: AtomicU64,
     /// How long the last change to active took, µs.
     pub last_failover_us: AtomicU64,
     /// How long loading took, ms.
@@ -258,6 +224,7 @@ impl NameNode {
         ns: Namesystem,
         holder: String,
         transitions: mpsc::UnboundedSender<Transition>,
+        standby_calls: StandbyCalls,
     ) -> Self {
         let groups = Groups::new(&settings.static_groups);
         let synced = ns.edit_log.synced_handle();
@@ -272,12 +239,8 @@ impl NameNode {
             groups,
             holder,
             transitions,
-            lease_view: Mutex::new(KnownLease {
-                view: LeaseView::Unknown,
-                since_ms: 0,
-            }),
+            standby_calls,
             role: AtomicU8::new(0),
-            standby_calls: Mutex::default(),
             identities: Mutex::default(),
             metrics: Metrics::default(),
             loads: AtomicU64::new(0),
@@ -291,13 +254,14 @@ impl NameNode {
     pub fn context(&self, call: &RpcCall) -> CallContext {
         let now_ms = self.clock.ms();
         let (user, groups, superuser) = self.identity(&call.user.user, now_ms);
+        let origin = Origin::of(call, &self.settings.user, &self.settings.ip_proxy_users);
         CallContext {
             user,
             groups,
             superuser,
-            client_ip: Some(call.peer.ip()),
-            client_id: call.client_id.as_slice().into(),
-            call_id: call.call_id,
+            client_ip: Some(origin.ip),
+            client_id: origin.client_id.as_slice().into(),
+            call_id: origin.call_id,
             retry_count: call.retry_count,
             now_ms: self.clock.wall_ms(),
             mono_ms: now_ms,
@@ -416,97 +380,6 @@ impl NameNode {
         let parked = self.gate.lock().drain();
         for reply in parked {
             reply.give_up();
-        }
-    }
-
-    /// For how many milliseconds a call should be kept rather than its client be sent away; 0 is not at all.
-    fn keeps_for_ms(&self, call: &RpcCall, now_ms: u64) -> u64 {
-        match self.role() {
-            Role::BecomingActive | Role::SteppingDown => STANDBY_CALL_MS,
-            Role::Standby => {
-                let lease = self.lease_view.lock();
-                match lease.view {
-                    LeaseView::Free => STANDBY_CALL_MS,
-                    LeaseView::HeldByOther(_) if call.retry_count > 0 && now_ms >= lease.since_ms + NEW_HOLDER_MS => {
-                        HEARSAY_MS
-                    }
-                    LeaseView::HeldByOther(_) | LeaseView::Unknown => 0,
-                }
-            }
-            Role::Initializing | Role::Active => 0,
-        }
-    }
-
-    /// Keeps a call that this NameNode may be able to serve within moments, or gives it back.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the call is given back as it came; nothing is to be allocated for that"
-    )]
-    pub fn keep_call(&self, call: RpcCall, responder: Responder) -> Result<(), (RpcCall, Responder)> {
-        let now_ms = self.clock.ms();
-        let mut calls = self.standby_calls.lock();
-        // Asked under the lock: whoever changes the role or the view looks through the calls after that.
-        let keep_ms = self.keeps_for_ms(&call, now_ms);
-        if keep_ms == 0 || calls.len() >= STANDBY_CALLS_MAX {
-            return Err((call, responder));
-        }
-        self.metrics.standby_calls_kept.fetch_add(1, Ordering::Relaxed);
-        calls.push_back(StandbyCall {
-            call,
-            responder,
-            since_ms: now_ms,
-            until_ms: now_ms + keep_ms,
-        });
-        Ok(())
-    }
-
-    /// Takes the kept calls, to be served now that this NameNode is active.
-    pub fn take_kept_calls(&self) -> Vec<(RpcCall, Responder)> {
-        self.standby_calls
-            .lock()
-            .drain(..)
-            .map(|kept| (kept.call, kept.responder))
-            .collect()
-    }
-
-    /// Sends kept calls away: all of them when another NameNode is active, else those that waited too long.
-    pub fn dismiss_kept_calls(&self, all: bool) {
-        let now_ms = self.clock.ms();
-        let mut calls = self.standby_calls.lock();
-        let (dismissed, kept): (VecDeque<_>, _) = std::mem::take(&mut *calls)
-            .into_iter()
-            .partition(|call| all || now_ms >= call.until_ms);
-        *calls = kept;
-        drop(calls);
-        for kept in dismissed {
-            kept.responder.error(&RemoteException::new(
-                exceptions::STANDBY,
-                "Operation category READ is not supported in state standby",
-            ));
-        }
-    }
-
-    /// Set by the lease watcher.
-    pub fn set_lease_view(&self, view: LeaseView) {
-        let mut known = self.lease_view.lock();
-        if known.view == view {
-            return;
-        }
-        *known = KnownLease {
-            view: view.clone(),
-            since_ms: self.clock.ms(),
-        };
-        drop(known);
-        match view {
-            LeaseView::HeldByOther(_) if !matches!(self.role(), Role::BecomingActive | Role::Active) => {
-                self.dismiss_kept_calls(true);
-            }
-            LeaseView::Free => {
-                for call in self.standby_calls.lock().iter_mut() {
-                    call.until_ms = call.since_ms + STANDBY_CALL_MS;
-                }
-            }
-            LeaseView::HeldByOther(_) | LeaseView::Unknown => {}
         }
     }
 }

@@ -102,6 +102,8 @@ pub struct ClientOptions {
     pub ping_interval: Duration,
     /// `ipc.maximum.response.length`.
     pub max_response_bytes: usize,
+    /// `CallerContext` of every call.
+    pub caller_context: Option<String>,
 }
 
 impl ClientOptions {
@@ -118,6 +120,7 @@ impl ClientOptions {
             call_timeout: Duration::from_secs(120),
             ping_interval: Duration::from_secs(60),
             max_response_bytes: 128 << 20,
+            caller_context: None,
         }
     }
 }
@@ -226,7 +229,7 @@ impl RpcClient {
         &self,
         ids: Option<CallIds>,
         timeout: Option<Duration>,
-        put: impl FnOnce(&mut BytesMut, &RequestIds),
+        put: impl FnOnce(&mut BytesMut, &RequestIds<'_>),
     ) -> PendingCall<R> {
         let timeout = timeout.unwrap_or(self.call_timeout);
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);

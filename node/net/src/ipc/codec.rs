@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 use hathi_formats::exceptions::{
     IPC, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH, RemoteException,
 };
+use hathi_formats::proto::common;
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
@@ -523,7 +524,7 @@ pub fn put_preamble(out: &mut BytesMut) {
 
 /// What identifies a request.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestIds {
+pub struct RequestIds<'a> {
     /// See the constants of this module for negative ones.
     pub call_id: i32,
     /// -1 on control frames.
@@ -532,10 +533,12 @@ pub struct RequestIds {
     pub client_id: ClientId,
     /// Highest state id that this client has seen.
     pub state_id: Option<i64>,
+    /// `CallerContext` of a call; control frames have none.
+    pub caller_context: Option<&'a str>,
 }
 
-/// The header of a request, in a buffer on the stack: its length varint is always one byte.
-fn put_request_header(ids: &RequestIds) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usize) {
+/// The header of a request without its caller context, in a buffer on the stack: its length varint is always one byte.
+fn put_request_header(ids: &RequestIds<'_>) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usize) {
     let mut header = [0_u8; MAX_SUCCESS_HEADER_BYTES];
     let mut out = header.as_mut_slice();
     out.put_slice(&[0x08, RPC_KIND_PROTOBUF as u8, 0x10, 0, 0x18]);
@@ -554,7 +557,7 @@ fn put_request_header(ids: &RequestIds) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usiz
 }
 
 /// Appends a control frame: a header and perhaps a message.
-pub fn put_control<M: Message>(out: &mut BytesMut, ids: &RequestIds, message: Option<&M>) {
+pub fn put_control<M: Message>(out: &mut BytesMut, ids: &RequestIds<'_>, message: Option<&M>) {
     let (header, header_bytes) = put_request_header(ids);
     let message_bytes = message.map_or(0, |message| {
         let len = message.encoded_len();
@@ -572,7 +575,7 @@ pub fn put_control<M: Message>(out: &mut BytesMut, ids: &RequestIds, message: Op
 /// Appends a call.
 pub fn put_call<M: Message>(
     out: &mut BytesMut,
-    ids: &RequestIds,
+    ids: &RequestIds<'_>,
     method: &str,
     protocol: &str,
     version: u64,
@@ -585,7 +588,7 @@ pub fn put_call<M: Message>(
 /// Appends a call whose message is encoded already (without a length before it).
 pub fn put_call_encoded(
     out: &mut BytesMut,
-    ids: &RequestIds,
+    ids: &RequestIds<'_>,
     method: &str,
     protocol: &str,
     version: u64,
@@ -597,20 +600,29 @@ pub fn put_call_encoded(
 
 fn put_call_head(
     out: &mut BytesMut,
-    ids: &RequestIds,
+    ids: &RequestIds<'_>,
     method: &str,
     protocol: &str,
     version: u64,
     message_bytes: usize,
 ) {
-    let (header, header_bytes) = put_request_header(ids);
+    let (header, fixed_bytes) = put_request_header(ids);
+    let context = ids.caller_context.map(|context| common::RpcCallerContextProto {
+        context: context.to_owned(),
+        signature: None,
+    });
+    let context_bytes = context.as_ref().map_or(0, |context| {
+        let len = context.encoded_len();
+        1 + encoded_len_varint(len as u64) + len
+    });
+    let header_bytes = fixed_bytes + context_bytes;
     let call_header_bytes = 3
         + encoded_len_varint(method.len() as u64)
         + method.len()
         + encoded_len_varint(protocol.len() as u64)
         + protocol.len()
         + encoded_len_varint(version);
-    let total = 1
+    let total = encoded_len_varint(header_bytes as u64)
         + header_bytes
         + encoded_len_varint(call_header_bytes as u64)
         + call_header_bytes
@@ -618,8 +630,13 @@ fn put_call_head(
         + message_bytes;
     out.reserve(total + 4);
     out.put_u32(total as u32);
-    out.put_u8(header_bytes as u8);
-    out.put_slice(header.get(..header_bytes).unwrap_or_default());
+    encode_varint(header_bytes as u64, out);
+    out.put_slice(header.get(..fixed_bytes).unwrap_or_default());
+    if let Some(context) = context {
+        out.put_u8(0x3A);
+        encode_varint(context.encoded_len() as u64, out);
+        context.encode_raw(out);
+    }
     encode_varint(call_header_bytes as u64, out);
     out.put_u8(0x0A);
     encode_varint(method.len() as u64, out);

@@ -80,6 +80,7 @@ struct State {
 pub(super) struct Link {
     pub(super) peer: SocketAddr,
     client_id: ClientId,
+    caller_context: Option<String>,
     /// Held while one call is encoded or one read's answers are matched; never across an await.
     state: Mutex<State>,
 }
@@ -103,6 +104,7 @@ impl Link {
         Link {
             peer,
             client_id: options.client_id,
+            caller_context: options.caller_context.clone(),
             state: Mutex::new(State {
                 out,
                 waiting: HashMap::default(),
@@ -131,7 +133,7 @@ impl Link {
         deadline: Option<Instant>,
         timeout: Duration,
         ids: Option<CallIds>,
-        put: impl FnOnce(&mut BytesMut, &RequestIds),
+        put: impl FnOnce(&mut BytesMut, &RequestIds<'_>),
     ) {
         let waker = {
             let mut state = self.state.lock();
@@ -159,6 +161,7 @@ impl Link {
                 retry_count: ids.retry_count,
                 client_id: ids.client_id,
                 state_id: state.state_id,
+                caller_context: self.caller_context.as_deref(),
             };
             put(&mut state.out, &ids);
             let waiting = Waiting {
@@ -221,12 +224,13 @@ fn wake(state: &mut State) -> Option<Waker> {
     state.waker.take()
 }
 
-fn control_ids(call_id: i32, client_id: ClientId) -> RequestIds {
+fn control_ids(call_id: i32, client_id: ClientId) -> RequestIds<'static> {
     RequestIds {
         call_id,
         retry_count: codec::RETRY_COUNT_NONE,
         client_id,
         state_id: None,
+        caller_context: None,
     }
 }
 

@@ -6,12 +6,13 @@ use super::*;
 
 const ID: [u8; 16] = [7; 16];
 
-fn ids(call_id: i32, retry_count: i32) -> RequestIds {
+fn ids(call_id: i32, retry_count: i32) -> RequestIds<'static> {
     RequestIds {
         call_id,
         retry_count,
         client_id: ClientId::from(ID),
         state_id: None,
+        caller_context: None,
     }
 }
 
@@ -130,10 +131,11 @@ proptest! {
     }
 
     #[test]
-    fn our_requests_decode(call_id: i32, retry: i32, state: Option<i64>, with_id: bool) {
+    fn our_requests_decode(call_id: i32, retry: i32, state: Option<i64>, with_id: bool, context: Option<String>) {
         let mut out = BytesMut::new();
         let client_id = if with_id { ClientId::from(ID) } else { ClientId::EMPTY };
-        let ids = RequestIds { call_id, retry_count: retry, client_id, state_id: state };
+        let caller_context = context.as_deref();
+        let ids = RequestIds { call_id, retry_count: retry, client_id, state_id: state, caller_context };
         let message = common::GetProtocolVersionsRequestProto { protocol: "x".repeat(300) };
         put_call(&mut out, &ids, "m", "p", 1, &message);
         let mut encoded = BytesMut::new();
@@ -142,6 +144,7 @@ proptest! {
         prop_assert_eq!(frame_bytes(&out, 1 << 20).unwrap(), Some(out.len()));
         let (header, rest) = request_header(&out[4..]).unwrap();
         prop_assert_eq!((header.call_id, header.retry_count, header.state_id), (call_id, retry, state));
+        prop_assert_eq!(header.caller_context, caller_context.map(|context| (context.as_bytes(), None)));
         let (call, rest) = call_header(rest).unwrap();
         prop_assert_eq!(call, CallHeader { method: b"m", protocol: b"p", version: 1 });
         prop_assert_eq!(common::GetProtocolVersionsRequestProto::decode(delimited(rest).unwrap()).unwrap(), message);

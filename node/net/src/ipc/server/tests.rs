@@ -98,12 +98,13 @@ fn serve(options: ServerOptions) -> (Arc<Echo>, RpcServer) {
     (echo, server)
 }
 
-fn ids(call_id: i32) -> RequestIds {
+fn ids(call_id: i32) -> RequestIds<'static> {
     RequestIds {
         call_id,
         retry_count: if call_id < 0 { -1 } else { 0 },
         client_id: ClientId::from([9; 16]),
         state_id: None,
+        caller_context: None,
     }
 }
 

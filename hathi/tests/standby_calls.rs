@@ -1,0 +1,120 @@
+//! Calls that reach a NameNode that is not the active, as Hadoop's client sends them: the first attempt is sent away, and
+//! who has been sent away before is served through it.
+
+use anyhow::{Context, Result};
+use hathi_formats::conf::Configuration;
+use hathi_formats::exceptions::{ACCESS_CONTROL, STANDBY};
+use hathi_formats::proto::hdfs::{
+    DeleteRequestProto, DeleteResponseProto, FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto,
+};
+use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
+use hathi_net::ipc::{CallIds, ClientId, ClientOptions, RpcClient, RpcError, connect_to};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const NAMENODES: u16 = 3;
+
+/// A cluster with `/open`, where everybody may write.
+fn start() -> Result<Cluster> {
+    let cluster = Cluster::start(env!("CARGO_BIN_EXE_hathi"), ClusterOptions::default())?;
+    cluster.hathi_ok("dfs", &["-mkdir", "/open"])?;
+    cluster.hathi_ok("dfs", &["-chmod", "777", "/open"])?;
+    Ok(cluster)
+}
+
+/// Alice's connection to one NameNode.
+async fn connect(cluster: &Cluster, index: u16) -> Result<RpcClient> {
+    let conf = Configuration::load(&cluster.conf())?;
+    let key = format!("dfs.namenode.rpc-address.hathi.nn{index}");
+    let address = conf.get(&key).context(key)?;
+    Ok(connect_to(&address, &CLIENT_PROTOCOL, &ClientOptions::new("alice")).await?)
+}
+
+/// A call's identity.
+fn attempt(call_id: i32, retry_count: i32) -> CallIds {
+    CallIds {
+        client_id: ClientId::from([7; 16]),
+        call_id,
+        retry_count,
+    }
+}
+
+async fn mkdirs(client: &RpcClient, path: &str, ids: CallIds) -> Result<bool, RpcError> {
+    let request = MkdirsRequestProto {
+        src: path.to_owned(),
+        masked: FsPermissionProto { perm: 0o755 },
+        create_parent: false,
+        unmasked: None,
+    };
+    let made: MkdirsResponseProto = client.call_with("mkdirs", &request, Some(ids), None).await?;
+    Ok(made.result)
+}
+
+async fn delete(client: &RpcClient, path: &str, ids: CallIds) -> Result<bool, RpcError> {
+    let request = DeleteRequestProto {
+        src: path.to_owned(),
+        recursive: true,
+    };
+    let deleted: DeleteResponseProto = client.call_with("delete", &request, Some(ids), None).await?;
+    Ok(deleted.result)
+}
+
+#[tokio::test]
+async fn a_standby_passes_a_second_attempt_on_in_its_clients_name() -> Result<()> {
+    let cluster = start()?;
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    let at_active = connect(&cluster, active).await?;
+    for standby in (0..NAMENODES).filter(|index| *index != active) {
+        let at_standby = connect(&cluster, standby).await?;
+        let path = format!("/open/{standby}");
+        let call = |number: i32| i32::from(standby) * 10 + number;
+        let refused = mkdirs(&at_standby, &path, attempt(call(0), 0)).await;
+        assert!(refused.is_err_and(|error| error.is_remote(STANDBY)));
+        // It may not know yet who is active.
+        let started = Instant::now();
+        while let Err(error) = mkdirs(&at_standby, &path, attempt(call(0), 1)).await {
+            assert!(error.is_remote(STANDBY), "{error}");
+            assert!(started.elapsed() < PATIENCE, "it is never passed on");
+        }
+        let owner = cluster.hathi_ok("dfs", &["-stat", "%u", &path])?;
+        assert_eq!(owner.trim(), "alice");
+        let forbidden = mkdirs(&at_standby, "/forbidden", attempt(call(1), 1)).await;
+        assert!(forbidden.is_err_and(|error| error.is_remote(ACCESS_CONTROL)));
+
+        assert!(delete(&at_standby, &path, attempt(call(2), 1)).await?);
+        assert!(
+            delete(&at_active, &path, attempt(call(2), 2)).await?,
+            "the same call, sent again to the active, gets the same answer"
+        );
+        assert!(!delete(&at_active, &path, attempt(call(3), 0)).await?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_standby_serves_second_attempts_while_the_active_is_replaced() -> Result<()> {
+    let cluster = start()?;
+    for round in 0..3 {
+        let active = wait_for("one active", PATIENCE, || cluster.active());
+        let standbys: Vec<_> = (0..NAMENODES).filter(|index| *index != active).collect();
+        for standby in &standbys {
+            let state = ["-getServiceState", &format!("nn{standby}")];
+            wait_for("the standbys", PATIENCE, || {
+                let state = cluster.hathi_ok("haadmin", &state).ok()?;
+                (state.trim() == "standby").then_some(())
+            });
+        }
+        let first = connect(&cluster, standbys[0]).await?;
+        let second = connect(&cluster, standbys[1]).await?;
+        cluster.signal(Role::NameNode, active, Signal::KILL)?;
+        let paths = [standbys[0], standbys[1]].map(|standby| format!("/open/{round}-{standby}"));
+        let (first, second) = tokio::join!(
+            mkdirs(&first, &paths[0], attempt(round * 2, 1)),
+            mkdirs(&second, &paths[1], attempt(round * 2 + 1, 1)),
+        );
+        assert!(first? && second?);
+    }
+    Ok(())
+}

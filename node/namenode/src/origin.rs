@@ -1,0 +1,116 @@
+//! Who really calls, when somebody in between passes the call on.
+
+use hathi_net::ipc::{ClientId, RpcCall};
+use std::net::IpAddr;
+
+/// What a call says of itself, or what a trusted caller says of the one that it calls for
+/// (`NameNode.getClientMachine`, `getClientIdAndCallId`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address.
+    pub ip: IpAddr,
+    /// The client.
+    pub client_id: ClientId,
+    /// The client's number of the call.
+    pub call_id: i32,
+}
+
+impl Origin {
+    /// Trusted are `dfs.namenode.ip-proxy-users` (routers), and another NameNode, which runs as the same user and calls in
+    /// its client's name.
+    #[must_use]
+    pub fn of(call: &RpcCall, own_user: &str, ip_proxy_users: &[String]) -> Origin {
+        let mut origin = Origin {
+            ip: call.peer.ip(),
+            client_id: call.client_id,
+            call_id: call.call_id,
+        };
+        let Some(context) = &call.caller_context else {
+            return origin;
+        };
+        let real_user = call.user.real_user.as_deref();
+        let caller = real_user.unwrap_or(&call.user.user);
+        if real_user != Some(own_user) && !ip_proxy_users.iter().any(|user| user == caller) {
+            return origin;
+        }
+        let Ok(context) = std::str::from_utf8(&context.context) else {
+            return origin;
+        };
+        for (key, value) in context.split(',').filter_map(|item| item.split_once(':')) {
+            match key {
+                "clientIp" => origin.ip = value.parse().unwrap_or(origin.ip),
+                "clientId" => origin.client_id = client_id(value).unwrap_or(origin.client_id),
+                "clientCallId" => origin.call_id = value.parse().unwrap_or(origin.call_id),
+                _ => {}
+            }
+        }
+        origin
+    }
+}
+
+/// From 32 hexadecimal digits.
+fn client_id(hex: &str) -> Option<ClientId> {
+    let number = u128::from_str_radix(hex, 16).ok()?;
+    (hex.len() == 32).then(|| ClientId::from(number.to_be_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_net::ipc::{CallerContext, UserInfo, protocols};
+
+    fn call(user: &str, real_user: Option<&str>, context: &str) -> RpcCall {
+        RpcCall {
+            protocol: &protocols::CLIENT_PROTOCOL,
+            method: "create",
+            method_index: 0,
+            body: bytes::Bytes::new(),
+            client_id: ClientId::from([1; 16]),
+            call_id: 7,
+            retry_count: 0,
+            user: std::sync::Arc::new(UserInfo {
+                user: user.to_owned(),
+                real_user: real_user.map(str::to_owned),
+            }),
+            peer: ([10, 0, 0, 1], 50000).into(),
+            caller_context: Some(CallerContext {
+                context: context.to_owned().into(),
+                signature: None,
+            }),
+            state_id: None,
+        }
+    }
+
+    const CONTEXT: &str =
+        "job_1,clientIp:fe80::7,clientPort:1,clientId:0123456789abcdef0123456789abcdef,clientCallId:42";
+
+    fn of(call: &RpcCall) -> Origin {
+        Origin::of(call, "hdfs", &["router".to_owned()])
+    }
+
+    #[test]
+    fn whom_a_trusted_caller_calls_for() {
+        let origin = Origin {
+            ip: "fe80::7".parse().unwrap(),
+            client_id: ClientId::from(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_be_bytes()),
+            call_id: 42,
+        };
+        assert_eq!(of(&call("alice", Some("hdfs"), CONTEXT)), origin);
+        assert_eq!(of(&call("alice", Some("router"), CONTEXT)), origin);
+        assert_eq!(of(&call("router", None, CONTEXT)), origin);
+    }
+
+    #[test]
+    fn nobody_else_is_believed() {
+        let own = Origin {
+            ip: [10, 0, 0, 1].into(),
+            client_id: ClientId::from([1; 16]),
+            call_id: 7,
+        };
+        for (user, real_user) in [("alice", None), ("hdfs", None), ("router", Some("alice"))] {
+            assert_eq!(of(&call(user, real_user, CONTEXT)), own);
+        }
+        let broken = "clientIp:nowhere,clientId:12,clientCallId:x,clientIp";
+        assert_eq!(of(&call("router", None, broken)), own);
+    }
+}
