@@ -274,8 +274,6 @@ impl Layout {
             // Failover here takes milliseconds, so clients need not wait half a second before they ask again.
             ("dfs.client.failover.sleep.base.millis", "50".to_owned()),
             ("dfs.client.failover.sleep.max.millis", "1000".to_owned()),
-            // The NameNode that is elected is the next one in this order, so clients find it at once.
-            ("dfs.client.failover.random.order", "false".to_owned()),
             ("dfs.client.failover.max.attempts", "60".to_owned()),
             // With as many DataNodes as replicas there is no spare one when one dies under a writer.
             (
