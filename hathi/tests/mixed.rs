@@ -127,3 +127,56 @@ fn our_namenodes_while_hadoops_journalnodes_become_ours_and_hadoops_again() -> R
     eprintln!("{} directories", load.end()?);
     Ok(())
 }
+
+#[test]
+fn hadoops_namenodes_upgrade_finalize_and_roll_back_on_our_journalnodes() -> Result<()> {
+    use Kind::{Hadoops, Ours};
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let mut pair = Pair::new(HATHI, Some(hadoop.clone()), SharedEdits::QUORUM, &[])?;
+    for index in 0..3 {
+        pair.start_journalnode(index, Ours)?;
+    }
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    let previous = |pair: &Pair, index: usize| pair.journal(index).with_file_name("previous").exists();
+    pair.namenode(Hadoops, &first, &["-format", "-nonInteractive"])?;
+    pair.start_namenode(0, Hadoops, &first)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
+    pair.run("dfs", &["-mkdir", "/before"])?;
+    pair.stop_namenode(0)?;
+
+    pair.upgrade_namenode(0)?;
+    pair.run("dfs", &["-mkdir", "/undone"])?;
+    ensure!(
+        (0..3).all(|index| previous(&pair, index)),
+        "no JournalNode keeps what was before"
+    );
+    pair.stop_namenode(0)?;
+    // They may be restarted in between.
+    for index in 0..3 {
+        pair.kill_journalnode(index)?;
+        pair.start_journalnode(index, Ours)?;
+    }
+    pair.roll_back_namenode(0)?;
+    ensure!(!(0..3).any(|index| previous(&pair, index)), "not rolled back");
+    pair.start_namenode(0, Hadoops, &first)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
+    pair.run("dfs", &["-test", "-d", "/before"])?;
+    ensure!(
+        pair.run("dfs", &["-test", "-d", "/undone"]).is_err(),
+        "it was not rolled back"
+    );
+    pair.run("dfs", &["-mkdir", "/after"])?;
+    pair.stop_namenode(0)?;
+
+    pair.upgrade_namenode(0)?;
+    pair.run("dfs", &["-mkdir", "/upgraded"])?;
+    pair.namenode(Hadoops, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Hadoops, &second)?;
+    hadoop.run_ok(&first, "dfsadmin", &["-finalizeUpgrade"])?;
+    ensure!(!(0..3).any(|index| previous(&pair, index)), "not finalized");
+    pair.failover(0, 1)?;
+    for path in ["/before", "/after", "/upgraded"] {
+        pair.run("dfs", &["-test", "-d", path])?;
+    }
+    Ok(())
+}

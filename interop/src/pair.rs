@@ -5,6 +5,7 @@ use crate::{Hadoop, PortRange, Role, wait_for};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
+use std::io::{Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -307,7 +308,9 @@ impl Pair {
     /// # Errors
     /// When it fails; the message carries what it printed.
     pub fn namenode(&self, kind: Kind, conf: &Path, args: &[&str]) -> Result<()> {
-        succeed(self.command(kind, "namenode", conf, args)?).map(drop)
+        let mut command = self.command(kind, "namenode", conf, args)?;
+        command.stdin(Stdio::null());
+        succeed(command).map(drop)
     }
 
     /// Runs one of our NameNodes that is to end with an error; its exit code, and what it told.
@@ -336,6 +339,31 @@ impl Pair {
             self.wait_for_state(index, "standby");
         }
         Ok(())
+    }
+
+    /// Starts one of Hadoop's NameNodes with `-upgrade`, which makes it the active at once.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn upgrade_namenode(&mut self, index: usize) -> Result<()> {
+        let command = self.command(Kind::Hadoops, "namenode", &self.conf(index), &["-upgrade"])?;
+        let name = format!("nn{index}");
+        self.namenodes[index] = Some(self.spawn(command, &name, self.address(Role::NameNode, index))?);
+        self.wait_for_state(index, "active");
+        Ok(())
+    }
+
+    /// Runs one of Hadoop's NameNodes with `-rollback`, and says yes when it asks.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn roll_back_namenode(&self, index: usize) -> Result<()> {
+        let mut answer = tempfile::tempfile()?;
+        answer.write_all(b"Y\n")?;
+        answer.rewind()?;
+        let mut command = self.command(Kind::Hadoops, "namenode", &self.conf(index), &["-rollback"])?;
+        command.stdin(answer);
+        succeed(command).map(drop)
     }
 
     /// SIGKILL.
@@ -480,7 +508,7 @@ fn kill(child: &mut Option<Child>) -> Result<()> {
 }
 
 fn succeed(mut command: Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output()?;
+    let output = command.output()?;
     ensure!(
         output.status.success(),
         "{:?} ended with {}:\n{}{}",
