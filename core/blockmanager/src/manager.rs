@@ -394,6 +394,7 @@ impl BlockManager {
         while let Some(id) = self.messages.first() {
             self.process_messages(BlockId(id));
         }
+        self.safe_mode.take_over();
         if !self.safe_mode.is_on() {
             self.start_queues();
         }
@@ -796,6 +797,12 @@ impl BlockManager {
     #[must_use]
     pub fn in_safe_mode(&self) -> bool {
         self.safe_mode.is_on()
+    }
+
+    /// Whether clients would meet safe mode if this NameNode took over now.
+    #[must_use]
+    pub fn would_be_in_safe_mode(&self) -> bool {
+        self.safe_mode.would_stay_on()
     }
 
     /// In safe mode because of the start, not because an administrator asked.

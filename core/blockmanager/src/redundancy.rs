@@ -516,6 +516,9 @@ impl BlockManager {
             return false;
         }
         let more = self.scan_slice(max_blocks);
+        if now.monotonic_ms < self.safe_mode.extension_end_ms() {
+            return more;
+        }
         for id in self
             .pending
             .take_timed_out(now.monotonic_ms, self.config.pending_timeout_ms)

@@ -8,6 +8,10 @@
 //!                                   │  └──── fell below ──────────┘
 //!                                   └─ thresholds, no extension or no blocks ─► Off
 //! ```
+//!
+//! A standby that takes over in the extension serves at once, which Hadoop's does not: it has all that it was to wait for.
+//! What the extension is for, that nothing is copied before the slowest DataNodes have reported, is kept by waiting with
+//! that alone.
 
 use crate::types::{BlockManagerConfig, Now};
 
@@ -37,7 +41,8 @@ pub struct SafeMode {
     /// Reported blocks with stamps that the namespace has not handed out.
     pub(crate) in_future_blocks: u64,
     pub(crate) in_future_bytes: u64,
-    reached_ms: u64,
+    /// When the extension began, if there was one.
+    reached_ms: Option<u64>,
     threshold: f64,
     min_datanodes: usize,
     extension_ms: u64,
@@ -52,7 +57,7 @@ impl SafeMode {
             safe: 0,
             in_future_blocks: 0,
             in_future_bytes: 0,
-            reached_ms: 0,
+            reached_ms: None,
             threshold: config.safemode_threshold,
             min_datanodes: config.safemode_min_datanodes,
             extension_ms: config.safemode_extension_ms,
@@ -69,6 +74,25 @@ impl SafeMode {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.manual || self.status != SafeModeStatus::Off
+    }
+
+    /// Whether clients would find it on if this NameNode took over now.
+    #[must_use]
+    pub fn would_stay_on(&self) -> bool {
+        let extension_alone = self.status == SafeModeStatus::Extension && self.in_future_bytes == 0;
+        self.manual || self.status != SafeModeStatus::Off && !extension_alone
+    }
+
+    /// This NameNode takes over.
+    pub(crate) fn take_over(&mut self) {
+        if self.status == SafeModeStatus::Extension {
+            self.leave_if_nothing_is_ahead();
+        }
+    }
+
+    /// Until when nothing is copied, whether safe mode is on or not.
+    pub(crate) fn extension_end_ms(&self) -> u64 {
+        self.reached_ms.map_or(0, |reached| reached + self.extension_ms)
     }
 
     /// Because of the start.
@@ -101,13 +125,13 @@ impl SafeMode {
                     self.leave_if_nothing_is_ahead();
                 } else {
                     self.status = SafeModeStatus::Extension;
-                    self.reached_ms = now.monotonic_ms;
+                    self.reached_ms = Some(now.monotonic_ms);
                 }
             }
             SafeModeStatus::PendingThreshold => {}
             SafeModeStatus::Extension if !met => self.status = SafeModeStatus::PendingThreshold,
             SafeModeStatus::Extension => {
-                if now.monotonic_ms.saturating_sub(self.reached_ms) >= self.extension_ms {
+                if now.monotonic_ms >= self.extension_end_ms() {
                     self.leave_if_nothing_is_ahead();
                 }
             }
@@ -135,6 +159,7 @@ impl SafeMode {
         }
         self.manual = false;
         self.status = SafeModeStatus::Off;
+        self.reached_ms = None;
         true
     }
 
@@ -186,7 +211,7 @@ impl SafeMode {
         }
         match self.status {
             SafeModeStatus::Extension => {
-                let left = (self.reached_ms + self.extension_ms).saturating_sub(now_ms) / 1000;
+                let left = self.extension_end_ms().saturating_sub(now_ms) / 1000;
                 text.push_str(&format!(
                     "In safe mode extension. Safe mode will be turned off automatically in {left} seconds."
                 ));
@@ -213,6 +238,27 @@ mod tests {
             safemode_extension_ms: extension_ms,
             ..BlockManagerConfig::default()
         })
+    }
+
+    #[test]
+    fn who_takes_over_waits_for_the_thresholds_alone() {
+        let mut mode = safe_mode(30_000);
+        mode.total = 10;
+        mode.activate(0, at(0));
+        mode.take_over();
+        assert!(mode.is_on() && mode.would_stay_on());
+        mode.safe = 10;
+        mode.check(1, at(1));
+        assert!(mode.is_on() && !mode.would_stay_on());
+        mode.in_future_bytes = 5;
+        mode.take_over();
+        assert!(mode.is_on() && mode.would_stay_on());
+        mode.in_future_bytes = 0;
+        mode.take_over();
+        assert!(!mode.is_on());
+        mode.enter();
+        mode.take_over();
+        assert!(mode.is_on() && mode.would_stay_on());
     }
 
     #[test]

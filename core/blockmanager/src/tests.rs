@@ -271,6 +271,29 @@ fn a_committed_block_is_complete_with_its_first_replica() {
 }
 
 #[test]
+fn a_standby_that_takes_over_in_the_extension_serves_and_copies_nothing_yet() {
+    let mut world = World::with(1, BlockManagerConfig::default());
+    for n in 1..=3 {
+        world.manager.add_block(new_block(n, 2, BlockState::Complete));
+    }
+    world.manager.activate_safe_mode(at(world.now));
+    world.full(0, &[1, 2, 3].map(|n| (block(n), ReplicaState::Finalized)));
+    assert_eq!(world.manager.safe_mode_status(), SafeModeStatus::Extension);
+    assert!(!world.manager.would_be_in_safe_mode());
+    world.manager.start_active(at(world.now));
+    assert!(!world.manager.in_safe_mode());
+    world.register(1);
+    for _ in 0..9 {
+        world.tick();
+        world.heartbeat(0);
+        world.heartbeat(1);
+        assert_eq!(world.manager.counts().pending_reconstruction, 0);
+    }
+    world.tick();
+    assert_eq!(world.manager.counts().pending_reconstruction, 3);
+}
+
+#[test]
 fn safe_mode_ends_with_the_last_report() {
     let mut world = World::new(0);
     for n in 1..=3 {

@@ -50,6 +50,8 @@ pub enum Health {
         state: ServiceState,
         /// Last transaction applied.
         last_applied_txid: u64,
+        /// Clients would meet safe mode if it became active: whoever would not goes first.
+        safe_mode: bool,
     },
     /// Answers that it is not well (`HealthCheckFailedException`).
     Unhealthy,
@@ -280,9 +282,13 @@ impl Controller {
     /// How many others go first.
     fn turn(&self) -> u32 {
         let count = u32::try_from(self.config.namenode_ids.len()).unwrap_or(0);
-        match self.last_place {
+        let turn = match self.last_place {
             Some(last) if self.config.rank < count => (self.config.rank + count - last - 1) % count,
             _ => self.config.rank,
+        };
+        match self.health {
+            Health::Healthy { safe_mode: true, .. } => turn + count,
+            _ => turn,
         }
     }
 

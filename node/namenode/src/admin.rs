@@ -41,6 +41,7 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
             namenode_id: nn.settings.namenode_id.clone(),
             state: ns.role.ha_state().to_wire() as u32,
             last_applied_tx_id: ns.edit_log.applied().0,
+            safe_mode: Some(ns.blockmanager.would_be_in_safe_mode()),
         });
         return true;
     }

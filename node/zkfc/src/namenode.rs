@@ -100,6 +100,7 @@ impl LocalNameNode {
                     instance,
                     state: service_state(answer.state),
                     last_applied_txid: answer.last_applied_tx_id,
+                    safe_mode: answer.safe_mode.unwrap_or(false),
                 }
             } else {
                 Health::Unhealthy

@@ -19,10 +19,15 @@ fn instance(name: &str) -> Instance {
 }
 
 fn healthy(name: &str, state: ServiceState) -> Event {
+    healthy_in(name, state, false)
+}
+
+fn healthy_in(name: &str, state: ServiceState, safe_mode: bool) -> Event {
     Event::Health(Health::Healthy {
         instance: instance(name),
         state,
         last_applied_txid: 0,
+        safe_mode,
     })
 }
 
@@ -84,6 +89,22 @@ fn turns_go_round_from_the_last_holder_on() {
             }
         }
     }
+}
+
+#[test]
+fn who_is_in_safe_mode_comes_after_all_others() {
+    let mut c = controller(1);
+    c.on(healthy_in("b@1", ServiceState::Standby, true), 0);
+    lease(&mut c, "a@1", true, 50);
+    assert_eq!(lease(&mut c, "a@1", false, 100), []);
+    assert_eq!(c.on(Event::Tick, 159), []);
+    assert_eq!(c.on(Event::Tick, 160), [Action::BecomeActive]);
+    let mut c = controller(1);
+    c.on(healthy_in("b@1", ServiceState::Standby, true), 0);
+    lease(&mut c, "a@1", true, 50);
+    lease(&mut c, "a@1", false, 100);
+    let out = healthy_in("b@1", ServiceState::Standby, false);
+    assert_eq!(c.on(out, 110), [Action::BecomeActive]);
 }
 
 #[test]
