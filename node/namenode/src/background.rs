@@ -65,6 +65,7 @@ pub async fn monitors(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         nn.review_kept_calls();
+        nn.unreported.expire(nn.clock.ms());
         let role = nn.role();
         if role == Role::Standby {
             // Replies that were parked while the role changed.

@@ -29,6 +29,7 @@ pub mod state;
 pub mod status;
 pub mod storage;
 pub mod tail;
+pub mod unreported;
 
 pub use format::FormatOptions;
 pub use settings::Settings;

@@ -5,9 +5,11 @@ use crate::background::Shared;
 use crate::standby_calls::StandbyCall;
 use crate::state::{NameNode, not_active, send};
 use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::proto::hdfs::CompleteResponseProto;
 use hathi_namesystem::calls::BlockReportWork;
 use hathi_namesystem::{Deferred, Reply, Role, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
+use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -69,7 +71,7 @@ impl Handler {
 
     /// Serves a call that was kept while this NameNode became active.
     pub fn serve(&self, call: RpcCall, responder: Responder) {
-        self.call(call, responder);
+        self.serve_until(call, responder, None);
     }
 
     fn run(&self, verb: Verb, call: &RpcCall) -> (Reply, bool) {
@@ -105,6 +107,13 @@ impl RpcHandler for Handler {
     }
 
     fn call(&self, call: RpcCall, responder: Responder) {
+        self.serve_until(call, responder, None);
+    }
+}
+
+impl Handler {
+    /// `until_ms`: for how long a `complete` that was served before may still wait for a report.
+    fn serve_until(&self, call: RpcCall, responder: Responder, until_ms: Option<u64>) {
         let nn = &self.namenode;
         let Some(verb) = self.verb(&call) else {
             if call.method == "changeJournalNodes" {
@@ -122,9 +131,12 @@ impl RpcHandler for Handler {
         let role = nn.role();
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Clients go to another NameNode meanwhile, if there is one.
-            let alone = nn.settings.peers.is_empty() || !std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL);
+            if !nn.settings.peers.is_empty() && std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
+                let call = StandbyCall::new(call, responder, nn.clock.ms());
+                return nn.keep_call(call).unwrap_or_else(StandbyCall::send_away);
+            }
             let error = match nn.loads.load(Ordering::Acquire) {
-                0 if alone => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
+                0 => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
                 _ => not_active(),
             };
             return responder.error(&error);
@@ -143,16 +155,22 @@ impl RpcHandler for Handler {
                 Err(call) => send(call.responder, &reply.result),
             };
         }
+        if is_not_yet(&call, &reply) {
+            return nn.unreported.keep(call, responder, until_ms, nn.clock.ms());
+        }
         let changed = write && reply.after.is_some();
         nn.answer(responder, reply.result, reply.after, changed);
         // A call may change something that its answer does not show, such as an access time.
         if write {
             nn.log_wake.notify_one();
         }
+        if call.method == "blockReceivedAndDeleted" {
+            for closing in nn.unreported.take() {
+                self.serve_until(closing.call, closing.responder, Some(closing.until_ms));
+            }
+        }
     }
-}
 
-impl Handler {
     fn defer(&self, deferred: Deferred, responder: Responder) {
         match deferred {
             Deferred::SaveNamespace { time_window_s, tx_gap } => {
@@ -204,4 +222,10 @@ impl Handler {
             tracing::error!(%error, "cannot start a thread for a block report");
         }
     }
+}
+
+/// Whether this is a `complete` of a file whose last block has not been reported.
+fn is_not_yet(call: &RpcCall, reply: &Reply) -> bool {
+    let done = |message| CompleteResponseProto::decode(message).is_ok_and(|response| response.result);
+    call.method == "complete" && reply.result.as_ref().is_ok_and(|message| !done(message.clone()))
 }

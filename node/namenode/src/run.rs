@@ -51,7 +51,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let (transitions, transition_queue) = mpsc::unbounded_channel();
     let (log, log_queue) = mpsc::unbounded_channel();
     let (lost, lost_queue) = mpsc::unbounded_channel();
-    let (passes, pass_queue) = mpsc::unbounded_channel();
+    let (questions, question_queue) = mpsc::unbounded_channel();
     let holder = format!("{}@{}", settings.namenode_id, uuid::Uuid::new_v4());
     let empty = assemble(
         parts(&settings, dirs.info.clone())?,
@@ -59,7 +59,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         TxId(0),
         SyncedTxId::default(),
     );
-    let standby_calls = StandbyCalls::new(passes);
+    let standby_calls = StandbyCalls::new(questions);
     let nn = Arc::new(NameNode::new(
         settings.clone(),
         empty,
@@ -119,7 +119,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             JournalUri::File(path) => SharedLog::Directory(DirectoryTail::new(nn.clone(), path)),
         });
         let loader = Arc::new(Loader::new(settings, dirs));
-        tokio::spawn(standby_calls::pass_on_calls(nn.clone(), handler.clone(), pass_queue));
+        tokio::spawn(standby_calls::ask_active(nn.clone(), handler.clone(), question_queue));
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));

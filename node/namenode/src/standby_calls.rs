@@ -5,7 +5,8 @@
 //! a failover takes. So whoever has been sent away before is not sent away again: while nobody is active its call waits
 //! here, and once somebody is, the call is passed on to it under the client's own identity. To the active it is a call
 //! that was sent again over another connection, so that it is served once however often it arrives. The client's next
-//! call, a first attempt again, is sent away and finds the active by itself.
+//! call, a first attempt again, is sent away and finds the active by itself; but not before a connection to the active
+//! was made: a dead one is often heard of from its clients first, and whoever was sent to it would sleep as well.
 
 use crate::rpc::Handler;
 use crate::state::NameNode;
@@ -19,11 +20,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-/// Calls that wait or are being passed on; above that clients get StandbyException.
+/// Calls that wait or about which the active is asked; above that clients get StandbyException.
 const CALLS_MAX: usize = 4096;
 /// For how long a call is kept: longer than a failover takes, shorter than a client's patience.
 const KEEP_MS: u64 = 3000;
-/// Connections on which calls are passed on at a time.
+/// Connections to the active at a time.
 const CONNECTIONS_MAX: usize = 128;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,27 +43,25 @@ pub enum LeaseView {
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Wait,
-    /// To the active, by its name as a holder of the lease.
-    PassOn(Arc<str>),
+    /// What becomes of it is found out by asking the active, by its name as a holder of the lease.
+    Ask(Arc<str>),
     SendAway,
 }
 
-/// `stays`: its client would sleep if it were sent away, or it has waited here already. `refused_by`: the last one to
-/// whom it was passed on in vain; there will be another one soon, or the client is no better off elsewhere.
-fn fate(role: Role, view: &LeaseView, stays: bool, refused_by: Option<&str>, waited_ms: u64) -> Fate {
+/// `refused_by`: the last one that was asked in vain; there will be another one soon, or the client is no better off
+/// elsewhere.
+fn fate(role: Role, view: &LeaseView, refused_by: Option<&str>, waited_ms: u64) -> Fate {
     if waited_ms >= KEEP_MS {
         return Fate::SendAway;
     }
     match (role, view) {
-        (Role::BecomingActive | Role::SteppingDown, _) | (Role::Standby, LeaseView::Free) => Fate::Wait,
-        (Role::Standby, LeaseView::HeldByOther(holder)) if stays => {
-            if refused_by == Some(holder) {
-                Fate::Wait
-            } else {
-                Fate::PassOn(holder.clone())
-            }
+        (Role::BecomingActive | Role::SteppingDown, _) => Fate::Wait,
+        (Role::Active, _) | (_, LeaseView::Unknown) => Fate::SendAway,
+        (Role::Standby | Role::Initializing, LeaseView::Free) => Fate::Wait,
+        (Role::Standby | Role::Initializing, LeaseView::HeldByOther(holder)) if refused_by == Some(holder) => {
+            Fate::Wait
         }
-        (Role::Standby | Role::Initializing | Role::Active, _) => Fate::SendAway,
+        (Role::Standby | Role::Initializing, LeaseView::HeldByOther(holder)) => Fate::Ask(holder.clone()),
     }
 }
 
@@ -73,6 +72,7 @@ pub struct StandbyCall {
     /// The way back.
     pub responder: Responder,
     since_ms: u64,
+    /// Its client would sleep if it were sent away, or it has waited here already.
     stays: bool,
     refused_by: Option<Arc<str>>,
 }
@@ -82,7 +82,7 @@ impl StandbyCall {
     #[must_use]
     pub fn new(call: RpcCall, responder: Responder, now_ms: u64) -> Self {
         StandbyCall {
-            stays: is_of_client(&call) && call.retry_count > 0,
+            stays: call.retry_count > 0,
             call,
             responder,
             since_ms: now_ms,
@@ -100,22 +100,22 @@ impl StandbyCall {
 
     fn fate(&self, role: Role, view: &LeaseView, now_ms: u64) -> Fate {
         let waited_ms = now_ms.saturating_sub(self.since_ms);
-        fate(role, view, self.stays, self.refused_by.as_deref(), waited_ms)
+        match fate(role, view, self.refused_by.as_deref(), waited_ms) {
+            // Other daemons find their way by themselves.
+            Fate::Ask(_) if !std::ptr::eq(self.call.protocol, &protocols::CLIENT_PROTOCOL) => Fate::SendAway,
+            fate => fate,
+        }
     }
 }
 
-fn is_of_client(call: &RpcCall) -> bool {
-    std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL)
-}
-
-/// A call and to whom it is passed on.
-pub type Pass = (StandbyCall, Arc<str>);
+/// A call and the active that is asked about it.
+pub type Question = (StandbyCall, Arc<str>);
 
 /// The calls that wait, and what decides about them.
 pub struct StandbyCalls {
     view: watch::Sender<LeaseView>,
     waiting: Mutex<VecDeque<StandbyCall>>,
-    passes: mpsc::UnboundedSender<Pass>,
+    questions: mpsc::UnboundedSender<Question>,
     under_way: AtomicUsize,
     /// How many have waited.
     pub kept: AtomicU64,
@@ -124,30 +124,29 @@ pub struct StandbyCalls {
 }
 
 impl StandbyCalls {
-    /// None yet; those to be passed on go to the other end of `passes`, which is [`pass_on_calls`].
+    /// None yet. At the other end of `questions` is [`ask_active`].
     #[must_use]
-    pub fn new(passes: mpsc::UnboundedSender<Pass>) -> Self {
+    pub fn new(questions: mpsc::UnboundedSender<Question>) -> Self {
         StandbyCalls {
             view: watch::Sender::new(LeaseView::Unknown),
             waiting: Mutex::default(),
-            passes,
+            questions,
             under_way: AtomicUsize::new(0),
             kept: AtomicU64::new(0),
             passed_on: AtomicU64::new(0),
         }
     }
 
-    fn pass_on(&self, call: StandbyCall, holder: Arc<str>) {
-        self.passed_on.fetch_add(1, Ordering::Relaxed);
+    fn ask(&self, call: StandbyCall, holder: Arc<str>) {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        if let Err(mpsc::error::SendError((call, _))) = self.passes.send((call, holder)) {
+        if let Err(mpsc::error::SendError((call, _))) = self.questions.send((call, holder)) {
             call.send_away();
         }
     }
 }
 
 impl NameNode {
-    /// Keeps a call, or passes it on; gives it back when it is neither.
+    /// Keeps a call, or asks the active about it; gives it back otherwise.
     #[expect(
         clippy::result_large_err,
         reason = "the call is given back as it came; nothing is to be allocated for that"
@@ -160,10 +159,10 @@ impl NameNode {
         if fate == Fate::SendAway || waiting.len() + calls.under_way.load(Ordering::Relaxed) >= CALLS_MAX {
             return Err(call);
         }
-        call.stays = is_of_client(&call.call);
         match fate {
-            Fate::PassOn(holder) => calls.pass_on(call, holder),
+            Fate::Ask(holder) => calls.ask(call, holder),
             Fate::Wait | Fate::SendAway => {
+                call.stays = true;
                 calls.kept.fetch_add(1, Ordering::Relaxed);
                 waiting.push_back(call);
             }
@@ -185,7 +184,7 @@ impl NameNode {
             let fate = call.fate(role, &calls.view.borrow(), now_ms);
             match fate {
                 Fate::Wait => waiting.push_back(call),
-                Fate::PassOn(holder) => calls.pass_on(call, holder),
+                Fate::Ask(holder) => calls.ask(call, holder),
                 Fate::SendAway => call.send_away(),
             }
         }
@@ -203,31 +202,36 @@ impl NameNode {
         }
     }
 
-    /// One call's way to the active and back. Ends also when somebody else is active, or nobody.
-    async fn pass_on(&self, mut call: StandbyCall, holder: Arc<str>) -> Result<(), StandbyCall> {
+    /// Passes a call on to the active, or sends its client there. Gives the call back when that can't be done, also when
+    /// meanwhile somebody else is active, or nobody.
+    async fn settle(&self, mut call: StandbyCall, holder: Arc<str>) -> Result<(), StandbyCall> {
         let mut view = self.standby_calls.view.subscribe();
         let answer = tokio::select! {
-            answer = self.ask_active(&call.call, &holder) => Some(answer),
+            answer = self.ask_active(&call, &holder) => Some(answer),
             _ = view.wait_for(|view| !matches!(view, LeaseView::HeldByOther(now) if *now == holder)) => None,
         };
         match answer {
-            Some(Ok(message)) => call.responder.ok_encoded(&message),
+            Some(Ok(None)) => call.send_away(),
+            Some(Ok(Some(message))) => call.responder.ok_encoded(&message),
             Some(Err(RpcError::Remote(exception))) if !exception.is(exceptions::STANDBY) => {
                 call.responder.error(&exception);
             }
-            Some(Err(error)) => {
-                tracing::debug!(%holder, method = call.call.method, %error, "a call could not be passed on");
-                call.refused_by = Some(holder);
+            failed => {
+                tracing::debug!(%holder, method = call.call.method, ?failed, "the active does not answer");
+                // Somewhere else it would fare no better now.
+                call.stays = true;
+                call.refused_by = failed.map(|_| holder);
                 return Err(call);
             }
-            None => return Err(call),
         }
         Ok(())
     }
 
-    /// As the client itself would ask, in the name of its user and with the ids of its call; its address is told as
-    /// Hadoop's routers do (`RouterRpcClient.addClientInfoToCallerContext`).
-    async fn ask_active(&self, call: &RpcCall, holder: &str) -> Result<bytes::Bytes, RpcError> {
+    /// The active's answer to a call that stays; for another one, whether there is a connection to the active. It is
+    /// asked as the client itself would, in the name of its user and with the ids of its call; the client's address is
+    /// told as Hadoop's routers do (`RouterRpcClient.addClientInfoToCallerContext`).
+    async fn ask_active(&self, kept: &StandbyCall, holder: &str) -> Result<Option<bytes::Bytes>, RpcError> {
+        let call = &kept.call;
         let id = holder.rsplit_once('@').map_or(holder, |(id, _)| id);
         let Some(active) = self.settings.peers.iter().find(|peer| peer.namenode_id == id) else {
             return Err(RpcError::Connect {
@@ -250,31 +254,33 @@ impl NameNode {
             ..ClientOptions::new(&self.settings.user)
         };
         let client = connect_to(&active.rpc.to_string(), call.protocol, &options).await?;
+        if !kept.stays {
+            return Ok(None);
+        }
+        self.standby_calls.passed_on.fetch_add(1, Ordering::Relaxed);
         let ids = CallIds {
             client_id: call.client_id,
             call_id: call.call_id,
             // Who is not active after all sends it back instead of passing it on once more.
             retry_count: 0,
         };
-        client
-            .call_encoded(call.method, &call.body, Some(ids), None)
-            .encoded()
-            .await
+        let answer = client.call_encoded(call.method, &call.body, Some(ids), None);
+        answer.encoded().await.map(Some)
     }
 }
 
-/// Passes calls on for as long as the process lives.
-pub async fn pass_on_calls(nn: Arc<NameNode>, handler: Arc<Handler>, mut passes: mpsc::UnboundedReceiver<Pass>) {
+/// Asks for as long as the process lives.
+pub async fn ask_active(nn: Arc<NameNode>, handler: Arc<Handler>, mut questions: mpsc::UnboundedReceiver<Question>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some((call, holder)) = passes.recv().await {
+    while let Some((call, holder)) = questions.recv().await {
         // The semaphore is never closed.
         let connection = connections.clone().acquire_owned().await;
         let (nn, handler) = (nn.clone(), handler.clone());
         tokio::spawn(async move {
-            let passed = nn.pass_on(call, holder).await;
+            let settled = nn.settle(call, holder).await;
             nn.standby_calls.under_way.fetch_sub(1, Ordering::Relaxed);
             drop(connection);
-            let Err(call) = passed else {
+            let Err(call) = settled else {
                 return;
             };
             match nn.keep_call(call) {
@@ -295,35 +301,22 @@ mod tests {
     }
 
     #[test]
-    fn a_first_attempt_is_sent_away_while_somebody_is_active() {
-        assert_eq!(fate(Role::Standby, &held("nn1@a"), false, None, 0), Fate::SendAway);
-        assert_eq!(fate(Role::Standby, &LeaseView::Free, false, None, 0), Fate::Wait);
-    }
-
-    #[test]
-    fn who_would_sleep_is_passed_on() {
-        let to = |holder: &str| Fate::PassOn(holder.into());
-        assert_eq!(fate(Role::Standby, &held("nn1@a"), true, None, 0), to("nn1@a"));
-        assert_eq!(fate(Role::Standby, &held("nn2@b"), true, Some("nn1@a"), 0), to("nn2@b"));
+    fn the_active_is_asked_once() {
+        let ask = |holder: &str| Fate::Ask(holder.into());
+        assert_eq!(fate(Role::Standby, &held("nn1@a"), None, 0), ask("nn1@a"));
+        assert_eq!(fate(Role::Standby, &held("nn2@b"), Some("nn1@a"), 0), ask("nn2@b"));
         // It is dead, and will soon be known to be.
-        assert_eq!(fate(Role::Standby, &held("nn1@a"), true, Some("nn1@a"), 0), Fate::Wait);
-        assert_eq!(
-            fate(Role::Standby, &LeaseView::Free, true, Some("nn1@a"), 0),
-            Fate::Wait
-        );
+        assert_eq!(fate(Role::Standby, &held("nn1@a"), Some("nn1@a"), 0), Fate::Wait);
+        assert_eq!(fate(Role::Standby, &LeaseView::Free, Some("nn1@a"), 0), Fate::Wait);
     }
 
     #[test]
     fn nothing_is_kept_for_ever_or_in_vain() {
         for view in [LeaseView::Free, held("nn1@a")] {
-            assert_eq!(fate(Role::Standby, &view, true, Some("nn1@a"), KEEP_MS), Fate::SendAway);
+            assert_eq!(fate(Role::Standby, &view, Some("nn1@a"), KEEP_MS), Fate::SendAway);
         }
-        assert_eq!(fate(Role::Standby, &LeaseView::Unknown, true, None, 0), Fate::SendAway);
-        assert_eq!(
-            fate(Role::Initializing, &LeaseView::Free, true, None, 0),
-            Fate::SendAway
-        );
-        assert_eq!(fate(Role::Active, &LeaseView::Free, true, None, 0), Fate::SendAway);
-        assert_eq!(fate(Role::BecomingActive, &held("nn1@a"), false, None, 0), Fate::Wait);
+        assert_eq!(fate(Role::Standby, &LeaseView::Unknown, None, 0), Fate::SendAway);
+        assert_eq!(fate(Role::Active, &LeaseView::Free, None, 0), Fate::SendAway);
+        assert_eq!(fate(Role::BecomingActive, &held("nn1@a"), None, 0), Fate::Wait);
     }
 }

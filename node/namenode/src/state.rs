@@ -4,6 +4,7 @@ use crate::groups::Groups;
 use crate::origin::Origin;
 use crate::settings::Settings;
 use crate::standby_calls::StandbyCalls;
+use crate::unreported::Unreported;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
@@ -181,6 +182,8 @@ pub struct NameNode {
     pub holder: String,
     /// Changes of role, done one after the other by one task.
     pub transitions: mpsc::UnboundedSender<Transition>,
+    /// Calls that wait for a report of a block.
+    pub unreported: Unreported,
     /// Calls that came while this NameNode was not the active.
     pub standby_calls: StandbyCalls,
     role: AtomicU8,
@@ -239,6 +242,7 @@ impl NameNode {
             groups,
             holder,
             transitions,
+            unreported: Unreported::default(),
             standby_calls,
             role: AtomicU8::new(0),
             identities: Mutex::default(),
