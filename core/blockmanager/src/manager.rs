@@ -290,6 +290,7 @@ impl BlockManager {
             let node = storage.datanode;
             self.order_deletion(node, block);
         }
+        self.unschedule(id);
         self.construction.remove(&id.0);
         self.recovery_attempts.remove(&id.0);
         self.pending.remove(id.0);
@@ -731,12 +732,29 @@ impl BlockManager {
                 was_primary: false,
             })
             .collect();
+        self.unschedule(id);
         self.construction.entry(id.0).or_default().replicas = replicas;
         for &storage in on {
             if let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode)
                 && let Some(node) = self.datanodes.get_mut(node)
             {
                 node.schedule_block();
+            }
+        }
+    }
+
+    /// The replicas of a block under construction that have not been received are not waited for any more: their room is
+    /// free for others (`DatanodeStorageInfo.decrementBlocksScheduled`).
+    fn unschedule(&mut self, id: BlockId) {
+        let Some(construction) = self.construction.get(&id.0) else {
+            return;
+        };
+        let written = construction.replicas.iter();
+        for replica in written.filter(|replica| replica.state != ReplicaState::Finalized) {
+            if let Some(node) = self.datanodes.storage(replica.storage).map(|storage| storage.datanode)
+                && let Some(node) = self.datanodes.get_mut(node)
+            {
+                node.unschedule_block();
             }
         }
     }

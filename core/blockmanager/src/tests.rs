@@ -259,6 +259,34 @@ fn a_write_from_allocation_to_close() {
 }
 
 #[test]
+fn what_is_not_written_after_all_takes_no_room() {
+    let mut world = World::new(3);
+    world.start_active();
+    let scheduled = |world: &World| {
+        let nodes = world.nodes.iter();
+        nodes
+            .map(|&node| world.manager.datanodes.get(node).unwrap().blocks_scheduled())
+            .collect::<Vec<_>>()
+    };
+    let targets = [0, 1, 2].map(|n| {
+        let (node, storage) = (format!("uuid-{n}"), format!("DS-{n}"));
+        world.manager.find_storage(&node, &storage).unwrap()
+    });
+    let id = block(1).id;
+    world.manager.add_block(new_block(1, 3, BlockState::UnderConstruction));
+    world.manager.set_expected_locations(id, &targets);
+    assert_eq!(scheduled(&world), [1, 1, 1]);
+    // One of the pipeline is gone.
+    world.manager.set_expected_locations(id, &targets[..2]);
+    assert_eq!(scheduled(&world), [1, 1, 0]);
+    world.received(0, block(1));
+    assert_eq!(scheduled(&world), [0, 1, 0]);
+    // The writer gives the block up.
+    world.manager.remove_block(id);
+    assert_eq!(scheduled(&world), [0, 0, 0]);
+}
+
+#[test]
 fn a_committed_block_is_complete_with_its_first_replica() {
     let mut world = World::new(1);
     world.start_active();

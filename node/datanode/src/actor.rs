@@ -167,7 +167,16 @@ impl Conversation {
                         _ => {}
                     }
                     tracing::warn!(namenode = %self.actor.address, %exception, "refused");
-                    tokio::time::sleep(PAUSE_AFTER_REFUSAL.min(self.node.conf.heartbeat_interval)).await;
+                    let pause = if exception.is(exceptions::RETRIABLE) {
+                        // It has only just started.
+                        RETRY
+                    } else {
+                        PAUSE_AFTER_REFUSAL
+                    };
+                    tokio::time::sleep(pause.min(self.node.conf.heartbeat_interval)).await;
+                    // Its answer tells whether this DataNode is to register; reports of a stranger are refused.
+                    let now = self.now_ms();
+                    self.schedule.heartbeat_now(now);
                 }
                 Err(error) => return Err(error),
             }
