@@ -395,7 +395,6 @@ impl BlockManager {
         while let Some(id) = self.messages.first() {
             self.process_messages(BlockId(id));
         }
-        self.safe_mode.take_over();
         if !self.safe_mode.is_on() {
             self.start_queues();
         }
@@ -815,6 +814,12 @@ impl BlockManager {
     #[must_use]
     pub fn in_safe_mode(&self) -> bool {
         self.safe_mode.is_on()
+    }
+
+    /// Active instead of another NameNode, which served until now: safe mode ends with the thresholds.
+    pub fn take_over(&mut self) {
+        self.safe_mode.take_over();
+        self.after_safe_mode_change();
     }
 
     /// Whether clients would meet safe mode if this NameNode took over now.

@@ -9,9 +9,9 @@
 //!                                   └─ thresholds, no extension or no blocks ─► Off
 //! ```
 //!
-//! A standby that takes over in the extension serves at once, which Hadoop's does not: it has all that it was to wait for.
-//! What the extension is for, that nothing is copied before the slowest DataNodes have reported, is kept by waiting with
-//! that alone.
+//! Who takes over from another active serves without the extension, which Hadoop's does not: it has all blocks that it is
+//! to wait for. What the extension is for, that nothing is copied before the slowest DataNodes have reported, is kept by
+//! waiting with that alone.
 
 use crate::types::{BlockManagerConfig, Now};
 
@@ -41,8 +41,9 @@ pub struct SafeMode {
     /// Reported blocks with stamps that the namespace has not handed out.
     pub(crate) in_future_blocks: u64,
     pub(crate) in_future_bytes: u64,
-    /// When the extension began, if there was one.
+    /// When the thresholds were reached, if there was anything to wait for.
     reached_ms: Option<u64>,
+    took_over: bool,
     threshold: f64,
     min_datanodes: usize,
     extension_ms: u64,
@@ -58,6 +59,7 @@ impl SafeMode {
             in_future_blocks: 0,
             in_future_bytes: 0,
             reached_ms: None,
+            took_over: false,
             threshold: config.safemode_threshold,
             min_datanodes: config.safemode_min_datanodes,
             extension_ms: config.safemode_extension_ms,
@@ -83,8 +85,9 @@ impl SafeMode {
         self.manual || self.status != SafeModeStatus::Off && !extension_alone
     }
 
-    /// This NameNode takes over.
+    /// This NameNode takes over from another one.
     pub(crate) fn take_over(&mut self) {
+        self.took_over = true;
         if self.status == SafeModeStatus::Extension {
             self.leave_if_nothing_is_ahead();
         }
@@ -126,6 +129,9 @@ impl SafeMode {
                 } else {
                     self.status = SafeModeStatus::Extension;
                     self.reached_ms = Some(now.monotonic_ms);
+                    if self.took_over {
+                        self.leave_if_nothing_is_ahead();
+                    }
                 }
             }
             SafeModeStatus::PendingThreshold => {}
@@ -245,8 +251,6 @@ mod tests {
         let mut mode = safe_mode(30_000);
         mode.total = 10;
         mode.activate(0, at(0));
-        mode.take_over();
-        assert!(mode.is_on() && mode.would_stay_on());
         mode.safe = 10;
         mode.check(1, at(1));
         assert!(mode.is_on() && !mode.would_stay_on());
@@ -259,6 +263,16 @@ mod tests {
         mode.enter();
         mode.take_over();
         assert!(mode.is_on() && mode.would_stay_on());
+
+        let mut early = safe_mode(30_000);
+        early.total = 10;
+        early.activate(0, at(0));
+        early.take_over();
+        assert!(early.is_on() && early.would_stay_on());
+        early.safe = 10;
+        early.check(1, at(1));
+        assert!(!early.is_on());
+        assert_eq!(early.extension_end_ms(), 30_001);
     }
 
     #[test]

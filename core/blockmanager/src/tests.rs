@@ -309,6 +309,8 @@ fn a_standby_that_takes_over_in_the_extension_serves_and_copies_nothing_yet() {
     assert_eq!(world.manager.safe_mode_status(), SafeModeStatus::Extension);
     assert!(!world.manager.would_be_in_safe_mode());
     world.manager.start_active(at(world.now));
+    assert!(world.manager.in_safe_mode());
+    world.manager.take_over();
     assert!(!world.manager.in_safe_mode());
     world.register(1);
     for _ in 0..9 {

@@ -182,7 +182,15 @@ impl Conversation {
             }
             let idle = Duration::from_millis(self.schedule.idle_ms(self.now_ms()));
             if !idle.is_zero() && !self.has_urgent_work() {
-                let _ = tokio::time::timeout(idle, self.actor.wake.notified()).await;
+                tokio::select! {
+                    () = tokio::time::sleep(idle) => {}
+                    () = self.actor.wake.notified() => {}
+                    // A NameNode that went down may be back any moment, and needs a report; the heartbeat fails.
+                    () = client.closed() => {
+                        let now = self.now_ms();
+                        self.schedule.heartbeat_now(now);
+                    }
+                }
             }
         }
         Ok(())

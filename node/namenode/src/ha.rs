@@ -208,6 +208,9 @@ impl Controller {
         let start = {
             let mut ns = self.nn.ns.write();
             let start = ns.start_active(self.nn.clock.now())?;
+            if self.nn.standby_calls.another_was_active() {
+                ns.blockmanager.take_over();
+            }
             self.nn.publish_role(Role::Active);
             start
         };

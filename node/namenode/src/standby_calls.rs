@@ -16,7 +16,7 @@ use hathi_net::ipc::{CallIds, ClientOptions, Responder, RpcCall, RpcError, UserI
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -117,6 +117,7 @@ pub struct StandbyCalls {
     waiting: Mutex<VecDeque<StandbyCall>>,
     questions: mpsc::UnboundedSender<Question>,
     under_way: AtomicUsize,
+    another_was_active: AtomicBool,
     /// How many have waited.
     pub kept: AtomicU64,
     /// How many were passed on.
@@ -132,9 +133,16 @@ impl StandbyCalls {
             waiting: Mutex::default(),
             questions,
             under_way: AtomicUsize::new(0),
+            another_was_active: AtomicBool::new(false),
             kept: AtomicU64::new(0),
             passed_on: AtomicU64::new(0),
         }
+    }
+
+    /// Whether another NameNode was active since this process began.
+    #[must_use]
+    pub fn another_was_active(&self) -> bool {
+        self.another_was_active.load(Ordering::Acquire)
     }
 
     fn ask(&self, call: StandbyCall, holder: Arc<str>) {
@@ -192,6 +200,9 @@ impl NameNode {
 
     /// Set by the lease watcher.
     pub fn set_lease_view(&self, view: LeaseView) {
+        if matches!(view, LeaseView::HeldByOther(_)) {
+            self.standby_calls.another_was_active.store(true, Ordering::Release);
+        }
         let changed = self.standby_calls.view.send_if_modified(|known| {
             let changed = *known != view;
             *known = view;

@@ -248,6 +248,11 @@ impl RpcClient {
         self.link.is_closed()
     }
 
+    /// Waits until the connection is broken or closed.
+    pub async fn closed(&self) {
+        self.link.closed().await;
+    }
+
     /// Closes the connection; calls under way fail with [`RpcError::Broken`].
     pub fn close(&self) {
         self.link.close();

@@ -16,7 +16,7 @@ use hathi_formats::proto::common::{IpcConnectionContextProto, UserInformationPro
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
@@ -81,6 +81,7 @@ pub(super) struct Link {
     pub(super) peer: SocketAddr,
     client_id: ClientId,
     caller_context: Option<String>,
+    over: Notify,
     /// Held while one call is encoded or one read's answers are matched; never across an await.
     state: Mutex<State>,
 }
@@ -105,6 +106,7 @@ impl Link {
             peer,
             client_id: options.client_id,
             caller_context: options.caller_context.clone(),
+            over: Notify::new(),
             state: Mutex::new(State {
                 out,
                 waiting: HashMap::default(),
@@ -189,6 +191,14 @@ impl Link {
     pub(super) fn is_closed(&self) -> bool {
         let state = self.state.lock();
         state.closing || state.closed.is_some()
+    }
+
+    pub(super) async fn closed(&self) {
+        // Before it is asked: what ends in between is not missed.
+        let over = self.over.notified();
+        if !self.is_closed() {
+            over.await;
+        }
     }
 
     pub(super) fn state_id(&self) -> Option<i64> {
@@ -452,6 +462,7 @@ impl ConnectionTask {
             state.out = BytesMut::new();
             std::mem::take(&mut state.waiting)
         };
+        self.link.over.notify_waiters();
         for waiting in waiting.into_values() {
             let _ = waiting.answer.send(Err(self.link.broken(reason)));
         }

@@ -350,6 +350,26 @@ async fn parked_replies_come_later_and_in_any_order() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_nothing_hears_of_the_end() {
+    let (_echo, server) = serve(ServerOptions::default());
+    let client = connect(&server).await;
+    client.call::<_, Text>("monitorHealth", &text("x")).await.unwrap();
+    {
+        let closed = client.closed();
+        tokio::pin!(closed);
+        assert!(is_pending(closed.as_mut()).await);
+        server.stop();
+        closed.await;
+    }
+    assert!(client.is_closed());
+    client.closed().await;
+}
+
+async fn is_pending(mut future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+}
+
+#[tokio::test]
 async fn errors_name_their_class() {
     let (_echo, server) = serve(ServerOptions::default());
     let client = connect(&server).await;
