@@ -187,6 +187,10 @@ impl NameNode {
     pub fn review_kept_calls(&self) {
         let calls = &self.standby_calls;
         let (role, now_ms) = (self.role(), self.clock.ms());
+        if role == Role::Active {
+            // They are about to be taken and served.
+            return;
+        }
         let mut waiting = calls.waiting.lock();
         for call in std::mem::take(&mut *waiting) {
             let fate = call.fate(role, &calls.view.borrow(), now_ms);
