@@ -3,7 +3,7 @@
 use crate::admin;
 use crate::background::Shared;
 use crate::standby_calls::StandbyCall;
-use crate::state::{NameNode, not_active, send};
+use crate::state::{NameNode, not_active};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
 use hathi_namesystem::calls::BlockReportWork;
@@ -132,7 +132,7 @@ impl Handler {
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Clients go to another NameNode meanwhile, if there is one.
             if !nn.settings.peers.is_empty() && std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
-                let call = StandbyCall::new(call, responder, nn.clock.ms());
+                let call = StandbyCall::new(call, responder, not_active(), nn.clock.ms());
                 return nn.keep_call(call).unwrap_or_else(StandbyCall::send_away);
             }
             let error = match nn.loads.load(Ordering::Acquire) {
@@ -145,14 +145,14 @@ impl Handler {
         if let Some(deferred) = reply.deferred {
             return self.defer(deferred, responder);
         }
-        if let Err(error) = &reply.result
-            && error.is(exceptions::STANDBY)
+        if let Err(refusal) = &reply.result
+            && refusal.is(exceptions::STANDBY)
         {
-            return match nn.keep_call(StandbyCall::new(call, responder, nn.clock.ms())) {
+            return match nn.keep_call(StandbyCall::new(call, responder, refusal.clone(), nn.clock.ms())) {
                 Ok(()) => {}
                 // It became active after it had answered.
                 Err(call) if role != Role::Active && nn.role() == Role::Active => self.call(call.call, call.responder),
-                Err(call) => send(call.responder, &reply.result),
+                Err(call) => call.send_away(),
             };
         }
         if is_not_yet(&call, &reply) {
@@ -165,7 +165,7 @@ impl Handler {
             nn.log_wake.notify_one();
         }
         if call.method == "blockReceivedAndDeleted" {
-            for closing in nn.unreported.take() {
+            for closing in nn.unreported.take_reported(&call.body) {
                 self.serve_until(closing.call, closing.responder, Some(closing.until_ms));
             }
         }

@@ -119,7 +119,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             JournalUri::File(path) => SharedLog::Directory(DirectoryTail::new(nn.clone(), path)),
         });
         let loader = Arc::new(Loader::new(settings, dirs));
-        tokio::spawn(standby_calls::ask_active(nn.clone(), handler.clone(), question_queue));
+        tokio::spawn(standby_calls::settle_all(nn.clone(), handler.clone(), question_queue));
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));

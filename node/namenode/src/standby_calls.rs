@@ -71,6 +71,8 @@ pub struct StandbyCall {
     pub call: RpcCall,
     /// The way back.
     pub responder: Responder,
+    /// What its client is told when it is sent to another NameNode.
+    refusal: RemoteException,
     since_ms: u64,
     /// Its client would sleep if it were sent away, or it has waited here already.
     stays: bool,
@@ -78,13 +80,14 @@ pub struct StandbyCall {
 }
 
 impl StandbyCall {
-    /// One that has just come.
+    /// One that has just come, and was refused.
     #[must_use]
-    pub fn new(call: RpcCall, responder: Responder, now_ms: u64) -> Self {
+    pub fn new(call: RpcCall, responder: Responder, refusal: RemoteException, now_ms: u64) -> Self {
         StandbyCall {
             stays: call.retry_count > 0,
             call,
             responder,
+            refusal,
             since_ms: now_ms,
             refused_by: None,
         }
@@ -92,10 +95,7 @@ impl StandbyCall {
 
     /// Tells the client to go to another NameNode.
     pub fn send_away(self) {
-        self.responder.error(&RemoteException::new(
-            exceptions::STANDBY,
-            "Operation category READ is not supported in state standby",
-        ));
+        self.responder.error(&self.refusal);
     }
 
     fn fate(&self, role: Role, view: &LeaseView, now_ms: u64) -> Fate {
@@ -125,7 +125,7 @@ pub struct StandbyCalls {
 }
 
 impl StandbyCalls {
-    /// None yet. At the other end of `questions` is [`ask_active`].
+    /// None yet. At the other end of `questions` is [`settle_all`].
     #[must_use]
     pub fn new(questions: mpsc::UnboundedSender<Question>) -> Self {
         StandbyCalls {
@@ -284,8 +284,8 @@ impl NameNode {
     }
 }
 
-/// Asks for as long as the process lives.
-pub async fn ask_active(nn: Arc<NameNode>, handler: Arc<Handler>, mut questions: mpsc::UnboundedReceiver<Question>) {
+/// Settles what becomes of calls for as long as the process lives.
+pub async fn settle_all(nn: Arc<NameNode>, handler: Arc<Handler>, mut questions: mpsc::UnboundedReceiver<Question>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some((call, holder)) = questions.recv().await {
         // The semaphore is never closed.

@@ -3,17 +3,20 @@
 //! A DataNode tells the writer and the NameNodes of a finished block at the same moment, and the writer is sometimes
 //! faster. Told "not yet", Hadoop's client sleeps before it asks again
 //! (`dfs.client.block.write.locateFollowingBlock.initial.delay.ms`, 400 ms), although the report is a moment away. So its
-//! call waits for the next reports instead, for a while.
+//! call waits for the report of that block instead, for a while.
 
-use hathi_formats::proto::hdfs::CompleteResponseProto;
+use bytes::Bytes;
+use hathi_formats::proto::datanode::BlockReceivedAndDeletedRequestProto;
+use hathi_formats::proto::hdfs::{CompleteRequestProto, CompleteResponseProto};
 use hathi_net::ipc::{Responder, RpcCall};
 use parking_lot::Mutex;
+use prost::Message;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// For how long a call waits.
 const PATIENCE_MS: u64 = 300;
-/// Calls that wait; each is served again with each report.
-const CALLS_MAX: usize = 128;
+/// Calls that wait.
+const CALLS_MAX: usize = 1024;
 
 /// A `complete` that waits.
 pub struct Closing {
@@ -23,6 +26,7 @@ pub struct Closing {
     pub responder: Responder,
     /// Answered with "not yet" then, in ms of the NameNode's clock.
     pub until_ms: u64,
+    last_block: u64,
 }
 
 /// The calls that wait.
@@ -35,39 +39,51 @@ pub struct Unreported {
 impl Unreported {
     /// Keeps a call that has just come, or one that was taken; says "not yet" when it has waited long enough.
     pub fn keep(&self, call: RpcCall, responder: Responder, until_ms: Option<u64>, now_ms: u64) {
-        let closing = Closing {
-            call,
-            responder,
-            until_ms: until_ms.unwrap_or(now_ms + PATIENCE_MS),
-        };
+        let request = CompleteRequestProto::decode(call.body.clone());
+        let last_block = request.ok().and_then(|request| request.last);
         let mut calls = self.calls.lock();
-        if now_ms >= closing.until_ms || calls.len() >= CALLS_MAX {
-            return closing.not_yet();
+        let until_ms = until_ms.unwrap_or(now_ms + PATIENCE_MS);
+        match last_block {
+            Some(last) if now_ms < until_ms && calls.len() < CALLS_MAX => calls.push(Closing {
+                call,
+                responder,
+                until_ms,
+                last_block: last.block_id,
+            }),
+            _ => return not_yet(responder),
         }
-        calls.push(closing);
         self.len.store(calls.len(), Ordering::Release);
     }
 
-    /// Takes all calls, to be served once more: something was reported.
-    pub fn take(&self) -> Vec<Closing> {
+    /// Takes the calls that wait for a block of this report (`blockReceivedAndDeleted`), to be served once more.
+    pub fn take_reported(&self, report: &Bytes) -> Vec<Closing> {
         if self.len.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
-        let mut calls = self.calls.lock();
-        self.len.store(0, Ordering::Release);
-        std::mem::take(&mut calls)
+        let report = BlockReceivedAndDeletedRequestProto::decode(report.clone()).unwrap_or_default();
+        let storages = report.blocks.iter();
+        let reported: Vec<u64> = storages
+            .flat_map(|storage| &storage.blocks)
+            .map(|notice| notice.block.block_id)
+            .collect();
+        self.take(|closing| reported.contains(&closing.last_block))
     }
 
     /// Says "not yet" to those that have waited long enough.
     pub fn expire(&self, now_ms: u64) {
-        for closing in self.take() {
-            self.keep(closing.call, closing.responder, Some(closing.until_ms), now_ms);
+        for closing in self.take(|closing| now_ms >= closing.until_ms) {
+            not_yet(closing.responder);
         }
+    }
+
+    fn take(&self, wanted: impl Fn(&mut Closing) -> bool) -> Vec<Closing> {
+        let mut calls = self.calls.lock();
+        let taken = calls.extract_if(.., wanted).collect();
+        self.len.store(calls.len(), Ordering::Release);
+        taken
     }
 }
 
-impl Closing {
-    fn not_yet(self) {
-        self.responder.ok(&CompleteResponseProto { result: false });
-    }
+fn not_yet(responder: Responder) {
+    responder.ok(&CompleteResponseProto { result: false });
 }
