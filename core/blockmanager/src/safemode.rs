@@ -13,7 +13,10 @@
 //! to wait for. What the extension is for, that nothing is copied before the slowest DataNodes have reported, is kept by
 //! waiting with that alone.
 
+use crate::blocks::Flag;
+use crate::manager::BlockManager;
 use crate::types::{BlockManagerConfig, Now};
+use hathi_formats::ids::BlockId;
 
 /// Where safe mode stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +228,98 @@ impl SafeMode {
             _ => text.push_str("Safe mode will be turned off automatically once the thresholds have been reached."),
         }
         text
+    }
+}
+
+impl BlockManager {
+    /// The namespace is loaded: safe mode begins to count.
+    pub fn activate_safe_mode(&mut self, now: Now) {
+        self.now = now;
+        self.safe_mode.activate(self.datanodes.live.len(), now);
+        self.check_safe_mode();
+    }
+
+    pub(crate) fn check_safe_mode(&mut self) {
+        self.safe_mode.check(self.datanodes.live.len(), self.now);
+        self.after_safe_mode_change();
+    }
+
+    fn after_safe_mode_change(&mut self) {
+        if self.active && !self.populating && !self.safe_mode.is_on() {
+            self.start_queues();
+        }
+    }
+
+    /// Looks again whether a complete block counts as safe.
+    pub(crate) fn update_safe(&mut self, id: BlockId) {
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        let was = record.flag(Flag::Safe);
+        let is = record.is_complete() && self.has_min_replicas(id);
+        if was == is {
+            return;
+        }
+        if let Some(record) = self.blocks.get_mut(id) {
+            record.set_flag(Flag::Safe, is);
+        }
+        if is {
+            self.safe_mode.safe += 1;
+        } else {
+            self.safe_mode.safe -= 1;
+        }
+        if self.safe_mode.is_startup() {
+            self.check_safe_mode();
+        }
+    }
+
+    /// In safe mode, of whichever kind.
+    #[must_use]
+    pub fn in_safe_mode(&self) -> bool {
+        self.safe_mode.is_on()
+    }
+
+    /// Active instead of another NameNode, which served until now: safe mode ends with the thresholds.
+    pub fn take_over(&mut self) {
+        self.safe_mode.take_over();
+        self.after_safe_mode_change();
+    }
+
+    /// Whether clients would meet safe mode if this NameNode took over now.
+    #[must_use]
+    pub fn would_be_in_safe_mode(&self) -> bool {
+        self.safe_mode.would_stay_on()
+    }
+
+    /// In safe mode because of the start, not because an administrator asked.
+    #[must_use]
+    pub fn in_startup_safe_mode(&self) -> bool {
+        self.safe_mode.is_startup()
+    }
+
+    /// Start-up safe mode's progress.
+    #[must_use]
+    pub fn safe_mode_status(&self) -> SafeModeStatus {
+        self.safe_mode.status()
+    }
+
+    /// The text of a `SafeModeException`'s second half (`getSafeModeTip`).
+    #[must_use]
+    pub fn safe_mode_tip(&self) -> String {
+        self.safe_mode.tip(self.datanodes.live.len(), self.now.monotonic_ms)
+    }
+
+    /// `dfsadmin -safemode enter`.
+    pub fn enter_safe_mode(&mut self) {
+        self.safe_mode.enter();
+    }
+
+    /// `dfsadmin -safemode leave` or `forceExit`. False when blocks from the future forbid it.
+    pub fn leave_safe_mode(&mut self, force: bool, now: Now) -> bool {
+        self.now = now;
+        let left = self.safe_mode.leave(force);
+        self.after_safe_mode_change();
+        left
     }
 }
 

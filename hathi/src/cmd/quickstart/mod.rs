@@ -71,14 +71,12 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         datanodes: args.datanodes,
     };
     layout.check()?;
-    let claim = if args.base_port.is_none() {
-        layout.claim_free_ports()
-    } else {
-        layout
+    let _claim = match args.base_port {
+        None => layout.claim_free_ports()?,
+        Some(base) => layout
             .claim_ports()
-            .map_err(|port| anyhow::anyhow!("--base-port {}: port {port} is taken", layout.base_port))
+            .map_err(|port| anyhow::anyhow!("--base-port {base}: port {port} is taken"))?,
     };
-    let _claim = claim?;
     layout.write()?;
     let layout = Arc::new(layout);
     let mut children = Children::new(layout.clone());
