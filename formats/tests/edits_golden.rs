@@ -37,7 +37,7 @@ fn every_op_encodes_to_the_bytes_it_was_decoded_from() {
         let frame = frame.unwrap();
         let op = decode_frame(&frame, LayoutVersion(-67)).unwrap();
         let mut out = Vec::new();
-        encode(&mut out, frame.txid, &op);
+        encode(&mut out, frame.txid, &op).unwrap();
         assert_eq!(out, frame.bytes, "{op:?}");
     }
 }
@@ -152,7 +152,7 @@ fn padding_ends_a_log_and_nothing_else_may_follow_it() {
 #[test]
 fn unknown_opcodes_are_scanned_but_not_decoded() {
     let mut out = Vec::new();
-    encode(&mut out, TxId(5), &EditOp::StartLogSegment);
+    encode(&mut out, TxId(5), &EditOp::StartLogSegment).unwrap();
     out[0] = 99;
     let crc_at = out.len() - 4;
     let crc = crc32(&out[..crc_at]);
@@ -197,7 +197,7 @@ proptest! {
         if let Ok(op) = hathi_formats::editlog::decode_body(frame.code, &bytes, LayoutVersion(-67)) {
             // What decodes must encode and decode to the same op.
             let mut out = Vec::new();
-            encode(&mut out, TxId(1), &op);
+            encode(&mut out, TxId(1), &op).unwrap();
             let again = Frames::new(&out, 0).next().unwrap().unwrap();
             prop_assert_eq!(decode_frame(&again, LayoutVersion(-67)).unwrap(), op);
         }

@@ -28,18 +28,35 @@ pub(crate) fn inconsistent(why: impl Into<String>) -> Why {
 }
 
 impl Namespace {
-    /// Applies one op: the only way the state changes. An error leaves a state that must not be used any more.
+    /// Applies one op: the only way the state changes. An error leaves a state that must not be used any more: from
+    /// then on the namespace [is broken](Namespace::is_broken) and refuses every op.
     pub fn apply(&mut self, txid: u64, op: &EditOp) -> Result<Effects, ApplyError> {
-        let mut fx = Effects::default();
         let name = || op.code().name().unwrap_or("OP_INVALID");
+        if self.broken {
+            return Err(ApplyError::Broken { op: name(), txid });
+        }
+        let mut fx = Effects::default();
         match self.apply_op(op, &mut fx) {
             Ok(()) => {
                 self.counters.txid = txid;
                 Ok(fx)
             }
-            Err(Why::Inconsistent(why)) => Err(ApplyError::Inconsistent { op: name(), txid, why }),
-            Err(Why::Unsupported(what)) => Err(ApplyError::Unsupported { op: name(), txid, what }),
+            Err(why) => {
+                self.broken = true;
+                Err(match why {
+                    Why::Inconsistent(why) => ApplyError::Inconsistent { op: name(), txid, why },
+                    Why::Unsupported(what) => ApplyError::Unsupported { op: name(), txid, what },
+                })
+            }
         }
+    }
+
+    /// Whether an op failed to apply. It may have changed something before it failed, and nothing is undone, so the
+    /// state is that of no log: nothing may be answered, planned, replayed or saved from it, in this role or a later
+    /// one. The only way on is to load a namespace anew. It never becomes false again.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     fn apply_op(&mut self, op: &EditOp, fx: &mut Effects) -> Applied {

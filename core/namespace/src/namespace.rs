@@ -84,6 +84,8 @@ pub struct Namespace {
     /// lead elsewhere.
     pub(crate) last_dir: Option<(String, Slot)>,
     pub(crate) active: bool,
+    /// See [`Namespace::is_broken`].
+    pub(crate) broken: bool,
     /// The latest monotonic time heard of, ms: when a lease that an op makes was renewed. Soft state.
     pub(crate) now_mono_ms: AtomicU64,
 }
@@ -153,6 +155,7 @@ impl Namespace {
             root: NONE,
             last_dir: None,
             active: false,
+            broken: false,
             now_mono_ms: AtomicU64::new(0),
             config,
         }

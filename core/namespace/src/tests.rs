@@ -96,7 +96,7 @@ impl Fixture {
 
     pub(crate) fn op(&mut self, op: &EditOp) -> Effects {
         let txid = self.ns.last_applied_txid() + 1;
-        encode(&mut self.log, TxId(txid), op);
+        encode(&mut self.log, TxId(txid), op).unwrap();
         let effects = self
             .ns
             .apply(txid, op)

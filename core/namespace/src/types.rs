@@ -210,6 +210,14 @@ pub enum ApplyError {
         /// Why.
         why: String,
     },
+    /// An earlier op failed to apply, see [`crate::Namespace::is_broken`].
+    #[error("op {op} at txid {txid} comes after one that failed to apply")]
+    Broken {
+        /// Name of the op, as in Hadoop.
+        op: &'static str,
+        /// Its transaction.
+        txid: u64,
+    },
 }
 
 /// Kind of an inode.

@@ -4,11 +4,14 @@
 //! - `applied ≥ sealed ≥ sent ≥ synced`, each monotonic while the log is open for write.
 //! - Between `END_LOG_SEGMENT` of one segment and `START_LOG_SEGMENT` of the next there is no other op.
 //! - What [`EditLog::take`] hands out is in log order, and each transaction is handed out once.
+//! - An op is encoded before it is applied and counts only after it was: [`EditLog::stage`], then for each op
+//!   [`EditLog::log_staged`]. So what can't be read back is refused while nothing has changed, and what did not apply is
+//!   not in the log.
 //!
 //! Durable: nothing here; the journals are. Mirrors Hadoop's `FSEditLog` and `EditsDoubleBuffer`.
 
 use bytes::Bytes;
-use hathi_formats::editlog::{self, EditOp};
+use hathi_formats::editlog::{self, EditOp, EncodeError};
 use hathi_formats::ids::TxId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -71,6 +74,9 @@ pub enum EditLogError {
     /// Nothing may be logged: this NameNode is not active, or it is stepping down.
     #[error("the edit log is not open for write")]
     NotOpen,
+    /// The format can't hold the op, so that no NameNode could read it back.
+    #[error("the edit can't be logged: {0}")]
+    NotEncodable(#[from] EncodeError),
 }
 
 /// See the module.
@@ -81,8 +87,13 @@ pub struct EditLog {
     sealed: TxId,
     sent: TxId,
     synced: SyncedTxId,
+    /// The open batch, and behind it the ops that are staged.
     open: Vec<u8>,
     open_count: u32,
+    /// Where the open batch ends in `open`.
+    logged_len: usize,
+    /// Where each staged op ends in `open`.
+    staged_ends: VecDeque<usize>,
     out: VecDeque<LogItem>,
     last_roll_ms: u64,
     ops_total: u64,
@@ -175,12 +186,46 @@ impl EditLog {
         self.start_segment(now_ms)
     }
 
-    /// Gives the op the next transaction id and appends it to the open batch. Refused unless open for write.
-    pub fn append(&mut self, op: &EditOp) -> Result<TxId, EditLogError> {
+    /// Encodes ops that are about to be applied, as the transactions that follow the last one. They are no part of the
+    /// log until [`EditLog::log_staged`] is called for each. If one of them can't be encoded, none is staged.
+    pub fn stage(&mut self, ops: &[EditOp]) -> Result<(), EditLogError> {
         if self.segment.is_none() {
             return Err(EditLogError::NotOpen);
         }
-        Ok(self.push(op))
+        assert!(self.staged_ends.is_empty(), "ops are staged already");
+        let start = self.open.len();
+        let mut txid = self.applied;
+        for op in ops {
+            txid = txid.next();
+            if let Err(error) = editlog::encode(&mut self.open, txid, op) {
+                self.open.truncate(start);
+                self.staged_ends.clear();
+                return Err(error.into());
+            }
+            self.staged_ends.push_back(self.open.len());
+        }
+        Ok(())
+    }
+
+    /// The next staged op was applied: it is logged. Answers its transaction.
+    pub fn log_staged(&mut self) -> TxId {
+        let Some(end) = self.staged_ends.pop_front() else {
+            panic!("an op was applied that is not staged");
+        };
+        self.logged_len = end;
+        self.applied = self.applied.next();
+        self.open_count += 1;
+        self.ops_total += 1;
+        if self.staged_ends.is_empty() && self.open.len() >= BATCH_BYTES_MAX {
+            self.seal();
+        }
+        self.applied
+    }
+
+    /// The next staged op did not apply: neither it nor those behind it are logged.
+    pub fn drop_staged(&mut self) {
+        self.open.truncate(self.logged_len);
+        self.staged_ends.clear();
     }
 
     /// Ends the open segment and starts the next one; answers the first transaction of the new one.
@@ -199,6 +244,8 @@ impl EditLog {
     pub fn abort(&mut self) {
         self.segment = None;
         self.open.clear();
+        self.logged_len = 0;
+        self.staged_ends.clear();
         self.open_count = 0;
         self.out.clear();
         self.unsynced.clear();
@@ -263,16 +310,10 @@ impl EditLog {
         self.synced.advance(txid);
     }
 
-    fn push(&mut self, op: &EditOp) -> TxId {
-        let txid = self.applied.next();
-        editlog::encode(&mut self.open, txid, op);
-        self.applied = txid;
-        self.open_count += 1;
-        self.ops_total += 1;
-        if self.open.len() >= BATCH_BYTES_MAX {
-            self.seal();
-        }
-        txid
+    /// Logs an op that changes nothing, so that there is nothing to apply.
+    fn push(&mut self, op: EditOp) -> Result<TxId, EditLogError> {
+        self.stage(&[op])?;
+        Ok(self.log_staged())
     }
 
     fn start_segment(&mut self, now_ms: u64) -> TxId {
@@ -281,14 +322,14 @@ impl EditLog {
         self.out.push_back(LogItem::StartSegment(first));
         self.segment = Some(first);
         self.last_roll_ms = now_ms;
-        let txid = self.push(&EditOp::StartLogSegment);
-        debug_assert_eq!(txid, first);
+        let txid = self.push(EditOp::StartLogSegment);
+        assert_eq!(txid, Ok(first), "an op without a body can always be encoded");
         first
     }
 
     fn end_segment(&mut self) -> Result<TxId, EditLogError> {
         let first = self.segment.ok_or(EditLogError::NotOpen)?;
-        let last = self.push(&EditOp::EndLogSegment);
+        let last = self.push(EditOp::EndLogSegment)?;
         self.seal();
         self.out.push_back(LogItem::FinalizeSegment { first, last });
         self.segment = None;
@@ -297,6 +338,7 @@ impl EditLog {
 
     fn seal(&mut self) {
         let Some(segment) = self.segment else { return };
+        assert!(self.staged_ends.is_empty(), "a batch is sealed while ops are applied");
         if self.open_count == 0 {
             return;
         }
@@ -311,6 +353,7 @@ impl EditLog {
             count: self.open_count,
             bytes,
         });
+        self.logged_len = 0;
         self.open_count = 0;
         self.sealed = self.applied;
     }
@@ -326,6 +369,11 @@ mod tests {
             path: "/f".to_owned(),
             replication: 2,
         }
+    }
+
+    fn append(log: &mut EditLog) -> Result<TxId, EditLogError> {
+        log.stage(&[op()])?;
+        Ok(log.log_staged())
     }
 
     fn txids(item: &LogItem) -> Vec<u64> {
@@ -348,11 +396,11 @@ mod tests {
     fn a_segment_begins_and_ends_with_its_own_ops_and_nothing_is_lost_at_a_roll() {
         let mut log = EditLog::default();
         log.set_applied(TxId(9));
-        assert_eq!(log.append(&op()), Err(EditLogError::NotOpen));
+        assert_eq!(append(&mut log), Err(EditLogError::NotOpen));
         assert_eq!(log.open_for_write(1), TxId(10));
-        assert_eq!(log.append(&op()), Ok(TxId(11)));
+        assert_eq!(append(&mut log), Ok(TxId(11)));
         assert_eq!(log.roll(2), Ok(TxId(13)));
-        assert_eq!(log.append(&op()), Ok(TxId(14)));
+        assert_eq!(append(&mut log), Ok(TxId(14)));
         let items: Vec<_> = log.take().into();
         assert_eq!(items.len(), 5);
         assert_eq!(items[0], LogItem::StartSegment(TxId(10)));
@@ -392,7 +440,7 @@ mod tests {
         log.take();
         assert_eq!(log.pending_bytes(), 0);
         for _ in 0..100 {
-            log.append(&op()).unwrap();
+            append(&mut log).unwrap();
         }
         assert!((1000..10_000).contains(&log.pending_bytes()));
         let items: Vec<_> = log.take().into();
@@ -410,14 +458,14 @@ mod tests {
         assert!(begin > 0);
         log.take();
         assert_eq!(log.unsynced_bytes(), begin, "sent is not synced");
-        log.append(&op()).unwrap();
+        append(&mut log).unwrap();
         let more = log.unsynced_bytes() - begin;
         log.on_synced(TxId(1));
         assert_eq!(log.unsynced_bytes(), more);
         log.take();
         log.on_synced(TxId(2));
         assert_eq!(log.unsynced_bytes(), 0);
-        log.append(&op()).unwrap();
+        append(&mut log).unwrap();
         log.abort();
         assert_eq!(log.unsynced_bytes(), 0);
     }
@@ -426,10 +474,36 @@ mod tests {
     fn an_aborted_log_hands_nothing_out_and_still_knows_what_was_not_synced() {
         let mut log = EditLog::default();
         log.open_for_write(0);
-        log.append(&op()).unwrap();
+        append(&mut log).unwrap();
         log.abort();
         assert!(!log.has_pending());
         assert!(log.has_unsynced());
-        assert_eq!(log.append(&op()), Err(EditLogError::NotOpen));
+        assert_eq!(append(&mut log), Err(EditLogError::NotOpen));
+    }
+
+    #[test]
+    fn safety_n3_what_is_staged_and_not_applied_is_not_in_the_log() {
+        let mut log = EditLog::default();
+        log.open_for_write(0);
+        log.stage(&[op(), op(), op()]).unwrap();
+        assert_eq!(log.log_staged(), TxId(2));
+        log.drop_staged();
+        assert_eq!(append(&mut log), Ok(TxId(3)));
+        let items: Vec<_> = log.take().into();
+        assert_eq!(txids(&items[1]), [1, 2, 3]);
+    }
+
+    #[test]
+    fn safety_n1_of_ops_that_belong_together_none_is_staged_if_one_cannot_be_read_back() {
+        let mut log = EditLog::default();
+        log.open_for_write(0);
+        let too_long = EditOp::ClearNsQuota {
+            src: "/".repeat(editlog::MAX_STRING_UNITS + 1),
+        };
+        let refused = log.stage(&[op(), too_long]);
+        assert_eq!(refused, Err(EditLogError::NotEncodable(EncodeError::StringTooLong)));
+        assert_eq!(append(&mut log), Ok(TxId(2)));
+        let items: Vec<_> = log.take().into();
+        assert_eq!(txids(&items[1]), [1, 2]);
     }
 }

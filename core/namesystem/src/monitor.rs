@@ -13,7 +13,7 @@ const FILES_MAX: usize = 200;
 
 /// Releases the leases of writers that have not renewed them for the hard limit; answers how many files were looked at.
 pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
-    if ns.blockmanager.in_safe_mode() || !ns.edit_log.is_open_for_write() {
+    if ns.is_broken() || ns.blockmanager.in_safe_mode() || !ns.edit_log.is_open_for_write() {
         return 0;
     }
     let expired = ns.namespace.expired_leases(now.monotonic_ms, FILES_MAX);
@@ -38,7 +38,7 @@ pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
         else {
             continue;
         };
-        if ns.commit_all(&plan.ops).is_ok() {
+        if ns.commit(&plan.ops).is_ok() {
             let _ = begin_recovery(ns, &ctx, &plan.reply);
         }
     }

@@ -31,7 +31,7 @@ pub fn lookup(method: &str) -> Option<Verb> {
     Some(match method {
         "versionRequest" => Verb::Read(version_request),
         "getTransactionId" => Verb::Read(|ns, ctx, _| {
-            by_superuser(ctx, || {
+            by_superuser(ns, ctx, || {
                 Reply::message(&GetTransactionIdResponseProto {
                     tx_id: ns.edit_log.applied().0,
                 })
@@ -39,14 +39,14 @@ pub fn lookup(method: &str) -> Option<Verb> {
             })
         }),
         "getMostRecentCheckpointTxId" => Verb::Read(|ns, ctx, _| {
-            by_superuser(ctx, || {
+            by_superuser(ns, ctx, || {
                 Reply::message(&GetMostRecentCheckpointTxIdResponseProto {
                     tx_id: ns.most_recent_checkpoint.0,
                 })
             })
         }),
         "getMostRecentNameNodeFileTxId" => Verb::Read(|ns, ctx, _| {
-            by_superuser(ctx, || {
+            by_superuser(ns, ctx, || {
                 Reply::message(&GetMostRecentNameNodeFileTxIdResponseProto {
                     tx_id: ns.most_recent_checkpoint.0,
                 })
@@ -54,7 +54,7 @@ pub fn lookup(method: &str) -> Option<Verb> {
         }),
         "rollEditLog" => Verb::Write(roll_edit_log),
         "getEditLogManifest" => Verb::Read(|ns, ctx, _| {
-            by_superuser(ctx, || match ns.check_operation(OperationCategory::Read) {
+            by_superuser(ns, ctx, || match ns.check_operation(OperationCategory::Read) {
                 Err(refused) => Reply::refuse(refused),
                 // The shared journal has the edits; what local directories hold is nobody's source here.
                 Ok(()) => Reply::message(&GetEditLogManifestResponseProto {
@@ -65,27 +65,31 @@ pub fn lookup(method: &str) -> Option<Verb> {
                 }),
             })
         }),
-        "isUpgradeFinalized" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || {
+        "isUpgradeFinalized" => Verb::Read(|ns, ctx, _| {
+            by_superuser(ns, ctx, || {
                 Reply::message(&IsUpgradeFinalizedResponseProto {
                     is_upgrade_finalized: true,
                 })
             })
         }),
-        "isRollingUpgrade" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || {
+        "isRollingUpgrade" => Verb::Read(|ns, ctx, _| {
+            by_superuser(ns, ctx, || {
                 Reply::message(&IsRollingUpgradeResponseProto {
                     is_rolling_upgrade: false,
                 })
             })
         }),
-        "errorReport" => Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&ErrorReportResponseProto {}))),
+        "errorReport" => {
+            Verb::Read(|ns, ctx, _| by_superuser(ns, ctx, || Reply::message(&ErrorReportResponseProto {})))
+        }
         "getBlockKeys" => {
-            Verb::Read(|_, ctx, _| by_superuser(ctx, || Reply::message(&GetBlockKeysResponseProto { keys: None })))
+            Verb::Read(|ns, ctx, _| by_superuser(ns, ctx, || Reply::message(&GetBlockKeysResponseProto { keys: None })))
         }
         "getBlocks" => Verb::Write(get_blocks),
-        "getNextSPSPath" => Verb::Read(|_, ctx, _| {
-            by_superuser(ctx, || Reply::message(&GetNextSpsPathResponseProto { sps_path: None }))
+        "getNextSPSPath" => Verb::Read(|ns, ctx, _| {
+            by_superuser(ns, ctx, || {
+                Reply::message(&GetNextSpsPathResponseProto { sps_path: None })
+            })
         }),
         "registerSubordinateNamenode" | "startCheckpoint" | "endCheckpoint" => Verb::Read(|_, _, _| {
             Reply::refuse(RemoteException::new(
@@ -99,8 +103,9 @@ pub fn lookup(method: &str) -> Option<Verb> {
 
 /// `getBlocks`: what a balancer may move away from a DataNode.
 fn get_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    let found = ctx
-        .check_superuser()
+    let found = ns
+        .check_not_broken()
+        .and_then(|()| ctx.check_superuser())
         .and_then(|()| ns.check_not_in_safe_mode("Cannot execute getBlocks"))
         .and_then(|()| {
             GetBlocksRequestProto::decode(body)
@@ -130,8 +135,8 @@ fn get_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     }
 }
 
-fn by_superuser(ctx: &CallContext, answer: impl FnOnce() -> Reply) -> Reply {
-    match ctx.check_superuser() {
+fn by_superuser(ns: &Namesystem, ctx: &CallContext, answer: impl FnOnce() -> Reply) -> Reply {
+    match ns.check_not_broken().and_then(|()| ctx.check_superuser()) {
         Ok(()) => answer(),
         Err(refused) => Reply::refuse(refused),
     }
@@ -164,7 +169,7 @@ pub fn storage_info(info: &NamespaceInfo) -> StorageInfoProto {
 
 fn version_request(ns: &Namesystem, _: &CallContext, _: Bytes) -> Reply {
     Reply::message(&VersionResponseProto {
-        info: namespace_info(&ns.info, ns.role.ha_state()),
+        info: namespace_info(&ns.info, ns.ha_state()),
     })
 }
 

@@ -8,10 +8,10 @@
 //!
 //! Mirrors Hadoop's `FSNamesystem`.
 
-use crate::edit_log::EditLog;
+use crate::edit_log::{EditLog, EditLogError};
 use crate::reply_gate::{InFlight, Shown};
 use crate::retry_cache::RetryCache;
-use crate::role::{IllegalTransition, OperationCategory, Role};
+use crate::role::{HaState, IllegalTransition, OperationCategory, Role};
 use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -130,8 +130,43 @@ pub struct Namesystem {
 }
 
 impl Namesystem {
-    /// Refuses a call that the role does not serve (`FSNamesystem.checkOperation`).
+    /// Whether an op failed to apply, in [`Namesystem::commit`] or [`Namesystem::replay`]. What it changed before it
+    /// failed is not undone, so the namespace is that of no log ([`Namespace::is_broken`]).
+    ///
+    /// From then on every handler refuses, nothing is committed or replayed, no role is taken over and no image is
+    /// made. What was logged before is good and may become durable. The shell leaves the active role and loads anew;
+    /// only a namesystem that was assembled anew is whole again.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.namespace.is_broken()
+    }
+
+    /// Refuses everything once [broken](Namesystem::is_broken), with the exception that makes clients go to another
+    /// NameNode.
+    pub fn check_not_broken(&self) -> Result<(), RemoteException> {
+        if !self.is_broken() {
+            return Ok(());
+        }
+        Err(RemoteException::new(
+            exceptions::STANDBY,
+            "An edit failed to apply to this NameNode's namespace, which is loaded anew",
+        ))
+    }
+
+    /// The state as peers and DataNodes are told it: who is broken claims nothing.
+    #[must_use]
+    pub fn ha_state(&self) -> HaState {
+        if self.is_broken() {
+            HaState::Standby
+        } else {
+            self.role.ha_state()
+        }
+    }
+
+    /// Refuses a call that the role does not serve (`FSNamesystem.checkOperation`), and every call once
+    /// [broken](Namesystem::is_broken).
     pub fn check_operation(&self, category: OperationCategory) -> Result<(), RemoteException> {
+        self.check_not_broken()?;
         if category == OperationCategory::Read && self.config.allow_stale_reads && self.role != Role::Initializing {
             return Ok(());
         }
@@ -158,29 +193,47 @@ impl Namesystem {
         Err(RemoteException::new(exceptions::SAFE_MODE, message))
     }
 
-    /// Logs and applies a planned op: the only way in which an active changes its namespace. The op carries the
-    /// caller's ids already. Refused when this NameNode is not active or the op does not apply.
-    pub fn commit(&mut self, op: &EditOp) -> Result<TxId, RemoteException> {
-        if !self.edit_log.is_open_for_write() {
-            return Err(RemoteException::new(
-                exceptions::STANDBY,
-                "The edit log is not open for write",
-            ));
+    /// Logs and applies the ops of a plan, in this order and without anything between: the only way in which an active
+    /// changes its namespace. The ops carry the caller's ids already. Answers the last transaction, `None` for a plan
+    /// without ops.
+    ///
+    /// All ops are encoded first. What the log can't hold exactly is refused while nothing has changed, so that what was
+    /// applied can always be read back. An op that does not apply is a bug here: it is not logged, so no other NameNode
+    /// sees it, but it may have changed something, and this namesystem [is broken](Namesystem::is_broken).
+    pub fn commit(&mut self, ops: &[EditOp]) -> Result<Option<TxId>, RemoteException> {
+        if ops.is_empty() {
+            return Ok(None);
         }
-        let txid = self.edit_log.applied().next();
-        let effects = self.namespace.apply(txid.0, op).map_err(|error| {
-            // A plan that does not apply is a bug here; nothing was logged, so no other NameNode sees it.
-            RemoteException::new(
-                exceptions::IO,
-                format!("the edit was planned but does not apply: {error}"),
-            )
+        self.check_not_broken()?;
+        self.edit_log.stage(ops).map_err(|error| {
+            let class = match error {
+                EditLogError::NotOpen => exceptions::STANDBY,
+                EditLogError::NotEncodable(_) => exceptions::IO,
+            };
+            RemoteException::new(class, error.to_string())
         })?;
-        let logged = self
-            .edit_log
-            .append(op)
-            .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
-        assert_eq!(txid, logged, "the log and the namespace disagree on the transaction");
         self.in_flight.prune(self.edit_log.synced());
+        let mut last = None;
+        for op in ops {
+            last = Some(self.apply_staged(op)?);
+        }
+        Ok(last)
+    }
+
+    fn apply_staged(&mut self, op: &EditOp) -> Result<TxId, RemoteException> {
+        let next = self.edit_log.applied().next();
+        let effects = match self.namespace.apply(next.0, op) {
+            Ok(effects) => effects,
+            Err(error) => {
+                self.edit_log.drop_staged();
+                return Err(RemoteException::new(
+                    exceptions::STANDBY,
+                    format!("the edit was planned but does not apply: {error}"),
+                ));
+            }
+        };
+        let txid = self.edit_log.log_staged();
+        assert_eq!(txid, next, "the log and the namespace disagree on the transaction");
         for &inode in &effects.touched {
             self.in_flight.mark(Shown::Inode(inode), txid);
         }
@@ -189,18 +242,6 @@ impl Namesystem {
         }
         self.hand_over(&effects, true);
         Ok(txid)
-    }
-
-    /// [`Namesystem::commit`] for all ops of a plan; answers the last transaction, `None` for a plan without ops.
-    pub fn commit_all<'a>(
-        &mut self,
-        ops: impl IntoIterator<Item = &'a EditOp>,
-    ) -> Result<Option<TxId>, RemoteException> {
-        let mut last = None;
-        for op in ops {
-            last = Some(self.commit(op)?);
-        }
-        Ok(last)
     }
 
     /// Applies an op read from a journal. `mono_ms` is the monotonic clock, for the retry cache.
@@ -259,8 +300,9 @@ impl Namesystem {
     }
 
     /// Becomes active: everything a quorum has is applied, and the journals are this NameNode's. Opens the log.
-    /// Answers the transaction of the first segment.
+    /// Answers the transaction of the first segment. Refused when [broken](Namesystem::is_broken).
     pub fn start_active(&mut self, now: Now) -> Result<TxId, IllegalTransition> {
+        self.refuse_role_if_broken(Role::Active)?;
         self.role.change(Role::Active)?;
         self.in_flight.clear();
         self.blockmanager
@@ -280,13 +322,22 @@ impl Namesystem {
         Ok(())
     }
 
-    /// A standby again, with everything applied also durable. A namespace with more than that must be loaded anew.
+    /// A standby again, with everything applied also durable. A namespace with more than that must be loaded anew, and
+    /// so must one that [is broken](Namesystem::is_broken), which is refused here.
     pub fn end_stepping_down(&mut self, wall_ms: u64) -> Result<(), IllegalTransition> {
+        self.refuse_role_if_broken(Role::Standby)?;
         self.role.change(Role::Standby)?;
         self.edit_log.abort();
         self.in_flight.clear();
         self.namespace.stop_active();
         self.last_transition_ms = wall_ms;
+        Ok(())
+    }
+
+    fn refuse_role_if_broken(&self, to: Role) -> Result<(), IllegalTransition> {
+        if self.is_broken() {
+            return Err(IllegalTransition { from: self.role, to });
+        }
         Ok(())
     }
 

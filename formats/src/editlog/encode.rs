@@ -7,57 +7,89 @@ use super::op::{
     PermissionStatus, RpcIds, XAttr,
 };
 use super::wire::{
-    put_bool, put_i16, put_i32, put_i64, put_len, put_str, put_text, put_u16, put_u64, put_varint, put_vlong,
-    varint_len,
+    EncodeError, MAX_TEXT_BYTES, check_unsigned, put_bool, put_i16, put_i32, put_i64, put_len, put_str, put_text,
+    put_u16, put_unsigned, put_varint, put_vlong, varint_len,
 };
 use crate::ids::{Block, InodeId, LayoutVersion, TxId};
 use crate::proto::hdfs as pb;
+
+/// What an encoder of a part of an op comes to.
+type Encoded = Result<(), EncodeError>;
+
+/// Length of the checksum at a frame's end.
+const CRC_LEN: usize = 4;
 
 /// `NameNodeLayoutVersion.Feature.ERASURE_CODING`.
 pub(super) const ERASURE_CODING: LayoutVersion = LayoutVersion(-64);
 /// `NameNodeLayoutVersion.Feature.SNAPSHOT_MODIFICATION_TIME`.
 pub(super) const SNAPSHOT_MODIFICATION_TIME: LayoutVersion = LayoutVersion(-66);
 
-/// Appends one framed op in the current layout.
+/// The largest op that is written, in bytes of its frame. Every reader and JournalNode refuses ops above
+/// [`MAX_OP_SIZE_BYTES`](super::MAX_OP_SIZE_BYTES), and an operator may have set Java's `dfs.namenode.max.op.size` somewhat
+/// lower than its default of 50 MiB.
+pub const MAX_WRITTEN_OP_BYTES: usize = 40 * 1024 * 1024;
+
+/// The most blocks of a file whose ops can all be written: `OP_CLOSE` names each block in 24 bytes, beside a user, a
+/// group and, in 128 KiB, a path and some numbers.
+pub const MAX_WRITTEN_BLOCKS: usize = (MAX_WRITTEN_OP_BYTES - 2 * MAX_TEXT_BYTES - 128 * 1024) / 24;
+
+/// Appends one framed op in the current layout, so that decoding it gives exactly this op.
+///
+/// An op that the format can't hold exactly is refused, and `out` is as before. (Java's writer cuts strings off where they
+/// become too long: the op that is read is then about another path.)
 ///
 /// Allocates nothing but what `out` needs to grow, for every op that a running workload writes (the rare
 /// `OP_SET_ACL` builds a message).
-pub fn encode(out: &mut Vec<u8>, txid: TxId, op: &EditOp) {
-    encode_for_layout(out, txid, op, LayoutVersion::NAMENODE_CURRENT);
+pub fn encode(out: &mut Vec<u8>, txid: TxId, op: &EditOp) -> Result<(), EncodeError> {
+    encode_for_layout(out, txid, op, LayoutVersion::NAMENODE_CURRENT)
 }
 
-/// Appends one framed op in the layout of a log, during a rolling upgrade an older one than ours.
-pub fn encode_for_layout(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) {
+/// [`encode`] in the layout of a log, during a rolling upgrade an older one than ours.
+pub fn encode_for_layout(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) -> Result<(), EncodeError> {
+    let start = out.len();
+    let encoded = put_frame(out, txid, op, layout);
+    if encoded.is_err() {
+        out.truncate(start);
+    }
+    encoded
+}
+
+fn put_frame(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) -> Encoded {
     let start = out.len();
     out.push(op.code().0);
     put_i32(out, 0);
-    put_u64(out, txid.0);
-    put_body(out, op, layout);
-    let len = i32::try_from(out.len() - start - 1).unwrap_or(i32::MAX);
+    put_unsigned(out, "transaction id", txid.0)?;
+    put_body(out, op, layout)?;
+    let len_bytes = out.len() - start;
+    if len_bytes + CRC_LEN > MAX_WRITTEN_OP_BYTES {
+        return Err(EncodeError::OpTooLong { len_bytes });
+    }
+    let len = i32::try_from(len_bytes - 1).unwrap_or(i32::MAX);
     if let Some(place) = out.get_mut(start + 1..start + 5) {
         place.copy_from_slice(&len.to_be_bytes());
     }
     let crc = crc32fast::hash(out.get(start..).unwrap_or_default());
     out.extend_from_slice(&crc.to_be_bytes());
+    Ok(())
 }
 
-fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
+fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) -> Encoded {
     match op {
-        EditOp::Add(add) => put_add(out, add, layout),
-        EditOp::Close(close) => put_close(out, close),
+        EditOp::Add(add) => put_add(out, add, layout)?,
+        EditOp::Close(close) => put_close(out, close)?,
         EditOp::RenameOld {
             src,
             dst,
             time,
             rpc_ids,
         } => {
-            put_str(out, src);
-            put_str(out, dst);
+            put_str(out, src)?;
+            put_str(out, dst)?;
             put_i64(out, *time);
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::Delete { path, time, rpc_ids } => {
-            put_str(out, path);
+            put_str(out, path)?;
             put_i64(out, *time);
             put_rpc_ids(out, rpc_ids);
         }
@@ -69,36 +101,38 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             acl_entries,
             xattrs,
         } => {
-            put_u64(out, inode_id.0);
-            put_str(out, path);
+            put_unsigned(out, "inode id", inode_id.0)?;
+            put_str(out, path)?;
             put_i64(out, *time);
             // The second time stands where a file has its access time.
             put_i64(out, *time);
-            put_permissions(out, permissions);
-            put_acl(out, acl_entries);
-            put_xattrs(out, None, xattrs);
+            put_permissions(out, permissions)?;
+            put_acl(out, acl_entries)?;
+            put_xattrs(out, None, xattrs)?;
         }
         EditOp::SetReplication { path, replication } => {
-            put_str(out, path);
+            put_str(out, path)?;
             put_i16(out, *replication);
         }
         EditOp::SetPermissions { src, mode } => {
-            put_str(out, src);
+            put_str(out, src)?;
             put_u16(out, *mode);
         }
         EditOp::SetOwner { src, user, group } => {
-            put_str(out, src);
-            put_str(out, user.as_deref().unwrap_or_default());
-            put_str(out, group.as_deref().unwrap_or_default());
+            put_str(out, src)?;
+            put_name_or_nothing(out, user.as_deref())?;
+            put_name_or_nothing(out, group.as_deref())?;
         }
-        EditOp::SetGenstampV1 { genstamp } | EditOp::SetGenstampV2 { genstamp } => put_u64(out, genstamp.0),
+        EditOp::SetGenstampV1 { genstamp } | EditOp::SetGenstampV2 { genstamp } => {
+            put_unsigned(out, "generation stamp", genstamp.0)?
+        }
         EditOp::SetNsQuota { src, ns_quota } => {
-            put_str(out, src);
+            put_str(out, src)?;
             put_i64(out, *ns_quota);
         }
-        EditOp::ClearNsQuota { src } => put_str(out, src),
+        EditOp::ClearNsQuota { src } => put_str(out, src)?,
         EditOp::Times { path, mtime, atime } => {
-            put_str(out, path);
+            put_str(out, path)?;
             put_i64(out, *mtime);
             put_i64(out, *atime);
         }
@@ -107,7 +141,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             ns_quota,
             ds_quota,
         } => {
-            put_str(out, src);
+            put_str(out, src)?;
             put_i64(out, *ns_quota);
             put_i64(out, *ds_quota);
         }
@@ -118,10 +152,10 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             options,
             rpc_ids,
         } => {
-            put_str(out, src);
-            put_str(out, dst);
+            put_str(out, src)?;
+            put_str(out, dst)?;
             put_i64(out, *time);
-            put_len(out, options.len());
+            put_len(out, options.len())?;
             out.extend(options.iter().map(|option| *option as u8));
             put_rpc_ids(out, rpc_ids);
         }
@@ -131,10 +165,10 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             time,
             rpc_ids,
         } => {
-            put_str(out, target);
-            put_len(out, sources.len());
+            put_str(out, target)?;
+            put_len(out, sources.len())?;
             for source in sources {
-                put_str(out, source);
+                put_str(out, source)?;
             }
             put_i64(out, *time);
             put_rpc_ids(out, rpc_ids);
@@ -148,33 +182,33 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             permissions,
             rpc_ids,
         } => {
-            put_u64(out, inode_id.0);
-            put_str(out, path);
-            put_str(out, target);
+            put_unsigned(out, "inode id", inode_id.0)?;
+            put_str(out, path)?;
+            put_str(out, target)?;
             put_i64(out, *mtime);
             put_i64(out, *atime);
-            put_permissions(out, permissions);
+            put_permissions(out, permissions)?;
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::GetDelegationToken { token, expiry_time } | EditOp::RenewDelegationToken { token, expiry_time } => {
-            put_token(out, token);
+            put_token(out, token)?;
             put_i64(out, *expiry_time);
         }
-        EditOp::CancelDelegationToken { token } => put_token(out, token),
-        EditOp::UpdateMasterKey { key } => put_key(out, key),
+        EditOp::CancelDelegationToken { token } => put_token(out, token)?,
+        EditOp::UpdateMasterKey { key } => put_key(out, key)?,
         EditOp::ReassignLease {
             lease_holder,
             path,
             new_holder,
         } => {
-            put_str(out, lease_holder);
-            put_str(out, path);
-            put_str(out, new_holder);
+            put_str(out, lease_holder)?;
+            put_str(out, path)?;
+            put_str(out, new_holder)?;
         }
         EditOp::EndLogSegment | EditOp::StartLogSegment => {}
         EditOp::UpdateBlocks { path, blocks, rpc_ids } => {
-            put_str(out, path);
-            put_compact_blocks(out, blocks);
+            put_str(out, path)?;
+            put_compact_blocks(out, blocks)?;
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::CreateSnapshot {
@@ -189,9 +223,9 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             mtime,
             rpc_ids,
         } => {
-            put_str(out, snapshot_root);
-            put_str(out, snapshot_name);
-            put_snapshot_time(out, *mtime, layout);
+            put_str(out, snapshot_root)?;
+            put_str(out, snapshot_name)?;
+            put_snapshot_time(out, *mtime, layout)?;
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::RenameSnapshot {
@@ -201,14 +235,14 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             mtime,
             rpc_ids,
         } => {
-            put_str(out, snapshot_root);
-            put_str(out, snapshot_old_name);
-            put_str(out, snapshot_new_name);
-            put_snapshot_time(out, *mtime, layout);
+            put_str(out, snapshot_root)?;
+            put_str(out, snapshot_old_name)?;
+            put_str(out, snapshot_new_name)?;
+            put_snapshot_time(out, *mtime, layout)?;
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::AllowSnapshot { snapshot_root } | EditOp::DisallowSnapshot { snapshot_root } => {
-            put_str(out, snapshot_root);
+            put_str(out, snapshot_root)?;
         }
         EditOp::AllocateBlockId { block_id } => put_i64(out, block_id.0),
         EditOp::AddBlock {
@@ -217,15 +251,15 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             last,
             rpc_ids,
         } => {
-            put_str(out, path);
+            put_str(out, path)?;
             match penultimate {
-                Some(penultimate) => put_compact_blocks(out, &[*penultimate, *last]),
-                None => put_compact_blocks(out, &[*last]),
+                Some(penultimate) => put_compact_blocks(out, &[*penultimate, *last])?,
+                None => put_compact_blocks(out, &[*last])?,
             }
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::AddCacheDirective { directive, rpc_ids } | EditOp::ModifyCacheDirective { directive, rpc_ids } => {
-            put_cache_directive(out, directive);
+            put_cache_directive(out, directive)?;
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::RemoveCacheDirective { id, rpc_ids } => {
@@ -233,7 +267,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::AddCachePool { pool, rpc_ids } | EditOp::ModifyCachePool { pool, rpc_ids } => {
-            put_cache_pool(out, pool);
+            put_cache_pool(out, pool)?;
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::RemoveCachePool {
@@ -252,17 +286,17 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             policy_name: name,
             rpc_ids,
         } => {
-            put_str(out, name);
+            put_str(out, name)?;
             put_rpc_ids(out, rpc_ids);
         }
-        EditOp::SetAcl { src, entries } => put_set_acl(out, src, entries),
+        EditOp::SetAcl { src, entries } => put_set_acl(out, src, entries)?,
         EditOp::RollingUpgradeStart { time } | EditOp::RollingUpgradeFinalize { time } => put_i64(out, *time),
         EditOp::SetXAttr { src, xattrs, rpc_ids } | EditOp::RemoveXAttr { src, xattrs, rpc_ids } => {
-            put_xattrs(out, Some(src), xattrs);
+            put_xattrs(out, Some(src), xattrs)?;
             put_rpc_ids(out, rpc_ids);
         }
         EditOp::SetStoragePolicy { path, policy_id } => {
-            put_str(out, path);
+            put_str(out, path)?;
             out.push(*policy_id);
         }
         EditOp::Truncate {
@@ -273,12 +307,12 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             time,
             truncate_block,
         } => {
-            put_str(out, src);
-            put_str(out, client_name);
-            put_str(out, client_machine);
+            put_str(out, src)?;
+            put_str(out, client_name)?;
+            put_str(out, client_machine)?;
             put_i64(out, *new_length);
             put_i64(out, *time);
-            put_compact_blocks(out, truncate_block.as_slice());
+            put_compact_blocks(out, truncate_block.as_slice())?;
         }
         EditOp::Append {
             path,
@@ -287,9 +321,9 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             new_block,
             rpc_ids,
         } => {
-            put_str(out, path);
-            put_str(out, client_name);
-            put_str(out, client_machine);
+            put_str(out, path)?;
+            put_str(out, client_name)?;
+            put_str(out, client_machine)?;
             put_bool(out, *new_block);
             put_rpc_ids(out, rpc_ids);
         }
@@ -298,7 +332,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             storage_type,
             ds_quota,
         } => {
-            put_str(out, src);
+            put_str(out, src)?;
             put_i32(out, *storage_type);
             put_i64(out, *ds_quota);
         }
@@ -310,21 +344,22 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) {
             extra_options,
             rpc_ids,
         } => {
-            put_str(out, codec);
+            put_str(out, codec)?;
             put_i32(out, *data_units);
             put_i32(out, *parity_units);
             put_i32(out, *cell_size);
-            put_len(out, extra_options.len());
+            put_len(out, extra_options.len())?;
             for (key, value) in extra_options {
-                put_str(out, key);
-                put_str(out, value);
+                put_str(out, key)?;
+                put_str(out, value)?;
             }
             put_rpc_ids(out, rpc_ids);
         }
     }
+    Ok(())
 }
 
-fn put_add(out: &mut Vec<u8>, add: &AddOp, layout: LayoutVersion) {
+fn put_add(out: &mut Vec<u8>, add: &AddOp, layout: LayoutVersion) -> Encoded {
     put_file(
         out,
         add.inode_id,
@@ -333,20 +368,25 @@ fn put_add(out: &mut Vec<u8>, add: &AddOp, layout: LayoutVersion) {
         [add.mtime, add.atime, add.block_size],
         &add.blocks,
         &add.permissions,
-    );
-    put_acl(out, &add.acl_entries);
-    put_xattrs(out, None, &add.xattrs);
-    put_str(out, &add.client_name);
-    put_str(out, &add.client_machine);
+    )?;
+    put_acl(out, &add.acl_entries)?;
+    put_xattrs(out, None, &add.xattrs)?;
+    put_str(out, &add.client_name)?;
+    put_str(out, &add.client_machine)?;
     put_bool(out, add.overwrite);
     out.push(add.storage_policy_id);
     if layout <= ERASURE_CODING {
         out.push(add.erasure_coding_policy_id);
+    } else if add.erasure_coding_policy_id != 0 {
+        return Err(EncodeError::Inexact(
+            "an erasure coding policy in a layout without them",
+        ));
     }
     put_rpc_ids(out, &add.rpc_ids);
+    Ok(())
 }
 
-fn put_close(out: &mut Vec<u8>, close: &CloseOp) {
+fn put_close(out: &mut Vec<u8>, close: &CloseOp) -> Encoded {
     put_file(
         out,
         close.inode_id,
@@ -355,7 +395,8 @@ fn put_close(out: &mut Vec<u8>, close: &CloseOp) {
         [close.mtime, close.atime, close.block_size],
         &close.blocks,
         &close.permissions,
-    );
+    )?;
+    Ok(())
 }
 
 /// The part that `OP_ADD` and `OP_CLOSE` share; `longs` are mtime, atime and block size.
@@ -367,26 +408,38 @@ fn put_file(
     longs: [i64; 3],
     blocks: &[Block],
     permissions: &PermissionStatus,
-) {
-    put_u64(out, inode_id.0);
-    put_str(out, path);
+) -> Encoded {
+    put_unsigned(out, "inode id", inode_id.0)?;
+    put_str(out, path)?;
     put_i16(out, replication);
     for long in longs {
         put_i64(out, long);
     }
-    put_len(out, blocks.len());
+    put_len(out, blocks.len())?;
     for block in blocks {
         put_i64(out, block.id.0);
-        put_u64(out, block.num_bytes);
-        put_u64(out, block.generation_stamp.0);
+        put_unsigned(out, "block size", block.num_bytes)?;
+        put_unsigned(out, "generation stamp", block.generation_stamp.0)?;
     }
-    put_permissions(out, permissions);
+    put_permissions(out, permissions)?;
+    Ok(())
 }
 
-fn put_snapshot_time(out: &mut Vec<u8>, mtime: i64, layout: LayoutVersion) {
+fn put_snapshot_time(out: &mut Vec<u8>, mtime: i64, layout: LayoutVersion) -> Encoded {
     if layout <= SNAPSHOT_MODIFICATION_TIME {
         put_i64(out, mtime);
+    } else if mtime != 0 {
+        return Err(EncodeError::Inexact("the time of a snapshot in a layout without it"));
     }
+    Ok(())
+}
+
+/// A name, or the empty string for none.
+fn put_name_or_nothing(out: &mut Vec<u8>, name: Option<&str>) -> Encoded {
+    if name == Some("") {
+        return Err(EncodeError::Inexact("an empty name, which is read as none"));
+    }
+    put_str(out, name.unwrap_or_default())
 }
 
 fn put_rpc_ids(out: &mut Vec<u8>, ids: &RpcIds) {
@@ -400,23 +453,32 @@ fn put_rpc_ids(out: &mut Vec<u8>, ids: &RpcIds) {
     put_i32(out, ids.call_id);
 }
 
-fn put_permissions(out: &mut Vec<u8>, permissions: &PermissionStatus) {
-    put_text(out, &permissions.user);
-    put_text(out, &permissions.group);
+fn put_permissions(out: &mut Vec<u8>, permissions: &PermissionStatus) -> Encoded {
+    put_text(out, &permissions.user)?;
+    put_text(out, &permissions.group)?;
     put_u16(out, permissions.mode);
+    Ok(())
 }
 
-fn put_acl(out: &mut Vec<u8>, entries: &[AclEntry]) {
-    put_len(out, entries.len());
+fn put_acl(out: &mut Vec<u8>, entries: &[AclEntry]) -> Encoded {
+    put_len(out, entries.len())?;
     for entry in entries {
-        let bits = (entry.permission & 7) | ((entry.entry_type as u8) << 3) | ((entry.scope as u8) << 5);
+        let bits = permission_bits(entry)? | ((entry.entry_type as u8) << 3) | ((entry.scope as u8) << 5);
         match &entry.name {
             Some(name) => {
                 out.push(bits | 1 << 6);
-                put_str(out, name);
+                put_str(out, name)?;
             }
             None => out.push(bits),
         }
+    }
+    Ok(())
+}
+
+fn permission_bits(entry: &AclEntry) -> Result<u8, EncodeError> {
+    match entry.permission {
+        bits @ 0..=7 => Ok(bits),
+        _ => Err(EncodeError::Inexact("more than three permission bits of an ACL entry")),
     }
 }
 
@@ -426,7 +488,7 @@ fn xattr_len(xattr: &XAttr) -> usize {
 }
 
 /// A delimited `XAttrEditLogProto`, written by hand because every `OP_ADD` and `OP_MKDIR` holds one.
-fn put_xattrs(out: &mut Vec<u8>, src: Option<&str>, xattrs: &[XAttr]) {
+fn put_xattrs(out: &mut Vec<u8>, src: Option<&str>, xattrs: &[XAttr]) -> Encoded {
     let field = |len: usize| 1 + varint_len(len as u64) + len;
     let len = src.map_or(0, |src| field(src.len())) + xattrs.iter().map(|xattr| field(xattr_len(xattr))).sum::<usize>();
     put_varint(out, len as u64);
@@ -447,37 +509,44 @@ fn put_xattrs(out: &mut Vec<u8>, src: Option<&str>, xattrs: &[XAttr]) {
             put_bytes(out, 0x1A, value);
         }
     }
+    Ok(())
 }
 
-fn put_set_acl(out: &mut Vec<u8>, src: &str, entries: &[AclEntry]) {
+fn put_set_acl(out: &mut Vec<u8>, src: &str, entries: &[AclEntry]) -> Encoded {
     let message = pb::AclEditLogProto {
         src: src.to_owned(),
         entries: entries
             .iter()
-            .map(|entry| pb::AclEntryProto {
-                r#type: entry.entry_type as i32,
-                scope: entry.scope as i32,
-                permissions: i32::from(entry.permission & 7),
-                name: entry.name.clone(),
+            .map(|entry| {
+                Ok(pb::AclEntryProto {
+                    r#type: entry.entry_type as i32,
+                    scope: entry.scope as i32,
+                    permissions: i32::from(permission_bits(entry)?),
+                    name: entry.name.clone(),
+                })
             })
-            .collect(),
+            .collect::<Result<_, EncodeError>>()?,
     };
     out.extend_from_slice(&message.encode_length_delimited_to_vec());
+    Ok(())
 }
 
-fn put_compact_blocks(out: &mut Vec<u8>, blocks: &[Block]) {
+fn put_compact_blocks(out: &mut Vec<u8>, blocks: &[Block]) -> Encoded {
     put_vlong(out, blocks.len() as i64);
     let mut previous = Block::default();
     for block in blocks {
+        check_unsigned("block size", block.num_bytes)?;
+        check_unsigned("generation stamp", block.generation_stamp.0)?;
         put_i64(out, block.id.0);
         put_vlong(out, block.num_bytes.wrapping_sub(previous.num_bytes) as i64);
         let stamps = (block.generation_stamp.0, previous.generation_stamp.0);
         put_vlong(out, stamps.0.wrapping_sub(stamps.1) as i64);
         previous = *block;
     }
+    Ok(())
 }
 
-fn put_cache_directive(out: &mut Vec<u8>, directive: &CacheDirectiveInfo) {
+fn put_cache_directive(out: &mut Vec<u8>, directive: &CacheDirectiveInfo) -> Encoded {
     put_i64(out, directive.id);
     let flags = i32::from(directive.path.is_some())
         | i32::from(directive.replication.is_some()) << 1
@@ -485,21 +554,22 @@ fn put_cache_directive(out: &mut Vec<u8>, directive: &CacheDirectiveInfo) {
         | i32::from(directive.expiration.is_some()) << 3;
     put_i32(out, flags);
     if let Some(path) = &directive.path {
-        put_str(out, path);
+        put_str(out, path)?;
     }
     if let Some(replication) = directive.replication {
         put_i16(out, replication);
     }
     if let Some(pool) = &directive.pool {
-        put_str(out, pool);
+        put_str(out, pool)?;
     }
     if let Some(expiration) = directive.expiration {
         put_i64(out, expiration);
     }
+    Ok(())
 }
 
-fn put_cache_pool(out: &mut Vec<u8>, pool: &CachePoolInfo) {
-    put_str(out, &pool.pool_name);
+fn put_cache_pool(out: &mut Vec<u8>, pool: &CachePoolInfo) -> Encoded {
+    put_str(out, &pool.pool_name)?;
     let flags = i32::from(pool.owner_name.is_some())
         | i32::from(pool.group_name.is_some()) << 1
         | i32::from(pool.mode.is_some()) << 2
@@ -508,10 +578,10 @@ fn put_cache_pool(out: &mut Vec<u8>, pool: &CachePoolInfo) {
         | i32::from(pool.default_replication.is_some()) << 5;
     put_i32(out, flags);
     if let Some(owner) = &pool.owner_name {
-        put_str(out, owner);
+        put_str(out, owner)?;
     }
     if let Some(group) = &pool.group_name {
-        put_str(out, group);
+        put_str(out, group)?;
     }
     if let Some(mode) = pool.mode {
         put_u16(out, mode);
@@ -525,21 +595,23 @@ fn put_cache_pool(out: &mut Vec<u8>, pool: &CachePoolInfo) {
     if let Some(replication) = pool.default_replication {
         put_i16(out, replication);
     }
+    Ok(())
 }
 
-fn put_token(out: &mut Vec<u8>, token: &DelegationTokenIdentifier) {
+fn put_token(out: &mut Vec<u8>, token: &DelegationTokenIdentifier) -> Encoded {
     // AbstractDelegationTokenIdentifier.VERSION
     out.push(0);
-    put_text(out, &token.owner);
-    put_text(out, &token.renewer);
-    put_text(out, &token.real_user);
+    put_text(out, &token.owner)?;
+    put_text(out, &token.renewer)?;
+    put_text(out, &token.real_user)?;
     put_vlong(out, token.issue_date);
     put_vlong(out, token.max_date);
     put_vlong(out, i64::from(token.sequence_number));
     put_vlong(out, i64::from(token.master_key_id));
+    Ok(())
 }
 
-fn put_key(out: &mut Vec<u8>, key: &DelegationKey) {
+fn put_key(out: &mut Vec<u8>, key: &DelegationKey) -> Encoded {
     put_vlong(out, i64::from(key.key_id));
     put_vlong(out, key.expiry_date);
     match &key.key {
@@ -549,4 +621,5 @@ fn put_key(out: &mut Vec<u8>, key: &DelegationKey) {
         }
         None => put_vlong(out, -1),
     }
+    Ok(())
 }

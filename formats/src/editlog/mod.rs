@@ -13,7 +13,7 @@ mod wire;
 mod xml;
 
 pub use decode::{OLDEST_LAYOUT, decode_body, decode_frame};
-pub use encode::{encode, encode_for_layout};
+pub use encode::{MAX_WRITTEN_BLOCKS, MAX_WRITTEN_OP_BYTES, encode, encode_for_layout};
 pub use frame::{Frame, FrameError, Frames, MAX_OP_SIZE_BYTES, MIN_OP_SIZE_BYTES, ScanEnd};
 pub use op::{
     AclEntry, AclEntryScope, AclEntryType, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
@@ -21,5 +21,5 @@ pub use op::{
     fs_action_symbol,
 };
 pub use segment::{HeaderError, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader};
-pub use wire::DecodeError;
+pub use wire::{DecodeError, EncodeError, MAX_STRING_UNITS, MAX_TEXT_BYTES};
 pub use xml::XmlWriter;

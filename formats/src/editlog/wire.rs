@@ -10,8 +10,47 @@ pub struct DecodeError {
     pub problem: String,
 }
 
-/// The longest string Java's `UTF8` writes, in UTF-16 units; longer ones are cut off.
-const MAX_STR_UNITS: usize = 0xFFFF / 3;
+/// Why an op can't be written so that it is read back as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// A path or name is too long for Java's `UTF8`, whose writer cuts it off.
+    #[error("a string is longer than the {MAX_STRING_UNITS} UTF-16 units that the edit log holds")]
+    StringTooLong,
+    /// A user or group is too long for Java's readers of `Text`.
+    #[error("a text of {len_bytes} bytes is longer than {MAX_TEXT_BYTES} bytes")]
+    TextTooLong {
+        /// Its length in UTF-8.
+        len_bytes: usize,
+    },
+    /// A number is negative as Java's `long`.
+    #[error("{what} {value} is too large")]
+    NumberTooLarge {
+        /// Which number.
+        what: &'static str,
+        /// The number.
+        value: u64,
+    },
+    /// A list is longer than Java's `int` can say.
+    #[error("a list of {0} elements is too long")]
+    ListTooLong(usize),
+    /// The format has no way to say this.
+    #[error("the edit log can't hold {0}")]
+    Inexact(&'static str),
+    /// The op as a whole is larger than readers take.
+    #[error("the op of {len_bytes} bytes is longer than {} bytes", super::MAX_WRITTEN_OP_BYTES)]
+    OpTooLong {
+        /// Its length without the checksum.
+        len_bytes: usize,
+    },
+}
+
+/// The longest string that Java's `UTF8` writes whole, in UTF-16 units: three bytes each always fit its length field.
+/// Java cuts longer ones off, in silence but for a warning, also where the field could hold them; so a string that is
+/// longer must not get into a namespace that Java may have to write about.
+pub const MAX_STRING_UNITS: usize = 0xFFFF / 3;
+
+/// The longest user, group or token field (`Text.DEFAULT_MAX_LEN`, which `PermissionStatus` reads with), in bytes.
+pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
 /// A position in a slice, from which values are read.
 pub(super) struct Input<'a> {
@@ -217,14 +256,25 @@ pub(super) fn put_i64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_be_bytes());
+/// Refuses a number that Java would take for a negative one.
+pub(super) fn check_unsigned(what: &'static str, value: u64) -> Result<(), EncodeError> {
+    if value > i64::MAX as u64 {
+        return Err(EncodeError::NumberTooLarge { what, value });
+    }
+    Ok(())
 }
 
-/// A length as Java's `int`. Lengths here come from memory that is far below 2 GiB; a longer one saturates and is
-/// then refused by every reader.
-pub(super) fn put_len(out: &mut Vec<u8>, len: usize) {
-    put_i32(out, i32::try_from(len).unwrap_or(i32::MAX));
+/// A number that Java keeps in a `long` but that is never negative.
+pub(super) fn put_unsigned(out: &mut Vec<u8>, what: &'static str, value: u64) -> Result<(), EncodeError> {
+    check_unsigned(what, value)?;
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+/// A length as Java's `int`.
+pub(super) fn put_len(out: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
+    put_i32(out, i32::try_from(len).map_err(|_| EncodeError::ListTooLong(len))?);
+    Ok(())
 }
 
 /// `WritableUtils.writeVLong`.
@@ -254,16 +304,19 @@ pub(super) fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// A string in Java's `UTF8` class; cut off where Java cuts it off.
-pub(super) fn put_str(out: &mut Vec<u8>, text: &str) {
-    if text.len() <= MAX_STR_UNITS && text.is_ascii() {
+/// A string in Java's `UTF8` class.
+pub(super) fn put_str(out: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
+    if text.len() <= MAX_STRING_UNITS && text.is_ascii() {
         put_u16(out, text.len() as u16);
         out.extend_from_slice(text.as_bytes());
-        return;
+        return Ok(());
     }
     let start = out.len();
     put_u16(out, 0);
-    for unit in text.encode_utf16().take(MAX_STR_UNITS) {
+    for (units, unit) in text.encode_utf16().enumerate() {
+        if units == MAX_STRING_UNITS {
+            return Err(EncodeError::StringTooLong);
+        }
         if unit <= 0x7F {
             out.push(unit as u8);
         } else if unit <= 0x7FF {
@@ -280,12 +333,17 @@ pub(super) fn put_str(out: &mut Vec<u8>, text: &str) {
     if let Some(place) = out.get_mut(start..start + 2) {
         place.copy_from_slice(&len.to_be_bytes());
     }
+    Ok(())
 }
 
 /// `io.Text`.
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(EncodeError::TextTooLong { len_bytes: text.len() });
+    }
     put_vlong(out, text.len() as i64);
     out.extend_from_slice(text.as_bytes());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -317,7 +375,7 @@ mod tests {
     #[test]
     fn strings_beyond_the_bmp_are_two_surrogates() {
         let mut out = Vec::new();
-        put_str(&mut out, "a\0é€😀");
+        put_str(&mut out, "a\0é€😀").unwrap();
         assert_eq!(
             out,
             [
@@ -333,10 +391,20 @@ mod tests {
     }
 
     #[test]
-    fn long_strings_are_cut_off() {
-        let mut out = Vec::new();
-        put_str(&mut out, &"x".repeat(70_000));
-        assert_eq!(out.len(), 2 + MAX_STR_UNITS);
+    fn safety_n1_strings_are_written_whole_or_refused() {
+        for longest in [
+            "x".repeat(MAX_STRING_UNITS),
+            "€".repeat(MAX_STRING_UNITS),
+            "x".to_owned() + &"😀".repeat(MAX_STRING_UNITS / 2),
+        ] {
+            let mut out = Vec::new();
+            put_str(&mut out, &longest).unwrap();
+            assert_eq!(Input::new(&out).str(), Ok(longest.clone()));
+            for more in ["x", "€", "😀"] {
+                let longer = longest.clone() + more;
+                assert_eq!(put_str(&mut Vec::new(), &longer), Err(EncodeError::StringTooLong));
+            }
+        }
     }
 
     proptest! {
@@ -344,8 +412,8 @@ mod tests {
         fn primitives_round_trip(value: i64, text: String, number: u64) {
             let mut out = Vec::new();
             put_vlong(&mut out, value);
-            put_str(&mut out, &text);
-            put_text(&mut out, &text);
+            put_str(&mut out, &text).unwrap();
+            put_text(&mut out, &text).unwrap();
             put_varint(&mut out, number);
             let mut input = Input::new(&out);
             prop_assert_eq!(input.vlong(), Ok(value));

@@ -152,7 +152,7 @@ fn binary(frames: Frames<'_>, layout: LayoutVersion, options: &Options, out: &mu
     out.extend_from_slice(&SegmentHeader { layout_version: layout }.encode());
     for_each(frames, options, |txid, frame| {
         let op = decode_frame(frame, layout).with_context(|| format!("op at byte {}", frame.offset))?;
-        encode_for_layout(out, txid, &op, layout);
+        encode_for_layout(out, txid, &op, layout)?;
         Ok(())
     })
 }

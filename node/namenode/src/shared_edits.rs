@@ -357,7 +357,7 @@ mod tests {
     fn segment(dir: &Path, name: &SegmentName, txids: std::ops::RangeInclusive<u64>) {
         let mut data = SegmentHeader::CURRENT.encode().to_vec();
         for txid in txids {
-            encode(&mut data, TxId(txid), &EditOp::StartLogSegment);
+            encode(&mut data, TxId(txid), &EditOp::StartLogSegment).unwrap();
         }
         std::fs::write(dir.join(name.file_name()), data).unwrap();
     }

@@ -56,6 +56,8 @@ pub struct Frozen {
     detached: Vec<Slot>,
     live: usize,
     root: Slot,
+    /// Of the namespace when this view was taken.
+    broken: bool,
 }
 
 /// Why an image was not written.
@@ -67,6 +69,9 @@ pub enum SaveError {
     /// The caller asked to stop.
     #[error("saving the image was cancelled")]
     Cancelled,
+    /// An op had failed to apply, so that the state is that of no log ([`Namespace::is_broken`]).
+    #[error("the namespace is broken by an op that failed to apply: no image is made of it")]
+    Broken,
 }
 
 impl Namespace {
@@ -98,6 +103,7 @@ impl Namespace {
             detached: self.detached.iter().copied().collect(),
             live: self.inodes.live(),
             root: self.root,
+            broken: self.is_broken(),
         }
     }
 }
@@ -147,6 +153,9 @@ impl Frozen {
         layout: LayoutVersion,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(W, ImageSummary), SaveError> {
+        if self.broken {
+            return Err(SaveError::Broken);
+        }
         let mut w = ImageWriter::new(out)?;
         let mut names = XAttrNames::default();
         // Strings that only ACLs name get their serials after those of owners and groups.

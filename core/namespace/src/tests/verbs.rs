@@ -723,6 +723,12 @@ fn an_op_that_does_not_fit_is_refused_by_name() {
         ns.apply(7, &op).unwrap_err().to_string(),
         "op OP_DELETE at txid 7 does not fit the namespace: /nothing does not exist"
     );
+    assert!(ns.is_broken());
+    assert_eq!(
+        ns.apply(7, &op).unwrap_err().to_string(),
+        "op OP_DELETE at txid 7 comes after one that failed to apply"
+    );
+    let mut ns = Namespace::new(Config::default());
     let op = EditOp::CreateSnapshot {
         snapshot_root: "/d".to_owned(),
         snapshot_name: "s".to_owned(),

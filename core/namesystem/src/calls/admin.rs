@@ -482,7 +482,7 @@ pub(super) fn get_ha_service_state(ns: &Namesystem, ctx: &CallContext, body: Byt
         OperationCategory::Unchecked,
         |ns, _, _: HaServiceStateRequestProto| {
             Ok(Reply::message(&HaServiceStateResponseProto {
-                state: ns.role.ha_state().to_wire(),
+                state: ns.ha_state().to_wire(),
             }))
         },
     )

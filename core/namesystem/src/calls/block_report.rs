@@ -41,6 +41,9 @@ impl BlockReportWork {
 
     /// Works on at most `max` replicas; answers the reply when all are done.
     pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
+        if let Err(refused) = ns.check_not_broken() {
+            return Some(Reply::refuse(refused));
+        }
         // Another role, or a namespace loaded anew: the node registers again and sends a report that fits.
         let gone = ns.blockmanager.datanode(self.datanode).is_none_or(|node| !node.alive);
         if gone || ns.generation != self.generation {

@@ -153,14 +153,16 @@ pub(super) fn now(ctx: &CallContext) -> Now {
     }
 }
 
-/// Runs a handler that every role serves.
+/// Runs a handler that every role serves, but no namesystem that is broken: a DataNode must take no command and no
+/// claim from it, and reports again to the one that is loaded instead.
 fn any_role<M: Message + Default>(
     ns: &mut Namesystem,
     ctx: &CallContext,
     body: &[u8],
     handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
 ) -> Reply {
-    wire::decode(body)
+    ns.check_not_broken()
+        .and_then(|()| wire::decode(body))
         .and_then(|request| handler(ns, ctx, request))
         .unwrap_or_else(Reply::refuse)
 }
@@ -266,7 +268,7 @@ fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply 
         let mut response = HeartbeatResponseProto {
             cmds: Vec::new(),
             ha_status: NnhaStatusHeartbeatProto {
-                state: heartbeat_state(ns.role.ha_state()),
+                state: heartbeat_state(ns.ha_state()),
                 txid: ns.edit_log.applied().0,
             },
             rolling_upgrade_status: None,
@@ -332,7 +334,8 @@ fn block_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
 
 /// `cacheReport`: there is no caching, so what is cached is of no interest.
 fn cache_report(ns: &Namesystem, _: &CallContext, body: Bytes) -> Reply {
-    wire::decode(&body)
+    ns.check_not_broken()
+        .and_then(|()| wire::decode(&body))
         .and_then(|request: CacheReportRequestProto| verify(ns, &request.registration))
         .map_or_else(Reply::refuse, |()| {
             Reply::message(&CacheReportResponseProto { cmd: None })

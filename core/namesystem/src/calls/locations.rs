@@ -126,7 +126,7 @@ pub(super) fn get_block_locations_write(ns: &mut Namesystem, ctx: &CallContext, 
         let plan = ns.namespace.plan_access_time(located.file, ctx.now_ms);
         // The answer does not show the access time, so it need not wait for it, and a failure to note it is no failure
         // of the read (as in `FSNamesystem.getBlockLocations`).
-        let _ = ns.commit_all(&plan.ops);
+        let _ = ns.commit(&plan.ops);
     }
     answer(located.body, located.after)
 }

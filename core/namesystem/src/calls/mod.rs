@@ -152,7 +152,7 @@ pub(crate) fn once_with(
 /// Commits the ops of a plan. Answers what the plan decided and the transaction after which a reply may leave: the last
 /// one of the plan, or everything applied so far when the plan found nothing to do and the answer shows just that.
 pub(crate) fn commit<R>(ns: &mut Namesystem, plan: Plan<R>) -> Result<(R, Option<TxId>), RemoteException> {
-    let last = ns.commit_all(&plan.ops)?;
+    let last = ns.commit(&plan.ops)?;
     Ok((plan.reply, last.or_else(|| ns.shown_everything())))
 }
 

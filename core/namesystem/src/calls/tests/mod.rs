@@ -1,5 +1,6 @@
 //! The handlers on a namesystem in memory: what callers get to hear, and that a standby ends up with the same state.
 
+mod broken;
 mod datanode;
 mod refusals;
 mod retries;

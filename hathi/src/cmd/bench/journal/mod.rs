@@ -183,7 +183,7 @@ impl Bench {
             })
             .collect();
         let mut empty = Vec::new();
-        encode(&mut empty, TxId(1), &edit(String::new()));
+        encode(&mut empty, TxId(1), &edit(String::new())).expect("an edit without a path is short");
         Bench {
             writer: QuorumWriter::new(WriterConfig {
                 ns_info: info,
@@ -316,7 +316,7 @@ impl Bench {
         if let Some(clients) = clients {
             let now = self.now();
             while self.since.len() < clients {
-                encode(&mut self.open, self.next, &edit(self.path.clone()));
+                encode(&mut self.open, self.next, &edit(self.path.clone()))?;
                 self.next = self.next.next();
                 self.since.push_back(now);
                 if self.open.len() >= BATCH_BYTES_MAX {

@@ -1,0 +1,126 @@
+//! A namesystem in which an op failed half applied is of no use any more, to nobody and in no role.
+
+use super::*;
+use crate::calls::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, lookup};
+use crate::namenode_protocol::NAMENODE_PROTOCOL;
+use hathi_formats::editlog::{EditOp, RenameOption, RpcIds};
+
+/// Replaces `/a/b` by `/a`: the destination is gone before it is found to be below the source.
+fn fails_half_applied() -> EditOp {
+    EditOp::Rename {
+        src: "/a".to_owned(),
+        dst: "/a/b".to_owned(),
+        time: 1,
+        options: vec![RenameOption::Overwrite],
+        rpc_ids: RpcIds::NONE,
+    }
+}
+
+fn verb_of(protocol: &str, method: &str) -> Verb {
+    lookup(protocol, method).unwrap_or_else(|| panic!("{method}"))
+}
+
+fn run(ns: &mut Namesystem, verb: Verb) -> Reply {
+    match verb {
+        Verb::Read(read) => read(ns, &hdfs(), Bytes::new()),
+        Verb::Write(write) => write(ns, &hdfs(), Bytes::new()),
+        Verb::ReadThenWrite(read, write) => {
+            read(ns, &hdfs(), &Bytes::new()).unwrap_or_else(|| write(ns, &hdfs(), Bytes::new()))
+        }
+    }
+}
+
+fn refuses_every_call(ns: &mut Namesystem) {
+    let clients = CLIENT_METHODS.iter().map(|method| (method.name, method.verb));
+    let datanodes = [
+        "registerDatanode",
+        "sendHeartbeat",
+        "blockReport",
+        "cacheReport",
+        "blockReceivedAndDeleted",
+        "errorReport",
+        "reportBadBlocks",
+        "commitBlockSynchronization",
+    ];
+    let datanodes = datanodes.map(|method| (method, verb_of(DATANODE_PROTOCOL, method)));
+    let lifeline = [("sendLifeline", verb_of(DATANODE_LIFELINE_PROTOCOL, "sendLifeline"))];
+    let namenodes = [
+        "getTransactionId",
+        "getMostRecentCheckpointTxId",
+        "getMostRecentNameNodeFileTxId",
+        "rollEditLog",
+        "getEditLogManifest",
+        "getBlocks",
+    ];
+    let namenodes = namenodes.map(|method| (method, verb_of(NAMENODE_PROTOCOL, method)));
+    for (name, verb) in clients.chain(datanodes).chain(lifeline).chain(namenodes) {
+        let reply = run(ns, verb);
+        let refused = reply.result.expect_err(name);
+        assert!(refused.is(exceptions::STANDBY), "{name}: {refused:?}");
+        assert!(reply.deferred.is_none(), "{name}");
+    }
+}
+
+fn makes_no_image(ns: &Namesystem) {
+    let saved = ns
+        .namespace
+        .freeze()
+        .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false);
+    assert!(matches!(saved, Err(hathi_namespace::image::SaveError::Broken)));
+}
+
+#[test]
+fn safety_n3_an_op_that_fails_half_applied_ends_the_use_of_the_namespace_for_good() {
+    let mut ns = active();
+    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a/b")).unwrap();
+    let logged = ns.edit_log.applied();
+    assert!(!ns.is_broken());
+
+    let refused = ns.commit(&[fails_half_applied()]).unwrap_err();
+    assert!(refused.is(exceptions::STANDBY), "{refused:?}");
+    assert!(ns.is_broken());
+    assert_eq!(ns.edit_log.applied(), logged, "an op that did not apply is not logged");
+
+    refuses_every_call(&mut ns);
+    assert!(
+        ns.commit(&[EditOp::Delete {
+            path: "/a".to_owned(),
+            time: 1,
+            rpc_ids: RpcIds::NONE
+        }])
+        .is_err()
+    );
+    assert_eq!(crate::monitor::check_leases(&mut ns, NOW), 0);
+    makes_no_image(&ns);
+
+    // The edits before it are good and become durable, and no later role is served from this state.
+    let mut other = standby();
+    replay(&mut ns, &mut other);
+    assert_eq!(other.edit_log.applied(), logged);
+    ns.begin_stepping_down().unwrap();
+    assert!(ns.end_stepping_down(NOW.wall_ms).is_err());
+    refuses_every_call(&mut ns);
+}
+
+#[test]
+fn safety_n3_a_standby_whose_replay_fails_answers_nothing_and_becomes_nothing() {
+    let mut from = active();
+    call::<MkdirsResponseProto>(&mut from, &hdfs(), "mkdirs", &mkdirs("/a/b")).unwrap();
+    let mut ns = standby();
+    replay(&mut from, &mut ns);
+    let next = ns.edit_log.applied().next();
+    assert!(ns.replay(next, &fails_half_applied(), 1).is_err());
+    assert!(ns.is_broken());
+
+    let good = EditOp::SetPermissions {
+        src: "/a".to_owned(),
+        mode: 0o700,
+    };
+    assert!(ns.replay(next, &good, 1).is_err(), "nothing is replayed on it any more");
+    makes_no_image(&ns);
+    ns.role.change(Role::BecomingActive).unwrap();
+    assert!(ns.start_active(NOW).is_err());
+    assert_ne!(ns.role, Role::Active);
+    ns.config.allow_stale_reads = true;
+    refuses_every_call(&mut ns);
+}
