@@ -33,6 +33,16 @@ pub enum ClientError {
         /// What the last replica answered.
         last: String,
     },
+    /// No DataNode tells how much of a block that is being written can be read.
+    #[error("Cannot obtain block length for blk_{block} file={path} (last error: {last})")]
+    UnknownLength {
+        /// The block's id.
+        block: i64,
+        /// The file.
+        path: String,
+        /// What the last DataNode answered.
+        last: String,
+    },
     /// No DataNode is left to write to.
     #[error("All datanodes {nodes} are bad. Aborting...")]
     AllDataNodesBad {

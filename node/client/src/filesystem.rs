@@ -28,6 +28,11 @@ pub struct FileSystemOptions {
     pub block_size: u64,
     /// `dfs.checksum.type` and `dfs.bytes-per-checksum`.
     pub checksum: DataChecksum,
+    /// How often the NameNode is asked again for the DataNodes of a block that is being written
+    /// (`dfs.client.retry.times.get-last-block-length`): after a restart it hears of them only by their reports.
+    pub last_block_retries: u32,
+    /// Pause before that (`dfs.client.retry.interval-ms.get-last-block-length`).
+    pub last_block_pause: Duration,
 }
 
 /// How a file is created.
@@ -118,6 +123,8 @@ impl FileSystem {
             replication: conf.get_u32("dfs.replication", 3)?,
             block_size: u64::try_from(conf.get_bytes("dfs.blocksize", 128 << 20)?).unwrap_or(128 << 20),
             checksum: DataChecksum::new(kind, bytes_per_checksum).unwrap_or(DataChecksum::DEFAULT),
+            last_block_retries: conf.get_u32("dfs.client.retry.times.get-last-block-length", 3)?,
+            last_block_pause: millis("dfs.client.retry.interval-ms.get-last-block-length", 4000)?,
         };
         Ok(FileSystem(Arc::new(Inner {
             proxy: HaProxy::new(addresses, &CLIENT_PROTOCOL, ha),

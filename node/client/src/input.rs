@@ -3,14 +3,16 @@
 use crate::filesystem::FileSystem;
 use crate::stream::{self, Incoming, READ_TIMEOUT};
 use crate::{ClientError, FileSystemOptions};
-use hathi_formats::datatransfer::{DataChecksum, Op, PacketBuffer, encode_op};
+use hathi_formats::datatransfer::{ChecksumMismatch, DataChecksum, Op, PacketBuffer, encode_op};
+use hathi_formats::exceptions::REPLICA_NOT_FOUND;
 use hathi_formats::proto::hdfs::{
     self, BaseHeaderProto, BlockOpResponseProto, ClientOperationHeaderProto, ClientReadStatusProto, DatanodeInfoProto,
     LocatedBlockProto, LocatedBlocksProto, OpReadBlockProto, Status,
 };
 use hathi_net::ipc::protocols::CLIENT_DATANODE_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcError};
+use hathi_net::ipc::{ClientOptions, Idempotence, RpcError};
 use prost::Message;
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -33,26 +35,66 @@ pub struct FileReader {
     position: u64,
     located: LocatedBlocksProto,
     block: Option<BlockReader>,
+    /// Replicas that the NameNode has been told are corrupt: id of the block and UUID of the DataNode.
+    reported: BTreeSet<(u64, String)>,
+}
+
+/// What happened to the replicas of a block during one read.
+#[derive(Debug, Default)]
+struct Tried {
+    failures: u32,
+    /// UUIDs of DataNodes that are not asked again in this read.
+    bad: Vec<String>,
+    /// UUIDs of DataNodes whose bytes did not fit their checksums once.
+    doubted: Vec<String>,
+    /// Where a second reading of the disk did not fit either.
+    corrupt: Vec<(LocatedBlockProto, DatanodeInfoProto)>,
+}
+
+impl Tried {
+    /// Notes a failed read, and whether it condemns the replica.
+    ///
+    /// A replica that is being appended to may show bytes and checksums of two moments, and the network may change what
+    /// the disk kept, so that a replica counts as corrupt only when it is wrong twice.
+    fn note(&mut self, block: &LocatedBlockProto, node: DatanodeInfoProto, source: &io::Error) {
+        let mismatch = source.get_ref().is_some_and(|source| source.is::<ChecksumMismatch>());
+        let uuid = &node.id.datanode_uuid;
+        if mismatch && !self.doubted.contains(uuid) {
+            self.doubted.push(uuid.clone());
+            return;
+        }
+        self.bad.push(uuid.clone());
+        if mismatch {
+            self.corrupt.push((block.clone(), node));
+        }
+    }
 }
 
 impl FileReader {
     pub(crate) async fn open(fs: FileSystem, path: &str) -> Result<FileReader, ClientError> {
-        let located = fs.block_locations(path, 0, PREFETCH_LEN).await?;
-        let mut length = located.file_length;
-        if located.under_construction
-            && !located.is_last_block_complete
-            && let Some(last) = &located.last_block
-        {
-            // What was acknowledged to the writer is readable, but only the DataNodes know how much that is.
-            length += visible_length(fs.options(), last).await.unwrap_or(last.b.num_bytes());
-        }
+        let mut located = fs.block_locations(path, 0, PREFETCH_LEN).await?;
+        let mut retries = fs.options().last_block_retries;
+        // What was acknowledged to the writer is readable, but only the DataNodes know how much that is.
+        let in_last = loop {
+            match unfinished_block(&located) {
+                None => break 0,
+                Some(last) if !last.locs.is_empty() => break visible_length(fs.options(), path, last).await?,
+                Some(last) if retries == 0 => {
+                    return Err(unknown_length(path, last, "the NameNode knows none of its DataNodes"));
+                }
+                Some(_) => tokio::time::sleep(fs.options().last_block_pause).await,
+            }
+            retries -= 1;
+            located = fs.block_locations(path, 0, PREFETCH_LEN).await?;
+        };
         Ok(FileReader {
             fs,
             path: path.to_owned(),
-            length,
+            length: located.file_length + in_last,
             position: 0,
             located,
             block: None,
+            reported: BTreeSet::new(),
         })
     }
 
@@ -84,33 +126,68 @@ impl FileReader {
         if self.position >= self.length {
             return Ok(&[]);
         }
-        let mut failures = 0;
-        let mut bad: Vec<String> = Vec::new();
+        let mut tried = Tried::default();
+        let read = self.read_packet(&mut tried).await;
+        self.report(&tried, read.is_ok()).await;
+        read?;
+        Ok(self.block.as_ref().map_or(&[], BlockReader::bytes))
+    }
+
+    /// Reads the next packet that holds something wanted, from whatever replica can give it.
+    async fn read_packet(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
         loop {
             if self.block.is_none() {
-                self.open_block(&mut bad, &mut failures).await?;
+                self.open_block(tried).await?;
             }
             let Some(block) = &mut self.block else { continue };
             match block.next().await {
                 Ok(0) => self.block = None,
                 Ok(len) => {
                     self.position += len as u64;
-                    break;
+                    return Ok(());
                 }
                 Err(source) => {
                     let node = block.node.clone();
-                    tracing::warn!(path = self.path, datanode = stream::address(&node), %source, "reading from another replica");
-                    bad.push(node.id.datanode_uuid);
+                    tracing::warn!(path = self.path, datanode = stream::address(&node), %source, "reading again");
+                    tried.note(&block.located, node, &source);
                     self.block = None;
                 }
             }
         }
-        // Borrowed again because the loop above may replace the block.
-        Ok(self.block.as_ref().map_or(&[], BlockReader::bytes))
+    }
+
+    /// Tells the NameNode of replicas that are corrupt, each once (`DFSInputStream.reportCheckSumFailure`).
+    ///
+    /// When no replica could be read, this client or its network may be what is broken, unless there is only one.
+    /// Nothing is said of a block that is still written: its last chunk changes under the reader.
+    async fn report(&mut self, tried: &Tried, read: bool) {
+        for (block, node) in &tried.corrupt {
+            let key = (block.b.block_id, node.id.datanode_uuid.clone());
+            let unfinished = unfinished_block(&self.located).is_some_and(|last| last.b.block_id == block.b.block_id);
+            if unfinished || !(read || block.locs.len() == 1) || !self.reported.insert(key) {
+                continue;
+            }
+            let mut bad = block.clone();
+            let index = bad.locs.iter().position(|other| other == node);
+            bad.locs = vec![node.clone()];
+            bad.storage_types.clear();
+            bad.is_cached.clear();
+            bad.storage_i_ds = index
+                .and_then(|index| block.storage_i_ds.get(index).cloned())
+                .into_iter()
+                .collect();
+            let request = hdfs::ReportBadBlocksRequestProto { blocks: vec![bad] };
+            let told: Result<hdfs::ReportBadBlocksResponseProto, ClientError> =
+                self.fs.call("reportBadBlocks", &request, Idempotence::Idempotent).await;
+            if let Err(error) = told {
+                // The next reader will say it again; this one has its bytes.
+                tracing::warn!(path = self.path, %error, "can't report a corrupt replica");
+            }
+        }
     }
 
     /// Connects to some replica of the block at the position that is not known to be bad.
-    async fn open_block(&mut self, bad: &mut Vec<String>, failures: &mut u32) -> Result<(), ClientError> {
+    async fn open_block(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
         let mut last_error = "no DataNode holds it".to_owned();
         loop {
             let Some(block) = self.block_at_position().await? else {
@@ -121,7 +198,7 @@ impl FileReader {
                 });
             };
             for node in &block.locs {
-                if bad.contains(&node.id.datanode_uuid) {
+                if tried.bad.contains(&node.id.datanode_uuid) {
                     continue;
                 }
                 let in_block = self.position - block.offset;
@@ -134,12 +211,12 @@ impl FileReader {
                     Err(error) => {
                         tracing::warn!(path = self.path, %error, "trying another replica");
                         last_error = error.to_string();
-                        bad.push(node.id.datanode_uuid.clone());
+                        tried.bad.push(node.id.datanode_uuid.clone());
                     }
                 }
             }
-            *failures += 1;
-            if *failures >= ACQUIRE_FAILURES_MAX {
+            tried.failures += 1;
+            if tried.failures >= ACQUIRE_FAILURES_MAX {
                 return Err(ClientError::MissingBlock {
                     block: block.b.block_id.cast_signed(),
                     path: self.path.clone(),
@@ -147,7 +224,7 @@ impl FileReader {
                 });
             }
             tokio::time::sleep(ACQUIRE_PAUSE).await;
-            bad.clear();
+            tried.bad.clear();
             self.located = self.fs.block_locations(&self.path, self.position, PREFETCH_LEN).await?;
         }
     }
@@ -181,8 +258,31 @@ impl FileReader {
     }
 }
 
-/// Length of a block that is being written, from the first DataNode that answers.
-async fn visible_length(options: &FileSystemOptions, block: &LocatedBlockProto) -> Option<u64> {
+/// The file's last block while it is being written.
+fn unfinished_block(located: &LocatedBlocksProto) -> Option<&LocatedBlockProto> {
+    let open = located.under_construction && !located.is_last_block_complete;
+    located.last_block.as_ref().filter(|_| open)
+}
+
+fn unknown_length(path: &str, block: &LocatedBlockProto, last: impl Into<String>) -> ClientError {
+    ClientError::UnknownLength {
+        block: block.b.block_id.cast_signed(),
+        path: path.to_owned(),
+        last: last.into(),
+    }
+}
+
+/// Length of a block that is being written, from the first DataNode that knows it (`DFSInputStream.readBlockLength`).
+///
+/// Nothing was acknowledged yet when every one of them says that it has no replica. Otherwise the length is not known
+/// while nobody tells it: the bytes that were flushed would be left out without a word.
+async fn visible_length(
+    options: &FileSystemOptions,
+    path: &str,
+    block: &LocatedBlockProto,
+) -> Result<u64, ClientError> {
+    let mut without_replica = 0;
+    let mut last = "no DataNode told it".to_owned();
     for node in &block.locs {
         let result: Result<hdfs::GetReplicaVisibleLengthResponseProto, RpcError> = async {
             let address = format!("{}:{}", node.id.ip_addr, node.id.ipc_port);
@@ -195,16 +295,28 @@ async fn visible_length(options: &FileSystemOptions, block: &LocatedBlockProto) 
         }
         .await;
         match result {
-            Ok(answer) => return Some(answer.length),
-            Err(error) => tracing::debug!(%error, "no visible length"),
+            // -1 from a DataNode that has been started anew since: it can't tell what was acknowledged.
+            Ok(answer) if answer.length.cast_signed() < 0 => {
+                last = format!("{} waits for the block's recovery", stream::address(node));
+            }
+            Ok(answer) => return Ok(answer.length),
+            Err(error) => {
+                without_replica += usize::from(error.is_remote(REPLICA_NOT_FOUND));
+                last = error.to_string();
+            }
         }
+        tracing::debug!(path, last, "no visible length");
     }
-    None
+    if without_replica == block.locs.len() && block.b.num_bytes() == 0 {
+        return Ok(0);
+    }
+    Err(unknown_length(path, block, last))
 }
 
 /// A stream of packets of one replica.
 #[derive(Debug)]
 struct BlockReader {
+    located: LocatedBlockProto,
     node: DatanodeInfoProto,
     incoming: Incoming<TcpStream>,
     packet: PacketBuffer,
@@ -257,6 +369,7 @@ impl BlockReader {
         };
         let checksum = DataChecksum::from_proto(&info.checksum).map_err(|error| failed(io::Error::other(error)))?;
         Ok(BlockReader {
+            located: block.clone(),
             node: node.clone(),
             incoming,
             packet: PacketBuffer::default(),

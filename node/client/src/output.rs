@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Invariants: packets stay in `unacknowledged`, in order, until every DataNode has them; the NameNode learns a block's
-//! new generation stamp only after all DataNodes of the new pipeline have it.
+//! new generation stamp only after all DataNodes of the new pipeline have it, and no length beyond what all of them have
+//! acknowledged; a `flush` with sync covers the whole file, so that blocks which ended unsynced stay in `unsynced`.
 
 use crate::ClientError;
 use crate::filesystem::FileSystem;
@@ -60,9 +61,20 @@ pub struct FileWriter {
     block: Option<OpenBlock>,
     /// The block before the open one, which the NameNode commits with the next call.
     previous: Option<ExtendedBlockProto>,
+    /// Blocks that ended before anybody asked for a sync. Once somebody has, blocks are synced as they end.
+    unsynced: Vec<EndedBlock>,
+    syncs: bool,
     excluded: Vec<DatanodeInfoProto>,
     failed: Option<String>,
     closed: bool,
+}
+
+/// A block that every DataNode of its pipeline has finalized.
+#[derive(Debug)]
+struct EndedBlock {
+    block: ExtendedBlockProto,
+    token: TokenProto,
+    nodes: Nodes,
 }
 
 #[derive(Debug)]
@@ -97,6 +109,8 @@ impl FileWriter {
             first_packet_len: None,
             block: None,
             previous: None,
+            unsynced: Vec::new(),
+            syncs: false,
             excluded: Vec::new(),
             failed: None,
             closed: false,
@@ -137,10 +151,11 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Returns once every DataNode has everything; with `sync`, on its disk.
+    /// Returns once every DataNode has everything that was written so far; with `sync`, on its disk, earlier blocks too
+    /// (Hadoop's `hsync` leaves those to the operating system unless the file was created with `SYNC_BLOCK`).
     ///
     /// # Errors
-    /// As [`FileWriter::write`].
+    /// As [`FileWriter::write`], and when no DataNode of an earlier block can sync it.
     pub async fn flush(&mut self, sync: bool) -> Result<(), ClientError> {
         self.check()?;
         let result = self.flush_inner(sync).await;
@@ -190,6 +205,7 @@ impl FileWriter {
     }
 
     async fn flush_inner(&mut self, sync: bool) -> Result<(), ClientError> {
+        self.syncs |= sync;
         let kept = self.data.len();
         if kept > 0 || sync && self.block.is_some() {
             let start = self.data_offset;
@@ -203,11 +219,48 @@ impl FileWriter {
             }
         }
         self.wait_for_acks(0).await?;
+        if sync {
+            self.sync_ended_blocks().await?;
+        }
         if let Some(block) = &mut self.block
             && !block.flushed
         {
             block.flushed = true;
-            self.fsync_metadata().await?;
+            let len = block.acknowledged_len;
+            self.fsync_metadata(len).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the DataNodes sync the blocks that ended unsynced.
+    ///
+    /// No operation of data transfer syncs a finalized replica as such. The one that repairs the end of a pipeline does
+    /// with our DataNodes, and changes nothing else when the stamp stays the same. As in a pipeline, those that are
+    /// gone by now are left out as long as one is there.
+    async fn sync_ended_blocks(&mut self) -> Result<(), ClientError> {
+        while let Some(ended) = self.unsynced.last() {
+            let len = ended.block.num_bytes();
+            let mut synced = false;
+            for node in ended.nodes.each() {
+                let setup = Setup {
+                    stage: BlockConstructionStage::PipelineCloseRecovery,
+                    block: &ended.block,
+                    token: &ended.token,
+                    generation_stamp: ended.block.generation_stamp,
+                    min_bytes_received: len,
+                    max_bytes_received: len,
+                };
+                match Pipeline::open(self.fs.options(), &node, &self.checksum, setup).await {
+                    Ok(_) => synced = true,
+                    Err(error) => tracing::warn!(path = self.path, nodes = node.names(), %error, "can't sync a block"),
+                }
+            }
+            if !synced {
+                return Err(ClientError::AllDataNodesBad {
+                    nodes: ended.nodes.names(),
+                });
+            }
+            self.unsynced.pop();
         }
         Ok(())
     }
@@ -223,12 +276,13 @@ impl FileWriter {
         self.data.get(whole..).unwrap_or_default().to_vec()
     }
 
-    /// Persists the block's existence, so that readers find what was flushed.
-    async fn fsync_metadata(&mut self) -> Result<(), ClientError> {
+    /// Persists the block's existence and how much of it was flushed first, so that readers find it, and lease recovery
+    /// does not take a block that no DataNode has reported yet for an empty one.
+    async fn fsync_metadata(&mut self, len: u64) -> Result<(), ClientError> {
         let request = hdfs::FsyncRequestProto {
             src: self.path.clone(),
             client: self.fs.options().client_name.clone(),
-            last_block_length: Some(-1),
+            last_block_length: Some(len.cast_signed()),
             file_id: Some(self.file_id),
         };
         let _: hdfs::FsyncResponseProto = self.fs.call("fsync", &request, Idempotence::Idempotent).await?;
@@ -348,7 +402,7 @@ impl FileWriter {
                 seqno: 0,
                 last_packet_in_block: true,
                 data_len: 0,
-                sync_block: false,
+                sync_block: self.syncs,
             };
             self.send(header, &[]).await?;
             self.wait_for_acks(0).await?;
@@ -356,6 +410,13 @@ impl FileWriter {
         if let Some(block) = self.block.take() {
             let mut last = block.block;
             last.num_bytes = Some(block.sent_len);
+            if !self.syncs {
+                self.unsynced.push(EndedBlock {
+                    block: last.clone(),
+                    token: block.token,
+                    nodes: block.nodes,
+                });
+            }
             self.previous = Some(last);
         }
         self.data_offset = 0;
@@ -490,7 +551,8 @@ impl FileWriter {
             }
             let mut new = block.block.clone();
             new.generation_stamp = generation_stamp;
-            new.num_bytes = Some(block.acknowledged_len.max(block.sent_len));
+            // What was sent beyond it may never arrive, and the NameNode takes this length for one that holds.
+            new.num_bytes = Some(block.acknowledged_len);
             let request = hdfs::UpdatePipelineRequestProto {
                 client_name: self.fs.options().client_name.clone(),
                 old_block: old,
@@ -546,32 +608,22 @@ impl FileWriter {
             .fs
             .call("getAdditionalDatanode", &request, Idempotence::Idempotent)
             .await?;
-        let all = Nodes {
+        let answered = Nodes {
             infos: answer.block.locs,
             storage_types: answer.block.storage_types,
             storage_ids: answer.block.storage_i_ds,
         };
-        let known = |node: &DatanodeInfoProto| {
-            let uuid = &node.id.datanode_uuid;
-            block.nodes.infos.iter().any(|other| other.id.datanode_uuid == *uuid)
-        };
-        let Some(index) = all.infos.iter().position(|node| !known(node)) else {
+        let (Some(added), Some(source)) = (block.nodes.added_by(&answered), block.nodes.infos.last().cloned()) else {
             return Ok(());
         };
-        let added = Nodes {
-            infos: vec![all.infos[index].clone()],
-            storage_types: all.storage_types.get(index).copied().into_iter().collect(),
-            storage_ids: all.storage_ids.get(index).cloned().into_iter().collect(),
-        };
         if block.acknowledged_len > 0 || !block.unacknowledged.is_empty() {
-            let source = block.nodes.infos[index.saturating_sub(1).min(block.nodes.len() - 1)].clone();
             let mut copied = block.block.clone();
             copied.num_bytes = Some(block.acknowledged_len);
             transfer(self.fs.options(), &source, &added, &copied, &answer.block.block_token)
                 .await
                 .map_err(|error| crate::stream::error("can't copy the replica from", &source, error))?;
         }
-        block.nodes = all;
+        block.nodes.append(added);
         Ok(())
     }
 }

@@ -38,6 +38,37 @@ impl Nodes {
         self.infos.remove(index)
     }
 
+    /// Each DataNode by itself.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Nodes> {
+        (0..self.len()).map(|index| self.only(index))
+    }
+
+    fn only(&self, index: usize) -> Nodes {
+        Nodes {
+            infos: self.infos.get(index).cloned().into_iter().collect(),
+            storage_types: self.storage_types.get(index).copied().into_iter().collect(),
+            storage_ids: self.storage_ids.get(index).cloned().into_iter().collect(),
+        }
+    }
+
+    /// The DataNode in an answer of `getAdditionalDatanode` that is not one of these.
+    ///
+    /// Hadoop's NameNodes answer these and the new one, in an order of their own; others answer the new one alone.
+    pub(crate) fn added_by(&self, answered: &Nodes) -> Option<Nodes> {
+        let known = |node: &DatanodeInfoProto| {
+            let uuid = &node.id.datanode_uuid;
+            self.infos.iter().any(|other| other.id.datanode_uuid == *uuid)
+        };
+        let index = answered.infos.iter().position(|node| !known(node))?;
+        Some(answered.only(index))
+    }
+
+    pub(crate) fn append(&mut self, added: Nodes) {
+        self.infos.extend(added.infos);
+        self.storage_types.extend(added.storage_types);
+        self.storage_ids.extend(added.storage_ids);
+    }
+
     pub(crate) fn names(&self) -> String {
         let names: Vec<String> = self.infos.iter().map(stream::address).collect();
         format!("[{}]", names.join(", "))
