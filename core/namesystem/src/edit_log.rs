@@ -7,41 +7,19 @@
 //! - An op is encoded before it is applied and counts only after it was: [`EditLog::stage`], then for each op
 //!   [`EditLog::log_staged`]. So what can't be read back is refused while nothing has changed, and what did not apply is
 //!   not in the log.
+//! - All positions belong to one [`Life`]; the next one has a synced position of its own.
 //!
 //! Durable: nothing here; the journals are. Mirrors Hadoop's `FSEditLog` and `EditsDoubleBuffer`.
 
+use crate::life::Life;
 use bytes::Bytes;
 use hathi_formats::editlog::{self, EditOp, EncodeError};
 use hathi_formats::ids::TxId;
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A batch is sealed when its open buffer passes this size, so that one `journal` call stays far below
 /// `ipc.maximum.data.length` (Hadoop's `EditsDoubleBuffer` flushes at 512 KiB).
 pub const BATCH_BYTES_MAX: usize = 512 * 1024;
-
-/// The highest transaction that a quorum has on disk. Shared, because readers ask without any lock of the log.
-#[derive(Debug, Clone, Default)]
-pub struct SyncedTxId(Arc<AtomicU64>);
-
-impl SyncedTxId {
-    /// The position.
-    #[must_use]
-    pub fn get(&self) -> TxId {
-        TxId(self.0.load(Ordering::Acquire))
-    }
-
-    /// Moves it forward; never backward.
-    pub fn advance(&self, to: TxId) {
-        self.0.fetch_max(to.0, Ordering::AcqRel);
-    }
-
-    /// Sets it, for a log that is opened anew.
-    pub fn reset(&self, to: TxId) {
-        self.0.store(to.0, Ordering::Release);
-    }
-}
 
 /// What the journals are to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +58,13 @@ pub enum EditLogError {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EditLog {
     segment: Option<TxId>,
     applied: TxId,
     sealed: TxId,
     sent: TxId,
-    synced: SyncedTxId,
+    life: Life,
     /// The open batch, and behind it the ops that are staged.
     open: Vec<u8>,
     open_count: u32,
@@ -103,13 +81,25 @@ pub struct EditLog {
 }
 
 impl EditLog {
-    /// A closed log that reports its synced position through an existing handle, for a namespace loaded anew.
+    /// A closed log of a namespace that holds everything up to `applied`, which is durable.
     #[must_use]
-    pub fn with_synced_handle(synced: SyncedTxId) -> Self {
-        synced.reset(TxId(0));
+    pub fn new(life: Life, applied: TxId) -> Self {
+        life.advance_synced(applied);
         EditLog {
-            synced,
-            ..EditLog::default()
+            segment: None,
+            applied,
+            sealed: applied,
+            sent: applied,
+            life,
+            open: Vec::new(),
+            open_count: 0,
+            logged_len: 0,
+            staged_ends: VecDeque::new(),
+            out: VecDeque::new(),
+            last_roll_ms: 0,
+            ops_total: 0,
+            unsynced: VecDeque::new(),
+            unsynced_bytes: 0,
         }
     }
 
@@ -122,13 +112,24 @@ impl EditLog {
     /// The last transaction a quorum has on disk, as far as this NameNode knows.
     #[must_use]
     pub fn synced(&self) -> TxId {
-        self.synced.get()
+        self.life.synced()
     }
 
-    /// A handle on the synced position that may be read without the namesystem's lock.
+    /// The life these positions belong to; its synced position may be read without the namesystem's lock.
     #[must_use]
-    pub fn synced_handle(&self) -> SyncedTxId {
-        self.synced.clone()
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// Ends this life and begins the next, in which what is applied counts as durable. Only while closed for write and
+    /// with nothing unsynced: what no quorum has can't be taken into another life.
+    pub fn begin_life(&mut self) {
+        assert!(self.segment.is_none(), "a life begins while the log is open for write");
+        assert!(
+            !self.has_unsynced(),
+            "a life begins with transactions that no quorum has"
+        );
+        self.life = self.life.next(self.applied);
     }
 
     /// The last transaction handed out by [`EditLog::take`].
@@ -174,7 +175,7 @@ impl EditLog {
         self.applied = txid;
         self.sealed = txid;
         self.sent = txid;
-        self.synced.reset(txid);
+        self.life.advance_replayed(txid);
         self.forget_synced();
     }
 
@@ -255,7 +256,7 @@ impl EditLog {
     /// Whether some transactions were applied here that no quorum is known to have.
     #[must_use]
     pub fn has_unsynced(&self) -> bool {
-        self.synced.get() < self.applied
+        self.life.synced() < self.applied
     }
 
     /// Bytes of ops that were logged and that no quorum is known to have: what this NameNode must keep in memory.
@@ -265,7 +266,7 @@ impl EditLog {
     }
 
     fn forget_synced(&mut self) {
-        let synced = self.synced.get();
+        let synced = self.life.synced();
         while let Some((last, bytes)) = self.unsynced.front()
             && *last <= synced
         {
@@ -307,7 +308,7 @@ impl EditLog {
     /// A quorum has everything up to `txid` on disk.
     pub fn on_synced(&mut self, txid: TxId) {
         assert!(txid <= self.sent, "synced {txid} beyond sent {}", self.sent);
-        self.synced.advance(txid);
+        self.life.advance_synced(txid);
     }
 
     /// Logs an op that changes nothing, so that there is nothing to apply.
@@ -394,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_segment_begins_and_ends_with_its_own_ops_and_nothing_is_lost_at_a_roll() {
-        let mut log = EditLog::default();
+        let mut log = EditLog::new(Life::first(), TxId(0));
         log.set_applied(TxId(9));
         assert_eq!(append(&mut log), Err(EditLogError::NotOpen));
         assert_eq!(log.open_for_write(1), TxId(10));
@@ -434,7 +435,7 @@ mod tests {
 
     #[test]
     fn what_is_appended_between_two_takes_is_one_batch() {
-        let mut log = EditLog::default();
+        let mut log = EditLog::new(Life::first(), TxId(0));
         log.open_for_write(0);
         assert_eq!(log.pending_bytes(), usize::MAX);
         log.take();
@@ -452,7 +453,7 @@ mod tests {
 
     #[test]
     fn bytes_count_until_they_are_synced() {
-        let mut log = EditLog::default();
+        let mut log = EditLog::new(Life::first(), TxId(0));
         log.open_for_write(0);
         let begin = log.unsynced_bytes();
         assert!(begin > 0);
@@ -472,7 +473,7 @@ mod tests {
 
     #[test]
     fn an_aborted_log_hands_nothing_out_and_still_knows_what_was_not_synced() {
-        let mut log = EditLog::default();
+        let mut log = EditLog::new(Life::first(), TxId(0));
         log.open_for_write(0);
         append(&mut log).unwrap();
         log.abort();
@@ -483,7 +484,7 @@ mod tests {
 
     #[test]
     fn safety_n3_what_is_staged_and_not_applied_is_not_in_the_log() {
-        let mut log = EditLog::default();
+        let mut log = EditLog::new(Life::first(), TxId(0));
         log.open_for_write(0);
         log.stage(&[op(), op(), op()]).unwrap();
         assert_eq!(log.log_staged(), TxId(2));
@@ -495,7 +496,7 @@ mod tests {
 
     #[test]
     fn safety_n1_of_ops_that_belong_together_none_is_staged_if_one_cannot_be_read_back() {
-        let mut log = EditLog::default();
+        let mut log = EditLog::new(Life::first(), TxId(0));
         log.open_for_write(0);
         let too_long = EditOp::ClearNsQuota {
             src: "/".repeat(editlog::MAX_STRING_UNITS + 1),

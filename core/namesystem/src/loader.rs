@@ -1,6 +1,7 @@
 //! From a loaded namespace to a namesystem at start: the block manager gets every block the image names.
 
-use crate::edit_log::{EditLog, SyncedTxId};
+use crate::edit_log::EditLog;
+use crate::life::Life;
 use crate::namesystem::{Config, Namesystem};
 use crate::reply_gate::InFlight;
 use crate::retry_cache::{RetryCache, RetryCacheOptions};
@@ -22,9 +23,9 @@ pub struct Parts {
     pub info: NamespaceInfo,
 }
 
-/// A namesystem around a namespace that holds everything up to `txid` and nothing after it.
+/// A namesystem around a namespace that holds everything up to `txid` and nothing after it, in a life of its own.
 #[must_use]
-pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, synced: SyncedTxId) -> Namesystem {
+pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> Namesystem {
     let mut blockmanager = BlockManager::new(parts.blockmanager);
     namespace.for_each_block(&mut |block, inode, replication, under_construction| {
         let state = if under_construction {
@@ -40,12 +41,10 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, synced: SyncedTx
         });
     });
     blockmanager.set_generation_stamp(namespace.generation_stamp());
-    let mut edit_log = EditLog::with_synced_handle(synced);
-    edit_log.set_applied(txid);
     Namesystem {
         namespace,
         blockmanager,
-        edit_log,
+        edit_log: EditLog::new(life, txid),
         retry_cache: RetryCache::new(parts.retry_cache),
         role: Role::Initializing,
         config: parts.config,
@@ -55,6 +54,5 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, synced: SyncedTx
         most_recent_checkpoint_ms: 0,
         last_transition_ms: 0,
         reclaim_pending: false,
-        generation: 0,
     }
 }

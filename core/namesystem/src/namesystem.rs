@@ -9,9 +9,10 @@
 //! Mirrors Hadoop's `FSNamesystem`.
 
 use crate::edit_log::{EditLog, EditLogError};
+use crate::life::Life;
 use crate::reply_gate::{InFlight, Shown};
 use crate::retry_cache::RetryCache;
-use crate::role::{HaState, IllegalTransition, OperationCategory, Role};
+use crate::role::{HaState, IllegalTransition, OperationCategory, Role, Standing};
 use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -125,11 +126,24 @@ pub struct Namesystem {
     pub last_transition_ms: u64,
     /// Deleted subtrees wait for [`Namesystem::reclaim`].
     pub reclaim_pending: bool,
-    /// Counts changes of role and namespace, so that a slow helper notices that its world is gone.
-    pub generation: u64,
 }
 
 impl Namesystem {
+    /// The life this state belongs to.
+    #[must_use]
+    pub fn life(&self) -> &Life {
+        self.edit_log.life()
+    }
+
+    /// Role and life: what a reply remembers of where it was made.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            role: self.role,
+            generation: self.life().generation(),
+        }
+    }
+
     /// Whether an op failed to apply, in [`Namesystem::commit`] or [`Namesystem::replay`]. What it changed before it
     /// failed is not undone, so the namespace is that of no log ([`Namespace::is_broken`]).
     ///
@@ -255,6 +269,7 @@ impl Namesystem {
             .apply(txid.0, op)
             .map_err(|source| ReplayError::Apply { txid, source })?;
         self.edit_log.set_applied(txid);
+        self.life().advance_proven(txid);
         self.hand_over(&effects, false);
         crate::calls::remember_replayed(self, txid, op, mono_ms);
         Ok(())
@@ -310,7 +325,7 @@ impl Namesystem {
         self.blockmanager.start_active(now);
         self.namespace.start_active(now.monotonic_ms);
         self.last_transition_ms = now.wall_ms;
-        self.generation += 1;
+        self.edit_log.begin_life();
         Ok(self.edit_log.open_for_write(now.wall_ms))
     }
 
@@ -318,16 +333,16 @@ impl Namesystem {
     pub fn begin_stepping_down(&mut self) -> Result<(), IllegalTransition> {
         self.role.change(Role::SteppingDown)?;
         self.blockmanager.stop_active();
-        self.generation += 1;
         Ok(())
     }
 
-    /// A standby again, with everything applied also durable. A namespace with more than that must be loaded anew, and
-    /// so must one that [is broken](Namesystem::is_broken), which is refused here.
+    /// A standby again, with everything applied also durable, in another life. A namespace with more than that must be
+    /// loaded anew, and so must one that [is broken](Namesystem::is_broken), which is refused here.
     pub fn end_stepping_down(&mut self, wall_ms: u64) -> Result<(), IllegalTransition> {
         self.refuse_role_if_broken(Role::Standby)?;
         self.role.change(Role::Standby)?;
         self.edit_log.abort();
+        self.edit_log.begin_life();
         self.in_flight.clear();
         self.namespace.stop_active();
         self.last_transition_ms = wall_ms;
@@ -339,6 +354,23 @@ impl Namesystem {
             return Err(IllegalTransition { from: self.role, to });
         }
         Ok(())
+    }
+
+    /// Ends this life and begins the next for a namespace that is about to be loaded. What is here is of no use to anybody
+    /// from now on: no call sees it and no image is made of it.
+    pub fn begin_loading(&mut self) -> Life {
+        self.role = Role::Initializing;
+        self.life().next(TxId(0))
+    }
+
+    /// Takes from the namesystem that this one replaces what no image and no edit holds: answers of at-most-once calls.
+    /// Those of transactions behind the image come again with the replay. Those that the old life never knew to be in
+    /// the journal for good are not taken: their edits may be lost, and then a repetition has to run.
+    pub fn inherit(&mut self, old: &mut Namesystem) {
+        self.last_transition_ms = old.last_transition_ms;
+        let mut answers = std::mem::take(&mut old.retry_cache);
+        answers.forget_after(self.edit_log.applied().min(old.life().proven()));
+        self.retry_cache = answers;
     }
 
     fn hand_over(&mut self, effects: &Effects, active: bool) {

@@ -1,11 +1,13 @@
 //! When a reply may leave: the in-flight table (which inodes were touched by edits that no quorum has yet) and the
 //! queue of replies that wait for one.
 //!
-//! Invariants: a reply leaves only when `synced ≥ after`; replies of one queue leave in the order of their txids;
-//! an inode is in the table exactly while its last touching transaction is not known to be synced.
+//! Invariants: a reply leaves only when `synced ≥ after` in the life under which it was made; the gate is open for one
+//! life at most, and what belongs to another is given back instead of parked; replies of one queue leave in the order
+//! of their txids; an inode is in the table exactly while its last touching transaction is not known to be synced.
 //!
 //! Mirrors nothing in Hadoop, which answers reads before the edits they show are durable.
 
+use crate::life::{Generation, Life};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hathi_formats::ids::{InodeId, TxId};
@@ -82,6 +84,8 @@ impl InFlight {
 /// Replies that wait for a transaction.
 #[derive(Debug)]
 pub struct ReplyGate<R> {
+    /// Whose replies may wait here; `None` while this NameNode is not active.
+    life: Option<Life>,
     parked: BTreeMap<TxId, Vec<R>>,
     len: usize,
 }
@@ -89,6 +93,7 @@ pub struct ReplyGate<R> {
 impl<R> Default for ReplyGate<R> {
     fn default() -> Self {
         ReplyGate {
+            life: None,
             parked: BTreeMap::new(),
             len: 0,
         }
@@ -96,15 +101,31 @@ impl<R> Default for ReplyGate<R> {
 }
 
 impl<R> ReplyGate<R> {
-    /// Keeps the reply until `after` is synced.
-    pub fn park(&mut self, after: TxId, reply: R) {
+    /// This NameNode has become active: replies made in this life may wait from now on.
+    pub fn open(&mut self, life: Life) {
+        assert!(self.parked.is_empty(), "replies of another life are parked");
+        self.life = Some(life);
+    }
+
+    /// Keeps the reply until `after` is synced, or, when it shows nothing that is in flight, until it is looked for
+    /// replies that may leave. A reply of another life than the gate's comes back: its transaction may have been lost
+    /// since, and the same id may be another's.
+    pub fn park(&mut self, made_in: Generation, after: Option<TxId>, reply: R) -> Result<(), R> {
+        let Some(life) = self.life.as_ref().filter(|life| life.generation() == made_in) else {
+            return Err(reply);
+        };
+        let after = after.unwrap_or_else(|| life.synced());
         self.parked.entry(after).or_default().push(reply);
         self.len += 1;
+        Ok(())
     }
 
     /// Takes the replies that may leave now, in the order of their transactions.
-    pub fn release(&mut self, synced: TxId) -> Vec<R> {
-        let waiting = self.parked.split_off(&synced.next());
+    pub fn release(&mut self) -> Vec<R> {
+        let Some(life) = self.life.as_ref().filter(|_| self.len > 0) else {
+            return Vec::new();
+        };
+        let waiting = self.parked.split_off(&life.synced().next());
         let released: Vec<R> = std::mem::replace(&mut self.parked, waiting)
             .into_values()
             .flatten()
@@ -113,8 +134,9 @@ impl<R> ReplyGate<R> {
         released
     }
 
-    /// Takes all of them: they will never be acknowledged here.
-    pub fn drain(&mut self) -> Vec<R> {
+    /// Closes the gate and takes all replies: they will never be acknowledged here.
+    pub fn close(&mut self) -> Vec<R> {
+        self.life = None;
         self.len = 0;
         std::mem::take(&mut self.parked).into_values().flatten().collect()
     }
@@ -153,15 +175,51 @@ mod tests {
         assert!(table.is_empty());
     }
 
+    fn gate(synced: u64) -> (ReplyGate<u64>, Life) {
+        let mut gate = ReplyGate::default();
+        let life = Life::first();
+        life.advance_synced(TxId(synced));
+        gate.open(life.clone());
+        (gate, life)
+    }
+
     #[test]
     fn replies_leave_in_the_order_of_their_transactions() {
-        let mut gate = ReplyGate::default();
+        let (mut gate, life) = gate(2);
+        let park = |gate: &mut ReplyGate<u64>, after| gate.park(life.generation(), Some(TxId(after)), after);
         for txid in [3, 1, 2, 2, 9] {
-            gate.park(TxId(txid), txid);
+            park(&mut gate, txid).unwrap();
         }
-        assert_eq!(gate.release(TxId(2)), [1, 2, 2]);
+        assert_eq!(gate.release(), [1, 2, 2]);
         assert_eq!(gate.len(), 2);
-        assert_eq!(gate.drain(), [3, 9]);
+        assert_eq!(gate.close(), [3, 9]);
         assert!(gate.is_empty());
+    }
+
+    #[test]
+    fn a_reply_that_waits_for_nothing_but_the_lease_leaves_when_it_is_looked_for() {
+        let (mut gate, life) = gate(7);
+        gate.park(life.generation(), None, 1).unwrap();
+        assert_eq!(gate.release(), [1]);
+    }
+
+    /// The reply is made, the role ends and takes the parked ones, another NameNode's transactions are replayed past its
+    /// txid, and only then the reply comes to be parked.
+    #[test]
+    fn safety_06_a_reply_for_a_lost_edit_can_not_be_parked_behind_the_end_of_its_life() {
+        let (mut gate, life) = gate(4);
+        assert_eq!(gate.close(), Vec::<u64>::new());
+        let next = life.next(TxId(9));
+        assert_eq!(
+            gate.park(life.generation(), Some(TxId(5)), 5),
+            Err(5),
+            "nobody is active"
+        );
+        gate.open(next.clone());
+        assert_eq!(gate.park(life.generation(), Some(TxId(5)), 5), Err(5), "active again");
+        assert_eq!(gate.park(life.generation(), None, 5), Err(5), "a read of then");
+        assert!(gate.release().is_empty());
+        gate.park(next.generation(), Some(TxId(9)), 9).unwrap();
+        assert_eq!(gate.release(), [9]);
     }
 }

@@ -195,6 +195,17 @@ impl RetryCache {
         }
     }
 
+    /// Forgets the answers of transactions after `last`: their edits may be lost, and then a repetition is to run. Their
+    /// records stay in memory until they expire, with nothing that leads to them.
+    pub fn forget_after(&mut self, last: TxId) {
+        let (chunks, first_chunk) = (&self.chunks, self.first_chunk);
+        self.index.retain(|&mut place| {
+            let chunk = chunks.get(place.chunk.wrapping_sub(first_chunk) as usize);
+            let reply = chunk.and_then(|chunk| read_reply(&chunk.bytes, place.offset as usize));
+            reply.is_some_and(|reply| reply.txid <= last)
+        });
+    }
+
     /// Forgets everything, together with the namespace (`FSNamesystem.clear`).
     pub fn clear(&mut self) {
         self.chunks.clear();
@@ -371,6 +382,23 @@ mod tests {
         assert!(cache.len() > 1000);
         cache.clear();
         assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn safety_n7_answers_up_to_a_transaction_stay_and_later_ones_are_forgotten() {
+        let mut cache = RetryCache::default();
+        for txid in 1..=2000 {
+            cache.insert(key(4, txid), TxId(txid as u64), &[1; 100], txid as u64);
+        }
+        cache.forget_after(TxId(1500));
+        assert_eq!(cache.len(), 1500);
+        assert_eq!(cache.get(&key(4, 1500)).unwrap().txid, TxId(1500));
+        assert_eq!(cache.get(&key(4, 1501)), None);
+        cache.insert(key(4, 1501), TxId(1501), b"anew", 3000);
+        assert_eq!(cache.get(&key(4, 1501)).unwrap().payload, b"anew");
+        cache.expire(1_000_000);
+        assert!(cache.is_empty(), "forgotten records expire like the others");
+        assert_eq!(cache.bytes(), 0);
     }
 
     #[test]

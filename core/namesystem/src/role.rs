@@ -6,6 +6,7 @@
 //!                    └─────────────┘            lost quorum, fenced, asked
 //! ```
 
+use crate::life::Generation;
 use hathi_formats::exceptions::{self, RemoteException};
 
 /// The role.
@@ -21,6 +22,48 @@ pub enum Role {
     Active,
     /// Takes no more calls; finishes its segment, or drops what it could not make durable.
     SteppingDown,
+}
+
+/// A role, and the life in which it is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The role.
+    pub role: Role,
+    /// The life.
+    pub generation: Generation,
+}
+
+/// Bits of a [`Standing`] that hold the role.
+const ROLE_BITS: u32 = 3;
+
+impl Standing {
+    /// In one word, so that both can be read at once without a lock.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        let role = match self.role {
+            Role::Initializing => 0,
+            Role::Standby => 1,
+            Role::BecomingActive => 2,
+            Role::Active => 3,
+            Role::SteppingDown => 4,
+        };
+        self.generation.to_bits() << ROLE_BITS | role
+    }
+
+    /// From that word.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Standing {
+        Standing {
+            role: match bits & ((1 << ROLE_BITS) - 1) {
+                1 => Role::Standby,
+                2 => Role::BecomingActive,
+                3 => Role::Active,
+                4 => Role::SteppingDown,
+                _ => Role::Initializing,
+            },
+            generation: Generation::from_bits(bits >> ROLE_BITS),
+        }
+    }
 }
 
 /// Hadoop's four public states, `HAServiceStateProto`.

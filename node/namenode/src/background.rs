@@ -67,10 +67,6 @@ pub async fn monitors(shared: Arc<Shared>) {
         nn.review_kept_calls();
         nn.unreported.expire(nn.clock.ms());
         let role = nn.role();
-        if role == Role::Standby {
-            // Replies that were parked while the role changed.
-            nn.give_up_replies();
-        }
         if matches!(role, Role::Initializing | Role::SteppingDown) {
             continue;
         }

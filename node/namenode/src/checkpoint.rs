@@ -10,12 +10,12 @@ use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
 use hathi_namesystem::Role;
 use hathi_namesystem::checkpoint::{Checkpointer, UploadResult};
+use hathi_namesystem::save_namespace::{Canceler, Publication, Purpose, SaveNamespaceContext};
 use hathi_net::ipc::Responder;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Read at a time while an image is sent.
@@ -23,42 +23,77 @@ const SEND_CHUNK_BYTES: usize = 256 << 10;
 
 /// How long an image waits for its last transactions to be durable.
 const DURABLE_WAIT_MS: u64 = 20_000;
+/// How often is looked whether they are.
+const DURABLE_PAUSE: Duration = Duration::from_millis(2);
 
-/// Marks that a checkpoint is under way; at most one is.
-struct Running<'a>(&'a NameNode);
+/// The place of the one image that is saved or received, given back whenever and wherever this is dropped: also with
+/// the handler of a request whose sender has gone.
+pub struct ImageUnderWay {
+    nn: Arc<NameNode>,
+    canceler: Canceler,
+}
 
-impl<'a> Running<'a> {
-    fn begin(nn: &'a NameNode) -> Option<Running<'a>> {
-        (!nn.checkpointing.swap(true, Ordering::AcqRel)).then_some(Running(nn))
+impl ImageUnderWay {
+    /// Takes the place, if it is free.
+    pub fn begin(nn: &Arc<NameNode>, purpose: Purpose) -> Option<ImageUnderWay> {
+        let canceler = nn.image_under_way.lock().begin(purpose)?;
+        Some(ImageUnderWay {
+            nn: nn.clone(),
+            canceler,
+        })
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for ImageUnderWay {
     fn drop(&mut self) {
-        self.0.checkpointing.store(false, Ordering::Release);
+        self.nn.image_under_way.lock().end(&self.canceler);
+    }
+}
+
+/// The files of an image that is not complete; removed when this is dropped, unless they were published.
+pub struct Unpublished(Vec<PathBuf>);
+
+impl Unpublished {
+    /// `fsimage.ckpt_<txid>` in every name directory.
+    #[must_use]
+    pub fn of(dirs: &NameDirs, txid: TxId) -> Unpublished {
+        let name = checkpoint_name(txid);
+        Unpublished(dirs.images_dirs().iter().map(|dir| dir.join(&name)).collect())
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // A published one has another name.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
 /// Saves an image of what is applied now. Runs on a thread of its own, and nobody waits for it.
-pub fn save(nn: &NameNode, dirs: &NameDirs, cancellable: bool) -> anyhow::Result<TxId> {
-    let _running = Running::begin(nn).context("a checkpoint is under way already")?;
-    nn.cancel_checkpoint.store(false, Ordering::Release);
+pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
+    let under_way = ImageUnderWay::begin(nn, purpose).context("a checkpoint is under way already")?;
     let started = nn.clock.ms();
-    let frozen = {
+    let (frozen, image) = {
         let mut ns = nn.ns.write();
         let txid = ns.edit_log.applied();
-        // The ops that begin and end segments change nothing in the namespace, but the image covers them.
-        ns.namespace.set_last_applied_txid(txid.0);
         if ns.most_recent_checkpoint >= txid && dirs.images().iter().any(|image| image.txid == txid) {
             return Ok(txid);
         }
-        ns.namespace.freeze()
+        ns.begin_image(purpose, under_way.canceler.clone())?
     };
-    let txid = TxId(frozen.txid());
-    let cancelled = || cancellable && nn.cancel_checkpoint.load(Ordering::Relaxed);
-    let md5 = save_checkpoint(&frozen, dirs.images_dirs(), &cancelled)?;
+    let txid = image.txid();
+    let unpublished = Unpublished::of(dirs, txid);
+    let md5 = save_checkpoint(&frozen, unpublished.paths(), &|| image.is_over())?;
     drop(frozen);
-    wait_until_durable(nn, dirs, txid)?;
+    wait_until_durable(nn, &image)?;
     dirs.publish_image(txid, &md5)?;
     note_image(nn, txid);
     dirs.purge_images(&nn.settings);
@@ -67,19 +102,16 @@ pub fn save(nn: &NameNode, dirs: &NameDirs, cancellable: bool) -> anyhow::Result
 }
 
 /// An image must not hold what no quorum has: the active that saved it may yet lose it.
-fn wait_until_durable(nn: &NameNode, dirs: &NameDirs, txid: TxId) -> anyhow::Result<()> {
-    let loads = nn.loads.load(Ordering::Acquire);
+fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Result<()> {
     let give_up = nn.clock.ms() + DURABLE_WAIT_MS;
-    while nn.synced.get() < txid {
-        if nn.loads.load(Ordering::Acquire) != loads || nn.clock.ms() > give_up {
-            for dir in dirs.images_dirs() {
-                let _ = std::fs::remove_file(dir.join(checkpoint_name(txid)));
-            }
-            bail!("transaction {txid} reached no quorum");
+    loop {
+        match image.publication() {
+            Publication::Now => return Ok(()),
+            Publication::Never(why) => return Err(why.into()),
+            Publication::Wait if nn.clock.ms() > give_up => bail!("transaction {} reached no quorum", image.txid()),
+            Publication::Wait => std::thread::sleep(DURABLE_PAUSE),
         }
-        std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(())
 }
 
 /// An image of this transaction is in the name directories.
@@ -114,7 +146,7 @@ pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, res
                 drop(ns);
                 nn.log_wake.notify_one();
             }
-            match save(nn, &shared.dirs, false) {
+            match save(nn, &shared.dirs, Purpose::SaveNamespace) {
                 Ok(_) => responder.ok(&SaveNamespaceResponseProto { saved: Some(true) }),
                 Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
             }
@@ -141,12 +173,12 @@ pub async fn run(shared: Arc<Shared>) {
             continue;
         }
         let saving = shared.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&saving.nn, &saving.dirs, true)).await;
+        let saved = tokio::task::spawn_blocking(move || save(&saving.nn, &saving.dirs, Purpose::Checkpoint)).await;
         let txid = match saved.context("the saving thread died").and_then(|saved| saved) {
             Ok(txid) => txid,
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "no checkpoint");
-                if nn.cancel_checkpoint.load(Ordering::Relaxed) {
+                if nn.role() != Role::Standby {
                     checkpointer.on_cancelled(nn.clock.ms());
                 }
                 continue;

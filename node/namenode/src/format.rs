@@ -1,5 +1,6 @@
 //! `-format`, `-bootstrapStandby` and `-initializeSharedEdits`, with Hadoop's exit codes.
 
+use crate::checkpoint::Unpublished;
 use crate::load::save_checkpoint;
 use crate::settings::{Peer, Settings, resolve};
 use crate::shared_edits::{LocalSegments, SharedEdits};
@@ -91,7 +92,8 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
     let dirs = NameDirs::open(settings)?;
     let mut namespace = Namespace::new(settings.namespace()?);
     namespace.set_namespace_id(info.namespace_id);
-    let md5 = save_checkpoint(&namespace.freeze(), dirs.images_dirs(), &|| false)?;
+    let unpublished = Unpublished::of(&dirs, TxId(0));
+    let md5 = save_checkpoint(&namespace.freeze(), unpublished.paths(), &|| false)?;
     dirs.publish_image(TxId(0), &md5)?;
     tracing::info!(cluster = info.cluster_id, pool = info.block_pool_id, "formatted");
     Ok(0)

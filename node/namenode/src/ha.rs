@@ -101,7 +101,7 @@ impl Controller {
         ns.role
             .change(role)
             .map_err(|error| RemoteException::new(exceptions::SERVICE_FAILED, error.to_string()))?;
-        self.nn.publish_role(role);
+        self.nn.publish(&ns);
         Ok(())
     }
 
@@ -127,17 +127,20 @@ impl Controller {
         self.pause_tailing().await;
         let started = self.nn.clock.ms();
         let loader = self.loader.clone();
-        let synced = self.nn.synced.clone();
-        let fresh = tokio::task::spawn_blocking(move || loader.load(synced))
+        let life = {
+            let mut ns = self.nn.ns.write();
+            let life = ns.begin_loading();
+            self.nn.publish(&ns);
+            life
+        };
+        let fresh = tokio::task::spawn_blocking(move || loader.load(life))
             .await
             .context("the loader died")??;
         {
             let mut ns = self.nn.ns.write();
-            let old = std::mem::replace(&mut *ns, fresh);
-            ns.generation = old.generation + 1;
-            ns.last_transition_ms = old.last_transition_ms;
-            ns.role = Role::Initializing;
-            self.nn.publish_role(Role::Initializing);
+            let mut old = std::mem::replace(&mut *ns, fresh);
+            ns.inherit(&mut old);
+            self.nn.publish(&ns);
             // Freeing a large namespace takes a while; nobody has to wait for it.
             drop(ns);
             std::thread::spawn(move || drop(old));
@@ -154,7 +157,7 @@ impl Controller {
         let mut ns = self.nn.ns.write();
         ns.blockmanager.activate_safe_mode(self.nn.clock.now());
         ns.role.change(Role::Standby)?;
-        self.nn.publish_role(Role::Standby);
+        self.nn.publish(&ns);
         let applied = ns.edit_log.applied();
         self.nn.loads.fetch_add(1, Ordering::AcqRel);
         drop(ns);
@@ -180,7 +183,7 @@ impl Controller {
         }
         let started = self.nn.clock.us();
         self.change(Role::BecomingActive)?;
-        self.nn.cancel_checkpoint.store(true, Ordering::Relaxed);
+        self.nn.image_under_way.lock().cancel_checkpoint();
         self.pause_tailing().await;
         match self.activate(started, patient).await {
             Ok(()) => Ok(()),
@@ -205,17 +208,18 @@ impl Controller {
             Some(last) => self.tail.catch_up_to(last).await?,
             None => {}
         }
-        let start = {
+        let (start, life) = {
             let mut ns = self.nn.ns.write();
             let start = ns.start_active(self.nn.clock.now())?;
             if self.nn.standby_calls.another_was_active() {
                 ns.blockmanager.take_over();
             }
-            self.nn.publish_role(Role::Active);
-            start
+            self.nn.gate.lock().open(ns.life().clone());
+            self.nn.publish(&ns);
+            (start, ns.life().clone())
         };
         let (done, synced) = oneshot::channel();
-        self.log.send(LogCommand::Ship)?;
+        self.log.send(LogCommand::Ship(life))?;
         self.log.send(LogCommand::NotifySynced(start, done))?;
         for kept in self.nn.take_kept_calls() {
             self.handler.serve(kept.call, kept.responder);
@@ -273,7 +277,7 @@ impl Controller {
         let last = {
             let mut ns = self.nn.ns.write();
             ns.begin_stepping_down()?;
-            self.nn.publish_role(Role::SteppingDown);
+            self.nn.publish(&ns);
             ns.edit_log.close()?
         };
         let (done, finalized) = oneshot::channel();
@@ -294,7 +298,7 @@ impl Controller {
             if let Err(error) = ns.begin_stepping_down() {
                 tracing::error!(%error, "unexpected role");
             }
-            self.nn.publish_role(Role::SteppingDown);
+            self.nn.publish(&ns);
         }
         if self.nn.role() == Role::SteppingDown {
             self.leave_active(reason).await;
@@ -305,18 +309,22 @@ impl Controller {
         // Replies to what a quorum has may still go: the lease is ours until it is given back.
         self.nn.release_replies();
         self.nn.lease.set(0);
-        self.nn.give_up_replies();
-        let must_reload = {
+        let (must_reload, parked) = {
             let mut ns = self.nn.ns.write();
+            // Closed under the lock under which replies are made: none of this life is parked after this.
+            let parked = self.nn.gate.lock().close();
             let unsynced = ns.edit_log.has_unsynced();
-            if !unsynced && let Err(error) = ns.end_stepping_down(self.nn.clock.wall_ms()) {
+            if unsynced {
+                ns.life().end();
+            } else if let Err(error) = ns.end_stepping_down(self.nn.clock.wall_ms()) {
                 tracing::error!(%error, "unexpected role");
             }
-            if !unsynced {
-                self.nn.publish_role(ns.role);
-            }
-            unsynced
+            self.nn.publish(&ns);
+            (unsynced, parked)
         };
+        for reply in parked {
+            reply.give_up();
+        }
         self.resign().await;
         if must_reload {
             tracing::warn!(reason, "some changes reached no quorum: loading the namespace anew");

@@ -1,14 +1,16 @@
 //! The web server: `/jmx`, `/metrics`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
 
 use crate::background::Shared;
-use crate::checkpoint::{note_image, send_file};
+use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, send_file};
 use crate::fsck;
 use crate::log::LogCommand;
 use crate::status;
-use crate::storage::{checkpoint_name, hex, parse_md5, read_md5};
+use crate::storage::{hex, parse_md5, read_md5};
+use anyhow::Context;
 use hathi_formats::ids::TxId;
 use hathi_namesystem::Role;
 use hathi_namesystem::checkpoint::accepts_upload;
+use hathi_namesystem::save_namespace::Purpose;
 use hathi_net::http::{self, HttpRequest, HttpResponse, jmx};
 use http_body_util::BodyExt;
 use hyper::header::{CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -17,7 +19,6 @@ use md5::{Digest, Md5};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Answers one request.
 pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
@@ -216,24 +217,27 @@ async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
     if shared.dirs.images().iter().any(|image| image.txid == txid) {
         return conflict(format!("An image of transaction {txid} is here already"));
     }
-    if nn.checkpointing.swap(true, Ordering::AcqRel) {
+    let Some(under_way) = ImageUnderWay::begin(nn, Purpose::Transfer) else {
         return conflict("Another checkpoint is being made or received".to_owned());
-    }
-    let result = receive(shared, txid, len, request).await;
-    nn.checkpointing.store(false, Ordering::Release);
-    match result {
+    };
+    match receive(shared, txid, len, request, under_way).await {
         Ok(()) => http::text(StatusCode::OK, ""),
         Err(error) => {
             tracing::warn!(%txid, error = format!("{error:#}"), "an image was not received");
-            for dir in shared.dirs.images_dirs() {
-                let _ = std::fs::remove_file(dir.join(checkpoint_name(txid)));
-            }
             gone(format!("PutImage failed. {error:#}"))
         }
     }
 }
 
-async fn receive(shared: &Arc<Shared>, txid: TxId, len: u64, request: HttpRequest) -> anyhow::Result<()> {
+/// The place among images is held until the last step is done, and given back with this future when the sender goes
+/// away before that: a server drops the handler of a connection that has ended.
+async fn receive(
+    shared: &Arc<Shared>,
+    txid: TxId,
+    len: u64,
+    request: HttpRequest,
+    under_way: ImageUnderWay,
+) -> anyhow::Result<()> {
     let advertised = match request
         .headers
         .get("x-md5-digest")
@@ -243,15 +247,19 @@ async fn receive(shared: &Arc<Shared>, txid: TxId, len: u64, request: HttpReques
         Some(Ok(Some(md5))) => Some(md5),
         Some(_) => anyhow::bail!("the advertised digest is none"),
     };
-    let name = checkpoint_name(txid);
+    let unpublished = Unpublished::of(&shared.dirs, txid);
     let mut files = Vec::new();
-    for dir in shared.dirs.images_dirs() {
-        files.push(std::fs::File::create(dir.join(&name))?);
+    for path in unpublished.paths() {
+        files.push(std::fs::File::create(path)?);
     }
     let mut digest = Md5::new();
     let mut received = 0;
     let mut body = request.body;
-    while let Some(frame) = body.frame().await {
+    let patience = shared.nn.settings.image_timeout;
+    while let Some(frame) = tokio::time::timeout(patience, body.frame())
+        .await
+        .context("the sender stands still")?
+    {
         let Ok(data) = frame?.into_data() else { continue };
         received += data.len() as u64;
         if received > len {
@@ -269,16 +277,23 @@ async fn receive(shared: &Arc<Shared>, txid: TxId, len: u64, request: HttpReques
     if advertised.is_some_and(|advertised| advertised != md5) {
         anyhow::bail!("got an image with digest {} instead of the advertised one", hex(&md5));
     }
-    let publishing = shared.clone();
-    tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+    let shared = shared.clone();
+    tokio::task::spawn_blocking(move || {
+        // Whether or not somebody still waits for the answer, these end with this step.
+        let _held = (under_way, unpublished);
         for file in files {
             file.sync_all()?;
         }
-        publishing.dirs.publish_image(txid, &md5)
+        publish_received(&shared, txid, &md5)
     })
     .await??;
+    Ok(())
+}
+
+fn publish_received(shared: &Shared, txid: TxId, md5: &[u8; 16]) -> anyhow::Result<()> {
+    shared.dirs.publish_image(txid, md5)?;
     note_image(&shared.nn, txid);
-    tracing::info!(%txid, bytes = len, "received an image");
+    tracing::info!(%txid, "received an image");
     if let Some(min_to_keep) = shared.dirs.purge_images(&shared.nn.settings)
         && shared.nn.role() == Role::Active
     {

@@ -1,16 +1,15 @@
 //! Images on disk into namesystems, and namesystems into images on disk.
 
 use crate::settings::Settings;
-use crate::storage::{ImageFile, NameDirs, checkpoint_name, read_md5};
+use crate::storage::{ImageFile, NameDirs, read_md5};
 use anyhow::{Context, bail};
 use hathi_formats::fsimage::{Image, SectionName};
 use hathi_formats::ids::LayoutVersion;
-use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_formats::ids::NamespaceInfo;
 use hathi_namespace::Namespace;
 use hathi_namespace::image::{Frozen, ImageLoader};
-use hathi_namesystem::Namesystem;
-use hathi_namesystem::edit_log::SyncedTxId;
 use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::{Life, Namesystem};
 use md5::{Digest, Md5};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -43,8 +42,9 @@ impl Loader {
         Loader { settings, dirs }
     }
 
-    /// The newest image that is whole; an older one only when the newest is damaged in every directory.
-    pub fn load(&self, synced: SyncedTxId) -> anyhow::Result<Namesystem> {
+    /// The newest image that is whole, in a life of its own; an older one only when the newest is damaged in every
+    /// directory.
+    pub fn load(&self, life: Life) -> anyhow::Result<Namesystem> {
         let images = self.dirs.images();
         if images.is_empty() {
             bail!("no fsimage in the name directories");
@@ -57,7 +57,7 @@ impl Loader {
                         parts(&self.settings, self.dirs.info.clone())?,
                         namespace,
                         image.txid,
-                        synced,
+                        life,
                     );
                     ns.most_recent_checkpoint_ms = saved_ms;
                     return Ok(ns);
@@ -167,20 +167,8 @@ impl Write for Tee {
     }
 }
 
-/// Saves an image of a frozen namespace as `fsimage.ckpt_<txid>` in these directories, synced; answers its MD5.
-pub fn save_checkpoint(frozen: &Frozen, dirs: &[PathBuf], cancelled: &dyn Fn() -> bool) -> anyhow::Result<[u8; 16]> {
-    let name = checkpoint_name(TxId(frozen.txid()));
-    let paths: Vec<PathBuf> = dirs.iter().map(|dir| dir.join(&name)).collect();
-    let result = write_all(frozen, &paths, cancelled);
-    if result.is_err() {
-        for path in &paths {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-    result
-}
-
-fn write_all(frozen: &Frozen, paths: &[PathBuf], cancelled: &dyn Fn() -> bool) -> anyhow::Result<[u8; 16]> {
+/// Saves an image of a frozen namespace into these files, synced; answers its MD5.
+pub fn save_checkpoint(frozen: &Frozen, paths: &[PathBuf], cancelled: &dyn Fn() -> bool) -> anyhow::Result<[u8; 16]> {
     let mut files = Vec::new();
     for path in paths {
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;

@@ -13,6 +13,7 @@ use hathi_journal::group_commit::GroupCommit;
 use hathi_journal::mutant::Mutation;
 use hathi_journal::writer::{CallError, CallId, Change, Learner, QuorumWriter, WriterAction, WriterConfig};
 use hathi_journal::{Answer, Membership, Request};
+use hathi_namesystem::Life;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_net::ipc::RpcClient;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,8 +55,8 @@ pub enum LogCommand {
         /// How it ended.
         done: oneshot::Sender<Result<Recovered, LogError>>,
     },
-    /// The log was opened: ship what it holds from now on.
-    Ship,
+    /// The log was opened in this life: ship what it holds from now on.
+    Ship(Life),
     /// Tell when this transaction is synced; dropped when it never will be.
     NotifySynced(TxId, oneshot::Sender<()>),
     /// Tell when the segment that ends with this transaction is final; dropped when it never will be.
@@ -121,7 +122,8 @@ pub struct LogTask {
     changing: Option<oneshot::Sender<Result<Membership, String>>>,
     writer: Option<QuorumWriter>,
     writer_number: u64,
-    shipping: bool,
+    /// Whose edits are shipped, and who hears what is synced.
+    life: Option<Life>,
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
     under_way: VecDeque<(TxId, u64)>,
     group_commit: GroupCommit,
@@ -160,7 +162,7 @@ impl LogTask {
             changing: None,
             writer: None,
             writer_number: 0,
-            shipping: false,
+            life: None,
             recovering: None,
             under_way: VecDeque::new(),
             group_commit: GroupCommit::default(),
@@ -234,7 +236,7 @@ impl LogTask {
     /// A JournalNode that can't be caught up in the open segment joins again with the next one.
     fn end_segment_early(&mut self, now: u64) {
         let wanted = self.writer.as_ref().and_then(|writer| writer.wants_new_segment(now));
-        if wanted.is_none() || wanted == self.ended_early || !self.shipping || self.finalizing {
+        if wanted.is_none() || wanted == self.ended_early || self.life.is_none() || self.finalizing {
             return;
         }
         self.ended_early = wanted;
@@ -249,10 +251,10 @@ impl LogTask {
     fn on_command(&mut self, command: LogCommand) {
         match command {
             LogCommand::Recover { info, done } => self.recover(info, done),
-            LogCommand::Ship => self.shipping = true,
+            LogCommand::Ship(life) => self.life = Some(life),
             LogCommand::Members(step) => self.members(step),
             LogCommand::NotifySynced(txid, done) => {
-                if txid <= self.nn.synced.get() {
+                if self.life.as_ref().is_some_and(|life| txid <= life.synced()) {
                     let _ = done.send(());
                 } else {
                     self.waiting.push((txid, done));
@@ -309,7 +311,7 @@ impl LogTask {
             self.asked_before = self.asked_before.max(writer.epoch());
         }
         self.writer_number += 1;
-        self.shipping = false;
+        self.life = None;
         self.under_way.clear();
         self.group_commit = GroupCommit::default();
         self.held.clear();
@@ -344,7 +346,7 @@ impl LogTask {
     /// Hands the open batch to the writer, unless enough are under way. A new segment waits until the last one is final:
     /// in a recovery nothing may stand behind an unfinished segment.
     fn ship(&mut self) {
-        if !self.shipping || self.finalizing || self.under_way.len() >= BATCHES_UNDER_WAY {
+        if self.life.is_none() || self.finalizing || self.under_way.len() >= BATCHES_UNDER_WAY {
             return;
         }
         if self.held.is_empty() {
@@ -493,8 +495,9 @@ impl LogTask {
     }
 
     fn on_synced(&mut self, txid: TxId) {
-        let before = self.nn.synced.get();
-        self.nn.synced.advance(txid);
+        let Some(life) = &self.life else { return };
+        let before = life.synced();
+        life.advance_synced(txid);
         let now = self.nn.clock.us();
         let metrics = &self.nn.metrics;
         metrics

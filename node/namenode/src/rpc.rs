@@ -3,11 +3,11 @@
 use crate::admin;
 use crate::background::Shared;
 use crate::standby_calls::StandbyCall;
-use crate::state::{NameNode, not_active};
+use crate::state::{Made, NameNode, not_active};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
 use hathi_namesystem::calls::BlockReportWork;
-use hathi_namesystem::{Deferred, Reply, Role, Verb, calls};
+use hathi_namesystem::{Deferred, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
 use prost::Message;
 use std::sync::Arc;
@@ -74,11 +74,15 @@ impl Handler {
         self.serve_until(call, responder, None);
     }
 
-    fn run(&self, verb: Verb, call: &RpcCall) -> (Reply, bool) {
+    /// The reply, where it was made, and whether it may have changed something.
+    fn run(&self, verb: Verb, call: &RpcCall) -> (Reply, Standing, bool) {
         let nn = &self.namenode;
         let context = nn.context(call);
         match verb {
-            Verb::Read(read) => (read(&nn.ns.read(), &context, call.body.clone()), false),
+            Verb::Read(read) => {
+                let ns = nn.ns.read();
+                (read(&ns, &context, call.body.clone()), ns.standing(), false)
+            }
             Verb::Write(write) => {
                 let mut ns = nn.ns.write();
                 // A journal that is slower than the clients, or hangs: they wait before memory is full of edits.
@@ -86,16 +90,22 @@ impl Handler {
                     && ns.edit_log.unsynced_bytes() > nn.settings.unsynced_limit_bytes
                 {
                     let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
-                    return (Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy)), false);
+                    let refusal = Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy));
+                    return (refusal, ns.standing(), false);
                 }
-                (write(&mut ns, &context, call.body.clone()), true)
+                let reply = write(&mut ns, &context, call.body.clone());
+                (reply, ns.standing(), true)
             }
             Verb::ReadThenWrite(read, write) => {
-                let first = read(&nn.ns.read(), &context, &call.body);
-                match first {
-                    Some(reply) => (reply, false),
-                    None => (write(&mut nn.ns.write(), &context, call.body.clone()), true),
-                }
+                let first = {
+                    let ns = nn.ns.read();
+                    read(&ns, &context, &call.body).map(|reply| (reply, ns.standing(), false))
+                };
+                first.unwrap_or_else(|| {
+                    let mut ns = nn.ns.write();
+                    let reply = write(&mut ns, &context, call.body.clone());
+                    (reply, ns.standing(), true)
+                })
             }
         }
     }
@@ -141,7 +151,7 @@ impl Handler {
             };
             return responder.error(&error);
         }
-        let (reply, write) = self.run(verb, &call);
+        let (reply, standing, write) = self.run(verb, &call);
         if let Some(deferred) = reply.deferred {
             return self.defer(deferred, responder);
         }
@@ -158,8 +168,12 @@ impl Handler {
         if is_not_yet(&call, &reply) {
             return nn.unreported.keep(call, responder, until_ms, nn.clock.ms());
         }
-        let changed = write && reply.after.is_some();
-        nn.answer(responder, reply.result, reply.after, changed);
+        let made = Made {
+            standing,
+            after: reply.after,
+            changed: write && reply.after.is_some(),
+        };
+        nn.answer(responder, reply.result, made);
         // A call may change something that its answer does not show, such as an access time.
         if write {
             nn.log_wake.notify_one();
@@ -197,24 +211,21 @@ impl Handler {
     /// Works a large report off in slices, between which others get the lock.
     fn block_report(&self, mut work: Box<BlockReportWork>, responder: Responder) {
         let nn = self.namenode.clone();
-        let loads = nn.loads.load(Ordering::Acquire);
         let spawned = std::thread::Builder::new()
             .name("block-report".to_owned())
             .spawn(move || {
                 loop {
                     let mut ns = nn.ns.write();
-                    if nn.loads.load(Ordering::Acquire) != loads {
-                        drop(ns);
-                        // The node is unknown to the new namespace: its next heartbeat makes it register and report again.
-                        return responder.error(&RemoteException::new(
-                            exceptions::RETRIABLE,
-                            "the namespace was loaded anew",
-                        ));
-                    }
                     let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
+                    let standing = ns.standing();
                     parking_lot::RwLockWriteGuard::unlock_fair(ns);
                     if let Some(reply) = done {
-                        return nn.answer(responder, reply.result, reply.after, false);
+                        let made = Made {
+                            standing,
+                            after: reply.after,
+                            changed: false,
+                        };
+                        return nn.answer(responder, reply.result, made);
                     }
                 }
             });

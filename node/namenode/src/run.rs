@@ -20,7 +20,7 @@ use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
 use hathi_journal::directory::SharedDirectory;
 use hathi_namespace::Namespace;
-use hathi_namesystem::edit_log::SyncedTxId;
+use hathi_namesystem::Life;
 use hathi_namesystem::loader::assemble;
 use hathi_net::http::{HttpRequest, HttpServer};
 use hathi_net::ipc::{RpcServer, ServerOptions};
@@ -57,7 +57,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         parts(&settings, dirs.info.clone())?,
         Namespace::new(settings.namespace()?),
         TxId(0),
-        SyncedTxId::default(),
+        Life::first(),
     );
     let standby_calls = StandbyCalls::new(questions);
     let nn = Arc::new(NameNode::new(

@@ -10,6 +10,7 @@ use crate::log::{LogCommand, LogError, LostWriter, Recovered, tell};
 use crate::state::{Clock, NameNode};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::directory::{DirectoryError, DirectoryJournal, SharedDirectory};
+use hathi_namesystem::Life;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_storage::OsDisk;
 use std::collections::VecDeque;
@@ -57,7 +58,8 @@ pub struct DirectoryLog {
     /// Counts the times this NameNode became the writer or ceased to be; the thread drops what belongs to another.
     number: u64,
     wanted: Arc<AtomicU64>,
-    shipping: bool,
+    /// Whose edits are shipped, and who hears what is synced.
+    life: Option<Life>,
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
     recover_until: tokio::time::Instant,
     /// Last transaction and moment of each batch at the thread.
@@ -104,7 +106,7 @@ impl DirectoryLog {
             news,
             number: 0,
             wanted,
-            shipping: false,
+            life: None,
             recovering: None,
             recover_until: tokio::time::Instant::now(),
             under_way: VecDeque::new(),
@@ -154,9 +156,9 @@ impl DirectoryLog {
                 self.recover_until = tokio::time::Instant::now() + RECOVER_TIMEOUT;
                 self.order(Work::Claim(self.number, info));
             }
-            LogCommand::Ship => self.shipping = true,
+            LogCommand::Ship(life) => self.life = Some(life),
             LogCommand::NotifySynced(txid, done) => {
-                if txid <= self.nn.synced.get() {
+                if self.life.as_ref().is_some_and(|life| txid <= life.synced()) {
                     let _ = done.send(());
                 } else {
                     self.waiting.push((txid, done));
@@ -184,7 +186,7 @@ impl DirectoryLog {
     fn stop(&mut self) -> oneshot::Receiver<()> {
         self.number += 1;
         self.wanted.store(self.number, Ordering::Release);
-        self.shipping = false;
+        self.life = None;
         self.under_way.clear();
         self.waiting.clear();
         self.waiting_final.clear();
@@ -197,7 +199,7 @@ impl DirectoryLog {
     }
 
     fn ship(&mut self) {
-        if !self.shipping || self.under_way.len() >= BATCHES_UNDER_WAY {
+        if self.life.is_none() || self.under_way.len() >= BATCHES_UNDER_WAY {
             return;
         }
         let items = {
@@ -232,8 +234,9 @@ impl DirectoryLog {
     }
 
     fn on_synced(&mut self, txid: TxId) {
-        let before = self.nn.synced.get();
-        self.nn.synced.advance(txid);
+        let Some(life) = &self.life else { return };
+        let before = life.synced();
+        life.advance_synced(txid);
         let now = self.nn.clock.us();
         let metrics = &self.nn.metrics;
         metrics

@@ -8,15 +8,15 @@ use crate::unreported::Unreported;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
-use hathi_namesystem::edit_log::SyncedTxId;
 use hathi_namesystem::reply_gate::ReplyGate;
-use hathi_namesystem::{CallContext, Namesystem, Role};
+use hathi_namesystem::save_namespace::UnderWay;
+use hathi_namesystem::{CallContext, Namesystem, Role, Standing};
 use hathi_net::histogram::Histogram;
 use hathi_net::ipc::{Responder, RpcCall};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 
@@ -50,6 +50,17 @@ impl ParkedReply {
             self.responder.error(&not_active());
         }
     }
+}
+
+/// Where a reply was made, and what it shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// Role and life, as they were under the lock under which it was made.
+    pub standing: Standing,
+    /// It shows transactions up to this one.
+    pub after: Option<TxId>,
+    /// Whether the call may have changed the namespace.
+    pub changed: bool,
 }
 
 /// Sends an encoded result.
@@ -168,8 +179,6 @@ pub struct NameNode {
     pub ns: RwLock<Namesystem>,
     /// Replies that wait.
     pub gate: Mutex<ReplyGate<ParkedReply>>,
-    /// What a quorum has; the same handle for every namesystem this process loads.
-    pub synced: SyncedTxId,
     /// The read lease.
     pub lease: ReadLease,
     /// Wakes the edit log task.
@@ -186,16 +195,15 @@ pub struct NameNode {
     pub unreported: Unreported,
     /// Calls that came while this NameNode was not the active.
     pub standby_calls: StandbyCalls,
-    role: AtomicU8,
+    /// [`Standing::to_bits`]
+    standing: AtomicU64,
     identities: Mutex<HashMap<String, Identity>>,
     /// Counters of the edit log task.
     pub metrics: Metrics,
     /// How often a namespace was loaded to the end.
     pub loads: AtomicU64,
-    /// The image is being saved or received.
-    pub checkpointing: AtomicBool,
-    /// Set to cancel a checkpoint under way.
-    pub cancel_checkpoint: AtomicBool,
+    /// The image that is being saved or received.
+    pub image_under_way: Mutex<UnderWay>,
 }
 
 /// Counters for `/jmx` and `/metrics`.
@@ -230,12 +238,11 @@ impl NameNode {
         standby_calls: StandbyCalls,
     ) -> Self {
         let groups = Groups::new(&settings.static_groups);
-        let synced = ns.edit_log.synced_handle();
+        let standing = ns.standing().to_bits();
         NameNode {
             settings,
             ns: RwLock::new(ns),
             gate: Mutex::default(),
-            synced,
             lease: ReadLease::new(),
             log_wake: Notify::new(),
             clock: Clock::start(),
@@ -244,12 +251,11 @@ impl NameNode {
             transitions,
             unreported: Unreported::default(),
             standby_calls,
-            role: AtomicU8::new(0),
+            standing: AtomicU64::new(standing),
             identities: Mutex::default(),
             metrics: Metrics::default(),
             loads: AtomicU64::new(0),
-            checkpointing: AtomicBool::new(false),
-            cancel_checkpoint: AtomicBool::new(false),
+            image_under_way: Mutex::default(),
         }
     }
 
@@ -304,86 +310,53 @@ impl NameNode {
         self.identities.lock().clear();
     }
 
-    /// The role, without any lock; follows [`Namesystem::role`] by [`NameNode::publish_role`].
+    /// Role and life, without any lock; follows [`Namesystem::standing`] by [`NameNode::publish`].
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing::from_bits(self.standing.load(Ordering::Acquire))
+    }
+
+    /// The role, without any lock.
     #[must_use]
     pub fn role(&self) -> Role {
-        match self.role.load(Ordering::Acquire) {
-            1 => Role::Standby,
-            2 => Role::BecomingActive,
-            3 => Role::Active,
-            4 => Role::SteppingDown,
-            _ => Role::Initializing,
-        }
+        self.standing().role
     }
 
-    /// To be called after every change of the role, under the write lock.
-    pub fn publish_role(&self, role: Role) {
-        let value = match role {
-            Role::Initializing => 0,
-            Role::Standby => 1,
-            Role::BecomingActive => 2,
-            Role::Active => 3,
-            Role::SteppingDown => 4,
+    /// To be called after every change of the role or the life, under the write lock.
+    pub fn publish(&self, ns: &Namesystem) {
+        self.standing.store(ns.standing().to_bits(), Ordering::Release);
+    }
+
+    /// Sends the result now, or parks it until what it shows is durable and the read lease is held. When the life in
+    /// which it was made is over, it is given up: nobody here knows any more what became of what it shows.
+    pub fn answer(&self, responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
+        if made.standing.role != Role::Active && made.after.is_none() {
+            return send(responder, &result);
+        }
+        if made.after.is_none() && made.standing == self.standing() && self.lease.held(self.clock.us()) {
+            return send(responder, &result);
+        }
+        let reply = ParkedReply {
+            responder,
+            result,
+            changed: made.changed,
         };
-        self.role.store(value, Ordering::Release);
-    }
-
-    /// Sends the result now, or parks it until what it shows is durable and the read lease is held.
-    pub fn answer(
-        &self,
-        responder: Responder,
-        result: Result<bytes::Bytes, RemoteException>,
-        after: Option<TxId>,
-        changed: bool,
-    ) {
-        let role = self.role();
-        if role != Role::Active && after.is_none() {
-            return send(responder, &result);
+        let parked = self.gate.lock().park(made.standing.generation, made.after, reply);
+        match parked {
+            // It may have become durable while we looked; the edit log task looks again.
+            Ok(()) => self.log_wake.notify_one(),
+            Err(reply) => reply.give_up(),
         }
-        if !matches!(role, Role::Active | Role::SteppingDown) {
-            // It was served by an active that is none any more.
-            return ParkedReply {
-                responder,
-                result,
-                changed,
-            }
-            .give_up();
-        }
-        let synced = self.synced.get();
-        let durable = after.is_none_or(|txid| txid <= synced);
-        if durable && role == Role::Active && self.lease.held(self.clock.us()) {
-            return send(responder, &result);
-        }
-        let mut gate = self.gate.lock();
-        gate.park(
-            after.unwrap_or(synced),
-            ParkedReply {
-                responder,
-                result,
-                changed,
-            },
-        );
-        drop(gate);
-        // It may have become durable while we looked; the edit log task looks again.
-        self.log_wake.notify_one();
     }
 
     /// Releases what may leave. Called by the edit log task whenever `synced` or the lease moves.
     pub fn release_replies(&self) {
-        if !self.lease.held(self.clock.us()) || self.role() != Role::Active && self.role() != Role::SteppingDown {
+        if !self.lease.held(self.clock.us()) || !matches!(self.role(), Role::Active | Role::SteppingDown) {
             return;
         }
-        let released = self.gate.lock().release(self.synced.get());
+        let released = self.gate.lock().release();
         for reply in released {
             reply.send();
-        }
-    }
-
-    /// Gives up every parked reply: this NameNode is not the active any more.
-    pub fn give_up_replies(&self) {
-        let parked = self.gate.lock().drain();
-        for reply in parked {
-            reply.give_up();
         }
     }
 }

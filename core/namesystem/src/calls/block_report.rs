@@ -2,7 +2,7 @@
 
 use super::datanode::refusal;
 use crate::context::Reply;
-use crate::{Namesystem, Role};
+use crate::{Generation, Namesystem, Role};
 use hathi_blockmanager::{BlockReport, DatanodeIndex, Now, ReportProgress, finalize_command, register_command};
 use hathi_formats::proto::datanode::{
     BlockReportContextProto, BlockReportRequestProto, BlockReportResponseProto, StorageBlockReportProto,
@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockReportWork {
     datanode: DatanodeIndex,
-    generation: u64,
+    generation: Generation,
+    by_active: bool,
     waiting: VecDeque<StorageBlockReportProto>,
     current: Option<BlockReport>,
     context: Option<BlockReportContextProto>,
@@ -24,7 +25,8 @@ impl BlockReportWork {
     pub(super) fn new(ns: &Namesystem, datanode: DatanodeIndex, request: BlockReportRequestProto) -> BlockReportWork {
         BlockReportWork {
             datanode,
-            generation: ns.generation,
+            generation: ns.life().generation(),
+            by_active: ns.role == Role::Active,
             waiting: request.reports.into(),
             current: None,
             context: request.context,
@@ -46,7 +48,8 @@ impl BlockReportWork {
         }
         // Another role, or a namespace loaded anew: the node registers again and sends a report that fits.
         let gone = ns.blockmanager.datanode(self.datanode).is_none_or(|node| !node.alive);
-        if gone || ns.generation != self.generation {
+        let other_role = (ns.role == Role::Active) != self.by_active;
+        if gone || other_role || ns.life().generation() != self.generation {
             return Some(Reply::message(&BlockReportResponseProto {
                 cmd: Some(register_command()),
             }));

@@ -9,11 +9,11 @@ mod writers;
 
 use super::{CLIENT_METHODS, audit, client_method};
 use crate::context::{CallContext, Deferred, Reply, Verb};
-use crate::edit_log::{LogItem, SyncedTxId};
+use crate::edit_log::LogItem;
 use crate::loader::{Parts, assemble};
 use crate::namesystem::Config;
 use crate::retry_cache::{CallKey, RetryCacheOptions};
-use crate::{Namesystem, OperationCategory, Role};
+use crate::{Life, Namesystem, OperationCategory, Role};
 use bytes::Bytes;
 use hathi_blockmanager::{BlockManagerConfig, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageReport};
 use hathi_formats::editlog::{Frames, decode_frame};
@@ -47,7 +47,7 @@ fn new_namesystem() -> Namesystem {
         info,
     };
     let namespace = Namespace::new(hathi_namespace::Config::default());
-    let mut ns = assemble(parts, namespace, TxId(0), SyncedTxId::default());
+    let mut ns = assemble(parts, namespace, TxId(0), Life::first());
     ns.role.change(Role::Standby).unwrap();
     ns
 }

@@ -131,3 +131,35 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
         expected
     );
 }
+
+/// An image holds no answers, and replay brings back only those of the edits behind it.
+#[test]
+fn safety_n7_a_repetition_after_a_load_in_place_gets_its_first_answer_unless_its_edit_is_lost() {
+    let mut ns = active();
+    make_file(&mut ns, "/f");
+    let deleted = reply(&mut ns, &numbered(1), "delete", &delete("/f", true)).result;
+    let mut loaded = standby();
+    replay(&mut ns, &mut loaded);
+    loaded.retry_cache.clear();
+    // This one reaches no quorum.
+    let lost = reply(&mut ns, &numbered(2), "create", &create("/lost")).result;
+    assert!(lost.is_ok());
+
+    drop(ns.begin_loading());
+    loaded.inherit(&mut ns);
+    loaded.role.change(Role::BecomingActive).unwrap();
+    loaded.start_active(NOW).unwrap();
+    loaded.blockmanager.leave_safe_mode(true, NOW);
+    let again = reply(&mut loaded, &numbered(1), "delete", &delete("/f", true)).result;
+    assert_eq!(again, deleted, "the first answer");
+    let applied = loaded.edit_log.applied();
+    assert!(
+        reply(&mut loaded, &numbered(2), "create", &create("/lost"))
+            .result
+            .is_ok()
+    );
+    assert!(
+        loaded.edit_log.applied() > applied,
+        "it runs: its first edit is nowhere"
+    );
+}

@@ -1,0 +1,229 @@
+//! An image that is being saved or received: at most one at a time, who may cancel it, and when a saved one may be
+//! published (Hadoop's `SaveNamespaceContext` and `Canceler`).
+//!
+//! Invariants:
+//! - A cancellation is spoken to the checkpoint under way, and hits no other one: there is no flag that a later one
+//!   could find set, or clear.
+//! - An image is published only when everything it holds is proven, as far as the life knows in which it was frozen.
+//!   Such a fact stays true, so nothing that happens between the question and the publication makes the answer wrong;
+//!   and what another writer's transactions make durable under the same ids in a later life is no answer to it.
+//! - An image of a life that has ended is not published: the life may have ended because its state was wrong.
+
+use crate::life::Life;
+use crate::{Namesystem, Role};
+use hathi_formats::ids::TxId;
+use hathi_namespace::image::Frozen;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Who wants an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A standby by itself; given up when it becomes active.
+    Checkpoint,
+    /// An administrator.
+    SaveNamespace,
+    /// A peer sends one, or has one that this NameNode needs.
+    Transfer,
+}
+
+/// Stops one checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Canceler(Arc<AtomicBool>);
+
+impl Canceler {
+    /// Whether it is to be given up.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The one place for an image under way.
+#[derive(Debug, Default)]
+pub struct UnderWay(Option<(Purpose, Canceler)>);
+
+impl UnderWay {
+    /// Takes the place, if it is free.
+    pub fn begin(&mut self, purpose: Purpose) -> Option<Canceler> {
+        if self.0.is_some() {
+            return None;
+        }
+        let canceler = Canceler::default();
+        self.0 = Some((purpose, canceler.clone()));
+        Some(canceler)
+    }
+
+    /// Gives the place back.
+    pub fn end(&mut self, canceler: &Canceler) {
+        if self.0.as_ref().is_some_and(|(_, own)| Arc::ptr_eq(&own.0, &canceler.0)) {
+            self.0 = None;
+        }
+    }
+
+    /// This NameNode becomes active: a standby's checkpoint gives way (`StandbyCheckpointer.cancelAndPreventCheckpoints`).
+    pub fn cancel_checkpoint(&self) {
+        if let Some((Purpose::Checkpoint, canceler)) = &self.0 {
+            canceler.0.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Why no image is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoImage {
+    /// There is no state that an image could be made of.
+    #[error("no image is made in role {0:?}")]
+    Role(Role),
+    /// An op failed to apply.
+    #[error("no image is made of a namespace to which an edit failed to apply")]
+    Broken,
+    /// It was cancelled.
+    #[error("the checkpoint was cancelled")]
+    Cancelled,
+    /// The role or the namespace changed while it was saved.
+    #[error("the namespace of the image is not this NameNode's any more")]
+    LifeEnded,
+}
+
+/// Whether a saved image becomes one that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Now.
+    Now,
+    /// Not yet: its last transactions are not known to be durable and the journal's.
+    Wait,
+    /// Never.
+    Never(NoImage),
+}
+
+/// What a saved image needs to know of where it comes from.
+#[derive(Clone, Debug)]
+pub struct SaveNamespaceContext {
+    txid: TxId,
+    life: Life,
+    canceler: Canceler,
+}
+
+impl SaveNamespaceContext {
+    /// What the image covers.
+    #[must_use]
+    pub fn txid(&self) -> TxId {
+        self.txid
+    }
+
+    /// Whether saving may stop.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.publication(), Publication::Never(_))
+    }
+
+    /// Whether the image may be published.
+    #[must_use]
+    pub fn publication(&self) -> Publication {
+        if self.canceler.is_cancelled() {
+            return Publication::Never(NoImage::Cancelled);
+        }
+        if self.life.has_ended() {
+            return Publication::Never(NoImage::LifeEnded);
+        }
+        if self.life.proven() >= self.txid {
+            Publication::Now
+        } else {
+            Publication::Wait
+        }
+    }
+}
+
+impl Namesystem {
+    /// Freezes what an image is to hold, together with what decides later whether it may be published.
+    pub fn begin_image(
+        &mut self,
+        purpose: Purpose,
+        canceler: Canceler,
+    ) -> Result<(Frozen, SaveNamespaceContext), NoImage> {
+        match (self.role, purpose) {
+            (Role::Standby, _) | (Role::Active, Purpose::SaveNamespace) => {}
+            (role, _) => return Err(NoImage::Role(role)),
+        }
+        if self.is_broken() {
+            return Err(NoImage::Broken);
+        }
+        if self.life().has_ended() {
+            return Err(NoImage::LifeEnded);
+        }
+        let txid = self.edit_log.applied();
+        // The ops that begin and end segments change nothing in the namespace, but the image covers them.
+        self.namespace.set_last_applied_txid(txid.0);
+        let context = SaveNamespaceContext {
+            txid,
+            life: self.life().clone(),
+            canceler,
+        };
+        Ok((self.namespace.freeze(), context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(life: &Life, txid: u64) -> SaveNamespaceContext {
+        SaveNamespaceContext {
+            txid: TxId(txid),
+            life: life.clone(),
+            canceler: Canceler::default(),
+        }
+    }
+
+    /// Frozen at 4 with edits that no quorum has; the role is lost; the next load replays another writer's edits past 4.
+    #[test]
+    fn safety_02_what_another_life_makes_durable_does_not_publish_an_image() {
+        let life = Life::first();
+        life.advance_synced(TxId(3));
+        let image = image(&life, 4);
+        assert_eq!(image.publication(), Publication::Wait);
+        let loaded = life.next(TxId(2));
+        loaded.advance_synced(TxId(9));
+        assert_eq!(image.publication(), Publication::Never(NoImage::LifeEnded));
+        // Not even if the end of the life had gone unnoticed.
+        assert!(life.synced() < image.txid());
+    }
+
+    #[test]
+    fn safety_02_an_image_is_published_when_a_quorum_has_all_of_it() {
+        let life = Life::first();
+        let image = image(&life, 4);
+        life.advance_synced(TxId(3));
+        assert_eq!(image.publication(), Publication::Wait);
+        life.advance_synced(TxId(4));
+        assert_eq!(image.publication(), Publication::Now);
+        life.end();
+        assert!(image.is_over(), "its state may be what ended the life");
+    }
+
+    #[test]
+    fn safety_02_a_cancellation_hits_the_checkpoint_under_way_and_no_later_one() {
+        let mut under_way = UnderWay::default();
+        let first = under_way.begin(Purpose::Checkpoint).unwrap();
+        under_way.cancel_checkpoint();
+        assert!(under_way.begin(Purpose::Checkpoint).is_none(), "one at a time");
+        assert!(
+            first.is_cancelled(),
+            "a second one that wanted to begin does not clear it"
+        );
+        under_way.end(&first);
+        under_way.cancel_checkpoint();
+        let second = under_way.begin(Purpose::Checkpoint).unwrap();
+        assert!(!second.is_cancelled());
+        under_way.end(&first);
+        assert!(
+            under_way.begin(Purpose::Transfer).is_none(),
+            "only its own guard frees the place"
+        );
+        under_way.end(&second);
+        let transfer = under_way.begin(Purpose::Transfer).unwrap();
+        under_way.cancel_checkpoint();
+        assert!(!transfer.is_cancelled());
+    }
+}
