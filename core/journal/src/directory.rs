@@ -206,6 +206,14 @@ impl<D: Disk> SharedDirectory<D> {
         Ok(holding.max().map(|(end, path)| (path, end)))
     }
 
+    /// First and last transaction of each segment; an open one has no end.
+    pub fn ranges(&self) -> Result<Vec<(TxId, TxId)>> {
+        let names = self.io(self.segments.list())?.into_iter();
+        Ok(names
+            .map(|name| (name.start, name.end.unwrap_or(TxId(u64::MAX))))
+            .collect())
+    }
+
     /// The last transaction of an unbroken row from `first` on, open segments as far as they are whole;
     /// `None` when `first` itself is missing.
     pub fn last_from(&self, first: TxId) -> Result<Option<TxId>> {

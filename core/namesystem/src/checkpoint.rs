@@ -4,6 +4,7 @@
 //! Pure decisions: the shell saves, sends and reports back. All times are monotonic ms.
 
 use hathi_formats::ids::TxId;
+use std::collections::VecDeque;
 
 /// After a cancelled checkpoint none is begun for so long (`StandbyCheckpointer.PREVENT_AFTER_CANCEL_MS`).
 pub const PREVENT_AFTER_CANCEL_MS: u64 = 120_000;
@@ -146,6 +147,46 @@ pub fn accepts_upload(config: &CheckpointConfig, txid: TxId, newest: TxId, age_m
     !(recent && txid.0 - newest.0 < config.txns)
 }
 
+/// Edits that an image covers stay for so long, so that a standby that was down meanwhile goes on where it stopped.
+pub const EDITS_RETAINED_MS: u64 = 3_600_000;
+/// But no more than so many transactions: some gigabytes at each JournalNode.
+pub const EDITS_RETAINED_TXNS: u64 = 20_000_000;
+/// Moments remembered: more than an hour's minutes.
+const MOMENTS_MAX: usize = 128;
+
+/// How far the edits reached at which time. Of the NameNode that purges them, so that it keeps some for its peers: which
+/// of them is how far behind it does not know, but none needs what an image behind [`EDITS_RETAINED_MS`] covers unless it
+/// was down for so long. Then it fetches an image.
+#[derive(Clone, Debug, Default)]
+pub struct EditsRetention {
+    moments: VecDeque<(u64, TxId)>,
+}
+
+impl EditsRetention {
+    /// The last transaction, now.
+    pub fn note(&mut self, last: TxId, now_ms: u64) {
+        self.moments.push_back((now_ms, last));
+        while self.moments.len() > MOMENTS_MAX {
+            self.moments.pop_front();
+        }
+    }
+
+    /// The first transaction whose edits stay, given what Hadoop's keys keep for the images that exist ([`retention`]).
+    #[must_use]
+    pub fn keep_from(&self, by_images: TxId, last: TxId, now_ms: u64) -> TxId {
+        let old_enough = |(at_ms, _): &&(u64, TxId)| at_ms + EDITS_RETAINED_MS <= now_ms;
+        // Without a moment that is old enough, as in the first hour, all of them may be needed.
+        let by_time = self
+            .moments
+            .iter()
+            .rev()
+            .find(old_enough)
+            .map_or(0, |(_, last)| last.0 + 1);
+        let by_count = last.0.saturating_sub(EDITS_RETAINED_TXNS);
+        by_images.min(TxId(by_time.max(by_count)))
+    }
+}
+
 /// Which images and edits stay (`NNStorageRetentionManager`): the oldest image to keep and the first transaction whose
 /// edits must stay, given the images that exist (any order).
 #[must_use]
@@ -198,6 +239,40 @@ mod tests {
         assert!(!accepts_upload(&config(), TxId(11), TxId(10), 10));
         assert!(accepts_upload(&config(), TxId(110), TxId(10), 10));
         assert!(accepts_upload(&config(), TxId(11), TxId(10), 750));
+    }
+
+    #[test]
+    fn safety_n6_edits_stay_for_an_hour_whatever_the_images_cover() {
+        let minute = 60_000;
+        let mut retention = EditsRetention::default();
+        // 1000 transactions a minute, and two checkpoints in the last one.
+        for at in 0..50 {
+            retention.note(TxId(1000 * at), at * minute);
+        }
+        let images = TxId(49_000);
+        let now = 49 * minute;
+        assert_eq!(
+            retention.keep_from(images, TxId(49_500), now),
+            TxId(0),
+            "nothing is known to be old enough"
+        );
+        for at in 50..200 {
+            retention.note(TxId(1000 * at), at * minute);
+        }
+        let now = 200 * minute;
+        assert_eq!(retention.keep_from(TxId(199_000), TxId(200_000), now), TxId(140_001));
+        assert_eq!(
+            retention.keep_from(TxId(90_000), TxId(200_000), now),
+            TxId(90_000),
+            "the keys keep more"
+        );
+        let many = EDITS_RETAINED_TXNS * 10;
+        let floor = TxId(many - EDITS_RETAINED_TXNS);
+        assert_eq!(
+            retention.keep_from(TxId(many), TxId(many), now),
+            floor,
+            "but not without bounds"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod checkpoint;
 pub mod context;
 pub mod edit_log;
+pub mod history;
 pub mod life;
 pub mod loader;
 pub mod monitor;
@@ -16,6 +17,7 @@ pub mod reply_gate;
 pub mod retry_cache;
 pub mod role;
 pub mod save_namespace;
+pub mod standby_health;
 pub mod tailer;
 
 pub use context::{CallContext, Deferred, Reply, Verb};

@@ -1,6 +1,7 @@
 //! From a loaded namespace to a namesystem at start: the block manager gets every block the image names.
 
 use crate::edit_log::EditLog;
+use crate::history::History;
 use crate::life::Life;
 use crate::namesystem::{Config, Namesystem};
 use crate::reply_gate::InFlight;
@@ -46,6 +47,7 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> N
         blockmanager,
         edit_log: EditLog::new(life, txid),
         retry_cache: RetryCache::new(parts.retry_cache),
+        history: History::new(txid),
         role: Role::Initializing,
         config: parts.config,
         info: parts.info,

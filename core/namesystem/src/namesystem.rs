@@ -9,6 +9,7 @@
 //! Mirrors Hadoop's `FSNamesystem`.
 
 use crate::edit_log::{EditLog, EditLogError};
+use crate::history::History;
 use crate::life::Life;
 use crate::reply_gate::{InFlight, Shown};
 use crate::retry_cache::RetryCache;
@@ -108,6 +109,8 @@ pub struct Namesystem {
     pub blockmanager: BlockManager,
     /// Positions and open batch.
     pub edit_log: EditLog,
+    /// What of the replayed edits is proven to be the journal's.
+    pub history: History,
     /// Answers of at-most-once calls.
     pub retry_cache: RetryCache,
     /// The role; changed by the shell through [`Role::change`].
@@ -269,7 +272,6 @@ impl Namesystem {
             .apply(txid.0, op)
             .map_err(|source| ReplayError::Apply { txid, source })?;
         self.edit_log.set_applied(txid);
-        self.life().advance_proven(txid);
         self.hand_over(&effects, false);
         crate::calls::remember_replayed(self, txid, op, mono_ms);
         Ok(())
@@ -314,7 +316,7 @@ impl Namesystem {
         self.reclaim_pending
     }
 
-    /// Becomes active: everything a quorum has is applied, and the journals are this NameNode's. Opens the log.
+    /// Becomes active: everything a quorum has is applied and proven, and the journals are this NameNode's. Opens the log.
     /// Answers the transaction of the first segment. Refused when [broken](Namesystem::is_broken).
     pub fn start_active(&mut self, now: Now) -> Result<TxId, IllegalTransition> {
         self.refuse_role_if_broken(Role::Active)?;
@@ -326,6 +328,7 @@ impl Namesystem {
         self.namespace.start_active(now.monotonic_ms);
         self.last_transition_ms = now.wall_ms;
         self.edit_log.begin_life();
+        self.history = History::default();
         Ok(self.edit_log.open_for_write(now.wall_ms))
     }
 

@@ -2,6 +2,7 @@
 //! and how they go into the namesystem, a slice at a time.
 
 use crate::Namesystem;
+use crate::history::{Digest, HistoryError, Source};
 use crate::namesystem::ReplayError;
 use bytes::Bytes;
 use hathi_formats::editlog::{DecodeError, FrameError, Frames, SEGMENT_HEADER_LEN, SegmentHeader, decode_frame};
@@ -27,13 +28,35 @@ pub enum TailError {
     /// An op does not fit: the namespace can no longer be trusted.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// The namespace is not what the journal holds.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The next transactions are in no journal any more.
+    #[error(
+        "transaction {next} is needed, but the journal's segments begin with {oldest}: what is between was purged, \
+         and only a newer image helps"
+    )]
+    Purged {
+        /// The next transaction here.
+        next: TxId,
+        /// The first one there.
+        oldest: TxId,
+    },
 }
 
 impl TailError {
     /// Whether the namespace must be loaded anew; otherwise another copy may do.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, TailError::Replay(ReplayError::Apply { .. }))
+        match self {
+            TailError::Replay(ReplayError::Apply { .. }) => true,
+            TailError::History(error) => error.is_fatal(),
+            TailError::Header(_)
+            | TailError::Frame(_)
+            | TailError::Decode { .. }
+            | TailError::Purged { .. }
+            | TailError::Replay(ReplayError::Gap { .. }) => false,
+        }
     }
 }
 
@@ -44,11 +67,14 @@ pub struct Edits {
     pos: usize,
     layout: LayoutVersion,
     limit: TxId,
+    source: Source,
+    /// Of what was read again.
+    seen: Option<Digest>,
 }
 
 impl Edits {
     /// Of an edit log file or an answer to `getJournaledEdits`; transactions above `limit` are not durable.
-    pub fn new(bytes: Bytes, limit: TxId) -> Result<Edits, TailError> {
+    pub fn new(bytes: Bytes, limit: TxId, source: Source) -> Result<Edits, TailError> {
         let header = SegmentHeader::decode(&bytes).map_err(|error| TailError::Header(error.to_string()))?;
         if header.layout_version < LayoutVersion::NAMENODE_CURRENT {
             return Err(TailError::Header(format!(
@@ -61,10 +87,12 @@ impl Edits {
             pos: SEGMENT_HEADER_LEN,
             layout: header.layout_version,
             limit,
+            source,
+            seen: None,
         })
     }
 
-    /// Applies up to `max` transactions to the namesystem, skipping those it has; the lock may be given away between two
+    /// Applies up to `max` transactions to the namesystem, comparing those it has; the lock may be given away between two
     /// calls. Answers whether there is more.
     pub fn apply(&mut self, ns: &mut Namesystem, max: usize, mono_ms: u64) -> Result<bool, TailError> {
         let rest = self.bytes.get(self.pos..).unwrap_or_default();
@@ -79,6 +107,8 @@ impl Edits {
             }
             self.pos = usize::try_from(frames.good_until()).unwrap_or(usize::MAX);
             if frame.txid <= ns.edit_log.applied() {
+                let life = ns.edit_log.life();
+                ns.history.check_overlap(&mut self.seen, &frame, self.source, life)?;
                 continue;
             }
             let op = decode_frame(&frame, self.layout).map_err(|source| TailError::Decode {
@@ -86,20 +116,43 @@ impl Edits {
                 source,
             })?;
             ns.replay(frame.txid, &op, mono_ms)?;
+            ns.history.replayed(&frame, self.source, ns.edit_log.life());
             applied += 1;
         }
         Ok(true)
     }
 }
 
-/// Which transactions a majority has, of JournalNodes that do not say what is committed (Java's): the answers count, each
-/// with the highest transaction it gave.
+/// Whether the journal goes on behind `next` without having it, given the segments (first and last transaction) that a
+/// majority of the JournalNodes tells, or a shared directory holds.
+pub fn check_not_purged(next: TxId, segments: impl IntoIterator<Item = (TxId, TxId)>) -> Result<(), TailError> {
+    let mut oldest = None;
+    for (first, last) in segments {
+        if first <= next && next <= last {
+            return Ok(());
+        }
+        if first > next && oldest.is_none_or(|oldest| first < oldest) {
+            oldest = Some(first);
+        }
+    }
+    match oldest {
+        Some(oldest) => Err(TailError::Purged { next, oldest }),
+        None => Ok(()),
+    }
+}
+
+/// Up to where a majority of `journalnodes` has edits on its disks, given for each that answered the last transaction it
+/// has on disk and the highest one it knows to be committed. What they have in memory does not count: Hadoop's give it
+/// to readers before they sync it (HDFS-17710), and a loss of power takes it from all of them.
 #[must_use]
-pub fn durable_by_majority(highest: &[TxId], journalnodes: usize) -> Option<TxId> {
+pub fn durable_on_disk(told: &[(Option<TxId>, Option<TxId>)], journalnodes: usize) -> Option<TxId> {
     let majority = journalnodes / 2 + 1;
-    let mut sorted = highest.to_vec();
-    sorted.sort_unstable_by(|a, b| b.cmp(a));
-    sorted.get(majority - 1).copied()
+    let mut on_disk: Vec<TxId> = told.iter().filter_map(|(last, _)| *last).collect();
+    on_disk.sort_unstable_by(|a, b| b.cmp(a));
+    let by_majority = on_disk.get(majority - 1).copied();
+    // One knows it from the writer. It can't be more than the highest that anybody has, or it is not of this journal.
+    let committed = told.iter().filter_map(|(_, committed)| *committed).max();
+    by_majority.max(committed.filter(|committed| on_disk.first().is_some_and(|highest| committed <= highest)))
 }
 
 #[cfg(test)]
@@ -107,10 +160,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_majority_gave_is_durable() {
-        let t = |ids: &[u64]| ids.iter().map(|&id| TxId(id)).collect::<Vec<_>>();
-        assert_eq!(durable_by_majority(&t(&[5, 9, 7]), 3), Some(TxId(7)));
-        assert_eq!(durable_by_majority(&t(&[5, 9]), 3), Some(TxId(5)));
-        assert_eq!(durable_by_majority(&t(&[9]), 3), None);
+    fn safety_n6_purged_edits_are_told_from_edits_that_are_not_written_yet() {
+        let t = |ranges: &[(u64, u64)]| ranges.iter().map(|&(a, b)| (TxId(a), TxId(b))).collect::<Vec<_>>();
+        assert!(check_not_purged(TxId(5), t(&[(1, 4)])).is_ok(), "nothing new");
+        assert!(check_not_purged(TxId(5), t(&[])).is_ok());
+        assert!(check_not_purged(TxId(5), t(&[(9, 12), (1, 8)])).is_ok());
+        assert!(check_not_purged(TxId(9), t(&[(9, 12)])).is_ok());
+        match check_not_purged(TxId(5), t(&[(20, 30), (9, 12)])) {
+            Err(TailError::Purged { next, oldest }) => assert_eq!((next, oldest), (TxId(5), TxId(9))),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn safety_13_what_java_journalnodes_have_in_memory_is_not_durable() {
+        let told = |told: &[(u64, Option<u64>)]| {
+            let told: Vec<_> = told
+                .iter()
+                .map(|(last, committed)| (Some(TxId(*last)), committed.map(TxId)))
+                .collect();
+            durable_on_disk(&told, 3).map(|txid| txid.0)
+        };
+        assert_eq!(told(&[(5, None), (9, None), (7, None)]), Some(7));
+        assert_eq!(told(&[(5, None), (9, None)]), Some(5));
+        assert_eq!(told(&[(9, None)]), None);
+        // All three have 10 in memory, and a reader would be given it by each; one has it on disk.
+        assert_eq!(told(&[(9, Some(8)), (10, Some(8)), (9, Some(8))]), Some(9));
+        // The writer said so.
+        assert_eq!(told(&[(9, Some(9))]), Some(9));
+        assert_eq!(
+            told(&[(9, Some(u64::MAX)), (8, None)]),
+            Some(8),
+            "not known is told as a huge number"
+        );
+        assert_eq!(durable_on_disk(&[(None, None), (None, None)], 3), None);
     }
 }

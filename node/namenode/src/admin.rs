@@ -162,10 +162,19 @@ fn service_status(nn: &NameNode) -> GetServiceStatusResponseProto {
 
 fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
     nn.context(call).check_superuser()?;
+    let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
+    // While it loads as well: the cause may be that it can't.
+    if let Some(problem) = nn.health.lock().problem() {
+        return Err(unhealthy(problem.to_owned()));
+    }
     if nn.role() == Role::Initializing {
         return Ok(());
     }
-    let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
+    if nn.ns.read().is_broken() {
+        return Err(unhealthy(
+            "An edit failed to apply; the namespace is loaded anew".to_owned(),
+        ));
+    }
     if !crate::storage::has_available_space(&nn.settings) {
         return Err(unhealthy("The NameNode has no resources available".to_owned()));
     }

@@ -31,6 +31,8 @@ const SLICE_BLOCKS: usize = 5000;
 const HEARTBEAT_CHECK_MS: u64 = 5000;
 /// `dfs.namenode.lease-recheck-interval-ms`.
 const LEASE_CHECK_MS: u64 = 2000;
+/// How often is noted which transaction is the last one, so that edits can be kept by time.
+const EDITS_NOTED_MS: u64 = 60_000;
 /// `dfs.namenode.redundancy.interval.seconds`.
 const REDUNDANCY_MS: u64 = 3000;
 /// A JournalNode answers a watcher at least so often.
@@ -61,7 +63,7 @@ pub async fn monitors(shared: Arc<Shared>) {
     let nn = &shared.nn;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut heartbeat_at, mut lease_at, mut redundancy_at, mut roll_at) = (0, 0, 0, 0);
+    let (mut heartbeat_at, mut lease_at, mut redundancy_at, mut roll_at, mut noted_at) = (0, 0, 0, 0, 0);
     loop {
         ticks.tick().await;
         nn.review_kept_calls();
@@ -77,6 +79,11 @@ pub async fn monitors(shared: Arc<Shared>) {
             while nn.ns.write().blockmanager.heartbeat_check(nn.clock.now(), SLICE_BLOCKS) {
                 tokio::task::yield_now().await;
             }
+        }
+        if now >= noted_at {
+            noted_at = now + EDITS_NOTED_MS;
+            let applied = nn.ns.read().edit_log.applied();
+            nn.edits_retention.lock().note(applied, now);
         }
         if role != Role::Active {
             continue;
@@ -112,8 +119,8 @@ async fn reclaim(nn: &NameNode) {
     }
 }
 
-/// A standby that sees finalized segments only (Java JournalNodes without in-progress tailing, a shared directory) asks the active to end one
-/// now and then (`EditLogTailer.triggerActiveLogRoll`).
+/// A standby that sees finalized segments only (Java JournalNodes without in-progress tailing, a shared directory), or
+/// can prove only those, asks the active to end one now and then (`EditLogTailer.triggerActiveLogRoll`).
 pub async fn trigger_rolls(shared: Arc<Shared>, tail: Arc<SharedLog>) {
     let nn = &shared.nn;
     let Some(period) = nn.settings.log_roll_period else {
@@ -121,7 +128,7 @@ pub async fn trigger_rolls(shared: Arc<Shared>, tail: Arc<SharedLog>) {
     };
     loop {
         tokio::time::sleep(period).await;
-        if nn.role() != Role::Standby || tail.waits() {
+        if nn.role() != Role::Standby || tail.knows_epochs() {
             continue;
         }
         for peer in &nn.settings.peers {

@@ -101,14 +101,19 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
     Ok(txid)
 }
 
-/// An image must not hold what no quorum has: the active that saved it may yet lose it.
+/// An image must not hold what no quorum has: the active that saved it may yet lose it, and a standby may have read what
+/// is lost.
 fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Result<()> {
-    let give_up = nn.clock.ms() + DURABLE_WAIT_MS;
+    // Where JournalNodes tell no epochs, a standby's history is proven when its segment is final, for which it asks.
+    let segment = nn.settings.log_roll_period.unwrap_or_default() * 2;
+    let give_up = nn.clock.ms() + DURABLE_WAIT_MS + segment.as_millis() as u64;
     loop {
         match image.publication() {
             Publication::Now => return Ok(()),
             Publication::Never(why) => return Err(why.into()),
-            Publication::Wait if nn.clock.ms() > give_up => bail!("transaction {} reached no quorum", image.txid()),
+            Publication::Wait if nn.clock.ms() > give_up => {
+                bail!("transaction {} is not known to be durable", image.txid())
+            }
             Publication::Wait => std::thread::sleep(DURABLE_PAUSE),
         }
     }

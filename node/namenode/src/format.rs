@@ -4,7 +4,7 @@ use crate::checkpoint::Unpublished;
 use crate::load::save_checkpoint;
 use crate::settings::{Peer, Settings, resolve};
 use crate::shared_edits::{LocalSegments, SharedEdits};
-use crate::storage::{self, NameDirs, checkpoint_name};
+use crate::storage::{self, NameDirs};
 use anyhow::{Context, bail};
 use hathi_formats::exceptions;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
@@ -15,9 +15,7 @@ use hathi_formats::proto::namenode::{
 };
 use hathi_namespace::Namespace;
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
-use http_body_util::BodyExt;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What was asked for on the command line.
@@ -161,13 +159,13 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
     }
     storage::format(settings, &info)?;
     let dirs = NameDirs::open(settings)?;
-    download_image(peer, &dirs, checkpoint).await?;
+    download_image(peer, &dirs, checkpoint, settings.image_timeout).await?;
     tracing::info!(%checkpoint, from = %peer.rpc, "bootstrapped");
     Ok(0)
 }
 
 /// Its namespace, the transaction of its newest image, and its last transaction.
-async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(NamespaceInfo, TxId, TxId)> {
+pub(crate) async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(NamespaceInfo, TxId, TxId)> {
     let mut options = ClientOptions::new(&settings.user);
     options.connect_timeout = Duration::from_secs(10);
     let client = connect_to(&peer.rpc.to_string(), &protocols::NAMENODE_PROTOCOL, &options).await?;
@@ -201,13 +199,13 @@ async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(Namespace
     Ok((info, TxId(checkpoint.tx_id), TxId(current.tx_id)))
 }
 
-async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId) -> anyhow::Result<()> {
+pub(crate) async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId, patience: Duration) -> anyhow::Result<()> {
     let url = format!(
         "http://{}/imagetransfer?getimage=1&txid={txid}&imageFile=IMAGE&storageInfo={}&bootstrapstandby=true",
         peer.http,
         dirs.info.to_colon_separated()
     );
-    let response = hathi_net::http::get(&url, Duration::from_secs(60)).await?;
+    let response = hathi_net::http::get(&url, patience).await?;
     let header = |name: &str| {
         response
             .headers()
@@ -219,14 +217,16 @@ async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId) -> anyhow::Res
         .and_then(|len| len.parse().ok())
         .context("the answer has no Content-Length")?;
     let advertised = header("x-md5-digest").and_then(|digest| storage::parse_md5(&digest));
-    let name = checkpoint_name(txid);
-    let paths: Vec<PathBuf> = dirs.images_dirs().iter().map(|dir| dir.join(&name)).collect();
+    let unpublished = Unpublished::of(dirs, txid);
+    let paths = unpublished.paths();
     let mut files = paths.iter().map(std::fs::File::create).collect::<Result<Vec<_>, _>>()?;
     let mut body = response.into_body();
     let mut received = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+    while let Some(data) = hathi_net::http::next_piece(&url, &mut body, patience).await? {
         received += data.len() as u64;
+        if received > len {
+            bail!("{} sends more than the {len} bytes it announced", peer.http);
+        }
         for file in &mut files {
             file.write_all(&data)?;
         }
@@ -239,7 +239,7 @@ async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId) -> anyhow::Res
     }
     let first = paths.first().context("no name directory")?;
     let md5 = crate::load::digest_of(first)?;
-    if advertised.is_some_and(|advertised| advertised != md5) {
+    if advertised.is_none_or(|advertised| advertised != md5) {
         bail!("the image is not what {} announced", peer.http);
     }
     dirs.publish_image(txid, &md5)

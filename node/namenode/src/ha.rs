@@ -5,13 +5,15 @@
 
 use crate::load::Loader;
 use crate::log::{LogCommand, LogError, LostWriter, Recovered};
+use crate::repair;
 use crate::rpc::Handler;
 use crate::shared_log::SharedLog;
 use crate::state::{NameNode, Transition};
 use crate::tail::Progress;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_namesystem::Role;
+use hathi_namesystem::standby_health::Aspect;
 use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +29,9 @@ const LEASE_RETRY: Duration = Duration::from_millis(50);
 const BREATH: Duration = Duration::from_millis(20);
 /// Pause after a failure of tailing or loading.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often a standby proves what it has applied. Small against the time between two checkpoints, and three small
+/// calls.
+const PROVE_EVERY_MS: u64 = 1000;
 
 /// See the module.
 pub struct Controller {
@@ -113,13 +118,19 @@ impl Controller {
     /// Image and edits into a new namesystem; then a standby.
     async fn load_until_it_works(&self) {
         loop {
-            match self.load().await {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "cannot load the namespace; trying again");
-                    tokio::time::sleep(RETRY).await;
+            let Err(error) = self.load().await else {
+                self.nn.well(Aspect::Loading);
+                return;
+            };
+            self.nn.failed(Aspect::Loading, &error);
+            if let Some(oldest) = repair::purged(&error) {
+                match repair::fetch_newest_image(&self.nn, self.loader.dirs(), oldest).await {
+                    Ok(_) => continue,
+                    Err(error) => tracing::error!(error = format!("{error:#}"), "cannot get a newer image"),
                 }
             }
+            let pause = self.nn.health.lock().retry_ms(Aspect::Loading);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 
@@ -145,13 +156,16 @@ impl Controller {
             drop(ns);
             std::thread::spawn(move || drop(old));
         }
+        // Asked before anything is read: what is read while one writer stays alone needs no other proof.
+        prove(&self.nn, &self.tail).await?;
         while let Err(error) = self.tail.catch_up().await {
-            if error.downcast_ref::<TailError>().is_some_and(TailError::is_fatal) {
+            if needs_load(&error) {
                 return Err(error);
             }
             tracing::warn!(error = format!("{error:#}"), "cannot read the journal; trying again");
             tokio::time::sleep(RETRY).await;
         }
+        prove(&self.nn, &self.tail).await?;
         // The block manager is new: it has not heard of the lists yet.
         crate::hosts::refresh(&self.nn);
         let mut ns = self.nn.ns.write();
@@ -190,6 +204,10 @@ impl Controller {
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "did not become active");
                 self.resign().await;
+                if needs_load(&error) && self.nn.role() == Role::BecomingActive {
+                    self.nn.failed(Aspect::Loading, &error);
+                    self.load_until_it_works().await;
+                }
                 if self.nn.role() == Role::BecomingActive {
                     self.change(Role::Standby)?;
                     self.following.send_replace(true);
@@ -203,11 +221,10 @@ impl Controller {
         let recovered = self.recover(patient).await?;
         let recovered_us = self.nn.clock.us();
         let applied = self.nn.ns.read().edit_log.applied();
-        match recovered.last {
-            Some(last) if last < applied => bail!("the journal ends with {last}, but {applied} was applied"),
-            Some(last) => self.tail.catch_up_to(last).await?,
-            None => {}
+        if let Some(last) = recovered.last.filter(|last| *last > applied) {
+            self.tail.catch_up_to(last).await?;
         }
+        self.tail.prove_before_active(recovered.epoch, recovered.last).await?;
         let (start, life) = {
             let mut ns = self.nn.ns.write();
             let start = ns.start_active(self.nn.clock.now())?;
@@ -313,21 +330,25 @@ impl Controller {
             let mut ns = self.nn.ns.write();
             // Closed under the lock under which replies are made: none of this life is parked after this.
             let parked = self.nn.gate.lock().close();
-            let unsynced = ns.edit_log.has_unsynced();
-            if unsynced {
+            // What is broken is used by no later role; the load makes another one.
+            let must_reload = ns.edit_log.has_unsynced() || ns.is_broken();
+            if must_reload {
                 ns.life().end();
             } else if let Err(error) = ns.end_stepping_down(self.nn.clock.wall_ms()) {
                 tracing::error!(%error, "unexpected role");
             }
             self.nn.publish(&ns);
-            (unsynced, parked)
+            (must_reload, parked)
         };
         for reply in parked {
             reply.give_up();
         }
         self.resign().await;
         if must_reload {
-            tracing::warn!(reason, "some changes reached no quorum: loading the namespace anew");
+            tracing::warn!(
+                reason,
+                "some changes reached no quorum or failed: loading the namespace anew"
+            );
             self.load_until_it_works().await;
         } else {
             tracing::info!(reason, "standby");
@@ -343,6 +364,12 @@ impl Controller {
     }
 }
 
+/// Whether the namespace here has to be loaded anew.
+fn needs_load(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<TailError>();
+    cause.is_some_and(|cause| cause.is_fatal() || matches!(cause, TailError::Purged { .. }))
+}
+
 /// Applies what others write, while this NameNode is a standby.
 struct Follower {
     nn: Arc<NameNode>,
@@ -354,6 +381,7 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
+        let mut prove_at = 0;
         loop {
             if self.following.wait_for(|follow| *follow).await.is_err() {
                 return;
@@ -362,7 +390,7 @@ impl Follower {
             let result = tokio::select! {
                 biased;
                 _ = self.following.wait_for(|follow| !*follow) => None,
-                result = self.tail.follow() => Some(result),
+                result = step(&self.nn, &self.tail, &mut prove_at) => Some(result),
             };
             drop(guard);
             let pause = match result {
@@ -370,15 +398,49 @@ impl Follower {
                 Some(Ok(Progress::Some)) => BREATH,
                 Some(Ok(Progress::Nothing)) if self.tail.waits() => continue,
                 Some(Ok(Progress::Nothing)) => self.nn.settings.tail_period.min(Duration::from_secs(1)),
-                Some(Err(error)) => {
-                    tracing::warn!(error = format!("{error:#}"), "cannot tail the journal");
-                    if error.downcast_ref::<TailError>().is_some_and(TailError::is_fatal) {
+                Some(Err(error)) if needs_load(&error) => {
+                    // Purged edits may turn up yet, with a JournalNode that comes back.
+                    let purged = repair::purged(&error).is_some();
+                    let aspect = if purged { Aspect::Reading } else { Aspect::Loading };
+                    self.nn.failed(aspect, &error);
+                    if self.nn.health.lock().may_load(self.nn.clock.ms()) {
+                        // Told to follow again when there is another namespace.
                         self.broken.notify_one();
                     }
+                    RETRY
+                }
+                Some(Err(error)) if error.is::<TailError>() => {
+                    self.nn.failed(Aspect::Reading, &error);
+                    RETRY
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(error = format!("{error:#}"), "cannot tail the journal");
                     RETRY
                 }
             };
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// Proves what was applied, when it is time, and applies more.
+async fn step(nn: &NameNode, tail: &SharedLog, prove_at: &mut u64) -> anyhow::Result<Progress> {
+    if nn.clock.ms() >= *prove_at {
+        prove(nn, tail).await?;
+        *prove_at = nn.clock.ms() + PROVE_EVERY_MS;
+    }
+    let progress = tail.follow().await?;
+    nn.well(Aspect::Reading);
+    Ok(progress)
+}
+
+/// Proves what can be proven now; fails only if this namespace has to go.
+async fn prove(nn: &NameNode, tail: &SharedLog) -> anyhow::Result<()> {
+    match tail.prove().await {
+        Err(error) if needs_load(&error) => return Err(error),
+        Err(error) if error.is::<TailError>() => nn.failed(Aspect::History, &error),
+        Err(error) => tracing::debug!(error = format!("{error:#}"), "nothing is proven"),
+        Ok(()) => nn.well(Aspect::History),
+    }
+    Ok(())
 }

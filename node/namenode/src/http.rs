@@ -214,6 +214,10 @@ async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
             "Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"
         ));
     }
+    if txid > nn.ns.read().edit_log.synced() {
+        // Its sender has edits that are not this journal's.
+        return gone(format!("An image of transaction {txid} holds more than a quorum has"));
+    }
     if shared.dirs.images().iter().any(|image| image.txid == txid) {
         return conflict(format!("An image of transaction {txid} is here already"));
     }
@@ -294,10 +298,99 @@ fn publish_received(shared: &Shared, txid: TxId, md5: &[u8; 16]) -> anyhow::Resu
     shared.dirs.publish_image(txid, md5)?;
     note_image(&shared.nn, txid);
     tracing::info!(%txid, "received an image");
-    if let Some(min_to_keep) = shared.dirs.purge_images(&shared.nn.settings)
-        && shared.nn.role() == Role::Active
+    let nn = &shared.nn;
+    if let Some(by_images) = shared.dirs.purge_images(&nn.settings)
+        && nn.role() == Role::Active
     {
-        let _ = shared.log.send(LogCommand::Purge(min_to_keep));
+        let applied = nn.ns.read().edit_log.applied();
+        let keep_from = nn.edits_retention.lock().keep_from(by_images, applied, nn.clock.ms());
+        let _ = shared.log.send(LogCommand::Purge(keep_from));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use hathi_net::http::HttpServer;
+    use hyper::header::HeaderMap;
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// The whole body has come, the file is being synced, and the connection ends: a server drops the handler then.
+    async fn serve_until_the_image_is_there(shared: Arc<Shared>, request: HttpRequest, len: u64) -> HttpResponse {
+        let file = shared.dirs.images_dirs()[0].join(crate::storage::checkpoint_name(TxId(6)));
+        let mut serving = Box::pin(serve(shared, request));
+        poll_fn(|context| match serving.as_mut().poll(context) {
+            Poll::Ready(response) => Poll::Ready(response),
+            Poll::Pending if std::fs::metadata(&file).is_ok_and(|file| file.len() == len) => {
+                Poll::Ready(gone("the sender is gone"))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn safety_n10_an_upload_whose_sender_goes_away_does_not_end_all_checkpoints() {
+        let alone = testing::active();
+        let image = vec![7_u8; 300_000];
+        let (web, len) = (alone.shared.clone(), image.len() as u64);
+        let server = HttpServer::bind(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            Arc::new(move |request| serve_until_the_image_is_there(web.clone(), request, len)),
+        )
+        .unwrap();
+        let url = format!(
+            "http://{}/imagetransfer?txid=6&File-Length={len}&imageFile=IMAGE&storageInfo={}",
+            server.local_addr(),
+            alone.shared.dirs.info.to_colon_separated()
+        );
+        let path = alone.shared.dirs.images_dirs()[0].join("upload");
+        std::fs::write(&path, &image).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+        // Whatever it answers.
+        let _ = http::put(&url, headers, send_file(path, len), PATIENCE).await;
+
+        let nn = &alone.shared.nn;
+        let free = async {
+            loop {
+                if let Some(place) = ImageUnderWay::begin(nn, Purpose::SaveNamespace) {
+                    break place;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let place = tokio::time::timeout(PATIENCE, free)
+            .await
+            .expect("the place is never given back");
+        drop(place);
+    }
+
+    #[tokio::test]
+    async fn safety_n4_an_image_of_edits_that_no_quorum_has_is_not_taken() {
+        let alone = testing::active();
+        let web = alone.shared.clone();
+        let server = HttpServer::bind(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            Arc::new(move |request| serve(web.clone(), request)),
+        )
+        .unwrap();
+        let url = format!(
+            "http://{}/imagetransfer?txid=9&File-Length=3&imageFile=IMAGE",
+            server.local_addr()
+        );
+        let path = alone.shared.dirs.images_dirs()[0].join("upload");
+        std::fs::write(&path, b"abc").unwrap();
+        let refused = http::put(&url, HeaderMap::new(), send_file(path, 3), PATIENCE).await;
+        let refused = refused.expect_err("it is ahead of this journal").to_string();
+        assert!(refused.contains("more than a quorum has"), "{refused}");
+        assert!(alone.shared.dirs.images().is_empty());
+    }
 }

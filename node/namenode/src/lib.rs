@@ -18,6 +18,8 @@ pub mod local_edits;
 pub mod log;
 pub mod members;
 pub mod origin;
+pub mod prove;
+pub mod repair;
 pub mod rpc;
 pub mod run;
 pub mod settings;
@@ -29,6 +31,8 @@ pub mod state;
 pub mod status;
 pub mod storage;
 pub mod tail;
+#[cfg(test)]
+mod testing;
 pub mod unreported;
 
 pub use format::FormatOptions;

@@ -42,6 +42,12 @@ impl Loader {
         Loader { settings, dirs }
     }
 
+    /// Where it loads from.
+    #[must_use]
+    pub fn dirs(&self) -> &Arc<NameDirs> {
+        &self.dirs
+    }
+
     /// The newest image that is whole, in a life of its own; an older one only when the newest is damaged in every
     /// directory.
     pub fn load(&self, life: Life) -> anyhow::Result<Namesystem> {

@@ -41,6 +41,9 @@ pub enum LogError {
     /// Another holds the read lease.
     #[error("another NameNode holds the read lease")]
     LeaseHeld,
+    /// An edit failed to apply: this NameNode's namespace is that of no log.
+    #[error("an edit failed to apply")]
+    Broken,
     /// A higher epoch was promised, or no quorum answers.
     #[error("{0}")]
     Lost(String),
@@ -351,6 +354,10 @@ impl LogTask {
         }
         if self.held.is_empty() {
             let mut ns = self.nn.ns.write();
+            if ns.is_broken() {
+                drop(ns);
+                return self.on_lost(LogError::Broken);
+            }
             let log = &mut ns.edit_log;
             let (txns, bytes) = (log.pending_txns(), log.pending_bytes());
             let now = self.nn.clock.us();
@@ -606,5 +613,37 @@ pub(crate) fn tell(waiting: &mut Vec<(TxId, oneshot::Sender<()>)>, reached: TxId
         } else {
             waiting.push((at, done));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use hathi_formats::editlog::EditOp;
+
+    /// The write that failed wakes the task, and it tells who changes roles.
+    #[tokio::test]
+    async fn safety_n3_an_edit_that_fails_to_apply_ends_the_active() {
+        let alone = testing::active();
+        let nn = alone.shared.nn.clone();
+        let (commands, command_queue) = mpsc::unbounded_channel();
+        let (lost, mut lost_queue) = mpsc::unbounded_channel();
+        let local = LocalEdits::start(Vec::new()).unwrap();
+        let nodes = JournalNodes::none(&nn.settings);
+        let task = tokio::spawn(LogTask::new(nn.clone(), nodes, command_queue, lost, local).run());
+        commands.send(LogCommand::Ship(nn.ns.read().life().clone())).unwrap();
+        {
+            let mut ns = nn.ns.write();
+            let missing = EditOp::SetReplication {
+                path: "/missing".to_owned(),
+                replication: 2,
+            };
+            ns.commit(&[missing]).expect_err("it does not apply");
+        }
+        nn.log_wake.notify_one();
+        let news = lost_queue.recv().await.expect("the task lives");
+        assert_eq!(news.reason, LogError::Broken.to_string());
+        task.abort();
     }
 }

@@ -203,11 +203,15 @@ impl DirectoryLog {
             return;
         }
         let items = {
-            let log = &mut self.nn.ns.write().edit_log;
-            if !log.has_pending() {
+            let mut ns = self.nn.ns.write();
+            if ns.is_broken() {
+                drop(ns);
+                return self.on_lost(LogError::Broken);
+            }
+            if !ns.edit_log.has_pending() {
                 return;
             }
-            log.take()
+            ns.edit_log.take()
         };
         let now = self.nn.clock.us();
         for item in items {

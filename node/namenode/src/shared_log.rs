@@ -5,9 +5,10 @@ use crate::state::NameNode;
 use crate::tail::{Progress, Tail, apply};
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use hathi_formats::ids::TxId;
+use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::directory::SharedDirectory;
-use hathi_namesystem::tailer::Edits;
+use hathi_namesystem::history::Source;
+use hathi_namesystem::tailer::{Edits, TailError, check_not_purged};
 use hathi_storage::OsDisk;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,15 @@ impl SharedLog {
     pub fn waits(&self) -> bool {
         match self {
             SharedLog::Quorum(tail) => tail.waits(),
+            SharedLog::Directory(_) => false,
+        }
+    }
+
+    /// Whether a majority tells what proves a history while a segment is open.
+    #[must_use]
+    pub fn knows_epochs(&self) -> bool {
+        match self {
+            SharedLog::Quorum(tail) => tail.knows_epochs(),
             SharedLog::Directory(_) => false,
         }
     }
@@ -54,6 +64,27 @@ impl SharedLog {
         match self {
             SharedLog::Quorum(tail) => tail.catch_up_to(last).await,
             SharedLog::Directory(tail) => tail.catch_up_to(last).await,
+        }
+    }
+
+    /// Proves what can be proven of what was applied. Nothing may be applied meanwhile.
+    pub async fn prove(&self) -> anyhow::Result<()> {
+        match self {
+            SharedLog::Quorum(tail) => tail.prove().await,
+            // What is read out of a directory is final.
+            SharedLog::Directory(_) => Ok(()),
+        }
+    }
+
+    /// This NameNode is the writer of `epoch`, and the recovery left a journal that ends with `last`: whether it may serve.
+    pub async fn prove_before_active(&self, epoch: u64, last: Option<TxId>) -> anyhow::Result<()> {
+        match self {
+            SharedLog::Quorum(tail) => tail.prove_before_active(epoch, last).await,
+            SharedLog::Directory(tail) => {
+                let ns = tail.nn.ns.read();
+                let checked = ns.history.before_active(Epoch(epoch), last, ns.edit_log.applied());
+                Ok(checked.map(drop).map_err(TailError::from)?)
+            }
         }
     }
 }
@@ -85,10 +116,12 @@ impl DirectoryTail {
             // Each time: a file system that is not mounted looks like a directory without news.
             directory.check_namespace(&info)?;
             let Some((path, end)) = directory.finalized(since)? else {
+                check_not_purged(since, directory.ranges()?)?;
                 return Ok(None);
             };
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let edits = Edits::new(Bytes::from(bytes), end).with_context(|| path.display().to_string())?;
+            let edits = Edits::new(Bytes::from(bytes), end, Source::Finalized);
+            let edits = edits.with_context(|| path.display().to_string())?;
             Ok(Some(edits))
         };
         match tokio::task::spawn_blocking(read).await.context("the reader died")?? {

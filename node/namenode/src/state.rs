@@ -8,8 +8,10 @@ use crate::unreported::Unreported;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
+use hathi_namesystem::checkpoint::EditsRetention;
 use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::save_namespace::UnderWay;
+use hathi_namesystem::standby_health::StandbyHealth;
 use hathi_namesystem::{CallContext, Namesystem, Role, Standing};
 use hathi_net::histogram::Histogram;
 use hathi_net::ipc::{Responder, RpcCall};
@@ -202,6 +204,10 @@ pub struct NameNode {
     pub metrics: Metrics,
     /// How often a namespace was loaded to the end.
     pub loads: AtomicU64,
+    /// What is wrong, while this NameNode does not serve.
+    pub health: Mutex<StandbyHealth>,
+    /// When which transactions were logged, for the edits to be kept.
+    pub edits_retention: Mutex<EditsRetention>,
     /// The image that is being saved or received.
     pub image_under_way: Mutex<UnderWay>,
 }
@@ -255,6 +261,8 @@ impl NameNode {
             identities: Mutex::default(),
             metrics: Metrics::default(),
             loads: AtomicU64::new(0),
+            health: Mutex::default(),
+            edits_retention: Mutex::default(),
             image_under_way: Mutex::default(),
         }
     }

@@ -176,6 +176,8 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "State": format!("{:?}", ns.role),
                 "AppliedTxId": ns.edit_log.applied().0,
                 "SyncedTxId": ns.edit_log.synced().0,
+                "ProvenTxId": ns.life().proven().0,
+                "HealthProblem": nn.health.lock().problem(),
                 "ParkedReplies": nn.gate.lock().len(),
                 "CallsKeptAsStandby": nn.standby_calls.kept.load(Ordering::Relaxed),
                 "CallsPassedOnAsStandby": nn.standby_calls.passed_on.load(Ordering::Relaxed),

@@ -9,7 +9,8 @@ use hathi_formats::ids::TxId;
 use hathi_journal::messages::{Manifest, ManifestSegment};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
-use hathi_namesystem::tailer::{Edits, TailError, durable_by_majority};
+use hathi_namesystem::history::Source;
+use hathi_namesystem::tailer::{Edits, TailError, check_not_purged, durable_on_disk};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,9 +25,9 @@ const WAIT_MS: u32 = 1000;
 /// After a recovery a JournalNode hears within so long that its last edits are committed.
 const COMMIT_WAIT_MS: u32 = 20;
 /// For a call that waits for nothing.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one that is answered from memory, beyond what the JournalNode was asked to wait.
-const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Largest segment taken over HTTP.
 const SEGMENT_BYTES_MAX: usize = 2 << 30;
 
@@ -45,8 +46,8 @@ pub enum Progress {
 
 /// See the module.
 pub struct Tail {
-    nn: Arc<NameNode>,
-    readers: Arc<Readers>,
+    pub(crate) nn: Arc<NameNode>,
+    pub(crate) readers: Arc<Readers>,
     /// By index of the JournalNode.
     kinds: parking_lot::RwLock<BTreeMap<usize, u8>>,
     /// Its place among those that count.
@@ -78,6 +79,14 @@ impl Tail {
     pub fn waits(&self) -> bool {
         let members = self.readers.nodes.members().into_iter();
         members.map(|index| self.kind(index)).any(|kind| kind == KIND_HATHI)
+    }
+
+    /// Whether a majority of the JournalNodes is of ours, so that it tells what is committed, and by whom.
+    #[must_use]
+    pub fn knows_epochs(&self) -> bool {
+        let members = self.readers.nodes.members().into_iter();
+        let ours = members.filter(|index| self.kind(*index) == KIND_HATHI).count();
+        ours >= self.readers.nodes.majority()
     }
 
     fn kind(&self, index: usize) -> u8 {
@@ -181,7 +190,7 @@ impl Tail {
             }) => {
                 self.learn(index, true);
                 match edit_log {
-                    Some(bytes) if count > 0 => apply(&self.nn, Edits::new(bytes, committed)?).await,
+                    Some(bytes) if count > 0 => apply(&self.nn, Edits::new(bytes, committed, Source::Open)?).await,
                     _ => Ok(Progress::Nothing),
                 }
             }
@@ -212,12 +221,13 @@ impl Tail {
             })
             .max_by_key(|(count, ..)| *count);
         match most {
-            Some((_, bytes, committed)) => apply(&self.nn, Edits::new(bytes, committed)?).await,
+            Some((_, bytes, committed)) => apply(&self.nn, Edits::new(bytes, committed, Source::Open)?).await,
             None => Ok(Progress::Nothing),
         }
     }
 
-    /// From the memory of Java JournalNodes: what a majority of them has.
+    /// From the memory of Java JournalNodes, as far as a majority has it on disk. What they have in memory may be on no
+    /// disk: they give it to readers before they sync it (HDFS-17710). So their manifests are asked first.
     async fn by_majority(&self, since: TxId) -> anyhow::Result<Progress> {
         let request = Request::GetJournaledEdits {
             since,
@@ -225,34 +235,38 @@ impl Tail {
             wait_ms: 0,
             committed_only: false,
         };
-        let mut highest = Vec::new();
-        let mut best: Option<(TxId, bytes::Bytes)> = None;
-        let answers = self.readers.call_all(&request, CALL_TIMEOUT).await;
-        let count = answers.len();
-        for (_, answer) in answers {
-            let Ok(Answer::JournaledEdits { count, edit_log, .. }) = answer else {
-                continue;
-            };
-            let last = TxId(since.0 + u64::from(count) - 1);
-            highest.push(last);
-            if let Some(bytes) = edit_log
-                && best.as_ref().is_none_or(|(known, _)| *known < last)
-            {
-                best = Some((last, bytes));
-            }
+        let members = self.readers.nodes.members().into_iter();
+        if members.map(|index| self.kind(index)).all(|kind| kind == KIND_HATHI) {
+            return Ok(Progress::Nothing);
         }
-        let Some(durable) = durable_by_majority(&highest, count) else {
+        let Ok(manifests) = self.manifests(since, true).await else {
             return Ok(Progress::Nothing);
         };
+        let told: Vec<_> = manifests.iter().map(|(_, manifest)| on_disk(manifest)).collect();
+        let members = self.readers.nodes.members().len();
+        let Some(durable) = durable_on_disk(&told, members).filter(|durable| *durable >= since) else {
+            return Ok(Progress::Nothing);
+        };
+        let mut best: Option<(u32, bytes::Bytes)> = None;
+        for (_, answer) in self.readers.call_all(&request, CALL_TIMEOUT).await {
+            if let Ok(Answer::JournaledEdits {
+                count,
+                edit_log: Some(bytes),
+                ..
+            }) = answer
+                && best.as_ref().is_none_or(|(most, _)| *most < count)
+            {
+                best = Some((count, bytes));
+            }
+        }
         match best {
-            Some((_, bytes)) if durable >= since => apply(&self.nn, Edits::new(bytes, durable)?).await,
-            _ => Ok(Progress::Nothing),
+            Some((_, bytes)) => apply(&self.nn, Edits::new(bytes, durable, Source::Open)?).await,
+            None => Ok(Progress::Nothing),
         }
     }
 
-    /// From segment files over HTTP: finalized ones, and (`in_progress`) what is committed of the open one.
-    async fn read_segments(&self, in_progress: bool) -> anyhow::Result<Progress> {
-        let since = self.applied().next();
+    /// What a majority of the JournalNodes tells of its segments.
+    pub(crate) async fn manifests(&self, since: TxId, in_progress: bool) -> anyhow::Result<Vec<(usize, Manifest)>> {
         let request = Request::GetEditLogManifest {
             since,
             in_progress_ok: in_progress,
@@ -272,9 +286,19 @@ impl Tail {
         if manifests.len() < self.readers.nodes.majority() {
             bail!("no majority of JournalNodes tells its segments: {problem}");
         }
+        Ok(manifests)
+    }
+
+    /// From segment files over HTTP: finalized ones, and (`in_progress`) what is committed of the open one.
+    async fn read_segments(&self, in_progress: bool) -> anyhow::Result<Progress> {
+        let since = self.applied().next();
+        let manifests = self.manifests(since, in_progress).await?;
+        let segments = manifests.iter().flat_map(|(_, manifest)| &manifest.segments);
+        let ranges = segments.map(|segment| (segment.start, segment.end.unwrap_or(TxId(u64::MAX))));
+        check_not_purged(since, ranges)?;
         let mut last_error = None;
-        for (index, segment, limit, url) in candidates(&manifests, since) {
-            match self.fetch(index, &segment, limit, &url).await {
+        for candidate in candidates(&manifests, since) {
+            match self.fetch(&candidate).await {
                 Ok(Progress::Some) => return Ok(Progress::Some),
                 Ok(Progress::Nothing) => {}
                 Err(error) => last_error = Some(error),
@@ -286,31 +310,39 @@ impl Tail {
         }
     }
 
-    async fn fetch(
-        &self,
-        index: usize,
-        segment: &ManifestSegment,
-        limit: TxId,
-        base: &str,
-    ) -> anyhow::Result<Progress> {
+    async fn fetch(&self, candidate: &Candidate) -> anyhow::Result<Progress> {
+        let bytes = self.download(candidate).await?;
+        apply(&self.nn, Edits::new(bytes, candidate.limit, candidate.source())?).await
+    }
+
+    /// The segment's file.
+    pub(crate) async fn download(&self, candidate: &Candidate) -> anyhow::Result<bytes::Bytes> {
         let nodes = &self.readers.nodes;
-        let host = nodes.address(index).map(|address| address.host).unwrap_or_default();
+        let segment = &candidate.segment;
+        let host = nodes.address(candidate.index).map(|address| address.host);
         let storage_info = self.nn.ns.read().info.to_colon_separated();
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
-            with_host(base, &host),
+            with_host(&candidate.base, &host.unwrap_or_default()),
             nodes.journal_id,
             segment.start,
             segment.in_progress
         );
         let timeout = self.nn.settings.image_timeout;
         let (_, bytes) = hathi_net::http::get_bytes(&url, timeout, SEGMENT_BYTES_MAX).await?;
-        apply(&self.nn, Edits::new(bytes, limit)?).await
+        Ok(bytes)
     }
 }
 
+/// Up to where a JournalNode has edits on disk, and up to where it knows that a majority has. Hadoop's says of the open
+/// segment what it has written, and counts as written only what it has synced, or what is committed.
+fn on_disk(manifest: &Manifest) -> (Option<TxId>, Option<TxId>) {
+    let last = manifest.segments.iter().filter_map(|segment| segment.end).max();
+    (last, manifest.committed)
+}
+
 /// What a JournalNode of ours has in memory and knows to be committed.
-fn committed_edits(since: TxId, wait_ms: u32) -> Request {
+pub(crate) fn committed_edits(since: TxId, wait_ms: u32) -> Request {
     Request::GetJournaledEdits {
         since,
         max_txns: MAX_TXNS_PER_CALL,
@@ -343,9 +375,30 @@ pub async fn apply(nn: &NameNode, mut edits: Edits) -> anyhow::Result<Progress> 
     })
 }
 
-/// Segments that hold `since`, finalized ones first, with the last transaction that may be taken from each and the base of
-/// its URL.
-fn candidates(manifests: &[(usize, Manifest)], since: TxId) -> Vec<(usize, ManifestSegment, TxId, String)> {
+/// A segment at one JournalNode.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    index: usize,
+    segment: ManifestSegment,
+    /// The last transaction that may be taken of it.
+    pub(crate) limit: TxId,
+    /// Of its URL.
+    base: String,
+}
+
+impl Candidate {
+    /// Whether what it holds stays for good.
+    pub(crate) fn source(&self) -> Source {
+        if self.segment.in_progress {
+            Source::Open
+        } else {
+            Source::Finalized
+        }
+    }
+}
+
+/// Segments that hold `since`, finalized ones first.
+pub(crate) fn candidates(manifests: &[(usize, Manifest)], since: TxId) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (index, manifest) in manifests {
         let base = manifest
@@ -360,11 +413,16 @@ fn candidates(manifests: &[(usize, Manifest)], since: TxId) -> Vec<(usize, Manif
                 (true, None) => continue,
             };
             if segment.start <= since && since <= limit {
-                found.push((*index, *segment, limit, base.clone()));
+                found.push(Candidate {
+                    index: *index,
+                    segment: *segment,
+                    limit,
+                    base: base.clone(),
+                });
             }
         }
     }
-    found.sort_by_key(|(_, segment, limit, _)| (segment.in_progress, std::cmp::Reverse(*limit)));
+    found.sort_by_key(|found| (found.segment.in_progress, std::cmp::Reverse(found.limit)));
     found
 }
 
@@ -410,7 +468,7 @@ mod tests {
         ];
         let found: Vec<_> = candidates(&manifests, TxId(5))
             .iter()
-            .map(|(i, s, l, _)| (*i, s.in_progress, l.0))
+            .map(|found| (found.index, found.segment.in_progress, found.limit.0))
             .collect();
         assert_eq!(found, [(1, false, 5), (0, true, 6)]);
     }

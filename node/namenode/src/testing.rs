@@ -1,0 +1,102 @@
+//! A NameNode without its tasks, for tests of single parts.
+
+use crate::background::Shared;
+use crate::journalnodes::{JournalNodes, Readers};
+use crate::load::parts;
+use crate::log::LogCommand;
+use crate::settings::Settings;
+use crate::standby_calls::StandbyCalls;
+use crate::state::NameNode;
+use crate::storage::{self, NameDirs};
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_namespace::Namespace;
+use hathi_namesystem::loader::assemble;
+use hathi_namesystem::{Life, Role};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// Its parts, and what keeps them alive.
+pub(crate) struct Alone {
+    pub(crate) shared: Arc<Shared>,
+    _log: mpsc::UnboundedReceiver<LogCommand>,
+    _dir: TempDir,
+}
+
+fn settings(dir: &TempDir) -> Settings {
+    let root = dir.path().display();
+    let keys = [
+        ("fs.defaultFS", "hdfs://ns".to_owned()),
+        ("dfs.nameservices", "ns".to_owned()),
+        ("dfs.ha.namenodes.ns", "nn0,nn1".to_owned()),
+        ("dfs.ha.namenode.id", "nn0".to_owned()),
+        ("dfs.namenode.rpc-address.ns.nn0", "127.0.0.1:0".to_owned()),
+        ("dfs.namenode.http-address.ns.nn0", "127.0.0.1:0".to_owned()),
+        ("dfs.namenode.rpc-address.ns.nn1", "127.0.0.1:0".to_owned()),
+        ("dfs.namenode.http-address.ns.nn1", "127.0.0.1:0".to_owned()),
+        ("dfs.namenode.name.dir", format!("{root}/name")),
+        ("dfs.namenode.shared.edits.dir", format!("file://{root}/shared")),
+    ];
+    let property =
+        |(key, value): &(&str, String)| format!("<property><name>{key}</name><value>{value}</value></property>");
+    let xml: String = keys.iter().map(property).collect();
+    std::fs::write(
+        dir.path().join("hdfs-site.xml"),
+        format!("<configuration>{xml}</configuration>"),
+    )
+    .unwrap();
+    std::fs::write(dir.path().join("core-site.xml"), "<configuration></configuration>").unwrap();
+    Settings::load(dir.path()).unwrap()
+}
+
+/// An active whose edits up to transaction 6 a quorum has; its image covers 5.
+pub(crate) fn active() -> Alone {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(&dir);
+    let info = NamespaceInfo {
+        layout_version: LayoutVersion::NAMENODE_CURRENT,
+        namespace_id: 7,
+        cluster_id: "CID-test".to_owned(),
+        ctime: 0,
+        block_pool_id: "BP-1-127.0.0.1-1".to_owned(),
+    };
+    storage::format(&settings, &info).unwrap();
+    let dirs = Arc::new(NameDirs::open(&settings).unwrap());
+    let namespace = Namespace::new(settings.namespace().unwrap());
+    let parts = parts(&settings, info).unwrap();
+    let ns = assemble(parts, namespace, TxId(5), Life::first());
+    let (transitions, _) = mpsc::unbounded_channel();
+    let (questions, _) = mpsc::unbounded_channel();
+    let calls = StandbyCalls::new(questions);
+    let nn = Arc::new(NameNode::new(
+        settings.clone(),
+        ns,
+        "nn0@test".to_owned(),
+        transitions,
+        calls,
+    ));
+    {
+        let mut ns = nn.ns.write();
+        ns.role.change(Role::Standby).unwrap();
+        ns.role.change(Role::BecomingActive).unwrap();
+        ns.start_active(nn.clock.now()).unwrap();
+        ns.edit_log.take();
+        ns.edit_log.on_synced(TxId(6));
+        nn.gate.lock().open(ns.life().clone());
+        nn.publish(&ns);
+    }
+    let (log, log_queue) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        nn,
+        dirs,
+        log,
+        leases: parking_lot::Mutex::default(),
+        changing_members: tokio::sync::Mutex::default(),
+        readers: Arc::new(Readers::new(JournalNodes::none(&settings))),
+    });
+    Alone {
+        shared,
+        _log: log_queue,
+        _dir: dir,
+    }
+}
