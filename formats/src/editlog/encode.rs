@@ -7,8 +7,8 @@ use super::op::{
     PermissionStatus, RpcIds, XAttr,
 };
 use super::wire::{
-    EncodeError, MAX_TEXT_BYTES, check_unsigned, put_bool, put_i16, put_i32, put_i64, put_len, put_str, put_text,
-    put_u16, put_unsigned, put_varint, put_vlong, varint_len,
+    EncodeError, MAX_TEXT_BYTES, check_str, check_unsigned, put_bool, put_i16, put_i32, put_i64, put_len, put_str,
+    put_text, put_u16, put_unsigned, put_varint, put_vlong, varint_len,
 };
 use crate::ids::{Block, InodeId, LayoutVersion, TxId};
 use crate::proto::hdfs as pb;
@@ -518,6 +518,8 @@ fn put_set_acl(out: &mut Vec<u8>, src: &str, entries: &[AclEntry]) -> Encoded {
         entries: entries
             .iter()
             .map(|entry| {
+                // This message could hold it, but not the `OP_ADD` of a file that inherits it.
+                check_str(entry.name.as_deref().unwrap_or_default())?;
                 Ok(pb::AclEntryProto {
                     r#type: entry.entry_type as i32,
                     scope: entry.scope as i32,

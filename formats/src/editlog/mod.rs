@@ -6,6 +6,8 @@
 
 mod decode;
 mod encode;
+#[cfg(test)]
+mod exact;
 mod frame;
 mod op;
 mod segment;

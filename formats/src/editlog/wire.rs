@@ -304,6 +304,14 @@ pub(super) fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
+/// Refuses a string that [`put_str`] refuses.
+pub(super) fn check_str(text: &str) -> Result<(), EncodeError> {
+    if text.len() > MAX_STRING_UNITS && text.encode_utf16().nth(MAX_STRING_UNITS).is_some() {
+        return Err(EncodeError::StringTooLong);
+    }
+    Ok(())
+}
+
 /// A string in Java's `UTF8` class.
 pub(super) fn put_str(out: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
     if text.len() <= MAX_STRING_UNITS && text.is_ascii() {

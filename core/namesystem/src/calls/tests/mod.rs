@@ -2,6 +2,7 @@
 
 mod broken;
 mod datanode;
+mod exact;
 mod refusals;
 mod retries;
 mod tree;
