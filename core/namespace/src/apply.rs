@@ -12,6 +12,7 @@ use hathi_formats::editlog::EditOp;
 use hathi_formats::ids::Block;
 
 use crate::namespace::Namespace;
+use crate::path::is_reserved;
 use crate::store::slab::Slot;
 use crate::types::{ApplyError, Effect, Effects};
 
@@ -256,7 +257,7 @@ impl Namespace {
     /// Parent, name and inode of the path an op names, as far as they are there.
     pub(crate) fn op_lookup<'p>(&mut self, path: &'p str) -> Result<(Option<Slot>, &'p str, Option<Slot>), Why> {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-        if !name.is_empty() && !path.starts_with("/.reserved") {
+        if !name.is_empty() && !is_reserved(path) {
             if let Some((known, parent)) = &self.last_dir
                 && known == dir
             {

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use crate::namespace::Namespace;
 use crate::store::inode::flag;
+use crate::store::names::utf16_len;
 use crate::store::slab::{NONE, Slot};
 
 impl Namespace {
@@ -127,6 +128,9 @@ impl Namespace {
                     return Err(format!("{}: child {} has another parent", path(), self.rec(child).id()));
                 }
                 let name = self.name_of(child);
+                if rec.longest_below() < 1 + utf16_len(name) + self.rec(child).longest_below() {
+                    return Err(format!("{}: a path below is longer than it knows", path()));
+                }
                 if previous.is_some_and(|previous| previous >= name) {
                     return Err(format!("{}: children out of order", path()));
                 }

@@ -20,7 +20,7 @@ use crate::lease::Leases;
 use crate::store::children::{ChildIndex, ChildList};
 use crate::store::id_map::IdMap;
 use crate::store::inode::{BlockRec, InodeRec, Perm, flag};
-use crate::store::names::Names;
+use crate::store::names::{Names, utf16_len};
 use crate::store::side::Side;
 use crate::store::slab::{NONE, Slab, Slot};
 use crate::store::strings::Strings;
@@ -86,6 +86,8 @@ pub struct Namespace {
     pub(crate) active: bool,
     /// See [`Namespace::is_broken`].
     pub(crate) broken: bool,
+    /// See [`Namespace::adjusted_replications`].
+    pub(crate) adjusted_replications: u64,
     /// The latest monotonic time heard of, ms: when a lease that an op makes was renewed. Soft state.
     pub(crate) now_mono_ms: AtomicU64,
 }
@@ -156,6 +158,7 @@ impl Namespace {
             last_dir: None,
             active: false,
             broken: false,
+            adjusted_replications: 0,
             now_mono_ms: AtomicU64::new(0),
             config,
         }
@@ -220,6 +223,13 @@ impl Namespace {
     #[must_use]
     pub fn last_inode_id(&self) -> InodeId {
         InodeId(self.counters.inode_id)
+    }
+    /// Ops whose replication was outside of `dfs.namenode.replication.min` and `dfs.replication.max` as configured here, and
+    /// was brought within. When it is not 0, NameNodes are configured differently, and their images will differ. Soft state:
+    /// counts from the load on, and decides nothing.
+    #[must_use]
+    pub fn adjusted_replications(&self) -> u64 {
+        self.adjusted_replications
     }
     /// When the rolling upgrade under way started, ms.
     #[must_use]
@@ -330,6 +340,22 @@ impl Namespace {
         lists
             .get_mut(list)
             .insert(child, |slot| names.get(inodes.get(slot).name).cmp(name));
+        self.raise_longest_below(child);
+    }
+
+    /// Makes the directories above an inode know how long the paths through it are. It ends at the first one that knows
+    /// already: nearly always the parent.
+    pub(crate) fn raise_longest_below(&mut self, child: Slot) {
+        let mut at = child;
+        let mut longest = self.rec(at).longest_below();
+        while at != self.root && self.rec(at).parent != NONE {
+            longest = longest.saturating_add(1 + utf16_len(self.name_of(at)));
+            at = self.rec(at).parent;
+            if self.rec(at).longest_below() >= longest {
+                return;
+            }
+            self.inodes.get_mut(at).set_longest_below(longest);
+        }
     }
 
     /// Takes an inode out of its directory. Its record keeps pointing to the parent.

@@ -60,6 +60,11 @@ impl InodesInPath<'_> {
         self.prefix(self.depth)
     }
 
+    /// The path as it was resolved, which for one below `/.reserved/.inodes` is not what the client said.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.path
+    }
+
     /// The last component; empty for the root.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -129,8 +134,9 @@ pub fn is_valid_name(src: &str) -> bool {
     let mut parts = src.split('/').enumerate().peekable();
     let reserved = src.starts_with("/.reserved/.inodes/");
     while let Some((n, part)) = parts.next() {
-        // `..` may stand right after an inode id, where a client asks for the parent (NFS).
-        if part == "." || part.contains(':') || (part == ".." && !(reserved && n == 4)) {
+        // `..` may stand right after an inode id, where a client asks for the parent (NFS). With more behind it, it would
+        // be taken for a name.
+        if part == "." || part.contains(':') || (part == ".." && !(reserved && n == 4 && parts.peek().is_none())) {
             return false;
         }
         if part.is_empty() && n != 0 && parts.peek().is_some() {
@@ -138,6 +144,13 @@ pub fn is_valid_name(src: &str) -> bool {
         }
     }
     true
+}
+
+/// Whether a path is `/.reserved` or below it (`FSDirectory.isReservedName`). A name that only begins so, as in
+/// `/.reservedX`, is legal. Plans and [`Namespace::apply`] both ask this one function, so that what is planned applies.
+pub(crate) fn is_reserved(src: &str) -> bool {
+    src.strip_prefix("/.reserved")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `FSDirectory.isExactReservedName`.
@@ -169,7 +182,7 @@ impl Namespace {
         if src.len() > u32::MAX as usize / 2 {
             return Err(refuse(ex::INVALID_PATH, "Path is too long"));
         }
-        if src.starts_with("/.reserved") {
+        if is_reserved(src) {
             return self.resolve_reserved(src);
         }
         Ok(self.walk(Cow::Borrowed(src), false))
@@ -187,6 +200,10 @@ impl Namespace {
                     format!("File for given inode path does not exist: {src}"),
                 ));
             };
+            if rest.starts_with("../") {
+                // Hadoop answers the parent and forgets the rest, which no caller means.
+                return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
+            }
             let mut path = match rest {
                 ".." if self.rec(slot).parent != NONE => self.path_of_slot(self.rec(slot).parent),
                 _ => self.path_of_slot(slot),

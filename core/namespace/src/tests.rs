@@ -1,6 +1,8 @@
 //! The namespace as a whole: against a naive model, against replay, against its own images, and verb by verb.
 
 mod model;
+mod replay;
+mod safety;
 mod verbs;
 
 use std::collections::BTreeSet;

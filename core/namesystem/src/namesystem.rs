@@ -308,6 +308,10 @@ impl Namesystem {
 
     /// Frees a slice of what was deleted (Hadoop's `MarkedDeleteQueue`); answers whether anything is left.
     pub fn reclaim(&mut self, max_inodes: usize) -> bool {
+        if self.is_broken() {
+            self.reclaim_pending = false;
+            return false;
+        }
         let reclaimed = self.namespace.reclaim(max_inodes);
         for block in &reclaimed.blocks {
             self.blockmanager.remove_block(block.id);

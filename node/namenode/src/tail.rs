@@ -354,7 +354,9 @@ pub(crate) fn committed_edits(since: TxId, wait_ms: u32) -> Request {
 /// Applies edits in slices, between which others get the lock.
 pub async fn apply(nn: &NameNode, mut edits: Edits) -> anyhow::Result<Progress> {
     let applied = || nn.ns.read().edit_log.applied();
+    let adjusted = || nn.ns.read().namespace.adjusted_replications();
     let before = applied();
+    let all_alike = adjusted() == 0;
     loop {
         let more = edits.apply(&mut nn.ns.write(), TXNS_PER_LOCK, nn.clock.ms());
         match more {
@@ -367,6 +369,11 @@ pub async fn apply(nn: &NameNode, mut edits: Edits) -> anyhow::Result<Progress> 
                 break;
             }
         }
+    }
+    if all_alike && adjusted() > 0 {
+        tracing::warn!(
+            "edits name a replication outside of dfs.namenode.replication.min and dfs.replication.max: is another NameNode configured differently?"
+        );
     }
     Ok(if applied() > before {
         Progress::Some

@@ -55,10 +55,7 @@ impl Namespace {
         if !self.rec(slot).is_file() {
             return Ok(());
         }
-        let new = u16::try_from(replication).unwrap_or(0).clamp(
-            self.config.min_replication,
-            self.config.max_replication.max(self.config.min_replication),
-        );
+        let new = self.adjust_replication(replication);
         let before = self.file_space(slot);
         let rec = self.inodes.get_mut(slot);
         let old = std::mem::replace(&mut rec.replication, new);

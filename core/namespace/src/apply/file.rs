@@ -20,10 +20,14 @@ fn check_block(block: &Block) -> Result<(), Why> {
 }
 
 impl Namespace {
-    /// `BlockManager.adjustReplication`: what an op says, within what is configured now.
-    fn adjust_replication(&self, replication: i16) -> u16 {
+    /// `BlockManager.adjustReplication`: what an op says, within what is configured now. NameNodes with other limits than
+    /// the one that logged the op come to another number, as Hadoop's do, so this is counted.
+    pub(crate) fn adjust_replication(&mut self, replication: i16) -> u16 {
         let (min, max) = (self.config.min_replication, self.config.max_replication.max(1));
-        u16::try_from(replication).unwrap_or(0).clamp(min.min(max), max)
+        let logged = u16::try_from(replication).unwrap_or(0);
+        let kept = logged.clamp(min.min(max), max);
+        self.adjusted_replications += u64::from(kept != logged);
+        kept
     }
 
     pub(crate) fn apply_add(&mut self, op: &AddOp, fx: &mut Effects) -> Applied {
@@ -38,6 +42,7 @@ impl Namespace {
             if !op.overwrite {
                 return self.apply_add_append(slot, op, fx);
             }
+            self.op_new_id(op.inode_id)?;
             let parent = self.rec(slot).parent;
             self.remove_subtree(slot, fx);
             self.touch_parent(parent, ms(op.mtime), fx);

@@ -32,6 +32,17 @@ impl Namespace {
         Ok((parent, name))
     }
 
+    /// Refuses an id that no new inode can have.
+    pub(crate) fn op_new_id(&self, id: InodeId) -> Applied {
+        if id.0 == 0 || id.0 > MAX_48 {
+            return Err(inconsistent(format!("inode id {id} is out of range")));
+        }
+        if self.inode_ids.get(id.0).is_some() {
+            return Err(inconsistent(format!("inode id {id} is in use")));
+        }
+        Ok(())
+    }
+
     /// Makes an inode, charges it and hangs it into its directory.
     pub(crate) fn op_new_inode(
         &mut self,
@@ -42,12 +53,7 @@ impl Namespace {
         permissions: &PermissionStatus,
         mtime: u64,
     ) -> Result<Slot, Why> {
-        if id.0 == 0 || id.0 > MAX_48 {
-            return Err(inconsistent(format!("inode id {id} is out of range")));
-        }
-        if self.inode_ids.get(id.0).is_some() {
-            return Err(inconsistent(format!("inode id {id} is in use")));
-        }
+        self.op_new_id(id)?;
         let perm = self.perm_of(permissions);
         let slot = self.new_inode(id, kind, name.as_bytes(), perm, mtime);
         self.link(parent, slot);

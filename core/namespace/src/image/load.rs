@@ -1,5 +1,6 @@
 //! Reading an image.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hathi_formats::editlog::{AclEntry, AclEntryType, DelegationKey, DelegationTokenIdentifier, XAttr, XAttrNamespace};
@@ -18,7 +19,7 @@ use crate::feature::Quota;
 use crate::namespace::Namespace;
 use crate::store::children::{ChildIndex, ChildList};
 use crate::store::inode::{BlockRec, InodeRec, MAX_48, MAX_GENERATION_STAMP, Perm, flag};
-use crate::store::names::MAX_NAME_LEN;
+use crate::store::names::{MAX_NAME_LEN, utf16_len};
 use crate::store::slab::{NONE, Slot};
 
 /// More links between a directory and the root than this are a circle.
@@ -139,7 +140,16 @@ impl DecodedInodes {
         if inode.id > MAX_48 {
             return Err(format!("inode id {} is too large", inode.id));
         }
-        if inode.name.len() > MAX_NAME_LEN {
+        // Names are UTF-8, because ops name paths in text. One that is not, of an old log or a foreign tool, could never be
+        // named by an op: it gets a name that can. The id keeps two of them apart.
+        let name = match std::str::from_utf8(inode.name) {
+            Ok(_) => Cow::Borrowed(inode.name),
+            Err(_) => {
+                let shown = String::from_utf8_lossy(inode.name);
+                Cow::Owned(format!("{shown}.{}", inode.id).into_bytes())
+            }
+        };
+        if name.len() > MAX_NAME_LEN {
             return Err(format!("the name of inode {} is too long", inode.id));
         }
         let perm = Perm(inode.permission);
@@ -156,7 +166,7 @@ impl DecodedInodes {
         let mut rec = InodeRec::new(
             InodeId(inode.id),
             kind,
-            inode.name.len() as u32,
+            name.len() as u32,
             perm,
             inode.modification_time,
         );
@@ -180,8 +190,10 @@ impl DecodedInodes {
             if let Some(bytes) = inode.under_construction {
                 let uc = pb::i_node_section::FileUnderConstructionFeature::decode(bytes)
                     .map_err(|error| error.to_string())?;
-                // Only the last block of an open file is still being written.
+                // Only the last block of an open file is still being written, and after an append that begins a new block
+                // not even that one. Hadoop's images can't say so, and it takes the block for open.
                 if rec.data > 0
+                    && !uc.last_block_complete()
                     && let Some(last) = self.blocks.last_mut()
                 {
                     last.set_open(true);
@@ -222,7 +234,7 @@ impl DecodedInodes {
                 self.rare.push((at, Rare::XAttrs(xattrs)));
             }
         }
-        self.names.extend_from_slice(inode.name);
+        self.names.extend_from_slice(&name);
         self.recs.push(rec);
         Ok(())
     }
@@ -479,6 +491,9 @@ impl ImageLoader {
                 // A directory counts itself, too.
                 let from = if rec.is_dir() { slot } else { rec.parent };
                 ns.charge(from, 1, space);
+                if rec.is_dir() {
+                    ns.raise_longest_below(slot);
+                }
             }
         }
         Ok(self.ns)
@@ -515,6 +530,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
         return Err(format!("directory {} appears twice", entry.parent));
     }
     children.clear();
+    let mut longest = 0;
     let Namespace {
         inodes,
         inode_ids,
@@ -537,6 +553,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
         if name.is_empty() {
             return Err(format!("child {id} has no name"));
         }
+        longest = longest.max(1 + utf16_len(name));
         let hash = ChildIndex::hash_with(&state, parent, name);
         index.insert(hash, slot, |other| {
             let rec = inodes.get(*other);
@@ -559,7 +576,9 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
         }
     }
     let list = lists.insert(ChildList::from_sorted(children));
-    inodes.get_mut(parent).data = list;
+    let rec = inodes.get_mut(parent);
+    rec.data = list;
+    rec.set_longest_below(longest);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Writing an image.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -49,7 +49,6 @@ pub struct Frozen {
     root_quota: Quota,
     links: Side<Arc<[u8]>>,
     open: Side<Open>,
-    snapshottable: BTreeSet<u64>,
     secrets: Secrets,
     cache: Cache,
     erasure_coding: ErasureCoding,
@@ -96,7 +95,6 @@ impl Namespace {
             root_quota: self.root_quota.clone(),
             links: self.links.clone(),
             open: self.open.clone(),
-            snapshottable: self.snapshottable.clone(),
             secrets: self.secrets.clone(),
             cache: self.cache.clone(),
             erasure_coding: self.erasure_coding.clone(),
@@ -123,6 +121,15 @@ impl XAttrNames {
         self.serials.insert(name.to_owned(), serial);
         serial
     }
+}
+
+/// What later sections name, of the inodes that were written: an inode that waits to be freed is in no section.
+#[derive(Default)]
+struct Listed {
+    /// Open files.
+    open: Vec<Slot>,
+    /// Ids of snapshottable directories.
+    snapshottable: Vec<u64>,
 }
 
 /// One bit per slot.
@@ -168,7 +175,8 @@ impl Frozen {
         })?;
         w.end();
         let skip = self.detached_slots();
-        let open = self.save_inodes(&mut w, &skip, &mut names, &mut users, &mut groups, cancelled)?;
+        let Listed { open, snapshottable } =
+            self.save_inodes(&mut w, &skip, &mut names, &mut users, &mut groups, cancelled)?;
         self.save_directories(&mut w, &skip, cancelled)?;
         w.begin(SectionName::FilesUnderConstruction);
         for slot in open {
@@ -181,7 +189,7 @@ impl Frozen {
         w.begin(SectionName::Snapshot);
         w.message(&pb::SnapshotSection {
             snapshot_counter: Some(self.counters.snapshot_counter),
-            snapshottable_dir: self.snapshottable.iter().copied().collect(),
+            snapshottable_dir: snapshottable,
             num_snapshots: Some(0),
         })?;
         w.end();
@@ -226,6 +234,15 @@ impl Frozen {
         (bits, count)
     }
 
+    fn last_block(&self, file: &InodeRec) -> Option<&BlockRec> {
+        let slot = match (file.data, file.has(flag::MULTI_OR_SNAPSHOTTABLE)) {
+            (NONE, _) => None,
+            (list, true) => self.block_lists.get(list).last().copied(),
+            (only, false) => Some(only),
+        };
+        slot.map(|slot| self.blocks.get(slot))
+    }
+
     fn children(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
         static EMPTY: ChildList = ChildList::Empty;
         let rec = self.inodes.get(slot);
@@ -252,7 +269,6 @@ impl Frozen {
         if out.is_empty() { "/".to_owned() } else { out }
     }
 
-    /// Returns the open files.
     fn save_inodes<W: Write>(
         &self,
         w: &mut ImageWriter<W>,
@@ -261,7 +277,7 @@ impl Frozen {
         users: &mut Strings,
         groups: &mut Strings,
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<Vec<Slot>, SaveError> {
+    ) -> Result<Listed, SaveError> {
         let count = self.live - skipped;
         let per_part = if count >= PARTS_FROM_INODES {
             count.div_ceil(PARTS)
@@ -273,7 +289,7 @@ impl Frozen {
             last_inode_id: Some(self.counters.inode_id),
             num_inodes: Some(count as u64),
         })?;
-        let mut open = Vec::new();
+        let mut listed = Listed::default();
         let mut blocks: Vec<Block> = Vec::new();
         let mut written = 0usize;
         for slot in 0..self.inodes.used() {
@@ -285,7 +301,10 @@ impl Frozen {
                 continue;
             }
             if rec.is_open() {
-                open.push(slot);
+                listed.open.push(slot);
+            }
+            if rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
+                listed.snapshottable.push(rec.id().0);
             }
             self.save_inode(slot, rec, &mut blocks, names, users, groups, w.buffer());
             w.flush_if_full()?;
@@ -295,7 +314,8 @@ impl Frozen {
             }
         }
         w.end();
-        Ok(open)
+        listed.snapshottable.sort_unstable();
+        Ok(listed)
     }
 
     fn save_inode(
@@ -329,9 +349,11 @@ impl Frozen {
         inode.xattrs = xattrs.as_deref();
         if rec.is_file() {
             let uc = self.open.get(slot).filter(|_| rec.is_open()).map(|open| {
+                let complete = self.last_block(rec).is_some_and(|last| !last.is_open());
                 pb::i_node_section::FileUnderConstructionFeature {
                     client_name: Some(open.client_name.to_string()),
                     client_machine: Some(open.client_machine.to_string()),
+                    last_block_complete: complete.then_some(true),
                 }
                 .encode_to_vec()
             });

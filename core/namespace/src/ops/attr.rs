@@ -7,6 +7,7 @@ use crate::acl;
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::action;
+use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};
 
@@ -67,7 +68,8 @@ impl Namespace {
         Ok(Plan::one(EditOp::SetPermissions { src: iip.path(), mode }, ()))
     }
 
-    /// `setOwner`; None = unchanged.
+    /// `setOwner`; None = unchanged, and an empty name, too: the log has no other way to say so, and Hadoop's active differs
+    /// from what its own log says.
     pub fn plan_set_owner(
         &self,
         ctx: &Ctx<'_>,
@@ -75,6 +77,8 @@ impl Namespace {
         user: Option<&str>,
         group: Option<&str>,
     ) -> Result<Plan<()>, Refused> {
+        let user = user.filter(|name| !name.is_empty());
+        let group = group.filter(|name| !name.is_empty());
         Self::not_reserved(src)?;
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_owner(&ctx.caller, &iip)?;
@@ -126,8 +130,9 @@ impl Namespace {
         Ok(Plan::one(
             EditOp::Times {
                 path: iip.path(),
-                mtime: mtime_ms.max(-1),
-                atime: atime_ms.max(-1),
+                // What is logged is what is kept.
+                mtime: mtime_ms.clamp(-1, MAX_48 as i64),
+                atime: atime_ms.clamp(-1, MAX_48 as i64),
             },
             (),
         ))

@@ -1,7 +1,7 @@
 //! Writing files: `append`, `addBlock`, `abandonBlock`, `complete`, `fsync`, and the pipeline's stamps
 //! (`FSDirAppendOp`, `FSDirWriteFileOp`, `FSNamesystem.bumpBlockGenerationStamp`, `updatePipeline`).
 
-use hathi_formats::editlog::{EditOp, RpcIds};
+use hathi_formats::editlog::{EditOp, MAX_WRITTEN_BLOCKS, RpcIds};
 use hathi_formats::exceptions as ex;
 use hathi_formats::ids::{Block, BlockId, InodeId};
 use smallvec::smallvec;
@@ -15,6 +15,7 @@ use crate::types::{AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Complete
 
 use super::create::LAZY_PERSIST;
 use super::lease::{LeaseState, Verb, block_name};
+use super::remove::verify_block_count;
 
 /// `Block.matchingIdAndGenStamp`.
 fn matching(a: Option<&Block>, b: Option<&Block>) -> bool {
@@ -98,6 +99,7 @@ impl Namespace {
                 reply: AppendOutcome::LeaseRecovery(plan.reply),
             });
         }
+        verify_block_count(&path, self.block_slots(slot).len())?;
         let rec = *self.rec(slot);
         let (_, last, _) = self.last_two(slot);
         let mut reply = AppendOutcome::Opened {
@@ -206,7 +208,7 @@ impl Namespace {
         {
             return Err(refuse(ex::NOT_REPLICATED_YET, format!("Not replicated yet: {path}")));
         }
-        if slots.len() >= self.config.max_blocks_per_file {
+        if slots.len() >= self.config.max_blocks_per_file.min(MAX_WRITTEN_BLOCKS) {
             return Err(refuse(
                 ex::IO,
                 format!(

@@ -7,8 +7,11 @@ use smallvec::SmallVec;
 
 use crate::acl;
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, is_exact_reserved, is_reserved_inodes, is_reserved_raw, is_valid_name, refuse};
+use crate::path::{
+    DirOp, InodesInPath, is_exact_reserved, is_reserved, is_reserved_inodes, is_reserved_raw, is_valid_name, refuse,
+};
 use crate::permission::{Access, action};
+use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
 
@@ -40,6 +43,7 @@ impl Namespace {
     ) -> Result<Plan<bool>, Refused> {
         check_length("mkdirs", src)?;
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Create)?;
+        check_length("mkdirs", iip.as_str())?;
         if let Some(slot) = iip.last_slot() {
             if self.rec(slot).is_file() {
                 return Err(refuse(
@@ -156,8 +160,8 @@ impl Namespace {
         self.note_time(ctx.mono_ms);
         let src = req.src;
         check_length("create", src)?;
-        let reserved = src.starts_with("/.reserved/") && !is_reserved_raw(src) && !is_reserved_inodes(src);
-        if !is_valid_name(src) || is_exact_reserved(src) || reserved {
+        let reserved = is_reserved(src) && !is_reserved_raw(src) && !is_reserved_inodes(src);
+        if !is_valid_name(src) || reserved {
             return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
         }
         self.verify_replication(src, req.replication, Some(ctx.client_machine))?;
@@ -171,6 +175,7 @@ impl Namespace {
             ));
         }
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Create)?;
+        check_length("create", iip.as_str())?;
         self.check_permission(
             &ctx.caller,
             &iip,
@@ -227,7 +232,8 @@ impl Namespace {
             replication: req.replication as i16,
             mtime: now,
             atime: now,
-            block_size: req.block_size as i64,
+            // What is logged is what is kept.
+            block_size: req.block_size.min(MAX_48) as i64,
             blocks: Vec::new(),
             permissions: PermissionStatus {
                 user: ctx.caller.user.to_owned(),
@@ -276,8 +282,10 @@ impl Namespace {
 
     /// `BlockManager.verifyReplication`.
     pub(crate) fn verify_replication(&self, src: &str, replication: u16, client: Option<&str>) -> Result<(), Refused> {
-        let err = if replication > self.config.max_replication {
-            format!(" exceeds maximum of {}", self.config.max_replication)
+        // A `short` in the log, whatever is configured.
+        let max = self.config.max_replication.min(i16::MAX as u16);
+        let err = if replication > max {
+            format!(" exceeds maximum of {max}")
         } else if replication < self.config.min_replication {
             format!(" is less than the required minimum of {}", self.config.min_replication)
         } else {
@@ -309,6 +317,7 @@ impl Namespace {
             return Err(refuse(ex::INVALID_PATH, format!("Invalid target name: {target}")));
         }
         let iip = self.resolve_for(&ctx.caller, link, DirOp::CreateLink)?;
+        check_length("createSymlink", iip.as_str())?;
         if !create_parent {
             self.verify_parent_dir(&iip)?;
         }
@@ -358,7 +367,8 @@ pub(crate) fn join(parent: &str, name: &str) -> String {
     }
 }
 
-/// `NameNodeRpcServer.checkPathLength` for the verbs that make paths.
+/// `NameNodeRpcServer.checkPathLength` for the verbs that make paths. Hadoop asks about the client's string alone; here
+/// it is asked about the resolved path, too, which below `/.reserved/.inodes` may be longer.
 pub(crate) fn check_length(verb: &str, src: &str) -> Result<(), Refused> {
     if src.len() < 1000 || Namespace::is_path_length_ok(src) {
         return Ok(());

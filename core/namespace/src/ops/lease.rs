@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::namespace::Namespace;
 use crate::path::{DirOp, refuse};
 use crate::permission::action;
+use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{BlockSynchronization, BlockView, Ctx, LeaseRecovery, Plan, Refused};
 
@@ -350,6 +351,12 @@ impl Namespace {
                     recovery_id.map_or(0, |id| id.0),
                     block_name(&sync.block)
                 ),
+            ));
+        }
+        if sync.new_length > MAX_48 {
+            return Err(refuse(
+                ex::IO,
+                format!("{} cannot have {} bytes", block_name(&sync.block), sync.new_length),
             ));
         }
         let file = self.rec(slot).id();

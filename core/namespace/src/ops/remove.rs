@@ -1,6 +1,6 @@
 //! `delete`, `concat`, `truncate` (`FSDirDeleteOp`, `FSDirConcatOp`, `FSDirTruncateOp`).
 
-use hathi_formats::editlog::EditOp;
+use hathi_formats::editlog::{EditOp, MAX_WRITTEN_BLOCKS};
 use hathi_formats::exceptions as ex;
 use hathi_formats::ids::Block;
 use smallvec::SmallVec;
@@ -77,10 +77,14 @@ impl Namespace {
         if rec.is_open() {
             return Err(illegal(format!("concat: target file {target} is under construction")));
         }
+        let path = iip.path();
         let mut seen: Vec<Slot> = Vec::new();
+        // As resolved: a reader takes `//d///f` for another path.
+        let mut source_paths = Vec::with_capacity(sources.len());
+        let mut blocks = self.block_slots(slot).len();
         let mut more = 0i64;
         for src in sources {
-            let src_slot = self.check_concat_source(ctx, src, slot, &iip.path())?;
+            let (src_slot, src_path) = self.check_concat_source(ctx, src, slot, &path)?;
             if seen.contains(&src_slot) {
                 return Err(illegal(
                     "concat: at least two of the source files are the same".to_owned(),
@@ -88,19 +92,28 @@ impl Namespace {
             }
             let length = self.file_length(src_slot) as i64;
             more += length * (i64::from(rec.replication) - i64::from(self.rec(src_slot).replication));
+            blocks += self.block_slots(src_slot).len();
             seen.push(src_slot);
+            source_paths.push(src_path);
         }
+        verify_block_count(&path, blocks)?;
         self.verify_quota(rec.parent, -(seen.len() as i64), more, None)?;
         let op = EditOp::ConcatDelete {
-            target: target.to_owned(),
-            sources: sources.to_vec(),
+            target: path,
+            sources: source_paths,
             time: ctx.now_ms as i64,
             rpc_ids: ctx.rpc_ids,
         };
         Ok(Plan::one(op, ()))
     }
 
-    fn check_concat_source(&self, ctx: &Ctx<'_>, src: &str, target: Slot, target_path: &str) -> Result<Slot, Refused> {
+    fn check_concat_source(
+        &self,
+        ctx: &Ctx<'_>,
+        src: &str,
+        target: Slot,
+        target_path: &str,
+    ) -> Result<(Slot, String), Refused> {
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_permission(
             &ctx.caller,
@@ -142,7 +155,7 @@ impl Namespace {
                 target_rec.block_size()
             )));
         }
-        Ok(slot)
+        Ok((slot, iip.path()))
     }
 
     /// `truncate`. When the reply is a lease recovery: as with [`Self::plan_append`].
@@ -221,6 +234,18 @@ impl Namespace {
         });
         Ok(Plan { ops, reply })
     }
+}
+
+/// Refuses to make or open a file of more blocks than an `OP_CLOSE` can name ([`MAX_WRITTEN_BLOCKS`]): it could never be
+/// closed. Hadoop writes the op, and nobody can read it.
+pub(crate) fn verify_block_count(path: &str, blocks: usize) -> Result<(), Refused> {
+    if blocks <= MAX_WRITTEN_BLOCKS {
+        return Ok(());
+    }
+    Err(refuse(
+        ex::IO,
+        format!("File {path} would have {blocks} blocks; the edit log can name {MAX_WRITTEN_BLOCKS} of one file"),
+    ))
 }
 
 fn illegal(message: String) -> Refused {

@@ -1,11 +1,12 @@
 //! `rename` in its two forms (`FSDirRenameOp`).
 
-use hathi_formats::editlog::{EditOp, RenameOption};
+use hathi_formats::editlog::{EditOp, MAX_STRING_UNITS, RenameOption};
 use hathi_formats::exceptions as ex;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::{Access, action};
+use crate::store::names::utf16_len;
 use crate::store::slab::Slot;
 use crate::types::{Ctx, Plan, Refused, RenameOptions};
 
@@ -220,7 +221,30 @@ impl Namespace {
         Ok(())
     }
 
-    /// Names, room and quota at the destination.
+    /// The edit log holds paths of [`MAX_STRING_UNITS`], and a moved directory takes all paths below it along. Some ops
+    /// come without any client's choice (the lease monitor closes a file, say), so each path in the namespace must be one
+    /// that can be logged. Hadoop looks at the client's destination alone and cuts the longer paths off in its log.
+    ///
+    /// Looking at every path below would take as long as the directory is large, so directories keep a bound of the
+    /// longest one, which costs one comparison for each new inode.
+    fn verify_path_lengths(&self, src: Slot, dst: &InodesInPath<'_>) -> Result<(), Refused> {
+        check_length("rename", dst.as_str())?;
+        let units = |path: &str| utf16_len(path.as_bytes()) as usize;
+        let new = units(dst.as_str());
+        let below = self.rec(src).longest_below() as usize;
+        if new + below <= MAX_STRING_UNITS || new <= units(&self.path_of_slot(src)) {
+            return Ok(());
+        }
+        Err(refuse(
+            ex::IO,
+            format!(
+                "rename: Pathname too long.  A path below the destination would have up to {} characters, and the edit log holds {MAX_STRING_UNITS}.",
+                new + below
+            ),
+        ))
+    }
+
+    /// Names, lengths, room and quota at the destination.
     fn verify_rename(
         &self,
         src: Slot,
@@ -230,6 +254,7 @@ impl Namespace {
     ) -> Result<(), Refused> {
         let parent_path = dst.prefix(dst.depth - 1);
         self.verify_component_length(&parent_path, dst.name())?;
+        self.verify_path_lengths(src, dst)?;
         let src_parent = self.rec(src).parent;
         if src_parent != dst_parent {
             self.verify_room(dst_parent, &parent_path)?;

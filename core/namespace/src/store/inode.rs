@@ -41,6 +41,7 @@ pub(crate) struct InodeRec {
     atime_lo: u32,
     mtime_hi: u16,
     atime_hi: u16,
+    /// File: its preferred block size. Directory: see [`InodeRec::longest_below`].
     block_size_lo: u32,
     block_size_hi: u16,
     /// Of a file.
@@ -164,6 +165,17 @@ impl InodeRec {
         self.atime_lo = ms as u32;
         self.atime_hi = (ms >> 32) as u16;
     }
+    /// No path below this directory is longer than this, counted from it in UTF-16 units: a bound that only rises, so it
+    /// stays when what was longest is gone. 0 for what has no children.
+    #[inline]
+    pub(crate) fn longest_below(&self) -> u32 {
+        if self.is_dir() { self.block_size_lo } else { 0 }
+    }
+    /// Of a directory.
+    pub(crate) fn set_longest_below(&mut self, units: u32) {
+        self.block_size_lo = units;
+    }
+    /// Of a file.
     #[inline]
     pub(crate) fn block_size(&self) -> u64 {
         u64::from(self.block_size_lo) | u64::from(self.block_size_hi) << 32

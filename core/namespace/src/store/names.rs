@@ -32,6 +32,14 @@ pub(crate) struct FrozenNames {
     pages: Vec<Arc<[u8]>>,
 }
 
+/// Length of a name in UTF-16 units, in which Java and the edit log count.
+pub(crate) fn utf16_len(name: &[u8]) -> u32 {
+    // One byte of each character does not continue another one, and a character of four bytes is a pair of surrogates.
+    name.iter()
+        .map(|byte| u32::from(byte & 0xC0 != 0x80) + u32::from(*byte >= 0xF0))
+        .fold(0, u32::saturating_add)
+}
+
 fn units(len: usize) -> usize {
     let header = if len < LONG as usize { 1 } else { 4 };
     (header + len).div_ceil(UNIT)
