@@ -106,13 +106,18 @@ fn copy_dir(from: &Path, to: &Path) -> Result<()> {
 fn safety_n6_a_standby_whose_edits_were_purged_fetches_an_image_by_itself() -> Result<()> {
     let mut pair = started()?;
     mkdir(&pair, "/before")?;
-    wait_until_proven(&pair, 0, 1);
-    pair.kill_namenode(1)?;
+    // The standby as it was before all that follows; an administrator's commands need both.
+    let backup = tempfile::tempdir()?;
+    let name_dir = pair.name_dir(1);
+    copy_dir(&name_dir, backup.path())?;
     for round in 0..3 {
         mkdir(&pair, &format!("/round-{round}"))?;
         save_namespace(&pair)?;
     }
     mkdir(&pair, "/after")?;
+    pair.kill_namenode(1)?;
+    std::fs::remove_dir_all(&name_dir)?;
+    copy_dir(backup.path(), &name_dir)?;
     // As a purge leaves it: nothing in memory, and of the files only the newest.
     pair.stop_namenode(0)?;
     kill_journalnodes(&mut pair)?;

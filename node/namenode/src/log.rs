@@ -642,7 +642,8 @@ mod tests {
             ns.commit(&[missing]).expect_err("it does not apply");
         }
         nn.log_wake.notify_one();
-        let news = lost_queue.recv().await.expect("the task lives");
+        let news = tokio::time::timeout(Duration::from_secs(20), lost_queue.recv());
+        let news = news.await.expect("nobody notices").expect("the task lives");
         assert_eq!(news.reason, LogError::Broken.to_string());
         task.abort();
     }
