@@ -26,6 +26,10 @@ pub struct ReceivedDeleted {
     pub delete_hint: String,
 }
 
+/// Notices that are kept for one NameNode. Beyond it they are dropped, and it gets a full report instead. Each takes about
+/// 150 bytes; a full report of a million replicas takes as much as this many notices.
+const MAX_PENDING: usize = 100_000;
+
 /// Notices of one storage, in the order in which they happened.
 pub type StorageNotices = (String, Vec<ReceivedDeleted>);
 
@@ -36,6 +40,7 @@ pub struct IncrementalReports {
     next_order: u64,
     ready: bool,
     urgent: bool,
+    overflowed: bool,
 }
 
 impl IncrementalReports {
@@ -43,6 +48,19 @@ impl IncrementalReports {
     #[must_use]
     pub fn new() -> IncrementalReports {
         IncrementalReports::default()
+    }
+
+    /// Whether notices were dropped since this was asked last, so that a full report is due. It names every replica, also
+    /// those being written; hints of the balancer are lost, and the NameNode chooses by itself which replica is too many.
+    pub fn take_overflow(&mut self) -> bool {
+        std::mem::take(&mut self.overflowed)
+    }
+
+    fn make_room(&mut self) {
+        if self.pending.len() >= MAX_PENDING {
+            self.clear();
+            self.overflowed = true;
+        }
     }
 
     /// Adds a notice. True when the NameNode should be told at once: of a complete replica; other notices go with the
@@ -56,6 +74,7 @@ impl IncrementalReports {
             }
             NoticeKind::Deleted => {}
         }
+        self.make_room();
         let order = self.next_order;
         self.next_order += 1;
         self.pending
@@ -114,6 +133,7 @@ impl IncrementalReports {
             for notice in notices {
                 let order = self.next_order;
                 self.next_order += 1;
+                self.make_room();
                 if notice.kind == NoticeKind::Received {
                     self.urgent = true;
                 }
@@ -197,5 +217,16 @@ mod tests {
         );
         assert!(reports.is_urgent());
         assert_eq!(reports.len(), 2);
+    }
+    #[test]
+    fn safety_bounds_notices_for_a_namenode_that_is_away_end_in_a_full_report() {
+        let mut reports = IncrementalReports::new();
+        for id in 0..MAX_PENDING as i64 {
+            reports.notify("s", notice(id, NoticeKind::Received));
+        }
+        assert!(!reports.take_overflow());
+        reports.notify("s", notice(-1, NoticeKind::Received));
+        assert_eq!(reports.len(), 1);
+        assert!(reports.take_overflow() && !reports.take_overflow());
     }
 }

@@ -24,7 +24,7 @@ pub mod report;
 pub mod schedule;
 
 pub use incremental::{IncrementalReports, NoticeKind, ReceivedDeleted};
-pub use offer_service::{ActorId, Claim, HaState, OfferService};
+pub use offer_service::{ActorId, Claim, ClaimId, HaState, OfferService};
 pub use recovery::{RecoveryAnswer, RecoveryPlan, plan_recovery};
 pub use replica::{FileAction, Folder, Location, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 pub use replicas::{ReplicaMap, Transition};

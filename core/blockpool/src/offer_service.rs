@@ -1,8 +1,28 @@
-//! Which of the NameNodes of a nameservice a DataNode obeys (`BPOfferService`).
+//! Which of the NameNodes of a nameservice a DataNode obeys (`BPOfferService`), and until when its orders count.
 //!
 //! A NameNode that claims to be active is believed only when the transaction id in its claim is above every claim
 //! believed before, so that one which was replaced and does not know it yet gives no orders. The mark is kept for the
 //! life of the process and only rises.
+//!
+//! Every order belongs to the claim under which it came ([`ClaimId`]) and ends with it. A new active counts the replicas
+//! that a full report shows it, and orders deletions by that count; so nothing that another one ordered may be deleted
+//! once such a report is made. Three rules see to it:
+//! - a deletion asks [`OfferService::holds`] for each block, under the lock under which the replica leaves the map; the
+//!   full report is made under the same lock. So a replica is either gone before the report, or the report comes after
+//!   the new claim, and then the old order is void;
+//! - a claim ends when another is accepted, when its NameNode gives the role up, and when its NameNode asks for a new
+//!   registration. The last one is for a NameNode that was restarted, or was active, standby and active again between two
+//!   heartbeats: the state it tells does not show that it counts anew;
+//! - a NameNode whose claim was refused gets no full report while another one is obeyed: it would count what the other
+//!   one may delete.
+//!
+//! Losing all of this (a restart) is safe: queued orders are lost with it.
+
+use std::collections::BTreeSet;
+
+/// An accepted claim. Numbers are not used twice while the DataNode runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimId(u64);
 
 /// The place of a NameNode in the nameservice's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,10 +59,14 @@ pub enum Claim {
 }
 
 /// The nameservice as seen from a DataNode.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OfferService {
     active: Option<ActorId>,
     last_claim: i64,
+    /// Counts every beginning and every end of a claim.
+    claim: ClaimId,
+    /// Who claims to be active and is not believed.
+    refused: BTreeSet<ActorId>,
 }
 
 impl Default for OfferService {
@@ -50,6 +74,8 @@ impl Default for OfferService {
         OfferService {
             active: None,
             last_claim: -1,
+            claim: ClaimId(0),
+            refused: BTreeSet::new(),
         }
     }
 }
@@ -70,7 +96,7 @@ impl OfferService {
     /// A handshake's answer: an active one is taken when none is known (`verifyAndSetNamespaceInfo`).
     pub fn on_handshake(&mut self, actor: ActorId, state: Option<HaState>) -> Claim {
         if state == Some(HaState::Active) && self.active.is_none() {
-            self.active = Some(actor);
+            self.begin(Some(actor));
             return Claim::Accepted { from: None };
         }
         Claim::Unchanged
@@ -79,17 +105,19 @@ impl OfferService {
     /// A heartbeat's answer (`updateActorStatesFromHeartbeat`). `txid` is signed as on the wire, where -12345 is none.
     pub fn on_heartbeat(&mut self, actor: ActorId, state: HaState, txid: i64) -> Claim {
         let obeyed = self.active == Some(actor);
+        self.refused.remove(&actor);
         let claim = match (state == HaState::Active, obeyed) {
             (true, false) if txid <= self.last_claim => {
+                self.refused.insert(actor);
                 return Claim::Refused {
                     last_claim: self.last_claim,
                 };
             }
             (true, false) => Claim::Accepted {
-                from: self.active.replace(actor),
+                from: self.begin(Some(actor)),
             },
             (false, true) => {
-                self.active = None;
+                self.begin(None);
                 Claim::Relinquished
             }
             (true, true) | (false, false) => Claim::Unchanged,
@@ -100,19 +128,50 @@ impl OfferService {
         claim
     }
 
-    /// An actor stopped for good.
-    pub fn on_stopped(&mut self, actor: ActorId) {
+    /// The NameNode asked for a registration and got it: it may be another process than the one that gave the last order,
+    /// or count anew for another reason.
+    pub fn on_registered(&mut self, actor: ActorId) {
         if self.active == Some(actor) {
-            self.active = None;
+            self.begin(self.active);
         }
     }
 
-    /// Whether this NameNode's commands count. Others may only ask for registration.
+    /// An actor stopped for good.
+    pub fn on_stopped(&mut self, actor: ActorId) {
+        self.refused.remove(&actor);
+        if self.active == Some(actor) {
+            self.begin(None);
+        }
+    }
+
+    /// Ends the claim there was. Answers whose it was.
+    fn begin(&mut self, active: Option<ActorId>) -> Option<ActorId> {
+        self.claim.0 += 1;
+        std::mem::replace(&mut self.active, active)
+    }
+
+    /// The claim under which an order of this NameNode comes now; `None` when its commands do not count. A NameNode that
+    /// is not obeyed may only ask for registration.
     #[must_use]
-    pub fn obeys(&self, actor: ActorId) -> bool {
-        self.active == Some(actor)
+    pub fn claim_of(&self, actor: ActorId) -> Option<ClaimId> {
+        (self.active == Some(actor)).then_some(self.claim)
+    }
+
+    /// Whether orders of this claim still count. To be asked for each block that is deleted.
+    #[must_use]
+    pub fn holds(&self, claim: ClaimId) -> bool {
+        self.active.is_some() && self.claim == claim
+    }
+
+    /// Whether this NameNode may be told all replicas.
+    #[must_use]
+    pub fn may_report_to(&self, actor: ActorId) -> bool {
+        self.active.is_none_or(|active| active == actor) || !self.refused.contains(&actor)
     }
 }
+
+#[cfg(test)]
+mod interleavings;
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +202,7 @@ mod tests {
             Claim::Refused { last_claim: 101 },
             "the one that was replaced gives no orders"
         );
-        assert!(service.obeys(B) && !service.obeys(A));
+        assert!(service.claim_of(B).is_some() && service.claim_of(A).is_none());
         assert_eq!(service.on_heartbeat(B, HaState::Active, 150), Claim::Unchanged);
         assert_eq!(
             service.on_heartbeat(A, HaState::Active, 140),
@@ -166,9 +225,45 @@ mod tests {
             Claim::Accepted { from: None }
         );
         assert_eq!(service.on_handshake(B, Some(HaState::Active)), Claim::Unchanged);
-        assert!(service.obeys(A));
+        assert!(service.claim_of(A).is_some());
         service.on_stopped(A);
         assert_eq!(service.on_handshake(B, Some(HaState::Standby)), Claim::Unchanged);
         assert_eq!(service.active(), None);
+    }
+    #[test]
+    fn safety_05_an_order_ends_with_the_claim_under_which_it_came() {
+        let mut service = OfferService::new();
+        service.on_heartbeat(A, HaState::Active, 100);
+        let first = service.claim_of(A).unwrap();
+        service.on_heartbeat(A, HaState::Active, 101);
+        assert!(service.holds(first) && service.claim_of(A) == Some(first));
+        service.on_heartbeat(B, HaState::Active, 102);
+        let second = service.claim_of(B).unwrap();
+        assert!(!service.holds(first) && service.holds(second));
+        // The same NameNode again is not the same claim again.
+        service.on_heartbeat(A, HaState::Active, 103);
+        assert!(!service.holds(first) && !service.holds(second));
+        let third = service.claim_of(A).unwrap();
+        service.on_registered(B);
+        assert!(service.holds(third));
+        service.on_registered(A);
+        assert!(!service.holds(third) && service.claim_of(A).is_some());
+        let fourth = service.claim_of(A).unwrap();
+        service.on_heartbeat(A, HaState::Standby, 103);
+        assert!(!service.holds(fourth) && service.claim_of(A).is_none());
+    }
+
+    #[test]
+    fn safety_05_who_is_refused_is_told_nothing_while_another_one_may_delete() {
+        let mut service = OfferService::new();
+        service.on_heartbeat(A, HaState::Active, 100);
+        assert!(service.may_report_to(A) && service.may_report_to(B));
+        service.on_heartbeat(B, HaState::Active, 99);
+        assert!(service.may_report_to(A) && !service.may_report_to(B));
+        service.on_heartbeat(B, HaState::Standby, 99);
+        assert!(service.may_report_to(B), "a standby counts on nothing");
+        service.on_heartbeat(B, HaState::Active, 99);
+        service.on_heartbeat(A, HaState::Standby, 100);
+        assert!(service.may_report_to(B), "nobody may delete");
     }
 }

@@ -277,6 +277,9 @@ pub enum ReplicaError {
     /// Anything else that contradicts the request.
     #[error("{0}")]
     Invalid(String),
+    /// The claim under which this was ordered is over.
+    #[error("the NameNode that ordered it is not obeyed any more, or counts anew")]
+    OrderEnded,
     /// Not final: this writer must be stopped, then the same may be tried again.
     #[error("replica is being written by writer {}", .0.0)]
     StopWriterFirst(WriterId),
@@ -290,7 +293,7 @@ impl ReplicaError {
             ReplicaError::NotFound(_) => exceptions::REPLICA_NOT_FOUND,
             ReplicaError::AlreadyExists(_) => exceptions::REPLICA_ALREADY_EXISTS,
             ReplicaError::RecoveryInProgress(_) => exceptions::RECOVERY_IN_PROGRESS,
-            ReplicaError::Invalid(_) | ReplicaError::StopWriterFirst(_) => exceptions::IO,
+            ReplicaError::Invalid(_) | ReplicaError::OrderEnded | ReplicaError::StopWriterFirst(_) => exceptions::IO,
         }
     }
 }

@@ -21,8 +21,8 @@ use hathi_formats::proto::datanode::{
 };
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State as WireState;
 use hathi_formats::proto::hdfs::{
-    BlockKeyProto, BlockProto, ExportedBlockKeysProto, NamespaceInfoProto, StorageInfoProto, StorageReportProto,
-    VersionRequestProto, VersionResponseProto,
+    BlockKeyProto, BlockProto, ExportedBlockKeysProto, LocatedBlockProto, NamespaceInfoProto, StorageInfoProto,
+    StorageReportProto, VersionRequestProto, VersionResponseProto,
 };
 use hathi_net::ipc::protocols::DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
@@ -30,7 +30,7 @@ use prost::Message;
 
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
-use crate::offer::{Actor, Extra, Service};
+use crate::offer::{Actor, BadReplica, Service};
 use crate::pool::Pool;
 
 /// Between attempts to reach a NameNode. NameNodes restart fast, and an attempt is cheap.
@@ -39,6 +39,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// Notices in one message.
 const MAX_NOTICES: usize = 10_000;
+/// Bad blocks in one message.
+const MAX_BAD_BLOCKS_SENT: usize = 1000;
 /// A new active gets a full report within this time for each replica: a million of them within a quarter of an hour.
 const REPORT_SPREAD_MS_PER_REPLICA: u64 = 1;
 /// `NamespaceInfo.Capability.STORAGE_BLOCK_REPORT_BUFFERS`.
@@ -66,6 +68,8 @@ struct Conversation {
     buffers: bool,
     report_id: i64,
     first_report: bool,
+    /// Reports of bad replicas were refused: they are offered again with the next heartbeat.
+    bad_waits: bool,
 }
 
 /// Talks to one NameNode until the DataNode stops or the NameNode refuses it for good.
@@ -83,6 +87,7 @@ pub async fn run(node: Arc<DataNode>, service: Arc<Service>, actor: Arc<Actor>) 
         buffers: true,
         report_id: fastrand::i64(..),
         first_report: true,
+        bad_waits: false,
         node,
         service,
         actor,
@@ -198,10 +203,11 @@ impl Conversation {
 
     fn has_urgent_work(&self) -> bool {
         self.actor.reports.lock().is_urgent()
-            || !self.actor.extras.lock().is_empty()
+            || !self.actor.errors.lock().is_empty()
+            || (!self.bad_waits && !self.actor.bad.lock().is_empty())
             || self.actor.force_report.load(Ordering::Acquire)
             || self.actor.force_heartbeat.load(Ordering::Acquire)
-            || self.schedule.report_to_send().is_some()
+            || (self.schedule.report_to_send().is_some() && self.service.offer().may_report_to(self.actor.id))
     }
 
     async fn register(&mut self, client: &RpcClient) -> Result<(), ActorError> {
@@ -223,6 +229,8 @@ impl Conversation {
             registration: self.new_registration(&pool),
         };
         let response: RegisterDatanodeResponseProto = client.call("registerDatanode", &request).await?;
+        self.service.offer().on_registered(self.actor.id);
+        self.service.tell_bad_again(&self.actor);
         tracing::info!(namenode = %self.actor.address, pool = %pool.id(), "registered");
         self.registration = Some(response.registration);
         let delay = self.node.conf.report_initial_delay.as_millis() as u64;
@@ -301,14 +309,24 @@ impl Conversation {
         if heartbeat && self.heartbeat(client, &registration, &pool).await? {
             return self.register(client).await;
         }
+        if heartbeat {
+            self.bad_waits = false;
+        }
+        if self.actor.reports.lock().take_overflow() {
+            // It was away for so long that its notices found no room.
+            self.schedule.force_report();
+        }
         if heartbeat || self.actor.reports.lock().is_urgent() {
             self.send_notices(client, &registration, &pool).await?;
         }
-        self.send_extras(client, &registration).await?;
+        self.send_errors(client, &registration).await?;
+        self.send_bad(client).await?;
         if self.actor.force_report.swap(false, Ordering::AcqRel) {
             self.schedule.force_report();
         }
-        if let Some(lease) = self.schedule.report_to_send() {
+        if let Some(lease) = self.schedule.report_to_send()
+            && self.service.offer().may_report_to(self.actor.id)
+        {
             self.send_notices(client, &registration, &pool).await?;
             self.send_report(client, &registration, &pool, lease).await?;
         }
@@ -334,7 +352,6 @@ impl Conversation {
         self.node.metrics.heartbeats.fetch_add(1, Ordering::Relaxed);
         let uptime = self.node.started.elapsed().as_secs() as i64;
         self.actor.last_heartbeat_s.store(uptime, Ordering::Relaxed);
-        self.schedule.on_lease(response.full_block_report_lease_id.unwrap_or(0));
         let state = match response.ha_status.state() {
             WireState::Active => HaState::Active,
             WireState::Standby => HaState::Standby,
@@ -346,6 +363,10 @@ impl Conversation {
             .offer()
             .on_heartbeat(self.actor.id, state, response.ha_status.txid as i64);
         self.log_claim(claim);
+        if !matches!(claim, Claim::Refused { .. }) {
+            // The lease of one that is refused would not be used.
+            self.schedule.on_lease(response.full_block_report_lease_id.unwrap_or(0));
+        }
         if let Claim::Accepted { .. } = claim {
             // Spread by size, so that large DataNodes do not all report in the first moments after a failover.
             let spread_ms = fastrand::u64(0..=pool.len() as u64 * REPORT_SPREAD_MS_PER_REPLICA);
@@ -376,8 +397,10 @@ impl Conversation {
             }
             CommandType::NullDatanodeCommand => false,
             _ => {
-                // The other end lives as long as the DataNode.
-                let _ = self.service.commands.send((self.actor.id, command));
+                if let Some(claim) = self.service.offer().claim_of(self.actor.id) {
+                    // The other end lives as long as the DataNode.
+                    let _ = self.service.commands.send((claim, command));
+                }
                 false
             }
         }
@@ -417,35 +440,60 @@ impl Conversation {
         }
     }
 
-    async fn send_extras(
+    async fn send_errors(
         &mut self,
         client: &RpcClient,
         registration: &DatanodeRegistrationProto,
     ) -> Result<(), ActorError> {
-        let extras = std::mem::take(&mut *self.actor.extras.lock());
-        let mut bad = Vec::new();
-        for extra in extras {
-            match extra {
-                Extra::BadBlock(block) => bad.push(*block),
-                Extra::Error(error_code, msg) => {
-                    let request = ErrorReportRequestProto {
-                        registartion: registration.clone(),
-                        error_code,
-                        msg,
-                    };
-                    let _: ErrorReportResponseProto = client.call("errorReport", &request).await?;
-                }
+        loop {
+            let Some((error_code, msg)) = self.actor.errors.lock().front().cloned() else {
+                return Ok(());
+            };
+            let request = ErrorReportRequestProto {
+                registartion: registration.clone(),
+                error_code,
+                msg,
+            };
+            match client.call("errorReport", &request).await {
+                Ok(ErrorReportResponseProto {}) | Err(RpcError::Remote(_)) => {}
+                Err(error) => return Err(error.into()),
             }
+            self.actor.errors.lock().pop_front();
         }
-        if bad.is_empty() {
+    }
+
+    /// Only this task takes anything out, and only what the NameNode took: a report that is lost lets readers meet the
+    /// replica again. A refusal must not keep the rest of the conversation from going on.
+    async fn send_bad(&mut self, client: &RpcClient) -> Result<(), ActorError> {
+        if self.bad_waits {
             return Ok(());
         }
-        let request = ReportBadBlocksRequestProto { blocks: bad };
-        let result: Result<ReportBadBlocksResponseProto, RpcError> = client.call("reportBadBlocks", &request).await;
-        match result {
-            // A standby does not take them, and needs none: the active does.
-            Err(RpcError::Remote(exception)) if exception.is(exceptions::STANDBY) => Ok(()),
-            other => other.map(|_| ()).map_err(Into::into),
+        let (replicas, blocks): (Vec<BadReplica>, Vec<LocatedBlockProto>) = {
+            let bad = self.actor.bad.lock();
+            bad.iter()
+                .take(MAX_BAD_BLOCKS_SENT)
+                .map(|(replica, block)| (replica.clone(), block.clone()))
+                .unzip()
+        };
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let request = ReportBadBlocksRequestProto { blocks };
+        match client.call("reportBadBlocks", &request).await {
+            Ok(ReportBadBlocksResponseProto {}) => {
+                let mut bad = self.actor.bad.lock();
+                for replica in replicas {
+                    bad.remove(&replica);
+                }
+                Ok(())
+            }
+            Err(RpcError::Remote(exception)) => {
+                // Hadoop's standbys take none: this one may be active by and by.
+                tracing::debug!(namenode = %self.actor.address, %exception, "reports of bad blocks wait");
+                self.bad_waits = true;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hathi_blockpool::{ActorId, NoticeKind, ReplicaState};
+use hathi_blockpool::{ClaimId, NoticeKind, ReplicaError, ReplicaState};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::block_command_proto::Action;
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
@@ -32,23 +32,23 @@ fn block_of(block: &BlockProto) -> Block {
 pub async fn run(
     node: Arc<DataNode>,
     service: Arc<Service>,
-    mut commands: UnboundedReceiver<(ActorId, DatanodeCommandProto)>,
+    mut commands: UnboundedReceiver<(ClaimId, DatanodeCommandProto)>,
 ) {
-    while let Some((actor, command)) = commands.recv().await {
+    while let Some((claim, command)) = commands.recv().await {
         // Asked now, not when the command came: the active may have changed meanwhile.
-        if !service.offer().obeys(actor) {
-            tracing::info!(from = actor.0, command = ?command.cmd_type(), "command of a NameNode that is not obeyed is dropped");
+        if !service.offer().holds(claim) {
+            tracing::info!(command = ?command.cmd_type(), "command of a claim that is over is dropped");
             continue;
         }
-        carry_out(&node, &service, command).await;
+        carry_out(&node, &service, claim, command).await;
     }
 }
 
-async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, command: DatanodeCommandProto) {
+async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, claim: ClaimId, command: DatanodeCommandProto) {
     match command.cmd_type() {
         CommandType::BlockCommand => {
             if let Some(command) = command.blk_cmd {
-                block_command(node, service, command).await;
+                block_command(node, service, claim, command).await;
             }
         }
         CommandType::BlockRecoveryCommand => {
@@ -74,12 +74,12 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, command: Datano
     }
 }
 
-async fn block_command(node: &Arc<DataNode>, service: &Arc<Service>, command: BlockCommandProto) {
+async fn block_command(node: &Arc<DataNode>, service: &Arc<Service>, claim: ClaimId, command: BlockCommandProto) {
     match command.action() {
         Action::Transfer => transfer_blocks(node, service, &command),
         Action::Invalidate => {
-            let node = node.clone();
-            let _ = tokio::task::spawn_blocking(move || invalidate(&node, &command)).await;
+            let (node, service) = (node.clone(), service.clone());
+            let _ = tokio::task::spawn_blocking(move || invalidate(&node, &service, claim, &command)).await;
         }
         Action::Shutdown => {
             tracing::warn!("command to shut down is not part of the protocol any more")
@@ -87,13 +87,17 @@ async fn block_command(node: &Arc<DataNode>, service: &Arc<Service>, command: Bl
     }
 }
 
-fn invalidate(node: &DataNode, command: &BlockCommandProto) {
+fn invalidate(node: &DataNode, service: &Service, claim: ClaimId, command: &BlockCommandProto) {
     let Ok(pool) = node.dataset.pool(&command.block_pool_id) else {
         return;
     };
     for block in &command.blocks {
         let block = block_of(block);
-        match node.dataset.invalidate(&pool, block) {
+        match node.dataset.invalidate(&pool, block, || service.offer().holds(claim)) {
+            Err(PoolError::Replica(ReplicaError::OrderEnded)) => {
+                tracing::info!(block = %block.id, "the rest of a command is dropped: its claim is over");
+                return;
+            }
             Ok(replica) => {
                 node.metrics.blocks_removed.fetch_add(1, Ordering::Relaxed);
                 if let Some(volume) = node.dataset.volume(replica.volume) {

@@ -319,10 +319,18 @@ impl Dataset {
         }
     }
 
-    /// Deletes a replica (`invalidate`); returns what it was.
-    pub fn invalidate(&self, pool: &Pool, block: Block) -> Result<Replica, PoolError> {
+    /// Deletes a replica (`invalidate`); returns what it was. Whether it is still `ordered` is asked under the pool's lock,
+    /// under which full reports are made too: a report that is made after an order has ended shows what it was about.
+    pub fn invalidate(&self, pool: &Pool, block: Block, ordered: impl Fn() -> bool) -> Result<Replica, PoolError> {
+        let plan = |map: &ReplicaMap| {
+            if ordered() {
+                map.invalidate(block)
+            } else {
+                Err(ReplicaError::OrderEnded)
+            }
+        };
         loop {
-            match pool.take_out(|map| map.invalidate(block)) {
+            match pool.take_out(plan) {
                 Err(PoolError::Replica(ReplicaError::StopWriterFirst(writer))) => {
                     self.stop_writer(pool, block.id, writer)?;
                 }

@@ -212,7 +212,7 @@ impl DataNode {
     /// What another DataNode sent does not match its checksums.
     pub fn report_remote_bad_block(&self, pool: &Pool, block: Block, source: &DatanodeInfoProto) {
         if let Some(service) = self.service_of(pool.id()) {
-            service.report_bad(self.located(pool, block, source.clone(), None));
+            service.report_bad_elsewhere(self.located(pool, block, source.clone(), None));
         }
     }
 

@@ -1,10 +1,12 @@
 //! One nameservice and its NameNodes (`BPOfferService`): what they are to be told, and which one is obeyed.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use hathi_blockpool::{ActorId, IncrementalReports, OfferService, ReceivedDeleted};
+use hathi_blockpool::{ActorId, ClaimId, IncrementalReports, NoticeKind, OfferService, ReceivedDeleted};
 use hathi_formats::conf::HostPort;
+use hathi_formats::ids::BlockId;
 use hathi_formats::proto::datanode::DatanodeCommandProto;
 use hathi_formats::proto::hdfs::LocatedBlockProto;
 use hathi_net::ipc::RpcClient;
@@ -14,17 +16,12 @@ use tokio::sync::{Notify, mpsc};
 use crate::config::NameServiceConf;
 use crate::pool::Pool;
 
-/// Reports of bad blocks that wait for one NameNode; more are dropped, as scans will find them again.
+/// Reports of bad blocks and errors that wait for one NameNode, and replicas known to be bad; more are dropped, as scans
+/// will find them again.
 const MAX_BAD_BLOCKS: usize = 10_000;
 
-/// What a NameNode is told out of turn.
-#[derive(Clone, Debug)]
-pub enum Extra {
-    /// `reportBadBlocks`.
-    BadBlock(Box<LocatedBlockProto>),
-    /// `errorReport`: code and text.
-    Error(u32, String),
-}
+/// A replica that was found bad: its block, and the DataNode that has it.
+pub type BadReplica = (u64, String);
 
 /// One NameNode as the rest of the DataNode sees it.
 #[derive(Debug)]
@@ -37,8 +34,10 @@ pub struct Actor {
     pub address: HostPort,
     /// Notices that it has not got yet.
     pub reports: Mutex<IncrementalReports>,
-    /// Other things it has not been told yet.
-    pub extras: Mutex<Vec<Extra>>,
+    /// Bad replicas that it has not taken note of yet (`reportBadBlocks`).
+    pub bad: Mutex<BTreeMap<BadReplica, LocatedBlockProto>>,
+    /// Errors that it has not been told yet (`errorReport`): code and text.
+    pub errors: Mutex<VecDeque<(u32, String)>>,
     /// Wakes the task that talks to it.
     pub wake: Notify,
     /// The connection, while there is one.
@@ -55,6 +54,16 @@ pub struct Actor {
     pub last_report_s: AtomicI64,
 }
 
+impl Actor {
+    fn tell_bad(&self, block: &LocatedBlockProto) {
+        let node = block.locs.first().map(|node| node.id.datanode_uuid.clone());
+        let mut bad = self.bad.lock();
+        if bad.len() < MAX_BAD_BLOCKS {
+            bad.insert((block.b.block_id, node.unwrap_or_default()), block.clone());
+        }
+    }
+}
+
 /// One nameservice.
 #[derive(Debug)]
 pub struct Service {
@@ -63,15 +72,18 @@ pub struct Service {
     /// Its NameNodes.
     pub actors: Vec<Arc<Actor>>,
     offer: Mutex<OfferService>,
+    /// Replicas here that are known to be bad, until they are deleted. A NameNode that registers this DataNode anew may
+    /// know nothing of them, and their length and stamp look good in its full report.
+    bad: Mutex<BTreeMap<BlockId, LocatedBlockProto>>,
     pool: RwLock<Option<Arc<Pool>>>,
-    /// Commands from whichever NameNode is obeyed when they are carried out, in order.
-    pub commands: mpsc::UnboundedSender<(ActorId, DatanodeCommandProto)>,
+    /// Commands, with the claims under which they came, in order.
+    pub commands: mpsc::UnboundedSender<(ClaimId, DatanodeCommandProto)>,
 }
 
 impl Service {
     /// A nameservice, and the end of its queue of commands.
     #[must_use]
-    pub fn new(conf: &NameServiceConf) -> (Arc<Service>, mpsc::UnboundedReceiver<(ActorId, DatanodeCommandProto)>) {
+    pub fn new(conf: &NameServiceConf) -> (Arc<Service>, mpsc::UnboundedReceiver<(ClaimId, DatanodeCommandProto)>) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let actors = conf
             .namenodes
@@ -83,7 +95,8 @@ impl Service {
                     namenode_id: namenode.id.clone(),
                     address: namenode.address.clone(),
                     reports: Mutex::default(),
-                    extras: Mutex::default(),
+                    bad: Mutex::default(),
+                    errors: Mutex::default(),
                     wake: Notify::new(),
                     client: Mutex::new(None),
                     force_report: AtomicBool::new(false),
@@ -98,6 +111,7 @@ impl Service {
             id: conf.id.clone(),
             actors,
             offer: Mutex::default(),
+            bad: Mutex::default(),
             pool: RwLock::default(),
             commands,
         });
@@ -135,6 +149,9 @@ impl Service {
 
     /// Something happened to a replica.
     pub fn notify(&self, storage_id: &str, notice: &ReceivedDeleted) {
+        if notice.kind == NoticeKind::Deleted {
+            self.bad.lock().remove(&notice.block.id);
+        }
         for actor in &self.actors {
             if actor.reports.lock().notify(storage_id, notice.clone()) {
                 actor.wake.notify_one();
@@ -142,24 +159,41 @@ impl Service {
         }
     }
 
-    /// A replica is bad.
+    /// A replica of this DataNode is bad.
     pub fn report_bad(&self, block: LocatedBlockProto) {
-        for actor in &self.actors {
-            let mut extras = actor.extras.lock();
-            if extras.len() < MAX_BAD_BLOCKS {
-                extras.push(Extra::BadBlock(Box::new(block.clone())));
+        let id = BlockId(block.b.block_id.cast_signed());
+        {
+            let mut bad = self.bad.lock();
+            if bad.len() < MAX_BAD_BLOCKS {
+                bad.insert(id, block.clone());
             }
+        }
+        self.report_bad_elsewhere(block);
+    }
+
+    /// A replica of another DataNode is bad.
+    pub fn report_bad_elsewhere(&self, block: LocatedBlockProto) {
+        for actor in &self.actors {
+            actor.tell_bad(&block);
             actor.wake.notify_one();
+        }
+    }
+
+    /// A NameNode registered this DataNode: it is told of every replica that is known to be bad.
+    pub fn tell_bad_again(&self, actor: &Actor) {
+        for block in self.bad.lock().values() {
+            actor.tell_bad(block);
         }
     }
 
     /// An error that NameNodes should know of (`errorReport`).
     pub fn report_error(&self, code: u32, text: &str) {
         for actor in &self.actors {
-            let mut extras = actor.extras.lock();
-            if extras.len() < MAX_BAD_BLOCKS {
-                extras.push(Extra::Error(code, text.to_owned()));
+            let mut errors = actor.errors.lock();
+            if errors.len() < MAX_BAD_BLOCKS {
+                errors.push_back((code, text.to_owned()));
             }
+            drop(errors);
             actor.wake.notify_one();
         }
     }

@@ -81,7 +81,7 @@ fn what_is_deleted_during_a_rolling_upgrade_comes_back_with_a_rollback() {
         // The upgrade is still under way after a restart.
         let dataset = Dataset::open(&conf(&[dir.path()])).unwrap();
         let pool = dataset.open_pool(&namespace()).unwrap();
-        dataset.invalidate(&pool, deleted).unwrap();
+        dataset.invalidate(&pool, deleted, || true).unwrap();
         assert!(pool.is_empty());
         assert!(root.join("trash/finalized/subdir0/subdir0/blk_1").exists());
     }
@@ -92,7 +92,7 @@ fn what_is_deleted_during_a_rolling_upgrade_comes_back_with_a_rollback() {
     assert!(!root.join("trash").exists());
     pool(&node).set_keep_deleted(false);
     assert!(!root.join("RollingUpgradeInProgress").exists());
-    node.dataset.invalidate(&pool(&node), deleted).unwrap();
+    node.dataset.invalidate(&pool(&node), deleted, || true).unwrap();
     assert!(
         !root.join("trash").exists(),
         "after the upgrade what is deleted is gone"

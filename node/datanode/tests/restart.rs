@@ -8,7 +8,7 @@ use std::io;
 use common::*;
 use hathi_blockpool::{ReplicaState, VolumeId};
 use hathi_datanode::dataset::Dataset;
-use hathi_formats::ids::NamespaceInfo;
+use hathi_formats::ids::{BlockId, NamespaceInfo};
 
 #[test]
 fn replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
@@ -42,7 +42,7 @@ fn replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
     let pool = pool(&node);
     assert_eq!(pool.len(), 3);
     let state = |id: i64| {
-        let replica = pool.get(hathi_formats::ids::BlockId(id)).unwrap();
+        let replica = pool.get(BlockId(id)).unwrap();
         (replica.state, replica.num_bytes, replica.generation_stamp.0)
     };
     assert_eq!(state(1), (ReplicaState::Finalized, 3000, 1001));
@@ -104,7 +104,7 @@ fn volumes_take_turns_and_a_broken_one_is_dropped() {
         (0..4)
             .filter(|id| {
                 pool(node)
-                    .get(hathi_formats::ids::BlockId(*id))
+                    .get(BlockId(*id))
                     .is_some_and(|replica| replica.volume == VolumeId(volume))
             })
             .count()
@@ -141,10 +141,14 @@ fn deleted_replicas_leave_nothing_behind() {
     let mut writer = Writer::open(&[&node], &Setup::create(block(1, 1001, 0))).unwrap();
     writer.write(&bytes(600), 1024);
     assert!(
-        node.dataset.invalidate(&pool(&node), block(1, 1000, 0)).is_err(),
+        node.dataset
+            .invalidate(&pool(&node), block(1, 1000, 0), || true)
+            .is_err(),
         "it is newer"
     );
-    node.dataset.invalidate(&pool(&node), block(1, 1001, 0)).unwrap();
+    node.dataset
+        .invalidate(&pool(&node), block(1, 1001, 0), || true)
+        .unwrap();
     writer.wait_closed();
     assert!(pool(&node).is_empty());
     assert_eq!(pool(&node).used(VolumeId(0)), 0);
@@ -152,4 +156,17 @@ fn deleted_replicas_leave_nothing_behind() {
     for folder in ["tmp", "current/rbw"] {
         assert_eq!(fs::read_dir(root.join(folder)).unwrap().count(), 0, "{folder}");
     }
+}
+
+#[test]
+fn safety_05_an_order_that_has_ended_deletes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    put(&node, 1, &bytes(600));
+    let replica = pool(&node).get(BlockId(1)).unwrap().block();
+    let ended = node.dataset.invalidate(&pool(&node), replica, || false);
+    assert!(ended.is_err());
+    assert_eq!(read(&node, replica, 0, 600).unwrap(), bytes(600));
+    node.dataset.invalidate(&pool(&node), replica, || true).unwrap();
+    assert!(pool(&node).is_empty());
 }
