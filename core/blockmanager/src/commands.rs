@@ -74,15 +74,11 @@ impl BlockManager {
         commands.extend(self.transfer_command(datanode, pool));
         let too_early = now.monotonic_ms.saturating_sub(self.active_since_ms) < self.config.startup_delay_deletion_ms;
         let limit = if too_early { 0 } else { self.config.invalidate_limit };
-        let Some(node) = self.datanodes.get_mut(datanode) else {
-            return commands;
-        };
-        let mut blocks = Vec::new();
-        while blocks.len() < limit
-            && let Some((_, block)) = node.invalidate.pop_first()
-        {
-            blocks.push(block_proto(block));
-        }
+        let blocks: Vec<BlockProto> = self
+            .leaving_orders(datanode, limit)
+            .into_iter()
+            .map(block_proto)
+            .collect();
         if !blocks.is_empty() {
             commands.push(DatanodeCommandProto {
                 blk_cmd: Some(BlockCommandProto {
@@ -94,7 +90,8 @@ impl BlockManager {
                 ..command(CommandType::BlockCommand)
             });
         }
-        if let Some(bandwidth) = node.bandwidth.take() {
+        let node = self.datanodes.get_mut(datanode);
+        if let Some(bandwidth) = node.and_then(|node| node.bandwidth.take()) {
             commands.push(DatanodeCommandProto {
                 balancer_cmd: Some(BalancerBandwidthCommandProto { bandwidth }),
                 ..command(CommandType::BalancerBandwidthCommand)

@@ -78,6 +78,8 @@ pub struct Storage {
     pub(crate) heartbeated_since_failover: bool,
     /// Full reports since the node registered.
     pub(crate) report_count: u32,
+    /// The last two full reports, by the number that they had when they began.
+    pub(crate) last_reports: [u64; 2],
     /// Complete blocks (and finalized replicas of others) known to be on it.
     pub(crate) blocks: BlockIdSet,
     /// A full report being worked through.
@@ -144,6 +146,12 @@ pub struct Datanode {
     pub(crate) transfers: VecDeque<Transfer>,
     pub(crate) invalidate: BTreeMap<i64, Block>,
     pub(crate) recover: BTreeSet<i64>,
+    /// Since its registration it was told that this NameNode is active.
+    pub(crate) told_active: bool,
+    /// It was told so in an earlier term than the present one.
+    pub(crate) counts_anew: bool,
+    /// Notices of it found no room.
+    pub(crate) unheard: bool,
     scheduled: [u32; 2],
     scheduled_rolled_ms: u64,
 }
@@ -386,6 +394,7 @@ impl Datanodes {
             content_stale: true,
             heartbeated_since_failover: false,
             report_count: 0,
+            last_reports: [0; 2],
             blocks: BlockIdSet::default(),
             report: None,
         });
@@ -426,6 +435,9 @@ impl Datanodes {
                     transfers: VecDeque::new(),
                     invalidate: BTreeMap::new(),
                     recover: BTreeSet::new(),
+                    told_active: false,
+                    counts_anew: false,
+                    unheard: false,
                     scheduled: [0; 2],
                     scheduled_rolled_ms: now.monotonic_ms,
                 });
@@ -491,7 +503,17 @@ impl Datanodes {
         }
     }
 
-    /// Takes in what a heartbeat says. Answers the storages that are newly known to be broken.
+    /// A heartbeat came, whose answer tells the node which role this NameNode has.
+    pub(crate) fn heard_of(&mut self, index: DatanodeIndex) {
+        let storages = self.get(index).map(|node| node.storages.clone()).unwrap_or_default();
+        for storage in storages {
+            if let Some(storage) = self.storage_mut(storage) {
+                storage.heartbeated_since_failover = true;
+            }
+        }
+    }
+
+    /// Takes in what a heartbeat or a lifeline says. Answers the storages that are newly known to be broken.
     pub(crate) fn heartbeat(&mut self, index: DatanodeIndex, stats: HeartbeatStats, now: Now) -> Vec<StorageIndex> {
         let mut failed = Vec::new();
         let mut reported = BTreeSet::new();
@@ -516,7 +538,6 @@ impl Datanodes {
             storage.remaining = report.remaining;
             storage.block_pool_used = report.block_pool_used;
             storage.non_dfs_used = report.non_dfs_used;
-            storage.heartbeated_since_failover = true;
         }
         let Some(node) = self.nodes.get_mut(index.0 as usize) else {
             return failed;

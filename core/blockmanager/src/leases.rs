@@ -57,6 +57,10 @@ impl ReportLeases {
                 .is_some_and(|lease| lease.id == id && lease.until_ms > now_ms)
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.leases.clear();
+    }
+
     pub(crate) fn remove(&mut self, datanode: DatanodeIndex) {
         self.leases.remove(&datanode);
     }

@@ -8,10 +8,13 @@
 
 use crate::blocks::{Blocks, Flag, Record};
 use crate::construction::{ExpectedReplica, UnderConstruction};
+use crate::corrupt::CorruptReplicas;
 use crate::datanodes::{AdminState, Datanode, Datanodes, Storage};
 use crate::hosts::Hosts;
 use crate::leases::ReportLeases;
-use crate::queues::{self, CorruptReplicas, LowRedundancy, Messages, Pending};
+use crate::mutant::{Mutant, Mutation};
+use crate::orders::ExcessReplica;
+use crate::queues::{self, LowRedundancy, Messages, Pending};
 use crate::rng::Rng;
 use crate::safemode::SafeMode;
 use crate::types::{
@@ -30,6 +33,7 @@ use std::sync::atomic::AtomicU64;
 #[derive(Debug)]
 pub struct BlockManager {
     pub(crate) config: BlockManagerConfig,
+    pub(crate) mutation: Mutation,
     pub(crate) blocks: Blocks,
     pub(crate) datanodes: Datanodes,
     pub(crate) hosts: Hosts,
@@ -46,8 +50,9 @@ pub struct BlockManager {
     pub(crate) needed: LowRedundancy,
     pub(crate) pending: Pending,
     pub(crate) corrupt: CorruptReplicas,
-    /// Excess replicas by block: the node, and when its deletion was ordered.
-    pub(crate) excess: BTreeMap<i64, SmallVec<[(DatanodeIndex, u64); 1]>>,
+    pub(crate) corrupt_news: u64,
+    /// Excess replicas by block.
+    pub(crate) excess: BTreeMap<i64, SmallVec<[ExcessReplica; 1]>>,
     /// Blocks with too many replicas that nobody may delete while a storage's content is not sure.
     pub(crate) postponed: BTreeSet<i64>,
     pub(crate) postponed_from: i64,
@@ -138,6 +143,7 @@ impl BlockManager {
     pub fn new(config: BlockManagerConfig) -> BlockManager {
         let mut rng = Rng::new(config.seed);
         BlockManager {
+            mutation: Mutation::default(),
             blocks: Blocks::default(),
             datanodes: Datanodes::default(),
             hosts: Hosts::default(),
@@ -151,6 +157,7 @@ impl BlockManager {
             needed: LowRedundancy::default(),
             pending: Pending::default(),
             corrupt: CorruptReplicas::new(),
+            corrupt_news: 0,
             excess: BTreeMap::new(),
             postponed: BTreeSet::new(),
             postponed_from: i64::MIN,
@@ -165,6 +172,12 @@ impl BlockManager {
             config,
             now: Now::default(),
         }
+    }
+
+    /// Breaks a rule, for the simulator.
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn plant(&mut self, mutant: Option<Mutant>) {
+        self.mutation = Mutation::planted(mutant);
     }
 
     /// The configuration.
@@ -189,6 +202,9 @@ impl BlockManager {
             return;
         }
         self.highest_id = self.highest_id.max(id.0);
+        if !self.corrupt.is_empty() {
+            self.adopt_early_marks(new.block);
+        }
         if new.state == BlockState::Complete {
             self.safe_mode.total += 1;
         }
@@ -389,8 +405,13 @@ impl BlockManager {
         self.active_since_ms = now.monotonic_ms;
         self.forget_work();
         for storage in self.datanodes.storages_mut() {
-            storage.content_stale = true;
+            storage.content_stale = !self.mutation.is(Mutant::TrustStaleStorages);
             storage.heartbeated_since_failover = false;
+        }
+        // A report under a lease of this term shows that its node has had an answer of this term.
+        self.leases.clear();
+        for node in self.datanodes.nodes_mut() {
+            node.counts_anew = node.told_active;
         }
         while let Some(id) = self.messages.first() {
             self.process_messages(BlockId(id));
@@ -418,9 +439,12 @@ impl BlockManager {
         }
         self.needed.clear();
         self.pending.clear();
-        self.excess.clear();
+        for id in std::mem::take(&mut self.excess).into_keys() {
+            self.update_safe(BlockId(id));
+        }
         self.postponed.clear();
         self.recovery_attempts.clear();
+        self.forget_corrupt_orders();
         for construction in self.construction.values_mut() {
             construction.recovery = None;
         }
@@ -468,12 +492,6 @@ impl BlockManager {
             .unwrap_or_default()
     }
 
-    pub(crate) fn is_corrupt_on(&self, id: BlockId, node: DatanodeIndex) -> bool {
-        self.corrupt
-            .get(&id.0)
-            .is_some_and(|list| list.iter().any(|(at, _)| *at == node))
-    }
-
     pub(crate) fn condition(&self, id: BlockId, record: &Record, storage: StorageIndex) -> Condition {
         let Some(storage) = self.datanodes.storage(storage) else {
             return Condition::Gone;
@@ -495,12 +513,7 @@ impl BlockManager {
             AdminState::EnteringMaintenance => return Condition::EnteringMaintenance,
             AdminState::Normal => {}
         }
-        if record.flag(Flag::Excess)
-            && self
-                .excess
-                .get(&id.0)
-                .is_some_and(|list| list.iter().any(|(at, _)| *at == storage.datanode))
-        {
+        if record.flag(Flag::Excess) && self.is_excess_on(id, storage.datanode) {
             return Condition::Excess;
         }
         Condition::Live
@@ -574,7 +587,7 @@ impl BlockManager {
         let mut counts = Counts {
             blocks: self.blocks.len() as u64,
             low_redundancy: self.needed.low() as u64,
-            corrupt: self.corrupt.len() as u64,
+            corrupt: self.corrupt_count() as u64,
             missing: self.needed.len(queues::CORRUPT) as u64,
             missing_replication_one: self.needed.missing_replication_one() as u64,
             in_future: self.safe_mode.in_future_blocks,

@@ -3,7 +3,7 @@
 //!
 //! All of them iterate in the order of ids, so that the same reports lead to the same commands.
 
-use crate::types::{DatanodeIndex, ReportedReplica, StorageIndex};
+use crate::types::{ReportedReplica, StorageIndex};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -230,18 +230,6 @@ impl Messages {
         self.blocks.contains_key(&id)
     }
 
-    /// Forgets what a storage said of a block: it says it anew.
-    pub(crate) fn remove(&mut self, id: i64, storage: StorageIndex) {
-        if let Some(queue) = self.blocks.get_mut(&id) {
-            let before = queue.len();
-            queue.retain(|message| message.storage != storage);
-            self.count -= before - queue.len();
-            if queue.is_empty() {
-                self.blocks.remove(&id);
-            }
-        }
-    }
-
     /// Forgets all that the storages of a node said.
     pub(crate) fn remove_node(&mut self, on_node: impl Fn(StorageIndex) -> bool) {
         self.blocks.retain(|_, queue| {
@@ -251,26 +239,22 @@ impl Messages {
         self.count = self.blocks.values().map(VecDeque::len).sum();
     }
 
+    /// Forgets what the storages of a node said of a block: it has said something newer.
+    pub(crate) fn remove_older(&mut self, id: i64, on_node: impl Fn(StorageIndex) -> bool) {
+        if let Some(queue) = self.blocks.get_mut(&id) {
+            let before = queue.len();
+            queue.retain(|message| !on_node(message.storage));
+            self.count -= before - queue.len();
+            if queue.is_empty() {
+                self.blocks.remove(&id);
+            }
+        }
+    }
+
     pub(crate) fn first(&self) -> Option<i64> {
         self.blocks.keys().next().copied()
     }
 }
-
-/// Why a replica is corrupt (`CorruptReplicasMap.Reason`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CorruptReason {
-    /// Somebody read it and found it bad.
-    Reported,
-    /// Another generation stamp than the block's.
-    GenerationStamp,
-    /// Another length than the block's.
-    Size,
-    /// A state it can't be in.
-    State,
-}
-
-/// Corrupt replicas by block and node.
-pub(crate) type CorruptReplicas = BTreeMap<i64, SmallVec<[(DatanodeIndex, CorruptReason); 1]>>;
 
 #[cfg(test)]
 mod tests {
@@ -331,7 +315,7 @@ mod tests {
         messages.push(message(2, 7, false));
         messages.push(message(1, 7, true));
         assert_eq!(messages.len(), 3);
-        messages.remove(5, StorageIndex(2));
+        messages.remove_older(5, |storage| storage == StorageIndex(2));
         let taken = messages.take(5);
         assert_eq!(taken.iter().map(|one| one.deleted).collect::<Vec<_>>(), [false, true]);
         assert!(messages.is_empty());

@@ -2,12 +2,14 @@
 //! (`BlockManager.RedundancyMonitor`, `HeartbeatManager`, `DatanodeManager.handleHeartbeat`).
 
 use crate::blocks::{Flag, Record};
+use crate::corrupt::CorruptReason;
 use crate::datanodes::{AdminState, HeartbeatStats, Transfer};
 use crate::manager::{BlockManager, Condition};
+use crate::mutant::Mutant;
 use crate::placement::PlacementRequest;
-use crate::queues::{self, CorruptReason, LowRedundancy};
+use crate::queues::{self, LowRedundancy};
 use crate::types::{BlockManagerError, DatanodeIndex, Now, NumberReplicas, StorageIndex};
-use hathi_formats::ids::{Block, BlockId};
+use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::DatanodeIdProto;
 use smallvec::SmallVec;
 
@@ -86,12 +88,13 @@ impl BlockManager {
             None
         };
         let replication = u32::from(record.replication());
-        let bad = record.flag(Flag::Corrupt);
+        // Not only with enough good ones: where every node has a replica, a bad one has to make room first.
+        let bad_may_go = record.flag(Flag::Corrupt) && self.corrupt_may_go(record, counts);
         self.set_needed(id, level, expected);
         if counts.live > replication {
             self.delete_excess(id, added, hint);
         }
-        if bad && counts.live + counts.decommissioning >= replication {
+        if bad_may_go {
             self.delete_corrupt(id);
         }
     }
@@ -127,10 +130,7 @@ impl BlockManager {
             let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode) else {
                 continue;
             };
-            self.excess.entry(id.0).or_default().push((node, self.now.monotonic_ms));
-            if let Some(record) = self.blocks.get_mut(id) {
-                record.set_flag(Flag::Excess, true);
-            }
+            self.add_excess(id, node);
             self.order_deletion(node, record.view(id).block);
         }
         self.postponed.remove(&id.0);
@@ -184,108 +184,6 @@ impl BlockManager {
             })
     }
 
-    /// Deletes what is known to be corrupt, now that there are enough good replicas (`invalidateCorruptReplicas`).
-    fn delete_corrupt(&mut self, id: BlockId) {
-        let nodes: SmallVec<[DatanodeIndex; 2]> = self
-            .corrupt
-            .get(&id.0)
-            .map(|list| list.iter().map(|(node, _)| *node).collect())
-            .unwrap_or_default();
-        for node in nodes {
-            self.delete_corrupt_on(id, node);
-        }
-    }
-
-    fn delete_corrupt_on(&mut self, id: BlockId, node: DatanodeIndex) {
-        if self.count_replicas(id).stale > 0 {
-            self.postponed.insert(id.0);
-            return;
-        }
-        let Some(record) = self.blocks.get(id) else {
-            return;
-        };
-        let block = record.view(id).block;
-        self.order_deletion(node, block);
-        self.remove_replica_of_node(id, node);
-    }
-
-    /// A deletion for the node's next heartbeats. Only an active orders anything.
-    pub(crate) fn order_deletion(&mut self, node: DatanodeIndex, block: Block) {
-        if !self.populating {
-            return;
-        }
-        if let Some(node) = self.datanodes.get_mut(node)
-            && node.alive
-        {
-            node.invalidate.insert(block.id.0, block);
-        }
-    }
-
-    /// A replica is bad (`markBlockAsCorrupt`).
-    pub(crate) fn mark_replica_corrupt(
-        &mut self,
-        id: BlockId,
-        reported: Block,
-        node: DatanodeIndex,
-        storage: Option<StorageIndex>,
-        reason: CorruptReason,
-    ) {
-        if let Some(storage) = storage
-            && self.blocks.add_replica(id, storage)
-            && let Some(storage) = self.datanodes.storage_mut(storage)
-        {
-            storage.blocks.insert(id.0);
-        }
-        let Some(record) = self.blocks.get_mut(id) else {
-            return;
-        };
-        record.set_flag(Flag::Corrupt, true);
-        let list = self.corrupt.entry(id.0).or_default();
-        match list.iter_mut().find(|(at, _)| *at == node) {
-            Some(known) => known.1 = reason,
-            None => list.push((node, reason)),
-        }
-        self.update_safe(id);
-        if !self.populating {
-            return;
-        }
-        let Some(record) = self.blocks.get(id) else {
-            return;
-        };
-        let counts = self.count_replicas(id);
-        let usable = counts.live + counts.decommissioning;
-        let expected = u32::from(record.replication());
-        let enough_to_complete = usable >= u32::from(self.config.min_replication);
-        let enough = usable >= expected;
-        let more_than_wanted = enough_to_complete && counts.live + counts.corrupt > expected;
-        let torn_while_written = enough_to_complete && reason == CorruptReason::GenerationStamp;
-        if enough || more_than_wanted || torn_while_written {
-            if counts.stale > 0 {
-                self.postponed.insert(id.0);
-            } else {
-                self.order_deletion(node, reported);
-                self.remove_replica_of_node(id, node);
-            }
-        }
-        self.check_redundancy(id, None, None);
-    }
-
-    /// A client or a DataNode found the replica to be bad (`findAndMarkBlockAsCorrupt`). `_reason` is for the caller's log.
-    pub fn mark_corrupt(&mut self, block: Block, datanode: DatanodeIndex, storage_uuid: &str, _reason: &str) {
-        let Some(record) = self.blocks.get(block.id) else {
-            return;
-        };
-        // A report on an older stamp says nothing of the replica as it is now.
-        if record.generation_stamp() != block.generation_stamp.0 && record.is_complete() {
-            return;
-        }
-        let storage = self
-            .datanodes
-            .find_storage(datanode, storage_uuid)
-            .or_else(|| self.replicas(block.id).into_iter().find(|&at| self.is_on(at, datanode)));
-        self.mark_replica_corrupt(block.id, block, datanode, storage, CorruptReason::Reported);
-    }
-
     pub(crate) fn is_on(&self, storage: StorageIndex, node: DatanodeIndex) -> bool {
         self.datanodes
             .storage(storage)
@@ -306,17 +204,15 @@ impl BlockManager {
             return;
         };
         let (was_excess, was_corrupt) = (record.flag(Flag::Excess), record.flag(Flag::Corrupt));
-        if was_excess && let Some(list) = self.excess.get_mut(&id.0) {
-            list.retain(|(at, _)| *at != node);
-            if list.is_empty() {
-                self.excess.remove(&id.0);
-                if let Some(record) = self.blocks.get_mut(id) {
-                    record.set_flag(Flag::Excess, false);
-                }
-            }
+        if was_excess {
+            self.forget_excess(id, node);
         }
         if was_corrupt {
-            self.unmark_corrupt(id, node, None);
+            // What a reader found is true of the replica wherever it comes up again; the rest each report shows anew.
+            let all = self.mutation.is(Mutant::DeathEndsMark);
+            self.end_marks(id, |mark| {
+                mark.node == node && (all || mark.reason != CorruptReason::Reported)
+            });
         }
         self.update_safe(id);
         self.check_redundancy(id, None, None);
@@ -326,20 +222,6 @@ impl BlockManager {
         for storage in self.replicas(id) {
             if self.is_on(storage, node) {
                 self.remove_replica(id, storage);
-            }
-        }
-    }
-
-    /// The replica is good after all, if it was bad for this reason (any reason for `None`).
-    pub(crate) fn unmark_corrupt(&mut self, id: BlockId, node: DatanodeIndex, only: Option<CorruptReason>) {
-        let Some(list) = self.corrupt.get_mut(&id.0) else {
-            return;
-        };
-        list.retain(|(at, reason)| *at != node || only.is_some_and(|only| only != *reason));
-        if list.is_empty() {
-            self.corrupt.remove(&id.0);
-            if let Some(record) = self.blocks.get_mut(id) {
-                record.set_flag(Flag::Corrupt, false);
             }
         }
     }
@@ -375,6 +257,9 @@ impl BlockManager {
         if let Some(node) = self.datanodes.get_mut(index) {
             node.transfers.clear();
             node.recover.clear();
+            node.told_active = false;
+            node.counts_anew = false;
+            node.unheard = false;
         }
         self.apply_exclusion(index);
         if self.safe_mode.is_startup() {
@@ -388,11 +273,37 @@ impl BlockManager {
         self.now = now;
         let failed = self.datanodes.heartbeat(datanode, stats, now);
         self.purge.extend(failed);
+        self.datanodes.heard_of(datanode);
     }
 
-    /// A lifeline: the node lives, and these are its numbers (`DatanodeManager.handleLifeline`).
+    /// A lifeline: the node lives, and these are its numbers (`DatanodeManager.handleLifeline`). It says nothing of blocks:
+    /// its answer tells the node no role, so the node may still obey another NameNode.
     pub fn lifeline(&mut self, datanode: DatanodeIndex, stats: HeartbeatStats, now: Now) {
-        self.heartbeat(datanode, stats, now);
+        self.now = now;
+        let failed = self.datanodes.heartbeat(datanode, stats, now);
+        self.purge.extend(failed);
+        if self.mutation.is(Mutant::LifelineVouches) {
+            self.datanodes.heard_of(datanode);
+        }
+    }
+
+    /// The answer to the node's heartbeat claims to be active.
+    pub fn told_active(&mut self, datanode: DatanodeIndex) {
+        if let Some(node) = self.datanodes.get_mut(datanode) {
+            node.told_active = true;
+        }
+    }
+
+    /// Whether the node is to register again before anything else is heard of it, and to report all it has:
+    /// - it was told of an earlier term as active. It can't know that this is another one, and that what was ordered then
+    ///   counts no more: the registration ends the claim (`hathi_blockpool::OfferService`);
+    /// - notices of it found no room here.
+    #[must_use]
+    pub fn wants_registration(&self, datanode: DatanodeIndex) -> bool {
+        let room = self.active || self.messages.len() <= self.config.max_pending_messages / 2;
+        self.datanodes
+            .get(datanode)
+            .is_some_and(|node| node.counts_anew || (node.unheard && room))
     }
 
     /// A lease to send a full block report; 0 when none is to be had now.
@@ -571,26 +482,6 @@ impl BlockManager {
         self.postponed_from = ids.last().map_or(i64::MIN, |id| id.saturating_add(1));
     }
 
-    /// Deletions that nobody confirmed are ordered anew ([3.5] `processTimedOutExcessBlocks`).
-    fn renew_excess(&mut self) {
-        let limit = self.now.monotonic_ms.saturating_sub(self.config.excess_timeout_ms);
-        let old: Vec<(i64, DatanodeIndex)> = self
-            .excess
-            .iter_mut()
-            .flat_map(|(&id, list)| list.iter_mut().map(move |entry| (id, entry)))
-            .filter(|(_, (_, since))| *since < limit)
-            .map(|(id, entry)| {
-                entry.1 = self.now.monotonic_ms;
-                (id, entry.0)
-            })
-            .collect();
-        for (id, node) in old {
-            if let Some(block) = self.block(BlockId(id)) {
-                self.order_deletion(node, block.block);
-            }
-        }
-    }
-
     /// Orders replicas of one block (`scheduleReconstruction`, `validateReconstructionWork`).
     fn schedule_reconstruction(&mut self, id: BlockId, level: usize) {
         let Some(&record) = self.blocks.get(id) else {
@@ -691,6 +582,24 @@ impl BlockManager {
         sources.get(at).map(|(_, node)| *node)
     }
 
+    /// Whether an open file is being written to this node and to fewer nodes that stay than the minimum. Blocks that are not
+    /// complete are in none of the queues (HDFS-17658).
+    fn open_blocks_need(&self, leaving: DatanodeIndex) -> bool {
+        let stays = |storage: StorageIndex| {
+            self.is_writable(storage)
+                && self
+                    .datanodes
+                    .of(storage)
+                    .is_some_and(|node| node.admin_state == AdminState::Normal)
+        };
+        self.construction.values().any(|construction| {
+            let replicas = &construction.replicas;
+            replicas.iter().any(|replica| self.is_on(replica.storage, leaving))
+                && replicas.iter().filter(|replica| stays(replica.storage)).count()
+                    < usize::from(self.config.min_replication)
+        })
+    }
+
     /// Nodes whose blocks all are elsewhere in sufficient number may go (`DatanodeAdminDefaultMonitor`).
     fn finish_decommissions(&mut self) {
         if self.scan_from.is_some() {
@@ -722,7 +631,7 @@ impl BlockManager {
                     .chain(self.pending.ids())
                     .any(|id| storage.blocks.contains(id))
             });
-            if !waits {
+            if !waits && !self.open_blocks_need(index) {
                 let done = if state == AdminState::DecommissionInProgress {
                     AdminState::Decommissioned
                 } else {

@@ -13,10 +13,11 @@
 //! while later slices wait is newer, and wins.
 
 use crate::blocks::{Flag, Record, same_48};
+use crate::corrupt::CorruptReason;
 use crate::datanodes::ReportInProgress;
 use crate::idset::BlockIdSet;
 use crate::manager::BlockManager;
-use crate::queues::{CorruptReason, Message};
+use crate::queues::Message;
 use crate::redundancy::NO_ACK;
 use crate::types::{
     BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, Now, ReplicaState, ReportedReplica, StorageIndex,
@@ -412,6 +413,7 @@ impl BlockManager {
         if let Some(storage) = self.datanodes.storage_mut(report.storage) {
             storage.report = None;
             storage.report_count += 1;
+            storage.last_reports = [storage.last_reports[1], report.sequence];
             // A failover in the middle has reset the flag: then this report began too early to vouch for anything.
             if report.vouches && storage.heartbeated_since_failover {
                 storage.content_stale = false;
@@ -419,6 +421,9 @@ impl BlockManager {
         }
         if let Some(node) = self.datanodes.get_mut(report.datanode) {
             node.last_block_report = now;
+        }
+        if !self.corrupt.is_empty() {
+            self.end_marks_of_absent(report.datanode);
         }
         if self.safe_mode.is_startup() {
             self.check_safe_mode();
@@ -438,7 +443,10 @@ impl BlockManager {
             }
         }
         if !self.messages.is_empty() {
-            self.messages.remove(id.0, storage);
+            self.messages.remove_older(id.0, |other| other == storage);
+        }
+        if !self.excess.is_empty() || !self.corrupt.is_empty() {
+            self.seen_despite_order(id, datanode);
         }
         self.process_replica(storage, datanode, replica, None);
     }
@@ -515,7 +523,21 @@ impl BlockManager {
         let hint = delete_hint
             .filter(|hint| !hint.is_empty())
             .and_then(|hint| self.datanodes.by_uuid(hint));
-        self.process_replica(index, datanode, ReportedReplica { block, state }, hint);
+        let replica = ReportedReplica { block, state };
+        self.end_marks_of_writing(datanode, &replica);
+        self.process_replica(index, datanode, replica, hint);
+    }
+
+    /// A message that can't be judged yet. A node whose messages find no room registers again once there is some, and
+    /// tells all it has.
+    fn set_aside(&mut self, message: Message) {
+        if self.messages.len() < self.config.max_pending_messages {
+            self.messages.push(message);
+        } else if let Some(node) = self.datanodes.storage(message.storage).map(|storage| storage.datanode)
+            && let Some(node) = self.datanodes.get_mut(node)
+        {
+            node.unheard = true;
+        }
     }
 
     fn replica_deleted(&mut self, storage: StorageIndex, datanode: DatanodeIndex, block: Block) {
@@ -524,7 +546,7 @@ impl BlockManager {
                 block,
                 state: ReplicaState::Finalized,
             };
-            self.messages.push(Message {
+            self.set_aside(Message {
                 storage,
                 replica,
                 deleted: true,
@@ -537,10 +559,11 @@ impl BlockManager {
                 .retain(|replica| replica.storage != storage || replica.generation_stamp != block.generation_stamp.0);
         }
         self.remove_replica_of_node(block.id, datanode);
+        self.end_marks(block.id, |mark| mark.node == datanode);
     }
 
     /// A standby has not read of it yet: a stamp, or a block, newer than everything in the edits so far.
-    fn is_from_the_future(&self, block: Block) -> bool {
+    pub(crate) fn is_from_the_future(&self, block: Block) -> bool {
         block.generation_stamp.0 > self.known_stamp
             || (block.id.0 > self.highest_id && self.blocks.get(block.id).is_none())
     }
@@ -559,7 +582,7 @@ impl BlockManager {
             return;
         };
         if !self.active && replica.block.generation_stamp.0 > self.known_stamp {
-            self.messages.push(Message {
+            self.set_aside(Message {
                 storage,
                 replica,
                 deleted: false,
@@ -573,6 +596,10 @@ impl BlockManager {
             && same_48(record.num_bytes(), replica.block.num_bytes)
             && !record.flag(Flag::Corrupt)
         {
+            self.forget_older(id, datanode);
+            let Some(record) = self.blocks.get(id) else {
+                return;
+            };
             if !self.blocks.has_replica(record, storage) && !self.deletion_is_ordered(datanode, replica.block) {
                 self.add_replica(id, storage, datanode, hint);
             }
@@ -587,7 +614,7 @@ impl BlockManager {
                 self.mark_replica_corrupt(id, replica.block, datanode, Some(storage), reason);
             } else {
                 // The standby may be the one that is behind.
-                self.messages.push(Message {
+                self.set_aside(Message {
                     storage,
                     replica,
                     deleted: false,
@@ -595,6 +622,7 @@ impl BlockManager {
             }
             return;
         }
+        self.forget_older(id, datanode);
         let finalized = replica.state == ReplicaState::Finalized;
         if !record.is_complete() && (!finalized || !record.has_final_length()) {
             let datanodes = &self.datanodes;
@@ -610,11 +638,22 @@ impl BlockManager {
         }
     }
 
+    /// What the node said of the block before, and what could not be judged, is outdated by what has been judged now. An
+    /// older stamp among it would make the replica look corrupt when this NameNode becomes active (HDFS-16987).
+    fn forget_older(&mut self, id: BlockId, datanode: DatanodeIndex) {
+        if !self.messages.is_empty() {
+            let datanodes = &self.datanodes;
+            self.messages.remove_older(id.0, |storage| {
+                datanodes.storage(storage).is_some_and(|one| one.datanode == datanode)
+            });
+        }
+    }
+
     fn process_unknown(&mut self, storage: StorageIndex, datanode: DatanodeIndex, replica: ReportedReplica) {
         let future = self.is_from_the_future(replica.block);
         if !self.active {
             if future {
-                self.messages.push(Message {
+                self.set_aside(Message {
                     storage,
                     replica,
                     deleted: false,
@@ -681,7 +720,9 @@ impl BlockManager {
             }
         }
         if !self.store_replica(id, storage) {
-            self.unmark_corrupt(id, datanode, Some(CorruptReason::GenerationStamp));
+            self.end_marks(id, |mark| {
+                mark.node == datanode && mark.reason == CorruptReason::GenerationStamp
+            });
         }
         if self.pending.len() > 0 {
             let datanodes = &self.datanodes;
@@ -716,14 +757,25 @@ impl BlockManager {
             let Some(datanode) = self.datanodes.storage(message.storage).map(|storage| storage.datanode) else {
                 continue;
             };
+            // Only the last word of each node counts, once everything can be judged.
+            let outdated = self.active
+                && queue.iter().any(|later| {
+                    self.datanodes
+                        .storage(later.storage)
+                        .is_some_and(|one| one.datanode == datanode)
+                });
+            if outdated {
+                continue;
+            }
             if message.deleted {
                 self.replica_deleted(message.storage, datanode, message.replica.block);
             } else {
+                self.end_marks_of_writing(datanode, &message.replica);
                 self.process_replica(message.storage, datanode, message.replica, None);
             }
             if !self.active && self.messages.holds(id.0) {
                 for message in queue.drain(..) {
-                    self.messages.push(message);
+                    self.set_aside(message);
                 }
             }
         }

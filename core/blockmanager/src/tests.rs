@@ -10,6 +10,7 @@ use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageT
 
 mod model;
 mod nodes;
+mod safety;
 
 const BASE: i64 = 1 << 30;
 const POOL: &str = "BP-1";
@@ -117,8 +118,8 @@ impl World {
         self.heartbeat(node);
     }
 
-    fn heartbeat(&mut self, node: usize) {
-        let stats = HeartbeatStats {
+    fn stats(&self, node: usize) -> HeartbeatStats {
+        HeartbeatStats {
             reports: vec![StorageReport {
                 uuid: format!("DS-{node}"),
                 storage_type: StorageTypeProto::Disk,
@@ -132,7 +133,11 @@ impl World {
             }],
             xceivers: 1,
             ..HeartbeatStats::default()
-        };
+        }
+    }
+
+    fn heartbeat(&mut self, node: usize) {
+        let stats = self.stats(node);
         self.manager.heartbeat(self.nodes[node], stats, at(self.now));
     }
 
@@ -522,7 +527,7 @@ fn a_bad_replica_is_replaced_and_then_deleted() {
     world.received(0, block(1));
     world.received(1, block(1));
     world.settle();
-    world.manager.mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
+    world.manager.mark_corrupt(block(1), world.nodes[0]).unwrap();
     assert_eq!(world.manager.counts().corrupt, 1);
     let located = world.manager.located_block(POOL, block(1), 0, None);
     assert_eq!((located.locs.len(), located.corrupt), (1, false));
@@ -535,6 +540,7 @@ fn a_bad_replica_is_replaced_and_then_deleted() {
     );
     world.received(2, block(1));
     assert_eq!(world.deletions(0), [1]);
+    world.tell(0, block(1), IncrementalNotice::Deleted);
     assert_eq!(world.manager.counts().corrupt, 0);
     world.manager.check();
 }
@@ -545,7 +551,7 @@ fn all_replicas_bad_are_shown_as_corrupt() {
     world.start_active();
     world.manager.add_block(new_block(1, 1, BlockState::Complete));
     world.received(0, block(1));
-    world.manager.mark_corrupt(block(1), world.nodes[0], "DS-0", "checksum");
+    world.manager.mark_corrupt(block(1), world.nodes[0]).unwrap();
     let located = world.manager.located_block(POOL, block(1), 0, None);
     assert_eq!((located.locs.len(), located.corrupt), (1, true));
     assert_eq!(world.manager.corrupt_blocks(None, 10), [(block(1).id, InodeId(16387))]);

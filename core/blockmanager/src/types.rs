@@ -181,6 +181,9 @@ pub struct BlockManagerConfig {
     pub excess_timeout_ms: u64,
     /// `dfs.namenode.max.full.block.report.leases`.
     pub max_report_leases: usize,
+    /// Messages of DataNodes about blocks that a standby does not know yet. Beyond it they are dropped, and their DataNodes
+    /// report all they have later. A million of them take about a quarter of a GiB.
+    pub max_pending_messages: usize,
     /// `dfs.namenode.full.block.report.lease.length.ms`.
     pub report_lease_ms: u64,
     /// `dfs.namenode.safemode.threshold-pct`.
@@ -217,6 +220,7 @@ impl Default for BlockManagerConfig {
             startup_delay_deletion_ms: 0,
             excess_timeout_ms: 3_600_000,
             max_report_leases: 6,
+            max_pending_messages: 1_000_000,
             report_lease_ms: 300_000,
             safemode_threshold: 0.999,
             safemode_min_datanodes: 0,
@@ -251,6 +255,9 @@ pub enum BlockManagerError {
         /// The lease it showed.
         lease_id: u64,
     },
+    /// There is no room for it now: to be told again later.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The bytes of a report do not decode.
     #[error("malformed block report: {0}")]
     Malformed(&'static str),

@@ -5,6 +5,7 @@ use crate::calls::BlockReportWork;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
+use hathi_formats::proto::hdfs::LocatedBlockProto;
 use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl CallContext {
 }
 
 /// What the shell must do before the caller can be answered, because it takes threads, disks or peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Deferred {
     /// `ClientProtocol.saveNamespace`; answered with `SaveNamespaceResponseProto`.
     SaveNamespace {
@@ -63,6 +64,9 @@ pub enum Deferred {
     FinalizeUpgrade,
     /// `restoreFailedStorage` with `true`, `false` or `check`.
     RestoreFailedStorage(String),
+    /// `ClientProtocol.reportBadBlocks`: the other NameNodes are told of these replicas, as far as they can be reached;
+    /// answered with `ReportBadBlocksResponseProto`.
+    TellCorrupt(Vec<LocatedBlockProto>),
     /// `DatanodeProtocol.blockReport` of many replicas: step it under the write lock until it answers.
     BlockReport(Box<BlockReportWork>),
 }

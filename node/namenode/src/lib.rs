@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod background;
 pub mod checkpoint;
+pub mod corrupt;
 pub mod format;
 pub mod fsck;
 pub mod groups;

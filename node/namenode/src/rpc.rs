@@ -197,6 +197,7 @@ impl Handler {
             Deferred::FinalizeUpgrade => {
                 responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
             }
+            Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
             Deferred::BlockReport(work) => self.block_report(work, responder),
             Deferred::MetaSave(_) => responder.error(&RemoteException::new(
                 exceptions::UNSUPPORTED_OPERATION,

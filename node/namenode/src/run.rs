@@ -123,6 +123,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
+        tokio::spawn(crate::corrupt::tell_again(nn.clone()));
         tokio::spawn(checkpoint::run(shared.clone()));
         tokio::spawn(controller.run(transition_queue, lost_queue));
         stopped().await

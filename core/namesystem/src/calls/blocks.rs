@@ -1,10 +1,10 @@
 //! Blocks of files that are being written, and the leases of their writers.
 
 use super::{
-    ClientMachine, Once, Outcome, answer, block_of, block_text, commit, commit_void, commit_void_once, io, local_block,
-    no_safe_mode, once, plan_context, policies, wire, writing,
+    ClientMachine, Once, Outcome, answer, block_of, block_text, commit, commit_void, commit_void_once, datanode, io,
+    local_block, no_safe_mode, once, plan_context, policies, wire, writing,
 };
-use crate::context::{CallContext, Reply};
+use crate::context::{CallContext, Deferred, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex};
@@ -402,7 +402,7 @@ pub(super) fn update_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Byte
     )
 }
 
-/// `reportBadBlocks`
+/// `reportBadBlocks`. The other NameNodes are to know before the client goes on: its next read may come after a failover.
 pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(
         ns,
@@ -410,17 +410,15 @@ pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: By
         &body,
         OperationCategory::Write,
         |ns, _, request: ReportBadBlocksRequestProto| {
+            let mut news = false;
             for located in &request.blocks {
-                let block = local_block(&located.b);
-                for (index, node) in located.locs.iter().enumerate() {
-                    let storage = located.storage_i_ds.get(index).map_or("", String::as_str);
-                    if let Ok(datanode) = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid) {
-                        ns.blockmanager
-                            .mark_corrupt(block, datanode, storage, "client reported it");
-                    }
-                }
+                news |= datanode::mark_corrupt(ns, located)?;
             }
-            Ok(answer(wire::EMPTY, None))
+            Ok(if news {
+                Reply::defer(Deferred::TellCorrupt(request.blocks))
+            } else {
+                answer(wire::EMPTY, None)
+            })
         },
     )
 }

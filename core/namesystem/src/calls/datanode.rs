@@ -31,7 +31,7 @@ use hathi_formats::proto::datanode::{
 use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
 use hathi_formats::proto::hdfs::{
-    BlockKeyProto, DatanodeStorageProto, ExportedBlockKeysProto, NnhaStatusHeartbeatProto,
+    BlockKeyProto, DatanodeStorageProto, ExportedBlockKeysProto, LocatedBlockProto, NnhaStatusHeartbeatProto,
 };
 use hathi_namespace::BlockSynchronization;
 use prost::Message;
@@ -171,6 +171,7 @@ fn any_role<M: Message + Default>(
 pub(super) fn refusal(error: &BlockManagerError) -> RemoteException {
     let class = match error {
         BlockManagerError::InvalidLease { .. } => exceptions::INVALID_BLOCK_REPORT_LEASE,
+        BlockManagerError::Busy(_) => exceptions::RETRIABLE,
         BlockManagerError::Disallowed(_) => exceptions::DISALLOWED_DATANODE,
         BlockManagerError::Unregistered(_)
         | BlockManagerError::Malformed(_)
@@ -278,12 +279,14 @@ fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply 
         };
         match registered(ns, &request.registration)? {
             None => response.cmds.push(register_command()),
+            Some(index) if ns.blockmanager.wants_registration(index) => response.cmds.push(register_command()),
             Some(index) => {
                 ns.blockmanager.heartbeat(index, stats(&request), now(ctx));
                 if request.request_full_block_report_lease() {
                     response.full_block_report_lease_id = Some(ns.blockmanager.request_report_lease(index, now(ctx)));
                 }
                 if active {
+                    ns.blockmanager.told_active(index);
                     let pool = &ns.info.block_pool_id;
                     response.cmds = ns.blockmanager.take_commands(index, pool, now(ctx));
                 }
@@ -406,29 +409,31 @@ fn error_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     })
 }
 
-/// `reportBadBlocks`
+/// `reportBadBlocks`. Hadoop's standbys refuse it, and so believe in every replica again when they become active; ours
+/// take it, from DataNodes and from the active, which passes on what clients say.
 fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, _, request: ReportBadBlocksRequestProto| {
-            for located in &request.blocks {
-                check_pool(ns, &located.b.pool_id)?;
-                let block = super::local_block(&located.b);
-                for (at, node) in located.locs.iter().enumerate() {
-                    let Some(index) = ns.blockmanager.find_datanode(&node.id.datanode_uuid) else {
-                        continue;
-                    };
-                    let storage = located.storage_i_ds.get(at).map_or("", String::as_str);
-                    ns.blockmanager
-                        .mark_corrupt(block, index, storage, "a DataNode reported it");
-                }
-            }
-            Ok(Reply::message(&ReportBadBlocksResponseProto {}))
-        },
-    )
+    any_role(ns, ctx, &body, |ns, _, request: ReportBadBlocksRequestProto| {
+        for located in &request.blocks {
+            check_pool(ns, &located.b.pool_id)?;
+            mark_corrupt(ns, located)?;
+        }
+        Ok(Reply::message(&ReportBadBlocksResponseProto {}))
+    })
+}
+
+/// The replicas of a block that somebody found to be bad. True when that is news.
+pub(super) fn mark_corrupt(ns: &mut Namesystem, located: &LocatedBlockProto) -> Result<bool, RemoteException> {
+    let block = super::local_block(&located.b);
+    let mut news = false;
+    for node in &located.locs {
+        if let Some(index) = ns.blockmanager.find_datanode(&node.id.datanode_uuid) {
+            news |= ns
+                .blockmanager
+                .mark_corrupt(block, index)
+                .map_err(|error| refusal(&error))?;
+        }
+    }
+    Ok(news)
 }
 
 /// `commitBlockSynchronization`: the DataNodes agreed on the last block of a file whose lease is recovered.

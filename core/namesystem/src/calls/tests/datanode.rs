@@ -275,9 +275,6 @@ fn a_standby_gives_no_commands() {
     let answer = HeartbeatResponseProto::decode(reply.result.unwrap()).unwrap();
     assert!(answer.cmds.is_empty());
     assert_eq!(answer.ha_status.state(), State::Standby);
-    let bad = ReportBadBlocksRequestProto::default();
-    let error = dn::<ReportBadBlocksResponseProto>(&mut ns, 0, "reportBadBlocks", &bad).unwrap_err();
-    assert!(error.is(exceptions::STANDBY), "{error}");
 }
 
 #[test]
@@ -410,6 +407,70 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
     ns.blockmanager.check();
 }
 
+fn located_on(block: ExtendedBlockProto, node: u32) -> LocatedBlockProto {
+    LocatedBlockProto {
+        b: block,
+        locs: vec![DatanodeInfoProto {
+            id: registration(node).datanode_id,
+            ..Default::default()
+        }],
+        storage_i_ds: vec![format!("DS-{node}")],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn safety_10_a_standby_takes_reports_of_bad_replicas_and_keeps_them_when_it_becomes_active() {
+    let (mut first, mut second) = (active(), standby());
+    for ns in [&mut first, &mut second] {
+        register(ns, 0);
+    }
+    let block = one_block(&mut first);
+    replay(&mut first, &mut second);
+    let known = [(block.block_id, 100, block.generation_stamp)];
+    dn::<BlockReportResponseProto>(&mut second, 0, "blockReport", &report(0, known)).unwrap();
+    // A client tells the active, and what the active is to pass on is what a standby takes.
+    let said = hathi_formats::proto::hdfs::ReportBadBlocksRequestProto {
+        blocks: vec![located_on(block.clone(), 0)],
+    };
+    let told = reply(&mut first, &hdfs(), "reportBadBlocks", &said);
+    let Some(Deferred::TellCorrupt(blocks)) = told.deferred else {
+        panic!("the other NameNodes are not told")
+    };
+    let again = reply(&mut first, &hdfs(), "reportBadBlocks", &said);
+    assert!(again.deferred.is_none(), "no news");
+    let passed_on = ReportBadBlocksRequestProto { blocks };
+    dn::<ReportBadBlocksResponseProto>(&mut second, 0, "reportBadBlocks", &passed_on).unwrap();
+    second.role.change(Role::BecomingActive).unwrap();
+    second.start_active(NOW).unwrap();
+    second.blockmanager.leave_safe_mode(true, NOW);
+    dn::<HeartbeatResponseProto>(&mut second, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
+    dn::<BlockReportResponseProto>(&mut second, 0, "blockReport", &report(0, known)).unwrap();
+    let counts = second.blockmanager.count_replicas(BlockId(block.block_id as i64));
+    assert_eq!((counts.live, counts.corrupt), (0, 1));
+}
+
+#[test]
+fn safety_05_who_is_active_again_asks_for_a_registration_first() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    let commands = |ns: &mut Namesystem| {
+        let answer: HeartbeatResponseProto = dn(ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
+        answer.cmds.iter().map(|command| command.cmd_type()).collect::<Vec<_>>()
+    };
+    assert!(commands(&mut ns).is_empty());
+    sync(&mut ns);
+    ns.begin_stepping_down().unwrap();
+    ns.end_stepping_down(0).unwrap();
+    ns.role.change(Role::BecomingActive).unwrap();
+    ns.start_active(NOW).unwrap();
+    // The node may not have heard of the standby in between, and may have orders left from before.
+    assert_eq!(commands(&mut ns), [CommandType::RegisterCommand]);
+    assert_eq!(commands(&mut ns), [CommandType::RegisterCommand]);
+    register(&mut ns, 0);
+    assert!(commands(&mut ns).is_empty());
+}
+
 #[test]
 fn bad_replicas_errors_and_lifelines() {
     let mut ns = active();
@@ -428,15 +489,7 @@ fn bad_replicas_errors_and_lifelines() {
     assert_eq!(ns.blockmanager.counts().dead_datanodes, 1);
     let block = one_block(&mut ns);
     let bad = ReportBadBlocksRequestProto {
-        blocks: vec![LocatedBlockProto {
-            b: block,
-            locs: vec![DatanodeInfoProto {
-                id: registration(0).datanode_id,
-                ..Default::default()
-            }],
-            storage_i_ds: vec!["DS-0".to_owned()],
-            ..Default::default()
-        }],
+        blocks: vec![located_on(block, 0)],
     };
     dn::<ReportBadBlocksResponseProto>(&mut ns, 0, "reportBadBlocks", &bad).unwrap();
     assert_eq!(ns.blockmanager.counts().corrupt, 1);

@@ -1,0 +1,163 @@
+//! Deletions on their way to DataNodes (`InvalidateBlocks`, `ExcessRedundancyMap`).
+//!
+//! An order may wait for its node's heartbeat for a long time, and what it was based on may be over by then. So it is
+//! judged once more when it leaves: a good replica goes only while enough others are good, a bad one only while it can be
+//! done without.
+//!
+//! What left may be carried out at any time until the DataNode is known to have given it up. So a replica whose deletion
+//! left is never counted as good again in this term, and if the deletion is not seen it is ordered again.
+//!
+//! Losing all of this at a change of role is safe: the next active counts every replica as there, deletes none before all
+//! holders have reported to it, and DataNodes carry out no order of an earlier claim after such a report.
+
+use crate::blocks::{Flag, Record};
+use crate::manager::BlockManager;
+use crate::mutant::Mutant;
+use crate::types::DatanodeIndex;
+use hathi_formats::ids::{Block, BlockId};
+use smallvec::SmallVec;
+
+/// A replica more than wanted, whose deletion is ordered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExcessReplica {
+    pub(crate) node: DatanodeIndex,
+    pub(crate) since_ms: u64,
+    /// The order left: it can't be taken back.
+    pub(crate) left: bool,
+}
+
+impl BlockManager {
+    /// A deletion for the node's next heartbeats. Only an active orders anything.
+    pub(crate) fn order_deletion(&mut self, node: DatanodeIndex, block: Block) {
+        if !self.populating {
+            return;
+        }
+        if let Some(node) = self.datanodes.get_mut(node)
+            && node.alive
+        {
+            node.invalidate.insert(block.id.0, block);
+        }
+    }
+
+    /// The deletions that leave with this heartbeat of the node, at most `max`.
+    pub(crate) fn leaving_orders(&mut self, datanode: DatanodeIndex, max: usize) -> Vec<Block> {
+        let mut leaving = Vec::new();
+        while leaving.len() < max
+            && let Some((_, block)) = self
+                .datanodes
+                .get_mut(datanode)
+                .and_then(|node| node.invalidate.pop_first())
+        {
+            if self.order_may_leave(datanode, block) {
+                leaving.push(block);
+            }
+        }
+        leaving
+    }
+
+    fn order_may_leave(&mut self, node: DatanodeIndex, ordered: Block) -> bool {
+        let id = ordered.id;
+        if self.mutation.is(Mutant::OrdersLeaveUnjudged) {
+            return true;
+        }
+        let Some(&record) = self.blocks.get(id) else {
+            return true;
+        };
+        // What is not a replica of the block as it is now counts nowhere, and a derived mark's replica neither.
+        if record.generation_stamp() != ordered.generation_stamp.0 || !self.holds(id, node) {
+            return true;
+        }
+        let counts = self.count_replicas(id);
+        if self.is_corrupt_on(id, node) {
+            if self.corrupt_may_go(&record, counts) {
+                return true;
+            }
+            self.forget_corrupt_order(id, node);
+            return false;
+        }
+        let enough = counts.live >= u32::from(record.replication());
+        let Some(excess) = self
+            .excess
+            .get_mut(&id.0)
+            .and_then(|list| list.iter_mut().find(|excess| excess.node == node))
+        else {
+            return false;
+        };
+        if enough {
+            excess.left = true;
+            return true;
+        }
+        if !excess.left {
+            self.forget_excess(id, node);
+            self.update_safe(id);
+            self.check_redundancy(id, None, None);
+        }
+        false
+    }
+
+    pub(crate) fn is_excess_on(&self, id: BlockId, node: DatanodeIndex) -> bool {
+        self.excess
+            .get(&id.0)
+            .is_some_and(|list| list.iter().any(|excess| excess.node == node))
+    }
+
+    pub(crate) fn add_excess(&mut self, id: BlockId, node: DatanodeIndex) {
+        self.excess.entry(id.0).or_default().push(ExcessReplica {
+            node,
+            since_ms: self.now.monotonic_ms,
+            left: false,
+        });
+        if let Some(record) = self.blocks.get_mut(id) {
+            record.set_flag(Flag::Excess, true);
+        }
+    }
+
+    pub(crate) fn forget_excess(&mut self, id: BlockId, node: DatanodeIndex) {
+        let Some(list) = self.excess.get_mut(&id.0) else {
+            return;
+        };
+        list.retain(|excess| excess.node != node);
+        if list.is_empty() {
+            self.excess.remove(&id.0);
+            if let Some(record) = self.blocks.get_mut(id) {
+                record.set_flag(Flag::Excess, false);
+            }
+        }
+    }
+
+    /// A full report shows a replica: if its deletion was ordered, the order may be lost.
+    pub(crate) fn seen_despite_order(&mut self, id: BlockId, node: DatanodeIndex) {
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        let block = record.view(id).block;
+        let (excess, corrupt) = (record.flag(Flag::Excess), record.flag(Flag::Corrupt));
+        if corrupt {
+            self.forget_corrupt_order(id, node);
+        }
+        if excess && self.is_excess_on(id, node) {
+            self.order_deletion(node, block);
+        }
+    }
+
+    /// Deletions that nobody confirmed are ordered anew ([3.5] `processTimedOutExcessBlocks`).
+    pub(crate) fn renew_excess(&mut self) {
+        let limit = self.now.monotonic_ms.saturating_sub(self.config.excess_timeout_ms);
+        let mut old: SmallVec<[(i64, DatanodeIndex); 4]> = SmallVec::new();
+        for (&id, list) in &mut self.excess {
+            for excess in list.iter_mut().filter(|excess| excess.since_ms < limit) {
+                excess.since_ms = self.now.monotonic_ms;
+                old.push((id, excess.node));
+            }
+        }
+        for (id, node) in old {
+            if let Some(block) = self
+                .blocks
+                .get(BlockId(id))
+                .map(|record: &Record| record.view(BlockId(id)).block)
+            {
+                self.order_deletion(node, block);
+            }
+        }
+    }
+}
