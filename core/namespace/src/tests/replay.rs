@@ -419,7 +419,6 @@ fn catch_up(ns: &mut Namespace, log: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn safety_n1_a_log_and_an_image_of_any_moment_lead_to_the_state_of_the_active(
         steps in proptest::collection::vec((0..KINDS, 0..10_000usize, 0..10_000usize, any::<u64>()), 1..150),
