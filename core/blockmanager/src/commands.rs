@@ -1,7 +1,7 @@
 //! The commands a heartbeat carries, and the recovery of blocks (`DatanodeManager.handleHeartbeat`,
 //! `BlockUnderConstructionFeature.initializeBlockRecovery`).
 
-use crate::construction::Recovery;
+use crate::construction::{Recovery, TruncateRecovery};
 use crate::manager::BlockManager;
 use crate::types::{BlockState, DatanodeIndex, Now, ReplicaState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -166,14 +166,22 @@ impl BlockManager {
                 })
                 .collect();
             let on = if fresh.len() > 1 { fresh } else { all };
-            let mut located = self.located_block_on(pool, record.view(id).block, 0, &on);
+            let block = record.view(id).block;
+            // Java's DataNodes take the recovery's id from the truncated block.
+            let truncated = recovery.truncate.map(|truncate| Block {
+                num_bytes: truncate.length,
+                generation_stamp: recovery.id,
+                ..block
+            });
+            let source = recovery.truncate.and_then(|truncate| truncate.source);
+            let mut located = self.located_block_on(pool, source.unwrap_or(block), 0, &on);
             // Hadoop names no storages here.
             located.storage_i_ds.clear();
             located.storage_types.clear();
             blocks.push(RecoveringBlockProto {
                 new_gen_stamp: recovery.id.0,
                 block: located,
-                truncate_block: recovery.truncate.map(block_proto),
+                truncate_block: truncated.map(block_proto),
                 ec_policy: None,
                 block_indices: None,
             });
@@ -208,7 +216,7 @@ impl BlockManager {
         &mut self,
         id: BlockId,
         recovery_id: GenerationStamp,
-        truncate: Option<Block>,
+        truncate: Option<TruncateRecovery>,
         now: Now,
     ) -> bool {
         self.now = now;
@@ -222,7 +230,10 @@ impl BlockManager {
         let stamp = record.generation_stamp();
         self.recovery_attempts.insert(id.0, now.monotonic_ms);
         // After a restart or a failover nothing but reports tells where the replicas are.
-        let known = self.replicas(id);
+        let holds = truncate
+            .and_then(|truncate| truncate.source)
+            .map_or(id, |source| source.id);
+        let known = self.replicas(holds);
         let construction = self.construction.entry(id.0).or_default();
         construction.recovery = Some(Recovery {
             id: recovery_id,
@@ -263,9 +274,9 @@ impl BlockManager {
         true
     }
 
-    /// The recovery under way: its id, and the truncated block if there is one.
+    /// The recovery under way: its id, and what a truncate wants.
     #[must_use]
-    pub fn recovery(&self, id: BlockId) -> Option<(GenerationStamp, Option<Block>)> {
+    pub fn recovery(&self, id: BlockId) -> Option<(GenerationStamp, Option<TruncateRecovery>)> {
         let recovery = self.construction.get(&id.0)?.recovery?;
         Some((recovery.id, recovery.truncate))
     }

@@ -14,11 +14,21 @@ pub(crate) struct ExpectedReplica {
     pub(crate) was_primary: bool,
 }
 
-/// A recovery of a block's length.
+/// What DataNodes are to make of a block instead of agreeing on a length. The namespace owns it; this is its word for one
+/// attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TruncateRecovery {
+    /// Length afterwards, bytes.
+    pub length: u64,
+    /// Copy on truncate: the block to copy from.
+    pub source: Option<Block>,
+}
+
+/// One attempt to have DataNodes agree on a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recovery {
     pub(crate) id: GenerationStamp,
-    pub(crate) truncate: Option<Block>,
+    pub(crate) truncate: Option<TruncateRecovery>,
 }
 
 /// A block that is not complete.

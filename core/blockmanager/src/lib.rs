@@ -32,6 +32,7 @@ mod tests;
 mod types;
 
 pub use commands::{finalize_command, register_command};
+pub use construction::TruncateRecovery;
 pub use datanodes::{AdminState, DEFAULT_RACK, Datanode, HeartbeatStats, Storage, StorageReport};
 pub use manager::{BlockManager, Counts};
 pub use mutant::Mutant;

@@ -23,6 +23,7 @@ mod read;
 mod store;
 #[cfg(test)]
 mod tests;
+mod truncation;
 pub mod types;
 mod usage;
 

@@ -471,6 +471,16 @@ pub struct Deleted {
     pub result: bool,
 }
 
+/// What the last block of a truncated file is to become (`BlockUnderConstructionFeature.truncateBlock`). It follows from
+/// the edits and stands until `commitBlockSynchronization`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TruncateTarget {
+    /// Length of the last block afterwards, bytes.
+    pub length: u64,
+    /// Copy on truncate: the block whose replicas DataNodes copy from. None: they cut the block itself.
+    pub source: Option<Block>,
+}
+
 /// What truncate decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Truncated {

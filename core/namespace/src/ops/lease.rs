@@ -313,7 +313,11 @@ impl Namespace {
         sync: &BlockSynchronization,
         blocks: &dyn BlockView,
     ) -> Result<Plan<Option<(InodeId, Block)>>, Refused> {
-        let Some(stored) = self.block_ids.get(sync.block.id.0 as u64) else {
+        // Of a copy on truncate DataNodes name the source.
+        let found = self
+            .copy_of(sync.block.id)
+            .or_else(|| self.block_ids.get(sync.block.id.0 as u64));
+        let Some(stored) = found else {
             if sync.delete_block {
                 return Ok(Plan::nothing(None));
             }
@@ -341,7 +345,7 @@ impl Namespace {
         if !self.rec(slot).is_open() || !is_last || !self.blocks.get(stored).is_open() {
             return Ok(Plan::nothing(None));
         }
-        let recovery_id = blocks.recovery_id(sync.block.id);
+        let recovery_id = blocks.recovery_id(self.blocks.get(stored).id());
         if recovery_id != Some(sync.new_generation_stamp) {
             return Err(refuse(
                 ex::IO,
@@ -360,6 +364,20 @@ impl Namespace {
             ));
         }
         let file = self.rec(slot).id();
+        let target = self.truncate_target(file);
+        if let Some(target) = target
+            && (sync.delete_block || sync.new_length != target.length)
+        {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "{} is to be truncated to {}, not to {}",
+                    block_name(&sync.block),
+                    target.length,
+                    if sync.delete_block { 0 } else { sync.new_length }
+                ),
+            ));
+        }
         let mut reply = None;
         if sync.delete_block {
             list.pop();
@@ -368,7 +386,8 @@ impl Namespace {
             last.num_bytes = sync.new_length;
             reply = Some((file, *last));
         }
-        let op = if sync.close_file {
+        // Who truncated the file writes no more to it.
+        let op = if sync.close_file || target.is_some() {
             self.close_op(slot, list, now_ms)
         } else {
             self.update_blocks_op(slot, list, RpcIds::NONE)

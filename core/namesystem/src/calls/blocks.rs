@@ -7,7 +7,7 @@ use super::{
 use crate::context::{CallContext, Deferred, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
-use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex};
+use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex, TruncateRecovery};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
 use hathi_formats::proto::hdfs::{
@@ -518,8 +518,12 @@ pub(crate) fn begin_recovery(
     match recovery {
         LeaseRecovery::Closed { .. } => Ok(true),
         LeaseRecovery::InProgress { .. } => Ok(false),
-        LeaseRecovery::RecoverBlock { block, recovery_id, .. } => {
-            recover_block(ns, ctx, block.id, *recovery_id, None);
+        LeaseRecovery::RecoverBlock {
+            file,
+            block,
+            recovery_id,
+        } => {
+            recover_block(ns, ctx, *file, block.id, *recovery_id);
             Ok(false)
         }
         LeaseRecovery::Wait { message, .. } => {
@@ -528,14 +532,19 @@ pub(crate) fn begin_recovery(
     }
 }
 
-/// Asks a DataNode to agree with the others on a block's length.
+/// Has a DataNode agree with the others on the length of a file's last block, or give it the length that a truncate has
+/// decided.
 pub(super) fn recover_block(
     ns: &mut Namesystem,
     ctx: &CallContext,
+    file: InodeId,
     block: BlockId,
     recovery_id: GenerationStamp,
-    truncate: Option<Block>,
 ) {
+    let truncate = ns.namespace.truncate_target(file).map(|target| TruncateRecovery {
+        length: target.length,
+        source: target.source,
+    });
     // When no DataNode can be asked now, the lease monitor tries again.
     let _ = ns.blockmanager.begin_recovery(block, recovery_id, truncate, now(ctx));
 }

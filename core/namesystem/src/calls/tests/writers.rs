@@ -269,7 +269,7 @@ fn files_are_appended_to_and_truncated() {
     let cut: TruncateResponseProto = call(&mut ns, &hdfs(), "truncate", &truncate(40)).unwrap();
     assert!(!cut.result, "DataNodes must shorten the last block");
     let recovery = ns.blockmanager.recovery(BlockId(located.block.b.block_id as i64));
-    assert_eq!(recovery.unwrap().1.unwrap().num_bytes, 40);
+    assert_eq!(recovery.unwrap().1.unwrap().length, 40);
     let refused = reply(&mut ns, &hdfs(), "truncate", &truncate(u64::MAX))
         .result
         .unwrap_err();
