@@ -14,8 +14,8 @@ use hathi_formats::proto::hdfs::{
     AbandonBlockRequestProto, AddBlockFlagProto, AddBlockRequestProto, AddBlockResponseProto, CompleteRequestProto,
     DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto, GetAdditionalDatanodeRequestProto,
     GetAdditionalDatanodeResponseProto, LocatedBlockProto, RecoverLeaseRequestProto, RenewLeaseRequestProto,
-    ReportBadBlocksRequestProto, UpdateBlockForPipelineRequestProto, UpdateBlockForPipelineResponseProto,
-    UpdatePipelineRequestProto,
+    ReportBadBlocksRequestProto, StorageTypeProto, UpdateBlockForPipelineRequestProto,
+    UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto,
 };
 use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, Plan};
 
@@ -213,14 +213,46 @@ pub(super) fn get_additional_datanode(ns: &mut Namesystem, ctx: &CallContext, bo
                 .blockmanager
                 .choose_targets(&placement, now(ctx))
                 .map_err(|error| io(format!("File {src} {error}")))?;
-            let pool = &request.blk.pool_id;
-            let mut block = ns
-                .blockmanager
-                .located_block_on(pool, local_block(&request.blk), OFFSET_UNKNOWN, &targets);
-            block.b = request.blk.clone();
+            let block = with_existing(ns, &request, &targets);
             Ok(Reply::message(&GetAdditionalDatanodeResponseProto { block }).after(ns.shown_everything()))
         },
     )
+}
+
+/// The pipeline with its new nodes: first those the client has named, then the chosen ones
+/// (`BlockPlacementPolicy.chooseTarget` with `returnChosenNodes`). A client takes it for the whole list.
+fn with_existing(
+    ns: &Namesystem,
+    request: &GetAdditionalDatanodeRequestProto,
+    targets: &[StorageIndex],
+) -> LocatedBlockProto {
+    let pool = &request.blk.pool_id;
+    let located = |on: &[StorageIndex]| {
+        ns.blockmanager
+            .located_block_on(pool, local_block(&request.blk), OFFSET_UNKNOWN, on)
+    };
+    let mut block = LocatedBlockProto {
+        b: request.blk.clone(),
+        ..located(&[])
+    };
+    for (at, node) in request.existings.iter().enumerate() {
+        let storage = request.existing_storage_uuids.get(at).map_or("", String::as_str);
+        let kind = ns
+            .blockmanager
+            .find_storage(&node.id.datanode_uuid, storage)
+            .and_then(|index| ns.blockmanager.storage(index))
+            .map_or(StorageTypeProto::Disk, |storage| storage.storage_type);
+        block.locs.push(node.clone());
+        block.is_cached.push(false);
+        block.storage_types.push(kind as i32);
+        block.storage_i_ds.push(storage.to_owned());
+    }
+    let new = located(targets);
+    block.locs.extend(new.locs);
+    block.is_cached.extend(new.is_cached);
+    block.storage_types.extend(new.storage_types);
+    block.storage_i_ds.extend(new.storage_i_ds);
+    block
 }
 
 /// `abandonBlock`
