@@ -50,6 +50,11 @@ impl Namespace {
             .flatten()
     }
 
+    /// The last block of this file is to be cut by DataNodes.
+    pub(crate) fn is_truncated(&self, file: Slot) -> bool {
+        !self.truncations.is_empty() && self.truncations.contains_key(&self.rec(file).id().0)
+    }
+
     pub(crate) fn begin_truncation(&mut self, file: Slot, truncation: Truncation) {
         let id = self.rec(file).id().0;
         self.truncations.insert(id, truncation);

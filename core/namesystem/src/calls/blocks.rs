@@ -17,7 +17,7 @@ use hathi_formats::proto::hdfs::{
     ReportBadBlocksRequestProto, StorageTypeProto, UpdateBlockForPipelineRequestProto,
     UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto,
 };
-use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, Plan};
+use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, NAMENODE_LEASE_HOLDER, Plan};
 
 /// The wire's -1 for an unknown offset.
 const OFFSET_UNKNOWN: u64 = u64::MAX;
@@ -484,6 +484,7 @@ pub(super) fn recover_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes)
 fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeaseRequestProto) -> Outcome {
     no_safe_mode(ns, || format!("Cannot recover the lease of {}", request.src))?;
     let machine = ClientMachine::of(ctx);
+    ns.blockmanager.note_time(now(ctx));
     let plan = ns.namespace.plan_recover_lease(
         &plan_context(ctx, &machine),
         &request.src,
@@ -496,10 +497,11 @@ fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeas
     Ok(answer(wire::boolean(closed), after))
 }
 
-/// The lease holder under which this NameNode recovers files (`LeaseManager.getInternalLeaseHolder`).
+/// The lease holder under which a NameNode recovers files that became active at this time
+/// (`LeaseManager.getInternalLeaseHolder`).
 #[must_use]
-pub(crate) fn internal_lease_holder(now_ms: u64) -> String {
-    format!("HDFS_NameNode-{now_ms}")
+pub(crate) fn internal_lease_holder(active_since_ms: u64) -> String {
+    format!("{NAMENODE_LEASE_HOLDER}-{active_since_ms}")
 }
 
 /// After the ops that end the lease of a writer which was silent for the soft limit, because another one wants the file:
@@ -537,6 +539,7 @@ fn file_of(recovery: &LeaseRecovery) -> InodeId {
         LeaseRecovery::Closed { file }
         | LeaseRecovery::RecoverBlock { file, .. }
         | LeaseRecovery::InProgress { file }
+        | LeaseRecovery::AwaitReports { file }
         | LeaseRecovery::Wait { file, .. } => file,
     }
 }
@@ -548,8 +551,14 @@ pub(crate) fn begin_recovery(
     recovery: &LeaseRecovery,
 ) -> Result<bool, RemoteException> {
     match recovery {
-        LeaseRecovery::Closed { .. } => Ok(true),
-        LeaseRecovery::InProgress { .. } => Ok(false),
+        LeaseRecovery::Closed { file } => {
+            ns.recoveries.remove(*file);
+            Ok(true)
+        }
+        LeaseRecovery::InProgress { file } | LeaseRecovery::AwaitReports { file } => {
+            ns.recoveries.insert(*file);
+            Ok(false)
+        }
         LeaseRecovery::RecoverBlock {
             file,
             block,
@@ -577,6 +586,7 @@ pub(super) fn recover_block(
         length: target.length,
         source: target.source,
     });
-    // When no DataNode can be asked now, the lease monitor tries again.
+    ns.recoveries.insert(file);
+    // When no DataNode can be asked now, the monitor tries again.
     let _ = ns.blockmanager.begin_recovery(block, recovery_id, truncate, now(ctx));
 }

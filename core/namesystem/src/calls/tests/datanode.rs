@@ -9,14 +9,14 @@ use hathi_formats::proto::datanode::{ReportBadBlocksRequestProto, ReportBadBlock
 use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
 
-fn from(node: u32) -> CallContext {
+pub(super) fn from(node: u32) -> CallContext {
     CallContext {
         client_ip: Some(format!("10.0.1.{node}").parse().unwrap()),
         ..hdfs()
     }
 }
 
-fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
+pub(super) fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
     let protocol = if method == "sendLifeline" {
         DATANODE_LIFELINE_PROTOCOL
     } else {
