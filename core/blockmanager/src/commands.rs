@@ -1,7 +1,8 @@
 //! The commands a heartbeat carries, and the recovery of blocks (`DatanodeManager.handleHeartbeat`,
 //! `BlockUnderConstructionFeature.initializeBlockRecovery`).
 
-use crate::construction::Recovery;
+use crate::construction::{Recovery, TruncateRecovery, UnderConstruction};
+use crate::datanodes::Datanode;
 use crate::manager::BlockManager;
 use crate::types::{BlockState, DatanodeIndex, Now, ReplicaState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -154,34 +155,58 @@ impl BlockManager {
             let Some(recovery) = construction.recovery else {
                 continue;
             };
-            let all: Vec<StorageIndex> = construction.replicas.iter().map(|replica| replica.storage).collect();
-            // A node that is silent would only delay the others.
-            let fresh: Vec<StorageIndex> = all
-                .iter()
-                .copied()
-                .filter(|&at| {
-                    self.datanodes
-                        .of(at)
-                        .is_some_and(|node| node.alive && !node.is_stale(&self.config, now))
-                })
-                .collect();
-            let on = if fresh.len() > 1 { fresh } else { all };
-            let mut located = self.located_block_on(pool, record.view(id).block, 0, &on);
+            let (on, left_out) = self.asked(construction, record.generation_stamp(), now);
+            let block = record.view(id).block;
+            // Java's DataNodes take the recovery's id from the truncated block.
+            let truncated = recovery.truncate.map(|truncate| Block {
+                num_bytes: truncate.length,
+                generation_stamp: recovery.id,
+                ..block
+            });
+            let source = recovery.truncate.and_then(|truncate| truncate.source);
+            let mut located = self.located_block_on(pool, source.unwrap_or(block), 0, &on);
             // Hadoop names no storages here.
             located.storage_i_ds.clear();
             located.storage_types.clear();
             blocks.push(RecoveringBlockProto {
                 new_gen_stamp: recovery.id.0,
                 block: located,
-                truncate_block: recovery.truncate.map(block_proto),
+                truncate_block: truncated.map(block_proto),
                 ec_policy: None,
                 block_indices: None,
             });
+            if let Some(recovery) = self.construction.get_mut(&id.0).and_then(|one| one.recovery.as_mut()) {
+                recovery.left_out = left_out;
+            }
         }
         (!blocks.is_empty()).then(|| DatanodeCommandProto {
             recovery_cmd: Some(BlockRecoveryCommandProto { blocks }),
             ..command(CommandType::BlockRecoveryCommand)
         })
+    }
+
+    /// Whom a recovery asks, and whether it leaves somebody out who may answer later. A node that is silent would only
+    /// delay the others, as long as one of them is known to have everything (`DatanodeManager.getLeaseRecoveryCommand`
+    /// leaves it out in any case). Otherwise every node is asked that is not dead.
+    fn asked(&self, construction: &UnderConstruction, stamp: u64, now: Now) -> (Vec<StorageIndex>, bool) {
+        let all = || construction.replicas.iter();
+        let listed = |keep: &dyn Fn(&Datanode) -> bool| -> Vec<StorageIndex> {
+            all()
+                .map(|replica| replica.storage)
+                .filter(|at| self.datanodes.of(*at).is_some_and(keep))
+                .collect()
+        };
+        let alive = listed(&|node| node.alive);
+        let fresh = listed(&|node| node.alive && !node.is_stale(&self.config, now));
+        let whole = all().any(|replica| replica.is_whole(stamp, &self.datanodes, &self.config, now));
+        if fresh.len() > 1 && whole && !construction.ask_silent {
+            let left_out = fresh.len() < alive.len();
+            return (fresh, left_out);
+        }
+        match alive.is_empty() {
+            true => (listed(&|_| true), false),
+            false => (alive, false),
+        }
     }
 
     /// Forgets recoveries that had their time, so that the next look at the lease begins a new one with a new id: DataNodes
@@ -208,7 +233,7 @@ impl BlockManager {
         &mut self,
         id: BlockId,
         recovery_id: GenerationStamp,
-        truncate: Option<Block>,
+        truncate: Option<TruncateRecovery>,
         now: Now,
     ) -> bool {
         self.now = now;
@@ -219,19 +244,17 @@ impl BlockManager {
             return false;
         }
         record.set_state(BlockState::UnderRecovery);
-        let stamp = record.generation_stamp();
-        self.recovery_attempts.insert(id.0, now.monotonic_ms);
+        let (stamp, num_bytes) = (record.generation_stamp(), record.num_bytes());
         // After a restart or a failover nothing but reports tells where the replicas are.
-        let known = self.replicas(id);
+        let holds = truncate
+            .and_then(|truncate| truncate.source)
+            .map_or(id, |source| source.id);
+        let known = self.replicas(holds);
         let construction = self.construction.entry(id.0).or_default();
-        construction.recovery = Some(Recovery {
-            id: recovery_id,
-            truncate,
-        });
         for storage in known {
             let absent = construction.replicas.iter().all(|replica| replica.storage != storage);
             if absent {
-                construction.add_if_absent(storage, stamp, ReplicaState::Finalized, |_| false);
+                construction.add_if_absent(storage, (stamp, num_bytes), ReplicaState::Finalized, |_| false);
             }
         }
         let datanodes = &self.datanodes;
@@ -251,21 +274,29 @@ impl BlockManager {
             .iter_mut()
             .filter(|replica| alive(replica.storage) && !replica.was_primary)
             .max_by_key(|replica| datanodes.of(replica.storage).map(|node| node.last_update.monotonic_ms));
+        // Nobody to ask: this is no attempt, so that the next one need not wait for its end.
         let Some(primary) = primary else { return false };
         primary.was_primary = true;
         let storage = primary.storage;
         let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode) else {
             return false;
         };
-        if let Some(node) = self.datanodes.get_mut(node) {
-            node.recover.insert(id.0);
-        }
+        let Some(node) = self.datanodes.get_mut(node) else {
+            return false;
+        };
+        node.recover.insert(id.0);
+        construction.recovery = Some(Recovery {
+            id: recovery_id,
+            truncate,
+            left_out: false,
+        });
+        self.recovery_attempts.insert(id.0, now.monotonic_ms);
         true
     }
 
-    /// The recovery under way: its id, and the truncated block if there is one.
+    /// The recovery under way: its id, and what a truncate wants.
     #[must_use]
-    pub fn recovery(&self, id: BlockId) -> Option<(GenerationStamp, Option<Block>)> {
+    pub fn recovery(&self, id: BlockId) -> Option<(GenerationStamp, Option<TruncateRecovery>)> {
         let recovery = self.construction.get(&id.0)?.recovery?;
         Some((recovery.id, recovery.truncate))
     }
@@ -287,7 +318,12 @@ impl BlockManager {
         let construction = self.construction.entry(block.id.0).or_default();
         construction.replicas.clear();
         for &storage in on {
-            construction.add_if_absent(storage, block.generation_stamp.0, ReplicaState::Finalized, |_| false);
+            construction.add_if_absent(
+                storage,
+                (block.generation_stamp.0, block.num_bytes),
+                ReplicaState::Finalized,
+                |_| false,
+            );
         }
         for &storage in on {
             self.store_replica(block.id, storage);

@@ -129,6 +129,8 @@ pub struct Datanode {
     pub storages: Vec<StorageIndex>,
     /// Last heartbeat or registration.
     pub last_update: Now,
+    /// When it registered last, monotonic ms.
+    pub(crate) registered_ms: u64,
     /// Last full block report.
     pub last_block_report: Now,
     /// Threads that read or write blocks.
@@ -425,6 +427,7 @@ impl Datanodes {
                     admin_state: AdminState::Normal,
                     storages: Vec::new(),
                     last_update: now,
+                    registered_ms: now.monotonic_ms,
                     last_block_report: Now::default(),
                     xceivers: 0,
                     transfers_in_progress: 0,
@@ -449,6 +452,7 @@ impl Datanodes {
             node.location = location;
             node.software_version = software_version.to_owned();
             node.last_update = now;
+            node.registered_ms = now.monotonic_ms;
             for storage in node.storages.clone() {
                 if let Some(storage) = self.storage_mut(storage) {
                     storage.report_count = 0;

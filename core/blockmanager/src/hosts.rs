@@ -25,6 +25,15 @@ impl Hosts {
         self.include.is_empty() || names(&self.include, id)
     }
 
+    /// The hosts that are to have a DataNode, without their ports; none when everybody is let in.
+    pub(crate) fn included_hosts(&self) -> impl Iterator<Item = &str> {
+        self.include.iter().map(|entry| match entry.rsplit_once(':') {
+            // More than one colon is an address of IPv6.
+            Some((host, _)) if !host.contains(':') => host,
+            _ => entry.as_str(),
+        })
+    }
+
     pub(crate) fn is_excluded(&self, id: &DatanodeIdProto) -> bool {
         names(&self.exclude, id)
     }

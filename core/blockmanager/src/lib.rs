@@ -14,6 +14,7 @@ mod commands;
 mod construction;
 mod corrupt;
 mod datanodes;
+mod holders;
 mod hosts;
 mod idset;
 mod leases;
@@ -32,7 +33,9 @@ mod tests;
 mod types;
 
 pub use commands::{finalize_command, register_command};
+pub use construction::TruncateRecovery;
 pub use datanodes::{AdminState, DEFAULT_RACK, Datanode, HeartbeatStats, Storage, StorageReport};
+pub use holders::Holders;
 pub use manager::{BlockManager, Counts};
 pub use mutant::Mutant;
 pub use placement::{PlacementRequest, STORAGE_TYPES_ANY};

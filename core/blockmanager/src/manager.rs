@@ -45,7 +45,10 @@ pub struct BlockManager {
     pub(crate) active: bool,
     /// The redundancy queues are kept (active and out of safe mode at least once).
     pub(crate) populating: bool,
+    /// Forgotten with the role.
     pub(crate) active_since_ms: u64,
+    /// Since when DataNodes can reach this NameNode, monotonic ms: the namespace was loaded then.
+    pub(crate) listening_since_ms: Option<u64>,
     pub(crate) messages: Messages,
     pub(crate) needed: LowRedundancy,
     pub(crate) pending: Pending,
@@ -60,7 +63,7 @@ pub struct BlockManager {
     pub(crate) purge: VecDeque<StorageIndex>,
     /// Where the scan that fills the queues stands.
     pub(crate) scan_from: Option<BlockId>,
-    /// Last recovery attempts, by block.
+    /// When the last attempt to recover a block began. Forgotten together with the attempt.
     pub(crate) recovery_attempts: BTreeMap<i64, u64>,
     pub(crate) leases: ReportLeases,
     pub(crate) report_sequence: u64,
@@ -153,6 +156,7 @@ impl BlockManager {
             active: false,
             populating: false,
             active_since_ms: 0,
+            listening_since_ms: None,
             messages: Messages::default(),
             needed: LowRedundancy::default(),
             pending: Pending::default(),
@@ -274,7 +278,9 @@ impl BlockManager {
         let replicas = self.replicas(block.id);
         let construction = self.construction.entry(block.id.0).or_default();
         for &storage in &replicas {
-            construction.add_if_absent(storage, old_stamp, ReplicaState::Finalized, |_| false);
+            construction.add_if_absent(storage, (old_stamp, block.num_bytes), ReplicaState::Finalized, |_| {
+                false
+            });
         }
         self.pending.remove(block.id.0);
         self.set_needed(block.id, None, 0);
@@ -403,6 +409,7 @@ impl BlockManager {
         self.now = now;
         self.active = true;
         self.active_since_ms = now.monotonic_ms;
+        self.listening_since_ms.get_or_insert(now.monotonic_ms);
         self.forget_work();
         for storage in self.datanodes.storages_mut() {
             storage.content_stale = !self.mutation.is(Mutant::TrustStaleStorages);
@@ -447,6 +454,8 @@ impl BlockManager {
         self.forget_corrupt_orders();
         for construction in self.construction.values_mut() {
             construction.recovery = None;
+            construction.ask_silent = false;
+            construction.short_since_ms = None;
         }
         for node in self.datanodes.nodes_mut() {
             node.forget_work();
@@ -741,6 +750,7 @@ impl BlockManager {
                 storage,
                 state: ReplicaState::Rbw,
                 generation_stamp,
+                num_bytes: 0,
                 was_primary: false,
             })
             .collect();

@@ -628,7 +628,7 @@ impl BlockManager {
             let datanodes = &self.datanodes;
             self.construction.entry(id.0).or_default().add_if_absent(
                 storage,
-                replica.block.generation_stamp.0,
+                (replica.block.generation_stamp.0, replica.block.num_bytes),
                 replica.state,
                 |other| datanodes.storage(other).is_some_and(|other| other.datanode == datanode),
             );

@@ -235,6 +235,7 @@ impl BlockManager {
     /// The namespace is loaded: safe mode begins to count.
     pub fn activate_safe_mode(&mut self, now: Now) {
         self.now = now;
+        self.listening_since_ms = Some(now.monotonic_ms);
         self.safe_mode.activate(self.datanodes.live.len(), now);
         self.check_safe_mode();
     }

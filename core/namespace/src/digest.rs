@@ -63,6 +63,12 @@ impl Namespace {
             if let Some(open) = self.open.get(slot) {
                 (&*open.client_name, &*open.client_machine).hash(h);
             }
+            if let Some(target) = self.truncate_target(rec.id()) {
+                let source = target
+                    .source
+                    .map(|block| (block.id.0, block.num_bytes, block.generation_stamp.0));
+                (target.length, source).hash(h);
+            }
         } else if rec.is_dir() {
             self.quota_limits(slot).hash(h);
             for (kind, quota) in self.type_quotas(rec.id()) {
@@ -106,6 +112,7 @@ impl Namespace {
         let mut inodes = 0usize;
         let mut blocks = 0usize;
         let mut open = 0usize;
+        let mut truncations = 0usize;
         let mut stack: Vec<Slot> = self.detached.iter().copied().collect();
         stack.push(self.root);
         while let Some(slot) = stack.pop() {
@@ -140,6 +147,10 @@ impl Namespace {
             open += usize::from(rec.is_open());
             self.check_file(slot).map_err(|why| format!("{}: {why}", path()))?;
             blocks += self.block_slots(slot).len();
+            if let Some(truncation) = self.truncations.get(&rec.id().0) {
+                truncations += 1;
+                blocks += usize::from(truncation.source.is_some());
+            }
             if rec.has_quota() || slot == self.root {
                 let used = self.charged_usage(slot);
                 let quota = if slot == self.root {
@@ -158,6 +169,12 @@ impl Namespace {
         }
         if blocks != self.blocks.live() || blocks != self.block_ids.len() {
             return Err(format!("{blocks} blocks found, {} kept", self.blocks.live()));
+        }
+        if truncations != self.truncations.len() {
+            return Err(format!(
+                "{truncations} truncated files found, {} kept",
+                self.truncations.len()
+            ));
         }
         if open != self.open.len() || open != self.open_ids.len() {
             return Err(format!("{open} open files found, {} kept", self.open.len()));
@@ -178,6 +195,18 @@ impl Namespace {
             }
             if block.is_open() && (!rec.is_open() || n + 1 != slots.len()) {
                 return Err(format!("block {} is open but not last of an open file", block.id()));
+            }
+        }
+        if let Some(truncation) = self.truncations.get(&rec.id().0) {
+            let last = slots.last().map(|last| self.blocks.get(*last));
+            if !rec.is_open() || last.is_none_or(|last| !last.is_open() || last.len() < truncation.length) {
+                return Err(format!("no block is to be cut to {}", truncation.length));
+            }
+            if truncation
+                .source
+                .is_some_and(|source| self.blocks.get(source).file != slot)
+            {
+                return Err("the source of its truncation is not its own".to_owned());
             }
         }
         if rec.is_open() {

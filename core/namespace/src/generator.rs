@@ -4,7 +4,7 @@ use hathi_formats::editlog::{EditOp, RpcIds};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
 use crate::namespace::Namespace;
-use crate::types::{BlockView, Caller, CreateOutcome, CreateRequest, Ctx, Effects, Refused};
+use crate::types::{BlockView, Caller, CreateOutcome, CreateRequest, Ctx, Effects, Holders, Refused};
 
 /// What to make: directories eight levels deep with equally many files of one block each.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +41,22 @@ impl BlockView for AllReplicated {
     fn is_sufficiently_replicated(&self, _: BlockId) -> bool {
         true
     }
-    fn has_locations(&self, _: BlockId) -> bool {
+    fn is_complete(&self, _: BlockId) -> bool {
         true
     }
-    fn is_committed(&self, _: BlockId) -> bool {
+    fn holders(&self, _: BlockId) -> Holders {
+        Holders::Known
+    }
+    fn is_under_recovery(&self, _: BlockId) -> bool {
         false
     }
     fn recovery_id(&self, _: BlockId) -> Option<GenerationStamp> {
+        None
+    }
+    fn committed_length(&self, _: BlockId) -> Option<u64> {
+        None
+    }
+    fn finalized_length(&self, _: BlockId) -> Option<u64> {
         None
     }
 }

@@ -76,16 +76,12 @@ impl Leases {
         self.holders.len()
     }
 
-    /// Holders that have not renewed for `limit_ms`, the longest silent first.
-    fn silent(&self, mono_ms: u64, limit_ms: u64) -> Vec<(u64, &Arc<str>, &Lease)> {
-        let mut all: Vec<_> = self
-            .holders
-            .iter()
-            .filter(|(_, lease)| mono_ms.saturating_sub(lease.renewed_mono_ms) > limit_ms)
-            .map(|(holder, lease)| (lease.renewed_mono_ms, holder, lease))
-            .collect();
-        all.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
-        all
+    /// Files of holders that have not renewed for `limit_ms`, in no order.
+    fn silent(&self, mono_ms: u64, limit_ms: u64) -> impl Iterator<Item = u64> + '_ {
+        self.holders
+            .values()
+            .filter(move |lease| mono_ms.saturating_sub(lease.renewed_mono_ms) > limit_ms)
+            .flat_map(|lease| lease.files.iter().copied())
     }
 }
 
@@ -102,21 +98,25 @@ impl Namespace {
         self.leases.len()
     }
 
-    /// Files whose holder has not renewed for the hard limit, the longest silent first, at most `max`.
+    /// At most `max` files whose holder has not renewed for the hard limit: those that follow `after` by id, then from
+    /// the lowest id on. Who asks again from the last answer on meets all of them in turn, whatever becomes of each.
     #[must_use]
-    pub fn expired_leases(&self, mono_ms: u64, max: usize) -> Vec<(String, InodeId)> {
-        let mut out = Vec::new();
-        for (_, holder, lease) in self.leases.silent(mono_ms, self.config.lease_hard_limit_ms) {
-            for file in &lease.files {
-                if out.len() >= max {
-                    return out;
-                }
-                if self.slot(InodeId(*file)).is_some() {
-                    out.push((holder.to_string(), InodeId(*file)));
+    pub fn expired_leases(&self, mono_ms: u64, after: InodeId, max: usize) -> Vec<InodeId> {
+        // (an id up to `after`, the id): sorted, the turn begins at the front.
+        let mut turn: BTreeSet<(bool, u64)> = BTreeSet::new();
+        for file in self.leases.silent(mono_ms, self.config.lease_hard_limit_ms) {
+            let key = (file <= after.0, file);
+            if turn.len() >= max && turn.last().is_some_and(|last| *last < key) {
+                continue;
+            }
+            if self.slot(InodeId(file)).is_some() {
+                turn.insert(key);
+                if turn.len() > max {
+                    turn.pop_last();
                 }
             }
         }
-        out
+        turn.into_iter().map(|(_, file)| InodeId(file)).collect()
     }
 
     /// Holder of the lease of an open file.

@@ -24,6 +24,7 @@ use crate::store::names::{Names, utf16_len};
 use crate::store::side::Side;
 use crate::store::slab::{NONE, Slab, Slot};
 use crate::store::strings::Strings;
+use crate::truncation::Truncation;
 use crate::types::Reclaimed;
 
 /// Counters of the namespace; all monotonic.
@@ -73,6 +74,8 @@ pub struct Namespace {
     /// Ids of open files, for listings in order.
     pub(crate) open_ids: BTreeSet<u64>,
     pub(crate) snapshottable: BTreeSet<u64>,
+    /// By inode id.
+    pub(crate) truncations: BTreeMap<u64, Truncation>,
     pub(crate) leases: Leases,
     pub(crate) secrets: Secrets,
     pub(crate) cache: Cache,
@@ -149,6 +152,7 @@ impl Namespace {
             open: Side::new(),
             open_ids: BTreeSet::new(),
             snapshottable: BTreeSet::new(),
+            truncations: BTreeMap::new(),
             leases: Leases::new(),
             secrets: Secrets::default(),
             cache: Cache::default(),
@@ -537,6 +541,7 @@ impl Namespace {
                 out.blocks.push(block);
             }
             if rec.is_open() {
+                out.blocks.extend(self.take_truncation(slot));
                 self.forget_open(slot);
             }
         } else if rec.is_dir() {

@@ -27,7 +27,8 @@ pub(crate) struct Fixture {
 pub(crate) struct View {
     pub(crate) incomplete: BTreeSet<i64>,
     pub(crate) recovery: Option<(BlockId, GenerationStamp)>,
-    pub(crate) no_locations: bool,
+    pub(crate) holders: Option<Holders>,
+    pub(crate) finalized_length: Option<u64>,
 }
 
 impl BlockView for View {
@@ -37,11 +38,20 @@ impl BlockView for View {
     fn is_sufficiently_replicated(&self, _: BlockId) -> bool {
         true
     }
-    fn has_locations(&self, _: BlockId) -> bool {
-        !self.no_locations
+    fn is_complete(&self, block: BlockId) -> bool {
+        !self.incomplete.contains(&block.0)
     }
-    fn is_committed(&self, _: BlockId) -> bool {
-        false
+    fn holders(&self, _: BlockId) -> Holders {
+        self.holders.unwrap_or(Holders::Known)
+    }
+    fn is_under_recovery(&self, block: BlockId) -> bool {
+        self.recovery_id(block).is_some()
+    }
+    fn committed_length(&self, _: BlockId) -> Option<u64> {
+        None
+    }
+    fn finalized_length(&self, _: BlockId) -> Option<u64> {
+        self.finalized_length
     }
     fn recovery_id(&self, block: BlockId) -> Option<GenerationStamp> {
         self.recovery.filter(|(id, _)| *id == block).map(|(_, stamp)| stamp)

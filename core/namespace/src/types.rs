@@ -63,25 +63,47 @@ impl<R> Plan<R> {
     }
 }
 
+/// What is known of the DataNodes that may hold a replica of a block whose writer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holders {
+    /// DataNodes that hold it can be asked, and enough is known of the others.
+    Known,
+    /// A DataNode that may hold it has not said so yet, or those that do cannot be asked now.
+    Awaited,
+    /// No DataNode has a replica.
+    Nobody,
+}
+
 /// What the plans must know of the replicas; implemented by the namesystem over the block manager.
+///
+/// All of it is soft state of one active. A plan may rely on it only where the answer of a NameNode that has just
+/// started, which knows nothing, leads to waiting or to a recovery by DataNodes, never to a loss.
 pub trait BlockView {
     /// Whether the block is COMPLETE: its length is final and at least `dfs.namenode.replication.min` replicas of it
-    /// have been reported. Once complete it stays so, even when replicas are lost.
+    /// were reported, or the edits say that they were. Once complete it stays so, even when replicas are lost. May be
+    /// true before the edits say so, when `complete` answered false and a report came then. Forgotten: DataNodes agree
+    /// on the length again.
+    fn is_complete(&self, block: BlockId) -> bool;
+    /// Whether the block is COMPLETE, or has the minimum of replicas now. Forgotten: the writer is told to ask again.
     fn is_min_replicated(&self, block: BlockId) -> bool;
     /// Whether as many live replicas are known as the file's replication asks (`isSufficientlyReplicated`: at least
-    /// min(replication, live nodes)). Used by append.
+    /// min(replication, live nodes)). Used by append. Forgotten: the append is refused.
     fn is_sufficiently_replicated(&self, block: BlockId) -> bool;
-    /// Whether any replica location (expected or reported) is known.
-    fn has_locations(&self, block: BlockId) -> bool;
-    /// Whether the client has committed the block's length (`BlockUCState.COMMITTED`).
-    fn is_committed(&self, block: BlockId) -> bool;
-    /// Whether block recovery is under way, and with which recovery id.
+    /// Who may hold it. Forgotten: [`Holders::Awaited`].
+    fn holders(&self, block: BlockId) -> Holders;
+    /// Whether DataNodes were asked to agree on it (`BlockUCState.UNDER_RECOVERY`), even if that attempt has failed.
+    /// Forgotten: the lease was given to another before, so that the old writer is refused for that.
+    fn is_under_recovery(&self, block: BlockId) -> bool;
+    /// Whether block recovery is under way, and with which recovery id. Forgotten: the result is refused and another
+    /// recovery begun, with a higher id.
     fn recovery_id(&self, block: BlockId) -> Option<GenerationStamp>;
-    /// The length the client committed, while the edits don't have it yet (`complete` answered false).
-    fn committed_length(&self, block: BlockId) -> Option<u64> {
-        let _ = block;
-        None
-    }
+    /// The final length, of a block that the client has committed or that is complete (`BlockUCState.COMMITTED`). The
+    /// edits don't have it while `complete` answered false. Forgotten: DataNodes agree on the length again, and all of
+    /// them have it so, for the client had the last acknowledgement.
+    fn committed_length(&self, block: BlockId) -> Option<u64>;
+    /// The length of a block under construction of which every known replica is finalized with this length and the
+    /// block's stamp, and of which there are at least `dfs.namenode.replication.min`. Forgotten: not yet.
+    fn finalized_length(&self, block: BlockId) -> Option<u64>;
 }
 
 /// What a change does beyond the namespace itself.
@@ -455,6 +477,11 @@ pub enum LeaseRecovery {
         /// The file.
         file: InodeId,
     },
+    /// Recovery begins as soon as the DataNodes that may hold the last block have said so.
+    AwaitReports {
+        /// The file.
+        file: InodeId,
+    },
     /// Cannot be decided yet: committed blocks lack replicas. Message as in Hadoop.
     Wait {
         /// The file.
@@ -469,6 +496,16 @@ pub enum LeaseRecovery {
 pub struct Deleted {
     /// The answer of the RPC.
     pub result: bool,
+}
+
+/// What the last block of a truncated file is to become (`BlockUnderConstructionFeature.truncateBlock`). It follows from
+/// the edits and stands until `commitBlockSynchronization`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TruncateTarget {
+    /// Length of the last block afterwards, bytes.
+    pub length: u64,
+    /// Copy on truncate: the block whose replicas DataNodes copy from. None: they cut the block itself.
+    pub source: Option<Block>,
 }
 
 /// What truncate decided.

@@ -3,6 +3,7 @@
 use crate::edit_log::EditLog;
 use crate::history::History;
 use crate::life::Life;
+use crate::monitor::Recoveries;
 use crate::namesystem::{Config, Namesystem};
 use crate::reply_gate::InFlight;
 use crate::retry_cache::{RetryCache, RetryCacheOptions};
@@ -55,6 +56,7 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> N
         most_recent_checkpoint: txid,
         most_recent_checkpoint_ms: 0,
         last_transition_ms: 0,
+        recoveries: Recoveries::default(),
         reclaim_pending: false,
     }
 }

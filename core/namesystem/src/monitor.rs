@@ -1,22 +1,121 @@
-//! What the active does by itself about leases of files (Hadoop's `LeaseManager.Monitor`).
+//! What the active does by itself about leases of files (Hadoop's `LeaseManager.Monitor`), and about the recoveries of last
+//! blocks that somebody has asked for.
+//!
+//! Hadoop begins a recovery when it is asked, and after a failure waits for the next call, or for the hard limit. Here it is
+//! begun as soon as the DataNodes that may hold the block have reported, and again when an attempt has expired.
 
 use crate::Namesystem;
-use crate::calls::begin_recovery;
-use crate::calls::internal_lease_holder;
+use crate::calls::{begin_recovery, internal_lease_holder};
 use crate::context::CallContext;
 use hathi_blockmanager::Now;
+use hathi_formats::ids::{InodeId, TxId};
+use hathi_namespace::Namespace;
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Files looked at in one round, so that the lock is held for a short while only.
 const FILES_MAX: usize = 200;
+/// Files remembered: 8 bytes each and a look in each round. What finds no room is found by the lease's hard limit, or when
+/// its recovery is asked for once more.
+const RECOVERIES_MAX: usize = 100_000;
 
-/// Releases the leases of writers that have not renewed them for the hard limit; answers how many files were looked at.
+/// Files whose last block is to be recovered, and where the rounds stand. Soft state: a new active finds truncated files in
+/// its namespace; for others the lease is somebody else's by the log, and ends at its hard limit if nobody asks again.
+#[derive(Debug, Default)]
+pub struct Recoveries {
+    files: BTreeSet<u64>,
+    /// The last one of `files` looked at.
+    turn: u64,
+    /// The last file looked at whose lease has expired.
+    expired_turn: u64,
+}
+
+impl Recoveries {
+    /// What a new active finds.
+    pub(crate) fn of(namespace: &Namespace) -> Recoveries {
+        Recoveries {
+            files: namespace
+                .truncations()
+                .map(|file| file.0)
+                .take(RECOVERIES_MAX)
+                .collect(),
+            ..Recoveries::default()
+        }
+    }
+
+    pub(crate) fn insert(&mut self, file: InodeId) {
+        if self.files.len() < RECOVERIES_MAX {
+            self.files.insert(file.0);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, file: InodeId) {
+        self.files.remove(&file.0);
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files whose turn it is.
+    fn next_round(&mut self) -> Vec<InodeId> {
+        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let round: Vec<InodeId> = self
+            .files
+            .range(after)
+            .chain(self.files.range(..=self.turn))
+            .take(FILES_MAX)
+            .map(|file| InodeId(*file))
+            .collect();
+        self.turn = round.last().map_or(0, |file| file.0);
+        round
+    }
+}
+
+/// Goes on with recoveries, and releases the leases of writers that have not renewed them for the hard limit; answers how
+/// many files were looked at. Each round looks at other files than the one before, so that those which can't be released
+/// don't hold up the rest.
 pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
-    if ns.is_broken() || ns.blockmanager.in_safe_mode() || !ns.edit_log.is_open_for_write() {
+    if !may_release(ns) {
         return 0;
     }
-    let expired = ns.namespace.expired_leases(now.monotonic_ms, FILES_MAX);
+    // Leases that are taken over in this round count from now.
+    ns.namespace.note_time(now.monotonic_ms);
+    resume_recoveries(ns, now);
+    let after = InodeId(ns.recoveries.expired_turn);
+    let expired = ns.namespace.expired_leases(now.monotonic_ms, after, FILES_MAX);
+    ns.recoveries.expired_turn = expired.last().map_or(0, |file| file.0);
+    let holder = internal_lease_holder(ns.last_transition_ms);
+    for &file in &expired {
+        release(ns, now, file, Some(&holder));
+    }
+    expired.len()
+}
+
+/// Begins the recoveries that waited for reports, or whose last attempt has expired. Call after a full report. Answers the
+/// last transaction, if it logged any.
+pub fn resume_recoveries(ns: &mut Namesystem, now: Now) -> Option<TxId> {
+    if ns.recoveries.is_empty() || !may_release(ns) {
+        return None;
+    }
+    ns.blockmanager.note_time(now);
+    let before = ns.edit_log.applied();
+    for file in ns.recoveries.next_round() {
+        release(ns, now, file, None);
+    }
+    let applied = ns.edit_log.applied();
+    (applied != before).then_some(applied)
+}
+
+fn may_release(ns: &Namesystem) -> bool {
+    !ns.is_broken() && !ns.blockmanager.in_safe_mode() && ns.edit_log.is_open_for_write()
+}
+
+fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str>) {
     let ctx = CallContext {
         user: Arc::from(ns.config.superuser.as_str()),
         groups: Arc::from([]),
@@ -28,19 +127,17 @@ pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
         now_ms: now.wall_ms,
         mono_ms: now.monotonic_ms,
     };
-    let holder = internal_lease_holder(now.wall_ms);
-    let count = expired.len();
-    for (_, file) in expired {
-        // A file that cannot be released now (a committed block lacks replicas) is found again in the next round.
-        let Ok(plan) = ns
-            .namespace
-            .plan_release_lease(now.wall_ms, file, &holder, &ns.replicas())
-        else {
-            continue;
-        };
-        if ns.commit(&plan.ops).is_ok() {
-            let _ = begin_recovery(ns, &ctx, &plan.reply);
+    let plan = ns
+        .namespace
+        .plan_release_lease(now.wall_ms, file, new_holder, &ns.replicas());
+    match plan {
+        Ok(plan) => {
+            if ns.commit(&plan.ops).is_ok() {
+                // "Wait" is an error to a client only.
+                let _ = begin_recovery(ns, &ctx, &plan.reply);
+            }
         }
+        // A lease that has expired is met again in its turn.
+        Err(_) => ns.recoveries.remove(file),
     }
-    count
 }

@@ -11,6 +11,7 @@
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
 use crate::life::Life;
+use crate::monitor::Recoveries;
 use crate::reply_gate::{InFlight, Shown};
 use crate::retry_cache::RetryCache;
 use crate::role::{HaState, IllegalTransition, OperationCategory, Role, Standing};
@@ -18,7 +19,7 @@ use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp, InodeId, NamespaceInfo, TxId};
-use hathi_namespace::{BlockView, Effect, Effects, Namespace};
+use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
 
 /// What the handlers need of `*-site.xml`, parsed.
 #[derive(Clone, Debug)]
@@ -127,6 +128,8 @@ pub struct Namesystem {
     pub most_recent_checkpoint_ms: u64,
     /// When the role last became active or standby, wall clock ms; 0 before the first time.
     pub last_transition_ms: u64,
+    /// Files whose last blocks are to be recovered.
+    pub recoveries: Recoveries,
     /// Deleted subtrees wait for [`Namesystem::reclaim`].
     pub reclaim_pending: bool,
 }
@@ -330,6 +333,7 @@ impl Namesystem {
             .set_generation_stamp(self.namespace.generation_stamp());
         self.blockmanager.start_active(now);
         self.namespace.start_active(now.monotonic_ms);
+        self.recoveries = Recoveries::of(&self.namespace);
         self.last_transition_ms = now.wall_ms;
         self.edit_log.begin_life();
         self.history = History::default();
@@ -429,26 +433,43 @@ impl Namesystem {
 pub struct Replicas<'a>(pub &'a BlockManager);
 
 impl BlockView for Replicas<'_> {
+    fn is_complete(&self, block: BlockId) -> bool {
+        self.0.is_complete(block)
+    }
+
     fn is_min_replicated(&self, block: BlockId) -> bool {
-        self.0.has_min_replicas(block)
+        self.0.is_complete(block) || self.0.has_min_replicas(block)
     }
 
     fn is_sufficiently_replicated(&self, block: BlockId) -> bool {
         self.0.is_sufficiently_replicated(block)
     }
 
-    fn has_locations(&self, block: BlockId) -> bool {
-        !self.0.expected_locations(block).is_empty() || self.0.count_replicas(block).live > 0
+    fn holders(&self, block: BlockId) -> Holders {
+        match self.0.holders(block) {
+            hathi_blockmanager::Holders::Known => Holders::Known,
+            hathi_blockmanager::Holders::Awaited => Holders::Awaited,
+            hathi_blockmanager::Holders::Nobody => Holders::Nobody,
+        }
     }
 
-    fn is_committed(&self, block: BlockId) -> bool {
+    fn is_under_recovery(&self, block: BlockId) -> bool {
         self.0
             .block(block)
-            .is_some_and(|view| view.state == BlockState::Committed)
+            .is_some_and(|view| view.state == BlockState::UnderRecovery)
     }
 
     fn recovery_id(&self, block: BlockId) -> Option<GenerationStamp> {
         self.0.recovery(block).map(|(stamp, _)| stamp)
+    }
+
+    fn committed_length(&self, block: BlockId) -> Option<u64> {
+        let view = self.0.block(block)?;
+        view.has_final_length().then_some(view.block.num_bytes)
+    }
+
+    fn finalized_length(&self, block: BlockId) -> Option<u64> {
+        self.0.finalized_length(block)
     }
 }
 

@@ -221,6 +221,9 @@ impl Handler {
                     let standing = ns.standing();
                     parking_lot::RwLockWriteGuard::unlock_fair(ns);
                     if let Some(reply) = done {
+                        if reply.after.is_some() {
+                            nn.log_wake.notify_one();
+                        }
                         let made = Made {
                             standing,
                             after: reply.after,

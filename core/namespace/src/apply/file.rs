@@ -7,6 +7,7 @@ use super::{Applied, Why, inconsistent, ms};
 use crate::namespace::Namespace;
 use crate::store::inode::{MAX_48, MAX_GENERATION_STAMP, flag};
 use crate::store::slab::Slot;
+use crate::truncation::Truncation;
 use crate::types::{Effect, Effects};
 
 fn check_block(block: &Block) -> Result<(), Why> {
@@ -115,6 +116,7 @@ impl Namespace {
 
     fn complete_block(&mut self, file: Slot, block: Slot, fx: &mut Effects) {
         self.set_block_open(block, false);
+        self.end_truncation(file, fx);
         let rec = self.rec(file);
         fx.effects.push(Effect::BlockCompleted {
             block: self.blocks.get(block).block(),
@@ -173,6 +175,7 @@ impl Namespace {
             if let Some(block) = self.pop_block(file) {
                 fx.effects.push(Effect::BlockRemoved { block });
             }
+            self.end_truncation(file, fx);
             // What is the last block now was completed when the removed one came.
         }
         for (n, block) in new.iter().enumerate().skip(old.len()) {
@@ -299,6 +302,9 @@ impl Namespace {
         fx: &mut Effects,
     ) -> Applied {
         let slot = self.op_file(path)?;
+        if self.rec(slot).is_open() {
+            return Err(inconsistent(format!("{path} is under construction already")));
+        }
         let before = self.file_space(slot);
         let new_length = ms(new_length);
         let mut kept = 0;
@@ -341,25 +347,30 @@ impl Namespace {
     /// The last block will be shortened by DataNodes: in place, or as a copy with another id.
     fn truncate_last(&mut self, slot: Slot, block: &Block, cut: u64, fx: &mut Effects) -> Applied {
         let file = self.rec(slot).id();
-        let Some(last) = self.block_slots(slot).last().copied() else {
+        let mut slots = self.block_slots(slot).to_vec();
+        let Some(last) = slots.pop() else {
             return Err(inconsistent("there is no block to cut"));
         };
         let old = self.blocks.get(last).block();
+        let length = old.num_bytes.saturating_sub(cut);
         if old.id == block.id {
             // The stored length and stamp stay until the recovery has ended.
             self.set_block_open(last, true);
             self.raise_stamp(block.generation_stamp);
+            self.begin_truncation(slot, Truncation { length, source: None });
             fx.effects.push(Effect::BlockReopened { block: old, file });
             return Ok(());
         }
-        if let Some(block) = self.pop_block(slot) {
-            fx.effects.push(Effect::BlockRemoved { block });
-        }
+        // The source leaves the file's list and stays a block of the file, or DataNodes would be told to delete it.
+        self.set_block_slots(slot, slots);
         let copy = Block {
-            num_bytes: old.num_bytes.saturating_sub(cut),
+            num_bytes: length,
             ..*block
         };
-        self.add_new_block(slot, &copy, true, fx)
+        self.add_new_block(slot, &copy, true, fx)?;
+        let source = Some(last);
+        self.begin_truncation(slot, Truncation { length, source });
+        Ok(())
     }
 
     pub(crate) fn apply_concat(&mut self, target: &str, sources: &[String], time: i64, fx: &mut Effects) -> Applied {

@@ -8,7 +8,7 @@ use hathi_formats::fsimage::{
     AclBits, DirEntryRef, Image, ImageError, InodeKind, InodeRef, ReadAt, Section, SectionName, SerialKind,
     StringTable, XAttrNameBits,
 };
-use hathi_formats::ids::InodeId;
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use hathi_formats::proto::fsimage as pb;
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto};
 use prost::Message;
@@ -21,6 +21,7 @@ use crate::store::children::{ChildIndex, ChildList};
 use crate::store::inode::{BlockRec, InodeRec, MAX_48, MAX_GENERATION_STAMP, Perm, flag};
 use crate::store::names::{MAX_NAME_LEN, utf16_len};
 use crate::store::slab::{NONE, Slot};
+use crate::truncation::Truncation;
 
 /// More links between a directory and the root than this are a circle.
 const MAX_DEPTH: usize = 1 << 20;
@@ -69,6 +70,8 @@ pub struct DecodedInodes {
 #[derive(Debug)]
 enum Rare {
     Open(String, String),
+    /// The last block is to get this length; from this block, if it is a copy.
+    Truncation(u64, Option<Block>),
     Acl(Vec<AclEntry>),
     XAttrs(Vec<XAttr>),
     Quota(Quota),
@@ -181,9 +184,7 @@ impl DecodedInodes {
             rec.storage_policy = inode.storage_policy_id as u8;
             let first = self.blocks.len();
             for block in inode.blocks.clone() {
-                if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP || block.id.0 < 0 {
-                    return Err(format!("block {} of file {} is out of range", block.id, inode.id));
-                }
+                check_block(inode.id, &block)?;
                 self.blocks.push(BlockRec::new(block, NONE, false));
             }
             rec.data = (self.blocks.len() - first) as u32;
@@ -198,6 +199,7 @@ impl DecodedInodes {
                 {
                     last.set_open(true);
                 }
+                let truncation = decode_truncation(inode.id, &uc)?;
                 self.rare.push((
                     at,
                     Rare::Open(
@@ -205,6 +207,7 @@ impl DecodedInodes {
                         uc.client_machine.unwrap_or_default(),
                     ),
                 ));
+                self.rare.extend(truncation.map(|truncation| (at, truncation)));
             }
         } else {
             rec.data = 0;
@@ -238,6 +241,28 @@ impl DecodedInodes {
         self.recs.push(rec);
         Ok(())
     }
+}
+
+fn check_block(file: u64, block: &Block) -> Result<(), String> {
+    if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP || block.id.0 < 0 {
+        return Err(format!("block {} of file {file} is out of range", block.id));
+    }
+    Ok(())
+}
+
+fn decode_truncation(file: u64, uc: &pb::i_node_section::FileUnderConstructionFeature) -> Result<Option<Rare>, String> {
+    let Some(length) = uc.truncate_length else {
+        return Ok(None);
+    };
+    let source = uc.truncate_source.as_ref().map(|source| Block {
+        id: BlockId(source.block_id as i64),
+        num_bytes: source.num_bytes(),
+        generation_stamp: GenerationStamp(source.gen_stamp),
+    });
+    if let Some(source) = &source {
+        check_block(file, source)?;
+    }
+    Ok(Some(Rare::Truncation(length, source)))
 }
 
 fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
@@ -433,7 +458,7 @@ impl ImageLoader {
             }
             while rare.peek().is_some_and(|(at, _)| *at == n) {
                 if let Some((_, feature)) = rare.next() {
-                    add_rare(ns, slot, feature);
+                    add_rare(ns, slot, feature)?;
                 }
             }
         }
@@ -500,9 +525,10 @@ impl ImageLoader {
     }
 }
 
-fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) {
+fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) -> Result<(), ImageError> {
     match feature {
         Rare::Open(client_name, client_machine) => ns.open_file(slot, &client_name, &client_machine),
+        Rare::Truncation(length, source) => return add_truncation(ns, slot, length, source),
         Rare::Acl(acl) => ns.set_acl_feature(slot, acl),
         Rare::XAttrs(xattrs) => ns.set_xattrs(slot, xattrs),
         Rare::Quota(quota) if slot == ns.root => ns.root_quota = quota,
@@ -514,6 +540,27 @@ fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) {
             ns.links.insert(slot, Arc::from(target));
         }
     }
+    Ok(())
+}
+
+fn add_truncation(ns: &mut Namespace, file: Slot, length: u64, source: Option<Block>) -> Result<(), ImageError> {
+    let id = ns.rec(file).id();
+    let last = ns.block_slots(file).last().map(|last| *ns.blocks.get(*last));
+    if last.is_none_or(|last| !last.is_open() || last.len() < length) {
+        return Err(bad(format!("file {id} has no block to be cut to {length}")));
+    }
+    let source = match source {
+        None => None,
+        Some(block) => {
+            let slot = ns.blocks.insert(BlockRec::new(block, file, false));
+            if ns.block_ids.insert(block.id.0 as u64, slot).is_some() {
+                return Err(bad(format!("block {} appears twice", block.id)));
+            }
+            Some(slot)
+        }
+    };
+    ns.begin_truncation(file, Truncation { length, source });
+    Ok(())
 }
 
 fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> Result<(), String> {

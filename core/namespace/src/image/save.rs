@@ -11,6 +11,7 @@ use hathi_formats::fsimage::{
 };
 use hathi_formats::ids::{Block, LayoutVersion};
 use hathi_formats::proto::fsimage as pb;
+use hathi_formats::proto::hdfs::BlockProto;
 use prost::Message;
 
 use super::policy_xattr;
@@ -22,6 +23,7 @@ use crate::store::names::FrozenNames;
 use crate::store::side::Side;
 use crate::store::slab::{FrozenSlab, NONE, Slot};
 use crate::store::strings::Strings;
+use crate::truncation::Truncation;
 
 /// Images of this many inodes are written in parts (`dfs.image.parallel.inode.threshold`).
 const PARTS_FROM_INODES: usize = 1_000_000;
@@ -49,6 +51,7 @@ pub struct Frozen {
     root_quota: Quota,
     links: Side<Arc<[u8]>>,
     open: Side<Open>,
+    truncations: BTreeMap<u64, Truncation>,
     secrets: Secrets,
     cache: Cache,
     erasure_coding: ErasureCoding,
@@ -95,6 +98,7 @@ impl Namespace {
             root_quota: self.root_quota.clone(),
             links: self.links.clone(),
             open: self.open.clone(),
+            truncations: self.truncations.clone(),
             secrets: self.secrets.clone(),
             cache: self.cache.clone(),
             erasure_coding: self.erasure_coding.clone(),
@@ -348,15 +352,11 @@ impl Frozen {
         inode.acl = acl.as_deref();
         inode.xattrs = xattrs.as_deref();
         if rec.is_file() {
-            let uc = self.open.get(slot).filter(|_| rec.is_open()).map(|open| {
-                let complete = self.last_block(rec).is_some_and(|last| !last.is_open());
-                pb::i_node_section::FileUnderConstructionFeature {
-                    client_name: Some(open.client_name.to_string()),
-                    client_machine: Some(open.client_machine.to_string()),
-                    last_block_complete: complete.then_some(true),
-                }
-                .encode_to_vec()
-            });
+            let uc = self
+                .open
+                .get(slot)
+                .filter(|_| rec.is_open())
+                .map(|open| self.under_construction(rec, open).encode_to_vec());
             inode.access_time = rec.atime();
             inode.replication = u32::from(rec.replication);
             inode.preferred_block_size = rec.block_size();
@@ -390,6 +390,26 @@ impl Frozen {
             inode.access_time = rec.atime();
             inode.target = self.links.get(slot).map_or(&[][..], |target| target);
             inode.encode(&[], out);
+        }
+    }
+
+    fn under_construction(&self, rec: &InodeRec, open: &Open) -> pb::i_node_section::FileUnderConstructionFeature {
+        let truncation = self.truncations.get(&rec.id().0);
+        let source = truncation.and_then(|truncation| truncation.source);
+        let complete = self.last_block(rec).is_some_and(|last| !last.is_open());
+        pb::i_node_section::FileUnderConstructionFeature {
+            client_name: Some(open.client_name.to_string()),
+            client_machine: Some(open.client_machine.to_string()),
+            last_block_complete: complete.then_some(true),
+            truncate_length: truncation.map(|truncation| truncation.length),
+            truncate_source: source.map(|slot| {
+                let block = self.blocks.get(slot).block();
+                BlockProto {
+                    block_id: block.id.0 as u64,
+                    gen_stamp: block.generation_stamp.0,
+                    num_bytes: Some(block.num_bytes),
+                }
+            }),
         }
     }
 

@@ -182,6 +182,24 @@ impl Namespace {
         ))
     }
 
+    /// The last block is DataNodes' to agree on, or a truncate has decided what it becomes: its writer may not end it
+    /// (`BlockManager.commitOrCompleteLastBlock`).
+    fn refuse_under_recovery(&self, slot: Slot, client: Option<&Block>, blocks: &dyn BlockView) -> Result<(), Refused> {
+        let (_, last, open) = self.last_two(slot);
+        if let (Some(client), Some(last), true) = (client, last, open)
+            && (blocks.is_under_recovery(last.id) || self.is_truncated(slot))
+        {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "Commit or complete block {}, whereas it is under recovery.",
+                    block_name(client)
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// First half of `addBlock`: validates. `file` 0 = unknown (resolve `src`). `previous`: the client's last block.
     pub fn check_add_block(
         &self,
@@ -195,6 +213,7 @@ impl Namespace {
         let (slot, path) = self.resolve_file(&ctx.caller, src, file)?;
         let slot = self.check_lease(slot, &path, file, client_name)?;
         let rec = *self.rec(slot);
+        self.refuse_under_recovery(slot, previous.as_ref(), blocks)?;
         if let FileState::Retry(last) = self.analyze(slot, &path, previous.as_ref())? {
             return Ok(AddBlockCheck::Retry {
                 file: rec.id(),
@@ -363,6 +382,12 @@ impl Namespace {
         let mut list = self.file_blocks(slot);
         match list.last() {
             Some(last) if last.id == block.id => {
+                if self.is_truncated(slot) {
+                    return Err(refuse(
+                        ex::IO,
+                        format!("Cannot abandon {}: it is being truncated", block_name(&block)),
+                    ));
+                }
                 list.pop();
                 Ok(Plan::one(self.update_blocks_op(slot, list, RpcIds::NONE), ()))
             }
@@ -414,13 +439,19 @@ impl Namespace {
         {
             return not_yet(None);
         }
+        self.refuse_under_recovery(slot, last.as_ref(), blocks)?;
         let committed = self.committed(slot, last.as_ref())?;
         if let Some(end) = list.last_mut() {
             match committed {
                 Some(block) => end.num_bytes = block.num_bytes,
                 None if open => {
-                    // Committed by an earlier call whose answer was false.
-                    match blocks.committed_length(end.id) {
+                    // Committed by an earlier call whose answer was false; or the client names no block, and what
+                    // DataNodes have reported is what the recovery of its lease would find.
+                    let length = blocks.committed_length(end.id).or_else(|| {
+                        let asked = last.is_none() && !self.is_truncated(slot);
+                        asked.then(|| blocks.finalized_length(end.id)).flatten()
+                    });
+                    match length.filter(|length| *length >= end.num_bytes) {
                         Some(length) => end.num_bytes = length,
                         None => return not_yet(None),
                     }
@@ -457,8 +488,10 @@ impl Namespace {
         if let Some(last) = list.last_mut()
             && open
             && last_block_length > 0
+            && !self.is_truncated(slot)
         {
-            last.num_bytes = (last_block_length as u64).min(MAX_48);
+            // A call that was overtaken by a later one must not take back what that one has made known.
+            last.num_bytes = last.num_bytes.max(last_block_length as u64).min(MAX_48);
         }
         Ok(Plan::one(self.update_blocks_op(slot, list, RpcIds::NONE), ()))
     }
@@ -479,6 +512,15 @@ impl Namespace {
             ));
         }
         let file = rec.file;
+        if self.is_truncated(file) {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "Unexpected BlockUCState: {} is UNDER_RECOVERY but not UNDER_CONSTRUCTION",
+                    block_name(block)
+                ),
+            ));
+        }
         let Some(open) = self.open.get(file).filter(|_| self.is_attached(file)) else {
             return Err(refuse(
                 ex::IO,

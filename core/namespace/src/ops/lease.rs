@@ -11,7 +11,17 @@ use crate::path::{DirOp, refuse};
 use crate::permission::action;
 use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
-use crate::types::{BlockSynchronization, BlockView, Ctx, LeaseRecovery, Plan, Refused};
+use crate::types::{BlockSynchronization, BlockView, Ctx, Holders, LeaseRecovery, Plan, Refused};
+
+/// How the names begin under which NameNodes hold the leases of files that they recover
+/// (`HdfsServerConstants.NAMENODE_LEASE_HOLDER`).
+pub const NAMENODE_LEASE_HOLDER: &str = "HDFS_NameNode";
+
+/// A NameNode has the lease already, this one or an earlier active: giving it to itself under another name would only
+/// fill the log.
+fn is_internal_holder(holder: &str) -> bool {
+    holder.starts_with(NAMENODE_LEASE_HOLDER)
+}
 
 /// Which verb wants the lease (`RecoverLeaseOp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,16 +189,17 @@ impl Namespace {
         }
     }
 
-    /// `internalReleaseLease` for an expired lease (monitor): `nn_holder` takes it over if blocks need recovery.
+    /// `internalReleaseLease` of a file whatever its writer does: `new_holder` takes the lease over while the last block
+    /// is recovered (None: the holder keeps it).
     pub fn plan_release_lease(
         &self,
         now_ms: u64,
         file: InodeId,
-        nn_holder: &str,
+        new_holder: Option<&str>,
         blocks: &dyn BlockView,
     ) -> Result<Plan<LeaseRecovery>, Refused> {
         match self.slot(file).filter(|slot| self.rec(*slot).is_open()) {
-            Some(slot) => self.release_lease(now_ms, slot, &self.path_of_slot(slot), Some(nn_holder), blocks),
+            Some(slot) => self.release_lease(now_ms, slot, &self.path_of_slot(slot), new_holder, blocks),
             None => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
         }
     }
@@ -203,7 +214,7 @@ impl Namespace {
         blocks: &dyn BlockView,
     ) -> Result<Plan<LeaseRecovery>, Refused> {
         let file = self.rec(slot).id();
-        let all: Vec<Block> = self
+        let mut all: Vec<Block> = self
             .block_slots(slot)
             .iter()
             .map(|b| self.blocks.get(*b).block())
@@ -213,15 +224,23 @@ impl Namespace {
             .last()
             .is_some_and(|b| self.blocks.get(*b).is_open());
         let count = all.len();
-        let is_complete = |n: usize| (n + 1 < count || !open_last) && blocks.is_min_replicated(all[n].id);
-        let is_committed =
-            |n: usize| !is_complete(n) && (n + 1 < count || !open_last || blocks.is_committed(all[n].id));
         let closed = |list: Vec<Block>| Plan::one(self.close_op(slot, list, now_ms), LeaseRecovery::Closed { file });
+        // `complete` had the length, and answered false for want of replicas. Of a truncated block only DataNodes decide.
+        let truncated = self.is_truncated(slot);
+        let committed = |block: &Block| blocks.committed_length(block.id).filter(|_| !truncated);
+        if open_last
+            && let Some(last) = all.last_mut()
+            && let Some(length) = committed(last)
+        {
+            last.num_bytes = length;
+        }
 
+        let is_complete = |n: usize| blocks.is_complete(all[n].id) && !(truncated && n + 1 == count);
         let complete = (0..count).take_while(|n| is_complete(*n)).count();
         if complete == count {
             return Ok(closed(all));
         }
+        let is_committed = |n: usize| n + 1 < count || !open_last || committed(&all[n]).is_some();
         if complete + 2 < count || (complete + 2 == count && !is_committed(complete)) {
             return Err(refuse(
                 ex::IO,
@@ -231,29 +250,29 @@ impl Namespace {
             ));
         }
         let last = all[count - 1];
-        let penultimate_ok = count < 2 || blocks.is_min_replicated(all[count - 2].id);
         if is_committed(count - 1) {
-            if penultimate_ok && blocks.is_min_replicated(last.id) {
-                let mut list = all;
-                list[count - 1].num_bytes = blocks.committed_length(last.id).unwrap_or(last.num_bytes);
-                return Ok(closed(list));
-            }
+            let penultimate_ok = count < 2 || blocks.is_min_replicated(all[count - 2].id);
             if !penultimate_ok {
                 let message = format!(
                     "DIR* NameSystem.internalReleaseLease: Failed to release lease for file {src}. Committed blocks are waiting to be minimally replicated."
                 );
                 return Ok(Plan::nothing(LeaseRecovery::Wait { file, message }));
             }
+            if blocks.is_min_replicated(last.id) {
+                return Ok(closed(all));
+            }
         }
-        if last.num_bytes == 0 && !blocks.has_locations(last.id) {
-            let mut list = all;
-            list.pop();
-            return Ok(closed(list));
-        }
+        let source = self.truncate_target(file).and_then(|target| target.source);
+        let holders = blocks.holders(source.unwrap_or(last).id);
         let mut ops = SmallVec::new();
-        let reply = match blocks.recovery_id(last.id) {
-            Some(_) => LeaseRecovery::InProgress { file },
-            None => {
+        let reply = match (blocks.recovery_id(last.id), holders) {
+            (Some(_), _) => LeaseRecovery::InProgress { file },
+            // Nobody wrote to it. What has a length was seen by somebody: it is waited for, however long.
+            (None, Holders::Nobody) if last.num_bytes == 0 => {
+                all.pop();
+                return Ok(closed(all));
+            }
+            (None, Holders::Known) if open_last => {
                 let recovery_id = self.next_stamp();
                 ops.push(EditOp::SetGenstampV2 { genstamp: recovery_id });
                 LeaseRecovery::RecoverBlock {
@@ -262,10 +281,12 @@ impl Namespace {
                     recovery_id,
                 }
             }
+            (None, Holders::Known | Holders::Awaited | Holders::Nobody) => LeaseRecovery::AwaitReports { file },
         };
         if let Some(new_holder) = new_holder
             && let Some(open) = self.open.get(slot)
-            && &*open.client_name != new_holder
+            && *open.client_name != *new_holder
+            && !(is_internal_holder(new_holder) && is_internal_holder(&open.client_name))
         {
             ops.push(EditOp::ReassignLease {
                 lease_holder: open.client_name.to_string(),
@@ -313,7 +334,11 @@ impl Namespace {
         sync: &BlockSynchronization,
         blocks: &dyn BlockView,
     ) -> Result<Plan<Option<(InodeId, Block)>>, Refused> {
-        let Some(stored) = self.block_ids.get(sync.block.id.0 as u64) else {
+        // Of a copy on truncate DataNodes name the source.
+        let found = self
+            .copy_of(sync.block.id)
+            .or_else(|| self.block_ids.get(sync.block.id.0 as u64));
+        let Some(stored) = found else {
             if sync.delete_block {
                 return Ok(Plan::nothing(None));
             }
@@ -341,7 +366,7 @@ impl Namespace {
         if !self.rec(slot).is_open() || !is_last || !self.blocks.get(stored).is_open() {
             return Ok(Plan::nothing(None));
         }
-        let recovery_id = blocks.recovery_id(sync.block.id);
+        let recovery_id = blocks.recovery_id(self.blocks.get(stored).id());
         if recovery_id != Some(sync.new_generation_stamp) {
             return Err(refuse(
                 ex::IO,
@@ -360,6 +385,20 @@ impl Namespace {
             ));
         }
         let file = self.rec(slot).id();
+        let target = self.truncate_target(file);
+        if let Some(target) = target
+            && (sync.delete_block || sync.new_length != target.length)
+        {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "{} is to be truncated to {}, not to {}",
+                    block_name(&sync.block),
+                    target.length,
+                    if sync.delete_block { 0 } else { sync.new_length }
+                ),
+            ));
+        }
         let mut reply = None;
         if sync.delete_block {
             list.pop();
@@ -368,7 +407,8 @@ impl Namespace {
             last.num_bytes = sync.new_length;
             reply = Some((file, *last));
         }
-        let op = if sync.close_file {
+        // Who truncated the file writes no more to it.
+        let op = if sync.close_file || target.is_some() {
             self.close_op(slot, list, now_ms)
         } else {
             self.update_blocks_op(slot, list, RpcIds::NONE)

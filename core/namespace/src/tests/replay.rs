@@ -226,7 +226,7 @@ impl History {
                 }
             }
             (17, _) => {
-                let plan = ns.plan_release_lease(self.fix.now_ms, file, "HDFS_NameNode", view);
+                let plan = ns.plan_release_lease(self.fix.now_ms, file, Some("HDFS_NameNode"), view);
                 self.commit(plan);
             }
             (18, Some(last)) => {

@@ -86,8 +86,11 @@ fn safety_n1_a_move_that_makes_a_path_below_too_long_to_be_logged_is_refused() {
         rename(&mut fix, "/b", "/z").unwrap();
         let longest = fix.ns.path_of(file).unwrap().encode_utf16().count();
         assert!(longest > 14_000 && longest <= MAX_STRING_UNITS, "{longest}");
-        fix.view.no_locations = true;
-        let plan = fix.ns.plan_release_lease(fix.now_ms, file, "nn", &fix.view).unwrap();
+        fix.view.holders = Some(Holders::Nobody);
+        let plan = fix
+            .ns
+            .plan_release_lease(fix.now_ms, file, Some("nn"), &fix.view)
+            .unwrap();
         assert!(matches!(fix.commit(plan), LeaseRecovery::Closed { .. }));
         fix.check();
     }

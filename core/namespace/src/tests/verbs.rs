@@ -343,6 +343,7 @@ fn leases_run_out_and_are_taken_over() {
     let mut fix = Fixture::new();
     let file = fix.create(ROOT, "/f", false).unwrap();
     let block = fix.add_block(file, None).unwrap();
+    fix.view.incomplete.insert(block.id.0);
     let request = |name| CreateRequest {
         src: "/f",
         mode: 0o644,
@@ -383,13 +384,13 @@ fn leases_run_out_and_are_taken_over() {
         panic!("no recovery")
     };
     assert_eq!((found.id, recovery_id.0), (block.id, block.generation_stamp.0 + 1));
-    assert!(fix.ns.expired_leases(fix.now_ms, 10).is_empty());
+    assert!(fix.ns.expired_leases(fix.now_ms, file, 10).is_empty());
     fix.now_ms += 1_200_000;
-    assert_eq!(fix.ns.expired_leases(fix.now_ms, 10), [("client".to_owned(), file)]);
+    assert_eq!(fix.ns.expired_leases(fix.now_ms, file, 10), [file]);
     fix.view.recovery = Some((block.id, recovery_id));
     let plan = fix
         .ns
-        .plan_release_lease(fix.now_ms, file, "HDFS_NameNode", &fix.view)
+        .plan_release_lease(fix.now_ms, file, Some("HDFS_NameNode"), &fix.view)
         .unwrap();
     assert_eq!(fix.commit(plan), LeaseRecovery::InProgress { file });
     assert_eq!(fix.ns.lease_holder(file), Some("HDFS_NameNode"));
@@ -442,7 +443,7 @@ fn recover_lease_closes_what_nobody_wrote_to() {
     assert_eq!(fix.commit(plan), LeaseRecovery::Closed { file });
     let file = fix.create(ROOT, "/one", false).unwrap();
     fix.add_block(file, None).unwrap();
-    fix.view.no_locations = true;
+    fix.view.holders = Some(Holders::Nobody);
     fix.view.incomplete.insert((1 << 30) + 1);
     let plan = fix
         .ns
@@ -467,6 +468,35 @@ fn truncate_inside_a_block_waits_for_its_recovery() {
     assert_eq!(block.num_bytes, 7);
     assert_eq!(fix.removed.len(), 1);
     assert!(fix.stat("/f").unwrap().under_construction);
+    // What it is to become is known to who replays the log, and to who loads an image made now.
+    fix.check();
+    let target = Some(TruncateTarget {
+        length: 7,
+        source: None,
+    });
+    assert_eq!(fix.ns.truncate_target(file), target);
+    assert_eq!(fix.replayed().truncate_target(file), target);
+    assert_eq!(fix.loaded().truncate_target(file), target);
+    // The lease is passed on meanwhile.
+    let path = "/f".to_owned();
+    fix.op(&EditOp::ReassignLease {
+        lease_holder: "client".to_owned(),
+        path,
+        new_holder: "other".to_owned(),
+    });
+    assert_eq!(fix.ns.truncate_target(file), target);
+    // Its holder does not write.
+    let ctx = fix.ctx(ROOT);
+    assert!(fix.ns.plan_update_block_for_pipeline(&ctx, block, "other").is_err());
+    assert!(fix.ns.plan_abandon_block(&ctx, block, "/f", file, "other").is_err());
+    assert!(
+        fix.ns
+            .plan_complete(&ctx, "/f", file, "other", Some(block), &fix.view)
+            .is_err()
+    );
+    fix.view.finalized_length = Some(100);
+    let plan = fix.ns.plan_complete(&ctx, "/f", file, "other", None, &fix.view);
+    assert!(!plan.unwrap().reply.done);
     fix.view.recovery = Some((block.id, recovery_id));
     let sync = BlockSynchronization {
         block,
@@ -483,6 +513,59 @@ fn truncate_inside_a_block_waits_for_its_recovery() {
     assert_eq!(fix.stat("/f").unwrap().length, BS + 7);
     assert_eq!(fix.ns.blocks_of(file).count(), 2);
     fix.check();
+}
+
+#[test]
+fn safety_n12_the_source_of_a_copy_on_truncate_belongs_to_its_file() {
+    for end in ["recovered", "deleted"] {
+        let mut fix = Fixture::new();
+        let file = fix.file("/f", &[BS, 100]).unwrap();
+        let source = fix.ns.blocks_of(file).last().unwrap().block;
+        let copy = Block {
+            id: BlockId(source.id.0 + 1),
+            num_bytes: 0,
+            generation_stamp: GenerationStamp(source.generation_stamp.0 + 1),
+        };
+        fix.op(&EditOp::Truncate {
+            src: "/f".to_owned(),
+            client_name: "client".to_owned(),
+            client_machine: "host".to_owned(),
+            new_length: (BS + 40) as i64,
+            time: 1,
+            truncate_block: Some(copy),
+        });
+        assert_eq!(fix.removed, []);
+        fix.check();
+        let target = TruncateTarget {
+            length: 40,
+            source: Some(source),
+        };
+        assert_eq!(fix.loaded().truncate_target(file), Some(target));
+        assert_eq!(fix.ns.block(source.id), Some((source, file)));
+        let recovery_id = GenerationStamp(copy.generation_stamp.0 + 1);
+        fix.view.recovery = Some((copy.id, recovery_id));
+        if end == "recovered" {
+            let sync = BlockSynchronization {
+                block: source,
+                new_generation_stamp: recovery_id,
+                new_length: 40,
+                close_file: true,
+                delete_block: false,
+            };
+            let plan = fix.ns.plan_commit_block_synchronization(fix.now_ms, &sync, &fix.view);
+            let (_, last) = fix.commit(plan.unwrap()).unwrap();
+            assert_eq!((last.id, last.num_bytes), (copy.id, 40));
+            assert_eq!(fix.stat("/f").unwrap().length, BS + 40);
+            assert_eq!(fix.removed, [source]);
+        } else {
+            assert!(fix.delete(ROOT, "/f", false).unwrap());
+            let removed: BTreeSet<i64> = fix.removed.iter().map(|block| block.id.0).collect();
+            assert_eq!(removed.len(), 3);
+            assert!(removed.contains(&source.id.0) && removed.contains(&copy.id.0));
+        }
+        assert_eq!(fix.ns.truncate_target(file), None);
+        fix.check();
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl BlockReportWork {
         }
         while self.current.is_none() {
             let Some(next) = self.waiting.pop_front() else {
-                return Some(self.finish(ns));
+                return Some(self.finish(ns, now));
             };
             match ns.blockmanager.begin_report(self.datanode, next) {
                 Ok(begun) => self.current = begun,
@@ -73,7 +73,7 @@ impl BlockReportWork {
         None
     }
 
-    fn finish(&self, ns: &mut Namesystem) -> Reply {
+    fn finish(&self, ns: &mut Namesystem, now: Now) -> Reply {
         let last = self
             .context
             .as_ref()
@@ -84,6 +84,8 @@ impl BlockReportWork {
         // "No upgrade is under way" (there is none here), said only by the active to a node that is fully known.
         let finalize = ns.role == Role::Active && !ns.blockmanager.has_stale_storages(self.datanode);
         let cmd = finalize.then(|| finalize_command(&ns.info.block_pool_id));
-        Reply::message(&BlockReportResponseProto { cmd })
+        // A file may have waited for this very report.
+        let begun = crate::monitor::resume_recoveries(ns, now);
+        Reply::message(&BlockReportResponseProto { cmd }).after(begun)
     }
 }

@@ -7,17 +7,17 @@ use super::{
 use crate::context::{CallContext, Deferred, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
-use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex};
+use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex, TruncateRecovery};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
 use hathi_formats::proto::hdfs::{
     AbandonBlockRequestProto, AddBlockFlagProto, AddBlockRequestProto, AddBlockResponseProto, CompleteRequestProto,
     DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto, GetAdditionalDatanodeRequestProto,
     GetAdditionalDatanodeResponseProto, LocatedBlockProto, RecoverLeaseRequestProto, RenewLeaseRequestProto,
-    ReportBadBlocksRequestProto, UpdateBlockForPipelineRequestProto, UpdateBlockForPipelineResponseProto,
-    UpdatePipelineRequestProto,
+    ReportBadBlocksRequestProto, StorageTypeProto, UpdateBlockForPipelineRequestProto,
+    UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto,
 };
-use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, Plan};
+use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, NAMENODE_LEASE_HOLDER, Plan};
 
 /// The wire's -1 for an unknown offset.
 const OFFSET_UNKNOWN: u64 = u64::MAX;
@@ -213,14 +213,46 @@ pub(super) fn get_additional_datanode(ns: &mut Namesystem, ctx: &CallContext, bo
                 .blockmanager
                 .choose_targets(&placement, now(ctx))
                 .map_err(|error| io(format!("File {src} {error}")))?;
-            let pool = &request.blk.pool_id;
-            let mut block = ns
-                .blockmanager
-                .located_block_on(pool, local_block(&request.blk), OFFSET_UNKNOWN, &targets);
-            block.b = request.blk.clone();
+            let block = with_existing(ns, &request, &targets);
             Ok(Reply::message(&GetAdditionalDatanodeResponseProto { block }).after(ns.shown_everything()))
         },
     )
+}
+
+/// The pipeline with its new nodes: first those the client has named, then the chosen ones
+/// (`BlockPlacementPolicy.chooseTarget` with `returnChosenNodes`). A client takes it for the whole list.
+fn with_existing(
+    ns: &Namesystem,
+    request: &GetAdditionalDatanodeRequestProto,
+    targets: &[StorageIndex],
+) -> LocatedBlockProto {
+    let pool = &request.blk.pool_id;
+    let located = |on: &[StorageIndex]| {
+        ns.blockmanager
+            .located_block_on(pool, local_block(&request.blk), OFFSET_UNKNOWN, on)
+    };
+    let mut block = LocatedBlockProto {
+        b: request.blk.clone(),
+        ..located(&[])
+    };
+    for (at, node) in request.existings.iter().enumerate() {
+        let storage = request.existing_storage_uuids.get(at).map_or("", String::as_str);
+        let kind = ns
+            .blockmanager
+            .find_storage(&node.id.datanode_uuid, storage)
+            .and_then(|index| ns.blockmanager.storage(index))
+            .map_or(StorageTypeProto::Disk, |storage| storage.storage_type);
+        block.locs.push(node.clone());
+        block.is_cached.push(false);
+        block.storage_types.push(kind as i32);
+        block.storage_i_ds.push(storage.to_owned());
+    }
+    let new = located(targets);
+    block.locs.extend(new.locs);
+    block.is_cached.extend(new.is_cached);
+    block.storage_types.extend(new.storage_types);
+    block.storage_i_ds.extend(new.storage_i_ds);
+    block
 }
 
 /// `abandonBlock`
@@ -452,6 +484,7 @@ pub(super) fn recover_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes)
 fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeaseRequestProto) -> Outcome {
     no_safe_mode(ns, || format!("Cannot recover the lease of {}", request.src))?;
     let machine = ClientMachine::of(ctx);
+    ns.blockmanager.note_time(now(ctx));
     let plan = ns.namespace.plan_recover_lease(
         &plan_context(ctx, &machine),
         &request.src,
@@ -464,10 +497,11 @@ fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeas
     Ok(answer(wire::boolean(closed), after))
 }
 
-/// The lease holder under which this NameNode recovers files (`LeaseManager.getInternalLeaseHolder`).
+/// The lease holder under which a NameNode recovers files that became active at this time
+/// (`LeaseManager.getInternalLeaseHolder`).
 #[must_use]
-pub(crate) fn internal_lease_holder(now_ms: u64) -> String {
-    format!("HDFS_NameNode-{now_ms}")
+pub(crate) fn internal_lease_holder(active_since_ms: u64) -> String {
+    format!("{NAMENODE_LEASE_HOLDER}-{active_since_ms}")
 }
 
 /// After the ops that end the lease of a writer which was silent for the soft limit, because another one wants the file:
@@ -505,6 +539,7 @@ fn file_of(recovery: &LeaseRecovery) -> InodeId {
         LeaseRecovery::Closed { file }
         | LeaseRecovery::RecoverBlock { file, .. }
         | LeaseRecovery::InProgress { file }
+        | LeaseRecovery::AwaitReports { file }
         | LeaseRecovery::Wait { file, .. } => file,
     }
 }
@@ -516,10 +551,20 @@ pub(crate) fn begin_recovery(
     recovery: &LeaseRecovery,
 ) -> Result<bool, RemoteException> {
     match recovery {
-        LeaseRecovery::Closed { .. } => Ok(true),
-        LeaseRecovery::InProgress { .. } => Ok(false),
-        LeaseRecovery::RecoverBlock { block, recovery_id, .. } => {
-            recover_block(ns, ctx, block.id, *recovery_id, None);
+        LeaseRecovery::Closed { file } => {
+            ns.recoveries.remove(*file);
+            Ok(true)
+        }
+        LeaseRecovery::InProgress { file } | LeaseRecovery::AwaitReports { file } => {
+            ns.recoveries.insert(*file);
+            Ok(false)
+        }
+        LeaseRecovery::RecoverBlock {
+            file,
+            block,
+            recovery_id,
+        } => {
+            recover_block(ns, ctx, *file, block.id, *recovery_id);
             Ok(false)
         }
         LeaseRecovery::Wait { message, .. } => {
@@ -528,14 +573,20 @@ pub(crate) fn begin_recovery(
     }
 }
 
-/// Asks a DataNode to agree with the others on a block's length.
+/// Has a DataNode agree with the others on the length of a file's last block, or give it the length that a truncate has
+/// decided.
 pub(super) fn recover_block(
     ns: &mut Namesystem,
     ctx: &CallContext,
+    file: InodeId,
     block: BlockId,
     recovery_id: GenerationStamp,
-    truncate: Option<Block>,
 ) {
-    // When no DataNode can be asked now, the lease monitor tries again.
+    let truncate = ns.namespace.truncate_target(file).map(|target| TruncateRecovery {
+        length: target.length,
+        source: target.source,
+    });
+    ns.recoveries.insert(file);
+    // When no DataNode can be asked now, the monitor tries again.
     let _ = ns.blockmanager.begin_recovery(block, recovery_id, truncate, now(ctx));
 }

@@ -463,6 +463,21 @@ fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: By
                 .namespace
                 .plan_commit_block_synchronization(ctx.now_ms, &agreed, &ns.replicas())?;
             let recovered = plan.reply.map(|(_, block)| block);
+            let is_truncated = plan
+                .reply
+                .is_some_and(|(file, _)| ns.namespace.truncate_target(file).is_some());
+            if !plan.ops.is_empty() && !is_truncated {
+                // A truncate's length is decided, and was compared already.
+                let length = (!request.delete_block).then_some(request.new_length);
+                ns.blockmanager
+                    .judge_recovery(block.id, length, now(ctx))
+                    .map_err(|reason| {
+                        io(format!(
+                            "The result of the recovery of {} is not taken: {reason}",
+                            super::block_text(&request.block)
+                        ))
+                    })?;
+            }
             if let Some(block) = recovered
                 && request.close_file
             {

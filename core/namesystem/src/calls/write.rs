@@ -236,8 +236,12 @@ fn truncate_file(ns: &mut Namesystem, ctx: &CallContext, request: TruncateReques
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
             Truncated::Done => return Ok(answer(wire::boolean(true), after)),
-            Truncated::RecoverBlock { block, recovery_id, .. } => {
-                recover_block(ns, ctx, block.id, recovery_id, Some(block));
+            Truncated::RecoverBlock {
+                file,
+                block,
+                recovery_id,
+            } => {
+                recover_block(ns, ctx, file, block.id, recovery_id);
                 return Ok(answer(wire::boolean(false), after));
             }
             Truncated::LeaseRecovery(recovery) if !recovered => {

@@ -9,14 +9,14 @@ use hathi_formats::proto::datanode::{ReportBadBlocksRequestProto, ReportBadBlock
 use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
 
-fn from(node: u32) -> CallContext {
+pub(super) fn from(node: u32) -> CallContext {
     CallContext {
         client_ip: Some(format!("10.0.1.{node}").parse().unwrap()),
         ..hdfs()
     }
 }
 
-fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
+pub(super) fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
     let protocol = if method == "sendLifeline" {
         DATANODE_LIFELINE_PROTOCOL
     } else {
@@ -30,7 +30,7 @@ fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl M
     }
 }
 
-fn dn<M: Message + Default>(
+pub(super) fn dn<M: Message + Default>(
     ns: &mut Namesystem,
     node: u32,
     method: &str,
@@ -41,7 +41,7 @@ fn dn<M: Message + Default>(
         .map(|body| M::decode(body).unwrap())
 }
 
-fn registration(node: u32) -> DatanodeRegistrationProto {
+pub(super) fn registration(node: u32) -> DatanodeRegistrationProto {
     DatanodeRegistrationProto {
         datanode_id: DatanodeIdProto {
             ip_addr: format!("10.0.1.{node}"),
@@ -58,7 +58,7 @@ fn registration(node: u32) -> DatanodeRegistrationProto {
     }
 }
 
-fn heartbeat(node: u32) -> HeartbeatRequestProto {
+pub(super) fn heartbeat(node: u32) -> HeartbeatRequestProto {
     HeartbeatRequestProto {
         registration: registration(node),
         reports: vec![StorageReportProto {
@@ -71,7 +71,7 @@ fn heartbeat(node: u32) -> HeartbeatRequestProto {
     }
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -108,7 +108,7 @@ fn report(node: u32, blocks: impl IntoIterator<Item = (u64, u64, u64)>) -> Block
     }
 }
 
-fn notices(node: u32, block: BlockProto, status: BlockStatus) -> BlockReceivedAndDeletedRequestProto {
+pub(super) fn notices(node: u32, block: BlockProto, status: BlockStatus) -> BlockReceivedAndDeletedRequestProto {
     BlockReceivedAndDeletedRequestProto {
         registration: registration(node),
         block_pool_id: POOL.to_owned(),
@@ -124,7 +124,7 @@ fn notices(node: u32, block: BlockProto, status: BlockStatus) -> BlockReceivedAn
     }
 }
 
-fn register(ns: &mut Namesystem, node: u32) {
+pub(super) fn register(ns: &mut Namesystem, node: u32) {
     let request = RegisterDatanodeRequestProto {
         registration: registration(node),
     };

@@ -3,6 +3,7 @@
 mod broken;
 mod datanode;
 mod exact;
+mod recovery;
 mod refusals;
 mod retries;
 mod tree;

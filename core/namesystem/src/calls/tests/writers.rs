@@ -253,8 +253,12 @@ fn files_are_appended_to_and_truncated() {
     };
     let more: GetAdditionalDatanodeResponseProto =
         call(&mut ns, &hdfs(), "getAdditionalDatanode", &additional).unwrap();
-    assert_eq!(more.block.locs.len(), 1);
-    assert!(shown.locs[..2].iter().all(|node| node.id != more.block.locs[0].id));
+    let ids = |nodes: &[DatanodeInfoProto]| nodes.iter().map(|node| node.id.clone()).collect::<Vec<_>>();
+    assert_eq!(more.block.locs.len(), 3, "the existing ones and the new one");
+    assert_eq!(ids(&more.block.locs[..2]), ids(&shown.locs[..2]));
+    assert_eq!(more.block.storage_i_ds[..2], shown.storage_i_ds[..2]);
+    assert_eq!((more.block.storage_i_ds.len(), more.block.storage_types.len()), (3, 3));
+    assert!(shown.locs[..2].iter().all(|node| node.id != more.block.locs[2].id));
 
     let last = Some(shown.b);
     received(&mut ns, &located.block, 100);
@@ -269,7 +273,7 @@ fn files_are_appended_to_and_truncated() {
     let cut: TruncateResponseProto = call(&mut ns, &hdfs(), "truncate", &truncate(40)).unwrap();
     assert!(!cut.result, "DataNodes must shorten the last block");
     let recovery = ns.blockmanager.recovery(BlockId(located.block.b.block_id as i64));
-    assert_eq!(recovery.unwrap().1.unwrap().num_bytes, 40);
+    assert_eq!(recovery.unwrap().1.unwrap().length, 40);
     let refused = reply(&mut ns, &hdfs(), "truncate", &truncate(u64::MAX))
         .result
         .unwrap_err();
