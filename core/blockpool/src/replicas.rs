@@ -233,13 +233,8 @@ impl ReplicaMap {
         expected_len: u64,
         writer: WriterId,
     ) -> Result<Transition> {
-        if new_gs < block.generation_stamp {
-            return Err(ReplicaError::Invalid(format!(
-                "The new generation stamp {new_gs} should be greater than the replica blk_{}_{}'s generation stamp",
-                block.id, block.generation_stamp
-            )));
-        }
         let replica = self.known(block)?;
+        check_new_stamp(replica, new_gs)?;
         if replica.state != ReplicaState::Finalized {
             return Err(ReplicaError::NotFound(format!(
                 "Cannot append to an unfinalized replica blk_{}_{}",
@@ -310,6 +305,7 @@ impl ReplicaMap {
     ) -> Result<Transition> {
         let replica = self.recover_check(block, new_gs, expected_len)?;
         if replica.state == ReplicaState::Finalized {
+            check_new_stamp(replica, new_gs)?;
             return Ok(Self::reopen(replica, new_gs, writer));
         }
         let mut next = replica.clone();
@@ -630,11 +626,22 @@ impl ReplicaMap {
                 ReplicaState::Finalized,
                 replica.volume,
             );
-            let mut actions = vec![FileAction::Copy {
+            let mut actions = Vec::new();
+            if let Some(earlier) = self.get(copy_id) {
+                // An earlier attempt of this truncation got as far as the copy.
+                if earlier.state != ReplicaState::Finalized || earlier.generation_stamp >= recovery_id {
+                    return Err(ReplicaError::AlreadyExists(format!(
+                        "there is a replica of the truncated block already: {}",
+                        earlier.describe()
+                    )));
+                }
+                actions.push(FileAction::Delete(earlier.location()));
+            }
+            actions.push(FileAction::Copy {
                 from,
                 to: copy.location(),
                 length: new_len,
-            }];
+            });
             if from != to {
                 actions.push(FileAction::Move { from, to });
             }
@@ -715,6 +722,17 @@ fn unexpected_stamp(replica: &Replica, block: Block, new_gs: GenerationStamp) ->
         "Cannot append to a replica with unexpected generation stamp {}. Expected GS range is [{}, {new_gs}].",
         replica.generation_stamp, block.generation_stamp
     ))
+}
+
+/// A stamp names one content: a complete replica is not written to under the stamp that it has (HDFS-17850).
+fn check_new_stamp(replica: &Replica, new_gs: GenerationStamp) -> Result<()> {
+    if new_gs > replica.generation_stamp {
+        return Ok(());
+    }
+    Err(ReplicaError::Invalid(format!(
+        "The new generation stamp {new_gs} should be greater than the replica blk_{}_{}'s generation stamp",
+        replica.block_id, replica.generation_stamp
+    )))
 }
 
 fn check_length(replica: &Replica, expected_len: u64) -> Result<()> {

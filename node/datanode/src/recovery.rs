@@ -183,6 +183,11 @@ impl Participant {
     }
 }
 
+/// Whether a DataNode, ours or Hadoop's, says that its replica is older than the block.
+fn refuses_as_stale(exception: &RemoteException) -> bool {
+    exception.message.contains("replica.getGenerationStamp() < block.getGenerationStamp()")
+}
+
 fn to_remote(error: RpcError) -> RemoteException {
     match error {
         RpcError::Remote(exception) => exception,
@@ -247,6 +252,8 @@ async fn try_recover(
             Err(exception) if exception.is(exceptions::RECOVERY_IN_PROGRESS) => {
                 return Err(exception);
             }
+            // It has answered: what it holds was left behind by the pipeline, and is no part of the block.
+            Err(exception) if refuses_as_stale(&exception) => RecoveryAnswer::NoReplica,
             Err(exception) => {
                 tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "cannot take part in the recovery");
                 RecoveryAnswer::Failed

@@ -207,9 +207,6 @@ impl World {
                     num_bytes: before.as_ref().map_or(0, Replica::bytes_on_disk),
                     ..current
                 };
-                if copy && self.map.get(COPY).is_some() {
-                    return;
-                }
                 let planned = self
                     .map
                     .update_under_recovery(old, GenerationStamp(id), copy.then_some(COPY), len);
@@ -373,4 +370,44 @@ fn of_two_replicas_found_the_newer_then_longer_is_kept() {
     assert_eq!(map.get(ID).unwrap().volume, VolumeId(2));
     assert_eq!(map.remove_volume(VolumeId(2)).len(), 1);
     assert!(map.is_empty());
+}
+
+#[test]
+fn safety_d14_an_append_takes_no_stamp_that_was_used_before() {
+    let mut map = ReplicaMap::new();
+    let finalized = Replica::at_rest(block(1005, 100), ReplicaState::Finalized, VolumeId(0));
+    assert_eq!(map.add_found(finalized), None);
+    let refused = |gs: u64| {
+        for planned in [
+            map.append(block(1001, 100), GenerationStamp(gs), 100, WriterId(1)),
+            map.append(block(1005, 100), GenerationStamp(gs), 100, WriterId(1)),
+            map.recover_append(block(1005, 100), GenerationStamp(gs), 100, WriterId(1)),
+        ] {
+            assert!(planned.is_err(), "{gs}: {planned:?}");
+        }
+    };
+    refused(1004);
+    refused(1005);
+    assert!(map.append(block(1005, 100), GenerationStamp(1006), 100, WriterId(1)).is_ok());
+}
+
+#[test]
+fn safety_d4_a_copy_of_an_earlier_attempt_of_a_truncation_gives_way() {
+    let mut map = ReplicaMap::new();
+    let finalized = Replica::at_rest(block(1001, 100), ReplicaState::Finalized, VolumeId(0));
+    assert_eq!(map.add_found(finalized), None);
+    for id in [1005, 1006] {
+        let id = GenerationStamp(id);
+        let init = map.init_recovery(block(1001, 100), id, None).unwrap().unwrap();
+        map.commit(init);
+        let before = map.get(COPY).map(Replica::location);
+        let update = map.update_under_recovery(block(1001, 100), id, Some(COPY), 40).unwrap();
+        let deleted = update.actions.iter().find_map(|action| match action {
+            FileAction::Delete(at) => Some(*at),
+            _ => None,
+        });
+        assert_eq!(deleted, before, "the files of the copy before are no longer named");
+        map.commit(update);
+    }
+    assert_eq!(map.get(COPY).unwrap().generation_stamp, GenerationStamp(1006));
 }
