@@ -72,7 +72,10 @@ pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], trun
             }
         }
     }
-    let silent = answers.iter().filter(|answer| **answer == RecoveryAnswer::Failed).count();
+    let silent = answers
+        .iter()
+        .filter(|answer| **answer == RecoveryAnswer::Failed)
+        .count();
     if silent == answers.len() {
         return RecoveryPlan::GiveUp("All datanodes failed".to_owned());
     }

@@ -76,7 +76,14 @@ pub fn update_replica(
             let id = GenerationStamp(request.recovery_id);
             map.update_under_recovery(old, id, new_id, request.new_length).map(Some)
         })
-        .map_err(|error| remote(&error))?;
+        .map_err(|error| {
+            // Read under the replica's lock: the last chunk is not what was written, and is given no new checksum.
+            if let (PoolError::Corrupt(text), Some(replica)) = (&error, pool.get(old.id)) {
+                tracing::warn!(block = %old.id, %text, "a replica under recovery is bad");
+                node.report_bad_block(pool.id(), &replica);
+            }
+            remote(&error)
+        })?;
     let result = new_id.map_or_else(|| changed.and_then(|(_, after)| after), |id| pool.get(id));
     let replica = result.ok_or_else(|| RemoteException::new(exceptions::IO, "the replica is gone"))?;
     let storage = node
@@ -185,7 +192,9 @@ impl Participant {
 
 /// Whether a DataNode, ours or Hadoop's, says that its replica is older than the block.
 fn refuses_as_stale(exception: &RemoteException) -> bool {
-    exception.message.contains("replica.getGenerationStamp() < block.getGenerationStamp()")
+    exception
+        .message
+        .contains("replica.getGenerationStamp() < block.getGenerationStamp()")
 }
 
 fn to_remote(error: RpcError) -> RemoteException {
