@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hathi-namespace", &["hathi-formats"]),
     ("hathi-blockmanager", &["hathi-formats"]),
     ("hathi-journal", &["hathi-formats", "hathi-storage"]),
-    ("hathi-blockpool", &["hathi-formats"]),
+    ("hathi-blockpool", &["hathi-formats", "hathi-storage"]),
     ("hathi-failover", &["hathi-formats"]),
     (
         "hathi-namesystem",

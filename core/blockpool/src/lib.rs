@@ -2,6 +2,8 @@
 //!
 //! * [`replica`] and [`replicas`]: the states of replicas (FINALIZED, RBW, RWR, RUR, TEMPORARY) and every transition
 //!   between them as a plan: what must happen to the files, and the replica that results.
+//! * [`files`], [`steps`], [`scan`], [`chunks`], [`chunk_writer`]: what transitions and packets do to files, step by step,
+//!   and what a start makes of them; on whatever disk they are given.
 //! * [`recovery`]: what the primary DataNode of a block recovery decides from the answers of the others.
 //! * [`offer_service`]: which NameNode of a nameservice is obeyed.
 //! * [`incremental`], [`report`], [`schedule`]: what NameNodes are told, and when.
@@ -10,23 +12,33 @@
 //! * a block has at most one replica in a pool, and the replica's files are where its state says;
 //! * a generation stamp never decreases, and a length decreases only by recovery;
 //! * at most one writer owns a replica, and only RBW and TEMPORARY replicas have one;
-//! * what was acknowledged is on disk: acked bytes never exceed bytes on disk.
+//! * what was acknowledged is on disk: acked bytes never exceed bytes on disk;
+//! * a stamp that was answered, and every byte of which a sync was answered, survive a loss of power at any step.
 //!
-//! Knows nothing of clocks, sockets and files. Mirrors Hadoop's `fsdataset.impl.{FsDatasetImpl,ReplicaMap}`,
+//! Knows nothing of clocks and sockets. Mirrors Hadoop's `fsdataset.impl.{FsDatasetImpl,ReplicaMap}`,
 //! `BlockRecoveryWorker`, `BPOfferService`, `IncrementalBlockReportManager` and `BPServiceActor.Scheduler`.
 
+pub mod chunk_writer;
+pub mod chunks;
+pub mod files;
 pub mod incremental;
 pub mod offer_service;
 pub mod recovery;
 pub mod replica;
 pub mod replicas;
 pub mod report;
+pub mod scan;
 pub mod schedule;
+pub mod steps;
 
+pub use chunk_writer::{ChunkWriter, PacketData, WriteError};
+pub use files::{PoolDirs, ReplicaFiles};
 pub use incremental::{IncrementalReports, NoticeKind, ReceivedDeleted};
 pub use offer_service::{ActorId, Claim, ClaimId, HaState, OfferService};
 pub use recovery::{RecoveryAnswer, RecoveryPlan, plan_recovery};
 pub use replica::{FileAction, Folder, Location, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
-pub use replicas::{ReplicaMap, Transition};
+pub use replicas::{Durable, ReplicaMap, Transition};
 pub use report::BlockReportBuilder;
+pub use scan::Scan;
 pub use schedule::Schedule;
+pub use steps::{StepError, Steps};

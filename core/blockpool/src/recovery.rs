@@ -42,10 +42,18 @@ pub enum RecoveryPlan {
 /// Decides. `block_gs` is the block's stamp as the NameNode knows it; `truncate_to` is set for a truncation.
 ///
 /// Order of preference: finalized replicas, which must agree, with replicas being written of the same length; else
-/// replicas being written, cut to the shortest; else replicas waiting for recovery, cut to the shortest.
+/// replicas being written, cut to the shortest; else replicas waiting for recovery, cut to the shortest. For a
+/// truncation finalized replicas need not agree: an attempt before may have cut some of them.
+///
+/// Unreachable is not absent. A replica that is finalized or being written has every acknowledged byte, because its
+/// DataNode has run all the time. A replica that waits for recovery may have lost bytes with its DataNode's power, and
+/// one that is missing says nothing of the others. While a DataNode that the NameNode names has not answered, neither
+/// of these decides. The NameNode bounds the wait: it orders recovery again, and no longer names a DataNode that it
+/// takes for dead.
 #[must_use]
 pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], truncate_to: Option<u64>) -> RecoveryPlan {
     let mut candidates = 0;
+    let mut decisive = false;
     let mut sync = Vec::new();
     for (index, answer) in answers.iter().enumerate() {
         if let RecoveryAnswer::Replica {
@@ -54,16 +62,27 @@ pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], trun
             original_state,
         } = *answer
             && generation_stamp >= block_gs
-            && num_bytes > 0
         {
-            candidates += 1;
-            if original_state <= ReplicaState::Rwr {
-                sync.push((index, num_bytes, original_state));
+            decisive |= matches!(original_state, ReplicaState::Finalized | ReplicaState::Rbw);
+            if num_bytes > 0 {
+                candidates += 1;
+                if original_state <= ReplicaState::Rwr {
+                    sync.push((index, num_bytes, original_state));
+                }
             }
         }
     }
-    if answers.iter().all(|answer| *answer == RecoveryAnswer::Failed) {
+    let silent = answers
+        .iter()
+        .filter(|answer| **answer == RecoveryAnswer::Failed)
+        .count();
+    if silent == answers.len() {
         return RecoveryPlan::GiveUp("All datanodes failed".to_owned());
+    }
+    if silent > 0 && !decisive {
+        return RecoveryPlan::GiveUp(format!(
+            "{silent} datanode(s) did not answer, and may hold bytes that the others lack"
+        ));
     }
     let Some(best) = sync.iter().map(|(_, _, state)| *state).min() else {
         if candidates > 0 {
@@ -77,21 +96,25 @@ pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], trun
         .iter()
         .filter(|(_, _, state)| *state == best)
         .map(|(_, length, _)| *length);
-    let new_len = lengths.clone().min().unwrap_or(0);
-    if best == ReplicaState::Finalized && lengths.clone().max() != Some(new_len) {
+    let shortest = lengths.clone().min().unwrap_or(0);
+    if truncate_to.is_none() && best == ReplicaState::Finalized && lengths.clone().max() != Some(shortest) {
         return RecoveryPlan::GiveUp("Inconsistent size of finalized replicas.".to_owned());
     }
-    let participants = sync
+    let new_len = truncate_to.unwrap_or(shortest);
+    let participants: Vec<usize> = sync
         .iter()
         .filter(|(_, length, state)| {
-            *state == best || best == ReplicaState::Finalized && *state == ReplicaState::Rbw && *length == new_len
+            // No replica can be made longer.
+            *length >= new_len
+                && (*state == best
+                    || best == ReplicaState::Finalized && *state == ReplicaState::Rbw && *length == shortest)
         })
         .map(|(index, _, _)| *index)
         .collect();
-    RecoveryPlan::Synchronize {
-        participants,
-        new_len: truncate_to.unwrap_or(new_len),
+    if participants.is_empty() {
+        return RecoveryPlan::GiveUp(format!("no replica has the {new_len} bytes of the truncation"));
     }
+    RecoveryPlan::Synchronize { participants, new_len }
 }
 
 #[cfg(test)]
@@ -138,15 +161,12 @@ mod tests {
             &[replica(Rbw, 10, 5), replica(Rbw, 8, 5), replica(Rwr, 3, 5)],
             synchronize(&[0, 1], 8),
         );
-        check(
-            &[replica(Rwr, 10, 5), replica(Rwr, 4, 6), failed],
-            synchronize(&[0, 1], 4),
-        );
+        check(&[replica(Rwr, 10, 5), replica(Rwr, 4, 6)], synchronize(&[0, 1], 4));
         check(
             &[replica(Rbw, 10, 4), replica(Rbw, 0, 5), RecoveryAnswer::NoReplica],
             RecoveryPlan::Delete,
         );
-        check(&[RecoveryAnswer::NoReplica, failed], RecoveryPlan::Delete);
+        check(&[RecoveryAnswer::NoReplica], RecoveryPlan::Delete);
         assert!(matches!(
             plan_recovery(GenerationStamp(5), &[failed, failed], None),
             RecoveryPlan::GiveUp(_)
@@ -167,5 +187,51 @@ mod tests {
             plan_recovery(GenerationStamp(5), &[replica(Finalized, 7, 5)], Some(3)),
             synchronize(&[0], 3)
         );
+    }
+
+    #[test]
+    fn safety_d2_a_block_is_neither_deleted_nor_shortened_while_a_holder_is_silent() {
+        let failed = RecoveryAnswer::Failed;
+        let plan = |answers: &[RecoveryAnswer]| plan_recovery(GenerationStamp(5), answers, None);
+        let later = |answers: &[RecoveryAnswer]| {
+            assert!(matches!(plan(answers), RecoveryPlan::GiveUp(_)), "{answers:?}");
+        };
+        // Who did not answer may hold what was acknowledged.
+        later(&[RecoveryAnswer::NoReplica, failed]);
+        later(&[failed, RecoveryAnswer::NoReplica, RecoveryAnswer::NoReplica]);
+        later(&[replica(Rwr, 0, 5), failed]);
+        later(&[replica(Rwr, 4, 5), failed]);
+        later(&[replica(Rwr, 10, 5), replica(Rwr, 4, 6), failed]);
+        later(&[replica(Rbw, 10, 4), failed]);
+        // All have answered.
+        check(&[RecoveryAnswer::NoReplica, replica(Rwr, 0, 5)], RecoveryPlan::Delete);
+        check(&[RecoveryAnswer::NoReplica, replica(Rwr, 4, 5)], synchronize(&[1], 4));
+        // A replica whose DataNode has run all the time has every acknowledged byte.
+        check(&[failed, replica(Rbw, 9, 5), replica(Rwr, 3, 5)], synchronize(&[1], 9));
+        check(&[failed, replica(Finalized, 9, 5)], synchronize(&[1], 9));
+        check(&[failed, replica(Rbw, 0, 5)], RecoveryPlan::Delete);
+    }
+
+    #[test]
+    fn safety_d4_a_truncation_that_was_done_in_part_is_finished() {
+        let done_in_part = [replica(Finalized, 100, 5), replica(Finalized, 40, 6)];
+        assert_eq!(
+            plan_recovery(GenerationStamp(5), &done_in_part, Some(40)),
+            synchronize(&[0, 1], 40)
+        );
+        // The target of a later, shorter truncation.
+        assert_eq!(
+            plan_recovery(GenerationStamp(5), &done_in_part, Some(30)),
+            synchronize(&[0, 1], 30)
+        );
+        // No replica can be made longer.
+        assert_eq!(
+            plan_recovery(GenerationStamp(5), &done_in_part, Some(41)),
+            synchronize(&[0], 41)
+        );
+        assert!(matches!(
+            plan_recovery(GenerationStamp(5), &[replica(Finalized, 40, 5)], Some(41)),
+            RecoveryPlan::GiveUp(_)
+        ));
     }
 }

@@ -90,14 +90,16 @@ pub enum FileAction {
         /// Where they shall be.
         to: Location,
     },
-    /// Cut the block file, and correct the checksum of its last chunk.
+    /// Cut the block file, make the meta file of what is left, and rename both.
     Truncate {
-        /// The files.
-        at: Location,
+        /// Where they are.
+        from: Location,
+        /// Where they shall be.
+        to: Location,
         /// The new length in bytes.
         length: u64,
     },
-    /// Copy the first bytes into new files (truncate with a new block id).
+    /// Copy the first bytes into new files (truncate with a new block id, move to another volume).
     Copy {
         /// What is copied.
         from: Location,

@@ -7,9 +7,21 @@ use std::collections::BTreeMap;
 
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
-use crate::replica::{FileAction, Folder, Location, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
+use crate::replica::{FileAction, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 
-/// A planned change of one replica: do the actions in order, then commit.
+/// What of a transition is on disk before it is answered ([`crate::steps`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durable {
+    /// Nothing: nobody was promised anything.
+    #[default]
+    Nothing,
+    /// The names of the files, and with them state and stamp.
+    Names,
+    /// Bytes, checksums and names.
+    All,
+}
+
+/// A planned change of one replica: do the actions in order, commit, make it durable, and then do what is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Transition {
@@ -21,6 +33,10 @@ pub struct Transition {
     pub block_id: BlockId,
     /// A further replica that comes to be (truncate with a new block id).
     pub extra: Option<Replica>,
+    /// What is on disk before it is answered.
+    pub durable: Durable,
+    /// What happens to files after that.
+    pub then: Vec<FileAction>,
 }
 
 impl Transition {
@@ -30,7 +46,23 @@ impl Transition {
             block_id: replica.block_id,
             replica: Some(replica),
             extra: None,
+            durable: Durable::Nothing,
+            then: vec![],
         }
+    }
+
+    /// The checksum of the last, short chunk of a replica that will be written to, where the plan could not know it.
+    pub fn know_last_checksum(&mut self, last: Option<[u8; 4]>) {
+        if let Some(progress) = self.replica.as_mut().and_then(|replica| replica.progress.as_mut())
+            && progress.last_checksum.is_none()
+        {
+            progress.last_checksum = last;
+        }
+    }
+
+    /// The same, with a promise.
+    fn durable(self, durable: Durable) -> Transition {
+        Transition { durable, ..self }
     }
 }
 
@@ -82,8 +114,10 @@ impl ReplicaMap {
         gone.iter().filter_map(|id| self.replicas.remove(id)).collect()
     }
 
-    /// Adds a replica found at start. Of two replicas of a block the one with the higher stamp is kept, then the longer
-    /// one, then the one already known; the other one is to be deleted (`BlockPoolSlice.selectReplicaToDelete`).
+    /// Adds a replica found at start. Of two replicas of a block the one with the higher stamp is kept, then a complete
+    /// one, then the longer one, then the one already known; the other one is to be deleted
+    /// (`BlockPoolSlice.selectReplicaToDelete`). A complete one comes before one of the same stamp that is not: a loss of
+    /// power brings back what a replica was before it was completed and moved to another volume.
     pub fn add_found(&mut self, found: Replica) -> Option<FileAction> {
         let Some(known) = self.replicas.get(&found.block_id) else {
             self.replicas.insert(found.block_id, found);
@@ -92,7 +126,10 @@ impl ReplicaMap {
         if known.location() == found.location() {
             return None;
         }
-        let rank = |replica: &Replica| (replica.generation_stamp, replica.num_bytes);
+        let rank = |replica: &Replica| {
+            let complete = replica.state == ReplicaState::Finalized;
+            (replica.generation_stamp, complete, replica.num_bytes)
+        };
         if rank(&found) > rank(known) {
             let loser = known.location();
             self.replicas.insert(found.block_id, found);
@@ -102,7 +139,13 @@ impl ReplicaMap {
         }
     }
 
-    /// Carries out the planned change.
+    /// A replica is what a look at its files says, after a transition of it failed half way.
+    pub fn restore(&mut self, replica: Replica) {
+        replica.check();
+        self.replicas.insert(replica.block_id, replica);
+    }
+
+    /// Counts the planned change.
     pub fn commit(&mut self, transition: Transition) {
         for replica in transition.replica.iter().chain(&transition.extra) {
             replica.check();
@@ -233,13 +276,8 @@ impl ReplicaMap {
         expected_len: u64,
         writer: WriterId,
     ) -> Result<Transition> {
-        if new_gs < block.generation_stamp {
-            return Err(ReplicaError::Invalid(format!(
-                "The new generation stamp {new_gs} should be greater than the replica blk_{}_{}'s generation stamp",
-                block.id, block.generation_stamp
-            )));
-        }
         let replica = self.known(block)?;
+        check_new_stamp(replica, new_gs)?;
         if replica.state != ReplicaState::Finalized {
             return Err(ReplicaError::NotFound(format!(
                 "Cannot append to an unfinalized replica blk_{}_{}",
@@ -267,7 +305,7 @@ impl ReplicaMap {
             reserved_bytes: 0,
         }));
         let to = next.location();
-        Transition::to(next, vec![FileAction::Move { from, to }])
+        Transition::to(next, vec![FileAction::Move { from, to }]).durable(Durable::All)
     }
 
     /// What `recoverAppend` and `recoverClose` check alike (`recoverCheck`).
@@ -310,13 +348,14 @@ impl ReplicaMap {
     ) -> Result<Transition> {
         let replica = self.recover_check(block, new_gs, expected_len)?;
         if replica.state == ReplicaState::Finalized {
+            check_new_stamp(replica, new_gs)?;
             return Ok(Self::reopen(replica, new_gs, writer));
         }
         let mut next = replica.clone();
         if let Some(progress) = &mut next.progress {
             progress.writer = Some(writer);
         }
-        Ok(Self::bump(replica, next, new_gs))
+        Ok(Self::cut(replica, next, new_gs).durable(Durable::All))
     }
 
     /// Goes on with a close whose last acknowledgement was lost (`recoverClose`).
@@ -325,7 +364,27 @@ impl ReplicaMap {
         let mut next = replica.clone();
         next.state = ReplicaState::Finalized;
         next.progress = None;
-        Ok(Self::bump(replica, next, new_gs))
+        let transition = if replica.state == ReplicaState::Finalized {
+            Self::bump(replica, next, new_gs)
+        } else {
+            Self::cut(replica, next, new_gs)
+        };
+        Ok(transition.durable(Durable::All))
+    }
+
+    /// [`ReplicaMap::bump`], and drops from the files what a writer that was stopped had begun and not made known.
+    fn cut(replica: &Replica, mut next: Replica, new_gs: GenerationStamp) -> Transition {
+        next.generation_stamp = new_gs;
+        if let Some(progress) = &mut next.progress {
+            // That of the new meta file.
+            progress.last_checksum = None;
+        }
+        let action = FileAction::Truncate {
+            from: replica.location(),
+            to: next.location(),
+            length: next.bytes_on_disk(),
+        };
+        Transition::to(next, vec![action])
     }
 
     /// Renames what a new stamp or state calls for.
@@ -379,29 +438,24 @@ impl ReplicaMap {
             )));
         }
         let mut next = replica.clone();
-        let mut actions = Vec::new();
-        if data_len > acked || progress.bytes_on_disk > acked {
-            actions.push(FileAction::Truncate {
-                at: replica.location(),
-                length: acked,
-            });
-        }
         next.num_bytes = acked;
         next.progress = Some(Box::new(Progress {
             bytes_on_disk: acked,
             bytes_acked: acked,
-            last_checksum: if data_len > acked { None } else { progress.last_checksum },
+            last_checksum: progress.last_checksum,
             writer: Some(writer),
             reserved_bytes: progress.reserved_bytes,
         }));
-        let mut transition = Self::bump(replica, next, new_gs);
-        actions.append(&mut transition.actions);
-        transition.actions = actions;
-        Ok(transition)
+        let transition = if data_len > acked || progress.bytes_on_disk > acked {
+            Self::cut(replica, next, new_gs)
+        } else {
+            Self::bump(replica, next, new_gs)
+        };
+        Ok(transition.durable(Durable::Names))
     }
 
-    /// Completes a replica (`finalizeBlock`); nothing to do when it already is.
-    pub fn finalize(&self, block: Block) -> Result<Option<Transition>> {
+    /// Completes a replica (`finalizeBlock`); nothing to do when it already is. `durable` when its bytes were synced.
+    pub fn finalize(&self, block: Block, durable: bool) -> Result<Option<Transition>> {
         let replica = self.known(block)?;
         if replica.state == ReplicaState::Finalized {
             return Ok(None);
@@ -420,7 +474,10 @@ impl ReplicaMap {
         let mut next = replica.clone();
         next.state = ReplicaState::Finalized;
         next.progress = None;
-        Ok(Some(Self::bump(replica, next, block.generation_stamp)))
+        let promised = if durable { Durable::Names } else { Durable::Nothing };
+        Ok(Some(
+            Self::bump(replica, next, block.generation_stamp).durable(promised),
+        ))
     }
 
     /// A transferred copy becomes part of a pipeline (`convertTemporaryToRbw`). `block.num_bytes` is what must be
@@ -454,7 +511,7 @@ impl ReplicaMap {
             progress.writer = None;
             progress.reserved_bytes = 0;
         }
-        Ok(Self::bump(replica, next, block.generation_stamp))
+        Ok(Self::bump(replica, next, block.generation_stamp).durable(Durable::Names))
     }
 
     /// Drops what a failed copy left (`unfinalizeBlock`); only the writer's own TEMPORARY replica.
@@ -470,6 +527,8 @@ impl ReplicaMap {
             replica: None,
             block_id: replica.block_id,
             extra: None,
+            durable: Durable::Nothing,
+            then: vec![],
         }
     }
 
@@ -493,11 +552,11 @@ impl ReplicaMap {
         Ok(Self::removal(replica))
     }
 
-    /// A finalized replica goes to another volume (`moveBlockAcrossStorage`). Its copy is in the other volume's folder
-    /// for copies in the making; the replica must still be the one that was copied.
-    pub fn relocate(&self, copied: Block, volume: VolumeId) -> Result<Transition> {
-        let replica = self.known(copied)?;
-        if replica.state != ReplicaState::Finalized || replica.block() != copied || replica.volume == volume {
+    /// A finalized replica goes to another volume (`moveBlockAcrossStorage`). The old one is deleted when the new one is
+    /// durable.
+    pub fn relocate(&self, block: Block, volume: VolumeId) -> Result<Transition> {
+        let replica = self.known(block)?;
+        if replica.state != ReplicaState::Finalized || replica.block() != block || replica.volume == volume {
             return Err(ReplicaError::Invalid(format!(
                 "cannot move {} of volume {} to volume {}",
                 replica.describe(),
@@ -507,13 +566,15 @@ impl ReplicaMap {
         }
         let mut next = replica.clone();
         next.volume = volume;
-        let to = next.location();
-        let from = Location {
-            folder: Folder::Tmp,
-            ..to
+        let copy = FileAction::Copy {
+            from: replica.location(),
+            to: next.location(),
+            length: replica.num_bytes,
         };
-        let actions = vec![FileAction::Move { from, to }, FileAction::Delete(replica.location())];
-        Ok(Transition::to(next, actions))
+        Ok(Transition {
+            then: vec![FileAction::Delete(replica.location())],
+            ..Transition::to(next, vec![copy]).durable(Durable::All)
+        })
     }
 
     /// First half of a block recovery (`initReplicaRecovery`): the replica is set aside for this recovery. `None` when
@@ -630,35 +691,45 @@ impl ReplicaMap {
                 ReplicaState::Finalized,
                 replica.volume,
             );
-            let mut actions = vec![FileAction::Copy {
+            let mut actions = Vec::new();
+            if let Some(earlier) = self.get(copy_id) {
+                // An earlier attempt of this truncation got as far as the copy.
+                if earlier.state != ReplicaState::Finalized || earlier.generation_stamp >= recovery_id {
+                    return Err(ReplicaError::AlreadyExists(format!(
+                        "there is a replica of the truncated block already: {}",
+                        earlier.describe()
+                    )));
+                }
+                actions.push(FileAction::Delete(earlier.location()));
+            }
+            actions.push(FileAction::Copy {
                 from,
                 to: copy.location(),
                 length: new_len,
-            }];
+            });
             if from != to {
                 actions.push(FileAction::Move { from, to });
             }
             return Ok(Transition {
-                actions,
-                block_id: old.id,
-                replica: Some(next),
                 extra: Some(copy),
+                ..Transition::to(next, actions).durable(Durable::All)
             });
         }
         next.num_bytes = new_len;
         next.generation_stamp = recovery_id;
-        let mut actions = Vec::new();
-        if old.num_bytes > new_len {
-            actions.push(FileAction::Truncate {
-                at: from,
+        let to = next.location();
+        // The files of a replica that was being written may have more than was made known.
+        let cuts = old.num_bytes > new_len || replica.original_state() != ReplicaState::Finalized;
+        let action = if cuts {
+            FileAction::Truncate {
+                from,
+                to,
                 length: new_len,
-            });
-        }
-        actions.push(FileAction::Move {
-            from,
-            to: next.location(),
-        });
-        Ok(Transition::to(next, actions))
+            }
+        } else {
+            FileAction::Move { from, to }
+        };
+        Ok(Transition::to(next, vec![action]).durable(Durable::All))
     }
 
     /// Changes the lengths of a replica that `writer` still owns; false when it owns it no longer.
@@ -715,6 +786,17 @@ fn unexpected_stamp(replica: &Replica, block: Block, new_gs: GenerationStamp) ->
         "Cannot append to a replica with unexpected generation stamp {}. Expected GS range is [{}, {new_gs}].",
         replica.generation_stamp, block.generation_stamp
     ))
+}
+
+/// A stamp names one content: a complete replica is not written to under the stamp that it has (HDFS-17850).
+fn check_new_stamp(replica: &Replica, new_gs: GenerationStamp) -> Result<()> {
+    if new_gs > replica.generation_stamp {
+        return Ok(());
+    }
+    Err(ReplicaError::Invalid(format!(
+        "The new generation stamp {new_gs} should be greater than the replica blk_{}_{}'s generation stamp",
+        replica.block_id, replica.generation_stamp
+    )))
 }
 
 fn check_length(replica: &Replica, expected_len: u64) -> Result<()> {

@@ -3,7 +3,8 @@
 //! What a caller may rely on, of the real disk as of the simulated one:
 //! * data written is durable after `sync_data` of its file returned success, not before;
 //! * a name (created, renamed, removed) is durable after `sync_dir` of its directory returned success, not before;
-//! * `rename` over an existing name is atomic: after a crash the name means the old file or the new one;
+//! * `rename` is atomic: after a crash the new name means what it meant before or the file that was renamed, and the file
+//!   has its old name or the new one, also when these are in two directories;
 //! * after a failed sync nothing is known about what was written since the last good one: callers must not retry.
 //!
 //! Calls are synchronous: who must not block calls from a thread of his own.
@@ -62,6 +63,11 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     /// What tells a file from every other that was ever made on this disk, its copies too, and stays when it is
     /// renamed or written to. `None` when it is not there, or the disk has no such thing.
     fn file_id(&self, path: &Path) -> io::Result<Option<u128>>;
+
+    /// The length of a file in bytes.
+    fn file_len(&self, path: &Path) -> io::Result<u64>;
+    /// How many names a file has. Who writes to a file of several names changes it under all of them.
+    fn link_count(&self, path: &Path) -> io::Result<u64>;
 
     /// Reads a whole small file; `None` when it is not there.
     fn read_small(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {

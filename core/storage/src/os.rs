@@ -122,6 +122,14 @@ impl Disk for OsDisk {
         let born = born.map_or(0, |born| born.as_nanos() & u128::from(u64::MAX));
         Ok(Some(u128::from(metadata.ino()) << 64 | born))
     }
+
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
+    fn link_count(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.nlink())
+    }
 }
 
 impl DiskFile for OsFile {

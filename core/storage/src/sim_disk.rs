@@ -4,6 +4,7 @@
 //! live and durable names. Writes and name changes stay pending until a sync of the file or directory. At
 //! [`SimDisk::lose_power`] each pending write survives, vanishes or is torn, and of the pending name changes of each
 //! directory a prefix survives. [`SimDisk::crash_process`] only takes the open files and locks away.
+//! [`SimDisk::stop_after`] ends the machine in the middle of what is under way.
 //!
 //! Invariants: what was synced survives everything but [`SimDisk::flip_bit`] and [`SimDisk::wipe`];
 //! a file handle from before a crash is dead.
@@ -45,6 +46,18 @@ enum NameChange {
     Put(PathBuf, Node),
     Remove(PathBuf),
     Rename(PathBuf, PathBuf),
+    /// A file goes to another directory.
+    Move(PathBuf, PathBuf, Node),
+}
+
+impl NameChange {
+    /// The second directory that it changes.
+    fn leaves(&self) -> Option<&Path> {
+        match self {
+            NameChange::Move(from, ..) => from.parent(),
+            NameChange::Put(..) | NameChange::Remove(_) | NameChange::Rename(..) => None,
+        }
+    }
 }
 
 type Names = BTreeMap<PathBuf, Node>;
@@ -61,6 +74,11 @@ struct State {
     life: u64,
     failing_syncs: u32,
     failing_kind: Option<io::ErrorKind>,
+    /// Changes that were made, and those that may still be made before the machine stops.
+    changes: u64,
+    steps: Option<u64>,
+    /// What a torn write is cut to: a multiple of this in the file. `None`: anywhere.
+    sector: Option<u64>,
     /// Bytes that may still be written; the write that exceeds them is cut short.
     space: Option<u64>,
     full: bool,
@@ -122,6 +140,10 @@ fn apply_name(names: &mut Names, change: &NameChange) {
         NameChange::Put(path, node) => {
             names.insert(path.clone(), *node);
         }
+        NameChange::Move(from, to, node) => {
+            names.remove(from);
+            names.insert(to.clone(), *node);
+        }
         NameChange::Remove(path) => names.retain(|name, _| !name.starts_with(path)),
         NameChange::Rename(from, to) => {
             names.retain(|name, _| !name.starts_with(to));
@@ -144,6 +166,17 @@ impl State {
     fn change(&mut self, dir: Option<&Path>, change: NameChange) {
         apply_name(&mut self.live, &change);
         self.pending.push((dir.unwrap_or(Path::new("")).to_owned(), change));
+    }
+
+    /// Called before each change: none is made any more after the machine has stopped.
+    fn step(&mut self) -> io::Result<()> {
+        match &mut self.steps {
+            Some(0) => return Err(io::Error::other("the machine has stopped")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.changes += 1;
+        Ok(())
     }
 
     fn file(&self, path: &Path) -> io::Result<InodeNumber> {
@@ -186,7 +219,9 @@ impl SimDisk {
         state.life += 1;
         state.locks.clear();
         state.failing_syncs = 0;
+        state.steps = None;
         let state = &mut *state;
+        let sector = state.sector;
         for inode in state.inodes.values_mut() {
             for write in std::mem::take(&mut inode.pending) {
                 match (pick(3), write) {
@@ -195,10 +230,15 @@ impl SimDisk {
                     (_, Pending::Write { offset, mut data }) => {
                         // A number is within one sector: there or not.
                         let len = data.len() as u64;
-                        let kept = if len <= ATOMIC_WRITE_BYTES {
-                            len * pick(2)
-                        } else {
-                            pick(len + 1)
+                        let kept = match sector {
+                            None if len <= ATOMIC_WRITE_BYTES => len * pick(2),
+                            None => pick(len + 1),
+                            Some(sector) => {
+                                let first = offset / sector;
+                                let sectors = (offset + len).div_ceil(sector) - first;
+                                let whole = pick(sectors + 1);
+                                ((first + whole) * sector).saturating_sub(offset).min(len)
+                            }
                         };
                         data.truncate(kept as usize);
                         if data.is_empty() {
@@ -216,9 +256,13 @@ impl SimDisk {
         // Of each directory's changes a prefix survives, as in a journaling file system.
         let mut kept: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for (dir, change) in std::mem::take(&mut state.pending) {
-            let keep = kept.entry(dir).or_insert(true);
-            *keep = *keep && pick(2) == 0;
-            if *keep {
+            let dirs = [Some(dir), change.leaves().map(Path::to_owned)];
+            let may = dirs.iter().flatten().all(|dir| kept.get(dir) != Some(&false));
+            let keep = may && pick(2) == 0;
+            for dir in dirs.into_iter().flatten() {
+                kept.insert(dir, keep);
+            }
+            if keep {
                 apply_name(&mut state.durable, &change);
             }
         }
@@ -252,6 +296,29 @@ impl SimDisk {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.state().full
+    }
+
+    /// After so many more changes the machine stops: every further one fails, until [`SimDisk::lose_power`]. `None`: it
+    /// does not stop.
+    pub fn stop_after(&self, changes: Option<u64>) {
+        self.state().steps = changes;
+    }
+
+    /// How many changes were made so far: writes, names and syncs.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
+    /// Whether the machine has stopped.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.state().steps == Some(0)
+    }
+
+    /// A disk writes a sector of so many bytes whole or not at all. Without it writes are torn at any byte.
+    pub fn set_sector(&self, bytes: u64) {
+        self.state().sector = Some(bytes.max(1));
     }
 
     /// Flips a bit of a file, in both halves.
@@ -318,7 +385,7 @@ impl SimDisk {
         let state = &mut *state;
         let mut named: BTreeSet<InodeNumber> = BTreeSet::new();
         let pending = state.pending.iter().filter_map(|(_, change)| match change {
-            NameChange::Put(_, node) => Some(node),
+            NameChange::Put(_, node) | NameChange::Move(_, _, node) => Some(node),
             NameChange::Remove(_) | NameChange::Rename(..) => None,
         });
         for node in state.live.values().chain(state.durable.values()).chain(pending) {
@@ -354,6 +421,7 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &Path) -> io::Result<SimFile> {
         let mut state = self.state();
+        state.step()?;
         if state.full || state.space == Some(0) {
             return Err(error(io::ErrorKind::StorageFull, path));
         }
@@ -415,15 +483,20 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.step()?;
         if !state.live.contains_key(from) {
             return Err(error(io::ErrorKind::NotFound, from));
         }
+        if let Some(parent) = to.parent()
+            && !parent.as_os_str().is_empty()
+            && state.live.get(parent) != Some(&Node::Directory)
+        {
+            return Err(error(io::ErrorKind::NotFound, parent));
+        }
         match state.live.get(from) {
             Some(node @ Node::File(_)) if from.parent() != to.parent() => {
-                // Each directory is synced by itself.
                 let node = *node;
-                state.change(to.parent(), NameChange::Put(to.to_owned(), node));
-                state.change(from.parent(), NameChange::Remove(from.to_owned()));
+                state.change(to.parent(), NameChange::Move(from.to_owned(), to.to_owned(), node));
             }
             _ => state.change(to.parent(), NameChange::Rename(from.to_owned(), to.to_owned())),
         }
@@ -432,6 +505,7 @@ impl Disk for SimDisk {
 
     fn hard_link(&self, existing: &Path, new: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.step()?;
         let inode = state.file(existing)?;
         if state.live.contains_key(new) {
             return Err(error(io::ErrorKind::AlreadyExists, new));
@@ -442,6 +516,7 @@ impl Disk for SimDisk {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.step()?;
         state.file(path)?;
         state.change(path.parent(), NameChange::Remove(path.to_owned()));
         Ok(())
@@ -449,6 +524,7 @@ impl Disk for SimDisk {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.step()?;
         if !state.live.contains_key(path) {
             return Err(error(io::ErrorKind::NotFound, path));
         }
@@ -458,13 +534,18 @@ impl Disk for SimDisk {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        let mut missing: Vec<&Path> = path
+        let mut missing: Vec<PathBuf> = path
             .ancestors()
             .filter(|dir| !dir.as_os_str().is_empty() && !state.live.contains_key(*dir))
+            .map(Path::to_owned)
             .collect();
         missing.reverse();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        state.step()?;
         for dir in missing {
-            state.change(dir.parent(), NameChange::Put(dir.to_owned(), Node::Directory));
+            state.change(dir.parent(), NameChange::Put(dir.clone(), Node::Directory));
         }
         Ok(())
     }
@@ -498,13 +579,20 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.step()?;
         let pending = std::mem::take(&mut state.pending);
         for (changed, change) in pending {
-            if changed == dir {
-                apply_name(&mut state.durable, &change);
-            } else {
+            if changed != dir && change.leaves() != Some(dir) {
                 state.pending.push((changed, change));
+                continue;
             }
+            if let NameChange::Move(from, ..) = &change {
+                // What gave the file its old name went to the disk with this, or never will.
+                state
+                    .pending
+                    .retain(|(_, earlier)| !matches!(earlier, NameChange::Put(path, _) if path == from));
+            }
+            apply_name(&mut state.durable, &change);
         }
         Ok(())
     }
@@ -531,6 +619,16 @@ impl Disk for SimDisk {
     fn file_id(&self, path: &Path) -> io::Result<Option<u128>> {
         Ok(self.state().file(path).ok().map(u128::from))
     }
+
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        self.open(path)?.len()
+    }
+
+    fn link_count(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        let file = Node::File(state.file(path)?);
+        Ok(state.live.values().filter(|node| **node == file).count() as u64)
+    }
 }
 
 impl SimFile {
@@ -550,6 +648,7 @@ impl SimFile {
     }
 
     fn write(&self, write: Pending) -> io::Result<()> {
+        self.with(|state, _| state.step())?;
         let full = self.with(|state, _| Ok(state.full))?;
         let shrinks = match &write {
             Pending::SetLen(len) => *len <= self.len()?,
@@ -609,6 +708,7 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let (fails, kind) = self.with(|state, _| {
+            state.step()?;
             let fails = state.failing_syncs > 0;
             state.failing_syncs = state.failing_syncs.saturating_sub(1);
             state.syncs += u64::from(!fails);
@@ -674,6 +774,39 @@ mod tests {
         // pick(2) == 1: the name change does not survive.
         disk.lose_power(&mut |n| n - 1);
         assert!(!disk.exists(Path::new("/d/f")).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_goes_to_another_directory_has_one_of_its_names_after_a_crash() {
+        for (synced, choice) in [("", 0), ("", 1), ("/d", 1), ("/e", 1)] {
+            let disk = disk();
+            disk.create_dir_all(Path::new("/e")).unwrap();
+            disk.sync_dir(Path::new("/")).unwrap();
+            disk.create(Path::new("/d/f")).unwrap();
+            disk.sync_dir(Path::new("/d")).unwrap();
+            disk.rename(Path::new("/d/f"), Path::new("/e/f")).unwrap();
+            if !synced.is_empty() {
+                disk.sync_dir(Path::new(synced)).unwrap();
+            }
+            disk.lose_power(&mut |n| choice % n);
+            let moved = !synced.is_empty() || choice == 0;
+            assert_eq!(disk.exists(Path::new("/e/f")).unwrap(), moved, "{synced} {choice}");
+            assert_eq!(disk.exists(Path::new("/d/f")).unwrap(), !moved, "{synced} {choice}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_stops_changes_nothing_more() {
+        let disk = disk();
+        let file = disk.create(Path::new("/d/f")).unwrap();
+        disk.stop_after(Some(2));
+        file.write_at(0, b"a").unwrap();
+        file.sync_data().unwrap();
+        assert!(disk.has_stopped());
+        assert!(file.write_at(1, b"b").is_err());
+        assert!(disk.sync_dir(Path::new("/d")).is_err());
+        disk.lose_power(&mut drop_all);
+        assert!(!disk.has_stopped());
     }
 
     #[test]

@@ -158,7 +158,9 @@ fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block:
     };
     let replica = pool
         .get(block.id)
-        .filter(|replica| replica.state == ReplicaState::Finalized);
+        .filter(|replica| replica.state == ReplicaState::Finalized)
+        // An order for an older stamp came before an append or a recovery.
+        .filter(|replica| replica.generation_stamp == block.generation_stamp);
     let Some(replica) = replica else {
         let text = format!(
             "Can't send invalid block {pool_id}:blk_{}_{}",
@@ -167,11 +169,8 @@ fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block:
         service.report_error(ErrorCode::InvalidBlock as u32, &text);
         return;
     };
-    let length_on_disk = pool
-        .files(&replica)
-        .and_then(|files| std::fs::metadata(files.data).ok())
-        .map(|metadata| metadata.len());
-    if length_on_disk.is_none_or(|length| length < block.num_bytes) {
+    if replica.num_bytes < block.num_bytes {
+        tracing::warn!(block = %block.id, here = replica.num_bytes, expected = block.num_bytes, "replica is too short");
         node.report_bad_block(pool_id, &replica);
         return;
     }
@@ -179,7 +178,7 @@ fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block:
     if let Err(error) = transfer(node, &pool, block, stage, "", targets, None) {
         tracing::warn!(block = %block.id, %error, "transfer failed");
         if let XceiverError::Pool(PoolError::Disk { volume, source }) = &error {
-            node.report_bad_block(pool_id, &replica);
+            node.on_suspect(&pool, block);
             node.on_disk_error(*volume, source);
         }
     }

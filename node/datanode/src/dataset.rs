@@ -1,22 +1,21 @@
 //! All volumes and block pools of the DataNode, and who writes what (`FsDatasetImpl`, `FsVolumeList`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hathi_blockpool::{
-    Folder, Location, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition, VolumeId, WriterId,
-};
+use hathi_blockpool::{Replica, ReplicaError, ReplicaFiles, ReplicaMap, ReplicaState, Transition, VolumeId, WriterId};
 use hathi_formats::ids::{Block, BlockId, NamespaceInfo};
 use hathi_formats::proto::hdfs::StorageTypeProto;
+use hathi_storage::OsDisk;
 use parking_lot::{Mutex, RwLock};
 
+use crate::DataNodeError;
 use crate::config::DataNodeConf;
 use crate::pool::{Pool, PoolError};
 use crate::volume::Volume;
-use crate::{DataNodeError, files};
 
 /// A thread that writes a replica, as seen by those who want to stop it.
 #[derive(Debug)]
@@ -228,7 +227,7 @@ impl Dataset {
             return Ok(pool);
         }
         let volumes = self.volumes();
-        let mut dirs = HashMap::new();
+        let mut dirs = BTreeMap::new();
         for volume in &volumes {
             volume.join_cluster(info, &self.datanode_uuid)?;
             dirs.insert(volume.id, volume.open_pool(info, self.rollback)?);
@@ -310,7 +309,7 @@ impl Dataset {
         mut plan: impl FnMut(&ReplicaMap) -> Result<Option<Transition>, ReplicaError>,
     ) -> Result<Option<(Option<Replica>, Option<Replica>)>, PoolError> {
         loop {
-            match pool.transition(&mut plan) {
+            match pool.transition(block, &mut plan) {
                 Err(PoolError::Replica(ReplicaError::StopWriterFirst(writer))) => {
                     self.stop_writer(pool, block, writer)?;
                 }
@@ -330,7 +329,7 @@ impl Dataset {
             }
         };
         loop {
-            match pool.take_out(plan) {
+            match pool.take_out(block.id, plan) {
                 Err(PoolError::Replica(ReplicaError::StopWriterFirst(writer))) => {
                     self.stop_writer(pool, block.id, writer)?;
                 }
@@ -338,7 +337,9 @@ impl Dataset {
                 Ok((replica, aside)) => {
                     let volume = replica.volume;
                     if let Some(aside) = aside {
-                        aside.delete().map_err(|source| PoolError::Disk { volume, source })?;
+                        aside
+                            .delete(&OsDisk)
+                            .map_err(|source| PoolError::Disk { volume, source })?;
                     }
                     return Ok(replica);
                 }
@@ -346,8 +347,7 @@ impl Dataset {
         }
     }
 
-    /// Moves a finalized replica to a volume of another type, or of the same one (`moveBlockAcrossStorage`). The copy is
-    /// made without holding the pool's lock, and counts only if the replica is still the same afterwards.
+    /// Moves a finalized replica to a volume of another type, or of the same one (`moveBlockAcrossStorage`).
     pub fn move_replica(
         &self,
         pool: &Pool,
@@ -376,29 +376,10 @@ impl Dataset {
                     storage_type.as_str_name()
                 ))
             })?;
-        let from = pool.files(&replica);
-        let copy = Location {
-            volume: target.id,
-            folder: Folder::Tmp,
-            ..replica.location()
-        };
-        let (Some(from), Some(to)) = (from, pool.dirs(target.id).map(|dirs| dirs.files(copy))) else {
-            return Err(PoolError::NoPool(pool.id().to_owned()));
-        };
-        let disk = |source| PoolError::Disk {
-            volume: target.id,
-            source,
-        };
-        let copied = from.copy_to(&to, replica.num_bytes).map_err(disk);
-        let moved = copied.and_then(|()| pool.transition(|map| map.relocate(replica.block(), target.id).map(Some)));
-        match moved {
-            Ok(Some((_, Some(moved)))) => Ok(moved),
-            Ok(_) => Err(invalid("the replica is gone".to_owned())),
-            Err(error) => {
-                let _ = to.delete();
-                Err(error)
-            }
-        }
+        let moved = pool.transition(block.id, |map| map.relocate(replica.block(), target.id).map(Some))?;
+        moved
+            .and_then(|(_, after)| after)
+            .ok_or_else(|| invalid("the replica is gone".to_owned()))
     }
 
     /// Chooses a volume of a type with room for `bytes`: in turn, or with preference for those with more space.
@@ -487,7 +468,7 @@ impl Dataset {
 
     /// The paths of a replica's two files.
     #[must_use]
-    pub fn paths(&self, pool: &Pool, id: BlockId) -> Option<files::ReplicaFiles> {
+    pub fn paths(&self, pool: &Pool, id: BlockId) -> Option<ReplicaFiles> {
         pool.get(id).and_then(|replica| pool.files(&replica))
     }
 }

@@ -1,6 +1,7 @@
 //! The DataNode: sockets, files and processes around `hathi_blockpool`.
 //!
-//! * [`volume`], [`pool`], [`dataset`], [`files`]: replicas on disk, in Hadoop's layout;
+//! * [`volume`], [`pool`], [`dataset`]: replicas on disk, in Hadoop's layout; [`verify`], [`scanner`]: whether they are
+//!   still good;
 //! * [`xceiver`]: the data transfer server, one blocking thread per connection;
 //! * [`offer`], [`actor`], [`commands`]: NameNodes, one task for each, and what the active one orders;
 //! * [`recovery`], [`ipc`], [`http`]: block recovery, RPC and status.
@@ -11,7 +12,6 @@ pub mod actor;
 pub mod commands;
 pub mod config;
 pub mod dataset;
-pub mod files;
 pub mod http;
 pub mod ipc;
 pub mod node;
@@ -20,6 +20,7 @@ pub mod pool;
 pub mod recovery;
 pub mod scanner;
 pub mod throttle;
+pub mod verify;
 pub mod volume;
 pub mod xceiver;
 

@@ -1,22 +1,27 @@
 //! One block pool: its replicas, and their files (`FsDatasetImpl` for one pool).
+//!
+//! Two kinds of lock, always taken in this order. A replica's own lock is held over a whole change of that replica, its
+//! slow parts (copies, syncs) included, so that no two changes of one replica overlap. The pool's lock is held for plans
+//! and renames only. What is durable before a change is answered stands in [`hathi_blockpool::steps`].
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use hathi_blockpool::chunks::{read_header, stored_checksum};
 use hathi_blockpool::replica::Progress;
 use hathi_blockpool::{
-    BlockReportBuilder, FileAction, Replica, ReplicaError, ReplicaMap, ReplicaState, Transition, VolumeId, WriterId,
+    BlockReportBuilder, FileAction, PoolDirs, Replica, ReplicaError, ReplicaFiles, ReplicaMap, ReplicaState, Scan,
+    StepError, Steps, Transition, VolumeId, WriterId,
 };
 use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum};
 use hathi_formats::ids::{Block, BlockId, NamespaceInfo};
+use hathi_storage::os::OsFile;
+use hathi_storage::{Disk, OsDisk};
 use parking_lot::{Condvar, Mutex};
 
-use crate::files::{PoolDirs, ReplicaFiles, read_meta_header};
-use crate::volume::{disk_bytes, files_of};
+use crate::volume::disk_bytes;
 
 /// Why something could not be done to a replica.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,9 @@ pub enum PoolError {
         /// The cause.
         source: io::Error,
     },
+    /// The replica's bytes do not match their checksums.
+    #[error("{0}")]
+    Corrupt(String),
     /// No volume has room.
     #[error("{0}")]
     NoSpace(String),
@@ -51,6 +59,47 @@ impl PoolError {
             PoolError::Replica(error) => error.class(),
             _ => hathi_formats::exceptions::IO,
         }
+    }
+}
+
+impl From<StepError> for PoolError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Disk { volume, source } => PoolError::Disk { volume, source },
+            StepError::Corrupt(text) => PoolError::Corrupt(text),
+        }
+    }
+}
+
+/// The blocks whose replicas are being changed.
+#[derive(Debug, Default)]
+struct ReplicaLocks {
+    held: Mutex<HashSet<BlockId>>,
+    released: Condvar,
+}
+
+/// A replica's own lock.
+#[derive(Debug)]
+#[must_use]
+pub struct ReplicaLock<'a> {
+    locks: &'a ReplicaLocks,
+    id: BlockId,
+}
+
+impl ReplicaLocks {
+    fn lock(&self, id: BlockId) -> ReplicaLock<'_> {
+        let mut held = self.held.lock();
+        while !held.insert(id) {
+            self.released.wait(&mut held);
+        }
+        ReplicaLock { locks: self, id }
+    }
+}
+
+impl Drop for ReplicaLock<'_> {
+    fn drop(&mut self) {
+        self.locks.held.lock().remove(&self.id);
+        self.locks.released.notify_all();
     }
 }
 
@@ -83,7 +132,8 @@ fn remove_if_there(result: io::Result<()>) -> io::Result<()> {
 pub struct Pool {
     /// Whose blocks these are.
     pub info: NamespaceInfo,
-    dirs: HashMap<VolumeId, PoolDirs>,
+    dirs: BTreeMap<VolumeId, PoolDirs>,
+    locks: ReplicaLocks,
     state: Mutex<State>,
     keep_deleted: AtomicBool,
     // Signalled when a writer lets go or a replica grows.
@@ -96,9 +146,9 @@ pub struct ReadReplica {
     /// The replica at that time.
     pub replica: Replica,
     /// The block file.
-    pub data: File,
+    pub data: OsFile,
     /// The meta file and its header, where there is one.
-    pub meta: Option<(File, BlockMetadataHeader)>,
+    pub meta: Option<(OsFile, BlockMetadataHeader)>,
     /// Bytes that may be read: those with a checksum.
     pub readable: u64,
     /// The checksum of the last short chunk of `readable` bytes; the one in the file may be overwritten meanwhile.
@@ -108,7 +158,7 @@ pub struct ReadReplica {
 impl Pool {
     /// A pool with its directories on each volume; no replicas yet.
     #[must_use]
-    pub fn new(info: NamespaceInfo, dirs: HashMap<VolumeId, PoolDirs>) -> Pool {
+    pub fn new(info: NamespaceInfo, dirs: BTreeMap<VolumeId, PoolDirs>) -> Pool {
         // What was under way before a restart goes on until the NameNode says otherwise.
         let upgrading = dirs
             .values()
@@ -116,6 +166,7 @@ impl Pool {
         Pool {
             info,
             dirs,
+            locks: ReplicaLocks::default(),
             state: Mutex::default(),
             keep_deleted: AtomicBool::new(upgrading),
             changed: Condvar::new(),
@@ -131,7 +182,17 @@ impl Pool {
     /// The files at a location.
     #[must_use]
     pub fn files(&self, replica: &Replica) -> Option<ReplicaFiles> {
-        files_of(&self.dirs, replica.location())
+        let at = replica.location();
+        self.dirs.get(&at.volume).map(|dirs| dirs.files(at))
+    }
+
+    fn steps(&self) -> Steps<'_, OsDisk> {
+        Steps::new(&OsDisk, &self.dirs, self.keep_deleted.load(Ordering::Acquire))
+    }
+
+    /// Nobody changes the replica while this is held; its writer may still add to it.
+    pub fn lock_replica(&self, id: BlockId) -> ReplicaLock<'_> {
+        self.locks.lock(id)
     }
 
     /// The directories on a volume.
@@ -150,102 +211,127 @@ impl Pool {
             let after = state.map.get(id).cloned();
             state.account(before.as_ref(), -1);
             state.account(after.as_ref(), 1);
-            if let Some(action) = action
-                && let Err(error) = self.execute(action)
+            // What a crash left double is no deletion that an upgrade could take back.
+            if let Some(FileAction::Delete(at)) = action
+                && let Err(error) = Steps::new(&OsDisk, &self.dirs, false).delete(at)
             {
                 tracing::warn!(block = %id, %error, "duplicate replica could not be deleted");
             }
         }
     }
 
-    fn execute(&self, action: FileAction) -> Result<(), PoolError> {
-        let (volume, result) = match action {
-            FileAction::Create(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.create())),
-            FileAction::Move { from, to } => (
-                from.volume,
-                files_of(&self.dirs, from)
-                    .zip(files_of(&self.dirs, to))
-                    .map(|(from, to)| from.move_to(&to)),
-            ),
-            FileAction::Truncate { at, length } => {
-                (at.volume, files_of(&self.dirs, at).map(|files| files.truncate(length)))
-            }
-            FileAction::Copy { from, to, length } => (
-                from.volume,
-                files_of(&self.dirs, from)
-                    .zip(files_of(&self.dirs, to))
-                    .map(|(from, to)| from.copy_to(&to, length)),
-            ),
-            FileAction::Delete(at) => (at.volume, files_of(&self.dirs, at).map(|files| files.delete())),
-        };
-        result
-            .unwrap_or_else(|| Err(io::Error::other("the volume is gone")))
-            .map_err(|source| PoolError::Disk { volume, source })
-    }
-
-    /// Plans a transition, does what it takes to the files, and commits it, all under the pool's lock. `None` from the
-    /// plan: nothing to do. Returns the replica before and after.
+    /// Plans a transition, does what it takes to the files, commits it, and makes durable what it promises. `None` from
+    /// the plan: nothing to do. Returns the replica before and after.
     pub fn transition(
         &self,
+        id: BlockId,
         plan: impl FnOnce(&ReplicaMap) -> Result<Option<Transition>, ReplicaError>,
     ) -> Result<Option<(Option<Replica>, Option<Replica>)>, PoolError> {
+        let _replica = self.lock_replica(id);
+        let steps = self.steps();
         let mut state = self.state.lock();
-        let Some(transition) = plan(&state.map)? else {
+        let Some(mut transition) = plan(&state.map)? else {
             return Ok(None);
         };
-        for action in &transition.actions {
-            self.execute(*action)?;
-        }
-        let id = transition.block_id;
-        let extra = transition.extra.clone();
         let before = state.map.get(id).cloned();
+        if Steps::<OsDisk>::is_slow(&transition) {
+            drop(state);
+            let prepared = steps.prepare(&transition);
+            state = self.state.lock();
+            match prepared {
+                // Only the loss of its volume changes a replica while its lock is held and nobody writes it.
+                Ok(last) if state.map.get(id) == before.as_ref() => transition.know_last_checksum(last),
+                Ok(_) => return Err(ReplicaError::NotFound(format!("blk_{id} is gone")).into()),
+                Err(error) => {
+                    self.find_again(&mut state, id);
+                    return Err(error.into());
+                }
+            }
+        }
+        let rest = match steps.perform(&mut transition) {
+            Ok(rest) => rest,
+            Err(error) => {
+                self.find_again(&mut state, id);
+                return Err(error.into());
+            }
+        };
+        let replaced = transition
+            .extra
+            .as_ref()
+            .and_then(|extra| state.map.get(extra.block_id).cloned());
         state.account(before.as_ref(), -1);
+        state.account(replaced.as_ref(), -1);
         state.account(transition.replica.as_ref(), 1);
-        state.account(extra.as_ref(), 1);
+        state.account(transition.extra.as_ref(), 1);
         state.map.commit(transition);
         let after = state.map.get(id).cloned();
         drop(state);
         self.changed.notify_all();
+        steps.settle(&rest)?;
         Ok(Some((before, after)))
+    }
+
+    /// After steps that failed half way: the replica is what a start would make of its files.
+    fn find_again(&self, state: &mut State, id: BlockId) {
+        let Some(known) = state.map.get(id).cloned() else {
+            return;
+        };
+        let whole = self.files(&known).is_some_and(|files| {
+            OsDisk.exists(&files.meta).is_ok_and(|exists| exists)
+                && OsDisk
+                    .file_len(&files.data)
+                    .is_ok_and(|len| len >= known.bytes_on_disk())
+        });
+        if whole {
+            return;
+        }
+        let found = self.dirs.get(&known.volume).and_then(|dirs| {
+            let found = Scan::new(&OsDisk, dirs, known.volume).one(id);
+            found.ok().and_then(|mut found| found.replicas.pop())
+        });
+        tracing::warn!(block = %id, ?found, "a change of a replica failed half way");
+        state.account(Some(&known), -1);
+        state.account(found.as_ref(), 1);
+        match found {
+            Some(found) => state.map.restore(found),
+            None => drop(state.map.forget(id)),
+        }
     }
 
     /// Takes a replica out of the map and moves its files aside, to be deleted without holding the lock. During a
     /// rolling upgrade they are kept, and `None` is returned for them.
     pub fn take_out(
         &self,
+        id: BlockId,
         plan: impl FnOnce(&ReplicaMap) -> Result<Transition, ReplicaError>,
     ) -> Result<(Replica, Option<ReplicaFiles>), PoolError> {
+        let _replica = self.lock_replica(id);
         let mut state = self.state.lock();
         let transition = plan(&state.map)?;
         let replica = state
             .map
-            .get(transition.block_id)
+            .get(id)
             .cloned()
-            .ok_or_else(|| ReplicaError::NotFound(format!("blk_{} is gone", transition.block_id)))?;
+            .ok_or_else(|| ReplicaError::NotFound(format!("blk_{id} is gone")))?;
         let volume = replica.volume;
         let (Some(files), Some(dirs)) = (self.files(&replica), self.dirs.get(&volume)) else {
             return Err(PoolError::NoPool(self.id().to_owned()));
         };
-        let kept = self.keep_deleted.load(Ordering::Acquire);
-        let aside = if kept {
-            dirs.in_trash(replica.location())
+        let mut aside = None;
+        if self.keep_deleted.load(Ordering::Acquire) {
+            self.steps().delete(replica.location())?;
         } else {
-            dirs.being_deleted(replica.location())
-        };
-        if kept {
-            std::fs::create_dir_all(&aside.dir).map_err(|source| PoolError::Disk { volume, source })?;
-        }
-        for (from, to) in [(&files.data, &aside.data), (&files.meta, &aside.meta)] {
-            match std::fs::rename(from, to) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other.map_err(|source| PoolError::Disk { volume, source })?,
-            }
+            let to = dirs.being_deleted(replica.location());
+            files
+                .set_aside(&OsDisk, &to)
+                .map_err(|source| PoolError::Disk { volume, source })?;
+            aside = Some(to);
         }
         state.account(Some(&replica), -1);
         state.map.commit(transition);
         drop(state);
         self.changed.notify_all();
-        Ok((replica, (!kept).then_some(aside)))
+        Ok((replica, aside))
     }
 
     /// A replica by id.
@@ -313,9 +399,9 @@ impl Pool {
         let Some(files) = self.files(&replica) else {
             return Err(PoolError::NoPool(self.id().to_owned()));
         };
-        let data = File::open(&files.data).map_err(disk)?;
-        let meta = match File::open(&files.meta) {
-            Ok(meta) => match read_meta_header(&meta) {
+        let data = OsDisk.open_read(&files.data).map_err(disk)?;
+        let meta = match OsDisk.open_read(&files.meta) {
+            Ok(meta) => match read_header(&meta) {
                 Ok(header) => Some((meta, header)),
                 // Only headers of replicas in the making may be missing.
                 Err(error) if replica.bytes_on_disk() == 0 && error.kind() == io::ErrorKind::UnexpectedEof => None,
@@ -325,20 +411,16 @@ impl Pool {
             Err(error) => return Err(disk(error)),
         };
         let readable = replica.bytes_on_disk();
+        // A writer overwrites the one in the file before it makes the new length known, so that the one that belongs to
+        // this length is kept with it.
         let mut last_checksum = replica.progress.as_ref().and_then(|progress| progress.last_checksum);
-        if last_checksum.is_none()
+        if replica.progress.is_none()
             && let Some((meta, header)) = &meta
             && header.checksum.kind() != ChecksumType::Null
         {
             let partial = readable % u64::from(header.checksum.bytes_per_checksum());
             if partial != 0 {
-                let mut sum = [0; 4];
-                if meta
-                    .read_exact_at(&mut sum, header.checksum_offset(readable - partial))
-                    .is_ok()
-                {
-                    last_checksum = Some(sum);
-                }
+                last_checksum = stored_checksum(meta, header, readable - partial).ok();
             }
         }
         Ok(ReadReplica {
@@ -414,7 +496,7 @@ impl Pool {
         for dirs in self.dirs.values() {
             let marker = dirs.root().join(ROLLING_UPGRADE_MARKER);
             let result = if keep {
-                File::create(&marker).map(drop)
+                std::fs::File::create(&marker).map(drop)
             } else {
                 remove_if_there(std::fs::remove_file(&marker))
                     .and_then(|()| remove_if_there(std::fs::remove_dir_all(dirs.trash())))
@@ -439,8 +521,8 @@ impl Pool {
     #[must_use]
     pub fn checksum_of(&self, replica: &Replica) -> Option<DataChecksum> {
         let files = self.files(replica)?;
-        let meta = File::open(files.meta).ok()?;
-        read_meta_header(&meta).ok().map(|header| header.checksum)
+        let meta = OsDisk.open_read(&files.meta).ok()?;
+        read_header(&meta).ok().map(|header| header.checksum)
     }
 
     /// A block as the pool's messages name it.

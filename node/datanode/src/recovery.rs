@@ -76,7 +76,14 @@ pub fn update_replica(
             let id = GenerationStamp(request.recovery_id);
             map.update_under_recovery(old, id, new_id, request.new_length).map(Some)
         })
-        .map_err(|error| remote(&error))?;
+        .map_err(|error| {
+            // Read under the replica's lock: the last chunk is not what was written, and is given no new checksum.
+            if let (PoolError::Corrupt(text), Some(replica)) = (&error, pool.get(old.id)) {
+                tracing::warn!(block = %old.id, %text, "a replica under recovery is bad");
+                node.report_bad_block(pool.id(), &replica);
+            }
+            remote(&error)
+        })?;
     let result = new_id.map_or_else(|| changed.and_then(|(_, after)| after), |id| pool.get(id));
     let replica = result.ok_or_else(|| RemoteException::new(exceptions::IO, "the replica is gone"))?;
     let storage = node
@@ -183,6 +190,13 @@ impl Participant {
     }
 }
 
+/// Whether a DataNode, ours or Hadoop's, says that its replica is older than the block.
+fn refuses_as_stale(exception: &RemoteException) -> bool {
+    exception
+        .message
+        .contains("replica.getGenerationStamp() < block.getGenerationStamp()")
+}
+
 fn to_remote(error: RpcError) -> RemoteException {
     match error {
         RpcError::Remote(exception) => exception,
@@ -247,6 +261,8 @@ async fn try_recover(
             Err(exception) if exception.is(exceptions::RECOVERY_IN_PROGRESS) => {
                 return Err(exception);
             }
+            // It has answered: what it holds was left behind by the pipeline, and is no part of the block.
+            Err(exception) if refuses_as_stale(&exception) => RecoveryAnswer::NoReplica,
             Err(exception) => {
                 tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "cannot take part in the recovery");
                 RecoveryAnswer::Failed

@@ -2,37 +2,19 @@
 //! (`BlockScanner`, `VolumeScanner`).
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hathi_blockpool::{NoticeKind, Replica, ReplicaState};
-use hathi_formats::datatransfer::META_HEADER_BYTES;
+use hathi_blockpool::Replica;
 use hathi_formats::ids::BlockId;
 
-use crate::files::read_meta_header;
 use crate::node::DataNode;
 use crate::pool::Pool;
 use crate::throttle::Throttle;
-use crate::volume::is_disk_error;
+use crate::verify::{Verified, read_again};
 
-/// Read at once.
-const READ_BYTES: usize = 1 << 20;
 /// The thread looks this often whether the DataNode ends.
 const NAP: Duration = Duration::from_millis(500);
-
-/// What was found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every chunk matches its checksum.
-    Good,
-    /// Deleted, appended to or under recovery meanwhile: nothing to say.
-    Changed,
-    /// The files are gone.
-    Missing,
-    /// A chunk does not match, or cannot be read.
-    Bad(String),
-}
 
 /// Starts the scanner's thread; a period of zero switches it off.
 pub fn start(node: &Arc<DataNode>, period: Duration, bytes_per_second: u64) -> io::Result<()> {
@@ -51,8 +33,10 @@ pub fn start(node: &Arc<DataNode>, period: Duration, bytes_per_second: u64) -> i
             match next(&node, cursor.as_ref()) {
                 Some((pool, replica)) => {
                     cursor = Some((pool.id().to_owned(), replica.block_id));
-                    let verdict = verify(&pool, &replica, &throttle);
-                    act(&node, &pool, &replica, &verdict);
+                    // What looks bad may have changed while it was read slowly.
+                    if read_again(&pool, &replica, Some(&throttle)) != Verified::Good {
+                        node.on_suspect(&pool, replica.block());
+                    }
                 }
                 // One round at most in each period.
                 None if round_began.elapsed() >= period => {
@@ -84,78 +68,4 @@ fn next(node: &DataNode, cursor: Option<&(String, BlockId)>) -> Option<(Arc<Pool
         }
     }
     None
-}
-
-/// Compares a finalized replica's chunks with their checksums.
-#[must_use]
-pub fn verify(pool: &Pool, replica: &Replica, throttle: &Throttle) -> Verdict {
-    let unchanged = || {
-        pool.get(replica.block_id).is_some_and(|now| {
-            now.state == ReplicaState::Finalized && now.block() == replica.block() && now.volume == replica.volume
-        })
-    };
-    let verdict = match compare(pool, replica, throttle) {
-        Ok(None) => Verdict::Good,
-        Ok(Some(problem)) => Verdict::Bad(problem),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Verdict::Missing,
-        Err(error) => Verdict::Bad(error.to_string()),
-    };
-    if verdict == Verdict::Good || unchanged() {
-        verdict
-    } else {
-        Verdict::Changed
-    }
-}
-
-fn compare(pool: &Pool, replica: &Replica, throttle: &Throttle) -> io::Result<Option<String>> {
-    let files = pool
-        .files(replica)
-        .ok_or_else(|| io::Error::other("the volume is gone"))?;
-    let data = std::fs::File::open(&files.data)?;
-    let meta = std::fs::File::open(&files.meta)?;
-    let header = read_meta_header(&meta)?;
-    let chunk = header.checksum.bytes_per_checksum() as usize;
-    let step = (READ_BYTES / chunk).max(1) * chunk;
-    let mut bytes = vec![0; step.min(replica.num_bytes as usize)];
-    let mut sums = Vec::new();
-    let mut position = 0;
-    while position < replica.num_bytes {
-        let len = step.min((replica.num_bytes - position) as usize);
-        let part = bytes.get_mut(..len).unwrap_or_default();
-        data.read_exact_at(part, position)?;
-        sums.resize(header.checksum.checksum_len(len), 0);
-        meta.read_exact_at(&mut sums, header.checksum_offset(position))?;
-        if let Err(mismatch) = header.checksum.verify(part, &sums) {
-            return Ok(Some(format!("from {position} on: {mismatch}")));
-        }
-        position += len as u64;
-        throttle.take(len as u64);
-    }
-    throttle.take(META_HEADER_BYTES as u64);
-    Ok(None)
-}
-
-fn act(node: &DataNode, pool: &Pool, replica: &Replica, verdict: &Verdict) {
-    match verdict {
-        Verdict::Good | Verdict::Changed => {}
-        Verdict::Missing => {
-            tracing::warn!(block = %replica.block_id, "the files of a replica are gone");
-            if pool.forget(replica)
-                && let Some(volume) = node.dataset.volume(replica.volume)
-            {
-                let kind = NoticeKind::Deleted;
-                node.notify(pool.id(), replica.block(), kind, &volume.storage_id, "");
-            }
-        }
-        Verdict::Bad(problem) => {
-            tracing::warn!(block = %replica.block_id, %problem, "replica is bad");
-            node.report_bad_block(pool.id(), replica);
-            if let Some(volume) = node.dataset.volume(replica.volume)
-                && let Err(error) = volume.probe()
-                && is_disk_error(&error)
-            {
-                node.on_disk_error(replica.volume, &error);
-            }
-        }
-    }
 }

@@ -1,23 +1,19 @@
 //! One directory of `dfs.datanode.data.dir`: its identity, its room, and the scan of what is on it
 //! (`FsVolumeImpl`, `DataStorage`, `BlockPoolSlice`).
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use hathi_blockpool::{Folder, Location, Replica, ReplicaState, VolumeId};
+use hathi_blockpool::{Folder, PoolDirs, Replica, Scan, VolumeId};
 use hathi_formats::conf::StorageLocation;
-use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, NamespaceInfo};
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use hathi_storage::{Disk, OsDisk, StorageDirectory, VersionFile};
 use parking_lot::Mutex;
 
 use crate::DataNodeError;
-use crate::files::{
-    PoolDirs, ReplicaFiles, block_file_name, parse_block_file_name, parse_meta_file_name, validated_length,
-};
 
 /// Free and total bytes of a file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -198,7 +194,7 @@ impl Volume {
             }
         }
         if restore_trash {
-            let restored = dirs.restore_trash().map_err(at)?;
+            let restored = dirs.restore_trash(&OsDisk).map_err(at)?;
             tracing::info!(path = %dirs.root().display(), files = restored, "rolled back: deleted replicas are restored");
         }
         let tmp = dirs.folder(Folder::Tmp);
@@ -265,109 +261,11 @@ impl Volume {
 
     /// Finds the replicas of a pool on this volume.
     pub fn scan(&self, dirs: &PoolDirs) -> io::Result<Vec<Replica>> {
-        let mut found = Vec::new();
-        self.scan_dir(dirs, Folder::Rbw, &dirs.folder(Folder::Rbw), &mut found)?;
-        let finalized = dirs.folder(Folder::Finalized);
-        let mut pending = vec![finalized];
-        while let Some(dir) = pending.pop() {
-            pending.extend(self.scan_dir(dirs, Folder::Finalized, &dir, &mut found)?);
+        let found = Scan::new(&OsDisk, dirs, self.id).all()?;
+        for (path, what) in &found.oddities {
+            tracing::warn!(path = %path.display(), "{what}");
         }
-        Ok(found)
-    }
-
-    /// One directory; returns the directories in it.
-    fn scan_dir(
-        &self,
-        dirs: &PoolDirs,
-        folder: Folder,
-        dir: &Path,
-        found: &mut Vec<Replica>,
-    ) -> io::Result<Vec<PathBuf>> {
-        let mut subdirs = Vec::new();
-        let mut blocks = Vec::new();
-        let mut metas: HashMap<BlockId, GenerationStamp> = HashMap::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            if let Some((id, gs)) = parse_meta_file_name(&name) {
-                let newest = metas.entry(id).or_insert(gs);
-                *newest = gs.max(*newest);
-            } else if let Some(id) = parse_block_file_name(&name) {
-                blocks.push((id, entry));
-            } else if entry.file_type()?.is_dir() {
-                subdirs.push(entry.path());
-            }
-        }
-        for (id, entry) in blocks {
-            let gs = match metas.get(&id) {
-                Some(gs) => *gs,
-                None => match self.adopt_meta(dirs, folder, dir, id)? {
-                    Some(gs) => gs,
-                    None => {
-                        tracing::warn!(path = %entry.path().display(), "block file without meta file is ignored");
-                        continue;
-                    }
-                },
-            };
-            let at = Location {
-                volume: self.id,
-                folder,
-                block_id: id,
-                generation_stamp: gs,
-            };
-            let files = dirs.files(at);
-            if files.dir != dir {
-                tracing::warn!(path = %entry.path().display(), expected = %files.dir.display(), "misplaced block file is ignored");
-                continue;
-            }
-            let (state, num_bytes) = match folder {
-                Folder::Finalized => (ReplicaState::Finalized, entry.metadata()?.len()),
-                Folder::Rbw | Folder::Tmp => (ReplicaState::Rwr, validated_length(&files)),
-            };
-            let block = Block {
-                id,
-                num_bytes,
-                generation_stamp: gs,
-            };
-            found.push(Replica::at_rest(block, state, self.id));
-        }
-        Ok(subdirs)
-    }
-
-    /// A crash between the two renames of a move leaves the meta file where the block file was: it is brought along.
-    fn adopt_meta(
-        &self,
-        dirs: &PoolDirs,
-        folder: Folder,
-        dir: &Path,
-        id: BlockId,
-    ) -> io::Result<Option<GenerationStamp>> {
-        let others: &[Folder] = match folder {
-            Folder::Finalized => &[Folder::Rbw],
-            Folder::Rbw | Folder::Tmp => &[Folder::Finalized],
-        };
-        for other in others {
-            let other_dir = dirs.dir_of(*other, id);
-            let Ok(entries) = fs::read_dir(&other_dir) else {
-                continue;
-            };
-            if other_dir.join(block_file_name(id)).exists() {
-                continue;
-            }
-            for entry in entries {
-                let entry = entry?;
-                let name = entry.file_name();
-                let parsed = name.to_str().and_then(parse_meta_file_name);
-                if let Some((found, gs)) = parsed.filter(|(found, _)| *found == id) {
-                    tracing::info!(block = %found, stamp = %gs, "meta file joins its block file");
-                    fs::rename(entry.path(), dir.join(&name))?;
-                    return Ok(Some(gs));
-                }
-            }
-        }
-        Ok(None)
+        Ok(found.replicas)
     }
 }
 
@@ -387,10 +285,4 @@ pub fn disk_bytes(replica: &Replica) -> u64 {
     let data = replica.bytes_on_disk();
     // The usual checksums: 4 bytes for each 512, and the header.
     data + data.div_ceil(512) * 4 + 7
-}
-
-/// The files of a replica on its volume.
-#[must_use]
-pub fn files_of(dirs: &HashMap<VolumeId, PoolDirs>, at: Location) -> Option<ReplicaFiles> {
-    dirs.get(&at.volume).map(|dirs| dirs.files(at))
 }

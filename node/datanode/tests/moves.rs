@@ -8,8 +8,7 @@ use std::io::{Seek, SeekFrom, Write};
 use common::*;
 use hathi_blockpool::{ReplicaState, VolumeId};
 use hathi_datanode::dataset::Dataset;
-use hathi_datanode::scanner::{Verdict, verify};
-use hathi_datanode::throttle::Throttle;
+use hathi_datanode::verify::Verified;
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::{Status, StorageTypeProto};
 
@@ -100,29 +99,28 @@ fn what_is_deleted_during_a_rolling_upgrade_comes_back_with_a_rollback() {
 }
 
 #[test]
-fn the_scanner_tells_spoilt_and_missing_replicas_from_good_ones() {
+fn a_check_tells_spoilt_and_missing_replicas_from_good_ones() {
     let dir = tempfile::tempdir().unwrap();
     let node = datanode(&[dir.path()]);
     put(&node, 1, &bytes(3_000_000));
     let pool = pool(&node);
-    let throttle = Throttle::new(u64::MAX);
+    let verify = |block| node.dataset.verify_replica(&pool, block);
     let replica = pool.next_finalized(BlockId(0)).unwrap();
     assert!(pool.next_finalized(BlockId(1)).is_none());
-    assert_eq!(verify(&pool, &replica, &throttle), Verdict::Good);
+    assert_eq!(verify(replica.block()), Verified::Good);
     let files = pool.files(&replica).unwrap();
     let mut data = fs::OpenOptions::new().write(true).open(&files.data).unwrap();
     data.seek(SeekFrom::Start(2_500_000)).unwrap();
     data.write_all(b"spoilt").unwrap();
-    assert!(matches!(verify(&pool, &replica, &throttle), Verdict::Bad(_)));
+    assert!(matches!(verify(replica.block()), Verified::Bad(_)));
     let mut older = replica.clone();
     older.num_bytes -= 1;
-    assert_eq!(
-        verify(&pool, &older, &throttle),
-        Verdict::Changed,
-        "not what is there now"
-    );
+    let mut older_stamp = replica.block();
+    older_stamp.generation_stamp.0 -= 1;
+    assert_eq!(verify(older_stamp), Verified::Changed, "not what is there now");
+    assert_eq!(verify(block(2, 1001, 0)), Verified::Gone);
     fs::remove_file(&files.data).unwrap();
-    assert_eq!(verify(&pool, &replica, &throttle), Verdict::Missing);
+    assert_eq!(verify(replica.block()), Verified::Gone);
     assert!(!pool.forget(&older));
     assert!(pool.forget(&replica));
     assert_eq!((pool.len(), pool.used(VolumeId(0))), (0, 0));

@@ -11,7 +11,7 @@ use hathi_datanode::dataset::Dataset;
 use hathi_formats::ids::{BlockId, NamespaceInfo};
 
 #[test]
-fn replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
+fn safety_d3_replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
     let dir = tempfile::tempdir().unwrap();
     let data = bytes(3000);
     let root = dir.path().join("current").join(POOL);
@@ -26,7 +26,8 @@ fn replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
         hathi_formats::datatransfer::DataChecksum::DEFAULT.compute_into(&data, &mut meta);
         fs::write(finalized.join("blk_1"), &data).unwrap();
         fs::write(finalized.join("blk_1_1001.meta"), &meta).unwrap();
-        // Bytes beyond the last checksum, as after a crash.
+        // Bytes beyond the last checksum, as when a DataNode ends between writing data and checksum: all that the checksum
+        // covers stays, also of the last chunk.
         fs::write(rbw.join("blk_2"), [data.as_slice(), &[1; 100]].concat()).unwrap();
         fs::write(rbw.join("blk_2_1002.meta"), &meta).unwrap();
         // A crash between the two renames that open a replica for append.
@@ -46,7 +47,7 @@ fn replicas_are_found_again_and_unfinished_ones_are_cut_to_their_checksums() {
         (replica.state, replica.num_bytes, replica.generation_stamp.0)
     };
     assert_eq!(state(1), (ReplicaState::Finalized, 3000, 1001));
-    assert_eq!(state(2), (ReplicaState::Rwr, 2560, 1002));
+    assert_eq!(state(2), (ReplicaState::Rwr, 3000, 1002));
     assert_eq!(state(3), (ReplicaState::Rwr, 3000, 1003));
     assert!(!root.join("tmp/blk_4").exists());
     assert_eq!(read(&node, block(1, 1001, 0), 0, 3000).unwrap(), data);

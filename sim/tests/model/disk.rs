@@ -103,6 +103,14 @@ impl Disk for ModelDisk {
         present().set_mode(path, mode)
     }
 
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        present().file_len(path)
+    }
+
+    fn link_count(&self, path: &Path) -> io::Result<u64> {
+        present().link_count(path)
+    }
+
     /// The disk's own numbers depend on the way here. Nothing rots in the model, so the content tells files apart.
     fn file_id(&self, path: &Path) -> io::Result<Option<u128>> {
         let mut hasher = DefaultHasher::new();

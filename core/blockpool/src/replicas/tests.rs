@@ -1,6 +1,7 @@
 //! Every transition against a model of the files, under random sequences of requests.
 
 use super::*;
+use crate::replica::{Folder, Location};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -20,10 +21,10 @@ impl ModelDisk {
                 let length = self.files.remove(&from).expect("what is moved exists");
                 assert!(self.files.insert(to, length).is_none(), "nothing is overwritten");
             }
-            FileAction::Truncate { at, length } => {
-                let file = self.files.get_mut(&at).expect("what is truncated exists");
-                assert!(*file >= length);
-                *file = length;
+            FileAction::Truncate { from, to, length } => {
+                let file = self.files.remove(&from).expect("what is truncated exists");
+                assert!(file >= length);
+                assert!(self.files.insert(to, length).is_none(), "nothing is overwritten");
             }
             FileAction::Copy { from, to, length } => {
                 assert!(self.files[&from] >= length);
@@ -99,7 +100,7 @@ impl World {
     fn take(&mut self, planned: Result<Transition>) -> bool {
         match planned {
             Ok(transition) => {
-                for action in &transition.actions {
+                for action in transition.actions.iter().chain(&transition.then) {
                     self.disk.apply(*action);
                 }
                 self.map.commit(transition);
@@ -182,7 +183,7 @@ impl World {
                 }
             }
             Request::Finalize => {
-                if let Ok(Some(transition)) = self.map.finalize(current) {
+                if let Ok(Some(transition)) = self.map.finalize(current, true) {
                     self.take(Ok(transition));
                 }
             }
@@ -207,9 +208,6 @@ impl World {
                     num_bytes: before.as_ref().map_or(0, Replica::bytes_on_disk),
                     ..current
                 };
-                if copy && self.map.get(COPY).is_some() {
-                    return;
-                }
                 let planned = self
                     .map
                     .update_under_recovery(old, GenerationStamp(id), copy.then_some(COPY), len);
@@ -221,12 +219,6 @@ impl World {
             }
             Request::Relocate { volume } => {
                 let planned = self.map.relocate(current, VolumeId(volume));
-                if let Ok(transition) = &planned {
-                    let Some(FileAction::Move { from, .. }) = transition.actions.first() else {
-                        panic!("the copy is moved into place first");
-                    };
-                    self.disk.files.insert(*from, length);
-                }
                 self.take(planned);
             }
             Request::Restart => {
@@ -308,10 +300,9 @@ fn a_writer_must_be_stopped_before_its_replica_is_taken() {
     assert_eq!(map.get(ID).unwrap().writer(), Some(writer), "only the owner lets go");
     map.release_writer(ID, writer);
     let transition = map.recover_rbw(block(1001, 0), gs, 80, 100, 100, WriterId(2)).unwrap();
-    assert_eq!(
-        transition.actions.len(),
-        2,
-        "cut to what was acked, then renamed: {transition:?}"
+    assert!(
+        matches!(transition.actions[..], [FileAction::Truncate { length: 80, .. }]),
+        "cut to what was acked, and renamed: {transition:?}"
     );
     map.commit(transition);
     assert_eq!(map.get(ID).unwrap().num_bytes, 80);
@@ -370,7 +361,55 @@ fn of_two_replicas_found_the_newer_then_longer_is_kept() {
         map.add_found(replica(1002, 5, 2)),
         Some(FileAction::Delete(replica(1001, 10, 0).location()))
     );
+    let waiting = Replica::at_rest(block(1002, 6), ReplicaState::Rwr, VolumeId(3));
+    assert_eq!(
+        map.add_found(waiting.clone()),
+        Some(FileAction::Delete(waiting.location()))
+    );
     assert_eq!(map.get(ID).unwrap().volume, VolumeId(2));
     assert_eq!(map.remove_volume(VolumeId(2)).len(), 1);
     assert!(map.is_empty());
+}
+
+#[test]
+fn safety_d14_an_append_takes_no_stamp_that_was_used_before() {
+    let mut map = ReplicaMap::new();
+    let finalized = Replica::at_rest(block(1005, 100), ReplicaState::Finalized, VolumeId(0));
+    assert_eq!(map.add_found(finalized), None);
+    let refused = |gs: u64| {
+        for planned in [
+            map.append(block(1001, 100), GenerationStamp(gs), 100, WriterId(1)),
+            map.append(block(1005, 100), GenerationStamp(gs), 100, WriterId(1)),
+            map.recover_append(block(1005, 100), GenerationStamp(gs), 100, WriterId(1)),
+        ] {
+            assert!(planned.is_err(), "{gs}: {planned:?}");
+        }
+    };
+    refused(1004);
+    refused(1005);
+    assert!(
+        map.append(block(1005, 100), GenerationStamp(1006), 100, WriterId(1))
+            .is_ok()
+    );
+}
+
+#[test]
+fn safety_d4_a_copy_of_an_earlier_attempt_of_a_truncation_gives_way() {
+    let mut map = ReplicaMap::new();
+    let finalized = Replica::at_rest(block(1001, 100), ReplicaState::Finalized, VolumeId(0));
+    assert_eq!(map.add_found(finalized), None);
+    for id in [1005, 1006] {
+        let id = GenerationStamp(id);
+        let init = map.init_recovery(block(1001, 100), id, None).unwrap().unwrap();
+        map.commit(init);
+        let before = map.get(COPY).map(Replica::location);
+        let update = map.update_under_recovery(block(1001, 100), id, Some(COPY), 40).unwrap();
+        let deleted = update.actions.iter().find_map(|action| match action {
+            FileAction::Delete(at) => Some(*at),
+            _ => None,
+        });
+        assert_eq!(deleted, before, "the files of the copy before are no longer named");
+        map.commit(update);
+    }
+    assert_eq!(map.get(COPY).unwrap().generation_stamp, GenerationStamp(1006));
 }

@@ -1,10 +1,10 @@
 //! BLOCK_CHECKSUM: what stands for a block in a file's checksum (`BlockChecksumHelper`).
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use hathi_blockpool::ReplicaError;
+use hathi_blockpool::chunks::read_exact_at;
 use hathi_formats::datatransfer::{ChecksumType, CrcComposer, META_HEADER_BYTES, md5};
 use hathi_formats::proto::hdfs::{
     BlockChecksumOptionsProto, BlockChecksumTypeProto, BlockOpResponseProto, OpBlockChecksumProto,
@@ -44,7 +44,7 @@ fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
     let kind = header.checksum.kind();
     let bytes_per_crc = u64::from(header.checksum.bytes_per_checksum());
     let mut full = vec![0; (length / bytes_per_crc) as usize * kind.size()];
-    meta.read_exact_at(&mut full, META_HEADER_BYTES as u64).map_err(disk)?;
+    read_exact_at(meta, META_HEADER_BYTES as u64, &mut full).map_err(disk)?;
     let short = length % bytes_per_crc;
     let mut partial = None;
     if short > 0 && kind != ChecksumType::Null {
@@ -52,7 +52,7 @@ fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
             Some(sum) => sum,
             None => {
                 let mut data = vec![0; short as usize];
-                read.data.read_exact_at(&mut data, length - short).map_err(disk)?;
+                read_exact_at(&read.data, length - short, &mut data).map_err(disk)?;
                 kind.checksum(&data).to_be_bytes()
             }
         };

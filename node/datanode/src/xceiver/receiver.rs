@@ -1,20 +1,22 @@
 //! Writing packets into a replica (`BlockReceiver` without its threads and sockets).
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hathi_blockpool::{NoticeKind, Replica, ReplicaError, ReplicaMap, Transition};
-use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum, PacketBuffer, PacketHeader};
+use hathi_blockpool::chunks::read_header;
+use hathi_blockpool::{
+    ChunkWriter, NoticeKind, PacketData, Replica, ReplicaError, ReplicaFiles, ReplicaMap, Transition, WriteError,
+};
+use hathi_formats::datatransfer::{BlockMetadataHeader, DataChecksum, PacketBuffer};
 use hathi_formats::ids::{Block, GenerationStamp};
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
+use hathi_storage::os::OsFile;
+use hathi_storage::{Disk, DiskFile, OsDisk};
 
 use super::{Result, XceiverError};
 use crate::dataset::WriterControl;
-use crate::files::{ReplicaFiles, read_meta_header};
 use crate::node::DataNode;
 use crate::pool::{Pool, PoolError};
 use crate::volume::Volume;
@@ -59,18 +61,12 @@ pub struct ReplicaWriter {
     /// The block with the stamp that the replica has now.
     pub block: Block,
     control: Arc<WriterControl>,
-    data: File,
-    meta: File,
+    chunks: ChunkWriter<OsFile>,
     files: ReplicaFiles,
-    disk_checksum: DataChecksum,
     client_checksum: DataChecksum,
-    on_disk: u64,
-    last_checksum: Option<[u8; 4]>,
     reserved: u64,
-    directory_synced: bool,
+    names_synced: bool,
     sync_on_close: bool,
-    translated: Vec<u8>,
-    chunk: Vec<u8>,
 }
 
 impl ReplicaWriter {
@@ -132,8 +128,8 @@ impl ReplicaWriter {
                     let data_len = map
                         .get(request.block.id)
                         .and_then(|replica| pool.files(replica))
-                        .and_then(|files| std::fs::metadata(files.data).ok())
-                        .map_or(0, |metadata| metadata.len());
+                        .and_then(|files| OsDisk.file_len(&files.data).ok())
+                        .unwrap_or(0);
                     map.recover_rbw(request.block, new_gs, min, max, data_len, writer)
                         .map(Some)
                 })
@@ -152,7 +148,9 @@ impl ReplicaWriter {
         let opened = Self::open_files(node, pool.clone(), request, control, &replica, creates, reserved);
         if opened.is_err() {
             // A copy that cannot even begin must not stand in the way of the next one.
-            let abandoned = pool.transition(|map| Ok(map.abandon_temporary(replica.block_id, writer)));
+            let abandoned = pool.transition(replica.block_id, |map| {
+                Ok(map.abandon_temporary(replica.block_id, writer))
+            });
             if let Err(error) = abandoned {
                 tracing::warn!(block = %replica.block_id, %error, "a failed copy could not be removed");
             }
@@ -185,20 +183,17 @@ impl ReplicaWriter {
         let (Some(volume), Some(files)) = (node.dataset.volume(id).cloned(), pool.files(replica)) else {
             return Err(PoolError::NoPool(pool.id().to_owned()).into());
         };
-        let data = files.open_data().map_err(disk)?;
-        let meta = files.open_meta().map_err(disk)?;
-        let disk_checksum = if creates || meta.metadata().map_err(disk)?.len() == 0 {
+        let data = OsDisk.open(&files.data).map_err(disk)?;
+        let meta = OsDisk.open(&files.meta).map_err(disk)?;
+        let disk_checksum = if creates || meta.is_empty().map_err(disk)? {
             let header = BlockMetadataHeader::new(request.checksum);
-            meta.write_all_at(&header.encode(), 0).map_err(disk)?;
+            meta.write_at(0, &header.encode()).map_err(disk)?;
             request.checksum
         } else {
-            read_meta_header(&meta).map_err(disk)?.checksum
+            read_header(&meta).map_err(disk)?.checksum
         };
         let on_disk = replica.bytes_on_disk();
-        let lengths = (
-            data.metadata().map_err(disk)?.len(),
-            meta.metadata().map_err(disk)?.len(),
-        );
+        let lengths = (data.len().map_err(disk)?, meta.len().map_err(disk)?);
         if lengths.0 < on_disk || lengths.1 < BlockMetadataHeader::new(disk_checksum).meta_len(on_disk) {
             return Err(XceiverError::Pool(
                 ReplicaError::Invalid(format!(
@@ -220,18 +215,19 @@ impl ReplicaWriter {
                 ..replica.block()
             },
             control,
-            data,
-            meta,
+            chunks: ChunkWriter::new(
+                data,
+                meta,
+                disk_checksum,
+                on_disk,
+                replica.progress.as_ref().and_then(|progress| progress.last_checksum),
+            ),
             files,
-            disk_checksum,
             client_checksum: request.checksum,
-            on_disk,
-            last_checksum: replica.progress.as_ref().and_then(|progress| progress.last_checksum),
             reserved,
-            directory_synced: false,
-            sync_on_close: node.conf.sync_on_close,
-            translated: Vec::new(),
-            chunk: Vec::new(),
+            names_synced: false,
+            // A copy that a DataNode makes may stand for one that was synced, and which is then deleted.
+            sync_on_close: node.conf.sync_on_close || !request.is_client || request.is_transfer(),
         })
     }
 
@@ -244,7 +240,7 @@ impl ReplicaWriter {
     /// Whether the client's checksums must be replaced by those of the replica.
     #[must_use]
     pub fn translates(&self) -> bool {
-        self.client_checksum != self.disk_checksum
+        self.client_checksum != self.chunks.checksum()
     }
 
     fn disk(&self, source: io::Error) -> XceiverError {
@@ -257,10 +253,11 @@ impl ReplicaWriter {
     /// Checks a packet's place in the block and the size of its checksums.
     pub fn check_header(&self, packet: &PacketBuffer) -> Result<()> {
         let header = packet.header();
-        if header.offset_in_block > self.on_disk {
+        let on_disk = self.chunks.on_disk();
+        if header.offset_in_block > on_disk {
             return Err(XceiverError::Protocol(format!(
                 "Received an out-of-sequence packet for blk_{} at offset {}. Expecting packet starting at {}",
-                self.block.id, header.offset_in_block, self.on_disk
+                self.block.id, header.offset_in_block, on_disk
             )));
         }
         let expected = self.client_checksum.checksum_len(header.data_len as usize);
@@ -295,13 +292,22 @@ impl ReplicaWriter {
     pub fn write(&mut self, packet: &PacketBuffer, acked: bool) -> Result<()> {
         let header = *packet.header();
         let end = header.offset_in_block + u64::from(header.data_len);
-        if end > self.on_disk {
-            self.write_new(&header, packet, end)?;
+        let fresh = end > self.chunks.on_disk();
+        let data = PacketData {
+            offset: header.offset_in_block,
+            data: packet.data(),
+            sums: packet.checksums(),
+            checksum: self.client_checksum,
+        };
+        self.chunks.write(data).map_err(|error| self.refused(error))?;
+        if fresh {
+            let bytes = &self.node.metrics.bytes_written;
+            bytes.fetch_add(header.data_len.into(), Ordering::Relaxed);
         }
         if header.sync_block {
             self.sync()?;
         }
-        let (on_disk, last_checksum) = (self.on_disk, self.last_checksum);
+        let (on_disk, last_checksum) = (self.chunks.on_disk(), self.chunks.last_checksum());
         let owned = self
             .pool
             .progress(self.block.id, self.control.id, |received, progress| {
@@ -315,115 +321,25 @@ impl ReplicaWriter {
         if owned { Ok(()) } else { Err(XceiverError::Stopped) }
     }
 
-    fn write_new(&mut self, header: &PacketHeader, packet: &PacketBuffer, end: u64) -> Result<()> {
-        let chunk = u64::from(self.disk_checksum.bytes_per_checksum());
-        let first = header.offset_in_block;
-        let boundary = self.on_disk - self.on_disk % chunk;
-        let data = packet.data();
-        // A packet begins at a chunk's start, or completes one chunk at most.
-        let aligned = first.is_multiple_of(chunk);
-        if !aligned && first % chunk + u64::from(header.data_len) > chunk {
-            return Err(XceiverError::Protocol(format!(
-                "Unexpected packet data length for blk_{}: a partial chunk must be sent in an individual packet (data length = {})",
-                self.block.id, header.data_len
-            )));
+    fn refused(&self, error: WriteError) -> XceiverError {
+        match error {
+            WriteError::Disk(source) => self.disk(source),
+            WriteError::Corrupt => XceiverError::Pool(PoolError::Corrupt(error.to_string())),
+            WriteError::Packet(text) => XceiverError::Checksum(format!(
+                "Unexpected checksum mismatch while writing blk_{}_{}: {text}",
+                self.block.id, self.block.generation_stamp
+            )),
+            WriteError::Protocol(text) => XceiverError::Protocol(format!("blk_{}: {text}", self.block.id)),
         }
-        if aligned {
-            // Of what was sent before, the last short chunk is written again with the rest of its data, since the
-            // packet's checksum is of the whole chunk; full chunks are skipped.
-            let from = boundary.max(first);
-            let skip = (from - first) as usize;
-            let fresh = data.get(skip..).unwrap_or_default();
-            self.data.write_all_at(fresh, from).map_err(|error| self.disk(error))?;
-            self.write_sums(packet, fresh, skip, from)?;
-        } else {
-            self.complete_chunk(data, first, boundary)?;
-        }
-        self.on_disk = end;
-        self.node
-            .metrics
-            .bytes_written
-            .fetch_add(header.data_len.into(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Writes the checksums of `fresh`, which begins at a chunk's start.
-    fn write_sums(&mut self, packet: &PacketBuffer, fresh: &[u8], skip: usize, from: u64) -> Result<()> {
-        if self.disk_checksum.kind() == ChecksumType::Null {
-            return Ok(());
-        }
-        let received = packet.checksums();
-        self.translated.clear();
-        let sums: &[u8] = if received.is_empty() || self.client_checksum != self.disk_checksum {
-            self.disk_checksum.compute_into(fresh, &mut self.translated);
-            &self.translated
-        } else {
-            let skipped = self.disk_checksum.checksum_len(skip);
-            received.get(skipped..).unwrap_or_default()
-        };
-        let at = BlockMetadataHeader::new(self.disk_checksum).checksum_offset(from);
-        let result = self.meta.write_all_at(sums, at);
-        let partial = !fresh
-            .len()
-            .is_multiple_of(self.disk_checksum.bytes_per_checksum() as usize);
-        self.last_checksum = if partial { sums.last_chunk::<4>().copied() } else { None };
-        result.map_err(|error| self.disk(error))
-    }
-
-    /// Adds to the last short chunk on disk. The packet's checksum is of the new bytes only, so that the chunk's is
-    /// computed here, after a check that what is on disk is still what it was.
-    fn complete_chunk(&mut self, data: &[u8], first: u64, boundary: u64) -> Result<()> {
-        let on_disk = self.on_disk;
-        let fresh = data.get((on_disk - first) as usize..).unwrap_or_default();
-        let kind = self.disk_checksum.kind();
-        let at = BlockMetadataHeader::new(self.disk_checksum).checksum_offset(boundary);
-        self.chunk.clear();
-        self.chunk.resize((on_disk - boundary) as usize, 0);
-        let mut chunk = std::mem::take(&mut self.chunk);
-        let known = self.last_checksum;
-        let result = (|| {
-            self.data.read_exact_at(&mut chunk, boundary)?;
-            if kind != ChecksumType::Null && on_disk > boundary {
-                let stored = match known {
-                    Some(sum) => sum,
-                    None => {
-                        let mut sum = [0; 4];
-                        self.meta.read_exact_at(&mut sum, at)?;
-                        sum
-                    }
-                };
-                if kind.checksum(&chunk).to_be_bytes() != stored {
-                    return Err(io::Error::other(
-                        "Partial CRC does not match value computed the last time file was closed",
-                    ));
-                }
-            }
-            chunk.extend_from_slice(fresh);
-            self.data.write_all_at(fresh, on_disk)?;
-            if kind != ChecksumType::Null {
-                let sum = kind.checksum(&chunk).to_be_bytes();
-                self.meta.write_all_at(&sum, at)?;
-                return Ok(Some(sum));
-            }
-            Ok(None)
-        })();
-        let full = chunk.len() == self.disk_checksum.bytes_per_checksum() as usize;
-        self.chunk = chunk;
-        self.last_checksum = result.map_err(|error| self.disk(error))?.filter(|_| !full);
-        Ok(())
     }
 
     /// Brings everything written so far to the disk (`hsync`).
     pub fn sync(&mut self) -> Result<()> {
-        let result = (|| {
-            self.meta.sync_data()?;
-            self.data.sync_data()?;
-            if !self.directory_synced {
-                File::open(&self.files.dir)?.sync_all()?;
-            }
-            Ok(())
-        })();
-        self.directory_synced = true;
+        let mut result = self.chunks.sync();
+        if result.is_ok() && !self.names_synced {
+            result = OsDisk.sync_dir(&self.files.dir);
+            self.names_synced = result.is_ok();
+        }
         result.map_err(|error| self.disk(error))
     }
 
@@ -434,28 +350,24 @@ impl ReplicaWriter {
         });
     }
 
-    /// Completes the replica, after the last packet. `sync` when the client asked for it with that packet.
-    pub fn finalize(&mut self, sync: bool) -> Result<Block> {
-        if self.sync_on_close && !sync {
-            self.sync()?;
+    /// Completes the replica, after the last packet. Whoever asked for the disk once gets it to the end: a replica of
+    /// which a sync was answered is synced again, and so is its new name. `synced` when the client asked with the last
+    /// packet.
+    pub fn finalize(&mut self, synced: bool) -> Result<Block> {
+        let durable = synced || self.sync_on_close || self.chunks.has_promised();
+        if durable && !synced {
+            self.chunks.sync().map_err(|error| self.disk(error))?;
         }
         let block = Block {
-            num_bytes: self.on_disk,
+            num_bytes: self.chunks.on_disk(),
             ..self.block
         };
         self.node.dataset.transition(&self.pool, block.id, |map| {
             if map.get(block.id).and_then(Replica::writer) != Some(self.control.id) {
                 return Err(ReplicaError::Invalid("the replica has another writer".to_owned()));
             }
-            map.finalize(block)
+            map.finalize(block, durable)
         })?;
-        if (sync || self.sync_on_close)
-            && let Some(files) = self.pool.get(block.id).and_then(|replica| self.pool.files(&replica))
-        {
-            File::open(files.dir)
-                .and_then(|dir| dir.sync_all())
-                .map_err(|error| self.disk(error))?;
-        }
         self.node.metrics.blocks_written.fetch_add(1, Ordering::Relaxed);
         Ok(block)
     }
@@ -466,8 +378,9 @@ impl ReplicaWriter {
             num_bytes: visible,
             ..self.block
         };
+        self.chunks.sync().map_err(|error| self.disk(error))?;
         self.pool
-            .transition(|map| map.convert_temporary_to_rbw(block).map(Some))?;
+            .transition(block.id, |map| map.convert_temporary_to_rbw(block).map(Some))?;
         Ok(())
     }
 
@@ -485,7 +398,7 @@ impl ReplicaWriter {
     /// Drops a copy that failed; replicas that clients write stay for recovery.
     pub fn abandon_copy(&self) {
         let (id, writer) = (self.block.id, self.control.id);
-        let result = self.pool.transition(|map| Ok(map.abandon_temporary(id, writer)));
+        let result = self.pool.transition(id, |map| Ok(map.abandon_temporary(id, writer)));
         if let Err(error) = result {
             tracing::warn!(block = %id, %error, "a failed copy could not be removed");
         }
@@ -494,13 +407,13 @@ impl ReplicaWriter {
     /// Bytes written so far.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.on_disk
+        self.chunks.on_disk()
     }
 
     /// Whether nothing is written yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.on_disk == 0
+        self.len() == 0
     }
 }
 

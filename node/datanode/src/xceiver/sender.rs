@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hathi_blockpool::chunks::read_exact_at;
+use hathi_blockpool::{Replica, ReplicaError, VolumeId};
 use hathi_formats::datatransfer::{ChecksumType, DataChecksum, PacketHeader, read_delimited};
 use hathi_formats::ids::Block;
 use hathi_formats::proto::hdfs::{
@@ -16,7 +17,6 @@ use rustix::net::SendFlags;
 use super::{After, Connection, Result, XceiverError, block_of, is_timeout};
 use crate::pool::{Pool, PoolError, ReadReplica};
 use crate::throttle::Throttle;
-use hathi_blockpool::{Replica, ReplicaError, VolumeId};
 
 /// Reads start at chunk boundaries, of this size where there are no checksums (`BlockSender.CHUNK_SIZE`).
 const CHUNK_BYTES: u32 = 512;
@@ -179,8 +179,7 @@ impl BlockSender {
         let sums_at = head.len();
         head.resize(sums_at + sums_len, 0);
         let sums = head.get_mut(sums_at..).unwrap_or_default();
-        meta.read_exact_at(sums, meta_header.checksum_offset(position))
-            .map_err(|error| self.disk(error))?;
+        read_exact_at(meta, meta_header.checksum_offset(position), sums).map_err(|error| self.disk(error))?;
         // The checksum of a last, short chunk in the file may by now be one of more data.
         if position + data_len == self.read.readable
             && let (Some(last), Some(sum)) = (sums.last_chunk_mut::<4>(), self.read.last_checksum)
@@ -195,7 +194,7 @@ impl BlockSender {
         let end = position + data_len;
         while offset < end {
             let count = (end - offset) as usize;
-            match rustix::fs::sendfile(out, &self.read.data, Some(&mut offset), count) {
+            match rustix::fs::sendfile(out, self.read.data.as_std(), Some(&mut offset), count) {
                 Ok(0) => {
                     return Err(self.disk(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
@@ -264,8 +263,10 @@ impl Connection {
         let sent = match sender.send(&self.stream, None) {
             Ok(sent) => sent,
             Err(error) => {
-                if let XceiverError::Pool(PoolError::Disk { .. }) = &error {
-                    self.node.report_bad_block(&proto.pool_id, sender.replica());
+                if let XceiverError::Pool(PoolError::Disk { .. }) = &error
+                    && let Ok(pool) = self.node.dataset.pool(&proto.pool_id)
+                {
+                    self.node.on_suspect(&pool, sender.replica().block());
                 }
                 return Err(error);
             }

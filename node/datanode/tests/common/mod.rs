@@ -93,7 +93,7 @@ pub fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
 }
 
-fn header(block: Block, client: &str) -> ClientOperationHeaderProto {
+pub fn header(block: Block, client: &str) -> ClientOperationHeaderProto {
     ClientOperationHeaderProto {
         base_header: BaseHeaderProto {
             block: ExtendedBlockProto {

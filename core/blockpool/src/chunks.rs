@@ -1,0 +1,173 @@
+//! The chunks of a block file and their checksums in the meta file.
+//!
+//! The checksum of the last, short chunk is overwritten in place when the chunk grows, and block file and meta file reach
+//! the disk each in its own time. After a crash a chunk may therefore have more bytes than its checksum covers. The bytes
+//! that were there first have not changed, so that a prefix of the chunk fits its checksum, and is kept.
+
+use std::io;
+
+use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, CrcShift, META_HEADER_BYTES};
+use hathi_storage::{Disk, DiskFile};
+
+use crate::files::ReplicaFiles;
+
+/// The longest prefix of a chunk that has this checksum.
+#[must_use]
+pub fn covered(kind: ChecksumType, chunk: &[u8], stored: u32) -> Option<usize> {
+    if kind == ChecksumType::Null || kind.checksum(chunk) == stored {
+        return Some(chunk.len());
+    }
+    let shift = CrcShift::new(kind, 1);
+    let mut sum = 0;
+    let mut longest = None;
+    for (index, byte) in chunk.iter().enumerate() {
+        let one = kind.checksum(std::slice::from_ref(byte));
+        sum = if index == 0 { one } else { shift.combine(sum, one) };
+        if sum == stored {
+            longest = Some(index + 1);
+        }
+    }
+    longest
+}
+
+/// Reads exactly `buf.len()` bytes.
+pub fn read_exact_at(file: &impl DiskFile, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(offset + done as u64, rest)? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            n => done += n,
+        }
+    }
+    Ok(())
+}
+
+/// Reads the header of a meta file.
+pub fn read_header(meta: &impl DiskFile) -> io::Result<BlockMetadataHeader> {
+    let mut bytes = [0; META_HEADER_BYTES];
+    read_exact_at(meta, 0, &mut bytes)?;
+    Ok(BlockMetadataHeader::decode(&bytes)?)
+}
+
+/// The checksum that the meta file has for the chunk that holds `offset`.
+pub fn stored_checksum(meta: &impl DiskFile, header: &BlockMetadataHeader, offset: u64) -> io::Result<[u8; 4]> {
+    let mut sum = [0; 4];
+    read_exact_at(meta, header.checksum_offset(offset), &mut sum)?;
+    Ok(sum)
+}
+
+/// The checksum of the last chunk of `length` bytes if that chunk is short: what readers need while a writer overwrites it.
+pub fn last_checksum<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> io::Result<Option<[u8; 4]>> {
+    if length == 0 {
+        return Ok(None);
+    }
+    let meta = disk.open_read(&files.meta)?;
+    let header = read_header(&meta)?;
+    let partial = length % u64::from(header.checksum.bytes_per_checksum());
+    if partial == 0 || header.checksum.kind() == ChecksumType::Null {
+        return Ok(None);
+    }
+    stored_checksum(&meta, &header, length - partial).map(Some)
+}
+
+/// The meta file of the first `length` bytes of a replica, and the last checksum in it.
+///
+/// A new checksum for a part of a chunk is made only after the old one was found right: `InvalidData` when it was not,
+/// because the new one would make bytes that a disk has spoilt look good.
+pub fn meta_of_prefix<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> io::Result<(Vec<u8>, Option<[u8; 4]>)> {
+    let data = disk.open_read(&files.data)?;
+    let meta = disk.open_read(&files.meta)?;
+    let data_len = data.len()?;
+    if data_len < length {
+        return Err(io::Error::other(format!(
+            "{} has {data_len} bytes, {length} are needed",
+            files.data.display()
+        )));
+    }
+    if length == 0 && meta.len()? < META_HEADER_BYTES as u64 {
+        // Nothing was written, not even the header.
+        return Ok((Vec::new(), None));
+    }
+    let header = read_header(&meta)?;
+    let mut bytes = vec![0; usize::try_from(header.meta_len(length)).map_err(io::Error::other)?];
+    read_exact_at(&meta, 0, &mut bytes)?;
+    let kind = header.checksum.kind();
+    let chunk_len = u64::from(header.checksum.bytes_per_checksum());
+    let partial = length % chunk_len;
+    if partial == 0 || kind == ChecksumType::Null {
+        return Ok((bytes, None));
+    }
+    let start = length - partial;
+    let mut chunk = vec![0; (data_len - start).min(chunk_len) as usize];
+    read_exact_at(&data, start, &mut chunk)?;
+    let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
+    let partial = partial as usize;
+    if covered(kind, &chunk, stored).is_none_or(|fits| fits < partial) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} does not match its checksum from {start} on", files.data.display()),
+        ));
+    }
+    let sum = kind.checksum(chunk.get(..partial).unwrap_or_default()).to_be_bytes();
+    if let Some(last) = bytes.last_chunk_mut::<4>() {
+        *last = sum;
+    }
+    Ok((bytes, Some(sum)))
+}
+
+/// How much of a block file is covered by right checksums, going back from its end, which is what a crash spoils
+/// (`BlockPoolSlice.validateIntegrityAndSetLength`). What is beyond is cut off. Full chunks further in front are not read:
+/// what is wrong there a crash has not done, and cutting it off would take good bytes with it.
+pub fn validate_tail<D: Disk>(disk: &D, files: &ReplicaFiles) -> io::Result<u64> {
+    let data = disk.open(&files.data)?;
+    let meta = disk.open_read(&files.meta)?;
+    let data_len = data.len()?;
+    let meta_len = meta.len()?;
+    if data_len == 0 || meta_len < META_HEADER_BYTES as u64 {
+        return Ok(0);
+    }
+    let header = read_header(&meta)?;
+    let size = header.checksum.checksum_size() as u64;
+    if size == 0 {
+        return Ok(data_len);
+    }
+    let chunk_len = u64::from(header.checksum.bytes_per_checksum());
+    let mut chunks = data_len
+        .div_ceil(chunk_len)
+        .min((meta_len - META_HEADER_BYTES as u64) / size);
+    let mut valid = 0;
+    let mut bytes = Vec::new();
+    while let Some(last) = chunks.checked_sub(1) {
+        let start = last * chunk_len;
+        bytes.resize((data_len - start).min(chunk_len) as usize, 0);
+        read_exact_at(&data, start, &mut bytes)?;
+        let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
+        if let Some(fits) = covered(header.checksum.kind(), &bytes, stored) {
+            valid = start + fits as u64;
+            break;
+        }
+        chunks = last;
+    }
+    if data_len > valid {
+        data.set_len(valid)?;
+    }
+    Ok(valid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_that_fits_is_found() {
+        for kind in [ChecksumType::Crc32, ChecksumType::Crc32c] {
+            let chunk: Vec<u8> = (0..512_u32).map(|i| (i * 7) as u8).collect();
+            for length in [1, 2, 100, 511, 512] {
+                assert_eq!(covered(kind, &chunk, kind.checksum(&chunk[..length])), Some(length));
+            }
+            assert_eq!(covered(kind, &chunk, 1), None);
+            assert_eq!(covered(kind, &[], kind.checksum(&[])), Some(0));
+        }
+        assert_eq!(covered(ChecksumType::Null, &[1, 2], 9), Some(2));
+    }
+}

@@ -1,0 +1,185 @@
+//! Finds a pool's replicas on a volume at start (`BlockPoolSlice.addToReplicasMap`), and finishes what a crash left half
+//! done in the steps of a transition ([`crate::steps`]).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+use hathi_storage::Disk;
+
+use crate::chunks::validate_tail;
+use crate::files::{
+    PoolDirs, ReplicaFiles, block_file_name, is_unfinished, missing_is_fine, parse_block_file_name,
+    parse_meta_file_name,
+};
+use crate::replica::{Folder, Location, Replica, ReplicaState, VolumeId};
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The replicas: FINALIZED, and RWR cut to what their checksums cover.
+    pub replicas: Vec<Replica>,
+    /// What was odd: the file, and what was made of it.
+    pub oddities: Vec<(PathBuf, String)>,
+}
+
+/// A scan of one pool on one volume.
+#[derive(Debug)]
+pub struct Scan<'a, D> {
+    disk: &'a D,
+    dirs: &'a PoolDirs,
+    volume: VolumeId,
+    found: Found,
+}
+
+/// What stands in one directory.
+#[derive(Debug, Default)]
+struct Listing {
+    blocks: Vec<BlockId>,
+    /// The stamps of each block's meta files.
+    metas: BTreeMap<BlockId, Vec<GenerationStamp>>,
+    subdirs: Vec<PathBuf>,
+    unfinished: Vec<PathBuf>,
+}
+
+impl<'a, D: Disk> Scan<'a, D> {
+    /// Of one volume's directories.
+    #[must_use]
+    pub fn new(disk: &'a D, dirs: &'a PoolDirs, volume: VolumeId) -> Self {
+        Scan {
+            disk,
+            dirs,
+            volume,
+            found: Found::default(),
+        }
+    }
+
+    /// All replicas.
+    pub fn all(mut self) -> io::Result<Found> {
+        self.dir(Folder::Rbw, &self.dirs.folder(Folder::Rbw))?;
+        let mut pending = vec![self.dirs.folder(Folder::Finalized)];
+        while let Some(dir) = pending.pop() {
+            pending.extend(self.dir(Folder::Finalized, &dir)?);
+        }
+        Ok(self.found)
+    }
+
+    /// The replica of one block, which a failed transition has left in an unknown place.
+    pub fn one(mut self, id: BlockId) -> io::Result<Found> {
+        for folder in [Folder::Rbw, Folder::Finalized] {
+            let dir = self.dirs.dir_of(folder, id);
+            if self.disk.exists(&dir.join(block_file_name(id)))? {
+                let mut listing = self.list(&dir)?;
+                let stamps = listing.metas.remove(&id).unwrap_or_default();
+                self.block(folder, &dir, id, stamps)?;
+            }
+        }
+        Ok(self.found)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        for entry in self.disk.list(dir)? {
+            if let Some((id, gs)) = parse_meta_file_name(&entry.name) {
+                listing.metas.entry(id).or_default().push(gs);
+            } else if let Some(id) = parse_block_file_name(&entry.name) {
+                listing.blocks.push(id);
+            } else if entry.is_dir {
+                listing.subdirs.push(dir.join(entry.name));
+            } else if is_unfinished(&entry.name) {
+                listing.unfinished.push(dir.join(entry.name));
+            }
+        }
+        Ok(listing)
+    }
+
+    /// One directory; returns the directories in it.
+    fn dir(&mut self, folder: Folder, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut listing = self.list(dir)?;
+        for path in listing.unfinished {
+            missing_is_fine(self.disk.remove_file(&path))?;
+        }
+        for id in listing.blocks {
+            let stamps = listing.metas.remove(&id).unwrap_or_default();
+            self.block(folder, dir, id, stamps)?;
+        }
+        Ok(listing.subdirs)
+    }
+
+    fn block(&mut self, folder: Folder, dir: &Path, id: BlockId, mut stamps: Vec<GenerationStamp>) -> io::Result<()> {
+        let path = dir.join(block_file_name(id));
+        if stamps.is_empty() {
+            stamps = self.adopt_meta(folder, dir, id)?;
+        }
+        stamps.sort_unstable();
+        let Some(gs) = stamps.pop() else {
+            self.odd(path, "block file without meta file is ignored");
+            return Ok(());
+        };
+        let at = Location {
+            volume: self.volume,
+            folder,
+            block_id: id,
+            generation_stamp: gs,
+        };
+        let files = self.dirs.files(at);
+        if files.dir != dir {
+            self.odd(path, "misplaced block file is ignored");
+            return Ok(());
+        }
+        let (state, num_bytes) = match folder {
+            // Two meta files: a truncation was cut short, and is finished here.
+            Folder::Finalized if !stamps.is_empty() => (ReplicaState::Finalized, self.validate(&files)),
+            Folder::Finalized => (ReplicaState::Finalized, self.disk.file_len(&files.data)?),
+            Folder::Rbw | Folder::Tmp => (ReplicaState::Rwr, self.validate(&files)),
+        };
+        for older in stamps {
+            let meta = self.dirs.files(Location {
+                generation_stamp: older,
+                ..at
+            });
+            missing_is_fine(self.disk.remove_file(&meta.meta))?;
+            self.odd(meta.meta, "meta file of an older stamp is removed");
+        }
+        let block = Block {
+            id,
+            num_bytes,
+            generation_stamp: gs,
+        };
+        self.found.replicas.push(Replica::at_rest(block, state, self.volume));
+        Ok(())
+    }
+
+    fn odd(&mut self, path: PathBuf, what: &str) {
+        self.found.oddities.push((path, what.to_owned()));
+    }
+
+    /// Anything unreadable counts as nothing.
+    fn validate(&mut self, files: &ReplicaFiles) -> u64 {
+        validate_tail(self.disk, files).unwrap_or_else(|error| {
+            let what = format!("replica cannot be validated, taken as empty: {error}");
+            self.odd(files.data.clone(), &what);
+            0
+        })
+    }
+
+    /// A crash between the two renames of a move leaves the meta file where the block file was: it is brought along.
+    fn adopt_meta(&mut self, folder: Folder, dir: &Path, id: BlockId) -> io::Result<Vec<GenerationStamp>> {
+        let other = match folder {
+            Folder::Finalized => Folder::Rbw,
+            Folder::Rbw | Folder::Tmp => Folder::Finalized,
+        };
+        let other = self.dirs.dir_of(other, id);
+        if !self.disk.exists(&other)? || self.disk.exists(&other.join(block_file_name(id)))? {
+            return Ok(Vec::new());
+        }
+        let stamps = self.list(&other)?.metas.remove(&id).unwrap_or_default();
+        for gs in &stamps {
+            let name = crate::files::meta_file_name(id, *gs);
+            self.disk.rename(&other.join(&name), &dir.join(&name))?;
+            self.odd(dir.join(&name), "meta file joins its block file");
+        }
+        Ok(stamps)
+    }
+}

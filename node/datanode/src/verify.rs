@@ -1,0 +1,130 @@
+//! Whether a replica is what its checksums say, before anybody is told that it is not.
+//!
+//! A short read or a vanished file while a replica is sent is no proof that it is bad: it may have been opened for append,
+//! truncated or deleted meanwhile. A NameNode that is told so deletes a good replica. So whoever suspects a replica reads
+//! it again under the replica's lock, which none of these can pass.
+
+use std::io;
+
+use hathi_blockpool::chunks::{read_exact_at, read_header};
+use hathi_blockpool::{NoticeKind, Replica, ReplicaState};
+use hathi_formats::datatransfer::META_HEADER_BYTES;
+use hathi_formats::ids::Block;
+use hathi_storage::{Disk, OsDisk};
+
+use crate::dataset::Dataset;
+use crate::node::DataNode;
+use crate::pool::Pool;
+use crate::throttle::Throttle;
+use crate::volume::is_disk_error;
+
+/// Read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// What was found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// Every chunk matches its checksum.
+    Good,
+    /// A chunk does not match, or cannot be read.
+    Bad(String),
+    /// There is no such replica, or its files are gone.
+    Gone,
+    /// It has another stamp by now, or is being written or recovered: nothing to say.
+    Changed,
+}
+
+impl Dataset {
+    /// Reads a complete replica again, data and meta, while nobody may change it.
+    #[must_use]
+    pub fn verify_replica(&self, pool: &Pool, block: Block) -> Verified {
+        let _replica = pool.lock_replica(block.id);
+        match pool.get(block.id) {
+            None => Verified::Gone,
+            Some(replica)
+                if replica.state != ReplicaState::Finalized || replica.generation_stamp != block.generation_stamp =>
+            {
+                Verified::Changed
+            }
+            Some(replica) => read_again(pool, &replica, None),
+        }
+    }
+}
+
+/// Compares the chunks of a complete replica with their checksums, as they were when each was read.
+#[must_use]
+pub fn read_again(pool: &Pool, replica: &Replica, throttle: Option<&Throttle>) -> Verified {
+    match compare(pool, replica, throttle) {
+        Ok(None) => Verified::Good,
+        Ok(Some(problem)) => Verified::Bad(problem),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Verified::Gone,
+        Err(error) => Verified::Bad(error.to_string()),
+    }
+}
+
+fn compare(pool: &Pool, replica: &Replica, throttle: Option<&Throttle>) -> io::Result<Option<String>> {
+    let take = |bytes: usize| {
+        if let Some(throttle) = throttle {
+            throttle.take(bytes as u64);
+        }
+    };
+    let files = pool
+        .files(replica)
+        .ok_or_else(|| io::Error::other("the volume is gone"))?;
+    let data = OsDisk.open_read(&files.data)?;
+    let meta = OsDisk.open_read(&files.meta)?;
+    let header = read_header(&meta)?;
+    let chunk = header.checksum.bytes_per_checksum() as usize;
+    let step = (READ_BYTES / chunk).max(1) * chunk;
+    let mut bytes = vec![0; step.min(replica.num_bytes as usize)];
+    let mut sums = Vec::new();
+    let mut position = 0;
+    while position < replica.num_bytes {
+        let len = step.min((replica.num_bytes - position) as usize);
+        let part = bytes.get_mut(..len).unwrap_or_default();
+        read_exact_at(&data, position, part)?;
+        sums.resize(header.checksum.checksum_len(len), 0);
+        read_exact_at(&meta, header.checksum_offset(position), &mut sums)?;
+        if let Err(mismatch) = header.checksum.verify(part, &sums) {
+            return Ok(Some(format!("from {position} on: {mismatch}")));
+        }
+        position += len as u64;
+        take(len);
+    }
+    take(META_HEADER_BYTES);
+    Ok(None)
+}
+
+impl DataNode {
+    /// Something went wrong with a replica: reads it again, and tells the NameNodes if it is bad or gone. Blocks for as
+    /// long as that takes.
+    pub fn on_suspect(&self, pool: &Pool, block: Block) -> Verified {
+        let verified = self.dataset.verify_replica(pool, block);
+        let Some(replica) = pool.get(block.id) else {
+            return verified;
+        };
+        match &verified {
+            Verified::Good | Verified::Changed => {}
+            Verified::Gone => {
+                tracing::warn!(block = %block.id, "the files of a replica are gone");
+                if pool.forget(&replica)
+                    && let Some(volume) = self.dataset.volume(replica.volume)
+                {
+                    let kind = NoticeKind::Deleted;
+                    self.notify(pool.id(), replica.block(), kind, &volume.storage_id, "");
+                }
+            }
+            Verified::Bad(problem) => {
+                tracing::warn!(block = %block.id, %problem, "replica is bad");
+                self.report_bad_block(pool.id(), &replica);
+                if let Some(volume) = self.dataset.volume(replica.volume)
+                    && let Err(error) = volume.probe()
+                    && is_disk_error(&error)
+                {
+                    self.on_disk_error(replica.volume, &error);
+                }
+            }
+        }
+        verified
+    }
+}

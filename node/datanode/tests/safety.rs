@@ -1,0 +1,217 @@
+//! Replicas under readers, corrupt packets and steps that fail half way.
+
+mod common;
+
+use std::fs;
+use std::io::{BufReader, Read};
+use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use common::*;
+use hathi_blockpool::ReplicaState;
+use hathi_datanode::offer::{Extra, Service};
+use hathi_datanode::verify::Verified;
+use hathi_datanode::{DataNode, recovery};
+use hathi_formats::datatransfer::{DataChecksum, Op, write_op};
+use hathi_formats::proto::common::TokenProto;
+use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
+use hathi_formats::proto::hdfs::{
+    ExtendedBlockProto, LocatedBlockProto, OpReadBlockProto, RecoveringBlockProto,
+    UpdateReplicaUnderRecoveryRequestProto,
+};
+
+fn sums(data: &[u8]) -> Vec<u8> {
+    let mut sums = Vec::new();
+    DataChecksum::DEFAULT.compute_into(data, &mut sums);
+    sums
+}
+
+/// A nameservice whose NameNode is never called: what it would be told stays to be seen.
+fn service(node: &Arc<DataNode>) -> Arc<Service> {
+    let (service, _commands) = Service::new(&node.conf.nameservices[0]);
+    service.set_pool(pool(node));
+    node.add_service(service.clone());
+    service
+}
+
+fn bad_blocks(service: &Service) -> usize {
+    let extras = service.actors[0].extras.lock();
+    extras
+        .iter()
+        .filter(|extra| matches!(extra, Extra::BadBlock(_)))
+        .count()
+}
+
+/// Block recovery on one DataNode.
+fn recover(node: &Arc<DataNode>, id: u64, gs: u64, recovery_id: u64, len: u64, new_len: u64) {
+    let proto = |num_bytes| ExtendedBlockProto {
+        pool_id: POOL.to_owned(),
+        block_id: id,
+        generation_stamp: gs,
+        num_bytes: Some(num_bytes),
+    };
+    let recovering = RecoveringBlockProto {
+        new_gen_stamp: recovery_id,
+        block: LocatedBlockProto {
+            b: proto(0),
+            offset: 0,
+            locs: vec![],
+            corrupt: false,
+            block_token: TokenProto::default(),
+            is_cached: vec![],
+            storage_types: vec![],
+            storage_i_ds: vec![],
+            block_indices: None,
+            block_tokens: vec![],
+        },
+        truncate_block: None,
+        ec_policy: None,
+        block_indices: None,
+    };
+    recovery::init_replica(node, &recovering).unwrap().unwrap();
+    let update = UpdateReplicaUnderRecoveryRequestProto {
+        block: proto(len),
+        recovery_id,
+        new_length: new_len,
+        new_block_id: Some(id),
+    };
+    recovery::update_replica(node, &update).unwrap();
+}
+
+#[test]
+fn safety_d7_a_reader_during_an_append_gets_the_checksum_of_what_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    let data = bytes(100);
+    put(&node, 1, &data);
+    let append = Setup {
+        block: block(1, 1001, 100),
+        stage: Stage::PipelineSetupAppend,
+        new_gs: 1002,
+        min_bytes: 100,
+        max_bytes: 0,
+    };
+    let writer = Writer::open(&[&node], &append).unwrap();
+    // The writer has written the checksum of a longer chunk, and waits for its sync before it makes the length known.
+    let files = pool(&node).files(&pool(&node).get(block(1, 0, 0).id).unwrap()).unwrap();
+    let meta = fs::OpenOptions::new().write(true).open(&files.meta).unwrap();
+    meta.write_all_at(&[1, 2, 3, 4], 7).unwrap();
+    assert_eq!(read(&node, block(1, 1002, 0), 0, 100).unwrap(), data);
+    drop(writer);
+}
+
+#[test]
+fn safety_d8_a_good_replica_that_changes_under_a_reader_is_not_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    let service = service(&node);
+    // More than the buffers between the two take.
+    let len = 24 << 20;
+    let data = bytes(len);
+    put(&node, 1, &data);
+    let mut stream = TcpStream::connect(("127.0.0.1", node.ports.xfer)).unwrap();
+    let request = OpReadBlockProto {
+        header: header(block(1, 1001, 0), "client"),
+        offset: 0,
+        len: len as u64,
+        send_checksums: Some(true),
+        caching_strategy: None,
+    };
+    write_op(&mut stream, Op::ReadBlock, &request).unwrap();
+    let mut reader = BufReader::new(stream);
+    reader.read_exact(&mut [0; 1]).unwrap();
+    // It is truncated meanwhile; the old code reported it.
+    recover(&node, 1, 1001, 1002, len as u64, 40);
+    let mut rest = Vec::new();
+    let _ = reader.read_to_end(&mut rest);
+    assert!(rest.len() < len, "the read ended early");
+    assert_eq!(bad_blocks(&service), 0);
+    assert_eq!(read(&node, block(1, 1002, 0), 0, 40).unwrap(), data[..40]);
+}
+
+#[test]
+fn safety_d8_only_a_replica_that_was_found_bad_under_its_lock_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    let service = service(&node);
+    put(&node, 1, &bytes(2000));
+    let here = block(1, 1001, 2000);
+    assert_eq!(node.on_suspect(&pool(&node), here), Verified::Good);
+    assert_eq!(node.on_suspect(&pool(&node), block(1, 1000, 2000)), Verified::Changed);
+    assert_eq!(node.on_suspect(&pool(&node), block(2, 1000, 2000)), Verified::Gone);
+    assert_eq!(bad_blocks(&service), 0);
+    let files = pool(&node).files(&pool(&node).get(here.id).unwrap()).unwrap();
+    let data = fs::OpenOptions::new().write(true).open(&files.data).unwrap();
+    data.set_len(1999).unwrap();
+    assert!(matches!(node.on_suspect(&pool(&node), here), Verified::Bad(_)));
+    assert_eq!(bad_blocks(&service), 1);
+    fs::remove_file(&files.data).unwrap();
+    assert_eq!(node.on_suspect(&pool(&node), here), Verified::Gone);
+    assert!(pool(&node).is_empty());
+    assert_eq!(bad_blocks(&service), 1);
+}
+
+#[test]
+fn safety_d10_a_corrupt_packet_does_not_change_acknowledged_bytes() {
+    for aligned in [true, false] {
+        let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+        let nodes: Vec<_> = dirs.iter().map(|dir| datanode(&[dir.path()])).collect();
+        let data = bytes(1024);
+        let new = block(1, 1001, 0);
+        let mut writer = Writer::open(&[&nodes[0], &nodes[1]], &Setup::create(new)).unwrap();
+        writer.write(&data[..700], 64 * 1024);
+        // The chunk comes again with the rest of its bytes, or its rest comes alone. A bit is flipped on the way.
+        let from = if aligned { 512 } else { 700 };
+        let mut packet = data[from..].to_vec();
+        packet[20] ^= 1;
+        writer.offset = from as u64;
+        writer.send_with(&packet, &sums(&data[from..]), false, false);
+        writer.wait_closed();
+        let setup = Setup {
+            block: new,
+            stage: Stage::PipelineSetupStreamingRecovery,
+            new_gs: 1002,
+            min_bytes: 700,
+            max_bytes: 1024,
+        };
+        let mut writer = Writer::open(&[&nodes[0]], &setup).unwrap();
+        assert_eq!(read(&nodes[0], block(1, 1002, 0), 0, 700).unwrap(), data[..700]);
+        writer.offset = 700;
+        writer.write(&data[700..1024], 512);
+        assert!(writer.close(false).is_success());
+        assert_eq!(read(&nodes[0], block(1, 1002, 0), 0, 1024).unwrap(), data);
+    }
+}
+
+#[test]
+fn safety_d13_a_change_that_fails_half_way_leaves_the_replica_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    let data = bytes(1000);
+    let new = block(1, 1001, 0);
+    let mut writer = Writer::open(&[&node], &Setup::create(new)).unwrap();
+    writer.write(&data, 64 * 1024);
+    // The second of the two renames will fail: a directory has that name.
+    let finalized = dir
+        .path()
+        .join("current")
+        .join(POOL)
+        .join("current/finalized/subdir0/subdir0");
+    let in_the_way = finalized.join("blk_1_1002.meta");
+    fs::create_dir_all(&in_the_way).unwrap();
+    let close = Setup {
+        block: block(1, 1001, 1000),
+        stage: Stage::PipelineCloseRecovery,
+        new_gs: 1002,
+        min_bytes: 1000,
+        max_bytes: 1000,
+    };
+    assert!(Writer::open(&[&node], &close).is_err());
+    let replica = pool(&node).get(new.id).unwrap();
+    assert_eq!((replica.state, replica.num_bytes), (ReplicaState::Rbw, 1000));
+    assert_eq!(read(&node, new, 0, 1000).unwrap(), data);
+    fs::remove_dir(&in_the_way).unwrap();
+    Writer::open(&[&node], &close).unwrap();
+    assert_eq!(read(&node, block(1, 1002, 0), 0, 1000).unwrap(), data);
+}
