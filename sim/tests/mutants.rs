@@ -28,6 +28,7 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
         // Those that break a change of the JournalNodes need some to change.
         spares: if MEMBERSHIP_MUTANTS.contains(&mutant) { 3 } else { 0 },
         sharp_leases: mutant == Mutant::IgnoreDrift,
+        wild_clocks: matches!(mutant, Mutant::WaitConfiguredLease | Mutant::ClockStandsInSuspend),
         late_copies: matches!(mutant, Mutant::ReleaseAnyEpoch | Mutant::AskTwice),
         ..Plan::default()
     };
