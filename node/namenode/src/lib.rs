@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod background;
 pub mod checkpoint;
+pub mod debug_hooks;
 pub mod format;
 pub mod fsck;
 pub mod groups;
@@ -22,6 +23,7 @@ pub mod prove;
 pub mod repair;
 pub mod rpc;
 pub mod run;
+pub mod serving;
 pub mod settings;
 pub mod shared_directory;
 pub mod shared_edits;
