@@ -141,6 +141,33 @@ impl Cluster {
         self.dir.path().join("data").join(format!("{}-{index}", role.name()))
     }
 
+    /// The configuration directory of a daemon, read at its start.
+    #[must_use]
+    pub fn daemon_conf(&self, role: Role, index: u16) -> PathBuf {
+        self.conf().join(format!("{}-{index}", role.name()))
+    }
+
+    /// Where a NameNode's web server listens.
+    ///
+    /// # Errors
+    /// When the clients' configuration does not say.
+    pub fn namenode_http(&self, index: u16) -> Result<String> {
+        let path = self.conf().join("hdfs-site.xml");
+        let site = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let address = site
+            .split("dfs.namenode.http-address.")
+            .skip(1)
+            .filter(|rest| {
+                rest.split('<')
+                    .next()
+                    .is_some_and(|id| id.ends_with(&format!(".nn{index}")))
+            })
+            .find_map(|rest| rest.split_once("<value>")?.1.split('<').next());
+        Ok(address
+            .with_context(|| format!("{}: no web address", path.display()))?
+            .to_owned())
+    }
+
     /// The process id of a daemon.
     ///
     /// # Errors

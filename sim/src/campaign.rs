@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::nemesis::FAULTS;
+use crate::nemesis::{CLOCK_FAULTS, FAULTS};
 use crate::{Outcome, Plan, run};
 
 /// What many runs came to.
@@ -60,7 +60,11 @@ impl Summary {
     #[must_use]
     pub fn coverage(&self) -> String {
         let lines = self.marks.iter().map(|(what, count)| {
-            let kind = if FAULTS.contains(what) { "fault" } else { "reached" };
+            let kind = if FAULTS.contains(what) || CLOCK_FAULTS.contains(what) {
+                "fault"
+            } else {
+                "reached"
+            };
             format!("{count:>10} {kind:>8}  {what}\n")
         });
         lines.collect()
@@ -79,6 +83,9 @@ pub fn command(plan: &Plan) -> String {
     }
     if plan.late_copies {
         command += " --late-copies";
+    }
+    if plan.wild_clocks {
+        command += " --wild-clocks";
     }
     if plan.spares > 0 {
         command += &format!(" --spares {}", plan.spares);
@@ -120,7 +127,7 @@ pub fn minimize(plan: &Plan) -> Plan {
         verbose: false,
         ..plan.clone()
     };
-    for fault in FAULTS {
+    for fault in FAULTS.into_iter().chain(CLOCK_FAULTS) {
         let mut smaller = smallest.clone();
         smaller.without.push(fault);
         if !smallest.without.contains(&fault) && run(&smaller).violation.is_some() {

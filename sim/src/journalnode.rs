@@ -22,30 +22,59 @@ pub fn address(index: usize) -> String {
     format!("jn{index}:8485")
 }
 
-/// A clock that runs a little fast or slow.
+/// A clock that runs a little fast or slow, and may stop and jump forward.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     /// Parts per million it gains.
     pub drift_ppm: i64,
-    /// What it showed at time 0.
+    /// What it showed at `since`.
     pub offset: u64,
+    /// The true time at which its rate changed last, it jumped, or stood still.
+    pub since: u64,
+    /// It stands still until this true time.
+    pub stands_until: u64,
 }
 
 impl Clock {
-    /// What it shows at a true time.
-    pub fn at(self, now: u64) -> u64 {
-        let gained = now as i128 * i128::from(self.drift_ppm) / 1_000_000;
-        self.offset + (now as i128 + gained) as u64
+    /// A clock that shows `offset` at time 0.
+    pub fn new(drift_ppm: i64, offset: u64) -> Self {
+        Clock {
+            drift_ppm,
+            offset,
+            since: 0,
+            stands_until: 0,
+        }
     }
 
-    /// The true time at which it shows at least `local`.
+    /// What it shows at a true time.
+    pub fn at(self, now: u64) -> u64 {
+        let passed = now.saturating_sub(self.since.max(self.stands_until)) as i128;
+        let gained = passed * i128::from(self.drift_ppm) / 1_000_000;
+        self.offset + (passed + gained) as u64
+    }
+
+    /// The true time at which it shows at least `local`, as it goes now.
     pub fn when(self, local: u64) -> u64 {
         let shown = i128::from(local.saturating_sub(self.offset));
-        let mut now = (shown * 1_000_000 / i128::from(1_000_000 + self.drift_ppm)) as u64;
+        let passed = (shown * 1_000_000 / i128::from(1_000_000 + self.drift_ppm)) as u64;
+        let mut now = self.since.max(self.stands_until) + passed;
         while self.at(now) < local {
             now += 1;
         }
         now
+    }
+
+    /// It shows so much more from now on, and runs at another rate.
+    pub fn change(&mut self, now: u64, forward: u64, drift_ppm: i64) {
+        self.offset = self.at(now) + forward;
+        self.since = now;
+        self.drift_ppm = drift_ppm;
+    }
+
+    /// It stands still from now on until then.
+    pub fn stand(&mut self, now: u64, until: u64) {
+        self.change(now, 0, self.drift_ppm);
+        self.stands_until = self.stands_until.max(until);
     }
 }
 
@@ -83,6 +112,8 @@ pub struct JournalNode {
     pub java: bool,
     /// Syncs take so many times longer.
     pub slowness: u64,
+    /// The longest lease it grants, as it is configured at its next start.
+    pub max_lease_ms: u32,
     /// Whether its disk was emptied in this run.
     pub wiped: bool,
     /// Whether a bit of its disk was flipped in this run.
@@ -109,6 +140,7 @@ impl JournalNode {
             clock,
             java,
             slowness: 1,
+            max_lease_ms: MAX_LEASE_MS,
             wiped: false,
             damaged: false,
             flipped: BTreeSet::new(),
@@ -127,7 +159,7 @@ impl JournalNode {
     pub fn start(&mut self, now: u64) -> Result<(), String> {
         let mut options = AcceptorOptions::new("ns");
         options.preallocate_bytes = 2048;
-        options.max_lease_ms = MAX_LEASE_MS;
+        options.max_lease_ms = self.max_lease_ms;
         options.cache_bytes = 10_000;
         options.mutation = self.mutation;
         options.from_url = Some(format!("http://unknown:{}", 8000 + self.index));

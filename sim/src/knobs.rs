@@ -49,7 +49,7 @@ pub struct Knobs {
 }
 
 /// Clocks differ from true time by at most so much, so two of them by less than the bound the leases allow (1 %).
-const MAX_DRIFT_PPM: i64 = 5_000;
+pub(crate) const MAX_DRIFT_PPM: i64 = 5_000;
 
 impl Knobs {
     /// Clocks differ as much as leases allow, which are long, and the network is quick.

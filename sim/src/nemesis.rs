@@ -5,7 +5,9 @@
 //! * every JournalNode may crash, lose power, be cut off, slow, full or fail its syncs, at any time and all at once;
 //! * one JournalNode of a run may lose what was durable on it, by an emptied directory or flipped bits, and only while
 //!   all others live, vote and have a sound disk: a transaction is on a majority, and stays so if a majority of the
-//!   *others* has it; the clocks' rates differ by no more than the leases allow for;
+//!   *others* has it;
+//! * the clocks' rates differ by no more than the leases allow for; NameNodes' may jump forward, JournalNodes' may
+//!   stand still;
 //! * so a bit of a segment is only flipped if a majority of the others has on its disk every transaction behind it;
 //! * a flip in a small file makes it unreadable: one that turns a number into another number can't be seen in
 //!   Hadoop's formats.
@@ -14,10 +16,12 @@ use std::path::PathBuf;
 
 use hathi_formats::ids::TxId;
 use hathi_journal::Request;
+use hathi_journal::mutant::Mutant;
 use hathi_journal::segments::{HEADER_LEN_BYTES, SegmentName};
 use hathi_storage::Disk;
 
-use crate::journalnode::JournalNode;
+use crate::journalnode::{JournalNode, MAX_LEASE_MS};
+use crate::knobs::MAX_DRIFT_PPM;
 use crate::network::Node;
 use crate::ops;
 use crate::world::{Event, Repair, World};
@@ -52,7 +56,75 @@ pub const FAULTS: [&str; 26] = [
     "writer died",
 ];
 
+/// What happens to clocks with [`crate::Plan::wild_clocks`], counted and left out like [`FAULTS`].
+pub const CLOCK_FAULTS: [&str; 5] = [
+    "clock changed its rate",
+    "clock jumped",
+    "clock stood still",
+    "longest lease changed",
+    "suspended",
+];
+
 impl World {
+    /// Does something to a clock that leases allow: rates differ by what [`crate::lease::DRIFT_PERCENT`] allows for,
+    /// only a holder's clock jumps (it loses the lease by that), and only a JournalNode's stands still (others wait).
+    ///
+    /// [`crate::lease::DRIFT_PERCENT`]: hathi_journal::lease::DRIFT_PERCENT
+    pub(crate) fn clock_nemesis(&mut self) {
+        let (now, lease) = (self.now, 1_000 * u64::from(self.knobs.lease_ms).max(100));
+        let jn = self.any_journalnode();
+        let nn = self.any_namenode();
+        let rate = self.rng.i64(-MAX_DRIFT_PPM..=MAX_DRIFT_PPM);
+        let length = self.rng.u64(1_000..3 * lease);
+        match self.rng.u8(0..8) {
+            0 => {
+                if self.fault("clock changed its rate") {
+                    let clock = if self.rng.bool() {
+                        &mut self.jns[jn].clock
+                    } else {
+                        &mut self.nns[nn].clock
+                    };
+                    clock.change(now, 0, rate);
+                }
+            }
+            1 => {
+                if self.fault("clock jumped") {
+                    let clock = &mut self.nns[nn].clock;
+                    clock.change(now, length, clock.drift_ppm);
+                }
+            }
+            2 => {
+                if self.fault("clock stood still") {
+                    self.jns[jn].clock.stand(now, now + length);
+                }
+            }
+            3 => {
+                // One is tried first, or all get it.
+                let one = self.rng.bool();
+                let max_lease_ms = self.rng.u32(20..=MAX_LEASE_MS);
+                if self.fault("longest lease changed") {
+                    for other in (0..self.jns.len()).filter(|other| !one || *other == jn) {
+                        self.jns[other].max_lease_ms = max_lease_ms;
+                        // It is read at a start.
+                        self.crash_journalnode(other, false);
+                        self.at(now + 1_000, Event::StartJournalNode(other));
+                        // Each process counts from its own start.
+                        let clock = &mut self.jns[other].clock;
+                        clock.change(now, length, clock.drift_ppm);
+                    }
+                }
+            }
+            _ => {
+                if self.fault("suspended") {
+                    self.nns[nn].paused_until = self.nns[nn].paused_until.max(now + length);
+                    if self.plan.mutant == Some(Mutant::ClockStandsInSuspend) {
+                        self.nns[nn].clock.stand(now, now + length);
+                    }
+                }
+            }
+        }
+    }
+
     /// Does one bad thing.
     pub(crate) fn nemesis(&mut self) {
         match self.rng.u8(0..20) {

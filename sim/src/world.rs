@@ -26,6 +26,7 @@ use crate::ops;
 
 mod delivery;
 mod membership;
+mod readers;
 mod upkeep;
 mod writers;
 
@@ -107,6 +108,8 @@ pub enum Event {
     },
     /// A standby reads committed edits.
     Tail,
+    /// A standby reads in Java's way.
+    TailAsJava,
     /// A JournalNode looks for segments it lacks at a peer.
     Compare {
         /// Who.
@@ -133,6 +136,8 @@ pub enum Event {
     StartNameNode(usize),
     /// The nemesis does something.
     Nemesis,
+    /// It does something to a clock.
+    ClockNemesis,
     /// What a fault did ends.
     Repair(Repair),
     /// The faults end.
@@ -189,6 +194,9 @@ pub struct Plan {
     pub sharp_leases: bool,
     /// Calls that are not of the daily writing often come twice, the second time seconds later.
     pub late_copies: bool,
+    /// Machines are suspended, clocks stop, jump and change their rates, and the longest lease of a JournalNode is
+    /// configured anew: as far as leases allow ([`crate::nemesis::CLOCK_FAULTS`]).
+    pub wild_clocks: bool,
 }
 
 /// The simulated cluster.
@@ -213,7 +221,7 @@ pub struct World {
     queue: BTreeMap<(Micros, u64), Event>,
     sequence: u64,
     trace_hash: u64,
-    plan: Plan,
+    pub(crate) plan: Plan,
     /// The JournalNodes that count, as far as a writer has heard.
     pub(crate) members: Vec<usize>,
     newest: Option<hathi_journal::Membership>,
@@ -228,6 +236,10 @@ pub struct World {
     pub(crate) min_to_keep: u64,
     /// The next transaction the reading standby wants.
     tail_from: u64,
+    /// And the one that reads in Java's way.
+    java_tail_from: u64,
+    /// Of that one: a reader changes nothing, so it must not change what else is drawn.
+    reader_rng: Rng,
 }
 
 /// Runs a seed.
@@ -265,9 +277,9 @@ impl World {
             knobs.java.fill(false);
             plan.without.extend(membership::LOSSES);
         }
-        let mut clock = |i: usize| Clock {
-            drift_ppm: knobs.drift_ppm.get(i).copied().unwrap_or(0),
-            offset: rng.u64(0..1_000_000_000),
+        let mut clock = |i: usize| {
+            let drift_ppm = knobs.drift_ppm.get(i).copied().unwrap_or(0);
+            Clock::new(drift_ppm, rng.u64(0..1_000_000_000))
         };
         let mut jns: Vec<_> = (0..knobs.journalnodes)
             .map(|i| JournalNode::new(i, clock(i), knobs.java[i], plan.mutant))
@@ -277,6 +289,7 @@ impl World {
             .collect();
         let spares = (0..plan.spares).map(|i| knobs.journalnodes + i);
         jns.extend(spares.map(|i| JournalNode::new(i, clock(usize::MAX), false, plan.mutant)));
+        let seed = plan.seed;
         World {
             rng,
             now: 0,
@@ -300,6 +313,8 @@ impl World {
             min_to_keep: 0,
             done: false,
             tail_from: 1,
+            java_tail_from: 1,
+            reader_rng: Rng::with_seed(!seed),
         }
     }
 
@@ -375,6 +390,7 @@ impl World {
             self.at(first, Event::Elect { nn, again: true });
         }
         self.at(10_000, Event::Tail);
+        self.at(10_000, Event::TailAsJava);
         for jn in 0..self.jns.len() {
             let first = self.around(self.knobs.compare_every);
             self.at(first, Event::Compare { jn, turn: 0 });
@@ -387,6 +403,9 @@ impl World {
         }
         let first_fault = self.around(self.knobs.fault_every);
         self.at(first_fault, Event::Nemesis);
+        if self.plan.wild_clocks {
+            self.at(first_fault / 2, Event::ClockNemesis);
+        }
         self.at(self.knobs.faults_until, Event::Heal);
         self.at(self.knobs.faults_until + self.knobs.patience, Event::End);
         let mut events = 0;
@@ -457,6 +476,7 @@ impl World {
             }
             Event::Elect { nn, again } => self.elect(nn, again),
             Event::Tail => self.tail(),
+            Event::TailAsJava => self.tail_as_java(),
             Event::Compare { jn, turn } => self.compare(jn, turn),
             Event::Missed { jn, life, name } => self.missed(jn, life, &name),
             Event::Operate => self.operate(),
@@ -474,6 +494,13 @@ impl World {
                     self.nemesis();
                     let next = self.now + self.around(self.knobs.fault_every);
                     self.at(next, Event::Nemesis);
+                }
+            }
+            Event::ClockNemesis => {
+                if !self.healed {
+                    self.clock_nemesis();
+                    let next = self.now + self.around(self.knobs.fault_every / 2);
+                    self.at(next, Event::ClockNemesis);
                 }
             }
             Event::Repair(repair) => self.repair(repair),
@@ -592,46 +619,6 @@ impl World {
             None => Ok(()),
         };
         joined.is_ok()
-    }
-
-    // ---- a standby
-
-    /// What a standby is given as committed it applies, so it counts as acknowledged.
-    fn tail(&mut self) {
-        let pause = self.around(self.knobs.batch_every);
-        self.at(self.now + pause, Event::Tail);
-        let jn = self.rng.usize(0..self.jns.len());
-        let local = self.jns[jn].clock.at(self.now);
-        let request = Request::GetJournaledEdits {
-            since: TxId(self.tail_from),
-            max_txns: 50,
-            wait_ms: 0,
-            committed_only: true,
-        };
-        let Some(acceptor) = &mut self.jns[jn].acceptor else {
-            return;
-        };
-        let epoch = acceptor.gauges().last_promised_epoch.0;
-        let Handled::Now(answer) = acceptor.handle(&request, local) else {
-            return;
-        };
-        match answer {
-            Ok(Answer::JournaledEdits {
-                edit_log: Some(log), ..
-            }) => {
-                self.mark("tailed");
-                for (txid, content) in ops::read_segment(&log, TxId(self.tail_from)) {
-                    self.tail_from = txid + 1;
-                    let verdict = self.acknowledged.acknowledge(epoch, txid, content);
-                    self.check(verdict);
-                }
-            }
-            Err(JournalError::CacheMiss { .. }) => {
-                // A real standby would read the files; this one goes on where the memory begins.
-                self.tail_from += self.rng.u64(1..30);
-            }
-            _ => {}
-        }
     }
 
     // ---- the end of the faults, and what must hold of the disks

@@ -12,11 +12,12 @@ const SEEDS: u64 = 20_000;
 /// draws change: then the search takes longer, and a new one is to be noted here.
 fn hint(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::FinalizeAnyContent => 6641,
+        Mutant::FinalizeAnyContent => 2232,
         Mutant::TrustEqualLength => 2438,
         Mutant::LeaseFromAnswer => 1814,
         Mutant::ChooseLongerFirst => 1031,
-        Mutant::AskTwice => 1175,
+        Mutant::AskTwice => 1995,
+        Mutant::HastyMembership => 1315,
         _ => 0,
     }
 }
@@ -28,6 +29,7 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
         // Those that break a change of the JournalNodes need some to change.
         spares: if MEMBERSHIP_MUTANTS.contains(&mutant) { 3 } else { 0 },
         sharp_leases: mutant == Mutant::IgnoreDrift,
+        wild_clocks: matches!(mutant, Mutant::WaitConfiguredLease | Mutant::ClockStandsInSuspend),
         late_copies: matches!(mutant, Mutant::ReleaseAnyEpoch | Mutant::AskTwice),
         ..Plan::default()
     };

@@ -1,6 +1,7 @@
 //! Thousands of seeds hold; the same seed is the same run; the seeds of old bugs hold; every fault does happen.
 
 use hathi_sim::campaign::run_all;
+use hathi_sim::nemesis::CLOCK_FAULTS;
 use hathi_sim::{Plan, run};
 
 const SEEDS: std::ops::Range<u64> = 0..6_000;
@@ -34,6 +35,7 @@ fn seeds_hold_and_every_fault_happens() {
         "resumed a segment",
         "rolled",
         "tailed",
+        "tailed in Java's way",
         "took a missing segment over",
     ] {
         assert!(summary.marks.contains_key(reached), "no seed reached: {reached}");
@@ -61,6 +63,19 @@ fn leases_hold_to_the_edge_of_their_drift() {
     };
     let summary = run_all(&sharp, 0..500);
     assert!(summary.failures.is_empty(), "{}", summary.failures(&sharp));
+}
+
+#[test]
+fn safety_09_leases_hold_while_clocks_stop_jump_and_change_their_rates() {
+    let wild = Plan {
+        wild_clocks: true,
+        ..Plan::default()
+    };
+    let summary = run_all(&wild, 0..500);
+    assert!(summary.failures.is_empty(), "{}", summary.failures(&wild));
+    for fault in CLOCK_FAULTS {
+        assert!(summary.marks.contains_key(fault), "no seed reached: {fault}");
+    }
 }
 
 #[test]

@@ -4,14 +4,20 @@
 //!             lease free, NameNode healthy and standby, not banned, own turn
 //!   watching ───────────────────────────────────────────────► BecomeActive ── refused ─► back off
 //!      │ own NameNode's process is gone ─► ReleaseLease (at once, so that others need not wait for its end)
+//!      │ own NameNode is active and says that it is not well ─► BecomeStandby (it gives its lease back by that)
 //!      │ another holds the lease while own NameNode calls itself active ─► BecomeStandby ── silent ─► Kill
 //!      └ another holds the lease while own NameNode is silent ─► Kill (frees clients that hang on its connections)
 //! ```
 //!
 //! Invariants:
-//! - `BecomeActive` is never asked while one such request is under way, nor while a ban (`cedeActive`) lasts.
+//! - `BecomeActive` is never asked while one such request is under way, nor while a ban (`cedeActive`) lasts, nor of a
+//!   NameNode that is not well.
 //! - `Kill` is asked only when another instance holds the lease, so that no sole server is ever killed.
-//! - `ReleaseLease` names an instance that is truly gone; the JournalNodes ignore it unless that one is the holder.
+//! - `ReleaseLease` names an instance that is truly gone, by the kernel's word; the JournalNodes ignore it unless that one
+//!   is the holder.
+//!
+//! A NameNode that is active and silent keeps its lease only as long as it renews it, which it does only while its own
+//! calls are served: nothing needs to be decided here.
 
 use crate::elector::{LeaseSurvey, LeaseView, QuorumLease};
 
@@ -54,7 +60,12 @@ pub enum Health {
         safe_mode: bool,
     },
     /// Answers that it is not well (`HealthCheckFailedException`).
-    Unhealthy,
+    Unhealthy {
+        /// Which process.
+        instance: Instance,
+        /// In which state.
+        state: ServiceState,
+    },
     /// Its process lives but does not answer.
     NotResponding,
 }
@@ -134,6 +145,7 @@ pub struct Controller {
     transition_under_way: bool,
     failures: u32,
     retry_at_ms: u64,
+    step_down_again_at_ms: u64,
     banned_until_ms: u64,
 }
 
@@ -152,6 +164,7 @@ impl Controller {
             transition_under_way: false,
             failures: 0,
             retry_at_ms: 0,
+            step_down_again_at_ms: 0,
             banned_until_ms: 0,
         }
     }
@@ -181,7 +194,7 @@ impl Controller {
             Event::Lease { journalnode, view } => self.survey.update(journalnode, view),
             Event::JournalNodes(members) => self.survey.set_members(&members),
             Event::Health(health) => {
-                if let Health::Healthy { instance, .. } = &health {
+                if let Health::Healthy { instance, .. } | Health::Unhealthy { instance, .. } = &health {
                     self.instance = Some(instance.clone());
                 }
                 self.health = health;
@@ -215,8 +228,9 @@ impl Controller {
             }
             Event::BecameStandby(result) => {
                 self.transition_under_way = false;
-                if result.is_ok() {
-                    self.set_state(ServiceState::Standby);
+                match result {
+                    Ok(()) => self.set_state(ServiceState::Standby),
+                    Err(()) => self.step_down_again_at_ms = now_ms + self.config.backoff_ms,
                 }
             }
             Event::Cede { millis } => {
@@ -233,7 +247,7 @@ impl Controller {
 
     /// What an answered transition says is newer than the last probe.
     fn set_state(&mut self, new: ServiceState) {
-        if let Health::Healthy { state, .. } = &mut self.health {
+        if let Health::Healthy { state, .. } | Health::Unhealthy { state, .. } = &mut self.health {
             *state = new;
         }
     }
@@ -260,6 +274,7 @@ impl Controller {
                 let own = self.instance.as_ref().map(|instance| &instance.holder);
                 if own == Some(&holder) {
                     self.deposed_since_ms = None;
+                    self.quit_when_unhealthy(now_ms, actions);
                 } else {
                     self.deposed(now_ms, actions);
                 }
@@ -292,6 +307,22 @@ impl Controller {
         }
     }
 
+    /// The own NameNode holds the lease: it steps down when it is not well (`ZKFailoverController.recheckElectability`
+    /// quits the election then), whether another is ready or not, as nobody knows for how long it can still write.
+    fn quit_when_unhealthy(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        let unwell = matches!(
+            self.health,
+            Health::Unhealthy {
+                state: ServiceState::Active,
+                ..
+            }
+        );
+        if unwell && !self.transition_under_way && now_ms >= self.step_down_again_at_ms {
+            self.transition_under_way = true;
+            actions.push(Action::BecomeStandby);
+        }
+    }
+
     /// Another instance holds the lease.
     fn deposed(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let silent = match &self.health {
@@ -302,7 +333,11 @@ impl Controller {
                 }
                 false
             }
-            Health::Down | Health::Unhealthy => {
+            Health::Unhealthy {
+                state: ServiceState::Active,
+                ..
+            } => false,
+            Health::Down | Health::Unhealthy { .. } => {
                 self.deposed_since_ms = None;
                 return;
             }

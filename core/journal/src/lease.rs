@@ -3,12 +3,13 @@
 //! A JournalNode that grants a lease refuses `newEpoch` to others until it ends, so whoever holds the leases of a
 //! majority knows that nobody else can become the writer meanwhile, and may answer reads from memory.
 //!
-//! Only rates of monotonic clocks are trusted: the holder counts from when it *sent* the request and subtracts
-//! [`DRIFT_PERCENT`], the JournalNode counts from when it *received* it.
+//! Only rates of clocks are trusted, and that they go on while a machine is suspended: the holder counts from when it
+//! *sent* the request and subtracts [`DRIFT_PERCENT`], the JournalNode counts from when it *received* it. A holder's
+//! clock may jump forward, which costs it the lease; a JournalNode's may stand still, which only makes others wait.
 //!
 //! Invariants:
-//! * before the first grant of an epoch the epoch and holder are on disk ([`LeaseMarker`]), so that a JournalNode that
-//!   restarts knows that a lease may run, and waits out the longest one it may have granted;
+//! * before a lease is granted its epoch, holder and length are on disk ([`LeaseMarker`]), so that a JournalNode that
+//!   restarts knows that a lease may run, and waits out what was promised, whatever its configuration says by then;
 //! * a lease that was given back is not granted again to that holder in that epoch;
 //! * [`LeaseGrants::counter`] grows whenever a watcher could see a difference that matters to it.
 
@@ -21,6 +22,10 @@ use crate::messages::{LeaseRequest, Micros};
 /// How much faster the holder's clock may run than the JournalNode's, or slower, for leases to be safe.
 pub const DRIFT_PERCENT: u64 = 1;
 
+/// How many times the longest lease of now one may have been promised for of which the length is not known: the
+/// configuration may have changed since.
+const UNKNOWN_LENGTH_FACTOR: u32 = 5;
+
 /// What is on disk of a lease (`current/lease-epoch`): somebody may hold one in this epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseMarker {
@@ -28,13 +33,19 @@ pub struct LeaseMarker {
     pub epoch: Epoch,
     /// Who.
     pub holder: Arc<str>,
+    /// The longest one granted, in milliseconds; `None` when that is not known: the file is damaged, or from before
+    /// lengths were written.
+    pub ms: Option<u32>,
 }
 
 impl LeaseMarker {
-    /// The content of the file: epoch, holder, checksum, one line each.
+    /// The content of the file: epoch, holder, length, checksum, one line each.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let text = format!("{}\n{}\n", self.epoch, self.holder);
+        let mut text = format!("{}\n{}\n", self.epoch, self.holder);
+        if let Some(ms) = self.ms {
+            text += &format!("{ms}\n");
+        }
         let checksum = crc32fast::hash(text.as_bytes());
         format!("{text}{checksum:08x}\n")
     }
@@ -42,19 +53,25 @@ impl LeaseMarker {
     /// From the content of the file. A damaged one says that somebody may hold a lease of the promised epoch.
     #[must_use]
     pub fn parse(text: &str, promised: Epoch) -> Self {
-        let mut lines = text.lines();
-        let epoch = lines.next().and_then(|line| line.parse().ok()).map(Epoch);
-        let marker = LeaseMarker {
-            epoch: epoch.unwrap_or(promised),
-            holder: lines.next().unwrap_or_default().into(),
+        let lines: Vec<&str> = text.lines().collect();
+        let read = match lines.as_slice() {
+            [epoch, holder, _checksum] => epoch.parse().ok().map(|epoch| (epoch, *holder, None)),
+            [epoch, holder, ms, _checksum] => match (epoch.parse(), ms.parse()) {
+                (Ok(epoch), Ok(ms)) => Some((epoch, *holder, Some(ms))),
+                _ => None,
+            },
+            _ => None,
         };
-        if marker.to_text() == text {
-            return marker;
-        }
-        LeaseMarker {
+        let marker = read.map(|(epoch, holder, ms)| LeaseMarker {
+            epoch: Epoch(epoch),
+            holder: holder.into(),
+            ms,
+        });
+        marker.filter(|marker| marker.to_text() == text).unwrap_or(LeaseMarker {
             epoch: promised,
             holder: "unknown".into(),
-        }
+            ms: None,
+        })
     }
 }
 
@@ -79,10 +96,10 @@ impl LeaseGrants {
         LeaseGrants {
             max_ms,
             epoch: promised,
-            until: match running {
-                Some(_) => now + Micros::from(max_ms) * 1000,
-                None => 0,
-            },
+            until: running.as_ref().map_or(0, |marker| {
+                let unknown = max_ms.saturating_mul(UNKNOWN_LENGTH_FACTOR);
+                now + Micros::from(marker.ms.unwrap_or(unknown)) * 1000
+            }),
             ended: running.is_none(),
             holder: running.map(|marker| marker.holder),
             marker,
@@ -119,17 +136,23 @@ impl LeaseGrants {
         (!self.ended).then_some(self.until)
     }
 
-    /// What must be on disk before a lease is granted to `holder` in `epoch`; `None` when it is.
+    /// What must be on disk before the lease asked for is granted in `epoch`; `None` when it is.
     #[must_use]
-    pub fn marker_needed(&self, epoch: Epoch, holder: &Arc<str>) -> Option<LeaseMarker> {
+    pub fn marker_needed(&self, epoch: Epoch, request: &LeaseRequest) -> Option<LeaseMarker> {
+        let ms = self.granted_for(request);
         let there = self
             .marker
             .as_ref()
-            .is_some_and(|m| m.epoch == epoch && m.holder == *holder);
+            .is_some_and(|m| m.epoch == epoch && m.holder == request.holder && m.ms >= Some(ms));
         (!there).then(|| LeaseMarker {
             epoch,
-            holder: Arc::clone(holder),
+            holder: Arc::clone(&request.holder),
+            ms: Some(ms),
         })
+    }
+
+    fn granted_for(&self, request: &LeaseRequest) -> u32 {
+        request.ms.min(self.max_ms)
     }
 
     /// The marker is on disk.
@@ -143,7 +166,7 @@ impl LeaseGrants {
         if given_back.is_some_and(|m| m.epoch == epoch && m.holder == request.holder) {
             return 0;
         }
-        let ms = request.ms.min(self.max_ms);
+        let ms = self.granted_for(request);
         if ms == 0 {
             return 0;
         }
@@ -176,6 +199,7 @@ impl LeaseGrants {
         self.released = self.holder.take().map(|holder| LeaseMarker {
             epoch: self.epoch,
             holder,
+            ms: None,
         });
         self.counter += 1;
         self.until = 0;
@@ -275,13 +299,14 @@ mod tests {
         let marker = LeaseMarker {
             epoch: Epoch(4),
             holder: "a".into(),
+            ms: Some(2000),
         };
         assert_eq!(LeaseMarker::parse(&marker.to_text(), Epoch(9)), marker);
         for at in 0..marker.to_text().len() {
             let mut bytes = marker.to_text().into_bytes();
             bytes[at] ^= 1;
             let damaged = LeaseMarker::parse(&String::from_utf8_lossy(&bytes), Epoch(9));
-            assert_eq!(damaged.epoch, Epoch(9), "byte {at}");
+            assert_eq!((damaged.epoch, damaged.ms), (Epoch(9), None), "byte {at}");
         }
         let mut grants = LeaseGrants::at_start(2000, Some(marker.clone()), Epoch(4), 100);
         assert_eq!(grants.remaining_for(Some("b"), 100), 2_000_000);
@@ -290,6 +315,39 @@ mod tests {
         assert_eq!(grants.remaining_for(Some("b"), 100), 0);
         let older = LeaseGrants::at_start(2000, Some(marker), Epoch(5), 100);
         assert_eq!(older.remaining_for(Some("b"), 100), 0);
+    }
+
+    #[test]
+    fn safety_09_a_restart_with_another_longest_lease_waits_out_the_promised_one() {
+        let mut before = LeaseGrants::at_start(5000, None, Epoch(4), 0);
+        let marker = before.marker_needed(Epoch(4), &ask("a", 9000)).unwrap();
+        assert_eq!(marker.ms, Some(5000));
+        before.marked(marker.clone());
+        assert_eq!(before.grant(Epoch(4), &ask("a", 9000), 0), 5000);
+        let read = LeaseMarker::parse(&marker.to_text(), Epoch(4));
+        let mut after = LeaseGrants::at_start(200, Some(read), Epoch(4), 0);
+        assert_eq!(after.remaining_for(Some("b"), 0), 5_000_000);
+        // Renewing by the shorter time takes nothing back of the longer one.
+        assert_eq!(after.marker_needed(Epoch(4), &ask("a", 9000)), None);
+        assert_eq!(after.grant(Epoch(4), &ask("a", 9000), 1000), 200);
+        assert_eq!(after.remaining_for(Some("b"), 1000), 4_999_000);
+        // A longer one than what stands on disk is written first.
+        let mut short = LeaseGrants::at_start(200, None, Epoch(4), 0);
+        short.marked(short.marker_needed(Epoch(4), &ask("a", 9000)).unwrap());
+        let read = short.marker.clone();
+        let long = LeaseGrants::at_start(5000, read, Epoch(4), 0);
+        let needed = long.marker_needed(Epoch(4), &ask("a", 9000));
+        assert_eq!(needed.and_then(|marker| marker.ms), Some(5000));
+    }
+
+    #[test]
+    fn safety_09_a_promise_of_unknown_length_is_waited_out_several_times() {
+        let text = "4\na\n";
+        let old = format!("{text}{:08x}\n", crc32fast::hash(text.as_bytes()));
+        let marker = LeaseMarker::parse(&old, Epoch(4));
+        assert_eq!((&*marker.holder, marker.ms), ("a", None));
+        let grants = LeaseGrants::at_start(2000, Some(marker), Epoch(4), 0);
+        assert_eq!(grants.remaining_for(Some("b"), 0), 10_000_000);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Mutant {
     IgnoreLease,
     /// Acceptor: leases granted before a restart are forgotten.
     ForgetLeaseAtRestart,
+    /// Acceptor: after a restart the longest lease of the present configuration is waited out, not the promised one.
+    WaitConfiguredLease,
     /// Acceptor: a lease of a later epoch is given back too.
     ReleaseAnyEpoch,
     /// Acceptor: one that lost its disk votes at once.
@@ -31,6 +33,8 @@ pub enum Mutant {
     TrustMemory,
     /// Acceptor: readers who want committed edits get all there are.
     ServeUncommitted,
+    /// Acceptor: readers who take what a majority has get what is written, synced or not.
+    ServeUnsynced,
     /// Acceptor: readers who want committed edits get whatever copy is here.
     ServeStale,
     /// Acceptor: purging takes the segment in which the first transaction to keep is.
@@ -43,6 +47,8 @@ pub enum Mutant {
     AckAtMinority,
     /// Writer: the lease counts from the answer instead of the request.
     LeaseFromAnswer,
+    /// The simulated NameNode: its clock stands still while its machine is suspended (`CLOCK_MONOTONIC`).
+    ClockStandsInSuspend,
     /// Writer: clocks are taken to run at the same rate.
     IgnoreDrift,
     /// Writer: one JournalNode is enough to hold the lease.
@@ -66,7 +72,7 @@ pub enum Mutant {
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 29] = [
+pub const ALL_MUTANTS: [Mutant; 32] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -76,16 +82,19 @@ pub const ALL_MUTANTS: [Mutant; 29] = [
     Mutant::FinalizeAnyContent,
     Mutant::IgnoreLease,
     Mutant::ForgetLeaseAtRestart,
+    Mutant::WaitConfiguredLease,
     Mutant::ReleaseAnyEpoch,
     Mutant::AmnesiacVotes,
     Mutant::TrustMemory,
     Mutant::ServeUncommitted,
+    Mutant::ServeUnsynced,
     Mutant::ServeStale,
     Mutant::PurgeStraddling,
     Mutant::AdoptUnchecked,
     Mutant::ChooseLongerFirst,
     Mutant::AckAtMinority,
     Mutant::LeaseFromAnswer,
+    Mutant::ClockStandsInSuspend,
     Mutant::IgnoreDrift,
     Mutant::LeaseFromOne,
     Mutant::SkipRecovery,

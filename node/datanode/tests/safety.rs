@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use common::*;
 use hathi_blockpool::ReplicaState;
-use hathi_datanode::offer::{Extra, Service};
+use hathi_datanode::offer::Service;
 use hathi_datanode::verify::Verified;
 use hathi_datanode::{DataNode, recovery};
 use hathi_formats::datatransfer::{DataChecksum, Op, write_op};
@@ -36,11 +36,7 @@ fn service(node: &Arc<DataNode>) -> Arc<Service> {
 }
 
 fn bad_blocks(service: &Service) -> usize {
-    let extras = service.actors[0].extras.lock();
-    extras
-        .iter()
-        .filter(|extra| matches!(extra, Extra::BadBlock(_)))
-        .count()
+    service.actors[0].bad.lock().len()
 }
 
 /// Block recovery on one DataNode.

@@ -54,8 +54,8 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
     let journal = journals
         .get(journal_id, None)
         .map_err(|exception| failed(exception.to_string()))?;
-    let path = journal
-        .with_acceptor(|acceptor| {
+    let segment = journal
+        .with_acceptor_mut(|acceptor| {
             if let (Some(theirs), Some(ours)) = (query.get("storageInfo"), acceptor.namespace_info())
                 && !same_storage(theirs, ours)
             {
@@ -65,7 +65,7 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
                 ));
             }
             acceptor
-                .segment_path(TxId(start), in_progress_ok)
+                .segment_file(TxId(start), in_progress_ok)
                 .map_err(|error| failed(error.to_string()))
         })
         .map_err(|exception| failed(exception.to_string()))??
@@ -75,9 +75,11 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
                 format!("no edit log starts with transaction {start}"),
             )
         })?;
+    let path = segment.path;
     let io_failed = |error: io::Error| failed(format!("{}: {error}", path.display()));
     let file = File::open(&path).map_err(io_failed)?;
-    let length = file.metadata().map_err(io_failed)?.len();
+    let there = file.metadata().map_err(io_failed)?.len();
+    let length = segment.len.map_or(there, |durable| durable.min(there));
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (sender, body) = body_channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || send_file(file, length, sender));
@@ -91,7 +93,7 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
     Ok(response)
 }
 
-/// Sends as much of a file as it had when it was opened: a segment in progress grows.
+/// Sends the first bytes of a file: a segment in progress grows, and what is not synced is nobody's.
 fn send_file(mut file: File, length: u64, mut sender: BodySender) {
     let mut left = length;
     while left > 0 {

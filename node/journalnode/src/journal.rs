@@ -19,6 +19,7 @@ use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
 use hathi_journal::acceptor::Download;
 use hathi_journal::segments::SegmentName;
 use hathi_journal::{Acceptor, AcceptorOptions, Answer, Handled, JournalError, Membership, Micros, Request};
+use hathi_net::clock::BootClock;
 use hathi_net::ipc::Responder;
 use hathi_storage::OsDisk;
 use parking_lot::Mutex;
@@ -151,7 +152,7 @@ impl Inner {
 pub struct Journal {
     root: PathBuf,
     options: AcceptorOptions,
-    started: Instant,
+    clock: BootClock,
     queue: Mutex<Queue>,
     queued: Notify,
     /// Where the segment ends that was finalized last.
@@ -177,11 +178,11 @@ impl std::fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Starts the thread of a journal, which opens it. `started` is the zero of the acceptor's clock.
+    /// Starts the thread of a journal, which opens it. `clock` is the acceptor's.
     pub fn start(
         root: PathBuf,
         options: AcceptorOptions,
-        started: Instant,
+        clock: BootClock,
         fetches: mpsc::UnboundedSender<Fetch>,
     ) -> std::io::Result<Arc<Journal>> {
         let name = format!("journal-{}", options.journal_id);
@@ -189,7 +190,7 @@ impl Journal {
         let journal = Arc::new(Journal {
             root,
             options,
-            started,
+            clock,
             queue: Mutex::default(),
             queued: Notify::new(),
             finalized_end: AtomicU64::new(0),
@@ -237,7 +238,7 @@ impl Journal {
     }
 
     fn now(&self) -> Micros {
-        Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
+        self.clock.us()
     }
 
     fn on_own_thread(&self) -> bool {
@@ -370,13 +371,18 @@ impl Journal {
 
     /// Something of the acceptor, opening the journal if need be. May wait for the disk.
     pub fn with_acceptor<T>(&self, look: impl FnOnce(&Acceptor<OsDisk>) -> T) -> Result<T, RemoteException> {
+        self.with_acceptor_mut(|acceptor| look(acceptor))
+    }
+
+    /// [`Journal::with_acceptor`] for what may complete something on the disk.
+    pub fn with_acceptor_mut<T>(&self, act: impl FnOnce(&mut Acceptor<OsDisk>) -> T) -> Result<T, RemoteException> {
         let mut inner = self.inner.lock();
         self.open(&mut inner)?;
         let acceptor = inner
             .acceptor
-            .as_ref()
+            .as_mut()
             .ok_or_else(|| RemoteException::new(IO, "the journal is not open"))?;
-        Ok(look(acceptor))
+        Ok(act(acceptor))
     }
 
     /// The numbers of now. May wait for the disk.
@@ -496,8 +502,8 @@ impl Journal {
             match wakes_at {
                 None => self.queued.notified().await,
                 Some(at) => {
-                    let at = self.started + Duration::from_micros(at);
-                    let _ = tokio::time::timeout_at(at.into(), self.queued.notified()).await;
+                    let left = Duration::from_micros(at.saturating_sub(self.now()));
+                    let _ = tokio::time::timeout(left, self.queued.notified()).await;
                 }
             }
         }

@@ -5,11 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hathi_formats::conf::{ConfError, Configuration, HostPort, JournalUri};
 use hathi_formats::exceptions::{ILLEGAL_ARGUMENT, IO, RemoteException};
 use hathi_journal::AcceptorOptions;
+use hathi_net::clock::BootClock;
 use hathi_net::http::jmx::{Bean, rpc_activity};
 use hathi_net::ipc::ServerMetrics;
 use parking_lot::Mutex;
@@ -86,7 +87,7 @@ pub struct Journals {
     directory_mode: u32,
     max_lease_ms: u32,
     lock_holder: String,
-    started: Instant,
+    clock: BootClock,
     started_ms: u64,
     addresses: OnceLock<Addresses>,
     rpc_meter: OnceLock<Meter>,
@@ -115,7 +116,7 @@ impl Journals {
                 .map_err(|error| value(mode_key, format!("{mode}: {error}")))?,
             max_lease_ms: conf.get_u32("hathi.lease.max.ms", 2000)?,
             lock_holder: format!("{}@{}", std::process::id(), host_name()),
-            started: Instant::now(),
+            clock: BootClock::start(),
             started_ms: u64::try_from(now.as_millis()).unwrap_or(0),
             addresses: OnceLock::new(),
             rpc_meter: OnceLock::new(),
@@ -184,7 +185,7 @@ impl Journals {
             directory_mode: self.directory_mode,
             ..AcceptorOptions::new(journal_id)
         };
-        let journal = Journal::start(dir.join(journal_id), options, self.started, self.fetches.clone())
+        let journal = Journal::start(dir.join(journal_id), options, self.clock, self.fetches.clone())
             .map_err(|error| RemoteException::new(IO, format!("no thread for the journal: {error}")))?;
         open.insert(journal_id.to_owned(), journal.clone());
         Ok(journal)

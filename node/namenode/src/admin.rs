@@ -15,7 +15,11 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_namesystem::{HaState, Role};
 use hathi_net::ipc::{Responder, RpcCall, protocols};
-use std::sync::Arc;
+use hathi_net::process::ProcessIdentity;
+use std::sync::{Arc, OnceLock};
+
+/// Which process this is; it does not change.
+static PROCESS: OnceLock<Option<ProcessIdentity>> = OnceLock::new();
 
 /// Verbs that are answered before the namespace is loaded.
 #[must_use]
@@ -29,8 +33,12 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         return ha_service(nn, call, responder);
     }
     if std::ptr::eq(call.protocol, &protocols::SUPERVISOR_PROTOCOL) {
+        let process = PROCESS.get_or_init(ProcessIdentity::own).as_ref();
         let ns = nn.ns.read();
         responder.ok(&GetInstanceResponseProto {
+            process_start_ticks: process.map(|process| process.start_ticks),
+            boot_id: process.map(|process| process.boot_id.clone()),
+            pid_namespace: process.map(|process| process.pid_namespace),
             pid: std::process::id(),
             instance_id: nn
                 .holder
@@ -169,6 +177,13 @@ fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> 
     }
     if nn.role() == Role::Initializing {
         return Ok(());
+    }
+    if nn.debug_hooks.get().is_some_and(|hooks| hooks.unhealthy(nn.clock.ms())) {
+        return Err(unhealthy("A debug hook wants this NameNode to be unhealthy".to_owned()));
+    }
+    if !nn.serving.is_proven(nn.clock.ms()) {
+        // Not to be elected either: it would lose its lease at once.
+        return Err(unhealthy("A thread that serves calls stands still".to_owned()));
     }
     if nn.ns.read().is_broken() {
         return Err(unhealthy(

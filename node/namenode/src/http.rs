@@ -2,6 +2,7 @@
 
 use crate::background::Shared;
 use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, send_file};
+use crate::debug_hooks;
 use crate::fsck;
 use crate::log::LogCommand;
 use crate::status;
@@ -36,6 +37,7 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         }
         (&Method::GET, "/fsck") => fsck::respond(&shared, &request),
         (&Method::GET, "/imagetransfer") => get_image(&shared, &request),
+        (&Method::POST, "/debug/hang") => debug_hooks::serve(&shared.nn, &request),
         (&Method::PUT, "/imagetransfer") => put_image(&shared, request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
     }

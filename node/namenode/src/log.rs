@@ -217,6 +217,7 @@ impl LogTask {
                     }
                 }
             }
+            self.prove_serving();
             while let Some(event) = self.events.try_join_next() {
                 self.on_event(event.unwrap_or(Event::Nothing));
             }
@@ -225,7 +226,26 @@ impl LogTask {
         }
     }
 
+    /// The lease is asked for anew only while calls are served.
+    fn prove_serving(&mut self) {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        let proven = self.nn.serving.is_proven(self.nn.clock.ms());
+        if writer.renews_lease() != proven {
+            if proven {
+                tracing::warn!("all reactors serve again: the read lease is renewed");
+            } else {
+                tracing::error!(
+                    "a reactor serves no calls: the read lease is not renewed, so that another NameNode may take over"
+                );
+            }
+            writer.renew_lease(proven);
+        }
+    }
+
     fn tick(&mut self) {
+        self.prove_serving();
         let mut out = Vec::new();
         let now = self.nn.clock.us();
         if let Some(writer) = &mut self.writer {

@@ -1,6 +1,7 @@
 //! A NameNode process: everything started in order, and stopped by a signal.
 
 use crate::background::{self, Shared};
+use crate::debug_hooks::DebugHooks;
 use crate::ha::Controller;
 use crate::journalnodes::{JournalNodes, Readers};
 use crate::load::{Loader, parts};
@@ -14,7 +15,7 @@ use crate::standby_calls::{self, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
-use crate::{checkpoint, http};
+use crate::{checkpoint, http, serving};
 use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -91,6 +92,11 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         server
             .add_listener(*address, handler.clone())
             .with_context(|| format!("cannot listen on {address}"))?;
+    }
+    serving::prove(&nn, &server);
+    if nn.settings.debug_hooks {
+        // Set once, here.
+        let _ = nn.debug_hooks.set(DebugHooks::new(server.reactors().to_vec()));
     }
     let web = shared.clone();
     let _http = HttpServer::bind(

@@ -92,6 +92,10 @@ pub struct Settings {
     pub reserved_bytes: u64,
     /// Reactor threads of the RPC server: `hathi.namenode.rpc.reactors`.
     pub reactors: usize,
+    /// `hathi.namenode.serving.limit.ms`: a reactor that stands still for so long costs the read lease.
+    pub serving_limit: Duration,
+    /// `hathi.debug.hooks`: faults on demand, for tests.
+    pub debug_hooks: bool,
     /// `ipc.maximum.data.length`.
     pub max_frame_bytes: usize,
     /// `dfs.hosts` and `dfs.hosts.exclude`.
@@ -211,6 +215,8 @@ impl Settings {
             reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
                 .unwrap_or(0),
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
+            serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
+            debug_hooks: conf.get_bool("hathi.debug.hooks", false),
             max_frame_bytes: conf.get_usize("ipc.maximum.data.length", 128 << 20)?,
             hosts_files: (
                 conf.get("dfs.hosts").map(PathBuf::from),

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches handed over at one time: one is being synced, one is next.
@@ -87,7 +87,7 @@ impl DirectoryLog {
             directory: SharedDirectory::new(OsDisk, path),
             holder: nn.holder.clone(),
             lease_ms: nn.settings.lease_ms,
-            clock: nn.clock,
+            clock: nn.clock.clone(),
             orders,
             news: sender,
             wanted: wanted.clone(),
@@ -388,10 +388,11 @@ impl Thread {
     /// Claims, recovers, and waits for the end of the last writer's lease.
     fn claim(&mut self, number: u64, info: &NamespaceInfo) -> Result<(), DirectoryError> {
         let (mut journal, wait_ms) = self.directory.clone().claim(info, &self.holder, self.lease_ms)?;
-        let may_serve_us = self.clock.us() + 1000 * u64::from(wait_ms);
+        // Who waits must not be early: of all clocks this one only ever stands still too long.
+        let claimed = Instant::now();
         let last = journal.recover()?;
-        let wait = Duration::from_micros(may_serve_us.saturating_sub(self.clock.us()));
-        std::thread::sleep(wait);
+        let wait = Duration::from_millis(u64::from(wait_ms));
+        std::thread::sleep(wait.saturating_sub(claimed.elapsed()));
         let epoch = journal.epoch();
         self.journal = Some((number, journal));
         self.sync()?;

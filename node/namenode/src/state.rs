@@ -1,7 +1,9 @@
 //! What all parts of a NameNode process share.
 
+use crate::debug_hooks::DebugHooks;
 use crate::groups::Groups;
 use crate::origin::Origin;
+use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::standby_calls::StandbyCalls;
 use crate::unreported::Unreported;
@@ -13,12 +15,13 @@ use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::save_namespace::UnderWay;
 use hathi_namesystem::standby_health::StandbyHealth;
 use hathi_namesystem::{CallContext, Namesystem, Role, Standing};
+use hathi_net::clock::HolderClock;
 use hathi_net::histogram::Histogram;
 use hathi_net::ipc::{Responder, RpcCall};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 
@@ -114,8 +117,9 @@ impl ReadLease {
 }
 
 /// The process's clocks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Clock {
+    lease: HolderClock,
     base: Instant,
 }
 
@@ -123,19 +127,24 @@ impl Clock {
     /// Starts at 1 s, so that "never" can be 0.
     #[must_use]
     pub fn start() -> Self {
-        Clock { base: Instant::now() }
+        Clock {
+            lease: HolderClock::start(),
+            base: Instant::now(),
+        }
     }
 
-    /// Monotonic microseconds.
+    /// Microseconds for the read lease and whoever renews it. They go on while the machine is suspended or stopped, so
+    /// whoever compares them with the end of a lease has looked for a jump.
     #[must_use]
     pub fn us(&self) -> u64 {
-        1_000_000 + self.base.elapsed().as_micros() as u64
+        1_000_000 + self.lease.us()
     }
 
-    /// Monotonic milliseconds.
+    /// Milliseconds for everything else, of which DataNodes and clients are judged (`Time.monotonicNow`): while the
+    /// machine is suspended they stand still, as nobody was silent to it.
     #[must_use]
     pub fn ms(&self) -> u64 {
-        self.us() / 1000
+        1_000 + self.base.elapsed().as_millis() as u64
     }
 
     /// Wall clock milliseconds since 1970.
@@ -187,6 +196,10 @@ pub struct NameNode {
     pub log_wake: Notify,
     /// Clocks.
     pub clock: Clock,
+    /// Whether calls are served, without which the read lease is not renewed.
+    pub serving: Serving,
+    /// Faults on demand; set when they are allowed.
+    pub debug_hooks: OnceLock<DebugHooks>,
     /// Groups of users.
     pub groups: Groups,
     /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
@@ -245,6 +258,7 @@ impl NameNode {
     ) -> Self {
         let groups = Groups::new(&settings.static_groups);
         let standing = ns.standing().to_bits();
+        let serving = Serving::new(settings.reactors, settings.serving_limit);
         NameNode {
             settings,
             ns: RwLock::new(ns),
@@ -252,6 +266,8 @@ impl NameNode {
             lease: ReadLease::new(),
             log_wake: Notify::new(),
             clock: Clock::start(),
+            serving,
+            debug_hooks: OnceLock::new(),
             groups,
             holder,
             transitions,

@@ -1,9 +1,11 @@
-//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]).
-//! Knows nothing of HDFS.
+//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]); and
+//! what else of the machine daemons share: clocks ([`clock`]) and processes ([`process`]). Knows nothing of HDFS.
 
+pub mod clock;
 pub mod histogram;
 pub mod http;
 pub mod ipc;
+pub mod process;
 pub mod tcp;
 
 /// A port that is taken, but on which nobody listens as long as the socket lives.

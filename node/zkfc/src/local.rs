@@ -1,50 +1,122 @@
-//! Addresses and processes of this machine.
+//! Processes of this machine.
 
+use hathi_net::process::ProcessIdentity;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-/// Whether an address belongs to this machine, so that a process id behind it means something here.
-pub(crate) fn is_local(address: SocketAddr) -> bool {
-    TcpListener::bind((address.ip(), 0)).is_ok()
-}
-
-/// A process that can be waited for and killed without ever meeting a stranger who got its id later.
+/// A process that can be waited for and killed without ever meeting a stranger: one who got its id later, or who has
+/// the same id in another process table of this machine.
 #[derive(Debug)]
 pub(crate) struct Process {
     pidfd: OwnedFd,
 }
 
 impl Process {
-    /// Opens a running process.
-    pub(crate) fn open(pid: u32) -> io::Result<Process> {
-        let pid = i32::try_from(pid)
+    /// Opens exactly this process; [`io::ErrorKind::NotFound`] when the kernel does not say that it runs here.
+    pub(crate) fn open(identity: &ProcessIdentity) -> io::Result<Process> {
+        let pid = i32::try_from(identity.pid)
             .ok()
             .and_then(Pid::from_raw)
             .ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        // Compared after it was opened: had the id gone to somebody else before, it would be somebody else still.
+        if !identity.runs_here() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the process with its id here is not proven to be the NameNode",
+            ));
+        }
         Ok(Process { pidfd })
     }
 
-    /// Blocks until all its threads are gone; the kernel has closed its sockets by then.
-    pub(crate) fn wait(&self) {
-        loop {
-            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-            match poll(&mut fds, None) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::error!(%error, "can't wait for a process");
-                    return;
-                }
-            }
-        }
+    /// Blocks until all its threads are gone; the kernel has closed its sockets by then. After an error nothing is known
+    /// of it: it may live.
+    pub(crate) fn wait(&self) -> io::Result<()> {
+        wait_for(&self.pidfd, |fds| poll(fds, None))
     }
 
     /// Sends SIGKILL.
     pub(crate) fn kill(&self) -> io::Result<()> {
         Ok(pidfd_send_signal(&self.pidfd, Signal::KILL)?)
+    }
+}
+
+fn wait_for<F: AsFd>(pidfd: &F, mut poll: impl FnMut(&mut [PollFd<'_>]) -> Result<usize, Errno>) -> io::Result<()> {
+    loop {
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+        match poll(&mut fds) {
+            Ok(_) if fds.iter().any(|fd| fd.revents().contains(PollFlags::IN)) => return Ok(()),
+            // The file is none that can be waited for.
+            Ok(_) if fds.iter().any(|fd| !fd.revents().is_empty()) => return Err(io::ErrorKind::InvalidInput.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    /// A process that lives until its standard input is closed, and what it would say of itself.
+    fn child() -> (Child, ProcessIdentity) {
+        let child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let start = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
+        let identity = ProcessIdentity {
+            pid: child.id(),
+            start_ticks: start.parse().unwrap(),
+            ..ProcessIdentity::own().unwrap()
+        };
+        (child, identity)
+    }
+
+    #[test]
+    fn safety_07a_an_error_of_waiting_is_not_the_end_of_the_process() {
+        let (mut child, identity) = child();
+        let process = Process::open(&identity).unwrap();
+        for error in [Errno::NOMEM, Errno::INVAL, Errno::FAULT] {
+            assert!(wait_for(&process.pidfd, |_| Err(error)).is_err(), "{error:?}");
+        }
+        // Interrupted, nothing happened, and then it is told.
+        let mut answers = [Err(Errno::INTR), Ok(0), Err(Errno::NOMEM)].into_iter();
+        assert!(wait_for(&process.pidfd, |_| answers.next().unwrap()).is_err());
+        assert_eq!(answers.next(), None);
+        drop(child.stdin.take());
+        process.wait().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn safety_07b_a_process_that_is_not_proven_is_neither_watched_nor_killed() {
+        let (mut child, identity) = child();
+        let strangers = [
+            ProcessIdentity {
+                start_ticks: identity.start_ticks + 1,
+                ..identity.clone()
+            },
+            ProcessIdentity {
+                pid_namespace: identity.pid_namespace + 1,
+                ..identity.clone()
+            },
+            ProcessIdentity {
+                boot_id: "another machine".to_owned(),
+                ..identity.clone()
+            },
+        ];
+        for stranger in strangers {
+            assert!(Process::open(&stranger).is_err(), "{stranger:?}");
+        }
+        Process::open(&identity).unwrap().kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(Process::open(&identity).is_err(), "it is gone");
     }
 }

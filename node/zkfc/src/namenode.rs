@@ -1,11 +1,13 @@
 //! The health monitor of the local NameNode (Hadoop: `HealthMonitor`), and the calls that change its state.
 
-use crate::local::{Process, is_local};
+use crate::local::Process;
 use hathi_failover::{Event, Health, Instance, ServiceState};
 use hathi_formats::exceptions::HEALTH_CHECK_FAILED;
 use hathi_formats::proto::{common, ext};
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, SUPERVISOR_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
+use hathi_net::process::ProcessIdentity;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -66,7 +68,6 @@ impl LocalNameNode {
 
     async fn monitor_connection(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
         let client = connect_to(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT)).await?;
-        let local = is_local(client.peer());
         let ha_service = client.with_protocol(&HA_SERVICE_PROTOCOL);
         let mut watched: Option<Instance> = None;
         let mut checked: Option<Instant> = None;
@@ -78,8 +79,8 @@ impl LocalNameNode {
                 holder: format!("{}@{}", answer.namenode_id, answer.instance_id),
                 pid: answer.pid,
             };
-            if local && watched.as_ref() != Some(&instance) {
-                self.watch_process(&instance, events);
+            if watched.as_ref() != Some(&instance) {
+                self.watch_process(&instance, identity(&answer).as_ref(), events);
                 watched = Some(instance.clone());
                 // Asked once more, so that the process opened is certainly the one that answers.
                 continue;
@@ -95,15 +96,16 @@ impl LocalNameNode {
                     Err(error) => return Err(error),
                 };
             }
+            let state = service_state(answer.state);
             let health = if well {
                 Health::Healthy {
                     instance,
-                    state: service_state(answer.state),
+                    state,
                     last_applied_txid: answer.last_applied_tx_id,
                     safe_mode: answer.safe_mode.unwrap_or(false),
                 }
             } else {
-                Health::Unhealthy
+                Health::Unhealthy { instance, state }
             };
             if events.send(Event::Health(health)).is_err() {
                 return Ok(());
@@ -112,12 +114,31 @@ impl LocalNameNode {
         }
     }
 
-    /// Reports the end of this process the moment it is truly gone.
-    fn watch_process(self: &Arc<Self>, instance: &Instance, events: &mpsc::UnboundedSender<Event>) {
-        let process = match Process::open(instance.pid) {
+    /// Reports the end of this process the moment it is truly gone. One that is not proven to run here under its id is
+    /// not watched (and never killed): then the end of the lease tells, a little later.
+    fn watch_process(
+        self: &Arc<Self>,
+        instance: &Instance,
+        identity: Option<&ProcessIdentity>,
+        events: &mpsc::UnboundedSender<Event>,
+    ) {
+        {
+            let mut slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+            if slot.as_ref().is_some_and(|(watched, _)| watched == instance) {
+                return;
+            }
+            *slot = None;
+        }
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, "it does not say which process it is");
+        let process = match identity.ok_or_else(unknown).and_then(Process::open) {
             Ok(process) => Arc::new(process),
             Err(error) => {
-                tracing::warn!(pid = instance.pid, %error, "can't watch the NameNode's process");
+                tracing::warn!(
+                    holder = instance.holder,
+                    pid = instance.pid,
+                    %error,
+                    "can't watch the NameNode's process: when it ends, its lease has to run out"
+                );
                 return;
             }
         };
@@ -126,20 +147,29 @@ impl LocalNameNode {
         let (this, instance, events) = (self.clone(), instance.clone(), events.clone());
         // A thread of its own, which the end of the runtime need not wait for.
         std::thread::spawn(move || {
-            process.wait();
-            tracing::warn!(
-                holder = instance.holder,
-                pid = instance.pid,
-                "the NameNode's process has ended"
-            );
+            let ended = process.wait();
             {
                 let mut slot = this.process.lock().unwrap_or_else(PoisonError::into_inner);
                 if slot.as_ref().is_some_and(|(watched, _)| *watched == instance) {
                     *slot = None;
                 }
             }
-            // A closed channel means that this controller ends, too.
-            let _ = events.send(Event::ProcessEnded(instance));
+            match ended {
+                Ok(()) => {
+                    tracing::warn!(
+                        holder = instance.holder,
+                        pid = instance.pid,
+                        "the NameNode's process has ended"
+                    );
+                    // A closed channel means that this controller ends, too.
+                    let _ = events.send(Event::ProcessEnded(instance));
+                }
+                Err(error) => tracing::error!(
+                    pid = instance.pid,
+                    %error,
+                    "can't wait for the NameNode's process any more: when it ends, its lease has to run out"
+                ),
+            }
         });
     }
 
@@ -182,6 +212,16 @@ async fn transition(client: &RpcClient, to: ServiceState) -> Result<(), RpcError
         let _: common::TransitionToStandbyResponseProto = client.call("transitionToStandby", &request).await?;
     }
     Ok(())
+}
+
+/// What the NameNode says of its process; `None` when it says less than names one.
+fn identity(answer: &ext::GetInstanceResponseProto) -> Option<ProcessIdentity> {
+    Some(ProcessIdentity {
+        pid: answer.pid,
+        start_ticks: answer.process_start_ticks?,
+        boot_id: answer.boot_id.clone()?,
+        pid_namespace: answer.pid_namespace?,
+    })
 }
 
 fn service_state(number: u32) -> ServiceState {

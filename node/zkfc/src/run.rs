@@ -125,7 +125,8 @@ impl Loop {
         {
             let state = |health: &Health| match health {
                 Health::Healthy { state, .. } => format!("{state:?}"),
-                other => format!("{other:?}"),
+                Health::Unhealthy { state, .. } => format!("{state:?}, not well"),
+                Health::Down | Health::NotResponding => format!("{health:?}"),
             };
             let before = state(&self.health.send_replace(health.clone()));
             let now = state(health);
@@ -189,6 +190,9 @@ impl Loop {
                 let active = matches!(
                     &*self.health.borrow(),
                     Health::Healthy {
+                        state: ServiceState::Active,
+                        ..
+                    } | Health::Unhealthy {
                         state: ServiceState::Active,
                         ..
                     }

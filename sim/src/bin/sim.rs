@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use hathi_sim::nemesis::FAULTS;
+use hathi_sim::nemesis::{CLOCK_FAULTS, FAULTS};
 use hathi_sim::{ALL_MUTANTS, Plan, campaign};
 
 struct Arguments {
@@ -38,7 +38,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             }
             "--without" => {
                 let name = value()?;
-                let found = FAULTS.into_iter().find(|fault| *fault == name);
+                let found = FAULTS.into_iter().chain(CLOCK_FAULTS).find(|fault| *fault == name);
                 parsed
                     .plan
                     .without
@@ -47,6 +47,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--spares" => parsed.plan.spares = usize::try_from(number(&value()?)?).map_err(|e| e.to_string())?,
             "--sharp-leases" => parsed.plan.sharp_leases = true,
             "--late-copies" => parsed.plan.late_copies = true,
+            "--wild-clocks" => parsed.plan.wild_clocks = true,
             "--verbose" => parsed.plan.verbose = true,
             "--minimize" => parsed.minimize = true,
             _ => return Err(format!("unknown argument {argument}")),

@@ -67,11 +67,11 @@ impl World {
             Request::AcceptRecovery { state, .. } => state.start,
             _ => TxId(0),
         };
-        let source = self.jns[from].acceptor.as_ref().filter(|_| passes);
-        let path = source.and_then(|acceptor| acceptor.segment_path(start, true).ok().flatten());
-        let result = match path {
+        let source = self.jns[from].acceptor.as_mut().filter(|_| passes);
+        let file = source.and_then(|acceptor| acceptor.segment_file(start, true).ok().flatten());
+        let result = match file {
             None => Err("unreachable".to_owned()),
-            Some(path) => copy(&self.jns[from].disk, &path, &self.jns[jn].disk, &download.to),
+            Some(file) => copy(&self.jns[from].disk, &file.path, &self.jns[jn].disk, &download.to),
         };
         let effects = self.jns[jn].fetched(message, download, result, self.now);
         self.journalnode_effects(jn, effects);

@@ -628,10 +628,10 @@ impl State {
             Request::AcceptRecovery { state, .. } => state.start,
             other => panic!("{other:?} fetches nothing"),
         };
-        let source = &self.nodes[from];
-        let data = on(&source.disk, || {
-            let path = source.acceptor.segment_path(start, true).ok().flatten()?;
-            source.disk.read_small(&path).ok().flatten()
+        let mut source = self.nodes[from].fork();
+        let data = on(&source.disk.clone(), || {
+            let file = source.acceptor.segment_file(start, true).ok().flatten()?;
+            source.disk.read_small(&file.path).ok().flatten()
         });
         let now = self.now;
         let answer = on(&node.disk.clone(), || {

@@ -31,6 +31,13 @@ fn healthy_in(name: &str, state: ServiceState, safe_mode: bool) -> Event {
     })
 }
 
+fn unhealthy(name: &str, state: ServiceState) -> Event {
+    Event::Health(Health::Unhealthy {
+        instance: instance(name),
+        state,
+    })
+}
+
 fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for journalnode in 0..3 {
@@ -113,7 +120,7 @@ fn only_a_healthy_standby_is_elected() {
         healthy("b@1", ServiceState::Initializing),
         healthy("b@1", ServiceState::Observer),
         healthy("b@1", ServiceState::Active),
-        Event::Health(Health::Unhealthy),
+        unhealthy("b@1", ServiceState::Standby),
         Event::Health(Health::NotResponding),
         Event::Health(Health::Down),
     ] {
@@ -152,6 +159,46 @@ fn a_deposed_active_steps_down_or_is_killed() {
     assert_eq!(c.on(Event::Tick, 329), []);
     assert_eq!(c.on(Event::Tick, 330), [Action::Kill(instance("a@1"))]);
     assert_eq!(c.on(Event::Tick, 1000), []);
+}
+
+#[test]
+fn safety_08_a_holder_that_is_not_well_steps_down_and_stays_out_until_it_is_well() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Active), 0);
+    lease(&mut c, "a@1", true, 1);
+    let unwell = unhealthy("a@1", ServiceState::Active);
+    assert_eq!(c.on(unwell.clone(), 100), [Action::BecomeStandby]);
+    assert_eq!(c.on(unwell.clone(), 200), [], "one request at a time");
+    assert_eq!(c.on(Event::BecameStandby(Err(())), 210), []);
+    assert_eq!(c.on(unwell.clone(), 259), [], "not at once again");
+    assert_eq!(c.on(unwell, 300), [Action::BecomeStandby]);
+    assert_eq!(c.on(Event::BecameStandby(Ok(())), 320), []);
+    // It has given its lease back, and nobody else wants it.
+    assert_eq!(lease(&mut c, "a@1", false, 330), []);
+    assert_eq!(c.on(unhealthy("a@1", ServiceState::Standby), 400), []);
+    assert_eq!(c.on(Event::Tick, 60_000), []);
+    assert_eq!(
+        c.on(healthy("a@1", ServiceState::Standby), 60_100),
+        [Action::BecomeActive],
+        "well again"
+    );
+}
+
+#[test]
+fn safety_08_a_controller_that_starts_beside_an_unhealthy_holder_knows_it() {
+    let mut c = controller(0);
+    lease(&mut c, "a@1", true, 1);
+    assert_eq!(
+        c.on(unhealthy("a@1", ServiceState::Active), 100),
+        [Action::BecomeStandby]
+    );
+}
+
+#[test]
+fn a_deposed_active_that_is_not_well_steps_down_too() {
+    let mut c = controller(1);
+    c.on(unhealthy("a@1", ServiceState::Active), 0);
+    assert_eq!(lease(&mut c, "b@1", true, 10), [Action::BecomeStandby]);
 }
 
 #[test]

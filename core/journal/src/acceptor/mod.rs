@@ -11,6 +11,8 @@
 //!   check of every frame;
 //! * no answer says that something is written before it is durable; a segment that is not open holds nothing that is
 //!   not durable;
+//! * no reader gets an edit that is not durable here, and one that takes what this JournalNode has for what will stay
+//!   (Java's standbys) none that may still lose to another one ([`read`]);
 //! * a recovery's decision (paxos record) is on disk after the segment it decides on, and before the answer;
 //! * a copy of a segment is finalized in place only when it is known to come from the epoch that vouches for it;
 //! * the committed txid only grows (but for `discardSegments`);
@@ -46,6 +48,7 @@ use crate::mutant::{Mutant, Mutation};
 use crate::segments::{Memory, PREALLOCATE_BYTES, Scan, SegmentName, SegmentWriter, Segments, is_full, sync_result};
 
 mod health;
+mod leases;
 mod membership;
 #[cfg(any(test, feature = "mutants"))]
 mod model;
@@ -56,9 +59,12 @@ mod write;
 
 pub use health::damaged_small_files;
 use health::{Doubt, WRITTEN};
+pub use read::SegmentFile;
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -88,7 +94,7 @@ pub struct AcceptorOptions {
     pub lock_holder: String,
     /// Bytes of recent edits kept in memory; 0 = `getJournaledEdits` is refused.
     pub cache_bytes: usize,
-    /// The longest lease granted, in milliseconds; waited out after a restart.
+    /// The longest lease granted, in milliseconds.
     pub max_lease_ms: u32,
     /// Permission bits of the journal's directory (`dfs.journalnode.edits.dir.perm`).
     pub directory_mode: u32,
@@ -150,6 +156,8 @@ pub struct SyncJob<F> {
     file: Arc<F>,
     /// What is written when the sync begins, and so synced when it ends.
     next: TxId,
+    /// Where that ends in the file, in bytes.
+    len: u64,
 }
 
 impl<F: DiskFile> SyncJob<F> {
@@ -224,6 +232,13 @@ struct Journal<D: Disk> {
     finalized_to: TxId,
     /// All before it in the open segment is durable.
     synced_next: TxId,
+    /// And these bytes of its file.
+    synced_len: u64,
+    /// The segment that was open last could not be closed: what is behind `synced_next` may be on no disk.
+    unclosed: bool,
+    /// A request of the promised epoch asked for a read lease: its writer is ours, and tells within milliseconds what
+    /// is committed. Lost in a restart, when no edits can be served from memory either.
+    tells_commits: bool,
     cache: Option<EditsCache>,
     lease: LeaseGrants,
     /// What is not known of what was promised and written here; without doubt this JournalNode votes.
@@ -267,6 +282,14 @@ impl<D: Disk> Journal<D> {
 
     fn committed(&self) -> Option<TxId> {
         u64::try_from(self.committed.get()).ok().map(TxId)
+    }
+
+    /// The last transaction that is durable here.
+    fn synced_to(&self) -> TxId {
+        if self.open.is_some() || self.unclosed {
+            return TxId(self.synced_next.0.saturating_sub(1)).min(self.highest);
+        }
+        self.highest
     }
 
     /// The last transaction of which the copy in memory is what the present writer wrote, or what was decided.
@@ -334,11 +357,12 @@ impl<D: Disk> Acceptor<D> {
             .read_small(&current.join(LEASE_EPOCH))
             .map_err(reading(&current.join(LEASE_EPOCH)))?
             .map(|data| LeaseMarker::parse(&String::from_utf8_lossy(&data), Epoch(promised.get())));
-        let marker = if self.mutated(Mutant::ForgetLeaseAtRestart) {
-            None
-        } else {
-            marker
-        };
+        let mut marker = marker.filter(|_| !self.mutated(Mutant::ForgetLeaseAtRestart));
+        if let Some(marker) = &mut marker
+            && self.mutated(Mutant::WaitConfiguredLease)
+        {
+            marker.ms = Some(self.options.max_lease_ms);
+        }
         let written =
             CheckedRecord::open(disk.clone(), current.join(WRITTEN)).map_err(reading(&current.join(WRITTEN)))?;
         let failed_marker = current.join(DISK_FAILED);
@@ -362,6 +386,9 @@ impl<D: Disk> Acceptor<D> {
             finalized_to: TxId(0),
             memory: if suspect { Memory::Suspect } else { Memory::Trusted },
             synced_next: TxId(0),
+            synced_len: 0,
+            unclosed: false,
+            tells_commits: false,
             cache,
             lease,
             doubt: self.read_doubt()?,
@@ -564,20 +591,6 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    fn check_lease(&self, holder: Option<&str>, now: Micros) -> Result<()> {
-        let journal = self.formatted()?;
-        let remaining = journal.lease.remaining_for(holder, now);
-        if remaining == 0 || self.mutated(Mutant::IgnoreLease) {
-            return Ok(());
-        }
-        Err(JournalError::LeaseHeld {
-            holder: journal.lease.holder().map_or("unknown", |holder| holder).to_owned(),
-            promised: journal.promised(),
-            remaining_ms: remaining.div_ceil(1000),
-            journal: self.journal_id(),
-        })
-    }
-
     /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`).
     fn promise(&mut self, epoch: Epoch) -> Result<()> {
         let durable = !self.mutated(Mutant::SkipPromiseSync);
@@ -591,6 +604,7 @@ impl<D: Disk> Acceptor<D> {
         }
         let journal = self.formatted_mut()?;
         journal.serial = None;
+        journal.tells_commits = false;
         journal.lease.promised(epoch);
         self.note_written();
         if durable {
@@ -646,34 +660,6 @@ impl<D: Disk> Acceptor<D> {
         }
         self.note_written();
         Ok(())
-    }
-
-    /// Grants the lease a valid request asks for; `None` when it asks for none.
-    fn grant(
-        &mut self,
-        epoch: Epoch,
-        info_lease: Option<&crate::messages::LeaseRequest>,
-        now: Micros,
-    ) -> Result<Option<u32>> {
-        let Some(request) = info_lease else {
-            return Ok(None);
-        };
-        let path = self.storage.current().join(LEASE_EPOCH);
-        let disk = self.storage.disk().clone();
-        let journal = self.formatted()?;
-        debug_assert_eq!(journal.promised(), epoch);
-        if let Some(marker) = journal.lease.marker_needed(epoch, &request.holder) {
-            let written = disk.write_small(&path, marker.to_text().as_bytes());
-            self.disk_result("persisting the lease's epoch", written)?;
-            self.formatted_mut()?.lease.marked(marker);
-        }
-        let lease = &mut self.formatted_mut()?.lease;
-        let counter = lease.counter();
-        let granted = lease.grant(epoch, request, now);
-        if lease.counter() != counter {
-            self.version += 1;
-        }
-        Ok(Some(granted))
     }
 
     /// Takes one request of anybody at `now`.

@@ -1,16 +1,31 @@
 //! What readers and watchers ask: manifests, recent edits, the lease, files of segments.
+//!
+//! There are two kinds of readers of edits. Ours ask for committed ones only. Java's standbys and observers ask every
+//! JournalNode and apply what a majority has, whichever copy they get. That is sound only while each JournalNode shows
+//! nothing that its disk or a recovery may take back (Hadoop's own fills its cache before the sync: HDFS-17710). So
+//! they get what is durable here, and of a writer that tells at once what is committed nothing else. A writer of Java
+//! tells it with its next batch, for which an observer can't wait: then they get what the writer of the promised epoch
+//! has written here, as far as it is durable.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use hathi_formats::ids::{Epoch, TxId};
+use hathi_formats::ids::TxId;
 use hathi_storage::Disk;
 
-use super::{Acceptor, Handled, LEASE_EPOCH, Result};
+use super::{Acceptor, Handled, Result};
 use crate::errors::JournalError;
-use crate::messages::{Answer, LeaseState, Manifest, ManifestSegment, Micros};
+use crate::messages::{Answer, Manifest, ManifestSegment, Micros};
 use crate::mutant::Mutant;
 use crate::segments::SegmentName;
+
+/// A file of a segment that may be given away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// Where.
+    pub path: PathBuf,
+    /// How many bytes of it are durable; all of a finalized one.
+    pub len: Option<u64>,
+}
 
 impl<D: Disk> Acceptor<D> {
     /// `Journal.getEditLogManifest`. Of segments in progress only the last one counts: an older one was left behind by
@@ -28,13 +43,14 @@ impl<D: Disk> Acceptor<D> {
             _ => false,
         };
         let journal = self.formatted()?;
+        let readable = self.readable_to(false)?;
         let mut segments = Vec::new();
         for name in &names {
             let in_progress = name.end.is_none();
             if in_progress && (!in_progress_ok || !trusted || Some(name.start) != newest) {
                 continue;
             }
-            let end = name.end.unwrap_or(journal.highest);
+            let end = name.end.unwrap_or(readable);
             if name.start < since && end < since {
                 continue;
             }
@@ -72,6 +88,27 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
+    /// The last transaction that a reader may have; whether the copy of it here is the right one is another question
+    /// ([`super::Journal::trusted_to`]).
+    fn readable_to(&self, committed_only: bool) -> Result<TxId> {
+        let journal = self.formatted()?;
+        let committed = journal.committed().unwrap_or_default();
+        let unsynced = if committed_only {
+            Mutant::ServeUncommitted
+        } else {
+            Mutant::ServeUnsynced
+        };
+        if self.mutated(unsynced) {
+            return Ok(journal.highest);
+        }
+        let decided = match (committed_only, journal.tells_commits) {
+            (true, _) => committed,
+            (false, true) => committed.max(journal.finalized_to),
+            (false, false) => journal.highest,
+        };
+        Ok(decided.min(journal.synced_to()))
+    }
+
     fn retrieve(&mut self, since: TxId, max_txns: u32, committed_only: bool) -> Result<Answer> {
         let journal = self.formatted()?;
         let Some(cache) = &journal.cache else {
@@ -88,11 +125,7 @@ impl<D: Disk> Acceptor<D> {
             self.counters.rpc_empty_responses += 1;
             return Err(JournalError::NewerTxId { highest, since });
         }
-        let wanted = if committed_only && !self.mutated(Mutant::ServeUncommitted) {
-            highest.min(committed.unwrap_or_default())
-        } else {
-            highest
-        };
+        let wanted = self.readable_to(committed_only)?;
         if since > wanted {
             self.counters.rpc_empty_responses += 1;
             return Ok(Answer::JournaledEdits {
@@ -128,54 +161,33 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// The state of promise and lease.
-    pub fn lease_state(&self, now: Micros) -> Result<LeaseState> {
-        let journal = self.formatted()?;
-        Ok(LeaseState {
-            promised_epoch: journal.promised(),
-            writer_epoch: journal.writer_epoch(),
-            holder: journal.lease.holder().map(Arc::clone),
-            remaining_ms: journal.lease.remaining_for(None, now).div_ceil(1000),
-            change_counter: journal.lease.counter(),
-            highest: journal.highest,
-            committed: journal.committed(),
-            membership: journal.membership.clone(),
-        })
-    }
-
-    pub(super) fn watch_lease(&mut self, known_counter: Option<u64>, wait_ms: u32, now: Micros) -> Handled {
-        match self.lease_state(now) {
-            Ok(state) if wait_ms > 0 && known_counter == Some(state.change_counter) => Handled::Park {
-                until: now + Micros::from(wait_ms) * 1000,
-            },
-            state => Handled::Now(state.map(Answer::LeaseState)),
-        }
-    }
-
-    /// Gives back the lease of exactly this holder.
-    pub(super) fn release_lease(&mut self, holder: &str, up_to: Option<Epoch>) -> Result<Answer> {
-        let up_to = up_to.filter(|_| !self.mutated(Mutant::ReleaseAnyEpoch));
-        let released = self.formatted_mut()?.lease.release(holder, up_to);
-        if released {
-            self.version += 1;
-            // When this is lost in a crash the lease is only waited out once more.
-            let _ = self
-                .storage
-                .disk()
-                .remove_file(&self.storage.current().join(LEASE_EPOCH));
-        }
-        Ok(Answer::Released(released))
-    }
-
     /// The file of the segment that begins at `start`, for `/getJournal`; `None` when there is none.
-    pub fn segment_path(&self, start: TxId, in_progress_ok: bool) -> Result<Option<PathBuf>> {
+    pub fn segment_file(&mut self, start: TxId, in_progress_ok: bool) -> Result<Option<SegmentFile>> {
         let journal = self.formatted()?;
         let found = journal.segments.find(start).map_err(|source| JournalError::Io {
             what: "looking for a segment".to_owned(),
             source,
         })?;
-        let found = found.filter(|name| in_progress_ok || name.end.is_some());
-        Ok(found.map(|name| journal.segments.path(&name)))
+        let Some(name) = found.filter(|name| in_progress_ok || name.end.is_some()) else {
+            return Ok(None);
+        };
+        let path = journal.segments.path(&name);
+        let open = journal.open.as_ref().is_some_and(|open| open.start() == start);
+        let len = match name.end {
+            Some(_) => None,
+            None if open => Some(journal.synced_len),
+            // One that was left behind: what a crash of the process left in the machine's memory is synced first.
+            None => {
+                if journal.settled.as_ref().is_none_or(|(known, _)| *known != start) {
+                    self.check_not_failed()?;
+                }
+                match self.settle(start)? {
+                    Some(scan) => Some(scan.data_len),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(SegmentFile { path, len }))
     }
 
     /// Takes over a finalized segment that the syncer fetched from a peer into `from` (synced): checked, and only when

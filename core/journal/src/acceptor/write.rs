@@ -18,8 +18,10 @@ impl<D: Disk> Acceptor<D> {
     pub(super) fn close_open_segment(&mut self) -> Result<()> {
         if let Some(open) = self.formatted_mut()?.open.take() {
             let (start, next) = (open.start(), open.next());
+            self.formatted_mut()?.unclosed = true;
             let scan = self.disk_result("closing the open segment", open.close())?;
             let journal = self.formatted_mut()?;
+            journal.unclosed = false;
             journal.synced_next = next;
             if next > start {
                 journal.durable_to = journal.durable_to.max(TxId(next.0 - 1));
@@ -120,7 +122,6 @@ impl<D: Disk> Acceptor<D> {
         }
         journal.highest = journal.highest.max(last);
         let lagging = journal.committed().is_some_and(|committed| last <= committed);
-        self.version += 1;
         self.counters.batches_written += 1;
         self.counters.batches_written_while_lagging += u64::from(lagging);
         self.counters.txns_written += u64::from(count);
@@ -146,9 +147,9 @@ impl<D: Disk> Acceptor<D> {
         if !open.is_dirty() {
             return Ok(None);
         }
-        let next = open.next();
+        let (next, len) = (open.next(), open.position());
         let file = open.begin_sync();
-        Ok(Some(SyncJob { file, next }))
+        Ok(Some(SyncJob { file, next, len }))
     }
 
     /// Takes the result of a sync. When it failed, so has the journal, for good.
@@ -161,6 +162,9 @@ impl<D: Disk> Acceptor<D> {
         // Of the very file: a segment of the same start may have been opened anew meanwhile.
         if journal.open.as_ref().is_some_and(|open| open.writes_to(&job.file)) {
             journal.synced_next = journal.synced_next.max(job.next);
+            journal.synced_len = journal.synced_len.max(job.len);
+            // Readers may have it now.
+            self.version += 1;
         }
         self.end_joining_if_complete()
     }
@@ -282,7 +286,9 @@ impl<D: Disk> Acceptor<D> {
         let created = self.formatted()?.segments.create(txid, layout_version);
         let open = self.disk_result("creating a segment", created)?;
         let journal = self.formatted_mut()?;
+        journal.synced_len = open.position();
         journal.open = Some(open);
+        journal.unclosed = false;
         journal.settled = None;
         if let Some(cache) = &mut journal.cache
             && journal.finalized_to.next() != txid
@@ -322,6 +328,8 @@ impl<D: Disk> Acceptor<D> {
             let journal = self.formatted_mut()?;
             journal.settled = None;
             journal.synced_next = open.next();
+            journal.synced_len = open.position();
+            journal.unclosed = false;
             journal.highest = journal.highest.max(TxId(open.next().0.saturating_sub(1)));
             journal.open = Some(open);
             journal.written_by = Some((segment, info.epoch));

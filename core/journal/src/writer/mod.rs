@@ -259,6 +259,8 @@ pub struct QuorumWriter {
     /// The transaction after the last one handed in.
     next: TxId,
     committed: Option<TxId>,
+    /// Calls are served here, so the lease may be asked for.
+    renews_lease: bool,
     hold: LeaseHold,
     lease_until: Micros,
     next_call: u64,
@@ -297,6 +299,7 @@ impl QuorumWriter {
             recent: RecentEdits::new(config.recent_limit_bytes),
             next: TxId(0),
             committed: None,
+            renews_lease: true,
             hold: LeaseHold::default(),
             lease_until: 0,
             next_call: 0,
@@ -594,9 +597,22 @@ impl QuorumWriter {
         });
     }
 
+    /// Whether the lease is to be asked for anew from now on. Who does not serve calls lets it run out, so that another
+    /// may take over; all else goes on.
+    pub fn renew_lease(&mut self, renew: bool) {
+        self.renews_lease = renew;
+    }
+
+    /// Whether the lease is asked for.
+    #[must_use]
+    pub fn renews_lease(&self) -> bool {
+        self.renews_lease
+    }
+
     fn lease_request(&self) -> Option<LeaseRequest> {
         (self.config.lease_ms > 0).then(|| LeaseRequest {
-            ms: self.config.lease_ms,
+            // One of no length is asked for all the same: who is not asked looks like one that knows no leases.
+            ms: if self.renews_lease { self.config.lease_ms } else { 0 },
             holder: Arc::clone(&self.config.holder),
         })
     }

@@ -117,9 +117,9 @@ impl Cluster {
                 let Request::AcceptRecovery { state, from_url, .. } = request else {
                     panic!("{request:?}");
                 };
-                let from = &self.jns[usize::from(from_url.as_bytes()[7] - b'a')];
-                let path = from.segment_path(state.start, true).unwrap().unwrap();
-                let data = from.storage().disk().read_small(&path).unwrap().unwrap();
+                let from = &mut self.jns[usize::from(from_url.as_bytes()[7] - b'a')];
+                let file = from.segment_file(state.start, true).unwrap().unwrap();
+                let data = from.storage().disk().read_small(&file.path).unwrap().unwrap();
                 let to = self.jns[jn].storage().disk().create(&download.to).unwrap();
                 to.write_at(0, &data).unwrap();
                 to.sync_data().unwrap();
@@ -400,6 +400,39 @@ fn an_idle_journalnode_hears_of_a_commit_soon_and_leases_are_renewed() {
     cluster.now = next;
     cluster.act(&mut writer, |w, now, out| w.tick(now, out));
     assert_eq!(writer.lease_until(), next + 990_000);
+}
+
+#[test]
+fn safety_08_who_does_not_serve_lets_the_lease_run_out_and_writes_on() {
+    let mut cluster = Cluster::new();
+    let mut writer = cluster.writing("a", 1);
+    cluster.journal(&mut writer, 1, 1);
+    let held_until = writer.lease_until();
+    writer.renew_lease(false);
+    while cluster.now < held_until {
+        cluster.now = writer.wake_at().unwrap().min(held_until);
+        cluster.act(&mut writer, |w, now, out| w.tick(now, out));
+    }
+    assert_eq!(writer.lease_until(), held_until);
+    assert!(
+        writer.lease_supported(),
+        "not to be taken for JournalNodes without leases"
+    );
+    assert_eq!(writer.may_read_until(), held_until);
+    assert_eq!(cluster.journal(&mut writer, 2, 1), [synced(2)]);
+    assert_eq!(writer.may_read_until(), held_until);
+    // It serves again, before anybody else was elected.
+    writer.renew_lease(true);
+    cluster.journal(&mut writer, 3, 1);
+    assert_eq!(writer.lease_until(), cluster.now + 990_000);
+    // Not again, and now another one comes.
+    writer.renew_lease(false);
+    cluster.now += 1_000_000;
+    let mut second = QuorumWriter::new(config("b"));
+    let said = cluster.act(&mut second, |w, now, out| w.recover(now, out));
+    assert!(matches!(said[..], [WriterAction::Recovered { .. }]), "{said:?}");
+    let said = cluster.journal(&mut writer, 4, 1);
+    assert!(matches!(said[..], [WriterAction::Fenced { .. }]), "{said:?}");
 }
 
 #[test]

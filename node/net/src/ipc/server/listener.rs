@@ -101,6 +101,7 @@ pub struct RpcServer {
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     acceptor: tokio::runtime::Handle,
+    reactors: Vec<tokio::runtime::Handle>,
 }
 
 impl fmt::Debug for RpcServer {
@@ -131,6 +132,7 @@ impl RpcServer {
             stop,
             threads: Vec::new(),
             acceptor: first.handle().clone(),
+            reactors: Vec::new(),
         };
         let mut runtimes = vec![first];
         for _ in 1..server.shared.options.reactors {
@@ -139,6 +141,7 @@ impl RpcServer {
         for (index, runtime) in runtimes.into_iter().enumerate() {
             let (intake, incoming) = mpsc::unbounded_channel();
             server.intakes.push(intake);
+            server.reactors.push(runtime.handle().clone());
             let (shared, stopped) = (server.shared.clone(), stopped.clone());
             let name = format!("{}-{index}", shared.options.name);
             let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -180,6 +183,12 @@ impl RpcServer {
     #[must_use]
     pub fn reactor(&self) -> &tokio::runtime::Handle {
         &self.acceptor
+    }
+
+    /// The runtimes of all reactors.
+    #[must_use]
+    pub fn reactors(&self) -> &[tokio::runtime::Handle] {
+        &self.reactors
     }
 
     /// Resets (RST) every connection: what a NameNode does when it stops being active, so that no client waits.

@@ -1,0 +1,96 @@
+//! The read lease at the acceptor: who has to wait, what is on disk before one is granted, who watches it.
+
+use std::sync::Arc;
+
+use hathi_formats::ids::Epoch;
+use hathi_storage::Disk;
+
+use super::{Acceptor, Handled, LEASE_EPOCH, Result};
+use crate::errors::JournalError;
+use crate::messages::{Answer, LeaseRequest, LeaseState, Micros};
+use crate::mutant::Mutant;
+
+impl<D: Disk> Acceptor<D> {
+    /// Refuses whoever has to wait for the end of somebody else's lease.
+    pub(super) fn check_lease(&self, holder: Option<&str>, now: Micros) -> Result<()> {
+        let journal = self.formatted()?;
+        let remaining = journal.lease.remaining_for(holder, now);
+        if remaining == 0 || self.mutated(Mutant::IgnoreLease) {
+            return Ok(());
+        }
+        Err(JournalError::LeaseHeld {
+            holder: journal.lease.holder().map_or("unknown", |holder| holder).to_owned(),
+            promised: journal.promised(),
+            remaining_ms: remaining.div_ceil(1000),
+            journal: self.journal_id(),
+        })
+    }
+
+    /// Grants the lease a valid request asks for; `None` when it asks for none.
+    pub(super) fn grant(
+        &mut self,
+        epoch: Epoch,
+        info_lease: Option<&LeaseRequest>,
+        now: Micros,
+    ) -> Result<Option<u32>> {
+        let Some(request) = info_lease else {
+            return Ok(None);
+        };
+        let path = self.storage.current().join(LEASE_EPOCH);
+        let disk = self.storage.disk().clone();
+        let journal = self.formatted_mut()?;
+        debug_assert_eq!(journal.promised(), epoch);
+        journal.tells_commits = true;
+        if let Some(marker) = journal.lease.marker_needed(epoch, request) {
+            let written = disk.write_small(&path, marker.to_text().as_bytes());
+            self.disk_result("persisting the lease's epoch", written)?;
+            self.formatted_mut()?.lease.marked(marker);
+        }
+        let lease = &mut self.formatted_mut()?.lease;
+        let counter = lease.counter();
+        let granted = lease.grant(epoch, request, now);
+        if lease.counter() != counter {
+            self.version += 1;
+        }
+        Ok(Some(granted))
+    }
+
+    /// The state of promise and lease.
+    pub fn lease_state(&self, now: Micros) -> Result<LeaseState> {
+        let journal = self.formatted()?;
+        Ok(LeaseState {
+            promised_epoch: journal.promised(),
+            writer_epoch: journal.writer_epoch(),
+            holder: journal.lease.holder().map(Arc::clone),
+            remaining_ms: journal.lease.remaining_for(None, now).div_ceil(1000),
+            change_counter: journal.lease.counter(),
+            highest: journal.highest,
+            committed: journal.committed(),
+            membership: journal.membership.clone(),
+        })
+    }
+
+    pub(super) fn watch_lease(&mut self, known_counter: Option<u64>, wait_ms: u32, now: Micros) -> Handled {
+        match self.lease_state(now) {
+            Ok(state) if wait_ms > 0 && known_counter == Some(state.change_counter) => Handled::Park {
+                until: now + Micros::from(wait_ms) * 1000,
+            },
+            state => Handled::Now(state.map(Answer::LeaseState)),
+        }
+    }
+
+    /// Gives back the lease of exactly this holder.
+    pub(super) fn release_lease(&mut self, holder: &str, up_to: Option<Epoch>) -> Result<Answer> {
+        let up_to = up_to.filter(|_| !self.mutated(Mutant::ReleaseAnyEpoch));
+        let released = self.formatted_mut()?.lease.release(holder, up_to);
+        if released {
+            self.version += 1;
+            // When this is lost in a crash the lease is only waited out once more.
+            let _ = self
+                .storage
+                .disk()
+                .remove_file(&self.storage.current().join(LEASE_EPOCH));
+        }
+        Ok(Answer::Released(released))
+    }
+}

@@ -1,0 +1,75 @@
+//! Faults inside the process, on demand, for tests: off unless `hathi.debug.hooks` is set, and then said at the start.
+//!
+//! `POST /debug/hang?what=namespace|reactor|health&ms=N`, on the web server:
+//! * `namespace`: the namespace's lock is held for so long;
+//! * `reactor`: the reactor `index` (0 if not given) does nothing for so long;
+//! * `health`: `monitorHealth` says for so long that this NameNode is not well.
+
+use crate::state::NameNode;
+use hathi_net::http::{self, HttpRequest, HttpResponse};
+use hyper::StatusCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The longest fault: a test that forgets it can't hang for ever.
+const LONGEST_MS: u64 = 600_000;
+
+/// What the hooks can reach.
+#[derive(Debug)]
+pub struct DebugHooks {
+    reactors: Vec<tokio::runtime::Handle>,
+    unhealthy_until_ms: AtomicU64,
+}
+
+impl DebugHooks {
+    /// Of a server with these reactors.
+    #[must_use]
+    pub fn new(reactors: Vec<tokio::runtime::Handle>) -> Self {
+        tracing::warn!("hathi.debug.hooks is on: whoever reaches the web server can hang this NameNode");
+        DebugHooks {
+            reactors,
+            unhealthy_until_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether this NameNode is to call itself unhealthy.
+    #[must_use]
+    pub fn unhealthy(&self, now_ms: u64) -> bool {
+        now_ms < self.unhealthy_until_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Answers a request when the hooks are on.
+pub fn serve(nn: &Arc<NameNode>, request: &HttpRequest) -> HttpResponse {
+    let Some(hooks) = nn.debug_hooks.get() else {
+        return http::error(StatusCode::NOT_FOUND, "Not Found");
+    };
+    let number = |key: &str| request.query.number(key).and_then(|number| u64::try_from(number).ok());
+    let ms = number("ms").unwrap_or(0).min(LONGEST_MS);
+    let what = request.query.get("what").unwrap_or_default();
+    tracing::warn!(what, ms, "debug hook");
+    let hang = Duration::from_millis(ms);
+    match what {
+        "namespace" => {
+            let nn = nn.clone();
+            std::thread::spawn(move || {
+                let held = nn.ns.write();
+                std::thread::sleep(hang);
+                drop(held);
+            });
+        }
+        "reactor" => {
+            let index = number("index")
+                .and_then(|index| usize::try_from(index).ok())
+                .unwrap_or(0);
+            let Some(reactor) = hooks.reactors.get(index) else {
+                return http::error(StatusCode::BAD_REQUEST, "no such reactor");
+            };
+            reactor.spawn(async move { std::thread::sleep(hang) });
+        }
+        "health" => hooks.unhealthy_until_ms.store(nn.clock.ms() + ms, Ordering::Relaxed),
+        _ => return http::error(StatusCode::BAD_REQUEST, "what=namespace|reactor|health is missing"),
+    }
+    http::text(StatusCode::OK, "It hangs.\n")
+}

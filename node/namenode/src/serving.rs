@@ -1,0 +1,84 @@
+//! Whether calls are served: what a NameNode proves to itself before it asks for its read lease anew.
+//!
+//! A process that lives and talks to the JournalNodes is not one that serves: a thread that serves calls may hang, or
+//! the namespace's lock may be held for ever. So each reactor goes the way of a read now and then (its own scheduler, then
+//! the lock), and who renews the lease (the edit log task, which takes the lock for writing) looks whether each of
+//! them did lately. If one did not, the lease is let run out and another NameNode takes over.
+
+use crate::state::NameNode;
+use hathi_net::ipc::RpcServer;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How often each reactor proves that it serves.
+const PROOF_PERIOD: Duration = Duration::from_millis(100);
+
+/// When each reactor was last known to serve.
+#[derive(Debug)]
+pub struct Serving {
+    /// In milliseconds of the NameNode's clock that stands still in suspend; 0 before the first.
+    proven_ms: Vec<AtomicU64>,
+    limit_ms: u64,
+}
+
+impl Serving {
+    /// So many reactors, none of which has served yet; one may be silent for `limit`.
+    #[must_use]
+    pub fn new(reactors: usize, limit: Duration) -> Self {
+        Serving {
+            proven_ms: (0..reactors).map(|_| AtomicU64::new(0)).collect(),
+            limit_ms: limit.as_millis() as u64,
+        }
+    }
+
+    /// A reactor went the way of a call, which ended at this time.
+    fn proven(&self, reactor: usize, now_ms: u64) {
+        if let Some(proven) = self.proven_ms.get(reactor) {
+            proven.store(now_ms, Ordering::Release);
+        }
+    }
+
+    /// Whether all of them served within the limit.
+    #[must_use]
+    pub fn is_proven(&self, now_ms: u64) -> bool {
+        self.proven_ms
+            .iter()
+            .all(|proven| proven.load(Ordering::Acquire) + self.limit_ms > now_ms)
+    }
+}
+
+/// Makes the reactors of a server prove that they serve, until the process ends.
+pub fn prove(nn: &Arc<NameNode>, server: &RpcServer) {
+    for (index, reactor) in server.reactors().iter().enumerate() {
+        let nn = nn.clone();
+        reactor.spawn(async move {
+            loop {
+                // As a call would: a lock that nobody gives back holds this reactor up.
+                drop(nn.ns.read());
+                nn.serving.proven(index, nn.clock.ms());
+                tokio::time::sleep(PROOF_PERIOD).await;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn safety_08_one_reactor_that_stands_still_is_enough() {
+        let serving = Serving::new(2, Duration::from_secs(1));
+        assert!(!serving.is_proven(5_000), "nobody has served yet");
+        serving.proven(0, 5_000);
+        assert!(!serving.is_proven(5_001));
+        serving.proven(1, 5_400);
+        assert!(serving.is_proven(5_500));
+        serving.proven(0, 6_300);
+        assert!(serving.is_proven(6_399));
+        assert!(!serving.is_proven(6_400));
+        serving.proven(1, 6_500);
+        assert!(serving.is_proven(6_600));
+    }
+}

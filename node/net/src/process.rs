@@ -1,0 +1,91 @@
+//! Which process is which on this machine.
+//!
+//! A process id alone says nothing: it is used again after its process has ended, and in another process table (a
+//! container's) it is another process's. An id, the moment its process started, the boot of the machine and the table
+//! that the id belongs to name exactly one.
+
+/// One process of one machine, as it sees itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessIdentity {
+    /// Its id.
+    pub pid: u32,
+    /// When it started, in clock ticks since the boot (`/proc/PID/stat`, field 22).
+    pub start_ticks: u64,
+    /// The boot of the machine (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// The table its id stands in (the inode of `/proc/PID/ns/pid`).
+    pub pid_namespace: u64,
+}
+
+impl ProcessIdentity {
+    /// This process; `None` where `/proc` does not tell, or is another process table's.
+    #[must_use]
+    pub fn own() -> Option<ProcessIdentity> {
+        let (pid, start_ticks) = id_and_start("self")?;
+        if pid != std::process::id() {
+            return None;
+        }
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+        let namespace = namespace.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?;
+        Some(ProcessIdentity {
+            pid,
+            start_ticks,
+            boot_id: boot_id.trim().to_owned(),
+            pid_namespace: namespace.parse().ok()?,
+        })
+    }
+
+    /// Whether exactly this process runs here now, under this id: the kernel's word, compared with its own.
+    #[must_use]
+    pub fn runs_here(&self) -> bool {
+        let Some(own) = ProcessIdentity::own() else {
+            return false;
+        };
+        let same_table = own.boot_id == self.boot_id && own.pid_namespace == self.pid_namespace;
+        same_table && id_and_start(&self.pid.to_string()) == Some((self.pid, self.start_ticks))
+    }
+}
+
+fn id_and_start(process: &str) -> Option<(u32, u64)> {
+    parse(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+}
+
+/// Fields 1 and 22. The second one, the name of the program, may contain anything.
+fn parse(stat: &str) -> Option<(u32, u64)> {
+    let (before, after) = stat.rsplit_once(')')?;
+    let pid = before.split_once(' ')?.0.parse().ok()?;
+    Some((pid, after.split_whitespace().nth(19)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn safety_07b_a_process_is_told_from_every_other_one() {
+        let own = ProcessIdentity::own().unwrap();
+        assert!(own.runs_here());
+        let other = |change: fn(&mut ProcessIdentity)| {
+            let mut other = own.clone();
+            change(&mut other);
+            other
+        };
+        for other in [
+            other(|other| other.pid += 1),
+            other(|other| other.start_ticks += 1),
+            other(|other| other.boot_id.push('x')),
+            other(|other| other.pid_namespace += 1),
+        ] {
+            assert!(!other.runs_here(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_programs_name_may_look_like_fields() {
+        let numbers: Vec<String> = (4..=30).map(|n: u32| n.to_string()).collect();
+        let stat = format!("77 (a) b (c) 1) S {}", numbers.join(" "));
+        assert_eq!(parse(&stat), Some((77, 22)));
+        assert_eq!(parse("77 (a) S 1"), None);
+    }
+}
