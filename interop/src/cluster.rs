@@ -15,7 +15,7 @@ use crate::PortRange;
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The daemons, by the names of their pid files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// `namenode-N`
     NameNode,
@@ -28,7 +28,7 @@ pub enum Role {
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Role::NameNode => "namenode",
             Role::JournalNode => "journalnode",

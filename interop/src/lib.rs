@@ -2,12 +2,17 @@
 //! as client, peer and rival.
 
 mod cluster;
+mod daemons;
+mod faults;
 mod hadoop;
+pub mod hostile;
 mod load;
 mod pair;
 mod ports;
 
 pub use cluster::{Cluster, ClusterOptions, Role};
+pub use daemons::{Daemons, Start};
+pub use faults::{Faults, Slow};
 pub use hadoop::Hadoop;
 pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};

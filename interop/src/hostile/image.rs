@@ -1,0 +1,105 @@
+//! A checkpoint that is saved while its history is lost.
+
+use super::client::Client;
+use super::{PATIENCE, Setup};
+use crate::faults::Slow;
+use crate::{ClusterOptions, Daemons, Role, wait_for};
+use anyhow::{Context, Result, ensure};
+use hathi_formats::proto::hdfs;
+use hathi_net::ipc::RpcError;
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// Directories that are acknowledged, after those that are lost: more of them, so that their transactions go further.
+const KEPT: usize = 40;
+const LOST: usize = 5;
+/// Who publishes an image of a lost history does so at once when its file is synced.
+const PUBLISHED: Duration = Duration::from_secs(3);
+
+fn mkdirs(path: &str) -> hdfs::MkdirsRequestProto {
+    hdfs::MkdirsRequestProto {
+        src: path.to_owned(),
+        masked: hdfs::FsPermissionProto { perm: 0o755 },
+        create_parent: true,
+        unmasked: None,
+    }
+}
+
+/// The active freezes edits that no JournalNode has, loses its role while the image is on its way to the disk, and loads
+/// another's history before the image is whole.
+pub(super) fn of_lost_edits(setup: &Setup<'_>) -> Result<()> {
+    let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
+    let client = Client::new(&daemons.conf())?;
+    client.mkdir("/before")?;
+    let old = daemons.wait_for_active(&[]);
+    let at_old = client.namenode(&daemons, old)?;
+    daemons.signal_role(Role::JournalNode, Signal::STOP)?;
+    // None of these is answered before a majority has it.
+    let lost: Vec<_> = (0..LOST)
+        .map(|number| at_old.call::<_, hdfs::MkdirsResponseProto>("mkdirs", &mkdirs(&format!("/lost-{number}"))))
+        .collect();
+    let enter = hdfs::SetSafeModeRequestProto {
+        action: hdfs::SafeModeActionProto::SafemodeEnter.into(),
+        checked: Some(false),
+    };
+    let entered = at_old.call::<_, hdfs::SetSafeModeResponseProto>("setSafeMode", &enter);
+    let image = daemons.faults(Role::NameNode, old);
+    let begun = image.begun(Slow::ImageSync)?;
+    image.hold(Slow::ImageSync)?;
+    let saving = at_old
+        .call::<_, hdfs::SaveNamespaceResponseProto>("saveNamespace", &hdfs::SaveNamespaceRequestProto::default());
+    wait_for("the image to be at its disk's door", PATIENCE, || {
+        (image.begun(Slow::ImageSync).ok()? > begun).then_some(())
+    });
+
+    for role in [Role::Zkfc, Role::NameNode] {
+        daemons.signal(role, old, Signal::STOP)?;
+    }
+    // Killed, so that what lies in their sockets is lost.
+    daemons.kill_role(Role::JournalNode)?;
+    daemons.start_role(Role::JournalNode)?;
+    let next = daemons.wait_for_active(&[old]);
+    let at_next = client.namenode(&daemons, next)?;
+    for number in 0..KEPT {
+        let made: Result<hdfs::MkdirsResponseProto, RpcError> =
+            client.wait(at_next.call("mkdirs", &mkdirs(&format!("/kept-{number}"))));
+        ensure!(made?.result, "mkdirs");
+    }
+    for role in [Role::NameNode, Role::Zkfc] {
+        daemons.signal(role, old, Signal::CONT)?;
+    }
+    wait_for("the old active as standby", PATIENCE, || {
+        (daemons.state(old)? == "standby").then_some(())
+    });
+    // It has the other history now, or waits for its image.
+    std::thread::sleep(PUBLISHED);
+    daemons.faults(Role::NameNode, old).release(Slow::ImageSync)?;
+    for call in lost {
+        let answer = client.wait(call);
+        ensure!(
+            !answer.is_ok_and(|answer| answer.result),
+            "a lost mkdirs was acknowledged"
+        );
+    }
+    let _ = (client.wait(entered), client.wait(saving));
+    std::thread::sleep(PUBLISHED);
+
+    daemons.kill_role(Role::Zkfc)?;
+    daemons.kill_role(Role::NameNode)?;
+    daemons.start(Role::NameNode, old)?;
+    daemons.start(Role::Zkfc, old)?;
+    let _ = daemons.wait_for_active(&[]);
+    let client = Client::new(&daemons.conf())?;
+    ensure!(client.exists("/before")?, "/before is gone");
+    for number in 0..KEPT {
+        ensure!(
+            client.exists(&format!("/kept-{number}"))?,
+            "/kept-{number} was acknowledged and is gone"
+        );
+    }
+    for number in 0..LOST {
+        let there = client.exists(&format!("/lost-{number}")).context("lost")?;
+        ensure!(!there, "/lost-{number} was never acknowledged and is there");
+    }
+    Ok(())
+}

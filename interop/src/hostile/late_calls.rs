@@ -1,0 +1,121 @@
+//! A call that is applied after its client has given up on it, and set the opposite.
+
+use super::client::{Client, second_attempt, user};
+use super::{PATIENCE, Setup};
+use crate::{ClusterOptions, Daemons, Role, wait_for};
+use anyhow::{Context, Result, ensure};
+use hathi_formats::proto::hdfs::{FsPermissionProto, SetPermissionRequestProto, SetPermissionResponseProto};
+use hathi_net::ipc::{CallIds, RpcClient, RpcError};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+const PATH: &str = "/directory";
+/// A call that was sent has reached the other side's socket, at least, after so long.
+const SENT: Duration = Duration::from_millis(300);
+/// And one that can go on has gone on.
+const DONE: Duration = Duration::from_secs(3);
+
+fn permission(perm: u32) -> SetPermissionRequestProto {
+    SetPermissionRequestProto {
+        src: PATH.to_owned(),
+        permission: FsPermissionProto { perm },
+    }
+}
+
+/// A standby keeps the call while nobody is active, and stands still while another becomes it.
+pub(super) fn kept(setup: &Setup<'_>) -> Result<()> {
+    let mut daemons = started(setup)?;
+    let old = daemons.wait_for_active(&[]);
+    let standby = (old + 1) % 3;
+    let client = Client::new(&daemons.conf())?;
+    daemons.signal_role(Role::Zkfc, Signal::STOP)?;
+    daemons.kill(Role::NameNode, old)?;
+    let late = send(&client, &daemons, standby)?;
+    late.connection.close();
+    daemons.signal(Role::NameNode, standby, Signal::STOP)?;
+    let next = (old + 2) % 3;
+    daemons.signal(Role::Zkfc, next, Signal::CONT)?;
+    ensure!(daemons.wait_for_active(&[old, standby]) == next, "another is active");
+    set_again(&client, &daemons, next, &late)?;
+    daemons.signal(Role::NameNode, standby, Signal::CONT)?;
+    daemons.signal(Role::Zkfc, standby, Signal::CONT)?;
+    stays(&client)
+}
+
+/// The call is on its way from a standby to the active, which stands still while another becomes it. The client waits no
+/// more, and is still connected.
+pub(super) fn forwarded(setup: &Setup<'_>) -> Result<()> {
+    let daemons = started(setup)?;
+    let old = daemons.wait_for_active(&[]);
+    let standby = (old + 1) % 3;
+    let client = Client::new(&daemons.conf())?;
+    for role in [Role::Zkfc, Role::NameNode] {
+        daemons.signal(role, old, Signal::STOP)?;
+    }
+    let late = send(&client, &daemons, standby)?;
+    let next = daemons.wait_for_active(&[old]);
+    set_again(&client, &daemons, next, &late)?;
+    for role in [Role::NameNode, Role::Zkfc] {
+        daemons.signal(role, old, Signal::CONT)?;
+    }
+    stays(&client)
+}
+
+fn started(setup: &Setup<'_>) -> Result<Daemons> {
+    let daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
+    Client::new(&daemons.conf())?.mkdir(PATH)?;
+    Ok(daemons)
+}
+
+/// A call that its client does not wait for.
+struct Late {
+    connection: RpcClient,
+    ids: CallIds,
+}
+
+/// Sends 700 as a second attempt, which a standby serves, and gives up on it.
+fn send(client: &Client, daemons: &Daemons, standby: u16) -> Result<Late> {
+    let connection = client.namenode(daemons, standby)?;
+    let ids = second_attempt(1);
+    let call =
+        connection.call_with::<_, SetPermissionResponseProto>("setPermission", &permission(0o700), Some(ids), None);
+    // Nothing tells that a call waits.
+    std::thread::sleep(SENT);
+    drop(call);
+    Ok(Late { connection, ids })
+}
+
+/// The same client sets 755, and is answered.
+fn set_again(client: &Client, daemons: &Daemons, active: u16, late: &Late) -> Result<()> {
+    let connection = client.connect(&daemons.namenode_address(active)?, &user())?;
+    let started = Instant::now();
+    for call_id in 2.. {
+        let ids = CallIds {
+            call_id,
+            retry_count: 0,
+            ..late.ids
+        };
+        let call = connection.call_with("setPermission", &permission(0o755), Some(ids), None);
+        let answer: Result<SetPermissionResponseProto, RpcError> = client.wait(call);
+        match answer {
+            Ok(_) => break,
+            Err(error) if started.elapsed() < PATIENCE => eprintln!("again: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::sleep(SENT);
+    }
+    Ok(())
+}
+
+fn stays(client: &Client) -> Result<()> {
+    let started = Instant::now();
+    while started.elapsed() < DONE {
+        let status = wait_for("the directory's status", PATIENCE, || {
+            client.wait(client.fs.status(PATH)).ok()
+        });
+        let perm = status.context("it is gone")?.permission.perm;
+        ensure!(perm == 0o755, "755 was acknowledged last, and it is {perm:o}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Daemons that can't write their log, and directories that are not theirs.
+
+use super::client::Client;
+use super::{PATIENCE, Setup};
+use crate::daemons::Start;
+use crate::{ClusterOptions, Daemons, Role, wait_for};
+use anyhow::{Result, bail, ensure};
+
+/// No daemon dies of a log that is full.
+pub(super) fn log_full(setup: &Setup<'_>) -> Result<()> {
+    let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &[])?;
+    let how = Start {
+        log: Some("/dev/full".into()),
+        ..Start::default()
+    };
+    for (role, index) in daemons.all() {
+        daemons.start_with(role, index, &how)?;
+    }
+    let client = Client::new(&daemons.conf())?;
+    daemons.wait_until_ready();
+    client.mkdir("/before")?;
+    let active = daemons.wait_for_active(&[]);
+    daemons.kill(Role::NameNode, active)?;
+    client.mkdir("/after")?;
+    client.write("/file", &[1; 100], 3)?;
+    ensure!(client.exists("/before")?, "an acknowledged directory is gone");
+    for (role, index) in daemons.all() {
+        let killed = (role, index) == (Role::NameNode, active);
+        ensure!(killed || daemons.is_running(role, index), "{role:?} {index} has ended");
+    }
+    Ok(())
+}
+
+/// A NameNode serves no directory of a layout that it does not know or would have to upgrade, nor of another cluster.
+pub(super) fn foreign_directories(setup: &Setup<'_>) -> Result<()> {
+    let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &[])?;
+    daemons.start_role(Role::JournalNode)?;
+    let version = daemons.data_dir(Role::NameNode, 0).join("current/VERSION");
+    let own = std::fs::read_to_string(&version)?;
+    for (key, value) in [
+        ("layoutVersion", "-99"),
+        ("layoutVersion", "-63"),
+        ("clusterID", "CID-foreign"),
+    ] {
+        let changed: String = own
+            .lines()
+            .map(|line| match line.split_once('=') {
+                Some((other, _)) if other == key => format!("{key}={value}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        ensure!(changed != own, "no {key} in {own}");
+        std::fs::write(&version, changed)?;
+        daemons.start(Role::NameNode, 0)?;
+        let served = wait_for("a refusal", PATIENCE, || {
+            if !daemons.is_running(Role::NameNode, 0) {
+                return Some(false);
+            }
+            daemons.state(0).map(|_| true)
+        });
+        if served {
+            bail!("a NameNode serves a directory with {key}={value}");
+        }
+    }
+    std::fs::write(&version, own)?;
+    daemons.start_all()?;
+    daemons.wait_until_ready();
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! An active that lives and does not serve.
+
+use super::client::Client;
+use super::{PATIENCE, Setup};
+use crate::daemons::Start;
+use crate::{ClusterOptions, Daemons, Role, wait_for};
+use anyhow::{Context, Result, ensure};
+use hathi_formats::conf::Configuration;
+use hathi_formats::proto::hdfs::{FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The file system of a NameNode's directory, and what must be free of it.
+const SIZE: u64 = 64 << 20;
+const RESERVED: u64 = 16 << 20;
+
+/// Mounts a small file system on the daemon's directory, seen by this daemon alone, and runs the rest of the command.
+fn small_directory(dir: &str) -> Start {
+    let script = format!(
+        "cp -a '{dir}' '{dir}.saved' && mount -t tmpfs -o size={SIZE} none '{dir}' && cp -a '{dir}.saved/.' '{dir}' \
+         && exec \"$@\""
+    );
+    let words = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+    Start {
+        wrapper: words.map(str::to_owned).to_vec(),
+        ..Start::default()
+    }
+}
+
+/// The active's process lives and something in it stands still: another serves long before that goes on.
+pub(super) fn inside(setup: &Setup<'_>) -> Result<()> {
+    let hooks = [("hathi.debug.hooks", "true"), ("hathi.namenode.rpc.reactors", "2")];
+    let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &hooks)?;
+    let client = Client::new(&daemons.conf())?;
+    for what in [
+        "what=namespace",
+        "what=reactor&index=0",
+        "what=reactor&index=1",
+        "what=health",
+    ] {
+        let old = daemons.wait_for_active(&[]);
+        hang(&daemons, old, what)?;
+        let next = daemons.wait_for_active(&[old]);
+        client
+            .mkdir(&format!("/{}", what.replace(['=', '&'], "-")))
+            .with_context(|| format!("NameNode {next} after {what}"))?;
+        // The controller may have killed it already.
+        daemons.kill(Role::NameNode, old)?;
+        daemons.start(Role::NameNode, old)?;
+        daemons.wait_until_ready();
+    }
+    Ok(())
+}
+
+/// Has something in a NameNode stand still, for longer than anybody here waits.
+fn hang(daemons: &Daemons, index: u16, what: &str) -> Result<()> {
+    let key = format!("dfs.namenode.http-address.hathi.nn{index}");
+    let address = Configuration::load(&daemons.conf())?.get(&key).context(key)?;
+    let mut stream = TcpStream::connect(&address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let request = format!(
+        "POST /debug/hang?{what}&ms=600000 HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    // What hangs may be what would have answered.
+    let _ = stream.read_to_string(&mut answer);
+    ensure!(answer.is_empty() || answer.contains(" 200 "), "{answer}");
+    Ok(())
+}
+
+/// The active's directory gets full: another serves. Then all are full: nothing is acknowledged that may not fit.
+pub(super) fn directory_full(setup: &Setup<'_>) -> Result<()> {
+    let reserved = RESERVED.to_string();
+    let watchful = [
+        ("dfs.namenode.resource.du.reserved", reserved.as_str()),
+        ("dfs.namenode.resource.check.interval", "200"),
+    ];
+    let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &watchful)?;
+    for (role, index) in daemons.all() {
+        match role {
+            Role::NameNode => {
+                let dir = daemons.data_dir(role, index).display().to_string();
+                daemons.start_with(role, index, &small_directory(&dir))?;
+            }
+            Role::JournalNode | Role::DataNode | Role::Zkfc => daemons.start(role, index)?,
+        }
+    }
+    daemons.wait_until_ready();
+    let client = Client::new(&daemons.conf())?;
+    client.mkdir("/before")?;
+    let mut full = Vec::new();
+    for _ in 0..2 {
+        let active = daemons.wait_for_active(&full);
+        fill(&daemons, active)?;
+        full.push(active);
+        let _ = daemons.wait_for_active(&full);
+        client.mkdir(&format!("/without-{active}"))?;
+    }
+    let last = daemons.wait_for_active(&full);
+    let at_last = client.namenode(&daemons, last)?;
+    fill(&daemons, last)?;
+    let mut number = 0;
+    wait_for("the last one to refuse writes", PATIENCE, || {
+        number += 1;
+        let request = MkdirsRequestProto {
+            src: format!("/refused-{number}"),
+            masked: FsPermissionProto { perm: 0o755 },
+            create_parent: true,
+            unmasked: None,
+        };
+        let answer: Result<MkdirsResponseProto, _> = client.wait(at_last.call("mkdirs", &request));
+        answer.is_err().then_some(())
+    });
+    for index in daemons.of(Role::NameNode) {
+        ensure!(daemons.is_running(Role::NameNode, index), "NameNode {index} has ended");
+    }
+    Ok(())
+}
+
+/// Leaves less than what is reserved.
+fn fill(daemons: &Daemons, index: u16) -> Result<()> {
+    let dir = daemons.data_dir(Role::NameNode, index);
+    let pid = daemons.pid(Role::NameNode, index)?.as_raw_nonzero();
+    let inside = PathBuf::from(format!("/proc/{pid}/root{}", dir.display()));
+    let path = inside.join("filler");
+    let len = usize::try_from(SIZE - RESERVED / 2)?;
+    // As much as there is room for, should that be less.
+    let written = std::fs::write(&path, vec![0; len]);
+    let there = std::fs::metadata(&path)
+        .with_context(|| path.display().to_string())?
+        .len();
+    ensure!(
+        written.is_ok() || there > SIZE - RESERVED,
+        "only {there} bytes were written"
+    );
+    Ok(())
+}
