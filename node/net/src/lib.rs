@@ -1,10 +1,12 @@
-//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]).
+//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]); and
+//! whom a process speaks for ([`users`]).
 //! Knows nothing of HDFS.
 
 pub mod histogram;
 pub mod http;
 pub mod ipc;
 pub mod tcp;
+pub mod users;
 
 /// A port that is taken, but on which nobody listens as long as the socket lives.
 #[cfg(test)]
