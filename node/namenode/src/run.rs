@@ -23,7 +23,7 @@ use hathi_namespace::Namespace;
 use hathi_namesystem::Life;
 use hathi_namesystem::loader::assemble;
 use hathi_net::http::{HttpRequest, HttpServer};
-use hathi_net::ipc::{RpcServer, ServerOptions};
+use hathi_net::ipc::{RpcServer, ServerOptions, StateIds};
 use hathi_storage::OsDisk;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -83,6 +83,11 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
         max_frame_bytes: settings.max_frame_bytes,
+        // What an answer shows is durable when it leaves, so it is not newer than this.
+        state_ids: settings.state_context.then(|| {
+            let synced = nn.synced.clone();
+            StateIds::new(move || synced.get().0.cast_signed())
+        }),
         ..ServerOptions::default()
     };
     let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)

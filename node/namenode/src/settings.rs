@@ -88,6 +88,8 @@ pub struct Settings {
     pub log_roll_period: Option<Duration>,
     /// `dfs.ha.tail-edits.period`; used towards JournalNodes that cannot wait for edits.
     pub tail_period: Duration,
+    /// `dfs.namenode.state.context.enabled`
+    pub state_context: bool,
     /// `dfs.namenode.resource.du.reserved`, bytes.
     pub reserved_bytes: u64,
     /// Reactor threads of the RPC server: `hathi.namenode.rpc.reactors`.
@@ -208,6 +210,7 @@ impl Settings {
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
             log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
             tail_period: conf.get_duration("dfs.ha.tail-edits.period", Duration::from_secs(60), TimeUnit::Seconds)?,
+            state_context: conf.get_bool("dfs.namenode.state.context.enabled", false),
             reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
                 .unwrap_or(0),
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),

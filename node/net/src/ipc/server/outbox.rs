@@ -10,6 +10,7 @@ use hathi_formats::exceptions::RemoteException;
 use parking_lot::Mutex;
 use prost::Message;
 
+use super::StateIds;
 use super::listener::Shared;
 use crate::ipc::ClientId;
 use crate::ipc::codec::{self, ErrorCode, ResponseIds};
@@ -44,6 +45,7 @@ pub(super) struct Outbox {
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) server: Arc<Shared>,
+    pub(super) state_ids: Option<StateIds>,
     /// Never held across an await, and only for as long as appending one reply takes.
     pub(super) outbox: Mutex<Outbox>,
     /// Milliseconds since the server's start when something was last read or written.
@@ -124,14 +126,16 @@ impl Responder {
     /// Sends a message.
     pub fn ok<M: Message>(mut self, message: &M) {
         if let Some(connection) = self.connection.take() {
-            connection.reply(false, |out| codec::put_success(out, &self.ids, message));
+            let ids = self.ids_at(&connection);
+            connection.reply(false, |out| codec::put_success(out, &ids, message));
         }
     }
 
     /// Sends a message that is already encoded (without a length before it).
     pub fn ok_encoded(mut self, message: &[u8]) {
         if let Some(connection) = self.connection.take() {
-            connection.reply(false, |out| codec::put_success_encoded(out, &self.ids, message));
+            let ids = self.ids_at(&connection);
+            connection.reply(false, |out| codec::put_success_encoded(out, &ids, message));
         }
     }
 
@@ -139,7 +143,8 @@ impl Responder {
     pub fn error(mut self, exception: &RemoteException) {
         if let Some(connection) = self.connection.take() {
             let code = ErrorCode::of(exception);
-            connection.reply(true, |out| codec::put_error(out, &self.ids, code, exception));
+            let ids = self.ids_at(&connection);
+            connection.reply(true, |out| codec::put_error(out, &ids, code, exception));
         }
     }
 
@@ -148,6 +153,15 @@ impl Responder {
         if let Some(connection) = self.connection.take() {
             connection.close(Closing::Reset);
         }
+    }
+
+    /// With the state as it is when the reply leaves: whatever the reply shows is not newer.
+    fn ids_at(&self, connection: &Connection) -> ResponseIds {
+        let mut ids = self.ids;
+        if let Some(state_ids) = &connection.state_ids {
+            ids.state_id = Some((state_ids.0)());
+        }
+        ids
     }
 
     /// Sets `stateId` of the reply.
