@@ -12,6 +12,7 @@ pub mod groups;
 pub mod ha;
 pub mod hosts;
 pub mod http;
+pub mod identity;
 pub mod journalnodes;
 pub mod load;
 pub mod local_edits;

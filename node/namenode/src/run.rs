@@ -14,7 +14,7 @@ use crate::standby_calls::{self, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
-use crate::{checkpoint, http};
+use crate::{checkpoint, http, identity};
 use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -113,6 +113,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         JournalUri::File(path) => reactor.spawn(DirectoryLog::start(nn.clone(), path, log_queue, lost, local)?.run()),
     };
 
+    let (readers_to_ask, info, name_dir) = (readers.clone(), dirs.info.clone(), settings.name_dirs.first().cloned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let tail = Arc::new(match &journal {
@@ -130,7 +131,18 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(checkpoint::run(shared.clone()));
         tokio::spawn(controller.run(transition_queue, lost_queue));
-        stopped().await
+        let foreign = async {
+            match (&journal, name_dir) {
+                (JournalUri::Quorum { .. }, Some(dir)) => {
+                    identity::refuse_foreign_journalnodes(readers_to_ask, info, &dir).await
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            stopped = stopped() => stopped,
+            reason = foreign => Err(reason),
+        }
     })?;
     tracing::info!("stopping");
     drop(server);

@@ -1,5 +1,6 @@
 //! The name directories: VERSION, images and their MD5 files, `seen_txid`, locks.
 
+use crate::identity;
 use crate::local_edits::write_atomically;
 use crate::settings::Settings;
 use anyhow::Context;
@@ -96,7 +97,8 @@ impl NameDirs {
                 None => unformatted.push(dir),
                 Some(version) => {
                     let found = version.namespace_info(&path)?;
-                    if info.as_ref().is_some_and(|info| *info != found) {
+                    identity::check_layout(&path, found.layout_version)?;
+                    if let Some(differs) = info.as_ref().and_then(|info| identity::difference(info, &found)) {
                         anyhow::bail!(
                             "Directory {} belongs to another namespace than the other name directories",
                             path.display()
