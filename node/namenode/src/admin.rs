@@ -175,8 +175,13 @@ fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> 
             "An edit failed to apply; the namespace is loaded anew".to_owned(),
         ));
     }
-    if !crate::storage::has_available_space(&nn.settings) {
-        return Err(unhealthy("The NameNode has no resources available".to_owned()));
+    let low = nn.settings.resources.shortage();
+    if !low.is_empty() {
+        let low: Vec<String> = low.iter().map(ToString::to_string).collect();
+        return Err(unhealthy(format!(
+            "The NameNode has no resources available: {}",
+            low.join("; ")
+        )));
     }
     if nn.settings.not_active_in_safe_mode && nn.ns.read().blockmanager.in_safe_mode() {
         return Err(unhealthy(

@@ -21,6 +21,7 @@ pub mod members;
 pub mod origin;
 pub mod prove;
 pub mod repair;
+pub mod resources;
 pub mod rpc;
 pub mod run;
 pub mod settings;

@@ -14,7 +14,7 @@ use crate::standby_calls::{self, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
-use crate::{checkpoint, http, identity};
+use crate::{checkpoint, http, identity, resources};
 use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -127,6 +127,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         let loader = Arc::new(Loader::new(settings, dirs));
         tokio::spawn(standby_calls::settle_all(nn.clone(), handler.clone(), question_queue));
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
+        tokio::spawn(resources::monitor(nn.clone()));
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(checkpoint::run(shared.clone()));

@@ -1,5 +1,6 @@
 //! What `*-site.xml` says, parsed once at start.
 
+use crate::resources::ResourceOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
@@ -88,10 +89,10 @@ pub struct Settings {
     pub log_roll_period: Option<Duration>,
     /// `dfs.ha.tail-edits.period`; used towards JournalNodes that cannot wait for edits.
     pub tail_period: Duration,
+    /// `dfs.namenode.resource.*`
+    pub resources: ResourceOptions,
     /// `dfs.namenode.state.context.enabled`
     pub state_context: bool,
-    /// `dfs.namenode.resource.du.reserved`, bytes.
-    pub reserved_bytes: u64,
     /// Reactor threads of the RPC server: `hathi.namenode.rpc.reactors`.
     pub reactors: usize,
     /// `ipc.maximum.data.length`.
@@ -137,6 +138,23 @@ impl Settings {
             // Listed there too, as `FSNamesystem.getNamespaceEditsDirs` allows: it is written once.
             edits_dirs.retain(|dir| dir != shared);
         }
+        let dirs = |key: &str| conf.get_list(key).iter().map(|dir| local_path(dir)).collect::<Vec<_>>();
+        let required = dirs("dfs.namenode.edits.dir.required");
+        let resources = ResourceOptions {
+            reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
+                .unwrap_or(0),
+            redundant: if edits_dirs.is_empty() {
+                name_dirs.clone()
+            } else {
+                edits_dirs.clone()
+            },
+            required: dirs("dfs.namenode.resource.checked.volumes")
+                .into_iter()
+                .chain(edits_dirs.iter().filter(|dir| required.contains(dir)).cloned())
+                .collect(),
+            minimum: conf.get_usize("dfs.namenode.resource.checked.volumes.minimum", 1)?,
+            check_interval: Duration::from_millis(ms("dfs.namenode.resource.check.interval", 5000)?.max(100)),
+        };
         let mut peers = Vec::new();
         if let Some(ns) = ns {
             for id in all.namenode_ids(ns) {
@@ -210,9 +228,8 @@ impl Settings {
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
             log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
             tail_period: conf.get_duration("dfs.ha.tail-edits.period", Duration::from_secs(60), TimeUnit::Seconds)?,
+            resources,
             state_context: conf.get_bool("dfs.namenode.state.context.enabled", false),
-            reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
-                .unwrap_or(0),
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             max_frame_bytes: conf.get_usize("ipc.maximum.data.length", 128 << 20)?,
             hosts_files: (
@@ -363,6 +380,12 @@ impl Settings {
             ..default
         })
     }
+}
+
+/// A directory that may be written as a `file:` URI.
+fn local_path(dir: &str) -> PathBuf {
+    let path = dir.strip_prefix("file://").or_else(|| dir.strip_prefix("file:"));
+    PathBuf::from(path.unwrap_or(dir))
 }
 
 /// Resolves a name; the first address counts.
