@@ -4,6 +4,7 @@ use crate::edit_log::EditLog;
 use crate::history::History;
 use crate::life::Life;
 use crate::namesystem::{Config, Namesystem};
+use crate::passed_on::LatestCalls;
 use crate::reply_gate::InFlight;
 use crate::retry_cache::{RetryCache, RetryCacheOptions};
 use crate::role::Role;
@@ -48,6 +49,7 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> N
         edit_log: EditLog::new(life, txid),
         retry_cache: RetryCache::new(parts.retry_cache),
         history: History::new(txid),
+        latest_calls: LatestCalls::default(),
         role: Role::Initializing,
         config: parts.config,
         info: parts.info,

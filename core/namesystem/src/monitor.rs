@@ -25,6 +25,7 @@ pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
         client_id: SmallVec::new(),
         call_id: -2,
         retry_count: 0,
+        passed_on: None,
         now_ms: now.wall_ms,
         mono_ms: now.monotonic_ms,
     };

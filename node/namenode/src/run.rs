@@ -14,7 +14,7 @@ use crate::standby_calls::{self, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
-use crate::{checkpoint, http, identity, resources};
+use crate::{checkpoint, http, identity, resources, rpc};
 use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -78,15 +78,16 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     });
 
     // The server is up before anything is loaded: whoever calls is told to try again.
-    let handler = Arc::new(Handler::new(shared.clone()));
+    let (held, held_queue) = mpsc::unbounded_channel();
+    let handler = Arc::new(Handler::new(shared.clone(), held));
     let options = ServerOptions {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
         max_frame_bytes: settings.max_frame_bytes,
         // What an answer shows is durable when it leaves, so it is not newer than this.
         state_ids: settings.state_context.then(|| {
-            let synced = nn.synced.clone();
-            StateIds::new(move || synced.get().0.cast_signed())
+            let nn = nn.clone();
+            StateIds::new(move || nn.state_id())
         }),
         ..ServerOptions::default()
     };
@@ -108,6 +109,8 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
     let local_at_the_end = local.clone();
     let reactor = server.reactor();
+    reactor.spawn(nn.clone().count_turns());
+    reactor.spawn(rpc::serve_held(handler.clone(), held_queue));
     match &journal {
         JournalUri::Quorum { .. } => reactor.spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run()),
         JournalUri::File(path) => reactor.spawn(DirectoryLog::start(nn.clone(), path, log_queue, lost, local)?.run()),

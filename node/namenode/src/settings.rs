@@ -33,6 +33,8 @@ pub struct Settings {
     pub superuser_group: String,
     /// `hadoop.user.group.static.mapping.overrides`.
     pub static_groups: String,
+    /// `hadoop.security.groups.cache.secs`
+    pub groups_cache: Duration,
     /// `dfs.namenode.ip-proxy-users`: routers, which say for whom they call.
     pub ip_proxy_users: Vec<String>,
     /// The nameservice, or empty.
@@ -180,6 +182,7 @@ impl Settings {
             superuser_group: conf.get_or("dfs.permissions.superusergroup", "supergroup"),
             ip_proxy_users: conf.get_list("dfs.namenode.ip-proxy-users"),
             static_groups: conf.get_or("hadoop.user.group.static.mapping.overrides", "dr.who=;"),
+            groups_cache: Duration::from_millis(seconds("hadoop.security.groups.cache.secs", 300)?),
             nameservice_id: identity.nameservice.clone().unwrap_or_default(),
             namenode_id: identity.namenode.clone().unwrap_or_default(),
             rpc_bind: bind_address(&conf, &rpc, "dfs.namenode.rpc-bind-host")?,
@@ -410,21 +413,8 @@ fn is_local(address: &HostPort) -> bool {
     std::net::TcpListener::bind((address.host.as_str(), 0)).is_ok()
 }
 
-/// The short name of the process's user: `HADOOP_USER_NAME`, else that of the password file, else `USER`.
+/// The short name of the process's user: `HADOOP_USER_NAME`, else as the system knows it.
 #[must_use]
 pub fn process_user() -> String {
-    if let Ok(name) = std::env::var("HADOOP_USER_NAME")
-        && !name.is_empty()
-    {
-        return name;
-    }
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let from_file = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
-        passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
-        })
-    });
-    from_file.or_else(|| std::env::var("USER").ok()).unwrap_or(uid)
+    hathi_net::users::process_user()
 }

@@ -1,6 +1,7 @@
 //! Replies on their way to a connection's socket.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -38,6 +39,10 @@ pub(super) struct Outbox {
     pub(super) waker: Option<Waker>,
     /// The task goes on there after this turn.
     pub(super) move_to: Option<tokio::runtime::Handle>,
+    /// Somebody wants to look at the socket while a call waits.
+    pub(super) wants_socket: bool,
+    /// The socket once more, to look at; it goes with the task.
+    pub(super) socket: Option<OwnedFd>,
 }
 
 /// What a connection's task shares with those who reply.
@@ -186,11 +191,39 @@ impl Responder {
         })
     }
 
+    /// Lets [`Responder::is_waiting`] look at the connection's socket from the end of this turn on. Only to be asked for
+    /// while the call is being handled; it costs the connection a second file descriptor.
+    pub fn let_look(&self) {
+        if let Some(connection) = &self.connection {
+            connection.outbox.lock().wants_socket = true;
+        }
+    }
+
+    /// Whether the other end of the connection is open, as the kernel knows it now: the connection's own task may not
+    /// have read that it is not. False also when that can't be told.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| {
+            let outbox = connection.outbox.lock();
+            let is_open = !outbox.closed && outbox.closing.is_none();
+            is_open && outbox.socket.as_ref().is_some_and(|socket| !hung_up(socket))
+        })
+    }
+
     /// The caller's address.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connection.as_ref().map(|connection| connection.peer)
     }
+}
+
+/// Whether the peer has ended the connection, also when bytes from before that were not read.
+fn hung_up(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // RDHUP, HUP and ERR are all that can be told here, and each is an end.
+    !matches!(poll(&mut fds, Some(&now)), Ok(0))
 }
 
 impl Drop for Responder {
