@@ -317,6 +317,29 @@ async fn answers_carry_state_ids_when_the_configuration_says_so() -> Result<()> 
 }
 
 #[tokio::test]
+async fn the_web_shows_what_it_did() -> Result<()> {
+    let mut pair = formatted(SharedEdits::Directory, &[("hathi.some.secret.password", "hidden")])?;
+    let conf = pair.conf(0);
+    pair.start_namenode(0, Kind::Ours, &conf)?;
+    for (path, part) in [
+        ("/", "nn0"),
+        ("/conf", "dfs.nameservices"),
+        ("/jmx", "Hadoop:service=NameNode,name=NameNodeStatus"),
+        ("/metrics", "namenode"),
+    ] {
+        let url = format!("http://{}{path}", pair.http_address(Role::NameNode, 0));
+        let (_, body) = hathi_net::http::get_bytes(&url, PATIENCE, 16 << 20).await?;
+        let text = String::from_utf8_lossy(&body).to_lowercase();
+        assert!(
+            text.contains(&part.to_lowercase()),
+            "{part} is missing at {path}: {text}"
+        );
+        assert!(!text.contains("hidden"), "a password is shown at {path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_active_whose_disk_is_full_enters_safe_mode() -> Result<()> {
     let more = [
         // No disk has so much.
