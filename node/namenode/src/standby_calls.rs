@@ -178,13 +178,13 @@ impl NameNode {
     )]
     pub fn keep_call(&self, mut call: StandbyCall) -> Result<(), StandbyCall> {
         let calls = &self.standby_calls;
-        call.responder.let_look();
         let mut waiting = calls.waiting.lock();
         // Asked under the lock: whoever changes the role or the view looks through the calls after that.
         let fate = call.fate(self.role(), &calls.view.borrow(), self.clock.ms());
         if fate == Fate::SendAway || waiting.len() + calls.under_way.load(Ordering::Relaxed) >= CALLS_MAX {
             return Err(call);
         }
+        call.responder.let_look();
         match fate {
             Fate::Ask(holder) => calls.ask(call, holder),
             Fate::Wait | Fate::SendAway => {
