@@ -557,7 +557,7 @@ impl ConnectionTask {
             if outbox.closing.is_some() || (!write_blocked && !outbox.bytes.is_empty()) {
                 continue;
             }
-            if std::mem::take(&mut outbox.wants_socket) && outbox.socket.is_none() {
+            if std::mem::take(&mut outbox.wants_socket) {
                 outbox.socket = Some(self.stream.as_fd().try_clone_to_owned()?);
             }
             // A blocked write wakes the task by itself, and until then more replies change nothing.

@@ -191,11 +191,26 @@ impl Responder {
         })
     }
 
-    /// Lets [`Responder::is_waiting`] look at the connection's socket from the end of this turn on. Only to be asked for
-    /// while the call is being handled; it costs the connection a second file descriptor.
+    /// Lets [`Responder::is_waiting`] look at the connection's socket from the next turn of its task on, which comes at
+    /// once. It costs the connection a second file descriptor.
     pub fn let_look(&self) {
-        if let Some(connection) = &self.connection {
-            connection.outbox.lock().wants_socket = true;
+        let Some(connection) = &self.connection else { return };
+        let waker = {
+            let mut outbox = connection.outbox.lock();
+            if outbox.socket.is_some() || outbox.wants_socket {
+                return;
+            }
+            outbox.wants_socket = true;
+            // While the call is being handled the task is awake.
+            if outbox.awake {
+                None
+            } else {
+                outbox.awake = true;
+                outbox.waker.take()
+            }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 

@@ -64,7 +64,9 @@ impl RpcHandler for Echo {
                 reply.ok(&request);
             }
             "getServiceStatus" => {
-                reply.let_look();
+                if request.protocol == "waits" {
+                    reply.let_look();
+                }
                 self.parked.lock().push((reply, request));
             }
             "transitionToActive" => {
@@ -379,6 +381,28 @@ fn safety_11_a_client_that_hung_up_is_seen_to_wait_no_more_before_its_connection
     assert!(reply.is_waiting());
     drop(stream);
     while reply.is_waiting() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn safety_11_a_call_that_is_kept_after_its_turn_is_looked_at_as_well() {
+    let (echo, server) = serve(ServerOptions::default());
+    let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+    let mut out = BytesMut::new();
+    put_opening(&mut out);
+    put_call(&mut out, 1, "getServiceStatus", &text("is kept later"));
+    put_call(
+        &mut out,
+        2,
+        "monitorHealth",
+        &text("the turn is over when this is answered"),
+    );
+    stream.write_all(&out).unwrap();
+    read_frame(&stream);
+    let (reply, _) = echo.parked.lock().pop().unwrap();
+    reply.let_look();
+    while !reply.is_waiting() {
         std::thread::yield_now();
     }
 }
