@@ -96,5 +96,7 @@ classes! {
     JOURNAL_NOT_FORMATTED = "org.apache.hadoop.hdfs.qjournal.protocol.JournalNotFormattedException";
     JOURNAL_OUT_OF_SYNC = "org.apache.hadoop.hdfs.qjournal.protocol.JournalOutOfSyncException";
     NEWER_TXID = "org.apache.hadoop.hdfs.qjournal.server.NewerTxnIdException";
+    CALL_IN_DOUBT = "hathi.CallInDoubtException";
+    CALL_LATE = "hathi.CallLateException";
     CACHE_MISS = "org.apache.hadoop.hdfs.qjournal.server.JournaledEditsCache$CacheMissException";
 }

@@ -1,6 +1,9 @@
 //! The one binary: every daemon, tool and benchmark of Hathi as a subcommand.
 
+#[macro_use]
+mod output;
 mod cmd;
+mod log;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,8 +44,13 @@ fn main() -> ExitCode {
         return usage(&name);
     };
     cmd::die_with_parent();
-    match run(args.collect()) {
-        Ok(code) => code,
+    let result = run(args.collect());
+    log::flush();
+    match result {
+        Ok(code) => {
+            output::flush();
+            code
+        }
         Err(error) => {
             eprintln!("hathi {}: {error:#}", name.display());
             ExitCode::FAILURE
@@ -58,6 +66,7 @@ fn usage(name: &OsString) -> ExitCode {
     }
     if asked {
         print!("{text}");
+        output::flush();
         return ExitCode::SUCCESS;
     }
     eprint!("{text}");

@@ -3,13 +3,14 @@
 
 use anyhow::{Context, Result};
 use hathi_formats::conf::Configuration;
-use hathi_formats::exceptions::{ACCESS_CONTROL, STANDBY};
+use hathi_formats::exceptions::{ACCESS_CONTROL, CALL_LATE, STANDBY};
 use hathi_formats::proto::hdfs::{
     DeleteRequestProto, DeleteResponseProto, FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto,
+    SetPermissionRequestProto, SetPermissionResponseProto,
 };
 use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
-use hathi_net::ipc::{CallIds, ClientId, ClientOptions, RpcClient, RpcError, connect_to};
+use hathi_net::ipc::{CallIds, ClientId, ClientOptions, RpcClient, RpcError, UserInfo, connect_to};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,81 @@ async fn a_standby_passes_a_second_attempt_on_in_its_clients_name() -> Result<()
         );
         assert!(!delete(&at_active, &path, attempt(call(3), 0)).await?);
     }
+    Ok(())
+}
+
+async fn chmod(client: &RpcClient, perm: u32, ids: CallIds) -> Result<(), RpcError> {
+    let request = SetPermissionRequestProto {
+        src: "/open/mine".to_owned(),
+        permission: FsPermissionProto { perm },
+    };
+    let _: SetPermissionResponseProto = client.call_with("setPermission", &request, Some(ids), None).await?;
+    Ok(())
+}
+
+fn permissions(cluster: &Cluster) -> Result<String> {
+    let permissions = cluster.hathi_ok("dfs", &["-stat", "%a", "/open/mine"])?;
+    Ok(permissions.trim().to_owned())
+}
+
+#[tokio::test]
+async fn safety_11_a_frozen_standby_keeps_no_call_that_its_client_has_given_up() -> Result<()> {
+    let cluster = start()?;
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    let at_active = connect(&cluster, active).await?;
+    mkdirs(&at_active, "/open/mine", attempt(0, 0)).await?;
+    let standby = (active + 1) % NAMENODES;
+    // It knows whom to pass calls on to.
+    let at_standby = connect(&cluster, standby).await?;
+    let started = Instant::now();
+    while chmod(&at_standby, 0o711, attempt(1, 1)).await.is_err() {
+        assert!(started.elapsed() < PATIENCE, "it is never passed on");
+    }
+    assert_eq!(permissions(&cluster)?, "711");
+
+    cluster.signal(Role::NameNode, standby, Signal::STOP)?;
+    let given_up = tokio::spawn({
+        let at_standby = at_standby.clone();
+        async move { chmod(&at_standby, 0o700, attempt(2, 1)).await }
+    });
+    // So long the client waits before it gives up. The connection stays open all the same, as it does when a thread of
+    // Hadoop's client is interrupted.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    chmod(&at_active, 0o700, attempt(2, 2)).await?;
+    chmod(&at_active, 0o755, attempt(3, 0)).await?;
+    cluster.signal(Role::NameNode, standby, Signal::CONT)?;
+    let late = given_up.await?;
+    assert_eq!(permissions(&cluster)?, "755", "{late:?}");
+    assert!(late.as_ref().is_err_and(|error| error.is_remote(STANDBY)), "{late:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn safety_11_a_call_that_was_on_its_way_between_two_namenodes_for_too_long_is_refused() -> Result<()> {
+    let cluster = start()?;
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    let at_active = connect(&cluster, active).await?;
+    mkdirs(&at_active, "/open/mine", attempt(0, 0)).await?;
+    chmod(&at_active, 0o700, attempt(2, 2)).await?;
+    chmod(&at_active, 0o755, attempt(3, 0)).await?;
+    // What a standby sent long ago, to the process that served then: the network, or that process, held it up.
+    let conf = Configuration::load(&cluster.conf())?;
+    let address = conf
+        .get(&format!("dfs.namenode.rpc-address.hathi.nn{active}"))
+        .context("address")?;
+    let process = cluster.hathi_ok("dfs", &["-stat", "%u", "/open"])?;
+    let options = ClientOptions {
+        user: UserInfo {
+            user: "alice".to_owned(),
+            real_user: Some(process.trim().to_owned()),
+        },
+        caller_context: Some("hathiWaiting:earlier.1.1,clientIp:127.0.0.1,clientPort:4000".to_owned()),
+        ..ClientOptions::new("alice")
+    };
+    let between = connect_to(&address, &CLIENT_PROTOCOL, &options).await?;
+    let late = chmod(&between, 0o700, attempt(2, 0)).await;
+    assert_eq!(permissions(&cluster)?, "755", "{late:?}");
+    assert!(late.is_err_and(|error| error.is_remote(CALL_LATE)));
     Ok(())
 }
 

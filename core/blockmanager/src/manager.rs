@@ -431,6 +431,7 @@ impl BlockManager {
     /// Not active any more: queues, pending work and commands are forgotten.
     pub fn stop_active(&mut self) {
         self.active = false;
+        self.safe_mode.forget_low_resources();
         self.forget_work();
     }
 

@@ -37,6 +37,8 @@ pub struct SafeMode {
     status: SafeModeStatus,
     /// An administrator asked for it.
     manual: bool,
+    /// The NameNode's disks are short of room. Losing it is safe: the shell looks again every few seconds.
+    low_resources: bool,
     /// Complete blocks.
     pub(crate) total: u64,
     /// Of them, those with the minimum of live replicas.
@@ -57,6 +59,7 @@ impl SafeMode {
         SafeMode {
             status: SafeModeStatus::Initializing,
             manual: false,
+            low_resources: false,
             total: 0,
             safe: 0,
             in_future_blocks: 0,
@@ -78,14 +81,14 @@ impl SafeMode {
     /// Of either kind.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.manual || self.status != SafeModeStatus::Off
+        self.manual || self.low_resources || self.status != SafeModeStatus::Off
     }
 
     /// Whether clients would find it on if this NameNode took over now.
     #[must_use]
     pub fn would_stay_on(&self) -> bool {
         let extension_alone = self.status == SafeModeStatus::Extension && self.in_future_bytes == 0;
-        self.manual || self.status != SafeModeStatus::Off && !extension_alone
+        self.manual || self.low_resources || self.status != SafeModeStatus::Off && !extension_alone
     }
 
     /// This NameNode takes over from another one.
@@ -105,6 +108,12 @@ impl SafeMode {
     #[must_use]
     pub fn is_startup(&self) -> bool {
         self.status != SafeModeStatus::Off
+    }
+
+    /// Because of the start alone (`FSNamesystem.isInStartupSafeMode`): it will end by itself.
+    #[must_use]
+    pub fn is_startup_alone(&self) -> bool {
+        self.is_startup() && !self.manual && !self.low_resources
     }
 
     /// Rounded down, as Hadoop does: a single block is not waited for.
@@ -158,6 +167,16 @@ impl SafeMode {
         self.manual = true;
     }
 
+    /// Answers whether that is new.
+    pub(crate) fn enter_for_low_resources(&mut self) -> bool {
+        !std::mem::replace(&mut self.low_resources, true)
+    }
+
+    /// Not the active any more: its own disks are of no account to clients.
+    pub(crate) fn forget_low_resources(&mut self) {
+        self.low_resources = false;
+    }
+
     pub(crate) fn leave(&mut self, force: bool) -> bool {
         if !force && self.in_future_bytes > 0 && self.status != SafeModeStatus::Off {
             return false;
@@ -167,6 +186,7 @@ impl SafeMode {
             self.in_future_bytes = 0;
         }
         self.manual = false;
+        self.low_resources = false;
         self.status = SafeModeStatus::Off;
         self.reached_ms = None;
         true
@@ -175,6 +195,12 @@ impl SafeMode {
     /// What the exception says (`BlockManagerSafeMode.getSafeModeTip`).
     #[must_use]
     pub fn tip(&self, live_datanodes: usize, now_ms: u64) -> String {
+        if self.low_resources {
+            return "Resources are low on NN. Please add or free up more resources then turn off safe mode manually. \
+                    NOTE:  If you turn off safe mode before adding resources, the NN will immediately return to safe mode. \
+                    Use \"hdfs dfsadmin -safemode leave\" to turn safe mode off."
+                .to_owned();
+        }
         if self.manual {
             return "It was turned on manually. Use \"hdfs dfsadmin -safemode leave\" to turn safe mode off."
                 .to_owned();
@@ -292,10 +318,10 @@ impl BlockManager {
         self.safe_mode.would_stay_on()
     }
 
-    /// In safe mode because of the start, not because an administrator asked.
+    /// In safe mode because of the start, not because an administrator asked or a disk is full.
     #[must_use]
     pub fn in_startup_safe_mode(&self) -> bool {
-        self.safe_mode.is_startup()
+        self.safe_mode.is_startup_alone()
     }
 
     /// Start-up safe mode's progress.
@@ -313,6 +339,11 @@ impl BlockManager {
     /// `dfsadmin -safemode enter`.
     pub fn enter_safe_mode(&mut self) {
         self.safe_mode.enter();
+    }
+
+    /// The active's disks are short of room (`FSNamesystem.enterSafeMode(true)`). False when it knows already.
+    pub fn enter_low_resources_safe_mode(&mut self) -> bool {
+        self.safe_mode.enter_for_low_resources()
     }
 
     /// `dfsadmin -safemode leave` or `forceExit`. False when blocks from the future forbid it.
@@ -434,6 +465,30 @@ mod tests {
         mode.check(5, at(100_000_000));
         assert!(mode.is_on() && !mode.is_startup());
         assert!(mode.leave(false));
+        assert!(!mode.is_on());
+    }
+
+    #[test]
+    fn an_active_short_of_room_is_in_safe_mode_until_somebody_says_otherwise() {
+        let mut mode = safe_mode(0);
+        mode.activate(0, at(0));
+        assert!(!mode.is_on());
+        assert!(mode.enter_for_low_resources());
+        assert!(!mode.enter_for_low_resources());
+        assert!(mode.is_on() && mode.would_stay_on() && !mode.is_startup());
+        assert!(
+            mode.tip(0, 0).starts_with("Resources are low on NN."),
+            "{}",
+            mode.tip(0, 0)
+        );
+        mode.check(5, at(1_000_000));
+        mode.take_over();
+        assert!(mode.is_on());
+        assert!(mode.leave(false));
+        assert!(!mode.is_on());
+        // It looks again, and finds no more room than before.
+        assert!(mode.enter_for_low_resources());
+        mode.forget_low_resources();
         assert!(!mode.is_on());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Namesystem;
 use crate::calls::BlockReportWork;
+use crate::passed_on::PassedOn;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
@@ -27,6 +28,8 @@ pub struct CallContext {
     pub call_id: i32,
     /// How often the caller has sent this call before.
     pub retry_count: i32,
+    /// What is known of the client when the call did not come from it directly.
+    pub passed_on: Option<PassedOn>,
     /// Wall clock ms, for mtimes.
     pub now_ms: u64,
     /// Monotonic clock ms, for leases, heartbeats, expiry.

@@ -13,6 +13,7 @@ pub mod loader;
 pub mod monitor;
 pub mod namenode_protocol;
 pub mod namesystem;
+pub mod passed_on;
 pub mod reply_gate;
 pub mod retry_cache;
 pub mod role;

@@ -5,6 +5,7 @@ use crate::history::History;
 use crate::life::Life;
 use crate::monitor::Recoveries;
 use crate::namesystem::{Config, Namesystem};
+use crate::passed_on::LatestCalls;
 use crate::reply_gate::InFlight;
 use crate::retry_cache::{RetryCache, RetryCacheOptions};
 use crate::role::Role;
@@ -49,6 +50,7 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> N
         edit_log: EditLog::new(life, txid),
         retry_cache: RetryCache::new(parts.retry_cache),
         history: History::new(txid),
+        latest_calls: LatestCalls::default(),
         role: Role::Initializing,
         config: parts.config,
         info: parts.info,

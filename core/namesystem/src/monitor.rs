@@ -124,6 +124,7 @@ fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str
         client_id: SmallVec::new(),
         call_id: -2,
         retry_count: 0,
+        passed_on: None,
         now_ms: now.wall_ms,
         mono_ms: now.monotonic_ms,
     };

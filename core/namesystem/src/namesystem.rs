@@ -8,12 +8,14 @@
 //!
 //! Mirrors Hadoop's `FSNamesystem`.
 
+use crate::CallContext;
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
 use crate::life::Life;
 use crate::monitor::Recoveries;
+use crate::passed_on::{Doubt, LatestCalls};
 use crate::reply_gate::{InFlight, Shown};
-use crate::retry_cache::RetryCache;
+use crate::retry_cache::{CallKey, RetryCache};
 use crate::role::{HaState, IllegalTransition, OperationCategory, Role, Standing};
 use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
 use hathi_formats::editlog::EditOp;
@@ -114,6 +116,10 @@ pub struct Namesystem {
     pub history: History,
     /// Answers of at-most-once calls.
     pub retry_cache: RetryCache,
+    /// What clients have begun here. Losing it at a restart is safe only as far as calls that came to another NameNode
+    /// before this one was active go unanswered until then: nobody but the active answers, and who was active before is
+    /// not any more.
+    pub latest_calls: LatestCalls,
     /// The role; changed by the shell through [`Role::change`].
     pub role: Role,
     /// Typed configuration.
@@ -191,6 +197,34 @@ impl Namesystem {
             return Ok(());
         }
         self.role.check_operation(category)
+    }
+
+    /// To be asked before a changing call of a client runs: refuses one that was passed on and may be late, and remembers
+    /// the others.
+    pub fn admit(&mut self, ctx: &CallContext) -> Result<(), RemoteException> {
+        if self.role != Role::Active {
+            // The call is not served at all.
+            return Ok(());
+        }
+        let key = CallKey::new(&ctx.client_id, ctx.call_id);
+        if let Some(passed_on) = &ctx.passed_on {
+            let checked = key
+                .ok_or(Doubt::Late)
+                .and_then(|key| self.latest_calls.check(&key, passed_on, ctx.mono_ms));
+            if let Err(doubt) = checked {
+                let class = match doubt {
+                    // Who passed it on can look again whether the client waits.
+                    Doubt::Late => exceptions::CALL_LATE,
+                    Doubt::Overtaken | Doubt::Forgotten => exceptions::CALL_IN_DOUBT,
+                };
+                let message = format!("it is not certain that the client still waits for this call: {doubt:?}");
+                return Err(RemoteException::new(class, message));
+            }
+        }
+        if let Some(key) = key {
+            self.latest_calls.note(&key, ctx.passed_on.as_ref(), ctx.mono_ms);
+        }
+        Ok(())
     }
 
     /// Refuses a change while in safe mode (`FSNamesystem.checkNameNodeSafeMode`). `what` begins the message, as in
@@ -379,6 +413,7 @@ impl Namesystem {
     /// the journal for good are not taken: their edits may be lost, and then a repetition has to run.
     pub fn inherit(&mut self, old: &mut Namesystem) {
         self.last_transition_ms = old.last_transition_ms;
+        self.latest_calls = std::mem::take(&mut old.latest_calls);
         let mut answers = std::mem::take(&mut old.retry_cache);
         answers.forget_after(self.edit_log.applied().min(old.life().proven()));
         self.retry_cache = answers;

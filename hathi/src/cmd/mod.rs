@@ -14,6 +14,7 @@ pub mod oiv;
 pub mod quickstart;
 pub mod zkfc;
 
+pub use crate::log::log_to_stderr;
 use anyhow::{Context, Result};
 use hathi_formats::conf::Configuration;
 use std::ffi::OsString;
@@ -76,32 +77,7 @@ pub fn resident_bytes() -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// Sends the log to stderr, filtered by `HATHI_LOG` (default `info`).
-pub fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("HATHI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-}
-
-/// The user that this process acts as: `HADOOP_USER_NAME`, else the owner of the process.
-pub fn user_name() -> String {
-    if let Ok(name) = std::env::var("HADOOP_USER_NAME")
-        && !name.is_empty()
-    {
-        return name;
-    }
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let own = |line: &&str| line.split(':').nth(2) == Some(uid.as_str());
-    match passwd.lines().find(own).and_then(|line| line.split(':').next()) {
-        Some(name) => name.to_owned(),
-        None => std::env::var("USER").unwrap_or(uid),
-    }
-}
+pub use hathi_net::users::process_user as user_name;
 
 /// Takes `--conf DIR` from the front of the arguments and loads that configuration; without it the directory is
 /// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`.

@@ -1,6 +1,6 @@
 //! The protocols of administration, health and supervision, which ask the process rather than the namesystem.
 
-use crate::state::{NameNode, Transition};
+use crate::state::{NameNode, Transition, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
     GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto,
@@ -40,16 +40,13 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
             boot_id: process.map(|process| process.boot_id.clone()),
             pid_namespace: process.map(|process| process.pid_namespace),
             pid: std::process::id(),
-            instance_id: nn
-                .holder
-                .split_once('@')
-                .map_or(nn.holder.as_str(), |(_, instance)| instance)
-                .to_owned(),
+            instance_id: nn.instance().to_owned(),
             nameservice_id: nn.settings.nameservice_id.clone(),
             namenode_id: nn.settings.namenode_id.clone(),
             state: ns.role.ha_state().to_wire() as u32,
             last_applied_tx_id: ns.edit_log.applied().0,
             safe_mode: Some(ns.blockmanager.would_be_in_safe_mode()),
+            clock_ms: Some(nn.clock.ms()),
         });
         return true;
     }
@@ -59,7 +56,7 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
 fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     match call.method {
         "refreshUserToGroupsMappings" => {
-            nn.refresh_groups();
+            nn.groups.refresh();
             responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
         }
         "refreshSuperUserGroupsConfiguration" => responder.ok(&RefreshSuperUserGroupsConfigurationResponseProto {}),
@@ -67,8 +64,14 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         "refreshCallQueue" => responder.ok(&RefreshCallQueueResponseProto {}),
         "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
             Ok(request) => {
-                responder.ok(&GetGroupsForUserResponseProto {
-                    groups: nn.groups.of(&request.user).to_vec(),
+                let groups = nn.groups.clone();
+                tokio::spawn(async move {
+                    responder.send(match groups.resolve(&request.user).await {
+                        Some(identity) => Ok(GetGroupsForUserResponseProto {
+                            groups: identity.groups.to_vec(),
+                        }),
+                        None => Err(not_known_yet(&request.user)),
+                    });
                 });
             }
             Err(error) => responder.error(&error),
@@ -169,7 +172,7 @@ fn service_status(nn: &NameNode) -> GetServiceStatusResponseProto {
 }
 
 fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
-    nn.context(call).check_superuser()?;
+    nn.check_superuser(call)?;
     let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
     // While it loads as well: the cause may be that it can't.
     if let Some(problem) = nn.health.lock().problem() {
@@ -190,8 +193,13 @@ fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> 
             "An edit failed to apply; the namespace is loaded anew".to_owned(),
         ));
     }
-    if !crate::storage::has_available_space(&nn.settings) {
-        return Err(unhealthy("The NameNode has no resources available".to_owned()));
+    let low = nn.settings.resources.shortage();
+    if !low.is_empty() {
+        let low: Vec<String> = low.iter().map(ToString::to_string).collect();
+        return Err(unhealthy(format!(
+            "The NameNode has no resources available: {}",
+            low.join("; ")
+        )));
     }
     if nn.settings.not_active_in_safe_mode && nn.ns.read().blockmanager.in_safe_mode() {
         return Err(unhealthy(
@@ -203,7 +211,7 @@ fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> 
 
 /// `NameNode.checkHaStateChange` and the superuser's privilege.
 fn check(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
-    nn.context(call).check_superuser()?;
+    nn.check_superuser(call)?;
     let refused = |message: &str| Err(RemoteException::new(exceptions::ACCESS_CONTROL, message));
     let auto = nn.settings.automatic_failover;
     match HaRequestSource::try_from(info.req_source) {

@@ -44,16 +44,22 @@ const BOOTSTRAP_LOGS_UNAVAILABLE: u8 = 6;
 const PEER_START_TIMEOUT: Duration = Duration::from_secs(60);
 const PEER_START_PAUSE: Duration = Duration::from_millis(100);
 
+/// To the administrator's terminal; a stderr that takes nothing more is no reason to stop half-way.
+macro_rules! tell {
+    ($($arg:tt)*) => {{
+        let _ = write!(std::io::stderr(), $($arg)*);
+    }};
+}
+
 fn confirm(options: &FormatOptions, what: &str) -> bool {
     if options.force {
         return true;
     }
     if options.non_interactive {
-        eprintln!("Running in non-interactive mode, and data appears to exist in {what}. Not formatting.");
+        tell!("Running in non-interactive mode, and data appears to exist in {what}. Not formatting.\n");
         return false;
     }
-    eprint!("Re-format filesystem in {what} ? (Y or N) ");
-    let _ = std::io::stderr().flush();
+    tell!("Re-format filesystem in {what} ? (Y or N) ");
     let mut line = String::new();
     if std::io::stdin().lock().read_line(&mut line).is_err() {
         return false;
@@ -126,15 +132,18 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
                 found = Some((peer, answer));
                 break;
             }
-            Err(error) => eprintln!("Unable to fetch namespace information from NN {}: {error:#}", peer.rpc),
+            Err(error) => tell!(
+                "Unable to fetch namespace information from NN {}: {error:#}\n",
+                peer.rpc
+            ),
         }
     }
     let Some((peer, (info, checkpoint, current))) = found else {
         return Ok(BOOTSTRAP_FAILED_CONNECT);
     };
     if info.layout_version != LayoutVersion::NAMENODE_CURRENT {
-        eprintln!(
-            "Layout version on remote node ({}) does not match this node's layout version ({})",
+        tell!(
+            "Layout version on remote node ({}) does not match this node's layout version ({})\n",
             info.layout_version,
             LayoutVersion::NAMENODE_CURRENT
         );
@@ -149,10 +158,10 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
         && let Some(shared) = SharedEdits::of(settings)
         && let Err(error) = shared.check_available(&info, checkpoint.next(), current).await
     {
-        eprintln!(
+        tell!(
             "FATAL: Unable to read transaction ids {}-{current} from the configured shared edits storage {shared}. \
              Please copy these logs into the shared edits storage or call saveNamespace on the active node.\n\
-             Error: {error:#}",
+             Error: {error:#}\n",
             checkpoint.next()
         );
         return Ok(BOOTSTRAP_LOGS_UNAVAILABLE);

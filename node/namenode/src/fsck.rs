@@ -6,6 +6,7 @@
 //! the JournalNodes do not have yet.
 
 use crate::background::Shared;
+use crate::groups::Identity;
 use bytes::Bytes;
 use hathi_blockmanager::NumberReplicas;
 use hathi_formats::exceptions::RemoteException;
@@ -36,10 +37,19 @@ const NOBODY: &str = "dr.who";
 pub fn respond(shared: &Arc<Shared>, request: &HttpRequest) -> HttpResponse {
     let (sender, body) = body_channel(PIECES);
     let (shared, query, peer) = (shared.clone(), request.query.clone(), request.peer.ip());
-    tokio::task::spawn_blocking(move || {
-        let mut fsck = Fsck::new(&shared, &query, sender);
-        fsck.run(&peer.to_string());
-        fsck.flush();
+    tokio::spawn(async move {
+        let name = query.get("ugi").or_else(|| query.get("user.name")).unwrap_or(NOBODY);
+        let name = name.split(',').next().unwrap_or(NOBODY).to_owned();
+        let asker = shared.nn.groups.resolve(&name).await.unwrap_or_else(|| Identity {
+            user: name.into(),
+            groups: Arc::from([]),
+            superuser: false,
+        });
+        tokio::task::spawn_blocking(move || {
+            let mut fsck = Fsck::new(&shared, &query, asker, sender);
+            fsck.run(&peer.to_string());
+            fsck.flush();
+        });
     });
     let mut response = HttpResponse::new(body);
     response
@@ -136,10 +146,7 @@ struct Fsck<'a> {
 }
 
 impl<'a> Fsck<'a> {
-    fn new(shared: &'a Shared, query: &'a Query, sender: BodySender) -> Fsck<'a> {
-        let name = query.get("ugi").or_else(|| query.get("user.name")).unwrap_or(NOBODY);
-        let name = name.split(',').next().unwrap_or(NOBODY);
-        let (user, groups, superuser) = shared.nn.identity(name, shared.nn.clock.ms());
+    fn new(shared: &'a Shared, query: &'a Query, asker: Identity, sender: BodySender) -> Fsck<'a> {
         let asked = |key: &str| query.get(key).is_some();
         let (pool, minimum) = {
             let ns = shared.nn.ns.read();
@@ -159,9 +166,9 @@ impl<'a> Fsck<'a> {
                 racks: asked("racks"),
                 open_files: asked("openforwrite"),
             },
-            user,
-            groups,
-            superuser,
+            user: asker.user,
+            groups: asker.groups,
+            superuser: asker.superuser,
             totals: Totals::default(),
             text: String::new(),
             sender,

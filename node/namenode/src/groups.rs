@@ -1,147 +1,269 @@
-//! The groups of users, as Hadoop's `Groups` with `ShellBasedUnixGroupsMapping` finds them, cached.
+//! Who users are: their groups, as the system knows them (`Groups` with `ShellBasedUnixGroupsMapping` in Hadoop).
 //!
-//! Users of the local files are answered at once. Others (of a directory service) are asked for through `id` on a
-//! thread; the first call of such a user waits for nothing and has no groups yet.
+//! Groups come from `id`, which asks whatever the machine is set up to ask: files, LDAP, SSSD. That may take long, so it is
+//! done by threads of its own; a call of a user who was never asked about waits for the answer, and nobody else does.
+//!
+//! Invariants:
+//! - A user who is known stays known: groups are asked for again in the background, and what was known is used until
+//!   there is an answer. An attempt that fails takes nothing away.
+//! - That nothing is known of a user is never remembered for longer than [`UNKNOWN_MS`].
+//! - One look-up per user, and [`LOOKUPS_MAX`] of them, are under way at a time.
 
 use parking_lot::Mutex;
-use std::collections::HashMap as Map;
-use std::path::PathBuf;
-use std::process::Command;
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::sync::watch;
 
-/// `hadoop.security.groups.cache.secs`.
-const CACHE_FOR: Duration = Duration::from_secs(300);
 /// Users remembered at most.
 const USERS_MAX: usize = 10_000;
+/// Of them, so many are forgotten at once to make room.
+const FORGOTTEN: usize = 1000;
+/// Before the system is asked again about a user whom it does not know, or did not tell about. A directory service that
+/// was down is back soon, and a user may be made at any time.
+const UNKNOWN_MS: u64 = 5000;
+/// Threads that wait for the system. More than one, as it may hang for a user and answer for the next.
+const LOOKUPS_MAX: usize = 16;
+/// How long a call waits for the groups of its user; after that its client is told to come again.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A user's name, groups (the primary one first) and rank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The short name.
+    pub user: Arc<str>,
+    /// The groups.
+    pub groups: Arc<[String]>,
+    /// The NameNode's own user, or a member of `dfs.permissions.superusergroup`.
+    pub superuser: bool,
+}
+
+/// What a look-up comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The user's groups.
+    Groups(Vec<String>),
+    /// The system does not know the user; or a service that knows it does not answer, which looks the same.
+    Unknown,
+}
 
 struct Entry {
-    groups: Arc<[String]>,
-    at: Instant,
+    /// `None` until the first answer.
+    identity: Option<Identity>,
+    /// Asked for again from then on.
+    ask_at_ms: u64,
+    /// A look-up is under way.
+    asked: bool,
+}
+
+/// Whose groups they are and how they count.
+#[derive(Clone, Debug)]
+pub struct GroupsOptions {
+    /// `hadoop.user.group.static.mapping.overrides`: `user=group,group;user=`.
+    pub overrides: String,
+    /// `dfs.permissions.superusergroup`
+    pub superuser_group: String,
+    /// The NameNode's user.
+    pub own_user: String,
+    /// `hadoop.security.groups.cache.secs`
+    pub cache_for: Duration,
+}
+
+#[derive(Default)]
+struct Known {
+    users: HashMap<String, Entry>,
+    /// Users to ask about when a thread is free.
+    waiting: VecDeque<String>,
+    threads: usize,
 }
 
 /// See the module.
-pub struct Groups {
-    overrides: Map<String, Arc<[String]>>,
-    cache: Arc<Mutex<Map<String, Entry>>>,
-    passwd: PathBuf,
-    group: PathBuf,
+#[derive(Clone)]
+pub struct Groups(Arc<Shared>);
+
+struct Shared {
+    options: GroupsOptions,
+    overrides: HashMap<String, Vec<String>>,
+    known: Mutex<Known>,
+    answers: watch::Sender<u64>,
+    look_up: Box<dyn Fn(&str) -> Lookup + Send + Sync>,
+    /// Monotonic milliseconds.
+    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Groups {
-    /// `overrides` is the value of `hadoop.user.group.static.mapping.overrides`: `user=group,group;user=`.
+    /// Nobody is known. `now_ms` is a monotonic clock.
     #[must_use]
-    pub fn new(overrides: &str) -> Self {
-        let overrides = overrides
+    pub fn new(options: GroupsOptions, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Groups {
+        Groups::with(options, now_ms, ask_the_system)
+    }
+
+    fn with(
+        options: GroupsOptions,
+        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+        look_up: impl Fn(&str) -> Lookup + Send + Sync + 'static,
+    ) -> Groups {
+        let overrides = options
+            .overrides
             .split(';')
             .filter_map(|item| item.trim().split_once('='))
             .map(|(user, groups)| (user.trim().to_owned(), list(groups)))
             .collect();
-        Groups {
+        Groups(Arc::new(Shared {
+            options,
             overrides,
-            cache: Arc::default(),
-            passwd: PathBuf::from("/etc/passwd"),
-            group: PathBuf::from("/etc/group"),
-        }
+            known: Mutex::default(),
+            answers: watch::Sender::new(0),
+            look_up: Box::new(look_up),
+            now_ms: Box::new(now_ms),
+        }))
     }
 
-    /// The user's groups, the primary one first.
+    /// Who a user is, if that is known; otherwise it is being asked for.
     #[must_use]
-    pub fn of(&self, user: &str) -> Arc<[String]> {
-        if let Some(groups) = self.overrides.get(user) {
-            return groups.clone();
+    pub fn get(&self, user: &str, now_ms: u64) -> Option<Identity> {
+        let mut known = self.0.known.lock();
+        if let Some(entry) = known.users.get_mut(user) {
+            let identity = entry.identity.clone();
+            if now_ms >= entry.ask_at_ms && !entry.asked {
+                entry.asked = true;
+                self.ask(known, user);
+            }
+            return identity;
         }
-        let now = Instant::now();
-        let mut cache = self.cache.lock();
-        if let Some(entry) = cache.get(user)
-            && now.duration_since(entry.at) < CACHE_FOR
-        {
-            return entry.groups.clone();
-        }
-        if cache.len() >= USERS_MAX {
-            cache.clear();
-        }
-        let (groups, known) = match self.read_files(user) {
-            Some(groups) => (groups, true),
-            None => (
-                cache.get(user).map_or_else(|| Arc::from([]), |old| old.groups.clone()),
-                false,
-            ),
+        make_room(&mut known.users);
+        let identity = self.without_asking(user);
+        let entry = Entry {
+            // An override counts for ever.
+            ask_at_ms: identity.as_ref().map_or(now_ms, |_| u64::MAX),
+            asked: identity.is_none(),
+            // The own user may do anything; nobody waits for its groups.
+            identity: identity
+                .clone()
+                .or_else(|| (user == self.0.options.own_user).then(|| self.identity(user, Vec::new()))),
         };
-        cache.insert(
-            user.to_owned(),
-            Entry {
-                groups: groups.clone(),
-                at: now,
-            },
-        );
-        drop(cache);
-        if !known {
-            self.ask(user);
+        let answer = entry.identity.clone();
+        known.users.insert(user.to_owned(), entry);
+        if identity.is_none() {
+            self.ask(known, user);
         }
-        groups
+        answer
     }
 
-    /// Forgets what was cached (`refreshUserToGroupsMappings`).
+    /// Waits until it is known who a user is; `None` when that takes too long.
+    pub async fn resolve(&self, user: &str) -> Option<Identity> {
+        let mut answers = self.0.answers.subscribe();
+        let known = async {
+            loop {
+                answers.borrow_and_update();
+                if let Some(identity) = self.get(user, (self.0.now_ms)()) {
+                    return Some(identity);
+                }
+                if answers.changed().await.is_err() {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, known).await.ok().flatten()
+    }
+
+    /// Asks for everybody's groups anew (`refreshUserToGroupsMappings`). Until there are answers the old ones count.
     pub fn refresh(&self) {
-        self.cache.lock().clear();
-    }
-
-    fn read_files(&self, user: &str) -> Option<Arc<[String]>> {
-        let passwd = std::fs::read_to_string(&self.passwd).ok()?;
-        let primary_id = passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next() == Some(user))
-                .then(|| fields.nth(2).map(str::to_owned))
-                .flatten()
-        })?;
-        let group = std::fs::read_to_string(&self.group).ok()?;
-        let mut primary = Vec::new();
-        let mut others = Vec::new();
-        for line in group.lines() {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, id, members] = fields[..] else { continue };
-            if id == primary_id {
-                primary.push(name.to_owned());
-            } else if members.split(',').any(|member| member == user) {
-                others.push(name.to_owned());
+        for entry in self.0.known.lock().users.values_mut() {
+            if entry.ask_at_ms != u64::MAX {
+                entry.ask_at_ms = 0;
             }
         }
-        primary.extend(others);
-        Some(primary.into())
     }
 
-    fn ask(&self, user: &str) {
-        // A name that the tool could take for an option is no user's.
-        if user.is_empty() || user.starts_with('-') {
+    fn without_asking(&self, user: &str) -> Option<Identity> {
+        let groups = self.0.overrides.get(user)?;
+        Some(self.identity(user, groups.clone()))
+    }
+
+    fn identity(&self, user: &str, groups: Vec<String>) -> Identity {
+        let options = &self.0.options;
+        Identity {
+            user: user.into(),
+            superuser: user == options.own_user || groups.contains(&options.superuser_group),
+            groups: groups.into(),
+        }
+    }
+
+    fn ask(&self, mut known: parking_lot::MutexGuard<'_, Known>, user: &str) {
+        known.waiting.push_back(user.to_owned());
+        if known.threads >= LOOKUPS_MAX {
             return;
         }
-        let (user, cache) = (user.to_owned(), self.cache.clone());
-        let spawned = std::thread::Builder::new().name("groups".to_owned()).spawn(move || {
-            let Ok(output) = Command::new("id").args(["-Gn", "--", &user]).output() else {
-                return;
-            };
-            if output.status.success() {
-                let groups = String::from_utf8_lossy(&output.stdout)
-                    .split_whitespace()
-                    .map(str::to_owned)
-                    .collect();
-                cache.lock().insert(
-                    user,
-                    Entry {
-                        groups,
-                        at: Instant::now(),
-                    },
-                );
-            }
-        });
+        known.threads += 1;
+        drop(known);
+        let groups = self.clone();
+        let spawned = std::thread::Builder::new()
+            .name("groups".to_owned())
+            .spawn(move || groups.look_up());
         if let Err(error) = spawned {
             tracing::warn!(%error, "cannot look up the groups of a user");
+            let mut known = self.0.known.lock();
+            known.threads -= 1;
+            // Who asks next tries again.
+            known.waiting.retain(|waiting| waiting != user);
+            if let Some(entry) = known.users.get_mut(user) {
+                entry.asked = false;
+            }
+        }
+    }
+
+    /// Asks about everybody who waits.
+    fn look_up(&self) {
+        let next = || {
+            let mut known = self.0.known.lock();
+            let user = known.waiting.pop_front();
+            if user.is_none() {
+                known.threads -= 1;
+            }
+            user
+        };
+        while let Some(user) = next() {
+            let found = (self.0.look_up)(&user);
+            let now_ms = (self.0.now_ms)();
+            let mut known = self.0.known.lock();
+            if let Some(entry) = known.users.get_mut(&user) {
+                entry.asked = false;
+                match found {
+                    Lookup::Groups(groups) => {
+                        let cache_ms = u64::try_from(self.0.options.cache_for.as_millis()).unwrap_or(u64::MAX);
+                        entry.ask_at_ms = now_ms.saturating_add(cache_ms).min(u64::MAX - 1);
+                        entry.identity = Some(self.identity(&user, groups));
+                    }
+                    Lookup::Unknown => {
+                        entry.ask_at_ms = now_ms + UNKNOWN_MS;
+                        if entry.identity.is_none() {
+                            entry.identity = Some(self.identity(&user, Vec::new()));
+                        }
+                    }
+                }
+            }
+            drop(known);
+            self.0.answers.send_modify(|count| *count += 1);
         }
     }
 }
 
-fn list(groups: &str) -> Arc<[String]> {
+fn make_room(users: &mut HashMap<String, Entry>) {
+    if users.len() < USERS_MAX {
+        return;
+    }
+    let mut left = FORGOTTEN;
+    users.retain(|_, entry| {
+        let stays = entry.asked || left == 0;
+        left -= usize::from(!stays);
+        stays
+    });
+}
+
+fn list(groups: &str) -> Vec<String> {
     groups
         .split(',')
         .map(str::trim)
@@ -150,21 +272,212 @@ fn list(groups: &str) -> Arc<[String]> {
         .collect()
 }
 
+/// `id` is asked and not the C library: it is there with every libc, a directory service's module that crashes or hangs
+/// takes no thread of the NameNode with it, and it is what Hadoop asks.
+fn ask_the_system(user: &str) -> Lookup {
+    // A name that the tool could take for an option is no user's.
+    if user.is_empty() || user.starts_with('-') {
+        return Lookup::Unknown;
+    }
+    // Names of groups may have blanks; not every `id` can end them with a zero.
+    for (option, separator) in [("-Gnz", '\0'), ("-Gn", ' ')] {
+        let ran = Command::new("id")
+            .args([option, "--", user])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        match ran {
+            // It prints the others' names also when a group has none, and fails.
+            Ok(output) if !output.stdout.is_empty() => {
+                let text = String::from_utf8_lossy(&output.stdout);
+                let names = text.split(separator).map(|name| name.trim_end_matches('\n'));
+                return Lookup::Groups(names.filter(|name| !name.is_empty()).map(str::to_owned).collect());
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    match read_files(Path::new("/etc/passwd"), Path::new("/etc/group"), user) {
+        Some(groups) => Lookup::Groups(groups),
+        None => Lookup::Unknown,
+    }
+}
+
+/// For machines without `id`.
+fn read_files(passwd: &Path, group: &Path, user: &str) -> Option<Vec<String>> {
+    let passwd = std::fs::read_to_string(passwd).ok()?;
+    let primary_id = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(user))
+            .then(|| fields.nth(2).map(str::to_owned))
+            .flatten()
+    })?;
+    let group = std::fs::read_to_string(group).ok()?;
+    let mut primary = Vec::new();
+    let mut others = Vec::new();
+    for line in group.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, id, members] = fields[..] else { continue };
+        if id == primary_id {
+            primary.push(name.to_owned());
+        } else if members.split(',').any(|member| member == user) {
+            others.push(name.to_owned());
+        }
+    }
+    primary.extend(others);
+    Some(primary)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// A system whose answers are given by the test, and a clock that it moves.
+    struct World {
+        groups: Groups,
+        now_ms: Arc<AtomicU64>,
+        answers: std::sync::mpsc::Sender<Lookup>,
+        asked: std::sync::mpsc::Receiver<String>,
+    }
+
+    fn world() -> World {
+        let options = GroupsOptions {
+            overrides: "dr.who=;carol=staff, ops".to_owned(),
+            superuser_group: "supergroup".to_owned(),
+            own_user: "hdfs".to_owned(),
+            cache_for: Duration::from_secs(300),
+        };
+        let now_ms = Arc::new(AtomicU64::new(1000));
+        let (answers, to_give) = std::sync::mpsc::channel();
+        let (asking, asked) = std::sync::mpsc::channel();
+        let (to_give, asking) = (Mutex::new(to_give), Mutex::new(asking));
+        let clock = now_ms.clone();
+        let groups = Groups::with(
+            options,
+            move || clock.load(Ordering::SeqCst),
+            move |user| {
+                asking.lock().send(user.to_owned()).unwrap();
+                to_give.lock().recv().unwrap_or(Lookup::Unknown)
+            },
+        );
+        World {
+            groups,
+            now_ms,
+            answers,
+            asked,
+        }
+    }
+
+    impl World {
+        fn get(&self, user: &str) -> Option<Vec<String>> {
+            let identity = self.groups.get(user, self.now_ms.load(Ordering::SeqCst))?;
+            Some(identity.groups.to_vec())
+        }
+
+        /// The system answers the question that it was asked, and the answer counts from then on.
+        fn answer(&self, user: &str, found: Lookup) {
+            assert_eq!(self.asked.recv().unwrap(), user);
+            let before = *self.groups.0.answers.borrow();
+            self.answers.send(found).unwrap();
+            while *self.groups.0.answers.borrow() == before {
+                std::thread::yield_now();
+            }
+        }
+
+        fn after(&self, ms: u64) {
+            self.now_ms.fetch_add(ms, Ordering::SeqCst);
+        }
+    }
+
+    fn groups(names: &[&str]) -> Lookup {
+        Lookup::Groups(names.iter().map(|name| (*name).to_owned()).collect())
+    }
 
     #[test]
-    fn overrides_win_and_files_name_the_primary_group_first() {
+    fn a_user_is_unknown_until_the_system_has_answered() {
+        let world = world();
+        assert_eq!(world.get("alice"), None);
+        assert_eq!(world.get("alice"), None, "and is asked about once");
+        world.answer("alice", groups(&["staff", "supergroup"]));
+        assert_eq!(world.get("alice").unwrap(), ["staff", "supergroup"]);
+        assert!(world.groups.get("alice", 0).unwrap().superuser);
+        assert!(world.asked.try_recv().is_err());
+    }
+
+    #[test]
+    fn known_groups_count_until_there_are_newer_ones() {
+        let world = world();
+        assert_eq!(world.get("alice"), None);
+        world.answer("alice", groups(&["staff"]));
+        world.after(299_999);
+        assert_eq!(world.get("alice").unwrap(), ["staff"]);
+        assert!(world.asked.try_recv().is_err());
+        world.after(1);
+        assert_eq!(world.get("alice").unwrap(), ["staff"]);
+        // The directory service is down, which looks as if there were no such user.
+        world.answer("alice", Lookup::Unknown);
+        assert_eq!(world.get("alice").unwrap(), ["staff"]);
+        world.after(UNKNOWN_MS);
+        assert_eq!(world.get("alice").unwrap(), ["staff"]);
+        world.answer("alice", groups(&["ops"]));
+        assert_eq!(world.get("alice").unwrap(), ["ops"]);
+        world.groups.refresh();
+        assert_eq!(world.get("alice").unwrap(), ["ops"]);
+        world.answer("alice", groups(&["lab"]));
+        assert_eq!(world.get("alice").unwrap(), ["lab"]);
+    }
+
+    #[test]
+    fn that_a_user_is_unknown_is_not_remembered_for_long() {
+        let world = world();
+        assert_eq!(world.get("bob"), None);
+        world.answer("bob", Lookup::Unknown);
+        assert_eq!(world.get("bob").unwrap(), [""; 0]);
+        world.after(UNKNOWN_MS);
+        assert_eq!(world.get("bob").unwrap(), [""; 0]);
+        world.answer("bob", groups(&["staff"]));
+        assert_eq!(world.get("bob").unwrap(), ["staff"]);
+    }
+
+    #[test]
+    fn overrides_and_the_own_user_wait_for_nobody() {
+        let world = world();
+        assert_eq!(world.get("dr.who").unwrap(), [""; 0]);
+        assert_eq!(world.get("carol").unwrap(), ["staff", "ops"]);
+        assert!(world.asked.try_recv().is_err());
+        let own = world.groups.get("hdfs", 1000).unwrap();
+        assert!(own.superuser && own.groups.is_empty());
+        world.answer("hdfs", groups(&["hadoop"]));
+        assert_eq!(world.get("hdfs").unwrap(), ["hadoop"]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_goes_on_with_the_answer() {
+        let world = world();
+        let waiting = tokio::spawn({
+            let groups = world.groups.clone();
+            async move { groups.resolve("alice").await }
+        });
+        let (found, world) = tokio::task::spawn_blocking(move || {
+            world.answer("alice", groups(&["staff"]));
+            (world.get("alice"), world)
+        })
+        .await
+        .unwrap();
+        assert_eq!(found.unwrap(), ["staff"]);
+        let identity = waiting.await.unwrap().unwrap();
+        assert_eq!(*identity.groups, ["staff"]);
+        drop(world);
+    }
+
+    #[test]
+    fn files_name_the_primary_group_first() {
         let dir = tempfile::tempdir().unwrap();
-        let mut groups = Groups::new("dr.who=;alice=staff, ops");
-        groups.passwd = dir.path().join("passwd");
-        groups.group = dir.path().join("group");
-        std::fs::write(&groups.passwd, "root:x:0:0::/:/bin/sh\nbob:x:7:70::/:/bin/sh\n").unwrap();
-        std::fs::write(&groups.group, "ops:x:5:bob,root\nbobs:x:70:\n").unwrap();
-        assert!(groups.of("dr.who").is_empty());
-        assert_eq!(*groups.of("alice"), ["staff", "ops"]);
-        assert_eq!(*groups.of("bob"), ["bobs", "ops"]);
-        assert_eq!(*groups.of("bob"), ["bobs", "ops"]);
+        let (passwd, group) = (dir.path().join("passwd"), dir.path().join("group"));
+        std::fs::write(&passwd, "root:x:0:0::/:/bin/sh\nbob:x:7:70::/:/bin/sh\n").unwrap();
+        std::fs::write(&group, "ops:x:5:bob,root\nbobs:x:70:\n").unwrap();
+        assert_eq!(read_files(&passwd, &group, "bob").unwrap(), ["bobs", "ops"]);
+        assert_eq!(read_files(&passwd, &group, "carol"), None);
     }
 }

@@ -239,7 +239,7 @@ impl Controller {
         self.log.send(LogCommand::Ship(life))?;
         self.log.send(LogCommand::NotifySynced(start, done))?;
         for kept in self.nn.take_kept_calls() {
-            self.handler.serve(kept.call, kept.responder);
+            self.handler.serve(kept);
         }
         synced.await.context("the first transaction did not reach a quorum")?;
         let now = self.nn.clock.us();

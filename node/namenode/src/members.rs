@@ -35,7 +35,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves `changeJournalNodes`; the answer comes when the change is done.
 pub fn serve(shared: &Arc<Shared>, call: &RpcCall, responder: Responder) {
     let asked = call.decode::<ChangeJournalNodesRequestProto>().and_then(|request| {
-        shared.nn.context(call).check_superuser()?;
+        shared.nn.check_superuser(call)?;
         if shared.nn.role() != Role::Active {
             return Err(crate::state::not_active());
         }

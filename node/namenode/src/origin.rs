@@ -1,7 +1,14 @@
 //! Who really calls, when somebody in between passes the call on.
 
+use foldhash::fast::FixedState;
+use hathi_namesystem::passed_on::PassedOn;
 use hathi_net::ipc::{ClientId, RpcCall};
-use std::net::IpAddr;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, SocketAddr};
+
+/// In the caller context of a call that a NameNode passes on: what it knows of the client, as
+/// `<instance of the active>.<its clock in ms>.<age of the call in ms>`.
+pub const WAITING: &str = "hathiWaiting";
 
 /// What a call says of itself, or what a trusted caller says of the one that it calls for
 /// (`NameNode.getClientMachine`, `getClientIdAndCallId`).
@@ -13,17 +20,26 @@ pub struct Origin {
     pub client_id: ClientId,
     /// The client's number of the call.
     pub call_id: i32,
+    /// Set when a NameNode passed the call on.
+    pub passed_on: Option<PassedOn>,
+}
+
+/// A client's connection to another NameNode, as [`PassedOn`] names it.
+#[must_use]
+pub fn connection_number(peer: SocketAddr) -> u32 {
+    FixedState::with_seed(0x6861_7468).hash_one(peer) as u32 | 1
 }
 
 impl Origin {
     /// Trusted are `dfs.namenode.ip-proxy-users` (routers), and another NameNode, which runs as the same user and calls in
-    /// its client's name.
+    /// its client's name. `instance` names this process.
     #[must_use]
-    pub fn of(call: &RpcCall, own_user: &str, ip_proxy_users: &[String]) -> Origin {
+    pub fn of(call: &RpcCall, own_user: &str, ip_proxy_users: &[String], instance: &str) -> Origin {
         let mut origin = Origin {
             ip: call.peer.ip(),
             client_id: call.client_id,
             call_id: call.call_id,
+            passed_on: None,
         };
         let Some(context) = &call.caller_context else {
             return origin;
@@ -36,15 +52,37 @@ impl Origin {
         let Ok(context) = std::str::from_utf8(&context.context) else {
             return origin;
         };
+        let mut port = 0;
         for (key, value) in context.split(',').filter_map(|item| item.split_once(':')) {
             match key {
+                "clientPort" => port = value.parse().unwrap_or(port),
+                WAITING => origin.passed_on = Some(waiting(value, instance)),
                 "clientIp" => origin.ip = value.parse().unwrap_or(origin.ip),
                 "clientId" => origin.client_id = client_id(value).unwrap_or(origin.client_id),
                 "clientCallId" => origin.call_id = value.parse().unwrap_or(origin.call_id),
                 _ => {}
             }
         }
+        if let Some(passed_on) = &mut origin.passed_on {
+            passed_on.connection = connection_number((origin.ip, port).into());
+        }
         origin
+    }
+}
+
+/// What another process was told of its clock, or what can't be read, says of no moment here: such a call is late.
+fn waiting(value: &str, instance: &str) -> PassedOn {
+    let parse = || {
+        let mut parts = value.split('.');
+        let of_this_process = parts.next()? == instance;
+        let (at, age) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        of_this_process.then_some((at, age))
+    };
+    let (waiting_at_ms, age_ms) = parse().unwrap_or((0, u64::MAX));
+    PassedOn {
+        waiting_at_ms,
+        age_ms,
+        connection: 0,
     }
 }
 
@@ -85,7 +123,7 @@ mod tests {
         "job_1,clientIp:fe80::7,clientPort:1,clientId:0123456789abcdef0123456789abcdef,clientCallId:42";
 
     fn of(call: &RpcCall) -> Origin {
-        Origin::of(call, "hdfs", &["router".to_owned()])
+        Origin::of(call, "hdfs", &["router".to_owned()], "me")
     }
 
     #[test]
@@ -94,6 +132,7 @@ mod tests {
             ip: "fe80::7".parse().unwrap(),
             client_id: ClientId::from(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_be_bytes()),
             call_id: 42,
+            passed_on: None,
         };
         assert_eq!(of(&call("alice", Some("hdfs"), CONTEXT)), origin);
         assert_eq!(of(&call("alice", Some("router"), CONTEXT)), origin);
@@ -106,11 +145,26 @@ mod tests {
             ip: [10, 0, 0, 1].into(),
             client_id: ClientId::from([1; 16]),
             call_id: 7,
+            passed_on: None,
         };
         for (user, real_user) in [("alice", None), ("hdfs", None), ("router", Some("alice"))] {
             assert_eq!(of(&call(user, real_user, CONTEXT)), own);
         }
         let broken = "clientIp:nowhere,clientId:12,clientCallId:x,clientIp";
         assert_eq!(of(&call("router", None, broken)), own);
+    }
+
+    #[test]
+    fn safety_11_only_a_namenode_that_knows_this_process_says_who_waits() {
+        let passed_on = |context: &str| of(&call("alice", Some("hdfs"), context)).passed_on;
+        let known = passed_on("hathiWaiting:me.5000.20,clientIp:10.0.0.7,clientPort:4000").unwrap();
+        assert_eq!((known.waiting_at_ms, known.age_ms), (5000, 20));
+        assert_eq!(known.connection, connection_number(([10, 0, 0, 7], 4000).into()));
+        for unknown in ["other.5000.20", "me.5000", "me.x.1", ""] {
+            let late = passed_on(&format!("hathiWaiting:{unknown}")).unwrap();
+            assert_eq!((late.waiting_at_ms, late.age_ms), (0, u64::MAX));
+        }
+        assert_eq!(passed_on("clientIp:10.0.0.7"), None);
+        assert_eq!(of(&call("alice", None, "hathiWaiting:me.5000.20")).passed_on, None);
     }
 }

@@ -2,19 +2,24 @@
 
 use crate::admin;
 use crate::background::Shared;
+use crate::origin::connection_number;
 use crate::standby_calls::StandbyCall;
-use crate::state::{Made, NameNode, not_active};
+use crate::state::{Made, NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
 use hathi_namesystem::calls::BlockReportWork;
+use hathi_namesystem::passed_on::PassedOn;
 use hathi_namesystem::{Deferred, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
 use prost::Message;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc;
 
 /// Replicas of a block report worked on under one hold of the lock: well below a millisecond.
 const BLOCKS_PER_SLICE: usize = 5000;
+/// Calls that wait until it is known who their users are.
+const HELD_MAX: usize = 4096;
 
 /// The protocols served: their methods are verbs of the namesystem, or answered by [`admin`].
 static PROTOCOLS: [&Protocol; 12] = [
@@ -37,12 +42,14 @@ pub struct Handler {
     namenode: Arc<NameNode>,
     shared: Arc<Shared>,
     verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
+    held: mpsc::UnboundedSender<Held>,
+    held_now: AtomicUsize,
 }
 
 impl Handler {
-    /// Looks all verbs up once.
+    /// Looks all verbs up once. At the other end of `held` is [`serve_held`].
     #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, held: mpsc::UnboundedSender<Held>) -> Self {
         let verbs = PROTOCOLS
             .iter()
             .map(|protocol| {
@@ -58,6 +65,8 @@ impl Handler {
             namenode: shared.nn.clone(),
             shared,
             verbs,
+            held,
+            held_now: AtomicUsize::new(0),
         }
     }
 
@@ -69,16 +78,32 @@ impl Handler {
         methods.get(call.method_index).copied().flatten()
     }
 
-    /// Serves a call that was kept while this NameNode became active.
-    pub fn serve(&self, call: RpcCall, responder: Responder) {
-        self.serve_until(call, responder, None);
+    /// Serves a call that was kept while this NameNode became active, if its client still waits.
+    pub fn serve(&self, kept: StandbyCall) {
+        if !kept.responder.is_waiting() {
+            return kept.send_away();
+        }
+        let now_ms = self.namenode.clock.ms();
+        let passed_on = PassedOn {
+            waiting_at_ms: now_ms,
+            age_ms: kept.age_ms(now_ms),
+            connection: connection_number(kept.call.peer),
+        };
+        self.serve_until(kept.call, kept.responder, Manner::Kept(passed_on));
     }
 
-    /// The reply, where it was made, and whether it may have changed something.
-    fn run(&self, verb: Verb, call: &RpcCall) -> (Reply, Standing, bool) {
+    /// The reply, where it was made, and whether it may have changed something; `None` while it is asked for who the
+    /// call's user is.
+    fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<(Reply, Standing, bool)> {
         let nn = &self.namenode;
-        let context = nn.context(call);
-        match verb {
+        let mut context = nn.context(call)?;
+        let is_client = std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL);
+        let mut kept_here = false;
+        if let (Manner::Kept(passed_on), None) = (manner, context.passed_on) {
+            context.passed_on = Some(passed_on);
+            kept_here = true;
+        }
+        Some(match verb {
             Verb::Read(read) => {
                 let ns = nn.ns.read();
                 (read(&ns, &context, call.body.clone()), ns.standing(), false)
@@ -86,12 +111,19 @@ impl Handler {
             Verb::Write(write) => {
                 let mut ns = nn.ns.write();
                 // A journal that is slower than the clients, or hangs: they wait before memory is full of edits.
-                if std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL)
-                    && ns.edit_log.unsynced_bytes() > nn.settings.unsynced_limit_bytes
-                {
+                if is_client && ns.edit_log.unsynced_bytes() > nn.settings.unsynced_limit_bytes {
                     let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
                     let refusal = Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy));
-                    return (refusal, ns.standing(), false);
+                    return Some((refusal, ns.standing(), false));
+                }
+                // A call that is served again was admitted before.
+                if is_client
+                    && !matches!(manner, Manner::Again(_))
+                    && let Err(refused) = ns.admit(&context)
+                {
+                    // A client is sent on, and comes again if it waits after all; a NameNode is told why.
+                    let refused = if kept_here { not_active() } else { refused };
+                    return Some((Reply::refuse(refused), ns.standing(), false));
                 }
                 let reply = write(&mut ns, &context, call.body.clone());
                 (reply, ns.standing(), true)
@@ -107,7 +139,7 @@ impl Handler {
                     (reply, ns.standing(), true)
                 })
             }
-        }
+        })
     }
 }
 
@@ -117,17 +149,30 @@ impl RpcHandler for Handler {
     }
 
     fn call(&self, call: RpcCall, responder: Responder) {
-        self.serve_until(call, responder, None);
+        self.serve_until(call, responder, Manner::Direct);
     }
 }
 
+/// How a call comes to be served.
+#[derive(Clone, Copy)]
+enum Manner {
+    /// As its client has just sent it, or a NameNode on its behalf.
+    Direct,
+    /// It was kept here, while nobody was active.
+    Kept(PassedOn),
+    /// A `complete` that was served before; until then, in ms of the clock, it may still wait for a report.
+    Again(u64),
+}
+
 impl Handler {
-    /// `until_ms`: for how long a `complete` that was served before may still wait for a report.
-    fn serve_until(&self, call: RpcCall, responder: Responder, until_ms: Option<u64>) {
+    fn serve_until(&self, call: RpcCall, responder: Responder, manner: Manner) {
         let nn = &self.namenode;
         let Some(verb) = self.verb(&call) else {
             if call.method == "changeJournalNodes" {
                 return crate::members::serve(&self.shared, &call, responder);
+            }
+            if nn.groups.get(&call.user.user, nn.clock.ms()).is_none() {
+                return self.hold(call, responder, manner);
             }
             if !admin::call(nn, &call, responder) {
                 tracing::debug!(
@@ -142,7 +187,7 @@ impl Handler {
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Clients go to another NameNode meanwhile, if there is one.
             if !nn.settings.peers.is_empty() && std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
-                let call = StandbyCall::new(call, responder, not_active(), nn.clock.ms());
+                let call = StandbyCall::new(call, responder, not_active(), nn.came_after_ms());
                 return nn.keep_call(call).unwrap_or_else(StandbyCall::send_away);
             }
             let error = match nn.loads.load(Ordering::Acquire) {
@@ -151,14 +196,16 @@ impl Handler {
             };
             return responder.error(&error);
         }
-        let (reply, standing, write) = self.run(verb, &call);
+        let Some((reply, standing, write)) = self.run(verb, &call, manner) else {
+            return self.hold(call, responder, manner);
+        };
         if let Some(deferred) = reply.deferred {
             return self.defer(deferred, responder);
         }
         if let Err(refusal) = &reply.result
             && refusal.is(exceptions::STANDBY)
         {
-            return match nn.keep_call(StandbyCall::new(call, responder, refusal.clone(), nn.clock.ms())) {
+            return match nn.keep_call(StandbyCall::new(call, responder, refusal.clone(), nn.came_after_ms())) {
                 Ok(()) => {}
                 // It became active after it had answered.
                 Err(call) if role != Role::Active && nn.role() == Role::Active => self.call(call.call, call.responder),
@@ -166,6 +213,10 @@ impl Handler {
             };
         }
         if is_not_yet(&call, &reply) {
+            let until_ms = match manner {
+                Manner::Again(until_ms) => Some(until_ms),
+                Manner::Direct | Manner::Kept(_) => None,
+            };
             return nn.unreported.keep(call, responder, until_ms, nn.clock.ms());
         }
         let made = Made {
@@ -180,8 +231,25 @@ impl Handler {
         }
         if call.method == "blockReceivedAndDeleted" {
             for closing in nn.unreported.take_reported(&call.body) {
-                self.serve_until(closing.call, closing.responder, Some(closing.until_ms));
+                self.serve_until(closing.call, closing.responder, Manner::Again(closing.until_ms));
             }
+        }
+    }
+
+    /// Serves a call once it is known who its user is.
+    fn hold(&self, call: RpcCall, responder: Responder, manner: Manner) {
+        let refused = not_known_yet(&call.user.user);
+        if self.held_now.fetch_add(1, Ordering::Relaxed) >= HELD_MAX {
+            self.held_now.fetch_sub(1, Ordering::Relaxed);
+            return responder.error(&refused);
+        }
+        let held = Held {
+            call,
+            responder,
+            manner,
+        };
+        if let Err(mpsc::error::SendError(held)) = self.held.send(held) {
+            held.responder.error(&refused);
         }
     }
 
@@ -236,6 +304,33 @@ impl Handler {
         if let Err(error) = spawned {
             tracing::error!(%error, "cannot start a thread for a block report");
         }
+    }
+}
+
+/// A call whose user is asked about.
+pub struct Held {
+    call: RpcCall,
+    responder: Responder,
+    manner: Manner,
+}
+
+/// Serves the calls that are held, for as long as the process lives.
+pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver<Held>) {
+    while let Some(Held {
+        call,
+        responder,
+        manner,
+    }) = held.recv().await
+    {
+        let handler = handler.clone();
+        tokio::spawn(async move {
+            let known = handler.namenode.groups.resolve(&call.user.user).await;
+            handler.held_now.fetch_sub(1, Ordering::Relaxed);
+            match known {
+                Some(_) => handler.serve_until(call, responder, manner),
+                None => responder.error(&not_known_yet(&call.user.user)),
+            }
+        });
     }
 }
 

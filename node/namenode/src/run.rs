@@ -15,7 +15,7 @@ use crate::standby_calls::{self, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
-use crate::{checkpoint, http, serving};
+use crate::{checkpoint, http, identity, resources, rpc, serving};
 use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -24,7 +24,7 @@ use hathi_namespace::Namespace;
 use hathi_namesystem::Life;
 use hathi_namesystem::loader::assemble;
 use hathi_net::http::{HttpRequest, HttpServer};
-use hathi_net::ipc::{RpcServer, ServerOptions};
+use hathi_net::ipc::{RpcServer, ServerOptions, StateIds};
 use hathi_storage::OsDisk;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -79,11 +79,17 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     });
 
     // The server is up before anything is loaded: whoever calls is told to try again.
-    let handler = Arc::new(Handler::new(shared.clone()));
+    let (held, held_queue) = mpsc::unbounded_channel();
+    let handler = Arc::new(Handler::new(shared.clone(), held));
     let options = ServerOptions {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
         max_frame_bytes: settings.max_frame_bytes,
+        // What an answer shows is durable when it leaves, so it is not newer than this.
+        state_ids: settings.state_context.then(|| {
+            let nn = nn.clone();
+            StateIds::new(move || nn.state_id())
+        }),
         ..ServerOptions::default()
     };
     let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)
@@ -109,11 +115,14 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
     let local_at_the_end = local.clone();
     let reactor = server.reactor();
+    reactor.spawn(nn.clone().count_turns());
+    reactor.spawn(rpc::serve_held(handler.clone(), held_queue));
     match &journal {
         JournalUri::Quorum { .. } => reactor.spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run()),
         JournalUri::File(path) => reactor.spawn(DirectoryLog::start(nn.clone(), path, log_queue, lost, local)?.run()),
     };
 
+    let (readers_to_ask, info, name_dir) = (readers.clone(), dirs.info.clone(), settings.name_dirs.first().cloned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let tail = Arc::new(match &journal {
@@ -127,12 +136,24 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         let loader = Arc::new(Loader::new(settings, dirs));
         tokio::spawn(standby_calls::settle_all(nn.clone(), handler.clone(), question_queue));
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
+        tokio::spawn(resources::monitor(nn.clone()));
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(crate::corrupt::tell_again(nn.clone()));
         tokio::spawn(checkpoint::run(shared.clone()));
         tokio::spawn(controller.run(transition_queue, lost_queue));
-        stopped().await
+        let foreign = async {
+            match (&journal, name_dir) {
+                (JournalUri::Quorum { .. }, Some(dir)) => {
+                    identity::refuse_foreign_journalnodes(readers_to_ask, info, &dir).await
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            stopped = stopped() => stopped,
+            reason = foreign => Err(reason),
+        }
     })?;
     tracing::info!("stopping");
     drop(server);

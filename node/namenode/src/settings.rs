@@ -1,5 +1,6 @@
 //! What `*-site.xml` says, parsed once at start.
 
+use crate::resources::ResourceOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub superuser_group: String,
     /// `hadoop.user.group.static.mapping.overrides`.
     pub static_groups: String,
+    /// `hadoop.security.groups.cache.secs`
+    pub groups_cache: Duration,
     /// `dfs.namenode.ip-proxy-users`: routers, which say for whom they call.
     pub ip_proxy_users: Vec<String>,
     /// The nameservice, or empty.
@@ -88,8 +91,10 @@ pub struct Settings {
     pub log_roll_period: Option<Duration>,
     /// `dfs.ha.tail-edits.period`; used towards JournalNodes that cannot wait for edits.
     pub tail_period: Duration,
-    /// `dfs.namenode.resource.du.reserved`, bytes.
-    pub reserved_bytes: u64,
+    /// `dfs.namenode.resource.*`
+    pub resources: ResourceOptions,
+    /// `dfs.namenode.state.context.enabled`
+    pub state_context: bool,
     /// Reactor threads of the RPC server: `hathi.namenode.rpc.reactors`.
     pub reactors: usize,
     /// `hathi.namenode.serving.limit.ms`: a reactor that stands still for so long costs the read lease.
@@ -139,6 +144,23 @@ impl Settings {
             // Listed there too, as `FSNamesystem.getNamespaceEditsDirs` allows: it is written once.
             edits_dirs.retain(|dir| dir != shared);
         }
+        let dirs = |key: &str| conf.get_list(key).iter().map(|dir| local_path(dir)).collect::<Vec<_>>();
+        let required = dirs("dfs.namenode.edits.dir.required");
+        let resources = ResourceOptions {
+            reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
+                .unwrap_or(0),
+            redundant: if edits_dirs.is_empty() {
+                name_dirs.clone()
+            } else {
+                edits_dirs.clone()
+            },
+            required: dirs("dfs.namenode.resource.checked.volumes")
+                .into_iter()
+                .chain(edits_dirs.iter().filter(|dir| required.contains(dir)).cloned())
+                .collect(),
+            minimum: conf.get_usize("dfs.namenode.resource.checked.volumes.minimum", 1)?,
+            check_interval: Duration::from_millis(ms("dfs.namenode.resource.check.interval", 5000)?.max(100)),
+        };
         let mut peers = Vec::new();
         if let Some(ns) = ns {
             for id in all.namenode_ids(ns) {
@@ -164,6 +186,7 @@ impl Settings {
             superuser_group: conf.get_or("dfs.permissions.superusergroup", "supergroup"),
             ip_proxy_users: conf.get_list("dfs.namenode.ip-proxy-users"),
             static_groups: conf.get_or("hadoop.user.group.static.mapping.overrides", "dr.who=;"),
+            groups_cache: Duration::from_millis(seconds("hadoop.security.groups.cache.secs", 300)?),
             nameservice_id: identity.nameservice.clone().unwrap_or_default(),
             namenode_id: identity.namenode.clone().unwrap_or_default(),
             rpc_bind: bind_address(&conf, &rpc, "dfs.namenode.rpc-bind-host")?,
@@ -212,8 +235,8 @@ impl Settings {
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
             log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
             tail_period: conf.get_duration("dfs.ha.tail-edits.period", Duration::from_secs(60), TimeUnit::Seconds)?,
-            reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
-                .unwrap_or(0),
+            resources,
+            state_context: conf.get_bool("dfs.namenode.state.context.enabled", false),
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
             debug_hooks: conf.get_bool("hathi.debug.hooks", false),
@@ -368,6 +391,12 @@ impl Settings {
     }
 }
 
+/// A directory that may be written as a `file:` URI.
+fn local_path(dir: &str) -> PathBuf {
+    let path = dir.strip_prefix("file://").or_else(|| dir.strip_prefix("file:"));
+    PathBuf::from(path.unwrap_or(dir))
+}
+
 /// Resolves a name; the first address counts.
 pub(crate) fn resolve(address: &HostPort) -> anyhow::Result<SocketAddr> {
     (address.host.as_str(), address.port)
@@ -390,21 +419,8 @@ fn is_local(address: &HostPort) -> bool {
     std::net::TcpListener::bind((address.host.as_str(), 0)).is_ok()
 }
 
-/// The short name of the process's user: `HADOOP_USER_NAME`, else that of the password file, else `USER`.
+/// The short name of the process's user: `HADOOP_USER_NAME`, else as the system knows it.
 #[must_use]
 pub fn process_user() -> String {
-    if let Ok(name) = std::env::var("HADOOP_USER_NAME")
-        && !name.is_empty()
-    {
-        return name;
-    }
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let from_file = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
-        passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
-        })
-    });
-    from_file.or_else(|| std::env::var("USER").ok()).unwrap_or(uid)
+    hathi_net::users::process_user()
 }

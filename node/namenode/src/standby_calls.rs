@@ -7,11 +7,19 @@
 //! that was sent again over another connection, so that it is served once however often it arrives. The client's next
 //! call, a first attempt again, is sent away and finds the active by itself; but not before a connection to the active
 //! was made: a dead one is often heard of from its clients first, and whoever was sent to it would sleep as well.
+//!
+//! A call whose client has given up must not be applied. What decides is the active, by `hathi_namesystem::passed_on`;
+//! this side tells it what it needs: the active's own clock, fetched before the client's connection is looked at, and
+//! how long the call has been here by then.
 
+use crate::origin::WAITING;
 use crate::rpc::Handler;
 use crate::state::NameNode;
+use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::proto::ext::{GetInstanceRequestProto, GetInstanceResponseProto};
 use hathi_namesystem::Role;
+use hathi_namesystem::passed_on::Turns;
 use hathi_net::ipc::{CallIds, ClientOptions, Responder, RpcCall, RpcError, UserInfo, connect_to, protocols};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -27,6 +35,8 @@ const KEEP_MS: u64 = 3000;
 /// Connections to the active at a time.
 const CONNECTIONS_MAX: usize = 128;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// An active that does not say its clock in this time would not take the call in time either.
+const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a standby knows of the lease of the active.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,17 +90,23 @@ pub struct StandbyCall {
 }
 
 impl StandbyCall {
-    /// One that has just come, and was refused.
+    /// One that was refused. It came after `since_ms`.
     #[must_use]
-    pub fn new(call: RpcCall, responder: Responder, refusal: RemoteException, now_ms: u64) -> Self {
+    pub fn new(call: RpcCall, responder: Responder, refusal: RemoteException, since_ms: u64) -> Self {
         StandbyCall {
             stays: call.retry_count > 0,
             call,
             responder,
             refusal,
-            since_ms: now_ms,
+            since_ms,
             refused_by: None,
         }
+    }
+
+    /// For how long at most it has been here.
+    #[must_use]
+    pub fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.since_ms)
     }
 
     /// Tells the client to go to another NameNode.
@@ -99,8 +115,7 @@ impl StandbyCall {
     }
 
     fn fate(&self, role: Role, view: &LeaseView, now_ms: u64) -> Fate {
-        let waited_ms = now_ms.saturating_sub(self.since_ms);
-        match fate(role, view, self.refused_by.as_deref(), waited_ms) {
+        match fate(role, view, self.refused_by.as_deref(), self.age_ms(now_ms)) {
             // Other daemons find their way by themselves.
             Fate::Ask(_) if !std::ptr::eq(self.call.protocol, &protocols::CLIENT_PROTOCOL) => Fate::SendAway,
             fate => fate,
@@ -118,6 +133,7 @@ pub struct StandbyCalls {
     questions: mpsc::UnboundedSender<Question>,
     under_way: AtomicUsize,
     another_was_active: AtomicBool,
+    turns: Mutex<Turns>,
     /// How many have waited.
     pub kept: AtomicU64,
     /// How many were passed on.
@@ -134,6 +150,7 @@ impl StandbyCalls {
             questions,
             under_way: AtomicUsize::new(0),
             another_was_active: AtomicBool::new(false),
+            turns: Mutex::new(Turns::new(0)),
             kept: AtomicU64::new(0),
             passed_on: AtomicU64::new(0),
         }
@@ -167,6 +184,7 @@ impl NameNode {
         if fate == Fate::SendAway || waiting.len() + calls.under_way.load(Ordering::Relaxed) >= CALLS_MAX {
             return Err(call);
         }
+        call.responder.let_look();
         match fate {
             Fate::Ask(holder) => calls.ask(call, holder),
             Fate::Wait | Fate::SendAway => {
@@ -176,6 +194,21 @@ impl NameNode {
             }
         }
         Ok(())
+    }
+
+    /// When a call that is read now may have come.
+    #[must_use]
+    pub fn came_after_ms(&self) -> u64 {
+        self.standby_calls.turns.lock().came_after_ms()
+    }
+
+    /// Says again and again that the thread on which this runs reads calls. To be run on a reactor of the server.
+    pub async fn count_turns(self: Arc<Self>) {
+        loop {
+            let now_ms = self.clock.ms();
+            self.standby_calls.turns.lock().turn(now_ms);
+            tokio::time::sleep(Duration::from_millis(Turns::EVERY_MS)).await;
+        }
     }
 
     /// Takes the calls that wait, to be served now that this NameNode is active.
@@ -193,6 +226,9 @@ impl NameNode {
         }
         let mut waiting = calls.waiting.lock();
         for call in std::mem::take(&mut *waiting) {
+            if call.responder.is_closed() {
+                continue;
+            }
             let fate = call.fate(role, &calls.view.borrow(), now_ms);
             match fate {
                 Fate::Wait => waiting.push_back(call),
@@ -227,6 +263,13 @@ impl NameNode {
         };
         match answer {
             Some(Ok(None)) => call.send_away(),
+            // The client sends it again, if it waits.
+            Some(Err(RpcError::Remote(exception))) if exception.is(exceptions::CALL_IN_DOUBT) => {
+                tracing::debug!(%holder, method = call.call.method, reason = exception.message, "the active has doubts");
+                call.send_away();
+            }
+            // It was held up there; whether the client still waits is looked at anew.
+            Some(Err(RpcError::Remote(exception))) if exception.is(exceptions::CALL_LATE) => return Err(call),
             Some(Ok(Some(message))) => call.responder.ok_encoded(&message),
             Some(Err(RpcError::Remote(exception))) if !exception.is(exceptions::STANDBY) => {
                 call.responder.error(&exception);
@@ -254,24 +297,27 @@ impl NameNode {
                 reason: "no NameNode of this configuration".to_owned(),
             });
         };
-        let mut context = format!("clientIp:{},clientPort:{}", call.peer.ip(), call.peer.port());
-        if let Some(own) = &call.caller_context {
-            context = format!("{},{context}", String::from_utf8_lossy(&own.context));
-        }
-        let options = ClientOptions {
-            user: UserInfo {
-                user: call.user.user.clone(),
-                real_user: Some(self.settings.user.clone()),
-            },
-            client_id: call.client_id,
-            connect_timeout: CONNECT_TIMEOUT,
-            caller_context: Some(context),
-            ..ClientOptions::new(&self.settings.user)
-        };
-        let client = connect_to(&active.rpc.to_string(), call.protocol, &options).await?;
+        let address = active.rpc.to_string();
         if !kept.stays {
+            let options = self.options_for(call, String::new());
+            connect_to(&address, call.protocol, &options).await?;
             return Ok(None);
         }
+        let asked = match self.clock_of(&active.rpc).await {
+            Ok(asked) => asked,
+            // Not one of ours.
+            Err(RpcError::Remote(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let age_ms = kept.age_ms(self.clock.ms());
+        let waiting = match asked.clock_ms {
+            Some(clock_ms) if kept.responder.is_waiting() => {
+                format!("{WAITING}:{}.{clock_ms}.{age_ms}", asked.instance_id)
+            }
+            // The client is gone, or the active can't tell a late call: nothing is passed on.
+            _ => return Ok(None),
+        };
+        let client = connect_to(&address, call.protocol, &self.options_for(call, waiting)).await?;
         self.standby_calls.passed_on.fetch_add(1, Ordering::Relaxed);
         let ids = CallIds {
             client_id: call.client_id,
@@ -281,6 +327,36 @@ impl NameNode {
         };
         let answer = client.call_encoded(call.method, &call.body, Some(ids), None);
         answer.encoded().await.map(Some)
+    }
+
+    /// Which process answers there, and its clock.
+    async fn clock_of(&self, active: &HostPort) -> Result<GetInstanceResponseProto, RpcError> {
+        let options = ClientOptions {
+            connect_timeout: CONNECT_TIMEOUT,
+            call_timeout: CLOCK_TIMEOUT,
+            ..ClientOptions::new(&self.settings.user)
+        };
+        let client = connect_to(&active.to_string(), &protocols::SUPERVISOR_PROTOCOL, &options).await?;
+        client.call("getInstance", &GetInstanceRequestProto {}).await
+    }
+
+    /// As the client itself would call, but for what is told of it.
+    fn options_for(&self, call: &RpcCall, waiting: String) -> ClientOptions {
+        let peer = call.peer;
+        let mut context = format!("{waiting},clientIp:{},clientPort:{}", peer.ip(), peer.port());
+        if let Some(own) = &call.caller_context {
+            context = format!("{},{context}", String::from_utf8_lossy(&own.context));
+        }
+        ClientOptions {
+            user: UserInfo {
+                user: call.user.user.clone(),
+                real_user: Some(self.settings.user.clone()),
+            },
+            client_id: call.client_id,
+            connect_timeout: CONNECT_TIMEOUT,
+            caller_context: Some(context),
+            ..ClientOptions::new(&self.settings.user)
+        }
     }
 }
 
@@ -300,7 +376,7 @@ pub async fn settle_all(nn: Arc<NameNode>, handler: Arc<Handler>, mut questions:
             };
             match nn.keep_call(call) {
                 Ok(()) => {}
-                Err(call) if nn.role() == Role::Active => handler.serve(call.call, call.responder),
+                Err(call) if nn.role() == Role::Active => handler.serve(call),
                 Err(call) => call.send_away(),
             }
         });

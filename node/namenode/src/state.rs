@@ -1,7 +1,7 @@
 //! What all parts of a NameNode process share.
 
 use crate::debug_hooks::DebugHooks;
-use crate::groups::Groups;
+use crate::groups::{Groups, GroupsOptions, Identity};
 use crate::origin::Origin;
 use crate::serving::Serving;
 use crate::settings::Settings;
@@ -14,21 +14,16 @@ use hathi_namesystem::checkpoint::EditsRetention;
 use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::save_namespace::UnderWay;
 use hathi_namesystem::standby_health::StandbyHealth;
-use hathi_namesystem::{CallContext, Namesystem, Role, Standing};
+use hathi_namesystem::{CallContext, Life, Namesystem, Role, Standing};
 use hathi_net::clock::HolderClock;
 use hathi_net::histogram::Histogram;
 use hathi_net::ipc::{Responder, RpcCall};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
-
-/// Identities (user, groups, rank) remembered before all are asked for again.
-const IDENTITIES_MAX: usize = 10_000;
-/// An identity is asked for again after so long, so that changed groups count.
-const IDENTITY_MS: u64 = 60_000;
 
 /// A reply that waits for its transaction, or for the read lease.
 pub struct ParkedReply {
@@ -80,6 +75,15 @@ pub fn send(responder: Responder, result: &Result<bytes::Bytes, RemoteException>
 #[must_use]
 pub fn not_active() -> RemoteException {
     RemoteException::new(exceptions::STANDBY, "This NameNode is not active any more")
+}
+
+/// The directory service takes too long: a refusal for want of a group would be wrong, and final.
+#[must_use]
+pub fn not_known_yet(user: &str) -> RemoteException {
+    RemoteException::new(
+        exceptions::RETRIABLE,
+        format!("The groups of user {user} are not known yet"),
+    )
 }
 
 /// The read lease as the writer's side counts it, in microseconds of [`Clock`].
@@ -175,13 +179,6 @@ pub struct Transition {
     pub done: Box<dyn FnOnce(Result<(), RemoteException>) + Send>,
 }
 
-struct Identity {
-    user: Arc<str>,
-    groups: Arc<[String]>,
-    superuser: bool,
-    at_ms: u64,
-}
-
 /// See the module.
 pub struct NameNode {
     /// Configuration.
@@ -212,7 +209,8 @@ pub struct NameNode {
     pub standby_calls: StandbyCalls,
     /// [`Standing::to_bits`]
     standing: AtomicU64,
-    identities: Mutex<HashMap<String, Identity>>,
+    /// Follows [`Namesystem::life`], for who must not wait for the namesystem's lock.
+    life: RwLock<Life>,
     /// Counters of the edit log task.
     pub metrics: Metrics,
     /// How often a namespace was loaded to the end.
@@ -256,16 +254,25 @@ impl NameNode {
         transitions: mpsc::UnboundedSender<Transition>,
         standby_calls: StandbyCalls,
     ) -> Self {
-        let groups = Groups::new(&settings.static_groups);
+        let clock = Clock::start();
+        let options = GroupsOptions {
+            overrides: settings.static_groups.clone(),
+            superuser_group: settings.superuser_group.clone(),
+            own_user: settings.user.clone(),
+            cache_for: settings.groups_cache,
+        };
+        let groups_clock = clock.clone();
+        let groups = Groups::new(options, move || groups_clock.ms());
         let standing = ns.standing().to_bits();
         let serving = Serving::new(settings.reactors, settings.serving_limit);
+        let life = RwLock::new(ns.life().clone());
         NameNode {
             settings,
             ns: RwLock::new(ns),
             gate: Mutex::default(),
             lease: ReadLease::new(),
             log_wake: Notify::new(),
-            clock: Clock::start(),
+            clock,
             serving,
             debug_hooks: OnceLock::new(),
             groups,
@@ -274,7 +281,7 @@ impl NameNode {
             unreported: Unreported::default(),
             standby_calls,
             standing: AtomicU64::new(standing),
-            identities: Mutex::default(),
+            life,
             metrics: Metrics::default(),
             loads: AtomicU64::new(0),
             health: Mutex::default(),
@@ -283,13 +290,30 @@ impl NameNode {
         }
     }
 
-    /// The caller of an RPC as the handlers see it.
+    /// This process's own name, until it ends.
     #[must_use]
-    pub fn context(&self, call: &RpcCall) -> CallContext {
+    pub fn instance(&self) -> &str {
+        self.holder
+            .split_once('@')
+            .map_or(self.holder.as_str(), |(_, instance)| instance)
+    }
+
+    /// The caller of an RPC as the handlers see it; `None` while it is asked for who that is.
+    #[must_use]
+    pub fn context(&self, call: &RpcCall) -> Option<CallContext> {
         let now_ms = self.clock.ms();
-        let (user, groups, superuser) = self.identity(&call.user.user, now_ms);
-        let origin = Origin::of(call, &self.settings.user, &self.settings.ip_proxy_users);
-        CallContext {
+        let Identity {
+            user,
+            groups,
+            superuser,
+        } = self.groups.get(&call.user.user, now_ms)?;
+        let origin = Origin::of(
+            call,
+            &self.settings.user,
+            &self.settings.ip_proxy_users,
+            self.instance(),
+        );
+        Some(CallContext {
             user,
             groups,
             superuser,
@@ -297,41 +321,18 @@ impl NameNode {
             client_id: origin.client_id.as_slice().into(),
             call_id: origin.call_id,
             retry_count: call.retry_count,
+            passed_on: origin.passed_on,
             now_ms: self.clock.wall_ms(),
             mono_ms: now_ms,
-        }
+        })
     }
 
-    /// A user's name, groups, and whether it is a superuser.
-    pub fn identity(&self, name: &str, now_ms: u64) -> (Arc<str>, Arc<[String]>, bool) {
-        let mut identities = self.identities.lock();
-        if let Some(known) = identities.get(name)
-            && now_ms < known.at_ms + IDENTITY_MS
-        {
-            return (known.user.clone(), known.groups.clone(), known.superuser);
+    /// Refuses everybody but a superuser.
+    pub fn check_superuser(&self, call: &RpcCall) -> Result<(), RemoteException> {
+        match self.context(call) {
+            Some(context) => context.check_superuser(),
+            None => Err(not_known_yet(&call.user.user)),
         }
-        if identities.len() >= IDENTITIES_MAX {
-            identities.clear();
-        }
-        let groups = self.groups.of(name);
-        let superuser = name == self.settings.user || groups.contains(&self.settings.superuser_group);
-        let user: Arc<str> = Arc::from(name);
-        identities.insert(
-            name.to_owned(),
-            Identity {
-                user: user.clone(),
-                groups: groups.clone(),
-                superuser,
-                at_ms: now_ms,
-            },
-        );
-        (user, groups, superuser)
-    }
-
-    /// Forgets users' groups.
-    pub fn refresh_groups(&self) {
-        self.groups.refresh();
-        self.identities.lock().clear();
     }
 
     /// Role and life, without any lock; follows [`Namesystem::standing`] by [`NameNode::publish`].
@@ -348,7 +349,14 @@ impl NameNode {
 
     /// To be called after every change of the role or the life, under the write lock.
     pub fn publish(&self, ns: &Namesystem) {
+        *self.life.write() = ns.life().clone();
         self.standing.store(ns.standing().to_bits(), Ordering::Release);
+    }
+
+    /// The last transaction that an answer which leaves now may show.
+    #[must_use]
+    pub fn state_id(&self) -> i64 {
+        self.life.read().synced().0.cast_signed()
     }
 
     /// Sends the result now, or parks it until what it shows is durable and the read lease is held. When the life in

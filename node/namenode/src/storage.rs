@@ -1,5 +1,6 @@
 //! The name directories: VERSION, images and their MD5 files, `seen_txid`, locks.
 
+use crate::identity;
 use crate::local_edits::write_atomically;
 use crate::settings::Settings;
 use anyhow::Context;
@@ -96,9 +97,10 @@ impl NameDirs {
                 None => unformatted.push(dir),
                 Some(version) => {
                     let found = version.namespace_info(&path)?;
-                    if info.as_ref().is_some_and(|info| *info != found) {
+                    identity::check_layout(&path, found.layout_version)?;
+                    if let Some(differs) = info.as_ref().and_then(|info| identity::difference(info, &found)) {
                         anyhow::bail!(
-                            "Directory {} belongs to another namespace than the other name directories",
+                            "Directory {} is in an inconsistent state: {differs}, as in the other name directories",
                             path.display()
                         );
                     }
@@ -269,15 +271,6 @@ pub fn format(settings: &Settings, info: &NamespaceInfo) -> anyhow::Result<()> {
         tracing::info!(dir = %path.display(), "storage directory has been successfully formatted");
     }
     Ok(())
-}
-
-/// Whether the name directories have more than the reserved space (`NameNodeResourceChecker`).
-#[must_use]
-pub fn has_available_space(settings: &Settings) -> bool {
-    all_dirs(settings).iter().any(|dir| match rustix::fs::statvfs(dir) {
-        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize) >= settings.reserved_bytes,
-        Err(_) => false,
-    })
 }
 
 #[cfg(test)]

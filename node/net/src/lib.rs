@@ -1,5 +1,6 @@
 //! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]); and
-//! what else of the machine daemons share: clocks ([`clock`]) and processes ([`process`]). Knows nothing of HDFS.
+//! what else of the machine daemons share: clocks ([`clock`]), processes ([`process`]), and whom a process speaks for
+//! ([`users`]). Knows nothing of HDFS.
 
 pub mod clock;
 pub mod histogram;
@@ -7,6 +8,7 @@ pub mod http;
 pub mod ipc;
 pub mod process;
 pub mod tcp;
+pub mod users;
 
 /// A port that is taken, but on which nobody listens as long as the socket lives.
 #[cfg(test)]

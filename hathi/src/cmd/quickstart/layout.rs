@@ -62,6 +62,10 @@ impl Layout {
     pub fn namenode_http(&self, index: u16) -> u16 {
         self.base_port + INSTANCES_MAX + index
     }
+    /// The page that shows the whole cluster.
+    pub fn page(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.namenode_http(0))
+    }
     fn zkfc_port(&self, index: u16) -> u16 {
         self.base_port + 2 * INSTANCES_MAX + index
     }

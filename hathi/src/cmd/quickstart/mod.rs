@@ -1,12 +1,14 @@
 //! `hathi quickstart`: a whole highly available cluster of real processes on this machine.
 
 mod children;
+mod claim;
 mod demo;
 mod layout;
 mod ready;
 
 use anyhow::{Context, Result};
 use children::Children;
+use claim::Claim;
 use clap::Parser;
 use layout::{Layout, Role};
 use std::ffi::OsString;
@@ -50,6 +52,8 @@ struct Args {
 
 /// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    // Its daemons run on when nobody reads what it tells.
+    crate::output::go_on_without_reader();
     let args = Args::parse_from(std::iter::once(OsString::from("hathi quickstart")).chain(args));
     // Children follow the death of the thread that started them, so that must be the main one.
     tokio::runtime::Builder::new_current_thread()
@@ -71,12 +75,14 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         datanodes: args.datanodes,
     };
     layout.check()?;
-    let _claim = match args.base_port {
+    let mut claim = Claim::of(&layout.dir)?;
+    let _ports = match args.base_port {
         None => layout.claim_free_ports()?,
         Some(base) => layout
             .claim_ports()
             .map_err(|port| anyhow::anyhow!("--base-port {base}: port {port} is taken"))?,
     };
+    claim.tell(&layout.page())?;
     layout.write()?;
     let layout = Arc::new(layout);
     let mut children = Children::new(layout.clone());
@@ -180,8 +186,8 @@ fn progress(step: &str) {
 fn announce(layout: &Layout, elapsed: Duration) {
     let ns = &layout.nameservice;
     println!(
-        "ready hdfs://{ns} status page http://127.0.0.1:{}/ after {:.1} s; to use it:",
-        layout.namenode_http(0),
+        "ready hdfs://{ns} status page {} after {:.1} s; to use it:",
+        layout.page(),
         elapsed.as_secs_f64()
     );
     println!("  export HADOOP_CONF_DIR={}", layout.client_conf().display());

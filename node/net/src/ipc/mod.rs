@@ -14,7 +14,9 @@ use std::fmt;
 pub use client::{CallIds, ClientOptions, PendingCall, RpcClient, RpcError};
 pub use failover::{HaOptions, HaProxy, Idempotence, connect_to};
 pub use hathi_formats::exceptions::RemoteException;
-pub use server::{CallerContext, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions, UserInfo};
+pub use server::{
+    CallerContext, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions, StateIds, UserInfo,
+};
 
 /// An RPC protocol as a server registers it.
 #[derive(Debug)]

@@ -95,6 +95,23 @@ pub trait RpcHandler: Send + Sync + 'static {
     fn batch_done(&self) {}
 }
 
+/// What a server says of its state with every reply (`AlignmentContext.updateResponseState`).
+#[derive(Clone)]
+pub struct StateIds(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl StateIds {
+    /// `last` gives the id of the newest state that a reply may show.
+    pub fn new(last: impl Fn() -> i64 + Send + Sync + 'static) -> StateIds {
+        StateIds(Arc::new(last))
+    }
+}
+
+impl std::fmt::Debug for StateIds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StateIds({})", (self.0)())
+    }
+}
+
 /// Limits and sizes of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -120,6 +137,8 @@ pub struct ServerOptions {
     pub max_idle_ms: u64,
     /// Backlog of the listening sockets (`ipc.server.listen.queue.size`).
     pub listen_backlog: i32,
+    /// Sent with each reply on the first listener's connections, exceptions included.
+    pub state_ids: Option<StateIds>,
 }
 
 impl Default for ServerOptions {
@@ -136,6 +155,7 @@ impl Default for ServerOptions {
             idle_threshold: 4000,
             max_idle_ms: 20_000,
             listen_backlog: 1024,
+            state_ids: None,
         }
     }
 }

@@ -81,6 +81,7 @@ fn user(name: &str, superuser: bool) -> CallContext {
         client_id: Default::default(),
         call_id: -2,
         retry_count: -1,
+        passed_on: None,
         now_ms: NOW.wall_ms,
         mono_ms: NOW.monotonic_ms,
     }

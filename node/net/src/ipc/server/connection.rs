@@ -557,6 +557,9 @@ impl ConnectionTask {
             if outbox.closing.is_some() || (!write_blocked && !outbox.bytes.is_empty()) {
                 continue;
             }
+            if std::mem::take(&mut outbox.wants_socket) {
+                outbox.socket = Some(self.stream.as_fd().try_clone_to_owned()?);
+            }
             // A blocked write wakes the task by itself, and until then more replies change nothing.
             outbox.awake = write_blocked;
             if !outbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -591,6 +594,7 @@ impl Drop for ConnectionTask {
         {
             let mut outbox = self.connection.outbox.lock();
             outbox.closed = true;
+            outbox.socket = None;
             outbox.bytes = BytesMut::new();
             outbox.waker = None;
         }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::connection::{self, ConnectionTask};
 use super::outbox::{Closing, Connection, Outbox};
 use super::table::ProtocolTable;
-use super::{RpcHandler, ServerMetrics, ServerOptions};
+use super::{RpcHandler, ServerMetrics, ServerOptions, StateIds};
 
 /// How often idle connections are looked for (`ipc.client.connection.idle-scan-interval.ms`).
 const IDLE_SCAN_INTERVAL: Duration = Duration::from_secs(10);
@@ -88,6 +88,7 @@ impl Shared {
 pub(super) struct Service {
     pub(super) handler: Arc<dyn RpcHandler>,
     pub(super) table: ProtocolTable,
+    pub(super) state_ids: Option<StateIds>,
 }
 
 /// Where new connections of a reactor are put.
@@ -149,7 +150,7 @@ impl RpcServer {
             })?;
             server.threads.push(thread);
         }
-        server.serve(listener, handler)?;
+        server.serve(listener, handler, server.shared.options.state_ids.clone())?;
         Ok(server)
     }
 
@@ -157,14 +158,20 @@ impl RpcServer {
     pub fn add_listener(&self, addr: SocketAddr, handler: Arc<dyn RpcHandler>) -> io::Result<SocketAddr> {
         let listener = listen(addr, self.shared.options.listen_backlog)?;
         let local_addr = listener.local_addr()?;
-        self.serve(listener, handler)?;
+        self.serve(listener, handler, None)?;
         Ok(local_addr)
     }
 
-    fn serve(&self, listener: StdListener, handler: Arc<dyn RpcHandler>) -> io::Result<()> {
+    fn serve(
+        &self,
+        listener: StdListener,
+        handler: Arc<dyn RpcHandler>,
+        state_ids: Option<StateIds>,
+    ) -> io::Result<()> {
         let service = Arc::new(Service {
             table: ProtocolTable::new(handler.protocols()),
             handler,
+            state_ids,
         });
         let _context = self.acceptor.enter();
         let listener = TcpListener::from_std(listener)?;
@@ -296,6 +303,7 @@ fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc
     let connection = Arc::new(Connection {
         peer,
         server: shared.clone(),
+        state_ids: service.state_ids.clone(),
         outbox: Mutex::new(Outbox::default()),
         last_active_ms: AtomicU64::new(shared.now_ms()),
         outstanding: AtomicU64::new(0),

@@ -1,6 +1,7 @@
 //! Replies on their way to a connection's socket.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -10,6 +11,7 @@ use hathi_formats::exceptions::RemoteException;
 use parking_lot::Mutex;
 use prost::Message;
 
+use super::StateIds;
 use super::listener::Shared;
 use crate::ipc::ClientId;
 use crate::ipc::codec::{self, ErrorCode, ResponseIds};
@@ -37,6 +39,10 @@ pub(super) struct Outbox {
     pub(super) waker: Option<Waker>,
     /// The task goes on there after this turn.
     pub(super) move_to: Option<tokio::runtime::Handle>,
+    /// Somebody wants to look at the socket while a call waits.
+    pub(super) wants_socket: bool,
+    /// The socket once more, to look at; it goes with the task.
+    pub(super) socket: Option<OwnedFd>,
 }
 
 /// What a connection's task shares with those who reply.
@@ -44,6 +50,7 @@ pub(super) struct Outbox {
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) server: Arc<Shared>,
+    pub(super) state_ids: Option<StateIds>,
     /// Never held across an await, and only for as long as appending one reply takes.
     pub(super) outbox: Mutex<Outbox>,
     /// Milliseconds since the server's start when something was last read or written.
@@ -124,14 +131,16 @@ impl Responder {
     /// Sends a message.
     pub fn ok<M: Message>(mut self, message: &M) {
         if let Some(connection) = self.connection.take() {
-            connection.reply(false, |out| codec::put_success(out, &self.ids, message));
+            let ids = self.ids_at(&connection);
+            connection.reply(false, |out| codec::put_success(out, &ids, message));
         }
     }
 
     /// Sends a message that is already encoded (without a length before it).
     pub fn ok_encoded(mut self, message: &[u8]) {
         if let Some(connection) = self.connection.take() {
-            connection.reply(false, |out| codec::put_success_encoded(out, &self.ids, message));
+            let ids = self.ids_at(&connection);
+            connection.reply(false, |out| codec::put_success_encoded(out, &ids, message));
         }
     }
 
@@ -139,7 +148,8 @@ impl Responder {
     pub fn error(mut self, exception: &RemoteException) {
         if let Some(connection) = self.connection.take() {
             let code = ErrorCode::of(exception);
-            connection.reply(true, |out| codec::put_error(out, &self.ids, code, exception));
+            let ids = self.ids_at(&connection);
+            connection.reply(true, |out| codec::put_error(out, &ids, code, exception));
         }
     }
 
@@ -148,6 +158,15 @@ impl Responder {
         if let Some(connection) = self.connection.take() {
             connection.close(Closing::Reset);
         }
+    }
+
+    /// With the state as it is when the reply leaves: whatever the reply shows is not newer.
+    fn ids_at(&self, connection: &Connection) -> ResponseIds {
+        let mut ids = self.ids;
+        if let Some(state_ids) = &connection.state_ids {
+            ids.state_id = Some((state_ids.0)());
+        }
+        ids
     }
 
     /// Sets `stateId` of the reply.
@@ -172,11 +191,54 @@ impl Responder {
         })
     }
 
+    /// Lets [`Responder::is_waiting`] look at the connection's socket from the next turn of its task on, which comes at
+    /// once. It costs the connection a second file descriptor.
+    pub fn let_look(&self) {
+        let Some(connection) = &self.connection else { return };
+        let waker = {
+            let mut outbox = connection.outbox.lock();
+            if outbox.socket.is_some() || outbox.wants_socket {
+                return;
+            }
+            outbox.wants_socket = true;
+            // While the call is being handled the task is awake.
+            if outbox.awake {
+                None
+            } else {
+                outbox.awake = true;
+                outbox.waker.take()
+            }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the other end of the connection is open, as the kernel knows it now: the connection's own task may not
+    /// have read that it is not. False also when that can't be told.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| {
+            let outbox = connection.outbox.lock();
+            let is_open = !outbox.closed && outbox.closing.is_none();
+            is_open && outbox.socket.as_ref().is_some_and(|socket| !hung_up(socket))
+        })
+    }
+
     /// The caller's address.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connection.as_ref().map(|connection| connection.peer)
     }
+}
+
+/// Whether the peer has ended the connection, also when bytes from before that were not read.
+fn hung_up(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // RDHUP, HUP and ERR are all that can be told here, and each is an end.
+    !matches!(poll(&mut fds, Some(&now)), Ok(0))
 }
 
 impl Drop for Responder {

@@ -63,7 +63,12 @@ impl RpcHandler for Echo {
                 reply.set_state_id(42);
                 reply.ok(&request);
             }
-            "getServiceStatus" => self.parked.lock().push((reply, request)),
+            "getServiceStatus" => {
+                if request.protocol == "waits" {
+                    reply.let_look();
+                }
+                self.parked.lock().push((reply, request));
+            }
             "transitionToActive" => {
                 // From another thread, and last first.
                 let parked = std::mem::take(&mut *self.parked.lock());
@@ -347,6 +352,59 @@ async fn parked_replies_come_later_and_in_any_order() {
         assert_eq!(parked.await.unwrap(), text(&n.to_string()));
     }
     assert_eq!(client.state_id(), Some(42));
+}
+
+#[test]
+fn safety_11_a_client_that_hung_up_is_seen_to_wait_no_more_before_its_connection_is_read_again() {
+    let options = ServerOptions {
+        // So that the connection's task reads nothing more, as if it were stopped.
+        max_outstanding_per_connection: 1,
+        ..ServerOptions::default()
+    };
+    let (echo, server) = serve(options);
+    let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+    let mut out = BytesMut::new();
+    put_opening(&mut out);
+    put_call(&mut out, 1, "getServiceStatus", &text("waits"));
+    put_call(&mut out, 2, "monitorHealth", &text("is not read"));
+    stream.write_all(&out).unwrap();
+    let (reply, _) = loop {
+        match echo.parked.lock().pop() {
+            Some(parked) => break parked,
+            None => std::thread::yield_now(),
+        }
+    };
+    while !reply.is_waiting() {
+        std::thread::yield_now();
+    }
+    stream.write_all(&out).unwrap();
+    assert!(reply.is_waiting());
+    drop(stream);
+    while reply.is_waiting() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn safety_11_a_call_that_is_kept_after_its_turn_is_looked_at_as_well() {
+    let (echo, server) = serve(ServerOptions::default());
+    let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+    let mut out = BytesMut::new();
+    put_opening(&mut out);
+    put_call(&mut out, 1, "getServiceStatus", &text("is kept later"));
+    put_call(
+        &mut out,
+        2,
+        "monitorHealth",
+        &text("the turn is over when this is answered"),
+    );
+    stream.write_all(&out).unwrap();
+    read_frame(&stream);
+    let (reply, _) = echo.parked.lock().pop().unwrap();
+    reply.let_look();
+    while !reply.is_waiting() {
+        std::thread::yield_now();
+    }
 }
 
 #[tokio::test]

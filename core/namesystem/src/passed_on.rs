@@ -1,0 +1,249 @@
+//! Whether a call that another NameNode kept or passed on may still be applied here.
+//!
+//! A standby passes a client's call on to the active (`node/namenode/src/standby_calls.rs`). Such a call can be late: its
+//! client may have given up, may have sent it again elsewhere, and may have been answered a later call. Most changes of
+//! `ClientProtocol` are idempotent and stand in no retry cache, so a late one would overwrite a newer value.
+//!
+//! The rule, decided by the active alone and with its own clock:
+//! - The standby asks the active for its clock, *then* looks whether the client's connection is still open, then sends
+//!   the call with that time. So the client was waiting at some moment after that time, and a call that comes more than
+//!   [`FRESH_MS`] later is refused, wherever it was held up.
+//! - The standby says how long the call had been with it when it got that time. That bounds from below when the call
+//!   came. A call is refused if it came before one with the same or a higher number of the same client, by another way,
+//!   that the active has begun: the client has sent it again or gone on. (Hadoop's `Client.nextCallId` counts up.)
+//!
+//! Several threads of one client number their calls in one row, and all come to the NameNodes at once when the active
+//! dies. So calls that came within [`CONCURRENT_MS`] of each other say nothing of each other. Beyond that a refusal is
+//! still no proof that the client gave up; it only means that the opposite can't be proven. To refuse is always safe: the
+//! client is sent away, and sends the call again by itself if it still waits.
+//!
+//! Invariants:
+//! - What a client began here is forgotten only by making room, and the time of the newest forgotten call is kept, so
+//!   that a forgotten client's calls are refused rather than believed.
+//! - Memory is bounded by [`BUCKETS`] × [`WAYS`] clients, whatever comes.
+
+use crate::retry_cache::CallKey;
+use foldhash::fast::FixedState;
+use std::cmp::Ordering;
+use std::hash::BuildHasher;
+
+/// A call is applied at most so long after its client was seen waiting. Longer than a busy active's queue, much shorter
+/// than it takes to give up, start another process and be answered there.
+pub const FRESH_MS: u64 = 250;
+/// A client that gives a call up sooner than after so long closes its connection, or would see its calls in any order from
+/// Hadoop's NameNode as well, whose handlers overtake each other.
+pub const CONCURRENT_MS: u64 = 100;
+/// Groups of clients that share room. A power of two.
+const BUCKETS: usize = 4096;
+/// Clients of one group.
+const WAYS: usize = 4;
+
+/// What a NameNode that passes a call on says of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassedOn {
+    /// The client was waiting at some moment after this one, in ms of the active's monotonic clock.
+    pub waiting_at_ms: u64,
+    /// For how long at most the call had been there when the standby learned that time, in ms (see [`Turns`]).
+    pub age_ms: u64,
+    /// The client's connection, as a number other than 0. Calls of one connection are given up together with it, so they
+    /// don't contradict each other.
+    pub connection: u32,
+}
+
+impl PassedOn {
+    /// The call did not come to any NameNode before that.
+    fn came_ms(&self) -> u64 {
+        self.waiting_at_ms.saturating_sub(self.age_ms)
+    }
+}
+
+/// Why a call is not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It is not known that its client still waits.
+    Late,
+    /// Its client has sent it again, or has sent a later one.
+    Overtaken,
+    /// What its client has sent was forgotten.
+    Forgotten,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    id: [u8; 16],
+    /// The newest calls are those that came directly, or over one connection to another NameNode.
+    direct: Newest,
+    passed_on: Newest,
+    connection: u32,
+}
+
+/// The highest call, and when the last one came; 0 when there was none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newest {
+    at_ms: u64,
+    call_id: i32,
+}
+
+impl Newest {
+    fn add(&mut self, call_id: i32, came_ms: u64) {
+        // A number below the highest counts as the highest: that only refuses more.
+        self.call_id = if self.at_ms == 0 {
+            call_id
+        } else {
+            self.call_id.max(call_id)
+        };
+        self.at_ms = self.at_ms.max(came_ms).max(1);
+    }
+
+    /// Whether a call that came then may have been given up since.
+    fn overtakes(&self, call_id: i32, came_ms: u64) -> bool {
+        match self.call_id.cmp(&call_id) {
+            _ if self.at_ms == 0 => false,
+            Ordering::Less => false,
+            Ordering::Equal => self.at_ms >= came_ms,
+            Ordering::Greater => self.at_ms >= came_ms.saturating_add(CONCURRENT_MS),
+        }
+    }
+}
+
+impl Client {
+    fn at_ms(&self) -> u64 {
+        self.direct.at_ms.max(self.passed_on.at_ms)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    clients: [Client; WAYS],
+    /// When the newest of the forgotten calls came.
+    forgotten_ms: u64,
+}
+
+/// The newest changing calls that this NameNode began, by client. See the module.
+#[derive(Debug, Default)]
+pub struct LatestCalls {
+    /// Empty until the first call: a standby needs none.
+    buckets: Vec<Bucket>,
+}
+
+impl LatestCalls {
+    /// A changing call begins. `now_ms` is monotonic.
+    #[inline]
+    pub fn note(&mut self, key: &CallKey, passed_on: Option<&PassedOn>, now_ms: u64) {
+        if self.buckets.is_empty() {
+            self.buckets = vec![Bucket::default(); BUCKETS];
+        }
+        let Some(bucket) = self.buckets.get_mut(index_of(key)) else {
+            return;
+        };
+        let client = bucket.place(key);
+        match passed_on {
+            None => client.direct.add(key.call_id, now_ms),
+            Some(passed_on) => {
+                if client.connection != passed_on.connection {
+                    // To the calls of any other connection these are as good as direct ones.
+                    let before = std::mem::take(&mut client.passed_on);
+                    if before.at_ms != 0 {
+                        client.direct.add(before.call_id, before.at_ms);
+                    }
+                    client.connection = passed_on.connection;
+                }
+                client.passed_on.add(key.call_id, passed_on.came_ms());
+            }
+        }
+    }
+
+    /// Whether a call that was passed on may be applied now.
+    pub fn check(&self, key: &CallKey, passed_on: &PassedOn, now_ms: u64) -> Result<(), Doubt> {
+        if passed_on.waiting_at_ms > now_ms || now_ms - passed_on.waiting_at_ms > FRESH_MS {
+            return Err(Doubt::Late);
+        }
+        let came_ms = passed_on.came_ms();
+        let Some(bucket) = self.buckets.get(index_of(key)) else {
+            return Ok(());
+        };
+        match bucket.clients.iter().find(|client| client.holds(key)) {
+            Some(client) => {
+                let elsewhere = client.connection != passed_on.connection;
+                if client.direct.overtakes(key.call_id, came_ms)
+                    || elsewhere && client.passed_on.overtakes(key.call_id, came_ms)
+                {
+                    return Err(Doubt::Overtaken);
+                }
+                Ok(())
+            }
+            None if bucket.forgotten_ms != 0 && bucket.forgotten_ms >= came_ms => Err(Doubt::Forgotten),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Client {
+    fn holds(&self, key: &CallKey) -> bool {
+        self.id == key.client_id && self.at_ms() != 0
+    }
+}
+
+impl Bucket {
+    /// The client's place, in which another one may have to make room.
+    fn place(&mut self, key: &CallKey) -> &mut Client {
+        let held = self.clients.iter().position(|client| client.holds(key));
+        let at = held.unwrap_or_else(|| {
+            let oldest = (0..WAYS).min_by_key(|&at| self.clients.get(at).map(Client::at_ms));
+            let at = oldest.unwrap_or_default();
+            if let Some(client) = self.clients.get_mut(at) {
+                self.forgotten_ms = self.forgotten_ms.max(client.at_ms());
+                *client = Client {
+                    id: key.client_id,
+                    ..Client::default()
+                };
+            }
+            at
+        });
+        &mut self.clients[at % WAYS]
+    }
+}
+
+fn index_of(key: &CallKey) -> usize {
+    FixedState::with_seed(0x6861_7468).hash_one(key.client_id) as usize % BUCKETS
+}
+
+/// When a call that is read now may have come: what a process that was stopped, suspended or starved reads may have waited
+/// in the socket for as long.
+///
+/// The thread that reads calls says again and again that it runs. What it reads was not there yet at the turn before the
+/// last: then it would have been read between the two.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    before_last_ms: u64,
+    last_ms: u64,
+}
+
+impl Turns {
+    /// How often the thread is to say that it runs.
+    pub const EVERY_MS: u64 = 25;
+
+    /// From now on.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Turns {
+        Turns {
+            before_last_ms: now_ms,
+            last_ms: now_ms,
+        }
+    }
+
+    /// The thread runs.
+    pub fn turn(&mut self, now_ms: u64) {
+        self.before_last_ms = self.last_ms;
+        self.last_ms = now_ms;
+    }
+
+    /// What is read now has come since then.
+    #[must_use]
+    pub fn came_after_ms(&self) -> u64 {
+        self.before_last_ms
+    }
+}
+
+#[cfg(test)]
+mod tests;

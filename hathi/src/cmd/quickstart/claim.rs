@@ -1,0 +1,80 @@
+//! Whose directory a cluster's is: of a running quickstart, of one that ended, or of something else.
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+/// In every quickstart's directory; locked while that quickstart runs, and then it says where to find it.
+const MARKER: &str = "hathi-quickstart";
+
+/// A directory that is this quickstart's own until it ends, however it ends.
+pub struct Claim(File);
+
+impl Claim {
+    /// Refuses a directory that another quickstart uses, or that holds anything but a quickstart's cluster. Until then
+    /// nothing in it was touched.
+    pub fn of(dir: &Path) -> Result<Claim> {
+        let marker = dir.join(MARKER);
+        let mut entries = std::fs::read_dir(dir).with_context(|| format!("can't read {}", dir.display()))?;
+        // Clusters had no marker once, but all that were formatted had this file.
+        if entries.next().is_some() && !marker.exists() && !dir.join("data/formatted").exists() {
+            bail!(
+                "{} is not empty and holds no cluster of a quickstart: name another directory with --dir",
+                dir.display()
+            );
+        }
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&marker);
+        let mut file = opened.with_context(|| format!("can't open {}", marker.display()))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Claim(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut whose = String::new();
+                // It may have begun just now.
+                let _ = file.read_to_string(&mut whose);
+                bail!("{} is already running, {}", dir.display(), whose.trim())
+            }
+            Err(error) => Err(error).with_context(|| format!("can't lock {}", marker.display())),
+        }
+    }
+
+    /// Says whose it is.
+    pub fn tell(&mut self, page: &str) -> Result<()> {
+        let text = format!("pid {}, page {page}\n", std::process::id());
+        self.0.set_len(0)?;
+        self.0.rewind()?;
+        Ok(self.0.write_all(text.as_bytes())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_quickstart_at_a_time_and_none_in_a_directory_of_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Claim::of(dir.path()).unwrap();
+        first.tell("http://127.0.0.1:1/").unwrap();
+        let refused = Claim::of(dir.path()).err().unwrap().to_string();
+        let whose = format!(
+            "is already running, pid {}, page http://127.0.0.1:1/",
+            std::process::id()
+        );
+        assert!(refused.ends_with(&whose), "{refused}");
+        drop(first);
+        std::fs::write(dir.path().join("more"), "").unwrap();
+        drop(Claim::of(dir.path()).unwrap());
+
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("mine"), "").unwrap();
+        assert!(Claim::of(other.path()).is_err());
+        assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,206 @@
+//! Whether what this NameNode stands on belongs together: the layout of its directories, and the namespace of its
+//! directories and of the JournalNodes. A NameNode that finds a stranger there refuses, as Hadoop's does
+//! (`IncorrectVersionException`, `InconsistentFSStateException`); VERSION files are never changed to fit.
+
+use crate::journalnodes::Readers;
+use anyhow::bail;
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
+use hathi_journal::{Answer, Request};
+use hathi_net::http::HttpError;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For one question to a JournalNode.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Before JournalNodes that did not answer are asked again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Of an answer that is only looked at for its status.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Refuses a directory whose files this NameNode may misread, or would write in another way than they are.
+pub fn check_layout(dir: &Path, found: LayoutVersion) -> anyhow::Result<()> {
+    let ours = LayoutVersion::NAMENODE_CURRENT;
+    let dir = dir.display();
+    // The numbers go down.
+    match found.0.cmp(&ours.0) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => bail!(
+            "Unexpected version of storage directory {dir}. Reported: {found}. Expecting = {ours}. \
+             It was written by newer software: serve it with that, or name a directory of layout {ours} in \
+             dfs.namenode.name.dir"
+        ),
+        std::cmp::Ordering::Greater => bail!(
+            "Unexpected version of storage directory {dir}. Reported: {found}. Expecting = {ours}. \
+             An upgrade to version {ours} is required: start Hadoop 3.5's NameNode on it with -upgrade, finalize, and \
+             then start this one"
+        ),
+    }
+}
+
+/// Says in what two namespaces differ; `None` when they are one.
+#[must_use]
+pub fn difference(ours: &NamespaceInfo, theirs: &NamespaceInfo) -> Option<String> {
+    let keys = [
+        (
+            "namespaceID",
+            ours.namespace_id.to_string(),
+            theirs.namespace_id.to_string(),
+        ),
+        ("clusterID", ours.cluster_id.clone(), theirs.cluster_id.clone()),
+        ("blockpoolID", ours.block_pool_id.clone(), theirs.block_pool_id.clone()),
+        ("cTime", ours.ctime.to_string(), theirs.ctime.to_string()),
+        (
+            "layoutVersion",
+            ours.layout_version.to_string(),
+            theirs.layout_version.to_string(),
+        ),
+    ];
+    let mut differ = keys.into_iter().filter(|(_, ours, theirs)| ours != theirs);
+    let (key, ours, theirs) = differ.next()?;
+    Some(format!("{key} is {theirs} and not {ours}"))
+}
+
+/// What is known of the JournalNodes' namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Unknown,
+    Ours,
+    Foreign,
+}
+
+/// Counts what JournalNodes say: a single one of another cluster is its own fault, and the writer shuts it out.
+fn verdict(ours: usize, foreign: usize, majority: usize) -> Verdict {
+    if foreign >= majority {
+        Verdict::Foreign
+    } else if ours >= majority {
+        Verdict::Ours
+    } else {
+        Verdict::Unknown
+    }
+}
+
+/// Asks the JournalNodes until a majority has said whose journal it holds; gives the reason to end when that is another
+/// namespace's, and never ends otherwise.
+pub async fn refuse_foreign_journalnodes(readers: Arc<Readers>, info: NamespaceInfo, dir: &Path) -> anyhow::Error {
+    let (mut ours, mut foreign) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        for index in readers.nodes.members() {
+            if ours.contains(&index) || foreign.contains(&index) {
+                continue;
+            }
+            match ask(&readers, index, &info).await {
+                Verdict::Ours => {
+                    ours.insert(index);
+                }
+                Verdict::Foreign => {
+                    let journalnode = readers.nodes.address(index).map(|address| address.to_string());
+                    tracing::error!(journalnode, "a JournalNode holds another namespace's journal");
+                    foreign.insert(index);
+                }
+                Verdict::Unknown => {}
+            }
+        }
+        match verdict(ours.len(), foreign.len(), readers.nodes.majority()) {
+            Verdict::Foreign => {
+                return anyhow::anyhow!(
+                    "Directory {} is in an inconsistent state: it has namespaceID {} and clusterID {}, and a majority of \
+                     the JournalNodes holds the journal of another namespace. Correct dfs.namenode.shared.edits.dir or \
+                     dfs.namenode.name.dir, or copy the right namespace with -bootstrapStandby",
+                    dir.display(),
+                    info.namespace_id,
+                    info.cluster_id
+                );
+            }
+            Verdict::Ours => std::future::pending().await,
+            Verdict::Unknown => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Hadoop's JournalNodes compare namespaces only where they give segments away (`GetJournalEditServlet`), so one is asked
+/// for that does not exist.
+async fn ask(readers: &Arc<Readers>, index: usize, info: &NamespaceInfo) -> Verdict {
+    let Some(address) = readers.nodes.address(index) else {
+        return Verdict::Unknown;
+    };
+    let Ok(Answer::JournalState {
+        http_port, from_url, ..
+    }) = readers.call(index, &Request::GetJournalState, TIMEOUT).await
+    else {
+        return Verdict::Unknown;
+    };
+    let scheme = from_url
+        .as_deref()
+        .and_then(|url| url.split_once("://"))
+        .map_or("http", |(scheme, _)| scheme);
+    let url = format!(
+        "{scheme}://{}:{http_port}/getJournal?jid={}&segmentTxId=0&storageInfo={}",
+        address.host,
+        escaped(&readers.nodes.journal_id),
+        escaped(&info.to_colon_separated())
+    );
+    match hathi_net::http::get_bytes(&url, TIMEOUT, ANSWER_BYTES_MAX).await {
+        Err(HttpError::Status { status, .. }) if status == hyper::StatusCode::FORBIDDEN => Verdict::Foreign,
+        Err(HttpError::Status { status, .. }) if status == hyper::StatusCode::NOT_FOUND => Verdict::Ours,
+        // Not formatted, just starting, or behind something that answers in its place.
+        _ => Verdict::Unknown,
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_layout_that_is_written_here_is_served() {
+        let check = |layout| check_layout(Path::new("/name"), LayoutVersion(layout)).map_err(|error| error.to_string());
+        assert_eq!(check(-67), Ok(()));
+        let newer = check(-99).unwrap_err();
+        assert!(
+            newer.contains("/name") && newer.contains("-99") && newer.contains("newer software"),
+            "{newer}"
+        );
+        let older = check(-63).unwrap_err();
+        assert!(
+            older.contains("/name") && older.contains("-63") && older.contains("-upgrade"),
+            "{older}"
+        );
+    }
+
+    #[test]
+    fn a_majority_of_strangers_is_refused_and_a_single_one_is_not() {
+        assert_eq!(verdict(0, 2, 2), Verdict::Foreign);
+        assert_eq!(verdict(1, 2, 2), Verdict::Foreign);
+        assert_eq!(verdict(2, 1, 2), Verdict::Ours);
+        assert_eq!(verdict(1, 1, 2), Verdict::Unknown);
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let ours = NamespaceInfo {
+            namespace_id: 1,
+            cluster_id: "CID-a".to_owned(),
+            ..NamespaceInfo::default()
+        };
+        let theirs = NamespaceInfo {
+            cluster_id: "CID-b".to_owned(),
+            ..ours.clone()
+        };
+        assert_eq!(difference(&ours, &ours), None);
+        assert_eq!(difference(&ours, &theirs).unwrap(), "clusterID is CID-b and not CID-a");
+    }
+}
