@@ -65,14 +65,16 @@ fn recover(node: &Arc<DataNode>, id: u64, gs: u64, recovery_id: u64, len: u64, n
         ec_policy: None,
         block_indices: None,
     };
-    recovery::init_replica(node, &recovering).unwrap().unwrap();
+    recovery::init_replica(node, &recovering)
+        .expect("the replica can be looked at")
+        .expect("the replica is there");
     let update = UpdateReplicaUnderRecoveryRequestProto {
         block: proto(len),
         recovery_id,
         new_length: new_len,
         new_block_id: Some(id),
     };
-    recovery::update_replica(node, &update).unwrap();
+    recovery::update_replica(node, &update).expect("the replica takes its new length");
 }
 
 #[test]
