@@ -444,3 +444,68 @@ async fn prove(nn: &NameNode, tail: &SharedLog) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Unpublished, save};
+    use crate::load::save_checkpoint;
+    use crate::shared_log::DirectoryTail;
+    use crate::testing;
+    use hathi_formats::conf::JournalUri;
+    use hathi_formats::editlog::{EditOp, encode};
+    use hathi_formats::ids::{LayoutVersion, TxId};
+    use hathi_journal::directory::SharedDirectory;
+    use hathi_namespace::Namespace;
+    use hathi_namesystem::save_namespace::Purpose;
+    use hathi_storage::OsDisk;
+
+    /// A whole segment with an edit of a file that does not exist.
+    #[tokio::test]
+    async fn safety_n3_a_standby_that_can_not_apply_an_edit_is_not_healthy_and_makes_no_image() {
+        let alone = testing::active();
+        let (nn, dirs) = (alone.shared.nn.clone(), alone.shared.dirs.clone());
+        let Some(JournalUri::File(path)) = nn.settings.shared.clone() else {
+            panic!("a directory is configured");
+        };
+        let namespace = Namespace::new(nn.settings.namespace().unwrap());
+        let image = Unpublished::of(&dirs, TxId(0));
+        let md5 = save_checkpoint(&namespace.freeze(), image.paths(), &|| false).unwrap();
+        dirs.publish_image(TxId(0), &md5).unwrap();
+        let directory = SharedDirectory::new(OsDisk, &path);
+        directory.format(&dirs.info).unwrap();
+        let (mut journal, _) = directory.claim(&dirs.info, "nn1@test", 0).unwrap();
+        let missing = EditOp::SetReplication {
+            path: "/missing".to_owned(),
+            replication: 2,
+        };
+        let mut edits = Vec::new();
+        for (txid, op) in (1..).zip([EditOp::StartLogSegment, missing, EditOp::EndLogSegment]) {
+            encode(&mut edits, TxId(txid), &op).unwrap();
+        }
+        journal.start_segment(TxId(1), LayoutVersion::NAMENODE_CURRENT).unwrap();
+        journal.append(TxId(1), TxId(1), 3, &edits).unwrap();
+        journal.finalize_segment(TxId(1), TxId(3)).unwrap();
+
+        let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(nn.clone(), &path)));
+        let loader = Arc::new(Loader::new(nn.settings.clone(), dirs.clone()));
+        let handler = Arc::new(Handler::new(alone.shared.clone()));
+        let controller = Controller::new(nn.clone(), handler, tail, loader, alone.shared.log.clone());
+        let (_transitions, transition_queue) = mpsc::unbounded_channel();
+        let (_lost, lost_queue) = mpsc::unbounded_channel();
+        let running = tokio::spawn(controller.run(transition_queue, lost_queue));
+        let unhealthy = async {
+            while nn.health.lock().problem().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let unhealthy = tokio::time::timeout(Duration::from_secs(20), unhealthy);
+        unhealthy.await.expect("it thinks that it is healthy");
+        let problem = nn.health.lock().problem().unwrap_or_default().to_owned();
+        assert!(problem.contains("transaction 2 does not apply"), "{problem}");
+        assert_eq!(nn.role(), Role::Initializing, "it serves nothing");
+        assert!(save(&nn, &dirs, Purpose::SaveNamespace).is_err());
+        assert_eq!(dirs.images().len(), 1);
+        running.abort();
+    }
+}
