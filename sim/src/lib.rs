@@ -7,11 +7,13 @@
 //! * [`journalnode`], [`namenode`]: adapters that do for the cores what the shells do in life.
 //! * [`nemesis`]: crashes, torn writes, lost and damaged disks, pauses, partitions; and the budget of faults.
 //! * [`checkers`]: one invariant each, watched during the run and at its end.
+//! * [`blocks`]: a world of its own for the block side over failovers.
 //! * [`campaign`]: many seeds on all cores, what they reached, and the smallest set of faults that still fails.
 //!
 //! A run has two phases: faults, in which everything must stay safe; then the world heals, has to make
 //! progress, and every JournalNode has to catch up.
 
+pub mod blocks;
 pub mod campaign;
 pub mod checkers;
 pub mod journalnode;

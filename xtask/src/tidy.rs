@@ -50,7 +50,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-net",
         ],
     ),
-    ("hathi-sim", &["hathi-formats", "hathi-storage", "hathi-journal"]),
+    (
+        "hathi-sim",
+        &[
+            "hathi-formats",
+            "hathi-storage",
+            "hathi-journal",
+            "hathi-blockmanager",
+            "hathi-blockpool",
+        ],
+    ),
 ];
 
 /// What the pure rings must not reach, directly; their closure is checked through [`MAY_USE`].
