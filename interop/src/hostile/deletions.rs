@@ -11,8 +11,9 @@ use std::time::Duration;
 
 /// How much longer a removal takes.
 const SLOW: Duration = Duration::from_millis(5);
-/// How long an active serves until it is killed.
-const REIGN: Duration = Duration::from_secs(1);
+/// How long an active serves until it is killed, ms: sometimes while all is being ordered, sometimes when much of it is
+/// under way.
+const REIGN_MS: std::ops::Range<u64> = 700..2500;
 const CLIENTS: usize = 8;
 const LENGTH: usize = 100;
 const REPLICATION: u32 = 3;
@@ -72,7 +73,7 @@ fn lowered(setup: &Setup<'_>, files: usize) -> Result<()> {
 /// Kills the active and starts it again, once a reign, until it is enough.
 fn strike(daemons: &mut Daemons, enough: impl Fn() -> bool) -> Result<()> {
     loop {
-        std::thread::sleep(REIGN);
+        std::thread::sleep(Duration::from_millis(fastrand::u64(REIGN_MS)));
         let active = daemons.wait_for_active(&[]);
         daemons.kill(Role::NameNode, active)?;
         daemons.start(Role::NameNode, active)?;
