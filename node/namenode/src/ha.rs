@@ -489,7 +489,8 @@ mod tests {
 
         let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(nn.clone(), &path)));
         let loader = Arc::new(Loader::new(nn.settings.clone(), dirs.clone()));
-        let handler = Arc::new(Handler::new(alone.shared.clone()));
+        let (held, _held_queue) = mpsc::unbounded_channel();
+        let handler = Arc::new(Handler::new(alone.shared.clone(), held));
         let controller = Controller::new(nn.clone(), handler, tail, loader, alone.shared.log.clone());
         let (_transitions, transition_queue) = mpsc::unbounded_channel();
         let (_lost, lost_queue) = mpsc::unbounded_channel();
