@@ -10,6 +10,17 @@ const SEEDS: u64 = 800;
 /// Seeds tried for a mutant before it counts as not found.
 const MUTANT_SEEDS: u64 = 4000;
 
+/// A seed known to find a mutant that few seeds find, to be tried first. It may stop doing so when the simulator's draws
+/// change: then the search takes longer, and a new one is to be noted here.
+fn hint(mutant: BlockMutant) -> u64 {
+    match mutant {
+        BlockMutant::AskOncePerCommand | BlockMutant::AnyClaimOfTheNameNode => 451,
+        BlockMutant::NoNewRegistration => 3363,
+        BlockMutant::LifelineVouches => 1157,
+        _ => 0,
+    }
+}
+
 /// The first seed of a range that breaks a rule.
 fn first_violation(mutant: Option<BlockMutant>, seeds: u64, seen: &Mutex<BTreeMap<&'static str, u64>>) -> Option<u64> {
     let next = AtomicU64::new(0);
@@ -66,7 +77,12 @@ fn safety_05_10_12_every_planted_bug_is_found() {
     let missed: Vec<_> = ALL_BLOCK_MUTANTS
         .into_iter()
         .filter(|&mutant| {
-            let found = first_violation(Some(mutant), MUTANT_SEEDS, &Mutex::default());
+            let hinted = run_blocks(hint(mutant), Some(mutant), false).violation.is_some();
+            let found = if hinted {
+                Some(hint(mutant))
+            } else {
+                first_violation(Some(mutant), MUTANT_SEEDS, &Mutex::default())
+            };
             eprintln!("{mutant:?}: {found:?}");
             found.is_none()
         })
