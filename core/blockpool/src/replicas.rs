@@ -788,9 +788,10 @@ fn unexpected_stamp(replica: &Replica, block: Block, new_gs: GenerationStamp) ->
     ))
 }
 
-/// A stamp names one content: a complete replica is not written to under the stamp that it has (HDFS-17850).
+/// The stamp that the replica has is taken too, as by Hadoop: clients other than Java's (hdfs-native) ask the NameNode for
+/// no new one before they append. A replica that misses such an append is told by its length alone (HDFS-17850).
 fn check_new_stamp(replica: &Replica, new_gs: GenerationStamp) -> Result<()> {
-    if new_gs > replica.generation_stamp {
+    if new_gs >= replica.generation_stamp {
         return Ok(());
     }
     Err(ReplicaError::Invalid(format!(

@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 const JUMP_US: i64 = 20_000;
 /// Smaller differences are noted, so that slow corrections of the wall clock never add up to a jump.
 const NOTED_US: i64 = 5_000;
+/// What a jump counts beyond the difference that was seen. Both readings of the wall clock may be a tick old, and what was
+/// noted may be off by [`NOTED_US`]; the other side of the lease counts to the millisecond.
+const UNSEEN_US: i64 = 2 * JUMP_US;
 /// The most that one jump counts: longer than any lease, and too short for a writer to give its quorum up (20 s) when
 /// somebody sets the wall clock right.
 const COUNTED_MAX_US: i64 = 10_000_000;
@@ -93,7 +96,7 @@ impl Jumps {
         let step = ahead_us.saturating_sub(self.ahead_us.load(Ordering::Relaxed));
         if step > JUMP_US {
             // Before it is noted: whoever comes between counts it a second time, which does no harm.
-            let counted = u64::try_from(step.min(COUNTED_MAX_US)).unwrap_or(0);
+            let counted = u64::try_from(step.min(COUNTED_MAX_US) + UNSEEN_US).unwrap_or(0);
             self.counted_us.fetch_add(counted, Ordering::AcqRel);
             self.ahead_us.store(ahead_us, Ordering::Release);
             if step > COUNTED_MAX_US / 10 {
@@ -131,11 +134,12 @@ mod tests {
         for ahead in [-3_000, 4_000, 12_000, 20_000, 28_000, 36_000, 30_000] {
             assert_eq!(jumps.counted(ahead), 0, "{ahead}");
         }
-        assert_eq!(jumps.counted(530_000), 500_000);
-        assert_eq!(jumps.counted(531_000), 500_000, "once");
+        // What the clock was when it stopped is known to a tick and to what is not noted.
+        assert_eq!(jumps.counted(530_000), 540_000);
+        assert_eq!(jumps.counted(531_000), 540_000, "once");
         // Set back, and forward again by an hour.
-        assert_eq!(jumps.counted(-3_600_000_000), 500_000);
-        assert_eq!(jumps.counted(0), 10_500_000);
+        assert_eq!(jumps.counted(-3_600_000_000), 540_000);
+        assert_eq!(jumps.counted(0), 10_580_000);
     }
 
     #[test]

@@ -32,8 +32,8 @@ fn safety_11_a_call_whose_client_was_served_elsewhere_meanwhile_is_refused() {
         let mut calls = LatestCalls::default();
         calls.note(&key(1, answered), None, 18_000);
         // It has been at the standby for longer than that.
-        assert_eq!(calls.check(&key(1, 5), &waiting(20_000, 1_500), 20_010), doubt);
-        assert_eq!(calls.check(&key(2, 5), &waiting(20_000, 1_500), 20_010), Ok(()));
+        assert_eq!(calls.check(&key(1, 5), &waiting(20_000, 2_500), 20_010), doubt);
+        assert_eq!(calls.check(&key(2, 5), &waiting(20_000, 2_500), 20_010), Ok(()));
     }
 }
 
