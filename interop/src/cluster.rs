@@ -184,8 +184,7 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, role: Role, index: u16, signal: Signal) -> Result<()> {
-        kill_process(self.pid(role, index)?, signal)?;
-        Ok(())
+        crate::send_signal(self.pid(role, index)?, signal)
     }
 
     /// Runs `hathi` with the cluster's configuration.

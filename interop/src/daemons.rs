@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hathi_formats::conf::Configuration;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -265,7 +265,7 @@ impl Daemons {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, role: Role, index: u16, signal: Signal) -> Result<()> {
-        Ok(kill_process(self.pid(role, index)?, signal)?)
+        crate::send_signal(self.pid(role, index)?, signal)
     }
 
     /// Sends a signal to all of one role.

@@ -18,7 +18,11 @@ pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};
 pub use ports::PortRange;
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
+
+/// How long a process may take to stop.
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Asks again every few milliseconds until the answer is there; panics with what is missing after `timeout`.
 ///
@@ -33,4 +37,34 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Opt
         assert!(started.elapsed() < timeout, "waited {timeout:?} for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Sends a signal to a process. After SIGSTOP it returns when the process stands.
+///
+/// The kernel stops a process when one of its threads takes the signal. Until then the others go on, for milliseconds on a
+/// busy machine, and what is done next would still be answered.
+///
+/// # Errors
+/// When the process is gone.
+pub fn send_signal(pid: Pid, signal: Signal) -> anyhow::Result<()> {
+    kill_process(pid, signal)?;
+    if signal == Signal::STOP {
+        wait_for("a process to stop", STOPS_WITHIN, || stands(pid).then_some(()));
+    }
+    Ok(())
+}
+
+/// No thread of the process runs: each is stopped, ended, or in the middle of disk I/O that it won't return from.
+fn stands(pid: Pid) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state stands behind the name, which may hold anything.
+        let state = status
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.trim_start().chars().next());
+        matches!(state, None | Some('T' | 't' | 'D' | 'Z' | 'X'))
+    })
 }

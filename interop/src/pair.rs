@@ -3,7 +3,7 @@
 
 use crate::{Hadoop, PortRange, Role, wait_for};
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -403,7 +403,7 @@ impl Pair {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, role: Role, index: usize, signal: Signal) -> Result<()> {
-        Ok(kill_process(self.pid(role, index)?, signal)?)
+        crate::send_signal(self.pid(role, index)?, signal)
     }
 
     /// Neither NameNode has ended.

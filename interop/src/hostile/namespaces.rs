@@ -74,7 +74,7 @@ pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
     for _ in 0..2 {
         let active = daemons.wait_for_active(&[]);
         let namenode = find(&daemons, Role::NameNode, active, "namenode")?;
-        kill_process(namenode, Signal::STOP)?;
+        crate::send_signal(namenode, Signal::STOP)?;
         let _ = daemons.wait_for_active(&[active]);
         kill_process(namenode, Signal::CONT)?;
         wait_for("the old active as standby", PATIENCE, || {
