@@ -79,6 +79,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     });
 
     // The server is up before anything is loaded: whoever calls is told to try again.
+    // The handler counts what it holds, and refuses calls beyond its limit.
     let (held, held_queue) = mpsc::unbounded_channel();
     let handler = Arc::new(Handler::new(shared.clone(), held));
     let options = ServerOptions {
