@@ -6,13 +6,16 @@
 //!      │ own NameNode's process is gone ─► ReleaseLease (at once, so that others need not wait for its end)
 //!      │ own NameNode is active and says that it is not well ─► BecomeStandby (it gives its lease back by that)
 //!      │ another holds the lease while own NameNode calls itself active ─► BecomeStandby ── silent ─► Kill
-//!      └ another holds the lease while own NameNode is silent ─► Kill (frees clients that hang on its connections)
+//!      └ another holds the lease while own NameNode, last known as active, is silent ─► Kill (frees clients that hang on
+//!        its connections)
 //! ```
 //!
 //! Invariants:
 //! - `BecomeActive` is never asked while one such request is under way, nor while a ban (`cedeActive`) lasts, nor of a
 //!   NameNode that is not well.
-//! - `Kill` is asked only when another instance holds the lease, so that no sole server is ever killed.
+//! - `Kill` is asked only when another instance holds the lease, so that no sole server is ever killed, and only of a
+//!   NameNode that may think that it is active: a standby that is slow to answer (a checkpoint, a busy machine) costs
+//!   nothing, and its restart would cost its warm namespace.
 //! - `ReleaseLease` names an instance that is truly gone, by the kernel's word; the JournalNodes ignore it unless that one
 //!   is the holder.
 //!
@@ -138,6 +141,8 @@ pub struct Controller {
     health: Health,
     /// The last instance seen, kept while it does not answer.
     instance: Option<Instance>,
+    /// Whether that instance may think that it is active: it said so, or was asked to be, and has not denied it since.
+    may_be_active: bool,
     /// Place of the NameNode that held the lease last.
     last_place: Option<u32>,
     free_since_ms: Option<u64>,
@@ -158,6 +163,7 @@ impl Controller {
             config,
             health: Health::Down,
             instance: None,
+            may_be_active: false,
             last_place: None,
             free_since_ms: None,
             deposed_since_ms: None,
@@ -194,7 +200,10 @@ impl Controller {
             Event::Lease { journalnode, view } => self.survey.update(journalnode, view),
             Event::JournalNodes(members) => self.survey.set_members(&members),
             Event::Health(health) => {
-                if let Health::Healthy { instance, .. } | Health::Unhealthy { instance, .. } = &health {
+                if let Health::Healthy { instance, state, .. } | Health::Unhealthy { instance, state } = &health {
+                    // A probe may have been answered before the transition that is under way.
+                    let asked = self.may_be_active && self.transition_under_way;
+                    self.may_be_active = *state == ServiceState::Active || asked;
                     self.instance = Some(instance.clone());
                 }
                 self.health = health;
@@ -203,6 +212,7 @@ impl Controller {
                 actions.push(Action::ReleaseLease(instance.holder.clone()));
                 if self.instance.as_ref() == Some(&instance) {
                     self.instance = None;
+                    self.may_be_active = false;
                     self.health = Health::Down;
                     self.transition_under_way = false;
                     self.failures = 0;
@@ -263,6 +273,7 @@ impl Controller {
                 let since = *self.free_since_ms.get_or_insert(now_ms);
                 if self.may_try(now_ms, since) {
                     self.transition_under_way = true;
+                    self.may_be_active = true;
                     actions.push(Action::BecomeActive);
                 }
             }
@@ -341,12 +352,17 @@ impl Controller {
                 self.deposed_since_ms = None;
                 return;
             }
-            Health::NotResponding => true,
+            Health::NotResponding if self.may_be_active => true,
+            Health::NotResponding => {
+                self.deposed_since_ms = None;
+                return;
+            }
         };
         let since = *self.deposed_since_ms.get_or_insert(now_ms);
         if now_ms >= since + self.config.kill_after_ms {
             if let Some(instance) = self.instance.take() {
                 self.health = Health::Down;
+                self.may_be_active = false;
                 self.deposed_since_ms = None;
                 self.transition_under_way = false;
                 actions.push(Action::Kill(instance));

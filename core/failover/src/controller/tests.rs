@@ -213,6 +213,31 @@ fn a_silent_namenode_is_not_killed_while_nobody_else_serves() {
 }
 
 #[test]
+fn a_standby_that_is_slow_to_answer_is_not_killed() {
+    let mut c = controller(1);
+    c.on(healthy("b@1", ServiceState::Standby), 0);
+    lease(&mut c, "a@1", true, 10);
+    c.on(Event::Health(Health::NotResponding), 20);
+    assert_eq!(c.on(Event::Tick, 10_000), []);
+}
+
+#[test]
+fn a_namenode_that_was_asked_to_be_active_and_fell_silent_is_killed_when_another_serves() {
+    let mut c = controller(1);
+    c.on(healthy("b@1", ServiceState::Standby), 0);
+    lease(&mut c, "a@1", true, 5);
+    assert_eq!(lease(&mut c, "a@1", false, 10), [Action::BecomeActive]);
+    assert_eq!(
+        c.on(healthy("b@1", ServiceState::Standby), 15),
+        [],
+        "a probe that was on its way"
+    );
+    c.on(Event::Health(Health::NotResponding), 20);
+    lease(&mut c, "c@1", true, 30);
+    assert_eq!(c.on(Event::Tick, 330), [Action::Kill(instance("b@1"))]);
+}
+
+#[test]
 fn a_ban_keeps_out_of_the_election_until_it_ends() {
     let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Standby), 0);
