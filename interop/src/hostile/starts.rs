@@ -4,7 +4,7 @@ use super::client::Client;
 use super::{PATIENCE, Setup};
 use crate::daemons::Start;
 use crate::{ClusterOptions, Daemons, Role, wait_for};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 /// No daemon dies of a log that is full.
 pub(super) fn log_full(setup: &Setup<'_>) -> Result<()> {
@@ -52,15 +52,12 @@ pub(super) fn foreign_directories(setup: &Setup<'_>) -> Result<()> {
         ensure!(changed != own, "no {key} in {own}");
         std::fs::write(&version, changed)?;
         daemons.start(Role::NameNode, 0)?;
-        let served = wait_for("a refusal", PATIENCE, || {
-            if !daemons.is_running(Role::NameNode, 0) {
-                return Some(false);
-            }
-            daemons.state(0).map(|_| true)
+        // Until a majority of the JournalNodes has said whose journal it holds, it may answer as a standby.
+        wait_for(&format!("a refusal of {key}={value}"), PATIENCE, || {
+            (!daemons.is_running(Role::NameNode, 0)).then_some(())
         });
-        if served {
-            bail!("a NameNode serves a directory with {key}={value}");
-        }
+        let said = daemons.log(Role::NameNode, 0);
+        ensure!(!said.contains("active epoch="), "a NameNode served {key}={value}");
     }
     std::fs::write(&version, own)?;
     daemons.start_all()?;
