@@ -286,3 +286,39 @@ fn a_copy_is_ordered_anew_when_the_node_it_was_to_go_to_dies_or_registers_again(
     let ordered: Vec<i64> = (0..2).flat_map(|node| copies(&mut world, node)).collect();
     assert_eq!(ordered, [1]);
 }
+
+#[test]
+fn a_busy_node_gets_a_replica_only_when_there_is_no_other_one() {
+    let mut world = World::new(3);
+    world.start_active();
+    let busy = HeartbeatStats {
+        xceivers: 8,
+        ..world.stats(0)
+    };
+    world.manager.heartbeat(world.nodes[0], busy, at(world.now));
+    let request = PlacementRequest {
+        count: 3,
+        writer: Some("dn0"),
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    let chosen = |world: &mut World, request: &PlacementRequest<'_>| {
+        let now = at(world.now);
+        world.manager.choose_targets(request, now).unwrap().len()
+    };
+    assert_eq!(chosen(&mut world, &request), 3);
+    let local = world.manager.find_storage("uuid-0", "DS-0").unwrap();
+    let few = PlacementRequest { count: 2, ..request };
+    for _ in 0..20 {
+        let targets = world.manager.choose_targets(&few, at(world.now)).unwrap();
+        assert!(targets.len() == 2 && !targets.contains(&local), "{targets:?}");
+    }
+    // One that may not be used at all stays out.
+    let out = [world.nodes[0]];
+    let without = PlacementRequest {
+        count: 3,
+        excluded: &out,
+        ..few
+    };
+    assert_eq!(chosen(&mut world, &without), 2);
+}
