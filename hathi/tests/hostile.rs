@@ -56,8 +56,13 @@ fn safety_04_a_file_whose_close_was_lost_is_closed_by_the_hard_limit() -> Result
 }
 
 #[test]
-fn safety_05_slow_deletions_and_failovers_leave_every_file_readable() -> Result<()> {
+fn safety_05_two_actives_do_not_delete_all_replicas_between_them() -> Result<()> {
     run("deletions")
+}
+
+#[test]
+fn safety_05_slow_deletions_and_failovers_leave_every_file_readable() -> Result<()> {
+    run("deletions-struck")
 }
 
 #[test]
@@ -103,6 +108,11 @@ fn safety_11_a_call_kept_by_a_standby_overwrites_nothing_newer() -> Result<()> {
 #[test]
 fn safety_11_a_call_between_two_namenodes_overwrites_nothing_newer() -> Result<()> {
     run("late-call-forwarded")
+}
+
+#[test]
+fn safety_13_no_reader_of_the_journal_gets_an_edit_before_it_is_on_disks() -> Result<()> {
+    run("edits-before-disks")
 }
 
 #[test]

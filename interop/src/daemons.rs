@@ -336,6 +336,14 @@ impl Daemons {
         Configuration::load(&self.conf())?.get(&key).context(key)
     }
 
+    /// Where a NameNode's web server listens.
+    ///
+    /// # Errors
+    /// When the configuration does not name it.
+    pub fn namenode_http(&self, index: u16) -> Result<String> {
+        self.cluster.namenode_http(index)
+    }
+
     fn log_file(&self, role: Role, index: u16) -> PathBuf {
         self.dir().join("logs").join(format!("{}.log", name(role, index)))
     }

@@ -4,6 +4,7 @@
 mod cluster;
 mod daemons;
 mod faults;
+mod file_client;
 mod hadoop;
 pub mod hostile;
 mod load;
@@ -13,6 +14,7 @@ mod ports;
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use daemons::{Daemons, Start};
 pub use faults::{Faults, Slow};
+pub use file_client::FileClient;
 pub use hadoop::Hadoop;
 pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};

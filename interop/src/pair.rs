@@ -1,5 +1,7 @@
-//! Two NameNodes on three JournalNodes or a shared directory, each of them ours or Hadoop's, on the same directories
-//! and ports.
+//! Two NameNodes on three JournalNodes or a shared directory, with DataNodes where wanted, each of them ours or Hadoop's,
+//! on the same directories and ports.
+
+mod datanodes;
 
 use crate::{Hadoop, PortRange, Role, wait_for};
 use anyhow::{Context, Result, bail, ensure};
@@ -47,12 +49,13 @@ pub struct Pair {
     hathi: PathBuf,
     hadoop: Option<Hadoop>,
     dir: TempDir,
-    _ports: PortRange,
+    range: PortRange,
     journalnode_ports: Vec<u16>,
     namenode_ports: Vec<u16>,
     site: Vec<(String, String)>,
     journalnodes: [Option<Child>; JOURNALNODES],
     namenodes: [Option<Child>; 2],
+    datanodes: datanodes::DataNodes,
 }
 
 impl Pair {
@@ -101,12 +104,13 @@ impl Pair {
             hathi: hathi.as_ref().to_owned(),
             hadoop,
             dir: TempDir::with_prefix("hathi-pair-")?,
-            _ports: range,
+            range,
             journalnode_ports: journalnode_ports.to_vec(),
             namenode_ports: namenode_ports.to_vec(),
             site,
             journalnodes: [const { None }; JOURNALNODES],
             namenodes: [const { None }; 2],
+            datanodes: datanodes::DataNodes::default(),
         };
         std::fs::create_dir(pair.shared_dir())?;
         pair.configure(shared)?;
@@ -231,7 +235,7 @@ impl Pair {
         let all = match role {
             Role::NameNode => &self.namenode_ports,
             Role::JournalNode => &self.journalnode_ports,
-            Role::DataNode | Role::Zkfc => panic!("a pair has none"),
+            Role::DataNode | Role::Zkfc => panic!("not of a DataNode or controller"),
         };
         &all[2 * index..2 * index + 2]
     }
@@ -392,7 +396,7 @@ impl Pair {
         let child = match role {
             Role::NameNode => &self.namenodes[index],
             Role::JournalNode => &self.journalnodes[index],
-            Role::DataNode | Role::Zkfc => bail!("a pair has none"),
+            Role::DataNode | Role::Zkfc => bail!("not of a DataNode or controller"),
         };
         let child = child.as_ref().context("it does not run")?;
         Pid::from_raw(i32::try_from(child.id())?).context("pid")
@@ -465,7 +469,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        let mut names = Vec::new();
+        let mut names = self.end_datanodes();
         for (kind, children) in [("nn", &mut self.namenodes[..]), ("jn", &mut self.journalnodes[..])] {
             for (index, child) in children.iter_mut().enumerate() {
                 names.push(format!("{kind}{index}"));

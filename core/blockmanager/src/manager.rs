@@ -376,7 +376,7 @@ impl BlockManager {
                 .filter(|storage| !known.contains(storage) && self.is_writable(*storage))
                 .collect();
             if !coming.is_empty() {
-                self.pending.add(id.0, &coming, self.now.monotonic_ms);
+                self.pending.add(id.0, &coming, None, self.now.monotonic_ms);
             }
         }
         self.check_redundancy(id, None, None);

@@ -54,9 +54,13 @@ struct Choice<'a> {
     out: Vec<DatanodeIndex>,
     results: Vec<StorageIndex>,
     max_per_rack: usize,
-    /// Mean xceivers of live nodes times the factor.
-    max_load: f64,
+    /// More xceivers than this are too many.
+    max_load: Option<f64>,
     avoid_stale: bool,
+}
+
+fn is_busy(node: &Datanode, max_load: Option<f64>) -> bool {
+    max_load.is_some_and(|max_load| f64::from(node.xceivers) > max_load)
 }
 
 impl BlockManager {
@@ -71,9 +75,16 @@ impl BlockManager {
         if request.count == 0 {
             return Ok(Vec::new());
         }
-        let mut results = self.choose(request, now, self.config.avoid_stale_for_write);
+        let max_load = self.max_load();
+        let mut results = self.choose(request, now, self.config.avoid_stale_for_write, max_load);
         if results.len() < request.count && self.config.avoid_stale_for_write {
-            results = self.choose(request, now, false);
+            results = self.choose(request, now, false, max_load);
+        }
+        // A node's xceivers are those of its last heartbeat, and where there are few nodes one writer more makes a node
+        // busy. A block without it would lack a replica for a long time: what is missing is made up for a few blocks at a
+        // time. Hadoop leaves busy nodes out also then.
+        if results.len() < request.count && self.any_is_busy(max_load) {
+            results = self.choose(request, now, false, None);
         }
         if results.is_empty() && request.chosen.is_empty() {
             let running = self.datanodes.live.len();
@@ -89,7 +100,25 @@ impl BlockManager {
         Ok(results)
     }
 
-    fn choose(&mut self, request: &PlacementRequest<'_>, now: Now, avoid_stale: bool) -> Vec<StorageIndex> {
+    /// Mean xceivers of live nodes times the factor; `None`: load does not matter.
+    fn max_load(&self) -> Option<f64> {
+        let mean = self.datanodes.live_xceivers as f64 / self.datanodes.live.len().max(1) as f64;
+        let max_load = mean * self.config.load_factor;
+        (self.config.consider_load && max_load > 0.0).then_some(max_load)
+    }
+
+    fn any_is_busy(&self, max_load: Option<f64>) -> bool {
+        let mut live = self.datanodes.live.iter();
+        live.any(|&index| self.datanodes.get(index).is_some_and(|node| is_busy(node, max_load)))
+    }
+
+    fn choose(
+        &mut self,
+        request: &PlacementRequest<'_>,
+        now: Now,
+        avoid_stale: bool,
+        max_load: Option<f64>,
+    ) -> Vec<StorageIndex> {
         let racks = self.datanodes.rack_count().max(1);
         let total = request.count + request.chosen.len();
         let max_per_rack = if racks == 1 || total <= 1 {
@@ -98,7 +127,6 @@ impl BlockManager {
             // `getMaxNodesPerRack`: never all replicas on one rack.
             ((total - 1) / racks + 2).min(total - 1)
         };
-        let mean = self.datanodes.live_xceivers as f64 / self.datanodes.live.len().max(1) as f64;
         let mut out = request.excluded.to_vec();
         out.extend(
             request
@@ -113,7 +141,7 @@ impl BlockManager {
             out,
             results: Vec::new(),
             max_per_rack,
-            max_load: mean * self.config.load_factor,
+            max_load,
             avoid_stale,
         };
         let writer = request.writer.filter(|_| !request.ignore_client_locality);
@@ -285,7 +313,7 @@ impl BlockManager {
         if choice.avoid_stale && node.is_stale(&self.config, choice.now) {
             return false;
         }
-        if self.config.consider_load && choice.max_load > 0.0 && f64::from(node.xceivers) > choice.max_load {
+        if is_busy(node, choice.max_load) {
             return false;
         }
         let on_rack = choice

@@ -3,7 +3,7 @@
 //!
 //! All of them iterate in the order of ids, so that the same reports lead to the same commands.
 
-use crate::types::{ReportedReplica, StorageIndex};
+use crate::types::{DatanodeIndex, ReportedReplica, StorageIndex};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -109,11 +109,19 @@ impl LowRedundancy {
     }
 }
 
-/// Replicas that were ordered and have not come yet.
+/// A replica that is about to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingReplica {
+    pub(crate) target: StorageIndex,
+    /// The node that was ordered to make it; `None`: a pipeline's, which only has to be reported.
+    pub(crate) source: Option<DatanodeIndex>,
+}
+
+/// Replicas of a block that were ordered and have not come yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PendingBlock {
     pub(crate) since_ms: u64,
-    pub(crate) targets: SmallVec<[StorageIndex; 3]>,
+    pub(crate) replicas: SmallVec<[PendingReplica; 3]>,
 }
 
 /// Replications under way.
@@ -124,22 +132,20 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(crate) fn count(&self, id: i64) -> u32 {
-        self.blocks.get(&id).map_or(0, |block| block.targets.len() as u32)
+        self.blocks.get(&id).map_or(0, |block| block.replicas.len() as u32)
     }
 
     pub(crate) fn targets(&self, id: i64) -> SmallVec<[StorageIndex; 3]> {
-        self.blocks
-            .get(&id)
-            .map(|block| block.targets.clone())
-            .unwrap_or_default()
+        let replicas = self.blocks.get(&id).map_or(&[][..], |block| &block.replicas);
+        replicas.iter().map(|replica| replica.target).collect()
     }
 
-    pub(crate) fn add(&mut self, id: i64, targets: &[StorageIndex], now_ms: u64) {
+    pub(crate) fn add(&mut self, id: i64, targets: &[StorageIndex], source: Option<DatanodeIndex>, now_ms: u64) {
         let block = self.blocks.entry(id).or_default();
         block.since_ms = now_ms;
-        for target in targets {
-            if !block.targets.contains(target) {
-                block.targets.push(*target);
+        for &target in targets {
+            if !block.replicas.iter().any(|replica| replica.target == target) {
+                block.replicas.push(PendingReplica { target, source });
             }
         }
     }
@@ -147,11 +153,25 @@ impl Pending {
     /// The replica came, on whichever of the node's storages: `same_node` tells whether a target is on that node.
     pub(crate) fn arrived(&mut self, id: i64, same_node: impl Fn(StorageIndex) -> bool) {
         if let Some(block) = self.blocks.get_mut(&id) {
-            block.targets.retain(|target| !same_node(*target));
-            if block.targets.is_empty() {
+            block.replicas.retain(|replica| !same_node(replica.target));
+            if block.replicas.is_empty() {
                 self.blocks.remove(&id);
             }
         }
+    }
+
+    /// Replicas that will not come any more; gives the blocks that lack them.
+    pub(crate) fn forget(&mut self, lost: impl Fn(&PendingReplica) -> bool) -> Vec<i64> {
+        let mut changed = Vec::new();
+        self.blocks.retain(|&id, block| {
+            let before = block.replicas.len();
+            block.replicas.retain(|replica| !lost(replica));
+            if block.replicas.len() < before {
+                changed.push(id);
+            }
+            !block.replicas.is_empty()
+        });
+        changed
     }
 
     pub(crate) fn remove(&mut self, id: i64) {

@@ -261,6 +261,7 @@ impl BlockManager {
             node.counts_anew = false;
             node.unheard = false;
         }
+        self.forget_copies(index);
         self.apply_exclusion(index);
         if self.safe_mode.is_startup() {
             self.check_safe_mode();
@@ -326,6 +327,25 @@ impl BlockManager {
         let datanodes = &self.datanodes;
         self.messages
             .remove_node(|storage| datanodes.storage(storage).is_some_and(|one| one.datanode == datanode));
+        self.forget_copies(datanode);
+    }
+
+    /// The node died, or is another process than the one that copies were ordered of: what it was to make, and what was
+    /// to be made on it, may never come. The blocks are looked at anew at once, and not when the orders time out, after
+    /// minutes (Hadoop waits for that). A copy that comes all the same is one too many, and goes.
+    fn forget_copies(&mut self, node: DatanodeIndex) {
+        let datanodes = &self.datanodes;
+        let on_node = |target| {
+            datanodes
+                .storage(target)
+                .is_some_and(|storage| storage.datanode == node)
+        };
+        let lacking = self
+            .pending
+            .forget(|replica| replica.source == Some(node) || on_node(replica.target));
+        for id in lacking {
+            self.check_redundancy(BlockId(id), None, None);
+        }
     }
 
     /// The rack of a host (address or name); later registrations use it.
@@ -535,7 +555,7 @@ impl BlockManager {
                 node.schedule_block();
             }
         }
-        self.pending.add(id.0, &targets, self.now.monotonic_ms);
+        self.pending.add(id.0, &targets, Some(source), self.now.monotonic_ms);
         self.check_redundancy(id, None, None);
     }
 

@@ -1,38 +1,183 @@
 //! Surplus replicas that are deleted slowly, while one active after the other orders it.
 
 use super::client::{Client, content};
+use super::corrupt::blocks;
 use super::{PATIENCE, Setup};
 use crate::faults::Slow;
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
+use hathi_formats::conf::Configuration;
+use hathi_formats::proto::hdfs::{
+    DatanodeInfoProto, DatanodeReportTypeProto, GetDatanodeReportRequestProto, GetDatanodeReportResponseProto,
+};
+use hathi_net::http;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How much longer a removal takes.
 const SLOW: Duration = Duration::from_millis(5);
 /// How long an active serves until it is killed, ms: sometimes while all is being ordered, sometimes when much of it is
 /// under way.
 const REIGN_MS: std::ops::Range<u64> = 700..2500;
+/// A NameNode that has a surplus replica deleted prefers DataNodes that were silent for four heartbeats, of a second each
+/// in these clusters. It takes a DataNode for dead after 16 s.
+const SILENT: Duration = Duration::from_millis(4500);
 const CLIENTS: usize = 8;
 const LENGTH: usize = 100;
 const REPLICATION: u32 = 3;
+const FEW: usize = 700;
+const MANY: usize = 2000;
 
-/// 700 files.
-pub(super) fn small(setup: &Setup<'_>) -> Result<()> {
-    lowered(setup, 700)
+/// One failover, while the disks hold the deletions that the old active ordered. The old one keeps the replicas of one
+/// DataNode, the new one wants just those deleted.
+pub(super) fn once(setup: &Setup<'_>) -> Result<()> {
+    let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
+    let conf = daemons.conf();
+    let client = Client::new(&conf)?;
+    write_all(&conf, FEW)?;
+    let written = replicas(&daemons);
+    for index in daemons.of(Role::DataNode) {
+        daemons.faults(Role::DataNode, index).hold(Slow::Remove)?;
+    }
+    let (kept, last, other) = (0, 1, 2);
+
+    let old = daemons.wait_for_active(&[]);
+    silence(&daemons, &client, old, &[last, other])?;
+    lower(&conf, FEW)?;
+    ensure!(pending_deletions(&daemons, &client, old)? > 0, "nothing is deleted");
+    for index in [last, other] {
+        daemons.signal(Role::DataNode, index, Signal::CONT)?;
+    }
+    orders_have_left(&daemons, &client, old);
+    for index in [last, other] {
+        let faults = daemons.faults(Role::DataNode, index);
+        wait_for("the first deletion to be under way", PATIENCE, || {
+            (faults.begun(Slow::Remove).ok()? > faults.ended(Slow::Remove).ok()?).then_some(())
+        });
+    }
+
+    // The new active decides when all three have reported, and only then.
+    daemons.signal(Role::DataNode, last, Signal::STOP)?;
+    let since = now_ms()?;
+    daemons.kill(Role::NameNode, old)?;
+    let new = daemons.wait_for_active(&[old]);
+    wait_for("the full reports of two DataNodes", PATIENCE, || {
+        let reported =
+            |index| datanode(&daemons, &client, new, index).is_ok_and(|node| node.last_block_report_time() > since);
+        (reported(kept) && reported(other)).then_some(())
+    });
+    silence(&daemons, &client, new, &[kept])?;
+    daemons.signal(Role::DataNode, last, Signal::CONT)?;
+    wait_for("the new active to order deletions", PATIENCE, || {
+        (pending_deletions(&daemons, &client, new).ok()? > 0).then_some(())
+    });
+    daemons.signal(Role::DataNode, kept, Signal::CONT)?;
+    orders_have_left(&daemons, &client, new);
+
+    for index in daemons.of(Role::DataNode) {
+        daemons.faults(Role::DataNode, index).release(Slow::Remove)?;
+    }
+    let left = wait_for("no block to have more than one replica", PATIENCE, || {
+        let left = replicas(&daemons);
+        left.values().all(|count| *count <= 1).then_some(left)
+    });
+    let lost = written.keys().filter(|block| !left.contains_key(*block)).count();
+    ensure!(lost == 0, "{lost} of {} blocks are on no disk any more", written.len());
+    all_are_whole(&conf, FEW)
+}
+
+/// 700 files, one active after the other.
+pub(super) fn again_and_again(setup: &Setup<'_>) -> Result<()> {
+    struck(setup, FEW)
 }
 
 /// 2,000 files.
-pub(super) fn large(setup: &Setup<'_>) -> Result<()> {
-    lowered(setup, 2000)
+pub(super) fn many(setup: &Setup<'_>) -> Result<()> {
+    struck(setup, MANY)
+}
+
+/// Stops DataNodes, until a NameNode has heard nothing of them for long enough.
+fn silence(daemons: &Daemons, client: &Client, namenode: u16, indices: &[u16]) -> Result<()> {
+    for index in indices {
+        daemons.signal(Role::DataNode, *index, Signal::STOP)?;
+    }
+    wait_for("DataNodes to be silent", PATIENCE, || {
+        let silent = |index| -> Result<bool> {
+            let heard = datanode(daemons, client, namenode, index)?.last_update();
+            Ok(now_ms()?.saturating_sub(heard) > u64::try_from(SILENT.as_millis())?)
+        };
+        indices
+            .iter()
+            .all(|index| silent(*index).is_ok_and(|silent| silent))
+            .then_some(())
+    });
+    Ok(())
+}
+
+/// How many replicas of each block the disks hold, by the names of the blocks' files.
+fn replicas(daemons: &Daemons) -> BTreeMap<OsString, u32> {
+    let mut replicas = BTreeMap::new();
+    for index in daemons.of(Role::DataNode) {
+        let files = blocks(&daemons.data_dir(Role::DataNode, index));
+        for name in files.iter().filter_map(|path| path.file_name()) {
+            *replicas.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    replicas
+}
+
+fn now_ms() -> Result<u64> {
+    Ok(u64::try_from(
+        SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
+    )?)
+}
+
+/// What a NameNode knows of a DataNode; each counts for itself when it last heard of it.
+fn datanode(daemons: &Daemons, client: &Client, namenode: u16, index: u16) -> Result<DatanodeInfoProto> {
+    let key = "dfs.datanode.address";
+    let conf = Configuration::load(&daemons.daemon_conf(Role::DataNode, index))?;
+    let address = conf.get(key).context(key)?;
+    let request = GetDatanodeReportRequestProto {
+        r#type: DatanodeReportTypeProto::All as i32,
+    };
+    let connection = client.namenode(daemons, namenode)?;
+    let report: GetDatanodeReportResponseProto = client.wait(connection.call("getDatanodeReport", &request))?;
+    let is_it = |node: &DatanodeInfoProto| address.ends_with(&format!(":{}", node.id.xfer_port));
+    report.di.into_iter().find(is_it).context("an unknown DataNode")
+}
+
+/// Deletions that wait at a NameNode for the heartbeats of their DataNodes.
+fn pending_deletions(daemons: &Daemons, client: &Client, namenode: u16) -> Result<u64> {
+    let address = daemons.namenode_http(namenode)?;
+    let url = format!("http://{address}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystem");
+    let (_, body) = client.wait(http::get_bytes(&url, PATIENCE, 1 << 20))?;
+    let text = String::from_utf8_lossy(&body);
+    let (_, rest) = text
+        .split_once("\"PendingDeletionBlocks\"")
+        .context("no PendingDeletionBlocks")?;
+    let digits: String = rest
+        .chars()
+        .skip_while(|character| !character.is_ascii_digit())
+        .take_while(char::is_ascii_digit)
+        .collect();
+    Ok(digits.parse()?)
+}
+
+fn orders_have_left(daemons: &Daemons, client: &Client, namenode: u16) {
+    wait_for("all deletions to be ordered", PATIENCE, || {
+        (pending_deletions(daemons, client, namenode).ok()? == 0).then_some(())
+    });
 }
 
 fn path(number: usize) -> String {
     format!("/files/{number}")
 }
 
-fn lowered(setup: &Setup<'_>, files: usize) -> Result<()> {
+fn struck(setup: &Setup<'_>, files: usize) -> Result<()> {
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
     let conf = daemons.conf();
     write_all(&conf, files)?;
@@ -58,7 +203,11 @@ fn lowered(setup: &Setup<'_>, files: usize) -> Result<()> {
         struck.and(lowered).and(watched)
     })?;
     daemons.wait_until_ready();
-    let client = Client::new(&conf)?;
+    all_are_whole(&conf, files)
+}
+
+fn all_are_whole(conf: &Path, files: usize) -> Result<()> {
+    let client = Client::new(conf)?;
     let lost: Vec<usize> = (0..files)
         .filter(|number| {
             !client
@@ -69,7 +218,6 @@ fn lowered(setup: &Setup<'_>, files: usize) -> Result<()> {
     ensure!(lost.is_empty(), "{} of {files} files are lost: {lost:?}", lost.len());
     Ok(())
 }
-
 /// Kills the active and starts it again, once a reign, until it is enough.
 fn strike(daemons: &mut Daemons, enough: impl Fn() -> bool) -> Result<()> {
     loop {

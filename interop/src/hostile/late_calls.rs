@@ -1,6 +1,7 @@
 //! A call that is applied after its client has given up on it, and set the opposite.
 
 use super::client::{Client, second_attempt, user};
+use super::relay::Relay;
 use super::{PATIENCE, Setup};
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
@@ -42,22 +43,29 @@ pub(super) fn kept(setup: &Setup<'_>) -> Result<()> {
     stays(&client)
 }
 
-/// The call is on its way from a standby to the active, which stands still while another becomes it. The client waits no
-/// more, and is still connected.
+/// The call is on its way from a standby to the active, on a network that holds it up. The client waits no more, and is
+/// still connected.
 pub(super) fn forwarded(setup: &Setup<'_>) -> Result<()> {
-    let daemons = started(setup)?;
-    let old = daemons.wait_for_active(&[]);
-    let standby = (old + 1) % 3;
+    let mut daemons = started(setup)?;
+    let active = daemons.wait_for_active(&[]);
+    let standby = (active + 1) % 3;
+    let relay = Relay::start(&daemons.namenode_address(active)?)?;
+    let key = format!("dfs.namenode.rpc-address.hathi.nn{active}");
+    daemons.configure(Role::NameNode, standby, &[(&key, relay.address())])?;
+    daemons.kill(Role::NameNode, standby)?;
+    daemons.start(Role::NameNode, standby)?;
+    wait_for("the standby to be back", PATIENCE, || {
+        daemons.state(standby).filter(|state| state == "standby")
+    });
     let client = Client::new(&daemons.conf())?;
-    for role in [Role::Zkfc, Role::NameNode] {
-        daemons.signal(role, old, Signal::STOP)?;
-    }
-    let late = send(&client, &daemons, standby)?;
-    let next = daemons.wait_for_active(&[old]);
-    set_again(&client, &daemons, next, &late)?;
-    for role in [Role::NameNode, Role::Zkfc] {
-        daemons.signal(role, old, Signal::CONT)?;
-    }
+    relay.hold("setPermission");
+    // A standby that does not know yet who is active sends its clients away.
+    let late = wait_for("the call to be on its way to the active", PATIENCE, || {
+        let late = send(&client, &daemons, standby).ok()?;
+        relay.holds().then_some(late)
+    });
+    set_again(&client, &daemons, active, &late)?;
+    relay.release();
     stays(&client)
 }
 

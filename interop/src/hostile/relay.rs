@@ -1,9 +1,9 @@
-//! A connection that can be cut while both ends live.
+//! A connection that can be cut while both ends live, and on which a message can be held up.
 
 use anyhow::Result;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Passes connections on to one address until it is cut.
 #[derive(Debug)]
@@ -11,6 +11,21 @@ pub(super) struct Relay {
     address: String,
     /// The streams of both sides; `None` once it is cut.
     streams: Arc<Mutex<Option<Vec<TcpStream>>>>,
+    gate: Arc<Gate>,
+}
+
+/// Where messages to the target are held up.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    /// Whatever holds this word stays here, and what comes behind it.
+    word: Option<Vec<u8>>,
+    held: bool,
 }
 
 impl Relay {
@@ -18,14 +33,15 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let streams = Arc::new(Mutex::new(Some(Vec::new())));
-        let (target, kept) = (target.to_owned(), streams.clone());
+        let gate = Arc::new(Gate::default());
+        let (target, kept, passed) = (target.to_owned(), streams.clone(), gate.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 // Who can't be connected sees its connection closed.
-                let _ = connect(stream, &target, &kept);
+                let _ = connect(stream, &target, &kept, &passed);
             }
         });
-        Ok(Relay { address, streams })
+        Ok(Relay { address, streams, gate })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -40,23 +56,69 @@ impl Relay {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+
+    /// From now on messages to the target in which this word is (the name of a call's method, as a rule) stay here.
+    pub(super) fn hold(&self, word: &str) {
+        self.gate.set(Some(word.as_bytes().to_vec()));
+    }
+
+    /// Whether such a message is here.
+    pub(super) fn holds(&self) -> bool {
+        self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).held
+    }
+
+    /// What was held goes on.
+    pub(super) fn release(&self) {
+        self.gate.set(None);
+    }
 }
 
-fn connect(near: TcpStream, target: &str, kept: &Mutex<Option<Vec<TcpStream>>>) -> io::Result<()> {
+impl Gate {
+    fn set(&self, word: Option<Vec<u8>>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).word = word;
+        self.released.notify_all();
+    }
+
+    fn pass(&self, bytes: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(word) = &state.word
+            && bytes.windows(word.len()).any(|part| part == word)
+        {
+            state.held = true;
+            state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn connect(near: TcpStream, target: &str, kept: &Mutex<Option<Vec<TcpStream>>>, gate: &Arc<Gate>) -> io::Result<()> {
     let far = TcpStream::connect(target)?;
-    let ends = [
-        (near.try_clone()?, far.try_clone()?),
-        (far.try_clone()?, near.try_clone()?),
-    ];
+    let there = (near.try_clone()?, far.try_clone()?, Some(gate.clone()));
+    let back = (far.try_clone()?, near.try_clone()?, None);
     let Ok(mut kept) = kept.lock() else { return Ok(()) };
     let Some(kept) = kept.as_mut() else { return Ok(()) };
     kept.extend([near, far]);
-    for (mut from, mut to) in ends {
+    for (from, to, gate) in [there, back] {
         std::thread::spawn(move || {
             // Whatever ends one direction ends it for both sides.
-            let _ = io::copy(&mut from, &mut to);
+            let _ = copy(from, &to, gate.as_deref());
             let _ = to.shutdown(Shutdown::Write);
         });
     }
     Ok(())
+}
+
+fn copy(mut from: TcpStream, mut to: &TcpStream, gate: Option<&Gate>) -> io::Result<()> {
+    // A call is smaller, and is sent in one piece.
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let bytes = &buffer[..count];
+        if let Some(gate) = gate {
+            gate.pass(bytes);
+        }
+        to.write_all(bytes)?;
+    }
 }

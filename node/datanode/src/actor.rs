@@ -397,10 +397,7 @@ impl Conversation {
             }
             CommandType::NullDatanodeCommand => false,
             _ => {
-                if let Some(claim) = self.service.offer().claim_of(self.actor.id) {
-                    // The other end lives as long as the DataNode.
-                    let _ = self.service.commands.send((claim, command));
-                }
+                self.service.order(self.actor.id, command);
                 false
             }
         }

@@ -11,10 +11,10 @@ use hathi_formats::proto::datanode::error_report_request_proto::ErrorCode;
 use hathi_formats::proto::datanode::{BlockCommandProto, DatanodeCommandProto};
 use hathi_formats::proto::hdfs::BlockProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use crate::node::DataNode;
-use crate::offer::Service;
+use crate::offer::{Command, Service};
 use crate::pool::PoolError;
 use crate::recovery;
 use crate::xceiver::XceiverError;
@@ -29,11 +29,7 @@ fn block_of(block: &BlockProto) -> Block {
 }
 
 /// Carries commands out until the DataNode ends.
-pub async fn run(
-    node: Arc<DataNode>,
-    service: Arc<Service>,
-    mut commands: UnboundedReceiver<(ClaimId, DatanodeCommandProto)>,
-) {
+pub async fn run(node: Arc<DataNode>, service: Arc<Service>, mut commands: Receiver<Command>) {
     while let Some((claim, command)) = commands.recv().await {
         // Asked now, not when the command came: the active may have changed meanwhile.
         if !service.offer().holds(claim) {

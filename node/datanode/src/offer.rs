@@ -20,6 +20,14 @@ use crate::pool::Pool;
 /// will find them again.
 const MAX_BAD_BLOCKS: usize = 10_000;
 
+/// Commands that wait to be carried out: those of minutes, as a heartbeat brings three at most. The largest ones, of a
+/// thousand deletions, take 50 kB each. Beyond it they are dropped. The NameNode orders again whatever it does not see
+/// done: deletions and copies after their time-outs or by the next full report, recoveries when the attempt has expired.
+const MAX_COMMANDS: usize = 256;
+
+/// A command, and the claim under which it came.
+pub type Command = (ClaimId, DatanodeCommandProto);
+
 /// A replica that was found bad: its block, and the DataNode that has it.
 pub type BadReplica = (u64, String);
 
@@ -76,15 +84,15 @@ pub struct Service {
     /// know nothing of them, and their length and stamp look good in its full report.
     bad: Mutex<BTreeMap<BlockId, LocatedBlockProto>>,
     pool: RwLock<Option<Arc<Pool>>>,
-    /// Commands, with the claims under which they came, in order.
-    pub commands: mpsc::UnboundedSender<(ClaimId, DatanodeCommandProto)>,
+    /// In order.
+    commands: mpsc::Sender<Command>,
 }
 
 impl Service {
     /// A nameservice, and the end of its queue of commands.
     #[must_use]
-    pub fn new(conf: &NameServiceConf) -> (Arc<Service>, mpsc::UnboundedReceiver<(ClaimId, DatanodeCommandProto)>) {
-        let (commands, receiver) = mpsc::unbounded_channel();
+    pub fn new(conf: &NameServiceConf) -> (Arc<Service>, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let actors = conf
             .namenodes
             .iter()
@@ -121,6 +129,17 @@ impl Service {
     /// The rule that says whom to obey.
     pub fn offer(&self) -> parking_lot::MutexGuard<'_, OfferService> {
         self.offer.lock()
+    }
+
+    /// A command waits for its turn, if it comes from the NameNode that is obeyed.
+    pub fn order(&self, from: ActorId, command: DatanodeCommandProto) {
+        let Some(claim) = self.offer.lock().claim_of(from) else {
+            return;
+        };
+        // The other end lives as long as the DataNode.
+        if let Err(mpsc::error::TrySendError::Full((_, command))) = self.commands.try_send((claim, command)) {
+            tracing::warn!(command = ?command.cmd_type(), waiting = MAX_COMMANDS, "command is dropped: too many wait");
+        }
     }
 
     /// The pool, once a NameNode said which.
@@ -212,5 +231,44 @@ impl Service {
             actor.force_heartbeat.store(true, Ordering::Release);
             actor.wake.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_blockpool::HaState;
+    use hathi_formats::proto::datanode::BalancerBandwidthCommandProto;
+
+    #[test]
+    fn safety_bounds_commands_beyond_the_limit_are_dropped_and_the_others_keep_their_order() {
+        let conf = NameServiceConf {
+            id: String::new(),
+            namenodes: vec![],
+        };
+        let (service, mut commands) = Service::new(&conf);
+        let order = |from, bandwidth| {
+            let command = DatanodeCommandProto {
+                balancer_cmd: Some(BalancerBandwidthCommandProto { bandwidth }),
+                ..DatanodeCommandProto::default()
+            };
+            service.order(ActorId(from), command);
+        };
+        order(0, 1000);
+        assert!(commands.try_recv().is_err(), "nobody is obeyed yet");
+        service.offer().on_heartbeat(ActorId(0), HaState::Active, 1);
+        for bandwidth in 0..MAX_COMMANDS as u64 + 10 {
+            order(0, bandwidth);
+            order(1, 1000);
+        }
+        let mut carried_out = || {
+            let (_, command) = commands.try_recv().ok()?;
+            Some(command.balancer_cmd?.bandwidth)
+        };
+        assert_eq!(carried_out(), Some(0));
+        order(0, 2000);
+        let rest: Vec<u64> = std::iter::from_fn(carried_out).collect();
+        let expected: Vec<u64> = (1..MAX_COMMANDS as u64).chain([2000]).collect();
+        assert_eq!(rest, expected);
     }
 }

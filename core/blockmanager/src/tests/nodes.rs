@@ -207,3 +207,118 @@ fn placement_keeps_to_what_it_is_asked() {
         assert_ne!(uuids(&world, chosen), ["DS-0"]);
     }
 }
+
+/// The numbers of the blocks that a node is told to copy.
+fn copies(world: &mut World, node: usize) -> Vec<i64> {
+    let commands = world.commands(node);
+    let orders = commands.iter().filter_map(|command| command.blk_cmd.as_ref());
+    orders
+        .filter(|order| order.action == 1)
+        .flat_map(|order| order.blocks.iter().map(|block| block.block_id as i64 - BASE))
+        .collect()
+}
+
+/// Three nodes, and a block that has a replica on the first two of them and is to have three.
+fn one_copy_missing() -> World {
+    let mut world = World::new(3);
+    world.start_active();
+    world.manager.add_block(new_block(1, 3, BlockState::Complete));
+    world.received(0, block(1));
+    world.received(1, block(1));
+    world.settle();
+    world.tick();
+    assert_eq!(world.manager.counts().pending_reconstruction, 1);
+    world
+}
+
+#[test]
+fn a_copy_is_ordered_anew_when_the_node_that_was_to_make_it_registers_again() {
+    let mut world = one_copy_missing();
+    for left in [false, true] {
+        let source = (0..2)
+            .find(|&node| {
+                !world
+                    .manager
+                    .datanodes
+                    .get(world.nodes[node])
+                    .unwrap()
+                    .transfers
+                    .is_empty()
+            })
+            .unwrap();
+        if left {
+            assert_eq!(copies(&mut world, source), [1]);
+        }
+        world.register(source);
+        world.tick();
+        assert_eq!(world.manager.counts().pending_reconstruction, 1);
+    }
+    let ordered: Vec<i64> = (0..2).flat_map(|node| copies(&mut world, node)).collect();
+    assert_eq!(ordered, [1]);
+    world.received(2, block(1));
+    world.tick();
+    assert_eq!(world.manager.counts().pending_reconstruction, 0);
+    assert_eq!(world.manager.counts().low_redundancy, 0);
+}
+
+#[test]
+fn a_copy_is_ordered_anew_when_the_node_that_was_to_make_it_dies() {
+    let mut world = one_copy_missing();
+    let source = (0..2).find(|&node| !copies(&mut world, node).is_empty()).unwrap();
+    world.manager.node_died(world.nodes[source]);
+    world.tick();
+    assert_eq!(copies(&mut world, 1 - source), [1]);
+}
+
+#[test]
+fn a_copy_is_ordered_anew_when_the_node_it_was_to_go_to_dies_or_registers_again() {
+    let mut world = one_copy_missing();
+    let ordered: Vec<i64> = (0..2).flat_map(|node| copies(&mut world, node)).collect();
+    assert_eq!(ordered, [1]);
+    world.register(2);
+    world.tick();
+    let ordered: Vec<i64> = (0..2).flat_map(|node| copies(&mut world, node)).collect();
+    assert_eq!(ordered, [1]);
+    world.manager.node_died(world.nodes[2]);
+    assert_eq!(world.manager.counts().pending_reconstruction, 0);
+    world.register(3);
+    world.tick();
+    let ordered: Vec<i64> = (0..2).flat_map(|node| copies(&mut world, node)).collect();
+    assert_eq!(ordered, [1]);
+}
+
+#[test]
+fn a_busy_node_gets_a_replica_only_when_there_is_no_other_one() {
+    let mut world = World::new(3);
+    world.start_active();
+    let busy = HeartbeatStats {
+        xceivers: 8,
+        ..world.stats(0)
+    };
+    world.manager.heartbeat(world.nodes[0], busy, at(world.now));
+    let request = PlacementRequest {
+        count: 3,
+        writer: Some("dn0"),
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    let chosen = |world: &mut World, request: &PlacementRequest<'_>| {
+        let now = at(world.now);
+        world.manager.choose_targets(request, now).unwrap().len()
+    };
+    assert_eq!(chosen(&mut world, &request), 3);
+    let local = world.manager.find_storage("uuid-0", "DS-0").unwrap();
+    let few = PlacementRequest { count: 2, ..request };
+    for _ in 0..20 {
+        let targets = world.manager.choose_targets(&few, at(world.now)).unwrap();
+        assert!(targets.len() == 2 && !targets.contains(&local), "{targets:?}");
+    }
+    // One that may not be used at all stays out.
+    let out = [world.nodes[0]];
+    let without = PlacementRequest {
+        count: 3,
+        excluded: &out,
+        ..few
+    };
+    assert_eq!(chosen(&mut world, &without), 2);
+}

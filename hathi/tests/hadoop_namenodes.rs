@@ -1,0 +1,209 @@
+//! Hadoop's NameNodes in place of ours and beside ours: on our images, with files that are being written, appended to and
+//! truncated, and as an observer.
+
+use anyhow::{Context, Result, ensure};
+use hathi_interop::{FileClient, Hadoop, Kind, Pair, Role, SharedEdits, wait_for};
+use hathi_net::http;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
+
+/// The newest image in a NameNode's directory.
+fn newest_image(pair: &Pair, index: usize) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(pair.name_dir(index).join("current"))?;
+    let mut images: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    images.retain(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("fsimage_") && !name.contains('.')
+    });
+    images.sort();
+    images.pop().context("no image")
+}
+
+/// The inodes of the newest image in a NameNode's directory, as Hadoop's viewer shows them.
+fn inodes(hadoop: &Hadoop, pair: &Pair, index: usize) -> Result<BTreeSet<String>> {
+    let image = newest_image(pair, index)?.display().to_string();
+    let xml = image.replace("fsimage_", "viewed_");
+    hadoop.run_ok(&pair.conf(index), "oiv", &["-p", "XML", "-i", &image, "-o", &xml])?;
+    let text = std::fs::read_to_string(&xml)?;
+    let inodes = text.split("<inode>").skip(1);
+    Ok(inodes
+        .filter_map(|inode| Some(inode.split_once("</inode>")?.0.to_owned()))
+        .collect())
+}
+
+fn save_namespace(pair: &Pair) -> Result<()> {
+    for args in [
+        &["-safemode", "enter"][..],
+        &["-saveNamespace"],
+        &["-safemode", "leave"],
+    ] {
+        pair.run("dfsadmin", args)?;
+    }
+    Ok(())
+}
+
+/// Of the XML of one inode.
+fn tag<'a>(inode: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = inode.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once('<')?.0)
+}
+
+fn wait_until_files_are_served(client: &mut FileClient, path: &str) {
+    wait_for("the block of a file to be reported", PATIENCE, || {
+        client.run(&format!("read {path}")).ok()
+    });
+}
+
+#[test]
+fn hadoops_namenodes_go_on_from_our_image_of_files_that_are_written_appended_to_and_truncated() -> Result<()> {
+    use Kind::{Hadoops, Ours};
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let more = [("dfs.replication", "1"), ("dfs.heartbeat.interval", "1")];
+    let mut pair = Pair::new(HATHI, Some(hadoop.clone()), SharedEdits::QUORUM, &more)?;
+    for index in 0..3 {
+        pair.start_journalnode(index, Ours)?;
+    }
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    pair.namenode(Ours, &first, &["-format", "-nonInteractive"])?;
+    pair.start_namenode(0, Ours, &first)?;
+    pair.namenode(Ours, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Ours, &second)?;
+    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    pair.start_datanode(0, Ours)?;
+    let mut client = FileClient::start(&hadoop, &first)?;
+    wait_for("the DataNode to take blocks", PATIENCE, || {
+        client.run("create /closed 3000").ok()
+    });
+    client.run("close /closed")?;
+    for path in ["/truncated", "/appended", "/continued"] {
+        client.run(&format!("create {path} 100"))?;
+        client.run(&format!("close {path}"))?;
+    }
+    client.run("create /written 100")?;
+    client.run("append /continued 50")?;
+    // Its last block is complete, though the file is not.
+    client.run("append-new-block /appended 0")?;
+    pair.signal_datanodes(Signal::STOP)?;
+    ensure!(
+        client.run("truncate /truncated 40")? == "false",
+        "done without a DataNode"
+    );
+    save_namespace(&pair)?;
+
+    let ours = inodes(&hadoop, &pair, 0)?;
+    let by_name = |name: &str| {
+        ours.iter()
+            .find(|inode| tag(inode, "name") == Some(name))
+            .context("no inode")
+    };
+    for open in ["truncated", "appended", "continued", "written"] {
+        ensure!(
+            by_name(open)?.contains("<file-under-construction>"),
+            "{}",
+            by_name(open)?
+        );
+    }
+    ensure!(
+        !by_name("closed")?.contains("<file-under-construction>"),
+        "it is closed"
+    );
+    ensure!(
+        tag(by_name("closed")?, "numBytes") == Some("3000"),
+        "{}",
+        by_name("closed")?
+    );
+
+    // Fetched from our active, and then the active itself.
+    pair.stop_namenode(1)?;
+    std::fs::remove_dir_all(pair.name_dir(1))?;
+    pair.namenode(Hadoops, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Hadoops, &second)?;
+    pair.failover(0, 1)?;
+    save_namespace(&pair)?;
+    ensure!(
+        inodes(&hadoop, &pair, 1)? == ours,
+        "Hadoop's image of the same namespace differs"
+    );
+    pair.signal_datanodes(Signal::CONT)?;
+    // Hadoop's image does not say how long the file is to be.
+    client.run("recover /truncated")?;
+    let truncated = client.run("read /truncated")?;
+    ensure!(["40 whole", "100 whole"].contains(&truncated.as_str()), "{truncated}");
+    client.run("write /written 10")?;
+    client.run("write /appended 10")?;
+    for path in ["/written", "/appended", "/continued"] {
+        client.run(&format!("close {path}"))?;
+    }
+
+    // On the very directory that ours wrote, and ours on it again.
+    pair.stop_namenode(0)?;
+    for kind in [Hadoops, Ours] {
+        pair.start_namenode(0, kind, &first)?;
+        pair.failover(1, 0)?;
+        client.run("create /later 100")?;
+        client.run("close /later")?;
+        for (path, told) in [
+            ("/closed", "3000 whole"),
+            ("/written", "110 whole"),
+            ("/appended", "110 whole"),
+            ("/continued", "150 whole"),
+            ("/truncated", &truncated),
+            ("/later", "100 whole"),
+        ] {
+            wait_until_files_are_served(&mut client, path);
+            ensure!(client.run(&format!("read {path}"))? == told, "{path} after {kind:?}");
+        }
+        pair.run("dfs", &["-rm", "-skipTrash", "/later"])?;
+        pair.failover(0, 1)?;
+        pair.stop_namenode(0)?;
+    }
+    Ok(())
+}
+
+/// How many calls of a kind one of Hadoop's NameNodes has served.
+fn served(pair: &Pair, index: usize, metric: &str) -> Result<u64> {
+    let url = format!(
+        "http://{}/jmx?qry=Hadoop:service=NameNode,name=NameNodeActivity",
+        pair.http_address(Role::NameNode, index)
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (_, jmx) = runtime.block_on(http::get_bytes(&url, PATIENCE, 1 << 20))?;
+    let jmx: Value = serde_json::from_slice(&jmx)?;
+    jmx["beans"][0][metric].as_u64().context("no number")
+}
+
+#[test]
+fn hadoops_observer_beside_our_active_shows_nothing_stale() -> Result<()> {
+    use Kind::{Hadoops, Ours};
+    const ROUNDS: u64 = 200;
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let more = [
+        ("dfs.namenode.state.context.enabled", "true"),
+        ("dfs.ha.tail-edits.in-progress", "true"),
+        ("dfs.ha.tail-edits.period", "0ms"),
+        ("dfs.ha.tail-edits.period.backoff-max", "100ms"),
+    ];
+    let mut pair = Pair::new(HATHI, Some(hadoop.clone()), SharedEdits::QUORUM, &more)?;
+    for index in 0..3 {
+        pair.start_journalnode(index, Ours)?;
+    }
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    pair.namenode(Ours, &first, &["-format", "-nonInteractive"])?;
+    pair.start_namenode(0, Ours, &first)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
+    pair.namenode(Hadoops, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Hadoops, &second)?;
+    pair.run("haadmin", &["-transitionToObserver", "nn1"])?;
+    pair.wait_for_state(1, "observer");
+    let printed = hadoop.run_ok(&first, "ObserverClient.java", &["ns", &ROUNDS.to_string()])?;
+    ensure!(printed.trim() == format!("reads {} stale 0", 3 * ROUNDS), "{printed}");
+    let reads = served(&pair, 1, "FileInfoOps")?;
+    ensure!(reads >= 3 * ROUNDS, "the observer served {reads} reads only");
+    Ok(())
+}

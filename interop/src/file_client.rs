@@ -1,0 +1,56 @@
+//! Hadoop's own client in a process of its own, told line by line what to do to which file.
+
+use crate::Hadoop;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+/// `interop/java/FileClient.java`, which says what it understands. Dropping it kills the process: its files stay open.
+#[derive(Debug)]
+pub struct FileClient {
+    child: Child,
+    stdin: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl FileClient {
+    /// With the configuration in this directory.
+    ///
+    /// # Errors
+    /// When Java can't be started.
+    pub fn start(hadoop: &Hadoop, conf: &Path) -> Result<FileClient> {
+        let mut child = hadoop
+            .command(conf, "FileClient.java", &[])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        Ok(FileClient {
+            stdin: child.stdin.take().context("stdin")?,
+            answers: BufReader::new(child.stdout.take().context("stdout")?).lines(),
+            child,
+        })
+    }
+
+    /// Does what a line says; answers what it told.
+    ///
+    /// # Errors
+    /// When it failed, with the class and the message of its exception.
+    pub fn run(&mut self, line: &str) -> Result<String> {
+        self.stdin.write_all(format!("{line}\n").as_bytes())?;
+        self.stdin.flush()?;
+        let answer = self.answers.next().context("the client ended")??;
+        match answer.strip_prefix("ok") {
+            Some(told) => Ok(told.trim().to_owned()),
+            None => bail!("{line}: {answer}"),
+        }
+    }
+}
+
+impl Drop for FileClient {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
