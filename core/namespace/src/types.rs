@@ -162,21 +162,6 @@ pub enum Effect {
         /// The file that has the blocks now.
         target: InodeId,
     },
-    /// The storage policy in force below this inode changed.
-    StoragePolicyChanged {
-        /// File or directory.
-        inode: InodeId,
-    },
-    /// A file was opened for write (create, append, truncate in the middle of a block).
-    FileOpened {
-        /// The file.
-        file: InodeId,
-    },
-    /// A file was closed.
-    FileClosed {
-        /// The file.
-        file: InodeId,
-    },
     /// A rolling upgrade started (time in ms) or was finalized (None).
     RollingUpgrade {
         /// When it started.

@@ -159,9 +159,6 @@ impl Namespace {
     pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
         self.inodes.get_mut(slot).storage_policy = policy;
-        fx.effects.push(Effect::StoragePolicyChanged {
-            inode: self.rec(slot).id(),
-        });
         self.touch(slot, fx);
         Ok(())
     }

@@ -64,7 +64,6 @@ impl Namespace {
         }
         self.open_file(slot, &op.client_name, &op.client_machine);
         self.reconcile(slot, &op.blocks, false, fx)?;
-        fx.effects.push(Effect::FileOpened { file: op.inode_id });
         self.touch(slot, fx);
         self.touch_parent(parent, ms(op.mtime), fx);
         Ok(())
@@ -93,9 +92,6 @@ impl Namespace {
         rec.set_mtime(ms(op.mtime));
         self.reconcile(slot, &op.blocks, true, fx)?;
         self.forget_open(slot);
-        fx.effects.push(Effect::FileClosed {
-            file: self.rec(slot).id(),
-        });
         self.touch(slot, fx);
         Ok(())
     }
@@ -271,7 +267,6 @@ impl Namespace {
             });
         }
         self.recharge(slot, before);
-        fx.effects.push(Effect::FileOpened { file });
     }
 
     pub(crate) fn apply_append(
@@ -331,9 +326,6 @@ impl Namespace {
             check_block(block)?;
             self.truncate_last(slot, block, kept.saturating_sub(new_length), fx)?;
             self.open_file(slot, client_name, client_machine);
-            fx.effects.push(Effect::FileOpened {
-                file: self.rec(slot).id(),
-            });
         } else if truncate_block.is_some() {
             return Err(inconsistent(format!(
                 "{path} is cut at a block's end but the op names a block"

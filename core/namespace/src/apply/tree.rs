@@ -174,7 +174,6 @@ impl Namespace {
             self.charge(old_parent, -ns, -ds);
             self.charge(parent, ns, ds);
         }
-        let old_policy = self.effective_policy(slot);
         self.last_dir = None;
         self.unlink(slot);
         if self.name_of(slot) != name.as_bytes() {
@@ -184,11 +183,6 @@ impl Namespace {
             self.inodes.get_mut(slot).name = new;
         }
         self.link(parent, slot);
-        if self.effective_policy(slot) != old_policy {
-            fx.effects.push(Effect::StoragePolicyChanged {
-                inode: self.rec(slot).id(),
-            });
-        }
         self.touch(slot, fx);
         self.touch_parent(old_parent, time_ms, fx);
         self.touch_parent(parent, time_ms, fx);

@@ -7,6 +7,7 @@ mod recovery;
 mod refusals;
 mod retries;
 mod tree;
+mod upgrade;
 mod writers;
 
 use super::{CLIENT_METHODS, audit, client_method};
