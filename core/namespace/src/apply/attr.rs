@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hathi_formats::editlog::{AclEntry, AclEntryScope, XAttr};
 
+use super::check_xattrs;
 use super::{Applied, inconsistent, ms};
 use crate::acl;
 use crate::feature::Quota;
@@ -239,6 +240,7 @@ impl Namespace {
     }
 
     pub(crate) fn apply_set_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
+        check_xattrs(path, xattrs)?;
         let slot = self.op_slot(path)?;
         let all = crate::ops::merged_xattrs(self.xattrs.get(slot).map_or(&[], |all| all), xattrs);
         self.set_xattrs(slot, all);

@@ -3,12 +3,13 @@
 use hathi_formats::editlog::{AddOp, CloseOp};
 use hathi_formats::ids::Block;
 
-use super::{Applied, Why, inconsistent, ms};
+use super::{Applied, Why, check_xattrs, inconsistent, ms};
 use crate::namespace::Namespace;
 use crate::store::inode::{MAX_48, MAX_GENERATION_STAMP, flag};
 use crate::store::slab::Slot;
 use crate::truncation::Truncation;
 use crate::types::{Effect, Effects};
+use crate::unsupported::Feature;
 
 fn check_block(block: &Block) -> Result<(), Why> {
     if block.id.0 < 0 {
@@ -33,8 +34,9 @@ impl Namespace {
 
     pub(crate) fn apply_add(&mut self, op: &AddOp, fx: &mut Effects) -> Applied {
         if op.erasure_coding_policy_id != 0 {
-            return Err(Why::Unsupported(format!("erasure coded file {}", op.path)));
+            return Err(Why::Unsupported(Feature::ErasureCodedFile.refused_at(&op.path)));
         }
+        check_xattrs(&op.path, &op.xattrs)?;
         let existing = self.op_lookup(&op.path)?.2;
         if let Some(slot) = existing {
             if !self.rec(slot).is_file() {
