@@ -120,6 +120,7 @@ impl Namespace {
         self.check_traverse_for(caller, iip, DirOp::Read)?;
         let slot = self.file_slot(iip.last_slot(), src)?;
         self.check_path_access(caller, iip, action::READ)?;
+        self.check_unreadable_by_superuser(caller, slot)?;
         Ok(self.status_of(slot, None))
     }
 

@@ -352,8 +352,12 @@ pub struct CreateRequest<'a> {
     pub replication: u16,
     /// Preferred block size in bytes.
     pub block_size: u64,
-    /// Storage policy asked for; 0 for none.
-    pub storage_policy: u8,
+    /// `CreateFlag.LAZY_PERSIST`.
+    pub lazy_persist: bool,
+    /// Name of the storage policy asked for; empty for none.
+    pub storage_policy: &'a str,
+    /// Name of the erasure coding policy asked for; empty for none.
+    pub ec_policy: &'a str,
 }
 
 /// Options of `rename2`.

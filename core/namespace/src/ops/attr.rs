@@ -28,6 +28,19 @@ pub const STORAGE_POLICIES: [(&str, u8); 8] = [
     ("PROVIDED", 1),
 ];
 
+pub(crate) fn policy_by_name(name: &str) -> Result<u8, Refused> {
+    STORAGE_POLICIES
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, id)| *id)
+        .ok_or_else(|| {
+            refuse(
+                ex::HADOOP_ILLEGAL_ARGUMENT,
+                format!("Cannot find a block policy with the name {name}"),
+            )
+        })
+}
+
 /// Java's `StorageType` ordinals (which the log and quotas use) in order of the numbers of `StorageTypeProto`, from 1.
 const ORDINALS: [i32; 6] = [2, 1, 3, 0, 4, 5];
 
@@ -250,18 +263,7 @@ impl Namespace {
         }
         let policy_id = match policy {
             None => 0,
-            Some(name) => match STORAGE_POLICIES
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            {
-                Some((_, id)) => *id,
-                None => {
-                    return Err(refuse(
-                        ex::HADOOP_ILLEGAL_ARGUMENT,
-                        format!("Cannot find a block policy with the name {name}"),
-                    ));
-                }
-            },
+            Some(name) => policy_by_name(name)?,
         };
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;

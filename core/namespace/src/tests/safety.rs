@@ -316,7 +316,9 @@ fn safety_n15_what_is_logged_of_times_and_block_sizes_is_what_is_kept() {
         create_parent: true,
         replication: 3,
         block_size: u64::MAX,
-        storage_policy: 0,
+        lazy_persist: false,
+        storage_policy: "",
+        ec_policy: "",
     };
     let plan = fix.ns.plan_create(&fix.ctx(ROOT), &request, &fix.view).unwrap();
     match &plan.ops[0] {

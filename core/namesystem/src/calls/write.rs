@@ -3,7 +3,7 @@
 use super::blocks::{finish_lease_recovery, recover_block};
 use super::{
     ClientMachine, Once, Outcome, answer, check_path_length, commit, commit_void_once, no_safe_mode, once, once_with,
-    path_length_ok, plan_context, policies, wire, writing,
+    path_length_ok, plan_context, wire, writing,
 };
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
@@ -14,7 +14,7 @@ use hathi_formats::proto::hdfs::{
     AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto, DeleteRequestProto,
     FsPermissionProto, LocatedBlockProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
 };
-use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, RenameOptions, Truncated};
+use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, Namespace, RenameOptions, Truncated};
 use prost::Message;
 
 /// Bits of `createFlag` (`CreateFlagProto`).
@@ -68,7 +68,16 @@ fn create_file(
 ) -> Result<Once, RemoteException> {
     let src = request.src;
     check_path_length("create", src)?;
-    check_replication_only(request)?;
+    if request.flag & flag::SHOULD_REPLICATE != 0 && !request.ec_policy_name.is_empty() {
+        Namespace::check_create_name(src)?;
+        return Err(RemoteException::new(
+            exceptions::HADOOP_ILLEGAL_ARGUMENT,
+            "SHOULD_REPLICATE flag and ecPolicyName are exclusive parameters. Set both is not allowed!",
+        ));
+    }
+    if ns.blockmanager.in_safe_mode() {
+        Namespace::check_create_name(src)?;
+    }
     no_safe_mode(ns, || format!("Cannot create file{src}"))?;
     let machine = ClientMachine::of(ctx);
     let create = CreateRequest {
@@ -81,7 +90,9 @@ fn create_file(
         create_parent: request.create_parent,
         replication: u16::try_from(request.replication).unwrap_or(u16::MAX),
         block_size: request.block_size,
-        storage_policy: policy_of(request)?,
+        lazy_persist: request.flag & flag::LAZY_PERSIST != 0,
+        storage_policy: request.storage_policy,
+        ec_policy: request.ec_policy_name,
     };
     let plan = ns
         .namespace
@@ -102,46 +113,6 @@ fn create_file(
     Ok(Once {
         reply: answer(wire::status_response(&status, None), after),
         keep: true,
-    })
-}
-
-/// Refuses what asks for erasure coding, which this NameNode does not write.
-fn check_replication_only(request: &wire::CreateView<'_>) -> Result<(), RemoteException> {
-    let policy = request.ec_policy_name;
-    if policy.is_empty() {
-        return Ok(());
-    }
-    if request.flag & flag::SHOULD_REPLICATE != 0 {
-        return Err(RemoteException::new(
-            exceptions::HADOOP_ILLEGAL_ARGUMENT,
-            "SHOULD_REPLICATE flag and ecPolicyName are exclusive parameters. Set both is not allowed!",
-        ));
-    }
-    if policy == "replication" {
-        return Ok(());
-    }
-    Err(RemoteException::new(
-        exceptions::HADOOP_ILLEGAL_ARGUMENT,
-        format!(
-            "Policy '{policy}' does not match any enabled erasure coding policies: []. \
-             An erasure coding policy can be enabled by enableErasureCodingPolicy API."
-        ),
-    ))
-}
-
-fn policy_of(request: &wire::CreateView<'_>) -> Result<u8, RemoteException> {
-    if request.flag & flag::LAZY_PERSIST != 0 {
-        return Ok(policies::LAZY_PERSIST);
-    }
-    let name = request.storage_policy;
-    if name.is_empty() {
-        return Ok(0);
-    }
-    policies::by_name(name).map(|policy| policy.id).ok_or_else(|| {
-        RemoteException::new(
-            exceptions::HADOOP_ILLEGAL_ARGUMENT,
-            format!("Cannot find a block policy with the name {name}"),
-        )
     })
 }
 

@@ -3,6 +3,7 @@
 mod broken;
 mod datanode;
 mod exact;
+mod order;
 mod recovery;
 mod refusals;
 mod retries;
