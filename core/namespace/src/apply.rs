@@ -328,6 +328,14 @@ impl Namespace {
         fx.parents.push(rec.id());
     }
 
+    /// Frees all that was cut off.
+    pub(crate) fn reclaim_now(&mut self, fx: &mut Effects) {
+        let mut freed = Vec::new();
+        self.reclaim_all(&mut freed);
+        fx.effects
+            .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
+    }
+
     /// Cuts off an inode and everything below it.
     pub(crate) fn remove_subtree(&mut self, slot: Slot, fx: &mut Effects) {
         self.touch(slot, fx);

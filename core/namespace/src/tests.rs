@@ -3,6 +3,7 @@
 mod model;
 mod replay;
 mod safety;
+mod type_quotas;
 mod unsupported;
 mod verbs;
 

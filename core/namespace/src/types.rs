@@ -288,7 +288,7 @@ pub struct FileBlock {
     pub under_construction: bool,
 }
 
-/// `ContentSummaryProto` without its storage type parts.
+/// `ContentSummaryProto`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContentSummary {
     /// Sum of file lengths.
@@ -303,6 +303,8 @@ pub struct ContentSummary {
     pub ns_quota: i64,
     /// Storage space quota, -1 for none.
     pub ds_quota: i64,
+    /// Bytes by storage type (Java's ordinal), where the policies put them.
+    pub types_consumed: [i64; 6],
 }
 
 /// `QuotaUsageProto`.
@@ -316,6 +318,8 @@ pub struct QuotaUsage {
     pub ns_quota: i64,
     /// Storage space quota, -1 for none.
     pub ds_quota: i64,
+    /// Bytes by storage type (Java's ordinal); counted only where a quota by type is set, else 0.
+    pub types_consumed: [i64; 6],
 }
 
 /// An open file (`OpenFileEntry`).

@@ -23,6 +23,7 @@ use crate::store::names::{MAX_NAME_LEN, utf16_len};
 use crate::store::slab::{NONE, Slot};
 use crate::truncation::Truncation;
 use crate::unsupported::Feature;
+use crate::usage::Usage;
 
 /// More links between a directory and the root than this are a circle.
 const MAX_DEPTH: usize = 1 << 20;
@@ -280,6 +281,7 @@ fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
         ns: inode.ns_quota as i64,
         ds: inode.ds_quota as i64,
         types: Default::default(),
+        used_types: Default::default(),
         used_ns: 0,
         used_ds: 0,
     };
@@ -547,10 +549,13 @@ impl ImageLoader {
         for slot in 0..ns.inodes.used() {
             let rec = *ns.rec(slot);
             if rec.is_live() {
-                let space = if rec.is_file() { ns.file_space(slot) } else { 0 };
+                let space = match rec.is_file() {
+                    true => ns.file_usage(slot),
+                    false => Usage::default(),
+                };
                 // A directory counts itself, too.
                 let from = if rec.is_dir() { slot } else { rec.parent };
-                ns.charge(from, 1, space);
+                ns.charge(from, space.and_inodes(1));
                 if rec.is_dir() {
                     ns.raise_longest_below(slot);
                 }
@@ -566,8 +571,12 @@ fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) -> Result<(), ImageEr
         Rare::Truncation(length, source) => return add_truncation(ns, slot, length, source),
         Rare::Acl(acl) => ns.set_acl_feature(slot, acl),
         Rare::XAttrs(xattrs) => ns.set_xattrs(slot, xattrs),
-        Rare::Quota(quota) if slot == ns.root => ns.root_quota = quota,
+        Rare::Quota(quota) if slot == ns.root => {
+            ns.type_quotas += usize::from(!quota.types.is_empty());
+            ns.root_quota = quota;
+        }
         Rare::Quota(quota) => {
+            ns.type_quotas += usize::from(!quota.types.is_empty());
             ns.quotas.insert(slot, quota);
             ns.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
         }

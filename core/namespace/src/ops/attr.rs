@@ -10,6 +10,7 @@ use crate::permission::action;
 use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};
+use crate::usage::{Usage, type_space};
 
 use super::create::LAZY_PERSIST;
 
@@ -161,8 +162,16 @@ impl Namespace {
         };
         let old = i64::from(self.rec(slot).replication);
         if i64::from(replication) > old && old > 0 {
-            let more = self.file_space(slot) / old * (i64::from(replication) - old);
-            self.verify_quota(self.rec(slot).parent, 0, more, None)?;
+            let length = self.charged_length(slot);
+            let now = self.space_in(slot, length);
+            let mut then = Usage {
+                ds: length.saturating_mul(i64::from(replication)),
+                ..Usage::default()
+            };
+            if self.has_type_quotas() {
+                then.types = type_space(self.effective_policy(slot), replication, length);
+            }
+            self.verify_quota(self.rec(slot).parent, &(then - now), None)?;
         }
         Ok(Plan::one(
             EditOp::SetReplication {

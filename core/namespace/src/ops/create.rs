@@ -14,6 +14,7 @@ use crate::permission::{Access, action};
 use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
+use crate::usage::Usage;
 
 use super::attr::policy_by_name;
 use super::lease::{LeaseState, Verb};
@@ -70,7 +71,7 @@ impl Namespace {
         let mut place = self.plan_parents(ctx, &iip, parent_mode, unmasked, &mut ops)?;
         let id = self.next_inode_id(ops.len());
         self.plan_directory(ctx, &mut place, iip.name(), id, mode & 0o1777, unmasked, &mut ops)?;
-        self.verify_quota(iip.slots[iip.slots.len() - 1], ops.len() as i64, 0, None)?;
+        self.verify_quota(iip.slots[iip.slots.len() - 1], &Usage::inodes(ops.len() as i64), None)?;
         Ok(Plan { ops, reply: true })
     }
 
@@ -197,22 +198,22 @@ impl Namespace {
             }
         }
         self.check_create_parameters(ctx, req)?;
-        let mut freed = (0, 0);
+        let mut freed = Usage::default();
         if let Some(slot) = existing {
             if !req.overwrite {
                 return self.refuse_existing(ctx, slot, &path, req, blocks);
             }
-            freed = (-1, -self.file_space(slot));
+            freed = -self.file_usage(slot).and_inodes(1);
         }
         let mut ops = SmallVec::new();
         // Missing ancestors look like the deepest existing one, with u+wx.
         let deepest = iip.slots[iip.slots.len().min(iip.depth - 1) - 1];
         let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
         let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
-        if freed.0 == 0 {
+        if existing.is_none() {
             self.verify_new_child(place.slot, &place.path, iip.name())?;
         }
-        self.verify_quota(deepest, ops.len() as i64 + 1 + freed.0, freed.1, None)?;
+        self.verify_quota(deepest, &freed.and_inodes(ops.len() as i64 + 1), None)?;
         let (mode, feature) = self.inherited(&place.feature, req.mode & 0o777, req.unmasked, false);
         let policy = match (asked_policy(req)?, place.slot.unwrap_or(deepest)) {
             (0, parent) if self.effective_policy(parent) == LAZY_PERSIST => LAZY_PERSIST,
@@ -367,7 +368,7 @@ impl Namespace {
         let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
         let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
         self.verify_new_child(place.slot, &place.path, iip.name())?;
-        self.verify_quota(deepest, ops.len() as i64 + 1, 0, None)?;
+        self.verify_quota(deepest, &Usage::inodes(ops.len() as i64 + 1), None)?;
         let now = ctx.now_ms as i64;
         ops.push(EditOp::Symlink {
             inode_id: self.next_inode_id(ops.len()),

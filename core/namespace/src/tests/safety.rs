@@ -360,7 +360,7 @@ fn insert_raw(fix: &mut Fixture, parent: &str, name: &[u8]) -> Slot {
     let id = InodeId(fix.ns.last_inode_id().0 + 1);
     let slot = fix.ns.new_inode(id, flag::DIRECTORY, name, perm, 1);
     fix.ns.link(parent, slot);
-    fix.ns.charge(parent, 1, 0);
+    fix.ns.charge(parent, usage::Usage::inodes(1));
     slot
 }
 

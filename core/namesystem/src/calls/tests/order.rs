@@ -78,6 +78,48 @@ fn an_append_with_create_among_its_flags_appends() {
     assert!(done.result);
 }
 
+#[test]
+fn quotas_by_storage_type_are_told_with_what_is_used() {
+    let mut ns = with_directory();
+    let set = SetQuotaRequestProto {
+        path: "/d".to_owned(),
+        namespace_quota: i64::MAX as u64,
+        storagespace_quota: 4096,
+        storage_type: Some(StorageTypeProto::Ssd as i32),
+    };
+    call::<SetQuotaResponseProto>(&mut ns, &hdfs(), "setQuota", &set).unwrap();
+    let summary: GetContentSummaryResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "getContentSummary",
+        &GetContentSummaryRequestProto { path: "/d".to_owned() },
+    )
+    .unwrap();
+    let usage: GetQuotaUsageResponseProto = call(
+        &mut ns,
+        &hdfs(),
+        "getQuotaUsage",
+        &GetQuotaUsageRequestProto { path: "/d".to_owned() },
+    )
+    .unwrap();
+    assert_eq!(summary.summary.type_quota_infos, usage.usage.type_quota_infos);
+    let told = usage.usage.type_quota_infos.unwrap().type_quota_info;
+    let quotas: Vec<_> = told
+        .iter()
+        .map(|info| (info.r#type(), info.quota as i64, info.consumed))
+        .collect();
+    assert_eq!(
+        quotas,
+        [
+            (StorageTypeProto::Ssd, 4096, 0),
+            (StorageTypeProto::Disk, -1, 0),
+            (StorageTypeProto::Archive, -1, 0),
+            (StorageTypeProto::Provided, -1, 0),
+            (StorageTypeProto::Nvdimm, -1, 0),
+        ]
+    );
+}
+
 fn set_xattr(ns: &mut Namesystem, ctx: &CallContext, namespace: i32, name: &str, value: Option<Vec<u8>>) {
     let request = SetXAttrRequestProto {
         src: "/f".to_owned(),
