@@ -10,6 +10,7 @@ use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
+use hathi_formats::limits;
 use hathi_formats::proto::hdfs::{
     AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto, DeleteRequestProto,
     FsPermissionProto, LocatedBlockProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
@@ -25,6 +26,9 @@ mod flag {
     pub const NEW_BLOCK: u32 = 32;
     pub const SHOULD_REPLICATE: u32 = 128;
 }
+
+/// In refusals.
+pub(super) const CLIENT_NAME: &str = "The client's name";
 
 /// A mode as it travels: nine bits and the sticky bit.
 fn mode(permission: &FsPermissionProto) -> u16 {
@@ -68,6 +72,7 @@ fn create_file(
 ) -> Result<Once, RemoteException> {
     let src = request.src;
     check_path_length("create", src)?;
+    limits::check_text(CLIENT_NAME, request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     if request.flag & flag::SHOULD_REPLICATE != 0 && !request.ec_policy_name.is_empty() {
         Namespace::check_create_name(src)?;
         return Err(RemoteException::new(
@@ -130,6 +135,7 @@ pub(super) fn append(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
 
 fn append_file(ns: &mut Namesystem, ctx: &CallContext, request: AppendRequestProto) -> Result<Once, RemoteException> {
     let src = request.src.as_str();
+    limits::check_text(CLIENT_NAME, &request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     no_safe_mode(ns, || format!("Cannot append to file{src}"))?;
     let machine = ClientMachine::of(ctx);
     let new_block = request.flag() & flag::NEW_BLOCK != 0;
@@ -186,6 +192,7 @@ pub(super) fn truncate(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> R
 
 fn truncate_file(ns: &mut Namesystem, ctx: &CallContext, request: TruncateRequestProto) -> Outcome {
     let src = request.src.as_str();
+    limits::check_text(CLIENT_NAME, &request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     no_safe_mode(ns, || format!("Cannot truncate for {src}"))?;
     if i64::try_from(request.new_length).is_err() {
         return Err(RemoteException::new(
@@ -279,6 +286,7 @@ pub(super) fn delete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
 /// `concat`
 pub(super) fn concat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     once(ns, ctx, &body, |ns, ctx, request: ConcatRequestProto| {
+        limits::check_count("The list of sources", request.srcs.len(), limits::CONCAT_SOURCES_MAX)?;
         no_safe_mode(ns, || format!("Cannot concat {}", request.trg))?;
         let machine = ClientMachine::default();
         let plan = ns

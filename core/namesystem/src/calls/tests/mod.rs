@@ -3,6 +3,7 @@
 mod broken;
 mod datanode;
 mod exact;
+mod limits;
 mod order;
 mod recovery;
 mod refusals;
