@@ -54,7 +54,7 @@ impl Loader {
     pub fn load(&self, life: Life) -> anyhow::Result<Namesystem> {
         let images = self.dirs.images();
         if images.is_empty() {
-            bail!("no fsimage in the name directories");
+            return Err(NoWholeImage("there is none".to_owned()).into());
         }
         let mut last_error: Option<anyhow::Error> = None;
         for image in images {

@@ -2,14 +2,13 @@
 
 use crate::checkpoint::Unpublished;
 use crate::identity;
-use crate::local_edits::write_atomically;
 use crate::settings::Settings;
 use anyhow::Context;
 use hathi_formats::fsimage::{format_md5_file, parse_md5_file};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::Membership;
 use hathi_namesystem::checkpoint::{IMAGES_RETAINED_MIN, retention};
-use hathi_storage::{NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
+use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -67,7 +66,9 @@ impl NameDirs {
     pub fn keep_membership(&self, membership: &Membership) -> anyhow::Result<()> {
         for dir in &self.images {
             let file = dir.join(JOURNALNODES);
-            write_atomically(&file, membership.to_text().as_bytes()).with_context(|| file.display().to_string())?;
+            OsDisk
+                .write_small(&file, membership.to_text().as_bytes())
+                .with_context(|| file.display().to_string())?;
         }
         Ok(())
     }
@@ -157,7 +158,7 @@ impl NameDirs {
         let txid = image.txid();
         let name = image_name(txid);
         for (dir, file) in self.images.iter().zip(image.paths()) {
-            write_atomically(&dir.join(format!("{name}.md5")), format_md5_file(md5, &name).as_bytes())?;
+            OsDisk.write_small(&dir.join(format!("{name}.md5")), format_md5_file(md5, &name).as_bytes())?;
             std::fs::rename(file, dir.join(&name))
                 .with_context(|| format!("cannot publish {name} in {}", dir.display()))?;
             std::fs::File::open(dir)?.sync_all()?;
@@ -175,7 +176,7 @@ impl NameDirs {
     /// Notes the highest transaction seen, as far as it goes.
     pub fn write_seen_txid(&self, txid: TxId) {
         for dir in &self.images {
-            if let Err(error) = write_atomically(&dir.join("seen_txid"), format!("{}\n", txid.0).as_bytes()) {
+            if let Err(error) = OsDisk.write_small(&dir.join("seen_txid"), format!("{}\n", txid.0).as_bytes()) {
                 tracing::warn!(dir = %dir.display(), %error, "cannot write seen_txid");
             }
         }
@@ -292,7 +293,7 @@ pub fn format(settings: &Settings, info: &NamespaceInfo) -> anyhow::Result<()> {
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         dir.lock(&holder())?;
         dir.format(&VersionFile::new(NodeType::NameNode, info), true)?;
-        write_atomically(&path.join("current/seen_txid"), b"0\n")?;
+        OsDisk.write_small(&path.join("current/seen_txid"), b"0\n")?;
         tracing::info!(dir = %path.display(), "storage directory has been successfully formatted");
     }
     Ok(())
