@@ -7,4 +7,5 @@ pub mod editlog;
 pub mod exceptions;
 pub mod fsimage;
 pub mod ids;
+pub mod limits;
 pub mod proto;

@@ -8,13 +8,14 @@ mod carried;
 mod file;
 mod tree;
 
-use hathi_formats::editlog::EditOp;
+use hathi_formats::editlog::{EditOp, XAttr};
 use hathi_formats::ids::Block;
 
 use crate::namespace::Namespace;
 use crate::path::is_reserved;
 use crate::store::slab::Slot;
 use crate::types::{ApplyError, Effect, Effects};
+use crate::unsupported::Feature;
 
 /// Why an arm of [`Namespace::apply`] refuses, before op and txid are known to it.
 pub(crate) enum Why {
@@ -23,6 +24,14 @@ pub(crate) enum Why {
 }
 
 pub(crate) type Applied = Result<(), Why>;
+
+/// Refuses attributes of what this NameNode does not serve.
+pub(crate) fn check_xattrs(path: &str, xattrs: &[XAttr]) -> Applied {
+    match xattrs.iter().find_map(Feature::of_xattr) {
+        Some(feature) => Err(Why::Unsupported(feature.refused_at(path))),
+        None => Ok(()),
+    }
+}
 
 pub(crate) fn inconsistent(why: impl Into<String>) -> Why {
     Why::Inconsistent(why.into())
@@ -105,8 +114,11 @@ impl Namespace {
                 time,
                 permissions,
                 acl_entries,
-                ..
-            } => self.apply_mkdir(*inode_id, path, *time, permissions, acl_entries, fx),
+                xattrs,
+            } => {
+                check_xattrs(path, xattrs)?;
+                self.apply_mkdir(*inode_id, path, *time, permissions, acl_entries, fx)
+            }
             EditOp::Symlink {
                 inode_id,
                 path,
@@ -155,14 +167,12 @@ impl Namespace {
                 snapshot_root,
                 snapshot_name,
                 ..
-            } => Err(Why::Unsupported(format!("snapshot {snapshot_name} of {snapshot_root}"))),
+            } => Err(snapshot_refused(snapshot_name, snapshot_root)),
             EditOp::RenameSnapshot {
                 snapshot_root,
                 snapshot_old_name,
                 ..
-            } => Err(Why::Unsupported(format!(
-                "snapshot {snapshot_old_name} of {snapshot_root}"
-            ))),
+            } => Err(snapshot_refused(snapshot_old_name, snapshot_root)),
 
             EditOp::SetGenstampV1 { genstamp } => {
                 self.counters.genstamp_v1 = self.counters.genstamp_v1.max(genstamp.0);
@@ -318,6 +328,14 @@ impl Namespace {
         fx.parents.push(rec.id());
     }
 
+    /// Frees all that was cut off.
+    pub(crate) fn reclaim_now(&mut self, fx: &mut Effects) {
+        let mut freed = Vec::new();
+        self.reclaim_all(&mut freed);
+        fx.effects
+            .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
+    }
+
     /// Cuts off an inode and everything below it.
     pub(crate) fn remove_subtree(&mut self, slot: Slot, fx: &mut Effects) {
         self.touch(slot, fx);
@@ -326,6 +344,10 @@ impl Namespace {
         fx.effects
             .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
     }
+}
+
+fn snapshot_refused(name: &str, root: &str) -> Why {
+    Why::Unsupported(Feature::Snapshots.refused_at(&format!("snapshot {name} of {root}")))
 }
 
 /// A time from the wire; negative ones are as good as none.

@@ -9,6 +9,7 @@ use crate::namespace::Namespace;
 use crate::store::inode::flag;
 use crate::store::names::utf16_len;
 use crate::store::slab::{NONE, Slot};
+use crate::usage::Usage;
 
 impl Namespace {
     /// Whole-state hash: equal for equal states. Slots, soft state (renew times) and what is deleted but not yet freed do
@@ -158,7 +159,14 @@ impl Namespace {
                 } else {
                     self.quotas.get(slot)
                 };
-                let kept = quota.map(|quota| (quota.used_ns, quota.used_ds));
+                let kept = quota.map(|quota| Usage {
+                    ns: quota.used_ns,
+                    ds: quota.used_ds,
+                    types: match quota.types.is_empty() {
+                        true => used.types,
+                        false => quota.used_types,
+                    },
+                });
                 if kept != Some(used) {
                     return Err(format!("{}: quota usage {kept:?}, counted {used:?}", path()));
                 }

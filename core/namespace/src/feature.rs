@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::usage::{TypeSpace, Usage};
 use hathi_formats::editlog::{AclEntry, DelegationKey, DelegationTokenIdentifier, XAttr};
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
 
@@ -19,12 +20,27 @@ pub(crate) struct Quota {
     pub(crate) ns: i64,
     /// Storage space quota in bytes, -1 = none.
     pub(crate) ds: i64,
-    /// Quotas by storage type (Java ordinal). Kept, not enforced.
+    /// Quotas by storage type (Java ordinal), bytes.
     pub(crate) types: BTreeMap<i32, i64>,
+    /// Bytes in the subtree by storage type, as its policies place them; kept up to date while there is a quota by type.
+    pub(crate) used_types: TypeSpace,
     /// Inodes in the subtree, the directory itself included.
     pub(crate) used_ns: i64,
     /// Bytes times replication in the subtree.
     pub(crate) used_ds: i64,
+}
+
+impl Quota {
+    /// Adds to the usage.
+    pub(crate) fn charge(&mut self, change: &Usage) {
+        self.used_ns += change.ns;
+        self.used_ds += change.ds;
+        if !self.types.is_empty() {
+            for (used, change) in self.used_types.iter_mut().zip(change.types) {
+                *used += change;
+            }
+        }
+    }
 }
 
 /// `FileUnderConstructionFeature`.

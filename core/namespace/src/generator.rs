@@ -134,7 +134,9 @@ pub fn make_file(
         create_parent: true,
         replication: shape.replication,
         block_size: shape.block_bytes.max(128 << 20),
-        storage_policy: 0,
+        lazy_persist: false,
+        storage_policy: "",
+        ec_policy: "",
     };
     let plan = ns.plan_create(ctx, &request, &AllReplicated)?;
     commit(ns, &plan.ops, logged)?;

@@ -8,9 +8,11 @@
 
 mod load;
 mod save;
+mod verify;
 
 pub use load::{DecodedInodes, ImageLoader, load};
 pub use save::{Frozen, SaveError};
+pub use verify::{Verified, verify};
 
 use hathi_formats::editlog::{XAttr, XAttrNamespace};
 

@@ -25,6 +25,7 @@ mod store;
 mod tests;
 mod truncation;
 pub mod types;
+mod unsupported;
 mod usage;
 
 pub use config::Config;

@@ -26,6 +26,7 @@ use crate::store::slab::{NONE, Slab, Slot};
 use crate::store::strings::Strings;
 use crate::truncation::Truncation;
 use crate::types::Reclaimed;
+use crate::usage::Usage;
 
 /// Counters of the namespace; all monotonic.
 #[derive(Clone, Debug)]
@@ -69,6 +70,8 @@ pub struct Namespace {
     /// Of directories other than the root.
     pub(crate) quotas: Side<Quota>,
     pub(crate) root_quota: Quota,
+    /// Directories with a quota by storage type.
+    pub(crate) type_quotas: usize,
     pub(crate) links: Side<Arc<[u8]>>,
     pub(crate) open: Side<Open>,
     /// Ids of open files, for listings in order.
@@ -145,9 +148,11 @@ impl Namespace {
                 ns: i64::MAX,
                 ds: -1,
                 types: BTreeMap::new(),
+                used_types: Default::default(),
                 used_ns: 0,
                 used_ds: 0,
             },
+            type_quotas: 0,
             links: Side::new(),
             open: Side::new(),
             open_ids: BTreeSet::new(),
@@ -479,8 +484,8 @@ impl Namespace {
             .sum()
     }
 
-    /// What the file is charged: unfinished blocks count in full (`storagespaceConsumedContiguous`).
-    pub(crate) fn file_space(&self, file: Slot) -> i64 {
+    /// What the file is charged for each replica: unfinished blocks count in full (`storagespaceConsumedContiguous`).
+    pub(crate) fn charged_length(&self, file: Slot) -> i64 {
         let rec = self.rec(file);
         let bytes: u64 = self
             .block_slots(file)
@@ -490,7 +495,7 @@ impl Namespace {
                 if block.is_open() { rec.block_size() } else { block.len() }
             })
             .sum();
-        (bytes as i64).saturating_mul(i64::from(rec.replication))
+        bytes as i64
     }
 
     // ---- freeing ----
@@ -531,8 +536,11 @@ impl Namespace {
     /// Frees one inode without children, with its blocks and side entries.
     pub(crate) fn free_inode(&mut self, slot: Slot, out: &mut Reclaimed) {
         let rec = *self.rec(slot);
-        let space = if rec.is_file() { self.file_space(slot) } else { 0 };
-        self.charge(rec.parent, -1, -space);
+        let space = match rec.is_file() {
+            true => self.file_usage(slot),
+            false => Usage::default(),
+        };
+        self.charge(rec.parent, -space.and_inodes(1));
         if rec.is_file() {
             let blocks: Vec<Slot> = self.block_slots(slot).to_vec();
             self.set_block_slots(slot, Vec::new());
@@ -548,8 +556,10 @@ impl Namespace {
             if rec.data != NONE {
                 self.lists.remove(rec.data);
             }
-            if rec.has_quota() {
-                self.quotas.remove(slot);
+            if rec.has_quota()
+                && let Some(quota) = self.quotas.remove(slot)
+            {
+                self.type_quotas -= usize::from(!quota.types.is_empty());
             }
             if rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
                 self.snapshottable.remove(&rec.id().0);
@@ -604,12 +614,11 @@ impl Namespace {
     }
 
     /// Adds to the usage of a directory and its ancestors.
-    pub(crate) fn charge(&mut self, dir: Slot, ns: i64, ds: i64) {
-        if ns == 0 && ds == 0 {
+    pub(crate) fn charge(&mut self, dir: Slot, change: Usage) {
+        if change == Usage::default() {
             return;
         }
-        self.root_quota.used_ns += ns;
-        self.root_quota.used_ds += ds;
+        self.root_quota.charge(&change);
         if self.quotas.len() == 0 {
             return;
         }
@@ -619,8 +628,7 @@ impl Namespace {
             if rec.has_quota()
                 && let Some(quota) = self.quotas.get_mut(at)
             {
-                quota.used_ns += ns;
-                quota.used_ds += ds;
+                quota.charge(&change);
             }
             at = rec.parent;
         }

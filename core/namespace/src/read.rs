@@ -13,6 +13,7 @@ use crate::permission::action;
 use crate::store::inode::flag;
 use crate::store::slab::Slot;
 use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
+use crate::usage::{STORAGE_TYPES, type_space};
 
 /// A content summary under way: may be continued after the lock was given away.
 #[derive(Clone, Debug, Default)]
@@ -120,6 +121,7 @@ impl Namespace {
         self.check_traverse_for(caller, iip, DirOp::Read)?;
         let slot = self.file_slot(iip.last_slot(), src)?;
         self.check_path_access(caller, iip, action::READ)?;
+        self.check_unreadable_by_superuser(caller, slot)?;
         Ok(self.status_of(slot, None))
     }
 
@@ -231,16 +233,27 @@ impl Namespace {
         if self.rec(slot).is_dir() {
             walk.todo.push((self.rec(slot).id(), None));
         } else {
-            self.count_into(slot, &mut walk.summary);
+            self.count_into(slot, self.effective_policy(slot), &mut walk.summary);
         }
         Ok(walk)
     }
 
-    fn count_into(&self, slot: Slot, summary: &mut ContentSummary) {
+    /// `inherited`: the storage policy of a file that has none of its own.
+    fn count_into(&self, slot: Slot, inherited: u8, summary: &mut ContentSummary) {
         summary.file_count += 1;
-        if self.rec(slot).is_file() {
+        let rec = self.rec(slot);
+        if rec.is_file() {
+            let charged = self.charged_length(slot);
             summary.length += self.file_length(slot);
-            summary.space_consumed += self.file_space(slot).max(0) as u64;
+            summary.space_consumed += charged.saturating_mul(i64::from(rec.replication)).max(0) as u64;
+            let policy = match rec.storage_policy {
+                0 => inherited,
+                own => own,
+            };
+            let types = type_space(policy, rec.replication, charged);
+            for (sum, bytes) in summary.types_consumed.iter_mut().zip(types) {
+                *sum = sum.saturating_add(bytes);
+            }
         }
     }
 
@@ -274,6 +287,7 @@ impl Namespace {
                 _ if after.is_none() => std::cmp::Ordering::Greater,
                 _ => std::cmp::Ordering::Less,
             });
+            let policy = self.effective_policy(dir);
             let mut deeper = Vec::new();
             let mut stopped_at = None;
             for child in children {
@@ -285,7 +299,7 @@ impl Namespace {
                 if self.rec(child).is_dir() {
                     deeper.push((self.rec(child).id(), None));
                 } else {
-                    self.count_into(child, &mut walk.summary);
+                    self.count_into(child, policy, &mut walk.summary);
                 }
             }
             // Come back to this directory unless its last child was seen.
@@ -335,6 +349,10 @@ impl Namespace {
             space_consumed: quota.used_ds.max(0) as u64,
             ns_quota: quota.ns,
             ds_quota: quota.ds,
+            types_consumed: match quota.types.is_empty() {
+                true => [0; STORAGE_TYPES],
+                false => quota.used_types,
+            },
         }))
     }
 

@@ -3,6 +3,8 @@
 mod model;
 mod replay;
 mod safety;
+mod type_quotas;
+mod unsupported;
 mod verbs;
 
 use std::collections::BTreeSet;
@@ -143,7 +145,9 @@ impl Fixture {
             create_parent: true,
             replication: 3,
             block_size: BS,
-            storage_policy: 0,
+            lazy_persist: false,
+            storage_policy: "",
+            ec_policy: "",
         };
         let plan = self.ns.plan_create(&self.ctx(caller), &request, &self.view)?;
         match self.commit(plan) {

@@ -162,21 +162,6 @@ pub enum Effect {
         /// The file that has the blocks now.
         target: InodeId,
     },
-    /// The storage policy in force below this inode changed.
-    StoragePolicyChanged {
-        /// File or directory.
-        inode: InodeId,
-    },
-    /// A file was opened for write (create, append, truncate in the middle of a block).
-    FileOpened {
-        /// The file.
-        file: InodeId,
-    },
-    /// A file was closed.
-    FileClosed {
-        /// The file.
-        file: InodeId,
-    },
     /// A rolling upgrade started (time in ms) or was finalized (None).
     RollingUpgrade {
         /// When it started.
@@ -303,7 +288,7 @@ pub struct FileBlock {
     pub under_construction: bool,
 }
 
-/// `ContentSummaryProto` without its storage type parts.
+/// `ContentSummaryProto`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContentSummary {
     /// Sum of file lengths.
@@ -318,6 +303,8 @@ pub struct ContentSummary {
     pub ns_quota: i64,
     /// Storage space quota, -1 for none.
     pub ds_quota: i64,
+    /// Bytes by storage type (Java's ordinal), where the policies put them.
+    pub types_consumed: [i64; 6],
 }
 
 /// `QuotaUsageProto`.
@@ -331,6 +318,8 @@ pub struct QuotaUsage {
     pub ns_quota: i64,
     /// Storage space quota, -1 for none.
     pub ds_quota: i64,
+    /// Bytes by storage type (Java's ordinal); counted only where a quota by type is set, else 0.
+    pub types_consumed: [i64; 6],
 }
 
 /// An open file (`OpenFileEntry`).
@@ -367,8 +356,12 @@ pub struct CreateRequest<'a> {
     pub replication: u16,
     /// Preferred block size in bytes.
     pub block_size: u64,
-    /// Storage policy asked for; 0 for none.
-    pub storage_policy: u8,
+    /// `CreateFlag.LAZY_PERSIST`.
+    pub lazy_persist: bool,
+    /// Name of the storage policy asked for; empty for none.
+    pub storage_policy: &'a str,
+    /// Name of the erasure coding policy asked for; empty for none.
+    pub ec_policy: &'a str,
 }
 
 /// Options of `rename2`.

@@ -1,5 +1,7 @@
 //! Quotas: verified in plans on the active, kept up to date by `apply` everywhere (`DirectoryWithQuotaFeature`).
 
+use std::ops::{AddAssign, Neg, Sub};
+
 use hathi_formats::exceptions as ex;
 
 use crate::feature::Quota;
@@ -33,21 +35,118 @@ fn binary_prefix(n: i64) -> String {
     format!("{text} {}B", UNITS[unit])
 }
 
+/// Storage types, by Java's ordinal (`StorageType`).
+pub(crate) const STORAGE_TYPES: usize = 6;
+/// Bytes by storage type.
+pub(crate) type TypeSpace = [i64; STORAGE_TYPES];
+
+const RAM_DISK: usize = 0;
+const SSD: usize = 1;
+const DISK: usize = 2;
+const ARCHIVE: usize = 3;
+const PROVIDED: usize = 4;
+const NVDIMM: usize = 5;
+
+/// Their names, in messages.
+const TYPE_NAMES: [&str; STORAGE_TYPES] = ["RAM_DISK", "SSD", "DISK", "ARCHIVE", "PROVIDED", "NVDIMM"];
+
+/// Where a policy puts the first replica, and where all others (`BlockStoragePolicySuite`). Memory has no quota
+/// (`StorageType.supportTypeQuota`): LAZY_PERSIST counts as on disk, where it ends up. 0 is the default policy, HOT.
+fn types_of_policy(policy: u8) -> (usize, usize) {
+    match policy {
+        14 => (NVDIMM, NVDIMM),
+        12 => (SSD, SSD),
+        10 => (SSD, DISK),
+        5 => (DISK, ARCHIVE),
+        2 => (ARCHIVE, ARCHIVE),
+        1 => (PROVIDED, DISK),
+        _ => (DISK, DISK),
+    }
+}
+
+/// `bytes` in each of so many replicas (`BlockStoragePolicy.chooseStorageTypes`).
+pub(crate) fn type_space(policy: u8, replication: u16, bytes: i64) -> TypeSpace {
+    let mut space = [0; STORAGE_TYPES];
+    if replication > 0 {
+        let (first, others) = types_of_policy(policy);
+        space[first] += bytes;
+        space[others] += bytes.saturating_mul(i64::from(replication) - 1);
+    }
+    space
+}
+
+/// What a subtree uses, or what a change adds to it (`QuotaCounts`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Inodes.
+    pub(crate) ns: i64,
+    /// Bytes times replication.
+    pub(crate) ds: i64,
+    /// The same by storage type; all 0 while nobody has a quota by type, so that nobody pays for it.
+    pub(crate) types: TypeSpace,
+}
+
+impl Usage {
+    /// Inodes only.
+    pub(crate) fn inodes(ns: i64) -> Usage {
+        Usage { ns, ..Usage::default() }
+    }
+
+    /// With so many inodes more.
+    pub(crate) fn and_inodes(self, ns: i64) -> Usage {
+        Usage {
+            ns: self.ns + ns,
+            ..self
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.ns += other.ns;
+        self.ds = self.ds.saturating_add(other.ds);
+        for (own, other) in self.types.iter_mut().zip(other.types) {
+            *own = own.saturating_add(other);
+        }
+    }
+}
+
+impl Neg for Usage {
+    type Output = Usage;
+
+    fn neg(self) -> Usage {
+        Usage {
+            ns: -self.ns,
+            ds: -self.ds,
+            types: self.types.map(|bytes| -bytes),
+        }
+    }
+}
+
+impl Sub for Usage {
+    type Output = Usage;
+
+    fn sub(mut self, other: Usage) -> Usage {
+        self += -other;
+        self
+    }
+}
+
 impl Namespace {
-    fn verify_one(&self, quota: &Quota, dir: Slot, ns: i64, ds: i64) -> Result<(), Refused> {
-        if violated(quota.ns, quota.used_ns, ns) {
+    fn verify_one(&self, quota: &Quota, dir: Slot, change: &Usage) -> Result<(), Refused> {
+        if violated(quota.ns, quota.used_ns, change.ns) {
             return Err(refuse(
                 ex::NS_QUOTA_EXCEEDED,
                 format!(
                     "The NameSpace quota (directories and files) of directory {} is exceeded: quota={} file count={}",
                     self.path_of_slot(dir),
                     quota.ns,
-                    quota.used_ns + ns
+                    quota.used_ns + change.ns
                 ),
             ));
         }
-        if violated(quota.ds, quota.used_ds, ds) {
-            let count = quota.used_ds + ds;
+        if violated(quota.ds, quota.used_ds, change.ds) {
+            let count = quota.used_ds + change.ds;
             return Err(refuse(
                 ex::DS_QUOTA_EXCEEDED,
                 format!(
@@ -59,48 +158,107 @@ impl Namespace {
                 ),
             ));
         }
+        for (ordinal, limit) in &quota.types {
+            let at = usize::try_from(*ordinal).ok().filter(|at| *at < STORAGE_TYPES);
+            let Some(at) = at.filter(|at| *at != RAM_DISK) else {
+                continue;
+            };
+            if violated(*limit, quota.used_types[at], change.types[at]) {
+                return Err(refuse(
+                    ex::QUOTA_BY_STORAGE_TYPE_EXCEEDED,
+                    format!(
+                        "Quota by storage type : {} on path : {} is exceeded. quota = {} but space consumed = {}",
+                        TYPE_NAMES[at],
+                        self.path_of_slot(dir),
+                        binary_prefix(*limit),
+                        binary_prefix(quota.used_types[at] + change.types[at])
+                    ),
+                ));
+            }
+        }
         Ok(())
     }
 
     /// Whether `dir` and its ancestors, up to but not including `stop`, have room for the change.
-    pub(crate) fn verify_quota(&self, dir: Slot, ns: i64, ds: i64, stop: Option<Slot>) -> Result<(), Refused> {
-        if ns <= 0 && ds <= 0 {
+    pub(crate) fn verify_quota(&self, dir: Slot, change: &Usage, stop: Option<Slot>) -> Result<(), Refused> {
+        if change.ns <= 0 && change.ds <= 0 && change.types.iter().all(|bytes| *bytes <= 0) {
             return Ok(());
         }
-        let root_limited = self.root_quota.ds >= 0 || self.root_quota.ns != i64::MAX;
+        let root_limited = self.root_quota.ds >= 0 || self.root_quota.ns != i64::MAX || self.has_type_quotas();
         if self.quotas.len() == 0 && !root_limited {
             return Ok(());
         }
         let mut at = dir;
         while at != NONE && Some(at) != stop {
             if at == self.root {
-                return self.verify_one(&self.root_quota, at, ns, ds);
+                return self.verify_one(&self.root_quota, at, change);
             }
             let rec = self.rec(at);
             if rec.has_quota()
                 && let Some(quota) = self.quotas.get(at)
             {
-                self.verify_one(quota, at, ns, ds)?;
+                self.verify_one(quota, at, change)?;
             }
             at = rec.parent;
         }
         Ok(())
     }
 
-    /// Inodes and charged bytes of a subtree (`INode.computeQuotaUsage`), as live now.
-    pub(crate) fn subtree_usage(&self, top: Slot) -> (i64, i64) {
-        let (mut ns, mut ds) = (0, 0);
-        let mut stack = vec![top];
-        while let Some(slot) = stack.pop() {
-            ns += 1;
+    /// Whether any directory has a quota by storage type.
+    pub(crate) fn has_type_quotas(&self) -> bool {
+        self.type_quotas > 0
+    }
+
+    /// What `bytes` in each replica of a file use.
+    pub(crate) fn space_in(&self, file: Slot, bytes: i64) -> Usage {
+        self.space_under(file, bytes, || self.effective_policy(file))
+    }
+
+    fn space_under(&self, file: Slot, bytes: i64, policy: impl FnOnce() -> u8) -> Usage {
+        let replication = self.rec(file).replication;
+        Usage {
+            ns: 0,
+            ds: bytes.saturating_mul(i64::from(replication)),
+            types: if self.has_type_quotas() {
+                type_space(policy(), replication, bytes)
+            } else {
+                [0; STORAGE_TYPES]
+            },
+        }
+    }
+
+    /// What a file is charged, itself as an inode not counted.
+    pub(crate) fn file_usage(&self, file: Slot) -> Usage {
+        self.space_in(file, self.charged_length(file))
+    }
+
+    /// Usage of a subtree (`INode.computeQuotaUsage`), as live now.
+    pub(crate) fn subtree_usage(&self, top: Slot) -> Usage {
+        self.subtree_usage_under(top, self.rec(top).parent)
+    }
+
+    /// As it would be below another directory, whose storage policy may be another one.
+    pub(crate) fn subtree_usage_under(&self, top: Slot, parent: Slot) -> Usage {
+        let mut usage = Usage::default();
+        let inherited = match self.has_type_quotas() {
+            true => self.effective_policy(parent),
+            false => 0,
+        };
+        let mut stack = vec![(top, inherited)];
+        while let Some((slot, inherited)) = stack.pop() {
+            usage.ns += 1;
             let rec = self.rec(slot);
+            let policy = match rec.storage_policy {
+                0 => inherited,
+                own => own,
+            };
             if rec.is_file() {
-                ds += self.file_space(slot);
+                usage += self.space_under(slot, self.charged_length(slot), || policy);
             } else if rec.is_dir() {
-                stack.extend(self.children(slot).iter());
+                stack.extend(self.children(slot).iter().map(|child| (child, policy)));
             }
         }
-        (ns, ds)
+        usage
     }
 
     /// The deepest directory on both chains of ancestors (inclusive).
@@ -141,7 +299,19 @@ impl Namespace {
 
 #[cfg(test)]
 mod tests {
-    use super::binary_prefix;
+    use super::*;
+
+    #[test]
+    fn replicas_count_where_their_policy_puts_them() {
+        let of = |policy, replication| type_space(policy, replication, 10);
+        assert_eq!(of(0, 3), [0, 0, 30, 0, 0, 0]);
+        assert_eq!(of(10, 3), [0, 10, 20, 0, 0, 0]);
+        assert_eq!(of(10, 1), [0, 10, 0, 0, 0, 0]);
+        assert_eq!(of(5, 2), [0, 0, 10, 10, 0, 0]);
+        assert_eq!(of(2, 2), [0, 0, 0, 20, 0, 0]);
+        assert_eq!(of(15, 1), [0, 0, 10, 0, 0, 0], "memory is not counted");
+        assert_eq!(of(7, 0), [0; 6]);
+    }
 
     #[test]
     fn sizes_are_shown_as_hadoop_shows_them() {

@@ -187,13 +187,19 @@ impl EditsRetention {
     }
 }
 
+/// Images that always stay, whatever `dfs.namenode.num.checkpoints.retained` says: should the newest turn out to be
+/// damaged on the disk, the one before serves.
+pub const IMAGES_RETAINED_MIN: usize = 2;
+
 /// Which images and edits stay (`NNStorageRetentionManager`): the oldest image to keep and the first transaction whose
-/// edits must stay, given the images that exist (any order).
+/// edits must stay, given the images that are known to be whole (any order).
 #[must_use]
 pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: u64) -> Option<(TxId, TxId)> {
     let mut sorted = images.to_vec();
     sorted.sort_unstable_by(|a, b| b.cmp(a));
-    let oldest = *sorted.get(images_retained.max(1) - 1).or(sorted.last())?;
+    let oldest = *sorted
+        .get(images_retained.max(IMAGES_RETAINED_MIN) - 1)
+        .or(sorted.last())?;
     Some((oldest, TxId((oldest.0 + 1).saturating_sub(extra_edits_retained))))
 }
 
@@ -279,6 +285,10 @@ mod tests {
     fn two_images_and_their_edits_stay() {
         assert_eq!(
             retention(&[TxId(10), TxId(30), TxId(20)], 2, 5),
+            Some((TxId(20), TxId(16)))
+        );
+        assert_eq!(
+            retention(&[TxId(10), TxId(30), TxId(20)], 1, 5),
             Some((TxId(20), TxId(16)))
         );
         assert_eq!(retention(&[TxId(7)], 2, 100), Some((TxId(7), TxId(0))));

@@ -20,6 +20,7 @@ pub mod role;
 pub mod save_namespace;
 pub mod standby_health;
 pub mod tailer;
+mod upgrade;
 
 pub use context::{CallContext, Deferred, Reply, Verb};
 pub use life::{Generation, Life};

@@ -60,5 +60,6 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> N
         last_transition_ms: 0,
         recoveries: Recoveries::default(),
         reclaim_pending: false,
+        rolling_upgrade_finalized: false,
     }
 }

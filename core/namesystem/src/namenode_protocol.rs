@@ -68,14 +68,14 @@ pub fn lookup(method: &str) -> Option<Verb> {
         "isUpgradeFinalized" => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&IsUpgradeFinalizedResponseProto {
-                    is_upgrade_finalized: true,
+                    is_upgrade_finalized: ns.is_upgrade_finalized(),
                 })
             })
         }),
         "isRollingUpgrade" => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&IsRollingUpgradeResponseProto {
-                    is_rolling_upgrade: false,
+                    is_rolling_upgrade: ns.namespace.rolling_upgrade_start_ms().is_some(),
                 })
             })
         }),

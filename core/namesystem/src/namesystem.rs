@@ -138,6 +138,9 @@ pub struct Namesystem {
     pub recoveries: Recoveries,
     /// Deleted subtrees wait for [`Namesystem::reclaim`].
     pub reclaim_pending: bool,
+    /// A rolling upgrade was finalized since the load. Losing it at a restart is safe: DataNodes that have not heard of it
+    /// keep deleted replicas until they are told to finalize.
+    pub rolling_upgrade_finalized: bool,
 }
 
 impl Namesystem {
@@ -451,10 +454,7 @@ impl Namesystem {
                         self.blockmanager.set_inode(block.block.id, target);
                     }
                 }
-                Effect::StoragePolicyChanged { .. }
-                | Effect::FileOpened { .. }
-                | Effect::FileClosed { .. }
-                | Effect::RollingUpgrade { .. } => {}
+                Effect::RollingUpgrade { started_ms } => self.rolling_upgrade_finalized = started_ms.is_none(),
             }
         }
         if !effects.effects.is_empty() {

@@ -14,7 +14,7 @@ use crate::{Namesystem, Role};
 use hathi_formats::ids::TxId;
 use hathi_namespace::image::Frozen;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Who wants an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,19 +23,41 @@ pub enum Purpose {
     Checkpoint,
     /// An administrator.
     SaveNamespace,
-    /// A peer sends one, or has one that this NameNode needs.
+    /// A peer has one that this NameNode needs.
     Transfer,
+    /// A peer sends one; given up when this NameNode makes one of its own, which needs nobody's patience.
+    Upload,
 }
+
+const WAITING: u8 = 0;
+const CANCELLED: u8 = 1;
+const PUBLISHING: u8 = 2;
 
 /// Stops one checkpoint.
 #[derive(Clone, Debug, Default)]
-pub struct Canceler(Arc<AtomicBool>);
+pub struct Canceler(Arc<AtomicU8>);
 
 impl Canceler {
     /// Whether it is to be given up.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) == CANCELLED
+    }
+
+    /// From now on it can't be cancelled any more; false when it was.
+    #[must_use]
+    pub fn begin_publishing(&self) -> bool {
+        !matches!(self.change(PUBLISHING), Err(CANCELLED))
+    }
+
+    /// False when it is being published.
+    fn cancel(&self) -> bool {
+        !matches!(self.change(CANCELLED), Err(PUBLISHING))
+    }
+
+    fn change(&self, to: u8) -> Result<u8, u8> {
+        self.0
+            .compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire)
     }
 }
 
@@ -44,10 +66,14 @@ impl Canceler {
 pub struct UnderWay(Option<(Purpose, Canceler)>);
 
 impl UnderWay {
-    /// Takes the place, if it is free.
+    /// Takes the place, if it is free or what has it gives way.
     pub fn begin(&mut self, purpose: Purpose) -> Option<Canceler> {
-        if self.0.is_some() {
-            return None;
+        if let Some((held, canceler)) = &self.0 {
+            let is_own = matches!(purpose, Purpose::Checkpoint | Purpose::SaveNamespace);
+            let gives_way = *held == Purpose::Upload && is_own && canceler.cancel();
+            if !gives_way {
+                return None;
+            }
         }
         let canceler = Canceler::default();
         self.0 = Some((purpose, canceler.clone()));
@@ -64,7 +90,7 @@ impl UnderWay {
     /// This NameNode becomes active: a standby's checkpoint gives way (`StandbyCheckpointer.cancelAndPreventCheckpoints`).
     pub fn cancel_checkpoint(&self) {
         if let Some((Purpose::Checkpoint, canceler)) = &self.0 {
-            canceler.0.store(true, Ordering::Release);
+            canceler.cancel();
         }
     }
 }
@@ -225,5 +251,24 @@ mod tests {
         let transfer = under_way.begin(Purpose::Transfer).unwrap();
         under_way.cancel_checkpoint();
         assert!(!transfer.is_cancelled());
+    }
+
+    #[test]
+    fn an_upload_gives_way_to_an_own_image_until_it_is_being_published() {
+        let mut under_way = UnderWay::default();
+        let stalled = under_way.begin(Purpose::Upload).unwrap();
+        assert!(under_way.begin(Purpose::Upload).is_none(), "not to another upload");
+        let own = under_way.begin(Purpose::Checkpoint).unwrap();
+        assert!(stalled.is_cancelled() && !stalled.begin_publishing());
+        under_way.end(&stalled);
+        assert!(
+            under_way.begin(Purpose::Upload).is_none(),
+            "the place is the own image's"
+        );
+        under_way.end(&own);
+        let whole = under_way.begin(Purpose::Upload).unwrap();
+        assert!(whole.begin_publishing());
+        assert!(under_way.begin(Purpose::SaveNamespace).is_none());
+        assert!(!whole.is_cancelled());
     }
 }

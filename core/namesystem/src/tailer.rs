@@ -7,6 +7,7 @@ use crate::namesystem::ReplayError;
 use bytes::Bytes;
 use hathi_formats::editlog::{DecodeError, FrameError, Frames, SEGMENT_HEADER_LEN, SegmentHeader, decode_frame};
 use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_namespace::ApplyError;
 
 /// Why edits did not go in.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,18 @@ pub enum TailError {
 }
 
 impl TailError {
+    /// Whether an edit needs a feature that is not here, so that no NameNode of this kind gets past it.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(
+            self,
+            TailError::Replay(ReplayError::Apply {
+                source: ApplyError::Unsupported { .. },
+                ..
+            })
+        )
+    }
+
     /// Whether the namespace must be loaded anew; otherwise another copy may do.
     #[must_use]
     pub fn is_fatal(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use prost::Message as _;
 
+use super::decode::decode_frame;
+use super::frame::Frames;
 use super::op::{
     AclEntry, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey, DelegationTokenIdentifier, EditOp,
     PermissionStatus, RpcIds, XAttr,
@@ -47,11 +49,42 @@ pub fn encode(out: &mut Vec<u8>, txid: TxId, op: &EditOp) -> Result<(), EncodeEr
 /// [`encode`] in the layout of a log, during a rolling upgrade an older one than ours.
 pub fn encode_for_layout(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) -> Result<(), EncodeError> {
     let start = out.len();
-    let encoded = put_frame(out, txid, op, layout);
+    let encoded = put_frame(out, txid, op, layout).and_then(|()| check_read_back(out, start, op, layout));
     if encoded.is_err() {
         out.truncate(start);
     }
     encoded
+}
+
+/// Longer texts than this are no client's that means well, and rare enough to be read back before they are logged.
+const TEXT_READ_BACK_BYTES: usize = 4096;
+/// A block of an op takes so many bytes; long lists of them are everyday.
+const BLOCK_BYTES: usize = 24;
+
+/// An op that can't be read stops every NameNode for good, so what is written of an op with long texts is read back, and of
+/// every op in debug builds. That is the property of this module, checked once more where it counts.
+fn check_read_back(out: &[u8], start: usize, op: &EditOp, layout: LayoutVersion) -> Encoded {
+    let bytes = out.get(start..).unwrap_or_default();
+    let blocks = match op {
+        EditOp::Add(add) => add.blocks.len(),
+        EditOp::Close(close) => close.blocks.len(),
+        EditOp::UpdateBlocks { blocks, .. } => blocks.len(),
+        _ => 0,
+    };
+    let has_long_texts = bytes.len().saturating_sub(blocks * BLOCK_BYTES) > TEXT_READ_BACK_BYTES;
+    // In an older layout some ops say less.
+    if layout != LayoutVersion::NAMENODE_CURRENT || !(has_long_texts || cfg!(debug_assertions)) {
+        return Ok(());
+    }
+    let read = Frames::new(bytes, 0)
+        .next_frame()
+        .ok()
+        .flatten()
+        .and_then(|frame| decode_frame(&frame, layout).ok());
+    if read.as_ref() == Some(op) {
+        return Ok(());
+    }
+    Err(EncodeError::Inexact("this op so that it is read back as the same"))
 }
 
 fn put_frame(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) -> Encoded {

@@ -34,7 +34,13 @@ pub struct ImageUnderWay {
 }
 
 impl ImageUnderWay {
-    /// Takes the place, if it is free.
+    /// Stops it, from elsewhere.
+    #[must_use]
+    pub fn canceler(&self) -> &Canceler {
+        &self.canceler
+    }
+
+    /// Takes the place, if it is free or what has it gives way.
     pub fn begin(nn: &Arc<NameNode>, purpose: Purpose) -> Option<ImageUnderWay> {
         let canceler = nn.image_under_way.lock().begin(purpose)?;
         Some(ImageUnderWay {
@@ -51,26 +57,47 @@ impl Drop for ImageUnderWay {
 }
 
 /// The files of an image that is not complete; removed when this is dropped, unless they were published.
-pub struct Unpublished(Vec<PathBuf>);
+pub struct Unpublished {
+    txid: TxId,
+    paths: Vec<PathBuf>,
+}
 
 impl Unpublished {
     /// `fsimage.ckpt_<txid>` in every name directory.
     #[must_use]
     pub fn of(dirs: &NameDirs, txid: TxId) -> Unpublished {
-        let name = checkpoint_name(txid);
-        Unpublished(dirs.images_dirs().iter().map(|dir| dir.join(&name)).collect())
+        Unpublished::named(dirs, txid, &checkpoint_name(txid))
+    }
+
+    /// Of an image that a peer sends. An own one of the same transaction may take its place meanwhile, so the names differ.
+    #[must_use]
+    pub fn uploaded(dirs: &NameDirs, txid: TxId) -> Unpublished {
+        Unpublished::named(dirs, txid, &format!("{}.upload", checkpoint_name(txid)))
+    }
+
+    fn named(dirs: &NameDirs, txid: TxId, name: &str) -> Unpublished {
+        Unpublished {
+            txid,
+            paths: dirs.images_dirs().iter().map(|dir| dir.join(name)).collect(),
+        }
+    }
+
+    /// What the image covers.
+    #[must_use]
+    pub fn txid(&self) -> TxId {
+        self.txid
     }
 
     /// Where they are.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
-        &self.0
+        &self.paths
     }
 }
 
 impl Drop for Unpublished {
     fn drop(&mut self) {
-        for path in &self.0 {
+        for path in &self.paths {
             // A published one has another name.
             let _ = std::fs::remove_file(path);
         }
@@ -94,7 +121,7 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
     let md5 = save_checkpoint(&frozen, unpublished.paths(), &|| image.is_over())?;
     drop(frozen);
     wait_until_durable(nn, &image)?;
-    dirs.publish_image(txid, &md5)?;
+    dirs.publish_image(&unpublished, &md5)?;
     note_image(nn, txid);
     dirs.purge_images(&nn.settings);
     tracing::info!(%txid, took_ms = nn.clock.ms() - started, "saved an image");

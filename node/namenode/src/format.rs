@@ -1,6 +1,7 @@
 //! `-format`, `-bootstrapStandby` and `-initializeSharedEdits`, with Hadoop's exit codes.
 
 use crate::checkpoint::Unpublished;
+use crate::image_upload::check_image;
 use crate::load::save_checkpoint;
 use crate::settings::{Peer, Settings, resolve};
 use crate::shared_edits::{LocalSegments, SharedEdits};
@@ -98,7 +99,7 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
     namespace.set_namespace_id(info.namespace_id);
     let unpublished = Unpublished::of(&dirs, TxId(0));
     let md5 = save_checkpoint(&namespace.freeze(), unpublished.paths(), &|| false)?;
-    dirs.publish_image(TxId(0), &md5)?;
+    dirs.publish_image(&unpublished, &md5)?;
     tracing::info!(cluster = info.cluster_id, pool = info.block_pool_id, "formatted");
     Ok(0)
 }
@@ -168,7 +169,7 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
     }
     storage::format(settings, &info)?;
     let dirs = NameDirs::open(settings)?;
-    download_image(peer, &dirs, checkpoint, settings.image_timeout).await?;
+    download_image(settings.namespace()?, peer, &dirs, checkpoint, settings.image_timeout).await?;
     tracing::info!(%checkpoint, from = %peer.rpc, "bootstrapped");
     Ok(0)
 }
@@ -208,7 +209,13 @@ pub(crate) async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result
     Ok((info, TxId(checkpoint.tx_id), TxId(current.tx_id)))
 }
 
-pub(crate) async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId, patience: Duration) -> anyhow::Result<()> {
+pub(crate) async fn download_image(
+    config: hathi_namespace::Config,
+    peer: &Peer,
+    dirs: &NameDirs,
+    txid: TxId,
+    patience: Duration,
+) -> anyhow::Result<()> {
     let url = format!(
         "http://{}/imagetransfer?getimage=1&txid={txid}&imageFile=IMAGE&storageInfo={}&bootstrapstandby=true",
         peer.http,
@@ -251,7 +258,11 @@ pub(crate) async fn download_image(peer: &Peer, dirs: &NameDirs, txid: TxId, pat
     if advertised.is_none_or(|advertised| advertised != md5) {
         bail!("the image is not what {} announced", peer.http);
     }
-    dirs.publish_image(txid, &md5)
+    let (path, info) = (first.clone(), dirs.info.clone());
+    tokio::task::spawn_blocking(move || check_image(config, &path, &info, txid))
+        .await?
+        .with_context(|| format!("the image of {} is not taken", peer.http))?;
+    dirs.publish_image(&unpublished, &md5)
 }
 
 /// `-initializeSharedEdits`: makes the shared edits this namespace's, and copies the local edits after the newest image.

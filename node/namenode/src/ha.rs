@@ -43,6 +43,8 @@ pub struct Controller {
     following: watch::Sender<bool>,
     tailing: Arc<Mutex<()>>,
     broken: Arc<Notify>,
+    /// Why no namespace can ever be loaded here. The process ends with it, as Hadoop's does.
+    hopeless: parking_lot::Mutex<Option<anyhow::Error>>,
 }
 
 impl Controller {
@@ -64,15 +66,17 @@ impl Controller {
             following: watch::Sender::new(false),
             tailing: Arc::default(),
             broken: Arc::default(),
+            hopeless: parking_lot::Mutex::default(),
         }
     }
 
-    /// Loads, becomes a standby, and then does what it is told until the process ends.
+    /// Loads, becomes a standby, and then does what it is told until the process ends. Fails when there is nothing that
+    /// could ever be served.
     pub async fn run(
         self,
         mut transitions: mpsc::UnboundedReceiver<Transition>,
         mut lost: mpsc::UnboundedReceiver<LostWriter>,
-    ) {
+    ) -> anyhow::Result<()> {
         let follower = Follower {
             nn: self.nn.clone(),
             tail: self.tail.clone(),
@@ -83,18 +87,21 @@ impl Controller {
         tokio::spawn(follower.run());
         self.load_until_it_works().await;
         loop {
+            if let Some(error) = self.hopeless.lock().take() {
+                return Err(error);
+            }
             tokio::select! {
                 biased;
                 news = lost.recv() => match news {
                     Some(news) => self.step_down_at_once(&news.reason).await,
-                    None => return,
+                    None => return Ok(()),
                 },
                 transition = transitions.recv() => match transition {
                     Some(Transition { to_active, patient, done }) => {
                         let result = if to_active { self.become_active(patient).await } else { self.become_standby().await };
                         done(result);
                     }
-                    None => return,
+                    None => return Ok(()),
                 },
                 () = self.broken.notified() => self.load_until_it_works().await,
             }
@@ -115,7 +122,7 @@ impl Controller {
         drop(self.tailing.lock().await);
     }
 
-    /// Image and edits into a new namesystem; then a standby.
+    /// Image and edits into a new namesystem; then a standby. Gives up only when no other try can end otherwise.
     async fn load_until_it_works(&self) {
         loop {
             let Err(error) = self.load().await else {
@@ -123,6 +130,10 @@ impl Controller {
                 return;
             };
             self.nn.failed(Aspect::Loading, &error);
+            if self.loader.is_hopeless(&error) {
+                *self.hopeless.lock() = Some(error);
+                return;
+            }
             if let Some(oldest) = repair::purged(&error) {
                 match repair::fetch_newest_image(&self.nn, self.loader.dirs(), oldest).await {
                     Ok(_) => continue,
@@ -460,6 +471,42 @@ mod tests {
     use hathi_namesystem::save_namespace::Purpose;
     use hathi_storage::OsDisk;
 
+    fn controller(alone: &testing::Alone) -> Controller {
+        let nn = alone.shared.nn.clone();
+        let Some(JournalUri::File(path)) = nn.settings.shared.clone() else {
+            panic!("a directory is configured");
+        };
+        let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(nn.clone(), &path)));
+        let loader = Arc::new(Loader::new(nn.settings.clone(), alone.shared.dirs.clone()));
+        let (held, _) = mpsc::unbounded_channel();
+        let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+        Controller::new(nn, handler, tail, loader, alone.shared.log.clone())
+    }
+
+    #[tokio::test]
+    async fn a_namenode_that_can_never_load_ends_and_takes_no_older_image_instead() {
+        let alone = testing::active();
+        let dirs = &alone.shared.dirs;
+        let namespace = Namespace::new(alone.shared.nn.settings.namespace().unwrap());
+        for (txid, layout) in [(0, LayoutVersion::NAMENODE_CURRENT), (3, LayoutVersion(-66))] {
+            let image = Unpublished::of(dirs, TxId(txid));
+            let (bytes, summary) = namespace.freeze().save(Vec::new(), layout, &|| false).unwrap();
+            for path in image.paths() {
+                std::fs::write(path, &bytes).unwrap();
+            }
+            dirs.publish_image(&image, &summary.md5).unwrap();
+        }
+        let (_transitions, transition_queue) = mpsc::unbounded_channel();
+        let (_lost, lost_queue) = mpsc::unbounded_channel();
+        let running = controller(&alone).run(transition_queue, lost_queue);
+        let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+        let reason = format!("{:#}", ended.expect("it goes on").unwrap_err());
+        assert!(
+            reason.contains("fsimage_0000000000000000003") && reason.contains("-66"),
+            "{reason}"
+        );
+    }
+
     /// A whole segment with an edit of a file that does not exist.
     #[tokio::test]
     async fn safety_n3_a_standby_that_can_not_apply_an_edit_is_not_healthy_and_makes_no_image() {
@@ -471,7 +518,7 @@ mod tests {
         let namespace = Namespace::new(nn.settings.namespace().unwrap());
         let image = Unpublished::of(&dirs, TxId(0));
         let md5 = save_checkpoint(&namespace.freeze(), image.paths(), &|| false).unwrap();
-        dirs.publish_image(TxId(0), &md5).unwrap();
+        dirs.publish_image(&image, &md5).unwrap();
         let directory = SharedDirectory::new(OsDisk, &path);
         directory.format(&dirs.info).unwrap();
         let (mut journal, _) = directory.claim(&dirs.info, "nn1@test", 0).unwrap();
@@ -487,11 +534,7 @@ mod tests {
         journal.append(TxId(1), TxId(1), 3, &edits).unwrap();
         journal.finalize_segment(TxId(1), TxId(3)).unwrap();
 
-        let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(nn.clone(), &path)));
-        let loader = Arc::new(Loader::new(nn.settings.clone(), dirs.clone()));
-        let (held, _held_queue) = mpsc::unbounded_channel();
-        let handler = Arc::new(Handler::new(alone.shared.clone(), held));
-        let controller = Controller::new(nn.clone(), handler, tail, loader, alone.shared.log.clone());
+        let controller = controller(&alone);
         let (_transitions, transition_queue) = mpsc::unbounded_channel();
         let (_lost, lost_queue) = mpsc::unbounded_channel();
         let running = tokio::spawn(controller.run(transition_queue, lost_queue));

@@ -1,23 +1,17 @@
 //! The web server: `/jmx`, `/metrics`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
 
 use crate::background::Shared;
-use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, send_file};
+use crate::checkpoint::send_file;
 use crate::debug_hooks;
 use crate::fsck;
-use crate::log::LogCommand;
+use crate::image_upload;
 use crate::status;
-use crate::storage::{hex, parse_md5, read_md5};
-use anyhow::Context;
+use crate::storage::{hex, read_md5};
 use hathi_formats::ids::TxId;
 use hathi_namesystem::Role;
-use hathi_namesystem::checkpoint::accepts_upload;
-use hathi_namesystem::save_namespace::Purpose;
 use hathi_net::http::{self, HttpRequest, HttpResponse, jmx};
-use http_body_util::BodyExt;
 use hyper::header::{CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
-use md5::{Digest, Md5};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,7 +32,7 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         (&Method::GET, "/fsck") => fsck::respond(&shared, &request),
         (&Method::GET, "/imagetransfer") => get_image(&shared, &request),
         (&Method::POST, "/debug/hang") => debug_hooks::serve(&shared.nn, &request),
-        (&Method::PUT, "/imagetransfer") => put_image(&shared, request).await,
+        (&Method::PUT, "/imagetransfer") => image_upload::put_image(&shared, request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
     }
 }
@@ -97,7 +91,7 @@ fn conf(shared: &Shared, request: &HttpRequest) -> HttpResponse {
     http::bytes(StatusCode::OK, "text/xml; charset=utf-8", xml)
 }
 
-fn gone(message: impl Into<String>) -> HttpResponse {
+pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
     http::error(StatusCode::GONE, message)
 }
 
@@ -186,135 +180,12 @@ fn file(path: PathBuf, md5: Option<&[u8; 16]>) -> HttpResponse {
     response
 }
 
-/// Takes an image from a standby (`ImageServlet.doPut`), with Hadoop's checks in Hadoop's order.
-async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
-    let nn = &shared.nn;
-    if let Some(refused) = other_storage(shared, &request) {
-        return refused;
-    }
-    let (Some(txid), Some(len)) = (request.query.number("txid"), request.query.number("File-Length")) else {
-        return gone("Invalid request has no txid or File-Length");
-    };
-    let (Ok(txid), Ok(len)) = (u64::try_from(txid), u64::try_from(len)) else {
-        return gone("Invalid txid or File-Length");
-    };
-    let txid = TxId(txid);
-    if nn.role() != Role::Active {
-        return http::error(StatusCode::EXPECTATION_FAILED, "Nameode transitioned to standby state");
-    }
-    let conflict = |message: String| http::error(StatusCode::CONFLICT, message);
-    let (newest, age_ms) = {
-        let ns = nn.ns.read();
-        (
-            ns.most_recent_checkpoint,
-            nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms),
-        )
-    };
-    let is_image = request.query.get("imageFile").unwrap_or("IMAGE") == "IMAGE";
-    if is_image && !accepts_upload(&nn.settings.checkpoint, txid, newest, age_ms) {
-        return conflict(format!(
-            "Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"
-        ));
-    }
-    if txid > nn.ns.read().edit_log.synced() {
-        // Its sender has edits that are not this journal's.
-        return gone(format!("An image of transaction {txid} holds more than a quorum has"));
-    }
-    if shared.dirs.images().iter().any(|image| image.txid == txid) {
-        return conflict(format!("An image of transaction {txid} is here already"));
-    }
-    let Some(under_way) = ImageUnderWay::begin(nn, Purpose::Transfer) else {
-        return conflict("Another checkpoint is being made or received".to_owned());
-    };
-    match receive(shared, txid, len, request, under_way).await {
-        Ok(()) => http::text(StatusCode::OK, ""),
-        Err(error) => {
-            tracing::warn!(%txid, error = format!("{error:#}"), "an image was not received");
-            gone(format!("PutImage failed. {error:#}"))
-        }
-    }
-}
-
-/// The place among images is held until the last step is done, and given back with this future when the sender goes
-/// away before that: a server drops the handler of a connection that has ended.
-async fn receive(
-    shared: &Arc<Shared>,
-    txid: TxId,
-    len: u64,
-    request: HttpRequest,
-    under_way: ImageUnderWay,
-) -> anyhow::Result<()> {
-    let advertised = match request
-        .headers
-        .get("x-md5-digest")
-        .map(|value| value.to_str().map(parse_md5))
-    {
-        None => None,
-        Some(Ok(Some(md5))) => Some(md5),
-        Some(_) => anyhow::bail!("the advertised digest is none"),
-    };
-    let unpublished = Unpublished::of(&shared.dirs, txid);
-    let mut files = Vec::new();
-    for path in unpublished.paths() {
-        files.push(std::fs::File::create(path)?);
-    }
-    let mut digest = Md5::new();
-    let mut received = 0;
-    let mut body = request.body;
-    let patience = shared.nn.settings.image_timeout;
-    while let Some(frame) = tokio::time::timeout(patience, body.frame())
-        .await
-        .context("the sender stands still")?
-    {
-        let Ok(data) = frame?.into_data() else { continue };
-        received += data.len() as u64;
-        if received > len {
-            anyhow::bail!("more than the announced {len} bytes");
-        }
-        digest.update(&data);
-        for file in &mut files {
-            file.write_all(&data)?;
-        }
-    }
-    if received != len {
-        anyhow::bail!("got {received} bytes instead of {len}");
-    }
-    let md5: [u8; 16] = digest.finalize().into();
-    if advertised.is_some_and(|advertised| advertised != md5) {
-        anyhow::bail!("got an image with digest {} instead of the advertised one", hex(&md5));
-    }
-    let shared = shared.clone();
-    tokio::task::spawn_blocking(move || {
-        // Whether or not somebody still waits for the answer, these end with this step.
-        let _held = (under_way, unpublished);
-        for file in files {
-            file.sync_all()?;
-        }
-        publish_received(&shared, txid, &md5)
-    })
-    .await??;
-    Ok(())
-}
-
-fn publish_received(shared: &Shared, txid: TxId, md5: &[u8; 16]) -> anyhow::Result<()> {
-    shared.dirs.publish_image(txid, md5)?;
-    note_image(&shared.nn, txid);
-    tracing::info!(%txid, "received an image");
-    let nn = &shared.nn;
-    if let Some(by_images) = shared.dirs.purge_images(&nn.settings)
-        && nn.role() == Role::Active
-    {
-        let applied = nn.ns.read().edit_log.applied();
-        let keep_from = nn.edits_retention.lock().keep_from(by_images, applied, nn.clock.ms());
-        let _ = shared.log.send(LogCommand::Purge(keep_from));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{ImageUnderWay, Unpublished};
     use crate::testing;
+    use hathi_namesystem::save_namespace::Purpose;
     use hathi_net::http::HttpServer;
     use hyper::header::HeaderMap;
     use std::future::poll_fn;
@@ -326,7 +197,7 @@ mod tests {
 
     /// The whole body has come, the file is being synced, and the connection ends: a server drops the handler then.
     async fn serve_until_the_image_is_there(shared: Arc<Shared>, request: HttpRequest, len: u64) -> HttpResponse {
-        let file = shared.dirs.images_dirs()[0].join(crate::storage::checkpoint_name(TxId(6)));
+        let file = Unpublished::uploaded(&shared.dirs, TxId(6)).paths()[0].clone();
         let mut serving = Box::pin(serve(shared, request));
         poll_fn(|context| match serving.as_mut().poll(context) {
             Poll::Ready(response) => Poll::Ready(response),
@@ -357,13 +228,17 @@ mod tests {
         std::fs::write(&path, &image).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+        headers.insert(
+            "x-md5-digest",
+            HeaderValue::from_static("00000000000000000000000000000000"),
+        );
         // Whatever it answers.
         let _ = http::put(&url, headers, send_file(path, len), PATIENCE).await;
 
         let nn = &alone.shared.nn;
         let free = async {
             loop {
-                if let Some(place) = ImageUnderWay::begin(nn, Purpose::SaveNamespace) {
+                if let Some(place) = ImageUnderWay::begin(nn, Purpose::Transfer) {
                     break place;
                 }
                 tokio::task::yield_now().await;
@@ -385,12 +260,18 @@ mod tests {
         )
         .unwrap();
         let url = format!(
-            "http://{}/imagetransfer?txid=9&File-Length=3&imageFile=IMAGE",
-            server.local_addr()
+            "http://{}/imagetransfer?txid=9&File-Length=3&imageFile=IMAGE&storageInfo={}",
+            server.local_addr(),
+            alone.shared.dirs.info.to_colon_separated()
         );
         let path = alone.shared.dirs.images_dirs()[0].join("upload");
         std::fs::write(&path, b"abc").unwrap();
-        let refused = http::put(&url, HeaderMap::new(), send_file(path, 3), PATIENCE).await;
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "x-md5-digest",
+            HeaderValue::from_static("00000000000000000000000000000000"),
+        );
+        let refused = http::put(&url, headers, send_file(path, 3), PATIENCE).await;
         let refused = refused.expect_err("it is ahead of this journal").to_string();
         assert!(refused.contains("more than a quorum has"), "{refused}");
         assert!(alone.shared.dirs.images().is_empty());

@@ -7,6 +7,7 @@ use anyhow::bail;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_journal::{Answer, Request};
 use hathi_net::http::HttpError;
+use hathi_storage::StorageState;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +38,22 @@ pub fn check_layout(dir: &Path, found: LayoutVersion) -> anyhow::Result<()> {
              then start this one"
         ),
     }
+}
+
+/// Refuses a directory that an upgrade can still be taken back from. Serving it would make edits that a rollback loses,
+/// and tell DataNodes to throw their `previous` away.
+pub fn check_no_upgrade(dir: &Path, state: StorageState) -> anyhow::Result<()> {
+    let previous = dir.join("previous");
+    if state != StorageState::CompleteUpgrade && !previous.exists() {
+        return Ok(());
+    }
+    bail!(
+        "Directory {} is in the middle of an upgrade: {} holds the state before it. Start the Hadoop NameNode that began \
+         the upgrade, and finalize it with hdfs dfsadmin -finalizeUpgrade or take it back with hdfs namenode -rollback; \
+         start this one then",
+        dir.display(),
+        previous.display()
+    )
 }
 
 /// Says in what two namespaces differ; `None` when they are one.
@@ -178,6 +195,20 @@ mod tests {
         assert!(
             older.contains("/name") && older.contains("-63") && older.contains("-upgrade"),
             "{older}"
+        );
+    }
+
+    #[test]
+    fn a_directory_that_can_be_rolled_back_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check_no_upgrade(dir.path(), StorageState::Normal).is_ok());
+        std::fs::create_dir(dir.path().join("previous")).unwrap();
+        let refused = check_no_upgrade(dir.path(), StorageState::Normal)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("-finalizeUpgrade") && refused.contains("-rollback"),
+            "{refused}"
         );
     }
 

@@ -15,6 +15,7 @@ pub mod ha;
 pub mod hosts;
 pub mod http;
 pub mod identity;
+pub mod image_upload;
 pub mod journalnodes;
 pub mod load;
 pub mod local_edits;

@@ -3,12 +3,13 @@
 use crate::settings::Settings;
 use crate::storage::{ImageFile, NameDirs, read_md5};
 use anyhow::{Context, bail};
-use hathi_formats::fsimage::{Image, SectionName};
+use hathi_formats::fsimage::{Image, ImageError, SectionName};
 use hathi_formats::ids::LayoutVersion;
 use hathi_formats::ids::NamespaceInfo;
 use hathi_namespace::Namespace;
 use hathi_namespace::image::{Frozen, ImageLoader};
 use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::tailer::TailError;
 use hathi_namesystem::{Life, Namesystem};
 use md5::{Digest, Md5};
 use std::fs::File;
@@ -49,16 +50,17 @@ impl Loader {
     }
 
     /// The newest image that is whole, in a life of its own; an older one only when the newest is damaged in every
-    /// directory.
+    /// directory. One with a feature that is not here is whole: an older one, and edits over it, would only hide that.
     pub fn load(&self, life: Life) -> anyhow::Result<Namesystem> {
         let images = self.dirs.images();
         if images.is_empty() {
-            bail!("no fsimage in the name directories");
+            return Err(NoWholeImage("there is none".to_owned()).into());
         }
-        let mut last_error = None;
+        let mut last_error: Option<anyhow::Error> = None;
         for image in images {
             match self.load_image(&image) {
                 Ok((namespace, saved_ms)) => {
+                    self.dirs.note_verified(image.txid);
                     let mut ns = assemble(
                         parts(&self.settings, self.dirs.info.clone())?,
                         namespace,
@@ -68,13 +70,28 @@ impl Loader {
                     ns.most_recent_checkpoint_ms = saved_ms;
                     return Ok(ns);
                 }
+                Err(error) if can_not_be_served(&error) => {
+                    return Err(error.context(format!("cannot serve {}", image.path.display())));
+                }
                 Err(error) => {
                     tracing::error!(image = %image.path.display(), error = format!("{error:#}"), "cannot load an image");
                     last_error = Some(error);
                 }
             }
         }
-        Err(last_error.context("no image")?)
+        let error = last_error.context("no image")?;
+        // A disk that does not answer now may do so later.
+        if is_io(&error) {
+            return Err(error);
+        }
+        Err(NoWholeImage(format!("{error:#}")).into())
+    }
+
+    /// Whether another try can't come to another end, whatever the journal and the peers hold: what is here needs a
+    /// feature that is not, or no image is whole.
+    #[must_use]
+    pub fn is_hopeless(&self, error: &anyhow::Error) -> bool {
+        can_not_be_served(error) || error.is::<NoWholeImage>()
     }
 
     fn load_image(&self, image: &ImageFile) -> anyhow::Result<(Namespace, u64)> {
@@ -110,6 +127,26 @@ impl Loader {
         }
         Ok((namespace, saved_ms))
     }
+}
+
+/// Every image is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no image in the name directories is whole ({0}). Restore one, or copy the other NameNode's with \
+     hdfs namenode -bootstrapStandby"
+)]
+struct NoWholeImage(String);
+
+/// Whether an image or an edit holds what this NameNode does not have.
+fn can_not_be_served(error: &anyhow::Error) -> bool {
+    let image = error.downcast_ref::<ImageError>();
+    let edit = error.downcast_ref::<TailError>();
+    matches!(image, Some(ImageError::Unsupported(_))) || edit.is_some_and(TailError::is_unsupported)
+}
+
+fn is_io(error: &anyhow::Error) -> bool {
+    let of_image = error.downcast_ref::<ImageError>();
+    matches!(of_image, Some(ImageError::Io { .. })) || error.is::<io::Error>()
 }
 
 /// Decoded batches that may wait to be added.

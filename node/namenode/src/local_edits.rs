@@ -5,6 +5,7 @@
 
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_namesystem::edit_log::LogItem;
+use hathi_storage::{Disk as _, OsDisk};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -182,7 +183,7 @@ impl Dir {
             next: txid,
             dirty: true,
         });
-        write_atomically(&self.current.join("seen_txid"), format!("{}\n", txid.0).as_bytes())
+        OsDisk.write_small(&self.current.join("seen_txid"), format!("{}\n", txid.0).as_bytes())
     }
 
     fn append(&mut self, segment: TxId, first: TxId, count: u32, bytes: &[u8]) -> io::Result<()> {
@@ -242,15 +243,6 @@ fn purge(current: &Path, min_to_keep: TxId) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Replaces a small file so that there is always the old or the new one.
-pub fn write_atomically(path: &Path, data: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(data)?;
-    file.sync_data()?;
-    std::fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub async fn fetch_newest_image(nn: &Arc<NameNode>, dirs: &NameDirs, oldest: TxI
         bail!("the newest image of the peers, of {image}, is too old as well: the journal goes on with {oldest}");
     }
     let _under_way = ImageUnderWay::begin(nn, Purpose::Transfer).context("another image is saved or received")?;
-    download_image(peer, dirs, image, nn.settings.image_timeout).await?;
+    download_image(nn.settings.namespace()?, peer, dirs, image, nn.settings.image_timeout).await?;
     note_image(nn, image);
     tracing::info!(%image, from = %peer.http, "fetched an image, as the edits behind the own one are gone");
     Ok(image)

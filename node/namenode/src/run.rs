@@ -142,7 +142,15 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(crate::corrupt::tell_again(nn.clone()));
         tokio::spawn(checkpoint::run(shared.clone()));
-        tokio::spawn(controller.run(transition_queue, lost_queue));
+        let controller = tokio::spawn(controller.run(transition_queue, lost_queue));
+        let hopeless = async {
+            match controller.await {
+                Ok(Err(error)) => error,
+                // It ends when nobody can tell it anything any more.
+                Ok(Ok(())) => std::future::pending().await,
+                Err(died) => died.into(),
+            }
+        };
         let foreign = async {
             match (&journal, name_dir) {
                 (JournalUri::Quorum { .. }, Some(dir)) => {
@@ -154,6 +162,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::select! {
             stopped = stopped() => stopped,
             reason = foreign => Err(reason),
+            reason = hopeless => Err(reason),
         }
     })?;
     tracing::info!("stopping");

@@ -1,13 +1,16 @@
 //! The name directories: VERSION, images and their MD5 files, `seen_txid`, locks.
 
+use crate::checkpoint::Unpublished;
 use crate::identity;
-use crate::local_edits::write_atomically;
 use crate::settings::Settings;
 use anyhow::Context;
 use hathi_formats::fsimage::{format_md5_file, parse_md5_file};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::Membership;
-use hathi_storage::{NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
+use hathi_namesystem::checkpoint::{IMAGES_RETAINED_MIN, retention};
+use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The name and edits directories of this NameNode, locked.
@@ -17,6 +20,9 @@ pub struct NameDirs {
     pub info: NamespaceInfo,
     images: Vec<PathBuf>,
     edits: Vec<PathBuf>,
+    /// Images that this process has loaded, saved or read to their end. Losing it at a restart is safe: what is not known
+    /// to be whole makes no other image superfluous.
+    verified: Mutex<BTreeSet<TxId>>,
     _locked: Vec<StorageDirectory<OsDisk>>,
 }
 
@@ -60,7 +66,9 @@ impl NameDirs {
     pub fn keep_membership(&self, membership: &Membership) -> anyhow::Result<()> {
         for dir in &self.images {
             let file = dir.join(JOURNALNODES);
-            write_atomically(&file, membership.to_text().as_bytes()).with_context(|| file.display().to_string())?;
+            OsDisk
+                .write_small(&file, membership.to_text().as_bytes())
+                .with_context(|| file.display().to_string())?;
         }
         Ok(())
     }
@@ -90,6 +98,8 @@ impl NameDirs {
                 ),
                 state => {
                     dir.lock(&holder())?;
+                    // Before anything is renamed: what began the upgrade must find it as it left it.
+                    identity::check_no_upgrade(&path, state)?;
                     dir.recover(state)?;
                 }
             }
@@ -119,6 +129,7 @@ impl NameDirs {
             info,
             images: settings.name_dirs.iter().map(|dir| dir.join("current")).collect(),
             edits: settings.edits_dirs.iter().map(|dir| dir.join("current")).collect(),
+            verified: Mutex::default(),
             _locked: locked,
         })
     }
@@ -141,40 +152,55 @@ impl NameDirs {
         images_in(&self.images)
     }
 
-    /// Makes `fsimage.ckpt_<txid>`, complete and synced in every directory, the image of that transaction: the MD5 file
-    /// first, as an image without one is refused.
-    pub fn publish_image(&self, txid: TxId, md5: &[u8; 16]) -> anyhow::Result<()> {
+    /// Makes a file that is whole and synced in every directory the image of that transaction: the MD5 file first, as an
+    /// image without one is refused.
+    pub fn publish_image(&self, image: &Unpublished, md5: &[u8; 16]) -> anyhow::Result<()> {
+        let txid = image.txid();
         let name = image_name(txid);
-        for dir in &self.images {
-            write_atomically(&dir.join(format!("{name}.md5")), format_md5_file(md5, &name).as_bytes())?;
-            std::fs::rename(dir.join(checkpoint_name(txid)), dir.join(&name))
+        for (dir, file) in self.images.iter().zip(image.paths()) {
+            OsDisk.write_small(&dir.join(format!("{name}.md5")), format_md5_file(md5, &name).as_bytes())?;
+            std::fs::rename(file, dir.join(&name))
                 .with_context(|| format!("cannot publish {name} in {}", dir.display()))?;
             std::fs::File::open(dir)?.sync_all()?;
         }
+        self.note_verified(txid);
         self.write_seen_txid(txid);
         Ok(())
+    }
+
+    /// An image is known to be whole.
+    pub fn note_verified(&self, txid: TxId) {
+        self.verified.lock().insert(txid);
     }
 
     /// Notes the highest transaction seen, as far as it goes.
     pub fn write_seen_txid(&self, txid: TxId) {
         for dir in &self.images {
-            if let Err(error) = write_atomically(&dir.join("seen_txid"), format!("{}\n", txid.0).as_bytes()) {
+            if let Err(error) = OsDisk.write_small(&dir.join("seen_txid"), format!("{}\n", txid.0).as_bytes()) {
                 tracing::warn!(dir = %dir.display(), %error, "cannot write seen_txid");
             }
         }
     }
 
-    /// Deletes images beyond those to be retained, left-over checkpoints, and answers the first transaction whose edits
-    /// must stay.
+    /// Deletes images beyond those to be retained, and answers the first transaction whose edits must stay. Only images
+    /// that are known to be whole count as retained, and while there are too few of them nothing is deleted.
     pub fn purge_images(&self, settings: &Settings) -> Option<TxId> {
         let images = self.images();
-        let mut txids: Vec<TxId> = images.iter().map(|image| image.txid).collect();
-        txids.dedup();
-        let (oldest, edits_from) = hathi_namesystem::checkpoint::retention(
-            &txids,
-            settings.checkpoints_retained,
-            settings.extra_edits_retained,
-        )?;
+        let mut here: Vec<TxId> = images.iter().map(|image| image.txid).collect();
+        here.dedup();
+        let retained = settings.checkpoints_retained.max(IMAGES_RETAINED_MIN);
+        let (oldest, edits_from) = {
+            let mut verified = self.verified.lock();
+            verified.retain(|txid| here.contains(txid));
+            let whole: Vec<TxId> = verified.iter().copied().collect();
+            // All that are here are kept, and their edits with them.
+            let (counted, retained) = if whole.len() < retained {
+                (&here, usize::MAX)
+            } else {
+                (&whole, retained)
+            };
+            retention(counted, retained, settings.extra_edits_retained)?
+        };
         for image in images.iter().filter(|image| image.txid < oldest) {
             let mut md5 = image.path.clone().into_os_string();
             md5.push(".md5");
@@ -267,7 +293,7 @@ pub fn format(settings: &Settings, info: &NamespaceInfo) -> anyhow::Result<()> {
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         dir.lock(&holder())?;
         dir.format(&VersionFile::new(NodeType::NameNode, info), true)?;
-        write_atomically(&path.join("current/seen_txid"), b"0\n")?;
+        OsDisk.write_small(&path.join("current/seen_txid"), b"0\n")?;
         tracing::info!(dir = %path.display(), "storage directory has been successfully formatted");
     }
     Ok(())

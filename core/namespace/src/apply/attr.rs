@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hathi_formats::editlog::{AclEntry, AclEntryScope, XAttr};
 
+use super::check_xattrs;
 use super::{Applied, inconsistent, ms};
 use crate::acl;
 use crate::feature::Quota;
@@ -11,6 +12,7 @@ use crate::namespace::Namespace;
 use crate::store::inode::{Perm, flag};
 use crate::store::slab::Slot;
 use crate::types::{Effect, Effects, quota};
+use crate::usage::Usage;
 
 impl Namespace {
     pub(crate) fn apply_set_permissions(&mut self, path: &str, mode: u16, fx: &mut Effects) -> Applied {
@@ -56,12 +58,11 @@ impl Namespace {
             return Ok(());
         }
         let new = self.adjust_replication(replication);
-        let before = self.file_space(slot);
+        let before = self.file_usage(slot);
         let rec = self.inodes.get_mut(slot);
         let old = std::mem::replace(&mut rec.replication, new);
         let (file, parent) = (rec.id(), rec.parent);
-        let change = self.file_space(slot) - before;
-        self.charge(parent, 0, change);
+        self.charge(parent, self.file_usage(slot) - before);
         if old != new {
             fx.effects.push(Effect::ReplicationChanged { file, old, new });
         }
@@ -76,15 +77,16 @@ impl Namespace {
         }
         if !self.rec(slot).has_quota() {
             // What was cut off below is still charged upwards; it must not be charged to the new entry later.
-            let (used_ns, used_ds) = self.charged_usage(slot);
+            let used = self.charged_usage(slot);
             self.quotas.insert(
                 slot,
                 Quota {
                     ns: -1,
                     ds: -1,
                     types: Default::default(),
-                    used_ns,
-                    used_ds,
+                    used_types: used.types,
+                    used_ns: used.ns,
+                    used_ds: used.ds,
                 },
             );
             self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
@@ -96,20 +98,18 @@ impl Namespace {
     }
 
     /// Usage of a subtree with what is cut off below it but not freed yet, since freeing will subtract it.
-    pub(crate) fn charged_usage(&self, top: Slot) -> (i64, i64) {
-        let (mut ns, mut ds) = self.subtree_usage(top);
+    pub(crate) fn charged_usage(&self, top: Slot) -> Usage {
+        let mut usage = self.subtree_usage(top);
         for cut in &self.detached {
             let mut at = self.rec(*cut).parent;
             while at != crate::store::slab::NONE && at != self.root && at != top {
                 at = self.rec(at).parent;
             }
             if at == top {
-                let (more_ns, more_ds) = self.subtree_usage(*cut);
-                ns += more_ns;
-                ds += more_ds;
+                usage += self.subtree_usage(*cut);
             }
         }
-        (ns, ds)
+        usage
     }
 
     /// Drops a quota entry that limits nothing.
@@ -146,10 +146,21 @@ impl Namespace {
     pub(crate) fn apply_set_type_quota(&mut self, path: &str, storage_type: i32, ds: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_dir(path)?;
         let entry = self.quota_entry(slot);
+        let had = !entry.types.is_empty();
         if ds == quota::RESET {
             entry.types.remove(&storage_type);
         } else if ds != quota::DONT_SET {
             entry.types.insert(storage_type, ds);
+        }
+        match (had, !entry.types.is_empty()) {
+            (true, false) => self.type_quotas -= 1,
+            (false, true) => {
+                self.type_quotas += 1;
+                // Not counted until now.
+                let used = self.charged_usage(slot);
+                self.quota_entry(slot).used_types = used.types;
+            }
+            (false, false) | (true, true) => {}
         }
         self.drop_unlimited(slot);
         self.touch(slot, fx);
@@ -158,10 +169,17 @@ impl Namespace {
 
     pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        self.inodes.get_mut(slot).storage_policy = policy;
-        fx.effects.push(Effect::StoragePolicyChanged {
-            inode: self.rec(slot).id(),
-        });
+        if self.has_type_quotas() {
+            // What was cut off below is charged under the old policy: settle that first.
+            self.reclaim_now(fx);
+            let before = self.subtree_usage(slot);
+            self.inodes.get_mut(slot).storage_policy = policy;
+            let change = self.subtree_usage(slot) - before;
+            let rec = self.rec(slot);
+            self.charge(if rec.is_dir() { slot } else { rec.parent }, change);
+        } else {
+            self.inodes.get_mut(slot).storage_policy = policy;
+        }
         self.touch(slot, fx);
         Ok(())
     }
@@ -242,6 +260,7 @@ impl Namespace {
     }
 
     pub(crate) fn apply_set_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
+        check_xattrs(path, xattrs)?;
         let slot = self.op_slot(path)?;
         let all = crate::ops::merged_xattrs(self.xattrs.get(slot).map_or(&[], |all| all), xattrs);
         self.set_xattrs(slot, all);

@@ -3,12 +3,14 @@
 use hathi_formats::editlog::{AddOp, CloseOp};
 use hathi_formats::ids::Block;
 
-use super::{Applied, Why, inconsistent, ms};
+use super::{Applied, Why, check_xattrs, inconsistent, ms};
 use crate::namespace::Namespace;
 use crate::store::inode::{MAX_48, MAX_GENERATION_STAMP, flag};
 use crate::store::slab::Slot;
 use crate::truncation::Truncation;
 use crate::types::{Effect, Effects};
+use crate::unsupported::Feature;
+use crate::usage::Usage;
 
 fn check_block(block: &Block) -> Result<(), Why> {
     if block.id.0 < 0 {
@@ -33,8 +35,9 @@ impl Namespace {
 
     pub(crate) fn apply_add(&mut self, op: &AddOp, fx: &mut Effects) -> Applied {
         if op.erasure_coding_policy_id != 0 {
-            return Err(Why::Unsupported(format!("erasure coded file {}", op.path)));
+            return Err(Why::Unsupported(Feature::ErasureCodedFile.refused_at(&op.path)));
         }
+        check_xattrs(&op.path, &op.xattrs)?;
         let existing = self.op_lookup(&op.path)?.2;
         if let Some(slot) = existing {
             if !self.rec(slot).is_file() {
@@ -64,7 +67,6 @@ impl Namespace {
         }
         self.open_file(slot, &op.client_name, &op.client_machine);
         self.reconcile(slot, &op.blocks, false, fx)?;
-        fx.effects.push(Effect::FileOpened { file: op.inode_id });
         self.touch(slot, fx);
         self.touch_parent(parent, ms(op.mtime), fx);
         Ok(())
@@ -93,9 +95,6 @@ impl Namespace {
         rec.set_mtime(ms(op.mtime));
         self.reconcile(slot, &op.blocks, true, fx)?;
         self.forget_open(slot);
-        fx.effects.push(Effect::FileClosed {
-            file: self.rec(slot).id(),
-        });
         self.touch(slot, fx);
         Ok(())
     }
@@ -108,10 +107,10 @@ impl Namespace {
     }
 
     /// Charges what a file costs more (or less) than before.
-    fn recharge(&mut self, slot: Slot, before: i64) {
-        let change = self.file_space(slot) - before;
+    fn recharge(&mut self, slot: Slot, before: Usage) {
+        let change = self.file_usage(slot) - before;
         let parent = self.rec(slot).parent;
-        self.charge(parent, 0, change);
+        self.charge(parent, change);
     }
 
     fn complete_block(&mut self, file: Slot, block: Slot, fx: &mut Effects) {
@@ -130,7 +129,7 @@ impl Namespace {
         for block in new {
             check_block(block)?;
         }
-        let before = self.file_space(file);
+        let before = self.file_usage(file);
         let old: Vec<Slot> = self.block_slots(file).to_vec();
         let same_count = old.len() == new.len();
         for (n, (slot, block)) in old.iter().zip(new).enumerate() {
@@ -224,7 +223,7 @@ impl Namespace {
             return Err(inconsistent(format!("{path} is not under construction")));
         }
         let rec = *self.rec(file);
-        let (pref, repl) = (rec.block_size() as i64, i64::from(rec.replication));
+        let pref = rec.block_size() as i64;
         let mut change = pref;
         match (penultimate, self.block_slots(file).last().copied()) {
             (Some(block), Some(slot)) => {
@@ -250,14 +249,14 @@ impl Namespace {
             (None, Some(_)) => return Err(inconsistent(format!("{path} has blocks already"))),
         }
         self.add_new_block(file, last, true, fx)?;
-        self.charge(rec.parent, 0, change.saturating_mul(repl));
+        self.charge(rec.parent, self.space_in(file, change));
         self.touch(file, fx);
         Ok(())
     }
 
     /// Opens a closed file for write again (`FSDirAppendOp.prepareFileForAppend`).
     fn reopen(&mut self, slot: Slot, client_name: &str, client_machine: &str, new_block: bool, fx: &mut Effects) {
-        let before = self.file_space(slot);
+        let before = self.file_usage(slot);
         self.open_file(slot, client_name, client_machine);
         let file = self.rec(slot).id();
         if !new_block
@@ -271,7 +270,6 @@ impl Namespace {
             });
         }
         self.recharge(slot, before);
-        fx.effects.push(Effect::FileOpened { file });
     }
 
     pub(crate) fn apply_append(
@@ -305,7 +303,7 @@ impl Namespace {
         if self.rec(slot).is_open() {
             return Err(inconsistent(format!("{path} is under construction already")));
         }
-        let before = self.file_space(slot);
+        let before = self.file_usage(slot);
         let new_length = ms(new_length);
         let mut kept = 0;
         let mut count = 0;
@@ -331,9 +329,6 @@ impl Namespace {
             check_block(block)?;
             self.truncate_last(slot, block, kept.saturating_sub(new_length), fx)?;
             self.open_file(slot, client_name, client_machine);
-            fx.effects.push(Effect::FileOpened {
-                file: self.rec(slot).id(),
-            });
         } else if truncate_block.is_some() {
             return Err(inconsistent(format!(
                 "{path} is cut at a block's end but the op names a block"
@@ -375,7 +370,7 @@ impl Namespace {
 
     pub(crate) fn apply_concat(&mut self, target: &str, sources: &[String], time: i64, fx: &mut Effects) -> Applied {
         let target_slot = self.op_file(target)?;
-        let before = self.file_space(target_slot);
+        let before = self.file_usage(target_slot);
         let parent = self.rec(target_slot).parent;
         let mut all: Vec<Slot> = self.block_slots(target_slot).to_vec();
         for source in sources {
@@ -383,11 +378,11 @@ impl Namespace {
             if slot == target_slot {
                 return Err(inconsistent(format!("{source} is the target itself")));
             }
-            let space = self.file_space(slot);
+            let space = self.file_usage(slot);
             let moved: Vec<Slot> = self.block_slots(slot).to_vec();
             self.set_block_slots(slot, Vec::new());
             let source_parent = self.rec(slot).parent;
-            self.charge(source_parent, 0, -space);
+            self.charge(source_parent, -space);
             for block in &moved {
                 self.blocks.get_mut(*block).file = target_slot;
             }

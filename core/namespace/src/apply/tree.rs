@@ -10,7 +10,8 @@ use crate::namespace::Namespace;
 use crate::store::inode::{MAX_48, Perm, flag};
 use crate::store::names::MAX_NAME_LEN;
 use crate::store::slab::Slot;
-use crate::types::{Effect, Effects};
+use crate::types::Effects;
+use crate::usage::Usage;
 
 impl Namespace {
     pub(crate) fn perm_of(&mut self, permissions: &PermissionStatus) -> Perm {
@@ -57,7 +58,7 @@ impl Namespace {
         let perm = self.perm_of(permissions);
         let slot = self.new_inode(id, kind, name.as_bytes(), perm, mtime);
         self.link(parent, slot);
-        self.charge(parent, 1, 0);
+        self.charge(parent, Usage::inodes(1));
         Ok(slot)
     }
 
@@ -163,18 +164,16 @@ impl Namespace {
         }
         let old_parent = self.rec(slot).parent;
         let common = self.common_ancestor(old_parent, parent);
-        let recharge = self.quota_between(old_parent, common) || self.quota_between(parent, common);
+        // Under another storage policy the same replicas are of other types.
+        let recharge =
+            self.has_type_quotas() || self.quota_between(old_parent, common) || self.quota_between(parent, common);
         if recharge {
             // What was cut off below the subtree is still charged to the old chain: settle that first.
-            let mut freed = Vec::new();
-            self.reclaim_all(&mut freed);
-            fx.effects
-                .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
-            let (ns, ds) = self.subtree_usage(slot);
-            self.charge(old_parent, -ns, -ds);
-            self.charge(parent, ns, ds);
+            self.reclaim_now(fx);
+            let new = self.subtree_usage_under(slot, parent);
+            self.charge(old_parent, -self.subtree_usage(slot));
+            self.charge(parent, new);
         }
-        let old_policy = self.effective_policy(slot);
         self.last_dir = None;
         self.unlink(slot);
         if self.name_of(slot) != name.as_bytes() {
@@ -184,11 +183,6 @@ impl Namespace {
             self.inodes.get_mut(slot).name = new;
         }
         self.link(parent, slot);
-        if self.effective_policy(slot) != old_policy {
-            fx.effects.push(Effect::StoragePolicyChanged {
-                inode: self.rec(slot).id(),
-            });
-        }
         self.touch(slot, fx);
         self.touch_parent(old_parent, time_ms, fx);
         self.touch_parent(parent, time_ms, fx);

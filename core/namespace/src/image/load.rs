@@ -8,7 +8,7 @@ use hathi_formats::fsimage::{
     AclBits, DirEntryRef, Image, ImageError, InodeKind, InodeRef, ReadAt, Section, SectionName, SerialKind,
     StringTable, XAttrNameBits,
 };
-use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, LayoutVersion};
 use hathi_formats::proto::fsimage as pb;
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto};
 use prost::Message;
@@ -22,6 +22,8 @@ use crate::store::inode::{BlockRec, InodeRec, MAX_48, MAX_GENERATION_STAMP, Perm
 use crate::store::names::{MAX_NAME_LEN, utf16_len};
 use crate::store::slab::{NONE, Slot};
 use crate::truncation::Truncation;
+use crate::unsupported::Feature;
+use crate::usage::Usage;
 
 /// More links between a directory and the root than this are a circle.
 const MAX_DEPTH: usize = 1 << 20;
@@ -54,21 +56,25 @@ pub struct ImageLoader {
     ns: Namespace,
     serials: Arc<Serials>,
     expected: u64,
+    /// The inode with the lowest id that has a feature which is not here.
+    unsupported: Option<(InodeId, Slot, Feature)>,
+    /// Some directory names children by reference, as only snapshots do.
+    has_references: bool,
 }
 
 /// Inodes that were read but are in no namespace yet.
 #[derive(Debug, Default)]
 pub struct DecodedInodes {
     /// `data` is the number of blocks, `name` the length of the name.
-    recs: Vec<InodeRec>,
-    names: Vec<u8>,
-    blocks: Vec<BlockRec>,
-    rare: Vec<(usize, Rare)>,
+    pub(super) recs: Vec<InodeRec>,
+    pub(super) names: Vec<u8>,
+    pub(super) blocks: Vec<BlockRec>,
+    pub(super) rare: Vec<(usize, Rare)>,
 }
 
 /// What few inodes have.
 #[derive(Debug)]
-enum Rare {
+pub(super) enum Rare {
     Open(String, String),
     /// The last block is to get this length; from this block, if it is a copy.
     Truncation(u64, Option<Block>),
@@ -76,6 +82,7 @@ enum Rare {
     XAttrs(Vec<XAttr>),
     Quota(Quota),
     Target(Vec<u8>),
+    Unsupported(Feature),
 }
 
 /// Reads the inodes of one part of an image, a batch at a time.
@@ -88,7 +95,7 @@ pub struct InodeDecoder<'a, F: ReadAt + ?Sized> {
 /// Inodes per batch: some hundred kilobytes.
 const BATCH: usize = 8192;
 
-fn bad(problem: impl Into<String>) -> ImageError {
+pub(super) fn bad(problem: impl Into<String>) -> ImageError {
     ImageError::Malformed {
         offset: 0,
         problem: problem.into(),
@@ -176,14 +183,15 @@ impl DecodedInodes {
         let at = self.recs.len();
         if inode.kind == InodeKind::File {
             if inode.striped {
-                return Err(format!("file {} is erasure coded, which is not supported", inode.id));
+                self.rare.push((at, Rare::Unsupported(Feature::ErasureCodedFile)));
             }
             rec.set_atime(inode.access_time);
             rec.replication = u16::try_from(inode.replication).map_err(|_| "replication out of range")?;
             rec.set_block_size(inode.preferred_block_size);
             rec.storage_policy = inode.storage_policy_id as u8;
             let first = self.blocks.len();
-            for block in inode.blocks.clone() {
+            // Block groups have ids of their own, which are no block's.
+            for block in inode.blocks.clone().filter(|_| !inode.striped) {
                 check_block(inode.id, &block)?;
                 self.blocks.push(BlockRec::new(block, NONE, false));
             }
@@ -226,6 +234,9 @@ impl DecodedInodes {
         }
         if let Some(bytes) = inode.xattrs {
             let mut xattrs = decode_xattrs(bytes, serials)?;
+            let unsupported = xattrs.iter().find_map(Feature::of_xattr);
+            self.rare
+                .extend(unsupported.map(|feature| (at, Rare::Unsupported(feature))));
             if inode.kind == InodeKind::Directory {
                 let is_policy = |x: &XAttr| x.namespace == XAttrNamespace::System && x.name == POLICY_XATTR;
                 if let Some(policy) = xattrs.iter().find(|x| is_policy(x)) {
@@ -270,6 +281,7 @@ fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
         ns: inode.ns_quota as i64,
         ds: inode.ds_quota as i64,
         types: Default::default(),
+        used_types: Default::default(),
         used_ns: 0,
         used_ds: 0,
     };
@@ -332,6 +344,13 @@ fn decode_xattrs(bytes: &[u8], serials: &Serials) -> Result<Vec<XAttr>, String> 
 impl ImageLoader {
     /// Reads the counters and the strings.
     pub fn new<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<Self, ImageError> {
+        let layout = image.layout_version();
+        if layout != LayoutVersion::NAMENODE_CURRENT {
+            return Err(ImageError::Unsupported(format!(
+                "the image is of layout version {layout}, and {} is expected. Let Hadoop 3.5's NameNode load and save it",
+                LayoutVersion::NAMENODE_CURRENT
+            )));
+        }
         let mut ns = Namespace::without_root(config);
         let info = image
             .section(SectionName::NsInfo)
@@ -393,7 +412,23 @@ impl ImageLoader {
             ns,
             serials: Arc::new(serials),
             expected: header.num_inodes(),
+            unsupported: None,
+            has_references: false,
         })
+    }
+
+    /// Reads all sections but those of inodes, and forgets them. Answers the image's transaction and namespace.
+    pub(super) fn read_rest<F: ReadAt + ?Sized>(mut self, image: &Image<'_, F>) -> Result<(u64, u32), ImageError> {
+        if let Some(section) = image.section(SectionName::Snapshot)
+            && let Some(header) = image.messages(section).next_message::<pb::SnapshotSection>()?
+            && header.num_snapshots() > 0
+        {
+            let place = format!("{} snapshots", header.num_snapshots());
+            return Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
+        }
+        check_no_snapshot_records(image)?;
+        load_carried(&mut self.ns, image)?;
+        Ok((self.ns.counters.txid, self.ns.namespace_id))
     }
 
     /// Inodes the image says it holds.
@@ -457,8 +492,14 @@ impl ImageLoader {
                 block_at += blocks;
             }
             while rare.peek().is_some_and(|(at, _)| *at == n) {
-                if let Some((_, feature)) = rare.next() {
-                    add_rare(ns, slot, feature)?;
+                match rare.next() {
+                    None => {}
+                    Some((_, Rare::Unsupported(feature))) => {
+                        if self.unsupported.is_none_or(|(lowest, ..)| id < lowest) {
+                            self.unsupported = Some((id, slot, feature));
+                        }
+                    }
+                    Some((_, feature)) => add_rare(ns, slot, feature)?,
                 }
             }
         }
@@ -480,10 +521,11 @@ impl ImageLoader {
         loop {
             let offset = messages.offset();
             let Some(bytes) = messages.next_bytes()? else { break };
-            add_directory(ns, bytes, &mut children).map_err(|problem| ImageError::Malformed {
-                offset,
-                problem: format!("section INODE_DIR: {problem}"),
-            })?;
+            self.has_references |=
+                add_directory(ns, bytes, &mut children).map_err(|problem| ImageError::Malformed {
+                    offset,
+                    problem: format!("section INODE_DIR: {problem}"),
+                })?;
         }
         Ok(())
     }
@@ -498,24 +540,22 @@ impl ImageLoader {
                 self.expected
             )));
         }
-        load_snapshots(ns, image)?;
-        load_secrets(ns, image)?;
-        load_cache(ns, image)?;
-        if let Some(section) = image.section(SectionName::ErasureCoding)
-            && let Some(policies) = image.messages(section).next_message::<pb::ErasureCodingSection>()?
-        {
-            for policy in policies.policies {
-                ns.erasure_coding.insert(policy);
-            }
+        load_snapshots(ns, image, self.has_references)?;
+        if let Some((_, slot, feature)) = self.unsupported {
+            return Err(ImageError::Unsupported(feature.refused_at(&place(ns, slot))));
         }
+        load_carried(ns, image)?;
         check_tree(ns)?;
         for slot in 0..ns.inodes.used() {
             let rec = *ns.rec(slot);
             if rec.is_live() {
-                let space = if rec.is_file() { ns.file_space(slot) } else { 0 };
+                let space = match rec.is_file() {
+                    true => ns.file_usage(slot),
+                    false => Usage::default(),
+                };
                 // A directory counts itself, too.
                 let from = if rec.is_dir() { slot } else { rec.parent };
-                ns.charge(from, 1, space);
+                ns.charge(from, space.and_inodes(1));
                 if rec.is_dir() {
                     ns.raise_longest_below(slot);
                 }
@@ -531,16 +571,36 @@ fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) -> Result<(), ImageEr
         Rare::Truncation(length, source) => return add_truncation(ns, slot, length, source),
         Rare::Acl(acl) => ns.set_acl_feature(slot, acl),
         Rare::XAttrs(xattrs) => ns.set_xattrs(slot, xattrs),
-        Rare::Quota(quota) if slot == ns.root => ns.root_quota = quota,
+        Rare::Quota(quota) if slot == ns.root => {
+            ns.type_quotas += usize::from(!quota.types.is_empty());
+            ns.root_quota = quota;
+        }
         Rare::Quota(quota) => {
+            ns.type_quotas += usize::from(!quota.types.is_empty());
             ns.quotas.insert(slot, quota);
             ns.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
         }
         Rare::Target(target) => {
             ns.links.insert(slot, Arc::from(target));
         }
+        Rare::Unsupported(feature) => return Err(ImageError::Unsupported(feature.refused_at(&place(ns, slot)))),
     }
     Ok(())
+}
+
+/// Where an inode is, also in an image that turns out to be damaged.
+fn place(ns: &Namespace, slot: Slot) -> String {
+    let mut at = slot;
+    for _ in 0..MAX_DEPTH {
+        if at == ns.root {
+            return ns.path_of_slot(slot);
+        }
+        if at == NONE {
+            break;
+        }
+        at = ns.rec(at).parent;
+    }
+    format!("inode {}", ns.rec(slot).id())
 }
 
 fn add_truncation(ns: &mut Namespace, file: Slot, length: u64, source: Option<Block>) -> Result<(), ImageError> {
@@ -563,11 +623,10 @@ fn add_truncation(ns: &mut Namespace, file: Slot, length: u64, source: Option<Bl
     Ok(())
 }
 
-fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> Result<(), String> {
+/// Hangs the children of one directory into it. Answers whether it has others, by reference.
+fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> Result<bool, String> {
     let entry = DirEntryRef::decode(bytes).map_err(|error| error.to_string())?;
-    if entry.ref_children.clone().next().is_some() {
-        return Err("references of snapshots are not supported".to_owned());
-    }
+    let has_references = entry.ref_children.clone().next().is_some();
     let parent = ns
         .inode_ids
         .get(entry.parent)
@@ -609,7 +668,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
         children.push(slot);
     }
     if children.is_empty() {
-        return Ok(());
+        return Ok(has_references);
     }
     let name = |slot: &Slot| names.get(inodes.get(*slot).name);
     if !children.is_sorted_by(|a, b| name(a) < name(b)) {
@@ -626,7 +685,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
     let rec = inodes.get_mut(parent);
     rec.data = list;
     rec.set_longest_below(longest);
-    Ok(())
+    Ok(has_references)
 }
 
 /// Every inode must hang below the root, without circles.
@@ -662,32 +721,69 @@ fn check_tree(ns: &Namespace) -> Result<(), ImageError> {
     Ok(())
 }
 
-fn load_snapshots<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
+/// Directories named in a refusal.
+const NAMED_MAX: usize = 5;
+
+fn load_snapshots<F: ReadAt + ?Sized>(
+    ns: &mut Namespace,
+    image: &Image<'_, F>,
+    has_references: bool,
+) -> Result<(), ImageError> {
+    let refused = |place: String| Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
     if let Some(section) = image.section(SectionName::Snapshot)
         && let Some(header) = image.messages(section).next_message::<pb::SnapshotSection>()?
     {
+        let mut dirs = Vec::new();
+        for id in &header.snapshottable_dir {
+            let slot = ns.inode_ids.get(*id).filter(|slot| ns.rec(*slot).is_dir());
+            dirs.push(slot.ok_or_else(|| bad(format!("snapshottable directory {id} does not exist")))?);
+        }
         if header.num_snapshots() > 0 {
-            return Err(ImageError::Unsupported(format!(
-                "the image has {} snapshots",
-                header.num_snapshots()
-            )));
+            let mut named: Vec<String> = dirs.iter().take(NAMED_MAX).map(|slot| place(ns, *slot)).collect();
+            if dirs.len() > named.len() {
+                named.push("others".to_owned());
+            }
+            return refused(format!(
+                "{} snapshots, of the snapshottable directories {}",
+                header.num_snapshots(),
+                named.join(", ")
+            ));
         }
         ns.counters.snapshot_counter = header.snapshot_counter();
-        for id in header.snapshottable_dir {
-            let slot = ns.inode_ids.get(id).filter(|slot| ns.rec(*slot).is_dir());
-            let slot = slot.ok_or_else(|| bad(format!("snapshottable directory {id} does not exist")))?;
+        for slot in dirs {
+            let id = ns.rec(slot).id().0;
             ns.inodes.get_mut(slot).set(flag::MULTI_OR_SNAPSHOTTABLE, true);
             ns.snapshottable.insert(id);
         }
     }
+    check_no_snapshot_records(image)?;
+    if has_references {
+        return refused("section INODE_DIR".to_owned());
+    }
+    Ok(())
+}
+
+fn check_no_snapshot_records<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> Result<(), ImageError> {
     for name in [SectionName::InodeReference, SectionName::SnapshotDiff] {
         if let Some(section) = image.section(name)
             && image.messages(section).next_bytes()?.is_some()
         {
-            return Err(ImageError::Unsupported(format!(
-                "section {} holds data of snapshots",
-                name.as_str()
-            )));
+            let place = format!("section {}", name.as_str());
+            return Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
+        }
+    }
+    Ok(())
+}
+
+/// What is kept for other NameNodes.
+fn load_carried<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
+    load_secrets(ns, image)?;
+    load_cache(ns, image)?;
+    if let Some(section) = image.section(SectionName::ErasureCoding)
+        && let Some(policies) = image.messages(section).next_message::<pb::ErasureCodingSection>()?
+    {
+        for policy in policies.policies {
+            ns.erasure_coding.insert(policy);
         }
     }
     Ok(())

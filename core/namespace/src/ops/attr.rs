@@ -10,6 +10,7 @@ use crate::permission::action;
 use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};
+use crate::usage::{Usage, type_space};
 
 use super::create::LAZY_PERSIST;
 
@@ -27,6 +28,19 @@ pub const STORAGE_POLICIES: [(&str, u8); 8] = [
     ("COLD", 2),
     ("PROVIDED", 1),
 ];
+
+pub(crate) fn policy_by_name(name: &str) -> Result<u8, Refused> {
+    STORAGE_POLICIES
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, id)| *id)
+        .ok_or_else(|| {
+            refuse(
+                ex::HADOOP_ILLEGAL_ARGUMENT,
+                format!("Cannot find a block policy with the name {name}"),
+            )
+        })
+}
 
 /// Java's `StorageType` ordinals (which the log and quotas use) in order of the numbers of `StorageTypeProto`, from 1.
 const ORDINALS: [i32; 6] = [2, 1, 3, 0, 4, 5];
@@ -148,8 +162,16 @@ impl Namespace {
         };
         let old = i64::from(self.rec(slot).replication);
         if i64::from(replication) > old && old > 0 {
-            let more = self.file_space(slot) / old * (i64::from(replication) - old);
-            self.verify_quota(self.rec(slot).parent, 0, more, None)?;
+            let length = self.charged_length(slot);
+            let now = self.space_in(slot, length);
+            let mut then = Usage {
+                ds: length.saturating_mul(i64::from(replication)),
+                ..Usage::default()
+            };
+            if self.has_type_quotas() {
+                then.types = type_space(self.effective_policy(slot), replication, length);
+            }
+            self.verify_quota(self.rec(slot).parent, &(then - now), None)?;
         }
         Ok(Plan::one(
             EditOp::SetReplication {
@@ -250,18 +272,7 @@ impl Namespace {
         }
         let policy_id = match policy {
             None => 0,
-            Some(name) => match STORAGE_POLICIES
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            {
-                Some((_, id)) => *id,
-                None => {
-                    return Err(refuse(
-                        ex::HADOOP_ILLEGAL_ARGUMENT,
-                        format!("Cannot find a block policy with the name {name}"),
-                    ));
-                }
-            },
+            Some(name) => policy_by_name(name)?,
         };
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;

@@ -127,8 +127,8 @@ impl Namespace {
                 ));
             }
             let partial = last.num_bytes < rec.block_size();
-            let more = rec.block_size().saturating_sub(last.num_bytes) as i64 * i64::from(rec.replication);
-            self.verify_quota(rec.parent, 0, more, None)?;
+            let more = self.space_in(slot, rec.block_size().saturating_sub(last.num_bytes) as i64);
+            self.verify_quota(rec.parent, &more, None)?;
             if partial && !new_block {
                 reply = AppendOutcome::Opened {
                     file: rec.id(),
@@ -304,12 +304,7 @@ impl Namespace {
         }
         let rec = *self.rec(slot);
         let committed = self.committed(slot, previous.as_ref())?;
-        self.verify_quota(
-            rec.parent,
-            0,
-            (rec.block_size() as i64).saturating_mul(i64::from(rec.replication)),
-            None,
-        )?;
+        self.verify_quota(rec.parent, &self.space_in(slot, rec.block_size() as i64), None)?;
         let (_, last, _) = self.last_two(slot);
         let penultimate = committed.or(last);
         let mut offset = self.file_length(slot);

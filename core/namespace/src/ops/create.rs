@@ -14,7 +14,9 @@ use crate::permission::{Access, action};
 use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
+use crate::usage::Usage;
 
+use super::attr::policy_by_name;
 use super::lease::{LeaseState, Verb};
 
 /// Id of the storage policy that is copied to files at creation (`LAZY_PERSIST`).
@@ -69,7 +71,7 @@ impl Namespace {
         let mut place = self.plan_parents(ctx, &iip, parent_mode, unmasked, &mut ops)?;
         let id = self.next_inode_id(ops.len());
         self.plan_directory(ctx, &mut place, iip.name(), id, mode & 0o1777, unmasked, &mut ops)?;
-        self.verify_quota(iip.slots[iip.slots.len() - 1], ops.len() as i64, 0, None)?;
+        self.verify_quota(iip.slots[iip.slots.len() - 1], &Usage::inodes(ops.len() as i64), None)?;
         Ok(Plan { ops, reply: true })
     }
 
@@ -160,20 +162,7 @@ impl Namespace {
         self.note_time(ctx.mono_ms);
         let src = req.src;
         check_length("create", src)?;
-        let reserved = is_reserved(src) && !is_reserved_raw(src) && !is_reserved_inodes(src);
-        if !is_valid_name(src) || reserved {
-            return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
-        }
-        self.verify_replication(src, req.replication, Some(ctx.client_machine))?;
-        if req.block_size < self.config.min_block_size_bytes {
-            return Err(refuse(
-                ex::IO,
-                format!(
-                    "Specified block size {} is less than configured minimum value dfs.namenode.fs-limits.min-block-size={}",
-                    req.block_size, self.config.min_block_size_bytes
-                ),
-            ));
-        }
+        Self::check_create_name(src)?;
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Create)?;
         check_length("create", iip.as_str())?;
         self.check_permission(
@@ -185,8 +174,8 @@ impl Namespace {
             },
         )?;
         let path = iip.path();
-        let mut freed = (0, 0);
-        if let Some(slot) = iip.last_slot() {
+        let existing = iip.last_slot();
+        if let Some(slot) = existing {
             if self.rec(slot).is_dir() {
                 return Err(refuse(
                     ex::FILE_ALREADY_EXISTS,
@@ -194,11 +183,9 @@ impl Namespace {
                 ));
             }
             self.file_slot(Some(slot), src)?;
-            if !req.overwrite {
-                return self.refuse_existing(ctx, slot, &path, req, blocks);
+            if req.overwrite {
+                self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
             }
-            self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
-            freed = (-1, -self.file_space(slot));
         } else {
             if !req.create_parent {
                 self.verify_parent_dir(&iip)?;
@@ -210,17 +197,25 @@ impl Namespace {
                 ));
             }
         }
+        self.check_create_parameters(ctx, req)?;
+        let mut freed = Usage::default();
+        if let Some(slot) = existing {
+            if !req.overwrite {
+                return self.refuse_existing(ctx, slot, &path, req, blocks);
+            }
+            freed = -self.file_usage(slot).and_inodes(1);
+        }
         let mut ops = SmallVec::new();
         // Missing ancestors look like the deepest existing one, with u+wx.
         let deepest = iip.slots[iip.slots.len().min(iip.depth - 1) - 1];
         let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
         let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
-        if freed.0 == 0 {
+        if existing.is_none() {
             self.verify_new_child(place.slot, &place.path, iip.name())?;
         }
-        self.verify_quota(deepest, ops.len() as i64 + 1 + freed.0, freed.1, None)?;
+        self.verify_quota(deepest, &freed.and_inodes(ops.len() as i64 + 1), None)?;
         let (mode, feature) = self.inherited(&place.feature, req.mode & 0o777, req.unmasked, false);
-        let policy = match (req.storage_policy, place.slot.unwrap_or(deepest)) {
+        let policy = match (asked_policy(req)?, place.slot.unwrap_or(deepest)) {
             (0, parent) if self.effective_policy(parent) == LAZY_PERSIST => LAZY_PERSIST,
             (asked, _) => asked,
         };
@@ -257,6 +252,39 @@ impl Namespace {
             ops,
             reply: CreateOutcome::Created(id),
         })
+    }
+
+    /// Refuses a path that no file can have. Hadoop asks before all else, safe mode included.
+    pub fn check_create_name(src: &str) -> Result<(), Refused> {
+        let reserved = is_reserved(src) && !is_reserved_raw(src) && !is_reserved_inodes(src);
+        if !is_valid_name(src) || reserved {
+            return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
+        }
+        Ok(())
+    }
+
+    /// What of a file is asked for, once its place is known to be free (`FSNamesystem.startFileInt`).
+    fn check_create_parameters(&self, ctx: &Ctx<'_>, req: &CreateRequest<'_>) -> Result<(), Refused> {
+        if req.block_size < self.config.min_block_size_bytes {
+            return Err(refuse(
+                ex::IO,
+                format!(
+                    "Specified block size {} is less than configured minimum value dfs.namenode.fs-limits.min-block-size={}",
+                    req.block_size, self.config.min_block_size_bytes
+                ),
+            ));
+        }
+        if !req.ec_policy.is_empty() && req.ec_policy != REPLICATION_POLICY {
+            return Err(refuse(
+                ex::HADOOP_ILLEGAL_ARGUMENT,
+                format!(
+                    "Policy '{}' does not match any enabled erasure coding policies: []. \
+                     An erasure coding policy can be enabled by enableErasureCodingPolicy API.",
+                    req.ec_policy
+                ),
+            ));
+        }
+        self.verify_replication(req.src, req.replication, Some(ctx.client_machine))
     }
 
     /// What create without overwrite says to an existing file: whose it is, or that it is there.
@@ -340,7 +368,7 @@ impl Namespace {
         let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
         let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
         self.verify_new_child(place.slot, &place.path, iip.name())?;
-        self.verify_quota(deepest, ops.len() as i64 + 1, 0, None)?;
+        self.verify_quota(deepest, &Usage::inodes(ops.len() as i64 + 1), None)?;
         let now = ctx.now_ms as i64;
         ops.push(EditOp::Symlink {
             inode_id: self.next_inode_id(ops.len()),
@@ -357,6 +385,20 @@ impl Namespace {
         });
         Ok(Plan { ops, reply: () })
     }
+}
+
+/// The erasure coding policy that is none (`ErasureCodeConstants.REPLICATION_POLICY_NAME`).
+const REPLICATION_POLICY: &str = "replication";
+
+/// The storage policy a file is to have of its own; 0 for none.
+fn asked_policy(req: &CreateRequest<'_>) -> Result<u8, Refused> {
+    if req.lazy_persist {
+        return Ok(LAZY_PERSIST);
+    }
+    if req.storage_policy.is_empty() {
+        return Ok(0);
+    }
+    policy_by_name(req.storage_policy)
 }
 
 pub(crate) fn join(parent: &str, name: &str) -> String {

@@ -10,6 +10,7 @@ use crate::path::{DirOp, is_exact_reserved, is_reserved_inodes, is_reserved_raw,
 use crate::permission::{Access, action};
 use crate::store::slab::Slot;
 use crate::types::{BlockView, Ctx, Deleted, Plan, Refused, Truncated};
+use crate::usage::Usage;
 
 use super::create::LAZY_PERSIST;
 use super::lease::{LeaseState, Verb};
@@ -82,7 +83,7 @@ impl Namespace {
         // As resolved: a reader takes `//d///f` for another path.
         let mut source_paths = Vec::with_capacity(sources.len());
         let mut blocks = self.block_slots(slot).len();
-        let mut more = 0i64;
+        let mut more = Usage::default();
         for src in sources {
             let (src_slot, src_path) = self.check_concat_source(ctx, src, slot, &path)?;
             if seen.contains(&src_slot) {
@@ -91,13 +92,13 @@ impl Namespace {
                 ));
             }
             let length = self.file_length(src_slot) as i64;
-            more += length * (i64::from(rec.replication) - i64::from(self.rec(src_slot).replication));
+            more += self.space_in(slot, length) - self.space_in(src_slot, length);
             blocks += self.block_slots(src_slot).len();
             seen.push(src_slot);
             source_paths.push(src_path);
         }
         verify_block_count(&path, blocks)?;
-        self.verify_quota(rec.parent, -(seen.len() as i64), more, None)?;
+        self.verify_quota(rec.parent, &more.and_inodes(-(seen.len() as i64)), None)?;
         let op = EditOp::ConcatDelete {
             target: path,
             sources: source_paths,
@@ -218,9 +219,9 @@ impl Namespace {
                     block: shorter,
                     recovery_id,
                 };
-                let more = (rec.block_size().saturating_sub(block.num_bytes) as i64) * i64::from(rec.replication);
-                let freed: i64 = (old_length - end) as i64 * i64::from(rec.replication);
-                self.verify_quota(rec.parent, 0, more - freed, None)?;
+                let more = rec.block_size().saturating_sub(block.num_bytes) as i64;
+                let freed = (old_length - end) as i64;
+                self.verify_quota(rec.parent, &self.space_in(slot, more - freed), None)?;
             }
             start = end;
         }

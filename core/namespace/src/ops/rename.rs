@@ -267,13 +267,12 @@ impl Namespace {
         }
         let common = self.common_ancestor(src_parent, dst_parent);
         if self.quota_between(dst_parent, common) {
-            let (mut ns, mut ds) = self.subtree_usage(src);
+            // Replicas belong elsewhere under another storage policy.
+            let mut change = self.subtree_usage_under(src, dst_parent);
             if let Some(replaced) = replaced {
-                let (old_ns, old_ds) = self.subtree_usage(replaced);
-                ns -= old_ns;
-                ds -= old_ds;
+                change += -self.subtree_usage(replaced);
             }
-            self.verify_quota(dst_parent, ns, ds, Some(common))?;
+            self.verify_quota(dst_parent, &change, Some(common))?;
         }
         Ok(())
     }

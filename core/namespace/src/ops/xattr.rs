@@ -6,7 +6,10 @@ use hathi_formats::exceptions as ex;
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_reserved_raw, refuse};
 use crate::permission::action;
+use crate::store::inode::flag;
+use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, Plan, Refused};
+use crate::unsupported::Feature;
 
 /// `XAttrNotFoundException`, which the table of classes does not name.
 const XATTR_NOT_FOUND: &str = "org.apache.hadoop.hdfs.protocol.XAttrNotFoundException";
@@ -106,6 +109,26 @@ impl Namespace {
         }
     }
 
+    /// Refuses the superuser what may be read by others only (`FSDirectory.checkUnreadableBySuperuser`).
+    pub(crate) fn check_unreadable_by_superuser(&self, caller: &Caller<'_>, slot: Slot) -> Result<(), Refused> {
+        let concerns = caller.superuser && self.config.permissions_enabled && self.rec(slot).has(flag::XATTR);
+        if concerns
+            && self
+                .xattrs
+                .get(slot)
+                .is_some_and(|all| all.iter().any(is_unreadable_mark))
+        {
+            return Err(refuse(
+                ex::ACCESS_CONTROL,
+                format!(
+                    "Access is denied for {} since the superuser is not allowed to perform this operation.",
+                    caller.user
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// `setXAttr`; `create`/`replace` are the flags.
     pub fn plan_set_xattr(
         &self,
@@ -127,6 +150,13 @@ impl Namespace {
             ));
         }
         self.check_xattr_permission(&ctx.caller, xattr, is_reserved_raw(src))?;
+        if Feature::of_xattr(xattr).is_some() {
+            // Below it files would be written in plain text.
+            return Err(refuse(
+                ex::UNSUPPORTED_OPERATION,
+                format!("{} is of an encryption zone, which is not supported", prefixed(xattr)),
+            ));
+        }
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_xattr_change(&ctx.caller, &iip, xattr)?;
         let slot = self.existing_slot(&iip)?;
@@ -212,8 +242,6 @@ impl Namespace {
 
     /// What the caller may see of an inode's attributes (`XAttrPermissionFilter.filterXAttrsForApi`).
     fn visible_xattrs(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Vec<XAttr>, Refused> {
-        self.check_traverse_for(caller, iip, DirOp::Read)?;
-        self.check_path_access(caller, iip, action::READ)?;
         let slot = self.existing_slot(iip)?;
         let superuser = caller.superuser || !self.config.permissions_enabled;
         let all = self.xattrs.get(slot).map_or(&[][..], |all| all);
@@ -248,6 +276,8 @@ impl Namespace {
                 iip.raw,
             )?;
         }
+        self.check_traverse_for(caller, iip, DirOp::Read)?;
+        self.check_path_access(caller, iip, action::READ)?;
         let visible = self.visible_xattrs(caller, iip)?;
         if names.is_empty() {
             return Ok(visible);
@@ -264,13 +294,10 @@ impl Namespace {
             .collect()
     }
 
-    /// `listXAttrs`: names only.
+    /// `listXAttrs`: as Hadoop's, with the values, and for everybody who may pass through the directory.
     pub fn list_xattrs(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, _src: &str) -> Result<Vec<XAttr>, Refused> {
         self.check_xattrs_enabled()?;
-        let mut visible = self.visible_xattrs(caller, iip)?;
-        for xattr in &mut visible {
-            xattr.value = None;
-        }
-        Ok(visible)
+        self.check_traverse_for(caller, iip, DirOp::Read)?;
+        self.visible_xattrs(caller, iip)
     }
 }

@@ -140,7 +140,9 @@ impl History {
                     create_parent: true,
                     replication: 1 + n as u16 % 4,
                     block_size: [BS, BS, u64::MAX][n as usize % 3],
-                    storage_policy: 0,
+                    lazy_persist: false,
+                    storage_policy: "",
+                    ec_policy: "",
                 };
                 let plan = ns.plan_create(&ctx, &request, view);
                 self.commit(plan);

@@ -316,7 +316,9 @@ fn safety_n15_what_is_logged_of_times_and_block_sizes_is_what_is_kept() {
         create_parent: true,
         replication: 3,
         block_size: u64::MAX,
-        storage_policy: 0,
+        lazy_persist: false,
+        storage_policy: "",
+        ec_policy: "",
     };
     let plan = fix.ns.plan_create(&fix.ctx(ROOT), &request, &fix.view).unwrap();
     match &plan.ops[0] {
@@ -358,7 +360,7 @@ fn insert_raw(fix: &mut Fixture, parent: &str, name: &[u8]) -> Slot {
     let id = InodeId(fix.ns.last_inode_id().0 + 1);
     let slot = fix.ns.new_inode(id, flag::DIRECTORY, name, perm, 1);
     fix.ns.link(parent, slot);
-    fix.ns.charge(parent, 1, 0);
+    fix.ns.charge(parent, usage::Usage::inodes(1));
     slot
 }
 

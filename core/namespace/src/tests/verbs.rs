@@ -159,7 +159,9 @@ fn what_cannot_be_created_says_why() {
         create_parent: false,
         replication: 3,
         block_size: 1000,
-        storage_policy: 0,
+        lazy_persist: false,
+        storage_policy: "",
+        ec_policy: "",
     };
     refused(
         fix.ns.plan_create(&fix.ctx(ROOT), &request, &fix.view).map(|_| ()),
@@ -354,7 +356,9 @@ fn leases_run_out_and_are_taken_over() {
         create_parent: true,
         replication: 3,
         block_size: BS,
-        storage_policy: 0,
+        lazy_persist: false,
+        storage_policy: "",
+        ec_policy: "",
     };
     refused(
         fix.ns
@@ -844,6 +848,12 @@ fn a_damaged_image_is_refused_not_believed() {
         let mut bad = good.clone();
         bad[at] ^= 0x41;
         // Whatever it says, it must not panic; what it accepts must hold together.
+        if let Ok(image) = Image::open(&bad[..])
+            && let Ok(verified) = image::verify(Config::default(), &image)
+        {
+            let loaded = image::load(Config::default(), &image).expect("it was verified");
+            assert_eq!(loaded.inode_count(), verified.inodes, "byte {at}");
+        }
         if let Ok(image) = Image::open(&bad[..])
             && let Ok(ns) = image::load(Config::default(), &image)
         {

@@ -5,6 +5,7 @@ use crate::context::{CallContext, Deferred, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_blockmanager::Now;
+use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, InodeId};
 use hathi_formats::proto::hdfs::{
@@ -304,48 +305,49 @@ pub(super) fn finalize_upgrade(ns: &Namesystem, ctx: &CallContext, body: Bytes) 
     )
 }
 
-/// `upgradeStatus`: true, there is no unfinished upgrade.
+/// `upgradeStatus`: whether no upgrade is under way.
 pub(super) fn upgrade_status(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
         ctx,
         &body,
         OperationCategory::Unchecked,
-        |_, _, _: UpgradeStatusRequestProto| Ok(answer(wire::boolean(true), None)),
+        |ns, _, _: UpgradeStatusRequestProto| Ok(answer(wire::boolean(ns.is_upgrade_finalized()), None)),
     )
 }
 
-/// `rollingUpgrade`: QUERY finds none, as none can be begun.
-pub(super) fn rolling_upgrade(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, request: RollingUpgradeRequestProto| {
-            let query = request.action() == RollingUpgradeActionProto::Query;
-            superuser(
-                ns,
-                ctx,
-                match request.action() {
-                    RollingUpgradeActionProto::Query => "queryRollingUpgrade",
-                    RollingUpgradeActionProto::Start => "startRollingUpgrade",
-                    RollingUpgradeActionProto::Finalize => "finalizeRollingUpgrade",
-                },
-            )?;
-            if let Err(refused) = ns.check_operation(if query {
-                OperationCategory::Read
-            } else {
-                OperationCategory::Write
-            }) {
-                return Ok(Reply::refuse(refused));
+/// `rollingUpgrade`: one that a Java NameNode began is told and finalized; none is begun.
+pub(super) fn rolling_upgrade(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(ns, ctx, &body, OperationCategory::Unchecked, rolling_upgrade_action)
+}
+
+fn rolling_upgrade_action(ns: &mut Namesystem, ctx: &CallContext, request: RollingUpgradeRequestProto) -> Outcome {
+    let (operation, category) = match request.action() {
+        RollingUpgradeActionProto::Query => ("queryRollingUpgrade", OperationCategory::Read),
+        RollingUpgradeActionProto::Start => ("startRollingUpgrade", OperationCategory::Write),
+        RollingUpgradeActionProto::Finalize => ("finalizeRollingUpgrade", OperationCategory::Write),
+    };
+    superuser(ns, ctx, operation)?;
+    if let Err(refused) = ns.check_operation(category) {
+        return Ok(Reply::refuse(refused));
+    }
+    let mut rolling_upgrade_info = ns.rolling_upgrade_info();
+    let mut after = ns.shown_everything();
+    match request.action() {
+        RollingUpgradeActionProto::Query => {}
+        RollingUpgradeActionProto::Start => return Err(super::unsupported("Rolling upgrade")),
+        RollingUpgradeActionProto::Finalize => {
+            ns.check_not_in_safe_mode("Failed to finalize rolling upgrade")?;
+            if let Some(info) = &mut rolling_upgrade_info {
+                after = ns.commit(&[EditOp::RollingUpgradeFinalize {
+                    time: ctx.now_ms as i64,
+                }])?;
+                info.finalize_time = ctx.now_ms;
+                info.status.finalized = Some(true);
             }
-            if query {
-                return Ok(Reply::message(&RollingUpgradeResponseProto::default()));
-            }
-            Err(super::unsupported("Rolling upgrade"))
-        },
-    )
+        }
+    }
+    Ok(Reply::message(&RollingUpgradeResponseProto { rolling_upgrade_info }).after(after))
 }
 
 /// `metaSave`

@@ -8,6 +8,7 @@ use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::limits;
 use hathi_formats::proto::hdfs::{
     AclEntryProto, AclStatusProto, FsPermissionProto, GetAclStatusRequestProto, GetAclStatusResponseProto,
     GetXAttrsRequestProto, GetXAttrsResponseProto, ListXAttrsRequestProto, ListXAttrsResponseProto,
@@ -57,6 +58,8 @@ pub(super) fn set_owner(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> 
         &body,
         OperationCategory::Write,
         |ns, ctx, request: SetOwnerRequestProto| {
+            limits::check_text("The owner", request.username(), limits::USER_MAX_BYTES)?;
+            limits::check_text("The group", request.groupname(), limits::USER_MAX_BYTES)?;
             no_safe_mode(ns, || format!("Cannot set owner for {}", request.src))?;
             change(ns, ctx, |namespace, ctx| {
                 namespace.plan_set_owner(
@@ -208,6 +211,7 @@ pub(super) fn set_acl(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Re
 }
 
 fn acl_spec(entries: &[AclEntryProto]) -> Result<Vec<AclEntry>, RemoteException> {
+    limits::check_count("The ACL", entries.len(), limits::ACL_ENTRIES_MAX)?;
     entries.iter().map(acl_entry).collect()
 }
 
@@ -221,6 +225,7 @@ fn acl_entry(entry: &AclEntryProto) -> Result<AclEntry, RemoteException> {
     let Some(kind) = kind else {
         return Err(io(format!("unknown type {} of an ACL entry", entry.r#type)));
     };
+    limits::check_text("A name in the ACL", entry.name(), limits::USER_MAX_BYTES)?;
     Ok(AclEntry {
         scope,
         entry_type: AclEntryType::from_bits(kind),

@@ -81,8 +81,9 @@ impl BlockReportWork {
         if last {
             ns.blockmanager.end_report_lease(self.datanode);
         }
-        // "No upgrade is under way" (there is none here), said only by the active to a node that is fully known.
-        let finalize = ns.role == Role::Active && !ns.blockmanager.has_stale_storages(self.datanode);
+        // The node deletes what it keeps for going back. Said only by the active, to a node that is fully known.
+        let finalize =
+            ns.role == Role::Active && ns.is_upgrade_finalized() && !ns.blockmanager.has_stale_storages(self.datanode);
         let cmd = finalize.then(|| finalize_command(&ns.info.block_pool_id));
         // A file may have waited for this very report.
         let begun = crate::monitor::resume_recoveries(ns, now);

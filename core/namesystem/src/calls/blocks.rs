@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex, TruncateRecovery};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
+use hathi_formats::limits;
 use hathi_formats::proto::hdfs::{
     AbandonBlockRequestProto, AddBlockFlagProto, AddBlockRequestProto, AddBlockResponseProto, CompleteRequestProto,
     DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto, GetAdditionalDatanodeRequestProto,
@@ -59,6 +60,12 @@ fn allocate(
     request: &AddBlockRequestProto,
 ) -> Result<(LocatedBlockProto, Option<TxId>), RemoteException> {
     let src = request.src.as_str();
+    limits::check_count(
+        "The list of favored nodes",
+        request.favored_nodes.len(),
+        limits::FAVORED_NODES_MAX,
+    )?;
+    check_excluded(&request.exclude_nodes)?;
     let previous = request.previous.as_ref().map(|block| block_of(ns, block)).transpose()?;
     no_safe_mode(ns, || format!("Cannot add block to {src}"))?;
     let machine = ClientMachine::of(ctx);
@@ -134,6 +141,10 @@ struct Targets<'a> {
     client_machine: &'a str,
 }
 
+fn check_excluded(nodes: &[DatanodeInfoProto]) -> Result<(), RemoteException> {
+    limits::check_count("The list of excluded nodes", nodes.len(), limits::EXCLUDED_NODES_MAX)
+}
+
 fn choose_targets(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -183,6 +194,7 @@ pub(super) fn get_additional_datanode(ns: &mut Namesystem, ctx: &CallContext, bo
         OperationCategory::Write,
         |ns, ctx, request: GetAdditionalDatanodeRequestProto| {
             let src = request.src.as_str();
+            check_excluded(&request.excludes)?;
             no_safe_mode(ns, || {
                 format!("Cannot add datanode; src={src}, blk={}", block_text(&request.blk))
             })?;
@@ -482,6 +494,11 @@ pub(super) fn recover_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes)
 }
 
 fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeaseRequestProto) -> Outcome {
+    limits::check_text(
+        super::write::CLIENT_NAME,
+        &request.client_name,
+        limits::CLIENT_NAME_MAX_BYTES,
+    )?;
     no_safe_mode(ns, || format!("Cannot recover the lease of {}", request.src))?;
     let machine = ClientMachine::of(ctx);
     ns.blockmanager.note_time(now(ctx));

@@ -180,7 +180,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Unchecked,
         Verb::Read(admin::upgrade_status),
     ),
-    method("rollingUpgrade", Idempotent, Read, Verb::Read(admin::rolling_upgrade)),
+    method("rollingUpgrade", Idempotent, Read, Verb::Write(admin::rolling_upgrade)),
     method(
         "listCorruptFileBlocks",
         Idempotent,

@@ -272,8 +272,9 @@ fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply 
                 state: heartbeat_state(ns.ha_state()),
                 txid: ns.edit_log.applied().0,
             },
-            rolling_upgrade_status: None,
-            rolling_upgrade_status_v2: None,
+            // Who knows only the first field takes its absence for the end.
+            rolling_upgrade_status: ns.rolling_upgrade_status().filter(|status| !status.finalized()),
+            rolling_upgrade_status_v2: ns.rolling_upgrade_status(),
             full_block_report_lease_id: Some(0),
             is_slownode: Some(false),
         };

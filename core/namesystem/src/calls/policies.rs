@@ -27,7 +27,7 @@ pub(super) struct Policy {
 }
 
 /// `LAZY_PERSIST`, which `CreateFlag.LAZY_PERSIST` asks for.
-pub(super) const LAZY_PERSIST: u8 = 15;
+const LAZY_PERSIST: u8 = 15;
 /// The policy of what names none.
 const HOT: u8 = 7;
 
@@ -98,7 +98,7 @@ pub(super) fn by_id(id: u8) -> Option<&'static Policy> {
 }
 
 /// The policy with this name, in any case.
-pub(super) fn by_name(name: &str) -> Option<&'static Policy> {
+fn by_name(name: &str) -> Option<&'static Policy> {
     SUITE.iter().find(|policy| policy.name.eq_ignore_ascii_case(name))
 }
 

@@ -6,7 +6,7 @@ use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::TxId;
+use hathi_formats::ids::{InodeId, TxId};
 use hathi_formats::proto::hdfs::{
     BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, ContentSummaryProto,
     GetBatchedListingRequestProto, GetBatchedListingResponseProto, GetContentSummaryRequestProto,
@@ -14,7 +14,8 @@ use hathi_formats::proto::hdfs::{
     GetFileInfoRequestProto, GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto,
     GetListingRequestProto, GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
     GetPreferredBlockSizeResponseProto, GetQuotaUsageRequestProto, GetQuotaUsageResponseProto, HdfsFileStatusProto,
-    IsFileClosedRequestProto, QuotaUsageProto, RemoteExceptionProto,
+    IsFileClosedRequestProto, QuotaUsageProto, RemoteExceptionProto, StorageTypeProto, StorageTypeQuotaInfoProto,
+    StorageTypeQuotaInfosProto,
 };
 use hathi_namespace::{FileStatus, InodeKind, InodesInPath};
 use prost::Message;
@@ -380,6 +381,9 @@ fn content_summary(ns: &Namesystem, ctx: &CallContext, path: &str) -> Result<Con
         .content_summary_step(&caller(ctx), &mut walk, SUMMARY_SLICE_INODES)?
     {}
     let summary = &walk.summary;
+    let type_quota_infos = iip
+        .last()
+        .and_then(|id| type_quota_infos(ns, id, &summary.types_consumed));
     let is_file = iip
         .last()
         .and_then(|id| ns.namespace.status(id))
@@ -396,7 +400,33 @@ fn content_summary(ns: &Namesystem, ctx: &CallContext, path: &str) -> Result<Con
         snapshot_directory_count: Some(0),
         snapshot_space_consumed: Some(0),
         erasure_coding_policy: Some(if is_file { "Replicated" } else { "" }.to_owned()),
-        ..Default::default()
+        type_quota_infos,
+    })
+}
+
+/// Quotas and bytes by storage type, of all types that may have a quota, when there is anything to tell
+/// (`PBHelperClient.convert`).
+fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Option<StorageTypeQuotaInfosProto> {
+    let quotas = ns.namespace.type_quotas(dir);
+    if quotas.is_empty() && consumed.iter().all(|bytes| *bytes <= 0) {
+        return None;
+    }
+    let infos = (0_i32..).zip(consumed).filter_map(|(ordinal, consumed)| {
+        let r#type = hathi_namespace::storage_type_number(ordinal)?;
+        // Memory has none.
+        let is_counted = r#type != StorageTypeProto::RamDisk as i32;
+        let quota = quotas
+            .iter()
+            .find(|(known, _)| *known == ordinal)
+            .map_or(-1, |(_, quota)| *quota);
+        is_counted.then(|| StorageTypeQuotaInfoProto {
+            r#type: Some(r#type),
+            quota: quota as u64,
+            consumed: (*consumed).max(0) as u64,
+        })
+    });
+    Some(StorageTypeQuotaInfosProto {
+        type_quota_info: infos.collect(),
     })
 }
 
@@ -415,7 +445,9 @@ pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
                     quota: usage.ns_quota as u64,
                     space_consumed: usage.space_consumed,
                     space_quota: usage.ds_quota as u64,
-                    ..Default::default()
+                    type_quota_infos: iip
+                        .last()
+                        .and_then(|id| type_quota_infos(ns, id, &usage.types_consumed)),
                 },
                 None => {
                     let summary = content_summary(ns, ctx, &request.path)?;
@@ -424,7 +456,7 @@ pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
                         quota: summary.quota,
                         space_consumed: summary.space_consumed,
                         space_quota: summary.space_quota,
-                        ..Default::default()
+                        type_quota_infos: summary.type_quota_infos,
                     }
                 }
             };

@@ -3,18 +3,19 @@
 use super::blocks::{finish_lease_recovery, recover_block};
 use super::{
     ClientMachine, Once, Outcome, answer, check_path_length, commit, commit_void_once, no_safe_mode, once, once_with,
-    path_length_ok, plan_context, policies, wire, writing,
+    path_length_ok, plan_context, wire, writing,
 };
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
+use hathi_formats::limits;
 use hathi_formats::proto::hdfs::{
     AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto, DeleteRequestProto,
     FsPermissionProto, LocatedBlockProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
 };
-use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, RenameOptions, Truncated};
+use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, Namespace, RenameOptions, Truncated};
 use prost::Message;
 
 /// Bits of `createFlag` (`CreateFlagProto`).
@@ -25,6 +26,9 @@ mod flag {
     pub const NEW_BLOCK: u32 = 32;
     pub const SHOULD_REPLICATE: u32 = 128;
 }
+
+/// In refusals.
+pub(super) const CLIENT_NAME: &str = "The client's name";
 
 /// A mode as it travels: nine bits and the sticky bit.
 fn mode(permission: &FsPermissionProto) -> u16 {
@@ -68,7 +72,17 @@ fn create_file(
 ) -> Result<Once, RemoteException> {
     let src = request.src;
     check_path_length("create", src)?;
-    check_replication_only(request)?;
+    limits::check_text(CLIENT_NAME, request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
+    if request.flag & flag::SHOULD_REPLICATE != 0 && !request.ec_policy_name.is_empty() {
+        Namespace::check_create_name(src)?;
+        return Err(RemoteException::new(
+            exceptions::HADOOP_ILLEGAL_ARGUMENT,
+            "SHOULD_REPLICATE flag and ecPolicyName are exclusive parameters. Set both is not allowed!",
+        ));
+    }
+    if ns.blockmanager.in_safe_mode() {
+        Namespace::check_create_name(src)?;
+    }
     no_safe_mode(ns, || format!("Cannot create file{src}"))?;
     let machine = ClientMachine::of(ctx);
     let create = CreateRequest {
@@ -81,7 +95,9 @@ fn create_file(
         create_parent: request.create_parent,
         replication: u16::try_from(request.replication).unwrap_or(u16::MAX),
         block_size: request.block_size,
-        storage_policy: policy_of(request)?,
+        lazy_persist: request.flag & flag::LAZY_PERSIST != 0,
+        storage_policy: request.storage_policy,
+        ec_policy: request.ec_policy_name,
     };
     let plan = ns
         .namespace
@@ -105,46 +121,6 @@ fn create_file(
     })
 }
 
-/// Refuses what asks for erasure coding, which this NameNode does not write.
-fn check_replication_only(request: &wire::CreateView<'_>) -> Result<(), RemoteException> {
-    let policy = request.ec_policy_name;
-    if policy.is_empty() {
-        return Ok(());
-    }
-    if request.flag & flag::SHOULD_REPLICATE != 0 {
-        return Err(RemoteException::new(
-            exceptions::HADOOP_ILLEGAL_ARGUMENT,
-            "SHOULD_REPLICATE flag and ecPolicyName are exclusive parameters. Set both is not allowed!",
-        ));
-    }
-    if policy == "replication" {
-        return Ok(());
-    }
-    Err(RemoteException::new(
-        exceptions::HADOOP_ILLEGAL_ARGUMENT,
-        format!(
-            "Policy '{policy}' does not match any enabled erasure coding policies: []. \
-             An erasure coding policy can be enabled by enableErasureCodingPolicy API."
-        ),
-    ))
-}
-
-fn policy_of(request: &wire::CreateView<'_>) -> Result<u8, RemoteException> {
-    if request.flag & flag::LAZY_PERSIST != 0 {
-        return Ok(policies::LAZY_PERSIST);
-    }
-    let name = request.storage_policy;
-    if name.is_empty() {
-        return Ok(0);
-    }
-    policies::by_name(name).map(|policy| policy.id).ok_or_else(|| {
-        RemoteException::new(
-            exceptions::HADOOP_ILLEGAL_ARGUMENT,
-            format!("Cannot find a block policy with the name {name}"),
-        )
-    })
-}
-
 fn vanished(file: InodeId) -> RemoteException {
     RemoteException::new(
         exceptions::ILLEGAL_STATE,
@@ -159,6 +135,7 @@ pub(super) fn append(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
 
 fn append_file(ns: &mut Namesystem, ctx: &CallContext, request: AppendRequestProto) -> Result<Once, RemoteException> {
     let src = request.src.as_str();
+    limits::check_text(CLIENT_NAME, &request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     no_safe_mode(ns, || format!("Cannot append to file{src}"))?;
     let machine = ClientMachine::of(ctx);
     let new_block = request.flag() & flag::NEW_BLOCK != 0;
@@ -215,6 +192,7 @@ pub(super) fn truncate(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> R
 
 fn truncate_file(ns: &mut Namesystem, ctx: &CallContext, request: TruncateRequestProto) -> Outcome {
     let src = request.src.as_str();
+    limits::check_text(CLIENT_NAME, &request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     no_safe_mode(ns, || format!("Cannot truncate for {src}"))?;
     if i64::try_from(request.new_length).is_err() {
         return Err(RemoteException::new(
@@ -308,6 +286,7 @@ pub(super) fn delete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
 /// `concat`
 pub(super) fn concat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     once(ns, ctx, &body, |ns, ctx, request: ConcatRequestProto| {
+        limits::check_count("The list of sources", request.srcs.len(), limits::CONCAT_SOURCES_MAX)?;
         no_safe_mode(ns, || format!("Cannot concat {}", request.trg))?;
         let machine = ClientMachine::default();
         let plan = ns

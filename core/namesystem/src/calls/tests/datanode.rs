@@ -79,7 +79,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn report(node: u32, blocks: impl IntoIterator<Item = (u64, u64, u64)>) -> BlockReportRequestProto {
+pub(super) fn report(node: u32, blocks: impl IntoIterator<Item = (u64, u64, u64)>) -> BlockReportRequestProto {
     let (mut bytes, mut count) = (Vec::new(), 0);
     for (id, length, stamp) in blocks {
         for value in [id << 1, length, stamp, 0] {

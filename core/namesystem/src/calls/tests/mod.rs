@@ -3,10 +3,13 @@
 mod broken;
 mod datanode;
 mod exact;
+mod limits;
+mod order;
 mod recovery;
 mod refusals;
 mod retries;
 mod tree;
+mod upgrade;
 mod writers;
 
 use super::{CLIENT_METHODS, audit, client_method};

@@ -1,0 +1,54 @@
+//! What other NameNodes keep in a namespace and this one does not serve.
+//!
+//! A record of such a feature is never loaded or applied: a file below it would be made or read as if the feature were
+//! not there, which leaves plain text in an encryption zone, or a file without its parity.
+
+use hathi_formats::editlog::{XAttr, XAttrNamespace};
+
+/// A feature that an image or an edit may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    EncryptionZone,
+    ErasureCodingPolicy,
+    ErasureCodedFile,
+    Snapshots,
+}
+
+/// What every attribute of encryption zones and encrypted files begins with (`HdfsServerConstants.CRYPTO_XATTR_*`).
+const CRYPTO_XATTRS: &str = "hdfs.crypto.";
+/// `HdfsServerConstants.XATTR_ERASURECODING_POLICY`, without its namespace.
+const ERASURE_CODING_XATTR: &str = "hdfs.erasurecoding.policy";
+
+impl Feature {
+    /// The feature that an attribute belongs to, if it is one of these.
+    pub(crate) fn of_xattr(xattr: &XAttr) -> Option<Feature> {
+        match xattr.namespace {
+            XAttrNamespace::Raw if xattr.name.starts_with(CRYPTO_XATTRS) => Some(Feature::EncryptionZone),
+            XAttrNamespace::System if xattr.name == ERASURE_CODING_XATTR => Some(Feature::ErasureCodingPolicy),
+            _ => None,
+        }
+    }
+
+    /// What is refused, where, and what to do about it.
+    pub(crate) fn refused_at(self, place: &str) -> String {
+        let (what, advice) = match self {
+            Feature::EncryptionZone => (
+                "encryption zones are not supported",
+                "copy the files out of the zone and delete it",
+            ),
+            Feature::ErasureCodingPolicy => (
+                "erasure coding policies of directories are not supported",
+                "unset the policy with hdfs ec -unsetPolicy, and copy the files that were written under it",
+            ),
+            Feature::ErasureCodedFile => (
+                "erasure coded files are not supported",
+                "copy the file into a directory of replicated files and delete it",
+            ),
+            Feature::Snapshots => (
+                "snapshots are not supported",
+                "delete them with hdfs dfs -deleteSnapshot, and disallow them with hdfs dfsadmin -disallowSnapshot",
+            ),
+        };
+        format!("{place}: {what}. With Hadoop's NameNode, {advice}; save the namespace, and start this one then")
+    }
+}

@@ -1,0 +1,43 @@
+//! What this NameNode knows of an upgrade of the file system, and so what DataNodes may throw away.
+//!
+//! An upgrade with `-upgrade` leaves `previous/` in the name directories until it is finalized, and a NameNode refuses to
+//! start on such directories. What is left is a rolling upgrade, which a Java NameNode has begun: the namespace carries
+//! it, and DataNodes keep what is deleted as long as it lasts. Hadoop's `FSNamesystem.rollingUpgradeInfo` and
+//! `FSImage.isUpgradeFinalized`.
+
+use crate::Namesystem;
+use hathi_formats::proto::hdfs::{RollingUpgradeInfoProto, RollingUpgradeStatusProto};
+
+impl Namesystem {
+    /// Whether a DataNode may be told to delete what it keeps for going back (`FINALIZE`).
+    #[must_use]
+    pub fn is_upgrade_finalized(&self) -> bool {
+        self.namespace.rolling_upgrade_start_ms().is_none()
+    }
+
+    /// What every heartbeat is answered: a DataNode keeps deleted replicas from the first answer that is not `finalized`
+    /// on. Nothing when no upgrade was heard of.
+    #[must_use]
+    pub fn rolling_upgrade_status(&self) -> Option<RollingUpgradeStatusProto> {
+        let under_way = self.namespace.rolling_upgrade_start_ms().is_some();
+        (under_way || self.rolling_upgrade_finalized).then(|| RollingUpgradeStatusProto {
+            block_pool_id: self.info.block_pool_id.clone(),
+            finalized: Some(!under_way),
+        })
+    }
+
+    /// The rolling upgrade under way (`RollingUpgradeInfo`). This NameNode makes no rollback image.
+    #[must_use]
+    pub fn rolling_upgrade_info(&self) -> Option<RollingUpgradeInfoProto> {
+        let start_time = self.namespace.rolling_upgrade_start_ms()?;
+        Some(RollingUpgradeInfoProto {
+            status: RollingUpgradeStatusProto {
+                block_pool_id: self.info.block_pool_id.clone(),
+                finalized: Some(false),
+            },
+            start_time,
+            finalize_time: 0,
+            created_rollback_images: false,
+        })
+    }
+}

@@ -1,0 +1,424 @@
+//! `PUT /imagetransfer`: an image that a standby has made (Hadoop's `ImageServlet.doPut`).
+//!
+//! An image replaces others and the edits before it, so it is believed only when it comes from a configured NameNode of
+//! this nameservice, says which namespace it is of, is what its digest says, is of a transaction that a quorum has, and was
+//! read to its end. Hadoop asks less without Kerberos.
+
+use crate::background::Shared;
+use crate::checkpoint::{ImageUnderWay, Unpublished, note_image};
+use crate::http::gone;
+use crate::log::LogCommand;
+use crate::settings::{Peer, Settings};
+use crate::storage::{hex, parse_md5};
+use anyhow::{Context, bail, ensure};
+use hathi_formats::fsimage::Image;
+use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_namesystem::Role;
+use hathi_namesystem::checkpoint::accepts_upload;
+use hathi_namesystem::save_namespace::Purpose;
+use hathi_net::http::{self, HttpRequest, HttpResponse};
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use md5::{Digest, Md5};
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What has to come within `dfs.image.transfer.timeout`. A sender on any network brings more; one that only keeps the
+/// place for images does not.
+const PROGRESS_BYTES: u64 = 1 << 20;
+/// An image is at most so many times as large as the newest one here, and [`GROWTH_BYTES`] more: the edits between them
+/// are few.
+const GROWTH_FACTOR: u64 = 10;
+/// See [`GROWTH_FACTOR`].
+const GROWTH_BYTES: u64 = 1 << 30;
+
+/// Takes an image, with Hadoop's checks in Hadoop's order, and ours where Hadoop asks for a Kerberos principal.
+pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
+    let nn = &shared.nn;
+    if !is_peer(&nn.settings, request.peer.ip()).await {
+        tracing::warn!(from = %request.peer, "refused an image of somebody who is no NameNode of this nameservice");
+        let who = "Only Namenode, Secondary Namenode, and administrators may access this servlet";
+        return http::error(StatusCode::FORBIDDEN, who);
+    }
+    let announced = match Announced::of(&request, &shared.dirs.info) {
+        Ok(announced) => announced,
+        Err(refused) => return refused,
+    };
+    let txid = announced.txid;
+    if nn.role() != Role::Active {
+        return http::error(StatusCode::EXPECTATION_FAILED, "Nameode transitioned to standby state");
+    }
+    let conflict = |message: String| http::error(StatusCode::CONFLICT, message);
+    let (newest, age_ms, synced) = {
+        let ns = nn.ns.read();
+        let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms);
+        (ns.most_recent_checkpoint, age_ms, ns.edit_log.synced())
+    };
+    if !accepts_upload(&nn.settings.checkpoint, txid, newest, age_ms) {
+        return conflict(format!(
+            "Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"
+        ));
+    }
+    if txid > synced {
+        // Its sender has edits that are not this journal's.
+        return gone(format!("An image of transaction {txid} holds more than a quorum has"));
+    }
+    let images = shared.dirs.images();
+    if images.iter().any(|image| image.txid == txid) {
+        return conflict(format!("An image of transaction {txid} is here already"));
+    }
+    let here = images.first().and_then(|image| std::fs::metadata(&image.path).ok());
+    let limit = here.map_or(0, |file| file.len()).saturating_mul(GROWTH_FACTOR) + GROWTH_BYTES;
+    if announced.len > limit {
+        return gone(format!(
+            "An image of {} bytes is more than the {limit} that can be",
+            announced.len
+        ));
+    }
+    let Some(under_way) = ImageUnderWay::begin(nn, Purpose::Upload) else {
+        return conflict("Another checkpoint is being made or received".to_owned());
+    };
+    match receive(shared, announced, request.body, under_way).await {
+        Ok(()) => http::text(StatusCode::OK, ""),
+        Err(error) => {
+            tracing::warn!(%txid, error = format!("{error:#}"), "an image was not received");
+            gone(format!("PutImage failed. {error:#}"))
+        }
+    }
+}
+
+/// What the sender says of the image.
+struct Announced {
+    txid: TxId,
+    len: u64,
+    md5: [u8; 16],
+}
+
+impl Announced {
+    fn of(request: &HttpRequest, info: &NamespaceInfo) -> Result<Announced, HttpResponse> {
+        let query = &request.query;
+        let own = info.to_colon_separated();
+        let theirs = query.get("storageInfo").unwrap_or("none");
+        if theirs != own {
+            let differs = format!("This namenode has storage info {own} but the secondary expected {theirs}");
+            return Err(http::error(StatusCode::FORBIDDEN, differs));
+        }
+        if query.get("imageFile") != Some("IMAGE") {
+            return Err(gone("Only an image of kind IMAGE is taken"));
+        }
+        let number = |name: &str| query.number(name).and_then(|number| u64::try_from(number).ok());
+        let (Some(txid), Some(len)) = (number("txid"), number("File-Length")) else {
+            return Err(gone("Invalid request has no txid or File-Length"));
+        };
+        let digest = request
+            .headers
+            .get("x-md5-digest")
+            .and_then(|value| value.to_str().ok());
+        let md5 = digest
+            .and_then(parse_md5)
+            .ok_or_else(|| gone("Invalid request has no X-MD5-Digest"))?;
+        Ok(Announced {
+            txid: TxId(txid),
+            len,
+            md5,
+        })
+    }
+}
+
+/// Whether a configured NameNode of this nameservice has this address.
+async fn is_peer(settings: &Settings, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    // From whichever address of this machine: the system chooses one when it connects to itself.
+    let is_same = |found: IpAddr| found == ip || (found.is_loopback() && ip.is_loopback());
+    for Peer { rpc, http, .. } in &settings.peers {
+        for address in [rpc, http] {
+            let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
+            if let Err(error) = &found {
+                tracing::warn!(host = address.host, %error, "cannot resolve a NameNode's address");
+            }
+            if found.is_ok_and(|mut found| found.any(|found| is_same(found.ip().to_canonical()))) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// The place among images is held until the last step is done, and given back with this future when the sender goes
+/// away before that: a server drops the handler of a connection that has ended.
+async fn receive(
+    shared: &Arc<Shared>,
+    announced: Announced,
+    body: Incoming,
+    under_way: ImageUnderWay,
+) -> anyhow::Result<()> {
+    let unpublished = Unpublished::uploaded(&shared.dirs, announced.txid);
+    write_body(
+        &announced,
+        body,
+        &unpublished,
+        &under_way,
+        shared.nn.settings.image_timeout,
+    )
+    .await?;
+    let shared = shared.clone();
+    tokio::task::spawn_blocking(move || {
+        let first = unpublished.paths().first().context("no name directory")?;
+        let config = shared.nn.settings.namespace()?;
+        check_image(config, first, &shared.dirs.info, announced.txid)?;
+        // Whether or not somebody still waits for the answer, the place is held until this step ends.
+        ensure!(under_way.canceler().begin_publishing(), GAVE_WAY);
+        publish_received(&shared, &unpublished, &announced.md5)
+    })
+    .await?
+}
+
+const GAVE_WAY: &str = "this NameNode makes an image of its own";
+
+/// The body into the files, synced, when it is what was announced.
+async fn write_body(
+    announced: &Announced,
+    mut body: Incoming,
+    unpublished: &Unpublished,
+    under_way: &ImageUnderWay,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    for path in unpublished.paths() {
+        files.push(std::fs::File::create(path)?);
+    }
+    let mut digest = Md5::new();
+    let (mut received, mut counted) = (0, 0);
+    let mut deadline = Instant::now() + patience;
+    while let Some(frame) = tokio::time::timeout_at(deadline, body.frame())
+        .await
+        .context("the sender is too slow")?
+    {
+        ensure!(!under_way.canceler().is_cancelled(), GAVE_WAY);
+        let Ok(data) = frame?.into_data() else { continue };
+        received += data.len() as u64;
+        if received > announced.len {
+            bail!("more than the announced {} bytes", announced.len);
+        }
+        if received - counted >= PROGRESS_BYTES {
+            counted = received;
+            deadline = Instant::now() + patience;
+        }
+        digest.update(&data);
+        for file in &mut files {
+            file.write_all(&data)?;
+        }
+    }
+    if received != announced.len {
+        bail!("got {received} bytes instead of {}", announced.len);
+    }
+    let md5: [u8; 16] = digest.finalize().into();
+    if announced.md5 != md5 {
+        bail!("got an image with digest {} instead of the advertised one", hex(&md5));
+    }
+    tokio::task::spawn_blocking(move || files.iter().try_for_each(std::fs::File::sync_all)).await??;
+    Ok(())
+}
+
+/// Reads an image of a peer to its end, which must be of this namespace and of this transaction.
+pub fn check_image(
+    config: hathi_namespace::Config,
+    path: &Path,
+    info: &NamespaceInfo,
+    txid: TxId,
+) -> anyhow::Result<()> {
+    let file = std::fs::File::open(path)?;
+    let found = hathi_namespace::image::verify(config, &Image::open(&file)?).context("it is not a whole image")?;
+    ensure!(
+        found.txid == txid.0,
+        "it holds everything up to transaction {} instead of {txid}",
+        found.txid
+    );
+    ensure!(
+        found.namespace_id == info.namespace_id,
+        "it is of namespaceID {} instead of {}",
+        found.namespace_id,
+        info.namespace_id
+    );
+    Ok(())
+}
+
+fn publish_received(shared: &Shared, unpublished: &Unpublished, md5: &[u8; 16]) -> anyhow::Result<()> {
+    let txid = unpublished.txid();
+    shared.dirs.publish_image(unpublished, md5)?;
+    note_image(&shared.nn, txid);
+    tracing::info!(%txid, "received an image");
+    let nn = &shared.nn;
+    if let Some(by_images) = shared.dirs.purge_images(&nn.settings)
+        && nn.role() == Role::Active
+    {
+        let applied = nn.ns.read().edit_log.applied();
+        let keep_from = nn.edits_retention.lock().keep_from(by_images, applied, nn.clock.ms());
+        let _ = shared.log.send(LogCommand::Purge(keep_from));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::send_file;
+    use crate::load::save_checkpoint;
+    use crate::testing::{self, Alone};
+    use hathi_formats::ids::LayoutVersion;
+    use hathi_namespace::Namespace;
+    use hathi_net::http::{Body, HttpServer};
+    use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+    use std::net::Ipv4Addr;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Receiver {
+        alone: Alone,
+        server: HttpServer,
+    }
+
+    impl Receiver {
+        fn new() -> Receiver {
+            let alone = testing::active();
+            let web = alone.shared.clone();
+            let server = HttpServer::bind(
+                (Ipv4Addr::LOCALHOST, 0).into(),
+                Arc::new(move |request| crate::http::serve(web.clone(), request)),
+            )
+            .unwrap();
+            Receiver { alone, server }
+        }
+
+        /// An image of transaction 6, as a peer of this namespace makes it.
+        fn image(&self, namespace_id: u32, layout: LayoutVersion) -> Vec<u8> {
+            let mut namespace = Namespace::new(self.alone.shared.nn.settings.namespace().unwrap());
+            namespace.set_namespace_id(namespace_id);
+            namespace.set_last_applied_txid(6);
+            namespace.freeze().save(Vec::new(), layout, &|| false).unwrap().0
+        }
+
+        async fn put(&self, image: &[u8], query: &str, md5: Option<[u8; 16]>) -> Result<(), String> {
+            let len = image.len() as u64;
+            let path = self.alone.shared.dirs.images_dirs()[0].join("to_send");
+            std::fs::write(&path, image).unwrap();
+            self.put_body(len, query, md5, send_file(path, len)).await
+        }
+
+        async fn put_body(&self, len: u64, query: &str, md5: Option<[u8; 16]>, body: Body) -> Result<(), String> {
+            let address = self.server.local_addr();
+            let url = format!("http://{address}/imagetransfer?File-Length={len}{query}");
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+            if let Some(md5) = md5 {
+                let value = HeaderValue::from_str(&hex(&md5)).unwrap();
+                headers.insert(HeaderName::from_static("x-md5-digest"), value);
+            }
+            let put = http::put(&url, headers, body, PATIENCE).await;
+            put.map(|_| ()).map_err(|error| error.to_string())
+        }
+
+        fn query(&self) -> String {
+            let info = self.alone.shared.dirs.info.to_colon_separated();
+            format!("&txid=6&imageFile=IMAGE&storageInfo={info}")
+        }
+
+        fn images(&self) -> Vec<u64> {
+            let images = self.alone.shared.dirs.images();
+            images.iter().map(|image| image.txid.0).collect()
+        }
+    }
+
+    fn digest(bytes: &[u8]) -> Option<[u8; 16]> {
+        Some(Md5::digest(bytes).into())
+    }
+
+    #[tokio::test]
+    async fn an_image_is_taken_only_whole_and_of_this_namespace() {
+        let receiver = Receiver::new();
+        let good = receiver.image(7, LayoutVersion::NAMENODE_CURRENT);
+        let query = receiver.query();
+        let garbage = vec![7_u8; 300_000];
+        let refused = receiver.put(&garbage, &query, digest(&garbage)).await.unwrap_err();
+        assert!(refused.contains("not an fsimage"), "{refused}");
+        let cut = &good[..good.len() - 9];
+        assert!(receiver.put(cut, &query, digest(cut)).await.is_err());
+        let foreign = receiver.image(8, LayoutVersion::NAMENODE_CURRENT);
+        let refused = receiver.put(&foreign, &query, digest(&foreign)).await.unwrap_err();
+        assert!(refused.contains("namespaceID 8"), "{refused}");
+        let old = receiver.image(7, LayoutVersion(-66));
+        let refused = receiver.put(&old, &query, digest(&old)).await.unwrap_err();
+        assert!(refused.contains("not a whole image"), "{refused}");
+        let refused = receiver.put(&good, &query, None).await.unwrap_err();
+        assert!(refused.contains("X-MD5-Digest"), "{refused}");
+        let refused = receiver.put(&good, "&txid=6&imageFile=IMAGE", digest(&good)).await;
+        assert!(refused.unwrap_err().contains("storage info"));
+        let kind = query.replace("IMAGE", "IMAGE_ROLLBACK");
+        assert!(receiver.put(&good, &kind, digest(&good)).await.is_err());
+        assert!(receiver.images().is_empty());
+        receiver.put(&good, &query, digest(&good)).await.unwrap();
+        assert_eq!(receiver.images(), [6]);
+    }
+
+    #[tokio::test]
+    async fn an_image_is_taken_from_a_configured_namenode_only() {
+        let alone = testing::active();
+        let settings = &alone.shared.nn.settings;
+        assert!(is_peer(settings, Ipv4Addr::LOCALHOST.into()).await);
+        assert!(is_peer(settings, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()).await);
+        assert!(!is_peer(settings, Ipv4Addr::new(10, 9, 8, 7).into()).await);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_stalls_gives_way_to_an_own_image() {
+        let receiver = Receiver::new();
+        let nn = receiver.alone.shared.nn.clone();
+        let (mut sender, body) = http::body_channel(4);
+        let query = receiver.query();
+        let stalled = receiver.put_body(1000, &query, digest(b""), body);
+        let own = async {
+            let path = Unpublished::uploaded(&receiver.alone.shared.dirs, TxId(6)).paths()[0].clone();
+            while !path.exists() {
+                tokio::task::yield_now().await;
+            }
+            let own = ImageUnderWay::begin(&nn, Purpose::SaveNamespace).expect("the upload holds the place");
+            // The next bytes find that it has given way.
+            let sent = tokio::task::spawn_blocking(move || {
+                let _ = sender.send_blocking(bytes::Bytes::from_static(&[1; 10]));
+                sender
+            });
+            (own, sent.await)
+        };
+        let (refused, _own) = tokio::join!(stalled, own);
+        let refused = refused.unwrap_err();
+        assert!(refused.contains(GAVE_WAY), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn images_that_nobody_has_verified_make_no_other_superfluous() {
+        let receiver = Receiver::new();
+        let dirs = &receiver.alone.shared.dirs;
+        let settings = &receiver.alone.shared.nn.settings;
+        let dir = &dirs.images_dirs()[0];
+        for txid in [7, 8, 9] {
+            std::fs::write(dir.join(crate::storage::image_name(TxId(txid))), b"garbage").unwrap();
+        }
+        let namespace = Namespace::new(settings.namespace().unwrap());
+        let publish = |txid| {
+            let image = Unpublished::of(dirs, TxId(txid));
+            let md5 = save_checkpoint(&namespace.freeze(), image.paths(), &|| false).unwrap();
+            dirs.publish_image(&image, &md5).unwrap();
+            dirs.purge_images(settings)
+        };
+        assert!(publish(3).unwrap() <= TxId(4));
+        publish(5);
+        assert_eq!(receiver.images(), [9, 8, 7, 5, 3]);
+        publish(6);
+        assert_eq!(receiver.images(), [9, 8, 7, 6, 5], "the two newest that are whole stay");
+    }
+}
