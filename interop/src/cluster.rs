@@ -129,6 +129,27 @@ impl Cluster {
         self.dir.path().join("conf")
     }
 
+    /// A client's configuration with these settings (`KEY=VALUE`) on top, in a directory of its own.
+    ///
+    /// # Errors
+    /// When one is no setting, or the files can't be written.
+    pub fn client_conf(&self, settings: &[String]) -> Result<PathBuf> {
+        let conf = self.dir().join("conf-client");
+        std::fs::create_dir(&conf)?;
+        std::fs::copy(self.conf().join("core-site.xml"), conf.join("core-site.xml"))?;
+        let mut own = String::new();
+        for setting in settings {
+            let (key, value) = setting
+                .split_once('=')
+                .with_context(|| format!("{setting}: not KEY=VALUE"))?;
+            own += &format!("<property><name>{key}</name><value>{value}</value></property>");
+        }
+        let site = std::fs::read_to_string(self.conf().join("hdfs-site.xml"))?;
+        let end = "</configuration>";
+        std::fs::write(conf.join("hdfs-site.xml"), site.replace(end, &format!("{own}{end}")))?;
+        Ok(conf)
+    }
+
     /// `DIR`.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -33,6 +33,11 @@ impl Hadoop {
         }
     }
 
+    /// Where its jars are.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// A command of Hadoop's `hdfs` script: `dfs`, `haadmin`, `dfsadmin`, `oiv`, `oev`, `bench` (NNThroughputBenchmark),
     /// a daemon, or a Java source file of `interop/java`.
     #[must_use]
@@ -116,13 +121,15 @@ fn fetch() -> Result<PathBuf> {
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
     };
     let home = target.join(format!("hadoop-{VERSION}"));
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
+    // What was fetched by another list of jars is fetched again.
+    let list = std::fs::read_to_string(&pom).with_context(|| pom.display().to_string())?;
     let done = home.join("done");
-    if done.exists() {
+    if std::fs::read_to_string(&done).is_ok_and(|fetched| fetched == list) {
         return Ok(home);
     }
     let lib = home.join("lib");
     std::fs::create_dir_all(&lib)?;
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
     let status = Command::new("mvn")
         .args(["-q", "-B", "-Dstyle.color=never"])
         .arg("-f")
@@ -144,8 +151,29 @@ fn fetch() -> Result<PathBuf> {
     }
     std::fs::create_dir_all(home.join("conf"))?;
     std::fs::write(home.join("conf/log4j.properties"), LOG4J)?;
-    std::fs::write(done, VERSION)?;
+    move_test_sources(&lib, &home.join("test-sources"))?;
+    std::fs::write(done, list)?;
     Ok(home)
+}
+
+/// The published test sources also hold the suites' cases, their options, and configurations that no daemon must find on its
+/// class path; so they are kept apart, and what the suites read as files is unpacked.
+fn move_test_sources(lib: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(lib)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !name.to_string_lossy().ends_with("-test-sources.jar") {
+            continue;
+        }
+        let jar = to.join(&name);
+        std::fs::rename(entry.path(), &jar)?;
+        let status = Command::new("jar").arg("xf").arg(&jar).current_dir(to).status();
+        if !status.context("can't run jar")?.success() {
+            bail!("can't unpack {}", jar.display());
+        }
+    }
+    Ok(())
 }
 
 const LOG4J: &str = "log4j.rootLogger=WARN,console\n\

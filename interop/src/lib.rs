@@ -10,6 +10,7 @@ pub mod hostile;
 mod load;
 mod pair;
 mod ports;
+pub mod suites;
 
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use daemons::{Daemons, Start};

@@ -47,31 +47,13 @@ struct Args {
     client: Vec<String>,
 }
 
-/// The cluster's configuration with these settings on top.
-fn client_conf(cluster: &Cluster, settings: &[String]) -> Result<PathBuf> {
-    let conf = cluster.dir().join("conf-client");
-    std::fs::create_dir(&conf)?;
-    std::fs::copy(cluster.conf().join("core-site.xml"), conf.join("core-site.xml"))?;
-    let mut own = String::new();
-    for setting in settings {
-        let (key, value) = setting
-            .split_once('=')
-            .with_context(|| format!("--client {setting}: not KEY=VALUE"))?;
-        own += &format!("<property><name>{key}</name><value>{value}</value></property>");
-    }
-    let site = std::fs::read_to_string(cluster.conf().join("hdfs-site.xml"))?;
-    let end = "</configuration>";
-    std::fs::write(conf.join("hdfs-site.xml"), site.replace(end, &format!("{own}{end}")))?;
-    Ok(conf)
-}
-
 fn main() -> Result<()> {
     let args = Args::parse();
     let hadoop = Hadoop::get()?.context("needs Hadoop")?;
     let cluster = Cluster::start(&args.hathi, ClusterOptions::default())?;
     let mut client = hadoop
         .command(
-            &client_conf(&cluster, &args.client)?,
+            &cluster.client_conf(&args.client)?,
             "FailoverClient.java",
             &["/load", &args.rate.to_string(), "5"],
         )

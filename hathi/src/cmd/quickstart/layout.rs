@@ -51,6 +51,8 @@ pub struct Layout {
     pub journalnodes: u16,
     /// Number of DataNodes.
     pub datanodes: u16,
+    /// What is added to every hdfs-site.xml, and counts where it was set before.
+    pub more: Vec<(String, String)>,
 }
 
 impl Layout {
@@ -235,6 +237,7 @@ impl Layout {
         create_dir(dir)?;
         write_xml(&dir.join("core-site.xml"), &self.core_site())?;
         let mut site = self.hdfs_site();
+        site.extend(self.more.iter().cloned());
         site.extend(own.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         write_xml(&dir.join("hdfs-site.xml"), &site)
     }

@@ -45,9 +45,19 @@ struct Args {
     /// Name of the nameservice.
     #[arg(long, default_value = "hathi")]
     nameservice: String,
+    /// A setting for every daemon and client, as often as needed.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    more: Vec<(String, String)>,
     /// Write files under continuous load, kill the active NameNode, show what happened, verify every file, and end.
     #[arg(long)]
     demo: bool,
+}
+
+fn key_and_value(word: &str) -> Result<(String, String), String> {
+    match word.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE".to_owned()),
+    }
 }
 
 /// Entry point.
@@ -73,6 +83,7 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         namenodes: args.namenodes,
         journalnodes: args.journalnodes,
         datanodes: args.datanodes,
+        more: args.more,
     };
     layout.check()?;
     let mut claim = Claim::of(&layout.dir)?;

@@ -1,0 +1,58 @@
+//! Hadoop's own test suites, from its published test jars, on our daemons (`cargo run -p hathi-interop --bin suites` runs them
+//! on Hadoop's too).
+
+use anyhow::{Result, ensure};
+use hathi_interop::suites::{self, DIFFERENT, Outcome, SUITES};
+use hathi_interop::{Hadoop, Kind};
+use std::path::Path;
+
+/// Every test holds but those that are known not to, and of these none does.
+fn run(names: &[&str]) -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else {
+        return Ok(());
+    };
+    let all = suites::run(Path::new(env!("CARGO_BIN_EXE_hathi")), &hadoop, Kind::Ours, names)?;
+    let mut wrong = Vec::new();
+    for name in names {
+        let outcomes = all.get(*name).cloned().unwrap_or_default();
+        ensure!(!outcomes.is_empty(), "nothing ran of {name}");
+        for (test, outcome) in &outcomes {
+            match (outcome, suites::different(name, test)) {
+                (Outcome::Failed(why), None) => wrong.push(format!("{name}: {test}: {why}")),
+                (Outcome::Passed, Some(_)) => wrong.push(format!("{name}: {test} holds, and is said not to")),
+                (Outcome::Failed(_), Some(_)) | (Outcome::Passed, None) | (Outcome::Skipped, _) => {}
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn named(prefix: &str) -> Vec<&'static str> {
+    SUITES
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| name.starts_with(prefix))
+        .collect()
+}
+
+#[test]
+fn hadoops_shell_suites_hold() -> Result<()> {
+    run(&named("shell"))
+}
+
+#[test]
+fn hadoops_contract_and_file_context_suites_hold() -> Result<()> {
+    let shell = named("shell");
+    run(&named("")
+        .into_iter()
+        .filter(|name| !shell.contains(name))
+        .collect::<Vec<_>>())
+}
+
+#[test]
+fn each_known_difference_names_a_suite() {
+    for (suite, _, _) in DIFFERENT {
+        assert!(SUITES.iter().any(|(name, _)| name == suite), "{suite}");
+    }
+}

@@ -1,0 +1,72 @@
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
+
+import java.util.Optional;
+import org.junit.platform.engine.TestExecutionResult;
+import org.junit.platform.engine.support.descriptor.MethodSource;
+import org.junit.platform.launcher.LauncherDiscoveryRequest;
+import org.junit.platform.launcher.TestExecutionListener;
+import org.junit.platform.launcher.TestIdentifier;
+import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
+import org.junit.platform.launcher.core.LauncherFactory;
+
+/**
+ * Runs test classes and prints a line for each test: {@code RESULT}, its outcome ({@code PASSED}, {@code FAILED},
+ * {@code SKIPPED}), class and name, and the first line of what was wrong, with tabs between.
+ */
+public class Suites implements TestExecutionListener {
+  public static void main(String[] classes) {
+    LauncherDiscoveryRequestBuilder request = LauncherDiscoveryRequestBuilder.request();
+    for (String name : classes) {
+      request.selectors(selectClass(name));
+    }
+    LauncherDiscoveryRequest all = request.build();
+    LauncherFactory.create().execute(all, new Suites());
+    System.out.println("END");
+    System.out.flush();
+    // Clients' threads would keep the process.
+    System.exit(0);
+  }
+
+  @Override
+  public void executionSkipped(TestIdentifier test, String reason) {
+    if (test.isTest()) {
+      print("SKIPPED", test, reason);
+    }
+  }
+
+  @Override
+  public void executionFinished(TestIdentifier test, TestExecutionResult result) {
+    String why = result.getThrowable().map(Suites::told).orElse("");
+    switch (result.getStatus()) {
+      case SUCCESSFUL:
+        if (test.isTest()) {
+          print("PASSED", test, "");
+        }
+        break;
+      case ABORTED:
+        if (test.isTest()) {
+          print("SKIPPED", test, why);
+        }
+        break;
+      default:
+        // A class fails when what stands before its tests does.
+        print("FAILED", test, why);
+        if (System.getProperty("suites.traces") != null) {
+          result.getThrowable().ifPresent(Throwable::printStackTrace);
+        }
+    }
+  }
+
+  private static String told(Throwable thrown) {
+    return String.valueOf(thrown).lines().findFirst().orElse("");
+  }
+
+  private static void print(String outcome, TestIdentifier test, String why) {
+    Optional<MethodSource> method = test.getSource().filter(MethodSource.class::isInstance).map(MethodSource.class::cast);
+    String suite = method.map(MethodSource::getClassName).orElse("");
+    String name = method.map(MethodSource::getMethodName).orElse(test.getLegacyReportingName());
+    String shown = test.getDisplayName().equals(name + "()") ? name : name + " " + test.getDisplayName();
+    System.out.println(String.join("\t", "RESULT", outcome, suite, shown.replaceAll("\\s+", " "), why));
+    System.out.flush();
+  }
+}

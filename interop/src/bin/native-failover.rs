@@ -1,0 +1,143 @@
+//! What hdfs-native, a client of others that repeats no call by itself, sees of NameNodes that are killed many times.
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use clap::Parser;
+use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use hdfs_native::{Client, ClientBuilder, WriteOptions};
+use rustix::process::Signal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between a standby's return and the next kill.
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// Kills the active NameNode of a quickstart cluster while threads with hdfs-native create, write, close and rename small files,
+/// and tells the longest call after each kill.
+#[derive(Parser)]
+struct Args {
+    /// The hathi binary, built for release.
+    #[arg(long)]
+    hathi: PathBuf,
+    /// How many kills.
+    #[arg(long, default_value_t = 20)]
+    times: usize,
+    /// How many threads.
+    #[arg(long, default_value_t = 4)]
+    threads: usize,
+    /// What the client has set otherwise than the cluster, such as dfs.client.failover.sleep.base.millis=500.
+    #[arg(long, value_name = "KEY=VALUE")]
+    client: Vec<String>,
+    /// Where the daemons' logs are kept when a call took longer than this many milliseconds: the run ends there.
+    #[arg(long)]
+    stop_at_ms: Option<u128>,
+}
+
+/// A call that has ended.
+struct Call {
+    what: &'static str,
+    took: Duration,
+    error: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let cluster = Cluster::start(&args.hathi, ClusterOptions::default())?;
+    let conf = cluster.client_conf(&args.client)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (send, calls) = channel();
+    let mut threads = Vec::new();
+    for thread in 0..args.threads {
+        let client = ClientBuilder::new()
+            .with_url("hdfs://hathi")
+            .with_config_dir(conf.display().to_string())
+            .build()?;
+        let (stop, send) = (stop.clone(), send.clone());
+        threads.push(runtime.spawn(async move {
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                small_file(&client, &format!("/native/{thread}/{number}"), &send).await;
+                number += 1;
+            }
+        }));
+    }
+    let mut longest = Vec::new();
+    for kill in 1..=args.times {
+        std::thread::sleep(QUIET);
+        let _ = drain(&calls);
+        let active = wait_for("one active", PATIENCE, || cluster.active());
+        cluster.signal(Role::NameNode, active, Signal::KILL)?;
+        let state = ["-getServiceState", &format!("nn{active}")];
+        wait_for("the old active as standby", PATIENCE, || {
+            let state = cluster.hathi_ok("haadmin", &state).ok()?;
+            (state.trim() == "standby").then_some(())
+        });
+        std::thread::sleep(QUIET);
+        let after = drain(&calls);
+        let worst = after.iter().max_by_key(|call| call.took).context("no call ended")?;
+        let errors = after.iter().filter(|call| call.error.is_some()).count();
+        println!(
+            "{kill}: {} ms ({}), {} calls, {errors} errors",
+            worst.took.as_millis(),
+            worst.what,
+            after.len()
+        );
+        for call in after.iter().filter(|call| call.error.is_some()).take(4) {
+            println!("  {}: {}", call.what, call.error.as_deref().unwrap_or_default());
+        }
+        longest.push(worst.took.as_millis());
+        if args.stop_at_ms.is_some_and(|limit| worst.took.as_millis() > limit) {
+            let kept = std::env::temp_dir().join("native-failover-logs");
+            let _ = std::fs::remove_dir_all(&kept);
+            std::fs::create_dir_all(&kept)?;
+            for entry in std::fs::read_dir(cluster.dir().join("logs"))? {
+                let entry = entry?;
+                std::fs::copy(entry.path(), kept.join(entry.file_name()))?;
+            }
+            println!("logs in {}", kept.display());
+            break;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        runtime.block_on(thread)?;
+    }
+    longest.sort_unstable();
+    ensure!(!longest.is_empty(), "no kills");
+    println!("longest calls in ms: {longest:?}");
+    Ok(())
+}
+
+fn drain(calls: &Receiver<Call>) -> Vec<Call> {
+    calls.try_iter().collect()
+}
+
+async fn timed<T>(
+    what: &'static str,
+    send: &Sender<Call>,
+    call: impl Future<Output = hdfs_native::Result<T>>,
+) -> Option<T> {
+    let started = Instant::now();
+    let result = call.await;
+    // The receiver is gone only at the end.
+    let _ = send.send(Call {
+        what,
+        took: started.elapsed(),
+        error: result.as_ref().err().map(|error| format!("{error:?}")),
+    });
+    result.ok()
+}
+
+async fn small_file(client: &Client, path: &str, send: &Sender<Call>) -> Option<()> {
+    let options = WriteOptions::default();
+    let mut writer = timed("create", send, client.create(path, options)).await?;
+    timed("write", send, writer.write_bytes(Bytes::from_static(&[7; 1000]))).await?;
+    timed("close", send, writer.close()).await?;
+    timed("rename", send, client.rename(path, &format!("{path}.done"), false)).await?;
+    Some(())
+}

@@ -1,0 +1,331 @@
+//! Hadoop's own test suites, from its published test jars, on our daemons and on Hadoop's.
+//!
+//! The suites start a `MiniDFSCluster`. For our daemons a class of that name stands first on the class path
+//! (`interop/java/suites`), which starts `hathi quickstart` with the settings that the suite asks for.
+
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Hadoop, Kind};
+
+/// Every suite: its name here, and Hadoop's class.
+pub const SUITES: &[(&str, &str)] = &[
+    (
+        "contract-append",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractAppend",
+    ),
+    (
+        "contract-bulk-delete",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractBulkDelete",
+    ),
+    (
+        "contract-concat",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractConcat",
+    ),
+    (
+        "contract-create",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractCreate",
+    ),
+    (
+        "contract-delete",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractDelete",
+    ),
+    (
+        "contract-get-file-status",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractGetFileStatus",
+    ),
+    (
+        "contract-lease-recovery",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractLeaseRecovery",
+    ),
+    (
+        "contract-mkdir",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractMkdir",
+    ),
+    (
+        "contract-multipart-uploader",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractMultipartUploader",
+    ),
+    (
+        "contract-open",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractOpen",
+    ),
+    (
+        "contract-path-handle",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractPathHandle",
+    ),
+    (
+        "contract-rename",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractRename",
+    ),
+    (
+        "contract-root-directory",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractRootDirectory",
+    ),
+    (
+        "contract-safe-mode",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractSafeMode",
+    ),
+    (
+        "contract-seek",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractSeek",
+    ),
+    (
+        "contract-set-times",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractSetTimes",
+    ),
+    (
+        "contract-unbuffer",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractUnbuffer",
+    ),
+    (
+        "contract-vectored-read",
+        "org.apache.hadoop.fs.contract.hdfs.TestHDFSContractVectoredRead",
+    ),
+    ("wrapped-io", "org.apache.hadoop.fs.contract.hdfs.TestDFSWrappedIO"),
+    (
+        "file-system-contract",
+        "org.apache.hadoop.hdfs.TestHDFSFileSystemContract",
+    ),
+    (
+        "file-context-main-operations",
+        "org.apache.hadoop.fs.TestHDFSFileContextMainOperations",
+    ),
+    (
+        "file-context-create-mkdir",
+        "org.apache.hadoop.fs.TestFcHdfsCreateMkdir",
+    ),
+    ("file-context-permission", "org.apache.hadoop.fs.TestFcHdfsPermission"),
+    ("file-context-umask", "org.apache.hadoop.fs.TestFcHdfsSetUMask"),
+    ("shell", "org.apache.hadoop.cli.TestHDFSCLI"),
+    ("shell-acl", "org.apache.hadoop.cli.TestAclCLI"),
+    (
+        "shell-acl-posix",
+        "org.apache.hadoop.cli.TestAclCLIWithPosixAclInheritance",
+    ),
+    ("shell-xattr", "org.apache.hadoop.cli.TestXAttrCLI"),
+    ("shell-delete", "org.apache.hadoop.cli.TestDeleteCLI"),
+    // It leaves the JVM with another user.
+    ("glob-paths", "org.apache.hadoop.fs.TestGlobPaths"),
+];
+
+/// Tests that do not hold on our daemons: the suite, the end of the test's name, and why. Every one is there to be taken out.
+pub const DIFFERENT: &[(&str, &str, &str)] = &[
+    ("glob-paths", "testGlobFillsInSchemeOnFC", SYMLINKS),
+    ("glob-paths", "testGlobFillsInSchemeOnFS", SYMLINKS),
+    (
+        "shell",
+        "setSpaceQuota -storageType: directory with quota by storage type",
+        "quotas by storage type are not enforced",
+    ),
+    ("shell", "metasave: to save metadata", "metaSave is refused"),
+    (
+        "shell",
+        "printTopology: verifying that the topology map is what we expect",
+        "the suite gives DataNodes on one address different racks by their host names",
+    ),
+    ("shell", "allowSnapshot", SNAPSHOTS),
+    ("shell", "createSnapshot", SNAPSHOTS),
+    ("shell", "renameSnapshot", SNAPSHOTS),
+    ("shell", "deleteSnapshot", SNAPSHOTS),
+    (
+        "shell-xattr",
+        "setfattr : Try to read a file protected by the unreadable by superuser xattr",
+        "the superuser may read it",
+    ),
+];
+const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
+const SNAPSHOTS: &str = "snapshots are refused";
+
+/// Why a test of a suite does not hold on our daemons, if it is known not to.
+#[must_use]
+pub fn different(suite: &str, test: &str) -> Option<&'static str> {
+    let name = test.split_once(": ").map_or(test, |(_, name)| name);
+    let mut known = DIFFERENT
+        .iter()
+        .filter(|(s, t, _)| *s == suite && (*t == name || *t == test));
+    known.next().map(|(_, _, why)| *why)
+}
+
+/// What became of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds.
+    Passed,
+    /// It does not apply, as it says itself.
+    Skipped,
+    /// With the first line of what was wrong.
+    Failed(String),
+}
+
+/// The tests of a suite, by their names. A shell suite's are its commands, by number and description.
+pub type Outcomes = BTreeMap<String, Outcome>;
+
+/// Runs suites, one after the other in one JVM, and returns each one's tests.
+///
+/// # Errors
+/// When Hadoop's jars can't be prepared, the JVM does not come to its end, or a name is unknown.
+pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BTreeMap<String, Outcomes>> {
+    let mut classes = Vec::new();
+    for name in names {
+        let (_, class) = SUITES
+            .iter()
+            .find(|(known, _)| known == name)
+            .with_context(|| format!("no suite {name}"))?;
+        classes.push((*class, *name));
+    }
+    // In the order of the list, as some leave the JVM otherwise than they found it.
+    classes.sort_by_key(|(class, _)| SUITES.iter().position(|(_, known)| known == class));
+    let suite_of = |class: &str| classes.iter().find(|(known, _)| *known == class).map(|(_, name)| *name);
+    let work = tempfile::TempDir::with_prefix("hathi-suites-")?;
+    let mut command = hadoop.suites(on)?;
+    command
+        .current_dir(work.path())
+        .arg(format!("-Dhathi.binary={}", hathi.display()))
+        .arg(format!("-Dhadoop.log.dir={}", work.path().display()))
+        .arg("Suites")
+        .args(classes.iter().map(|(class, _)| class))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().context("can't run java")?;
+    let out = BufReader::new(child.stdout.take().context("no stdout")?);
+    let mut all: BTreeMap<String, Outcomes> = BTreeMap::new();
+    let mut commands = Commands::default();
+    let mut ended = false;
+    for line in out.lines() {
+        // What tests print themselves may be anything.
+        let Ok(line) = line else { continue };
+        ended |= line == "END";
+        commands.take(&line);
+        let Some(result) = line.strip_prefix("RESULT\t") else {
+            continue;
+        };
+        let fields: Vec<&str> = result.splitn(4, '\t').collect();
+        let &[outcome, class, test, why] = fields.as_slice() else {
+            continue;
+        };
+        // A whole class that failed is named where a test's name would be.
+        let suite = suite_of(class).or_else(|| suite_of(test.split(' ').next()?));
+        let outcomes = all.entry(suite.unwrap_or(class).to_owned()).or_default();
+        let ran = std::mem::take(&mut commands).ran;
+        if test == "testAll" && !ran.is_empty() {
+            outcomes.extend(ran);
+        } else {
+            let outcome = match outcome {
+                "PASSED" => Outcome::Passed,
+                "SKIPPED" => Outcome::Skipped,
+                _ => Outcome::Failed(why.to_owned()),
+            };
+            outcomes.insert(test.to_owned(), outcome);
+        }
+    }
+    child.wait()?;
+    ensure!(ended, "the JVM of the suites did not come to its end");
+    Ok(all)
+}
+
+/// The commands of a shell suite, which counts as one test, as it lists them at its end.
+#[derive(Default)]
+struct Commands {
+    ran: Outcomes,
+    list: Option<bool>,
+}
+
+impl Commands {
+    fn take(&mut self, line: &str) {
+        match line.trim() {
+            "Failing tests:" => self.list = Some(false),
+            "Passing tests:" => self.list = Some(true),
+            line => {
+                let numbered = line
+                    .split_once(':')
+                    .is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+                match self.list {
+                    Some(true) if numbered => {
+                        self.ran.insert(line.to_owned(), Outcome::Passed);
+                    }
+                    Some(false) if numbered => {
+                        self.ran.insert(
+                            line.to_owned(),
+                            Outcome::Failed("the shell printed something else".to_owned()),
+                        );
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl Hadoop {
+    /// A JVM with everything but the class that runs the suites.
+    fn suites(&self, on: Kind) -> Result<Command> {
+        let home = self.home();
+        let java = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/suites");
+        let built = |name: &str| home.join(name);
+        compile(home, &java.join("Suites.java"), &built("suites"))?;
+        let cluster = java.join("cluster/org/apache/hadoop/hdfs/MiniDFSCluster.java");
+        compile(home, &cluster, &built("suites-cluster"))?;
+        std::fs::write(built("suites/log4j.properties"), LOG4J)?;
+        let mut path: Vec<PathBuf> = vec![built("suites")];
+        if on == Kind::Ours {
+            path.push(built("suites-cluster"));
+        }
+        path.extend(["web", "lib/*", "test-sources"].map(built));
+        let path: Vec<String> = path.iter().map(|path| path.display().to_string()).collect();
+        let mut command = Command::new("java");
+        command.args(["-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+        for package in OPEN_PACKAGES {
+            command.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
+        }
+        command
+            .arg(format!("-Dtest.cache.data={}", built("test-sources").display()))
+            .args(["-cp", &path.join(":")]);
+        Ok(command)
+    }
+}
+
+/// What Hadoop's own scripts open to reflection.
+const OPEN_PACKAGES: [&str; 10] = [
+    "java.lang",
+    "java.util",
+    "java.io",
+    "java.net",
+    "java.nio",
+    "java.math",
+    "java.text",
+    "java.util.concurrent",
+    "java.util.zip",
+    "sun.nio.ch",
+];
+
+/// The shell suites tell each command's result by their log alone.
+const LOG4J: &str = "log4j.rootLogger=OFF\n\
+    log4j.logger.org.apache.hadoop.cli.CLITestHelper=INFO,console\n\
+    log4j.appender.console=org.apache.log4j.ConsoleAppender\n\
+    log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
+    log4j.appender.console.layout.ConversionPattern=%m%n\n";
+
+fn compile(home: &Path, source: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    let output = Command::new("javac")
+        .args(["-nowarn", "-proc:none", "-d"])
+        .arg(to)
+        .arg("-cp")
+        .arg(format!("{}/lib/*", home.display()))
+        .arg(source)
+        .stdin(Stdio::null())
+        .output()
+        .context("can't run javac")?;
+    ensure!(
+        output.status.success(),
+        "javac {}:\n{}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
