@@ -47,7 +47,7 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
     }
     let announced = match Announced::of(&request, &shared.dirs.info) {
         Ok(announced) => announced,
-        Err(refused) => return refused,
+        Err((status, why)) => return http::error(status, why),
     };
     let txid = announced.txid;
     if nn.role() != Role::Active {
@@ -100,20 +100,22 @@ struct Announced {
 }
 
 impl Announced {
-    fn of(request: &HttpRequest, info: &NamespaceInfo) -> Result<Announced, HttpResponse> {
+    /// Or with which status, and why, it is refused.
+    fn of(request: &HttpRequest, info: &NamespaceInfo) -> Result<Announced, (StatusCode, String)> {
+        let invalid = |why: &str| (StatusCode::GONE, why.to_owned());
         let query = &request.query;
         let own = info.to_colon_separated();
         let theirs = query.get("storageInfo").unwrap_or("none");
         if theirs != own {
             let differs = format!("This namenode has storage info {own} but the secondary expected {theirs}");
-            return Err(http::error(StatusCode::FORBIDDEN, differs));
+            return Err((StatusCode::FORBIDDEN, differs));
         }
         if query.get("imageFile") != Some("IMAGE") {
-            return Err(gone("Only an image of kind IMAGE is taken"));
+            return Err(invalid("Only an image of kind IMAGE is taken"));
         }
         let number = |name: &str| query.number(name).and_then(|number| u64::try_from(number).ok());
         let (Some(txid), Some(len)) = (number("txid"), number("File-Length")) else {
-            return Err(gone("Invalid request has no txid or File-Length"));
+            return Err(invalid("Invalid request has no txid or File-Length"));
         };
         let digest = request
             .headers
@@ -121,7 +123,7 @@ impl Announced {
             .and_then(|value| value.to_str().ok());
         let md5 = digest
             .and_then(parse_md5)
-            .ok_or_else(|| gone("Invalid request has no X-MD5-Digest"))?;
+            .ok_or_else(|| invalid("Invalid request has no X-MD5-Digest"))?;
         Ok(Announced {
             txid: TxId(txid),
             len,

@@ -495,9 +495,8 @@ impl ImageLoader {
                 match rare.next() {
                     None => {}
                     Some((_, Rare::Unsupported(feature))) => {
-                        if self.unsupported.is_none_or(|(lowest, ..)| id < lowest) {
-                            self.unsupported = Some((id, slot, feature));
-                        }
+                        let lowest = self.unsupported.filter(|(lowest, ..)| *lowest <= id);
+                        self.unsupported = lowest.or(Some((id, slot, feature)));
                     }
                     Some((_, feature)) => add_rare(ns, slot, feature)?,
                 }
