@@ -67,7 +67,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         holder,
         transitions,
         standby_calls,
-    ));
+    )?);
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
         nn: nn.clone(),
@@ -82,16 +82,18 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     // The handler counts what it holds, and refuses calls beyond its limit.
     let (held, held_queue) = mpsc::unbounded_channel();
     let handler = Arc::new(Handler::new(shared.clone(), held));
+    let believed = nn.clone();
+    nn.authorizer.believe(move |said| believed.passes.is_own(said));
     let options = ServerOptions {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
-        max_frame_bytes: settings.max_frame_bytes,
+        authorizer: Some(nn.authorizer.clone()),
         // What an answer shows is durable when it leaves, so it is not newer than this.
         state_ids: settings.state_context.then(|| {
             let nn = nn.clone();
             StateIds::new(move || nn.state_id())
         }),
-        ..ServerOptions::default()
+        ..ServerOptions::of(&settings.conf)?
     };
     let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)
         .with_context(|| format!("cannot listen on {}", settings.rpc_bind))?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use bytes::BytesMut;
@@ -53,8 +53,17 @@ pub(super) struct Connection {
     pub(super) state_ids: Option<StateIds>,
     /// Never held across an await, and only for as long as appending one reply takes.
     pub(super) outbox: Mutex<Outbox>,
+    /// Milliseconds since the server's start when it was accepted.
+    pub(super) since_ms: u64,
     /// Milliseconds since the server's start when something was last read or written.
     pub(super) last_active_ms: AtomicU64,
+    /// Bytes in the outbox, for who must not take its lock to know.
+    pub(super) unsent: AtomicUsize,
+    /// Bytes of a frame that has not ended, and since when, in milliseconds since the server's start.
+    pub(super) unfinished_bytes: AtomicU64,
+    pub(super) unfinished_since_ms: AtomicU64,
+    /// It is known who calls.
+    pub(super) is_admitted: AtomicBool,
     /// Calls without a reply, as of the task's last turn.
     pub(super) outstanding: AtomicU64,
 }
@@ -67,6 +76,7 @@ impl Connection {
                 return;
             }
             put(&mut outbox.bytes);
+            self.unsent.store(outbox.bytes.len(), Ordering::Relaxed);
             outbox.replied += 1;
             if outbox.awake {
                 None
