@@ -158,7 +158,7 @@ async fn safety_11_a_call_that_was_on_its_way_between_two_namenodes_for_too_long
         user: UserInfo {
             user: "alice".to_owned(),
             real_user: Some(process.trim().to_owned()),
-                vouched: false,
+            vouched: false,
         },
         caller_context: Some("hathiWaiting:earlier.1.1,clientIp:127.0.0.1,clientPort:4000".to_owned()),
         ..ClientOptions::new("alice")

@@ -86,11 +86,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
     let ipc = RpcServer::bind(
         ipc_address,
         Arc::new(ipc::Server::new(node.clone(), runtime.clone())),
-        ServerOptions {
-            name: "dn-ipc".to_owned(),
-            max_frame_bytes: node.conf.max_data_length,
-            ..ServerOptions::default()
-        },
+        node.conf.rpc_server.clone(),
     )?;
     let served = node.clone();
     let http = HttpServer::bind(

@@ -21,15 +21,21 @@ impl std::fmt::Debug for Administrators {
 }
 
 impl Administrators {
-    /// `own_user`, and whom `dfs.cluster.administrators` lists.
+    /// `own_user` alone.
     #[must_use]
-    pub fn of(conf: &Configuration, own_user: &str, groups: Groups) -> Administrators {
+    pub fn own(own_user: &str, groups: Groups) -> Administrators {
         Administrators {
             own_user: own_user.to_owned(),
             listed: Vec::new(),
             groups,
         }
-        .and_listed(&conf.raw("dfs.cluster.administrators").unwrap_or_default())
+    }
+
+    /// `own_user`, and whom `dfs.cluster.administrators` lists.
+    #[must_use]
+    pub fn of(conf: &Configuration, own_user: &str, groups: Groups) -> Administrators {
+        let listed = conf.raw("dfs.cluster.administrators").unwrap_or_default();
+        Administrators::own(own_user, groups).and_listed(&listed)
     }
 
     /// And whom this list names.

@@ -668,7 +668,7 @@ impl ConnectionTask {
                 Ok(outstanding) => outstanding,
                 Err(how) => {
                     if how == Closing::Reset {
-                        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO))?;
+                        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
                     }
                     return Poll::Ready(Ok(None));
                 }
