@@ -15,7 +15,7 @@ use crate::store::slab::Slot;
 use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
 
 /// A content summary under way: may be continued after the lock was given away.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SummaryWalk {
     /// What was counted so far.
     pub summary: ContentSummary,

@@ -8,20 +8,16 @@ use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::{
-    BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, ContentSummaryProto,
-    GetBatchedListingRequestProto, GetBatchedListingResponseProto, GetContentSummaryRequestProto,
-    GetContentSummaryResponseProto, GetEnclosingRootRequestProto, GetEnclosingRootResponseProto,
+    BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, GetBatchedListingRequestProto,
+    GetBatchedListingResponseProto, GetEnclosingRootRequestProto, GetEnclosingRootResponseProto,
     GetFileInfoRequestProto, GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto,
     GetListingRequestProto, GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
-    GetPreferredBlockSizeResponseProto, GetQuotaUsageRequestProto, GetQuotaUsageResponseProto, HdfsFileStatusProto,
-    IsFileClosedRequestProto, QuotaUsageProto, RemoteExceptionProto,
+    GetPreferredBlockSizeResponseProto, HdfsFileStatusProto, IsFileClosedRequestProto, RemoteExceptionProto,
 };
-use hathi_namespace::{FileStatus, InodeKind, InodesInPath};
+use hathi_namespace::{FileStatus, InodesInPath};
 use prost::Message;
 use std::ops::ControlFlow;
 
-/// Inodes of a content summary counted before the walk looks up again (`dfs.content-summary.limit`).
-const SUMMARY_SLICE_INODES: usize = 5000;
 /// `dfs.batched.ls.limit`: paths of one `getBatchedListing`.
 const BATCHED_LISTING_PATHS_MAX: usize = 100;
 
@@ -354,81 +350,6 @@ pub(super) fn check_access(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> R
             }
             ns.namespace.check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
             Ok(Reply::message(&CheckAccessResponseProto {}).after(shown_path(ns, &iip)))
-        },
-    )
-}
-
-/// `getContentSummary`
-pub(super) fn get_content_summary(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetContentSummaryRequestProto| {
-            let summary = content_summary(ns, ctx, &request.path)?;
-            Ok(Reply::message(&GetContentSummaryResponseProto { summary }).after(ns.shown_everything()))
-        },
-    )
-}
-
-fn content_summary(ns: &Namesystem, ctx: &CallContext, path: &str) -> Result<ContentSummaryProto, RemoteException> {
-    let iip = ns.namespace.resolve(path)?;
-    let mut walk = ns.namespace.content_summary(&caller(ctx), &iip, path)?;
-    while !ns
-        .namespace
-        .content_summary_step(&caller(ctx), &mut walk, SUMMARY_SLICE_INODES)?
-    {}
-    let summary = &walk.summary;
-    let is_file = iip
-        .last()
-        .and_then(|id| ns.namespace.status(id))
-        .is_some_and(|status| status.kind == InodeKind::File);
-    Ok(ContentSummaryProto {
-        length: summary.length,
-        file_count: summary.file_count,
-        directory_count: summary.directory_count,
-        quota: summary.ns_quota as u64,
-        space_consumed: summary.space_consumed,
-        space_quota: summary.ds_quota as u64,
-        snapshot_length: Some(0),
-        snapshot_file_count: Some(0),
-        snapshot_directory_count: Some(0),
-        snapshot_space_consumed: Some(0),
-        erasure_coding_policy: Some(if is_file { "Replicated" } else { "" }.to_owned()),
-        ..Default::default()
-    })
-}
-
-/// `getQuotaUsage`
-pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetQuotaUsageRequestProto| {
-            let iip = ns.namespace.resolve(&request.path)?;
-            let usage = match ns.namespace.quota_usage(&caller(ctx), &iip, &request.path)? {
-                Some(usage) => QuotaUsageProto {
-                    file_and_directory_count: usage.file_and_directory_count,
-                    quota: usage.ns_quota as u64,
-                    space_consumed: usage.space_consumed,
-                    space_quota: usage.ds_quota as u64,
-                    ..Default::default()
-                },
-                None => {
-                    let summary = content_summary(ns, ctx, &request.path)?;
-                    QuotaUsageProto {
-                        file_and_directory_count: summary.file_count + summary.directory_count,
-                        quota: summary.quota,
-                        space_consumed: summary.space_consumed,
-                        space_quota: summary.space_quota,
-                        ..Default::default()
-                    }
-                }
-            };
-            Ok(Reply::message(&GetQuotaUsageResponseProto { usage }).after(ns.shown_everything()))
         },
     )
 }

@@ -6,6 +6,7 @@ mod exact;
 mod recovery;
 mod refusals;
 mod retries;
+mod summary;
 mod tree;
 mod writers;
 
