@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use hathi_formats::conf::ConfError;
 use hathi_net::http::{HttpRequest, HttpServer};
-use hathi_net::ipc::{RpcServer, ServerOptions};
+use hathi_net::ipc::RpcServer;
 
 pub use config::DataNodeConf;
 pub use node::{DataNode, Ports};

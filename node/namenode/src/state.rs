@@ -27,6 +27,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 
+/// Replies that wait count as memory of their connection when they are larger than this, as a changing call's never is.
+const HELD_BYTES_MIN: usize = 1024;
+
 /// A reply that waits for its transaction, or for the read lease.
 pub struct ParkedReply {
     /// The way back.
@@ -360,12 +363,18 @@ impl NameNode {
 
     /// Sends the result now, or parks it until what it shows is durable and the read lease is held. When the life in
     /// which it was made is over, it is given up: nobody here knows any more what became of what it shows.
-    pub fn answer(&self, responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
+    pub fn answer(&self, mut responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
         if made.standing.role != Role::Active && made.after.is_none() {
             return send(responder, &result);
         }
         if made.after.is_none() && made.standing == self.standing() && self.lease.held(self.clock.us()) {
             return send(responder, &result);
+        }
+        // Smaller ones are bounded by the number of calls that a connection may have outstanding.
+        if let Ok(message) = &result
+            && message.len() > HELD_BYTES_MIN
+        {
+            responder.hold(message.len());
         }
         let reply = ParkedReply {
             responder,

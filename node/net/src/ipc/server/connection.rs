@@ -388,6 +388,8 @@ impl ConnectionTask {
         let calls = self.dispatched - before;
         calls >= SLICE_CALLS
             || self.connection.unsent.load(Ordering::Relaxed) >= SLICE_REPLY_BYTES
+            || self.connection.held.load(Ordering::Relaxed)
+                > self.connection.server.options.max_outbox_bytes_per_connection as u64
             || (calls > 0 && calls.is_multiple_of(CALLS_PER_LOOK) && began.elapsed() >= SLICE_TIME)
     }
 
@@ -645,13 +647,16 @@ impl ConnectionTask {
     }
 
     fn may_serve(&self, outstanding: u64) -> bool {
-        let options = &self.connection.server.options;
-        let total = self.connection.server.counters.outbox_bytes.load(Ordering::Relaxed);
+        let server = &self.connection.server;
+        let options = &server.options;
+        let own = self.published_bytes + self.connection.held.load(Ordering::Relaxed);
+        let total =
+            server.counters.outbox_bytes.load(Ordering::Relaxed) + server.counters.held_bytes.load(Ordering::Relaxed);
         !self.ending
             && self.admission.is_none()
             && outstanding < options.max_outstanding_per_connection as u64
-            && self.published_bytes <= options.max_outbox_bytes_per_connection as u64
-            && (self.published_bytes == 0 || total <= options.max_outbox_bytes_total as u64)
+            && own <= options.max_outbox_bytes_per_connection as u64
+            && (own == 0 || total <= options.max_outbox_bytes_total as u64)
     }
 
     /// Registers the socket with the runtime that this is called on.

@@ -35,6 +35,8 @@ pub(super) struct Counters {
     pub(super) sent_bytes: AtomicU64,
     pub(super) outbox_bytes: AtomicU64,
     pub(super) too_busy: AtomicU64,
+    /// Bytes of replies that are made and wait.
+    pub(super) held_bytes: AtomicU64,
     /// Bytes of frames that have not ended.
     pub(super) unfinished_bytes: AtomicU64,
 }
@@ -344,6 +346,7 @@ fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc
         since_ms: shared.now_ms(),
         last_active_ms: AtomicU64::new(shared.now_ms()),
         unsent: AtomicUsize::new(0),
+        held: AtomicU64::new(0),
         unfinished_bytes: AtomicU64::new(0),
         unfinished_since_ms: AtomicU64::new(0),
         is_admitted: AtomicBool::new(false),

@@ -59,6 +59,8 @@ pub(super) struct Connection {
     pub(super) last_active_ms: AtomicU64,
     /// Bytes in the outbox, for who must not take its lock to know.
     pub(super) unsent: AtomicUsize,
+    /// Bytes of replies that are made and wait for something ([`Responder::hold`]).
+    pub(super) held: AtomicU64,
     /// Bytes of a frame that has not ended, and since when, in milliseconds since the server's start.
     pub(super) unfinished_bytes: AtomicU64,
     pub(super) unfinished_since_ms: AtomicU64,
@@ -115,6 +117,7 @@ impl Connection {
 pub struct Responder {
     connection: Option<Arc<Connection>>,
     ids: ResponseIds,
+    held: u64,
 }
 
 impl Responder {
@@ -127,7 +130,36 @@ impl Responder {
                 client_id,
                 state_id: None,
             },
+            held: 0,
         }
+    }
+
+    /// The reply is made, has so many bytes, and will be sent later: until then they count as bytes that the connection
+    /// has not sent, so that the memory for replies that wait is bounded as that for replies that nobody takes.
+    pub fn hold(&mut self, bytes: usize) {
+        if let Some(connection) = &self.connection {
+            let bytes = bytes as u64;
+            self.held += bytes;
+            connection.held.fetch_add(bytes, Ordering::Relaxed);
+            connection
+                .server
+                .counters
+                .held_bytes
+                .fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&mut self) -> Option<Arc<Connection>> {
+        let connection = self.connection.take()?;
+        if self.held > 0 {
+            connection.held.fetch_sub(self.held, Ordering::Relaxed);
+            connection
+                .server
+                .counters
+                .held_bytes
+                .fetch_sub(self.held, Ordering::Relaxed);
+        }
+        Some(connection)
     }
 
     /// Sends a message, or an exception.
@@ -140,7 +172,7 @@ impl Responder {
 
     /// Sends a message.
     pub fn ok<M: Message>(mut self, message: &M) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
             connection.reply(false, |out| codec::put_success(out, &ids, message));
         }
@@ -148,7 +180,7 @@ impl Responder {
 
     /// Sends a message that is already encoded (without a length before it).
     pub fn ok_encoded(mut self, message: &[u8]) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
             connection.reply(false, |out| codec::put_success_encoded(out, &ids, message));
         }
@@ -156,7 +188,7 @@ impl Responder {
 
     /// Sends an exception.
     pub fn error(mut self, exception: &RemoteException) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             let code = ErrorCode::of(exception);
             let ids = self.ids_at(&connection);
             connection.reply(true, |out| codec::put_error(out, &ids, code, exception));
@@ -165,7 +197,7 @@ impl Responder {
 
     /// Resets the connection (RST), so that the client knows at once that it cannot know whether the call was served.
     pub fn reset(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             connection.close(Closing::Reset);
         }
     }
@@ -253,7 +285,7 @@ fn hung_up(socket: &OwnedFd) -> bool {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             connection.close(Closing::Reset);
         }
     }
