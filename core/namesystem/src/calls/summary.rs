@@ -79,7 +79,7 @@ impl SummaryWork {
         match ns.namespace.content_summary_step(&caller, &mut self.walk, max) {
             Ok(false) => None,
             Ok(true) => Some(self.reply().after(ns.shown_everything())),
-            Err(refused) => Some(Reply::refuse(refused.into()).after(ns.shown_everything())),
+            Err(refused) => Some(Reply::refuse(refused).after(ns.shown_everything())),
         }
     }
 

@@ -7,7 +7,7 @@ fn summary_of(path: &str) -> GetContentSummaryRequestProto {
     GetContentSummaryRequestProto { path: path.to_owned() }
 }
 
-fn finish(ns: &Namesystem, mut work: Box<SummaryWork>) -> Reply {
+fn finish(ns: &Namesystem, mut work: SummaryWork) -> Reply {
     loop {
         if let Some(done) = work.step(ns, SUMMARY_SLICE_INODES) {
             return done;
@@ -40,7 +40,7 @@ fn the_lock_is_given_away_while_a_large_subtree_is_counted() {
         recursive: true,
     };
     call::<DeleteResponseProto>(&mut ns, &hdfs(), "delete", &delete).unwrap();
-    let done = finish(&ns, work);
+    let done = finish(&ns, *work);
     let answer = GetContentSummaryResponseProto::decode(done.result.unwrap()).unwrap();
     assert!(
         (count..=count + 1).contains(&answer.summary.directory_count),
@@ -68,7 +68,7 @@ fn what_is_counted_is_still_forbidden_to_whom_it_is() {
     call::<SetPermissionResponseProto>(&mut ns, &hdfs(), "setPermission", &chmod).unwrap();
     let mut told = reply(&mut ns, &user("alice", false), "getContentSummary", &summary_of("/big"));
     if let Some(Deferred::Summary(work)) = told.deferred {
-        told = finish(&ns, work);
+        told = finish(&ns, *work);
     }
     assert!(told.result.unwrap_err().is(exceptions::ACCESS_CONTROL));
 }
