@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use hathi_formats::conf::Configuration;
-use hathi_formats::exceptions::{ACCESS_CONTROL, CALL_LATE, STANDBY};
+use hathi_formats::exceptions::{ACCESS_CONTROL, AUTHORIZATION, CALL_LATE, STANDBY};
 use hathi_formats::proto::hdfs::{
     DeleteRequestProto, DeleteResponseProto, FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto,
     SetPermissionRequestProto, SetPermissionResponseProto,
@@ -143,29 +143,73 @@ async fn safety_11_a_frozen_standby_keeps_no_call_that_its_client_has_given_up()
 #[tokio::test]
 async fn safety_11_a_call_that_was_on_its_way_between_two_namenodes_for_too_long_is_refused() -> Result<()> {
     let cluster = start()?;
+    let process = cluster.hathi_ok("dfs", &["-stat", "%u", "/open"])?.trim().to_owned();
+    trust_own_user(&cluster, &process)?;
     let active = wait_for("one active", PATIENCE, || cluster.active());
     let at_active = connect(&cluster, active).await?;
     mkdirs(&at_active, "/open/mine", attempt(0, 0)).await?;
     chmod(&at_active, 0o700, attempt(2, 2)).await?;
     chmod(&at_active, 0o755, attempt(3, 0)).await?;
     // What a standby sent long ago, to the process that served then: the network, or that process, held it up.
+    let between = connect_to(&address_of(&cluster, active)?, &CLIENT_PROTOCOL, &for_alice(&process)).await?;
+    let late = chmod(&between, 0o700, attempt(2, 0)).await;
+    assert_eq!(permissions(&cluster)?, "755", "{late:?}");
+    assert!(late.as_ref().is_err_and(|error| error.is_remote(CALL_LATE)), "{late:?}");
+    Ok(())
+}
+
+fn address_of(cluster: &Cluster, index: u16) -> Result<String> {
     let conf = Configuration::load(&cluster.conf())?;
-    let address = conf
-        .get(&format!("dfs.namenode.rpc-address.hathi.nn{active}"))
-        .context("address")?;
-    let process = cluster.hathi_ok("dfs", &["-stat", "%u", "/open"])?;
-    let options = ClientOptions {
+    conf.get(&format!("dfs.namenode.rpc-address.hathi.nn{index}"))
+        .context("address")
+}
+
+/// Says that it passes on what Alice has sent to a standby.
+fn for_alice(real_user: &str) -> ClientOptions {
+    ClientOptions {
         user: UserInfo {
-            user: "alice".to_owned(),
-            real_user: Some(process.trim().to_owned()),
+            real_user: Some(real_user.to_owned()),
+            ..ClientOptions::new("alice").user
         },
         caller_context: Some("hathiWaiting:earlier.1.1,clientIp:127.0.0.1,clientPort:4000".to_owned()),
         ..ClientOptions::new("alice")
-    };
-    let between = connect_to(&address, &CLIENT_PROTOCOL, &options).await?;
-    let late = chmod(&between, 0o700, attempt(2, 0)).await;
-    assert_eq!(permissions(&cluster)?, "755", "{late:?}");
-    assert!(late.is_err_and(|error| error.is_remote(CALL_LATE)));
+    }
+}
+
+/// Lets the NameNodes take their own user for a router's, which is believed as a NameNode is.
+fn trust_own_user(cluster: &Cluster, process: &str) -> Result<()> {
+    let trusted = [
+        ("core-site.xml", format!("hadoop.proxyuser.{process}.users"), "*"),
+        ("core-site.xml", format!("hadoop.proxyuser.{process}.hosts"), "*"),
+        ("hdfs-site.xml", "dfs.namenode.ip-proxy-users".to_owned(), process),
+    ];
+    for index in 0..NAMENODES {
+        for (file, key, value) in &trusted {
+            let path = cluster.conf().join(format!("namenode-{index}")).join(file);
+            let text = std::fs::read_to_string(&path)?;
+            let property = format!("<property><name>{key}</name><value>{value}</value></property></configuration>");
+            std::fs::write(&path, text.replace("</configuration>", &property))?;
+        }
+        cluster.signal(Role::NameNode, index, Signal::KILL)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_only_says_that_he_is_a_namenode_is_not_believed() -> Result<()> {
+    let cluster = start()?;
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    let at_active = connect(&cluster, active).await?;
+    mkdirs(&at_active, "/open/mine", attempt(0, 0)).await?;
+    let process = cluster.hathi_ok("dfs", &["-stat", "%u", "/open"])?;
+    let invented = "hathi-namenode/0123456789abcdef0123456789abcdef";
+    for real_user in [process.trim(), "mallory", invented] {
+        let options = for_alice(real_user);
+        let said = connect_to(&address_of(&cluster, active)?, &CLIENT_PROTOCOL, &options).await?;
+        let refused = chmod(&said, 0o700, attempt(1, 0)).await.unwrap_err();
+        assert!(refused.is_remote(AUTHORIZATION), "{real_user}: {refused}");
+    }
+    assert_eq!(permissions(&cluster)?, "755");
     Ok(())
 }
 

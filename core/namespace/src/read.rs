@@ -16,7 +16,7 @@ use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, Ope
 use crate::usage::{STORAGE_TYPES, type_space};
 
 /// A content summary under way: may be continued after the lock was given away.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SummaryWalk {
     /// What was counted so far.
     pub summary: ContentSummary,

@@ -110,6 +110,8 @@ impl Environment {
 /// A value that is present but empty counts as unset, as in Hadoop's own readers.
 #[derive(Clone)]
 pub struct Configuration {
+    /// Where it was loaded from, to load it anew.
+    dir: Option<Arc<Path>>,
     entries: BTreeMap<String, Entry>,
     environment: Arc<Environment>,
 }
@@ -139,6 +141,7 @@ impl Configuration {
             })
             .collect();
         Configuration {
+            dir: None,
             entries,
             environment: Arc::new(environment),
         }
@@ -161,7 +164,14 @@ impl Configuration {
                 conf.add_file(&path)?;
             }
         }
+        conf.dir = Some(dir.into());
         Ok(conf)
+    }
+
+    /// The directory that was loaded, if one was.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     /// Reads one more file over what is set already; `<final>` values stay.
@@ -222,6 +232,14 @@ impl Configuration {
         let value = self.substitute(&entry.value);
         let trimmed = value.trim();
         (!trimmed.is_empty()).then(|| trimmed.to_owned())
+    }
+
+    /// The value of a key as it was written, but for substitutions: in access control lists a leading blank means
+    /// something, and so does a value that is empty.
+    #[must_use]
+    pub fn raw(&self, key: &str) -> Option<String> {
+        let entry = self.entries.get(text::current_name(key))?;
+        Some(self.substitute(&entry.value))
     }
 
     /// The value of a key, or what the caller says.

@@ -2,10 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use hathi_formats::conf::{Configuration, JournalUri};
+use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
+use hathi_net::ipc::ServerOptions;
 use hathi_zkfc::ZkfcConfig;
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// `DFS_HA_ZKFC_PORT_DEFAULT`
 const PORT: u16 = 8019;
@@ -77,7 +80,15 @@ fn config(conf: &Configuration) -> Result<ZkfcConfig> {
         .with_context(|| format!("can't resolve {}", own_address.host))?
         .next()
         .with_context(|| format!("no address of {}", own_address.host))?;
+    let user = super::user_name();
+    let groups = Groups::start(GroupsOptions::of(&own, &user)?);
     Ok(ZkfcConfig {
+        administrators: Administrators::of(&own, &user, groups.clone()),
+        server: ServerOptions {
+            authorizer: Some(Arc::new(Authorizer::of(&own, groups)?)),
+            ..ServerOptions::of(&own)?
+        },
+        user,
         nameservice: nameservice.clone(),
         namenode_id: namenode_id.clone(),
         namenode_address: own_address.to_string(),
@@ -87,6 +98,5 @@ fn config(conf: &Configuration) -> Result<ZkfcConfig> {
         peers,
         journalnodes: journal_nodes.iter().map(ToString::to_string).collect(),
         journal_id,
-        user: super::user_name(),
     })
 }

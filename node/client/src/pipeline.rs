@@ -15,6 +15,10 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+/// Acknowledgements that wait to be looked at; more are left in the socket. A DataNode has no reason to send more than
+/// there are packets on their way.
+const ACKS_MAX: usize = 256;
+
 /// The DataNodes of a block, in pipeline order, with the storage that each uses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nodes {
@@ -105,7 +109,7 @@ impl PipelineError {
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     writer: OwnedWriteHalf,
-    acks: mpsc::UnboundedReceiver<io::Result<PipelineAck>>,
+    acks: mpsc::Receiver<io::Result<PipelineAck>>,
     reader: JoinHandle<()>,
 }
 
@@ -173,12 +177,12 @@ impl Pipeline {
                 source: io::Error::other(problem),
             });
         }
-        let (sender, acks) = mpsc::unbounded_channel();
+        let (sender, acks) = mpsc::channel(ACKS_MAX);
         let reader = tokio::spawn(async move {
             loop {
                 let ack = incoming.ack().await;
                 let last = ack.is_err();
-                if sender.send(ack).is_err() || last {
+                if sender.send(ack).await.is_err() || last {
                     return;
                 }
             }

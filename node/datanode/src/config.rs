@@ -1,9 +1,12 @@
 //! The keys that a DataNode reads, checked once at start.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hathi_formats::conf::{ConfError, Configuration, HostPort, StorageLocation, TimeUnit};
+use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
+use hathi_net::ipc::ServerOptions;
 
 use crate::DataNodeError;
 
@@ -97,8 +100,12 @@ pub struct DataNodeConf {
     pub scan_period: Duration,
     /// `dfs.block.scanner.volume.bytes.per.second`.
     pub scan_bytes_per_second: u64,
-    /// Users who may call the administrative RPCs besides the process's own user.
+    /// The user that this process runs as, and calls as.
     pub superuser: String,
+    /// Who may call the administrative RPCs: that user, and members of `dfs.permissions.superusergroup`.
+    pub administrators: Administrators,
+    /// Limits of the RPC server, and who may use it.
+    pub rpc_server: ServerOptions,
 }
 
 fn resolve(key: &str, address: &HostPort) -> Result<SocketAddr, DataNodeError> {
@@ -163,6 +170,8 @@ impl DataNodeConf {
         }
         let millis = TimeUnit::Millis;
         let seconds = TimeUnit::Seconds;
+        let groups = Groups::start(GroupsOptions::of(conf, superuser)?);
+        let superuser_group = conf.get_or("dfs.permissions.superusergroup", "supergroup");
         let space = "dfs.datanode.available-space-volume-choosing-policy.balanced-space";
         Ok(DataNodeConf {
             data_dirs,
@@ -223,6 +232,12 @@ impl DataNodeConf {
                 .get_bytes("dfs.block.scanner.volume.bytes.per.second", 1 << 20)?
                 .max(0) as u64,
             superuser: superuser.to_owned(),
+            administrators: Administrators::own(superuser, groups.clone()).and_listed(&format!(" {superuser_group}")),
+            rpc_server: ServerOptions {
+                name: "dn-ipc".to_owned(),
+                authorizer: Some(Arc::new(Authorizer::of(conf, groups)?)),
+                ..ServerOptions::of(conf)?
+            },
         })
     }
 }

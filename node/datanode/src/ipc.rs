@@ -17,6 +17,7 @@ use hathi_formats::proto::hdfs::{
 use hathi_net::ipc::protocols::{CLIENT_DATANODE_PROTOCOL, INTER_DATANODE_PROTOCOL};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
@@ -25,17 +26,25 @@ use crate::recovery;
 
 type Answer<T> = Result<T, RemoteException>;
 
+/// Calls that wait for a thread or are served on one; more are refused.
+const CALLS_MAX: usize = 1024;
+
 /// Serves the calls; those that wait for disks or writers run on the runtime's blocking threads.
 pub struct Server {
     node: Arc<DataNode>,
     runtime: Handle,
+    calls: Arc<Semaphore>,
 }
 
 impl Server {
     /// A server.
     #[must_use]
     pub fn new(node: Arc<DataNode>, runtime: Handle) -> Server {
-        Server { node, runtime }
+        Server {
+            node,
+            runtime,
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+        }
     }
 }
 
@@ -57,7 +66,13 @@ impl RpcHandler for Server {
                 bandwidth: node.balance_throttle.bandwidth(),
             }),
             _ => {
-                self.runtime.spawn_blocking(move || serve(&node, &call, reply));
+                let Ok(place) = self.calls.clone().try_acquire_owned() else {
+                    return reply.error(&RemoteException::new(exceptions::RETRIABLE, "Server too busy"));
+                };
+                self.runtime.spawn_blocking(move || {
+                    serve(&node, &call, reply);
+                    drop(place);
+                });
             }
         }
     }
@@ -112,7 +127,13 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
 }
 
 fn superuser(node: &DataNode, call: &RpcCall) -> Answer<()> {
-    if call.user.user == node.conf.superuser {
+    let user = &call.user.user;
+    let administrators = &node.conf.administrators;
+    // This runs on a thread that may wait.
+    if administrators
+        .include(user)
+        .unwrap_or_else(|| Handle::current().block_on(administrators.ask(user)))
+    {
         return Ok(());
     }
     Err(RemoteException::new(

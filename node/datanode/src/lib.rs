@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use hathi_formats::conf::ConfError;
 use hathi_net::http::{HttpRequest, HttpServer};
-use hathi_net::ipc::{RpcServer, ServerOptions};
+use hathi_net::ipc::RpcServer;
 
 pub use config::DataNodeConf;
 pub use node::{DataNode, Ports};
@@ -86,11 +86,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
     let ipc = RpcServer::bind(
         ipc_address,
         Arc::new(ipc::Server::new(node.clone(), runtime.clone())),
-        ServerOptions {
-            name: "dn-ipc".to_owned(),
-            max_frame_bytes: node.conf.max_data_length,
-            ..ServerOptions::default()
-        },
+        node.conf.rpc_server.clone(),
     )?;
     let served = node.clone();
     let http = HttpServer::bind(

@@ -51,6 +51,9 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
     let in_progress_ok = !query
         .get("inProgressOk")
         .is_some_and(|ok| ok.eq_ignore_ascii_case("false"));
+    if !journals.is_known(journal_id, None) {
+        return Err(failed(format!("no journal {journal_id} here")));
+    }
     let journal = journals
         .get(journal_id, None)
         .map_err(|exception| failed(exception.to_string()))?;

@@ -148,20 +148,28 @@ impl Journals {
         self.conf.journalnode_edits_dir(name_service.or_else(known))
     }
 
+    /// Whether a journal is open, named by the configuration, or has a directory. Others are opened only for who may write
+    /// them: each takes a thread and one of few places.
+    pub fn is_known(&self, journal_id: &str, name_service: Option<&str>) -> bool {
+        self.shared.contains_key(journal_id)
+            || self.open.lock().contains_key(journal_id)
+            || (is_name(journal_id)
+                && self
+                    .dir(journal_id, name_service)
+                    .is_ok_and(|dir| dir.join(journal_id).is_dir()))
+    }
+
     /// A journal, opened if it is not yet. Does not wait for the disk.
     pub fn get(&self, journal_id: &str, name_service: Option<&str>) -> Result<Arc<Journal>, RemoteException> {
         let mut open = self.open.lock();
         if let Some(journal) = open.get(journal_id) {
             return Ok(journal.clone());
         }
-        let bad = journal_id.is_empty()
-            || journal_id.starts_with('.')
-            || journal_id.contains(['/', '\0'])
-            || journal_id.len() > MAX_ID_BYTES;
-        if bad {
+        if !is_name(journal_id) {
+            let shown: String = journal_id.chars().take(MAX_ID_BYTES).collect();
             return Err(RemoteException::new(
                 ILLEGAL_ARGUMENT,
-                format!("bad journal identifier: {journal_id}"),
+                format!("bad journal identifier: {shown}"),
             ));
         }
         if open.len() >= MAX_JOURNALS {
@@ -261,6 +269,14 @@ impl Journals {
         }
         beans
     }
+}
+
+/// Whether a journal's id can be the name of its directory.
+fn is_name(journal_id: &str) -> bool {
+    !journal_id.is_empty()
+        && !journal_id.starts_with('.')
+        && !journal_id.contains(['/', '\0'])
+        && journal_id.len() <= MAX_ID_BYTES
 }
 
 /// All `qjournal://` URIs of `dfs.namenode.shared.edits.dir`, whatever its suffix.

@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use hathi_formats::conf::{Configuration, HostPort};
+use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::http::HttpServer;
 use hathi_net::ipc::{RpcServer, ServerOptions};
+use hathi_net::users::process_user;
 use tokio::sync::mpsc;
 
 use crate::journals::{Addresses, JournalNodeError, Journals};
@@ -46,8 +48,21 @@ impl JournalNode {
             DEFAULT_HTTP_PORT,
             "dfs.journalnode.http-bind-host",
         )?;
-        let backlog = conf.get_u32("ipc.server.listen.queue.size", 256)?;
-        let max_frame = conf.get_bytes("ipc.maximum.data.length", 128 << 20)?;
+        let user = process_user();
+        let groups = Groups::start(GroupsOptions::of(&conf, &user)?);
+        let options = ServerOptions {
+            name: "ipc".into(),
+            authorizer: Some(Arc::new(Authorizer::of(&conf, groups.clone())?)),
+            ..ServerOptions::of(&conf)?
+        };
+        let writers = Administrators::of(&conf, &user, groups)
+            .and_listed(&format!(
+                " {}",
+                conf.get_or("dfs.permissions.superusergroup", "supergroup")
+            ))
+            .and_listed(&conf.raw("hathi.journalnode.users").unwrap_or_default());
+        // bound: a journal asks for one segment for each acceptRecovery that waits for its answer, and takes at most its
+        // queue's length of those.
         let (fetches, wanted) = mpsc::unbounded_channel();
         let journals = Arc::new(Journals::new(conf, fetches)?);
         for dir in journals.dirs() {
@@ -59,13 +74,10 @@ impl JournalNode {
             Arc::new(move |request| http::handle(pages.clone(), request)),
         )
         .map_err(io_error("HTTP server"))?;
-        let options = ServerOptions {
-            name: "ipc".into(),
-            listen_backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
-            max_frame_bytes: usize::try_from(max_frame).unwrap_or(128 << 20),
-            ..ServerOptions::default()
-        };
-        let handler = Arc::new(rpc::Handler(journals.clone()));
+        let handler = Arc::new(rpc::Handler {
+            journals: journals.clone(),
+            writers,
+        });
         let rpc = RpcServer::bind(rpc_address, handler, options).map_err(io_error("RPC server"))?;
         let addresses = Addresses {
             rpc: rpc.local_addr(),

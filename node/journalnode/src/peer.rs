@@ -8,6 +8,7 @@ use hathi_journal::wire::Envelope;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
+use hathi_net::users::process_user;
 
 /// How long a peer may take to answer a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ impl Peer {
         let options = ClientOptions {
             connect_timeout: CONNECT_TIMEOUT,
             call_timeout: CALL_TIMEOUT,
-            ..ClientOptions::new(&own_user())
+            ..ClientOptions::new(&process_user())
         };
         connect_to(&self.address.to_string(), &QJOURNAL_PROTOCOL, &options)
             .await
@@ -48,12 +49,6 @@ impl Peer {
 }
 
 /// The owner of this process, as whom peers are asked.
-fn own_user() -> String {
-    std::env::var("HADOOP_USER_NAME")
-        .or_else(|_| std::env::var("USER"))
-        .unwrap_or_else(|_| "hdfs".to_owned())
-}
-
 /// Whether an address of the configuration is this process.
 async fn is_own(address: &HostPort, own: SocketAddr) -> bool {
     if address.port != own.port() {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use hathi_formats::exceptions::{RPC_NO_SUCH_METHOD, RPC_SERVER, RemoteException};
+use hathi_formats::exceptions::{ACCESS_CONTROL, RPC_NO_SUCH_METHOD, RPC_SERVER, RemoteException};
+use hathi_journal::Request;
 use hathi_journal::wire::{Envelope, WireError};
+use hathi_net::auth::Administrators;
 use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
 
@@ -11,7 +13,36 @@ use crate::journal::ReplyTo;
 use crate::journals::Journals;
 
 /// The RPC side of a JournalNode.
-pub struct Handler(pub Arc<Journals>);
+pub struct Handler {
+    /// Its journals.
+    pub journals: Arc<Journals>,
+    /// Who may change them.
+    pub writers: Administrators,
+}
+
+/// Whether a request leaves the journal, its leases and its promises as they are. All others stop a writer, lose edits or
+/// make others believe something, so not everybody may send them; Hadoop leaves that to `hadoop-policy.xml`.
+fn only_reads(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::IsFormatted
+            | Request::GetJournalState
+            | Request::GetEditLogManifest { .. }
+            | Request::GetJournaledEdits { .. }
+            | Request::GetJournalCTime
+            | Request::CanRollBack { .. }
+            | Request::GetStorageInfo
+            | Request::WatchLease { .. }
+    )
+}
+
+fn refusal(user: &str, method: &str) -> RemoteException {
+    let message = format!(
+        "Access denied for user {user}: {method} is for the JournalNode's own user, dfs.cluster.administrators, \
+         dfs.permissions.superusergroup and hathi.journalnode.users"
+    );
+    RemoteException::new(ACCESS_CONTROL, message)
+}
 
 impl RpcHandler for Handler {
     fn protocols(&self) -> Vec<&'static Protocol> {
@@ -33,13 +64,39 @@ impl RpcHandler for Handler {
                 return reply.error(&RemoteException::new(class, error.to_string()));
             }
         };
-        match self.0.get(&envelope.journal_id, envelope.name_service_id.as_deref()) {
-            Ok(journal) => journal.call(request, ReplyTo::Rpc(reply, call.method)),
-            Err(exception) => reply.error(&exception),
+        if only_reads(&request)
+            && self
+                .journals
+                .is_known(&envelope.journal_id, envelope.name_service_id.as_deref())
+        {
+            return serve(&self.journals, &envelope, request, reply, call.method);
+        }
+        match self.writers.include(&call.user.user) {
+            Some(true) => serve(&self.journals, &envelope, request, reply, call.method),
+            Some(false) => reply.error(&refusal(&call.user.user, call.method)),
+            None => {
+                // The first call of a user who is listed by a group; a writer waits for its answer before it goes on.
+                let (journals, writers) = (self.journals.clone(), self.writers.clone());
+                tokio::spawn(async move {
+                    if writers.ask(&call.user.user).await {
+                        serve(&journals, &envelope, request, reply, call.method);
+                        crate::journal::end_turn();
+                    } else {
+                        reply.error(&refusal(&call.user.user, call.method));
+                    }
+                });
+            }
         }
     }
 
     fn batch_done(&self) {
         crate::journal::end_turn();
+    }
+}
+
+fn serve(journals: &Journals, envelope: &Envelope, request: Request, reply: Responder, method: &'static str) {
+    match journals.get(&envelope.journal_id, envelope.name_service_id.as_deref()) {
+        Ok(journal) => journal.call(request, ReplyTo::Rpc(reply, method)),
+        Err(exception) => reply.error(&exception),
     }
 }

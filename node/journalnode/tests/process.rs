@@ -326,3 +326,62 @@ async fn recovery_fetches_what_is_missing() {
         assert_eq!(&segment[8..8 + frames(1, 6).len()], &frames(1, 6)[..]);
     }
 }
+
+#[tokio::test]
+async fn nobody_but_its_writers_changes_a_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = JournalNode::start(configuration(dir.path())).unwrap();
+    let mut writer = Writer::with_a_finalized_segment(&node).await;
+    writer.start(5, Some(4)).await.unwrap();
+    let mut nobody = Writer::connect_as("nobody", &node, 1 << 40).await;
+    let info = nobody.info(None);
+    let lease = LeaseRequest {
+        ms: 1000,
+        holder: "nn1@nobody".into(),
+    };
+    for request in [
+        Request::Format {
+            ns_info: ns_info(),
+            force: true,
+        },
+        Request::NewEpoch {
+            ns_info: ns_info(),
+            epoch: Epoch(1 << 40),
+            lease: Some(lease),
+        },
+        Request::Heartbeat { info: info.clone() },
+        Request::FinalizeLogSegment {
+            info: info.clone(),
+            start: TxId(5),
+            end: TxId(5),
+        },
+        Request::PurgeLogsOlderThan {
+            info,
+            min_to_keep: TxId(100),
+        },
+        Request::DiscardSegments { start: TxId(1) },
+        Request::DoPreUpgrade,
+        Request::DoFinalize,
+        Request::DoRollback,
+        Request::ReleaseLease {
+            holder: "nn1@x".into(),
+            up_to: None,
+        },
+    ] {
+        let refused = nobody.ask(&request).await.unwrap_err();
+        assert!(
+            refused.is(exceptions::ACCESS_CONTROL),
+            "{}: {refused}",
+            request.method()
+        );
+    }
+    // Reading is open to all, but opens no journal that is not there.
+    nobody.ask(&Request::GetJournalState).await.unwrap();
+    nobody.envelope.journal_id = "another".into();
+    nobody.envelope.name_service_id = None;
+    let refused = nobody.ask(&Request::IsFormatted).await.unwrap_err();
+    assert!(refused.is(exceptions::ACCESS_CONTROL), "{refused}");
+    // The writer noticed nothing.
+    writer.write(5, 5, 1, Some(4)).await.unwrap();
+    writer.finalize(5, 5, Some(5)).await;
+}

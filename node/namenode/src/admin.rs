@@ -9,7 +9,9 @@ use hathi_formats::proto::common::{
     RefreshUserToGroupsMappingsResponseProto, TransitionToActiveRequestProto, TransitionToActiveResponseProto,
     TransitionToObserverResponseProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
 };
-use hathi_formats::proto::ext::GetInstanceResponseProto;
+use hathi_formats::proto::ext::{
+    ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, GetInstanceResponseProto, RequestPassRequestProto,
+};
 use hathi_formats::proto::hdfs::{
     GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto, StartReconfigurationResponseProto,
 };
@@ -33,6 +35,27 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         return ha_service(nn, call, responder);
     }
     if std::ptr::eq(call.protocol, &protocols::SUPERVISOR_PROTOCOL) {
+        match call.method {
+            "requestPass" => {
+                match call.decode::<RequestPassRequestProto>() {
+                    Ok(request) => {
+                        let nn = nn.clone();
+                        tokio::spawn(async move { responder.send(nn.give_pass(&request).await) });
+                    }
+                    Err(error) => responder.error(&error),
+                }
+                return true;
+            }
+            "confirmPassRequest" => {
+                responder.send(call.decode::<ConfirmPassRequestRequestProto>().map(|request| {
+                    ConfirmPassRequestResponseProto {
+                        asked: nn.passes.has_asked(&request.nonce),
+                    }
+                }));
+                return true;
+            }
+            _ => {}
+        }
         let process = PROCESS.get_or_init(ProcessIdentity::own).as_ref();
         let ns = nn.ns.read();
         responder.ok(&GetInstanceResponseProto {
@@ -53,14 +76,39 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     other(nn, call, responder)
 }
 
+/// Calls that change how this process serves, or tell of it: Hadoop leaves all but the reconfiguration to
+/// `hadoop-policy.xml`, in which everybody may do everything unless it is filled in.
+const ADMINISTRATIVE: [&str; 8] = [
+    "refreshUserToGroupsMappings",
+    "refreshSuperUserGroupsConfiguration",
+    "refreshServiceAcl",
+    "refreshCallQueue",
+    "refresh",
+    "getReconfigurationStatus",
+    "listReconfigurableProperties",
+    "startReconfiguration",
+];
+
 fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
+    if ADMINISTRATIVE.contains(&call.method)
+        && let Err(refused) = nn.check_superuser(call)
+    {
+        responder.error(&refused);
+        return true;
+    }
     match call.method {
         "refreshUserToGroupsMappings" => {
             nn.groups.refresh();
             responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
         }
-        "refreshSuperUserGroupsConfiguration" => responder.ok(&RefreshSuperUserGroupsConfigurationResponseProto {}),
-        "refreshServiceAcl" => responder.ok(&RefreshServiceAclResponseProto {}),
+        "refreshSuperUserGroupsConfiguration" => {
+            let refreshed = nn.authorizer.refresh_proxy_users();
+            responder.send(refreshed.map(|()| RefreshSuperUserGroupsConfigurationResponseProto {}));
+        }
+        "refreshServiceAcl" => {
+            let refreshed = nn.authorizer.refresh_service_acls();
+            responder.send(refreshed.map(|()| RefreshServiceAclResponseProto {}));
+        }
         "refreshCallQueue" => responder.ok(&RefreshCallQueueResponseProto {}),
         "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
             Ok(request) => {

@@ -6,7 +6,6 @@
 //! the JournalNodes do not have yet.
 
 use crate::background::Shared;
-use crate::groups::Identity;
 use bytes::Bytes;
 use hathi_blockmanager::NumberReplicas;
 use hathi_formats::exceptions::RemoteException;
@@ -14,6 +13,7 @@ use hathi_formats::ids::{Block, BlockId};
 use hathi_formats::proto::hdfs::{DatanodeReportTypeProto, StorageTypeProto};
 use hathi_namespace::{Caller, FileStatus, InodeKind};
 use hathi_namesystem::{Namesystem, OperationCategory};
+use hathi_net::auth::Identity;
 use hathi_net::http::{BodySender, HttpRequest, HttpResponse, Query, body_channel};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use std::collections::BTreeSet;

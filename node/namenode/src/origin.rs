@@ -31,10 +31,10 @@ pub fn connection_number(peer: SocketAddr) -> u32 {
 }
 
 impl Origin {
-    /// Trusted are `dfs.namenode.ip-proxy-users` (routers), and another NameNode, which runs as the same user and calls in
-    /// its client's name. `instance` names this process.
+    /// Trusted are `dfs.namenode.ip-proxy-users` (routers), and another NameNode, which calls in its client's name and has
+    /// proven that it is one ([`crate::passes`]). `instance` names this process.
     #[must_use]
-    pub fn of(call: &RpcCall, own_user: &str, ip_proxy_users: &[String], instance: &str) -> Origin {
+    pub fn of(call: &RpcCall, ip_proxy_users: &[String], instance: &str) -> Origin {
         let mut origin = Origin {
             ip: call.peer.ip(),
             client_id: call.client_id,
@@ -46,7 +46,7 @@ impl Origin {
         };
         let real_user = call.user.real_user.as_deref();
         let caller = real_user.unwrap_or(&call.user.user);
-        if real_user != Some(own_user) && !ip_proxy_users.iter().any(|user| user == caller) {
+        if !call.user.vouched && !ip_proxy_users.iter().any(|user| user == caller) {
             return origin;
         }
         let Ok(context) = std::str::from_utf8(&context.context) else {
@@ -97,6 +97,7 @@ mod tests {
     use super::*;
     use hathi_net::ipc::{CallerContext, UserInfo, protocols};
 
+    /// "a NameNode" is one that has proven it.
     fn call(user: &str, real_user: Option<&str>, context: &str) -> RpcCall {
         RpcCall {
             protocol: &protocols::CLIENT_PROTOCOL,
@@ -109,6 +110,7 @@ mod tests {
             user: std::sync::Arc::new(UserInfo {
                 user: user.to_owned(),
                 real_user: real_user.map(str::to_owned),
+                vouched: real_user == Some("a NameNode"),
             }),
             peer: ([10, 0, 0, 1], 50000).into(),
             caller_context: Some(CallerContext {
@@ -123,7 +125,7 @@ mod tests {
         "job_1,clientIp:fe80::7,clientPort:1,clientId:0123456789abcdef0123456789abcdef,clientCallId:42";
 
     fn of(call: &RpcCall) -> Origin {
-        Origin::of(call, "hdfs", &["router".to_owned()], "me")
+        Origin::of(call, &["router".to_owned()], "me")
     }
 
     #[test]
@@ -134,7 +136,7 @@ mod tests {
             call_id: 42,
             passed_on: None,
         };
-        assert_eq!(of(&call("alice", Some("hdfs"), CONTEXT)), origin);
+        assert_eq!(of(&call("alice", Some("a NameNode"), CONTEXT)), origin);
         assert_eq!(of(&call("alice", Some("router"), CONTEXT)), origin);
         assert_eq!(of(&call("router", None, CONTEXT)), origin);
     }
@@ -147,7 +149,12 @@ mod tests {
             call_id: 7,
             passed_on: None,
         };
-        for (user, real_user) in [("alice", None), ("hdfs", None), ("router", Some("alice"))] {
+        for (user, real_user) in [
+            ("alice", None),
+            ("alice", Some("hdfs")),
+            ("hdfs", None),
+            ("router", Some("alice")),
+        ] {
             assert_eq!(of(&call(user, real_user, CONTEXT)), own);
         }
         let broken = "clientIp:nowhere,clientId:12,clientCallId:x,clientIp";
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn safety_11_only_a_namenode_that_knows_this_process_says_who_waits() {
-        let passed_on = |context: &str| of(&call("alice", Some("hdfs"), context)).passed_on;
+        let passed_on = |context: &str| of(&call("alice", Some("a NameNode"), context)).passed_on;
         let known = passed_on("hathiWaiting:me.5000.20,clientIp:10.0.0.7,clientPort:4000").unwrap();
         assert_eq!((known.waiting_at_ms, known.age_ms), (5000, 20));
         assert_eq!(known.connection, connection_number(([10, 0, 0, 7], 4000).into()));

@@ -7,19 +7,23 @@ use crate::standby_calls::StandbyCall;
 use crate::state::{Made, NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
-use hathi_namesystem::calls::BlockReportWork;
+use hathi_namesystem::calls::{BlockReportWork, SummaryWork};
 use hathi_namesystem::passed_on::PassedOn;
 use hathi_namesystem::{Deferred, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Replicas of a block report worked on under one hold of the lock: well below a millisecond.
 const BLOCKS_PER_SLICE: usize = 5000;
 /// Calls that wait until it is known who their users are.
 const HELD_MAX: usize = 4096;
+/// Content summaries that are counted in turns: each takes a slice of every turn of the thread that serves calls.
+const SUMMARIES_AT_ONCE: usize = 4;
+/// Content summaries that are counted or wait.
+const SUMMARIES_MAX: usize = 1024;
 
 /// The protocols served: their methods are verbs of the namesystem, or answered by [`admin`].
 static PROTOCOLS: [&Protocol; 12] = [
@@ -44,6 +48,8 @@ pub struct Handler {
     verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
     held: mpsc::UnboundedSender<Held>,
     held_now: AtomicUsize,
+    summaries: Arc<Semaphore>,
+    summaries_now: Arc<AtomicUsize>,
 }
 
 impl Handler {
@@ -67,6 +73,8 @@ impl Handler {
             verbs,
             held,
             held_now: AtomicUsize::new(0),
+            summaries: Arc::new(Semaphore::new(SUMMARIES_AT_ONCE)),
+            summaries_now: Arc::default(),
         }
     }
 
@@ -267,6 +275,7 @@ impl Handler {
             }
             Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
             Deferred::BlockReport(work) => self.block_report(work, responder),
+            Deferred::Summary(work) => self.summary(work, responder),
             Deferred::MetaSave(_) => responder.error(&RemoteException::new(
                 exceptions::UNSUPPORTED_OPERATION,
                 "metaSave is not supported by this NameNode",
@@ -275,6 +284,44 @@ impl Handler {
                 responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
             }
         }
+    }
+
+    /// Counts a large subtree in slices, between which others get the lock and this thread.
+    fn summary(&self, mut work: Box<SummaryWork>, responder: Responder) {
+        if self.summaries_now.fetch_add(1, Ordering::Relaxed) >= SUMMARIES_MAX {
+            self.summaries_now.fetch_sub(1, Ordering::Relaxed);
+            return responder.error(&RemoteException::new(
+                exceptions::RETRIABLE,
+                "too many content summaries are being counted",
+            ));
+        }
+        let (nn, turns, now) = (
+            self.namenode.clone(),
+            self.summaries.clone(),
+            self.summaries_now.clone(),
+        );
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            let turn = turns.acquire_owned().await;
+            while !responder.is_closed() {
+                let (done, standing) = {
+                    let ns = nn.ns.read();
+                    (work.step(&ns, calls::SUMMARY_SLICE_INODES), ns.standing())
+                };
+                if let Some(reply) = done {
+                    let made = Made {
+                        standing,
+                        after: reply.after,
+                        changed: false,
+                    };
+                    nn.answer(responder, reply.result, made);
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(turn);
+            now.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 
     /// Works a large report off in slices, between which others get the lock.

@@ -49,9 +49,13 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(membership) = dirs.membership() {
         nodes.learn(&membership);
     }
+    // bound: each holds the way back of one call of a superuser, of which the server limits how many are outstanding.
     let (transitions, transition_queue) = mpsc::unbounded_channel();
+    // bound: who sends a command waits for its end, and there is one sender for each kind.
     let (log, log_queue) = mpsc::unbounded_channel();
+    // bound: a writer is lost once, and there is one at a time.
     let (lost, lost_queue) = mpsc::unbounded_channel();
+    // bound: calls that wait and calls that are asked about are counted together, and limited.
     let (questions, question_queue) = mpsc::unbounded_channel();
     let holder = format!("{}@{}", settings.namenode_id, uuid::Uuid::new_v4());
     let empty = assemble(
@@ -67,7 +71,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         holder,
         transitions,
         standby_calls,
-    ));
+    )?);
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
         nn: nn.clone(),
@@ -79,19 +83,21 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     });
 
     // The server is up before anything is loaded: whoever calls is told to try again.
-    // The handler counts what it holds, and refuses calls beyond its limit.
+    // bound: the handler counts what it holds, and refuses calls beyond its limit.
     let (held, held_queue) = mpsc::unbounded_channel();
     let handler = Arc::new(Handler::new(shared.clone(), held));
+    let believed = nn.clone();
+    nn.authorizer.believe(move |said| believed.passes.is_own(said));
     let options = ServerOptions {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
-        max_frame_bytes: settings.max_frame_bytes,
+        authorizer: Some(nn.authorizer.clone()),
         // What an answer shows is durable when it leaves, so it is not newer than this.
         state_ids: settings.state_context.then(|| {
             let nn = nn.clone();
             StateIds::new(move || nn.state_id())
         }),
-        ..ServerOptions::default()
+        ..ServerOptions::of(&settings.conf)?
     };
     let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)
         .with_context(|| format!("cannot listen on {}", settings.rpc_bind))?;

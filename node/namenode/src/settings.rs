@@ -31,10 +31,6 @@ pub struct Settings {
     pub user: String,
     /// `dfs.permissions.superusergroup`.
     pub superuser_group: String,
-    /// `hadoop.user.group.static.mapping.overrides`.
-    pub static_groups: String,
-    /// `hadoop.security.groups.cache.secs`
-    pub groups_cache: Duration,
     /// `dfs.namenode.ip-proxy-users`: routers, which say for whom they call.
     pub ip_proxy_users: Vec<String>,
     /// The nameservice, or empty.
@@ -101,8 +97,6 @@ pub struct Settings {
     pub serving_limit: Duration,
     /// `hathi.debug.hooks`: faults on demand, for tests.
     pub debug_hooks: bool,
-    /// `ipc.maximum.data.length`.
-    pub max_frame_bytes: usize,
     /// `dfs.hosts` and `dfs.hosts.exclude`.
     pub hosts_files: (Option<PathBuf>, Option<PathBuf>),
 }
@@ -185,8 +179,6 @@ impl Settings {
             user: process_user(),
             superuser_group: conf.get_or("dfs.permissions.superusergroup", "supergroup"),
             ip_proxy_users: conf.get_list("dfs.namenode.ip-proxy-users"),
-            static_groups: conf.get_or("hadoop.user.group.static.mapping.overrides", "dr.who=;"),
-            groups_cache: Duration::from_millis(seconds("hadoop.security.groups.cache.secs", 300)?),
             nameservice_id: identity.nameservice.clone().unwrap_or_default(),
             namenode_id: identity.namenode.clone().unwrap_or_default(),
             rpc_bind: bind_address(&conf, &rpc, "dfs.namenode.rpc-bind-host")?,
@@ -240,7 +232,6 @@ impl Settings {
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
             debug_hooks: conf.get_bool("hathi.debug.hooks", false),
-            max_frame_bytes: conf.get_usize("ipc.maximum.data.length", 128 << 20)?,
             hosts_files: (
                 conf.get("dfs.hosts").map(PathBuf::from),
                 conf.get("dfs.hosts.exclude").map(PathBuf::from),

@@ -14,12 +14,14 @@
 
 use crate::origin::WAITING;
 use crate::rpc::Handler;
+use crate::settings::Peer;
 use crate::state::NameNode;
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::ext::{GetInstanceRequestProto, GetInstanceResponseProto};
 use hathi_namesystem::Role;
 use hathi_namesystem::passed_on::Turns;
+use hathi_net::auth::VOUCHED_PREFIX;
 use hathi_net::ipc::{CallIds, ClientOptions, Responder, RpcCall, RpcError, UserInfo, connect_to, protocols};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -299,13 +301,16 @@ impl NameNode {
         };
         let address = active.rpc.to_string();
         if !kept.stays {
-            let options = self.options_for(call, String::new());
+            let options = ClientOptions {
+                connect_timeout: CONNECT_TIMEOUT,
+                ..ClientOptions::new(&self.settings.user)
+            };
             connect_to(&address, call.protocol, &options).await?;
             return Ok(None);
         }
-        let asked = match self.clock_of(&active.rpc).await {
+        let (asked, pass) = match self.clock_and_pass(active).await {
             Ok(asked) => asked,
-            // Not one of ours.
+            // Not one of ours, or it does not know this NameNode.
             Err(RpcError::Remote(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -317,7 +322,7 @@ impl NameNode {
             // The client is gone, or the active can't tell a late call: nothing is passed on.
             _ => return Ok(None),
         };
-        let client = connect_to(&address, call.protocol, &self.options_for(call, waiting)).await?;
+        let client = connect_to(&address, call.protocol, &self.options_for(call, waiting, &pass)).await?;
         self.standby_calls.passed_on.fetch_add(1, Ordering::Relaxed);
         let ids = CallIds {
             client_id: call.client_id,
@@ -326,7 +331,23 @@ impl NameNode {
             retry_count: 0,
         };
         let answer = client.call_encoded(call.method, &call.body, Some(ids), None);
-        answer.encoded().await.map(Some)
+        match answer.encoded().await {
+            Err(error) if error.is_remote(exceptions::AUTHORIZATION) => {
+                self.passes.forget(&pass);
+                Ok(None)
+            }
+            answered => answered.map(Some),
+        }
+    }
+
+    /// The active's clock, fetched when its pass is there already.
+    async fn clock_and_pass(&self, active: &Peer) -> Result<(GetInstanceResponseProto, String), RpcError> {
+        let asked = self.clock_of(&active.rpc).await?;
+        if let Some(pass) = self.known_pass(&asked.instance_id) {
+            return Ok((asked, pass));
+        }
+        let pass = self.fetch_pass(active, &asked.instance_id).await?;
+        Ok((self.clock_of(&active.rpc).await?, pass))
     }
 
     /// Which process answers there, and its clock.
@@ -341,7 +362,7 @@ impl NameNode {
     }
 
     /// As the client itself would call, but for what is told of it.
-    fn options_for(&self, call: &RpcCall, waiting: String) -> ClientOptions {
+    fn options_for(&self, call: &RpcCall, waiting: String, pass: &str) -> ClientOptions {
         let peer = call.peer;
         let mut context = format!("{waiting},clientIp:{},clientPort:{}", peer.ip(), peer.port());
         if let Some(own) = &call.caller_context {
@@ -350,7 +371,8 @@ impl NameNode {
         ClientOptions {
             user: UserInfo {
                 user: call.user.user.clone(),
-                real_user: Some(self.settings.user.clone()),
+                real_user: Some(format!("{VOUCHED_PREFIX}{pass}")),
+                vouched: false,
             },
             client_id: call.client_id,
             connect_timeout: CONNECT_TIMEOUT,

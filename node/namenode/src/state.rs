@@ -1,12 +1,13 @@
 //! What all parts of a NameNode process share.
 
 use crate::debug_hooks::DebugHooks;
-use crate::groups::{Groups, GroupsOptions, Identity};
 use crate::origin::Origin;
+use crate::passes::Passes;
 use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::standby_calls::StandbyCalls;
 use crate::unreported::Unreported;
+use hathi_formats::conf::ConfError;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
@@ -15,6 +16,7 @@ use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::save_namespace::UnderWay;
 use hathi_namesystem::standby_health::StandbyHealth;
 use hathi_namesystem::{CallContext, Life, Namesystem, Role, Standing};
+use hathi_net::auth::{Authorizer, Groups, GroupsOptions, Identity};
 use hathi_net::clock::HolderClock;
 use hathi_net::histogram::Histogram;
 use hathi_net::ipc::{Responder, RpcCall};
@@ -24,6 +26,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
+
+/// Replies that wait count as memory of their connection when they are larger than this, as a changing call's never is.
+const HELD_BYTES_MIN: usize = 1024;
 
 /// A reply that waits for its transaction, or for the read lease.
 pub struct ParkedReply {
@@ -199,12 +204,16 @@ pub struct NameNode {
     pub debug_hooks: OnceLock<DebugHooks>,
     /// Groups of users.
     pub groups: Groups,
+    /// Who may use which protocol, from where, and in whose name.
+    pub authorizer: Arc<Authorizer>,
     /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
     pub holder: String,
     /// Changes of role, done one after the other by one task.
     pub transitions: mpsc::UnboundedSender<Transition>,
     /// Calls that wait for a report of a block.
     pub unreported: Unreported,
+    /// By which other NameNodes and this one know each other.
+    pub passes: Passes,
     /// Calls that came while this NameNode was not the active.
     pub standby_calls: StandbyCalls,
     /// [`Standing::to_bits`]
@@ -253,21 +262,18 @@ impl NameNode {
         holder: String,
         transitions: mpsc::UnboundedSender<Transition>,
         standby_calls: StandbyCalls,
-    ) -> Self {
+    ) -> Result<Self, ConfError> {
         let clock = Clock::start();
-        let options = GroupsOptions {
-            overrides: settings.static_groups.clone(),
-            superuser_group: settings.superuser_group.clone(),
-            own_user: settings.user.clone(),
-            cache_for: settings.groups_cache,
-        };
+        let options = GroupsOptions::of(&settings.conf, &settings.user)?;
         let groups_clock = clock.clone();
         let groups = Groups::new(options, move || groups_clock.ms());
+        let authorizer = Arc::new(Authorizer::of(&settings.conf, groups.clone())?);
         let standing = ns.standing().to_bits();
         let serving = Serving::new(settings.reactors, settings.serving_limit);
         let life = RwLock::new(ns.life().clone());
-        NameNode {
+        Ok(NameNode {
             settings,
+            authorizer,
             ns: RwLock::new(ns),
             gate: Mutex::default(),
             lease: ReadLease::new(),
@@ -279,6 +285,7 @@ impl NameNode {
             holder,
             transitions,
             unreported: Unreported::default(),
+            passes: Passes::default(),
             standby_calls,
             standing: AtomicU64::new(standing),
             life,
@@ -287,7 +294,7 @@ impl NameNode {
             health: Mutex::default(),
             edits_retention: Mutex::default(),
             image_under_way: Mutex::default(),
-        }
+        })
     }
 
     /// This process's own name, until it ends.
@@ -307,12 +314,7 @@ impl NameNode {
             groups,
             superuser,
         } = self.groups.get(&call.user.user, now_ms)?;
-        let origin = Origin::of(
-            call,
-            &self.settings.user,
-            &self.settings.ip_proxy_users,
-            self.instance(),
-        );
+        let origin = Origin::of(call, &self.settings.ip_proxy_users, self.instance());
         Some(CallContext {
             user,
             groups,
@@ -361,12 +363,18 @@ impl NameNode {
 
     /// Sends the result now, or parks it until what it shows is durable and the read lease is held. When the life in
     /// which it was made is over, it is given up: nobody here knows any more what became of what it shows.
-    pub fn answer(&self, responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
+    pub fn answer(&self, mut responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
         if made.standing.role != Role::Active && made.after.is_none() {
             return send(responder, &result);
         }
         if made.after.is_none() && made.standing == self.standing() && self.lease.held(self.clock.us()) {
             return send(responder, &result);
+        }
+        // Smaller ones are bounded by the number of calls that a connection may have outstanding.
+        if let Ok(message) = &result
+            && message.len() > HELD_BYTES_MIN
+        {
+            responder.hold(message.len());
         }
         let reply = ParkedReply {
             responder,

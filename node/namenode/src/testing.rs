@@ -68,13 +68,7 @@ pub(crate) fn active() -> Alone {
     let (transitions, _) = mpsc::unbounded_channel();
     let (questions, _) = mpsc::unbounded_channel();
     let calls = StandbyCalls::new(questions);
-    let nn = Arc::new(NameNode::new(
-        settings.clone(),
-        ns,
-        "nn0@test".to_owned(),
-        transitions,
-        calls,
-    ));
+    let nn = Arc::new(NameNode::new(settings.clone(), ns, "nn0@test".to_owned(), transitions, calls).unwrap());
     {
         let mut ns = nn.ns.write();
         ns.role.change(Role::Standby).unwrap();

@@ -1,7 +1,8 @@
 //! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]); and
 //! what else of the machine daemons share: clocks ([`clock`]), processes ([`process`]), and whom a process speaks for
-//! ([`users`]). Knows nothing of HDFS.
+//! ([`users`]), and who may call it ([`auth`]). Knows nothing of HDFS but the names of its protocols.
 
+pub mod auth;
 pub mod clock;
 pub mod histogram;
 pub mod http;

@@ -2,11 +2,12 @@
 
 use crate::journalnodes::JournalNodes;
 use crate::namenode::LocalNameNode;
-use crate::server::{Asked, Handler, Request};
+use crate::server::{Asked, Handler, REQUESTS_MAX, Request};
 use anyhow::Context as _;
 use hathi_failover::{Action, Controller, ControllerConfig, Event, Health, QuorumLease, ServiceState};
 use hathi_formats::exceptions::{RemoteException, SERVICE_FAILED};
 use hathi_formats::proto::common;
+use hathi_net::auth::Administrators;
 use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcServer, ServerOptions, connect_to};
 use std::net::SocketAddr;
@@ -50,19 +51,26 @@ pub struct ZkfcConfig {
     pub journal_id: String,
     /// The user that this process calls as.
     pub user: String,
+    /// Who may move the active role.
+    pub administrators: Administrators,
+    /// Limits of the RPC server, and who may use it.
+    pub server: ServerOptions,
 }
 
 /// Runs the controller until the process ends.
 pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
+    // bound: one event per probe of the NameNode, answer of a JournalNode's watcher or end of a transition, and each of
+    // those waits before the next one. Nobody outside sends any.
     let (events, mut event_queue) = mpsc::unbounded_channel();
-    let (requests, mut request_queue) = mpsc::unbounded_channel();
+    let (requests, mut request_queue) = mpsc::channel(REQUESTS_MAX);
     let handler = Handler {
         requests,
         runtime: tokio::runtime::Handle::current(),
+        administrators: config.administrators.clone(),
     };
     let options = ServerOptions {
         name: "zkfc".to_owned(),
-        ..ServerOptions::default()
+        ..config.server.clone()
     };
     let _server = RpcServer::bind(config.listen, Arc::new(handler), options)
         .with_context(|| format!("dfs.ha.zkfc.port: can't listen on {}", config.listen))?;

@@ -1,10 +1,17 @@
 //! `ZKFCProtocol`: `cedeActive` and `gracefulFailover`, for administrators and for other controllers.
 
-use hathi_formats::exceptions::{RPC_NO_SUCH_METHOD, RemoteException};
+use hathi_formats::exceptions::{ACCESS_CONTROL, RETRIABLE, RPC_NO_SUCH_METHOD, RemoteException};
 use hathi_formats::proto::common;
+use hathi_net::auth::Administrators;
 use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
 use tokio::sync::{mpsc, oneshot};
+
+/// Longest time for which a NameNode is kept out of the election. Who moves the active role needs a minute; in Hadoop a
+/// number that is too large keeps it out until its controller is started anew.
+const CEDE_MAX_MS: i64 = 600_000;
+/// Requests that wait for the controller's loop, which takes one in microseconds.
+pub(crate) const REQUESTS_MAX: usize = 16;
 
 /// What an administrator or another controller asks; the answer goes back as an exception or nothing.
 #[derive(Debug)]
@@ -20,17 +27,35 @@ pub(crate) type Asked = (Request, oneshot::Sender<Result<(), RemoteException>>);
 
 /// Hands requests to the controller's loop.
 pub(crate) struct Handler {
-    pub(crate) requests: mpsc::UnboundedSender<Asked>,
+    pub(crate) requests: mpsc::Sender<Asked>,
     pub(crate) runtime: tokio::runtime::Handle,
+    /// Whom it serves: `dfs.cluster.administrators`, and the user that it runs as, as other controllers do.
+    pub(crate) administrators: Administrators,
 }
 
 impl Handler {
-    fn ask(&self, request: Request, reply: Responder, answer: fn(Responder)) {
-        let (sender, receiver) = oneshot::channel();
-        if self.requests.send((request, sender)).is_err() {
-            return reply.reset();
-        }
+    /// Serves an administrator's request (`DFSZKFailoverController.checkRpcAdminAccess`).
+    fn ask(&self, call: &RpcCall, request: Request, reply: Responder, answer: fn(Responder)) {
+        let (requests, administrators) = (self.requests.clone(), self.administrators.clone());
+        let (caller, peer) = (call.user.clone(), call.peer.ip().to_canonical());
         self.runtime.spawn(async move {
+            let user = &caller.user;
+            if !administrators.ask(user).await {
+                let refusal = format!(
+                    "Disallowed RPC access from {user} (auth:SIMPLE) at {peer}. Not listed in dfs.cluster.administrators"
+                );
+                tracing::warn!("{refusal}");
+                return reply.error(&RemoteException::new(ACCESS_CONTROL, refusal));
+            }
+            tracing::info!(user, %peer, ?request, "allowed RPC access");
+            let (sender, receiver) = oneshot::channel();
+            match requests.try_send((request, sender)) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    return reply.error(&RemoteException::new(RETRIABLE, "too many requests wait"));
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return reply.reset(),
+            }
             match receiver.await {
                 Ok(Ok(())) => answer(reply),
                 Ok(Err(exception)) => reply.error(&exception),
@@ -51,13 +76,14 @@ impl RpcHandler for Handler {
                 Ok(request) => {
                     // Java sends its signed int in this unsigned field.
                     let millis = i64::from(request.millis_to_cede.cast_signed());
-                    self.ask(Request::CedeActive(millis), reply, |reply| {
+                    let millis = millis.min(CEDE_MAX_MS);
+                    self.ask(&call, Request::CedeActive(millis), reply, |reply| {
                         reply.ok(&common::CedeActiveResponseProto {});
                     });
                 }
                 Err(exception) => reply.error(&exception),
             },
-            "gracefulFailover" => self.ask(Request::GracefulFailover, reply, |reply| {
+            "gracefulFailover" => self.ask(&call, Request::GracefulFailover, reply, |reply| {
                 reply.ok(&common::GracefulFailoverResponseProto {});
             }),
             other => reply.error(&RemoteException::new(
@@ -65,5 +91,80 @@ impl RpcHandler for Handler {
                 format!("Unknown method {other} called on {} protocol.", ZKFC_PROTOCOL.name),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_formats::conf::{Configuration, Environment};
+    use hathi_net::auth::{Groups, GroupsOptions};
+    use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, RpcServer, ServerOptions};
+    use std::sync::Arc;
+
+    fn serve() -> (RpcServer, mpsc::Receiver<Asked>) {
+        let mut conf = Configuration::new(Environment::default());
+        conf.set("dfs.cluster.administrators", "alice ops");
+        conf.set("hadoop.user.group.static.mapping.overrides", "bob=ops;nobody=");
+        let groups = Groups::start(GroupsOptions::of(&conf, "hdfs").unwrap());
+        let (requests, queue) = mpsc::channel(REQUESTS_MAX);
+        let handler = Handler {
+            requests,
+            runtime: tokio::runtime::Handle::current(),
+            administrators: Administrators::of(&conf, "hdfs", groups),
+        };
+        let address = "127.0.0.1:0".parse().unwrap();
+        let server = RpcServer::bind(address, Arc::new(handler), ServerOptions::default()).unwrap();
+        (server, queue)
+    }
+
+    async fn cede(server: &RpcServer, user: &str, millis: u32) -> Result<(), RpcError> {
+        let client = RpcClient::connect(server.local_addr(), &ZKFC_PROTOCOL, ClientOptions::new(user)).await?;
+        let request = common::CedeActiveRequestProto { millis_to_cede: millis };
+        let _: common::CedeActiveResponseProto = client.call("cedeActive", &request).await?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn only_an_administrator_moves_the_active_role() {
+        let (server, mut queue) = serve();
+        let refused = cede(&server, "nobody", 1).await.unwrap_err();
+        let refused = refused.remote().unwrap();
+        assert!(refused.is(ACCESS_CONTROL));
+        assert_eq!(
+            refused.message,
+            "Disallowed RPC access from nobody (auth:SIMPLE) at 127.0.0.1. Not listed in dfs.cluster.administrators"
+        );
+        let client = RpcClient::connect(server.local_addr(), &ZKFC_PROTOCOL, ClientOptions::new("nobody"));
+        let client = client.await.unwrap();
+        let refused = client
+            .call::<_, common::GracefulFailoverResponseProto>(
+                "gracefulFailover",
+                &common::GracefulFailoverRequestProto {},
+            )
+            .await;
+        assert!(refused.unwrap_err().is_remote(ACCESS_CONTROL));
+        assert!(queue.try_recv().is_err());
+        for user in ["hdfs", "alice", "bob"] {
+            let loops = async {
+                let (request, answer) = queue.recv().await.unwrap();
+                assert!(matches!(request, Request::CedeActive(1)));
+                answer.send(Ok(())).unwrap();
+            };
+            let (ceded, ()) = tokio::join!(cede(&server, user, 1), loops);
+            ceded.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_keeps_a_namenode_out_of_the_election_for_days() {
+        let (server, mut queue) = serve();
+        let loops = async {
+            let (request, answer) = queue.recv().await.unwrap();
+            assert!(matches!(request, Request::CedeActive(CEDE_MAX_MS)));
+            answer.send(Ok(())).unwrap();
+        };
+        let (ceded, ()) = tokio::join!(cede(&server, "hdfs", i32::MAX.cast_unsigned()), loops);
+        ceded.unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! The methods of `ClientProtocol`: what each is called, who serves it, and how often it may run.
 
-use super::{admin, attributes, blocks, locations, policies, read, unsupported, write};
+use super::{admin, attributes, blocks, locations, policies, read, summary, unsupported, write};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::Verb;
 use Retry::{AtMostOnce, Idempotent};
@@ -253,7 +253,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         "getContentSummary",
         Idempotent,
         Read,
-        Verb::Read(read::get_content_summary),
+        Verb::Read(summary::get_content_summary),
     ),
     method("setQuota", Idempotent, Write, Verb::Write(attributes::set_quota)),
     method("fsync", Idempotent, Write, Verb::Write(blocks::fsync)),
@@ -485,7 +485,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         Read,
         Verb::Read(unsupported::get_erasure_coding_codecs),
     ),
-    method("getQuotaUsage", Idempotent, Read, Verb::Read(read::get_quota_usage)),
+    method("getQuotaUsage", Idempotent, Read, Verb::Read(summary::get_quota_usage)),
     method("listOpenFiles", Idempotent, Read, Verb::Read(admin::list_open_files)),
     method("msync", Idempotent, Write, Verb::Read(admin::msync)),
     method(

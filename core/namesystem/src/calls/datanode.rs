@@ -43,6 +43,11 @@ pub const DATANODE_LIFELINE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.prot
 
 /// Full reports up to this many replicas are worked through at once; larger ones in slices by the shell.
 const REPLICAS_AT_ONCE: u64 = 10_000;
+/// Longest string by which a DataNode says who it is: an id, a name, a version. They are kept for as long as the NameNode
+/// runs. Hadoop has no limit; a host's name has 255 bytes at most.
+const IDENTITY_MAX_BYTES: usize = 1024;
+/// Storages of one report or heartbeat: disks of one machine. Hadoop has no limit.
+const STORAGES_MAX: usize = 10_000;
 /// `dfs.namenode.min.supported.datanode.version`
 const MIN_DATANODE_VERSION: [u32; 3] = [2, 1, 0];
 
@@ -184,6 +189,7 @@ pub(super) fn refusal(error: &BlockManagerError) -> RemoteException {
 fn register_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, ctx, request: RegisterDatanodeRequestProto| {
         let mut registration = request.registration;
+        check_identity(&registration)?;
         check_software_version(ns, &registration)?;
         if let Some(ip) = ctx.client_ip {
             registration.datanode_id.ip_addr = ip.to_canonical().to_string();
@@ -198,6 +204,34 @@ fn register_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
         registration.keys = no_keys();
         Ok(Reply::message(&RegisterDatanodeResponseProto { registration }))
     })
+}
+
+/// Refuses what is no DataNode's: it would be kept.
+fn check_identity(registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
+    let id = &registration.datanode_id;
+    let texts = [&id.datanode_uuid, &id.host_name, &registration.software_version];
+    match texts.iter().find(|text| text.len() > IDENTITY_MAX_BYTES) {
+        None => Ok(()),
+        Some(text) => Err(RemoteException::new(
+            exceptions::DISALLOWED_DATANODE,
+            format!(
+                "Datanode denied communication with namenode: it names itself with {} bytes, and at most \
+                 {IDENTITY_MAX_BYTES} can be",
+                text.len()
+            ),
+        )),
+    }
+}
+
+/// Refuses more storages than a machine has.
+fn check_storages(number: usize) -> Result<(), RemoteException> {
+    if number <= STORAGES_MAX {
+        return Ok(());
+    }
+    Err(RemoteException::new(
+        exceptions::IO,
+        format!("a report of {number} storages: a DataNode has at most {STORAGES_MAX}"),
+    ))
 }
 
 /// `BlockManager.getBlockKeys` without block tokens.
@@ -262,6 +296,7 @@ fn stats(request: &HeartbeatRequestProto) -> HeartbeatStats {
 fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
         verify(ns, &request.registration)?;
+        check_storages(request.reports.len())?;
         ns.blockmanager
             .check_allowed(&request.registration.datanode_id)
             .map_err(|error| refusal(&error))?;
@@ -302,6 +337,7 @@ fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply 
 fn send_lifeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
         verify(ns, &request.registration)?;
+        check_storages(request.reports.len())?;
         // A lifeline of an unknown node changes nothing: only a heartbeat can make it register.
         if let Some(index) = registered(ns, &request.registration)? {
             ns.blockmanager.lifeline(index, stats(&request), now(ctx));
@@ -314,6 +350,7 @@ fn send_lifeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
 fn block_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, ctx, request: BlockReportRequestProto| {
         verify(ns, &request.registration)?;
+        check_storages(request.reports.len())?;
         check_pool(ns, &request.block_pool_id)?;
         let Some(datanode) = registered(ns, &request.registration)? else {
             return Ok(Reply::message(&BlockReportResponseProto {
@@ -354,6 +391,7 @@ fn block_received_and_deleted(ns: &mut Namesystem, ctx: &CallContext, body: Byte
         &body,
         |ns, ctx, request: BlockReceivedAndDeletedRequestProto| {
             verify(ns, &request.registration)?;
+            check_storages(request.blocks.len())?;
             check_pool(ns, &request.block_pool_id)?;
             let Some(datanode) = registered(ns, &request.registration)? else {
                 // The node keeps the notices and sends them again; its next heartbeat makes it register first.

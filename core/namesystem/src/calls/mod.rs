@@ -19,6 +19,7 @@ mod locations;
 mod policies;
 mod read;
 mod replayed;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod unsupported;
@@ -31,6 +32,7 @@ pub(crate) use blocks::{begin_recovery, internal_lease_holder};
 pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
 pub use datanode::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, heartbeat_state};
 pub(crate) use replayed::remember_replayed;
+pub use summary::{SUMMARY_SLICE_INODES, SummaryWork};
 
 use crate::context::{CallContext, Reply, Verb};
 use crate::retry_cache::CallKey;

@@ -6,23 +6,18 @@ use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::{InodeId, TxId};
+use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::{
-    BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, ContentSummaryProto,
-    GetBatchedListingRequestProto, GetBatchedListingResponseProto, GetContentSummaryRequestProto,
-    GetContentSummaryResponseProto, GetEnclosingRootRequestProto, GetEnclosingRootResponseProto,
+    BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, GetBatchedListingRequestProto,
+    GetBatchedListingResponseProto, GetEnclosingRootRequestProto, GetEnclosingRootResponseProto,
     GetFileInfoRequestProto, GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto,
     GetListingRequestProto, GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
-    GetPreferredBlockSizeResponseProto, GetQuotaUsageRequestProto, GetQuotaUsageResponseProto, HdfsFileStatusProto,
-    IsFileClosedRequestProto, QuotaUsageProto, RemoteExceptionProto, StorageTypeProto, StorageTypeQuotaInfoProto,
-    StorageTypeQuotaInfosProto,
+    GetPreferredBlockSizeResponseProto, HdfsFileStatusProto, IsFileClosedRequestProto, RemoteExceptionProto,
 };
-use hathi_namespace::{FileStatus, InodeKind, InodesInPath};
+use hathi_namespace::{FileStatus, InodesInPath};
 use prost::Message;
 use std::ops::ControlFlow;
 
-/// Inodes of a content summary counted before the walk looks up again (`dfs.content-summary.limit`).
-const SUMMARY_SLICE_INODES: usize = 5000;
 /// `dfs.batched.ls.limit`: paths of one `getBatchedListing`.
 const BATCHED_LISTING_PATHS_MAX: usize = 100;
 
@@ -355,112 +350,6 @@ pub(super) fn check_access(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> R
             }
             ns.namespace.check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
             Ok(Reply::message(&CheckAccessResponseProto {}).after(shown_path(ns, &iip)))
-        },
-    )
-}
-
-/// `getContentSummary`
-pub(super) fn get_content_summary(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetContentSummaryRequestProto| {
-            let summary = content_summary(ns, ctx, &request.path)?;
-            Ok(Reply::message(&GetContentSummaryResponseProto { summary }).after(ns.shown_everything()))
-        },
-    )
-}
-
-fn content_summary(ns: &Namesystem, ctx: &CallContext, path: &str) -> Result<ContentSummaryProto, RemoteException> {
-    let iip = ns.namespace.resolve(path)?;
-    let mut walk = ns.namespace.content_summary(&caller(ctx), &iip, path)?;
-    while !ns
-        .namespace
-        .content_summary_step(&caller(ctx), &mut walk, SUMMARY_SLICE_INODES)?
-    {}
-    let summary = &walk.summary;
-    let type_quota_infos = iip
-        .last()
-        .and_then(|id| type_quota_infos(ns, id, &summary.types_consumed));
-    let is_file = iip
-        .last()
-        .and_then(|id| ns.namespace.status(id))
-        .is_some_and(|status| status.kind == InodeKind::File);
-    Ok(ContentSummaryProto {
-        length: summary.length,
-        file_count: summary.file_count,
-        directory_count: summary.directory_count,
-        quota: summary.ns_quota as u64,
-        space_consumed: summary.space_consumed,
-        space_quota: summary.ds_quota as u64,
-        snapshot_length: Some(0),
-        snapshot_file_count: Some(0),
-        snapshot_directory_count: Some(0),
-        snapshot_space_consumed: Some(0),
-        erasure_coding_policy: Some(if is_file { "Replicated" } else { "" }.to_owned()),
-        type_quota_infos,
-    })
-}
-
-/// Quotas and bytes by storage type, of all types that may have a quota, when there is anything to tell
-/// (`PBHelperClient.convert`).
-fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Option<StorageTypeQuotaInfosProto> {
-    let quotas = ns.namespace.type_quotas(dir);
-    if quotas.is_empty() && consumed.iter().all(|bytes| *bytes <= 0) {
-        return None;
-    }
-    let infos = (0_i32..).zip(consumed).filter_map(|(ordinal, consumed)| {
-        let r#type = hathi_namespace::storage_type_number(ordinal)?;
-        // Memory has none.
-        let is_counted = r#type != StorageTypeProto::RamDisk as i32;
-        let quota = quotas
-            .iter()
-            .find(|(known, _)| *known == ordinal)
-            .map_or(-1, |(_, quota)| *quota);
-        is_counted.then(|| StorageTypeQuotaInfoProto {
-            r#type: Some(r#type),
-            quota: quota as u64,
-            consumed: (*consumed).max(0) as u64,
-        })
-    });
-    Some(StorageTypeQuotaInfosProto {
-        type_quota_info: infos.collect(),
-    })
-}
-
-/// `getQuotaUsage`
-pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetQuotaUsageRequestProto| {
-            let iip = ns.namespace.resolve(&request.path)?;
-            let usage = match ns.namespace.quota_usage(&caller(ctx), &iip, &request.path)? {
-                Some(usage) => QuotaUsageProto {
-                    file_and_directory_count: usage.file_and_directory_count,
-                    quota: usage.ns_quota as u64,
-                    space_consumed: usage.space_consumed,
-                    space_quota: usage.ds_quota as u64,
-                    type_quota_infos: iip
-                        .last()
-                        .and_then(|id| type_quota_infos(ns, id, &usage.types_consumed)),
-                },
-                None => {
-                    let summary = content_summary(ns, ctx, &request.path)?;
-                    QuotaUsageProto {
-                        file_and_directory_count: summary.file_count + summary.directory_count,
-                        quota: summary.quota,
-                        space_consumed: summary.space_consumed,
-                        space_quota: summary.space_quota,
-                        type_quota_infos: summary.type_quota_infos,
-                    }
-                }
-            };
-            Ok(Reply::message(&GetQuotaUsageResponseProto { usage }).after(ns.shown_everything()))
         },
     )
 }

@@ -8,11 +8,11 @@ pub mod sender;
 pub mod transfer;
 mod write;
 
-use std::io::{self, BufReader, ErrorKind, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hathi_formats::datatransfer::{OpRequest, read_request, write_delimited};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -155,7 +155,7 @@ impl Connection {
                 self.node.conf.keepalive
             };
             self.stream.set_read_timeout(non_zero(patience))?;
-            let request = match read_request(&mut self.reader) {
+            let request = match read_request(&mut WholeRequest::new(&mut self.reader)) {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(()),
                 Err(error) if is_timeout(&error) => return Ok(()),
@@ -247,7 +247,71 @@ impl Connection {
     }
 }
 
+/// How long a request may take from its first byte to its last one. Hadoop waits a read time-out for each byte, so that a
+/// thread can be held for hours.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reads a request, for whose first byte the socket's own time-out counts.
+struct WholeRequest<'a> {
+    reader: &'a mut BufReader<TcpStream>,
+    patience: Duration,
+    until: Option<Instant>,
+}
+
+impl<'a> WholeRequest<'a> {
+    fn new(reader: &'a mut BufReader<TcpStream>) -> WholeRequest<'a> {
+        WholeRequest {
+            reader,
+            patience: REQUEST_TIMEOUT,
+            until: None,
+        }
+    }
+}
+
+impl Read for WholeRequest<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.reader.buffer().is_empty()
+            && let Some(until) = self.until
+        {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.reader.get_ref().set_read_timeout(Some(left))?;
+        }
+        let read = self.reader.read(buffer)?;
+        self.until.get_or_insert_with(|| Instant::now() + self.patience);
+        Ok(read)
+    }
+}
+
 /// Timeouts of zero mean none.
 fn non_zero(timeout: Duration) -> Option<Duration> {
     (!timeout.is_zero()).then_some(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_comes_byte_by_byte_does_not_hold_a_thread_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        // Version, a read, and a length of which one byte after the other comes.
+        sender.write_all(&[0, 28, 81, 0xFF, 0x7F]).unwrap();
+        let dripping = std::thread::spawn(move || {
+            while sender.write_all(&[0]).is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut reader = BufReader::new(stream);
+        let mut request = WholeRequest::new(&mut reader);
+        request.patience = Duration::from_millis(50);
+        let failed = read_request(&mut request).unwrap_err();
+        assert!(is_timeout(&failed), "{failed}");
+        drop(reader);
+        dripping.join().unwrap();
+    }
 }

@@ -25,6 +25,7 @@ pub fn configuration(dir: &Path) -> Configuration {
     conf.set("dfs.journalnode.rpc-address", "127.0.0.1:0");
     conf.set("dfs.journalnode.http-address", "127.0.0.1:0");
     conf.set("dfs.journalnode.edits.dir", dir.display().to_string());
+    conf.set("hathi.journalnode.users", "hdfs");
     conf
 }
 
@@ -63,7 +64,11 @@ pub struct Writer {
 
 impl Writer {
     pub async fn connect(node: &JournalNode, epoch: u64) -> Writer {
-        let client = RpcClient::connect(node.rpc_address(), &QJOURNAL_PROTOCOL, ClientOptions::new("hdfs"))
+        Writer::connect_as("hdfs", node, epoch).await
+    }
+
+    pub async fn connect_as(user: &str, node: &JournalNode, epoch: u64) -> Writer {
+        let client = RpcClient::connect(node.rpc_address(), &QJOURNAL_PROTOCOL, ClientOptions::new(user))
             .await
             .unwrap();
         Writer {

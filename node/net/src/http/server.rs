@@ -1,12 +1,12 @@
 //! The HTTP server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,15 +17,22 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Sleep;
 
 const LISTEN_BACKLOG: i32 = 256;
 /// Connections served at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of them, those of one address: whoever holds his open can't keep others out alone.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = MAX_CONNECTIONS / 4;
+/// A client that takes nothing of its answer for so long is cut off, as by Hadoop's RPC server.
+const WRITE_STALL: Duration = Duration::from_secs(300);
 /// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// As `HttpServer2` sets them.
@@ -164,7 +171,101 @@ impl Drop for HttpServer {
     }
 }
 
+/// Connections by address.
+#[derive(Debug, Default)]
+struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+/// A place among the connections of an address.
+struct Place {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn take_place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut addresses = self.0.lock();
+        let count = addresses.entry(address).or_default();
+        if *count >= MAX_CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            addresses: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut addresses = self.addresses.0.lock();
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A connection that breaks when the other side takes nothing for too long.
+struct Watched {
+    stream: TcpStream,
+    patience: Duration,
+    stalls: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalls = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalls = self
+            .stalls
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalls.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 async fn accept(listener: TcpListener, handler: Arc<dyn HttpHandler>) {
+    let addresses = Arc::new(Addresses::default());
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else {
@@ -178,7 +279,16 @@ async fn accept(listener: TcpListener, handler: Arc<dyn HttpHandler>) {
                 continue;
             }
         };
+        let Some(place) = addresses.take_place(peer.ip().to_canonical()) else {
+            tracing::warn!(%peer, limit = MAX_CONNECTIONS_PER_ADDRESS, "HTTP connection refused: too many of its address");
+            continue;
+        };
         let _ = stream.set_nodelay(true);
+        let stream = Watched {
+            stream,
+            patience: WRITE_STALL,
+            stalls: None,
+        };
         let handler = handler.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let response = respond(&*handler, request, peer);
@@ -193,7 +303,7 @@ async fn accept(listener: TcpListener, handler: Arc<dyn HttpHandler>) {
             if let Err(error) = served {
                 tracing::debug!(%peer, %error, "HTTP connection broke");
             }
-            drop(permit);
+            drop((permit, place));
         });
     }
 }

@@ -113,7 +113,7 @@ impl ClientOptions {
         ClientOptions {
             user: UserInfo {
                 user: user.to_owned(),
-                real_user: None,
+                ..UserInfo::default()
             },
             client_id: ClientId::random(),
             connect_timeout: Duration::from_secs(20),

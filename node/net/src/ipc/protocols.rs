@@ -365,7 +365,12 @@ pub static SUPERVISOR_PROTOCOL: Protocol = Protocol {
     name: "hathi.SupervisorProtocol",
     pb_interface: "hathi.SupervisorProtocol",
     version: 1,
-    methods: &[("changeJournalNodes", 0), ("getInstance", 0)],
+    methods: &[
+        ("changeJournalNodes", 0),
+        ("confirmPassRequest", 0),
+        ("getInstance", 0),
+        ("requestPass", 0),
+    ],
 };
 
 /// Every protocol of this module.

@@ -16,14 +16,17 @@ mod table;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
 use prost::Message;
 
 pub use listener::RpcServer;
 pub use outbox::Responder;
 
 use super::{ClientId, Protocol, RemoteException};
+use crate::auth::Authorizer;
 
 /// Who calls, as the connection said (`UserInformationProto`).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -32,6 +35,8 @@ pub struct UserInfo {
     pub user: String,
     /// The real user when the effective one is proxied.
     pub real_user: Option<String>,
+    /// A NameNode calls for one of its clients, and has proven that it is one ([`Authorizer::believe`]).
+    pub vouched: bool,
 }
 
 /// `RPCCallerContextProto`: free text for the audit log.
@@ -135,10 +140,48 @@ pub struct ServerOptions {
     pub idle_threshold: usize,
     /// Idle time after which a connection may be closed, in ms (twice `ipc.client.connection.maxidletime`).
     pub max_idle_ms: u64,
+    /// How often idle and slow connections are looked for (`ipc.client.connection.idle-scan-interval.ms`).
+    pub idle_scan_interval: Duration,
+    /// For how long a connection may say nothing of itself, or not end a frame that it has begun; see
+    /// [`ServerOptions::FRAME_BYTES_PER_SECOND`].
+    pub frame_patience: Duration,
+    /// Bytes of unfinished frames of all connections, above which the oldest one's connection is closed.
+    pub max_unfinished_bytes: u64,
     /// Backlog of the listening sockets (`ipc.server.listen.queue.size`).
     pub listen_backlog: i32,
     /// Sent with each reply on the first listener's connections, exceptions included.
     pub state_ids: Option<StateIds>,
+    /// Who may do what. Without one everybody may do everything, but nobody in another one's name.
+    pub authorizer: Option<Arc<Authorizer>>,
+}
+
+impl ServerOptions {
+    /// Each so many bytes of a frame give its sender a second more to end it: the largest frame takes half an hour at
+    /// most.
+    pub const FRAME_BYTES_PER_SECOND: u64 = 64 << 10;
+
+    /// With what Hadoop's keys say; those that are not set leave the default of this type.
+    pub fn of(conf: &Configuration) -> Result<ServerOptions, ConfError> {
+        let default = ServerOptions::default();
+        let ms = |key: &str, default: Duration| conf.get_duration(key, default, TimeUnit::Millis);
+        let idle = ms("ipc.client.connection.maxidletime", Duration::from_secs(10))?;
+        let scan = "ipc.client.connection.idle-scan-interval.ms";
+        let backlog = "ipc.server.listen.queue.size";
+        Ok(ServerOptions {
+            max_frame_bytes: conf.get_usize("ipc.maximum.data.length", default.max_frame_bytes)?,
+            max_connections: conf.get_usize("ipc.server.max.connections", default.max_connections)?,
+            idle_threshold: conf.get_usize("ipc.client.idlethreshold", default.idle_threshold)?,
+            max_idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX).saturating_mul(2),
+            idle_scan_interval: ms(scan, default.idle_scan_interval)?,
+            frame_patience: ms("hathi.ipc.server.frame.timeout.ms", default.frame_patience)?,
+            listen_backlog: if conf.is_set(backlog) {
+                i32::try_from(conf.get_u32(backlog, 256)?).unwrap_or(i32::MAX)
+            } else {
+                default.listen_backlog
+            },
+            ..default
+        })
+    }
 }
 
 impl Default for ServerOptions {
@@ -154,8 +197,12 @@ impl Default for ServerOptions {
             max_connections: 0,
             idle_threshold: 4000,
             max_idle_ms: 20_000,
+            idle_scan_interval: Duration::from_secs(10),
+            frame_patience: Duration::from_secs(60),
+            max_unfinished_bytes: 512 << 20,
             listen_backlog: 1024,
             state_ids: None,
+            authorizer: None,
         }
     }
 }

@@ -501,3 +501,28 @@ fn bad_replicas_errors_and_lifelines() {
     let none: CacheReportResponseProto = dn(&mut ns, 0, "cacheReport", &cached).unwrap();
     assert_eq!(none.cmd, None);
 }
+
+#[test]
+fn what_is_no_datanodes_is_not_kept() {
+    let mut ns = active();
+    for long in 0..3 {
+        let mut request = RegisterDatanodeRequestProto {
+            registration: registration(0),
+        };
+        let identity = &mut request.registration;
+        let text = [
+            &mut identity.datanode_id.datanode_uuid,
+            &mut identity.datanode_id.host_name,
+            &mut identity.software_version,
+        ];
+        *text.into_iter().nth(long).unwrap() = "9".repeat(2000);
+        let refused = dn::<RegisterDatanodeResponseProto>(&mut ns, 0, "registerDatanode", &request).unwrap_err();
+        assert!(refused.is(exceptions::DISALLOWED_DATANODE), "{refused}");
+    }
+    register(&mut ns, 0);
+    let mut told = heartbeat(0);
+    let one = told.reports[0].clone();
+    told.reports = vec![one; 20_000];
+    let refused = dn::<HeartbeatResponseProto>(&mut ns, 0, "sendHeartbeat", &told).unwrap_err();
+    assert!(refused.is(exceptions::IO), "{refused}");
+}

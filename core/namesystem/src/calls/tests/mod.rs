@@ -8,6 +8,7 @@ mod order;
 mod recovery;
 mod refusals;
 mod retries;
+mod summary;
 mod tree;
 mod upgrade;
 mod writers;

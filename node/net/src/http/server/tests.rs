@@ -84,3 +84,37 @@ async fn errors_carry_status_and_message() {
     assert!(matches!(client::get("https://x/", LIMIT).await, Err(HttpError::Url(_))));
     assert!(matches!(client::get("nonsense", LIMIT).await, Err(HttpError::Url(_))));
 }
+
+#[test]
+fn one_address_does_not_take_all_connections() {
+    let addresses = Arc::new(Addresses::default());
+    let (one, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let mut places: Vec<_> = std::iter::from_fn(|| addresses.take_place(one)).collect();
+    assert_eq!(places.len(), MAX_CONNECTIONS_PER_ADDRESS);
+    assert!(addresses.take_place(other).is_some());
+    places.pop();
+    assert!(addresses.take_place(one).is_some());
+    drop(places);
+    assert!(addresses.0.lock().is_empty(), "and who is gone is forgotten");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_is_broken_off() {
+    use tokio::io::AsyncWriteExt;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut watched = Watched {
+        stream,
+        patience: Duration::from_millis(20),
+        stalls: None,
+    };
+    let piece = vec![0; 1 << 20];
+    let error = loop {
+        if let Err(error) = watched.write_all(&piece).await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    drop(client);
+}

@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use hathi_formats::exceptions::{
-    RETRIABLE, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH, RemoteException,
+    AUTHORIZATION, RETRIABLE, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH,
+    RemoteException,
 };
 use hathi_formats::proto::common::{IpcConnectionContextProto, RpcSaslProto, rpc_sasl_proto};
 use prost::Message;
@@ -25,6 +27,8 @@ use super::listener::Service;
 use super::outbox::{Closing, Connection, Responder};
 use super::table::ProtocolTable;
 use super::{CallerContext, RpcCall, UserInfo, meta};
+use crate::auth::Protocols;
+use crate::auth::{Asked, Decision, VOUCHED_PREFIX, Waiting, check_length, without_rules};
 use crate::ipc::ClientId;
 use crate::ipc::codec::{self, ErrorCode, Preamble, RequestHeader, ResponseIds};
 use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
@@ -35,6 +39,17 @@ const SCRATCH_BYTES: usize = 256 << 10;
 const MIN_READ_BYTES: usize = 64 << 10;
 /// A connection yields to the others after a read of so many bytes.
 const YIELD_AFTER_BYTES: usize = 16 << 10;
+/// And after so many calls: a third of a millisecond of the cheapest ones, and enough for one write of their replies.
+const SLICE_CALLS: u64 = 256;
+/// And after replies of so many bytes.
+const SLICE_REPLY_BYTES: usize = 256 << 10;
+/// And after so long.
+const SLICE_TIME: Duration = Duration::from_millis(1);
+/// The time is looked at after so many calls, as looking costs as much as a hundredth of a call.
+const CALLS_PER_LOOK: u64 = 8;
+/// Longest caller context and signature that are kept (Hadoop shows 128 and 40 bytes of them in its audit log, routers
+/// add addresses). What is longer is left out, as it is for information only.
+const CALLER_CONTEXT_MAX_BYTES: usize = 4 << 10;
 /// Room made ahead for one announced frame; more only as its bytes come in, so that announcing costs nothing.
 const MAX_AHEAD_BYTES: usize = 1 << 20;
 /// Write buffers larger than this are given back when empty.
@@ -68,6 +83,13 @@ impl Fatal {
         }
     }
 
+    fn unauthorized(exception: RemoteException) -> Fatal {
+        Fatal {
+            code: ErrorCode::FatalUnauthorized,
+            exception,
+        }
+    }
+
     fn decoding(what: &str, error: impl std::fmt::Display) -> Fatal {
         Fatal {
             code: ErrorCode::FatalDeserializingRequest,
@@ -85,6 +107,14 @@ pub(super) struct ConnectionTask {
     phase: Phase,
     /// The beginning of a frame whose end has not come.
     input: BytesMut,
+    /// As much of it as was told to the server.
+    published_input: u64,
+    /// Whole frames that are not served yet; nothing is read while there are any.
+    pending: Bytes,
+    /// What the user may do, while that waits for groups; nothing is served meanwhile.
+    admission: Option<(Waiting, Arc<UserInfo>)>,
+    /// Protocols that the user may use.
+    allowed: Protocols,
     /// Replies that are being written.
     output: BytesMut,
     /// Calls handed to the handler since the connection began.
@@ -112,6 +142,10 @@ impl ConnectionTask {
             registry_key,
             phase: Phase::Preamble,
             input: BytesMut::new(),
+            published_input: 0,
+            pending: Bytes::new(),
+            admission: None,
+            allowed: Protocols::ALL,
             output: BytesMut::new(),
             dispatched: 0,
             published_outstanding: 0,
@@ -135,6 +169,7 @@ impl ConnectionTask {
                 self.output.extend_from_slice(&outbox.bytes);
                 outbox.bytes.clear();
             }
+            self.connection.unsent.store(outbox.bytes.len(), Ordering::Relaxed);
             let unsent_bytes = (self.output.len() + outbox.bytes.len()) as u64;
             (self.dispatched.saturating_sub(outbox.replied), unsent_bytes)
         };
@@ -187,7 +222,30 @@ impl ConnectionTask {
         self.connection.last_active_ms.store(now, Ordering::Relaxed);
     }
 
-    /// Reads once and serves what came whole. Gives the bytes read, 0 at the end of the stream.
+    /// Tells the server how much there is of a frame that has not ended, and since when.
+    fn publish_input(&mut self) {
+        let now = self.input.len() as u64;
+        let before = std::mem::replace(&mut self.published_input, now);
+        if before == now {
+            return;
+        }
+        let connection = &self.connection;
+        if before == 0 {
+            connection
+                .unfinished_since_ms
+                .store(connection.server.now_ms(), Ordering::Relaxed);
+        }
+        connection.unfinished_bytes.store(now, Ordering::Relaxed);
+        let total = &connection.server.counters.unfinished_bytes;
+        let all = total
+            .fetch_add(now.wrapping_sub(before), Ordering::Relaxed)
+            .wrapping_add(now.wrapping_sub(before));
+        if now > before && all > connection.server.options.max_unfinished_bytes {
+            connection.server.close_oldest_unfinished();
+        }
+    }
+
+    /// Reads once and keeps what came whole. Gives the bytes read, 0 at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let read = if self.input.is_empty() {
             let mut chunk = BytesMut::new();
@@ -202,8 +260,7 @@ impl ConnectionTask {
             let read = ready!(read)?;
             let frames = self.split(&mut chunk)?;
             self.input.extend_from_slice(&chunk);
-            drop(chunk);
-            self.serve(frames);
+            self.pending = frames.unwrap_or_default();
             read
         } else {
             let missing = codec::frame_bytes(&self.input, usize::MAX)
@@ -217,9 +274,10 @@ impl ConnectionTask {
             if !input.is_empty() {
                 self.input = input;
             }
-            self.serve(frames);
+            self.pending = frames.unwrap_or_default();
             read
         };
+        self.publish_input();
         self.connection
             .server
             .counters
@@ -273,11 +331,13 @@ impl ConnectionTask {
         self.ending = true;
     }
 
-    fn serve(&mut self, frames: Option<Bytes>) {
-        let Some(frames) = frames else { return };
+    /// Serves frames until there is none left, or others are due.
+    fn serve_slice(&mut self) {
+        let frames = std::mem::take(&mut self.pending);
         let before = self.dispatched;
+        let began = Instant::now();
         let mut at = 0;
-        while at < frames.len() && !self.ending {
+        while at < frames.len() && !self.ending && self.admission.is_none() && !self.is_over(before, began) {
             let rest = frames.get(at..).unwrap_or_default();
             // `split` gave whole frames only.
             let Ok(Some(len)) = codec::frame_bytes(rest, usize::MAX) else {
@@ -294,15 +354,11 @@ impl ConnectionTask {
                 Err(error) => Err(Fatal::decoding("RpcRequestHeaderProto", error)),
             };
             if let Err(fatal) = served {
-                tracing::info!(peer = %self.connection.peer, call_id, reason = %fatal.exception, "connection refused");
-                let ids = ResponseIds {
-                    call_id,
-                    retry_count,
-                    client_id: ClientId::EMPTY,
-                    state_id: None,
-                };
-                self.end_with(|out| codec::put_error(out, &ids, fatal.code, &fatal.exception));
+                self.refuse(&fatal, call_id, retry_count);
             }
+        }
+        if at < frames.len() && !self.ending {
+            self.pending = frames.slice(at..);
         }
         let calls = self.dispatched - before;
         if calls > 0 {
@@ -313,6 +369,28 @@ impl ConnectionTask {
                 .fetch_add(calls, Ordering::Relaxed);
             self.service.handler.batch_done();
         }
+    }
+
+    fn refuse(&mut self, fatal: &Fatal, call_id: i32, retry_count: i32) {
+        tracing::info!(peer = %self.connection.peer, call_id, reason = %fatal.exception, "connection refused");
+        let ids = ResponseIds {
+            call_id,
+            retry_count,
+            client_id: ClientId::EMPTY,
+            state_id: None,
+        };
+        self.end_with(|out| codec::put_error(out, &ids, fatal.code, &fatal.exception));
+    }
+
+    /// Whether a slice that began with this call and at this moment has had its share.
+    #[inline]
+    fn is_over(&self, before: u64, began: Instant) -> bool {
+        let calls = self.dispatched - before;
+        calls >= SLICE_CALLS
+            || self.connection.unsent.load(Ordering::Relaxed) >= SLICE_REPLY_BYTES
+            || self.connection.held.load(Ordering::Relaxed)
+                > self.connection.server.options.max_outbox_bytes_per_connection as u64
+            || (calls > 0 && calls.is_multiple_of(CALLS_PER_LOOK) && began.elapsed() >= SLICE_TIME)
     }
 
     fn on_frame(&mut self, frames: &Bytes, header: &RequestHeader<'_>, rest: &[u8]) -> Result<(), Fatal> {
@@ -356,11 +434,65 @@ impl ConnectionTask {
                     .map_err(|error| Fatal::decoding("IpcConnectionContextProto", error))
             })?;
         let info = context.user_info.unwrap_or_default();
-        self.phase = Phase::Calls(Some(Arc::new(UserInfo {
+        let mut user = UserInfo {
             user: info.effective_user.unwrap_or_default(),
             real_user: info.real_user,
-        })));
+            vouched: false,
+        };
+        check_length(&user.user).map_err(Fatal::unauthorized)?;
+        check_length(user.real_user.as_deref().unwrap_or_default()).map_err(Fatal::unauthorized)?;
+        let authorizer = self.connection.server.options.authorizer.clone();
+        if let Some(proof) = user
+            .real_user
+            .as_deref()
+            .and_then(|said| said.strip_prefix(VOUCHED_PREFIX))
+        {
+            let proven = authorizer
+                .as_ref()
+                .is_some_and(|authorizer| authorizer.is_proven(proof));
+            // What was said is a secret if it is true, so nobody is told of it.
+            user.real_user = Some("a NameNode".to_owned());
+            user.vouched = proven;
+        }
+        let user = Arc::new(user);
+        let decision = match &authorizer {
+            None => Decision::Made(without_rules(&user)),
+            Some(authorizer) => authorizer.decide(Asked {
+                user: user.clone(),
+                peer: self.connection.peer.ip(),
+                opened_for: context.protocol,
+                protocols: self.service.table.protocols().collect(),
+            }),
+        };
+        match decision {
+            Decision::Made(made) => self.on_admission(made, user),
+            Decision::Waits(waiting) => {
+                self.admission = Some((waiting, user));
+                Ok(())
+            }
+        }
+    }
+
+    fn on_admission(&mut self, made: Result<Protocols, RemoteException>, user: Arc<UserInfo>) -> Result<(), Fatal> {
+        self.allowed = made.map_err(Fatal::unauthorized)?;
+        self.phase = Phase::Calls(Some(user));
+        self.connection.is_admitted.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Looks whether it is known by now what the user may do.
+    fn poll_admission(&mut self, cx: &mut Context<'_>) {
+        let Some((waiting, user)) = &mut self.admission else {
+            return;
+        };
+        let Poll::Ready(made) = waiting.as_mut().poll(cx) else {
+            return;
+        };
+        let user = user.clone();
+        self.admission = None;
+        if let Err(fatal) = self.on_admission(made, user) {
+            self.refuse(&fatal, codec::CALL_ID_CONNECTION_CONTEXT, codec::RETRY_COUNT_NONE);
+        }
     }
 
     /// Only SIMPLE is offered: a client that asks what there is is told so, and one that names SIMPLE itself is not
@@ -441,6 +573,17 @@ impl ConnectionTask {
                 return Ok(());
             }
         };
+        if !self.allowed.contain(protocol_index) && !std::ptr::eq(protocol, &raw const PROTOCOL_META_INFO_PB) {
+            reply.error(&RemoteException::new(
+                AUTHORIZATION,
+                format!(
+                    "User {} (auth:SIMPLE) is not authorized for protocol interface {}: denied by configured ACL",
+                    user.user, protocol.name
+                ),
+            ));
+            return Ok(());
+        }
+        let kept = |text: &&[u8]| text.len() <= CALLER_CONTEXT_MAX_BYTES;
         let call = RpcCall {
             protocol,
             method,
@@ -451,10 +594,13 @@ impl ConnectionTask {
             retry_count: header.retry_count,
             user,
             peer: self.connection.peer,
-            caller_context: header.caller_context.map(|(context, signature)| CallerContext {
-                context: Bytes::copy_from_slice(context),
-                signature: signature.map(Bytes::copy_from_slice),
-            }),
+            caller_context: header
+                .caller_context
+                .filter(|(context, _)| kept(context))
+                .map(|(context, signature)| CallerContext {
+                    context: Bytes::copy_from_slice(context),
+                    signature: signature.filter(kept).map(Bytes::copy_from_slice),
+                }),
             state_id: header.state_id,
         };
         if std::ptr::eq(protocol, &raw const PROTOCOL_META_INFO_PB) {
@@ -500,13 +646,17 @@ impl ConnectionTask {
         Ok((index, protocol, method_index, method))
     }
 
-    fn may_read(&self, outstanding: u64) -> bool {
-        let options = &self.connection.server.options;
-        let total = self.connection.server.counters.outbox_bytes.load(Ordering::Relaxed);
+    fn may_serve(&self, outstanding: u64) -> bool {
+        let server = &self.connection.server;
+        let options = &server.options;
+        let own = self.published_bytes + self.connection.held.load(Ordering::Relaxed);
+        let total =
+            server.counters.outbox_bytes.load(Ordering::Relaxed) + server.counters.held_bytes.load(Ordering::Relaxed);
         !self.ending
+            && self.admission.is_none()
             && outstanding < options.max_outstanding_per_connection as u64
-            && self.published_bytes <= options.max_outbox_bytes_per_connection as u64
-            && (self.published_bytes == 0 || total <= options.max_outbox_bytes_total as u64)
+            && own <= options.max_outbox_bytes_per_connection as u64
+            && (own == 0 || total <= options.max_outbox_bytes_total as u64)
     }
 
     /// Registers the socket with the runtime that this is called on.
@@ -523,7 +673,7 @@ impl ConnectionTask {
                 Ok(outstanding) => outstanding,
                 Err(how) => {
                     if how == Closing::Reset {
-                        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO))?;
+                        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
                     }
                     return Poll::Ready(Ok(None));
                 }
@@ -532,21 +682,30 @@ impl ConnectionTask {
             if self.ending && !write_blocked && self.connection.outbox.lock().bytes.is_empty() {
                 return Poll::Ready(Ok(None));
             }
-            if self.may_read(outstanding)
-                && let Poll::Ready(read) = self.poll_read(cx)?
-            {
-                if read == 0 {
-                    return Poll::Ready(Ok(None));
+            self.poll_admission(cx);
+            if self.may_serve(outstanding) {
+                let mut read = 0;
+                if self.pending.is_empty() {
+                    read = match self.poll_read(cx)? {
+                        Poll::Ready(0) => return Poll::Ready(Ok(None)),
+                        Poll::Ready(read) => read,
+                        Poll::Pending => 0,
+                    };
                 }
-                if read >= YIELD_AFTER_BYTES {
-                    // Replies leave now; the next read waits for its turn.
+                if !self.pending.is_empty() {
+                    self.serve_slice();
+                }
+                if read >= YIELD_AFTER_BYTES || (!self.pending.is_empty() && self.admission.is_none()) {
+                    // Replies leave now; the rest waits for its turn.
                     if self.collect().is_ok() {
                         let _ = self.poll_write(cx)?;
                     }
-                    cx.waker().wake_by_ref();
+                    yield_to_others(cx);
                     return Poll::Pending;
                 }
-                continue;
+                if read > 0 {
+                    continue;
+                }
             }
             let mut outbox = self.connection.outbox.lock();
             if !write_blocked && let Some(runtime) = outbox.move_to.take() {
@@ -568,6 +727,12 @@ impl ConnectionTask {
             return Poll::Pending;
         }
     }
+}
+
+/// Wakes the task again once all others that are ready have run and the sockets were looked at. A task that wakes itself
+/// runs before the runtime looks at a socket.
+fn yield_to_others(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Runs a connection to its end, on whichever runtimes it asks for.
@@ -600,6 +765,8 @@ impl Drop for ConnectionTask {
         }
         self.publish_outstanding(0);
         self.publish_bytes(0);
+        self.input = BytesMut::new();
+        self.publish_input();
         self.connection.server.forget(self.registry_key);
     }
 }

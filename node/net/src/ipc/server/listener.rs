@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use super::outbox::{Closing, Connection, Outbox};
 use super::table::ProtocolTable;
 use super::{RpcHandler, ServerMetrics, ServerOptions, StateIds};
 
-/// How often idle connections are looked for (`ipc.client.connection.idle-scan-interval.ms`).
-const IDLE_SCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// A peer that takes none of its replies for so long is cut off.
 const MAX_WRITE_STALL_MS: u64 = 300_000;
+/// Accepted sockets on their way to a reactor.
+const INTAKE_MAX: usize = 1024;
 /// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -35,6 +35,10 @@ pub(super) struct Counters {
     pub(super) sent_bytes: AtomicU64,
     pub(super) outbox_bytes: AtomicU64,
     pub(super) too_busy: AtomicU64,
+    /// Bytes of replies that are made and wait.
+    pub(super) held_bytes: AtomicU64,
+    /// Bytes of frames that have not ended.
+    pub(super) unfinished_bytes: AtomicU64,
 }
 
 /// What all connections of a server share.
@@ -76,10 +80,44 @@ impl Shared {
             let outstanding = connection.outstanding.load(Ordering::Relaxed);
             if !connection.outbox.lock().bytes.is_empty() && idle_ms > MAX_WRITE_STALL_MS {
                 connection.close(Closing::Reset);
+            } else if self.is_too_slow(&connection, now) {
+                tracing::info!(peer = %connection.peer, "connection closed: it has not ended what it began in time");
+                connection.close(Closing::Close);
             } else if surplus > 0 && outstanding == 0 && idle_ms > self.options.max_idle_ms {
                 connection.close(Closing::Close);
                 surplus -= 1;
             }
+        }
+    }
+
+    /// Whether a connection has not said whose it is, or has not ended a frame, for too long.
+    fn is_too_slow(&self, connection: &Connection, now_ms: u64) -> bool {
+        let patience_ms = u64::try_from(self.options.frame_patience.as_millis()).unwrap_or(u64::MAX);
+        if !connection.is_admitted.load(Ordering::Relaxed) {
+            return now_ms.saturating_sub(connection.since_ms) > patience_ms;
+        }
+        let bytes = connection.unfinished_bytes.load(Ordering::Relaxed);
+        if bytes == 0 {
+            return false;
+        }
+        let waited_ms = now_ms.saturating_sub(connection.unfinished_since_ms.load(Ordering::Relaxed));
+        waited_ms > patience_ms.saturating_add(bytes * 1000 / ServerOptions::FRAME_BYTES_PER_SECOND)
+    }
+
+    /// Makes room: who began first and has not ended has had the longest time.
+    pub(super) fn close_oldest_unfinished(&self) {
+        let oldest = {
+            let connections = self.connections.lock();
+            let unfinished = connections
+                .values()
+                .filter(|connection| connection.unfinished_bytes.load(Ordering::Relaxed) > 0);
+            unfinished
+                .min_by_key(|connection| connection.unfinished_since_ms.load(Ordering::Relaxed))
+                .cloned()
+        };
+        if let Some(connection) = oldest {
+            tracing::warn!(peer = %connection.peer, "connection closed: too many bytes of unfinished frames");
+            connection.close(Closing::Reset);
         }
     }
 }
@@ -92,7 +130,7 @@ pub(super) struct Service {
 }
 
 /// Where new connections of a reactor are put.
-type Intake = mpsc::UnboundedSender<(StdStream, SocketAddr, Arc<Service>)>;
+type Intake = mpsc::Sender<(StdStream, SocketAddr, Arc<Service>)>;
 
 /// A running server on threads of its own; dropping it stops it.
 pub struct RpcServer {
@@ -140,7 +178,7 @@ impl RpcServer {
             runtimes.push(runtime()?);
         }
         for (index, runtime) in runtimes.into_iter().enumerate() {
-            let (intake, incoming) = mpsc::unbounded_channel();
+            let (intake, incoming) = mpsc::channel(INTAKE_MAX);
             server.intakes.push(intake);
             server.reactors.push(runtime.handle().clone());
             let (shared, stopped) = (server.shared.clone(), stopped.clone());
@@ -269,14 +307,14 @@ fn listen(addr: SocketAddr, backlog: i32) -> io::Result<StdListener> {
 /// One reactor: runs the connections that it is given until the server stops.
 async fn react(
     shared: Arc<Shared>,
-    mut incoming: mpsc::UnboundedReceiver<(StdStream, SocketAddr, Arc<Service>)>,
+    mut incoming: mpsc::Receiver<(StdStream, SocketAddr, Arc<Service>)>,
     mut stopped: watch::Receiver<bool>,
     first: bool,
 ) {
     if first {
         let shared = shared.clone();
         tokio::spawn(async move {
-            let mut scans = tokio::time::interval(IDLE_SCAN_INTERVAL);
+            let mut scans = tokio::time::interval(shared.options.idle_scan_interval.max(Duration::from_millis(1)));
             loop {
                 scans.tick().await;
                 shared.reap();
@@ -305,7 +343,13 @@ fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc
         server: shared.clone(),
         state_ids: service.state_ids.clone(),
         outbox: Mutex::new(Outbox::default()),
+        since_ms: shared.now_ms(),
         last_active_ms: AtomicU64::new(shared.now_ms()),
+        unsent: AtomicUsize::new(0),
+        held: AtomicU64::new(0),
+        unfinished_bytes: AtomicU64::new(0),
+        unfinished_since_ms: AtomicU64::new(0),
+        is_admitted: AtomicBool::new(false),
         outstanding: AtomicU64::new(0),
     });
     shared.connections.lock().insert(key, connection.clone());
@@ -334,12 +378,17 @@ async fn accept(listener: TcpListener, service: Arc<Service>, shared: Arc<Shared
             [_] => stream
                 .into_std()
                 .and_then(|stream| begin(&shared, stream, peer, service.clone())),
-            many => stream.into_std().map(|stream| {
-                turn = (turn + 1) % many.len();
-                if let Some(intake) = many.get(turn) {
-                    let _ = intake.send((stream, peer, service.clone()));
+            many => match stream.into_std() {
+                Ok(stream) => {
+                    turn = (turn + 1) % many.len();
+                    if let Some(intake) = many.get(turn) {
+                        // Gone when the server stops.
+                        let _ = intake.send((stream, peer, service.clone())).await;
+                    }
+                    Ok(())
                 }
-            }),
+                Err(error) => Err(error),
+            },
         };
         if let Err(error) = handed {
             tracing::debug!(%peer, %error, "connection broke at once");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use bytes::BytesMut;
@@ -53,8 +53,19 @@ pub(super) struct Connection {
     pub(super) state_ids: Option<StateIds>,
     /// Never held across an await, and only for as long as appending one reply takes.
     pub(super) outbox: Mutex<Outbox>,
+    /// Milliseconds since the server's start when it was accepted.
+    pub(super) since_ms: u64,
     /// Milliseconds since the server's start when something was last read or written.
     pub(super) last_active_ms: AtomicU64,
+    /// Bytes in the outbox, for who must not take its lock to know.
+    pub(super) unsent: AtomicUsize,
+    /// Bytes of replies that are made and wait for something ([`Responder::hold`]).
+    pub(super) held: AtomicU64,
+    /// Bytes of a frame that has not ended, and since when, in milliseconds since the server's start.
+    pub(super) unfinished_bytes: AtomicU64,
+    pub(super) unfinished_since_ms: AtomicU64,
+    /// It is known who calls.
+    pub(super) is_admitted: AtomicBool,
     /// Calls without a reply, as of the task's last turn.
     pub(super) outstanding: AtomicU64,
 }
@@ -67,6 +78,7 @@ impl Connection {
                 return;
             }
             put(&mut outbox.bytes);
+            self.unsent.store(outbox.bytes.len(), Ordering::Relaxed);
             outbox.replied += 1;
             if outbox.awake {
                 None
@@ -105,6 +117,7 @@ impl Connection {
 pub struct Responder {
     connection: Option<Arc<Connection>>,
     ids: ResponseIds,
+    held: u64,
 }
 
 impl Responder {
@@ -117,7 +130,36 @@ impl Responder {
                 client_id,
                 state_id: None,
             },
+            held: 0,
         }
+    }
+
+    /// The reply is made, has so many bytes, and will be sent later: until then they count as bytes that the connection
+    /// has not sent, so that the memory for replies that wait is bounded as that for replies that nobody takes.
+    pub fn hold(&mut self, bytes: usize) {
+        if let Some(connection) = &self.connection {
+            let bytes = bytes as u64;
+            self.held += bytes;
+            connection.held.fetch_add(bytes, Ordering::Relaxed);
+            connection
+                .server
+                .counters
+                .held_bytes
+                .fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&mut self) -> Option<Arc<Connection>> {
+        let connection = self.connection.take()?;
+        if self.held > 0 {
+            connection.held.fetch_sub(self.held, Ordering::Relaxed);
+            connection
+                .server
+                .counters
+                .held_bytes
+                .fetch_sub(self.held, Ordering::Relaxed);
+        }
+        Some(connection)
     }
 
     /// Sends a message, or an exception.
@@ -130,7 +172,7 @@ impl Responder {
 
     /// Sends a message.
     pub fn ok<M: Message>(mut self, message: &M) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
             connection.reply(false, |out| codec::put_success(out, &ids, message));
         }
@@ -138,7 +180,7 @@ impl Responder {
 
     /// Sends a message that is already encoded (without a length before it).
     pub fn ok_encoded(mut self, message: &[u8]) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
             connection.reply(false, |out| codec::put_success_encoded(out, &ids, message));
         }
@@ -146,7 +188,7 @@ impl Responder {
 
     /// Sends an exception.
     pub fn error(mut self, exception: &RemoteException) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             let code = ErrorCode::of(exception);
             let ids = self.ids_at(&connection);
             connection.reply(true, |out| codec::put_error(out, &ids, code, exception));
@@ -155,7 +197,7 @@ impl Responder {
 
     /// Resets the connection (RST), so that the client knows at once that it cannot know whether the call was served.
     pub fn reset(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             connection.close(Closing::Reset);
         }
     }
@@ -243,7 +285,7 @@ fn hung_up(socket: &OwnedFd) -> bool {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.take() {
             connection.close(Closing::Reset);
         }
     }

@@ -18,6 +18,8 @@ use crate::ipc::codec::{self, RequestIds};
 use crate::ipc::protocols::{HA_SERVICE_PROTOCOL, PROTOCOL_META_INFO_PB, ZKFC_PROTOCOL};
 use crate::ipc::{ClientOptions, HaOptions, HaProxy, Idempotence, RpcClient, RpcError};
 
+mod border;
+
 /// Any message with a string will do.
 type Text = GetProtocolVersionsRequestProto;
 
@@ -516,7 +518,7 @@ async fn all_connections_can_be_reset() {
 async fn calls_end_in_time() {
     let (_echo, server) = serve(ServerOptions::default());
     let client = connect(&server).await;
-    let short = std::time::Duration::from_millis(20);
+    let short = Duration::from_millis(20);
     let parked = client.call_with::<_, Text>("getServiceStatus", &text(""), None, Some(short));
     assert!(matches!(parked.await, Err(RpcError::Timeout { .. })));
     assert_eq!(

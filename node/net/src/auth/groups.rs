@@ -9,12 +9,14 @@
 //! - That nothing is known of a user is never remembered for longer than [`UNKNOWN_MS`].
 //! - One look-up per user, and [`LOOKUPS_MAX`] of them, are under way at a time.
 
+use super::USER_MAX_BYTES;
+use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Users remembered at most.
@@ -36,7 +38,7 @@ pub struct Identity {
     pub user: Arc<str>,
     /// The groups.
     pub groups: Arc<[String]>,
-    /// The NameNode's own user, or a member of `dfs.permissions.superusergroup`.
+    /// The daemon's own user, or a member of `dfs.permissions.superusergroup`.
     pub superuser: bool,
 }
 
@@ -65,7 +67,7 @@ pub struct GroupsOptions {
     pub overrides: String,
     /// `dfs.permissions.superusergroup`
     pub superuser_group: String,
-    /// The NameNode's user.
+    /// The daemon's user.
     pub own_user: String,
     /// `hadoop.security.groups.cache.secs`
     pub cache_for: Duration,
@@ -93,7 +95,29 @@ struct Shared {
     now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
+impl GroupsOptions {
+    /// From the keys that [`GroupsOptions`] names.
+    pub fn of(conf: &Configuration, own_user: &str) -> Result<GroupsOptions, ConfError> {
+        let default = Duration::from_secs(300);
+        Ok(GroupsOptions {
+            overrides: conf.get_or("hadoop.user.group.static.mapping.overrides", "dr.who=;"),
+            superuser_group: conf.get_or("dfs.permissions.superusergroup", "supergroup"),
+            own_user: own_user.to_owned(),
+            cache_for: conf.get_duration("hadoop.security.groups.cache.secs", default, TimeUnit::Seconds)?,
+        })
+    }
+}
+
 impl Groups {
+    /// Nobody is known, and time is the process's.
+    #[must_use]
+    pub fn start(options: GroupsOptions) -> Groups {
+        let started = Instant::now();
+        Groups::new(options, move || {
+            u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+
     /// Nobody is known. `now_ms` is a monotonic clock.
     #[must_use]
     pub fn new(options: GroupsOptions, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Groups {
@@ -124,6 +148,10 @@ impl Groups {
     /// Who a user is, if that is known; otherwise it is being asked for.
     #[must_use]
     pub fn get(&self, user: &str, now_ms: u64) -> Option<Identity> {
+        if user.len() > USER_MAX_BYTES {
+            // Nobody is called that: nothing is kept of it, and the system is not asked.
+            return Some(self.identity(user, Vec::new()));
+        }
         let mut known = self.0.known.lock();
         if let Some(entry) = known.users.get_mut(user) {
             let identity = entry.identity.clone();
@@ -150,6 +178,12 @@ impl Groups {
             self.ask(known, user);
         }
         answer
+    }
+
+    /// [`Groups::get`] by the clock that they were made with.
+    #[must_use]
+    pub fn get_now(&self, user: &str) -> Option<Identity> {
+        self.get(user, (self.0.now_ms)())
     }
 
     /// Waits until it is known who a user is; `None` when that takes too long.
@@ -273,7 +307,7 @@ fn list(groups: &str) -> Vec<String> {
 }
 
 /// `id` is asked and not the C library: it is there with every libc, a directory service's module that crashes or hangs
-/// takes no thread of the NameNode with it, and it is what Hadoop asks.
+/// takes no thread of the daemon with it, and it is what Hadoop asks.
 fn ask_the_system(user: &str) -> Lookup {
     // A name that the tool could take for an option is no user's.
     if user.is_empty() || user.starts_with('-') {

@@ -1,0 +1,247 @@
+//! How a NameNode proves to another one that it is one.
+//!
+//! An active believes a standby whose calls it passes on, so nobody else may be able to say that he is a standby. Under
+//! SIMPLE authentication a user's name proves nothing. What a NameNode alone can do is to answer at the address that the
+//! configuration names. So the standby asks the active for a pass with a random number, the active asks back at the
+//! standby's configured address whether it was asked with that number, and gives the pass away only then. The standby
+//! shows it in each connection on which it calls in a client's name.
+//!
+//! A pass is known to this process and to the NameNodes that it was given to, travels only to and from configured
+//! addresses, is in no file, and ends with the process that gave it.
+
+use crate::settings::Peer;
+use crate::state::NameNode;
+use hathi_formats::exceptions::{ACCESS_CONTROL, RETRIABLE, RemoteException};
+use hathi_formats::proto::ext::{
+    ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, RequestPassRequestProto, RequestPassResponseProto,
+};
+use hathi_net::ipc::{ClientOptions, RpcError, connect_to, protocols};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Requests of this process that wait for a pass; there is one for each active.
+const ASKED_MAX: usize = 64;
+/// Passes that are remembered, by the process that gave them: the last ones count.
+const KEPT_MAX: usize = 8;
+/// Callers about whom this process asks back at a time: each costs a connection.
+const CONFIRMING_MAX: usize = 16;
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The passes of one process.
+#[derive(Debug)]
+pub struct Passes {
+    own: String,
+    asked: Mutex<Vec<String>>,
+    kept: Mutex<Vec<(String, String)>>,
+    confirming: AtomicUsize,
+}
+
+fn random() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Passes {
+            own: random(),
+            asked: Mutex::default(),
+            kept: Mutex::default(),
+            confirming: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Passes {
+    /// Whether this is what this process gives to other NameNodes. How long that takes tells nothing of it.
+    #[must_use]
+    pub fn is_own(&self, said: &str) -> bool {
+        let differences = self.own.bytes().zip(said.bytes()).map(|(one, other)| one ^ other);
+        said.len() == self.own.len() && differences.fold(0, |all, difference| all | difference) == 0
+    }
+
+    /// Notes that this process asks, with a number by which it knows it again; `None` when it asks too often.
+    fn ask(&self) -> Option<String> {
+        let mut asked = self.asked.lock();
+        if asked.len() >= ASKED_MAX {
+            return None;
+        }
+        let nonce = random();
+        asked.push(nonce.clone());
+        Some(nonce)
+    }
+
+    fn end(&self, nonce: &str) {
+        self.asked.lock().retain(|asked| asked != nonce);
+    }
+
+    /// Whether this process asked with this number and waits.
+    #[must_use]
+    pub fn has_asked(&self, nonce: &str) -> bool {
+        self.asked.lock().iter().any(|asked| asked == nonce)
+    }
+
+    fn kept(&self, instance: &str) -> Option<String> {
+        let kept = self.kept.lock();
+        let (_, pass) = kept.iter().find(|(of, _)| of == instance)?;
+        Some(pass.clone())
+    }
+
+    fn keep(&self, instance: &str, pass: &str) {
+        let mut kept = self.kept.lock();
+        kept.retain(|(of, _)| of != instance);
+        if kept.len() >= KEPT_MAX {
+            kept.remove(0);
+        }
+        kept.push((instance.to_owned(), pass.to_owned()));
+    }
+
+    /// It was not believed.
+    pub fn forget(&self, pass: &str) {
+        self.kept.lock().retain(|(_, kept)| kept != pass);
+    }
+}
+
+impl NameNode {
+    /// The pass of an active's process, if that is known already.
+    #[must_use]
+    pub fn known_pass(&self, instance: &str) -> Option<String> {
+        self.passes.kept(instance)
+    }
+
+    /// Asks an active for its pass.
+    pub async fn fetch_pass(&self, active: &Peer, instance: &str) -> Result<String, RpcError> {
+        let busy = || RemoteException::new(RETRIABLE, "too many passes are asked for");
+        let nonce = self.passes.ask().ok_or_else(|| RpcError::Remote(busy()))?;
+        let asked = self.request_pass(active, &nonce).await;
+        self.passes.end(&nonce);
+        let pass = asked?.pass;
+        self.passes.keep(instance, &pass);
+        Ok(pass)
+    }
+
+    async fn request_pass(&self, active: &Peer, nonce: &str) -> Result<RequestPassResponseProto, RpcError> {
+        let client = connect_to(
+            &active.rpc.to_string(),
+            &protocols::SUPERVISOR_PROTOCOL,
+            &self.peer_options(),
+        )
+        .await?;
+        let request = RequestPassRequestProto {
+            namenode_id: self.settings.namenode_id.clone(),
+            nonce: nonce.to_owned(),
+        };
+        client.call("requestPass", &request).await
+    }
+
+    fn peer_options(&self) -> ClientOptions {
+        ClientOptions {
+            connect_timeout: TIMEOUT,
+            call_timeout: TIMEOUT,
+            ..ClientOptions::new(&self.settings.user)
+        }
+    }
+
+    /// Serves `requestPass`: asks back whether that NameNode asked.
+    pub async fn give_pass(
+        self: &Arc<Self>,
+        request: &RequestPassRequestProto,
+    ) -> Result<RequestPassResponseProto, RemoteException> {
+        let refused = |why: &str| RemoteException::new(ACCESS_CONTROL, format!("NameNode {}: {why}", self.instance()));
+        let peer = self
+            .settings
+            .peers
+            .iter()
+            .find(|peer| peer.namenode_id == request.namenode_id)
+            .ok_or_else(|| refused("no NameNode of this configuration has that id"))?;
+        if self.passes.confirming.fetch_add(1, Ordering::Relaxed) >= CONFIRMING_MAX {
+            self.passes.confirming.fetch_sub(1, Ordering::Relaxed);
+            return Err(RemoteException::new(RETRIABLE, "too many passes are asked for"));
+        }
+        let asked = self.confirm(peer, &request.nonce).await;
+        self.passes.confirming.fetch_sub(1, Ordering::Relaxed);
+        match asked {
+            Ok(true) => Ok(RequestPassResponseProto {
+                pass: self.passes.own.clone(),
+            }),
+            Ok(false) => Err(refused("it did not ask")),
+            Err(error) => {
+                tracing::info!(namenode = peer.namenode_id, %error, "cannot ask whether it asked for a pass");
+                Err(refused("it does not answer whether it asked"))
+            }
+        }
+    }
+
+    async fn confirm(&self, peer: &Peer, nonce: &str) -> Result<bool, RpcError> {
+        let client = connect_to(
+            &peer.rpc.to_string(),
+            &protocols::SUPERVISOR_PROTOCOL,
+            &self.peer_options(),
+        )
+        .await?;
+        let request = ConfirmPassRequestRequestProto {
+            nonce: nonce.to_owned(),
+        };
+        let answer: ConfirmPassRequestResponseProto = client.call("confirmPassRequest", &request).await?;
+        Ok(answer.asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_given_away_is_a_pass() {
+        let passes = Passes::default();
+        let other = Passes::default();
+        assert!(passes.is_own(&passes.own));
+        for wrong in [
+            "",
+            "x",
+            other.own.as_str(),
+            &passes.own[1..],
+            &format!("{}0", passes.own),
+        ] {
+            assert!(!passes.is_own(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_confirmed_only_while_it_waits() {
+        let passes = Passes::default();
+        let nonce = passes.ask().unwrap();
+        assert!(passes.has_asked(&nonce) && !passes.has_asked(""));
+        passes.end(&nonce);
+        assert!(!passes.has_asked(&nonce));
+        let all: Vec<_> = std::iter::from_fn(|| passes.ask()).collect();
+        assert_eq!(all.len(), ASKED_MAX);
+    }
+
+    #[test]
+    fn the_pass_of_another_process_is_another_one() {
+        let passes = Passes::default();
+        for process in 0..20 {
+            passes.keep(&format!("process {process}"), &format!("pass {process}"));
+        }
+        assert_eq!(passes.kept("process 19").as_deref(), Some("pass 19"));
+        assert_eq!(passes.kept("process 1"), None);
+        passes.forget("pass 19");
+        assert_eq!(passes.kept("process 19"), None);
+    }
+
+    #[tokio::test]
+    async fn who_is_not_at_the_address_of_a_namenode_gets_no_pass() {
+        let alone = crate::testing::active();
+        let nn = &alone.shared.nn;
+        let request = |namenode_id: &str| RequestPassRequestProto {
+            namenode_id: namenode_id.to_owned(),
+            nonce: "made up".to_owned(),
+        };
+        // Nobody listens at the address of nn1.
+        for id in ["nn1", "nn9", ""] {
+            assert!(nn.give_pass(&request(id)).await.unwrap_err().is(ACCESS_CONTROL), "{id}");
+        }
+    }
+}

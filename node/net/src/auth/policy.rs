@@ -1,0 +1,126 @@
+//! Service level authorization: who may use which protocol, from where (`hadoop-policy.xml`).
+
+use super::acl::{AccessControlList, Machines};
+use super::authorizer::Unknown;
+use crate::ipc::{Protocol, protocols};
+use hathi_formats::conf::Configuration;
+use hathi_formats::exceptions::{AUTHORIZATION, RemoteException};
+use std::net::IpAddr;
+
+/// The protocols and the beginnings of their keys (`HDFSPolicyProvider`), and ours, which Hadoop does not know.
+static SERVICES: &[(&Protocol, &str)] = &[
+    (&protocols::CLIENT_PROTOCOL, "security.client.protocol"),
+    (
+        &protocols::CLIENT_DATANODE_PROTOCOL,
+        "security.client.datanode.protocol",
+    ),
+    (&protocols::DATANODE_PROTOCOL, "security.datanode.protocol"),
+    (&protocols::INTER_DATANODE_PROTOCOL, "security.inter.datanode.protocol"),
+    (&protocols::NAMENODE_PROTOCOL, "security.namenode.protocol"),
+    (&protocols::QJOURNAL_PROTOCOL, "security.qjournal.service.protocol"),
+    (
+        &protocols::INTER_QJOURNAL_PROTOCOL,
+        "security.interqjournal.service.protocol",
+    ),
+    (&protocols::HA_SERVICE_PROTOCOL, "security.ha.service.protocol"),
+    (&protocols::ZKFC_PROTOCOL, "security.zkfc.protocol"),
+    (
+        &protocols::REFRESH_AUTHORIZATION_POLICY_PROTOCOL,
+        "security.refresh.policy.protocol",
+    ),
+    (
+        &protocols::REFRESH_USER_MAPPINGS_PROTOCOL,
+        "security.refresh.user.mappings.protocol",
+    ),
+    (
+        &protocols::GET_USER_MAPPINGS_PROTOCOL,
+        "security.get.user.mappings.protocol",
+    ),
+    (
+        &protocols::REFRESH_CALL_QUEUE_PROTOCOL,
+        "security.refresh.callqueue.protocol",
+    ),
+    (
+        &protocols::GENERIC_REFRESH_PROTOCOL,
+        "security.refresh.generic.protocol",
+    ),
+    (
+        &protocols::DATANODE_LIFELINE_PROTOCOL,
+        "security.datanode.lifeline.protocol",
+    ),
+    (
+        &protocols::RECONFIGURATION_PROTOCOL,
+        "security.reconfiguration.protocol",
+    ),
+    // They go between the daemons that the keys above are about, so whoever may use those may use these.
+    (
+        &protocols::JOURNAL_EXTENSION_PROTOCOL,
+        "security.qjournal.service.protocol",
+    ),
+    (&protocols::SUPERVISOR_PROTOCOL, "security.ha.service.protocol"),
+];
+
+/// What `hadoop-policy.xml` says of one protocol.
+#[derive(Clone, Debug)]
+struct Service {
+    protocol: &'static Protocol,
+    allowed: AccessControlList,
+    blocked: AccessControlList,
+    hosts: Machines,
+    blocked_hosts: Machines,
+}
+
+/// What it says of all of them (`ServiceAuthorizationManager`).
+#[derive(Clone, Debug)]
+pub(super) struct ServiceAcls(Vec<Service>);
+
+impl ServiceAcls {
+    /// From a configuration into which the policy file was read.
+    pub(super) fn of(conf: &Configuration) -> ServiceAcls {
+        const DEFAULT: &str = "security.service.authorization.default";
+        let read = |service: &str, suffix: &str, default: &str| {
+            let of_all = || conf.raw(&format!("{DEFAULT}.{suffix}"));
+            conf.raw(&format!("{service}.{suffix}"))
+                .or_else(of_all)
+                .unwrap_or_else(|| default.to_owned())
+        };
+        let services = SERVICES.iter().map(|(protocol, key)| Service {
+            protocol,
+            allowed: AccessControlList::parse(&read(key, "acl", "*")),
+            blocked: AccessControlList::parse(&read(key, "acl.blocked", "")),
+            hosts: Machines::parse(&read(key, "hosts", "*")),
+            blocked_hosts: Machines::parse(&read(key, "hosts.blocked", "")),
+        });
+        ServiceAcls(services.collect())
+    }
+
+    /// Whether a user may use a protocol.
+    pub(super) fn check(
+        &self,
+        protocol: &Protocol,
+        user: &str,
+        groups: Option<&[String]>,
+        peer: IpAddr,
+        may_wait: bool,
+    ) -> Result<Result<(), RemoteException>, Unknown> {
+        let refused = |message: String| Ok(Err(RemoteException::new(AUTHORIZATION, message)));
+        let name = protocol.name;
+        let Some(service) = self.0.iter().find(|service| std::ptr::eq(service.protocol, protocol)) else {
+            return refused(format!("Protocol interface {name} is not known."));
+        };
+        let listed = service.allowed.includes(user, groups).ok_or(Unknown)?;
+        if !listed || service.blocked.includes(user, groups).ok_or(Unknown)? {
+            return refused(format!(
+                "User {user} (auth:SIMPLE) is not authorized for protocol interface {name}: denied by configured ACL"
+            ));
+        }
+        let admitted = service.hosts.include(peer, may_wait).ok_or(Unknown)?;
+        if !admitted || service.blocked_hosts.include(peer, may_wait).ok_or(Unknown)? {
+            return refused(format!(
+                "Host {} is not authorized for protocol interface {name}",
+                peer.to_canonical()
+            ));
+        }
+        Ok(Ok(()))
+    }
+}
