@@ -166,9 +166,9 @@ impl Controller {
             tokio::time::sleep(RETRY).await;
         }
         prove(&self.nn, &self.tail).await?;
-        // The block manager is new: it has not heard of the lists yet.
-        crate::hosts::refresh(&self.nn);
         let mut ns = self.nn.ns.write();
+        // The block manager is new: it has not heard of the lists and racks yet.
+        crate::hosts::tell(&self.nn, &mut ns);
         ns.blockmanager.activate_safe_mode(self.nn.clock.now());
         ns.role.change(Role::Standby)?;
         self.nn.publish(&ns);

@@ -40,5 +40,6 @@ pub mod tail;
 mod testing;
 pub mod unreported;
 
+pub mod topology;
 pub use format::FormatOptions;
 pub use settings::Settings;

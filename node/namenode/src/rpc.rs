@@ -183,6 +183,9 @@ impl Handler {
             }
             return;
         };
+        if nn.topology.must_ask(&call) {
+            return self.hold(call, responder, manner);
+        }
         let role = nn.role();
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Clients go to another NameNode meanwhile, if there is one.
@@ -258,10 +261,7 @@ impl Handler {
             Deferred::SaveNamespace { time_window_s, tx_gap } => {
                 crate::checkpoint::save_namespace(&self.shared, time_window_s, tx_gap, responder);
             }
-            Deferred::RefreshNodes => {
-                crate::hosts::refresh(&self.namenode);
-                responder.ok(&hathi_formats::proto::hdfs::RefreshNodesResponseProto {});
-            }
+            Deferred::RefreshNodes => crate::hosts::refresh_and_answer(&self.namenode, responder),
             Deferred::FinalizeUpgrade => {
                 responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
             }
@@ -323,7 +323,11 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
     }) = held.recv().await
     {
         let handler = handler.clone();
+            let placed = handler.namenode.topology.ask_if_needed(&handler.namenode, &call).await;
         tokio::spawn(async move {
+            if let Err(refused) = placed {
+                return responder.error(&refused);
+            }
             let known = handler.namenode.groups.resolve(&call.user.user).await;
             handler.held_now.fetch_sub(1, Ordering::Relaxed);
             match known {

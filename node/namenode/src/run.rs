@@ -4,6 +4,7 @@ use crate::background::{self, Shared};
 use crate::debug_hooks::DebugHooks;
 use crate::ha::Controller;
 use crate::journalnodes::{JournalNodes, Readers};
+use crate::hosts::HostLists;
 use crate::load::{Loader, parts};
 use crate::local_edits::LocalEdits;
 use crate::log::LogTask;

@@ -2,6 +2,7 @@
 
 use crate::resources::ResourceOptions;
 use anyhow::Context;
+use crate::topology::TopologyOptions;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
 use hathi_journal::writer::WriterTimeouts;
@@ -108,6 +109,8 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// `net.topology.*`
+    pub topology: TopologyOptions,
     /// Reads the configuration directory.
     pub fn load(dir: &Path) -> anyhow::Result<Settings> {
         let conf = Configuration::load(dir).with_context(|| format!("configuration in {}", dir.display()))?;
@@ -254,6 +257,7 @@ impl Settings {
         let conf = &self.conf;
         let checksum_type = match conf.get_or("dfs.checksum.type", "CRC32C").as_str() {
             "NULL" => 0,
+            topology: TopologyOptions::from_conf(&conf)?,
             "CRC32" => 1,
             _ => 2,
         };
@@ -366,7 +370,23 @@ impl Settings {
             report_lease_ms: ms(
                 "dfs.namenode.full.block.report.lease.length.ms",
                 300_000,
+        let count = |key: &str, default: u32| conf.get_u32(key, default);
                 TimeUnit::Millis,
+            replication_max_streams: count("dfs.namenode.replication.max-streams", 2)?,
+            replication_max_streams_hard: count("dfs.namenode.replication.max-streams-hard-limit", 4)?,
+            replication_work_multiplier: count("dfs.namenode.replication.work.multiplier.per.iteration", 2)?.max(1),
+            pending_timeout_ms: ms(
+                "dfs.namenode.reconstruction.pending.timeout-sec",
+                300_000,
+                TimeUnit::Seconds,
+            )?,
+            startup_delay_deletion_ms: ms("dfs.namenode.startup.delay.block.deletion.sec", 0, TimeUnit::Seconds)?,
+            excess_timeout_ms: ms(
+                "dfs.namenode.excess.redundancy.timeout-sec",
+                3_600_000,
+                TimeUnit::Seconds,
+            )?,
+            min_maintenance_replication: u16::try_from(count("dfs.namenode.maintenance.replication.min", 1)?)?,
             )?,
             safemode_threshold: conf.get_f64("dfs.namenode.safemode.threshold-pct", 0.999)?,
             safemode_min_datanodes: conf.get_usize("dfs.namenode.safemode.min.datanodes", 0)?,

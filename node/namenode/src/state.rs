@@ -3,10 +3,12 @@
 use crate::debug_hooks::DebugHooks;
 use crate::groups::{Groups, GroupsOptions, Identity};
 use crate::origin::Origin;
+use crate::hosts::HostLists;
 use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::standby_calls::StandbyCalls;
 use crate::unreported::Unreported;
+use crate::topology::Topology;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
@@ -202,6 +204,10 @@ pub struct NameNode {
     /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
     pub holder: String,
     /// Changes of role, done one after the other by one task.
+    /// Racks of DataNodes.
+    pub topology: Topology,
+    /// The lists of hosts as they were read last.
+    pub hosts: Mutex<HostLists>,
     pub transitions: mpsc::UnboundedSender<Transition>,
     /// Calls that wait for a report of a block.
     pub unreported: Unreported,
@@ -269,6 +275,7 @@ impl NameNode {
         NameNode {
             settings,
             ns: RwLock::new(ns),
+        let topology = Topology::new(settings.topology.clone());
             gate: Mutex::default(),
             lease: ReadLease::new(),
             log_wake: Notify::new(),
@@ -280,6 +287,8 @@ impl NameNode {
             transitions,
             unreported: Unreported::default(),
             standby_calls,
+            topology,
+            hosts: Mutex::default(),
             standing: AtomicU64::new(standing),
             life,
             metrics: Metrics::default(),
