@@ -4,6 +4,7 @@
 //! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory; and short-lived ones for images.
 
 pub mod admin;
+pub mod audit;
 pub mod background;
 pub mod checkpoint;
 pub mod corrupt;

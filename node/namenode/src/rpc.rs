@@ -202,6 +202,7 @@ impl Handler {
         let Some((reply, standing, write)) = self.run(verb, &call, manner) else {
             return self.hold(call, responder, manner);
         };
+        crate::audit::log(nn, &call, &reply);
         if let Some(deferred) = reply.deferred {
             return self.defer(deferred, responder);
         }

@@ -1,10 +1,11 @@
 //! A NameNode process: everything started in order, and stopped by a signal.
 
+use crate::audit::{AuditLog, AuditOptions};
 use crate::background::{self, Shared};
 use crate::debug_hooks::DebugHooks;
 use crate::ha::Controller;
-use crate::journalnodes::{JournalNodes, Readers};
 use crate::hosts::HostLists;
+use crate::journalnodes::{JournalNodes, Readers};
 use crate::load::{Loader, parts};
 use crate::local_edits::LocalEdits;
 use crate::log::LogTask;
@@ -43,6 +44,12 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         .clone()
         .context("dfs.namenode.shared.edits.dir is not set: this NameNode serves high availability pairs only")?;
     let nodes = JournalNodes::new(&settings).unwrap_or_else(|| JournalNodes::none(&settings));
+    // Who may not come would be let in, or not, by chance.
+    let lists = HostLists::read(&settings)?;
+    let audit = match AuditOptions::from_conf(&settings.conf)? {
+        Some(options) => Some(AuditLog::start(options)?),
+        None => None,
+    };
     let dirs = Arc::new(NameDirs::open(&settings)?);
     if let JournalUri::File(path) = &journal {
         SharedDirectory::new(OsDisk, path).check_namespace(&dirs.info)?;
@@ -62,13 +69,10 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         Life::first(),
     );
     let standby_calls = StandbyCalls::new(questions);
-    let nn = Arc::new(NameNode::new(
-        settings.clone(),
-        empty,
-        holder,
-        transitions,
-        standby_calls,
-    ));
+    let mut nn = NameNode::new(settings.clone(), empty, holder, transitions, standby_calls);
+    nn.audit = audit;
+    let nn = Arc::new(nn);
+    *nn.hosts.lock() = lists;
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
         nn: nn.clone(),

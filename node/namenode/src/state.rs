@@ -1,14 +1,15 @@
 //! What all parts of a NameNode process share.
 
+use crate::audit::AuditLog;
 use crate::debug_hooks::DebugHooks;
 use crate::groups::{Groups, GroupsOptions, Identity};
-use crate::origin::Origin;
 use crate::hosts::HostLists;
+use crate::origin::Origin;
 use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::standby_calls::StandbyCalls;
-use crate::unreported::Unreported;
 use crate::topology::Topology;
+use crate::unreported::Unreported;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
@@ -199,15 +200,17 @@ pub struct NameNode {
     pub serving: Serving,
     /// Faults on demand; set when they are allowed.
     pub debug_hooks: OnceLock<DebugHooks>,
+    /// The audit log, if it is on.
+    pub audit: Option<AuditLog>,
     /// Groups of users.
     pub groups: Groups,
-    /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
-    pub holder: String,
-    /// Changes of role, done one after the other by one task.
     /// Racks of DataNodes.
     pub topology: Topology,
     /// The lists of hosts as they were read last.
     pub hosts: Mutex<HostLists>,
+    /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
+    pub holder: String,
+    /// Changes of role, done one after the other by one task.
     pub transitions: mpsc::UnboundedSender<Transition>,
     /// Calls that wait for a report of a block.
     pub unreported: Unreported,
@@ -272,23 +275,24 @@ impl NameNode {
         let standing = ns.standing().to_bits();
         let serving = Serving::new(settings.reactors, settings.serving_limit);
         let life = RwLock::new(ns.life().clone());
+        let topology = Topology::new(settings.topology.clone());
         NameNode {
             settings,
             ns: RwLock::new(ns),
-        let topology = Topology::new(settings.topology.clone());
             gate: Mutex::default(),
             lease: ReadLease::new(),
             log_wake: Notify::new(),
             clock,
             serving,
             debug_hooks: OnceLock::new(),
+            audit: None,
             groups,
+            topology,
+            hosts: Mutex::default(),
             holder,
             transitions,
             unreported: Unreported::default(),
             standby_calls,
-            topology,
-            hosts: Mutex::default(),
             standing: AtomicU64::new(standing),
             life,
             metrics: Metrics::default(),
