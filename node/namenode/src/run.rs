@@ -31,7 +31,7 @@ use hathi_storage::OsDisk;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How long a directory of local edits may hold the end of the process up.
 const LOCAL_EDITS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -118,7 +118,12 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder, "NameNode is up");
 
-    let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
+    let (edits_lost, edits_are_lost) = oneshot::channel();
+    let must_have = settings.edits_must_have.clone();
+    let local = LocalEdits::start(dirs.edits_dirs().to_vec(), must_have, move |reason| {
+        // Nobody listens once the process ends.
+        let _ = edits_lost.send(reason);
+    })?;
     let local_at_the_end = local.clone();
     let reactor = server.reactor();
     reactor.spawn(nn.clone().count_turns());
@@ -159,6 +164,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::select! {
             stopped = stopped() => stopped,
             reason = foreign => Err(reason),
+            Ok(reason) = edits_are_lost => Err(anyhow::anyhow!(reason)),
         }
     })?;
     tracing::info!("stopping");

@@ -1,8 +1,9 @@
 //! What `*-site.xml` says, parsed once at start.
 
+use crate::local_edits::MustHave;
 use crate::resources::ResourceOptions;
-use anyhow::Context;
 use crate::topology::TopologyOptions;
+use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
 use hathi_journal::writer::WriterTimeouts;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub name_dirs: Vec<PathBuf>,
     /// `dfs.namenode.edits.dir`.
     pub edits_dirs: Vec<PathBuf>,
+    /// `dfs.namenode.edits.dir.required` and `.minimum`.
+    pub edits_must_have: MustHave,
     /// `dfs.namenode.shared.edits.dir`.
     pub shared: Option<JournalUri>,
     /// The other NameNodes.
@@ -106,11 +109,11 @@ pub struct Settings {
     pub max_frame_bytes: usize,
     /// `dfs.hosts` and `dfs.hosts.exclude`.
     pub hosts_files: (Option<PathBuf>, Option<PathBuf>),
+    /// `net.topology.*`
+    pub topology: TopologyOptions,
 }
 
 impl Settings {
-    /// `net.topology.*`
-    pub topology: TopologyOptions,
     /// Reads the configuration directory.
     pub fn load(dir: &Path) -> anyhow::Result<Settings> {
         let conf = Configuration::load(dir).with_context(|| format!("configuration in {}", dir.display()))?;
@@ -210,6 +213,16 @@ impl Settings {
             rpc,
             http,
             name_dirs,
+            edits_must_have: MustHave {
+                required: edits_dirs
+                    .iter()
+                    .filter(|dir| required.contains(dir))
+                    .map(|dir| dir.join("current"))
+                    .collect(),
+                minimum: conf
+                    .get_usize("dfs.namenode.edits.dir.minimum", 0)?
+                    .min(edits_dirs.len()),
+            },
             edits_dirs,
             shared,
             peers,
@@ -244,6 +257,7 @@ impl Settings {
             serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
             debug_hooks: conf.get_bool("hathi.debug.hooks", false),
             max_frame_bytes: conf.get_usize("ipc.maximum.data.length", 128 << 20)?,
+            topology: TopologyOptions::from_conf(&conf)?,
             hosts_files: (
                 conf.get("dfs.hosts").map(PathBuf::from),
                 conf.get("dfs.hosts.exclude").map(PathBuf::from),
@@ -257,7 +271,6 @@ impl Settings {
         let conf = &self.conf;
         let checksum_type = match conf.get_or("dfs.checksum.type", "CRC32C").as_str() {
             "NULL" => 0,
-            topology: TopologyOptions::from_conf(&conf)?,
             "CRC32" => 1,
             _ => 2,
         };
@@ -357,21 +370,8 @@ impl Settings {
         };
         let heartbeat_interval_ms = ms("dfs.heartbeat.interval", 3000, TimeUnit::Seconds)?;
         let limit = conf.get_usize("dfs.block.invalidate.limit", 1000)?;
-        Ok(BlockManagerConfig {
-            max_replication: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
-            min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
-            heartbeat_interval_ms,
-            heartbeat_recheck_ms: ms("dfs.namenode.heartbeat.recheck-interval", 300_000, TimeUnit::Millis)?,
-            stale_interval_ms: ms("dfs.namenode.stale.datanode.interval", 30_000, TimeUnit::Millis)?,
-            avoid_stale_for_read: conf.get_bool("dfs.namenode.avoid.read.stale.datanode", false),
-            avoid_stale_for_write: conf.get_bool("dfs.namenode.avoid.write.stale.datanode", false),
-            invalidate_limit: limit.max(20 * (heartbeat_interval_ms as usize / 1000)),
-            max_report_leases: conf.get_usize("dfs.namenode.max.full.block.report.leases", 6)?,
-            report_lease_ms: ms(
-                "dfs.namenode.full.block.report.lease.length.ms",
-                300_000,
         let count = |key: &str, default: u32| conf.get_u32(key, default);
-                TimeUnit::Millis,
+        Ok(BlockManagerConfig {
             replication_max_streams: count("dfs.namenode.replication.max-streams", 2)?,
             replication_max_streams_hard: count("dfs.namenode.replication.max-streams-hard-limit", 4)?,
             replication_work_multiplier: count("dfs.namenode.replication.work.multiplier.per.iteration", 2)?.max(1),
@@ -387,6 +387,19 @@ impl Settings {
                 TimeUnit::Seconds,
             )?,
             min_maintenance_replication: u16::try_from(count("dfs.namenode.maintenance.replication.min", 1)?)?,
+            max_replication: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
+            min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
+            heartbeat_interval_ms,
+            heartbeat_recheck_ms: ms("dfs.namenode.heartbeat.recheck-interval", 300_000, TimeUnit::Millis)?,
+            stale_interval_ms: ms("dfs.namenode.stale.datanode.interval", 30_000, TimeUnit::Millis)?,
+            avoid_stale_for_read: conf.get_bool("dfs.namenode.avoid.read.stale.datanode", false),
+            avoid_stale_for_write: conf.get_bool("dfs.namenode.avoid.write.stale.datanode", false),
+            invalidate_limit: limit.max(20 * (heartbeat_interval_ms as usize / 1000)),
+            max_report_leases: conf.get_usize("dfs.namenode.max.full.block.report.leases", 6)?,
+            report_lease_ms: ms(
+                "dfs.namenode.full.block.report.lease.length.ms",
+                300_000,
+                TimeUnit::Millis,
             )?,
             safemode_threshold: conf.get_f64("dfs.namenode.safemode.threshold-pct", 0.999)?,
             safemode_min_datanodes: conf.get_usize("dfs.namenode.safemode.min.datanodes", 0)?,
