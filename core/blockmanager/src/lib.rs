@@ -20,6 +20,7 @@ mod idset;
 mod leases;
 mod located;
 mod manager;
+mod metasave;
 pub mod mutant;
 mod orders;
 mod placement;

@@ -21,6 +21,7 @@ pub mod load;
 pub mod local_edits;
 pub mod log;
 pub mod members;
+pub mod metasave;
 pub mod origin;
 pub mod prove;
 pub mod repair;
@@ -39,8 +40,8 @@ pub mod storage;
 pub mod tail;
 #[cfg(test)]
 mod testing;
+pub mod topology;
 pub mod unreported;
 
-pub mod topology;
 pub use format::FormatOptions;
 pub use settings::Settings;

@@ -268,10 +268,7 @@ impl Handler {
             }
             Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
             Deferred::BlockReport(work) => self.block_report(work, responder),
-            Deferred::MetaSave(_) => responder.error(&RemoteException::new(
-                exceptions::UNSUPPORTED_OPERATION,
-                "metaSave is not supported by this NameNode",
-            )),
+            Deferred::MetaSave(filename) => crate::metasave::save_and_answer(&self.namenode, filename, responder),
             Deferred::RestoreFailedStorage(_) => {
                 responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
             }
@@ -324,13 +321,13 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
     }) = held.recv().await
     {
         let handler = handler.clone();
-            let placed = handler.namenode.topology.ask_if_needed(&handler.namenode, &call).await;
         tokio::spawn(async move {
+            let known = handler.namenode.groups.resolve(&call.user.user).await;
+            let placed = handler.namenode.topology.ask_if_needed(&handler.namenode, &call).await;
+            handler.held_now.fetch_sub(1, Ordering::Relaxed);
             if let Err(refused) = placed {
                 return responder.error(&refused);
             }
-            let known = handler.namenode.groups.resolve(&call.user.user).await;
-            handler.held_now.fetch_sub(1, Ordering::Relaxed);
             match known {
                 Some(_) => handler.serve_until(call, responder, manner),
                 None => responder.error(&not_known_yet(&call.user.user)),

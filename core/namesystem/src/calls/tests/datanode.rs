@@ -501,3 +501,20 @@ fn bad_replicas_errors_and_lifelines() {
     let none: CacheReportResponseProto = dn(&mut ns, 0, "cacheReport", &cached).unwrap();
     assert_eq!(none.cmd, None);
 }
+
+#[test]
+fn the_balancers_bandwidth_reaches_every_datanode_with_its_next_heartbeat() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    let request = SetBalancerBandwidthRequestProto { bandwidth: 5 << 20 };
+    call::<SetBalancerBandwidthResponseProto>(&mut ns, &hdfs(), "setBalancerBandwidth", &request).unwrap();
+    let answer: HeartbeatResponseProto = dn(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
+    let told: Vec<u64> = answer
+        .cmds
+        .iter()
+        .filter_map(|command| Some(command.balancer_cmd.as_ref()?.bandwidth))
+        .collect();
+    assert_eq!(told, [5 << 20]);
+    let answer: HeartbeatResponseProto = dn(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
+    assert!(answer.cmds.is_empty(), "it is told once");
+}
