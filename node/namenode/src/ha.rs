@@ -220,6 +220,11 @@ impl Controller {
     async fn activate(&self, started: u64, patient: bool) -> anyhow::Result<()> {
         let recovered = self.recover(patient).await?;
         let recovered_us = self.nn.clock.us();
+        tracing::info!(
+            epoch = recovered.epoch,
+            recovery_us = recovered_us - started,
+            "journal recovered"
+        );
         let applied = self.nn.ns.read().edit_log.applied();
         if let Some(last) = recovered.last.filter(|last| *last > applied) {
             self.tail.catch_up_to(last).await?;
