@@ -533,7 +533,7 @@ async fn each_call_leaves_a_line_in_the_audit_log() -> Result<()> {
     )?;
     let conf = pair.conf(0);
     pair.start_namenode(0, Kind::Ours, &conf)?;
-    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
     let client = connect(&pair).await?;
     assert!(mkdirs(&client, "/denied").await.is_err());
     pair.run("dfs", &["-mkdir", "/audited"])?;

@@ -81,7 +81,7 @@ fn replicas_are_in_two_racks_when_written_and_when_copied_again() -> Result<()> 
     let script = daemons.dir().join("racks.sh");
     let text = format!(
         "#!/bin/sh\nfor host in \"$@\"; do\n  while read -r known rack; do\n    [ \"$known\" = \"$host\" ] && echo \"$rack\"\n  \
-         done < {}\ndone\n",
+         done < {}\ndone\nexit 0\n",
         table.display()
     );
     std::fs::write(&script, text)?;

@@ -27,7 +27,6 @@ const LOCKS: &str = "there is one lock, held for microseconds; long work is done
 const NETWORK: &str = "there is one network topology";
 const OBSERVER: &str = "no NameNode starts as an observer";
 const OTHER_PRODUCT: &str = "it is another product's";
-const REVERSE: &str = "names of DataNodes are not looked up; dfs.hosts may list their addresses";
 const SATISFIER: &str = "there is no storage policy satisfier";
 const SECONDARY: &str = "the standby makes the checkpoints, in dfs.namenode.name.dir";
 const SERVER: &str = "our RPC server has limits of its own";
@@ -250,7 +249,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.namenode.checkpoint.txns", "1000000", &[N], ""),
     unused("dfs.namenode.corrupt.block.delete.immediately.enabled", "true", FIXED),
     unused("dfs.namenode.datanode.registration.*", "", FIXED),
-    unused("dfs.namenode.datanode.registration.ip-hostname-check", "false", REVERSE),
+    read("dfs.namenode.datanode.registration.ip-hostname-check", "false", &[H], "a NameNode of ours looks no names of DataNodes up; `dfs.hosts` may list their addresses"),
     unused("dfs.namenode.datanode.registration.unsafe.allow-address-override", "", FIXED),
     unused("dfs.namenode.decommission.*", "", FIXED),
     unused("dfs.namenode.decommission.blocks.per.interval", "500000", FIXED),

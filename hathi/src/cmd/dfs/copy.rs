@@ -4,8 +4,6 @@ use super::preserve::{Attributes, Preserve};
 use super::{Item, RemotePath, Shell, Usage};
 use anyhow::{Context, Result, bail};
 use hathi_client::{CreateOptions, FileReader, FileWriter};
-use hathi_formats::proto::hdfs;
-use hathi_net::ipc::Idempotence;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
