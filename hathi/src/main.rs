@@ -22,6 +22,7 @@ const COMMANDS: &[Command] = &[
     ("namenode", "run a NameNode, or format one", cmd::namenode::run),
     ("journalnode", "run a JournalNode", cmd::journalnode::run),
     ("datanode", "run a DataNode", cmd::datanode::run),
+    ("conf", "check a configuration", cmd::conf::run),
     ("bench", "measure a NameNode, memory and images", cmd::bench::run),
     ("dfs", "list, copy and change files", cmd::dfs::run),
     ("dfsadmin", "report on and administer a cluster", cmd::dfsadmin::run),

@@ -7,7 +7,7 @@ use hathi_formats::proto::hdfs::{
     FsPermissionProto, GetFileInfoRequestProto, GetFileInfoResponseProto, MkdirsRequestProto, MkdirsResponseProto,
     MsyncRequestProto, MsyncResponseProto, SafeModeActionProto, SetSafeModeRequestProto, SetSafeModeResponseProto,
 };
-use hathi_interop::{Cluster, ClusterOptions, Kind, Pair, Role, SharedEdits, wait_for};
+use hathi_interop::{Cluster, ClusterOptions, Daemons, Kind, Pair, Role, SharedEdits, wait_for};
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, protocols};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -426,5 +426,132 @@ fn the_first_call_of_a_user_of_a_directory_service_waits_for_its_groups() -> Res
         .env("HADOOP_USER_NAME", "alice-of-the-directory")
         .output()?;
     assert!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
+    Ok(())
+}
+
+#[test]
+fn no_daemon_starts_with_a_setting_that_asks_for_protection_that_is_not_there() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut text = String::new();
+    for (key, value) in [
+        ("dfs.nameservices", "ns"),
+        ("dfs.ha.namenodes.ns", "nn0"),
+        ("dfs.namenode.rpc-address.ns.nn0", "127.0.0.1:0"),
+        ("dfs.namenode.handler.count", "100"),
+        ("dfs.http.policy", "HTTPS_ONLY"),
+        ("hadoop.security.authentication", "kerberos"),
+    ] {
+        text.push_str(&format!(
+            "<property><name>{key}</name><value>{value}</value></property>\n"
+        ));
+    }
+    std::fs::write(
+        dir.path().join("hdfs-site.xml"),
+        format!("<configuration>{text}</configuration>"),
+    )?;
+    let refusal = "hadoop.security.authentication = 'kerberos' (";
+    for daemon in ["namenode", "datanode", "journalnode", "zkfc"] {
+        let told = Daemon::start(hathi(daemon, dir.path()).stderr(Stdio::piped()))?.refusal()?;
+        assert!(told.contains(refusal), "{daemon}: {told}");
+        assert!(told.contains("hdfs-site.xml"), "{daemon}: {told}");
+        assert!(told.contains("set simple"), "{daemon}: {told}");
+    }
+    let checked = Command::new(HATHI)
+        .arg("conf")
+        .arg("--check")
+        .arg(dir.path())
+        .output()?;
+    let told = String::from_utf8(checked.stdout)?;
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    for part in [
+        refusal,
+        "dfs.http.policy = 'HTTPS_ONLY' (",
+        "dfs.namenode.handler.count (",
+    ] {
+        assert!(told.contains(part), "{part} is missing in: {told}");
+    }
+    std::fs::write(dir.path().join("hdfs-site.xml"), "<configuration/>")?;
+    let checked = Command::new(HATHI)
+        .arg("conf")
+        .arg("--check")
+        .arg(dir.path())
+        .output()?;
+    assert_eq!((checked.status.code(), checked.stdout.as_slice()), (Some(0), &b""[..]));
+    let formatted = hathi("zkfc", dir.path()).arg("-formatZK").output()?;
+    assert_eq!(formatted.status.code(), Some(1), "nothing was formatted");
+    Ok(())
+}
+
+#[test]
+fn a_command_for_every_namenode_goes_on_when_one_is_down_and_fails_in_the_end() -> Result<()> {
+    let options = ClusterOptions {
+        namenodes: 2,
+        journalnodes: 1,
+        datanodes: 1,
+    };
+    let mut daemons = Daemons::started(Path::new(HATHI), options, &[])?;
+    let all = daemons.hathi("dfsadmin", &["-refreshNodes"])?;
+    assert_eq!(all.matches("Refresh nodes successful for ").count(), 2, "{all}");
+    let active = daemons.active().context("an active")?;
+    daemons.kill(Role::NameNode, active.abs_diff(1))?;
+    daemons.hathi("dfsadmin", &["-setBalancerBandwidth", "1048576"])?;
+    for (command, said) in [
+        (&["-refreshNodes"][..], "Refresh nodes"),
+        (&["-safemode", "enter"], "Safe mode"),
+        (&["-saveNamespace"], "Save namespace"),
+    ] {
+        let output = Command::new(HATHI)
+            .arg("dfsadmin")
+            .args(command)
+            .env("HADOOP_CONF_DIR", daemons.conf())
+            .output()?;
+        let told = String::from_utf8(output.stdout)?;
+        assert_eq!(output.status.code(), Some(255), "{command:?}: {told}");
+        assert_eq!(told.matches(&format!("{said} failed for ")).count(), 1, "{told}");
+        assert_eq!(told.lines().count(), 2, "the other one is asked too: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_namenode_does_not_start_with_a_list_of_hosts_that_it_can_not_read() -> Result<()> {
+    let pair = formatted(SharedEdits::Directory, &[("dfs.hosts", "/nowhere/include")])?;
+    let told = refused(&pair)?;
+    for part in ["dfs.hosts", "/nowhere/include"] {
+        assert!(told.contains(part), "{part} is missing in: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_call_leaves_a_line_in_the_audit_log() -> Result<()> {
+    let logs = tempfile::tempdir()?;
+    let dir = logs.path().display().to_string();
+    let mut pair = formatted(
+        SharedEdits::Directory,
+        &[("hathi.namenode.audit.log", "true"), ("hadoop.log.dir", &dir)],
+    )?;
+    let conf = pair.conf(0);
+    pair.start_namenode(0, Kind::Ours, &conf)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
+    let client = connect(&pair).await?;
+    assert!(mkdirs(&client, "/denied").await.is_err());
+    pair.run("dfs", &["-mkdir", "/audited"])?;
+    let user = hathi_net::users::process_user();
+    let ip = "(auth:SIMPLE)\tip=/127.0.0.1\tcmd=mkdirs";
+    let lines = [
+        format!(
+            " INFO FSNamesystem.audit: allowed=false\tugi=tester {ip}\tsrc=/denied\tdst=null\tperm=null\tproto=rpc\n"
+        ),
+        format!(
+            " INFO FSNamesystem.audit: allowed=true\tugi={user} {ip}\tsrc=/audited\tdst=null\t\
+             perm={user}:supergroup:rwxr-xr-x\tproto=rpc\n"
+        ),
+    ];
+    let file = logs.path().join("hdfs-audit.log");
+    wait_for("the lines", PATIENCE, || {
+        let log = std::fs::read_to_string(&file).ok()?;
+        lines.iter().all(|line| log.contains(line)).then_some(())
+    });
     Ok(())
 }

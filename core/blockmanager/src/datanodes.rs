@@ -267,6 +267,21 @@ pub struct HeartbeatStats {
     pub cache_used: u64,
 }
 
+/// Where a node is: as its address says, else its name.
+fn location(racks: &BTreeMap<String, String>, id: &DatanodeIdProto) -> String {
+    let rack = racks.get(&id.ip_addr).or_else(|| racks.get(&id.host_name));
+    rack.map_or(DEFAULT_RACK, String::as_str).to_owned()
+}
+
+fn leave_rack(live_racks: &mut BTreeMap<String, usize>, rack: &str) {
+    if let Some(count) = live_racks.get_mut(rack) {
+        *count -= 1;
+        if *count == 0 {
+            live_racks.remove(rack);
+        }
+    }
+}
+
 /// All nodes and storages.
 #[derive(Debug, Default)]
 pub(crate) struct Datanodes {
@@ -340,8 +355,23 @@ impl Datanodes {
         self.live_racks.len()
     }
 
-    pub(crate) fn set_rack(&mut self, host: &str, rack: &str) {
+    /// Places a host, and the live nodes on it that are elsewhere. Answers whether there were any.
+    pub(crate) fn set_rack(&mut self, host: &str, rack: &str) -> bool {
         self.racks.insert(host.to_owned(), rack.to_owned());
+        let mut moved = false;
+        for index in self.on_host(host).to_vec() {
+            let Some(node) = self.nodes.get_mut(index.0 as usize) else {
+                continue;
+            };
+            let location = location(&self.racks, &node.id);
+            if node.location != location {
+                let before = std::mem::replace(&mut node.location, location.clone());
+                leave_rack(&mut self.live_racks, &before);
+                *self.live_racks.entry(location).or_default() += 1;
+                moved = true;
+            }
+        }
+        moved
     }
 
     /// The rack of any host, DataNode or not.
@@ -405,12 +435,7 @@ impl Datanodes {
 
     /// A node that registers: new, known, or known with another address.
     pub(crate) fn register(&mut self, id: DatanodeIdProto, software_version: &str, now: Now) -> DatanodeIndex {
-        let location = self
-            .racks
-            .get(&id.ip_addr)
-            .or_else(|| self.racks.get(&id.host_name))
-            .map_or(DEFAULT_RACK, String::as_str)
-            .to_owned();
+        let location = location(&self.racks, &id);
         let index = match self.by_uuid(&id.datanode_uuid) {
             Some(index) => {
                 self.set_dead(index);
@@ -491,12 +516,7 @@ impl Datanodes {
         node.alive = false;
         self.live_xceivers -= u64::from(node.xceivers);
         self.live.retain(|&one| one != index);
-        if let Some(count) = self.live_racks.get_mut(&node.location) {
-            *count -= 1;
-            if *count == 0 {
-                self.live_racks.remove(&node.location);
-            }
-        }
+        leave_rack(&mut self.live_racks, &node.location);
         for host in [&node.id.ip_addr, &node.id.host_name] {
             if let Some(list) = self.by_host.get_mut(host) {
                 list.retain(|one| *one != index);

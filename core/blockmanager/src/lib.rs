@@ -20,6 +20,7 @@ mod idset;
 mod leases;
 mod located;
 mod manager;
+mod metasave;
 pub mod mutant;
 mod orders;
 mod placement;
@@ -38,7 +39,7 @@ pub use datanodes::{AdminState, DEFAULT_RACK, Datanode, HeartbeatStats, Storage,
 pub use holders::Holders;
 pub use manager::{BlockManager, Counts};
 pub use mutant::Mutant;
-pub use placement::{PlacementRequest, STORAGE_TYPES_ANY};
+pub use placement::{PlacementRequest, PolicyTypes, STORAGE_TYPES_ANY};
 pub use reports::{BlockReport, ReportProgress, ReportedReplicas};
 pub use rng::Rng;
 pub use safemode::{SafeMode, SafeModeStatus};

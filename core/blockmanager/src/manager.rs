@@ -644,6 +644,11 @@ impl BlockManager {
         self.datanodes.get(index)
     }
 
+    /// Every DataNode that has registered since this block manager was made, dead ones too.
+    pub fn datanodes(&self) -> impl Iterator<Item = (DatanodeIndex, &Datanode)> {
+        self.datanodes.nodes()
+    }
+
     /// A storage.
     #[must_use]
     pub fn storage(&self, index: StorageIndex) -> Option<&Storage> {

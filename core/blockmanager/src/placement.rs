@@ -7,9 +7,20 @@ use crate::datanodes::{AdminState, Datanode};
 use crate::manager::BlockManager;
 use crate::types::{BlockManagerError, DatanodeIndex, Now, StorageIndex};
 use hathi_formats::proto::hdfs::StorageTypeProto;
+use smallvec::SmallVec;
 
 /// Any storage type.
 pub const STORAGE_TYPES_ANY: &[StorageTypeProto] = &[];
+
+/// What a storage policy asks of a file's replicas: one type per replica, of which the last one repeats, and what to take
+/// where there is none of it. Empty: any type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PolicyTypes {
+    /// In the order of the replicas.
+    pub creation: &'static [StorageTypeProto],
+    /// For replicas that are made later.
+    pub fallback: &'static [StorageTypeProto],
+}
 
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +68,8 @@ struct Choice<'a> {
     /// More xceivers than this are too many.
     max_load: Option<f64>,
     avoid_stale: bool,
+    /// Whether only the type that is wanted will do, and none to fall back on.
+    exact: bool,
 }
 
 fn is_busy(node: &Datanode, max_load: Option<f64>) -> bool {
@@ -143,6 +156,7 @@ impl BlockManager {
             max_per_rack,
             max_load,
             avoid_stale,
+            exact: false,
         };
         let writer = request.writer.filter(|_| !request.ignore_client_locality);
         let local: Vec<DatanodeIndex> = writer
@@ -187,7 +201,12 @@ impl BlockManager {
                 },
                 _ => vec![away.clone(), Rack::Any],
             };
-            let found = wishes.iter().any(|rack| self.take_random(&mut choice, rack));
+            // A type that a policy falls back on is for when no node has the one it asks for.
+            let found = [true, false].into_iter().any(|exact| {
+                choice.exact = exact;
+                wishes.iter().any(|rack| self.take_random(&mut choice, rack))
+            });
+            choice.exact = false;
             if !found {
                 break;
             }
@@ -258,15 +277,28 @@ impl BlockManager {
         if choice.out.contains(&node) {
             return false;
         }
-        let position = choice.request.chosen.len() + choice.results.len();
-        let types = choice.request.storage_types;
-        let wanted = types.get(position).or(types.last()).copied();
+        let wanted = self.wanted_type(choice);
         let Some(storage) = self.good_storage(choice, node, wanted) else {
             return false;
         };
         choice.results.push(storage);
         choice.out.push(node);
         true
+    }
+
+    /// The first of the types that the policy asks for and none of the replicas has (`BlockStoragePolicy.chooseStorageTypes`).
+    fn wanted_type(&self, choice: &Choice<'_>) -> Option<StorageTypeProto> {
+        let request = choice.request;
+        let last = *request.storage_types.last()?;
+        let asked = request.storage_types.iter().copied().chain(std::iter::repeat(last));
+        let mut missing: SmallVec<[StorageTypeProto; 8]> = asked.take(request.chosen.len() + request.count).collect();
+        for &at in request.chosen.iter().chain(&choice.results) {
+            let there = self.datanodes.storage(at).map(|storage| storage.storage_type);
+            if let Some(at) = missing.iter().position(|kind| Some(*kind) == there) {
+                missing.remove(at);
+            }
+        }
+        Some(missing.first().copied().unwrap_or(last))
     }
 
     fn good_storage(
@@ -294,7 +326,7 @@ impl BlockManager {
             })
         };
         let mut storages: Vec<StorageIndex> = node.storages.iter().copied().filter(|&at| has_room(at, true)).collect();
-        if storages.is_empty() && wanted.is_some() {
+        if storages.is_empty() && wanted.is_some() && !choice.exact {
             storages = node
                 .storages
                 .iter()

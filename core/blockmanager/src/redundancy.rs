@@ -6,10 +6,10 @@ use crate::corrupt::CorruptReason;
 use crate::datanodes::{AdminState, HeartbeatStats, Transfer};
 use crate::manager::{BlockManager, Condition};
 use crate::mutant::Mutant;
-use crate::placement::PlacementRequest;
+use crate::placement::{PlacementRequest, PolicyTypes};
 use crate::queues::{self, LowRedundancy};
 use crate::types::{BlockManagerError, DatanodeIndex, Now, NumberReplicas, StorageIndex};
-use hathi_formats::ids::BlockId;
+use hathi_formats::ids::{BlockId, InodeId};
 use hathi_formats::proto::hdfs::DatanodeIdProto;
 use smallvec::SmallVec;
 
@@ -246,7 +246,9 @@ impl BlockManager {
         if let Some(replaced) = replaced {
             self.node_died(replaced);
         }
+        let racks = self.datanodes.rack_count();
         let index = self.datanodes.register(id, software_version, now);
+        self.look_at_racks(racks, false);
         self.leases.remove(index);
         let storages: Vec<StorageIndex> = self
             .datanodes
@@ -348,9 +350,21 @@ impl BlockManager {
         }
     }
 
-    /// The rack of a host (address or name); later registrations use it.
+    /// The rack of a host (address or name), for the nodes on it and those that register later.
     pub fn set_rack(&mut self, host: &str, rack: &str) {
-        self.datanodes.set_rack(host, rack);
+        let racks = self.datanodes.rack_count();
+        let moved = self.datanodes.set_rack(host, rack);
+        self.look_at_racks(racks, moved);
+    }
+
+    /// Looks at all blocks again when nodes were moved or a second rack came: what stood well on one rack, as there was no
+    /// other, does not any more (`checkIfClusterIsNowMultiRack`, `processMisReplicatedBlocks`). That the scan is lost with a
+    /// role is safe: the next active begins one anyway.
+    fn look_at_racks(&mut self, racks_before: usize, moved: bool) {
+        let now = self.datanodes.rack_count();
+        if self.populating && now > 1 && (moved || racks_before < 2) {
+            self.scan_from = Some(BlockId(i64::MIN));
+        }
     }
 
     /// What the administrator wants of a node. Its blocks are looked at again by the scan of
@@ -439,9 +453,19 @@ impl BlockManager {
         false
     }
 
-    /// One round of the redundancy monitor (`BlockManager.RedundancyMonitor`), every 3 s while active. Returns whether
-    /// there is more to do at once.
+    /// [`BlockManager::redundancy_tick_by_policy`] where no file asks for a type of storage.
     pub fn redundancy_tick(&mut self, now: Now, max_blocks: usize) -> bool {
+        self.redundancy_tick_by_policy(now, max_blocks, &|_| PolicyTypes::default())
+    }
+
+    /// One round of the redundancy monitor (`BlockManager.RedundancyMonitor`), every 3 s while active. `policy` says of
+    /// what kind the storages of a file's replicas are to be. Returns whether there is more to do at once.
+    pub fn redundancy_tick_by_policy(
+        &mut self,
+        now: Now,
+        max_blocks: usize,
+        policy: &dyn Fn(InodeId) -> PolicyTypes,
+    ) -> bool {
         self.now = now;
         if !self.populating || self.safe_mode.is_on() {
             return false;
@@ -460,7 +484,7 @@ impl BlockManager {
         self.renew_excess();
         let work = self.datanodes.live.len() * self.config.replication_work_multiplier as usize;
         for (id, level) in self.needed.choose(work.min(max_blocks)) {
-            self.schedule_reconstruction(BlockId(id), level);
+            self.schedule_reconstruction(BlockId(id), level, policy);
         }
         self.finish_decommissions();
         more
@@ -503,7 +527,7 @@ impl BlockManager {
     }
 
     /// Orders replicas of one block (`scheduleReconstruction`, `validateReconstructionWork`).
-    fn schedule_reconstruction(&mut self, id: BlockId, level: usize) {
+    fn schedule_reconstruction(&mut self, id: BlockId, level: usize, policy: &dyn Fn(InodeId) -> PolicyTypes) {
         let Some(&record) = self.blocks.get(id) else {
             self.needed.set(id.0, None, 0);
             return;
@@ -513,7 +537,8 @@ impl BlockManager {
         let pending = self.pending.targets(id.0);
         let badly_distributed = level == queues::BADLY_DISTRIBUTED;
         let have = counts.live + pending.len() as u32;
-        if have >= expected && !badly_distributed {
+        // The only other rack may have gone meanwhile.
+        if have >= expected && (!badly_distributed || self.enough_racks(id, &record)) {
             self.check_redundancy(id, None, None);
             return;
         }
@@ -527,10 +552,13 @@ impl BlockManager {
         };
         let mut chosen: Vec<StorageIndex> = self.replicas(id).to_vec();
         chosen.extend(&pending);
+        let policy = policy(record.inode());
         let request = PlacementRequest {
             count: wanted,
             chosen: &chosen,
             block_size: record.num_bytes(),
+            storage_types: policy.creation,
+            fallback_types: policy.fallback,
             ..PlacementRequest::default()
         };
         let Ok(targets) = self.choose_targets(&request, self.now) else {

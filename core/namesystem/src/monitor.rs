@@ -5,7 +5,7 @@
 //! begun as soon as the DataNodes that may hold the block have reported, and again when an attempt has expired.
 
 use crate::Namesystem;
-use crate::calls::{begin_recovery, internal_lease_holder};
+use crate::calls::{begin_recovery, internal_lease_holder, policy_types};
 use crate::context::CallContext;
 use hathi_blockmanager::Now;
 use hathi_formats::ids::{InodeId, TxId};
@@ -74,6 +74,14 @@ impl Recoveries {
         self.turn = round.last().map_or(0, |file| file.0);
         round
     }
+}
+
+/// One round of the redundancy monitor, in which each file's storage policy says where its replicas may go. Answers whether
+/// there is more to do at once.
+pub fn check_redundancy(ns: &mut Namesystem, now: Now, max_blocks: usize) -> bool {
+    let namespace = &ns.namespace;
+    let policy = |file| policy_types(namespace.status(file).map_or(0, |status| status.storage_policy));
+    ns.blockmanager.redundancy_tick_by_policy(now, max_blocks, &policy)
 }
 
 /// Goes on with recoveries, and releases the leases of writers that have not renewed them for the hard limit; answers how

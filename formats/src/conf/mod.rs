@@ -4,7 +4,7 @@
 //! Mirrors `org.apache.hadoop.conf.Configuration`, `HdfsConfiguration` and `DFSUtil`.
 
 mod address;
-mod defaults;
+pub mod keys;
 mod text;
 mod topology;
 mod value;
@@ -23,6 +23,8 @@ pub use value::TimeUnit;
 const MAX_SUBSTITUTION_DEPTH: usize = 20;
 /// Where a built-in default comes from.
 const DEFAULT_SOURCE: &str = "built-in default";
+/// Where a value comes from that a program sets.
+const PROGRAM_SOURCE: &str = "set by the program";
 
 /// What can be wrong with a configuration; names the file and the key.
 #[derive(Debug, thiserror::Error)]
@@ -129,15 +131,15 @@ impl Configuration {
     #[must_use]
     pub fn new(environment: Environment) -> Configuration {
         let origin: Arc<str> = DEFAULT_SOURCE.into();
-        let entries = defaults::DEFAULTS
-            .iter()
-            .map(|(key, value)| {
+        let with_default = keys::all().iter().filter(|key| !key.default.is_empty());
+        let entries = with_default
+            .map(|key| {
                 let entry = Entry {
-                    value: (*value).to_owned(),
+                    value: key.default.to_owned(),
                     origin: origin.clone(),
                     is_final: false,
                 };
-                ((*key).to_owned(), entry)
+                (key.name.to_owned(), entry)
             })
             .collect();
         Configuration {
@@ -207,7 +209,7 @@ impl Configuration {
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
         let entry = Entry {
             value: value.into(),
-            origin: "set by the program".into(),
+            origin: PROGRAM_SOURCE.into(),
             is_final: false,
         };
         self.entries.insert(text::current_name(key).to_owned(), entry);

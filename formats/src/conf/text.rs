@@ -164,12 +164,13 @@ fn include_path(start: &BytesStart<'_>, dir: Option<&Path>) -> Result<std::path:
 }
 
 /// Old key names and what they are called now (`HdfsConfiguration`, `Configuration`).
-const RENAMED: &[(&str, &str)] = &[
+pub(super) const RENAMED: &[(&str, &str)] = &[
     ("dfs.access.time.precision", "dfs.namenode.accesstime.precision"),
     ("dfs.balance.bandwidthPerSec", "dfs.datanode.balance.bandwidthPerSec"),
     ("dfs.block.size", "dfs.blocksize"),
     ("dfs.data.dir", "dfs.datanode.data.dir"),
     ("dfs.datanode.max.xcievers", "dfs.datanode.max.transfer.threads"),
+    ("dfs.encryption.key.provider.uri", "hadoop.security.key.provider.path"),
     ("dfs.federation.nameservice.id", "dfs.nameservice.id"),
     ("dfs.federation.nameservices", "dfs.nameservices"),
     ("dfs.http.address", "dfs.namenode.http-address"),

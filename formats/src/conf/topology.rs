@@ -10,7 +10,7 @@ const NAMENODE_RPC_PORT: u16 = 8020;
 
 /// Keys whose values with a suffix are copied over the plain key at start (`NameNode.NAMENODE_SPECIFIC_KEYS`,
 /// `NAMESERVICE_SPECIFIC_KEYS`, and those of the failover controller).
-const SPECIFIC_KEYS: &[&str] = &[
+pub(super) const SPECIFIC_KEYS: &[&str] = &[
     "dfs.namenode.rpc-address",
     "dfs.namenode.rpc-bind-host",
     "dfs.namenode.name.dir",

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use hathi_datanode::DataNodeConf;
+use hathi_formats::conf::keys::Program;
 
 /// Runs until told to stop. Takes `--conf DIR`, and Hadoop's start options `-regular` and `-rollback`.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
@@ -14,6 +15,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         bail!("unknown argument {}", unknown.display());
     }
     super::log_to_stderr();
+    super::obey(&conf, Program::DataNode)?;
     let mut conf = DataNodeConf::from_configuration(&conf, &super::user_name())?;
     conf.rollback = rest.iter().any(|arg| arg == "-rollback");
     hathi_datanode::run(conf)?;

@@ -2,13 +2,23 @@
 
 use anyhow::{Result, bail};
 use hathi_client::FileSystem;
-use hathi_formats::conf::Configuration;
-use hathi_formats::proto::hdfs::{self, DatanodeInfoProto, DatanodeReportTypeProto, SafeModeActionProto};
+use hathi_formats::conf::{Configuration, TimeUnit};
+use hathi_formats::proto::hdfs::{
+    self, DatanodeInfoProto, DatanodeReportTypeProto, SafeModeActionProto, StorageTypeProto,
+};
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, Idempotence};
+use prost::Message;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// `HdfsConstants.QUOTA_DONT_SET`
+const QUOTA_DONT_SET: u64 = i64::MAX as u64;
+/// `HdfsConstants.QUOTA_RESET`
+const QUOTA_RESET: u64 = u64::MAX;
+/// `ipc.client.connect.timeout`
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 const USAGE: &str = "Usage: hathi dfsadmin [--conf DIR] COMMAND
     [-report [-live] [-dead]]
@@ -17,6 +27,12 @@ const USAGE: &str = "Usage: hathi dfsadmin [--conf DIR] COMMAND
     [-rollEdits]
     [-refreshNodes]
     [-printTopology]
+    [-metasave filename]
+    [-setBalancerBandwidth <bandwidth in bytes per second>]
+    [-setQuota <quota> <dirname>...<dirname>]
+    [-clrQuota <dirname>...<dirname>]
+    [-setSpaceQuota <quota> [-storageType <storagetype>] <dirname>...<dirname>]
+    [-clrSpaceQuota [-storageType <storagetype>] <dirname>...<dirname>]
 ";
 
 /// Entry point.
@@ -66,15 +82,35 @@ async fn dispatch(conf: &Configuration, fs: &FileSystem, command: &str, words: &
             println!("New segment starts at txid {}", answer.new_segment_tx_id);
         }
         "-refreshNodes" => {
-            let _: hdfs::RefreshNodesResponseProto = fs
-                .call(
-                    "refreshNodes",
-                    &hdfs::RefreshNodesRequestProto {},
-                    Idempotence::Idempotent,
-                )
-                .await?;
-            println!("Refresh nodes successful");
+            let request = hdfs::RefreshNodesRequestProto {};
+            let said = |_: &hdfs::RefreshNodesResponseProto, place: &str| format!("Refresh nodes successful{place}");
+            on_each(conf, "refreshNodes", &request, "Refresh nodes", said).await?;
         }
+        "-metasave" => {
+            let [filename] = words else { return Ok(false) };
+            let request = hdfs::MetaSaveRequestProto {
+                filename: filename.clone(),
+            };
+            let said = |_: &hdfs::MetaSaveResponseProto, place: &str| {
+                let place = place.replace(" for ", " of namenode ");
+                format!("Created metasave file {filename} in the log directory{place}")
+            };
+            on_each(conf, "metaSave", &request, "Metasave", said).await?;
+        }
+        "-setBalancerBandwidth" => {
+            let [bandwidth] = words else { return Ok(false) };
+            let bandwidth = bandwidth.parse::<i64>().ok().filter(|bandwidth| *bandwidth >= 0);
+            let Some(bandwidth) = bandwidth else {
+                bail!("Bandwidth should be a non-negative integer");
+            };
+            // The active alone commands DataNodes; standbys refuse the call, Hadoop's too.
+            let request = hdfs::SetBalancerBandwidthRequestProto { bandwidth };
+            let _: hdfs::SetBalancerBandwidthResponseProto = fs
+                .call("setBalancerBandwidth", &request, Idempotence::Idempotent)
+                .await?;
+            println!("Balancer bandwidth is set to {bandwidth}");
+        }
+        "-setQuota" | "-clrQuota" | "-setSpaceQuota" | "-clrSpaceQuota" => return quota(fs, command, words).await,
         "-printTopology" => topology(fs).await?,
         _ => {
             eprintln!("{}: Unknown command", command.trim_start_matches('-'));
@@ -216,25 +252,133 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{value:.2}%")
 }
 
-/// A connection to each NameNode, for commands that concern every one of them.
-async fn each_namenode(conf: &Configuration) -> Result<Vec<(String, hathi_net::ipc::RpcClient)>> {
+/// The addresses of every NameNode, and whether there may be several.
+fn namenodes(conf: &Configuration) -> Result<(Vec<String>, bool)> {
     let authority = conf.default_fs().authority;
     let ids = conf.namenode_ids(&authority);
-    let mut addresses = Vec::new();
     if ids.is_empty() {
         let nameservice = conf.nameservices().contains(&authority).then_some(authority.as_str());
-        addresses.push(conf.rpc_address(nameservice, None)?.to_string());
+        return Ok((vec![conf.rpc_address(nameservice, None)?.to_string()], false));
     }
-    for id in &ids {
-        addresses.push(conf.rpc_address(Some(&authority), Some(id))?.to_string());
-    }
-    let mut clients = Vec::new();
+    let addresses = ids.iter().map(|id| conf.rpc_address(Some(&authority), Some(id)));
+    let addresses = addresses
+        .map(|address| Ok(address?.to_string()))
+        .collect::<Result<_>>()?;
+    Ok((addresses, true))
+}
+
+/// Calls every NameNode, and goes on with the next one when one fails or is down; the command has failed then all the same.
+/// `said` is told the place, which is empty where there is one NameNode only.
+async fn on_each<Q: Message, R: Message + Default>(
+    conf: &Configuration,
+    method: &str,
+    request: &Q,
+    what: &str,
+    said: impl Fn(&R, &str) -> String,
+) -> Result<()> {
+    let (addresses, several) = namenodes(conf)?;
+    let mut failures = Vec::new();
     for address in addresses {
-        let options = ClientOptions::new(&super::user_name());
-        let client = hathi_net::ipc::connect_to(&address, &CLIENT_PROTOCOL, &options).await?;
-        clients.push((address, client));
+        let place = if several {
+            format!(" for {address}")
+        } else {
+            String::new()
+        };
+        let answer = async {
+            let options = ClientOptions {
+                connect_timeout: conf.get_duration("ipc.client.connect.timeout", CONNECT_TIMEOUT, TimeUnit::Millis)?,
+                ..ClientOptions::new(&super::user_name())
+            };
+            let client = hathi_net::ipc::connect_to(&address, &CLIENT_PROTOCOL, &options).await?;
+            Ok::<R, anyhow::Error>(client.call(method, request).await?)
+        };
+        match answer.await {
+            Ok(answer) => println!("{}", said(&answer, &place)),
+            Err(error) => {
+                println!("{what} failed{place}");
+                failures.push(format!("{error:#}"));
+            }
+        }
     }
-    Ok(clients)
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let first_lines = failures
+        .iter()
+        .map(|failure| failure.lines().next().unwrap_or_default());
+    bail!("{}", first_lines.collect::<Vec<_>>().join("; "))
+}
+
+/// `-setQuota`, `-clrQuota`, `-setSpaceQuota` and `-clrSpaceQuota`, for each directory; `false`: the words make no sense.
+async fn quota(fs: &FileSystem, command: &str, words: &[String]) -> Result<bool> {
+    let sets = command.starts_with("-set");
+    let of_space = command.ends_with("SpaceQuota");
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut storage_type = None;
+    if let Some(at) = words.iter().position(|word| *word == "-storageType") {
+        let named = words.get(at + 1).map(|name| name.to_ascii_uppercase());
+        let found = named.as_deref().and_then(StorageTypeProto::from_str_name);
+        let Some(found) = found.filter(|_| of_space) else {
+            bail!("Storage type {} is not available", named.unwrap_or_default());
+        };
+        storage_type = Some(found);
+        words.drain(at..at + 2);
+    }
+    let quota = if sets && !words.is_empty() {
+        let word = words.remove(0);
+        match parse_quota(word, of_space) {
+            Some(quota) => quota,
+            None => bail!("\"{word}\" is not a valid value for a quota."),
+        }
+    } else {
+        QUOTA_RESET
+    };
+    if words.is_empty() {
+        return Ok(false);
+    }
+    let mut failed = Vec::new();
+    for word in words {
+        let path = if word.starts_with('/') {
+            word.to_owned()
+        } else if let Some((_, rest)) = word.split_once("://") {
+            format!("/{}", rest.split_once('/').map_or("", |(_, path)| path))
+        } else {
+            format!("/user/{}/{word}", super::user_name())
+        };
+        let (namespace_quota, storagespace_quota) = if of_space {
+            (QUOTA_DONT_SET, quota)
+        } else {
+            (quota, QUOTA_DONT_SET)
+        };
+        let request = hdfs::SetQuotaRequestProto {
+            path,
+            namespace_quota,
+            storagespace_quota,
+            storage_type: storage_type.map(|kind| kind as i32),
+        };
+        let done: Result<hdfs::SetQuotaResponseProto, _> = fs.call("setQuota", &request, Idempotence::Idempotent).await;
+        if let Err(error) = done {
+            let text = error
+                .remote()
+                .map_or_else(|| error.to_string(), |refusal| refusal.message.clone());
+            failed.push(text.lines().next().unwrap_or_default().to_owned());
+        }
+    }
+    anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
+    Ok(true)
+}
+
+/// A number above 0; of bytes also with Hadoop's binary prefixes (`TraditionalBinaryPrefix`).
+fn parse_quota(word: &str, of_space: bool) -> Option<u64> {
+    let units = ["k", "m", "g", "t", "p", "e"];
+    let lower = word.to_ascii_lowercase();
+    let unit = units.iter().position(|unit| of_space && lower.ends_with(unit));
+    let (digits, shift) = match unit {
+        Some(unit) => (lower.get(..lower.len() - 1)?, 10 * (unit as u32 + 1)),
+        None => (lower.as_str(), 0),
+    };
+    let number = digits.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    (number > 0 && number < QUOTA_DONT_SET).then_some(number)
 }
 
 async fn safemode(conf: &Configuration, fs: &FileSystem, action: &str) -> Result<()> {
@@ -252,20 +396,15 @@ async fn safemode(conf: &Configuration, fs: &FileSystem, action: &str) -> Result
         }
         other => bail!("unknown action {other}"),
     };
-    if conf.namenode_ids(&conf.default_fs().authority).is_empty() {
-        let on = safe_mode(fs, proto).await?;
-        println!("Safe mode is {}", if on { "ON" } else { "OFF" });
-        return Ok(());
-    }
-    for (address, client) in each_namenode(conf).await? {
-        let request = hdfs::SetSafeModeRequestProto {
-            action: proto.into(),
-            checked: Some(false),
-        };
-        let answer: hdfs::SetSafeModeResponseProto = client.call("setSafeMode", &request).await?;
-        println!("Safe mode is {} in {address}", if answer.result { "ON" } else { "OFF" });
-    }
-    Ok(())
+    let request = hdfs::SetSafeModeRequestProto {
+        action: proto.into(),
+        checked: Some(false),
+    };
+    let said = |answer: &hdfs::SetSafeModeResponseProto, place: &str| {
+        let place = place.replace(" for ", " in ");
+        format!("Safe mode is {}{place}", if answer.result { "ON" } else { "OFF" })
+    };
+    on_each(conf, "setSafeMode", &request, "Safe mode", said).await
 }
 
 async fn save_namespace(conf: &Configuration, before_shutdown: bool) -> Result<()> {
@@ -281,15 +420,14 @@ async fn save_namespace(conf: &Configuration, before_shutdown: bool) -> Result<(
             tx_gap: Some(0),
         }
     };
-    for (address, client) in each_namenode(conf).await? {
-        let answer: hdfs::SaveNamespaceResponseProto = client.call("saveNamespace", &request).await?;
+    let said = |answer: &hdfs::SaveNamespaceResponseProto, place: &str| {
         if answer.saved.unwrap_or(true) {
-            println!("Save namespace successful for {address}");
+            format!("Save namespace successful{place}")
         } else {
-            println!("No extra checkpoint has been made for {address}");
+            format!("No extra checkpoint has been made{place}")
         }
-    }
-    Ok(())
+    };
+    on_each(conf, "saveNamespace", &request, "Save namespace", said).await
 }
 
 async fn topology(fs: &FileSystem) -> Result<()> {
@@ -311,6 +449,17 @@ async fn topology(fs: &FileSystem) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotas_are_read_as_hadoop_reads_them() {
+        assert_eq!(parse_quota("10", false), Some(10));
+        assert_eq!(parse_quota("10k", false), None);
+        assert_eq!(parse_quota("10K", true), Some(10 << 10));
+        assert_eq!(parse_quota("2t", true), Some(2 << 40));
+        for wrong in ["0", "-1", "", "x", "9223372036854775807", "8e"] {
+            assert_eq!(parse_quota(wrong, true), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_are_as_hadoop_prints_them() {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use hathi_formats::conf::keys::Program;
 
 /// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
@@ -13,6 +14,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         bail!("unknown argument {}", argument.display());
     }
     super::log_to_stderr();
+    super::obey(&conf, Program::JournalNode)?;
     hathi_journalnode::run(conf)?;
     Ok(ExitCode::SUCCESS)
 }

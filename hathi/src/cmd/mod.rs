@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod bench;
+pub mod conf;
 pub mod datanode;
 pub mod dfs;
 pub mod dfsadmin;
@@ -17,6 +18,7 @@ pub mod zkfc;
 pub use crate::log::log_to_stderr;
 use anyhow::{Context, Result};
 use hathi_formats::conf::Configuration;
+use hathi_formats::conf::keys::{Program, Verdict};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -78,6 +80,27 @@ pub fn resident_bytes() -> u64 {
 }
 
 pub use hathi_net::users::process_user as user_name;
+
+/// Logs what the operator's files say that a daemon does not obey, each key once, and refuses to start it when a setting
+/// asks for protection that is not there.
+pub fn obey(conf: &Configuration, daemon: Program) -> Result<()> {
+    let mut refused = Vec::new();
+    let mut of_others = Vec::new();
+    for finding in conf.check(Some(daemon)) {
+        match finding.verdict {
+            Verdict::Refused(_) => refused.push(finding.to_string()),
+            Verdict::NoEffect(_) | Verdict::Unknown(_) => tracing::warn!("{finding}"),
+            Verdict::ReadBy(_) => of_others.push(finding.key),
+        }
+    }
+    if !of_others.is_empty() {
+        tracing::info!(keys = of_others.join(", "), "keys that only others read");
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    anyhow::bail!("{}", refused.join("; "))
+}
 
 /// Takes `--conf DIR` from the front of the arguments and loads that configuration; without it the directory is
 /// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`.

@@ -1,6 +1,7 @@
 //! `hathi namenode --conf DIR [-format | -bootstrapStandby | -initializeSharedEdits] ...`, with Hadoop's own options.
 
 use anyhow::{Context, Result, bail};
+use hathi_formats::conf::keys::Program;
 use hathi_namenode::{FormatOptions, Settings};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         super::without_huge_pages();
     }
     let settings = Settings::load(&dir)?;
+    super::obey(&settings.conf, Program::NameNode)?;
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match action {
         Action::Serve => {

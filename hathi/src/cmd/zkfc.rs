@@ -1,6 +1,7 @@
 //! `hathi zkfc`: the failover controller beside a NameNode.
 
 use anyhow::{Context, Result, bail};
+use hathi_formats::conf::keys::Program;
 use hathi_formats::conf::{Configuration, JournalUri};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
@@ -19,13 +20,15 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let (conf, rest) = super::conf_argument(args)?;
     if let Some(argument) = rest.first() {
         if argument == "-formatZK" {
-            // The journal elector keeps nothing that would have to be formatted.
-            println!("nothing to format: the JournalNodes elect");
-            return Ok(ExitCode::SUCCESS);
+            // A script that takes success for a parent znode would go on to start controllers of ZooKeeper.
+            bail!(
+                "-formatZK: the JournalNodes elect (hathi.ha.elector = journal), so nothing in ZooKeeper is used; leave this step out"
+            );
         }
         bail!("unknown argument {}", argument.display());
     }
     super::log_to_stderr();
+    super::obey(&conf, Program::Zkfc)?;
     let config = config(&conf)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,7 +1,7 @@
 //! The metadata calls, and opening files.
 
 use crate::{ClientError, FileReader, FileWriter};
-use hathi_formats::conf::{Configuration, TimeUnit};
+use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
 use hathi_formats::datatransfer::{ChecksumType, DataChecksum};
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
@@ -33,6 +33,9 @@ pub struct FileSystemOptions {
     pub last_block_retries: u32,
     /// Pause before that (`dfs.client.retry.interval-ms.get-last-block-length`).
     pub last_block_pause: Duration,
+    /// `fs.permissions.umask-mode`: permission bits that new files and directories do not get, unless their directory has
+    /// default ACLs, which count in its place.
+    pub umask: u16,
 }
 
 /// How a file is created.
@@ -42,7 +45,7 @@ pub struct CreateOptions {
     pub overwrite: bool,
     /// Create missing parents.
     pub create_parent: bool,
-    /// Permission bits after the umask.
+    /// Permission bits before the umask.
     pub permission: u16,
     /// Replicas; the client's default if `None`.
     pub replication: Option<u32>,
@@ -55,7 +58,7 @@ impl Default for CreateOptions {
         CreateOptions {
             overwrite: false,
             create_parent: true,
-            permission: 0o644,
+            permission: 0o666,
             replication: None,
             block_size: None,
         }
@@ -125,6 +128,16 @@ impl FileSystem {
             checksum: DataChecksum::new(kind, bytes_per_checksum).unwrap_or(DataChecksum::DEFAULT),
             last_block_retries: conf.get_u32("dfs.client.retry.times.get-last-block-length", 3)?,
             last_block_pause: millis("dfs.client.retry.interval-ms.get-last-block-length", 4000)?,
+            umask: {
+                let key = "fs.permissions.umask-mode";
+                let value = conf.get_or(key, "022");
+                umask(&value).ok_or_else(|| ConfError::Value {
+                    key: key.to_owned(),
+                    origin: conf.origin(key).to_owned(),
+                    problem: "neither octal nor of the form u=rwx,g=rx,o=".to_owned(),
+                    value,
+                })?
+            },
         };
         Ok(FileSystem(Arc::new(Inner {
             proxy: HaProxy::new(addresses, &CLIENT_PROTOCOL, ha),
@@ -201,16 +214,16 @@ impl FileSystem {
         }
     }
 
-    /// Makes a directory; with `create_parent` also its parents.
+    /// Makes a directory; with `create_parent` also its parents. The permission is the one before the umask.
     ///
     /// # Errors
     /// As [`FileSystem::call`].
     pub async fn mkdirs(&self, path: &str, permission: u16, create_parent: bool) -> Result<bool, ClientError> {
         let request = hdfs::MkdirsRequestProto {
             src: path.to_owned(),
-            masked: permission_proto(permission),
+            masked: permission_proto(permission & !self.options().umask),
             create_parent,
-            unmasked: None,
+            unmasked: Some(permission_proto(permission)),
         };
         let answer: hdfs::MkdirsResponseProto = self.call("mkdirs", &request, Idempotence::Idempotent).await?;
         Ok(answer.result)
@@ -257,14 +270,14 @@ impl FileSystem {
             };
         let request = hdfs::CreateRequestProto {
             src: path.to_owned(),
-            masked: permission_proto(options.permission),
+            masked: permission_proto(options.permission & !self.options().umask),
             client_name: self.options().client_name.clone(),
             create_flag: flag.cast_unsigned(),
             create_parent: options.create_parent,
             replication: options.replication.unwrap_or(self.options().replication),
             block_size: options.block_size.unwrap_or(self.options().block_size),
             crypto_protocol_version: vec![hdfs::CryptoProtocolVersionProto::EncryptionZones.into()],
-            unmasked: None,
+            unmasked: Some(permission_proto(options.permission)),
             ec_policy_name: None,
             storage_policy: None,
         };
@@ -336,6 +349,37 @@ impl FileSystem {
     }
 }
 
+/// An octal mask, or the permissions that are left (`UmaskParser`).
+fn umask(text: &str) -> Option<u16> {
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return u16::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
+    }
+    let mut left = 0;
+    for clause in text.split(',') {
+        let (who, permissions) = clause.split_once('=')?;
+        let mut bits = 0;
+        for permission in permissions.chars() {
+            bits |= match permission {
+                'r' => 4,
+                'w' => 2,
+                'x' => 1,
+                '-' => 0,
+                _ => return None,
+            };
+        }
+        for class in who.chars() {
+            left |= match class {
+                'u' => bits << 6,
+                'g' => bits << 3,
+                'o' => bits,
+                'a' => bits << 6 | bits << 3 | bits,
+                _ => return None,
+            };
+        }
+    }
+    Some(!left & 0o777)
+}
+
 fn permission_proto(permission: u16) -> hdfs::FsPermissionProto {
     hdfs::FsPermissionProto {
         perm: u32::from(permission),
@@ -358,6 +402,28 @@ async fn renew_leases(inner: Weak<Inner>) {
             inner.proxy.call("renewLease", &request, Idempotence::Idempotent).await;
         if let Err(error) = result {
             tracing::warn!(%error, "can't renew the lease of the files being written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::umask;
+
+    #[test]
+    fn a_umask_is_octal_or_says_what_is_left() {
+        for (text, mask) in [
+            ("022", Some(0o022)),
+            ("27", Some(0o027)),
+            ("u=rwx,g=rx,o=", Some(0o027)),
+            ("u=rwx,g=r-x,o=r-x", Some(0o022)),
+            ("a=rwx", Some(0)),
+            ("1777", None),
+            ("8", None),
+            ("", None),
+            ("u+w", None),
+        ] {
+            assert_eq!(umask(text), mask, "{text}");
         }
     }
 }

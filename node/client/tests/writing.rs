@@ -8,10 +8,10 @@ use common::{Asked, DataNode, NameNode, Script, block, located};
 use hathi_client::CreateOptions;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
-    AddBlockRequestProto, AddBlockResponseProto, CompleteResponseProto, CreateResponseProto, DatanodeInfoProto,
-    ExtendedBlockProto, FsyncRequestProto, FsyncResponseProto, GetAdditionalDatanodeRequestProto,
-    GetAdditionalDatanodeResponseProto, HdfsFileStatusProto, LocatedBlockProto, UpdateBlockForPipelineResponseProto,
-    UpdatePipelineRequestProto, UpdatePipelineResponseProto,
+    AddBlockRequestProto, AddBlockResponseProto, CompleteResponseProto, CreateRequestProto, CreateResponseProto,
+    DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto, FsyncResponseProto, GetAdditionalDatanodeRequestProto,
+    GetAdditionalDatanodeResponseProto, HdfsFileStatusProto, LocatedBlockProto, MkdirsRequestProto,
+    MkdirsResponseProto, UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto, UpdatePipelineResponseProto,
 };
 use prost::Message;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +58,30 @@ fn namenode(nodes: &[&DataNode], additional: LocatedBlockProto) -> NameNode {
             other => panic!("{other}"),
         })
     })
+}
+
+#[tokio::test]
+async fn a_new_file_and_directory_say_their_permissions_before_and_after_the_umask() {
+    let namenode = NameNode::start(|method, _| {
+        Ok(match method {
+            "create" => CreateResponseProto {
+                fs: Some(HdfsFileStatusProto::default()),
+            }
+            .encode_to_vec(),
+            _ => MkdirsResponseProto { result: true }.encode_to_vec(),
+        })
+    });
+    let fs = namenode.client();
+    fs.create("/f", &CreateOptions::default()).await.unwrap();
+    fs.mkdirs("/d", 0o777, true).await.unwrap();
+    let created = namenode.requests::<CreateRequestProto>("create").remove(0);
+    let made = namenode.requests::<MkdirsRequestProto>("mkdirs").remove(0);
+    for (masked, unmasked, both) in [
+        (created.masked, created.unmasked, [0o644, 0o666]),
+        (made.masked, made.unmasked, [0o755, 0o777]),
+    ] {
+        assert_eq!([masked.perm, unmasked.unwrap().perm], both);
+    }
 }
 
 fn healthy(name: &str) -> DataNode {

@@ -84,11 +84,6 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         "Remaining": reports.iter().map(|report| report.remaining).sum::<u64>(),
         "NumFailedVolumes": node.dataset.failed_volumes().len(),
         "StorageInfo": "FSDataset",
-        "CacheCapacity": 0,
-        "CacheUsed": 0,
-        "NumBlocksCached": 0,
-        "NumBlocksFailedToCache": 0,
-        "NumBlocksFailedToUnCache": 0,
     });
     let metrics = &node.metrics;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

@@ -95,7 +95,7 @@ pub async fn monitors(shared: Arc<Shared>) {
         }
         if now >= redundancy_at {
             redundancy_at = now + REDUNDANCY_MS;
-            while nn.ns.write().blockmanager.redundancy_tick(nn.clock.now(), SLICE_BLOCKS) {
+            while hathi_namesystem::monitor::check_redundancy(&mut nn.ns.write(), nn.clock.now(), SLICE_BLOCKS) {
                 tokio::task::yield_now().await;
             }
         }

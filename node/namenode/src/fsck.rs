@@ -22,6 +22,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Options of Hadoop's that are refused, as they would have no effect. Without snapshots, `includeSnapshots` has its own.
+const UNSUPPORTED: [&str; 7] = [
+    "move",
+    "delete",
+    "replicate",
+    "blockId",
+    "storagepolicies",
+    "upgradedomains",
+    "maintenance",
+];
 /// Children looked at under one lock.
 const PAGE_INODES: usize = 500;
 /// Text is sent in pieces of about so many bytes.
@@ -203,7 +213,7 @@ impl<'a> Fsck<'a> {
     }
 
     fn report(&mut self, started: Instant) -> Result<(), RemoteException> {
-        for unsupported in ["move", "delete", "replicate", "blockId"] {
+        for unsupported in UNSUPPORTED {
             if self.query.get(unsupported).is_some() {
                 return Err(RemoteException::new(
                     "java.lang.UnsupportedOperationException",

@@ -177,9 +177,9 @@ impl Controller {
             tokio::time::sleep(RETRY).await;
         }
         prove(&self.nn, &self.tail).await?;
-        // The block manager is new: it has not heard of the lists yet.
-        crate::hosts::refresh(&self.nn);
         let mut ns = self.nn.ns.write();
+        // The block manager is new: it has not heard of the lists and racks yet.
+        crate::hosts::tell(&self.nn, &mut ns);
         ns.blockmanager.activate_safe_mode(self.nn.clock.now());
         ns.role.change(Role::Standby)?;
         self.nn.publish(&ns);
@@ -231,6 +231,11 @@ impl Controller {
     async fn activate(&self, started: u64, patient: bool) -> anyhow::Result<()> {
         let recovered = self.recover(patient).await?;
         let recovered_us = self.nn.clock.us();
+        tracing::info!(
+            epoch = recovered.epoch,
+            recovery_us = recovered_us - started,
+            "journal recovered"
+        );
         let applied = self.nn.ns.read().edit_log.applied();
         if let Some(last) = recovered.last.filter(|last| *last > applied) {
             self.tail.catch_up_to(last).await?;

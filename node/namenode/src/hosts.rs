@@ -1,27 +1,72 @@
 //! `dfs.hosts` and `dfs.hosts.exclude`: which DataNodes may come and which shall go.
+//!
+//! A list that is configured and can't be read lets nobody in or out: a NameNode does not start with it, and a refresh fails
+//! and leaves the lists as they were (`DatanodeManager`, `HostFileManager.refresh`).
 
+use crate::settings::Settings;
 use crate::state::NameNode;
+use anyhow::Context;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::proto::hdfs::RefreshNodesResponseProto;
+use hathi_namesystem::Namesystem;
+use hathi_net::ipc::Responder;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Reads both files again (`refreshNodes`).
-pub fn refresh(nn: &NameNode) {
-    let (include, exclude) = &nn.settings.hosts_files;
-    let lists = include.as_deref().map_or(Ok(Vec::new()), read).and_then(|included| {
-        let excluded = exclude.as_deref().map_or(Ok(Vec::new()), read)?;
-        Ok((included, excluded))
-    });
-    match lists {
-        // A list that cannot be read must not let everybody in, or out: the old ones stay.
-        Err(error) => tracing::warn!(%error, "cannot read the lists of hosts"),
-        Ok((included, excluded)) => {
-            tracing::info!(
-                included = included.len(),
-                excluded = excluded.len(),
-                "read the lists of hosts"
-            );
-            nn.ns.write().blockmanager.set_hosts(included, excluded);
-        }
+/// Hosts that are included, and those that are excluded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostLists {
+    included: Vec<String>,
+    excluded: Vec<String>,
+}
+
+impl HostLists {
+    /// Reads the files that are configured.
+    pub fn read(settings: &Settings) -> anyhow::Result<HostLists> {
+        let (include, exclude) = &settings.hosts_files;
+        let list = |key: &str, file: &Option<std::path::PathBuf>| match file {
+            Some(file) => read(file).with_context(|| format!("{key}: cannot read {}", file.display())),
+            None => Ok(Vec::new()),
+        };
+        Ok(HostLists {
+            included: list("dfs.hosts", include)?,
+            excluded: list("dfs.hosts.exclude", exclude)?,
+        })
     }
+}
+
+/// Tells a namesystem that was made anew the lists as they were read last, and the racks.
+pub fn tell(nn: &NameNode, ns: &mut Namesystem) {
+    let lists = nn.hosts.lock().clone();
+    ns.blockmanager.set_hosts(lists.included, lists.excluded);
+    nn.topology.tell(ns);
+}
+
+/// Reads both files again, and asks about the racks (`refreshNodes`); then answers.
+pub fn refresh_and_answer(nn: &Arc<NameNode>, responder: Responder) {
+    let nn = nn.clone();
+    tokio::spawn(async move {
+        match refresh(&nn).await {
+            Ok(()) => responder.ok(&RefreshNodesResponseProto {}),
+            Err(error) => {
+                let message = format!("{error:#}");
+                tracing::error!("the DataNodes were not refreshed: {message}");
+                responder.error(&RemoteException::new(exceptions::IO, message));
+            }
+        }
+    });
+}
+
+async fn refresh(nn: &NameNode) -> anyhow::Result<()> {
+    let lists = HostLists::read(&nn.settings)?;
+    tracing::info!(
+        included = lists.included.len(),
+        excluded = lists.excluded.len(),
+        "read the lists of hosts"
+    );
+    *nn.hosts.lock() = lists.clone();
+    nn.ns.write().blockmanager.set_hosts(lists.included, lists.excluded);
+    nn.topology.refresh(nn).await
 }
 
 /// Hosts separated by white space, with comments from `#` to the end of the line (`HostsFileReader`).
@@ -32,4 +77,42 @@ fn read(file: &Path) -> std::io::Result<Vec<String>> {
         .flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace())
         .map(str::to_owned)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use hathi_formats::proto::hdfs::DatanodeIdProto;
+
+    #[tokio::test]
+    async fn a_list_that_can_not_be_read_fails_the_refresh_and_leaves_the_old_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("include");
+        std::fs::write(&file, "10.0.0.1 # the only one\n").unwrap();
+        let alone = testing::active_with(&[("dfs.hosts", file.display().to_string())]);
+        let nn = &alone.shared.nn;
+        refresh(nn).await.unwrap();
+        let allowed = |ip: &str| {
+            let id = DatanodeIdProto {
+                ip_addr: ip.to_owned(),
+                host_name: "dn".to_owned(),
+                ..DatanodeIdProto::default()
+            };
+            nn.ns.read().blockmanager.check_allowed(&id).is_ok()
+        };
+        assert!(allowed("10.0.0.1") && !allowed("10.0.0.2"));
+        std::fs::remove_file(&file).unwrap();
+        let error = format!("{:#}", refresh(nn).await.unwrap_err());
+        assert!(
+            error.contains("dfs.hosts") && error.contains(&file.display().to_string()),
+            "{error}"
+        );
+        tell(nn, &mut nn.ns.write());
+        assert!(allowed("10.0.0.1") && !allowed("10.0.0.2"));
+        assert!(
+            HostLists::read(&nn.settings).is_err(),
+            "nor does a NameNode start with it"
+        );
+    }
 }

@@ -7,6 +7,8 @@ use crate::fsck;
 use crate::image_upload;
 use crate::status;
 use crate::storage::{hex, read_md5};
+use anyhow::Context;
+use hathi_formats::conf::keys::Program;
 use hathi_formats::ids::TxId;
 use hathi_namesystem::Role;
 use hathi_net::http::{self, HttpRequest, HttpResponse, jmx};
@@ -52,7 +54,7 @@ fn is_active(shared: &Shared) -> HttpResponse {
 fn conf(shared: &Shared, request: &HttpRequest) -> HttpResponse {
     let wanted = request.query.get("name");
     let mut properties = Vec::new();
-    for (key, value, origin) in shared.nn.settings.conf.iter() {
+    for (key, value, origin) in shared.nn.settings.conf.obeyed(Program::NameNode) {
         if wanted.is_some_and(|wanted| wanted != key) {
             continue;
         }

@@ -4,6 +4,7 @@
 //! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory; and short-lived ones for images.
 
 pub mod admin;
+pub mod audit;
 pub mod background;
 pub mod checkpoint;
 pub mod corrupt;
@@ -20,6 +21,7 @@ pub mod load;
 pub mod local_edits;
 pub mod log;
 pub mod members;
+pub mod metasave;
 pub mod origin;
 pub mod passes;
 pub mod prove;
@@ -39,6 +41,7 @@ pub mod storage;
 pub mod tail;
 #[cfg(test)]
 mod testing;
+pub mod topology;
 pub mod unreported;
 
 pub use format::FormatOptions;

@@ -1,7 +1,8 @@
 //! The copy of the edits that Hadoop keeps in `dfs.namenode.edits.dir` beside the quorum's.
 //!
 //! Not required, and so never waited for: a thread of its own writes and syncs it. A directory that fails, or falls too
-//! far behind, is left alone until the next segment; the shared log is the one that counts.
+//! far behind, is left alone until the next segment; the shared log is the one that counts. Only where the operator asks for
+//! it (`dfs.namenode.edits.dir.required`, `.minimum`) does the NameNode end without them.
 
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_namesystem::edit_log::LogItem;
@@ -28,6 +29,40 @@ enum Work {
     Flush(mpsc::Sender<()>),
 }
 
+/// Without which local edits the NameNode must not go on (`JournalSet`, `NameNodeResourcePolicy`).
+#[derive(Clone, Debug, Default)]
+pub struct MustHave {
+    /// `dfs.namenode.edits.dir.required`: these `current` directories, each of them.
+    pub required: Vec<PathBuf>,
+    /// `dfs.namenode.edits.dir.minimum`: so many of all. Hadoop's default is 1; here it is 0, as the JournalNodes have the
+    /// edits.
+    pub minimum: usize,
+}
+
+impl MustHave {
+    fn lost(&self, dirs: &[Dir]) -> Option<String> {
+        let failed = |dir: &&Dir| dir.failed;
+        if let Some(dir) = dirs
+            .iter()
+            .filter(failed)
+            .find(|dir| self.required.contains(&dir.current))
+        {
+            let dir = dir.current.display();
+            return Some(format!(
+                "the edits in {dir} are lost, which dfs.namenode.edits.dir.required names"
+            ));
+        }
+        let good = dirs.len() - dirs.iter().filter(failed).count();
+        (good < self.minimum).then(|| {
+            format!(
+                "{good} of {} directories of local edits are left: dfs.namenode.edits.dir.minimum is {}",
+                dirs.len(),
+                self.minimum
+            )
+        })
+    }
+}
+
 /// The way to the writing thread.
 #[derive(Clone)]
 pub struct LocalEdits {
@@ -36,8 +71,12 @@ pub struct LocalEdits {
 }
 
 impl LocalEdits {
-    /// Starts the thread for these `current` directories.
-    pub fn start(dirs: Vec<PathBuf>) -> io::Result<LocalEdits> {
+    /// Starts the thread for these `current` directories. `lost` is told, once, that the NameNode must end.
+    pub fn start(
+        dirs: Vec<PathBuf>,
+        must_have: MustHave,
+        lost: impl FnOnce(String) + Send + 'static,
+    ) -> io::Result<LocalEdits> {
         let behind = Arc::new(AtomicUsize::new(0));
         if dirs.is_empty() {
             return Ok(LocalEdits { work: None, behind });
@@ -48,7 +87,7 @@ impl LocalEdits {
             .name("local-edits".to_owned())
             .spawn(move || {
                 let mut dirs: Vec<Dir> = dirs.into_iter().map(Dir::new).collect();
-                run(&mut dirs, &receiver, &counter);
+                run(&mut dirs, &receiver, &counter, &must_have, lost);
             })?;
         Ok(LocalEdits {
             work: Some(sender),
@@ -96,7 +135,14 @@ impl LocalEdits {
     }
 }
 
-fn run(dirs: &mut [Dir], receiver: &mpsc::Receiver<Work>, behind: &AtomicUsize) {
+fn run(
+    dirs: &mut [Dir],
+    receiver: &mpsc::Receiver<Work>,
+    behind: &AtomicUsize,
+    must_have: &MustHave,
+    lost: impl FnOnce(String),
+) {
+    let mut lost = Some(lost);
     let mut last_sync = Instant::now();
     loop {
         let work = match receiver.recv_timeout(SYNC_EVERY) {
@@ -125,6 +171,11 @@ fn run(dirs: &mut [Dir], receiver: &mpsc::Receiver<Work>, behind: &AtomicUsize) 
             }
             last_sync = Instant::now();
         }
+        if let Some(reason) = must_have.lost(dirs)
+            && let Some(lost) = lost.take()
+        {
+            lost(reason);
+        }
     }
 }
 
@@ -138,11 +189,17 @@ struct Segment {
 struct Dir {
     current: PathBuf,
     segment: Option<Segment>,
+    /// Since the last segment that was begun, something could not be written.
+    failed: bool,
 }
 
 impl Dir {
     fn new(current: PathBuf) -> Dir {
-        Dir { current, segment: None }
+        Dir {
+            current,
+            segment: None,
+            failed: false,
+        }
     }
 
     fn work(&mut self, work: &Work) {
@@ -167,9 +224,14 @@ impl Dir {
             }
         };
         if let Err(error) = result {
-            tracing::warn!(dir = %self.current.display(), %error, "local edits are given up until the next segment");
-            self.segment = None;
+            self.give_up(&error);
         }
+    }
+
+    fn give_up(&mut self, error: &io::Error) {
+        tracing::warn!(dir = %self.current.display(), %error, "local edits are given up until the next segment");
+        self.segment = None;
+        self.failed = true;
     }
 
     fn start(&mut self, txid: TxId) -> io::Result<()> {
@@ -183,7 +245,9 @@ impl Dir {
             next: txid,
             dirty: true,
         });
-        OsDisk.write_small(&self.current.join("seen_txid"), format!("{}\n", txid.0).as_bytes())
+        OsDisk.write_small(&self.current.join("seen_txid"), format!("{}\n", txid.0).as_bytes())?;
+        self.failed = false;
+        Ok(())
     }
 
     fn append(&mut self, segment: TxId, first: TxId, count: u32, bytes: &[u8]) -> io::Result<()> {
@@ -221,8 +285,7 @@ impl Dir {
         {
             open.dirty = false;
             if let Err(error) = open.file.sync_data() {
-                tracing::warn!(dir = %self.current.display(), %error, "local edits are given up until the next segment");
-                self.segment = None;
+                self.give_up(&error);
             }
         }
     }
@@ -276,6 +339,36 @@ mod tests {
         assert!(name.exists());
         local.work(&Work::Purge(TxId(8)));
         assert!(!name.exists());
+    }
+
+    #[test]
+    fn the_namenode_ends_when_it_loses_edits_that_it_must_have() {
+        let lost_with = |required: &[&str], minimum, dirs_there: &[&str]| {
+            let root = tempfile::tempdir().unwrap();
+            for dir in dirs_there {
+                std::fs::create_dir(root.path().join(dir)).unwrap();
+            }
+            let path = |dir: &&str| root.path().join(dir);
+            let must_have = MustHave {
+                required: required.iter().map(path).collect(),
+                minimum,
+            };
+            let (told, lost) = mpsc::channel();
+            let local = LocalEdits::start(["a", "b"].iter().map(path).collect(), must_have, move |reason| {
+                told.send(reason).unwrap();
+            });
+            let local = local.unwrap();
+            local.push(LogItem::StartSegment(TxId(1)));
+            local.flush(Duration::from_secs(20));
+            drop(local);
+            // The thread has ended when the channel has.
+            lost.recv().ok()
+        };
+        assert_eq!(lost_with(&["a"], 0, &["a"]), None);
+        assert!(lost_with(&["b"], 0, &["a"]).unwrap().contains("edits.dir.required"));
+        assert_eq!(lost_with(&[], 1, &["a"]), None);
+        assert!(lost_with(&[], 2, &["a"]).unwrap().contains("edits.dir.minimum"));
+        assert_eq!(lost_with(&[], 0, &[]), None);
     }
 
     #[test]

@@ -649,7 +649,7 @@ mod tests {
         let nn = alone.shared.nn.clone();
         let (commands, command_queue) = mpsc::unbounded_channel();
         let (lost, mut lost_queue) = mpsc::unbounded_channel();
-        let local = LocalEdits::start(Vec::new()).unwrap();
+        let local = LocalEdits::start(Vec::new(), crate::local_edits::MustHave::default(), |_| {}).unwrap();
         let nodes = JournalNodes::none(&nn.settings);
         let task = tokio::spawn(LogTask::new(nn.clone(), nodes, command_queue, lost, local).run());
         commands.send(LogCommand::Ship(nn.ns.read().life().clone())).unwrap();

@@ -191,6 +191,9 @@ impl Handler {
             }
             return;
         };
+        if nn.topology.must_ask(&call) {
+            return self.hold(call, responder, manner);
+        }
         let role = nn.role();
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Clients go to another NameNode meanwhile, if there is one.
@@ -207,6 +210,7 @@ impl Handler {
         let Some((reply, standing, write)) = self.run(verb, &call, manner) else {
             return self.hold(call, responder, manner);
         };
+        crate::audit::log(nn, &call, &reply);
         if let Some(deferred) = reply.deferred {
             return self.defer(deferred, responder);
         }
@@ -266,20 +270,14 @@ impl Handler {
             Deferred::SaveNamespace { time_window_s, tx_gap } => {
                 crate::checkpoint::save_namespace(&self.shared, time_window_s, tx_gap, responder);
             }
-            Deferred::RefreshNodes => {
-                crate::hosts::refresh(&self.namenode);
-                responder.ok(&hathi_formats::proto::hdfs::RefreshNodesResponseProto {});
-            }
+            Deferred::RefreshNodes => crate::hosts::refresh_and_answer(&self.namenode, responder),
             Deferred::FinalizeUpgrade => {
                 responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
             }
             Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
             Deferred::BlockReport(work) => self.block_report(work, responder),
             Deferred::Summary(work) => self.summary(work, responder),
-            Deferred::MetaSave(_) => responder.error(&RemoteException::new(
-                exceptions::UNSUPPORTED_OPERATION,
-                "metaSave is not supported by this NameNode",
-            )),
+            Deferred::MetaSave(filename) => crate::metasave::save_and_answer(&self.namenode, filename, responder),
             Deferred::RestoreFailedStorage(_) => {
                 responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
             }
@@ -372,7 +370,11 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
         let handler = handler.clone();
         tokio::spawn(async move {
             let known = handler.namenode.groups.resolve(&call.user.user).await;
+            let placed = handler.namenode.topology.ask_if_needed(&handler.namenode, &call).await;
             handler.held_now.fetch_sub(1, Ordering::Relaxed);
+            if let Err(refused) = placed {
+                return responder.error(&refused);
+            }
             match known {
                 Some(_) => handler.serve_until(call, responder, manner),
                 None => responder.error(&not_known_yet(&call.user.user)),

@@ -1,8 +1,10 @@
 //! A NameNode process: everything started in order, and stopped by a signal.
 
+use crate::audit::{AuditLog, AuditOptions};
 use crate::background::{self, Shared};
 use crate::debug_hooks::DebugHooks;
 use crate::ha::Controller;
+use crate::hosts::HostLists;
 use crate::journalnodes::{JournalNodes, Readers};
 use crate::load::{Loader, parts};
 use crate::local_edits::LocalEdits;
@@ -29,7 +31,7 @@ use hathi_storage::OsDisk;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How long a directory of local edits may hold the end of the process up.
 const LOCAL_EDITS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,6 +44,12 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         .clone()
         .context("dfs.namenode.shared.edits.dir is not set: this NameNode serves high availability pairs only")?;
     let nodes = JournalNodes::new(&settings).unwrap_or_else(|| JournalNodes::none(&settings));
+    // Who may not come would be let in, or not, by chance.
+    let lists = HostLists::read(&settings)?;
+    let audit = match AuditOptions::from_conf(&settings.conf)? {
+        Some(options) => Some(AuditLog::start(options)?),
+        None => None,
+    };
     let dirs = Arc::new(NameDirs::open(&settings)?);
     if let JournalUri::File(path) = &journal {
         SharedDirectory::new(OsDisk, path).check_namespace(&dirs.info)?;
@@ -65,13 +73,10 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         Life::first(),
     );
     let standby_calls = StandbyCalls::new(questions);
-    let nn = Arc::new(NameNode::new(
-        settings.clone(),
-        empty,
-        holder,
-        transitions,
-        standby_calls,
-    )?);
+    let mut nn = NameNode::new(settings.clone(), empty, holder, transitions, standby_calls)?;
+    nn.audit = audit;
+    let nn = Arc::new(nn);
+    *nn.hosts.lock() = lists;
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
         nn: nn.clone(),
@@ -119,7 +124,12 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder, "NameNode is up");
 
-    let local = LocalEdits::start(dirs.edits_dirs().to_vec())?;
+    let (edits_lost, edits_are_lost) = oneshot::channel();
+    let must_have = settings.edits_must_have.clone();
+    let local = LocalEdits::start(dirs.edits_dirs().to_vec(), must_have, move |reason| {
+        // Nobody listens once the process ends.
+        let _ = edits_lost.send(reason);
+    })?;
     let local_at_the_end = local.clone();
     let reactor = server.reactor();
     reactor.spawn(nn.clone().count_turns());
@@ -169,6 +179,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             stopped = stopped() => stopped,
             reason = foreign => Err(reason),
             reason = hopeless => Err(reason),
+            Ok(reason) = edits_are_lost => Err(anyhow::anyhow!(reason)),
         }
     })?;
     tracing::info!("stopping");

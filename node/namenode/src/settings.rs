@@ -1,6 +1,8 @@
 //! What `*-site.xml` says, parsed once at start.
 
+use crate::local_edits::MustHave;
 use crate::resources::ResourceOptions;
+use crate::topology::TopologyOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
@@ -53,6 +55,8 @@ pub struct Settings {
     pub name_dirs: Vec<PathBuf>,
     /// `dfs.namenode.edits.dir`.
     pub edits_dirs: Vec<PathBuf>,
+    /// `dfs.namenode.edits.dir.required` and `.minimum`.
+    pub edits_must_have: MustHave,
     /// `dfs.namenode.shared.edits.dir`.
     pub shared: Option<JournalUri>,
     /// The other NameNodes.
@@ -99,6 +103,8 @@ pub struct Settings {
     pub debug_hooks: bool,
     /// `dfs.hosts` and `dfs.hosts.exclude`.
     pub hosts_files: (Option<PathBuf>, Option<PathBuf>),
+    /// `net.topology.*`
+    pub topology: TopologyOptions,
 }
 
 impl Settings {
@@ -199,6 +205,16 @@ impl Settings {
             rpc,
             http,
             name_dirs,
+            edits_must_have: MustHave {
+                required: edits_dirs
+                    .iter()
+                    .filter(|dir| required.contains(dir))
+                    .map(|dir| dir.join("current"))
+                    .collect(),
+                minimum: conf
+                    .get_usize("dfs.namenode.edits.dir.minimum", 0)?
+                    .min(edits_dirs.len()),
+            },
             edits_dirs,
             shared,
             peers,
@@ -232,6 +248,7 @@ impl Settings {
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
             debug_hooks: conf.get_bool("hathi.debug.hooks", false),
+            topology: TopologyOptions::from_conf(&conf)?,
             hosts_files: (
                 conf.get("dfs.hosts").map(PathBuf::from),
                 conf.get("dfs.hosts.exclude").map(PathBuf::from),
@@ -344,7 +361,23 @@ impl Settings {
         };
         let heartbeat_interval_ms = ms("dfs.heartbeat.interval", 3000, TimeUnit::Seconds)?;
         let limit = conf.get_usize("dfs.block.invalidate.limit", 1000)?;
+        let count = |key: &str, default: u32| conf.get_u32(key, default);
         Ok(BlockManagerConfig {
+            replication_max_streams: count("dfs.namenode.replication.max-streams", 2)?,
+            replication_max_streams_hard: count("dfs.namenode.replication.max-streams-hard-limit", 4)?,
+            replication_work_multiplier: count("dfs.namenode.replication.work.multiplier.per.iteration", 2)?.max(1),
+            pending_timeout_ms: ms(
+                "dfs.namenode.reconstruction.pending.timeout-sec",
+                300_000,
+                TimeUnit::Seconds,
+            )?,
+            startup_delay_deletion_ms: ms("dfs.namenode.startup.delay.block.deletion.sec", 0, TimeUnit::Seconds)?,
+            excess_timeout_ms: ms(
+                "dfs.namenode.excess.redundancy.timeout-sec",
+                3_600_000,
+                TimeUnit::Seconds,
+            )?,
+            min_maintenance_replication: u16::try_from(count("dfs.namenode.maintenance.replication.min", 1)?)?,
             max_replication: u16::try_from(conf.get_u32("dfs.replication.max", 512)?)?,
             min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
             heartbeat_interval_ms,

@@ -1,11 +1,14 @@
 //! What all parts of a NameNode process share.
 
+use crate::audit::AuditLog;
 use crate::debug_hooks::DebugHooks;
+use crate::hosts::HostLists;
 use crate::origin::Origin;
 use crate::passes::Passes;
 use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::standby_calls::StandbyCalls;
+use crate::topology::Topology;
 use crate::unreported::Unreported;
 use hathi_formats::conf::ConfError;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -202,10 +205,16 @@ pub struct NameNode {
     pub serving: Serving,
     /// Faults on demand; set when they are allowed.
     pub debug_hooks: OnceLock<DebugHooks>,
+    /// The audit log, if it is on.
+    pub audit: Option<AuditLog>,
     /// Groups of users.
     pub groups: Groups,
     /// Who may use which protocol, from where, and in whose name.
     pub authorizer: Arc<Authorizer>,
+    /// Racks of DataNodes.
+    pub topology: Topology,
+    /// The lists of hosts as they were read last.
+    pub hosts: Mutex<HostLists>,
     /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
     pub holder: String,
     /// Changes of role, done one after the other by one task.
@@ -271,6 +280,7 @@ impl NameNode {
         let standing = ns.standing().to_bits();
         let serving = Serving::new(settings.reactors, settings.serving_limit);
         let life = RwLock::new(ns.life().clone());
+        let topology = Topology::new(settings.topology.clone());
         Ok(NameNode {
             settings,
             authorizer,
@@ -281,7 +291,10 @@ impl NameNode {
             clock,
             serving,
             debug_hooks: OnceLock::new(),
+            audit: None,
             groups,
+            topology,
+            hosts: Mutex::default(),
             holder,
             transitions,
             unreported: Unreported::default(),

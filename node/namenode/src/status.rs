@@ -1,11 +1,13 @@
 //! What the NameNode tells about itself: beans with Hadoop's names, and a page for people.
 
 use crate::background::Shared;
+use hathi_blockmanager::AdminState;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::http::jmx::Bean;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -49,6 +51,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
     } else {
         metrics.sync_us.load(Ordering::Relaxed) as f64 / syncs as f64 / 1000.0
     };
+    let fleet = Fleet::of(&ns);
     let mut beans = vec![
         bean(
             "NameNodeStatus",
@@ -59,9 +62,6 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "HostAndPort": nn.settings.rpc.to_string(),
                 "SecurityEnabled": false,
                 "LastHATransitionTime": ns.last_transition_ms,
-                "BytesWithFutureGenerationStamps": 0,
-                "SlowPeersReport": "[]",
-                "SlowDisksReport": Value::Null,
             }),
         ),
         bean(
@@ -84,7 +84,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "NumberOfMissingBlocks": counts.missing,
                 "NumberOfMissingBlocksWithReplicationFactorOne": counts.missing_replication_one,
                 "TotalFiles": inodes,
-                "Threads": 0,
+                "Threads": threads(),
                 "Safemode": safe_mode,
                 "UpgradeFinalized": true,
                 "LiveNodes": live_nodes(&ns),
@@ -97,8 +97,8 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                     "LastAppliedOrWrittenTxId": ns.edit_log.applied().0.to_string(),
                     "MostRecentCheckpointTxId": ns.most_recent_checkpoint.0.to_string(),
                 }).to_string(),
-                "CorruptFiles": "[]",
-                "DistinctVersionCount": 1,
+                "DistinctVersionCount": fleet.versions.len(),
+                "DistinctVersions": fleet.versions_as_hadoop_lists_them(),
             }),
         ),
         bean(
@@ -115,17 +115,18 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "PendingReconstructionBlocks": counts.pending_reconstruction,
                 "UnderReplicatedBlocks": counts.low_redundancy,
                 "LowRedundancyBlocks": counts.low_redundancy,
-                "ScheduledReplicationBlocks": 0,
                 "PendingDeletionBlocks": counts.pending_deletion,
                 "FSState": if ns.blockmanager.in_safe_mode() { "safeMode" } else { "Operational" },
                 "NumLiveDataNodes": counts.live_datanodes,
                 "NumDeadDataNodes": counts.dead_datanodes,
                 "NumStaleDataNodes": counts.stale_datanodes,
-                "NumDecomLiveDataNodes": 0,
-                "NumDecomDeadDataNodes": 0,
-                "NumDecommissioningDataNodes": 0,
-                "VolumeFailuresTotal": 0,
-                "SnapshotStats": "{\"SnapshottableDirectories\":0,\"Snapshots\":0}",
+                "NumDecomLiveDataNodes": fleet.decommissioned_live,
+                "NumDecomDeadDataNodes": fleet.decommissioned_dead,
+                "NumDecommissioningDataNodes": fleet.decommissioning,
+                "NumEnteringMaintenanceDataNodes": fleet.entering_maintenance,
+                "NumInMaintenanceLiveDataNodes": fleet.in_maintenance_live,
+                "NumInMaintenanceDeadDataNodes": fleet.in_maintenance_dead,
+                "VolumeFailuresTotal": fleet.failed_volumes,
             }),
         ),
         bean(
@@ -229,6 +230,55 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
     beans
 }
 
+/// What is counted of DataNodes by the state that their administrator has put them in.
+#[derive(Debug, Default)]
+struct Fleet<'a> {
+    decommissioning: usize,
+    decommissioned_live: usize,
+    decommissioned_dead: usize,
+    entering_maintenance: usize,
+    in_maintenance_live: usize,
+    in_maintenance_dead: usize,
+    /// Of live nodes.
+    failed_volumes: u64,
+    /// Live nodes by their version.
+    versions: BTreeMap<&'a str, usize>,
+}
+
+impl Fleet<'_> {
+    fn of(ns: &Namesystem) -> Fleet<'_> {
+        let mut fleet = Fleet::default();
+        for (_, node) in ns.blockmanager.datanodes() {
+            match (node.admin_state, node.alive) {
+                (AdminState::Normal, _) => {}
+                (AdminState::DecommissionInProgress, _) => fleet.decommissioning += 1,
+                (AdminState::Decommissioned, true) => fleet.decommissioned_live += 1,
+                (AdminState::Decommissioned, false) => fleet.decommissioned_dead += 1,
+                (AdminState::EnteringMaintenance, _) => fleet.entering_maintenance += 1,
+                (AdminState::InMaintenance, true) => fleet.in_maintenance_live += 1,
+                (AdminState::InMaintenance, false) => fleet.in_maintenance_dead += 1,
+            }
+            if node.alive {
+                fleet.failed_volumes += u64::from(node.failed_volumes);
+                *fleet.versions.entry(node.software_version.as_str()).or_default() += 1;
+            }
+        }
+        fleet
+    }
+
+    fn versions_as_hadoop_lists_them(&self) -> Value {
+        let pairs = self.versions.iter();
+        pairs
+            .map(|(version, count)| json!({"key": version, "value": count}))
+            .collect()
+    }
+}
+
+/// Threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
 fn live_nodes(ns: &Namesystem) -> String {
     nodes(ns, DatanodeReportTypeProto::Live)
 }
@@ -262,7 +312,7 @@ fn name_dirs(shared: &Shared) -> String {
     for dir in &shared.nn.settings.name_dirs {
         active.insert(dir.display().to_string(), json!("IMAGE_AND_EDITS"));
     }
-    json!({"active": active, "failed": {}}).to_string()
+    json!({"active": active}).to_string()
 }
 
 fn journal_status(shared: &Shared) -> String {
@@ -492,11 +542,54 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
+    use hathi_formats::proto::hdfs::DatanodeIdProto;
 
     #[test]
     fn sizes_and_text_are_fit_for_a_page() {
         assert_eq!(size(512), "512 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(escape("<a&\"b\">"), "&lt;a&amp;&quot;b&quot;&gt;");
+    }
+
+    #[test]
+    fn what_is_shown_of_datanodes_is_counted() {
+        let alone = testing::active();
+        let nn = &alone.shared.nn;
+        {
+            let mut ns = nn.ns.write();
+            for (uuid, version) in [("a", "3.5.0"), ("b", "3.5.0"), ("c", "3.4.1")] {
+                let id = DatanodeIdProto {
+                    ip_addr: format!("10.0.0.{}", uuid.len()),
+                    host_name: uuid.to_owned(),
+                    datanode_uuid: uuid.to_owned(),
+                    xfer_port: u32::from(uuid.as_bytes()[0]),
+                    ..DatanodeIdProto::default()
+                };
+                let index = ns.blockmanager.register(id, version, nn.clock.now()).unwrap();
+                if uuid == "a" {
+                    ns.blockmanager
+                        .set_admin_state(index, AdminState::DecommissionInProgress);
+                }
+            }
+        }
+        let beans = beans(&alone.shared);
+        let of = |name: &str, key: &str| {
+            let bean = beans
+                .iter()
+                .find(|bean| bean.name.ends_with(&format!("name={name}")))
+                .unwrap();
+            bean.attributes.get(key).cloned()
+        };
+        assert_eq!(of("FSNamesystemState", "NumDecommissioningDataNodes"), Some(json!(1)));
+        assert_eq!(of("NameNodeInfo", "DistinctVersionCount"), Some(json!(2)));
+        assert!(of("NameNodeInfo", "Threads").unwrap().as_u64() > Some(0));
+        for (bean, never_counted) in [
+            ("NameNodeInfo", "CorruptFiles"),
+            ("NameNodeStatus", "SlowPeersReport"),
+            ("FSNamesystemState", "ScheduledReplicationBlocks"),
+        ] {
+            assert_eq!(of(bean, never_counted), None);
+        }
     }
 }

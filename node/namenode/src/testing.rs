@@ -23,9 +23,9 @@ pub(crate) struct Alone {
     _dir: TempDir,
 }
 
-fn settings(dir: &TempDir) -> Settings {
+fn settings(dir: &TempDir, more: &[(&'static str, String)]) -> Settings {
     let root = dir.path().display();
-    let keys = [
+    let mut keys = vec![
         ("fs.defaultFS", "hdfs://ns".to_owned()),
         ("dfs.nameservices", "ns".to_owned()),
         ("dfs.ha.namenodes.ns", "nn0,nn1".to_owned()),
@@ -37,6 +37,7 @@ fn settings(dir: &TempDir) -> Settings {
         ("dfs.namenode.name.dir", format!("{root}/name")),
         ("dfs.namenode.shared.edits.dir", format!("file://{root}/shared")),
     ];
+    keys.extend_from_slice(more);
     let property =
         |(key, value): &(&str, String)| format!("<property><name>{key}</name><value>{value}</value></property>");
     let xml: String = keys.iter().map(property).collect();
@@ -51,8 +52,13 @@ fn settings(dir: &TempDir) -> Settings {
 
 /// An active whose edits up to transaction 6 a quorum has; its image covers 5.
 pub(crate) fn active() -> Alone {
+    active_with(&[])
+}
+
+/// One with further keys.
+pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
     let dir = tempfile::tempdir().unwrap();
-    let settings = settings(&dir);
+    let settings = settings(&dir, more);
     let info = NamespaceInfo {
         layout_version: LayoutVersion::NAMENODE_CURRENT,
         namespace_id: 7,

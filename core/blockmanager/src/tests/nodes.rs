@@ -322,3 +322,76 @@ fn a_busy_node_gets_a_replica_only_when_there_is_no_other_one() {
     };
     assert_eq!(chosen(&mut world, &without), 2);
 }
+
+/// Registers nodes, and the block on the first two of them, all on one rack.
+fn two_replicas_on_one_rack() -> World {
+    let mut world = World::new(4);
+    world.start_active();
+    world.manager.add_block(new_block(1, 2, BlockState::Complete));
+    world.received(0, block(1));
+    world.received(1, block(1));
+    world.settle();
+    world.tick();
+    assert_eq!(world.manager.counts().badly_distributed, 0, "there is one rack");
+    world
+}
+
+#[test]
+fn a_second_rack_makes_the_blocks_of_the_first_one_misreplicated() {
+    let mut moved = two_replicas_on_one_rack();
+    moved.manager.set_rack("10.0.0.3", "/b");
+    assert_eq!(moved.manager.datanode(moved.nodes[3]).unwrap().location, "/b");
+    let mut came = two_replicas_on_one_rack();
+    came.manager.set_rack("10.0.0.4", "/b");
+    came.register(4);
+    for (mut world, target) in [(moved, 3), (came, 4)] {
+        world.tick();
+        assert_eq!(world.manager.counts().pending_reconstruction, 1);
+        world.settle();
+        world.received(target, block(1));
+        world.tick();
+        assert_eq!(world.manager.counts().badly_distributed, 0);
+        assert_eq!(world.manager.count_replicas(block(1).id).live, 2);
+        assert!(world.held(target).contains(&block(1)));
+    }
+}
+
+#[test]
+fn a_block_waits_for_no_second_rack_that_has_gone() {
+    let mut world = two_replicas_on_one_rack();
+    world.manager.set_rack("10.0.0.3", "/b");
+    world.manager.set_rack("10.0.0.3", DEFAULT_RACK);
+    world.tick();
+    world.tick();
+    assert_eq!(world.manager.counts().badly_distributed, 0);
+}
+
+#[test]
+fn a_copy_goes_to_the_kind_of_storage_that_the_policy_asks_for() {
+    const ONE_SSD: PolicyTypes = PolicyTypes {
+        creation: &[StorageTypeProto::Ssd, StorageTypeProto::Disk],
+        fallback: &[StorageTypeProto::Ssd, StorageTypeProto::Disk],
+    };
+    for round in 0..10 {
+        let mut world = World::new(8);
+        world.start_active();
+        world.manager.add_block(new_block(1, 3, BlockState::Complete));
+        // Two of three are there; in even rounds the one on SSD is missing.
+        let there = if round % 2 == 0 { [2, 3] } else { [0, 3] };
+        for node in there {
+            world.received(node, block(1));
+        }
+        for node in 0..2 {
+            let mut stats = world.stats(node);
+            stats.reports[0].storage_type = StorageTypeProto::Ssd;
+            world.manager.heartbeat(world.nodes[node], stats, at(world.now));
+        }
+        world.now += 3000;
+        let now = at(world.now);
+        while world.manager.redundancy_tick_by_policy(now, 100, &|_| ONE_SSD) {}
+        let commands: Vec<_> = there.iter().flat_map(|&node| world.commands(node)).collect();
+        let target = &commands[0].blk_cmd.as_ref().unwrap().targets[0].datanodes[0];
+        let on_ssd = ["uuid-0", "uuid-1"].contains(&target.id.datanode_uuid.as_str());
+        assert_eq!(on_ssd, round % 2 == 0, "round {round}: {}", target.id.datanode_uuid);
+    }
+}

@@ -490,9 +490,10 @@ pub(super) fn get_ha_service_state(ns: &Namesystem, ctx: &CallContext, body: Byt
     )
 }
 
-/// `setBalancerBandwidth`: DataNodes keep their configured bandwidth; the limit is checked as Hadoop does.
-pub(super) fn set_balancer_bandwidth(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
+/// `setBalancerBandwidth`: told to every DataNode with its next heartbeat. The next active does not know of it, as with
+/// Hadoop.
+pub(super) fn set_balancer_bandwidth(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    writing(
         ns,
         ctx,
         &body,
@@ -505,6 +506,13 @@ pub(super) fn set_balancer_bandwidth(ns: &Namesystem, ctx: &CallContext, body: B
                 ));
             }
             superuser(ns, ctx, "setBalancerBandwidth")?;
+            let Ok(bandwidth) = u64::try_from(request.bandwidth) else {
+                return Err(RemoteException::new(
+                    exceptions::ILLEGAL_ARGUMENT,
+                    "Bandwidth should not be negative",
+                ));
+            };
+            ns.blockmanager.set_balancer_bandwidth(bandwidth);
             Ok(answer(wire::EMPTY, None))
         },
     )

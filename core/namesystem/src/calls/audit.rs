@@ -8,9 +8,11 @@ use bytes::Bytes;
 use hathi_formats::editlog::fs_action_symbol;
 use hathi_formats::exceptions;
 use hathi_formats::proto::hdfs::{
-    ConcatRequestProto, CreateSymlinkRequestProto, Rename2RequestProto, RenameRequestProto,
+    ConcatRequestProto, CreateSymlinkRequestProto, Rename2RequestProto, RenameRequestProto, RollingUpgradeActionProto,
+    RollingUpgradeRequestProto, SafeModeActionProto, SetSafeModeRequestProto,
 };
 use prost::Message;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ pub struct AuditRecord {
     /// From where.
     pub ip: Option<IpAddr>,
     /// Hadoop's name of the command.
-    pub command: &'static str,
+    pub command: Cow<'static, str>,
     /// The path, if there is one.
     pub src: Option<String>,
     /// The other path of a rename.
@@ -64,7 +66,7 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, rep
         allowed,
         user: ctx.user.clone(),
         ip: ctx.client_ip,
-        command,
+        command: command.into(),
         src: None,
         dst: None,
         permission: None,
@@ -78,8 +80,31 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, rep
         }
         "rename2" => {
             let request = Rename2RequestProto::decode(&body[..]).ok()?;
+            let mut options = Vec::new();
+            options.extend(request.overwrite_dest.then_some("OVERWRITE"));
+            options.extend(request.move_to_trash().then_some("TO_TRASH"));
+            if options.is_empty() {
+                options.push("NONE");
+            }
+            record.command = format!("rename (options=[{}])", options.join(", ")).into();
             changed = Some(request.dst.clone());
             (record.src, record.dst) = (Some(request.src), Some(request.dst));
+        }
+        "setSafeMode" => {
+            // Who only asks leaves no line (`FSNamesystem.setSafeMode`).
+            record.command = match SetSafeModeRequestProto::decode(&body[..]).ok()?.action() {
+                SafeModeActionProto::SafemodeEnter => "safemode_enter".into(),
+                SafeModeActionProto::SafemodeLeave => "safemode_leave".into(),
+                SafeModeActionProto::SafemodeForceExit => "safemode_force_exit".into(),
+                SafeModeActionProto::SafemodeGet => return None,
+            };
+        }
+        "rollingUpgrade" => {
+            record.command = match RollingUpgradeRequestProto::decode(&body[..]).ok()?.action() {
+                RollingUpgradeActionProto::Query => "queryRollingUpgrade".into(),
+                RollingUpgradeActionProto::Start => "startRollingUpgrade".into(),
+                RollingUpgradeActionProto::Finalize => "finalizeRollingUpgrade".into(),
+            };
         }
         "concat" => {
             let request = ConcatRequestProto::decode(&body[..]).ok()?;
@@ -132,7 +157,6 @@ fn command_of(method: &str) -> Option<(&'static str, Shape)> {
         "getStoragePolicy" => ("getStoragePolicy", Path),
         "getErasureCodingPolicy" => ("getErasureCodingPolicy", Path),
         "getEZForPath" => ("getEZForPath", Path),
-        "getPreferredBlockSize" => ("getPreferredBlockSize", Path),
         "create" => ("create", PathAndStatus),
         "append" => ("append", Path),
         "truncate" => ("truncate", PathAndStatus),
@@ -165,6 +189,8 @@ fn command_of(method: &str) -> Option<(&'static str, Shape)> {
         "listOpenFiles" => ("listOpenFiles", Plain),
         "reportBadBlocks" => ("reportBadBlocks", Plain),
         "setBalancerBandwidth" => ("setBalancerBandwidth", Plain),
+        "setSafeMode" => ("setSafeMode", Plain),
+        "rollingUpgrade" => ("rollingUpgrade", Plain),
         _ => return None,
     })
 }

@@ -294,7 +294,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         "setBalancerBandwidth",
         Idempotent,
         Write,
-        Verb::Read(admin::set_balancer_bandwidth),
+        Verb::Write(admin::set_balancer_bandwidth),
     ),
     method(
         "getDataEncryptionKey",

@@ -31,6 +31,7 @@ pub use block_report::BlockReportWork;
 pub(crate) use blocks::{begin_recovery, internal_lease_holder};
 pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
 pub use datanode::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, heartbeat_state};
+pub(crate) use policies::policy_types;
 pub(crate) use replayed::remember_replayed;
 pub use summary::{SUMMARY_SLICE_INODES, SummaryWork};
 

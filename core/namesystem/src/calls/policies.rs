@@ -4,6 +4,7 @@ use super::{answer, caller, no_safe_mode, reading, shown_path};
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
+use hathi_blockmanager::PolicyTypes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::StorageTypeProto::{self, Archive, Disk, Nvdimm, Provided, RamDisk, Ssd};
 use hathi_formats::proto::hdfs::{
@@ -95,6 +96,14 @@ static SUITE: [Policy; 8] = [
 pub(super) fn by_id(id: u8) -> Option<&'static Policy> {
     let id = if id == 0 { HOT } else { id };
     SUITE.iter().find(|policy| policy.id == id)
+}
+
+/// What the policy with an id asks of replicas that are made later.
+pub(crate) fn policy_types(id: u8) -> PolicyTypes {
+    by_id(id).map_or_else(PolicyTypes::default, |policy| PolicyTypes {
+        creation: policy.creation,
+        fallback: policy.replication_fallback,
+    })
 }
 
 /// The policy with this name, in any case.

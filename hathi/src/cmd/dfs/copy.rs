@@ -1,10 +1,9 @@
 //! What moves bytes: `-put`, `-get`, `-cat`, `-tail`, `-cp`, `-appendToFile`; and `-mv`, `-mkdir`, `-touchz`.
 
+use super::preserve::{Attributes, Preserve};
 use super::{Item, RemotePath, Shell, Usage};
 use anyhow::{Context, Result, bail};
 use hathi_client::{CreateOptions, FileReader, FileWriter};
-use hathi_formats::proto::hdfs;
-use hathi_net::ipc::Idempotence;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -108,7 +107,7 @@ impl Shell {
     }
 
     pub(super) async fn put(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-f", "-p", "-l", "-d"])?;
+        let flags = self.flags(&mut words, &["-f", "-p", "-d"])?;
         self.at_least(&words, 1)?;
         let target = if words.len() == 1 {
             ".".to_owned()
@@ -148,7 +147,7 @@ impl Shell {
     async fn put_path(&mut self, source: &Path, target: &RemotePath, overwrite: bool, preserve: bool) -> Result<()> {
         if source.is_dir() {
             let fs = self.fs(target)?;
-            fs.mkdirs(&target.path, 0o755, true).await?;
+            fs.mkdirs(&target.path, 0o777, true).await?;
             let mut entries: Vec<PathBuf> = std::fs::read_dir(source)
                 .with_context(|| source.display().to_string())?
                 .map(|entry| entry.map(|entry| entry.path()))
@@ -160,6 +159,10 @@ impl Shell {
                     self.fail(&target, &error);
                 }
             }
+            if preserve {
+                self.preserve(target, &Attributes::of_local(source)?, Preserve::DEFAULT)
+                    .await?;
+            }
             return Ok(());
         }
         let mut file = std::fs::File::open(source).with_context(|| source.display().to_string())?;
@@ -170,16 +173,7 @@ impl Shell {
         writer.close().await?;
         bar.finish_and_clear();
         if preserve {
-            use std::os::unix::fs::{MetadataExt, PermissionsExt};
-            let millis = |seconds: i64, nanos: i64| u64::try_from(seconds * 1000 + nanos / 1_000_000).unwrap_or(0);
-            let request = hdfs::SetTimesRequestProto {
-                src: target.path.clone(),
-                mtime: millis(metadata.mtime(), metadata.mtime_nsec()),
-                atime: millis(metadata.atime(), metadata.atime_nsec()),
-            };
-            let fs = self.fs(target)?;
-            let _: hdfs::SetTimesResponseProto = fs.call("setTimes", &request, Idempotence::Idempotent).await?;
-            self.set_permission(target, metadata.permissions().mode() & 0o777)
+            self.preserve(target, &Attributes::of_local(source)?, Preserve::DEFAULT)
                 .await?;
         }
         Ok(())
@@ -242,7 +236,7 @@ impl Shell {
     }
 
     pub(super) async fn get(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-f", "-p", "-ignoreCrc", "-crc"])?;
+        let flags = self.flags(&mut words, &["-f", "-p", "-ignoreCrc"])?;
         self.at_least(&words, 1)?;
         let target = if words.len() == 1 {
             ".".to_owned()
@@ -264,21 +258,24 @@ impl Shell {
         }
         for item in items {
             let target = if into { target.join(item.name()) } else { target.clone() };
-            if let Err(error) = self.get_item(&item, &target, flags.has("-f")).await {
+            if let Err(error) = self.get_item(&item, &target, flags.has("-f"), flags.has("-p")).await {
                 self.fail(&item.path, &error);
             }
         }
         Ok(())
     }
 
-    async fn get_item(&mut self, item: &Item, target: &Path, overwrite: bool) -> Result<()> {
+    async fn get_item(&mut self, item: &Item, target: &Path, overwrite: bool, preserve: bool) -> Result<()> {
         if item.is_dir() {
             std::fs::create_dir_all(target).with_context(|| target.display().to_string())?;
             for child in self.children(&item.path).await? {
                 let target = target.join(child.name());
-                if let Err(error) = Box::pin(self.get_item(&child, &target, overwrite)).await {
+                if let Err(error) = Box::pin(self.get_item(&child, &target, overwrite, preserve)).await {
                     self.fail(&child.path, &error);
                 }
+            }
+            if preserve {
+                Attributes::of(item).give_to_local(target)?;
             }
             return Ok(());
         }
@@ -294,7 +291,13 @@ impl Shell {
         let result = self.copy_to(item, &mut file, &bar).await;
         bar.finish_and_clear();
         match result {
-            Ok(()) => Ok(std::fs::rename(&partial, target)?),
+            Ok(()) => {
+                std::fs::rename(&partial, target)?;
+                if preserve {
+                    Attributes::of(item).give_to_local(target)?;
+                }
+                Ok(())
+            }
             Err(error) => {
                 // The error that led here is the one to report.
                 let _ = std::fs::remove_file(&partial);
@@ -345,7 +348,8 @@ impl Shell {
     }
 
     pub(super) async fn cp(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-f", "-p", "-d"])?;
+        let preserve = Preserve::taken_from(&mut words)?;
+        let flags = self.flags(&mut words, &["-f", "-d"])?;
         self.at_least(&words, 2)?;
         let target = words.pop().unwrap_or_default();
         let items = self.expand(&words).await?;
@@ -356,14 +360,14 @@ impl Shell {
             } else {
                 target.clone()
             };
-            if let Err(error) = self.cp_item(&item, &target, flags.has("-f")).await {
+            if let Err(error) = self.cp_item(&item, &target, flags.has("-f"), preserve).await {
                 self.fail(&target, &error);
             }
         }
         Ok(())
     }
 
-    async fn cp_item(&mut self, item: &Item, target: &RemotePath, overwrite: bool) -> Result<()> {
+    async fn cp_item(&mut self, item: &Item, target: &RemotePath, overwrite: bool, preserve: Preserve) -> Result<()> {
         let inside = format!("{}/", item.path.path.trim_end_matches('/'));
         if item.path.authority == target.authority
             && (target.path == item.path.path || target.path.starts_with(&inside))
@@ -377,14 +381,14 @@ impl Shell {
         }
         if item.is_dir() {
             let fs = self.fs(target)?;
-            fs.mkdirs(&target.path, 0o755, true).await?;
+            fs.mkdirs(&target.path, 0o777, true).await?;
             for child in self.children(&item.path).await? {
                 let target = target.join(&child.name());
-                if let Err(error) = Box::pin(self.cp_item(&child, &target, overwrite)).await {
+                if let Err(error) = Box::pin(self.cp_item(&child, &target, overwrite, preserve)).await {
                     self.fail(&target, &error);
                 }
             }
-            return Ok(());
+            return self.preserve(target, &Attributes::of(item), preserve).await;
         }
         let fs = self.fs(&item.path)?;
         let mut reader = fs.open(&item.path.path).await?;
@@ -401,7 +405,7 @@ impl Shell {
         }
         writer.close().await?;
         bar.finish_and_clear();
-        Ok(())
+        self.preserve(target, &Attributes::of(item), preserve).await
     }
 
     pub(super) async fn mv(&mut self, words: Vec<String>) -> Result<()> {
@@ -455,7 +459,7 @@ impl Shell {
                     bail!("`{}': No such file or directory", self.shown_qualified(&parent));
                 }
                 let fs = self.fs(&path)?;
-                if !fs.mkdirs(&path.path, 0o755, true).await? {
+                if !fs.mkdirs(&path.path, 0o777, true).await? {
                     bail!("`{path}': Input/output error");
                 }
                 Ok(())

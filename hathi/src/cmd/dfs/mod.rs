@@ -4,6 +4,7 @@ mod attributes;
 mod copy;
 mod listing;
 mod path;
+mod preserve;
 mod remove;
 mod summary;
 
@@ -25,8 +26,8 @@ const USAGE: &str = "Usage: hathi dfs [--conf DIR] COMMAND
     [-chown [-R] [OWNER][:[GROUP]] PATH...]
     [-copyFromLocal [-f] [-p] <localsrc> ... <dst>]
     [-copyToLocal [-f] [-p] <src> ... <localdst>]
-    [-count [-q] [-h] <path> ...]
-    [-cp [-f] <src> ... <dst>]
+    [-count [-q] [-u] [-e] [-x] [-h] [-v] <path> ...]
+    [-cp [-f] [-p | -p[top]] <src> ... <dst>]
     [-df [-h] [<path> ...]]
     [-du [-s] [-h] <path> ...]
     [-get [-f] [-p] <src> ... <localdst>]
@@ -34,14 +35,14 @@ const USAGE: &str = "Usage: hathi dfs [--conf DIR] COMMAND
     [-mkdir [-p] <path> ...]
     [-mv <src> ... <dst>]
     [-put [-f] [-p] <localsrc> ... <dst>]
-    [-rm [-f] [-r|-R] [-skipTrash] <src> ...]
+    [-rm [-f] [-r|-R] [-skipTrash] [-safely] <src> ...]
     [-rmdir [--ignore-fail-on-non-empty] <dir> ...]
     [-setrep [-R] [-w] <rep> <path> ...]
     [-stat [format] <path> ...]
     [-tail <file>]
     [-test -[defswrz] <path>]
     [-touchz <path> ...]
-    [-truncate <length> <path> ...]
+    [-truncate [-w] <length> <path> ...]
 ";
 
 /// Entry point.

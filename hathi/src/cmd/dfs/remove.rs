@@ -5,7 +5,13 @@ use anyhow::{Result, bail};
 use hathi_formats::conf::TimeUnit;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
+use std::io::{BufRead, Write};
 use std::time::Duration;
+
+/// `hadoop.shell.safely.delete.limit.num.files`
+const DELETE_LIMIT_FILES: u64 = 100;
+/// Between two looks at a file that is being truncated.
+const TRUNCATE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Shell {
     pub(super) async fn rm(&mut self, mut words: Vec<String>) -> Result<()> {
@@ -34,6 +40,11 @@ impl Shell {
                 self.complain(&format!("`{}': Is a directory", item.path));
                 continue;
             }
+            if flags.has("-safely") && item.is_dir() && !self.may_delete(&item).await? {
+                println!("Delete aborted at user request.");
+                self.exit_code = 1;
+                continue;
+            }
             let result = if trash.is_zero() || flags.has("-skipTrash") {
                 self.delete(&item).await
             } else {
@@ -44,6 +55,25 @@ impl Shell {
             }
         }
         Ok(())
+    }
+
+    /// Asks about a large directory (`-safely`, `hadoop.shell.safely.delete.limit.num.files`).
+    async fn may_delete(&mut self, item: &Item) -> Result<bool> {
+        let limit = self
+            .conf
+            .get_u64("hadoop.shell.safely.delete.limit.num.files", DELETE_LIMIT_FILES)?;
+        let summary = self.content_summary(&item.path).await?;
+        if summary.file_count + summary.directory_count <= limit {
+            return Ok(true);
+        }
+        print!(
+            "Proceed deleting {} files and {} directories under {}? (Y or N) ",
+            summary.file_count, summary.directory_count, item.path
+        );
+        std::io::stdout().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        Ok(answer.trim().eq_ignore_ascii_case("y"))
     }
 
     async fn delete(&mut self, item: &Item) -> Result<()> {
@@ -99,8 +129,30 @@ impl Shell {
         Ok(())
     }
 
+    /// Waits until a file's last block is recovered and the file closed.
+    async fn wait_for_length(&mut self, item: &Item, length: u64) -> Result<()> {
+        print!("Waiting for {} ...", item.path);
+        std::io::stdout().flush()?;
+        let fs = self.fs(&item.path)?;
+        let request = hdfs::IsFileClosedRequestProto {
+            src: item.path.path.clone(),
+        };
+        loop {
+            let closed: hdfs::IsFileClosedResponseProto =
+                fs.call("isFileClosed", &request, Idempotence::Idempotent).await?;
+            let now = self.status(&item.path).await?;
+            if closed.result && now.is_some_and(|now| now.status.length == length) {
+                println!(" done");
+                return Ok(());
+            }
+            tokio::time::sleep(TRUNCATE_PAUSE).await;
+            print!(".");
+            std::io::stdout().flush()?;
+        }
+    }
+
     pub(super) async fn truncate(&mut self, mut words: Vec<String>) -> Result<()> {
-        self.flags(&mut words, &["-w"])?;
+        let flags = self.flags(&mut words, &["-w"])?;
         self.at_least(&words, 2)?;
         let length = words.remove(0);
         let Ok(new_length) = length.parse::<u64>() else {
@@ -129,6 +181,9 @@ impl Shell {
                     println!("Truncated {} to length: {new_length}", item.path);
                 } else {
                     println!("Truncating {} to length: {new_length}. Wait for block recovery to complete before further updating this file.", item.path);
+                    if flags.has("-w") {
+                        self.wait_for_length(&item, new_length).await?;
+                    }
                 }
                 Ok(())
             }

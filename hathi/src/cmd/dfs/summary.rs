@@ -10,7 +10,7 @@ use hathi_net::ipc::Idempotence;
 const NO_QUOTA: u64 = u64::MAX;
 
 impl Shell {
-    async fn content_summary(&mut self, path: &RemotePath) -> Result<hdfs::ContentSummaryProto> {
+    pub(super) async fn content_summary(&mut self, path: &RemotePath) -> Result<hdfs::ContentSummaryProto> {
         let fs = self.fs(path)?;
         let request = hdfs::GetContentSummaryRequestProto {
             path: path.path.clone(),
@@ -114,10 +114,18 @@ impl Shell {
         let flags = self.flags(&mut words, &["-q", "-u", "-h", "-v", "-x", "-e"])?;
         self.at_least(&words, 1)?;
         let human = flags.has("-h");
+        // Quotas alone, and no counts.
+        let only_quotas = flags.has("-u");
+        let quotas = flags.has("-q") || only_quotas;
         if flags.has("-v") {
             let quota = "       QUOTA       REM_QUOTA     SPACE_QUOTA REM_SPACE_QUOTA ";
-            let header = "   DIR_COUNT   FILE_COUNT       CONTENT_SIZE PATHNAME";
-            println!("{}{header}", if flags.has("-q") { quota } else { "" });
+            let counts = "   DIR_COUNT   FILE_COUNT       CONTENT_SIZE ";
+            println!(
+                "{}{}{}PATHNAME",
+                if quotas { quota } else { "" },
+                if only_quotas { "" } else { counts },
+                if flags.has("-e") { "ERASURECODING_POLICY " } else { "" },
+            );
         }
         for item in self.expand(&words).await? {
             let summary = match self.content_summary(&item.path).await {
@@ -127,22 +135,45 @@ impl Shell {
                     continue;
                 }
             };
+            let summary = if flags.has("-x") {
+                without_snapshots(summary)
+            } else {
+                summary
+            };
             let mut line = String::new();
-            if flags.has("-q") {
+            if quotas {
                 let used = summary.file_count + summary.directory_count;
                 let (quota, left) = quota_text(summary.quota, used, false);
                 let (space, space_left) = quota_text(summary.space_quota, summary.space_consumed, human);
                 line.push_str(&format!("{quota:>12} {left:>15} {space:>15} {space_left:>15} "));
             }
-            let counts = format!(
-                "{:>12} {:>12} {:>18} ",
-                summary.directory_count,
-                summary.file_count,
-                size(summary.length, human)
-            );
-            println!("{line}{counts}{}", item.path);
+            if !only_quotas {
+                line.push_str(&format!(
+                    "{:>12} {:>12} {:>18} ",
+                    summary.directory_count,
+                    summary.file_count,
+                    size(summary.length, human)
+                ));
+            }
+            if flags.has("-e") {
+                line.push_str(&format!("{} ", summary.erasure_coding_policy()));
+            }
+            println!("{line}{}", item.path);
         }
         Ok(())
+    }
+}
+
+/// What is in snapshots only does not count (`ContentSummary.toString` with `excludeSnapshots`).
+fn without_snapshots(summary: hdfs::ContentSummaryProto) -> hdfs::ContentSummaryProto {
+    hdfs::ContentSummaryProto {
+        length: summary.length.saturating_sub(summary.snapshot_length()),
+        file_count: summary.file_count.saturating_sub(summary.snapshot_file_count()),
+        directory_count: summary
+            .directory_count
+            .saturating_sub(summary.snapshot_directory_count()),
+        space_consumed: summary.space_consumed.saturating_sub(summary.snapshot_space_consumed()),
+        ..summary
     }
 }
 

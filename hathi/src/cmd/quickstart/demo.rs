@@ -157,8 +157,8 @@ async fn print_time_line(layout: &Layout, killed: u16, killed_at: SystemTime, lo
                 "asking the NameNode for a transition to=Active",
                 "elected   ",
             ),
-            (&namenode, "recovered", "recovered "),
-            (&namenode, "active", "serving   "),
+            (&namenode, "journal recovered epoch=", "recovered "),
+            (&namenode, "ha: active epoch=", "serving   "),
         ] {
             if let Some(at) = find(log, killed_at, words) {
                 println!("{at:9.1} ms {step} {id}");

@@ -526,3 +526,20 @@ fn what_is_no_datanodes_is_not_kept() {
     let refused = dn::<HeartbeatResponseProto>(&mut ns, 0, "sendHeartbeat", &told).unwrap_err();
     assert!(refused.is(exceptions::IO), "{refused}");
 }
+
+#[test]
+fn the_balancers_bandwidth_reaches_every_datanode_with_its_next_heartbeat() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    let request = SetBalancerBandwidthRequestProto { bandwidth: 5 << 20 };
+    call::<SetBalancerBandwidthResponseProto>(&mut ns, &hdfs(), "setBalancerBandwidth", &request).unwrap();
+    let answer: HeartbeatResponseProto = dn(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
+    let told: Vec<u64> = answer
+        .cmds
+        .iter()
+        .filter_map(|command| Some(command.balancer_cmd.as_ref()?.bandwidth))
+        .collect();
+    assert_eq!(told, [5 << 20]);
+    let answer: HeartbeatResponseProto = dn(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
+    assert!(answer.cmds.is_empty(), "it is told once");
+}

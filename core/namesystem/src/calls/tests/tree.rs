@@ -152,7 +152,7 @@ fn the_audit_log_says_who_did_what() {
     let line = audit(&ns, &ctx, "mkdirs", &request, &made).unwrap();
     assert!(line.allowed);
     assert_eq!(
-        (line.command, line.src.as_deref(), line.dst.as_deref()),
+        (&*line.command, line.src.as_deref(), line.dst.as_deref()),
         ("mkdirs", Some("/a"), None)
     );
     assert_eq!(line.permission.as_deref(), Some("hdfs:supergroup:rwxr-xr-x"));
@@ -165,6 +165,26 @@ fn the_audit_log_says_who_did_what() {
         (line.src.as_deref(), line.dst.as_deref(), line.permission),
         (Some("/a"), Some("/b"), None)
     );
+    let request = body(&Rename2RequestProto {
+        src: "/a".to_owned(),
+        dst: "/b".to_owned(),
+        overwrite_dest: true,
+        move_to_trash: None,
+    });
+    let renamed = raw(&mut ns, &ctx, "rename2", request.clone());
+    let line = audit(&ns, &ctx, "rename2", &request, &renamed).unwrap();
+    assert_eq!(&*line.command, "rename (options=[OVERWRITE])");
+    for (action, command) in [
+        (SafeModeActionProto::SafemodeGet, None),
+        (SafeModeActionProto::SafemodeEnter, Some("safemode_enter")),
+    ] {
+        let request = body(&SetSafeModeRequestProto {
+            action: action.into(),
+            checked: None,
+        });
+        let line = audit(&ns, &ctx, "setSafeMode", &request, &made);
+        assert_eq!(line.map(|line| line.command).as_deref(), command);
+    }
     let request = body(&create("/x/y"));
     let failed = Reply::refuse(RemoteException::new(exceptions::IO, "no"));
     assert_eq!(audit(&ns, &ctx, "create", &request, &failed), None);

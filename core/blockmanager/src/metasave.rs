@@ -1,0 +1,90 @@
+//! What `dfsadmin -metasave` writes (`BlockManager.metaSave`): DataNodes, and blocks that need or get work.
+
+use crate::datanodes::Datanode;
+use crate::manager::BlockManager;
+use hathi_formats::ids::BlockId;
+use std::fmt::Write as _;
+
+/// Blocks listed of one kind: the list is made under the namesystem's lock. How many there are is always told.
+const LISTED_MAX: usize = 10_000;
+
+impl BlockManager {
+    /// The text, line by line as Hadoop has it.
+    #[must_use]
+    pub fn metasave(&self) -> String {
+        let mut text = String::new();
+        let counts = self.counts();
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "Live Datanodes: {}", counts.live_datanodes);
+        let _ = writeln!(text, "Dead Datanodes: {}", counts.dead_datanodes);
+        let waiting: Vec<i64> = self.needed.ids().collect();
+        let _ = writeln!(text, "Metasave: Blocks waiting for reconstruction: {}", waiting.len());
+        self.list(&mut text, &waiting);
+        let missing: Vec<i64> = self.needed.missing(i64::MIN).collect();
+        let _ = writeln!(text, "Metasave: Blocks currently missing: {}", missing.len());
+        self.list(&mut text, &missing);
+        let postponed: Vec<i64> = self.postponed.iter().copied().collect();
+        let _ = writeln!(
+            text,
+            "Mis-replicated blocks that have been postponed: {}",
+            postponed.len()
+        );
+        self.list(&mut text, &postponed);
+        let pending: Vec<i64> = self.pending.ids().collect();
+        let _ = writeln!(text, "Metasave: Blocks being reconstructed: {}", pending.len());
+        self.list(&mut text, &pending);
+        let nodes = self.datanodes.nodes().map(|(_, node)| node);
+        let deleting: Vec<&Datanode> = nodes.filter(|node| !node.invalidate.is_empty()).collect();
+        let _ = writeln!(
+            text,
+            "Metasave: Blocks {} waiting deletion from {} datanodes.",
+            counts.pending_deletion,
+            deleting.len()
+        );
+        for node in deleting {
+            let _ = writeln!(text, "{}: {}", node.xfer_address(), node.invalidate.len());
+        }
+        let _ = writeln!(text, "Corrupt Blocks: {}", counts.corrupt);
+        let _ = writeln!(
+            text,
+            "Metasave: Number of datanodes: {}",
+            self.datanodes.nodes().count()
+        );
+        for (_, node) in self.datanodes.nodes() {
+            let info = self.datanodes.info(node);
+            let _ = writeln!(
+                text,
+                "{} {} {:?} {} blocks, capacity {}, used {}, remaining {}, last contact {} ms",
+                node.xfer_address(),
+                node.location,
+                node.admin_state,
+                info.num_blocks(),
+                info.capacity(),
+                info.dfs_used(),
+                info.remaining(),
+                node.last_update.wall_ms
+            );
+        }
+        text
+    }
+
+    fn list(&self, text: &mut String, ids: &[i64]) {
+        for id in ids.iter().take(LISTED_MAX) {
+            let counts = self.count_replicas(BlockId(*id));
+            let _ = write!(
+                text,
+                "blk_{id} (replicas: live: {} corrupt: {})",
+                counts.live, counts.corrupt
+            );
+            for storage in self.replicas_of(BlockId(*id)) {
+                if let Some(node) = self.datanodes.of(storage) {
+                    let _ = write!(text, " {}", node.xfer_address());
+                }
+            }
+            text.push('\n');
+        }
+        if let Some(more) = ids.len().checked_sub(LISTED_MAX).filter(|more| *more > 0) {
+            let _ = writeln!(text, "and {more} more");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Every configuration key that is known, in one table: who reads it, or why it has no effect, or which values are
+//! refused because they ask for protection that is not there.
+//!
+//! Invariants: the table is sorted; a key that a program reads is in it ([`tests`] collects them from the sources); a
+//! value that asks for protection either gives it or ends the daemon at its start.
+
+mod check;
+mod table;
+
+pub use check::{Finding, Verdict};
+
+use super::topology::SPECIFIC_KEYS;
+use Program::{Client as C, DataNode as D, Hadoop as H, JournalNode as J, NameNode as N, Zkfc as Z};
+use When::{NotOneOf, Set, True};
+
+/// Who may read a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `hathi namenode`.
+    NameNode,
+    /// `hathi datanode`.
+    DataNode,
+    /// `hathi journalnode`.
+    JournalNode,
+    /// `hathi zkfc`.
+    Zkfc,
+    /// Our client and commands: `hathi dfs`, `hathi dfsadmin`, `hathi haadmin`.
+    Client,
+    /// Hadoop's own clients, tools and daemons, which are often given the same files. No program of ours reads the key.
+    Hadoop,
+}
+
+impl Program {
+    /// As tables and logs name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Program::NameNode => "NameNode",
+            Program::DataNode => "DataNode",
+            Program::JournalNode => "JournalNode",
+            Program::Zkfc => "zkfc",
+            Program::Client => "client",
+            Program::Hadoop => "Hadoop's own",
+        }
+    }
+}
+
+/// Which values of a key ask for what is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Any.
+    Set,
+    /// `true`.
+    True,
+    /// Anything but these.
+    NotOneOf(&'static [&'static str]),
+}
+
+impl When {
+    fn holds(self, value: &str) -> bool {
+        match self {
+            Set => true,
+            True => value.eq_ignore_ascii_case("true"),
+            NotOneOf(allowed) => !allowed.iter().any(|allowed| value.eq_ignore_ascii_case(allowed)),
+        }
+    }
+}
+
+/// What becomes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// It has its effect in these programs.
+    Read(&'static [Program]),
+    /// It is Hadoop's, and has no effect here: why.
+    NoEffect(&'static str),
+    /// Some of its values ask for protection that is not there, and end these programs at their start.
+    Refused {
+        /// Which daemons.
+        by: &'static [Program],
+        /// Which values.
+        when: When,
+        /// What the operator can do.
+        what_to_do: &'static str,
+    },
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As in the files. A `*` stands for any text.
+    pub name: &'static str,
+    /// Empty: none.
+    pub default: &'static str,
+    /// What becomes of it.
+    pub usage: Usage,
+    /// What it means, where that is not just what Hadoop's documentation says.
+    pub note: &'static str,
+}
+
+impl Key {
+    /// Whether the name is a pattern.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        self.name.contains('*')
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        match self.name.split_once('*') {
+            Some((before, after)) => {
+                name.len() > before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+            }
+            None => self.name == name,
+        }
+    }
+}
+
+/// The table, sorted by name.
+#[must_use]
+pub fn all() -> &'static [Key] {
+    table::KEYS
+}
+
+/// The row of a key: its own, else of the key that it sets for a nameservice or NameNode (`key.ns.nn`), else of the
+/// longest pattern.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Key> {
+    let exact = |name: &str| {
+        let at = table::KEYS.binary_search_by(|key| key.name.cmp(name)).ok()?;
+        table::KEYS.get(at)
+    };
+    if let Some(key) = exact(name) {
+        return Some(key);
+    }
+    let mut plain = name;
+    for _ in 0..2 {
+        let Some((shorter, _)) = plain.rsplit_once('.') else {
+            break;
+        };
+        plain = shorter;
+        if SPECIFIC_KEYS.contains(&plain) {
+            return exact(plain);
+        }
+    }
+    let patterns = table::KEYS.iter().filter(|key| key.is_pattern() && key.matches(name));
+    patterns.max_by_key(|key| key.name.len())
+}
+
+const fn read(name: &'static str, default: &'static str, by: &'static [Program], note: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        usage: Usage::Read(by),
+        note,
+    }
+}
+
+const fn unused(name: &'static str, default: &'static str, reason: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        usage: Usage::NoEffect(reason),
+        note: "",
+    }
+}
+
+const fn refused(
+    name: &'static str,
+    default: &'static str,
+    by: &'static [Program],
+    when: When,
+    what_to_do: &'static str,
+) -> Key {
+    Key {
+        name,
+        default,
+        usage: Usage::Refused { by, when, what_to_do },
+        note: "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! What an operator's files say that is not obeyed.
+
+use super::{Program, Usage, find, table};
+use crate::conf::{Configuration, DEFAULT_SOURCE, PROGRAM_SOURCE};
+use std::fmt;
+
+/// A name that differs in at most so many letters from a known one is taken for a slip of the pen.
+const SLIP_LETTERS: usize = 2;
+
+/// Why a setting is not obeyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It asks for protection that is not there: what to do.
+    Refused(&'static str),
+    /// It is Hadoop's, and has no effect here: why.
+    NoEffect(&'static str),
+    /// Nobody knows it; perhaps this one is meant.
+    Unknown(Option<&'static str>),
+    /// Others read it.
+    ReadBy(&'static [Program]),
+}
+
+/// A setting of the operator's files that is not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The key.
+    pub key: String,
+    /// What it is set to, substituted.
+    pub value: String,
+    /// The file.
+    pub origin: String,
+    /// Why it is not obeyed.
+    pub verdict: Verdict,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { key, value, origin, .. } = self;
+        match self.verdict {
+            Verdict::Refused(what_to_do) => write!(f, "{key} = '{value}' ({origin}) is refused: {what_to_do}"),
+            Verdict::NoEffect(reason) => write!(f, "{key} ({origin}) has no effect: {reason}"),
+            Verdict::Unknown(None) => write!(f, "{key} ({origin}) is not known"),
+            Verdict::Unknown(Some(nearest)) => write!(f, "{key} ({origin}) is not known; is {nearest} meant?"),
+            Verdict::ReadBy(by) => {
+                let names: Vec<&str> = by.iter().map(|program| program.name()).collect();
+                write!(f, "{key} ({origin}) is read by others: {}", names.join(", "))
+            }
+        }
+    }
+}
+
+impl Configuration {
+    /// What is set in files and not obeyed: by this program, or with `None` by any of ours.
+    #[must_use]
+    pub fn check(&self, program: Option<Program>) -> Vec<Finding> {
+        let set_in_files = self
+            .iter()
+            .filter(|(_, value, origin)| *origin != DEFAULT_SOURCE && *origin != PROGRAM_SOURCE && !value.is_empty());
+        let findings = set_in_files.filter_map(|(key, value, origin)| {
+            Some(Finding {
+                verdict: verdict(key, value.trim(), program)?,
+                key: key.to_owned(),
+                value,
+                origin: origin.to_owned(),
+            })
+        });
+        findings.collect()
+    }
+
+    /// Keys that a program obeys, with their values and where they were set; for `/conf`.
+    pub fn obeyed(&self, program: Program) -> impl Iterator<Item = (&str, String, &str)> {
+        self.iter()
+            .filter(move |(key, _, _)| match find(key).map(|key| key.usage) {
+                Some(Usage::Read(by) | Usage::Refused { by, .. }) => by.contains(&program),
+                Some(Usage::NoEffect(_)) | None => false,
+            })
+    }
+}
+
+fn verdict(name: &str, value: &str, program: Option<Program>) -> Option<Verdict> {
+    let Some(key) = find(name) else {
+        return Some(Verdict::Unknown(nearest(name)));
+    };
+    let concerns = |by: &[Program]| program.is_none_or(|program| by.contains(&program));
+    match key.usage {
+        Usage::Read(by) if concerns(by) => None,
+        Usage::Read(by) => Some(Verdict::ReadBy(by)),
+        Usage::NoEffect(reason) => Some(Verdict::NoEffect(reason)),
+        Usage::Refused { by, when, what_to_do } if when.holds(value) => Some(if concerns(by) {
+            Verdict::Refused(what_to_do)
+        } else {
+            Verdict::ReadBy(by)
+        }),
+        Usage::Refused { .. } => None,
+    }
+}
+
+/// The known key of which a name is a misspelling.
+fn nearest(name: &str) -> Option<&'static str> {
+    let candidates = table::KEYS.iter().filter(|key| !key.is_pattern());
+    let measured = candidates.filter(|key| key.name.len().abs_diff(name.len()) <= SLIP_LETTERS);
+    let (letters, key) = measured
+        .map(|key| (distance(key.name.as_bytes(), name.as_bytes()), key.name))
+        .min()?;
+    (letters <= SLIP_LETTERS).then_some(key)
+}
+
+/// Letters to change, add or drop (Levenshtein).
+fn distance(left: &[u8], right: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (above, letter) in left.iter().enumerate() {
+        let mut diagonal = above;
+        let mut before = above + 1;
+        for (cell, other) in row.iter_mut().skip(1).zip(right) {
+            let change = diagonal + usize::from(letter != other);
+            diagonal = *cell;
+            before = change.min(diagonal + 1).min(before + 1);
+            *cell = before;
+        }
+    }
+    row.last().copied().unwrap_or(left.len())
+}

@@ -1,0 +1,348 @@
+//! The audit log: a line for each call of a client, in Hadoop's words, in a file of its own
+//! (`FSNamesystem.DefaultAuditLogger`).
+//!
+//! Off by default, as with Hadoop's own log4j.properties (`hdfs.audit.logger=INFO,NullAppender`); then a call pays one look
+//! at an option. When it is on, the reactor makes the line, and a thread of its own writes, syncs nothing, and rotates.
+
+use crate::state::NameNode;
+use anyhow::{Context, ensure};
+use file_rotate::compression::Compression;
+use file_rotate::suffix::AppendCount;
+use file_rotate::{ContentLimit, FileRotate};
+use hathi_formats::conf::Configuration;
+use hathi_namesystem::Reply;
+use hathi_namesystem::calls::{self, AuditRecord};
+use hathi_net::ipc::{RpcCall, protocols};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+/// Lines that wait for the disk: some 20 MB. Beyond it callers wait, or lines are dropped and counted.
+const LINES_MAX: usize = 65_536;
+/// Lines that are there are written together, up to about so many bytes.
+const BATCH_BYTES: usize = 8 << 10;
+/// As log4j's `%c{2}` prints `org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit`.
+const LOGGER: &str = "FSNamesystem.audit";
+const FILE_NAME: &str = "hdfs-audit.log";
+
+/// What the configuration says about the audit log.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// `hadoop.log.dir`
+    dir: PathBuf,
+    /// `hathi.namenode.audit.log.max.file.size`
+    max_file_bytes: usize,
+    /// `hathi.namenode.audit.log.max.backup.index`: files kept besides the one that is written.
+    max_backups: usize,
+    /// `dfs.namenode.audit.log.async.blocking`: whether callers wait when the disk is slower than they are.
+    blocking: bool,
+    /// `dfs.namenode.audit.log.debug.cmdlist`: commands that leave no line.
+    quiet: BTreeSet<String>,
+    /// `hadoop.caller.context.enabled`, and the longest context and signature.
+    caller_context: Option<(usize, usize)>,
+}
+
+impl AuditOptions {
+    /// `None`: off.
+    pub fn from_conf(conf: &Configuration) -> anyhow::Result<Option<AuditOptions>> {
+        if !conf.get_bool("hathi.namenode.audit.log", false) {
+            return Ok(None);
+        }
+        let dir = conf.get_required("hadoop.log.dir", "the audit log (hathi.namenode.audit.log)")?;
+        let max_file_bytes = conf.get_bytes("hathi.namenode.audit.log.max.file.size", 256 << 20)?;
+        let caller_context = if conf.get_bool("hadoop.caller.context.enabled", false) {
+            Some((
+                conf.get_usize("hadoop.caller.context.max.size", 128)?,
+                conf.get_usize("hadoop.caller.context.signature.max.size", 40)?,
+            ))
+        } else {
+            None
+        };
+        Ok(Some(AuditOptions {
+            dir: PathBuf::from(dir),
+            max_file_bytes: usize::try_from(max_file_bytes)?.max(1),
+            max_backups: conf.get_usize("hathi.namenode.audit.log.max.backup.index", 20)?,
+            blocking: conf.get_bool("dfs.namenode.audit.log.async.blocking", true),
+            quiet: conf
+                .get_list("dfs.namenode.audit.log.debug.cmdlist")
+                .into_iter()
+                .collect(),
+            caller_context,
+        }))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct AuditLog {
+    options: AuditOptions,
+    lines: SyncSender<String>,
+    /// Lines that found no room.
+    dropped: AtomicU64,
+}
+
+impl AuditLog {
+    /// Opens the file and starts the thread.
+    pub fn start(options: AuditOptions) -> anyhow::Result<AuditLog> {
+        std::fs::create_dir_all(&options.dir).with_context(|| format!("hadoop.log.dir: {}", options.dir.display()))?;
+        let path = options.dir.join(FILE_NAME);
+        // What rotates the file writes nowhere, and says nothing, when it can't open it.
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| path.display().to_string())?;
+        ensure!(
+            options.max_file_bytes > 0,
+            "hathi.namenode.audit.log.max.file.size must not be 0"
+        );
+        let file = FileRotate::new(
+            &path,
+            AppendCount::new(options.max_backups),
+            ContentLimit::BytesSurpassed(options.max_file_bytes),
+            Compression::None,
+            None,
+        );
+        let (lines, queue) = sync_channel(LINES_MAX);
+        std::thread::Builder::new()
+            .name("audit-log".to_owned())
+            .spawn(move || write_lines(file, &queue))?;
+        Ok(AuditLog {
+            options,
+            lines,
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    fn write(&self, line: String) {
+        if self.options.blocking {
+            // The thread ends only with the process.
+            let _ = self.lines.send(line);
+        } else if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if dropped.is_power_of_two() {
+                tracing::warn!(dropped, "the audit log's disk is too slow: lines are dropped");
+            }
+        }
+    }
+}
+
+fn write_lines(mut file: impl Write, queue: &Receiver<String>) {
+    let mut failed = false;
+    while let Ok(mut batch) = queue.recv() {
+        while batch.len() < BATCH_BYTES
+            && let Ok(line) = queue.try_recv()
+        {
+            batch.push_str(&line);
+        }
+        // Whole lines at once: the file may be rotated between two writes.
+        match file.write_all(batch.as_bytes()) {
+            Ok(()) => failed = false,
+            Err(error) if !failed => {
+                failed = true;
+                tracing::error!(%error, "the audit log can't be written: lines are lost");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Logs a call that has been served, if the audit log is on. The owner and mode that the line shows are read after the call,
+/// when another one may have changed them.
+pub fn log(nn: &NameNode, call: &RpcCall, reply: &Reply) {
+    let Some(audit) = &nn.audit else { return };
+    if !std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
+        return;
+    }
+    let Some(context) = nn.context(call) else { return };
+    let record = calls::audit(&nn.ns.read(), &context, call.method, &call.body, reply);
+    let Some(record) = record else { return };
+    if audit.options.quiet.contains(&*record.command) {
+        return;
+    }
+    let caller = audit
+        .options
+        .caller_context
+        .and_then(|limits| caller_context(call, limits));
+    let now = jiff::Zoned::now();
+    audit.write(line(&now, &record, call.user.real_user.as_deref(), caller.as_deref()));
+}
+
+/// The context, cut to its limit, and the signature unless it is too long.
+fn caller_context(call: &RpcCall, (context_max, signature_max): (usize, usize)) -> Option<String> {
+    let context = call.caller_context.as_ref()?;
+    let given = context.context.get(..context_max.min(context.context.len()))?;
+    let mut text = escaped(&String::from_utf8_lossy(given));
+    if let Some(signature) = &context.signature
+        && !signature.is_empty()
+        && signature.len() <= signature_max
+    {
+        text.push(':');
+        text.push_str(&escaped(&String::from_utf8_lossy(signature)));
+    }
+    Some(text)
+}
+
+fn line(now: &jiff::Zoned, record: &AuditRecord, real_user: Option<&str>, caller: Option<&str>) -> String {
+    let mut line = String::with_capacity(256);
+    let path = |path: &Option<String>| path.as_deref().map_or_else(|| "null".to_owned(), escaped);
+    // Writing to a string can't fail.
+    let _ = write!(
+        line,
+        "{},{:03} INFO {LOGGER}: allowed={}\tugi={} (auth:SIMPLE)",
+        now.strftime("%Y-%m-%d %H:%M:%S"),
+        now.millisecond(),
+        record.allowed,
+        escaped(&record.user),
+    );
+    if let Some(real_user) = real_user {
+        let _ = write!(line, " via {} (auth:SIMPLE)", escaped(real_user));
+    }
+    let ip = record
+        .ip
+        .map_or_else(|| "null".to_owned(), |ip| format!("/{}", ip.to_canonical()));
+    let _ = write!(
+        line,
+        "\tip={ip}\tcmd={}\tsrc={}\tdst={}\tperm={}\tproto=rpc",
+        record.command,
+        path(&record.src),
+        path(&record.dst),
+        record.permission.as_deref().unwrap_or("null"),
+    );
+    if let Some(caller) = caller {
+        let _ = write!(line, "\tcallerContext={caller}");
+    }
+    line.push('\n');
+    line
+}
+
+/// `StringEscapeUtils.escapeJava`, so that no name can begin a line or a field.
+fn escaped(text: &str) -> String {
+    let plain = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+    if text.chars().all(plain) {
+        return text.to_owned();
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            '\n' => escaped.push_str("\\n"),
+            '\t' => escaped.push_str("\\t"),
+            '\r' => escaped.push_str("\\r"),
+            '\u{8}' => escaped.push_str("\\b"),
+            '\u{c}' => escaped.push_str("\\f"),
+            c if plain(c) => escaped.push(c),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(escaped, "\\u{unit:04X}");
+                }
+            }
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> AuditRecord {
+        AuditRecord {
+            allowed: true,
+            user: "alice".into(),
+            ip: "::ffff:10.0.0.1".parse().ok(),
+            command: "mkdirs".into(),
+            src: Some("/a".to_owned()),
+            dst: None,
+            permission: Some("alice:staff:rwxr-xr-x".to_owned()),
+        }
+    }
+
+    fn now() -> jiff::Zoned {
+        "2026-11-29T09:00:01.042+00:00[UTC]".parse().unwrap()
+    }
+
+    #[test]
+    fn a_line_is_as_hadoop_writes_it() {
+        assert_eq!(
+            line(&now(), &record(), None, None),
+            "2026-11-29 09:00:01,042 INFO FSNamesystem.audit: allowed=true\tugi=alice (auth:SIMPLE)\tip=/10.0.0.1\tcmd=mkdirs\t\
+             src=/a\tdst=null\tperm=alice:staff:rwxr-xr-x\tproto=rpc\n"
+        );
+        let denied = AuditRecord {
+            allowed: false,
+            command: "rename (options=[OVERWRITE])".into(),
+            dst: Some("/b".to_owned()),
+            permission: None,
+            ..record()
+        };
+        let text = line(&now(), &denied, Some("hive"), Some("job_1:sig"));
+        assert!(
+            text.ends_with(
+                "allowed=false\tugi=alice (auth:SIMPLE) via hive (auth:SIMPLE)\tip=/10.0.0.1\tcmd=rename (options=[OVERWRITE])\t\
+                 src=/a\tdst=/b\tperm=null\tproto=rpc\tcallerContext=job_1:sig\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn no_name_begins_a_line_or_a_field() {
+        let forged = AuditRecord {
+            src: Some("/a\n2026 allowed=true\tugi=root \"\\ \u{e9}\u{1F600}".to_owned()),
+            ..record()
+        };
+        let text = line(&now(), &forged, None, None);
+        assert!(
+            text.contains("src=/a\\n2026 allowed=true\\tugi=root \\\"\\\\ \\u00E9\\uD83D\\uDE00\tdst="),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn files_are_rotated_by_size_and_old_ones_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = AuditOptions {
+            dir: dir.path().to_owned(),
+            max_file_bytes: 1000,
+            max_backups: 2,
+            blocking: true,
+            quiet: BTreeSet::new(),
+            caller_context: None,
+        };
+        let path = dir.path().join(FILE_NAME);
+        std::fs::write(&path, "an earlier run\n").unwrap();
+        let file = FileRotate::new(
+            &path,
+            AppendCount::new(options.max_backups),
+            ContentLimit::BytesSurpassed(options.max_file_bytes),
+            Compression::None,
+            None,
+        );
+        let (lines, queue) = sync_channel(LINES_MAX);
+        for number in 0..400 {
+            lines.send(format!("{number:0>99}\n")).unwrap();
+        }
+        drop(lines);
+        write_lines(file, &queue);
+        let mut names: Vec<String> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["hdfs-audit.log", "hdfs-audit.log.1", "hdfs-audit.log.2"]);
+        for name in &names {
+            let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+            assert!(
+                text.lines().all(|line| line.len() == 99),
+                "{name} has a line that is not whole"
+            );
+            assert!(text.len() <= options.max_file_bytes + 2 * BATCH_BYTES, "{}", text.len());
+        }
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("0399\n"));
+    }
+}

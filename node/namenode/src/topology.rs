@@ -1,0 +1,365 @@
+//! Which racks DataNodes are in: what the operator's script or table says of their addresses (`DNSToSwitchMapping`,
+//! `CachedDNSToSwitchMapping`, `DatanodeManager.resolveNetworkLocation`).
+//!
+//! An address is asked about once, before its first DataNode registers, and again when the lists of hosts are refreshed.
+//! What is known is kept beside the namesystem, which is made anew with each load. Losing it is safe: DataNodes register
+//! again with a NameNode that was started again, and each is asked about then.
+
+use crate::state::NameNode;
+use anyhow::{Context, bail, ensure};
+use hathi_blockmanager::DEFAULT_RACK;
+use hathi_formats::conf::Configuration;
+use hathi_formats::exceptions::RemoteException;
+use hathi_namesystem::Namesystem;
+use hathi_net::ipc::{RpcCall, protocols};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// A script that takes longer is killed, and its hosts count as unresolved. Hadoop waits for ever.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `NetworkTopology.InvalidTopologyException`
+const INVALID_TOPOLOGY: &str = "org.apache.hadoop.net.NetworkTopology$InvalidTopologyException";
+/// `UnresolvedTopologyException`
+const UNRESOLVED_TOPOLOGY: &str = "org.apache.hadoop.hdfs.server.blockmanagement.UnresolvedTopologyException";
+
+/// Who knows where hosts are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Mapping {
+    /// Nobody: all are in one rack.
+    #[default]
+    None,
+    /// `net.topology.script.file.name`: gets addresses as arguments and prints a rack for each.
+    Script { file: PathBuf, hosts_max: usize },
+    /// `net.topology.table.file.name`: lines with an address or name, and its rack.
+    Table(PathBuf),
+}
+
+/// What the configuration says about racks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopologyOptions {
+    mapping: Mapping,
+    /// `dfs.namenode.reject-unresolved-dn-topology-mapping`
+    reject_unresolved: bool,
+}
+
+impl TopologyOptions {
+    /// Reads the keys `net.topology.*`.
+    pub fn from_conf(conf: &Configuration) -> anyhow::Result<TopologyOptions> {
+        let class = conf.get_or("net.topology.node.switch.mapping.impl", "ScriptBasedMapping");
+        let file = |key: &str| conf.get(key).map(PathBuf::from);
+        let mapping = match class.rsplit('.').next().unwrap_or_default() {
+            "ScriptBasedMapping" => match file("net.topology.script.file.name") {
+                Some(file) => Mapping::Script {
+                    file,
+                    hosts_max: conf.get_usize("net.topology.script.number.args", 100)?.max(1),
+                },
+                None => Mapping::None,
+            },
+            "TableMapping" => match file("net.topology.table.file.name") {
+                Some(file) => Mapping::Table(file),
+                None => Mapping::None,
+            },
+            _ => bail!(
+                "net.topology.node.switch.mapping.impl = '{class}': only ScriptBasedMapping and TableMapping are built"
+            ),
+        };
+        Ok(TopologyOptions {
+            mapping,
+            reject_unresolved: conf.get_bool("dfs.namenode.reject-unresolved-dn-topology-mapping", false),
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Topology {
+    options: TopologyOptions,
+    racks: Mutex<Racks>,
+}
+
+#[derive(Debug, Default)]
+struct Racks {
+    /// Racks by address.
+    known: BTreeMap<String, String>,
+    /// Nobody could say where these are; who comes from them next registers in the default rack, and is asked about anew
+    /// the time after.
+    unresolved: BTreeSet<String>,
+}
+
+impl Topology {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(options: TopologyOptions) -> Topology {
+        Topology {
+            options,
+            racks: Mutex::default(),
+        }
+    }
+
+    /// Whether a call is a registration from an address that must be asked about first. Of one that could not be resolved
+    /// it says so only every other time: the first time, the call is held and served again.
+    #[must_use]
+    pub fn must_ask(&self, call: &RpcCall) -> bool {
+        if !self.is_registration(call) {
+            return false;
+        }
+        let host = address(call);
+        let mut racks = self.racks.lock();
+        !racks.unresolved.remove(&host) && !racks.known.contains_key(&host)
+    }
+
+    fn is_registration(&self, call: &RpcCall) -> bool {
+        self.options.mapping != Mapping::None
+            && call.method == "registerDatanode"
+            && std::ptr::eq(call.protocol, &protocols::DATANODE_PROTOCOL)
+    }
+
+    /// Asks about the address of a call that is held, if it is such a registration.
+    pub async fn ask_if_needed(&self, nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
+        let host = address(call);
+        if !self.is_registration(call) || self.racks.lock().known.contains_key(&host) {
+            return Ok(());
+        }
+        match self.resolve(std::slice::from_ref(&host)).await {
+            Ok(found) => {
+                let rack = found
+                    .into_iter()
+                    .next()
+                    .map_or_else(|| DEFAULT_RACK.to_owned(), |(_, rack)| rack);
+                let mut ns = nn.ns.write();
+                check_depth(&ns, &host, &rack)?;
+                ns.blockmanager.set_rack(&host, &rack);
+                drop(ns);
+                tracing::info!(host, rack, "DataNode's rack");
+                self.racks.lock().known.insert(host, rack);
+            }
+            Err(error) if self.options.reject_unresolved => {
+                tracing::error!(host, error = format!("{error:#}"), "unresolved topology mapping");
+                let message = format!("Unresolved topology mapping for host {host}");
+                return Err(RemoteException::new(UNRESOLVED_TOPOLOGY, message));
+            }
+            Err(error) => {
+                tracing::error!(
+                    host,
+                    error = format!("{error:#}"),
+                    "unresolved topology mapping: the default rack is used"
+                );
+                self.racks.lock().unresolved.insert(host);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks about everybody anew (`refreshNodes`). What can't be resolved stays where it was.
+    pub async fn refresh(&self, nn: &NameNode) -> anyhow::Result<()> {
+        if self.options.mapping == Mapping::None {
+            return Ok(());
+        }
+        let mut hosts: BTreeSet<String> = self.racks.lock().known.keys().cloned().collect();
+        {
+            let ns = nn.ns.read();
+            hosts.extend(ns.blockmanager.datanodes().map(|(_, node)| node.id.ip_addr.clone()));
+        }
+        let hosts: Vec<String> = hosts.into_iter().collect();
+        let found = self.resolve(&hosts).await?;
+        let mut ns = nn.ns.write();
+        for (host, rack) in &found {
+            ns.blockmanager.set_rack(host, rack);
+        }
+        drop(ns);
+        self.racks.lock().known.extend(found);
+        Ok(())
+    }
+
+    /// Tells a namesystem that was made anew what is known.
+    pub fn tell(&self, ns: &mut Namesystem) {
+        for (host, rack) in &self.racks.lock().known {
+            ns.blockmanager.set_rack(host, rack);
+        }
+    }
+
+    async fn resolve(&self, hosts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+        let mut found = Vec::new();
+        match &self.options.mapping {
+            Mapping::None => {}
+            Mapping::Script { file, hosts_max } => {
+                for some in hosts.chunks(*hosts_max) {
+                    let printed = run_script(file, some).await?;
+                    let racks: Vec<&str> = printed.split_whitespace().collect();
+                    ensure!(
+                        racks.len() == some.len(),
+                        "{} printed {} racks for {} hosts",
+                        file.display(),
+                        racks.len(),
+                        some.len()
+                    );
+                    for (host, rack) in some.iter().zip(racks) {
+                        found.push((host.clone(), normalized(rack)?));
+                    }
+                }
+            }
+            Mapping::Table(file) => {
+                let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+                let table = parse_table(&text)?;
+                for host in hosts {
+                    let rack = table.get(host.as_str()).map_or(DEFAULT_RACK, String::as_str);
+                    found.push((host.clone(), rack.to_owned()));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// As the block manager will know the DataNode.
+fn address(call: &RpcCall) -> String {
+    call.peer.ip().to_canonical().to_string()
+}
+
+async fn run_script(file: &Path, hosts: &[String]) -> anyhow::Result<String> {
+    let script = Command::new(file)
+        .args(hosts)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(SCRIPT_TIMEOUT, script)
+        .await
+        .with_context(|| format!("{} takes too long", file.display()))?
+        .with_context(|| file.display().to_string())?;
+    ensure!(
+        output.status.success(),
+        "{}: {}: {}",
+        file.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Two columns; `#` begins a comment (`TableMapping`).
+fn parse_table(text: &str) -> anyhow::Result<BTreeMap<&str, String>> {
+    let mut table = BTreeMap::new();
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        match columns.as_slice() {
+            [host, rack] => {
+                table.insert(*host, normalized(rack)?);
+            }
+            _ => tracing::warn!(
+                line,
+                "a line of net.topology.table.file.name without two columns is left out"
+            ),
+        }
+    }
+    Ok(table)
+}
+
+/// `NodeBase.normalize`
+fn normalized(rack: &str) -> anyhow::Result<String> {
+    ensure!(rack.starts_with('/'), "rack '{rack}' does not begin with /");
+    let rack = rack.trim_end_matches('/');
+    ensure!(!rack.is_empty(), "a rack must have a name");
+    Ok(rack.to_owned())
+}
+
+/// All racks are equally deep (`NetworkTopology.add`).
+fn check_depth(ns: &Namesystem, host: &str, rack: &str) -> Result<(), RemoteException> {
+    let depth = |rack: &str| rack.matches('/').count();
+    let other = ns
+        .blockmanager
+        .datanodes()
+        .find(|(_, node)| node.alive && node.id.ip_addr != host && depth(&node.location) != depth(rack));
+    let Some((_, other)) = other else { return Ok(()) };
+    let message = format!(
+        "Failed to add {rack}/{host}: You cannot have a rack and a non-rack node at the same level of the network topology; {} \
+         is in {}",
+        other.id.ip_addr, other.location
+    );
+    tracing::error!("{message}");
+    Err(RemoteException::new(INVALID_TOPOLOGY, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_formats::conf::Environment;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn topology(keys: &[(&str, String)]) -> Topology {
+        let mut conf = Configuration::new(Environment::default());
+        for (key, value) in keys {
+            conf.set(key, value.clone());
+        }
+        Topology::new(TopologyOptions::from_conf(&conf).unwrap())
+    }
+
+    fn script(dir: &tempfile::TempDir, text: &str) -> String {
+        let path = dir.path().join("racks.sh");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    }
+
+    fn hosts(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("10.0.0.{n}")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_script_is_asked_about_as_many_hosts_at_a_time_as_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = script(
+            &dir,
+            "[ $# -le 2 ] || exit 1; for host in \"$@\"; do echo /rack${host##*.}/; done",
+        );
+        let key = ("net.topology.script.file.name", file);
+        let refused = topology(std::slice::from_ref(&key)).resolve(&hosts(3)).await;
+        assert!(refused.is_err(), "a hundred at once by default");
+        let topology = topology(&[key, ("net.topology.script.number.args", "2".to_owned())]);
+        let racks: Vec<String> = topology
+            .resolve(&hosts(3))
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, rack)| rack)
+            .collect();
+        assert_eq!(racks, ["/rack0", "/rack1", "/rack2"]);
+    }
+
+    #[tokio::test]
+    async fn a_script_that_fails_or_prints_too_little_resolves_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["exit 3", "echo /one", "echo one two", "echo /one /two /three"] {
+            let key = ("net.topology.script.file.name", script(&dir, text));
+            assert!(topology(&[key]).resolve(&hosts(2)).await.is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_places_who_is_in_it_and_the_default_rack_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        std::fs::write(&path, "# hosts\n10.0.0.0 /a\n10.0.0.1\t/b/\nmalformed\n").unwrap();
+        let class = "org.apache.hadoop.net.TableMapping".to_owned();
+        let topology = topology(&[
+            ("net.topology.node.switch.mapping.impl", class),
+            ("net.topology.table.file.name", path.display().to_string()),
+        ]);
+        let racks: Vec<String> = topology
+            .resolve(&hosts(3))
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, rack)| rack)
+            .collect();
+        assert_eq!(racks, ["/a", "/b", DEFAULT_RACK]);
+    }
+}
