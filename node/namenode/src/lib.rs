@@ -16,6 +16,7 @@ pub mod hosts;
 pub mod http;
 pub mod identity;
 pub mod journalnodes;
+pub mod lease_proof;
 pub mod load;
 pub mod local_edits;
 pub mod log;
