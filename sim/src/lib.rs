@@ -24,5 +24,5 @@ pub mod network;
 pub mod ops;
 pub mod world;
 
-pub use hathi_journal::mutant::{ALL_MUTANTS, MEMBERSHIP_MUTANTS, Mutant};
+pub use hathi_journal::mutant::{ALL_MUTANTS, LIAR_MUTANTS, MEMBERSHIP_MUTANTS, Mutant};
 pub use world::{Outcome, Plan, run};
