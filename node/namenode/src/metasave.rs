@@ -30,7 +30,7 @@ fn save(nn: &NameNode, filename: &str) -> anyhow::Result<()> {
     let path = path_in(Path::new(&dir), filename)?;
     let text = {
         let ns = nn.ns.read();
-        let (inodes, blocks) = (ns.namespace.inode_count() as u64, ns.blockmanager.counts().blocks);
+        let (inodes, blocks) = (ns.namespace.inode_count(), ns.blockmanager.counts().blocks);
         format!(
             "{inodes} files and directories, {blocks} blocks = {} total filesystem objects\n{}",
             inodes + blocks,

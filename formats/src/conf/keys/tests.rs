@@ -166,7 +166,12 @@ fn literals(source: &str) -> BTreeSet<String> {
             && !text.strip_prefix("hathi.").is_some_and(|rest| rest.starts_with(char::is_uppercase))
     };
     let found = code.split('"').skip(1).filter(is_key);
-    found.map(|key| key.trim_end_matches('.').to_owned()).collect()
+    // What ends with a dot has a name put behind it.
+    let whole = found.map(|key| match key.strip_suffix('.') {
+        Some(begin) => format!("{begin}.x"),
+        None => key.to_owned(),
+    });
+    whole.collect()
 }
 
 /// Keys in the sources below a folder, with the file of each.
