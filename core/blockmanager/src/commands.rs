@@ -249,7 +249,7 @@ impl BlockManager {
         let holds = truncate
             .and_then(|truncate| truncate.source)
             .map_or(id, |source| source.id);
-        let known = self.replicas(holds);
+        let known = self.replicas_of_its_stamp(holds);
         let construction = self.construction.entry(id.0).or_default();
         for storage in known {
             let absent = construction.replicas.iter().all(|replica| replica.storage != storage);

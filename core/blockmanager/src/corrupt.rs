@@ -61,7 +61,9 @@ pub(crate) struct CorruptMark {
 pub(crate) type CorruptReplicas = BTreeMap<i64, SmallVec<[CorruptMark; 1]>>;
 
 impl BlockManager {
-    pub(crate) fn is_corrupt_on(&self, id: BlockId, node: DatanodeIndex) -> bool {
+    /// Whether the node's replica of a block counts as corrupt.
+    #[must_use]
+    pub fn is_corrupt_on(&self, id: BlockId, node: DatanodeIndex) -> bool {
         self.corrupt
             .get(&id.0)
             .is_some_and(|list| list.iter().any(|mark| mark.node == node))
@@ -175,8 +177,8 @@ impl BlockManager {
             return;
         };
         let counts = self.count_replicas(id);
-        let torn_while_written = reason == CorruptReason::GenerationStamp && self.enough_to_complete(counts);
-        if self.corrupt_may_go(record, counts) || torn_while_written {
+        let left_behind = reason == CorruptReason::GenerationStamp && self.enough_to_complete(counts);
+        if self.corrupt_may_go(record, counts) || left_behind {
             self.delete_corrupt_on(id, node);
         }
         self.check_redundancy(id, None, None);
@@ -193,13 +195,25 @@ impl BlockManager {
         enough || (self.enough_to_complete(counts) && counts.live + counts.corrupt > expected)
     }
 
-    /// Deletes what is known to be corrupt, now that there are enough good replicas (`invalidateCorruptReplicas`).
+    /// Deletes the corrupt replicas of a complete block that can be done without (`invalidateCorruptReplicas`): all of them
+    /// when enough others are good, and as soon as any is good those that a pipeline or a recovery left behind with an
+    /// older stamp. They were found while the block was still written, and where every node has a replica nothing but
+    /// their deletion makes room.
     pub(crate) fn delete_corrupt(&mut self, id: BlockId) {
-        let nodes: SmallVec<[DatanodeIndex; 2]> = self
-            .corrupt
-            .get(&id.0)
-            .map(|list| list.iter().map(|mark| mark.node).collect())
-            .unwrap_or_default();
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        let counts = self.count_replicas(id);
+        let stamp = record.generation_stamp();
+        let all = self.corrupt_may_go(record, counts);
+        let left_behind =
+            |mark: &CorruptMark| mark.reason == CorruptReason::GenerationStamp && mark.block.generation_stamp.0 < stamp;
+        let older = self.enough_to_complete(counts);
+        let marks = self.corrupt.get(&id.0).into_iter().flatten();
+        let nodes: SmallVec<[DatanodeIndex; 2]> = marks
+            .filter(|mark| all || (older && left_behind(mark)))
+            .map(|mark| mark.node)
+            .collect();
         for node in nodes {
             self.delete_corrupt_on(id, node);
         }

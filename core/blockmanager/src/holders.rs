@@ -13,8 +13,10 @@
 //! A NameNode that has just started does not know which DataNodes there are. It gives those it has not met the same times,
 //! from its start; with an include list it knows when all are there.
 
+use crate::corrupt::CorruptReason;
 use crate::datanodes::Datanode;
 use crate::manager::BlockManager;
+use crate::mutant::Mutant;
 use crate::types::{BlockState, Now, ReplicaState, StorageIndex};
 use hathi_formats::ids::BlockId;
 use smallvec::SmallVec;
@@ -37,7 +39,7 @@ impl BlockManager {
         let Some(record) = self.blocks.get(id) else {
             return Holders::Awaited;
         };
-        let mut expected: SmallVec<[StorageIndex; 4]> = self.replicas(id).iter().copied().collect();
+        let mut expected = self.replicas_of_its_stamp(id);
         let mut whole = !expected.is_empty() && expected.iter().any(|at| self.is_writable(*at));
         if let Some(construction) = self.construction.get(&id.0) {
             for replica in &construction.replicas {
@@ -63,9 +65,29 @@ impl BlockManager {
         Holders::Known
     }
 
+    /// The replicas received so far, without those that a pipeline or an earlier recovery left behind: these are kept in
+    /// the map to be deleted by and by, and hold nothing of the block as it is.
+    pub(crate) fn replicas_of_its_stamp(&self, id: BlockId) -> SmallVec<[StorageIndex; 4]> {
+        let marks = self.corrupt.get(&id.0);
+        let is_older = |storage: StorageIndex| {
+            marks.is_some_and(|marks| {
+                let mut older = marks
+                    .iter()
+                    .filter(|mark| mark.reason == CorruptReason::GenerationStamp);
+                older.any(|mark| self.is_on(storage, mark.node))
+            })
+        };
+        let mut replicas: SmallVec<[StorageIndex; 4]> = self.replicas(id).iter().copied().collect();
+        replicas.retain(|storage| !is_older(*storage));
+        replicas
+    }
+
     /// Whether some DataNode may still tell of replicas that are not known. None is waited for longer than
     /// `patience_ms`: from its registration, from the takeover, from this NameNode's start.
     fn awaits_reports(&self, patience_ms: u64) -> bool {
+        if self.mutation.is(Mutant::ReportsNotAwaited) {
+            return false;
+        }
         let now_ms = self.now.monotonic_ms;
         let waits_since = |since_ms: u64| now_ms.saturating_sub(since_ms) < patience_ms;
         if self.listening_since_ms.is_none_or(waits_since) && !self.has_met_all_included() {
@@ -116,6 +138,9 @@ impl BlockManager {
     ///   file would stay open for ever: then it is taken, as Hadoop takes it at once.
     pub fn judge_recovery(&mut self, id: BlockId, length: Option<u64>, now: Now) -> Result<(), String> {
         self.now = now;
+        if self.mutation.is(Mutant::ResultsUnjudged) {
+            return Ok(());
+        }
         let patience_ms = self.config.heartbeat_expire_ms();
         let (Some(record), Some(construction)) = (self.blocks.get(id), self.construction.get_mut(&id.0)) else {
             return Ok(());

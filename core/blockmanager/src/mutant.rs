@@ -15,6 +15,12 @@ pub enum Mutant {
     LifelineVouches,
     /// Storages are sure at once after a failover.
     TrustStaleStorages,
+    /// Every result of a block recovery is taken.
+    ResultsUnjudged,
+    /// Nobody is waited for before a block counts as held by nobody.
+    ReportsNotAwaited,
+    /// A leaving node is done although it has the only pipeline of an open file.
+    OpenBlocksMayGo,
 }
 
 /// Which rule is broken, if any.

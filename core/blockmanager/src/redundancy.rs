@@ -2,13 +2,14 @@
 //! (`BlockManager.RedundancyMonitor`, `HeartbeatManager`, `DatanodeManager.handleHeartbeat`).
 
 use crate::blocks::{Flag, Record};
+use crate::construction::ExpectedReplica;
 use crate::corrupt::CorruptReason;
 use crate::datanodes::{AdminState, HeartbeatStats, Transfer};
 use crate::manager::{BlockManager, Condition};
 use crate::mutant::Mutant;
 use crate::placement::{PlacementRequest, PolicyTypes};
 use crate::queues::{self, LowRedundancy};
-use crate::types::{BlockManagerError, DatanodeIndex, Now, NumberReplicas, StorageIndex};
+use crate::types::{BlockManagerError, DatanodeIndex, Now, NumberReplicas, ReplicaState, StorageIndex};
 use hathi_formats::ids::{BlockId, InodeId};
 use hathi_formats::proto::hdfs::DatanodeIdProto;
 use smallvec::SmallVec;
@@ -89,12 +90,12 @@ impl BlockManager {
         };
         let replication = u32::from(record.replication());
         // Not only with enough good ones: where every node has a replica, a bad one has to make room first.
-        let bad_may_go = record.flag(Flag::Corrupt) && self.corrupt_may_go(record, counts);
+        let any_bad = record.flag(Flag::Corrupt);
         self.set_needed(id, level, expected);
         if counts.live > replication {
             self.delete_excess(id, added, hint);
         }
-        if bad_may_go {
+        if any_bad {
             self.delete_corrupt(id);
         }
     }
@@ -631,7 +632,8 @@ impl BlockManager {
     }
 
     /// Whether an open file is being written to this node and to fewer nodes that stay than the minimum. Blocks that are not
-    /// complete are in none of the queues (HDFS-17658).
+    /// complete are in none of the queues (HDFS-17658). A replica that waits for recovery, or that the pipeline left behind,
+    /// may lack bytes of the other.
     fn open_blocks_need(&self, leaving: DatanodeIndex) -> bool {
         let stays = |storage: StorageIndex| {
             self.is_writable(storage)
@@ -640,11 +642,21 @@ impl BlockManager {
                     .of(storage)
                     .is_some_and(|node| node.admin_state == AdminState::Normal)
         };
-        self.construction.values().any(|construction| {
+        self.construction.iter().any(|(&id, construction)| {
+            let stamp = self.blocks.get(BlockId(id)).map_or(0, Record::generation_stamp);
+            let left_behind = |storage: StorageIndex| {
+                let node = self.datanodes.storage(storage).map(|storage| storage.datanode);
+                node.is_some_and(|node| self.is_corrupt_on(BlockId(id), node))
+            };
+            let has_all = |replica: &ExpectedReplica| {
+                replica.state != ReplicaState::Rwr && replica.generation_stamp >= stamp && !left_behind(replica.storage)
+            };
             let replicas = &construction.replicas;
+            let stay = replicas
+                .iter()
+                .filter(|replica| has_all(replica) && stays(replica.storage));
             replicas.iter().any(|replica| self.is_on(replica.storage, leaving))
-                && replicas.iter().filter(|replica| stays(replica.storage)).count()
-                    < usize::from(self.config.min_replication)
+                && stay.count() < usize::from(self.config.min_replication)
         })
     }
 
@@ -679,7 +691,11 @@ impl BlockManager {
                     .chain(self.pending.ids())
                     .any(|id| storage.blocks.contains(id))
             });
-            if !waits && !self.open_blocks_need(index) {
+            // One that has not told this active all it has may have such a block, or more of it than is known.
+            let told_all = !storages.is_empty() && !self.has_stale_storages(index);
+            let unsure = !told_all && self.datanodes.get(index).is_some_and(|node| node.alive);
+            let needed = (unsure || self.open_blocks_need(index)) && !self.mutation.is(Mutant::OpenBlocksMayGo);
+            if !waits && !needed {
                 let done = if state == AdminState::DecommissionInProgress {
                     AdminState::Decommissioned
                 } else {

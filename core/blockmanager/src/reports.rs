@@ -633,7 +633,10 @@ impl BlockManager {
                 |other| datanodes.storage(other).is_some_and(|other| other.datanode == datanode),
             );
         }
-        if finalized && (!self.blocks.has_replica(&record, storage) || self.is_corrupt_on(id, datanode)) {
+        let news = !self.blocks.has_replica(&record, storage) || self.is_corrupt_on(id, datanode);
+        // A committed block waits for its replicas, and one that counted as corrupt while it was written has been in the map
+        // all the time.
+        if finalized && (news || record.state() == BlockState::Committed) {
             self.add_replica(id, storage, datanode, hint);
         }
     }

@@ -4,6 +4,7 @@ use crate::datanodes::StorageReport;
 use crate::*;
 use bytes::Bytes;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use hathi_formats::proto::datanode::block_command_proto::Action;
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::{DatanodeCommandProto, StorageBlockReportProto};
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
@@ -160,6 +161,11 @@ impl World {
         );
     }
 
+    fn begin_recovery(&mut self, id: u64) -> bool {
+        let now = at(self.now);
+        self.manager.begin_recovery(block(1).id, GenerationStamp(id), None, now)
+    }
+
     fn received(&mut self, node: usize, block: Block) {
         self.tell(node, block, IncrementalNotice::Received);
     }
@@ -205,10 +211,18 @@ impl World {
     }
 
     fn deletions(&mut self, node: usize) -> Vec<i64> {
+        self.ordered(node, Action::Invalidate)
+    }
+
+    fn transfers(&mut self, node: usize) -> Vec<i64> {
+        self.ordered(node, Action::Transfer)
+    }
+
+    fn ordered(&mut self, node: usize, action: Action) -> Vec<i64> {
         self.commands(node)
             .iter()
             .filter_map(|command| command.blk_cmd.as_ref())
-            .filter(|command| command.action == 2)
+            .filter(|command| command.action() == action)
             .flat_map(|command| command.blocks.iter().map(|block| block.block_id as i64 - BASE))
             .collect()
     }

@@ -1,7 +1,8 @@
 //! What the primary DataNode of a block recovery makes of the replicas that the others reported
 //! (`BlockRecoveryWorker.RecoveryTaskContiguous`).
 
-use hathi_formats::ids::GenerationStamp;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::{Block, GenerationStamp};
 
 use crate::replica::ReplicaState;
 
@@ -23,6 +24,23 @@ pub enum RecoveryAnswer {
     },
 }
 
+impl RecoveryAnswer {
+    /// What a refusal of `initReplicaRecovery` says, by our DataNodes or Hadoop's. `None`: a newer recovery is under way,
+    /// and this one is over.
+    #[must_use]
+    pub fn of_refusal(refusal: &RemoteException) -> Option<RecoveryAnswer> {
+        if refusal.is(exceptions::RECOVERY_IN_PROGRESS) {
+            return None;
+        }
+        // It has answered: what it holds was left behind by the pipeline, and is no part of the block.
+        let is_older = "replica.getGenerationStamp() < block.getGenerationStamp()";
+        if refusal.message.contains(is_older) {
+            return Some(RecoveryAnswer::NoReplica);
+        }
+        Some(RecoveryAnswer::Failed)
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecoveryPlan {
@@ -39,7 +57,7 @@ pub enum RecoveryPlan {
     GiveUp(String),
 }
 
-/// Decides. `block_gs` is the block's stamp as the NameNode knows it; `truncate_to` is set for a truncation.
+/// Decides. `block` is as the NameNode knows it; `truncate_to` is set for a truncation.
 ///
 /// Order of preference: finalized replicas, which must agree, with replicas being written of the same length; else
 /// replicas being written, cut to the shortest; else replicas waiting for recovery, cut to the shortest. For a
@@ -50,8 +68,13 @@ pub enum RecoveryPlan {
 /// one that is missing says nothing of the others. While a DataNode that the NameNode names has not answered, neither
 /// of these decides. The NameNode bounds the wait: it orders recovery again, and no longer names a DataNode that it
 /// takes for dead.
+///
+/// A replica of fewer bytes than the NameNode has logged has lost some, in whatever state it is: it decides nothing, and
+/// takes part only where nobody has as many.
 #[must_use]
-pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], truncate_to: Option<u64>) -> RecoveryPlan {
+pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Option<u64>) -> RecoveryPlan {
+    // A truncation has decided on another length than the one that was logged.
+    let logged = if truncate_to.is_none() { block.num_bytes } else { 0 };
     let mut candidates = 0;
     let mut decisive = false;
     let mut sync = Vec::new();
@@ -61,9 +84,10 @@ pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], trun
             num_bytes,
             original_state,
         } = *answer
-            && generation_stamp >= block_gs
+            && generation_stamp >= block.generation_stamp
         {
-            decisive |= matches!(original_state, ReplicaState::Finalized | ReplicaState::Rbw);
+            let never_stopped = matches!(original_state, ReplicaState::Finalized | ReplicaState::Rbw);
+            decisive |= never_stopped && num_bytes >= logged;
             if num_bytes > 0 {
                 candidates += 1;
                 if original_state <= ReplicaState::Rwr {
@@ -83,6 +107,9 @@ pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], trun
         return RecoveryPlan::GiveUp(format!(
             "{silent} datanode(s) did not answer, and may hold bytes that the others lack"
         ));
+    }
+    if sync.iter().any(|(_, length, _)| *length >= logged) {
+        sync.retain(|(_, length, _)| *length >= logged);
     }
     let Some(best) = sync.iter().map(|(_, _, state)| *state).min() else {
         if candidates > 0 {
@@ -121,6 +148,15 @@ pub fn plan_recovery(block_gs: GenerationStamp, answers: &[RecoveryAnswer], trun
 mod tests {
     use super::*;
     use ReplicaState::{Finalized, Rbw, Rwr, Temporary};
+    use hathi_formats::ids::BlockId;
+
+    fn block() -> Block {
+        Block {
+            id: BlockId(7),
+            num_bytes: 0,
+            generation_stamp: GenerationStamp(5),
+        }
+    }
 
     fn replica(original_state: ReplicaState, num_bytes: u64, gs: u64) -> RecoveryAnswer {
         RecoveryAnswer::Replica {
@@ -131,11 +167,7 @@ mod tests {
     }
 
     fn check(answers: &[RecoveryAnswer], expected: RecoveryPlan) {
-        assert_eq!(
-            plan_recovery(GenerationStamp(5), answers, None),
-            expected,
-            "{answers:?}"
-        );
+        assert_eq!(plan_recovery(block(), answers, None), expected, "{answers:?}");
     }
 
     fn synchronize(participants: &[usize], new_len: u64) -> RecoveryPlan {
@@ -168,23 +200,19 @@ mod tests {
         );
         check(&[RecoveryAnswer::NoReplica], RecoveryPlan::Delete);
         assert!(matches!(
-            plan_recovery(GenerationStamp(5), &[failed, failed], None),
+            plan_recovery(block(), &[failed, failed], None),
             RecoveryPlan::GiveUp(_)
         ));
         assert!(matches!(
-            plan_recovery(GenerationStamp(5), &[replica(Temporary, 7, 5)], None),
+            plan_recovery(block(), &[replica(Temporary, 7, 5)], None),
             RecoveryPlan::GiveUp(_)
         ));
         assert!(matches!(
-            plan_recovery(
-                GenerationStamp(5),
-                &[replica(Finalized, 7, 5), replica(Finalized, 8, 5)],
-                None
-            ),
+            plan_recovery(block(), &[replica(Finalized, 7, 5), replica(Finalized, 8, 5)], None),
             RecoveryPlan::GiveUp(_)
         ));
         assert_eq!(
-            plan_recovery(GenerationStamp(5), &[replica(Finalized, 7, 5)], Some(3)),
+            plan_recovery(block(), &[replica(Finalized, 7, 5)], Some(3)),
             synchronize(&[0], 3)
         );
     }
@@ -192,7 +220,7 @@ mod tests {
     #[test]
     fn safety_d2_a_block_is_neither_deleted_nor_shortened_while_a_holder_is_silent() {
         let failed = RecoveryAnswer::Failed;
-        let plan = |answers: &[RecoveryAnswer]| plan_recovery(GenerationStamp(5), answers, None);
+        let plan = |answers: &[RecoveryAnswer]| plan_recovery(block(), answers, None);
         let later = |answers: &[RecoveryAnswer]| {
             assert!(matches!(plan(answers), RecoveryPlan::GiveUp(_)), "{answers:?}");
         };
@@ -213,24 +241,62 @@ mod tests {
     }
 
     #[test]
+    fn safety_d19_a_replica_that_lacks_logged_bytes_takes_part_only_where_nobody_has_them() {
+        let failed = RecoveryAnswer::Failed;
+        let logged = Block {
+            num_bytes: 80,
+            ..block()
+        };
+        let plan = |answers: &[RecoveryAnswer]| plan_recovery(logged, answers, None);
+        // The first one's machine has lost its power, the second one's process was killed.
+        assert_eq!(
+            plan(&[replica(Rwr, 40, 5), replica(Rwr, 100, 5), replica(Rwr, 90, 5)]),
+            synchronize(&[1, 2], 90)
+        );
+        // Completed without a sync, and cut short.
+        assert_eq!(
+            plan(&[replica(Finalized, 40, 5), replica(Rbw, 100, 5)]),
+            synchronize(&[1], 100)
+        );
+        assert_eq!(
+            plan(&[replica(Finalized, 40, 5), replica(Finalized, 100, 5)]),
+            synchronize(&[1], 100)
+        );
+        assert!(matches!(
+            plan(&[replica(Finalized, 40, 5), failed]),
+            RecoveryPlan::GiveUp(_)
+        ));
+        // Nobody has them any more.
+        assert_eq!(
+            plan(&[replica(Rwr, 40, 5), replica(Rwr, 60, 5)]),
+            synchronize(&[0, 1], 40)
+        );
+        assert_eq!(
+            plan_recovery(
+                logged,
+                &[replica(Finalized, 40, 5), replica(Finalized, 80, 5)],
+                Some(30)
+            ),
+            synchronize(&[0, 1], 30)
+        );
+    }
+
+    #[test]
     fn safety_d4_a_truncation_that_was_done_in_part_is_finished() {
         let done_in_part = [replica(Finalized, 100, 5), replica(Finalized, 40, 6)];
         assert_eq!(
-            plan_recovery(GenerationStamp(5), &done_in_part, Some(40)),
+            plan_recovery(block(), &done_in_part, Some(40)),
             synchronize(&[0, 1], 40)
         );
         // The target of a later, shorter truncation.
         assert_eq!(
-            plan_recovery(GenerationStamp(5), &done_in_part, Some(30)),
+            plan_recovery(block(), &done_in_part, Some(30)),
             synchronize(&[0, 1], 30)
         );
         // No replica can be made longer.
-        assert_eq!(
-            plan_recovery(GenerationStamp(5), &done_in_part, Some(41)),
-            synchronize(&[0], 41)
-        );
+        assert_eq!(plan_recovery(block(), &done_in_part, Some(41)), synchronize(&[0], 41));
         assert!(matches!(
-            plan_recovery(GenerationStamp(5), &[replica(Finalized, 40, 5)], Some(41)),
+            plan_recovery(block(), &[replica(Finalized, 40, 5)], Some(41)),
             RecoveryPlan::GiveUp(_)
         ));
     }

@@ -207,8 +207,11 @@ impl ReplicaMap {
         ))
     }
 
-    /// A new replica for a copy from another DataNode (`createTemporary`). An older replica gives way when it is in a
-    /// pipeline or when this is the transfer of a pipeline recovery.
+    /// A new replica for a copy from another DataNode (`createTemporary`). A replica of an older stamp gives way: whoever
+    /// asks for the copy knows that the block has the newer one, and may have forgotten that there is something older
+    /// here, which then would keep the block from getting its replicas until the next full report. Only one that is being
+    /// recovered with an id above the copy's stamp stays. (Hadoop lets one give way that is in a pipeline, and for the
+    /// transfer of a pipeline recovery any.)
     pub fn create_temporary(
         &self,
         block: Block,
@@ -219,8 +222,9 @@ impl ReplicaMap {
     ) -> Result<Transition> {
         let mut actions = Vec::new();
         if let Some(existing) = self.get(block.id) {
-            let in_pipeline = matches!(existing.state, ReplicaState::Temporary | ReplicaState::Rbw);
-            if existing.generation_stamp >= block.generation_stamp || !(is_transfer || in_pipeline) {
+            let recovery = existing.recovery.filter(|_| !is_transfer);
+            let is_recovered = recovery.is_some_and(|(id, _)| id > block.generation_stamp);
+            if existing.generation_stamp >= block.generation_stamp || is_recovered {
                 return Err(ReplicaError::AlreadyExists(format!(
                     "Block blk_{}_{} already exists in state {} and thus cannot be created.",
                     block.id,

@@ -74,6 +74,7 @@ struct State {
     life: u64,
     failing_syncs: u32,
     failing_kind: Option<io::ErrorKind>,
+    lying: bool,
     /// Changes that were made, and those that may still be made before the machine stops.
     changes: u64,
     steps: Option<u64>,
@@ -223,23 +224,37 @@ impl SimDisk {
         let state = &mut *state;
         let sector = state.sector;
         for inode in state.inodes.values_mut() {
+            // Sectors of which a later state than the surviving one was lost.
+            let mut lost: BTreeSet<u64> = BTreeSet::new();
             for write in std::mem::take(&mut inode.pending) {
                 match (pick(3), write) {
-                    (0, _) => state.lost += 1,
-                    (1, write) => apply_write(&mut inode.durable, &write),
-                    (_, Pending::Write { offset, mut data }) => {
-                        // A number is within one sector: there or not.
+                    (0, Pending::SetLen(_)) | (2.., Pending::SetLen(_)) => state.lost += 1,
+                    (1, write @ Pending::SetLen(_)) => apply_write(&mut inode.durable, &write),
+                    (choice, Pending::Write { offset, mut data }) => {
                         let len = data.len() as u64;
-                        let kept = match sector {
-                            None if len <= ATOMIC_WRITE_BYTES => len * pick(2),
-                            None => pick(len + 1),
-                            Some(sector) => {
+                        let mut kept = match (choice, sector) {
+                            (0, _) => 0,
+                            (1, _) => len,
+                            // A number is within one sector: there or not.
+                            (_, None) if len <= ATOMIC_WRITE_BYTES => len * pick(2),
+                            (_, None) => pick(len + 1),
+                            (_, Some(sector)) => {
                                 let first = offset / sector;
                                 let sectors = (offset + len).div_ceil(sector) - first;
                                 let whole = pick(sectors + 1);
                                 ((first + whole) * sector).saturating_sub(offset).min(len)
                             }
                         };
+                        if let Some(sector) = sector {
+                            // What is written to a sector carries what was written to it before.
+                            let last = (offset + len).div_ceil(sector);
+                            if let Some(gone) = lost.range(offset / sector..last).next() {
+                                kept = kept.min((gone * sector).saturating_sub(offset));
+                            }
+                            if kept < len {
+                                lost.extend((offset + kept) / sector..last);
+                            }
+                        }
                         data.truncate(kept as usize);
                         if data.is_empty() {
                             state.lost += 1;
@@ -248,7 +263,6 @@ impl SimDisk {
                         state.torn += u64::from(kept < len);
                         apply_write(&mut inode.durable, &Pending::Write { offset, data });
                     }
-                    (_, Pending::SetLen(_)) => state.lost += 1,
                 }
             }
             inode.live.clone_from(&inode.durable);
@@ -280,6 +294,12 @@ impl SimDisk {
         let mut state = self.state();
         state.failing_syncs = count;
         state.failing_kind = Some(kind);
+    }
+
+    /// From now on syncs of files and directories answer and do nothing, as a caller would have it that forgot them; or
+    /// not any more.
+    pub fn lie_about_syncs(&self, lie: bool) {
+        self.state().lying = lie;
     }
 
     /// So many bytes may still be written: the write that exceeds them ends short, with an error.
@@ -316,7 +336,8 @@ impl SimDisk {
         self.state().steps == Some(0)
     }
 
-    /// A disk writes a sector of so many bytes whole or not at all. Without it writes are torn at any byte.
+    /// A disk writes a sector of so many bytes whole or not at all, and what it writes is the sector's state at that time:
+    /// of the writes to one sector a first part survives. Without it writes are torn at any byte.
     pub fn set_sector(&self, bytes: u64) {
         self.state().sector = Some(bytes.max(1));
     }
@@ -580,17 +601,23 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
+        if state.lying {
+            return Ok(());
+        }
         let pending = std::mem::take(&mut state.pending);
         for (changed, change) in pending {
             if changed != dir && change.leaves() != Some(dir) {
                 state.pending.push((changed, change));
                 continue;
             }
-            if let NameChange::Move(from, ..) = &change {
-                // What gave the file its old name went to the disk with this, or never will.
-                state
-                    .pending
-                    .retain(|(_, earlier)| !matches!(earlier, NameChange::Put(path, _) if path == from));
+            if let NameChange::Move(from, to, _) = &change {
+                // What gave the file its old name went to the disk with this, or never will; and so did what was at its
+                // new name before.
+                state.pending.retain(|(_, earlier)| match earlier {
+                    NameChange::Put(path, _) => path != from && path != to,
+                    NameChange::Remove(path) => path != to,
+                    NameChange::Rename(..) | NameChange::Move(..) => true,
+                });
             }
             apply_name(&mut state.durable, &change);
         }
@@ -707,13 +734,17 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let (fails, kind) = self.with(|state, _| {
+        let syncs = self.with(|state, _| {
             state.step()?;
+            if state.lying {
+                return Ok(None);
+            }
             let fails = state.failing_syncs > 0;
             state.failing_syncs = state.failing_syncs.saturating_sub(1);
             state.syncs += u64::from(!fails);
-            Ok((fails, state.failing_kind.unwrap_or(io::ErrorKind::Other)))
+            Ok(Some((fails, state.failing_kind.unwrap_or(io::ErrorKind::Other))))
         })?;
+        let Some((fails, kind)) = syncs else { return Ok(()) };
         self.inode(|inode| {
             let pending = std::mem::take(&mut inode.pending);
             if fails {

@@ -190,13 +190,6 @@ impl Participant {
     }
 }
 
-/// Whether a DataNode, ours or Hadoop's, says that its replica is older than the block.
-fn refuses_as_stale(exception: &RemoteException) -> bool {
-    exception
-        .message
-        .contains("replica.getGenerationStamp() < block.getGenerationStamp()")
-}
-
 fn to_remote(error: RpcError) -> RemoteException {
     match error {
         RpcError::Remote(exception) => exception,
@@ -257,26 +250,20 @@ async fn try_recover(
         let participant = Participant::connect(node, &location.id).await;
         let answer = match participant.init(node, recovering).await {
             Ok(answer) => answer,
-            // A newer recovery is under way: it will do.
-            Err(exception) if exception.is(exceptions::RECOVERY_IN_PROGRESS) => {
-                return Err(exception);
-            }
-            // It has answered: what it holds was left behind by the pipeline, and is no part of the block.
-            Err(exception) if refuses_as_stale(&exception) => RecoveryAnswer::NoReplica,
             Err(exception) => {
+                let Some(answer) = RecoveryAnswer::of_refusal(&exception) else {
+                    // The newer one will do.
+                    return Err(exception);
+                };
                 tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "cannot take part in the recovery");
-                RecoveryAnswer::Failed
+                answer
             }
         };
         participants.push(participant);
         answers.push(answer);
     }
     let truncate = recovering.truncate_block.as_ref();
-    let plan = plan_recovery(
-        GenerationStamp(block.generation_stamp),
-        &answers,
-        truncate.and_then(|block| block.num_bytes),
-    );
+    let plan = plan_recovery(block_of(block), &answers, truncate.and_then(|block| block.num_bytes));
     let mut commit = CommitBlockSynchronizationRequestProto {
         block: block.clone(),
         new_gen_stamp: recovering.new_gen_stamp,

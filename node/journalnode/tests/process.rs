@@ -343,6 +343,7 @@ async fn nobody_but_its_writers_changes_a_journal() {
     let lease = LeaseRequest {
         ms: 1000,
         holder: "nn1@nobody".into(),
+        proof: LeaseProof::default(),
     };
     for request in [
         Request::Format {
@@ -353,6 +354,7 @@ async fn nobody_but_its_writers_changes_a_journal() {
             ns_info: ns_info(),
             epoch: Epoch(1 << 40),
             lease: Some(lease),
+            established: false,
         },
         Request::Heartbeat { info: info.clone() },
         Request::FinalizeLogSegment {
@@ -370,6 +372,7 @@ async fn nobody_but_its_writers_changes_a_journal() {
         Request::DoRollback,
         Request::ReleaseLease {
             holder: "nn1@x".into(),
+            proof: LeaseProof::default(),
             up_to: None,
         },
     ] {

@@ -7,7 +7,6 @@ use crate::fsck;
 use crate::image_upload;
 use crate::status;
 use crate::storage::{hex, read_md5};
-use anyhow::Context;
 use hathi_formats::conf::keys::Program;
 use hathi_formats::ids::TxId;
 use hathi_namesystem::Role;

@@ -188,6 +188,7 @@ fn safety_05_a_report_with_a_lease_from_before_the_failover_does_not_vouch() {
 fn safety_d5_a_node_with_the_only_pipeline_of_an_open_file_is_not_decommissioned() {
     let mut world = World::new(2);
     world.start_active();
+    world.settle();
     world.manager.add_block(new_block(1, 1, BlockState::UnderConstruction));
     let on = [world.manager.find_storage("uuid-0", "DS-0").unwrap()];
     world.manager.set_expected_locations(block(1).id, &on);
@@ -207,6 +208,95 @@ fn safety_d5_a_node_with_the_only_pipeline_of_an_open_file_is_not_decommissioned
             .unwrap()
     });
     world.manager.set_expected_locations(block(1).id, &on);
+    world.tick();
+    assert_eq!(state(&world), AdminState::Decommissioned);
+}
+
+#[test]
+fn safety_d16_a_replica_that_the_pipeline_left_behind_is_no_holder() {
+    let mut world = World::new(2);
+    world.start_active();
+    let mut open = new_block(1, 2, BlockState::UnderConstruction);
+    open.block.generation_stamp = GenerationStamp(1002);
+    world.manager.set_generation_stamp(GenerationStamp(1002));
+    world.manager.add_block(open);
+    // Node 0 dropped out before the pipeline got its stamp. Node 1, which has all, has not reported yet.
+    world.full(0, &[(block(1), ReplicaState::Rwr)]);
+    assert_eq!(world.manager.holders(block(1).id), Holders::Awaited);
+    assert!(!world.begin_recovery(1003), "there is nobody to ask");
+    world.full(1, &[(open.block, ReplicaState::Rbw)]);
+    assert_eq!(world.manager.holders(block(1).id), Holders::Known);
+    assert!(world.begin_recovery(1004));
+    // Nor does it replace the only pipeline of a node that is to leave.
+    world
+        .manager
+        .set_admin_state(world.nodes[1], AdminState::DecommissionInProgress);
+    world.tick();
+    let state = world.manager.datanode(world.nodes[1]).unwrap().admin_state;
+    assert_eq!(state, AdminState::DecommissionInProgress);
+}
+
+#[test]
+fn safety_d17_a_committed_block_is_complete_when_a_replica_is_received_that_had_an_old_stamp() {
+    let mut world = World::new(1);
+    world.start_active();
+    let mut open = new_block(1, 1, BlockState::UnderConstruction);
+    open.block.generation_stamp = GenerationStamp(1002);
+    world.manager.set_generation_stamp(GenerationStamp(1002));
+    world.manager.add_block(open);
+    // The notice of an earlier stamp came late: the pipeline has been repaired since.
+    world.tell(0, block(1), IncrementalNotice::Receiving);
+    assert!(!world.manager.commit_block(open.block), "nobody has it yet");
+    world.received(0, open.block);
+    assert!(world.manager.is_complete(block(1).id));
+    world.manager.check();
+}
+
+#[test]
+fn safety_d18_what_a_pipeline_left_behind_makes_room_where_every_node_has_a_replica() {
+    let mut world = World::new(2);
+    world.start_active();
+    let mut open = new_block(1, 2, BlockState::UnderConstruction);
+    open.block.generation_stamp = GenerationStamp(1002);
+    world.manager.set_generation_stamp(GenerationStamp(1002));
+    world.manager.add_block(open);
+    for node in 0..2 {
+        world.heartbeat(node);
+    }
+    world.full(0, &[(block(1), ReplicaState::Rwr)]);
+    world.full(1, &[(open.block, ReplicaState::Rbw)]);
+    assert!(world.deletions(0).is_empty(), "nobody has it complete yet");
+    world.received(1, open.block);
+    world.manager.commit_block(open.block);
+    world.tick();
+    assert_eq!(world.deletions(0), [1]);
+    world.tell(0, block(1), IncrementalNotice::Deleted);
+    world.tick();
+    assert_eq!(world.transfers(1), [1], "there is room now");
+    world.manager.check();
+}
+
+#[test]
+fn safety_d5_a_node_that_has_not_reported_to_a_new_active_is_not_decommissioned() {
+    let mut world = World::new(2);
+    world.start_active();
+    world.manager.add_block(new_block(1, 1, BlockState::UnderConstruction));
+    world.settle();
+    world.manager.stop_active();
+    world.start_active();
+    world
+        .manager
+        .set_admin_state(world.nodes[0], AdminState::DecommissionInProgress);
+    let state = |world: &World| world.manager.datanode(world.nodes[0]).unwrap().admin_state;
+    world.tick();
+    world.tick();
+    assert_eq!(
+        state(&world),
+        AdminState::DecommissionInProgress,
+        "it may have the open block"
+    );
+    world.heartbeat(0);
+    world.full(0, &[]);
     world.tick();
     assert_eq!(state(&world), AdminState::Decommissioned);
 }

@@ -412,3 +412,33 @@ fn safety_d4_a_copy_of_an_earlier_attempt_of_a_truncation_gives_way() {
     }
     assert_eq!(map.get(COPY).unwrap().generation_stamp, GenerationStamp(1006));
 }
+
+#[test]
+fn safety_d15_an_older_replica_gives_way_to_a_copy_of_a_newer_stamp() {
+    let copied = |map: &ReplicaMap| map.create_temporary(block(1005, 10), false, VolumeId(0), WriterId(9), 0);
+    for state in [ReplicaState::Rwr, ReplicaState::Finalized] {
+        let mut map = ReplicaMap::new();
+        map.add_found(Replica::at_rest(block(1004, 10), state, VolumeId(0)));
+        let copy = copied(&map).expect("the block is complete with a newer stamp");
+        assert_eq!(
+            copy.actions[0],
+            FileAction::Delete(map.get(ID).unwrap().location()),
+            "{state:?}"
+        );
+        // Of the same stamp, or a newer one, it is no worse than what would come.
+        for gs in [1005, 1006] {
+            let mut map = ReplicaMap::new();
+            map.add_found(Replica::at_rest(block(gs, 10), state, VolumeId(0)));
+            assert!(copied(&map).is_err(), "{state:?} {gs}");
+        }
+    }
+    // A recovery is about to give it a newer stamp than the copy has.
+    let mut map = ReplicaMap::new();
+    map.add_found(Replica::at_rest(block(1004, 10), ReplicaState::Finalized, VolumeId(0)));
+    let recovery = map.init_recovery(block(1004, 10), GenerationStamp(1006), None);
+    map.commit(recovery.unwrap().unwrap());
+    assert!(copied(&map).is_err());
+    // That recovery is over: the block has its id as a stamp, but this DataNode was not reached again.
+    let newer = map.create_temporary(block(1006, 10), false, VolumeId(0), WriterId(9), 0);
+    assert!(newer.is_ok());
+}
