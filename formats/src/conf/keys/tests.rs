@@ -232,7 +232,7 @@ fn every_key_that_is_read_is_in_the_table_and_what_the_table_calls_read_is_read(
 }
 
 /// Keys that other values are made of, or that are read where names of keys are put together.
-const READ_WITHOUT_LITERAL: &[&str] = &["hadoop.tmp.dir", "hadoop.security.authorization"];
+const READ_WITHOUT_LITERAL: &[&str] = &["hadoop.tmp.dir"];
 
 /// The table as docs/configuration.md has it.
 fn docs() -> String {
