@@ -8,6 +8,7 @@
 //! * [`nemesis`]: crashes, torn writes, lost and damaged disks, pauses, partitions; and the budget of faults.
 //! * [`checkers`]: one invariant each, watched during the run and at its end.
 //! * [`blocks`]: a world of its own for the block side over failovers.
+//! * [`writing`]: another for files that are written while DataNodes, NameNodes and clients fail.
 //! * [`campaign`]: many seeds on all cores, what they reached, and the smallest set of faults that still fails.
 //!
 //! A run has two phases: faults, in which everything must stay safe; then the world heals, has to make
@@ -23,6 +24,7 @@ pub mod nemesis;
 pub mod network;
 pub mod ops;
 pub mod world;
+pub mod writing;
 
 pub use hathi_journal::mutant::{ALL_MUTANTS, MEMBERSHIP_MUTANTS, Mutant};
 pub use world::{Outcome, Plan, run};

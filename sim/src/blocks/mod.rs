@@ -111,6 +111,9 @@ struct World {
     /// DataNodes of this run send lifelines, as Hadoop's do when they are busy, and are late with heartbeats. One run in
     /// eight does, and all that are to find what depends on it.
     lifelines: bool,
+    /// The active of this run gives the role up and has it again, and DataNodes are slow to delete: what was ordered in one
+    /// term is carried out in the next. One run in eight is such, and all that are to find what depends on it.
+    flapping: bool,
     outcome: BlockOutcome,
 }
 
@@ -143,6 +146,7 @@ impl World {
             term: 0,
             tracing,
             lifelines: rng.u32(..8) == 0 || mutant == Some(BlockMutant::LifelineVouches),
+            flapping: rng.u32(..8) == 0 || mutant == Some(BlockMutant::NoNewRegistration),
             outcome: BlockOutcome::default(),
             rng,
             mutant,
@@ -219,6 +223,7 @@ impl World {
             }
             520..610 => self.send_report(node, to),
             610..640 => self.lifeline(node, to),
+            640..680 if self.flapping => {}
             640..690 => self.work(node),
             690..770 => self.monitor(to),
             770..810 => self.read(id),
@@ -230,6 +235,7 @@ impl World {
             925..938 => self.rot(node, id),
             938..948 => self.scan(node, id),
             948..955 => self.kill_or_start_datanode(node),
+            955..978 if self.flapping => self.take_over(self.active().unwrap_or(to), false),
             955..978 => self.take_over(to, false),
             978..982 => self.take_over(to, true),
             982..985 => self.restart_namenode(to),

@@ -1,0 +1,301 @@
+//! Files that are written while machines fail: two NameNodes with the production's namesystem, three DataNodes whose
+//! replicas lie on simulated disks, clients that create, write, flush, sync, append, truncate, close and die; one seed
+//! gives every event. The world does what the shells do: it carries calls, packets, answers and commands.
+//!
+//! Faults at any step: a DataNode's process is killed, or its machine loses power, also in the middle of what it does; it
+//! comes back soon or late; connections between DataNodes fail; answers of NameNodes are lost; notices and reports come
+//! late and twice; a bit flips in a packet; the client dies; the active changes, is killed, is restarted without its soft
+//! state; a DataNode is decommissioned.
+//!
+//! Rules, watched at every step:
+//! - **acknowledged and flushed**: bytes of which an hflush was answered stay in the block as long as a DataNode that
+//!   takes part in its recovery, or may still do so within the time after which it counts as dead, has them. After a loss
+//!   of power on a machine nobody is owed more than what was synced and what every other replica has;
+//! - **synced**: bytes of which an hsync was answered, and those that an append or a recovery found, are on the disk of
+//!   each DataNode of the pipeline after its machine has lost power;
+//! - **a stamp that was answered is on disk**, since a NameNode may log it;
+//! - **a good replica is not marked**: when all is quiet, no complete replica with right bytes counts as corrupt;
+//! - a complete block has the length that was acknowledged, and no NameNode logs a length that DataNodes do not have;
+//! - a reader gets at least what was flushed, and no other bytes than were written;
+//! - no order deletes the last good replica of a block;
+//! - a DataNode is not decommissioned while it alone has the bytes of an open file;
+//! - and when faults end, every file is closed, as long as it was acknowledged, and readable.
+//!
+//! * [`client`]: the writing client. [`pipeline`]: packets and acknowledgements between DataNodes.
+//! * [`datanode`]: replicas, disks, power. [`talk`]: what a DataNode and its NameNodes tell each other.
+//! * [`recovery`]: block recovery by a primary DataNode. [`namenode`]: calls, the log, changes of role.
+//! * [`promises`]: what was acknowledged, and the rules. [`reader`]: readers.
+
+mod client;
+mod datanode;
+mod namenode;
+mod pipeline;
+mod promises;
+mod reader;
+mod recovery;
+mod talk;
+
+use crate::blocks::BlockOutcome;
+use client::File;
+use datanode::DataNode;
+use hathi_blockmanager::Now;
+use hathi_formats::ids::{BlockId, TxId};
+use namenode::{Edit, NameNode};
+use promises::Promise;
+use std::collections::BTreeMap;
+
+/// NameNodes.
+const NAMENODES: usize = 2;
+/// DataNodes.
+const DATANODES: usize = 3;
+/// Files that are written at a time.
+const FILES: usize = 2;
+const STEPS: usize = 900;
+const HEALING_ROUNDS: usize = 90;
+/// Between two rounds of healing. All of them take longer than any limit of the NameNodes.
+const HEALING_ROUND_MS: u64 = 3_000;
+const POOL: &str = "BP-sim";
+/// Small, so that few bytes make many chunks and blocks.
+const CHUNK: usize = 16;
+const BLOCK_BYTES: usize = 5 * CHUNK;
+
+/// A rule of the shells or the cores that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WritingMutant {
+    /// A DataNode answers a new stamp before its names are on disk.
+    NamesNotSynced,
+    /// An hsync is answered without a sync.
+    SyncAnsweredUnsynced,
+    /// A replica that was synced is completed without another sync.
+    CloseUnsynced,
+    /// The checksum of a promised chunk is overwritten although the chunk's data was never synced.
+    ChecksumBeforeData,
+    /// A DataNode that can't be reached counts as one without a replica.
+    UnreachableIsAbsent,
+    /// A NameNode takes every result of a recovery.
+    ResultsUnjudged,
+    /// A NameNode that has just started drops a last block of which it has not heard.
+    ReportsNotAwaited,
+    /// A recovery does not know what a truncate has decided.
+    TruncateForgotten,
+    /// `updatePipeline` names what was sent, not what was acknowledged.
+    SentLengthLogged,
+    /// A reader takes a DataNode that does not know what is visible for one that shows nothing.
+    FirstAnswerCounts,
+    /// A DataNode with the only pipeline of an open file may be decommissioned.
+    OpenBlocksMayGo,
+    /// A DataNode reports a replica as bad that changed while it was read.
+    UnverifiedReports,
+}
+
+/// Every one of them.
+pub const ALL_WRITING_MUTANTS: [WritingMutant; 12] = [
+    WritingMutant::NamesNotSynced,
+    WritingMutant::SyncAnsweredUnsynced,
+    WritingMutant::CloseUnsynced,
+    WritingMutant::ChecksumBeforeData,
+    WritingMutant::UnreachableIsAbsent,
+    WritingMutant::ResultsUnjudged,
+    WritingMutant::ReportsNotAwaited,
+    WritingMutant::TruncateForgotten,
+    WritingMutant::SentLengthLogged,
+    WritingMutant::FirstAnswerCounts,
+    WritingMutant::OpenBlocksMayGo,
+    WritingMutant::UnverifiedReports,
+];
+
+struct World {
+    rng: fastrand::Rng,
+    mutant: Option<WritingMutant>,
+    now: Now,
+    /// Every edit. A majority of the JournalNodes has each at once: the journal has a simulator of its own.
+    log: Vec<Edit>,
+    namenodes: Vec<NameNode>,
+    datanodes: Vec<DataNode>,
+    files: Vec<File>,
+    promises: BTreeMap<BlockId, Promise>,
+    /// The DataNode that an administrator wants to be rid of.
+    leaving: Option<usize>,
+    /// Counts clients, connections and calls.
+    numbers: u64,
+    /// Faults have ended.
+    quiet: bool,
+    tracing: bool,
+    outcome: BlockOutcome,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run_writing(seed: u64, mutant: Option<WritingMutant>, trace: bool) -> BlockOutcome {
+    let mut world = World::new(seed, mutant, trace);
+    for _ in 0..STEPS {
+        world.step();
+        world.check();
+        if world.outcome.violation.is_some() {
+            return world.outcome;
+        }
+    }
+    world.heal();
+    world.outcome
+}
+
+impl World {
+    fn new(seed: u64, mutant: Option<WritingMutant>, tracing: bool) -> World {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let now = Now {
+            monotonic_ms: 100_000,
+            wall_ms: 1_700_000_000_000,
+        };
+        let namenodes = (0..NAMENODES)
+            .map(|_| NameNode::new(&[], TxId(0), rng.u64(..), mutant, now))
+            .collect();
+        let mut world = World {
+            namenodes,
+            datanodes: (0..DATANODES).map(|_| DataNode::new(mutant)).collect(),
+            files: (0..FILES).map(File::new).collect(),
+            now,
+            log: Vec::new(),
+            promises: BTreeMap::new(),
+            leaving: None,
+            numbers: 0,
+            quiet: false,
+            tracing,
+            outcome: BlockOutcome::default(),
+            rng,
+            mutant,
+        };
+        world.take_over(0, false);
+        for _ in 0..3 {
+            world.pass(1_000);
+            world.settle();
+        }
+        world
+    }
+
+    fn is(&self, mutant: WritingMutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn say(&mut self, what: impl FnOnce() -> String) {
+        if self.tracing {
+            let line = format!("{:>7} {}", self.now.monotonic_ms - 100_000, what());
+            self.outcome.trace.push(line);
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.outcome.seen.entry(what).or_default() += 1;
+    }
+
+    fn violate(&mut self, what: String) {
+        self.say(|| format!("VIOLATION {what}"));
+        self.outcome.violation.get_or_insert(what);
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.monotonic_ms += ms;
+        self.now.wall_ms += ms;
+    }
+
+    /// A fault that happens once in `times`.
+    fn unlucky(&mut self, times: u32) -> bool {
+        !self.quiet && self.rng.u32(..times) == 0
+    }
+
+    fn step(&mut self) {
+        let ms = self.rng.u64(0..300);
+        self.pass(ms);
+        let (node, to) = (self.rng.usize(..DATANODES), self.rng.usize(..NAMENODES));
+        let file = self.rng.usize(..FILES);
+        match self.rng.u32(..1000) {
+            0..330 => self.client_step(file),
+            330..560 => self.move_packets(),
+            560..660 => self.recovery_step(node),
+            660..730 => self.heartbeat(node, to),
+            730..800 => self.hear(node, to),
+            800..806 => self.lose(node, to),
+            806..846 => self.send_notices(node, to),
+            846..866 => self.send_report(node, to),
+            866..881 => self.work(node),
+            881..901 => self.tend(to),
+            901..921 => self.read(file),
+            921..926 => self.stop_datanode(node, false),
+            926..932 => self.stop_datanode(node, true),
+            932..936 => self.stop_in_the_middle(node),
+            936..950 => self.start_datanode(node),
+            950..955 => self.take_over(to, false),
+            955..957 => self.take_over(to, true),
+            957..959 => self.restart_namenode(to),
+            959..962 => self.decommission(node),
+            // A long silence, in which leases and nodes expire.
+            962..964 => {
+                let ms = self.rng.u64(0..20_000);
+                self.pass(ms);
+            }
+            _ => self.settle(),
+        }
+    }
+
+    /// A round in which everything arrives that does not depend on clients.
+    fn settle(&mut self) {
+        for node in 0..DATANODES {
+            for to in 0..NAMENODES {
+                self.converse(node, to);
+            }
+            self.work(node);
+            self.recovery_step(node);
+        }
+        for at in 0..NAMENODES {
+            self.tend(at);
+        }
+    }
+
+    /// After the faults: every file is closed, whole and readable.
+    fn heal(&mut self) {
+        self.quiet = true;
+        for at in 0..NAMENODES {
+            if !self.namenodes[at].up {
+                self.restart_namenode(at);
+            }
+        }
+        self.recommission();
+        for node in 0..DATANODES {
+            self.finish_power_cut(node);
+            self.start_datanode(node);
+        }
+        for file in 0..FILES {
+            self.client_dies(file);
+        }
+        for _ in 0..HEALING_ROUNDS {
+            self.pass(HEALING_ROUND_MS);
+            for _ in 0..6 {
+                self.settle();
+            }
+            self.check();
+            for node in 0..DATANODES {
+                self.scan_blocks(node);
+            }
+            if self.outcome.violation.is_some() {
+                return;
+            }
+            if (0..FILES).all(|file| self.has_healed(file)) {
+                self.check_marks();
+                for file in 0..FILES {
+                    self.read(file);
+                }
+                return self.count("runs that healed");
+            }
+        }
+        for file in 0..FILES {
+            if !self.has_healed(file) {
+                let state = self.describe(file);
+                self.violate(format!("file {file} was not closed and replicated again: {state}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Runs many seeds of a world on all cores.
+
+use hathi_sim::blocks::BlockOutcome;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How often rare things happened.
+pub type Seen = BTreeMap<&'static str, u64>;
+
+/// The first seed of a range that breaks a rule, and what happened in all runs.
+pub fn first_violation(seeds: u64, run: impl Fn(u64) -> BlockOutcome + Sync) -> (Option<u64>, Seen) {
+    let seen: Mutex<Seen> = Mutex::default();
+    let next = AtomicU64::new(0);
+    let found = AtomicU64::new(u64::MAX);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || seed > found.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let outcome = run(seed);
+                    if outcome.violation.is_some() {
+                        found.fetch_min(seed, Ordering::Relaxed);
+                    }
+                    let mut seen = seen.lock().expect("no test panicked");
+                    for (what, times) in outcome.seen {
+                        *seen.entry(what).or_default() += times;
+                    }
+                }
+            });
+        }
+    });
+    let found = Some(found.into_inner()).filter(|seed| *seed != u64::MAX);
+    (found, seen.into_inner().expect("no test panicked"))
+}
+
+/// No seed breaks a rule, and each rare thing happened.
+pub fn hold_rules(seeds: u64, rare: &[&str], run: impl Fn(u64, bool) -> BlockOutcome + Sync) {
+    let (found, seen) = first_violation(seeds, |seed| run(seed, false));
+    if let Some(seed) = found {
+        panic!("seed {seed}\n{}", run(seed, true).trace.join("\n"));
+    }
+    eprintln!("{seen:?}");
+    for rare in rare {
+        assert!(seen.contains_key(rare), "no seed reached: {rare}");
+    }
+}
+
+/// Each planted bug is found within so many seeds. `hint` is a seed known to find it, to be tried first. It may stop doing
+/// so when the simulator's draws change: then the search takes longer, and a new one is to be noted.
+pub fn find_all<M: Copy + std::fmt::Debug + Sync>(
+    mutants: &[M],
+    seeds: u64,
+    hint: impl Fn(M) -> u64,
+    run: impl Fn(u64, M) -> BlockOutcome + Sync,
+) {
+    let missed: Vec<M> = mutants
+        .iter()
+        .copied()
+        .filter(|&mutant| {
+            let found = match run(hint(mutant), mutant).violation {
+                Some(_) => Some(hint(mutant)),
+                None => first_violation(seeds, |seed| run(seed, mutant)).0,
+            };
+            eprintln!("{mutant:?}: {found:?}");
+            found.is_none()
+        })
+        .collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// Seeds to run: as the environment asks, or as many as CI does.
+pub fn seeds(key: &str, in_ci: u64) -> u64 {
+    std::env::var(key).map_or(in_ci, |seeds| seeds.parse().expect("a number"))
+}
