@@ -58,8 +58,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "hathi-formats",
             "hathi-storage",
-            "hathi-journal",
+            "hathi-namespace",
             "hathi-blockmanager",
+            "hathi-journal",
+            "hathi-namesystem",
             "hathi-blockpool",
         ],
     ),
