@@ -264,7 +264,6 @@ pub struct Metrics {
 
 impl NameNode {
     /// Everything in place, nothing loaded.
-    #[must_use]
     pub fn new(
         settings: Settings,
         ns: Namesystem,

@@ -95,12 +95,12 @@ impl World {
                     committed,
                     lease: lease(1000),
                 };
-                self.from_nobody(&Request::Heartbeat { info });
+                self.send_as_nobody(&Request::Heartbeat { info });
             }
             1 => {
                 self.mark("stranger: newEpoch");
                 let established = self.liar_rng.bool();
-                self.from_nobody(&Request::NewEpoch {
+                self.send_as_nobody(&Request::NewEpoch {
                     ns_info: namespace_info(),
                     epoch: Epoch(epoch),
                     lease: lease(0),
@@ -109,7 +109,7 @@ impl World {
             }
             _ => {
                 self.mark("stranger: releaseLease");
-                self.from_nobody(&Request::ReleaseLease {
+                self.send_as_nobody(&Request::ReleaseLease {
                     holder: holder.as_str().into(),
                     proof: LeaseProof::default(),
                     up_to: None,
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    fn from_nobody(&mut self, request: &Request) {
+    fn send_as_nobody(&mut self, request: &Request) {
         for jn in &mut self.jns {
             let local = jn.clock.at(self.now);
             if let Some(acceptor) = &mut jn.acceptor {
