@@ -87,9 +87,6 @@ pub fn command(plan: &Plan) -> String {
     if plan.wild_clocks {
         command += " --wild-clocks";
     }
-    if plan.liar {
-        command += " --liar";
-    }
     if plan.spares > 0 {
         command += &format!(" --spares {}", plan.spares);
     }

@@ -22,9 +22,7 @@
 //! A NameNode that is active and silent keeps its lease only as long as it renews it, which it does only while its own
 //! calls are served: nothing needs to be decided here.
 
-use hathi_journal::survey::{LeaseAnswer, QuorumLease};
-
-use crate::elector::LeaseSurvey;
+use crate::elector::{LeaseSurvey, LeaseView, QuorumLease};
 
 /// One incarnation of a NameNode process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +81,7 @@ pub enum Event {
         /// Index of the JournalNode.
         journalnode: usize,
         /// Its answer.
-        view: Option<LeaseAnswer>,
+        view: Option<LeaseView>,
     },
     /// The JournalNodes were changed: these indices count.
     JournalNodes(Vec<usize>),
@@ -266,8 +264,7 @@ impl Controller {
 
     fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         match self.survey.lease() {
-            // A writer of Hadoop is at work, or was: whether it lives only its own controller knows, or a person.
-            QuorumLease::Unknown | QuorumLease::Written { .. } => {
+            QuorumLease::Unknown => {
                 self.free_since_ms = None;
                 self.deposed_since_ms = None;
             }

@@ -11,5 +11,4 @@ pub mod controller;
 pub mod elector;
 
 pub use controller::{Action, Controller, ControllerConfig, Event, Health, Instance, ServiceState};
-pub use elector::LeaseSurvey;
-pub use hathi_journal::survey::{LeaseAnswer, QuorumLease};
+pub use elector::{LeaseSurvey, LeaseView, QuorumLease};

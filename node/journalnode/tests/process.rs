@@ -6,7 +6,6 @@ mod support;
 use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions;
 use hathi_formats::ids::{Epoch, TxId};
-use hathi_journal::lease::LeaseProof;
 use hathi_journal::messages::{LeaseRequest, SegmentState};
 use hathi_journal::{Answer, Request};
 use hathi_journalnode::JournalNode;
@@ -140,14 +139,12 @@ async fn a_lease_is_watched_and_released() {
         Some(LeaseRequest {
             ms: 2000,
             holder: holder.into(),
-            proof: LeaseProof(u128::from(holder.as_bytes()[2])),
         })
     };
     let epoch = |epoch, holder| Request::NewEpoch {
         ns_info: ns_info(),
         epoch: Epoch(epoch),
         lease: lease(holder),
-        established: false,
     };
     writer.ask(&epoch(1, "nn1@a")).await.unwrap();
     let held = writer.ask(&epoch(2, "nn2@b")).await.unwrap_err();
@@ -167,7 +164,6 @@ async fn a_lease_is_watched_and_released() {
     };
     let release = Request::ReleaseLease {
         holder: "nn1@a".into(),
-        proof: LeaseProof(u128::from(b'1')),
         up_to: None,
     };
     let (changed, released) = tokio::join!(watcher.ask(&change), writer.ask(&release));
@@ -214,7 +210,6 @@ async fn an_emptied_node_joins_its_peers_and_catches_up() {
         ns_info: ns_info(),
         epoch: Epoch(4),
         lease: None,
-        established: false,
     };
     assert!(rival.ask(&request).await.is_err());
     // The living writer opens its next segment on it, and it is whole again.

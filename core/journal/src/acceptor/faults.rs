@@ -9,7 +9,6 @@ use hathi_storage::{Disk, DiskFile};
 
 use super::tests::{Bench, options, state};
 use super::*;
-use crate::lease::LeaseProof;
 use crate::messages::LeaseRequest;
 
 fn at(name: &str) -> PathBuf {
@@ -219,7 +218,6 @@ fn a_damaged_lease_marker_counts_as_a_lease() {
     bench.lease = Some(LeaseRequest {
         ms: 1000,
         holder: "nn1@a".into(),
-        proof: LeaseProof(1),
     });
     bench.write(3, 1, 1);
     bench.stop();

@@ -124,7 +124,6 @@ impl Writer {
             ns_info: ns_info(),
             epoch: Epoch(self.epoch),
             lease: None,
-            established: false,
         };
         self.ask(&request).await.unwrap();
     }
