@@ -116,16 +116,16 @@ pub const SUITES: &[(&str, &str)] = &[
 pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("glob-paths", "testGlobFillsInSchemeOnFC", SYMLINKS),
     ("glob-paths", "testGlobFillsInSchemeOnFS", SYMLINKS),
-    (
-        "shell",
-        "setSpaceQuota -storageType: directory with quota by storage type",
-        "quotas by storage type are not enforced",
-    ),
     ("shell", "metasave: to save metadata", "metaSave is refused"),
     (
         "shell",
         "printTopology: verifying that the topology map is what we expect",
         "the suite gives DataNodes on one address different racks by their host names",
+    ),
+    (
+        "shell",
+        "refreshServiceAcl: refreshing security authorization policy for namenode",
+        "the suite's cluster does not have the suite's hadoop.security.authorization, and says so",
     ),
     ("shell", "allowSnapshot", SNAPSHOTS),
     ("shell", "createSnapshot", SNAPSHOTS),

@@ -338,7 +338,6 @@ async fn nobody_but_its_writers_changes_a_journal() {
     let lease = LeaseRequest {
         ms: 1000,
         holder: "nn1@nobody".into(),
-        proof: LeaseProof::default(),
     };
     for request in [
         Request::Format {
@@ -349,7 +348,6 @@ async fn nobody_but_its_writers_changes_a_journal() {
             ns_info: ns_info(),
             epoch: Epoch(1 << 40),
             lease: Some(lease),
-            established: false,
         },
         Request::Heartbeat { info: info.clone() },
         Request::FinalizeLogSegment {
@@ -367,7 +365,6 @@ async fn nobody_but_its_writers_changes_a_journal() {
         Request::DoRollback,
         Request::ReleaseLease {
             holder: "nn1@x".into(),
-            proof: LeaseProof::default(),
             up_to: None,
         },
     ] {

@@ -517,8 +517,6 @@ fn what_is_committed_is_not_replaced_by_less() {
     let mut bench = Bench::formatted();
     bench.write(1, 1, 3);
     bench.committed = Some(TxId(3));
-    let told = bench.heartbeat(1);
-    bench.ok(&told);
     let request = bench.new_epoch(2);
     bench.ok(&request);
     let shorter = bench.accept(2, 1, 2, Some(1));
