@@ -116,7 +116,11 @@ pub const SUITES: &[(&str, &str)] = &[
 pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("glob-paths", "testGlobFillsInSchemeOnFC", SYMLINKS),
     ("glob-paths", "testGlobFillsInSchemeOnFS", SYMLINKS),
-    ("shell", "metasave: to save metadata", "quickstart sets no hadoop.log.dir for it"),
+    (
+        "shell",
+        "metasave: to save metadata",
+        "quickstart sets no hadoop.log.dir for it",
+    ),
     (
         "shell",
         "printTopology: verifying that the topology map is what we expect",
