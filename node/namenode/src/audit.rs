@@ -64,7 +64,7 @@ impl AuditOptions {
         };
         Ok(Some(AuditOptions {
             dir: PathBuf::from(dir),
-            max_file_bytes: usize::try_from(max_file_bytes)?.max(1),
+            max_file_bytes: usize::try_from(max_file_bytes)?,
             max_backups: conf.get_usize("hathi.namenode.audit.log.max.backup.index", 20)?,
             blocking: conf.get_bool("dfs.namenode.audit.log.async.blocking", true),
             quiet: conf
@@ -301,6 +301,18 @@ mod tests {
             text.contains("src=/a\\n2026 allowed=true\\tugi=root \\\"\\\\ \\u00E9\\uD83D\\uDE00\tdst="),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_size_of_zero_is_refused_by_the_name_of_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut conf = Configuration::new(hathi_formats::conf::Environment::of_process());
+        conf.set("hathi.namenode.audit.log", "true");
+        conf.set("hadoop.log.dir", dir.path().display().to_string());
+        conf.set("hathi.namenode.audit.log.max.file.size", "0");
+        let options = AuditOptions::from_conf(&conf).unwrap().unwrap();
+        let refused = AuditLog::start(options).unwrap_err().to_string();
+        assert!(refused.contains("hathi.namenode.audit.log.max.file.size"), "{refused}");
     }
 
     #[test]

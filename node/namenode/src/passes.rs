@@ -18,8 +18,8 @@ use hathi_formats::proto::ext::{
 use hathi_net::ipc::{ClientOptions, RpcError, connect_to, protocols};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Requests of this process that wait for a pass; there is one for each active.
 const ASKED_MAX: usize = 64;
@@ -35,7 +35,7 @@ pub struct Passes {
     own: String,
     asked: Mutex<Vec<String>>,
     kept: Mutex<Vec<(String, String)>>,
-    confirming: AtomicUsize,
+    confirming: Semaphore,
 }
 
 fn random() -> String {
@@ -48,7 +48,7 @@ impl Default for Passes {
             own: random(),
             asked: Mutex::default(),
             kept: Mutex::default(),
-            confirming: AtomicUsize::new(0),
+            confirming: Semaphore::new(CONFIRMING_MAX),
         }
     }
 }
@@ -155,12 +155,10 @@ impl NameNode {
             .iter()
             .find(|peer| peer.namenode_id == request.namenode_id)
             .ok_or_else(|| refused("no NameNode of this configuration has that id"))?;
-        if self.passes.confirming.fetch_add(1, Ordering::Relaxed) >= CONFIRMING_MAX {
-            self.passes.confirming.fetch_sub(1, Ordering::Relaxed);
+        let Ok(_turn) = self.passes.confirming.try_acquire() else {
             return Err(RemoteException::new(RETRIABLE, "too many passes are asked for"));
-        }
+        };
         let asked = self.confirm(peer, &request.nonce).await;
-        self.passes.confirming.fetch_sub(1, Ordering::Relaxed);
         match asked {
             Ok(true) => Ok(RequestPassResponseProto {
                 pass: self.passes.own.clone(),
