@@ -1,0 +1,166 @@
+//! Every test of the workspace, beside the lints.
+//!
+//! The tests of real processes mostly wait, for failovers and for the real Hadoop; those of the cores and simulators only compute.
+//! So the computing ones run beside the waiting ones, at the lowest priority, and the lints before them.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// A test program that cargo has built.
+struct Program {
+    /// The folder of its package and the name of its target.
+    name: String,
+    executable: PathBuf,
+    /// Where cargo would run it: the folder of the package.
+    folder: PathBuf,
+    /// Whether it only computes: it belongs to a core, to the formats or to a simulator.
+    computes: bool,
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .current_dir(&self.folder)
+            .env("CARGO_MANIFEST_DIR", &self.folder);
+        command
+    }
+}
+
+/// Builds and runs every test, runs the lints, and fails with the names of all that failed.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let programs = crate::timed("building the tests", || build(root))?;
+    let (computing, waiting): (Vec<_>, Vec<_>) = programs.iter().partition(|program| program.computes);
+    let mut failed = Vec::new();
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let clippy = cargo(
+                &[
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--locked",
+                    "--",
+                    "-D",
+                    "warnings",
+                ],
+                root,
+            );
+            let documentation = cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"], root);
+            [("clippy", clippy), ("documentation tests", documentation)]
+                .into_iter()
+                .chain(
+                    computing
+                        .iter()
+                        .map(|program| (program.name.as_str(), program.command())),
+                )
+                .filter_map(|(name, command)| (!passes_beside(name, &command)).then(|| name.to_owned()))
+                .collect::<Vec<_>>()
+        });
+        for program in waiting {
+            if !crate::timed(&program.name, || Ok(program.command().status()?.success())).unwrap_or(false) {
+                failed.push(program.name.clone());
+            }
+        }
+        failed.extend(
+            beside
+                .join()
+                .unwrap_or_else(|_| vec!["the thread of the lints".to_owned()]),
+        );
+    });
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Builds the test programs and returns them in the order of their names.
+fn build(root: &Path) -> Result<Vec<Program>> {
+    let output = cargo(
+        &[
+            "test",
+            "--workspace",
+            "--locked",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+        ],
+        root,
+    )
+    .stderr(Stdio::inherit())
+    .output()
+    .context("can't run cargo")?;
+    if !output.status.success() {
+        bail!("the tests can't be built");
+    }
+    let mut programs = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: serde_json::Value = serde_json::from_str(line).with_context(|| format!("cargo says {line:?}"))?;
+        if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+            continue;
+        }
+        let Some(executable) = message["executable"].as_str() else {
+            continue;
+        };
+        let manifest = PathBuf::from(message["manifest_path"].as_str().unwrap_or_default());
+        let folder = manifest.parent().context("a manifest without a folder")?.to_owned();
+        let below = folder.strip_prefix(root).unwrap_or(&folder);
+        programs.push(Program {
+            name: format!(
+                "{} {}",
+                below.display(),
+                message["target"]["name"].as_str().unwrap_or_default()
+            ),
+            executable: executable.into(),
+            computes: ["core", "formats", "sim", "xtask"]
+                .iter()
+                .any(|part| below.starts_with(part)),
+            folder,
+        });
+    }
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(programs)
+}
+
+fn cargo(arguments: &[&str], root: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).current_dir(root);
+    if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        // Nobody builds there a second time: what the compiler would keep for that only costs.
+        command.env("CARGO_INCREMENTAL", "0");
+    }
+    command
+}
+
+/// Runs `command` at the lowest priority, and returns whether it passed.
+/// What it prints is shown in one piece at its end, so that it does not mix with what runs beside it.
+fn passes_beside(name: &str, command: &Command) -> bool {
+    let started = Instant::now();
+    let mut niced = Command::new("nice");
+    niced
+        .args(["-n", "19"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    niced
+        .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+        .stdin(Stdio::null());
+    if let Some(folder) = command.get_current_dir() {
+        niced.current_dir(folder);
+    }
+    match niced.output() {
+        Ok(output) => {
+            eprintln!("== {name}: {:.0} s beside the others", started.elapsed().as_secs_f64());
+            eprint!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stderr),
+                String::from_utf8_lossy(&output.stdout)
+            );
+            output.status.success()
+        }
+        Err(error) => {
+            eprintln!("== {name}: can't be run: {error}");
+            false
+        }
+    }
+}
