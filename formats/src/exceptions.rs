@@ -70,6 +70,7 @@ classes! {
     PARENT_NOT_DIRECTORY = "org.apache.hadoop.fs.ParentNotDirectoryException";
     PATH_IS_NOT_EMPTY_DIRECTORY = "org.apache.hadoop.fs.PathIsNotEmptyDirectoryException";
     INVALID_PATH = "org.apache.hadoop.fs.InvalidPathException";
+    INVALID_REQUEST = "org.apache.hadoop.fs.InvalidRequestException";
     PATH_COMPONENT_TOO_LONG = "org.apache.hadoop.hdfs.protocol.FSLimitException$PathComponentTooLongException";
     MAX_DIRECTORY_ITEMS_EXCEEDED = "org.apache.hadoop.hdfs.protocol.FSLimitException$MaxDirectoryItemsExceededException";
     ACL = "org.apache.hadoop.hdfs.protocol.AclException";

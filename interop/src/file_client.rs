@@ -20,8 +20,16 @@ impl FileClient {
     /// # Errors
     /// When Java can't be started.
     pub fn start(hadoop: &Hadoop, conf: &Path) -> Result<FileClient> {
+        FileClient::of(hadoop, conf, "FileClient.java", &[])
+    }
+
+    /// Another program of `interop/java` that is told line by line what to do.
+    ///
+    /// # Errors
+    /// When Java can't be started.
+    pub fn of(hadoop: &Hadoop, conf: &Path, program: &str, args: &[&str]) -> Result<FileClient> {
         let mut child = hadoop
-            .command(conf, "FileClient.java", &[])
+            .command(conf, program, args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -2,10 +2,11 @@
 //!
 //! Mirrors `FSDirStatAndListingOp`, `ContentSummaryComputationContext` and the reading halves of the other `FSDir*Op`.
 
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use hathi_formats::exceptions as ex;
 use hathi_formats::ids::{Block, BlockId, InodeId};
+use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, refuse};
@@ -495,5 +496,28 @@ impl Namespace {
             .iter()
             .map(|id| InodeId(*id))
             .filter(|id| self.slot(*id).is_some())
+    }
+
+    /// The cache pools whose names come after this one, in their order.
+    pub fn cache_pools_after(&self, name: &str) -> impl Iterator<Item = &CachePoolInfoProto> + '_ {
+        let after = (Bound::Excluded(name.to_owned()), Bound::Unbounded);
+        self.cache.pools.range(after).map(|(_, pool)| pool)
+    }
+
+    /// A cache pool.
+    #[must_use]
+    pub fn cache_pool(&self, name: &str) -> Option<&CachePoolInfoProto> {
+        self.cache.pools.get(name)
+    }
+
+    /// The cache directives with higher ids, in the order of their ids.
+    pub fn cache_directives_after(&self, id: i64) -> impl Iterator<Item = &CacheDirectiveInfoProto> + '_ {
+        let after = (Bound::Excluded(id), Bound::Unbounded);
+        self.cache.directives.range(after).map(|(_, directive)| directive)
+    }
+
+    /// The erasure coding policies by name: those that every cluster knows by id and state alone.
+    pub fn erasure_coding_policies(&self) -> impl Iterator<Item = &ErasureCodingPolicyProto> + '_ {
+        self.erasure_coding.policies.values()
     }
 }

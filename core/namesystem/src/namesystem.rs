@@ -310,7 +310,7 @@ impl Namesystem {
         let effects = self
             .namespace
             .apply(txid.0, op)
-            .map_err(|source| ReplayError::Apply { txid, source })?;
+            .map_err(|reason| ReplayError::Apply { txid, reason })?;
         self.edit_log.set_applied(txid);
         self.hand_over(&effects, false);
         crate::calls::remember_replayed(self, txid, op, mono_ms);
@@ -520,11 +520,11 @@ pub enum ReplayError {
         found: TxId,
     },
     /// The namespace refused it.
-    #[error("transaction {txid} does not apply: {source}")]
+    #[error("transaction {txid} does not apply: {reason}")]
     Apply {
         /// The transaction.
         txid: TxId,
-        /// The namespace's reason.
-        source: hathi_namespace::ApplyError,
+        /// The namespace's reason; part of the message, so that no chain of causes tells it twice.
+        reason: hathi_namespace::ApplyError,
     },
 }

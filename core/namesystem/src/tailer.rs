@@ -52,7 +52,7 @@ impl TailError {
         matches!(
             self,
             TailError::Replay(ReplayError::Apply {
-                source: ApplyError::Unsupported { .. },
+                reason: ApplyError::Unsupported { .. },
                 ..
             })
         )

@@ -36,8 +36,12 @@ const MANY: usize = 2000;
 /// One failover, while the disks hold the deletions that the old active ordered. The old one keeps the replicas of one
 /// DataNode, the new one wants just those deleted.
 pub(super) fn once(setup: &Setup<'_>) -> Result<()> {
-    // DataNodes that stand still for a while are not dead.
-    let patient = [("dfs.namenode.heartbeat.recheck-interval", "300000")];
+    // DataNodes that stand still for a while are not dead, and the active is replaced when it is killed, not before.
+    let patient = [
+        ("dfs.namenode.heartbeat.recheck-interval", "300000"),
+        ("hathi.lease.ms", "5000"),
+        ("hathi.lease.max.ms", "10000"),
+    ];
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &patient)?;
     let conf = daemons.conf();
     let client = Client::new(&conf)?;

@@ -38,7 +38,9 @@ const CONTAINER_WITH_VICTIM: [&str; 9] = [
 
 /// A controller neither takes the end of a process that has its NameNode's id for its NameNode's end, nor kills it.
 pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
-    let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &[])?;
+    // On a busy machine a lease of a second may run out by itself, and another NameNode be elected rightly.
+    let patient = [("hathi.lease.ms", "5000"), ("hathi.lease.max.ms", "10000")];
+    let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &patient)?;
     let inside = |wrapper: [&str; 9]| Start {
         wrapper: wrapper.map(str::to_owned).to_vec(),
         ..Start::default()

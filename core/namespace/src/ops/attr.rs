@@ -7,7 +7,7 @@ use crate::acl;
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::action;
-use crate::store::inode::MAX_48;
+use crate::store::inode::{MAX_48, flag};
 use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};
 use crate::usage::{Usage, type_space};
@@ -260,6 +260,35 @@ impl Namespace {
             },
             (),
         ))
+    }
+
+    /// `disallowSnapshot`; there are no snapshots in this namespace. The caller was checked to be a superuser.
+    ///
+    /// # Errors
+    /// FileNotFound; PathIsNotDirectory.
+    pub fn plan_disallow_snapshot(&self, caller: &Caller<'_>, src: &str) -> Result<Plan<()>, Refused> {
+        let iip = self.resolve_for(caller, src, DirOp::Write)?;
+        let Some(slot) = iip.last_slot() else {
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("Directory does not exist: {}", iip.path()),
+            ));
+        };
+        let rec = self.rec(slot);
+        if !rec.is_dir() {
+            return Err(refuse(
+                PATH_IS_NOT_DIRECTORY,
+                format!("`{}': Is not a directory", iip.path()),
+            ));
+        }
+        let snapshottable = rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
+        let op = snapshottable.then(|| EditOp::DisallowSnapshot {
+            snapshot_root: iip.path().to_owned(),
+        });
+        Ok(Plan {
+            ops: op.into_iter().collect(),
+            reply: (),
+        })
     }
 
     /// `setStoragePolicy` / `unsetStoragePolicy` (None).

@@ -1,6 +1,6 @@
 //! The methods of `ClientProtocol`: what each is called, who serves it, and how often it may run.
 
-use super::{admin, attributes, blocks, locations, policies, read, summary, unsupported, write};
+use super::{admin, attributes, blocks, carried, locations, policies, read, summary, unsupported, write};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::Verb;
 use Retry::{AtMostOnce, Idempotent};
@@ -199,49 +199,34 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         "addCacheDirective",
         AtMostOnce,
         Write,
-        Verb::Write(unsupported::change_cache),
+        Verb::Write(carried::change_cache),
     ),
     method(
         "modifyCacheDirective",
         AtMostOnce,
         Write,
-        Verb::Write(unsupported::change_cache),
+        Verb::Write(carried::change_cache),
     ),
     method(
         "removeCacheDirective",
         AtMostOnce,
         Write,
-        Verb::Write(unsupported::change_cache),
+        Verb::Write(carried::change_cache),
     ),
     method(
         "listCacheDirectives",
         Idempotent,
         Read,
-        Verb::Read(unsupported::list_cache_directives),
+        Verb::Read(carried::list_cache_directives),
     ),
-    method(
-        "addCachePool",
-        AtMostOnce,
-        Write,
-        Verb::Write(unsupported::change_cache),
-    ),
-    method(
-        "modifyCachePool",
-        AtMostOnce,
-        Write,
-        Verb::Write(unsupported::change_cache),
-    ),
-    method(
-        "removeCachePool",
-        AtMostOnce,
-        Write,
-        Verb::Write(unsupported::change_cache),
-    ),
+    method("addCachePool", AtMostOnce, Write, Verb::Write(carried::change_cache)),
+    method("modifyCachePool", AtMostOnce, Write, Verb::Write(carried::change_cache)),
+    method("removeCachePool", AtMostOnce, Write, Verb::Write(carried::change_cache)),
     method(
         "listCachePools",
         Idempotent,
         Read,
-        Verb::Read(unsupported::list_cache_pools),
+        Verb::Read(carried::list_cache_pools),
     ),
     method(
         "getFileLinkInfo",
@@ -324,13 +309,13 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         "disallowSnapshot",
         Idempotent,
         Write,
-        Verb::Write(unsupported::disallow_snapshot),
+        Verb::Write(carried::disallow_snapshot),
     ),
     method(
         "getSnapshottableDirListing",
         Idempotent,
         Read,
-        Verb::Read(unsupported::get_snapshottable_dir_listing),
+        Verb::Read(carried::snapshottable_dirs),
     ),
     method(
         "getSnapshotListing",
@@ -447,7 +432,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
         "getErasureCodingPolicies",
         Idempotent,
         Read,
-        Verb::Read(unsupported::get_erasure_coding_policies),
+        Verb::Read(carried::erasure_coding_policies),
     ),
     method(
         "addErasureCodingPolicies",

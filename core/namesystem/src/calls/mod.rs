@@ -13,6 +13,7 @@ mod attributes;
 mod audit;
 mod block_report;
 mod blocks;
+mod carried;
 mod client;
 mod datanode;
 mod locations;

@@ -1,28 +1,21 @@
 //! Features this NameNode does not have: reads answer as Hadoop's NameNode does when nobody uses the feature, changes
 //! are refused with the exception Hadoop has for "switched off" where there is one.
 
-use super::{answer, caller, io, no_safe_mode, reading, shown_path, superuser, unsupported, wire, writing};
+use super::{caller, io, no_safe_mode, reading, shown_path, superuser, unsupported, writing};
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::GetDelegationTokenResponseProto;
 use hathi_formats::proto::hdfs::{
-    AllowSnapshotRequestProto, CodecProto, CreateEncryptionZoneRequestProto, DisallowSnapshotRequestProto,
-    EcTopologyVerifierResultProto, ErasureCodingPolicyProto, ErasureCodingPolicyState,
+    AllowSnapshotRequestProto, CodecProto, CreateEncryptionZoneRequestProto, EcTopologyVerifierResultProto,
     GetDataEncryptionKeyRequestProto, GetDataEncryptionKeyResponseProto, GetEcTopologyResultForPoliciesRequestProto,
     GetEcTopologyResultForPoliciesResponseProto, GetErasureCodingCodecsRequestProto,
-    GetErasureCodingCodecsResponseProto, GetErasureCodingPoliciesRequestProto, GetErasureCodingPoliciesResponseProto,
-    GetErasureCodingPolicyRequestProto, GetErasureCodingPolicyResponseProto, GetEzForPathRequestProto,
-    GetEzForPathResponseProto, GetSnapshotListingRequestProto, GetSnapshottableDirListingRequestProto,
-    GetSnapshottableDirListingResponseProto, ListCacheDirectivesRequestProto, ListCacheDirectivesResponseProto,
-    ListCachePoolsRequestProto, ListCachePoolsResponseProto, ListEncryptionZonesRequestProto,
-    ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto, ListReencryptionStatusResponseProto,
-    UnsetErasureCodingPolicyRequestProto,
+    GetErasureCodingCodecsResponseProto, GetErasureCodingPolicyRequestProto, GetErasureCodingPolicyResponseProto,
+    GetEzForPathRequestProto, GetEzForPathResponseProto, GetSnapshotListingRequestProto,
+    ListEncryptionZonesRequestProto, ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto,
+    ListReencryptionStatusResponseProto, UnsetErasureCodingPolicyRequestProto,
 };
-
-/// Ids of Hadoop's built-in erasure coding policies (`SystemErasureCodingPolicies`); clients know the rest of them.
-const SYSTEM_EC_POLICIES: std::ops::RangeInclusive<u32> = 1..=5;
 
 /// A message of which only field 1, a path, matters.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -82,20 +75,6 @@ pub(super) fn allow_snapshot(ns: &mut Namesystem, ctx: &CallContext, body: Bytes
     )
 }
 
-/// `disallowSnapshot`: done already, as no directory is snapshottable.
-pub(super) fn disallow_snapshot(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, _: DisallowSnapshotRequestProto| {
-            superuser(ns, ctx, "disallowSnapshot")?;
-            Ok(answer(wire::EMPTY, None))
-        },
-    )
-}
-
 fn not_snapshottable(path: &str) -> RemoteException {
     RemoteException::new(
         exceptions::SNAPSHOT,
@@ -110,19 +89,6 @@ pub(super) fn change_snapshot(ns: &mut Namesystem, ctx: &CallContext, body: Byte
     })
 }
 
-/// `getSnapshottableDirListing`: null.
-pub(super) fn get_snapshottable_dir_listing(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |_, _, _: GetSnapshottableDirListingRequestProto| {
-            Ok(Reply::message(&GetSnapshottableDirListingResponseProto::default()))
-        },
-    )
-}
-
 /// `getSnapshotListing`, `getSnapshotDiffReport`, `getSnapshotDiffReportListing`
 pub(super) fn read_snapshot(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
@@ -131,37 +97,6 @@ pub(super) fn read_snapshot(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> 
         &body,
         OperationCategory::Read,
         |_, _, request: GetSnapshotListingRequestProto| Err(not_snapshottable(&request.snapshot_root)),
-    )
-}
-
-// --- centralized cache ---
-
-/// `addCachePool`, `addCacheDirective` and the other changes of the centralized cache.
-pub(super) fn change_cache(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(ns, ctx, &body, OperationCategory::Write, |_, _, _: Anything| {
-        Err(unsupported("Centralized caching"))
-    })
-}
-
-/// `listCachePools`
-pub(super) fn list_cache_pools(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |_, _, _: ListCachePoolsRequestProto| Ok(Reply::message(&ListCachePoolsResponseProto::default())),
-    )
-}
-
-/// `listCacheDirectives`
-pub(super) fn list_cache_directives(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |_, _, _: ListCacheDirectivesRequestProto| Ok(Reply::message(&ListCacheDirectivesResponseProto::default())),
     )
 }
 
@@ -235,27 +170,7 @@ pub(super) fn get_ez_for_path(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
     )
 }
 
-// --- erasure coding: the policies exist and none is enabled ---
-
-/// `getErasureCodingPolicies`
-pub(super) fn get_erasure_coding_policies(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |_, _, _: GetErasureCodingPoliciesRequestProto| {
-            let ec_policies = SYSTEM_EC_POLICIES
-                .map(|id| ErasureCodingPolicyProto {
-                    id,
-                    state: Some(ErasureCodingPolicyState::Disabled as i32),
-                    ..Default::default()
-                })
-                .collect();
-            Ok(Reply::message(&GetErasureCodingPoliciesResponseProto { ec_policies }))
-        },
-    )
-}
+// --- erasure coding: no directory and no file has a policy ---
 
 /// `getErasureCodingPolicy`: none.
 pub(super) fn get_erasure_coding_policy(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {

@@ -1,0 +1,197 @@
+//! Images and edits that Hadoop's NameNode wrote, with every feature that stands in them: what we keep is what Hadoop shows,
+//! and what we can't keep is refused with its name and its place.
+
+use anyhow::{Context, Result, ensure};
+use hathi_interop::{FileClient, Hadoop, Kind, Pair, SharedEdits, wait_for};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
+
+/// Hadoop's NameNode nn0 on a shared directory, active, and a client that gives it features.
+fn started(hadoop: &Hadoop) -> Result<(Pair, FileClient, TempDir)> {
+    let keys = TempDir::with_prefix("hathi-keys-")?;
+    let provider = format!("jceks://file{}/keys.jceks", keys.path().display());
+    let mut pair = Pair::new(HATHI, Some(hadoop.clone()), SharedEdits::Directory, &[])?;
+    let mut client = FileClient::of(hadoop, &pair.conf(0), "Features.java", &[&provider])?;
+    client.run("key")?;
+    pair.namenode(Kind::Hadoops, &pair.conf(0), &["-format", "-nonInteractive"])?;
+    for (key, value) in [
+        ("hadoop.security.key.provider.path", provider.as_str()),
+        ("dfs.namenode.delegation.token.always-use", "true"),
+    ] {
+        set(&pair.conf(0), key, value)?;
+    }
+    pair.start_namenode(0, Kind::Hadoops, &pair.conf(0))?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])
+        .with_context(|| pair.log("nn0"))?;
+    Ok((pair, client, keys))
+}
+
+/// Adds a setting to a daemon's configuration.
+fn set(conf: &Path, key: &str, value: &str) -> Result<()> {
+    let site = conf.join("hdfs-site.xml");
+    let property = format!("<property><name>{key}</name><value>{value}</value></property>\n</configuration>");
+    let text = std::fs::read_to_string(&site)?.replace("</configuration>", &property);
+    Ok(std::fs::write(site, text)?)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces a directory by a copy of another one.
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    copy(from, to)
+}
+
+#[test]
+fn what_hadoop_wrote_is_served_as_hadoop_serves_it_and_handed_back() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let (mut pair, mut client, _keys) = started(&hadoop)?;
+    let (theirs, ours) = (pair.name_dir(0), pair.name_dir(1));
+    replace(&theirs, &ours)?;
+    client.run("served")?;
+    client.run("rolling upgrade")?;
+    let described = client.run("describe")?;
+    ensure!(described.contains("/served/modes/renamed"), "{described}");
+    let upgrade = client.run("upgrade under way")?;
+    ensure!(upgrade.starts_with("since"), "{upgrade}");
+    client.run("roll")?;
+    pair.kill_namenode(0)?;
+
+    let mut serve = |pair: &mut Pair, index: usize, kind: Kind, what: &str| -> Result<String> {
+        pair.start_namenode(index, kind, &pair.conf(index))?;
+        pair.run(
+            "haadmin",
+            &["-transitionToActive", "--forceactive", &format!("nn{index}")],
+        )?;
+        pair.wait_for_state(index, "active");
+        let now = client.run("describe")?;
+        ensure!(now == described, "{what}:\n{now}\n instead of\n{described}");
+        let upgrade = client.run("upgrade under way")?;
+        client.run("save")?;
+        pair.kill_namenode(index)?;
+        Ok(upgrade)
+    };
+    let carried = serve(&mut pair, 1, Kind::Ours, "Hadoop's edits, ours")?;
+    ensure!(carried == upgrade, "rolling upgrade: {carried} instead of {upgrade}");
+    replace(&ours, &theirs)?;
+    // Hadoop's NameNode goes on with a rolling upgrade only where a rollback image lies, and no standby of its own made one.
+    serve(&mut pair, 0, Kind::Hadoops, "our image, Hadoop's")?;
+    replace(&theirs, &ours)?;
+    serve(&mut pair, 1, Kind::Ours, "Hadoop's image, ours").map(drop)
+}
+
+/// A NameNode's directory and the shared edits, as they were at one moment.
+struct Kept {
+    dir: TempDir,
+    what: String,
+    /// What is refused, and where.
+    expected: (&'static str, &'static str),
+}
+
+impl Kept {
+    fn of(pair: &Pair, name_dir: &Path, what: String, expected: (&'static str, &'static str)) -> Result<Kept> {
+        let dir = TempDir::with_prefix("hathi-kept-")?;
+        copy(name_dir, &dir.path().join("name"))?;
+        copy(&pair.shared_edits(), &dir.path().join("shared/current"))?;
+        Ok(Kept { dir, what, expected })
+    }
+
+    /// Our NameNode on it ends, and says why.
+    fn is_refused(&self, pair: &Pair) -> Result<()> {
+        let path = |name: &str| self.dir.path().join(name);
+        copy(&pair.conf(1), &path("conf"))?;
+        let site = path("conf/hdfs-site.xml");
+        let shared = pair.shared_edits().parent().context("shared")?.display().to_string();
+        let text = std::fs::read_to_string(&site)?
+            .replace(
+                &pair.name_dir(1).display().to_string(),
+                &path("name").display().to_string(),
+            )
+            .replace(&shared, &path("shared").display().to_string());
+        std::fs::write(&site, text)?;
+        let log = path("log");
+        let mut child = Command::new(HATHI)
+            .args(["namenode", "--conf"])
+            .arg(path("conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        let status = wait_for(&format!("our NameNode to refuse {}", self.what), PATIENCE, || {
+            child.try_wait().ok().flatten()
+        });
+        let told = std::fs::read_to_string(&log)?;
+        ensure!(status.code() == Some(1), "{}: {status}:\n{told}", self.what);
+        let (feature, place) = self.expected;
+        ensure!(
+            told.contains(feature) && told.contains(place),
+            "{} is refused without {feature:?} or {place:?}:\n{told}",
+            self.what
+        );
+        Ok(())
+    }
+}
+
+#[test]
+fn what_we_can_not_keep_is_refused_with_its_name_and_its_place() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let (pair, mut client, _keys) = started(&hadoop)?;
+    let name_dir: PathBuf = pair.name_dir(0);
+    let mut kept = Vec::new();
+    for (name, edits, image) in [
+        (
+            "snapshot",
+            ("snapshots", "/snapshots/of"),
+            ("snapshots", "/snapshots/of"),
+        ),
+        (
+            "coded directory",
+            ("erasure coding policies", "/coded/directory"),
+            ("erasure coding policies", "/coded/directory"),
+        ),
+        // Its directory has a policy for as long as it takes to create it.
+        (
+            "coded file",
+            ("erasure coding policies", "/coded/files"),
+            ("erasure coded files", "/coded/files/file"),
+        ),
+        (
+            "zone",
+            ("encryption zones", "/encrypted/zone"),
+            ("encryption zones", "/encrypted/zone"),
+        ),
+    ] {
+        client.run("save")?;
+        let before = TempDir::with_prefix("hathi-before-")?;
+        copy(&name_dir, before.path())?;
+        client.run(name)?;
+        client.run("roll")?;
+        kept.push(Kept::of(&pair, before.path(), format!("edits with a {name}"), edits)?);
+        client.run("save")?;
+        kept.push(Kept::of(&pair, &name_dir, format!("an image with a {name}"), image)?);
+        client.run(&format!("undo {name}"))?;
+    }
+    for each in &kept {
+        each.is_refused(&pair)?;
+    }
+    Ok(())
+}
