@@ -118,11 +118,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("glob-paths", "testGlobFillsInSchemeOnFS", SYMLINKS),
     (
         "shell",
-        "metasave: to save metadata",
-        "quickstart sets no hadoop.log.dir for it",
-    ),
-    (
-        "shell",
         "printTopology: verifying that the topology map is what we expect",
         "the suite gives DataNodes on one address different racks by their host names",
     ),

@@ -96,14 +96,15 @@ pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
     Client::new(&daemons.conf())?.mkdir("/after")
 }
 
-/// Every promise to a new writer raises it.
-fn promised_epoch(daemons: &Daemons) -> Result<String> {
-    let mut epochs = String::new();
+/// The highest promise: every new writer raises it. A JournalNode that was slow gets to know it later than the others.
+fn promised_epoch(daemons: &Daemons) -> Result<u64> {
+    let mut highest = 0;
     for index in daemons.of(Role::JournalNode) {
         let current = daemons.data_dir(Role::JournalNode, index).join("hathi/current");
-        epochs += &std::fs::read_to_string(current.join("last-promised-epoch"))?;
+        let epoch = std::fs::read_to_string(current.join("last-promised-epoch"))?;
+        highest = highest.max(epoch.trim().parse()?);
     }
-    Ok(epochs)
+    Ok(highest)
 }
 
 /// A process below a daemon's wrapper, by a word of its command.

@@ -203,6 +203,8 @@ impl Layout {
                 ("dfs.nameservice.id", self.nameservice.clone()),
                 ("dfs.ha.namenode.id", namenode_id(index)),
                 ("dfs.namenode.name.dir", file_uri(&self.data_dir(Role::NameNode, index))),
+                // Of dfsadmin -metasave.
+                ("hadoop.log.dir", self.dir.join("logs").display().to_string()),
             ];
             self.write_conf(&self.daemon_conf(Role::NameNode, index), &own)?;
             self.write_conf(&self.daemon_conf(Role::Zkfc, index), &own)?;

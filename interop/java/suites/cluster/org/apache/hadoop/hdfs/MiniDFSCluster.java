@@ -99,7 +99,8 @@ public class MiniDFSCluster implements AutoCloseable {
       String[] sources = conf.getPropertySources(key);
       String source = sources == null || sources.length == 0 ? "" : sources[sources.length - 1];
       boolean own = !source.endsWith("-default.xml");
-      boolean known = key.startsWith("dfs.") || key.startsWith("fs.trash.") || key.startsWith("net.topology.");
+      boolean known = key.startsWith("dfs.") || key.startsWith("fs.trash.") || key.startsWith("net.topology.")
+          || key.equals("hadoop.security.authorization");
       if (own && known && !key.contains("address") && !NOT_PASSED_ON.contains(key)) {
         command.add("--set");
         command.add(key + "=" + entry.getValue());
