@@ -121,11 +121,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
         "printTopology: verifying that the topology map is what we expect",
         "the suite gives DataNodes on one address different racks by their host names",
     ),
-    (
-        "shell",
-        "refreshServiceAcl: refreshing security authorization policy for namenode",
-        "the suite's cluster does not have the suite's hadoop.security.authorization, and says so",
-    ),
     ("shell", "allowSnapshot", SNAPSHOTS),
     ("shell", "createSnapshot", SNAPSHOTS),
     ("shell", "renameSnapshot", SNAPSHOTS),
