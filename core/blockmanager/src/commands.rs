@@ -254,7 +254,7 @@ impl BlockManager {
         for storage in known {
             let absent = construction.replicas.iter().all(|replica| replica.storage != storage);
             if absent {
-                construction.add_if_absent(storage, (stamp, num_bytes), ReplicaState::Finalized, |_| false);
+                construction.add_if_absent(storage, (stamp, num_bytes), ReplicaState::Finalized, now, |_| false);
             }
         }
         let datanodes = &self.datanodes;
@@ -330,3 +330,4 @@ impl BlockManager {
         }
     }
 }
+                self.now,

@@ -20,6 +20,8 @@ pub(crate) struct ExpectedReplica {
     pub(crate) generation_stamp: u64,
     /// Bytes, as reported with this state; 0 for one that is only expected. Likewise.
     pub(crate) num_bytes: u64,
+    /// When the node was given the block, or spoke of the replica last, monotonic ms. Likewise.
+    pub(crate) since_ms: u64,
     /// It had its turn to lead a recovery. Forgotten: it may get another turn before the others.
     pub(crate) was_primary: bool,
 }
@@ -30,11 +32,21 @@ impl ExpectedReplica {
     /// power; so may any of a node that has not reported since it registered.
     pub(crate) fn is_whole(&self, stamp: u64, datanodes: &Datanodes, config: &BlockManagerConfig, now: Now) -> bool {
         self.generation_stamp >= stamp
+            && !self.is_gone(datanodes)
             && matches!(self.state, ReplicaState::Finalized | ReplicaState::Rbw)
             && datanodes.storage(self.storage).is_some_and(|one| one.report_count > 0)
             && datanodes
                 .of(self.storage)
                 .is_some_and(|node| node.alive && !node.is_stale(config, now))
+    }
+
+    /// The node has registered since, and what it has reported does not show the replica: a loss of power took it. It stays
+    /// in the list, as the node may still be about to create it, and is asked like the others.
+    pub(crate) fn is_gone(&self, datanodes: &Datanodes) -> bool {
+        datanodes.storage(self.storage).is_some_and(|one| one.report_count > 0)
+            && datanodes
+                .of(self.storage)
+                .is_some_and(|node| node.registered_ms > self.since_ms)
     }
 }
 
@@ -83,6 +95,7 @@ impl UnderConstruction {
         same_node: impl Fn(StorageIndex) -> bool,
     ) {
         let new = ExpectedReplica {
+        now: Now,
             storage,
             state,
             generation_stamp,
@@ -90,6 +103,7 @@ impl UnderConstruction {
             was_primary: false,
         };
         match self
+            since_ms: now.monotonic_ms,
             .replicas
             .iter_mut()
             .find(|replica| replica.storage == storage || same_node(replica.storage))
@@ -100,6 +114,7 @@ impl UnderConstruction {
                 known.state = state;
             }
             Some(known) => *known = new,
+                known.since_ms = now.monotonic_ms;
             None => self.replicas.push(new),
         }
     }

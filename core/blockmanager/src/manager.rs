@@ -278,9 +278,8 @@ impl BlockManager {
         let replicas = self.replicas(block.id);
         let construction = self.construction.entry(block.id.0).or_default();
         for &storage in &replicas {
-            construction.add_if_absent(storage, (old_stamp, block.num_bytes), ReplicaState::Finalized, |_| {
-                false
-            });
+            let kept = (old_stamp, block.num_bytes);
+            construction.add_if_absent(storage, kept, ReplicaState::Finalized, self.now, |_| false);
         }
         self.pending.remove(block.id.0);
         self.set_needed(block.id, None, 0);
@@ -771,6 +770,7 @@ impl BlockManager {
         }
     }
 
+                since_ms: self.now.monotonic_ms,
     /// The replicas of a block under construction that have not been received are not waited for any more: their room is
     /// free for others (`DatanodeStorageInfo.decrementBlocksScheduled`).
     fn unschedule(&mut self, id: BlockId) {
