@@ -82,6 +82,9 @@ pub(crate) struct UnderConstruction {
     /// Since when results have been refused that are shorter than what is logged or committed, monotonic ms. Forgotten: they
     /// are refused for longer.
     pub(crate) short_since_ms: Option<u64>,
+    /// Since when every DataNode that may be asked has said that its replica is bad, monotonic ms. Forgotten: a truncate
+    /// waits for a good one for longer.
+    pub(crate) bad_since_ms: Option<u64>,
 }
 
 impl UnderConstruction {

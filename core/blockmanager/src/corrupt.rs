@@ -111,7 +111,8 @@ impl BlockManager {
         Ok(true)
     }
 
-    fn has_reported_mark(&self, id: BlockId, node: DatanodeIndex) -> bool {
+    /// Somebody has read the node's replica and found it bad.
+    pub(crate) fn has_reported_mark(&self, id: BlockId, node: DatanodeIndex) -> bool {
         self.corrupt.get(&id.0).is_some_and(|list| {
             list.iter()
                 .any(|mark| mark.node == node && mark.reason == CorruptReason::Reported)

@@ -464,6 +464,7 @@ impl BlockManager {
 
     /// Begins the scan that fills the queues (`initializeReplQueues`); [`BlockManager::redundancy_tick`] goes on with it.
     pub(crate) fn start_queues(&mut self) {
+            construction.bad_since_ms = None;
         self.populating = true;
         self.scan_from = Some(BlockId(i64::MIN));
     }

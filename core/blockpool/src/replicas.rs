@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
+use crate::chunks::Mismatch;
 use crate::replica::{FileAction, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 
 /// What of a transition is on disk before it is answered ([`crate::steps`]).
@@ -37,6 +38,8 @@ pub struct Transition {
     pub durable: Durable,
     /// What happens to files after that.
     pub then: Vec<FileAction>,
+    /// What becomes of a last chunk that is cut and does not match its checksum.
+    pub mismatch: Mismatch,
 }
 
 impl Transition {
@@ -48,7 +51,13 @@ impl Transition {
             extra: None,
             durable: Durable::Nothing,
             then: vec![],
+            mismatch: Mismatch::Refused,
         }
+    }
+
+    /// The same, also where the last chunk does not match its checksum.
+    pub fn over(self, mismatch: Mismatch) -> Transition {
+        Transition { mismatch, ..self }
     }
 
     /// The checksum of the last, short chunk of a replica that will be written to, where the plan could not know it.
@@ -559,6 +568,7 @@ impl ReplicaMap {
     /// A finalized replica goes to another volume (`moveBlockAcrossStorage`). The old one is deleted when the new one is
     /// durable.
     pub fn relocate(&self, block: Block, volume: VolumeId) -> Result<Transition> {
+            mismatch: Mismatch::Refused,
         let replica = self.known(block)?;
         if replica.state != ReplicaState::Finalized || replica.block() != block || replica.volume == volume {
             return Err(ReplicaError::Invalid(format!(

@@ -283,6 +283,23 @@ impl World {
         self.held(id)
     }
 
+    /// A truncate was carried out on replicas that do not match their checksums: nobody had a good one. Nothing is owed
+    /// of the block any more, but it ends.
+    pub(super) fn cut_over_rot(&mut self, id: BlockId, to: usize, before: &[Held]) {
+        self.count("truncates that ended over rot");
+        let Some(promise) = self.promises.get_mut(&id).filter(|promise| !promise.void) else {
+            return;
+        };
+        let target = promise.exact.unwrap_or(0);
+        promise.void = true;
+        let (now, namenode) = (self.now, &self.namenodes[to]);
+        let good = |held: &&Held| held.right >= target && !namenode.takes_for_dead(held.node, now);
+        if let Some(good) = before.iter().find(good) {
+            let node = good.node;
+            self.violate(format!("{id} was cut over rot, and {node} had {target} good bytes"));
+        }
+    }
+
     /// A NameNode has taken the result of a recovery.
     pub(super) fn after_result(
         &mut self,

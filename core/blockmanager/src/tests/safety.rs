@@ -2,6 +2,7 @@
 //! docs/blocks.md.
 
 use super::*;
+use hathi_formats::proto::hdfs::RecoveringBlockProto;
 
 fn live_corrupt(world: &World, n: i64) -> (u32, u32) {
     let counts = world.manager.count_replicas(block(n).id);
@@ -120,6 +121,44 @@ fn safety_10_an_order_that_has_lost_its_reason_does_not_leave() {
     world.tick();
     assert_eq!(world.deletions(0), [1]);
     world.manager.check();
+}
+
+/// The order of one more attempt to truncate block 1.
+fn truncate_order(world: &mut World, id: u64) -> RecoveringBlockProto {
+    let truncate = TruncateRecovery {
+        length: 40,
+        source: None,
+    };
+    let (id, now) = (GenerationStamp(id), at(world.now));
+    assert!(world.manager.begin_recovery(block(1).id, id, Some(truncate), now));
+    let commands = (0..world.nodes.len())
+        .flat_map(|node| world.commands(node))
+        .collect::<Vec<_>>();
+    let mut orders = commands.into_iter().filter_map(|command| command.recovery_cmd);
+    orders.next().expect("somebody leads it").blocks.remove(0)
+}
+
+#[test]
+fn safety_d21_a_truncate_over_rot_ends_when_nobody_can_have_a_good_replica_any_more() {
+    for bad in 0..=2 {
+        let mut world = written(2, 2, 2);
+        world.manager.reopen_block(block(1));
+        for node in 0..bad {
+            world.manager.mark_corrupt(block(1), world.nodes[node]).unwrap();
+        }
+        assert!(!truncate_order(&mut world, 1002).block.corrupt);
+        world.now += BlockManagerConfig::default().heartbeat_expire_ms() - 1;
+        world.settle();
+        assert!(
+            !truncate_order(&mut world, 1003).block.corrupt,
+            "somebody may still come"
+        );
+        world.now += 1;
+        let order = truncate_order(&mut world, 1004);
+        assert_eq!(order.block.corrupt, bad == 2, "{bad} of two are bad");
+        assert_eq!(order.block.locs.len(), 2);
+        world.manager.check();
+    }
 }
 
 #[test]
