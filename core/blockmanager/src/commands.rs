@@ -340,6 +340,7 @@ impl BlockManager {
                 storage,
                 (block.generation_stamp.0, block.num_bytes),
                 ReplicaState::Finalized,
+                self.now,
                 |_| false,
             );
         }
@@ -348,4 +349,3 @@ impl BlockManager {
         }
     }
 }
-                self.now,

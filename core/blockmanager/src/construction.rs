@@ -95,18 +95,18 @@ impl UnderConstruction {
         storage: StorageIndex,
         (generation_stamp, num_bytes): (u64, u64),
         state: ReplicaState,
+        now: Now,
         same_node: impl Fn(StorageIndex) -> bool,
     ) {
         let new = ExpectedReplica {
-        now: Now,
             storage,
             state,
             generation_stamp,
             num_bytes,
+            since_ms: now.monotonic_ms,
             was_primary: false,
         };
         match self
-            since_ms: now.monotonic_ms,
             .replicas
             .iter_mut()
             .find(|replica| replica.storage == storage || same_node(replica.storage))
@@ -114,10 +114,10 @@ impl UnderConstruction {
             Some(known) if known.storage == storage => {
                 known.generation_stamp = generation_stamp;
                 known.num_bytes = num_bytes;
+                known.since_ms = now.monotonic_ms;
                 known.state = state;
             }
             Some(known) => *known = new,
-                known.since_ms = now.monotonic_ms;
             None => self.replicas.push(new),
         }
     }

@@ -246,6 +246,7 @@ impl BlockManager {
             self.remove_replica_of_node(id, node);
             self.end_marks(id, |mark| mark.node == node);
         } else if held && !mark.ordered {
+            debug_assert!(self.populating, "who keeps no queues deletes nothing");
             mark.ordered = true;
             self.order_deletion(node, block);
         }

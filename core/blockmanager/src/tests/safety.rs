@@ -252,6 +252,36 @@ fn safety_d5_a_node_with_the_only_pipeline_of_an_open_file_is_not_decommissioned
 }
 
 #[test]
+fn safety_d22_a_node_that_came_back_without_its_replica_does_not_let_the_other_one_go() {
+    let mut world = World::new(2);
+    world.start_active();
+    world.settle();
+    world.manager.add_block(new_block(1, 2, BlockState::UnderConstruction));
+    let on = [0, 1].map(|n| {
+        let found = world.manager.find_storage(&format!("uuid-{n}"), &format!("DS-{n}"));
+        found.unwrap()
+    });
+    world.manager.set_expected_locations(block(1).id, &on);
+    for node in 0..2 {
+        world.tell(node, block(1), IncrementalNotice::Receiving);
+    }
+    // The machine of node 0 loses its power, and with it the replica, which was never synced.
+    world.now += 10;
+    world.register(0);
+    world.full(0, &[]);
+    let leaving = AdminState::DecommissionInProgress;
+    world.manager.set_admin_state(world.nodes[1], leaving);
+    world.tick();
+    world.tick();
+    let state = |world: &World| world.manager.datanode(world.nodes[1]).unwrap().admin_state;
+    assert_eq!(state(&world), leaving, "nobody else has the block");
+    // The pipeline is repaired.
+    world.manager.set_expected_locations(block(1).id, &on);
+    world.tick();
+    assert_eq!(state(&world), AdminState::Decommissioned);
+}
+
+#[test]
 fn safety_d16_a_replica_that_the_pipeline_left_behind_is_no_holder() {
     let mut world = World::new(2);
     world.start_active();
@@ -290,36 +320,6 @@ fn safety_d17_a_committed_block_is_complete_when_a_replica_is_received_that_had_
     assert!(world.manager.is_complete(block(1).id));
     world.manager.check();
 }
-#[test]
-fn safety_d22_a_node_that_came_back_without_its_replica_does_not_let_the_other_one_go() {
-    let mut world = World::new(2);
-    world.start_active();
-    world.settle();
-    world.manager.add_block(new_block(1, 2, BlockState::UnderConstruction));
-    let on = [0, 1].map(|n| {
-        let found = world.manager.find_storage(&format!("uuid-{n}"), &format!("DS-{n}"));
-        found.unwrap()
-    });
-    world.manager.set_expected_locations(block(1).id, &on);
-    for node in 0..2 {
-        world.tell(node, block(1), IncrementalNotice::Receiving);
-    }
-    // The machine of node 0 loses its power, and with it the replica, which was never synced.
-    world.now += 10;
-    world.register(0);
-    world.full(0, &[]);
-    let leaving = AdminState::DecommissionInProgress;
-    world.manager.set_admin_state(world.nodes[1], leaving);
-    world.tick();
-    world.tick();
-    let state = |world: &World| world.manager.datanode(world.nodes[1]).unwrap().admin_state;
-    assert_eq!(state(&world), leaving, "nobody else has the block");
-    // The pipeline is repaired.
-    world.manager.set_expected_locations(block(1).id, &on);
-    world.tick();
-    assert_eq!(state(&world), AdminState::Decommissioned);
-}
-
 
 #[test]
 fn safety_d18_what_a_pipeline_left_behind_makes_room_where_every_node_has_a_replica() {
