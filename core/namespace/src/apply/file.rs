@@ -348,6 +348,11 @@ impl Namespace {
         };
         let old = self.blocks.get(last).block();
         let length = old.num_bytes.saturating_sub(cut);
+        debug_assert!(length <= old.num_bytes, "a truncate makes no block longer");
+        debug_assert!(
+            !self.is_truncated(slot),
+            "a file that waits for DataNodes is open, and not truncated again"
+        );
         if old.id == block.id {
             // The stored length and stamp stay until the recovery has ended.
             self.set_block_open(last, true);
