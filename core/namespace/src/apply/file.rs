@@ -194,19 +194,19 @@ impl Namespace {
         self.counters.block_id = self.counters.block_id.max(block.id.0);
         let rec = self.rec(file);
         let (id, replication) = (rec.id(), rec.replication);
-        fx.effects.push(if open {
-            Effect::BlockAdded {
-                block: *block,
-                file: id,
-                replication,
-            }
-        } else {
-            Effect::BlockCompleted {
-                block: *block,
-                file: id,
-                replication,
-            }
+        fx.effects.push(Effect::BlockAdded {
+            block: *block,
+            file: id,
+            replication,
         });
+        if !open {
+            // Logs in which a file's blocks come all at once.
+            fx.effects.push(Effect::BlockCompleted {
+                block: *block,
+                file: id,
+                replication,
+            });
+        }
         Ok(())
     }
 
