@@ -151,6 +151,7 @@ impl Record {
     }
 
     fn set_count(&mut self, count: usize) {
+        debug_assert!(count <= INLINE, "more than find room go to a list");
         self.stamp = (self.stamp & !(0xff << COUNT_SHIFT)) | ((count as u64 & 0xff) << COUNT_SHIFT);
     }
 
@@ -163,6 +164,7 @@ impl Record {
     }
 
     fn set_inline(&mut self, at: usize, storage: u32) {
+        debug_assert!(at < INLINE && u64::from(storage) <= MASK24, "a storage has 24 bits");
         let bits = u64::from(storage) & MASK24;
         match at {
             0 => self.replicas = (self.replicas & !MASK24) | bits,
@@ -314,11 +316,13 @@ impl Blocks {
                 self.others.remove(&id.0);
             }
         }
+        debug_assert!(self.len > 0, "a block was there");
         self.len -= 1;
         Some((record, replicas))
     }
 
     fn free_spilled(&mut self, index: usize) {
+        debug_assert!(!self.spilled_free.contains(&index), "a list would get two owners");
         if let Some(list) = self.spilled.get_mut(index) {
             *list = Vec::new();
             self.spilled_free.push(index);
@@ -452,6 +456,63 @@ impl Blocks {
             }
         }
         None
+    }
+
+    /// Every block, by id.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = BlockId> {
+        let next = |from: BlockId| self.next(from);
+        std::iter::successors(next(BlockId(i64::MIN)), move |id| {
+            id.0.checked_add(1).and_then(|from| next(BlockId(from)))
+        })
+    }
+
+    /// Panics where an invariant of the module header does not hold.
+    pub(crate) fn check(&self) {
+        let (mut len, mut spilled) = (0, 0);
+        for id in self.ids() {
+            len += 1;
+            let Some(record) = self.get(id) else {
+                panic!("block {id} is listed but absent")
+            };
+            let replicas = self.replicas(record);
+            if record.head & SPILLED != 0 {
+                spilled += 1;
+                assert!(
+                    replicas.len() > INLINE,
+                    "{id}: a list that would find room in its record"
+                );
+                assert_eq!(record.count(), 0, "{id}: replicas in two places");
+            } else {
+                assert!(record.count() <= INLINE, "{id}: a record has room for {INLINE}");
+            }
+            for (at, storage) in replicas.iter().enumerate() {
+                let again = replicas.iter().skip(at + 1).any(|other| other == storage);
+                assert!(!again, "{id} counts {storage:?} twice");
+            }
+        }
+        assert_eq!(len, self.len, "blocks counted and there");
+        let pages = self.chunks.iter().flatten().flat_map(|pages| pages.iter().flatten());
+        let (mut pages_there, mut paged) = (0, 0);
+        for page in pages {
+            pages_there += 1;
+            let used = page.records.iter().filter(|record| record.present()).count();
+            assert_eq!(used, page.used as usize, "records counted in a page and there");
+            assert!(used > 0, "an empty page keeps its memory");
+            paged += used;
+        }
+        assert_eq!(pages_there, self.pages, "pages counted and there");
+        assert_eq!(paged + self.others.len(), len, "a block is in the pages or beside them");
+        for &id in self.others.keys() {
+            assert!(slot(BlockId(id)).is_none(), "{id} has a place in the pages");
+        }
+        assert_eq!(
+            spilled + self.spilled_free.len(),
+            self.spilled.len(),
+            "a spilled list belongs to one block, or is free"
+        );
+        for &free in &self.spilled_free {
+            assert!(self.spilled[free].is_empty(), "a free list holds replicas");
+        }
     }
 
     /// Bytes on the heap, roughly.

@@ -164,10 +164,21 @@ impl BlockManager {
                 ..block
             });
             let source = recovery.truncate.and_then(|truncate| truncate.source);
+            let is_bad = recovery.truncate.is_some() && self.all_are_bad(source.unwrap_or(block).id, &on);
             let mut located = self.located_block_on(pool, source.unwrap_or(block), 0, &on);
             // Hadoop names no storages here.
             located.storage_i_ds.clear();
             located.storage_types.clear();
+            if let Some(construction) = self.construction.get_mut(&id.0) {
+                construction.ask_silent |= is_bad;
+                let since_ms = construction.bad_since_ms.unwrap_or(now.monotonic_ms);
+                construction.bad_since_ms = is_bad.then_some(since_ms);
+                let waited_ms = now.monotonic_ms.saturating_sub(since_ms);
+                located.corrupt = is_bad && !left_out && waited_ms >= self.config.heartbeat_expire_ms();
+                if let Some(recovery) = &mut construction.recovery {
+                    recovery.left_out = left_out;
+                }
+            }
             blocks.push(RecoveringBlockProto {
                 new_gen_stamp: recovery.id.0,
                 block: located,
@@ -175,14 +186,21 @@ impl BlockManager {
                 ec_policy: None,
                 block_indices: None,
             });
-            if let Some(recovery) = self.construction.get_mut(&id.0).and_then(|one| one.recovery.as_mut()) {
-                recovery.left_out = left_out;
-            }
         }
         (!blocks.is_empty()).then(|| DatanodeCommandProto {
             recovery_cmd: Some(BlockRecoveryCommandProto { blocks }),
             ..command(CommandType::BlockRecoveryCommand)
         })
+    }
+
+    /// Whether each of them has said that its replica is bad.
+    ///
+    /// A truncate cuts no chunk that does not match its checksum, and so it never ends when no replica is good. Once this
+    /// has been so for as long as it takes a DataNode to be dead, nobody is left who could have a good one. Then the order
+    /// names the block as corrupt: its DataNodes cut it as it is, so that it ends, and leave the chunk unreadable.
+    fn all_are_bad(&self, id: BlockId, on: &[StorageIndex]) -> bool {
+        let mut nodes = on.iter().filter_map(|at| self.datanodes.storage(*at));
+        !on.is_empty() && nodes.all(|storage| self.has_reported_mark(id, storage.datanode))
     }
 
     /// Whom a recovery asks, and whether it leaves somebody out who may answer later. A node that is silent would only
@@ -254,7 +272,7 @@ impl BlockManager {
         for storage in known {
             let absent = construction.replicas.iter().all(|replica| replica.storage != storage);
             if absent {
-                construction.add_if_absent(storage, (stamp, num_bytes), ReplicaState::Finalized, |_| false);
+                construction.add_if_absent(storage, (stamp, num_bytes), ReplicaState::Finalized, now, |_| false);
             }
         }
         let datanodes = &self.datanodes;
@@ -322,6 +340,7 @@ impl BlockManager {
                 storage,
                 (block.generation_stamp.0, block.num_bytes),
                 ReplicaState::Finalized,
+                self.now,
                 |_| false,
             );
         }

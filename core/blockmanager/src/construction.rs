@@ -20,6 +20,8 @@ pub(crate) struct ExpectedReplica {
     pub(crate) generation_stamp: u64,
     /// Bytes, as reported with this state; 0 for one that is only expected. Likewise.
     pub(crate) num_bytes: u64,
+    /// When the node was given the block, or spoke of the replica last, monotonic ms. Likewise.
+    pub(crate) since_ms: u64,
     /// It had its turn to lead a recovery. Forgotten: it may get another turn before the others.
     pub(crate) was_primary: bool,
 }
@@ -30,11 +32,21 @@ impl ExpectedReplica {
     /// power; so may any of a node that has not reported since it registered.
     pub(crate) fn is_whole(&self, stamp: u64, datanodes: &Datanodes, config: &BlockManagerConfig, now: Now) -> bool {
         self.generation_stamp >= stamp
+            && !self.is_gone(datanodes)
             && matches!(self.state, ReplicaState::Finalized | ReplicaState::Rbw)
             && datanodes.storage(self.storage).is_some_and(|one| one.report_count > 0)
             && datanodes
                 .of(self.storage)
                 .is_some_and(|node| node.alive && !node.is_stale(config, now))
+    }
+
+    /// The node has registered since, and what it has reported does not show the replica: a loss of power took it. It stays
+    /// in the list, as the node may still be about to create it, and is asked like the others.
+    pub(crate) fn is_gone(&self, datanodes: &Datanodes) -> bool {
+        datanodes.storage(self.storage).is_some_and(|one| one.report_count > 0)
+            && datanodes
+                .of(self.storage)
+                .is_some_and(|node| node.registered_ms > self.since_ms)
     }
 }
 
@@ -70,6 +82,9 @@ pub(crate) struct UnderConstruction {
     /// Since when results have been refused that are shorter than what is logged or committed, monotonic ms. Forgotten: they
     /// are refused for longer.
     pub(crate) short_since_ms: Option<u64>,
+    /// Since when every DataNode that may be asked has said that its replica is bad, monotonic ms. Forgotten: a truncate
+    /// waits for a good one for longer.
+    pub(crate) bad_since_ms: Option<u64>,
 }
 
 impl UnderConstruction {
@@ -80,6 +95,7 @@ impl UnderConstruction {
         storage: StorageIndex,
         (generation_stamp, num_bytes): (u64, u64),
         state: ReplicaState,
+        now: Now,
         same_node: impl Fn(StorageIndex) -> bool,
     ) {
         let new = ExpectedReplica {
@@ -87,6 +103,7 @@ impl UnderConstruction {
             state,
             generation_stamp,
             num_bytes,
+            since_ms: now.monotonic_ms,
             was_primary: false,
         };
         match self
@@ -97,6 +114,7 @@ impl UnderConstruction {
             Some(known) if known.storage == storage => {
                 known.generation_stamp = generation_stamp;
                 known.num_bytes = num_bytes;
+                known.since_ms = now.monotonic_ms;
                 known.state = state;
             }
             Some(known) => *known = new,

@@ -111,7 +111,8 @@ impl BlockManager {
         Ok(true)
     }
 
-    fn has_reported_mark(&self, id: BlockId, node: DatanodeIndex) -> bool {
+    /// Somebody has read the node's replica and found it bad.
+    pub(crate) fn has_reported_mark(&self, id: BlockId, node: DatanodeIndex) -> bool {
         self.corrupt.get(&id.0).is_some_and(|list| {
             list.iter()
                 .any(|mark| mark.node == node && mark.reason == CorruptReason::Reported)
@@ -245,6 +246,7 @@ impl BlockManager {
             self.remove_replica_of_node(id, node);
             self.end_marks(id, |mark| mark.node == node);
         } else if held && !mark.ordered {
+            debug_assert!(self.populating, "who keeps no queues deletes nothing");
             mark.ordered = true;
             self.order_deletion(node, block);
         }

@@ -275,6 +275,7 @@ fn location(racks: &BTreeMap<String, String>, id: &DatanodeIdProto) -> String {
 
 fn leave_rack(live_racks: &mut BTreeMap<String, usize>, rack: &str) {
     if let Some(count) = live_racks.get_mut(rack) {
+        debug_assert!(*count > 0, "a rack is listed while a node lives on it");
         *count -= 1;
         if *count == 0 {
             live_racks.remove(rack);
@@ -514,6 +515,7 @@ impl Datanodes {
             return;
         }
         node.alive = false;
+        debug_assert!(self.live_xceivers >= u64::from(node.xceivers), "a live node's count");
         self.live_xceivers -= u64::from(node.xceivers);
         self.live.retain(|&one| one != index);
         leave_rack(&mut self.live_racks, &node.location);
@@ -589,6 +591,56 @@ impl Datanodes {
             }
         }
         failed
+    }
+
+    /// Panics where nodes, storages and what is known by name contradict each other.
+    pub(crate) fn check(&self) {
+        let mut owned = 0;
+        let mut xceivers = 0;
+        let mut racks: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, node) in self.nodes() {
+            assert_eq!(
+                self.by_uuid(&node.id.datanode_uuid),
+                Some(index),
+                "a node is found by its uuid"
+            );
+            let listed = self.live.iter().filter(|one| **one == index).count();
+            assert_eq!(listed, usize::from(node.alive), "a live node is listed once: {index:?}");
+            for host in [&node.id.ip_addr, &node.id.host_name] {
+                assert_eq!(
+                    self.on_host(host).contains(&index),
+                    node.alive,
+                    "a live node is found by its host {host}"
+                );
+            }
+            if node.alive {
+                xceivers += u64::from(node.xceivers);
+                *racks.entry(&node.location).or_default() += 1;
+            }
+            for &at in &node.storages {
+                owned += 1;
+                let Some(storage) = self.storage(at) else {
+                    panic!("{index:?} has a storage that does not exist: {at:?}")
+                };
+                assert_eq!(storage.datanode, index, "a storage is on the node that lists it");
+                storage.blocks.check();
+            }
+        }
+        assert_eq!(self.by_uuid.len(), self.nodes.len(), "every uuid is a node's");
+        assert_eq!(owned, self.storages.len(), "every storage is on a node");
+        assert_eq!(xceivers, self.live_xceivers, "xceivers of live nodes");
+        assert!(
+            racks
+                .iter()
+                .map(|(rack, count)| (*rack, *count))
+                .eq(self.live_racks.iter().map(|(rack, count)| (rack.as_str(), *count))),
+            "live nodes by rack are {racks:?}, and counted {:?}",
+            self.live_racks
+        );
+        assert!(
+            self.by_host.values().all(|nodes| !nodes.is_empty()),
+            "a host is listed while a node lives on it"
+        );
     }
 
     /// `DatanodeInfoProto` of a node.

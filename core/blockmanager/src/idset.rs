@@ -181,6 +181,27 @@ impl BlockIdSet {
         None
     }
 
+    /// Panics where an invariant of the module header does not hold.
+    pub(crate) fn check(&self) {
+        let mut len = 0;
+        for (high, chunk) in &self.chunks {
+            assert!(!chunk.is_empty(), "chunk {high} is empty");
+            len += match chunk {
+                Chunk::Sparse(values) => {
+                    assert!(values.is_sorted_by(|one, next| one < next), "chunk {high} is sorted");
+                    assert!(values.len() <= SPARSE_MAX, "chunk {high} would be smaller as a bitmap");
+                    values.len()
+                }
+                Chunk::Dense(words, count) => {
+                    let ones: u32 = words.iter().map(|word| word.count_ones()).sum();
+                    assert_eq!(ones, *count, "bits counted in chunk {high} and set");
+                    ones as usize
+                }
+            };
+        }
+        assert_eq!(len, self.len, "ids counted and there");
+    }
+
     /// Bytes on the heap, roughly.
     pub(crate) fn heap_bytes(&self) -> usize {
         let chunks: usize = self
@@ -218,6 +239,7 @@ mod tests {
                 }
                 prop_assert_eq!(set.contains(id), model.contains(&id));
             }
+            set.check();
             prop_assert_eq!(set.len(), model.len());
             let mut listed = Vec::new();
             let mut next = set.next(i64::MIN);

@@ -57,6 +57,12 @@ impl ReportLeases {
                 .is_some_and(|lease| lease.id == id && lease.until_ms > now_ms)
     }
 
+    /// Panics when more nodes may report than at a time, or one may do so with the id that says "without a lease".
+    pub(crate) fn check(&self) {
+        assert!(self.leases.len() <= self.max, "{} report at a time", self.leases.len());
+        assert!(self.leases.values().all(|lease| lease.id != 0), "0 is no lease");
+    }
+
     pub(crate) fn clear(&mut self) {
         self.leases.clear();
     }

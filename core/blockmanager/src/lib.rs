@@ -10,6 +10,7 @@
 
 mod balancer;
 mod blocks;
+mod check;
 mod commands;
 mod construction;
 mod corrupt;

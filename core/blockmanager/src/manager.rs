@@ -1,9 +1,10 @@
 //! The block manager itself: blocks as the edits make them, and what is known of them (`BlockManager`).
 //!
-//! Invariants:
+//! Invariants ([`BlockManager::check`] watches them, with more of each part):
 //! - a storage's `blocks` holds an id if and only if the block's record names the storage;
 //! - `Flag::Corrupt`, `Flag::Excess` and `Flag::Needed` say whether the block is in `corrupt`, `excess` and `needed`;
 //! - `safe_mode.total` counts the complete blocks, `safe_mode.safe` those of them with `Flag::Safe`;
+//! - only blocks that are not complete are written or recovered, only complete ones are copied or cut back;
 //! - a passive manager (standby) orders nothing: its queues are empty.
 
 use crate::blocks::{Blocks, Flag, Record};
@@ -271,16 +272,17 @@ impl BlockManager {
         record.set_state(BlockState::UnderConstruction);
         let safe = record.flag(Flag::Safe);
         record.set_flag(Flag::Safe, false);
+        debug_assert!(was_complete || !safe, "only complete blocks count as safe");
         if was_complete {
+            debug_assert!(self.safe_mode.total > 0, "a complete block is counted");
             self.safe_mode.total -= 1;
             self.safe_mode.safe -= u64::from(safe);
         }
         let replicas = self.replicas(block.id);
         let construction = self.construction.entry(block.id.0).or_default();
         for &storage in &replicas {
-            construction.add_if_absent(storage, (old_stamp, block.num_bytes), ReplicaState::Finalized, |_| {
-                false
-            });
+            let kept = (old_stamp, block.num_bytes);
+            construction.add_if_absent(storage, kept, ReplicaState::Finalized, self.now, |_| false);
         }
         self.pending.remove(block.id.0);
         self.set_needed(block.id, None, 0);
@@ -362,6 +364,10 @@ impl BlockManager {
         self.safe_mode.total += 1;
         self.recovery_attempts.remove(&id.0);
         let expected = self.construction.remove(&id.0);
+        debug_assert!(
+            self.blocks.get(id).is_none_or(|record| !record.flag(Flag::Needed)),
+            "only complete blocks are queued"
+        );
         self.update_safe(id);
         if !self.populating {
             return;
@@ -423,6 +429,7 @@ impl BlockManager {
         while let Some(id) = self.messages.first() {
             self.process_messages(BlockId(id));
         }
+        debug_assert!(self.messages.is_empty(), "an active judges everything");
         if !self.safe_mode.is_on() {
             self.start_queues();
         }
@@ -457,6 +464,7 @@ impl BlockManager {
             construction.recovery = None;
             construction.ask_silent = false;
             construction.short_since_ms = None;
+            construction.bad_since_ms = None;
         }
         for node in self.datanodes.nodes_mut() {
             node.forget_work();
@@ -465,6 +473,11 @@ impl BlockManager {
 
     /// Begins the scan that fills the queues (`initializeReplQueues`); [`BlockManager::redundancy_tick`] goes on with it.
     pub(crate) fn start_queues(&mut self) {
+        debug_assert!(self.active, "only an active orders anything");
+        debug_assert!(
+            !self.safe_mode.is_on(),
+            "before enough reports came every block lacks replicas"
+        );
         self.populating = true;
         self.scan_from = Some(BlockId(i64::MIN));
     }
@@ -757,6 +770,7 @@ impl BlockManager {
                 state: ReplicaState::Rbw,
                 generation_stamp,
                 num_bytes: 0,
+                since_ms: self.now.monotonic_ms,
                 was_primary: false,
             })
             .collect();
@@ -793,68 +807,6 @@ impl BlockManager {
         match self.construction.get(&id.0) {
             Some(construction) => construction.replicas.iter().map(|replica| replica.storage).collect(),
             None => Vec::new(),
-        }
-    }
-
-    /// Checks the invariants of the module header. For tests and simulators: it walks everything.
-    ///
-    /// # Panics
-    /// When one does not hold.
-    pub fn check(&self) {
-        let (mut total, mut safe) = (0, 0);
-        let mut named = 0;
-        let mut next = self.blocks.next(BlockId(i64::MIN));
-        while let Some(id) = next {
-            let Some(record) = self.blocks.get(id) else {
-                panic!("block {id} is listed but absent")
-            };
-            total += u64::from(record.is_complete());
-            safe += u64::from(record.flag(Flag::Safe));
-            for storage in self.blocks.replicas(record) {
-                named += 1;
-                assert!(
-                    self.datanodes
-                        .storage(storage)
-                        .is_some_and(|storage| storage.blocks.contains(id.0)),
-                    "block {id} names storage {storage:?}, which does not have it"
-                );
-            }
-            assert_eq!(
-                record.flag(Flag::Corrupt),
-                self.corrupt.contains_key(&id.0),
-                "corrupt flag of {id}"
-            );
-            assert_eq!(
-                record.flag(Flag::Excess),
-                self.excess.contains_key(&id.0),
-                "excess flag of {id}"
-            );
-            // Between the death of a node and the end of its purge the flags lag behind.
-            if self.purge.is_empty() {
-                let safe = record.is_complete() && self.has_min_replicas(id);
-                assert_eq!(record.flag(Flag::Safe), safe, "safe flag of {id}");
-            }
-            next = id.0.checked_add(1).and_then(|from| self.blocks.next(BlockId(from)));
-        }
-        let held: usize = self.datanodes.storages().map(|(_, storage)| storage.blocks.len()).sum();
-        assert_eq!(named, held, "replicas named by blocks and held by storages");
-        assert_eq!(
-            (total, safe),
-            (self.safe_mode.total, self.safe_mode.safe),
-            "safe mode's totals"
-        );
-        let xceivers: u64 = self
-            .datanodes
-            .nodes()
-            .filter(|(_, node)| node.alive)
-            .map(|(_, node)| u64::from(node.xceivers))
-            .sum();
-        assert_eq!(xceivers, self.datanodes.live_xceivers, "xceivers of live nodes");
-        if !self.active {
-            assert!(
-                self.needed.low() == 0 && self.excess.is_empty(),
-                "a passive manager has work"
-            );
         }
     }
 }

@@ -102,6 +102,9 @@ impl BlockManager {
     }
 
     pub(crate) fn add_excess(&mut self, id: BlockId, node: DatanodeIndex) {
+        debug_assert!(self.populating, "who keeps no queues deletes nothing");
+        debug_assert!(self.holds(id, node), "what is not there is not too many");
+        debug_assert!(!self.is_excess_on(id, node), "it is ordered once");
         self.excess.entry(id.0).or_default().push(ExcessReplica {
             node,
             since_ms: self.now.monotonic_ms,

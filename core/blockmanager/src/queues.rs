@@ -46,6 +46,7 @@ impl LowRedundancy {
     }
 
     pub(crate) fn set(&mut self, id: i64, level: Option<usize>, expected: u32) {
+        debug_assert!(level.is_none_or(|level| level < LEVELS), "there are {LEVELS} queues");
         for (at, queue) in self.queues.iter_mut().enumerate() {
             if level == Some(at) {
                 queue.insert(id);
@@ -62,6 +63,23 @@ impl LowRedundancy {
 
     pub(crate) fn len(&self, level: usize) -> usize {
         self.queues.get(level).map_or(0, BTreeSet::len)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queues.iter().all(BTreeSet::is_empty)
+    }
+
+    /// Panics when a block is in two queues, so that it would be worked on twice, or counted as missing while it is not.
+    pub(crate) fn check(&self) {
+        for (at, queue) in self.queues.iter().enumerate() {
+            for later in self.queues.iter().skip(at + 1) {
+                assert!(queue.is_disjoint(later), "a block is in two queues");
+            }
+        }
+        assert!(
+            self.missing_replication_one.is_subset(&self.queues[CORRUPT]),
+            "a missing block is one without a good replica"
+        );
     }
 
     /// Low redundancy in the sense of the statistics: all but those without a good replica.
@@ -96,6 +114,7 @@ impl LowRedundancy {
                 chosen.push((id, level));
                 taken += 1;
             }
+            debug_assert!(taken <= count, "no more than were asked for");
             count -= taken;
             if count == 0 {
                 break;
@@ -141,6 +160,10 @@ impl Pending {
     }
 
     pub(crate) fn add(&mut self, id: i64, targets: &[StorageIndex], source: Option<DatanodeIndex>, now_ms: u64) {
+        debug_assert!(
+            !targets.is_empty(),
+            "what waits for nothing would be counted, and never arrive"
+        );
         let block = self.blocks.entry(id).or_default();
         block.since_ms = now_ms;
         for &target in targets {
@@ -184,6 +207,21 @@ impl Pending {
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
         self.blocks.keys().copied()
+    }
+
+    /// Panics when a block waits for nothing, or twice for the same replica: it would be copied too rarely.
+    pub(crate) fn check(&self) {
+        for (id, block) in &self.blocks {
+            assert!(!block.replicas.is_empty(), "block {id} waits for no replica");
+            for (at, replica) in block.replicas.iter().enumerate() {
+                let again = block
+                    .replicas
+                    .iter()
+                    .skip(at + 1)
+                    .any(|other| other.target == replica.target);
+                assert!(!again, "block {id} waits twice for {:?}", replica.target);
+            }
+        }
     }
 
     /// Takes out what was ordered too long ago.
@@ -242,6 +280,7 @@ impl Messages {
 
     pub(crate) fn take(&mut self, id: i64) -> VecDeque<Message> {
         let queue = self.blocks.remove(&id).unwrap_or_default();
+        debug_assert!(queue.len() <= self.count, "every message is counted");
         self.count -= queue.len();
         queue
     }
@@ -269,6 +308,19 @@ impl Messages {
                 self.blocks.remove(&id);
             }
         }
+    }
+
+    /// Panics when the count, which bounds them, is wrong, or messages stand at another block.
+    pub(crate) fn check(&self) {
+        let mut count = 0;
+        for (id, queue) in &self.blocks {
+            assert!(!queue.is_empty(), "block {id} is listed without a message");
+            for message in queue {
+                assert_eq!(message.replica.block.id.0, *id, "a message stands at another block");
+            }
+            count += queue.len();
+        }
+        assert_eq!(count, self.count, "messages counted and there");
     }
 
     pub(crate) fn first(&self) -> Option<i64> {

@@ -632,8 +632,8 @@ impl BlockManager {
     }
 
     /// Whether an open file is being written to this node and to fewer nodes that stay than the minimum. Blocks that are not
-    /// complete are in none of the queues (HDFS-17658). A replica that waits for recovery, or that the pipeline left behind,
-    /// may lack bytes of the other.
+    /// complete are in none of the queues (HDFS-17658). A replica that waits for recovery, that the pipeline left behind, or
+    /// that its node has lost, may lack bytes of the other.
     fn open_blocks_need(&self, leaving: DatanodeIndex) -> bool {
         let stays = |storage: StorageIndex| {
             self.is_writable(storage)
@@ -649,7 +649,10 @@ impl BlockManager {
                 node.is_some_and(|node| self.is_corrupt_on(BlockId(id), node))
             };
             let has_all = |replica: &ExpectedReplica| {
-                replica.state != ReplicaState::Rwr && replica.generation_stamp >= stamp && !left_behind(replica.storage)
+                replica.state != ReplicaState::Rwr
+                    && replica.generation_stamp >= stamp
+                    && !replica.is_gone(&self.datanodes)
+                    && !left_behind(replica.storage)
             };
             let replicas = &construction.replicas;
             let stay = replicas

@@ -630,6 +630,7 @@ impl BlockManager {
                 storage,
                 (replica.block.generation_stamp.0, replica.block.num_bytes),
                 replica.state,
+                self.now,
                 |other| datanodes.storage(other).is_some_and(|other| other.datanode == datanode),
             );
         }

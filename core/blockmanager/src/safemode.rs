@@ -192,6 +192,28 @@ impl SafeMode {
         true
     }
 
+    /// Panics when the totals contradict each other: safe mode would end too early, or never.
+    pub(crate) fn check_totals(&self) {
+        assert!(
+            self.safe <= self.total,
+            "{} of {} blocks are safe",
+            self.safe,
+            self.total
+        );
+        assert!(
+            self.in_future_bytes == 0 || self.in_future_blocks > 0,
+            "bytes of the future without a block"
+        );
+        assert!(
+            self.status != SafeModeStatus::Extension || self.reached_ms.is_some(),
+            "the extension runs from a moment"
+        );
+        assert!(
+            !self.is_startup_alone() || self.is_on(),
+            "what will end by itself is on"
+        );
+    }
+
     /// What the exception says (`BlockManagerSafeMode.getSafeModeTip`).
     #[must_use]
     pub fn tip(&self, live_datanodes: usize, now_ms: u64) -> String {
@@ -293,8 +315,13 @@ impl BlockManager {
         if is {
             self.safe_mode.safe += 1;
         } else {
+            debug_assert!(self.safe_mode.safe > 0, "it was counted");
             self.safe_mode.safe -= 1;
         }
+        debug_assert!(
+            self.safe_mode.safe <= self.safe_mode.total,
+            "what is safe is complete, and counted as such"
+        );
         if self.safe_mode.is_startup() {
             self.check_safe_mode();
         }

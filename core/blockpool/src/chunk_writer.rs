@@ -124,6 +124,11 @@ impl<F: DiskFile> ChunkWriter<F> {
                 "Unexpected packet data length: a partial chunk must be sent in an individual packet (data length = {len})"
             )));
         }
+        debug_assert!(end > self.on_disk, "bytes on disk are never written again");
+        debug_assert!(
+            self.last_checksum.is_some() || end.is_multiple_of(chunk) || self.checksum.kind() == ChecksumType::Null,
+            "readers need the checksum of a short chunk"
+        );
         self.on_disk = end;
         Ok(())
     }
@@ -131,6 +136,10 @@ impl<F: DiskFile> ChunkWriter<F> {
     /// A packet that begins at a chunk's start. Its checksums are of whole chunks, also of a chunk that is on disk in
     /// part.
     fn write_chunks(&mut self, packet: PacketData<'_>, boundary: u64) -> Result<(), WriteError> {
+        debug_assert!(
+            packet.offset <= self.on_disk,
+            "the receiver has seen that no bytes are missing between"
+        );
         let from = boundary.max(packet.offset);
         let skip = (from - packet.offset) as usize;
         let fresh = packet.data.get(skip..).unwrap_or_default();
@@ -193,6 +202,11 @@ impl<F: DiskFile> ChunkWriter<F> {
         }
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.clear();
+        debug_assert!(
+            packet.offset >= boundary,
+            "a packet within a chunk begins in the last one"
+        );
+        debug_assert!(packet.offset <= self.on_disk, "no bytes are missing between");
         chunk.resize((self.on_disk - boundary) as usize, 0);
         read_exact_at(&self.data, boundary, &mut chunk)?;
         if !chunk.is_empty() {

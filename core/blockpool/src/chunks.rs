@@ -70,11 +70,27 @@ pub fn last_checksum<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> io
     stored_checksum(&meta, &header, length - partial).map(Some)
 }
 
+/// What becomes of a chunk that is to be cut and does not match its checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mismatch {
+    /// It is not cut: another replica may be good.
+    #[default]
+    Refused,
+    /// It is cut, and its new checksum is the right one with every bit turned over, so that every reader still finds it to
+    /// be bad.
+    Kept,
+}
+
 /// The meta file of the first `length` bytes of a replica, and the last checksum in it.
 ///
-/// A new checksum for a part of a chunk is made only after the old one was found right: `InvalidData` when it was not,
-/// because the new one would make bytes that a disk has spoilt look good.
-pub fn meta_of_prefix<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> io::Result<(Vec<u8>, Option<[u8; 4]>)> {
+/// A new checksum for a part of a chunk is made only after the old one was found right, because it would make bytes that
+/// a disk has spoilt look good. When the old one was not right: `InvalidData`, or a checksum that is certain not to match.
+pub fn meta_of_prefix<D: Disk>(
+    disk: &D,
+    files: &ReplicaFiles,
+    length: u64,
+    mismatch: Mismatch,
+) -> io::Result<(Vec<u8>, Option<[u8; 4]>)> {
     let data = disk.open_read(&files.data)?;
     let meta = disk.open_read(&files.meta)?;
     let data_len = data.len()?;
@@ -102,13 +118,15 @@ pub fn meta_of_prefix<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> i
     read_exact_at(&data, start, &mut chunk)?;
     let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
     let partial = partial as usize;
-    if covered(kind, &chunk, stored).is_none_or(|fits| fits < partial) {
+    let matches = covered(kind, &chunk, stored).is_some_and(|fits| fits >= partial);
+    if !matches && mismatch == Mismatch::Refused {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{} does not match its checksum from {start} on", files.data.display()),
         ));
     }
-    let sum = kind.checksum(chunk.get(..partial).unwrap_or_default()).to_be_bytes();
+    let right = kind.checksum(chunk.get(..partial).unwrap_or_default());
+    let sum = if matches { right } else { !right }.to_be_bytes();
     if let Some(last) = bytes.last_chunk_mut::<4>() {
         *last = sum;
     }
@@ -142,7 +160,9 @@ pub fn validate_tail<D: Disk>(disk: &D, files: &ReplicaFiles) -> io::Result<u64>
         bytes.resize((data_len - start).min(chunk_len) as usize, 0);
         read_exact_at(&data, start, &mut bytes)?;
         let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
-        if let Some(fits) = covered(header.checksum.kind(), &bytes, stored) {
+        // A chunk that was cut over rot has its checksum turned over: it keeps its length, and stays bad.
+        let fits = covered(header.checksum.kind(), &bytes, stored);
+        if let Some(fits) = fits.or_else(|| covered(header.checksum.kind(), &bytes, !stored)) {
             valid = start + fits as u64;
             break;
         }

@@ -61,6 +61,10 @@ impl IncrementalReports {
             self.clear();
             self.overflowed = true;
         }
+        debug_assert!(
+            self.pending.len() < MAX_PENDING,
+            "notices for a NameNode that is away have a limit"
+        );
     }
 
     /// Adds a notice. True when the NameNode should be told at once: of a complete replica; other notices go with the
@@ -113,6 +117,11 @@ impl IncrementalReports {
         for (order, storage, notice) in all.drain(limit.min(all.len())..) {
             self.pending.insert(notice.block.id, (order, storage, notice));
         }
+        debug_assert!(all.len() <= limit, "a message has its limit");
+        debug_assert!(
+            all.is_sorted_by_key(|(order, _, _)| *order),
+            "what happened first is told first"
+        );
         if self.pending.is_empty() {
             self.ready = false;
             self.urgent = false;

@@ -32,6 +32,7 @@ pub mod schedule;
 pub mod steps;
 
 pub use chunk_writer::{ChunkWriter, PacketData, WriteError};
+pub use chunks::Mismatch;
 pub use files::{PoolDirs, ReplicaFiles};
 pub use incremental::{IncrementalReports, NoticeKind, ReceivedDeleted};
 pub use offer_service::{ActorId, Claim, ClaimId, HaState, OfferService};

@@ -125,6 +125,11 @@ impl OfferService {
         if self.active == Some(actor) {
             self.last_claim = self.last_claim.max(txid);
         }
+        debug_assert_eq!(
+            self.active == Some(actor),
+            state == HaState::Active,
+            "who claims to be active and is not refused is obeyed, and nobody else"
+        );
         claim
     }
 

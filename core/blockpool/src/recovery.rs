@@ -59,9 +59,13 @@ pub enum RecoveryPlan {
 
 /// Decides. `block` is as the NameNode knows it; `truncate_to` is set for a truncation.
 ///
-/// Order of preference: finalized replicas, which must agree, with replicas being written of the same length; else
-/// replicas being written, cut to the shortest; else replicas waiting for recovery, cut to the shortest. For a
-/// truncation finalized replicas need not agree: an attempt before may have cut some of them.
+/// Order of preference: finalized replicas, with replicas being written of the same length; else replicas being written,
+/// cut to the shortest; else replicas waiting for recovery, cut to the shortest.
+///
+/// Of finalized replicas the longest decide: each has held every byte of the block, and a shorter one has lost some with
+/// its machine's power, as it was completed without a sync. Hadoop gives up when they do not agree, for as long as they
+/// live; when the longer one died first, its bytes would be lost. For a truncation they need not agree: an attempt before
+/// may have cut some of them.
 ///
 /// Unreachable is not absent. A replica that is finalized or being written has every acknowledged byte, because its
 /// DataNode has run all the time. A replica that waits for recovery may have lost bytes with its DataNode's power, and
@@ -123,18 +127,18 @@ pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Opti
         .iter()
         .filter(|(_, _, state)| *state == best)
         .map(|(_, length, _)| *length);
-    let shortest = lengths.clone().min().unwrap_or(0);
-    if truncate_to.is_none() && best == ReplicaState::Finalized && lengths.clone().max() != Some(shortest) {
-        return RecoveryPlan::GiveUp("Inconsistent size of finalized replicas.".to_owned());
-    }
-    let new_len = truncate_to.unwrap_or(shortest);
+    let agreed = match best {
+        ReplicaState::Finalized => lengths.max(),
+        _ => lengths.min(),
+    };
+    let new_len = truncate_to.or(agreed).unwrap_or(0);
     let participants: Vec<usize> = sync
         .iter()
         .filter(|(_, length, state)| {
             // No replica can be made longer.
             *length >= new_len
                 && (*state == best
-                    || best == ReplicaState::Finalized && *state == ReplicaState::Rbw && *length == shortest)
+                    || best == ReplicaState::Finalized && *state == ReplicaState::Rbw && Some(*length) == agreed)
         })
         .map(|(index, _, _)| *index)
         .collect();
@@ -207,10 +211,6 @@ mod tests {
             plan_recovery(block(), &[replica(Temporary, 7, 5)], None),
             RecoveryPlan::GiveUp(_)
         ));
-        assert!(matches!(
-            plan_recovery(block(), &[replica(Finalized, 7, 5), replica(Finalized, 8, 5)], None),
-            RecoveryPlan::GiveUp(_)
-        ));
         assert_eq!(
             plan_recovery(block(), &[replica(Finalized, 7, 5)], Some(3)),
             synchronize(&[0], 3)
@@ -278,6 +278,24 @@ mod tests {
                 Some(30)
             ),
             synchronize(&[0, 1], 30)
+        );
+    }
+
+    #[test]
+    fn safety_d23_of_complete_replicas_the_longest_decide() {
+        // Completed without a sync, and one machine has lost its power since.
+        check(
+            &[replica(Finalized, 7, 5), replica(Finalized, 8, 5)],
+            synchronize(&[1], 8),
+        );
+        // The other one was recovered already, and its primary's result did not arrive.
+        check(
+            &[replica(Finalized, 22, 5), replica(Finalized, 55, 6)],
+            synchronize(&[1], 55),
+        );
+        check(
+            &[replica(Finalized, 7, 5), replica(Rbw, 7, 5), replica(Finalized, 8, 5)],
+            synchronize(&[2], 8),
         );
     }
 

@@ -241,11 +241,16 @@ impl Replica {
         match self.state {
             ReplicaState::Finalized | ReplicaState::Rwr => {
                 assert!(self.progress.is_none(), "only replicas in a pipeline have progress");
-                assert!(self.recovery.is_none());
+                assert!(self.recovery.is_none(), "what is recovered says so");
+                assert_eq!(
+                    self.writer(),
+                    None,
+                    "nobody writes to what is complete or waits for recovery"
+                );
             }
             ReplicaState::Rbw | ReplicaState::Temporary => {
                 assert!(self.progress.is_some(), "a replica in a pipeline has progress");
-                assert!(self.recovery.is_none());
+                assert!(self.recovery.is_none(), "what is recovered says so");
             }
             ReplicaState::Rur => {
                 let (id, original) = self.recovery.expect("a replica under recovery has a recovery id");

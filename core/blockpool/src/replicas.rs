@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
+use crate::chunks::Mismatch;
 use crate::replica::{FileAction, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 
 /// What of a transition is on disk before it is answered ([`crate::steps`]).
@@ -37,6 +38,8 @@ pub struct Transition {
     pub durable: Durable,
     /// What happens to files after that.
     pub then: Vec<FileAction>,
+    /// What becomes of a last chunk that is cut and does not match its checksum.
+    pub mismatch: Mismatch,
 }
 
 impl Transition {
@@ -48,7 +51,13 @@ impl Transition {
             extra: None,
             durable: Durable::Nothing,
             then: vec![],
+            mismatch: Mismatch::Refused,
         }
+    }
+
+    /// The same, also where the last chunk does not match its checksum.
+    pub fn over(self, mismatch: Mismatch) -> Transition {
+        Transition { mismatch, ..self }
     }
 
     /// The checksum of the last, short chunk of a replica that will be written to, where the plan could not know it.
@@ -130,6 +139,8 @@ impl ReplicaMap {
             let complete = replica.state == ReplicaState::Finalized;
             (replica.generation_stamp, complete, replica.num_bytes)
         };
+        debug_assert_eq!(found.block_id, known.block_id, "two replicas of one block");
+        debug_assert!(found.progress.is_none(), "nobody writes to what a start finds");
         if rank(&found) > rank(known) {
             let loser = known.location();
             self.replicas.insert(found.block_id, found);
@@ -149,7 +160,31 @@ impl ReplicaMap {
     pub fn commit(&mut self, transition: Transition) {
         for replica in transition.replica.iter().chain(&transition.extra) {
             replica.check();
+            if let Some(before) = self.replicas.get(&replica.block_id) {
+                debug_assert!(
+                    replica.generation_stamp >= before.generation_stamp,
+                    "a stamp never goes back: what a pipeline left behind would pass for the block"
+                );
+                debug_assert!(
+                    before.writer().is_none() || replica.writer() == before.writer() || replica.writer().is_none(),
+                    "one writer has ended before another one begins"
+                );
+            }
         }
+        debug_assert!(
+            transition
+                .replica
+                .as_ref()
+                .is_none_or(|replica| replica.block_id == transition.block_id),
+            "a transition changes the replica that it names"
+        );
+        debug_assert!(
+            transition
+                .extra
+                .as_ref()
+                .is_none_or(|extra| extra.block_id != transition.block_id),
+            "a block has one replica here"
+        );
         match transition.replica {
             Some(replica) => {
                 self.replicas.insert(transition.block_id, replica);
@@ -533,6 +568,7 @@ impl ReplicaMap {
             extra: None,
             durable: Durable::Nothing,
             then: vec![],
+            mismatch: Mismatch::Refused,
         }
     }
 
@@ -719,6 +755,8 @@ impl ReplicaMap {
                 ..Transition::to(next, actions).durable(Durable::All)
             });
         }
+        debug_assert!(recovery_id > replica.generation_stamp, "a recovery gives a newer stamp");
+        debug_assert!(new_len <= replica.bytes_on_disk(), "no replica can be made longer");
         next.num_bytes = new_len;
         next.generation_stamp = recovery_id;
         let to = next.location();
@@ -743,8 +781,14 @@ impl ReplicaMap {
         };
         match &mut replica.progress {
             Some(progress) if progress.writer == Some(writer) => {
+                let (before, acked) = (replica.num_bytes, progress.bytes_acked);
                 change(&mut replica.num_bytes, progress);
-                debug_assert!(progress.bytes_acked <= progress.bytes_on_disk);
+                debug_assert!(
+                    progress.bytes_acked <= progress.bytes_on_disk,
+                    "what is acknowledged is on disk"
+                );
+                debug_assert!(replica.num_bytes >= before, "only a recovery makes a replica shorter");
+                debug_assert!(progress.bytes_acked >= acked, "an acknowledgement is not taken back");
                 true
             }
             _ => false,
@@ -778,9 +822,13 @@ impl ReplicaMap {
 
     /// Panics when the map contradicts itself.
     pub fn check(&self) {
+        let mut writers = std::collections::BTreeSet::new();
         for (id, replica) in &self.replicas {
-            assert_eq!(*id, replica.block_id);
+            assert_eq!(*id, replica.block_id, "a replica stands at another block");
             replica.check();
+            if let Some(writer) = replica.writer() {
+                assert!(writers.insert(writer), "{writer:?} writes two replicas");
+            }
         }
     }
 }

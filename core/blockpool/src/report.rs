@@ -62,6 +62,10 @@ impl BlockReportBuilder {
         if !self.current.is_empty() {
             self.chunks.push(self.current.into());
         }
+        debug_assert!(
+            self.chunks.iter().all(|chunk| chunk.len() < 2 * CHUNK_BYTES),
+            "a chunk is bounded"
+        );
         (self.count, self.chunks)
     }
 }

@@ -50,6 +50,7 @@ impl Schedule {
     pub fn on_heartbeat_sent(&mut self, now_ms: u64) {
         // Counted from when this one was due, so that lateness does not add up; but never into the past.
         self.next_heartbeat_ms = (self.next_heartbeat_ms + self.heartbeat_interval_ms).max(now_ms + 1);
+        debug_assert!(!self.heartbeat_due(now_ms), "a heartbeat is sent once");
     }
 
     /// Brings the next heartbeat forward (`scheduleHeartbeat`).
@@ -99,6 +100,7 @@ impl Schedule {
             } else {
                 interval
             };
+        debug_assert_eq!(self.report_to_send(), None, "a lease is for one report");
     }
 
     /// How long nothing is due, in milliseconds.

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use hathi_storage::{Disk, DiskFile};
 
-use crate::chunks::{last_checksum, meta_of_prefix, read_exact_at};
+use crate::chunks::{Mismatch, last_checksum, meta_of_prefix, read_exact_at};
 use crate::files::{PoolDirs, ReplicaFiles, meta_file_name, missing_is_fine, unfinished};
 use crate::replica::{FileAction, Folder, Location, VolumeId};
 use crate::replicas::{Durable, Transition};
@@ -120,12 +120,13 @@ impl<'a, D: Disk> Steps<'a, D> {
             let (volume, result) = match *action {
                 FileAction::Truncate { from, to, length } => (from.volume, {
                     let files = self.files(from)?;
-                    self.cut(&files, from, to, length).map(|sum| last = sum)
+                    self.cut(&files, from, to, length, transition.mismatch)
+                        .map(|sum| last = sum)
                 }),
                 FileAction::Copy { from, to, length } => (to.volume, {
                     let files = self.files(from)?;
                     let copy = self.files(in_tmp(to))?;
-                    let copied = self.copy(&files, &copy, length);
+                    let copied = self.copy(&files, &copy, length, transition.mismatch);
                     if copied.is_err() {
                         // What is left of it is removed at the next start, if not here.
                         let _ = copy.delete(self.disk);
@@ -316,8 +317,15 @@ impl<'a, D: Disk> Steps<'a, D> {
     }
 
     /// Cuts the block file to `length`, with a meta file of the new stamp beside it.
-    fn cut(&self, files: &ReplicaFiles, from: Location, to: Location, length: u64) -> io::Result<Option<[u8; 4]>> {
-        let (meta, last) = meta_of_prefix(self.disk, files, length)?;
+    fn cut(
+        &self,
+        files: &ReplicaFiles,
+        from: Location,
+        to: Location,
+        length: u64,
+        mismatch: Mismatch,
+    ) -> io::Result<Option<[u8; 4]>> {
+        let (meta, last) = meta_of_prefix(self.disk, files, length, mismatch)?;
         let new_meta = prepared_meta(files, to);
         let making = unfinished(&new_meta);
         let file = self.disk.create(&making)?;
@@ -348,8 +356,8 @@ impl<'a, D: Disk> Steps<'a, D> {
     }
 
     /// Copies the first `length` bytes and their checksums, durably.
-    fn copy(&self, from: &ReplicaFiles, to: &ReplicaFiles, length: u64) -> io::Result<()> {
-        let (meta, _) = meta_of_prefix(self.disk, from, length)?;
+    fn copy(&self, from: &ReplicaFiles, to: &ReplicaFiles, length: u64, mismatch: Mismatch) -> io::Result<()> {
+        let (meta, _) = meta_of_prefix(self.disk, from, length, mismatch)?;
         // A loss of power may bring the old replica back beside the new one: then both must be good.
         self.disk.open(&from.data)?.sync_data()?;
         self.disk.open(&from.meta)?.sync_data()?;

@@ -34,6 +34,7 @@ impl Quota {
     /// Adds to the usage.
     pub(crate) fn charge(&mut self, change: &Usage) {
         self.used_ns += change.ns;
+        debug_assert!(self.used_ns >= 0, "no more inodes go than were counted");
         self.used_ds += change.ds;
         if !self.types.is_empty() {
             for (used, change) in self.used_types.iter_mut().zip(change.types) {

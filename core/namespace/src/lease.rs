@@ -49,7 +49,8 @@ impl Leases {
 
     pub(crate) fn remove(&mut self, holder: &str, file: u64) {
         if let Some(lease) = self.holders.get_mut(holder) {
-            lease.files.remove(&file);
+            let held = lease.files.remove(&file);
+            debug_assert!(held, "the lease of a file's writer names the file");
             if lease.files.is_empty() {
                 self.holders.remove(holder);
             }
@@ -74,6 +75,10 @@ impl Leases {
 
     pub(crate) fn len(&self) -> usize {
         self.holders.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Lease)> {
+        self.holders.iter().map(|(holder, lease)| (&**holder, lease))
     }
 
     /// Files of holders that have not renewed for `limit_ms`, in no order.

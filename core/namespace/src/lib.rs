@@ -9,6 +9,7 @@
 
 mod acl;
 mod apply;
+mod check;
 pub mod config;
 mod digest;
 mod feature;

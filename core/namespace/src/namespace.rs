@@ -251,7 +251,21 @@ impl Namespace {
         self.active = true;
         self.note_time(mono_ms);
         self.counters.genstamp = self.newest_stamp().0;
+        debug_assert!(
+            self.counters.genstamp >= self.counters.impending_genstamp,
+            "a stamp that an earlier active gave out is given out once"
+        );
         self.leases.renew_all(mono_ms);
+    }
+    /// Whether [`Namespace::start_active`] was last.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+    /// Whether something was deleted that [`Namespace::reclaim`] has not freed yet.
+    #[must_use]
+    pub fn has_detached(&self) -> bool {
+        !self.detached.is_empty()
     }
     /// Leaving the active state.
     pub fn stop_active(&mut self) {
@@ -325,6 +339,12 @@ impl Namespace {
 
     /// Hangs an inode (with its name set) below a directory that has no such child.
     pub(crate) fn link(&mut self, parent: Slot, child: Slot) {
+        debug_assert!(self.rec(parent).is_dir(), "only directories have children");
+        debug_assert!(parent != child, "nothing is below itself");
+        debug_assert!(
+            self.child(parent, self.name_of(child)).is_none(),
+            "the caller has seen that the name is free"
+        );
         self.inodes.get_mut(child).parent = parent;
         let Namespace {
             inodes,
@@ -378,12 +398,14 @@ impl Namespace {
         } = self;
         let rec = *inodes.get(child);
         let name = names.get(rec.name);
-        index.remove(index.hash(rec.parent, name), child);
+        let indexed = index.remove(index.hash(rec.parent, name), child);
+        debug_assert!(indexed, "what hangs in a directory is in the index");
         let list = inodes.get(rec.parent).data;
         if list != NONE {
-            lists
+            let listed = lists
                 .get_mut(list)
                 .remove(child, |slot| names.get(inodes.get(slot).name).cmp(name));
+            debug_assert!(listed, "what hangs in a directory is in its list");
             if lists.get(list).len() == 0 {
                 lists.remove(list);
                 inodes.get_mut(rec.parent).data = NONE;
@@ -408,6 +430,7 @@ impl Namespace {
 
     /// Replaces a file's block list; the blocks themselves are the caller's matter.
     pub(crate) fn set_block_slots(&mut self, file: Slot, slots: Vec<Slot>) {
+        debug_assert!(self.rec(file).is_file(), "only files have blocks");
         let rec = self.inodes.get_mut(file);
         if rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
             self.block_lists.remove(rec.data);
@@ -432,7 +455,11 @@ impl Namespace {
     /// Makes a block the last one of a file.
     pub(crate) fn push_block(&mut self, file: Slot, block: Block, open: bool) {
         let slot = self.blocks.insert(BlockRec::new(block, file, open));
-        self.block_ids.insert(block.id.0 as u64, slot);
+        let before = self.block_ids.insert(block.id.0 as u64, slot);
+        debug_assert!(
+            before.is_none(),
+            "the caller has seen that the block is no other file's"
+        );
         self.open_blocks += usize::from(open);
         let rec = *self.rec(file);
         if rec.data != NONE && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
@@ -454,8 +481,14 @@ impl Namespace {
 
     pub(crate) fn free_block(&mut self, slot: Slot) -> Block {
         let rec = *self.blocks.get(slot);
+        debug_assert!(rec.file != NONE, "a block is freed once");
+        debug_assert!(
+            self.open_blocks >= usize::from(rec.is_open()),
+            "an open block is counted"
+        );
         self.open_blocks -= usize::from(rec.is_open());
-        self.block_ids.remove(rec.id().0 as u64);
+        let known = self.block_ids.remove(rec.id().0 as u64);
+        debug_assert_eq!(known, Some(slot), "a block is known by its id");
         self.blocks.remove(slot);
         rec.block()
     }
@@ -467,6 +500,7 @@ impl Namespace {
             if open {
                 self.open_blocks += 1;
             } else {
+                debug_assert!(self.open_blocks > 0, "an open block is counted");
                 self.open_blocks -= 1;
             }
         }
@@ -529,13 +563,20 @@ impl Namespace {
                 break;
             }
         }
+        debug_assert!(
+            out.inodes <= max_inodes,
+            "nobody waits longer for the lock than was asked for"
+        );
         out.done = self.detached.is_empty();
         out
     }
 
     /// Frees one inode without children, with its blocks and side entries.
     pub(crate) fn free_inode(&mut self, slot: Slot, out: &mut Reclaimed) {
+        debug_assert!(slot != self.root, "the root stays");
+        debug_assert_eq!(self.children(slot).len(), 0, "its children would hang nowhere");
         let rec = *self.rec(slot);
+        debug_assert!(rec.is_live(), "an inode is freed once");
         let space = match rec.is_file() {
             true => self.file_usage(slot),
             false => Usage::default(),
@@ -574,7 +615,8 @@ impl Namespace {
             self.xattrs.remove(slot);
         }
         self.names.remove(rec.name);
-        self.inode_ids.remove(rec.id().0);
+        let known = self.inode_ids.remove(rec.id().0);
+        debug_assert_eq!(known, Some(slot), "an inode is known by its id");
         self.inodes.remove(slot);
         out.inodes += 1;
     }
@@ -584,6 +626,8 @@ impl Namespace {
     pub(crate) fn detach(&mut self, slot: Slot, out: &mut Vec<Block>) -> bool {
         /// Inodes an op frees by itself: below a tenth of a millisecond.
         const AT_ONCE: usize = 64;
+        debug_assert!(slot != self.root, "the root stays");
+        debug_assert!(!self.rec(slot).has(flag::DETACHED), "it is cut off once");
         self.unlink(slot);
         self.inodes.get_mut(slot).set(flag::DETACHED, true);
         if self.rec(slot).is_dir() {
@@ -636,6 +680,7 @@ impl Namespace {
 
     /// Makes the file's writer known (and holds its lease).
     pub(crate) fn open_file(&mut self, slot: Slot, client_name: &str, client_machine: &str) {
+        debug_assert!(self.rec(slot).is_file(), "only files are written");
         let id = self.rec(slot).id();
         let mono_ms = self.now_mono_ms.load(Ordering::Relaxed);
         let holder = self.leases.add(client_name, id.0, mono_ms);
@@ -664,7 +709,8 @@ impl Namespace {
     pub(crate) fn new_inode(&mut self, id: InodeId, kind: u8, name: &[u8], perm: Perm, mtime: u64) -> Slot {
         let name = self.names.insert(name);
         let slot = self.inodes.insert(InodeRec::new(id, kind, name, perm, mtime));
-        self.inode_ids.insert(id.0, slot);
+        let before = self.inode_ids.insert(id.0, slot);
+        debug_assert!(before.is_none(), "the caller has seen that the id is free");
         self.counters.inode_id = self.counters.inode_id.max(id.0);
         slot
     }

@@ -57,7 +57,8 @@ impl Namespace {
 
     pub(crate) fn begin_truncation(&mut self, file: Slot, truncation: Truncation) {
         let id = self.rec(file).id().0;
-        self.truncations.insert(id, truncation);
+        let before = self.truncations.insert(id, truncation);
+        debug_assert!(before.is_none(), "one truncate of a file waits for DataNodes");
     }
 
     /// DataNodes have done it, or the block is gone: the source of a copy is not needed any more.

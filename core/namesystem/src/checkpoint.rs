@@ -165,6 +165,10 @@ pub struct EditsRetention {
 impl EditsRetention {
     /// The last transaction, now.
     pub fn note(&mut self, last: TxId, now_ms: u64) {
+        debug_assert!(
+            self.moments.back().is_none_or(|(at_ms, _)| *at_ms <= now_ms),
+            "the clock does not go back"
+        );
         self.moments.push_back((now_ms, last));
         while self.moments.len() > MOMENTS_MAX {
             self.moments.pop_front();

@@ -4,6 +4,7 @@
 //! read-write lock, looks up the [`calls`] verb of an RPC, runs it and obeys the [`Reply`].
 
 pub mod calls;
+mod check;
 pub mod checkpoint;
 pub mod context;
 pub mod edit_log;

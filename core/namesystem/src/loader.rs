@@ -44,7 +44,13 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> N
         });
     });
     blockmanager.set_generation_stamp(namespace.generation_stamp());
+    debug_assert_eq!(
+        blockmanager.counts().complete_blocks,
+        namespace.complete_block_count(),
+        "safe mode waits for the blocks that the edits say are complete"
+    );
     Namesystem {
+        reclaim_pending: namespace.has_detached(),
         namespace,
         blockmanager,
         edit_log: EditLog::new(life, txid),
@@ -59,7 +65,6 @@ pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> N
         most_recent_checkpoint_ms: 0,
         last_transition_ms: 0,
         recoveries: Recoveries::default(),
-        reclaim_pending: false,
         rolling_upgrade_finalized: false,
     }
 }

@@ -55,6 +55,11 @@ impl Recoveries {
         self.files.remove(&file.0);
     }
 
+    /// Panics when more is remembered than there is room for.
+    pub(crate) fn check(&self) {
+        assert!(self.files.len() <= RECOVERIES_MAX, "{} recoveries", self.files.len());
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -72,6 +77,7 @@ impl Recoveries {
             .map(|file| InodeId(*file))
             .collect();
         self.turn = round.last().map_or(0, |file| file.0);
+        debug_assert!(round.len() <= self.files.len(), "no file has two turns in a round");
         round
     }
 }

@@ -274,6 +274,12 @@ impl Namesystem {
         for op in ops {
             last = Some(self.apply_staged(op)?);
         }
+        debug_assert_eq!(
+            last,
+            Some(self.edit_log.applied()),
+            "nothing comes between the ops of a plan"
+        );
+        self.check_now_and_then(self.edit_log.applied());
         Ok(last)
     }
 
@@ -314,6 +320,7 @@ impl Namesystem {
         self.edit_log.set_applied(txid);
         self.hand_over(&effects, false);
         crate::calls::remember_replayed(self, txid, op, mono_ms);
+        self.check_now_and_then(txid);
         Ok(())
     }
 
@@ -374,13 +381,17 @@ impl Namesystem {
         self.last_transition_ms = now.wall_ms;
         self.edit_log.begin_life();
         self.history = History::default();
-        Ok(self.edit_log.open_for_write(now.wall_ms))
+        debug_assert!(!self.edit_log.has_unsynced(), "an active begins with what a quorum has");
+        let first = self.edit_log.open_for_write(now.wall_ms);
+        debug_assert!(self.edit_log.is_open_for_write(), "an active writes");
+        Ok(first)
     }
 
     /// Takes no more changes. What was logged may still become durable; see [`Namesystem::end_stepping_down`].
     pub fn begin_stepping_down(&mut self) -> Result<(), IllegalTransition> {
         self.role.change(Role::SteppingDown)?;
         self.blockmanager.stop_active();
+        debug_assert!(!self.blockmanager.is_active(), "who steps down orders nothing any more");
         Ok(())
     }
 
@@ -419,6 +430,7 @@ impl Namesystem {
         self.latest_calls = std::mem::take(&mut old.latest_calls);
         let mut answers = std::mem::take(&mut old.retry_cache);
         answers.forget_after(self.edit_log.applied().min(old.life().proven()));
+        debug_assert!(old.retry_cache.is_empty(), "an answer is remembered in one life");
         self.retry_cache = answers;
     }
 

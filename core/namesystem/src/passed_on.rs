@@ -137,6 +137,7 @@ impl LatestCalls {
             return;
         };
         let client = bucket.place(key);
+        debug_assert_eq!(client.id, key.client_id, "a place is one client's");
         match passed_on {
             None => client.direct.add(key.call_id, now_ms),
             Some(passed_on) => {
@@ -149,6 +150,21 @@ impl LatestCalls {
                     client.connection = passed_on.connection;
                 }
                 client.passed_on.add(key.call_id, passed_on.came_ms());
+            }
+        }
+    }
+
+    /// Panics when a client is remembered twice: an older call of its would be believed.
+    pub fn check_order(&self) {
+        assert!(
+            self.buckets.is_empty() || self.buckets.len() == BUCKETS,
+            "memory is bounded"
+        );
+        for bucket in &self.buckets {
+            let held = bucket.clients.iter().filter(|client| client.at_ms() != 0);
+            for (at, client) in held.clone().enumerate() {
+                let again = held.clone().skip(at + 1).any(|other| other.id == client.id);
+                assert!(!again, "a client has two places");
             }
         }
     }

@@ -162,6 +162,10 @@ impl RetryCache {
             chunk: chunk_number,
             offset: chunk.bytes.len() as u32,
         };
+        debug_assert!(
+            chunk.bytes.len() + need <= chunk.bytes.capacity(),
+            "a chunk never moves: it would hold more than is counted"
+        );
         chunk.newest_ms = chunk.newest_ms.max(now_ms);
         chunk.bytes.extend_from_slice(&key.client_id);
         chunk.bytes.extend_from_slice(&key.call_id.to_le_bytes());
@@ -230,6 +234,40 @@ impl RetryCache {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Panics where an invariant of the module header does not hold.
+    pub fn check(&self) {
+        let capacity: usize = self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
+        assert_eq!(capacity, self.bytes, "bytes counted and held");
+        assert!(
+            self.chunks.len() <= 1 || self.bytes <= self.options.max_bytes.saturating_add(self.last_capacity()),
+            "{} bytes of answers, {} are allowed and one chunk",
+            self.bytes,
+            self.options.max_bytes
+        );
+        let mut records = 0;
+        for (at, chunk) in self.chunks.iter().enumerate() {
+            let mut offset = 0;
+            while offset < chunk.bytes.len() {
+                let Some(reply) = read_reply(&chunk.bytes, offset) else {
+                    panic!("a record of chunk {at} ends behind it")
+                };
+                records += 1;
+                offset += HEADER_BYTES + reply.payload.len();
+            }
+            assert_eq!(offset, chunk.bytes.len(), "records fill chunk {at}");
+        }
+        assert!(self.index.len() <= records, "the index names records that exist");
+        for &place in &self.index {
+            let key = self.key_at(place);
+            let found = key.and_then(|key| self.index.find(hash_of(&key), |&other| self.key_at(other) == Some(key)));
+            assert_eq!(found, Some(&place), "a call has one answer, and is found by its key");
+        }
+    }
+
+    fn last_capacity(&self) -> usize {
+        self.chunks.back().map_or(0, |chunk| chunk.bytes.capacity())
     }
 
     fn drop_front(&mut self) {

@@ -179,6 +179,10 @@ impl Namesystem {
             return Err(NoImage::LifeEnded);
         }
         let txid = self.edit_log.applied();
+        debug_assert!(
+            self.namespace.last_applied_txid() <= txid.0,
+            "an image holds nothing that was not logged"
+        );
         // The ops that begin and end segments change nothing in the namespace, but the image covers them.
         self.namespace.set_last_applied_txid(txid.0);
         let context = SaveNamespaceContext {

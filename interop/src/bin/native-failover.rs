@@ -4,8 +4,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Parser;
 use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
-use hdfs_native::{Client, ClientBuilder, WriteOptions};
+use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
 use rustix::process::Signal;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,11 +38,29 @@ struct Args {
     stop_at_ms: Option<u128>,
 }
 
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Failure {
+    /// The connection was lost with the call under way: one for each call that the kill meets.
+    Lost,
+    /// The client has refused by itself. Between the end of a connection and the moment when it notices, it fails every
+    /// change at once with the connection's error, and asks nobody: on a busy machine hundreds of times in a millisecond.
+    OwnRefusal,
+    /// A NameNode has refused. The client repeats no call, so that it would go on at once.
+    Refused,
+}
+
+/// No answer of a NameNode, and no end of a connection either, comes back through the kernel in this time.
+const NOBODY_ASKED: Duration = Duration::from_micros(20);
+/// Refusals after one kill, of each thread. NameNodes keep calls while nobody is active: what they refuse has a reason that
+/// lasts, and would be refused thousands of times.
+const REFUSALS_MAX: usize = 10;
+
 /// A call that has ended.
 struct Call {
     what: &'static str,
     took: Duration,
-    error: Option<String>,
+    error: Option<(Failure, String)>,
 }
 
 fn main() -> Result<()> {
@@ -80,16 +99,31 @@ fn main() -> Result<()> {
         std::thread::sleep(QUIET);
         let after = drain(&calls);
         let worst = after.iter().max_by_key(|call| call.took).context("no call ended")?;
-        let errors = after.iter().filter(|call| call.error.is_some()).count();
+        let mut failures: BTreeMap<(Failure, &str), Vec<&Call>> = BTreeMap::new();
+        for call in &after {
+            if let Some((failure, text)) = &call.error {
+                failures.entry((*failure, text.as_str())).or_default().push(call);
+            }
+        }
         println!(
-            "{kill}: {} ms ({}), {} calls, {errors} errors",
+            "{kill}: {} ms ({}), {} calls",
             worst.took.as_millis(),
             worst.what,
             after.len()
         );
-        for call in after.iter().filter(|call| call.error.is_some()).take(4) {
-            println!("  {}: {}", call.what, call.error.as_deref().unwrap_or_default());
+        for ((failure, text), calls) in &failures {
+            let took: Duration = calls.iter().map(|call| call.took).sum();
+            println!("  {failure:?}: {} in {took:?}, {}: {text}", calls.len(), calls[0].what);
         }
+        let refusals: usize = failures
+            .iter()
+            .filter(|((failure, _), _)| *failure == Failure::Refused)
+            .map(|(_, calls)| calls.len())
+            .sum();
+        ensure!(
+            refusals <= REFUSALS_MAX * args.threads,
+            "{refusals} calls were refused after one kill"
+        );
         longest.push(worst.took.as_millis());
         if args.stop_at_ms.is_some_and(|limit| worst.took.as_millis() > limit) {
             let kept = std::env::temp_dir().join("native-failover-logs");
@@ -124,11 +158,20 @@ async fn timed<T>(
 ) -> Option<T> {
     let started = Instant::now();
     let result = call.await;
+    let took = started.elapsed();
+    let failure = |error: &HdfsError| match error {
+        HdfsError::IOError(_) if took < NOBODY_ASKED => Failure::OwnRefusal,
+        HdfsError::IOError(_) => Failure::Lost,
+        _ => Failure::Refused,
+    };
     // The receiver is gone only at the end.
     let _ = send.send(Call {
         what,
-        took: started.elapsed(),
-        error: result.as_ref().err().map(|error| format!("{error:?}")),
+        took,
+        error: result
+            .as_ref()
+            .err()
+            .map(|error| (failure(error), format!("{error:?}"))),
     });
     result.ok()
 }

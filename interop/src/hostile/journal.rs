@@ -8,11 +8,14 @@ use anyhow::{Context, Result, ensure};
 use hathi_formats::conf::Configuration;
 use hathi_formats::proto::qjournal::{GetJournaledEditsRequestProto, GetJournaledEditsResponseProto, JournalIdProto};
 use hathi_net::ipc::protocols::QJOURNAL_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use std::time::{Duration, Instant};
 
 /// How long the readers look.
 const LOOK: Duration = Duration::from_millis(700);
+/// After this a segment that a JournalNode does not show is given up. Its writer tries a JournalNode again within half a
+/// second, and a segment must be two seconds old before the writer ends it by itself.
+const SHOWN_WITHIN: Duration = Duration::from_secs(8);
 
 /// Readers ask as Java's standbys do, while the syncs of an edit are under way.
 pub(super) fn before_disks(setup: &Setup<'_>) -> Result<()> {
@@ -22,16 +25,7 @@ pub(super) fn before_disks(setup: &Setup<'_>) -> Result<()> {
     let client = Client::new(&daemons.conf())?;
     let journalnodes = connect(&daemons, &client)?;
     for round in 0..3 {
-        let told = daemons.hathi("dfsadmin", &["-rollEdits"])?;
-        let first: u64 = told
-            .split_whitespace()
-            .last()
-            .and_then(|word| word.parse().ok())
-            .with_context(|| told.clone())?;
-        wait_for("every JournalNode to show the new segment", PATIENCE, || {
-            let shown = |journalnode| edits(&client, journalnode, first).is_some_and(|count| count > 0);
-            journalnodes.iter().all(shown).then_some(())
-        });
+        let first = begin_segment(&daemons, &client, &journalnodes)?;
         let faults: Vec<_> = daemons
             .of(Role::JournalNode)
             .map(|index| daemons.faults(Role::JournalNode, index))
@@ -64,11 +58,43 @@ pub(super) fn before_disks(setup: &Setup<'_>) -> Result<()> {
         wait_for("a reader to get what is committed", PATIENCE, || {
             let seen = journalnodes
                 .iter()
-                .filter(|journalnode| edits(&client, journalnode, first + 1).is_some_and(|count| count > 0));
+                .filter(|journalnode| edits(&client, journalnode, first + 1).is_ok_and(|count| count > 0));
             (seen.count() > 1).then_some(())
         });
     }
     Ok(())
+}
+
+/// Begins a segment that every JournalNode has open and shows; answers its first transaction, which alone is in it.
+///
+/// A JournalNode need not show the segment that was begun. It shows recent edits from its memory alone, which a recovery
+/// by the next active empties, and one that missed more than the writer remembers joins with the segment after, which
+/// the NameNode begins by itself. On a busy machine both happen. Standbys then read the finalized segment's file; here
+/// another segment is begun.
+fn begin_segment(daemons: &Daemons, client: &Client, journalnodes: &[RpcClient]) -> Result<u64> {
+    let started = Instant::now();
+    loop {
+        let told = daemons.hathi("dfsadmin", &["-rollEdits"])?;
+        let first: u64 = told
+            .split_whitespace()
+            .last()
+            .and_then(|word| word.parse().ok())
+            .with_context(|| told.clone())?;
+        let rolled = Instant::now();
+        while rolled.elapsed() < SHOWN_WITHIN {
+            let all = |journalnode| matches!(edits(client, journalnode, first), Ok(1));
+            if journalnodes.iter().all(all) {
+                return Ok(first);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let shown: Vec<_> = journalnodes.iter().map(|one| edits(client, one, first)).collect();
+        eprintln!("not every JournalNode shows segment {first}: {shown:?}");
+        ensure!(
+            started.elapsed() < PATIENCE,
+            "a JournalNode shows no new segment: of the last one, {first}, they show {shown:?}"
+        );
+    }
 }
 
 fn connect(daemons: &Daemons, client: &Client) -> Result<Vec<RpcClient>> {
@@ -83,8 +109,8 @@ fn connect(daemons: &Daemons, client: &Client) -> Result<Vec<RpcClient>> {
         .collect()
 }
 
-/// How many edits a JournalNode shows from one on; `None` when it refuses.
-fn edits(client: &Client, journalnode: &RpcClient, since: u64) -> Option<u32> {
+/// How many edits a JournalNode shows from one on, or why it shows none.
+fn edits(client: &Client, journalnode: &RpcClient, since: u64) -> Result<u32, RpcError> {
     let request = GetJournaledEditsRequestProto {
         jid: JournalIdProto {
             identifier: "hathi".to_owned(),
@@ -95,9 +121,8 @@ fn edits(client: &Client, journalnode: &RpcClient, since: u64) -> Option<u32> {
         wait_ms: None,
         committed_only: None,
     };
-    let answer: Result<GetJournaledEditsResponseProto, _> =
-        client.wait(journalnode.call("getJournaledEdits", &request));
-    answer.ok().map(|answer| answer.txn_count)
+    let answer: GetJournaledEditsResponseProto = client.wait(journalnode.call("getJournaledEdits", &request))?;
+    Ok(answer.txn_count)
 }
 
 fn nobody_sees(client: &Client, journalnodes: &[RpcClient], since: u64) -> Result<()> {

@@ -76,15 +76,22 @@ impl FileReader {
         let mut retries = fs.options().last_block_retries;
         // What was acknowledged to the writer is readable, but only the DataNodes know how much that is.
         let in_last = loop {
-            match unfinished_block(&located) {
-                None => break 0,
-                Some(last) if !last.locs.is_empty() => break visible_length(fs.options(), path, last).await?,
-                Some(last) if retries == 0 => {
-                    return Err(unknown_length(path, last, "the NameNode knows none of its DataNodes"));
-                }
-                Some(_) => tokio::time::sleep(fs.options().last_block_pause).await,
+            let Some(last) = unfinished_block(&located) else {
+                break 0;
+            };
+            let untold = match visible_length(fs.options(), path, last).await {
+                Ok(length) => break length,
+                Err(untold) => untold,
+            };
+            if retries == 0 || !untold.may_change {
+                return Err(ClientError::UnknownLength {
+                    block: last.b.block_id.cast_signed(),
+                    path: path.to_owned(),
+                    last: untold.reason,
+                });
             }
             retries -= 1;
+            tokio::time::sleep(fs.options().last_block_pause).await;
             located = fs.block_locations(path, 0, PREFETCH_LEN).await?;
         };
         Ok(FileReader {
@@ -264,24 +271,31 @@ fn unfinished_block(located: &LocatedBlocksProto) -> Option<&LocatedBlockProto> 
     located.last_block.as_ref().filter(|_| open)
 }
 
-fn unknown_length(path: &str, block: &LocatedBlockProto, last: impl Into<String>) -> ClientError {
-    ClientError::UnknownLength {
-        block: block.b.block_id.cast_signed(),
-        path: path.to_owned(),
-        last: last.into(),
-    }
+/// Why the length of a block that is being written is not known.
+struct Untold {
+    reason: String,
+    /// The NameNode may soon say something else of the block.
+    may_change: bool,
 }
 
 /// Length of a block that is being written, from the first DataNode that knows it (`DFSInputStream.readBlockLength`).
 ///
 /// Nothing was acknowledged yet when every one of them says that it has no replica. Otherwise the length is not known
 /// while nobody tells it: the bytes that were flushed would be left out without a word.
-async fn visible_length(
-    options: &FileSystemOptions,
-    path: &str,
-    block: &LocatedBlockProto,
-) -> Result<u64, ClientError> {
+///
+/// For the same reason a DataNode with fewer bytes than the NameNode has logged is passed over: a loss of power took
+/// some of its replica, or a pipeline left it behind. Hadoop shows what it has. If nobody has more, a truncate may have
+/// been carried out of which the NameNode has not heard yet: it is asked again.
+async fn visible_length(options: &FileSystemOptions, path: &str, block: &LocatedBlockProto) -> Result<u64, Untold> {
+    if block.locs.is_empty() {
+        return Err(Untold {
+            reason: "the NameNode knows none of its DataNodes".to_owned(),
+            may_change: true,
+        });
+    }
+    let logged = block.b.num_bytes();
     let mut without_replica = 0;
+    let mut short = None;
     let mut last = "no DataNode told it".to_owned();
     for node in &block.locs {
         let result: Result<hdfs::GetReplicaVisibleLengthResponseProto, RpcError> = async {
@@ -299,18 +313,25 @@ async fn visible_length(
             Ok(answer) if answer.length.cast_signed() < 0 => {
                 last = format!("{} waits for the block's recovery", stream::address(node));
             }
+            Ok(answer) if answer.length < logged => {
+                let (has, node) = (answer.length, stream::address(node));
+                short = Some(format!("{node} has {has} of the {logged} bytes that were logged"));
+            }
             Ok(answer) => return Ok(answer.length),
             Err(error) => {
                 without_replica += usize::from(error.is_remote(REPLICA_NOT_FOUND));
                 last = error.to_string();
             }
         }
-        tracing::debug!(path, last, "no visible length");
+        tracing::debug!(path, last, short, "no visible length");
     }
-    if without_replica == block.locs.len() && block.b.num_bytes() == 0 {
+    if without_replica == block.locs.len() && logged == 0 {
         return Ok(0);
     }
-    Err(unknown_length(path, block, last))
+    Err(Untold {
+        may_change: short.is_some(),
+        reason: short.unwrap_or(last),
+    })
 }
 
 /// A stream of packets of one replica.

@@ -95,6 +95,46 @@ async fn safety_d6_no_replica_anywhere_is_an_empty_block_unless_the_namenode_kno
 }
 
 #[tokio::test]
+async fn safety_d20_a_datanode_with_fewer_bytes_than_were_logged_is_passed_over() {
+    let script = Script {
+        data: vec![7; 40],
+        visible: Some(Ok(40)),
+        ..Script::default()
+    };
+    let (short, other) = (DataNode::start("short", script), knows("other", Ok(100)));
+    let namenode = namenode(open(located(block(1, 60), &[&short, &other])));
+    let mut reader = namenode.client().open("/f").await.unwrap();
+    assert_eq!(reader.len(), 100);
+    assert_eq!(read(&mut reader).await.unwrap(), [7; 100]);
+}
+
+#[tokio::test]
+async fn safety_d20_logged_bytes_that_nobody_has_are_an_error_and_not_left_out() {
+    let (short, shorter) = (knows("short", Ok(59)), knows("shorter", Ok(40)));
+    let namenode = namenode(open(located(block(1, 60), &[&short, &shorter])));
+    let error = namenode.client().open("/f").await.unwrap_err();
+    assert!(matches!(error, ClientError::UnknownLength { block: 1, .. }), "{error}");
+    assert!(
+        error.to_string().contains("40 of the 60 bytes that were logged"),
+        "{error}"
+    );
+}
+
+/// A DataNode has carried a truncate out, and the NameNode does not know it yet.
+#[tokio::test]
+async fn safety_d20_a_length_below_the_logged_one_counts_when_the_namenode_has_heard_of_it() {
+    let datanode = knows("truncated", Ok(40));
+    let before = open(located(block(1, 100), &[&datanode]));
+    let after = complete(located(block(1, 40), &[&datanode]));
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let namenode = NameNode::start(move |_, _| {
+        let first = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        locations(if first { &before } else { &after })
+    });
+    assert_eq!(namenode.client().open("/f").await.unwrap().len(), 40);
+}
+
+#[tokio::test]
 async fn safety_d6_a_block_without_known_datanodes_is_asked_for_again() {
     let datanode = knows("late", Ok(100));
     let unknown = open(located(block(1, 0), &[]));

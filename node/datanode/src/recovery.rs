@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hathi_blockpool::{NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery};
+use hathi_blockpool::{Mismatch, NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery};
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};
 use hathi_formats::proto::hdfs::{
-    BlockProto, DatanodeIdProto, ExtendedBlockProto, InitReplicaRecoveryRequestProto, InitReplicaRecoveryResponseProto,
-    RecoveringBlockProto, ReplicaStateProto, UpdateReplicaUnderRecoveryRequestProto,
+    BlockProto, DatanodeIdProto, DatanodeInfoProto, ExtendedBlockProto, InitReplicaRecoveryRequestProto,
+    InitReplicaRecoveryResponseProto, RecoveringBlockProto, ReplicaStateProto, UpdateReplicaUnderRecoveryRequestProto,
     UpdateReplicaUnderRecoveryResponseProto,
 };
 use hathi_net::ipc::protocols::INTER_DATANODE_PROTOCOL;
@@ -70,11 +70,16 @@ pub fn update_replica(
         .new_block_id
         .map(|id| BlockId(id as i64))
         .filter(|id| id.0 > 0 && *id != old.id);
+    let mismatch = match request.mismatch_stays() {
+        true => Mismatch::Kept,
+        false => Mismatch::Refused,
+    };
     let changed = node
         .dataset
         .transition(&pool, old.id, |map| {
             let id = GenerationStamp(request.recovery_id);
-            map.update_under_recovery(old, id, new_id, request.new_length).map(Some)
+            let planned = map.update_under_recovery(old, id, new_id, request.new_length);
+            planned.map(|transition| Some(transition.over(mismatch)))
         })
         .map_err(|error| {
             // Read under the replica's lock: the last chunk is not what was written, and is given no new checksum.
@@ -273,6 +278,7 @@ async fn try_recover(
         new_taragets: vec![],
         new_target_storages: vec![],
     };
+    let mut over_rot = false;
     match plan {
         RecoveryPlan::GiveUp(reason) => return Err(RemoteException::new(exceptions::IO, reason)),
         RecoveryPlan::Delete => commit.delete_block = true,
@@ -281,44 +287,21 @@ async fn try_recover(
             new_len,
         } => {
             commit.new_length = new_len;
-            let new_block_id = truncate.map_or(block.block_id, |block| block.block_id);
-            for index in chosen {
-                let (
-                    Some(participant),
-                    Some(location),
-                    Some(RecoveryAnswer::Replica {
-                        num_bytes,
-                        generation_stamp,
-                        ..
-                    }),
-                ) = (
-                    participants.get(index),
-                    recovering.block.locs.get(index),
-                    answers.get(index),
-                )
-                else {
-                    continue;
-                };
-                let request = UpdateReplicaUnderRecoveryRequestProto {
-                    block: ExtendedBlockProto {
-                        pool_id: block.pool_id.clone(),
-                        block_id: block.block_id,
-                        generation_stamp: generation_stamp.0,
-                        num_bytes: Some(*num_bytes),
-                    },
-                    recovery_id: recovering.new_gen_stamp,
-                    new_length: new_len,
-                    new_block_id: Some(new_block_id),
-                };
-                match participant.update(node, request).await {
-                    Ok(storage) => {
-                        commit.new_taragets.push(location.id.clone());
-                        commit.new_target_storages.push(storage);
-                    }
-                    Err(exception) => {
-                        tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "replica could not be updated");
-                    }
-                }
+            let chosen: Vec<_> = chosen
+                .into_iter()
+                .filter_map(|index| {
+                    Some((
+                        participants.get(index)?,
+                        recovering.block.locs.get(index)?,
+                        answers.get(index)?,
+                    ))
+                })
+                .collect();
+            synchronize(node, recovering, &chosen, false, &mut commit).await;
+            // The NameNode knows of no good replica any more.
+            over_rot = commit.new_taragets.is_empty() && recovering.block.corrupt;
+            if over_rot {
+                synchronize(node, recovering, &chosen, true, &mut commit).await;
             }
             if commit.new_taragets.is_empty() {
                 return Err(RemoteException::new(
@@ -336,7 +319,78 @@ async fn try_recover(
         .call("commitBlockSynchronization", &commit)
         .await
         .map_err(to_remote)?;
+    if over_rot {
+        report_targets(node, recovering, &commit);
+    }
     Ok(commit.new_length)
+}
+
+/// Gives the replicas the agreed length and stamp; notes in `commit` who has it.
+async fn synchronize(
+    node: &Arc<DataNode>,
+    recovering: &RecoveringBlockProto,
+    chosen: &[(&Participant, &DatanodeInfoProto, &RecoveryAnswer)],
+    mismatch_stays: bool,
+    commit: &mut CommitBlockSynchronizationRequestProto,
+) {
+    let block = &recovering.block.b;
+    let new_block_id = recovering.truncate_block.as_ref().map(|block| block.block_id);
+    for (participant, location, answer) in chosen {
+        let RecoveryAnswer::Replica {
+            num_bytes,
+            generation_stamp,
+            ..
+        } = answer
+        else {
+            continue;
+        };
+        let request = UpdateReplicaUnderRecoveryRequestProto {
+            block: ExtendedBlockProto {
+                pool_id: block.pool_id.clone(),
+                block_id: block.block_id,
+                generation_stamp: generation_stamp.0,
+                num_bytes: Some(*num_bytes),
+            },
+            recovery_id: recovering.new_gen_stamp,
+            new_length: commit.new_length,
+            new_block_id: Some(new_block_id.unwrap_or(block.block_id)),
+            mismatch_stays: mismatch_stays.then_some(true),
+        };
+        match participant.update(node, request).await {
+            Ok(storage) => {
+                commit.new_taragets.push(location.id.clone());
+                commit.new_target_storages.push(storage);
+            }
+            Err(exception) => {
+                tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "replica could not be updated");
+            }
+        }
+    }
+}
+
+/// The replicas that were cut over rot are bad, and now that the block is complete the NameNode remembers it.
+fn report_targets(node: &DataNode, recovering: &RecoveringBlockProto, commit: &CommitBlockSynchronizationRequestProto) {
+    let old = &recovering.block.b;
+    let Ok(pool) = node.dataset.pool(&old.pool_id) else {
+        return;
+    };
+    let id = recovering
+        .truncate_block
+        .as_ref()
+        .map_or(old.block_id, |block| block.block_id);
+    let block = Block {
+        id: BlockId(id as i64),
+        num_bytes: commit.new_length,
+        generation_stamp: GenerationStamp(commit.new_gen_stamp),
+    };
+    tracing::warn!(block = %block.id, length = block.num_bytes, "a truncate was carried out although no replica matches its checksum");
+    for target in &commit.new_taragets {
+        let target = DatanodeInfoProto {
+            id: target.clone(),
+            ..DatanodeInfoProto::default()
+        };
+        node.report_remote_bad_block(&pool, block, &target);
+    }
 }
 
 /// The answer to `initReplicaRecovery`.

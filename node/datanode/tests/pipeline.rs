@@ -271,6 +271,7 @@ fn recovery_stops_the_writer_and_cuts_the_replica() {
         recovery_id: 1005,
         new_length: 4000,
         new_block_id: Some(41),
+        mismatch_stays: None,
     };
     recovery::update_replica(&node, &update).unwrap();
     assert_eq!(read(&node, block(41, 1005, 0), 0, 4000).unwrap(), data[..4000]);

@@ -41,6 +41,18 @@ fn bad_blocks(service: &Service) -> usize {
 
 /// Block recovery on one DataNode.
 fn recover(node: &Arc<DataNode>, id: u64, gs: u64, recovery_id: u64, len: u64, new_len: u64) {
+    let updated = try_recover(node, id, gs, recovery_id, (len, new_len), false);
+    updated.expect("the replica takes its new length");
+}
+
+fn try_recover(
+    node: &Arc<DataNode>,
+    id: u64,
+    gs: u64,
+    recovery_id: u64,
+    (len, new_len): (u64, u64),
+    mismatch_stays: bool,
+) -> Result<String, RemoteException> {
     let proto = |num_bytes| ExtendedBlockProto {
         pool_id: POOL.to_owned(),
         block_id: id,
@@ -73,8 +85,28 @@ fn recover(node: &Arc<DataNode>, id: u64, gs: u64, recovery_id: u64, len: u64, n
         recovery_id,
         new_length: new_len,
         new_block_id: Some(id),
+        mismatch_stays: Some(mismatch_stays),
     };
-    recovery::update_replica(node, &update).expect("the replica takes its new length");
+    recovery::update_replica(node, &update)
+}
+
+#[test]
+fn safety_d21_a_truncate_over_rot_ends_when_it_is_told_to_and_the_rot_is_never_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    let service = service(&node);
+    let data = bytes(1000);
+    put(&node, 1, &data);
+    let replica = pool(&node).get(block(1, 0, 0).id).unwrap();
+    let files = pool(&node).files(&replica).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&files.data).unwrap();
+    file.write_all_at(&[!data[600]], 600).unwrap();
+    let refused = try_recover(&node, 1, 1001, 1002, (1000, 700), false).unwrap_err();
+    assert!(refused.message.contains("does not match its checksum"), "{refused}");
+    assert_eq!(bad_blocks(&service), 1);
+    try_recover(&node, 1, 1001, 1003, (1000, 700), true).unwrap();
+    assert_eq!(read(&node, block(1, 1003, 0), 0, 512).unwrap(), data[..512]);
+    assert!(read(&node, block(1, 1003, 0), 512, 188).is_err(), "it looks good");
 }
 
 #[test]

@@ -317,7 +317,7 @@ impl World {
         let ns = &mut namenode.ns;
         while ns.blockmanager.heartbeat_check(now, 100) {}
         while ns.blockmanager.redundancy_tick(now, 100) {}
-        ns.blockmanager.check();
+        ns.check();
         monitor::check_leases(ns, now);
         while ns.reclaim(100) {}
         self.ship(at);

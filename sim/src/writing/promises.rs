@@ -283,6 +283,23 @@ impl World {
         self.held(id)
     }
 
+    /// A truncate was carried out on replicas that do not match their checksums: nobody had a good one. Nothing is owed
+    /// of the block any more, but it ends.
+    pub(super) fn cut_over_rot(&mut self, id: BlockId, to: usize, before: &[Held]) {
+        self.count("truncates that ended over rot");
+        let Some(promise) = self.promises.get_mut(&id).filter(|promise| !promise.void) else {
+            return;
+        };
+        let target = promise.exact.unwrap_or(0);
+        promise.void = true;
+        let (now, namenode) = (self.now, &self.namenodes[to]);
+        let good = |held: &&Held| held.right >= target && !namenode.takes_for_dead(held.node, now);
+        if let Some(good) = before.iter().find(good) {
+            let node = good.node;
+            self.violate(format!("{id} was cut over rot, and {node} had {target} good bytes"));
+        }
+    }
+
     /// A NameNode has taken the result of a recovery.
     pub(super) fn after_result(
         &mut self,
@@ -328,11 +345,22 @@ impl World {
             self.count("bytes that were with dead DataNodes only");
         }
         let worst = self.worst_of(id, stamp);
-        if worst < promise.flushed.min(new) {
-            let flushed = promise.flushed;
-            return self.violate(format!(
-                "{worst} bytes of {id} are right after a recovery, {flushed} were flushed"
-            ));
+        let owed = promise.flushed.min(new);
+        if worst < owed {
+            let (now, namenode) = (self.now, &self.namenodes[to]);
+            let has = |held: &&Held| held.right >= owed;
+            let (dead, asked): (Vec<&Held>, Vec<&Held>) =
+                before.iter().partition(|held| namenode.takes_for_dead(held.node, now));
+            // A replica that was completed without a sync may have its whole length after a loss of power, and not its
+            // bytes; its checksums tell. Who has them is dead.
+            let with_dead = dead.iter().any(|held| has(held)) && !asked.iter().any(|held| has(held));
+            if !with_dead {
+                let flushed = promise.flushed;
+                return self.violate(format!(
+                    "{worst} bytes of {id} are right after a recovery, {flushed} were flushed"
+                ));
+            }
+            self.count("bytes that were with dead DataNodes only");
         }
         if let Some(promise) = self.promises.get_mut(&id) {
             promise.content.truncate(new as usize);

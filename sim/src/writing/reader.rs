@@ -86,7 +86,8 @@ impl World {
             }
             let visible = replica.visible_length().or(any_answer.then_some(0));
             let is_cut = promise.is_cut(node);
-            if let Some(visible) = visible {
+            // One that has less than was logged is passed over as well.
+            if let Some(visible) = visible.filter(|visible| any_answer || *visible >= block.b.num_bytes()) {
                 // Of a replica that nobody writes any more a reader gets what matches its checksums.
                 let mut bytes = match replica.state {
                     ReplicaState::Rbw => datanode.bytes(replica),

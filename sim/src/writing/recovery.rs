@@ -3,7 +3,7 @@
 use super::datanode::Failure;
 use super::talk::{identity, node_of, storage_id};
 use super::{World, WritingMutant};
-use hathi_blockpool::{NoticeKind, RecoveryAnswer, RecoveryPlan, plan_recovery};
+use hathi_blockpool::{Mismatch, NoticeKind, RecoveryAnswer, RecoveryPlan, plan_recovery};
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};
@@ -17,6 +17,10 @@ pub(super) struct Recovering {
     answers: Vec<RecoveryAnswer>,
     /// Who is still to take the length, by the index of its answer.
     chosen: Option<VecDeque<usize>>,
+    /// All who are to take it.
+    participants: Vec<usize>,
+    /// No replica matches its checksum, and the NameNode has said that they are to be cut nevertheless.
+    over_rot: bool,
     result: CommitBlockSynchronizationRequestProto,
 }
 
@@ -32,6 +36,8 @@ impl Recovering {
             order,
             answers: Vec::new(),
             chosen: None,
+            participants: Vec::new(),
+            over_rot: false,
         }
     }
 
@@ -42,6 +48,17 @@ impl Recovering {
             num_bytes: block.num_bytes(),
             generation_stamp: GenerationStamp(block.generation_stamp),
         }
+    }
+
+    /// Everybody has refused to cut a chunk that does not match its checksum: they are told to do it nevertheless, if the
+    /// NameNode knows of no good replica.
+    fn cuts_over_rot(&mut self) -> bool {
+        let begins = !self.over_rot && self.order.block.corrupt && self.result.new_taragets.is_empty();
+        if begins && !self.result.delete_block {
+            self.over_rot = true;
+            self.chosen = Some(self.participants.iter().copied().collect());
+        }
+        begins && self.over_rot
     }
 
     fn id(&self) -> GenerationStamp {
@@ -67,6 +84,7 @@ impl World {
                     self.update(node, index, &mut task);
                     true
                 }
+                None if task.cuts_over_rot() => true,
                 None => {
                     self.report_result(node, &task);
                     false
@@ -131,7 +149,8 @@ impl World {
             }
             RecoveryPlan::Synchronize { participants, new_len } => {
                 task.result.new_length = new_len;
-                task.chosen = Some(participants.into());
+                task.chosen = Some(participants.iter().copied().collect());
+                task.participants = participants;
             }
         }
         true
@@ -157,8 +176,14 @@ impl World {
         if !self.can_reach(node, other) {
             return;
         }
+        let mismatch = if task.over_rot {
+            Mismatch::Kept
+        } else {
+            Mismatch::Refused
+        };
         let changed = self.change(other, old.id, |map| {
-            map.update_under_recovery(old, id, None, length).map(Some)
+            let planned = map.update_under_recovery(old, id, None, length);
+            planned.map(|transition| Some(transition.over(mismatch)))
         });
         match changed {
             Ok(Some(replica)) => {
@@ -198,6 +223,9 @@ impl World {
         });
         if taken.is_ok() {
             self.count("recoveries");
+            if task.over_rot {
+                self.cut_over_rot(task.block().id, to, &before);
+            }
             self.after_result(task.block().id, task.id(), length, to, &before);
         }
     }

@@ -2,6 +2,7 @@
 //! docs/blocks.md.
 
 use super::*;
+use hathi_formats::proto::hdfs::RecoveringBlockProto;
 
 fn live_corrupt(world: &World, n: i64) -> (u32, u32) {
     let counts = world.manager.count_replicas(block(n).id);
@@ -122,6 +123,44 @@ fn safety_10_an_order_that_has_lost_its_reason_does_not_leave() {
     world.manager.check();
 }
 
+/// The order of one more attempt to truncate block 1.
+fn truncate_order(world: &mut World, id: u64) -> RecoveringBlockProto {
+    let truncate = TruncateRecovery {
+        length: 40,
+        source: None,
+    };
+    let (id, now) = (GenerationStamp(id), at(world.now));
+    assert!(world.manager.begin_recovery(block(1).id, id, Some(truncate), now));
+    let commands = (0..world.nodes.len())
+        .flat_map(|node| world.commands(node))
+        .collect::<Vec<_>>();
+    let mut orders = commands.into_iter().filter_map(|command| command.recovery_cmd);
+    orders.next().expect("somebody leads it").blocks.remove(0)
+}
+
+#[test]
+fn safety_d21_a_truncate_over_rot_ends_when_nobody_can_have_a_good_replica_any_more() {
+    for bad in 0..=2 {
+        let mut world = written(2, 2, 2);
+        world.manager.reopen_block(block(1));
+        for node in 0..bad {
+            world.manager.mark_corrupt(block(1), world.nodes[node]).unwrap();
+        }
+        assert!(!truncate_order(&mut world, 1002).block.corrupt);
+        world.now += BlockManagerConfig::default().heartbeat_expire_ms() - 1;
+        world.settle();
+        assert!(
+            !truncate_order(&mut world, 1003).block.corrupt,
+            "somebody may still come"
+        );
+        world.now += 1;
+        let order = truncate_order(&mut world, 1004);
+        assert_eq!(order.block.corrupt, bad == 2, "{bad} of two are bad");
+        assert_eq!(order.block.locs.len(), 2);
+        world.manager.check();
+    }
+}
+
 #[test]
 fn safety_05_a_deletion_is_not_ordered_again_when_too_few_are_left() {
     let mut world = written(2, 2, 1);
@@ -207,6 +246,36 @@ fn safety_d5_a_node_with_the_only_pipeline_of_an_open_file_is_not_decommissioned
             .find_storage(&format!("uuid-{n}"), &format!("DS-{n}"))
             .unwrap()
     });
+    world.manager.set_expected_locations(block(1).id, &on);
+    world.tick();
+    assert_eq!(state(&world), AdminState::Decommissioned);
+}
+
+#[test]
+fn safety_d22_a_node_that_came_back_without_its_replica_does_not_let_the_other_one_go() {
+    let mut world = World::new(2);
+    world.start_active();
+    world.settle();
+    world.manager.add_block(new_block(1, 2, BlockState::UnderConstruction));
+    let on = [0, 1].map(|n| {
+        let found = world.manager.find_storage(&format!("uuid-{n}"), &format!("DS-{n}"));
+        found.unwrap()
+    });
+    world.manager.set_expected_locations(block(1).id, &on);
+    for node in 0..2 {
+        world.tell(node, block(1), IncrementalNotice::Receiving);
+    }
+    // The machine of node 0 loses its power, and with it the replica, which was never synced.
+    world.now += 10;
+    world.register(0);
+    world.full(0, &[]);
+    let leaving = AdminState::DecommissionInProgress;
+    world.manager.set_admin_state(world.nodes[1], leaving);
+    world.tick();
+    world.tick();
+    let state = |world: &World| world.manager.datanode(world.nodes[1]).unwrap().admin_state;
+    assert_eq!(state(&world), leaving, "nobody else has the block");
+    // The pipeline is repaired.
     world.manager.set_expected_locations(block(1).id, &on);
     world.tick();
     assert_eq!(state(&world), AdminState::Decommissioned);

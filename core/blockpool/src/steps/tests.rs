@@ -698,6 +698,78 @@ fn safety_d10_no_new_checksum_is_made_of_bytes_that_do_not_match_the_old_one() {
 }
 
 #[test]
+fn safety_d21_a_chunk_that_is_cut_over_rot_matches_no_checksum_afterwards_either() {
+    for copies in [false, true] {
+        let mut world = World::new(1);
+        for op in [Op::Create, Op::Write { len: 100, sync: true }, Op::Close] {
+            world.run(&op).unwrap();
+        }
+        let block = world.block();
+        let replica = world.map.get(ID).unwrap();
+        let files = world.dirs[&replica.volume].files(replica.location());
+        world.disk.flip_bit(&files.data, 35, 0).unwrap();
+        let gs = GenerationStamp(1010);
+        assert!(world.set_aside(gs).unwrap());
+        let (new_id, id) = if copies { (Some(COPY), COPY) } else { (None, ID) };
+        let over_rot = |map: &ReplicaMap| {
+            let planned = map.update_under_recovery(block, gs, new_id, 40);
+            planned.map(|transition| transition.over(Mismatch::Kept))
+        };
+        assert!(world.transition(over_rot).unwrap(), "it ends");
+        let replica = world.map.get(id).unwrap();
+        assert_eq!((replica.num_bytes, replica.generation_stamp), (40, gs));
+        let files = world.dirs[&replica.volume].files(replica.location());
+        let data = world.disk.read_small(&files.data).unwrap().unwrap();
+        let meta = world.disk.read_small(&files.meta).unwrap().unwrap();
+        assert_eq!(data.len(), 40);
+        checksum().verify(&data[..32], &meta[7..15]).unwrap();
+        assert!(
+            checksum().verify(&data[32..], &meta[15..]).is_err(),
+            "nobody reads it as good"
+        );
+    }
+}
+
+#[test]
+fn safety_d21_a_cut_over_rot_that_was_interrupted_keeps_its_length() {
+    let mut world = World::new(1);
+    for op in [Op::Create, Op::Write { len: 100, sync: true }, Op::Close] {
+        world.run(&op).unwrap();
+    }
+    let block = world.block();
+    let replica = world.map.get(ID).unwrap();
+    let files = world.dirs[&replica.volume].files(replica.location());
+    world.disk.flip_bit(&files.data, 35, 0).unwrap();
+    assert!(world.set_aside(GenerationStamp(1010)).unwrap());
+    let planned = world.map.update_under_recovery(block, GenerationStamp(1010), None, 40);
+    let planned = planned.unwrap().over(Mismatch::Kept);
+    let steps = Steps::new(&world.disk, &world.dirs, false);
+    let _ = steps.prepare(&planned).unwrap();
+    world.disk.crash_process();
+    world.restart().unwrap();
+    let found = world.map.get(ID).unwrap();
+    assert_eq!((found.num_bytes, found.generation_stamp.0), (40, 1010));
+}
+
+#[test]
+fn safety_d21_a_chunk_that_matches_gets_its_right_checksum_whatever_is_allowed() {
+    let mut world = World::new(1);
+    for op in [Op::Create, Op::Write { len: 100, sync: true }, Op::Close] {
+        world.run(&op).unwrap();
+    }
+    let (block, gs) = (world.block(), GenerationStamp(1010));
+    assert!(world.set_aside(gs).unwrap());
+    let update = |map: &ReplicaMap| {
+        let planned = map.update_under_recovery(block, gs, None, 40);
+        planned.map(|transition| transition.over(Mismatch::Kept))
+    };
+    assert!(world.transition(update).unwrap());
+    let (data, meta) = world.read();
+    assert_eq!(data, world.content[..40]);
+    checksum().verify(&data, &meta[7..]).unwrap();
+}
+
+#[test]
 fn safety_d10_an_unverified_packet_never_changes_what_is_on_disk() {
     let mut world = World::new(1);
     for op in [Op::Create, Op::Write { len: 24, sync: false }] {

@@ -194,19 +194,19 @@ impl Namespace {
         self.counters.block_id = self.counters.block_id.max(block.id.0);
         let rec = self.rec(file);
         let (id, replication) = (rec.id(), rec.replication);
-        fx.effects.push(if open {
-            Effect::BlockAdded {
-                block: *block,
-                file: id,
-                replication,
-            }
-        } else {
-            Effect::BlockCompleted {
-                block: *block,
-                file: id,
-                replication,
-            }
+        fx.effects.push(Effect::BlockAdded {
+            block: *block,
+            file: id,
+            replication,
         });
+        if !open {
+            // Logs in which a file's blocks come all at once.
+            fx.effects.push(Effect::BlockCompleted {
+                block: *block,
+                file: id,
+                replication,
+            });
+        }
         Ok(())
     }
 
@@ -348,6 +348,11 @@ impl Namespace {
         };
         let old = self.blocks.get(last).block();
         let length = old.num_bytes.saturating_sub(cut);
+        debug_assert!(length <= old.num_bytes, "a truncate makes no block longer");
+        debug_assert!(
+            !self.is_truncated(slot),
+            "a file that waits for DataNodes is open, and not truncated again"
+        );
         if old.id == block.id {
             // The stored length and stamp stay until the recovery has ended.
             self.set_block_open(last, true);

@@ -183,6 +183,11 @@ impl Namespace {
             self.inodes.get_mut(slot).name = new;
         }
         self.link(parent, slot);
+        debug_assert_eq!(
+            self.child(parent, name.as_bytes()),
+            Some(slot),
+            "it is where it was moved to"
+        );
         self.touch(slot, fx);
         self.touch_parent(old_parent, time_ms, fx);
         self.touch_parent(parent, time_ms, fx);

@@ -62,6 +62,11 @@ impl ChildIndex {
 
     /// Adds a slot whose key is not there. `rehash` gives the hash of any slot of the index.
     pub(crate) fn insert(&mut self, hash: u64, slot: Slot, rehash: impl Fn(&Slot) -> u64) {
+        debug_assert_eq!(
+            self.find(hash, |other| *other == slot),
+            None,
+            "an inode hangs in one directory"
+        );
         self.shards[Self::shard(hash)].insert_unique(hash, slot, rehash);
     }
 
@@ -72,6 +77,18 @@ impl ChildIndex {
                 true
             }
             Err(_) => false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(HashTable::len).sum()
+    }
+
+    /// Panics when a slot is there twice: a child would stay after it was removed.
+    pub(crate) fn check(&self) {
+        let mut seen = std::collections::BTreeSet::new();
+        for slot in self.shards.iter().flat_map(HashTable::iter) {
+            assert!(seen.insert(*slot), "slot {slot} is in the index twice");
         }
     }
 
@@ -114,6 +131,10 @@ impl ChildList {
             ChildList::Empty => *self = ChildList::Small(vec![child]),
             ChildList::Small(all) => {
                 let at = place(all, &order);
+                debug_assert!(
+                    all.get(at).is_none_or(|slot| order(*slot) != Ordering::Equal),
+                    "a name is there once"
+                );
                 if all.len() < CHUNK {
                     // Grow by a quarter: doubling would cost every directory half its list again.
                     if all.len() == all.capacity() {
@@ -208,6 +229,22 @@ impl ChildList {
         (self.len() - before, rest)
     }
 
+    /// Panics where the parts of the list contradict each other.
+    pub(crate) fn check(&self) {
+        match self {
+            ChildList::Empty => {}
+            ChildList::Small(all) => assert!(all.len() <= CHUNK, "{} children in one array", all.len()),
+            ChildList::Large(chunks, len) => {
+                assert!(
+                    chunks.iter().all(|chunk| !chunk.is_empty()),
+                    "an empty chunk of children"
+                );
+                let there: usize = chunks.iter().map(Vec::len).sum();
+                assert_eq!(there, *len as usize, "children counted and there");
+            }
+        }
+    }
+
     /// The last child.
     pub(crate) fn last(&self) -> Option<Slot> {
         self.chunks().last().and_then(|chunk| chunk.last()).copied()
@@ -224,6 +261,10 @@ impl ChildList {
                 if last.is_empty() {
                     chunks.pop();
                 }
+                debug_assert!(
+                    child.is_some() && *len > 0,
+                    "no chunk is empty, and children are counted"
+                );
                 *len -= 1;
                 child
             }

@@ -68,6 +68,18 @@ impl IdMap {
     pub(crate) fn len(&self) -> usize {
         self.live
     }
+
+    /// Panics where a page is kept for nothing, or ids are not counted.
+    pub(crate) fn check(&self) {
+        let mut live = 0;
+        for page in self.pages.values() {
+            let there = page.slots.iter().filter(|slot| **slot != NONE).count();
+            assert_eq!(there, page.live as usize, "ids counted in a page and there");
+            assert!(there > 0, "a page without ids keeps its memory");
+            live += there;
+        }
+        assert_eq!(live, self.live, "ids counted and there");
+    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,10 @@ impl Default for InodeRec {
 
 impl InodeRec {
     pub(crate) fn new(id: InodeId, kind: u8, name: NameRef, perm: Perm, mtime: u64) -> Self {
+        debug_assert!(
+            kind != 0 && kind & !flag::KIND == 0,
+            "a new inode has a kind, and nothing else"
+        );
         let mut rec = InodeRec {
             id_lo: id.0 as u32,
             id_hi: (id.0 >> 32) as u16,
@@ -173,6 +177,7 @@ impl InodeRec {
     }
     /// Of a directory.
     pub(crate) fn set_longest_below(&mut self, units: u32) {
+        debug_assert!(self.is_dir(), "in a file's record this is its block size");
         self.block_size_lo = units;
     }
     /// Of a file.
@@ -194,6 +199,7 @@ pub(crate) struct Perm(pub(crate) u64);
 
 impl Perm {
     pub(crate) fn new(user: u32, group: u32, mode: u16) -> Self {
+        debug_assert!(user < 1 << 24 && group < 1 << 24, "a serial would run into the other");
         Perm(u64::from(mode) | u64::from(group) << 16 | u64::from(user) << 40)
     }
     #[inline]

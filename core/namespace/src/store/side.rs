@@ -52,6 +52,7 @@ impl<T: Clone> Side<T> {
         if !shard.contains_key(&slot) {
             return None;
         }
+        debug_assert!(self.len > 0, "what is there is counted");
         self.len -= 1;
         Arc::make_mut(shard).remove(&slot)
     }

@@ -64,17 +64,20 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
 
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> &T {
+        debug_assert!(slot < self.used, "slot was never handed out");
         &self.pages[slot as usize / Self::PER_PAGE][slot as usize % Self::PER_PAGE]
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut T {
+        debug_assert!(slot < self.used, "slot was never handed out");
         let page = &mut self.pages[slot as usize / Self::PER_PAGE];
         &mut Arc::make_mut(page)[slot as usize % Self::PER_PAGE]
     }
 
     /// Slots in use.
     pub(crate) fn live(&self) -> usize {
+        debug_assert!(self.free.len() <= self.used as usize, "a slot was given back twice");
         self.used as usize - self.free.len()
     }
 

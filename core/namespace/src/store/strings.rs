@@ -37,6 +37,7 @@ impl Strings {
         let name: Arc<str> = Arc::from(name);
         self.names.push(name.clone());
         let serial = self.names.len() as u32;
+        debug_assert!(serial <= MAX_SERIAL, "serials fit the packings of the image");
         self.by_name.insert(name, serial);
         serial
     }
@@ -46,6 +47,14 @@ impl Strings {
         match serial {
             0 => "",
             n => self.names.get(n as usize - 1).map_or("", |name| name),
+        }
+    }
+
+    /// Panics when a string has no serial or two.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.by_name.len(), self.names.len(), "each string has one serial");
+        for (serial, name) in self.iter() {
+            assert_eq!(self.by_name.get(name), Some(&serial), "the serial of {name}");
         }
     }
 

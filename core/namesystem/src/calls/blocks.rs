@@ -96,7 +96,12 @@ fn allocate(
                 ns.blockmanager.commit_block(committed);
             }
             let (added, after) = commit(ns, plan)?;
+            debug_assert!(!targets.is_empty(), "a block is written somewhere");
             ns.blockmanager.set_expected_locations(added.block.id, &targets);
+            debug_assert!(
+                ns.namespace.is_block_under_construction(added.block.id),
+                "a new block is written to"
+            );
             let pool = &ns.info.block_pool_id;
             return Ok((
                 ns.blockmanager

@@ -85,7 +85,23 @@ pub(crate) fn reading<M: Message + Default>(
         return Reply::refuse(refused);
     }
     let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
-    outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+    let reply = outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()));
+    check_reply(ns, ns.edit_log.applied(), &reply);
+    reply
+}
+
+/// What every reply keeps to, in a debug build: it waits for a transaction that there is, and for the last one of its own
+/// call. `before` is the last transaction before the call.
+fn check_reply(ns: &Namesystem, before: TxId, reply: &Reply) {
+    let applied = ns.edit_log.applied();
+    debug_assert!(
+        reply.after.is_none_or(|after| after <= applied),
+        "a reply would wait for a transaction that does not exist"
+    );
+    debug_assert!(
+        applied == before || ns.is_broken() || reply.deferred.is_some() || reply.after == Some(applied),
+        "the caller would be told of a change that no quorum has"
+    );
 }
 
 /// Runs a write that a client may send again without harm.
@@ -99,8 +115,11 @@ pub(crate) fn writing<M: Message + Default>(
     if let Err(refused) = ns.check_operation(category) {
         return Reply::refuse(refused);
     }
+    let before = ns.edit_log.applied();
     let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
-    outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+    let reply = outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()));
+    check_reply(ns, before, &reply);
+    reply
 }
 
 /// What an at-most-once handler comes to.
@@ -133,6 +152,10 @@ pub(crate) fn once_with(
     }
     let key = CallKey::new(&ctx.client_id, ctx.call_id);
     if let Some(cached) = key.and_then(|key| ns.retry_cache.get(&key)) {
+        debug_assert!(
+            cached.txid <= ns.edit_log.applied(),
+            "an answer is remembered no longer than what it shows"
+        );
         let reply = Reply {
             result: Ok(Bytes::copy_from_slice(cached.payload)),
             after: (cached.txid > ns.edit_log.synced()).then_some(cached.txid),
@@ -141,8 +164,14 @@ pub(crate) fn once_with(
         ns.retry_cache.count_hit();
         return reply;
     }
+    let before = ns.edit_log.applied();
     match handler(ns) {
         Ok(Once { reply, keep }) => {
+            check_reply(ns, before, &reply);
+            debug_assert!(
+                !keep || reply.result.is_ok(),
+                "only successes are kept: what failed runs again"
+            );
             if let (true, Some(key), Ok(payload)) = (keep, key, &reply.result) {
                 let txid = reply.after.unwrap_or_else(|| ns.edit_log.applied());
                 ns.retry_cache.insert(key, txid, payload, ctx.mono_ms);

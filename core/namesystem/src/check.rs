@@ -1,0 +1,99 @@
+//! What is true of the namesystem as a whole between any two calls: each part by itself, and that they speak of the same
+//! blocks, in the same role.
+//!
+//! Simulators and tests check it after every step. A debug build does so at the first, second, fourth, eighth transaction
+//! and so on: it walks everything, and so a namespace that grows to millions of files is walked twenty times in all. No
+//! call, edit or report from outside can break one of these rules.
+
+use crate::Namesystem;
+use crate::role::Role;
+use hathi_formats::ids::TxId;
+
+impl Namesystem {
+    /// Checks the invariants of all parts.
+    ///
+    /// # Panics
+    /// When one does not hold, with what and where.
+    pub fn check(&self) {
+        if self.is_broken() {
+            // A state of no log, which nobody uses any more.
+            return;
+        }
+        self.namespace.check();
+        self.blockmanager.check();
+        self.retry_cache.check();
+        self.latest_calls.check_order();
+        self.recoveries.check();
+        self.check_blocks();
+        self.check_role();
+        assert!(
+            self.namespace.last_applied_txid() <= self.edit_log.applied().0,
+            "the namespace is ahead of its log"
+        );
+        assert!(
+            self.reclaim_pending || !self.namespace.has_detached(),
+            "what was deleted is freed some time"
+        );
+    }
+
+    /// After a transaction, in a debug build.
+    pub(crate) fn check_now_and_then(&self, txid: TxId) {
+        if cfg!(debug_assertions) && txid.0.is_power_of_two() {
+            self.check();
+        }
+    }
+
+    /// The block manager knows the namespace's blocks and no others, and whose they are.
+    fn check_blocks(&self) {
+        let mut blocks = 0;
+        self.namespace.for_each_block(&mut |block, file, replication, is_open| {
+            blocks += 1;
+            let Some(known) = self.blockmanager.block(block.id) else {
+                panic!("block {} of {file} is not known to the block manager", block.id)
+            };
+            assert_eq!(known.inode, file, "block {} is another file's", block.id);
+            assert_eq!(
+                known.replication, replication,
+                "replicas that block {} is to have",
+                block.id
+            );
+            assert!(
+                is_open || known.has_final_length(),
+                "block {} has its length for good by the edits, and is written by the block manager",
+                block.id
+            );
+        });
+        assert_eq!(
+            blocks,
+            self.blockmanager.counts().blocks,
+            "blocks of files, and blocks that are looked after"
+        );
+    }
+
+    /// Who may change anything follows from the role.
+    fn check_role(&self) {
+        let writes = self.edit_log.is_open_for_write();
+        match self.role {
+            Role::Active => {
+                assert!(self.blockmanager.is_active(), "an active looks after its blocks");
+                assert!(self.namespace.is_active(), "the stamps that an active gives out count");
+            }
+            Role::Standby | Role::BecomingActive => {
+                assert!(!writes, "only the active has a log to write to");
+                assert!(
+                    !self.blockmanager.is_active(),
+                    "only the active orders anything of DataNodes"
+                );
+                assert!(
+                    !self.namespace.is_active(),
+                    "a stamp counts on a standby when its block was read of"
+                );
+            }
+            Role::SteppingDown => {
+                assert!(!self.blockmanager.is_active(), "who steps down orders nothing any more");
+            }
+            // A namespace that is being loaded, or one that nobody uses any more.
+            Role::Initializing => {}
+        }
+    }
+}
