@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hathi_sim::{ALL_MUTANTS, MEMBERSHIP_MUTANTS, Mutant, Plan, run};
+use hathi_sim::{ALL_MUTANTS, LIAR_MUTANTS, MEMBERSHIP_MUTANTS, Mutant, Plan, run};
 
 /// Seeds tried for a mutant before it counts as not found.
 const SEEDS: u64 = 20_000;
@@ -30,6 +30,7 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
         spares: if MEMBERSHIP_MUTANTS.contains(&mutant) { 3 } else { 0 },
         sharp_leases: mutant == Mutant::IgnoreDrift,
         wild_clocks: matches!(mutant, Mutant::WaitConfiguredLease | Mutant::ClockStandsInSuspend),
+        liar: LIAR_MUTANTS.contains(&mutant),
         late_copies: matches!(mutant, Mutant::ReleaseAnyEpoch | Mutant::AskTwice),
         ..Plan::default()
     };

@@ -22,7 +22,9 @@
 //! A NameNode that is active and silent keeps its lease only as long as it renews it, which it does only while its own
 //! calls are served: nothing needs to be decided here.
 
-use crate::elector::{LeaseSurvey, LeaseView, QuorumLease};
+use hathi_journal::survey::{LeaseAnswer, QuorumLease};
+
+use crate::elector::LeaseSurvey;
 
 /// One incarnation of a NameNode process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +83,7 @@ pub enum Event {
         /// Index of the JournalNode.
         journalnode: usize,
         /// Its answer.
-        view: Option<LeaseView>,
+        view: Option<LeaseAnswer>,
     },
     /// The JournalNodes were changed: these indices count.
     JournalNodes(Vec<usize>),
@@ -264,7 +266,8 @@ impl Controller {
 
     fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         match self.survey.lease() {
-            QuorumLease::Unknown => {
+            // A writer of Hadoop is at work, or was: whether it lives only its own controller knows, or a person.
+            QuorumLease::Unknown | QuorumLease::Written { .. } => {
                 self.free_since_ms = None;
                 self.deposed_since_ms = None;
             }

@@ -70,6 +70,7 @@ impl World {
                 self.purge(nn, start.0);
                 self.start_segment(nn);
             }
+            WriterAction::Distrusted { .. } => self.mark("distrusted"),
             WriterAction::Fenced { .. } => {
                 self.mark("fenced");
                 self.step_down(nn, 0);

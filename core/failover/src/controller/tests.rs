@@ -1,3 +1,5 @@
+use hathi_formats::ids::Epoch;
+
 use super::*;
 
 fn controller(rank: u32) -> Controller {
@@ -38,18 +40,23 @@ fn unhealthy(name: &str, state: ServiceState) -> Event {
     })
 }
 
+fn answer(epoch: u64, holder: &str, running: bool) -> LeaseAnswer {
+    match running {
+        true => LeaseAnswer::Held {
+            epoch: Epoch(epoch),
+            holder: Some(holder.to_owned()),
+        },
+        false => LeaseAnswer::Free,
+    }
+}
+
 fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for journalnode in 0..3 {
         all.extend(controller.on(
             Event::Lease {
                 journalnode,
-                view: Some(LeaseView {
-                    promised_epoch: 1,
-                    holder: Some(holder.to_owned()),
-                    running,
-                    highest_txid: 0,
-                }),
+                view: Some(answer(1, holder, running)),
             },
             now,
         ));
@@ -245,4 +252,41 @@ fn a_ban_keeps_out_of_the_election_until_it_ends() {
     assert_eq!(lease(&mut c, "a@1", false, 10), []);
     assert_eq!(c.on(Event::Tick, 999), []);
     assert_eq!(c.on(Event::Cede { millis: -1 }, 999), [Action::BecomeActive]);
+}
+
+#[test]
+fn one_journalnode_alone_deposes_nobody() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Active), 0);
+    lease(&mut c, "a@1", true, 1);
+    for now in [10, 400, 1000] {
+        let lie = Event::Lease {
+            journalnode: 1,
+            view: Some(answer(u64::MAX, "x@y", true)),
+        };
+        assert_eq!(c.on(lie, now), [], "{now}");
+    }
+    // Nor does it with one that is not there.
+    let lost = Event::Lease {
+        journalnode: 2,
+        view: None,
+    };
+    assert_eq!(c.on(lost, 1100), []);
+    assert_eq!(c.on(Event::Tick, 2000), []);
+}
+
+#[test]
+fn nobody_is_promoted_beside_a_writer_that_asks_for_no_leases() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    for journalnode in 0..3 {
+        let written = Event::Lease {
+            journalnode,
+            view: Some(LeaseAnswer::Written { epoch: Epoch(7) }),
+        };
+        assert_eq!(c.on(written, 10), []);
+    }
+    assert_eq!(c.on(Event::Tick, 100_000), []);
+    assert_eq!(c.lease(), QuorumLease::Written { epoch: 7 });
+    assert_eq!(lease(&mut c, "", false, 100_100), [Action::BecomeActive]);
 }

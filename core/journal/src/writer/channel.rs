@@ -14,6 +14,8 @@ pub(super) enum Op {
     NewEpoch {
         epoch: Epoch,
     },
+    /// The same in office, of a JournalNode that missed the election.
+    Establish,
     Prepare {
         segment: TxId,
     },
@@ -62,6 +64,8 @@ impl Op {
 pub(super) struct InFlight {
     pub op: Op,
     pub sent: Micros,
+    /// [`super::QuorumWriter::round`] at that time.
+    pub round: u64,
     pub committed: Option<TxId>,
 }
 
@@ -88,6 +92,10 @@ pub(super) struct Channel {
     pub endpoint: Option<(String, u16)>,
     /// Promised a higher epoch.
     pub fenced: bool,
+    /// Said that it has not promised our epoch to us: to be asked again.
+    pub unpromised: bool,
+    /// Said something that can't be true beside what all others say: its word counts for nothing in this recovery.
+    pub distrusted: bool,
     /// Is no JournalNode of the journal any more, or never was.
     pub gone: bool,
     pub serial: u64,
@@ -126,6 +134,8 @@ impl Channel {
             ours: None,
             endpoint: None,
             fenced: false,
+            unpromised: false,
+            distrusted: false,
             gone: false,
             serial: 0,
             in_flight: BTreeMap::new(),
