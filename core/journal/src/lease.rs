@@ -166,18 +166,21 @@ impl LeaseGrants {
     /// At the start of a JournalNode at `now`, with the marker found on disk and the promise.
     #[must_use]
     pub fn at_start(max_ms: u32, marker: Option<LeaseMarker>, promised: Epoch, now: Micros) -> Self {
-        let running = marker.clone().filter(|marker| marker.epoch == promised);
+        let asked = marker.as_ref().filter(|marker| marker.epoch == promised);
+        // One of no length was asked for and granted nothing: it makes nobody the owner of the epoch, as in the life in
+        // which it was written.
+        let granted = asked.filter(|marker| marker.ms != Some(0));
         LeaseGrants {
             max_ms,
             epoch: promised,
-            until: running.as_ref().map_or(0, |marker| {
+            until: granted.map_or(0, |marker| {
                 let unknown = max_ms.saturating_mul(UNKNOWN_LENGTH_FACTOR);
                 now + Micros::from(marker.ms.unwrap_or(unknown)) * 1000
             }),
-            ended: running.is_none(),
-            asked: running.is_some(),
-            owner: running.as_ref().map_or(LeaseProof::default(), |marker| marker.proof),
-            holder: running.map(|marker| marker.holder),
+            ended: granted.is_none(),
+            asked: asked.is_some(),
+            owner: granted.map_or(LeaseProof::default(), |marker| marker.proof),
+            holder: granted.map(|marker| Arc::clone(&marker.holder)),
             marker,
             released: None,
             // Watchers know counters of an earlier life; the time makes it unlikely that one matches.
@@ -314,6 +317,31 @@ impl LeaseGrants {
         self.until = 0;
         self.ended = true;
         true
+    }
+
+    /// What must hold between calls.
+    pub(crate) fn check(&self, promised: Epoch) {
+        assert_eq!(self.epoch, promised, "leases are granted in the promised epoch");
+        assert!(
+            self.asked || !self.owner.is_some(),
+            "a proof of somebody who asked for nothing"
+        );
+        if self.holder.is_none() {
+            assert!(self.ended && self.until == 0, "a lease runs that nobody holds");
+        }
+        if !self.ended {
+            assert!(self.asked, "a lease runs that nobody asked for");
+            let marked = self.marker.as_ref();
+            let marked =
+                marked.is_some_and(|marker| marker.epoch == self.epoch && Some(&marker.holder) == self.holder.as_ref());
+            assert!(marked, "a lease runs of which a restart would not know");
+        }
+        if let Some(released) = self.released.as_ref().filter(|released| released.epoch == self.epoch) {
+            assert!(
+                self.holder.as_ref() != Some(&released.holder),
+                "a lease given back runs on"
+            );
+        }
     }
 
     /// For models: what watchers saw counts no more.

@@ -228,6 +228,30 @@ fn a_writer_that_asks_for_no_leases_counts_as_at_work_until_its_segment_is_final
 }
 
 #[test]
+fn who_was_granted_no_lease_is_served_after_a_restart_as_before() {
+    let mut bench = Bench::formatted();
+    // Leases are switched off at this writer: it asks for one of no length, to tell ours from Hadoop's, and then for none.
+    bench.lease = lease("nn1@a").map(|lease| LeaseRequest { ms: 0, ..lease });
+    let promise = bench.new_epoch(1);
+    bench.ok(&promise);
+    bench.lease = None;
+    let start = bench.start(1, 1);
+    bench.ok(&start);
+    let batch = bench.journal(1, 1, 1, 2);
+    bench.ok(&batch);
+    bench.restart();
+    let resume = Request::ResumeSegment {
+        info: bench.info(1),
+        segment: TxId(1),
+    };
+    assert!(matches!(bench.ok(&resume), Answer::Resumed { next: TxId(3), .. }));
+    assert!(!bench.acceptor.lease_state(bench.now).unwrap().written_without_lease);
+    // And it keeps nobody out.
+    let next = bench.new_epoch(2);
+    bench.ok(&next);
+}
+
+#[test]
 fn what_could_not_be_read_back_is_not_taken_from_the_wire() {
     let long = "x".repeat(2 << 20);
     let mut body = pb::NewEpochRequestProto {

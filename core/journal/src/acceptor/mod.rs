@@ -608,6 +608,12 @@ impl<D: Disk> Acceptor<D> {
     /// Takes one request of anybody at `now`.
     pub fn handle(&mut self, request: &Request, now: Micros) -> Handled {
         self.tick(now);
+        let handled = self.dispatch(request, now);
+        self.debug_check();
+        handled
+    }
+
+    fn dispatch(&mut self, request: &Request, now: Micros) -> Handled {
         let answer = match request {
             Request::Journal {
                 info,
@@ -670,6 +676,13 @@ impl<D: Disk> Acceptor<D> {
             Request::DiscardSegments { start } => self.discard_segments(*start),
         };
         Handled::Now(answer)
+    }
+
+    /// [`Acceptor::check`] in debug builds, unless a rule is broken on purpose: then others show it.
+    fn debug_check(&self) {
+        if cfg!(debug_assertions) && self.options.mutation == Mutation::default() {
+            self.check();
+        }
     }
 
     /// Grows whenever a parked request could be answered now.
@@ -790,17 +803,53 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// What must hold between calls; for simulators and tests.
+    /// What must hold between calls: simulators look after each event, debug builds after each request.
     pub fn check(&self) {
+        assert!(
+            self.retry_at.is_none() || self.failed.is_some(),
+            "opened again and not failed"
+        );
         let Some(journal) = &self.journal else {
             return;
         };
-        assert!(journal.writer_epoch() <= journal.promised());
+        assert!(
+            journal.writer_epoch() <= journal.promised(),
+            "a writer that was promised nothing"
+        );
+        journal.lease.check(journal.promised());
+        if let Some(membership) = &journal.membership {
+            assert!(membership.is_valid() && membership.epoch <= journal.promised());
+        }
+        if let Some(doubt) = &journal.doubt {
+            assert!(
+                !doubt.promise || journal.open.is_none(),
+                "writes and does not know its promise"
+            );
+        } else {
+            let (durable, highest) = (journal.durable_to, journal.highest);
+            assert!(
+                durable <= highest,
+                "durable up to {durable}, and only {highest} is here"
+            );
+        }
+        if let Some((start, epoch)) = journal.written_by {
+            assert!(epoch <= journal.writer_epoch(), "{start} is of a writer to come");
+        }
+        if let Some((start, scan)) = &journal.settled {
+            assert!(scan.last.is_none_or(|last| last >= *start));
+            assert!(
+                journal.open.as_ref().is_none_or(|open| open.start() != *start),
+                "{start} is open and settled"
+            );
+        }
         if let Some(open) = &journal.open {
             assert!(open.start() <= open.next());
             assert!(journal.synced_next <= open.next());
+            assert!(journal.synced_next >= open.start());
+            assert!(journal.synced_len <= open.position());
             assert!(journal.highest.0 >= open.next().0.saturating_sub(1));
             assert_eq!(journal.written_by.map(|(start, _)| start), Some(open.start()));
+            assert!(!journal.unclosed, "two segments are open");
         }
     }
 }

@@ -323,6 +323,7 @@ impl<D: Disk> Acceptor<D> {
         let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
         self.formatted_mut()?.highest = highest;
         self.version += 1;
+        self.debug_check();
         Ok(Answer::Done)
     }
 

@@ -412,7 +412,7 @@ impl<D: Disk> Acceptor<D> {
         let journal = self.formatted_mut()?;
         journal.settled = None;
         journal.finalized_to = end;
-        if own {
+        if own && !journal.lease.was_asked() {
             journal.rolls_until = now + ROLL_MICROS;
         }
         self.flush_committed();

@@ -440,7 +440,7 @@ impl QuorumWriter {
             // Java's promise with any call.
             Err(CallError::Remote(exception)) if is_not_promised(exception) && self.phase == Phase::Ready => {
                 channel.ours = Some(true);
-                channel.unpromised = true;
+                channel.unpromised = Some(now);
                 // Nothing was done; as soon as it has promised all goes on as after a lost connection.
                 result = Err(CallError::Broken(exception.message.clone()));
             }
@@ -450,6 +450,7 @@ impl QuorumWriter {
         self.check_change(now, out);
         self.check_fenced(out);
         self.pump_all(now, out);
+        self.debug_check();
     }
 
     fn dispatch(
@@ -482,7 +483,7 @@ impl QuorumWriter {
                     self.out_of_sync(i, now);
                 }
             }
-            Op::Join if self.channels.get(i).is_some_and(|channel| channel.unpromised) => {
+            Op::Join if self.channels.get(i).is_some_and(|channel| channel.unpromised.is_some()) => {
                 if let Some(channel) = self.channels.get_mut(i) {
                     channel.waiting.push(Op::Join);
                 }
@@ -667,9 +668,9 @@ impl QuorumWriter {
         if channel.gone || (channel.fenced && self.phase == Phase::Ready) {
             return None;
         }
-        if self.phase == Phase::Ready && channel.unpromised {
-            let idle = channel.is_idle();
-            return if idle {
+        if let Some(at) = channel.unpromised {
+            let due = channel.is_idle() && at <= now;
+            return if due {
                 self.recovery_request(i, Op::Establish)
             } else {
                 None
@@ -696,7 +697,7 @@ impl QuorumWriter {
 
     /// When a channel wants a heartbeat: to renew the lease, to tell a commit, or to stay in touch.
     fn heartbeat_due(&self, channel: &Channel) -> Option<Micros> {
-        if !channel.is_idle() || channel.fenced || channel.gone || channel.unpromised {
+        if !channel.is_idle() || channel.fenced || channel.gone || channel.unpromised.is_some() {
             return None;
         }
         if let Sync::Behind { .. } = channel.sync
@@ -768,7 +769,11 @@ impl QuorumWriter {
             if let Some(due) = self.membership_due(i).filter(|_| channel.is_idle()) {
                 at = at.min(due);
             }
+            if let Some(asked_at) = channel.unpromised.filter(|_| channel.is_idle() && !channel.fenced) {
+                at = at.min(asked_at);
+            }
             if let Sync::Behind { retry_at } = channel.sync
+                && channel.unpromised.is_none()
                 && channel.ours == Some(true)
                 && channel.is_idle()
                 && !channel.fenced
@@ -792,15 +797,69 @@ impl QuorumWriter {
         self.pump_all(now, out);
     }
 
-    /// What must hold between calls; for simulators and tests.
+    /// What must hold between calls: simulators look after each event, debug builds after each answer.
     pub fn check(&self) {
+        if self.phase == Phase::Dead {
+            // It listens to nobody any more.
+            return;
+        }
         let committed = self.committed.unwrap_or_default();
-        if self.phase == Phase::Ready {
-            assert!(committed.0 <= self.next.0.saturating_sub(1).max(committed.0));
+        let n = self.channels.len();
+        assert!(
+            self.votes.len() == n && self.addresses.len() == n,
+            "of each JournalNode everything is kept"
+        );
+        self.members.check(n, self.mutated(Mutant::ForeignMembership));
+        for i in self.counting() {
+            assert!(
+                self.channels.get(*i).is_some_and(|channel| !channel.gone),
+                "one that is gone counts"
+            );
         }
         for channel in &self.channels {
-            assert!(channel.in_flight.len() <= self.config.pipeline_depth.max(1));
-            assert!(channel.told_committed <= self.committed);
+            channel.check(self.config.pipeline_depth);
+            assert!(channel.told_committed <= self.committed, "told what is not committed");
+            assert!(
+                channel.next <= self.next.max(channel.segment.unwrap_or_default()),
+                "sent what was not handed in"
+            );
+        }
+        self.check_targets_order();
+        self.recent.check();
+        if self.phase != Phase::Ready {
+            return assert!(self.targets.is_empty(), "writes before it has recovered");
+        }
+        assert!(
+            self.epoch > self.config.asked_before || self.mutated(Mutant::AskTwice),
+            "an epoch asked for twice"
+        );
+        assert!(
+            self.targets.is_empty() || committed < self.next,
+            "committed what was not handed in"
+        );
+    }
+
+    fn check_targets_order(&self) {
+        assert!(self.targets.len() <= MAX_TARGETS);
+        let (n, last) = (self.channels.len(), self.targets.len().saturating_sub(1));
+        let mut before = None;
+        for (index, target) in self.targets.iter().enumerate() {
+            assert!(target.started.len() == n && target.finalized.len() == n && target.failures.len() == n);
+            assert!(before.is_none_or(|end: TxId| end < target.start), "segments overlap");
+            assert!(
+                index == last || target.finalized_reported,
+                "a segment begins before the last one is final"
+            );
+            assert!(target.end.is_some() || !target.finalized_reported);
+            assert!(target.end.is_none_or(|end| end.next() >= target.start));
+            before = target.end;
+        }
+    }
+
+    /// [`QuorumWriter::check`] in debug builds, unless a rule is broken on purpose: then others show it.
+    fn debug_check(&self) {
+        if cfg!(debug_assertions) && self.config.mutation == Mutation::default() {
+            self.check();
         }
     }
 }

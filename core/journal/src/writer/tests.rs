@@ -78,6 +78,8 @@ struct Cluster {
     /// What it makes of its true answers.
     lies: Vec<Option<fn(Answer) -> Answer>>,
     held: VecDeque<(usize, CallId, Request)>,
+    /// How often a writer in office has asked for a promise.
+    asked_in_office: usize,
     now: Micros,
 }
 
@@ -104,6 +106,7 @@ impl Cluster {
             refuses_segments: vec![false; 6],
             lies: vec![None; 6],
             held: VecDeque::new(),
+            asked_in_office: 0,
             now: 0,
         }
     }
@@ -120,6 +123,7 @@ impl Cluster {
             let failed = RemoteException::new(exceptions::IO, "the disk failed");
             return Err(CallError::Remote(failed));
         }
+        self.asked_in_office += usize::from(matches!(request, Request::NewEpoch { established: true, .. }));
         let answer = match self.jns[jn].handle(request, self.now) {
             Handled::Now(answer) => answer,
             Handled::AfterSync(answer) => self.jns[jn].sync().map(|()| answer),

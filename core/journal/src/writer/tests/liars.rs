@@ -130,3 +130,40 @@ fn one_that_missed_the_election_is_asked_for_its_promise_and_takes_part_again() 
     assert_eq!(cluster.journal(&mut writer, 4, 1), [synced(4)]);
     assert_eq!(cluster.written(), [4, 4, 4]);
 }
+
+#[test]
+fn one_that_promised_our_epoch_to_a_loser_is_asked_until_his_lease_has_ended_and_not_all_the_time() {
+    let mut cluster = Cluster::new();
+    cluster.down[2] = true;
+    let mut writer = cluster.writing("a", 1);
+    assert_eq!(cluster.journal(&mut writer, 1, 3), [synced(3)]);
+    cluster.down[2] = false;
+    let lost = Request::NewEpoch {
+        ns_info: ns_info(),
+        epoch: Epoch(1),
+        lease: Some(LeaseRequest {
+            ms: 2000,
+            holder: "b".into(),
+            proof: proof("b"),
+        }),
+        established: false,
+    };
+    cluster.deliver(2, &lost).unwrap();
+    let pass = |cluster: &mut Cluster, writer: &mut QuorumWriter, ms: u64| {
+        for _ in 0..ms {
+            cluster.now += 1_000;
+            cluster.act(writer, |w, now, out| w.tick(now, out));
+        }
+    };
+    pass(&mut cluster, &mut writer, 1900);
+    assert!(
+        (1..20).contains(&cluster.asked_in_office),
+        "{}",
+        cluster.asked_in_office
+    );
+    assert_eq!(cluster.written(), [3, 3, 0], "the loser's lease runs");
+    pass(&mut cluster, &mut writer, 1500);
+    assert_eq!(cluster.journal(&mut writer, 4, 1), [synced(4)]);
+    pass(&mut cluster, &mut writer, 1500);
+    assert_eq!(cluster.written(), [4, 4, 4]);
+}
