@@ -25,7 +25,12 @@ impl LeaseSurvey {
 
     /// The JournalNodes were changed: only these count, by indices that may be new; what is known of them stays.
     pub fn set_members(&mut self, members: &[usize]) {
-        self.members = members.to_vec();
+        self.members.clear();
+        for member in members {
+            if !self.members.contains(member) {
+                self.members.push(*member);
+            }
+        }
         for (index, view) in self.views.iter_mut().enumerate() {
             if !members.contains(&index) {
                 *view = None;
@@ -43,6 +48,26 @@ impl LeaseSurvey {
             && let Some(slot) = self.views.get_mut(journalnode)
         {
             *slot = view;
+        }
+    }
+
+    /// What must hold between calls.
+    pub(crate) fn check(&self) {
+        for (place, member) in self.members.iter().enumerate() {
+            assert!(
+                *member < self.views.len(),
+                "JournalNode {member} counts and has no place"
+            );
+            assert!(
+                !self.members.iter().skip(place + 1).any(|other| other == member),
+                "{member} counts twice"
+            );
+        }
+        for (index, view) in self.views.iter().enumerate() {
+            assert!(
+                view.is_none() || self.members.contains(&index),
+                "{index} does not count and is heard"
+            );
         }
     }
 

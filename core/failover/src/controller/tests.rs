@@ -290,3 +290,58 @@ fn nobody_is_promoted_beside_a_writer_that_asks_for_no_leases() {
     assert_eq!(c.lease(), QuorumLease::Written { epoch: 7 });
     assert_eq!(lease(&mut c, "", false, 100_100), [Action::BecomeActive]);
 }
+
+mod any_course {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state() -> impl Strategy<Value = ServiceState> {
+        use ServiceState::{Active, Initializing, Observer, Standby};
+        proptest::sample::select(vec![Initializing, Active, Active, Standby, Standby, Observer])
+    }
+
+    fn name() -> impl Strategy<Value = &'static str> {
+        proptest::sample::select(vec!["a@1", "a@2", "b@1"])
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let view = prop_oneof![
+            Just(None),
+            Just(Some(LeaseAnswer::Free)),
+            Just(Some(LeaseAnswer::Written { epoch: Epoch(1) })),
+            (0u64..3, name()).prop_map(|(epoch, holder)| Some(answer(epoch, holder, true))),
+        ];
+        let answered = proptest::sample::select(vec![Ok(()), Err(())]);
+        let own = proptest::sample::select(vec!["a@1", "a@2"]);
+        prop_oneof![
+            4 => (0usize..3, view).prop_map(|(journalnode, view)| Event::Lease { journalnode, view }),
+            3 => (own.clone(), state(), any::<bool>()).prop_map(|(name, state, safe)| healthy_in(name, state, safe)),
+            1 => (own.clone(), state()).prop_map(|(name, state)| unhealthy(name, state)),
+            1 => Just(Event::Health(Health::Down)),
+            1 => Just(Event::Health(Health::NotResponding)),
+            1 => own.prop_map(|name| Event::ProcessEnded(instance(name))),
+            2 => answered.clone().prop_map(Event::BecameActive),
+            2 => answered.prop_map(Event::BecameStandby),
+            1 => (-5i64..500).prop_map(|millis| Event::Cede { millis }),
+            1 => proptest::collection::vec(0usize..5, 1..5).prop_map(Event::JournalNodes),
+            3 => Just(Event::Tick),
+        ]
+    }
+
+    proptest! {
+        /// Answers come late, of processes that are gone, and of JournalNodes that contradict each other: the controller's
+        /// own checks of each event are what is tested.
+        #[test]
+        fn what_it_promises_holds_after_every_event(
+            events in proptest::collection::vec((event(), 0u64..400), 1..150),
+            rank in 0u32..3,
+        ) {
+            let mut controller = controller(rank);
+            let mut now = 0;
+            for (event, pause) in events {
+                now += pause;
+                let _ = controller.on(event, now);
+            }
+        }
+    }
+}
