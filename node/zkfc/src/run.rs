@@ -149,6 +149,12 @@ impl Loop {
         let actions = self.controller.on(event, now_ms);
         let lease = self.controller.lease();
         if lease != self.last_lease {
+            if let QuorumLease::Written { epoch } = lease {
+                tracing::warn!(
+                    epoch,
+                    "a writer that asks for no read leases, as Hadoop's, writes to the JournalNodes or has left its segment open: nobody is promoted beside it. If it is gone for good: haadmin -transitionToActive --forcemanual"
+                );
+            }
             tracing::info!(lease = ?lease, "the quorum's lease");
             self.last_lease = lease;
         }
