@@ -391,8 +391,8 @@ impl QuorumWriter {
         self.begin_phase(Phase::Accept, accept, now, out);
     }
 
-    /// Leaves those out who say that more is committed than the chosen copy has, if a majority of others may remain:
-    /// had it been acknowledged, one of them would have it.
+    /// Leaves those out who say that more is committed than the chosen copy has, if they are too few to be right: had it
+    /// been acknowledged, a majority would have it. Whether enough of the others answer is another question.
     fn distrust_committed(
         &mut self,
         end: TxId,
@@ -403,10 +403,9 @@ impl QuorumWriter {
             .iter()
             .filter_map(|(i, answer)| Some((*i, answer.last_committed.filter(|committed| *committed > end)?)))
             .collect();
-        let failed = |i: usize| matches!(self.votes.get(i), Some(Some(Vote::Failed(_))));
         let distrusted = |i: usize| self.channels.get(i).is_some_and(|channel| channel.distrusted);
-        let remains = |i: usize| !failed(i) && !distrusted(i) && !alone.iter().any(|(j, _)| *j == i);
-        if !self.is_quorum(remains) || self.mutated(Mutant::TrustLoneCommitted) {
+        let others = |i: usize| !distrusted(i) && !alone.iter().any(|(j, _)| *j == i);
+        if !self.is_quorum(others) || self.mutated(Mutant::TrustLoneCommitted) {
             return false;
         }
         for (i, committed) in alone {
