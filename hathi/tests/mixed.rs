@@ -67,6 +67,26 @@ fn hadoops_namenodes_on_our_journalnodes() -> Result<()> {
     pair.kill_namenode(0)?;
     pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn1"])?;
     load.goes_on();
+
+    // It asks for no leases, and a standby and a controller of ours take no role from it.
+    pair.start_namenode(0, Kind::Ours, &first)?;
+    pair.start_controller(0)?;
+    wait_for("our controller to know of Hadoop's writer", PATIENCE, || {
+        pair.log("zkfc0").contains("Written").then_some(())
+    });
+    load.goes_on();
+    ensure!(
+        pair.state(0)? == "standby" && pair.state(1)? == "active",
+        "it was promoted"
+    );
+    ensure!(!pair.log("zkfc0").contains("for a transition"), "{}", pair.log("zkfc0"));
+    // Whether the writer lives, only a person knows; from then on the leases of ours decide.
+    pair.kill_namenode(1)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
+    load.goes_on();
+    wait_for("our controller to know of the lease", PATIENCE, || {
+        pair.log("zkfc0").contains("Held").then_some(())
+    });
     eprintln!("{} directories", load.end()?);
     Ok(())
 }

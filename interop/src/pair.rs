@@ -55,6 +55,7 @@ pub struct Pair {
     site: Vec<(String, String)>,
     journalnodes: [Option<Child>; JOURNALNODES],
     namenodes: [Option<Child>; 2],
+    controllers: [Option<Child>; 2],
     datanodes: datanodes::DataNodes,
 }
 
@@ -110,6 +111,7 @@ impl Pair {
             site,
             journalnodes: [const { None }; JOURNALNODES],
             namenodes: [const { None }; 2],
+            controllers: [const { None }; 2],
             datanodes: datanodes::DataNodes::default(),
         };
         std::fs::create_dir(pair.shared_dir())?;
@@ -345,6 +347,29 @@ impl Pair {
         Ok(())
     }
 
+    /// Starts a failover controller of ours beside a NameNode; it logs as `zkfc0` or `zkfc1`.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_controller(&mut self, index: usize) -> Result<()> {
+        let name = format!("zkfc{index}");
+        let conf = self.dir.path().join(format!("conf-{name}"));
+        std::fs::create_dir_all(&conf)?;
+        let more: String = [("dfs.ha.automatic-failover.enabled", "true"), ("dfs.ha.zkfc.port", "0")]
+            .map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>\n"))
+            .concat();
+        for file in ["core-site.xml", "hdfs-site.xml"] {
+            let text = std::fs::read_to_string(self.conf(index).join(file))?;
+            let text = text.replace("</configuration>", &format!("{more}</configuration>"));
+            std::fs::write(conf.join(file), text)?;
+        }
+        let log = File::create(self.dir.path().join(format!("{name}.log")))?;
+        let mut command = self.command(Kind::Ours, "zkfc", &conf, &[])?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.controllers[index] = Some(command.spawn()?);
+        Ok(())
+    }
+
     /// Starts one of Hadoop's NameNodes with `-upgrade`, which makes it the active at once.
     ///
     /// # Errors
@@ -470,7 +495,11 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         let mut names = self.end_datanodes();
-        for (kind, children) in [("nn", &mut self.namenodes[..]), ("jn", &mut self.journalnodes[..])] {
+        for (kind, children) in [
+            ("zkfc", &mut self.controllers[..]),
+            ("nn", &mut self.namenodes[..]),
+            ("jn", &mut self.journalnodes[..]),
+        ] {
             for (index, child) in children.iter_mut().enumerate() {
                 names.push(format!("{kind}{index}"));
                 // Most of the errors are that it does not run, and nothing can be done about the others here.

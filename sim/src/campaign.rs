@@ -87,6 +87,9 @@ pub fn command(plan: &Plan) -> String {
     if plan.wild_clocks {
         command += " --wild-clocks";
     }
+    if plan.liar {
+        command += " --liar";
+    }
     if plan.spares > 0 {
         command += &format!(" --spares {}", plan.spares);
     }

@@ -186,6 +186,7 @@ impl JournalNode {
         };
         if java {
             forget_extensions(&mut message.request);
+            follow_any_call(acceptor, &message.request, local);
             if matches!(message.request, Request::ResumeSegment { .. }) {
                 let unknown = RemoteException::new(exceptions::RPC_NO_SUCH_PROTOCOL, "unknown protocol");
                 return vec![Effect::Answer(Box::new(message), Err(CallError::Remote(unknown)))];
@@ -273,10 +274,28 @@ fn release(waiting: Waiting, ended: Result<(), CallError>) -> Vec<Effect> {
         .collect()
 }
 
+/// A Java JournalNode promises the epoch of any call that is higher than its promise.
+fn follow_any_call(acceptor: &mut Acceptor<SimDisk>, request: &Request, local: u64) {
+    if let Some(info) = request.info()
+        && acceptor.promised_epoch().is_some_and(|promised| promised < info.epoch)
+    {
+        let promise = Request::NewEpoch {
+            ns_info: crate::namenode::namespace_info(),
+            epoch: info.epoch,
+            lease: None,
+            established: true,
+        };
+        let _ = acceptor.handle(&promise, local);
+    }
+}
+
 /// What a Java JournalNode does not read.
 fn forget_extensions(request: &mut Request) {
     match request {
-        Request::NewEpoch { lease, .. } => *lease = None,
+        Request::NewEpoch { lease, established, .. } => {
+            *lease = None;
+            *established = false;
+        }
         Request::AcceptRecovery { info, chosen_epoch, .. } => {
             info.lease = None;
             *chosen_epoch = None;

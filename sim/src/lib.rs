@@ -26,5 +26,5 @@ pub mod ops;
 pub mod world;
 pub mod writing;
 
-pub use hathi_journal::mutant::{ALL_MUTANTS, MEMBERSHIP_MUTANTS, Mutant};
+pub use hathi_journal::mutant::{ALL_MUTANTS, LIAR_MUTANTS, MEMBERSHIP_MUTANTS, Mutant};
 pub use world::{Outcome, Plan, run};

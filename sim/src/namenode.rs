@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo};
+use hathi_journal::lease::LeaseProof;
 use hathi_journal::messages::Micros;
 use hathi_journal::mutant::{Mutant, Mutation};
 use hathi_journal::writer::WriterTimeouts;
@@ -106,6 +107,11 @@ impl NameNode {
         format!("nn{}@{}", self.index, self.life)
     }
 
+    /// What proves it to them.
+    pub fn proof(&self) -> LeaseProof {
+        LeaseProof(u128::from(self.life) << 8 | (self.index as u128 + 1))
+    }
+
     /// Gives up the present attempt; connections stay but nobody listens.
     pub fn step_down(&mut self) {
         if let Some(writer) = self.writer.take() {
@@ -131,6 +137,7 @@ impl NameNode {
         self.writer = Some(QuorumWriter::new(WriterConfig {
             ns_info: namespace_info(),
             holder: Arc::from(self.holder()),
+            proof: self.proof(),
             asked_before: self.asked_before,
             lease_ms: knobs.lease_ms,
             layout_version: LayoutVersion::NAMENODE_CURRENT,

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use hathi_formats::ids::TxId;
 use hathi_journal::Request;
+use hathi_journal::lease::LeaseProof;
 use hathi_journal::mutant::Mutant;
 use hathi_journal::segments::{HEADER_LEN_BYTES, SegmentName};
 use hathi_storage::Disk;
@@ -239,20 +240,22 @@ impl World {
             return;
         }
         let holder = self.nns[nn].holder();
+        let proof = self.nns[nn].proof();
         self.step_down(nn, 0);
         self.nns[nn].alive = false;
         self.nns[nn].paused_until = 0;
         let back = self.now + self.rng.u64(5_000..500_000);
         self.at(back, Event::StartNameNode(nn));
         if self.rng.bool() && self.fault("lease given back") {
-            self.release(nn, &holder);
+            self.release(nn, &holder, proof);
         }
     }
 
     /// The supervisor, or the NameNode itself, gives the lease back.
-    fn release(&mut self, nn: usize, holder: &str) {
+    fn release(&mut self, nn: usize, holder: &str, proof: LeaseProof) {
         let request = Request::ReleaseLease {
             holder: holder.into(),
+            proof,
             up_to: None,
         };
         for jn in 0..self.jns.len() {
@@ -272,8 +275,9 @@ impl World {
             return;
         }
         let holder = self.nns[active].holder();
+        let proof = self.nns[active].proof();
         self.step_down(active, 0);
-        self.release(active, &holder);
+        self.release(active, &holder, proof);
         let next = (active + 1) % self.nns.len();
         if self.nns[next].alive && self.nns[next].paused_until <= self.now {
             self.attempt(next);

@@ -25,6 +25,7 @@ use crate::network::{Message, Node, Partitions};
 use crate::ops;
 
 mod delivery;
+mod liars;
 mod membership;
 mod readers;
 mod upkeep;
@@ -136,6 +137,8 @@ pub enum Event {
     StartNameNode(usize),
     /// The nemesis does something.
     Nemesis,
+    /// Somebody who is no NameNode sends something.
+    Stranger,
     /// It does something to a clock.
     ClockNemesis,
     /// What a fault did ends.
@@ -197,6 +200,9 @@ pub struct Plan {
     /// Machines are suspended, clocks stop, jump and change their rates, and the longest lease of a JournalNode is
     /// configured anew: as far as leases allow ([`crate::nemesis::CLOCK_FAULTS`]).
     pub wild_clocks: bool,
+    /// One JournalNode exaggerates whatever it says in an election, and strangers who know what everybody can see send
+    /// messages to all of them.
+    pub liar: bool,
 }
 
 /// The simulated cluster.
@@ -240,6 +246,10 @@ pub struct World {
     java_tail_from: u64,
     /// Of that one: a reader changes nothing, so it must not change what else is drawn.
     reader_rng: Rng,
+    /// The JournalNode that lies.
+    liar: Option<usize>,
+    /// For lies and strangers.
+    liar_rng: Rng,
 }
 
 /// Runs a seed.
@@ -277,6 +287,12 @@ impl World {
             knobs.java.fill(false);
             plan.without.extend(membership::LOSSES);
         }
+        if plan.liar {
+            // Hadoop's JournalNodes believe everybody, and so do ours when no lease tells the writer from others.
+            knobs.java.fill(false);
+            knobs.lease_ms = knobs.lease_ms.max(100);
+            plan.without.extend(liars::LOSSES);
+        }
         let mut clock = |i: usize| {
             let drift_ppm = knobs.drift_ppm.get(i).copied().unwrap_or(0);
             Clock::new(drift_ppm, rng.u64(0..1_000_000_000))
@@ -290,6 +306,7 @@ impl World {
         let spares = (0..plan.spares).map(|i| knobs.journalnodes + i);
         jns.extend(spares.map(|i| JournalNode::new(i, clock(usize::MAX), false, plan.mutant)));
         let seed = plan.seed;
+        let liar = plan.liar.then(|| seed as usize % knobs.journalnodes);
         World {
             rng,
             now: 0,
@@ -315,6 +332,8 @@ impl World {
             tail_from: 1,
             java_tail_from: 1,
             reader_rng: Rng::with_seed(!seed),
+            liar,
+            liar_rng: Rng::with_seed(seed.rotate_left(32)),
         }
     }
 
@@ -403,6 +422,9 @@ impl World {
         }
         let first_fault = self.around(self.knobs.fault_every);
         self.at(first_fault, Event::Nemesis);
+        if self.plan.liar {
+            self.at(first_fault / 3, Event::Stranger);
+        }
         if self.plan.wild_clocks {
             self.at(first_fault / 2, Event::ClockNemesis);
         }
@@ -494,6 +516,13 @@ impl World {
                     self.nemesis();
                     let next = self.now + self.around(self.knobs.fault_every);
                     self.at(next, Event::Nemesis);
+                }
+            }
+            Event::Stranger => {
+                if !self.healed {
+                    self.stranger();
+                    let next = self.now + self.around(self.knobs.fault_every / 3);
+                    self.at(next, Event::Stranger);
                 }
             }
             Event::ClockNemesis => {

@@ -79,6 +79,26 @@ fn safety_09_leases_hold_while_clocks_stop_jump_and_change_their_rates() {
 }
 
 #[test]
+fn one_liar_and_any_number_of_strangers_stop_no_election() {
+    let liar = Plan {
+        liar: true,
+        ..Plan::default()
+    };
+    let summary = run_all(&liar, 0..300);
+    eprintln!("{}", summary.coverage());
+    assert!(summary.failures.is_empty(), "{}", summary.failures(&liar));
+    for reached in [
+        "distrusted",
+        "lied",
+        "stranger: heartbeat",
+        "stranger: newEpoch",
+        "stranger: releaseLease",
+    ] {
+        assert!(summary.marks.contains_key(reached), "no seed reached: {reached}");
+    }
+}
+
+#[test]
 fn what_comes_again_much_later_does_no_harm() {
     let late = Plan {
         late_copies: true,

@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hathi-blockmanager", &["hathi-formats"]),
     ("hathi-journal", &["hathi-formats", "hathi-storage"]),
     ("hathi-blockpool", &["hathi-formats", "hathi-storage"]),
-    ("hathi-failover", &["hathi-formats"]),
+    ("hathi-failover", &["hathi-formats", "hathi-journal"]),
     (
         "hathi-namesystem",
         &["hathi-formats", "hathi-namespace", "hathi-blockmanager"],
@@ -27,7 +27,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "hathi-journalnode",
         &["hathi-formats", "hathi-storage", "hathi-journal", "hathi-net"],
     ),
-    ("hathi-zkfc", &["hathi-formats", "hathi-failover", "hathi-net"]),
+    (
+        "hathi-zkfc",
+        &["hathi-formats", "hathi-journal", "hathi-failover", "hathi-net"],
+    ),
     (
         "hathi-datanode",
         &[

@@ -22,7 +22,9 @@
 //! A NameNode that is active and silent keeps its lease only as long as it renews it, which it does only while its own
 //! calls are served: nothing needs to be decided here.
 
-use crate::elector::{LeaseSurvey, LeaseView, QuorumLease};
+use hathi_journal::survey::{LeaseAnswer, QuorumLease};
+
+use crate::elector::LeaseSurvey;
 
 /// One incarnation of a NameNode process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +83,7 @@ pub enum Event {
         /// Index of the JournalNode.
         journalnode: usize,
         /// Its answer.
-        view: Option<LeaseView>,
+        view: Option<LeaseAnswer>,
     },
     /// The JournalNodes were changed: these indices count.
     JournalNodes(Vec<usize>),
@@ -252,19 +254,75 @@ impl Controller {
             Event::Tick => {}
         }
         self.decide(now_ms, &mut actions);
+        if cfg!(debug_assertions) {
+            self.check();
+            self.check_actions(&actions, now_ms);
+        }
         actions
+    }
+
+    /// What must hold between events.
+    pub fn check(&self) {
+        self.survey.check();
+        let lease = self.survey.lease();
+        assert_eq!(self.free_since_ms.is_some(), lease == QuorumLease::Free);
+        assert!(self.deposed_since_ms.is_none() || matches!(lease, QuorumLease::Held { .. }));
+        assert!(
+            self.deposed_since_ms.is_none() || self.may_be_active,
+            "a NameNode that is not active is being deposed"
+        );
+        assert!(
+            !self.transition_under_way || self.may_be_active,
+            "a transition of a NameNode that can't be active"
+        );
+        let known = match &self.health {
+            Health::Healthy { instance, state, .. } | Health::Unhealthy { instance, state } => {
+                assert!(*state != ServiceState::Active || self.may_be_active);
+                self.instance.as_ref() == Some(instance)
+            }
+            Health::Down | Health::NotResponding => true,
+        };
+        assert!(known, "the health of another instance is known");
+        assert!(self.instance.is_some() || !self.may_be_active, "nobody may be active");
+    }
+
+    /// The promises of the module's header.
+    fn check_actions(&self, actions: &[Action], now_ms: u64) {
+        let transitions = actions
+            .iter()
+            .filter(|action| !matches!(action, Action::ReleaseLease(_)));
+        assert!(transitions.count() <= 1, "{actions:?}");
+        for action in actions {
+            match action {
+                Action::BecomeActive => {
+                    assert_eq!(self.survey.lease(), QuorumLease::Free);
+                    assert!(now_ms >= self.banned_until_ms, "banned");
+                    assert!(matches!(self.health, Health::Healthy { .. }), "not well");
+                }
+                Action::BecomeStandby => assert!(matches!(self.survey.lease(), QuorumLease::Held { .. })),
+                Action::Kill(killed) => {
+                    let QuorumLease::Held { holder, .. } = self.survey.lease() else {
+                        panic!("the sole server is killed");
+                    };
+                    assert_ne!(holder, killed.holder, "who serves is killed");
+                }
+                Action::ReleaseLease(_) => {}
+            }
+        }
     }
 
     /// What an answered transition says is newer than the last probe.
     fn set_state(&mut self, new: ServiceState) {
         if let Health::Healthy { state, .. } | Health::Unhealthy { state, .. } = &mut self.health {
             *state = new;
+            self.may_be_active |= new == ServiceState::Active;
         }
     }
 
     fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         match self.survey.lease() {
-            QuorumLease::Unknown => {
+            // A writer of Hadoop is at work, or was: whether it lives only its own controller knows, or a person.
+            QuorumLease::Unknown | QuorumLease::Written { .. } => {
                 self.free_since_ms = None;
                 self.deposed_since_ms = None;
             }

@@ -1,46 +1,15 @@
 //! The `journal` elector: what a majority of JournalNodes say of the read lease.
 //!
 //! Invariants:
-//! - A survey is [`QuorumLease::Free`] only while a majority of JournalNodes last said that no lease runs.
-//! - It is [`QuorumLease::Held`] only while some JournalNode last named that holder as alive in the highest epoch
-//!   seen, and no majority says free.
+//! - What the answers amount to is decided in one place, for NameNodes too: [`quorum_lease`].
 //! - A JournalNode that stopped answering counts for nothing.
 
-use std::collections::BTreeMap;
-
-/// The last answer of one JournalNode (`LeaseStateProto`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseView {
-    /// Highest epoch promised.
-    pub promised_epoch: u64,
-    /// Who was granted a lease in that epoch, as `<namenode id>@<instance id>`.
-    pub holder: Option<String>,
-    /// Whether that lease still ran when the JournalNode answered.
-    pub running: bool,
-    /// Highest transaction written there.
-    pub highest_txid: u64,
-}
-
-/// What the quorum says of the lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QuorumLease {
-    /// No majority answers, or they disagree: nothing can be said, so nothing is done.
-    Unknown,
-    /// A majority would admit a new writer now.
-    Free,
-    /// Held by this holder (`<namenode id>@<instance id>`) in this epoch.
-    Held {
-        /// The holder.
-        holder: String,
-        /// The epoch of the lease.
-        epoch: u64,
-    },
-}
+use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
 
 /// Collects the answers of all JournalNodes.
 #[derive(Clone, Debug)]
 pub struct LeaseSurvey {
-    views: Vec<Option<LeaseView>>,
+    views: Vec<Option<LeaseAnswer>>,
     members: Vec<usize>,
 }
 
@@ -56,7 +25,12 @@ impl LeaseSurvey {
 
     /// The JournalNodes were changed: only these count, by indices that may be new; what is known of them stays.
     pub fn set_members(&mut self, members: &[usize]) {
-        self.members = members.to_vec();
+        self.members.clear();
+        for member in members {
+            if !self.members.contains(member) {
+                self.members.push(*member);
+            }
+        }
         for (index, view) in self.views.iter_mut().enumerate() {
             if !members.contains(&index) {
                 *view = None;
@@ -69,7 +43,7 @@ impl LeaseSurvey {
     }
 
     /// Takes an answer, or `None` when the JournalNode can't be reached. Ignores one that does not count.
-    pub fn update(&mut self, journalnode: usize, view: Option<LeaseView>) {
+    pub fn update(&mut self, journalnode: usize, view: Option<LeaseAnswer>) {
         if self.members.contains(&journalnode)
             && let Some(slot) = self.views.get_mut(journalnode)
         {
@@ -77,96 +51,47 @@ impl LeaseSurvey {
         }
     }
 
-    /// JournalNodes that make a majority.
-    #[must_use]
-    pub fn majority(&self) -> usize {
-        self.members.len() / 2 + 1
+    /// What must hold between calls.
+    pub(crate) fn check(&self) {
+        for (place, member) in self.members.iter().enumerate() {
+            assert!(
+                *member < self.views.len(),
+                "JournalNode {member} counts and has no place"
+            );
+            assert!(
+                !self.members.iter().skip(place + 1).any(|other| other == member),
+                "{member} counts twice"
+            );
+        }
+        for (index, view) in self.views.iter().enumerate() {
+            assert!(
+                view.is_none() || self.members.contains(&index),
+                "{index} does not count and is heard"
+            );
+        }
     }
 
     /// What the answers amount to.
     #[must_use]
     pub fn lease(&self) -> QuorumLease {
-        let answers: Vec<&LeaseView> = self.views.iter().flatten().collect();
-        if answers.len() < self.majority() {
-            return QuorumLease::Unknown;
-        }
-        let free = answers.iter().filter(|view| !view.running).count();
-        if free >= self.majority() {
-            return QuorumLease::Free;
-        }
-        let mut votes: BTreeMap<(u64, &str), usize> = BTreeMap::new();
-        for view in answers.iter().filter(|view| view.running) {
-            if let Some(holder) = &view.holder {
-                *votes.entry((view.promised_epoch, holder)).or_default() += 1;
-            }
-        }
-        match votes.into_iter().next_back() {
-            Some(((epoch, holder), _)) => QuorumLease::Held {
-                holder: holder.to_owned(),
-                epoch,
-            },
-            None => QuorumLease::Unknown,
-        }
-    }
-
-    /// The highest transaction any JournalNode is known to have.
-    #[must_use]
-    pub fn highest_txid(&self) -> u64 {
-        self.views
-            .iter()
-            .flatten()
-            .map(|view| view.highest_txid)
-            .max()
-            .unwrap_or(0)
+        quorum_lease(self.members.len(), self.views.iter().flatten())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hathi_formats::ids::Epoch;
+
     use super::*;
 
-    fn view(epoch: u64, holder: &str, running: bool) -> Option<LeaseView> {
-        Some(LeaseView {
-            promised_epoch: epoch,
-            holder: (!holder.is_empty()).then(|| holder.to_owned()),
-            running,
-            highest_txid: 0,
+    fn view(epoch: u64, holder: &str, running: bool) -> Option<LeaseAnswer> {
+        Some(match running {
+            true => LeaseAnswer::Held {
+                epoch: Epoch(epoch),
+                holder: Some(holder.to_owned()),
+            },
+            false => LeaseAnswer::Free,
         })
-    }
-
-    fn survey(views: &[Option<LeaseView>]) -> QuorumLease {
-        let mut survey = LeaseSurvey::new(views.len());
-        for (index, view) in views.iter().enumerate() {
-            survey.update(index, view.clone());
-        }
-        survey.lease()
-    }
-
-    #[test]
-    fn a_majority_decides() {
-        let held = |holder: &str, epoch| QuorumLease::Held {
-            holder: holder.to_owned(),
-            epoch,
-        };
-        assert_eq!(survey(&[None, None, None]), QuorumLease::Unknown);
-        assert_eq!(survey(&[view(1, "a@1", false), None, None]), QuorumLease::Unknown);
-        assert_eq!(
-            survey(&[view(1, "a@1", false), view(1, "a@1", false), None]),
-            QuorumLease::Free
-        );
-        assert_eq!(
-            survey(&[view(1, "a@1", true), view(1, "a@1", false), None]),
-            held("a@1", 1)
-        );
-        assert_eq!(
-            survey(&[view(1, "a@1", true), view(2, "b@1", true), view(2, "b@1", true)]),
-            held("b@1", 2),
-            "the highest epoch names the holder"
-        );
-        assert_eq!(
-            survey(&[view(0, "", false), view(0, "", false), view(0, "", false)]),
-            QuorumLease::Free
-        );
     }
 
     #[test]
@@ -179,6 +104,7 @@ mod tests {
         assert_eq!(survey.lease(), QuorumLease::Unknown);
         survey.update(0, view(9, "x@1", true));
         survey.update(4, view(1, "a@1", true));
+        survey.update(3, view(9, "x@1", true));
         let held = QuorumLease::Held {
             holder: "a@1".to_owned(),
             epoch: 1,

@@ -11,4 +11,5 @@ pub mod controller;
 pub mod elector;
 
 pub use controller::{Action, Controller, ControllerConfig, Event, Health, Instance, ServiceState};
-pub use elector::{LeaseSurvey, LeaseView, QuorumLease};
+pub use elector::LeaseSurvey;
+pub use hathi_journal::survey::{LeaseAnswer, QuorumLease};

@@ -19,6 +19,18 @@ pub enum JournalError {
         /// Which journal.
         journal: String,
     },
+    /// The caller's epoch was not promised to it here: only `newEpoch` gets a promise.
+    #[error(
+        "epoch {epoch} was not promised to this caller, the last promised epoch is {promised} ; journal id: {journal}"
+    )]
+    NotPromised {
+        /// The caller's.
+        epoch: Epoch,
+        /// What was promised, perhaps to somebody else.
+        promised: Epoch,
+        /// Which journal.
+        journal: String,
+    },
     /// `newEpoch` with an epoch that is not higher than the promise.
     #[error("Proposed epoch {epoch} <= last promise {promised} ; journal id: {journal}")]
     EpochTooLow {
@@ -172,6 +184,7 @@ impl JournalError {
     pub fn class(&self) -> &'static str {
         match self {
             JournalError::Fenced { .. }
+            | JournalError::NotPromised { .. }
             | JournalError::EpochTooLow { .. }
             | JournalError::NotTheWriter { .. }
             | JournalError::DamagedBatch { .. }
@@ -210,6 +223,19 @@ impl From<JournalError> for RemoteException {
 #[must_use]
 pub fn is_fenced(exception: &RemoteException) -> bool {
     exception.is(exceptions::IO) && exception.message.contains("is less than the last promised epoch")
+}
+
+/// Whether an exception of one of our JournalNodes says that the caller has to ask for its promise first.
+#[must_use]
+pub fn is_not_promised(exception: &RemoteException) -> bool {
+    exception.is(exceptions::IO) && exception.message.contains("was not promised to this caller")
+}
+
+/// Whether an `acceptRecovery` failed because the copy that was chosen could not be had from its JournalNode.
+#[must_use]
+pub fn is_not_fetched(exception: &RemoteException) -> bool {
+    let said = |what| exception.message.contains(what);
+    exception.is(exceptions::IO) && (said("fetching segment") || said("what was fetched from"))
 }
 
 /// Whether an exception says that somebody else's read lease still runs.

@@ -10,7 +10,11 @@
 //! Invariants:
 //! * before a lease is granted its epoch, holder and length are on disk ([`LeaseMarker`]), so that a JournalNode that
 //!   restarts knows that a lease may run, and waits out what was promised, whatever its configuration says by then;
+//! * whether anybody ever asked for a lease in the promised epoch is known over restarts ([`LeaseGrants::was_asked`]): the
+//!   marker stays when a lease is given back;
 //! * a lease that was given back is not granted again to that holder in that epoch;
+//! * the name of a holder is public and proves nothing: a lease is given back, and its holder passes it, only with the
+//!   [`LeaseProof`] that came when it was granted; the same proof tells the epoch's writer from everybody else;
 //! * [`LeaseGrants::counter`] grows whenever a watcher could see a difference that matters to it.
 
 use std::sync::Arc;
@@ -26,6 +30,66 @@ pub const DRIFT_PERCENT: u64 = 1;
 /// configuration may have changed since.
 const UNKNOWN_LENGTH_FACTOR: u32 = 5;
 
+/// A random number that a process which asks for leases draws once and tells JournalNodes and nobody else; its supervisor
+/// reads it from the process. 0 is "none" and proves nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeaseProof(pub u128);
+
+impl std::fmt::Debug for LeaseProof {
+    /// Never shows it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_some() {
+            "LeaseProof(..)"
+        } else {
+            "LeaseProof(none)"
+        })
+    }
+}
+
+impl LeaseProof {
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self.0 != 0
+    }
+
+    /// Whether who shows this one is who showed `other`.
+    #[must_use]
+    pub fn proves(self, other: LeaseProof) -> bool {
+        self.is_some() && self == other
+    }
+
+    /// As 32 hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        format!("{:032x}", self.0)
+    }
+
+    /// From [`LeaseProof::to_hex`].
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = digits.then(|| u128::from_str_radix(text, 16).ok())??;
+        Some(LeaseProof(value)).filter(|proof| proof.is_some())
+    }
+}
+
+/// The name of the anonymous file (`memfd_create`) in which a process holds its proof for its supervisor.
+pub const PROOF_FILE: &str = "hathi-lease-proof";
+
+/// The content of that file.
+#[must_use]
+pub fn proof_text(holder: &str, proof: LeaseProof) -> String {
+    format!("{holder}\n{}\n", proof.to_hex())
+}
+
+/// The proof of this holder in the content of such a file.
+#[must_use]
+pub fn proof_of(holder: &str, text: &str) -> Option<LeaseProof> {
+    let (of, proof) = text.strip_suffix('\n')?.split_once('\n')?;
+    LeaseProof::from_hex(proof).filter(|_| of == holder)
+}
+
 /// What is on disk of a lease (`current/lease-epoch`): somebody may hold one in this epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseMarker {
@@ -36,15 +100,20 @@ pub struct LeaseMarker {
     /// The longest one granted, in milliseconds; `None` when that is not known: the file is damaged, or from before
     /// lengths were written.
     pub ms: Option<u32>,
+    /// What proves the holder.
+    pub proof: LeaseProof,
 }
 
 impl LeaseMarker {
-    /// The content of the file: epoch, holder, length, checksum, one line each.
+    /// The content of the file: epoch, holder, length, proof, checksum, one line each.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = format!("{}\n{}\n", self.epoch, self.holder);
         if let Some(ms) = self.ms {
             text += &format!("{ms}\n");
+        }
+        if self.proof.is_some() {
+            text += &format!("{}\n", self.proof.to_hex());
         }
         let checksum = crc32fast::hash(text.as_bytes());
         format!("{text}{checksum:08x}\n")
@@ -54,23 +123,25 @@ impl LeaseMarker {
     #[must_use]
     pub fn parse(text: &str, promised: Epoch) -> Self {
         let lines: Vec<&str> = text.lines().collect();
-        let read = match lines.as_slice() {
-            [epoch, holder, _checksum] => epoch.parse().ok().map(|epoch| (epoch, *holder, None)),
-            [epoch, holder, ms, _checksum] => match (epoch.parse(), ms.parse()) {
-                (Ok(epoch), Ok(ms)) => Some((epoch, *holder, Some(ms))),
-                _ => None,
-            },
-            _ => None,
+        let (fields, proof) = match lines.as_slice() {
+            [epoch, holder, _checksum] => (Some((epoch, holder, None)), None),
+            [epoch, holder, ms, _checksum] => (Some((epoch, holder, Some(ms))), None),
+            [epoch, holder, ms, proof, _checksum] => (Some((epoch, holder, Some(ms))), Some(proof)),
+            _ => (None, None),
         };
-        let marker = read.map(|(epoch, holder, ms)| LeaseMarker {
-            epoch: Epoch(epoch),
-            holder: holder.into(),
-            ms,
+        let marker = fields.and_then(|(epoch, holder, ms)| {
+            Some(LeaseMarker {
+                epoch: Epoch(epoch.parse().ok()?),
+                holder: Arc::from(*holder),
+                ms: ms.map(|ms| ms.parse()).transpose().ok()?,
+                proof: proof.map_or(Some(LeaseProof::default()), |proof| LeaseProof::from_hex(proof))?,
+            })
         });
         marker.filter(|marker| marker.to_text() == text).unwrap_or(LeaseMarker {
             epoch: promised,
             holder: "unknown".into(),
             ms: None,
+            proof: LeaseProof::default(),
         })
     }
 }
@@ -80,6 +151,9 @@ impl LeaseMarker {
 pub struct LeaseGrants {
     max_ms: u32,
     holder: Option<Arc<str>>,
+    /// Who was granted the first lease of the promised epoch: its writer, and nobody else speaks in this epoch.
+    owner: LeaseProof,
+    asked: bool,
     epoch: Epoch,
     until: Micros,
     ended: bool,
@@ -92,16 +166,21 @@ impl LeaseGrants {
     /// At the start of a JournalNode at `now`, with the marker found on disk and the promise.
     #[must_use]
     pub fn at_start(max_ms: u32, marker: Option<LeaseMarker>, promised: Epoch, now: Micros) -> Self {
-        let running = marker.clone().filter(|marker| marker.epoch == promised);
+        let asked = marker.as_ref().filter(|marker| marker.epoch == promised);
+        // One of no length was asked for and granted nothing: it makes nobody the owner of the epoch, as in the life in
+        // which it was written.
+        let granted = asked.filter(|marker| marker.ms != Some(0));
         LeaseGrants {
             max_ms,
             epoch: promised,
-            until: running.as_ref().map_or(0, |marker| {
+            until: granted.map_or(0, |marker| {
                 let unknown = max_ms.saturating_mul(UNKNOWN_LENGTH_FACTOR);
                 now + Micros::from(marker.ms.unwrap_or(unknown)) * 1000
             }),
-            ended: running.is_none(),
-            holder: running.map(|marker| marker.holder),
+            ended: granted.is_none(),
+            asked: asked.is_some(),
+            owner: granted.map_or(LeaseProof::default(), |marker| marker.proof),
+            holder: granted.map(|marker| Arc::clone(&marker.holder)),
             marker,
             released: None,
             // Watchers know counters of an earlier life; the time makes it unlikely that one matches.
@@ -109,13 +188,20 @@ impl LeaseGrants {
         }
     }
 
-    /// For how long others than `holder` must wait; 0 when nobody must.
+    /// For how long whoever asks for `request` must wait: 0 for the proven holder, and when nobody must.
     #[must_use]
-    pub fn remaining_for(&self, holder: Option<&str>, now: Micros) -> Micros {
-        if self.holder.is_some() && self.holder.as_deref() == holder {
+    pub fn remaining_for(&self, request: Option<&LeaseRequest>, now: Micros) -> Micros {
+        if self.holder.is_some() && self.was_asked_by(request) {
             return 0;
         }
         self.until.saturating_sub(now)
+    }
+
+    /// Whether a call in the promised epoch may be its writer's. Hadoop's writers prove nothing; an epoch that was never
+    /// granted a lease may be one of theirs.
+    #[must_use]
+    pub fn admits(&self, request: Option<&LeaseRequest>) -> bool {
+        !self.owner.is_some() || self.was_asked_by(request)
     }
 
     /// Who holds or held the lease of the promised epoch.
@@ -124,10 +210,27 @@ impl LeaseGrants {
         self.holder.as_ref()
     }
 
+    /// Whether a lease was ever asked for in the promised epoch: its writer is ours.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// Whether a request proves to be the writer's of the promised epoch.
+    #[must_use]
+    pub fn was_asked_by(&self, request: Option<&LeaseRequest>) -> bool {
+        request.is_some_and(|request| request.proof.proves(self.owner))
+    }
+
     /// Grows with every change.
     #[must_use]
     pub fn counter(&self) -> u64 {
         self.counter
+    }
+
+    /// Something else that watchers wait for has happened.
+    pub fn wake_watchers(&mut self) {
+        self.counter += 1;
     }
 
     /// When the running lease ends.
@@ -140,14 +243,14 @@ impl LeaseGrants {
     #[must_use]
     pub fn marker_needed(&self, epoch: Epoch, request: &LeaseRequest) -> Option<LeaseMarker> {
         let ms = self.granted_for(request);
-        let there = self
-            .marker
-            .as_ref()
-            .is_some_and(|m| m.epoch == epoch && m.holder == request.holder && m.ms >= Some(ms));
+        let there = self.marker.as_ref().is_some_and(|m| {
+            (m.epoch, m.proof) == (epoch, request.proof) && m.holder == request.holder && m.ms >= Some(ms)
+        });
         (!there).then(|| LeaseMarker {
             epoch,
             holder: Arc::clone(&request.holder),
             ms: Some(ms),
+            proof: request.proof,
         })
     }
 
@@ -162,6 +265,7 @@ impl LeaseGrants {
 
     /// Grants the lease asked for in `epoch` (which is the promised one); returns for how many milliseconds.
     pub fn grant(&mut self, epoch: Epoch, request: &LeaseRequest, now: Micros) -> u32 {
+        self.asked = true;
         let given_back = self.released.as_ref();
         if given_back.is_some_and(|m| m.epoch == epoch && m.holder == request.holder) {
             return 0;
@@ -169,6 +273,9 @@ impl LeaseGrants {
         let ms = self.granted_for(request);
         if ms == 0 {
             return 0;
+        }
+        if !self.owner.is_some() {
+            self.owner = request.proof;
         }
         let changed = self.ended || self.epoch != epoch || self.holder.as_ref() != Some(&request.holder);
         if changed {
@@ -186,26 +293,55 @@ impl LeaseGrants {
         self.counter += 1;
         self.epoch = epoch;
         self.holder = None;
+        self.owner = LeaseProof::default();
+        self.asked = false;
         self.until = 0;
         self.ended = true;
     }
 
-    /// Gives the lease of exactly this holder back, unless it is of a later epoch than the one named; whether it was.
-    pub fn release(&mut self, holder: &str, up_to: Option<Epoch>) -> bool {
+    /// Gives the lease of exactly this holder back, unless it is of a later epoch than the one named, or `proof` is
+    /// `None` for whoever need prove nothing; whether it was.
+    pub fn release(&mut self, holder: &str, proof: Option<LeaseProof>, up_to: Option<Epoch>) -> bool {
         let later = up_to.is_some_and(|up_to| self.epoch > up_to);
-        if later || self.holder.as_deref() != Some(holder) {
+        let stranger = proof.is_some_and(|proof| !proof.proves(self.owner));
+        if later || stranger || self.holder.as_deref() != Some(holder) {
             return false;
         }
         self.released = self.holder.take().map(|holder| LeaseMarker {
             epoch: self.epoch,
             holder,
             ms: None,
+            proof: self.owner,
         });
         self.counter += 1;
         self.until = 0;
         self.ended = true;
-        self.marker = None;
         true
+    }
+
+    /// What must hold between calls.
+    pub(crate) fn check(&self, promised: Epoch) {
+        assert_eq!(self.epoch, promised, "leases are granted in the promised epoch");
+        assert!(
+            self.asked || !self.owner.is_some(),
+            "a proof of somebody who asked for nothing"
+        );
+        if self.holder.is_none() {
+            assert!(self.ended && self.until == 0, "a lease runs that nobody holds");
+        }
+        if !self.ended {
+            assert!(self.asked, "a lease runs that nobody asked for");
+            let marked = self.marker.as_ref();
+            let marked =
+                marked.is_some_and(|marker| marker.epoch == self.epoch && Some(&marker.holder) == self.holder.as_ref());
+            assert!(marked, "a lease runs of which a restart would not know");
+        }
+        if let Some(released) = self.released.as_ref().filter(|released| released.epoch == self.epoch) {
+            assert!(
+                self.holder.as_ref() != Some(&released.holder),
+                "a lease given back runs on"
+            );
+        }
     }
 
     /// For models: what watchers saw counts no more.
@@ -258,7 +394,20 @@ mod tests {
         LeaseRequest {
             ms,
             holder: holder.into(),
+            proof: proof(holder),
         }
+    }
+
+    fn proof(holder: &str) -> LeaseProof {
+        LeaseProof(u128::from(holder.as_bytes()[0]))
+    }
+
+    fn remaining(grants: &LeaseGrants, holder: &str, now: Micros) -> Micros {
+        grants.remaining_for(Some(&ask(holder, 0)), now)
+    }
+
+    fn release(grants: &mut LeaseGrants, holder: &str, up_to: Option<Epoch>) -> bool {
+        grants.release(holder, Some(proof(holder)), up_to)
     }
 
     #[test]
@@ -266,8 +415,8 @@ mod tests {
         let mut grants = LeaseGrants::at_start(2000, None, Epoch(1), 0);
         assert_eq!(grants.remaining_for(None, 0), 0);
         assert_eq!(grants.grant(Epoch(1), &ask("a", 1000), 5), 1000);
-        assert_eq!(grants.remaining_for(Some("b"), 5), 1_000_000);
-        assert_eq!(grants.remaining_for(Some("a"), 5), 0);
+        assert_eq!(remaining(&grants, "b", 5), 1_000_000);
+        assert_eq!(remaining(&grants, "a", 5), 0);
         assert_eq!(grants.remaining_for(None, 1_000_004), 1);
         assert_eq!(grants.remaining_for(None, 1_000_005), 0);
         let counter = grants.counter();
@@ -282,16 +431,18 @@ mod tests {
     fn a_lease_given_back_is_not_granted_again_in_its_epoch() {
         let mut grants = LeaseGrants::at_start(2000, None, Epoch(1), 0);
         grants.grant(Epoch(1), &ask("a", 1000), 0);
-        assert!(!grants.release("b", None));
-        assert!(grants.release("a", None));
-        assert_eq!(grants.remaining_for(Some("b"), 1), 0);
+        assert!(!release(&mut grants, "b", None));
+        assert!(!grants.release("a", Some(proof("b")), None));
+        assert!(!grants.release("a", Some(LeaseProof::default()), None));
+        assert!(release(&mut grants, "a", None));
+        assert_eq!(remaining(&grants, "b", 1), 0);
         assert_eq!(grants.grant(Epoch(1), &ask("a", 1000), 2), 0);
-        assert_eq!(grants.remaining_for(Some("b"), 2), 0);
+        assert_eq!(remaining(&grants, "b", 2), 0);
         grants.promised(Epoch(2));
         assert_eq!(grants.grant(Epoch(2), &ask("a", 1000), 3), 1000);
         // The same call, come late.
-        assert!(!grants.release("a", Some(Epoch(1))));
-        assert!(grants.release("a", Some(Epoch(2))));
+        assert!(!release(&mut grants, "a", Some(Epoch(1))));
+        assert!(release(&mut grants, "a", Some(Epoch(2))));
     }
 
     #[test]
@@ -300,6 +451,7 @@ mod tests {
             epoch: Epoch(4),
             holder: "a".into(),
             ms: Some(2000),
+            proof: proof("a"),
         };
         assert_eq!(LeaseMarker::parse(&marker.to_text(), Epoch(9)), marker);
         for at in 0..marker.to_text().len() {
@@ -309,12 +461,12 @@ mod tests {
             assert_eq!((damaged.epoch, damaged.ms), (Epoch(9), None), "byte {at}");
         }
         let mut grants = LeaseGrants::at_start(2000, Some(marker.clone()), Epoch(4), 100);
-        assert_eq!(grants.remaining_for(Some("b"), 100), 2_000_000);
-        assert_eq!(grants.remaining_for(Some("a"), 100), 0);
-        assert!(grants.release("a", None));
-        assert_eq!(grants.remaining_for(Some("b"), 100), 0);
+        assert_eq!(remaining(&grants, "b", 100), 2_000_000);
+        assert_eq!(remaining(&grants, "a", 100), 0);
+        assert!(release(&mut grants, "a", None));
+        assert_eq!(remaining(&grants, "b", 100), 0);
         let older = LeaseGrants::at_start(2000, Some(marker), Epoch(5), 100);
-        assert_eq!(older.remaining_for(Some("b"), 100), 0);
+        assert_eq!(remaining(&older, "b", 100), 0);
     }
 
     #[test]
@@ -326,11 +478,11 @@ mod tests {
         assert_eq!(before.grant(Epoch(4), &ask("a", 9000), 0), 5000);
         let read = LeaseMarker::parse(&marker.to_text(), Epoch(4));
         let mut after = LeaseGrants::at_start(200, Some(read), Epoch(4), 0);
-        assert_eq!(after.remaining_for(Some("b"), 0), 5_000_000);
+        assert_eq!(remaining(&after, "b", 0), 5_000_000);
         // Renewing by the shorter time takes nothing back of the longer one.
         assert_eq!(after.marker_needed(Epoch(4), &ask("a", 9000)), None);
         assert_eq!(after.grant(Epoch(4), &ask("a", 9000), 1000), 200);
-        assert_eq!(after.remaining_for(Some("b"), 1000), 4_999_000);
+        assert_eq!(remaining(&after, "b", 1000), 4_999_000);
         // A longer one than what stands on disk is written first.
         let mut short = LeaseGrants::at_start(200, None, Epoch(4), 0);
         short.marked(short.marker_needed(Epoch(4), &ask("a", 9000)).unwrap());
@@ -347,7 +499,26 @@ mod tests {
         let marker = LeaseMarker::parse(&old, Epoch(4));
         assert_eq!((&*marker.holder, marker.ms), ("a", None));
         let grants = LeaseGrants::at_start(2000, Some(marker), Epoch(4), 0);
-        assert_eq!(grants.remaining_for(Some("b"), 0), 10_000_000);
+        assert_eq!(remaining(&grants, "b", 0), 10_000_000);
+    }
+
+    #[test]
+    fn a_proof_is_read_only_for_its_holder() {
+        let proof = LeaseProof(u128::MAX / 3);
+        let text = proof_text("nn1@a", proof);
+        assert_eq!(proof_of("nn1@a", &text), Some(proof));
+        for (holder, text) in [
+            ("nn1@b", text.as_str()),
+            ("nn1@a", ""),
+            ("nn1@a", "nn1@a\n7\n"),
+            ("nn1@a", "nn1@a\n"),
+        ] {
+            assert_eq!(proof_of(holder, text), None);
+        }
+        let none = proof_text("nn1@a", LeaseProof::default());
+        assert_eq!(proof_of("nn1@a", &none), None, "zero proves nothing");
+        assert!(!LeaseProof::default().proves(LeaseProof::default()));
+        assert!(!format!("{proof:?}").contains("5555"));
     }
 
     #[test]

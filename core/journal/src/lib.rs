@@ -23,6 +23,7 @@ pub mod membership;
 pub mod messages;
 pub mod mutant;
 pub mod segments;
+pub mod survey;
 pub mod wire;
 pub mod writer;
 

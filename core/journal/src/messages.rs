@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 
+use crate::lease::LeaseProof;
 use crate::membership::Membership;
 
 /// A moment or duration on a process's monotonic clock, in microseconds.
@@ -18,8 +19,10 @@ pub type Micros = u64;
 pub struct LeaseRequest {
     /// For how long, in milliseconds, counted by the asker from when it sent the request.
     pub ms: u32,
-    /// `<namenode id>@<instance id>`.
+    /// `<namenode id>@<instance id>`. Everybody may know it.
     pub holder: Arc<str>,
+    /// What only the holder knows.
+    pub proof: LeaseProof,
 }
 
 /// What every call of a writer carries (`org.apache.hadoop.hdfs.qjournal.protocol.RequestInfo`).
@@ -102,6 +105,8 @@ pub struct LeaseState {
     pub committed: Option<TxId>,
     /// The newest membership given to this JournalNode; absent when the set was never changed.
     pub membership: Option<Membership>,
+    /// The writer of the promised epoch asks for no leases (Hadoop's does not) and has a segment open here.
+    pub written_without_lease: bool,
 }
 
 /// A call to a JournalNode.
@@ -126,6 +131,9 @@ pub enum Request {
         epoch: Epoch,
         /// Hathi: the read lease asked for.
         lease: Option<LeaseRequest>,
+        /// Hathi: a majority has promised this epoch to the asker already, so this is no vote: it tells a JournalNode
+        /// that missed the election. Then the epoch may be the promised one.
+        established: bool,
     },
     /// Open a segment for writing.
     StartLogSegment {
@@ -248,6 +256,8 @@ pub enum Request {
     ReleaseLease {
         /// Whose.
         holder: Arc<str>,
+        /// What came with the requests for the lease: the name alone gives nothing back.
+        proof: LeaseProof,
         /// Not those of a later epoch, which the same holder may have been granted before this call arrives; `None` when
         /// the holder is gone for good.
         up_to: Option<Epoch>,

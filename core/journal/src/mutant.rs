@@ -27,6 +27,10 @@ pub enum Mutant {
     WaitConfiguredLease,
     /// Acceptor: a lease of a later epoch is given back too.
     ReleaseAnyEpoch,
+    /// Acceptor: a lease is given back to whoever knows its holder's name.
+    ReleaseByAnybody,
+    /// Acceptor: any call of a higher epoch than the promised one raises the promise.
+    RaiseByAnyCall,
     /// Acceptor: one that lost its disk votes at once.
     AmnesiacVotes,
     /// Acceptor: after a failed sync what memory shows is taken for what the disk has.
@@ -57,6 +61,12 @@ pub enum Mutant {
     SkipRecovery,
     /// Writer: a majority of promises is not waited for.
     EpochFromMinority,
+    /// Writer: the highest promise counts, however absurd it is beside all others.
+    TakeAbsurdPromise,
+    /// Writer: a segment that only one JournalNode speaks of is the last one, even if nobody has it.
+    BelieveLoneSegment,
+    /// Writer: what one JournalNode alone says to be committed stops a recovery.
+    TrustLoneCommitted,
     /// Writer: an epoch that was asked for before is asked for again.
     AskTwice,
     /// Writer: a JournalNode finalizes when it has everything, whether a majority has or not.
@@ -72,7 +82,7 @@ pub enum Mutant {
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 32] = [
+pub const ALL_MUTANTS: [Mutant; 37] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -84,6 +94,8 @@ pub const ALL_MUTANTS: [Mutant; 32] = [
     Mutant::ForgetLeaseAtRestart,
     Mutant::WaitConfiguredLease,
     Mutant::ReleaseAnyEpoch,
+    Mutant::ReleaseByAnybody,
+    Mutant::RaiseByAnyCall,
     Mutant::AmnesiacVotes,
     Mutant::TrustMemory,
     Mutant::ServeUncommitted,
@@ -99,12 +111,24 @@ pub const ALL_MUTANTS: [Mutant; 32] = [
     Mutant::LeaseFromOne,
     Mutant::SkipRecovery,
     Mutant::EpochFromMinority,
+    Mutant::TakeAbsurdPromise,
+    Mutant::BelieveLoneSegment,
+    Mutant::TrustLoneCommitted,
     Mutant::AskTwice,
     Mutant::FinalizeUncommitted,
     Mutant::ForeignMembership,
     Mutant::HastyMembership,
     Mutant::CountUnsynced,
     Mutant::IgnoreMembership,
+];
+
+/// Those that need a lying JournalNode, or strangers who send messages, to be found.
+pub const LIAR_MUTANTS: [Mutant; 5] = [
+    Mutant::ReleaseByAnybody,
+    Mutant::RaiseByAnyCall,
+    Mutant::TakeAbsurdPromise,
+    Mutant::BelieveLoneSegment,
+    Mutant::TrustLoneCommitted,
 ];
 
 /// Those that need a change of the JournalNodes to be found.

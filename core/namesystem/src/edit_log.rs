@@ -1,7 +1,7 @@
 //! The active's edit log: which transactions were applied, sealed into a batch, sent and synced.
 //!
 //! Invariants:
-//! - `applied ≥ sealed ≥ sent ≥ synced`, each monotonic while the log is open for write.
+//! - `applied ≥ sealed ≥ sent ≥ synced`: [`Positions`] owns them.
 //! - Between `END_LOG_SEGMENT` of one segment and `START_LOG_SEGMENT` of the next there is no other op.
 //! - What [`EditLog::take`] hands out is in log order, and each transaction is handed out once.
 //! - An op is encoded before it is applied and counts only after it was: [`EditLog::stage`], then for each op
@@ -12,6 +12,7 @@
 //! Durable: nothing here; the journals are. Mirrors Hadoop's `FSEditLog` and `EditsDoubleBuffer`.
 
 use crate::life::Life;
+use crate::positions::Positions;
 use bytes::Bytes;
 use hathi_formats::editlog::{self, EditOp, EncodeError};
 use hathi_formats::ids::TxId;
@@ -61,10 +62,7 @@ pub enum EditLogError {
 #[derive(Debug)]
 pub struct EditLog {
     segment: Option<TxId>,
-    applied: TxId,
-    sealed: TxId,
-    sent: TxId,
-    life: Life,
+    positions: Positions,
     /// The open batch, and behind it the ops that are staged.
     open: Vec<u8>,
     open_count: u32,
@@ -84,13 +82,9 @@ impl EditLog {
     /// A closed log of a namespace that holds everything up to `applied`, which is durable.
     #[must_use]
     pub fn new(life: Life, applied: TxId) -> Self {
-        life.advance_synced(applied);
         EditLog {
             segment: None,
-            applied,
-            sealed: applied,
-            sent: applied,
-            life,
+            positions: Positions::new(life, applied),
             open: Vec::new(),
             open_count: 0,
             logged_len: 0,
@@ -106,36 +100,32 @@ impl EditLog {
     /// The last transaction applied to the namespace: logged by this NameNode, or replayed.
     #[must_use]
     pub fn applied(&self) -> TxId {
-        self.applied
+        self.positions.applied()
     }
 
     /// The last transaction a quorum has on disk, as far as this NameNode knows.
     #[must_use]
     pub fn synced(&self) -> TxId {
-        self.life.synced()
+        self.life().synced()
     }
 
     /// The life these positions belong to; its synced position may be read without the namesystem's lock.
     #[must_use]
     pub fn life(&self) -> &Life {
-        &self.life
+        self.positions.life()
     }
 
     /// Ends this life and begins the next, in which what is applied counts as durable. Only while closed for write and
     /// with nothing unsynced: what no quorum has can't be taken into another life.
     pub fn begin_life(&mut self) {
         assert!(self.segment.is_none(), "a life begins while the log is open for write");
-        assert!(
-            !self.has_unsynced(),
-            "a life begins with transactions that no quorum has"
-        );
-        self.life = self.life.next(self.applied);
+        self.positions.begin_life();
     }
 
     /// The last transaction handed out by [`EditLog::take`].
     #[must_use]
     pub fn sent(&self) -> TxId {
-        self.sent
+        self.life().sent()
     }
 
     /// Whether ops may be logged.
@@ -154,7 +144,7 @@ impl EditLog {
     #[must_use]
     pub fn segment_txns(&self) -> u64 {
         self.segment
-            .map_or(0, |first| (self.applied.0 + 1).saturating_sub(first.0))
+            .map_or(0, |first| (self.applied().0 + 1).saturating_sub(first.0))
     }
 
     /// When the open segment was started, in wall clock ms.
@@ -172,10 +162,7 @@ impl EditLog {
     /// Notes that a transaction read from a journal or covered by an image was applied. Only while closed for write.
     pub fn set_applied(&mut self, txid: TxId) {
         assert!(self.segment.is_none(), "replay while the log is open for write");
-        self.applied = txid;
-        self.sealed = txid;
-        self.sent = txid;
-        self.life.advance_replayed(txid);
+        self.positions.replay(txid);
         self.forget_synced();
     }
 
@@ -195,7 +182,7 @@ impl EditLog {
         }
         assert!(self.staged_ends.is_empty(), "ops are staged already");
         let start = self.open.len();
-        let mut txid = self.applied;
+        let mut txid = self.applied();
         for op in ops {
             txid = txid.next();
             if let Err(error) = editlog::encode(&mut self.open, txid, op) {
@@ -214,13 +201,13 @@ impl EditLog {
             panic!("an op was applied that is not staged");
         };
         self.logged_len = end;
-        self.applied = self.applied.next();
+        let txid = self.positions.apply();
         self.open_count += 1;
         self.ops_total += 1;
         if self.staged_ends.is_empty() && self.open.len() >= BATCH_BYTES_MAX {
             self.seal();
         }
-        self.applied
+        txid
     }
 
     /// The next staged op did not apply: neither it nor those behind it are logged.
@@ -256,7 +243,7 @@ impl EditLog {
     /// Whether some transactions were applied here that no quorum is known to have.
     #[must_use]
     pub fn has_unsynced(&self) -> bool {
-        self.life.synced() < self.applied
+        self.synced() < self.applied()
     }
 
     /// Bytes of ops that were logged and that no quorum is known to have: what this NameNode must keep in memory.
@@ -266,7 +253,7 @@ impl EditLog {
     }
 
     fn forget_synced(&mut self) {
-        let synced = self.life.synced();
+        let synced = self.synced();
         while let Some((last, bytes)) = self.unsynced.front()
             && *last <= synced
         {
@@ -294,21 +281,44 @@ impl EditLog {
     /// Transactions that [`EditLog::take`] would hand out.
     #[must_use]
     pub fn pending_txns(&self) -> u64 {
-        self.applied.0.saturating_sub(self.sent.0)
+        self.applied().0.saturating_sub(self.sent().0)
     }
 
     /// Takes everything that was appended since the last call, in log order. Consecutive edits come as one item each
     /// time, so the batch grows with the time between two calls.
     pub fn take(&mut self) -> VecDeque<LogItem> {
         self.seal();
-        self.sent = self.sealed;
+        self.positions.send();
+        if cfg!(debug_assertions) {
+            self.check();
+        }
         std::mem::take(&mut self.out)
     }
 
-    /// A quorum has everything up to `txid` on disk.
+    /// A quorum has everything up to `txid`: [`Life::acknowledge`], for those who drive the log by hand and know what was
+    /// sent.
     pub fn on_synced(&mut self, txid: TxId) {
-        assert!(txid <= self.sent, "synced {txid} beyond sent {}", self.sent);
-        self.life.advance_synced(txid);
+        let known = self.life().acknowledge(txid);
+        assert_eq!(known, Ok(()), "nobody sent that");
+    }
+
+    /// What must hold between calls.
+    pub fn check(&self) {
+        self.positions.check();
+        assert!(self.logged_len <= self.open.len(), "more is logged than encoded");
+        assert!(self.staged_ends.iter().is_sorted(), "staged ops stand in their order");
+        assert_eq!(self.staged_ends.is_empty(), self.logged_len == self.open.len());
+        let open = u64::from(self.open_count);
+        assert!(
+            self.segment.is_some() || open == 0,
+            "ops are logged while no segment is open"
+        );
+        assert!(
+            self.segment.is_none() || self.positions.sealed().0 + open == self.applied().0,
+            "a transaction is neither in a sealed batch nor in the open one"
+        );
+        let bytes: usize = self.unsynced.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(self.unsynced_bytes, bytes);
     }
 
     /// Logs an op that changes nothing, so that there is nothing to apply.
@@ -318,7 +328,7 @@ impl EditLog {
     }
 
     fn start_segment(&mut self, now_ms: u64) -> TxId {
-        let first = self.applied.next();
+        let first = self.applied().next();
         self.seal();
         self.out.push_back(LogItem::StartSegment(first));
         self.segment = Some(first);
@@ -343,11 +353,12 @@ impl EditLog {
         if self.open_count == 0 {
             return;
         }
-        let first = TxId(self.applied.0 + 1 - u64::from(self.open_count));
+        let last = self.applied();
+        let first = TxId(last.0 + 1 - u64::from(self.open_count));
         let bytes = Bytes::from(std::mem::take(&mut self.open));
         self.forget_synced();
         self.unsynced_bytes += bytes.len();
-        self.unsynced.push_back((self.applied, bytes.len()));
+        self.unsynced.push_back((last, bytes.len()));
         self.out.push_back(LogItem::Edits {
             segment,
             first,
@@ -356,7 +367,7 @@ impl EditLog {
         });
         self.logged_len = 0;
         self.open_count = 0;
-        self.sealed = self.applied;
+        self.positions.seal();
     }
 }
 
@@ -416,7 +427,7 @@ mod tests {
         assert_eq!(items[3], LogItem::StartSegment(TxId(13)));
         assert_eq!(txids(&items[4]), [13, 14]);
         assert!(!log.has_pending());
-        log.on_synced(TxId(12));
+        log.life().acknowledge(TxId(12)).unwrap();
         assert!(log.has_unsynced());
         assert_eq!(log.close(), Ok(TxId(15)));
         let items: Vec<_> = log.take().into();
@@ -428,7 +439,7 @@ mod tests {
                 last: TxId(15)
             }
         );
-        log.on_synced(TxId(15));
+        log.life().acknowledge(TxId(15)).unwrap();
         assert!(!log.has_unsynced());
         assert!(!log.is_open_for_write());
     }
@@ -461,10 +472,10 @@ mod tests {
         assert_eq!(log.unsynced_bytes(), begin, "sent is not synced");
         append(&mut log).unwrap();
         let more = log.unsynced_bytes() - begin;
-        log.on_synced(TxId(1));
+        log.life().acknowledge(TxId(1)).unwrap();
         assert_eq!(log.unsynced_bytes(), more);
         log.take();
-        log.on_synced(TxId(2));
+        log.life().acknowledge(TxId(2)).unwrap();
         assert_eq!(log.unsynced_bytes(), 0);
         append(&mut log).unwrap();
         log.abort();

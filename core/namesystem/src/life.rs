@@ -8,11 +8,12 @@
 //! Invariants:
 //! - Within a process no two lives have the same generation.
 //! - A life that has ended stays ended.
-//! - `proven ≤ synced` of a life, and both only grow. Nothing of a later life moves them, so what is once known of a
-//!   transaction of a life stays true of it.
+//! - Its positions only grow, in their order ([`crate::positions`]). Nothing of a later life moves them, so what is once
+//!   known of a transaction of a life stays true of it.
 //!
 //! Nothing in Hadoop corresponds to it: there the process exits where a life would end here.
 
+use crate::positions::{BeyondSent, SharedPositions};
 use hathi_formats::ids::TxId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,8 +39,7 @@ struct Facts {
     generation: Generation,
     /// Lives of this process so far.
     lives: Arc<AtomicU64>,
-    synced: AtomicU64,
-    proven: AtomicU64,
+    positions: SharedPositions,
     ended: AtomicBool,
 }
 
@@ -52,8 +52,7 @@ impl Life {
         Life(Arc::new(Facts {
             generation: Generation(lives.fetch_add(1, Ordering::Relaxed)),
             lives,
-            synced: AtomicU64::new(synced.0),
-            proven: AtomicU64::new(synced.0),
+            positions: SharedPositions::at(synced),
             ended: AtomicBool::new(false),
         }))
     }
@@ -77,35 +76,48 @@ impl Life {
         self.0.generation
     }
 
+    /// What it shares of its positions.
+    pub(crate) fn positions(&self) -> &SharedPositions {
+        &self.0.positions
+    }
+
+    /// The last transaction handed to who writes to the journals.
+    #[must_use]
+    pub fn sent(&self) -> TxId {
+        self.0.positions.sent()
+    }
+
     /// The highest transaction of this life that a quorum has on disk: as it told the writer, when this NameNode is
     /// the writer, or as was believed when it was replayed. Read without any lock.
     #[must_use]
     pub fn synced(&self) -> TxId {
-        TxId(self.0.synced.load(Ordering::Acquire))
+        self.0.positions.synced()
     }
 
     /// A quorum told this NameNode, the writer, that it has everything up to there.
-    pub fn advance_synced(&self, to: TxId) {
-        self.0.synced.fetch_max(to.0, Ordering::AcqRel);
-        self.advance_proven(to);
-    }
-
-    /// Everything up to there was replayed out of the journal, which gives durable transactions only. That is believed
-    /// by who shows it; it is not proven yet.
-    pub fn advance_replayed(&self, to: TxId) {
-        self.0.synced.fetch_max(to.0, Ordering::AcqRel);
+    ///
+    /// # Errors
+    /// It can't have that: this NameNode is not the writer it takes itself for.
+    pub fn acknowledge(&self, to: TxId) -> Result<(), BeyondSent> {
+        self.0.positions.acknowledge(to)
     }
 
     /// The highest transaction up to which this life's history is known to be what the journal holds for good. Images
     /// hold no more, and nothing else is taken along into the next life.
     #[must_use]
     pub fn proven(&self) -> TxId {
-        TxId(self.0.proven.load(Ordering::Acquire))
+        self.0.positions.proven()
     }
 
-    /// More is proven; never less.
-    pub fn advance_proven(&self, to: TxId) {
-        self.0.proven.fetch_max(to.0, Ordering::AcqRel);
+    /// More is proven, of what was replayed; never less.
+    pub(crate) fn advance_proven(&self, to: TxId) {
+        self.0.positions.advance_proven(to);
+    }
+
+    /// For tests: all of it was sent, and a quorum has it.
+    #[cfg(test)]
+    pub(crate) fn advance_synced(&self, to: TxId) {
+        drop(crate::positions::Positions::new(self.clone(), to));
     }
 
     /// Nothing of it may be shown, sent or saved any more.

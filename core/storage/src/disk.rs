@@ -80,12 +80,7 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
         let len = usize::try_from(len)
             .ok()
             .filter(|len| *len <= SMALL_FILE_LIMIT_BYTES)
-            .ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{}: {len} bytes are too many for a small file", path.display()),
-                )
-            })?;
+            .ok_or_else(|| too_large(path, len))?;
         let mut data = vec![0; len];
         let mut filled = 0;
         while filled < len {
@@ -100,7 +95,12 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 
     /// Writes a whole small file so that after a crash there is the old or the new one, and after success the new one:
     /// temporary file, sync, rename, sync of the directory (Hadoop's `AtomicFileOutputStream`).
+    ///
+    /// Refuses what [`Disk::read_small`] would not read back.
     fn write_small(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        if data.len() > SMALL_FILE_LIMIT_BYTES {
+            return Err(too_large(path, data.len() as u64));
+        }
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = Path::new(&temporary);
@@ -114,6 +114,13 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
             None => Ok(()),
         }
     }
+}
+
+fn too_large(path: &Path, len: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{}: {len} bytes are too many for a small file", path.display()),
+    )
 }
 
 /// An open file of a [`Disk`].

@@ -103,9 +103,70 @@ pub fn addresses(membership: &Membership) -> Vec<HostPort> {
         .collect()
 }
 
+/// Whether the host of a URL is one of these JournalNodes, by name or by address. Only scheme and port are its own to say:
+/// Hadoop's writers name hosts as they stand in the NameNode's configuration, which may not be as they stand here.
+pub async fn is_at(url: &str, members: &[HostPort]) -> bool {
+    let Some(host) = host_of(url) else {
+        return false;
+    };
+    if members.iter().any(|member| member.host.eq_ignore_ascii_case(host)) {
+        return true;
+    }
+    let mut known = Vec::new();
+    for member in members {
+        if let Ok(found) = tokio::net::lookup_host((member.host.as_str(), member.port)).await {
+            known.extend(found.map(|found| found.ip()));
+        }
+    }
+    match tokio::net::lookup_host((host, 0)).await {
+        Ok(mut found) => found.any(|found| known.contains(&found.ip())),
+        Err(_) => false,
+    }
+}
+
+/// The host of an `http` or `https` URL.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    if authority.contains('@') {
+        return None;
+    }
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next()?,
+        None => authority.split(':').next()?,
+    };
+    (!host.is_empty()).then_some(host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_segment_is_fetched_from_a_journalnode_of_the_journal_only() {
+        let at = |host: &str| HostPort {
+            host: host.into(),
+            port: 8485,
+        };
+        let members = [at("127.0.0.1"), at("jn2.invalid")];
+        for known in [
+            "http://127.0.0.1:8480/getJournal?jid=ns",
+            "https://JN2.invalid/getJournal",
+            "http://localhost:1/getJournal",
+        ] {
+            assert!(is_at(known, &members).await, "{known}");
+        }
+        for foreign in [
+            "http://127.0.0.2:8480/getJournal",
+            "http://127.0.0.1@127.0.0.2/getJournal",
+            "http://[::2]:8480/",
+            "file:///etc/passwd",
+            "127.0.0.1:8480",
+            "http://",
+        ] {
+            assert!(!is_at(foreign, &members).await, "{foreign}");
+        }
+    }
 
     #[tokio::test]
     async fn knows_itself() {

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use crate::health::{self, Scrubber};
 use crate::journal::{Fetch, Journal};
 use crate::journals::{Journals, SharedJournal};
-use crate::peer::{Peer, addresses, others};
+use crate::peer::{Peer, addresses, is_at, others};
 
 /// Pause between attempts to learn from peers who an empty JournalNode was.
 const JOIN_PAUSE: Duration = Duration::from_secs(2);
@@ -61,7 +61,7 @@ impl Peers {
                     tokio::select! {
                         _ = stopped.wait_for(|stopped| *stopped) => return,
                         fetch = wanted.recv() => match fetch {
-                            Some(fetch) => drop(tokio::spawn(fetch_for_recovery(fetch, timeouts(&journals)))),
+                            Some(fetch) => drop(tokio::spawn(fetch_for_recovery(journals.clone(), fetch))),
                             None => return,
                         },
                     }
@@ -96,7 +96,10 @@ fn timeouts(journals: &Journals) -> Duration {
     configured.unwrap_or(Duration::from_secs(30))
 }
 
-async fn fetch_for_recovery(fetch: Fetch, timeout: Duration) {
+/// Fetches what an `acceptRecovery` wants: whoever calls that names where from, so it must be a JournalNode of this
+/// journal, when it is known who they are: from the newest membership, or the configuration.
+async fn fetch_for_recovery(journals: Arc<Journals>, fetch: Fetch) {
+    let timeout = timeouts(&journals);
     let Fetch {
         journal,
         download,
@@ -107,7 +110,15 @@ async fn fetch_for_recovery(fetch: Fetch, timeout: Duration) {
         url = download.url,
         "fetching a segment for its recovery"
     );
-    let result = fetch_file(&download.url, &download.to, timeout).await;
+    let changed = journal.with_acceptor(|acceptor| acceptor.membership().cloned());
+    let configured = journals.shared.get(journal.id()).map(|shared| shared.members.clone());
+    let members = changed.ok().flatten().as_ref().map(addresses).or(configured);
+    let result = match members {
+        Some(members) if !is_at(&download.url, &members).await => {
+            Err("its host is no JournalNode of this journal".to_owned())
+        }
+        _ => fetch_file(&download.url, &download.to, timeout).await,
+    };
     if let Err(error) = &result {
         tracing::warn!(journal = journal.id(), error, "cannot fetch the segment");
     }

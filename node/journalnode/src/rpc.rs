@@ -59,7 +59,7 @@ impl RpcHandler for Handler {
             Err(error) => {
                 let class = match error {
                     WireError::NoSuchMethod { .. } => RPC_NO_SUCH_METHOD,
-                    WireError::Decode { .. } => RPC_SERVER,
+                    WireError::Decode { .. } | WireError::BeyondLimit { .. } => RPC_SERVER,
                 };
                 return reply.error(&RemoteException::new(class, error.to_string()));
             }

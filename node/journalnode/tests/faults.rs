@@ -39,6 +39,7 @@ async fn vote(node: &JournalNode, epoch: u64) -> Result<Answer, String> {
         ns_info: ns_info(),
         epoch: Epoch(epoch),
         lease: None,
+        established: false,
     };
     let answer = Writer::connect(node, epoch).await.ask(&request).await;
     answer.map_err(|exception| exception.to_string())
@@ -227,6 +228,7 @@ async fn wrong_identities_are_refused() {
             ns_info,
             epoch: Epoch(7),
             lease: None,
+            established: false,
         };
         let refused = writer.ask(&request).await.unwrap_err();
         assert!(refused.message.contains(expected), "{refused}");

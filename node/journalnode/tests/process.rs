@@ -6,6 +6,7 @@ mod support;
 use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions;
 use hathi_formats::ids::{Epoch, TxId};
+use hathi_journal::lease::LeaseProof;
 use hathi_journal::messages::{LeaseRequest, SegmentState};
 use hathi_journal::{Answer, Request};
 use hathi_journalnode::JournalNode;
@@ -139,12 +140,14 @@ async fn a_lease_is_watched_and_released() {
         Some(LeaseRequest {
             ms: 2000,
             holder: holder.into(),
+            proof: LeaseProof(u128::from(holder.as_bytes()[2])),
         })
     };
     let epoch = |epoch, holder| Request::NewEpoch {
         ns_info: ns_info(),
         epoch: Epoch(epoch),
         lease: lease(holder),
+        established: false,
     };
     writer.ask(&epoch(1, "nn1@a")).await.unwrap();
     let held = writer.ask(&epoch(2, "nn2@b")).await.unwrap_err();
@@ -164,6 +167,7 @@ async fn a_lease_is_watched_and_released() {
     };
     let release = Request::ReleaseLease {
         holder: "nn1@a".into(),
+        proof: LeaseProof(u128::from(b'1')),
         up_to: None,
     };
     let (changed, released) = tokio::join!(watcher.ask(&change), writer.ask(&release));
@@ -210,6 +214,7 @@ async fn an_emptied_node_joins_its_peers_and_catches_up() {
         ns_info: ns_info(),
         epoch: Epoch(4),
         lease: None,
+        established: false,
     };
     assert!(rival.ask(&request).await.is_err());
     // The living writer opens its next segment on it, and it is whole again.
@@ -338,6 +343,7 @@ async fn nobody_but_its_writers_changes_a_journal() {
     let lease = LeaseRequest {
         ms: 1000,
         holder: "nn1@nobody".into(),
+        proof: LeaseProof::default(),
     };
     for request in [
         Request::Format {
@@ -348,6 +354,7 @@ async fn nobody_but_its_writers_changes_a_journal() {
             ns_info: ns_info(),
             epoch: Epoch(1 << 40),
             lease: Some(lease),
+            established: false,
         },
         Request::Heartbeat { info: info.clone() },
         Request::FinalizeLogSegment {
@@ -365,6 +372,7 @@ async fn nobody_but_its_writers_changes_a_journal() {
         Request::DoRollback,
         Request::ReleaseLease {
             holder: "nn1@x".into(),
+            proof: LeaseProof::default(),
             up_to: None,
         },
     ] {

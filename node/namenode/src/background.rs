@@ -10,6 +10,7 @@ use crate::tail::Tail;
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions;
 use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogResponseProto};
+use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_namesystem::Role;
@@ -219,24 +220,15 @@ async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
 
 fn view(shared: &Shared) -> LeaseView {
     let leases = shared.leases.lock();
-    let majority = shared.readers.nodes.majority();
-    let (mut free, mut held) = (0, 0);
-    let mut newest = None;
     let members = shared.readers.nodes.members();
-    for state in members.iter().filter_map(|index| leases.get(index)) {
-        match &state.holder {
-            Some(holder) if state.remaining_ms > 0 => {
-                if **holder != *shared.nn.holder {
-                    held += 1;
-                    newest = newest.max(Some((state.promised_epoch, holder.clone())));
-                }
-            }
-            _ => free += 1,
-        }
-    }
-    match newest {
-        _ if free >= majority => LeaseView::Free,
-        Some((_, holder)) if held >= majority => LeaseView::HeldByOther(holder),
-        _ => LeaseView::Unknown,
+    let answers: Vec<LeaseAnswer> = members
+        .iter()
+        .filter_map(|index| leases.get(index))
+        .map(LeaseAnswer::of)
+        .collect();
+    match quorum_lease(members.len(), answers.iter()) {
+        QuorumLease::Free => LeaseView::Free,
+        QuorumLease::Held { holder, .. } if holder != shared.nn.holder => LeaseView::HeldByOther(holder.into()),
+        QuorumLease::Held { .. } | QuorumLease::Written { .. } | QuorumLease::Unknown => LeaseView::Unknown,
     }
 }

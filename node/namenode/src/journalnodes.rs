@@ -72,6 +72,8 @@ struct Known {
     membership: Option<Membership>,
     /// Where their names led last, by index.
     ips: BTreeMap<usize, IpAddr>,
+    /// Who was left out of the last recovery of the journal, by address, and why.
+    distrusted: BTreeMap<String, String>,
 }
 
 impl Known {
@@ -176,6 +178,22 @@ impl JournalNodes {
     #[must_use]
     pub fn index_of(&self, address: &HostPort) -> usize {
         self.known.write().index_of(address)
+    }
+
+    /// Why this one was left out of the last recovery of the journal, if it was.
+    #[must_use]
+    pub fn distrusted(&self, address: &HostPort) -> Option<String> {
+        self.known.read().distrusted.get(&address.to_string()).cloned()
+    }
+
+    /// What this one says can't be true.
+    pub fn distrust(&self, address: String, why: String) {
+        self.known.write().distrusted.insert(address, why);
+    }
+
+    /// A recovery begins, in which everybody is heard again.
+    pub fn trust_all(&self) {
+        self.known.write().distrusted.clear();
     }
 
     /// The newest membership learnt; `None` when the set was never changed.

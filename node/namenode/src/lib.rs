@@ -17,6 +17,7 @@ pub mod http;
 pub mod identity;
 pub mod image_upload;
 pub mod journalnodes;
+pub mod lease_proof;
 pub mod load;
 pub mod local_edits;
 pub mod log;

@@ -5,6 +5,7 @@
 //! It lives on the RPC reactor's thread: at low load a change costs no hand-over between threads.
 
 use crate::journalnodes::JournalNodes;
+use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
 use crate::state::NameNode;
 use hathi_formats::conf::HostPort;
@@ -142,6 +143,7 @@ pub struct LogTask {
     events: JoinSet<Event>,
     local: LocalEdits,
     holder: Arc<str>,
+    proof: OwnProof,
     /// The highest epoch a writer of this process has asked for.
     asked_before: Epoch,
 }
@@ -157,6 +159,7 @@ impl LogTask {
         local: LocalEdits,
     ) -> Self {
         let holder = Arc::from(nn.holder.as_str());
+        let proof = OwnProof::draw(&nn.holder);
         LogTask {
             nn,
             nodes,
@@ -179,6 +182,7 @@ impl LogTask {
             events: JoinSet::new(),
             local,
             holder,
+            proof,
             asked_before: Epoch(0),
         }
     }
@@ -306,11 +310,13 @@ impl LogTask {
 
     fn recover(&mut self, info: NamespaceInfo, done: oneshot::Sender<Result<Recovered, LogError>>) {
         self.stop();
+        self.nodes.trust_all();
         let settings = &self.nn.settings;
         let mut writer = QuorumWriter::new(WriterConfig {
             layout_version: LayoutVersion::NAMENODE_CURRENT,
             ns_info: info,
             holder: self.holder.clone(),
+            proof: self.proof.proof(),
             asked_before: self.asked_before,
             lease_ms: settings.lease_ms,
             members: self.nodes.configured.iter().map(ToString::to_string).collect(),
@@ -352,6 +358,7 @@ impl LogTask {
     fn release_lease(&mut self, epoch: Epoch) {
         let request = Request::ReleaseLease {
             holder: self.holder.clone(),
+            proof: self.proof.proof(),
             up_to: Some(epoch),
         };
         for connection in self.connections.values() {
@@ -509,6 +516,16 @@ impl LogTask {
                         let _ = done.send(Ok(membership));
                     }
                 }
+                WriterAction::Distrusted { journalnode, why } => {
+                    let addresses = self.writer.as_ref().map_or(&[][..], QuorumWriter::addresses);
+                    let address = addresses.get(journalnode).cloned().unwrap_or_default();
+                    tracing::error!(
+                        journalnode = address,
+                        why,
+                        "a JournalNode is left out of the recovery: look at it"
+                    );
+                    self.nodes.distrust(address, why);
+                }
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
                     self.on_lost(LogError::Lost(reason));
                     return;
@@ -524,7 +541,9 @@ impl LogTask {
     fn on_synced(&mut self, txid: TxId) {
         let Some(life) = &self.life else { return };
         let before = life.synced();
-        life.advance_synced(txid);
+        if let Err(error) = life.acknowledge(txid) {
+            return self.on_lost(LogError::Lost(error.to_string()));
+        }
         let now = self.nn.clock.us();
         let metrics = &self.nn.metrics;
         metrics

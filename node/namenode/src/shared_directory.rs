@@ -240,7 +240,9 @@ impl DirectoryLog {
     fn on_synced(&mut self, txid: TxId) {
         let Some(life) = &self.life else { return };
         let before = life.synced();
-        life.advance_synced(txid);
+        if let Err(error) = life.acknowledge(txid) {
+            return self.on_lost(LogError::Lost(error.to_string()));
+        }
         let now = self.nn.clock.us();
         let metrics = &self.nn.metrics;
         metrics

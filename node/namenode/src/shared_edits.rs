@@ -9,7 +9,8 @@ use hathi_formats::conf::JournalUri;
 use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN, SegmentHeader};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::directory::SharedDirectory;
-use hathi_journal::messages::RequestInfo;
+use hathi_journal::lease::LeaseProof;
+use hathi_journal::messages::{LeaseRequest, RequestInfo};
 use hathi_journal::segments::Segments;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
@@ -210,7 +211,13 @@ async fn copy_to_journalnode(
     let new_epoch = Request::NewEpoch {
         ns_info: info.clone(),
         epoch,
-        lease: None,
+        // Of no length: it tells that no writer of Hadoop is at work here.
+        lease: Some(LeaseRequest {
+            ms: 0,
+            holder: "initializeSharedEdits".into(),
+            proof: LeaseProof::default(),
+        }),
+        established: false,
     };
     ask(nodes, index, &new_epoch).await?;
     for segment in &local.segments {

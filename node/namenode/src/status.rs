@@ -200,6 +200,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "PromisedEpoch": lease.promised_epoch.0,
                 "WriterEpoch": lease.writer_epoch.0,
                 "LeaseHolder": lease.holder.as_deref(),
+                "Distrusted": shared.readers.nodes.distrusted(&address),
                 "HighestTxId": lease.highest.0,
                 "CommittedTxId": lease.committed.map(|txid| txid.0),
             }),

@@ -81,7 +81,7 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
         ns.role.change(Role::BecomingActive).unwrap();
         ns.start_active(nn.clock.now()).unwrap();
         ns.edit_log.take();
-        ns.edit_log.on_synced(TxId(6));
+        ns.edit_log.life().acknowledge(TxId(6)).unwrap();
         nn.gate.lock().open(ns.life().clone());
         nn.publish(&ns);
     }

@@ -1,7 +1,9 @@
 //! Long polls of the lease at every JournalNode, and giving a dead NameNode's lease back.
 
-use hathi_failover::{Event, LeaseView};
+use hathi_failover::{Event, LeaseAnswer};
 use hathi_formats::proto::{ext, qjournal};
+use hathi_journal::lease::LeaseProof;
+use hathi_journal::wire::lease_state_from_proto;
 use hathi_net::ipc::protocols::JOURNAL_EXTENSION_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use parking_lot::Mutex;
@@ -149,12 +151,7 @@ impl JournalNodes {
             if let Some(membership) = &answer.state.membership {
                 self.learn(membership, events);
             }
-            let view = LeaseView {
-                promised_epoch: answer.state.promised_epoch,
-                running: answer.state.remaining_ms > 0,
-                holder: answer.state.holder,
-                highest_txid: answer.state.highest_tx_id,
-            };
+            let view = LeaseAnswer::of(&lease_state_from_proto(answer.state));
             let event = Event::Lease {
                 journalnode: index,
                 view: Some(view),
@@ -167,7 +164,7 @@ impl JournalNodes {
     }
 
     /// Tells every JournalNode, those of before a change too, that this holder is gone; one that can't be told lets the lease run out.
-    pub(crate) fn release(self: &Arc<Self>, holder: &str) {
+    pub(crate) fn release(self: &Arc<Self>, holder: &str, proof: LeaseProof) {
         let all = self.known.lock().addresses.len();
         for index in 0..all {
             let this = self.clone();
@@ -175,6 +172,8 @@ impl JournalNodes {
                 jid: self.jid(),
                 holder: holder.to_owned(),
                 epoch: None,
+                proof_high: Some((proof.0 >> 64) as u64),
+                proof_low: Some(proof.0 as u64),
             };
             tokio::spawn(async move {
                 let result: Result<ext::ReleaseLeaseResponseProto, RpcError> = async {

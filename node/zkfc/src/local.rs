@@ -1,11 +1,16 @@
 //! Processes of this machine.
 
+use hathi_journal::lease::{LeaseProof, PROOF_FILE, proof_of};
 use hathi_net::process::ProcessIdentity;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+
+/// Most bytes of a holder's name and its proof.
+const PROOF_MAX_BYTES: u64 = 4096;
 
 /// A process that can be waited for and killed without ever meeting a stranger: one who got its id later, or who has
 /// the same id in another process table of this machine.
@@ -30,6 +35,34 @@ impl Process {
             ));
         }
         Ok(Process { pidfd })
+    }
+
+    /// The proof of this holder's leases, as the process holds it for its supervisor.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::PermissionDenied`] when it runs as another user; [`io::ErrorKind::NotFound`] when it has none (yet).
+    pub(crate) fn lease_proof(pid: u32, holder: &str) -> io::Result<LeaseProof> {
+        let wanted = format!("/memfd:{PROOF_FILE} ");
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+            let path = entry?.path();
+            // It may have been closed meanwhile.
+            let Ok(target) = std::fs::read_link(&path) else {
+                continue;
+            };
+            if target.to_str().is_none_or(|target| !target.starts_with(&wanted)) {
+                continue;
+            }
+            let mut text = String::new();
+            File::open(&path)?.take(PROOF_MAX_BYTES).read_to_string(&mut text)?;
+            // Several holders may live in one process.
+            if let Some(proof) = proof_of(holder, &text) {
+                return Ok(proof);
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "it holds no proof of its leases",
+        ))
     }
 
     /// Blocks until all its threads are gone; the kernel has closed its sockets by then. After an error nothing is known
@@ -92,6 +125,23 @@ mod tests {
         assert_eq!(answers.next(), None);
         drop(child.stdin.take());
         process.wait().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_proof_of_a_lease_is_read_from_the_process_that_holds_it() {
+        let proof = LeaseProof(7 << 90);
+        let own = std::process::id();
+        let name = format!("nn1@{own}");
+        assert!(Process::lease_proof(own, &name).is_err());
+        let file = rustix::fs::memfd_create(PROOF_FILE, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let text = hathi_journal::lease::proof_text(&name, proof);
+        rustix::io::write(&file, text.as_bytes()).unwrap();
+        assert_eq!(Process::lease_proof(own, &name).unwrap(), proof);
+        assert!(Process::lease_proof(own, "nn2@other").is_err());
+        let (mut child, _) = child();
+        assert!(Process::lease_proof(child.id(), &name).is_err(), "another process");
+        drop(child.stdin.take());
         child.wait().unwrap();
     }
 

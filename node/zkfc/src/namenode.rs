@@ -4,9 +4,11 @@ use crate::local::Process;
 use hathi_failover::{Event, Health, Instance, ServiceState};
 use hathi_formats::exceptions::HEALTH_CHECK_FAILED;
 use hathi_formats::proto::{common, ext};
+use hathi_journal::lease::LeaseProof;
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, SUPERVISOR_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use hathi_net::process::ProcessIdentity;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ const RETRY: Duration = Duration::from_millis(30);
 const SILENT: Duration = Duration::from_millis(500);
 /// How often its own health check runs (`ha.health-monitor.check-interval.ms`).
 const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How many processes' proofs are kept: of the present one, and of some whose end was not heard of.
+const PROOFS_MAX: usize = 8;
 /// How long a transition may take (`ha.failover-controller.new-active.rpc-timeout.ms`).
 const TRANSITION_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -29,6 +33,8 @@ pub(crate) struct LocalNameNode {
     pub(crate) address: String,
     pub(crate) user: String,
     process: Mutex<Option<(Instance, Arc<Process>)>>,
+    /// What proves leases, by holder: of the processes that are watched and not given up.
+    proofs: Mutex<BTreeMap<String, LeaseProof>>,
 }
 
 impl LocalNameNode {
@@ -37,6 +43,7 @@ impl LocalNameNode {
             address,
             user,
             process: Mutex::new(None),
+            proofs: Mutex::default(),
         }
     }
 
@@ -66,12 +73,38 @@ impl LocalNameNode {
         self.process.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// What proves that a call is this holder's, which has ended.
+    pub(crate) fn take_proof(&self, holder: &str) -> Option<LeaseProof> {
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.remove(holder)
+    }
+
+    /// Reads the proof of a process that is watched, which is proven to be this instance's. Whether it is known now.
+    fn learn_proof(&self, instance: &Instance) -> io::Result<bool> {
+        let watched = {
+            let slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.as_ref().is_some_and(|(watched, _)| watched == instance)
+        };
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watched || proofs.contains_key(&instance.holder) {
+            return Ok(watched);
+        }
+        let proof = Process::lease_proof(instance.pid, &instance.holder)?;
+        if proofs.len() >= PROOFS_MAX {
+            proofs.pop_first();
+        }
+        proofs.insert(instance.holder.clone(), proof);
+        Ok(true)
+    }
+
     async fn monitor_connection(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
         let client = connect_to(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT)).await?;
         let ha_service = client.with_protocol(&HA_SERVICE_PROTOCOL);
         let mut watched: Option<Instance> = None;
         let mut checked: Option<Instant> = None;
         let mut well = true;
+        let mut proof_known = false;
+        let mut complained = false;
         loop {
             let answer: ext::GetInstanceResponseProto =
                 client.call("getInstance", &ext::GetInstanceRequestProto {}).await?;
@@ -82,8 +115,25 @@ impl LocalNameNode {
             if watched.as_ref() != Some(&instance) {
                 self.watch_process(&instance, identity(&answer).as_ref(), events);
                 watched = Some(instance.clone());
+                (proof_known, complained) = (false, false);
                 // Asked once more, so that the process opened is certainly the one that answers.
                 continue;
+            }
+            if !proof_known {
+                // It opens its ears before it draws one.
+                match self.learn_proof(&instance) {
+                    Ok(known) => proof_known = known,
+                    Err(error) if !complained && error.kind() == io::ErrorKind::PermissionDenied => {
+                        complained = true;
+                        tracing::warn!(
+                            holder = instance.holder,
+                            pid = instance.pid,
+                            %error,
+                            "can't read the proof of the NameNode's leases, it runs as another user: when it ends, its lease has to run out"
+                        );
+                    }
+                    Err(_) => {}
+                }
             }
             if checked.is_none_or(|checked| checked.elapsed() >= HEALTH_CHECK_INTERVAL) {
                 checked = Some(Instant::now());

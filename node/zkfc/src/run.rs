@@ -149,6 +149,12 @@ impl Loop {
         let actions = self.controller.on(event, now_ms);
         let lease = self.controller.lease();
         if lease != self.last_lease {
+            if let QuorumLease::Written { epoch } = lease {
+                tracing::warn!(
+                    epoch,
+                    "a writer that asks for no read leases, as Hadoop's, writes to the JournalNodes or has left its segment open: nobody is promoted beside it. If it is gone for good: haadmin -transitionToActive --forcemanual"
+                );
+            }
             tracing::info!(lease = ?lease, "the quorum's lease");
             self.last_lease = lease;
         }
@@ -162,8 +168,15 @@ impl Loop {
             Action::BecomeActive => self.transition(ServiceState::Active, Event::BecameActive),
             Action::BecomeStandby => self.transition(ServiceState::Standby, Event::BecameStandby),
             Action::ReleaseLease(holder) => {
+                let Some(proof) = self.namenode.take_proof(&holder) else {
+                    tracing::warn!(
+                        holder,
+                        "a process is gone whose proof is not known: its lease has to run out"
+                    );
+                    return;
+                };
                 tracing::info!(holder, "giving the lease back for a process that is gone");
-                self.journalnodes.release(&holder);
+                self.journalnodes.release(&holder, proof);
             }
             Action::Kill(instance) => {
                 tracing::warn!(
@@ -266,7 +279,7 @@ async fn graceful_failover(
     }
     let active = match &lease {
         QuorumLease::Held { holder, .. } => holder.split('@').next().unwrap_or_default().to_owned(),
-        QuorumLease::Free | QuorumLease::Unknown => String::new(),
+        QuorumLease::Free | QuorumLease::Unknown | QuorumLease::Written { .. } => String::new(),
     };
     let mut peers: Vec<&(String, String)> = config.peers.iter().collect();
     peers.sort_by_key(|(id, _)| *id == active);

@@ -48,6 +48,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--sharp-leases" => parsed.plan.sharp_leases = true,
             "--late-copies" => parsed.plan.late_copies = true,
             "--wild-clocks" => parsed.plan.wild_clocks = true,
+            "--liar" => parsed.plan.liar = true,
             "--verbose" => parsed.plan.verbose = true,
             "--minimize" => parsed.minimize = true,
             _ => return Err(format!("unknown argument {argument}")),

@@ -106,6 +106,7 @@ impl World {
         }
         let result = match (self.jns[jn].java, result) {
             (true, Ok(answer)) => Ok(without_lease(answer)),
+            (_, result) if self.liar == Some(jn) => result.map(|answer| self.lie(answer)),
             (_, result) => result,
         };
         if let Ok(Answer::Resumed { .. }) = &result {

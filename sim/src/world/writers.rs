@@ -70,11 +70,16 @@ impl World {
                 self.purge(nn, start.0);
                 self.start_segment(nn);
             }
+            WriterAction::Distrusted { .. } => self.mark("distrusted"),
             WriterAction::Fenced { .. } => {
                 self.mark("fenced");
                 self.step_down(nn, 0);
             }
-            WriterAction::LostQuorum { .. } => {
+            WriterAction::LostQuorum { reason } => {
+                if self.plan.liar && reason.contains("cannot be recovered") {
+                    // Too few answers are named in another way.
+                    self.check(Err(format!("what one JournalNode says has ended a recovery: {reason}")));
+                }
                 self.mark("lost its quorum");
                 self.step_down(nn, 0);
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Epoch, LayoutVersion, TxId};
 use hathi_journal::acceptor::Download;
+use hathi_journal::lease::LeaseProof;
 use hathi_journal::messages::Answer;
 use hathi_journal::mutant::{Mutant, Mutation};
 use hathi_journal::segments::SegmentName;
@@ -479,6 +480,7 @@ impl State {
         let config = WriterConfig {
             ns_info: namespace_info(),
             holder: Arc::from(Writer::holder(w)),
+            proof: LeaseProof(w as u128 + 1),
             asked_before: self.writers[w].writer.as_ref().map_or(Epoch(0), QuorumWriter::epoch),
             lease_ms: bounds.lease_ms,
             layout_version: LayoutVersion::NAMENODE_CURRENT,
@@ -581,6 +583,7 @@ impl State {
             WriterAction::SegmentStarted { .. }
             | WriterAction::SegmentFinalized { .. }
             | WriterAction::MembershipChanged { .. }
+            | WriterAction::Distrusted { .. }
             | WriterAction::Fenced { .. }
             | WriterAction::LostQuorum { .. }
             | WriterAction::LeaseHeld { .. } => {}

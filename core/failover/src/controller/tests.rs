@@ -1,3 +1,5 @@
+use hathi_formats::ids::Epoch;
+
 use super::*;
 
 fn controller(rank: u32) -> Controller {
@@ -38,18 +40,23 @@ fn unhealthy(name: &str, state: ServiceState) -> Event {
     })
 }
 
+fn answer(epoch: u64, holder: &str, running: bool) -> LeaseAnswer {
+    match running {
+        true => LeaseAnswer::Held {
+            epoch: Epoch(epoch),
+            holder: Some(holder.to_owned()),
+        },
+        false => LeaseAnswer::Free,
+    }
+}
+
 fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for journalnode in 0..3 {
         all.extend(controller.on(
             Event::Lease {
                 journalnode,
-                view: Some(LeaseView {
-                    promised_epoch: 1,
-                    holder: Some(holder.to_owned()),
-                    running,
-                    highest_txid: 0,
-                }),
+                view: Some(answer(1, holder, running)),
             },
             now,
         ));
@@ -245,4 +252,96 @@ fn a_ban_keeps_out_of_the_election_until_it_ends() {
     assert_eq!(lease(&mut c, "a@1", false, 10), []);
     assert_eq!(c.on(Event::Tick, 999), []);
     assert_eq!(c.on(Event::Cede { millis: -1 }, 999), [Action::BecomeActive]);
+}
+
+#[test]
+fn one_journalnode_alone_deposes_nobody() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Active), 0);
+    lease(&mut c, "a@1", true, 1);
+    for now in [10, 400, 1000] {
+        let lie = Event::Lease {
+            journalnode: 1,
+            view: Some(answer(u64::MAX, "x@y", true)),
+        };
+        assert_eq!(c.on(lie, now), [], "{now}");
+    }
+    // Nor does it with one that is not there.
+    let lost = Event::Lease {
+        journalnode: 2,
+        view: None,
+    };
+    assert_eq!(c.on(lost, 1100), []);
+    assert_eq!(c.on(Event::Tick, 2000), []);
+}
+
+#[test]
+fn nobody_is_promoted_beside_a_writer_that_asks_for_no_leases() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    for journalnode in 0..3 {
+        let written = Event::Lease {
+            journalnode,
+            view: Some(LeaseAnswer::Written { epoch: Epoch(7) }),
+        };
+        assert_eq!(c.on(written, 10), []);
+    }
+    assert_eq!(c.on(Event::Tick, 100_000), []);
+    assert_eq!(c.lease(), QuorumLease::Written { epoch: 7 });
+    assert_eq!(lease(&mut c, "", false, 100_100), [Action::BecomeActive]);
+}
+
+mod any_course {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state() -> impl Strategy<Value = ServiceState> {
+        use ServiceState::{Active, Initializing, Observer, Standby};
+        proptest::sample::select(vec![Initializing, Active, Active, Standby, Standby, Observer])
+    }
+
+    fn name() -> impl Strategy<Value = &'static str> {
+        proptest::sample::select(vec!["a@1", "a@2", "b@1"])
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let view = prop_oneof![
+            Just(None),
+            Just(Some(LeaseAnswer::Free)),
+            Just(Some(LeaseAnswer::Written { epoch: Epoch(1) })),
+            (0u64..3, name()).prop_map(|(epoch, holder)| Some(answer(epoch, holder, true))),
+        ];
+        let answered = proptest::sample::select(vec![Ok(()), Err(())]);
+        let own = proptest::sample::select(vec!["a@1", "a@2"]);
+        prop_oneof![
+            4 => (0usize..3, view).prop_map(|(journalnode, view)| Event::Lease { journalnode, view }),
+            3 => (own.clone(), state(), any::<bool>()).prop_map(|(name, state, safe)| healthy_in(name, state, safe)),
+            1 => (own.clone(), state()).prop_map(|(name, state)| unhealthy(name, state)),
+            1 => Just(Event::Health(Health::Down)),
+            1 => Just(Event::Health(Health::NotResponding)),
+            1 => own.prop_map(|name| Event::ProcessEnded(instance(name))),
+            2 => answered.clone().prop_map(Event::BecameActive),
+            2 => answered.prop_map(Event::BecameStandby),
+            1 => (-5i64..500).prop_map(|millis| Event::Cede { millis }),
+            1 => proptest::collection::vec(0usize..5, 1..5).prop_map(Event::JournalNodes),
+            3 => Just(Event::Tick),
+        ]
+    }
+
+    proptest! {
+        /// Answers come late, of processes that are gone, and of JournalNodes that contradict each other: the controller's
+        /// own checks of each event are what is tested.
+        #[test]
+        fn what_it_promises_holds_after_every_event(
+            events in proptest::collection::vec((event(), 0u64..400), 1..150),
+            rank in 0u32..3,
+        ) {
+            let mut controller = controller(rank);
+            let mut now = 0;
+            for (event, pause) in events {
+                now += pause;
+                let _ = controller.on(event, now);
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ use hathi_storage::{Disk, DiskFile};
 
 use super::tests::{Bench, options, state};
 use super::*;
+use crate::lease::LeaseProof;
 use crate::messages::LeaseRequest;
 
 fn at(name: &str) -> PathBuf {
@@ -218,6 +219,7 @@ fn a_damaged_lease_marker_counts_as_a_lease() {
     bench.lease = Some(LeaseRequest {
         ms: 1000,
         holder: "nn1@a".into(),
+        proof: LeaseProof(1),
     });
     bench.write(3, 1, 1);
     bench.stop();

@@ -7,14 +7,15 @@ use hathi_storage::Disk;
 
 use super::{Acceptor, Handled, LEASE_EPOCH, Result};
 use crate::errors::JournalError;
+use crate::lease::LeaseProof;
 use crate::messages::{Answer, LeaseRequest, LeaseState, Micros};
 use crate::mutant::Mutant;
 
 impl<D: Disk> Acceptor<D> {
     /// Refuses whoever has to wait for the end of somebody else's lease.
-    pub(super) fn check_lease(&self, holder: Option<&str>, now: Micros) -> Result<()> {
+    pub(super) fn check_lease(&self, request: Option<&LeaseRequest>, now: Micros) -> Result<()> {
         let journal = self.formatted()?;
-        let remaining = journal.lease.remaining_for(holder, now);
+        let remaining = journal.lease.remaining_for(request, now);
         if remaining == 0 || self.mutated(Mutant::IgnoreLease) {
             return Ok(());
         }
@@ -56,6 +57,9 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The state of promise and lease.
+    ///
+    /// A writer that asks for no leases counts as at work as long as the segment it has opened here is not final, however
+    /// long that is: an idle one of Hadoop keeps it open.
     pub fn lease_state(&self, now: Micros) -> Result<LeaseState> {
         let journal = self.formatted()?;
         Ok(LeaseState {
@@ -67,7 +71,26 @@ impl<D: Disk> Acceptor<D> {
             highest: journal.highest,
             committed: journal.committed(),
             membership: journal.membership.clone(),
+            written_without_lease: self.is_written_without_lease(now)?,
         })
+    }
+
+    fn is_written_without_lease(&self, now: Micros) -> Result<bool> {
+        let journal = self.formatted()?;
+        let in_office = journal.writer_epoch() == journal.promised() && journal.promised() > Epoch(0);
+        if !in_office || journal.lease.was_asked() || self.failed.is_some() {
+            return Ok(false);
+        }
+        if journal.open.is_some() || now < journal.rolls_until {
+            return Ok(true);
+        }
+        // After a restart, or when its connection was lost.
+        let newest = journal
+            .segments
+            .list()
+            .ok()
+            .and_then(|names| names.into_iter().next_back());
+        Ok(newest.is_some_and(|name| name.end.is_none()))
     }
 
     pub(super) fn watch_lease(&mut self, known_counter: Option<u64>, wait_ms: u32, now: Micros) -> Handled {
@@ -79,17 +102,14 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// Gives back the lease of exactly this holder.
-    pub(super) fn release_lease(&mut self, holder: &str, up_to: Option<Epoch>) -> Result<Answer> {
+    /// Gives back the lease of exactly this holder, to whoever proves to be it.
+    pub(super) fn release_lease(&mut self, holder: &str, proof: LeaseProof, up_to: Option<Epoch>) -> Result<Answer> {
         let up_to = up_to.filter(|_| !self.mutated(Mutant::ReleaseAnyEpoch));
-        let released = self.formatted_mut()?.lease.release(holder, up_to);
+        let proof = (!self.mutated(Mutant::ReleaseByAnybody)).then_some(proof);
+        let released = self.formatted_mut()?.lease.release(holder, proof, up_to);
         if released {
+            // The marker stays: it says that this epoch's writer asks for leases. After a restart it is waited out once more.
             self.version += 1;
-            // When this is lost in a crash the lease is only waited out once more.
-            let _ = self
-                .storage
-                .disk()
-                .remove_file(&self.storage.current().join(LEASE_EPOCH));
         }
         Ok(Answer::Released(released))
     }

@@ -3,7 +3,7 @@
 use hathi_formats::ids::NamespaceInfo;
 use hathi_storage::Disk;
 
-use super::{Acceptor, MEMBERSHIP, Result};
+use super::{Acceptor, MAX_EPOCH_JUMP, MEMBERSHIP, Result};
 use crate::errors::JournalError;
 use crate::membership::Membership;
 use crate::messages::{Answer, Micros, RequestInfo};
@@ -71,6 +71,9 @@ impl<D: Disk> Acceptor<D> {
         if self.journal.is_none() {
             if ns_info.namespace_id == 0 {
                 return Err(self.illegal_argument("can't format with uninitialized namespace info"));
+            }
+            if info.epoch.0 > MAX_EPOCH_JUMP {
+                return Err(self.illegal_argument(format!("epoch {} is absurd", info.epoch)));
             }
             self.format_joining(ns_info, info.epoch, None, now)?;
         }

@@ -15,14 +15,18 @@
 //!   (Java's standbys) none that may still lose to another one ([`read`]);
 //! * a recovery's decision (paxos record) is on disk after the segment it decides on, and before the answer;
 //! * a copy of a segment is finalized in place only when it is known to come from the epoch that vouches for it;
-//! * the committed txid only grows (but for `discardSegments`);
+//! * the committed txid only grows, but for `discardSegments`, and for what lies behind the last transaction here when a
+//!   new epoch begins: its writer tells it anew, and what somebody said who was no writer goes with the epoch it was said in;
 //! * after an error of a sync, of whatever kind, nothing is acknowledged any more (`JournalError::Failed`) until what
 //!   was written before was written anew: by the next process or, when space was wanting, by this one;
 //! * what is not what was put on disk is noticed, and costs this JournalNode its vote where it might matter
 //!   ([`health`]);
 //! * an acceptor that lost its disk (`joining`) takes part in no recovery before a writer has brought it up to what
 //!   is committed;
-//! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]).
+//! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]);
+//! * only `newEpoch` gets a promise, and none so high that no other could follow; in an epoch that was granted a lease
+//!   only the holder, with its proof, is served ([`Acceptor::check_request`] is the one place). The exception is for
+//!   Hadoop's writers, who do not repeat a `newEpoch` that a JournalNode has missed: their next segment counts as one.
 //!
 //! Durable: everything under `current/`, as Hadoop lays it out, and files of ours there: `lease-epoch` (somebody may
 //! hold a read lease of this epoch), `hathi-joining` (present while joining), `hathi-disk-failed` (a sync has failed:
@@ -43,7 +47,7 @@ use crate::edits_cache::EditsCache;
 use crate::errors::JournalError;
 use crate::lease::{LeaseGrants, LeaseMarker};
 use crate::membership::Membership;
-use crate::messages::{Answer, Micros, Request, RequestInfo};
+use crate::messages::{Answer, Micros, Request};
 use crate::mutant::{Mutant, Mutation};
 use crate::segments::{Memory, PREALLOCATE_BYTES, Scan, SegmentName, SegmentWriter, Segments, is_full, sync_result};
 
@@ -52,6 +56,7 @@ mod leases;
 mod membership;
 #[cfg(any(test, feature = "mutants"))]
 mod model;
+mod promises;
 mod read;
 mod recovery;
 mod upgrade;
@@ -59,10 +64,13 @@ mod write;
 
 pub use health::damaged_small_files;
 use health::{Doubt, WRITTEN};
+pub use promises::MAX_EPOCH_JUMP;
 pub use read::SegmentFile;
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
@@ -78,6 +86,9 @@ const MEMBERSHIP: &str = "hathi-membership";
 const PAXOS: &str = "paxos";
 /// Present after a sync failed, until what is in progress was written and synced once more.
 const DISK_FAILED: &str = "hathi-disk-failed";
+/// How long after the end of a segment a writer of Hadoop may take to open the next one
+/// (`dfs.qjournal.start-segment.timeout.ms`, 20 s, and some).
+const ROLL_MICROS: Micros = 30_000_000;
 /// Pause between attempts to go on after a sync failed for want of space.
 const RETRY_PAUSE_MICROS: Micros = 1_000_000;
 
@@ -239,6 +250,8 @@ struct Journal<D: Disk> {
     /// A request of the promised epoch asked for a read lease: its writer is ours, and tells within milliseconds what
     /// is committed. Lost in a restart, when no edits can be served from memory either.
     tells_commits: bool,
+    /// Until when a writer that asks for no leases counts as at work although no segment is open: it rolls.
+    rolls_until: Micros,
     cache: Option<EditsCache>,
     lease: LeaseGrants,
     /// What is not known of what was promised and written here; without doubt this JournalNode votes.
@@ -389,6 +402,7 @@ impl<D: Disk> Acceptor<D> {
             synced_len: 0,
             unclosed: false,
             tells_commits: false,
+            rolls_until: 0,
             cache,
             lease,
             doubt: self.read_doubt()?,
@@ -591,80 +605,15 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`).
-    fn promise(&mut self, epoch: Epoch) -> Result<()> {
-        let durable = !self.mutated(Mutant::SkipPromiseSync);
-        let journal = self.formatted_mut()?;
-        debug_assert!(epoch >= journal.promised());
-        if durable {
-            let persisted = journal.promised.set(epoch.0);
-            self.disk_result("persisting the promised epoch", persisted)?;
-        } else {
-            journal.promised.set_in_memory(epoch.0);
-        }
-        let journal = self.formatted_mut()?;
-        journal.serial = None;
-        journal.tells_commits = false;
-        journal.lease.promised(epoch);
-        self.note_written();
-        if durable {
-            self.copy_small_files();
-        }
-        self.version += 1;
-        Ok(())
-    }
-
-    /// What every call of a writer is checked for, in Hadoop's order (`Journal.checkRequest`).
-    fn check_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
-        self.check_not_failed()?;
-        self.check_promise_known()?;
-        let promised = self.formatted()?.promised();
-        if info.epoch < promised && !self.mutated(Mutant::AcceptOldEpoch) {
-            return Err(JournalError::Fenced {
-                epoch: info.epoch,
-                promised,
-                journal: self.journal_id(),
-            });
-        }
-        if info.epoch > promised {
-            // A newer writer that got its majority without us.
-            self.check_lease(info.lease.as_ref().map(|lease| &*lease.holder), now)?;
-            self.promise(info.epoch)?;
-        }
-        let journal = self.formatted_mut()?;
-        if let Some(highest) = journal.serial
-            && info.serial <= highest
-            && info.epoch >= promised
-        {
-            let serial = info.serial;
-            return Err(self.out_of_sync(format!(
-                "IPC serial {serial} was not higher than prior highest IPC serial {highest}"
-            )));
-        }
-        journal.serial = Some(info.serial);
-        if let Some(committed) = info.committed {
-            let known = journal.committed();
-            if known.is_some_and(|known| committed < known) {
-                return Err(self.illegal_argument(format!(
-                    "client trying to move committed txid backward from {} to {committed}",
-                    known.unwrap_or_default()
-                )));
-            }
-            if known != Some(committed) {
-                let value = i64::try_from(committed.0).unwrap_or(i64::MAX);
-                // Best effort: a restarted JournalNode learns it again from the next request. Ours goes with every
-                // batch, Hadoop's file with what is rarer.
-                journal.committed.set_in_memory(value);
-                self.version += 1;
-            }
-        }
-        self.note_written();
-        Ok(())
-    }
-
     /// Takes one request of anybody at `now`.
     pub fn handle(&mut self, request: &Request, now: Micros) -> Handled {
         self.tick(now);
+        let handled = self.dispatch(request, now);
+        self.debug_check();
+        handled
+    }
+
+    fn dispatch(&mut self, request: &Request, now: Micros) -> Handled {
         let answer = match request {
             Request::Journal {
                 info,
@@ -700,12 +649,17 @@ impl<D: Disk> Acceptor<D> {
             Request::SetMembership { info, membership } => self.set_membership(info, membership, now),
             Request::JoinJournal { info, ns_info } => self.join_journal(info, ns_info, now),
             Request::GetJournalState => self.get_journal_state(),
-            Request::NewEpoch { ns_info, epoch, lease } => self.new_epoch(ns_info, *epoch, lease.as_ref(), now),
+            Request::NewEpoch {
+                ns_info,
+                epoch,
+                lease,
+                established,
+            } => self.new_epoch(ns_info, *epoch, lease.as_ref(), *established, now),
             Request::PrepareRecovery { info, segment } => self.prepare_recovery(info, *segment, now),
             Request::GetEditLogManifest {
                 since, in_progress_ok, ..
             } => self.get_edit_log_manifest(*since, *in_progress_ok),
-            Request::ReleaseLease { holder, up_to } => self.release_lease(holder, *up_to),
+            Request::ReleaseLease { holder, proof, up_to } => self.release_lease(holder, *proof, *up_to),
             Request::IsFormatted => Ok(Answer::IsFormatted(self.is_formatted())),
             Request::Format { ns_info, force } => self.format(ns_info, *force, now),
             Request::GetJournalCTime => self.formatted().map(|journal| Answer::CTime(journal.info.ctime)),
@@ -722,6 +676,13 @@ impl<D: Disk> Acceptor<D> {
             Request::DiscardSegments { start } => self.discard_segments(*start),
         };
         Handled::Now(answer)
+    }
+
+    /// [`Acceptor::check`] in debug builds, unless a rule is broken on purpose: then others show it.
+    fn debug_check(&self) {
+        if cfg!(debug_assertions) && self.options.mutation == Mutation::default() {
+            self.check();
+        }
     }
 
     /// Grows whenever a parked request could be answered now.
@@ -842,17 +803,53 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// What must hold between calls; for simulators and tests.
+    /// What must hold between calls: simulators look after each event, debug builds after each request.
     pub fn check(&self) {
+        assert!(
+            self.retry_at.is_none() || self.failed.is_some(),
+            "opened again and not failed"
+        );
         let Some(journal) = &self.journal else {
             return;
         };
-        assert!(journal.writer_epoch() <= journal.promised());
+        assert!(
+            journal.writer_epoch() <= journal.promised(),
+            "a writer that was promised nothing"
+        );
+        journal.lease.check(journal.promised());
+        if let Some(membership) = &journal.membership {
+            assert!(membership.is_valid() && membership.epoch <= journal.promised());
+        }
+        if let Some(doubt) = &journal.doubt {
+            assert!(
+                !doubt.promise || journal.open.is_none(),
+                "writes and does not know its promise"
+            );
+        } else {
+            let (durable, highest) = (journal.durable_to, journal.highest);
+            assert!(
+                durable <= highest,
+                "durable up to {durable}, and only {highest} is here"
+            );
+        }
+        if let Some((start, epoch)) = journal.written_by {
+            assert!(epoch <= journal.writer_epoch(), "{start} is of a writer to come");
+        }
+        if let Some((start, scan)) = &journal.settled {
+            assert!(scan.last.is_none_or(|last| last >= *start));
+            assert!(
+                journal.open.as_ref().is_none_or(|open| open.start() != *start),
+                "{start} is open and settled"
+            );
+        }
         if let Some(open) = &journal.open {
             assert!(open.start() <= open.next());
             assert!(journal.synced_next <= open.next());
+            assert!(journal.synced_next >= open.start());
+            assert!(journal.synced_len <= open.position());
             assert!(journal.highest.0 >= open.next().0.saturating_sub(1));
             assert_eq!(journal.written_by.map(|(start, _)| start), Some(open.start()));
+            assert!(!journal.unclosed, "two segments are open");
         }
     }
 }

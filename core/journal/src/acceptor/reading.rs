@@ -6,6 +6,7 @@ use hathi_formats::ids::TxId;
 use super::tests::Bench;
 use super::*;
 use crate::frames::tests::frame;
+use crate::lease::LeaseProof;
 use crate::messages::LeaseRequest;
 
 /// What a manifest from `since` on shows, as first and last transaction and whether in progress.
@@ -84,6 +85,8 @@ fn readers_get_what_is_committed_and_vouched_for() {
     bench.ok(&heartbeat);
     assert_eq!(count(bench.ok(&edits(1, true, 50))), 3);
     // A later writer commits other transactions under these numbers.
+    let promise = bench.new_epoch(2);
+    bench.ok(&promise);
     bench.committed = Some(TxId(4));
     let heartbeat = bench.heartbeat(2);
     bench.ok(&heartbeat);
@@ -146,6 +149,7 @@ fn safety_13_javas_readers_get_what_is_committed_when_the_writer_tells_it_at_onc
     bench.lease = Some(LeaseRequest {
         ms: 1000,
         holder: "a@1".into(),
+        proof: LeaseProof(1),
     });
     bench.write(1, 1, 4);
     assert_eq!(edits_for_java(&mut bench, 1), 0, "it may lose to another writer's");

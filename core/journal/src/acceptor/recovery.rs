@@ -15,7 +15,7 @@ use hathi_formats::proto::qjournal::{PersistedRecoveryPaxosData, SegmentStatePro
 use hathi_storage::Disk;
 use prost::Message;
 
-use super::{Acceptor, Download, Handled, PAXOS, Result};
+use super::{Acceptor, Download, Handled, MAX_EPOCH_JUMP, PAXOS, Result};
 use crate::errors::JournalError;
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request, RequestInfo, SegmentState};
 use crate::mutant::Mutant;
@@ -51,15 +51,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// `Journal.newEpoch`.
-    pub(super) fn new_epoch(
-        &mut self,
-        ns_info: &NamespaceInfo,
-        epoch: Epoch,
-        lease: Option<&LeaseRequest>,
-        now: Micros,
-    ) -> Result<Answer> {
-        self.check_not_failed()?;
+    fn check_namespace(&self, ns_info: &NamespaceInfo) -> Result<()> {
         let journal = self.formatted()?;
         if ns_info.namespace_id != journal.info.namespace_id {
             return Err(self.refused(format!(
@@ -73,13 +65,36 @@ impl<D: Disk> Acceptor<D> {
                 ns_info.cluster_id, journal.info.cluster_id
             )));
         }
+        Ok(())
+    }
+
+    /// `Journal.newEpoch`; and, when `established`, the same of a writer in office, who does not ask for a vote.
+    ///
+    /// A writer in office may ask for the promised epoch. Here somebody else may have asked for it who then lost the
+    /// election: a majority has promised it to one only, so it is taken from the other, once its lease has ended. But not
+    /// from one that has written here: that one has won.
+    pub(super) fn new_epoch(
+        &mut self,
+        ns_info: &NamespaceInfo,
+        epoch: Epoch,
+        lease: Option<&LeaseRequest>,
+        established: bool,
+        now: Micros,
+    ) -> Result<Answer> {
+        self.check_not_failed()?;
+        self.check_namespace(ns_info)?;
         self.check_promise_known()?;
-        self.check_may_vote()?;
-        let promised = self.formatted()?.promised();
+        if !established {
+            self.check_may_vote()?;
+        }
+        let journal = self.formatted()?;
+        let promised = journal.promised();
+        let known = established && epoch == promised && journal.lease.admits(lease);
+        let again = known || (established && epoch == promised && journal.writer_epoch() < promised);
         let too_low = if self.mutated(Mutant::AcceptEqualEpoch) {
             epoch < promised
         } else {
-            epoch <= promised
+            epoch <= promised && !again
         };
         if too_low {
             return Err(JournalError::EpochTooLow {
@@ -88,12 +103,22 @@ impl<D: Disk> Acceptor<D> {
                 journal: self.journal_id(),
             });
         }
-        self.check_lease(lease.map(|lease| &*lease.holder), now)?;
-        self.promise(epoch)?;
-        self.close_open_segment()?;
-        let last_segment = self.scan_highest()?.map(|(name, _)| name.start);
-        // The scan may have found damage.
-        self.check_may_vote()?;
+        if epoch.0 - promised.0 > MAX_EPOCH_JUMP && !self.mutated(Mutant::RaiseByAnyCall) {
+            return Err(self.refused(format!(
+                "Proposed epoch {epoch} is too far above the last promise {promised}"
+            )));
+        }
+        if !known {
+            self.check_lease(lease, now)?;
+            self.promise(epoch)?;
+            self.close_open_segment()?;
+        }
+        let mut last_segment = None;
+        if !established {
+            last_segment = self.scan_highest()?.map(|(name, _)| name.start);
+            // The scan may have found damage.
+            self.check_may_vote()?;
+        }
         let lease_granted_ms = self.grant(epoch, lease, now)?;
         Ok(Answer::NewEpoch {
             last_segment,
@@ -298,6 +323,7 @@ impl<D: Disk> Acceptor<D> {
         let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
         self.formatted_mut()?.highest = highest;
         self.version += 1;
+        self.debug_check();
         Ok(Answer::Done)
     }
 

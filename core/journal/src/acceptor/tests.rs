@@ -8,7 +8,8 @@ use hathi_storage::{Disk, DiskFile, SimDisk};
 
 use super::*;
 use crate::frames::tests::frame;
-use crate::messages::{LeaseRequest, PrepareRecoveryAnswer, SegmentState};
+use crate::lease::LeaseProof;
+use crate::messages::{LeaseRequest, PrepareRecoveryAnswer, RequestInfo, SegmentState};
 
 pub(super) fn ns_info() -> NamespaceInfo {
     NamespaceInfo {
@@ -25,6 +26,11 @@ pub(super) fn options() -> AcceptorOptions {
     options.preallocate_bytes = 512;
     options.cache_bytes = 1 << 16;
     options
+}
+
+/// What proves a holder in these tests.
+pub(super) fn proof(holder: &str) -> LeaseProof {
+    LeaseProof(u128::from(holder.bytes().last().unwrap()))
 }
 
 /// A JournalNode under test, with a writer's serials.
@@ -95,6 +101,7 @@ impl Bench {
             ns_info: ns_info(),
             epoch: Epoch(epoch),
             lease: self.lease.clone(),
+            established: false,
         }
     }
 
@@ -270,11 +277,11 @@ impl Bench {
 }
 
 #[test]
-fn any_call_of_a_higher_epoch_fences_the_lower_ones() {
+fn a_higher_promise_fences_the_lower_epochs() {
     let mut bench = Bench::formatted();
     bench.write(1, 1, 2);
-    let heartbeat = bench.heartbeat(5);
-    bench.ok(&heartbeat);
+    let promise = bench.new_epoch(5);
+    bench.ok(&promise);
     let old = bench.journal(1, 1, 3, 1);
     let error = bench.call(&old).unwrap_err();
     assert!(crate::errors::is_fenced(&(&error).into()), "{error}");
@@ -429,8 +436,8 @@ fn equal_length_is_not_equal_content() {
         .read_small(Path::new("/ns/current/edits_inprogress_0000000000000000001"));
     assert_eq!(file.unwrap().unwrap(), [frames_header(), theirs.concat()].concat());
     // And an epoch that had nothing accepted here cannot finalize it.
-    let heartbeat = bench.heartbeat(4);
-    bench.ok(&heartbeat);
+    let promise = bench.new_epoch(4);
+    bench.ok(&promise);
     let finalize = bench.finalize(4, 1, 3);
     assert_eq!(bench.class(&finalize), exceptions::JOURNAL_OUT_OF_SYNC);
 }
@@ -440,8 +447,8 @@ fn what_another_writer_left_open_is_not_finalized() {
     let mut bench = Bench::formatted();
     bench.write(1, 1, 3);
     // The next writer could not open its own segment here, and only knows where that ends.
-    let heartbeat = bench.heartbeat(2);
-    bench.ok(&heartbeat);
+    let promise = bench.new_epoch(2);
+    bench.ok(&promise);
     let finalize = bench.finalize(2, 1, 3);
     assert_eq!(bench.class(&finalize), exceptions::JOURNAL_OUT_OF_SYNC);
 }
@@ -517,6 +524,8 @@ fn what_is_committed_is_not_replaced_by_less() {
     let mut bench = Bench::formatted();
     bench.write(1, 1, 3);
     bench.committed = Some(TxId(3));
+    let heartbeat = bench.heartbeat(1);
+    bench.ok(&heartbeat);
     let request = bench.new_epoch(2);
     bench.ok(&request);
     let shorter = bench.accept(2, 1, 2, Some(1));
@@ -565,6 +574,7 @@ fn a_lease_keeps_other_writers_out() {
         Some(LeaseRequest {
             ms: 1000,
             holder: holder.into(),
+            proof: proof(holder),
         })
     };
     let mut bench = Bench::formatted();
@@ -575,12 +585,13 @@ fn a_lease_keeps_other_writers_out() {
     let error = bench.call(&other).unwrap_err();
     assert!(crate::errors::is_lease_held(&(&error).into()), "{error}");
     let adopting = bench.heartbeat(2);
-    assert_eq!(bench.class(&adopting), exceptions::RETRIABLE);
+    assert_eq!(bench.class(&adopting), exceptions::IO);
     // A restart waits out the longest lease.
     bench.restart();
     assert_eq!(bench.class(&other), exceptions::RETRIABLE);
     let release = Request::ReleaseLease {
         holder: "a".into(),
+        proof: proof("a"),
         up_to: None,
     };
     assert_eq!(bench.ok(&release), Answer::Released(true));

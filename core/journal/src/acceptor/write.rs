@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_storage::Disk;
 
-use super::{Acceptor, Handled, JOINING, PAXOS, Result, SyncJob};
+use super::{Acceptor, Handled, JOINING, PAXOS, ROLL_MICROS, Result, SyncJob};
 use crate::errors::JournalError;
 use crate::frames;
 use crate::messages::{Answer, Micros, RequestInfo};
@@ -232,6 +232,7 @@ impl<D: Disk> Acceptor<D> {
         layout_version: Option<LayoutVersion>,
         now: Micros,
     ) -> Result<Answer> {
+        self.follow_hadoop_writer(info, now)?;
         self.check_request(info, now)?;
         // The writer may have lost its connection and come back.
         self.close_open_segment()?;
@@ -297,6 +298,9 @@ impl<D: Disk> Acceptor<D> {
             cache.clear();
         }
         journal.written_by = Some((txid, info.epoch));
+        if info.lease.is_none() {
+            journal.lease.wake_watchers();
+        }
         journal.synced_next = txid;
         journal.highest = journal.highest.max(TxId(txid.0 - 1));
         self.version += 1;
@@ -408,6 +412,9 @@ impl<D: Disk> Acceptor<D> {
         let journal = self.formatted_mut()?;
         journal.settled = None;
         journal.finalized_to = end;
+        if own && !journal.lease.was_asked() {
+            journal.rolls_until = now + ROLL_MICROS;
+        }
         self.flush_committed();
         // A finalized segment is never decided on again.
         self.remove_paxos_record(start)?;

@@ -165,10 +165,13 @@ fn lease_state_to_proto(state: &LeaseState) -> LeaseStateProto {
         highest_tx_id: state.highest.0,
         committed_tx_id: state.committed.map(|txid| txid.0),
         membership: state.membership.as_ref().map(Membership::to_proto),
+        written_without_lease: state.written_without_lease.then_some(true),
     }
 }
 
-fn lease_state_from_proto(proto: LeaseStateProto) -> LeaseState {
+/// From the wire.
+#[must_use]
+pub fn lease_state_from_proto(proto: LeaseStateProto) -> LeaseState {
     LeaseState {
         promised_epoch: Epoch(proto.promised_epoch),
         writer_epoch: Epoch(proto.writer_epoch),
@@ -177,6 +180,7 @@ fn lease_state_from_proto(proto: LeaseStateProto) -> LeaseState {
         change_counter: proto.change_counter,
         highest: TxId(proto.highest_tx_id),
         committed: proto.committed_tx_id.and_then(TxId::from_wire),
+        written_without_lease: proto.written_without_lease == Some(true),
         membership: proto.membership.map(Membership::from_proto),
     }
 }
@@ -296,6 +300,7 @@ mod tests {
                 highest: TxId(5),
                 committed: Some(TxId(5)),
                 membership: Some(membership()),
+                written_without_lease: true,
             }),
         );
         check("releaseLease", Answer::Released(true));

@@ -2,6 +2,7 @@
 //!
 //! * `requests`: with the [`Envelope`] that tells which journal a request is for.
 //! * `answers`: by the method that was called.
+//! * `limits`: how long what comes from outside may be.
 //!
 //! Knows field names and Hadoop's conventions for absent values, and no rule: what a value means, and whether it can
 //! be, is for those who get it.
@@ -18,8 +19,10 @@ use prost::Message;
 use crate::messages::SegmentState;
 
 mod answers;
+mod limits;
 mod requests;
 
+pub use answers::lease_state_from_proto;
 pub use requests::Envelope;
 
 /// The Hadoop version that NamespaceInfo names, where peers only compare it for equality or show it.
@@ -43,6 +46,14 @@ pub enum WireError {
         protocol: String,
         /// The method asked for.
         method: String,
+    },
+    /// Something in it is longer or larger than it may be.
+    #[error("{method}: {what}")]
+    BeyondLimit {
+        /// Of which method.
+        method: String,
+        /// What.
+        what: String,
     },
 }
 

@@ -15,10 +15,12 @@ use hathi_formats::proto::ext::{
 };
 use hathi_formats::proto::qjournal as pb;
 
+use super::limits;
 use super::{
     WireError, bytes, decode, namespace_info_from_proto, namespace_info_to_proto, segment_from_proto, segment_to_proto,
     storage_info_from_proto, storage_info_to_proto,
 };
+use crate::lease::LeaseProof;
 use crate::membership::Membership;
 use crate::messages::{
     INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, QJOURNAL_PROTOCOL, Request, RequestInfo,
@@ -41,7 +43,9 @@ impl Envelope {
     }
 
     fn info(&self, info: &RequestInfo) -> pb::RequestInfoProto {
-        let (lease_ms, lease_holder) = lease_to(info.lease.as_ref());
+        let lease = info.lease.as_ref();
+        let (lease_ms, lease_holder) = lease_to(lease);
+        let (lease_proof_high, lease_proof_low) = proof_to(lease.map(|lease| lease.proof));
         pb::RequestInfoProto {
             journal_id: self.jid(),
             epoch: info.epoch.0,
@@ -50,6 +54,8 @@ impl Envelope {
             name_service_id: self.name_service_id.clone(),
             lease_ms,
             lease_holder,
+            lease_proof_high,
+            lease_proof_low,
         }
     }
 
@@ -67,8 +73,15 @@ impl Envelope {
                 force: Some(*force),
             }),
             Request::GetJournalState => bytes(&pb::GetJournalStateRequestProto { jid, name_service_id }),
-            Request::NewEpoch { ns_info, epoch, lease } => {
-                let (lease_ms, lease_holder) = lease_to(lease.as_ref());
+            Request::NewEpoch {
+                ns_info,
+                epoch,
+                lease,
+                established,
+            } => {
+                let lease = lease.as_ref();
+                let (lease_ms, lease_holder) = lease_to(lease);
+                let (lease_proof_high, lease_proof_low) = proof_to(lease.map(|lease| lease.proof));
                 bytes(&pb::NewEpochRequestProto {
                     jid,
                     ns_info: namespace_info_to_proto(ns_info),
@@ -76,6 +89,9 @@ impl Envelope {
                     name_service_id,
                     lease_ms,
                     lease_holder,
+                    lease_proof_high,
+                    lease_proof_low,
+                    established: established.then_some(true),
                 })
             }
             Request::StartLogSegment {
@@ -182,11 +198,16 @@ impl Envelope {
                 known_counter: *known_counter,
                 wait_ms: Some(*wait_ms),
             }),
-            Request::ReleaseLease { holder, up_to } => bytes(&ReleaseLeaseRequestProto {
-                jid,
-                holder: holder.to_string(),
-                epoch: up_to.map(|epoch| epoch.0),
-            }),
+            Request::ReleaseLease { holder, proof, up_to } => {
+                let (proof_high, proof_low) = proof_to(Some(*proof));
+                bytes(&ReleaseLeaseRequestProto {
+                    jid,
+                    holder: holder.to_string(),
+                    epoch: up_to.map(|epoch| epoch.0),
+                    proof_high,
+                    proof_low,
+                })
+            }
             Request::ResumeSegment { info, segment } => bytes(&ResumeSegmentRequestProto {
                 req_info: self.info(info),
                 segment_tx_id: segment.0,
@@ -204,6 +225,15 @@ impl Envelope {
 
     /// A request from the name of its protocol and method and its body.
     pub fn decode(protocol: &str, method: &str, body: Bytes) -> Result<(Envelope, Request), WireError> {
+        let (envelope, request) = Self::decode_unchecked(protocol, method, body)?;
+        limits::check(&envelope, &request).map_err(|what| WireError::BeyondLimit {
+            method: method.to_owned(),
+            what,
+        })?;
+        Ok((envelope, request))
+    }
+
+    fn decode_unchecked(protocol: &str, method: &str, body: Bytes) -> Result<(Envelope, Request), WireError> {
         let (envelope, info);
         let request = match (protocol, method) {
             (QJOURNAL_PROTOCOL, "isFormatted") => {
@@ -227,11 +257,14 @@ impl Envelope {
             }
             (QJOURNAL_PROTOCOL, "newEpoch") => {
                 let m: pb::NewEpochRequestProto = decode(method, body)?;
+                let established = m.established();
                 envelope = addressed(m.jid, m.name_service_id);
+                let proof = proof_from(m.lease_proof_high, m.lease_proof_low);
                 Request::NewEpoch {
                     ns_info: namespace_info_from_proto(m.ns_info),
                     epoch: Epoch(m.epoch),
-                    lease: lease_from(m.lease_ms, m.lease_holder),
+                    lease: lease_from(m.lease_ms, m.lease_holder, proof),
+                    established,
                 }
             }
             (QJOURNAL_PROTOCOL, "startLogSegment") => {
@@ -371,6 +404,7 @@ impl Envelope {
                 envelope = addressed(m.jid, None);
                 Request::ReleaseLease {
                     holder: m.holder.into(),
+                    proof: proof_from(m.proof_high, m.proof_low),
                     up_to: m.epoch.map(Epoch),
                 }
             }
@@ -411,11 +445,12 @@ fn addressed(jid: pb::JournalIdProto, name_service_id: Option<String>) -> Envelo
 }
 
 fn info_from(info: pb::RequestInfoProto) -> (Envelope, RequestInfo) {
+    let proof = proof_from(info.lease_proof_high, info.lease_proof_low);
     let request_info = RequestInfo {
         epoch: Epoch(info.epoch),
         serial: info.ipc_serial_number,
         committed: info.committed_tx_id.and_then(TxId::from_wire),
-        lease: lease_from(info.lease_ms, info.lease_holder),
+        lease: lease_from(info.lease_ms, info.lease_holder, proof),
     };
     (addressed(info.journal_id, info.name_service_id), request_info)
 }
@@ -424,12 +459,24 @@ fn lease_to(lease: Option<&LeaseRequest>) -> (Option<u32>, Option<String>) {
     lease.map(|lease| (lease.ms, lease.holder.to_string())).unzip()
 }
 
-fn lease_from(ms: Option<u32>, holder: Option<String>) -> Option<LeaseRequest> {
+fn lease_from(ms: Option<u32>, holder: Option<String>, proof: LeaseProof) -> Option<LeaseRequest> {
     let (ms, holder) = ms.zip(holder)?;
     Some(LeaseRequest {
         ms,
         holder: holder.into(),
+        proof,
     })
+}
+
+/// Two numbers: bytes would have to be allocated for each call.
+fn proof_to(proof: Option<LeaseProof>) -> (Option<u64>, Option<u64>) {
+    let proof = proof.filter(|proof| proof.is_some());
+    proof.map(|proof| ((proof.0 >> 64) as u64, proof.0 as u64)).unzip()
+}
+
+fn proof_from(high: Option<u64>, low: Option<u64>) -> LeaseProof {
+    let (high, low) = (high.unwrap_or(0), low.unwrap_or(0));
+    LeaseProof(u128::from(high) << 64 | u128::from(low))
 }
 
 #[cfg(test)]
@@ -448,6 +495,7 @@ mod tests {
             lease: Some(LeaseRequest {
                 ms: 1000,
                 holder: "nn1@x".into(),
+                proof: LeaseProof(7 << 64 | 9),
             }),
         }
     }
@@ -472,6 +520,7 @@ mod tests {
                 ns_info: storage(),
                 epoch: Epoch(3),
                 lease: info().lease,
+                established: true,
             },
             Request::StartLogSegment {
                 info: info(),
@@ -539,6 +588,7 @@ mod tests {
             },
             Request::ReleaseLease {
                 holder: "h".into(),
+                proof: LeaseProof(5),
                 up_to: Some(Epoch(4)),
             },
             Request::ResumeSegment {

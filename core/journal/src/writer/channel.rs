@@ -14,6 +14,8 @@ pub(super) enum Op {
     NewEpoch {
         epoch: Epoch,
     },
+    /// The same in office, of a JournalNode that missed the election.
+    Establish,
     Prepare {
         segment: TxId,
     },
@@ -62,6 +64,8 @@ impl Op {
 pub(super) struct InFlight {
     pub op: Op,
     pub sent: Micros,
+    /// [`super::QuorumWriter::round`] at that time.
+    pub round: u64,
     pub committed: Option<TxId>,
 }
 
@@ -88,6 +92,10 @@ pub(super) struct Channel {
     pub endpoint: Option<(String, u16)>,
     /// Promised a higher epoch.
     pub fenced: bool,
+    /// Said that it has not promised our epoch to us: to be asked for that before anything else, from this moment on.
+    pub unpromised: Option<Micros>,
+    /// Said something that can't be true beside what all others say: its word counts for nothing in this recovery.
+    pub distrusted: bool,
     /// Is no JournalNode of the journal any more, or never was.
     pub gone: bool,
     pub serial: u64,
@@ -126,6 +134,8 @@ impl Channel {
             ours: None,
             endpoint: None,
             fenced: false,
+            unpromised: None,
+            distrusted: false,
             gone: false,
             serial: 0,
             in_flight: BTreeMap::new(),
@@ -165,6 +175,26 @@ impl Channel {
                 retry_at: now + self.backoff,
             };
             self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// What must hold between calls, with so many batches under way at most.
+    pub fn check(&self, depth: usize) {
+        assert!(self.in_flight.len() <= depth.max(1), "more is under way than may be");
+        assert!(
+            !self.gone || (self.in_flight.is_empty() && self.waiting.is_empty()),
+            "one that is gone is asked"
+        );
+        assert!((BACKOFF_MIN..=BACKOFF_MAX).contains(&self.backoff));
+        if self.sync == Sync::Current {
+            assert!(
+                self.segment.is_some_and(|segment| segment <= self.next),
+                "in sync in no segment"
+            );
+            assert!(self.acked < self.next, "acknowledged what was not sent");
+        }
+        for call in self.in_flight.values() {
+            assert!(call.sent <= self.last_sent, "sent after the last call");
         }
     }
 

@@ -77,6 +77,37 @@ pub(super) struct Members {
     asked: BTreeSet<usize>,
 }
 
+impl Members {
+    /// What must hold between calls, of so many channels; `foreign` where the rule is broken on purpose that a change
+    /// begins with the membership found, written anew.
+    pub(super) fn check(&self, channels: usize, foreign: bool) {
+        for set in std::iter::once(&self.now).chain(&self.next) {
+            let distinct: BTreeSet<&usize> = set.iter().collect();
+            assert!(
+                !set.is_empty() && distinct.len() == set.len(),
+                "a JournalNode counts twice"
+            );
+            assert!(set.iter().all(|i| *i < channels), "one without a channel counts");
+        }
+        if let Some(next) = &self.next {
+            let both = next.iter().filter(|i| self.now.contains(i)).count();
+            let differ = self.now.len() + next.len() - 2 * both;
+            assert_eq!(differ, 1, "a change of more than one JournalNode");
+            assert!(
+                self.own || foreign,
+                "a change before the membership found is written anew"
+            );
+        }
+        if let (Some(spread), Some(record)) = (&self.spread, &self.record) {
+            assert_eq!(&spread.record, record, "another membership is spread than is known");
+        }
+        assert!(
+            self.learner.is_none_or(|i| !self.now.contains(&i)),
+            "one that counts is to be added"
+        );
+    }
+}
+
 impl QuorumWriter {
     /// The `host:port` of every JournalNode that was ever spoken to, by the index that [`WriterAction::Send`] names.
     #[must_use]

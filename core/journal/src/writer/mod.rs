@@ -17,6 +17,7 @@
 //! Invariants
 //! * a transaction is `Synced` when a majority acknowledged it after a sync, and everything before it;
 //! * nothing is written before the last segment of the previous writer is recovered on a majority;
+//! * what one JournalNode says alone can't stop a recovery as long as a majority of the others answers ([`recovery`]);
 //! * `committed` never goes back and is told to JournalNodes with every request;
 //! * a lease is held until the majority-th largest of (sending time + granted, less the drift);
 //! * after `Fenced`, `LostQuorum` or `LeaseHeld` nothing more is said;
@@ -28,8 +29,8 @@ use std::sync::Arc;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 
-use crate::errors::{is_fenced, is_lease_held};
-use crate::lease::{DRIFT_PERCENT, LeaseHold};
+use crate::errors::{is_fenced, is_lease_held, is_not_promised};
+use crate::lease::{DRIFT_PERCENT, LeaseHold, LeaseProof};
 use crate::membership::Membership;
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request, RequestInfo};
 use crate::mutant::{Mutant, Mutation};
@@ -71,6 +72,8 @@ pub struct WriterConfig {
     pub ns_info: NamespaceInfo,
     /// `<namenode id>@<instance id>`, for the lease.
     pub holder: Arc<str>,
+    /// What proves to the JournalNodes that a call is the holder's.
+    pub proof: LeaseProof,
     /// The highest epoch this holder has asked for before. It asks for none twice: what an earlier attempt of its has
     /// sent, and comes late, must not count for a later one.
     pub asked_before: Epoch,
@@ -187,6 +190,14 @@ pub enum WriterAction {
         /// Who.
         membership: Membership,
     },
+    /// What a JournalNode says can't be true beside what the others say. It is left out of this recovery; somebody should
+    /// look at it.
+    Distrusted {
+        /// Index of the JournalNode among [`QuorumWriter::addresses`].
+        journalnode: usize,
+        /// What it said, for people.
+        why: String,
+    },
     /// So many JournalNodes promised a higher epoch that no majority is left: step down. Final.
     Fenced {
         /// What a JournalNode said.
@@ -254,6 +265,12 @@ pub struct QuorumWriter {
     epoch: Epoch,
     /// First and last transaction of the segment under recovery.
     recovered: Option<(TxId, TxId)>,
+    /// From whom it is fetched.
+    source: Option<usize>,
+    /// Who named the segment under recovery as its last one.
+    named_by: Vec<usize>,
+    /// Grows when the recovery begins again with another epoch: answers of before count for nothing.
+    round: u64,
     targets: VecDeque<Target>,
     recent: RecentEdits,
     /// The transaction after the last one handed in.
@@ -295,6 +312,9 @@ impl QuorumWriter {
             votes: Vec::new(),
             epoch: Epoch(0),
             recovered: None,
+            source: None,
+            named_by: Vec::new(),
+            round: 0,
             targets: VecDeque::new(),
             recent: RecentEdits::new(config.recent_limit_bytes),
             next: TxId(0),
@@ -394,7 +414,7 @@ impl QuorumWriter {
         &mut self,
         journalnode: usize,
         call: CallId,
-        result: Result<Answer, CallError>,
+        mut result: Result<Answer, CallError>,
         now: Micros,
         out: &mut Actions,
     ) {
@@ -417,12 +437,20 @@ impl QuorumWriter {
             }
             // Java's know no leases.
             Err(CallError::Remote(exception)) if is_lease_held(exception) => channel.ours = Some(true),
+            // Java's promise with any call.
+            Err(CallError::Remote(exception)) if is_not_promised(exception) && self.phase == Phase::Ready => {
+                channel.ours = Some(true);
+                channel.unpromised = Some(now);
+                // Nothing was done; as soon as it has promised all goes on as after a lost connection.
+                result = Err(CallError::Broken(exception.message.clone()));
+            }
             Err(_) => {}
         }
         self.dispatch(journalnode, call, result, now, out);
         self.check_change(now, out);
         self.check_fenced(out);
         self.pump_all(now, out);
+        self.debug_check();
     }
 
     fn dispatch(
@@ -438,11 +466,12 @@ impl QuorumWriter {
             Op::FinalizeRecovered { start, .. } if self.phase == Phase::Ready => {
                 self.finalize_answer(i, start, result, now, out);
             }
+            Op::Establish => self.establish_answer(i, &result, now),
             Op::GetJournalState
             | Op::NewEpoch { .. }
             | Op::Prepare { .. }
             | Op::Accept { .. }
-            | Op::FinalizeRecovered { .. } => self.recovery_answer(i, &call.op, result, now, out),
+            | Op::FinalizeRecovered { .. } => self.recovery_answer(i, &call.op, call.round, result, now, out),
             Op::Start { segment } => self.start_answer(i, segment, result, now, out),
             Op::Resume { segment } => self.resume_answer(i, segment, result, now, out),
             Op::Journal { last } => self.journal_answer(i, last, result, now, out),
@@ -452,6 +481,11 @@ impl QuorumWriter {
                     self.told(i, call.committed);
                 } else {
                     self.out_of_sync(i, now);
+                }
+            }
+            Op::Join if self.channels.get(i).is_some_and(|channel| channel.unpromised.is_some()) => {
+                if let Some(channel) = self.channels.get_mut(i) {
+                    channel.waiting.push(Op::Join);
                 }
             }
             Op::Join => self.join_answer(i, result),
@@ -558,7 +592,7 @@ impl QuorumWriter {
         let timeouts = &self.config.timeouts;
         let timeout = match &op {
             Op::GetJournalState => timeouts.get_journal_state,
-            Op::NewEpoch { .. } => timeouts.new_epoch,
+            Op::NewEpoch { .. } | Op::Establish => timeouts.new_epoch,
             Op::Prepare { .. } => timeouts.prepare_recovery,
             Op::Accept { .. } => timeouts.accept_recovery,
             Op::FinalizeRecovered { .. } | Op::Finalize { .. } => timeouts.finalize_segment,
@@ -586,6 +620,7 @@ impl QuorumWriter {
         let under_way = InFlight {
             op,
             sent: now,
+            round: self.round,
             committed,
         };
         channel.in_flight.insert(call, under_way);
@@ -614,6 +649,7 @@ impl QuorumWriter {
             // One of no length is asked for all the same: who is not asked looks like one that knows no leases.
             ms: if self.renews_lease { self.config.lease_ms } else { 0 },
             holder: Arc::clone(&self.config.holder),
+            proof: self.config.proof,
         })
     }
 
@@ -631,6 +667,14 @@ impl QuorumWriter {
         let channel = self.channels.get(i)?;
         if channel.gone || (channel.fenced && self.phase == Phase::Ready) {
             return None;
+        }
+        if let Some(at) = channel.unpromised {
+            let due = channel.is_idle() && at <= now;
+            return if due {
+                self.recovery_request(i, Op::Establish)
+            } else {
+                None
+            };
         }
         if !self.channels.get(i)?.waiting.is_empty() {
             let channel = self.channels.get_mut(i)?;
@@ -653,7 +697,7 @@ impl QuorumWriter {
 
     /// When a channel wants a heartbeat: to renew the lease, to tell a commit, or to stay in touch.
     fn heartbeat_due(&self, channel: &Channel) -> Option<Micros> {
-        if !channel.is_idle() || channel.fenced || channel.gone {
+        if !channel.is_idle() || channel.fenced || channel.gone || channel.unpromised.is_some() {
             return None;
         }
         if let Sync::Behind { .. } = channel.sync
@@ -725,7 +769,11 @@ impl QuorumWriter {
             if let Some(due) = self.membership_due(i).filter(|_| channel.is_idle()) {
                 at = at.min(due);
             }
+            if let Some(asked_at) = channel.unpromised.filter(|_| channel.is_idle() && !channel.fenced) {
+                at = at.min(asked_at);
+            }
             if let Sync::Behind { retry_at } = channel.sync
+                && channel.unpromised.is_none()
                 && channel.ours == Some(true)
                 && channel.is_idle()
                 && !channel.fenced
@@ -749,15 +797,69 @@ impl QuorumWriter {
         self.pump_all(now, out);
     }
 
-    /// What must hold between calls; for simulators and tests.
+    /// What must hold between calls: simulators look after each event, debug builds after each answer.
     pub fn check(&self) {
+        if self.phase == Phase::Dead {
+            // It listens to nobody any more.
+            return;
+        }
         let committed = self.committed.unwrap_or_default();
-        if self.phase == Phase::Ready {
-            assert!(committed.0 <= self.next.0.saturating_sub(1).max(committed.0));
+        let n = self.channels.len();
+        assert!(
+            self.votes.len() == n && self.addresses.len() == n,
+            "of each JournalNode everything is kept"
+        );
+        self.members.check(n, self.mutated(Mutant::ForeignMembership));
+        for i in self.counting() {
+            assert!(
+                self.channels.get(*i).is_some_and(|channel| !channel.gone),
+                "one that is gone counts"
+            );
         }
         for channel in &self.channels {
-            assert!(channel.in_flight.len() <= self.config.pipeline_depth.max(1));
-            assert!(channel.told_committed <= self.committed);
+            channel.check(self.config.pipeline_depth);
+            assert!(channel.told_committed <= self.committed, "told what is not committed");
+            assert!(
+                channel.next <= self.next.max(channel.segment.unwrap_or_default()),
+                "sent what was not handed in"
+            );
+        }
+        self.check_targets_order();
+        self.recent.check();
+        if self.phase != Phase::Ready {
+            return assert!(self.targets.is_empty(), "writes before it has recovered");
+        }
+        assert!(
+            self.epoch > self.config.asked_before || self.mutated(Mutant::AskTwice),
+            "an epoch asked for twice"
+        );
+        assert!(
+            self.targets.is_empty() || committed < self.next,
+            "committed what was not handed in"
+        );
+    }
+
+    fn check_targets_order(&self) {
+        assert!(self.targets.len() <= MAX_TARGETS);
+        let (n, last) = (self.channels.len(), self.targets.len().saturating_sub(1));
+        let mut before = None;
+        for (index, target) in self.targets.iter().enumerate() {
+            assert!(target.started.len() == n && target.finalized.len() == n && target.failures.len() == n);
+            assert!(before.is_none_or(|end: TxId| end < target.start), "segments overlap");
+            assert!(
+                index == last || target.finalized_reported,
+                "a segment begins before the last one is final"
+            );
+            assert!(target.end.is_some() || !target.finalized_reported);
+            assert!(target.end.is_none_or(|end| end.next() >= target.start));
+            before = target.end;
+        }
+    }
+
+    /// [`QuorumWriter::check`] in debug builds, unless a rule is broken on purpose: then others show it.
+    fn debug_check(&self) {
+        if cfg!(debug_assertions) && self.config.mutation == Mutation::default() {
+            self.check();
         }
     }
 }

@@ -87,6 +87,19 @@ impl RecentEdits {
         (bytes, first.map(|batch| batch.at))
     }
 
+    /// What must hold between calls.
+    pub fn check(&self) {
+        assert!(self.unsynced_bytes <= self.bytes, "more waits than there is");
+        assert!(!self.batches.is_empty() || self.bytes == 0, "bytes of no batch");
+        if let (Some(oldest), Some(newest)) = (self.batches.front(), self.batches.back()) {
+            assert!(
+                self.batches.len() as u64 <= newest.end() - oldest.first.0,
+                "a batch of nothing"
+            );
+            assert!(self.committed < newest.end(), "committed what was not handed in");
+        }
+    }
+
     pub fn push(&mut self, first: TxId, count: u32, records: Bytes, now: Micros) {
         debug_assert!(self.next().is_none_or(|next| next == first));
         self.bytes += records.len();

@@ -1,11 +1,25 @@
 //! Becoming the writer: epoch, then recovery of the last segment
 //! (`QuorumJournalManager.recoverUnfinalizedSegments`, `recoverUnclosedSegment`).
+//!
+//! What a minority of the JournalNodes says, whatever it is, stops no election while a majority of others answers:
+//! * a promise counts that a majority is near ([`MAX_EPOCH_JUMP`]): those far above it are left out;
+//! * who names as its last segment one that nobody has is left out, and the recovery begins again with the next epoch: its
+//!   word has hidden what it has in truth, so only a majority of others can tell which segment is the last;
+//! * who alone says that more is committed than anybody has is left out: if it were so, a majority would have it;
+//! * whose copy wins but can't be had is left out, and the recovery begins again with the next epoch. Not with the same
+//!   one: in it something was proposed already, and some may have accepted it.
+//!
+//! Whoever is left out is named ([`WriterAction::Distrusted`]). Those who remain are a majority with promises of their
+//! own, so this never loses what was acknowledged. Against a JournalNode that denies what it has acknowledged, or hands out
+//! forged edits with right checksums, no majority of three can help, and nothing is done here.
 
 use hathi_formats::ids::{Epoch, TxId};
 
 use super::channel::Op;
 use super::{Actions, CallError, Phase, QuorumWriter, Vote, WriterAction, lease_retry_at};
-use crate::choose::{choose, vouching_epoch};
+use crate::acceptor::MAX_EPOCH_JUMP;
+use crate::choose::{ChooseError, choose, vouching_epoch};
+use crate::errors::is_not_fetched;
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request};
 use crate::mutant::Mutant;
 
@@ -32,15 +46,8 @@ impl QuorumWriter {
         let info = self.info(self.channels.get(i)?);
         let request = match &op {
             Op::GetJournalState => Request::GetJournalState,
-            Op::NewEpoch { epoch } => Request::NewEpoch {
-                ns_info: self.config.ns_info.clone(),
-                epoch: *epoch,
-                // Asked for even with length 0: the answer tells ours from Java's.
-                lease: Some(LeaseRequest {
-                    ms: self.config.lease_ms,
-                    holder: self.config.holder.clone(),
-                }),
-            },
+            Op::NewEpoch { epoch } => self.new_epoch(*epoch, false),
+            Op::Establish => self.new_epoch(self.epoch, true),
             Op::Prepare { segment } => Request::PrepareRecovery {
                 info,
                 segment: *segment,
@@ -81,10 +88,26 @@ impl QuorumWriter {
         Some((op, request))
     }
 
+    fn new_epoch(&self, epoch: Epoch, established: bool) -> Request {
+        let ms = if self.renews_lease { self.config.lease_ms } else { 0 };
+        Request::NewEpoch {
+            ns_info: self.config.ns_info.clone(),
+            epoch,
+            // Asked for even with length 0: the answer tells ours from Java's.
+            lease: Some(LeaseRequest {
+                ms,
+                holder: self.config.holder.clone(),
+                proof: self.config.proof,
+            }),
+            established,
+        }
+    }
+
     pub(super) fn recovery_answer(
         &mut self,
         i: usize,
         op: &Op,
+        round: u64,
         result: Result<Answer, CallError>,
         now: Micros,
         out: &mut Actions,
@@ -110,10 +133,20 @@ impl QuorumWriter {
             (Op::GetJournalState, Ok(Answer::JournalState { promised_epoch, .. }))
                 if self.phase == Phase::NewEpoch && *promised_epoch >= self.epoch =>
             {
+                let absurd = promised_epoch.0 - self.epoch.0 > MAX_EPOCH_JUMP;
+                if absurd && !self.mutated(Mutant::TakeAbsurdPromise) {
+                    let why = format!(
+                        "it has promised epoch {promised_epoch}, the others none near {}",
+                        self.epoch
+                    );
+                    self.distrust(i, why, out);
+                    return self.count_votes(now, out);
+                }
                 return self.propose_epoch(*promised_epoch, now, out);
             }
             // Of a lower proposal of ours.
             (Op::NewEpoch { epoch }, _) if *epoch != self.epoch => return,
+            (Op::Prepare { .. } | Op::Accept { .. } | Op::FinalizeRecovered { .. }, _) if round != self.round => return,
             // Late: a majority went on without it.
             _ if current != self.phase => return,
             _ => {}
@@ -151,8 +184,14 @@ impl QuorumWriter {
             *slot = Some(vote);
         }
         self.follow(found);
+        self.count_votes(now, out);
+    }
+
+    /// Goes on when enough have answered, or gives up when too few are left.
+    fn count_votes(&mut self, now: Micros, out: &mut Actions) {
         let less = usize::from(self.phase == Phase::NewEpoch && self.mutated(Mutant::EpochFromMinority));
-        let failed = |i: usize| matches!(self.votes.get(i), Some(Some(Vote::Failed(_))));
+        let distrusted = |i: usize| self.channels.get(i).is_some_and(|channel| channel.distrusted);
+        let failed = |i: usize| matches!(self.votes.get(i), Some(Some(Vote::Failed(_)))) || distrusted(i);
         let voted = |i: usize| matches!(self.votes.get(i), Some(Some(_))) && !failed(i);
         if self.is_quorum_less(less, voted) {
             self.end_phase(now, out);
@@ -161,23 +200,76 @@ impl QuorumWriter {
         }
     }
 
+    /// What this JournalNode says counts no more in this recovery.
+    fn distrust(&mut self, i: usize, why: String, out: &mut Actions) {
+        if let Some(channel) = self.channels.get_mut(i)
+            && !channel.distrusted
+        {
+            channel.distrusted = true;
+            out.push(WriterAction::Distrusted { journalnode: i, why });
+        }
+    }
+
+    /// The answers that count, by JournalNode.
+    fn counted<'a, T: 'a>(&'a self, value: impl Fn(&Vote) -> Option<T> + 'a) -> impl Iterator<Item = (usize, T)> + 'a {
+        let votes = self.votes.iter().enumerate();
+        let trusted = |i: usize| self.channels.get(i).is_some_and(|channel| !channel.distrusted);
+        votes.filter_map(move |(i, vote)| Some((i, value(vote.as_ref()?)?)).filter(|_| trusted(i)))
+    }
+
+    /// The highest promise that a majority is near, and who is far above it. `None` when no majority agrees so far.
+    fn agreed_promise(&self) -> Option<(Epoch, Vec<(usize, Epoch)>)> {
+        let state = |vote: &Vote| match vote {
+            Vote::State(epoch) => Some(*epoch),
+            _ => None,
+        };
+        let mut promises: Vec<(usize, Epoch)> = self.counted(state).collect();
+        promises.sort_unstable_by_key(|(_, promised)| std::cmp::Reverse(*promised));
+        let near = |i: usize, highest: Epoch| {
+            let promised = promises.iter().find(|(j, _)| *j == i).map(|(_, promised)| *promised);
+            promised.is_some_and(|promised| promised <= highest && highest.0 - promised.0 <= MAX_EPOCH_JUMP)
+        };
+        let believes_all = self.mutated(Mutant::TakeAbsurdPromise);
+        let agreed = promises.iter().map(|(_, promised)| *promised);
+        let agreed = agreed
+            .into_iter()
+            .find(|highest| believes_all || self.is_quorum(|i| near(i, *highest)))?;
+        let above = promises.iter().filter(|(_, promised)| *promised > agreed);
+        Some((agreed, above.copied().collect()))
+    }
+
     fn end_phase(&mut self, now: Micros, out: &mut Actions) {
         match self.phase {
-            Phase::JournalStates => {
-                let promised = self.votes.iter().flatten().filter_map(|vote| match vote {
-                    Vote::State(epoch) => Some(*epoch),
-                    _ => None,
-                });
-                let promised = promised.max().unwrap_or_default();
-                self.propose_epoch(promised, now, out);
-            }
+            Phase::JournalStates => match self.agreed_promise() {
+                Some((promised, above)) => {
+                    for (i, absurd) in above {
+                        let why = format!("it has promised epoch {absurd}, the others {promised} at most");
+                        self.distrust(i, why, out);
+                    }
+                    self.propose_epoch(promised, now, out);
+                }
+                // Another one may tell which of them is right.
+                None if self.counting().iter().any(|i| matches!(self.votes.get(*i), Some(None))) => {}
+                None => {
+                    let why = "the JournalNodes' promises are so far apart that no majority agrees on one";
+                    self.lose_quorum(why.to_owned(), out);
+                }
+            },
             Phase::NewEpoch => {
-                // Those who were only asked for the way may have what nobody else remembers.
-                let last = self.counting().iter().filter_map(|i| match self.votes.get(*i) {
-                    Some(Some(Vote::Promised(last))) => *last,
+                let last = |vote: &Vote| match vote {
+                    Vote::Promised(last) => *last,
                     _ => None,
-                });
-                match last.max() {
+                };
+                // Those who were only asked for the way may have what nobody else remembers.
+                let counting = self.counting();
+                let last: Vec<(usize, TxId)> = self.counted(last).filter(|(i, _)| counting.contains(i)).collect();
+                let highest = last.iter().map(|(_, segment)| *segment).max();
+                self.named_by = last
+                    .iter()
+                    .filter(|(_, it)| Some(*it) == highest)
+                    .map(|(i, _)| *i)
+                    .collect();
+                match highest {
                     Some(segment) if !self.mutated(Mutant::SkipRecovery) => {
                         self.begin_phase(Phase::Prepare, |_| Op::Prepare { segment }, now, out);
                     }
@@ -205,14 +297,52 @@ impl QuorumWriter {
         }
     }
 
+    /// What was asked about a segment so far is of no use any more.
+    fn begin_round(&mut self) {
+        self.round += 1;
+        for channel in &mut self.channels {
+            channel.waiting.retain(|op| {
+                let of_a_segment = matches!(
+                    op,
+                    Op::Prepare { .. } | Op::Accept { .. } | Op::FinalizeRecovered { .. }
+                );
+                !of_a_segment || self.phase == Phase::Ready
+            });
+        }
+    }
+
+    /// A majority says that it has nothing of the segment that was named as the last one. Either it never reached a
+    /// majority, and whoever has it is silent now, or it is an invention. Whichever it is, who named it has not said
+    /// whether it has all of the segments before, as others may have.
+    fn recover_without_claimants(&mut self, now: Micros, out: &mut Actions) {
+        for i in std::mem::take(&mut self.named_by) {
+            match self.votes.get(i) {
+                Some(Some(Vote::Prepared(_))) => {
+                    let why = "the last segment that it names is one that it has nothing of".to_owned();
+                    self.distrust(i, why, out);
+                }
+                _ => {
+                    if let Some(channel) = self.channels.get_mut(i) {
+                        channel.distrusted = true;
+                    }
+                }
+            }
+        }
+        self.propose_epoch(self.epoch, now, out);
+    }
+
     /// Asks for the epoch after the highest that is promised, and that we have asked for.
     fn propose_epoch(&mut self, promised: Epoch, now: Micros, out: &mut Actions) {
         let mut taken = promised.max(self.config.asked_before);
         if self.mutated(Mutant::AskTwice) {
             taken = promised;
         }
-        let epoch = Epoch(taken.0 + 1);
+        let Some(epoch) = taken.0.checked_add(1).map(Epoch) else {
+            return self.lose_quorum("a majority has promised the highest epoch there is".to_owned(), out);
+        };
+        self.begin_round();
         self.epoch = epoch;
+        self.recovered = None;
         self.begin_phase(Phase::NewEpoch, |_| Op::NewEpoch { epoch }, now, out);
     }
 
@@ -227,36 +357,86 @@ impl QuorumWriter {
     }
 
     fn choose_segment(&mut self, now: Micros, out: &mut Actions) {
-        let prepared: Vec<(usize, PrepareRecoveryAnswer)> = self
-            .votes
-            .iter()
-            .enumerate()
-            .filter_map(|(i, vote)| match vote {
-                Some(Vote::Prepared(answer)) => Some((i, *answer)),
-                _ => None,
-            })
-            .collect();
+        let answer = |vote: &Vote| match vote {
+            Vote::Prepared(answer) => Some(*answer),
+            _ => None,
+        };
+        let prepared: Vec<(usize, PrepareRecoveryAnswer)> = self.counted(answer).collect();
         let answers: Vec<PrepareRecoveryAnswer> = prepared.iter().map(|(_, answer)| *answer).collect();
         let chosen = match choose(&answers, self.config.mutation) {
             Ok(chosen) => chosen.and_then(|index| prepared.get(index)),
+            Err(ChooseError::ShorterThanCommitted { end, .. }) if self.distrust_committed(end, &prepared, out) => {
+                return self.count_votes(now, out);
+            }
             Err(error) => {
                 return self.lose_quorum(format!("the last segment cannot be recovered: {error}"), out);
             }
         };
         let Some((best, state)) = chosen.and_then(|(i, answer)| Some((*i, answer.segment?))) else {
-            // It never reached a majority.
-            return self.become_ready(now, out);
+            if self.mutated(Mutant::BelieveLoneSegment) {
+                return self.become_ready(now, out);
+            }
+            return self.recover_without_claimants(now, out);
         };
         let vouched = chosen.map(|(_, answer)| vouching_epoch(answer));
         let chosen_epoch = vouched.filter(|_| state.in_progress);
         let from_url = self.segment_url(best, state.start);
         self.recovered = Some((state.start, state.end));
+        self.source = Some(best);
         let accept = |_| Op::Accept {
             state,
             from_url: from_url.clone(),
             chosen_epoch,
         };
         self.begin_phase(Phase::Accept, accept, now, out);
+    }
+
+    /// Leaves those out who say that more is committed than the chosen copy has, if they are too few to be right: had it
+    /// been acknowledged, a majority would have it. Whether enough of the others answer is another question.
+    fn distrust_committed(
+        &mut self,
+        end: TxId,
+        prepared: &[(usize, PrepareRecoveryAnswer)],
+        out: &mut Actions,
+    ) -> bool {
+        let alone: Vec<(usize, TxId)> = prepared
+            .iter()
+            .filter_map(|(i, answer)| Some((*i, answer.last_committed.filter(|committed| *committed > end)?)))
+            .collect();
+        let distrusted = |i: usize| self.channels.get(i).is_some_and(|channel| channel.distrusted);
+        let others = |i: usize| !distrusted(i) && !alone.iter().any(|(j, _)| *j == i);
+        if !self.is_quorum(others) || self.mutated(Mutant::TrustLoneCommitted) {
+            return false;
+        }
+        for (i, committed) in alone {
+            let why = format!("it says that {committed} is committed, and the others have nothing behind {end}");
+            self.distrust(i, why, out);
+        }
+        true
+    }
+
+    /// The copy that won could not be had: begins anew without the one who said that it has it, if a majority of others
+    /// may remain.
+    fn distrust_source(&mut self, now: Micros, out: &mut Actions) -> bool {
+        let Some(source) = self.source.take().filter(|_| self.phase == Phase::Accept) else {
+            return false;
+        };
+        let not_fetched = self.votes.iter().flatten().any(|vote| match vote {
+            Vote::Failed(CallError::Remote(exception)) => is_not_fetched(exception),
+            _ => false,
+        });
+        let distrusted = |i: usize| self.channels.get(i).is_some_and(|channel| channel.distrusted);
+        let remain = self.is_quorum(|i| i != source && !distrusted(i));
+        if !not_fetched || !remain {
+            return false;
+        }
+        self.distrust(
+            source,
+            "the copy of the last segment that it says it has can't be had".to_owned(),
+            out,
+        );
+        self.propose_epoch(self.epoch, now, out);
+        true
     }
 
     /// Where the segment can be read from a JournalNode: its configured host, with scheme and port as it said.
@@ -281,13 +461,17 @@ impl QuorumWriter {
         for i in 0..self.channels.len() {
             let holder = self.config.holder.clone();
             if self.channels.get(i).is_some_and(|channel| channel.ours != Some(false)) {
-                let up_to = Some(self.epoch);
-                self.send(i, (Op::Release, Request::ReleaseLease { holder, up_to }), now, out);
+                let (proof, up_to) = (self.config.proof, Some(self.epoch));
+                let release = Request::ReleaseLease { holder, proof, up_to };
+                self.send(i, (Op::Release, release), now, out);
             }
         }
     }
 
     fn fail_phase(&mut self, now: Micros, out: &mut Actions) {
+        if self.distrust_source(now, out) {
+            return;
+        }
         let failures = self.votes.iter().enumerate().filter_map(|(i, vote)| match vote {
             Some(Vote::Failed(error)) => Some((i, error)),
             _ => None,

@@ -6,13 +6,33 @@
 use hathi_formats::ids::TxId;
 
 use super::channel::{Channel, Sync};
-use super::{Phase, QuorumWriter};
-use crate::messages::Micros;
+use super::{CallError, Phase, QuorumWriter};
+use crate::errors::is_lease_held;
+use crate::messages::{Answer, Micros};
 
 /// A segment is at least so old before it ends for this: JournalNodes that come and go must not make tiny ones.
 const MIN_SEGMENT_AGE: Micros = 2_000_000;
 
 impl QuorumWriter {
+    /// A JournalNode that had missed our election has promised. Or it can't yet, as the lease of somebody who lost the
+    /// election runs: it is asked again after a pause. Or it never will, which its answers to other calls tell.
+    pub(super) fn establish_answer(&mut self, i: usize, result: &Result<Answer, CallError>, now: Micros) {
+        let Some(channel) = self.channels.get_mut(i) else {
+            return;
+        };
+        let pause = channel.backoff;
+        channel.unpromised = None;
+        match (result, channel.sync) {
+            (Ok(_), Sync::Behind { .. }) => channel.sync = Sync::Behind { retry_at: now },
+            (Ok(_), _) => {}
+            (Err(CallError::Remote(exception)), _) if is_lease_held(exception) => {
+                channel.unpromised = Some(now + pause);
+                self.out_of_sync(i, now);
+            }
+            (Err(_), _) => self.out_of_sync(i, now),
+        }
+    }
+
     /// The first transaction of the open segment, if it should end now: a JournalNode answers again, but what it missed
     /// is not in memory any more, or it is a Java one, which takes no part of a segment a second time.
     #[must_use]

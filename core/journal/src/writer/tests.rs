@@ -1,6 +1,7 @@
 //! A writer against JournalNodes in the same thread, whose answers come when the test says so.
 
 mod changes;
+mod liars;
 mod rejoin;
 
 use std::collections::VecDeque;
@@ -25,10 +26,16 @@ fn ns_info() -> NamespaceInfo {
     }
 }
 
+/// What proves a holder in these tests.
+fn proof(holder: &str) -> LeaseProof {
+    LeaseProof(u128::from(holder.as_bytes()[0]))
+}
+
 fn config(holder: &str) -> WriterConfig {
     WriterConfig {
         ns_info: ns_info(),
         holder: holder.into(),
+        proof: proof(holder),
         asked_before: Epoch(0),
         lease_ms: 1000,
         layout_version: LayoutVersion(-67),
@@ -68,7 +75,11 @@ struct Cluster {
     down: Vec<bool>,
     java: Vec<bool>,
     refuses_segments: Vec<bool>,
+    /// What it makes of its true answers.
+    lies: Vec<Option<fn(Answer) -> Answer>>,
     held: VecDeque<(usize, CallId, Request)>,
+    /// How often a writer in office has asked for a promise.
+    asked_in_office: usize,
     now: Micros,
 }
 
@@ -93,7 +104,9 @@ impl Cluster {
             down: vec![false; 6],
             java: vec![false; 6],
             refuses_segments: vec![false; 6],
+            lies: vec![None; 6],
             held: VecDeque::new(),
+            asked_in_office: 0,
             now: 0,
         }
     }
@@ -110,6 +123,7 @@ impl Cluster {
             let failed = RemoteException::new(exceptions::IO, "the disk failed");
             return Err(CallError::Remote(failed));
         }
+        self.asked_in_office += usize::from(matches!(request, Request::NewEpoch { established: true, .. }));
         let answer = match self.jns[jn].handle(request, self.now) {
             Handled::Now(answer) => answer,
             Handled::AfterSync(answer) => self.jns[jn].sync().map(|()| answer),
@@ -134,7 +148,7 @@ impl Cluster {
                 membership: None,
             }),
             Ok(Answer::Lease { .. }) if self.java[jn] => Ok(Answer::Lease { lease_granted_ms: None }),
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(self.lies[jn].map_or_else(|| answer.clone(), |lie| lie(answer.clone()))),
             Err(error) => Err(CallError::Remote((&error).into())),
         }
     }
@@ -257,6 +271,7 @@ fn a_higher_promise_that_is_heard_of_late_keeps_nobody_out() {
         ns_info: ns_info(),
         epoch: Epoch(18),
         lease: None,
+        established: false,
     };
     cluster.deliver(2, &attempt).unwrap();
     // The first two have answered when the third does.
@@ -499,6 +514,7 @@ fn one_where_the_lease_of_the_last_writer_still_runs_takes_the_segment_later() {
                 jn,
                 &Request::ReleaseLease {
                     holder: "a".into(),
+                    proof: proof("a"),
                     up_to: None,
                 },
             )

@@ -47,8 +47,8 @@ impl Standby {
                 self.history.check_overlap(&mut seen, &frame, source, &life)?;
                 continue;
             }
-            self.history.replayed(&frame, source, &life);
             self.log.set_applied(frame.txid);
+            self.history.replayed(&frame, source, &life);
         }
         Ok(())
     }
@@ -120,8 +120,8 @@ fn safety_n4_other_content_of_the_same_length_is_noticed_with_the_next_writers_e
     let life = standby.log.life().clone();
     while let Some(frame) = frames.next_frame().unwrap() {
         if frame.txid > standby.log.applied() {
-            standby.history.replayed(&frame, Source::Open, &life);
             standby.log.set_applied(frame.txid);
+            standby.history.replayed(&frame, Source::Open, &life);
         }
     }
     assert_eq!(

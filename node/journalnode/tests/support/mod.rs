@@ -124,6 +124,7 @@ impl Writer {
             ns_info: ns_info(),
             epoch: Epoch(self.epoch),
             lease: None,
+            established: false,
         };
         self.ask(&request).await.unwrap();
     }

@@ -72,7 +72,8 @@ fn active() -> Namesystem {
 fn sync(ns: &mut Namesystem) -> Vec<LogItem> {
     let items = ns.edit_log.take();
     let applied = ns.edit_log.applied();
-    ns.edit_log.on_synced(applied);
+    ns.edit_log.life().acknowledge(applied).unwrap();
+    ns.edit_log.check();
     items.into()
 }
 

@@ -12,6 +12,7 @@ use hathi_formats::conf::HostPort;
 use hathi_formats::editlog::{EditOp, encode};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::group_commit::GroupCommit;
+use hathi_journal::lease::LeaseProof;
 use hathi_journal::mutant::Mutation;
 use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig, WriterTimeouts};
 use hathi_journal::{Answer, Micros, Request};
@@ -188,6 +189,8 @@ impl Bench {
             writer: QuorumWriter::new(WriterConfig {
                 ns_info: info,
                 holder: "bench@bench".into(),
+                // No lease is asked for.
+                proof: LeaseProof::default(),
                 asked_before: Epoch(0),
                 lease_ms: 0,
                 layout_version: LayoutVersion::NAMENODE_CURRENT,
@@ -428,7 +431,7 @@ impl Bench {
                         println!("a new segment begins, so that a JournalNode can join");
                     }
                 }
-                WriterAction::MembershipChanged { .. } => {}
+                WriterAction::MembershipChanged { .. } | WriterAction::Distrusted { .. } => {}
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => self.ended = Some(reason),
                 WriterAction::LeaseHeld { .. } => self.ended = Some("somebody holds the read lease".to_owned()),
             }

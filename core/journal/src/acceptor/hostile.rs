@@ -1,0 +1,272 @@
+//! Messages by which one who is not the writer tries to stop it, as they come from the wire.
+
+use bytes::Bytes;
+use hathi_formats::exceptions;
+use hathi_formats::proto::ext::ReleaseLeaseRequestProto;
+use hathi_formats::proto::qjournal as pb;
+use prost::Message;
+
+use super::tests::{Bench, proof};
+use super::*;
+use crate::messages::{JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, QJOURNAL_PROTOCOL};
+use crate::wire::Envelope;
+
+/// The lease that the rightful holder asks for.
+fn lease(holder: &str) -> Option<LeaseRequest> {
+    Some(LeaseRequest {
+        ms: 1000,
+        holder: holder.into(),
+        proof: proof(holder),
+    })
+}
+
+fn jid() -> pb::JournalIdProto {
+    pb::JournalIdProto {
+        identifier: "ns".to_owned(),
+    }
+}
+
+fn from_wire(protocol: &str, method: &str, message: &impl Message) -> Request {
+    let body = Bytes::from(message.encode_to_vec());
+    Envelope::decode(protocol, method, body).unwrap().1
+}
+
+/// A heartbeat of somebody who knows what `/jmx` shows.
+fn heartbeat(epoch: u64, serial: u64, committed: Option<u64>) -> Request {
+    let info = pb::RequestInfoProto {
+        journal_id: jid(),
+        epoch,
+        ipc_serial_number: serial,
+        committed_tx_id: committed,
+        lease_ms: Some(1000),
+        lease_holder: Some("nn1@a".to_owned()),
+        ..Default::default()
+    };
+    from_wire(
+        QJOURNAL_PROTOCOL,
+        "heartbeat",
+        &pb::HeartbeatRequestProto { req_info: info },
+    )
+}
+
+/// One of epoch 1 writes under a lease.
+fn writing() -> Bench {
+    let mut bench = Bench::formatted();
+    bench.lease = lease("nn1@a");
+    bench.write(1, 1, 2);
+    bench
+}
+
+#[test]
+fn whoever_knows_only_the_holders_name_gives_no_lease_back() {
+    let mut bench = writing();
+    let release = ReleaseLeaseRequestProto {
+        jid: jid(),
+        holder: "nn1@a".to_owned(),
+        ..Default::default()
+    };
+    let release = from_wire(JOURNAL_EXTENSION_PROTOCOL, "releaseLease", &release);
+    let _ = bench.call(&release);
+    // The holder counts on it: nobody else is admitted.
+    bench.lease = lease("nn2@b");
+    let other = bench.new_epoch(2);
+    assert_eq!(bench.class(&other), exceptions::RETRIABLE);
+}
+
+#[test]
+fn whoever_knows_only_the_holders_name_gets_no_promise_while_its_lease_runs() {
+    let mut bench = writing();
+    let Request::NewEpoch { ns_info, epoch, .. } = bench.new_epoch(2) else {
+        panic!("no newEpoch");
+    };
+    let envelope = Envelope {
+        journal_id: "ns".to_owned(),
+        name_service_id: None,
+    };
+    let as_java = Request::NewEpoch {
+        ns_info,
+        epoch,
+        lease: None,
+        established: false,
+    };
+    let mut body = pb::NewEpochRequestProto::decode(envelope.encode(&as_java)).unwrap();
+    body.lease_ms = Some(0);
+    body.lease_holder = Some("nn1@a".to_owned());
+    let stolen = from_wire(QJOURNAL_PROTOCOL, "newEpoch", &body);
+    assert_eq!(bench.class(&stolen), exceptions::RETRIABLE);
+    let heartbeat = bench.heartbeat(1);
+    bench.ok(&heartbeat);
+}
+
+#[test]
+fn only_new_epoch_raises_a_promise() {
+    let mut bench = writing();
+    bench.call(&heartbeat(u64::MAX, 1, None)).unwrap_err();
+    assert_eq!(bench.acceptor.promised_epoch(), Some(Epoch(1)));
+    // Nor does it when no lease runs.
+    bench.now = 5_000_000;
+    for epoch in [2, 3, u64::MAX] {
+        bench.call(&heartbeat(epoch, 1, None)).unwrap_err();
+    }
+    assert_eq!(bench.acceptor.promised_epoch(), Some(Epoch(1)));
+    let next = bench.new_epoch(2);
+    bench.ok(&next);
+}
+
+#[test]
+fn a_promise_that_leaves_no_room_for_others_is_not_given() {
+    let mut bench = Bench::formatted();
+    for epoch in [u64::MAX, 1 << 63, (1 << 32) + 1] {
+        let request = bench.new_epoch(epoch);
+        assert_eq!(bench.class(&request), exceptions::IO, "{epoch}");
+    }
+    assert_eq!(bench.acceptor.promised_epoch(), Some(Epoch(0)));
+    let far = bench.new_epoch(1 << 32);
+    bench.ok(&far);
+}
+
+#[test]
+fn a_stranger_in_the_writers_epoch_spoils_neither_serials_nor_commits() {
+    let mut bench = writing();
+    for stranger in [heartbeat(1, u64::MAX, None), heartbeat(1, 1000, Some(1 << 62))] {
+        bench.call(&stranger).unwrap_err();
+        bench.committed = Some(TxId(2));
+        let next = bench.heartbeat(1);
+        bench.ok(&next);
+    }
+    // The same when the JournalNode has been restarted.
+    bench.restart();
+    bench.call(&heartbeat(1, u64::MAX, None)).unwrap_err();
+    let next = bench.heartbeat(1);
+    bench.ok(&next);
+}
+
+#[test]
+fn serials_and_commits_of_a_writer_without_a_lease_jump_by_no_more_than_a_bound() {
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 2);
+    for info in [(u64::MAX, None), (1 << 50, None), (1000, Some(TxId(1 << 62)))] {
+        let mut request = bench.heartbeat(1);
+        if let Request::Heartbeat { info: sent } = &mut request {
+            (sent.serial, sent.committed) = info;
+        }
+        bench.call(&request).unwrap_err();
+        let next = bench.heartbeat(1);
+        bench.ok(&next);
+    }
+}
+
+#[test]
+fn what_a_stranger_said_to_be_committed_goes_with_its_epoch() {
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 2);
+    let promise = bench.new_epoch(2);
+    bench.ok(&promise);
+    for absurd in [2, 1 << 40] {
+        // It has written nothing here.
+        bench.committed = Some(TxId(absurd));
+        let heartbeat = bench.heartbeat(2);
+        bench.ok(&heartbeat);
+        assert_eq!(bench.prepare(2, 1).last_committed, None);
+    }
+    bench.committed = Some(TxId(1));
+    let promise = bench.new_epoch(3);
+    bench.ok(&promise);
+    let heartbeat = bench.heartbeat(3);
+    bench.ok(&heartbeat);
+}
+
+#[test]
+fn a_java_writer_that_was_not_heard_gets_in_with_its_next_segment() {
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 2);
+    let close = bench.finalize(1, 1, 2);
+    bench.ok(&close);
+    let heartbeat = bench.heartbeat(3);
+    bench.call(&heartbeat).unwrap_err();
+    let start = bench.start(3, 3);
+    bench.ok(&start);
+    let batch = bench.journal(3, 3, 3, 1);
+    bench.ok(&batch);
+    assert_eq!(bench.acceptor.promised_epoch(), Some(Epoch(3)));
+    let far = bench.start(3 + 1001, 4);
+    bench.call(&far).unwrap_err();
+}
+
+#[test]
+fn a_writer_that_asks_for_no_leases_counts_as_at_work_until_its_segment_is_final() {
+    let written = |bench: &Bench| bench.acceptor.lease_state(bench.now).unwrap().written_without_lease;
+    let mut bench = Bench::formatted();
+    assert!(!written(&bench));
+    bench.write(1, 1, 2);
+    assert!(written(&bench));
+    // It is idle, and the JournalNode is restarted.
+    bench.now = 3_600_000_000;
+    bench.restart();
+    assert!(written(&bench));
+    let promise = bench.new_epoch(2);
+    bench.ok(&promise);
+    assert!(!written(&bench), "somebody else has come");
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 2);
+    let finalize = bench.finalize(1, 1, 2);
+    bench.ok(&finalize);
+    assert!(written(&bench), "it rolls");
+    bench.now = 60_000_000;
+    assert!(!written(&bench), "it has stopped");
+    // One of ours asks for leases, also over a restart and after it gave its lease back.
+    let mut bench = writing();
+    assert!(!written(&bench));
+    let release = Request::ReleaseLease {
+        holder: "nn1@a".into(),
+        proof: proof("nn1@a"),
+        up_to: None,
+    };
+    assert_eq!(bench.ok(&release), Answer::Released(true));
+    bench.restart();
+    assert!(!written(&bench));
+}
+
+#[test]
+fn who_was_granted_no_lease_is_served_after_a_restart_as_before() {
+    let mut bench = Bench::formatted();
+    // Leases are switched off at this writer: it asks for one of no length, to tell ours from Hadoop's, and then for none.
+    bench.lease = lease("nn1@a").map(|lease| LeaseRequest { ms: 0, ..lease });
+    let promise = bench.new_epoch(1);
+    bench.ok(&promise);
+    bench.lease = None;
+    let start = bench.start(1, 1);
+    bench.ok(&start);
+    let batch = bench.journal(1, 1, 1, 2);
+    bench.ok(&batch);
+    bench.restart();
+    let resume = Request::ResumeSegment {
+        info: bench.info(1),
+        segment: TxId(1),
+    };
+    assert!(matches!(bench.ok(&resume), Answer::Resumed { next: TxId(3), .. }));
+    assert!(!bench.acceptor.lease_state(bench.now).unwrap().written_without_lease);
+    // And it keeps nobody out.
+    let next = bench.new_epoch(2);
+    bench.ok(&next);
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_taken_from_the_wire() {
+    let long = "x".repeat(2 << 20);
+    let mut body = pb::NewEpochRequestProto {
+        jid: jid(),
+        epoch: 1,
+        lease_ms: Some(1000),
+        lease_holder: Some(long.clone()),
+        ..Default::default()
+    };
+    let refused = |body: &pb::NewEpochRequestProto| {
+        Envelope::decode(QJOURNAL_PROTOCOL, "newEpoch", body.encode_to_vec().into()).is_err()
+    };
+    assert!(refused(&body));
+    body.lease_holder = Some("nn1@a".to_owned());
+    assert!(!refused(&body));
+    body.ns_info.storage_info.cluster_id = long;
+    assert!(refused(&body));
+}
