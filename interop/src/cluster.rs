@@ -66,6 +66,8 @@ pub struct Cluster {
     options: ClusterOptions,
     ports: PortRange,
     dir: TempDir,
+    /// `KEY=VALUE`, for every daemon and client.
+    settings: Vec<String>,
     quickstart: Option<Child>,
 }
 
@@ -75,11 +77,20 @@ impl Cluster {
     /// # Errors
     /// When it does not get ready; the message carries what it printed.
     pub fn start(hathi: impl AsRef<Path>, options: ClusterOptions) -> Result<Cluster> {
+        Self::start_with(hathi, options, &[])
+    }
+
+    /// As [`Cluster::start`], with these settings (`KEY=VALUE`) for every daemon and client.
+    ///
+    /// # Errors
+    /// When it does not get ready; the message carries what it printed.
+    pub fn start_with(hathi: impl AsRef<Path>, options: ClusterOptions, settings: &[&str]) -> Result<Cluster> {
         let mut cluster = Cluster {
             hathi: hathi.as_ref().to_owned(),
             options,
             ports: PortRange::claim()?,
             dir: TempDir::with_prefix("hathi-cluster-")?,
+            settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
             quickstart: None,
         };
         cluster.start_again()?;
@@ -99,6 +110,7 @@ impl Cluster {
             .args(["--namenodes", &self.options.namenodes.to_string()])
             .args(["--journalnodes", &self.options.journalnodes.to_string()])
             .args(["--datanodes", &self.options.datanodes.to_string()])
+            .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

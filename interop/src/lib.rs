@@ -9,6 +9,7 @@ mod hadoop;
 pub mod hostile;
 mod load;
 mod pair;
+pub mod peer;
 mod ports;
 pub mod suites;
 

@@ -650,11 +650,17 @@ impl Datanodes {
         for storage in node.storages.iter().filter_map(|&index| self.storage(index)) {
             // Java counts failed storages neither.
             if !storage.failed {
-                sums[0] += storage.capacity;
-                sums[1] += storage.dfs_used;
-                sums[2] += storage.remaining;
-                sums[3] += storage.block_pool_used;
-                sums[4] += storage.non_dfs_used;
+                let of_storage = [
+                    storage.capacity,
+                    storage.dfs_used,
+                    storage.remaining,
+                    storage.block_pool_used,
+                    storage.non_dfs_used,
+                ];
+                // DataNodes may say anything of themselves.
+                for (sum, bytes) in sums.iter_mut().zip(of_storage) {
+                    *sum = sum.saturating_add(bytes);
+                }
             }
             blocks += storage.blocks.len();
         }

@@ -636,15 +636,17 @@ impl BlockManager {
                 if storage.failed {
                     continue;
                 }
-                counts.block_pool_used += storage.block_pool_used;
+                // DataNodes may say anything of themselves.
+                let add = |sum: &mut u64, bytes: u64| *sum = sum.saturating_add(bytes);
+                add(&mut counts.block_pool_used, storage.block_pool_used);
                 // Capacity of nodes that leave is not counted, except for what they hold (`DatanodeStats.add`).
-                counts.dfs_used += storage.dfs_used;
+                add(&mut counts.dfs_used, storage.dfs_used);
                 if node.admin_state == AdminState::Normal {
-                    counts.capacity += storage.capacity;
-                    counts.remaining += storage.remaining;
-                    counts.non_dfs_used += storage.non_dfs_used;
+                    add(&mut counts.capacity, storage.capacity);
+                    add(&mut counts.remaining, storage.remaining);
+                    add(&mut counts.non_dfs_used, storage.non_dfs_used);
                 } else {
-                    counts.capacity += storage.dfs_used;
+                    add(&mut counts.capacity, storage.dfs_used);
                 }
             }
         }

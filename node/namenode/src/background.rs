@@ -1,5 +1,6 @@
 //! What a NameNode does by itself from time to time, always in short slices under the write lock.
 
+use crate::image_upload::PeerAddresses;
 use crate::journalnodes::Readers;
 use crate::log::LogCommand;
 use crate::shared_log::SharedLog;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub log: mpsc::UnboundedSender<LogCommand>,
     /// The JournalNodes, to read from.
     pub readers: Arc<Readers>,
+    /// Whose images are taken.
+    pub peer_addresses: PeerAddresses,
     /// Held during a change of the JournalNodes.
     pub changing_members: tokio::sync::Mutex<()>,
     /// What is known of each JournalNode's lease, by its index.

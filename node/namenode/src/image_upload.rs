@@ -11,21 +11,24 @@ use crate::log::LogCommand;
 use crate::settings::{Peer, Settings};
 use crate::storage::{hex, parse_md5};
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use hathi_formats::fsimage::Image;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namesystem::Role;
 use hathi_namesystem::checkpoint::accepts_upload;
-use hathi_namesystem::save_namespace::Purpose;
+use hathi_namesystem::save_namespace::{Canceler, Purpose};
 use hathi_net::http::{self, HttpRequest, HttpResponse};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use md5::{Digest, Md5};
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 /// What has to come within `dfs.image.transfer.timeout`. A sender on any network brings more; one that only keeps the
@@ -37,10 +40,14 @@ const GROWTH_FACTOR: u64 = 10;
 /// See [`GROWTH_FACTOR`].
 const GROWTH_BYTES: u64 = 1 << 30;
 
+/// How long the addresses of NameNodes count, once they are looked up: a request costs nobody a look-up of its own, and a
+/// NameNode that has moved to another machine is believed with its next image.
+const ADDRESSES_FRESH: Duration = Duration::from_secs(10);
+
 /// Takes an image, with Hadoop's checks in Hadoop's order, and ours where Hadoop asks for a Kerberos principal.
 pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
     let nn = &shared.nn;
-    if !is_peer(&nn.settings, request.peer.ip()).await {
+    if !shared.peer_addresses.include(&nn.settings, request.peer.ip()).await {
         tracing::warn!(from = %request.peer, "refused an image of somebody who is no NameNode of this nameservice");
         let who = "Only Namenode, Secondary Namenode, and administrators may access this servlet";
         return http::error(StatusCode::FORBIDDEN, who);
@@ -132,99 +139,143 @@ impl Announced {
     }
 }
 
-/// Whether a configured NameNode of this nameservice has this address.
-async fn is_peer(settings: &Settings, ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    // From whichever address of this machine: the system chooses one when it connects to itself.
-    let is_same = |found: IpAddr| found == ip || (found.is_loopback() && ip.is_loopback());
-    for Peer { rpc, http, .. } in &settings.peers {
-        for address in [rpc, http] {
-            let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
-            if let Err(error) = &found {
-                tracing::warn!(host = address.host, %error, "cannot resolve a NameNode's address");
-            }
-            if found.is_ok_and(|mut found| found.any(|found| is_same(found.ip().to_canonical()))) {
-                return true;
-            }
+/// The addresses of this nameservice's NameNodes.
+#[derive(Debug, Default)]
+pub struct PeerAddresses(Mutex<Option<(Instant, Vec<IpAddr>)>>);
+
+impl PeerAddresses {
+    /// Whether a configured NameNode has this address. One request looks the names up, and others wait for what it finds.
+    async fn include(&self, settings: &Settings, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        // From whichever address of this machine: the system chooses one when it connects to itself.
+        let is_same = |found: &IpAddr| *found == ip || (found.is_loopback() && ip.is_loopback());
+        let mut known = self.0.lock().await;
+        let fresh = known.as_ref().filter(|(since, _)| since.elapsed() < ADDRESSES_FRESH);
+        if let Some((_, addresses)) = fresh {
+            return addresses.iter().any(is_same);
         }
+        let addresses = look_up(settings).await;
+        let includes = addresses.iter().any(is_same);
+        *known = Some((Instant::now(), addresses));
+        includes
     }
-    false
 }
 
-/// The place among images is held until the last step is done, and given back with this future when the sender goes
-/// away before that: a server drops the handler of a connection that has ended.
+async fn look_up(settings: &Settings) -> Vec<IpAddr> {
+    let peers = settings.peers.iter();
+    let hosts: BTreeSet<&str> = peers
+        .flat_map(|Peer { rpc, http, .. }| [rpc.host.as_str(), http.host.as_str()])
+        .collect();
+    let mut addresses = Vec::new();
+    for host in hosts {
+        match tokio::net::lookup_host((host, 0)).await {
+            Ok(found) => addresses.extend(found.map(|found| found.ip().to_canonical())),
+            Err(error) => tracing::warn!(host, %error, "cannot resolve a NameNode's address"),
+        }
+    }
+    addresses
+}
+
+/// Pieces of a body that wait for the disks.
+const PIECES_AHEAD: usize = 16;
+const GAVE_WAY: &str = "this NameNode makes an image of its own";
+
+/// An image that is being received: the place among images, and the files. It belongs to whoever works on it, so that
+/// place and files are given back when the last step has ended, also after the sender has gone: a server drops the handler
+/// of a connection that has ended.
+struct Incoming {
+    under_way: ImageUnderWay,
+    unpublished: Unpublished,
+    files: Vec<File>,
+}
+
 async fn receive(
     shared: &Arc<Shared>,
     announced: Announced,
-    body: Incoming,
+    body: hyper::body::Incoming,
     under_way: ImageUnderWay,
 ) -> anyhow::Result<()> {
+    let canceler = under_way.canceler().clone();
     let unpublished = Unpublished::uploaded(&shared.dirs, announced.txid);
-    write_body(
-        &announced,
-        body,
-        &unpublished,
-        &under_way,
-        shared.nn.settings.image_timeout,
-    )
-    .await?;
+    let incoming = Incoming {
+        under_way,
+        unpublished,
+        files: Vec::new(),
+    };
+    let (pieces, written) = mpsc::channel(PIECES_AHEAD);
+    let writing = tokio::task::spawn_blocking(move || write(incoming, written));
+    let passed_on = pass_on(&announced, body, pieces, &canceler, shared.nn.settings.image_timeout).await;
+    // What the disks said comes first: the body can't go on without them.
+    let (incoming, md5) = writing.await??;
+    passed_on?;
+    if announced.md5 != md5 {
+        bail!("got an image with digest {} instead of the advertised one", hex(&md5));
+    }
     let shared = shared.clone();
     tokio::task::spawn_blocking(move || {
+        let Incoming {
+            under_way,
+            unpublished,
+            files,
+        } = &incoming;
+        files.iter().try_for_each(File::sync_all)?;
         let first = unpublished.paths().first().context("no name directory")?;
         let config = shared.nn.settings.namespace()?;
         check_image(config, first, &shared.dirs.info, announced.txid)?;
         // Whether or not somebody still waits for the answer, the place is held until this step ends.
         ensure!(under_way.canceler().begin_publishing(), GAVE_WAY);
-        publish_received(&shared, &unpublished, &announced.md5)
+        publish_received(&shared, unpublished, &announced.md5)
     })
     .await?
 }
 
-const GAVE_WAY: &str = "this NameNode makes an image of its own";
-
-/// The body into the files, synced, when it is what was announced.
-async fn write_body(
+/// The body to the disks, as far as it is what was announced. Ends before them when they fail.
+async fn pass_on(
     announced: &Announced,
-    mut body: Incoming,
-    unpublished: &Unpublished,
-    under_way: &ImageUnderWay,
+    mut body: hyper::body::Incoming,
+    pieces: mpsc::Sender<Bytes>,
+    canceler: &Canceler,
     patience: Duration,
 ) -> anyhow::Result<()> {
-    let mut files = Vec::new();
-    for path in unpublished.paths() {
-        files.push(std::fs::File::create(path)?);
-    }
-    let mut digest = Md5::new();
     let (mut received, mut counted) = (0, 0);
     let mut deadline = Instant::now() + patience;
     while let Some(frame) = tokio::time::timeout_at(deadline, body.frame())
         .await
         .context("the sender is too slow")?
     {
-        ensure!(!under_way.canceler().is_cancelled(), GAVE_WAY);
+        ensure!(!canceler.is_cancelled(), GAVE_WAY);
         let Ok(data) = frame?.into_data() else { continue };
         received += data.len() as u64;
         if received > announced.len {
             bail!("more than the announced {} bytes", announced.len);
         }
+        if pieces.send(data).await.is_err() {
+            bail!("it can't be written");
+        }
         if received - counted >= PROGRESS_BYTES {
             counted = received;
             deadline = Instant::now() + patience;
-        }
-        digest.update(&data);
-        for file in &mut files {
-            file.write_all(&data)?;
         }
     }
     if received != announced.len {
         bail!("got {received} bytes instead of {}", announced.len);
     }
-    let md5: [u8; 16] = digest.finalize().into();
-    if announced.md5 != md5 {
-        bail!("got an image with digest {} instead of the advertised one", hex(&md5));
-    }
-    tokio::task::spawn_blocking(move || files.iter().try_for_each(std::fs::File::sync_all)).await??;
     Ok(())
+}
+
+/// Writes what comes, on a thread that may wait for disks; gives the digest with it.
+fn write(mut incoming: Incoming, mut pieces: mpsc::Receiver<Bytes>) -> anyhow::Result<(Incoming, [u8; 16])> {
+    for path in incoming.unpublished.paths() {
+        incoming.files.push(File::create(path)?);
+    }
+    let mut digest = Md5::new();
+    while let Some(data) = pieces.blocking_recv() {
+        digest.update(&data);
+        for file in &mut incoming.files {
+            file.write_all(&data)?;
+        }
+    }
+    Ok((incoming, digest.finalize().into()))
 }
 
 /// Reads an image of a peer to its end, which must be of this namespace and of this transaction.
@@ -234,7 +285,7 @@ pub fn check_image(
     info: &NamespaceInfo,
     txid: TxId,
 ) -> anyhow::Result<()> {
-    let file = std::fs::File::open(path)?;
+    let file = File::open(path)?;
     let found = hathi_namespace::image::verify(config, &Image::open(&file)?).context("it is not a whole image")?;
     ensure!(
         found.txid == txid.0,
@@ -370,10 +421,14 @@ mod tests {
     #[tokio::test]
     async fn an_image_is_taken_from_a_configured_namenode_only() {
         let alone = testing::active();
-        let settings = &alone.shared.nn.settings;
-        assert!(is_peer(settings, Ipv4Addr::LOCALHOST.into()).await);
-        assert!(is_peer(settings, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()).await);
-        assert!(!is_peer(settings, Ipv4Addr::new(10, 9, 8, 7).into()).await);
+        let (settings, peers) = (&alone.shared.nn.settings, &alone.shared.peer_addresses);
+        assert!(peers.include(settings, Ipv4Addr::LOCALHOST.into()).await);
+        assert!(
+            peers
+                .include(settings, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into())
+                .await
+        );
+        assert!(!peers.include(settings, Ipv4Addr::new(10, 9, 8, 7).into()).await);
     }
 
     #[tokio::test]
@@ -391,7 +446,7 @@ mod tests {
             let own = ImageUnderWay::begin(&nn, Purpose::SaveNamespace).expect("the upload holds the place");
             // The next bytes find that it has given way.
             let sent = tokio::task::spawn_blocking(move || {
-                let _ = sender.send_blocking(bytes::Bytes::from_static(&[1; 10]));
+                let _ = sender.send_blocking(Bytes::from_static(&[1; 10]));
                 sender
             });
             (own, sent.await)

@@ -1,11 +1,13 @@
 //! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem`.
 //!
 //! Threads: the RPC reactor(s), on the first of which the edit log task lives too; one for everything in the background
-//! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory; and short-lived ones for images.
+//! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory, one for large block reports; and short-lived
+//! ones for images.
 
 pub mod admin;
 pub mod audit;
 pub mod background;
+pub mod block_reports;
 pub mod checkpoint;
 pub mod corrupt;
 pub mod debug_hooks;

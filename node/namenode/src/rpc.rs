@@ -2,22 +2,21 @@
 
 use crate::admin;
 use crate::background::Shared;
+use crate::block_reports::BlockReports;
 use crate::origin::connection_number;
 use crate::standby_calls::StandbyCall;
 use crate::state::{Made, NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
-use hathi_namesystem::calls::{BlockReportWork, SummaryWork};
+use hathi_namesystem::calls::SummaryWork;
 use hathi_namesystem::passed_on::PassedOn;
 use hathi_namesystem::{Deferred, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
 use prost::Message;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Semaphore, mpsc};
+use std::sync::atomic::Ordering;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Replicas of a block report worked on under one hold of the lock: well below a millisecond.
-const BLOCKS_PER_SLICE: usize = 5000;
 /// Calls that wait until it is known who their users are.
 const HELD_MAX: usize = 4096;
 /// Content summaries that are counted in turns: each takes a slice of every turn of the thread that serves calls.
@@ -47,9 +46,10 @@ pub struct Handler {
     shared: Arc<Shared>,
     verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
     held: mpsc::UnboundedSender<Held>,
-    held_now: AtomicUsize,
+    held_places: Arc<Semaphore>,
     summaries: Arc<Semaphore>,
-    summaries_now: Arc<AtomicUsize>,
+    summary_places: Arc<Semaphore>,
+    block_reports: BlockReports,
 }
 
 impl Handler {
@@ -69,12 +69,13 @@ impl Handler {
             .collect();
         Handler {
             namenode: shared.nn.clone(),
-            shared,
             verbs,
             held,
-            held_now: AtomicUsize::new(0),
+            held_places: Arc::new(Semaphore::new(HELD_MAX)),
             summaries: Arc::new(Semaphore::new(SUMMARIES_AT_ONCE)),
-            summaries_now: Arc::default(),
+            summary_places: Arc::new(Semaphore::new(SUMMARIES_MAX)),
+            block_reports: BlockReports::start(shared.nn.clone()),
+            shared,
         }
     }
 
@@ -251,14 +252,14 @@ impl Handler {
     /// Serves a call once it is known who its user is.
     fn hold(&self, call: RpcCall, responder: Responder, manner: Manner) {
         let refused = not_known_yet(&call.user.user);
-        if self.held_now.fetch_add(1, Ordering::Relaxed) >= HELD_MAX {
-            self.held_now.fetch_sub(1, Ordering::Relaxed);
+        let Ok(place) = self.held_places.clone().try_acquire_owned() else {
             return responder.error(&refused);
-        }
+        };
         let held = Held {
             call,
             responder,
             manner,
+            place,
         };
         if let Err(mpsc::error::SendError(held)) = self.held.send(held) {
             held.responder.error(&refused);
@@ -275,7 +276,7 @@ impl Handler {
                 responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
             }
             Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
-            Deferred::BlockReport(work) => self.block_report(work, responder),
+            Deferred::BlockReport(work) => self.block_reports.add(work, responder),
             Deferred::Summary(work) => self.summary(work, responder),
             Deferred::MetaSave(filename) => crate::metasave::save_and_answer(&self.namenode, filename, responder),
             Deferred::RestoreFailedStorage(_) => {
@@ -286,19 +287,16 @@ impl Handler {
 
     /// Counts a large subtree in slices, between which others get the lock and this thread.
     fn summary(&self, mut work: Box<SummaryWork>, responder: Responder) {
-        if self.summaries_now.fetch_add(1, Ordering::Relaxed) >= SUMMARIES_MAX {
-            self.summaries_now.fetch_sub(1, Ordering::Relaxed);
+        let Ok(place) = self.summary_places.clone().try_acquire_owned() else {
             return responder.error(&RemoteException::new(
                 exceptions::RETRIABLE,
                 "too many content summaries are being counted",
             ));
-        }
-        let (nn, turns, now) = (
-            self.namenode.clone(),
-            self.summaries.clone(),
-            self.summaries_now.clone(),
-        );
+        };
+        let (nn, turns) = (self.namenode.clone(), self.summaries.clone());
         tokio::spawn(async move {
+            // Held until this task ends, however it does.
+            let _place = place;
             // The semaphore is never closed.
             let turn = turns.acquire_owned().await;
             while !responder.is_closed() {
@@ -318,37 +316,7 @@ impl Handler {
                 tokio::task::yield_now().await;
             }
             drop(turn);
-            now.fetch_sub(1, Ordering::Relaxed);
         });
-    }
-
-    /// Works a large report off in slices, between which others get the lock.
-    fn block_report(&self, mut work: Box<BlockReportWork>, responder: Responder) {
-        let nn = self.namenode.clone();
-        let spawned = std::thread::Builder::new()
-            .name("block-report".to_owned())
-            .spawn(move || {
-                loop {
-                    let mut ns = nn.ns.write();
-                    let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
-                    let standing = ns.standing();
-                    parking_lot::RwLockWriteGuard::unlock_fair(ns);
-                    if let Some(reply) = done {
-                        if reply.after.is_some() {
-                            nn.log_wake.notify_one();
-                        }
-                        let made = Made {
-                            standing,
-                            after: reply.after,
-                            changed: false,
-                        };
-                        return nn.answer(responder, reply.result, made);
-                    }
-                }
-            });
-        if let Err(error) = spawned {
-            tracing::error!(%error, "cannot start a thread for a block report");
-        }
     }
 }
 
@@ -357,6 +325,8 @@ pub struct Held {
     call: RpcCall,
     responder: Responder,
     manner: Manner,
+    /// Among those that are held; the queue is bounded by it.
+    place: OwnedSemaphorePermit,
 }
 
 /// Serves the calls that are held, for as long as the process lives.
@@ -365,13 +335,15 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
         call,
         responder,
         manner,
+        place,
     }) = held.recv().await
     {
         let handler = handler.clone();
         tokio::spawn(async move {
             let known = handler.namenode.groups.resolve(&call.user.user).await;
             let placed = handler.namenode.topology.ask_if_needed(&handler.namenode, &call).await;
-            handler.held_now.fetch_sub(1, Ordering::Relaxed);
+            // It is served now, which may end with another place.
+            drop(place);
             if let Err(refused) = placed {
                 return responder.error(&refused);
             }

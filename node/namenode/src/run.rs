@@ -5,6 +5,7 @@ use crate::background::{self, Shared};
 use crate::debug_hooks::DebugHooks;
 use crate::ha::Controller;
 use crate::hosts::HostLists;
+use crate::image_upload::PeerAddresses;
 use crate::journalnodes::{JournalNodes, Readers};
 use crate::load::{Loader, parts};
 use crate::local_edits::LocalEdits;
@@ -84,6 +85,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         log: log.clone(),
         leases: Mutex::default(),
         changing_members: tokio::sync::Mutex::default(),
+        peer_addresses: PeerAddresses::default(),
         readers: readers.clone(),
     });
 

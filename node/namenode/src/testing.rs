@@ -1,6 +1,7 @@
 //! A NameNode without its tasks, for tests of single parts.
 
 use crate::background::Shared;
+use crate::image_upload::PeerAddresses;
 use crate::journalnodes::{JournalNodes, Readers};
 use crate::load::parts;
 use crate::log::LogCommand;
@@ -92,6 +93,7 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
         log,
         leases: parking_lot::Mutex::default(),
         changing_members: tokio::sync::Mutex::default(),
+        peer_addresses: PeerAddresses::default(),
         readers: Arc::new(Readers::new(JournalNodes::none(&settings))),
     });
     Alone {

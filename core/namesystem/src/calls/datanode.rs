@@ -43,6 +43,9 @@ pub const DATANODE_LIFELINE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.prot
 
 /// Full reports up to this many replicas are worked through at once; larger ones in slices by the shell.
 const REPLICAS_AT_ONCE: u64 = 10_000;
+/// DataNodes that can be known at a time, living or dead: each stays until the NameNode ends, and whoever is not kept out by
+/// an include list may register. The largest clusters have a third of that.
+const DATANODES_MAX: usize = 30_000;
 /// Longest string by which a DataNode says who it is: an id, a name, a version. They are kept for as long as the NameNode
 /// runs. Hadoop has no limit; a host's name has 255 bytes at most.
 const IDENTITY_MAX_BYTES: usize = 1024;
@@ -191,6 +194,7 @@ fn register_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
         let mut registration = request.registration;
         check_identity(&registration)?;
         check_software_version(ns, &registration)?;
+        check_number(ns, &registration)?;
         if let Some(ip) = ctx.client_ip {
             registration.datanode_id.ip_addr = ip.to_canonical().to_string();
         }
@@ -221,6 +225,19 @@ fn check_identity(registration: &DatanodeRegistrationProto) -> Result<(), Remote
             ),
         )),
     }
+}
+
+/// Refuses another DataNode when there are as many as can be.
+fn check_number(ns: &Namesystem, registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
+    let uuid = &registration.datanode_id.datanode_uuid;
+    let is_known = ns.blockmanager.datanode_by_uuid(uuid).is_ok();
+    if is_known || ns.blockmanager.datanodes().count() < DATANODES_MAX {
+        return Ok(());
+    }
+    Err(RemoteException::new(
+        exceptions::DISALLOWED_DATANODE,
+        format!("Datanode denied communication with namenode: {DATANODES_MAX} are known, and more can't be"),
+    ))
 }
 
 /// Refuses more storages than a machine has.

@@ -1,5 +1,6 @@
 //! Lists of users, groups and machines, as configurations write them.
 
+use super::authorizer::Unknown;
 use std::net::{IpAddr, ToSocketAddrs};
 
 /// What stands for everybody.
@@ -108,6 +109,44 @@ impl Machines {
             return Some(known);
         }
         may_wait.then(|| self.names.iter().any(|name| is_address_of(name, address)))
+    }
+}
+
+/// Who is admitted, and from where.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admission {
+    pub(super) allowed: AccessControlList,
+    pub(super) blocked: AccessControlList,
+    pub(super) hosts: Machines,
+    pub(super) blocked_hosts: Machines,
+}
+
+/// Whether somebody is admitted, or why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admitted {
+    Yes,
+    NotThisUser,
+    NotFromThere,
+}
+
+impl Admission {
+    /// The user is asked about first, as Hadoop does: who is not listed learns nothing of the machines.
+    pub(super) fn decide(
+        &self,
+        user: &str,
+        groups: Option<&[String]>,
+        peer: IpAddr,
+        may_wait: bool,
+    ) -> Result<Admitted, Unknown> {
+        let listed = |list: &AccessControlList| list.includes(user, groups).ok_or(Unknown);
+        let from = |machines: &Machines| machines.include(peer, may_wait).ok_or(Unknown);
+        if !listed(&self.allowed)? || listed(&self.blocked)? {
+            return Ok(Admitted::NotThisUser);
+        }
+        if !from(&self.hosts)? || from(&self.blocked_hosts)? {
+            return Ok(Admitted::NotFromThere);
+        }
+        Ok(Admitted::Yes)
     }
 }
 

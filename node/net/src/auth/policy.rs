@@ -1,6 +1,6 @@
 //! Service level authorization: who may use which protocol, from where (`hadoop-policy.xml`).
 
-use super::acl::{AccessControlList, Machines};
+use super::acl::{AccessControlList, Admission, Admitted, Machines};
 use super::authorizer::Unknown;
 use crate::ipc::{Protocol, protocols};
 use hathi_formats::conf::Configuration;
@@ -60,19 +60,9 @@ static SERVICES: &[(&Protocol, &str)] = &[
     (&protocols::SUPERVISOR_PROTOCOL, "security.ha.service.protocol"),
 ];
 
-/// What `hadoop-policy.xml` says of one protocol.
+/// What `hadoop-policy.xml` says of each protocol (`ServiceAuthorizationManager`).
 #[derive(Clone, Debug)]
-struct Service {
-    protocol: &'static Protocol,
-    allowed: AccessControlList,
-    blocked: AccessControlList,
-    hosts: Machines,
-    blocked_hosts: Machines,
-}
-
-/// What it says of all of them (`ServiceAuthorizationManager`).
-#[derive(Clone, Debug)]
-pub(super) struct ServiceAcls(Vec<Service>);
+pub(super) struct ServiceAcls(Vec<(&'static Protocol, Admission)>);
 
 impl ServiceAcls {
     /// From a configuration into which the policy file was read.
@@ -84,12 +74,14 @@ impl ServiceAcls {
                 .or_else(of_all)
                 .unwrap_or_else(|| default.to_owned())
         };
-        let services = SERVICES.iter().map(|(protocol, key)| Service {
-            protocol,
-            allowed: AccessControlList::parse(&read(key, "acl", "*")),
-            blocked: AccessControlList::parse(&read(key, "acl.blocked", "")),
-            hosts: Machines::parse(&read(key, "hosts", "*")),
-            blocked_hosts: Machines::parse(&read(key, "hosts.blocked", "")),
+        let services = SERVICES.iter().map(|(protocol, key)| {
+            let admission = Admission {
+                allowed: AccessControlList::parse(&read(key, "acl", "*")),
+                blocked: AccessControlList::parse(&read(key, "acl.blocked", "")),
+                hosts: Machines::parse(&read(key, "hosts", "*")),
+                blocked_hosts: Machines::parse(&read(key, "hosts.blocked", "")),
+            };
+            (*protocol, admission)
         });
         ServiceAcls(services.collect())
     }
@@ -103,24 +95,22 @@ impl ServiceAcls {
         peer: IpAddr,
         may_wait: bool,
     ) -> Result<Result<(), RemoteException>, Unknown> {
-        let refused = |message: String| Ok(Err(RemoteException::new(AUTHORIZATION, message)));
         let name = protocol.name;
-        let Some(service) = self.0.iter().find(|service| std::ptr::eq(service.protocol, protocol)) else {
-            return refused(format!("Protocol interface {name} is not known."));
+        let service = self.0.iter().find(|(other, _)| std::ptr::eq(*other, protocol));
+        let why = match service {
+            None => format!("Protocol interface {name} is not known."),
+            Some((_, admission)) => match admission.decide(user, groups, peer, may_wait)? {
+                Admitted::Yes => return Ok(Ok(())),
+                Admitted::NotThisUser => {
+                    let denied = "denied by configured ACL";
+                    format!("User {user} (auth:SIMPLE) is not authorized for protocol interface {name}: {denied}")
+                }
+                Admitted::NotFromThere => {
+                    let host = peer.to_canonical();
+                    format!("Host {host} is not authorized for protocol interface {name}")
+                }
+            },
         };
-        let listed = service.allowed.includes(user, groups).ok_or(Unknown)?;
-        if !listed || service.blocked.includes(user, groups).ok_or(Unknown)? {
-            return refused(format!(
-                "User {user} (auth:SIMPLE) is not authorized for protocol interface {name}: denied by configured ACL"
-            ));
-        }
-        let admitted = service.hosts.include(peer, may_wait).ok_or(Unknown)?;
-        if !admitted || service.blocked_hosts.include(peer, may_wait).ok_or(Unknown)? {
-            return refused(format!(
-                "Host {} is not authorized for protocol interface {name}",
-                peer.to_canonical()
-            ));
-        }
-        Ok(Ok(()))
+        Ok(Err(RemoteException::new(AUTHORIZATION, why)))
     }
 }

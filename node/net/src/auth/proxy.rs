@@ -1,6 +1,6 @@
 //! Who may call in whose name, and from where: `hadoop.proxyuser.*` (`DefaultImpersonationProvider`).
 
-use super::acl::{AccessControlList, Machines};
+use super::acl::{AccessControlList, Admission, Admitted, Machines};
 use super::authorizer::Unknown;
 use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions::{AUTHORIZATION, RemoteException};
@@ -18,7 +18,7 @@ struct Rule {
 
 /// The rules by the real user's name.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ProxyUsers(BTreeMap<String, (AccessControlList, Machines)>);
+pub(super) struct ProxyUsers(BTreeMap<String, Admission>);
 
 impl ProxyUsers {
     pub(super) fn of(conf: &Configuration) -> ProxyUsers {
@@ -36,11 +36,10 @@ impl ProxyUsers {
             }
             rules.insert(user.to_owned(), rule);
         }
-        let parsed = |rule: Rule| {
-            (
-                AccessControlList::of(&rule.users, &rule.groups),
-                Machines::parse(&rule.hosts),
-            )
+        let parsed = |rule: Rule| Admission {
+            allowed: AccessControlList::of(&rule.users, &rule.groups),
+            hosts: Machines::parse(&rule.hosts),
+            ..Admission::default()
         };
         ProxyUsers(rules.into_iter().map(|(user, rule)| (user, parsed(rule))).collect())
     }
@@ -54,25 +53,18 @@ impl ProxyUsers {
         peer: IpAddr,
         may_wait: bool,
     ) -> Result<Result<(), RemoteException>, Unknown> {
-        let refused = |message: String| Ok(Err(RemoteException::new(AUTHORIZATION, message)));
-        let rule = self.0.get(real_user);
-        let allowed = match rule {
-            Some((acl, _)) => acl.includes(user, groups).ok_or(Unknown)?,
-            None => false,
+        let decided = match self.0.get(real_user) {
+            Some(rule) => rule.decide(user, groups, peer, may_wait)?,
+            None => Admitted::NotThisUser,
         };
-        if !allowed {
-            return refused(format!("User: {real_user} is not allowed to impersonate {user}"));
-        }
-        let from_there = match rule {
-            Some((_, machines)) => machines.include(peer, may_wait).ok_or(Unknown)?,
-            None => false,
+        let why = match decided {
+            Admitted::Yes => return Ok(Ok(())),
+            Admitted::NotThisUser => format!("User: {real_user} is not allowed to impersonate {user}"),
+            Admitted::NotFromThere => {
+                let ip = peer.to_canonical();
+                format!("Unauthorized connection for super-user: {real_user} from IP {ip}")
+            }
         };
-        if !from_there {
-            return refused(format!(
-                "Unauthorized connection for super-user: {real_user} from IP {}",
-                peer.to_canonical()
-            ));
-        }
-        Ok(Ok(()))
+        Ok(Err(RemoteException::new(AUTHORIZATION, why)))
     }
 }

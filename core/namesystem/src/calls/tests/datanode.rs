@@ -301,6 +301,55 @@ fn a_full_report_replaces_what_was_known() {
 }
 
 #[test]
+fn datanodes_that_nobody_knows_can_register_up_to_a_limit_only() {
+    let mut ns = active();
+    let mut register = |node: u32| {
+        let mut request = RegisterDatanodeRequestProto {
+            registration: registration(node),
+        };
+        // Each has an address of its own, so that none takes another one's place.
+        let [_, b, c, d] = node.to_be_bytes();
+        request.registration.datanode_id.ip_addr = format!("10.{b}.{c}.{d}");
+        let ctx = CallContext {
+            client_ip: None,
+            ..hdfs()
+        };
+        raw_dn(&mut ns, &ctx, "registerDatanode", &request).result
+    };
+    let refused = (0..40_000).find_map(|node| register(node).err());
+    assert!(refused.is_some_and(|refused| refused.is(exceptions::DISALLOWED_DATANODE)));
+    register(0).expect("who is known may come again");
+}
+
+#[test]
+fn numbers_that_no_disk_has_are_added_up_without_an_overflow() {
+    let mut ns = active();
+    for node in 0..2 {
+        register(&mut ns, node);
+        let mut request = heartbeat(node);
+        for storage in 0..3 {
+            request.reports.push(StorageReportProto {
+                storage_uuid: format!("DS-{node}-{storage}"),
+                capacity: Some(u64::MAX),
+                dfs_used: Some(u64::MAX),
+                remaining: Some(u64::MAX),
+                block_pool_used: Some(u64::MAX),
+                non_dfs_used: Some(u64::MAX),
+                ..Default::default()
+            });
+        }
+        let _: HeartbeatResponseProto = dn(&mut ns, node, "sendHeartbeat", &request).unwrap();
+    }
+    let counts = ns.blockmanager.counts();
+    assert_eq!((counts.capacity, counts.remaining), (u64::MAX, u64::MAX));
+    let request = GetDatanodeReportRequestProto {
+        r#type: DatanodeReportTypeProto::All as i32,
+    };
+    let report: GetDatanodeReportResponseProto = call(&mut ns, &hdfs(), "getDatanodeReport", &request).unwrap();
+    assert!(report.di.iter().all(|node| node.capacity == Some(u64::MAX)));
+}
+
+#[test]
 fn a_large_report_is_left_to_the_shell_in_slices() {
     let mut ns = active();
     register(&mut ns, 0);
