@@ -137,7 +137,7 @@ impl<'a> Frames<'a> {
     /// Up to where everything read so far is good.
     #[must_use]
     pub const fn good_until(&self) -> u64 {
-        self.base + self.pos as u64
+        self.base.saturating_add(self.pos as u64)
     }
 
     /// How the scan ended, once [`Frames::next_frame`] gave `None`.
@@ -158,7 +158,7 @@ impl<'a> Frames<'a> {
             }
             Some(0xFF) => {
                 if let Some(at) = rest.iter().position(|byte| !matches!(byte, 0 | 0xFF)) {
-                    let offset = offset + at as u64;
+                    let offset = offset.saturating_add(at as u64);
                     return Err(FrameError::DataAfterEnd { offset });
                 }
                 self.end = Some(ScanEnd::Padding);
@@ -177,7 +177,7 @@ impl<'a> Frames<'a> {
             });
         }
         self.expected = Some(TxId(frame.txid.0.wrapping_add(1)));
-        self.pos += len;
+        self.pos = self.pos.saturating_add(len);
         Ok(Some(frame))
     }
 
@@ -196,7 +196,7 @@ impl<'a> Frames<'a> {
                 return true;
             };
             // A batch holds fewer ops than bytes, which bounds how far ahead a txid can be.
-            let plausible = txid >= lowest && txid - lowest <= rest.len() as u64;
+            let plausible = txid.checked_sub(lowest).is_some_and(|ahead| ahead <= rest.len() as u64);
             let fits = usize::try_from(length).is_ok_and(|len| len >= BODY_OFFSET - 1 && len < candidate.len());
             !(plausible && fits && parse(candidate, 0).is_ok())
         })
@@ -239,8 +239,8 @@ fn parse(bytes: &[u8], offset: u64) -> Result<(Frame<'_>, usize), FrameError> {
         return Err(FrameError::BadLength { offset, code, length });
     }
     let bytes = bytes.get(..size).ok_or(truncated)?;
-    let (covered, crc) = bytes.split_at_checked(size - CRC_LEN).ok_or(truncated)?;
-    let stored = u32::from_be_bytes(crc.try_into().map_err(|_| truncated)?);
+    let (covered, crc) = bytes.split_last_chunk::<CRC_LEN>().ok_or(truncated)?;
+    let stored = u32::from_be_bytes(*crc);
     let computed = crc32fast::hash(covered);
     if stored != computed {
         return Err(FrameError::BadChecksum {
@@ -264,6 +264,6 @@ impl Frame<'_> {
     /// Where the frame stands, counted as [`Frame::offset`].
     #[must_use]
     pub const fn range(&self) -> Range<u64> {
-        self.offset..self.offset + self.bytes.len() as u64
+        self.offset..self.offset.saturating_add(self.bytes.len() as u64)
     }
 }

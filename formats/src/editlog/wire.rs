@@ -71,14 +71,14 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn remaining(&self) -> usize {
-        self.data.len() - self.pos
+        self.data.len().saturating_sub(self.pos)
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let end = self.pos.checked_add(len).filter(|end| *end <= self.data.len());
-        match end.and_then(|end| self.data.get(self.pos..end)) {
+        let end = self.pos.saturating_add(len);
+        match self.data.get(self.pos..end) {
             Some(bytes) => {
-                self.pos += len;
+                self.pos = end;
                 Ok(bytes)
             }
             None => Err(self.error(format!("{len} bytes expected, {} left", self.remaining()))),
@@ -92,7 +92,8 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
-        Ok(self.array::<1>()?[0])
+        let [byte] = self.array()?;
+        Ok(byte)
     }
 
     pub(super) fn bool(&mut self) -> Result<bool, DecodeError> {
@@ -124,7 +125,7 @@ impl<'a> Input<'a> {
     /// A count of elements that take at least `min_size` bytes each.
     pub(super) fn count(&self, count: i64, min_size: usize) -> Result<usize, DecodeError> {
         match usize::try_from(count) {
-            Ok(count) if count <= self.remaining() / min_size => Ok(count),
+            Ok(count) if count.saturating_mul(min_size) <= self.remaining() => Ok(count),
             _ => Err(self.error(format!("{count} elements cannot be in {} bytes", self.remaining()))),
         }
     }
@@ -137,7 +138,7 @@ impl<'a> Input<'a> {
         }
         let negative = first < -120;
         let base: i16 = if negative { -120 } else { -112 };
-        let len = usize::try_from(base - i16::from(first)).unwrap_or_default();
+        let len = usize::from(base.abs_diff(i16::from(first)));
         let mut value: u64 = 0;
         for byte in self.take(len)? {
             value = (value << 8) | u64::from(*byte);

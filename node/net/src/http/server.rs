@@ -337,7 +337,9 @@ fn respond(
     })
 }
 
-fn percent_decode(text: &str, plus_is_space: bool) -> String {
+/// Decodes `%xx`; what is no escape stays as it is, and what is not UTF-8 is replaced.
+#[must_use]
+pub fn percent_decode(text: &str, plus_is_space: bool) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
