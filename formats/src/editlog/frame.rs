@@ -2,6 +2,8 @@
 //!
 //! A JournalNode scans logs of layouts newer than it knows; so nothing here asks what an opcode means.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::ops::Range;
 
 use super::op::OpCode;
@@ -62,6 +64,14 @@ pub enum FrameError {
         /// As it should be.
         computed: u32,
     },
+    /// A txid that Java's `long` does not hold, so that nothing could follow it.
+    #[error("at byte {offset}: {found} is no txid")]
+    BadTxId {
+        /// Start of the frame.
+        offset: u64,
+        /// What is there.
+        found: u64,
+    },
     /// The txid does not follow its predecessor.
     #[error("at byte {offset}: txid {found} where {expected} is expected")]
     OutOfOrder {
@@ -88,6 +98,7 @@ impl FrameError {
             FrameError::Truncated { offset }
             | FrameError::BadLength { offset, .. }
             | FrameError::BadChecksum { offset, .. }
+            | FrameError::BadTxId { offset, .. }
             | FrameError::OutOfOrder { offset, .. }
             | FrameError::DataAfterEnd { offset } => *offset,
         }
@@ -176,7 +187,7 @@ impl<'a> Frames<'a> {
                 found: frame.txid.0,
             });
         }
-        self.expected = Some(TxId(frame.txid.0.wrapping_add(1)));
+        self.expected = Some(frame.txid.next());
         self.pos = self.pos.saturating_add(len);
         Ok(Some(frame))
     }
@@ -249,11 +260,12 @@ fn parse(bytes: &[u8], offset: u64) -> Result<(Frame<'_>, usize), FrameError> {
             computed,
         });
     }
-    let (_, txid) = lengths(bytes).ok_or(truncated)?;
+    let (_, found) = lengths(bytes).ok_or(truncated)?;
+    let txid = TxId::from_wire(found).ok_or(FrameError::BadTxId { offset, found })?;
     let frame = Frame {
         offset,
         code,
-        txid: TxId(txid),
+        txid,
         body: covered.get(BODY_OFFSET..).unwrap_or_default(),
         bytes,
     };

@@ -1,5 +1,7 @@
 //! Numbers that pack a string's serial with bits: ACL entries, names of extended attributes, string table ids.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::editlog::{AclEntryScope, AclEntryType, XAttrNamespace};
 
 use super::STRING_KIND_SHIFT;
@@ -35,18 +37,22 @@ impl SerialKind {
         if mask_bits == 0 {
             return Some((None, id));
         }
-        if mask_bits >= u32::BITS {
+        let Some(serial_bits) = u32::BITS.checked_sub(mask_bits) else {
             return None;
-        }
-        let serial_bits = u32::BITS - mask_bits;
-        let kind = match id >> serial_bits {
+        };
+        // No kind at all is left when every bit is a kind's.
+        let Some(kind) = id.checked_shr(serial_bits) else {
+            return None;
+        };
+        let kind = match kind {
             0 => SerialKind::Global,
             1 => SerialKind::User,
             2 => SerialKind::Group,
             3 => SerialKind::XAttr,
             _ => return None,
         };
-        Some((Some(kind), id & ((1 << serial_bits) - 1)))
+        // Only the low bits, of which `serial_bits` are more than none and fewer than all.
+        Some((Some(kind), id & !(u32::MAX << serial_bits)))
     }
 }
 
