@@ -213,7 +213,7 @@ fn put_escaped(text: &mut String, part: &str, is_key: bool) {
 fn split_property(line: &str) -> (String, String) {
     let blank = |c: char| matches!(c, ' ' | '\t' | '\u{C}');
     let mut is_escaped = false;
-    let end = line.find(|c| {
+    let end = line.find(|c: char| {
         let ends = !is_escaped && (blank(c) || matches!(c, '=' | ':'));
         is_escaped = c == '\\' && !is_escaped;
         ends

@@ -140,7 +140,7 @@ fn append(current: &mut Option<[String; 3]>, field: Field, text: &str) {
 
 /// `<property name=".." value=".." final="..">`, which Hadoop reads too.
 fn from_attributes(start: &BytesStart<'_>) -> Result<[String; 3], String> {
-    let field = |name| Ok(attribute(start, name)?.unwrap_or_default());
+    let field = |name: &str| attribute(start, name).map(Option::unwrap_or_default);
     Ok([field("name")?, field("value")?, field("final")?])
 }
 
@@ -221,7 +221,7 @@ pub(super) fn current_name(name: &str) -> &str {
     found
         .ok()
         .and_then(|index| RENAMED.get(index))
-        .map_or(name, |(_, new)| new)
+        .map_or(name, |(_, new)| *new)
 }
 
 #[cfg(test)]

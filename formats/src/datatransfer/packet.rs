@@ -192,18 +192,15 @@ impl PacketBuffer {
         reader.read_exact(&mut prefix)?;
         let lengths = PacketLengths::decode(prefix, self.max_packet_bytes)?;
         let total = lengths.total();
-        let mut filled = 0;
+        self.make_room(total.min(self.room_after(0)));
+        if let Some(head) = self.bytes.first_chunk_mut() {
+            *head = prefix;
+        }
+        let mut filled = PacketLengths::BYTES;
         while filled < total {
             let room = total.min(self.room_after(filled));
             self.make_room(room);
-            let step = self.bytes.get_mut(filled..room).unwrap_or_default();
-            match step.split_first_chunk_mut() {
-                Some((head, rest)) if filled == 0 => {
-                    *head = prefix;
-                    reader.read_exact(rest)?;
-                }
-                _ => reader.read_exact(step)?,
-            }
+            reader.read_exact(self.bytes.get_mut(filled..room).unwrap_or_default())?;
             filled = room;
         }
         (self.start, self.end, self.filled) = (0, total, total);

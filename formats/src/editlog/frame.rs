@@ -279,3 +279,30 @@ impl Frame<'_> {
         self.offset..self.offset.saturating_add(self.bytes.len() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_txid_that_is_no_java_long_is_refused_and_nothing_follows_the_highest() {
+        let frame = |txid: u64| {
+            let mut bytes = vec![1, 0, 0, 0, 12];
+            bytes.extend(txid.to_be_bytes());
+            bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+            bytes
+        };
+        let bytes = [frame(u64::MAX), frame(0)].concat();
+        let found = u64::MAX;
+        let refused = Err(FrameError::BadTxId { offset: 8, found });
+        assert_eq!(Frames::new(&bytes, 8).next_frame(), refused);
+        let highest = i64::MAX as u64;
+        let bytes = [frame(highest), frame(highest + 1)].concat();
+        let mut frames = Frames::new(&bytes, 0);
+        assert_eq!(
+            frames.next_frame().unwrap().map(|frame| frame.txid),
+            Some(TxId(highest))
+        );
+        assert!(frames.next_frame().is_err());
+    }
+}

@@ -289,7 +289,8 @@ pub(super) fn put_vlong(out: &mut Vec<u8>, value: i64) {
     let (magnitude, base) = if value < 0 { (!value, -120_i8) } else { (value, -112_i8) };
     let bytes = magnitude.to_be_bytes();
     let skip = (magnitude.leading_zeros() / 8) as usize;
-    out.push((base - (8 - skip) as i8) as u8);
+    let len = bytes.len().saturating_sub(skip) as i8;
+    out.push(base.wrapping_sub(len) as u8);
     out.extend_from_slice(bytes.get(skip..).unwrap_or_default());
 }
 
@@ -304,7 +305,8 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// The encoded length of a protobuf varint.
 pub(super) fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+    let bits = u64::BITS.saturating_sub((value | 1).leading_zeros());
+    bits.div_ceil(7) as usize
 }
 
 /// Refuses a string that [`put_str`] refuses.
@@ -340,8 +342,9 @@ pub(super) fn put_str(out: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> 
             ]);
         }
     }
-    let len = (out.len() - start - 2) as u16;
-    if let Some(place) = out.get_mut(start..start + 2) {
+    let text_at = start.saturating_add(2);
+    let len = out.len().saturating_sub(text_at) as u16;
+    if let Some(place) = out.get_mut(start..text_at) {
         place.copy_from_slice(&len.to_be_bytes());
     }
     Ok(())

@@ -37,21 +37,17 @@ impl SerialKind {
         if mask_bits == 0 {
             return Some((None, id));
         }
-        let Some(serial_bits) = u32::BITS.checked_sub(mask_bits) else {
-            return None;
+        let serial_bits = match u32::BITS.checked_sub(mask_bits) {
+            Some(0) | None => return None,
+            Some(bits) => bits,
         };
-        // No kind at all is left when every bit is a kind's.
-        let Some(kind) = id.checked_shr(serial_bits) else {
-            return None;
-        };
-        let kind = match kind {
+        let kind = match id >> serial_bits {
             0 => SerialKind::Global,
             1 => SerialKind::User,
             2 => SerialKind::Group,
             3 => SerialKind::XAttr,
             _ => return None,
         };
-        // Only the low bits, of which `serial_bits` are more than none and fewer than all.
         Some((Some(kind), id & !(u32::MAX << serial_bits)))
     }
 }

@@ -106,12 +106,23 @@ pub(super) fn bad(problem: impl Into<String>) -> ImageError {
     }
 }
 
-/// The serial here of a user or group; 0 is nobody. One that the string table does not have would give the inode to
-/// somebody else.
-fn mapped(map: &[u32], serial: u32) -> Result<u32, String> {
-    match map.get(serial as usize) {
-        Some(own) if *own != 0 || serial == 0 => Ok(*own),
-        _ => Err(format!("the string table has no user or group {serial}")),
+impl Serials {
+    fn user(&self, serial: u32) -> Result<u32, String> {
+        self.mapped(&self.users, SerialKind::User, serial)
+    }
+
+    fn group(&self, serial: u32) -> Result<u32, String> {
+        self.mapped(&self.groups, SerialKind::Group, serial)
+    }
+
+    /// The serial here of a name; 0 is none, and the empty one. A serial that is in no string table would give the inode
+    /// to somebody else.
+    fn mapped(&self, map: &[u32], kind: SerialKind, serial: u32) -> Result<u32, String> {
+        match map.get(serial as usize) {
+            Some(own) if *own != 0 || serial == 0 => Ok(*own),
+            _ if self.table.get(kind, serial).is_some() => Ok(0),
+            _ => Err(format!("the string table has no {kind:?} {serial}")),
+        }
     }
 }
 
@@ -172,11 +183,7 @@ impl DecodedInodes {
             return Err(format!("the name of inode {} is too long", inode.id));
         }
         let perm = Perm(inode.permission);
-        let perm = Perm::new(
-            mapped(&serials.users, perm.user())?,
-            mapped(&serials.groups, perm.group())?,
-            perm.mode(),
-        );
+        let perm = Perm::new(serials.user(perm.user())?, serials.group(perm.group())?, perm.mode());
         let kind = match inode.kind {
             InodeKind::File => flag::FILE,
             InodeKind::Directory => flag::DIRECTORY,
