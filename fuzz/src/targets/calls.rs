@@ -5,8 +5,8 @@ use hathi_blockmanager::{BlockManagerConfig, Now};
 use hathi_formats::editlog::{Frames, decode_frame};
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_formats::proto::datanode::{
-    BlockReceivedAndDeletedRequestProto, BlockReportRequestProto, DatanodeRegistrationProto, HeartbeatRequestProto,
-    ReceivedDeletedBlockInfoProto, RegisterDatanodeRequestProto, StorageBlockReportProto,
+    BlockReceivedAndDeletedRequestProto, BlockReportContextProto, BlockReportRequestProto, DatanodeRegistrationProto,
+    HeartbeatRequestProto, ReceivedDeletedBlockInfoProto, RegisterDatanodeRequestProto, StorageBlockReportProto,
     StorageReceivedDeletedBlocksProto,
 };
 use hathi_formats::proto::hdfs::{
@@ -321,7 +321,11 @@ fn samples() -> Vec<Vec<u8>> {
                     number_of_blocks: Some(1),
                     blocks_buffers: vec![Bytes::from_static(&[2, 1, 0xE9, 7, 0])],
                 }],
-                context: None,
+                context: Some(BlockReportContextProto {
+                    total_rpcs: i32::MAX,
+                    cur_rpc: i32::MAX,
+                    ..BlockReportContextProto::default()
+                }),
             },
         ),
         call(
