@@ -1,9 +1,10 @@
-//! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure.
+//! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure,
+//! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` the decoders over ever new mutations.
 
 mod tests;
 mod tidy;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -13,8 +14,9 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "ci" => ci(),
         "tidy" => tidy::check(&root()),
+        "fuzz" => fuzz(),
         other => {
-            eprintln!("usage: cargo xtask ci|tidy (not {other:?})");
+            eprintln!("usage: cargo xtask ci|tidy|fuzz (not {other:?})");
             return ExitCode::from(2);
         }
     };
@@ -36,18 +38,31 @@ fn root() -> PathBuf {
 
 /// Formatting, structure, lints and every test.
 fn ci() -> Result<()> {
-    timed("cargo fmt", || {
-        let status = Command::new(env!("CARGO"))
-            .args(["fmt", "--all", "--check"])
-            .current_dir(root())
-            .status()?;
-        if !status.success() {
-            bail!("cargo fmt ended with {status}");
-        }
-        Ok(())
-    })?;
+    cargo(&["fmt", "--all", "--check"])?;
     timed("tidy", || tidy::check(&root()))?;
     timed("tests and lints", || tests::run(&root()))
+}
+
+/// Mutated bytes for the decoders, with what was said behind `fuzz`. What breaks one is kept in `fuzz/corpus`.
+fn fuzz() -> Result<()> {
+    let given: Vec<String> = std::env::args().skip(2).collect();
+    let mut args = vec!["run", "--profile", "fuzz", "--locked", "--package", "hathi-fuzz", "--"];
+    args.extend(given.iter().map(String::as_str));
+    cargo(&args)
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    timed(&format!("cargo {}", args.join(" ")), || {
+        let status = Command::new(env!("CARGO"))
+            .args(args)
+            .current_dir(root())
+            .status()
+            .context("can't run cargo")?;
+        if !status.success() {
+            bail!("cargo {} ended with {status}", args.join(" "));
+        }
+        Ok(())
+    })
 }
 
 fn timed<T>(what: &str, task: impl FnOnce() -> Result<T>) -> Result<T> {

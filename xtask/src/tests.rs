@@ -113,7 +113,7 @@ fn build(root: &Path) -> Result<Vec<Program>> {
                 message["target"]["name"].as_str().unwrap_or_default()
             ),
             executable: executable.into(),
-            computes: ["core", "formats", "sim", "xtask"]
+            computes: ["core", "formats", "fuzz", "sim", "xtask"]
                 .iter()
                 .any(|part| below.starts_with(part)),
             folder,
