@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hathi_blockpool::chunks::{last_checksum, meta_of_prefix};
 use hathi_blockpool::files::{parse_block_file_name, parse_meta_file_name};
 use hathi_blockpool::report::{decode, to_longs};
-use hathi_blockpool::{Folder, PoolDirs, ReplicaMap, Scan, VolumeId};
+use hathi_blockpool::{Folder, Mismatch, PoolDirs, ReplicaMap, Scan, VolumeId};
 use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum, META_HEADER_BYTES};
 use hathi_formats::ids::BlockId;
 use hathi_storage::Disk;
@@ -138,7 +138,9 @@ fn directory(input: &[u8]) {
         let len = disk.file_len(&files.data).expect("a replica has its file");
         assert!(replica.block().num_bytes <= len, "more bytes than the file has");
         let _ = last_checksum(&disk, &files, replica.block().num_bytes);
-        let _ = meta_of_prefix(&disk, &files, replica.block().num_bytes / 2);
+        for mismatch in [Mismatch::Refused, Mismatch::Kept] {
+            let _ = meta_of_prefix(&disk, &files, replica.block().num_bytes / 2, mismatch);
+        }
         map.add_found(replica);
     }
     map.check();

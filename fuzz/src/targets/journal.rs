@@ -7,7 +7,7 @@ use hathi_formats::ids::{Epoch, LayoutVersion, TxId};
 use hathi_formats::proto::qjournal::{PersistedRecoveryPaxosData, SegmentStateProto};
 use hathi_journal::acceptor::{Acceptor, AcceptorOptions};
 use hathi_journal::directory::SharedDirectory;
-use hathi_journal::lease::LeaseMarker;
+use hathi_journal::lease::{LeaseMarker, LeaseProof};
 use hathi_journal::membership::Membership;
 use hathi_journal::messages::{Answer, Request, RequestInfo};
 use hathi_journal::segments::{SegmentName, scan};
@@ -77,6 +77,7 @@ fn info() -> RequestInfo {
         lease: Some(hathi_journal::messages::LeaseRequest {
             ms: 1000,
             holder: "nn1@1".into(),
+            proof: LeaseProof(7),
         }),
     }
 }
@@ -102,6 +103,7 @@ fn requests() -> Vec<Request> {
             ns_info: ns_info.clone(),
             epoch: Epoch(5),
             lease: info().lease,
+            established: true,
         },
         Request::StartLogSegment {
             info: info(),
@@ -149,6 +151,7 @@ fn requests() -> Vec<Request> {
         Request::ReleaseLease {
             holder: "nn1@1".into(),
             up_to: Some(Epoch(3)),
+            proof: LeaseProof(7),
         },
         Request::DiscardSegments { start: TxId(1) },
         Request::DoRollback,
@@ -277,6 +280,7 @@ fn journalnode() -> SimDisk {
             ns_info: storage::info(),
             epoch: Epoch(3),
             lease: info(0).lease,
+            established: true,
         },
         Request::StartLogSegment {
             info: info(1),
@@ -374,6 +378,7 @@ fn directory(input: &[u8]) {
                 ns_info: storage::info(),
                 epoch: Epoch(9),
                 lease: None,
+                established: true,
             },
             Request::PrepareRecovery {
                 info: RequestInfo {
@@ -467,17 +472,19 @@ fn membership(input: &[u8]) {
 }
 
 fn lease_samples() -> Vec<Vec<u8>> {
-    let marker = |ms| LeaseMarker {
+    // Who wrote no length did not know of proofs either.
+    let marker = |ms: Option<u64>| LeaseMarker {
         epoch: Epoch(3),
         holder: "nn1@1".into(),
         ms,
+        proof: ms.map(|_| LeaseProof(7)).unwrap_or_default(),
     };
     samples_of(&[&marker(None).to_text(), &marker(Some(1000)).to_text()])
 }
 
 fn lease(input: &[u8]) {
     let given = text(input);
-    let body: String = given.split_inclusive('\n').take(3).collect();
+    let body: String = given.split_inclusive('\n').take(4).collect();
     let sealed = format!("{body}{:08x}\n", crc32fast::hash(body.as_bytes()));
     for text in [&*given, &sealed] {
         let marker = LeaseMarker::parse(text, Epoch(9));

@@ -353,7 +353,7 @@ impl World {
                 before.iter().partition(|held| namenode.takes_for_dead(held.node, now));
             // A replica that was completed without a sync may have its whole length after a loss of power, and not its
             // bytes; its checksums tell. Who has them is dead.
-            let with_dead = dead.iter().any(|held| has(held)) && !asked.iter().any(|held| has(held));
+            let with_dead = dead.iter().any(&has) && !asked.iter().any(has);
             if !with_dead {
                 let flushed = promise.flushed;
                 return self.violate(format!(
