@@ -14,6 +14,7 @@ use hathi_datanode::offer::Service;
 use hathi_datanode::verify::Verified;
 use hathi_datanode::{DataNode, recovery};
 use hathi_formats::datatransfer::{DataChecksum, Op, write_op};
+use hathi_formats::exceptions::RemoteException;
 use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
