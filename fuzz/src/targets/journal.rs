@@ -473,7 +473,7 @@ fn membership(input: &[u8]) {
 
 fn lease_samples() -> Vec<Vec<u8>> {
     // Who wrote no length did not know of proofs either.
-    let marker = |ms: Option<u64>| LeaseMarker {
+    let marker = |ms: Option<u32>| LeaseMarker {
         epoch: Epoch(3),
         holder: "nn1@1".into(),
         ms,
