@@ -293,7 +293,7 @@ mod tests {
     fn nothing_and_one_byte_can_be_mutated_too() {
         let mut random = Random::new(3);
         for _ in 0..10_000 {
-            mutate(&mut random, &[]);
+            let _ = mutate(&mut random, &[]);
             assert!(mutate(&mut random, &[Vec::new(), vec![7]]).len() <= LONGEST);
         }
     }
