@@ -17,6 +17,7 @@ fn hint(mutant: Mutant) -> u64 {
         Mutant::LeaseFromAnswer => 1814,
         Mutant::ChooseLongerFirst => 707,
         Mutant::AskTwice => 593,
+        Mutant::ForeignMembership => 6287,
         Mutant::HastyMembership => 1450,
         _ => 0,
     }
