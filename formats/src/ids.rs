@@ -46,10 +46,11 @@ number!(
 pub const INVALID_TXID_WIRE: u64 = -12345_i64 as u64;
 
 impl TxId {
-    /// The following transaction id.
+    /// The following transaction id. The highest number has none, and stays: ids from outside are Java's `long`s, so
+    /// that nothing follows what is not one.
     #[must_use]
     pub const fn next(self) -> TxId {
-        TxId(self.0 + 1)
+        TxId(self.0.saturating_add(1))
     }
 
     /// From a wire value, where Hadoop writes -12345 for "none".

@@ -179,47 +179,85 @@ impl VersionFile {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (key, value) in &self.properties {
-            text.push_str(key);
+            put_escaped(&mut text, key, true);
             text.push('=');
-            for (i, c) in value.chars().enumerate() {
-                if matches!(c, ':' | '=' | '#' | '!' | '\\') || (i == 0 && c == ' ') {
-                    text.push('\\');
-                }
-                text.push(c);
-            }
+            put_escaped(&mut text, value, false);
             text.push('\n');
         }
         text
     }
 }
 
+/// As `Properties.store` writes it: Java reads the file as ISO 8859-1, so what is not ASCII is spelled out. In a value a
+/// blank needs an escape only at the beginning.
+fn put_escaped(text: &mut String, part: &str, is_key: bool) {
+    for (at, c) in part.chars().enumerate() {
+        match c {
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\u{C}' => text.push_str("\\f"),
+            ' ' if !is_key && at > 0 => text.push(c),
+            ' ' | ':' | '=' | '#' | '!' | '\\' => text.extend(['\\', c]),
+            '!'..='~' => text.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04X}"));
+                }
+            }
+        }
+    }
+}
+
+/// Key and value of a line: the key ends at the first blank, `=` or `:` that is not escaped.
 fn split_property(line: &str) -> (String, String) {
-    let mut key = String::new();
-    let mut value = String::new();
-    let mut in_value = false;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
+    let blank = |c: char| matches!(c, ' ' | '\t' | '\u{C}');
+    let mut is_escaped = false;
+    let end = line.find(|c: char| {
+        let ends = !is_escaped && (blank(c) || matches!(c, '=' | ':'));
+        is_escaped = c == '\\' && !is_escaped;
+        ends
+    });
+    let (key, rest) = line.split_at_checked(end.unwrap_or(line.len())).unwrap_or((line, ""));
+    let rest = rest.trim_start_matches(blank);
+    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(blank);
+    (unescaped(key), unescaped(value))
+}
+
+fn unescaped(text: &str) -> String {
+    // Characters beyond the BMP are spelled as two surrogates.
+    let mut units = Vec::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
         let c = match c {
-            '\\' => match chars.next() {
+            '\\' => match rest.next() {
                 Some('t') => '\t',
                 Some('n') => '\n',
                 Some('r') => '\r',
+                Some('f') => '\u{C}',
+                Some('u') => {
+                    let spelled = rest.as_str().split_at_checked(4);
+                    let unit = spelled.and_then(|(digits, after)| Some((hexadecimal(digits)?, after)));
+                    if let Some((unit, after)) = unit {
+                        units.push(unit);
+                        rest = after.chars();
+                        continue;
+                    }
+                    'u'
+                }
                 Some(other) => other,
                 None => break,
             },
-            '=' | ':' if !in_value => {
-                in_value = true;
-                continue;
-            }
             c => c,
         };
-        if in_value {
-            value.push(c);
-        } else {
-            key.push(c);
-        }
+        units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
     }
-    (key.trim_end().to_owned(), value.trim_start().to_owned())
+    String::from_utf16_lossy(&units)
+}
+
+fn hexadecimal(digits: &str) -> Option<u16> {
+    let all_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u16::from_str_radix(digits, 16).ok().filter(|_| all_digits)
 }
 
 /// One storage directory on a disk.
@@ -559,6 +597,21 @@ mod tests {
         assert_eq!(VersionFile::parse(&version.to_text()), version);
         let parsed = version.namespace_info(Path::new("x")).unwrap();
         assert_eq!((parsed.namespace_id, parsed.layout_version.0), (7, -67));
+    }
+
+    #[test]
+    fn a_property_with_anything_in_key_and_value_comes_back_and_is_ascii_as_javas() {
+        let mut version = VersionFile::default();
+        version.set("a key\\u0041=:#! \t", " a value \\ \n\r\u{C}\t= :");
+        version.set("clusterID", "CID-é😀");
+        let text = version.to_text();
+        assert!(text.is_ascii() && text.lines().count() == 2, "{text}");
+        assert!(text.contains("clusterID=CID-\\u00E9\\uD83D\\uDE00\n"), "{text}");
+        assert_eq!(VersionFile::parse(&text), version);
+        let javas = VersionFile::parse("clusterID : CID-\\u00e9\ncTime\t0\nempty\nbroken=\\u00\n");
+        assert_eq!(javas.get("clusterID"), Some("CID-é"));
+        assert_eq!((javas.get("cTime"), javas.get("empty")), (Some("0"), Some("")));
+        assert_eq!(javas.get("broken"), Some("u00"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Addresses, journal URIs and storage directories as they stand in configurations.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::fmt;
 use std::path::PathBuf;
 
@@ -152,21 +154,16 @@ pub(super) fn parse_path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn percent_decode(text: &str) -> Result<String, String> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while let Some(byte) = bytes.get(index) {
-        if *byte == b'%' {
-            let value = text
-                .get(index + 1..index + 3)
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-                .ok_or_else(|| format!("bad escape in '{text}'"))?;
-            decoded.push(value);
-            index += 3;
-        } else {
-            decoded.push(*byte);
-            index += 1;
-        }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    decoded.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        let escaped = part.split_at_checked(2);
+        let (value, rest) = escaped
+            .and_then(|(digits, rest)| Some((u8::from_str_radix(digits, 16).ok()?, rest)))
+            .ok_or_else(|| format!("bad escape in '{text}'"))?;
+        decoded.push(value);
+        decoded.extend_from_slice(rest.as_bytes());
     }
     String::from_utf8(decoded).map_err(|_| format!("'{text}' is not UTF-8"))
 }

@@ -107,7 +107,9 @@ impl Key {
     fn matches(&self, name: &str) -> bool {
         match self.name.split_once('*') {
             Some((before, after)) => {
-                name.len() > before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+                name.len() > before.len().saturating_add(after.len())
+                    && name.starts_with(before)
+                    && name.ends_with(after)
             }
             None => self.name == name,
         }

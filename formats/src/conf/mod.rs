@@ -3,6 +3,8 @@
 //!
 //! Mirrors `org.apache.hadoop.conf.Configuration`, `HdfsConfiguration` and `DFSUtil`.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 mod address;
 pub mod keys;
 mod text;
@@ -365,11 +367,12 @@ impl Configuration {
             let Some((start, end)) = find_variable(&value) else {
                 return value;
             };
-            let name = &value[start + 2..end];
-            let Some(replacement) = self.variable(name) else {
+            let reference = value.get(start..=end).unwrap_or_default();
+            let name = reference.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+            let Some(replacement) = name.and_then(|name| self.variable(name)) else {
                 return value;
             };
-            if replacement.contains(&value[start..=end]) {
+            if replacement.contains(reference) {
                 return value;
             }
             value.replace_range(start..=end, &replacement);
@@ -399,17 +402,11 @@ impl Configuration {
 
 /// The innermost `${...}`: byte offsets of `$` and `}`.
 fn find_variable(value: &str) -> Option<(usize, usize)> {
-    let mut from = 0;
-    loop {
-        let end = from + value.get(from..)?.find('}')?;
-        if let Some(start) = value[..end].rfind("${")
-            && !value[start + 2..end].is_empty()
-            && !value[start..end].contains([' ', '\n'])
-        {
-            return Some((start, end));
-        }
-        from = end + 1;
-    }
+    value.match_indices('}').find_map(|(end, _)| {
+        let (start, _) = value.get(..end)?.rmatch_indices("${").next()?;
+        let name = value.get(start..end)?.strip_prefix("${")?;
+        (!name.is_empty() && !name.contains([' ', '\n'])).then_some((start, end))
+    })
 }
 
 fn split_list(value: &str) -> Vec<String> {

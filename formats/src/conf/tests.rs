@@ -86,6 +86,8 @@ fn typed_values() {
         ("list", "a, b,,c"),
         ("float", "0.999f"),
         ("hex", "0x10"),
+        ("lowest", "-0x8000000000000000"),
+        ("twice", "-0x-8000000000000000"),
         ("empty", ""),
         ("escaped", "a &lt; &#65;"),
     ]);
@@ -113,6 +115,8 @@ fn typed_values() {
     assert_eq!(conf.get_list("list"), ["a", "b", "c"]);
     assert_eq!(conf.get_f64("float", 0.0).unwrap(), 0.999);
     assert_eq!(conf.get_i64("hex", 0).unwrap(), 16);
+    assert_eq!(conf.get_i64("lowest", 0).unwrap(), i64::MIN);
+    assert!(conf.get_i64("twice", 0).is_err());
     assert_eq!(conf.get("empty"), None);
     assert_eq!(conf.get("escaped").as_deref(), Some("a < A"));
     let error = conf.get_i64("bool", 0).unwrap_err().to_string();

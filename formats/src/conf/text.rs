@@ -1,5 +1,7 @@
 //! The XML of a configuration file, and keys that were renamed.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +61,7 @@ pub(super) fn parse(origin: &str, dir: Option<&Path>, content: &str, depth: usiz
         match event {
             Event::Eof => break,
             Event::Start(start) => {
-                open += 1;
+                open = open.saturating_add(1);
                 let name = start.local_name().as_ref().to_vec();
                 match name.as_slice() {
                     b"configuration" if open == 1 => {}
@@ -71,7 +73,7 @@ pub(super) fn parse(origin: &str, dir: Option<&Path>, content: &str, depth: usiz
                         if depth >= MAX_INCLUDE_DEPTH {
                             return Err(problem("includes nest too deep".to_owned()));
                         }
-                        properties.extend(read_file(&path, depth + 1)?);
+                        properties.extend(read_file(&path, depth.saturating_add(1))?);
                     }
                     b"property" => current = Some(from_attributes(&start).map_err(problem)?),
                     b"name" => field = Field::Name,
@@ -138,13 +140,8 @@ fn append(current: &mut Option<[String; 3]>, field: Field, text: &str) {
 
 /// `<property name=".." value=".." final="..">`, which Hadoop reads too.
 fn from_attributes(start: &BytesStart<'_>) -> Result<[String; 3], String> {
-    let mut fields = [String::new(), String::new(), String::new()];
-    for (index, name) in ["name", "value", "final"].into_iter().enumerate() {
-        if let Some(value) = attribute(start, name)? {
-            fields[index] = value;
-        }
-    }
-    Ok(fields)
+    let field = |name: &str| attribute(start, name).map(Option::unwrap_or_default);
+    Ok([field("name")?, field("value")?, field("final")?])
 }
 
 fn attribute(start: &BytesStart<'_>, name: &str) -> Result<Option<String>, String> {
@@ -220,10 +217,11 @@ pub(super) const RENAMED: &[(&str, &str)] = &[
 
 /// What a key is called today.
 pub(super) fn current_name(name: &str) -> &str {
-    match RENAMED.binary_search_by_key(&name, |(old, _)| old) {
-        Ok(index) => RENAMED[index].1,
-        Err(_) => name,
-    }
+    let found = RENAMED.binary_search_by_key(&name, |(old, _)| old);
+    found
+        .ok()
+        .and_then(|index| RENAMED.get(index))
+        .map_or(name, |(_, new)| *new)
 }
 
 #[cfg(test)]

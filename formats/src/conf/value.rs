@@ -1,5 +1,7 @@
 //! Numbers, durations and sizes as Hadoop writes them in configurations.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 /// The unit of a bare number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
@@ -36,16 +38,18 @@ const TIME_SUFFIXES: [(&str, i128); 7] = [
 ];
 
 pub(super) fn parse_i64(text: &str) -> Result<i64, String> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text),
     };
     let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
     let number = match hex {
-        Some(hex) => i64::from_str_radix(hex, 16).map(|number| if negative { -number } else { number }),
-        None => text.parse(),
+        // A sign stands before the prefix only.
+        Some(hex) if hex.starts_with(['-', '+']) => None,
+        Some(hex) => i64::from_str_radix(&format!("{sign}{hex}"), 16).ok(),
+        None => text.parse().ok(),
     };
-    number.map_err(|_| "not an integer".to_owned())
+    number.ok_or_else(|| "not an integer".to_owned())
 }
 
 pub(super) fn parse_f64(text: &str) -> Result<f64, String> {
@@ -66,7 +70,7 @@ pub(super) fn parse_duration_nanos(text: &str, unit: TimeUnit) -> Result<i128, S
         .trim()
         .parse()
         .map_err(|_| "not a duration such as 500ms, 10s, 5m".to_owned())?;
-    Ok(i128::from(number) * nanos)
+    Ok(i128::from(number).saturating_mul(nanos))
 }
 
 pub(super) fn parse_bytes(text: &str) -> Result<i64, String> {
@@ -81,7 +85,10 @@ pub(super) fn parse_bytes(text: &str) -> Result<i64, String> {
         Some(b'e') => 60,
         _ => 0,
     };
-    let digits = if shift == 0 { &lower } else { &lower[..lower.len() - 1] };
+    let digits = match shift {
+        0 => &*lower,
+        _ => lower.get(..lower.len().saturating_sub(1)).unwrap_or_default(),
+    };
     let number: i64 = digits.trim().parse().map_err(|_| problem())?;
     number.checked_mul(1 << shift).ok_or_else(|| "is too large".to_owned())
 }

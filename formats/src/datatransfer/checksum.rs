@@ -156,7 +156,9 @@ impl DataChecksum {
     /// Bytes of the checksums of `data_len` bytes.
     #[must_use]
     pub const fn checksum_len(&self, data_len: usize) -> usize {
-        data_len.div_ceil(self.bytes_per_checksum as usize) * self.kind.size()
+        data_len
+            .div_ceil(self.bytes_per_checksum as usize)
+            .saturating_mul(self.kind.size())
     }
 
     /// Appends the checksums of the chunks of `data`, which begins at a chunk's start.
@@ -198,7 +200,7 @@ impl DataChecksum {
                 .map(|sum| u32::from_be_bytes(*sum));
             if expected != Some(actual) {
                 return Err(ChecksumMismatch {
-                    offset: index * self.bytes_per_checksum as usize,
+                    offset: index.saturating_mul(self.bytes_per_checksum as usize),
                     expected: expected.unwrap_or(!actual),
                     actual,
                 });

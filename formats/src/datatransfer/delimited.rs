@@ -1,5 +1,7 @@
 //! Protobuf messages behind a varint length, on slices and on `std::io`.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::io::{self, Read, Write};
 
 use prost::Message;
@@ -8,12 +10,16 @@ use super::DataTransferError;
 
 /// The largest message that is read: far above any request, far below what would hurt.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+/// Room for a message before any of it is there. Most are shorter.
+const FIRST_ROOM_BYTES: usize = 4096;
 
 /// Reads a varint length from the front of `buf`: `(length, bytes it took)`, or `None` when more bytes are needed.
 fn length_prefix(buf: &[u8]) -> Result<Option<(usize, usize)>, DataTransferError> {
     let mut value = 0_u64;
     for (index, byte) in buf.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7F).checked_shl(7 * index as u32).unwrap_or(0);
+        value |= u64::from(byte & 0x7F)
+            .checked_shl((index as u32).saturating_mul(7))
+            .unwrap_or(0);
         if byte & 0x80 == 0 {
             let length = usize::try_from(value).unwrap_or(usize::MAX);
             if length > MAX_MESSAGE_BYTES {
@@ -22,7 +28,7 @@ fn length_prefix(buf: &[u8]) -> Result<Option<(usize, usize)>, DataTransferError
                     length: value,
                 });
             }
-            return Ok(Some((length, index + 1)));
+            return Ok(Some((length, index.saturating_add(1))));
         }
         if index >= 4 {
             break;
@@ -43,8 +49,9 @@ pub fn decode_delimited<M: Message + Default>(buf: &[u8]) -> Result<Option<(M, u
     let Some((length, prefix)) = length_prefix(buf)? else {
         return Ok(None);
     };
-    match buf.get(prefix..prefix + length) {
-        Some(body) => Ok(Some((M::decode(body)?, prefix + length))),
+    let end = prefix.saturating_add(length);
+    match buf.get(prefix..end) {
+        Some(body) => Ok(Some((M::decode(body)?, end))),
         None => Ok(None),
     }
 }
@@ -57,7 +64,7 @@ pub fn encode_delimited<M: Message>(message: &M) -> Vec<u8> {
 
 /// Appends the message behind its length.
 pub fn encode_delimited_into<M: Message>(message: &M, out: &mut Vec<u8>) {
-    out.reserve(message.encoded_len() + 5);
+    out.reserve(message.encoded_len().saturating_add(5));
     let mut length = message.encoded_len() as u64;
     while length >= 0x80 {
         out.push((length as u8) | 0x80);
@@ -81,14 +88,23 @@ pub fn read_delimited<M: Message + Default>(reader: &mut impl Read) -> io::Resul
             .into());
         };
         reader.read_exact(slot)?;
-        filled += 1;
+        filled = filled.saturating_add(1);
         if let Some((length, _)) = length_prefix(prefix.get(..filled).unwrap_or_default())? {
             break length;
         }
     };
-    let mut body = vec![0_u8; length];
-    reader.read_exact(&mut body)?;
+    let body = read_body(reader, length)?;
     M::decode(body.as_slice()).map_err(|error| DataTransferError::Message(error).into())
+}
+
+/// Reads so many bytes, and makes room for them as they come: what a length says is not believed before.
+fn read_body(reader: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut body = Vec::with_capacity(length.min(FIRST_ROOM_BYTES));
+    let read = reader.take(length as u64).read_to_end(&mut body)?;
+    if read < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(body)
 }
 
 /// Writes the message behind its length in one call.

@@ -1,5 +1,7 @@
 //! The header of a `blk_<id>_<genstamp>.meta` file (`BlockMetadataHeader`); checksums follow it, one per chunk.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use super::{ChecksumType, DataChecksum, DataTransferError};
 
 /// Bytes of the header.
@@ -53,15 +55,20 @@ impl BlockMetadataHeader {
     /// Where in the meta file the checksum of the chunk that holds `block_offset` is.
     #[must_use]
     pub fn checksum_offset(&self, block_offset: u64) -> u64 {
-        META_HEADER_BYTES as u64
-            + block_offset / u64::from(self.checksum.bytes_per_checksum()) * self.checksum.checksum_size() as u64
+        let chunks = block_offset.checked_div(self.checksum.bytes_per_checksum().into());
+        self.end_of_checksums(chunks.unwrap_or_default())
     }
 
     /// Bytes of the meta file of a block of `block_len` bytes.
     #[must_use]
     pub fn meta_len(&self, block_len: u64) -> u64 {
-        META_HEADER_BYTES as u64
-            + block_len.div_ceil(u64::from(self.checksum.bytes_per_checksum())) * self.checksum.checksum_size() as u64
+        self.end_of_checksums(block_len.div_ceil(self.checksum.bytes_per_checksum().into()))
+    }
+
+    /// No file is as long as the numbers at which this saturates.
+    fn end_of_checksums(&self, chunks: u64) -> u64 {
+        let checksums = chunks.saturating_mul(self.checksum.checksum_size() as u64);
+        checksums.saturating_add(META_HEADER_BYTES as u64)
     }
 }
 

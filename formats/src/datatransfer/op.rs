@@ -1,5 +1,7 @@
 //! Requests: `u16` version, `u8` op code, delimited message (`Op`, `Sender`, `Receiver`).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::io::{self, ErrorKind, Read, Write};
 
 use prost::Message;
@@ -94,7 +96,7 @@ pub enum OpRequest {
 /// The bytes of a request.
 #[must_use]
 pub fn encode_op<M: Message>(op: Op, message: &M) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.encoded_len() + 8);
+    let mut out = Vec::with_capacity(message.encoded_len().saturating_add(8));
     out.extend_from_slice(&DATA_TRANSFER_VERSION.to_be_bytes());
     out.push(op.code());
     encode_delimited_into(message, &mut out);

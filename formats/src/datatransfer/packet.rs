@@ -1,5 +1,7 @@
 //! Packets: `u32` packet length, `u16` header length, header, checksums, data (`PacketHeader`, `PacketReceiver`).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::io::{self, Read};
 
 use prost::Message;
@@ -34,22 +36,31 @@ impl PacketLengths {
         let packet_len = u32::from_be_bytes([a, b, c, d]);
         let header = usize::from(u16::from_be_bytes([e, f]));
         let length = packet_len as usize;
-        if length < 4 || packet_len > i32::MAX as u32 || header > 0x7FFF || length + header > max_packet_bytes {
-            return Err(DataTransferError::Length {
+        // The length counts itself.
+        match length.checked_sub(4) {
+            Some(payload)
+                if packet_len <= i32::MAX as u32
+                    && header <= 0x7FFF
+                    && length.saturating_add(header) <= max_packet_bytes =>
+            {
+                Ok(PacketLengths { payload, header })
+            }
+            _ => Err(DataTransferError::Length {
                 what: "packet",
                 length: packet_len.into(),
-            });
+            }),
         }
-        Ok(PacketLengths {
-            payload: length - 4,
-            header,
-        })
     }
 
     /// Bytes that follow the lengths.
     #[must_use]
     pub const fn rest(&self) -> usize {
-        self.payload + self.header
+        self.payload.saturating_add(self.header)
+    }
+
+    /// Bytes of the whole packet.
+    const fn total(&self) -> usize {
+        self.rest().saturating_add(PacketLengths::BYTES)
     }
 }
 
@@ -90,12 +101,12 @@ impl PacketHeader {
     /// Bytes of lengths and header together.
     #[must_use]
     pub const fn encoded_len(&self) -> usize {
-        PacketLengths::BYTES + self.message_len()
+        PacketLengths::BYTES.saturating_add(self.message_len())
     }
 
     /// Appends lengths and header for a packet with `checksum_len` bytes of checksums.
     pub fn encode_into(&self, checksum_len: usize, out: &mut Vec<u8>) {
-        let packet_len = 4 + checksum_len + self.data_len as usize;
+        let packet_len = checksum_len.saturating_add(self.data_len as usize).saturating_add(4);
         out.reserve(self.encoded_len());
         out.extend_from_slice(&(packet_len as u32).to_be_bytes());
         out.extend_from_slice(&(self.message_len() as u16).to_be_bytes());
@@ -180,12 +191,18 @@ impl PacketBuffer {
         let mut prefix = [0_u8; PacketLengths::BYTES];
         reader.read_exact(&mut prefix)?;
         let lengths = PacketLengths::decode(prefix, self.max_packet_bytes)?;
-        let total = PacketLengths::BYTES + lengths.rest();
-        self.make_room(total);
-        let (head, rest) = self.bytes.split_at_mut(PacketLengths::BYTES);
-        head.copy_from_slice(&prefix);
-        let rest = rest.get_mut(..lengths.rest()).unwrap_or_default();
-        reader.read_exact(rest)?;
+        let total = lengths.total();
+        self.make_room(total.min(self.room_after(0)));
+        if let Some(head) = self.bytes.first_chunk_mut() {
+            *head = prefix;
+        }
+        let mut filled = PacketLengths::BYTES;
+        while filled < total {
+            let room = total.min(self.room_after(filled));
+            self.make_room(room);
+            reader.read_exact(self.bytes.get_mut(filled..room).unwrap_or_default())?;
+            filled = room;
+        }
         (self.start, self.end, self.filled) = (0, total, total);
         self.slice(lengths)?;
         Ok(&self.header)
@@ -206,30 +223,39 @@ impl PacketBuffer {
             .copied()
             .unwrap_or_default();
         let lengths = PacketLengths::decode(prefix, self.max_packet_bytes)?;
-        let total = PacketLengths::BYTES + lengths.rest();
+        let total = lengths.total();
         self.fill(reader, total)?;
-        self.end = self.start + total;
+        self.end = self.start.saturating_add(total);
         self.slice(lengths)?;
         Ok(&self.header)
     }
 
     /// Reads until there are `needed` bytes from `start` on.
     fn fill(&mut self, reader: &mut impl Read, needed: usize) -> io::Result<()> {
-        if self.start + needed > self.bytes.len() {
+        if self.start.saturating_add(needed) > self.bytes.len() {
             self.bytes.copy_within(self.start..self.filled, 0);
-            self.filled -= self.start;
+            self.filled = self.filled.saturating_sub(self.start);
             self.start = 0;
-            self.make_room(needed.max(READ_AHEAD_BYTES));
         }
-        while self.filled - self.start < needed {
+        let all = needed.max(READ_AHEAD_BYTES);
+        while self.filled.saturating_sub(self.start) < needed {
+            if self.filled == self.bytes.len() {
+                self.make_room(all.min(self.room_after(self.filled)));
+            }
             match reader.read(self.bytes.get_mut(self.filled..).unwrap_or_default()) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.filled += count,
+                Ok(count) => self.filled = self.filled.saturating_add(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// How much room a packet may have of which so many bytes are there: what it says of its length is not believed
+    /// before they come.
+    fn room_after(&self, filled: usize) -> usize {
+        self.bytes.len().max(READ_AHEAD_BYTES).max(filled.saturating_mul(2))
     }
 
     /// Growing zeroes new room once; a buffer that is large enough is read over as it is.
@@ -245,7 +271,7 @@ impl PacketBuffer {
             return Ok(None);
         };
         let lengths = PacketLengths::decode(*prefix, self.max_packet_bytes)?;
-        let total = PacketLengths::BYTES + lengths.rest();
+        let total = lengths.total();
         let Some(packet) = bytes.get(..total) else {
             return Ok(None);
         };
@@ -257,8 +283,8 @@ impl PacketBuffer {
     }
 
     fn slice(&mut self, lengths: PacketLengths) -> Result<(), DataTransferError> {
-        let header_at = self.start + PacketLengths::BYTES;
-        let checksums_at = header_at + lengths.header;
+        let header_at = self.start.saturating_add(PacketLengths::BYTES);
+        let checksums_at = header_at.saturating_add(lengths.header);
         let header = PacketHeader::decode(self.bytes.get(header_at..checksums_at).unwrap_or_default())?;
         let Some(checksum_len) = lengths.payload.checked_sub(header.data_len as usize) else {
             return Err(DataTransferError::Length {
@@ -268,7 +294,7 @@ impl PacketBuffer {
         };
         self.header = header;
         self.checksums_at = checksums_at;
-        self.data_at = checksums_at + checksum_len;
+        self.data_at = checksums_at.saturating_add(checksum_len);
         Ok(())
     }
 

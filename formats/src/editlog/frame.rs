@@ -2,6 +2,8 @@
 //!
 //! A JournalNode scans logs of layouts newer than it knows; so nothing here asks what an opcode means.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::ops::Range;
 
 use super::op::OpCode;
@@ -62,6 +64,14 @@ pub enum FrameError {
         /// As it should be.
         computed: u32,
     },
+    /// A txid that Java's `long` does not hold, so that nothing could follow it.
+    #[error("at byte {offset}: {found} is no txid")]
+    BadTxId {
+        /// Start of the frame.
+        offset: u64,
+        /// What is there.
+        found: u64,
+    },
     /// The txid does not follow its predecessor.
     #[error("at byte {offset}: txid {found} where {expected} is expected")]
     OutOfOrder {
@@ -88,6 +98,7 @@ impl FrameError {
             FrameError::Truncated { offset }
             | FrameError::BadLength { offset, .. }
             | FrameError::BadChecksum { offset, .. }
+            | FrameError::BadTxId { offset, .. }
             | FrameError::OutOfOrder { offset, .. }
             | FrameError::DataAfterEnd { offset } => *offset,
         }
@@ -137,7 +148,7 @@ impl<'a> Frames<'a> {
     /// Up to where everything read so far is good.
     #[must_use]
     pub const fn good_until(&self) -> u64 {
-        self.base + self.pos as u64
+        self.base.saturating_add(self.pos as u64)
     }
 
     /// How the scan ended, once [`Frames::next_frame`] gave `None`.
@@ -158,7 +169,7 @@ impl<'a> Frames<'a> {
             }
             Some(0xFF) => {
                 if let Some(at) = rest.iter().position(|byte| !matches!(byte, 0 | 0xFF)) {
-                    let offset = offset + at as u64;
+                    let offset = offset.saturating_add(at as u64);
                     return Err(FrameError::DataAfterEnd { offset });
                 }
                 self.end = Some(ScanEnd::Padding);
@@ -176,8 +187,8 @@ impl<'a> Frames<'a> {
                 found: frame.txid.0,
             });
         }
-        self.expected = Some(TxId(frame.txid.0.wrapping_add(1)));
-        self.pos += len;
+        self.expected = Some(frame.txid.next());
+        self.pos = self.pos.saturating_add(len);
         Ok(Some(frame))
     }
 
@@ -196,7 +207,7 @@ impl<'a> Frames<'a> {
                 return true;
             };
             // A batch holds fewer ops than bytes, which bounds how far ahead a txid can be.
-            let plausible = txid >= lowest && txid - lowest <= rest.len() as u64;
+            let plausible = txid.checked_sub(lowest).is_some_and(|ahead| ahead <= rest.len() as u64);
             let fits = usize::try_from(length).is_ok_and(|len| len >= BODY_OFFSET - 1 && len < candidate.len());
             !(plausible && fits && parse(candidate, 0).is_ok())
         })
@@ -239,8 +250,8 @@ fn parse(bytes: &[u8], offset: u64) -> Result<(Frame<'_>, usize), FrameError> {
         return Err(FrameError::BadLength { offset, code, length });
     }
     let bytes = bytes.get(..size).ok_or(truncated)?;
-    let (covered, crc) = bytes.split_at_checked(size - CRC_LEN).ok_or(truncated)?;
-    let stored = u32::from_be_bytes(crc.try_into().map_err(|_| truncated)?);
+    let (covered, crc) = bytes.split_last_chunk::<CRC_LEN>().ok_or(truncated)?;
+    let stored = u32::from_be_bytes(*crc);
     let computed = crc32fast::hash(covered);
     if stored != computed {
         return Err(FrameError::BadChecksum {
@@ -249,11 +260,12 @@ fn parse(bytes: &[u8], offset: u64) -> Result<(Frame<'_>, usize), FrameError> {
             computed,
         });
     }
-    let (_, txid) = lengths(bytes).ok_or(truncated)?;
+    let (_, found) = lengths(bytes).ok_or(truncated)?;
+    let txid = TxId::from_wire(found).ok_or(FrameError::BadTxId { offset, found })?;
     let frame = Frame {
         offset,
         code,
-        txid: TxId(txid),
+        txid,
         body: covered.get(BODY_OFFSET..).unwrap_or_default(),
         bytes,
     };
@@ -264,6 +276,33 @@ impl Frame<'_> {
     /// Where the frame stands, counted as [`Frame::offset`].
     #[must_use]
     pub const fn range(&self) -> Range<u64> {
-        self.offset..self.offset + self.bytes.len() as u64
+        self.offset..self.offset.saturating_add(self.bytes.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_txid_that_is_no_java_long_is_refused_and_nothing_follows_the_highest() {
+        let frame = |txid: u64| {
+            let mut bytes = vec![1, 0, 0, 0, 12];
+            bytes.extend(txid.to_be_bytes());
+            bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+            bytes
+        };
+        let bytes = [frame(u64::MAX), frame(0)].concat();
+        let found = u64::MAX;
+        let refused = Err(FrameError::BadTxId { offset: 8, found });
+        assert_eq!(Frames::new(&bytes, 8).next_frame(), refused);
+        let highest = i64::MAX as u64;
+        let bytes = [frame(highest), frame(highest + 1)].concat();
+        let mut frames = Frames::new(&bytes, 0);
+        assert_eq!(
+            frames.next_frame().unwrap().map(|frame| frame.txid),
+            Some(TxId(highest))
+        );
+        assert!(frames.next_frame().is_err());
     }
 }

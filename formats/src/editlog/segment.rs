@@ -1,5 +1,7 @@
 //! Segment files: their header and their names (`FileJournalManager`, `NNStorage`).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::fmt;
 
 use crate::ids::{LayoutVersion, TxId};
@@ -51,15 +53,16 @@ impl SegmentHeader {
 
     /// Reads the header at the start of a file. Layouts newer than ours are accepted: their frames can be scanned.
     pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderError> {
-        let int = |at: usize| -> Option<i32> { Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
-        let layout_version = LayoutVersion(int(0).ok_or(HeaderError::Truncated)?);
+        let (layout_version, rest) = bytes.split_first_chunk::<4>().ok_or(HeaderError::Truncated)?;
+        let layout_version = LayoutVersion(i32::from_be_bytes(*layout_version));
         if layout_version.0 == -1 {
             return Err(HeaderError::NeverWritten);
         }
         if layout_version > EDITLOG_LENGTH || layout_version > LAYOUT_FLAGS {
             return Err(HeaderError::TooOld(layout_version));
         }
-        match int(4).ok_or(HeaderError::Truncated)? {
+        let flags = rest.first_chunk::<4>().ok_or(HeaderError::Truncated)?;
+        match i32::from_be_bytes(*flags) {
             0 => Ok(SegmentHeader { layout_version }),
             flags => Err(HeaderError::UnknownFlags(flags)),
         }

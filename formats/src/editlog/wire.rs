@@ -1,5 +1,7 @@
 //! The primitive encodings of edit log ops: Java's `DataOutput`, `UTF8` strings, `Text` and Hadoop's varints.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 /// What is wrong with an op's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {offset}: {problem}")]
@@ -71,14 +73,14 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn remaining(&self) -> usize {
-        self.data.len() - self.pos
+        self.data.len().saturating_sub(self.pos)
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let end = self.pos.checked_add(len).filter(|end| *end <= self.data.len());
-        match end.and_then(|end| self.data.get(self.pos..end)) {
+        let end = self.pos.saturating_add(len);
+        match self.data.get(self.pos..end) {
             Some(bytes) => {
-                self.pos += len;
+                self.pos = end;
                 Ok(bytes)
             }
             None => Err(self.error(format!("{len} bytes expected, {} left", self.remaining()))),
@@ -92,7 +94,8 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
-        Ok(self.array::<1>()?[0])
+        let [byte] = self.array()?;
+        Ok(byte)
     }
 
     pub(super) fn bool(&mut self) -> Result<bool, DecodeError> {
@@ -124,7 +127,7 @@ impl<'a> Input<'a> {
     /// A count of elements that take at least `min_size` bytes each.
     pub(super) fn count(&self, count: i64, min_size: usize) -> Result<usize, DecodeError> {
         match usize::try_from(count) {
-            Ok(count) if count <= self.remaining() / min_size => Ok(count),
+            Ok(count) if count.saturating_mul(min_size) <= self.remaining() => Ok(count),
             _ => Err(self.error(format!("{count} elements cannot be in {} bytes", self.remaining()))),
         }
     }
@@ -137,7 +140,7 @@ impl<'a> Input<'a> {
         }
         let negative = first < -120;
         let base: i16 = if negative { -120 } else { -112 };
-        let len = usize::try_from(base - i16::from(first)).unwrap_or_default();
+        let len = usize::from(base.abs_diff(i16::from(first)));
         let mut value: u64 = 0;
         for byte in self.take(len)? {
             value = (value << 8) | u64::from(*byte);
@@ -286,7 +289,8 @@ pub(super) fn put_vlong(out: &mut Vec<u8>, value: i64) {
     let (magnitude, base) = if value < 0 { (!value, -120_i8) } else { (value, -112_i8) };
     let bytes = magnitude.to_be_bytes();
     let skip = (magnitude.leading_zeros() / 8) as usize;
-    out.push((base - (8 - skip) as i8) as u8);
+    let len = bytes.len().saturating_sub(skip) as i8;
+    out.push(base.wrapping_sub(len) as u8);
     out.extend_from_slice(bytes.get(skip..).unwrap_or_default());
 }
 
@@ -301,7 +305,8 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// The encoded length of a protobuf varint.
 pub(super) fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+    let bits = u64::BITS.saturating_sub((value | 1).leading_zeros());
+    bits.div_ceil(7) as usize
 }
 
 /// Refuses a string that [`put_str`] refuses.
@@ -337,8 +342,9 @@ pub(super) fn put_str(out: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> 
             ]);
         }
     }
-    let len = (out.len() - start - 2) as u16;
-    if let Some(place) = out.get_mut(start..start + 2) {
+    let text_at = start.saturating_add(2);
+    let len = out.len().saturating_sub(text_at) as u16;
+    if let Some(place) = out.get_mut(start..text_at) {
         place.copy_from_slice(&len.to_be_bytes());
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Numbers that pack a string's serial with bits: ACL entries, names of extended attributes, string table ids.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::editlog::{AclEntryScope, AclEntryType, XAttrNamespace};
 
 use super::STRING_KIND_SHIFT;
@@ -35,10 +37,10 @@ impl SerialKind {
         if mask_bits == 0 {
             return Some((None, id));
         }
-        if mask_bits >= u32::BITS {
-            return None;
-        }
-        let serial_bits = u32::BITS - mask_bits;
+        let serial_bits = match u32::BITS.checked_sub(mask_bits) {
+            Some(0) | None => return None,
+            Some(bits) => bits,
+        };
         let kind = match id >> serial_bits {
             0 => SerialKind::Global,
             1 => SerialKind::User,
@@ -46,7 +48,7 @@ impl SerialKind {
             3 => SerialKind::XAttr,
             _ => return None,
         };
-        Some((Some(kind), id & ((1 << serial_bits) - 1)))
+        Some((Some(kind), id & !(u32::MAX << serial_bits)))
     }
 }
 

@@ -1,8 +1,9 @@
 //! The two kinds of messages that an image holds by the million, decoded without allocation and encoded in place.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use super::{ImageError, put_varint};
 use crate::ids::{Block, BlockId, GenerationStamp};
-use prost::bytes::Buf;
 
 /// One field of a message: its number and its value.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +69,7 @@ fn varint(rest: &mut &[u8]) -> Result<u64, MalformedMessage> {
         *rest = tail;
         return Ok(u64::from(byte));
     }
-    let mut buf = *rest;
-    let value = prost::encoding::decode_varint(&mut buf).map_err(|_| MalformedMessage)?;
-    rest.advance(rest.len() - buf.len());
-    Ok(value)
+    prost::encoding::decode_varint(rest).map_err(|_| MalformedMessage)
 }
 
 /// What an inode is.
@@ -164,7 +162,7 @@ impl<'a> InodeRef<'a> {
     /// When it is malformed or lacks what every inode has.
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         let mut inode = InodeRef::new(InodeKind::File, 0);
-        let mut kind = None;
+        let (mut kind, mut body) = (None, None);
         let mut fields = RawFields::new(message);
         while let Some((number, field)) = fields.next_field()? {
             match (number, field) {
@@ -178,14 +176,25 @@ impl<'a> InodeRef<'a> {
                 }
                 (2, Field::Number(value)) => inode.id = value,
                 (3, Field::Bytes(bytes)) => inode.name = bytes,
-                (4, Field::Bytes(bytes)) => inode.file(bytes)?,
-                (5, Field::Bytes(bytes)) => inode.directory(bytes)?,
-                (6, Field::Bytes(bytes)) => inode.symlink(bytes)?,
+                (4..=6, Field::Bytes(_)) if body.is_some() => return Err(MalformedMessage),
+                (4, Field::Bytes(bytes)) => {
+                    body = Some(InodeKind::File);
+                    inode.file(bytes)?;
+                }
+                (5, Field::Bytes(bytes)) => {
+                    body = Some(InodeKind::Directory);
+                    inode.directory(bytes)?;
+                }
+                (6, Field::Bytes(bytes)) => {
+                    body = Some(InodeKind::Symlink);
+                    inode.symlink(bytes)?;
+                }
                 _ => {}
             }
         }
         inode.kind = kind.ok_or(MalformedMessage)?;
-        if inode.id == 0 {
+        // What is a directory and has the blocks of a file is damaged.
+        if inode.id == 0 || body.is_some_and(|body| body != inode.kind) {
             Err(MalformedMessage)
         } else {
             Ok(inode)
@@ -253,7 +262,15 @@ impl<'a> InodeRef<'a> {
     /// Appends this inode as a delimited message; `blocks` are the file's.
     pub fn encode(&self, blocks: &[Block], out: &mut Vec<u8>) {
         let start = out.len();
-        put_number(out, 1, self.kind as u64 + 1);
+        put_number(
+            out,
+            1,
+            match self.kind {
+                InodeKind::File => 1,
+                InodeKind::Directory => 2,
+                InodeKind::Symlink => 3,
+            },
+        );
         put_number(out, 2, self.id);
         // The root's is empty but there, as in Hadoop.
         put_bytes(out, 3, self.name);
@@ -462,15 +479,14 @@ fn nested(out: &mut Vec<u8>, number: u64, encode: impl FnOnce(&mut Vec<u8>)) {
 
 /// Puts the length in front of what was appended since `start`.
 fn delimit(out: &mut Vec<u8>, start: usize) {
-    let len = out.len() - start;
-    let prefix = prost::encoding::encoded_len_varint(len as u64);
-    out.resize(out.len() + prefix, 0);
-    out.copy_within(start..start + len, start + prefix);
-    let mut value = len;
-    for index in 0..prefix {
-        let more = if index + 1 < prefix { 0x80 } else { 0 };
-        out[start + index] = (value & 0x7F) as u8 | more;
-        value >>= 7;
+    let end = out.len();
+    let len = end.saturating_sub(start) as u64;
+    let prefix = prost::encoding::encoded_len_varint(len);
+    let message_at = start.saturating_add(prefix);
+    out.resize(end.saturating_add(prefix), 0);
+    out.copy_within(start..end, message_at);
+    if let Some(mut place) = out.get_mut(start..message_at) {
+        prost::encoding::encode_varint(len, &mut place);
     }
 }
 

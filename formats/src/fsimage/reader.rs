@@ -1,5 +1,7 @@
 //! Reading an image: its summary first, then any section as a stream of messages.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use super::{MAGIC, ON_DISK_VERSION, SectionName};
 use crate::ids::LayoutVersion;
 use crate::proto::fsimage::FileSummary;
@@ -38,10 +40,9 @@ impl ReadAt for std::fs::File {
 
 impl ReadAt for [u8] {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
-        let len = buffer.len().min(self.len() - start);
-        buffer[..len].copy_from_slice(&self[start..start + len]);
-        Ok(len)
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut rest = self.get(start..).unwrap_or_default();
+        rest.read(buffer)
     }
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.len() as u64)
@@ -124,14 +125,17 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
         if len < 12 {
             return Err(ImageError::malformed(len, "the file ends before its summary"));
         }
+        let length_at = len.saturating_sub(4);
         let mut length = [0; 4];
-        read_exact_at(file, &mut length, len - 4)?;
+        read_exact_at(file, &mut length, length_at)?;
         let summary_len = u64::from(u32::from_be_bytes(length));
-        if summary_len == 0 || summary_len > SUMMARY_LEN_MAX || summary_len > len - 12 {
+        let start = length_at
+            .checked_sub(summary_len)
+            .filter(|start| *start >= MAGIC.len() as u64);
+        let Some(start) = start.filter(|_| (1..=SUMMARY_LEN_MAX).contains(&summary_len)) else {
             let problem = format!("a summary of {summary_len} bytes can't be");
-            return Err(ImageError::malformed(len - 4, problem));
-        }
-        let start = len - 4 - summary_len;
+            return Err(ImageError::malformed(length_at, problem));
+        };
         let mut bytes = vec![0; usize::try_from(summary_len).unwrap_or(0)];
         read_exact_at(file, &mut bytes, start)?;
         let summary = FileSummary::decode_length_delimited(&bytes[..])
@@ -205,7 +209,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
             .copied()
             .filter(|section| Some(section.name) == name.sub())
             .collect();
-        let covered: u64 = parts.iter().map(|part| part.len_bytes).sum();
+        let covered = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.len_bytes));
         if covered == whole.len_bytes { parts } else { vec![whole] }
     }
 
@@ -219,9 +223,11 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
         };
         let mut ranges: Vec<(u64, u64)> = ranges
             .iter()
-            .map(|range| (range.offset, range.offset + range.len_bytes))
+            .map(|range| (range.offset, range.offset.saturating_add(range.len_bytes)))
             .collect();
         ranges.reverse();
+        let stored = ranges.iter().map(|(start, end)| end.saturating_sub(*start));
+        let left = stored.fold(0_u64, u64::saturating_add);
         MessageReader {
             source: Source {
                 file: self.file,
@@ -230,6 +236,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
                 stream: None,
             },
             name: section.name,
+            left: (self.codec == Codec::None).then_some(left),
             offset: section.offset,
             buffer: Vec::new(),
             start: 0,
@@ -238,16 +245,19 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
 }
 
 fn read_exact_at<F: ReadAt + ?Sized>(file: &F, buffer: &mut [u8], offset: u64) -> Result<(), ImageError> {
-    let mut done = 0;
-    while done < buffer.len() {
-        let at = offset + done as u64;
-        match file.read_at(&mut buffer[done..], at) {
+    let mut done = 0_usize;
+    loop {
+        let rest = buffer.get_mut(done..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let at = offset.saturating_add(done as u64);
+        match file.read_at(rest, at) {
             Ok(0) => return Err(ImageError::malformed(at, "the file ends here")),
-            Ok(len) => done += len,
+            Ok(len) => done = done.saturating_add(len),
             Err(source) => return Err(ImageError::Io { offset: at, source }),
         }
     }
-    Ok(())
 }
 
 /// The uncompressed bytes of a list of ranges.
@@ -267,13 +277,15 @@ struct RangeReader<'a, F: ReadAt + ?Sized> {
 
 impl<F: ReadAt + ?Sized> Read for RangeReader<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let want = buffer.len().min(left);
-        let len = self.file.read_at(&mut buffer[..want], self.position)?;
+        let len = self
+            .file
+            .read_at(buffer.get_mut(..want).unwrap_or_default(), self.position)?;
         if len == 0 && want > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.position += len as u64;
+        self.position = self.position.saturating_add(len as u64);
         Ok(len)
     }
 }
@@ -309,6 +321,8 @@ impl<'a, F: ReadAt + ?Sized> Source<'a, F> {
 pub struct MessageReader<'a, F: ReadAt + ?Sized> {
     source: Source<'a, F>,
     name: SectionName,
+    /// Bytes that can still come, where that is known: not of what is compressed.
+    left: Option<u64>,
     /// Offset of `buffer[0]`: in the file, or as if the section were not compressed.
     offset: u64,
     buffer: Vec<u8>,
@@ -320,7 +334,7 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
     /// Offset of the next message.
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.offset + self.start as u64
+        self.offset.saturating_add(self.start as u64)
     }
 
     /// An error about the message that was read last.
@@ -337,7 +351,7 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
     /// When the file can't be read, or the section ends inside a message.
     pub fn next_bytes(&mut self) -> Result<Option<&[u8]>, ImageError> {
         let (prefix, len) = loop {
-            match parse_length(&self.buffer[self.start..]) {
+            match parse_length(self.buffer.get(self.start..).unwrap_or_default()) {
                 Parsed::Length { prefix, len } if len <= MESSAGE_LEN_MAX => break (prefix, len),
                 Parsed::Incomplete => {
                     let empty = self.start == self.buffer.len();
@@ -356,7 +370,8 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
                 }
             }
         };
-        while self.buffer.len() - self.start < prefix + len {
+        let whole = prefix.saturating_add(len);
+        while self.buffer.len().saturating_sub(self.start) < whole {
             if !self.fill()? {
                 return Err(ImageError::malformed(
                     self.offset(),
@@ -364,9 +379,9 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
                 ));
             }
         }
-        let from = self.start + prefix;
-        self.start = from + len;
-        Ok(Some(&self.buffer[from..from + len]))
+        let from = self.start.saturating_add(prefix);
+        self.start = self.start.saturating_add(whole);
+        Ok(Some(self.buffer.get(from..self.start).unwrap_or_default()))
     }
 
     /// The next message, or `None` at the end of the section.
@@ -396,22 +411,29 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
 
     fn fill(&mut self) -> Result<bool, ImageError> {
         self.buffer.drain(..self.start);
-        self.offset += self.start as u64;
+        self.offset = self.offset.saturating_add(self.start as u64);
         self.start = 0;
         let filled = self.buffer.len();
-        // A large message makes the steps grow, so that its bytes are not moved for each small one.
-        let step = CHUNK_LEN.max(filled);
-        self.buffer.resize(filled + step, 0);
-        let result = self.source.read(&mut self.buffer[filled..]);
+        // A large message makes the steps grow, so that its bytes are not moved for each small one. No more room than for
+        // what can come.
+        let left = self
+            .left
+            .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let step = CHUNK_LEN.max(filled).min(left);
+        self.buffer.resize(filled.saturating_add(step), 0);
+        let result = self.source.read(self.buffer.get_mut(filled..).unwrap_or_default());
         match result {
             Ok(len) => {
-                self.buffer.truncate(filled + len);
+                self.buffer.truncate(filled.saturating_add(len));
+                if let Some(left) = &mut self.left {
+                    *left = left.saturating_sub(len as u64);
+                }
                 Ok(len > 0)
             }
             Err(source) => {
                 self.buffer.truncate(filled);
                 Err(ImageError::Io {
-                    offset: self.offset + filled as u64,
+                    offset: self.offset.saturating_add(filled as u64),
                     source,
                 })
             }
@@ -427,11 +449,11 @@ enum Parsed {
 
 fn parse_length(bytes: &[u8]) -> Parsed {
     let mut value = 0_u64;
-    for (index, byte) in bytes.iter().take(5).enumerate() {
-        value |= u64::from(byte & 0x7F) << (7 * index);
+    for ((prefix, shift), byte) in (1..=5).zip((0..).step_by(7)).zip(bytes) {
+        value |= u64::from(byte & 0x7F) << shift;
         if byte & 0x80 == 0 {
             return match usize::try_from(value) {
-                Ok(len) => Parsed::Length { prefix: index + 1, len },
+                Ok(len) => Parsed::Length { prefix, len },
                 Err(_) => Parsed::Bad,
             };
         }

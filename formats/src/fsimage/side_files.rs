@@ -1,5 +1,7 @@
 //! The text file beside an image: `.md5`.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 /// What is appended to an image's name (`MD5FileUtils.MD5_SUFFIX`).
 pub const MD5_SUFFIX: &str = ".md5";
 
@@ -18,9 +20,13 @@ pub fn parse_md5_file(text: &str, file_name: &str) -> Result<[u8; 16], String> {
     let line = text.lines().next().unwrap_or_default();
     let (digits, rest) = line.split_at_checked(32).ok_or("it is too short for a digest")?;
     let mut md5 = [0; 16];
-    for (index, byte) in md5.iter_mut().enumerate() {
-        let pair = digits.get(2 * index..2 * index + 2).ok_or("not a digest")?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| format!("{pair:?} is not hexadecimal"))?;
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    for (byte, pair) in md5.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        let [high, low] = pair else { continue };
+        *byte = match (digit(*high), digit(*low)) {
+            (Some(high), Some(low)) => high << 4 | low,
+            _ => return Err(format!("{digits:?} is not hexadecimal")),
+        };
     }
     let named = rest
         .strip_prefix(" *")

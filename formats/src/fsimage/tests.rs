@@ -133,6 +133,23 @@ fn a_damaged_image_is_an_error_with_its_place() {
 }
 
 #[test]
+fn an_inode_of_one_kind_with_the_body_of_another_is_damaged() {
+    let mut bytes = Vec::new();
+    file(20_000, b"f").encode(&blocks(), &mut bytes);
+    let message = &bytes[bytes.iter().position(|byte| *byte == 8).unwrap()..];
+    assert!(InodeRef::decode(message).is_ok());
+    let mut directory = message.to_vec();
+    assert_eq!(directory[..2], [8, 1], "the kind comes first");
+    directory[1] = 2;
+    assert!(InodeRef::decode(&directory).is_err());
+    let body_at = message.iter().position(|byte| *byte == 4 << 3 | 2).unwrap();
+    assert!(
+        InodeRef::decode(&[message, &message[body_at..]].concat()).is_err(),
+        "two bodies"
+    );
+}
+
+#[test]
 fn side_files_are_as_hadoop_writes_them() {
     let md5 = [0xAB; 16];
     let text = format_md5_file(&md5, "fsimage_0000000000000000042");

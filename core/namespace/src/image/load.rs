@@ -25,6 +25,8 @@ use crate::truncation::Truncation;
 use crate::unsupported::Feature;
 use crate::usage::Usage;
 
+/// So high may a serial be in any image; above it not higher than the string table is long, in bytes.
+const SERIALS_ALWAYS: u64 = 1 << 16;
 /// More links between a directory and the root than this are a circle.
 const MAX_DEPTH: usize = 1 << 20;
 
@@ -47,6 +49,8 @@ struct Serials {
     users: Vec<u32>,
     groups: Vec<u32>,
     table: StringTable,
+    /// No block has a newer stamp: the next one given out is above it.
+    newest_stamp: u64,
 }
 
 /// Builds a namespace from the parts of an image. The parts may be decoded on other threads ([`ImageLoader::decoder`]);
@@ -102,8 +106,24 @@ pub(super) fn bad(problem: impl Into<String>) -> ImageError {
     }
 }
 
-fn mapped(map: &[u32], serial: u32) -> u32 {
-    map.get(serial as usize).copied().unwrap_or(0)
+impl Serials {
+    fn user(&self, serial: u32) -> Result<u32, String> {
+        self.mapped(&self.users, SerialKind::User, serial)
+    }
+
+    fn group(&self, serial: u32) -> Result<u32, String> {
+        self.mapped(&self.groups, SerialKind::Group, serial)
+    }
+
+    /// The serial here of a name; 0 is none, and the empty one. A serial that is in no string table would give the inode
+    /// to somebody else.
+    fn mapped(&self, map: &[u32], kind: SerialKind, serial: u32) -> Result<u32, String> {
+        match map.get(serial as usize) {
+            Some(own) if *own != 0 || serial == 0 => Ok(*own),
+            _ if self.table.get(kind, serial).is_some() => Ok(0),
+            _ => Err(format!("the string table has no {kind:?} {serial}")),
+        }
+    }
 }
 
 impl<F: ReadAt + ?Sized> InodeDecoder<'_, F> {
@@ -163,11 +183,7 @@ impl DecodedInodes {
             return Err(format!("the name of inode {} is too long", inode.id));
         }
         let perm = Perm(inode.permission);
-        let perm = Perm::new(
-            mapped(&serials.users, perm.user()),
-            mapped(&serials.groups, perm.group()),
-            perm.mode(),
-        );
+        let perm = Perm::new(serials.user(perm.user())?, serials.group(perm.group())?, perm.mode());
         let kind = match inode.kind {
             InodeKind::File => flag::FILE,
             InodeKind::Directory => flag::DIRECTORY,
@@ -192,7 +208,7 @@ impl DecodedInodes {
             let first = self.blocks.len();
             // Block groups have ids of their own, which are no block's.
             for block in inode.blocks.clone().filter(|_| !inode.striped) {
-                check_block(inode.id, &block)?;
+                check_block(inode.id, &block, serials)?;
                 self.blocks.push(BlockRec::new(block, NONE, false));
             }
             rec.data = (self.blocks.len() - first) as u32;
@@ -207,7 +223,7 @@ impl DecodedInodes {
                 {
                     last.set_open(true);
                 }
-                let truncation = decode_truncation(inode.id, &uc)?;
+                let truncation = decode_truncation(inode.id, &uc, serials)?;
                 self.rare.push((
                     at,
                     Rare::Open(
@@ -254,14 +270,24 @@ impl DecodedInodes {
     }
 }
 
-fn check_block(file: u64, block: &Block) -> Result<(), String> {
+fn check_block(file: u64, block: &Block, serials: &Serials) -> Result<(), String> {
     if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP || block.id.0 < 0 {
         return Err(format!("block {} of file {file} is out of range", block.id));
+    }
+    if block.generation_stamp.0 > serials.newest_stamp {
+        return Err(format!(
+            "block {} of file {file} has the generation stamp {}, and the newest one is {}",
+            block.id, block.generation_stamp, serials.newest_stamp
+        ));
     }
     Ok(())
 }
 
-fn decode_truncation(file: u64, uc: &pb::i_node_section::FileUnderConstructionFeature) -> Result<Option<Rare>, String> {
+fn decode_truncation(
+    file: u64,
+    uc: &pb::i_node_section::FileUnderConstructionFeature,
+    serials: &Serials,
+) -> Result<Option<Rare>, String> {
     let Some(length) = uc.truncate_length else {
         return Ok(None);
     };
@@ -271,7 +297,7 @@ fn decode_truncation(file: u64, uc: &pb::i_node_section::FileUnderConstructionFe
         generation_stamp: GenerationStamp(source.gen_stamp),
     });
     if let Some(source) = &source {
-        check_block(file, source)?;
+        check_block(file, source, serials)?;
     }
     Ok(Some(Rare::Truncation(length, source)))
 }
@@ -298,8 +324,7 @@ fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
 
 fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> {
     let acl = pb::i_node_section::AclFeatureProto::decode(bytes).map_err(|error| error.to_string())?;
-    Ok(acl
-        .entries
+    acl.entries
         .iter()
         .map(|packed| {
             let bits = AclBits::unpack(*packed);
@@ -307,18 +332,20 @@ fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> 
                 AclEntryType::User => SerialKind::User,
                 _ => SerialKind::Group,
             };
-            AclEntry {
+            // An entry of somebody would become the owner's or the group's.
+            let name = match serials.table.get(kind, bits.name) {
+                _ if bits.name == 0 => None,
+                Some(name) => Some(name.to_owned()),
+                None => return Err(format!("the string table has no name {} of an ACL", bits.name)),
+            };
+            Ok(AclEntry {
                 scope: bits.scope,
                 entry_type: bits.entry_type,
-                name: serials
-                    .table
-                    .get(kind, bits.name)
-                    .filter(|_| bits.name != 0)
-                    .map(str::to_owned),
+                name,
                 permission: bits.permission,
-            }
+            })
         })
-        .collect())
+        .collect()
 }
 
 fn decode_xattrs(bytes: &[u8], serials: &Serials) -> Result<Vec<XAttr>, String> {
@@ -374,6 +401,7 @@ impl ImageLoader {
             users: vec![0],
             groups: vec![0],
             table,
+            newest_stamp: ns.counters.genstamp,
         };
         if let Some(section) = image.section(SectionName::StringTable) {
             let mut messages = image.messages(section);
@@ -383,7 +411,9 @@ impl ImageLoader {
                 let Some((kind, serial)) = SerialKind::split(entry.id(), header.mask_bits()) else {
                     return Err(bad("a string's id is out of range"));
                 };
-                if serial > 0xff_ffff {
+                // Serials are given out one after the other, so that there is not one above their number.
+                let room = section.len_bytes.max(SERIALS_ALWAYS);
+                if serial > 0xff_ffff || u64::from(serial) > room {
                     return Err(bad("a string's serial is out of range"));
                 }
                 let put = |map: &mut Vec<u32>, own: u32| {

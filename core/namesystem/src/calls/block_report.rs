@@ -77,7 +77,7 @@ impl BlockReportWork {
         let last = self
             .context
             .as_ref()
-            .is_none_or(|context| context.cur_rpc + 1 >= context.total_rpcs);
+            .is_none_or(|context| context.cur_rpc.saturating_add(1) >= context.total_rpcs);
         if last {
             ns.blockmanager.end_report_lease(self.datanode);
         }

@@ -110,11 +110,11 @@ fn distance(left: &[u8], right: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (above, letter) in left.iter().enumerate() {
         let mut diagonal = above;
-        let mut before = above + 1;
+        let mut before = above.saturating_add(1);
         for (cell, other) in row.iter_mut().skip(1).zip(right) {
-            let change = diagonal + usize::from(letter != other);
+            let change = diagonal.saturating_add(usize::from(letter != other));
             diagonal = *cell;
-            before = change.min(diagonal + 1).min(before + 1);
+            before = change.min(diagonal.saturating_add(1)).min(before.saturating_add(1));
             *cell = before;
         }
     }
