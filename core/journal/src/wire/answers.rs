@@ -6,6 +6,8 @@
 //! * A method whose answer has nothing to say is [`Answer::Done`], whatever is in the body.
 //! * "No transaction" travels as an absent field, in manifests as Hadoop's -12345; both are `None` here.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -9,6 +9,8 @@
 //! Invariants: bytes from outside never panic, they are a value or a [`WireError`]; and what was encoded here decodes to
 //! the same value.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use bytes::Bytes;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{NamespaceInfoProto, StorageInfoProto};

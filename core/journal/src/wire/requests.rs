@@ -7,6 +7,8 @@
 //! * A method is known under its own protocol only: under another one it is [`WireError::NoSuchMethod`].
 //! * A lease is asked for with both a length and a holder; one without the other is no lease.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use bytes::Bytes;
 use hathi_formats::ids::{Epoch, LayoutVersion, TxId};
 use hathi_formats::proto::ext::{

@@ -32,6 +32,7 @@ fn malformed(why: &str) -> RemoteException {
 }
 
 /// The first field of a message that has only this one, a string; otherwise the slow way through `M`.
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub(crate) fn only_string(body: &[u8]) -> Option<&str> {
     let [0x0a, rest @ ..] = body else { return None };
     let (len, used) = match *rest {
@@ -57,6 +58,7 @@ pub(crate) enum Field<'a> {
     Fixed,
 }
 
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 impl<'a> Field<'a> {
     /// As a string.
     pub fn text(self) -> Result<&'a str, RemoteException> {
@@ -90,6 +92,7 @@ impl<'a> Field<'a> {
 }
 
 /// The fields of a message in order: number and value.
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub(crate) fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Field<'_>), RemoteException>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -103,6 +106,7 @@ pub(crate) fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Field
     })
 }
 
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let tag = take_varint(rest)?;
     let field = match tag & 7 {
@@ -118,12 +122,14 @@ fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     Some((tag >> 3, field))
 }
 
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(len)?;
     *rest = left;
     Some(taken)
 }
 
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -146,6 +152,7 @@ pub(crate) struct MkdirsView<'a> {
     pub unmasked: Option<u16>,
 }
 
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 impl<'a> MkdirsView<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, RemoteException> {
         let mut view = MkdirsView::default();
@@ -177,6 +184,7 @@ pub(crate) struct CreateView<'a> {
     pub storage_policy: &'a str,
 }
 
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 impl<'a> CreateView<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, RemoteException> {
         let mut view = CreateView::default();
@@ -207,6 +215,7 @@ pub(crate) struct GetBlockLocationsView<'a> {
     pub length: u64,
 }
 
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 impl<'a> GetBlockLocationsView<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, RemoteException> {
         let mut view = GetBlockLocationsView::default();

@@ -1,5 +1,7 @@
 //! The HTTP server.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
@@ -188,7 +190,7 @@ impl Addresses {
         if *count >= MAX_CONNECTIONS_PER_ADDRESS {
             return None;
         }
-        *count += 1;
+        *count = count.saturating_add(1);
         Some(Place {
             addresses: self.clone(),
             address,
@@ -200,7 +202,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut addresses = self.addresses.0.lock();
         if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
+            *count = count.saturating_sub(1);
             if *count == 0 {
                 addresses.remove(&self.address);
             }
@@ -337,7 +339,9 @@ fn respond(
     })
 }
 
-fn percent_decode(text: &str, plus_is_space: bool) -> String {
+/// Decodes `%xx`; what is no escape stays as it is, and what is not UTF-8 is replaced.
+#[must_use]
+pub fn percent_decode(text: &str, plus_is_space: bool) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

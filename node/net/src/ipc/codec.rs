@@ -3,6 +3,8 @@
 //! The two headers of a request are decoded by hand, as they come with every call: no allocation, and the request
 //! message stays where it was read. Everything from outside is checked for its length before it is used.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use bytes::{BufMut, BytesMut};
 use hathi_formats::exceptions::{
     IPC, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH, RemoteException,
@@ -92,17 +94,18 @@ pub fn frame_bytes(bytes: &[u8], max_frame_bytes: usize) -> Result<Option<usize>
     if len > max_frame_bytes {
         return Err(DecodeError("frame too long"));
     }
-    Ok(Some(len + 4))
+    Ok(Some(len.saturating_add(4)))
 }
 
 /// Splits the longest run of whole frames off the front.
 pub fn take_frames(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Option<BytesMut>, DecodeError> {
-    let mut end = 0;
+    let mut end = 0_usize;
     while let Some(len) = frame_bytes(buffer.get(end..).unwrap_or_default(), max_frame_bytes)? {
-        if buffer.len() - end < len {
+        let next = end.saturating_add(len);
+        if next > buffer.len() {
             break;
         }
-        end += len;
+        end = next;
     }
     Ok((end > 0).then(|| buffer.split_to(end)))
 }
@@ -115,11 +118,15 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     #[inline]
     fn varint(&mut self) -> Result<u64, DecodeError> {
-        let mut value = 0_u64;
-        for (index, byte) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7F) << (7 * index);
+        let (mut value, mut rest) = (0_u64, self.rest);
+        for shift in (0..64).step_by(7) {
+            let Some((byte, after)) = rest.split_first() else {
+                break;
+            };
+            rest = after;
+            value |= u64::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
-                self.rest = self.rest.get(index + 1..).unwrap_or_default();
+                self.rest = rest;
                 return Ok(value);
             }
         }
@@ -166,7 +173,7 @@ impl<'a> Reader<'a> {
 /// `sint32`, of which protobuf keeps the low 32 bits.
 fn zigzag(value: u64) -> i32 {
     let low = value as u32;
-    ((low >> 1) as i32) ^ -((low & 1) as i32)
+    ((low >> 1) as i32) ^ ((low & 1) as i32).wrapping_neg()
 }
 
 fn unzigzag(value: i32) -> u64 {
@@ -413,7 +420,7 @@ fn success_header(ids: &ResponseIds) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usize) 
     out.put_slice(&[0x10, 0, 0x18, VERSION]);
     header_tail(ids, &mut out);
     let rest = out.len();
-    (header, MAX_SUCCESS_HEADER_BYTES - rest)
+    (header, MAX_SUCCESS_HEADER_BYTES.saturating_sub(rest))
 }
 
 fn header_tail(ids: &ResponseIds, out: &mut impl BufMut) {
@@ -431,11 +438,21 @@ fn header_tail(ids: &ResponseIds, out: &mut impl BufMut) {
     }
 }
 
+/// Lengths of parts together. What is sent is held in memory, so no sum comes near the end of the numbers.
+fn sum<const N: usize>(parts: [usize; N]) -> usize {
+    parts.into_iter().fold(0, usize::saturating_add)
+}
+
+/// The length of something with its length before it.
+fn delimited_len(len: usize) -> usize {
+    encoded_len_varint(len as u64).saturating_add(len)
+}
+
 fn put_success_head(out: &mut BytesMut, ids: &ResponseIds, message_bytes: usize) {
     let (header, header_bytes) = success_header(ids);
     let prefix = encoded_len_varint(message_bytes as u64);
-    let total = 1 + header_bytes + prefix + message_bytes;
-    out.reserve(total + 4);
+    let total = sum([1, header_bytes, prefix, message_bytes]);
+    out.reserve(total.saturating_add(4));
     out.put_u32(total as u32);
     out.put_u8(header_bytes as u8);
     out.put_slice(header.get(..header_bytes).unwrap_or_default());
@@ -456,7 +473,7 @@ pub fn put_success_encoded(out: &mut BytesMut, ids: &ResponseIds, message: &[u8]
 
 /// Appends a response that tells of a failure.
 pub fn put_error(out: &mut BytesMut, ids: &ResponseIds, code: ErrorCode, exception: &RemoteException) {
-    let mut header = Vec::with_capacity(128 + exception.class.len() + exception.message.len());
+    let mut header = Vec::with_capacity(sum([128, exception.class.len(), exception.message.len()]));
     header.put_u8(0x08);
     encode_varint(u64::from(ids.call_id.cast_unsigned()), &mut header);
     header.put_slice(&[0x10, if code.is_fatal() { 2 } else { 1 }, 0x18, VERSION]);
@@ -468,7 +485,7 @@ pub fn put_error(out: &mut BytesMut, ids: &ResponseIds, code: ErrorCode, excepti
     header.put_slice(exception.message.as_bytes());
     header.put_slice(&[0x30, code as u8]);
     header_tail(ids, &mut header);
-    out.put_u32((encoded_len_varint(header.len() as u64) + header.len()) as u32);
+    out.put_u32(delimited_len(header.len()) as u32);
     encode_varint(header.len() as u64, out);
     out.put_slice(&header);
 }
@@ -553,17 +570,14 @@ fn put_request_header(ids: &RequestIds<'_>) -> ([u8; MAX_SUCCESS_HEADER_BYTES], 
         encode_varint(state_id.cast_unsigned(), &mut out);
     }
     let rest = out.len();
-    (header, MAX_SUCCESS_HEADER_BYTES - rest)
+    (header, MAX_SUCCESS_HEADER_BYTES.saturating_sub(rest))
 }
 
 /// Appends a control frame: a header and perhaps a message.
 pub fn put_control<M: Message>(out: &mut BytesMut, ids: &RequestIds<'_>, message: Option<&M>) {
     let (header, header_bytes) = put_request_header(ids);
-    let message_bytes = message.map_or(0, |message| {
-        let len = message.encoded_len();
-        encoded_len_varint(len as u64) + len
-    });
-    out.put_u32((1 + header_bytes + message_bytes) as u32);
+    let message_bytes = message.map_or(0, |message| delimited_len(message.encoded_len()));
+    out.put_u32(sum([1, header_bytes, message_bytes]) as u32);
     out.put_u8(header_bytes as u8);
     out.put_slice(header.get(..header_bytes).unwrap_or_default());
     if let Some(message) = message {
@@ -611,24 +625,18 @@ fn put_call_head(
         context: context.to_owned(),
         signature: None,
     });
-    let context_bytes = context.as_ref().map_or(0, |context| {
-        let len = context.encoded_len();
-        1 + encoded_len_varint(len as u64) + len
-    });
-    let header_bytes = fixed_bytes + context_bytes;
-    let call_header_bytes = 3
-        + encoded_len_varint(method.len() as u64)
-        + method.len()
-        + encoded_len_varint(protocol.len() as u64)
-        + protocol.len()
-        + encoded_len_varint(version);
-    let total = encoded_len_varint(header_bytes as u64)
-        + header_bytes
-        + encoded_len_varint(call_header_bytes as u64)
-        + call_header_bytes
-        + encoded_len_varint(message_bytes as u64)
-        + message_bytes;
-    out.reserve(total + 4);
+    let context_bytes = context
+        .as_ref()
+        .map_or(0, |context| delimited_len(context.encoded_len()).saturating_add(1));
+    let header_bytes = fixed_bytes.saturating_add(context_bytes);
+    let call_header_bytes = sum([
+        3,
+        delimited_len(method.len()),
+        delimited_len(protocol.len()),
+        encoded_len_varint(version),
+    ]);
+    let total = sum([header_bytes, call_header_bytes, message_bytes].map(delimited_len));
+    out.reserve(total.saturating_add(4));
     out.put_u32(total as u32);
     encode_varint(header_bytes as u64, out);
     out.put_slice(header.get(..fixed_bytes).unwrap_or_default());
