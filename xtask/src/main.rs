@@ -1,4 +1,5 @@
-//! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure.
+//! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure,
+//! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` the decoders over ever new mutations.
 
 mod tidy;
 
@@ -12,8 +13,9 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "ci" => ci(),
         "tidy" => tidy::check(&root()),
+        "fuzz" => fuzz(),
         other => {
-            eprintln!("usage: cargo xtask ci|tidy (not {other:?})");
+            eprintln!("usage: cargo xtask ci|tidy|fuzz (not {other:?})");
             return ExitCode::from(2);
         }
     };
@@ -44,6 +46,14 @@ fn ci() -> Result<()> {
         "warnings",
     ])?;
     cargo(&["test", "--workspace", "--locked"])
+}
+
+/// Mutated bytes for the decoders, with what was said behind `fuzz`. What breaks one is kept in `fuzz/corpus`.
+fn fuzz() -> Result<()> {
+    let given: Vec<String> = std::env::args().skip(2).collect();
+    let mut args = vec!["run", "--profile", "fuzz", "--locked", "--package", "hathi-fuzz", "--"];
+    args.extend(given.iter().map(String::as_str));
+    cargo(&args)
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

@@ -51,6 +51,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "hathi-fuzz",
+        &[
+            "hathi-formats",
+            "hathi-storage",
+            "hathi-namespace",
+            "hathi-blockmanager",
+            "hathi-journal",
+            "hathi-namesystem",
+            "hathi-blockpool",
+            "hathi-net",
+            "hathi-namenode",
+        ],
+    ),
+    (
         "hathi-sim",
         &[
             "hathi-formats",
@@ -96,7 +110,7 @@ pub fn check(root: &Path) -> Result<()> {
     let mut findings = Vec::new();
     check_dependencies(root, &mut findings)?;
     let mut files = Vec::new();
-    for ring in ["formats", "core", "node", "hathi", "sim", "interop", "xtask"] {
+    for ring in ["formats", "core", "node", "hathi", "sim", "interop", "fuzz", "xtask"] {
         rust_files(&root.join(ring), &mut files)?;
     }
     for file in files {
@@ -113,7 +127,7 @@ fn check_dependencies(root: &Path, findings: &mut Vec<String>) -> Result<()> {
         .iter()
         .map(|(name, may_use)| (*name, may_use.iter().copied().collect()))
         .collect();
-    let mut manifests = vec![root.join("formats"), root.join("sim")];
+    let mut manifests = vec![root.join("formats"), root.join("sim"), root.join("fuzz")];
     for ring in ["core", "node"] {
         for entry in std::fs::read_dir(root.join(ring))? {
             let path = entry?.path();

@@ -69,14 +69,17 @@ async fn refresh(nn: &NameNode) -> anyhow::Result<()> {
     nn.topology.refresh(nn).await
 }
 
-/// Hosts separated by white space, with comments from `#` to the end of the line (`HostsFileReader`).
 fn read(file: &Path) -> std::io::Result<Vec<String>> {
-    let text = std::fs::read_to_string(file)?;
-    Ok(text
-        .lines()
+    Ok(parse_hosts(&std::fs::read_to_string(file)?))
+}
+
+/// Hosts separated by white space, with comments from `#` to the end of the line (`HostsFileReader`).
+#[must_use]
+pub fn parse_hosts(text: &str) -> Vec<String> {
+    text.lines()
         .flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace())
         .map(str::to_owned)
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]

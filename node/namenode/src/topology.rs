@@ -242,7 +242,10 @@ async fn run_script(file: &Path, hosts: &[String]) -> anyhow::Result<String> {
 }
 
 /// Two columns; `#` begins a comment (`TableMapping`).
-fn parse_table(text: &str) -> anyhow::Result<BTreeMap<&str, String>> {
+///
+/// # Errors
+/// When a rack has no name or does not begin with `/`.
+pub fn parse_table(text: &str) -> anyhow::Result<BTreeMap<&str, String>> {
     let mut table = BTreeMap::new();
     for line in text
         .lines()

@@ -1,0 +1,276 @@
+//! Images: the index, every section, whole files through the loader and through the verifier of uploads.
+
+use std::sync::OnceLock;
+
+use hathi_formats::fsimage::{
+    AclBits, DirEntryRef, Image, ImageWriter, InodeRef, SectionName, SerialKind, XAttrNameBits, encode_directory_entry,
+    format_md5_file, parse_md5_file, write_xml,
+};
+use hathi_formats::ids::{Block, LayoutVersion};
+use hathi_namespace::generator::{Shape, fill};
+use hathi_namespace::image::{load, verify};
+use hathi_namespace::{Config, Namespace};
+
+use super::{PLAIN, samples_of, text};
+use crate::{Memory, Target};
+
+/// Made by Hadoop.
+const STORED: &[u8] = include_bytes!("../../../formats/tests/data/fsimage_0000000000000000073");
+
+/// A namespace has its pages from the beginning; an inode of some bytes has records in several of them.
+const NAMESPACE: Memory = Memory {
+    fixed: 8 << 20,
+    per_byte: 400,
+};
+
+pub fn targets() -> Vec<Target> {
+    let target = |name, samples, run, memory| Target {
+        name,
+        samples,
+        run,
+        memory,
+    };
+    vec![
+        target("fsimage", image_samples, |bytes| whole(bytes), NAMESPACE),
+        target("fsimage_section", section_samples, section, NAMESPACE),
+        target("fsimage_index", image_samples, index, PLAIN),
+        target("fsimage_xml", image_samples, xml, NAMESPACE),
+        target("fsimage_inode", inode_samples, inode, PLAIN),
+        target("fsimage_directory_entry", directory_samples, directory_entry, PLAIN),
+        target(
+            "fsimage_packed_numbers",
+            || vec![vec![0; 8], vec![0xFF; 8]],
+            packed,
+            PLAIN,
+        ),
+        target("md5_file", md5_samples, md5_file, PLAIN),
+    ]
+}
+
+fn save(namespace: &Namespace) -> Vec<u8> {
+    let saved = namespace
+        .freeze()
+        .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false);
+    saved.expect("memory takes everything").0
+}
+
+fn image_samples() -> Vec<Vec<u8>> {
+    static SAMPLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    SAMPLES.get_or_init(make_images).clone()
+}
+
+/// Some files with blocks, nothing, and Hadoop's image, which has one of everything.
+fn make_images() -> Vec<Vec<u8>> {
+    let mut namespace = Namespace::new(Config::default());
+    let shape = Shape {
+        files: 3,
+        files_per_directory: 2,
+        ..Shape::default()
+    };
+    fill(&mut namespace, &shape, &mut |_, _, _| {}).expect("an empty namespace takes files");
+    let mut samples = vec![save(&namespace), save(&Namespace::new(Config::default()))];
+    samples.push(STORED.to_vec());
+    samples
+}
+
+/// Loader and verifier say the same of it; what loads is whole, has as many inodes as it says, and saved again it is the same.
+fn whole(bytes: &[u8]) {
+    let Ok(image) = Image::open(bytes) else {
+        return;
+    };
+    let verified = verify(Config::default(), &image);
+    let loaded = load(Config::default(), &image);
+    let namespace = match (loaded, verified) {
+        (Ok(namespace), Ok(verified)) => {
+            assert_eq!(namespace.last_applied_txid(), verified.txid);
+            namespace
+        }
+        (Err(_), Err(_)) => return,
+        (Ok(_), Err(error)) => panic!("it loads, and is refused as an upload: {error}"),
+        (Err(error), Ok(_)) => panic!("it is taken as an upload, and does not load: {error}"),
+    };
+    namespace.check().expect("what loads is whole");
+    let saved = save(&namespace);
+    let image = Image::open(&saved[..]).expect("what was saved opens");
+    let again = load(Config::default(), &image).expect("what was saved loads");
+    assert_eq!(again.digest(), namespace.digest());
+}
+
+/// The sections that are replaced.
+const SECTIONS: [SectionName; 11] = [
+    SectionName::NsInfo,
+    SectionName::StringTable,
+    SectionName::ErasureCoding,
+    SectionName::Inode,
+    SectionName::InodeReference,
+    SectionName::Snapshot,
+    SectionName::InodeDir,
+    SectionName::FilesUnderConstruction,
+    SectionName::SnapshotDiff,
+    SectionName::SecretManager,
+    SectionName::CacheManager,
+];
+
+/// The sections of the images that samples are made of.
+fn sections_of_samples() -> &'static [Vec<(SectionName, Vec<u8>)>] {
+    static SECTIONS_OF: OnceLock<Vec<Vec<(SectionName, Vec<u8>)>>> = OnceLock::new();
+    SECTIONS_OF.get_or_init(|| {
+        let of_image = |image: &Vec<u8>| {
+            let opened = Image::open(&image[..]).expect("a sample is good");
+            let content = |name| {
+                let section = opened.section(name)?;
+                let from = usize::try_from(section.offset).ok()?;
+                let len = usize::try_from(section.len_bytes).ok()?;
+                Some((name, image.get(from..from + len)?.to_vec()))
+            };
+            SECTIONS.into_iter().filter_map(content).collect()
+        };
+        make_images().iter().map(of_image).collect()
+    })
+}
+
+/// Which image, which section, and its content.
+fn section_samples() -> Vec<Vec<u8>> {
+    let mut samples = Vec::new();
+    for (image, sections) in (0_u8..).zip(sections_of_samples()) {
+        for (section, (_, content)) in (0_u8..).zip(sections) {
+            samples.push([&[image, section], &content[..]].concat());
+        }
+    }
+    samples
+}
+
+/// An image all of whose other sections are good.
+fn section(input: &[u8]) {
+    let Some(([image, replaced], content)) = input.split_first_chunk::<2>() else {
+        return;
+    };
+    let images = sections_of_samples();
+    let sections = &images[usize::from(*image) % images.len()];
+    let replaced = usize::from(*replaced) % sections.len();
+    let mut writer = ImageWriter::new(Vec::new()).expect("memory takes everything");
+    for (place, (name, own)) in sections.iter().enumerate() {
+        writer.begin(*name);
+        writer
+            .write(if place == replaced { content } else { own })
+            .expect("memory takes everything");
+        writer.end();
+    }
+    let (bytes, _) = writer
+        .finish(LayoutVersion::NAMENODE_CURRENT)
+        .expect("memory takes everything");
+    whole(&bytes);
+}
+
+/// The summary: every section it names can be asked for, and its messages end.
+fn index(bytes: &[u8]) {
+    let Ok(image) = Image::open(bytes) else {
+        return;
+    };
+    let _ = image.layout_version();
+    for name in SectionName::ALL {
+        for part in image.parts(name) {
+            assert!(part.offset.saturating_add(part.len_bytes) <= bytes.len() as u64);
+            let mut messages = image.messages(part);
+            let mut steps = 0;
+            // An error is the end as well.
+            while let Ok(Some(_)) = messages.next_bytes() {
+                steps += 1;
+                // What is compressed may be a thousand times as long.
+                assert!(steps <= 1100 * bytes.len(), "more messages than bytes");
+            }
+        }
+    }
+}
+
+fn xml(bytes: &[u8]) {
+    if let Ok(image) = Image::open(bytes) {
+        let _ = write_xml(&image, "revision", Vec::new());
+    }
+}
+
+/// The messages of a section of the samples.
+fn messages_of(name: SectionName) -> Vec<Vec<u8>> {
+    let mut samples = Vec::new();
+    for image in make_images() {
+        let opened = Image::open(&image[..]).expect("a sample is good");
+        let Some(section) = opened.section(name) else {
+            continue;
+        };
+        let mut messages = opened.messages(section);
+        while let Ok(Some(message)) = messages.next_bytes() {
+            samples.push(message.to_vec());
+        }
+    }
+    samples
+}
+
+fn inode_samples() -> Vec<Vec<u8>> {
+    messages_of(SectionName::Inode)
+}
+
+fn inode(message: &[u8]) {
+    let Ok(inode) = InodeRef::decode(message) else {
+        return;
+    };
+    let blocks: Vec<Block> = inode.blocks.clone().collect();
+    let mut encoded = Vec::new();
+    inode.encode(&blocks, &mut encoded);
+    let mut rest = &encoded[..];
+    let len = prost::encoding::decode_varint(&mut rest).expect("its own length is good");
+    assert_eq!(len, rest.len() as u64);
+    let again = InodeRef::decode(rest).expect("what was encoded decodes");
+    assert_eq!(again.blocks.clone().collect::<Vec<_>>(), blocks);
+    let mut twice = Vec::new();
+    again.encode(&blocks, &mut twice);
+    assert_eq!(encoded, twice);
+}
+
+fn directory_samples() -> Vec<Vec<u8>> {
+    messages_of(SectionName::InodeDir)
+}
+
+fn directory_entry(message: &[u8]) {
+    let Ok(entry) = DirEntryRef::decode(message) else {
+        return;
+    };
+    let children: Result<Vec<u64>, _> = entry.children.clone().collect();
+    let _ = entry.ref_children.clone().count();
+    let Ok(children) = children else {
+        return;
+    };
+    let mut encoded = Vec::new();
+    encode_directory_entry(entry.parent, children.iter().copied(), &mut encoded);
+    let mut rest = &encoded[..];
+    prost::encoding::decode_varint(&mut rest).expect("its own length is good");
+    let again = DirEntryRef::decode(rest).expect("what was encoded decodes");
+    assert_eq!(again.parent, entry.parent);
+    assert_eq!(again.children.collect::<Result<Vec<u64>, _>>().as_ref(), Ok(&children));
+}
+
+/// ACL entries, names of attributes and ids of strings, each packed into a number.
+fn packed(input: &[u8]) {
+    for number in input.chunks_exact(4) {
+        let packed = number.iter().fold(0_u32, |packed, byte| packed << 8 | u32::from(*byte));
+        let acl = AclBits::unpack(packed);
+        assert_eq!(AclBits::unpack(acl.pack()), acl);
+        if let Some(name) = XAttrNameBits::unpack(packed) {
+            assert_eq!(XAttrNameBits::unpack(name.pack()), Some(name));
+        }
+        for mask_bits in [0, 3, 31, 32, packed % 64, u32::MAX] {
+            let _ = SerialKind::split(packed, mask_bits);
+        }
+    }
+}
+
+const FILE_NAME: &str = "fsimage_0000000000000000001";
+
+fn md5_samples() -> Vec<Vec<u8>> {
+    samples_of(&[&format_md5_file(&[0xA5; 16], FILE_NAME)])
+}
+
+fn md5_file(input: &[u8]) {
+    if let Ok(md5) = parse_md5_file(&text(input), FILE_NAME) {
+        assert_eq!(parse_md5_file(&format_md5_file(&md5, FILE_NAME), FILE_NAME), Ok(md5));
+    }
+}
