@@ -51,14 +51,6 @@ fn fuzz() -> Result<()> {
     cargo(&args)
 }
 
-/// Mutated bytes for the decoders, with what was said behind `fuzz`. What breaks one is kept in `fuzz/corpus`.
-fn fuzz() -> Result<()> {
-    let given: Vec<String> = std::env::args().skip(2).collect();
-    let mut args = vec!["run", "--profile", "fuzz", "--locked", "--package", "hathi-fuzz", "--"];
-    args.extend(given.iter().map(String::as_str));
-    cargo(&args)
-}
-
 fn cargo(args: &[&str]) -> Result<()> {
     timed(&format!("cargo {}", args.join(" ")), || {
         let status = Command::new(env!("CARGO"))
