@@ -133,7 +133,6 @@ fn values(input: &[u8]) {
         "fs.defaultFS",
         "dfs.namenode.rpc-address",
     ] {
-        let mut conf = conf.clone();
         conf.set(key, value.clone());
         let (_, _, _) = (conf.name_dirs(), conf.data_dirs(), conf.rpc_address(None, None));
         let (_, _) = (conf.default_fs(), conf.internal_nameservices());

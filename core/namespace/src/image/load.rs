@@ -865,7 +865,8 @@ fn load_cache<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> R
     let Some(header) = messages.next_message::<pb::CacheManagerSection>()? else {
         return Ok(());
     };
-    ns.cache.next_directive_id = header.next_directive_id as i64;
+    // No image is saved with less than 1.
+    ns.cache.next_directive_id = (header.next_directive_id as i64).max(1);
     for _ in 0..header.num_pools {
         let pool: CachePoolInfoProto = messages.require()?;
         ns.cache.pools.insert(pool.pool_name.clone().unwrap_or_default(), pool);
