@@ -31,7 +31,7 @@ pub fn targets() -> Vec<Target> {
         memory,
     };
     vec![
-        target("fsimage", image_samples, |bytes| whole(bytes), NAMESPACE),
+        target("fsimage", image_samples, whole, NAMESPACE),
         target("fsimage_section", section_samples, section, NAMESPACE),
         target("fsimage_index", image_samples, index, PLAIN),
         target("fsimage_xml", image_samples, xml, NAMESPACE),
