@@ -92,8 +92,8 @@ fn broken_by(run_target: fn(&[u8])) -> Option<Failure> {
         mutations: 2000,
         threads: threads(),
     };
-    let none = tempfile::tempdir().expect("a folder");
-    let outcome = run(&[target], none.path(), plan).remove("planted").expect("an outcome");
+    let none = tempfile::tempdir().expect("a directory");
+    let outcome = run(&[target], none.path(), plan).remove("planted").expect("it was run");
     outcome.failure
 }
 
