@@ -77,6 +77,8 @@ struct Inode {
     name: u64,
     parent: u32,
     is_dir: bool,
+    /// Its children were there already.
+    is_listed: bool,
 }
 
 struct Inodes {
@@ -101,6 +103,7 @@ impl Inodes {
                 name: if len == 0 { 0 } else { hasher.finish() | 1 },
                 parent: NONE,
                 is_dir: rec.is_dir(),
+                is_listed: false,
             });
         }
         self.blocks.extend(decoded.blocks.iter().map(|block| block.id().0));
@@ -138,6 +141,9 @@ impl Inodes {
         }
         let parent = self.find(entry.parent).filter(|at| self.known[*at].is_dir);
         let parent = parent.ok_or_else(|| bad(format!("{} is not a directory", entry.parent)))?;
+        if self.known[parent].is_listed {
+            return Err(bad(format!("directory {} appears twice", entry.parent)));
+        }
         self.names.clear();
         for id in entry.children {
             let id = id.map_err(|error| bad(error.to_string()))?;
@@ -152,6 +158,7 @@ impl Inodes {
             child.parent = u32::try_from(parent).map_err(|_| bad("too many inodes"))?;
             self.names.push(child.name);
         }
+        self.known[parent].is_listed = !self.names.is_empty();
         self.names.sort_unstable();
         if self.names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(bad(format!(
