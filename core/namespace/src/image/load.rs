@@ -448,13 +448,21 @@ impl ImageLoader {
     }
 
     /// Reads all sections but those of inodes, and forgets them. Answers the image's transaction and namespace.
-    pub(super) fn read_rest<F: ReadAt + ?Sized>(mut self, image: &Image<'_, F>) -> Result<(u64, u32), ImageError> {
+    pub(super) fn read_rest<F: ReadAt + ?Sized>(
+        mut self,
+        image: &Image<'_, F>,
+        is_directory: impl Fn(u64) -> bool,
+    ) -> Result<(u64, u32), ImageError> {
         if let Some(section) = image.section(SectionName::Snapshot)
             && let Some(header) = image.messages(section).next_message::<pb::SnapshotSection>()?
-            && header.num_snapshots() > 0
         {
-            let place = format!("{} snapshots", header.num_snapshots());
-            return Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
+            if let Some(id) = header.snapshottable_dir.iter().find(|id| !is_directory(**id)) {
+                return Err(bad(format!("snapshottable directory {id} does not exist")));
+            }
+            if header.num_snapshots() > 0 {
+                let place = format!("{} snapshots", header.num_snapshots());
+                return Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
+            }
         }
         check_no_snapshot_records(image)?;
         load_carried(&mut self.ns, image)?;

@@ -63,7 +63,7 @@ pub fn verify<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Resul
         }
     }
     inodes.check_tree()?;
-    let (txid, namespace_id) = loader.read_rest(image)?;
+    let (txid, namespace_id) = loader.read_rest(image, |id| inodes.directory(id).is_some())?;
     Ok(Verified {
         txid,
         namespace_id,
@@ -77,6 +77,8 @@ struct Inode {
     name: u64,
     parent: u32,
     is_dir: bool,
+    /// Its children were there already.
+    is_listed: bool,
 }
 
 struct Inodes {
@@ -101,6 +103,7 @@ impl Inodes {
                 name: if len == 0 { 0 } else { hasher.finish() | 1 },
                 parent: NONE,
                 is_dir: rec.is_dir(),
+                is_listed: false,
             });
         }
         self.blocks.extend(decoded.blocks.iter().map(|block| block.id().0));
@@ -130,14 +133,21 @@ impl Inodes {
         self.known.binary_search_by_key(&id, |inode| inode.id).ok()
     }
 
+    fn directory(&self, id: u64) -> Option<usize> {
+        self.find(id).filter(|at| self.known[*at].is_dir)
+    }
+
     fn add_directory(&mut self, entry: DirEntryRef<'_>) -> Result<(), ImageError> {
         if entry.ref_children.clone().next().is_some() {
             return Err(ImageError::Unsupported(
                 Feature::Snapshots.refused_at("section INODE_DIR"),
             ));
         }
-        let parent = self.find(entry.parent).filter(|at| self.known[*at].is_dir);
+        let parent = self.directory(entry.parent);
         let parent = parent.ok_or_else(|| bad(format!("{} is not a directory", entry.parent)))?;
+        if self.known[parent].is_listed {
+            return Err(bad(format!("directory {} appears twice", entry.parent)));
+        }
         self.names.clear();
         for id in entry.children {
             let id = id.map_err(|error| bad(error.to_string()))?;
@@ -152,6 +162,7 @@ impl Inodes {
             child.parent = u32::try_from(parent).map_err(|_| bad("too many inodes"))?;
             self.names.push(child.name);
         }
+        self.known[parent].is_listed = !self.names.is_empty();
         self.names.sort_unstable();
         if self.names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(bad(format!(
@@ -164,7 +175,7 @@ impl Inodes {
 
     /// Every inode must hang below the root, without circles.
     fn check_tree(&self) -> Result<(), ImageError> {
-        let root = self.find(InodeId::ROOT.0).filter(|at| self.known[*at].is_dir);
+        let root = self.directory(InodeId::ROOT.0);
         let root = root.ok_or_else(|| bad("the root directory is missing"))?;
         let mut below_root = vec![false; self.known.len()];
         below_root[root] = true;
