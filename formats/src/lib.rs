@@ -1,6 +1,7 @@
 //! Bytes to values and back: the whole compatibility surface of HDFS. No I/O beyond readers and writers that are
 //! handed in, no state.
 
+pub mod amplification;
 pub mod conf;
 pub mod datatransfer;
 pub mod editlog;

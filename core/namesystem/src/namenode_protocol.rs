@@ -1,5 +1,6 @@
 //! `NamenodeProtocol`: what NameNodes and checkpointers ask each other (Hadoop's `NameNodeRpcServer`).
 
+use crate::calls::decode;
 use crate::context::{CallContext, Reply, Verb};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
@@ -16,7 +17,6 @@ use hathi_formats::proto::namenode::{
     GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto, GetTransactionIdResponseProto,
     IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto, RollEditLogResponseProto,
 };
-use prost::Message;
 
 /// `org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol`
 pub const NAMENODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol";
@@ -107,10 +107,7 @@ fn get_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
         .check_not_broken()
         .and_then(|()| ctx.check_superuser())
         .and_then(|()| ns.check_not_in_safe_mode("Cannot execute getBlocks"))
-        .and_then(|()| {
-            GetBlocksRequestProto::decode(body)
-                .map_err(|error| RemoteException::new(exceptions::RPC_SERVER, error.to_string()))
-        })
+        .and_then(|()| decode::<GetBlocksRequestProto>(&body))
         .and_then(|request| {
             let uuid = &request.datanode.datanode_uuid;
             let datanode = ns.blockmanager.datanode_by_uuid(uuid).map_err(|_| {

@@ -6,6 +6,7 @@
 //! call waits for the report of that block instead, for a while.
 
 use bytes::Bytes;
+use hathi_formats::amplification::is_bounded;
 use hathi_formats::proto::datanode::BlockReceivedAndDeletedRequestProto;
 use hathi_formats::proto::hdfs::{CompleteRequestProto, CompleteResponseProto};
 use hathi_net::ipc::{Responder, RpcCall};
@@ -58,6 +59,9 @@ impl Unreported {
     /// Takes the calls that wait for a block of this report (`blockReceivedAndDeleted`), to be served once more.
     pub fn take_reported(&self, report: &Bytes) -> Vec<Closing> {
         if self.len.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        if !is_bounded(report, None) {
             return Vec::new();
         }
         let report = BlockReceivedAndDeletedRequestProto::decode(report.clone()).unwrap_or_default();

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 use bytes::Bytes;
+use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
 use hathi_formats::ids::{Epoch, LayoutVersion, TxId};
 use hathi_formats::proto::ext::{
     JoinJournalRequestProto, ReleaseLeaseRequestProto, ResumeSegmentRequestProto, SetMembershipRequestProto,
@@ -227,6 +228,13 @@ impl Envelope {
 
     /// A request from the name of its protocol and method and its body.
     pub fn decode(protocol: &str, method: &str, body: Bytes) -> Result<(Envelope, Request), WireError> {
+        // The edits of `journal` are bytes that may look like anything; nothing beside them is repeated.
+        if method != "journal" && !is_bounded(&body, None) {
+            return Err(WireError::BeyondLimit {
+                method: method.to_owned(),
+                what: format!("more than {FIELDS_MAX} fields"),
+            });
+        }
         let (envelope, request) = Self::decode_unchecked(protocol, method, body)?;
         limits::check(&envelope, &request).map_err(|what| WireError::BeyondLimit {
             method: method.to_owned(),

@@ -2,6 +2,7 @@
 //!
 //! Made after the call, from the request and the reply, and only when the log is on: handlers pay nothing for it.
 
+use super::wire;
 use crate::Namesystem;
 use crate::context::{CallContext, Reply};
 use bytes::Bytes;
@@ -107,7 +108,7 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, rep
             };
         }
         "concat" => {
-            let request = ConcatRequestProto::decode(&body[..]).ok()?;
+            let request = wire::decode::<ConcatRequestProto>(body).ok()?;
             changed = Some(request.trg.clone());
             record.src = Some(format!("[{}]", request.srcs.join(", ")));
             record.dst = Some(request.trg);

@@ -161,6 +161,9 @@ pub(super) fn now(ctx: &CallContext) -> Now {
     }
 }
 
+/// `BlockReportRequestProto.reports`, with the blocks as bytes.
+const BLOCK_REPORTS: u64 = 3;
+
 /// Runs a handler that every role serves, but no namesystem that is broken: a DataNode must take no command and no
 /// claim from it, and reports again to the one that is loaded instead.
 fn any_role<M: Message + Default>(
@@ -169,8 +172,19 @@ fn any_role<M: Message + Default>(
     body: &[u8],
     handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
 ) -> Reply {
+    any_role_with(ns, ctx, body, None, handler)
+}
+
+/// [`any_role`], with a field that [`wire::decode_with`] does not look into.
+fn any_role_with<M: Message + Default>(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    body: &[u8],
+    opaque: Option<u64>,
+    handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
+) -> Reply {
     ns.check_not_broken()
-        .and_then(|()| wire::decode(body))
+        .and_then(|()| wire::decode_with(body, opaque))
         .and_then(|request| handler(ns, ctx, request))
         .unwrap_or_else(Reply::refuse)
 }
@@ -365,29 +379,35 @@ fn send_lifeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
 
 /// `blockReport`
 fn block_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(ns, ctx, &body, |ns, ctx, request: BlockReportRequestProto| {
-        verify(ns, &request.registration)?;
-        check_storages(request.reports.len())?;
-        check_pool(ns, &request.block_pool_id)?;
-        let Some(datanode) = registered(ns, &request.registration)? else {
-            return Ok(Reply::message(&BlockReportResponseProto {
-                cmd: Some(register_command()),
-            }));
-        };
-        let lease = request.context.as_ref().map_or(0, |context| context.lease_id());
-        ns.blockmanager
-            .check_report_lease(datanode, lease, now(ctx))
-            .map_err(|error| refusal(&error))?;
-        let mut work = BlockReportWork::new(ns, datanode, request);
-        if work.replicas() > REPLICAS_AT_ONCE {
-            return Ok(Reply::defer(Deferred::BlockReport(Box::new(work))));
-        }
-        loop {
-            if let Some(reply) = work.step(ns, REPLICAS_AT_ONCE as usize, now(ctx)) {
-                return Ok(reply);
+    any_role_with(
+        ns,
+        ctx,
+        &body,
+        Some(BLOCK_REPORTS),
+        |ns, ctx, request: BlockReportRequestProto| {
+            verify(ns, &request.registration)?;
+            check_storages(request.reports.len())?;
+            check_pool(ns, &request.block_pool_id)?;
+            let Some(datanode) = registered(ns, &request.registration)? else {
+                return Ok(Reply::message(&BlockReportResponseProto {
+                    cmd: Some(register_command()),
+                }));
+            };
+            let lease = request.context.as_ref().map_or(0, |context| context.lease_id());
+            ns.blockmanager
+                .check_report_lease(datanode, lease, now(ctx))
+                .map_err(|error| refusal(&error))?;
+            let mut work = BlockReportWork::new(ns, datanode, request);
+            if work.replicas() > REPLICAS_AT_ONCE {
+                return Ok(Reply::defer(Deferred::BlockReport(Box::new(work))));
             }
-        }
-    })
+            loop {
+                if let Some(reply) = work.step(ns, REPLICAS_AT_ONCE as usize, now(ctx)) {
+                    return Ok(reply);
+                }
+            }
+        },
+    )
 }
 
 /// `cacheReport`: there is no caching, so what is cached is of no interest.

@@ -35,6 +35,7 @@ pub use datanode::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, heartbeat_stat
 pub(crate) use policies::policy_types;
 pub(crate) use replayed::remember_replayed;
 pub use summary::{SUMMARY_SLICE_INODES, SummaryWork};
+pub(crate) use wire::decode;
 
 use crate::context::{CallContext, Reply, Verb};
 use crate::retry_cache::CallKey;
@@ -84,7 +85,7 @@ pub(crate) fn reading<M: Message + Default>(
     if let Err(refused) = ns.check_operation(category) {
         return Reply::refuse(refused);
     }
-    let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
+    let outcome = decode(body).and_then(|request| handler(ns, ctx, request));
     let reply = outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()));
     check_reply(ns, ns.edit_log.applied(), &reply);
     reply
@@ -116,7 +117,7 @@ pub(crate) fn writing<M: Message + Default>(
         return Reply::refuse(refused);
     }
     let before = ns.edit_log.applied();
-    let outcome = wire::decode(body).and_then(|request| handler(ns, ctx, request));
+    let outcome = decode(body).and_then(|request| handler(ns, ctx, request));
     let reply = outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()));
     check_reply(ns, before, &reply);
     reply
@@ -137,7 +138,7 @@ pub(crate) fn once<M: Message + Default>(
     body: &[u8],
     handler: fn(&mut Namesystem, &CallContext, M) -> Result<Once, RemoteException>,
 ) -> Reply {
-    once_with(ns, ctx, |ns| handler(ns, ctx, wire::decode(body)?))
+    once_with(ns, ctx, |ns| handler(ns, ctx, decode(body)?))
 }
 
 /// As [`once`], for a handler that reads its request itself (`RetryCache.waitForCompletion`). A repetition that comes

@@ -4,6 +4,7 @@
 //! set that Hadoop's `PBHelperClient.convert` sets.
 
 use bytes::Bytes;
+use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::LocatedBlocksProto;
 use hathi_namespace::{FileStatus, InodeKind};
@@ -24,6 +25,14 @@ pub(crate) fn boolean(value: bool) -> Bytes {
 
 /// A request message.
 pub(crate) fn decode<M: Message + Default>(body: &[u8]) -> Result<M, RemoteException> {
+    decode_with(body, None)
+}
+
+/// A request message with a field of its own that is opaque in the sense of [`is_bounded`].
+pub(crate) fn decode_with<M: Message + Default>(body: &[u8], opaque: Option<u64>) -> Result<M, RemoteException> {
+    if !is_bounded(body, opaque) {
+        return Err(malformed(&format!("more than {FIELDS_MAX} fields")));
+    }
     M::decode(body).map_err(|error| malformed(&error.to_string()))
 }
 

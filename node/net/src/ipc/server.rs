@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
 use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
 use prost::Message;
 
@@ -78,12 +79,16 @@ pub struct RpcCall {
 impl RpcCall {
     /// Decodes the request message.
     pub fn decode<M: Message + Default>(&self) -> Result<M, RemoteException> {
-        M::decode(self.body.clone()).map_err(|error| {
+        let refused = |why: &dyn std::fmt::Display| {
             RemoteException::new(
                 hathi_formats::exceptions::RPC_SERVER,
-                format!("cannot parse the request of {}: {error}", self.method),
+                format!("cannot parse the request of {}: {why}", self.method),
             )
-        })
+        };
+        if !is_bounded(&self.body, None) {
+            return Err(refused(&format!("more than {FIELDS_MAX} fields")));
+        }
+        M::decode(self.body.clone()).map_err(|error| refused(&error))
     }
 }
 

@@ -54,6 +54,8 @@ const CALLER_CONTEXT_MAX_BYTES: usize = 4 << 10;
 const MAX_AHEAD_BYTES: usize = 1 << 20;
 /// Write buffers larger than this are given back when empty.
 const KEEP_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes of a SASL message. Its methods are repeated, and each takes much more memory than it may have bytes.
+const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(SCRATCH_BYTES));
@@ -499,6 +501,9 @@ impl ConnectionTask {
     /// answered, as it does not wait.
     fn on_sasl(&mut self, header: &RequestHeader<'_>, rest: &[u8]) -> Result<(), Fatal> {
         use rpc_sasl_proto::SaslState;
+        if rest.len() > HANDSHAKE_BYTES_MAX {
+            return Err(Fatal::decoding("RpcSaslProto", format!("{} bytes", rest.len())));
+        }
         let message = codec::delimited(rest)
             .map_err(|error| Fatal::decoding("RpcSaslProto", error))
             .and_then(|message| {

@@ -1,0 +1,148 @@
+//! How much memory a message takes that is small on the wire.
+//!
+//! An empty element of a repeated field is two bytes of a message, and hundreds of bytes once it is decoded. So a message of
+//! the greatest size that `ipc.maximum.data.length` admits (128 MiB) could take many gigabytes, from anybody who can reach
+//! the port. Large messages are counted before they are decoded; what is small can't hold many elements.
+
+/// Fields of one message, with those of all messages in it. A decoded element takes at most some 300 bytes.
+pub const FIELDS_MAX: usize = 1_000_000;
+/// No field is shorter: a tag and a length or number.
+const FIELD_BYTES_MIN: usize = 2;
+/// Levels of messages in messages that are looked into. Hadoop's requests have six.
+const LEVELS_MAX: usize = 16;
+
+/// Whether a message, however it is typed, has at most [`FIELDS_MAX`] fields.
+///
+/// Texts and bytes are counted as if they were messages, so one that happens to look like a message may count for more than
+/// it is. The bytes in the elements of `opaque`, a field of the outermost message, are not looked into: they may be large,
+/// and their type has nothing repeated in it.
+#[must_use]
+pub fn is_bounded(message: &[u8], opaque: Option<u64>) -> bool {
+    if message.len() / FIELD_BYTES_MIN <= FIELDS_MAX {
+        return true;
+    }
+    let mut left = Left {
+        fields: FIELDS_MAX,
+        // Each byte is looked at once for each level that it is on.
+        bytes: message.len().saturating_mul(LEVELS_MAX),
+    };
+    left.count(message, 0, opaque)
+}
+
+struct Left {
+    fields: usize,
+    bytes: usize,
+}
+
+impl Left {
+    /// Counts off the fields of `rest`, until it ends or is no message any more. False when nothing is left.
+    fn count(&mut self, mut rest: &[u8], level: usize, opaque: Option<u64>) -> bool {
+        let Some(bytes) = self.bytes.checked_sub(rest.len()) else {
+            return false;
+        };
+        self.bytes = bytes;
+        while !rest.is_empty() {
+            let Some(fields) = self.fields.checked_sub(1) else {
+                return false;
+            };
+            self.fields = fields;
+            let Some(tag) = varint(&mut rest) else { return true };
+            let inner = match tag & 7 {
+                0 => varint(&mut rest).map(|_| &[][..]),
+                1 => take(&mut rest, 8).map(|_| &[][..]),
+                2 => varint(&mut rest).and_then(|length| take(&mut rest, usize::try_from(length).ok()?)),
+                5 => take(&mut rest, 4).map(|_| &[][..]),
+                // Groups: no message of Hadoop's has one, and a decoder makes nothing of them.
+                _ => None,
+            };
+            let Some(inner) = inner else { return true };
+            let own_fields_only = level == 1 && opaque.is_some();
+            let inside = if level == 0 && opaque != Some(tag >> 3) {
+                None
+            } else {
+                opaque
+            };
+            if !own_fields_only && level < LEVELS_MAX && !self.count(inner, level.saturating_add(1), inside) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, behind) = rest.split_first()?;
+        *rest = behind;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    /// A length-delimited field.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![number << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+        bytes.extend(content);
+        bytes
+    }
+
+    #[test]
+    fn empty_elements_are_counted_on_every_level() {
+        let empty = field(1, &[]).repeat(FIELDS_MAX + 1);
+        assert!(!is_bounded(&empty, None));
+        let mut nested = empty;
+        for number in 1..10 {
+            nested = field(number, &nested);
+            assert!(!is_bounded(&nested, None), "{number} levels");
+        }
+        // What spoils the end of a message is seen by a decoder only when it has made all elements before.
+        nested.push(7);
+        assert!(!is_bounded(&nested, None));
+    }
+
+    #[test]
+    fn a_long_text_is_bounded() {
+        assert!(is_bounded(&field(1, "a".repeat(5 << 20).as_bytes()), None));
+    }
+
+    #[test]
+    fn the_bytes_of_a_block_report_are_not_taken_for_fields() {
+        use crate::proto::datanode::{BlockReportRequestProto, StorageBlockReportProto};
+        let mut buffer = Vec::new();
+        for id in 0..1_500_000u64 {
+            for number in [1 << 30 | id, 100, 1001, 0] {
+                prost::encoding::encode_varint(number, &mut buffer);
+            }
+        }
+        let report = BlockReportRequestProto {
+            reports: vec![StorageBlockReportProto {
+                blocks_buffers: vec![buffer.into()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let report = report.encode_to_vec();
+        assert!(is_bounded(&report, Some(3)));
+        // But reports are, and what else they hold.
+        let many = field(3, &field(3, &[]).repeat(FIELDS_MAX + 1));
+        assert!(!is_bounded(&many, Some(3)));
+        assert!(!is_bounded(&field(3, &[]).repeat(FIELDS_MAX + 1), Some(3)));
+        assert!(!is_bounded(&field(1, &field(3, &[]).repeat(FIELDS_MAX + 1)), Some(3)));
+    }
+}
