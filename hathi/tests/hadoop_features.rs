@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use hathi_interop::{FileClient, Hadoop, Kind, Pair, SharedEdits, wait_for};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -99,6 +99,17 @@ fn what_hadoop_wrote_is_served_as_hadoop_serves_it_and_handed_back() -> Result<(
     serve(&mut pair, 1, Kind::Ours, "Hadoop's image, ours").map(drop)
 }
 
+/// A process that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It has ended by itself when all is well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A NameNode's directory and the shared edits, as they were at one moment.
 struct Kept {
     dir: TempDir,
@@ -129,15 +140,16 @@ impl Kept {
             .replace(&shared, &path("shared").display().to_string());
         std::fs::write(&site, text)?;
         let log = path("log");
-        let mut child = Command::new(HATHI)
+        let child = Command::new(HATHI)
             .args(["namenode", "--conf"])
             .arg(path("conf"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .spawn()?;
+        let mut child = Killed(child);
         let status = wait_for(&format!("our NameNode to refuse {}", self.what), PATIENCE, || {
-            child.try_wait().ok().flatten()
+            child.0.try_wait().ok().flatten()
         });
         let told = std::fs::read_to_string(&log)?;
         ensure!(status.code() == Some(1), "{}: {status}:\n{told}", self.what);

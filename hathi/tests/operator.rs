@@ -192,9 +192,9 @@ fn a_command_whose_reader_has_gone_ends_quietly() -> Result<()> {
                 .read_to_string(&mut told)?;
             Ok((wait_for("its end", PATIENCE, || process.ended()), told))
         };
-        let mut closed = start(Stdio::piped())?;
-        drop(closed.0.stdout.take());
-        let (status, told) = end(closed)?;
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let (status, told) = end(start(writer.into())?)?;
         assert_eq!(told, "", "{command:?}: {status}");
         assert_eq!(status.code(), Some(141), "{command:?}");
         let full = File::options().write(true).open("/dev/full")?;
