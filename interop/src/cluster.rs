@@ -281,9 +281,13 @@ impl Cluster {
         for role in [Role::NameNode, Role::JournalNode, Role::DataNode, Role::Zkfc] {
             for index in 0..10 {
                 if let Ok(pid) = self.pid(role, index) {
-                    let proc = PathBuf::from(format!("/proc/{}/exe", pid.as_raw_nonzero()));
+                    // Its files, and so its locks, are given back before it is a zombie, which nobody may wait for.
                     crate::wait_for("the end of a killed process", READY_TIMEOUT, || {
-                        std::fs::read_link(&proc).is_err().then_some(())
+                        matches!(
+                            crate::state_in(format!("/proc/{}/stat", pid.as_raw_nonzero())),
+                            None | Some('Z' | 'X')
+                        )
+                        .then_some(())
                     });
                 }
             }

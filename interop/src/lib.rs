@@ -64,11 +64,17 @@ fn stands(pid: Pid) -> bool {
         return true;
     };
     threads.flatten().all(|thread| {
-        let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // The state stands behind the name, which may hold anything.
-        let state = status
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.trim_start().chars().next());
-        matches!(state, None | Some('T' | 't' | 'D' | 'Z' | 'X'))
+        matches!(
+            state_in(thread.path().join("stat")),
+            None | Some('T' | 't' | 'D' | 'Z' | 'X')
+        )
     })
+}
+
+/// The state of a process or thread, of its `stat`; `None` when it is gone.
+fn state_in(stat: impl AsRef<std::path::Path>) -> Option<char> {
+    let status = std::fs::read_to_string(stat).ok()?;
+    // The state stands behind the name, which may hold anything.
+    let (_, rest) = status.rsplit_once(')')?;
+    rest.trim_start().chars().next()
 }
