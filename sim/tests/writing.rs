@@ -12,8 +12,8 @@ const MUTANT_SEEDS: u64 = 2000;
 fn hint(mutant: WritingMutant) -> u64 {
     match mutant {
         WritingMutant::CloseUnsynced => 5,
-        WritingMutant::UnreachableIsAbsent => 169,
-        WritingMutant::ResultsUnjudged => 31,
+        WritingMutant::UnreachableIsAbsent => 220,
+        WritingMutant::ResultsUnjudged => 236,
         WritingMutant::ReportsNotAwaited => 70,
         WritingMutant::TruncateForgotten => 9,
         WritingMutant::OpenBlocksMayGo => 7,

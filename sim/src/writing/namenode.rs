@@ -56,7 +56,10 @@ impl NameNode {
         }
         let mut ns = assemble(parts, namespace, image, Life::first());
         ns.blockmanager.plant(match mutant {
-            Some(WritingMutant::ResultsUnjudged) => Some(hathi_blockmanager::Mutant::ResultsUnjudged),
+            // A NameNode that judges results refuses what comes of the other bug, too, and it is asked again.
+            Some(WritingMutant::ResultsUnjudged | WritingMutant::UnreachableIsAbsent) => {
+                Some(hathi_blockmanager::Mutant::ResultsUnjudged)
+            }
             Some(WritingMutant::ReportsNotAwaited) => Some(hathi_blockmanager::Mutant::ReportsNotAwaited),
             Some(WritingMutant::OpenBlocksMayGo) => Some(hathi_blockmanager::Mutant::OpenBlocksMayGo),
             _ => None,

@@ -99,7 +99,13 @@ impl World {
     }
 
     fn can_reach(&mut self, from: usize, to: usize) -> bool {
-        from == to || (self.datanodes[to].up && !self.unlucky(8))
+        // The planted bug shows only where the one who can't be reached alone has the bytes, so it is given more of them.
+        let odds = if self.is(WritingMutant::UnreachableIsAbsent) {
+            2
+        } else {
+            8
+        };
+        from == to || (self.datanodes[to].up && !self.unlucky(odds))
     }
 
     /// `initReplicaRecovery`. False when the recovery ends here.
