@@ -364,20 +364,6 @@ impl<D: Disk> Acceptor<D> {
         };
         let promised = long(LAST_PROMISED_EPOCH)?;
         let writer_epoch = long(LAST_WRITER_EPOCH)?;
-        if writer_epoch.get() > promised.get() {
-            // The promise is synced before the writer that it was given to writes. What it was is not known any more.
-            return Err(JournalError::Io {
-                what: format!("reading {}", current.join(LAST_PROMISED_EPOCH).display()),
-                source: std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    format!(
-                        "{} is below {LAST_WRITER_EPOCH}, which is {}",
-                        promised.get(),
-                        writer_epoch.get()
-                    ),
-                ),
-            });
-        }
         let committed = BestEffortLong::open(disk.clone(), current.join(COMMITTED_TXID), NO_TXID)
             .map_err(reading(&current.join(COMMITTED_TXID)))?;
         let marker = disk
@@ -827,7 +813,7 @@ impl<D: Disk> Acceptor<D> {
             return;
         };
         assert!(
-            journal.writer_epoch() <= journal.promised(),
+            journal.writer_epoch() <= journal.promised() || journal.doubt.as_ref().is_some_and(|doubt| doubt.promise),
             "a writer that was promised nothing"
         );
         journal.lease.check(journal.promised());
