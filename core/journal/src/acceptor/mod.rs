@@ -812,14 +812,17 @@ impl<D: Disk> Acceptor<D> {
         let Some(journal) = &self.journal else {
             return;
         };
-        assert!(
-            journal.writer_epoch() <= journal.promised() || journal.doubt.as_ref().is_some_and(|doubt| doubt.promise),
-            "a writer that was promised nothing"
-        );
-        journal.lease.check(journal.promised());
-        if let Some(membership) = &journal.membership {
-            assert!(membership.is_valid() && membership.epoch <= journal.promised());
+        // A promise that is known to be lost says nothing; peers are asked for it.
+        if !journal.doubt.as_ref().is_some_and(|doubt| doubt.promise) {
+            assert!(
+                journal.writer_epoch() <= journal.promised(),
+                "a writer that was promised nothing"
+            );
+            journal.lease.check(journal.promised());
+            let promised = |membership: &Membership| membership.epoch <= journal.promised();
+            assert!(journal.membership.as_ref().is_none_or(promised));
         }
+        assert!(journal.membership.as_ref().is_none_or(Membership::is_valid));
         if let Some(doubt) = &journal.doubt {
             assert!(
                 !doubt.promise || journal.open.is_none(),
