@@ -60,9 +60,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
                 .collect::<Vec<_>>()
         });
         for program in waiting {
-            if !crate::timed(&program.name, || Ok(program.command().status()?.success())).unwrap_or(false) {
-                failed.push(program.name.clone());
+            match crate::timed(&program.name, || Ok(program.command().status()?)) {
+                Ok(status) if status.success() => continue,
+                Ok(_) => {}
+                Err(error) => eprintln!("== {}: can't be run: {error:#}", program.name),
             }
+            failed.push(program.name.clone());
         }
         failed.extend(
             beside

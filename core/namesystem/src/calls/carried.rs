@@ -3,7 +3,7 @@
 
 use super::unsupported::Anything;
 use super::wire::WireStatus;
-use super::{answer, caller, commit, io, no_safe_mode, reading, superuser, unsupported, wire, writing};
+use super::{answer, caller, commit, no_safe_mode, reading, superuser, unsupported, wire, writing};
 use crate::context::{CallContext, Reply};
 use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
@@ -169,7 +169,10 @@ pub(super) fn list_cache_directives(ns: &Namesystem, ctx: &CallContext, body: By
                 ));
             }
             if let Some(path) = filter.path.as_ref().filter(|path| !path.starts_with('/')) {
-                return Err(io(format!("Invalid path '{path}'.")));
+                return Err(RemoteException::new(
+                    exceptions::INVALID_REQUEST,
+                    format!("Invalid path '{path}'."),
+                ));
             }
             let wanted = |directive: &&CacheDirectiveInfoProto| {
                 let is = |asked: &Option<String>, has: &Option<String>| asked.is_none() || asked == has;
