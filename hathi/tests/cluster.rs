@@ -1,6 +1,6 @@
 //! Whole clusters of real processes: started, killed, paused, damaged, and used through it all.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
 use rustix::process::Signal;
 use std::path::Path;
@@ -106,10 +106,12 @@ fn an_administrator_moves_the_active_role() -> Result<()> {
     let cluster = start(ClusterOptions::default())?;
     let active = wait_for("one active", PATIENCE, || cluster.active());
     let target = (active + 1) % 3;
-    cluster.hathi_ok(
-        "haadmin",
-        &["-failover", &format!("nn{active}"), &format!("nn{target}")],
-    )?;
+    cluster
+        .hathi_ok(
+            "haadmin",
+            &["-failover", &format!("nn{active}"), &format!("nn{target}")],
+        )
+        .with_context(|| cluster.logs())?;
     assert_eq!(cluster.active(), Some(target));
     cluster.hathi_ok("dfs", &["-mkdir", "/moved"])?;
     Ok(())

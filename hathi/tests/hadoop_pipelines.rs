@@ -19,6 +19,25 @@ fn kill_one(pair: &mut Pair, client: &mut FileClient, path: &str) -> Result<u16>
     Ok(killed)
 }
 
+/// When the NameNode last heard of a DataNode, in its report's words.
+fn last_contact(pair: &Pair, index: u16) -> Option<String> {
+    let report = pair.run("dfsadmin", &["-report"]).ok()?;
+    let (_, node) = report.split_once(&format!("Name: {}", pair.datanode_address(index)))?;
+    let line = node.lines().find(|line| line.starts_with("Last contact"))?;
+    Some(line.to_owned())
+}
+
+/// Starts a killed DataNode again, and waits until the NameNode has heard of the new process: until then it would hand out
+/// the dead one.
+fn start_again(pair: &mut Pair, index: u16, kind: Kind) -> Result<()> {
+    let before = last_contact(pair, index).context("the killed DataNode is in no report")?;
+    pair.start_datanode(index, kind)?;
+    wait_for("the DataNode's registration", PATIENCE, || {
+        (last_contact(pair, index)? != before).then_some(())
+    });
+    Ok(())
+}
+
 /// What the client meets on a cluster of one kind.
 fn told(hadoop: &Hadoop, kind: Kind) -> Result<Vec<String>> {
     let more = [
@@ -49,13 +68,13 @@ fn told(hadoop: &Hadoop, kind: Kind) -> Result<Vec<String>> {
     told.push(client.run("close /file")?);
     told.push(client.run("replicated /file 3")?);
     told.push(client.run("read /file")?);
-    pair.start_datanode(killed, kind)?;
+    start_again(&mut pair, killed, kind)?;
     // Before it appends, which nobody has noticed yet.
     let killed = kill_one(&mut pair, &mut client, "/file")?;
     told.push(client.run("append /file 100")?);
     told.push(client.run("write /file 100")?);
     told.push(client.run("close /file")?);
-    pair.start_datanode(killed, kind)?;
+    start_again(&mut pair, killed, kind)?;
     told.push(client.run("replicated /file 3")?);
     told.push(client.run("read /file")?);
     Ok(told)

@@ -228,6 +228,14 @@ async fn every_standby_serves_second_attempts_while_the_active_is_replaced() -> 
         }
         let first = connect(&cluster, standbys[0]).await?;
         let second = connect(&cluster, standbys[1]).await?;
+        // A standby that has just started sends everybody away until it has heard of the lease.
+        for (index, standby) in (0..).zip([&first, &second]) {
+            let (path, started) = (format!("/open/known-{round}-{index}"), Instant::now());
+            while let Err(error) = mkdirs(standby, &path, attempt(100 + round * 2 + index, 1)).await {
+                assert!(error.is_remote(STANDBY), "{error}");
+                assert!(started.elapsed() < PATIENCE, "it never hears of the lease");
+            }
+        }
         cluster.signal(Role::NameNode, active, Signal::KILL)?;
         let paths = [standbys[0], standbys[1]].map(|standby| format!("/open/{round}-{standby}"));
         let (first, second) = tokio::join!(

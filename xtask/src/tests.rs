@@ -1,7 +1,7 @@
-//! Every test of the workspace, beside the lints.
+//! Every test of the workspace.
 //!
 //! The tests of real processes mostly wait, for failovers and for the real Hadoop; those of the cores and simulators only compute.
-//! So the computing ones run beside the waiting ones, at the lowest priority, and the lints before them.
+//! So the computing ones run beside the waiting ones, and only when a core would be idle.
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -29,34 +29,18 @@ impl Program {
     }
 }
 
-/// Builds and runs every test, runs the lints, and fails with the names of all that failed.
+/// Builds and runs every test, and fails with the names of all that failed.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let programs = crate::timed("building the tests", || build(root))?;
+    crate::cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"])?;
     let (computing, waiting): (Vec<_>, Vec<_>) = programs.iter().partition(|program| program.computes);
     let mut failed = Vec::new();
     std::thread::scope(|scope| {
         let beside = scope.spawn(|| {
-            let clippy = cargo(
-                &[
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--locked",
-                    "--",
-                    "-D",
-                    "warnings",
-                ],
-                root,
-            );
-            let documentation = cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"], root);
-            [("clippy", clippy), ("documentation tests", documentation)]
-                .into_iter()
-                .chain(
-                    computing
-                        .iter()
-                        .map(|program| (program.name.as_str(), program.command())),
-                )
-                .filter_map(|(name, command)| (!passes_beside(name, &command)).then(|| name.to_owned()))
+            computing
+                .iter()
+                .filter(|program| !passes_beside(program))
+                .map(|program| program.name.clone())
                 .collect::<Vec<_>>()
         });
         for program in waiting {
@@ -70,7 +54,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         failed.extend(
             beside
                 .join()
-                .unwrap_or_else(|_| vec!["the thread of the lints".to_owned()]),
+                .unwrap_or_else(|_| vec!["the thread of the computing tests".to_owned()]),
         );
     });
     if !failed.is_empty() {
@@ -81,16 +65,13 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 /// Builds the test programs and returns them in the order of their names.
 fn build(root: &Path) -> Result<Vec<Program>> {
-    let output = cargo(
-        &[
-            "test",
-            "--workspace",
-            "--locked",
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-        ],
-        root,
-    )
+    let output = crate::cargo_command(&[
+        "test",
+        "--workspace",
+        "--locked",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ])
     .stderr(Stdio::inherit())
     .output()
     .context("can't run cargo")?;
@@ -126,32 +107,17 @@ fn build(root: &Path) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-fn cargo(arguments: &[&str], root: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).current_dir(root);
-    if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-        // Nobody builds there a second time: what the compiler would keep for that only costs.
-        command.env("CARGO_INCREMENTAL", "0");
-    }
-    command
-}
-
-/// Runs `command` at the lowest priority, and returns whether it passed.
+/// Runs a program only while a core would be idle (`SCHED_IDLE`), and returns whether it passed.
 /// What it prints is shown in one piece at its end, so that it does not mix with what runs beside it.
-fn passes_beside(name: &str, command: &Command) -> bool {
-    let started = Instant::now();
-    let mut niced = Command::new("nice");
-    niced
-        .args(["-n", "19"])
-        .arg(command.get_program())
-        .args(command.get_args());
-    niced
-        .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+fn passes_beside(program: &Program) -> bool {
+    let (name, started) = (&program.name, Instant::now());
+    let mut idle = Command::new("chrt");
+    idle.args(["--idle", "0"])
+        .arg(&program.executable)
+        .current_dir(&program.folder)
+        .env("CARGO_MANIFEST_DIR", &program.folder)
         .stdin(Stdio::null());
-    if let Some(folder) = command.get_current_dir() {
-        niced.current_dir(folder);
-    }
-    match niced.output() {
+    match idle.output() {
         Ok(output) => {
             eprintln!("== {name}: {:.0} s beside the others", started.elapsed().as_secs_f64());
             eprint!(
