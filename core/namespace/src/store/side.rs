@@ -8,6 +8,13 @@ use hashbrown::HashMap;
 use super::slab::Slot;
 
 const SHARDS: usize = 512;
+/// Inodes that are created one after the other have neighbouring slots; so many of them share a shard, so that the next one
+/// is put where memory was just touched.
+const RUN: usize = 512;
+
+fn shard_of(slot: Slot) -> usize {
+    slot as usize / RUN % SHARDS
+}
 
 /// Values by slot, in shards that are shared with a frozen view and copied on write.
 #[derive(Clone, Debug)]
@@ -25,11 +32,11 @@ impl<T: Clone> Side<T> {
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
-        self.shards.get(slot as usize % SHARDS)?.get(&slot)
+        self.shards.get(shard_of(slot))?.get(&slot)
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let shard = self.shards.get_mut(slot as usize % SHARDS)?;
+        let shard = self.shards.get_mut(shard_of(slot))?;
         if !shard.contains_key(&slot) {
             return None;
         }
@@ -42,13 +49,13 @@ impl<T: Clone> Side<T> {
             let empty = Arc::new(HashMap::with_hasher(FixedState::default()));
             self.shards = std::iter::repeat_n(empty, SHARDS).collect();
         }
-        let old = Arc::make_mut(&mut self.shards[slot as usize % SHARDS]).insert(slot, value);
+        let old = Arc::make_mut(&mut self.shards[shard_of(slot)]).insert(slot, value);
         self.len += usize::from(old.is_none());
         old
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
-        let shard = self.shards.get_mut(slot as usize % SHARDS)?;
+        let shard = self.shards.get_mut(shard_of(slot))?;
         if !shard.contains_key(&slot) {
             return None;
         }
