@@ -33,6 +33,25 @@ struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// A sync failed or a bit flipped: some of what is read will never be durable.
+    strayed: bool,
+}
+
+impl Inode {
+    /// Panics when what is read is not what is durable and what waits for a sync.
+    fn check(&self, number: InodeNumber) {
+        if self.strayed {
+            return;
+        }
+        let mut synced = self.durable.clone();
+        for write in &self.pending {
+            apply_write(&mut synced, write);
+        }
+        assert!(
+            synced == self.live,
+            "a sync of file {number} would leave something else than is read"
+        );
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,8 +184,42 @@ fn apply_name(names: &mut Names, change: &NameChange) {
 
 impl State {
     fn change(&mut self, dir: Option<&Path>, change: NameChange) {
+        debug_assert!(
+            match &change {
+                NameChange::Put(path, _) | NameChange::Remove(path) => path.parent() == dir,
+                NameChange::Rename(_, to) | NameChange::Move(_, to, _) => to.parent() == dir,
+            },
+            "a sync of the directory makes its names durable: {change:?}"
+        );
         apply_name(&mut self.live, &change);
         self.pending.push((dir.unwrap_or(Path::new("")).to_owned(), change));
+    }
+
+    /// Panics where the two halves of the disk do not fit together.
+    fn check(&self) {
+        let pending = self.pending.iter().filter_map(|(_, change)| match change {
+            NameChange::Put(_, node) | NameChange::Move(_, _, node) => Some(node),
+            NameChange::Remove(_) | NameChange::Rename(..) => None,
+        });
+        for node in self.live.values().chain(self.durable.values()).chain(pending) {
+            if let Node::File(number) = node {
+                assert!(
+                    self.inodes.contains_key(number),
+                    "a name leads to file {number}, which is gone"
+                );
+            }
+        }
+        for (number, inode) in &self.inodes {
+            assert!(
+                *number < self.next_inode,
+                "the number of file {number} is given out once more"
+            );
+            inode.check(*number);
+        }
+        assert!(
+            self.locks.values().all(|life| *life == self.life),
+            "a lock is held by a process that is dead"
+        );
     }
 
     /// Called before each change: none is made any more after the machine has stopped.
@@ -245,12 +298,17 @@ impl SimDisk {
                                 ((first + whole) * sector).saturating_sub(offset).min(len)
                             }
                         };
+                        debug_assert!(kept <= len, "no more survives than was written");
                         if let Some(sector) = sector {
                             // What is written to a sector carries what was written to it before.
                             let last = (offset + len).div_ceil(sector);
                             if let Some(gone) = lost.range(offset / sector..last).next() {
                                 kept = kept.min((gone * sector).saturating_sub(offset));
                             }
+                            debug_assert!(
+                                kept == 0 || kept == len || (offset + kept).is_multiple_of(sector),
+                                "a sector is written whole or not at all"
+                            );
                             if kept < len {
                                 lost.extend((offset + kept) / sector..last);
                             }
@@ -266,6 +324,7 @@ impl SimDisk {
                 }
             }
             inode.live.clone_from(&inode.durable);
+            inode.strayed = false;
         }
         // Of each directory's changes a prefix survives, as in a journaling file system.
         let mut kept: BTreeMap<PathBuf, bool> = BTreeMap::new();
@@ -282,6 +341,21 @@ impl SimDisk {
         }
         state.live = state.durable.clone();
         state.collect_garbage();
+        debug_assert!(
+            state.pending.is_empty() && state.inodes.values().all(|inode| inode.pending.is_empty()),
+            "nothing is on its way to a disk without power"
+        );
+        if cfg!(debug_assertions) {
+            state.check();
+        }
+    }
+
+    /// Checks that what is read, what is durable and what waits for a sync fit together. Slow.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn check(&self) {
+        self.state().check();
     }
 
     /// The next `count` syncs of files fail, and what they should have written will never be durable.
@@ -347,6 +421,7 @@ impl SimDisk {
         let mut state = self.state();
         let inode = state.file(path)?;
         if let Some(inode) = state.inodes.get_mut(&inode) {
+            inode.strayed = true;
             for half in [&mut inode.live, &mut inode.durable] {
                 if let Some(byte) = half.get_mut(byte as usize) {
                     *byte ^= 1 << (bit % 8);
@@ -621,6 +696,13 @@ impl Disk for SimDisk {
             }
             apply_name(&mut state.durable, &change);
         }
+        debug_assert!(
+            state
+                .pending
+                .iter()
+                .all(|(changed, change)| changed != dir && change.leaves() != Some(dir)),
+            "no name of a directory that was synced can be lost"
+        );
         Ok(())
     }
 
@@ -749,11 +831,16 @@ impl DiskFile for SimFile {
             let pending = std::mem::take(&mut inode.pending);
             if fails {
                 // As Linux does: the pages count as clean now, and no later sync will write them.
+                inode.strayed = true;
                 return Err(io::Error::new(kind, "injected sync failure"));
             }
             for write in &pending {
                 apply_write(&mut inode.durable, write);
             }
+            debug_assert!(
+                inode.strayed || inode.durable == inode.live,
+                "what was synced is what is read"
+            );
             Ok(())
         })?
     }
