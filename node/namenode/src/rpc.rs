@@ -8,9 +8,9 @@ use crate::standby_calls::StandbyCall;
 use crate::state::{Made, NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
-use hathi_namesystem::calls::SummaryWork;
+use hathi_namesystem::calls::{AuditRecord, SummaryWork};
 use hathi_namesystem::passed_on::PassedOn;
-use hathi_namesystem::{Deferred, Reply, Role, Standing, Verb, calls};
+use hathi_namesystem::{Deferred, Namesystem, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
 use prost::Message;
 use std::sync::Arc;
@@ -101,9 +101,8 @@ impl Handler {
         self.serve_until(kept.call, kept.responder, Manner::Kept(passed_on));
     }
 
-    /// The reply, where it was made, and whether it may have changed something; `None` while it is asked for who the
-    /// call's user is.
-    fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<(Reply, Standing, bool)> {
+    /// `None` while it is asked for who the call's user is.
+    fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<Served> {
         let nn = &self.namenode;
         let mut context = nn.context(call)?;
         let is_client = std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL);
@@ -112,10 +111,16 @@ impl Handler {
             context.passed_on = Some(passed_on);
             kept_here = true;
         }
+        let served = |ns: &Namesystem, reply: Reply, write: bool| Served {
+            record: crate::audit::record(nn, ns, &context, call, &reply),
+            standing: ns.standing(),
+            reply,
+            write,
+        };
         Some(match verb {
             Verb::Read(read) => {
                 let ns = nn.ns.read();
-                (read(&ns, &context, call.body.clone()), ns.standing(), false)
+                served(&ns, read(&ns, &context, call.body.clone()), false)
             }
             Verb::Write(write) => {
                 let mut ns = nn.ns.write();
@@ -123,7 +128,7 @@ impl Handler {
                 if is_client && ns.edit_log.unsynced_bytes() > nn.settings.unsynced_limit_bytes {
                     let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
                     let refusal = Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy));
-                    return Some((refusal, ns.standing(), false));
+                    return Some(served(&ns, refusal, false));
                 }
                 // A call that is served again was admitted before.
                 if is_client
@@ -132,20 +137,20 @@ impl Handler {
                 {
                     // A client is sent on, and comes again if it waits after all; a NameNode is told why.
                     let refused = if kept_here { not_active() } else { refused };
-                    return Some((Reply::refuse(refused), ns.standing(), false));
+                    return Some(served(&ns, Reply::refuse(refused), false));
                 }
                 let reply = write(&mut ns, &context, call.body.clone());
-                (reply, ns.standing(), true)
+                served(&ns, reply, true)
             }
             Verb::ReadThenWrite(read, write) => {
                 let first = {
                     let ns = nn.ns.read();
-                    read(&ns, &context, &call.body).map(|reply| (reply, ns.standing(), false))
+                    read(&ns, &context, &call.body).map(|reply| served(&ns, reply, false))
                 };
                 first.unwrap_or_else(|| {
                     let mut ns = nn.ns.write();
                     let reply = write(&mut ns, &context, call.body.clone());
-                    (reply, ns.standing(), true)
+                    served(&ns, reply, true)
                 })
             }
         })
@@ -160,6 +165,17 @@ impl RpcHandler for Handler {
     fn call(&self, call: RpcCall, responder: Responder) {
         self.serve_until(call, responder, Manner::Direct);
     }
+}
+
+/// What came of a call.
+struct Served {
+    reply: Reply,
+    /// Where the reply was made.
+    standing: Standing,
+    /// Whether it may have changed something.
+    write: bool,
+    /// Its line of the audit log.
+    record: Option<AuditRecord>,
 }
 
 /// How a call comes to be served.
@@ -208,10 +224,15 @@ impl Handler {
             };
             return responder.error(&error);
         }
-        let Some((reply, standing, write)) = self.run(verb, &call, manner) else {
+        let Some(served) = self.run(verb, &call, manner) else {
             return self.hold(call, responder, manner);
         };
-        crate::audit::log(nn, &call, &reply);
+        if let Some(record) = &served.record {
+            crate::audit::log(nn, &call, record);
+        }
+        let Served {
+            reply, standing, write, ..
+        } = served;
         if let Some(deferred) = reply.deferred {
             return self.defer(deferred, responder);
         }
