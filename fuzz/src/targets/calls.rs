@@ -389,7 +389,7 @@ fn make(ns: &mut Namesystem, ctx: &CallContext, method: &str, verb: Verb, body: 
 fn finish(ns: &mut Namesystem, reply: Reply) {
     match reply.deferred {
         Some(Deferred::BlockReport(mut work)) => while work.step(ns, SLICE, NOW).is_none() {},
-        Some(Deferred::Summary(mut work)) => while work.step(ns, SLICE).is_none() {},
+        Some(Deferred::Walk(mut work)) => while work.step(ns, SLICE).is_none() {},
         _ => {}
     }
 }

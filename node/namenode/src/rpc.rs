@@ -8,7 +8,7 @@ use crate::standby_calls::StandbyCall;
 use crate::state::{Made, NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
-use hathi_namesystem::calls::{AuditRecord, SummaryWork};
+use hathi_namesystem::calls::{AuditRecord, WalkWork};
 use hathi_namesystem::passed_on::PassedOn;
 use hathi_namesystem::{Deferred, Namesystem, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
@@ -19,10 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Calls that wait until it is known who their users are.
 const HELD_MAX: usize = 4096;
-/// Content summaries that are counted in turns: each takes a slice of every turn of the thread that serves calls.
-const SUMMARIES_AT_ONCE: usize = 4;
-/// Content summaries that are counted or wait.
-const SUMMARIES_MAX: usize = 1024;
+/// Long reads that are served in turns: each takes a slice of every turn of the thread that serves calls.
+const WALKS_AT_ONCE: usize = 4;
+/// Long reads that are served or wait.
+const WALKS_MAX: usize = 1024;
 
 /// The protocols served: their methods are verbs of the namesystem, or answered by [`admin`].
 static PROTOCOLS: [&Protocol; 12] = [
@@ -47,8 +47,8 @@ pub struct Handler {
     verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
     held: mpsc::UnboundedSender<Held>,
     held_places: Arc<Semaphore>,
-    summaries: Arc<Semaphore>,
-    summary_places: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
+    walk_places: Arc<Semaphore>,
     block_reports: BlockReports,
 }
 
@@ -72,8 +72,8 @@ impl Handler {
             verbs,
             held,
             held_places: Arc::new(Semaphore::new(HELD_MAX)),
-            summaries: Arc::new(Semaphore::new(SUMMARIES_AT_ONCE)),
-            summary_places: Arc::new(Semaphore::new(SUMMARIES_MAX)),
+            walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
+            walk_places: Arc::new(Semaphore::new(WALKS_MAX)),
             block_reports: BlockReports::start(shared.nn.clone()),
             shared,
         }
@@ -298,7 +298,7 @@ impl Handler {
             }
             Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
             Deferred::BlockReport(work) => self.block_reports.add(work, responder),
-            Deferred::Summary(work) => self.summary(work, responder),
+            Deferred::Walk(work) => self.walk(work, responder),
             Deferred::MetaSave(filename) => crate::metasave::save_and_answer(&self.namenode, filename, responder),
             Deferred::RestoreFailedStorage(_) => {
                 responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
@@ -306,15 +306,15 @@ impl Handler {
         }
     }
 
-    /// Counts a large subtree in slices, between which others get the lock and this thread.
-    fn summary(&self, mut work: Box<SummaryWork>, responder: Responder) {
-        let Ok(place) = self.summary_places.clone().try_acquire_owned() else {
+    /// Serves a long read in slices, between which others get the lock and this thread.
+    fn walk(&self, mut work: Box<WalkWork>, responder: Responder) {
+        let Ok(place) = self.walk_places.clone().try_acquire_owned() else {
             return responder.error(&RemoteException::new(
                 exceptions::RETRIABLE,
-                "too many content summaries are being counted",
+                "too many content summaries and lists of files are asked for",
             ));
         };
-        let (nn, turns) = (self.namenode.clone(), self.summaries.clone());
+        let (nn, turns) = (self.namenode.clone(), self.walks.clone());
         tokio::spawn(async move {
             // Held until this task ends, however it does.
             let _place = place;
@@ -323,7 +323,7 @@ impl Handler {
             while !responder.is_closed() {
                 let (done, standing) = {
                     let ns = nn.ns.read();
-                    (work.step(&ns, calls::SUMMARY_SLICE_INODES), ns.standing())
+                    (work.step(&ns, calls::WALK_SLICE_INODES), ns.standing())
                 };
                 if let Some(reply) = done {
                     let made = Made {
