@@ -427,8 +427,7 @@ fn run(input: &[u8]) {
         );
     }
     assert!(!ns.is_broken(), "an op that was planned does not apply");
-    ns.namespace.check();
-    ns.blockmanager.check();
+    ns.check();
     let mut other = standby();
     other.edit_log.set_applied(TxId(1));
     for item in sync(&mut ns) {
