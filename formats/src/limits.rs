@@ -2,8 +2,6 @@
 //! every NameNode, Hadoop's too, has to read it back; so each string and list has a limit, and is refused before anything
 //! is changed. Where Hadoop has a limit it is Hadoop's; the others are far beyond what its clients send.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use crate::exceptions::{self, RemoteException};
 
 /// A client's name, the holder of leases, in bytes. Hadoop's clients send `DFSClient_` with a task's id and two numbers.

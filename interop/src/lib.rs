@@ -3,6 +3,7 @@
 
 mod cluster;
 mod daemons;
+pub mod failovers;
 mod faults;
 mod file_client;
 mod hadoop;

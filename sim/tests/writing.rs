@@ -16,13 +16,11 @@ fn hint(mutant: WritingMutant) -> u64 {
         WritingMutant::ResultsUnjudged => 236,
         WritingMutant::ReportsNotAwaited => 70,
         WritingMutant::TruncateForgotten => 9,
-        WritingMutant::OpenBlocksMayGo => 7,
+        WritingMutant::OpenBlocksMayGo => 6,
+        WritingMutant::NamesNotSynced => 2,
+        WritingMutant::ChecksumBeforeData => 3,
         WritingMutant::UnverifiedReports => 24,
-        WritingMutant::NamesNotSynced
-        | WritingMutant::SyncAnsweredUnsynced
-        | WritingMutant::ChecksumBeforeData
-        | WritingMutant::SentLengthLogged
-        | WritingMutant::FirstAnswerCounts => 0,
+        WritingMutant::SyncAnsweredUnsynced | WritingMutant::SentLengthLogged | WritingMutant::FirstAnswerCounts => 0,
     }
 }
 
@@ -58,6 +56,20 @@ fn safety_d_every_planted_bug_is_found() {
     search::find_all(&ALL_WRITING_MUTANTS, MUTANT_SEEDS, hint, |seed, mutant| {
         run_writing(seed, Some(mutant), false)
     });
+}
+
+/// Seeds that broke a rule, with the reason:
+/// - 4305, 4543, 4975, 5897: a DataNode was decommissioned a second after the other one with an open file's bytes had lost
+///   its power and what it had; no NameNode can know yet that nobody else has them;
+/// - 4529: a DataNode lost its power while it changed a replica for a recovery, and counted as one that had answered;
+/// - 5098: the simulated disk lost a directory and kept what was in it.
+const BROKE_A_RULE: [u64; 6] = [4305, 4529, 4543, 4975, 5098, 5897];
+
+#[test]
+fn no_seed_that_broke_a_rule_does_so_again() {
+    for seed in BROKE_A_RULE {
+        assert_eq!(run_writing(seed, None, false).violation, None, "seed {seed}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The commands a heartbeat carries, and the recovery of blocks (`DatanodeManager.handleHeartbeat`,
 //! `BlockUnderConstructionFeature.initializeBlockRecovery`).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::construction::{Recovery, TruncateRecovery, UnderConstruction};
 use crate::datanodes::Datanode;
 use crate::manager::BlockManager;
@@ -230,7 +232,7 @@ impl BlockManager {
     /// Forgets recoveries that had their time, so that the next look at the lease begins a new one with a new id: DataNodes
     /// refuse a second attempt under the same (`PendingRecoveryBlocks`).
     pub(crate) fn expire_recoveries(&mut self, now: Now) {
-        let timeout_ms = RECOVERY_HEARTBEATS * self.config.heartbeat_interval_ms;
+        let timeout_ms = RECOVERY_HEARTBEATS.saturating_mul(self.config.heartbeat_interval_ms);
         let old: Vec<i64> = self
             .recovery_attempts
             .iter()

@@ -4,6 +4,8 @@
 //! stands in the namespace (the length of a truncate, logged lengths and stamps). Each field says what follows when it is
 //! forgotten; the rule is that a NameNode that knows nothing waits for reports or has DataNodes agree once more.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::datanodes::Datanodes;
 use crate::types::{BlockManagerConfig, Now, ReplicaState, StorageIndex};
 use hathi_formats::ids::{Block, GenerationStamp};

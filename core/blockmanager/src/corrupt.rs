@@ -15,6 +15,8 @@
 //! A mark on a good replica costs a copy and never the last good replica: a marked replica is deleted only when enough
 //! others are good.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::blocks::{Flag, Record};
 use crate::manager::BlockManager;
 use crate::mutant::Mutant;
@@ -97,7 +99,7 @@ impl BlockManager {
             if theirs < ours || (theirs > ours && self.active && record.is_complete()) {
                 return Ok(false);
             }
-            self.corrupt_news += 1;
+            self.corrupt_news = self.corrupt_news.saturating_add(1);
             self.mark_replica_corrupt(id, block, datanode, None, CorruptReason::Reported);
             return Ok(true);
         }
@@ -186,14 +188,14 @@ impl BlockManager {
     }
 
     fn enough_to_complete(&self, counts: NumberReplicas) -> bool {
-        counts.live + counts.decommissioning >= u32::from(self.config.min_replication)
+        counts.live.saturating_add(counts.decommissioning) >= u32::from(self.config.min_replication)
     }
 
     /// Whether a corrupt replica can be done without: enough others are good, or its node is needed for a good one.
     pub(crate) fn corrupt_may_go(&self, record: &Record, counts: NumberReplicas) -> bool {
         let expected = u32::from(record.replication());
-        let enough = counts.live + counts.decommissioning >= expected;
-        enough || (self.enough_to_complete(counts) && counts.live + counts.corrupt > expected)
+        let enough = counts.live.saturating_add(counts.decommissioning) >= expected;
+        enough || (self.enough_to_complete(counts) && counts.live.saturating_add(counts.corrupt) > expected)
     }
 
     /// Deletes the corrupt replicas of a complete block that can be done without (`invalidateCorruptReplicas`): all of them

@@ -3,6 +3,8 @@
 //! Invariants: indexes are never reused; `live` holds exactly the nodes with `alive`; every address of a live node is in
 //! `by_host`.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::idset::BlockIdSet;
 use crate::types::{BlockManagerConfig, DatanodeIndex, Now, StorageIndex};
 use foldhash::fast::FixedState;
@@ -172,7 +174,7 @@ impl Datanode {
     }
 
     pub(crate) fn blocks_scheduled(&self) -> u64 {
-        u64::from(self.scheduled[0]) + u64::from(self.scheduled[1])
+        u64::from(self.scheduled[0]).saturating_add(u64::from(self.scheduled[1]))
     }
 
     pub(crate) fn schedule_block(&mut self) {
@@ -181,7 +183,7 @@ impl Datanode {
 
     pub(crate) fn unschedule_block(&mut self) {
         if self.scheduled[1] > 0 {
-            self.scheduled[1] -= 1;
+            self.scheduled[1] = self.scheduled[1].saturating_sub(1);
         } else {
             self.scheduled[0] = self.scheduled[0].saturating_sub(1);
         }
@@ -273,10 +275,15 @@ fn location(racks: &BTreeMap<String, String>, id: &DatanodeIdProto) -> String {
     rack.map_or(DEFAULT_RACK, String::as_str).to_owned()
 }
 
+fn join_rack(live_racks: &mut BTreeMap<String, usize>, rack: &str) {
+    let count = live_racks.entry(rack.to_owned()).or_default();
+    *count = count.saturating_add(1);
+}
+
 fn leave_rack(live_racks: &mut BTreeMap<String, usize>, rack: &str) {
     if let Some(count) = live_racks.get_mut(rack) {
         debug_assert!(*count > 0, "a rack is listed while a node lives on it");
-        *count -= 1;
+        *count = count.saturating_sub(1);
         if *count == 0 {
             live_racks.remove(rack);
         }
@@ -366,9 +373,9 @@ impl Datanodes {
             };
             let location = location(&self.racks, &node.id);
             if node.location != location {
-                let before = std::mem::replace(&mut node.location, location.clone());
+                let before = std::mem::replace(&mut node.location, location);
                 leave_rack(&mut self.live_racks, &before);
-                *self.live_racks.entry(location).or_default() += 1;
+                join_rack(&mut self.live_racks, &node.location);
                 moved = true;
             }
         }
@@ -498,9 +505,9 @@ impl Datanodes {
             return;
         }
         node.alive = true;
-        self.live_xceivers += u64::from(node.xceivers);
+        self.live_xceivers = self.live_xceivers.saturating_add(u64::from(node.xceivers));
         self.live.push(index);
-        *self.live_racks.entry(node.location.clone()).or_default() += 1;
+        join_rack(&mut self.live_racks, &node.location);
         self.by_host.entry(node.id.ip_addr.clone()).or_default().push(index);
         if node.id.host_name != node.id.ip_addr {
             self.by_host.entry(node.id.host_name.clone()).or_default().push(index);
@@ -516,7 +523,7 @@ impl Datanodes {
         }
         node.alive = false;
         debug_assert!(self.live_xceivers >= u64::from(node.xceivers), "a live node's count");
-        self.live_xceivers -= u64::from(node.xceivers);
+        self.live_xceivers = self.live_xceivers.saturating_sub(u64::from(node.xceivers));
         self.live.retain(|&one| one != index);
         leave_rack(&mut self.live_racks, &node.location);
         for host in [&node.id.ip_addr, &node.id.host_name] {
@@ -570,8 +577,8 @@ impl Datanodes {
         };
         node.last_update = now;
         if node.alive {
-            self.live_xceivers += u64::from(stats.xceivers);
-            self.live_xceivers -= u64::from(node.xceivers);
+            let others = self.live_xceivers.saturating_sub(u64::from(node.xceivers));
+            self.live_xceivers = others.saturating_add(u64::from(stats.xceivers));
         }
         node.xceivers = stats.xceivers;
         node.transfers_in_progress = stats.transfers_in_progress;
@@ -594,6 +601,7 @@ impl Datanodes {
     }
 
     /// Panics where nodes, storages and what is known by name contradict each other.
+    #[expect(clippy::arithmetic_side_effects, reason = "counts of what is in memory")]
     pub(crate) fn check(&self) {
         let mut owned = 0;
         let mut xceivers = 0;
@@ -662,7 +670,7 @@ impl Datanodes {
                     *sum = sum.saturating_add(bytes);
                 }
             }
-            blocks += storage.blocks.len();
+            blocks = usize::saturating_add(blocks, storage.blocks.len());
         }
         DatanodeInfoProto {
             id: node.id.clone(),

@@ -13,6 +13,8 @@
 //! A NameNode that has just started does not know which DataNodes there are. It gives those it has not met the same times,
 //! from its start; with an include list it knows when all are there.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::corrupt::CorruptReason;
 use crate::datanodes::Datanode;
 use crate::manager::BlockManager;
@@ -101,7 +103,7 @@ impl BlockManager {
     /// Every storage of the node was reported in full since it registered, and a heartbeat has come a whole interval
     /// after the takeover: what was on its way to this NameNode, while another one was active, has come before it.
     fn has_spoken(&self, node: &Datanode) -> bool {
-        let heard_ms = self.active_since_ms + self.config.heartbeat_interval_ms;
+        let heard_ms = self.active_since_ms.saturating_add(self.config.heartbeat_interval_ms);
         let mut storages = node.storages.iter().filter_map(|at| self.datanodes.storage(*at));
         !node.storages.is_empty()
             && storages.all(|storage| storage.failed || storage.report_count > 0)

@@ -1,5 +1,7 @@
 //! Leases of full block reports: so many DataNodes at a time (`BlockReportLeaseManager`).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::rng::Rng;
 use crate::types::{BlockManagerConfig, DatanodeIndex};
 use std::collections::BTreeMap;
@@ -42,7 +44,7 @@ impl ReportLeases {
             datanode,
             Lease {
                 id,
-                until_ms: now_ms + self.length_ms,
+                until_ms: now_ms.saturating_add(self.length_ms),
             },
         );
         id

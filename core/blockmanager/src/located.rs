@@ -1,6 +1,8 @@
 //! Where a block can be read or written, as clients are told (`BlockManager.createLocatedBlock`,
 //! `DatanodeManager.sortLocatedBlocks`).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::datanodes::AdminState;
 use crate::manager::{BlockManager, Condition};
 use crate::rng::Rng;
@@ -104,7 +106,7 @@ impl BlockManager {
                 _ if rack == Some(&node.location) => 1,
                 _ => 2,
             };
-            last + near
+            u8::saturating_add(last, near)
         });
     }
 }

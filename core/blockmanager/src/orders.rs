@@ -10,6 +10,8 @@
 //! Losing all of this at a change of role is safe: the next active counts every replica as there, deletes none before all
 //! holders have reported to it, and DataNodes carry out no order of an earlier claim after such a report.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::blocks::{Flag, Record};
 use crate::manager::BlockManager;
 use crate::mutant::Mutant;

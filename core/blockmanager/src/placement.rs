@@ -3,6 +3,8 @@
 //! The first replica goes to the writer's own node (else to a random one), the second to another rack, the third to the
 //! second's rack, the others anywhere, with no rack holding more than its share.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::datanodes::{AdminState, Datanode};
 use crate::manager::BlockManager;
 use crate::types::{BlockManagerError, DatanodeIndex, Now, StorageIndex};
@@ -88,6 +90,11 @@ impl BlockManager {
         if request.count == 0 {
             return Ok(Vec::new());
         }
+        // A client may ask for any number; no node gets two replicas.
+        let request = &PlacementRequest {
+            count: request.count.min(self.datanodes.live.len().max(1)),
+            ..*request
+        };
         let max_load = self.max_load();
         let mut results = self.choose(request, now, self.config.avoid_stale_for_write, max_load);
         if results.len() < request.count && self.config.avoid_stale_for_write {
@@ -133,12 +140,14 @@ impl BlockManager {
         max_load: Option<f64>,
     ) -> Vec<StorageIndex> {
         let racks = self.datanodes.rack_count().max(1);
-        let total = request.count + request.chosen.len();
+        let total = request.count.saturating_add(request.chosen.len());
+        let all_but_one = total.saturating_sub(1);
         let max_per_rack = if racks == 1 || total <= 1 {
             total
         } else {
             // `getMaxNodesPerRack`: never all replicas on one rack.
-            ((total - 1) / racks + 2).min(total - 1)
+            let even = all_but_one.checked_div(racks).unwrap_or(0);
+            even.saturating_add(2).min(all_but_one)
         };
         let mut out = request.excluded.to_vec();
         out.extend(
@@ -175,7 +184,7 @@ impl BlockManager {
             _ => Rack::Any,
         };
         while choice.results.len() < request.count {
-            let position = request.chosen.len() + choice.results.len();
+            let position = request.chosen.len().saturating_add(choice.results.len());
             let rack_at = |at: usize| -> Option<String> {
                 let storage = request.chosen.iter().chain(&choice.results).nth(at)?;
                 self.datanodes.of(*storage).map(|node| node.location.clone())
@@ -245,7 +254,9 @@ impl BlockManager {
         }
         // A few throws of the dice, which is uniform and nearly always enough; then everyone in turn.
         for _ in 0..8 {
-            let node = self.datanodes.live[self.rng.below(live)];
+            let Some(&node) = self.datanodes.live.get(self.rng.below(live)) else {
+                break;
+            };
             if self.rack_fits(node, rack) && self.take(choice, node) {
                 return true;
             }
@@ -291,7 +302,8 @@ impl BlockManager {
         let request = choice.request;
         let last = *request.storage_types.last()?;
         let asked = request.storage_types.iter().copied().chain(std::iter::repeat(last));
-        let mut missing: SmallVec<[StorageTypeProto; 8]> = asked.take(request.chosen.len() + request.count).collect();
+        let count = request.chosen.len().saturating_add(request.count);
+        let mut missing: SmallVec<[StorageTypeProto; 8]> = asked.take(count).collect();
         for &at in request.chosen.iter().chain(&choice.results) {
             let there = self.datanodes.storage(at).map(|storage| storage.storage_type);
             if let Some(at) = missing.iter().position(|kind| Some(*kind) == there) {
@@ -368,9 +380,11 @@ impl BlockManager {
         let mut rack: Option<String> = writer
             .and_then(|host| self.datanodes.rack_of_host(host))
             .map(str::to_owned);
-        for from in 0..results.len() {
-            let nearest = (from..results.len()).min_by_key(|&at| {
-                self.datanodes.of(results[at]).map_or(3, |node| {
+        let mut rest = results;
+        loop {
+            let nearest = (0..rest.len()).min_by_key(|&at| {
+                let node = rest.get(at).and_then(|at| self.datanodes.of(*at));
+                node.map_or(3, |node| {
                     if host.as_deref() == Some(&node.id.ip_addr) || host.as_deref() == Some(&node.id.host_name) {
                         0
                     } else if rack.as_deref() == Some(&node.location) {
@@ -380,12 +394,18 @@ impl BlockManager {
                     }
                 })
             });
-            let Some(nearest) = nearest else { return };
-            results[from..=nearest].rotate_right(1);
-            if let Some(node) = self.datanodes.of(results[from]) {
+            let Some(nearer) = nearest.and_then(|nearest| rest.get_mut(..=nearest)) else {
+                return;
+            };
+            nearer.rotate_right(1);
+            let Some((next, behind)) = rest.split_first_mut() else {
+                return;
+            };
+            if let Some(node) = self.datanodes.of(*next) {
                 host = Some(node.id.ip_addr.clone());
                 rack = Some(node.location.clone());
             }
+            rest = behind;
         }
     }
 }

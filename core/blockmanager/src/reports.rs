@@ -12,6 +12,8 @@
 //! A full report is a snapshot of the past as soon as its first slice is in: what incremental reports say of a block
 //! while later slices wait is newer, and wins.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::blocks::{Flag, Record, same_48};
 use crate::corrupt::CorruptReason;
 use crate::datanodes::ReportInProgress;
@@ -59,7 +61,7 @@ fn varint_in(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..70).step_by(7) {
         let byte = *bytes.get(*at)?;
-        *at += 1;
+        *at = at.saturating_add(1);
         value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
         if byte & 0x80 == 0 {
             return Some(value);
@@ -69,7 +71,7 @@ fn varint_in(bytes: &[u8], at: &mut usize) -> Option<u64> {
 }
 
 fn zigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
+    (value >> 1) as i64 ^ ((value & 1) as i64).wrapping_neg()
 }
 
 impl ReportedReplicas {
@@ -99,7 +101,7 @@ impl ReportedReplicas {
                 .and_then(|longs| longs.checked_add(5));
             // The delimiter is written even when nothing follows it; be content without.
             let length = report.blocks.len() as u64;
-            if wanted != Some(length) && !(others == 0 && wanted == Some(length + 3)) {
+            if wanted != Some(length) && !(others == 0 && wanted == length.checked_add(3)) {
                 return Err(BlockManagerError::Malformed(
                     "the list's length does not fit its counts",
                 ));
@@ -119,7 +121,7 @@ impl ReportedReplicas {
     pub fn remaining(&self) -> u64 {
         match &self.encoding {
             Encoding::Buffers { left, .. } => *left,
-            Encoding::Longs { finalized, others, .. } => finalized + others,
+            Encoding::Longs { finalized, others, .. } => finalized.saturating_add(*others),
         }
     }
 
@@ -133,10 +135,10 @@ impl ReportedReplicas {
                 at,
                 left,
             } => {
-                *left -= 1;
+                *left = left.saturating_sub(1);
                 let mut fields = [0u64; 4];
                 match chunks.get(*chunk) {
-                    Some(bytes) if bytes.len() - *at >= MAX_ENTRY_BYTES => {
+                    Some(bytes) if bytes.len().saturating_sub(*at) >= MAX_ENTRY_BYTES => {
                         for field in &mut fields {
                             *field = varint_in(bytes, at).ok_or(TRUNCATED)?;
                         }
@@ -166,20 +168,22 @@ impl ReportedReplicas {
                 others,
             } => {
                 let width = if *finalized > 0 {
-                    *finalized -= 1;
+                    *finalized = finalized.saturating_sub(1);
                     3
                 } else if *others > 0 {
-                    *others -= 1;
-                    if longs.get(*at..*at + 3) == Some(&[u64::MAX; 3]) {
-                        *at += 3;
+                    *others = others.saturating_sub(1);
+                    let rest = longs.get(*at..).unwrap_or_default();
+                    if rest.starts_with(&[u64::MAX; 3]) {
+                        *at = at.saturating_add(3);
                     }
                     4
                 } else {
                     return Ok(None);
                 };
-                let entry = longs.get(*at..*at + width).ok_or(TRUNCATED)?;
-                *at += width;
-                let state = match entry.get(3) {
+                let entry = longs.get(*at..).and_then(|rest| rest.get(..width)).ok_or(TRUNCATED)?;
+                *at = at.saturating_add(width);
+                let (&[id, num_bytes, stamp], state) = entry.split_first_chunk().ok_or(TRUNCATED)?;
+                let state = match state.first() {
                     Some(&state) => {
                         ReplicaState::from_wire(state).ok_or(BlockManagerError::Malformed("unknown replica state"))?
                     }
@@ -187,9 +191,9 @@ impl ReportedReplicas {
                 };
                 Ok(Some(ReportedReplica {
                     block: Block {
-                        id: BlockId(entry[0] as i64),
-                        num_bytes: entry[1],
-                        generation_stamp: GenerationStamp(entry[2]),
+                        id: BlockId(id as i64),
+                        num_bytes,
+                        generation_stamp: GenerationStamp(stamp),
                     },
                     state,
                 }))
@@ -205,12 +209,12 @@ fn varint_across(chunks: &[Bytes], chunk: &mut usize, at: &mut usize) -> Option<
             match chunks.get(*chunk)?.get(*at) {
                 Some(&byte) => break byte,
                 None => {
-                    *chunk += 1;
+                    *chunk = chunk.saturating_add(1);
                     *at = 0;
                 }
             }
         };
-        *at += 1;
+        *at = at.saturating_add(1);
         value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
         if byte & 0x80 == 0 {
             return Some(value);
@@ -327,7 +331,7 @@ impl BlockManager {
             .ok_or(BlockManagerError::Malformed("too many storages"))?;
         let replicas = ReportedReplicas::new(report)?;
         let startup = self.safe_mode.is_startup();
-        self.report_sequence += 1;
+        self.report_sequence = self.report_sequence.saturating_add(1);
         let sequence = self.report_sequence;
         let held = self
             .datanodes
@@ -412,7 +416,7 @@ impl BlockManager {
         let now = self.now;
         if let Some(storage) = self.datanodes.storage_mut(report.storage) {
             storage.report = None;
-            storage.report_count += 1;
+            storage.report_count = storage.report_count.saturating_add(1);
             storage.last_reports = [storage.last_reports[1], report.sequence];
             // A failover in the middle has reset the flag: then this report began too early to vouch for anything.
             if report.vouches && storage.heartbeated_since_failover {
@@ -669,8 +673,10 @@ impl BlockManager {
             // An active that has not read of a stamp may have been started with an old image: nothing is deleted, and
             // start-up safe mode waits for an administrator.
             if self.safe_mode.is_startup() {
-                self.safe_mode.in_future_blocks += 1;
-                self.safe_mode.in_future_bytes += replica.block.num_bytes;
+                let safe_mode = &mut self.safe_mode;
+                safe_mode.in_future_blocks = safe_mode.in_future_blocks.saturating_add(1);
+                // A DataNode may name any length.
+                safe_mode.in_future_bytes = safe_mode.in_future_bytes.saturating_add(replica.block.num_bytes);
             }
             return;
         }

@@ -13,6 +13,8 @@
 //! to wait for. What the extension is for, that nothing is copied before the slowest DataNodes have reported, is kept by
 //! waiting with that alone.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::blocks::Flag;
 use crate::manager::BlockManager;
 use crate::types::{BlockManagerConfig, Now};
@@ -101,7 +103,8 @@ impl SafeMode {
 
     /// Until when nothing is copied, whether safe mode is on or not.
     pub(crate) fn extension_end_ms(&self) -> u64 {
-        self.reached_ms.map_or(0, |reached| reached + self.extension_ms)
+        self.reached_ms
+            .map_or(0, |reached| reached.saturating_add(self.extension_ms))
     }
 
     /// Because of the start.
@@ -233,7 +236,7 @@ impl SafeMode {
             text.push_str(&format!(
                 "The reported blocks {} needs additional {} blocks to reach the threshold {:.4} of total blocks {}.\n",
                 self.safe,
-                threshold - self.safe,
+                threshold.saturating_sub(self.safe),
                 self.threshold,
                 self.total
             ));
@@ -249,7 +252,7 @@ impl SafeMode {
             text.push_str(&format!(
                 "The number of live datanodes {live_datanodes} needs an additional {} live datanodes to reach the \
                  minimum number {}.\n",
-                self.min_datanodes - live_datanodes,
+                self.min_datanodes.saturating_sub(live_datanodes),
                 self.min_datanodes
             ));
         } else {
@@ -313,10 +316,10 @@ impl BlockManager {
             record.set_flag(Flag::Safe, is);
         }
         if is {
-            self.safe_mode.safe += 1;
+            self.safe_mode.safe = self.safe_mode.safe.saturating_add(1);
         } else {
             debug_assert!(self.safe_mode.safe > 0, "it was counted");
-            self.safe_mode.safe -= 1;
+            self.safe_mode.safe = self.safe_mode.safe.saturating_sub(1);
         }
         debug_assert!(
             self.safe_mode.safe <= self.safe_mode.total,

@@ -494,6 +494,24 @@ fn a_removed_block_is_deleted_where_it_was() {
 }
 
 #[test]
+fn replicas_of_the_future_keep_safe_mode_on_whatever_their_lengths_come_to() {
+    let mut world = World::new(1);
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
+    world.start_active();
+    for n in [2, 3] {
+        let future = Block {
+            generation_stamp: GenerationStamp(5000),
+            num_bytes: 1 << 63,
+            ..block(n)
+        };
+        world.received(0, future);
+    }
+    world.received(0, block(1));
+    world.tick();
+    assert!(world.manager.in_safe_mode(), "an administrator is waited for");
+}
+
+#[test]
 fn replicas_that_do_not_fit_are_corrupt() {
     let fresh = |replica: Block, state: ReplicaState| {
         let mut world = World::new(3);

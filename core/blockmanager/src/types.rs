@@ -1,5 +1,7 @@
 //! The small values the block manager speaks in.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 
 /// A moment: both clocks, so that a core never asks for one.
@@ -237,7 +239,8 @@ impl BlockManagerConfig {
     /// After how long without a heartbeat a DataNode counts as dead (`DatanodeManager.heartbeatExpireInterval`).
     #[must_use]
     pub fn heartbeat_expire_ms(&self) -> u64 {
-        2 * self.heartbeat_recheck_ms + 10 * self.heartbeat_interval_ms
+        let rechecks_ms = self.heartbeat_recheck_ms.saturating_mul(2);
+        rechecks_ms.saturating_add(self.heartbeat_interval_ms.saturating_mul(10))
     }
 }
 

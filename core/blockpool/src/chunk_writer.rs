@@ -109,15 +109,21 @@ impl<F: DiskFile> ChunkWriter<F> {
     /// Writes what is new in a packet, data before checksums. The packet begins at or before the end of what is on disk.
     pub fn write(&mut self, packet: PacketData<'_>) -> Result<(), WriteError> {
         let len = packet.data.len() as u64;
-        let end = packet.offset + len;
+        let Some(end) = packet.offset.checked_add(len) else {
+            return Err(WriteError::Protocol(format!(
+                "a packet of {len} bytes at {}",
+                packet.offset
+            )));
+        };
         if end <= self.on_disk {
             return Ok(());
         }
         let chunk = u64::from(self.checksum.bytes_per_checksum());
-        let boundary = self.on_disk - self.on_disk % chunk;
+        let in_chunk = |offset: u64| offset.checked_rem(chunk).unwrap_or(0);
+        let boundary = self.on_disk.saturating_sub(in_chunk(self.on_disk));
         if packet.offset.is_multiple_of(chunk) {
             self.write_chunks(packet, boundary)?;
-        } else if packet.offset % chunk + len <= chunk {
+        } else if in_chunk(packet.offset).saturating_add(len) <= chunk {
             self.complete_chunk(packet, boundary)?;
         } else {
             return Err(WriteError::Protocol(format!(
@@ -141,9 +147,9 @@ impl<F: DiskFile> ChunkWriter<F> {
             "the receiver has seen that no bytes are missing between"
         );
         let from = boundary.max(packet.offset);
-        let skip = (from - packet.offset) as usize;
+        let skip = from.saturating_sub(packet.offset) as usize;
         let fresh = packet.data.get(skip..).unwrap_or_default();
-        let known = (self.on_disk - from) as usize;
+        let known = self.on_disk.saturating_sub(from) as usize;
         let same_kind = packet.checksum == self.checksum;
         let received = if packet.sums.is_empty() || !same_kind {
             None
@@ -194,7 +200,7 @@ impl<F: DiskFile> ChunkWriter<F> {
         }
         let fresh = packet
             .data
-            .get((self.on_disk - packet.offset) as usize..)
+            .get(self.on_disk.saturating_sub(packet.offset) as usize..)
             .unwrap_or_default();
         let kind = self.checksum.kind();
         if kind == ChecksumType::Null {
@@ -207,7 +213,7 @@ impl<F: DiskFile> ChunkWriter<F> {
             "a packet within a chunk begins in the last one"
         );
         debug_assert!(packet.offset <= self.on_disk, "no bytes are missing between");
-        chunk.resize((self.on_disk - boundary) as usize, 0);
+        chunk.resize(self.on_disk.saturating_sub(boundary) as usize, 0);
         read_exact_at(&self.data, boundary, &mut chunk)?;
         if !chunk.is_empty() {
             let stored = match self.last_checksum {
@@ -239,7 +245,8 @@ impl<F: DiskFile> ChunkWriter<F> {
         let at = BlockMetadataHeader::new(self.checksum).checksum_offset(from);
         if promised {
             self.sync_data()?;
-            let one_sector = at / SECTOR_BYTES == (at + sums.len() as u64 - 1) / SECTOR_BYTES;
+            let last = at.saturating_add(sums.len() as u64).saturating_sub(1);
+            let one_sector = at / SECTOR_BYTES == last / SECTOR_BYTES;
             if let Some((first, rest)) = sums.split_at_checked(4)
                 && !rest.is_empty()
                 && !one_sector
@@ -248,7 +255,7 @@ impl<F: DiskFile> ChunkWriter<F> {
                 // bytes only, and a start looks at the end.
                 self.meta.write_at(at, first)?;
                 self.meta.sync_data()?;
-                self.meta.write_at(at + 4, rest)?;
+                self.meta.write_at(at.saturating_add(first.len() as u64), rest)?;
                 return Ok(());
             }
         }

@@ -20,11 +20,11 @@ pub fn covered(kind: ChecksumType, chunk: &[u8], stored: u32) -> Option<usize> {
     let shift = CrcShift::new(kind, 1);
     let mut sum = 0;
     let mut longest = None;
-    for (index, byte) in chunk.iter().enumerate() {
+    for (len, byte) in (1..).zip(chunk) {
         let one = kind.checksum(std::slice::from_ref(byte));
-        sum = if index == 0 { one } else { shift.combine(sum, one) };
+        sum = if len == 1 { one } else { shift.combine(sum, one) };
         if sum == stored {
-            longest = Some(index + 1);
+            longest = Some(len);
         }
     }
     longest
@@ -32,11 +32,11 @@ pub fn covered(kind: ChecksumType, chunk: &[u8], stored: u32) -> Option<usize> {
 
 /// Reads exactly `buf.len()` bytes.
 pub fn read_exact_at(file: &impl DiskFile, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-    let mut done = 0;
+    let mut done: usize = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(offset + done as u64, rest)? {
+        match file.read_at(offset.saturating_add(done as u64), rest)? {
             0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            n => done += n,
+            n => done = done.saturating_add(n),
         }
     }
     Ok(())
@@ -63,11 +63,17 @@ pub fn last_checksum<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> io
     }
     let meta = disk.open_read(&files.meta)?;
     let header = read_header(&meta)?;
-    let partial = length % u64::from(header.checksum.bytes_per_checksum());
+    let (start, partial) = last_chunk(length, u64::from(header.checksum.bytes_per_checksum()));
     if partial == 0 || header.checksum.kind() == ChecksumType::Null {
         return Ok(None);
     }
-    stored_checksum(&meta, &header, length - partial).map(Some)
+    stored_checksum(&meta, &header, start).map(Some)
+}
+
+/// Where the short chunk at the end of so many bytes begins, and how long it is; 0 when the last one is full.
+fn last_chunk(length: u64, chunk_len: u64) -> (u64, u64) {
+    let partial = length.checked_rem(chunk_len).unwrap_or(0);
+    (length.saturating_sub(partial), partial)
 }
 
 /// What becomes of a chunk that is to be cut and does not match its checksum.
@@ -109,12 +115,11 @@ pub fn meta_of_prefix<D: Disk>(
     read_exact_at(&meta, 0, &mut bytes)?;
     let kind = header.checksum.kind();
     let chunk_len = u64::from(header.checksum.bytes_per_checksum());
-    let partial = length % chunk_len;
+    let (start, partial) = last_chunk(length, chunk_len);
     if partial == 0 || kind == ChecksumType::Null {
         return Ok((bytes, None));
     }
-    let start = length - partial;
-    let mut chunk = vec![0; (data_len - start).min(chunk_len) as usize];
+    let mut chunk = vec![0; data_len.saturating_sub(start).min(chunk_len) as usize];
     read_exact_at(&data, start, &mut chunk)?;
     let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
     let partial = partial as usize;
@@ -150,20 +155,19 @@ pub fn validate_tail<D: Disk>(disk: &D, files: &ReplicaFiles) -> io::Result<u64>
         return Ok(data_len);
     }
     let chunk_len = u64::from(header.checksum.bytes_per_checksum());
-    let mut chunks = data_len
-        .div_ceil(chunk_len)
-        .min((meta_len - META_HEADER_BYTES as u64) / size);
+    let sums = meta_len.saturating_sub(META_HEADER_BYTES as u64).checked_div(size);
+    let mut chunks = data_len.div_ceil(chunk_len).min(sums.unwrap_or(0));
     let mut valid = 0;
     let mut bytes = Vec::new();
     while let Some(last) = chunks.checked_sub(1) {
-        let start = last * chunk_len;
-        bytes.resize((data_len - start).min(chunk_len) as usize, 0);
+        let start = last.saturating_mul(chunk_len);
+        bytes.resize(data_len.saturating_sub(start).min(chunk_len) as usize, 0);
         read_exact_at(&data, start, &mut bytes)?;
         let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
         // A chunk that was cut over rot has its checksum turned over: it keeps its length, and stays bad.
         let fits = covered(header.checksum.kind(), &bytes, stored);
         if let Some(fits) = fits.or_else(|| covered(header.checksum.kind(), &bytes, !stored)) {
-            valid = start + fits as u64;
+            valid = start.saturating_add(fits as u64);
             break;
         }
         chunks = last;

@@ -115,15 +115,15 @@ impl PoolDirs {
     /// Brings everything in the trash back to where it was (`restoreBlockFilesFromTrash`).
     pub fn restore_trash<D: Disk>(&self, disk: &D) -> io::Result<usize> {
         fn restore<D: Disk>(disk: &D, from: &Path, to: &Path) -> io::Result<usize> {
-            let mut restored = 0;
+            let mut restored: usize = 0;
             for entry in disk.list(from)? {
                 let (source, target) = (from.join(&entry.name), to.join(&entry.name));
                 if entry.is_dir {
-                    restored += restore(disk, &source, &target)?;
+                    restored = restored.saturating_add(restore(disk, &source, &target)?);
                 } else {
                     disk.create_dir_all(to)?;
                     disk.rename(&source, &target)?;
-                    restored += 1;
+                    restored = restored.saturating_add(1);
                 }
             }
             Ok(restored)

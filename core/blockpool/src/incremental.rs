@@ -79,8 +79,7 @@ impl IncrementalReports {
             NoticeKind::Deleted => {}
         }
         self.make_room();
-        let order = self.next_order;
-        self.next_order += 1;
+        let order = self.next_order();
         self.pending
             .insert(notice.block.id, (order, storage.to_owned(), notice));
         self.urgent
@@ -136,12 +135,17 @@ impl IncrementalReports {
         by_storage
     }
 
+    fn next_order(&mut self) -> u64 {
+        let order = self.next_order;
+        self.next_order = order.saturating_add(1);
+        order
+    }
+
     /// Puts notices back that could not be sent, except where something newer happened to the block.
     pub fn put_back(&mut self, reports: Vec<StorageNotices>) {
         for (storage, notices) in reports {
             for notice in notices {
-                let order = self.next_order;
-                self.next_order += 1;
+                let order = self.next_order();
                 self.make_room();
                 if notice.kind == NoticeKind::Received {
                     self.urgent = true;

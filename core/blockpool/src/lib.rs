@@ -18,6 +18,8 @@
 //! Knows nothing of clocks and sockets. Mirrors Hadoop's `fsdataset.impl.{FsDatasetImpl,ReplicaMap}`,
 //! `BlockRecoveryWorker`, `BPOfferService`, `IncrementalBlockReportManager` and `BPServiceActor.Scheduler`.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 pub mod chunk_writer;
 pub mod chunks;
 pub mod files;

@@ -151,7 +151,7 @@ impl OfferService {
 
     /// Ends the claim there was. Answers whose it was.
     fn begin(&mut self, active: Option<ActorId>) -> Option<ActorId> {
-        self.claim.0 += 1;
+        self.claim.0 = self.claim.0.saturating_add(1);
         std::mem::replace(&mut self.active, active)
     }
 

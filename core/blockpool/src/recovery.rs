@@ -93,7 +93,7 @@ pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Opti
             let never_stopped = matches!(original_state, ReplicaState::Finalized | ReplicaState::Rbw);
             decisive |= never_stopped && num_bytes >= logged;
             if num_bytes > 0 {
-                candidates += 1;
+                candidates = usize::saturating_add(candidates, 1);
                 if original_state <= ReplicaState::Rwr {
                     sync.push((index, num_bytes, original_state));
                 }

@@ -38,7 +38,7 @@ impl BlockReportBuilder {
         varint(&mut self.current, length);
         varint(&mut self.current, replica.generation_stamp.0);
         varint(&mut self.current, state as u64);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         if self.current.len() >= CHUNK_BYTES - 40 {
             self.chunks.push(std::mem::take(&mut self.current).into());
         }
@@ -125,7 +125,7 @@ pub fn decode(count: u64, buffers: &[Bytes]) -> Vec<(Block, ReplicaState)> {
         };
         replicas.push((
             Block {
-                id: BlockId((id >> 1) as i64 ^ -((id & 1) as i64)),
+                id: BlockId((id >> 1) as i64 ^ ((id & 1) as i64).wrapping_neg()),
                 num_bytes: length,
                 generation_stamp: GenerationStamp(gs),
             },

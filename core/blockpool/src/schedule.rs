@@ -30,7 +30,7 @@ impl Schedule {
     /// does not count.
     pub fn on_registered(&mut self, now_ms: u64, delay_ms: u64) {
         self.next_heartbeat_ms = now_ms;
-        self.next_report_ms = now_ms + delay_ms;
+        self.next_report_ms = now_ms.saturating_add(delay_ms);
         self.lease_id = 0;
     }
 
@@ -49,7 +49,8 @@ impl Schedule {
     /// A heartbeat is being sent.
     pub fn on_heartbeat_sent(&mut self, now_ms: u64) {
         // Counted from when this one was due, so that lateness does not add up; but never into the past.
-        self.next_heartbeat_ms = (self.next_heartbeat_ms + self.heartbeat_interval_ms).max(now_ms + 1);
+        let next_ms = self.next_heartbeat_ms.saturating_add(self.heartbeat_interval_ms);
+        self.next_heartbeat_ms = next_ms.max(now_ms.saturating_add(1));
         debug_assert!(!self.heartbeat_due(now_ms), "a heartbeat is sent once");
     }
 
@@ -94,12 +95,12 @@ impl Schedule {
         self.report_forced = false;
         self.lease_id = 0;
         let interval = self.report_interval_ms;
-        self.next_report_ms = now_ms
-            + if first {
-                (interval as f64 * (1.0 - spread.clamp(0.0, 1.0) / 2.0)) as u64
-            } else {
-                interval
-            };
+        let in_ms = if first {
+            (interval as f64 * (1.0 - spread.clamp(0.0, 1.0) / 2.0)) as u64
+        } else {
+            interval
+        };
+        self.next_report_ms = now_ms.saturating_add(in_ms);
         debug_assert_eq!(self.report_to_send(), None, "a lease is for one report");
     }
 

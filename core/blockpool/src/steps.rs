@@ -372,13 +372,14 @@ impl<'a, D: Disk> Steps<'a, D> {
         let source = self.disk.open_read(from)?;
         let target = self.disk.create(to)?;
         let mut buffer = vec![0; usize::try_from(length).unwrap_or(COPY_BYTES).min(COPY_BYTES)];
-        let mut done = 0;
+        let mut done: u64 = 0;
         while done < length {
-            let len = usize::try_from(length - done).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+            let left = length.saturating_sub(done);
+            let len = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
             let part = buffer.get_mut(..len).unwrap_or_default();
             read_exact_at(&source, done, part)?;
             target.write_at(done, part)?;
-            done += len as u64;
+            done = done.saturating_add(len as u64);
         }
         target.sync_data()
     }

@@ -46,8 +46,12 @@ impl Namespace {
             return Err(ApplyError::Broken { op: name(), txid });
         }
         let mut fx = Effects::default();
+        let before = cfg!(debug_assertions).then(|| self.counters.clone());
         match self.apply_op(op, &mut fx) {
             Ok(()) => {
+                if let Some(before) = &before {
+                    self.counters.check_grown_since(before);
+                }
                 self.counters.txid = txid;
                 Ok(fx)
             }

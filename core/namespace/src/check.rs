@@ -4,10 +4,13 @@
 //! namespace that [is broken](Namespace::is_broken) is that of no log: nothing need be true of it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use hathi_formats::ids::InodeId;
 
 use crate::namespace::Namespace;
 use crate::store::inode::flag;
-use crate::store::names::utf16_len;
+use crate::store::names::{NameRef, utf16_len};
 use crate::store::slab::{NONE, Slot};
 use crate::usage::Usage;
 
@@ -27,6 +30,8 @@ struct Found {
     child_lists: usize,
     block_lists: usize,
     snapshottable: usize,
+    detached: usize,
+    names: Vec<NameRef>,
 }
 
 impl Namespace {
@@ -42,8 +47,18 @@ impl Namespace {
         let mut stack: Vec<Slot> = Vec::new();
         for &root in &self.detached {
             assert!(self.rec(root).has(flag::DETACHED), "what was cut off is marked as such");
+            let parent = self.rec(root).parent;
+            assert!(
+                parent != NONE && self.rec(parent).is_live(),
+                "a directory is freed after what was cut off below it, which is charged to it"
+            );
             stack.push(root);
         }
+        let root = self.rec(self.root);
+        assert!(
+            root.id() == InodeId::ROOT && root.is_dir() && root.parent == NONE,
+            "a tree has one root"
+        );
         stack.push(self.root);
         while let Some(slot) = stack.pop() {
             self.check_inode(slot, &mut found);
@@ -53,6 +68,17 @@ impl Namespace {
         self.check_counts(&found);
         self.check_leases();
         self.check_last_dir();
+        self.check_carried();
+        self.names.check(found.names.iter().copied());
+        self.inodes.check();
+        self.lists.check();
+        self.blocks.check();
+        self.block_lists.check();
+        self.acls.check();
+        self.xattrs.check();
+        self.quotas.check();
+        self.links.check();
+        self.open.check();
         self.index.check();
         self.inode_ids.check();
         self.block_ids.check();
@@ -92,6 +118,8 @@ impl Namespace {
         );
         assert_eq!(rec.is_symlink(), self.links.get(slot).is_some(), "{}: target", path());
         found.inodes += 1;
+        found.names.push(rec.name);
+        found.detached += usize::from(rec.has(flag::DETACHED));
         found.acls += usize::from(rec.has(flag::ACL));
         found.xattrs += usize::from(rec.has(flag::XATTR));
         found.links += usize::from(rec.is_symlink());
@@ -232,6 +260,11 @@ impl Namespace {
         assert_eq!(found.inodes, self.inode_ids.len(), "inodes found and known by id");
         let tops = 1 + self.detached.len();
         assert_eq!(found.inodes - tops, self.index.len(), "children found and in the index");
+        assert_eq!(
+            found.detached,
+            self.detached.len(),
+            "subtrees that were cut off, and wait"
+        );
         assert_eq!(found.blocks, self.blocks.live(), "blocks found and kept");
         assert_eq!(found.blocks, self.block_ids.len(), "blocks found and known by id");
         assert_eq!(found.open_blocks, self.open_blocks, "open blocks found and counted");
@@ -260,6 +293,10 @@ impl Namespace {
         let mut leased = BTreeSet::new();
         for (holder, lease) in self.leases.iter() {
             assert!(!lease.files.is_empty(), "{holder} has a lease of no file");
+            assert!(
+                lease.renewed_mono_ms <= self.now_mono_ms.load(Ordering::Relaxed),
+                "{holder} has renewed at a time that has not come"
+            );
             for &file in &lease.files {
                 assert!(leased.insert(file), "inode {file} is leased twice");
                 let slot = self.inode_ids.get(file);
@@ -272,6 +309,19 @@ impl Namespace {
             }
         }
         assert_eq!(leased, self.open_ids, "files that are leased, and those that are open");
+    }
+
+    /// What is kept for logs and images alone.
+    fn check_carried(&self) {
+        for (id, directive) in &self.cache.directives {
+            assert_eq!(directive.id(), *id, "a cache directive is found by its id");
+        }
+        for (name, pool) in &self.cache.pools {
+            assert_eq!(pool.pool_name(), name, "a cache pool is found by its name");
+        }
+        for (number, (token, _)) in &self.secrets.tokens {
+            assert_eq!(token.sequence_number, *number, "a token is found by its number");
+        }
     }
 
     /// The directory that is remembered is the one that its path leads to.

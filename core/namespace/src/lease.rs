@@ -48,6 +48,7 @@ impl Leases {
     }
 
     pub(crate) fn remove(&mut self, holder: &str, file: u64) {
+        debug_assert!(self.holders.contains_key(holder), "the writer of a file has a lease");
         if let Some(lease) = self.holders.get_mut(holder) {
             let held = lease.files.remove(&file);
             debug_assert!(held, "the lease of a file's writer names the file");
@@ -121,6 +122,7 @@ impl Namespace {
                 }
             }
         }
+        debug_assert!(turn.len() <= max, "nobody waits longer for the lock");
         turn.into_iter().map(|(_, file)| InodeId(file)).collect()
     }
 

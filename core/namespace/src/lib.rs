@@ -33,5 +33,5 @@ pub use config::Config;
 pub use namespace::Namespace;
 pub use ops::{NAMENODE_LEASE_HOLDER, STORAGE_POLICIES, Verb, storage_type_number, storage_type_ordinal};
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
-pub use read::SummaryWalk;
+pub use read::{OpenFilesWalk, SummaryWalk};
 pub use types::*;

@@ -47,6 +47,22 @@ pub(crate) struct Counters {
     pub(crate) snapshot_counter: u32,
 }
 
+impl Counters {
+    /// Panics when one has gone back: what it gave out would be given out once more.
+    pub(crate) fn check_grown_since(&self, before: &Counters) {
+        assert!(self.inode_id >= before.inode_id, "an inode id is given out once");
+        assert!(self.block_id >= before.block_id, "a block id is given out once");
+        assert!(
+            self.striped_block_id >= before.striped_block_id,
+            "the id of a block group is given out once"
+        );
+        assert!(
+            self.genstamp >= before.genstamp && self.impending_genstamp >= before.impending_genstamp,
+            "a generation stamp is given out once"
+        );
+    }
+}
+
 /// The durable state of a NameNode.
 #[derive(Debug)]
 pub struct Namespace {
@@ -435,6 +451,10 @@ impl Namespace {
         if rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
             self.block_lists.remove(rec.data);
         }
+        debug_assert!(
+            slots.iter().all(|slot| self.blocks.get(*slot).file == file),
+            "a file has blocks of its own"
+        );
         let rec = self.inodes.get_mut(file);
         match slots[..] {
             [] => {
@@ -681,6 +701,7 @@ impl Namespace {
     /// Makes the file's writer known (and holds its lease).
     pub(crate) fn open_file(&mut self, slot: Slot, client_name: &str, client_machine: &str) {
         debug_assert!(self.rec(slot).is_file(), "only files are written");
+        debug_assert!(self.open.get(slot).is_none(), "a file has one writer");
         let id = self.rec(slot).id();
         let mono_ms = self.now_mono_ms.load(Ordering::Relaxed);
         let holder = self.leases.add(client_name, id.0, mono_ms);
@@ -692,6 +713,7 @@ impl Namespace {
             },
         );
         self.open_ids.insert(id.0);
+        debug_assert_eq!(self.open_ids.len(), self.open.len(), "each open file is listed");
         self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
     }
 
@@ -702,6 +724,7 @@ impl Namespace {
             self.leases.remove(&open.client_name, id.0);
         }
         self.open_ids.remove(&id.0);
+        debug_assert_eq!(self.open_ids.len(), self.open.len(), "only open files are listed");
         self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, false);
     }
 

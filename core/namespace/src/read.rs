@@ -25,6 +25,26 @@ pub struct SummaryWalk {
     todo: Vec<(InodeId, Option<Vec<u8>>)>,
 }
 
+/// A page of `listOpenFiles` under way ([`Namespace::open_files_step`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenFilesWalk {
+    /// The last file looked at.
+    after: InodeId,
+    /// Files of the page so far.
+    pub found: Vec<OpenFile>,
+}
+
+impl OpenFilesWalk {
+    /// The page behind this file.
+    #[must_use]
+    pub fn after(file: InodeId) -> OpenFilesWalk {
+        OpenFilesWalk {
+            after: file,
+            found: Vec::new(),
+        }
+    }
+}
+
 impl Namespace {
     /// `getFileInfo`: None if absent. Checks traverse; a symlink at the end is an `UnresolvedPathException`.
     pub fn file_info(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Option<FileStatus<'_>>, Refused> {
@@ -413,30 +433,30 @@ impl Namespace {
         }
     }
 
-    /// `listOpenFiles` after inode `prev`, below `path`: at most `max`, and whether there are more. No check of the
-    /// caller.
-    #[must_use]
-    pub fn open_files(&self, prev: InodeId, path: &str, max: usize) -> (Vec<OpenFile>, bool) {
-        let mut out = Vec::new();
-        for id in self.open_ids.range(prev.0.saturating_add(1)..) {
-            let id = InodeId(*id);
-            let Some(slot) = self.slot(id) else { continue };
+    /// Goes on with a page of `listOpenFiles` below `path`, for up to `max_files` open files; `None` when the page is not
+    /// whole yet, and otherwise whether there are more than the `page` files in it. No check of the caller. The lock may be
+    /// given away between slices: what is opened or closed meanwhile may be in the page or not.
+    pub fn open_files_step(&self, walk: &mut OpenFilesWalk, path: &str, page: usize, max_files: usize) -> Option<bool> {
+        let mut ids = self.open_ids.range(walk.after.0.saturating_add(1)..);
+        for id in ids.by_ref().take(max_files.max(1)) {
+            walk.after = InodeId(*id);
+            let Some(slot) = self.slot(walk.after) else { continue };
             let Some(open) = self.open.get(slot) else { continue };
             let full = self.path_of_slot(slot);
             if !full.starts_with(path) {
                 continue;
             }
-            if out.len() == max {
-                return (out, true);
+            if walk.found.len() == page {
+                return Some(true);
             }
-            out.push(OpenFile {
-                id,
+            walk.found.push(OpenFile {
+                id: walk.after,
                 path: full,
                 client_name: open.client_name.to_string(),
                 client_machine: open.client_machine.to_string(),
             });
         }
-        (out, false)
+        ids.next().is_none().then_some(false)
     }
 
     /// The block as the edits know it, and its file; None if it belongs to no file (any more).

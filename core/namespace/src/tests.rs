@@ -1,5 +1,6 @@
 //! The namespace as a whole: against a naive model, against replay, against its own images, and verb by verb.
 
+mod checked;
 mod model;
 mod replay;
 mod safety;

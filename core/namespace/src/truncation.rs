@@ -56,6 +56,12 @@ impl Namespace {
     }
 
     pub(crate) fn begin_truncation(&mut self, file: Slot, truncation: Truncation) {
+        debug_assert!(
+            self.block_slots(file)
+                .last()
+                .is_some_and(|last| self.blocks.get(*last).is_open()),
+            "DataNodes cut a block that is open"
+        );
         let id = self.rec(file).id().0;
         let before = self.truncations.insert(id, truncation);
         debug_assert!(before.is_none(), "one truncate of a file waits for DataNodes");

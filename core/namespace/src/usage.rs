@@ -274,6 +274,7 @@ impl Namespace {
             out
         };
         let (a, b) = (chain(a), chain(b));
+        debug_assert_eq!(a.first(), b.first(), "both hang below the root");
         a.iter()
             .zip(&b)
             .take_while(|(x, y)| x == y)

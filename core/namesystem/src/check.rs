@@ -21,9 +21,12 @@ impl Namesystem {
         }
         self.namespace.check();
         self.blockmanager.check();
-        self.retry_cache.check();
+        self.retry_cache.check(self.edit_log.applied());
         self.latest_calls.check_order();
         self.recoveries.check();
+        self.edit_log.check();
+        self.in_flight.check(self.edit_log.applied());
+        self.history.check(self.edit_log.applied(), self.life());
         self.check_blocks();
         self.check_role();
         assert!(
@@ -75,6 +78,11 @@ impl Namesystem {
         let writes = self.edit_log.is_open_for_write();
         match self.role {
             Role::Active => {
+                assert!(writes, "an active has a log to write to");
+                assert!(
+                    self.history.has_nothing_to_prove(),
+                    "what an active has is what it wrote, or was proven before"
+                );
                 assert!(self.blockmanager.is_active(), "an active looks after its blocks");
                 assert!(self.namespace.is_active(), "the stamps that an active gives out count");
             }

@@ -187,7 +187,9 @@ impl EditsRetention {
             .find(old_enough)
             .map_or(0, |(_, last)| last.0 + 1);
         let by_count = last.0.saturating_sub(EDITS_RETAINED_TXNS);
-        by_images.min(TxId(by_time.max(by_count)))
+        let keep_from = by_images.min(TxId(by_time.max(by_count)));
+        debug_assert!(keep_from <= by_images, "the edits that lead on from an image stay");
+        keep_from
     }
 }
 
@@ -204,6 +206,11 @@ pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: 
     let oldest = *sorted
         .get(images_retained.max(IMAGES_RETAINED_MIN) - 1)
         .or(sorted.last())?;
+    let kept = sorted.iter().filter(|image| **image >= oldest).count();
+    debug_assert!(
+        kept >= images.len().min(IMAGES_RETAINED_MIN),
+        "should the newest image be damaged, the one before serves"
+    );
     Some((oldest, TxId((oldest.0 + 1).saturating_sub(extra_edits_retained))))
 }
 

@@ -1,7 +1,7 @@
 //! What a call knows of its caller, and what it leaves to the shell.
 
 use crate::Namesystem;
-use crate::calls::{BlockReportWork, SummaryWork};
+use crate::calls::{BlockReportWork, WalkWork};
 use crate::passed_on::PassedOn;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -72,8 +72,8 @@ pub enum Deferred {
     TellCorrupt(Vec<LocatedBlockProto>),
     /// `DatanodeProtocol.blockReport` of many replicas: step it under the write lock until it answers.
     BlockReport(Box<BlockReportWork>),
-    /// `getContentSummary` or `getQuotaUsage` of many inodes: step it under the read lock until it answers.
-    Summary(Box<SummaryWork>),
+    /// A read of many inodes: step it under the read lock until it answers.
+    Walk(Box<WalkWork>),
 }
 
 /// What a verb answers.

@@ -182,6 +182,7 @@ impl EditLog {
         }
         assert!(self.staged_ends.is_empty(), "ops are staged already");
         let start = self.open.len();
+        debug_assert_eq!(start, self.logged_len, "ops that did not apply are in the open batch");
         let mut txid = self.applied();
         for op in ops {
             txid = txid.next();
@@ -200,6 +201,10 @@ impl EditLog {
         let Some(end) = self.staged_ends.pop_front() else {
             panic!("an op was applied that is not staged");
         };
+        debug_assert!(
+            end > self.logged_len,
+            "ops are logged in the order in which they were staged"
+        );
         self.logged_len = end;
         let txid = self.positions.apply();
         self.open_count += 1;
@@ -257,6 +262,7 @@ impl EditLog {
         while let Some((last, bytes)) = self.unsynced.front()
             && *last <= synced
         {
+            debug_assert!(self.unsynced_bytes >= *bytes, "the bytes of a batch are counted");
             self.unsynced_bytes -= bytes;
             self.unsynced.pop_front();
         }
@@ -319,6 +325,16 @@ impl EditLog {
         );
         let bytes: usize = self.unsynced.iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(self.unsynced_bytes, bytes);
+        assert!(
+            self.unsynced.iter().map(|(last, _)| last).is_sorted(),
+            "batches are sealed in the order of their transactions"
+        );
+        assert!(
+            self.unsynced
+                .back()
+                .is_none_or(|(last, _)| *last <= self.positions.sealed()),
+            "a batch waits for a quorum that is not sealed"
+        );
     }
 
     /// Logs an op that changes nothing, so that there is nothing to apply.
@@ -343,6 +359,7 @@ impl EditLog {
         let last = self.push(EditOp::EndLogSegment)?;
         self.seal();
         self.out.push_back(LogItem::FinalizeSegment { first, last });
+        debug_assert_eq!(self.open_count, 0, "nothing is logged behind the end of a segment");
         self.segment = None;
         Ok(last)
     }
@@ -355,6 +372,12 @@ impl EditLog {
         }
         let last = self.applied();
         let first = TxId(last.0 + 1 - u64::from(self.open_count));
+        debug_assert!(first >= segment, "a batch belongs to one segment");
+        debug_assert_eq!(
+            self.open.len(),
+            self.logged_len,
+            "a batch has the ops that were applied"
+        );
         let bytes = Bytes::from(std::mem::take(&mut self.open));
         self.forget_synced();
         self.unsynced_bytes += bytes.len();

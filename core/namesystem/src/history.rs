@@ -306,6 +306,34 @@ impl History {
             Some(first) => life.advance_proven(TxId(first.first.0.saturating_sub(1))),
             None => life.advance_proven(proven.last),
         }
+        debug_assert!(
+            self.stretches.front().is_none_or(|first| first.first > life.proven()),
+            "what waits for its proof is not proven"
+        );
+    }
+
+    /// Whether everything that was replayed is known to be the journal's.
+    pub(crate) fn has_nothing_to_prove(&self) -> bool {
+        self.stretches.is_empty()
+    }
+
+    /// Panics where an invariant of the module header does not hold.
+    pub(crate) fn check(&self, applied: TxId, life: &Life) {
+        let mut before = life.proven();
+        for (at, stretch) in self.stretches.iter().enumerate() {
+            let (first, last) = (stretch.first, stretch.last);
+            assert!(
+                first > before,
+                "{first} to {last} is to be compared behind {before}, which is proven or in the stretch before"
+            );
+            assert!(last >= first, "a stretch from {first} to {last}");
+            assert!(
+                stretch.closed || at + 1 == self.stretches.len(),
+                "the stretch from {first} to {last} would grow into the next one"
+            );
+            before = last;
+        }
+        assert!(before <= applied, "{before} is to be compared and was not applied");
     }
 
     /// This NameNode has become the writer in `epoch`, and the journal ends with `last`: what is to be compared before it
@@ -364,6 +392,10 @@ impl Comparison {
                 break;
             }
             if frame.txid == self.next {
+                debug_assert!(
+                    self.next <= self.stretch.last,
+                    "what is behind a stretch is not compared"
+                );
                 self.digest = self.digest.and(&frame);
                 self.next = self.next.next();
             }

@@ -29,6 +29,10 @@ pub struct Parts {
 /// A namesystem around a namespace that holds everything up to `txid` and nothing after it, in a life of its own.
 #[must_use]
 pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> Namesystem {
+    debug_assert!(
+        namespace.last_applied_txid() <= txid.0,
+        "a namespace holds what its image is said to cover"
+    );
     let mut blockmanager = BlockManager::new(parts.blockmanager);
     namespace.for_each_block(&mut |block, inode, replication, under_construction| {
         let state = if under_construction {

@@ -102,6 +102,7 @@ pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
     resume_recoveries(ns, now);
     let after = InodeId(ns.recoveries.expired_turn);
     let expired = ns.namespace.expired_leases(now.monotonic_ms, after, FILES_MAX);
+    debug_assert!(expired.len() <= FILES_MAX, "nobody waits longer for the lock");
     ns.recoveries.expired_turn = expired.last().map_or(0, |file| file.0);
     let holder = internal_lease_holder(ns.last_transition_ms);
     for &file in &expired {

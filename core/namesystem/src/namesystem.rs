@@ -363,6 +363,11 @@ impl Namesystem {
         for block in &reclaimed.blocks {
             self.blockmanager.remove_block(block.id);
         }
+        debug_assert_eq!(
+            reclaimed.done,
+            !self.namespace.has_detached(),
+            "what is left is asked for again"
+        );
         self.reclaim_pending = !reclaimed.done;
         self.reclaim_pending
     }
@@ -382,6 +387,11 @@ impl Namesystem {
         self.edit_log.begin_life();
         self.history = History::default();
         debug_assert!(!self.edit_log.has_unsynced(), "an active begins with what a quorum has");
+        debug_assert_eq!(
+            self.life().proven(),
+            self.edit_log.applied(),
+            "an active answers with nothing that may be lost"
+        );
         let first = self.edit_log.open_for_write(now.wall_ms);
         debug_assert!(self.edit_log.is_open_for_write(), "an active writes");
         Ok(first)
@@ -405,6 +415,11 @@ impl Namesystem {
         self.in_flight.clear();
         self.namespace.stop_active();
         self.last_transition_ms = wall_ms;
+        debug_assert!(
+            !self.edit_log.has_pending(),
+            "who is a standby sends nothing to the journals"
+        );
+        debug_assert!(!self.edit_log.has_unsynced(), "what no quorum has is not taken along");
         Ok(())
     }
 
@@ -429,6 +444,7 @@ impl Namesystem {
         self.last_transition_ms = old.last_transition_ms;
         self.latest_calls = std::mem::take(&mut old.latest_calls);
         let mut answers = std::mem::take(&mut old.retry_cache);
+        debug_assert!(old.life().has_ended(), "a life that goes on needs its answers itself");
         answers.forget_after(self.edit_log.applied().min(old.life().proven()));
         debug_assert!(old.retry_cache.is_empty(), "an answer is remembered in one life");
         self.retry_cache = answers;

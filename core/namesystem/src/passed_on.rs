@@ -160,11 +160,16 @@ impl LatestCalls {
             self.buckets.is_empty() || self.buckets.len() == BUCKETS,
             "memory is bounded"
         );
-        for bucket in &self.buckets {
+        for (number, bucket) in self.buckets.iter().enumerate() {
             let held = bucket.clients.iter().filter(|client| client.at_ms() != 0);
             for (at, client) in held.clone().enumerate() {
                 let again = held.clone().skip(at + 1).any(|other| other.id == client.id);
                 assert!(!again, "a client has two places");
+                let key = CallKey {
+                    client_id: client.id,
+                    call_id: 0,
+                };
+                assert_eq!(index_of(&key), number, "a client is looked for where it is");
             }
         }
     }
@@ -250,6 +255,7 @@ impl Turns {
 
     /// The thread runs.
     pub fn turn(&mut self, now_ms: u64) {
+        debug_assert!(now_ms >= self.last_ms, "the monotonic clock does not go back");
         self.before_last_ms = self.last_ms;
         self.last_ms = now_ms;
     }

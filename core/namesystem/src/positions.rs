@@ -131,8 +131,10 @@ impl Positions {
 
     /// One more transaction was applied; answers it.
     pub(crate) fn apply(&mut self) -> TxId {
-        self.applied = self.applied.next();
-        self.applied
+        let next = self.applied.next();
+        debug_assert!(next > self.applied, "no id is left for another transaction");
+        self.applied = next;
+        next
     }
 
     /// The open batch gets no more.
@@ -165,6 +167,11 @@ impl Positions {
         );
         self.life = self.life.next(self.applied);
         self.sealed = self.applied;
+        debug_assert_eq!(
+            self.life.proven(),
+            self.applied,
+            "a life begins with what is in the journal for good"
+        );
     }
 
     /// What must hold at any moment.

@@ -32,6 +32,10 @@ pub struct InFlight {
 impl InFlight {
     /// Notes that `txid` touched it.
     pub fn mark(&mut self, shown: Shown, txid: TxId) {
+        debug_assert!(
+            self.order.back().is_none_or(|(last, _)| *last <= txid),
+            "transactions are applied in their order"
+        );
         if self.last.insert(shown, txid) != Some(txid) {
             self.order.push_back((txid, shown));
         }
@@ -66,6 +70,21 @@ impl InFlight {
     pub fn clear(&mut self) {
         self.last.clear();
         self.order.clear();
+    }
+
+    /// Panics when what a transaction in flight has touched could be shown before it is synced.
+    pub(crate) fn check(&self, applied: TxId) {
+        assert!(
+            self.order.iter().map(|(txid, _)| txid).is_sorted(),
+            "what was touched first is forgotten first"
+        );
+        let mut newest: HashMap<Shown, TxId, FixedState> = HashMap::default();
+        newest.extend(self.order.iter().map(|&(txid, shown)| (shown, txid)));
+        assert_eq!(newest, self.last, "the last transaction that touched each");
+        assert!(
+            self.order.back().is_none_or(|(last, _)| *last <= applied),
+            "a transaction is in flight that was not applied"
+        );
     }
 
     /// Number of entries.
@@ -130,15 +149,23 @@ impl<R> ReplyGate<R> {
             .into_values()
             .flatten()
             .collect();
+        debug_assert!(released.len() <= self.len, "a reply is counted as long as it is parked");
         self.len -= released.len();
+        debug_assert_eq!(
+            self.len == 0,
+            self.parked.is_empty(),
+            "replies are parked exactly while some are counted"
+        );
         released
     }
 
     /// Closes the gate and takes all replies: they will never be acknowledged here.
     pub fn close(&mut self) -> Vec<R> {
         self.life = None;
+        let taken: Vec<R> = std::mem::take(&mut self.parked).into_values().flatten().collect();
+        debug_assert_eq!(taken.len(), self.len, "each parked reply is given back");
         self.len = 0;
-        std::mem::take(&mut self.parked).into_values().flatten().collect()
+        taken
     }
 
     /// Number of parked replies.

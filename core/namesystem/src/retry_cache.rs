@@ -206,6 +206,7 @@ impl RetryCache {
         self.index.retain(|&mut place| {
             let chunk = chunks.get(place.chunk.wrapping_sub(first_chunk) as usize);
             let reply = chunk.and_then(|chunk| read_reply(&chunk.bytes, place.offset as usize));
+            debug_assert!(reply.is_some(), "the index names a record that was dropped");
             reply.is_some_and(|reply| reply.txid <= last)
         });
     }
@@ -236,8 +237,8 @@ impl RetryCache {
         self.bytes
     }
 
-    /// Panics where an invariant of the module header does not hold.
-    pub fn check(&self) {
+    /// Panics where an invariant of the module header does not hold, or an answer shows a transaction after `applied`.
+    pub fn check(&self, applied: TxId) {
         let capacity: usize = self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
         assert_eq!(capacity, self.bytes, "bytes counted and held");
         assert!(
@@ -263,6 +264,11 @@ impl RetryCache {
             let key = self.key_at(place);
             let found = key.and_then(|key| self.index.find(hash_of(&key), |&other| self.key_at(other) == Some(key)));
             assert_eq!(found, Some(&place), "a call has one answer, and is found by its key");
+            let txid = self.reply_at(place).map(|reply| reply.txid);
+            assert!(
+                txid.is_some_and(|txid| txid <= applied),
+                "an answer shows {txid:?}, and {applied} is applied"
+            );
         }
     }
 
@@ -292,6 +298,7 @@ impl RetryCache {
             offset += HEADER_BYTES + reply.payload.len();
         }
         if let Some(chunk) = self.chunks.pop_front() {
+            debug_assert!(chunk.bytes.capacity() <= self.bytes, "the bytes of a chunk are counted");
             self.bytes -= chunk.bytes.capacity().min(self.bytes);
             self.first_chunk = self.first_chunk.wrapping_add(1);
         }

@@ -47,7 +47,13 @@ impl Standing {
             Role::Active => 3,
             Role::SteppingDown => 4,
         };
-        self.generation.to_bits() << ROLE_BITS | role
+        let bits = self.generation.to_bits() << ROLE_BITS | role;
+        debug_assert_eq!(
+            Standing::from_bits(bits),
+            self,
+            "who reads it without a lock reads what it is"
+        );
+        bits
     }
 
     /// From that word.

@@ -75,6 +75,10 @@ impl UnderWay {
                 return None;
             }
         }
+        debug_assert!(
+            self.0.as_ref().is_none_or(|(_, held)| held.is_cancelled()),
+            "one image at a time is on its way to be published"
+        );
         let canceler = Canceler::default();
         self.0 = Some((purpose, canceler.clone()));
         Some(canceler)
@@ -190,6 +194,7 @@ impl Namesystem {
             life: self.life().clone(),
             canceler,
         };
+        debug_assert!(context.life.proven() <= txid, "{txid} is applied, and more is proven");
         Ok((self.namespace.freeze(), context))
     }
 }

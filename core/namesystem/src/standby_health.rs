@@ -47,6 +47,7 @@ impl StandbyHealth {
     pub fn failed(&mut self, aspect: Aspect, what: String, now_ms: u64) -> bool {
         match self.problems.get_mut(&aspect) {
             Some(known) if known.what == what => {
+                debug_assert!(known.logged_ms <= now_ms, "the monotonic clock does not go back");
                 known.times = known.times.saturating_add(1);
                 let due = now_ms >= known.logged_ms.saturating_add(LOG_EVERY_MS);
                 if due {

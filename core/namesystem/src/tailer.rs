@@ -119,6 +119,7 @@ impl Edits {
                 return Ok(false);
             }
             self.pos = usize::try_from(frames.good_until()).unwrap_or(usize::MAX);
+            debug_assert!(self.pos <= self.bytes.len(), "what was read was there");
             if frame.txid <= ns.edit_log.applied() {
                 let life = ns.edit_log.life();
                 ns.history.check_overlap(&mut self.seen, &frame, self.source, life)?;
@@ -130,6 +131,7 @@ impl Edits {
             })?;
             ns.replay(frame.txid, &op, mono_ms)?;
             ns.history.replayed(&frame, self.source, ns.edit_log.life());
+            debug_assert_eq!(ns.edit_log.applied(), frame.txid, "each transaction is replayed once");
             applied += 1;
         }
         Ok(true)
@@ -165,7 +167,13 @@ pub fn durable_on_disk(told: &[(Option<TxId>, Option<TxId>)], journalnodes: usiz
     let by_majority = on_disk.get(majority - 1).copied();
     // One knows it from the writer. It can't be more than the highest that anybody has, or it is not of this journal.
     let committed = told.iter().filter_map(|(_, committed)| *committed).max();
-    by_majority.max(committed.filter(|committed| on_disk.first().is_some_and(|highest| committed <= highest)))
+    let durable =
+        by_majority.max(committed.filter(|committed| on_disk.first().is_some_and(|highest| committed <= highest)));
+    debug_assert!(
+        durable.is_none_or(|durable| on_disk.first().is_some_and(|highest| durable <= *highest)),
+        "nothing is durable that is on no disk"
+    );
+    durable
 }
 
 #[cfg(test)]

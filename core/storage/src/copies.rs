@@ -39,6 +39,10 @@ const FIRST_LINE: &str = "hathi-copies 1";
 impl Copies {
     /// Takes copies of those of the files that are there.
     pub fn take<D: Disk>(disk: &D, dir: &Path, names: &[&str]) -> io::Result<Self> {
+        debug_assert!(
+            names.iter().all(|name| !name.contains([' ', '\n'])),
+            "a name is one word of its line"
+        );
         let mut files = BTreeMap::new();
         for name in names {
             let path = dir.join(name);
@@ -56,7 +60,13 @@ impl Copies {
 
     /// Writes them, durably.
     pub fn write<D: Disk>(&self, disk: &D, path: &Path) -> io::Result<()> {
-        disk.write_small(path, &self.encode())
+        let bytes = self.encode();
+        debug_assert_eq!(
+            Self::decode(&bytes).as_ref(),
+            Some(self),
+            "copies are read back as they were taken"
+        );
+        disk.write_small(path, &bytes)
     }
 
     /// Whether there is a copy of a file.

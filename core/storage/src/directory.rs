@@ -317,6 +317,10 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        debug_assert!(
+            from.parent() == Some(&self.root) && to.parent() == Some(&self.root),
+            "a sync of the root makes both names durable"
+        );
         self.disk.rename(from, to).map_err(at(from))?;
         self.disk.sync_dir(&self.root).map_err(at(&self.root))
     }
@@ -339,6 +343,7 @@ impl<D: Disk> StorageDirectory<D> {
 
     /// Takes `in_use.lock`; `holder` is `pid@host`.
     pub fn lock(&mut self, holder: &str) -> Result<()> {
+        debug_assert!(self.lock.is_none(), "who has the lock does not ask for it");
         let path = self.root.join("in_use.lock");
         match self.disk.lock(&path, holder).map_err(at(&path))? {
             Some(lock) => {
@@ -421,6 +426,22 @@ impl<D: Disk> StorageDirectory<D> {
     /// Completes or takes back a transition that [`StorageDirectory::analyze`] found half-done
     /// (`StorageDirectory.doRecover`).
     pub fn recover(&self, state: StorageState) -> Result<()> {
+        self.complete(state)?;
+        debug_assert!(
+            match self.analyze() {
+                Ok(now) => matches!(
+                    now,
+                    StorageState::NonExistent | StorageState::NotFormatted | StorageState::Normal
+                ),
+                // A disk that fails says nothing.
+                Err(error) => matches!(error, StorageError::Io { .. }),
+            },
+            "nothing is under way after a recovery of {state:?}"
+        );
+        Ok(())
+    }
+
+    fn complete(&self, state: StorageState) -> Result<()> {
         match state {
             StorageState::CompleteUpgrade => self.rename(&self.tmp("previous"), &self.previous()),
             StorageState::RecoverUpgrade => {
@@ -460,9 +481,9 @@ impl<D: Disk> StorageDirectory<D> {
     /// Replaces VERSION, durably.
     pub fn write_version(&self, version: &VersionFile) -> Result<()> {
         let path = self.version_path();
-        self.disk
-            .write_small(&path, version.to_text().as_bytes())
-            .map_err(at(&path))
+        let text = version.to_text();
+        debug_assert_eq!(&VersionFile::parse(&text), version, "VERSION is read back as it is");
+        self.disk.write_small(&path, text.as_bytes()).map_err(at(&path))
     }
 
     /// Makes `current` empty and writes VERSION last, so that a crash leaves an unformatted directory.
@@ -473,6 +494,10 @@ impl<D: Disk> StorageDirectory<D> {
 
     /// [`StorageDirectory::format`] with small files that are there before VERSION is.
     pub fn format_with(&self, version: &VersionFile, force: bool, files: &[(&str, &[u8])]) -> Result<()> {
+        debug_assert!(
+            files.iter().all(|(name, _)| *name != "VERSION"),
+            "a directory counts as formatted when it is whole"
+        );
         self.make(&self.root)?;
         let current = self.current();
         if self.has(&current)? {

@@ -82,13 +82,14 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
             .filter(|len| *len <= SMALL_FILE_LIMIT_BYTES)
             .ok_or_else(|| too_large(path, len))?;
         let mut data = vec![0; len];
-        let mut filled = 0;
-        while filled < len {
-            match file.read_at(filled as u64, &mut data[filled..])? {
+        let mut filled: usize = 0;
+        while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(filled as u64, rest)? {
                 0 => break,
-                n => filled += n,
+                n => filled = filled.saturating_add(n),
             }
         }
+        debug_assert!(filled <= len, "a file gives no more than there is room for");
         data.truncate(filled);
         Ok(Some(data))
     }
@@ -104,6 +105,7 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = Path::new(&temporary);
+        debug_assert_eq!(temporary.parent(), path.parent(), "one sync covers both names");
         let file = self.create(temporary)?;
         file.write_at(0, data)?;
         file.sync_data()?;

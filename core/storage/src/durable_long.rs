@@ -37,6 +37,10 @@ impl<D: Disk> DurableLong<D> {
     /// Like [`DurableLong::set`], but writes also when the value is the default that is in no file yet.
     pub fn force_set(&mut self, value: u64) -> io::Result<()> {
         self.disk.write_small(&self.path, format!("{value}\n").as_bytes())?;
+        debug_assert!(
+            read_text_long(&self.disk, &self.path).map_or(true, |found| found == Some(value)),
+            "the next start reads what was promised"
+        );
         self.value = value;
         Ok(())
     }
@@ -108,6 +112,10 @@ impl<D: Disk> BestEffortLong<D> {
             }),
         };
         file.write_at(0, &value.to_be_bytes())?;
+        debug_assert!(
+            file.len().map_or(true, |len| len == 8),
+            "the next start takes a file of any other length for damaged"
+        );
         self.value = value;
         self.written = Some(value);
         Ok(())
@@ -194,7 +202,13 @@ impl<D: Disk> CheckedRecord<D> {
                 self.disk.create(&self.path)?
             }),
         };
-        file.write_at(0, &encode_record(values))?;
+        let record = encode_record(values);
+        debug_assert_eq!(
+            decode_record(&record),
+            Some(values),
+            "a record is read back as it was set"
+        );
+        file.write_at(0, &record)?;
         self.values = Some(values);
         Ok(())
     }

@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{DirEntry, Disk, DiskFile};
 
+mod check;
+
 type InodeNumber = u64;
 
 /// Writes up to this length are never torn: a disk writes a sector whole or not at all.
@@ -33,6 +35,8 @@ struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// A sync failed or a bit flipped: some of what is read will never be durable.
+    strayed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,8 @@ struct State {
     steps: Option<u64>,
     /// What a torn write is cut to: a multiple of this in the file. `None`: anywhere.
     sector: Option<u64>,
+    /// See [`SimDisk::lose_directories_whole`].
+    whole_directories: bool,
     /// Bytes that may still be written; the write that exceeds them is cut short.
     space: Option<u64>,
     full: bool,
@@ -163,8 +169,30 @@ fn apply_name(names: &mut Names, change: &NameChange) {
     }
 }
 
+/// The directory that a name is in, unless that is the top of the disk, which is always there.
+fn directory_of(path: &Path) -> Option<&Path> {
+    path.parent().filter(|parent| parent.parent().is_some())
+}
+
+/// What was in a directory that is lost goes with it.
+fn drop_unreachable(names: &mut Names) {
+    // A directory comes before what is in it.
+    for (path, node) in std::mem::take(names) {
+        if directory_of(&path).is_none_or(|dir| names.get(dir) == Some(&Node::Directory)) {
+            names.insert(path, node);
+        }
+    }
+}
+
 impl State {
     fn change(&mut self, dir: Option<&Path>, change: NameChange) {
+        debug_assert!(
+            match &change {
+                NameChange::Put(path, _) | NameChange::Remove(path) => path.parent() == dir,
+                NameChange::Rename(_, to) | NameChange::Move(_, to, _) => to.parent() == dir,
+            },
+            "a sync of the directory makes its names durable: {change:?}"
+        );
         apply_name(&mut self.live, &change);
         self.pending.push((dir.unwrap_or(Path::new("")).to_owned(), change));
     }
@@ -245,12 +273,17 @@ impl SimDisk {
                                 ((first + whole) * sector).saturating_sub(offset).min(len)
                             }
                         };
+                        debug_assert!(kept <= len, "no more survives than was written");
                         if let Some(sector) = sector {
                             // What is written to a sector carries what was written to it before.
                             let last = (offset + len).div_ceil(sector);
                             if let Some(gone) = lost.range(offset / sector..last).next() {
                                 kept = kept.min((gone * sector).saturating_sub(offset));
                             }
+                            debug_assert!(
+                                kept == 0 || kept == len || (offset + kept).is_multiple_of(sector),
+                                "a sector is written whole or not at all"
+                            );
                             if kept < len {
                                 lost.extend((offset + kept) / sector..last);
                             }
@@ -266,6 +299,7 @@ impl SimDisk {
                 }
             }
             inode.live.clone_from(&inode.durable);
+            inode.strayed = false;
         }
         // Of each directory's changes a prefix survives, as in a journaling file system.
         let mut kept: BTreeMap<PathBuf, bool> = BTreeMap::new();
@@ -280,8 +314,18 @@ impl SimDisk {
                 apply_name(&mut state.durable, &change);
             }
         }
+        if state.whole_directories {
+            drop_unreachable(&mut state.durable);
+        }
         state.live = state.durable.clone();
         state.collect_garbage();
+        debug_assert!(
+            state.pending.is_empty() && state.inodes.values().all(|inode| inode.pending.is_empty()),
+            "nothing is on its way to a disk without power"
+        );
+        if cfg!(debug_assertions) {
+            state.check();
+        }
     }
 
     /// The next `count` syncs of files fail, and what they should have written will never be durable.
@@ -342,11 +386,18 @@ impl SimDisk {
         self.state().sector = Some(bytes.max(1));
     }
 
+    /// From now on what is in a directory is lost with the directory's own name, as on a real disk. Who asks for it has to
+    /// make the directories durable that it is given.
+    pub fn lose_directories_whole(&self) {
+        self.state().whole_directories = true;
+    }
+
     /// Flips a bit of a file, in both halves.
     pub fn flip_bit(&self, path: &Path, byte: u64, bit: u8) -> io::Result<()> {
         let mut state = self.state();
         let inode = state.file(path)?;
         if let Some(inode) = state.inodes.get_mut(&inode) {
+            inode.strayed = true;
             for half in [&mut inode.live, &mut inode.durable] {
                 if let Some(byte) = half.get_mut(byte as usize) {
                     *byte ^= 1 << (bit % 8);
@@ -621,6 +672,13 @@ impl Disk for SimDisk {
             }
             apply_name(&mut state.durable, &change);
         }
+        debug_assert!(
+            state
+                .pending
+                .iter()
+                .all(|(changed, change)| changed != dir && change.leaves() != Some(dir)),
+            "no name of a directory that was synced can be lost"
+        );
         Ok(())
     }
 
@@ -749,11 +807,16 @@ impl DiskFile for SimFile {
             let pending = std::mem::take(&mut inode.pending);
             if fails {
                 // As Linux does: the pages count as clean now, and no later sync will write them.
+                inode.strayed = true;
                 return Err(io::Error::new(kind, "injected sync failure"));
             }
             for write in &pending {
                 apply_write(&mut inode.durable, write);
             }
+            debug_assert!(
+                inode.strayed || inode.durable == inode.live,
+                "what was synced is what is read"
+            );
             Ok(())
         })?
     }
@@ -768,127 +831,4 @@ impl DiskFile for SimFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk() -> SimDisk {
-        let disk = SimDisk::new();
-        disk.create_dir_all(Path::new("/d")).unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        disk
-    }
-
-    fn drop_all(_: u64) -> u64 {
-        0
-    }
-
-    #[test]
-    fn what_was_synced_survives_and_only_that() {
-        let disk = disk();
-        let path = Path::new("/d/f");
-        let file = disk.create(path).unwrap();
-        file.write_at(0, b"kept").unwrap();
-        file.sync_data().unwrap();
-        disk.sync_dir(Path::new("/d")).unwrap();
-        file.write_at(4, b"lost").unwrap();
-        assert_eq!(disk.read_small(path).unwrap().unwrap(), b"keptlost");
-        disk.lose_power(&mut drop_all);
-        assert_eq!(disk.read_small(path).unwrap().unwrap(), b"kept");
-        assert!(file.write_at(0, b"x").is_err());
-    }
-
-    #[test]
-    fn a_name_needs_a_sync_of_its_directory() {
-        let disk = disk();
-        let file = disk.create(Path::new("/d/f")).unwrap();
-        file.sync_data().unwrap();
-        // pick(2) == 1: the name change does not survive.
-        disk.lose_power(&mut |n| n - 1);
-        assert!(!disk.exists(Path::new("/d/f")).unwrap());
-    }
-
-    #[test]
-    fn a_file_that_goes_to_another_directory_has_one_of_its_names_after_a_crash() {
-        for (synced, choice) in [("", 0), ("", 1), ("/d", 1), ("/e", 1)] {
-            let disk = disk();
-            disk.create_dir_all(Path::new("/e")).unwrap();
-            disk.sync_dir(Path::new("/")).unwrap();
-            disk.create(Path::new("/d/f")).unwrap();
-            disk.sync_dir(Path::new("/d")).unwrap();
-            disk.rename(Path::new("/d/f"), Path::new("/e/f")).unwrap();
-            if !synced.is_empty() {
-                disk.sync_dir(Path::new(synced)).unwrap();
-            }
-            disk.lose_power(&mut |n| choice % n);
-            let moved = !synced.is_empty() || choice == 0;
-            assert_eq!(disk.exists(Path::new("/e/f")).unwrap(), moved, "{synced} {choice}");
-            assert_eq!(disk.exists(Path::new("/d/f")).unwrap(), !moved, "{synced} {choice}");
-        }
-    }
-
-    #[test]
-    fn a_machine_that_stops_changes_nothing_more() {
-        let disk = disk();
-        let file = disk.create(Path::new("/d/f")).unwrap();
-        disk.stop_after(Some(2));
-        file.write_at(0, b"a").unwrap();
-        file.sync_data().unwrap();
-        assert!(disk.has_stopped());
-        assert!(file.write_at(1, b"b").is_err());
-        assert!(disk.sync_dir(Path::new("/d")).is_err());
-        disk.lose_power(&mut drop_all);
-        assert!(!disk.has_stopped());
-    }
-
-    #[test]
-    fn a_small_file_is_old_or_new_at_every_crash() {
-        for choice in 0..2 {
-            let disk = disk();
-            let path = Path::new("/d/n");
-            disk.write_small(path, b"1").unwrap();
-            let temporary = disk.create(Path::new("/d/n.tmp")).unwrap();
-            temporary.write_at(0, b"2").unwrap();
-            temporary.sync_data().unwrap();
-            disk.rename(Path::new("/d/n.tmp"), path).unwrap();
-            disk.lose_power(&mut |n| choice % n);
-            let read = disk.read_small(path).unwrap().unwrap();
-            assert_eq!(read, if choice == 0 { b"2" } else { b"1" });
-        }
-    }
-
-    #[test]
-    fn a_torn_write_leaves_a_prefix() {
-        let disk = disk();
-        let file = disk.create(Path::new("/d/f")).unwrap();
-        disk.sync_dir(Path::new("/d")).unwrap();
-        file.write_at(0, b"abcdefghij").unwrap();
-        disk.lose_power(&mut |n| if n == 3 { 2 } else { n / 2 });
-        assert_eq!(disk.read_small(Path::new("/d/f")).unwrap().unwrap(), b"abcde");
-    }
-
-    #[test]
-    fn a_failed_sync_loses_the_data_even_if_the_next_succeeds() {
-        let disk = disk();
-        let file = disk.create(Path::new("/d/f")).unwrap();
-        disk.sync_dir(Path::new("/d")).unwrap();
-        file.write_at(0, b"abc").unwrap();
-        disk.fail_syncs(1);
-        assert!(file.sync_data().is_err());
-        file.sync_data().unwrap();
-        disk.lose_power(&mut drop_all);
-        assert_eq!(disk.read_small(Path::new("/d/f")).unwrap().unwrap(), b"");
-    }
-
-    #[test]
-    fn locks_end_with_the_process() {
-        let disk = disk();
-        let lock = disk.lock(Path::new("/d/in_use.lock"), "1").unwrap();
-        assert!(lock.is_some());
-        assert!(disk.lock(Path::new("/d/in_use.lock"), "2").unwrap().is_none());
-        disk.crash_process();
-        let second = disk.lock(Path::new("/d/in_use.lock"), "2").unwrap();
-        assert!(second.is_some());
-        drop(lock);
-        assert!(disk.lock(Path::new("/d/in_use.lock"), "3").unwrap().is_none());
-    }
-}
+mod tests;

@@ -1,7 +1,5 @@
 //! Addresses, journal URIs and storage directories as they stand in configurations.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::fmt;
 use std::path::PathBuf;
 

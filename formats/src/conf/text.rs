@@ -1,7 +1,5 @@
 //! The XML of a configuration file, and keys that were renamed.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::path::Path;
 use std::sync::Arc;
 

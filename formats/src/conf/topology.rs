@@ -1,7 +1,5 @@
 //! Nameservices, their NameNodes and journals, and who this process is among them (`DFSUtil`, `HAUtil`, `NameNode`).
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::path::PathBuf;
 
 use super::address::parse_path;

@@ -1,7 +1,5 @@
 //! Acknowledgements of packets: one status per DataNode of the pipeline, the nearest first (`PipelineAck`).
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::io::{self, Read};
 
 use super::{read_delimited, write_delimited};

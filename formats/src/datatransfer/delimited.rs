@@ -1,7 +1,5 @@
 //! Protobuf messages behind a varint length, on slices and on `std::io`.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::io::{self, Read, Write};
 
 use prost::Message;

@@ -1,7 +1,5 @@
 //! The header of a `blk_<id>_<genstamp>.meta` file (`BlockMetadataHeader`); checksums follow it, one per chunk.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use super::{ChecksumType, DataChecksum, DataTransferError};
 
 /// Bytes of the header.

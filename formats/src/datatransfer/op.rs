@@ -1,7 +1,5 @@
 //! Requests: `u16` version, `u8` op code, delimited message (`Op`, `Sender`, `Receiver`).
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::io::{self, ErrorKind, Read, Write};
 
 use prost::Message;

@@ -1,7 +1,5 @@
 //! Packets: `u32` packet length, `u16` header length, header, checksums, data (`PacketHeader`, `PacketReceiver`).
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::io::{self, Read};
 
 use prost::Message;

@@ -1,7 +1,5 @@
 //! Bytes into ops.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use prost::Message as _;
 
 use super::encode::{ERASURE_CODING, SNAPSHOT_MODIFICATION_TIME};

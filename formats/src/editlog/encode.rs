@@ -71,7 +71,7 @@ fn check_read_back(out: &[u8], start: usize, op: &EditOp, layout: LayoutVersion)
         EditOp::UpdateBlocks { blocks, .. } => blocks.len(),
         _ => 0,
     };
-    let has_long_texts = bytes.len().saturating_sub(blocks * BLOCK_BYTES) > TEXT_READ_BACK_BYTES;
+    let has_long_texts = bytes.len().saturating_sub(blocks.saturating_mul(BLOCK_BYTES)) > TEXT_READ_BACK_BYTES;
     // In an older layout some ops say less.
     if layout != LayoutVersion::NAMENODE_CURRENT || !(has_long_texts || cfg!(debug_assertions)) {
         return Ok(());
@@ -93,12 +93,14 @@ fn put_frame(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) 
     put_i32(out, 0);
     put_unsigned(out, "transaction id", txid.0)?;
     put_body(out, op, layout)?;
-    let len_bytes = out.len() - start;
-    if len_bytes + CRC_LEN > MAX_WRITTEN_OP_BYTES {
+    let frame = out.get_mut(start..).unwrap_or_default();
+    let len_bytes = frame.len();
+    if len_bytes.saturating_add(CRC_LEN) > MAX_WRITTEN_OP_BYTES {
         return Err(EncodeError::OpTooLong { len_bytes });
     }
-    let len = i32::try_from(len_bytes - 1).unwrap_or(i32::MAX);
-    if let Some(place) = out.get_mut(start + 1..start + 5) {
+    // Behind the op's code, which does not count.
+    let len = i32::try_from(len_bytes.saturating_sub(1)).unwrap_or(i32::MAX);
+    if let Some(place) = frame.get_mut(1..5) {
         place.copy_from_slice(&len.to_be_bytes());
     }
     let crc = crc32fast::hash(out.get(start..).unwrap_or_default());
@@ -515,15 +517,21 @@ fn permission_bits(entry: &AclEntry) -> Result<u8, EncodeError> {
     }
 }
 
+/// A tag, a length and so many bytes.
+fn field_len(len: usize) -> usize {
+    len.saturating_add(varint_len(len as u64)).saturating_add(1)
+}
+
 fn xattr_len(xattr: &XAttr) -> usize {
-    let field = |len: usize| 1 + varint_len(len as u64) + len;
-    2 + field(xattr.name.len()) + xattr.value.as_ref().map_or(0, |value| field(value.len()))
+    let value = xattr.value.as_ref().map_or(0, |value| field_len(value.len()));
+    field_len(xattr.name.len()).saturating_add(value).saturating_add(2)
 }
 
 /// A delimited `XAttrEditLogProto`, written by hand because every `OP_ADD` and `OP_MKDIR` holds one.
 fn put_xattrs(out: &mut Vec<u8>, src: Option<&str>, xattrs: &[XAttr]) -> Encoded {
-    let field = |len: usize| 1 + varint_len(len as u64) + len;
-    let len = src.map_or(0, |src| field(src.len())) + xattrs.iter().map(|xattr| field(xattr_len(xattr))).sum::<usize>();
+    let src_len = src.map_or(0, |src| field_len(src.len()));
+    let fields = xattrs.iter().map(|xattr| field_len(xattr_len(xattr)));
+    let len = fields.fold(src_len, usize::saturating_add);
     put_varint(out, len as u64);
     let put_bytes = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
         out.push(tag);

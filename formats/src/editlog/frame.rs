@@ -2,8 +2,6 @@
 //!
 //! A JournalNode scans logs of layouts newer than it knows; so nothing here asks what an opcode means.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::ops::Range;
 
 use super::op::OpCode;

@@ -1,7 +1,5 @@
 //! Segment files: their header and their names (`FileJournalManager`, `NNStorage`).
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::fmt;
 
 use crate::ids::{LayoutVersion, TxId};

@@ -1,7 +1,5 @@
 //! The primitive encodings of edit log ops: Java's `DataOutput`, `UTF8` strings, `Text` and Hadoop's varints.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 /// What is wrong with an op's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {offset}: {problem}")]

@@ -45,17 +45,17 @@ impl<W: Write> XmlWriter<W> {
     }
 
     fn indent(&mut self) -> fmt::Result {
-        write!(self.out, "{:1$}", "", self.depth * INDENT)
+        write!(self.out, "{:1$}", "", self.depth.saturating_mul(INDENT))
     }
 
     fn open(&mut self, name: &str) -> fmt::Result {
         self.indent()?;
-        self.depth += 1;
+        self.depth = self.depth.saturating_add(1);
         writeln!(self.out, "<{name}>")
     }
 
     fn close(&mut self, name: &str) -> fmt::Result {
-        self.depth -= 1;
+        self.depth = self.depth.saturating_sub(1);
         self.indent()?;
         writeln!(self.out, "</{name}>")
     }
@@ -406,8 +406,8 @@ impl<W: Write> XmlWriter<W> {
             return self.text("SOURCES", "");
         }
         self.open("SOURCES")?;
-        for (index, source) in sources.iter().enumerate() {
-            self.text(&format!("SOURCE{}", index + 1), source)?;
+        for (number, source) in (1_u64..).zip(sources) {
+            self.text(&format!("SOURCE{number}"), source)?;
         }
         self.close("SOURCES")
     }

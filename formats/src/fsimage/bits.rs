@@ -1,7 +1,5 @@
 //! Numbers that pack a string's serial with bits: ACL entries, names of extended attributes, string table ids.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use crate::editlog::{AclEntryScope, AclEntryType, XAttrNamespace};
 
 use super::STRING_KIND_SHIFT;

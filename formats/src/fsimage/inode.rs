@@ -1,7 +1,5 @@
 //! The two kinds of messages that an image holds by the million, decoded without allocation and encoded in place.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use super::{ImageError, put_varint};
 use crate::ids::{Block, BlockId, GenerationStamp};
 

@@ -1,7 +1,5 @@
 //! Reading an image: its summary first, then any section as a stream of messages.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use super::{MAGIC, ON_DISK_VERSION, SectionName};
 use crate::ids::LayoutVersion;
 use crate::proto::fsimage::FileSummary;

@@ -1,7 +1,5 @@
 //! The text file beside an image: `.md5`.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 /// What is appended to an image's name (`MD5FileUtils.MD5_SUFFIX`).
 pub const MD5_SUFFIX: &str = ".md5";
 

@@ -64,7 +64,7 @@ impl<W: Write> ImageWriter<W> {
     /// Bytes written so far.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.flushed + self.buffer.len() as u64
+        self.flushed.saturating_add(self.buffer.len() as u64)
     }
 
     /// Starts a section.
@@ -171,7 +171,7 @@ impl<W: Write> ImageWriter<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.digest.update(&self.buffer);
         self.out.write_all(&self.buffer)?;
-        self.flushed += self.buffer.len() as u64;
+        self.flushed = self.position();
         self.buffer.clear();
         Ok(())
     }
@@ -180,7 +180,7 @@ impl<W: Write> ImageWriter<W> {
 fn entry(name: SectionName, start: u64, end: u64) -> file_summary::Section {
     file_summary::Section {
         name: Some(name.as_str().to_owned()),
-        length: Some(end - start),
+        length: Some(end.saturating_sub(start)),
         offset: Some(start),
     }
 }

@@ -605,6 +605,10 @@ fn iso_date(millis: i64) -> String {
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "days of a time in ms: all numbers here are below 2^63 / 86,400,000 in size"
+)]
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     // Years are counted from March, so that the leap day comes last.
     let days = days + 719_468;

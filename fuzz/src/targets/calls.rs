@@ -389,7 +389,7 @@ fn make(ns: &mut Namesystem, ctx: &CallContext, method: &str, verb: Verb, body: 
 fn finish(ns: &mut Namesystem, reply: Reply) {
     match reply.deferred {
         Some(Deferred::BlockReport(mut work)) => while work.step(ns, SLICE, NOW).is_none() {},
-        Some(Deferred::Summary(mut work)) => while work.step(ns, SLICE).is_none() {},
+        Some(Deferred::Walk(mut work)) => while work.step(ns, SLICE).is_none() {},
         _ => {}
     }
 }
@@ -427,8 +427,7 @@ fn run(input: &[u8]) {
         );
     }
     assert!(!ns.is_broken(), "an op that was planned does not apply");
-    ns.namespace.check();
-    ns.blockmanager.check();
+    ns.check();
     let mut other = standby();
     other.edit_log.set_applied(TxId(1));
     for item in sync(&mut ns) {

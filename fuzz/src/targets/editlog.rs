@@ -190,10 +190,7 @@ fn replay(input: &[u8]) {
         return;
     };
     while let Ok(true) = edits.apply(&mut ns, 16, 1000) {}
-    if !ns.is_broken() {
-        ns.namespace.check();
-        ns.blockmanager.check();
-    }
+    ns.check();
 }
 
 fn name_samples() -> Vec<Vec<u8>> {

@@ -2,15 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use hathi_interop::{Cluster, ClusterOptions, Hadoop, Role, wait_for};
+use hathi_interop::failovers::{FailoverArguments, PATIENCE, wait_for_active, wait_for_standby};
+use hathi_interop::{Hadoop, Role};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the client is listened to before and after the active is killed.
 const QUIET: Duration = Duration::from_secs(3);
 /// And when it is stopped: its own time-outs are longer.
@@ -30,33 +29,22 @@ enum How {
 /// other and writes a large file, and tells how long the client paused each time
 #[derive(Parser)]
 struct Args {
-    /// The hathi binary, built for release
-    #[arg(long)]
-    hathi: PathBuf,
-    /// How many times
-    #[arg(long, default_value_t = 20)]
-    times: usize,
+    #[command(flatten)]
+    failovers: FailoverArguments,
     /// What happens to the active NameNode
     #[arg(long, value_enum, default_value_t = How::Kill)]
     how: How,
     /// Bytes per second of the large file
     #[arg(long, default_value_t = 4_000_000)]
     rate: u64,
-    /// What the client has set otherwise than the cluster, such as dfs.client.failover.sleep.base.millis=500
-    #[arg(long, value_name = "KEY=VALUE")]
-    client: Vec<String>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let hadoop = Hadoop::get()?.context("needs Hadoop")?;
-    let cluster = Cluster::start(&args.hathi, ClusterOptions::default())?;
+    let (cluster, conf) = args.failovers.start()?;
     let mut client = hadoop
-        .command(
-            &cluster.client_conf(&args.client)?,
-            "FailoverClient.java",
-            &["/load", &args.rate.to_string(), "5"],
-        )
+        .command(&conf, "FailoverClient.java", &["/load", &args.rate.to_string(), "5"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -71,10 +59,10 @@ fn main() -> Result<()> {
     });
     while told.recv_timeout(PATIENCE)? != "ready" {}
     let mut gaps = Vec::new();
-    for time in 0..args.times {
+    for time in 0..args.failovers.times {
         // Whatever the start of the JVM or the last failover still has to tell.
         let _ = longest(&told, QUIET);
-        let active = wait_for("one active", PATIENCE, || cluster.active());
+        let active = wait_for_active(&cluster);
         let strike = |role, signal| cluster.signal(role, active, signal);
         match args.how {
             How::Kill => strike(Role::NameNode, Signal::KILL)?,
@@ -93,12 +81,7 @@ fn main() -> Result<()> {
         }
         println!("{}: {gap} ms", time + 1);
         gaps.push(gap);
-        let state = ["-getServiceState", &format!("nn{active}")];
-        wait_for("the old active as standby", PATIENCE, || {
-            // The controller of a stopped one kills it, and it is started again.
-            let state = cluster.hathi_ok("haadmin", &state).ok()?;
-            (state.trim() == "standby").then_some(())
-        });
+        wait_for_standby(&cluster, active);
     }
     client.stdin.take().context("stdin")?.write_all(b"stop\n")?;
     let summary = loop {

@@ -3,17 +3,16 @@
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Parser;
-use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use hathi_interop::Role;
+use hathi_interop::failovers::{FailoverArguments, wait_for_active, wait_for_standby};
 use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Between a standby's return and the next kill.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -21,19 +20,12 @@ const QUIET: Duration = Duration::from_millis(1500);
 /// and tells the longest call after each kill.
 #[derive(Parser)]
 struct Args {
-    /// The hathi binary, built for release.
-    #[arg(long)]
-    hathi: PathBuf,
-    /// How many kills.
-    #[arg(long, default_value_t = 20)]
-    times: usize,
-    /// How many threads.
+    #[command(flatten)]
+    failovers: FailoverArguments,
+    /// How many threads
     #[arg(long, default_value_t = 4)]
     threads: usize,
-    /// What the client has set otherwise than the cluster, such as dfs.client.failover.sleep.base.millis=500.
-    #[arg(long, value_name = "KEY=VALUE")]
-    client: Vec<String>,
-    /// Where the daemons' logs are kept when a call took longer than this many milliseconds: the run ends there.
+    /// Where the daemons' logs are kept when a call took longer than this many milliseconds: the run ends there
     #[arg(long)]
     stop_at_ms: Option<u128>,
 }
@@ -65,8 +57,7 @@ struct Call {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let cluster = Cluster::start(&args.hathi, ClusterOptions::default())?;
-    let conf = cluster.client_conf(&args.client)?;
+    let (cluster, conf) = args.failovers.start()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (send, calls) = channel();
@@ -86,16 +77,12 @@ fn main() -> Result<()> {
         }));
     }
     let mut longest = Vec::new();
-    for kill in 1..=args.times {
+    for kill in 1..=args.failovers.times {
         std::thread::sleep(QUIET);
         let _ = drain(&calls);
-        let active = wait_for("one active", PATIENCE, || cluster.active());
+        let active = wait_for_active(&cluster);
         cluster.signal(Role::NameNode, active, Signal::KILL)?;
-        let state = ["-getServiceState", &format!("nn{active}")];
-        wait_for("the old active as standby", PATIENCE, || {
-            let state = cluster.hathi_ok("haadmin", &state).ok()?;
-            (state.trim() == "standby").then_some(())
-        });
+        wait_for_standby(&cluster, active);
         std::thread::sleep(QUIET);
         let after = drain(&calls);
         let worst = after.iter().max_by_key(|call| call.took).context("no call ended")?;

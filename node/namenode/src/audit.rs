@@ -10,8 +10,8 @@ use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
 use hathi_formats::conf::Configuration;
-use hathi_namesystem::Reply;
 use hathi_namesystem::calls::{self, AuditRecord};
+use hathi_namesystem::{CallContext, Namesystem, Reply};
 use hathi_net::ipc::{RpcCall, protocols};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -151,25 +151,32 @@ fn write_lines(mut file: impl Write, queue: &Receiver<String>) {
     }
 }
 
-/// Logs a call that has been served, if the audit log is on. The owner and mode that the line shows are read after the call,
-/// when another one may have changed them.
-pub fn log(nn: &NameNode, call: &RpcCall, reply: &Reply) {
-    let Some(audit) = &nn.audit else { return };
+/// What the line of a call says that has just been served, if it leaves one. To be asked under the lock under which it was
+/// served: the owner and mode in the line are those that the call left behind.
+pub fn record(
+    nn: &NameNode,
+    ns: &Namesystem,
+    context: &CallContext,
+    call: &RpcCall,
+    reply: &Reply,
+) -> Option<AuditRecord> {
+    let audit = nn.audit.as_ref()?;
     if !std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
-        return;
+        return None;
     }
-    let Some(context) = nn.context(call) else { return };
-    let record = calls::audit(&nn.ns.read(), &context, call.method, &call.body, reply);
-    let Some(record) = record else { return };
-    if audit.options.quiet.contains(&*record.command) {
-        return;
-    }
+    calls::audit(ns, context, call.method, &call.body, reply)
+        .filter(|record| !audit.options.quiet.contains(&*record.command))
+}
+
+/// Writes the line of a call. To be called without any lock: it may wait for the disk.
+pub fn log(nn: &NameNode, call: &RpcCall, record: &AuditRecord) {
+    let Some(audit) = &nn.audit else { return };
     let caller = audit
         .options
         .caller_context
         .and_then(|limits| caller_context(call, limits));
     let now = jiff::Zoned::now();
-    audit.write(line(&now, &record, call.user.real_user.as_deref(), caller.as_deref()));
+    audit.write(line(&now, record, call.user.real_user.as_deref(), caller.as_deref()));
 }
 
 /// The context, cut to its limit, and the signature unless it is too long.

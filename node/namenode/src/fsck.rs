@@ -9,9 +9,10 @@ use crate::background::Shared;
 use bytes::Bytes;
 use hathi_blockmanager::NumberReplicas;
 use hathi_formats::exceptions::RemoteException;
-use hathi_formats::ids::{Block, BlockId};
+use hathi_formats::ids::Block;
 use hathi_formats::proto::hdfs::{DatanodeReportTypeProto, StorageTypeProto};
 use hathi_namespace::{Caller, FileStatus, InodeKind};
+use hathi_namesystem::calls::{CorruptFilesWalk, WALK_SLICE_INODES};
 use hathi_namesystem::{Namesystem, OperationCategory};
 use hathi_net::auth::Identity;
 use hathi_net::http::{BodySender, HttpRequest, HttpResponse, Query, body_channel};
@@ -38,8 +39,6 @@ const PAGE_INODES: usize = 500;
 const PIECE_BYTES: usize = 16 << 10;
 /// Pieces that wait for a slow reader.
 const PIECES: usize = 4;
-/// `dfs.corruptfilesreturned.max`
-const CORRUPT_FILES_MAX: usize = 100;
 /// `hadoop.http.staticuser.user`: who asks without a name.
 const NOBODY: &str = "dr.who";
 
@@ -466,30 +465,17 @@ impl<'a> Fsck<'a> {
             ));
         }
         let after = self.query.number("startblockafter").unwrap_or(0);
-        let mut cookie = after;
-        let mut lines = Vec::new();
-        {
-            let ns = self.shared.nn.ns.read();
-            let corrupt = ns
-                .blockmanager
-                .corrupt_blocks((after != 0).then_some(BlockId(after)), CORRUPT_FILES_MAX);
-            for (block, file) in corrupt {
-                cookie = block.0;
-                if let Some(path) = ns.namespace.path_of(file)
-                    && is_below(&path, &self.path)
-                {
-                    lines.push(format!("blk_{block}\t{path}"));
-                }
-            }
-        }
-        let filler = match lines.len() {
+        let mut page = CorruptFilesWalk::new(&self.path, after);
+        while !page.step(&self.shared.nn.ns.read(), WALK_SLICE_INODES) {}
+        let CorruptFilesWalk { found, cookie, .. } = page;
+        let filler = match found.len() {
             0 if cookie == 0 => "no".to_owned(),
             0 => "no more".to_owned(),
             count => count.to_string(),
         };
         let _ = writeln!(self.text, "Cookie:\t{cookie}");
-        for line in lines {
-            let _ = writeln!(self.text, "{line}");
+        for (block, path) in found {
+            let _ = writeln!(self.text, "blk_{block}\t{path}");
         }
         let _ = writeln!(
             self.text,
@@ -692,14 +678,6 @@ fn type_name(storage_type: StorageTypeProto) -> &'static str {
     storage_type.as_str_name()
 }
 
-/// `FSNamesystem.isParentEntry`
-fn is_below(path: &str, root: &str) -> bool {
-    match path.strip_prefix(root) {
-        Some(rest) => rest.is_empty() || rest.starts_with('/') || root.ends_with('/'),
-        None => false,
-    }
-}
-
 /// As `java.util.Date.toString` prints it, in UTC: `Sat Nov 21 05:17:53 UTC 2026`.
 fn java_date(wall_ms: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -759,11 +737,5 @@ mod tests {
             Default replication factor:\t3\n Average block replication:\t2.6666667\n Missing blocks:\t\t0\n \
             Corrupt blocks:\t\t0\n Missing replicas:\t\t1 (11.111111 %)\n Blocks queued for replication:\t0\n";
         assert_eq!(text, wanted);
-    }
-
-    #[test]
-    fn a_path_is_below_itself_and_its_parents_only() {
-        assert!(is_below("/a/b", "/a") && is_below("/a", "/a") && is_below("/a", "/"));
-        assert!(!is_below("/ab", "/a"));
     }
 }

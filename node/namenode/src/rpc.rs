@@ -8,9 +8,9 @@ use crate::standby_calls::StandbyCall;
 use crate::state::{Made, NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
-use hathi_namesystem::calls::SummaryWork;
+use hathi_namesystem::calls::{AuditRecord, WalkWork};
 use hathi_namesystem::passed_on::PassedOn;
-use hathi_namesystem::{Deferred, Reply, Role, Standing, Verb, calls};
+use hathi_namesystem::{Deferred, Namesystem, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
 use prost::Message;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Calls that wait until it is known who their users are.
 const HELD_MAX: usize = 4096;
-/// Content summaries that are counted in turns: each takes a slice of every turn of the thread that serves calls.
-const SUMMARIES_AT_ONCE: usize = 4;
-/// Content summaries that are counted or wait.
-const SUMMARIES_MAX: usize = 1024;
+/// Long reads that are served in turns: each takes a slice of every turn of the thread that serves calls.
+const WALKS_AT_ONCE: usize = 4;
+/// Long reads that are served or wait.
+const WALKS_MAX: usize = 1024;
 
 /// The protocols served: their methods are verbs of the namesystem, or answered by [`admin`].
 static PROTOCOLS: [&Protocol; 12] = [
@@ -47,8 +47,8 @@ pub struct Handler {
     verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
     held: mpsc::UnboundedSender<Held>,
     held_places: Arc<Semaphore>,
-    summaries: Arc<Semaphore>,
-    summary_places: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
+    walk_places: Arc<Semaphore>,
     block_reports: BlockReports,
 }
 
@@ -72,8 +72,8 @@ impl Handler {
             verbs,
             held,
             held_places: Arc::new(Semaphore::new(HELD_MAX)),
-            summaries: Arc::new(Semaphore::new(SUMMARIES_AT_ONCE)),
-            summary_places: Arc::new(Semaphore::new(SUMMARIES_MAX)),
+            walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
+            walk_places: Arc::new(Semaphore::new(WALKS_MAX)),
             block_reports: BlockReports::start(shared.nn.clone()),
             shared,
         }
@@ -101,9 +101,8 @@ impl Handler {
         self.serve_until(kept.call, kept.responder, Manner::Kept(passed_on));
     }
 
-    /// The reply, where it was made, and whether it may have changed something; `None` while it is asked for who the
-    /// call's user is.
-    fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<(Reply, Standing, bool)> {
+    /// `None` while it is asked for who the call's user is.
+    fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<Served> {
         let nn = &self.namenode;
         let mut context = nn.context(call)?;
         let is_client = std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL);
@@ -112,10 +111,16 @@ impl Handler {
             context.passed_on = Some(passed_on);
             kept_here = true;
         }
+        let served = |ns: &Namesystem, reply: Reply, write: bool| Served {
+            record: crate::audit::record(nn, ns, &context, call, &reply),
+            standing: ns.standing(),
+            reply,
+            write,
+        };
         Some(match verb {
             Verb::Read(read) => {
                 let ns = nn.ns.read();
-                (read(&ns, &context, call.body.clone()), ns.standing(), false)
+                served(&ns, read(&ns, &context, call.body.clone()), false)
             }
             Verb::Write(write) => {
                 let mut ns = nn.ns.write();
@@ -123,7 +128,7 @@ impl Handler {
                 if is_client && ns.edit_log.unsynced_bytes() > nn.settings.unsynced_limit_bytes {
                     let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
                     let refusal = Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy));
-                    return Some((refusal, ns.standing(), false));
+                    return Some(served(&ns, refusal, false));
                 }
                 // A call that is served again was admitted before.
                 if is_client
@@ -132,20 +137,20 @@ impl Handler {
                 {
                     // A client is sent on, and comes again if it waits after all; a NameNode is told why.
                     let refused = if kept_here { not_active() } else { refused };
-                    return Some((Reply::refuse(refused), ns.standing(), false));
+                    return Some(served(&ns, Reply::refuse(refused), false));
                 }
                 let reply = write(&mut ns, &context, call.body.clone());
-                (reply, ns.standing(), true)
+                served(&ns, reply, true)
             }
             Verb::ReadThenWrite(read, write) => {
                 let first = {
                     let ns = nn.ns.read();
-                    read(&ns, &context, &call.body).map(|reply| (reply, ns.standing(), false))
+                    read(&ns, &context, &call.body).map(|reply| served(&ns, reply, false))
                 };
                 first.unwrap_or_else(|| {
                     let mut ns = nn.ns.write();
                     let reply = write(&mut ns, &context, call.body.clone());
-                    (reply, ns.standing(), true)
+                    served(&ns, reply, true)
                 })
             }
         })
@@ -160,6 +165,17 @@ impl RpcHandler for Handler {
     fn call(&self, call: RpcCall, responder: Responder) {
         self.serve_until(call, responder, Manner::Direct);
     }
+}
+
+/// What came of a call.
+struct Served {
+    reply: Reply,
+    /// Where the reply was made.
+    standing: Standing,
+    /// Whether it may have changed something.
+    write: bool,
+    /// Its line of the audit log.
+    record: Option<AuditRecord>,
 }
 
 /// How a call comes to be served.
@@ -208,10 +224,15 @@ impl Handler {
             };
             return responder.error(&error);
         }
-        let Some((reply, standing, write)) = self.run(verb, &call, manner) else {
+        let Some(served) = self.run(verb, &call, manner) else {
             return self.hold(call, responder, manner);
         };
-        crate::audit::log(nn, &call, &reply);
+        if let Some(record) = &served.record {
+            crate::audit::log(nn, &call, record);
+        }
+        let Served {
+            reply, standing, write, ..
+        } = served;
         if let Some(deferred) = reply.deferred {
             return self.defer(deferred, responder);
         }
@@ -277,7 +298,7 @@ impl Handler {
             }
             Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
             Deferred::BlockReport(work) => self.block_reports.add(work, responder),
-            Deferred::Summary(work) => self.summary(work, responder),
+            Deferred::Walk(work) => self.walk(work, responder),
             Deferred::MetaSave(filename) => crate::metasave::save_and_answer(&self.namenode, filename, responder),
             Deferred::RestoreFailedStorage(_) => {
                 responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
@@ -285,15 +306,15 @@ impl Handler {
         }
     }
 
-    /// Counts a large subtree in slices, between which others get the lock and this thread.
-    fn summary(&self, mut work: Box<SummaryWork>, responder: Responder) {
-        let Ok(place) = self.summary_places.clone().try_acquire_owned() else {
+    /// Serves a long read in slices, between which others get the lock and this thread.
+    fn walk(&self, mut work: Box<WalkWork>, responder: Responder) {
+        let Ok(place) = self.walk_places.clone().try_acquire_owned() else {
             return responder.error(&RemoteException::new(
                 exceptions::RETRIABLE,
-                "too many content summaries are being counted",
+                "too many content summaries and lists of files are asked for",
             ));
         };
-        let (nn, turns) = (self.namenode.clone(), self.summaries.clone());
+        let (nn, turns) = (self.namenode.clone(), self.walks.clone());
         tokio::spawn(async move {
             // Held until this task ends, however it does.
             let _place = place;
@@ -302,7 +323,7 @@ impl Handler {
             while !responder.is_closed() {
                 let (done, standing) = {
                     let ns = nn.ns.read();
-                    (work.step(&ns, calls::SUMMARY_SLICE_INODES), ns.standing())
+                    (work.step(&ns, calls::WALK_SLICE_INODES), ns.standing())
                 };
                 if let Some(reply) = done {
                     let made = Made {

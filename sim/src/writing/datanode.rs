@@ -67,6 +67,7 @@ impl DataNode {
     pub(super) fn new(mutant: Option<WritingMutant>) -> DataNode {
         let disk = SimDisk::new();
         disk.set_sector(SECTOR_BYTES);
+        disk.lose_directories_whole();
         let pool = PoolDirs::new(Path::new("/v"), POOL);
         for folder in [Folder::Finalized, Folder::Rbw, Folder::Tmp] {
             disk.create_dir_all(&pool.folder(folder)).expect("a new disk");

@@ -18,7 +18,8 @@
 //! - a complete block has the length that was acknowledged, and no NameNode logs a length that DataNodes do not have;
 //! - a reader gets at least what was flushed, and no other bytes than were written;
 //! - no order deletes the last good replica of a block;
-//! - a DataNode is not decommissioned while it alone has the bytes of an open file;
+//! - a DataNode is not decommissioned while it alone has the bytes of an open file, as far as anybody can know: that another
+//!   replica went with its machine's power is known when its DataNode has reported, or counts as dead;
 //! - and when faults end, every file is closed, as long as it was acknowledged, and readable.
 //!
 //! * [`client`]: the writing client. [`pipeline`]: packets and acknowledgements between DataNodes.

@@ -308,6 +308,7 @@ impl World {
         length: Option<u64>,
         to: usize,
         before: &[Held],
+        targets: &[usize],
     ) {
         let namespace = &self.namenodes[to].ns.namespace;
         let stored = namespace.block(id).map(|(block, _)| block);
@@ -344,7 +345,7 @@ impl World {
             }
             self.count("bytes that were with dead DataNodes only");
         }
-        let worst = self.worst_of(id, stamp);
+        let worst = self.worst_of(id, targets);
         let owed = promise.flushed.min(new);
         if worst < owed {
             let (now, namenode) = (self.now, &self.namenodes[to]);
@@ -355,9 +356,9 @@ impl World {
             // bytes; its checksums tell. Who has them is dead.
             let with_dead = dead.iter().any(&has) && !asked.iter().any(has);
             if !with_dead {
-                let flushed = promise.flushed;
+                let (flushed, held) = (promise.flushed, self.held(id));
                 return self.violate(format!(
-                    "{worst} bytes of {id} are right after a recovery, {flushed} were flushed"
+                    "{worst} bytes of {id} are right after a recovery, {flushed} were flushed: {held:?}"
                 ));
             }
             self.count("bytes that were with dead DataNodes only");
@@ -385,10 +386,11 @@ impl World {
         self.owe(id);
     }
 
-    /// Right bytes of the worst replica that a recovery has changed.
-    fn worst_of(&self, id: BlockId, stamp: GenerationStamp) -> u64 {
+    /// Right bytes of the worst replica that a recovery has changed: of those DataNodes that have answered, which syncs all.
+    /// One that lost its power in the middle of the change may have the new stamp, and promised nothing.
+    fn worst_of(&self, id: BlockId, targets: &[usize]) -> u64 {
         let held = self.held(id);
-        let changed = held.iter().filter(|held| held.replica.generation_stamp == stamp);
+        let changed = held.iter().filter(|held| targets.contains(&held.node));
         changed.map(|held| held.right).min().unwrap_or(0)
     }
 
@@ -545,7 +547,7 @@ impl World {
             let cut = self.promises[&id].cut.clone();
             let has = |held: &&Held| held.right >= flushed || cut.contains(&held.node);
             if held.iter().filter(has).all(|held| held.node == node) && !held.is_empty() {
-                if self.namenodes[at].takes_for_dead(node, self.now) {
+                if self.namenodes[at].takes_for_dead(node, self.now) || self.counts_on_another(at, node, &cut) {
                     continue;
                 }
                 let block = held[0].replica.block();
@@ -556,6 +558,15 @@ impl World {
             }
         }
         self.recommission();
+    }
+
+    /// Whether the active counts on a replica that another DataNode has lost with its machine's power, as a whole. It can't
+    /// know before that DataNode has told all it has left, or counts as dead.
+    fn counts_on_another(&self, at: usize, node: usize, cut: &BTreeSet<usize>) -> bool {
+        cut.iter().filter(|&&other| other != node).any(|&other| {
+            let told = self.datanodes[other].talks[at].has_told_all();
+            !told && !self.namenodes[at].takes_for_dead(other, self.now)
+        })
     }
 
     // --- the end ---

@@ -232,7 +232,8 @@ impl World {
             if task.over_rot {
                 self.cut_over_rot(task.block().id, to, &before);
             }
-            self.after_result(task.block().id, task.id(), length, to, &before);
+            let targets: Vec<usize> = task.result.new_taragets.iter().map(node_of).collect();
+            self.after_result(task.block().id, task.id(), length, to, &before, &targets);
         }
     }
 }

@@ -138,6 +138,27 @@ fn racks_are_spread_over() {
 }
 
 #[test]
+fn whatever_number_of_datanodes_is_asked_for_those_that_are_there_are_given() {
+    let mut world = World::new(4);
+    world.start_active();
+    for count in [5, usize::MAX] {
+        let request = PlacementRequest {
+            count,
+            block_size: 1,
+            storage_types: &[StorageTypeProto::Disk],
+            ..PlacementRequest::default()
+        };
+        assert_eq!(world.manager.choose_targets(&request, at(0)).unwrap().len(), 4);
+        let targets = world.manager.choose_targets(&request, at(0)).unwrap();
+        let request = PlacementRequest {
+            chosen: &targets[..1],
+            ..request
+        };
+        assert_eq!(world.manager.choose_targets(&request, at(0)).unwrap().len(), 3);
+    }
+}
+
+#[test]
 fn placement_keeps_to_what_it_is_asked() {
     let mut world = World::new(4);
     world.start_active();

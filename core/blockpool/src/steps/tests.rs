@@ -111,6 +111,7 @@ impl World {
     fn new(seed: u64) -> World {
         let disk = SimDisk::new();
         disk.set_sector(512);
+        disk.lose_directories_whole();
         let mut dirs = BTreeMap::new();
         for volume in 0..VOLUMES {
             let pool = PoolDirs::new(&PathBuf::from(format!("/v{volume}")), "BP-1");

@@ -74,6 +74,10 @@ impl Cache {
 
     pub(crate) fn put_directive(&mut self, info: &CacheDirectiveInfo) {
         self.next_directive_id = self.next_directive_id.max(info.id.saturating_add(1));
+        debug_assert!(
+            self.next_directive_id > info.id || info.id == i64::MAX,
+            "the id of a cache directive is given out once"
+        );
         let directive = self
             .directives
             .entry(info.id)

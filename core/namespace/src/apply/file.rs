@@ -94,6 +94,10 @@ impl Namespace {
         rec.set_atime(ms(op.atime));
         rec.set_mtime(ms(op.mtime));
         self.reconcile(slot, &op.blocks, true, fx)?;
+        debug_assert!(
+            !self.is_truncated(slot),
+            "a file is closed when its truncate is carried out"
+        );
         self.forget_open(slot);
         self.touch(slot, fx);
         Ok(())
@@ -181,6 +185,11 @@ impl Namespace {
             let open = !complete_last && n + 1 == new.len();
             self.add_new_block(file, block, open, fx)?;
         }
+        debug_assert_eq!(
+            self.block_slots(file).len(),
+            new.len(),
+            "a file has the blocks of the op"
+        );
         self.recharge(file, before);
         Ok(())
     }

@@ -104,6 +104,23 @@ impl Names {
         self.free.entry(units).or_default().push(at);
     }
 
+    /// Panics when two names share a place: `live` are those that are in use.
+    pub(crate) fn check(&self, live: impl Iterator<Item = NameRef>) {
+        let place = |at: NameRef| (at, at as usize + units(self.get(at).len()));
+        let mut places: Vec<(NameRef, usize)> = live.map(place).collect();
+        let free = self.free.iter();
+        places.extend(free.flat_map(|(units, free)| free.iter().map(move |at| (*at, *at as usize + units))));
+        places.sort_unstable();
+        for pair in places.windows(2) {
+            assert!(pair[0].1 <= pair[1].0 as usize, "places {pair:?} of names share bytes");
+        }
+        let end = (self.pages.len() * PAGE_UNITS).saturating_sub(PAGE_UNITS - self.used);
+        assert!(
+            self.pages.is_empty() || places.iter().all(|(_, last)| *last <= end),
+            "a name lies where none was put"
+        );
+    }
+
     pub(crate) fn freeze(&self) -> FrozenNames {
         FrozenNames {
             pages: self.pages.clone(),

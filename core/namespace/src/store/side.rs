@@ -67,4 +67,15 @@ impl<T: Clone> Side<T> {
     pub(crate) fn len(&self) -> usize {
         self.len
     }
+
+    /// Panics when a value is where its slot does not lead to, or is not counted.
+    pub(crate) fn check(&self) {
+        let mut found = 0;
+        for (number, shard) in self.shards.iter().enumerate() {
+            found += shard.len();
+            let strayed = shard.keys().find(|slot| **slot as usize % SHARDS != number);
+            assert_eq!(strayed, None, "a slot whose value is not found");
+        }
+        assert_eq!(found, self.len, "values found and counted");
+    }
 }

@@ -81,6 +81,25 @@ impl<T: Clone + Default, const SHIFT: u32> Slab<T, SHIFT> {
         self.used as usize - self.free.len()
     }
 
+    /// Panics when a slot is free twice, so that two records would get it, or was never handed out.
+    pub(crate) fn check(&self) {
+        let mut free = self.free.clone();
+        free.sort_unstable();
+        assert!(
+            free.windows(2).all(|pair| pair[0] != pair[1]),
+            "a slot was given back twice"
+        );
+        assert!(
+            free.last().is_none_or(|slot| *slot < self.used),
+            "a free slot was never handed out"
+        );
+        assert_eq!(
+            self.pages.len(),
+            (self.used as usize).div_ceil(Self::PER_PAGE),
+            "pages for the slots that were handed out"
+        );
+    }
+
     /// One past the highest slot handed out.
     pub(crate) fn used(&self) -> u32 {
         self.used

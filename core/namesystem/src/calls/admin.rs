@@ -1,5 +1,6 @@
 //! What administrators and monitors ask, and what concerns the NameNode rather than the tree.
 
+use super::walks::{CorruptFilesWalk, OpenFiles, Walk, WalkWork};
 use super::{Outcome, answer, io, reading, superuser, wire, writing};
 use crate::context::{CallContext, Deferred, Reply};
 use crate::{Namesystem, OperationCategory};
@@ -7,27 +8,22 @@ use bytes::Bytes;
 use hathi_blockmanager::Now;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::{BlockId, InodeId};
+use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
-    CorruptFileBlocksProto, DatanodeReportTypeProto, FinalizeUpgradeRequestProto, FsServerDefaultsProto,
-    GetCurrentEditLogTxidRequestProto, GetCurrentEditLogTxidResponseProto, GetDatanodeReportRequestProto,
-    GetDatanodeReportResponseProto, GetDatanodeStorageReportRequestProto, GetDatanodeStorageReportResponseProto,
-    GetFsEcBlockGroupStatsRequestProto, GetFsEcBlockGroupStatsResponseProto, GetFsReplicatedBlockStatsRequestProto,
-    GetFsReplicatedBlockStatsResponseProto, GetFsStatsResponseProto, GetFsStatusRequestProto,
-    GetServerDefaultsRequestProto, GetServerDefaultsResponseProto, GetSlowDatanodeReportRequestProto,
-    GetSlowDatanodeReportResponseProto, HaServiceStateRequestProto, HaServiceStateResponseProto,
-    ListCorruptFileBlocksRequestProto, ListCorruptFileBlocksResponseProto, ListOpenFilesRequestProto,
-    ListOpenFilesResponseProto, MetaSaveRequestProto, MsyncRequestProto, OpenFilesBatchResponseProto,
-    OpenFilesTypeProto, RefreshNodesRequestProto, RestoreFailedStorageRequestProto, RollEditsRequestProto,
-    RollEditsResponseProto, RollingUpgradeActionProto, RollingUpgradeRequestProto, RollingUpgradeResponseProto,
-    SafeModeActionProto, SaveNamespaceRequestProto, SetBalancerBandwidthRequestProto, SetSafeModeRequestProto,
-    UpgradeStatusRequestProto,
+    DatanodeReportTypeProto, FinalizeUpgradeRequestProto, FsServerDefaultsProto, GetCurrentEditLogTxidRequestProto,
+    GetCurrentEditLogTxidResponseProto, GetDatanodeReportRequestProto, GetDatanodeReportResponseProto,
+    GetDatanodeStorageReportRequestProto, GetDatanodeStorageReportResponseProto, GetFsEcBlockGroupStatsRequestProto,
+    GetFsEcBlockGroupStatsResponseProto, GetFsReplicatedBlockStatsRequestProto, GetFsReplicatedBlockStatsResponseProto,
+    GetFsStatsResponseProto, GetFsStatusRequestProto, GetServerDefaultsRequestProto, GetServerDefaultsResponseProto,
+    GetSlowDatanodeReportRequestProto, GetSlowDatanodeReportResponseProto, HaServiceStateRequestProto,
+    HaServiceStateResponseProto, ListCorruptFileBlocksRequestProto, ListOpenFilesRequestProto,
+    ListOpenFilesResponseProto, MetaSaveRequestProto, MsyncRequestProto, OpenFilesTypeProto, RefreshNodesRequestProto,
+    RestoreFailedStorageRequestProto, RollEditsRequestProto, RollEditsResponseProto, RollingUpgradeActionProto,
+    RollingUpgradeRequestProto, RollingUpgradeResponseProto, SafeModeActionProto, SaveNamespaceRequestProto,
+    SetBalancerBandwidthRequestProto, SetSafeModeRequestProto, UpgradeStatusRequestProto,
 };
+use hathi_namespace::OpenFilesWalk;
 
-/// `dfs.corruptfilesreturned.max`
-const CORRUPT_FILES_MAX: usize = 100;
-/// `dfs.namenode.list.openfiles.num.responses`
-const OPEN_FILES_MAX: usize = 1000;
 /// `HdfsServerConstants.MAX_BANDWIDTH_PER_DATANODE`, bytes per second.
 const BANDWIDTH_MAX: i64 = 1 << 40;
 /// The id of HOT, the policy of what names none.
@@ -374,34 +370,10 @@ pub(super) fn list_corrupt_file_blocks(ns: &Namesystem, ctx: &CallContext, body:
         |ns, ctx, request: ListCorruptFileBlocksRequestProto| {
             superuser(ns, ctx, "listCorruptFileBlocks")?;
             let after: i64 = request.cookie().parse().unwrap_or(0);
-            let mut cookie = after;
-            let mut files = Vec::new();
-            for (block, file) in ns
-                .blockmanager
-                .corrupt_blocks((after != 0).then_some(BlockId(after)), CORRUPT_FILES_MAX)
-            {
-                cookie = block.0;
-                if let Some(path) = ns.namespace.path_of(file)
-                    && is_below(&path, &request.path)
-                {
-                    files.push(path);
-                }
-            }
-            let corrupt = CorruptFileBlocksProto {
-                files,
-                cookie: cookie.to_string(),
-            };
-            Ok(Reply::message(&ListCorruptFileBlocksResponseProto { corrupt }).after(ns.shown_everything()))
+            let page = CorruptFilesWalk::new(&request.path, after);
+            Ok(WalkWork::start(ns, Walk::CorruptFiles(page)))
         },
     )
-}
-
-/// `FSNamesystem.isParentEntry`
-fn is_below(path: &str, root: &str) -> bool {
-    match path.strip_prefix(root) {
-        Some(rest) => rest.is_empty() || rest.starts_with('/') || root.ends_with('/'),
-        None => false,
-    }
 }
 
 /// `listOpenFiles`
@@ -420,29 +392,26 @@ fn open_files(ns: &Namesystem, _: &CallContext, request: ListOpenFilesRequestPro
             format!("Absolute path required, but got '{path}'"),
         ));
     }
-    let all = request.types.is_empty() || request.types.contains(&(OpenFilesTypeProto::AllOpenFiles as i32));
-    let mut response = ListOpenFilesResponseProto {
-        types: request.types,
-        ..Default::default()
+    let all = OpenFilesTypeProto::AllOpenFiles as i32;
+    let types = if request.types.is_empty() {
+        vec![all]
+    } else {
+        request.types
     };
-    if response.types.is_empty() {
-        response.types.push(OpenFilesTypeProto::AllOpenFiles as i32);
+    if !types.contains(&all) {
+        let nothing = ListOpenFilesResponseProto {
+            types,
+            ..Default::default()
+        };
+        return Ok(Reply::message(&nothing).after(ns.shown_everything()));
     }
-    if all {
-        let previous = InodeId(u64::try_from(request.id).unwrap_or(0));
-        let (files, has_more) = ns.namespace.open_files(previous, path, OPEN_FILES_MAX);
-        response.has_more = has_more;
-        response.entries = files
-            .into_iter()
-            .map(|file| OpenFilesBatchResponseProto {
-                id: file.id.0 as i64,
-                path: file.path,
-                client_name: file.client_name,
-                client_machine: file.client_machine,
-            })
-            .collect();
-    }
-    Ok(Reply::message(&response).after(ns.shown_everything()))
+    let previous = InodeId(u64::try_from(request.id).unwrap_or(0));
+    let open = OpenFiles {
+        path: path.to_owned(),
+        types,
+        walk: OpenFilesWalk::after(previous),
+    };
+    Ok(WalkWork::start(ns, Walk::OpenFiles(open)))
 }
 
 /// `getCurrentEditLogTxid`

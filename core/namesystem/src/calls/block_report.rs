@@ -74,6 +74,10 @@ impl BlockReportWork {
     }
 
     fn finish(&self, ns: &mut Namesystem, now: Now) -> Reply {
+        debug_assert!(
+            self.waiting.is_empty() && self.current.is_none(),
+            "a report that was answered is not sent again: all of it counts"
+        );
         let last = self
             .context
             .as_ref()

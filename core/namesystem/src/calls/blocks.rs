@@ -97,6 +97,11 @@ fn allocate(
             }
             let (added, after) = commit(ns, plan)?;
             debug_assert!(!targets.is_empty(), "a block is written somewhere");
+            debug_assert_eq!(
+                ns.namespace.last_block_id(),
+                added.block.id,
+                "the id of a new block was never given out before"
+            );
             ns.blockmanager.set_expected_locations(added.block.id, &targets);
             debug_assert!(
                 ns.namespace.is_block_under_construction(added.block.id),
@@ -321,6 +326,12 @@ pub(super) fn complete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> R
                 return Ok(answer(wire::boolean(false), None));
             }
             let (completed, after) = commit(ns, plan)?;
+            debug_assert!(
+                completed
+                    .committed
+                    .is_none_or(|last| !ns.namespace.is_block_under_construction(last.id)),
+                "a file that was completed ends with a block that is not written any more"
+            );
             Ok(answer(wire::boolean(completed.done), after))
         },
     )
@@ -381,6 +392,12 @@ pub(super) fn update_block_for_pipeline(ns: &mut Namesystem, ctx: &CallContext, 
                 .namespace
                 .plan_update_block_for_pipeline(&context, block, &request.client_name)?;
             let (stamped, after) = commit(ns, plan)?;
+            debug_assert!(
+                ns.namespace
+                    .block(block.id)
+                    .is_none_or(|(known, _)| stamped.generation_stamp > known.generation_stamp),
+                "replicas with the old stamp are told from those that go on"
+            );
             let mut b = request.block.clone();
             b.generation_stamp = stamped.generation_stamp.0;
             let block = LocatedBlockProto {
@@ -439,6 +456,11 @@ pub(super) fn update_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Byte
                     reply: (),
                 },
             )?;
+            debug_assert_eq!(
+                ns.namespace.block(new.id).map(|(block, _)| block.generation_stamp),
+                Some(new.generation_stamp),
+                "the pipeline goes on with the stamp that was logged"
+            );
             let storages: Vec<StorageIndex> = request
                 .new_nodes
                 .iter()

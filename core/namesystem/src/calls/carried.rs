@@ -16,7 +16,7 @@ use hathi_formats::proto::hdfs::{
     ListCacheDirectivesResponseProto, ListCachePoolsRequestProto, ListCachePoolsResponseProto,
     SnapshottableDirectoryListingProto, SnapshottableDirectoryStatusProto,
 };
-use hathi_namespace::Caller;
+use hathi_namespace::{Caller, is_valid_name};
 use prost::Message;
 
 /// Pools or directives of one answer (the defaults of `dfs.namenode.list.cache.pools.num.responses` and
@@ -168,7 +168,7 @@ pub(super) fn list_cache_directives(ns: &Namesystem, ctx: &CallContext, body: By
                     "Filtering by replication is unsupported.",
                 ));
             }
-            if let Some(path) = filter.path.as_ref().filter(|path| !path.starts_with('/')) {
+            if let Some(path) = filter.path.as_ref().filter(|path| !is_valid_name(path)) {
                 return Err(RemoteException::new(
                     exceptions::INVALID_REQUEST,
                     format!("Invalid path '{path}'."),

@@ -359,6 +359,10 @@ fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply 
                 }
             }
         }
+        debug_assert!(
+            active || response.cmds.iter().all(|command| *command == register_command()),
+            "only the active orders anything of a DataNode"
+        );
         let after = if active { ns.shown_everything() } else { None };
         Ok(Reply::message(&response).after(after))
     })
@@ -565,6 +569,13 @@ fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: By
                 reply: (),
             };
             let reply = commit_void(ns, plan)?;
+            debug_assert!(
+                recovered.is_none_or(|block| {
+                    let known = ns.namespace.block(block.id).map(|(known, _)| known.generation_stamp);
+                    known == Some(block.generation_stamp)
+                }),
+                "a recovered block has the stamp of its recovery"
+            );
             if let Some(block) = recovered
                 && !request.close_file
             {

@@ -91,6 +91,10 @@ pub(super) fn located_blocks(
             break;
         }
     }
+    debug_assert!(
+        which != WholeFile::Yes || start == length,
+        "who asks for the whole file is told of each of its blocks"
+    );
     Some(answer)
 }
 

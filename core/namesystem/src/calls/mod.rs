@@ -6,7 +6,7 @@
 //! - A handler that changes the namespace does it by committing ops; its reply leaves after the last of them.
 //! - A reply that changes nothing says which transactions it shows ([`Reply::after`]), refusals included: "already
 //!   exists" must not be heard of a file that no quorum has. Refusals by the HA state leave at once.
-//! - A handler with much to walk (content summaries, listings) is bounded by a limit from the configuration.
+//! - A handler with much to look at answers a page of it (listings), or goes on in slices (`walks`).
 
 mod admin;
 mod attributes;
@@ -24,6 +24,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod unsupported;
+mod walks;
 mod wire;
 mod write;
 
@@ -34,7 +35,7 @@ pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
 pub use datanode::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, heartbeat_state};
 pub(crate) use policies::policy_types;
 pub(crate) use replayed::remember_replayed;
-pub use summary::{SUMMARY_SLICE_INODES, SummaryWork};
+pub use walks::{CorruptFilesWalk, WALK_SLICE_INODES, WalkWork};
 pub(crate) use wire::decode;
 
 use crate::context::{CallContext, Reply, Verb};

@@ -148,6 +148,14 @@ fn list(
                 ControlFlow::Continue(())
             }
         })?;
+    debug_assert!(
+        given <= limit,
+        "nobody waits longer for the lock than for so many entries"
+    );
+    debug_assert!(
+        given > 0 || remaining.unwrap_or(0) == 0,
+        "who asks for more from the last entry on would ask for ever"
+    );
     let remaining = remaining.map(|remaining| u32::try_from(remaining).unwrap_or(u32::MAX));
     Ok(Listed { remaining, shown })
 }

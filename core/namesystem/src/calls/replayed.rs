@@ -10,6 +10,11 @@ use hathi_formats::ids::TxId;
 
 /// After a replay: keeps the answer that the former active gave, if the op carries the ids of its caller.
 pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mono_ms: u64) {
+    debug_assert_eq!(
+        txid,
+        ns.edit_log.applied(),
+        "an answer is that of the moment right after its op"
+    );
     let Some(key) = op
         .rpc_ids()
         .and_then(|ids| ids.get())

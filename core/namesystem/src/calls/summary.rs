@@ -1,13 +1,11 @@
 //! `getContentSummary`, and `getQuotaUsage` of what has no quota: walks over a whole subtree.
-//!
-//! A small subtree is counted at once. For a larger one the caller of the verb goes on with a [`SummaryWork`], slice by
-//! slice, and gives the lock away in between, as Hadoop does after `dfs.content-summary.limit` inodes.
 
+use super::walks::{Walk, WalkWork};
 use super::{caller, reading};
-use crate::context::{CallContext, Deferred, Reply};
-use crate::{Generation, Namesystem, OperationCategory};
+use crate::context::{CallContext, Reply};
+use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
-use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
     ContentSummaryProto, GetContentSummaryRequestProto, GetContentSummaryResponseProto, GetQuotaUsageRequestProto,
@@ -16,9 +14,6 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_namespace::{Caller, InodeKind, SummaryWalk};
 use std::sync::Arc;
-
-/// Inodes that are counted with the call itself: a quarter of a millisecond.
-pub const SUMMARY_SLICE_INODES: usize = 2000;
 
 /// What is asked of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,27 +25,26 @@ enum Answer {
     Usage,
 }
 
-/// A walk under way. Call [`SummaryWork::step`] under the read lock until it answers, and let the lock go in between.
+/// A walk under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SummaryWork {
+pub(super) struct Summary {
     walk: SummaryWalk,
     root: Option<InodeId>,
     answer: Answer,
-    generation: Generation,
     user: Arc<str>,
     groups: Arc<[String]>,
     superuser: bool,
 }
 
-impl SummaryWork {
-    fn begin(ns: &Namesystem, ctx: &CallContext, path: &str, usage: bool) -> Result<SummaryWork, RemoteException> {
+impl Summary {
+    fn begin(ns: &Namesystem, ctx: &CallContext, path: &str, usage: bool) -> Result<Walk, RemoteException> {
         let iip = ns.namespace.resolve(path)?;
         let walk = ns.namespace.content_summary(&caller(ctx), &iip, path)?;
         let is_file = iip
             .last()
             .and_then(|id| ns.namespace.status(id))
             .is_some_and(|status| status.kind == InodeKind::File);
-        Ok(SummaryWork {
+        Ok(Walk::Summary(Summary {
             walk,
             root: iip.last(),
             answer: if usage {
@@ -58,32 +52,21 @@ impl SummaryWork {
             } else {
                 Answer::Summary { is_file }
             },
-            generation: ns.life().generation(),
             user: ctx.user.clone(),
             groups: ctx.groups.clone(),
             superuser: ctx.superuser,
-        })
+        }))
     }
 
     /// Counts at most `max` inodes; answers the reply when all are counted.
-    pub fn step(&mut self, ns: &Namesystem, max: usize) -> Option<Reply> {
-        if let Err(refused) = ns.check_operation(OperationCategory::Read) {
-            return Some(Reply::refuse(refused));
-        }
-        if ns.life().generation() != self.generation {
-            let message = "the namespace was loaded anew while it was counted";
-            return Some(Reply::refuse(RemoteException::new(exceptions::RETRIABLE, message)));
-        }
+    pub(super) fn step(&mut self, ns: &Namesystem, max: usize) -> Result<Option<Reply>, RemoteException> {
         let caller = Caller {
             user: &self.user,
             groups: &self.groups,
             superuser: self.superuser,
         };
-        match ns.namespace.content_summary_step(&caller, &mut self.walk, max) {
-            Ok(false) => None,
-            Ok(true) => Some(self.reply(ns).after(ns.shown_everything())),
-            Err(refused) => Some(Reply::refuse(refused).after(ns.shown_everything())),
-        }
+        let is_whole = ns.namespace.content_summary_step(&caller, &mut self.walk, max)?;
+        Ok(is_whole.then(|| self.reply(ns)))
     }
 
     fn reply(&self, ns: &Namesystem) -> Reply {
@@ -118,12 +101,6 @@ impl SummaryWork {
                 },
             }),
         }
-    }
-
-    /// Answers at once what is small.
-    fn start(mut self, ns: &Namesystem) -> Reply {
-        self.step(ns, SUMMARY_SLICE_INODES)
-            .unwrap_or_else(|| Reply::defer(Deferred::Summary(Box::new(self))))
     }
 }
 
@@ -161,7 +138,7 @@ pub(super) fn get_content_summary(ns: &Namesystem, ctx: &CallContext, body: Byte
         &body,
         OperationCategory::Read,
         |ns, ctx, request: GetContentSummaryRequestProto| {
-            Ok(SummaryWork::begin(ns, ctx, &request.path, false)?.start(ns))
+            Ok(WalkWork::start(ns, Summary::begin(ns, ctx, &request.path, false)?))
         },
     )
 }
@@ -176,7 +153,7 @@ pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -
         |ns, ctx, request: GetQuotaUsageRequestProto| {
             let iip = ns.namespace.resolve(&request.path)?;
             let Some(usage) = ns.namespace.quota_usage(&caller(ctx), &iip, &request.path)? else {
-                return Ok(SummaryWork::begin(ns, ctx, &request.path, true)?.start(ns));
+                return Ok(WalkWork::start(ns, Summary::begin(ns, ctx, &request.path, true)?));
             };
             let usage = QuotaUsageProto {
                 file_and_directory_count: usage.file_and_directory_count,

@@ -231,7 +231,7 @@ impl Groups {
         if known.threads >= LOOKUPS_MAX {
             return;
         }
-        known.threads += 1;
+        known.threads = known.threads.saturating_add(1);
         drop(known);
         let groups = self.clone();
         let spawned = std::thread::Builder::new()
@@ -240,7 +240,7 @@ impl Groups {
         if let Err(error) = spawned {
             tracing::warn!(%error, "cannot look up the groups of a user");
             let mut known = self.0.known.lock();
-            known.threads -= 1;
+            known.threads = known.threads.saturating_sub(1);
             // Who asks next tries again.
             known.waiting.retain(|waiting| waiting != user);
             if let Some(entry) = known.users.get_mut(user) {
@@ -255,7 +255,7 @@ impl Groups {
             let mut known = self.0.known.lock();
             let user = known.waiting.pop_front();
             if user.is_none() {
-                known.threads -= 1;
+                known.threads = known.threads.saturating_sub(1);
             }
             user
         };
@@ -272,7 +272,7 @@ impl Groups {
                         entry.identity = Some(self.identity(&user, groups));
                     }
                     Lookup::Unknown => {
-                        entry.ask_at_ms = now_ms + UNKNOWN_MS;
+                        entry.ask_at_ms = now_ms.saturating_add(UNKNOWN_MS);
                         if entry.identity.is_none() {
                             entry.identity = Some(self.identity(&user, Vec::new()));
                         }
@@ -280,7 +280,7 @@ impl Groups {
                 }
             }
             drop(known);
-            self.0.answers.send_modify(|count| *count += 1);
+            self.0.answers.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 }
@@ -292,7 +292,7 @@ fn make_room(users: &mut HashMap<String, Entry>) {
     let mut left = FORGOTTEN;
     users.retain(|_, entry| {
         let stays = entry.asked || left == 0;
-        left -= usize::from(!stays);
+        left = left.saturating_sub(usize::from(!stays));
         stays
     });
 }

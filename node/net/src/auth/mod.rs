@@ -4,6 +4,8 @@
 //! [`Authorizer`] decides once for each connection (`ServiceAuthorizationManager`, `ProxyUsers`), [`Administrators`] for
 //! single calls, and both ask [`Groups`] for the groups of a user.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 mod acl;
 mod admins;
 mod authorizer;

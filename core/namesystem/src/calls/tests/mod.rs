@@ -1,6 +1,7 @@
 //! The handlers on a namesystem in memory: what callers get to hear, and that a standby ends up with the same state.
 
 mod broken;
+mod checked;
 mod datanode;
 mod exact;
 mod limits;

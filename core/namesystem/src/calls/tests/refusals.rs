@@ -307,3 +307,28 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
     let on: SetSafeModeResponseProto = call(&mut ns, &hdfs(), "setSafeMode", &leave).unwrap();
     assert!(!on.result);
 }
+
+#[test]
+fn cache_directives_are_not_looked_for_by_what_is_no_path() {
+    let mut ns = active();
+    let mut list = |path: Option<&str>, replication| {
+        let request = ListCacheDirectivesRequestProto {
+            prev_id: 0,
+            filter: CacheDirectiveInfoProto {
+                path: path.map(str::to_owned),
+                replication,
+                ..Default::default()
+            },
+        };
+        call::<ListCacheDirectivesResponseProto>(&mut ns, &hdfs(), "listCacheDirectives", &request)
+    };
+    for path in ["", "cached", "/a:b", "//"] {
+        let refusal = RemoteException::new(exceptions::INVALID_REQUEST, format!("Invalid path '{path}'."));
+        assert_eq!(list(Some(path), None), Err(refusal), "{path}");
+    }
+    let refused = list(None, Some(3)).unwrap_err();
+    assert!(refused.is(exceptions::INVALID_REQUEST), "{refused}");
+    for path in [None, Some("/"), Some("/cached")] {
+        assert_eq!(list(path, None).unwrap().elements, []);
+    }
+}

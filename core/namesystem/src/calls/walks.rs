@@ -1,0 +1,169 @@
+//! Reads that may have to look at more inodes than others should wait for: content summaries, open files, corrupt files.
+//!
+//! What is little is answered at once. With more the caller of the verb goes on with a [`WalkWork`], slice by slice, and
+//! gives the lock away in between, as Hadoop does after `dfs.content-summary.limit` inodes. Hadoop does so with content
+//! summaries only. What changes meanwhile may be in the answer or not.
+
+use super::summary::Summary;
+use crate::context::{Deferred, Reply};
+use crate::{Generation, Namesystem, OperationCategory};
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::BlockId;
+use hathi_formats::proto::hdfs::{
+    CorruptFileBlocksProto, ListCorruptFileBlocksResponseProto, ListOpenFilesResponseProto, OpenFilesBatchResponseProto,
+};
+use hathi_namespace::OpenFilesWalk;
+
+/// Inodes that are looked at under one hold of the lock: a quarter of a millisecond.
+pub const WALK_SLICE_INODES: usize = 2000;
+/// `dfs.corruptfilesreturned.max`: files of one answer.
+const CORRUPT_FILES_MAX: usize = 100;
+/// `dfs.namenode.list.openfiles.num.responses`: files of one answer.
+const OPEN_FILES_MAX: usize = 1000;
+
+/// A read under way. Call [`WalkWork::step`] under the read lock until it answers, and let the lock go in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalkWork {
+    generation: Generation,
+    walk: Walk,
+}
+
+/// What is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    Summary(Summary),
+    OpenFiles(OpenFiles),
+    CorruptFiles(CorruptFilesWalk),
+}
+
+impl WalkWork {
+    /// Answers at once what is little.
+    pub(super) fn start(ns: &Namesystem, walk: Walk) -> Reply {
+        let mut work = WalkWork {
+            generation: ns.life().generation(),
+            walk,
+        };
+        work.step(ns, WALK_SLICE_INODES)
+            .unwrap_or_else(|| Reply::defer(Deferred::Walk(Box::new(work))))
+    }
+
+    /// Looks at no more than `max` inodes; answers the reply when that was the last of them.
+    pub fn step(&mut self, ns: &Namesystem, max: usize) -> Option<Reply> {
+        if let Err(refused) = ns.check_operation(OperationCategory::Read) {
+            return Some(Reply::refuse(refused));
+        }
+        if ns.life().generation() != self.generation {
+            let message = "the namespace was loaded anew while it was looked through";
+            return Some(Reply::refuse(RemoteException::new(exceptions::RETRIABLE, message)));
+        }
+        let reply = match &mut self.walk {
+            Walk::Summary(summary) => summary
+                .step(ns, max)
+                .unwrap_or_else(|refused| Some(Reply::refuse(refused))),
+            Walk::OpenFiles(open) => open.step(ns, max),
+            Walk::CorruptFiles(corrupt) => corrupt.step(ns, max).then(|| corrupt.reply()),
+        };
+        reply.map(|reply| reply.after(ns.shown_everything()))
+    }
+}
+
+/// `listOpenFiles` under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OpenFiles {
+    pub(super) path: String,
+    pub(super) types: Vec<i32>,
+    pub(super) walk: OpenFilesWalk,
+}
+
+impl OpenFiles {
+    fn step(&mut self, ns: &Namesystem, max: usize) -> Option<Reply> {
+        let has_more = ns
+            .namespace
+            .open_files_step(&mut self.walk, &self.path, OPEN_FILES_MAX, max)?;
+        let found = std::mem::take(&mut self.walk.found);
+        debug_assert!(found.len() <= OPEN_FILES_MAX, "an answer has an end");
+        let entries = found.into_iter().map(|file| OpenFilesBatchResponseProto {
+            id: file.id.0 as i64,
+            path: file.path,
+            client_name: file.client_name,
+            client_machine: file.client_machine,
+        });
+        Some(Reply::message(&ListOpenFilesResponseProto {
+            entries: entries.collect(),
+            has_more,
+            types: std::mem::take(&mut self.types),
+        }))
+    }
+}
+
+/// One page of the files with corrupt blocks, under way (`FSNamesystem.listCorruptFileBlocks`). Who asks takes an empty page
+/// for the last one, so it is looked on until the page is full or there are no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorruptFilesWalk {
+    path: String,
+    /// The id of the last block that was looked at: where the next page goes on.
+    pub cookie: i64,
+    /// Blocks of files at or below the path, and these.
+    pub found: Vec<(BlockId, String)>,
+}
+
+impl CorruptFilesWalk {
+    /// The page behind the block with this id; 0: the first one.
+    #[must_use]
+    pub fn new(path: &str, after: i64) -> CorruptFilesWalk {
+        CorruptFilesWalk {
+            path: path.to_owned(),
+            cookie: after,
+            found: Vec::new(),
+        }
+    }
+
+    /// Looks at no more than `max` blocks; answers whether the page is whole.
+    pub fn step(&mut self, ns: &Namesystem, max: usize) -> bool {
+        let max = max.max(1);
+        let after = (self.cookie != 0).then_some(BlockId(self.cookie));
+        let corrupt = ns.blockmanager.corrupt_blocks(after, max);
+        let is_end = corrupt.len() < max;
+        for (block, file) in corrupt {
+            debug_assert!(block.0 > self.cookie || after.is_none(), "no block is looked at twice");
+            self.cookie = block.0;
+            if let Some(path) = ns.namespace.path_of(file)
+                && is_below(&path, &self.path)
+            {
+                self.found.push((block, path));
+            }
+            if self.found.len() == CORRUPT_FILES_MAX {
+                return true;
+            }
+        }
+        is_end
+    }
+
+    fn reply(&mut self) -> Reply {
+        let found = std::mem::take(&mut self.found);
+        let corrupt = CorruptFileBlocksProto {
+            files: found.into_iter().map(|(_, path)| path).collect(),
+            cookie: self.cookie.to_string(),
+        };
+        Reply::message(&ListCorruptFileBlocksResponseProto { corrupt })
+    }
+}
+
+/// `FSNamesystem.isParentEntry`
+fn is_below(path: &str, root: &str) -> bool {
+    match path.strip_prefix(root) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') || root.ends_with('/'),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn a_path_is_below_itself_and_its_parents_only() {
+        assert!(is_below("/a/b", "/a") && is_below("/a", "/a") && is_below("/a", "/"));
+        assert!(!is_below("/ab", "/a"));
+    }
+}
