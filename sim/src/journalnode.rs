@@ -132,9 +132,11 @@ fn remote(error: hathi_journal::JournalError) -> CallError {
 impl JournalNode {
     /// A JournalNode that is down, with an empty disk.
     pub fn new(index: usize, clock: Clock, java: bool, mutant: Option<Mutant>) -> Self {
+        let disk = SimDisk::new();
+        disk.lose_directories_whole();
         JournalNode {
             index,
-            disk: SimDisk::new(),
+            disk,
             acceptor: None,
             life: 0,
             clock,

@@ -334,11 +334,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     fn make(&self, path: &Path) -> Result<()> {
-        self.disk.create_dir_all(path).map_err(at(path))?;
-        match path.parent() {
-            Some(parent) => self.disk.sync_dir(parent).map_err(at(parent)),
-            None => Ok(()),
-        }
+        make_dirs(&self.disk, path).map_err(at(path))
     }
 
     /// Takes `in_use.lock`; `holder` is `pid@host`.
@@ -589,6 +585,26 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StorageError + use<> {
     move |source| StorageError::Io { path, source }
 }
 
+/// Makes a directory and what is missing above it. A name is there after a power cut only when the directory that holds it
+/// was synced, so that is done for each one made.
+///
+/// # Errors
+/// As [`Disk::create_dir_all`] and [`Disk::sync_dir`].
+pub fn make_dirs<D: Disk>(disk: &D, path: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        if disk.exists(dir)? {
+            break;
+        }
+        missing.push(dir);
+    }
+    disk.create_dir_all(path)?;
+    let holders = missing.into_iter().filter_map(Path::parent);
+    holders
+        .filter(|holder| !holder.as_os_str().is_empty())
+        .try_for_each(|holder| disk.sync_dir(holder))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -696,5 +712,16 @@ mod tests {
         assert!(matches!(other.lock("2@a"), Err(StorageError::Locked { .. })));
         dir.unlock();
         other.lock("2@a").unwrap();
+    }
+
+    #[test]
+    fn a_formatted_directory_is_there_after_a_power_cut_with_all_that_was_made_above_it() {
+        let disk = crate::SimDisk::new();
+        disk.lose_directories_whole();
+        let dir = StorageDirectory::new(disk.clone(), "/journals/of/ns");
+        let version = VersionFile::new(NodeType::JournalNode, &info());
+        dir.format_with(&version, false, &[]).unwrap();
+        disk.lose_power(&mut |_| 0);
+        assert_eq!(dir.analyze().unwrap(), StorageState::Normal);
     }
 }

@@ -15,7 +15,7 @@ pub mod os;
 pub mod sim_disk;
 
 pub use copies::{Copies, Finding};
-pub use directory::{NodeType, StorageDirectory, StorageError, StorageState, VersionFile};
+pub use directory::{NodeType, StorageDirectory, StorageError, StorageState, VersionFile, make_dirs};
 pub use disk::{DirEntry, Disk, DiskFile};
 pub use durable_long::{BestEffortLong, CheckedRecord, DurableLong};
 pub use os::OsDisk;

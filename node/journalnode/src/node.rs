@@ -66,7 +66,8 @@ impl JournalNode {
         let (fetches, wanted) = mpsc::unbounded_channel();
         let journals = Arc::new(Journals::new(conf, fetches)?);
         for dir in journals.dirs() {
-            std::fs::create_dir_all(&dir).map_err(io_error(format!("cannot make {}", dir.display())))?;
+            hathi_storage::make_dirs(&hathi_storage::OsDisk, &dir)
+                .map_err(io_error(format!("cannot make {}", dir.display())))?;
         }
         let pages = journals.clone();
         let http = HttpServer::bind(
