@@ -670,17 +670,20 @@ impl BlockManager {
             // start-up safe mode waits for an administrator.
             if self.safe_mode.is_startup() {
                 self.safe_mode.in_future_blocks += 1;
-                self.safe_mode.in_future_bytes += replica.block.num_bytes;
+                // DataNodes may say anything of their replicas.
+                let bytes = &mut self.safe_mode.in_future_bytes;
+                *bytes = bytes.saturating_add(replica.block.num_bytes);
             }
             return;
         }
-        self.order_deletion(
-            datanode,
-            Block {
+        // A replica that is not deleted now is as unknown in the node's next full report.
+        if self.datanodes.deletions() < self.config.max_unknown_deletions {
+            let block = Block {
                 num_bytes: NO_ACK,
                 ..replica.block
-            },
-        );
+            };
+            self.order_deletion(datanode, block);
+        }
     }
 
     fn deletion_is_ordered(&self, datanode: DatanodeIndex, block: Block) -> bool {
