@@ -204,6 +204,8 @@ impl BlockManager {
                 "the surplus of block {id} waits, and no file has it"
             );
         }
+        let deletions: usize = self.datanodes.nodes().map(|(_, node)| node.invalidate.len()).sum();
+        assert_eq!(deletions, self.datanodes.deletions(), "deletions are miscounted");
         for (_, node) in self.datanodes.nodes() {
             let orders = node.transfers.len() + node.invalidate.len() + node.recover.len();
             assert!(

@@ -9,7 +9,7 @@ use crate::idset::BlockIdSet;
 use crate::types::{BlockManagerConfig, DatanodeIndex, Now, StorageIndex};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use hathi_formats::ids::Block;
+use hathi_formats::ids::{Block, BlockId};
 use hathi_formats::proto::hdfs::datanode_info_proto::AdminState as WireAdminState;
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeInfoProto, StorageReportProto, StorageTypeProto};
 use hathi_formats::proto::hdfs::{DatanodeStorageProto, datanode_storage_proto::StorageState};
@@ -196,7 +196,7 @@ impl Datanode {
         }
     }
 
-    pub(crate) fn forget_work(&mut self) {
+    fn forget_work(&mut self) {
         self.transfers.clear();
         self.invalidate.clear();
         self.recover.clear();
@@ -304,6 +304,8 @@ pub(crate) struct Datanodes {
     pub(crate) live: Vec<DatanodeIndex>,
     /// Sum of the live nodes' xceivers: placement asks for the mean with every block.
     pub(crate) live_xceivers: u64,
+    /// Sum of all nodes' deletions that wait for a heartbeat.
+    deletions: usize,
 }
 
 impl Datanodes {
@@ -337,6 +339,48 @@ impl Datanodes {
 
     pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Datanode> {
         self.nodes.iter_mut()
+    }
+
+    /// Deletions that wait for the heartbeats of their nodes.
+    pub(crate) fn deletions(&self) -> usize {
+        self.deletions
+    }
+
+    pub(crate) fn add_deletion(&mut self, index: DatanodeIndex, block: Block) {
+        if let Some(node) = self.nodes.get_mut(index.0 as usize)
+            && node.invalidate.insert(block.id.0, block).is_none()
+        {
+            self.deletions += 1;
+        }
+    }
+
+    pub(crate) fn pop_deletion(&mut self, index: DatanodeIndex) -> Option<Block> {
+        let (_, block) = self.nodes.get_mut(index.0 as usize)?.invalidate.pop_first()?;
+        self.deletions -= 1;
+        Some(block)
+    }
+
+    pub(crate) fn cancel_deletion(&mut self, index: DatanodeIndex, id: BlockId) {
+        if let Some(node) = self.nodes.get_mut(index.0 as usize)
+            && node.invalidate.remove(&id.0).is_some()
+        {
+            self.deletions -= 1;
+        }
+    }
+
+    /// Everything that the node was to do.
+    pub(crate) fn forget_work(&mut self, index: DatanodeIndex) {
+        if let Some(node) = self.nodes.get_mut(index.0 as usize) {
+            self.deletions -= node.invalidate.len();
+            node.forget_work();
+        }
+    }
+
+    pub(crate) fn forget_all_work(&mut self) {
+        for node in &mut self.nodes {
+            node.forget_work();
+        }
+        self.deletions = 0;
     }
 
     pub(crate) fn storages(&self) -> impl Iterator<Item = (StorageIndex, &Storage)> {

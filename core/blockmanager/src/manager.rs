@@ -287,10 +287,8 @@ impl BlockManager {
         self.pending.remove(block.id.0);
         self.set_needed(block.id, None, 0);
         for storage in replicas {
-            if let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode)
-                && let Some(node) = self.datanodes.get_mut(node)
-            {
-                node.invalidate.remove(&block.id.0);
+            if let Some(node) = self.datanodes.storage(storage).map(|storage| storage.datanode) {
+                self.datanodes.cancel_deletion(node, block.id);
             }
         }
         self.process_messages(block.id);
@@ -466,9 +464,7 @@ impl BlockManager {
             construction.short_since_ms = None;
             construction.bad_since_ms = None;
         }
-        for node in self.datanodes.nodes_mut() {
-            node.forget_work();
-        }
+        self.datanodes.forget_all_work();
     }
 
     /// Begins the scan that fills the queues (`initializeReplQueues`); [`BlockManager::redundancy_tick`] goes on with it.
@@ -622,10 +618,10 @@ impl BlockManager {
             postponed: self.postponed.len() as u64,
             complete_blocks: self.safe_mode.total,
             safe_blocks: self.safe_mode.safe,
+            pending_deletion: self.datanodes.deletions() as u64,
             ..Counts::default()
         };
         for (_, node) in self.datanodes.nodes() {
-            counts.pending_deletion += node.invalidate.len() as u64;
             if !node.alive {
                 counts.dead_datanodes += 1;
                 continue;

@@ -34,10 +34,8 @@ impl BlockManager {
         if !self.populating {
             return;
         }
-        if let Some(node) = self.datanodes.get_mut(node)
-            && node.alive
-        {
-            node.invalidate.insert(block.id.0, block);
+        if self.datanodes.get(node).is_some_and(|node| node.alive) {
+            self.datanodes.add_deletion(node, block);
         }
     }
 
@@ -45,10 +43,7 @@ impl BlockManager {
     pub(crate) fn leaving_orders(&mut self, datanode: DatanodeIndex, max: usize) -> Vec<Block> {
         let mut leaving = Vec::new();
         while leaving.len() < max
-            && let Some((_, block)) = self
-                .datanodes
-                .get_mut(datanode)
-                .and_then(|node| node.invalidate.pop_first())
+            && let Some(block) = self.datanodes.pop_deletion(datanode)
         {
             if self.order_may_leave(datanode, block) {
                 leaving.push(block);

@@ -319,10 +319,10 @@ impl BlockManager {
     pub fn node_died(&mut self, datanode: DatanodeIndex) {
         self.datanodes.set_dead(datanode);
         self.leases.remove(datanode);
+        self.datanodes.forget_work(datanode);
         let Some(node) = self.datanodes.get_mut(datanode) else {
             return;
         };
-        node.forget_work();
         // A node in maintenance is expected to be away: what it holds still counts.
         if node.admin_state != AdminState::InMaintenance {
             self.purge.extend(node.storages.clone());

@@ -680,13 +680,14 @@ impl BlockManager {
             }
             return;
         }
-        self.order_deletion(
-            datanode,
-            Block {
+        // A replica that is not deleted now is as unknown in the node's next full report.
+        if self.datanodes.deletions() < self.config.max_unknown_deletions {
+            let block = Block {
                 num_bytes: NO_ACK,
                 ..replica.block
-            },
-        );
+            };
+            self.order_deletion(datanode, block);
+        }
     }
 
     fn deletion_is_ordered(&self, datanode: DatanodeIndex, block: Block) -> bool {

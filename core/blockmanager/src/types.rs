@@ -186,6 +186,9 @@ pub struct BlockManagerConfig {
     /// Messages of DataNodes about blocks that a standby does not know yet. Beyond it they are dropped, and their DataNodes
     /// report all they have later. A million of them take about a quarter of a GiB.
     pub max_pending_messages: usize,
+    /// Deletions that wait for heartbeats, from which on none are ordered of replicas that no file has: whoever calls himself
+    /// a DataNode may report as many as he likes. Five million of them take about a quarter of a GiB.
+    pub max_unknown_deletions: usize,
     /// `dfs.namenode.full.block.report.lease.length.ms`.
     pub report_lease_ms: u64,
     /// `dfs.namenode.safemode.threshold-pct`.
@@ -223,6 +226,7 @@ impl Default for BlockManagerConfig {
             excess_timeout_ms: 3_600_000,
             max_report_leases: 6,
             max_pending_messages: 1_000_000,
+            max_unknown_deletions: 5_000_000,
             report_lease_ms: 300_000,
             safemode_threshold: 0.999,
             safemode_min_datanodes: 0,

@@ -147,6 +147,11 @@ impl PacketHeader {
 
 /// Room of a buffer that reads ahead: two of the packets that clients usually send.
 const READ_AHEAD_BYTES: usize = 160 << 10;
+/// Room of a buffer to which nothing has come yet: thousands of connections may wait for a first packet.
+const FIRST_ROOM_BYTES: usize = READ_AHEAD_BYTES / 16;
+/// Room that a buffer keeps while it waits for the next packet. Clients send packets of 64 KiB, if they are told so of some
+/// more; what one of the largest took (16 MiB) is given back before the wait, which may be long.
+const KEPT_ROOM_BYTES: usize = 1 << 20;
 
 /// One packet in a buffer that is used again for the next.
 #[derive(Debug)]
@@ -187,6 +192,7 @@ impl PacketBuffer {
     /// Reads the next packet into the buffer, and not a byte more.
     pub fn read_from(&mut self, reader: &mut impl Read) -> io::Result<&PacketHeader> {
         let mut prefix = [0_u8; PacketLengths::BYTES];
+        self.give_back_room();
         reader.read_exact(&mut prefix)?;
         let lengths = PacketLengths::decode(prefix, self.max_packet_bytes)?;
         let total = lengths.total();
@@ -212,6 +218,7 @@ impl PacketBuffer {
         self.start = self.end;
         if self.start == self.filled {
             (self.start, self.filled) = (0, 0);
+            self.give_back_room();
         }
         self.fill(reader, PacketLengths::BYTES)?;
         let prefix = self
@@ -251,9 +258,20 @@ impl PacketBuffer {
     }
 
     /// How much room a packet may have of which so many bytes are there: what it says of its length is not believed
-    /// before they come.
+    /// before they come. The usual room is reached in two steps.
     fn room_after(&self, filled: usize) -> usize {
-        self.bytes.len().max(READ_AHEAD_BYTES).max(filled.saturating_mul(2))
+        let more = filled
+            .saturating_mul(4)
+            .min(READ_AHEAD_BYTES)
+            .max(filled.saturating_mul(2));
+        self.bytes.len().max(FIRST_ROOM_BYTES).max(more)
+    }
+
+    /// Nothing in the buffer is needed any more.
+    fn give_back_room(&mut self) {
+        if self.bytes.len() > KEPT_ROOM_BYTES {
+            self.bytes = Vec::new();
+        }
     }
 
     /// Growing zeroes new room once; a buffer that is large enough is read over as it is.
@@ -405,6 +423,49 @@ mod tests {
             assert_eq!((header.seqno, header.data_len), (seqno as i64, data_len));
             assert!(buffer.data().iter().all(|byte| *byte == seqno as u8));
             assert_eq!(buffer.data().len(), data_len as usize);
+        }
+    }
+
+    /// A packet of that many bytes of data.
+    fn packet(data_len: u32) -> Vec<u8> {
+        let header = PacketHeader {
+            data_len,
+            ..PacketHeader::default()
+        };
+        let mut bytes = Vec::new();
+        header.encode_into(0, &mut bytes);
+        bytes.resize(bytes.len() + data_len as usize, 7);
+        bytes
+    }
+
+    #[test]
+    fn a_buffer_that_waits_is_no_larger_than_what_has_come() {
+        let mut buffer = PacketBuffer::default();
+        assert!(buffer.read_ahead_from(&mut [].as_slice()).is_err());
+        assert!(buffer.bytes.capacity() <= 16 << 10, "{}", buffer.bytes.capacity());
+
+        // A length alone is no reason to believe it.
+        let mut buffer = PacketBuffer::default();
+        assert!(buffer.read_ahead_from(&mut &packet(10 << 20)[..5000]).is_err());
+        assert!(buffer.bytes.capacity() <= 16 << 10, "{}", buffer.bytes.capacity());
+
+        for ahead in [true, false] {
+            let read = |buffer: &mut PacketBuffer, mut bytes: &[u8]| match ahead {
+                true => buffer.read_ahead_from(&mut bytes).map(drop),
+                false => buffer.read_from(&mut bytes).map(drop),
+            };
+            for sizes in [vec![64 << 10], vec![64 << 10, 10 << 20]] {
+                let mut buffer = PacketBuffer::default();
+                for data_len in sizes {
+                    let packet = packet(data_len);
+                    read(&mut buffer, &packet).unwrap();
+                    assert_eq!(buffer.as_bytes(), packet);
+                }
+                // No further packet comes.
+                read(&mut buffer, &[]).unwrap_err();
+                let room = buffer.bytes.capacity();
+                assert!(room <= KEPT_ROOM_BYTES, "{room}");
+            }
         }
     }
 

@@ -18,6 +18,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     super::obey(&conf, Program::DataNode)?;
     let mut conf = DataNodeConf::from_configuration(&conf, &super::user_name())?;
     conf.rollback = rest.iter().any(|arg| arg == "-rollback");
+    super::give_memory_back();
     hathi_datanode::run(conf)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -71,6 +71,27 @@ pub fn huge_pages_when_large() {
     }
 }
 
+/// Lets the kernel have back what threads that have ended held: those of a DataNode's connections, of which there may have
+/// been thousands.
+///
+/// The allocator keeps freed pages for a second, in case they are needed again, and looks for those of which the second is
+/// over whenever somebody frees a page. A DataNode without work frees none, so one is freed here from time to time.
+pub fn give_memory_back() {
+    const PERIOD: std::time::Duration = std::time::Duration::from_secs(5);
+    /// So large that the allocator puts it on a page of its own. The bytes are never touched.
+    const PAGE_BYTES: usize = 4 << 20;
+    let give = || {
+        loop {
+            std::thread::sleep(PERIOD);
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(PAGE_BYTES)));
+        }
+    };
+    let thread = std::thread::Builder::new().name("memory".to_owned());
+    if let Err(error) = thread.stack_size(64 << 10).spawn(give) {
+        tracing::warn!(%error, "freed memory is kept");
+    }
+}
+
 /// Resident memory of this process in bytes.
 pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,7 +1,10 @@
 //! The RPC server of the DataNode: ClientDatanodeProtocol and InterDatanodeProtocol.
 
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hathi_blockpool::ReplicaError;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -16,8 +19,9 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_net::ipc::protocols::{CLIENT_DATANODE_PROTOCOL, INTER_DATANODE_PROTOCOL};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
+use parking_lot::{Condvar, Mutex};
+use prost::bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
@@ -26,14 +30,48 @@ use crate::recovery;
 
 type Answer<T> = Result<T, RemoteException>;
 
-/// Calls that wait for a thread or are served on one; more are refused.
-const CALLS_MAX: usize = 1024;
+/// Calls that wait for a thread; more are refused.
+const WAITING_MAX: usize = 1024;
+/// Bytes of their requests; more are refused. Each has some hundred bytes, unless somebody means harm.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Threads that serve calls at the same time. Hadoop has 10 (`dfs.datanode.handler.count`); here some may wait for writers
+/// that are told to stop, while others go on. A thread holds half a megabyte of stack and heap for as long as it gets work
+/// now and then, so there is not one for each call of a burst.
+const HANDLERS_MAX: usize = 32;
 
-/// Serves the calls; those that wait for disks or writers run on the runtime's blocking threads.
+/// How long a thread waits for another call before it ends.
+const HANDLER_PATIENCE: Duration = Duration::from_secs(10);
+/// Stack of these threads.
+const HANDLER_STACK_BYTES: usize = 512 << 10;
+
+/// Serves the calls; those that wait for disks or writers take turns on some threads.
 pub struct Server {
     node: Arc<DataNode>,
+    handlers: Arc<Handlers>,
+}
+
+/// The threads that serve calls. They are not those of the runtime: it starts another one whenever none is free at this
+/// very moment, and in a burst of calls that have just been served many are about to be.
+struct Handlers {
+    calls: Mutex<Calls>,
+    came: Condvar,
+    /// For those that wait for something in the way of tasks.
     runtime: Handle,
-    calls: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Calls {
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    threads: usize,
+    idle_threads: usize,
+}
+
+/// Threads keep no DataNode that has ended: only its calls do.
+struct Waiting {
+    node: Arc<DataNode>,
+    call: RpcCall,
+    reply: Responder,
 }
 
 impl Server {
@@ -42,8 +80,73 @@ impl Server {
     pub fn new(node: Arc<DataNode>, runtime: Handle) -> Server {
         Server {
             node,
-            runtime,
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            handlers: Arc::new(Handlers {
+                calls: Mutex::default(),
+                came: Condvar::new(),
+                runtime,
+            }),
+        }
+    }
+
+    fn serve_in_turn(&self, mut call: RpcCall, reply: Responder) {
+        let busy = || RemoteException::new(exceptions::RETRIABLE, "Server too busy");
+        let handlers = &self.handlers;
+        let mut calls = handlers.calls.lock();
+        let bytes = calls.waiting_bytes.saturating_add(call.body.len());
+        if calls.waiting.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
+            drop(calls);
+            return reply.error(&busy());
+        }
+        // What came in the same frames is not held for as long as this waits.
+        call.body = Bytes::copy_from_slice(&call.body);
+        if calls.idle_threads <= calls.waiting.len() && calls.threads < HANDLERS_MAX {
+            let thread = std::thread::Builder::new()
+                .name("dn-handler".to_owned())
+                .stack_size(HANDLER_STACK_BYTES);
+            let serving = handlers.clone();
+            match thread.spawn(move || serving.run()) {
+                Ok(_) => calls.threads += 1,
+                Err(error) => tracing::warn!(%error, "cannot start a thread for calls"),
+            }
+            if calls.threads == 0 {
+                drop(calls);
+                return reply.error(&busy());
+            }
+        }
+        let node = self.node.clone();
+        calls.waiting_bytes = bytes;
+        calls.waiting.push_back(Waiting { node, call, reply });
+        drop(calls);
+        handlers.came.notify_one();
+    }
+}
+
+impl Handlers {
+    fn run(&self) {
+        let _context = self.runtime.enter();
+        while let Some(Waiting { node, call, reply }) = self.next() {
+            let served = std::panic::catch_unwind(AssertUnwindSafe(|| serve(&node, &call, reply)));
+            if served.is_err() {
+                tracing::error!(method = call.method, "a call panicked");
+            }
+        }
+    }
+
+    /// The next call; `None` when the thread is to end.
+    fn next(&self) -> Option<Waiting> {
+        let mut calls = self.calls.lock();
+        loop {
+            if let Some(next) = calls.waiting.pop_front() {
+                calls.waiting_bytes -= next.call.body.len();
+                return Some(next);
+            }
+            calls.idle_threads += 1;
+            let timed_out = self.came.wait_for(&mut calls, HANDLER_PATIENCE).timed_out();
+            calls.idle_threads -= 1;
+            if timed_out && calls.waiting.is_empty() {
+                calls.threads -= 1;
+                return None;
+            }
         }
     }
 }
@@ -58,22 +161,13 @@ impl RpcHandler for Server {
     }
 
     fn call(&self, call: RpcCall, reply: Responder) {
-        let node = self.node.clone();
         // Everything but these may wait for a disk.
         match call.method {
-            "getDatanodeInfo" => reply.ok(&datanode_info(&node)),
+            "getDatanodeInfo" => reply.ok(&datanode_info(&self.node)),
             "getBalancerBandwidth" => reply.ok(&GetBalancerBandwidthResponseProto {
-                bandwidth: node.balance_throttle.bandwidth(),
+                bandwidth: self.node.balance_throttle.bandwidth(),
             }),
-            _ => {
-                let Ok(place) = self.calls.clone().try_acquire_owned() else {
-                    return reply.error(&RemoteException::new(exceptions::RETRIABLE, "Server too busy"));
-                };
-                self.runtime.spawn_blocking(move || {
-                    serve(&node, &call, reply);
-                    drop(place);
-                });
-            }
+            _ => self.serve_in_turn(call, reply),
         }
     }
 }
@@ -106,7 +200,7 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
             reply.send(allowed.map(|()| ShutdownDatanodeResponseProto {}));
             if stop {
                 // The reply must leave before the process does.
-                std::thread::sleep(std::time::Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(100));
                 node.shut_down();
             }
         }

@@ -5,6 +5,7 @@ use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_namesystem::calls::BlockReportWork;
 use hathi_net::ipc::Responder;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 /// Replicas of a block report worked on under one hold of the lock: well below a millisecond.
@@ -12,55 +13,301 @@ const BLOCKS_PER_SLICE: usize = 5000;
 /// Reports that wait (`dfs.namenode.blockreport.queue.size`): whoever sends more is to come again.
 const REPORTS_MAX: usize = 1024;
 
+/// Bytes of their lists. A million replicas take some ten MiB, and DataNodes that ask before they report come six at a
+/// time (`dfs.namenode.max.full.block.report.leases`); who does not ask can't fill the memory.
+const REPORT_BYTES_MAX: usize = 512 << 20;
+
 /// The reports that wait. All work on them needs the same lock, so a second thread would gain nothing, and a thread for
 /// each would be as many as there are calls.
 #[derive(Debug)]
-pub struct BlockReports(SyncSender<(Box<BlockReportWork>, Responder)>);
+pub struct BlockReports {
+    reports: SyncSender<Report>,
+    /// Of those that wait, and of the one that is worked on.
+    bytes: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Report {
+    work: Box<BlockReportWork>,
+    bytes: usize,
+    responder: Responder,
+}
 
 impl BlockReports {
     /// Starts the thread, which ends when this is dropped.
     #[must_use]
     pub fn start(nn: Arc<NameNode>) -> BlockReports {
         let (reports, waiting) = sync_channel(REPORTS_MAX);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let held = bytes.clone();
         let spawned = std::thread::Builder::new()
             .name("block-report".to_owned())
-            .spawn(move || work_off(&nn, &waiting));
+            .spawn(move || work_off(&nn, &waiting, &held));
         if let Err(error) = spawned {
             // Each report is refused then, and DataNodes go on sending them.
             tracing::error!(%error, "cannot start the thread for block reports");
         }
-        BlockReports(reports)
+        BlockReports { reports, bytes }
     }
 
     /// Lets one wait for its turn.
     pub fn add(&self, work: Box<BlockReportWork>, responder: Responder) {
-        if let Err(TrySendError::Full((_, responder)) | TrySendError::Disconnected((_, responder))) =
-            self.0.try_send((work, responder))
+        let bytes = work.bytes();
+        // One report is taken however large it is: what fits into a frame fits into memory.
+        let room = |held: usize| (held == 0 || held.saturating_add(bytes) <= REPORT_BYTES_MAX).then_some(held + bytes);
+        if self
+            .bytes
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
+            .is_err()
         {
-            responder.error(&RemoteException::new(RETRIABLE, "too many block reports wait"));
+            return responder.error(&too_many());
+        }
+        let report = Report { work, bytes, responder };
+        if let Err(TrySendError::Full(report) | TrySendError::Disconnected(report)) = self.reports.try_send(report) {
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            report.responder.error(&too_many());
         }
     }
 }
 
-fn work_off(nn: &NameNode, waiting: &Receiver<(Box<BlockReportWork>, Responder)>) {
-    while let Ok((mut work, responder)) = waiting.recv() {
+fn too_many() -> RemoteException {
+    RemoteException::new(RETRIABLE, "too many block reports wait")
+}
+
+fn work_off(nn: &NameNode, waiting: &Receiver<Report>, bytes_held: &AtomicUsize) {
+    while let Ok(report) = waiting.recv() {
+        let Report {
+            mut work,
+            bytes,
+            responder,
+        } = report;
         // In slices, between which others get the lock.
-        loop {
+        let (reply, standing) = loop {
             let mut ns = nn.ns.write();
             let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
             let standing = ns.standing();
             parking_lot::RwLockWriteGuard::unlock_fair(ns);
-            let Some(reply) = done else { continue };
-            if reply.after.is_some() {
-                nn.log_wake.notify_one();
+            if let Some(reply) = done {
+                break (reply, standing);
             }
-            let made = Made {
-                standing,
-                after: reply.after,
-                changed: false,
-            };
-            nn.answer(responder, reply.result, made);
-            break;
+        };
+        drop(work);
+        bytes_held.fetch_sub(bytes, Ordering::AcqRel);
+        if reply.after.is_some() {
+            nn.log_wake.notify_one();
         }
+        let made = Made {
+            standing,
+            after: reply.after,
+            changed: false,
+        };
+        nn.answer(responder, reply.result, made);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::{self, Handler};
+    use crate::testing::{self, Alone};
+    use hathi_formats::exceptions::RETRIABLE;
+    use hathi_formats::proto::datanode::{
+        BlockReportRequestProto, BlockReportResponseProto, DatanodeRegistrationProto, RegisterDatanodeRequestProto,
+        RegisterDatanodeResponseProto, StorageBlockReportProto,
+    };
+    use hathi_formats::proto::hdfs::{
+        DatanodeIdProto, DatanodeStorageProto, GetFileInfoRequestProto, GetFileInfoResponseProto, StorageInfoProto,
+    };
+    use hathi_namesystem::calls;
+    use hathi_namesystem::{Deferred, Reply, Verb};
+    use hathi_net::ipc::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
+    use hathi_net::ipc::{ClientOptions, Protocol, RpcCall, RpcClient, RpcError, RpcHandler, RpcServer, ServerOptions};
+    use prost::Message;
+    use prost::bytes::Bytes;
+    use tokio::sync::mpsc;
+    use tokio::task::JoinSet;
+
+    fn serve(handler: Arc<dyn RpcHandler>) -> RpcServer {
+        RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap()
+    }
+
+    async fn connect(server: &RpcServer, protocol: &'static Protocol) -> RpcClient {
+        let options = ClientOptions::new("dn");
+        RpcClient::connect(server.local_addr(), protocol, options)
+            .await
+            .unwrap()
+    }
+
+    fn registration(nn: &NameNode, number: u32) -> DatanodeRegistrationProto {
+        let info = nn.ns.read().info.clone();
+        DatanodeRegistrationProto {
+            storage_info: StorageInfoProto {
+                namespce_id: info.namespace_id,
+                cluster_id: info.cluster_id,
+                ..StorageInfoProto::default()
+            },
+            datanode_id: DatanodeIdProto {
+                ip_addr: "127.0.0.1".to_owned(),
+                host_name: "dn".to_owned(),
+                datanode_uuid: format!("uuid-{number}"),
+                xfer_port: 1000 + number,
+                ..DatanodeIdProto::default()
+            },
+            software_version: "3.5.0".to_owned(),
+            ..DatanodeRegistrationProto::default()
+        }
+    }
+
+    fn report(nn: &NameNode, number: u32, replicas: u64, list: Bytes) -> BlockReportRequestProto {
+        BlockReportRequestProto {
+            registration: registration(nn, number),
+            block_pool_id: nn.ns.read().info.block_pool_id.clone(),
+            reports: vec![StorageBlockReportProto {
+                storage: DatanodeStorageProto {
+                    storage_uuid: format!("DS-{number}"),
+                    ..DatanodeStorageProto::default()
+                },
+                blocks: vec![],
+                number_of_blocks: Some(replicas),
+                blocks_buffers: vec![list],
+            }],
+            context: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_are_answered_between_the_slices_of_large_reports() {
+        const DATANODES: u32 = 2;
+        const REPORTS: usize = 4;
+        const REPLICAS: u64 = 200_000;
+        /// With a report under one hold of the lock it is one for each of them, and one more.
+        const CALLS_MIN: usize = 20;
+        let alone = testing::active();
+        alone.shared.nn.lease.set(u64::MAX);
+        let (held, held_queue) = mpsc::unbounded_channel();
+        let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+        tokio::spawn(rpc::serve_held(handler.clone(), held_queue));
+        let server = serve(handler);
+
+        let mut answers = JoinSet::new();
+        for number in 0..DATANODES {
+            let datanode = connect(&server, &DATANODE_PROTOCOL).await;
+            let registration = registration(&alone.shared.nn, number);
+            let request = RegisterDatanodeRequestProto { registration };
+            let _: RegisterDatanodeResponseProto = datanode.call("registerDatanode", &request).await.unwrap();
+            let mut list = Vec::new();
+            for id in 0..REPLICAS {
+                for field in [(1 << 31 | id) << 1, 100, 1000, 0] {
+                    prost::encoding::encode_varint(field, &mut list);
+                }
+            }
+            let request = Arc::new(report(&alone.shared.nn, number, REPLICAS, list.into()));
+            for _ in 0..REPORTS {
+                let (datanode, request) = (datanode.clone(), request.clone());
+                answers.spawn(async move {
+                    let answer: Result<BlockReportResponseProto, RpcError> =
+                        datanode.call("blockReport", &*request).await;
+                    answer
+                });
+            }
+        }
+
+        let client = connect(&server, &CLIENT_PROTOCOL).await;
+        let request = GetFileInfoRequestProto { src: "/".to_owned() };
+        let (mut calls, mut reports) = (0, 0);
+        while !answers.is_empty() {
+            let call = client.call::<_, GetFileInfoResponseProto>("getFileInfo", &request);
+            assert!(call.await.unwrap().fs.is_some());
+            calls += 1;
+            while let Some(answer) = answers.try_join_next() {
+                answer.unwrap().unwrap();
+                reports += 1;
+            }
+        }
+        assert_eq!(reports, DATANODES as usize * REPORTS);
+        assert!(calls >= CALLS_MIN, "{calls} calls during {reports} reports");
+    }
+
+    /// Hands on whatever it is asked.
+    struct Asked(mpsc::UnboundedSender<(RpcCall, Responder)>);
+
+    impl RpcHandler for Asked {
+        fn protocols(&self) -> Vec<&'static Protocol> {
+            vec![&DATANODE_PROTOCOL]
+        }
+
+        fn call(&self, call: RpcCall, reply: Responder) {
+            self.0.send((call, reply)).unwrap();
+        }
+    }
+
+    fn run(alone: &Alone, call: &RpcCall, request: &impl Message) -> Reply {
+        let nn = &alone.shared.nn;
+        let context = nn.context(call).unwrap();
+        let Some(Verb::Write(write)) = calls::lookup(call.protocol.name, call.method) else {
+            panic!("{} changes nothing", call.method);
+        };
+        write(&mut nn.ns.write(), &context, request.encode_to_vec().into())
+    }
+
+    #[tokio::test]
+    async fn reports_that_wait_have_a_limit_in_bytes() {
+        let alone = testing::active();
+        let nn = alone.shared.nn.clone();
+        nn.lease.set(u64::MAX);
+        nn.groups.resolve("dn").await;
+        let (asked, mut asked_queue) = mpsc::unbounded_channel();
+        let server = serve(Arc::new(Asked(asked)));
+        let datanode = connect(&server, &DATANODE_PROTOCOL).await;
+        let mut answers = JoinSet::new();
+        let mut ask = |method: &'static str| {
+            let datanode = datanode.clone();
+            answers.spawn(async move {
+                // What it asks for is of no interest: it is answered as a report.
+                let answer: Result<BlockReportResponseProto, RpcError> =
+                    datanode.call(method, &BlockReportResponseProto::default()).await;
+                answer
+            });
+        };
+
+        ask("registerDatanode");
+        let (call, responder) = asked_queue.recv().await.unwrap();
+        let registration = registration(&nn, 0);
+        let registered = run(&alone, &call, &RegisterDatanodeRequestProto { registration });
+        registered.result.unwrap();
+        responder.ok(&BlockReportResponseProto::default());
+
+        ask("blockReport");
+        let (call, responder) = asked_queue.recv().await.unwrap();
+        // Its first replica has no end, so that the work on it is short.
+        let list = Bytes::from(vec![0xFF; 60 << 20]);
+        let Some(Deferred::BlockReport(work)) = run(&alone, &call, &report(&nn, 0, 20_000, list)).deferred else {
+            panic!("it is worked on at once");
+        };
+        let fit = REPORT_BYTES_MAX / work.bytes();
+        assert!(fit < 10, "and not more than memory");
+        let reports = BlockReports::start(nn.clone());
+        {
+            // The first is worked on and waits for the lock, the others for the first.
+            let _others = nn.ns.write();
+            reports.add(work.clone(), responder);
+            for _ in 1..fit {
+                ask("blockReport");
+                let (_, responder) = asked_queue.recv().await.unwrap();
+                reports.add(work.clone(), responder);
+            }
+            ask("blockReport");
+            let (_, responder) = asked_queue.recv().await.unwrap();
+            // The first answer of all is that of the registration.
+            answers.join_next().await.unwrap().unwrap().unwrap();
+            reports.add(work.clone(), responder);
+            let refused = answers.join_next().await.unwrap().unwrap().unwrap_err();
+            assert!(refused.is_remote(RETRIABLE), "{refused}");
+        }
+        for _ in 0..fit {
+            let malformed = answers.join_next().await.unwrap().unwrap().unwrap_err();
+            assert!(malformed.to_string().contains("ends early"), "{malformed}");
+        }
+        assert_eq!(reports.bytes.load(Ordering::Acquire), 0);
     }
 }

@@ -433,6 +433,50 @@ fn safety_d9_notices_of_older_stamps_say_nothing_once_a_newer_one_is_known() {
 }
 
 #[test]
+fn safety_bounds_replicas_that_no_file_has_are_deleted_some_at_a_time() {
+    let config = BlockManagerConfig {
+        safemode_extension_ms: 0,
+        max_unknown_deletions: 4,
+        invalidate_limit: 3,
+        ..BlockManagerConfig::default()
+    };
+    let mut world = World::with(2, config);
+    world.start_active();
+    let unknown: Vec<_> = (0..10).map(|n| (block(n), GOOD)).collect();
+    world.full(0, &unknown);
+    world.full(1, &unknown);
+    for n in 10..20 {
+        world.received(0, block(n));
+    }
+    assert_eq!(world.manager.counts().pending_deletion, 4);
+    world.manager.check();
+    // What has left makes room for as many of the next report.
+    assert_eq!(world.deletions(0).len(), 3);
+    world.full(1, &unknown);
+    assert_eq!(world.manager.counts().pending_deletion, 4);
+    assert_eq!((world.deletions(1).len(), world.deletions(0).len()), (3, 1));
+    world.manager.check();
+}
+
+#[test]
+fn replicas_from_the_future_of_any_length_are_added_up_without_an_overflow() {
+    let config = BlockManagerConfig {
+        safemode_min_datanodes: 9,
+        ..BlockManagerConfig::default()
+    };
+    let mut world = World::with(1, config);
+    world.start_active();
+    let from_the_future = |n| Block {
+        num_bytes: u64::MAX,
+        generation_stamp: GenerationStamp(1 << 40),
+        ..block(n)
+    };
+    world.full(0, &[(from_the_future(1), GOOD), (from_the_future(2), GOOD)]);
+    assert_eq!(world.manager.counts().in_future, 2);
+    world.manager.check();
+}
+
+#[test]
 fn safety_bounds_a_node_whose_notices_found_no_room_reports_again() {
     let config = BlockManagerConfig {
         safemode_extension_ms: 0,

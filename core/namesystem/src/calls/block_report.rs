@@ -41,6 +41,20 @@ impl BlockReportWork {
             .fold(0, u64::saturating_add)
     }
 
+    /// Bytes that the lists of replicas take while this waits: as they came, or, of old DataNodes, as numbers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of_lists = |report: &StorageBlockReportProto| {
+            let buffers: usize = report
+                .blocks_buffers
+                .iter()
+                .map(|buffer| buffer.len() + size_of_val(buffer))
+                .sum();
+            buffers + size_of_val(&*report.blocks)
+        };
+        self.waiting.iter().map(of_lists).sum()
+    }
+
     /// Works on at most `max` replicas; answers the reply when all are done.
     pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
         if let Err(refused) = ns.check_not_broken() {

@@ -224,15 +224,16 @@ impl ConnectionTask {
         self.connection.last_active_ms.store(now, Ordering::Relaxed);
     }
 
-    /// Tells the server how much there is of a frame that has not ended, and since when.
-    fn publish_input(&mut self) {
+    /// Tells the server how much there is of a frame that has not ended, and since when. `ended`: those before it have ended
+    /// since this was told last. Calls may follow each other so closely that there is always a part of one.
+    fn publish_input(&mut self, ended: bool) {
         let now = self.input.len() as u64;
         let before = std::mem::replace(&mut self.published_input, now);
-        if before == now {
+        if before == now && !ended {
             return;
         }
         let connection = &self.connection;
-        if before == 0 {
+        if before == 0 || (ended && now > 0) {
             connection
                 .unfinished_since_ms
                 .store(connection.server.now_ms(), Ordering::Relaxed);
@@ -279,7 +280,7 @@ impl ConnectionTask {
             self.pending = frames.unwrap_or_default();
             read
         };
-        self.publish_input();
+        self.publish_input(!self.pending.is_empty());
         self.connection
             .server
             .counters
@@ -771,7 +772,7 @@ impl Drop for ConnectionTask {
         self.publish_outstanding(0);
         self.publish_bytes(0);
         self.input = BytesMut::new();
-        self.publish_input();
+        self.publish_input(false);
         self.connection.server.forget(self.registry_key);
     }
 }

@@ -167,6 +167,54 @@ fn replies_that_are_not_taken_end_the_serving_within_one_read() {
     }
 }
 
+/// What clients send to a server that has received so many bytes.
+struct Senders(RpcServer, u64);
+
+impl Senders {
+    /// The bytes are at the server when this returns, and some time before those that are sent next.
+    fn send(&mut self, stream: &mut TcpStream, bytes: &[u8]) {
+        stream.write_all(bytes).unwrap();
+        self.1 += bytes.len() as u64;
+        while self.0.metrics().received_bytes < self.1 {
+            std::thread::yield_now();
+        }
+        // The server's clock counts milliseconds.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+
+    fn begin(&mut self, begun: &[u8]) -> TcpStream {
+        let mut opening = BytesMut::new();
+        put_opening(&mut opening);
+        let mut stream = TcpStream::connect(self.0.local_addr()).unwrap();
+        self.send(&mut stream, &[&opening[..], begun].concat());
+        stream
+    }
+}
+
+/// A connection that looked as if its first frame had never ended was cut off after a minute of calls.
+#[test]
+fn a_frame_that_follows_another_one_closely_is_waited_for_from_its_own_beginning() {
+    let mut call = BytesMut::new();
+    put_call(&mut call, 0, "monitorHealth", &text(""));
+    let (half, rest) = call.split_at(call.len() / 2);
+    let all_but_one = &call[..call.len() - 1];
+    let options = ServerOptions {
+        max_unfinished_bytes: (half.len() + 2 * all_but_one.len() - 1) as u64,
+        ..ServerOptions::default()
+    };
+    let mut senders = Senders(serve(options).1, 0);
+    let mut busy = senders.begin(half);
+    let slow = senders.begin(half);
+    senders.send(&mut busy, &[rest, half].concat());
+    read_frame(&busy);
+    let _other = senders.begin(all_but_one);
+    // Now it is too much, and who has waited longest makes room.
+    senders.send(&mut busy, &all_but_one[half.len()..]);
+    busy.write_all(&call[all_but_one.len()..]).unwrap();
+    read_frame(&busy);
+    assert!(read_to_end(&slow).is_empty());
+}
+
 #[test]
 fn half_a_frame_is_not_waited_for_for_ever() {
     let options = ServerOptions {
