@@ -350,13 +350,13 @@ impl Datanodes {
         if let Some(node) = self.nodes.get_mut(index.0 as usize)
             && node.invalidate.insert(block.id.0, block).is_none()
         {
-            self.deletions += 1;
+            self.deletions = self.deletions.saturating_add(1);
         }
     }
 
     pub(crate) fn pop_deletion(&mut self, index: DatanodeIndex) -> Option<Block> {
         let (_, block) = self.nodes.get_mut(index.0 as usize)?.invalidate.pop_first()?;
-        self.deletions -= 1;
+        self.deletions = self.deletions.saturating_sub(1);
         Some(block)
     }
 
@@ -364,14 +364,14 @@ impl Datanodes {
         if let Some(node) = self.nodes.get_mut(index.0 as usize)
             && node.invalidate.remove(&id.0).is_some()
         {
-            self.deletions -= 1;
+            self.deletions = self.deletions.saturating_sub(1);
         }
     }
 
     /// Everything that the node was to do.
     pub(crate) fn forget_work(&mut self, index: DatanodeIndex) {
         if let Some(node) = self.nodes.get_mut(index.0 as usize) {
-            self.deletions -= node.invalidate.len();
+            self.deletions = self.deletions.saturating_sub(node.invalidate.len());
             node.forget_work();
         }
     }

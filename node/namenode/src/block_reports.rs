@@ -250,6 +250,10 @@ mod tests {
         write(&mut nn.ns.write(), &context, request.encode_to_vec().into())
     }
 
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "whoever works on reports is to wait; nobody who waits here needs it"
+    )]
     #[tokio::test]
     async fn reports_that_wait_have_a_limit_in_bytes() {
         let alone = testing::active();
