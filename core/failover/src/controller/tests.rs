@@ -1,16 +1,20 @@
 use hathi_formats::ids::Epoch;
 
 use super::*;
+use crate::JournalElector;
 
 fn controller(rank: u32) -> Controller {
-    Controller::new(ControllerConfig {
+    let namenode_ids = ["a", "b", "c"].map(str::to_owned).to_vec();
+    Controller::new(config(), Box::new(JournalElector::new(rank, namenode_ids, 20, 50)))
+}
+
+fn config() -> ControllerConfig {
+    ControllerConfig {
         journalnodes: 3,
-        rank,
-        namenode_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        rank_delay_ms: 20,
         backoff_ms: 50,
+        silence_ms: 45_000,
         kill_after_ms: 300,
-    })
+    }
 }
 
 fn instance(name: &str) -> Instance {
