@@ -192,8 +192,9 @@ impl ActiveStandbyElector {
 
     fn seen(&mut self, answer: Result<bool, Refusal>, duties: &mut Vec<Duty>) {
         match answer {
-            Ok(true) if self.stage == Stage::Asking => self.elected(duties),
-            Ok(true) => {}
+            Ok(true) if self.has_lock() => {}
+            // It was created after an earlier look had found another one's.
+            Ok(true) => self.elected(duties),
             // The lock of a living session is another one's only when a person has deleted it.
             Ok(false) if self.stage == Stage::Waiting => {}
             Ok(false) => {
@@ -262,7 +263,7 @@ impl Elector for ActiveStandbyElector {
             // it is fenced, the lease at the JournalNodes guards.
             Told::Expired => self.join(duties),
             Told::LockChanged => self.ask(Ask::LookAtLock, duties),
-            Told::LockCreated(answer) if self.stage == Stage::Asking => match answer {
+            Told::LockCreated(answer) if !self.has_lock() => match answer {
                 Ok(()) => self.elected(duties),
                 // If it was created unheard, it is found to be one's own.
                 Err(Refusal::Exists | Refusal::ConnectionLost) => self.ask(Ask::LookAtLock, duties),
@@ -307,3 +308,6 @@ impl Elector for ActiveStandbyElector {
 fn give_up(asked: &Ask, refusal: &Refusal, duties: &mut Vec<Duty>) {
     duties.push(Duty::GiveUp(format!("ZooKeeper refuses {asked:?}: {refusal:?}")));
 }
+
+#[cfg(test)]
+mod world;
