@@ -198,6 +198,12 @@ impl Controller {
         &self.health
     }
 
+    /// Whether the local NameNode may think that it is active: it said so, or was asked to be, and has not denied it since.
+    #[must_use]
+    pub fn may_be_active(&self) -> bool {
+        self.may_be_active
+    }
+
     /// Whether time alone may change a decision soon, so that [`Event::Tick`] must come every few milliseconds.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
@@ -229,7 +235,10 @@ impl Controller {
                 self.transition_under_way = false;
                 self.step_down_failed = result.is_err();
                 match result {
-                    Ok(()) => self.set_state(ServiceState::Standby),
+                    Ok(()) => {
+                        self.set_state(ServiceState::Standby);
+                        self.may_be_active = false;
+                    }
                     Err(()) => self.step_down_again_at_ms = now_ms + self.config.backoff_ms,
                 }
             }

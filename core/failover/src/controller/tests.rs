@@ -1,7 +1,7 @@
 use hathi_formats::ids::Epoch;
 
 use super::*;
-use crate::JournalElector;
+use crate::{ActiveStandbyElector, JournalElector};
 
 fn controller(rank: u32) -> Controller {
     let namenode_ids = ["a", "b", "c"].map(str::to_owned).to_vec();
@@ -256,6 +256,39 @@ fn a_ban_keeps_out_of_the_election_until_it_ends() {
     assert_eq!(lease(&mut c, "a@1", false, 10), []);
     assert_eq!(c.on(Event::Tick, 999), []);
     assert_eq!(c.on(Event::Cede { millis: -1 }, 999), [Action::BecomeActive]);
+}
+
+#[test]
+fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
+    let shared_directory = ControllerConfig {
+        journalnodes: 0,
+        ..config()
+    };
+    let mut c = Controller::new(shared_directory, Box::new(ActiveStandbyElector::new(vec![1])));
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    for told in [
+        Told::LockCreated(Ok(())),
+        Told::Breadcrumb(Ok(None)),
+        Told::BreadcrumbWritten(Ok(4)),
+    ] {
+        c.on(Event::ZooKeeper(1, told), 1);
+    }
+    c.on(Event::BecameActive(Ok(())), 2);
+    assert_eq!(c.on(Event::Cede { millis: 100 }, 3), [Action::BecomeStandby]);
+    assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
+    assert!(c.may_be_active());
+    let leaves = [
+        Action::ZooKeeper(1, Ask::DeleteBreadcrumb { version: 4 }),
+        Action::ZooKeeper(1, Ask::Close),
+    ];
+    assert_eq!(c.on(Event::BecameStandby(Ok(())), 5), leaves);
+    assert!(!c.may_be_active());
+    assert_eq!(c.on(Event::Tick, 6), [], "asked again before the next probe");
+    // It was answered before the step down.
+    assert_eq!(c.on(healthy("a@1", ServiceState::Active), 7), []);
+    assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 102), []);
+    let joins = [Action::ZooKeeper(2, Ask::Open), Action::ZooKeeper(2, Ask::CreateLock)];
+    assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 103), joins);
 }
 
 #[test]
