@@ -203,3 +203,37 @@ fn hadoops_controller_and_ours_take_the_role_over_from_each_other() -> Result<()
     eprintln!("{} directories", load.end()?);
     Ok(())
 }
+
+#[test]
+fn zookeeper_moves_the_role_of_namenodes_that_share_a_directory() -> Result<()> {
+    use Kind::Ours;
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let zookeeper = ZooKeeper::start(hadoop, 1)?;
+    let quorum = zookeeper.quorum();
+    let settings = [
+        ("dfs.ha.automatic-failover.enabled", "true"),
+        ("ha.zookeeper.quorum", quorum.as_str()),
+        ("ha.zookeeper.session-timeout.ms", "5000"),
+        ("dfs.ha.log-roll.period", "1"),
+    ];
+    let mut pair = Pair::new(HATHI, None, SharedEdits::Directory, &settings)?;
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    pair.namenode(Ours, &first, &["-format", "-nonInteractive"])?;
+    pair.format_zookeeper(Ours)?;
+    pair.start_namenode(0, Ours, &first)?;
+    pair.start_controller(0, Ours)?;
+    pair.wait_for_state(0, "active");
+    pair.namenode(Ours, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Ours, &second)?;
+    pair.start_controller(1, Ours)?;
+    let load = Load::start(&first)?;
+    load.goes_on();
+    pair.kill_namenode(0)?;
+    pair.wait_for_state(1, "active");
+    load.goes_on();
+    pair.start_namenode(0, Ours, &first)?;
+    wait_for("a graceful failover", PATIENCE, || pair.failover(1, 0).ok());
+    load.goes_on();
+    eprintln!("{} directories", load.end()?);
+    Ok(())
+}
