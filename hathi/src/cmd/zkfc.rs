@@ -145,7 +145,8 @@ async fn format_zookeeper(zookeeper: &ZooKeeperConfig, format: Format) -> Result
         Err(error) => return Ok(unreachable(zookeeper, &error.to_string()).exit()),
     };
     if formatter.exists().await.with_context(|| znode.clone())? {
-        if !format.force && !(format.interactive && confirmed(znode)?) {
+        let allowed = format.force || (format.interactive && confirmed(znode)?);
+        if !allowed {
             return Ok(End(
                 FORMAT_DENIED,
                 format!("{znode} exists already; -force deletes it first"),

@@ -310,12 +310,8 @@ impl World {
                         self.expire(session);
                     }
                 }
-                17 => {
-                    // A person moves it.
-                    if self.namenodes[index] == NameNode::Active {
-                        self.namenodes[index] = NameNode::Standby;
-                    }
-                }
+                // A person moves it.
+                17 if self.namenodes[index] == NameNode::Active => self.namenodes[index] = NameNode::Standby,
                 18 => {
                     let number = self.electors[index].session;
                     self.answers[index].push_back(Answer::Told(number, Told::Reconnected));
@@ -332,7 +328,7 @@ impl World {
             }
         }
         for index in 0..CONTROLLERS {
-            if !self.outage && !(faults && self.random.one_in(3)) {
+            if !(self.outage || faults && self.random.one_in(3)) {
                 self.serve(index, faults);
             }
             if !(faults && self.random.one_in(3)) {
