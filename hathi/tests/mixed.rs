@@ -70,7 +70,7 @@ fn hadoops_namenodes_on_our_journalnodes() -> Result<()> {
 
     // It asks for no leases, and a standby and a controller of ours take no role from it.
     pair.start_namenode(0, Kind::Ours, &first)?;
-    pair.start_controller(0)?;
+    pair.start_controller(0, Kind::Ours)?;
     wait_for("our controller to know of Hadoop's writer", PATIENCE, || {
         pair.log("zkfc0").contains("Written").then_some(())
     });

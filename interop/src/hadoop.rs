@@ -63,6 +63,7 @@ impl Hadoop {
             "namenode" => "org.apache.hadoop.hdfs.server.namenode.NameNode",
             "journalnode" => "org.apache.hadoop.hdfs.qjournal.server.JournalNode",
             "datanode" => "org.apache.hadoop.hdfs.server.datanode.DataNode",
+            "zkfc" => "org.apache.hadoop.hdfs.tools.DFSZKFailoverController",
             other => other,
         };
         let class = if class.ends_with(".java") {

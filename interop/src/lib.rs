@@ -13,6 +13,7 @@ mod pair;
 pub mod peer;
 mod ports;
 pub mod suites;
+mod zookeeper;
 
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use daemons::{Daemons, Start};
@@ -22,6 +23,7 @@ pub use hadoop::Hadoop;
 pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};
 pub use ports::PortRange;
+pub use zookeeper::ZooKeeper;
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};

@@ -17,6 +17,8 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many JournalNodes.
 const JOURNALNODES: usize = 3;
+/// Ports of the controllers, from the first one of the range on, behind those of the other daemons.
+const CONTROLLER_PORTS: u16 = 60;
 
 /// Whose daemon serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,9 @@ impl Pair {
                     format!("127.0.0.1:{port}"),
                 ));
             }
+        }
+        for (index, port) in (0..2).zip(range.base() + CONTROLLER_PORTS..) {
+            site.push((format!("dfs.ha.zkfc.port.ns.nn{index}"), port.to_string()));
         }
         let pair = Pair {
             hathi: hathi.as_ref().to_owned(),
@@ -347,27 +352,48 @@ impl Pair {
         Ok(())
     }
 
-    /// Starts a failover controller of ours beside a NameNode; it logs as `zkfc0` or `zkfc1`.
+    /// The configuration of the controller beside a NameNode.
+    fn controller_conf(&self, index: usize) -> Result<PathBuf> {
+        let conf = self.dir.path().join(format!("conf-zkfc{index}"));
+        std::fs::create_dir_all(&conf)?;
+        let more =
+            "<property><name>dfs.ha.automatic-failover.enabled</name><value>true</value></property>\n</configuration>";
+        for file in ["core-site.xml", "hdfs-site.xml"] {
+            let text = std::fs::read_to_string(self.conf(index).join(file))?;
+            let text = text.replace("</configuration>", more);
+            std::fs::write(conf.join(file), text)?;
+        }
+        Ok(conf)
+    }
+
+    /// Creates the nameservice's znode (`zkfc -formatZK`).
+    ///
+    /// # Errors
+    /// When it fails; the message carries what it printed.
+    pub fn format_zookeeper(&self, kind: Kind) -> Result<()> {
+        let conf = self.controller_conf(0)?;
+        succeed(self.command(kind, "zkfc", &conf, &["-formatZK", "-nonInteractive"])?).map(drop)
+    }
+
+    /// Starts a failover controller beside a NameNode; it logs as `zkfc0` or `zkfc1`.
     ///
     /// # Errors
     /// When it can't be started.
-    pub fn start_controller(&mut self, index: usize) -> Result<()> {
-        let name = format!("zkfc{index}");
-        let conf = self.dir.path().join(format!("conf-{name}"));
-        std::fs::create_dir_all(&conf)?;
-        let more: String = [("dfs.ha.automatic-failover.enabled", "true"), ("dfs.ha.zkfc.port", "0")]
-            .map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>\n"))
-            .concat();
-        for file in ["core-site.xml", "hdfs-site.xml"] {
-            let text = std::fs::read_to_string(self.conf(index).join(file))?;
-            let text = text.replace("</configuration>", &format!("{more}</configuration>"));
-            std::fs::write(conf.join(file), text)?;
-        }
-        let log = File::create(self.dir.path().join(format!("{name}.log")))?;
-        let mut command = self.command(Kind::Ours, "zkfc", &conf, &[])?;
+    pub fn start_controller(&mut self, index: usize, kind: Kind) -> Result<()> {
+        let conf = self.controller_conf(index)?;
+        let log = File::create(self.dir.path().join(format!("zkfc{index}.log")))?;
+        let mut command = self.command(kind, "zkfc", &conf, &[])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.controllers[index] = Some(command.spawn()?);
         Ok(())
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_controller(&mut self, index: usize) -> Result<()> {
+        kill(&mut self.controllers[index])
     }
 
     /// Starts one of Hadoop's NameNodes with `-upgrade`, which makes it the active at once.

@@ -1,8 +1,8 @@
 //! The failover controller's decisions (Hadoop: `ZKFailoverController`, `HealthMonitor`).
 //!
 //! ```text
-//!             lease free, NameNode healthy and standby, not banned, own turn
-//!   watching ───────────────────────────────────────────────► BecomeActive ── refused ─► back off
+//!             elected, NameNode healthy, not banned
+//!   watching ───────────────────────────────────────────────► BecomeActive ── refused ─► the elector backs off
 //!      │ own NameNode's process is gone ─► ReleaseLease (at once, so that others need not wait for its end)
 //!      │ own NameNode is active and says that it is not well ─► BecomeStandby (it gives its lease back by that)
 //!      │ another holds the lease while own NameNode calls itself active ─► BecomeStandby ── silent ─► Kill
@@ -24,7 +24,7 @@
 
 use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 
-use crate::elector::LeaseSurvey;
+use crate::elector::{Ask, Candidate, Duty, Elector, LeaseSurvey, SessionNumber, Standing, Told};
 
 /// One incarnation of a NameNode process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,10 @@ pub enum Event {
         /// Milliseconds.
         millis: i64,
     },
+    /// What ZooKeeper says in a session.
+    ZooKeeper(SessionNumber, Told),
+    /// The answer to [`Action::Fence`].
+    Fenced(bool),
     /// Time has passed.
     Tick,
 }
@@ -115,22 +119,24 @@ pub enum Action {
     ReleaseLease(String),
     /// SIGKILL this process.
     Kill(Instance),
+    /// See to it that the NameNode of this breadcrumb is not active.
+    Fence(Vec<u8>),
+    /// Ask ZooKeeper, in this session.
+    ZooKeeper(SessionNumber, Ask),
+    /// End, with these words.
+    GiveUp(String),
 }
 
 /// Times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct ControllerConfig {
-    /// JournalNodes of the shared edits.
+    /// JournalNodes of the shared edits; 0 when they are in a directory.
     pub journalnodes: usize,
-    /// This NameNode's place among those of its nameservice.
-    pub rank: u32,
-    /// All of them, in the order of the configuration. Turns go round from the last holder of the lease on, as Hadoop's
-    /// clients go round when they lose it: they ask the right one first, and it does not wait for the one that died.
-    pub namenode_ids: Vec<String>,
-    /// How much longer each turn waits.
-    pub rank_delay_ms: u64,
-    /// First wait after a refused try; doubles up to 16 times that.
+    /// First wait after a refused step down.
     pub backoff_ms: u64,
+    /// How long a NameNode may be silent until it leaves an election that does not notice it by itself
+    /// (`ha.health-monitor.rpc-timeout.ms`).
+    pub silence_ms: u64,
     /// How long a deposed NameNode may stay silent before it is killed.
     pub kill_after_ms: u64,
 }
@@ -139,19 +145,21 @@ pub struct ControllerConfig {
 #[derive(Debug)]
 pub struct Controller {
     config: ControllerConfig,
+    elector: Box<dyn Elector>,
     survey: LeaseSurvey,
     health: Health,
     /// The last instance seen, kept while it does not answer.
     instance: Option<Instance>,
     /// Whether that instance may think that it is active: it said so, or was asked to be, and has not denied it since.
     may_be_active: bool,
-    /// Place of the NameNode that held the lease last.
-    last_place: Option<u32>,
-    free_since_ms: Option<u64>,
+    standby_probes: u32,
+    silent_since_ms: Option<u64>,
     deposed_since_ms: Option<u64>,
     transition_under_way: bool,
-    failures: u32,
-    retry_at_ms: u64,
+    /// It is to step down: it was asked to cede, or another one was elected.
+    demote: bool,
+    /// The last time that it was asked to.
+    step_down_failed: bool,
     step_down_again_at_ms: u64,
     banned_until_ms: u64,
 }
@@ -159,19 +167,20 @@ pub struct Controller {
 impl Controller {
     /// A controller that knows nothing yet.
     #[must_use]
-    pub fn new(config: ControllerConfig) -> Self {
+    pub fn new(config: ControllerConfig, elector: Box<dyn Elector>) -> Self {
         Controller {
+            elector,
             survey: LeaseSurvey::new(config.journalnodes),
             config,
             health: Health::Down,
             instance: None,
             may_be_active: false,
-            last_place: None,
-            free_since_ms: None,
+            standby_probes: 0,
+            silent_since_ms: None,
             deposed_since_ms: None,
             transition_under_way: false,
-            failures: 0,
-            retry_at_ms: 0,
+            demote: false,
+            step_down_failed: false,
             step_down_again_at_ms: 0,
             banned_until_ms: 0,
         }
@@ -189,70 +198,64 @@ impl Controller {
         &self.health
     }
 
+    /// Whether the local NameNode may think that it is active: it said so, or was asked to be, and has not denied it since.
+    #[must_use]
+    pub fn may_be_active(&self) -> bool {
+        self.may_be_active
+    }
+
     /// Whether time alone may change a decision soon, so that [`Event::Tick`] must come every few milliseconds.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
-        self.deposed_since_ms.is_some() || self.survey.lease() == QuorumLease::Free
+        self.deposed_since_ms.is_some() || self.silent_since_ms.is_some() || self.demote || self.elector.needs_ticks()
     }
 
     /// Takes an event at a monotonic time in ms and says what to do.
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
-        let mut actions = Vec::new();
+        let (mut actions, mut duties) = (Vec::new(), Vec::new());
         match event {
             Event::Lease { journalnode, view } => self.survey.update(journalnode, view),
             Event::JournalNodes(members) => self.survey.set_members(&members),
-            Event::Health(health) => {
-                if let Health::Healthy { instance, state, .. } | Health::Unhealthy { instance, state } = &health {
-                    // A probe may have been answered before the transition that is under way.
-                    let asked = self.may_be_active && self.transition_under_way;
-                    self.may_be_active = *state == ServiceState::Active || asked;
-                    self.instance = Some(instance.clone());
-                }
-                self.health = health;
-            }
+            Event::Health(health) => self.probed(health, now_ms),
             Event::ProcessEnded(instance) => {
                 actions.push(Action::ReleaseLease(instance.holder.clone()));
                 if self.instance.as_ref() == Some(&instance) {
-                    self.instance = None;
-                    self.may_be_active = false;
-                    self.health = Health::Down;
-                    self.transition_under_way = false;
-                    self.failures = 0;
-                    self.retry_at_ms = 0;
+                    self.forget_process();
+                    self.elector.begin_anew();
                 }
             }
             Event::BecameActive(result) => {
                 self.transition_under_way = false;
-                match result {
-                    Ok(()) => {
-                        self.failures = 0;
-                        self.set_state(ServiceState::Active);
-                    }
-                    Err(()) => {
-                        let factor = 1 << self.failures.min(4);
-                        self.failures += 1;
-                        // Turns keep two losers of a duel from meeting again in the same step.
-                        self.retry_at_ms = now_ms
-                            + self.config.backoff_ms * factor
-                            + u64::from(self.turn()) * self.config.rank_delay_ms;
-                    }
+                if result.is_ok() {
+                    self.set_state(ServiceState::Active);
                 }
+                self.elector.promoted(result.is_ok(), now_ms, &mut duties);
             }
             Event::BecameStandby(result) => {
                 self.transition_under_way = false;
+                self.step_down_failed = result.is_err();
                 match result {
-                    Ok(()) => self.set_state(ServiceState::Standby),
+                    Ok(()) => {
+                        self.set_state(ServiceState::Standby);
+                        self.may_be_active = false;
+                    }
                     Err(()) => self.step_down_again_at_ms = now_ms + self.config.backoff_ms,
                 }
             }
             Event::Cede { millis } => {
-                self.banned_until_ms = match u64::try_from(millis) {
-                    Ok(millis) => now_ms + millis,
-                    Err(_) => 0,
+                let banned_ms = u64::try_from(millis).unwrap_or(0);
+                self.banned_until_ms = if banned_ms > 0 {
+                    now_ms.saturating_add(banned_ms)
+                } else {
+                    0
                 };
+                self.demote |= banned_ms > 0 && self.may_be_active;
             }
+            Event::ZooKeeper(session, told) => self.elector.told(session, told, now_ms, &mut duties),
+            Event::Fenced(done) => self.elector.fenced(done, now_ms, &mut duties),
             Event::Tick => {}
         }
+        self.take(duties, &mut actions);
         self.decide(now_ms, &mut actions);
         if cfg!(debug_assertions) {
             self.check();
@@ -261,11 +264,55 @@ impl Controller {
         actions
     }
 
+    fn probed(&mut self, health: Health, now_ms: u64) {
+        if let Health::Healthy { instance, state, .. } | Health::Unhealthy { instance, state } = &health {
+            // A probe may have been answered before the transition that is under way.
+            let asked = self.may_be_active && self.transition_under_way;
+            self.may_be_active = *state == ServiceState::Active || asked;
+            self.instance = Some(instance.clone());
+            self.standby_probes = match state {
+                ServiceState::Standby if !self.transition_under_way => self.standby_probes.saturating_add(1),
+                _ => 0,
+            };
+        }
+        match health {
+            Health::NotResponding => self.silent_since_ms = self.silent_since_ms.or(Some(now_ms)),
+            _ => self.silent_since_ms = None,
+        }
+        self.health = health;
+    }
+
+    /// The kernel says that the process is gone, or will be at once.
+    fn forget_process(&mut self) {
+        self.instance = None;
+        self.health = Health::Down;
+        self.may_be_active = false;
+        self.silent_since_ms = None;
+        self.transition_under_way = false;
+    }
+
+    fn take(&mut self, duties: Vec<Duty>, actions: &mut Vec<Action>) {
+        for duty in duties {
+            match duty {
+                Duty::Promote => {
+                    self.demote = false;
+                    self.transition_under_way = true;
+                    self.may_be_active = true;
+                    self.standby_probes = 0;
+                    actions.push(Action::BecomeActive);
+                }
+                Duty::Demote => self.demote = self.may_be_active,
+                Duty::Fence(named) => actions.push(Action::Fence(named)),
+                Duty::ZooKeeper(session, ask) => actions.push(Action::ZooKeeper(session, ask)),
+                Duty::GiveUp(why) => actions.push(Action::GiveUp(why)),
+            }
+        }
+    }
+
     /// What must hold between events.
     pub fn check(&self) {
         self.survey.check();
         let lease = self.survey.lease();
-        assert_eq!(self.free_since_ms.is_some(), lease == QuorumLease::Free);
         assert!(self.deposed_since_ms.is_none() || matches!(lease, QuorumLease::Held { .. }));
         assert!(
             self.deposed_since_ms.is_none() || self.may_be_active,
@@ -288,25 +335,23 @@ impl Controller {
 
     /// The promises of the module's header.
     fn check_actions(&self, actions: &[Action], now_ms: u64) {
-        let transitions = actions
-            .iter()
-            .filter(|action| !matches!(action, Action::ReleaseLease(_)));
-        assert!(transitions.count() <= 1, "{actions:?}");
+        let changes =
+            |action: &&Action| matches!(action, Action::BecomeActive | Action::BecomeStandby | Action::Kill(_));
+        assert!(actions.iter().filter(changes).count() <= 1, "{actions:?}");
         for action in actions {
             match action {
                 Action::BecomeActive => {
-                    assert_eq!(self.survey.lease(), QuorumLease::Free);
                     assert!(now_ms >= self.banned_until_ms, "banned");
                     assert!(matches!(self.health, Health::Healthy { .. }), "not well");
                 }
-                Action::BecomeStandby => assert!(matches!(self.survey.lease(), QuorumLease::Held { .. })),
+                Action::BecomeStandby => assert!(self.may_be_active, "a standby steps down"),
                 Action::Kill(killed) => {
                     let QuorumLease::Held { holder, .. } = self.survey.lease() else {
                         panic!("the sole server is killed");
                     };
                     assert_ne!(holder, killed.holder, "who serves is killed");
                 }
-                Action::ReleaseLease(_) => {}
+                Action::ReleaseLease(_) | Action::Fence(_) | Action::ZooKeeper(..) | Action::GiveUp(_) => {}
             }
         }
     }
@@ -320,60 +365,65 @@ impl Controller {
     }
 
     fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
-        match self.survey.lease() {
-            // A writer of Hadoop is at work, or was: whether it lives only its own controller knows, or a person.
-            QuorumLease::Unknown | QuorumLease::Written { .. } => {
-                self.free_since_ms = None;
-                self.deposed_since_ms = None;
-            }
-            QuorumLease::Free => {
-                self.deposed_since_ms = None;
-                let since = *self.free_since_ms.get_or_insert(now_ms);
-                if self.may_try(now_ms, since) {
-                    self.transition_under_way = true;
-                    self.may_be_active = true;
-                    actions.push(Action::BecomeActive);
-                }
-            }
+        let lease = self.survey.lease();
+        match &lease {
             QuorumLease::Held { holder, .. } => {
-                self.free_since_ms = None;
-                let id = holder.split('@').next().unwrap_or_default();
-                let place = self.config.namenode_ids.iter().position(|known| known == id);
-                self.last_place = place.and_then(|place| u32::try_from(place).ok());
                 let own = self.instance.as_ref().map(|instance| &instance.holder);
-                if own == Some(&holder) {
+                if own == Some(holder) {
                     self.deposed_since_ms = None;
                     self.quit_when_unhealthy(now_ms, actions);
                 } else {
                     self.deposed(now_ms, actions);
                 }
             }
+            QuorumLease::Unknown | QuorumLease::Free | QuorumLease::Written { .. } => self.deposed_since_ms = None,
+        }
+        self.demote &= self.may_be_active;
+        if self.demote {
+            self.step_down(now_ms, actions);
+        }
+        let mut duties = Vec::new();
+        let candidate = self.candidate(lease, now_ms);
+        self.elector.look_at(&candidate, now_ms, &mut duties);
+        self.take(duties, actions);
+    }
+
+    fn candidate(&self, lease: QuorumLease, now_ms: u64) -> Candidate {
+        let banned = now_ms < self.banned_until_ms;
+        let standing = match &self.health {
+            // It is asked to step down first, so that nobody needs to fence it.
+            Health::Healthy { .. } if banned && self.demote && !self.step_down_failed => Standing::Stands,
+            Health::Healthy {
+                state: ServiceState::Active | ServiceState::Standby,
+                ..
+            } if !banned => Standing::Stands,
+            Health::NotResponding if !self.is_given_up(&lease, now_ms) => Standing::Stands,
+            _ => Standing::Out {
+                needs_fencing: self.may_be_active,
+            },
+        };
+        let is_standby = matches!(
+            self.health,
+            Health::Healthy {
+                state: ServiceState::Standby,
+                ..
+            }
+        );
+        Candidate {
+            standing,
+            is_standby,
+            standby_probes: self.standby_probes,
+            in_transition: self.transition_under_way,
+            safe_mode: matches!(self.health, Health::Healthy { safe_mode: true, .. }),
+            lease,
         }
     }
 
-    fn may_try(&self, now_ms: u64, free_since_ms: u64) -> bool {
-        let Health::Healthy { state, .. } = &self.health else {
-            return false;
-        };
-        // An active whose lease just ran out tries too: it may renew, and nothing is lost by asking.
-        *state == ServiceState::Standby
-            && !self.transition_under_way
-            && now_ms >= self.retry_at_ms
-            && now_ms >= self.banned_until_ms
-            && now_ms >= free_since_ms + u64::from(self.turn()) * self.config.rank_delay_ms
-    }
-
-    /// How many others go first.
-    fn turn(&self) -> u32 {
-        let count = u32::try_from(self.config.namenode_ids.len()).unwrap_or(0);
-        let turn = match self.last_place {
-            Some(last) if self.config.rank < count => (self.config.rank + count - last - 1) % count,
-            _ => self.config.rank,
-        };
-        match self.health {
-            Health::Healthy { safe_mode: true, .. } => turn + count,
-            _ => turn,
-        }
+    /// A silent NameNode leaves the election at the end of Hadoop's patience, or when the JournalNodes say that it does not
+    /// even renew its lease.
+    fn is_given_up(&self, lease: &QuorumLease, now_ms: u64) -> bool {
+        let silent_ms = self.silent_since_ms.map_or(0, |since| now_ms.saturating_sub(since));
+        silent_ms >= self.config.silence_ms || (*lease == QuorumLease::Free && self.may_be_active)
     }
 
     /// The own NameNode holds the lease: it steps down when it is not well (`ZKFailoverController.recheckElectability`
@@ -386,7 +436,13 @@ impl Controller {
                 ..
             }
         );
-        if unwell && !self.transition_under_way && now_ms >= self.step_down_again_at_ms {
+        if unwell {
+            self.step_down(now_ms, actions);
+        }
+    }
+
+    fn step_down(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        if !self.transition_under_way && now_ms >= self.step_down_again_at_ms {
             self.transition_under_way = true;
             actions.push(Action::BecomeStandby);
         }
@@ -418,16 +474,13 @@ impl Controller {
         };
         let since = *self.deposed_since_ms.get_or_insert(now_ms);
         if now_ms >= since + self.config.kill_after_ms {
-            if let Some(instance) = self.instance.take() {
-                self.health = Health::Down;
-                self.may_be_active = false;
+            if let Some(instance) = self.instance.clone() {
+                self.forget_process();
                 self.deposed_since_ms = None;
-                self.transition_under_way = false;
                 actions.push(Action::Kill(instance));
             }
-        } else if !silent && !self.transition_under_way {
-            self.transition_under_way = true;
-            actions.push(Action::BecomeStandby);
+        } else if !silent {
+            self.step_down(now_ms, actions);
         }
     }
 }

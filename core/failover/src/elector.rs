@@ -1,117 +1,89 @@
-//! The `journal` elector: what a majority of JournalNodes say of the read lease.
+//! Who elects: by the JournalNodes' read lease, or by ZooKeeper.
 //!
-//! Invariants:
-//! - What the answers amount to is decided in one place, for NameNodes too: [`quorum_lease`].
-//! - A JournalNode that stopped answering counts for nothing.
+//! The controller knows the local NameNode, an elector knows the election. The one tells the other whether its NameNode may be
+//! elected ([`Candidate`]), and is told what to do ([`Duty`]).
 
-use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
+mod journal;
+mod survey;
+mod zookeeper;
 
-/// Collects the answers of all JournalNodes.
+use std::fmt::Debug;
+
+use hathi_journal::survey::QuorumLease;
+
+pub use journal::JournalElector;
+pub use survey::LeaseSurvey;
+pub use zookeeper::{ActiveStandbyElector, Ask, BREADCRUMB, LOCK, Refusal, SessionNumber, Told};
+
+/// Whether the local NameNode may be elected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Stands,
+    /// It may not.
+    Out {
+        /// It may be active and go on: whoever is elected next has to fence it.
+        needs_fencing: bool,
+    },
+}
+
+/// The local NameNode, as an elector sees it.
 #[derive(Clone, Debug)]
-pub struct LeaseSurvey {
-    views: Vec<Option<LeaseAnswer>>,
-    members: Vec<usize>,
+pub struct Candidate {
+    /// Whether it may be elected.
+    pub standing: Standing,
+    /// It is well, and says that it is a standby.
+    pub is_standby: bool,
+    /// How many probes in a row have said that it is a standby.
+    pub standby_probes: u32,
+    /// It was asked to change its state, and has not answered.
+    pub in_transition: bool,
+    /// Clients would meet safe mode: whoever would spare them that goes first.
+    pub safe_mode: bool,
+    /// What the JournalNodes say of the read lease.
+    pub lease: QuorumLease,
 }
 
-impl LeaseSurvey {
-    /// A survey of so many JournalNodes, none of which has answered.
-    #[must_use]
-    pub fn new(journalnodes: usize) -> Self {
-        LeaseSurvey {
-            views: vec![None; journalnodes],
-            members: (0..journalnodes).collect(),
-        }
-    }
-
-    /// The JournalNodes were changed: only these count, by indices that may be new; what is known of them stays.
-    pub fn set_members(&mut self, members: &[usize]) {
-        self.members.clear();
-        for member in members {
-            if !self.members.contains(member) {
-                self.members.push(*member);
-            }
-        }
-        for (index, view) in self.views.iter_mut().enumerate() {
-            if !members.contains(&index) {
-                *view = None;
-            }
-        }
-        let count = members.iter().max().map_or(0, |highest| highest + 1);
-        if self.views.len() < count {
-            self.views.resize(count, None);
-        }
-    }
-
-    /// Takes an answer, or `None` when the JournalNode can't be reached. Ignores one that does not count.
-    pub fn update(&mut self, journalnode: usize, view: Option<LeaseAnswer>) {
-        if self.members.contains(&journalnode)
-            && let Some(slot) = self.views.get_mut(journalnode)
-        {
-            *slot = view;
-        }
-    }
-
-    /// What must hold between calls.
-    pub(crate) fn check(&self) {
-        for (place, member) in self.members.iter().enumerate() {
-            assert!(
-                *member < self.views.len(),
-                "JournalNode {member} counts and has no place"
-            );
-            assert!(
-                !self.members.iter().skip(place + 1).any(|other| other == member),
-                "{member} counts twice"
-            );
-        }
-        for (index, view) in self.views.iter().enumerate() {
-            assert!(
-                view.is_none() || self.members.contains(&index),
-                "{index} does not count and is heard"
-            );
-        }
-    }
-
-    /// What the answers amount to.
-    #[must_use]
-    pub fn lease(&self) -> QuorumLease {
-        quorum_lease(self.members.len(), self.views.iter().flatten())
+impl Candidate {
+    /// It is a standby by more than a probe that may have been answered before its last transition
+    /// (`ZKFailoverController.verifyChangedServiceState`).
+    fn is_settled_standby(&self) -> bool {
+        self.standby_probes >= 2 && !self.in_transition
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use hathi_formats::ids::Epoch;
+/// What an elector wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Make the local NameNode active; [`Elector::promoted`] takes the answer.
+    Promote,
+    /// Another one is elected: the local NameNode is to be a standby.
+    Demote,
+    /// See to it that the NameNode of this breadcrumb is not active; [`Elector::fenced`] takes the answer.
+    Fence(Vec<u8>),
+    /// Ask ZooKeeper, in this session.
+    ZooKeeper(SessionNumber, Ask),
+    /// Nothing can be done until a person has: the process ends with these words.
+    GiveUp(String),
+}
 
-    use super::*;
+/// A part in an election. Times are monotonic, in milliseconds.
+pub trait Elector: Debug + Send {
+    /// Looks at the candidate, whether it has changed or time has passed.
+    fn look_at(&mut self, candidate: &Candidate, now_ms: u64, duties: &mut Vec<Duty>);
 
-    fn view(epoch: u64, holder: &str, running: bool) -> Option<LeaseAnswer> {
-        Some(match running {
-            true => LeaseAnswer::Held {
-                epoch: Epoch(epoch),
-                holder: Some(holder.to_owned()),
-            },
-            false => LeaseAnswer::Free,
-        })
-    }
+    /// The answer to [`Duty::Promote`].
+    fn promoted(&mut self, done: bool, now_ms: u64, duties: &mut Vec<Duty>);
 
-    #[test]
-    fn after_a_change_only_the_new_ones_count() {
-        let mut survey = LeaseSurvey::new(3);
-        for index in 0..3 {
-            survey.update(index, view(1, "a@1", true));
-        }
-        survey.set_members(&[2, 3, 4]);
-        assert_eq!(survey.lease(), QuorumLease::Unknown);
-        survey.update(0, view(9, "x@1", true));
-        survey.update(4, view(1, "a@1", true));
-        survey.update(3, view(9, "x@1", true));
-        let held = QuorumLease::Held {
-            holder: "a@1".to_owned(),
-            epoch: 1,
-        };
-        assert_eq!(survey.lease(), held);
-        survey.update(3, view(1, "a@1", false));
-        survey.update(4, view(1, "a@1", false));
-        assert_eq!(survey.lease(), QuorumLease::Free);
-    }
+    /// The answer to [`Duty::Fence`].
+    fn fenced(&mut self, _done: bool, _now_ms: u64, _duties: &mut Vec<Duty>) {}
+
+    /// What ZooKeeper says in a session.
+    fn told(&mut self, _session: SessionNumber, _told: Told, _now_ms: u64, _duties: &mut Vec<Duty>) {}
+
+    /// The local NameNode's process is gone, and with it what went wrong.
+    fn begin_anew(&mut self);
+
+    /// Whether time alone may change something soon.
+    fn needs_ticks(&self) -> bool;
 }

@@ -11,5 +11,5 @@ pub mod controller;
 pub mod elector;
 
 pub use controller::{Action, Controller, ControllerConfig, Event, Health, Instance, ServiceState};
-pub use elector::LeaseSurvey;
+pub use elector::{ActiveStandbyElector, Elector, JournalElector, LeaseSurvey};
 pub use hathi_journal::survey::{LeaseAnswer, QuorumLease};

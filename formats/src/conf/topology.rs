@@ -35,6 +35,11 @@ pub(super) const SPECIFIC_KEYS: &[&str] = &[
     "dfs.ha.fencing.methods",
     "dfs.ha.zkfc.port",
     "dfs.ha.automatic-failover.enabled",
+    "ha.zookeeper.quorum",
+    "ha.zookeeper.session-timeout.ms",
+    "ha.zookeeper.parent-znode",
+    "ha.zookeeper.acl",
+    "ha.zookeeper.auth",
     "dfs.journalnode.edits.dir",
 ];
 

@@ -1,12 +1,12 @@
 //! `hathi haadmin`: Hadoop's `hdfs haadmin`, with its options, output and exit codes.
 
-use super::fencing::{self, Target};
 use anyhow::{Context, Result, bail};
 use hathi_formats::conf::{Configuration, JournalUri};
 use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
 use hathi_formats::proto::common::{self, HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, ZKFC_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError, connect_to};
+use hathi_zkfc::fencing::{self, Target};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -369,7 +369,7 @@ impl Admin {
             nameservice: &self.nameservice,
             namenode_id: from,
         };
-        if fencing::fence(&self.conf, &target) {
+        if fencing::fence(&self.conf, &target, |told| eprintln!("{told}")) {
             return Ok(());
         }
         let quorum = matches!(

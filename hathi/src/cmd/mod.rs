@@ -5,7 +5,6 @@ pub mod conf;
 pub mod datanode;
 pub mod dfs;
 pub mod dfsadmin;
-pub mod fencing;
 pub mod haadmin;
 pub mod journal;
 pub mod journalnode;

@@ -159,7 +159,9 @@ fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool 
         "transitionToActive" => {
             let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| {
                 check(nn, call, &request.req_info)?;
-                Ok(request.req_info.req_source != HaRequestSource::RequestByZkfc as i32)
+                // The JournalNodes elect nobody before a lease has ended; whoever else asks has reason to wait for its end.
+                let by_controller = request.req_info.req_source == HaRequestSource::RequestByZkfc as i32;
+                Ok(!by_controller || nn.settings.zookeeper_elects)
             });
             match asked {
                 Ok(patient) => transition(nn, true, patient, move |result| {

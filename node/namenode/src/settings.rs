@@ -63,6 +63,8 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// `dfs.ha.automatic-failover.enabled`.
     pub automatic_failover: bool,
+    /// ZooKeeper elects (`ha.zookeeper.quorum`), which knows nothing of leases.
+    pub zookeeper_elects: bool,
     /// `dfs.ha.nn.not-become-active-in-safemode`.
     pub not_active_in_safe_mode: bool,
     /// `hathi.lease.ms`.
@@ -221,6 +223,9 @@ impl Settings {
             automatic_failover: all
                 .get_scoped("dfs.ha.automatic-failover.enabled", ns, None)
                 .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            zookeeper_elects: conf
+                .get("ha.zookeeper.quorum")
+                .is_some_and(|quorum| !quorum.trim().is_empty()),
             not_active_in_safe_mode: conf.get_bool("dfs.ha.nn.not-become-active-in-safemode", false),
             lease_ms: u32::try_from(ms("hathi.lease.ms", 1000)?).unwrap_or(1000),
             checkpoint: checkpoint.clone(),

@@ -2,10 +2,16 @@
 //!
 //! It holds no rule of its own: every decision is the [`hathi_failover::Controller`]'s.
 
+mod fence;
+pub mod fencing;
+mod graceful;
 mod journalnodes;
 mod local;
 mod namenode;
 mod run;
 mod server;
+mod zookeeper;
 
-pub use run::{ZkfcConfig, run};
+pub use run::{Election, Times, ZkfcConfig, run};
+pub use zookeeper::format::Formatter;
+pub use zookeeper::{Auth, ZooKeeperConfig, parse_acls, parse_auths};

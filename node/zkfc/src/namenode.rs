@@ -1,8 +1,9 @@
 //! The health monitor of the local NameNode (Hadoop: `HealthMonitor`), and the calls that change its state.
 
 use crate::local::Process;
+use crate::run::{Times, ZkfcConfig};
 use hathi_failover::{Event, Health, Instance, ServiceState};
-use hathi_formats::exceptions::HEALTH_CHECK_FAILED;
+use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, RPC_NO_SUCH_PROTOCOL};
 use hathi_formats::proto::{common, ext};
 use hathi_journal::lease::LeaseProof;
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, SUPERVISOR_PROTOCOL};
@@ -20,28 +21,26 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(30);
 /// A NameNode that is silent for so long is not responding. It is killed only once another one serves.
 const SILENT: Duration = Duration::from_millis(500);
-/// How often its own health check runs (`ha.health-monitor.check-interval.ms`).
-const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many processes' proofs are kept: of the present one, and of some whose end was not heard of.
 const PROOFS_MAX: usize = 8;
-/// How long a transition may take (`ha.failover-controller.new-active.rpc-timeout.ms`).
-const TRANSITION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The NameNode that this controller stands beside.
 #[derive(Debug)]
 pub(crate) struct LocalNameNode {
     pub(crate) address: String,
     pub(crate) user: String,
+    times: Times,
     process: Mutex<Option<(Instance, Arc<Process>)>>,
     /// What proves leases, by holder: of the processes that are watched and not given up.
     proofs: Mutex<BTreeMap<String, LeaseProof>>,
 }
 
 impl LocalNameNode {
-    pub(crate) fn new(address: String, user: String) -> Self {
+    pub(crate) fn new(config: &ZkfcConfig) -> Self {
         LocalNameNode {
-            address,
-            user,
+            address: config.namenode_address.clone(),
+            user: config.user.clone(),
+            times: config.times.clone(),
             process: Mutex::new(None),
             proofs: Mutex::default(),
         }
@@ -107,7 +106,13 @@ impl LocalNameNode {
         let mut complained = false;
         loop {
             let answer: ext::GetInstanceResponseProto =
-                client.call("getInstance", &ext::GetInstanceRequestProto {}).await?;
+                match client.call("getInstance", &ext::GetInstanceRequestProto {}).await {
+                    Err(error) if error.is_remote(RPC_NO_SUCH_PROTOCOL) => {
+                        self.monitor_hadoops(events).await;
+                        return Ok(());
+                    }
+                    answer => answer?,
+                };
             let instance = Instance {
                 holder: format!("{}@{}", answer.namenode_id, answer.instance_id),
                 pid: answer.pid,
@@ -135,16 +140,9 @@ impl LocalNameNode {
                     Err(_) => {}
                 }
             }
-            if checked.is_none_or(|checked| checked.elapsed() >= HEALTH_CHECK_INTERVAL) {
+            if checked.is_none_or(|checked| checked.elapsed() >= self.times.health_check) {
                 checked = Some(Instant::now());
-                let request = common::MonitorHealthRequestProto {};
-                let result: Result<common::MonitorHealthResponseProto, RpcError> =
-                    ha_service.call("monitorHealth", &request).await;
-                well = match result {
-                    Err(error) if error.is_remote(HEALTH_CHECK_FAILED) => false,
-                    Err(RpcError::Remote(_)) | Ok(_) => true,
-                    Err(error) => return Err(error),
-                };
+                well = is_well(&ha_service).await?;
             }
             let state = service_state(answer.state);
             let health = if well {
@@ -161,6 +159,41 @@ impl LocalNameNode {
                 return Ok(());
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// Watches a NameNode of Hadoop, as Hadoop's controller does: of its process nothing is known, so one that can't be
+    /// asked may go on, and is fenced by whoever is elected next.
+    async fn monitor_hadoops(&self, events: &mpsc::UnboundedSender<Event>) {
+        if let Err(error) = self.ask_hadoops(events).await {
+            tracing::warn!(%error, "the NameNode does not answer");
+        }
+    }
+
+    async fn ask_hadoops(&self, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
+        let client = connect_to(&self.address, &HA_SERVICE_PROTOCOL, &self.options(self.times.silence)).await?;
+        let instance = Instance {
+            holder: self.address.clone(),
+            pid: 0,
+        };
+        loop {
+            let request = common::GetServiceStatusRequestProto {};
+            let status: common::GetServiceStatusResponseProto = client.call("getServiceStatus", &request).await?;
+            let state = service_state(u32::try_from(status.state).unwrap_or(0));
+            let instance = instance.clone();
+            let health = match is_well(&client).await? {
+                true => Health::Healthy {
+                    instance,
+                    state,
+                    last_applied_txid: 0,
+                    safe_mode: false,
+                },
+                false => Health::Unhealthy { instance, state },
+            };
+            if events.send(Event::Health(health)).is_err() {
+                return Ok(());
+            }
+            tokio::time::sleep(self.times.health_check).await;
         }
     }
 
@@ -245,12 +278,29 @@ impl LocalNameNode {
 
     /// `HAServiceProtocol.transitionToActive` or `transitionToStandby` in this controller's name.
     pub(crate) async fn transition(&self, to: ServiceState) -> Result<(), RpcError> {
-        let client = connect_to(&self.address, &HA_SERVICE_PROTOCOL, &self.options(TRANSITION_TIMEOUT)).await?;
+        let client = connect_to(
+            &self.address,
+            &HA_SERVICE_PROTOCOL,
+            &self.options(self.times.new_active),
+        )
+        .await?;
         transition(&client, to).await
     }
 }
 
-async fn transition(client: &RpcClient, to: ServiceState) -> Result<(), RpcError> {
+/// Its own health check.
+async fn is_well(ha_service: &RpcClient) -> Result<bool, RpcError> {
+    let request = common::MonitorHealthRequestProto {};
+    let result: Result<common::MonitorHealthResponseProto, RpcError> = ha_service.call("monitorHealth", &request).await;
+    match result {
+        Err(error) if error.is_remote(HEALTH_CHECK_FAILED) => Ok(false),
+        Err(RpcError::Remote(_)) | Ok(_) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks a NameNode for a transition, in a controller's name.
+pub(crate) async fn transition(client: &RpcClient, to: ServiceState) -> Result<(), RpcError> {
     let req_info = common::HaStateChangeRequestInfoProto {
         req_source: common::HaRequestSource::RequestByZkfc.into(),
     };

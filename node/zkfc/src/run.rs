@@ -1,19 +1,27 @@
 //! The controller's loop: events in from all sides, decisions out to the local NameNode and the JournalNodes.
 
+use crate::fence::fence;
+use crate::graceful::{failed, graceful_failover};
 use crate::journalnodes::JournalNodes;
 use crate::namenode::LocalNameNode;
 use crate::server::{Asked, Handler, REQUESTS_MAX, Request};
+use crate::zookeeper::{Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
-use hathi_failover::{Action, Controller, ControllerConfig, Event, Health, QuorumLease, ServiceState};
-use hathi_formats::exceptions::{RemoteException, SERVICE_FAILED};
-use hathi_formats::proto::common;
+use hathi_failover::{
+    Action, ActiveStandbyElector, Controller, ControllerConfig, Elector, Event, Health, JournalElector, QuorumLease,
+    ServiceState,
+};
+use hathi_formats::conf::Configuration;
+use hathi_formats::exceptions::{RETRIABLE, RemoteException};
+use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use hathi_net::auth::Administrators;
-use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcServer, ServerOptions, connect_to};
+use hathi_net::ipc::{RpcServer, ServerOptions};
+use parking_lot::Mutex;
+use prost::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Times of the elector. A turn's delay is longer than a whole promotion, so that the second in line sees the first
 /// one's lease before its own turn comes.
@@ -21,12 +29,28 @@ const RANK_DELAY_MS: u64 = 40;
 const BACKOFF_MS: u64 = 50;
 const KILL_AFTER_MS: u64 = 300;
 const TICK: Duration = Duration::from_millis(5);
-/// How long the others stay out of the election while one is moved in (Hadoop: twice the graceful fence timeout).
-const CEDE_MS: u32 = 10_000;
-/// How long a graceful failover waits for the local NameNode to be a standby at least.
-const SETTLE_WAIT: Duration = Duration::from_secs(2);
-/// How long a graceful failover waits for the local NameNode to be active.
-const GRACEFUL_WAIT: Duration = Duration::from_secs(60);
+
+/// Who elects.
+#[derive(Clone, Debug)]
+pub enum Election {
+    /// The JournalNodes' leases.
+    Journal,
+    /// ZooKeeper.
+    ZooKeeper(ZooKeeperConfig),
+}
+
+/// How long things may take.
+#[derive(Clone, Debug)]
+pub struct Times {
+    /// `ha.failover-controller.new-active.rpc-timeout.ms`
+    pub new_active: Duration,
+    /// `ha.failover-controller.graceful-fence.rpc-timeout.ms`
+    pub graceful_fence: Duration,
+    /// `ha.health-monitor.check-interval.ms`
+    pub health_check: Duration,
+    /// `ha.health-monitor.rpc-timeout.ms`
+    pub silence: Duration,
+}
 
 /// What a controller needs to know.
 #[derive(Clone, Debug)]
@@ -37,15 +61,23 @@ pub struct ZkfcConfig {
     pub namenode_id: String,
     /// Its RPC address (`host:port`).
     pub namenode_address: String,
-    /// All NameNodes of the nameservice, in the order of the configuration.
-    pub namenode_ids: Vec<String>,
+    /// Its host and port, as every controller of the nameservice spells them.
+    pub namenode_host_and_port: (String, u16),
+    /// All NameNodes of the nameservice and their addresses, in the order of the configuration.
+    pub namenodes: Vec<(String, String)>,
     /// Its place among them.
     pub rank: u32,
     /// Address that this controller serves on.
     pub listen: SocketAddr,
     /// The other NameNodes' ids and their controllers' addresses.
     pub peers: Vec<(String, String)>,
-    /// The JournalNodes, as `host:port`.
+    /// Who elects.
+    pub election: Election,
+    /// Time limits.
+    pub times: Times,
+    /// For the fencing methods, which get all of it.
+    pub conf: Arc<Configuration>,
+    /// The JournalNodes, as `host:port`; none when the edits are in a shared directory.
     pub journalnodes: Vec<String>,
     /// Journal id of the shared edits.
     pub journal_id: String,
@@ -81,17 +113,25 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
         config.user.clone(),
     ));
     journalnodes.watch_members(&events);
-    let namenode = Arc::new(LocalNameNode::new(config.namenode_address.clone(), config.user.clone()));
+    let namenode = Arc::new(LocalNameNode::new(&config));
     tokio::spawn(namenode.clone().monitor(events.clone()));
     let mut controller_loop = Loop {
-        controller: Controller::new(ControllerConfig {
-            journalnodes: config.journalnodes.len(),
-            rank: config.rank,
-            namenode_ids: config.namenode_ids.clone(),
-            rank_delay_ms: RANK_DELAY_MS,
-            backoff_ms: BACKOFF_MS,
-            kill_after_ms: KILL_AFTER_MS,
-        }),
+        controller: Controller::new(
+            ControllerConfig {
+                journalnodes: config.journalnodes.len(),
+                backoff_ms: BACKOFF_MS,
+                silence_ms: millis(config.times.silence),
+                kill_after_ms: KILL_AFTER_MS,
+            },
+            elector(&config),
+        ),
+        sessions: match &config.election {
+            Election::Journal => None,
+            Election::ZooKeeper(zookeeper) => Some(Sessions::new(zookeeper.clone(), own_info(&config), events.clone())),
+        },
+        ceding: Vec::new(),
+        failure: Arc::default(),
+        give_up: None,
         started: Instant::now(),
         health: watch::Sender::new(Health::Down),
         last_lease: QuorumLease::Unknown,
@@ -111,7 +151,37 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
             Some(asked) = request_queue.recv() => controller_loop.asked(asked),
             () = tokio::time::sleep(TICK), if tick => controller_loop.on(Event::Tick),
         }
+        if let Some(why) = controller_loop.give_up {
+            anyhow::bail!(why);
+        }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn elector(config: &ZkfcConfig) -> Box<dyn Elector> {
+    match &config.election {
+        Election::Journal => {
+            let ids = config.namenodes.iter().map(|(id, _)| id.clone()).collect();
+            Box::new(JournalElector::new(config.rank, ids, RANK_DELAY_MS, BACKOFF_MS))
+        }
+        Election::ZooKeeper(_) => Box::new(ActiveStandbyElector::new(own_info(config))),
+    }
+}
+
+/// What the lock and the breadcrumb say of the local NameNode (`DFSZKFailoverController.targetToData`).
+fn own_info(config: &ZkfcConfig) -> Vec<u8> {
+    let (hostname, port) = config.namenode_host_and_port.clone();
+    let info = ActiveNodeInfo {
+        nameservice_id: config.nameservice.clone(),
+        namenode_id: config.namenode_id.clone(),
+        hostname,
+        port: i32::from(port),
+        zkfc_port: i32::from(config.listen.port()),
+    };
+    info.encode_to_vec()
 }
 
 struct Loop {
@@ -124,6 +194,14 @@ struct Loop {
     journalnodes: Arc<JournalNodes>,
     namenode: Arc<LocalNameNode>,
     events: mpsc::UnboundedSender<Event>,
+    /// ZooKeeper's, when it elects.
+    sessions: Option<Sessions>,
+    /// Who waits for the local NameNode to be active no longer.
+    ceding: Vec<oneshot::Sender<Result<(), RemoteException>>>,
+    /// Why the last transition failed.
+    failure: Arc<Mutex<String>>,
+    /// Why this process ends.
+    give_up: Option<String>,
 }
 
 impl Loop {
@@ -145,8 +223,10 @@ impl Loop {
         if let Event::JournalNodes(_) = &event {
             self.journalnodes.watch_members(&self.events);
         }
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = millis(self.started.elapsed());
+        let stayed = matches!(event, Event::BecameStandby(Err(())));
         let actions = self.controller.on(event, now_ms);
+        self.answer_ceding(stayed);
         let lease = self.controller.lease();
         if lease != self.last_lease {
             if let QuorumLease::Written { epoch } = lease {
@@ -163,7 +243,7 @@ impl Loop {
         }
     }
 
-    fn perform(&self, action: Action) {
+    fn perform(&mut self, action: Action) {
         match action {
             Action::BecomeActive => self.transition(ServiceState::Active, Event::BecameActive),
             Action::BecomeStandby => self.transition(ServiceState::Standby, Event::BecameStandby),
@@ -185,22 +265,59 @@ impl Loop {
                 );
                 self.namenode.kill(&instance);
             }
+            Action::Fence(named) => {
+                let (config, events) = (self.config.clone(), self.events.clone());
+                tokio::spawn(async move {
+                    let result = fence(&config, &named).await;
+                    if let Err(error) = &result {
+                        tracing::error!(error, "the former active is not fenced");
+                    }
+                    // A closed channel means that this controller ends.
+                    let _ = events.send(Event::Fenced(result.is_ok()));
+                });
+            }
+            Action::ZooKeeper(session, ask) => {
+                tracing::debug!(session, ?ask, "asking ZooKeeper");
+                if let Some(sessions) = &mut self.sessions {
+                    sessions.ask(session, ask);
+                }
+            }
+            Action::GiveUp(why) => self.give_up = Some(why),
         }
     }
 
     fn transition(&self, to: ServiceState, event: fn(Result<(), ()>) -> Event) {
         let (namenode, events) = (self.namenode.clone(), self.events.clone());
+        let failure = self.failure.clone();
         tokio::spawn(async move {
             let started = Instant::now();
             tracing::info!(?to, "asking the NameNode for a transition");
             let result = namenode.transition(to).await;
             match &result {
                 Ok(()) => tracing::info!(?to, elapsed = ?started.elapsed(), "transition done"),
-                Err(error) => tracing::warn!(?to, %error, "transition failed"),
+                Err(error) => {
+                    tracing::warn!(?to, %error, "transition failed");
+                    *failure.lock() = error.to_string();
+                }
             }
             // A closed channel means that this controller ends.
             let _ = events.send(event(result.map_err(|_| ())));
         });
+    }
+
+    /// Answers those who wait for the local NameNode to be active no longer.
+    fn answer_ceding(&mut self, stayed: bool) {
+        if !stayed && self.controller.may_be_active() {
+            return;
+        }
+        for answer in self.ceding.drain(..) {
+            let result = match stayed {
+                true => Err(failed(self.failure.lock().clone())),
+                false => Ok(()),
+            };
+            // The one who asked may be gone; nothing is lost.
+            let _ = answer.send(result);
+        }
     }
 
     fn asked(&mut self, (request, answer): Asked) {
@@ -208,26 +325,14 @@ impl Loop {
             Request::CedeActive(millis) => {
                 tracing::info!(millis, "asked to cede");
                 self.on(Event::Cede { millis });
-                let active = matches!(
-                    &*self.health.borrow(),
-                    Health::Healthy {
-                        state: ServiceState::Active,
-                        ..
-                    } | Health::Unhealthy {
-                        state: ServiceState::Active,
-                        ..
-                    }
-                );
-                if millis <= 0 || !active {
+                if millis <= 0 || !self.controller.may_be_active() {
                     // The one who asked may be gone; nothing is lost.
                     let _ = answer.send(Ok(()));
-                    return;
+                } else if self.ceding.len() < REQUESTS_MAX {
+                    self.ceding.push(answer);
+                } else {
+                    let _ = answer.send(Err(RemoteException::new(RETRIABLE, "too many wait for the step down")));
                 }
-                let namenode = self.namenode.clone();
-                tokio::spawn(async move {
-                    let result = namenode.transition(ServiceState::Standby).await;
-                    let _ = answer.send(result.map_err(|error| failed(error.to_string())));
-                });
             }
             Request::GracefulFailover => {
                 let lease = self.controller.lease();
@@ -238,92 +343,4 @@ impl Loop {
             }
         }
     }
-}
-
-fn failed(message: impl Into<String>) -> RemoteException {
-    RemoteException::new(SERVICE_FAILED, message)
-}
-
-/// Moves the active role to the local NameNode: all others cede, the active one last
-/// (`ZKFailoverController.gracefulFailoverToYou`).
-async fn graceful_failover(
-    config: &ZkfcConfig,
-    lease: QuorumLease,
-    mut health: watch::Receiver<Health>,
-) -> Result<(), RemoteException> {
-    // What the last probe said may be old: the NameNode may have finished its start meanwhile.
-    let settled = tokio::time::timeout(
-        SETTLE_WAIT,
-        health.wait_for(|health| {
-            matches!(
-                health,
-                Health::Healthy {
-                    state: ServiceState::Active | ServiceState::Standby,
-                    ..
-                }
-            )
-        }),
-    )
-    .await
-    .is_ok_and(|settled| settled.is_ok());
-    if !settled {
-        let id = &config.namenode_id;
-        return Err(failed(format!("{id} is not a healthy standby")));
-    }
-    if let Health::Healthy {
-        state: ServiceState::Active,
-        ..
-    } = &*health.borrow()
-    {
-        return Ok(());
-    }
-    let active = match &lease {
-        QuorumLease::Held { holder, .. } => holder.split('@').next().unwrap_or_default().to_owned(),
-        QuorumLease::Free | QuorumLease::Unknown | QuorumLease::Written { .. } => String::new(),
-    };
-    let mut peers: Vec<&(String, String)> = config.peers.iter().collect();
-    peers.sort_by_key(|(id, _)| *id == active);
-    let mut result = Ok(());
-    for (id, address) in &peers {
-        if let Err(error) = cede(config, address, CEDE_MS).await {
-            tracing::warn!(namenode = id, error, "can't make it cede");
-            if *id == active {
-                result = Err(failed(format!("the active NameNode {id} did not cede: {error}")));
-            }
-        }
-    }
-    if result.is_ok() {
-        let became_active = health.wait_for(|health| {
-            matches!(
-                health,
-                Health::Healthy {
-                    state: ServiceState::Active,
-                    ..
-                }
-            )
-        });
-        result = match tokio::time::timeout(GRACEFUL_WAIT, became_active).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(failed(format!("{} did not become active in time", config.namenode_id))),
-        };
-    }
-    for (_, address) in &peers {
-        // One that can't be reached ends its ban by itself.
-        let _ = cede(config, address, u32::MAX).await;
-    }
-    result
-}
-
-/// `cedeActive` at another controller; `u32::MAX` is Java's -1, which ends a ban.
-async fn cede(config: &ZkfcConfig, address: &str, millis: u32) -> Result<(), String> {
-    let mut options = ClientOptions::new(&config.user);
-    options.connect_timeout = Duration::from_secs(1);
-    options.call_timeout = Duration::from_secs(10);
-    let request = common::CedeActiveRequestProto { millis_to_cede: millis };
-    let result = async {
-        let client = connect_to(address, &ZKFC_PROTOCOL, &options).await?;
-        let _: common::CedeActiveResponseProto = client.call("cedeActive", &request).await?;
-        Ok::<(), hathi_net::ipc::RpcError>(())
-    };
-    result.await.map_err(|error| error.to_string())
 }

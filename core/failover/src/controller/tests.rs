@@ -1,16 +1,20 @@
 use hathi_formats::ids::Epoch;
 
 use super::*;
+use crate::{ActiveStandbyElector, JournalElector};
 
 fn controller(rank: u32) -> Controller {
-    Controller::new(ControllerConfig {
+    let namenode_ids = ["a", "b", "c"].map(str::to_owned).to_vec();
+    Controller::new(config(), Box::new(JournalElector::new(rank, namenode_ids, 20, 50)))
+}
+
+fn config() -> ControllerConfig {
+    ControllerConfig {
         journalnodes: 3,
-        rank,
-        namenode_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        rank_delay_ms: 20,
         backoff_ms: 50,
+        silence_ms: 45_000,
         kill_after_ms: 300,
-    })
+    }
 }
 
 fn instance(name: &str) -> Instance {
@@ -252,6 +256,39 @@ fn a_ban_keeps_out_of_the_election_until_it_ends() {
     assert_eq!(lease(&mut c, "a@1", false, 10), []);
     assert_eq!(c.on(Event::Tick, 999), []);
     assert_eq!(c.on(Event::Cede { millis: -1 }, 999), [Action::BecomeActive]);
+}
+
+#[test]
+fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
+    let shared_directory = ControllerConfig {
+        journalnodes: 0,
+        ..config()
+    };
+    let mut c = Controller::new(shared_directory, Box::new(ActiveStandbyElector::new(vec![1])));
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    for told in [
+        Told::LockCreated(Ok(())),
+        Told::Breadcrumb(Ok(None)),
+        Told::BreadcrumbWritten(Ok(4)),
+    ] {
+        c.on(Event::ZooKeeper(1, told), 1);
+    }
+    c.on(Event::BecameActive(Ok(())), 2);
+    assert_eq!(c.on(Event::Cede { millis: 100 }, 3), [Action::BecomeStandby]);
+    assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
+    assert!(c.may_be_active());
+    let leaves = [
+        Action::ZooKeeper(1, Ask::DeleteBreadcrumb { version: 4 }),
+        Action::ZooKeeper(1, Ask::Close),
+    ];
+    assert_eq!(c.on(Event::BecameStandby(Ok(())), 5), leaves);
+    assert!(!c.may_be_active());
+    assert_eq!(c.on(Event::Tick, 6), [], "asked again before the next probe");
+    // It was answered before the step down.
+    assert_eq!(c.on(healthy("a@1", ServiceState::Active), 7), []);
+    assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 102), []);
+    let joins = [Action::ZooKeeper(2, Ask::Open), Action::ZooKeeper(2, Ask::CreateLock)];
+    assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 103), joins);
 }
 
 #[test]

@@ -15,7 +15,7 @@ const CALLER: &str = "the audit log has no such choice";
 const CONTROLLER: &str = "our failover controller has limits of its own";
 const ENCRYPTION: &str = "nothing is encrypted; what asks for it is refused";
 const ERASURE: &str = "there is no erasure coding";
-const FENCING: &str = "fencing methods use the defaults of ssh";
+const FENCING: &str = "sshfence is not run";
 const FIXED: &str = "fixed at Hadoop's default or at a better value";
 const HANDLERS: &str = "calls are served without handler threads and call queues";
 const HTTPS: &str = "there is no HTTPS; policies that ask for it are refused";
@@ -35,7 +35,8 @@ const TAILING: &str = "a standby reads edits from the JournalNodes as soon as th
 const TOKENS: &str = "there are no tokens; keys that ask for them are refused";
 const TRASH: &str = "there is one kind of trash";
 const WEBHDFS: &str = "there is no WebHDFS; our web servers have limits of their own";
-const ZOOKEEPER: &str = "the JournalNodes elect the active NameNode";
+const ZOOKEEPER: &str =
+    "connections to ZooKeeper are neither encrypted nor made by SASL, and made again for as long as it takes";
 
 const AUDIT_ADVICE: &str = "there are no audit loggers besides Hathi's own; remove the key";
 const ENCRYPTION_ADVICE: &str = "there are no encryption zones and no key provider (KMS); remove the key";
@@ -52,6 +53,8 @@ const PRIVACY_ADVICE: &str =
 const PROVIDER_ADVICE: &str =
     "permissions are the namespace's own, without a provider (Ranger, Sentry); remove the key";
 const TOKEN_ADVICE: &str = "there are no tokens; remove the key, in a network whose users are trusted";
+const ZOOKEEPER_ADVICE: &str =
+    "connections to ZooKeeper are not encrypted; remove the key, in a network that may see them";
 const WEB_ADVICE: &str = "web pages are open to everybody who reaches them; remove the key";
 
 // A row a line, however long.
@@ -160,7 +163,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.federation.router.*", "", OTHER_PRODUCT),
     read("dfs.ha.allow.stale.reads", "false", &[N], ""),
     read("dfs.ha.automatic-failover.enabled", "false", &[N, Z, C], ""),
-    read("dfs.ha.fencing.methods", "", &[C], "used by `haadmin -failover`; the controller needs none, as the JournalNodes fence"),
+    read("dfs.ha.fencing.methods", "", &[Z, C], "`shell(...)` is run, other methods are refused. A controller needs one when ZooKeeper elects; when the JournalNodes elect, they fence"),
     unused("dfs.ha.fencing.ssh.*", "", FENCING),
     unused("dfs.ha.fencing.ssh.connect-timeout", "30000", FENCING),
     read("dfs.ha.log-roll.period", "120", &[N], ""),
@@ -176,7 +179,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.ha.tail-edits.period.backoff-max", "0", TAILING),
     unused("dfs.ha.tail-edits.qjm.rpc.max-txns", "5000", TAILING),
     unused("dfs.ha.tail-edits.rolledits.timeout", "60", TAILING),
-    unused("dfs.ha.zkfc.client.ssl.enabled", "false", ZOOKEEPER),
+    refused("dfs.ha.zkfc.client.ssl.enabled", "false", &[Z], True, ZOOKEEPER_ADVICE),
     unused("dfs.ha.zkfc.nn.http.timeout.ms", "20000", CONTROLLER),
     read("dfs.ha.zkfc.port", "8019", &[Z, C], ""),
     read("dfs.heartbeat.interval", "3", &[N, D], ""),
@@ -417,18 +420,20 @@ pub(super) const KEYS: &[Key] = &[
     unused("ha.failover-controller.active-standby-elector.zk.op.retries", "3", ZOOKEEPER),
     unused("ha.failover-controller.cli-check.rpc-timeout.ms", "20000", CONTROLLER),
     unused("ha.failover-controller.graceful-fence.connection.retries", "1", CONTROLLER),
-    unused("ha.failover-controller.graceful-fence.rpc-timeout.ms", "5000", CONTROLLER),
-    unused("ha.failover-controller.new-active.rpc-timeout.ms", "60000", CONTROLLER),
+    read("ha.failover-controller.graceful-fence.rpc-timeout.ms", "5000", &[Z], ""),
+    read("ha.failover-controller.new-active.rpc-timeout.ms", "60000", &[Z], ""),
     unused("ha.health-monitor.*", "", CONTROLLER),
-    unused("ha.health-monitor.check-interval.ms", "1000", CONTROLLER),
+    read("ha.health-monitor.check-interval.ms", "1000", &[Z], "how often a NameNode's own health check runs; whether it answers is asked ten times a second"),
     unused("ha.health-monitor.connect-retry-interval.ms", "1000", CONTROLLER),
-    unused("ha.health-monitor.rpc-timeout.ms", "45000", CONTROLLER),
+    read("ha.health-monitor.rpc-timeout.ms", "45000", &[Z], "a NameNode that is silent for so long leaves ZooKeeper's election; sooner, when its lease at the JournalNodes has run out"),
     unused("ha.health-monitor.rpc.connect.max.retries", "1", CONTROLLER),
     unused("ha.health-monitor.sleep-after-disconnect.ms", "1000", CONTROLLER),
     unused("ha.zookeeper.*", "", ZOOKEEPER),
-    unused("ha.zookeeper.acl", "world:anyone:rwcda", ZOOKEEPER),
-    unused("ha.zookeeper.parent-znode", "/hadoop-ha", ZOOKEEPER),
-    unused("ha.zookeeper.session-timeout.ms", "10000", ZOOKEEPER),
+    read("ha.zookeeper.acl", "world:anyone:rwcda", &[Z], "also `@FILE`"),
+    read("ha.zookeeper.auth", "", &[Z], "also `@FILE`"),
+    read("ha.zookeeper.parent-znode", "/hadoop-ha", &[Z], ""),
+    read("ha.zookeeper.quorum", "", &[N, Z], "ZooKeeper elects the active NameNode; when it is not set, the JournalNodes do"),
+    read("ha.zookeeper.session-timeout.ms", "10000", &[Z], ""),
     unused("hadoop.caller.context.*", "", CALLER),
     read("hadoop.caller.context.enabled", "false", &[N], ""),
     read("hadoop.caller.context.max.size", "128", &[N], ""),
@@ -471,7 +476,7 @@ pub(super) const KEYS: &[Key] = &[
     read("hadoop.user.group.static.mapping.overrides", "dr.who=;", &[N, D, J, Z], "groups of users that nobody is asked about"),
     unused("hadoop.zk.*", "", ZOOKEEPER),
     read("hathi.debug.hooks", "false", &[N], "lets tests make a NameNode hang, over its web server (`docs/roles.md`)"),
-    read("hathi.ha.elector", "journal", &[Z], "who elects the active NameNode; `journal` is the JournalNodes' leases"),
+    read("hathi.ha.elector", "", &[Z], "who elects the active NameNode: `journal` (the JournalNodes' leases) or `zookeeper`. `ha.zookeeper.quorum` decides by itself, and what contradicts it is refused"),
     read("hathi.ipc.server.frame.timeout.ms", "60000", &[N, D, J, Z], "for so long, and a second more for each 64 KiB, a connection may take to say whose it is and to end a call that it has begun"),
     read("hathi.journalnode.join", "true", &[J], "a JournalNode with an empty directory formats itself from its peers, and votes once it has what it may have acknowledged"),
     read("hathi.journalnode.scrub.period", "1d", &[J], "how often a JournalNode reads each of its finalized segments; a damaged one is fetched from a peer. 0 = never"),

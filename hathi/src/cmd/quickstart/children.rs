@@ -52,6 +52,22 @@ impl Children {
         run_once(&self.layout, role, index, args).await
     }
 
+    /// Creates the nameservice's znode, unless it is there.
+    pub async fn format_zookeeper(&self) -> Result<()> {
+        let args = ["-formatZK", "-nonInteractive"];
+        let status = start(&self.layout, Role::Zkfc, 0, &args)?.wait().await?;
+        // The second is Hadoop's answer when it is there.
+        if status.success() || status.code() == Some(2) {
+            return Ok(());
+        }
+        let log = self.layout.log_file(Role::Zkfc, 0);
+        bail!(
+            "can't format ZooKeeper ({status}); the end of {}:\n{}",
+            log.display(),
+            last_lines(&log, 20)
+        )
+    }
+
     /// Ends every child: asks first, then insists.
     pub async fn stop(self) {
         self.stop.send_replace(true);

@@ -117,6 +117,11 @@ impl Layout {
         self.dir.join("data/formatted")
     }
 
+    /// Whether ZooKeeper elects the active NameNode.
+    pub fn has_zookeeper(&self) -> bool {
+        self.more.iter().any(|(key, _)| key == "ha.zookeeper.quorum")
+    }
+
     /// Refuses counts and ports that can't work, naming the option.
     pub fn check(&self) -> Result<()> {
         for (option, count) in [
@@ -276,7 +281,6 @@ impl Layout {
             ),
             ("dfs.ha.automatic-failover.enabled", "true".to_owned()),
             ("dfs.ha.fencing.methods", "shell(/bin/true)".to_owned()),
-            ("hathi.ha.elector", "journal".to_owned()),
             ("hathi.lease.ms", "1000".to_owned()),
             ("dfs.ha.tail-edits.in-progress", "true".to_owned()),
             ("dfs.replication", self.datanodes.min(3).to_string()),

@@ -48,6 +48,9 @@ struct Args {
     /// A setting for every daemon and client, as often as needed.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     more: Vec<(String, String)>,
+    /// Have this ZooKeeper elect the active NameNode, instead of the JournalNodes.
+    #[arg(long, value_name = "HOST:PORT[,...]")]
+    zookeeper: Option<String>,
     /// Write files under continuous load, kill the active NameNode, show what happened, verify every file, and end.
     #[arg(long)]
     demo: bool,
@@ -76,6 +79,7 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
     let started = Instant::now();
     std::fs::create_dir_all(&args.dir).with_context(|| format!("--dir: can't create {}", args.dir.display()))?;
     let dir = args.dir.canonicalize()?;
+    let zookeeper = args.zookeeper.map(|quorum| ("ha.zookeeper.quorum".to_owned(), quorum));
     let mut layout = Layout {
         dir,
         base_port: args.base_port.unwrap_or(BASE_PORT),
@@ -83,7 +87,7 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         namenodes: args.namenodes,
         journalnodes: args.journalnodes,
         datanodes: args.datanodes,
-        more: args.more,
+        more: args.more.into_iter().chain(zookeeper).collect(),
     };
     layout.check()?;
     let mut claim = Claim::of(&layout.dir)?;
@@ -165,6 +169,10 @@ async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
         children.run_once(Role::NameNode, 0, &args).await?;
         std::fs::write(&marker, format!("{cluster_id}\n"))
             .with_context(|| format!("can't write {}", marker.display()))?;
+    }
+    if layout.has_zookeeper() {
+        progress("formatting the znode in ZooKeeper, where it is missing");
+        children.format_zookeeper().await?;
     }
     let (formatted, unformatted): (Vec<u16>, Vec<u16>) =
         (0..layout.namenodes).partition(|index| layout.is_formatted(*index));

@@ -1,0 +1,102 @@
+//! The `journal` elector: whoever finds the JournalNodes' read lease free tries in its turn, and their epochs tell two that
+//! try at once apart.
+
+use hathi_journal::survey::QuorumLease;
+
+use super::{Candidate, Duty, Elector, Standing};
+
+/// The turns of one candidate.
+#[derive(Debug)]
+pub struct JournalElector {
+    /// Its place among the NameNodes of its nameservice.
+    rank: u32,
+    /// All of them, in the order of the configuration. Turns go round from the last holder of the lease on, as Hadoop's
+    /// clients go round when they lose it: they ask the right one first, and it does not wait for the one that died.
+    namenode_ids: Vec<String>,
+    /// How much longer each turn waits.
+    rank_delay_ms: u64,
+    /// First wait after a refused try; doubles up to 16 times that.
+    backoff_ms: u64,
+    /// Place of the NameNode that held the lease last.
+    last_place: Option<u32>,
+    free_since_ms: Option<u64>,
+    failures: u32,
+    retry_at_ms: u64,
+    safe_mode: bool,
+}
+
+impl JournalElector {
+    /// One that has seen nothing yet.
+    #[must_use]
+    pub fn new(rank: u32, namenode_ids: Vec<String>, rank_delay_ms: u64, backoff_ms: u64) -> Self {
+        JournalElector {
+            rank,
+            namenode_ids,
+            rank_delay_ms,
+            backoff_ms,
+            last_place: None,
+            free_since_ms: None,
+            failures: 0,
+            retry_at_ms: 0,
+            safe_mode: false,
+        }
+    }
+
+    /// How many others go first.
+    fn turn(&self) -> u32 {
+        let count = u32::try_from(self.namenode_ids.len()).unwrap_or(0);
+        let turn = match self.last_place {
+            Some(last) if self.rank < count => (self.rank + count - last - 1) % count,
+            _ => self.rank,
+        };
+        if self.safe_mode { turn + count } else { turn }
+    }
+
+    fn turn_delay_ms(&self) -> u64 {
+        u64::from(self.turn()) * self.rank_delay_ms
+    }
+}
+
+impl Elector for JournalElector {
+    fn look_at(&mut self, candidate: &Candidate, now_ms: u64, duties: &mut Vec<Duty>) {
+        self.safe_mode = candidate.safe_mode;
+        match &candidate.lease {
+            QuorumLease::Free => {
+                let since_ms = *self.free_since_ms.get_or_insert(now_ms);
+                let may_try =
+                    candidate.standing == Standing::Stands && candidate.is_standby && !candidate.in_transition;
+                if may_try && now_ms >= self.retry_at_ms && now_ms >= since_ms + self.turn_delay_ms() {
+                    duties.push(Duty::Promote);
+                }
+            }
+            QuorumLease::Held { holder, .. } => {
+                self.free_since_ms = None;
+                let id = holder.split('@').next().unwrap_or_default();
+                let place = self.namenode_ids.iter().position(|known| known == id);
+                self.last_place = place.and_then(|place| u32::try_from(place).ok());
+            }
+            // A writer of Hadoop is at work, or was: whether it lives only its own controller knows, or a person.
+            QuorumLease::Unknown | QuorumLease::Written { .. } => self.free_since_ms = None,
+        }
+    }
+
+    fn promoted(&mut self, done: bool, now_ms: u64, _duties: &mut Vec<Duty>) {
+        if done {
+            self.failures = 0;
+            return;
+        }
+        let factor = 1 << self.failures.min(4);
+        self.failures += 1;
+        // Turns keep two losers of a duel from meeting again in the same step.
+        self.retry_at_ms = now_ms + self.backoff_ms * factor + self.turn_delay_ms();
+    }
+
+    fn begin_anew(&mut self) {
+        self.failures = 0;
+        self.retry_at_ms = 0;
+    }
+
+    fn needs_ticks(&self) -> bool {
+        self.free_since_ms.is_some()
+    }
+}

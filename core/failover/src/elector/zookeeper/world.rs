@@ -1,0 +1,404 @@
+//! Three electors, their NameNodes, and a ZooKeeper that loses answers, connections and sessions.
+//!
+//! Rules:
+//! * whoever is promoted while it has the lock is the only one that may be active: the one before was fenced, stepped down or
+//!   is gone. One that has lost the lock and not heard of it is no better here than in Hadoop: the journal's epoch stops its
+//!   writes, and the lease at the JournalNodes its reads;
+//! * while ZooKeeper can't be reached, nobody is promoted and nobody is told to step down;
+//! * once faults end, one candidate is active, and its is the lock.
+
+use std::collections::VecDeque;
+
+use super::*;
+use hathi_journal::survey::QuorumLease;
+
+const CONTROLLERS: usize = 3;
+const STEPS: usize = 400;
+const STEP_MS: u64 = 50;
+
+/// The same seed is the same run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// A session of one controller.
+type Session = (usize, SessionNumber);
+
+#[derive(Default)]
+struct ZooKeeper {
+    alive: Vec<Session>,
+    lock: Option<Session>,
+    breadcrumb: Option<(Vec<u8>, i32)>,
+    watching: Vec<Session>,
+}
+
+impl ZooKeeper {
+    fn end(&mut self, session: Session) -> Vec<Session> {
+        self.alive.retain(|other| *other != session);
+        self.watching.retain(|other| *other != session);
+        if self.lock != Some(session) {
+            return Vec::new();
+        }
+        self.lock = None;
+        std::mem::take(&mut self.watching)
+    }
+
+    /// Does what is asked; `None` when there is no answer.
+    fn serve(&mut self, session: Session, ask: &Ask) -> Option<Told> {
+        let own = vec![u8::try_from(session.0).unwrap()];
+        match ask {
+            Ask::Open | Ask::Close | Ask::DeleteBreadcrumb { .. } => {
+                if let Ask::DeleteBreadcrumb { version } = ask
+                    && self.breadcrumb.as_ref().is_some_and(|(_, there)| there == version)
+                {
+                    assert_eq!(
+                        self.breadcrumb.take().unwrap().0,
+                        own,
+                        "another one's breadcrumb is deleted"
+                    );
+                }
+                None
+            }
+            Ask::CreateLock => Some(Told::LockCreated(match self.lock {
+                Some(_) => Err(Refusal::Exists),
+                None => {
+                    self.lock = Some(session);
+                    Ok(())
+                }
+            })),
+            Ask::LookAtLock => Some(Told::LockSeen(match self.lock {
+                Some(owner) => {
+                    self.watching.push(session);
+                    Ok(owner == session)
+                }
+                None => Err(Refusal::Missing),
+            })),
+            Ask::ReadBreadcrumb => Some(Told::Breadcrumb(Ok(self.breadcrumb.clone()))),
+            Ask::WriteBreadcrumb { replaces } => {
+                let there = self.breadcrumb.as_ref().map(|(_, version)| *version);
+                Some(Told::BreadcrumbWritten(match (there, replaces) {
+                    (None, None) => Ok(0),
+                    (Some(there), Some(replaces)) if there == *replaces => Ok(there + 1),
+                    (None, Some(_)) => Err(Refusal::Missing),
+                    (Some(_), None) => Err(Refusal::Exists),
+                    _ => Err(Refusal::OtherVersion),
+                }))
+                .inspect(|told| {
+                    if let Told::BreadcrumbWritten(Ok(version)) = told {
+                        self.breadcrumb = Some((own, *version));
+                    }
+                })
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NameNode {
+    Standby,
+    Active,
+    Dead,
+}
+
+struct World {
+    random: Random,
+    now_ms: u64,
+    zookeeper: ZooKeeper,
+    /// Nobody reaches it.
+    outage: bool,
+    electors: Vec<ActiveStandbyElector>,
+    namenodes: Vec<NameNode>,
+    well: Vec<bool>,
+    standby_probes: Vec<u32>,
+    /// Asked in this order, not yet served.
+    asked: Vec<VecDeque<(SessionNumber, Ask)>>,
+    /// On their way to a controller.
+    answers: Vec<VecDeque<Answer>>,
+    /// Promoted without the lock.
+    unheard: Vec<bool>,
+    promotions: usize,
+}
+
+enum Answer {
+    Told(SessionNumber, Told),
+    Promoted(bool),
+    Fenced(bool),
+}
+
+fn lost(ask: &Ask) -> Option<Told> {
+    let lost = || Refusal::ConnectionLost;
+    match ask {
+        Ask::Open | Ask::Close | Ask::DeleteBreadcrumb { .. } => None,
+        Ask::CreateLock => Some(Told::LockCreated(Err(lost()))),
+        Ask::LookAtLock => Some(Told::LockSeen(Err(lost()))),
+        Ask::ReadBreadcrumb => Some(Told::Breadcrumb(Err(lost()))),
+        Ask::WriteBreadcrumb { .. } => Some(Told::BreadcrumbWritten(Err(lost()))),
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        World {
+            random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            now_ms: 0,
+            zookeeper: ZooKeeper::default(),
+            outage: false,
+            electors: (0..CONTROLLERS)
+                .map(|index| ActiveStandbyElector::new(vec![u8::try_from(index).unwrap()]))
+                .collect(),
+            namenodes: vec![NameNode::Standby; CONTROLLERS],
+            well: vec![true; CONTROLLERS],
+            standby_probes: vec![0; CONTROLLERS],
+            asked: vec![VecDeque::new(); CONTROLLERS],
+            answers: (0..CONTROLLERS).map(|_| VecDeque::new()).collect(),
+            unheard: vec![false; CONTROLLERS],
+            promotions: 0,
+        }
+    }
+
+    fn perform(&mut self, index: usize, duties: Vec<Duty>, faults: bool) {
+        for duty in duties {
+            match duty {
+                Duty::ZooKeeper(session, ask) => self.asked[index].push_back((session, ask)),
+                Duty::Promote => {
+                    self.promotions += 1;
+                    assert!(!self.outage || faults, "somebody is promoted without ZooKeeper");
+                    let own = Some((index, self.electors[index].session));
+                    self.unheard[index] = self.zookeeper.lock != own;
+                    for (other, state) in self.namenodes.iter().enumerate() {
+                        let beside = other != index && *state == NameNode::Active;
+                        assert!(
+                            !beside || self.unheard[index] || self.unheard[other],
+                            "{other} is active beside {index}"
+                        );
+                    }
+                    let done = self.namenodes[index] != NameNode::Dead && !(faults && self.random.one_in(5));
+                    // A call that fails may have been served.
+                    if self.namenodes[index] != NameNode::Dead && (done || self.random.one_in(2)) {
+                        self.namenodes[index] = NameNode::Active;
+                    }
+                    self.standby_probes[index] = 0;
+                    self.answers[index].push_back(Answer::Promoted(done));
+                }
+                Duty::Demote => {
+                    if self.namenodes[index] == NameNode::Active {
+                        assert_ne!(
+                            self.zookeeper.lock.map(|(owner, _)| owner),
+                            Some(index),
+                            "the elected one steps down"
+                        );
+                        self.namenodes[index] = NameNode::Standby;
+                    }
+                }
+                Duty::Fence(named) => {
+                    let other = usize::from(named[0]);
+                    let done = !(faults && self.random.one_in(4));
+                    if done && self.namenodes[other] == NameNode::Active {
+                        self.namenodes[other] = NameNode::Standby;
+                    }
+                    self.answers[index].push_back(Answer::Fenced(done));
+                }
+                Duty::GiveUp(why) => panic!("{why}"),
+            }
+        }
+    }
+
+    fn expire(&mut self, session: Session) {
+        self.answers[session.0].push_back(Answer::Told(session.1, Told::Expired));
+        self.end(session);
+    }
+
+    fn end(&mut self, session: Session) {
+        for (watcher, number) in self.zookeeper.end(session) {
+            self.answers[watcher].push_back(Answer::Told(number, Told::LockChanged));
+        }
+    }
+
+    /// ZooKeeper serves one question of a controller.
+    fn serve(&mut self, index: usize, faults: bool) {
+        let Some((number, ask)) = self.asked[index].pop_front() else {
+            return;
+        };
+        let session = (index, number);
+        match ask {
+            Ask::Open => self.zookeeper.alive.push(session),
+            Ask::Close => self.end(session),
+            _ if !self.zookeeper.alive.contains(&session) => {}
+            ask => {
+                let unheard = faults && self.random.one_in(8);
+                let told = if unheard && self.random.one_in(2) {
+                    lost(&ask)
+                } else {
+                    let told = self.zookeeper.serve(session, &ask);
+                    if unheard { lost(&ask) } else { told }
+                };
+                if let Some(told) = told {
+                    self.answers[index].push_back(Answer::Told(number, told));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, index: usize, faults: bool) {
+        let Some(answer) = self.answers[index].pop_front() else {
+            return;
+        };
+        let mut duties = Vec::new();
+        let elector = &mut self.electors[index];
+        match answer {
+            Answer::Told(session, told) => elector.told(session, told, self.now_ms, &mut duties),
+            Answer::Promoted(done) => elector.promoted(done, self.now_ms, &mut duties),
+            Answer::Fenced(done) => elector.fenced(done, self.now_ms, &mut duties),
+        }
+        self.perform(index, duties, faults);
+    }
+
+    fn probe(&mut self, index: usize, faults: bool) {
+        let state = self.namenodes[index];
+        self.standby_probes[index] = match state {
+            NameNode::Standby => self.standby_probes[index] + 1,
+            _ => 0,
+        };
+        let standing = match (state, self.well[index]) {
+            (NameNode::Dead, _) => Standing::Out { needs_fencing: false },
+            (state, false) => Standing::Out {
+                needs_fencing: state == NameNode::Active,
+            },
+            (_, true) => Standing::Stands,
+        };
+        let promoting = self.answers[index]
+            .iter()
+            .any(|answer| matches!(answer, Answer::Promoted(_)));
+        let candidate = Candidate {
+            standing,
+            is_standby: state == NameNode::Standby,
+            standby_probes: self.standby_probes[index],
+            in_transition: promoting,
+            safe_mode: false,
+            lease: QuorumLease::Unknown,
+        };
+        let mut duties = Vec::new();
+        self.electors[index].look_at(&candidate, self.now_ms, &mut duties);
+        self.perform(index, duties, faults);
+    }
+
+    fn step(&mut self, faults: bool) {
+        self.now_ms += STEP_MS;
+        if faults {
+            let index = usize::try_from(self.random.below(3)).unwrap();
+            match self.random.below(60) {
+                0 => self.outage = true,
+                1..8 => self.outage = false,
+                8 => self.namenodes[index] = NameNode::Dead,
+                9..12 if self.namenodes[index] == NameNode::Dead => self.namenodes[index] = NameNode::Standby,
+                12 => self.well[index] = false,
+                13..16 => self.well[index] = true,
+                // Its controller was held up; only a ZooKeeper that is there ends a session.
+                16 if !self.outage => {
+                    if let Some(session) = self.zookeeper.alive.iter().copied().find(|session| session.0 == index) {
+                        self.expire(session);
+                    }
+                }
+                // A person moves it.
+                17 if self.namenodes[index] == NameNode::Active => self.namenodes[index] = NameNode::Standby,
+                18 => {
+                    let number = self.electors[index].session;
+                    self.answers[index].push_back(Answer::Told(number, Told::Reconnected));
+                }
+                _ => {}
+            }
+        } else {
+            self.outage = false;
+            self.well = vec![true; CONTROLLERS];
+            for namenode in &mut self.namenodes {
+                if *namenode == NameNode::Dead {
+                    *namenode = NameNode::Standby;
+                }
+            }
+        }
+        for index in 0..CONTROLLERS {
+            if !(self.outage || faults && self.random.one_in(3)) {
+                self.serve(index, faults);
+            }
+            if !(faults && self.random.one_in(3)) {
+                self.answer(index, faults);
+            }
+            self.probe(index, faults);
+        }
+    }
+}
+
+fn run(seed: u64) -> World {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.step(true);
+    }
+    for _ in 0..200 {
+        world.step(false);
+    }
+    world
+}
+
+#[test]
+fn one_is_active_at_a_time_and_one_is_at_the_end() {
+    let mut promotions = 0;
+    for seed in 0..2000 {
+        let world = run(seed);
+        promotions += world.promotions;
+        let active: Vec<usize> = (0..CONTROLLERS)
+            .filter(|index| world.namenodes[*index] == NameNode::Active)
+            .collect();
+        let stages: Vec<&Stage> = world.electors.iter().map(|elector| &elector.stage).collect();
+        assert_eq!(active.len(), 1, "seed {seed}: {active:?} are active, {stages:?}");
+        assert_eq!(
+            world.zookeeper.lock.map(|(owner, _)| owner),
+            Some(active[0]),
+            "seed {seed}"
+        );
+        let breadcrumb = world.zookeeper.breadcrumb.unwrap();
+        assert_eq!(usize::from(breadcrumb.0[0]), active[0], "seed {seed}");
+    }
+    assert!(promotions > 10_000, "{promotions}");
+}
+
+#[test]
+fn without_zookeeper_the_active_goes_on_and_nobody_else_comes() {
+    for seed in 0..200 {
+        let mut world = World::new(seed);
+        for _ in 0..100 {
+            world.step(false);
+        }
+        let before: Vec<NameNode> = world.namenodes.clone();
+        let promotions = world.promotions;
+        world.outage = true;
+        for _ in 0..600 {
+            world.now_ms += STEP_MS;
+            for index in 0..CONTROLLERS {
+                world.answer(index, false);
+                world.probe(index, false);
+            }
+        }
+        assert!(
+            world.namenodes == before && world.promotions == promotions,
+            "seed {seed}"
+        );
+        for _ in 0..100 {
+            world.step(false);
+        }
+        assert!(
+            world.namenodes == before && world.promotions == promotions,
+            "seed {seed}, when it came back"
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Sees to it that the NameNode of a breadcrumb is not active any more (`ZKFailoverController.fenceOldActive`).
+
+use crate::fencing::{self, Target};
+use crate::namenode::transition;
+use crate::run::ZkfcConfig;
+use hathi_failover::ServiceState;
+use hathi_formats::proto::hdfs::ActiveNodeInfo;
+use hathi_net::ipc::protocols::HA_SERVICE_PROTOCOL;
+use hathi_net::ipc::{ClientOptions, connect_to};
+use prost::Message;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// Asks it to be a standby; when it does not answer, tries the methods of `dfs.ha.fencing.methods`.
+///
+/// # Errors
+/// When it may still be active, with what a person has to know.
+pub(crate) async fn fence(config: &ZkfcConfig, named: &[u8]) -> Result<(), String> {
+    let (id, address) = target(config, named).await?;
+    tracing::info!(namenode = id, address, "fencing the former active");
+    let mut options = ClientOptions::new(&config.user);
+    options.connect_timeout = config.times.graceful_fence;
+    options.call_timeout = config.times.graceful_fence;
+    let graceful = async {
+        let client = connect_to(&address, &HA_SERVICE_PROTOCOL, &options).await?;
+        transition(&client, ServiceState::Standby).await
+    };
+    match graceful.await {
+        Ok(()) => {
+            tracing::info!(namenode = id, "the former active is a standby");
+            return Ok(());
+        }
+        Err(error) => tracing::warn!(namenode = id, %error, "it does not become a standby; trying the fencing methods"),
+    }
+    let (conf, nameservice) = (config.conf.clone(), config.nameservice.clone());
+    let methods = tokio::task::spawn_blocking(move || {
+        let target = Target {
+            address: &address,
+            nameservice: &nameservice,
+            namenode_id: &id,
+        };
+        let tell = |told: String| tracing::info!("{told}");
+        match fencing::fence(&conf, &target, tell) {
+            true => Ok(()),
+            false => Err(format!(
+                "{id} at {address}: no method of dfs.ha.fencing.methods fenced it"
+            )),
+        }
+    });
+    methods.await.map_err(|error| error.to_string())?
+}
+
+/// The NameNode that is named, by this configuration's address.
+async fn target(config: &ZkfcConfig, named: &[u8]) -> Result<(String, String), String> {
+    let info = ActiveNodeInfo::decode(named).map_err(|error| format!("the breadcrumb is not Hadoop's: {error}"))?;
+    let (nameservice, id) = (&info.nameservice_id, &info.namenode_id);
+    let stored = format!("{}:{}", info.hostname, info.port);
+    let known = config.namenodes.iter().find(|(known, _)| known == id);
+    let Some((_, address)) = known.filter(|_| *nameservice == config.nameservice) else {
+        return Err(format!(
+            "ZooKeeper names {id} of {nameservice} at {stored} as the former active, and no such NameNode is configured here"
+        ));
+    };
+    // Hadoop writes the name that an address resolves to.
+    if stored != *address && resolve(&stored).await.is_disjoint(&resolve(address).await) {
+        return Err(format!(
+            "ZooKeeper has {stored} as the address of {id}, the configuration here {address}: they must be the same everywhere"
+        ));
+    }
+    Ok((id.clone(), address.clone()))
+}
+
+async fn resolve(address: &str) -> BTreeSet<SocketAddr> {
+    tokio::net::lookup_host(address)
+        .await
+        .map_or_else(|_| BTreeSet::new(), Iterator::collect)
+}

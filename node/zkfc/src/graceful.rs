@@ -1,0 +1,117 @@
+//! A failover that a person asks for (`ZKFailoverController.gracefulFailoverToYou`).
+
+use crate::run::{Election, ZkfcConfig};
+use hathi_failover::{Health, QuorumLease, ServiceState};
+use hathi_formats::exceptions::{RemoteException, SERVICE_FAILED};
+use hathi_formats::proto::common;
+use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
+use hathi_net::ipc::{ClientOptions, connect_to};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long the others stay out of the election while one is moved in (Hadoop: twice the graceful fence timeout).
+const CEDE_MS: u32 = 10_000;
+/// How long a graceful failover waits for the local NameNode to be a standby at least.
+const SETTLE_WAIT: Duration = Duration::from_secs(2);
+/// How long a graceful failover waits for the local NameNode to be active.
+const GRACEFUL_WAIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn failed(message: impl Into<String>) -> RemoteException {
+    RemoteException::new(SERVICE_FAILED, message)
+}
+
+/// Moves the active role to the local NameNode: all others cede, the active one last
+/// (`ZKFailoverController.gracefulFailoverToYou`).
+pub(crate) async fn graceful_failover(
+    config: &ZkfcConfig,
+    lease: QuorumLease,
+    mut health: watch::Receiver<Health>,
+) -> Result<(), RemoteException> {
+    // What the last probe said may be old: the NameNode may have finished its start meanwhile.
+    let settled = tokio::time::timeout(
+        SETTLE_WAIT,
+        health.wait_for(|health| {
+            matches!(
+                health,
+                Health::Healthy {
+                    state: ServiceState::Active | ServiceState::Standby,
+                    ..
+                }
+            )
+        }),
+    )
+    .await
+    .is_ok_and(|settled| settled.is_ok());
+    if !settled {
+        let id = &config.namenode_id;
+        return Err(failed(format!("{id} is not a healthy standby")));
+    }
+    if let Health::Healthy {
+        state: ServiceState::Active,
+        ..
+    } = &*health.borrow()
+    {
+        return Ok(());
+    }
+    let active = active(config, &lease).await?;
+    let mut peers: Vec<&(String, String)> = config.peers.iter().collect();
+    peers.sort_by_key(|(id, _)| *id == active);
+    let mut result = Ok(());
+    for (id, address) in &peers {
+        if let Err(error) = cede(config, address, CEDE_MS).await {
+            tracing::warn!(namenode = id, error, "can't make it cede");
+            if *id == active {
+                result = Err(failed(format!("the active NameNode {id} did not cede: {error}")));
+            }
+        }
+    }
+    if result.is_ok() {
+        let became_active = health.wait_for(|health| {
+            matches!(
+                health,
+                Health::Healthy {
+                    state: ServiceState::Active,
+                    ..
+                }
+            )
+        });
+        result = match tokio::time::timeout(GRACEFUL_WAIT, became_active).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(failed(format!("{} did not become active in time", config.namenode_id))),
+        };
+    }
+    for (_, address) in &peers {
+        // One that can't be reached ends its ban by itself.
+        let _ = cede(config, address, u32::MAX).await;
+    }
+    result
+}
+
+/// The id of the NameNode that has the role; empty when the JournalNodes know of none.
+async fn active(config: &ZkfcConfig, lease: &QuorumLease) -> Result<String, RemoteException> {
+    if let Election::ZooKeeper(zookeeper) = &config.election {
+        return match zookeeper.active().await {
+            Ok(Some(info)) => Ok(info.namenode_id),
+            Ok(None) => Err(failed("No other node is currently active.")),
+            Err(error) => Err(failed(error)),
+        };
+    }
+    Ok(match lease {
+        QuorumLease::Held { holder, .. } => holder.split('@').next().unwrap_or_default().to_owned(),
+        QuorumLease::Free | QuorumLease::Unknown | QuorumLease::Written { .. } => String::new(),
+    })
+}
+
+/// `cedeActive` at another controller; `u32::MAX` is Java's -1, which ends a ban.
+async fn cede(config: &ZkfcConfig, address: &str, millis: u32) -> Result<(), String> {
+    let mut options = ClientOptions::new(&config.user);
+    options.connect_timeout = Duration::from_secs(1);
+    options.call_timeout = Duration::from_secs(10);
+    let request = common::CedeActiveRequestProto { millis_to_cede: millis };
+    let result = async {
+        let client = connect_to(address, &ZKFC_PROTOCOL, &options).await?;
+        let _: common::CedeActiveResponseProto = client.call("cedeActive", &request).await?;
+        Ok::<(), hathi_net::ipc::RpcError>(())
+    };
+    result.await.map_err(|error| error.to_string())
+}

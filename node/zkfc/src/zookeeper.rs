@@ -1,0 +1,366 @@
+//! ZooKeeper's sessions, for the elector: what it asks is done in order, and what it has to know is told.
+//!
+//! A session is ZooKeeper's: it ends when this controller closes it, or when ZooKeeper itself says that it has expired. The
+//! client below gives one up that it could not reach for long, although no server may have ended it (nobody counts time
+//! while there is no quorum); it is resumed then.
+
+pub(crate) mod format;
+mod security;
+
+use hathi_failover::Event;
+use hathi_failover::elector::{Ask, BREADCRUMB, LOCK, Refusal, SessionNumber, Told};
+use hathi_formats::proto::hdfs::ActiveNodeInfo;
+use prost::Message;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use zookeeper_client::{
+    Acl, Acls, Client, Connector, CreateMode, Error, EventType, SessionInfo, SessionState, WatchedEvent,
+};
+
+pub use security::{Auth, parse_acls, parse_auths};
+
+/// Pause before a server is tried again that answers with an error, or a quorum that can't be reached.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Where ZooKeeper is, and as whom it is asked.
+#[derive(Clone, Debug)]
+pub struct ZooKeeperConfig {
+    /// `ha.zookeeper.quorum`: `host:port`, divided by commas.
+    pub quorum: String,
+    /// `ha.zookeeper.session-timeout.ms`
+    pub session_timeout: Duration,
+    /// `<ha.zookeeper.parent-znode>/<nameservice>`
+    pub znode: String,
+    /// `ha.zookeeper.auth`
+    pub auths: Vec<Auth>,
+    /// `ha.zookeeper.acl`
+    pub acls: Vec<Acl>,
+}
+
+impl ZooKeeperConfig {
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.znode)
+    }
+
+    fn connector(&self) -> Connector {
+        let mut connector = Client::connector().with_session_timeout(self.session_timeout);
+        for auth in &self.auths {
+            connector = connector.with_auth(&auth.scheme, &auth.credentials);
+        }
+        connector
+    }
+
+    /// A session for a few questions.
+    ///
+    /// # Errors
+    /// When no server answers within the session time-out.
+    pub(crate) async fn connect(&self) -> Result<Client, Error> {
+        self.connector().connect(&self.quorum).await
+    }
+
+    /// Who has the lock now (`ActiveStandbyElector.getActiveData`).
+    ///
+    /// # Errors
+    /// When ZooKeeper does not answer, or the znode holds something else.
+    pub(crate) async fn active(&self) -> Result<Option<ActiveNodeInfo>, String> {
+        let answer = async { self.connect().await?.get_data(&self.path(LOCK)).await };
+        match answer.await {
+            Ok((bytes, _)) => ActiveNodeInfo::decode(bytes.as_slice())
+                .map(Some)
+                .map_err(|error| format!("{}: {error}", self.path(LOCK))),
+            Err(Error::NoNode) => Ok(None),
+            Err(error) => Err(format!("ZooKeeper at {}: {error}", self.quorum)),
+        }
+    }
+}
+
+/// The sessions that the elector opens one after the other.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    config: Arc<ZooKeeperConfig>,
+    /// What the lock and the breadcrumb say of the local NameNode.
+    own: Arc<[u8]>,
+    events: mpsc::UnboundedSender<Event>,
+    current: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    number: SessionNumber,
+    asks: mpsc::UnboundedSender<Ask>,
+    /// Dropped with it: nobody waits for a connection any more.
+    _wanted: oneshot::Sender<()>,
+}
+
+impl Sessions {
+    pub(crate) fn new(config: ZooKeeperConfig, own: Vec<u8>, events: mpsc::UnboundedSender<Event>) -> Self {
+        Sessions {
+            config: Arc::new(config),
+            own: own.into(),
+            events,
+            current: None,
+        }
+    }
+
+    /// Takes what the elector asks in a session.
+    pub(crate) fn ask(&mut self, number: SessionNumber, ask: Ask) {
+        match ask {
+            Ask::Open => {
+                // bound: the elector asks the next thing when it has the answer to the last one.
+                let (asks, queue) = mpsc::unbounded_channel();
+                let (wanted, unwanted) = oneshot::channel();
+                let session = Session {
+                    number,
+                    config: self.config.clone(),
+                    own: self.own.clone(),
+                    events: self.events.clone(),
+                    asks: queue,
+                    not_served: None,
+                };
+                tokio::spawn(session.run(unwanted));
+                self.current = Some(Running {
+                    number,
+                    asks,
+                    _wanted: wanted,
+                });
+            }
+            Ask::Close if self.current.as_ref().is_some_and(|running| running.number == number) => self.current = None,
+            ask => {
+                if let Some(running) = self.current.as_ref().filter(|running| running.number == number) {
+                    // It has just ended, and says so.
+                    let _ = running.asks.send(ask);
+                }
+            }
+        }
+    }
+}
+
+/// The watch of the lock.
+type Watch = Pin<Box<dyn Future<Output = WatchedEvent> + Send>>;
+
+/// Why a connection is served no longer.
+enum End {
+    /// Nobody wants the session any more.
+    Unwanted,
+    /// The client gave the connection up; the session may live.
+    Lost,
+    /// The credentials are refused.
+    NotAuthenticated,
+}
+
+struct Session {
+    number: SessionNumber,
+    config: Arc<ZooKeeperConfig>,
+    own: Arc<[u8]>,
+    events: mpsc::UnboundedSender<Event>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    /// It waits for the next connection.
+    not_served: Option<Ask>,
+}
+
+impl Session {
+    fn tell(&self, told: Told) {
+        // A closed channel means that this controller ends.
+        let _ = self.events.send(Event::ZooKeeper(self.number, told));
+    }
+
+    async fn run(mut self, mut unwanted: oneshot::Receiver<()>) {
+        let mut resumed: Option<SessionInfo> = None;
+        loop {
+            let client = tokio::select! {
+                _ = &mut unwanted => return,
+                client = self.connect(resumed.as_ref()) => client,
+            };
+            let client = match client {
+                Ok(client) => client,
+                // Before there was a session nothing can have expired.
+                Err(Error::SessionExpired) => {
+                    tracing::warn!(session = self.number, "the ZooKeeper session has expired");
+                    return self.tell(Told::Expired);
+                }
+                Err(error) => return self.refuse(&error.to_string()).await,
+            };
+            let (id, timeout) = (client.session_id(), client.session_timeout());
+            if resumed.is_some() {
+                tracing::info!(session = self.number, %id, "the ZooKeeper session is resumed");
+                self.tell(Told::Reconnected);
+            } else {
+                tracing::info!(session = self.number, %id, ?timeout, "connected to ZooKeeper");
+            }
+            let info = client.session().clone();
+            match self.serve(&client).await {
+                // The lock goes at once when the client is dropped.
+                End::Unwanted => return,
+                End::Lost => resumed = Some(info),
+                End::NotAuthenticated => return self.refuse("the credentials of ha.zookeeper.auth are refused").await,
+            }
+            tracing::warn!(
+                session = self.number,
+                "ZooKeeper can't be reached; the session will be resumed"
+            );
+        }
+    }
+
+    /// Connects, for as long as it takes.
+    ///
+    /// # Errors
+    /// When the session is over, or can't ever be.
+    async fn connect(&self, resumed: Option<&SessionInfo>) -> Result<Client, Error> {
+        let mut complained = false;
+        loop {
+            let mut connector = self.config.connector();
+            if let Some(info) = resumed {
+                connector = connector.with_session(info.clone());
+            }
+            match connector.connect(&self.config.quorum).await {
+                Ok(client) => return Ok(client),
+                Err(error @ Error::SessionExpired) if resumed.is_some() => return Err(error),
+                Err(error @ (Error::AuthFailed | Error::BadArguments(_))) => return Err(error),
+                Err(error) if !complained => {
+                    complained = true;
+                    tracing::warn!(quorum = self.config.quorum, %error, "can't reach ZooKeeper; trying on");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// The next question gets this answer.
+    async fn refuse(&mut self, why: &str) {
+        let refused = || Refusal::Other(why.to_owned());
+        let ask = match self.not_served.take() {
+            Some(ask) => Some(ask),
+            None => self.asks.recv().await,
+        };
+        match ask {
+            Some(Ask::CreateLock) => self.tell(Told::LockCreated(Err(refused()))),
+            Some(Ask::LookAtLock) => self.tell(Told::LockSeen(Err(refused()))),
+            Some(Ask::ReadBreadcrumb) => self.tell(Told::Breadcrumb(Err(refused()))),
+            Some(Ask::WriteBreadcrumb { .. }) => self.tell(Told::BreadcrumbWritten(Err(refused()))),
+            Some(Ask::Open | Ask::Close | Ask::DeleteBreadcrumb { .. }) | None => {}
+        }
+    }
+
+    async fn serve(&mut self, client: &Client) -> End {
+        let mut states = client.state_watcher();
+        let mut watch: Option<Watch> = None;
+        loop {
+            if let Some(ask) = self.not_served.take() {
+                match self.answer(client, &ask, &mut watch).await {
+                    Ok(told) => told.into_iter().for_each(|told| self.tell(told)),
+                    Err(end) => {
+                        self.not_served = Some(ask);
+                        return end;
+                    }
+                }
+            }
+            // What the watch says is told after the session's end is known.
+            tokio::select! {
+                biased;
+                state = states.changed() => match state {
+                    SessionState::Disconnected => tracing::warn!(session = self.number, "the connection to ZooKeeper is lost"),
+                    SessionState::SyncConnected | SessionState::ConnectedReadOnly => {
+                        tracing::info!(session = self.number, "the ZooKeeper session goes on over a new connection");
+                        self.tell(Told::Reconnected);
+                    }
+                    SessionState::AuthFailed => return End::NotAuthenticated,
+                    SessionState::Expired | SessionState::Closed => return End::Lost,
+                },
+                event = fired(&mut watch) => if event.event_type != EventType::Session {
+                    self.tell(Told::LockChanged);
+                },
+                ask = self.asks.recv() => match ask {
+                    None => return End::Unwanted,
+                    ask => self.not_served = ask,
+                },
+            }
+        }
+    }
+
+    /// Does what is asked.
+    ///
+    /// # Errors
+    /// When the client has given the connection up before it was sent.
+    async fn answer(&self, client: &Client, ask: &Ask, watch: &mut Option<Watch>) -> Result<Option<Told>, End> {
+        let acls = Acls::new(&self.config.acls);
+        let (lock, breadcrumb) = (self.config.path(LOCK), self.config.path(BREADCRUMB));
+        Ok(match ask {
+            Ask::Open | Ask::Close => None,
+            Ask::CreateLock => {
+                let options = CreateMode::Ephemeral.with_acls(acls);
+                let created = client.create(&lock, &self.own, &options).await;
+                Some(Told::LockCreated(answered(created.map(drop)).await?))
+            }
+            Ask::LookAtLock => {
+                let seen = match client.check_and_watch_stat(&lock).await {
+                    Ok((Some(stat), watcher)) => {
+                        *watch = Some(Box::pin(watcher.changed()));
+                        Ok(stat.ephemeral_owner == client.session_id().0)
+                    }
+                    Ok((None, _)) => Err(Error::NoNode),
+                    Err(error) => Err(error),
+                };
+                Some(Told::LockSeen(answered(seen).await?))
+            }
+            Ask::ReadBreadcrumb => {
+                let read = match client.get_data(&breadcrumb).await {
+                    Ok((bytes, stat)) => Ok(Some((bytes, stat.version))),
+                    Err(Error::NoNode) => Ok(None),
+                    Err(error) => Err(error),
+                };
+                Some(Told::Breadcrumb(answered(read).await?))
+            }
+            Ask::WriteBreadcrumb { replaces } => {
+                let written = match replaces {
+                    Some(version) => client.set_data(&breadcrumb, &self.own, Some(*version)).await,
+                    None => {
+                        let options = CreateMode::Persistent.with_acls(acls);
+                        client
+                            .create(&breadcrumb, &self.own, &options)
+                            .await
+                            .map(|(stat, _)| stat)
+                    }
+                };
+                let written = answered(written.map(|stat| stat.version)).await?;
+                Some(Told::BreadcrumbWritten(written))
+            }
+            Ask::DeleteBreadcrumb { version } => {
+                if let Err(error) = client.delete(&breadcrumb, Some(*version)).await {
+                    tracing::warn!(%error, "can't delete the breadcrumb: whoever is elected next fences this NameNode");
+                }
+                None
+            }
+        })
+    }
+}
+
+async fn fired(watch: &mut Option<Watch>) -> WatchedEvent {
+    let event = match watch {
+        Some(watch) => watch.await,
+        None => pending().await,
+    };
+    *watch = None;
+    event
+}
+
+async fn answered<T>(answer: Result<T, Error>) -> Result<Result<T, Refusal>, End> {
+    Ok(Err(match answer {
+        Ok(value) => return Ok(Ok(value)),
+        Err(Error::NodeExists) => Refusal::Exists,
+        Err(Error::NoNode) => Refusal::Missing,
+        Err(Error::BadVersion) => Refusal::OtherVersion,
+        // The client refuses what it can't send any more.
+        Err(Error::SessionExpired | Error::ClientClosed) => return Err(End::Lost),
+        Err(Error::AuthFailed) => return Err(End::NotAuthenticated),
+        Err(Error::ConnectionLoss | Error::SessionMoved | Error::Timeout) => Refusal::ConnectionLost,
+        Err(Error::Throttled) => {
+            tokio::time::sleep(RETRY).await;
+            Refusal::ConnectionLost
+        }
+        Err(error) => Refusal::Other(error.to_string()),
+    }))
+}
