@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 /// How long the others stay out of the election while one is moved in (Hadoop: twice the graceful fence timeout).
 const CEDE_MS: u32 = 10_000;
+/// The same.
+const CEDE: Duration = Duration::from_millis(CEDE_MS as u64);
 /// How long a graceful failover waits for the local NameNode to be a standby at least.
 const SETTLE_WAIT: Duration = Duration::from_secs(2);
 /// How long a graceful failover waits for the local NameNode to be active.
@@ -21,10 +23,10 @@ pub(crate) fn failed(message: impl Into<String>) -> RemoteException {
 }
 
 /// Moves the active role to the local NameNode: all others cede, the active one last
-/// (`ZKFailoverController.gracefulFailoverToYou`).
+/// (`ZKFailoverController.gracefulFailoverToYou`). When one of them is elected again after its ban, the wait ends.
 pub(crate) async fn graceful_failover(
     config: &ZkfcConfig,
-    lease: QuorumLease,
+    mut lease: watch::Receiver<QuorumLease>,
     mut health: watch::Receiver<Health>,
 ) -> Result<(), RemoteException> {
     // What the last probe said may be old: the NameNode may have finished its start meanwhile.
@@ -53,7 +55,8 @@ pub(crate) async fn graceful_failover(
     {
         return Ok(());
     }
-    let active = active(config, &lease).await?;
+    let known = lease.borrow().clone();
+    let active = active(config, &known).await?;
     let mut peers: Vec<&(String, String)> = config.peers.iter().collect();
     peers.sort_by_key(|(id, _)| *id == active);
     let mut result = Ok(());
@@ -75,9 +78,11 @@ pub(crate) async fn graceful_failover(
                 }
             )
         });
-        result = match tokio::time::timeout(GRACEFUL_WAIT, became_active).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(failed(format!("{} did not become active in time", config.namenode_id))),
+        let id = &config.namenode_id;
+        result = tokio::select! {
+            Ok(_) = became_active => Ok(()),
+            other = another_holder(&mut lease, id) => Err(failed(format!("{other} became active instead of {id}"))),
+            () = tokio::time::sleep(GRACEFUL_WAIT) => Err(failed(format!("{id} did not become active in time"))),
         };
     }
     for (_, address) in &peers {
@@ -85,6 +90,21 @@ pub(crate) async fn graceful_failover(
         let _ = cede(config, address, u32::MAX).await;
     }
     result
+}
+
+/// Waits until the bans are over and another NameNode holds the lease; its name as a holder.
+async fn another_holder(lease: &mut watch::Receiver<QuorumLease>, id: &str) -> String {
+    tokio::time::sleep(CEDE).await;
+    let holder = |lease: &QuorumLease| match lease {
+        QuorumLease::Held { holder, .. } if holder.split('@').next() != Some(id) => Some(holder.clone()),
+        _ => None,
+    };
+    let found = lease.wait_for(|lease| holder(lease).is_some()).await;
+    match found.ok().and_then(|lease| holder(&lease)) {
+        Some(holder) => holder,
+        // The controller ends.
+        None => std::future::pending().await,
+    }
 }
 
 /// The id of the NameNode that has the role; empty when the JournalNodes know of none.

@@ -134,7 +134,7 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
         give_up: None,
         started: Instant::now(),
         health: watch::Sender::new(Health::Down),
-        last_lease: QuorumLease::Unknown,
+        last_lease: watch::Sender::new(QuorumLease::Unknown),
         journalnodes,
         namenode,
         events,
@@ -190,7 +190,8 @@ struct Loop {
     started: Instant,
     /// The last health event, for a graceful failover that waits for a state.
     health: watch::Sender<Health>,
-    last_lease: QuorumLease,
+    /// What a graceful failover looks at.
+    last_lease: watch::Sender<QuorumLease>,
     journalnodes: Arc<JournalNodes>,
     namenode: Arc<LocalNameNode>,
     events: mpsc::UnboundedSender<Event>,
@@ -228,7 +229,7 @@ impl Loop {
         let actions = self.controller.on(event, now_ms);
         self.answer_ceding(stayed);
         let lease = self.controller.lease();
-        if lease != self.last_lease {
+        if lease != *self.last_lease.borrow() {
             if let QuorumLease::Written { epoch } = lease {
                 tracing::warn!(
                     epoch,
@@ -236,7 +237,7 @@ impl Loop {
                 );
             }
             tracing::info!(lease = ?lease, "the quorum's lease");
-            self.last_lease = lease;
+            self.last_lease.send_replace(lease);
         }
         for action in actions {
             self.perform(action);
@@ -335,8 +336,8 @@ impl Loop {
                 }
             }
             Request::GracefulFailover => {
-                let lease = self.controller.lease();
-                let (config, health) = (self.config.clone(), self.health.subscribe());
+                let (lease, health) = (self.last_lease.subscribe(), self.health.subscribe());
+                let config = self.config.clone();
                 tokio::spawn(async move {
                     let _ = answer.send(graceful_failover(&config, lease, health).await);
                 });
