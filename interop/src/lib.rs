@@ -11,6 +11,7 @@ mod load;
 mod pair;
 pub mod peer;
 mod ports;
+mod single;
 pub mod suites;
 
 pub use cluster::{Cluster, ClusterOptions, Role};
@@ -21,6 +22,7 @@ pub use hadoop::Hadoop;
 pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};
 pub use ports::PortRange;
+pub use single::Single;
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ mod demo;
 mod layout;
 mod ready;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use children::Children;
 use claim::Claim;
 use clap::Parser;
@@ -48,6 +48,9 @@ struct Args {
     /// A setting for every daemon and client, as often as needed.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     more: Vec<(String, String)>,
+    /// One NameNode that keeps its edits in its own directory, and DataNodes: no JournalNodes, no failover.
+    #[arg(long, conflicts_with_all = ["namenodes", "journalnodes", "nameservice", "demo"])]
+    single: bool,
     /// Write files under continuous load, kill the active NameNode, show what happened, verify every file, and end.
     #[arg(long)]
     demo: bool,
@@ -80,8 +83,9 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         dir,
         base_port: args.base_port.unwrap_or(BASE_PORT),
         nameservice: args.nameservice,
-        namenodes: args.namenodes,
-        journalnodes: args.journalnodes,
+        namenodes: if args.single { 1 } else { args.namenodes },
+        journalnodes: if args.single { 0 } else { args.journalnodes },
+        single: args.single,
         datanodes: args.datanodes,
         more: args.more,
     };
@@ -149,7 +153,9 @@ impl Interrupts {
 
 /// Starts everything in order, formats what is new, and waits until clients can be served.
 async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
-    progress(&format!("starting {} JournalNodes", layout.journalnodes));
+    if !layout.single {
+        progress(&format!("starting {} JournalNodes", layout.journalnodes));
+    }
     for index in 0..layout.journalnodes {
         children.supervise(Role::JournalNode, index)?;
     }
@@ -168,13 +174,21 @@ async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
     }
     let (formatted, unformatted): (Vec<u16>, Vec<u16>) =
         (0..layout.namenodes).partition(|index| layout.is_formatted(*index));
-    progress(&format!(
-        "starting {} NameNodes and their controllers",
-        layout.namenodes
-    ));
+    progress(&match layout.single {
+        true => "starting the NameNode".to_owned(),
+        false => format!("starting {} NameNodes and their controllers", layout.namenodes),
+    });
     for index in formatted {
         children.supervise(Role::NameNode, index)?;
-        children.supervise(Role::Zkfc, index)?;
+        if !layout.single {
+            children.supervise(Role::Zkfc, index)?;
+        }
+    }
+    if layout.single && !unformatted.is_empty() {
+        bail!(
+            "the NameNode's directory {} was lost, and nobody else has what it held",
+            layout.data_dir(Role::NameNode, 0).display()
+        );
     }
     if !unformatted.is_empty() {
         progress("copying the namespace to the standbys");
@@ -195,7 +209,7 @@ fn progress(step: &str) {
 }
 
 fn announce(layout: &Layout, elapsed: Duration) {
-    let ns = &layout.nameservice;
+    let ns = layout.authority();
     println!(
         "ready hdfs://{ns} status page {} after {:.1} s; to use it:",
         layout.page(),
