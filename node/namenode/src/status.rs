@@ -476,6 +476,20 @@ pub fn page(shared: &Shared) -> String {
     }
     table.end();
 
+    let mut table = Table::new(&mut page, "Storage directories", &["Directory", "State"]);
+    let failed = shared.dirs.failed();
+    let settings = &nn.settings;
+    let more = settings
+        .edits_dirs
+        .iter()
+        .filter(|dir| !settings.name_dirs.contains(dir));
+    for dir in settings.name_dirs.iter().chain(more) {
+        let reason = failed.get(&dir.join("current"));
+        let state = reason.map_or("in use".to_owned(), |reason| format!("failed: {reason}"));
+        table.row(&[&dir.display().to_string(), &state]);
+    }
+    table.end();
+
     let mut table = Table::new(&mut page, "JournalNodes", &["Address", "Epoch", "Behind", "Read lease"]);
     let leases = shared.leases.lock().clone();
     let lags = nn.metrics.journal_lags.lock().clone();
