@@ -92,6 +92,10 @@ impl Handler {
         if !kept.responder.is_waiting() {
             return kept.send_away();
         }
+        if self.namenode.settings.is_single() {
+            // No other NameNode can have served it meanwhile.
+            return self.call(kept.call, kept.responder);
+        }
         let now_ms = self.namenode.clock.ms();
         let passed_on = PassedOn {
             waiting_at_ms: now_ms,

@@ -14,7 +14,7 @@ use crate::log::LogTask;
 use crate::rpc::Handler;
 use crate::settings::Settings;
 use crate::shared_log::{DirectoryTail, SharedLog};
-use crate::standby_calls::{self, StandbyCalls};
+use crate::standby_calls::{self, LeaseView, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
@@ -80,6 +80,9 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     nn.audit = audit;
     let nn = Arc::new(nn);
     *nn.hosts.lock() = lists;
+    if settings.is_single() {
+        nn.set_lease_view(LeaseView::NoOther);
+    }
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
         nn: nn.clone(),

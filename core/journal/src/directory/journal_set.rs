@@ -295,8 +295,8 @@ impl<D: Disk> JournalSet<D> {
 
     /// Says that this writer answers nothing any more.
     pub fn release(self) -> Result<()> {
-        let journals = self.members.into_iter().filter_map(|member| member.journal);
-        journals.map(DirectoryJournal::release).collect()
+        let mut journals = self.members.into_iter().filter_map(|member| member.journal);
+        journals.try_for_each(DirectoryJournal::release)
     }
 }
 
