@@ -8,13 +8,15 @@ use hathi_interop::{Hadoop, Kind, PortRange, SharedEdits, Single, wait_for};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 const CLIENTS: usize = 4;
 const ROUNDS: usize = 4;
+/// How often a client that waits looks whether it waits in vain.
+const LOOK: Duration = Duration::from_millis(20);
 
 fn formatted(hadoop: Option<Hadoop>, name_dirs: usize, more: &[(&str, &str)]) -> Result<Single> {
     let single = Single::new(HATHI, hadoop, name_dirs, more)?;
@@ -32,36 +34,51 @@ fn client<T>(conf: &Path, work: impl AsyncFnOnce(FileSystem) -> Result<T>) -> Re
 /// Of each directory that a client worked on, in their order, which of its steps was acknowledged last.
 type Acknowledged = Vec<usize>;
 
+/// Ends the load when it is dropped.
+struct EndOfLoad<'a>(&'a AtomicBool);
+
+impl Drop for EndOfLoad<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a call is acknowledged; nobody waits for one any more once the NameNode is killed.
+async fn acknowledges<T, E>(call: impl Future<Output = Result<T, E>>, killed: &AtomicBool) -> bool {
+    tokio::pin!(call);
+    loop {
+        tokio::select! {
+            result = &mut call => return result.is_ok(),
+            () = tokio::time::sleep(LOOK) => if killed.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+    }
+}
+
 /// Makes a directory, renames it, makes a file in it, again and again, until an answer fails to come.
-async fn load(fs: &FileSystem, root: &str, all: &AtomicU64) -> Acknowledged {
+async fn load(fs: &FileSystem, root: &str, all: &AtomicU64, killed: &AtomicBool) -> Acknowledged {
     let mut acknowledged = Acknowledged::new();
-    let step = Duration::from_secs(2);
     for number in 0.. {
+        if killed.load(Ordering::Relaxed) {
+            break;
+        }
         let (made, moved) = (format!("{root}/{number}"), format!("{root}/{number}.moved"));
         acknowledged.push(0);
         let mut done = |steps| {
             acknowledged[number] = steps;
             all.fetch_add(1, Ordering::Relaxed);
         };
-        if !matches!(
-            tokio::time::timeout(step, fs.mkdirs(&made, 0o755, true)).await,
-            Ok(Ok(_))
-        ) {
+        if !acknowledges(fs.mkdirs(&made, 0o755, true), killed).await {
             break;
         }
         done(1);
-        if !matches!(
-            tokio::time::timeout(step, fs.rename(&made, &moved, false)).await,
-            Ok(Ok(()))
-        ) {
+        if !acknowledges(fs.rename(&made, &moved, false), killed).await {
             break;
         }
         done(2);
         let file = format!("{moved}/file");
-        if !matches!(
-            tokio::time::timeout(step, fs.create(&file, &CreateOptions::default())).await,
-            Ok(Ok(_))
-        ) {
+        if !acknowledges(fs.create(&file, &CreateOptions::default()), killed).await {
             break;
         }
         done(3);
@@ -106,24 +123,27 @@ fn nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment() -> Result<()> 
     );
     let mut before = Vec::new();
     for round in 0..ROUNDS {
-        let all = AtomicU64::new(0);
+        let (all, killed) = (AtomicU64::new(0), AtomicBool::new(false));
         let conf = single.conf();
-        let enough = fastrand::u64(50..400);
-        let (all, conf) = (&all, conf.as_path());
+        let enough = fastrand::u64(50..300);
+        let (all, killed, conf) = (&all, &killed, conf.as_path());
         let acknowledged = std::thread::scope(|scope| -> Result<Vec<_>> {
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|number| {
                     scope.spawn(move || {
                         let root = format!("/load/{round}-{number}");
-                        let done = client(conf, async |fs| Ok(load(&fs, &root, all).await));
+                        let done = client(conf, async |fs| Ok(load(&fs, &root, all, killed).await));
                         done.map(|done| (root, done))
                     })
                 })
                 .collect();
+            // Also when the load does not come.
+            let end = EndOfLoad(killed);
             wait_for("the load", PATIENCE, || {
                 (all.load(Ordering::Relaxed) >= enough).then_some(())
             });
             single.kill_namenode()?;
+            drop(end);
             clients
                 .into_iter()
                 .map(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
