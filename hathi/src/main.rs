@@ -32,6 +32,11 @@ const COMMANDS: &[Command] = &[
     ("oiv", "print an fsimage", cmd::oiv::run),
     ("zkfc", "run a failover controller", cmd::zkfc::run),
     (
+        "secondarynamenode",
+        "tell why none is needed",
+        cmd::secondarynamenode::run,
+    ),
+    (
         "quickstart",
         "run a whole highly available cluster on this machine",
         cmd::quickstart::run,

@@ -62,6 +62,7 @@ impl Hadoop {
             "bench" => "org.apache.hadoop.hdfs.server.namenode.NNThroughputBenchmark",
             "namenode" => "org.apache.hadoop.hdfs.server.namenode.NameNode",
             "journalnode" => "org.apache.hadoop.hdfs.qjournal.server.JournalNode",
+            "secondarynamenode" => "org.apache.hadoop.hdfs.server.namenode.SecondaryNameNode",
             "datanode" => "org.apache.hadoop.hdfs.server.datanode.DataNode",
             "zkfc" => "org.apache.hadoop.hdfs.tools.DFSZKFailoverController",
             other => other,

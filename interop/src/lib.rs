@@ -12,6 +12,7 @@ mod load;
 mod pair;
 pub mod peer;
 mod ports;
+mod single;
 pub mod suites;
 mod zookeeper;
 
@@ -23,6 +24,7 @@ pub use hadoop::Hadoop;
 pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};
 pub use ports::PortRange;
+pub use single::Single;
 pub use zookeeper::ZooKeeper;
 
 use rustix::process::{Pid, Signal, kill_process};

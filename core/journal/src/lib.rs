@@ -6,7 +6,7 @@
 //! * [`group_commit`]: how many edits go together.
 //! * [`choose`]: which copy of a segment wins a recovery (`SegmentRecoveryComparator`).
 //! * [`segments`], [`edits_cache`]: the files of a journal, and its recent edits in memory.
-//! * [`directory`]: the other kind of journal, a directory that all NameNodes can reach.
+//! * [`directory`]: the other kind of journal, in a directory that all NameNodes can reach, or in several of one NameNode.
 //! * [`lease`]: the read lease, both ends; [`membership`]: which JournalNodes there are.
 //!
 //! Everything here is deterministic: time comes in as an argument, disks through `hathi_storage::Disk`.

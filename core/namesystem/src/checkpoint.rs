@@ -214,6 +214,39 @@ pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: 
     Some((oldest, TxId((oldest.0 + 1).saturating_sub(extra_edits_retained))))
 }
 
+/// The first transaction whose edits stay, given the final segments here (first and last transaction, in their order), the
+/// first one that `required` images need, and the first one that [`retention`] keeps for them. No more than so many segments
+/// stay that no image needs (`dfs.namenode.max.extra.edits.segments.retained`).
+#[must_use]
+pub fn keep_from(segments: &[(TxId, TxId)], required: TxId, by_count: TxId, extra_segments_max: usize) -> TxId {
+    let extra = segments
+        .iter()
+        .filter(|(first, last)| *first < required && *last >= by_count);
+    let extra: Vec<_> = extra.collect();
+    match extra.len().checked_sub(extra_segments_max) {
+        Some(surplus @ 1..) => extra[surplus - 1].1.next().min(required),
+        _ => by_count,
+    }
+}
+
+/// What of the final segments here (first and last transaction, in their order) a checkpointer gets that has everything
+/// before `since`: a row without a gap, behind the last gap if there is one (`JournalSet.getEditLogManifest`).
+#[must_use]
+pub fn manifest(segments: &[(TxId, TxId)], since: TxId) -> Vec<(TxId, TxId)> {
+    let mut row: Vec<(TxId, TxId)> = Vec::new();
+    for &(first, last) in segments.iter().filter(|(_, last)| *last >= since) {
+        let next = row.last().map(|(_, last)| last.next());
+        if next.is_some_and(|next| next > last) {
+            continue;
+        }
+        if next.is_some_and(|next| next != first) {
+            row.clear();
+        }
+        row.push((first, last));
+    }
+    row
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +323,39 @@ mod tests {
             floor,
             "but not without bounds"
         );
+    }
+
+    #[test]
+    fn edits_that_no_image_needs_stay_in_so_many_segments() {
+        let segments: Vec<_> = [(1, 10), (11, 20), (21, 30), (31, 40)]
+            .map(|(first, last)| (TxId(first), TxId(last)))
+            .to_vec();
+        assert_eq!(keep_from(&segments, TxId(31), TxId(5), 3), TxId(5));
+        assert_eq!(keep_from(&segments, TxId(31), TxId(5), 2), TxId(11));
+        assert_eq!(keep_from(&segments, TxId(31), TxId(5), 0), TxId(31));
+        // An image in the middle of a segment.
+        assert_eq!(keep_from(&segments, TxId(26), TxId(0), 0), TxId(26));
+        assert_eq!(keep_from(&[], TxId(26), TxId(3), 0), TxId(3));
+    }
+
+    #[test]
+    fn a_checkpointer_gets_a_row_of_segments_without_a_gap() {
+        let of = |segments: &[(u64, u64)], since| -> Vec<(u64, u64)> {
+            let segments: Vec<_> = segments
+                .iter()
+                .map(|(first, last)| (TxId(*first), TxId(*last)))
+                .collect();
+            let found = manifest(&segments, TxId(since));
+            found.iter().map(|(first, last)| (first.0, last.0)).collect()
+        };
+        let whole = [(1, 10), (11, 20), (21, 30)];
+        assert_eq!(of(&whole, 1), whole);
+        assert_eq!(of(&whole, 11), [(11, 20), (21, 30)]);
+        assert_eq!(of(&whole, 15), [(11, 20), (21, 30)]);
+        assert_eq!(of(&whole, 31), []);
+        assert_eq!(of(&[(1, 10), (21, 30)], 1), [(21, 30)]);
+        // A directory that was dropped in the middle of a segment and began again with another one.
+        assert_eq!(of(&[(1, 10), (4, 10), (11, 20)], 1), [(1, 10), (11, 20)]);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub enum Deferred {
     MetaSave(String),
     /// `finalizeUpgrade`.
     FinalizeUpgrade,
+    /// `getEditLogManifest`: the final segments that the NameNode itself keeps, from this transaction on.
+    EditLogManifest(TxId),
     /// `restoreFailedStorage` with `true`, `false` or `check`.
     RestoreFailedStorage(String),
     /// `ClientProtocol.reportBadBlocks`: the other NameNodes are told of these replicas, as far as they can be reached;

@@ -1,19 +1,19 @@
 //! `NamenodeProtocol`: what NameNodes and checkpointers ask each other (Hadoop's `NameNodeRpcServer`).
 
 use crate::calls::decode;
-use crate::context::{CallContext, Reply, Verb};
+use crate::context::{CallContext, Deferred, Reply, Verb};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::NamespaceInfo;
+use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{
     BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto, RemoteEditLogManifestProto,
     StorageInfoProto, StorageTypeProto, VersionResponseProto,
 };
 use hathi_formats::proto::namenode::{
     ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksRequestProto, GetBlocksResponseProto,
-    GetEditLogManifestResponseProto, GetMostRecentCheckpointTxIdResponseProto,
+    GetEditLogManifestRequestProto, GetEditLogManifestResponseProto, GetMostRecentCheckpointTxIdResponseProto,
     GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto, GetTransactionIdResponseProto,
     IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto, RollEditLogResponseProto,
 };
@@ -53,9 +53,13 @@ pub fn lookup(method: &str) -> Option<Verb> {
             })
         }),
         "rollEditLog" => Verb::Write(roll_edit_log),
-        "getEditLogManifest" => Verb::Read(|ns, ctx, _| {
+        "getEditLogManifest" => Verb::Read(|ns, ctx, body| {
             by_superuser(ns, ctx, || match ns.check_operation(OperationCategory::Read) {
                 Err(refused) => Reply::refuse(refused),
+                Ok(()) if !ns.config.ha_enabled => match decode::<GetEditLogManifestRequestProto>(&body) {
+                    Err(refused) => Reply::refuse(refused),
+                    Ok(request) => Reply::defer(Deferred::EditLogManifest(TxId(request.since_tx_id))),
+                },
                 // The shared journal has the edits; what local directories hold is nobody's source here.
                 Ok(()) => Reply::message(&GetEditLogManifestResponseProto {
                     manifest: RemoteEditLogManifestProto {

@@ -194,20 +194,26 @@ impl<'a> Frames<'a> {
     /// with a txid that could follow is anywhere behind it. If there is one, ops in the middle were damaged.
     #[must_use]
     pub fn is_torn_tail(&self) -> bool {
+        self.next_whole().is_none()
+    }
+
+    /// How many bytes behind the current position the first whole frame stands whose txid could follow.
+    #[must_use]
+    pub fn next_whole(&self) -> Option<usize> {
         let rest = self.data.get(self.pos..).unwrap_or_default();
         let lowest = self.expected.map_or(1, |txid| txid.0);
         let last = rest.len().saturating_sub(MIN_OP_SIZE_BYTES - 1);
-        (0..last).all(|at| {
-            let Some(candidate) = rest.get(at..) else {
-                return true;
+        (0..last).find(|at| {
+            let Some(candidate) = rest.get(*at..) else {
+                return false;
             };
             let Some((length, txid)) = lengths(candidate) else {
-                return true;
+                return false;
             };
             // A batch holds fewer ops than bytes, which bounds how far ahead a txid can be.
             let plausible = txid.checked_sub(lowest).is_some_and(|ahead| ahead <= rest.len() as u64);
             let fits = usize::try_from(length).is_ok_and(|len| len >= BODY_OFFSET - 1 && len < candidate.len());
-            !(plausible && fits && parse(candidate, 0).is_ok())
+            plausible && fits && parse(candidate, 0).is_ok()
         })
     }
 }

@@ -25,6 +25,7 @@ const USAGE: &str = "Usage: hathi dfsadmin [--conf DIR] COMMAND
     [-safemode <enter | leave | get | wait | forceExit>]
     [-saveNamespace [-beforeShutdown]]
     [-rollEdits]
+    [-restoreFailedStorage true|false|check]
     [-refreshNodes]
     [-printTopology]
     [-metasave filename]
@@ -80,6 +81,18 @@ async fn dispatch(conf: &Configuration, fs: &FileSystem, command: &str, words: &
                 .await?;
             println!("Successfully rolled edit logs.");
             println!("New segment starts at txid {}", answer.new_segment_tx_id);
+        }
+        "-restoreFailedStorage" => {
+            let [wanted] = words else { return Ok(false) };
+            if !["true", "false", "check"].contains(&wanted.as_str()) {
+                eprintln!("restoreFailedStorage valid args are true|false|check");
+                return Ok(false);
+            }
+            let request = hdfs::RestoreFailedStorageRequestProto { arg: wanted.clone() };
+            let said = |answer: &hdfs::RestoreFailedStorageResponseProto, place: &str| {
+                format!("restoreFailedStorage is set to {}{place}", answer.result)
+            };
+            on_each(conf, "restoreFailedStorage", &request, "restoreFailedStorage", said).await?;
         }
         "-refreshNodes" => {
             let request = hdfs::RefreshNodesRequestProto {};

@@ -12,6 +12,7 @@ pub mod namenode;
 pub mod oev;
 pub mod oiv;
 pub mod quickstart;
+pub mod secondarynamenode;
 pub mod zkfc;
 
 pub use crate::log::log_to_stderr;

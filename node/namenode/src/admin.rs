@@ -152,6 +152,13 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
 fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     match call.method {
         "getServiceStatus" => responder.ok(&service_status(nn)),
+        "monitorHealth" if nn.settings.is_single() => {
+            responder.send(nn.check_superuser(call).map(|()| MonitorHealthResponseProto {}));
+        }
+        "transitionToActive" | "transitionToStandby" | "transitionToObserver" if nn.settings.is_single() => {
+            let refused = RemoteException::new(exceptions::SERVICE_FAILED, "HA for namenode is not enabled");
+            responder.error(&nn.check_superuser(call).err().unwrap_or(refused));
+        }
         "monitorHealth" => match monitor_health(nn, call) {
             Ok(()) => responder.ok(&MonitorHealthResponseProto {}),
             Err(error) => responder.error(&error),

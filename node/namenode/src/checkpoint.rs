@@ -2,6 +2,7 @@
 
 use crate::background::Shared;
 use crate::load::save_checkpoint;
+use crate::log::LogCommand;
 use crate::state::NameNode;
 use crate::storage::{NameDirs, checkpoint_name, hex};
 use anyhow::{Context, bail};
@@ -9,7 +10,7 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
 use hathi_namesystem::Role;
-use hathi_namesystem::checkpoint::{Checkpointer, UploadResult};
+use hathi_namesystem::checkpoint::{Checkpointer, UploadResult, keep_from};
 use hathi_namesystem::save_namespace::{Canceler, Publication, Purpose, SaveNamespaceContext};
 use hathi_net::ipc::Responder;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +24,8 @@ const SEND_CHUNK_BYTES: usize = 256 << 10;
 
 /// How long an image waits for its last transactions to be durable.
 const DURABLE_WAIT_MS: u64 = 20_000;
+/// Transactions that a checkpoint itself brings about: a segment's end, and the next one's beginning.
+const SEGMENT_OPS: u64 = 2;
 /// How often is looked whether they are.
 const DURABLE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -108,6 +111,7 @@ impl Drop for Unpublished {
 pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
     let under_way = ImageUnderWay::begin(nn, purpose).context("a checkpoint is under way already")?;
     let started = nn.clock.ms();
+    dirs.attempt_restore();
     let (frozen, image) = {
         let mut ns = nn.ns.write();
         let txid = ns.edit_log.applied();
@@ -172,13 +176,13 @@ pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, res
                 return responder.ok(&SaveNamespaceResponseProto { saved: Some(false) });
             }
             if nn.role() == Role::Active {
-                // As Hadoop does: the image ends where a segment ends.
-                let mut ns = nn.ns.write();
-                let _ = ns.edit_log.roll(nn.clock.wall_ms());
-                drop(ns);
-                nn.log_wake.notify_one();
+                roll(&shared);
             }
-            match save(nn, &shared.dirs, Purpose::SaveNamespace) {
+            let saved = save(nn, &shared.dirs, Purpose::SaveNamespace);
+            if nn.settings.is_single() {
+                purge_edits(&shared);
+            }
+            match saved {
                 Ok(_) => responder.ok(&SaveNamespaceResponseProto { saved: Some(true) }),
                 Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
             }
@@ -188,8 +192,86 @@ pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, res
     }
 }
 
-/// The standby's checkpoints, until the process ends.
+/// As Hadoop does: the image ends where a segment ends. And a directory of edits that is used again gets all of the segment.
+fn roll(shared: &Shared) {
+    let nn = &shared.nn;
+    shared.dirs.attempt_restore();
+    // It fails when this NameNode is not the active any more, and then nothing has to be rolled.
+    let _ = nn.ns.write().edit_log.roll(nn.clock.wall_ms());
+    nn.log_wake.notify_one();
+}
+
+/// Deletes edits that no image needs any more, but for those that the keys keep (`NNStorageRetentionManager`).
+pub fn purge_edits(shared: &Shared) {
+    let nn = &shared.nn;
+    let Some(by_images) = shared.dirs.purge_images(&nn.settings) else {
+        return;
+    };
+    if nn.role() != Role::Active {
+        return;
+    }
+    let keep_from = if nn.settings.is_single() {
+        // Nobody follows them: they stay for who looks back, as in Hadoop.
+        let images = shared.dirs.images();
+        let required = images.last().map_or(by_images, |oldest| oldest.txid.next());
+        keep_from(
+            &shared.dirs.segments(),
+            required,
+            by_images,
+            nn.settings.extra_segments_retained,
+        )
+    } else {
+        let applied = nn.ns.read().edit_log.applied();
+        nn.edits_retention.lock().keep_from(by_images, applied, nn.clock.ms())
+    };
+    // Nobody hears it when the process ends.
+    let _ = shared.log.send(LogCommand::Purge(keep_from));
+}
+
+/// The checkpoints of the only NameNode, until the process ends. Hadoop's has a SecondaryNameNode for that; where one is at
+/// work, what it has uploaded counts.
+async fn run_alone(shared: Arc<Shared>) {
+    let nn = &shared.nn;
+    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), 0, nn.clock.ms());
+    let mut known = TxId(0);
+    loop {
+        tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
+        let (applied, image) = {
+            let ns = nn.ns.read();
+            (ns.edit_log.applied(), ns.most_recent_checkpoint)
+        };
+        if std::mem::replace(&mut known, image) < image {
+            checkpointer.on_saved(nn.clock.ms());
+        }
+        // Otherwise nothing has changed.
+        if nn.role() != Role::Active
+            || applied.0 <= image.0 + SEGMENT_OPS
+            || !checkpointer.due(applied, image, nn.clock.ms())
+        {
+            continue;
+        }
+        let saving = shared.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            roll(&saving);
+            let saved = save(&saving.nn, &saving.dirs, Purpose::SaveNamespace)?;
+            purge_edits(&saving);
+            anyhow::Ok(saved)
+        });
+        match saved.await.context("the saving thread died").and_then(|saved| saved) {
+            Ok(txid) => {
+                known = txid;
+                checkpointer.on_saved(nn.clock.ms());
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "no checkpoint"),
+        }
+    }
+}
+
+/// The checkpoints, until the process ends.
 pub async fn run(shared: Arc<Shared>) {
+    if shared.nn.settings.is_single() {
+        return run_alone(shared).await;
+    }
     let nn = &shared.nn;
     let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.settings.peers.len(), nn.clock.ms());
     loop {

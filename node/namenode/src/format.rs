@@ -100,6 +100,9 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
     let unpublished = Unpublished::of(&dirs, TxId(0));
     let md5 = save_checkpoint(&namespace.freeze(), unpublished.paths(), &|| false)?;
     dirs.publish_image(&unpublished, &md5)?;
+    if let Some((dir, reason)) = dirs.failed().pop_first() {
+        bail!("{} is not formatted: {reason}", dir.display());
+    }
     tracing::info!(cluster = info.cluster_id, pool = info.block_pool_id, "formatted");
     Ok(0)
 }

@@ -85,7 +85,14 @@ impl Controller {
             broken: self.broken.clone(),
         };
         tokio::spawn(follower.run());
-        self.load_until_it_works().await;
+        let single = self.nn.settings.is_single();
+        if single {
+            // Nobody else can serve, so it ends with what is wrong, as Hadoop's does.
+            self.load().await?;
+            self.activate(self.nn.clock.us(), true).await?;
+        } else {
+            self.load_until_it_works().await;
+        }
         loop {
             if let Some(error) = self.hopeless.lock().take() {
                 return Err(error);
@@ -93,6 +100,7 @@ impl Controller {
             tokio::select! {
                 biased;
                 news = lost.recv() => match news {
+                    Some(news) if single => anyhow::bail!("edits can't be written any more: {}", news.reason),
                     Some(news) => self.step_down_at_once(&news.reason).await,
                     None => return Ok(()),
                 },
@@ -170,7 +178,7 @@ impl Controller {
         // Asked before anything is read: what is read while one writer stays alone needs no other proof.
         prove(&self.nn, &self.tail).await?;
         while let Err(error) = self.tail.catch_up().await {
-            if needs_load(&error) {
+            if needs_load(&error) || self.nn.settings.is_single() {
                 return Err(error);
             }
             tracing::warn!(error = format!("{error:#}"), "cannot read the journal; trying again");
@@ -181,13 +189,19 @@ impl Controller {
         // The block manager is new: it has not heard of the lists and racks yet.
         crate::hosts::tell(&self.nn, &mut ns);
         ns.blockmanager.activate_safe_mode(self.nn.clock.now());
-        ns.role.change(Role::Standby)?;
+        if !self.nn.settings.is_single() {
+            ns.role.change(Role::Standby)?;
+        }
         self.nn.publish(&ns);
         let applied = ns.edit_log.applied();
         self.nn.loads.fetch_add(1, Ordering::AcqRel);
         drop(ns);
         let took = self.nn.clock.ms() - started;
         self.nn.metrics.load_ms.store(took, Ordering::Relaxed);
+        if self.nn.settings.is_single() {
+            tracing::info!(%applied, took_ms = took, "namespace loaded");
+            return Ok(());
+        }
         tracing::info!(%applied, took_ms = took, "namespace loaded; standby");
         self.following.send_replace(true);
         Ok(())
@@ -241,6 +255,15 @@ impl Controller {
             self.tail.catch_up_to(last).await?;
         }
         self.tail.prove_before_active(recovered.epoch, recovered.last).await?;
+        if self.nn.settings.is_single() {
+            let (applied, seen) = (self.nn.ns.read().edit_log.applied(), self.loader.dirs().max_seen_txid());
+            anyhow::ensure!(
+                applied >= seen,
+                "Gap in transactions. Expected to be able to read up until at least txid {seen} but unable to find any edit \
+                 logs containing txid {}",
+                applied.next()
+            );
+        }
         let (start, life) = {
             let mut ns = self.nn.ns.write();
             let start = ns.start_active(self.nn.clock.now())?;
@@ -481,7 +504,10 @@ mod tests {
         let Some(JournalUri::File(path)) = nn.settings.shared.clone() else {
             panic!("a directory is configured");
         };
-        let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(nn.clone(), &path)));
+        let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(
+            nn.clone(),
+            vec![SharedDirectory::new(OsDisk, &path)],
+        )));
         let loader = Arc::new(Loader::new(nn.settings.clone(), alone.shared.dirs.clone()));
         let (held, _) = mpsc::unbounded_channel();
         let handler = Arc::new(Handler::new(alone.shared.clone(), held));

@@ -5,10 +5,9 @@
 //! read to its end. Hadoop asks less without Kerberos.
 
 use crate::background::Shared;
-use crate::checkpoint::{ImageUnderWay, Unpublished, note_image};
+use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, purge_edits};
 use crate::http::gone;
-use crate::log::LogCommand;
-use crate::settings::{Peer, Settings};
+use crate::settings::{ANY_HOST, Peer, Settings};
 use crate::storage::{hex, parse_md5};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -163,9 +162,18 @@ impl PeerAddresses {
 
 async fn look_up(settings: &Settings) -> Vec<IpAddr> {
     let peers = settings.peers.iter();
-    let hosts: BTreeSet<&str> = peers
+    let mut hosts: BTreeSet<&str> = peers
         .flat_map(|Peer { rpc, http, .. }| [rpc.host.as_str(), http.host.as_str()])
         .collect();
+    if settings.is_single() {
+        // That of a SecondaryNameNode, which is on this machine unless it is configured.
+        let secondary = settings.secondary_http.host.as_str();
+        hosts.insert(if secondary == ANY_HOST {
+            settings.rpc.host.as_str()
+        } else {
+            secondary
+        });
+    }
     let mut addresses = Vec::new();
     for host in hosts {
         match tokio::net::lookup_host((host, 0)).await {
@@ -306,14 +314,7 @@ fn publish_received(shared: &Shared, unpublished: &Unpublished, md5: &[u8; 16]) 
     shared.dirs.publish_image(unpublished, md5)?;
     note_image(&shared.nn, txid);
     tracing::info!(%txid, "received an image");
-    let nn = &shared.nn;
-    if let Some(by_images) = shared.dirs.purge_images(&nn.settings)
-        && nn.role() == Role::Active
-    {
-        let applied = nn.ns.read().edit_log.applied();
-        let keep_from = nn.edits_retention.lock().keep_from(by_images, applied, nn.clock.ms());
-        let _ = shared.log.send(LogCommand::Purge(keep_from));
-    }
+    purge_edits(shared);
     Ok(())
 }
 

@@ -196,30 +196,67 @@ pub fn digest_of(path: &Path) -> io::Result<[u8; 16]> {
     }
 }
 
-/// Writes to several files.
-struct Tee(Vec<BufWriter<File>>);
+/// Writes to several files, for as long as one of them can be written.
+struct Tee(Vec<(PathBuf, BufWriter<File>)>);
+
+impl Tee {
+    /// Does something to each file; those that fail are removed. Fails when none is left.
+    fn each(&mut self, mut what: impl FnMut(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+        let mut last_error = None;
+        self.0.retain_mut(|(path, file)| match what(file) {
+            Ok(()) => true,
+            Err(error) => {
+                give_up(path, &error);
+                last_error = Some(error);
+                false
+            }
+        });
+        match last_error {
+            Some(error) if self.0.is_empty() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An image can't be written here. Without the file it is not published here either.
+fn give_up(path: &Path, error: &io::Error) {
+    tracing::error!(path = %path.display(), %error, "an image can't be written");
+    // What can't be removed is seen by its digest.
+    let _ = std::fs::remove_file(path);
+}
 
 impl Write for Tee {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.iter_mut().try_for_each(|file| file.write_all(data))?;
+        self.each(|file| file.write_all(data))?;
         Ok(data.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.iter_mut().try_for_each(Write::flush)
+        self.each(Write::flush)
     }
 }
 
-/// Saves an image of a frozen namespace into these files, synced; answers its MD5.
+/// Saves an image of a frozen namespace into these files, synced; answers its MD5. Files that can't be written are not there
+/// then; without any it fails.
 pub fn save_checkpoint(frozen: &Frozen, paths: &[PathBuf], cancelled: &dyn Fn() -> bool) -> anyhow::Result<[u8; 16]> {
     let mut files = Vec::new();
+    let mut last_error = None;
     for path in paths {
-        let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-        files.push(BufWriter::with_capacity(1 << 20, file));
+        match File::create(path) {
+            Ok(file) => files.push((path.clone(), BufWriter::with_capacity(1 << 20, file))),
+            Err(error) => {
+                give_up(path, &error);
+                last_error = Some(anyhow::Error::from(error).context(format!("cannot create {}", path.display())));
+            }
+        }
     }
-    let (tee, summary) = frozen.save(Tee(files), LayoutVersion::NAMENODE_CURRENT, cancelled)?;
-    for file in tee.0 {
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    if files.is_empty() {
+        return Err(last_error.context("no name directory is in use")?);
     }
+    let (mut tee, summary) = frozen.save(Tee(files), LayoutVersion::NAMENODE_CURRENT, cancelled)?;
+    tee.each(|file| {
+        file.flush()?;
+        file.get_ref().sync_all()
+    })?;
     Ok(summary.md5)
 }

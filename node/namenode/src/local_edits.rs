@@ -5,6 +5,7 @@
 //! it (`dfs.namenode.edits.dir.required`, `.minimum`) does the NameNode end without them.
 
 use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_journal::directory::MustHave;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_storage::{Disk as _, OsDisk};
 use std::fs::File;
@@ -29,38 +30,27 @@ enum Work {
     Flush(mpsc::Sender<()>),
 }
 
-/// Without which local edits the NameNode must not go on (`JournalSet`, `NameNodeResourcePolicy`).
-#[derive(Clone, Debug, Default)]
-pub struct MustHave {
-    /// `dfs.namenode.edits.dir.required`: these `current` directories, each of them.
-    pub required: Vec<PathBuf>,
-    /// `dfs.namenode.edits.dir.minimum`: so many of all. Hadoop's default is 1; here it is 0, as the JournalNodes have the
-    /// edits.
-    pub minimum: usize,
-}
-
-impl MustHave {
-    fn lost(&self, dirs: &[Dir]) -> Option<String> {
-        let failed = |dir: &&Dir| dir.failed;
-        if let Some(dir) = dirs
-            .iter()
-            .filter(failed)
-            .find(|dir| self.required.contains(&dir.current))
-        {
-            let dir = dir.current.display();
-            return Some(format!(
-                "the edits in {dir} are lost, which dfs.namenode.edits.dir.required names"
-            ));
-        }
-        let good = dirs.len() - dirs.iter().filter(failed).count();
-        (good < self.minimum).then(|| {
-            format!(
-                "{good} of {} directories of local edits are left: dfs.namenode.edits.dir.minimum is {}",
-                dirs.len(),
-                self.minimum
-            )
-        })
+/// Why the NameNode must not go on, if it must not.
+fn must_end(must_have: &MustHave, dirs: &[Dir]) -> Option<String> {
+    let failed = |dir: &&Dir| dir.failed;
+    if let Some(dir) = dirs
+        .iter()
+        .filter(failed)
+        .find(|dir| must_have.required.contains(&dir.current))
+    {
+        let dir = dir.current.display();
+        return Some(format!(
+            "the edits in {dir} are lost, which dfs.namenode.edits.dir.required names"
+        ));
     }
+    let good = dirs.len() - dirs.iter().filter(failed).count();
+    (good < must_have.minimum).then(|| {
+        format!(
+            "{good} of {} directories of local edits are left: dfs.namenode.edits.dir.minimum is {}",
+            dirs.len(),
+            must_have.minimum
+        )
+    })
 }
 
 /// The way to the writing thread.
@@ -171,7 +161,7 @@ fn run(
             }
             last_sync = Instant::now();
         }
-        if let Some(reason) = must_have.lost(dirs)
+        if let Some(reason) = must_end(must_have, dirs)
             && let Some(lost) = lost.take()
         {
             lost(reason);

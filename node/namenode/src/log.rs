@@ -660,6 +660,7 @@ mod tests {
     use super::*;
     use crate::testing;
     use hathi_formats::editlog::EditOp;
+    use hathi_journal::directory::MustHave;
 
     /// The write that failed wakes the task, and it tells who changes roles.
     #[tokio::test]
@@ -668,7 +669,7 @@ mod tests {
         let nn = alone.shared.nn.clone();
         let (commands, command_queue) = mpsc::unbounded_channel();
         let (lost, mut lost_queue) = mpsc::unbounded_channel();
-        let local = LocalEdits::start(Vec::new(), crate::local_edits::MustHave::default(), |_| {}).unwrap();
+        let local = LocalEdits::start(Vec::new(), MustHave::default(), |_| {}).unwrap();
         let nodes = JournalNodes::none(&nn.settings);
         let task = tokio::spawn(LogTask::new(nn.clone(), nodes, command_queue, lost, local).run());
         commands.send(LogCommand::Ship(nn.ns.read().life().clone())).unwrap();

@@ -92,6 +92,10 @@ impl Handler {
         if !kept.responder.is_waiting() {
             return kept.send_away();
         }
+        if self.namenode.settings.is_single() {
+            // No other NameNode can have served it meanwhile.
+            return self.call(kept.call, kept.responder);
+        }
         let now_ms = self.namenode.clock.ms();
         let passed_on = PassedOn {
             waiting_at_ms: now_ms,
@@ -178,6 +182,10 @@ struct Served {
     record: Option<AuditRecord>,
 }
 
+fn not_started() -> RemoteException {
+    RemoteException::new(exceptions::RETRIABLE, "NameNode still not started")
+}
+
 /// How a call comes to be served.
 #[derive(Clone, Copy)]
 enum Manner {
@@ -214,12 +222,19 @@ impl Handler {
         let role = nn.role();
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Clients go to another NameNode meanwhile, if there is one.
-            if !nn.settings.peers.is_empty() && std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
-                let call = StandbyCall::new(call, responder, not_active(), nn.came_after_ms());
-                return nn.keep_call(call).unwrap_or_else(StandbyCall::send_away);
+            let single = nn.settings.is_single();
+            if (single || !nn.settings.peers.is_empty()) && std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
+                let refusal = if single { not_started() } else { not_active() };
+                let call = StandbyCall::new(call, responder, refusal, nn.came_after_ms());
+                return match nn.keep_call(call) {
+                    Ok(()) => {}
+                    Err(call) if nn.role() == Role::Active => self.call(call.call, call.responder),
+                    Err(call) => call.send_away(),
+                };
             }
             let error = match nn.loads.load(Ordering::Acquire) {
-                0 => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
+                _ if nn.settings.is_single() => not_started(),
+                0 => not_started(),
                 _ => not_active(),
             };
             return responder.error(&error);
@@ -300,9 +315,11 @@ impl Handler {
             Deferred::BlockReport(work) => self.block_reports.add(work, responder),
             Deferred::Walk(work) => self.walk(work, responder),
             Deferred::MetaSave(filename) => crate::metasave::save_and_answer(&self.namenode, filename, responder),
-            Deferred::RestoreFailedStorage(_) => {
-                responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result: false });
+            Deferred::RestoreFailedStorage(argument) => {
+                let result = self.shared.dirs.restore_failed_storage(&argument);
+                responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result });
             }
+            Deferred::EditLogManifest(since) => crate::manifest::answer(&self.shared, since, responder),
         }
     }
 

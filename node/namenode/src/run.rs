@@ -3,6 +3,7 @@
 use crate::audit::{AuditLog, AuditOptions};
 use crate::background::{self, Shared};
 use crate::debug_hooks::DebugHooks;
+use crate::directory_log::{Directories, DirectoryLog};
 use crate::ha::Controller;
 use crate::hosts::HostLists;
 use crate::image_upload::PeerAddresses;
@@ -12,9 +13,8 @@ use crate::local_edits::LocalEdits;
 use crate::log::LogTask;
 use crate::rpc::Handler;
 use crate::settings::Settings;
-use crate::shared_directory::DirectoryLog;
 use crate::shared_log::{DirectoryTail, SharedLog};
-use crate::standby_calls::{self, StandbyCalls};
+use crate::standby_calls::{self, LeaseView, StandbyCalls};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
@@ -40,10 +40,12 @@ const LOCAL_EDITS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Serves until a signal ends the process.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
     end_at_a_panic();
-    let journal = settings
-        .shared
-        .clone()
-        .context("dfs.namenode.shared.edits.dir is not set: this NameNode serves high availability pairs only")?;
+    let journal = settings.shared.clone();
+    anyhow::ensure!(
+        journal.is_some() || settings.is_single(),
+        "dfs.namenode.shared.edits.dir is not set, and dfs.ha.namenodes.{} names several NameNodes",
+        settings.nameservice_id
+    );
     let nodes = JournalNodes::new(&settings).unwrap_or_else(|| JournalNodes::none(&settings));
     // Who may not come would be let in, or not, by chance.
     let lists = HostLists::read(&settings)?;
@@ -52,7 +54,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let dirs = Arc::new(NameDirs::open(&settings)?);
-    if let JournalUri::File(path) = &journal {
+    if let Some(JournalUri::File(path)) = &journal {
         SharedDirectory::new(OsDisk, path).check_namespace(&dirs.info)?;
     }
     if let Some(membership) = dirs.membership() {
@@ -78,6 +80,9 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     nn.audit = audit;
     let nn = Arc::new(nn);
     *nn.hosts.lock() = lists;
+    if settings.is_single() {
+        nn.set_lease_view(LeaseView::NoOther);
+    }
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
         nn: nn.clone(),
@@ -128,7 +133,13 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
 
     let (edits_lost, edits_are_lost) = oneshot::channel();
     let must_have = settings.edits_must_have.clone();
-    let local = LocalEdits::start(dirs.edits_dirs().to_vec(), must_have, move |reason| {
+    // Where they are no copy, they are written by who lets replies out.
+    let copies = if settings.is_single() {
+        Vec::new()
+    } else {
+        dirs.edits_dirs().to_vec()
+    };
+    let local = LocalEdits::start(copies, must_have.clone(), move |reason| {
         // Nobody listens once the process ends.
         let _ = edits_lost.send(reason);
     })?;
@@ -136,21 +147,30 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let reactor = server.reactor();
     reactor.spawn(nn.clone().count_turns());
     reactor.spawn(rpc::serve_held(handler.clone(), held_queue));
-    match &journal {
-        JournalUri::Quorum { .. } => reactor.spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run()),
-        JournalUri::File(path) => reactor.spawn(DirectoryLog::start(nn.clone(), path, log_queue, lost, local)?.run()),
+    let directories = match &journal {
+        Some(JournalUri::Quorum { .. }) => None,
+        Some(JournalUri::File(path)) => Some(Directories::Shared(path.clone())),
+        None => Some(Directories::Own(dirs.clone(), must_have)),
+    };
+    match directories {
+        None => reactor.spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run()),
+        Some(directories) => reactor.spawn(DirectoryLog::start(nn.clone(), directories, log_queue, lost, local)?.run()),
     };
 
     let (readers_to_ask, info, name_dir) = (readers.clone(), dirs.info.clone(), settings.name_dirs.first().cloned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let tail = Arc::new(match &journal {
-            JournalUri::Quorum { .. } => {
+            Some(JournalUri::Quorum { .. }) => {
                 let tail = Arc::new(Tail::new(nn.clone(), readers));
                 tokio::spawn(background::watch_leases(shared.clone(), tail.clone()));
                 SharedLog::Quorum(tail)
             }
-            JournalUri::File(path) => SharedLog::Directory(DirectoryTail::new(nn.clone(), path)),
+            Some(JournalUri::File(path)) => {
+                let directory = SharedDirectory::new(OsDisk, path);
+                SharedLog::Directory(DirectoryTail::new(nn.clone(), vec![directory]))
+            }
+            None => SharedLog::Directory(DirectoryTail::new(nn.clone(), dirs.edits())),
         });
         let loader = Arc::new(Loader::new(settings, dirs));
         tokio::spawn(standby_calls::settle_all(nn.clone(), handler.clone(), question_queue));
@@ -171,7 +191,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         };
         let foreign = async {
             match (&journal, name_dir) {
-                (JournalUri::Quorum { .. }, Some(dir)) => {
+                (Some(JournalUri::Quorum { .. }), Some(dir)) => {
                     identity::refuse_foreign_journalnodes(readers_to_ask, info, &dir).await
                 }
                 _ => std::future::pending().await,

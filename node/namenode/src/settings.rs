@@ -1,17 +1,22 @@
 //! What `*-site.xml` says, parsed once at start.
 
-use crate::local_edits::MustHave;
 use crate::resources::ResourceOptions;
 use crate::topology::TopologyOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
+use hathi_journal::directory::MustHave;
 use hathi_journal::writer::WriterTimeouts;
 use hathi_namesystem::checkpoint::CheckpointConfig;
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Where a SecondaryNameNode's web server listens, if nothing else is configured.
+const SECONDARY_HTTP_PORT: u16 = 9868;
+/// All addresses of a machine.
+pub const ANY_HOST: &str = "0.0.0.0";
 
 /// Another NameNode of the nameservice.
 #[derive(Clone, Debug)]
@@ -77,6 +82,12 @@ pub struct Settings {
     pub checkpoints_retained: usize,
     /// `dfs.namenode.num.extra.edits.retained`.
     pub extra_edits_retained: u64,
+    /// `dfs.namenode.max.extra.edits.segments.retained`.
+    pub extra_segments_retained: usize,
+    /// `dfs.namenode.name.dir.restore`.
+    pub restore_failed_storage: bool,
+    /// `dfs.namenode.secondary.http-address`.
+    pub secondary_http: HostPort,
     /// `dfs.image.transfer.timeout`.
     pub image_timeout: Duration,
     /// `dfs.qjournal.*.timeout.ms`.
@@ -175,6 +186,7 @@ impl Settings {
                 }
             }
         }
+        let is_single = shared.is_none() && peers.is_empty();
         let checkpoint = CheckpointConfig {
             period_ms: seconds("dfs.namenode.checkpoint.period", 3600)?,
             check_period_ms: seconds("dfs.namenode.checkpoint.check.period", 60)?,
@@ -214,7 +226,8 @@ impl Settings {
                     .map(|dir| dir.join("current"))
                     .collect(),
                 minimum: conf
-                    .get_usize("dfs.namenode.edits.dir.minimum", 0)?
+                    // Where there are JournalNodes, they have the edits.
+                    .get_usize("dfs.namenode.edits.dir.minimum", usize::from(is_single))?
                     .min(edits_dirs.len()),
             },
             edits_dirs,
@@ -232,6 +245,14 @@ impl Settings {
             standby_checkpoints: conf.get_bool("dfs.ha.standby.checkpoints", true),
             checkpoints_retained: conf.get_usize("dfs.namenode.num.checkpoints.retained", 2)?,
             extra_edits_retained: conf.get_u64("dfs.namenode.num.extra.edits.retained", 1_000_000)?,
+            extra_segments_retained: conf.get_usize("dfs.namenode.max.extra.edits.segments.retained", 10_000)?,
+            restore_failed_storage: conf.get_bool("dfs.namenode.name.dir.restore", false),
+            secondary_http: conf
+                .address("dfs.namenode.secondary.http-address", Some(SECONDARY_HTTP_PORT))?
+                .unwrap_or_else(|| HostPort {
+                    host: ANY_HOST.to_owned(),
+                    port: SECONDARY_HTTP_PORT,
+                }),
             image_timeout: Duration::from_millis(ms("dfs.image.transfer.timeout", 60_000)?),
             timeouts: WriterTimeouts {
                 start_segment: us("dfs.qjournal.start-segment.timeout.ms", 20_000)?,
@@ -260,6 +281,13 @@ impl Settings {
             ),
             conf,
         })
+    }
+
+    /// Whether this is the only NameNode: its edits are in its own directories alone, it is the active from its start to its
+    /// end, and nobody ever takes over from it.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.shared.is_none() && self.peers.is_empty()
     }
 
     /// What the handlers need.

@@ -1,5 +1,5 @@
-//! The shared edits of a pair, whichever kind they are: JournalNodes, or a directory. What the rest of the NameNode needs
-//! to read them.
+//! The edits, wherever they are: at JournalNodes, in a shared directory, or in those of the only NameNode. What the rest of
+//! the NameNode needs to read them.
 
 use crate::state::NameNode;
 use crate::tail::{Progress, Tail, apply};
@@ -10,14 +10,14 @@ use hathi_journal::directory::SharedDirectory;
 use hathi_namesystem::history::Source;
 use hathi_namesystem::tailer::{Edits, TailError, check_not_purged};
 use hathi_storage::OsDisk;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// See the module.
 pub enum SharedLog {
     /// JournalNodes.
     Quorum(Arc<Tail>),
-    /// A directory.
+    /// Directories.
     Directory(DirectoryTail),
 }
 
@@ -89,21 +89,18 @@ impl SharedLog {
     }
 }
 
-/// Reads finalized segments of a shared directory. What is in an open one may be given up by whoever recovers it, so that
+/// Reads finalized segments of a shared directory, or of several that one NameNode writes. What is in an open one may be given up by whoever recovers it, so that
 /// is left alone; the active is asked to roll instead (`dfs.ha.log-roll.period`).
 pub struct DirectoryTail {
     nn: Arc<NameNode>,
-    directory: SharedDirectory<OsDisk>,
+    directories: Vec<SharedDirectory<OsDisk>>,
 }
 
 impl DirectoryTail {
-    /// Of this directory.
+    /// Of these directories, each of which may lack something.
     #[must_use]
-    pub fn new(nn: Arc<NameNode>, path: &Path) -> DirectoryTail {
-        DirectoryTail {
-            nn,
-            directory: SharedDirectory::new(OsDisk, path),
-        }
+    pub fn new(nn: Arc<NameNode>, directories: Vec<SharedDirectory<OsDisk>>) -> DirectoryTail {
+        DirectoryTail { nn, directories }
     }
 
     async fn step(&self) -> anyhow::Result<Progress> {
@@ -111,23 +108,41 @@ impl DirectoryTail {
             let ns = self.nn.ns.read();
             (ns.info.clone(), ns.edit_log.applied().next())
         };
-        let directory = self.directory.clone();
-        let read = move || -> anyhow::Result<Option<Edits>> {
-            // Each time: a file system that is not mounted looks like a directory without news.
-            directory.check_namespace(&info)?;
-            let Some((path, end)) = directory.finalized(since)? else {
-                check_not_purged(since, directory.ranges()?)?;
-                return Ok(None);
-            };
-            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let edits = Edits::new(Bytes::from(bytes), end, Source::Finalized);
-            let edits = edits.with_context(|| path.display().to_string())?;
-            Ok(Some(edits))
+        let directories = self.directories.clone();
+        let find = move || -> anyhow::Result<Vec<(PathBuf, TxId)>> {
+            let (mut found, mut ranges) = (Vec::new(), Vec::new());
+            for directory in &directories {
+                // Each time: a file system that is not mounted looks like a directory without news.
+                directory.check_namespace(&info)?;
+                match directory.finalized(since)? {
+                    Some(segment) => found.push(segment),
+                    None => ranges.extend(directory.ranges()?),
+                }
+            }
+            if found.is_empty() {
+                check_not_purged(since, ranges)?;
+            }
+            found.sort_by_key(|(_, end)| std::cmp::Reverse(*end));
+            Ok(found)
         };
-        match tokio::task::spawn_blocking(read).await.context("the reader died")?? {
-            Some(edits) => apply(&self.nn, edits).await,
-            None => Ok(Progress::Nothing),
+        let copies = tokio::task::spawn_blocking(find).await.context("the reader died")??;
+        let mut problem = None;
+        for (path, end) in copies {
+            let read = self.read(path.clone(), end).await;
+            match read.with_context(|| path.display().to_string()) {
+                Ok(Progress::Nothing) => {}
+                Ok(Progress::Some) => return Ok(Progress::Some),
+                // Another copy may be whole.
+                Err(error) => problem = Some(problem.unwrap_or(error)),
+            }
         }
+        problem.map_or(Ok(Progress::Nothing), Err)
+    }
+
+    async fn read(&self, path: PathBuf, end: TxId) -> anyhow::Result<Progress> {
+        let bytes = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+        let bytes = bytes.context("the reader died")??;
+        apply(&self.nn, Edits::new(Bytes::from(bytes), end, Source::Finalized)?).await
     }
 
     async fn catch_up_to(&self, last: TxId) -> anyhow::Result<()> {
@@ -141,7 +156,7 @@ impl DirectoryTail {
             }
             if self.step().await? == Progress::Nothing {
                 bail!(
-                    "transaction {} of {last} is in no segment of the shared edits directory",
+                    "there is a gap in the edit log: transaction {} of {last} is in no segment of the edits directories",
                     applied.next()
                 );
             }

@@ -49,6 +49,9 @@ pub enum LeaseView {
     HeldByOther(Arc<str>),
     /// Nobody holds it: somebody is about to.
     Free,
+    /// There is no other NameNode: who calls while this one loads can't go elsewhere. Hadoop's does not listen until it has
+    /// loaded, and its clients connect again and again; what they get by an answer they don't ask for again.
+    NoOther,
 }
 
 /// What becomes of a call.
@@ -63,12 +66,12 @@ enum Fate {
 /// `refused_by`: the last one that was asked in vain; there will be another one soon, or the client is no better off
 /// elsewhere.
 fn fate(role: Role, view: &LeaseView, refused_by: Option<&str>, waited_ms: u64) -> Fate {
-    if waited_ms >= KEEP_MS {
-        return Fate::SendAway;
-    }
     match (role, view) {
+        // For as long as its client has patience.
+        (Role::Initializing, LeaseView::NoOther) => Fate::Wait,
+        _ if waited_ms >= KEEP_MS => Fate::SendAway,
         (Role::BecomingActive | Role::SteppingDown, _) => Fate::Wait,
-        (Role::Active, _) | (_, LeaseView::Unknown) => Fate::SendAway,
+        (Role::Active, _) | (_, LeaseView::Unknown | LeaseView::NoOther) => Fate::SendAway,
         (Role::Standby | Role::Initializing, LeaseView::Free) => Fate::Wait,
         (Role::Standby | Role::Initializing, LeaseView::HeldByOther(holder)) if refused_by == Some(holder) => {
             Fate::Wait
@@ -430,6 +433,9 @@ mod tests {
         }
         assert_eq!(fate(Role::Standby, &LeaseView::Unknown, None, 0), Fate::SendAway);
         assert_eq!(fate(Role::Active, &LeaseView::Free, None, 0), Fate::SendAway);
+        assert_eq!(fate(Role::Active, &LeaseView::NoOther, None, 0), Fate::SendAway);
+        // The only NameNode loads for as long as it takes.
+        assert_eq!(fate(Role::Initializing, &LeaseView::NoOther, None, KEEP_MS), Fate::Wait);
         assert_eq!(fate(Role::BecomingActive, &held("nn1@a"), None, 0), Fate::Wait);
     }
 }

@@ -309,14 +309,29 @@ fn nodes(ns: &Namesystem, which: DatanodeReportTypeProto) -> String {
 }
 
 fn name_dirs(shared: &Shared) -> String {
-    let mut active = Map::new();
-    for dir in &shared.nn.settings.name_dirs {
-        active.insert(dir.display().to_string(), json!("IMAGE_AND_EDITS"));
+    let settings = &shared.nn.settings;
+    let gone = shared.dirs.failed();
+    let (mut active, mut failed) = (Map::new(), Map::new());
+    for dir in settings.name_dirs.iter().chain(&settings.edits_dirs) {
+        let holds = match (settings.name_dirs.contains(dir), settings.edits_dirs.contains(dir)) {
+            (true, false) => "IMAGE",
+            (false, true) => "EDITS",
+            _ => "IMAGE_AND_EDITS",
+        };
+        let of = if gone.contains_key(&dir.join("current")) {
+            &mut failed
+        } else {
+            &mut active
+        };
+        of.insert(dir.display().to_string(), json!(holds));
     }
-    json!({"active": active}).to_string()
+    json!({"active": active, "failed": failed}).to_string()
 }
 
 fn journal_status(shared: &Shared) -> String {
+    if shared.nn.settings.is_single() {
+        return own_journals(shared);
+    }
     let manager = match &shared.nn.settings.shared {
         Some(JournalUri::File(path)) => format!("FileJournalManager(root={})", path.display()),
         _ => {
@@ -364,6 +379,23 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max
 h1{font-size:1.5em}h2{font-size:1.1em;margin-top:2em}table{border-collapse:collapse;width:100%;background:#fff}\
 td,th{padding:.35em .7em;border-bottom:1px solid #e4e4e4;text-align:left;font-variant-numeric:tabular-nums}\
 th{font-weight:600;color:#555}.active{color:#0a7a34;font-weight:600}.standby{color:#8a6d00}.bad{color:#b00020;font-weight:600}";
+
+/// Of the only NameNode: its directories.
+fn own_journals(shared: &Shared) -> String {
+    let settings = &shared.nn.settings;
+    let failed = shared.dirs.failed();
+    let journals = settings.edits_dirs.iter().map(|dir| {
+        let current = dir.join("current");
+        let disabled = failed.contains_key(&current);
+        json!({
+            "required": settings.edits_must_have.required.contains(&current).to_string(),
+            "disabled": disabled.to_string(),
+            "manager": format!("FileJournalManager(root={})", dir.display()),
+            "stream": if disabled { "Failed" } else { "writing" },
+        })
+    });
+    Value::Array(journals.collect()).to_string()
+}
 
 /// The status page.
 #[must_use]
@@ -441,6 +473,20 @@ pub fn page(shared: &Shared) -> String {
             _ => "unknown",
         };
         table.row(&[&peer.namenode_id, known, &peer.http.to_string()]);
+    }
+    table.end();
+
+    let mut table = Table::new(&mut page, "Storage directories", &["Directory", "State"]);
+    let failed = shared.dirs.failed();
+    let settings = &nn.settings;
+    let more = settings
+        .edits_dirs
+        .iter()
+        .filter(|dir| !settings.name_dirs.contains(dir));
+    for dir in settings.name_dirs.iter().chain(more) {
+        let reason = failed.get(&dir.join("current"));
+        let state = reason.map_or("in use".to_owned(), |reason| format!("failed: {reason}"));
+        table.row(&[&dir.display().to_string(), &state]);
     }
     table.end();
 

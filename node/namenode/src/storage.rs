@@ -7,11 +7,14 @@ use anyhow::Context;
 use hathi_formats::fsimage::{format_md5_file, parse_md5_file};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::Membership;
+use hathi_journal::directory::SharedDirectory;
 use hathi_namesystem::checkpoint::{IMAGES_RETAINED_MIN, retention};
+use hathi_storage::durable_long::read_text_long;
 use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The name and edits directories of this NameNode, locked.
 #[derive(Debug)]
@@ -23,7 +26,14 @@ pub struct NameDirs {
     /// Images that this process has loaded, saved or read to their end. Losing it at a restart is safe: what is not known
     /// to be whole makes no other image superfluous.
     verified: Mutex<BTreeSet<TxId>>,
-    _locked: Vec<StorageDirectory<OsDisk>>,
+    /// `current` of directories that are used no more, and why (`NNStorage.removedStorageDirs`). Losing it at a restart is
+    /// safe: all are tried again then, and what they lack is copied or left out by the age of their files.
+    failed: Mutex<BTreeMap<PathBuf, String>>,
+    /// `dfs.namenode.name.dir.restore`, until somebody says otherwise.
+    restore: AtomicBool,
+    /// The next segment of edits is begun in directories, too, that were used no more.
+    restoring_edits: AtomicBool,
+    locked: Mutex<Vec<StorageDirectory<OsDisk>>>,
 }
 
 /// An image on disk.
@@ -130,14 +140,118 @@ impl NameDirs {
             images: settings.name_dirs.iter().map(|dir| dir.join("current")).collect(),
             edits: settings.edits_dirs.iter().map(|dir| dir.join("current")).collect(),
             verified: Mutex::default(),
-            _locked: locked,
+            failed: Mutex::default(),
+            restore: AtomicBool::new(settings.restore_failed_storage),
+            restoring_edits: AtomicBool::new(false),
+            locked: Mutex::new(locked),
         })
     }
 
-    /// `current` of the directories for images.
+    /// `current` of the directories for images that are in use.
     #[must_use]
-    pub fn images_dirs(&self) -> &[PathBuf] {
-        &self.images
+    pub fn images_dirs(&self) -> Vec<PathBuf> {
+        let failed = self.failed.lock();
+        let in_use = self.images.iter().filter(|dir| !failed.contains_key(*dir));
+        in_use.cloned().collect()
+    }
+
+    /// The directories for edits, to read.
+    #[must_use]
+    pub fn edits(&self) -> Vec<SharedDirectory<OsDisk>> {
+        let roots = self.edits.iter().filter_map(|current| current.parent());
+        roots.map(|root| SharedDirectory::new(OsDisk, root)).collect()
+    }
+
+    /// First and last transaction of each final segment in any of the directories for edits, and of several that begin
+    /// alike the longest; in their order.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(TxId, TxId)> {
+        let mut found: BTreeMap<TxId, TxId> = BTreeMap::new();
+        for directory in self.edits() {
+            // Another one may be readable.
+            for (first, last) in directory.ranges().unwrap_or_default() {
+                if last != TxId(u64::MAX) {
+                    let longest = found.entry(first).or_default();
+                    *longest = last.max(*longest);
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// A directory (its `current`) is used no more (`NNStorage.reportErrorsOnDirectory`).
+    pub fn fail(&self, current: &Path, reason: &str) {
+        let (dir, left) = {
+            let mut failed = self.failed.lock();
+            failed.insert(current.to_owned(), reason.to_owned());
+            let all: BTreeSet<&PathBuf> = self.images.iter().chain(&self.edits).collect();
+            (current.parent().unwrap_or(current).to_owned(), all.len() - failed.len())
+        };
+        tracing::error!(dir = %dir.display(), reason, left, "a storage directory has failed and is used no more");
+    }
+
+    /// Directories that are used no more, by their `current`, and why.
+    #[must_use]
+    pub fn failed(&self) -> BTreeMap<PathBuf, String> {
+        self.failed.lock().clone()
+    }
+
+    /// `restoreFailedStorage` with `true`, `false` or `check` (`NNStorage.restoreFailedStorage`): whether failed directories
+    /// are tried again at the next checkpoint.
+    pub fn restore_failed_storage(&self, argument: &str) -> bool {
+        match argument {
+            "check" => {}
+            wanted => self.restore.store(wanted == "true", Ordering::Release),
+        }
+        self.restore.load(Ordering::Acquire)
+    }
+
+    /// Uses failed directories again that can be written and are of this namespace, or empty, if that is wanted. Their
+    /// edits follow with the next segment (`NNStorage.attemptRestoreRemovedStorage`).
+    pub fn attempt_restore(&self) {
+        if !self.restore.load(Ordering::Acquire) {
+            return;
+        }
+        for current in self.failed().into_keys() {
+            match self.restore(&current) {
+                Ok(()) => {
+                    self.failed.lock().remove(&current);
+                    self.restoring_edits.store(true, Ordering::Release);
+                    tracing::info!(dir = %current.display(), "a storage directory is used again");
+                }
+                Err(error) => {
+                    tracing::warn!(dir = %current.display(), error = format!("{error:#}"), "a storage directory stays unused");
+                }
+            }
+        }
+    }
+
+    fn restore(&self, current: &Path) -> anyhow::Result<()> {
+        let root = current.parent().context("it has no parent")?;
+        let mut dir = StorageDirectory::new(OsDisk, root);
+        match dir.read_version()? {
+            Some(version) => {
+                let found = version.namespace_info(root)?;
+                if let Some(differs) = identity::difference(&self.info, &found) {
+                    anyhow::bail!("{differs}");
+                }
+            }
+            // Another disk in its place.
+            None => {
+                anyhow::ensure!(OsDisk.exists(root)?, "it is not there");
+                dir.lock(&holder())?;
+                dir.format(&VersionFile::new(NodeType::NameNode, &self.info), true)?;
+                self.locked.lock().push(dir);
+            }
+        }
+        let seen = current.join("seen_txid");
+        let text = OsDisk.read_small(&seen)?.unwrap_or_else(|| b"0\n".to_vec());
+        Ok(OsDisk.write_small(&seen, &text)?)
+    }
+
+    /// Whether the segment that is about to begin shall be begun in directories, too, that were used no more.
+    pub fn begin_restoring_edits(&self) -> bool {
+        self.restoring_edits.swap(false, Ordering::AcqRel)
     }
 
     /// `current` of the directories for edits.
@@ -149,7 +263,7 @@ impl NameDirs {
     /// All images of all directories, newest first.
     #[must_use]
     pub fn images(&self) -> Vec<ImageFile> {
-        images_in(&self.images)
+        images_in(&self.images_dirs())
     }
 
     /// Makes a file that is whole and synced in every directory the image of that transaction: the MD5 file first, as an
@@ -157,11 +271,27 @@ impl NameDirs {
     pub fn publish_image(&self, image: &Unpublished, md5: &[u8; 16]) -> anyhow::Result<()> {
         let txid = image.txid();
         let name = image_name(txid);
-        for (dir, file) in self.images.iter().zip(image.paths()) {
+        let publish = |file: &Path, dir: &Path| -> std::io::Result<()> {
+            // Who could not write it has removed it.
+            std::fs::metadata(file)?;
             OsDisk.write_small(&dir.join(format!("{name}.md5")), format_md5_file(md5, &name).as_bytes())?;
-            std::fs::rename(file, dir.join(&name))
-                .with_context(|| format!("cannot publish {name} in {}", dir.display()))?;
-            std::fs::File::open(dir)?.sync_all()?;
+            std::fs::rename(file, dir.join(&name))?;
+            std::fs::File::open(dir)?.sync_all()
+        };
+        let mut failed = Vec::new();
+        for file in image.paths() {
+            let Some(dir) = file.parent() else { continue };
+            if let Err(error) = publish(file, dir) {
+                failed.push((dir, error));
+            }
+        }
+        // Of nothing but failures none is dropped: there may be room the next time.
+        if failed.len() == image.paths().len() {
+            let (dir, error) = failed.pop().context("no name directory is in use")?;
+            return Err(error).with_context(|| format!("cannot publish {name} in {}", dir.display()));
+        }
+        for (dir, error) in failed {
+            self.fail(dir, &format!("cannot publish {name}: {error}"));
         }
         self.note_verified(txid);
         self.write_seen_txid(txid);
@@ -175,11 +305,25 @@ impl NameDirs {
 
     /// Notes the highest transaction seen, as far as it goes.
     pub fn write_seen_txid(&self, txid: TxId) {
-        for dir in &self.images {
-            if let Err(error) = OsDisk.write_small(&dir.join("seen_txid"), format!("{}\n", txid.0).as_bytes()) {
+        for dir in &self.images_dirs() {
+            let file = dir.join("seen_txid");
+            let known = read_text_long(&OsDisk, &file).ok().flatten();
+            // The writer of the edits may be ahead of an image.
+            if known.is_some_and(|known| known >= txid.0) {
+                continue;
+            }
+            if let Err(error) = OsDisk.write_small(&file, format!("{}\n", txid.0).as_bytes()) {
                 tracing::warn!(dir = %dir.display(), %error, "cannot write seen_txid");
             }
         }
+    }
+
+    /// The highest transaction that `seen_txid` of any directory names (`FSImageTransactionalStorageInspector`).
+    #[must_use]
+    pub fn max_seen_txid(&self) -> TxId {
+        let files = self.images.iter().chain(&self.edits).map(|dir| dir.join("seen_txid"));
+        let seen = files.filter_map(|file| read_text_long(&OsDisk, &file).ok().flatten());
+        TxId(seen.max().unwrap_or(0))
     }
 
     /// Deletes images beyond those to be retained, and answers the first transaction whose edits must stay. Only images
@@ -302,6 +446,9 @@ pub fn format(settings: &Settings, info: &NamespaceInfo) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::save;
+    use crate::testing;
+    use hathi_namesystem::save_namespace::Purpose;
 
     #[test]
     fn an_md5_file_must_name_its_image() {
@@ -321,6 +468,53 @@ mod tests {
         .unwrap();
         assert!(read_md5(&image).is_err());
         assert!(read_md5(&dir.path().join(image_name(TxId(9)))).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_takes_no_image_is_left_out_until_it_is_to_be_restored() {
+        let root = tempfile::tempdir().unwrap();
+        let [a, b, aside] = ["a", "b", "aside"].map(|name| root.path().join(name));
+        let both = format!("{},{}", a.display(), b.display());
+        let alone = testing::active_with(&[("dfs.namenode.name.dir", both)]);
+        let (nn, dirs) = (&alone.shared.nn, &alone.shared.dirs);
+        std::fs::rename(&b, &aside).unwrap();
+        assert_eq!(save(nn, dirs, Purpose::SaveNamespace).unwrap(), TxId(6));
+        assert_eq!(dirs.failed().into_keys().collect::<Vec<_>>(), [b.join("current")]);
+        assert_eq!(dirs.images().len(), 1);
+
+        std::fs::rename(&aside, &b).unwrap();
+        dirs.attempt_restore();
+        assert_eq!(dirs.failed().len(), 1, "nobody wants it");
+        assert!(dirs.restore_failed_storage("true") && dirs.restore_failed_storage("check"));
+        dirs.attempt_restore();
+        assert!(dirs.failed().is_empty() && dirs.begin_restoring_edits() && !dirs.begin_restoring_edits());
+        assert!(!dirs.restore_failed_storage("false"));
+    }
+
+    #[test]
+    fn a_disk_that_was_replaced_is_formatted_and_another_namespaces_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| root.path().join(name));
+        let both = format!("{},{}", a.display(), b.display());
+        let alone = testing::active_with(&[
+            ("dfs.namenode.name.dir", both),
+            ("dfs.namenode.name.dir.restore", "true".to_owned()),
+        ]);
+        let dirs = &alone.shared.dirs;
+        std::fs::remove_dir_all(&b).unwrap();
+        dirs.fail(&b.join("current"), "it is gone");
+        dirs.attempt_restore();
+        assert_eq!(dirs.failed().len(), 1, "it is not there");
+        std::fs::create_dir(&b).unwrap();
+        dirs.attempt_restore();
+        assert!(dirs.failed().is_empty() && b.join("current/VERSION").exists());
+
+        let version = b.join("current/VERSION");
+        let text = std::fs::read_to_string(&version).unwrap();
+        std::fs::write(&version, text.replace("CID-test", "CID-other")).unwrap();
+        dirs.fail(&b.join("current"), "it was taken away");
+        dirs.attempt_restore();
+        assert_eq!(dirs.failed().len(), 1);
     }
 
     #[test]

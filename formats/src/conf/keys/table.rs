@@ -27,7 +27,7 @@ const NETWORK: &str = "there is one network topology";
 const OBSERVER: &str = "no NameNode starts as an observer";
 const OTHER_PRODUCT: &str = "it is another product's";
 const SATISFIER: &str = "there is no storage policy satisfier";
-const SECONDARY: &str = "the standby makes the checkpoints, in dfs.namenode.name.dir";
+const SECONDARY: &str = "the standby makes the checkpoints, or a NameNode without HA itself, in dfs.namenode.name.dir";
 const SERVER: &str = "our RPC server has limits of its own";
 const SHORT_CIRCUIT: &str = "there are no short-circuit reads";
 const SNAPSHOTS: &str = "there are no snapshots";
@@ -269,7 +269,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.edits.asynclogging", "true", JOURNAL),
     unused("dfs.namenode.edits.asynclogging.pending.queue.size", "4096", JOURNAL),
     read("dfs.namenode.edits.dir", "${dfs.namenode.name.dir}", &[N], ""),
-    read("dfs.namenode.edits.dir.minimum", "0", &[N], "so many directories of local edits must be left, or the NameNode ends; Hadoop's default is 1, here the JournalNodes have the edits"),
+    read("dfs.namenode.edits.dir.minimum", "1", &[N], "so many directories of local edits must be left, or the NameNode ends; where JournalNodes or a shared directory have the edits, the default is 0"),
     read("dfs.namenode.edits.dir.required", "", &[N], "those of `dfs.namenode.edits.dir` that must have room, and without which the NameNode ends"),
     unused("dfs.namenode.edits.journal-plugin.*", "", JOURNAL),
     unused("dfs.namenode.edits.journal-plugin.qjournal", "org.apache.hadoop.hdfs.qjournal.client.QuorumJournalManager", JOURNAL),
@@ -312,14 +312,14 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.lock.model.provider.class", "org.apache.hadoop.hdfs.server.namenode.fgl.GlobalFSNamesystemLock", LOCKS),
     read("dfs.namenode.maintenance.replication.min", "1", &[N], ""),
     unused("dfs.namenode.max-lock-hold-to-release-lease-ms", "25", LOCKS),
-    unused("dfs.namenode.max.extra.edits.segments.retained", "10000", JOURNAL),
+    read("dfs.namenode.max.extra.edits.segments.retained", "10000", &[N], "of a NameNode without HA"),
     read("dfs.namenode.max.full.block.report.leases", "6", &[N], ""),
     unused("dfs.namenode.max.objects", "0", FIXED),
     unused("dfs.namenode.max.op.size", "52428800", FIXED),
     unused("dfs.namenode.min.supported.datanode.version", "2.1.0-beta", FIXED),
     unused("dfs.namenode.missing.checkpoint.periods.before.shutdown", "3", IMAGES),
     read("dfs.namenode.name.dir", "file://${hadoop.tmp.dir}/dfs/name", &[N], ""),
-    unused("dfs.namenode.name.dir.restore", "false", JOURNAL),
+    read("dfs.namenode.name.dir.restore", "false", &[N], "whether a directory that has failed is tried again at the next checkpoint; `dfsadmin -restoreFailedStorage` changes it"),
     read("dfs.namenode.num.checkpoints.retained", "2", &[N], ""),
     read("dfs.namenode.num.extra.edits.retained", "1000000", &[N], ""),
     unused("dfs.namenode.observer.enabled", "false", OBSERVER),
@@ -350,7 +350,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.safemode.recheck.interval", "1000", FIXED),
     unused("dfs.namenode.safemode.replication.min", "", FIXED),
     read("dfs.namenode.safemode.threshold-pct", "0.999f", &[N], ""),
-    unused("dfs.namenode.secondary.http-address", "", SECONDARY),
+    read("dfs.namenode.secondary.http-address", "0.0.0.0:9868", &[N], "whose images are taken without HA: this host's, or this machine's if it names none"),
     unused("dfs.namenode.secondary.https-address", "", SECONDARY),
     unused("dfs.namenode.service.handler.count", "10", HANDLERS),
     read("dfs.namenode.servicerpc-address", "", &[N, D, Z, C], ""),

@@ -166,7 +166,7 @@ async fn keep_running(layout: Arc<Layout>, role: Role, index: u16, mut child: Ch
 }
 
 async fn restart(layout: &Layout, role: Role, index: u16) -> Result<Child> {
-    if role == Role::NameNode && !layout.is_formatted(index) {
+    if role == Role::NameNode && !layout.single && !layout.is_formatted(index) {
         // Its directory was lost: the others have everything it needs.
         run_once(layout, role, index, &["-bootstrapStandby", "-force", "-nonInteractive"]).await?;
     }

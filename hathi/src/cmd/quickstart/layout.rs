@@ -51,6 +51,8 @@ pub struct Layout {
     pub journalnodes: u16,
     /// Number of DataNodes.
     pub datanodes: u16,
+    /// One NameNode, and no JournalNodes and failover controllers.
+    pub single: bool,
     /// What is added to every hdfs-site.xml, and counts where it was set before.
     pub more: Vec<(String, String)>,
 }
@@ -67,6 +69,13 @@ impl Layout {
     /// The page that shows the whole cluster.
     pub fn page(&self) -> String {
         format!("http://127.0.0.1:{}/", self.namenode_http(0))
+    }
+    /// What clients name the file system by.
+    pub fn authority(&self) -> String {
+        match self.single {
+            true => local(self.namenode_rpc(0)),
+            false => self.nameservice.clone(),
+        }
     }
     fn zkfc_port(&self, index: u16) -> u16 {
         self.base_port + 2 * INSTANCES_MAX + index
@@ -129,7 +138,8 @@ impl Layout {
             ("--journalnodes", self.journalnodes),
             ("--datanodes", self.datanodes),
         ] {
-            if count == 0 || count > INSTANCES_MAX {
+            let none_needed = self.single && option == "--journalnodes";
+            if (count == 0 && !none_needed) || count > INSTANCES_MAX {
                 bail!("{option} {count}: must be from 1 to {INSTANCES_MAX}");
             }
         }
@@ -204,15 +214,17 @@ impl Layout {
         }
         self.write_conf(&self.client_conf(), &[])?;
         for index in 0..self.namenodes {
-            let own = [
-                ("dfs.nameservice.id", self.nameservice.clone()),
-                ("dfs.ha.namenode.id", namenode_id(index)),
+            let mut own = vec![
                 ("dfs.namenode.name.dir", file_uri(&self.data_dir(Role::NameNode, index))),
                 // Of dfsadmin -metasave.
                 ("hadoop.log.dir", self.dir.join("logs").display().to_string()),
             ];
+            if !self.single {
+                own.push(("dfs.nameservice.id", self.nameservice.clone()));
+                own.push(("dfs.ha.namenode.id", namenode_id(index)));
+                self.write_conf(&self.daemon_conf(Role::Zkfc, index), &own)?;
+            }
             self.write_conf(&self.daemon_conf(Role::NameNode, index), &own)?;
-            self.write_conf(&self.daemon_conf(Role::Zkfc, index), &own)?;
         }
         for index in 0..self.journalnodes {
             let dir = self.data_dir(Role::JournalNode, index);
@@ -251,7 +263,7 @@ impl Layout {
 
     fn core_site(&self) -> Vec<(String, String)> {
         let fixed = [
-            ("fs.defaultFS", format!("hdfs://{}", self.nameservice)),
+            ("fs.defaultFS", format!("hdfs://{}", self.authority())),
             // A client that waits on the silent connection of a stopped NameNode is freed by these alone.
             ("ipc.client.rpc-timeout.ms", "3000".to_owned()),
             ("ipc.ping.interval", "3000".to_owned()),
@@ -263,6 +275,31 @@ impl Layout {
     }
 
     fn hdfs_site(&self) -> Vec<(String, String)> {
+        let mut site = match self.single {
+            true => vec![("dfs.namenode.http-address".to_owned(), local(self.namenode_http(0)))],
+            false => self.ha_site(),
+        };
+        let every = [
+            ("dfs.replication", self.datanodes.min(3).to_string()),
+            // With as many DataNodes as replicas there is no spare one when one dies under a writer.
+            (
+                "dfs.client.block.write.replace-datanode-on-failure.best-effort",
+                "true".to_owned(),
+            ),
+            ("dfs.heartbeat.interval", "1".to_owned()),
+            ("dfs.namenode.heartbeat.recheck-interval", "3000".to_owned()),
+            ("dfs.namenode.safemode.extension", "0".to_owned()),
+            (
+                "dfs.namenode.datanode.registration.ip-hostname-check",
+                "false".to_owned(),
+            ),
+        ];
+        site.extend(every.map(|(key, value)| (key.to_owned(), value)));
+        site
+    }
+
+    /// What a single NameNode has not.
+    fn ha_site(&self) -> Vec<(String, String)> {
         let ns = &self.nameservice;
         let ids: Vec<String> = (0..self.namenodes).map(namenode_id).collect();
         let journal: Vec<String> = (0..self.journalnodes)
@@ -283,23 +320,10 @@ impl Layout {
             ("dfs.ha.fencing.methods", "shell(/bin/true)".to_owned()),
             ("hathi.lease.ms", "1000".to_owned()),
             ("dfs.ha.tail-edits.in-progress", "true".to_owned()),
-            ("dfs.replication", self.datanodes.min(3).to_string()),
             // Failover here takes milliseconds, so clients need not wait half a second before they ask again.
             ("dfs.client.failover.sleep.base.millis", "50".to_owned()),
             ("dfs.client.failover.sleep.max.millis", "1000".to_owned()),
             ("dfs.client.failover.max.attempts", "60".to_owned()),
-            // With as many DataNodes as replicas there is no spare one when one dies under a writer.
-            (
-                "dfs.client.block.write.replace-datanode-on-failure.best-effort",
-                "true".to_owned(),
-            ),
-            ("dfs.heartbeat.interval", "1".to_owned()),
-            ("dfs.namenode.heartbeat.recheck-interval", "3000".to_owned()),
-            ("dfs.namenode.safemode.extension", "0".to_owned()),
-            (
-                "dfs.namenode.datanode.registration.ip-hostname-check",
-                "false".to_owned(),
-            ),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec();

@@ -6,7 +6,7 @@ mod demo;
 mod layout;
 mod ready;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use children::Children;
 use claim::Claim;
 use clap::Parser;
@@ -51,6 +51,9 @@ struct Args {
     /// Have this ZooKeeper elect the active NameNode, instead of the JournalNodes.
     #[arg(long, value_name = "HOST:PORT[,...]")]
     zookeeper: Option<String>,
+    /// One NameNode that keeps its edits in its own directory, and DataNodes: no JournalNodes, no failover.
+    #[arg(long, conflicts_with_all = ["namenodes", "journalnodes", "nameservice", "demo"])]
+    single: bool,
     /// Write files under continuous load, kill the active NameNode, show what happened, verify every file, and end.
     #[arg(long)]
     demo: bool,
@@ -84,8 +87,9 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         dir,
         base_port: args.base_port.unwrap_or(BASE_PORT),
         nameservice: args.nameservice,
-        namenodes: args.namenodes,
-        journalnodes: args.journalnodes,
+        namenodes: if args.single { 1 } else { args.namenodes },
+        journalnodes: if args.single { 0 } else { args.journalnodes },
+        single: args.single,
         datanodes: args.datanodes,
         more: args.more.into_iter().chain(zookeeper).collect(),
     };
@@ -153,7 +157,9 @@ impl Interrupts {
 
 /// Starts everything in order, formats what is new, and waits until clients can be served.
 async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
-    progress(&format!("starting {} JournalNodes", layout.journalnodes));
+    if !layout.single {
+        progress(&format!("starting {} JournalNodes", layout.journalnodes));
+    }
     for index in 0..layout.journalnodes {
         children.supervise(Role::JournalNode, index)?;
     }
@@ -176,13 +182,21 @@ async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
     }
     let (formatted, unformatted): (Vec<u16>, Vec<u16>) =
         (0..layout.namenodes).partition(|index| layout.is_formatted(*index));
-    progress(&format!(
-        "starting {} NameNodes and their controllers",
-        layout.namenodes
-    ));
+    progress(&match layout.single {
+        true => "starting the NameNode".to_owned(),
+        false => format!("starting {} NameNodes and their controllers", layout.namenodes),
+    });
     for index in formatted {
         children.supervise(Role::NameNode, index)?;
-        children.supervise(Role::Zkfc, index)?;
+        if !layout.single {
+            children.supervise(Role::Zkfc, index)?;
+        }
+    }
+    if layout.single && !unformatted.is_empty() {
+        bail!(
+            "the NameNode's directory {} was lost, and nobody else has what it held",
+            layout.data_dir(Role::NameNode, 0).display()
+        );
     }
     if !unformatted.is_empty() {
         progress("copying the namespace to the standbys");
@@ -203,7 +217,7 @@ fn progress(step: &str) {
 }
 
 fn announce(layout: &Layout, elapsed: Duration) {
-    let ns = &layout.nameservice;
+    let ns = layout.authority();
     println!(
         "ready hdfs://{ns} status page {} after {:.1} s; to use it:",
         layout.page(),

@@ -1,14 +1,20 @@
-//! A journal in one directory that all NameNodes of a pair can reach (`dfs.namenode.shared.edits.dir` with `file://`):
-//! Hadoop's layout, and a claim beside it that says who writes.
+//! A journal in a directory, in Hadoop's layout: one that all NameNodes of a pair can reach
+//! (`dfs.namenode.shared.edits.dir` with `file://`), with a claim beside it that says who writes; or one that a NameNode
+//! shares with nobody, and has locked. [`JournalSet`] writes to several of those.
 //!
 //! Invariants, on a file system where an open by name sees every rename that was done before:
-//! * [`DirectoryJournal::sync`] succeeds only if, after everything was durable, the claim still was this writer's; whoever
-//!   claims the directory later scans it later, and so finds everything that was acknowledged;
+//! * [`DirectoryJournal::sync`] of a shared directory succeeds only if, after everything was durable, the claim still was
+//!   this writer's; whoever claims the directory later scans it later, and so finds everything that was acknowledged;
+//! * `seen_txid` names no segment whose first transaction is not durable: Hadoop's NameNode refuses to start without it;
 //! * a segment's file is made by one writer: it is never emptied by another;
 //! * a damaged segment with transactions behind the damage is never cut: that is for a person to decide.
 //!
 //! Durable: `edits_*`, `seen_txid`, VERSION as Hadoop has them, and `hathi-writer`, the claim, replaced by a rename.
 //! Mirrors `FileJournalManager`, which leaves it to fencing that only one writes.
+
+mod journal_set;
+
+pub use journal_set::{Dropped, JournalSet, MustHave};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +27,10 @@ use crate::segments::{HEADER_LEN_BYTES, Memory, SegmentName, SegmentWriter, Segm
 
 /// The claim's file in `current`.
 const CLAIM: &str = "hathi-writer";
+/// What an open segment is filled ahead with.
+const PADDING: u8 = 0xFF;
+/// What a disk writes at once, or not at all.
+const SECTOR_BYTES: u64 = 512;
 /// What stands behind a damaged place is looked at so far.
 const TAIL_BYTES_MAX: u64 = 256 << 20;
 
@@ -31,7 +41,7 @@ pub enum DirectoryError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The disk said so.
-    #[error("shared edits directory {path}: {source}")]
+    #[error("edits directory {path}: {source}")]
     Io {
         /// The directory.
         path: PathBuf,
@@ -40,7 +50,7 @@ pub enum DirectoryError {
     },
     /// No VERSION: never formatted, or not mounted.
     #[error(
-        "shared edits directory {path} is not formatted: is it mounted? \
+        "edits directory {path} is not formatted: is it mounted? \
          (a new one is made by hdfs namenode -initializeSharedEdits)"
     )]
     NotFormatted {
@@ -48,7 +58,7 @@ pub enum DirectoryError {
         path: PathBuf,
     },
     /// Of another namespace.
-    #[error("shared edits directory {path} belongs to namespace {found}, not to {expected}")]
+    #[error("edits directory {path} belongs to namespace {found}, not to {expected}")]
     OtherNamespace {
         /// The directory.
         path: PathBuf,
@@ -58,7 +68,7 @@ pub enum DirectoryError {
         expected: String,
     },
     /// Somebody else writes now.
-    #[error("shared edits directory {path} was taken over by {by}")]
+    #[error("edits directory {path} was taken over by {by}")]
     Fenced {
         /// The directory.
         path: PathBuf,
@@ -67,7 +77,7 @@ pub enum DirectoryError {
     },
     /// Transactions stand behind a damaged place.
     #[error(
-        "segment {name} of shared edits directory {path} is damaged: {what}, and transactions follow. \
+        "segment {name} of edits directory {path} is damaged: {what}, and transactions follow. \
          To give them up, cut the file there"
     )]
     Damaged {
@@ -79,7 +89,7 @@ pub enum DirectoryError {
         what: String,
     },
     /// The caller's order is not the directory's.
-    #[error("shared edits directory {path}: {what}")]
+    #[error("edits directory {path}: {what}")]
     OutOfOrder {
         /// The directory.
         path: PathBuf,
@@ -133,7 +143,7 @@ impl Claim {
     }
 }
 
-/// A shared directory, read.
+/// A directory of edits, read.
 #[derive(Clone, Debug)]
 pub struct SharedDirectory<D> {
     disk: D,
@@ -275,8 +285,9 @@ impl<D: Disk> SharedDirectory<D> {
         self.write_claim(&claim)?;
         let journal = DirectoryJournal {
             directory: self,
-            claim,
+            claim: Some(claim),
             writer: None,
+            unseen: None,
             suspect: false,
         };
         // Two may have claimed at once: the one whose rename came last has it.
@@ -286,29 +297,46 @@ impl<D: Disk> SharedDirectory<D> {
             .map_or(0, |before| before.lease_ms);
         Ok((journal, wait_ms))
     }
+
+    /// Becomes the writer of a directory that nobody else can write: the caller holds its `in_use.lock`.
+    pub fn own(self, expected: &NamespaceInfo) -> Result<DirectoryJournal<D>> {
+        self.check_namespace(expected)?;
+        Ok(DirectoryJournal {
+            directory: self,
+            claim: None,
+            writer: None,
+            unseen: None,
+            suspect: false,
+        })
+    }
 }
 
-/// A shared directory, claimed.
+/// A directory of edits, to be written.
 #[derive(Debug)]
 pub struct DirectoryJournal<D: Disk> {
     directory: SharedDirectory<D>,
-    claim: Claim,
+    /// Of a shared directory.
+    claim: Option<Claim>,
     writer: Option<SegmentWriter<D::File>>,
+    /// The open segment, while `seen_txid` does not name it. Losing this at any moment is safe: `seen_txid` then names an
+    /// earlier segment, and a load asks for less than it might.
+    unseen: Option<TxId>,
     /// A sync failed: nothing more can be made durable through this writer.
     suspect: bool,
 }
 
 impl<D: Disk> DirectoryJournal<D> {
-    /// How many claims there were, this one included.
+    /// How many claims there were, this one included; 0 where none is needed.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.claim.epoch
+        self.claim.as_ref().map_or(0, |claim| claim.epoch)
     }
 
-    /// Whether the claim still is this writer's.
+    /// Whether the claim still is this writer's, where there is one.
     pub fn check(&self) -> Result<()> {
+        let Some(claim) = &self.claim else { return Ok(()) };
         let by = match self.directory.read_claim()? {
-            Some(found) if found == self.claim => return Ok(()),
+            Some(found) if found == *claim => return Ok(()),
             Some(found) => format!("{} (epoch {})", found.holder, found.epoch),
             None => "somebody who removed the claim".to_owned(),
         };
@@ -381,7 +409,8 @@ impl<D: Disk> DirectoryJournal<D> {
             Ok(rest)
         };
         let rest = self.directory.io(read())?;
-        Ok(Frames::new(&rest, from).starting_at(next).is_torn_tail())
+        let whole = Frames::new(&rest, from).starting_at(next).next_whole();
+        Ok(whole.is_none_or(|whole| was_never_written(&rest[..whole], from)))
     }
 
     /// Opens a segment, durably.
@@ -401,15 +430,26 @@ impl<D: Disk> DirectoryJournal<D> {
             }
             made => made,
         };
-        let writer = self.directory.io(writer)?;
-        let seen = segments.dir().join("seen_txid");
-        let noted = self
-            .directory
-            .disk
-            .write_small(&seen, format!("{}\n", txid.0).as_bytes());
-        self.directory.io(noted)?;
-        self.writer = Some(writer);
+        self.writer = Some(self.directory.io(writer)?);
+        self.unseen = Some(txid);
         Ok(())
+    }
+
+    /// Notes the open segment in `seen_txid`, once its first transaction is durable. A failure is none of the writer's.
+    fn note_seen(&mut self) {
+        let begun = self.writer.as_ref().filter(|open| open.next() > open.start());
+        if let Some(txid) = self.unseen
+            && begun.is_some()
+        {
+            let seen = self.directory.segments.dir().join("seen_txid");
+            let noted = self
+                .directory
+                .disk
+                .write_small(&seen, format!("{}\n", txid.0).as_bytes());
+            if noted.is_ok() {
+                self.unseen = None;
+            }
+        }
     }
 
     /// Appends `count` encoded transactions to the open segment; durable after the next [`DirectoryJournal::sync`].
@@ -440,6 +480,9 @@ impl<D: Disk> DirectoryJournal<D> {
             let synced = open.sync();
             self.suspect = synced.is_err();
             self.directory.io(synced)?;
+        }
+        if self.unseen.is_some() {
+            self.note_seen();
         }
         self.check()
     }
@@ -478,10 +521,24 @@ impl<D: Disk> DirectoryJournal<D> {
     /// Says that this writer answers nothing any more, so that the next one need not wait.
     pub fn release(self) -> Result<()> {
         self.check()?;
-        let mut claim = self.claim;
+        let Some(mut claim) = self.claim else { return Ok(()) };
         claim.released = true;
         self.directory.write_claim(&claim)
     }
+}
+
+/// Whether a damaged place, of which `from` is the position in its file, has a sector that holds padding where transactions
+/// should be. The padding was durable before them and none of them is padding: so the sector was lost with its machine, and
+/// a disk loses none that was synced. What stands behind the place was never synced either.
+fn was_never_written(damaged: &[u8], from: u64) -> bool {
+    let (mut begin, mut end) = (0, (SECTOR_BYTES - from % SECTOR_BYTES) as usize);
+    while let Some(sector) = damaged.get(begin..end) {
+        if sector.iter().all(|byte| *byte == PADDING) {
+            return true;
+        }
+        (begin, end) = (end, end + SECTOR_BYTES as usize);
+    }
+    false
 }
 
 #[cfg(test)]
@@ -635,6 +692,17 @@ mod tests {
         // The last one of all cannot be told from a torn write.
         let (recovered, _) = left(&|disk| disk.flip_bit(path, 8 + 2 * len + 20, 3).unwrap());
         assert_eq!(recovered.unwrap(), Some(TxId(2)));
+
+        // A machine died, and of two writes that were not synced the disk had done the second one only.
+        let (recovered, names) = left(&|disk| {
+            let file = disk.open(path).unwrap();
+            let end = 8 + 3 * len;
+            let large = 512 + 2 * len;
+            file.write_at(end + large, &frame(5, 30)).unwrap();
+            file.write_at(end, &vec![0xFF; large as usize]).unwrap();
+        });
+        assert_eq!(recovered.unwrap(), Some(TxId(3)));
+        assert_eq!(names, ["edits_0000000000000000001-0000000000000000003"]);
 
         let (recovered, names) = left(&|disk| disk.open(path).unwrap().set_len(8).unwrap());
         assert_eq!(recovered.unwrap(), None);

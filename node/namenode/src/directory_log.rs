@@ -1,21 +1,24 @@
-//! The edit log task for a shared directory (`dfs.namenode.shared.edits.dir` with `file://`): the same orders and news as
-//! [`crate::log::LogTask`], with a file system in place of the JournalNodes.
+//! The edit log task where edits are in directories: in one that NameNodes share (`dfs.namenode.shared.edits.dir` with
+//! `file://`), or in those of the only NameNode (`dfs.namenode.edits.dir`). The same orders and news as
+//! [`crate::log::LogTask`], with file systems in place of the JournalNodes.
 //!
 //! A file system may be slow, or hang for as long as its server is away, so a thread of its own writes; the task hands
 //! it what was logged and lets replies out when the thread says that they are durable. The read lease runs from the
-//! thread's last look at the claim: whoever claims the directory waits that long before it answers anything.
+//! thread's last look at the claim: whoever claims the directory waits that long before it answers anything. The only
+//! NameNode has locked its directories, so nobody else answers anything for as long as it lives.
 
 use crate::local_edits::LocalEdits;
 use crate::log::{LogCommand, LogError, LostWriter, Recovered, tell};
 use crate::state::{Clock, NameNode};
+use crate::storage::NameDirs;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
-use hathi_journal::directory::{DirectoryError, DirectoryJournal, SharedDirectory};
+use hathi_journal::directory::{DirectoryError, JournalSet, MustHave, SharedDirectory};
 use hathi_namesystem::Life;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_storage::OsDisk;
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
@@ -35,8 +38,17 @@ const RECOVER_TIMEOUT: Duration = Duration::from_secs(55);
 /// How long a change to standby waits for the directory.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Where the edits are.
+pub enum Directories {
+    /// One that NameNodes share.
+    Shared(PathBuf),
+    /// Those of this NameNode, the only one.
+    Own(Arc<NameDirs>, MustHave),
+}
+
 enum Work {
-    Claim(u64, NamespaceInfo),
+    /// For this namespace, whose newest image covers everything up to this transaction.
+    Claim(u64, NamespaceInfo, TxId),
     Item(u64, LogItem),
     Purge(TxId),
     Stop(oneshot::Sender<()>),
@@ -75,7 +87,7 @@ impl DirectoryLog {
     /// Starts the thread; not a writer yet.
     pub fn start(
         nn: Arc<NameNode>,
-        path: &Path,
+        directories: Directories,
         commands: mpsc::UnboundedReceiver<LogCommand>,
         lost: mpsc::UnboundedSender<LostWriter>,
         local: LocalEdits,
@@ -84,9 +96,13 @@ impl DirectoryLog {
         let (sender, news) = mpsc::unbounded_channel();
         let wanted = Arc::new(AtomicU64::new(0));
         let thread = Thread {
-            directory: SharedDirectory::new(OsDisk, path),
             holder: nn.holder.clone(),
-            lease_ms: nn.settings.lease_ms,
+            lease_ms: match &directories {
+                Directories::Shared(_) => nn.settings.lease_ms,
+                Directories::Own(..) => 0,
+            },
+            directories,
+            info: NamespaceInfo::default(),
             clock: nn.clock.clone(),
             orders,
             news: sender,
@@ -98,7 +114,7 @@ impl DirectoryLog {
             looked_us: 0,
         };
         std::thread::Builder::new()
-            .name("shared-edits".to_owned())
+            .name("edit-log".to_owned())
             .spawn(move || thread.run())?;
         Ok(DirectoryLog {
             nn,
@@ -135,7 +151,7 @@ impl DirectoryLog {
                     None => return,
                 },
                 () = tokio::time::sleep_until(self.recover_until), if self.recovering.is_some() => {
-                    self.on_lost(LogError::Lost("the shared edits directory does not answer".to_owned()));
+                    self.on_lost(LogError::Lost("the edits directory does not answer".to_owned()));
                 }
             }
             self.ship();
@@ -154,7 +170,8 @@ impl DirectoryLog {
                 self.stop();
                 self.recovering = Some(done);
                 self.recover_until = tokio::time::Instant::now() + RECOVER_TIMEOUT;
-                self.order(Work::Claim(self.number, info));
+                let image = self.nn.ns.read().most_recent_checkpoint;
+                self.order(Work::Claim(self.number, info, image));
             }
             LogCommand::Ship(life) => self.life = Some(life),
             LogCommand::NotifySynced(txid, done) => {
@@ -276,14 +293,16 @@ impl DirectoryLog {
 
 /// What writes.
 struct Thread {
-    directory: SharedDirectory<OsDisk>,
+    directories: Directories,
+    /// Of the last claim.
+    info: NamespaceInfo,
     holder: String,
     lease_ms: u32,
     clock: Clock,
     orders: blocking::Receiver<Work>,
     news: mpsc::UnboundedSender<(u64, News)>,
     wanted: Arc<AtomicU64>,
-    journal: Option<(u64, DirectoryJournal<OsDisk>)>,
+    journal: Option<(u64, JournalSet<OsDisk>)>,
     queue: VecDeque<Work>,
     /// The last transaction appended, if it is not synced.
     unsynced: Option<TxId>,
@@ -306,7 +325,9 @@ impl Thread {
                 Err(blocking::RecvTimeoutError::Disconnected) => return,
             }
             while let Some(work) = self.queue.pop_front() {
-                match self.perform(&work) {
+                let result = self.perform(&work);
+                self.tell_dropped();
+                match result {
                     Ok(()) => self.full = false,
                     Err(error) if error.is_full() => {
                         if !std::mem::replace(&mut self.full, true) {
@@ -326,6 +347,16 @@ impl Thread {
                 && let Err(error) = self.sync()
             {
                 self.lose(&error);
+            }
+            self.tell_dropped();
+        }
+    }
+
+    fn tell_dropped(&mut self) {
+        let Some((_, journal)) = &mut self.journal else { return };
+        for dropped in journal.take_dropped() {
+            if let Directories::Own(dirs, _) = &self.directories {
+                dirs.fail(&dropped.path.join("current"), &dropped.reason);
             }
         }
     }
@@ -356,9 +387,9 @@ impl Thread {
 
     fn perform(&mut self, work: &Work) -> Result<(), DirectoryError> {
         match work {
-            Work::Claim(number, info) => {
+            Work::Claim(number, info, image) => {
                 if self.is_wanted(*number)
-                    && let Err(error) = self.claim(*number, info)
+                    && let Err(error) = self.claim(*number, info, *image)
                 {
                     let _ = self.news.send((*number, News::Lost(error.to_string())));
                 }
@@ -388,11 +419,19 @@ impl Thread {
     }
 
     /// Claims, recovers, and waits for the end of the last writer's lease.
-    fn claim(&mut self, number: u64, info: &NamespaceInfo) -> Result<(), DirectoryError> {
-        let (mut journal, wait_ms) = self.directory.clone().claim(info, &self.holder, self.lease_ms)?;
+    fn claim(&mut self, number: u64, info: &NamespaceInfo, image: TxId) -> Result<(), DirectoryError> {
+        let (mut journal, wait_ms) = match &self.directories {
+            Directories::Shared(path) => {
+                let directory = SharedDirectory::new(OsDisk, path);
+                let (journal, wait_ms) = directory.claim(info, &self.holder, self.lease_ms)?;
+                (JournalSet::shared(journal), wait_ms)
+            }
+            Directories::Own(dirs, must_have) => (JournalSet::own(dirs.edits(), info, must_have)?, 0),
+        };
+        self.info = info.clone();
         // Who waits must not be early: of all clocks this one only ever stands still too long.
         let claimed = Instant::now();
-        let last = journal.recover()?;
+        let last = journal.recover(image)?;
         let wait = Duration::from_millis(u64::from(wait_ms));
         std::thread::sleep(wait.saturating_sub(claimed.elapsed()));
         let epoch = journal.epoch();
@@ -408,7 +447,11 @@ impl Thread {
         };
         match item {
             LogItem::StartSegment(txid) => {
-                journal.start_segment(*txid, LayoutVersion::NAMENODE_CURRENT)?;
+                let restore = match &self.directories {
+                    Directories::Own(dirs, _) => dirs.begin_restoring_edits(),
+                    Directories::Shared(_) => false,
+                };
+                journal.start_segment(*txid, LayoutVersion::NAMENODE_CURRENT, &self.info, restore)?;
                 tracing::info!(%txid, "edit log segment started");
             }
             LogItem::Edits {
