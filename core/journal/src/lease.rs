@@ -13,6 +13,8 @@
 //! * whether anybody ever asked for a lease in the promised epoch is known over restarts ([`LeaseGrants::was_asked`]): the
 //!   marker stays when a lease is given back;
 //! * a lease that was given back is not granted again to that holder in that epoch;
+//! * what the holder was granted runs on when it is promised a higher epoch ([`LeaseGrants::promised_to_holder`]), over
+//!   restarts too: it counts on it, and hears late or never that it has the promise;
 //! * the name of a holder is public and proves nothing: a lease is given back, and its holder passes it, only with the
 //!   [`LeaseProof`] that came when it was granted; the same proof tells the epoch's writer from everybody else;
 //! * [`LeaseGrants::counter`] grows whenever a watcher could see a difference that matters to it.
@@ -297,6 +299,27 @@ impl LeaseGrants {
         self.asked = false;
         self.until = 0;
         self.ended = true;
+    }
+
+    /// What is to be on disk before the running lease's holder, who proves it, is promised this epoch; `None` when it is
+    /// somebody else who asks, or no lease runs.
+    #[must_use]
+    pub fn marker_of_holder(&self, epoch: Epoch, request: Option<&LeaseRequest>, now: Micros) -> Option<LeaseMarker> {
+        let asked = request.filter(|_| self.holder.is_some() && self.until > now && self.was_asked_by(request))?;
+        let promised = self.marker.as_ref().and_then(|marker| marker.ms);
+        Some(LeaseMarker {
+            epoch,
+            holder: self.holder.clone()?,
+            ms: promised.max(Some(self.granted_for(asked))),
+            proof: self.owner,
+        })
+    }
+
+    /// The holder itself was promised a higher epoch: what it was granted runs on in that one. The marker is on disk.
+    pub fn promised_to_holder(&mut self, marker: LeaseMarker) {
+        self.counter += 1;
+        self.epoch = marker.epoch;
+        self.marker = Some(marker);
     }
 
     /// Gives the lease of exactly this holder back, unless it is of a later epoch than the one named, or `proof` is

@@ -526,6 +526,12 @@ impl LogTask {
                     );
                     self.nodes.distrust(address, why);
                 }
+                WriterAction::Reelected { epoch } => {
+                    tracing::info!(
+                        %epoch,
+                        "elected anew in office: a JournalNode that had promised more to somebody else takes part again"
+                    );
+                }
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
                     self.on_lost(LogError::Lost(reason));
                     return;

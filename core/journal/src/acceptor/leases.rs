@@ -7,7 +7,7 @@ use hathi_storage::Disk;
 
 use super::{Acceptor, Handled, LEASE_EPOCH, Result};
 use crate::errors::JournalError;
-use crate::lease::LeaseProof;
+use crate::lease::{LeaseMarker, LeaseProof};
 use crate::messages::{Answer, LeaseRequest, LeaseState, Micros};
 use crate::mutant::Mutant;
 
@@ -25,6 +25,25 @@ impl<D: Disk> Acceptor<D> {
             remaining_ms: remaining.div_ceil(1000),
             journal: self.journal_id(),
         })
+    }
+
+    /// The lease that the asker holds is to run on in the epoch that it is about to be promised: writes so, or answers
+    /// `None` when it holds none. Written before the promise: a crash between both must not end the lease.
+    pub(super) fn keep_lease(
+        &mut self,
+        epoch: Epoch,
+        request: Option<&LeaseRequest>,
+        now: Micros,
+    ) -> Result<Option<LeaseMarker>> {
+        let kept = self.formatted()?.lease.marker_of_holder(epoch, request, now);
+        let Some(marker) = kept else {
+            return Ok(None);
+        };
+        let path = self.storage.current().join(LEASE_EPOCH);
+        let disk = self.storage.disk().clone();
+        let written = disk.write_small(&path, marker.to_text().as_bytes());
+        self.disk_result("persisting the lease's epoch", written)?;
+        Ok(Some(marker))
     }
 
     /// Grants the lease a valid request asks for; `None` when it asks for none.

@@ -431,7 +431,9 @@ impl Bench {
                         println!("a new segment begins, so that a JournalNode can join");
                     }
                 }
-                WriterAction::MembershipChanged { .. } | WriterAction::Distrusted { .. } => {}
+                WriterAction::MembershipChanged { .. }
+                | WriterAction::Distrusted { .. }
+                | WriterAction::Reelected { .. } => {}
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => self.ended = Some(reason),
                 WriterAction::LeaseHeld { .. } => self.ended = Some("somebody holds the read lease".to_owned()),
             }
