@@ -15,8 +15,9 @@
 //! * a lease that was given back is not granted again to that holder in that epoch;
 //! * what the holder was granted runs on when it is promised a higher epoch ([`LeaseGrants::promised_to_holder`]), over
 //!   restarts too: it counts on it, and hears late or never that it has the promise;
-//! * the name of a holder is public and proves nothing: a lease is given back, and its holder passes it, only with the
-//!   [`LeaseProof`] that came when it was granted; the same proof tells the epoch's writer from everybody else;
+//! * the name of a holder is public and proves nothing: a lease is granted only to who sends a proof, and it is given back,
+//!   and its holder passes it, only with the [`LeaseProof`] that came when it was granted; the same proof tells the epoch's
+//!   writer from everybody else, and what was said in the epoch before it came binds nobody ([`LeaseGrants::claim`]);
 //! * [`LeaseGrants::counter`] grows whenever a watcher could see a difference that matters to it.
 
 use std::sync::Arc;
@@ -153,7 +154,8 @@ impl LeaseMarker {
 pub struct LeaseGrants {
     max_ms: u32,
     holder: Option<Arc<str>>,
-    /// Who was granted the first lease of the promised epoch: its writer, and nobody else speaks in this epoch.
+    /// Who was the first to ask for a lease in the promised epoch with a proof: its writer, and nobody else speaks in this
+    /// epoch.
     owner: LeaseProof,
     asked: bool,
     epoch: Epoch,
@@ -224,6 +226,17 @@ impl LeaseGrants {
         request.is_some_and(|request| request.proof.proves(self.owner))
     }
 
+    /// Whether a call in the promised epoch makes its sender the owner, who has none yet: the first one that proves
+    /// something and asks for a lease.
+    pub fn claim(&mut self, request: &LeaseRequest) -> bool {
+        if self.owner.is_some() || !request.proof.is_some() || self.granted_for(request) == 0 {
+            return false;
+        }
+        self.owner = request.proof;
+        self.asked = true;
+        true
+    }
+
     /// Grows with every change.
     #[must_use]
     pub fn counter(&self) -> u64 {
@@ -245,6 +258,10 @@ impl LeaseGrants {
     #[must_use]
     pub fn marker_needed(&self, epoch: Epoch, request: &LeaseRequest) -> Option<LeaseMarker> {
         let ms = self.granted_for(request);
+        if ms == 0 && !self.ended {
+            // That somebody asks is known, and what is on disk of the lease that runs must stay there.
+            return None;
+        }
         let there = self.marker.as_ref().is_some_and(|m| {
             (m.epoch, m.proof) == (epoch, request.proof) && m.holder == request.holder && m.ms >= Some(ms)
         });
@@ -276,9 +293,7 @@ impl LeaseGrants {
         if ms == 0 {
             return 0;
         }
-        if !self.owner.is_some() {
-            self.owner = request.proof;
-        }
+        self.claim(request);
         let changed = self.ended || self.epoch != epoch || self.holder.as_ref() != Some(&request.holder);
         if changed {
             self.counter += 1;

@@ -46,7 +46,18 @@ impl<D: Disk> Acceptor<D> {
         Ok(Some(marker))
     }
 
-    /// Grants the lease a valid request asks for; `None` when it asks for none.
+    /// The first who proves something in an epoch and asks for a lease owns it. Whoever spoke in it before may have been
+    /// anybody, and may have left no room for the owner's serials: they begin anew.
+    pub(super) fn claim_epoch(&mut self, request: Option<&LeaseRequest>) -> Result<()> {
+        let journal = self.formatted_mut()?;
+        if request.is_some_and(|request| journal.lease.claim(request)) {
+            journal.serial = None;
+        }
+        Ok(())
+    }
+
+    /// Grants the lease a valid request asks for; `None` when it asks for none. Who proves nothing is granted nothing, and
+    /// leaves no trace: that would be taken for a writer's of ours.
     pub(super) fn grant(
         &mut self,
         epoch: Epoch,
@@ -56,6 +67,10 @@ impl<D: Disk> Acceptor<D> {
         let Some(request) = info_lease else {
             return Ok(None);
         };
+        if !request.proof.is_some() {
+            return Ok(Some(0));
+        }
+        self.claim_epoch(info_lease)?;
         let path = self.storage.current().join(LEASE_EPOCH);
         let disk = self.storage.disk().clone();
         let journal = self.formatted_mut()?;

@@ -70,6 +70,9 @@ impl<D: Disk> Acceptor<D> {
             self.promise(info.epoch, None)?;
         }
         self.check_promised_to(info)?;
+        if info.epoch == self.formatted()?.promised() {
+            self.claim_epoch(info.lease.as_ref())?;
+        }
         self.check_counters(info)?;
         let journal = self.formatted_mut()?;
         if let Some(highest) = journal.serial

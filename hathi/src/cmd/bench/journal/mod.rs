@@ -189,8 +189,8 @@ impl Bench {
             writer: QuorumWriter::new(WriterConfig {
                 ns_info: info,
                 holder: "bench@bench".into(),
-                // No lease is asked for.
-                proof: LeaseProof::default(),
+                // No lease is asked for, only that JournalNodes know one of ours.
+                proof: LeaseProof(u128::MAX),
                 asked_before: Epoch(0),
                 lease_ms: 0,
                 layout_version: LayoutVersion::NAMENODE_CURRENT,
