@@ -104,11 +104,11 @@ fn no_journalnode_is_left_behind_by_elections_however_often_candidates_lose() {
         duels: true,
         ..Plan::default()
     };
-    let summary = run_all(&duels, 0..500);
+    let summary = run_all(&duels, 0..200);
     eprintln!("{}", summary.coverage());
     assert!(summary.failures.is_empty(), "{}", summary.failures(&duels));
     for reached in ["duel", "elected anew in office"] {
-        let often = summary.marks.get(reached).is_some_and(|count| *count > 150);
+        let often = summary.marks.get(reached).is_some_and(|count| *count > 50);
         assert!(often, "too seldom: {reached}");
     }
 }
