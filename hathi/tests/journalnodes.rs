@@ -195,6 +195,48 @@ fn a_journalnode_that_missed_too_much_joins_with_a_new_segment_at_once() -> Resu
     Ok(())
 }
 
+/// The load would notice a change of the active, and a call that fails.
+#[test]
+fn a_journalnode_that_an_election_left_behind_takes_part_again_by_itself() -> Result<()> {
+    let mut pair = start_pair(&[])?;
+    let load = Load::start(&pair.conf(0))?;
+    load.goes_on();
+    pair.kill_journalnode(2)?;
+    let refused = pair.open_segment(0);
+    // As after an election in which somebody got the promise of a higher epoch here alone. Without our own files it is a
+    // directory as Hadoop's JournalNode leaves it.
+    let current = pair.journal(2);
+    for entry in std::fs::read_dir(&current)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("hathi-") || name == "lease-epoch" {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    std::fs::write(current.join("last-promised-epoch"), "7\n")?;
+    load.goes_on();
+    pair.start_journalnode(2, Kind::Ours)?;
+    wait_for("the JournalNode to have the open segment", PATIENCE, || {
+        let open = pair.open_segment(2);
+        (open > refused && open == pair.open_segment(0)).then_some(())
+    });
+    ensure!(
+        pair.log("nn0").contains("elected anew in office"),
+        "not in a higher epoch"
+    );
+    for index in 0..3 {
+        let promised = std::fs::read_to_string(pair.journal(index).join("last-promised-epoch"))?;
+        ensure!(promised.trim() == "8", "JournalNode {index} has promised {promised}");
+    }
+    ensure!(pair.state(0)? == "active", "another one is active");
+    // It is needed now, and lacks nothing.
+    pair.kill_journalnode(0)?;
+    load.goes_on();
+    pair.failover(0, 1)?;
+    load.goes_on();
+    eprintln!("{} directories", load.end()?);
+    Ok(())
+}
+
 /// What a NameNode shows of its channel to a JournalNode.
 fn channel(pair: &Pair, namenode: usize, journalnode: usize) -> Result<Value> {
     let port = pair.address(Role::JournalNode, journalnode).port();

@@ -90,6 +90,9 @@ pub fn command(plan: &Plan) -> String {
     if plan.liar {
         command += " --liar";
     }
+    if plan.duels {
+        command += " --duels";
+    }
     if plan.spares > 0 {
         command += &format!(" --spares {}", plan.spares);
     }

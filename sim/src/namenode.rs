@@ -58,6 +58,8 @@ pub struct NameNode {
     pub unsynced: BTreeMap<u64, u64>,
     /// The next transaction it writes.
     pub next_txid: u64,
+    /// Where its newest segment begins.
+    pub segment: u64,
     /// For when a tick is scheduled.
     pub tick_at: Option<Micros>,
     /// The newest membership of the JournalNodes it remembers.
@@ -92,6 +94,7 @@ impl NameNode {
             connections: vec![Connection::default(); journalnodes],
             unsynced: BTreeMap::new(),
             next_txid: 0,
+            segment: 0,
             tick_at: None,
             membership: None,
         }
@@ -152,6 +155,8 @@ impl NameNode {
                 get_journal_state: timeout,
                 new_epoch: timeout,
                 write_txns: timeout,
+                // Sooner than in life, so that faults come in between.
+                reelect_after: 20_000 + 500 * u64::from(knobs.lease_ms),
             },
             recent_limit_bytes: knobs.recent_limit_bytes,
             pipeline_depth: knobs.pipeline_depth,

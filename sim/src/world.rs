@@ -25,6 +25,7 @@ use crate::network::{Message, Node, Partitions};
 use crate::ops;
 
 mod delivery;
+mod duels;
 mod liars;
 mod membership;
 mod readers;
@@ -139,6 +140,8 @@ pub enum Event {
     Nemesis,
     /// Somebody who is no NameNode sends something.
     Stranger,
+    /// A candidate that will lose gets a promise.
+    Duel,
     /// It does something to a clock.
     ClockNemesis,
     /// What a fault did ends.
@@ -203,6 +206,8 @@ pub struct Plan {
     /// One JournalNode exaggerates whatever it says in an election, and strangers who know what everybody can see send
     /// messages to all of them.
     pub liar: bool,
+    /// Candidates that lose get the promise of one JournalNode, again and again.
+    pub duels: bool,
 }
 
 /// The simulated cluster.
@@ -425,6 +430,9 @@ impl World {
         if self.plan.liar {
             self.at(first_fault / 3, Event::Stranger);
         }
+        if self.plan.duels {
+            self.at(first_fault / 2, Event::Duel);
+        }
         if self.plan.wild_clocks {
             self.at(first_fault / 2, Event::ClockNemesis);
         }
@@ -523,6 +531,13 @@ impl World {
                     self.stranger();
                     let next = self.now + self.around(self.knobs.fault_every / 3);
                     self.at(next, Event::Stranger);
+                }
+            }
+            Event::Duel => {
+                if !self.healed {
+                    self.duel();
+                    let next = self.now + self.around(self.knobs.fault_every / 4);
+                    self.at(next, Event::Duel);
                 }
             }
             Event::ClockNemesis => {

@@ -17,6 +17,7 @@ fn hint(mutant: Mutant) -> u64 {
         Mutant::LeaseFromAnswer => 1814,
         Mutant::ChooseLongerFirst => 707,
         Mutant::AskTwice => 593,
+        Mutant::IgnoreRival => 1594,
         Mutant::ForeignMembership => 6287,
         Mutant::HastyMembership => 1450,
         _ => 0,
@@ -32,6 +33,7 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
         sharp_leases: mutant == Mutant::IgnoreDrift,
         wild_clocks: matches!(mutant, Mutant::WaitConfiguredLease | Mutant::ClockStandsInSuspend),
         liar: LIAR_MUTANTS.contains(&mutant),
+        duels: mutant == Mutant::IgnoreRival,
         late_copies: matches!(mutant, Mutant::ReleaseAnyEpoch | Mutant::AskTwice),
         ..Plan::default()
     };

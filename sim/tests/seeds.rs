@@ -26,9 +26,9 @@ fn seeds_hold_and_every_fault_happens() {
     );
     assert!(summary.missing().is_empty(), "in no seed: {:?}", summary.missing());
     for reached in [
+        "elected anew in office",
         "fenced",
         "fetched a segment",
-        "held back by a promise",
         "joining",
         "lease held",
         "lost its quorum",
@@ -95,6 +95,21 @@ fn one_liar_and_any_number_of_strangers_stop_no_election() {
         "stranger: releaseLease",
     ] {
         assert!(summary.marks.contains_key(reached), "no seed reached: {reached}");
+    }
+}
+
+#[test]
+fn no_journalnode_is_left_behind_by_elections_however_often_candidates_lose() {
+    let duels = Plan {
+        duels: true,
+        ..Plan::default()
+    };
+    let summary = run_all(&duels, 0..200);
+    eprintln!("{}", summary.coverage());
+    assert!(summary.failures.is_empty(), "{}", summary.failures(&duels));
+    for reached in ["duel", "elected anew in office"] {
+        let often = summary.marks.get(reached).is_some_and(|count| *count > 50);
+        assert!(often, "too seldom: {reached}");
     }
 }
 

@@ -225,6 +225,12 @@ pub fn is_fenced(exception: &RemoteException) -> bool {
     exception.is(exceptions::IO) && exception.message.contains("is less than the last promised epoch")
 }
 
+/// Whether a `newEpoch` was refused because an epoch as high, or a higher one, was promised.
+#[must_use]
+pub fn is_outrun(exception: &RemoteException) -> bool {
+    exception.is(exceptions::IO) && exception.message.contains("<= last promise")
+}
+
 /// Whether an exception of one of our JournalNodes says that the caller has to ask for its promise first.
 #[must_use]
 pub fn is_not_promised(exception: &RemoteException) -> bool {

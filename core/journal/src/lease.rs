@@ -13,8 +13,11 @@
 //! * whether anybody ever asked for a lease in the promised epoch is known over restarts ([`LeaseGrants::was_asked`]): the
 //!   marker stays when a lease is given back;
 //! * a lease that was given back is not granted again to that holder in that epoch;
-//! * the name of a holder is public and proves nothing: a lease is given back, and its holder passes it, only with the
-//!   [`LeaseProof`] that came when it was granted; the same proof tells the epoch's writer from everybody else;
+//! * what the holder was granted runs on when it is promised a higher epoch ([`LeaseGrants::promised_to_holder`]), over
+//!   restarts too: it counts on it, and hears late or never that it has the promise;
+//! * the name of a holder is public and proves nothing: a lease is granted only to who sends a proof, and it is given back,
+//!   and its holder passes it, only with the [`LeaseProof`] that came when it was granted; the same proof tells the epoch's
+//!   writer from everybody else, and what was said in the epoch before it came binds nobody ([`LeaseGrants::claim`]);
 //! * [`LeaseGrants::counter`] grows whenever a watcher could see a difference that matters to it.
 
 use std::sync::Arc;
@@ -151,7 +154,8 @@ impl LeaseMarker {
 pub struct LeaseGrants {
     max_ms: u32,
     holder: Option<Arc<str>>,
-    /// Who was granted the first lease of the promised epoch: its writer, and nobody else speaks in this epoch.
+    /// Who was the first to ask for a lease in the promised epoch with a proof: its writer, and nobody else speaks in this
+    /// epoch.
     owner: LeaseProof,
     asked: bool,
     epoch: Epoch,
@@ -222,6 +226,17 @@ impl LeaseGrants {
         request.is_some_and(|request| request.proof.proves(self.owner))
     }
 
+    /// Whether a call in the promised epoch makes its sender the owner, who has none yet: the first one that proves
+    /// something and asks for a lease.
+    pub fn claim(&mut self, request: &LeaseRequest) -> bool {
+        if self.owner.is_some() || !request.proof.is_some() || self.granted_for(request) == 0 {
+            return false;
+        }
+        self.owner = request.proof;
+        self.asked = true;
+        true
+    }
+
     /// Grows with every change.
     #[must_use]
     pub fn counter(&self) -> u64 {
@@ -243,6 +258,10 @@ impl LeaseGrants {
     #[must_use]
     pub fn marker_needed(&self, epoch: Epoch, request: &LeaseRequest) -> Option<LeaseMarker> {
         let ms = self.granted_for(request);
+        if ms == 0 && !self.ended {
+            // That somebody asks is known, and what is on disk of the lease that runs must stay there.
+            return None;
+        }
         let there = self.marker.as_ref().is_some_and(|m| {
             (m.epoch, m.proof) == (epoch, request.proof) && m.holder == request.holder && m.ms >= Some(ms)
         });
@@ -274,9 +293,7 @@ impl LeaseGrants {
         if ms == 0 {
             return 0;
         }
-        if !self.owner.is_some() {
-            self.owner = request.proof;
-        }
+        self.claim(request);
         let changed = self.ended || self.epoch != epoch || self.holder.as_ref() != Some(&request.holder);
         if changed {
             self.counter += 1;
@@ -297,6 +314,27 @@ impl LeaseGrants {
         self.asked = false;
         self.until = 0;
         self.ended = true;
+    }
+
+    /// What is to be on disk before the running lease's holder, who proves it, is promised this epoch; `None` when it is
+    /// somebody else who asks, or no lease runs.
+    #[must_use]
+    pub fn marker_of_holder(&self, epoch: Epoch, request: Option<&LeaseRequest>, now: Micros) -> Option<LeaseMarker> {
+        let asked = request.filter(|_| self.holder.is_some() && self.until > now && self.was_asked_by(request))?;
+        let promised = self.marker.as_ref().and_then(|marker| marker.ms);
+        Some(LeaseMarker {
+            epoch,
+            holder: self.holder.clone()?,
+            ms: promised.max(Some(self.granted_for(asked))),
+            proof: self.owner,
+        })
+    }
+
+    /// The holder itself was promised a higher epoch: what it was granted runs on in that one. The marker is on disk.
+    pub fn promised_to_holder(&mut self, marker: LeaseMarker) {
+        self.counter += 1;
+        self.epoch = marker.epoch;
+        self.marker = Some(marker);
     }
 
     /// Gives the lease of exactly this holder back, unless it is of a later epoch than the one named, or `proof` is

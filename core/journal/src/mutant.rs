@@ -67,6 +67,10 @@ pub enum Mutant {
     BelieveLoneSegment,
     /// Writer: what one JournalNode alone says to be committed stops a recovery.
     TrustLoneCommitted,
+    /// Writer: a JournalNode that has promised a higher epoch is left behind until there is another writer.
+    LeaveBehind,
+    /// Writer: elected anew in office, it does not look whether somebody else has written meanwhile.
+    IgnoreRival,
     /// Writer: an epoch that was asked for before is asked for again.
     AskTwice,
     /// Writer: a JournalNode finalizes when it has everything, whether a majority has or not.
@@ -82,7 +86,7 @@ pub enum Mutant {
 }
 
 /// Every planted bug.
-pub const ALL_MUTANTS: [Mutant; 37] = [
+pub const ALL_MUTANTS: [Mutant; 39] = [
     Mutant::AcceptEqualEpoch,
     Mutant::AcceptOldEpoch,
     Mutant::SkipJournalSync,
@@ -114,6 +118,8 @@ pub const ALL_MUTANTS: [Mutant; 37] = [
     Mutant::TakeAbsurdPromise,
     Mutant::BelieveLoneSegment,
     Mutant::TrustLoneCommitted,
+    Mutant::LeaveBehind,
+    Mutant::IgnoreRival,
     Mutant::AskTwice,
     Mutant::FinalizeUncommitted,
     Mutant::ForeignMembership,

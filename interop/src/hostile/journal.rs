@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long the readers look.
 const LOOK: Duration = Duration::from_millis(700);
 /// After this a segment that a JournalNode does not show is given up. Its writer tries a JournalNode again within half a
-/// second, and a segment must be two seconds old before the writer ends it by itself.
+/// second, and a segment must be two seconds old before the writer ends it by itself, for whatever reason.
 const SHOWN_WITHIN: Duration = Duration::from_secs(8);
 
 /// Readers ask as Java's standbys do, while the syncs of an edit are under way.
@@ -67,10 +67,10 @@ pub(super) fn before_disks(setup: &Setup<'_>) -> Result<()> {
 
 /// Begins a segment that every JournalNode has open and shows; answers its first transaction, which alone is in it.
 ///
-/// A JournalNode need not show the segment that was begun. One that gave its promise to a candidate that lost takes no part
-/// until the next election; on a busy machine two candidates meet at almost every tenth start. So the role is moved then,
-/// in order, and another segment begun. Its memory of recent edits may also have been emptied by a recovery, or it may
-/// join with the segment after.
+/// A JournalNode need not show the segment that was begun. On a busy machine two candidates meet at almost every tenth
+/// start, and one that gave its promise to the one that lost takes part again seconds later, in a segment of a higher
+/// epoch. Its memory of recent edits may also have been emptied by a recovery, or it may join with the segment after. So
+/// another segment is begun then.
 fn begin_segment(daemons: &Daemons, client: &Client, journalnodes: &[RpcClient]) -> Result<u64> {
     let started = Instant::now();
     loop {
@@ -94,12 +94,6 @@ fn begin_segment(daemons: &Daemons, client: &Client, journalnodes: &[RpcClient])
             started.elapsed() < PATIENCE,
             "a JournalNode shows no new segment: of the last one, {first}, they show {shown:?}"
         );
-        let active = daemons.wait_for_active(&[]);
-        let next = daemons
-            .of(Role::NameNode)
-            .find(|index| *index != active)
-            .context("no standby")?;
-        daemons.hathi("haadmin", &["-failover", &format!("nn{active}"), &format!("nn{next}")])?;
     }
 }
 

@@ -8,7 +8,7 @@
 //! NameNode has locked its directories, so nobody else answers anything for as long as it lives.
 
 use crate::local_edits::LocalEdits;
-use crate::log::{LogCommand, LogError, LostWriter, Recovered, tell};
+use crate::log::{LogCommand, LogError, LostWriter, Recovered, Waiting};
 use crate::state::{Clock, NameNode};
 use crate::storage::NameDirs;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
@@ -76,8 +76,8 @@ pub struct DirectoryLog {
     recover_until: tokio::time::Instant,
     /// Last transaction and moment of each batch at the thread.
     under_way: VecDeque<(TxId, u64)>,
-    waiting: Vec<(TxId, oneshot::Sender<()>)>,
-    waiting_final: Vec<(TxId, oneshot::Sender<()>)>,
+    waiting_synced: Waiting,
+    waiting_final: Waiting,
     commands: mpsc::UnboundedReceiver<LogCommand>,
     lost: mpsc::UnboundedSender<LostWriter>,
     local: LocalEdits,
@@ -126,8 +126,8 @@ impl DirectoryLog {
             recovering: None,
             recover_until: tokio::time::Instant::now(),
             under_way: VecDeque::new(),
-            waiting: Vec::new(),
-            waiting_final: Vec::new(),
+            waiting_synced: Waiting::default(),
+            waiting_final: Waiting::default(),
             commands,
             lost,
             local,
@@ -174,14 +174,10 @@ impl DirectoryLog {
                 self.order(Work::Claim(self.number, info, image));
             }
             LogCommand::Ship(life) => self.life = Some(life),
-            LogCommand::NotifySynced(txid, done) => {
-                if self.life.as_ref().is_some_and(|life| txid <= life.synced()) {
-                    let _ = done.send(());
-                } else {
-                    self.waiting.push((txid, done));
-                }
-            }
-            LogCommand::NotifyFinalized(last, done) => self.waiting_final.push((last, done)),
+            // Who is not the writer (any more) drops it.
+            LogCommand::NotifySynced(..) | LogCommand::NotifyFinalized(..) if self.life.is_none() => {}
+            LogCommand::NotifySynced(txid, done) => self.waiting_synced.wait(txid, done),
+            LogCommand::NotifyFinalized(last, done) => self.waiting_final.wait(last, done),
             LogCommand::Resign(done) => {
                 let stopped = self.stop();
                 tokio::spawn(async move {
@@ -205,8 +201,8 @@ impl DirectoryLog {
         self.wanted.store(self.number, Ordering::Release);
         self.life = None;
         self.under_way.clear();
-        self.waiting.clear();
-        self.waiting_final.clear();
+        self.waiting_synced = Waiting::default();
+        self.waiting_final = Waiting::default();
         self.recovering = None;
         self.nn.lease.set(0);
         self.local.abandon();
@@ -248,7 +244,7 @@ impl DirectoryLog {
                 }
             }
             News::Synced(txid) => self.on_synced(txid),
-            News::Finalized(end) => tell(&mut self.waiting_final, end),
+            News::Finalized(end) => self.waiting_final.reached(end),
             News::LeaseUntil(until) => self.nn.lease.set(until),
             News::Lost(reason) => self.on_lost(LogError::Lost(reason)),
         }
@@ -272,7 +268,7 @@ impl DirectoryLog {
             metrics.syncs.fetch_add(1, Ordering::Relaxed);
             metrics.sync_us.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
         }
-        tell(&mut self.waiting, txid);
+        self.waiting_synced.reached(txid);
     }
 
     fn on_lost(&mut self, error: LogError) {

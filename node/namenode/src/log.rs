@@ -136,8 +136,8 @@ pub struct LogTask {
     finalizing: bool,
     /// The segment that was ended early, so that a JournalNode can join again.
     ended_early: Option<TxId>,
-    waiting: Vec<(TxId, oneshot::Sender<()>)>,
-    waiting_final: Vec<(TxId, oneshot::Sender<()>)>,
+    waiting_synced: Waiting,
+    waiting_final: Waiting,
     commands: mpsc::UnboundedReceiver<LogCommand>,
     lost: mpsc::UnboundedSender<LostWriter>,
     events: JoinSet<Event>,
@@ -175,8 +175,8 @@ impl LogTask {
             held: VecDeque::new(),
             finalizing: false,
             ended_early: None,
-            waiting: Vec::new(),
-            waiting_final: Vec::new(),
+            waiting_synced: Waiting::default(),
+            waiting_final: Waiting::default(),
             commands,
             lost,
             events: JoinSet::new(),
@@ -280,14 +280,10 @@ impl LogTask {
             LogCommand::Recover { info, done } => self.recover(info, done),
             LogCommand::Ship(life) => self.life = Some(life),
             LogCommand::Members(step) => self.members(step),
-            LogCommand::NotifySynced(txid, done) => {
-                if self.life.as_ref().is_some_and(|life| txid <= life.synced()) {
-                    let _ = done.send(());
-                } else {
-                    self.waiting.push((txid, done));
-                }
-            }
-            LogCommand::NotifyFinalized(last, done) => self.waiting_final.push((last, done)),
+            // Who is not the writer (any more) drops it.
+            LogCommand::NotifySynced(..) | LogCommand::NotifyFinalized(..) if self.life.is_none() => {}
+            LogCommand::NotifySynced(txid, done) => self.waiting_synced.wait(txid, done),
+            LogCommand::NotifyFinalized(last, done) => self.waiting_final.wait(last, done),
             LogCommand::Resign(done) => {
                 let epoch = self.writer.as_ref().map(QuorumWriter::epoch);
                 self.stop();
@@ -345,8 +341,8 @@ impl LogTask {
         self.group_commit = GroupCommit::default();
         self.held.clear();
         self.finalizing = false;
-        self.waiting.clear();
-        self.waiting_final.clear();
+        self.waiting_synced = Waiting::default();
+        self.waiting_final = Waiting::default();
         self.recovering = None;
         self.changing = None;
         self.places.clear();
@@ -507,7 +503,7 @@ impl LogTask {
                 WriterAction::SegmentFinalized { start, end } => {
                     tracing::info!(%start, %end, "edit log segment finalized");
                     self.finalizing = false;
-                    tell(&mut self.waiting_final, end);
+                    self.waiting_final.reached(end);
                 }
                 WriterAction::MembershipChanged { membership } => {
                     tracing::info!(members = membership.members.join(";"), "the JournalNodes were changed");
@@ -525,6 +521,12 @@ impl LogTask {
                         "a JournalNode is left out of the recovery: look at it"
                     );
                     self.nodes.distrust(address, why);
+                }
+                WriterAction::Reelected { epoch } => {
+                    tracing::info!(
+                        %epoch,
+                        "elected anew in office: a JournalNode that had promised more to somebody else takes part again"
+                    );
                 }
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
                     self.on_lost(LogError::Lost(reason));
@@ -561,7 +563,7 @@ impl LogTask {
         }
         let waiting = self.nn.ns.read().edit_log.pending_txns();
         self.group_commit.synced(txid.0.saturating_sub(before.0), waiting, took);
-        tell(&mut self.waiting, txid);
+        self.waiting_synced.reached(txid);
         self.nn.release_replies();
     }
 
@@ -644,13 +646,28 @@ impl LogTask {
     }
 }
 
-/// Tells those who wait for this transaction or an earlier one.
-pub(crate) fn tell(waiting: &mut Vec<(TxId, oneshot::Sender<()>)>, reached: TxId) {
-    for (at, done) in std::mem::take(waiting) {
-        if at <= reached {
+/// Those who wait until the log of one writer has come to some transaction. It may have before they say so.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    reached: Option<TxId>,
+    for_later: Vec<(TxId, oneshot::Sender<()>)>,
+}
+
+impl Waiting {
+    /// `done` is told when this transaction is reached: at once if it has been.
+    pub(crate) fn wait(&mut self, txid: TxId, done: oneshot::Sender<()>) {
+        if self.reached >= Some(txid) {
             let _ = done.send(());
         } else {
-            waiting.push((at, done));
+            self.for_later.push((txid, done));
+        }
+    }
+
+    /// Tells those who wait for this transaction or an earlier one.
+    pub(crate) fn reached(&mut self, txid: TxId) {
+        self.reached = self.reached.max(Some(txid));
+        for (_, done) in self.for_later.extract_if(.., |(at, _)| *at <= txid) {
+            let _ = done.send(());
         }
     }
 }
@@ -686,5 +703,37 @@ mod tests {
         let news = news.await.expect("nobody notices").expect("the task lives");
         assert_eq!(news.reason, LogError::Broken.to_string());
         task.abort();
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_the_end_of_a_segment_that_is_final_already_is_told_at_once() {
+        let alone = testing::active();
+        let nn = alone.shared.nn.clone();
+        let (_commands, command_queue) = mpsc::unbounded_channel();
+        let (lost, _lost_queue) = mpsc::unbounded_channel();
+        let local = LocalEdits::start(Vec::new(), crate::local_edits::MustHave::default(), |_| {}).unwrap();
+        let nodes = JournalNodes::none(&nn.settings);
+        let mut task = LogTask::new(nn.clone(), nodes, command_queue, lost, local);
+        task.on_command(LogCommand::Ship(nn.ns.read().life().clone()));
+        task.perform(vec![WriterAction::SegmentFinalized {
+            start: TxId(1),
+            end: TxId(7),
+        }]);
+        let (done, mut finalized) = oneshot::channel();
+        task.on_command(LogCommand::NotifyFinalized(TxId(7), done));
+        finalized.try_recv().expect("it is final");
+        let (done, mut finalized) = oneshot::channel();
+        task.on_command(LogCommand::NotifyFinalized(TxId(8), done));
+        assert_eq!(finalized.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        task.perform(vec![WriterAction::SegmentFinalized {
+            start: TxId(8),
+            end: TxId(8),
+        }]);
+        finalized.try_recv().expect("it is final by now");
+        // Nobody waits in vain for who is not the writer any more.
+        let (done, mut finalized) = oneshot::channel();
+        task.stop();
+        task.on_command(LogCommand::NotifyFinalized(TxId(8), done));
+        assert_eq!(finalized.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 }

@@ -262,6 +262,7 @@ impl Settings {
                 get_journal_state: us("dfs.qjournal.get-journal-state.timeout.ms", 120_000)?,
                 new_epoch: us("dfs.qjournal.new-epoch.timeout.ms", 120_000)?,
                 write_txns: us("dfs.qjournal.write-txns.timeout.ms", 20_000)?,
+                ..WriterTimeouts::default()
             },
             queued_edits_bytes: conf.get_usize("dfs.qjournal.queued-edits.limit.mb", 10)? << 20,
             unsynced_limit_bytes: conf.get_usize("hathi.namenode.unsynced.limit.mb", 64)? << 20,

@@ -215,7 +215,7 @@ async fn copy_to_journalnode(
         lease: Some(LeaseRequest {
             ms: 0,
             holder: "initializeSharedEdits".into(),
-            proof: LeaseProof::default(),
+            proof: LeaseProof(uuid::Uuid::new_v4().as_u128()),
         }),
         established: false,
     };

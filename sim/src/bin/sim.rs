@@ -49,6 +49,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--late-copies" => parsed.plan.late_copies = true,
             "--wild-clocks" => parsed.plan.wild_clocks = true,
             "--liar" => parsed.plan.liar = true,
+            "--duels" => parsed.plan.duels = true,
             "--verbose" => parsed.plan.verbose = true,
             "--minimize" => parsed.minimize = true,
             _ => return Err(format!("unknown argument {argument}")),

@@ -67,30 +67,13 @@ impl World {
         });
     }
 
-    /// After the faults everybody who is in reach has everything in bounded time.
+    /// After the faults everybody who is in reach has everything in bounded time, whatever a JournalNode has promised to
+    /// whom: nobody rivals the writer any more, and nobody but the writer mends that.
     pub(super) fn look_whether_caught_up(&mut self) {
         match self.target {
             Some(target) if self.lagging(target).is_none() => self.done = true,
-            Some(_) if self.held_back() => {
-                // A promise given to an attempt that failed keeps the present writer out: until there is another.
-                self.mark("held back by a promise");
-                self.hand_over();
-                self.at(self.now + 2_000_000, Event::CaughtUp);
-            }
             _ => self.at(self.now + 100_000, Event::CaughtUp),
         }
-    }
-
-    /// Whether a JournalNode has promised an epoch above the present writer's, or had when it lost its disk.
-    fn held_back(&self) -> bool {
-        let writing = |nn: &NameNode| nn.alive && nn.writer.is_some() && nn.epoch > 0;
-        let epoch = self.nns.iter().filter(|nn| writing(nn)).map(|nn| nn.epoch).max();
-        let promises = self.jns.iter().filter_map(|jn| jn.acceptor.as_ref()?.promised_epoch());
-        let joins = self
-            .jns
-            .iter()
-            .any(|jn| jn.acceptor.as_ref().is_some_and(|a| a.is_joining()));
-        epoch.is_some() && (joins || promises.map(|promise| promise.0).max() > epoch)
     }
 
     /// Which JournalNode lacks what of the log up to `target`.

@@ -71,6 +71,7 @@ impl World {
                 self.start_segment(nn);
             }
             WriterAction::Distrusted { .. } => self.mark("distrusted"),
+            WriterAction::Reelected { epoch } => self.reelected(nn, epoch),
             WriterAction::Fenced { .. } => {
                 self.mark("fenced");
                 self.step_down(nn, 0);
@@ -115,7 +116,17 @@ impl World {
         end
     }
 
-    pub(super) fn recovered(&mut self, nn: usize, epoch: Epoch, last_segment: Option<(TxId, TxId)>) {
+    /// A writer in office goes on in a higher epoch: everything was final before, and nobody may have written since.
+    fn reelected(&mut self, nn: usize, epoch: Epoch) {
+        self.mark("elected anew in office");
+        self.check_writer_of(nn, epoch);
+        let verdict = self.acknowledged.recovered(epoch.0, self.nns[nn].segment - 1);
+        self.check(verdict);
+        self.nns[nn].epoch = epoch.0;
+    }
+
+    /// It is the only one of its epoch, and nobody holds the lease of an earlier one.
+    fn check_writer_of(&mut self, nn: usize, epoch: Epoch) {
         let attempt = self.nns[nn].attempt * 1000 + self.nns[nn].life;
         let verdict = self.epochs.became_writer(epoch.0, nn, attempt);
         self.check(verdict);
@@ -130,6 +141,10 @@ impl World {
             })
             .collect();
         self.check(leases::became_writer(nn, epoch.0, &holders));
+    }
+
+    pub(super) fn recovered(&mut self, nn: usize, epoch: Epoch, last_segment: Option<(TxId, TxId)>) {
+        self.check_writer_of(nn, epoch);
         let end = match last_segment {
             Some((_, end)) => end.0,
             None => self.log_end(),
@@ -146,6 +161,7 @@ impl World {
     pub(super) fn start_segment(&mut self, nn: usize) {
         self.nns[nn].role = Role::Opening;
         let txid = TxId(self.nns[nn].next_txid);
+        self.nns[nn].segment = txid.0;
         self.with_writer(nn, |writer, now, out| writer.start_segment(txid, now, out));
         if self.rng.bool() {
             // The first op need not wait for the answer.
@@ -172,7 +188,10 @@ impl World {
             let count = self.rng.u64(1..=self.knobs.max_batch);
             self.write_batch(nn, count);
         }
-        if self.one_in(self.knobs.roll_one_in) && self.nns[nn].role == Role::Writing {
+        let local = self.nns[nn].clock.at(self.now);
+        let writer = self.nns[nn].writer.as_ref();
+        let wanted = writer.is_some_and(|writer| writer.wants_new_segment(local).is_some());
+        if (self.one_in(self.knobs.roll_one_in) || wanted) && self.nns[nn].role == Role::Writing {
             self.nns[nn].role = Role::Rolling;
             self.mark("rolled");
             self.with_writer(nn, |writer, now, out| writer.finalize_segment(now, out));

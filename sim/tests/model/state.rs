@@ -495,6 +495,7 @@ impl State {
                 get_journal_state: timeout,
                 new_epoch: timeout,
                 write_txns: timeout,
+                reelect_after: timeout,
             },
             recent_limit_bytes: 1 << 20,
             pipeline_depth: 2,
@@ -584,6 +585,7 @@ impl State {
             | WriterAction::SegmentFinalized { .. }
             | WriterAction::MembershipChanged { .. }
             | WriterAction::Distrusted { .. }
+            | WriterAction::Reelected { .. }
             | WriterAction::Fenced { .. }
             | WriterAction::LostQuorum { .. }
             | WriterAction::LeaseHeld { .. } => {}

@@ -226,7 +226,7 @@ impl<D: Disk> Acceptor<D> {
             return Ok(());
         }
         if promise > self.formatted()?.promised() {
-            self.promise(promise)?;
+            self.promise(promise, None)?;
         }
         let (disk, current) = (self.storage.disk().clone(), self.storage.current());
         let removed = disk.remove_file(&current.join(PROMISE_LOST));

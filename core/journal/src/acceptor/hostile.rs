@@ -8,6 +8,7 @@ use prost::Message;
 
 use super::tests::{Bench, proof};
 use super::*;
+use crate::lease::LeaseProof;
 use crate::messages::{JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, QJOURNAL_PROTOCOL};
 use crate::wire::Envelope;
 
@@ -269,4 +270,73 @@ fn what_could_not_be_read_back_is_not_taken_from_the_wire() {
     assert!(!refused(&body));
     body.ns_info.storage_info.cluster_id = long;
     assert!(refused(&body));
+}
+
+/// One who proves nothing asks for a lease.
+fn unproven(holder: &str, ms: u32) -> Option<LeaseRequest> {
+    Some(LeaseRequest {
+        ms,
+        holder: holder.into(),
+        proof: LeaseProof::default(),
+    })
+}
+
+#[test]
+fn who_proves_nothing_is_granted_no_lease_and_passes_for_no_writer_of_ours() {
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 2);
+    for (holder, ms) in [("x", 1000), ("y", 0), ("x", 0)] {
+        bench.lease = unproven(holder, ms);
+        let heartbeat = bench.heartbeat(1);
+        assert_eq!(
+            bench.ok(&heartbeat),
+            Answer::Lease {
+                lease_granted_ms: Some(0)
+            }
+        );
+    }
+    let state = bench.acceptor.lease_state(bench.now).unwrap();
+    assert!(state.written_without_lease, "a writer of Hadoop is at work");
+    bench.lease = lease("nn2@b");
+    let other = bench.new_epoch(2);
+    bench.ok(&other);
+}
+
+#[test]
+fn a_lease_of_which_the_file_is_damaged_is_waited_out_whatever_a_stranger_asks_for() {
+    let mut bench = writing();
+    let path = Path::new("/ns/current").join(LEASE_EPOCH);
+    bench.disk.write_small(&path, b"damaged").unwrap();
+    bench.restart();
+    let switched_off = lease("nn3@c").map(|lease| LeaseRequest { ms: 0, ..lease });
+    for other in [unproven("x", 0), switched_off] {
+        bench.lease = other;
+        let heartbeat = bench.heartbeat(1);
+        bench.ok(&heartbeat);
+    }
+    bench.restart();
+    bench.lease = lease("nn2@b");
+    let other = bench.new_epoch(2);
+    assert_eq!(bench.class(&other), exceptions::RETRIABLE);
+}
+
+#[test]
+fn the_writer_is_served_in_an_epoch_that_strangers_were_promised_and_spoke_in_before() {
+    let mut bench = Bench::formatted();
+    bench.write(1, 1, 2);
+    bench.lease = unproven("x", 0);
+    let stolen = bench.new_epoch(2);
+    bench.ok(&stolen);
+    bench.call(&heartbeat(2, 1 << 40, None)).unwrap();
+    // A majority of the others has elected it in this epoch.
+    bench.lease = lease("nn1@a");
+    let start = bench.start(2, 3);
+    bench.ok(&start);
+    let batch = bench.journal(2, 3, 3, 1);
+    bench.ok(&batch);
+    // What it has sent before comes to nothing, as ever.
+    bench.call(&start).unwrap_err();
+    bench.call(&heartbeat(2, 1 << 41, None)).unwrap_err();
+    let next = bench.heartbeat(2);
+    bench.ok(&next);
 }

@@ -7,7 +7,7 @@ use hathi_storage::Disk;
 
 use super::{Acceptor, Handled, LEASE_EPOCH, Result};
 use crate::errors::JournalError;
-use crate::lease::LeaseProof;
+use crate::lease::{LeaseMarker, LeaseProof};
 use crate::messages::{Answer, LeaseRequest, LeaseState, Micros};
 use crate::mutant::Mutant;
 
@@ -27,7 +27,37 @@ impl<D: Disk> Acceptor<D> {
         })
     }
 
-    /// Grants the lease a valid request asks for; `None` when it asks for none.
+    /// The lease that the asker holds is to run on in the epoch that it is about to be promised: writes so, or answers
+    /// `None` when it holds none. Written before the promise: a crash between both must not end the lease.
+    pub(super) fn keep_lease(
+        &mut self,
+        epoch: Epoch,
+        request: Option<&LeaseRequest>,
+        now: Micros,
+    ) -> Result<Option<LeaseMarker>> {
+        let kept = self.formatted()?.lease.marker_of_holder(epoch, request, now);
+        let Some(marker) = kept else {
+            return Ok(None);
+        };
+        let path = self.storage.current().join(LEASE_EPOCH);
+        let disk = self.storage.disk().clone();
+        let written = disk.write_small(&path, marker.to_text().as_bytes());
+        self.disk_result("persisting the lease's epoch", written)?;
+        Ok(Some(marker))
+    }
+
+    /// The first who proves something in an epoch and asks for a lease owns it. Whoever spoke in it before may have been
+    /// anybody, and may have left no room for the owner's serials: they begin anew.
+    pub(super) fn claim_epoch(&mut self, request: Option<&LeaseRequest>) -> Result<()> {
+        let journal = self.formatted_mut()?;
+        if request.is_some_and(|request| journal.lease.claim(request)) {
+            journal.serial = None;
+        }
+        Ok(())
+    }
+
+    /// Grants the lease a valid request asks for; `None` when it asks for none. Who proves nothing is granted nothing, and
+    /// leaves no trace: that would be taken for a writer's of ours.
     pub(super) fn grant(
         &mut self,
         epoch: Epoch,
@@ -37,6 +67,10 @@ impl<D: Disk> Acceptor<D> {
         let Some(request) = info_lease else {
             return Ok(None);
         };
+        if !request.proof.is_some() {
+            return Ok(Some(0));
+        }
+        self.claim_epoch(info_lease)?;
         let path = self.storage.current().join(LEASE_EPOCH);
         let disk = self.storage.disk().clone();
         let journal = self.formatted_mut()?;

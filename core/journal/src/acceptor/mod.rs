@@ -72,6 +72,8 @@ mod faults;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod own_lease;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -376,6 +378,15 @@ impl<D: Disk> Acceptor<D> {
         {
             marker.ms = Some(self.options.max_lease_ms);
         }
+        let doubt = self.read_doubt()?;
+        if let Some(marker) = marker.as_mut().filter(|marker| marker.epoch.0 > promised.get())
+            && !doubt.as_ref().is_some_and(|doubt| doubt.promise)
+        {
+            // Its holder was to be promised that epoch, and a crash came first: it is the holder's of the promised one. Best
+            // effort, as this would be found once more; a later epoch's writer must not count as one that asks for leases.
+            marker.epoch = Epoch(promised.get());
+            let _ = disk.write_small(&current.join(LEASE_EPOCH), marker.to_text().as_bytes());
+        }
         let written =
             CheckedRecord::open(disk.clone(), current.join(WRITTEN)).map_err(reading(&current.join(WRITTEN)))?;
         let failed_marker = current.join(DISK_FAILED);
@@ -405,7 +416,7 @@ impl<D: Disk> Acceptor<D> {
             rolls_until: 0,
             cache,
             lease,
-            doubt: self.read_doubt()?,
+            doubt,
             written,
             durable_to: TxId(0),
             verified: None,

@@ -5,6 +5,7 @@ use hathi_storage::Disk;
 
 use super::{Acceptor, Result};
 use crate::errors::JournalError;
+use crate::lease::LeaseMarker;
 use crate::messages::{Micros, RequestInfo};
 use crate::mutant::Mutant;
 
@@ -19,8 +20,9 @@ const MAX_MISSED_EPOCHS: u64 = 1_000;
 const MAX_COUNTER_JUMP: u64 = 1 << 48;
 
 impl<D: Disk> Acceptor<D> {
-    /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`).
-    pub(super) fn promise(&mut self, epoch: Epoch) -> Result<()> {
+    /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`). A lease ends with it, but
+    /// for that of the holder itself ([`Acceptor::keep_lease`]).
+    pub(super) fn promise(&mut self, epoch: Epoch, kept: Option<LeaseMarker>) -> Result<()> {
         let durable = !self.mutated(Mutant::SkipPromiseSync);
         let journal = self.formatted_mut()?;
         debug_assert!(epoch >= journal.promised());
@@ -34,7 +36,10 @@ impl<D: Disk> Acceptor<D> {
         journal.serial = None;
         journal.tells_commits = false;
         journal.rolls_until = 0;
-        journal.lease.promised(epoch);
+        match kept {
+            Some(marker) => journal.lease.promised_to_holder(marker),
+            None => journal.lease.promised(epoch),
+        }
         if journal.committed() > Some(journal.highest) {
             journal
                 .committed
@@ -62,9 +67,12 @@ impl<D: Disk> Acceptor<D> {
         }
         if info.epoch > promised && self.mutated(Mutant::RaiseByAnyCall) {
             self.check_lease(info.lease.as_ref(), now)?;
-            self.promise(info.epoch)?;
+            self.promise(info.epoch, None)?;
         }
         self.check_promised_to(info)?;
+        if info.epoch == self.formatted()?.promised() {
+            self.claim_epoch(info.lease.as_ref())?;
+        }
         self.check_counters(info)?;
         let journal = self.formatted_mut()?;
         if let Some(highest) = journal.serial
@@ -143,7 +151,7 @@ impl<D: Disk> Acceptor<D> {
         let missed = info.epoch.0.saturating_sub(promised.0);
         if info.lease.is_none() && (1..=MAX_MISSED_EPOCHS).contains(&missed) {
             self.check_lease(None, now)?;
-            self.promise(info.epoch)?;
+            self.promise(info.epoch, None)?;
         }
         Ok(())
     }

@@ -110,7 +110,8 @@ impl<D: Disk> Acceptor<D> {
         }
         if !known {
             self.check_lease(lease, now)?;
-            self.promise(epoch)?;
+            let kept = self.keep_lease(epoch, lease, now)?;
+            self.promise(epoch, kept)?;
             self.close_open_segment()?;
         }
         let mut last_segment = None;

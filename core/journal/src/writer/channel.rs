@@ -16,6 +16,8 @@ pub(super) enum Op {
     },
     /// The same in office, of a JournalNode that missed the election.
     Establish,
+    /// Which epoch it has promised that is higher than ours.
+    AskPromise,
     Prepare {
         segment: TxId,
     },
@@ -92,6 +94,12 @@ pub(super) struct Channel {
     pub endpoint: Option<(String, u16)>,
     /// Promised a higher epoch.
     pub fenced: bool,
+    /// Since when.
+    pub fenced_at: Micros,
+    /// Of one that was left behind by an election: its promise, as it said when it was asked last.
+    pub left_behind: Option<Epoch>,
+    /// When it may be asked for its promise again.
+    pub ask_promise_at: Micros,
     /// Said that it has not promised our epoch to us: to be asked for that before anything else, from this moment on.
     pub unpromised: Option<Micros>,
     /// Said something that can't be true beside what all others say: its word counts for nothing in this recovery.
@@ -134,6 +142,9 @@ impl Channel {
             ours: None,
             endpoint: None,
             fenced: false,
+            fenced_at: 0,
+            left_behind: None,
+            ask_promise_at: 0,
             unpromised: None,
             distrusted: false,
             gone: false,
@@ -152,6 +163,23 @@ impl Channel {
             refused: false,
             told_committed: None,
         }
+    }
+
+    /// It said that it has promised a higher epoch.
+    pub fn fence(&mut self, now: Micros) {
+        if !self.fenced {
+            self.fenced = true;
+            self.fenced_at = now;
+            self.left_behind = None;
+        }
+    }
+
+    /// What kept it out is over: it is asked for its promise of our epoch, and takes part again when it has given it.
+    pub fn let_in(&mut self, now: Micros) {
+        self.fenced = false;
+        self.left_behind = None;
+        self.refused = false;
+        self.unpromised = Some(now);
     }
 
     pub fn is_idle(&self) -> bool {

@@ -252,6 +252,12 @@ impl QuorumWriter {
                 self.leave(i);
             }
         }
+        self.spread_in_own_epoch();
+    }
+
+    /// A membership must be of the writer's own epoch, and on a majority, before it is changed.
+    pub(super) fn spread_in_own_epoch(&mut self) {
+        self.members.own = false;
         if let Some(record) = &self.members.record
             && !self.mutated(Mutant::ForeignMembership)
         {

@@ -6,6 +6,8 @@
 //! start_segment ─► startLogSegment* ─► SegmentStarted     journal ─► journal* ─► Synced     finalize_segment ─► SegmentFinalized
 //!                                                                                   * = of a majority
 //! ```
+//! When a JournalNode was left behind by an election, there is a `newEpoch*` before the `startLogSegment*` ([`reelection`]).
+//!
 //! Calls in, [`WriterAction`]s out, time as an argument. A shell sends the requests and brings the answers.
 //!
 //! Every JournalNode has a channel that works its own way through the segments: opens, receives batches, finalizes.
@@ -36,9 +38,11 @@ use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Reque
 use crate::mutant::{Mutant, Mutation};
 
 mod channel;
+mod check;
 mod members;
 mod recent;
 mod recovery;
+mod reelection;
 mod rejoin;
 mod segment;
 
@@ -49,6 +53,7 @@ use channel::{Channel, InFlight, Op, Sync};
 use members::Members;
 pub use members::{Change, Learner};
 use recent::RecentEdits;
+use reelection::Reelections;
 
 /// Most bytes of merged batches in one journal call (`FSEditLog`'s output buffer; the RPC limit is far above).
 const MERGE_LIMIT_BYTES: usize = 512 << 10;
@@ -115,6 +120,10 @@ pub struct WriterTimeouts {
     /// `dfs.qjournal.write-txns.timeout.ms`: also how long a batch may wait for a majority, and how long no majority
     /// may have answered anything, before the quorum counts as lost.
     pub write_txns: Micros,
+    /// How long a JournalNode must have refused the writer in office for a higher promise before it is elected anew, and
+    /// how long the first pause after that is. Some seconds, as long as the longest lease: a rival that is about to win has
+    /// won by then, and a majority tells; one that lost has given up.
+    pub reelect_after: Micros,
 }
 
 impl Default for WriterTimeouts {
@@ -128,6 +137,7 @@ impl Default for WriterTimeouts {
             get_journal_state: 120_000_000,
             new_epoch: 120_000_000,
             write_txns: 20_000_000,
+            reelect_after: 2_000_000,
         }
     }
 }
@@ -197,6 +207,12 @@ pub enum WriterAction {
         journalnode: usize,
         /// What it said, for people.
         why: String,
+    },
+    /// A majority has promised a higher epoch to the writer in office, which goes on in it: a JournalNode takes part again
+    /// that an election had left behind.
+    Reelected {
+        /// The new epoch.
+        epoch: Epoch,
     },
     /// So many JournalNodes promised a higher epoch that no majority is left: step down. Final.
     Fenced {
@@ -283,6 +299,7 @@ pub struct QuorumWriter {
     next_call: u64,
     /// Since when we are the writer: quorum loss counts from here at the earliest.
     ready_at: Micros,
+    reelections: Reelections,
 }
 
 type Actions = Vec<WriterAction>;
@@ -324,6 +341,7 @@ impl QuorumWriter {
             lease_until: 0,
             next_call: 0,
             ready_at: 0,
+            reelections: Reelections::default(),
             config,
         };
         writer.begin_members();
@@ -404,6 +422,8 @@ impl QuorumWriter {
             return;
         }
         for channel in self.channels.iter_mut().filter(|channel| !channel.gone) {
+            // One that can't be asked for long needs only the last one.
+            channel.waiting.retain(|op| !matches!(op, Op::Purge { .. }));
             channel.waiting.push(Op::Purge { min_to_keep });
         }
         self.pump_all(now, out);
@@ -429,11 +449,17 @@ impl QuorumWriter {
         };
         match &result {
             Ok(answer) => {
-                channel.last_success = channel.last_success.max(call.sent);
+                // Whom we only ask for his promise does nothing for us.
+                if call.op != Op::AskPromise {
+                    channel.last_success = channel.last_success.max(call.sent);
+                }
                 self.take_lease(journalnode, answer, call.sent, now);
             }
+            // In office, what was sent in the epoch before a re-election tells nothing of the one after.
             Err(CallError::Remote(exception)) if is_fenced(exception) => {
-                channel.fenced = true;
+                if self.phase != Phase::Ready || call.round == self.round {
+                    channel.fence(now);
+                }
             }
             // Java's know no leases.
             Err(CallError::Remote(exception)) if is_lease_held(exception) => channel.ours = Some(true),
@@ -467,6 +493,10 @@ impl QuorumWriter {
                 self.finalize_answer(i, start, result, now, out);
             }
             Op::Establish => self.establish_answer(i, &result, now),
+            Op::AskPromise => self.promise_answer(i, &result, now, out),
+            Op::NewEpoch { epoch } if self.phase == Phase::Ready => {
+                self.reelection_answer(i, epoch, &result, now, out);
+            }
             Op::GetJournalState
             | Op::NewEpoch { .. }
             | Op::Prepare { .. }
@@ -489,6 +519,8 @@ impl QuorumWriter {
                 }
             }
             Op::Join => self.join_answer(i, result),
+            // In another epoch it is another membership.
+            Op::SetMembership { .. } if call.round != self.round => {}
             Op::SetMembership { version } => self.membership_answer(i, version, result, now),
             Op::Purge { .. } | Op::Release => {}
         }
@@ -591,7 +623,7 @@ impl QuorumWriter {
     fn send(&mut self, i: usize, (op, request): (Op, Request), now: Micros, out: &mut Actions) {
         let timeouts = &self.config.timeouts;
         let timeout = match &op {
-            Op::GetJournalState => timeouts.get_journal_state,
+            Op::GetJournalState | Op::AskPromise => timeouts.get_journal_state,
             Op::NewEpoch { .. } | Op::Establish => timeouts.new_epoch,
             Op::Prepare { .. } => timeouts.prepare_recovery,
             Op::Accept { .. } => timeouts.accept_recovery,
@@ -665,8 +697,14 @@ impl QuorumWriter {
     /// What a channel should send next, if it may send anything now.
     fn next_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
         let channel = self.channels.get(i)?;
-        if channel.gone || (channel.fenced && self.phase == Phase::Ready) {
+        if channel.gone {
             return None;
+        }
+        if self.phase == Phase::Ready && self.is_reelecting() {
+            return self.vote_op(i);
+        }
+        if channel.fenced && self.phase == Phase::Ready {
+            return self.ask_promise_op(i, now);
         }
         if let Some(at) = channel.unpromised {
             let due = channel.is_idle() && at <= now;
@@ -762,12 +800,18 @@ impl QuorumWriter {
             return None;
         }
         let mut at = self.quorum_deadline().0;
+        if self.is_reelecting() {
+            return Some(self.reelections.retry_at().map_or(at, |retry| at.min(retry)));
+        }
         for (i, channel) in self.channels.iter().enumerate().filter(|(_, channel)| !channel.gone) {
             if let Some(due) = self.heartbeat_due(channel).filter(|_| self.may_write(i)) {
                 at = at.min(due);
             }
             if let Some(due) = self.membership_due(i).filter(|_| channel.is_idle()) {
                 at = at.min(due);
+            }
+            if let Some(ask_at) = self.ask_promise_due(channel).filter(|_| channel.is_idle()) {
+                at = at.min(ask_at);
             }
             if let Some(asked_at) = channel.unpromised.filter(|_| channel.is_idle() && !channel.fenced) {
                 at = at.min(asked_at);
@@ -794,73 +838,8 @@ impl QuorumWriter {
             self.lose_quorum(reason.to_owned(), out);
             return;
         }
+        self.retry_reelection(now, out);
         self.pump_all(now, out);
-    }
-
-    /// What must hold between calls: simulators look after each event, debug builds after each answer.
-    pub fn check(&self) {
-        if self.phase == Phase::Dead {
-            // It listens to nobody any more.
-            return;
-        }
-        let committed = self.committed.unwrap_or_default();
-        let n = self.channels.len();
-        assert!(
-            self.votes.len() == n && self.addresses.len() == n,
-            "of each JournalNode everything is kept"
-        );
-        self.members.check(n, self.mutated(Mutant::ForeignMembership));
-        for i in self.counting() {
-            assert!(
-                self.channels.get(*i).is_some_and(|channel| !channel.gone),
-                "one that is gone counts"
-            );
-        }
-        for channel in &self.channels {
-            channel.check(self.config.pipeline_depth);
-            assert!(channel.told_committed <= self.committed, "told what is not committed");
-            assert!(
-                channel.next <= self.next.max(channel.segment.unwrap_or_default()),
-                "sent what was not handed in"
-            );
-        }
-        self.check_targets_order();
-        self.recent.check();
-        if self.phase != Phase::Ready {
-            return assert!(self.targets.is_empty(), "writes before it has recovered");
-        }
-        assert!(
-            self.epoch > self.config.asked_before || self.mutated(Mutant::AskTwice),
-            "an epoch asked for twice"
-        );
-        assert!(
-            self.targets.is_empty() || committed < self.next,
-            "committed what was not handed in"
-        );
-    }
-
-    fn check_targets_order(&self) {
-        assert!(self.targets.len() <= MAX_TARGETS);
-        let (n, last) = (self.channels.len(), self.targets.len().saturating_sub(1));
-        let mut before = None;
-        for (index, target) in self.targets.iter().enumerate() {
-            assert!(target.started.len() == n && target.finalized.len() == n && target.failures.len() == n);
-            assert!(before.is_none_or(|end: TxId| end < target.start), "segments overlap");
-            assert!(
-                index == last || target.finalized_reported,
-                "a segment begins before the last one is final"
-            );
-            assert!(target.end.is_some() || !target.finalized_reported);
-            assert!(target.end.is_none_or(|end| end.next() >= target.start));
-            before = target.end;
-        }
-    }
-
-    /// [`QuorumWriter::check`] in debug builds, unless a rule is broken on purpose: then others show it.
-    fn debug_check(&self) {
-        if cfg!(debug_assertions) && self.config.mutation == Mutation::default() {
-            self.check();
-        }
     }
 }
 

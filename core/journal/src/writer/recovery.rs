@@ -19,7 +19,7 @@ use super::channel::Op;
 use super::{Actions, CallError, Phase, QuorumWriter, Vote, WriterAction, lease_retry_at};
 use crate::acceptor::MAX_EPOCH_JUMP;
 use crate::choose::{ChooseError, choose, vouching_epoch};
-use crate::errors::is_not_fetched;
+use crate::errors::{is_not_fetched, is_outrun};
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request};
 use crate::mutant::Mutant;
 
@@ -48,6 +48,7 @@ impl QuorumWriter {
             Op::GetJournalState => Request::GetJournalState,
             Op::NewEpoch { epoch } => self.new_epoch(*epoch, false),
             Op::Establish => self.new_epoch(self.epoch, true),
+            Op::AskPromise => Request::GetJournalState,
             Op::Prepare { segment } => Request::PrepareRecovery {
                 info,
                 segment: *segment,
@@ -201,7 +202,7 @@ impl QuorumWriter {
     }
 
     /// What this JournalNode says counts no more in this recovery.
-    fn distrust(&mut self, i: usize, why: String, out: &mut Actions) {
+    pub(super) fn distrust(&mut self, i: usize, why: String, out: &mut Actions) {
         if let Some(channel) = self.channels.get_mut(i)
             && !channel.distrusted
         {
@@ -484,7 +485,7 @@ impl QuorumWriter {
             match error {
                 CallError::Remote(exception) => {
                     retry_at = retry_at.max(lease_retry_at(exception, now));
-                    outrun |= exception.message.contains("<= last promise");
+                    outrun |= is_outrun(exception);
                     reasons.push(format!("{host}: {exception}"));
                 }
                 CallError::Broken(what) => reasons.push(format!("{host}: {what}")),

@@ -34,7 +34,8 @@ impl QuorumWriter {
     }
 
     /// The first transaction of the open segment, if it should end now: a JournalNode answers again, but what it missed
-    /// is not in memory any more, or it is a Java one, which takes no part of a segment a second time.
+    /// is not in memory any more, or it is a Java one, which takes no part of a segment a second time; or one was left
+    /// behind by an election, and takes part again in a higher epoch ([`super::reelection`]).
     #[must_use]
     pub fn wants_new_segment(&self, now: Micros) -> Option<TxId> {
         if self.phase != Phase::Ready {
@@ -55,6 +56,6 @@ impl QuorumWriter {
             for_this && stuck && channel.last_success > channel.lost_at
         };
         let waiting = self.counting().iter().filter_map(|i| self.channels.get(*i)).any(waits);
-        waiting.then_some(target.start)
+        (waiting || self.reelection_epoch(now).is_some()).then_some(target.start)
     }
 }

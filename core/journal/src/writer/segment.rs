@@ -33,6 +33,7 @@ impl QuorumWriter {
             self.targets.pop_front();
         }
         self.next = txid;
+        self.begin_reelection(now);
         self.pump_all(now, out);
     }
 

@@ -1,6 +1,7 @@
 //! A writer against JournalNodes in the same thread, whose answers come when the test says so.
 
 mod changes;
+mod left_behind;
 mod liars;
 mod rejoin;
 
@@ -14,6 +15,7 @@ use hathi_storage::{Disk, DiskFile, SimDisk};
 
 use super::*;
 use crate::acceptor::{Acceptor, AcceptorOptions, Handled};
+use crate::errors::JournalError;
 use crate::frames::tests::frame;
 
 fn ns_info() -> NamespaceInfo {
@@ -77,6 +79,8 @@ struct Cluster {
     refuses_segments: Vec<bool>,
     /// What it makes of its true answers.
     lies: Vec<Option<fn(Answer) -> Answer>>,
+    /// Whatever epoch this one hears of last, it says that it has promised a higher one.
+    outbids: Option<(usize, Epoch)>,
     held: VecDeque<(usize, CallId, Request)>,
     /// How often a writer in office has asked for a promise.
     asked_in_office: usize,
@@ -105,6 +109,7 @@ impl Cluster {
             java: vec![false; 6],
             refuses_segments: vec![false; 6],
             lies: vec![None; 6],
+            outbids: None,
             held: VecDeque::new(),
             asked_in_office: 0,
             now: 0,
@@ -122,6 +127,11 @@ impl Cluster {
         if self.refuses_segments[jn] && matches!(request, Request::StartLogSegment { .. }) {
             let failed = RemoteException::new(exceptions::IO, "the disk failed");
             return Err(CallError::Remote(failed));
+        }
+        if let Some((liar, heard)) = &mut self.outbids
+            && *liar == jn
+        {
+            return outbid(request, heard);
         }
         self.asked_in_office += usize::from(matches!(request, Request::NewEpoch { established: true, .. }));
         let answer = match self.jns[jn].handle(request, self.now) {
@@ -229,6 +239,40 @@ impl Cluster {
     fn written(&self) -> Vec<u64> {
         self.jns[..3].iter().map(|jn| jn.gauges().last_written.0).collect()
     }
+}
+
+fn outbid(request: &Request, heard: &mut Epoch) -> Result<Answer, CallError> {
+    let journal = "ns".to_owned();
+    let error = match request {
+        Request::NewEpoch { epoch, .. } => {
+            *heard = *epoch;
+            let promised = Epoch(heard.0 + 1);
+            let epoch = *epoch;
+            JournalError::EpochTooLow {
+                epoch,
+                promised,
+                journal,
+            }
+        }
+        _ => {
+            *heard = request.info().map_or(*heard, |info| info.epoch);
+            let (epoch, promised) = (*heard, Epoch(heard.0 + 1));
+            if matches!(request, Request::GetJournalState) {
+                return Ok(Answer::JournalState {
+                    promised_epoch: promised,
+                    http_port: 8480,
+                    from_url: None,
+                    membership: None,
+                });
+            }
+            JournalError::Fenced {
+                epoch,
+                promised,
+                journal,
+            }
+        }
+    };
+    Err(CallError::Remote((&error).into()))
 }
 
 fn synced(txid: u64) -> WriterAction {

@@ -189,8 +189,8 @@ impl Bench {
             writer: QuorumWriter::new(WriterConfig {
                 ns_info: info,
                 holder: "bench@bench".into(),
-                // No lease is asked for.
-                proof: LeaseProof::default(),
+                // No lease is asked for, only that JournalNodes know one of ours.
+                proof: LeaseProof(u128::MAX),
                 asked_before: Epoch(0),
                 lease_ms: 0,
                 layout_version: LayoutVersion::NAMENODE_CURRENT,
@@ -431,7 +431,9 @@ impl Bench {
                         println!("a new segment begins, so that a JournalNode can join");
                     }
                 }
-                WriterAction::MembershipChanged { .. } | WriterAction::Distrusted { .. } => {}
+                WriterAction::MembershipChanged { .. }
+                | WriterAction::Distrusted { .. }
+                | WriterAction::Reelected { .. } => {}
                 WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => self.ended = Some(reason),
                 WriterAction::LeaseHeld { .. } => self.ended = Some("somebody holds the read lease".to_owned()),
             }
