@@ -711,7 +711,7 @@ mod tests {
         let nn = alone.shared.nn.clone();
         let (_commands, command_queue) = mpsc::unbounded_channel();
         let (lost, _lost_queue) = mpsc::unbounded_channel();
-        let local = LocalEdits::start(Vec::new(), crate::local_edits::MustHave::default(), |_| {}).unwrap();
+        let local = LocalEdits::start(Vec::new(), MustHave::default(), |_| {}).unwrap();
         let nodes = JournalNodes::none(&nn.settings);
         let mut task = LogTask::new(nn.clone(), nodes, command_queue, lost, local);
         task.on_command(LogCommand::Ship(nn.ns.read().life().clone()));
