@@ -496,7 +496,10 @@ fn a_removed_block_is_deleted_where_it_was() {
 #[test]
 fn replicas_of_the_future_keep_safe_mode_on_whatever_their_lengths_come_to() {
     let mut world = World::new(1);
-    world.manager.add_block(new_block(1, 1, BlockState::Complete));
+    // Of two blocks one is waited for.
+    for n in [1, 4] {
+        world.manager.add_block(new_block(n, 1, BlockState::Complete));
+    }
     world.start_active();
     for n in [2, 3] {
         let future = Block {

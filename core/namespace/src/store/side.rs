@@ -73,7 +73,7 @@ impl<T: Clone> Side<T> {
         let mut found = 0;
         for (number, shard) in self.shards.iter().enumerate() {
             found += shard.len();
-            let strayed = shard.keys().find(|slot| **slot as usize % SHARDS != number);
+            let strayed = shard.keys().find(|slot| shard_of(**slot) != number);
             assert_eq!(strayed, None, "a slot whose value is not found");
         }
         assert_eq!(found, self.len, "values found and counted");
