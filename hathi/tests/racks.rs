@@ -135,7 +135,11 @@ fn replicas_are_in_two_racks_when_written_and_when_copied_again() -> Result<()> 
     // Racks are asked about again with the lists of hosts.
     write_racks(&table, |_| "/a")?;
     daemons.hathi("dfsadmin", &["-refreshNodes"])?;
-    let live = daemons.hathi("dfsadmin", &["-report", "-live"])?;
+    // It may have had no replica, and is not missed then before its heartbeats are.
+    let live = wait_for("three live DataNodes", PATIENCE, || {
+        let live = daemons.hathi("dfsadmin", &["-report", "-live"]).ok()?;
+        live.contains("Live datanodes (3)").then_some(live)
+    });
     assert_eq!(
         (live.matches("Rack: /a").count(), live.matches("Rack: /b").count()),
         (3, 0),

@@ -181,7 +181,7 @@ mod tests {
         const REPORTS: usize = 4;
         const REPLICAS: u64 = 200_000;
         /// With a report under one hold of the lock it is one for each of them, and one more.
-        const CALLS_MIN: usize = 20;
+        const CALLS_MIN: usize = 10;
         let alone = testing::active();
         alone.shared.nn.lease.set(u64::MAX);
         let (held, held_queue) = mpsc::unbounded_channel();

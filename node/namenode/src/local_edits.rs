@@ -292,7 +292,11 @@ fn purge(current: &Path, min_to_keep: TxId) -> io::Result<()> {
             continue;
         };
         if last.parse::<u64>().is_ok_and(|last| last < min_to_keep.0) {
-            std::fs::remove_file(entry.path())?;
+            match std::fs::remove_file(entry.path()) {
+                // The retention of images may purge as well.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())

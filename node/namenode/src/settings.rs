@@ -226,8 +226,9 @@ impl Settings {
                     .map(|dir| dir.join("current"))
                     .collect(),
                 minimum: conf
+                    .get_usize("dfs.namenode.edits.dir.minimum", 0)?
                     // Where there are JournalNodes, they have the edits.
-                    .get_usize("dfs.namenode.edits.dir.minimum", usize::from(is_single))?
+                    .max(usize::from(is_single))
                     .min(edits_dirs.len()),
             },
             edits_dirs,

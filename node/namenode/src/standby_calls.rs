@@ -43,7 +43,7 @@ const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a standby knows of the lease of the active.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseView {
-    /// The JournalNodes know no leases, or too few answer: calls are not kept.
+    /// The JournalNodes know no leases, or too few say the same, as for the moments of an election.
     Unknown,
     /// Another NameNode, this one, holds it.
     HeldByOther(Arc<str>),
@@ -64,13 +64,14 @@ enum Fate {
 }
 
 /// `refused_by`: the last one that was asked in vain; there will be another one soon, or the client is no better off
-/// elsewhere.
-fn fate(role: Role, view: &LeaseView, refused_by: Option<&str>, waited_ms: u64) -> Fate {
+/// elsewhere. `leases`: whether the JournalNodes are known to have leases.
+fn fate(role: Role, view: &LeaseView, leases: bool, refused_by: Option<&str>, waited_ms: u64) -> Fate {
     match (role, view) {
         // For as long as its client has patience.
         (Role::Initializing, LeaseView::NoOther) => Fate::Wait,
         _ if waited_ms >= KEEP_MS => Fate::SendAway,
         (Role::BecomingActive | Role::SteppingDown, _) => Fate::Wait,
+        (Role::Standby | Role::Initializing, LeaseView::Unknown) if leases => Fate::Wait,
         (Role::Active, _) | (_, LeaseView::Unknown | LeaseView::NoOther) => Fate::SendAway,
         (Role::Standby | Role::Initializing, LeaseView::Free) => Fate::Wait,
         (Role::Standby | Role::Initializing, LeaseView::HeldByOther(holder)) if refused_by == Some(holder) => {
@@ -119,8 +120,8 @@ impl StandbyCall {
         self.responder.error(&self.refusal);
     }
 
-    fn fate(&self, role: Role, view: &LeaseView, now_ms: u64) -> Fate {
-        match fate(role, view, self.refused_by.as_deref(), self.age_ms(now_ms)) {
+    fn fate(&self, role: Role, view: &LeaseView, leases: bool, now_ms: u64) -> Fate {
+        match fate(role, view, leases, self.refused_by.as_deref(), self.age_ms(now_ms)) {
             // Other daemons find their way by themselves.
             Fate::Ask(_) if !std::ptr::eq(self.call.protocol, &protocols::CLIENT_PROTOCOL) => Fate::SendAway,
             fate => fate,
@@ -138,6 +139,8 @@ pub struct StandbyCalls {
     questions: mpsc::UnboundedSender<Question>,
     under_way: AtomicUsize,
     another_was_active: AtomicBool,
+    /// The JournalNodes have told of a lease, or that there is none.
+    leases: AtomicBool,
     turns: Mutex<Turns>,
     /// How many have waited.
     pub kept: AtomicU64,
@@ -155,6 +158,7 @@ impl StandbyCalls {
             questions,
             under_way: AtomicUsize::new(0),
             another_was_active: AtomicBool::new(false),
+            leases: AtomicBool::new(false),
             turns: Mutex::new(Turns::new(0)),
             kept: AtomicU64::new(0),
             passed_on: AtomicU64::new(0),
@@ -185,7 +189,8 @@ impl NameNode {
         let calls = &self.standby_calls;
         let mut waiting = calls.waiting.lock();
         // Asked under the lock: whoever changes the role or the view looks through the calls after that.
-        let fate = call.fate(self.role(), &calls.view.borrow(), self.clock.ms());
+        let leases = calls.leases.load(Ordering::Acquire);
+        let fate = call.fate(self.role(), &calls.view.borrow(), leases, self.clock.ms());
         if fate == Fate::SendAway || waiting.len() + calls.under_way.load(Ordering::Relaxed) >= CALLS_MAX {
             return Err(call);
         }
@@ -234,7 +239,8 @@ impl NameNode {
             if call.responder.is_closed() {
                 continue;
             }
-            let fate = call.fate(role, &calls.view.borrow(), now_ms);
+            let leases = calls.leases.load(Ordering::Acquire);
+            let fate = call.fate(role, &calls.view.borrow(), leases, now_ms);
             match fate {
                 Fate::Wait => waiting.push_back(call),
                 Fate::Ask(holder) => calls.ask(call, holder),
@@ -247,6 +253,9 @@ impl NameNode {
     pub fn set_lease_view(&self, view: LeaseView) {
         if matches!(view, LeaseView::HeldByOther(_)) {
             self.standby_calls.another_was_active.store(true, Ordering::Release);
+        }
+        if view != LeaseView::Unknown {
+            self.standby_calls.leases.store(true, Ordering::Release);
         }
         let changed = self.standby_calls.view.send_if_modified(|known| {
             let changed = *known != view;
@@ -419,23 +428,38 @@ mod tests {
     #[test]
     fn the_active_is_asked_once() {
         let ask = |holder: &str| Fate::Ask(holder.into());
-        assert_eq!(fate(Role::Standby, &held("nn1@a"), None, 0), ask("nn1@a"));
-        assert_eq!(fate(Role::Standby, &held("nn2@b"), Some("nn1@a"), 0), ask("nn2@b"));
+        assert_eq!(fate(Role::Standby, &held("nn1@a"), true, None, 0), ask("nn1@a"));
+        assert_eq!(
+            fate(Role::Standby, &held("nn2@b"), true, Some("nn1@a"), 0),
+            ask("nn2@b")
+        );
         // It is dead, and will soon be known to be.
-        assert_eq!(fate(Role::Standby, &held("nn1@a"), Some("nn1@a"), 0), Fate::Wait);
-        assert_eq!(fate(Role::Standby, &LeaseView::Free, Some("nn1@a"), 0), Fate::Wait);
+        assert_eq!(fate(Role::Standby, &held("nn1@a"), true, Some("nn1@a"), 0), Fate::Wait);
+        assert_eq!(
+            fate(Role::Standby, &LeaseView::Free, true, Some("nn1@a"), 0),
+            Fate::Wait
+        );
     }
 
     #[test]
     fn nothing_is_kept_for_ever_or_in_vain() {
         for view in [LeaseView::Free, held("nn1@a")] {
-            assert_eq!(fate(Role::Standby, &view, Some("nn1@a"), KEEP_MS), Fate::SendAway);
+            assert_eq!(fate(Role::Standby, &view, true, Some("nn1@a"), KEEP_MS), Fate::SendAway);
         }
-        assert_eq!(fate(Role::Standby, &LeaseView::Unknown, None, 0), Fate::SendAway);
-        assert_eq!(fate(Role::Active, &LeaseView::Free, None, 0), Fate::SendAway);
-        assert_eq!(fate(Role::Active, &LeaseView::NoOther, None, 0), Fate::SendAway);
+        // JournalNodes without leases never say more; others are between two leases.
+        assert_eq!(fate(Role::Standby, &LeaseView::Unknown, false, None, 0), Fate::SendAway);
+        assert_eq!(fate(Role::Standby, &LeaseView::Unknown, true, None, 0), Fate::Wait);
+        assert_eq!(
+            fate(Role::Standby, &LeaseView::Unknown, true, None, KEEP_MS),
+            Fate::SendAway
+        );
+        assert_eq!(fate(Role::Active, &LeaseView::Free, true, None, 0), Fate::SendAway);
+        assert_eq!(fate(Role::Active, &LeaseView::NoOther, true, None, 0), Fate::SendAway);
         // The only NameNode loads for as long as it takes.
-        assert_eq!(fate(Role::Initializing, &LeaseView::NoOther, None, KEEP_MS), Fate::Wait);
-        assert_eq!(fate(Role::BecomingActive, &held("nn1@a"), None, 0), Fate::Wait);
+        assert_eq!(
+            fate(Role::Initializing, &LeaseView::NoOther, true, None, KEEP_MS),
+            Fate::Wait
+        );
+        assert_eq!(fate(Role::BecomingActive, &held("nn1@a"), true, None, 0), Fate::Wait);
     }
 }

@@ -269,7 +269,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.edits.asynclogging", "true", JOURNAL),
     unused("dfs.namenode.edits.asynclogging.pending.queue.size", "4096", JOURNAL),
     read("dfs.namenode.edits.dir", "${dfs.namenode.name.dir}", &[N], ""),
-    read("dfs.namenode.edits.dir.minimum", "1", &[N], "so many directories of local edits must be left, or the NameNode ends; where JournalNodes or a shared directory have the edits, the default is 0"),
+    read("dfs.namenode.edits.dir.minimum", "0", &[N], "so many directories of local edits must be left, or the NameNode ends; without HA one at least"),
     read("dfs.namenode.edits.dir.required", "", &[N], "those of `dfs.namenode.edits.dir` that must have room, and without which the NameNode ends"),
     unused("dfs.namenode.edits.journal-plugin.*", "", JOURNAL),
     unused("dfs.namenode.edits.journal-plugin.qjournal", "org.apache.hadoop.hdfs.qjournal.client.QuorumJournalManager", JOURNAL),

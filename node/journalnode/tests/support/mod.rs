@@ -193,7 +193,7 @@ pub fn count(answer: Result<Answer, RemoteException>) -> u32 {
 /// while they are down.
 pub fn quorum(dir: &Path) -> (Vec<Configuration>, Vec<u16>) {
     let [_, _, a, b, c, ..] = RandomState::new().hash_one("address").to_be_bytes();
-    let host = Ipv4Addr::new(127, a | 1, b, c);
+    let (host, web) = (Ipv4Addr::new(127, a | 1, b, c), Ipv4Addr::new(127, a | 1, b, c ^ 1));
     let listeners: Vec<_> = (0..3)
         .map(|_| std::net::TcpListener::bind((host, 0)).unwrap())
         .collect();
@@ -210,7 +210,8 @@ pub fn quorum(dir: &Path) -> (Vec<Configuration>, Vec<u16>) {
         .map(|port| {
             let mut conf = configuration(&dir.join(port.to_string()));
             conf.set("dfs.journalnode.rpc-address", format!("{host}:{port}"));
-            conf.set("dfs.journalnode.http-address", format!("{host}:0"));
+            // At another one: any free port here may be that of the next of them.
+            conf.set("dfs.journalnode.http-address", format!("{web}:0"));
             conf.set("dfs.namenode.shared.edits.dir", uri.clone());
             conf
         })
