@@ -193,8 +193,9 @@ pub fn count(answer: Result<Answer, RemoteException>) -> u32 {
 /// while they are down.
 pub fn quorum(dir: &Path) -> (Vec<Configuration>, Vec<u16>) {
     let [_, _, a, b, c, ..] = RandomState::new().hash_one("address").to_be_bytes();
-    let (host, web) = (Ipv4Addr::new(127, a | 1, b, c), Ipv4Addr::new(127, a | 1, b, c ^ 1));
-    let listeners: Vec<_> = (0..3)
+    let host = Ipv4Addr::new(127, a | 1, b, c);
+    // For RPC and then for the web: any free port here may be that of the next of them.
+    let listeners: Vec<_> = (0..6)
         .map(|_| std::net::TcpListener::bind((host, 0)).unwrap())
         .collect();
     let ports: Vec<_> = listeners
@@ -205,18 +206,19 @@ pub fn quorum(dir: &Path) -> (Vec<Configuration>, Vec<u16>) {
         "qjournal://{host}:{};{host}:{};{host}:{}/ns1",
         ports[0], ports[1], ports[2]
     );
+    let (ports, web) = ports.split_at(3);
     let confs = ports
         .iter()
-        .map(|port| {
+        .zip(web)
+        .map(|(port, web)| {
             let mut conf = configuration(&dir.join(port.to_string()));
             conf.set("dfs.journalnode.rpc-address", format!("{host}:{port}"));
-            // At another one: any free port here may be that of the next of them.
-            conf.set("dfs.journalnode.http-address", format!("{web}:0"));
+            conf.set("dfs.journalnode.http-address", format!("{host}:{web}"));
             conf.set("dfs.namenode.shared.edits.dir", uri.clone());
             conf
         })
         .collect();
-    (confs, ports)
+    (confs, ports.to_vec())
 }
 
 pub async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
