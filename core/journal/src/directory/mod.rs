@@ -23,6 +23,7 @@ use hathi_formats::editlog::{Frames, SegmentFile};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_storage::{Disk, DiskFile, NodeType, StorageDirectory, StorageError, VersionFile};
 
+use crate::frames::frame_len;
 use crate::segments::{HEADER_LEN_BYTES, Memory, SegmentName, SegmentWriter, Segments};
 
 /// The claim's file in `current`.
@@ -31,6 +32,8 @@ const CLAIM: &str = "hathi-writer";
 const PADDING: u8 = 0xFF;
 /// What a disk writes at once, or not at all.
 const SECTOR_BYTES: u64 = 512;
+/// A record begins with a byte for its operation and four for its length.
+const LENGTH_END: usize = 5;
 /// What stands behind a damaged place is looked at so far.
 const TAIL_BYTES_MAX: u64 = 256 << 20;
 
@@ -527,13 +530,17 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 }
 
-/// Whether a damaged place, of which `from` is the position in its file, has a sector that holds padding where transactions
-/// should be. The padding was durable before them and none of them is padding: so the sector was lost with its machine, and
-/// a disk loses none that was synced. What stands behind the place was never synced either.
+/// Whether a damaged place, of which `from` is the position in its file, has a sector that holds padding where a transaction
+/// should begin. The padding was durable before the transactions, and none begins with it: so the sector was lost with its
+/// machine, and a disk loses none that was synced. What stands behind the place was never synced either.
+///
+/// A sector within the first record proves nothing: an extended attribute may hold the same bytes.
 fn was_never_written(damaged: &[u8], from: u64) -> bool {
+    let record_len = frame_len(damaged).unwrap_or(usize::MAX);
     let (mut begin, mut end) = (0, (SECTOR_BYTES - from % SECTOR_BYTES) as usize);
     while let Some(sector) = damaged.get(begin..end) {
-        if sector.iter().all(|byte| *byte == PADDING) {
+        let lacks_the_length = begin < LENGTH_END;
+        if sector.iter().all(|byte| *byte == PADDING) && (lacks_the_length || end > record_len) {
             return true;
         }
         (begin, end) = (end, end + SECTOR_BYTES as usize);
@@ -707,6 +714,30 @@ mod tests {
         let (recovered, names) = left(&|disk| disk.open(path).unwrap().set_len(8).unwrap());
         assert_eq!(recovered.unwrap(), None);
         assert_eq!(names, ["edits_inprogress_0000000000000000001.empty"]);
+    }
+
+    #[test]
+    fn an_extended_attribute_that_looks_like_padding_does_not_prove_that_a_record_was_never_written() {
+        let path = Path::new("/shared/current/edits_inprogress_0000000000000000001");
+        let mut attribute = frame(1, 2000);
+        attribute[13..2013].fill(PADDING);
+        let crc = crc32fast::hash(&attribute[..2013]);
+        attribute[2013..].copy_from_slice(&crc.to_be_bytes());
+        // In the body, in the length and in the operation.
+        for rotten in [20, 2, 3, 0] {
+            let disk = formatted();
+            let mut journal = claim(&disk, "nn1@a");
+            journal.start_segment(TxId(1), LAYOUT).unwrap();
+            let records = [attribute.clone(), frame(2, 30)].concat();
+            journal.append(TxId(1), TxId(1), 2, &records).unwrap();
+            journal.sync().unwrap();
+            disk.flip_bit(path, 8 + rotten, 6).unwrap();
+            let recovered = claim(&disk, "nn2@b").recover();
+            assert!(
+                matches!(recovered, Err(DirectoryError::Damaged { .. })),
+                "{rotten}: {recovered:?}"
+            );
+        }
     }
 
     #[test]
