@@ -105,8 +105,10 @@ impl InFlight {
 pub struct ReplyGate<R> {
     /// Whose replies may wait here; `None` while this NameNode is not active.
     life: Option<Life>,
-    parked: BTreeMap<TxId, Vec<R>>,
-    len: usize,
+    /// By what they wait for, then in the order in which they came.
+    parked: BTreeMap<(TxId, u64), R>,
+    /// How many have come.
+    came: u64,
 }
 
 impl<R> Default for ReplyGate<R> {
@@ -114,7 +116,7 @@ impl<R> Default for ReplyGate<R> {
         ReplyGate {
             life: None,
             parked: BTreeMap::new(),
-            len: 0,
+            came: 0,
         }
     }
 }
@@ -134,50 +136,36 @@ impl<R> ReplyGate<R> {
             return Err(reply);
         };
         let after = after.unwrap_or_else(|| life.synced());
-        self.parked.entry(after).or_default().push(reply);
-        self.len += 1;
+        self.parked.insert((after, self.came), reply);
+        self.came += 1;
         Ok(())
     }
 
     /// Takes the replies that may leave now, in the order of their transactions.
     pub fn release(&mut self) -> Vec<R> {
-        let Some(life) = self.life.as_ref().filter(|_| self.len > 0) else {
+        let Some(life) = self.life.as_ref().filter(|_| !self.parked.is_empty()) else {
             return Vec::new();
         };
-        let waiting = self.parked.split_off(&life.synced().next());
-        let released: Vec<R> = std::mem::replace(&mut self.parked, waiting)
-            .into_values()
-            .flatten()
-            .collect();
-        debug_assert!(released.len() <= self.len, "a reply is counted as long as it is parked");
-        self.len -= released.len();
-        debug_assert_eq!(
-            self.len == 0,
-            self.parked.is_empty(),
-            "replies are parked exactly while some are counted"
-        );
-        released
+        let waiting = self.parked.split_off(&(life.synced().next(), 0));
+        std::mem::replace(&mut self.parked, waiting).into_values().collect()
     }
 
     /// Closes the gate and takes all replies: they will never be acknowledged here.
     pub fn close(&mut self) -> Vec<R> {
         self.life = None;
-        let taken: Vec<R> = std::mem::take(&mut self.parked).into_values().flatten().collect();
-        debug_assert_eq!(taken.len(), self.len, "each parked reply is given back");
-        self.len = 0;
-        taken
+        std::mem::take(&mut self.parked).into_values().collect()
     }
 
     /// Number of parked replies.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.parked.len()
     }
 
     /// Whether none is parked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.parked.is_empty()
     }
 }
 

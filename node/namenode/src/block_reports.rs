@@ -3,6 +3,7 @@
 use crate::state::{Made, NameNode};
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_namesystem::calls::BlockReportWork;
+use hathi_namesystem::{Reply, Standing};
 use hathi_net::ipc::Responder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,14 +82,9 @@ fn work_off(nn: &NameNode, waiting: &Receiver<Report>, bytes_held: &AtomicUsize)
             bytes,
             responder,
         } = report;
-        // In slices, between which others get the lock.
         let (reply, standing) = loop {
-            let mut ns = nn.ns.write();
-            let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
-            let standing = ns.standing();
-            parking_lot::RwLockWriteGuard::unlock_fair(ns);
-            if let Some(reply) = done {
-                break (reply, standing);
+            if let Some(done) = slice(nn, &mut work) {
+                break done;
             }
         };
         drop(work);
@@ -105,22 +101,29 @@ fn work_off(nn: &NameNode, waiting: &Receiver<Report>, bytes_held: &AtomicUsize)
     }
 }
 
+/// Works on a part of a report under one hold of the lock. Whoever waits for the lock gets it before the next part.
+/// At the end of the report this is its answer, and the role and load in which the answer was made.
+fn slice(nn: &NameNode, work: &mut BlockReportWork) -> Option<(Reply, Standing)> {
+    let mut ns = nn.ns.write();
+    let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
+    let standing = ns.standing();
+    parking_lot::RwLockWriteGuard::unlock_fair(ns);
+    Some((done?, standing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::{self, Handler};
     use crate::testing::{self, Alone};
     use hathi_formats::exceptions::RETRIABLE;
     use hathi_formats::proto::datanode::{
         BlockReportRequestProto, BlockReportResponseProto, DatanodeRegistrationProto, RegisterDatanodeRequestProto,
-        RegisterDatanodeResponseProto, StorageBlockReportProto,
+        StorageBlockReportProto,
     };
-    use hathi_formats::proto::hdfs::{
-        DatanodeIdProto, DatanodeStorageProto, GetFileInfoRequestProto, GetFileInfoResponseProto, StorageInfoProto,
-    };
+    use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageInfoProto};
     use hathi_namesystem::calls;
-    use hathi_namesystem::{Deferred, Reply, Verb};
-    use hathi_net::ipc::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
+    use hathi_namesystem::{Deferred, Verb};
+    use hathi_net::ipc::protocols::DATANODE_PROTOCOL;
     use hathi_net::ipc::{ClientOptions, Protocol, RpcCall, RpcClient, RpcError, RpcHandler, RpcServer, ServerOptions};
     use prost::Message;
     use prost::bytes::Bytes;
@@ -176,56 +179,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_are_answered_between_the_slices_of_large_reports() {
-        const DATANODES: u32 = 2;
-        const REPORTS: usize = 4;
+    async fn others_get_the_lock_between_the_slices_of_a_large_report() {
         const REPLICAS: u64 = 200_000;
-        /// With a report under one hold of the lock it is one for each of them, and one more.
-        const CALLS_MIN: usize = 10;
         let alone = testing::active();
-        alone.shared.nn.lease.set(u64::MAX);
-        let (held, held_queue) = mpsc::unbounded_channel();
-        let handler = Arc::new(Handler::new(alone.shared.clone(), held));
-        tokio::spawn(rpc::serve_held(handler.clone(), held_queue));
-        let server = serve(handler);
-
-        let mut answers = JoinSet::new();
-        for number in 0..DATANODES {
-            let datanode = connect(&server, &DATANODE_PROTOCOL).await;
-            let registration = registration(&alone.shared.nn, number);
-            let request = RegisterDatanodeRequestProto { registration };
-            let _: RegisterDatanodeResponseProto = datanode.call("registerDatanode", &request).await.unwrap();
-            let mut list = Vec::new();
-            for id in 0..REPLICAS {
-                for field in [(1 << 31 | id) << 1, 100, 1000, 0] {
-                    prost::encoding::encode_varint(field, &mut list);
-                }
-            }
-            let request = Arc::new(report(&alone.shared.nn, number, REPLICAS, list.into()));
-            for _ in 0..REPORTS {
-                let (datanode, request) = (datanode.clone(), request.clone());
-                answers.spawn(async move {
-                    let answer: Result<BlockReportResponseProto, RpcError> =
-                        datanode.call("blockReport", &*request).await;
-                    answer
-                });
+        let nn = &alone.shared.nn;
+        let mut asking = Asking::begin(nn).await;
+        asking.register(&alone).await;
+        let mut list = Vec::new();
+        for id in 0..REPLICAS {
+            for field in [(1 << 31 | id) << 1, 100, 1000, 0] {
+                prost::encoding::encode_varint(field, &mut list);
             }
         }
-
-        let client = connect(&server, &CLIENT_PROTOCOL).await;
-        let request = GetFileInfoRequestProto { src: "/".to_owned() };
-        let (mut calls, mut reports) = (0, 0);
-        while !answers.is_empty() {
-            let call = client.call::<_, GetFileInfoResponseProto>("getFileInfo", &request);
-            assert!(call.await.unwrap().fs.is_some());
-            calls += 1;
-            while let Some(answer) = answers.try_join_next() {
-                answer.unwrap().unwrap();
-                reports += 1;
+        let (mut work, _responder) = asking.report(&alone, &report(nn, 0, REPLICAS, list.into())).await;
+        let mut slices = 1;
+        let reply = loop {
+            if let Some((reply, _)) = slice(nn, &mut work) {
+                break reply;
             }
-        }
-        assert_eq!(reports, DATANODES as usize * REPORTS);
-        assert!(calls >= CALLS_MIN, "{calls} calls during {reports} reports");
+            assert!(nn.ns.try_write().is_some(), "nobody holds the lock between two slices");
+            slices += 1;
+        };
+        reply.result.unwrap();
+        assert!(slices >= 40, "{slices} slices");
     }
 
     /// Hands on whatever it is asked.
@@ -250,6 +226,63 @@ mod tests {
         write(&mut nn.ns.write(), &context, request.encode_to_vec().into())
     }
 
+    /// A DataNode whose calls the test answers.
+    struct Asking {
+        _server: RpcServer,
+        datanode: RpcClient,
+        asked: mpsc::UnboundedReceiver<(RpcCall, Responder)>,
+        answers: JoinSet<Result<BlockReportResponseProto, RpcError>>,
+    }
+
+    impl Asking {
+        async fn begin(nn: &NameNode) -> Asking {
+            nn.lease.set(u64::MAX);
+            nn.groups.resolve("dn").await;
+            let (sender, asked) = mpsc::unbounded_channel();
+            let server = serve(Arc::new(Asked(sender)));
+            let datanode = connect(&server, &DATANODE_PROTOCOL).await;
+            Asking {
+                _server: server,
+                datanode,
+                asked,
+                answers: JoinSet::new(),
+            }
+        }
+
+        /// What it asks for is of no interest: it is answered as a report.
+        async fn ask(&mut self, method: &'static str) -> (RpcCall, Responder) {
+            let datanode = self.datanode.clone();
+            self.answers
+                .spawn(async move { datanode.call(method, &BlockReportResponseProto::default()).await });
+            self.asked.recv().await.unwrap()
+        }
+
+        async fn register(&mut self, alone: &Alone) {
+            let (call, responder) = self.ask("registerDatanode").await;
+            let registration = registration(&alone.shared.nn, 0);
+            let registered = run(alone, &call, &RegisterDatanodeRequestProto { registration });
+            registered.result.unwrap();
+            responder.ok(&BlockReportResponseProto::default());
+            self.answer().await.unwrap();
+        }
+
+        async fn report(
+            &mut self,
+            alone: &Alone,
+            report: &BlockReportRequestProto,
+        ) -> (Box<BlockReportWork>, Responder) {
+            let (call, responder) = self.ask("blockReport").await;
+            let Some(Deferred::BlockReport(work)) = run(alone, &call, report).deferred else {
+                panic!("it is worked on at once");
+            };
+            (work, responder)
+        }
+
+        async fn answer(&mut self) -> Result<BlockReportResponseProto, RpcError> {
+            self.answers.join_next().await.unwrap().unwrap()
+        }
+    }
+
     #[expect(
         clippy::await_holding_lock,
         reason = "whoever works on reports is to wait; nobody who waits here needs it"
@@ -258,36 +291,11 @@ mod tests {
     async fn reports_that_wait_have_a_limit_in_bytes() {
         let alone = testing::active();
         let nn = alone.shared.nn.clone();
-        nn.lease.set(u64::MAX);
-        nn.groups.resolve("dn").await;
-        let (asked, mut asked_queue) = mpsc::unbounded_channel();
-        let server = serve(Arc::new(Asked(asked)));
-        let datanode = connect(&server, &DATANODE_PROTOCOL).await;
-        let mut answers = JoinSet::new();
-        let mut ask = |method: &'static str| {
-            let datanode = datanode.clone();
-            answers.spawn(async move {
-                // What it asks for is of no interest: it is answered as a report.
-                let answer: Result<BlockReportResponseProto, RpcError> =
-                    datanode.call(method, &BlockReportResponseProto::default()).await;
-                answer
-            });
-        };
-
-        ask("registerDatanode");
-        let (call, responder) = asked_queue.recv().await.unwrap();
-        let registration = registration(&nn, 0);
-        let registered = run(&alone, &call, &RegisterDatanodeRequestProto { registration });
-        registered.result.unwrap();
-        responder.ok(&BlockReportResponseProto::default());
-
-        ask("blockReport");
-        let (call, responder) = asked_queue.recv().await.unwrap();
+        let mut asking = Asking::begin(&nn).await;
+        asking.register(&alone).await;
         // Its first replica has no end, so that the work on it is short.
         let list = Bytes::from(vec![0xFF; 60 << 20]);
-        let Some(Deferred::BlockReport(work)) = run(&alone, &call, &report(&nn, 0, 20_000, list)).deferred else {
-            panic!("it is worked on at once");
-        };
+        let (work, responder) = asking.report(&alone, &report(&nn, 0, 20_000, list)).await;
         let fit = REPORT_BYTES_MAX / work.bytes();
         assert!(fit < 10, "and not more than memory");
         let reports = BlockReports::start(nn.clone());
@@ -296,20 +304,16 @@ mod tests {
             let _others = nn.ns.write();
             reports.add(work.clone(), responder);
             for _ in 1..fit {
-                ask("blockReport");
-                let (_, responder) = asked_queue.recv().await.unwrap();
+                let (_, responder) = asking.ask("blockReport").await;
                 reports.add(work.clone(), responder);
             }
-            ask("blockReport");
-            let (_, responder) = asked_queue.recv().await.unwrap();
-            // The first answer of all is that of the registration.
-            answers.join_next().await.unwrap().unwrap().unwrap();
+            let (_, responder) = asking.ask("blockReport").await;
             reports.add(work.clone(), responder);
-            let refused = answers.join_next().await.unwrap().unwrap().unwrap_err();
+            let refused = asking.answer().await.unwrap_err();
             assert!(refused.is_remote(RETRIABLE), "{refused}");
         }
         for _ in 0..fit {
-            let malformed = answers.join_next().await.unwrap().unwrap().unwrap_err();
+            let malformed = asking.answer().await.unwrap_err();
             assert!(malformed.to_string().contains("ends early"), "{malformed}");
         }
         assert_eq!(reports.bytes.load(Ordering::Acquire), 0);

@@ -1,6 +1,8 @@
 //! What the edit log can't hold is refused before it is applied.
 
 use super::*;
+use crate::calls::ClientMachine;
+use std::net::IpAddr;
 
 #[test]
 fn safety_n1_what_the_log_cannot_hold_is_refused_while_nothing_has_changed() {
@@ -22,4 +24,20 @@ fn safety_n1_what_the_log_cannot_hold_is_refused_while_nothing_has_changed() {
     let mut other = standby();
     replay(&mut ns, &mut other);
     assert_eq!(other.namespace.digest(), ns.namespace.digest());
+}
+
+#[test]
+fn the_address_of_a_caller_is_its_text() {
+    let mut ctx = hdfs();
+    let all = (0..=255u8).map(|octet| IpAddr::from([octet, 255 - octet, 10, octet / 2]));
+    let longest: IpAddr = "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap();
+    let mapped: IpAddr = "::ffff:10.0.0.9".parse().unwrap();
+    for ip in all.chain([longest]) {
+        ctx.client_ip = Some(ip);
+        assert_eq!(ClientMachine::of(&ctx).as_str(), ip.to_string());
+    }
+    ctx.client_ip = Some(mapped);
+    assert_eq!(ClientMachine::of(&ctx).as_str(), "10.0.0.9");
+    ctx.client_ip = None;
+    assert_eq!(ClientMachine::of(&ctx).as_str(), "");
 }
