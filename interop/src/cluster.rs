@@ -319,7 +319,7 @@ impl Cluster {
             let log = std::fs::read(entry.path()).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             let lines: Vec<&str> = log.lines().collect();
-            let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+            let tail = lines[lines.len().saturating_sub(40)..].join("\n");
             text.push_str(&format!("---- {}\n{tail}\n", entry.file_name().display()));
         }
         text

@@ -5,6 +5,8 @@ use hathi_formats::conf::Configuration;
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -36,6 +38,11 @@ pub struct Daemons {
 }
 
 impl Daemons {
+    /// The ends of what they wrote.
+    pub fn logs(&self) -> String {
+        self.cluster.logs()
+    }
+
     /// Formats a cluster, with `more` in every daemon's and client's configuration.
     ///
     /// # Errors
@@ -361,6 +368,24 @@ impl Drop for Daemons {
         // Nothing to be done about it here. The cluster prints its logs when a test has failed.
         let _ = self.kill_all();
     }
+}
+
+/// When the NameNode behind this address last changed its role, in ms, as its `NameNodeStatus` says.
+/// The promises of the JournalNodes tell less: a writer in office may raise them itself.
+pub(crate) fn last_transition(http: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(http)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        stream,
+        "GET /jmx?qry=Hadoop:service=NameNode,name=NameNodeStatus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (_, rest) = text
+        .split_once("LastHATransitionTime")
+        .context("no LastHATransitionTime")?;
+    let digits = rest.chars().skip_while(|letter| !letter.is_ascii_digit());
+    Ok(digits.take_while(char::is_ascii_digit).collect())
 }
 
 /// As in the names of directories and logs.

@@ -22,46 +22,50 @@ pub(super) fn before_disks(setup: &Setup<'_>) -> Result<()> {
     // Disks that stand still renew no lease; nobody is to take over meanwhile.
     let patient = [("hathi.lease.ms", "5000"), ("hathi.lease.max.ms", "10000")];
     let daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &patient)?;
+    (0..3)
+        .try_for_each(|round| before_disks_once(&daemons, round))
+        .inspect_err(|_| eprintln!("{}", daemons.logs()))
+}
+
+fn before_disks_once(daemons: &Daemons, round: usize) -> Result<()> {
     let client = Client::new(&daemons.conf())?;
-    let journalnodes = connect(&daemons, &client)?;
-    for round in 0..3 {
-        let first = begin_segment(&daemons, &client, &journalnodes)?;
-        let faults: Vec<_> = daemons
-            .of(Role::JournalNode)
-            .map(|index| daemons.faults(Role::JournalNode, index))
-            .collect();
-        let mut before = Vec::new();
-        for faults in &faults {
-            faults.hold(Slow::Sync)?;
-            before.push(faults.begun(Slow::Sync)?);
-        }
-        std::thread::scope(|scope| {
-            let made = scope.spawn(|| client.mkdir(&format!("/round-{round}")));
-            wait_for("the edit to be at the disks' door", PATIENCE, || {
-                let at_door = faults
-                    .iter()
-                    .zip(&before)
-                    .filter(|(faults, before)| faults.begun(Slow::Sync).is_ok_and(|begun| begun > **before));
-                (at_door.count() * 2 > faults.len()).then_some(())
-            });
-            let looked = nobody_sees(&client, &journalnodes, first + 1).context("no disk has it");
-            // On one disk it is still no more than an offer.
-            let released = faults[round % 3].release(Slow::Sync);
-            let looked = looked.and(nobody_sees(&client, &journalnodes, first + 1).context("one disk has it"));
-            for faults in &faults {
-                faults.release(Slow::Sync)?;
-            }
-            released?;
-            looked?;
-            made.join().map_err(|_| anyhow::anyhow!("mkdir panicked"))?
-        })?;
-        wait_for("a reader to get what is committed", PATIENCE, || {
-            let seen = journalnodes
-                .iter()
-                .filter(|journalnode| edits(&client, journalnode, first + 1).is_ok_and(|count| count > 0));
-            (seen.count() > 1).then_some(())
-        });
+    let journalnodes = connect(daemons, &client)?;
+    let first = begin_segment(daemons, &client, &journalnodes)?;
+    let faults: Vec<_> = daemons
+        .of(Role::JournalNode)
+        .map(|index| daemons.faults(Role::JournalNode, index))
+        .collect();
+    let mut before = Vec::new();
+    for faults in &faults {
+        faults.hold(Slow::Sync)?;
+        before.push(faults.begun(Slow::Sync)?);
     }
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| client.mkdir(&format!("/round-{round}")));
+        wait_for("the edit to be at the disks' door", PATIENCE, || {
+            let at_door = faults
+                .iter()
+                .zip(&before)
+                .filter(|(faults, before)| faults.begun(Slow::Sync).is_ok_and(|begun| begun > **before));
+            (at_door.count() * 2 > faults.len()).then_some(())
+        });
+        let looked = nobody_sees(&client, &journalnodes, first + 1).context("no disk has it");
+        // On one disk it is still no more than an offer.
+        let released = faults[round % 3].release(Slow::Sync);
+        let looked = looked.and(nobody_sees(&client, &journalnodes, first + 1).context("one disk has it"));
+        for faults in &faults {
+            faults.release(Slow::Sync)?;
+        }
+        released?;
+        looked?;
+        made.join().map_err(|_| anyhow::anyhow!("mkdir panicked"))?
+    })?;
+    wait_for("a reader to get what is committed", PATIENCE, || {
+        let seen = journalnodes
+            .iter()
+            .filter(|journalnode| edits(&client, journalnode, first + 1).is_ok_and(|count| count > 0));
+        (seen.count() > 1).then_some(())
+    });
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::{PATIENCE, Setup};
-use crate::daemons::Start;
+use crate::daemons::{Start, last_transition};
 use crate::{ClusterOptions, Daemons, Load, Role, wait_for};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -56,13 +56,14 @@ pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
     let load = Load::start(&daemons.conf())?;
     load.goes_on();
     let active = daemons.wait_for_active(&[]);
-    let epoch = promised_epoch(&daemons)?;
+    let http = daemons.namenode_http(active)?;
+    let since = last_transition(&http)?;
     // The process that has the active NameNode's id where its controller lives.
     let victim = find(&daemons, Role::Zkfc, active, "sleep")?;
     kill_process(victim, Signal::KILL)?;
     std::thread::sleep(NOTICED);
     ensure!(
-        promised_epoch(&daemons)? == epoch,
+        last_transition(&http)? == since,
         "the lease of a NameNode that serves was given away at a stranger's end"
     );
     load.goes_on();
@@ -94,17 +95,6 @@ pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
     }
     load.end()?;
     Client::new(&daemons.conf())?.mkdir("/after")
-}
-
-/// The highest promise: every new writer raises it. A JournalNode that was slow gets to know it later than the others.
-fn promised_epoch(daemons: &Daemons) -> Result<u64> {
-    let mut highest = 0;
-    for index in daemons.of(Role::JournalNode) {
-        let current = daemons.data_dir(Role::JournalNode, index).join("hathi/current");
-        let epoch = std::fs::read_to_string(current.join("last-promised-epoch"))?;
-        highest = highest.max(epoch.trim().parse()?);
-    }
-    Ok(highest)
 }
 
 /// A process below a daemon's wrapper, by a word of its command.

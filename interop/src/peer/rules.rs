@@ -3,11 +3,10 @@
 
 use super::processes::{Holds, Process};
 use super::witness::Latencies;
+use crate::daemons::last_transition;
 use crate::{Cluster, ClusterOptions, Role};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -220,22 +219,6 @@ impl Watched {
             )
         })
     }
-}
-
-fn last_transition(http: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(http)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(
-        stream,
-        "GET /jmx?qry=Hadoop:service=NameNode,name=NameNodeStatus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let (_, rest) = text
-        .split_once("LastHATransitionTime")
-        .context("no LastHATransitionTime")?;
-    let digits = rest.chars().skip_while(|letter| !letter.is_ascii_digit());
-    Ok(digits.take_while(char::is_ascii_digit).collect())
 }
 
 /// Whether too many of the good client's calls to the NameNode took too long. Files that are written or read are many calls

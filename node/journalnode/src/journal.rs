@@ -22,7 +22,7 @@ use hathi_journal::{Acceptor, AcceptorOptions, Answer, Handled, JournalError, Me
 use hathi_net::clock::BootClock;
 use hathi_net::ipc::Responder;
 use hathi_storage::OsDisk;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -159,7 +159,8 @@ pub struct Journal {
     finalized_end: AtomicU64,
     /// A segment was opened that does not follow the one finalized last.
     gap: Notify,
-    /// Taken by the journal's thread for each batch, but not while it syncs; by the reactor only when it is free.
+    /// Taken by the journal's thread for each batch, but not while it syncs; by the reactor only when it is free. Who reads and
+    /// finds it taken waits for it on a thread of its own.
     inner: Mutex<Inner>,
     metrics: Metrics,
     fetches: mpsc::UnboundedSender<Fetch>,
@@ -257,23 +258,19 @@ impl Journal {
             TURN.set(Some(self.clone()));
             return;
         }
-        // What is in memory is answered here when nobody holds the lock.
-        let in_memory = matches!(
+        // What is in memory waits for the lock at most, never in the queue: a sync may be under way there, on a disk that
+        // stands still.
+        if matches!(
             request,
             Request::GetJournaledEdits { .. } | Request::WatchLease { .. } | Request::GetJournalState
-        );
-        if in_memory
-            && let Some(mut inner) = self.inner.try_lock()
-            && inner.acceptor.is_some()
-        {
-            self.handle(&mut inner, request, reply, self.now());
-            let earlier = match (inner.wake_at(), inner.wakes_at) {
-                (Some(at), Some(wakes_at)) => at < wakes_at,
-                (at, _) => at.is_some(),
-            };
-            if earlier || !inner.after_sync.is_empty() {
-                drop(inner);
-                self.queued.notify_one();
+        ) {
+            match self.inner.try_lock() {
+                Some(inner) => self.answer_from_memory(inner, request, reply),
+                None => {
+                    let journal = self.clone();
+                    let answer = move || journal.answer_from_memory(journal.inner.lock(), request, reply);
+                    drop(tokio::task::spawn_blocking(answer));
+                }
             }
             return;
         }
@@ -283,6 +280,23 @@ impl Journal {
             responder.move_to(&self.runtime);
         }
         self.push(Job::Call(request, reply));
+    }
+
+    fn answer_from_memory(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, request: Request, reply: ReplyTo) {
+        if inner.acceptor.is_none() {
+            // The journal's thread opens it first.
+            drop(inner);
+            return self.push(Job::Call(request, reply));
+        }
+        self.handle(&mut inner, request, reply, self.now());
+        let earlier = match (inner.wake_at(), inner.wakes_at) {
+            (Some(at), Some(wakes_at)) => at < wakes_at,
+            (at, _) => at.is_some(),
+        };
+        if earlier || !inner.after_sync.is_empty() {
+            drop(inner);
+            self.queued.notify_one();
+        }
     }
 
     /// [`Journal::call`] for a task of this process.
