@@ -12,14 +12,19 @@ const SEEDS: u64 = 20_000;
 /// draws change: then the search takes longer, and a new one is to be noted here.
 fn hint(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::FinalizeAnyContent => 5299,
+        Mutant::FinalizeAnyContent => 18306,
         Mutant::TrustEqualLength => 2438,
-        Mutant::LeaseFromAnswer => 1814,
-        Mutant::ChooseLongerFirst => 707,
-        Mutant::AskTwice => 593,
         Mutant::IgnoreRival => 1594,
-        Mutant::ForeignMembership => 6287,
-        Mutant::HastyMembership => 1450,
+        Mutant::ChooseLongerFirst => 1021,
+        Mutant::HastyMembership => 757,
+        Mutant::AskTwice => 593,
+        Mutant::ForeignMembership => 574,
+        Mutant::ServeStale => 398,
+        Mutant::LeaseFromAnswer => 326,
+        Mutant::ReleaseAnyEpoch => 278,
+        Mutant::TrustMemory => 128,
+        Mutant::AdoptUnchecked => 75,
+        Mutant::ServeUnsynced => 59,
         _ => 0,
     }
 }

@@ -8,11 +8,14 @@ use anyhow::{Context, Result, ensure};
 use hathi_formats::conf::Configuration;
 use hathi_formats::proto::qjournal::{GetJournaledEditsRequestProto, GetJournaledEditsResponseProto, JournalIdProto};
 use hathi_net::ipc::protocols::QJOURNAL_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
+use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// How long the readers look.
 const LOOK: Duration = Duration::from_millis(700);
+/// A JournalNode that takes longer shows nothing.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// After this a segment that a JournalNode does not show is given up. Its writer tries a JournalNode again within half a
 /// second, and a segment must be two seconds old before the writer ends it by itself, for whatever reason.
 const SHOWN_WITHIN: Duration = Duration::from_secs(8);
@@ -113,8 +116,9 @@ fn connect(daemons: &Daemons, client: &Client) -> Result<Vec<RpcClient>> {
         .collect()
 }
 
-/// How many edits a JournalNode shows from one on, or why it shows none.
-fn edits(client: &Client, journalnode: &RpcClient, since: u64) -> Result<u32, RpcError> {
+/// How many edits a JournalNode shows from one on, or why it shows none. One that takes over a segment that it had missed
+/// answers nobody while the disk holds that.
+fn edits(client: &Client, journalnode: &RpcClient, since: u64) -> Result<u32> {
     let request = GetJournaledEditsRequestProto {
         jid: JournalIdProto {
             identifier: "hathi".to_owned(),
@@ -125,7 +129,8 @@ fn edits(client: &Client, journalnode: &RpcClient, since: u64) -> Result<u32, Rp
         wait_ms: None,
         committed_only: None,
     };
-    let answer: GetJournaledEditsResponseProto = client.wait(journalnode.call("getJournaledEdits", &request))?;
+    let call = journalnode.call("getJournaledEdits", &request);
+    let answer: GetJournaledEditsResponseProto = client.wait(async { timeout(ANSWERED_WITHIN, call).await })??;
     Ok(answer.txn_count)
 }
 

@@ -159,9 +159,10 @@ pub struct Journal {
     finalized_end: AtomicU64,
     /// A segment was opened that does not follow the one finalized last.
     gap: Notify,
-    /// Taken by the journal's thread for each batch, but not while it syncs; by the reactor only when it is free. Who reads and
-    /// finds it taken waits for it on a thread of its own.
+    /// Taken by the journal's thread for each batch, but not while it syncs one; by the reactor only when it is free.
     inner: Mutex<Inner>,
+    /// Calls that came while it was taken, and that what is in memory answers.
+    waiting_for_lock: Mutex<Vec<(Request, ReplyTo)>>,
     metrics: Metrics,
     fetches: mpsc::UnboundedSender<Fetch>,
     /// Where the thread's tasks run.
@@ -193,6 +194,7 @@ impl Journal {
             options,
             clock,
             queue: Mutex::default(),
+            waiting_for_lock: Mutex::default(),
             queued: Notify::new(),
             finalized_end: AtomicU64::new(0),
             gap: Notify::new(),
@@ -265,12 +267,8 @@ impl Journal {
             Request::GetJournaledEdits { .. } | Request::WatchLease { .. } | Request::GetJournalState
         ) {
             match self.inner.try_lock() {
-                Some(inner) => self.answer_from_memory(inner, request, reply),
-                None => {
-                    let journal = self.clone();
-                    let answer = move || journal.answer_from_memory(journal.inner.lock(), request, reply);
-                    drop(tokio::task::spawn_blocking(answer));
-                }
+                Some(inner) => self.answer_from_memory(inner, [(request, reply)]),
+                None => self.answer_when_free(request, reply),
             }
             return;
         }
@@ -282,13 +280,40 @@ impl Journal {
         self.push(Job::Call(request, reply));
     }
 
-    fn answer_from_memory(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, request: Request, reply: ReplyTo) {
-        if inner.acceptor.is_none() {
-            // The journal's thread opens it first.
-            drop(inner);
-            return self.push(Job::Call(request, reply));
+    /// One thread waits for the lock, however many calls do.
+    fn answer_when_free(self: &Arc<Self>, request: Request, reply: ReplyTo) {
+        let mut waiting = self.waiting_for_lock.lock();
+        if waiting.len() >= MAX_PARKED {
+            return reply.send(Err(RemoteException::new(
+                RETRIABLE,
+                "too many calls wait for this journal",
+            )));
         }
-        self.handle(&mut inner, request, reply, self.now());
+        waiting.push((request, reply));
+        if waiting.len() == 1 {
+            let journal = self.clone();
+            drop(tokio::task::spawn_blocking(move || {
+                let inner = journal.inner.lock();
+                let waiting = std::mem::take(&mut *journal.waiting_for_lock.lock());
+                journal.answer_from_memory(inner, waiting);
+            }));
+        }
+    }
+
+    fn answer_from_memory(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        calls: impl IntoIterator<Item = (Request, ReplyTo)>,
+    ) {
+        let now = self.now();
+        for (request, reply) in calls {
+            if inner.acceptor.is_some() {
+                self.handle(&mut inner, request, reply, now);
+            } else {
+                // The journal's thread opens it first.
+                self.push(Job::Call(request, reply));
+            }
+        }
         let earlier = match (inner.wake_at(), inner.wakes_at) {
             (Some(at), Some(wakes_at)) => at < wakes_at,
             (at, _) => at.is_some(),

@@ -630,6 +630,41 @@ fn watchers_wait_for_changes() {
 }
 
 #[test]
+fn a_format_that_is_refused_leaves_the_open_segment_open() {
+    let mut bench = Bench::formatted();
+    let epoch = bench.new_epoch(1);
+    bench.ok(&epoch);
+    let start = bench.start(1, 1);
+    bench.ok(&start);
+    let format = Request::Format {
+        ns_info: ns_info(),
+        force: false,
+    };
+    assert_eq!(bench.class(&format), exceptions::IO);
+    let journal = bench.journal(1, 1, 1, 1);
+    bench.ok(&journal);
+}
+
+#[test]
+fn a_format_that_comes_after_joining_its_peers_still_formats() {
+    let format = Request::Format {
+        ns_info: ns_info(),
+        force: false,
+    };
+    let mut bench = Bench::unformatted();
+    bench.acceptor.format_joining(&ns_info(), Epoch(0), None, 0).unwrap();
+    bench.ok(&format);
+    assert!(!bench.acceptor.is_joining());
+    assert_eq!(bench.class(&format), exceptions::IO, "not a second time");
+
+    // Somebody was in office since the format: what was promised may be lost.
+    let mut bench = Bench::unformatted();
+    bench.acceptor.format_joining(&ns_info(), Epoch(4), None, 0).unwrap();
+    assert_eq!(bench.class(&format), exceptions::IO);
+    assert!(bench.acceptor.is_joining());
+}
+
+#[test]
 fn a_lost_disk_votes_again_when_it_was_caught_up() {
     let mut bench = Bench::unformatted();
     bench.acceptor.format_joining(&ns_info(), Epoch(4), None, 0).unwrap();

@@ -1,7 +1,7 @@
 //! Format, upgrade, rollback, discard: what an administrator does to all JournalNodes at once.
 
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
-use hathi_storage::{Disk, NodeType, VersionFile};
+use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
+use hathi_storage::{Disk, NodeType, StorageError, VersionFile};
 
 use super::{Acceptor, COMMITTED_TXID, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP, PAXOS, Result};
 use crate::errors::JournalError;
@@ -9,10 +9,19 @@ use crate::membership::Membership;
 use crate::messages::{Answer, Micros};
 
 impl<D: Disk> Acceptor<D> {
-    /// `Journal.format`.
+    /// `Journal.format`. One that has joined its peers already, which the same format has reached first, is formatted all
+    /// the same: nobody has ever been in office then, so there is nothing that it could have lost.
     pub(super) fn format(&mut self, ns_info: &NamespaceInfo, force: bool, now: Micros) -> Result<Answer> {
         if ns_info.namespace_id == 0 {
             return Err(self.illegal_argument("can't format with uninitialized namespace info"));
+        }
+        let joined = self.journal.as_ref().is_some_and(|journal| {
+            journal.doubt.is_some() && journal.info == *ns_info && journal.promised() == Epoch(0)
+        });
+        let untouched = joined && self.list()?.is_empty();
+        if self.is_formatted() && !force && !untouched {
+            let path = self.storage.current();
+            return Err(StorageError::NotEmpty { path }.into());
         }
         if let Some(journal) = &mut self.journal {
             journal.committed.close();
@@ -20,7 +29,7 @@ impl<D: Disk> Acceptor<D> {
             journal.open = None;
         }
         let version = VersionFile::new(NodeType::JournalNode, ns_info);
-        self.storage.format_with(&version, force, &[])?;
+        self.storage.format_with(&version, force || untouched, &[])?;
         self.after_format(now)?;
         Ok(Answer::Done)
     }
