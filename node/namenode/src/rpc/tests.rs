@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::testing::{self, Alone};
-use hathi_formats::exceptions::ACCESS_CONTROL;
+use hathi_formats::exceptions::{ACCESS_CONTROL, UNSUPPORTED_OPERATION};
+use hathi_formats::proto::common::{RefreshCallQueueRequestProto, RefreshCallQueueResponseProto};
 use hathi_formats::proto::hdfs::{
     DeleteRequestProto, DeleteResponseProto, FsPermissionProto, MkdirsRequestProto, SetPermissionRequestProto,
+    StartReconfigurationRequestProto, StartReconfigurationResponseProto,
 };
 use hathi_namesystem::CallContext;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, RpcServer, ServerOptions};
@@ -148,4 +150,29 @@ async fn a_large_directory_is_looked_through_before_it_is_deleted_and_audited_af
     )
     .await;
     assert!(!answer.is_finished(), "it is told before a quorum has it");
+}
+
+#[tokio::test]
+async fn what_can_not_be_set_anew_while_it_runs_is_refused() {
+    let alone = testing::active();
+    let (held, held_queue) = mpsc::unbounded_channel();
+    let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+    tokio::spawn(serve_held(handler.clone(), held_queue));
+    let server = RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap();
+    let superuser = alone.shared.nn.ns.read().config.superuser.clone();
+    let connect = |protocol| RpcClient::connect(server.local_addr(), protocol, ClientOptions::new(&superuser));
+    let reconfiguration = connect(&protocols::RECONFIGURATION_PROTOCOL).await.unwrap();
+    let started: Result<StartReconfigurationResponseProto, _> = reconfiguration
+        .call("startReconfiguration", &StartReconfigurationRequestProto {})
+        .await;
+    let call_queue = connect(&protocols::REFRESH_CALL_QUEUE_PROTOCOL).await.unwrap();
+    let refreshed: Result<RefreshCallQueueResponseProto, _> = call_queue
+        .call("refreshCallQueue", &RefreshCallQueueRequestProto {})
+        .await;
+    for refused in [started.unwrap_err(), refreshed.unwrap_err()] {
+        match refused {
+            RpcError::Remote(refused) => assert!(refused.is(UNSUPPORTED_OPERATION), "{refused:?}"),
+            other => panic!("{other}"),
+        }
+    }
 }
