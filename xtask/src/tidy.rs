@@ -65,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockpool",
             "hathi-net",
             "hathi-namenode",
+            "hathi-journalnode",
         ],
     ),
     (

@@ -494,6 +494,26 @@ fn a_removed_block_is_deleted_where_it_was() {
 }
 
 #[test]
+fn nothing_is_deleted_before_the_delay_after_the_start_is_over() {
+    let config = BlockManagerConfig {
+        safemode_extension_ms: 0,
+        startup_delay_deletion_ms: 60_000,
+        ..BlockManagerConfig::default()
+    };
+    let mut world = World::with(1, config);
+    world.start_active();
+    world.manager.add_block(new_block(1, 1, BlockState::Complete));
+    world.received(0, block(1));
+    world.manager.remove_block(block(1).id);
+    let started = world.now;
+    world.now = started + 59_999;
+    assert!(world.deletions(0).is_empty());
+    assert_eq!(world.manager.counts().pending_deletion, 1, "it is not forgotten");
+    world.now = started + 60_000;
+    assert_eq!(world.deletions(0), [1]);
+}
+
+#[test]
 fn replicas_of_the_future_keep_safe_mode_on_whatever_their_lengths_come_to() {
     let mut world = World::new(1);
     // Of two blocks one is waited for.

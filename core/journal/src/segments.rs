@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hathi_formats::editlog::SegmentFile;
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_storage::{Disk, DiskFile};
 
@@ -55,24 +56,20 @@ impl SegmentName {
     /// From a file name; `None` for what is no segment (or one put aside).
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let number = |text: &str| -> Option<TxId> {
-            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-            digits.then(|| text.parse().ok()).flatten().map(TxId)
-        };
-        if let Some(start) = name.strip_prefix("edits_inprogress_") {
-            return number(start).map(SegmentName::in_progress);
+        match SegmentFile::parse(name)? {
+            SegmentFile::InProgress { first } => Some(SegmentName::in_progress(first)),
+            SegmentFile::Finalized { first, last } if first <= last => Some(SegmentName::finalized(first, last)),
+            SegmentFile::Finalized { .. } | SegmentFile::Aside { .. } => None,
         }
-        let (start, end) = name.strip_prefix("edits_")?.split_once('-')?;
-        let (start, end) = (number(start)?, number(end)?);
-        (start <= end).then_some(SegmentName::finalized(start, end))
     }
 
     /// The file name.
     #[must_use]
     pub fn file_name(&self) -> String {
+        let first = self.start;
         match self.end {
-            None => format!("edits_inprogress_{:019}", self.start.0),
-            Some(end) => format!("edits_{:019}-{:019}", self.start.0, end.0),
+            None => SegmentFile::InProgress { first }.to_string(),
+            Some(last) => SegmentFile::Finalized { first, last }.to_string(),
         }
     }
 }
@@ -562,6 +559,13 @@ mod tests {
         check("edits_inprogress_", None);
         check("fsimage_0000000000000000001", None);
         check("edits_99999999999999999999-99999999999999999999", None);
+        // Transaction ids are Java's longs.
+        check(
+            "edits_inprogress_9223372036854775807",
+            Some(SegmentName::in_progress(TxId(i64::MAX as u64))),
+        );
+        check("edits_inprogress_9223372036854775808", None);
+        check("edits_0000000000000000001-9223372036854775808", None);
     }
 
     #[test]

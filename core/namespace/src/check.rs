@@ -43,6 +43,7 @@ impl Namespace {
         if self.broken {
             return;
         }
+        self.watch.check();
         let mut found = Found::default();
         let mut stack: Vec<Slot> = Vec::new();
         for &root in &self.detached {

@@ -22,16 +22,19 @@ mod path;
 mod permission;
 mod read;
 mod store;
+mod sub_access;
 #[cfg(test)]
 mod tests;
 mod truncation;
 pub mod types;
 mod unsupported;
 mod usage;
+mod walk;
 
 pub use config::Config;
 pub use namespace::Namespace;
 pub use ops::{NAMENODE_LEASE_HOLDER, STORAGE_POLICIES, Verb, storage_type_number, storage_type_ordinal};
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
 pub use read::{OpenFilesWalk, SummaryWalk};
+pub use sub_access::SubAccessWalk;
 pub use types::*;

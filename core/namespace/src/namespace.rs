@@ -24,6 +24,7 @@ use crate::store::names::{Names, utf16_len};
 use crate::store::side::Side;
 use crate::store::slab::{NONE, Slab, Slot};
 use crate::store::strings::Strings;
+use crate::sub_access::Watch;
 use crate::truncation::Truncation;
 use crate::types::Reclaimed;
 use crate::usage::Usage;
@@ -106,6 +107,8 @@ pub struct Namespace {
     /// lead elsewhere.
     pub(crate) last_dir: Option<(String, Slot)>,
     pub(crate) active: bool,
+    /// See [`Namespace::watch_access`]. Soft state.
+    pub(crate) watch: Watch,
     /// See [`Namespace::is_broken`].
     pub(crate) broken: bool,
     /// See [`Namespace::adjusted_replications`].
@@ -182,6 +185,7 @@ impl Namespace {
             root: NONE,
             last_dir: None,
             active: false,
+            watch: Watch::default(),
             broken: false,
             adjusted_replications: 0,
             now_mono_ms: AtomicU64::new(0),
@@ -386,6 +390,7 @@ impl Namespace {
             .get_mut(list)
             .insert(child, |slot| names.get(inodes.get(slot).name).cmp(name));
         self.raise_longest_below(child);
+        self.note_linked(parent, child);
     }
 
     /// Makes the directories above an inode know how long the paths through it are. It ends at the first one that knows

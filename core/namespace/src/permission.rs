@@ -2,7 +2,6 @@
 
 use hathi_formats::editlog::{AclEntryScope, AclEntryType};
 use hathi_formats::exceptions as ex;
-use smallvec::SmallVec;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, refuse};
@@ -27,13 +26,9 @@ pub(crate) struct Access {
     pub(crate) ancestor: u8,
     pub(crate) parent: u8,
     pub(crate) target: u8,
-    /// Of every directory of the subtree.
-    pub(crate) sub: u8,
-    /// Empty directories of the subtree need nothing.
-    pub(crate) ignore_empty: bool,
 }
 
-const STICKY: u16 = 0o1000;
+pub(crate) const STICKY: u16 = 0o1000;
 
 fn action_name(action: u8) -> &'static str {
     [
@@ -106,7 +101,7 @@ impl Namespace {
         )
     }
 
-    /// `FSPermissionChecker.checkPermission`: traverse, sticky bit, then ancestor, parent, target, subtree, owner.
+    /// `FSPermissionChecker.checkPermission`: traverse, sticky bit, then ancestor, parent, target, owner.
     pub(crate) fn check_permission(
         &self,
         caller: &Caller<'_>,
@@ -153,9 +148,6 @@ impl Namespace {
         if let Some(target) = iip.last_slot() {
             if access.target != 0 {
                 self.require(caller, target, access.target, || iip.path())?;
-            }
-            if access.sub != 0 {
-                self.check_sub_access(caller, target, access.sub, access.ignore_empty)?;
             }
             if access.owner && self.users.get(self.rec(target).perm().user()) != caller.user {
                 return Err(refuse(
@@ -269,7 +261,7 @@ impl Namespace {
         !found && mode as u8 & wanted == wanted
     }
 
-    fn check_sticky(
+    pub(crate) fn check_sticky(
         &self,
         caller: &Caller<'_>,
         parent: Slot,
@@ -293,29 +285,5 @@ impl Namespace {
                 self.describe(parent)
             ),
         ))
-    }
-
-    /// Every directory of a subtree must grant `wanted`, and no sticky bit be violated below (`checkSubAccess`).
-    fn check_sub_access(&self, caller: &Caller<'_>, top: Slot, wanted: u8, ignore_empty: bool) -> Result<(), Refused> {
-        if !self.rec(top).is_dir() {
-            return Ok(());
-        }
-        let mut stack: SmallVec<[Slot; 32]> = SmallVec::new();
-        stack.push(top);
-        while let Some(dir) = stack.pop() {
-            let children = self.children(dir);
-            if !(ignore_empty && children.len() == 0) {
-                self.require(caller, dir, wanted, || self.path_of_slot(dir))?;
-                if self.rec(dir).perm().mode() & STICKY != 0 {
-                    for child in children.iter() {
-                        self.check_sticky(caller, dir, child, || {
-                            (self.path_of_slot(child), self.path_of_slot(dir))
-                        })?;
-                    }
-                }
-            }
-            stack.extend(children.iter().filter(|child| self.rec(*child).is_dir()));
-        }
-        Ok(())
     }
 }

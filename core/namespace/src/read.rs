@@ -15,14 +15,14 @@ use crate::store::inode::flag;
 use crate::store::slab::Slot;
 use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
 use crate::usage::{STORAGE_TYPES, type_space};
+use crate::walk::{Seen, TreeWalk};
 
 /// A content summary under way: may be continued after the lock was given away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SummaryWalk {
     /// What was counted so far.
     pub summary: ContentSummary,
-    /// Directories to be visited, the last one next; with the name to go on after.
-    todo: Vec<(InodeId, Option<Vec<u8>>)>,
+    tree: TreeWalk,
 }
 
 /// A page of `listOpenFiles` under way ([`Namespace::open_files_step`]).
@@ -252,7 +252,7 @@ impl Namespace {
         let mut walk = SummaryWalk::default();
         (walk.summary.ns_quota, walk.summary.ds_quota) = self.quota_limits(slot);
         if self.rec(slot).is_dir() {
-            walk.todo.push((self.rec(slot).id(), None));
+            walk.tree = TreeWalk::of(self.rec(slot).id());
         } else {
             self.count_into(slot, self.effective_policy(slot), &mut walk.summary);
         }
@@ -286,54 +286,28 @@ impl Namespace {
         walk: &mut SummaryWalk,
         max_inodes: usize,
     ) -> Result<bool, Refused> {
-        let mut budget = max_inodes.max(1);
-        while let Some((id, after)) = walk.todo.pop() {
-            if budget == 0 {
-                walk.todo.push((id, after));
-                return Ok(false);
-            }
-            let Some(dir) = self.slot(id).filter(|slot| self.rec(*slot).is_dir()) else {
-                continue;
-            };
-            if after.is_none() {
-                if self.config.permissions_enabled && !caller.superuser {
-                    self.require(caller, dir, action::READ_EXECUTE, || self.path_of_slot(dir))?;
+        let SummaryWalk { summary, tree } = walk;
+        let mut policy_of = None;
+        self.walk_step(tree, max_inodes, &mut |seen| {
+            match seen {
+                Seen::Directory { dir, .. } => {
+                    if self.config.permissions_enabled && !caller.superuser {
+                        self.require(caller, dir, action::READ_EXECUTE, || self.path_of_slot(dir))?;
+                    }
+                    summary.directory_count += 1;
                 }
-                walk.summary.directory_count += 1;
-                budget -= 1;
-            }
-            let from = after.as_deref().unwrap_or(b"");
-            let (_, children) = self.children(dir).iter_from(|slot| match self.name_of(slot).cmp(from) {
-                std::cmp::Ordering::Greater => std::cmp::Ordering::Greater,
-                _ if after.is_none() => std::cmp::Ordering::Greater,
-                _ => std::cmp::Ordering::Less,
-            });
-            let policy = self.effective_policy(dir);
-            let mut deeper = Vec::new();
-            let mut stopped_at = None;
-            for child in children {
-                if budget == 0 {
-                    break;
-                }
-                stopped_at = Some(child);
-                budget -= 1;
-                if self.rec(child).is_dir() {
-                    deeper.push((self.rec(child).id(), None));
-                } else {
-                    self.count_into(child, policy, &mut walk.summary);
+                Seen::Child { child, .. } if self.rec(child).is_dir() => {}
+                Seen::Child { dir, child } => {
+                    let policy = match policy_of {
+                        Some((known, policy)) if known == dir => policy,
+                        _ => self.effective_policy(dir),
+                    };
+                    policy_of = Some((dir, policy));
+                    self.count_into(child, policy, summary);
                 }
             }
-            // Come back to this directory unless its last child was seen.
-            if let Some(child) = stopped_at
-                && self.children(dir).last() != Some(child)
-            {
-                walk.todo.push((id, Some(self.name_of(child).to_vec())));
-            } else if stopped_at.is_none() && after.is_none() && self.children(dir).len() > 0 {
-                walk.todo.push((id, Some(Vec::new())));
-            }
-            walk.todo.extend(deeper);
-        }
-        Ok(walk.todo.is_empty())
+            Ok(true)
+        })
     }
 
     pub(crate) fn quota_limits(&self, slot: Slot) -> (i64, i64) {

@@ -4,6 +4,7 @@ mod checked;
 mod model;
 mod replay;
 mod safety;
+mod sub_access;
 mod type_quotas;
 mod unsupported;
 mod verbs;
@@ -191,8 +192,11 @@ impl Fixture {
     }
 
     pub(crate) fn delete(&mut self, caller: Caller<'_>, path: &str, recursive: bool) -> Result<bool, Refused> {
-        let plan = self.ns.plan_delete(&self.ctx(caller), path, recursive)?;
-        Ok(self.commit(plan).result)
+        let plan = self.ns.plan_delete(&self.ctx(caller), path, recursive, None)?;
+        match self.commit(plan) {
+            Deleted::Answer(result) => Ok(result),
+            Deleted::WalkFirst(_) => panic!("{path} is too large to be looked at at once"),
+        }
     }
 
     pub(crate) fn stat(&self, path: &str) -> Option<FileStatus<'_>> {

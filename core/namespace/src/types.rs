@@ -484,11 +484,14 @@ pub enum LeaseRecovery {
     },
 }
 
-/// What delete did.
+/// What delete comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deleted {
+pub enum Deleted {
     /// The answer of the RPC.
-    pub result: bool,
+    Answer(bool),
+    /// Nothing is planned: it is too much to see at once whether the caller may delete what is below this directory
+    /// ([`crate::Namespace::watch_access`]).
+    WalkFirst(InodeId),
 }
 
 /// What the last block of a truncated file is to become (`BlockUnderConstructionFeature.truncateBlock`). It follows from

@@ -1,7 +1,7 @@
 //! What a call knows of its caller, and what it leaves to the shell.
 
 use crate::Namesystem;
-use crate::calls::{BlockReportWork, WalkWork};
+use crate::calls::{BlockReportWork, DeleteWork, WalkWork};
 use crate::passed_on::PassedOn;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Who calls, when, and with which ids.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallContext {
     /// The effective user's short name.
     pub user: Arc<str>,
@@ -76,6 +76,8 @@ pub enum Deferred {
     BlockReport(Box<BlockReportWork>),
     /// A read of many inodes: step it under the read lock until it answers.
     Walk(Box<WalkWork>),
+    /// A delete of many inodes. Whoever does it has at most one under way, and first asks it to [finish](DeleteWork::finish).
+    Delete(Box<DeleteWork>),
 }
 
 /// What a verb answers.

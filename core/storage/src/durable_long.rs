@@ -51,7 +51,8 @@ impl<D: Disk> DurableLong<D> {
     }
 }
 
-/// The number in a text file; `None` when there is no file.
+/// The number in a text file; `None` when there is no file. One that is none of Java's `long`s is none that was written
+/// there: no transaction id, no epoch.
 pub fn read_text_long<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<u64>> {
     let Some(data) = disk.read_small(path)? else {
         return Ok(None);
@@ -59,6 +60,7 @@ pub fn read_text_long<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<u64>>
     std::str::from_utf8(&data)
         .ok()
         .and_then(|text| text.trim().parse().ok())
+        .filter(|value| i64::try_from(*value).is_ok())
         .map(Some)
         .ok_or_else(|| invalid(path, "not a number"))
 }
@@ -253,7 +255,14 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"12\n");
         assert_eq!(DurableLong::open(OsDisk, path.clone(), 0).unwrap().get(), 12);
         std::fs::write(&path, b"twelve").unwrap();
-        assert!(DurableLong::open(OsDisk, path, 0).is_err());
+        assert!(DurableLong::open(OsDisk, path.clone(), 0).is_err());
+        std::fs::write(&path, b"9223372036854775808\n").unwrap();
+        let beyond = DurableLong::open(OsDisk, path, 0);
+        assert_eq!(
+            beyond.unwrap_err().kind(),
+            io::ErrorKind::InvalidData,
+            "Java could not read it"
+        );
     }
 
     #[test]

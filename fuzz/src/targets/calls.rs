@@ -389,6 +389,11 @@ fn make(ns: &mut Namesystem, ctx: &CallContext, method: &str, verb: Verb, body: 
 fn finish(ns: &mut Namesystem, reply: Reply) {
     match reply.deferred {
         Some(Deferred::BlockReport(mut work)) => while work.step(ns, SLICE, NOW).is_none() {},
+        Some(Deferred::Delete(mut work)) => {
+            while work.finish(ns, NOW).is_none() {
+                while !work.step(ns, SLICE) {}
+            }
+        }
         Some(Deferred::Walk(mut work)) => while work.step(ns, SLICE).is_none() {},
         _ => {}
     }

@@ -6,6 +6,7 @@ use hathi_formats::editlog::{
     decode_body, decode_frame, encode,
 };
 use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_journal::segments::SegmentName;
 use hathi_namesystem::history::Source;
 use hathi_namesystem::tailer::Edits;
 
@@ -203,8 +204,20 @@ fn name_samples() -> Vec<Vec<u8>> {
 }
 
 fn file_name(input: &[u8]) {
-    if let Some(file) = SegmentFile::parse(&text(input)) {
+    let name = text(input);
+    if let Some(file) = SegmentFile::parse(&name) {
         assert_eq!(SegmentFile::parse(&file.to_string()).as_ref(), Some(&file));
+        assert!(
+            i64::try_from(file.first().0).is_ok(),
+            "{file} is none that Java could have made"
+        );
+    }
+    if let Some(segment) = SegmentName::parse(&name) {
+        assert_eq!(SegmentName::parse(&segment.file_name()).as_ref(), Some(&segment));
+        assert!(
+            i64::try_from(segment.end.unwrap_or(segment.start).0).is_ok(),
+            "{segment:?}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@ mod calls;
 mod configuration;
 mod datatransfer;
 mod editlog;
+mod http;
 mod image;
 mod ipc;
 mod journal;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Target> {
         protocols::targets(),
         configuration::targets(),
         operator::targets(),
+        http::targets(),
     ]
     .concat()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hathi_net::http::jmx::{self, Bean};
-use hathi_net::http::{HttpRequest, HttpResponse, error, text};
+use hathi_net::http::{HttpResponse, RequestHead, error, text};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
 
 /// Answers a request.
-pub fn respond(node: &Arc<DataNode>, request: &HttpRequest) -> HttpResponse {
+pub fn respond(node: &Arc<DataNode>, request: &RequestHead) -> HttpResponse {
     match request.path.as_str() {
         "/jmx" => jmx::respond(&request.query, beans(node)),
         "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&beans(node))),

@@ -189,7 +189,10 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
         ),
         "triggerBlockReport" => reply.send(superuser(node, call).and_then(|()| trigger_block_report(node, call))),
         "getVolumeReport" => reply.send(superuser(node, call).map(|()| volume_report(node))),
-        "refreshNamenodes" => reply.send(superuser(node, call).map(|()| RefreshNamenodesResponseProto {})),
+        "refreshNamenodes" => reply.send::<RefreshNamenodesResponseProto>(superuser(node, call).and_then(|()| {
+            let why = "the NameNodes of this DataNode are read when it starts";
+            Err(RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why))
+        })),
         "evictWriters" => reply.send(superuser(node, call).map(|()| {
             node.dataset.stop_writers();
             EvictWritersResponseProto {}

@@ -93,7 +93,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
         http_address,
         Arc::new(move |request: HttpRequest| {
             let node = served.clone();
-            async move { http::respond(&node, &request) }
+            async move { http::respond(&node, &request.head) }
         }),
     )?;
     xceiver::serve(node.clone(), xfer)?;

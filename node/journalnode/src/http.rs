@@ -11,7 +11,7 @@ use hathi_net::http::{
     BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, jmx, text,
 };
 
-use crate::journals::Journals;
+use crate::journals::{Journals, is_name};
 
 /// How much of a segment is read at once.
 const PIECE_BYTES: usize = 128 << 10;
@@ -22,14 +22,15 @@ const FILE_NAME_HEADER: HeaderName = HeaderName::from_static("x-image-edits-name
 
 /// Answers one request.
 pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpResponse {
-    if request.method != Method::GET && request.method != Method::HEAD {
+    let head = &request.head;
+    if head.method != Method::GET && head.method != Method::HEAD {
         return error(StatusCode::METHOD_NOT_ALLOWED, "only GET is served");
     }
-    match request.path.as_str() {
-        "/getJournal" => {
-            get_journal(&journals, &request.query).unwrap_or_else(|(status, message)| error(status, message))
-        }
-        "/jmx" => jmx::respond(&request.query, journals.beans()),
+    match head.path.as_str() {
+        "/getJournal" => SegmentRequest::of(&head.query)
+            .and_then(|asked| get_journal(&journals, &asked))
+            .unwrap_or_else(|(status, message)| error(status, message)),
+        "/jmx" => jmx::respond(&head.query, journals.beans()),
         "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&journals.beans())),
         "/" | "/index.html" | "/journalnode.html" => {
             text(StatusCode::OK, "This is a JournalNode. See /jmx and /metrics.\n")
@@ -38,19 +39,60 @@ pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpRespon
     }
 }
 
-type Refusal = (StatusCode, String);
+/// With which status, and why, a request is refused.
+pub type Refusal = (StatusCode, String);
 
-fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refusal> {
-    let bad = |what: &str| (StatusCode::BAD_REQUEST, what.to_owned());
+/// What `/getJournal` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentRequest<'a> {
+    /// The journal.
+    pub journal_id: &'a str,
+    /// The segment's first transaction.
+    pub start: TxId,
+    /// Whether a segment in progress will do.
+    pub in_progress_ok: bool,
+    /// `layoutVersion:namespaceID:cTime:clusterID` of who asks.
+    storage: Option<&'a str>,
+}
+
+impl<'a> SegmentRequest<'a> {
+    /// Decodes a query.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn of(query: &'a Query) -> Result<SegmentRequest<'a>, Refusal> {
+        let bad = |what: &str| (StatusCode::BAD_REQUEST, what.to_owned());
+        let journal_id = query.get("jid").ok_or_else(|| bad("jid is missing"))?;
+        if !is_name(journal_id) {
+            return Err(bad("jid is no journal's"));
+        }
+        let start = query
+            .unsigned("segmentTxId")
+            .ok_or_else(|| bad("segmentTxId is missing or no transaction id"))?;
+        Ok(SegmentRequest {
+            journal_id,
+            start: TxId(start),
+            in_progress_ok: !query
+                .get("inProgressOk")
+                .is_some_and(|ok| ok.eq_ignore_ascii_case("false")),
+            storage: query.get("storageInfo"),
+        })
+    }
+
+    /// Of its storage only namespace and cluster count; who says nothing of it is served.
+    #[must_use]
+    pub fn is_of(&self, ours: &NamespaceInfo) -> bool {
+        let Some(theirs) = self.storage else { return true };
+        let mut parts = theirs.splitn(4, ':').skip(1);
+        let namespace_id = parts.next().and_then(|part| part.parse().ok());
+        let cluster_id = parts.nth(1);
+        namespace_id == Some(ours.namespace_id) && cluster_id == Some(&ours.cluster_id)
+    }
+}
+
+fn get_journal(journals: &Journals, asked: &SegmentRequest<'_>) -> Result<HttpResponse, Refusal> {
     let failed = |what: String| (StatusCode::INTERNAL_SERVER_ERROR, what);
-    let journal_id = query.get("jid").ok_or_else(|| bad("jid is missing"))?;
-    let start = query
-        .number("segmentTxId")
-        .and_then(|txid| u64::try_from(txid).ok())
-        .ok_or_else(|| bad("segmentTxId is missing or no transaction id"))?;
-    let in_progress_ok = !query
-        .get("inProgressOk")
-        .is_some_and(|ok| ok.eq_ignore_ascii_case("false"));
+    let &SegmentRequest { journal_id, start, .. } = asked;
     if !journals.is_known(journal_id, None) {
         return Err(failed(format!("no journal {journal_id} here")));
     }
@@ -59,16 +101,15 @@ fn get_journal(journals: &Journals, query: &Query) -> Result<HttpResponse, Refus
         .map_err(|exception| failed(exception.to_string()))?;
     let segment = journal
         .with_acceptor_mut(|acceptor| {
-            if let (Some(theirs), Some(ours)) = (query.get("storageInfo"), acceptor.namespace_info())
-                && !same_storage(theirs, ours)
-            {
+            if acceptor.namespace_info().is_some_and(|ours| !asked.is_of(ours)) {
+                let theirs = asked.storage.unwrap_or_default();
                 return Err((
                     StatusCode::FORBIDDEN,
                     format!("this node has another namespace than the requester's {theirs}"),
                 ));
             }
             acceptor
-                .segment_file(TxId(start), in_progress_ok)
+                .segment_file(start, asked.in_progress_ok)
                 .map_err(|error| failed(error.to_string()))
         })
         .map_err(|exception| failed(exception.to_string()))??
@@ -115,14 +156,6 @@ fn send_file(mut file: File, length: u64, mut sender: BodySender) {
     }
 }
 
-/// `layoutVersion:namespaceID:cTime:clusterID`, of which only namespace and cluster count.
-fn same_storage(theirs: &str, ours: &NamespaceInfo) -> bool {
-    let mut parts = theirs.splitn(4, ':').skip(1);
-    let namespace_id = parts.next().and_then(|part| part.parse().ok());
-    let cluster_id = parts.nth(1);
-    namespace_id == Some(ours.namespace_id) && cluster_id == Some(&ours.cluster_id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,9 +167,13 @@ mod tests {
             cluster_id: "CID-a".into(),
             ..NamespaceInfo::default()
         };
-        assert!(same_storage("-60:7:123:CID-a", &ours));
-        assert!(!same_storage("-67:8:0:CID-a", &ours));
-        assert!(!same_storage("-67:7:0:CID-b", &ours));
-        assert!(!same_storage("nonsense", &ours));
+        let is_of = |storage: &str| {
+            let query = Query::parse(&format!("jid=ns&segmentTxId=1&storageInfo={storage}"));
+            SegmentRequest::of(&query).unwrap().is_of(&ours)
+        };
+        assert!(is_of("-60:7:123:CID-a"));
+        assert!(!is_of("-67:8:0:CID-a"));
+        assert!(!is_of("-67:7:0:CID-b"));
+        assert!(!is_of("nonsense"));
     }
 }

@@ -272,7 +272,7 @@ impl Journals {
 }
 
 /// Whether a journal's id can be the name of its directory.
-fn is_name(journal_id: &str) -> bool {
+pub(crate) fn is_name(journal_id: &str) -> bool {
     !journal_id.is_empty()
         && !journal_id.starts_with('.')
         && !journal_id.contains(['/', '\0'])

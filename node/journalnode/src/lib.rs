@@ -8,7 +8,7 @@
 //!   to take part again with an empty directory.
 
 mod health;
-mod http;
+pub mod http;
 mod journal;
 mod journals;
 mod metrics;

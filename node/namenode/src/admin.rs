@@ -5,16 +5,14 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
     GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto,
     GetServiceStatusResponseProto, HaRequestSource, HaStateChangeRequestInfoProto, MonitorHealthResponseProto,
-    RefreshCallQueueResponseProto, RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
+    RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
     RefreshUserToGroupsMappingsResponseProto, TransitionToActiveRequestProto, TransitionToActiveResponseProto,
     TransitionToObserverResponseProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
 };
 use hathi_formats::proto::ext::{
     ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, GetInstanceResponseProto, RequestPassRequestProto,
 };
-use hathi_formats::proto::hdfs::{
-    GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto, StartReconfigurationResponseProto,
-};
+use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
 use hathi_namesystem::{HaState, Role};
 use hathi_net::ipc::{Responder, RpcCall, protocols};
 use hathi_net::process::ProcessIdentity;
@@ -109,7 +107,7 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
             let refreshed = nn.authorizer.refresh_service_acls();
             responder.send(refreshed.map(|()| RefreshServiceAclResponseProto {}));
         }
-        "refreshCallQueue" => responder.ok(&RefreshCallQueueResponseProto {}),
+        "refreshCallQueue" => responder.error(&not_served("calls are served where they are read, without a queue")),
         "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
             Ok(request) => {
                 let groups = nn.groups.clone();
@@ -137,7 +135,9 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         },
         "getReconfigurationStatus" => responder.ok(&GetReconfigurationStatusResponseProto::default()),
         "listReconfigurableProperties" => responder.ok(&ListReconfigurablePropertiesResponseProto::default()),
-        "startReconfiguration" => responder.ok(&StartReconfigurationResponseProto {}),
+        "startReconfiguration" => {
+            responder.error(&not_served("the configuration of this NameNode is read when it starts"));
+        }
         method => {
             responder.error(&RemoteException::new(
                 exceptions::RPC_NO_SUCH_METHOD,
@@ -147,6 +147,11 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
         }
     }
     true
+}
+
+/// Refuses what would change nothing.
+fn not_served(why: &str) -> RemoteException {
+    RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why)
 }
 
 fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {

@@ -17,7 +17,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
@@ -179,30 +181,59 @@ pub fn log(nn: &NameNode, call: &RpcCall, record: &AuditRecord) {
     audit.write(line(&now, record, call.user.real_user.as_deref(), caller.as_deref()));
 }
 
+/// Writes the line of an fsck (`FSNamesystem.logFsckEvent`).
+pub fn log_fsck(nn: &NameNode, succeeded: bool, user: &Arc<str>, ip: IpAddr, path: &str) {
+    const COMMAND: &str = "fsck";
+    let Some(audit) = nn.audit.as_ref().filter(|audit| !audit.options.quiet.contains(COMMAND)) else {
+        return;
+    };
+    let record = AuditRecord {
+        allowed: succeeded,
+        user: user.clone(),
+        ip: Some(ip),
+        command: COMMAND.into(),
+        src: Some(path.to_owned()),
+        dst: None,
+        permission: None,
+    };
+    audit.write(line(&jiff::Zoned::now(), &record, None, None));
+}
+
 /// The context, cut to its limit, and the signature unless it is too long.
 fn caller_context(call: &RpcCall, (context_max, signature_max): (usize, usize)) -> Option<String> {
     let context = call.caller_context.as_ref()?;
     let given = context.context.get(..context_max.min(context.context.len()))?;
-    let mut text = escaped(&String::from_utf8_lossy(given));
+    let mut text = String::from_utf8_lossy(given).into_owned();
     if let Some(signature) = &context.signature
         && !signature.is_empty()
         && signature.len() <= signature_max
     {
         text.push(':');
-        text.push_str(&escaped(&String::from_utf8_lossy(signature)));
+        text.push_str(&String::from_utf8_lossy(signature));
     }
     Some(text)
 }
 
 fn line(now: &jiff::Zoned, record: &AuditRecord, real_user: Option<&str>, caller: Option<&str>) -> String {
     let mut line = String::with_capacity(256);
-    let path = |path: &Option<String>| path.as_deref().map_or_else(|| "null".to_owned(), escaped);
     // Writing to a string can't fail.
     let _ = write!(
         line,
-        "{},{:03} INFO {LOGGER}: allowed={}\tugi={} (auth:SIMPLE)",
+        "{},{:03} INFO {LOGGER}: ",
         now.strftime("%Y-%m-%d %H:%M:%S"),
-        now.millisecond(),
+        now.millisecond()
+    );
+    put_fields(&mut line, record, real_user, caller);
+    line.push('\n');
+    line
+}
+
+/// What a line says, behind its time: all in one line, whatever the names in it are.
+pub fn put_fields(line: &mut String, record: &AuditRecord, real_user: Option<&str>, caller: Option<&str>) {
+    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "null".to_owned(), escaped);
+    let _ = write!(
+        line,
+        "allowed={}\tugi={} (auth:SIMPLE)",
         record.allowed,
         escaped(&record.user),
     );
@@ -216,15 +247,13 @@ fn line(now: &jiff::Zoned, record: &AuditRecord, real_user: Option<&str>, caller
         line,
         "\tip={ip}\tcmd={}\tsrc={}\tdst={}\tperm={}\tproto=rpc",
         record.command,
-        path(&record.src),
-        path(&record.dst),
-        record.permission.as_deref().unwrap_or("null"),
+        text(&record.src),
+        text(&record.dst),
+        text(&record.permission),
     );
     if let Some(caller) = caller {
-        let _ = write!(line, "\tcallerContext={caller}");
+        let _ = write!(line, "\tcallerContext={}", escaped(caller));
     }
-    line.push('\n');
-    line
 }
 
 /// `StringEscapeUtils.escapeJava`, so that no name can begin a line or a field.
@@ -301,11 +330,17 @@ mod tests {
     fn no_name_begins_a_line_or_a_field() {
         let forged = AuditRecord {
             src: Some("/a\n2026 allowed=true\tugi=root \"\\ \u{e9}\u{1F600}".to_owned()),
+            permission: Some("al\nice\tcmd=delete:staff:rwxr-xr-x".to_owned()),
             ..record()
         };
         let text = line(&now(), &forged, None, None);
         assert!(
             text.contains("src=/a\\n2026 allowed=true\\tugi=root \\\"\\\\ \\u00E9\\uD83D\\uDE00\tdst="),
+            "{text}"
+        );
+        // Nor does an owner, which is a name as well.
+        assert!(
+            text.contains("\tperm=al\\nice\\tcmd=delete:staff:rwxr-xr-x\tproto="),
             "{text}"
         );
     }

@@ -6,7 +6,7 @@
 //! * `health`: `monitorHealth` says for so long that this NameNode is not well.
 
 use crate::state::NameNode;
-use hathi_net::http::{self, HttpRequest, HttpResponse};
+use hathi_net::http::{self, HttpResponse, Query};
 use hyper::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,13 +41,12 @@ impl DebugHooks {
 }
 
 /// Answers a request when the hooks are on.
-pub fn serve(nn: &Arc<NameNode>, request: &HttpRequest) -> HttpResponse {
+pub fn serve(nn: &Arc<NameNode>, query: &Query) -> HttpResponse {
     let Some(hooks) = nn.debug_hooks.get() else {
         return http::error(StatusCode::NOT_FOUND, "Not Found");
     };
-    let number = |key: &str| request.query.number(key).and_then(|number| u64::try_from(number).ok());
-    let ms = number("ms").unwrap_or(0).min(LONGEST_MS);
-    let what = request.query.get("what").unwrap_or_default();
+    let ms = query.unsigned("ms").unwrap_or(0).min(LONGEST_MS);
+    let what = query.get("what").unwrap_or_default();
     tracing::warn!(what, ms, "debug hook");
     let hang = Duration::from_millis(ms);
     match what {
@@ -60,9 +59,8 @@ pub fn serve(nn: &Arc<NameNode>, request: &HttpRequest) -> HttpResponse {
             });
         }
         "reactor" => {
-            let index = number("index")
-                .and_then(|index| usize::try_from(index).ok())
-                .unwrap_or(0);
+            let index = query.unsigned("index").unwrap_or(0);
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
             let Some(reactor) = hooks.reactors.get(index) else {
                 return http::error(StatusCode::BAD_REQUEST, "no such reactor");
             };

@@ -15,10 +15,11 @@ use hathi_namespace::{Caller, FileStatus, InodeKind};
 use hathi_namesystem::calls::{CorruptFilesWalk, WALK_SLICE_INODES};
 use hathi_namesystem::{Namesystem, OperationCategory};
 use hathi_net::auth::Identity;
-use hathi_net::http::{BodySender, HttpRequest, HttpResponse, Query, body_channel};
+use hathi_net::http::{BodySender, HttpResponse, Query, RequestHead, body_channel};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,20 +44,20 @@ const PIECES: usize = 4;
 const NOBODY: &str = "dr.who";
 
 /// Answers the request; the report is made on a thread of its own.
-pub fn respond(shared: &Arc<Shared>, request: &HttpRequest) -> HttpResponse {
+pub fn respond(shared: &Arc<Shared>, request: &RequestHead) -> HttpResponse {
     let (sender, body) = body_channel(PIECES);
-    let (shared, query, peer) = (shared.clone(), request.query.clone(), request.peer.ip());
+    let (shared, peer) = (shared.clone(), request.peer.ip());
+    let asked = FsckRequest::of(&request.query);
     tokio::spawn(async move {
-        let name = query.get("ugi").or_else(|| query.get("user.name")).unwrap_or(NOBODY);
-        let name = name.split(',').next().unwrap_or(NOBODY).to_owned();
-        let asker = shared.nn.groups.resolve(&name).await.unwrap_or_else(|| Identity {
-            user: name.into(),
+        let known = shared.nn.groups.resolve(&asked.user).await;
+        let asker = known.unwrap_or_else(|| Identity {
+            user: asked.user.as_str().into(),
             groups: Arc::from([]),
             superuser: false,
         });
         tokio::task::spawn_blocking(move || {
-            let mut fsck = Fsck::new(&shared, &query, asker, sender);
-            fsck.run(&peer.to_string());
+            let mut fsck = Fsck::new(&shared, asked, asker, sender);
+            fsck.run(peer);
             fsck.flush();
         });
     });
@@ -67,8 +68,46 @@ pub fn respond(shared: &Arc<Shared>, request: &HttpRequest) -> HttpResponse {
     response
 }
 
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FsckRequest {
+    /// Who asks: the first name of `ugi`, which Hadoop's tools have the groups behind.
+    pub user: String,
+    /// Where to begin.
+    pub path: String,
+    show: Show,
+    /// An option that is refused.
+    unsupported: Option<&'static str>,
+    lists_corrupt: bool,
+    /// Corrupt files are listed behind this block.
+    after: i64,
+}
+
+impl FsckRequest {
+    /// Decodes a query; what is missing is what Hadoop's servlet takes for it.
+    #[must_use]
+    pub fn of(query: &Query) -> FsckRequest {
+        let asked = |key: &str| query.get(key).is_some();
+        let names = query.get("ugi").or_else(|| query.get("user.name")).unwrap_or(NOBODY);
+        FsckRequest {
+            user: names.split(',').next().unwrap_or(NOBODY).to_owned(),
+            path: query.get("path").unwrap_or("/").to_owned(),
+            show: Show {
+                files: asked("files"),
+                blocks: asked("blocks"),
+                locations: asked("locations") || asked("replicadetails"),
+                racks: asked("racks"),
+                open_files: asked("openforwrite"),
+            },
+            unsupported: UNSUPPORTED.into_iter().find(|option| asked(option)),
+            lists_corrupt: asked("listcorruptfileblocks"),
+            after: query.number("startblockafter").unwrap_or(0),
+        }
+    }
+}
+
 /// What the request asks to be shown.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Show {
     files: bool,
     blocks: bool,
@@ -138,12 +177,10 @@ struct Level {
 
 struct Fsck<'a> {
     shared: &'a Shared,
-    query: &'a Query,
-    path: String,
+    asked: FsckRequest,
     pool: String,
     /// `dfs.namenode.replication.min`
     minimum: u64,
-    show: Show,
     user: Arc<str>,
     groups: Arc<[String]>,
     superuser: bool,
@@ -155,8 +192,7 @@ struct Fsck<'a> {
 }
 
 impl<'a> Fsck<'a> {
-    fn new(shared: &'a Shared, query: &'a Query, asker: Identity, sender: BodySender) -> Fsck<'a> {
-        let asked = |key: &str| query.get(key).is_some();
+    fn new(shared: &'a Shared, asked: FsckRequest, asker: Identity, sender: BodySender) -> Fsck<'a> {
         let (pool, minimum) = {
             let ns = shared.nn.ns.read();
             let minimum = ns.blockmanager.config().min_replication;
@@ -166,15 +202,7 @@ impl<'a> Fsck<'a> {
             pool,
             minimum,
             shared,
-            query,
-            path: query.get("path").unwrap_or("/").to_owned(),
-            show: Show {
-                files: asked("files"),
-                blocks: asked("blocks"),
-                locations: asked("locations") || asked("replicadetails"),
-                racks: asked("racks"),
-                open_files: asked("openforwrite"),
-            },
+            asked,
             user: asker.user,
             groups: asker.groups,
             superuser: asker.superuser,
@@ -185,22 +213,23 @@ impl<'a> Fsck<'a> {
         }
     }
 
-    fn run(&mut self, peer: &str) {
+    fn run(&mut self, peer: IpAddr) {
         let started = Instant::now();
         let date = java_date(self.shared.nn.clock.wall_ms());
-        tracing::info!(user = %self.user, peer, path = ?self.path, "fsck");
+        tracing::info!(user = ?self.user, %peer, path = ?self.asked.path, "fsck");
         let _ = writeln!(
             self.text,
             "FSCK started by {} (auth:SIMPLE) from /{peer} for path {} at {date}",
-            self.user, self.path
+            self.user, self.asked.path
         );
         let outcome = self.report(started);
+        crate::audit::log_fsck(&self.shared.nn, outcome.is_ok(), &self.user, peer, &self.asked.path);
         if let Err(refused) = outcome {
             self.ended(started);
             let _ = write!(
                 self.text,
                 "{}\n\n\nFsck on path '{}' FAILED",
-                refused.message, self.path
+                refused.message, self.asked.path
             );
         }
     }
@@ -212,19 +241,17 @@ impl<'a> Fsck<'a> {
     }
 
     fn report(&mut self, started: Instant) -> Result<(), RemoteException> {
-        for unsupported in UNSUPPORTED {
-            if self.query.get(unsupported).is_some() {
-                return Err(RemoteException::new(
-                    "java.lang.UnsupportedOperationException",
-                    format!("-{unsupported} is not supported by this NameNode"),
-                ));
-            }
+        if let Some(unsupported) = self.asked.unsupported {
+            return Err(RemoteException::new(
+                "java.lang.UnsupportedOperationException",
+                format!("-{unsupported} is not supported by this NameNode"),
+            ));
         }
         let Some(first) = self.first()? else {
-            let _ = write!(self.text, "\n\nPath '{}' does not exist", self.path);
+            let _ = write!(self.text, "\n\nPath '{}' does not exist", self.asked.path);
             return Ok(());
         };
-        if self.query.get("listcorruptfileblocks").is_some() {
+        if self.asked.lists_corrupt {
             return self.list_corrupt_files();
         }
         self.walk(first)?;
@@ -232,7 +259,11 @@ impl<'a> Fsck<'a> {
         self.summary(healthy);
         self.ended(started);
         let status = if healthy { "is HEALTHY" } else { "is CORRUPT" };
-        let _ = write!(self.text, "\n\nThe filesystem under path '{}' {status}", self.path);
+        let _ = write!(
+            self.text,
+            "\n\nThe filesystem under path '{}' {status}",
+            self.asked.path
+        );
         Ok(())
     }
 
@@ -247,9 +278,9 @@ impl<'a> Fsck<'a> {
     fn first(&self) -> Result<Option<Entry>, RemoteException> {
         let ns = self.shared.nn.ns.read();
         ns.check_operation(OperationCategory::Read)?;
-        let iip = ns.namespace.resolve(&self.path)?;
+        let iip = ns.namespace.resolve(&self.asked.path)?;
         let status = ns.namespace.file_info(&self.caller(), &iip)?;
-        Ok(status.map(|status| entry(&ns, &status, self.path.clone(), &self.show)))
+        Ok(status.map(|status| entry(&ns, &status, self.asked.path.clone(), &self.asked.show)))
     }
 
     /// Depth first, children in the order of their names.
@@ -259,7 +290,7 @@ impl<'a> Fsck<'a> {
         loop {
             match current.take() {
                 Some(Entry::Directory(path)) => {
-                    if self.show.files {
+                    if self.asked.show.files {
                         let _ = writeln!(self.text, "{path} <dir>");
                     }
                     self.totals.dirs += 1;
@@ -270,7 +301,7 @@ impl<'a> Fsck<'a> {
                     });
                 }
                 Some(Entry::Symlink(path)) => {
-                    if self.show.files {
+                    if self.asked.show.files {
                         let _ = writeln!(self.text, "{path} <symlink>");
                     }
                     self.totals.symlinks += 1;
@@ -320,7 +351,7 @@ impl<'a> Fsck<'a> {
                 if !status.name.is_empty() {
                     let path = format!("{dir}{slash}{}", String::from_utf8_lossy(status.name));
                     last = status.name.to_vec();
-                    entries.push(entry(&ns, &status, path, &self.show));
+                    entries.push(entry(&ns, &status, path, &self.asked.show));
                 }
                 ControlFlow::Continue(())
             })?;
@@ -331,7 +362,7 @@ impl<'a> Fsck<'a> {
     fn file(&mut self, file: &FileFacts) {
         let totals = &mut self.totals;
         let count = file.blocks.len();
-        if file.open && !self.show.open_files {
+        if file.open && !self.asked.show.open_files {
             totals.open_files += 1;
             totals.open_bytes += file.length;
             totals.open_blocks += count as u64;
@@ -341,7 +372,7 @@ impl<'a> Fsck<'a> {
         totals.bytes += file.length;
         totals.blocks += count as u64;
         let text = &mut self.text;
-        let listed = self.show.files || (file.open && self.show.open_files);
+        let listed = self.asked.show.files || (file.open && self.asked.show.open_files);
         if listed {
             let _ = write!(
                 text,
@@ -359,7 +390,7 @@ impl<'a> Fsck<'a> {
 
     fn blocks(&mut self, file: &FileFacts) {
         let Fsck {
-            show,
+            asked: FsckRequest { show, .. },
             totals,
             text,
             pool,
@@ -464,8 +495,7 @@ impl<'a> Fsck<'a> {
                 format!("Access denied for user {}. Superuser privilege is required", self.user),
             ));
         }
-        let after = self.query.number("startblockafter").unwrap_or(0);
-        let mut page = CorruptFilesWalk::new(&self.path, after);
+        let mut page = CorruptFilesWalk::new(&self.asked.path, self.asked.after);
         while !page.step(&self.shared.nn.ns.read(), WALK_SLICE_INODES) {}
         let CorruptFilesWalk { found, cookie, .. } = page;
         let filler = match found.len() {
@@ -480,7 +510,7 @@ impl<'a> Fsck<'a> {
         let _ = writeln!(
             self.text,
             "\n\nThe filesystem under path '{}' has {filler} CORRUPT files\n",
-            self.path
+            self.asked.path
         );
         Ok(())
     }

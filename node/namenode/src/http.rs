@@ -7,32 +7,39 @@ use crate::fsck;
 use crate::image_upload;
 use crate::status;
 use crate::storage::{hex, read_md5};
+use hathi_formats::conf::Configuration;
 use hathi_formats::conf::keys::Program;
-use hathi_formats::ids::TxId;
+use hathi_formats::editlog::SegmentFile;
+use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namesystem::Role;
-use hathi_net::http::{self, HttpRequest, HttpResponse, jmx};
+use hathi_net::http::{self, HttpRequest, HttpResponse, Query, RequestHead, jmx};
 use hyper::header::{CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Answers one request.
 pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
-    match (&request.method, request.path.as_str()) {
-        (&Method::GET, "/jmx") => jmx::respond(&request.query, status::beans(&shared)),
+    let head = &request.head;
+    match (&head.method, head.path.as_str()) {
+        (&Method::GET, "/jmx") => jmx::respond(&head.query, status::beans(&shared)),
         (&Method::GET, "/metrics" | "/prom") => http::bytes(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
             jmx::prometheus(&status::beans(&shared)),
         ),
         (&Method::GET, "/isActive") => is_active(&shared),
-        (&Method::GET, "/conf") => conf(&shared, &request),
+        (&Method::GET, "/conf") => conf(&shared.nn.settings.conf, head),
         (&Method::GET, "/" | "/index.html" | "/dfshealth.html") => {
             http::bytes(StatusCode::OK, "text/html; charset=utf-8", status::page(&shared))
         }
-        (&Method::GET, "/fsck") => fsck::respond(&shared, &request),
-        (&Method::GET, "/imagetransfer") => get_image(&shared, &request),
-        (&Method::POST, "/debug/hang") => debug_hooks::serve(&shared.nn, &request),
+        (&Method::GET, "/fsck") => fsck::respond(&shared, head),
+        (&Method::GET, "/imagetransfer") => match ImageRequest::of(&head.query, &shared.dirs.info) {
+            Ok(asked) => send_image(&shared, asked),
+            Err((status, why)) => http::error(status, why),
+        },
+        (&Method::POST, "/debug/hang") => debug_hooks::serve(&shared.nn, &head.query),
         (&Method::PUT, "/imagetransfer") => image_upload::put_image(&shared, request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
     }
@@ -50,10 +57,12 @@ fn is_active(shared: &Shared) -> HttpResponse {
     response
 }
 
-fn conf(shared: &Shared, request: &HttpRequest) -> HttpResponse {
-    let wanted = request.query.get("name");
+/// `ConfServlet`: the keys that this NameNode obeys, or one of them.
+#[must_use]
+pub fn conf(conf: &Configuration, head: &RequestHead) -> HttpResponse {
+    let wanted = head.query.get("name");
     let mut properties = Vec::new();
-    for (key, value, origin) in shared.nn.settings.conf.obeyed(Program::NameNode) {
+    for (key, value, origin) in conf.obeyed(Program::NameNode) {
         if wanted.is_some_and(|wanted| wanted != key) {
             continue;
         }
@@ -68,11 +77,7 @@ fn conf(shared: &Shared, request: &HttpRequest) -> HttpResponse {
     {
         return http::error(StatusCode::NOT_FOUND, format!("Property {wanted} not found"));
     }
-    let json = request
-        .headers
-        .get("accept")
-        .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("json")));
-    if json {
+    if head.header("accept").is_some_and(|accept| accept.contains("json")) {
         let list: Vec<_> = properties
             .iter()
             .map(|(key, value, origin)| serde_json::json!({"key": key, "value": value, "isFinal": false, "resource": origin}))
@@ -96,62 +101,85 @@ pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
     http::error(StatusCode::GONE, message)
 }
 
-fn other_storage(shared: &Shared, request: &HttpRequest) -> Option<HttpResponse> {
-    let own = shared.dirs.info.to_colon_separated();
-    let theirs = request.query.get("storageInfo")?;
-    (theirs != own).then(|| {
-        http::error(
-            StatusCode::FORBIDDEN,
-            format!("This namenode has storage info {own} but the secondary expected {theirs}"),
-        )
-    })
+/// With which status, and why, a request is refused.
+pub type Refusal = (StatusCode, String);
+
+/// What `GET /imagetransfer` asks for (`ImageServlet.GetImageParams`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageRequest {
+    /// `getimage=1&txid=latest`
+    NewestImage,
+    /// `getimage=1&txid=..`
+    Image(TxId),
+    /// `getedit=1&startTxId=..&endTxId=..`
+    Edits {
+        /// The segment's first transaction.
+        first: TxId,
+        /// Its last one.
+        last: TxId,
+    },
 }
 
-/// `GET /imagetransfer?getimage=1&txid=..` or `getedit=1&startTxId=..&endTxId=..`.
-fn get_image(shared: &Shared, request: &HttpRequest) -> HttpResponse {
-    if let Some(refused) = other_storage(shared, request) {
-        return refused;
+impl ImageRequest {
+    /// Decodes a query.
+    ///
+    /// # Errors
+    /// FORBIDDEN to who names another storage than this one; GONE for what no image and no segment is called.
+    pub fn of(query: &Query, info: &NamespaceInfo) -> Result<ImageRequest, Refusal> {
+        let gone = |why: String| (StatusCode::GONE, why);
+        let own = info.to_colon_separated();
+        if let Some(theirs) = query.get("storageInfo").filter(|theirs| *theirs != own) {
+            let differs = format!("This namenode has storage info {own} but the secondary expected {theirs}");
+            return Err((StatusCode::FORBIDDEN, differs));
+        }
+        if query.get("getimage").is_some() {
+            let txid = query.get("txid");
+            return match (txid, query.unsigned("txid")) {
+                (Some("latest"), _) => Ok(ImageRequest::NewestImage),
+                (_, Some(txid)) => Ok(ImageRequest::Image(TxId(txid))),
+                (_, None) => Err(gone(no_image(txid.unwrap_or("null")))),
+            };
+        }
+        if query.get("getedit").is_some() {
+            return match (query.unsigned("startTxId"), query.unsigned("endTxId")) {
+                (Some(first), Some(last)) if first <= last => Ok(ImageRequest::Edits {
+                    first: TxId(first),
+                    last: TxId(last),
+                }),
+                _ => Err(gone("Invalid request has no startTxId or endTxId".to_owned())),
+            };
+        }
+        Err(gone("Illegal parameters to TransferFsImage".to_owned()))
     }
-    let query = &request.query;
-    if query.get("getimage").is_some() {
-        let images = shared.dirs.images();
-        let image = match query.get("txid") {
-            Some("latest") => images.first(),
-            Some(txid) => txid
-                .parse()
-                .ok()
-                .and_then(|txid| images.iter().find(|image| image.txid == TxId(txid))),
-            None => None,
-        };
-        let Some(image) = image else {
-            return gone(format!(
-                "Could not find image with txid {}",
-                query.get("txid").unwrap_or("null")
-            ));
-        };
-        let md5 = match read_md5(&image.path) {
-            Ok(md5) => md5,
-            Err(error) => return gone(format!("{error:#}")),
-        };
-        return file(image.path.clone(), Some(&md5));
+}
+
+fn no_image(txid: impl Display) -> String {
+    format!("Could not find image with txid {txid}")
+}
+
+fn send_image(shared: &Shared, asked: ImageRequest) -> HttpResponse {
+    let images = shared.dirs.images();
+    let (image, txid) = match asked {
+        ImageRequest::NewestImage => (images.first(), "latest".to_owned()),
+        ImageRequest::Image(txid) => (images.iter().find(|image| image.txid == txid), txid.to_string()),
+        ImageRequest::Edits { first, last } => return send_edits(shared, first, last),
+    };
+    let Some(image) = image else {
+        return gone(no_image(txid));
+    };
+    match read_md5(&image.path) {
+        Ok(md5) => file(image.path.clone(), Some(&md5)),
+        Err(error) => gone(format!("{error:#}")),
     }
-    if query.get("getedit").is_some() {
-        let (Some(first), Some(last)) = (query.number("startTxId"), query.number("endTxId")) else {
-            return gone("Invalid request has no startTxId or endTxId");
-        };
-        let name = format!("edits_{first:019}-{last:019}");
-        let found = shared
-            .dirs
-            .edits_dirs()
-            .iter()
-            .map(|dir| dir.join(&name))
-            .find(|path| path.exists());
-        return match found {
-            Some(path) => file(path, None),
-            None => gone(format!("No edit log segment {name}")),
-        };
+}
+
+fn send_edits(shared: &Shared, first: TxId, last: TxId) -> HttpResponse {
+    let name = SegmentFile::Finalized { first, last }.to_string();
+    let mut places = shared.dirs.edits_dirs().iter().map(|dir| dir.join(&name));
+    match places.find(|path| path.exists()) {
+        Some(path) => file(path, None),
+        None => gone(format!("No edit log segment {name}")),
     }
-    gone("Illegal parameters to TransferFsImage")
 }
 
 fn file(path: PathBuf, md5: Option<&[u8; 16]>) -> HttpResponse {
@@ -249,6 +277,40 @@ mod tests {
             .await
             .expect("the place is never given back");
         drop(place);
+    }
+
+    #[tokio::test]
+    async fn an_fsck_leaves_a_line_in_the_audit_log() {
+        let logs = tempfile::tempdir().unwrap();
+        let alone = testing::active_with(&[
+            ("hathi.namenode.audit.log", "true".to_owned()),
+            ("hadoop.log.dir", logs.path().display().to_string()),
+        ]);
+        let web = alone.shared.clone();
+        let server = HttpServer::bind(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            Arc::new(move |request| serve(web.clone(), request)),
+        )
+        .unwrap();
+        let url = |path: &str| format!("http://{}/fsck?ugi=alice&path={path}", server.local_addr());
+        for (path, succeeded, shown) in [("%2Fa%0Ab", true, "/a\\nb"), ("%2F&delete=1", false, "/")] {
+            http::get_bytes(&url(path), PATIENCE, 1 << 16).await.unwrap();
+            let line = async {
+                loop {
+                    let log = std::fs::read_to_string(logs.path().join("hdfs-audit.log")).unwrap();
+                    // Whole lines are written at once.
+                    if let Some(line) = log.lines().find(|line| line.contains(&format!("src={shown}\t"))) {
+                        break line.to_owned();
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let line = tokio::time::timeout(PATIENCE, line).await.expect("a line of the fsck");
+            let fields = format!(
+                "allowed={succeeded}\tugi=alice (auth:SIMPLE)\tip=/127.0.0.1\tcmd=fsck\tsrc={shown}\tdst=null\tperm=null\tproto=rpc"
+            );
+            assert!(line.ends_with(&fields), "{line}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 
 use crate::background::Shared;
 use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, purge_edits};
-use crate::http::gone;
+use crate::http::{Refusal, gone};
 use crate::settings::{ANY_HOST, Peer, Settings};
 use crate::storage::{hex, parse_md5};
 use anyhow::{Context, bail, ensure};
@@ -16,7 +16,7 @@ use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namesystem::Role;
 use hathi_namesystem::checkpoint::accepts_upload;
 use hathi_namesystem::save_namespace::{Canceler, Purpose};
-use hathi_net::http::{self, HttpRequest, HttpResponse};
+use hathi_net::http::{self, HttpRequest, HttpResponse, RequestHead};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use md5::{Digest, Md5};
@@ -46,12 +46,16 @@ const ADDRESSES_FRESH: Duration = Duration::from_secs(10);
 /// Takes an image, with Hadoop's checks in Hadoop's order, and ours where Hadoop asks for a Kerberos principal.
 pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
     let nn = &shared.nn;
-    if !shared.peer_addresses.include(&nn.settings, request.peer.ip()).await {
-        tracing::warn!(from = %request.peer, "refused an image of somebody who is no NameNode of this nameservice");
+    if !shared
+        .peer_addresses
+        .include(&nn.settings, request.head.peer.ip())
+        .await
+    {
+        tracing::warn!(from = %request.head.peer, "refused an image of somebody who is no NameNode of this nameservice");
         let who = "Only Namenode, Secondary Namenode, and administrators may access this servlet";
         return http::error(StatusCode::FORBIDDEN, who);
     }
-    let announced = match Announced::of(&request, &shared.dirs.info) {
+    let announced = match Announced::of(&request.head, &shared.dirs.info) {
         Ok(announced) => announced,
         Err((status, why)) => return http::error(status, why),
     };
@@ -99,17 +103,24 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
 }
 
 /// What the sender says of the image.
-struct Announced {
-    txid: TxId,
-    len: u64,
-    md5: [u8; 16],
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The last transaction in it.
+    pub txid: TxId,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its digest.
+    pub md5: [u8; 16],
 }
 
 impl Announced {
-    /// Or with which status, and why, it is refused.
-    fn of(request: &HttpRequest, info: &NamespaceInfo) -> Result<Announced, (StatusCode, String)> {
+    /// Decodes a request.
+    ///
+    /// # Errors
+    /// FORBIDDEN to who names another storage than this one; GONE for what is missing.
+    pub fn of(head: &RequestHead, info: &NamespaceInfo) -> Result<Announced, Refusal> {
         let invalid = |why: &str| (StatusCode::GONE, why.to_owned());
-        let query = &request.query;
+        let query = &head.query;
         let own = info.to_colon_separated();
         let theirs = query.get("storageInfo").unwrap_or("none");
         if theirs != own {
@@ -119,15 +130,11 @@ impl Announced {
         if query.get("imageFile") != Some("IMAGE") {
             return Err(invalid("Only an image of kind IMAGE is taken"));
         }
-        let number = |name: &str| query.number(name).and_then(|number| u64::try_from(number).ok());
-        let (Some(txid), Some(len)) = (number("txid"), number("File-Length")) else {
+        let (Some(txid), Some(len)) = (query.unsigned("txid"), query.unsigned("File-Length")) else {
             return Err(invalid("Invalid request has no txid or File-Length"));
         };
-        let digest = request
-            .headers
-            .get("x-md5-digest")
-            .and_then(|value| value.to_str().ok());
-        let md5 = digest
+        let md5 = head
+            .header("x-md5-digest")
             .and_then(parse_md5)
             .ok_or_else(|| invalid("Invalid request has no X-MD5-Digest"))?;
         Ok(Announced {

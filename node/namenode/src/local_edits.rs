@@ -4,6 +4,7 @@
 //! far behind, is left alone until the next segment; the shared log is the one that counts. Only where the operator asks for
 //! it (`dfs.namenode.edits.dir.required`, `.minimum`) does the NameNode end without them.
 
+use hathi_formats::editlog::SegmentFile;
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_journal::directory::MustHave;
 use hathi_namesystem::edit_log::LogItem;
@@ -285,13 +286,9 @@ fn purge(current: &Path, min_to_keep: TxId) -> io::Result<()> {
     for entry in std::fs::read_dir(current)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(range) = name.to_str().and_then(|name| name.strip_prefix("edits_")) else {
-            continue;
-        };
-        let Some((_, last)) = range.split_once('-') else {
-            continue;
-        };
-        if last.parse::<u64>().is_ok_and(|last| last < min_to_keep.0) {
+        if let Some(SegmentFile::Finalized { last, .. }) = name.to_str().and_then(SegmentFile::parse)
+            && last < min_to_keep
+        {
             match std::fs::remove_file(entry.path()) {
                 // The retention of images may purge as well.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -331,8 +328,12 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join("seen_txid")).unwrap(), b"5\n");
         local.work(&Work::Purge(TxId(7)));
         assert!(name.exists());
+        // Only looks like a segment.
+        let other = dir.path().join("edits_of_monday-1");
+        std::fs::write(&other, b"").unwrap();
         local.work(&Work::Purge(TxId(8)));
         assert!(!name.exists());
+        assert!(other.exists());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::standby_calls::StandbyCall;
 use crate::state::{Made, NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::CompleteResponseProto;
-use hathi_namesystem::calls::{AuditRecord, WalkWork};
+use hathi_namesystem::calls::{AuditRecord, DeleteWork, WalkWork};
 use hathi_namesystem::passed_on::PassedOn;
 use hathi_namesystem::{Deferred, Namesystem, Reply, Role, Standing, Verb, calls};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
@@ -49,6 +49,8 @@ pub struct Handler {
     held_places: Arc<Semaphore>,
     walks: Arc<Semaphore>,
     walk_places: Arc<Semaphore>,
+    /// Of the deletes of many inodes one is under way.
+    deletes: Arc<Semaphore>,
     block_reports: BlockReports,
 }
 
@@ -74,6 +76,7 @@ impl Handler {
             held_places: Arc::new(Semaphore::new(HELD_MAX)),
             walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
             walk_places: Arc::new(Semaphore::new(WALKS_MAX)),
+            deletes: Arc::new(Semaphore::new(1)),
             block_reports: BlockReports::start(shared.nn.clone()),
             shared,
         }
@@ -116,7 +119,11 @@ impl Handler {
             kept_here = true;
         }
         let served = |ns: &Namesystem, reply: Reply, write: bool| Served {
-            record: crate::audit::record(nn, ns, &context, call, &reply),
+            record: match reply.deferred {
+                // Whether it is allowed is not known yet.
+                Some(Deferred::Delete(_)) => None,
+                _ => crate::audit::record(nn, ns, &context, call, &reply),
+            },
             standing: ns.standing(),
             reply,
             write,
@@ -249,7 +256,7 @@ impl Handler {
             reply, standing, write, ..
         } = served;
         if let Some(deferred) = reply.deferred {
-            return self.defer(deferred, responder);
+            return self.defer(deferred, call, responder);
         }
         if let Err(refusal) = &reply.result
             && refusal.is(exceptions::STANDBY)
@@ -302,7 +309,7 @@ impl Handler {
         }
     }
 
-    fn defer(&self, deferred: Deferred, responder: Responder) {
+    fn defer(&self, deferred: Deferred, call: RpcCall, responder: Responder) {
         match deferred {
             Deferred::SaveNamespace { time_window_s, tx_gap } => {
                 crate::checkpoint::save_namespace(&self.shared, time_window_s, tx_gap, responder);
@@ -314,6 +321,7 @@ impl Handler {
             Deferred::TellCorrupt(blocks) => crate::corrupt::tell_and_answer(&self.namenode, blocks, responder),
             Deferred::BlockReport(work) => self.block_reports.add(work, responder),
             Deferred::Walk(work) => self.walk(work, responder),
+            Deferred::Delete(work) => self.delete(work, call, responder),
             Deferred::MetaSave(filename) => crate::metasave::save_and_answer(&self.namenode, filename, responder),
             Deferred::RestoreFailedStorage(argument) => {
                 let result = self.shared.dirs.restore_failed_storage(&argument);
@@ -358,6 +366,60 @@ impl Handler {
     }
 }
 
+/// What a delete of many inodes has come to: its answer, and its line of the audit log.
+type Finished = (Reply, Made, Option<AuditRecord>);
+
+impl Handler {
+    /// Serves a delete of many inodes: what it deletes is looked through in slices, between which others get the lock and
+    /// this thread.
+    fn delete(&self, mut work: Box<DeleteWork>, call: RpcCall, responder: Responder) {
+        let Ok(place) = self.walk_places.clone().try_acquire_owned() else {
+            return responder.error(&RemoteException::new(
+                exceptions::RETRIABLE,
+                "too many large directories are deleted",
+            ));
+        };
+        let (nn, turns) = (self.namenode.clone(), self.deletes.clone());
+        tokio::spawn(async move {
+            // Held until this task ends, however it does.
+            let _place = place;
+            // The semaphore is never closed.
+            let turn = turns.acquire_owned().await;
+            let finished = loop {
+                if responder.is_closed() {
+                    work.give_up(&mut nn.ns.write());
+                    break None;
+                }
+                if let Some(finished) = finish(&nn, &mut work, &call) {
+                    break Some(finished);
+                }
+                while !responder.is_closed() && !work.step(&nn.ns.read(), calls::WALK_SLICE_INODES) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            drop(turn);
+            let Some((reply, made, record)) = finished else { return };
+            if let Some(record) = record {
+                crate::audit::log(&nn, &call, &record);
+            }
+            nn.answer(responder, reply.result, made);
+            nn.log_wake.notify_one();
+        });
+    }
+}
+
+fn finish(nn: &NameNode, work: &mut DeleteWork, call: &RpcCall) -> Option<Finished> {
+    let mut ns = nn.ns.write();
+    let reply = work.finish(&mut ns, nn.clock.now())?;
+    let record = crate::audit::record(nn, &ns, work.context(), call, &reply);
+    let made = Made {
+        standing: ns.standing(),
+        after: reply.after,
+        changed: reply.after.is_some(),
+    };
+    Some((reply, made, record))
+}
+
 /// A call whose user is asked about.
 pub struct Held {
     call: RpcCall,
@@ -398,3 +460,6 @@ fn is_not_yet(call: &RpcCall, reply: &Reply) -> bool {
     let done = |message| CompleteResponseProto::decode(message).is_ok_and(|response| response.result);
     call.method == "complete" && reply.result.as_ref().is_ok_and(|message| !done(message.clone()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -390,7 +390,7 @@ pub fn read_md5(image: &Path) -> anyhow::Result<[u8; 16]> {
 #[must_use]
 pub fn parse_md5(digits: &str) -> Option<[u8; 16]> {
     let mut md5 = [0; 16];
-    if digits.len() != 32 || !digits.is_ascii() {
+    if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     for (index, byte) in md5.iter_mut().enumerate() {
@@ -408,11 +408,12 @@ fn images_in(dirs: &[PathBuf]) -> Vec<ImageFile> {
             let txid = name
                 .to_str()
                 .and_then(|name| name.strip_prefix("fsimage_"))
-                .filter(|digits| digits.len() == 19)
-                .and_then(|digits| digits.parse().ok());
+                .filter(|digits| digits.len() == 19 && digits.bytes().all(|digit| digit.is_ascii_digit()))
+                // Java's longs: no image is of a transaction above them.
+                .and_then(|digits| digits.parse::<i64>().ok());
             if let Some(txid) = txid {
                 images.push(ImageFile {
-                    txid: TxId(txid),
+                    txid: TxId(txid.unsigned_abs()),
                     path: entry.path(),
                 });
             }
@@ -525,6 +526,9 @@ mod tests {
             "fsimage_0000000000000000020",
             "fsimage_0000000000000000020.md5",
             "fsimage.ckpt_0000000000000000030",
+            // One more than Java's longest.
+            "fsimage_9223372036854775808",
+            "fsimage_+000000000000000040",
         ] {
             std::fs::write(dir.path().join(name), b"").unwrap();
         }

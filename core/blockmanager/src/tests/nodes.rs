@@ -31,6 +31,43 @@ fn decommissioning_copies_first() {
 }
 
 #[test]
+fn before_maintenance_only_the_minimum_of_replicas_is_copied() {
+    for (minimum, copies) in [(0, 0), (1, 1), (2, 2)] {
+        let mut world = World::with(
+            4,
+            BlockManagerConfig {
+                safemode_extension_ms: 0,
+                min_maintenance_replication: minimum,
+                ..BlockManagerConfig::default()
+            },
+        );
+        world.start_active();
+        world.manager.add_block(new_block(1, 2, BlockState::Complete));
+        world.received(0, block(1));
+        world.received(1, block(1));
+        world.settle();
+        let state = |world: &World, node: usize| world.manager.datanode(world.nodes[node]).unwrap().admin_state;
+        for node in 0..2 {
+            world
+                .manager
+                .set_admin_state(world.nodes[node], AdminState::EnteringMaintenance);
+        }
+        world.tick();
+        let orders = world.transfers(0).len() + world.transfers(1).len();
+        assert_eq!(orders > 0, copies > 0, "minimum {minimum}");
+        for copy in 0..copies {
+            assert_eq!(state(&world, 0), AdminState::EnteringMaintenance, "minimum {minimum}");
+            world.received(2 + copy, block(1));
+            world.tick();
+        }
+        world.tick();
+        for node in 0..2 {
+            assert_eq!(state(&world, node), AdminState::InMaintenance, "minimum {minimum}");
+        }
+    }
+}
+
+#[test]
 fn a_balancer_finds_every_block_of_a_node() {
     let mut world = World::new(2);
     for n in 0..10 {

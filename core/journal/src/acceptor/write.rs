@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
+use hathi_formats::editlog::SegmentFile;
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_storage::Disk;
 
@@ -454,11 +455,11 @@ impl<D: Disk> Acceptor<D> {
         let listed = disk.list(&current);
         for entry in self.disk_result("listing what was put aside", listed)? {
             // `.empty`, `.corrupt`, `.trash`, `.stale`, `.epoch=5`
-            let aside = entry
-                .name
-                .split_once('.')
-                .and_then(|(name, _)| SegmentName::parse(name));
-            if aside.is_some_and(|name| name.end.unwrap_or(name.start) < min_to_keep) {
+            let old = match SegmentFile::parse(&entry.name) {
+                Some(SegmentFile::Aside { first, last, .. }) => last.unwrap_or(first) < min_to_keep,
+                Some(SegmentFile::Finalized { .. } | SegmentFile::InProgress { .. }) | None => false,
+            };
+            if old {
                 let removed = disk.remove_file(&current.join(&entry.name));
                 self.disk_result("purging what was put aside", removed)?;
             }

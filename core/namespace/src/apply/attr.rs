@@ -19,6 +19,7 @@ impl Namespace {
         let slot = self.op_slot(path)?;
         let rec = self.inodes.get_mut(slot);
         rec.set_perm(rec.perm().with_mode(mode & 0o1777));
+        self.note_access(slot);
         self.touch(slot, fx);
         Ok(())
     }
@@ -35,6 +36,7 @@ impl Namespace {
         let user = user.map_or(perm.user(), |user| self.users.intern(user));
         let group = group.map_or(perm.group(), |group| self.groups.intern(group));
         self.inodes.get_mut(slot).set_perm(Perm::new(user, group, perm.mode()));
+        self.note_access(slot);
         self.touch(slot, fx);
         Ok(())
     }
@@ -207,6 +209,7 @@ impl Namespace {
         } else {
             self.acls.insert(slot, Arc::from(feature));
         }
+        self.note_access(slot);
     }
 
     /// `AclStorage.updateINodeAcl` with a whole ACL.

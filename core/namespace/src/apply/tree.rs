@@ -147,7 +147,8 @@ impl Namespace {
         self.move_inode(src_slot, parent, name, ms(time), fx)
     }
 
-    fn is_below(&self, slot: Slot, ancestor: Slot) -> bool {
+    /// Whether it is this directory, or hangs somewhere below it.
+    pub(crate) fn is_below(&self, slot: Slot, ancestor: Slot) -> bool {
         let mut at = slot;
         while at != self.root {
             if at == ancestor {

@@ -9,6 +9,7 @@ use crate::namespace::Namespace;
 use crate::path::{DirOp, is_exact_reserved, is_reserved_inodes, is_reserved_raw, refuse};
 use crate::permission::{Access, action};
 use crate::store::slab::Slot;
+use crate::sub_access::SubAccessWalk;
 use crate::types::{BlockView, Ctx, Deleted, Plan, Refused, Truncated};
 use crate::usage::Usage;
 
@@ -16,8 +17,15 @@ use super::create::LAZY_PERSIST;
 use super::lease::{LeaseState, Verb};
 
 impl Namespace {
-    /// `delete`.
-    pub fn plan_delete(&self, ctx: &Ctx<'_>, src: &str, recursive: bool) -> Result<Plan<Deleted>, Refused> {
+    /// `delete`. `walk`: through what is below `src`, if that was too much to be looked at here; it counts when it was just
+    /// [caught up with](Namespace::catch_up_access).
+    pub fn plan_delete(
+        &self,
+        ctx: &Ctx<'_>,
+        src: &str,
+        recursive: bool,
+        walk: Option<&SubAccessWalk>,
+    ) -> Result<Plan<Deleted>, Refused> {
         if is_exact_reserved(src) {
             return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
         }
@@ -27,14 +35,15 @@ impl Namespace {
             &iip,
             &Access {
                 parent: action::WRITE,
-                sub: action::ALL,
-                ignore_empty: true,
                 ..Access::default()
             },
         )?;
         let Some(slot) = iip.last_slot() else {
-            return Ok(Plan::nothing(Deleted { result: false }));
+            return Ok(Plan::nothing(Deleted::Answer(false)));
         };
+        if !self.check_sub_access(&ctx.caller, slot, walk)? {
+            return Ok(Plan::nothing(Deleted::WalkFirst(self.rec(slot).id())));
+        }
         if self.children(slot).len() > 0 {
             if !recursive {
                 return Err(refuse(
@@ -45,14 +54,14 @@ impl Namespace {
             self.check_protected(&iip)?;
         }
         if slot == self.root {
-            return Ok(Plan::nothing(Deleted { result: false }));
+            return Ok(Plan::nothing(Deleted::Answer(false)));
         }
         let op = EditOp::Delete {
             path: iip.path(),
             time: ctx.now_ms as i64,
             rpc_ids: ctx.rpc_ids,
         };
-        Ok(Plan::one(op, Deleted { result: true }))
+        Ok(Plan::one(op, Deleted::Answer(true)))
     }
 
     /// `concat`.

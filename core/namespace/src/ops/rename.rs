@@ -88,17 +88,17 @@ impl Namespace {
         {
             self.check_protected(&src_iip)?;
         }
-        let sub = if options.to_trash { action::ALL } else { 0 };
         self.check_permission(
             &ctx.caller,
             &src_iip,
             &Access {
                 parent: action::WRITE,
-                sub,
-                ignore_empty: true,
                 ..Access::default()
             },
         )?;
+        if let Some(slot) = src_iip.last_slot().filter(|_| options.to_trash) {
+            self.check_all_sub_access(&ctx.caller, slot)?;
+        }
         self.check_permission(
             &ctx.caller,
             &dst_iip,

@@ -148,7 +148,7 @@ impl History {
                 self.commit(plan);
             }
             5 => {
-                let plan = ns.plan_delete(&ctx, &src, !n.is_multiple_of(3));
+                let plan = ns.plan_delete(&ctx, &src, !n.is_multiple_of(3), None);
                 self.commit(plan);
             }
             6 | 7 => {

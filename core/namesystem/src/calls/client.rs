@@ -1,6 +1,6 @@
 //! The methods of `ClientProtocol`: what each is called, who serves it, and how often it may run.
 
-use super::{admin, attributes, blocks, carried, locations, policies, read, summary, unsupported, write};
+use super::{admin, attributes, blocks, carried, delete, locations, policies, read, summary, unsupported, write};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::Verb;
 use Retry::{AtMostOnce, Idempotent};
@@ -111,7 +111,7 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
     method("truncate", Idempotent, Write, Verb::Write(write::truncate)),
     method("rename", AtMostOnce, Write, Verb::Write(write::rename)),
     method("rename2", AtMostOnce, Write, Verb::Write(write::rename2)),
-    method("delete", AtMostOnce, Write, Verb::Write(write::delete)),
+    method("delete", AtMostOnce, Write, Verb::Write(delete::delete)),
     method("mkdirs", Idempotent, Write, Verb::Write(write::mkdirs)),
     method("getListing", Idempotent, Read, Verb::Read(read::get_listing)),
     method(

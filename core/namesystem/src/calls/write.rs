@@ -12,8 +12,8 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
 use hathi_formats::limits;
 use hathi_formats::proto::hdfs::{
-    AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto, DeleteRequestProto,
-    FsPermissionProto, LocatedBlockProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
+    AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto, FsPermissionProto,
+    LocatedBlockProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
 };
 use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, Namespace, RenameOptions, Truncated};
 use prost::Message;
@@ -264,22 +264,6 @@ pub(super) fn rename2(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Re
             .namespace
             .plan_rename2(&plan_context(ctx, &machine), &request.src, &request.dst, options)?;
         commit_void_once(ns, plan)
-    })
-}
-
-/// `delete`
-pub(super) fn delete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, |ns, ctx, request: DeleteRequestProto| {
-        no_safe_mode(ns, || format!("Cannot delete {}", request.src))?;
-        let machine = ClientMachine::default();
-        let plan = ns
-            .namespace
-            .plan_delete(&plan_context(ctx, &machine), &request.src, request.recursive)?;
-        let (deleted, after) = commit(ns, plan)?;
-        Ok(Once {
-            reply: answer(wire::boolean(deleted.result), after),
-            keep: deleted.result,
-        })
     })
 }
 

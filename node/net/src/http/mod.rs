@@ -7,7 +7,8 @@ pub mod server;
 pub use client::{HttpError, get, get_bytes, next_piece, put};
 pub use hyper::body::Incoming;
 pub use hyper::header;
-pub use hyper::{HeaderMap, Method, StatusCode};
+pub use hyper::{HeaderMap, Method, StatusCode, Uri};
 pub use server::{
-    Body, BodySender, HttpHandler, HttpRequest, HttpResponse, HttpServer, Query, body_channel, bytes, error, json, text,
+    Body, BodySender, HttpHandler, HttpRequest, HttpResponse, HttpServer, Query, RequestHead, body_channel, bytes,
+    error, json, text,
 };

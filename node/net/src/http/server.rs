@@ -17,7 +17,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Method, Response, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
@@ -77,11 +77,16 @@ impl Query {
     pub fn number(&self, name: &str) -> Option<i64> {
         self.get(name)?.parse().ok()
     }
+    /// A parameter that is one of Java's longs and not negative: a transaction id, a length.
+    #[must_use]
+    pub fn unsigned(&self, name: &str) -> Option<u64> {
+        self.number(name).and_then(|number| u64::try_from(number).ok())
+    }
 }
 
-/// A request.
-#[derive(Debug)]
-pub struct HttpRequest {
+/// All of a request but its body: what handlers decode before they do anything.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
     /// GET, PUT, ...
     pub method: Method,
     /// Percent-decoded path.
@@ -92,6 +97,33 @@ pub struct HttpRequest {
     pub headers: HeaderMap,
     /// The other side.
     pub peer: SocketAddr,
+}
+
+impl RequestHead {
+    /// Decodes path and query.
+    #[must_use]
+    pub fn new(method: Method, uri: &Uri, headers: HeaderMap, peer: SocketAddr) -> RequestHead {
+        RequestHead {
+            method,
+            path: percent_decode(uri.path(), false),
+            query: Query::parse(uri.query().unwrap_or_default()),
+            headers,
+            peer,
+        }
+    }
+
+    /// A header that is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct HttpRequest {
+    /// What it asks for.
+    pub head: RequestHead,
     /// The body as a stream.
     pub body: Incoming,
 }
@@ -323,11 +355,7 @@ fn respond(
         )));
     }
     let answered = handler.call(HttpRequest {
-        method: head.method,
-        path: percent_decode(head.uri.path(), false),
-        query: Query::parse(head.uri.query().unwrap_or_default()),
-        headers: head.headers,
-        peer,
+        head: RequestHead::new(head.method, &head.uri, head.headers, peer),
         body,
     });
     Box::pin(async move {

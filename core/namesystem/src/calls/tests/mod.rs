@@ -3,6 +3,7 @@
 mod broken;
 mod checked;
 mod datanode;
+mod delete;
 mod exact;
 mod limits;
 mod order;

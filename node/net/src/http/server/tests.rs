@@ -6,13 +6,13 @@ use crate::http::{HttpError, client};
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn serve() -> HttpServer {
-    let handler = |request: HttpRequest| async move {
-        match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/a b") => text(StatusCode::OK, request.query.get("q").unwrap_or("-").to_owned()),
+    let handler = |HttpRequest { head, body: sent }: HttpRequest| async move {
+        match (head.method.as_str(), head.path.as_str()) {
+            ("GET", "/a b") => text(StatusCode::OK, head.query.get("q").unwrap_or("-").to_owned()),
             ("GET", "/stream") => {
                 let (mut sender, body) = body_channel(2);
-                let pieces = request.query.number("pieces").unwrap_or(0);
-                let abort = request.query.get("abort").is_some();
+                let pieces = head.query.number("pieces").unwrap_or(0);
+                let abort = head.query.get("abort").is_some();
                 tokio::spawn(async move {
                     for _ in 0..pieces {
                         sender.send(Bytes::from_static(&[7; 10_000])).await;
@@ -24,8 +24,8 @@ fn serve() -> HttpServer {
                 HttpResponse::new(body)
             }
             ("PUT", "/count") => {
-                let bytes = request.body.collect().await.unwrap().to_bytes();
-                let header = request.headers.get("file-length").unwrap().to_str().unwrap().to_owned();
+                let bytes = sent.collect().await.unwrap().to_bytes();
+                let header = head.header("file-length").unwrap().to_owned();
                 text(StatusCode::OK, format!("{} {header}", bytes.len()))
             }
             _ => error(StatusCode::NOT_FOUND, "no such page"),

@@ -1,0 +1,118 @@
+//! Walks through a tree, in whose middle the lock may be given away.
+
+use std::cmp::Ordering;
+
+use hathi_formats::ids::InodeId;
+
+use crate::namespace::Namespace;
+use crate::store::slab::Slot;
+use crate::types::Refused;
+
+/// Where a walk is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TreeWalk {
+    /// Directories to be visited, the last one next.
+    todo: Vec<Place>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    dir: InodeId,
+    /// The child to go on after; none when the directory itself was not seen yet.
+    after: Option<Vec<u8>>,
+    /// With the directories below it.
+    is_deep: bool,
+}
+
+impl TreeWalk {
+    /// Through a directory and all that is below it.
+    pub(crate) fn of(dir: InodeId) -> TreeWalk {
+        let mut walk = TreeWalk::default();
+        walk.add(dir, true);
+        walk
+    }
+
+    pub(crate) fn add(&mut self, dir: InodeId, is_deep: bool) {
+        let after = None;
+        self.todo.push(Place { dir, after, is_deep });
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.todo.is_empty()
+    }
+}
+
+/// What a walk comes to.
+pub(crate) enum Seen {
+    /// A directory, before its children, which are seen if the answer is true. `is_deep`: and those of the directories below.
+    Directory { dir: Slot, is_deep: bool },
+    /// A child. The answer does not count.
+    Child { dir: Slot, child: Slot },
+}
+
+impl Namespace {
+    /// Goes on with a walk for up to `max_inodes` inodes; true when it is at its end. What is deleted meanwhile is left out,
+    /// what is added may or may not be seen.
+    pub(crate) fn walk_step(
+        &self,
+        walk: &mut TreeWalk,
+        max_inodes: usize,
+        see: &mut dyn FnMut(Seen) -> Result<bool, Refused>,
+    ) -> Result<bool, Refused> {
+        let mut budget = max_inodes.max(1);
+        while let Some(place) = walk.todo.pop() {
+            if budget == 0 {
+                walk.todo.push(place);
+                return Ok(false);
+            }
+            let Place {
+                dir: id,
+                after,
+                is_deep,
+            } = place;
+            let Some(dir) = self.slot(id).filter(|slot| self.rec(*slot).is_dir()) else {
+                continue;
+            };
+            if after.is_none() {
+                budget -= 1;
+                if !see(Seen::Directory { dir, is_deep })? {
+                    continue;
+                }
+            }
+            let from = after.as_deref().unwrap_or(b"");
+            let (_, children) = self.children(dir).iter_from(|slot| match self.name_of(slot).cmp(from) {
+                Ordering::Greater => Ordering::Greater,
+                _ if after.is_none() => Ordering::Greater,
+                _ => Ordering::Less,
+            });
+            let mut deeper = TreeWalk::default();
+            let mut stopped_at = None;
+            for child in children {
+                if budget == 0 {
+                    break;
+                }
+                stopped_at = Some(child);
+                budget -= 1;
+                see(Seen::Child { dir, child })?;
+                if is_deep && self.rec(child).is_dir() {
+                    deeper.add(self.rec(child).id(), true);
+                }
+            }
+            // Come back to this directory unless its last child was seen.
+            let after = match stopped_at {
+                Some(child) if self.children(dir).last() != Some(child) => Some(self.name_of(child).to_vec()),
+                None if after.is_none() && self.children(dir).len() > 0 => Some(Vec::new()),
+                _ => None,
+            };
+            if after.is_some() {
+                walk.todo.push(Place {
+                    dir: id,
+                    after,
+                    is_deep,
+                });
+            }
+            walk.todo.append(&mut deeper.todo);
+        }
+        Ok(walk.is_done())
+    }
+}

@@ -1,0 +1,165 @@
+//! `delete` (`FSNamesystem.delete`).
+//!
+//! What is below a directory is looked through before it is deleted. If that is too much for one hold of the lock, the caller
+//! of the verb goes on with a [`DeleteWork`], slice by slice, and gives the lock away in between. Hadoop holds it.
+
+use super::{ClientMachine, Once, answer, caller, commit, no_safe_mode, once, once_with, plan_context, wire};
+use crate::context::{CallContext, Deferred, Reply};
+use crate::{Generation, Namesystem, OperationCategory};
+use bytes::Bytes;
+use hathi_blockmanager::Now;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::ids::InodeId;
+use hathi_formats::proto::hdfs::DeleteRequestProto;
+use hathi_namespace::{Deleted, SubAccessWalk};
+
+/// How often a subtree that changes meanwhile is looked at again. What is left after a round are the changes of that round,
+/// so that there is hardly ever a third one. Nobody may make others wait for the lock by changing more and more.
+const ROUNDS_MAX: u32 = 8;
+
+/// A delete under way. Call [`DeleteWork::finish`] under the write lock. Until it answers, call [`DeleteWork::step`] under
+/// the read lock until that is true, let the lock go in between, and call it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteWork {
+    generation: Generation,
+    ctx: CallContext,
+    request: DeleteRequestProto,
+    /// Through the directory, once it has begun.
+    walk: Option<SubAccessWalk>,
+    rounds: u32,
+}
+
+impl DeleteWork {
+    /// Who calls.
+    #[must_use]
+    pub fn context(&self) -> &CallContext {
+        &self.ctx
+    }
+
+    /// Looks at no more than `max` inodes; true when it is time to finish.
+    pub fn step(&mut self, ns: &Namesystem, max: usize) -> bool {
+        let is_over =
+            ns.check_operation(OperationCategory::Write).is_err() || ns.life().generation() != self.generation;
+        match &mut self.walk {
+            Some(walk) if !is_over => ns.namespace.sub_access_step(&caller(&self.ctx), walk, max),
+            _ => true,
+        }
+    }
+
+    /// Answers the reply when all was looked through, and nothing has changed that was not looked at again.
+    pub fn finish(&mut self, ns: &mut Namesystem, now: Now) -> Option<Reply> {
+        (self.ctx.now_ms, self.ctx.mono_ms) = (now.wall_ms, now.monotonic_ms);
+        let reply = self.try_again(ns)?;
+        self.give_up(ns);
+        Some(reply)
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn give_up(&mut self, ns: &mut Namesystem) {
+        if let Some(walk) = self.walk.take() {
+            ns.namespace.unwatch_access(&walk);
+        }
+    }
+
+    /// `None`: there is more to look at.
+    fn try_again(&mut self, ns: &mut Namesystem) -> Option<Reply> {
+        if ns.check_operation(OperationCategory::Write).is_ok() && ns.life().generation() != self.generation {
+            let message = "the namespace was loaded anew while it was looked through";
+            return Some(Reply::refuse(RemoteException::new(exceptions::RETRIABLE, message)));
+        }
+        // That the client still waits for a call that was passed on was known when it came.
+        if self.ctx.passed_on.is_some()
+            && let Err(refused) = ns.admit(&self.ctx)
+        {
+            return Some(Reply::refuse(refused));
+        }
+        let mut is_whole = true;
+        let ctx = self.ctx.clone();
+        let reply = once_with(ns, &ctx, |ns| match self.delete(ns, &ctx)? {
+            Some(once) => Ok(once),
+            None => {
+                is_whole = false;
+                Ok(nothing_yet())
+            }
+        });
+        is_whole.then_some(reply)
+    }
+
+    fn delete(&mut self, ns: &mut Namesystem, ctx: &CallContext) -> Result<Option<Once>, RemoteException> {
+        if let Some(walk) = &mut self.walk
+            && !ns.namespace.catch_up_access(&caller(ctx), walk)
+        {
+            self.walk = None;
+        }
+        let dir = match try_delete(ns, ctx, &self.request, self.walk.as_ref())? {
+            Tried::Done(once) => return Ok(Some(once)),
+            Tried::WalkFirst(dir) => dir,
+        };
+        self.rounds += 1;
+        if self.rounds > ROUNDS_MAX {
+            let message = format!("{} changes faster than it can be looked through", self.request.src);
+            return Err(RemoteException::new(exceptions::RETRIABLE, message));
+        }
+        if self.walk.as_ref().is_none_or(|walk| walk.root() != dir) {
+            self.walk = Some(ns.namespace.watch_access(dir));
+        }
+        Ok(None)
+    }
+}
+
+/// What a plan came to.
+enum Tried {
+    Done(Once),
+    WalkFirst(InodeId),
+}
+
+/// `delete`
+pub(super) fn delete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
+    once(ns, ctx, &body, |ns, ctx, request: DeleteRequestProto| {
+        if let Tried::Done(once) = try_delete(ns, ctx, &request, None)? {
+            return Ok(once);
+        }
+        let work = DeleteWork {
+            generation: ns.life().generation(),
+            ctx: ctx.clone(),
+            request,
+            walk: None,
+            rounds: 0,
+        };
+        Ok(Once {
+            reply: Reply::defer(Deferred::Delete(Box::new(work))),
+            keep: false,
+        })
+    })
+}
+
+fn try_delete(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: &DeleteRequestProto,
+    walk: Option<&SubAccessWalk>,
+) -> Result<Tried, RemoteException> {
+    no_safe_mode(ns, || format!("Cannot delete {}", request.src))?;
+    let machine = ClientMachine::default();
+    let context = plan_context(ctx, &machine);
+    let plan = ns
+        .namespace
+        .plan_delete(&context, &request.src, request.recursive, walk)?;
+    if let Deleted::WalkFirst(dir) = plan.reply {
+        return Ok(Tried::WalkFirst(dir));
+    }
+    let (deleted, after) = commit(ns, plan)?;
+    let deleted = deleted == Deleted::Answer(true);
+    Ok(Tried::Done(Once {
+        reply: answer(wire::boolean(deleted), after),
+        keep: deleted,
+    }))
+}
+
+/// Nobody is answered this.
+fn nothing_yet() -> Once {
+    Once {
+        reply: answer(wire::EMPTY, None),
+        keep: false,
+    }
+}

@@ -1,0 +1,140 @@
+//! Deletes of what is large: looked through in slices before anything is decided.
+
+use super::*;
+use crate::calls::{DeleteWork, WALK_SLICE_INODES};
+
+fn delete_of(path: &str) -> DeleteRequestProto {
+    DeleteRequestProto {
+        src: path.to_owned(),
+        recursive: true,
+    }
+}
+
+fn alice() -> CallContext {
+    user("alice", false)
+}
+
+/// An active with more directories of alice's below `/alice/big` than are looked at under one hold of the lock.
+fn with_a_big_directory() -> Namesystem {
+    let mut ns = active();
+    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/alice")).unwrap();
+    let owner = SetOwnerRequestProto {
+        src: "/alice".to_owned(),
+        username: Some("alice".to_owned()),
+        groupname: None,
+    };
+    call::<SetOwnerResponseProto>(&mut ns, &hdfs(), "setOwner", &owner).unwrap();
+    for number in 0..WALK_SLICE_INODES * 2 + 7 {
+        let path = format!("/alice/big/{number}/deep");
+        call::<MkdirsResponseProto>(&mut ns, &alice(), "mkdirs", &mkdirs(&path)).unwrap();
+    }
+    sync(&mut ns);
+    ns
+}
+
+#[test]
+fn the_lock_is_given_away_while_a_large_subtree_is_looked_through_before_its_deletion() {
+    let mut ns = with_a_big_directory();
+    let begun = reply(&mut ns, &alice(), "delete", &delete_of("/alice/big"));
+    assert!(
+        begun.deferred.is_some(),
+        "all of it was looked through under one hold of the lock"
+    );
+}
+
+/// Goes on until there is an answer; between the slices `meanwhile` may do what it likes.
+fn finish(ns: &mut Namesystem, mut work: DeleteWork, mut meanwhile: impl FnMut(&mut Namesystem)) -> Reply {
+    loop {
+        if let Some(reply) = work.finish(ns, NOW) {
+            return reply;
+        }
+        while !work.step(ns, WALK_SLICE_INODES) {}
+        meanwhile(ns);
+    }
+}
+
+fn begun(ns: &mut Namesystem, ctx: &CallContext) -> DeleteWork {
+    match reply(ns, ctx, "delete", &delete_of("/alice/big")).deferred {
+        Some(Deferred::Delete(work)) => *work,
+        other => panic!("looked through under one hold of the lock: {other:?}"),
+    }
+}
+
+fn is_deleted(reply: &Reply) -> bool {
+    DeleteResponseProto::decode(reply.result.clone().unwrap())
+        .unwrap()
+        .result
+}
+
+#[test]
+fn a_large_subtree_is_deleted_when_it_was_looked_through() {
+    let mut ns = with_a_big_directory();
+    let ctx = CallContext {
+        client_id: [7; 16].into_iter().collect(),
+        call_id: 5,
+        ..alice()
+    };
+    let before = ns.edit_log.applied();
+    let work = begun(&mut ns, &ctx);
+    assert_eq!(ns.edit_log.applied(), before, "nothing is decided yet");
+    let done = finish(&mut ns, work, |_| {});
+    assert!(is_deleted(&done));
+    assert_eq!(done.after, Some(ns.edit_log.applied()));
+    assert_eq!(ns.edit_log.applied(), TxId(before.0 + 1), "it is one op, as ever");
+    sync(&mut ns);
+    let again = reply(&mut ns, &ctx, "delete", &delete_of("/alice/big"));
+    assert!(is_deleted(&again), "a repetition gets the same answer");
+    assert_eq!(ns.edit_log.applied(), TxId(before.0 + 1));
+}
+
+#[test]
+fn a_large_subtree_is_not_deleted_after_its_owner_was_refused() {
+    let mut ns = with_a_big_directory();
+    let work = begun(&mut ns, &alice());
+    let done = finish(&mut ns, work, |ns| {
+        let close = SetPermissionRequestProto {
+            src: "/alice/big/7".to_owned(),
+            permission: mode(0),
+        };
+        call::<SetPermissionResponseProto>(ns, &hdfs(), "setPermission", &close).unwrap();
+    });
+    assert!(done.result.unwrap_err().is(exceptions::ACCESS_CONTROL));
+    assert!(ns.namespace.resolve("/alice/big").unwrap().exists());
+}
+
+#[test]
+fn nobody_keeps_a_delete_going_by_changing_what_it_looks_through() {
+    let mut ns = with_a_big_directory();
+    call::<MkdirsResponseProto>(&mut ns, &alice(), "mkdirs", &mkdirs("/alice/other")).unwrap();
+    for number in 0..WALK_SLICE_INODES + 7 {
+        let path = format!("/alice/other/{number}");
+        call::<MkdirsResponseProto>(&mut ns, &alice(), "mkdirs", &mkdirs(&path)).unwrap();
+    }
+    let work = begun(&mut ns, &alice());
+    let mut places = ["/alice/other", "/alice/big/other"];
+    let done = finish(&mut ns, work, |ns| {
+        // In and out: when it is in, it has to be looked through.
+        for _ in 0..if places[0] == "/alice/other" { 1 } else { 2 } {
+            let rename = Rename2RequestProto {
+                src: places[0].to_owned(),
+                dst: places[1].to_owned(),
+                ..Default::default()
+            };
+            call::<Rename2ResponseProto>(ns, &alice(), "rename2", &rename).unwrap();
+            places.swap(0, 1);
+        }
+    });
+    assert!(done.result.unwrap_err().is(exceptions::RETRIABLE));
+}
+
+#[test]
+fn a_delete_ends_with_the_role_or_the_namespace_for_which_it_began() {
+    let mut ns = with_a_big_directory();
+    let mut work = begun(&mut ns, &alice());
+    assert!(work.finish(&mut ns, NOW).is_none());
+    ns.role.change(Role::SteppingDown).unwrap();
+    ns.role.change(Role::Standby).unwrap();
+    assert!(work.step(&ns, 1), "there is no more to look at");
+    let refused = work.finish(&mut ns, NOW).unwrap().result.unwrap_err();
+    assert!(refused.is(exceptions::STANDBY), "{refused:?}");
+}

@@ -1,0 +1,178 @@
+//! Long calls over the wire.
+
+use super::*;
+use crate::testing::{self, Alone};
+use hathi_formats::exceptions::{ACCESS_CONTROL, UNSUPPORTED_OPERATION};
+use hathi_formats::proto::common::{RefreshCallQueueRequestProto, RefreshCallQueueResponseProto};
+use hathi_formats::proto::hdfs::{
+    DeleteRequestProto, DeleteResponseProto, FsPermissionProto, MkdirsRequestProto, SetPermissionRequestProto,
+    StartReconfigurationRequestProto, StartReconfigurationResponseProto,
+};
+use hathi_namesystem::CallContext;
+use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, RpcServer, ServerOptions};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const BIG: &str = "/open/big";
+
+fn context(nn: &NameNode, user: &str, superuser: bool) -> CallContext {
+    let now = nn.clock.now();
+    CallContext {
+        user: user.into(),
+        groups: Arc::from([]),
+        superuser,
+        client_ip: None,
+        client_id: Default::default(),
+        call_id: -2,
+        retry_count: -1,
+        passed_on: None,
+        now_ms: now.wall_ms,
+        mono_ms: now.monotonic_ms,
+    }
+}
+
+fn write(nn: &NameNode, ns: &mut Namesystem, user: &str, method: &str, request: &impl Message) {
+    let Some(Verb::Write(write)) = calls::lookup(calls::CLIENT_PROTOCOL, method) else {
+        panic!("{method} changes nothing");
+    };
+    let context = context(nn, user, user == "hdfs");
+    write(ns, &context, request.encode_to_vec().into()).result.unwrap();
+}
+
+/// A quorum has everything.
+fn sync(ns: &mut Namesystem) {
+    ns.edit_log.take();
+    let applied = ns.edit_log.applied();
+    ns.edit_log.life().acknowledge(applied).unwrap();
+}
+
+fn set_permission(path: &str, perm: u32) -> SetPermissionRequestProto {
+    SetPermissionRequestProto {
+        src: path.to_owned(),
+        permission: FsPermissionProto { perm },
+    }
+}
+
+/// Directories of alice's, too many to be looked at under one hold of the lock; the one that is looked at last is closed.
+fn with_a_big_directory(logs: &TempDir) -> Alone {
+    let alone = testing::active_with(&[
+        ("hathi.namenode.audit.log", "true".to_owned()),
+        ("hadoop.log.dir", logs.path().display().to_string()),
+    ]);
+    let nn = &alone.shared.nn;
+    nn.lease.set(u64::MAX);
+    let mut ns = nn.ns.write();
+    ns.blockmanager.leave_safe_mode(true, nn.clock.now());
+    let make = |src: String| MkdirsRequestProto {
+        src,
+        masked: FsPermissionProto { perm: 0o777 },
+        create_parent: true,
+        unmasked: None,
+    };
+    write(nn, &mut ns, "hdfs", "mkdirs", &make("/open".to_owned()));
+    for number in 0..2 * calls::WALK_SLICE_INODES {
+        write(nn, &mut ns, "alice", "mkdirs", &make(format!("{BIG}/{number}/deep")));
+    }
+    write(
+        nn,
+        &mut ns,
+        "hdfs",
+        "setPermission",
+        &set_permission(&format!("{BIG}/0"), 0),
+    );
+    sync(&mut ns);
+    drop(ns);
+    alone
+}
+
+async fn audit_line(logs: &Path, part: &str) {
+    let written = async {
+        while !std::fs::read_to_string(logs.join("hdfs-audit.log"))
+            .unwrap()
+            .contains(part)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect(part);
+}
+
+#[tokio::test]
+async fn a_large_directory_is_looked_through_before_it_is_deleted_and_audited_after() {
+    let logs = tempfile::tempdir().unwrap();
+    let alone = with_a_big_directory(&logs);
+    let nn = &alone.shared.nn;
+    let (held, held_queue) = mpsc::unbounded_channel();
+    let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+    tokio::spawn(serve_held(handler.clone(), held_queue));
+    let server = RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap();
+    let options = ClientOptions::new("alice");
+    let client = RpcClient::connect(server.local_addr(), &protocols::CLIENT_PROTOCOL, options)
+        .await
+        .unwrap();
+    let delete = DeleteRequestProto {
+        src: BIG.to_owned(),
+        recursive: true,
+    };
+    let refused: Result<DeleteResponseProto, RpcError> = client.call("delete", &delete).await;
+    match refused.unwrap_err() {
+        RpcError::Remote(refused) => assert!(refused.is(ACCESS_CONTROL), "{refused:?}"),
+        other => panic!("{other}"),
+    }
+    audit_line(
+        logs.path(),
+        "allowed=false\tugi=alice (auth:SIMPLE)\tip=/127.0.0.1\tcmd=delete\tsrc=/open/big\t",
+    )
+    .await;
+
+    {
+        let mut ns = nn.ns.write();
+        let opened = set_permission(&format!("{BIG}/0"), 0o777);
+        write(nn, &mut ns, "hdfs", "setPermission", &opened);
+        sync(&mut ns);
+    }
+    // Nobody makes the edits durable here: the answer is not waited for.
+    let answer = tokio::spawn(async move {
+        let answer: Result<DeleteResponseProto, RpcError> = client.call("delete", &delete).await;
+        answer
+    });
+    let gone = async {
+        while nn.ns.read().namespace.resolve(BIG).unwrap().exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("it is deleted");
+    audit_line(
+        logs.path(),
+        "allowed=true\tugi=alice (auth:SIMPLE)\tip=/127.0.0.1\tcmd=delete\tsrc=/open/big\t",
+    )
+    .await;
+    assert!(!answer.is_finished(), "it is told before a quorum has it");
+}
+
+#[tokio::test]
+async fn what_can_not_be_set_anew_while_it_runs_is_refused() {
+    let alone = testing::active();
+    let (held, held_queue) = mpsc::unbounded_channel();
+    let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+    tokio::spawn(serve_held(handler.clone(), held_queue));
+    let server = RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap();
+    let superuser = alone.shared.nn.ns.read().config.superuser.clone();
+    let connect = |protocol| RpcClient::connect(server.local_addr(), protocol, ClientOptions::new(&superuser));
+    let reconfiguration = connect(&protocols::RECONFIGURATION_PROTOCOL).await.unwrap();
+    let started: Result<StartReconfigurationResponseProto, _> = reconfiguration
+        .call("startReconfiguration", &StartReconfigurationRequestProto {})
+        .await;
+    let call_queue = connect(&protocols::REFRESH_CALL_QUEUE_PROTOCOL).await.unwrap();
+    let refreshed: Result<RefreshCallQueueResponseProto, _> = call_queue
+        .call("refreshCallQueue", &RefreshCallQueueRequestProto {})
+        .await;
+    for refused in [started.unwrap_err(), refreshed.unwrap_err()] {
+        match refused {
+            RpcError::Remote(refused) => assert!(refused.is(UNSUPPORTED_OPERATION), "{refused:?}"),
+            other => panic!("{other}"),
+        }
+    }
+}
