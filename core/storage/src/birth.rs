@@ -186,8 +186,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.lose_directories_whole();
         let dir = |disk: &SimDisk| StorageDirectory::new(disk.clone(), "/journal");
-        let format =
-            |disk: &SimDisk, id: u32, force| dir(disk).format_with(&version(id), force, &[("epoch", b"1\n")]);
+        let format = |disk: &SimDisk, id: u32, force| dir(disk).format_with(&version(id), force, &[("epoch", b"1\n")]);
         for steps in 0.. {
             let cut = disk.fork();
             cut.stop_after(Some(steps));

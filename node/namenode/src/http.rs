@@ -6,7 +6,7 @@ use crate::debug_hooks;
 use crate::fsck;
 use crate::image_upload;
 use crate::status;
-use crate::storage::{hex, read_md5};
+use crate::storage::{NameDirs, hex, read_md5};
 use hathi_formats::conf::keys::Program;
 use hathi_formats::ids::TxId;
 use hathi_namesystem::Role;
@@ -31,7 +31,7 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
             http::bytes(StatusCode::OK, "text/html; charset=utf-8", status::page(&shared))
         }
         (&Method::GET, "/fsck") => fsck::respond(&shared, &request),
-        (&Method::GET, "/imagetransfer") => get_image(&shared, &request),
+        (&Method::GET, "/imagetransfer") => get_image(&shared.dirs, &request),
         (&Method::POST, "/debug/hang") => debug_hooks::serve(&shared.nn, &request),
         (&Method::PUT, "/imagetransfer") => image_upload::put_image(&shared, request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
@@ -96,8 +96,8 @@ pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
     http::error(StatusCode::GONE, message)
 }
 
-fn other_storage(shared: &Shared, request: &HttpRequest) -> Option<HttpResponse> {
-    let own = shared.dirs.info.to_colon_separated();
+fn other_storage(dirs: &NameDirs, request: &HttpRequest) -> Option<HttpResponse> {
+    let own = dirs.info.to_colon_separated();
     let theirs = request.query.get("storageInfo")?;
     (theirs != own).then(|| {
         http::error(
@@ -108,13 +108,13 @@ fn other_storage(shared: &Shared, request: &HttpRequest) -> Option<HttpResponse>
 }
 
 /// `GET /imagetransfer?getimage=1&txid=..` or `getedit=1&startTxId=..&endTxId=..`.
-fn get_image(shared: &Shared, request: &HttpRequest) -> HttpResponse {
-    if let Some(refused) = other_storage(shared, request) {
+pub(crate) fn get_image(dirs: &NameDirs, request: &HttpRequest) -> HttpResponse {
+    if let Some(refused) = other_storage(dirs, request) {
         return refused;
     }
     let query = &request.query;
     if query.get("getimage").is_some() {
-        let images = shared.dirs.images();
+        let images = dirs.images();
         let image = match query.get("txid") {
             Some("latest") => images.first(),
             Some(txid) => txid
@@ -140,8 +140,7 @@ fn get_image(shared: &Shared, request: &HttpRequest) -> HttpResponse {
             return gone("Invalid request has no startTxId or endTxId");
         };
         let name = format!("edits_{first:019}-{last:019}");
-        let found = shared
-            .dirs
+        let found = dirs
             .edits_dirs()
             .iter()
             .map(|dir| dir.join(&name))
