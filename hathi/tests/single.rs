@@ -286,6 +286,90 @@ fn hadoops_secondary_namenode_makes_its_checkpoints() -> Result<()> {
     Ok(())
 }
 
+/// Checkpoints of ours beside one of the NameNodes, and a NameNode of ours that begins with the last one.
+fn our_secondary_namenode_checkpoints(kind: Kind, hadoop: Option<Hadoop>) -> Result<()> {
+    let mut single = formatted(hadoop, 2, &[("dfs.namenode.checkpoint.txns", "3")])?;
+    let secondary = |single: &Single, args: &[&str]| single.run_to_end(Kind::Ours, "secondarynamenode", args);
+    single.start_namenode(kind)?;
+    single.tool("dfs", &["-mkdir", "/one"])?;
+    let told = secondary(&single, &["-geteditsize"])?;
+    ensure!(told.contains("NameNode has 2 uncheckpointed transactions"), "{told}");
+    let told = secondary(&single, &["-checkpoint"])?;
+    ensure!(told.contains("Skipping checkpoint."), "{told}");
+    for path in ["/two", "/three"] {
+        single.tool("dfs", &["-mkdir", path])?;
+    }
+    let before = single.files(0, "fsimage_");
+    secondary(&single, &["-checkpoint"])?;
+    let after = single.files(0, "fsimage_");
+    ensure!(after.len() == before.len() + 2, "{before:?}, then {after:?}");
+    // With an image and edits of before.
+    for path in ["/four", "/five", "/six"] {
+        single.tool("dfs", &["-mkdir", path])?;
+    }
+    secondary(&single, &["-checkpoint", "force"])?;
+    ensure!(single.files(0, "fsimage_") != after, "no other image than {after:?}");
+    single.kill_namenode()?;
+    let refused = single.tool("secondarynamenode", &["-geteditsize"]);
+    ensure!(refused.is_err(), "nobody is there");
+
+    let told = single.run_to_end(Kind::Ours, "namenode", &["-importCheckpoint"]);
+    let told = told.expect_err("there is an image").to_string();
+    ensure!(told.contains("NameNode already contains an image in"), "{told}");
+    for index in 0..2 {
+        std::fs::remove_dir_all(single.name_dir(index))?;
+    }
+    single.start_namenode_with(Kind::Ours, &["-importCheckpoint"])?;
+    for path in ["/one", "/three", "/six"] {
+        single.tool("dfs", &["-test", "-d", path])?;
+    }
+    single.tool("dfs", &["-mkdir", "/seven"])?;
+    single.kill_namenode()?;
+    single.start_namenode(kind)?;
+    single.tool("dfs", &["-test", "-d", "/seven"]).map(drop)
+}
+
+#[test]
+fn our_secondary_namenode_makes_checkpoints_of_our_namenode() -> Result<()> {
+    our_secondary_namenode_checkpoints(Kind::Ours, None)
+}
+
+#[test]
+fn our_secondary_namenode_makes_checkpoints_of_hadoops_namenode() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    our_secondary_namenode_checkpoints(Kind::Hadoops, Some(hadoop))
+}
+
+#[test]
+fn a_secondary_namenode_makes_checkpoints_by_itself() -> Result<()> {
+    let more = [
+        ("dfs.namenode.checkpoint.txns", "4"),
+        ("dfs.namenode.checkpoint.check.period", "1"),
+    ];
+    let mut single = formatted(None, 1, &more)?;
+    single.start_namenode(Kind::Ours)?;
+    single.start_secondary()?;
+    let url = format!(
+        "http://{}/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo",
+        single.secondary_http_address()
+    );
+    wait_for("its checkpoints", PATIENCE, || {
+        single
+            .tool("dfs", &["-mkdir", "-p", &format!("/{}", fastrand::u64(..))])
+            .ok()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .ok()?;
+        let (_, body) = runtime
+            .block_on(hathi_net::http::get_bytes(&url, PATIENCE, 1 << 20))
+            .ok()?;
+        let beans: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        (beans["beans"][0]["LastCheckpointTime"].as_u64()? > 0).then_some(())
+    });
+    Ok(())
+}
+
 #[test]
 fn a_quickstart_of_it_is_one_command() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -310,7 +394,7 @@ fn a_quickstart_of_it_is_one_command() -> Result<()> {
 }
 
 #[test]
-fn a_secondary_namenode_says_why_it_is_not_needed() -> Result<()> {
+fn in_an_ha_cluster_a_secondary_namenode_says_why_it_is_not_needed() -> Result<()> {
     let pair = hathi_interop::Pair::new(HATHI, None, SharedEdits::Directory, &[])?;
     let output = pair.tool("secondarynamenode", &[]).output()?;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

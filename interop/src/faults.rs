@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// For `LD_PRELOAD`.
@@ -17,6 +18,8 @@ pub(crate) const VARIABLE: &str = "HATHI_FAULTS";
 const LEN: u64 = 16;
 const MONOTONIC: u64 = 3;
 const BOOTTIME: u64 = 4;
+const DIE_AT: u64 = 5;
+const CHANGES: u64 = 6;
 const BEGUN: u64 = 8;
 const ENDED: u64 = 11;
 /// Longer than any test waits; the test ends it.
@@ -51,6 +54,27 @@ impl Faults {
             .with_context(|| path.display().to_string())?;
         file.set_len(LEN * 8)?;
         Ok(Faults { file })
+    }
+
+    /// Of a command that is given a configuration directory with `--conf`.
+    ///
+    /// # Errors
+    /// When a file can't be made.
+    pub fn of(command: &mut Command, conf: &Path) -> Result<Faults> {
+        let dir = conf.with_extension("faults");
+        std::fs::create_dir_all(&dir)?;
+        command.env("LD_PRELOAD", LIBRARY).env(VARIABLE, &dir);
+        let name = conf.file_name().context("a configuration has a name")?;
+        Faults::create(&dir, &name.to_string_lossy())
+    }
+
+    /// The process is killed when it is about to make so many changes of files since now: 1 is the first.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn die_at(&self, change: u64) -> Result<()> {
+        self.set(CHANGES, 0)?;
+        self.set(DIE_AT, change)
     }
 
     fn set(&self, index: u64, value: u64) -> Result<()> {

@@ -324,6 +324,16 @@ impl Pair {
         succeed(command).map(drop)
     }
 
+    /// One of our NameNodes, to be run with options that end.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn namenode_command(&self, index: usize, args: &[&str]) -> Result<Command> {
+        let mut command = self.command(Kind::Ours, "namenode", &self.conf(index), args)?;
+        command.stdin(Stdio::null());
+        Ok(command)
+    }
+
     /// Runs one of our NameNodes that is to end with an error; its exit code, and what it told.
     ///
     /// # Errors

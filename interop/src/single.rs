@@ -209,13 +209,36 @@ impl Single {
     /// # Errors
     /// When it can't be started.
     pub fn start_namenode(&mut self, kind: Kind) -> Result<()> {
-        let command = self.command(kind, NAMENODE, &self.conf(), &[])?;
+        self.start_namenode_with(kind, &[])
+    }
+
+    /// Starts it with options.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_namenode_with(&mut self, kind: Kind, options: &[&str]) -> Result<()> {
+        let command = self.command(kind, NAMENODE, &self.conf(), options)?;
         self.spawn(NAMENODE, command, self.address())?;
         wait_for("the end of safe mode", PATIENCE, || {
             let told = self.tool("dfsadmin", &["-safemode", "get"]).ok()?;
             told.contains("OFF").then_some(())
         });
         Ok(())
+    }
+
+    /// Where a SecondaryNameNode's web server is.
+    #[must_use]
+    pub fn secondary_http_address(&self) -> SocketAddr {
+        self.port(2)
+    }
+
+    /// Starts a SecondaryNameNode of ours.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_secondary(&mut self) -> Result<()> {
+        let command = self.command(Kind::Ours, "secondarynamenode", &self.conf(), &[])?;
+        self.spawn("secondarynamenode", command, self.secondary_http_address())
     }
 
     /// Starts a DataNode of ours.

@@ -5,9 +5,11 @@
 //! <root>/current/VERSION ...        what is served
 //! <root>/previous/...               what can be rolled back to
 //! <root>/{previous,removed,finalized,lastcheckpoint}.tmp    a transition that was under way
+//! <root>/current.new/...            what will be served, while it is made
 //! ```
 //! Every transition is a row of renames that [`StorageDirectory::analyze`] can recognize half-done and
-//! [`StorageDirectory::recover`] completes or takes back.
+//! [`StorageDirectory::recover`] completes or takes back. A format is one, too: `current.new` is made whole first
+//! ([`crate::birth`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -482,33 +484,113 @@ impl<D: Disk> StorageDirectory<D> {
         self.disk.write_small(&path, text.as_bytes()).map_err(at(&path))
     }
 
-    /// Makes `current` empty and writes VERSION last, so that a crash leaves an unformatted directory.
+    /// Replaces `current` by an empty one with this VERSION, at once: a crash leaves what there was, or the new one.
     /// Without `force` a `current` that holds something is refused.
     pub fn format(&self, version: &VersionFile, force: bool) -> Result<()> {
         self.format_with(version, force, &[])
     }
 
-    /// [`StorageDirectory::format`] with small files that are there before VERSION is.
+    /// [`StorageDirectory::format`] with small files beside VERSION.
     pub fn format_with(&self, version: &VersionFile, force: bool, files: &[(&str, &[u8])]) -> Result<()> {
         debug_assert!(
             files.iter().all(|(name, _)| *name != "VERSION"),
             "a directory counts as formatted when it is whole"
         );
-        self.make(&self.root)?;
-        let current = self.current();
-        if self.has(&current)? {
-            let empty = self.disk.list(&current).map_err(at(&current))?.is_empty();
-            if !empty && !force {
-                return Err(StorageError::NotEmpty { path: current });
-            }
-            self.remove(&current)?;
+        if !force && self.has_some_data()? {
+            return Err(StorageError::NotEmpty { path: self.current() });
         }
-        self.make(&current)?;
+        let new = self.begin_new()?;
         for (name, data) in files {
-            let path = current.join(name);
+            let path = new.join(name);
             self.disk.write_small(&path, data).map_err(at(&path))?;
         }
-        self.write_version(version)
+        self.finish_new(version)?;
+        self.place_new()
+    }
+
+    /// Whether there is something that a format would destroy (`StorageDirectory.hasSomeData`). What a format was about to
+    /// replace when it ended counts.
+    pub fn has_some_data(&self) -> Result<bool> {
+        for path in [self.current(), self.tmp("lastcheckpoint")] {
+            if self.has(&path)? && !self.disk.list(&path).map_err(at(&path))?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `current.new`, where a new `current` is made.
+    #[must_use]
+    pub fn new_current(&self) -> PathBuf {
+        self.root.join("current.new")
+    }
+
+    /// Makes `current.new`, empty. One that was left by a format that did not end is removed.
+    pub fn begin_new(&self) -> Result<PathBuf> {
+        self.make(&self.root)?;
+        // A format that ended while it put a new directory in its place is taken back.
+        if self.has(&self.tmp("lastcheckpoint"))?
+            && let Ok(state) = self.analyze()
+        {
+            self.recover(state)?;
+        }
+        self.discard_new()?;
+        let new = self.new_current();
+        self.make(&new)?;
+        Ok(new)
+    }
+
+    /// Nothing more is written to `current.new`. VERSION comes last: with it the directory is whole.
+    pub fn finish_new(&self, version: &VersionFile) -> Result<()> {
+        let new = self.new_current();
+        // Names of files that were not written by `write_small`.
+        self.disk.sync_dir(&new).map_err(at(&new))?;
+        let path = new.join("VERSION");
+        self.disk
+            .write_small(&path, version.to_text().as_bytes())
+            .map_err(at(&path))
+    }
+
+    /// The VERSION of a `current.new` that is whole.
+    pub fn finished_new(&self) -> Result<Option<VersionFile>> {
+        self.read_version_of(&self.new_current())
+    }
+
+    /// Removes `current.new`, if there is one. It counts as unfinished from the first step on.
+    pub fn discard_new(&self) -> Result<()> {
+        let new = self.new_current();
+        let version = new.join("VERSION");
+        if self.has(&version)? {
+            self.disk.remove_file(&version).map_err(at(&version))?;
+            self.disk.sync_dir(&new).map_err(at(&new))?;
+        }
+        self.remove(&new)
+    }
+
+    /// Puts a `current.new` that is whole in the place of `current`. Until the second rename a recovery, also Hadoop's, takes
+    /// it back; from then on `current` is the new one.
+    pub fn place_new(&self) -> Result<()> {
+        debug_assert!(
+            !matches!(self.finished_new(), Ok(None)),
+            "what is not whole takes no place"
+        );
+        let (current, old) = (self.current(), self.tmp("lastcheckpoint"));
+        let replaces = self.has(&current)?;
+        if replaces {
+            self.remove(&old)?;
+            self.rename(&current, &old)?;
+        }
+        self.rename(&self.new_current(), &current)?;
+        if replaces {
+            // A recovery completes the removal of this one, and keeps the other.
+            let removed = self.tmp("removed");
+            if !self.has(&self.previous())? && !self.has(&removed)? {
+                self.rename(&old, &removed)?;
+                return self.remove(&removed);
+            }
+            return self.remove(&old);
+        }
+        Ok(())
     }
 
     /// First half of an upgrade (`NNUpgradeUtil.doPreUpgrade`): `current` becomes `previous.tmp`, and the files whose

@@ -4,9 +4,11 @@
 //!   touches `std::fs`), [`sim_disk`] one that forgets what was not synced and fails on demand.
 //! * [`directory`]: VERSION, `in_use.lock`, `current` and `previous`, format, upgrade, rollback
 //!   (Hadoop's `Storage.StorageDirectory`).
+//! * [`birth`]: new storage directories that take the place of others all at once.
 //! * [`durable_long`]: small numbers that survive a crash (Hadoop's `PersistentLongFile`, `BestEffortLongFile`).
 //! * [`copies`]: copies of small files with a checksum, by which a damaged, lost or restored one is known.
 
+pub mod birth;
 pub mod copies;
 pub mod directory;
 pub mod disk;

@@ -334,6 +334,16 @@ impl Configuration {
         Ok(dirs.collect())
     }
 
+    /// `dfs.namenode.checkpoint.dir`, a SecondaryNameNode's images.
+    pub fn checkpoint_dirs(&self) -> Result<Vec<PathBuf>, ConfError> {
+        self.parsed_list("dfs.namenode.checkpoint.dir", parse_path)
+    }
+
+    /// `dfs.namenode.checkpoint.edits.dir`, its edits; by default with the images.
+    pub fn checkpoint_edits_dirs(&self) -> Result<Vec<PathBuf>, ConfError> {
+        self.parsed_list("dfs.namenode.checkpoint.edits.dir", parse_path)
+    }
+
     /// `dfs.datanode.data.dir`.
     pub fn data_dirs(&self) -> Result<Vec<StorageLocation>, ConfError> {
         self.parsed_list("dfs.datanode.data.dir", StorageLocation::parse)

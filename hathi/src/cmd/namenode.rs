@@ -1,63 +1,85 @@
-//! `hathi namenode --conf DIR [-format | -bootstrapStandby | -initializeSharedEdits] ...`, with Hadoop's own options.
+//! `hathi namenode [--conf DIR] [-format | -bootstrapStandby | ...]`, with Hadoop's own options.
 
 use anyhow::{Context, Result, bail};
 use hathi_formats::conf::keys::Program;
-use hathi_namenode::{FormatOptions, Settings};
+use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     Serve,
     Format,
     BootstrapStandby,
     InitializeSharedEdits,
+    ImportCheckpoint,
+    MetadataVersion,
+    Recover,
+}
+
+fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)> {
+    let (mut dir, mut action, mut options) = (None, Action::Serve, FormatOptions::default());
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let text = arg.to_string_lossy();
+        match text.to_ascii_lowercase().as_str() {
+            "--conf" | "--config" => dir = Some(args.next().context("--conf needs a directory")?.into()),
+            "-format" => action = Action::Format,
+            "-bootstrapstandby" => action = Action::BootstrapStandby,
+            "-initializesharededits" => action = Action::InitializeSharedEdits,
+            "-importcheckpoint" => action = Action::ImportCheckpoint,
+            "-metadataversion" => action = Action::MetadataVersion,
+            "-recover" if action != Action::Serve => bail!("Can't combine -recover with other startup options."),
+            "-recover" => action = Action::Recover,
+            "-clusterid" if action == Action::Format => {
+                let id = args.next().map(|id| id.to_string_lossy().into_owned());
+                let is_flag = |id: &str| ["-force", "-noninteractive"].contains(&id.to_ascii_lowercase().as_str());
+                let id = id.filter(|id| !id.is_empty() && !is_flag(id));
+                options.cluster_id = Some(id.context("Must specify a valid cluster ID after the -clusterid flag")?);
+            }
+            "-force" if action != Action::Serve => options.force = true,
+            _ if action == Action::Recover => {
+                bail!("Error parsing recovery options: can't understand option \"{text}\"")
+            }
+            "-noninteractive" if action != Action::Serve => options.non_interactive = true,
+            "-skipsharededitscheck" if action == Action::BootstrapStandby => options.skip_shared_edits_check = true,
+            "-regular" => {}
+            _ => bail!("unknown option {text}"),
+        }
+    }
+    Ok((dir, action, options))
 }
 
 /// Runs it.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     super::log_to_stderr();
-    let mut dir = std::env::var_os("HADOOP_CONF_DIR").map_or_else(|| PathBuf::from("/etc/hadoop/conf"), PathBuf::from);
-    let mut action = Action::Serve;
-    let mut options = FormatOptions::default();
-    let mut args = args.into_iter();
-    while let Some(arg) = args.next() {
-        let text = arg.to_string_lossy();
-        match text.to_ascii_lowercase().as_str() {
-            "--conf" | "--config" => dir = args.next().context("--conf needs a directory")?.into(),
-            "-format" => action = Action::Format,
-            "-bootstrapstandby" => action = Action::BootstrapStandby,
-            "-initializesharededits" => action = Action::InitializeSharedEdits,
-            "-clusterid" => {
-                let id = args.next().context("-clusterid needs an id")?;
-                options.cluster_id = Some(id.to_string_lossy().into_owned());
-            }
-            "-force" => options.force = true,
-            "-noninteractive" => options.non_interactive = true,
-            "-skipsharededitscheck" => options.skip_shared_edits_check = true,
-            "-regular" => {}
-            _ => bail!("unknown option {text}"),
-        }
-    }
-    if matches!(action, Action::Serve) {
+    let (dir, action, options) = parse(args)?;
+    let dir = dir
+        .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
+        .unwrap_or_else(|| PathBuf::from("/etc/hadoop/conf"));
+    let serves = matches!(action, Action::Serve | Action::ImportCheckpoint);
+    if serves {
         super::without_huge_pages();
     }
     let settings = Settings::load(&dir)?;
     super::obey(&settings.conf, Program::NameNode)?;
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match action {
-        Action::Serve => {
-            super::huge_pages_when_large();
-            hathi_namenode::run::serve(settings)?;
+        Action::Serve => 0,
+        Action::ImportCheckpoint => {
+            offline::import_checkpoint(&settings)?;
             0
         }
-        Action::Format => runtime()?.block_on(hathi_namenode::format::format(&settings, &options))?,
-        Action::BootstrapStandby => {
-            runtime()?.block_on(hathi_namenode::format::bootstrap_standby(&settings, &options))?
-        }
-        Action::InitializeSharedEdits => {
-            runtime()?.block_on(hathi_namenode::format::initialize_shared_edits(&settings, &options))?
-        }
+        Action::Format => runtime()?.block_on(format::format(&settings, &options))?,
+        Action::BootstrapStandby => runtime()?.block_on(bootstrap::bootstrap_standby(&settings, &options))?,
+        Action::InitializeSharedEdits => runtime()?.block_on(format::initialize_shared_edits(&settings, &options))?,
+        Action::MetadataVersion => offline::metadata_version(&settings)?,
+        Action::Recover => offline::recover(&settings, &options)?,
     };
+    if serves {
+        super::huge_pages_when_large();
+        hathi_namenode::run::serve(settings)?;
+    }
     Ok(ExitCode::from(code))
 }

@@ -1,4 +1,5 @@
-//! Preloaded into a daemon (`LD_PRELOAD`): its disk gets slow and its clock stands still when a test says so.
+//! Preloaded into a daemon (`LD_PRELOAD`): its disk gets slow, its clock stands still, or it is killed at one of the changes
+//! that it makes to files, when a test says so.
 //!
 //! `HATHI_FAULTS` names a directory, in which each daemon has a file by the name of its configuration directory
 //! (`namenode-0`). The file is mapped: an array of 64-bit numbers, laid out in `faults.rs`, which the test changes while
@@ -27,6 +28,10 @@ const IMAGE_SYNC: usize = 2;
 const MONOTONIC: usize = 3;
 /// Nanoseconds that CLOCK_BOOTTIME is behind.
 const BOOTTIME: usize = 4;
+/// The change of a file at which the process is killed, counted from its start; 0: it is not.
+const DIE_AT: usize = 5;
+/// Changes of files that the process has begun, if it is to be killed at one.
+const CHANGES: usize = 6;
 /// Calls of the first three kinds that have begun, and that have ended, are counted from here on.
 const BEGUN: usize = 8;
 const ENDED: usize = 11;
@@ -38,6 +43,15 @@ mod call {
     pub const FSYNC: i64 = 74;
     pub const FDATASYNC: i64 = 75;
     pub const UNLINKAT: i64 = 263;
+    pub const KILL: i64 = 62;
+    pub const GETPID: i64 = 39;
+    pub const OPENAT: i64 = 257;
+    pub const WRITE: i64 = 1;
+    pub const WRITEV: i64 = 20;
+    pub const PWRITE64: i64 = 18;
+    pub const RENAMEAT2: i64 = 316;
+    pub const MKDIRAT: i64 = 258;
+    pub const FTRUNCATE: i64 = 77;
 }
 #[cfg(target_arch = "aarch64")]
 mod call {
@@ -46,6 +60,15 @@ mod call {
     pub const FSYNC: i64 = 82;
     pub const FDATASYNC: i64 = 83;
     pub const UNLINKAT: i64 = 35;
+    pub const KILL: i64 = 129;
+    pub const GETPID: i64 = 172;
+    pub const OPENAT: i64 = 56;
+    pub const WRITE: i64 = 64;
+    pub const WRITEV: i64 = 66;
+    pub const PWRITE64: i64 = 68;
+    pub const RENAMEAT2: i64 = 276;
+    pub const MKDIRAT: i64 = 34;
+    pub const FTRUNCATE: i64 = 46;
 }
 
 const CLOCK_MONOTONIC: c_int = 1;
@@ -54,6 +77,8 @@ const CLOCK_MONOTONIC_COARSE: c_int = 6;
 const CLOCK_BOOTTIME: c_int = 7;
 const AT_FDCWD: c_int = -100;
 const O_RDWR: c_int = 2;
+const O_CREAT: c_int = 0o100;
+const SIGKILL: c_int = 9;
 const PROT_READ_WRITE: c_int = 3;
 const PROT_READ_EXEC: c_int = 5;
 const MAP_SHARED: c_int = 1;
@@ -211,8 +236,21 @@ fn now_micros() -> u64 {
     time.seconds as u64 * 1_000_000 + time.nanos as u64 / 1000
 }
 
+/// A call that changes a file, a name, or what of them is on the disk, is about to be made.
+fn change() {
+    let at = read(DIE_AT);
+    let Some(changes) = number(CHANGES).filter(|_| at > 0) else {
+        return;
+    };
+    if changes.fetch_add(1, Ordering::Relaxed) + 1 == at {
+        // SAFETY: both take numbers only.
+        unsafe { syscall(call::KILL, syscall(call::GETPID), c_long::from(SIGKILL)) };
+    }
+}
+
 /// Does not return before the time is over. A test that sets it to 0 meanwhile lets the call go on.
 fn slow<T>(kind: usize, call: impl FnOnce() -> T) -> T {
+    change();
     if let Some(begun) = number(BEGUN + kind) {
         begun.fetch_add(1, Ordering::Relaxed);
     }
@@ -308,4 +346,91 @@ pub unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
 pub unsafe extern "C" fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
     // SAFETY: the caller's pointer goes to the kernel as it is, which checks it.
     slow(REMOVE, || unsafe { syscall(call::UNLINKAT, dir, path, flags) as c_int })
+}
+
+/// `rmdir(2)`
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rmdir(path: *const c_char) -> c_int {
+    const AT_REMOVEDIR: c_int = 0x200;
+    // SAFETY: the caller's promise about the path.
+    unsafe { unlinkat(AT_FDCWD, path, AT_REMOVEDIR) }
+}
+
+/// `open(2)`, by the name under which Rust's standard library calls it.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
+    if flags & O_CREAT != 0 {
+        change();
+    }
+    // SAFETY: the caller's pointer goes to the kernel as it is, which checks it.
+    unsafe { syscall(call::OPENAT, AT_FDCWD, path, flags, mode) as c_int }
+}
+
+/// `mkdir(2)`
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mkdir(path: *const c_char, mode: c_int) -> c_int {
+    change();
+    // SAFETY: as in `open64`.
+    unsafe { syscall(call::MKDIRAT, AT_FDCWD, path, mode) as c_int }
+}
+
+/// `rename(2)`
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
+    change();
+    // SAFETY: as in `open64`.
+    unsafe { syscall(call::RENAMEAT2, AT_FDCWD, from, AT_FDCWD, to, 0 as c_int) as c_int }
+}
+
+/// `write(2)`
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn write(file: c_int, from: *const c_void, len: usize) -> isize {
+    change();
+    // SAFETY: as in `open64`.
+    unsafe { syscall(call::WRITE, file, from, len) as isize }
+}
+
+/// `writev(2)`
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn writev(file: c_int, from: *const c_void, count: c_int) -> isize {
+    change();
+    // SAFETY: as in `open64`.
+    unsafe { syscall(call::WRITEV, file, from, count) as isize }
+}
+
+/// `pwrite(2)`, by the name under which Rust's standard library calls it.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwrite64(file: c_int, from: *const c_void, len: usize, offset: i64) -> isize {
+    change();
+    // SAFETY: as in `open64`.
+    unsafe { syscall(call::PWRITE64, file, from, len, offset) as isize }
+}
+
+/// `ftruncate(2)`, by the name under which Rust's standard library calls it.
+#[unsafe(no_mangle)]
+pub extern "C" fn ftruncate64(file: c_int, len: i64) -> c_int {
+    change();
+    // SAFETY: both are numbers.
+    unsafe { syscall(call::FTRUNCATE, file, len) as c_int }
 }

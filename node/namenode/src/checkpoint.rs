@@ -6,6 +6,7 @@ use crate::log::LogCommand;
 use crate::state::NameNode;
 use crate::storage::{NameDirs, checkpoint_name, hex};
 use anyhow::{Context, bail};
+use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
@@ -300,7 +301,8 @@ pub async fn run(shared: Arc<Shared>) {
         };
         checkpointer.on_saved(nn.clock.ms());
         for index in checkpointer.receivers(nn.clock.ms()) {
-            let result = match upload(&shared, index, txid).await {
+            let peer = &nn.settings.peers[index].http;
+            let result = match upload(peer, &shared.dirs, txid, nn.settings.image_timeout).await {
                 Ok(result) => result,
                 Err(error) => {
                     tracing::warn!(
@@ -317,10 +319,14 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn upload(shared: &Arc<Shared>, index: usize, txid: TxId) -> anyhow::Result<UploadResult> {
-    let nn = &shared.nn;
-    let path = shared
-        .dirs
+/// Offers an image to a NameNode (`TransferFsImage.uploadImageFromStorage`).
+pub(crate) async fn upload(
+    to: &HostPort,
+    dirs: &NameDirs,
+    txid: TxId,
+    patience: Duration,
+) -> anyhow::Result<UploadResult> {
+    let path = dirs
         .images()
         .into_iter()
         .find(|image| image.txid == txid)
@@ -329,9 +335,8 @@ async fn upload(shared: &Arc<Shared>, index: usize, txid: TxId) -> anyhow::Resul
     let len = std::fs::metadata(&path)?.len();
     let md5 = crate::storage::read_md5(&path)?;
     let url = format!(
-        "http://{}/imagetransfer?txid={txid}&storageInfo={}&File-Length={len}&imageFile=IMAGE",
-        nn.settings.peers[index].http,
-        shared.dirs.info.to_colon_separated(),
+        "http://{to}/imagetransfer?txid={txid}&storageInfo={}&File-Length={len}&imageFile=IMAGE",
+        dirs.info.to_colon_separated(),
     );
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
@@ -345,7 +350,7 @@ async fn upload(shared: &Arc<Shared>, index: usize, txid: TxId) -> anyhow::Resul
         HeaderValue::from_str(&hex(&md5))?,
     );
     let body = send_file(path, len);
-    match hathi_net::http::put(&url, headers, body, nn.settings.image_timeout).await {
+    match hathi_net::http::put(&url, headers, body, patience).await {
         Ok(_) => Ok(UploadResult::Success),
         Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 409 => {
             Ok(UploadResult::OldTransactionId)

@@ -551,7 +551,7 @@ mod tests {
         let md5 = save_checkpoint(&namespace.freeze(), image.paths(), &|| false).unwrap();
         dirs.publish_image(&image, &md5).unwrap();
         let directory = SharedDirectory::new(OsDisk, &path);
-        directory.format(&dirs.info).unwrap();
+        directory.format(&dirs.info, true).unwrap();
         let (mut journal, _) = directory.claim(&dirs.info, "nn1@test", 0).unwrap();
         let missing = EditOp::SetReplication {
             path: "/missing".to_owned(),

@@ -6,7 +6,7 @@ use crate::debug_hooks;
 use crate::fsck;
 use crate::image_upload;
 use crate::status;
-use crate::storage::{hex, read_md5};
+use crate::storage::{NameDirs, hex, read_md5};
 use hathi_formats::conf::Configuration;
 use hathi_formats::conf::keys::Program;
 use hathi_formats::editlog::SegmentFile;
@@ -35,10 +35,7 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
             http::bytes(StatusCode::OK, "text/html; charset=utf-8", status::page(&shared))
         }
         (&Method::GET, "/fsck") => fsck::respond(&shared, head),
-        (&Method::GET, "/imagetransfer") => match ImageRequest::of(&head.query, &shared.dirs.info) {
-            Ok(asked) => send_image(&shared, asked),
-            Err((status, why)) => http::error(status, why),
-        },
+        (&Method::GET, "/imagetransfer") => get_image(&shared.dirs, &head.query),
         (&Method::POST, "/debug/hang") => debug_hooks::serve(&shared.nn, &head.query),
         (&Method::PUT, "/imagetransfer") => image_upload::put_image(&shared, request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
@@ -157,12 +154,20 @@ fn no_image(txid: impl Display) -> String {
     format!("Could not find image with txid {txid}")
 }
 
-fn send_image(shared: &Shared, asked: ImageRequest) -> HttpResponse {
-    let images = shared.dirs.images();
+/// Answers `GET /imagetransfer`.
+pub(crate) fn get_image(dirs: &NameDirs, query: &Query) -> HttpResponse {
+    match ImageRequest::of(query, &dirs.info) {
+        Ok(asked) => send_image(dirs, asked),
+        Err((status, why)) => http::error(status, why),
+    }
+}
+
+fn send_image(dirs: &NameDirs, asked: ImageRequest) -> HttpResponse {
+    let images = dirs.images();
     let (image, txid) = match asked {
         ImageRequest::NewestImage => (images.first(), "latest".to_owned()),
         ImageRequest::Image(txid) => (images.iter().find(|image| image.txid == txid), txid.to_string()),
-        ImageRequest::Edits { first, last } => return send_edits(shared, first, last),
+        ImageRequest::Edits { first, last } => return send_edits(dirs, first, last),
     };
     let Some(image) = image else {
         return gone(no_image(txid));
@@ -173,9 +178,9 @@ fn send_image(shared: &Shared, asked: ImageRequest) -> HttpResponse {
     }
 }
 
-fn send_edits(shared: &Shared, first: TxId, last: TxId) -> HttpResponse {
+fn send_edits(dirs: &NameDirs, first: TxId, last: TxId) -> HttpResponse {
     let name = SegmentFile::Finalized { first, last }.to_string();
-    let mut places = shared.dirs.edits_dirs().iter().map(|dir| dir.join(&name));
+    let mut places = dirs.edits_dirs().iter().map(|dir| dir.join(&name));
     match places.find(|path| path.exists()) {
         Some(path) => file(path, None),
         None => gone(format!("No edit log segment {name}")),

@@ -81,7 +81,7 @@ pub fn difference(ours: &NamespaceInfo, theirs: &NamespaceInfo) -> Option<String
 
 /// What is known of the JournalNodes' namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Unknown,
     Ours,
     Foreign,
@@ -138,7 +138,7 @@ pub async fn refuse_foreign_journalnodes(readers: Arc<Readers>, info: NamespaceI
 
 /// Hadoop's JournalNodes compare namespaces only where they give segments away (`GetJournalEditServlet`), so one is asked
 /// for that does not exist.
-async fn ask(readers: &Arc<Readers>, index: usize, info: &NamespaceInfo) -> Verdict {
+pub(crate) async fn ask(readers: &Arc<Readers>, index: usize, info: &NamespaceInfo) -> Verdict {
     let Some(address) = readers.nodes.address(index) else {
         return Verdict::Unknown;
     };

@@ -1,8 +1,8 @@
 //! What a NameNode that does not serve does about its own state: says what is wrong with it, and gets a newer image from
 //! a peer when the edits it needs are gone.
 
+use crate::bootstrap::{ask_peer, download_image};
 use crate::checkpoint::{ImageUnderWay, note_image};
-use crate::format::{ask_peer, download_image};
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use anyhow::{Context, bail};
@@ -63,7 +63,14 @@ pub async fn fetch_newest_image(nn: &Arc<NameNode>, dirs: &NameDirs, oldest: TxI
         bail!("the newest image of the peers, of {image}, is too old as well: the journal goes on with {oldest}");
     }
     let _under_way = ImageUnderWay::begin(nn, Purpose::Transfer).context("another image is saved or received")?;
-    download_image(nn.settings.namespace()?, peer, dirs, image, nn.settings.image_timeout).await?;
+    download_image(
+        nn.settings.namespace()?,
+        &peer.http,
+        dirs,
+        image,
+        nn.settings.image_timeout,
+    )
+    .await?;
     note_image(nn, image);
     tracing::info!(%image, from = %peer.http, "fetched an image, as the edits behind the own one are gone");
     Ok(image)

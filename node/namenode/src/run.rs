@@ -16,9 +16,9 @@ use crate::settings::Settings;
 use crate::shared_log::{DirectoryTail, SharedLog};
 use crate::standby_calls::{self, LeaseView, StandbyCalls};
 use crate::state::NameNode;
-use crate::storage::NameDirs;
+use crate::storage::{self, NameDirs};
 use crate::tail::Tail;
-use crate::{checkpoint, http, identity, resources, rpc, serving};
+use crate::{bootstrap, checkpoint, http, identity, resources, rpc, serving};
 use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -53,7 +53,17 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         Some(options) => Some(AuditLog::start(options)?),
         None => None,
     };
+    if settings.joins && storage::has_some_data(&settings)?.is_empty() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(bootstrap::join(&settings))?;
+    }
     let dirs = Arc::new(NameDirs::open(&settings)?);
+    if let Some(shared) = dirs.filling().filter(|_| journal.is_some()) {
+        anyhow::bail!(
+            "the shared edits lack edits of this NameNode: hdfs namenode -initializeSharedEdits ended while it filled {shared}. \
+             Run it again, and it goes on"
+        );
+    }
     if let Some(JournalUri::File(path)) = &journal {
         SharedDirectory::new(OsDisk, path).check_namespace(&dirs.info)?;
     }
@@ -210,7 +220,8 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stopped() -> anyhow::Result<()> {
+/// Waits for a signal to end.
+pub(crate) async fn stopped() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -48,6 +48,8 @@ pub struct Settings {
     pub rpc: HostPort,
     /// Where to listen for them.
     pub rpc_bind: SocketAddr,
+    /// Where other daemons call, if elsewhere.
+    pub service_rpc: Option<HostPort>,
     /// Where DataNodes and controllers call, if elsewhere.
     pub service_rpc_bind: Option<SocketAddr>,
     /// Health checks and lifelines only.
@@ -86,6 +88,10 @@ pub struct Settings {
     pub extra_segments_retained: usize,
     /// `dfs.namenode.name.dir.restore`.
     pub restore_failed_storage: bool,
+    /// `hathi.namenode.join`: with empty directories it gets its namespace from a peer by itself.
+    pub joins: bool,
+    /// `dfs.namenode.checkpoint.dir` and `.edits.dir`: where a SecondaryNameNode has its images and edits.
+    pub checkpoint_dirs: (Vec<PathBuf>, Vec<PathBuf>),
     /// `dfs.namenode.secondary.http-address`.
     pub secondary_http: HostPort,
     /// `dfs.image.transfer.timeout`.
@@ -202,6 +208,7 @@ impl Settings {
             nameservice_id: identity.nameservice.clone().unwrap_or_default(),
             namenode_id: identity.namenode.clone().unwrap_or_default(),
             rpc_bind: bind_address(&conf, &rpc, "dfs.namenode.rpc-bind-host")?,
+            service_rpc: all.service_rpc_address(ns, nn)?,
             service_rpc_bind: match all.service_rpc_address(ns, nn)? {
                 Some(address) => Some(bind_address(&conf, &address, "dfs.namenode.servicerpc-bind-host")?),
                 None => None,
@@ -232,8 +239,6 @@ impl Settings {
                     .min(edits_dirs.len()),
             },
             edits_dirs,
-            shared,
-            peers,
             automatic_failover: all
                 .get_scoped("dfs.ha.automatic-failover.enabled", ns, None)
                 .is_some_and(|value| value.eq_ignore_ascii_case("true")),
@@ -248,6 +253,10 @@ impl Settings {
             extra_edits_retained: conf.get_u64("dfs.namenode.num.extra.edits.retained", 1_000_000)?,
             extra_segments_retained: conf.get_usize("dfs.namenode.max.extra.edits.segments.retained", 10_000)?,
             restore_failed_storage: conf.get_bool("dfs.namenode.name.dir.restore", false),
+            joins: conf.get_bool("hathi.namenode.join", false) && !peers.is_empty() && shared.is_some(),
+            checkpoint_dirs: (conf.checkpoint_dirs()?, conf.checkpoint_edits_dirs()?),
+            shared,
+            peers,
             secondary_http: conf
                 .address("dfs.namenode.secondary.http-address", Some(SECONDARY_HTTP_PORT))?
                 .unwrap_or_else(|| HostPort {
@@ -290,6 +299,17 @@ impl Settings {
     #[must_use]
     pub fn is_single(&self) -> bool {
         self.shared.is_none() && self.peers.is_empty()
+    }
+
+    /// Those of a SecondaryNameNode: the same, but for where the images and edits are.
+    #[must_use]
+    pub fn of_checkpoints(&self) -> Settings {
+        let (name_dirs, edits_dirs) = self.checkpoint_dirs.clone();
+        Settings {
+            name_dirs,
+            edits_dirs,
+            ..self.clone()
+        }
     }
 
     /// What the handlers need.

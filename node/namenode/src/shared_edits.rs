@@ -1,7 +1,9 @@
 //! What an administrator does to the shared edits while no NameNode writes them: format, fill from the local edits, and
 //! look whether they hold enough for a new standby.
 
-use crate::journalnodes::JournalNodes;
+use crate::format::storage_directory;
+use crate::identity::{self, Verdict};
+use crate::journalnodes::{JournalNodes, Readers};
 use crate::settings::Settings;
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use hathi_namesystem::edit_log::BATCH_BYTES_MAX;
 use hathi_storage::OsDisk;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `dfs.qjm.operations.timeout`.
@@ -34,6 +37,17 @@ pub enum SharedEdits {
     Directory(PathBuf, SharedDirectory<OsDisk>),
 }
 
+/// What shared edits hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing.
+    None,
+    /// The beginnings of the namespace that was asked about.
+    Expected,
+    /// Something else.
+    Other,
+}
+
 impl fmt::Display for SharedEdits {
     /// As Hadoop names them when it asks whether to format.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +56,7 @@ impl fmt::Display for SharedEdits {
                 let addresses: Vec<String> = nodes.addresses().iter().map(ToString::to_string).collect();
                 write!(f, "QJM to [{}]", addresses.join(", "))
             }
-            SharedEdits::Directory(path, _) => write!(f, "Storage Directory root= {}", path.display()),
+            SharedEdits::Directory(path, _) => f.write_str(&storage_directory(path)),
         }
     }
 }
@@ -63,10 +77,7 @@ impl SharedEdits {
             SharedEdits::Quorum(nodes) => {
                 let mut any = false;
                 for index in nodes.members() {
-                    match ask(nodes, index, &Request::IsFormatted).await? {
-                        Answer::IsFormatted(formatted) => any |= formatted,
-                        answer => bail!("unexpected answer to isFormatted: {answer:?}"),
-                    }
+                    any |= is_formatted(nodes, index).await?;
                 }
                 Ok(any)
             }
@@ -74,19 +85,63 @@ impl SharedEdits {
         }
     }
 
-    /// Empties them and makes them this namespace's.
-    pub async fn format(&self, info: &NamespaceInfo) -> anyhow::Result<()> {
+    /// Whether a format would destroy something else than the beginnings of `expected`, a namespace that nobody has served
+    /// yet. All JournalNodes must answer.
+    pub async fn contents(&self, expected: Option<&NamespaceInfo>) -> anyhow::Result<Contents> {
+        if !self.has_some_data().await? {
+            return Ok(Contents::None);
+        }
+        let Some(expected) = expected else {
+            return Ok(Contents::Other);
+        };
+        let as_expected = match self {
+            SharedEdits::Quorum(nodes) => {
+                let mut as_expected = true;
+                for index in nodes.members() {
+                    as_expected &= !is_formatted(nodes, index).await? || holds(nodes, index, expected).await;
+                }
+                as_expected
+            }
+            SharedEdits::Directory(_, directory) => {
+                directory.check_namespace(expected).is_ok() && directory.ranges()?.is_empty()
+            }
+        };
+        Ok(if as_expected {
+            Contents::Expected
+        } else {
+            Contents::Other
+        })
+    }
+
+    /// Empties them and makes them this namespace's. Unless data may go, only what holds none: where another NameNode was
+    /// faster, this one is refused. All go to the JournalNodes in the same order, so that one of them gets all.
+    pub async fn format(&self, info: &NamespaceInfo, data_may_go: bool) -> anyhow::Result<()> {
         match self {
             SharedEdits::Quorum(nodes) => {
-                for index in nodes.members() {
+                let mut members = nodes.members();
+                members.sort_by_key(|index| nodes.address(*index).map(|address| address.to_string()));
+                for index in members {
+                    if !data_may_go && is_formatted(nodes, index).await? && holds(nodes, index, info).await {
+                        continue;
+                    }
                     let request = Request::Format {
                         ns_info: info.clone(),
-                        force: true,
+                        force: data_may_go,
                     };
-                    ask(nodes, index, &request).await?;
+                    let formatted = ask(nodes, index, &request).await;
+                    formatted.context(
+                        "a JournalNode was not formatted. If another NameNode was formatted meanwhile, run hdfs namenode \
+                         -bootstrapStandby here; otherwise run this again, and it goes on",
+                    )?;
+                    let journalnode = nodes.address(index).map(|address| address.to_string());
+                    tracing::info!(journalnode, "formatted a JournalNode");
                 }
             }
-            SharedEdits::Directory(_, directory) => directory.format(info)?,
+            SharedEdits::Directory(_, directory) => {
+                if data_may_go || directory.check_namespace(info).is_err() {
+                    directory.format(info, data_may_go)?;
+                }
+            }
         }
         Ok(())
     }
@@ -152,6 +207,19 @@ async fn ask(nodes: &JournalNodes, index: usize, request: &Request) -> anyhow::R
     };
     let client = nodes.connect(index).await.map_err(fail)?;
     nodes.send(&client, request, JOURNAL_TIMEOUT).await.map_err(fail)
+}
+
+async fn is_formatted(nodes: &JournalNodes, index: usize) -> anyhow::Result<bool> {
+    match ask(nodes, index, &Request::IsFormatted).await? {
+        Answer::IsFormatted(formatted) => Ok(formatted),
+        answer => bail!("unexpected answer to isFormatted: {answer:?}"),
+    }
+}
+
+/// Whether a JournalNode says that its journal is this namespace's.
+async fn holds(nodes: &JournalNodes, index: usize, info: &NamespaceInfo) -> bool {
+    let readers = Arc::new(Readers::new(nodes.clone()));
+    identity::ask(&readers, index, info).await == Verdict::Ours
 }
 
 /// The last transaction of an unbroken row from `first` on at the JournalNode that has most.
@@ -312,6 +380,14 @@ impl LocalSegments {
             );
         }
         Ok(LocalSegments { segments })
+    }
+}
+
+impl LocalSegments {
+    /// The files, and the last transaction of each.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, TxId)> {
+        let segments = self.segments.iter();
+        segments.map(|segment| (segment.path.as_path(), segment.last))
     }
 }
 

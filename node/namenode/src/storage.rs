@@ -5,12 +5,12 @@ use crate::identity;
 use crate::settings::Settings;
 use anyhow::Context;
 use hathi_formats::fsimage::{format_md5_file, parse_md5_file};
-use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::Membership;
 use hathi_journal::directory::SharedDirectory;
 use hathi_namesystem::checkpoint::{IMAGES_RETAINED_MIN, retention};
 use hathi_storage::durable_long::read_text_long;
-use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, StorageState, VersionFile};
+use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, StorageState, VersionFile, birth, make_dirs};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -62,6 +62,8 @@ fn all_dirs(settings: &Settings) -> Vec<PathBuf> {
 
 /// The newest membership of the JournalNodes that this NameNode has heard of, beside VERSION.
 const JOURNALNODES: &str = "hathi-journalnodes";
+/// Beside it, while shared edits are filled from the local ones.
+const FILLING: &str = "hathi-initialize-shared-edits";
 
 impl NameDirs {
     /// Who the JournalNodes are, as far as was known at the last run; `None` when they were never changed.
@@ -94,11 +96,32 @@ impl NameDirs {
         Ok(())
     }
 
+    /// Notes, or forgets, that these shared edits are being filled from this NameNode's own: they lack something, and nobody
+    /// may write to them.
+    pub fn set_filling(&self, shared: Option<&str>) -> anyhow::Result<()> {
+        for dir in &self.images {
+            let file = dir.join(FILLING);
+            let done = match shared {
+                Some(shared) => OsDisk.write_small(&file, format!("{shared}\n").as_bytes()),
+                None if OsDisk.exists(&file)? => OsDisk.remove_file(&file).and_then(|()| OsDisk.sync_dir(dir)),
+                None => Ok(()),
+            };
+            done.with_context(|| file.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The shared edits that were being filled when that ended.
+    #[must_use]
+    pub fn filling(&self) -> Option<String> {
+        let read = |dir: &PathBuf| OsDisk.read_small(&dir.join(FILLING)).ok().flatten();
+        let text = self.images.iter().find_map(read)?;
+        Some(String::from_utf8_lossy(&text).trim().to_owned())
+    }
+
     /// Locks, repairs and reads all directories. They must agree, and at least one must be formatted.
     pub fn open(settings: &Settings) -> anyhow::Result<NameDirs> {
-        let mut info: Option<NamespaceInfo> = None;
-        let mut locked = Vec::new();
-        let mut unformatted = Vec::new();
+        let mut dirs = Vec::new();
         for path in all_dirs(settings) {
             let mut dir = StorageDirectory::new(OsDisk, &path);
             match dir.analyze()? {
@@ -113,21 +136,30 @@ impl NameDirs {
                     dir.recover(state)?;
                 }
             }
-            match dir.read_version()? {
-                None => unformatted.push(dir),
-                Some(version) => {
-                    let found = version.namespace_info(&path)?;
-                    identity::check_layout(&path, found.layout_version)?;
-                    if let Some(differs) = info.as_ref().and_then(|info| identity::difference(info, &found)) {
-                        anyhow::bail!(
-                            "Directory {} is in an inconsistent state: {differs}, as in the other name directories",
-                            path.display()
-                        );
-                    }
-                    info = Some(found);
-                    locked.push(dir);
-                }
+            dirs.push(dir);
+        }
+        birth::settle(&dirs)?;
+        let mut info: Option<NamespaceInfo> = None;
+        let mut locked = Vec::new();
+        let mut unformatted = Vec::new();
+        for dir in dirs {
+            let path = dir.root();
+            let Some(version) = dir.read_version()? else {
+                unformatted.push(dir);
+                continue;
+            };
+            let found = version.namespace_info(path)?;
+            identity::check_layout(path, found.layout_version)?;
+            if let Some(differs) = info.as_ref().and_then(|info| identity::difference(info, &found)) {
+                anyhow::bail!(
+                    "Directory {} is in an inconsistent state: {differs}, as in the other name directories",
+                    path.display()
+                );
             }
+            info = Some(found);
+            // What is served now is not replaced by a format that has ended before it began to.
+            dir.discard_new()?;
+            locked.push(dir);
         }
         let info = info.context("NameNode is not formatted.")?;
         // A directory added later gets its VERSION now and its image at the next checkpoint.
@@ -423,25 +455,135 @@ fn images_in(dirs: &[PathBuf]) -> Vec<ImageFile> {
     images
 }
 
-/// Whether any name directory holds something that a format would destroy.
-pub fn has_some_data(settings: &Settings) -> Vec<PathBuf> {
-    all_dirs(settings)
-        .into_iter()
-        .filter(|dir| std::fs::read_dir(dir.join("current")).is_ok_and(|mut entries| entries.next().is_some()))
-        .collect()
+/// The name directories that hold something which a format would destroy.
+pub fn has_some_data(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
+    let mut holding = Vec::new();
+    for path in all_dirs(settings) {
+        if StorageDirectory::new(OsDisk, &path).has_some_data()? {
+            holding.push(path);
+        }
+    }
+    Ok(holding)
 }
 
-/// Empties all directories and gives them a VERSION.
-pub fn format(settings: &Settings, info: &NamespaceInfo) -> anyhow::Result<()> {
+/// The layout version of the first directory that is formatted; nothing is locked or changed.
+pub fn layout_version(settings: &Settings) -> anyhow::Result<LayoutVersion> {
     for path in all_dirs(settings) {
-        let mut dir = StorageDirectory::new(OsDisk, &path);
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        dir.lock(&holder())?;
-        dir.format(&VersionFile::new(NodeType::NameNode, info), true)?;
-        OsDisk.write_small(&path.join("current/seen_txid"), b"0\n")?;
-        tracing::info!(dir = %path.display(), "storage directory has been successfully formatted");
+        let dir = StorageDirectory::new(OsDisk, &path);
+        if let Some(version) = dir.read_version()? {
+            return Ok(version.namespace_info(&path)?.layout_version);
+        }
     }
-    Ok(())
+    anyhow::bail!("NameNode is not formatted.")
+}
+
+/// Why name directories are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birth {
+    /// A new namespace.
+    Format,
+    /// A namespace that is elsewhere.
+    Copy,
+}
+
+impl Birth {
+    fn name(self) -> &'static str {
+        match self {
+            Birth::Format => "format-",
+            Birth::Copy => "copy-",
+        }
+    }
+}
+
+/// New name directories, made beside those that are there. When all are whole they take their places together: after a crash
+/// at any moment there are the old ones, or the new ones.
+pub struct NewNameDirs {
+    dirs: Vec<StorageDirectory<OsDisk>>,
+    made: NameDirs,
+}
+
+impl NewNameDirs {
+    fn lock(settings: &Settings) -> anyhow::Result<Vec<StorageDirectory<OsDisk>>> {
+        let mut dirs = Vec::new();
+        for path in all_dirs(settings) {
+            make_dirs(&OsDisk, &path).with_context(|| format!("cannot make {}", path.display()))?;
+            let mut dir = StorageDirectory::new(OsDisk, &path);
+            dir.lock(&holder())?;
+            dirs.push(dir);
+        }
+        Ok(dirs)
+    }
+
+    fn of(settings: &Settings, dirs: Vec<StorageDirectory<OsDisk>>, info: NamespaceInfo) -> NewNameDirs {
+        let new = |path: &PathBuf| StorageDirectory::new(OsDisk, path).new_current();
+        let made = NameDirs {
+            info,
+            images: settings.name_dirs.iter().map(new).collect(),
+            edits: settings.edits_dirs.iter().map(new).collect(),
+            verified: Mutex::default(),
+            failed: Mutex::default(),
+            restore: AtomicBool::new(false),
+            restoring_edits: AtomicBool::new(false),
+            locked: Mutex::default(),
+        };
+        NewNameDirs { dirs, made }
+    }
+
+    /// Begins to make them for this namespace.
+    pub fn begin(settings: &Settings, info: &NamespaceInfo) -> anyhow::Result<NewNameDirs> {
+        let dirs = Self::lock(settings)?;
+        for dir in &dirs {
+            let new = dir.begin_new()?;
+            OsDisk.write_small(&new.join("seen_txid"), b"0\n")?;
+        }
+        Ok(Self::of(settings, dirs, info.clone()))
+    }
+
+    /// What [`NewNameDirs::finish`] has left of a format when no directory has taken its place yet.
+    pub fn finished(settings: &Settings) -> anyhow::Result<Option<NewNameDirs>> {
+        let all = all_dirs(settings);
+        let mut first: Option<VersionFile> = None;
+        for path in &all {
+            let Some(version) = StorageDirectory::new(OsDisk, path).finished_new()? else {
+                return Ok(None);
+            };
+            let is_format = birth::mark_of(&version).is_some_and(|mark| mark.starts_with(Birth::Format.name()));
+            if !is_format || first.as_ref().is_some_and(|first| *first != version) {
+                return Ok(None);
+            }
+            first = Some(version);
+        }
+        let (Some(version), Some(path)) = (first, all.first()) else {
+            return Ok(None);
+        };
+        let info = version.namespace_info(path)?;
+        Ok(Some(Self::of(settings, Self::lock(settings)?, info)))
+    }
+
+    /// Their files are made in these.
+    #[must_use]
+    pub fn made(&self) -> &NameDirs {
+        &self.made
+    }
+
+    /// They are whole: nothing more is written to them.
+    pub fn finish(&self, birth: Birth) -> anyhow::Result<()> {
+        if let Some((dir, reason)) = self.made.failed().pop_first() {
+            anyhow::bail!("{} is not formatted: {reason}", dir.display());
+        }
+        let mut version = VersionFile::new(NodeType::NameNode, &self.made.info);
+        birth::mark(&mut version, &format!("{}{}", birth.name(), uuid::Uuid::new_v4()));
+        Ok(self.dirs.iter().try_for_each(|dir| dir.finish_new(&version))?)
+    }
+
+    /// They take their places.
+    pub fn place(self) -> anyhow::Result<()> {
+        birth::place_all(&self.dirs)?;
+        for dir in &self.dirs {
+            tracing::info!(dir = %dir.root().display(), "storage directory has been successfully formatted");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

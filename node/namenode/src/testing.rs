@@ -8,7 +8,7 @@ use crate::log::LogCommand;
 use crate::settings::Settings;
 use crate::standby_calls::StandbyCalls;
 use crate::state::NameNode;
-use crate::storage::{self, NameDirs};
+use crate::storage::{Birth, NameDirs, NewNameDirs};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_namespace::Namespace;
 use hathi_namesystem::loader::assemble;
@@ -67,7 +67,9 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
         ctime: 0,
         block_pool_id: "BP-1-127.0.0.1-1".to_owned(),
     };
-    storage::format(&settings, &info).unwrap();
+    let new = NewNameDirs::begin(&settings, &info).unwrap();
+    new.finish(Birth::Format).unwrap();
+    new.place().unwrap();
     let dirs = Arc::new(NameDirs::open(&settings).unwrap());
     let namespace = Namespace::new(settings.namespace().unwrap());
     let parts = parts(&settings, info).unwrap();

@@ -405,7 +405,7 @@ mod tests {
         for (index, disk) in disks.iter().enumerate() {
             disk.set_sector(512);
             disk.create_dir_all(&root(index)).unwrap();
-            directory(disk, index).format(&info()).unwrap();
+            directory(disk, index).format(&info(), true).unwrap();
         }
         disks
     }

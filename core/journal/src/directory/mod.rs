@@ -177,11 +177,12 @@ impl<D: Disk> SharedDirectory<D> {
         Ok(self.io(self.disk.exists(current))? && !self.io(self.disk.list(current))?.is_empty())
     }
 
-    /// Empties it and makes it the given namespace's. Hadoop never locks a shared directory, so neither does this.
-    pub fn format(&self, info: &NamespaceInfo) -> Result<()> {
+    /// Empties it and makes it the given namespace's; without `force` one that holds something is refused. Hadoop never locks
+    /// a shared directory, so neither does this.
+    pub fn format(&self, info: &NamespaceInfo, force: bool) -> Result<()> {
         let version = VersionFile::new(NodeType::NameNode, info);
         let dir = StorageDirectory::new(self.disk.clone(), &self.root);
-        Ok(dir.format_with(&version, true, &[("seen_txid", b"0\n")])?)
+        Ok(dir.format_with(&version, force, &[("seen_txid", b"0\n")])?)
     }
 
     /// Refuses a directory that is not formatted, or of another namespace.
@@ -569,7 +570,7 @@ mod tests {
     fn formatted() -> SimDisk {
         let disk = SimDisk::new();
         disk.create_dir_all(Path::new("/shared")).unwrap();
-        directory(&disk).format(&info()).unwrap();
+        directory(&disk).format(&info(), true).unwrap();
         disk
     }
 

@@ -1,0 +1,252 @@
+//! What is done to a namespace while no NameNode serves it: `-recover`, `-importCheckpoint`, `-metadataVersion`, and what a
+//! SecondaryNameNode does with images and edits.
+
+use crate::checkpoint::Unpublished;
+use crate::format::{FormatOptions, confirm_prompt, storage_directory, tell};
+use crate::load::{Loader, save_checkpoint};
+use crate::settings::Settings;
+use crate::shared_edits::LocalSegments;
+use crate::storage::{self, Birth, NameDirs, NewNameDirs};
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_journal::segments::{SegmentName, Segments};
+use hathi_namesystem::history::Source;
+use hathi_namesystem::tailer::Edits;
+use hathi_namesystem::{Life, Namesystem};
+use hathi_storage::{Disk as _, OsDisk};
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Transactions between two looks whether there are more.
+const SLICE: usize = 10_000;
+
+/// Applies what a file of edits holds, up to a transaction.
+pub(crate) fn replay(ns: &mut Namesystem, path: &Path, end: TxId) -> anyhow::Result<()> {
+    let read =
+        || -> anyhow::Result<Edits> { Ok(Edits::new(Bytes::from(std::fs::read(path)?), end, Source::Finalized)?) };
+    let mut edits = read().with_context(|| path.display().to_string())?;
+    // Times are for the retry cache, which nobody asks here.
+    while edits.apply(ns, SLICE, 0).with_context(|| path.display().to_string())? {}
+    let applied = ns.edit_log.applied();
+    ensure!(
+        applied >= end,
+        "{} ends with transaction {applied} instead of {end}",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Saves what is applied as an image of these directories.
+pub(crate) fn save(ns: &mut Namesystem, dirs: &NameDirs) -> anyhow::Result<TxId> {
+    let txid = ns.edit_log.applied();
+    // The ops that begin and end segments change nothing in the namespace, but the image covers them.
+    ns.namespace.set_last_applied_txid(txid.0);
+    let unpublished = Unpublished::of(dirs, txid);
+    let md5 = save_checkpoint(&ns.namespace.freeze(), unpublished.paths(), &|| false)?;
+    dirs.publish_image(&unpublished, &md5)?;
+    Ok(txid)
+}
+
+/// `-metadataVersion`.
+pub fn metadata_version(settings: &Settings) -> anyhow::Result<u8> {
+    let found = storage::layout_version(settings)?;
+    writeln!(
+        std::io::stdout(),
+        "HDFS Image Version: {found}\nSoftware format version: {}",
+        LayoutVersion::NAMENODE_CURRENT
+    )?;
+    Ok(0)
+}
+
+/// `-importCheckpoint`: the namespace of a SecondaryNameNode's directories into empty ones (`FSImage.doImportCheckpoint`).
+pub fn import_checkpoint(settings: &Settings) -> anyhow::Result<()> {
+    if let Some(dir) = storage::has_some_data(settings)?.first() {
+        bail!(
+            "Cannot import image from a checkpoint.  NameNode already contains an image in {}",
+            dir.display()
+        );
+    }
+    let checkpoint = settings.of_checkpoints();
+    if checkpoint.name_dirs.is_empty() || checkpoint.edits_dirs.is_empty() {
+        bail!("Cannot import image from a checkpoint. \"dfs.namenode.checkpoint.dir\" is not set.");
+    }
+    let from = Arc::new(NameDirs::open(&checkpoint)?);
+    let mut ns = Loader::new(checkpoint, from.clone()).load(Life::first())?;
+    let image = ns.edit_log.applied();
+    for (path, last) in LocalSegments::after(from.edits_dirs(), image)?.files() {
+        replay(&mut ns, path, last)?;
+    }
+    let new = NewNameDirs::begin(settings, &from.info)?;
+    let txid = save(&mut ns, new.made())?;
+    new.finish(Birth::Copy)?;
+    new.place()?;
+    tracing::info!(%image, %txid, "imported a checkpoint");
+    Ok(())
+}
+
+const WARNING: &str = "You have selected Metadata Recovery mode.  This mode is intended to recover lost metadata on a \
+                       corrupt filesystem.  Metadata recovery mode often permanently deletes data from your HDFS \
+                       filesystem.  Please back up your edit log and fsimage before trying this!\n\n\
+                       Are you ready to proceed? (Y/N)\n";
+
+/// A segment of edits as it was found.
+struct Found {
+    segments: Segments<OsDisk>,
+    name: SegmentName,
+    /// The last transaction that is whole.
+    last: Option<TxId>,
+    is_damaged: bool,
+}
+
+impl Found {
+    fn path(&self) -> PathBuf {
+        self.segments.path(&self.name)
+    }
+
+    /// Up to where it goes, by its name or by what is whole.
+    fn end(&self) -> TxId {
+        let end = self.name.end.or(self.last).unwrap_or(self.name.start);
+        if self.is_damaged && self.name.end.is_none() {
+            // One transaction at least was there.
+            return self.last.map_or(self.name.start, TxId::next);
+        }
+        end
+    }
+}
+
+fn segments(dirs: &NameDirs) -> anyhow::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for dir in dirs.edits_dirs() {
+        let segments = Segments::new(OsDisk, dir.clone());
+        for name in segments.list().with_context(|| dir.display().to_string())? {
+            let scan = segments.scan_file(&segments.path(&name), name.start)?;
+            found.push(Found {
+                is_damaged: scan.torn.is_some() || name.end.is_some_and(|end| scan.last != Some(end)),
+                last: scan.last,
+                segments: segments.clone(),
+                name,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// `-recover`, of a NameNode without HA: what is whole of its namespace becomes all of it.
+///
+/// Hadoop offers to skip a damaged transaction and to apply those behind it. That is not done here: what was made of a
+/// namespace that never was has no meaning.
+pub fn recover(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
+    if !settings.is_single() {
+        bail!(
+            "-recover is for edits in the directories of a NameNode without HA. Copy the namespace of another NameNode with \
+             hdfs namenode -bootstrapStandby; a JournalNode repairs itself from the others"
+        );
+    }
+    if !confirm_prompt(WARNING) {
+        tell!("Recovery aborted at user request.\n\n");
+        return Ok(0);
+    }
+    tracing::info!("starting recovery...");
+    let dirs = Arc::new(NameDirs::open(settings)?);
+    let found = segments(&dirs)?;
+    let loader = Loader::new(settings.clone(), dirs.clone());
+    // Above it something does not apply.
+    let mut limit = TxId(u64::MAX);
+    let mut ns = loop {
+        let mut ns = loader.load(Life::first())?;
+        match replay_whole(&mut ns, &found, limit) {
+            Ok(()) => break ns,
+            Err(error) => {
+                let applied = ns.edit_log.applied();
+                if !stop_reading(&format!("{error:#}"), options) {
+                    return Ok(0);
+                }
+                ensure!(applied < limit, "the image itself can't be continued");
+                limit = applied;
+            }
+        }
+    };
+    let next = ns.edit_log.applied().next();
+    if limit.0 == u64::MAX
+        && let Some(lost) = found.iter().find(|segment| segment.end() >= next)
+    {
+        let what = format!(
+            "There appears to be a gap in the edit log.  We expected txid {next}, but {} has none that is whole.",
+            lost.path().display()
+        );
+        if !stop_reading(&what, options) {
+            return Ok(0);
+        }
+    }
+    let txid = save(&mut ns, &dirs)?;
+    put_aside(&dirs, &found, txid)?;
+    tracing::info!(%txid, "RECOVERY COMPLETE");
+    Ok(0)
+}
+
+fn replay_whole(ns: &mut Namesystem, found: &[Found], limit: TxId) -> anyhow::Result<()> {
+    loop {
+        let next = ns.edit_log.applied().next();
+        let holding = found.iter().filter_map(|segment| {
+            let last = segment.last?.min(limit);
+            (segment.name.start <= next && next <= last).then(|| (last, segment.path()))
+        });
+        let Some((last, path)) = holding.max() else {
+            return Ok(());
+        };
+        replay(ns, &path, last)?;
+    }
+}
+
+/// Files with edits behind the image are kept under another name, and no start asks for them.
+fn put_aside(dirs: &NameDirs, found: &[Found], image: TxId) -> anyhow::Result<()> {
+    for segment in found.iter().filter(|segment| segment.end() > image) {
+        segment.segments.put_aside(&segment.name, "corrupt")?;
+        tracing::warn!(file = %segment.path().display(), "put aside, with .corrupt at the end of its name");
+    }
+    for current in dirs.images_dirs().iter().chain(dirs.edits_dirs()) {
+        OsDisk.write_small(&current.join("seen_txid"), format!("{image}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// `MetaRecoveryContext.editLogLoaderPrompt`: whether to go on with what was read so far.
+fn stop_reading(what: &str, options: &FormatOptions) -> bool {
+    tracing::error!("{what}");
+    if options.force {
+        tracing::info!("automatically choosing s");
+        return true;
+    }
+    loop {
+        tell!(
+            "\nEnter 's' to stop reading the edit log here, abandoning any later edits\n\
+             Enter 'q' to quit without saving\n(s/q)\n"
+        );
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        match line.trim() {
+            "s" => return true,
+            "q" => {}
+            _ if read.is_ok_and(|read| read > 0) => continue,
+            _ => {}
+        }
+        tell!("Exiting on user request.\n");
+        return false;
+    }
+}
+
+/// Of a directory that a SecondaryNameNode formats without a question (`-format`).
+pub(crate) fn clear(settings: &Settings) -> anyhow::Result<()> {
+    for dir in settings.name_dirs.iter().chain(&settings.edits_dirs) {
+        tracing::info!("Formatting storage directory {}", storage_directory(dir));
+        match std::fs::remove_dir_all(dir.join("current")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| dir.display().to_string());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
