@@ -16,6 +16,13 @@ pub mod common {
 pub mod hdfs {
     include!(concat!(env!("OUT_DIR"), "/hathi.hdfs.rs"));
 }
+impl hdfs::DatanodeIdProto {
+    /// `ip:port` of its data transfer (`DatanodeID.getXferAddr`; IPv6 in brackets, without which nobody can call it).
+    #[must_use]
+    pub fn xfer_address(&self) -> String {
+        crate::conf::host_and_port(&self.ip_addr, self.xfer_port)
+    }
+}
 /// Hadoop's `hadoop.hdfs.datanode`: what DataNodes and NameNodes tell each other.
 pub mod datanode {
     include!(concat!(env!("OUT_DIR"), "/hathi.datanode.rs"));

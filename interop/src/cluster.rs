@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -68,6 +69,8 @@ pub struct Cluster {
     dir: TempDir,
     /// `KEY=VALUE`, for every daemon and client.
     settings: Vec<String>,
+    /// `--host`
+    host: Option<IpAddr>,
     quickstart: Option<Child>,
 }
 
@@ -85,12 +88,30 @@ impl Cluster {
     /// # Errors
     /// When it does not get ready; the message carries what it printed.
     pub fn start_with(hathi: impl AsRef<Path>, options: ClusterOptions, settings: &[&str]) -> Result<Cluster> {
+        Self::start_at(hathi, options, settings, None)
+    }
+
+    /// As [`Cluster::start`], with all daemons at this address of the machine.
+    ///
+    /// # Errors
+    /// When it does not get ready; the message carries what it printed.
+    pub fn start_on(hathi: impl AsRef<Path>, options: ClusterOptions, host: IpAddr) -> Result<Cluster> {
+        Self::start_at(hathi, options, &[], Some(host))
+    }
+
+    fn start_at(
+        hathi: impl AsRef<Path>,
+        options: ClusterOptions,
+        settings: &[&str],
+        host: Option<IpAddr>,
+    ) -> Result<Cluster> {
         let mut cluster = Cluster {
             hathi: hathi.as_ref().to_owned(),
             options,
             ports: PortRange::claim()?,
             dir: TempDir::with_prefix("hathi-cluster-")?,
             settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+            host,
             quickstart: None,
         };
         cluster.start_again()?;
@@ -111,6 +132,11 @@ impl Cluster {
             .args(["--journalnodes", &self.options.journalnodes.to_string()])
             .args(["--datanodes", &self.options.datanodes.to_string()])
             .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
+            .args(
+                self.host
+                    .iter()
+                    .flat_map(|host| ["--host".to_owned(), host.to_string()]),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

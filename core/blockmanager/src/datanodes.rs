@@ -164,7 +164,7 @@ impl Datanode {
     /// `ip:xferPort`, as Hadoop prints nodes.
     #[must_use]
     pub fn xfer_address(&self) -> String {
-        format!("{}:{}", self.id.ip_addr, self.id.xfer_port)
+        self.id.xfer_address()
     }
 
     /// Not heard of for a while, though not dead yet.

@@ -3,6 +3,7 @@
 use crate::datanodes::{AdminState, Datanode};
 use crate::manager::BlockManager;
 use crate::types::{BlockManagerError, DatanodeIndex};
+use hathi_formats::conf::{host_and_port, split_host_and_port};
 use hathi_formats::proto::hdfs::DatanodeIdProto;
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ pub(crate) struct Hosts {
 fn names(list: &BTreeSet<String>, id: &DatanodeIdProto) -> bool {
     [&id.ip_addr, &id.host_name]
         .into_iter()
-        .any(|host| list.contains(host) || list.contains(&format!("{host}:{}", id.xfer_port)))
+        .any(|host| list.contains(host) || list.contains(&host_and_port(host, id.xfer_port)))
 }
 
 impl Hosts {
@@ -27,11 +28,7 @@ impl Hosts {
 
     /// The hosts that are to have a DataNode, without their ports; none when everybody is let in.
     pub(crate) fn included_hosts(&self) -> impl Iterator<Item = &str> {
-        self.include.iter().map(|entry| match entry.rsplit_once(':') {
-            // More than one colon is an address of IPv6.
-            Some((host, _)) if !host.contains(':') => host,
-            _ => entry.as_str(),
-        })
+        self.include.iter().map(|entry| split_host_and_port(entry).0)
     }
 
     pub(crate) fn is_excluded(&self, id: &DatanodeIdProto) -> bool {
@@ -65,10 +62,7 @@ impl BlockManager {
         if self.hosts.is_included(id) {
             return Ok(());
         }
-        Err(BlockManagerError::Disallowed(format!(
-            "{}:{}",
-            id.ip_addr, id.xfer_port
-        )))
+        Err(BlockManagerError::Disallowed(id.xfer_address()))
     }
 
     pub(crate) fn apply_exclusion(&mut self, index: DatanodeIndex) {

@@ -8,6 +8,7 @@
 use crate::datanodes::{AdminState, Datanode};
 use crate::manager::BlockManager;
 use crate::types::{BlockManagerError, DatanodeIndex, Now, StorageIndex};
+use hathi_formats::conf::split_host_and_port;
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use smallvec::SmallVec;
 
@@ -230,7 +231,7 @@ impl BlockManager {
             if choice.results.len() == choice.request.count {
                 return;
             }
-            let Some((host, port)) = favored.rsplit_once(':') else {
+            let (host, Some(port)) = split_host_and_port(favored) else {
                 continue;
             };
             let nodes: Vec<DatanodeIndex> = self.datanodes.on_host(host).to_vec();

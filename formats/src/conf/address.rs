@@ -44,11 +44,30 @@ impl HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        f.write_str(&host_and_port(&self.host, self.port))
+    }
+}
+
+/// `host:port`, with brackets around an address of IPv6.
+#[must_use]
+pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The host and the port of `host:port` or `[v6]:port`; without a port, all of it is the host.
+#[must_use]
+pub fn split_host_and_port(text: &str) -> (&str, Option<&str>) {
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (host, rest.strip_prefix(':'));
+    }
+    match text.rsplit_once(':') {
+        // More than one colon without brackets is an address of IPv6.
+        Some((host, port)) if !host.contains(':') => (host, Some(port)),
+        _ => (text, None),
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use address::{DefaultFs, HostPort, JournalUri, StorageLocation};
+pub use address::{DefaultFs, HostPort, JournalUri, StorageLocation, host_and_port, split_host_and_port};
 pub use topology::NameNodeIdentity;
 pub use value::TimeUnit;
 

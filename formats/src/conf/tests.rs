@@ -174,6 +174,28 @@ fn directories() {
 }
 
 #[test]
+fn an_address_of_ipv6_stands_in_brackets_beside_its_port() {
+    assert_eq!(host_and_port("::1", 8020), "[::1]:8020");
+    assert_eq!(host_and_port("nn1", 8020), "nn1:8020");
+    for (text, host, port) in [
+        ("[::1]:8020", "::1", Some("8020")),
+        ("[::1]", "::1", None),
+        ("fe80::1", "fe80::1", None),
+        ("nn1:8020", "nn1", Some("8020")),
+        ("nn1", "nn1", None),
+    ] {
+        assert_eq!(split_host_and_port(text), (host, port), "{text}");
+    }
+    let uri = "qjournal://[::1]:8485;[::1]:8486;[::1]/ns";
+    let JournalUri::Quorum { journal_nodes, .. } = JournalUri::parse(uri).unwrap() else {
+        panic!("{uri} is a quorum");
+    };
+    let addresses: Vec<String> = journal_nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["[::1]:8485", "[::1]:8486", "[::1]:8485"]);
+    assert_eq!(DefaultFs::parse("hdfs://[::1]:8020/").authority, "[::1]:8020");
+}
+
+#[test]
 fn bad_files_are_errors() {
     for text in [
         "",

@@ -203,7 +203,7 @@ async fn report(fs: &FileSystem, words: &[String]) -> Result<()> {
 
 fn print_datanode(node: &DatanodeInfoProto) {
     let (capacity, used) = (node.capacity(), node.dfs_used());
-    let name = format!("{}:{}", node.id.ip_addr, node.id.xfer_port);
+    let name = node.id.xfer_address();
     println!("Name: {name} ({})", node.id.host_name);
     println!("Hostname: {}", node.id.host_name);
     let location = node.location();
@@ -454,7 +454,7 @@ async fn topology(fs: &FileSystem) -> Result<()> {
             println!("Rack: {}", node.location());
             rack = Some(node.location());
         }
-        println!("   {}:{} ({})", node.id.ip_addr, node.id.xfer_port, node.id.host_name);
+        println!("   {} ({})", node.id.xfer_address(), node.id.host_name);
     }
     Ok(())
 }

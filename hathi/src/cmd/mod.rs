@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use hathi_formats::conf::Configuration;
 use hathi_formats::conf::keys::{Program, Verdict};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Environment variable by which `hathi quickstart` asks its children to end when it does.
 pub const DIE_WITH_PARENT: &str = "HATHI_DIE_WITH_PARENT";
@@ -124,7 +124,7 @@ pub fn obey(conf: &Configuration, daemon: Program) -> Result<()> {
 }
 
 /// Takes `--conf DIR` from the front of the arguments and loads that configuration; without it the directory is
-/// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`.
+/// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`. Hadoop's generic options may follow.
 pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsString>)> {
     let given = args
         .first()
@@ -143,6 +143,44 @@ pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsSt
             "the default, as neither --conf nor HADOOP_CONF_DIR is given",
         )
     };
-    let conf = Configuration::load(&dir).with_context(|| source.to_owned())?;
+    let mut conf = Configuration::load(&dir).with_context(|| source.to_owned())?;
+    generic_options(&mut conf, &mut args)?;
     Ok((conf, args))
+}
+
+/// Takes Hadoop's options of every tool and daemon from the front of the arguments (`GenericOptionsParser`). Those that
+/// only MapReduce obeys have no meaning here.
+fn generic_options(conf: &mut Configuration, args: &mut Vec<OsString>) -> Result<()> {
+    while let Some(option) = args.first().and_then(|option| option.to_str()).map(str::to_owned) {
+        if let Some(pair) = option.strip_prefix("-D").filter(|pair| pair.contains('=')) {
+            set(conf, pair)?;
+            args.remove(0);
+            continue;
+        }
+        if !matches!(
+            option.as_str(),
+            "-D" | "-conf" | "-fs" | "-jt" | "-files" | "-libjars" | "-archives" | "-tokenCacheFile"
+        ) {
+            break;
+        }
+        let value = args.get(1).with_context(|| format!("{option} needs a value"))?;
+        let value = value.to_str().with_context(|| format!("{option}: not UTF-8"))?;
+        match option.as_str() {
+            "-D" => set(conf, value)?,
+            "-fs" => conf.set("fs.defaultFS", value),
+            // As Hadoop does, a file that is not there is left out.
+            "-conf" if Path::new(value).exists() => conf.add_file(Path::new(value))?,
+            _ => {}
+        }
+        args.drain(..2);
+    }
+    Ok(())
+}
+
+fn set(conf: &mut Configuration, pair: &str) -> Result<()> {
+    let (key, value) = pair
+        .split_once('=')
+        .with_context(|| format!("-D {pair}: not KEY=VALUE"))?;
+    conf.set(key, value);
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use hathi_formats::conf::keys::Program;
-use hathi_formats::conf::{Configuration, HostPort, JournalUri};
+use hathi_formats::conf::{Configuration, HostPort, JournalUri, host_and_port};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 use hathi_zkfc::fencing::{self, Target};
@@ -277,7 +277,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
     for id in &ids {
         let of_namenode: HostPort = address(id)?;
         if id != namenode_id {
-            peers.push((id.clone(), format!("{}:{}", of_namenode.host, port(id)?)));
+            peers.push((id.clone(), host_and_port(&of_namenode.host, port(id)?)));
         }
         namenodes.push((id.clone(), of_namenode.to_string()));
     }

@@ -3,6 +3,7 @@
 use crate::filesystem::FileSystem;
 use crate::stream::{self, Incoming, READ_TIMEOUT};
 use crate::{ClientError, FileSystemOptions};
+use hathi_formats::conf::host_and_port;
 use hathi_formats::datatransfer::{ChecksumMismatch, DataChecksum, Op, PacketBuffer, encode_op};
 use hathi_formats::exceptions::REPLICA_NOT_FOUND;
 use hathi_formats::proto::hdfs::{
@@ -299,7 +300,7 @@ async fn visible_length(options: &FileSystemOptions, path: &str, block: &Located
     let mut last = "no DataNode told it".to_owned();
     for node in &block.locs {
         let result: Result<hdfs::GetReplicaVisibleLengthResponseProto, RpcError> = async {
-            let address = format!("{}:{}", node.id.ip_addr, node.id.ipc_port);
+            let address = host_and_port(&node.id.ip_addr, node.id.ipc_port);
             let mut rpc = ClientOptions::new(&options.user);
             rpc.connect_timeout = Duration::from_secs(5);
             rpc.call_timeout = Duration::from_secs(10);

@@ -19,7 +19,7 @@ pub(crate) const READ_TIMEOUT_EXTENSION: Duration = Duration::from_secs(5);
 
 /// `ip:port` of a DataNode's data transfer.
 pub(crate) fn address(node: &DatanodeInfoProto) -> String {
-    format!("{}:{}", node.id.ip_addr, node.id.xfer_port)
+    node.id.xfer_address()
 }
 
 pub(crate) fn error(what: &'static str, node: &DatanodeInfoProto, source: io::Error) -> ClientError {

@@ -7,7 +7,7 @@ use hathi_formats::proto::common::{
     GetServiceStatusResponseProto, HaRequestSource, HaStateChangeRequestInfoProto, MonitorHealthResponseProto,
     RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
     RefreshUserToGroupsMappingsResponseProto, TransitionToActiveRequestProto, TransitionToActiveResponseProto,
-    TransitionToObserverResponseProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
+    TransitionToObserverRequestProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
 };
 use hathi_formats::proto::ext::{
     ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, GetInstanceResponseProto, RequestPassRequestProto,
@@ -156,13 +156,10 @@ fn not_served(why: &str) -> RemoteException {
 
 fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     match call.method {
+        "getServiceStatus" if nn.settings.is_single() => responder.error(&no_ha()),
         "getServiceStatus" => responder.ok(&service_status(nn)),
         "monitorHealth" if nn.settings.is_single() => {
             responder.send(nn.check_superuser(call).map(|()| MonitorHealthResponseProto {}));
-        }
-        "transitionToActive" | "transitionToStandby" | "transitionToObserver" if nn.settings.is_single() => {
-            let refused = RemoteException::new(exceptions::SERVICE_FAILED, "HA for namenode is not enabled");
-            responder.error(&nn.check_superuser(call).err().unwrap_or(refused));
         }
         "monitorHealth" => match monitor_health(nn, call) {
             Ok(()) => responder.ok(&MonitorHealthResponseProto {}),
@@ -194,11 +191,10 @@ fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool 
             }
         }
         "transitionToObserver" => {
-            let _: fn() -> TransitionToObserverResponseProto = TransitionToObserverResponseProto::default;
-            responder.error(&RemoteException::new(
-                exceptions::SERVICE_FAILED,
-                "Observer NameNodes are not supported by this NameNode",
-            ));
+            let asked = call
+                .decode::<TransitionToObserverRequestProto>()
+                .and_then(|request| check(nn, call, &request.req_info));
+            responder.error(&asked.err().unwrap_or_else(|| no_observer(nn)));
         }
         _ => return other(nn, call, responder),
     }
@@ -217,18 +213,15 @@ fn service_status(nn: &NameNode) -> GetServiceStatusResponseProto {
             let ns = nn.ns.read();
             ns.blockmanager.in_safe_mode().then(|| ns.blockmanager.safe_mode_tip())
         };
-        // Start-up safe mode does not keep an administrator from a switch here: an empty cluster is in none, and with
-        // `dfs.ha.nn.not-become-active-in-safemode` the transition itself refuses.
         match tip {
-            Some(tip) if nn.settings.not_active_in_safe_mode => {
+            Some(tip) => {
                 response.ready_to_become_active = Some(false);
                 response.not_ready_reason = Some(format!("The NameNode is in safemode. {tip}"));
             }
-            _ => response.ready_to_become_active = Some(true),
+            None => response.ready_to_become_active = Some(true),
         }
-    } else if role == Role::Initializing {
-        response.ready_to_become_active = Some(false);
-        response.not_ready_reason = Some("still initializing".to_owned());
+    } else if role == Role::Active {
+        response.ready_to_become_active = Some(true);
     }
     response
 }
@@ -271,18 +264,48 @@ fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> 
     Ok(())
 }
 
-/// `NameNode.checkHaStateChange` and the superuser's privilege.
+fn no_ha() -> RemoteException {
+    RemoteException::new(exceptions::SERVICE_FAILED, "HA for namenode is not enabled")
+}
+
+/// `NameNode.transitionToObserver`, where no standby serves reads.
+fn no_observer(nn: &NameNode) -> RemoteException {
+    let from = nn.role().ha_state();
+    let mut text = format!("Cannot transition from '{}' to 'observer'", from.name());
+    if from != HaState::Active {
+        text.push_str(": this NameNode cannot be an observer, its standbys serve no reads");
+    }
+    RemoteException::new(exceptions::SERVICE_FAILED, text)
+}
+
+/// What `NameNode` looks at before it changes its state: whether it has started, who asks (`checkHaStateChange`), the
+/// superuser's privilege, and whether there is high availability.
 fn check(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
+    if nn.role() == Role::Initializing {
+        return Err(RemoteException::new(
+            exceptions::RETRIABLE,
+            "NameNode still not started",
+        ));
+    }
+    check_source(nn, call, info)?;
     nn.check_superuser(call)?;
+    match nn.settings.is_single() {
+        true => Err(no_ha()),
+        false => Ok(()),
+    }
+}
+
+fn check_source(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
     let refused = |message: &str| Err(RemoteException::new(exceptions::ACCESS_CONTROL, message));
     let auto = nn.settings.automatic_failover;
     match HaRequestSource::try_from(info.req_source) {
         Ok(HaRequestSource::RequestByUser) if auto => {
             refused("Manual HA control for this NameNode is disallowed, because automatic HA is enabled.")
         }
-        Ok(HaRequestSource::RequestByZkfc) if !auto => {
-            refused("Request from ZK failover controller denied since automatic HA is not enabled")
-        }
+        Ok(HaRequestSource::RequestByZkfc) if !auto => refused(&format!(
+            "Request from ZK failover controller at {} denied since automatic HA is not enabled",
+            call.peer.ip()
+        )),
         Ok(HaRequestSource::RequestByUserForced) if auto => {
             tracing::warn!(peer = %call.peer, "manual HA control although automatic failover is enabled");
             Ok(())
@@ -298,12 +321,6 @@ fn transition(
     patient: bool,
     done: impl FnOnce(Result<(), RemoteException>) + Send + 'static,
 ) {
-    if nn.role() == Role::Initializing {
-        return done(Err(RemoteException::new(
-            exceptions::SERVICE_FAILED,
-            "the NameNode is still starting",
-        )));
-    }
     if let Err(error) = nn.transitions.send(Transition {
         to_active,
         patient,

@@ -215,10 +215,7 @@ impl Controller {
             role => return Err(failed(format!("cannot become active while {role:?}"))),
         }
         if self.nn.settings.not_active_in_safe_mode && self.nn.ns.read().blockmanager.in_safe_mode() {
-            return Err(failed(format!(
-                "{} is in safemode, refusing to become active",
-                self.nn.settings.rpc
-            )));
+            return Err(failed("NameNode still not leave safemode".to_owned()));
         }
         let started = self.nn.clock.us();
         self.change(Role::BecomingActive)?;

@@ -2,7 +2,7 @@
 
 use crate::background::Shared;
 use hathi_blockmanager::AdminState;
-use hathi_formats::conf::JournalUri;
+use hathi_formats::conf::{JournalUri, host_and_port};
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::http::jmx::Bean;
@@ -289,11 +289,11 @@ fn nodes(ns: &Namesystem, which: DatanodeReportTypeProto) -> String {
     for node in ns.blockmanager.datanode_report(which) {
         let id = &node.id;
         map.insert(
-            format!("{}:{}", id.host_name, id.xfer_port),
+            host_and_port(&id.host_name, id.xfer_port),
             json!({
-                "infoAddr": format!("{}:{}", id.ip_addr, id.info_port),
-                "infoSecureAddr": format!("{}:{}", id.ip_addr, id.info_secure_port.unwrap_or(0)),
-                "xferaddr": format!("{}:{}", id.ip_addr, id.xfer_port),
+                "infoAddr": host_and_port(&id.ip_addr, id.info_port),
+                "infoSecureAddr": host_and_port(&id.ip_addr, id.info_secure_port.unwrap_or(0)),
+                "xferaddr": id.xfer_address(),
                 "location": node.location.clone().unwrap_or_default(),
                 "uuid": id.datanode_uuid,
                 "usedSpace": node.dfs_used.unwrap_or(0),
@@ -528,7 +528,7 @@ pub fn page(shared: &Shared) -> String {
     ] {
         for node in ns.blockmanager.datanode_report(which) {
             table.row(&[
-                &format!("{}:{}", node.id.host_name, node.id.xfer_port),
+                &host_and_port(&node.id.host_name, node.id.xfer_port),
                 name,
                 &size(node.dfs_used.unwrap_or(0)),
                 &size(node.capacity.unwrap_or(0)),

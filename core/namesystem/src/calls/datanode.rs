@@ -94,8 +94,9 @@ fn registration_id(namespace_id: u32, cluster_id: &str, ctime: u64) -> String {
 fn node_text(registration: &DatanodeRegistrationProto) -> String {
     let id = &registration.datanode_id;
     format!(
-        "DatanodeRegistration({}:{}, datanodeUuid={})",
-        id.ip_addr, id.xfer_port, id.datanode_uuid
+        "DatanodeRegistration({}, datanodeUuid={})",
+        id.xfer_address(),
+        id.datanode_uuid
     )
 }
 

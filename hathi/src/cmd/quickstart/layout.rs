@@ -1,7 +1,7 @@
 //! Where a quickstart cluster keeps its files, which ports it uses, and the configuration it writes.
 
 use anyhow::{Context, Result, bail};
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// Daemons of one role have ports side by side, so there can be at most this many of each.
@@ -41,6 +41,8 @@ impl Role {
 pub struct Layout {
     /// Root of everything.
     pub dir: PathBuf,
+    /// The address of this machine that all daemons have.
+    pub host: IpAddr,
     /// First port.
     pub base_port: u16,
     /// Name of the nameservice.
@@ -58,9 +60,16 @@ pub struct Layout {
 }
 
 impl Layout {
+    fn at(&self, port: u16) -> String {
+        SocketAddr::from((self.host, port)).to_string()
+    }
     /// Port of a NameNode's RPC.
     pub fn namenode_rpc(&self, index: u16) -> u16 {
         self.base_port + index
+    }
+    /// Where a NameNode serves RPCs.
+    pub fn namenode_address(&self, index: u16) -> SocketAddr {
+        (self.host, self.namenode_rpc(index)).into()
     }
     /// Port of a NameNode's HTTP server.
     pub fn namenode_http(&self, index: u16) -> u16 {
@@ -68,12 +77,12 @@ impl Layout {
     }
     /// The page that shows the whole cluster.
     pub fn page(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.namenode_http(0))
+        format!("http://{}/", self.at(self.namenode_http(0)))
     }
     /// What clients name the file system by.
     pub fn authority(&self) -> String {
         match self.single {
-            true => local(self.namenode_rpc(0)),
+            true => self.at(self.namenode_rpc(0)),
             false => self.nameservice.clone(),
         }
     }
@@ -150,6 +159,9 @@ impl Layout {
                 u16::MAX - PORTS
             );
         }
+        if self.host.is_unspecified() {
+            bail!("--host {}: must be an address that others can call", self.host);
+        }
         let name = &self.nameservice;
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             bail!("--nameservice {name:?}: must be letters, digits and dashes");
@@ -187,7 +199,7 @@ impl Layout {
     /// to another cluster that is started at the same time.
     pub fn claim_ports(&self) -> Result<TcpListener, u16> {
         // Connections of an earlier run may still be in TIME_WAIT; std's listener sets SO_REUSEADDR, so those don't count.
-        let listen = |port: u16| TcpListener::bind(("127.0.0.1", port)).map_err(|_| port);
+        let listen = |port: u16| TcpListener::bind((self.host, port)).map_err(|_| port);
         let claim = listen(self.base_port + DAEMON_PORTS)?;
         for port in self.ports() {
             listen(port)?;
@@ -232,8 +244,8 @@ impl Layout {
                 &self.daemon_conf(Role::JournalNode, index),
                 &[
                     ("dfs.journalnode.edits.dir", dir.display().to_string()),
-                    ("dfs.journalnode.rpc-address", local(self.journalnode_rpc(index))),
-                    ("dfs.journalnode.http-address", local(self.journalnode_http(index))),
+                    ("dfs.journalnode.rpc-address", self.at(self.journalnode_rpc(index))),
+                    ("dfs.journalnode.http-address", self.at(self.journalnode_http(index))),
                 ],
             )?;
         }
@@ -242,10 +254,10 @@ impl Layout {
                 &self.daemon_conf(Role::DataNode, index),
                 &[
                     ("dfs.datanode.data.dir", file_uri(&self.data_dir(Role::DataNode, index))),
-                    ("dfs.datanode.address", local(self.datanode_transfer(index))),
-                    ("dfs.datanode.ipc.address", local(self.datanode_ipc(index))),
-                    ("dfs.datanode.http.address", local(self.datanode_http(index))),
-                    ("dfs.datanode.hostname", "127.0.0.1".to_owned()),
+                    ("dfs.datanode.address", self.at(self.datanode_transfer(index))),
+                    ("dfs.datanode.ipc.address", self.at(self.datanode_ipc(index))),
+                    ("dfs.datanode.http.address", self.at(self.datanode_http(index))),
+                    ("dfs.datanode.hostname", self.host.to_string()),
                 ],
             )?;
         }
@@ -276,7 +288,7 @@ impl Layout {
 
     fn hdfs_site(&self) -> Vec<(String, String)> {
         let mut site = match self.single {
-            true => vec![("dfs.namenode.http-address".to_owned(), local(self.namenode_http(0)))],
+            true => vec![("dfs.namenode.http-address".to_owned(), self.at(self.namenode_http(0)))],
             false => self.ha_site(),
         };
         let every = [
@@ -303,7 +315,7 @@ impl Layout {
         let ns = &self.nameservice;
         let ids: Vec<String> = (0..self.namenodes).map(namenode_id).collect();
         let journal: Vec<String> = (0..self.journalnodes)
-            .map(|index| local(self.journalnode_rpc(index)))
+            .map(|index| self.at(self.journalnode_rpc(index)))
             .collect();
         let mut site: Vec<(String, String)> = [
             ("dfs.nameservices", ns.clone()),
@@ -331,11 +343,11 @@ impl Layout {
             site.extend([
                 (
                     format!("dfs.namenode.rpc-address.{ns}.{id}"),
-                    local(self.namenode_rpc(index)),
+                    self.at(self.namenode_rpc(index)),
                 ),
                 (
                     format!("dfs.namenode.http-address.{ns}.{id}"),
-                    local(self.namenode_http(index)),
+                    self.at(self.namenode_http(index)),
                 ),
                 (format!("dfs.ha.zkfc.port.{ns}.{id}"), self.zkfc_port(index).to_string()),
             ]);
@@ -347,10 +359,6 @@ impl Layout {
 /// The NameNode id of the daemon whose pid file is `namenode-N.pid`.
 pub fn namenode_id(index: u16) -> String {
     format!("nn{index}")
-}
-
-fn local(port: u16) -> String {
-    format!("127.0.0.1:{port}")
 }
 
 fn file_uri(path: &Path) -> String {

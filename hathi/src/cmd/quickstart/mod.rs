@@ -12,6 +12,7 @@ use claim::Claim;
 use clap::Parser;
 use layout::{Layout, Role};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +40,9 @@ struct Args {
     /// Where everything is kept.
     #[arg(long, default_value = "hathi-cluster")]
     dir: PathBuf,
+    /// The address of this machine that all daemons have.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
     /// First of the 81 ports that are used; by default the first free range from 18020 on.
     #[arg(long)]
     base_port: Option<u16>,
@@ -85,6 +89,7 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
     let zookeeper = args.zookeeper.map(|quorum| ("ha.zookeeper.quorum".to_owned(), quorum));
     let mut layout = Layout {
         dir,
+        host: args.host,
         base_port: args.base_port.unwrap_or(BASE_PORT),
         nameservice: args.nameservice,
         namenodes: if args.single { 1 } else { args.namenodes },

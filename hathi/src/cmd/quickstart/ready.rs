@@ -5,31 +5,31 @@ use anyhow::{Result, bail};
 use hathi_formats::proto::{common, hdfs};
 use hathi_net::ipc::protocols::{CLIENT_PROTOCOL, HA_SERVICE_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(20);
 
-async fn connect(port: u16) -> Result<RpcClient, RpcError> {
+async fn connect(address: SocketAddr) -> Result<RpcClient, RpcError> {
     let mut options = ClientOptions::new(&crate::cmd::user_name());
     options.connect_timeout = Duration::from_secs(1);
     options.call_timeout = Duration::from_secs(5);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     RpcClient::connect(address, &HA_SERVICE_PROTOCOL, options).await
 }
 
 /// The HA state of a NameNode.
-async fn state(port: u16) -> Result<common::HaServiceStateProto, RpcError> {
-    let client = connect(port).await?;
-    let request = common::GetServiceStatusRequestProto {};
-    let status: common::GetServiceStatusResponseProto = client.call("getServiceStatus", &request).await?;
-    Ok(status.state())
+async fn state(address: SocketAddr) -> Result<common::HaServiceStateProto, RpcError> {
+    let client = connect(address).await?.with_protocol(&CLIENT_PROTOCOL);
+    // A NameNode without HA answers this, too.
+    let request = hdfs::HaServiceStateRequestProto {};
+    let answer: hdfs::HaServiceStateResponseProto = client.call("getHAServiceState", &request).await?;
+    Ok(answer.state())
 }
 
 /// The index of the active NameNode.
 pub async fn active(layout: &Layout) -> Result<u16> {
     for index in 0..layout.namenodes {
-        if state(layout.namenode_rpc(index))
+        if state(layout.namenode_address(index))
             .await
             .is_ok_and(|state| state == common::HaServiceStateProto::Active)
         {
@@ -43,7 +43,7 @@ pub async fn active(layout: &Layout) -> Result<u16> {
 pub async fn journalnodes(layout: &Layout, timeout: Duration) -> Result<()> {
     let started = Instant::now();
     for index in 0..layout.journalnodes {
-        let address = (Ipv4Addr::LOCALHOST, layout.journalnode_rpc(index));
+        let address = (layout.host, layout.journalnode_rpc(index));
         while let Err(error) = tokio::net::TcpStream::connect(address).await {
             if started.elapsed() > timeout {
                 let log = layout.log_file(Role::JournalNode, index);
@@ -60,7 +60,7 @@ pub async fn any_namenode(layout: &Layout, timeout: Duration) -> Result<()> {
     let started = Instant::now();
     loop {
         for index in 0..layout.namenodes {
-            if let Ok(state) = state(layout.namenode_rpc(index)).await
+            if let Ok(state) = state(layout.namenode_address(index)).await
                 && state != common::HaServiceStateProto::Initializing
             {
                 return Ok(());
@@ -93,19 +93,19 @@ pub async fn cluster(layout: &Layout, timeout: Duration) -> Result<()> {
 async fn missing(layout: &Layout) -> Result<Option<String>, RpcError> {
     let mut active = None;
     for index in 0..layout.namenodes {
-        let port = layout.namenode_rpc(index);
-        match state(port).await? {
-            common::HaServiceStateProto::Active => active = Some(port),
+        let address = layout.namenode_address(index);
+        match state(address).await? {
+            common::HaServiceStateProto::Active => active = Some(address),
             common::HaServiceStateProto::Initializing => {
                 return Ok(Some(format!("{} is starting", namenode_id(index))));
             }
             common::HaServiceStateProto::Standby | common::HaServiceStateProto::Observer => {}
         }
     }
-    let Some(port) = active else {
+    let Some(address) = active else {
         return Ok(Some("no active NameNode".to_owned()));
     };
-    let client = connect(port).await?.with_protocol(&CLIENT_PROTOCOL);
+    let client = connect(address).await?.with_protocol(&CLIENT_PROTOCOL);
     let request = hdfs::SetSafeModeRequestProto {
         action: hdfs::SafeModeActionProto::SafemodeGet.into(),
         checked: Some(false),

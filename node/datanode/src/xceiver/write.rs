@@ -150,7 +150,7 @@ impl Connection {
                 tracing::info!(block = proto.header.base_header.block.block_id, %error, "cannot reach the next DataNode");
                 self.reply(&BlockOpResponseProto {
                     status: Status::Error as i32,
-                    first_bad_link: Some(format!("{}:{}", target.id.ip_addr, target.id.xfer_port)),
+                    first_bad_link: Some(target.id.xfer_address()),
                     ..BlockOpResponseProto::default()
                 })?;
                 Err(error.into())

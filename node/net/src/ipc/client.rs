@@ -242,6 +242,12 @@ impl RpcClient {
         }
     }
 
+    /// Whether both are the same connection.
+    #[must_use]
+    pub fn is_same(&self, other: &RpcClient) -> bool {
+        Arc::ptr_eq(&self.link, &other.link)
+    }
+
     /// Whether the connection is broken or closed; then make another one.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -173,7 +173,22 @@ impl Inner {
         ids: CallIds,
     ) -> Result<R, RpcError> {
         let client = self.client(at).await?;
-        client.call_with(method, request, Some(ids), None).await
+        let answer = client.call_with(method, request, Some(ids), None).await;
+        if matches!(answer, Err(RpcError::Timeout { .. })) {
+            self.forget(at, &client).await;
+        }
+        answer
+    }
+
+    /// Makes the next call to this target connect anew. A machine that has gone without a word leaves a connection that
+    /// looks open for many minutes, while the name leads to another machine already.
+    async fn forget(&self, at: usize, client: &RpcClient) {
+        if let Some(target) = self.targets.get(at) {
+            let mut slot = target.client.lock().await;
+            if slot.as_ref().is_some_and(|kept| kept.is_same(client)) {
+                *slot = None;
+            }
+        }
     }
 
     async fn client(&self, at: usize) -> Result<RpcClient, RpcError> {
@@ -268,6 +283,48 @@ fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
 mod tests {
     use super::*;
     use crate::ipc::protocols::HA_SERVICE_PROTOCOL;
+    use crate::ipc::{Responder, RpcCall, RpcHandler, RpcServer, ServerOptions};
+    use hathi_formats::proto::common::{MonitorHealthRequestProto, MonitorHealthResponseProto};
+    use std::net::Ipv4Addr;
+
+    /// Says that it is well.
+    struct Well;
+
+    impl RpcHandler for Well {
+        fn protocols(&self) -> Vec<&'static Protocol> {
+            vec![&HA_SERVICE_PROTOCOL]
+        }
+
+        fn call(&self, _: RpcCall, reply: Responder) {
+            reply.ok(&MonitorHealthResponseProto {});
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_answers_nothing_any_more_does_not_hide_where_its_name_leads_now() {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let moved = RpcServer::bind(here, Arc::new(Well), ServerOptions::default()).unwrap();
+        let name = tokio::net::TcpListener::bind(here).await.unwrap();
+        let address = name.local_addr().unwrap().to_string();
+        let leads = tokio::spawn(async move {
+            // The first connection leads to a machine that is gone, the next ones to where it is now.
+            let (_gone, _) = name.accept().await.unwrap();
+            loop {
+                let (mut from, _) = name.accept().await.unwrap();
+                let mut to = tokio::net::TcpStream::connect(moved.local_addr()).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+            }
+        });
+        let mut options = HaOptions::new("mahout");
+        options.client.call_timeout = Duration::from_millis(100);
+        options.sleep_base = Duration::from_millis(1);
+        let proxy = HaProxy::new(vec![address], &HA_SERVICE_PROTOCOL, options);
+        let request = MonitorHealthRequestProto {};
+        let answer: Result<MonitorHealthResponseProto, RpcError> =
+            proxy.call("monitorHealth", &request, Idempotence::Idempotent).await;
+        answer.unwrap();
+        leads.abort();
+    }
 
     #[tokio::test]
     async fn an_address_that_refuses_does_not_hide_the_next() {

@@ -1,0 +1,449 @@
+//! `hathi haadmin`: Hadoop's `hdfs haadmin` (`DFSHAAdmin`, `HAAdmin`), with its options, output and exit codes.
+//!
+//! What Hadoop logs stands here on stderr in lines of `LEVEL haadmin: TEXT`.
+
+mod failover;
+mod target;
+mod usage;
+mod words;
+
+use anyhow::Result;
+use failover::{FailoverController, Force};
+use hathi_formats::conf::{Configuration, HostPort};
+use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
+use hathi_formats::proto::common::{HaRequestSource, HaServiceStateProto};
+use hathi_net::ipc::RpcError;
+use std::ffi::OsString;
+use std::io::BufRead as _;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::time::Duration;
+use target::Target;
+use usage::Arguments;
+
+/// What Hadoop's tool returns as -1.
+const FAILED: u8 = 255;
+/// How long another NameNode may take to say whether it is the active (`HAAdmin.isOtherTargetNodeActive`).
+const OTHERS_STATE: Duration = Duration::from_secs(5);
+/// `HAServiceTarget.getProxy(conf, 0)`: a NameNode takes its time to change its role.
+const NO_LIMIT: Duration = Duration::ZERO;
+/// Flags that a command with `--forcemanual` takes at most (`DFSHAAdmin.failover`).
+const FLAGS_MAX: usize = 3;
+
+const FORCE_MANUAL: &str = "You have specified the --forcemanual flag. This flag is dangerous, as it can induce a \
+    split-brain scenario that WILL CORRUPT your HDFS namespace, possibly irrecoverably.\n\
+    \n\
+    It is recommended not to use this flag, but instead to shut down the cluster and disable automatic failover if you \
+    prefer to manually manage your HA state.\n\
+    \n\
+    You may abort safely by answering 'n' or hitting ^C now.\n\
+    \n\
+    Are you sure you want to continue?";
+
+/// Why a command did not do its work: what stands on stderr, with the exit code [`FAILED`].
+struct Refused(String);
+
+impl Refused {
+    /// `IllegalArgumentException`
+    fn argument(text: impl std::fmt::Display) -> Refused {
+        Refused(format!("Illegal argument: {text}"))
+    }
+
+    /// `IOException`
+    fn operation(error: &RpcError, target: &Target<'_>) -> Refused {
+        Refused::call(error, target.address())
+    }
+
+    fn call(error: &RpcError, to: &HostPort) -> Refused {
+        Refused(format!("Operation failed: {}", words::error(error, to)))
+    }
+
+    fn with_usage(text: &str) -> Refused {
+        Refused(format!("{text}\n{}", usage::of_all()))
+    }
+
+    fn with_usage_of(command: &str, text: &str) -> Refused {
+        Refused(format!("{text}\n{}", usage::of(command)))
+    }
+}
+
+/// `ha.failover-controller.*.rpc-timeout.ms`
+#[derive(Clone, Copy)]
+struct Timeouts {
+    check: Duration,
+    graceful_fence: Duration,
+    new_active: Duration,
+}
+
+impl Timeouts {
+    fn of(conf: &Configuration) -> Result<Timeouts, Refused> {
+        let read = |name: &str, default: u64| {
+            let ms = conf.get_u64(&format!("ha.failover-controller.{name}.rpc-timeout.ms"), default);
+            ms.map(Duration::from_millis).map_err(Refused::argument)
+        };
+        Ok(Timeouts {
+            check: read("cli-check", 20_000)?,
+            graceful_fence: read("graceful-fence", 5_000)?,
+            new_active: read("new-active", 60_000)?,
+        })
+    }
+}
+
+/// Entry point.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let (conf, rest) = super::conf_argument(args)?;
+    let args: Vec<String> = rest
+        .into_iter()
+        .map(|arg| {
+            arg.into_string()
+                .map_err(|arg| anyhow::anyhow!("not UTF-8: {}", arg.display()))
+        })
+        .collect::<Result<_>>()?;
+    match command(&conf, &args) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Refused(text)) => {
+            eprintln!("{text}");
+            Ok(ExitCode::from(FAILED))
+        }
+    }
+}
+
+/// What Hadoop writes to its log.
+fn log(level: &str, text: &str) {
+    eprintln!("{level} haadmin: {}", text.trim_end().replace('\n', " "));
+}
+
+fn command(conf: &Configuration, mut args: &[String]) -> Result<(), Refused> {
+    let mut nameservice = None;
+    if args.first().is_some_and(|arg| arg == "-ns") {
+        match args {
+            [_] => return Err(Refused::with_usage("Missing nameservice ID")),
+            [_, _] => return Err(Refused::with_usage("Missing command")),
+            _ => {}
+        }
+        nameservice = Some(args[1].clone());
+        args = &args[2..];
+    }
+    let [command, args @ ..] = args else {
+        return Err(Refused(usage::of_all()));
+    };
+    if !command.starts_with('-') {
+        return Err(Refused::with_usage(&format!(
+            "Bad command '{command}': expected command starting with '-'"
+        )));
+    }
+    if !usage::is_command(command) {
+        return Err(Refused::with_usage(&format!("{}: Unknown command", &command[1..])));
+    }
+    if command == "-help" {
+        return help(args);
+    }
+    let allowed: &[&str] = match command.as_str() {
+        "-failover" => &["forcefence", "forceactive", "forcemanual"],
+        "-transitionToActive" => &["forceactive", "forcemanual"],
+        "-transitionToStandby" | "-transitionToObserver" => &["forcemanual"],
+        _ => &[],
+    };
+    let name = &command[1..];
+    let Some(args) = Arguments::parse(args, allowed) else {
+        return Err(Refused::with_usage_of(command, &format!("{name}: incorrect arguments")));
+    };
+    let mut source = HaRequestSource::RequestByUser;
+    if args.has("forcemanual") {
+        if !confirmed(FORCE_MANUAL) {
+            return Err(Refused("ERROR haadmin: Aborted".to_owned()));
+        }
+        source = HaRequestSource::RequestByUserForced;
+    }
+    let admin = Admin {
+        timeouts: Timeouts::of(conf)?,
+        conf,
+        nameservice,
+        source,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Refused(format!("Operation failed: {error}")))?;
+    runtime.block_on(admin.run(command, &args))
+}
+
+fn help(args: &[String]) -> Result<(), Refused> {
+    match args {
+        [] => println!("{}", usage::of_all()),
+        [command] => match usage::help(command) {
+            Some(text) => println!("{text}"),
+            None => {
+                let command = usage::with_hyphen(command);
+                return Err(Refused::with_usage(&format!("{command}: Unknown command")));
+            }
+        },
+        _ => return Err(Refused(usage::of("-help"))),
+    }
+    Ok(())
+}
+
+/// `ToolRunner.confirmPrompt`. Hadoop asks for ever when nobody is there to answer; here that is a no.
+fn confirmed(question: &str) -> bool {
+    let mut answers = std::io::stdin().lock();
+    loop {
+        eprint!("{question} (Y or N) ");
+        let mut answer = String::new();
+        match answers.read_line(&mut answer) {
+            Ok(0) | Err(_) => {
+                eprintln!();
+                return false;
+            }
+            Ok(_) => {}
+        }
+        let answer = answer.trim_end_matches(['\r', '\n']);
+        match answer.to_ascii_lowercase().as_str() {
+            "y" | "yes" => return true,
+            "n" | "no" => return false,
+            _ => eprintln!("Invalid input: {answer}"),
+        }
+    }
+}
+
+struct Admin<'a> {
+    conf: &'a Configuration,
+    nameservice: Option<String>,
+    source: HaRequestSource,
+    timeouts: Timeouts,
+}
+
+impl Admin<'_> {
+    async fn run(&self, command: &str, args: &Arguments) -> Result<(), Refused> {
+        let only_word = || match args.words.as_slice() {
+            [only] => Ok(only.as_str()),
+            _ => {
+                let text = format!("{}: incorrect number of arguments", &command[1..]);
+                Err(Refused::with_usage_of(command, &text))
+            }
+        };
+        match command {
+            "-getServiceState" => self.service_state(only_word()?).await,
+            "-getAllServiceState" => self.all_service_states().await,
+            "-checkHealth" => self.check_health(only_word()?).await,
+            "-transitionToActive" => self.transition_to_active(only_word()?, args.has("forceactive")).await,
+            "-transitionToStandby" => self.transition_to_standby(only_word()?).await,
+            "-transitionToObserver" => self.transition_to_observer(only_word()?).await,
+            _ => self.failover(command, args).await,
+        }
+    }
+
+    fn target(&self, id: &str) -> Result<Target<'_>, Refused> {
+        Target::new(self.conf, self.nameservice.as_deref(), id)
+    }
+
+    /// The NameNodes of the nameservice that was given, else of this machine's (`DFSUtil.getNamenodeNameServiceId`).
+    fn ids(&self) -> Result<Vec<String>, Refused> {
+        if let Some(given) = &self.nameservice {
+            return Ok(self.conf.namenode_ids(given));
+        }
+        let all = self.conf.nameservices();
+        let own = match (self.conf.get("dfs.nameservice.id"), all.as_slice()) {
+            (Some(own), _) => Some(own),
+            (None, [only]) => Some(only.clone()),
+            (None, several) => self.local_nameservice(several)?,
+        };
+        Ok(own.map(|own| self.conf.namenode_ids(&own)).unwrap_or_default())
+    }
+
+    fn local_nameservice(&self, all: &[String]) -> Result<Option<String>, Refused> {
+        let only_id = self.conf.get("dfs.ha.namenode.id");
+        let mut found = Vec::new();
+        for nameservice in all {
+            for id in self.conf.namenode_ids(nameservice) {
+                let address = self.conf.get(&format!("dfs.namenode.rpc-address.{nameservice}.{id}"));
+                let address = address.and_then(|text| HostPort::parse(&text, Some(0)).ok());
+                let is_local = |address: HostPort| TcpListener::bind((address.host.as_str(), 0)).is_ok();
+                if only_id.as_ref().is_none_or(|only| *only == id) && address.is_some_and(is_local) {
+                    found.push(nameservice.clone());
+                }
+            }
+        }
+        if found.len() > 1 {
+            return Err(Refused::argument(
+                "Configuration has multiple addresses that match local node's address. Please configure the system with \
+                 dfs.nameservice.id and dfs.ha.namenode.id",
+            ));
+        }
+        Ok(found.pop())
+    }
+
+    async fn service_state(&self, id: &str) -> Result<(), Refused> {
+        let target = self.target(id)?;
+        let status = target.status(self.timeouts.check).await;
+        let status = status.map_err(|error| Refused::operation(&error, &target))?;
+        println!("{}", state_name(status.state()));
+        Ok(())
+    }
+
+    async fn all_service_states(&self) -> Result<(), Refused> {
+        let ids = self.ids()?;
+        if ids.is_empty() {
+            return Err(Refused("Failed to get service IDs".to_owned()));
+        }
+        for id in ids {
+            let target = self.target(&id)?;
+            let address = target.address();
+            // As Hadoop prints it, also of IPv6.
+            let name = format!("{}:{}", words::host(address), address.port);
+            let state = match target.status(self.timeouts.check).await {
+                Ok(status) => state_name(status.state()).to_owned(),
+                Err(error) => format!("Failed to connect: {}", words::error(&error, address)),
+            };
+            println!("{name:<50} {state:<10}");
+        }
+        Ok(())
+    }
+
+    async fn check_health(&self, id: &str) -> Result<(), Refused> {
+        let target = self.target(id)?;
+        match target.monitor_health(self.timeouts.check).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_remote(HEALTH_CHECK_FAILED) => Err(Refused(format!(
+                "Health check failed: {}",
+                words::error(&error, target.address())
+            ))),
+            Err(error) => Err(Refused::operation(&error, &target)),
+        }
+    }
+
+    /// With automatic failover the controllers manage the state, unless the operator insists
+    /// (`checkManualStateManagementOK`).
+    fn check_manual(&self, target: &Target<'_>) -> Result<(), Refused> {
+        if !target.is_automatic() {
+            return Ok(());
+        }
+        if self.source == HaRequestSource::RequestByUserForced {
+            log(
+                "WARN",
+                &format!(
+                    "Proceeding with manual HA state management even though automatic failover is enabled for {target}"
+                ),
+            );
+            return Ok(());
+        }
+        Err(Refused(format!(
+            "Automatic failover is enabled for {target}\n\
+             Refusing to manually manage HA state, since it may cause\n\
+             a split-brain scenario or other incorrect state.\n\
+             If you are very sure you know what you are doing, please \n\
+             specify the --forcemanual flag."
+        )))
+    }
+
+    async fn transition(&self, target: &Target<'_>, to: HaServiceStateProto) -> Result<(), RpcError> {
+        target.transition(to, self.source, NO_LIMIT).await
+    }
+
+    async fn transition_to_active(&self, id: &str, force: bool) -> Result<(), Refused> {
+        if !force {
+            self.check_that_no_other_is_active(id).await?;
+        }
+        let target = self.target(id)?;
+        self.check_manual(&target)?;
+        let result = self.transition(&target, HaServiceStateProto::Active).await;
+        result.map_err(|error| Refused::operation(&error, &target))
+    }
+
+    async fn check_that_no_other_is_active(&self, id: &str) -> Result<(), Refused> {
+        let refused = |text: &str| Refused::with_usage_of("-transitionToActive", text);
+        for other in self.ids()? {
+            if other == id {
+                continue;
+            }
+            let target = self.target(&other)?;
+            self.check_manual(&target)?;
+            match target.status(OTHERS_STATE).await {
+                Ok(status) if status.state() == HaServiceStateProto::Active => {
+                    return Err(refused(&format!("transitionToActive: Node {other} is already active")));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let error = words::error(&error, target.address());
+                    return Err(refused(&format!("Unexpected error occurred  {error}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn transition_to_standby(&self, id: &str) -> Result<(), Refused> {
+        let target = self.target(id)?;
+        self.check_manual(&target)?;
+        let result = self.transition(&target, HaServiceStateProto::Standby).await;
+        result.map_err(|error| Refused::operation(&error, &target))
+    }
+
+    async fn transition_to_observer(&self, id: &str) -> Result<(), Refused> {
+        let target = self.target(id)?;
+        self.check_manual(&target)?;
+        match self.transition(&target, HaServiceStateProto::Observer).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_remote(SERVICE_FAILED) => Err(Refused(format!(
+                "transitionToObserver failed! {}",
+                words::error(&error, target.address())
+            ))),
+            Err(error) => Err(Refused::operation(&error, &target)),
+        }
+    }
+
+    async fn failover(&self, command: &str, args: &Arguments) -> Result<(), Refused> {
+        let [from_id, to_id] = args.words.as_slice() else {
+            return Err(Refused::with_usage_of(command, "failover: incorrect arguments"));
+        };
+        if args.flags.len() > FLAGS_MAX {
+            return Err(Refused::with_usage_of(command, "failover: incorrect arguments"));
+        }
+        let force = Force {
+            fence: args.has("forcefence"),
+            active: args.has("forceactive"),
+        };
+        // Both are of one nameservice, so failover is automatic for both or for none.
+        let (from, to) = (self.target(from_id)?, self.target(to_id)?);
+        if to.is_automatic() {
+            if force.fence || force.active {
+                return Err(Refused(
+                    "forcefence and forceactive flags not supported with auto-failover enabled.".to_owned(),
+                ));
+            }
+            return self.failover_through_controller(&to).await;
+        }
+        let controller = FailoverController {
+            source: self.source,
+            timeouts: self.timeouts,
+        };
+        match controller.failover(&from, &to, force).await? {
+            Ok(()) => {
+                println!("Failover from {from_id} to {to_id} successful");
+                Ok(())
+            }
+            Err(failed) => Err(Refused(format!("Failover failed: {failed}"))),
+        }
+    }
+
+    async fn failover_through_controller(&self, to: &Target<'_>) -> Result<(), Refused> {
+        let controller = to.controller()?;
+        match to.graceful_failover(&controller, self.timeouts.new_active).await {
+            Ok(()) => {
+                println!("Failover to {to} successful");
+                Ok(())
+            }
+            Err(error) if error.is_remote(SERVICE_FAILED) => Err(Refused(format!(
+                "Failover failed: {}",
+                words::error(&error, &controller)
+            ))),
+            Err(error) => Err(Refused::call(&error, &controller)),
+        }
+    }
+}
+
+fn state_name(state: HaServiceStateProto) -> &'static str {
+    match state {
+        HaServiceStateProto::Initializing => "initializing",
+        HaServiceStateProto::Active => "active",
+        HaServiceStateProto::Standby => "standby",
+        HaServiceStateProto::Observer => "observer",
+    }
+}
