@@ -24,7 +24,7 @@ use hathi_formats::proto::namenode::{
 use hathi_journal::segments::{SegmentName, Segments, damage};
 use hathi_namesystem::{Life, Namesystem};
 use hathi_net::http::jmx::{self, Bean};
-use hathi_net::http::{self, HttpRequest, HttpResponse, HttpServer};
+use hathi_net::http::{self, HttpRequest, HttpResponse, HttpServer, RequestHead};
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to, protocols};
 use hathi_storage::{Disk as _, OsDisk};
 use hyper::{Method, StatusCode};
