@@ -1,7 +1,7 @@
 //! What the programs have in common that measure what a client sees of many failovers in a row (bench/failover).
 
-use crate::{Cluster, ClusterOptions, wait_for};
-use anyhow::Result;
+use crate::{Cluster, ClusterOptions, Hadoop, ZooKeeper, wait_for};
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,17 +20,46 @@ pub struct FailoverArguments {
     /// What the client has set otherwise than the cluster, such as dfs.client.failover.sleep.base.millis=500
     #[arg(long, value_name = "KEY=VALUE")]
     pub client: Vec<String>,
+    /// What the cluster has set otherwise than usual, such as ha.zookeeper.session-timeout.ms=5000
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Have a real ZooKeeper elect the active NameNode, instead of the JournalNodes
+    #[arg(long)]
+    pub zookeeper: bool,
+}
+
+/// What was started; dropping it ends it.
+#[derive(Debug)]
+pub struct Started {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The directory of the client's configuration.
+    pub conf: PathBuf,
+    _zookeeper: Option<ZooKeeper>,
 }
 
 impl FailoverArguments {
-    /// The cluster, and the directory of the client's configuration.
+    /// Starts the cluster, and ZooKeeper if it is wanted.
     ///
     /// # Errors
-    /// When it does not start.
-    pub fn start(&self) -> Result<(Cluster, PathBuf)> {
-        let cluster = Cluster::start(&self.hathi, ClusterOptions::default())?;
+    /// When something does not start.
+    pub fn start(&self) -> Result<Started> {
+        let zookeeper = match self.zookeeper {
+            true => Some(ZooKeeper::start(Hadoop::get()?.context("needs Hadoop")?, 1)?),
+            false => None,
+        };
+        let quorum = zookeeper
+            .iter()
+            .map(|zookeeper| format!("ha.zookeeper.quorum={}", zookeeper.quorum()));
+        let settings: Vec<String> = self.set.iter().cloned().chain(quorum).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let cluster = Cluster::start_with(&self.hathi, ClusterOptions::default(), &settings)?;
         let conf = cluster.client_conf(&self.client)?;
-        Ok((cluster, conf))
+        Ok(Started {
+            cluster,
+            conf,
+            _zookeeper: zookeeper,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ mod pair;
 pub mod peer;
 mod ports;
 mod single;
+mod sshd;
 pub mod suites;
 mod zookeeper;
 
@@ -25,6 +26,7 @@ pub use load::Load;
 pub use pair::{Kind, Pair, SharedEdits};
 pub use ports::PortRange;
 pub use single::Single;
+pub use sshd::Sshd;
 pub use zookeeper::ZooKeeper;
 
 use rustix::process::{Pid, Signal, kill_process};

@@ -398,6 +398,26 @@ impl Pair {
         Ok(())
     }
 
+    /// Sends a signal to a failover controller.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal_controller(&self, index: usize, signal: Signal) -> Result<()> {
+        let child = self.controllers[index].as_ref().context("it does not run")?;
+        crate::send_signal(Pid::from_raw(i32::try_from(child.id())?).context("pid")?, signal)
+    }
+
+    /// SIGTERM for a failover controller, and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end well.
+    pub fn stop_controller(&mut self, index: usize) -> Result<()> {
+        self.signal_controller(index, Signal::TERM)?;
+        let status = self.controllers[index].take().context("it does not run")?.wait()?;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    }
+
     /// SIGKILL.
     ///
     /// # Errors

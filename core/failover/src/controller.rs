@@ -6,6 +6,7 @@
 //!      │ own NameNode's process is gone ─► ReleaseLease (at once, so that others need not wait for its end)
 //!      │ own NameNode is active and says that it is not well ─► BecomeStandby (it gives its lease back by that)
 //!      │ another holds the lease while own NameNode calls itself active ─► BecomeStandby ── silent ─► Kill
+//!      ├ own NameNode falls ill, is silent for too long or is gone ─► the elector leaves the election
 //!      └ another holds the lease while own NameNode, last known as active, is silent ─► Kill (frees clients that hang on
 //!        its connections)
 //! ```
@@ -18,6 +19,9 @@
 //!   nothing, and its restart would cost its warm namespace.
 //! - `ReleaseLease` names an instance that is truly gone, by the kernel's word; the JournalNodes ignore it unless that one
 //!   is the holder.
+//! - The elector gives nothing up for a process that is gone before its lease was given back, or could not be
+//!   within [`RELEASE_LIMIT_MS`]: a NameNode of Hadoop that is elected while the lease stands is refused by the JournalNodes,
+//!   and ends its process.
 //!
 //! A NameNode that is active and silent keeps its lease only as long as it renews it, which it does only while its own
 //! calls are served: nothing needs to be decided here.
@@ -25,6 +29,11 @@
 use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 
 use crate::elector::{Ask, Candidate, Duty, Elector, LeaseSurvey, SessionNumber, Standing, Told};
+use crate::health_monitor::{HealthMonitor, HealthState, Probe};
+
+/// How long the election waits for a dead NameNode's lease to be given back. Within it every JournalNode that lives has
+/// answered; one that does not may hold the lease until it runs out.
+pub const RELEASE_LIMIT_MS: u64 = 500;
 
 /// One incarnation of a NameNode process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +100,12 @@ pub enum Event {
     Health(Health),
     /// The process of this instance has ended: all its threads are gone and its sockets closed.
     ProcessEnded(Instance),
+    /// The answer to [`Action::ReleaseLease`]: a majority of the JournalNodes has done it, or it can't be done.
+    LeaseReleased(String),
+    /// The health monitor has ended.
+    HealthMonitorFailed,
+    /// This controller ends.
+    Quit,
     /// The answer to [`Action::BecomeActive`].
     BecameActive(Result<(), ()>),
     /// The answer to [`Action::BecomeStandby`].
@@ -134,8 +149,7 @@ pub struct ControllerConfig {
     pub journalnodes: usize,
     /// First wait after a refused step down.
     pub backoff_ms: u64,
-    /// How long a NameNode may be silent until it leaves an election that does not notice it by itself
-    /// (`ha.health-monitor.rpc-timeout.ms`).
+    /// How long a NameNode may be silent until it is given up (`ha.health-monitor.rpc-timeout.ms`).
     pub silence_ms: u64,
     /// How long a deposed NameNode may stay silent before it is killed.
     pub kill_after_ms: u64,
@@ -148,12 +162,16 @@ pub struct Controller {
     elector: Box<dyn Elector>,
     survey: LeaseSurvey,
     health: Health,
+    monitor: HealthMonitor,
     /// The last instance seen, kept while it does not answer.
     instance: Option<Instance>,
     /// Whether that instance may think that it is active: it said so, or was asked to be, and has not denied it since.
     may_be_active: bool,
     standby_probes: u32,
-    silent_since_ms: Option<u64>,
+    /// A holder that is gone, and until when its lease is waited for.
+    releasing: Option<(String, u64)>,
+    /// Nothing is decided any more.
+    quit: bool,
     deposed_since_ms: Option<u64>,
     transition_under_way: bool,
     /// It is to step down: it was asked to cede, or another one was elected.
@@ -171,12 +189,14 @@ impl Controller {
         Controller {
             elector,
             survey: LeaseSurvey::new(config.journalnodes),
+            monitor: HealthMonitor::new(config.silence_ms),
             config,
             health: Health::Down,
             instance: None,
             may_be_active: false,
             standby_probes: 0,
-            silent_since_ms: None,
+            releasing: None,
+            quit: false,
             deposed_since_ms: None,
             transition_under_way: false,
             demote: false,
@@ -198,6 +218,12 @@ impl Controller {
         &self.health
     }
 
+    /// Its health, as it counts.
+    #[must_use]
+    pub fn health_state(&self) -> HealthState {
+        self.monitor.state()
+    }
+
     /// Whether the local NameNode may think that it is active: it said so, or was asked to be, and has not denied it since.
     #[must_use]
     pub fn may_be_active(&self) -> bool {
@@ -207,12 +233,19 @@ impl Controller {
     /// Whether time alone may change a decision soon, so that [`Event::Tick`] must come every few milliseconds.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
-        self.deposed_since_ms.is_some() || self.silent_since_ms.is_some() || self.demote || self.elector.needs_ticks()
+        self.deposed_since_ms.is_some()
+            || self.monitor.needs_ticks()
+            || self.releasing.is_some()
+            || self.demote
+            || self.elector.needs_ticks()
     }
 
     /// Takes an event at a monotonic time in ms and says what to do.
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         let (mut actions, mut duties) = (Vec::new(), Vec::new());
+        if self.quit {
+            return actions;
+        }
         match event {
             Event::Lease { journalnode, view } => self.survey.update(journalnode, view),
             Event::JournalNodes(members) => self.survey.set_members(&members),
@@ -220,9 +253,29 @@ impl Controller {
             Event::ProcessEnded(instance) => {
                 actions.push(Action::ReleaseLease(instance.holder.clone()));
                 if self.instance.as_ref() == Some(&instance) {
+                    self.releasing = Some((instance.holder, now_ms.saturating_add(RELEASE_LIMIT_MS)));
                     self.forget_process();
                     self.elector.begin_anew();
                 }
+            }
+            Event::LeaseReleased(holder) => {
+                if self
+                    .releasing
+                    .as_ref()
+                    .is_some_and(|(releasing, _)| *releasing == holder)
+                {
+                    self.releasing = None;
+                }
+            }
+            Event::HealthMonitorFailed => {
+                self.monitor.failed();
+                actions.push(Action::GiveUp("Health monitor failed!".to_owned()));
+            }
+            Event::Quit => {
+                self.quit = true;
+                self.elector.quit(&mut duties);
+                self.take(duties, &mut actions);
+                return actions;
             }
             Event::BecameActive(result) => {
                 self.transition_under_way = false;
@@ -275,10 +328,13 @@ impl Controller {
                 _ => 0,
             };
         }
-        match health {
-            Health::NotResponding => self.silent_since_ms = self.silent_since_ms.or(Some(now_ms)),
-            _ => self.silent_since_ms = None,
-        }
+        let probe = match &health {
+            Health::Down => Probe::Unreachable,
+            Health::Healthy { .. } => Probe::Well,
+            Health::Unhealthy { .. } => Probe::NotWell,
+            Health::NotResponding => Probe::Silent,
+        };
+        self.monitor.probed(probe, now_ms);
         self.health = health;
     }
 
@@ -287,7 +343,7 @@ impl Controller {
         self.instance = None;
         self.health = Health::Down;
         self.may_be_active = false;
-        self.silent_since_ms = None;
+        self.monitor.process_ended();
         self.transition_under_way = false;
     }
 
@@ -343,6 +399,8 @@ impl Controller {
                 Action::BecomeActive => {
                     assert!(now_ms >= self.banned_until_ms, "banned");
                     assert!(matches!(self.health, Health::Healthy { .. }), "not well");
+                    assert_eq!(self.monitor.state(), HealthState::Healthy, "not well for long enough");
+                    assert!(self.releasing.is_none(), "a lease is being given back");
                 }
                 Action::BecomeStandby => assert!(self.may_be_active, "a standby steps down"),
                 Action::Kill(killed) => {
@@ -366,6 +424,8 @@ impl Controller {
 
     fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let lease = self.survey.lease();
+        self.monitor
+            .pass(lease == QuorumLease::Free && self.may_be_active, now_ms);
         match &lease {
             QuorumLease::Held { holder, .. } => {
                 let own = self.instance.as_ref().map(|instance| &instance.holder);
@@ -382,6 +442,10 @@ impl Controller {
         if self.demote {
             self.step_down(now_ms, actions);
         }
+        if self.releasing.as_ref().is_some_and(|(_, until_ms)| now_ms < *until_ms) {
+            return;
+        }
+        self.releasing = None;
         let mut duties = Vec::new();
         let candidate = self.candidate(lease, now_ms);
         self.elector.look_at(&candidate, now_ms, &mut duties);
@@ -390,14 +454,15 @@ impl Controller {
 
     fn candidate(&self, lease: QuorumLease, now_ms: u64) -> Candidate {
         let banned = now_ms < self.banned_until_ms;
+        let well = self.monitor.state() == HealthState::Healthy;
         let standing = match &self.health {
             // It is asked to step down first, so that nobody needs to fence it.
-            Health::Healthy { .. } if banned && self.demote && !self.step_down_failed => Standing::Stands,
+            Health::Healthy { .. } if well && banned && self.demote && !self.step_down_failed => Standing::Stands,
             Health::Healthy {
                 state: ServiceState::Active | ServiceState::Standby,
                 ..
-            } if !banned => Standing::Stands,
-            Health::NotResponding if !self.is_given_up(&lease, now_ms) => Standing::Stands,
+            } if well && !banned => Standing::Stands,
+            Health::NotResponding if well => Standing::Stands,
             _ => Standing::Out {
                 needs_fencing: self.may_be_active,
             },
@@ -417,13 +482,6 @@ impl Controller {
             safe_mode: matches!(self.health, Health::Healthy { safe_mode: true, .. }),
             lease,
         }
-    }
-
-    /// A silent NameNode leaves the election at the end of Hadoop's patience, or when the JournalNodes say that it does not
-    /// even renew its lease.
-    fn is_given_up(&self, lease: &QuorumLease, now_ms: u64) -> bool {
-        let silent_ms = self.silent_since_ms.map_or(0, |since| now_ms.saturating_sub(since));
-        silent_ms >= self.config.silence_ms || (*lease == QuorumLease::Free && self.may_be_active)
     }
 
     /// The own NameNode holds the lease: it steps down when it is not well (`ZKFailoverController.recheckElectability`

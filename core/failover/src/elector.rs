@@ -13,7 +13,7 @@ use hathi_journal::survey::QuorumLease;
 
 pub use journal::JournalElector;
 pub use survey::LeaseSurvey;
-pub use zookeeper::{ActiveStandbyElector, Ask, BREADCRUMB, LOCK, Refusal, SessionNumber, Told};
+pub use zookeeper::{ActiveStandbyElector, Ask, BREADCRUMB, LOCK, LockOwner, Refusal, SessionNumber, Told};
 
 /// Whether the local NameNode may be elected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,10 @@ pub trait Elector: Debug + Send {
 
     /// The local NameNode's process is gone, and with it what went wrong.
     fn begin_anew(&mut self);
+
+    /// The controller ends. The local NameNode goes on as what it is, so whoever is elected next has to fence it
+    /// (`ActiveStandbyElector.quitElection(true)`).
+    fn quit(&mut self, _duties: &mut Vec<Duty>) {}
 
     /// Whether time alone may change something soon.
     fn needs_ticks(&self) -> bool;

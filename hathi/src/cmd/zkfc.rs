@@ -19,6 +19,9 @@ const PORT: u16 = 8019;
 /// The longest of the times that are configured here: a day.
 const LONGEST_MS: u64 = 86_400_000;
 
+/// Most tries that are configured here: who tries for longer does not see what is wrong.
+const RETRIES_MAX: u32 = 1000;
+
 /// Hadoop's exit codes (`ZKFailoverController.ERR_CODE_*`).
 const FORMAT_DENIED: u8 = 2;
 const NO_PARENT_ZNODE: u8 = 3;
@@ -53,10 +56,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         .block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                result = format_or_serve(config, format) => result,
-                _ = terminate.recv() => Ok(ExitCode::SUCCESS),
-            }
+            let stop = async move {
+                terminate.recv().await;
+            };
+            format_or_serve(config, format, stop).await
         })
 }
 
@@ -88,20 +91,35 @@ fn format_option(rest: &[OsString]) -> Result<Option<Format>> {
     Ok(Some(format))
 }
 
-async fn format_or_serve(config: ZkfcConfig, format: Option<Format>) -> Result<ExitCode> {
+async fn format_or_serve(
+    config: ZkfcConfig,
+    format: Option<Format>,
+    stop: impl Future<Output = ()>,
+) -> Result<ExitCode> {
+    tokio::pin!(stop);
+    tokio::select! {
+        end = format_or_check(&config, format) => if let Some(code) = end? {
+            return Ok(code);
+        },
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    }
+    hathi_zkfc::run(config, stop).await.map(|()| ExitCode::SUCCESS)
+}
+
+/// What ends the process before it serves.
+async fn format_or_check(config: &ZkfcConfig, format: Option<Format>) -> Result<Option<ExitCode>> {
     let end = match (&config.election, format) {
         // A script that takes success for a parent znode would go on to start controllers of ZooKeeper.
         (Election::Journal, Some(_)) => bail!(
             "-formatZK: the JournalNodes elect (ha.zookeeper.quorum is not set), so nothing in ZooKeeper is used; leave this step out"
         ),
         (Election::Journal, None) => None,
-        (Election::ZooKeeper(zookeeper), Some(format)) => return format_zookeeper(zookeeper, format).await,
-        (Election::ZooKeeper(zookeeper), None) => missing(&config, zookeeper).await?,
+        (Election::ZooKeeper(zookeeper), Some(format)) => {
+            return format_zookeeper(zookeeper, format).await.map(Some);
+        }
+        (Election::ZooKeeper(zookeeper), None) => missing(config, zookeeper).await?,
     };
-    match end {
-        Some(end) => Ok(end.exit()),
-        None => hathi_zkfc::run(config).await.map(|()| ExitCode::SUCCESS),
-    }
+    Ok(end.map(End::exit))
 }
 
 /// What is needed before ZooKeeper can elect (`ZKFailoverController.doRun`).
@@ -112,7 +130,10 @@ async fn missing(config: &ZkfcConfig, zookeeper: &ZooKeeperConfig) -> Result<Opt
         Err(error) => return Ok(Some(unreachable(zookeeper, &error.to_string()))),
     };
     if !formatter.exists().await.with_context(|| znode.clone())? {
-        let text = format!("{znode} is not in ZooKeeper; create it with -formatZK");
+        let text = format!(
+            "Unable to start failover controller. Parent znode does not exist.\n\
+             Run with -formatZK flag to initialize ZooKeeper. ({znode})"
+        );
         return Ok(Some(End(NO_PARENT_ZNODE, text)));
     }
     let target = Target {
@@ -120,19 +141,25 @@ async fn missing(config: &ZkfcConfig, zookeeper: &ZooKeeperConfig) -> Result<Opt
         nameservice: &config.nameservice,
         namenode_id: &config.namenode_id,
     };
-    if fencing::count(&config.conf, &target).map_err(anyhow::Error::msg)? == 0 {
-        let text =
-            "dfs.ha.fencing.methods is not set; automatic failover needs a way to fence, such as shell(/bin/true)";
-        return Ok(Some(End(NO_FENCER, text.to_owned())));
-    }
-    Ok(None)
+    let why = match fencing::count(&config.conf, &target) {
+        Ok(0) => "dfs.ha.fencing.methods is not set; shell(/bin/true) is enough beside JournalNodes".to_owned(),
+        Ok(_) => return Ok(None),
+        Err(why) => why,
+    };
+    let text = format!(
+        "Fencing is not configured for NameNode at {}.\n\
+         You must configure a fencing method before using automatic failover.\n{why}",
+        config.namenode_address
+    );
+    Ok(Some(End(NO_FENCER, text)))
 }
 
 fn unreachable(zookeeper: &ZooKeeperConfig, error: &str) -> End {
     End(
         NO_ZOOKEEPER,
         format!(
-            "can't reach ZooKeeper at {} (ha.zookeeper.quorum): {error}",
+            "Unable to start failover controller. Unable to connect to ZooKeeper quorum at {}. Please check the configured \
+             value for ha.zookeeper.quorum and ensure that ZooKeeper is running. ({error})",
             zookeeper.quorum
         ),
     )
@@ -186,6 +213,15 @@ fn duration(conf: &Configuration, key: &str, default_ms: u64) -> Result<Duration
     Ok(Duration::from_millis(millis))
 }
 
+/// A number of tries.
+fn retries(conf: &Configuration, key: &str, default: u32) -> Result<u32> {
+    let retries = conf.get_u32(key, default)?;
+    if retries > RETRIES_MAX {
+        bail!("{key} = {retries}: must be from 0 to {RETRIES_MAX}");
+    }
+    Ok(retries)
+}
+
 /// A value, or the content of the file that `@FILE` names (`ZKUtil.resolveConfIndirection`).
 fn indirect(conf: &Configuration, key: &str, default: &str) -> Result<String> {
     let value = conf.get_or(key, default);
@@ -224,6 +260,7 @@ fn election(conf: &Configuration, nameservice: &str) -> Result<Election> {
     Ok(Election::ZooKeeper(ZooKeeperConfig {
         quorum: quorum.to_owned(),
         session_timeout: duration(conf, "ha.zookeeper.session-timeout.ms", 10_000)?,
+        retries: retries(conf, "ha.failover-controller.active-standby-elector.zk.op.retries", 3)?,
         znode: format!("{parent}/{nameservice}"),
         acls: parse_acls(&acls).map_err(|error| anyhow::anyhow!("ha.zookeeper.acl: {error}"))?,
         auths: parse_auths(&auths).map_err(|error| anyhow::anyhow!("ha.zookeeper.auth: {error}"))?,
@@ -234,7 +271,11 @@ fn times(conf: &Configuration) -> Result<Times> {
     Ok(Times {
         new_active: duration(conf, "ha.failover-controller.new-active.rpc-timeout.ms", 60_000)?,
         graceful_fence: duration(conf, "ha.failover-controller.graceful-fence.rpc-timeout.ms", 5000)?,
+        graceful_fence_retries: retries(conf, "ha.failover-controller.graceful-fence.connection.retries", 1)?,
         health_check: duration(conf, "ha.health-monitor.check-interval.ms", 1000)?,
+        connect_retry: duration(conf, "ha.health-monitor.connect-retry-interval.ms", 1000)?,
+        after_disconnect: duration(conf, "ha.health-monitor.sleep-after-disconnect.ms", 1000)?,
+        connect_retries: retries(conf, "ha.health-monitor.rpc.connect.max.retries", 1)?,
         silence: duration(conf, "ha.health-monitor.rpc-timeout.ms", 45_000)?,
     })
 }
@@ -246,7 +287,11 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
     };
     let own = conf.for_namenode(&identity);
     if !own.get_bool("dfs.ha.automatic-failover.enabled", false) {
-        let text = format!("dfs.ha.automatic-failover.enabled is not true for {nameservice}");
+        let address = conf.service_or_rpc_address(Some(nameservice), Some(namenode_id))?;
+        let text = format!(
+            "Automatic failover is not enabled for NameNode at {address}. Please ensure that automatic failover is enabled \
+             in the configuration before running the ZK failover controller. (dfs.ha.automatic-failover.enabled of {nameservice})"
+        );
         return Ok(Err(End(NOT_AUTOMATIC, text)));
     }
     let election = election(&own, nameservice)?;
@@ -344,6 +389,13 @@ mod tests {
                 "session-timeout",
             ),
             (vec![quorum, ("ha.zookeeper.parent-znode", "hadoop")], "parent-znode"),
+            (
+                vec![
+                    quorum,
+                    ("ha.failover-controller.active-standby-elector.zk.op.retries", "9999"),
+                ],
+                "zk.op.retries",
+            ),
             (vec![quorum, ("ha.zookeeper.parent-znode", "/a//b")], "parent-znode"),
             (vec![quorum, ("ha.zookeeper.acl", "anyone")], "ha.zookeeper.acl"),
             (
@@ -353,6 +405,40 @@ mod tests {
         ] {
             let error = of(&wrong).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn times_and_tries_are_hadoops_and_absurd_ones_are_refused_by_name() {
+        let usual = times(&configured(&[])).unwrap();
+        let millis = |millis| Duration::from_millis(millis);
+        assert_eq!(usual.new_active, millis(60_000));
+        assert_eq!(usual.graceful_fence, millis(5000));
+        assert_eq!(usual.silence, millis(45_000));
+        let health = (usual.health_check, usual.connect_retry, usual.after_disconnect);
+        assert_eq!(health, (millis(1000), millis(1000), millis(1000)));
+        assert_eq!((usual.graceful_fence_retries, usual.connect_retries), (1, 1));
+        for key in [
+            "ha.failover-controller.new-active.rpc-timeout.ms",
+            "ha.failover-controller.graceful-fence.rpc-timeout.ms",
+            "ha.health-monitor.check-interval.ms",
+            "ha.health-monitor.connect-retry-interval.ms",
+            "ha.health-monitor.sleep-after-disconnect.ms",
+            "ha.health-monitor.rpc-timeout.ms",
+        ] {
+            for absurd in ["0", "-1", "86400001", "soon"] {
+                let error = format!("{:#}", times(&configured(&[(key, absurd)])).unwrap_err());
+                assert!(error.contains(key), "{error}");
+            }
+        }
+        for key in [
+            "ha.failover-controller.graceful-fence.connection.retries",
+            "ha.health-monitor.rpc.connect.max.retries",
+        ] {
+            for absurd in ["-1", "1001", "often"] {
+                let error = format!("{:#}", times(&configured(&[(key, absurd)])).unwrap_err());
+                assert!(error.contains(key), "{error}");
+            }
         }
     }
 

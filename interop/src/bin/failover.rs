@@ -23,9 +23,13 @@ enum How {
     Stop,
     /// SIGSTOP of the active NameNode and its failover controller
     StopBoth,
+    /// SIGSTOP of the failover controller alone: with ZooKeeper its session is lost, without it nothing happens
+    StopController,
+    /// `haadmin -failover`
+    Planned,
 }
 
-/// Kills or stops the active NameNode of a quickstart cluster while Hadoop's client makes directories one after the
+/// Kills, stops or relieves the active NameNode of a quickstart cluster while Hadoop's client makes directories one after the
 /// other and writes a large file, and tells how long the client paused each time
 #[derive(Parser)]
 struct Args {
@@ -37,14 +41,22 @@ struct Args {
     /// Bytes per second of the large file
     #[arg(long, default_value_t = 4_000_000)]
     rate: u64,
+    /// How long after its controller was stopped something must have happened: more than the session lasts
+    #[arg(long, value_parser = seconds, default_value = "13")]
+    session: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_secs)
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let hadoop = Hadoop::get()?.context("needs Hadoop")?;
-    let (cluster, conf) = args.failovers.start()?;
+    let started = args.failovers.start()?;
+    let (cluster, conf) = (&started.cluster, &started.conf);
     let mut client = hadoop
-        .command(&conf, "FailoverClient.java", &["/load", &args.rate.to_string(), "5"])
+        .command(conf, "FailoverClient.java", &["/load", &args.rate.to_string(), "5"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -62,7 +74,7 @@ fn main() -> Result<()> {
     for time in 0..args.failovers.times {
         // Whatever the start of the JVM or the last failover still has to tell.
         let _ = longest(&told, QUIET);
-        let active = wait_for_active(&cluster);
+        let active = wait_for_active(cluster);
         let strike = |role, signal| cluster.signal(role, active, signal);
         match args.how {
             How::Kill => strike(Role::NameNode, Signal::KILL)?,
@@ -71,17 +83,33 @@ fn main() -> Result<()> {
                 strike(Role::Zkfc, Signal::STOP)?;
                 strike(Role::NameNode, Signal::STOP)?;
             }
+            How::StopController => strike(Role::Zkfc, Signal::STOP)?,
+            How::Planned => {
+                let (from, to) = (format!("nn{active}"), format!("nn{}", (active + 1) % 3));
+                cluster.hathi_ok("haadmin", &["-failover", &from, &to])?;
+            }
         }
         // A gap is told when it is over.
-        let gap = longest(&told, if args.how == How::Kill { QUIET } else { STOPPED })?;
-        ensure!(gap > 0, "the client did not notice, or does not go on");
+        let within = match args.how {
+            How::Kill | How::Planned => QUIET,
+            How::Stop | How::StopBoth => STOPPED,
+            How::StopController => args.session,
+        };
+        let gap = longest(&told, within)?;
+        // A short one is not told.
+        ensure!(
+            gap > 0 || args.how == How::Planned,
+            "the client did not notice, or does not go on"
+        );
         if args.how == How::StopBoth {
             strike(Role::NameNode, Signal::CONT)?;
+        }
+        if matches!(args.how, How::StopBoth | How::StopController) {
             strike(Role::Zkfc, Signal::CONT)?;
         }
         println!("{}: {gap} ms", time + 1);
         gaps.push(gap);
-        wait_for_standby(&cluster, active);
+        wait_for_standby(cluster, active);
     }
     client.stdin.take().context("stdin")?.write_all(b"stop\n")?;
     let summary = loop {

@@ -57,7 +57,8 @@ struct Call {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let (cluster, conf) = args.failovers.start()?;
+    let started = args.failovers.start()?;
+    let (cluster, conf) = (&started.cluster, &started.conf);
     let runtime = tokio::runtime::Runtime::new()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (send, calls) = channel();
@@ -80,9 +81,9 @@ fn main() -> Result<()> {
     for kill in 1..=args.failovers.times {
         std::thread::sleep(QUIET);
         let _ = drain(&calls);
-        let active = wait_for_active(&cluster);
+        let active = wait_for_active(cluster);
         cluster.signal(Role::NameNode, active, Signal::KILL)?;
-        wait_for_standby(&cluster, active);
+        wait_for_standby(cluster, active);
         std::thread::sleep(QUIET);
         let after = drain(&calls);
         let worst = after.iter().max_by_key(|call| call.took).context("no call ended")?;

@@ -1,34 +1,47 @@
 //! Sees to it that the NameNode of a breadcrumb is not active any more (`ZKFailoverController.fenceOldActive`).
 
+use crate::connect::connect_patiently;
 use crate::fencing::{self, Target};
 use crate::namenode::transition;
 use crate::run::ZkfcConfig;
 use hathi_failover::ServiceState;
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
+use hathi_net::ipc::ClientOptions;
 use hathi_net::ipc::protocols::HA_SERVICE_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, connect_to};
 use prost::Message;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+/// A NameNode that is taken for fenced although it did not say so itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Unheard {
+    /// Its id.
+    pub(crate) namenode_id: String,
+    /// The method that says so.
+    pub(crate) method: String,
+}
+
 /// Asks it to be a standby; when it does not answer, tries the methods of `dfs.ha.fencing.methods`.
+///
+/// `None` when it has become a standby itself.
 ///
 /// # Errors
 /// When it may still be active, with what a person has to know.
-pub(crate) async fn fence(config: &ZkfcConfig, named: &[u8]) -> Result<(), String> {
+pub(crate) async fn fence(config: &ZkfcConfig, named: &[u8]) -> Result<Option<Unheard>, String> {
     let (id, address) = target(config, named).await?;
     tracing::info!(namenode = id, address, "fencing the former active");
     let mut options = ClientOptions::new(&config.user);
     options.connect_timeout = config.times.graceful_fence;
     options.call_timeout = config.times.graceful_fence;
     let graceful = async {
-        let client = connect_to(&address, &HA_SERVICE_PROTOCOL, &options).await?;
+        let retries = config.times.graceful_fence_retries;
+        let client = connect_patiently(&address, &HA_SERVICE_PROTOCOL, &options, retries).await?;
         transition(&client, ServiceState::Standby).await
     };
     match graceful.await {
         Ok(()) => {
             tracing::info!(namenode = id, "the former active is a standby");
-            return Ok(());
+            return Ok(None);
         }
         Err(error) => tracing::warn!(namenode = id, %error, "it does not become a standby; trying the fencing methods"),
     }
@@ -40,10 +53,13 @@ pub(crate) async fn fence(config: &ZkfcConfig, named: &[u8]) -> Result<(), Strin
             namenode_id: &id,
         };
         let tell = |told: String| tracing::info!("{told}");
-        match fencing::fence(&conf, &target, tell) {
-            true => Ok(()),
-            false => Err(format!(
-                "{id} at {address}: no method of dfs.ha.fencing.methods fenced it"
+        match fencing::fenced_by(&conf, &target, tell) {
+            Some(method) => Ok(Some(Unheard {
+                namenode_id: id,
+                method,
+            })),
+            None => Err(format!(
+                "Unable to fence NameNode at {address}: no method of dfs.ha.fencing.methods fenced {id}"
             )),
         }
     });

@@ -1,8 +1,13 @@
 //! `dfs.ha.fencing.methods` (`org.apache.hadoop.ha.NodeFencer`): makes sure that a NameNode which does not answer serves
-//! nobody any more. Only `shell(...)` is run.
+//! nobody any more.
+//!
+//! The methods stand on lines of their own and are tried in order, until one says that it has fenced. Where all of them fail
+//! the NameNode may still be active: whoever asked goes no further.
+
+mod shell;
+mod ssh;
 
 use hathi_formats::conf::Configuration;
-use std::process::{Command, Stdio};
 
 /// The key of the methods, without its suffixes.
 const METHODS: &str = "dfs.ha.fencing.methods";
@@ -22,85 +27,114 @@ impl Target<'_> {
     fn key(&self, conf: &Configuration) -> String {
         conf.scoped_key(METHODS, Some(self.nameservice), Some(self.namenode_id))
     }
+
+    /// Host and port of its (service) RPC.
+    fn host_and_port(&self) -> (&str, &str) {
+        self.address.rsplit_once(':').unwrap_or((self.address, ""))
+    }
 }
 
-/// The methods of a value of `dfs.ha.fencing.methods`, one per line: names and arguments.
-fn methods(spec: &str) -> Vec<(&str, Option<&str>)> {
+/// One of Hadoop's methods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Method<'a> {
+    /// `shell(COMMAND)`
+    Shell(&'a str),
+    /// `sshfence`, `sshfence(USER:PORT)`
+    Ssh(ssh::Arguments<'a>),
+}
+
+impl Method<'_> {
+    fn fences(&self, conf: &Configuration, target: &Target<'_>, tell: &mut dyn FnMut(String)) -> bool {
+        match self {
+            Method::Shell(command) => shell::fences(conf, target, command, tell),
+            Method::Ssh(arguments) => ssh::fences(conf, target, arguments, tell),
+        }
+    }
+}
+
+/// What stands on the lines of a value, without comments.
+fn lines(spec: &str) -> impl Iterator<Item = &str> {
     let lines = spec.lines().filter_map(|line| line.split('#').next());
-    let lines = lines.map(str::trim).filter(|line| !line.is_empty());
-    lines
-        .map(
-            |line| match line.strip_suffix(')').and_then(|line| line.split_once('(')) {
-                Some((name, argument)) => (name, Some(argument)),
-                None => (line, None),
-            },
-        )
-        .collect()
+    lines.map(str::trim).filter(|line| !line.is_empty())
 }
 
-/// The command of a method that is run here: Hadoop takes its class name as well.
-fn shell_command<'a>((name, argument): (&str, Option<&'a str>)) -> Option<&'a str> {
+/// The method on a line: a short name or the name of Hadoop's class, and its argument.
+fn method(line: &str) -> Result<Method<'_>, String> {
+    let (name, argument) = match line.split_once('(') {
+        Some((name, rest)) => (name, rest.strip_suffix(')').filter(|argument| !argument.is_empty())),
+        None => (line, None),
+    };
+    let is_name = |name: &str| {
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '.' || letter == '$';
+        !name.is_empty() && name.chars().all(allowed)
+    };
+    if !is_name(name) || (argument.is_none() && line.contains('(')) {
+        return Err(format!("Unable to parse line: '{line}'"));
+    }
     match name {
-        "shell" | "org.apache.hadoop.ha.ShellCommandFencer" => argument,
-        _ => None,
+        "shell" | "org.apache.hadoop.ha.ShellCommandFencer" => match argument {
+            Some(command) if command.split(',').count() > 2 => Err(format!(
+                "{line}: a comma divides the command for the new active from the one for the old, so there is one at most; put others into a script"
+            )),
+            Some(command) => Ok(Method::Shell(command)),
+            None => Err("No argument passed to 'shell' fencing method".to_owned()),
+        },
+        "sshfence" | "org.apache.hadoop.ha.SshFenceByTcpPort" => {
+            Ok(Method::Ssh(ssh::Arguments::parse(argument.unwrap_or_default())?))
+        }
+        "powershell" | "org.apache.hadoop.ha.PowerShellFencer" => Err(format!(
+            "{name}: fences nodes of Windows, on which no NameNode of this kind runs"
+        )),
+        _ => Err(format!(
+            "{name}: is no method of Hadoop's own, and classes of Java can't be run here; shell(...) can run what it does"
+        )),
     }
 }
 
 /// How many methods are configured for this target.
 ///
 /// # Errors
-/// With the key, when one of them is not run here: who relies on it would find out at the first failover.
+/// With the key, when one of them can't be run here: who relies on it would find out at the first failover.
 pub fn count(conf: &Configuration, target: &Target<'_>) -> Result<usize, String> {
     let key = target.key(conf);
     let spec = conf.get_or(&key, "");
-    let methods = methods(&spec);
-    match methods.iter().find(|method| shell_command(**method).is_none()) {
-        Some((name, _)) => Err(format!("{key}: {name}: only shell(...) is run")),
-        None => Ok(methods.len()),
+    let methods: Vec<Method<'_>> = lines(&spec)
+        .map(method)
+        .collect::<Result<_, _>>()
+        .map_err(|why| format!("{key}: {why}"))?;
+    if methods.iter().any(|method| matches!(method, Method::Ssh(_))) {
+        ssh::check(conf)?;
     }
+    Ok(methods.len())
 }
 
 /// Tries the methods one after the other; whether one succeeded. Tells of each.
-pub fn fence(conf: &Configuration, target: &Target<'_>, mut tell: impl FnMut(String)) -> bool {
-    for method in methods(&conf.get_or(&target.key(conf), "")) {
-        let (name, argument) = method;
-        let fenced = match shell_command(method) {
-            Some(command) => shell(conf, target, command).unwrap_or_else(|error| {
-                tell(format!("cannot run {command}: {error}"));
-                false
-            }),
-            None => {
-                tell(format!("fencing method {name} is not supported, only shell(...)"));
+pub fn fence(conf: &Configuration, target: &Target<'_>, tell: impl FnMut(String)) -> bool {
+    fenced_by(conf, target, tell).is_some()
+}
+
+/// As [`fence`]; which one succeeded, as it is configured.
+pub(crate) fn fenced_by(conf: &Configuration, target: &Target<'_>, mut tell: impl FnMut(String)) -> Option<String> {
+    let spec = conf.get_or(&target.key(conf), "");
+    for line in lines(&spec) {
+        let fenced = match method(line) {
+            Ok(method) => method.fences(conf, target, &mut tell),
+            Err(why) => {
+                tell(why);
                 false
             }
         };
-        let argument = argument.unwrap_or_default();
         if fenced {
-            tell(format!("{} was fenced by {name}({argument})", target.namenode_id));
-            return true;
+            tell(format!("{} was fenced by {line}", target.namenode_id));
+            return Some(line.to_owned());
         }
-        tell(format!("fencing method {name}({argument}) was unsuccessful"));
+        tell(format!("fencing method {line} was unsuccessful"));
     }
-    false
-}
-
-/// Hadoop's environment: the configuration with `_` for `.` and `-`, and the node as `target_*`. Of two commands, divided
-/// by a comma, the second is meant for the node that is to be standby.
-fn shell(conf: &Configuration, target: &Target<'_>, command: &str) -> std::io::Result<bool> {
-    let command = command.split_once(',').map_or(command, |(_, of_source)| of_source);
-    let (host, port) = target.address.rsplit_once(':').unwrap_or((target.address, ""));
-    let variable = |key: &str| key.replace(['.', '-'], "_");
-    let status = Command::new("bash")
-        .args(["-e", "-c", command])
-        .envs(conf.iter().map(|(key, value, _)| (variable(key), value)))
-        .env("target_address", target.address)
-        .env("target_host", host)
-        .env("target_port", port)
-        .env("target_nameserviceid", target.nameservice)
-        .env("target_namenodeid", target.namenode_id)
-        .stdin(Stdio::null())
-        .status()?;
-    Ok(status.success())
+    tell(format!(
+        "Unable to fence {} by any configured method.",
+        target.namenode_id
+    ));
+    None
 }
 
 #[cfg(test)]
@@ -121,13 +155,12 @@ mod tests {
 
     #[test]
     fn methods_stand_on_lines() {
-        let spec = "\n  sshfence(hdfs:22)\n# none\nshell(/bin/fence $target_host (now)) # the last\nsshfence\n";
-        let expected = [
-            ("sshfence", Some("hdfs:22")),
-            ("shell", Some("/bin/fence $target_host (now)")),
-            ("sshfence", None),
-        ];
-        assert_eq!(methods(spec), expected);
+        let spec = "\n  sshfence(hdfs:2222)\n# none\nshell(/bin/fence $target_host (now)) # the last\n\
+                    org.apache.hadoop.ha.SshFenceByTcpPort\n";
+        let methods: Vec<Method<'_>> = lines(spec).map(|line| method(line).unwrap()).collect();
+        let ssh = |argument| Method::Ssh(ssh::Arguments::parse(argument).unwrap());
+        let shell = Method::Shell("/bin/fence $target_host (now)");
+        assert_eq!(methods, [ssh("hdfs:2222"), shell, ssh("")]);
     }
 
     #[test]
@@ -137,17 +170,53 @@ mod tests {
         assert!(fenced(&format!(
             "shell(false)\nshell([[ {right} == nn1.example.com8020-nn1-* ]])"
         )));
-        assert!(!fenced("shell(exit 3)\nsshfence"));
+        let both = "$target_address/$target_nameserviceid/$source_host/$source_port/$source_namenodeid";
+        assert!(fenced(&format!(
+            "shell([[ {both} == nn1.example.com:8020/ns/nn1.example.com/8020/nn1 ]])"
+        )));
+        assert!(!fenced("shell(exit 3)\nshell(kill $$)"));
         assert!(fenced("shell(false,true)"), "the second is for the old active");
         assert!(fenced("org.apache.hadoop.ha.ShellCommandFencer(true)"));
         assert!(!fenced(""));
     }
 
     #[test]
-    fn a_method_that_is_not_run_is_found_before_it_is_needed() {
+    fn methods_are_tried_in_their_order_and_each_is_told_of() {
+        let mut told = Vec::new();
+        let spec = "shell(false)\ncom.example.Fencer\nshell(true)\nshell(exit 9)";
+        assert!(fence(&configured(spec), &TARGET, |line| told.push(line)));
+        assert_eq!(told[0], "fencing method shell(false) was unsuccessful");
+        assert!(told[1].starts_with("com.example.Fencer: "), "{told:?}");
+        assert_eq!(told[2], "fencing method com.example.Fencer was unsuccessful");
+        assert_eq!(told[3..], ["nn1 was fenced by shell(true)"]);
+        let mut told = Vec::new();
+        assert!(!fence(&configured("shell(false)"), &TARGET, |line| told.push(line)));
+        assert_eq!(told[1], "Unable to fence nn1 by any configured method.");
+    }
+
+    #[test]
+    fn a_method_that_can_t_be_run_is_found_before_it_is_needed() {
         assert_eq!(count(&configured(""), &TARGET), Ok(0));
-        assert_eq!(count(&configured("shell(a)\nshell(b)"), &TARGET), Ok(2));
-        let refused = count(&configured("shell(a)\nsshfence"), &TARGET).unwrap_err();
-        assert!(refused.contains("dfs.ha.fencing.methods.ns.nn1: sshfence"), "{refused}");
+        assert_eq!(count(&configured("shell(a)\nsshfence(:22)"), &TARGET), Ok(2));
+        for (wrong, named) in [
+            ("com.example.MyFencer(x)", "com.example.MyFencer"),
+            ("powershell(x)", "Windows"),
+            ("org.apache.hadoop.ha.PowerShellFencer", "Windows"),
+            ("shell", "No argument passed"),
+            ("shell()", "Unable to parse"),
+            ("shell(a", "Unable to parse"),
+            ("rm -rf /", "Unable to parse"),
+            ("shell(a,b,c)", "one at most"),
+            ("sshfence(a:b:c)", "Unable to parse user and SSH port"),
+            ("sshfence(hdfs:99999)", "Port number '99999' invalid"),
+        ] {
+            let refused = count(&configured(&format!("shell(a)\n{wrong}")), &TARGET).unwrap_err();
+            assert!(refused.starts_with("dfs.ha.fencing.methods.ns.nn1: "), "{refused}");
+            assert!(refused.contains(named), "{refused}");
+        }
+        let mut conf = configured("sshfence");
+        conf.set("dfs.ha.fencing.ssh.connect-timeout", "0");
+        let refused = count(&conf, &TARGET).unwrap_err();
+        assert!(refused.contains("dfs.ha.fencing.ssh.connect-timeout"), "{refused}");
     }
 }

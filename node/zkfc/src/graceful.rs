@@ -18,17 +18,37 @@ const SETTLE_WAIT: Duration = Duration::from_secs(2);
 /// How long a graceful failover waits for the local NameNode to be active.
 const GRACEFUL_WAIT: Duration = Duration::from_secs(60);
 
+/// A try to make the local NameNode active.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempt {
+    /// How many there were.
+    pub(crate) number: u64,
+    /// Why the last one failed.
+    pub(crate) failure: Option<String>,
+}
+
+/// What a graceful failover looks at while it waits.
+pub(crate) struct Watched {
+    /// The quorum's lease.
+    pub(crate) lease: watch::Receiver<QuorumLease>,
+    /// What the last probe said of the local NameNode.
+    pub(crate) health: watch::Receiver<Health>,
+    /// The last try to make it active.
+    pub(crate) attempt: watch::Receiver<Attempt>,
+}
+
 pub(crate) fn failed(message: impl Into<String>) -> RemoteException {
     RemoteException::new(SERVICE_FAILED, message)
 }
 
 /// Moves the active role to the local NameNode: all others cede, the active one last
 /// (`ZKFailoverController.gracefulFailoverToYou`). When one of them is elected again after its ban, the wait ends.
-pub(crate) async fn graceful_failover(
-    config: &ZkfcConfig,
-    mut lease: watch::Receiver<QuorumLease>,
-    mut health: watch::Receiver<Health>,
-) -> Result<(), RemoteException> {
+pub(crate) async fn graceful_failover(config: &ZkfcConfig, watched: Watched) -> Result<(), RemoteException> {
+    let Watched {
+        mut lease,
+        mut health,
+        mut attempt,
+    } = watched;
     // What the last probe said may be old: the NameNode may have finished its start meanwhile.
     let settled = tokio::time::timeout(
         SETTLE_WAIT,
@@ -59,6 +79,7 @@ pub(crate) async fn graceful_failover(
     let active = active(config, &known).await?;
     let mut peers: Vec<&(String, String)> = config.peers.iter().collect();
     peers.sort_by_key(|(id, _)| *id == active);
+    let before = attempt.borrow().number;
     let mut result = Ok(());
     for (id, address) in &peers {
         if let Err(error) = cede(config, address, CEDE_MS).await {
@@ -81,6 +102,7 @@ pub(crate) async fn graceful_failover(
         let id = &config.namenode_id;
         result = tokio::select! {
             Ok(_) = became_active => Ok(()),
+            why = first_failure(config, &mut attempt, before) => Err(failed(format!("Failed to become active. {why}"))),
             other = another_holder(&mut lease, id) => Err(failed(format!("{other} became active instead of {id}"))),
             () = tokio::time::sleep(GRACEFUL_WAIT) => Err(failed(format!("{id} did not become active in time"))),
         };
@@ -90,6 +112,18 @@ pub(crate) async fn graceful_failover(
         let _ = cede(config, address, u32::MAX).await;
     }
     result
+}
+
+/// Waits for a try that fails. Where the JournalNodes elect, one that is refused is tried again at once.
+async fn first_failure(config: &ZkfcConfig, attempt: &mut watch::Receiver<Attempt>, before: u64) -> String {
+    if matches!(config.election, Election::ZooKeeper(_))
+        && let Ok(attempt) = attempt
+            .wait_for(|attempt| attempt.number > before && attempt.failure.is_some())
+            .await
+    {
+        return attempt.failure.clone().unwrap_or_default();
+    }
+    std::future::pending().await
 }
 
 /// Waits until the bans are over and another NameNode holds the lease; its name as a holder.

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// How long a JournalNode holds a question whose answer has not changed.
 const WATCH_MS: u32 = 1000;
@@ -163,28 +164,45 @@ impl JournalNodes {
         Ok(())
     }
 
-    /// Tells every JournalNode, those of before a change too, that this holder is gone; one that can't be told lets the lease run out.
-    pub(crate) fn release(self: &Arc<Self>, holder: &str, proof: LeaseProof) {
-        let all = self.known.lock().addresses.len();
+    /// Tells every JournalNode, those of before a change too, that this holder is gone; one that can't be told lets the lease run
+    /// out. Ends when a majority knows it, or all have answered.
+    pub(crate) async fn release(self: &Arc<Self>, holder: &str, proof: LeaseProof) {
+        let (all, members) = {
+            let known = self.known.lock();
+            (known.addresses.len(), known.members.clone())
+        };
+        let mut calls = JoinSet::new();
         for index in 0..all {
-            let this = self.clone();
-            let request = ext::ReleaseLeaseRequestProto {
-                jid: self.jid(),
-                holder: holder.to_owned(),
-                epoch: None,
-                proof_high: Some((proof.0 >> 64) as u64),
-                proof_low: Some(proof.0 as u64),
-            };
-            tokio::spawn(async move {
-                let result: Result<ext::ReleaseLeaseResponseProto, RpcError> = async {
-                    let client = this.connect(index).await?;
-                    client.call("releaseLease", &request).await
-                }
-                .await;
-                if let Err(error) = result {
-                    tracing::warn!(journalnode = this.address(index), %error, "can't give the lease back");
-                }
-            });
+            calls.spawn(self.clone().release_at(index, holder.to_owned(), proof));
+        }
+        let mut released = 0;
+        while released <= members.len() / 2
+            && let Some(answer) = calls.join_next().await
+        {
+            released += usize::from(matches!(answer, Ok(Some(index)) if members.contains(&index)));
+        }
+        calls.detach_all();
+    }
+
+    async fn release_at(self: Arc<Self>, index: usize, holder: String, proof: LeaseProof) -> Option<usize> {
+        let request = ext::ReleaseLeaseRequestProto {
+            jid: self.jid(),
+            holder,
+            epoch: None,
+            proof_high: Some((proof.0 >> 64) as u64),
+            proof_low: Some(proof.0 as u64),
+        };
+        let result: Result<ext::ReleaseLeaseResponseProto, RpcError> = async {
+            let client = self.connect(index).await?;
+            client.call("releaseLease", &request).await
+        }
+        .await;
+        match result {
+            Ok(_) => Some(index),
+            Err(error) => {
+                tracing::warn!(journalnode = self.address(index), %error, "can't give the lease back");
+                None
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It holds no rule of its own: every decision is the [`hathi_failover::Controller`]'s.
 
+mod connect;
 mod fence;
 pub mod fencing;
 mod graceful;

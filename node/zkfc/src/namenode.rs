@@ -1,5 +1,6 @@
 //! The health monitor of the local NameNode (Hadoop: `HealthMonitor`), and the calls that change its state.
 
+use crate::connect::connect_patiently;
 use crate::local::Process;
 use crate::run::{Times, ZkfcConfig};
 use hathi_failover::{Event, Health, Instance, ServiceState};
@@ -11,13 +12,14 @@ use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use hathi_net::process::ProcessIdentity;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Pause between two questions to a NameNode that answers.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-/// Pause before a NameNode that is down is tried again.
+/// Longest pause before a NameNode that is down is tried again; one of Hadoop is tried as often as it is configured.
 const RETRY: Duration = Duration::from_millis(30);
 /// A NameNode that is silent for so long is not responding. It is killed only once another one serves.
 const SILENT: Duration = Duration::from_millis(500);
@@ -30,6 +32,8 @@ pub(crate) struct LocalNameNode {
     pub(crate) address: String,
     pub(crate) user: String,
     times: Times,
+    /// It is one of Hadoop, as far as is known.
+    of_hadoop: AtomicBool,
     process: Mutex<Option<(Instance, Arc<Process>)>>,
     /// What proves leases, by holder: of the processes that are watched and not given up.
     proofs: Mutex<BTreeMap<String, LeaseProof>>,
@@ -41,6 +45,7 @@ impl LocalNameNode {
             address: config.namenode_address.clone(),
             user: config.user.clone(),
             times: config.times.clone(),
+            of_hadoop: AtomicBool::new(false),
             process: Mutex::new(None),
             proofs: Mutex::default(),
         }
@@ -56,7 +61,18 @@ impl LocalNameNode {
     /// Watches the NameNode for ever.
     pub(crate) async fn monitor(self: Arc<Self>, events: mpsc::UnboundedSender<Event>) {
         loop {
-            let health = match self.monitor_connection(&events).await {
+            let connected = match self.of_hadoop.load(Ordering::Relaxed) {
+                true => self.connect_to_hadoops().await,
+                false => connect_to(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT)).await,
+            };
+            let (result, pause) = match connected {
+                Ok(client) => (
+                    self.monitor_connection(client, &events).await,
+                    self.times.after_disconnect,
+                ),
+                Err(error) => (Err(error), self.times.connect_retry),
+            };
+            let health = match result {
                 Err(RpcError::Timeout { .. }) => Health::NotResponding,
                 Err(_) if self.process_lives() => Health::NotResponding,
                 _ => Health::Down,
@@ -64,7 +80,11 @@ impl LocalNameNode {
             if events.send(Event::Health(health)).is_err() {
                 return;
             }
-            tokio::time::sleep(RETRY).await;
+            let longest = match self.of_hadoop.load(Ordering::Relaxed) {
+                true => Duration::MAX,
+                false => RETRY,
+            };
+            tokio::time::sleep(pause.min(longest)).await;
         }
     }
 
@@ -96,18 +116,22 @@ impl LocalNameNode {
         Ok(true)
     }
 
-    async fn monitor_connection(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
-        let client = connect_to(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT)).await?;
+    async fn monitor_connection(
+        self: &Arc<Self>,
+        client: RpcClient,
+        events: &mpsc::UnboundedSender<Event>,
+    ) -> Result<(), RpcError> {
         let ha_service = client.with_protocol(&HA_SERVICE_PROTOCOL);
         let mut watched: Option<Instance> = None;
         let mut checked: Option<Instant> = None;
-        let mut well = true;
+        let mut wellness = Wellness::default();
         let mut proof_known = false;
         let mut complained = false;
         loop {
             let answer: ext::GetInstanceResponseProto =
                 match client.call("getInstance", &ext::GetInstanceRequestProto {}).await {
                     Err(error) if error.is_remote(RPC_NO_SUCH_PROTOCOL) => {
+                        self.of_hadoop.store(true, Ordering::Relaxed);
                         self.monitor_hadoops(events).await;
                         return Ok(());
                     }
@@ -142,10 +166,11 @@ impl LocalNameNode {
             }
             if checked.is_none_or(|checked| checked.elapsed() >= self.times.health_check) {
                 checked = Some(Instant::now());
-                well = is_well(&ha_service).await?;
+                wellness.ask(&ha_service).await?;
             }
+            self.of_hadoop.store(false, Ordering::Relaxed);
             let state = service_state(answer.state);
-            let health = if well {
+            let health = if wellness.is_well() {
                 Health::Healthy {
                     instance,
                     state,
@@ -170,8 +195,15 @@ impl LocalNameNode {
         }
     }
 
+    /// Asks for the protocol that only ours have, and is told when it has become one of them.
+    async fn connect_to_hadoops(&self) -> Result<RpcClient, RpcError> {
+        let retries = self.times.connect_retries;
+        connect_patiently(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT), retries).await
+    }
+
     async fn ask_hadoops(&self, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
         let client = connect_to(&self.address, &HA_SERVICE_PROTOCOL, &self.options(self.times.silence)).await?;
+        let mut wellness = Wellness::default();
         let instance = Instance {
             holder: self.address.clone(),
             pid: 0,
@@ -181,7 +213,8 @@ impl LocalNameNode {
             let status: common::GetServiceStatusResponseProto = client.call("getServiceStatus", &request).await?;
             let state = service_state(u32::try_from(status.state).unwrap_or(0));
             let instance = instance.clone();
-            let health = match is_well(&client).await? {
+            wellness.ask(&client).await?;
+            let health = match wellness.is_well() {
                 true => Health::Healthy {
                     instance,
                     state,
@@ -288,14 +321,39 @@ impl LocalNameNode {
     }
 }
 
-/// Its own health check.
-async fn is_well(ha_service: &RpcClient) -> Result<bool, RpcError> {
-    let request = common::MonitorHealthRequestProto {};
-    let result: Result<common::MonitorHealthResponseProto, RpcError> = ha_service.call("monitorHealth", &request).await;
-    match result {
-        Err(error) if error.is_remote(HEALTH_CHECK_FAILED) => Ok(false),
-        Err(RpcError::Remote(_)) | Ok(_) => Ok(true),
-        Err(error) => Err(error),
+/// What its own health check says.
+#[derive(Debug, Default)]
+struct Wellness {
+    /// Why it is not well.
+    problem: Option<String>,
+}
+
+impl Wellness {
+    fn is_well(&self) -> bool {
+        self.problem.is_none()
+    }
+
+    /// Asks, and logs what is new.
+    ///
+    /// # Errors
+    /// When there is no answer, or another exception than that it is not well: who can't be asked is not responding.
+    async fn ask(&mut self, ha_service: &RpcClient) -> Result<(), RpcError> {
+        let request = common::MonitorHealthRequestProto {};
+        let result: Result<common::MonitorHealthResponseProto, RpcError> =
+            ha_service.call("monitorHealth", &request).await;
+        let problem = match result {
+            Ok(_) => None,
+            Err(RpcError::Remote(exception)) if exception.is(HEALTH_CHECK_FAILED) => Some(exception.message),
+            Err(error) => return Err(error),
+        };
+        if problem != self.problem {
+            match &problem {
+                Some(problem) => tracing::warn!(problem, "the NameNode says that it is not well"),
+                None => tracing::info!("the NameNode says that it is well again"),
+            }
+            self.problem = problem;
+        }
+        Ok(())
     }
 }
 

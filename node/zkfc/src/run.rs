@@ -1,22 +1,21 @@
 //! The controller's loop: events in from all sides, decisions out to the local NameNode and the JournalNodes.
 
-use crate::fence::fence;
-use crate::graceful::{failed, graceful_failover};
+use crate::fence::{Unheard, fence};
+use crate::graceful::{Attempt, Watched, failed, graceful_failover};
 use crate::journalnodes::JournalNodes;
 use crate::namenode::LocalNameNode;
 use crate::server::{Asked, Handler, REQUESTS_MAX, Request};
 use crate::zookeeper::{Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
 use hathi_failover::{
-    Action, ActiveStandbyElector, Controller, ControllerConfig, Elector, Event, Health, JournalElector, QuorumLease,
-    ServiceState,
+    Action, ActiveStandbyElector, Controller, ControllerConfig, Elector, Event, Health, HealthState, JournalElector,
+    QuorumLease, ServiceState,
 };
 use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use hathi_net::auth::Administrators;
 use hathi_net::ipc::{RpcServer, ServerOptions};
-use parking_lot::Mutex;
 use prost::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +28,8 @@ const RANK_DELAY_MS: u64 = 40;
 const BACKOFF_MS: u64 = 50;
 const KILL_AFTER_MS: u64 = 300;
 const TICK: Duration = Duration::from_millis(5);
+/// How often the log says that a NameNode goes on which was to be fenced.
+const COMPLAINT: Duration = Duration::from_secs(60);
 
 /// Who elects.
 #[derive(Clone, Debug)]
@@ -46,8 +47,16 @@ pub struct Times {
     pub new_active: Duration,
     /// `ha.failover-controller.graceful-fence.rpc-timeout.ms`
     pub graceful_fence: Duration,
+    /// `ha.failover-controller.graceful-fence.connection.retries`
+    pub graceful_fence_retries: u32,
     /// `ha.health-monitor.check-interval.ms`
     pub health_check: Duration,
+    /// `ha.health-monitor.connect-retry-interval.ms`
+    pub connect_retry: Duration,
+    /// `ha.health-monitor.sleep-after-disconnect.ms`
+    pub after_disconnect: Duration,
+    /// `ha.health-monitor.rpc.connect.max.retries`
+    pub connect_retries: u32,
     /// `ha.health-monitor.rpc-timeout.ms`
     pub silence: Duration,
 }
@@ -89,11 +98,17 @@ pub struct ZkfcConfig {
     pub server: ServerOptions,
 }
 
-/// Runs the controller until the process ends.
-pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
+/// Runs the controller until it is told to stop. Then it leaves the election, so that another one can be elected at once, and
+/// fences the local NameNode, which goes on as what it is until then.
+///
+/// # Errors
+/// When it can't listen, or can't go on.
+pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     // bound: one event per probe of the NameNode, answer of a JournalNode's watcher or end of a transition, and each of
     // those waits before the next one. Nobody outside sends any.
     let (events, mut event_queue) = mpsc::unbounded_channel();
+    // bound: one of them is under way at a time.
+    let (done, mut done_queue) = mpsc::unbounded_channel();
     let (requests, mut request_queue) = mpsc::channel(REQUESTS_MAX);
     let handler = Handler {
         requests,
@@ -114,7 +129,13 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
     ));
     journalnodes.watch_members(&events);
     let namenode = Arc::new(LocalNameNode::new(&config));
-    tokio::spawn(namenode.clone().monitor(events.clone()));
+    let monitor = tokio::spawn(namenode.clone().monitor(events.clone()));
+    let failed = events.clone();
+    tokio::spawn(async move {
+        // It watches for ever, so whatever has ended it is a bug. A closed channel means that this controller ends.
+        let _ = monitor.await;
+        let _ = failed.send(Event::HealthMonitorFailed);
+    });
     let mut controller_loop = Loop {
         controller: Controller::new(
             ControllerConfig {
@@ -130,7 +151,10 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
             Election::ZooKeeper(zookeeper) => Some(Sessions::new(zookeeper.clone(), own_info(&config), events.clone())),
         },
         ceding: Vec::new(),
-        failure: Arc::default(),
+        attempt: watch::Sender::new(Attempt::default()),
+        unheard: None,
+        complained: None,
+        health_state: HealthState::Initializing,
         give_up: None,
         started: Instant::now(),
         health: watch::Sender::new(Health::Down),
@@ -138,20 +162,29 @@ pub async fn run(config: ZkfcConfig) -> anyhow::Result<()> {
         journalnodes,
         namenode,
         events,
+        done,
         config: Arc::new(config),
     };
     tracing::info!(
         namenode = controller_loop.config.namenode_id,
         "failover controller is up"
     );
+    tokio::pin!(stop);
     loop {
         let tick = controller_loop.controller.needs_ticks();
         tokio::select! {
+            () = &mut stop => {
+                tracing::info!("told to stop: leaving the election");
+                controller_loop.quit().await;
+                return Ok(());
+            }
+            Some(done) = done_queue.recv() => controller_loop.done(done),
             Some(event) = event_queue.recv() => controller_loop.on(event),
             Some(asked) = request_queue.recv() => controller_loop.asked(asked),
             () = tokio::time::sleep(TICK), if tick => controller_loop.on(Event::Tick),
         }
-        if let Some(why) = controller_loop.give_up {
+        if let Some(why) = controller_loop.give_up.take() {
+            controller_loop.quit().await;
             anyhow::bail!(why);
         }
     }
@@ -167,7 +200,7 @@ fn elector(config: &ZkfcConfig) -> Box<dyn Elector> {
             let ids = config.namenodes.iter().map(|(id, _)| id.clone()).collect();
             Box::new(JournalElector::new(config.rank, ids, RANK_DELAY_MS, BACKOFF_MS))
         }
-        Election::ZooKeeper(_) => Box::new(ActiveStandbyElector::new(own_info(config))),
+        Election::ZooKeeper(zookeeper) => Box::new(ActiveStandbyElector::new(own_info(config), zookeeper.retries)),
     }
 }
 
@@ -184,6 +217,13 @@ fn own_info(config: &ZkfcConfig) -> Vec<u8> {
     info.encode_to_vec()
 }
 
+/// What was done for the controller, with what a person may want to know of it.
+enum Done {
+    BecameActive(Result<(), String>),
+    BecameStandby(Result<(), String>),
+    Fenced(Result<Option<Unheard>, String>),
+}
+
 struct Loop {
     config: Arc<ZkfcConfig>,
     controller: Controller,
@@ -195,12 +235,19 @@ struct Loop {
     journalnodes: Arc<JournalNodes>,
     namenode: Arc<LocalNameNode>,
     events: mpsc::UnboundedSender<Event>,
+    done: mpsc::UnboundedSender<Done>,
     /// ZooKeeper's, when it elects.
     sessions: Option<Sessions>,
     /// Who waits for the local NameNode to be active no longer.
     ceding: Vec<oneshot::Sender<Result<(), RemoteException>>>,
-    /// Why the last transition failed.
-    failure: Arc<Mutex<String>>,
+    /// The last try to make the local NameNode active.
+    attempt: watch::Sender<Attempt>,
+    /// Who was fenced last, if it did not say so itself.
+    unheard: Option<Unheard>,
+    /// When the log said last that it goes on.
+    complained: Option<Instant>,
+    /// As it counted when it was looked at last.
+    health_state: HealthState,
     /// Why this process ends.
     give_up: Option<String>,
 }
@@ -225,9 +272,14 @@ impl Loop {
             self.journalnodes.watch_members(&self.events);
         }
         let now_ms = millis(self.started.elapsed());
-        let stayed = matches!(event, Event::BecameStandby(Err(())));
         let actions = self.controller.on(event, now_ms);
-        self.answer_ceding(stayed);
+        let health_state = self.controller.health_state();
+        if health_state != self.health_state {
+            let (before, now) = (self.health_state.name(), health_state.name());
+            tracing::info!(before, now, "the NameNode's health, as it counts");
+            self.health_state = health_state;
+        }
+        self.answer_ceding(None);
         let lease = self.controller.lease();
         if lease != *self.last_lease.borrow() {
             if let QuorumLease::Written { epoch } = lease {
@@ -244,20 +296,89 @@ impl Loop {
         }
     }
 
+    /// Leaves the election.
+    async fn quit(&mut self) {
+        self.on(Event::Quit);
+        if let Some(sessions) = &mut self.sessions {
+            sessions.closed().await;
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::BecameActive(result) => {
+                let id = &self.config.namenode_id;
+                let failure = result.as_ref().err();
+                self.attempted(failure.map(|error| format!("Couldn't make {id} active\n{error}")));
+                if result.is_ok() {
+                    self.unheard = None;
+                }
+                self.on(Event::BecameActive(result.map_err(drop)));
+                self.complain();
+            }
+            Done::BecameStandby(result) => {
+                if let Err(error) = &result {
+                    // Who waits for it is answered by this failure, not by what follows from it.
+                    self.answer_ceding(Some(error));
+                }
+                self.on(Event::BecameStandby(result.map_err(drop)));
+            }
+            Done::Fenced(result) => {
+                if let Err(error) = &result {
+                    tracing::error!(error, "the former active is not fenced");
+                    self.attempted(Some(format!("Unable to fence old active: {error}")));
+                }
+                self.on(Event::Fenced(result.is_ok()));
+                self.unheard = result.unwrap_or_default();
+            }
+        }
+    }
+
+    fn attempted(&self, failure: Option<String>) {
+        self.attempt.send_modify(|attempt| {
+            attempt.number += 1;
+            attempt.failure = failure;
+        });
+    }
+
+    /// Says loudly when a NameNode goes on that a method has said to have fenced: nobody can be promoted beside it.
+    fn complain(&mut self) {
+        let Some(unheard) = &self.unheard else { return };
+        let QuorumLease::Held { holder, .. } = self.controller.lease() else {
+            return;
+        };
+        let goes_on = holder.split('@').next() == Some(unheard.namenode_id.as_str());
+        if goes_on && self.complained.is_none_or(|last| last.elapsed() >= COMPLAINT) {
+            self.complained = Some(Instant::now());
+            tracing::error!(
+                namenode = unheard.namenode_id,
+                method = unheard.method,
+                "SPLIT: this NameNode was said to be fenced, and renews its lease at the JournalNodes all the same. It serves \
+                 its clients, and nobody else is promoted until it stops. Stop it, or let this controller reach it \
+                 (haadmin -transitionToStandby --forcemanual does what is needed), and configure a method that fences"
+            );
+        }
+    }
+
     fn perform(&mut self, action: Action) {
         match action {
-            Action::BecomeActive => self.transition(ServiceState::Active, Event::BecameActive),
-            Action::BecomeStandby => self.transition(ServiceState::Standby, Event::BecameStandby),
+            Action::BecomeActive => self.transition(ServiceState::Active, Done::BecameActive),
+            Action::BecomeStandby => self.transition(ServiceState::Standby, Done::BecameStandby),
             Action::ReleaseLease(holder) => {
                 let Some(proof) = self.namenode.take_proof(&holder) else {
                     tracing::warn!(
                         holder,
                         "a process is gone whose proof is not known: its lease has to run out"
                     );
-                    return;
+                    return self.on(Event::LeaseReleased(holder));
                 };
                 tracing::info!(holder, "giving the lease back for a process that is gone");
-                self.journalnodes.release(&holder, proof);
+                let (journalnodes, events) = (self.journalnodes.clone(), self.events.clone());
+                tokio::spawn(async move {
+                    journalnodes.release(&holder, proof).await;
+                    // A closed channel means that this controller ends.
+                    let _ = events.send(Event::LeaseReleased(holder));
+                });
             }
             Action::Kill(instance) => {
                 tracing::warn!(
@@ -267,14 +388,10 @@ impl Loop {
                 self.namenode.kill(&instance);
             }
             Action::Fence(named) => {
-                let (config, events) = (self.config.clone(), self.events.clone());
+                let (config, done) = (self.config.clone(), self.done.clone());
                 tokio::spawn(async move {
-                    let result = fence(&config, &named).await;
-                    if let Err(error) = &result {
-                        tracing::error!(error, "the former active is not fenced");
-                    }
                     // A closed channel means that this controller ends.
-                    let _ = events.send(Event::Fenced(result.is_ok()));
+                    let _ = done.send(Done::Fenced(fence(&config, &named).await));
                 });
             }
             Action::ZooKeeper(session, ask) => {
@@ -287,35 +404,28 @@ impl Loop {
         }
     }
 
-    fn transition(&self, to: ServiceState, event: fn(Result<(), ()>) -> Event) {
-        let (namenode, events) = (self.namenode.clone(), self.events.clone());
-        let failure = self.failure.clone();
+    fn transition(&self, to: ServiceState, done: fn(Result<(), String>) -> Done) {
+        let (namenode, queue) = (self.namenode.clone(), self.done.clone());
         tokio::spawn(async move {
             let started = Instant::now();
             tracing::info!(?to, "asking the NameNode for a transition");
             let result = namenode.transition(to).await;
             match &result {
                 Ok(()) => tracing::info!(?to, elapsed = ?started.elapsed(), "transition done"),
-                Err(error) => {
-                    tracing::warn!(?to, %error, "transition failed");
-                    *failure.lock() = error.to_string();
-                }
+                Err(error) => tracing::warn!(?to, %error, "transition failed"),
             }
             // A closed channel means that this controller ends.
-            let _ = events.send(event(result.map_err(|_| ())));
+            let _ = queue.send(done(result.map_err(|error| error.to_string())));
         });
     }
 
-    /// Answers those who wait for the local NameNode to be active no longer.
-    fn answer_ceding(&mut self, stayed: bool) {
-        if !stayed && self.controller.may_be_active() {
+    /// Answers those who wait for the local NameNode to be active no longer, or to be asked in vain.
+    fn answer_ceding(&mut self, failure: Option<&str>) {
+        if failure.is_none() && self.controller.may_be_active() {
             return;
         }
         for answer in self.ceding.drain(..) {
-            let result = match stayed {
-                true => Err(failed(self.failure.lock().clone())),
-                false => Ok(()),
-            };
+            let result = failure.map_or(Ok(()), |failure| Err(failed(failure)));
             // The one who asked may be gone; nothing is lost.
             let _ = answer.send(result);
         }
@@ -336,10 +446,14 @@ impl Loop {
                 }
             }
             Request::GracefulFailover => {
-                let (lease, health) = (self.last_lease.subscribe(), self.health.subscribe());
+                let watched = Watched {
+                    lease: self.last_lease.subscribe(),
+                    health: self.health.subscribe(),
+                    attempt: self.attempt.subscribe(),
+                };
                 let config = self.config.clone();
                 tokio::spawn(async move {
-                    let _ = answer.send(graceful_failover(&config, lease, health).await);
+                    let _ = answer.send(graceful_failover(&config, watched).await);
                 });
             }
         }

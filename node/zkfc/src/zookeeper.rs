@@ -8,7 +8,7 @@ pub(crate) mod format;
 mod security;
 
 use hathi_failover::Event;
-use hathi_failover::elector::{Ask, BREADCRUMB, LOCK, Refusal, SessionNumber, Told};
+use hathi_failover::elector::{Ask, BREADCRUMB, LOCK, LockOwner, Refusal, SessionNumber, Told};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use prost::Message;
 use std::future::pending;
@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use zookeeper_client::{
     Acl, Acls, Client, Connector, CreateMode, Error, EventType, SessionInfo, SessionState, WatchedEvent,
 };
@@ -24,6 +25,8 @@ pub use security::{Auth, parse_acls, parse_auths};
 
 /// Pause before a server is tried again that answers with an error, or a quorum that can't be reached.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long a controller that ends waits for the end of its session. A ZooKeeper that can't be reached lets it expire.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Where ZooKeeper is, and as whom it is asked.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub struct ZooKeeperConfig {
     pub quorum: String,
     /// `ha.zookeeper.session-timeout.ms`
     pub session_timeout: Duration,
+    /// `ha.failover-controller.active-standby-elector.zk.op.retries`
+    pub retries: u32,
     /// `<ha.zookeeper.parent-znode>/<nameservice>`
     pub znode: String,
     /// `ha.zookeeper.auth`
@@ -85,12 +90,15 @@ pub(crate) struct Sessions {
     own: Arc<[u8]>,
     events: mpsc::UnboundedSender<Event>,
     current: Option<Running>,
+    /// The last one that was closed, or is being closed.
+    closing: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Running {
     number: SessionNumber,
     asks: mpsc::UnboundedSender<Ask>,
+    task: JoinHandle<()>,
     /// Dropped with it: nobody waits for a connection any more.
     _wanted: oneshot::Sender<()>,
 }
@@ -102,6 +110,16 @@ impl Sessions {
             own: own.into(),
             events,
             current: None,
+            closing: None,
+        }
+    }
+
+    /// Waits until ZooKeeper knows that the last session has ended, for as long as that makes sense.
+    pub(crate) async fn closed(&mut self) {
+        let Some(task) = self.closing.take() else { return };
+        match tokio::time::timeout(CLOSE_LIMIT, task).await {
+            Ok(_) => tracing::info!("the ZooKeeper session is closed"),
+            Err(_) => tracing::warn!("ZooKeeper can't be told that the session ends: it has to expire"),
         }
     }
 
@@ -120,14 +138,16 @@ impl Sessions {
                     asks: queue,
                     not_served: None,
                 };
-                tokio::spawn(session.run(unwanted));
                 self.current = Some(Running {
                     number,
                     asks,
+                    task: tokio::spawn(session.run(unwanted)),
                     _wanted: wanted,
                 });
             }
-            Ask::Close if self.current.as_ref().is_some_and(|running| running.number == number) => self.current = None,
+            Ask::Close if self.current.as_ref().is_some_and(|running| running.number == number) => {
+                self.closing = self.current.take().map(|running| running.task);
+            }
             ask => {
                 if let Some(running) = self.current.as_ref().filter(|running| running.number == number) {
                     // It has just ended, and says so.
@@ -192,8 +212,7 @@ impl Session {
             }
             let info = client.session().clone();
             match self.serve(&client).await {
-                // The lock goes at once when the client is dropped.
-                End::Unwanted => return,
+                End::Unwanted => return close(client).await,
                 End::Lost => resumed = Some(info),
                 End::NotAuthenticated => return self.refuse("the credentials of ha.zookeeper.auth are refused").await,
             }
@@ -296,12 +315,14 @@ impl Session {
                 Some(Told::LockCreated(answered(created.map(drop)).await?))
             }
             Ask::LookAtLock => {
-                let seen = match client.check_and_watch_stat(&lock).await {
-                    Ok((Some(stat), watcher)) => {
+                let seen = match client.get_and_watch_data(&lock).await {
+                    Ok((named, stat, watcher)) => {
                         *watch = Some(Box::pin(watcher.changed()));
-                        Ok(stat.ephemeral_owner == client.session_id().0)
+                        Ok(match stat.ephemeral_owner == client.session_id().0 {
+                            true => LockOwner::ThisSession,
+                            false => LockOwner::Other(named),
+                        })
                     }
-                    Ok((None, _)) => Err(Error::NoNode),
                     Err(error) => Err(error),
                 };
                 Some(Told::LockSeen(answered(seen).await?))
@@ -335,6 +356,19 @@ impl Session {
                 None
             }
         })
+    }
+}
+
+/// Ends the session, and with it the lock; returns when ZooKeeper has answered.
+async fn close(client: Client) {
+    let mut states = client.state_watcher();
+    let mut state = states.state();
+    drop(client);
+    while !matches!(
+        state,
+        SessionState::Closed | SessionState::Expired | SessionState::AuthFailed
+    ) {
+        state = states.changed().await;
     }
 }
 

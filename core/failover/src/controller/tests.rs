@@ -1,6 +1,7 @@
 use hathi_formats::ids::Epoch;
 
 use super::*;
+use crate::elector::{LockOwner, Refusal};
 use crate::{ActiveStandbyElector, JournalElector};
 
 fn controller(rank: u32) -> Controller {
@@ -258,13 +259,17 @@ fn a_ban_keeps_out_of_the_election_until_it_ends() {
     assert_eq!(c.on(Event::Cede { millis: -1 }, 999), [Action::BecomeActive]);
 }
 
-#[test]
-fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
+fn beside_zookeeper() -> Controller {
     let shared_directory = ControllerConfig {
         journalnodes: 0,
         ..config()
     };
-    let mut c = Controller::new(shared_directory, Box::new(ActiveStandbyElector::new(vec![1])));
+    Controller::new(shared_directory, Box::new(ActiveStandbyElector::new(vec![1], 3)))
+}
+
+/// Its NameNode is active since 2 ms, in the session 1.
+fn elected_by_zookeeper() -> Controller {
+    let mut c = beside_zookeeper();
     c.on(healthy("a@1", ServiceState::Standby), 0);
     for told in [
         Told::LockCreated(Ok(())),
@@ -274,6 +279,121 @@ fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
         c.on(Event::ZooKeeper(1, told), 1);
     }
     c.on(Event::BecameActive(Ok(())), 2);
+    c
+}
+
+#[test]
+fn a_controller_that_is_started_again_leaves_its_own_active_alone() {
+    let mut c = beside_zookeeper();
+    let joins = [Action::ZooKeeper(1, Ask::Open), Action::ZooKeeper(1, Ask::CreateLock)];
+    assert_eq!(c.on(healthy("a@1", ServiceState::Active), 0), joins);
+    let look = [Action::ZooKeeper(1, Ask::LookAtLock)];
+    let told = |c: &mut Controller, told| c.on(Event::ZooKeeper(1, told), 10);
+    assert_eq!(told(&mut c, Told::LockCreated(Err(Refusal::Exists))), look);
+    let names_it = Told::LockSeen(Ok(LockOwner::Other(vec![1])));
+    assert_eq!(
+        told(&mut c, names_it),
+        [],
+        "the lock of its last session keeps everybody else out"
+    );
+    assert_eq!(c.on(healthy("a@1", ServiceState::Active), 1000), []);
+    // That session ends, and it is elected anew.
+    assert_eq!(told(&mut c, Told::LockChanged), look);
+    let create = [Action::ZooKeeper(1, Ask::CreateLock)];
+    assert_eq!(told(&mut c, Told::LockSeen(Err(Refusal::Missing))), create);
+    let read = [Action::ZooKeeper(1, Ask::ReadBreadcrumb)];
+    assert_eq!(told(&mut c, Told::LockCreated(Ok(()))), read);
+    let write = [Action::ZooKeeper(1, Ask::WriteBreadcrumb { replaces: Some(7) })];
+    assert_eq!(told(&mut c, Told::Breadcrumb(Ok(Some((vec![1], 7))))), write);
+    // Or somebody else.
+    let mut c = beside_zookeeper();
+    c.on(healthy("a@1", ServiceState::Active), 0);
+    told(&mut c, Told::LockCreated(Err(Refusal::Exists)));
+    told(&mut c, Told::LockSeen(Ok(LockOwner::Other(vec![1]))));
+    told(&mut c, Told::LockChanged);
+    let names_another = Told::LockSeen(Ok(LockOwner::Other(vec![2])));
+    assert_eq!(told(&mut c, names_another), [Action::BecomeStandby]);
+}
+
+#[test]
+fn the_lease_of_a_dead_namenode_is_given_back_before_its_lock() {
+    let gives_up = [
+        Action::ZooKeeper(1, Ask::DeleteBreadcrumb { version: 4 }),
+        Action::ZooKeeper(1, Ask::Close),
+    ];
+    let ends = |c: &mut Controller| {
+        let release = [Action::ReleaseLease("a@1".to_owned())];
+        assert_eq!(c.on(Event::ProcessEnded(instance("a@1")), 10), release);
+        assert!(c.needs_ticks());
+        assert_eq!(c.on(Event::Health(Health::Down), 11), []);
+        assert_eq!(c.on(Event::LeaseReleased("z@1".to_owned()), 12), [], "another one's");
+    };
+    let mut c = elected_by_zookeeper();
+    ends(&mut c);
+    assert_eq!(c.on(Event::LeaseReleased("a@1".to_owned()), 13), gives_up);
+    // The JournalNodes do not answer.
+    let mut c = elected_by_zookeeper();
+    ends(&mut c);
+    assert_eq!(c.on(Event::Tick, 9 + RELEASE_LIMIT_MS), []);
+    assert_eq!(c.on(Event::Tick, 10 + RELEASE_LIMIT_MS), gives_up);
+}
+
+#[test]
+fn a_controller_that_ends_gives_the_lock_up_and_lets_its_namenode_be_fenced() {
+    let mut c = elected_by_zookeeper();
+    assert_eq!(c.on(Event::Quit, 3), [Action::ZooKeeper(1, Ask::Close)]);
+    assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
+    let mut c = beside_zookeeper();
+    assert_eq!(c.on(Event::Quit, 3), [], "it had no session");
+    // As it does when nobody asks its NameNode any more.
+    let mut c = elected_by_zookeeper();
+    let [Action::GiveUp(_), Action::ZooKeeper(1, Ask::Close)] = &c.on(Event::HealthMonitorFailed, 3)[..] else {
+        panic!("it stays");
+    };
+    assert_eq!(c.health_state(), HealthState::Failed);
+}
+
+#[test]
+fn lost_answers_are_asked_for_so_often_and_no_oftener() {
+    let mut c = beside_zookeeper();
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    c.on(Event::ZooKeeper(1, Told::LockCreated(Ok(()))), 1);
+    let lost = || Event::ZooKeeper(1, Told::Breadcrumb(Err(Refusal::ConnectionLost)));
+    for _ in 0..3 {
+        assert_eq!(c.on(lost(), 2), [Action::ZooKeeper(1, Ask::ReadBreadcrumb)]);
+    }
+    assert_eq!(c.on(lost(), 3), [Action::ZooKeeper(1, Ask::Close)]);
+    // The active is not given up.
+    let mut c = elected_by_zookeeper();
+    c.on(Event::ZooKeeper(1, Told::Reconnected), 10);
+    for _ in 0..10 {
+        let lost = Told::LockSeen(Err(Refusal::ConnectionLost));
+        assert_eq!(
+            c.on(Event::ZooKeeper(1, lost), 11),
+            [Action::ZooKeeper(1, Ask::LookAtLock)]
+        );
+    }
+}
+
+#[test]
+fn a_namenode_that_falls_ill_again_and_again_is_not_elected_each_time() {
+    let mut c = controller(0);
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    let well = |c: &mut Controller, now| c.on(healthy("a@1", ServiceState::Standby), now);
+    let ill = |c: &mut Controller, now| c.on(unhealthy("a@1", ServiceState::Standby), now);
+    lease(&mut c, "b@1", true, 1);
+    ill(&mut c, 10);
+    well(&mut c, 20);
+    ill(&mut c, 30);
+    lease(&mut c, "b@1", false, 40);
+    assert_eq!(well(&mut c, 100), []);
+    assert_eq!(well(&mut c, 1099), []);
+    assert_eq!(c.on(Event::Tick, 1100), [Action::BecomeActive]);
+}
+
+#[test]
+fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
+    let mut c = elected_by_zookeeper();
     assert_eq!(c.on(Event::Cede { millis: 100 }, 3), [Action::BecomeStandby]);
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
     assert!(c.may_be_active());
@@ -356,7 +476,8 @@ mod any_course {
             1 => (own.clone(), state()).prop_map(|(name, state)| unhealthy(name, state)),
             1 => Just(Event::Health(Health::Down)),
             1 => Just(Event::Health(Health::NotResponding)),
-            1 => own.prop_map(|name| Event::ProcessEnded(instance(name))),
+            1 => own.clone().prop_map(|name| Event::ProcessEnded(instance(name))),
+            1 => own.prop_map(|name| Event::LeaseReleased(name.to_owned())),
             2 => answered.clone().prop_map(Event::BecameActive),
             2 => answered.prop_map(Event::BecameStandby),
             1 => (-5i64..500).prop_map(|millis| Event::Cede { millis }),

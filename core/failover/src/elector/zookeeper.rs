@@ -12,6 +12,10 @@
 //!                       (a new session, after a pause) ◄── abandoned ◄──┴──── refused ── promoting ──► active
 //! ```
 //!
+//! A lock that names the local NameNode, but is of another session, is one that its controller had before it was started
+//! anew. It keeps everybody else out, so the NameNode may go on as what it is until that session ends; Hadoop's controller
+//! makes an active NameNode a standby then.
+//!
 //! Two znodes below the nameservice's: the *lock* is ephemeral, and whoever made it is elected; the *breadcrumb* stays, and
 //! names the last one that was promoted. Whoever is elected fences the one that the breadcrumb names, unless it is itself.
 //!
@@ -78,6 +82,15 @@ pub enum Ask {
     },
 }
 
+/// Whose the lock is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockOwner {
+    /// This session's.
+    ThisSession,
+    /// Another session's, which put this information into it.
+    Other(Vec<u8>),
+}
+
 /// What ZooKeeper answers, or says by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -87,8 +100,8 @@ pub enum Told {
     Expired,
     /// Answer to [`Ask::CreateLock`].
     LockCreated(Result<(), Refusal>),
-    /// Answer to [`Ask::LookAtLock`]: whether it is this session's.
-    LockSeen(Result<bool, Refusal>),
+    /// Answer to [`Ask::LookAtLock`].
+    LockSeen(Result<LockOwner, Refusal>),
     /// The watch of [`Ask::LookAtLock`] fired.
     LockChanged,
     /// Answer to [`Ask::ReadBreadcrumb`]: its bytes and version; `None` when there is none.
@@ -109,6 +122,8 @@ enum Stage {
     Asking,
     /// Another one has the lock, and it is watched.
     Waiting,
+    /// An earlier session of the local NameNode's controller has the lock, and it is watched.
+    Outliving,
     /// The lock is one's own.
     Reading,
     Fencing {
@@ -127,16 +142,23 @@ enum Stage {
 #[derive(Debug)]
 pub struct ActiveStandbyElector {
     own: Vec<u8>,
+    /// How often a question is asked again whose answer was lost.
+    retries: u32,
+    /// How many answers in a row were lost.
+    losses: u32,
     session: SessionNumber,
     stage: Stage,
 }
 
 impl ActiveStandbyElector {
-    /// Out of the election. `own` is the information that names the local NameNode (`ActiveNodeInfo`).
+    /// Out of the election. `own` is the information that names the local NameNode (`ActiveNodeInfo`), and `retries` is
+    /// `ha.failover-controller.active-standby-elector.zk.op.retries`.
     #[must_use]
-    pub fn new(own: Vec<u8>) -> Self {
+    pub fn new(own: Vec<u8>, retries: u32) -> Self {
         ActiveStandbyElector {
             own,
+            retries,
+            losses: 0,
             session: 0,
             stage: Stage::Out,
         }
@@ -180,6 +202,16 @@ impl ActiveStandbyElector {
         duties.push(Duty::ZooKeeper(self.session, ask));
     }
 
+    /// The answer to a question was lost: this one finds out what became of it. Who has asked too often begins anew in
+    /// another session, where Hadoop's controller ends its process; but no active is given up because of lost answers.
+    fn lost(&mut self, ask: Ask, now_ms: u64, duties: &mut Vec<Duty>) {
+        self.losses += 1;
+        match self.losses > self.retries && !self.is_active() {
+            true => self.abandon(now_ms, duties),
+            false => self.ask(ask, duties),
+        }
+    }
+
     fn elected(&mut self, duties: &mut Vec<Duty>) {
         self.stage = Stage::Reading;
         self.ask(Ask::ReadBreadcrumb, duties);
@@ -190,14 +222,15 @@ impl ActiveStandbyElector {
         self.ask(Ask::WriteBreadcrumb { replaces }, duties);
     }
 
-    fn seen(&mut self, answer: Result<bool, Refusal>, duties: &mut Vec<Duty>) {
+    fn seen(&mut self, answer: Result<LockOwner, Refusal>, now_ms: u64, duties: &mut Vec<Duty>) {
         match answer {
-            Ok(true) if self.has_lock() => {}
+            Ok(LockOwner::ThisSession) if self.has_lock() => {}
             // It was created after an earlier look had found another one's.
-            Ok(true) => self.elected(duties),
+            Ok(LockOwner::ThisSession) => self.elected(duties),
+            Ok(LockOwner::Other(named)) if named == self.own => self.stage = Stage::Outliving,
             // The lock of a living session is another one's only when a person has deleted it.
-            Ok(false) if self.stage == Stage::Waiting => {}
-            Ok(false) => {
+            Ok(LockOwner::Other(_)) if self.stage == Stage::Waiting => {}
+            Ok(LockOwner::Other(_)) => {
                 self.stage = Stage::Waiting;
                 duties.push(Duty::Demote);
             }
@@ -205,7 +238,7 @@ impl ActiveStandbyElector {
                 self.stage = Stage::Asking;
                 self.ask(Ask::CreateLock, duties);
             }
-            Err(Refusal::ConnectionLost) => self.ask(Ask::LookAtLock, duties),
+            Err(Refusal::ConnectionLost) => self.lost(Ask::LookAtLock, now_ms, duties),
             Err(refusal) => give_up(&Ask::LookAtLock, &refusal, duties),
         }
     }
@@ -253,9 +286,12 @@ impl Elector for ActiveStandbyElector {
         if session != self.session || matches!(self.stage, Stage::Out | Stage::Abandoned { .. }) {
             return;
         }
+        if told.answers() {
+            self.losses = 0;
+        }
         match told {
             Told::Reconnected => {
-                if matches!(self.stage, Stage::Waiting | Stage::Active { .. }) {
+                if matches!(self.stage, Stage::Waiting | Stage::Outliving | Stage::Active { .. }) {
                     self.ask(Ask::LookAtLock, duties);
                 }
             }
@@ -265,18 +301,19 @@ impl Elector for ActiveStandbyElector {
             Told::LockChanged => self.ask(Ask::LookAtLock, duties),
             Told::LockCreated(answer) if !self.has_lock() => match answer {
                 Ok(()) => self.elected(duties),
+                Err(Refusal::Exists) => self.ask(Ask::LookAtLock, duties),
                 // If it was created unheard, it is found to be one's own.
-                Err(Refusal::Exists | Refusal::ConnectionLost) => self.ask(Ask::LookAtLock, duties),
+                Err(Refusal::ConnectionLost) => self.lost(Ask::LookAtLock, now_ms, duties),
                 Err(refusal) => give_up(&Ask::CreateLock, &refusal, duties),
             },
-            Told::LockSeen(answer) => self.seen(answer, duties),
+            Told::LockSeen(answer) => self.seen(answer, now_ms, duties),
             Told::Breadcrumb(answer) if self.stage == Stage::Reading => match answer {
                 Ok(Some((named, version))) if named != self.own => {
                     self.stage = Stage::Fencing { replaces: version };
                     duties.push(Duty::Fence(named));
                 }
                 Ok(found) => self.write(found.map(|(_, version)| version), duties),
-                Err(Refusal::ConnectionLost) => self.ask(Ask::ReadBreadcrumb, duties),
+                Err(Refusal::ConnectionLost) => self.lost(Ask::ReadBreadcrumb, now_ms, duties),
                 Err(_) => self.abandon(now_ms, duties),
             },
             Told::BreadcrumbWritten(answer) if self.stage == Stage::Writing => match answer {
@@ -285,7 +322,10 @@ impl Elector for ActiveStandbyElector {
                     duties.push(Duty::Promote);
                 }
                 // Whether it was written is not known: it is read anew.
-                Err(Refusal::ConnectionLost) => self.elected(duties),
+                Err(Refusal::ConnectionLost) => {
+                    self.stage = Stage::Reading;
+                    self.lost(Ask::ReadBreadcrumb, now_ms, duties);
+                }
                 // Somebody else has written it, so the lock is not one's own any more.
                 Err(_) => self.abandon(now_ms, duties),
             },
@@ -300,8 +340,28 @@ impl Elector for ActiveStandbyElector {
         }
     }
 
+    fn quit(&mut self, duties: &mut Vec<Duty>) {
+        if !matches!(self.stage, Stage::Out | Stage::Abandoned { .. }) {
+            self.leave(Stage::Out, duties);
+        }
+    }
+
     fn needs_ticks(&self) -> bool {
         matches!(self.stage, Stage::Abandoned { .. })
+    }
+}
+
+impl Told {
+    /// Whether it is an answer that was not lost.
+    fn answers(&self) -> bool {
+        let lost = Some(&Refusal::ConnectionLost);
+        match self {
+            Told::Reconnected | Told::Expired | Told::LockChanged => false,
+            Told::LockCreated(answer) => answer.as_ref().err() != lost,
+            Told::LockSeen(answer) => answer.as_ref().err() != lost,
+            Told::Breadcrumb(answer) => answer.as_ref().err() != lost,
+            Told::BreadcrumbWritten(answer) => answer.as_ref().err() != lost,
+        }
     }
 }
 

@@ -12,10 +12,9 @@ const UNIX_GROUPS: &[&str] = &[
 const ALWAYS_ASYNC: &str = "the audit log is written by a thread of its own, behind 65,536 lines";
 const CACHE: &str = "there is no cache of blocks";
 const CALLER: &str = "the audit log has no such choice";
-const CONTROLLER: &str = "our failover controller has limits of its own";
+const CONTROLLER: &str = "our failover controller has limits of its own, and asks for no thread dump";
 const ENCRYPTION: &str = "nothing is encrypted; what asks for it is refused";
 const ERASURE: &str = "there is no erasure coding";
-const FENCING: &str = "sshfence is not run";
 const FIXED: &str = "fixed at Hadoop's default or at a better value";
 const HANDLERS: &str = "calls are served without handler threads and call queues";
 const HTTPS: &str = "there is no HTTPS; policies that ask for it are refused";
@@ -35,8 +34,7 @@ const TAILING: &str = "a standby reads edits from the JournalNodes as soon as th
 const TOKENS: &str = "there are no tokens; keys that ask for them are refused";
 const TRASH: &str = "there is one kind of trash";
 const WEBHDFS: &str = "there is no WebHDFS; our web servers have limits of their own";
-const ZOOKEEPER: &str =
-    "connections to ZooKeeper are neither encrypted nor made by SASL, and made again for as long as it takes";
+const ZOOKEEPER: &str = "connections to ZooKeeper are neither encrypted nor made by SASL";
 
 const AUDIT_ADVICE: &str = "there are no audit loggers besides Hathi's own; remove the key";
 const ENCRYPTION_ADVICE: &str = "there are no encryption zones and no key provider (KMS); remove the key";
@@ -163,9 +161,9 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.federation.router.*", "", OTHER_PRODUCT),
     read("dfs.ha.allow.stale.reads", "false", &[N], ""),
     read("dfs.ha.automatic-failover.enabled", "false", &[N, Z, C], ""),
-    read("dfs.ha.fencing.methods", "", &[Z, C], "`shell(...)` is run, other methods are refused. A controller needs one when ZooKeeper elects; when the JournalNodes elect, they fence"),
-    unused("dfs.ha.fencing.ssh.*", "", FENCING),
-    unused("dfs.ha.fencing.ssh.connect-timeout", "30000", FENCING),
+    read("dfs.ha.fencing.methods", "", &[Z, C], "`shell(...)` and `sshfence(user:port)`, also by the names of Hadoop's classes; other classes are refused. A controller needs one when ZooKeeper elects; when the JournalNodes elect, they fence"),
+    read("dfs.ha.fencing.ssh.connect-timeout", "30000", &[Z, C], "milliseconds, rounded up to seconds"),
+    read("dfs.ha.fencing.ssh.private-key-files", "", &[Z, C], "divided by commas; without any, ssh's own"),
     read("dfs.ha.log-roll.period", "120", &[N], ""),
     unused("dfs.ha.log-roll.rpc.timeout", "20000", TAILING),
     read("dfs.ha.namenode.id", "", &[N, Z, C], ""),
@@ -417,23 +415,23 @@ pub(super) const KEYS: &[Key] = &[
     read("fs.trash.checkpoint.interval", "0", &[H], ""),
     unused("fs.trash.classname", "", TRASH),
     read("fs.trash.interval", "0", &[N, C], "told to clients; `hathi dfs -rm` obeys it"),
-    unused("ha.failover-controller.active-standby-elector.zk.op.retries", "3", ZOOKEEPER),
+    read("ha.failover-controller.active-standby-elector.zk.op.retries", "3", &[Z], "how often a question to ZooKeeper is asked again whose answer was lost; then the controller joins the election anew, where Hadoop's ends. An active is not given up for that"),
     read("ha.failover-controller.cli-check.rpc-timeout.ms", "20000", &[C], ""),
-    unused("ha.failover-controller.graceful-fence.connection.retries", "1", CONTROLLER),
+    read("ha.failover-controller.graceful-fence.connection.retries", "1", &[Z], ""),
     read("ha.failover-controller.graceful-fence.rpc-timeout.ms", "5000", &[Z, C], ""),
     read("ha.failover-controller.new-active.rpc-timeout.ms", "60000", &[Z, C], ""),
-    unused("ha.health-monitor.*", "", CONTROLLER),
     read("ha.health-monitor.check-interval.ms", "1000", &[Z], "how often a NameNode's own health check runs; whether it answers is asked ten times a second"),
-    unused("ha.health-monitor.connect-retry-interval.ms", "1000", CONTROLLER),
-    read("ha.health-monitor.rpc-timeout.ms", "45000", &[Z], "a NameNode that is silent for so long leaves ZooKeeper's election; sooner, when its lease at the JournalNodes has run out"),
-    unused("ha.health-monitor.rpc.connect.max.retries", "1", CONTROLLER),
-    unused("ha.health-monitor.sleep-after-disconnect.ms", "1000", CONTROLLER),
+    read("ha.health-monitor.connect-retry-interval.ms", "1000", &[Z], "of a NameNode of Hadoop; ours is tried again after 30 ms at the latest"),
+    read("ha.health-monitor.rpc-timeout.ms", "45000", &[Z], "a NameNode that is silent for so long leaves the election; sooner, when its lease at the JournalNodes has run out"),
+    read("ha.health-monitor.rpc.connect.max.retries", "1", &[Z], "of a NameNode of Hadoop; ours is tried all the time"),
+    read("ha.health-monitor.sleep-after-disconnect.ms", "1000", &[Z], "of a NameNode of Hadoop; ours is tried again after 30 ms at the latest"),
     unused("ha.zookeeper.*", "", ZOOKEEPER),
     read("ha.zookeeper.acl", "world:anyone:rwcda", &[Z], "also `@FILE`"),
     read("ha.zookeeper.auth", "", &[Z], "also `@FILE`"),
     read("ha.zookeeper.parent-znode", "/hadoop-ha", &[Z], ""),
     read("ha.zookeeper.quorum", "", &[N, Z], "ZooKeeper elects the active NameNode; when it is not set, the JournalNodes do"),
     read("ha.zookeeper.session-timeout.ms", "10000", &[Z], ""),
+    refused("ha.zookeeper.ssl.*", "", &[Z], Set, ZOOKEEPER_ADVICE),
     unused("hadoop.caller.context.*", "", CALLER),
     read("hadoop.caller.context.enabled", "false", &[N], ""),
     read("hadoop.caller.context.max.size", "128", &[N], ""),
@@ -541,4 +539,5 @@ pub(super) const KEYS: &[Key] = &[
     unused("nfs.*", "", OTHER_PRODUCT),
     read("security.*", "", &[N, D, J, Z], "service ACLs, of `hadoop-policy.xml`"),
     unused("yarn.*", "", OTHER_PRODUCT),
+    refused("zookeeper.client.secure", "false", &[Z], True, ZOOKEEPER_ADVICE),
 ];

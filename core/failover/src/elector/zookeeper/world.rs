@@ -15,6 +15,7 @@ use hathi_journal::survey::QuorumLease;
 const CONTROLLERS: usize = 3;
 const STEPS: usize = 400;
 const STEP_MS: u64 = 50;
+const RETRIES: u32 = 3;
 
 /// The same seed is the same run.
 struct Random(u64);
@@ -80,7 +81,10 @@ impl ZooKeeper {
             Ask::LookAtLock => Some(Told::LockSeen(match self.lock {
                 Some(owner) => {
                     self.watching.push(session);
-                    Ok(owner == session)
+                    Ok(match owner == session {
+                        true => LockOwner::ThisSession,
+                        false => LockOwner::Other(vec![u8::try_from(owner.0).unwrap()]),
+                    })
                 }
                 None => Err(Refusal::Missing),
             })),
@@ -147,16 +151,28 @@ fn lost(ask: &Ask) -> Option<Told> {
     }
 }
 
+fn elector(index: usize) -> ActiveStandbyElector {
+    ActiveStandbyElector::new(vec![u8::try_from(index).unwrap()], RETRIES)
+}
+
 impl World {
+    /// Its controller is killed and started again; ZooKeeper keeps its session for a while.
+    fn restart_controller(&mut self, index: usize) {
+        let session = self.electors[index].session;
+        self.electors[index] = elector(index);
+        // Sessions are counted by whoever opens them, and here two of one number must not be the same.
+        self.electors[index].session = session + 1;
+        self.asked[index].clear();
+        self.answers[index].clear();
+    }
+
     fn new(seed: u64) -> Self {
         World {
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             now_ms: 0,
             zookeeper: ZooKeeper::default(),
             outage: false,
-            electors: (0..CONTROLLERS)
-                .map(|index| ActiveStandbyElector::new(vec![u8::try_from(index).unwrap()]))
-                .collect(),
+            electors: (0..CONTROLLERS).map(|index| elector(index)).collect(),
             namenodes: vec![NameNode::Standby; CONTROLLERS],
             well: vec![true; CONTROLLERS],
             standby_probes: vec![0; CONTROLLERS],
@@ -312,6 +328,7 @@ impl World {
                 }
                 // A person moves it.
                 17 if self.namenodes[index] == NameNode::Active => self.namenodes[index] = NameNode::Standby,
+                19 => self.restart_controller(index),
                 18 => {
                     let number = self.electors[index].session;
                     self.answers[index].push_back(Answer::Told(number, Told::Reconnected));
@@ -325,6 +342,13 @@ impl World {
                 if *namenode == NameNode::Dead {
                     *namenode = NameNode::Standby;
                 }
+            }
+        }
+        // Nobody keeps the session of a controller that was killed alive.
+        if !self.outage && self.random.one_in(20) {
+            let orphan = |session: &&Session| session.1 != self.electors[session.0].session;
+            if let Some(session) = self.zookeeper.alive.iter().find(orphan).copied() {
+                self.expire(session);
             }
         }
         for index in 0..CONTROLLERS {

@@ -1,0 +1,155 @@
+//! A real OpenSSH server on the loopback device, with keys of its own.
+
+use crate::{PortRange, wait_for};
+use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where packages put it; it wants to be started by its whole path.
+const PROGRAM: &str = "/usr/sbin/sshd";
+
+/// A running server, for the user that runs the test; dropping it kills it.
+#[derive(Debug)]
+pub struct Sshd {
+    dir: TempDir,
+    ports: PortRange,
+    child: Child,
+}
+
+impl Sshd {
+    /// Starts a server; `None`, with a line that says so, where there is none and none can be installed. With `CI=true` that is
+    /// an error.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start() -> Result<Option<Sshd>> {
+        if let Err(error) = install() {
+            if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+                return Err(error);
+            }
+            eprintln!(
+                "SKIPPED: this test needs an OpenSSH server (the package openssh-server) and fuser (psmisc): {error:#}"
+            );
+            return Ok(None);
+        }
+        let (dir, ports) = (TempDir::with_prefix("hathi-sshd-")?, PortRange::claim()?);
+        for key in ["host", "client"] {
+            let file = dir.path().join(key);
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(file)
+                .status()?;
+            ensure!(made.success(), "ssh-keygen: {made}");
+        }
+        std::fs::copy(dir.path().join("client.pub"), dir.path().join("authorized_keys"))?;
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let config = format!(
+            "ListenAddress 127.0.0.1\nPort {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
+             UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n",
+            ports.base(),
+            path("host"),
+            path("authorized_keys"),
+        );
+        std::fs::write(dir.path().join("config"), config)?;
+        let log = File::create(dir.path().join("log"))?;
+        let child = Command::new(PROGRAM)
+            .args(["-D", "-e", "-f", &path("config")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let mut sshd = Sshd { dir, ports, child };
+        wait_for("sshd to listen", PATIENCE, || {
+            let ended = sshd.child.try_wait().is_ok_and(|status| status.is_some());
+            assert!(!ended, "sshd ended:\n{}", sshd.log());
+            TcpStream::connect(("127.0.0.1", sshd.port())).ok()
+        });
+        Ok(Some(sshd))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.base()
+    }
+
+    /// The private key that it lets in.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.dir.path().join("client")
+    }
+
+    /// One that it does not know.
+    #[must_use]
+    pub fn unknown_key(&self) -> PathBuf {
+        self.dir.path().join("host")
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// Has the packages installed where they are missing and this user may do that.
+fn install() -> Result<()> {
+    let is_there = || Path::new(PROGRAM).exists() && has("fuser") && has("ssh");
+    if !is_there() {
+        ensure!(rustix::process::getuid().is_root(), "only root may install it");
+        let apt = |words: &[&str]| -> Result<()> {
+            let ended = Command::new("apt-get")
+                .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=120"])
+                .args(words)
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .stdin(Stdio::null())
+                .output()
+                .context("apt-get")?;
+            let told = String::from_utf8_lossy(&ended.stderr);
+            ensure!(ended.status.success(), "apt-get {}: {told}", words.join(" "));
+            Ok(())
+        };
+        let packages = [
+            "install",
+            "--no-install-recommends",
+            "openssh-server",
+            "openssh-client",
+            "psmisc",
+        ];
+        if apt(&packages).is_err() {
+            // Its lists may be missing or old.
+            apt(&["update"])?;
+            apt(&packages)?;
+        }
+        ensure!(is_there(), "{PROGRAM} is missing");
+    }
+    if rustix::process::getuid().is_root() {
+        // Where it locks itself in while it does not know who calls.
+        std::fs::create_dir_all("/run/sshd")?;
+    }
+    Ok(())
+}
+
+fn has(program: &str) -> bool {
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&directories).chain(["/sbin".into(), "/usr/sbin".into()]);
+    directories
+        .into_iter()
+        .any(|directory| directory.join(program).exists())
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        // It may have ended, and nothing can be done about it here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
