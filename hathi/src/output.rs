@@ -65,5 +65,6 @@ macro_rules! eprint {
 
 /// As the standard one, but never panics. See the module.
 macro_rules! eprintln {
+    () => { $crate::output::print_error(format_args!("\n")) };
     ($($arg:tt)*) => { $crate::output::print_error(format_args!("{}\n", format_args!($($arg)*))) };
 }

@@ -505,7 +505,7 @@ fn claim(input: &[u8]) {
     let disk = empty_disk();
     let root = Path::new("/shared");
     let shared = SharedDirectory::new(disk.clone(), root);
-    shared.format(&storage::info()).expect("a new disk takes it");
+    shared.format(&storage::info(), false).expect("a new disk takes it");
     let current = root.join("current");
     disk.write_small(&current.join("hathi-writer"), parts.next())
         .expect("a new disk takes it");

@@ -77,14 +77,14 @@ struct Timeouts {
 
 impl Timeouts {
     fn of(conf: &Configuration) -> Result<Timeouts, Refused> {
-        let read = |name: &str, default: u64| {
-            let ms = conf.get_u64(&format!("ha.failover-controller.{name}.rpc-timeout.ms"), default);
+        let read = |key: &str, default: u64| {
+            let ms = conf.get_u64(key, default);
             ms.map(Duration::from_millis).map_err(Refused::argument)
         };
         Ok(Timeouts {
-            check: read("cli-check", 20_000)?,
-            graceful_fence: read("graceful-fence", 5_000)?,
-            new_active: read("new-active", 60_000)?,
+            check: read("ha.failover-controller.cli-check.rpc-timeout.ms", 20_000)?,
+            graceful_fence: read("ha.failover-controller.graceful-fence.rpc-timeout.ms", 5_000)?,
+            new_active: read("ha.failover-controller.new-active.rpc-timeout.ms", 60_000)?,
         })
     }
 }

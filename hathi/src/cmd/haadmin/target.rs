@@ -55,20 +55,20 @@ impl<'a> Target<'a> {
                 return Err(Refused::argument(text));
             }
         };
-        let address = |kind: &str, port| -> Result<Option<HostPort>, Refused> {
-            let text = conf.get(&format!("dfs.namenode.{kind}-address.{nameservice}.{id}"));
+        let address = |key: &str, port| -> Result<Option<HostPort>, Refused> {
+            let text = conf.get(&format!("{key}.{nameservice}.{id}"));
             let parsed = text.map(|text| HostPort::parse(&text, port)).transpose();
             parsed.map_err(Refused::argument)
         };
-        let service = match address("servicerpc", Some(NAMENODE_PORT))? {
+        let service = match address("dfs.namenode.servicerpc-address", Some(NAMENODE_PORT))? {
             Some(address) => Some(address),
-            None => address("rpc", Some(NAMENODE_PORT))?,
+            None => address("dfs.namenode.rpc-address", Some(NAMENODE_PORT))?,
         };
         let unknown = || Refused::argument(format!("Unable to determine service address for namenode '{id}'"));
         Ok(Target {
             conf,
             address: service.ok_or_else(unknown)?,
-            lifeline: address("lifeline.rpc", None)?,
+            lifeline: address("dfs.namenode.lifeline.rpc-address", None)?,
             nameservice,
             id: id.to_owned(),
             called: Cell::new(false),

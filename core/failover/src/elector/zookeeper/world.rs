@@ -172,7 +172,7 @@ impl World {
             now_ms: 0,
             zookeeper: ZooKeeper::default(),
             outage: false,
-            electors: (0..CONTROLLERS).map(|index| elector(index)).collect(),
+            electors: (0..CONTROLLERS).map(elector).collect(),
             namenodes: vec![NameNode::Standby; CONTROLLERS],
             well: vec![true; CONTROLLERS],
             standby_probes: vec![0; CONTROLLERS],
