@@ -155,7 +155,7 @@ fn zookeeper_elects_among_our_controllers_and_its_loss_moves_nobody() -> Result<
     };
     let settings = [
         ("ha.zookeeper.quorum", quorum.as_str()),
-        ("ha.zookeeper.session-timeout.ms", "2000"),
+        ("ha.zookeeper.session-timeout.ms", "4000"),
         ("ha.zookeeper.acl", "auth::rwcda"),
         ("dfs.ha.fencing.methods", fencing.as_str()),
         ("dfs.ha.fencing.ssh.private-key-files", key.as_str()),
