@@ -100,11 +100,15 @@ impl Sshd {
     }
 }
 
-/// Has the packages installed where they are missing and this user may do that.
+/// Has the packages installed where they are missing, under CI.
 fn install() -> Result<()> {
     let is_there = || Path::new(PROGRAM).exists() && has("fuser") && has("ssh");
     if !is_there() {
-        ensure!(rustix::process::getuid().is_root(), "only root may install it");
+        let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        ensure!(
+            is_ci && rustix::process::getuid().is_root(),
+            "nobody's machine is changed but that of CI"
+        );
         let apt = |words: &[&str]| -> Result<()> {
             let ended = Command::new("apt-get")
                 .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=120"])
