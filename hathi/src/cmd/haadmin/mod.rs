@@ -189,7 +189,7 @@ fn confirmed(question: &str) -> bool {
         let mut answer = String::new();
         match answers.read_line(&mut answer) {
             Ok(0) | Err(_) => {
-                eprintln!();
+                eprint!("\n");
                 return false;
             }
             Ok(_) => {}
