@@ -11,7 +11,8 @@
 //!
 //! Falling ill counts at once. So does getting well, the first time. A NameNode that falls ill again within
 //! [`CALM_MS`] after it was well again has to stay well first, for [`SETTLE_MS`], and each time for twice as long, up to
-//! [`SETTLE_MAX_MS`]: one that goes up and down takes the role away from one that does not otherwise. Hadoop has no such rule.
+//! [`SETTLE_MAX_MS`]. In that time one that does not go up and down wins the election; when there is none, nobody waits for
+//! long. Hadoop has no such rule.
 //!
 //! Being silent is not being ill: who does not answer is asked on, until Hadoop's patience ends
 //! (`ha.health-monitor.rpc-timeout.ms`) or until it is known that it has lost the role by its silence.
@@ -24,9 +25,9 @@
 /// Who falls ill again within this time has to show that it stays well.
 pub const CALM_MS: u64 = 60_000;
 /// For how long it has to be well, the first time.
-pub const SETTLE_MS: u64 = 1000;
+pub const SETTLE_MS: u64 = 200;
 /// And at most: no cluster stays without an active for longer because of this.
-pub const SETTLE_MAX_MS: u64 = 32_000;
+pub const SETTLE_MAX_MS: u64 = 1000;
 
 /// What is known of the local NameNode's health (`HealthMonitor.State`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,7 +268,7 @@ mod tests {
         let mut monitor = HealthMonitor::new(SILENCE_MS);
         probed(&mut monitor, Probe::Well, 0);
         let mut now_ms = 1000;
-        for expected_ms in [0, 1000, 2000, 4000, 8000, 16_000, 32_000, 32_000, 32_000] {
+        for expected_ms in [0, 200, 400, 800, 1000, 1000, 1000] {
             assert_eq!(recovers_after(&mut monitor, now_ms), expected_ms);
             now_ms += expected_ms + CALM_MS - 1;
         }
@@ -282,10 +283,10 @@ mod tests {
         recovers_after(&mut monitor, 10);
         probed(&mut monitor, Probe::NotWell, 20);
         assert_eq!(probed(&mut monitor, Probe::Well, 100), Unhealthy);
-        assert_eq!(probed(&mut monitor, Probe::NotWell, 1050), Unhealthy);
-        assert_eq!(probed(&mut monitor, Probe::Well, 1200), Unhealthy);
-        assert_eq!(probed(&mut monitor, Probe::Well, 2199), Unhealthy);
-        monitor.pass(false, 2200);
+        assert_eq!(probed(&mut monitor, Probe::NotWell, 250), Unhealthy);
+        assert_eq!(probed(&mut monitor, Probe::Well, 400), Unhealthy);
+        assert_eq!(probed(&mut monitor, Probe::Well, 599), Unhealthy);
+        monitor.pass(false, 600);
         assert_eq!(monitor.state(), Healthy, "without another probe");
         assert!(!monitor.needs_ticks());
     }
