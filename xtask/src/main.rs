@@ -36,14 +36,22 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Formatting, structure, lints, and then every test.
+/// Formatting, structure, and then every test, in whose build the lints are.
 fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     timed("tidy", || tidy::check(&root()))?;
-    // Alone: a compiler writes so much to the disk that processes under test would wait for their own syncs.
-    let clippy = "clippy --workspace --all-targets --locked -- -D warnings";
-    cargo(&clippy.split(' ').collect::<Vec<_>>())?;
     timed("tests", || tests::run(&root()))
+}
+
+/// Cargo with Clippy in the place of the compiler, as `cargo clippy` has it, for what `cargo test` builds: the whole workspace
+/// would be compiled a second time only for its lints. A warning ends the build.
+fn cargo_with_lints(args: &[&str]) -> Command {
+    let mut command = cargo_command(args);
+    let driver = Path::new(env!("CARGO")).with_file_name("clippy-driver");
+    command
+        .env("RUSTC_WORKSPACE_WRAPPER", driver)
+        .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
+    command
 }
 
 /// Mutated bytes for the decoders, with what was said behind `fuzz`. What breaks one is kept in `fuzz/corpus`.

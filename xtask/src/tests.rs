@@ -3,7 +3,7 @@
 //! The tests of real processes mostly wait, for failovers and for the real Hadoop; those of the cores and simulators only compute.
 //! So the computing ones run beside the waiting ones, and only when a core would be idle.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -31,8 +31,13 @@ impl Program {
 
 /// Builds and runs every test, and fails with the names of all that failed.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let programs = crate::timed("building the tests", || build(root))?;
-    crate::cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"])?;
+    // Alone: a compiler writes so much to the disk that processes under test would wait for their own syncs.
+    let programs = crate::timed("building the tests, with lints", || build(root))?;
+    crate::timed("examples in the documentation", || {
+        let status = crate::cargo_with_lints(&["test", "--workspace", "--locked", "--doc", "--quiet"]).status()?;
+        ensure!(status.success(), "an example fails");
+        Ok(())
+    })?;
     let (computing, waiting): (Vec<_>, Vec<_>) = programs.iter().partition(|program| program.computes);
     let mut failed = Vec::new();
     std::thread::scope(|scope| {
@@ -65,7 +70,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 /// Builds the test programs and returns them in the order of their names.
 fn build(root: &Path) -> Result<Vec<Program>> {
-    let output = crate::cargo_command(&[
+    let output = crate::cargo_with_lints(&[
         "test",
         "--workspace",
         "--locked",
