@@ -11,7 +11,7 @@ use std::io::{Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -529,12 +529,24 @@ impl Pair {
         command
     }
 
-    /// Runs one of our tools.
+    /// Runs one of our tools. A NameNode that is to become active is waited for: `haadmin` itself, like Hadoop's, waits neither
+    /// for one that starts nor for the end of its safe mode.
     ///
     /// # Errors
     /// When it fails; the message carries what it printed.
     pub fn run(&self, tool: &str, args: &[&str]) -> Result<String> {
-        succeed(self.tool(tool, args))
+        let started = Instant::now();
+        let promotes = matches!(args.first(), Some(&"-transitionToActive" | &"-failover"));
+        loop {
+            let result = succeed(self.tool(tool, args));
+            let Err(error) = &result else { return result };
+            let told = error.to_string();
+            let is_starting = told.contains("Connection refused") || told.contains("is not ready to become active");
+            if !promotes || !is_starting || started.elapsed() > PATIENCE {
+                return result;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// The role moves in order.

@@ -118,11 +118,16 @@ impl Edits {
             if frame.txid > self.limit {
                 return Ok(false);
             }
+            // What follows is not durable, and may be damaged.
+            let is_last = frame.txid == self.limit;
             self.pos = usize::try_from(frames.good_until()).unwrap_or(usize::MAX);
             debug_assert!(self.pos <= self.bytes.len(), "what was read was there");
             if frame.txid <= ns.edit_log.applied() {
                 let life = ns.edit_log.life();
                 ns.history.check_overlap(&mut self.seen, &frame, self.source, life)?;
+                if is_last {
+                    return Ok(false);
+                }
                 continue;
             }
             let op = decode_frame(&frame, self.layout).map_err(|source| TailError::Decode {
@@ -132,6 +137,9 @@ impl Edits {
             ns.replay(frame.txid, &op, mono_ms)?;
             ns.history.replayed(&frame, self.source, ns.edit_log.life());
             debug_assert_eq!(ns.edit_log.applied(), frame.txid, "each transaction is replayed once");
+            if is_last {
+                return Ok(false);
+            }
             applied += 1;
         }
         Ok(true)

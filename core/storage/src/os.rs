@@ -4,9 +4,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::disk::{DirEntry, Disk, DiskFile};
+
+/// How long a lock is tried that somebody holds. A program that this process, or another one, is about to run has copies of
+/// all its locks from the fork on until it is loaded, also of those that were given up meanwhile.
+const FORKED: Duration = Duration::from_millis(100);
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,10 +98,13 @@ impl Disk for OsDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(e),
+        let started = Instant::now();
+        while let Err(error) = file.try_lock() {
+            match error {
+                TryLockError::WouldBlock if started.elapsed() < FORKED => std::thread::sleep(Duration::from_millis(1)),
+                TryLockError::WouldBlock => return Ok(None),
+                TryLockError::Error(error) => return Err(error),
+            }
         }
         file.set_len(0)?;
         file.write_all(holder.as_bytes())?;

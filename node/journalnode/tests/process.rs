@@ -56,7 +56,7 @@ async fn keeps_edits_and_serves_them_in_every_way() {
     for (query, expected) in [
         ("jid=ns1&segmentTxId=2", 404),
         ("jid=ns1&segmentTxId=1&storageInfo=-67:999:0:CID-test", 403),
-        ("jid=..%2Fns1&segmentTxId=1", 500),
+        ("jid=..%2Fns1&segmentTxId=1", 400),
         ("segmentTxId=1", 400),
     ] {
         match http::get(&url(&format!("/getJournal?{query}")), LIMIT).await {

@@ -387,8 +387,8 @@ fn a_namenode_that_falls_ill_again_and_again_is_not_elected_each_time() {
     ill(&mut c, 30);
     lease(&mut c, "b@1", false, 40);
     assert_eq!(well(&mut c, 100), []);
-    assert_eq!(well(&mut c, 1099), []);
-    assert_eq!(c.on(Event::Tick, 1100), [Action::BecomeActive]);
+    assert_eq!(well(&mut c, 299), []);
+    assert_eq!(c.on(Event::Tick, 300), [Action::BecomeActive]);
 }
 
 #[test]

@@ -179,11 +179,25 @@ impl Namespace {
             let change = self.subtree_usage(slot) - before;
             let rec = self.rec(slot);
             self.charge(if rec.is_dir() { slot } else { rec.parent }, change);
+            self.count_types_anew(slot);
         } else {
             self.inodes.get_mut(slot).storage_policy = policy;
         }
         self.touch(slot, fx);
         Ok(())
+    }
+
+    /// Another policy holds from `top` down: quotas by type there count files that inherit it.
+    pub(crate) fn count_types_anew(&mut self, top: Slot) {
+        let by_type = self.quotas.iter().filter(|(_, quota)| !quota.types.is_empty());
+        let below: Vec<Slot> = by_type
+            .map(|(dir, _)| dir)
+            .filter(|dir| self.is_below(*dir, top))
+            .collect();
+        for dir in below {
+            let used = self.charged_usage(dir);
+            self.quota_entry(dir).used_types = used.types;
+        }
     }
 
     pub(crate) fn apply_snapshottable(&mut self, path: &str, on: bool, fx: &mut Effects) -> Applied {

@@ -189,6 +189,9 @@ impl Namespace {
             Some(slot),
             "it is where it was moved to"
         );
+        if self.has_type_quotas() {
+            self.count_types_anew(slot);
+        }
         self.touch(slot, fx);
         self.touch_parent(old_parent, time_ms, fx);
         self.touch_parent(parent, time_ms, fx);

@@ -68,6 +68,12 @@ impl<T: Clone> Side<T> {
         self.len
     }
 
+    /// In no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
+        let shards = self.shards.iter();
+        shards.flat_map(|shard| shard.iter().map(|(slot, value)| (*slot, value)))
+    }
+
     /// Panics when a value is where its slot does not lead to, or is not counted.
     pub(crate) fn check(&self) {
         let mut found = 0;

@@ -92,3 +92,19 @@ fn the_root_has_quotas_by_type_as_well_and_more_replicas_need_room() {
     fix.commit(plan);
     fix.check();
 }
+
+#[test]
+fn a_policy_from_above_counts_in_the_quotas_below() {
+    let mut fix = Fixture::new();
+    fix.mkdirs(ROOT, "/d/e").unwrap();
+    fix.file("/d/e/f", &[10]).unwrap();
+    set(&mut fix, "/d/e", DISK, i64::MAX / 2);
+    policy(&mut fix, "/d", "COLD");
+    assert_eq!(used(&fix, "/d/e"), [0, 0, 0, 30, 0, 0]);
+    fix.check();
+    // It takes its quota with it, and the policy stays.
+    let plan = fix.ns.plan_rename(&fix.ctx(ROOT), "/d/e", "/e").unwrap();
+    assert!(fix.commit(plan));
+    assert_eq!(used(&fix, "/e"), [0, 0, 30, 0, 0, 0]);
+    fix.check();
+}
