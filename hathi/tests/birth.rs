@@ -11,6 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 const SIGKILL: i32 = 9;
+/// Changes from one kill to the next. Each takes two or three processes.
+const STEP: usize = 3;
 const FORMAT: [&str; 2] = ["-format", "-nonInteractive"];
 const BOOTSTRAP: [&str; 2] = ["-bootstrapStandby", "-nonInteractive"];
 const INITIALIZE: [&str; 2] = ["-initializeSharedEdits", "-nonInteractive"];
@@ -41,14 +43,16 @@ fn told(output: &Output) -> String {
         .concat()
 }
 
-/// Runs the command again and again, each time killed one change of a file later, until it ends by itself. After each time
-/// `check` looks, and puts things back for the next. Answers how often it was killed.
+/// Runs the command again and again, each time killed some changes of a file later, until it ends by itself. After each time
+/// `check` looks, and puts things back for the next. Answers how often it was killed. At every single change the same is
+/// tried on a disk in memory (core/storage).
 fn kill_everywhere(
     conf: &Path,
     mut command: impl FnMut() -> Result<Command>,
     mut check: impl FnMut() -> Result<()>,
 ) -> Result<u64> {
-    for change in 1.. {
+    let mut kills = 0;
+    for change in (1..).step_by(STEP) {
         let mut command = command()?;
         let faults = Faults::of(&mut command, conf)?;
         faults.die_at(change)?;
@@ -57,8 +61,9 @@ fn kill_everywhere(
         ensure!(was_killed || output.status.success(), "{}", told(&output));
         check().with_context(|| format!("killed at change {change}: {was_killed}\n{}", told(&output)))?;
         if !was_killed {
-            return Ok(change - 1);
+            return Ok(kills);
         }
+        kills += 1;
     }
     unreachable!("it ends by itself")
 }
@@ -85,7 +90,7 @@ fn a_format_that_is_killed_anywhere_leaves_nothing_or_all_of_it() -> Result<()> 
             Ok(())
         },
     )?;
-    ensure!(kills > 20 && nothing > 10 && all > 1, "{kills} {nothing} {all}");
+    ensure!(kills > 6 && nothing > 3 && all > 0, "{kills} {nothing} {all}");
     single.run_to_end(Kind::Ours, "namenode", &FORMAT)?;
     single.start_namenode(Kind::Ours)
 }
@@ -116,7 +121,7 @@ fn a_forced_format_that_is_killed_anywhere_leaves_the_old_namespace_or_the_new_o
             Ok(())
         },
     )?;
-    ensure!(old > 10 && last == format!("CID-{number}"), "{old} {last}");
+    ensure!(old > 3 && last == format!("CID-{number}"), "{old} {last}");
     Ok(())
 }
 
@@ -125,7 +130,7 @@ fn started() -> Result<Pair> {
     let mut pair = Pair::new(HATHI, None, SharedEdits::Directory, &[])?;
     pair.namenode(Kind::Ours, &pair.conf(0), &FORMAT)?;
     pair.start_namenode(0, Kind::Ours, &pair.conf(0))?;
-    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
     pair.run("dfs", &["-mkdir", "/made"])?;
     Ok(pair)
 }
@@ -149,7 +154,7 @@ fn a_bootstrap_that_is_killed_anywhere_leaves_nothing_or_all_of_it() -> Result<(
             Ok(std::fs::remove_dir_all(pair.name_dir(1))?)
         },
     )?;
-    ensure!(nothing > 10 && all > 1, "{nothing} {all}");
+    ensure!(nothing > 3 && all > 0, "{nothing} {all}");
     pair.namenode(Kind::Ours, &conf, &BOOTSTRAP)?;
     pair.start_namenode(1, Kind::Ours, &conf)?;
     pair.run("haadmin", &["-failover", "nn0", "nn1"])?;
@@ -193,7 +198,7 @@ fn shared_edits_that_were_not_filled_are_used_by_nobody_until_they_are() -> Resu
             Ok(std::fs::remove_dir_all(&shared)?)
         },
     )?;
-    ensure!(refused > 5 && untouched > 1, "{refused} {untouched}");
+    ensure!(refused > 1 && untouched > 0, "{refused} {untouched}");
     pair.namenode(Kind::Ours, &pair.conf(0), &INITIALIZE)?;
     // It is the same as before, and has no more to ask.
     let (code, told) = pair.namenode_refuses(0, &INITIALIZE)?;
@@ -202,7 +207,7 @@ fn shared_edits_that_were_not_filled_are_used_by_nobody_until_they_are() -> Resu
         "{told}"
     );
     pair.start_namenode(0, Kind::Ours, &pair.conf(0))?;
-    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
     pair.run("dfs", &["-test", "-d", "/made"]).map(drop)
 }
 
@@ -242,7 +247,7 @@ fn a_format_goes_on_where_it_ended_between_journalnodes_and_another_namenode_is_
     // The first one goes on, and asks nothing.
     pair.namenode(Kind::Ours, &pair.conf(0), &FORMAT)?;
     pair.start_namenode(0, Kind::Ours, &pair.conf(0))?;
-    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
     pair.run("dfs", &["-mkdir", "/made"])?;
     // With nothing in its directories the other one joins by itself.
     pair.start_namenode(1, Kind::Ours, &pair.conf(1))?;

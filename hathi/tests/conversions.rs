@@ -41,7 +41,7 @@ fn there_and_back(kind: Kind, hadoop: Option<Hadoop>) -> Result<()> {
         &["-initializeSharedEdits", "-nonInteractive"],
     )?;
     pair.start_namenode(0, Kind::Ours, &pair.conf(0))?;
-    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
     pair.run("dfs", &["-mkdir", "/pair"])?;
     // While the active writes a segment.
     pair.namenode(Kind::Ours, &pair.conf(1), &["-bootstrapStandby", "-nonInteractive"])?;

@@ -9,6 +9,7 @@ use crate::shared_edits::LocalSegments;
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
+use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN};
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_journal::segments::{SegmentName, Segments};
 use hathi_namesystem::history::Source;
@@ -200,16 +201,40 @@ fn replay_whole(ns: &mut Namesystem, found: &[Found], limit: TxId) -> anyhow::Re
     }
 }
 
-/// Files with edits behind the image are kept under another name, and no start asks for them.
+/// Files with edits behind the image are kept under another name, and no start asks for them. What the image covers of one
+/// stays a segment: an image that is ahead of all edits is refused.
 fn put_aside(dirs: &NameDirs, found: &[Found], image: TxId) -> anyhow::Result<()> {
     for segment in found.iter().filter(|segment| segment.end() > image) {
+        let path = segment.path();
+        let covered = match segment.name.start <= image {
+            true => Some(up_to(std::fs::read(&path)?, image).with_context(|| path.display().to_string())?),
+            false => None,
+        };
         segment.segments.put_aside(&segment.name, "corrupt")?;
-        tracing::warn!(file = %segment.path().display(), "put aside, with .corrupt at the end of its name");
+        tracing::warn!(file = %path.display(), "put aside, with .corrupt at the end of its name");
+        if let Some(covered) = covered {
+            let name = SegmentName::finalized(segment.name.start, image);
+            OsDisk.write_small(&segment.segments.path(&name), &covered)?;
+        }
     }
     for current in dirs.images_dirs().iter().chain(dirs.edits_dirs()) {
         OsDisk.write_small(&current.join("seen_txid"), format!("{image}\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// A file of edits without what comes behind a transaction.
+fn up_to(mut bytes: Vec<u8>, last: TxId) -> anyhow::Result<Vec<u8>> {
+    let rest = bytes.get(SEGMENT_HEADER_LEN..).unwrap_or_default();
+    let mut frames = Frames::new(rest, SEGMENT_HEADER_LEN as u64);
+    while let Some(frame) = frames.next_frame()? {
+        if frame.txid == last {
+            let end = usize::try_from(frames.good_until())?;
+            bytes.truncate(end);
+            return Ok(bytes);
+        }
+    }
+    bail!("it does not hold transaction {last}")
 }
 
 /// `MetaRecoveryContext.editLogLoaderPrompt`: whether to go on with what was read so far.
