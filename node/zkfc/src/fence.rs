@@ -5,6 +5,7 @@ use crate::fencing::{self, Target};
 use crate::namenode::transition;
 use crate::run::ZkfcConfig;
 use hathi_failover::ServiceState;
+use hathi_formats::conf::host_and_port;
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use hathi_net::ipc::ClientOptions;
 use hathi_net::ipc::protocols::HA_SERVICE_PROTOCOL;
@@ -70,7 +71,7 @@ pub(crate) async fn fence(config: &ZkfcConfig, named: &[u8]) -> Result<Option<Un
 async fn target(config: &ZkfcConfig, named: &[u8]) -> Result<(String, String), String> {
     let info = ActiveNodeInfo::decode(named).map_err(|error| format!("the breadcrumb is not Hadoop's: {error}"))?;
     let (nameservice, id) = (&info.nameservice_id, &info.namenode_id);
-    let stored = format!("{}:{}", info.hostname, info.port);
+    let stored = host_and_port(&info.hostname, info.port);
     let known = config.namenodes.iter().find(|(known, _)| known == id);
     let Some((_, address)) = known.filter(|_| *nameservice == config.nameservice) else {
         return Err(format!(

@@ -7,7 +7,7 @@
 mod shell;
 mod ssh;
 
-use hathi_formats::conf::Configuration;
+use hathi_formats::conf::{Configuration, split_host_and_port};
 
 /// The key of the methods, without its suffixes.
 const METHODS: &str = "dfs.ha.fencing.methods";
@@ -30,7 +30,8 @@ impl Target<'_> {
 
     /// Host and port of its (service) RPC.
     fn host_and_port(&self) -> (&str, &str) {
-        self.address.rsplit_once(':').unwrap_or((self.address, ""))
+        let (host, port) = split_host_and_port(self.address);
+        (host, port.unwrap_or_default())
     }
 }
 
