@@ -427,7 +427,12 @@ impl Thread {
         self.info = info.clone();
         // Who waits must not be early: of all clocks this one only ever stands still too long.
         let claimed = Instant::now();
-        let last = journal.recover(image)?;
+        let mut last = journal.recover(image)?;
+        if let Directories::Own(..) = self.directories {
+            // An image of the same directories needs no edits, and may be all that is left of the last ones: of a NameNode
+            // that was one of several, whose edits the JournalNodes had.
+            last = last.map(|last| last.max(image));
+        }
         let wait = Duration::from_millis(u64::from(wait_ms));
         std::thread::sleep(wait.saturating_sub(claimed.elapsed()));
         let epoch = journal.epoch();

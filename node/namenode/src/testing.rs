@@ -1,5 +1,6 @@
 //! A NameNode without its tasks, for tests of single parts.
 
+use crate::audit::{AuditLog, AuditOptions};
 use crate::background::Shared;
 use crate::image_upload::PeerAddresses;
 use crate::journalnodes::{JournalNodes, Readers};
@@ -77,7 +78,10 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
     let (transitions, _) = mpsc::unbounded_channel();
     let (questions, _) = mpsc::unbounded_channel();
     let calls = StandbyCalls::new(questions);
-    let nn = Arc::new(NameNode::new(settings.clone(), ns, "nn0@test".to_owned(), transitions, calls).unwrap());
+    let mut nn = NameNode::new(settings.clone(), ns, "nn0@test".to_owned(), transitions, calls).unwrap();
+    let audit = AuditOptions::from_conf(&settings.conf).unwrap();
+    nn.audit = audit.map(|options| AuditLog::start(options).unwrap());
+    let nn = Arc::new(nn);
     {
         let mut ns = nn.ns.write();
         ns.role.change(Role::Standby).unwrap();
