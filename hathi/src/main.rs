@@ -33,7 +33,7 @@ const COMMANDS: &[Command] = &[
     ("zkfc", "run a failover controller", cmd::zkfc::run),
     (
         "secondarynamenode",
-        "tell why none is needed",
+        "make the checkpoints of a NameNode without HA",
         cmd::secondarynamenode::run,
     ),
     (
