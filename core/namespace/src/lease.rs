@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use hathi_formats::ids::InodeId;
 
 use crate::namespace::Namespace;
+use crate::store::slab::Slot;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
@@ -124,6 +125,22 @@ impl Namespace {
         }
         debug_assert!(turn.len() <= max, "nobody waits longer for the lock");
         turn.into_iter().map(|(_, file)| InodeId(file)).collect()
+    }
+
+    /// Files whose lease was taken from their writer: somebody asked for their recovery, or the hard limit did, and it has
+    /// not ended. Looks at every open file.
+    pub fn reassigned_leases(&self) -> impl Iterator<Item = InodeId> + '_ {
+        self.open_ids.iter().map(|id| InodeId(*id)).filter(|file| {
+            self.slot(*file)
+                .and_then(|slot| self.open.get(slot))
+                .is_some_and(|open| open.reassigned)
+        })
+    }
+
+    pub(crate) fn note_reassigned(&mut self, file: Slot) {
+        if let Some(open) = self.open.get_mut(file) {
+            open.reassigned = true;
+        }
     }
 
     /// Holder of the lease of an open file.

@@ -715,6 +715,7 @@ impl Namespace {
             Open {
                 client_name: holder,
                 client_machine: Arc::from(client_machine),
+                reassigned: false,
             },
         );
         self.open_ids.insert(id.0);

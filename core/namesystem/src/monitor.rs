@@ -21,8 +21,8 @@ const FILES_MAX: usize = 200;
 /// its recovery is asked for once more.
 const RECOVERIES_MAX: usize = 100_000;
 
-/// Files whose last block is to be recovered, and where the rounds stand. Soft state: a new active finds truncated files in
-/// its namespace; for others the lease is somebody else's by the log, and ends at its hard limit if nobody asks again.
+/// Files whose last block is to be recovered, and where the rounds stand. Soft state: a new active finds them in its
+/// namespace, which knows truncated files and those whose lease was taken from the writer.
 #[derive(Debug, Default)]
 pub struct Recoveries {
     files: BTreeSet<u64>,
@@ -38,6 +38,7 @@ impl Recoveries {
         Recoveries {
             files: namespace
                 .truncations()
+                .chain(namespace.reassigned_leases())
                 .map(|file| file.0)
                 .take(RECOVERIES_MAX)
                 .collect(),

@@ -422,6 +422,7 @@ impl Namespace {
         };
         self.forget_open(slot);
         self.open_file(slot, new_holder, &open.client_machine);
+        self.note_reassigned(slot);
         self.touch(slot, fx);
         Ok(())
     }

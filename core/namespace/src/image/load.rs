@@ -79,7 +79,8 @@ pub struct DecodedInodes {
 /// What few inodes have.
 #[derive(Debug)]
 pub(super) enum Rare {
-    Open(String, String),
+    /// Client, its machine, and whether the lease was taken from it.
+    Open(String, String, bool),
     /// The last block is to get this length; from this block, if it is a copy.
     Truncation(u64, Option<Block>),
     Acl(Vec<AclEntry>),
@@ -224,11 +225,13 @@ impl DecodedInodes {
                     last.set_open(true);
                 }
                 let truncation = decode_truncation(inode.id, &uc, serials)?;
+                let reassigned = uc.lease_reassigned();
                 self.rare.push((
                     at,
                     Rare::Open(
                         uc.client_name.unwrap_or_default(),
                         uc.client_machine.unwrap_or_default(),
+                        reassigned,
                     ),
                 ));
                 self.rare.extend(truncation.map(|truncation| (at, truncation)));
@@ -604,7 +607,12 @@ impl ImageLoader {
 
 fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) -> Result<(), ImageError> {
     match feature {
-        Rare::Open(client_name, client_machine) => ns.open_file(slot, &client_name, &client_machine),
+        Rare::Open(client_name, client_machine, reassigned) => {
+            ns.open_file(slot, &client_name, &client_machine);
+            if reassigned {
+                ns.note_reassigned(slot);
+            }
+        }
         Rare::Truncation(length, source) => return add_truncation(ns, slot, length, source),
         Rare::Acl(acl) => ns.set_acl_feature(slot, acl),
         Rare::XAttrs(xattrs) => ns.set_xattrs(slot, xattrs),

@@ -401,6 +401,7 @@ impl Frozen {
             client_name: Some(open.client_name.to_string()),
             client_machine: Some(open.client_machine.to_string()),
             last_block_complete: complete.then_some(true),
+            lease_reassigned: open.reassigned.then_some(true),
             truncate_length: truncation.map(|truncation| truncation.length),
             truncate_source: source.map(|slot| {
                 let block = self.blocks.get(slot).block();

@@ -167,6 +167,28 @@ fn restarted(from: &mut Namesystem, before: Namesystem) -> Namesystem {
     next
 }
 
+/// A standby that has read an image of this namespace, and no edits.
+fn from_image(ns: &Namesystem) -> Namesystem {
+    let txid = ns.namespace.last_applied_txid();
+    let saved = ns.namespace.freeze();
+    let (bytes, _) = saved
+        .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
+        .unwrap();
+    let image = Image::open(&bytes[..]).unwrap();
+    let loaded = hathi_namespace::image::load(hathi_namespace::Config::default(), &image).unwrap();
+    assert_eq!(loaded.digest(), ns.namespace.digest());
+    let empty = new_namesystem();
+    let parts = Parts {
+        config: empty.config.clone(),
+        blockmanager: BlockManagerConfig::default(),
+        retry_cache: RetryCacheOptions::default(),
+        info: empty.info.clone(),
+    };
+    let mut next = assemble(parts, loaded, TxId(txid), Life::first());
+    next.role.change(Role::Standby).unwrap();
+    next
+}
+
 fn ops(ns: &mut Namesystem) -> Vec<EditOp> {
     let mut all = Vec::new();
     for item in sync(ns) {
@@ -241,23 +263,7 @@ fn safety_01_a_truncate_is_finished_after_its_attempt_expired() {
 #[test]
 fn safety_01_a_truncate_is_in_an_image_that_is_saved_before_its_end() {
     let (ns, block) = truncated();
-    let txid = ns.namespace.last_applied_txid();
-    let saved = ns.namespace.freeze();
-    let (bytes, _) = saved
-        .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
-        .unwrap();
-    let image = Image::open(&bytes[..]).unwrap();
-    let loaded = hathi_namespace::image::load(hathi_namespace::Config::default(), &image).unwrap();
-    assert_eq!(loaded.digest(), ns.namespace.digest());
-    let empty = new_namesystem();
-    let parts = Parts {
-        config: empty.config.clone(),
-        blockmanager: BlockManagerConfig::default(),
-        retry_cache: RetryCacheOptions::default(),
-        info: empty.info.clone(),
-    };
-    let mut next = assemble(parts, loaded, TxId(txid), Life::first());
-    next.role.change(Role::Standby).unwrap();
+    let mut next = from_image(&ns);
     become_active(&mut next, NOW);
     for node in 0..3 {
         arrive(&mut next, node, &[(&block, 100, FINALIZED)]);
@@ -313,6 +319,48 @@ fn safety_n12_the_source_of_a_copy_on_truncate_is_kept_until_the_copy_is_there()
     assert_eq!(next.blockmanager.counts().pending_deletion, 3, "now the source may go");
     next.namespace.check();
     next.blockmanager.check();
+}
+
+/// Through the log and through an image alike.
+#[test]
+fn safety_03_a_recovery_that_somebody_asked_for_goes_on_after_a_failover() {
+    let mut ns = active();
+    for node in 0..3 {
+        register(&mut ns, node);
+    }
+    let block = open_file(&mut ns, "/f", 3);
+    assert!(!recover_lease(&mut ns, &hdfs(), "/f"));
+    let mut by_log = standby();
+    replay(&mut ns, &mut by_log);
+    let mut by_image = from_image(&ns);
+    for next in [&mut by_log, &mut by_image] {
+        become_active(next, NOW);
+        for node in 0..3 {
+            arrive(next, node, &[(&block, 100, RBW)]);
+        }
+        // Nobody asks this NameNode.
+        let order = order(next, 0..3).expect("the recovery is forgotten");
+        synchronize(next, &agreed(&order, 100, &[0, 1, 2])).unwrap();
+        assert_eq!(status(next, "/f"), (100, true));
+        next.namespace.check();
+    }
+}
+
+#[test]
+fn an_open_file_of_a_living_writer_is_not_recovered_after_a_failover() {
+    let mut ns = active();
+    for node in 0..3 {
+        register(&mut ns, node);
+    }
+    let block = open_file(&mut ns, "/f", 3);
+    let mut next = standby();
+    replay(&mut ns, &mut next);
+    become_active(&mut next, NOW);
+    for node in 0..3 {
+        arrive(&mut next, node, &[(&block, 100, RBW)]);
+    }
+    check_leases(&mut next, later(2_000));
+    assert!(order(&mut next, 0..3).is_none());
 }
 
 fn is_closed(ns: &mut Namesystem, src: &str) -> bool {
