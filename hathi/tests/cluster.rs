@@ -1,9 +1,10 @@
 //! Whole clusters of real processes: started, killed, paused, damaged, and used through it all.
 
 use anyhow::{Context, Result};
-use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use hathi_interop::{Cluster, ClusterOptions, PortRange, Role, wait_for};
 use rustix::process::Signal;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,6 +56,36 @@ fn everything_is_there_after_all_processes_were_killed() -> Result<()> {
     cluster.stop()?;
     cluster.start_again()?;
     assert_eq!(get(&cluster, "/a/moved")?, bytes);
+    Ok(())
+}
+
+#[test]
+fn the_demonstration_shows_every_step_of_a_failover_and_loses_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let range = PortRange::claim()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_hathi"))
+        .args(["quickstart", "--demo", "--namenodes", "2", "--datanodes", "1", "--dir"])
+        .arg(dir.path())
+        .args(["--base-port", &range.base().to_string()])
+        .stdin(Stdio::null())
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let mut rest = &*told;
+    for step in [
+        " ms lost  ",
+        " ms noticed  ",
+        " ms elected  ",
+        " ms recovered  ",
+        " ms serving  ",
+        " ms used  ",
+        " lost 0 failed 0 ",
+    ] {
+        let at = rest
+            .find(step)
+            .with_context(|| format!("{step:?} is missing, or not in its place: {told}"))?;
+        rest = &rest[at..];
+    }
+    anyhow::ensure!(output.status.success(), "{told}");
     Ok(())
 }
 

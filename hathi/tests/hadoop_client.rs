@@ -3,14 +3,18 @@
 use anyhow::{Context, Result, ensure};
 use hathi_interop::{Cluster, ClusterOptions, Hadoop, Role, wait_for};
 use rustix::process::Signal;
+use std::fs::{FileTimes, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 
 fn start() -> Result<Cluster> {
-    Cluster::start(env!("CARGO_BIN_EXE_hathi"), ClusterOptions::default())
+    Cluster::start(HATHI, ClusterOptions::default())
 }
 
 #[test]
@@ -56,48 +60,322 @@ fn the_client_goes_on_through_failovers_and_loses_nothing() -> Result<()> {
     Ok(())
 }
 
+/// What a tool said and how it ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    out: Vec<String>,
+    err: Vec<String>,
+    exit: i32,
+}
+
+/// Hadoop's tools, in one JVM for all calls.
+struct Java(Child, BufReader<ChildStdout>);
+
+impl Java {
+    fn start(hadoop: &Hadoop, conf: &Path) -> Result<Java> {
+        let mut child = hadoop
+            .command(conf, "ShellCalls.java", &[])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let answers = BufReader::new(child.stdout.take().context("piped")?);
+        Ok(Java(child, answers))
+    }
+
+    fn call(&mut self, typed: &str, words: &[&str]) -> Result<Said> {
+        let stdin = self.0.stdin.as_mut().context("piped")?;
+        writeln!(stdin, "{}\t{}", typed.replace('\n', "\\n"), words.join("\t"))?;
+        let mut said = Said {
+            out: Vec::new(),
+            err: Vec::new(),
+            exit: -1,
+        };
+        loop {
+            let mut answer = String::new();
+            ensure!(self.1.read_line(&mut answer)? > 0, "Hadoop's tools are gone: {words:?}");
+            let answer = answer.trim_end_matches('\n');
+            match answer.split_at_checked(4).context("an answer")? {
+                ("out ", line) => said.out.push(line.to_owned()),
+                ("err ", line) => said.err.push(line.to_owned()),
+                _ => {
+                    said.exit = answer.trim_start_matches("exit ").parse()?;
+                    return Ok(said);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Java {
+    fn drop(&mut self) {
+        // It has ended already, or there is nothing to be done about it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ours(conf: &Path, typed: &str, words: &[&str]) -> Result<Said> {
+    let (tool, args) = words.split_first().context("no tool")?;
+    let mut child = Command::new(HATHI)
+        .args([tool, "--conf"])
+        .arg(conf)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("piped")?;
+    // A call that asks for nothing may have ended.
+    let _ = stdin.write_all(typed.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
+    Ok(Said {
+        out: lines(&output.stdout),
+        err: lines(&output.stderr),
+        exit: output.status.code().context("killed")?,
+    })
+}
+
+/// What both tools are told, in this order: `R` is a directory of the file system and `L` one of this machine, each tool's
+/// own; what is typed stands before `|`.
+const CALLS: &str = "\
+dfs -mkdir -p R/d/e
+dfs -mkdir R/d
+dfs -mkdir R/none/below
+dfs -stat %a,%n R/d
+dfs -put L/large R/d/f
+dfs -put L/large R/d/f
+dfs -put -d -f L/large R/d/f
+dfs -put L/none R/d
+dfs -put -p L/small R/d/kept
+dfs -stat %a,%o,%r,%b,%y,%n R/d/kept
+dfs -put L/small R/d/plain
+dfs -stat %a,%u,%g,%r,%b R/d/plain
+dfs -put -nonsense L/small R/d
+typed\n|dfs -put - R/d/typed
+dfs -cat R/d/typed R/d/none R/d
+dfs -cat -ignoreCrc R/d/typed
+dfs -get R/d/f L/back
+dfs -get R/d/f L/back
+dfs -get -f -ignoreCrc R/d/f L/back
+dfs -get -p R/d/kept L/kept
+dfs -get R/d L/tree
+dfs -get -nonsense R/d L/tree
+dfs -cp R/d/kept R/d/copy
+dfs -cp R/d/kept R/d/copy
+dfs -stat %a,%n R/d/copy
+dfs -cp -f -p R/d/kept R/d/copy
+dfs -stat %a,%y,%n R/d/copy
+dfs -cp -f -d -pt R/d/kept R/d/copy
+dfs -stat %a,%y,%n R/d/copy
+dfs -cp -pz R/d/kept R/d/copy
+dfs -cp R/d R/d/e
+dfs -cp R/d R/d2
+dfs -count R/d R/d2 R/none
+dfs -count
+dfs -count -q -v R/d
+dfs -count -u -v R/d
+dfs -count -e -v R/d
+dfs -count -x R/d
+dfs -count -q -x R/d
+dfs -count -u -x -e R/d
+dfs -count -q -h R/d
+dfs -count -nonsense R/d
+dfsadmin -setQuota 100 R/d
+dfsadmin -setSpaceQuota 1g R/d
+dfsadmin -setSpaceQuota 1g -storageType DISK R/d
+dfs -count -q R/d
+dfs -count -u R/d
+dfs -count -q -h -v R/d
+dfsadmin -setQuota none R/d
+dfsadmin -clrQuota R/d
+dfsadmin -clrSpaceQuota R/d
+dfs -du R/d
+dfs -du -s -h R/d
+dfs -du -v -x R/d
+dfs -du -nonsense R/d
+dfs -ls -C R/d
+dfs -ls -d -C R/d
+dfs -ls -C -R R/d2
+dfs -ls -C -S -r R/d
+dfs -ls R/none
+dfs -ls -nonsense R
+dfs -touchz R/d/empty
+dfs -touchz R/d/e
+dfs -touchz R/none/empty
+dfs -test -e R/d/empty
+dfs -test -z R/d/empty
+dfs -test -s R/d/empty
+dfs -test -d R/d/empty
+dfs -test -f R/d/empty
+dfs -setrep 2 R/d/plain
+dfs -setrep 0 R/d/plain
+dfs -stat %r R/d/plain
+dfs -chmod 640 R/d/plain
+dfs -chmod -R u+x,o= R/d2
+dfs -chmod nonsense R/d/plain
+dfs -chown alice:staff R/d/plain
+dfs -chgrp wheel R/d/empty
+dfs -stat %a,%u,%g R/d/plain R/d2 R/d2/plain R/d/empty
+dfs -mv R/d/plain R/d/moved
+dfs -mv R/d/none R/d/moved
+dfs -mv R/d/copy R/d/moved
+dfs -appendToFile L/small R/d/f
+dfs -stat %b R/d/f
+dfs -truncate 9000000 R/d/f
+dfs -truncate x R/d/f
+dfs -truncate -w 100 R/d/f R/d/moved
+dfs -stat %b,%n R/d/f R/d/moved
+dfs -truncate 0 R/d/copy
+dfs -truncate 0 R/d
+dfs -appendToFile -n L/small R/d/kept
+dfs -stat %b R/d/kept
+fsck R/d/kept -files -blocks
+dfs -tail R/d/kept
+dfs -rm R/d R/none R/d/typed
+dfs -rm -f R/none
+dfs -rmdir R/d
+dfs -rmdir --ignore-fail-on-non-empty R/d
+dfs -rm -safely R/d/empty
+maybe\nn\n|dfs -rm -r -safely R/d
+NO\n|dfs -rm -r -safely R/d
+dfs -test -d R/d
+Yes\n|dfs -rm -r -safely R/d
+dfs -test -d R/d
+dfs -rm -R -skipTrash R/d2
+dfs -rm -nonsense R
+dfs -nonsense
+";
+
+/// Each command of ours prints and ends as Hadoop's; what neither tells the other one how to do, both refuse.
+fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
+    let conf = cluster.conf();
+    let mut java = Java::start(hadoop, &conf)?;
+    let roots = ["/java", "/ours"];
+    let locals = ["local-java", "local-ours"].map(|name| cluster.dir().join(name));
+    let written = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for (root, local) in roots.iter().zip(&locals) {
+        std::fs::create_dir(local)?;
+        std::fs::write(local.join("large"), vec![b'x'; 3_000_000])?;
+        let small = local.join("small");
+        std::fs::write(&small, vec![b'y'; 1000])?;
+        std::fs::File::open(&small)?.set_times(FileTimes::new().set_modified(written).set_accessed(written))?;
+        std::fs::set_permissions(&small, Permissions::from_mode(0o604))?;
+        cluster.hathi_ok("dfs", &["-mkdir", root])?;
+    }
+    let mut wrong = Vec::new();
+    for line in CALLS.lines() {
+        let (typed, words) = line.split_once('|').unwrap_or(("", line));
+        let typed = typed.replace("\\n", "\n");
+        let said = [0, 1].map(|side| {
+            let (root, local) = (roots[side], locals[side].display().to_string());
+            let words: Vec<String> = words
+                .split(' ')
+                .map(|word| match word.split_at_checked(1) {
+                    Some(("R", rest)) => format!("{root}{rest}"),
+                    Some(("L", rest)) => format!("{local}{rest}"),
+                    _ => word.to_owned(),
+                })
+                .collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let mut said = if side == 0 || words[0] == "fsck" {
+                java.call(&typed, &words)?
+            } else {
+                ours(&conf, &typed, &words)?
+            };
+            for text in said.out.iter_mut().chain(&mut said.err) {
+                *text = text.replace(root, "R").replace(&local, "L");
+            }
+            if words[0] == "fsck" {
+                // Blocks have their own ids.
+                said.out.retain(|line| line.contains("Total blocks"));
+            }
+            if said.exit == 255 {
+                // How a command is used, each tool says in its own words.
+                (said.out, said.err) = (Vec::new(), Vec::new());
+            }
+            anyhow::Ok(said)
+        });
+        let [theirs, ours] = said;
+        let (theirs, ours) = (theirs?, ours?);
+        if theirs != ours {
+            wrong.push(format!("{line}\n  Hadoop: {theirs:?}\n  ours:   {ours:?}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for local in &locals {
+        ensure!(
+            std::fs::read(local.join("back"))? == std::fs::read(local.join("large"))?,
+            "the file came back changed"
+        );
+        let kept = std::fs::metadata(local.join("kept"))?;
+        ensure!(
+            kept.modified()? == written && kept.permissions().mode() & 0o777 == 0o604,
+            "{kept:?}"
+        );
+    }
+    // What is not done is said, and nothing happens.
+    let refused: [&[&str]; 6] = [
+        &["-cp", "-pa", "/ours", "/copy"],
+        &["-cp", "-px", "/ours", "/copy"],
+        &["-put", "-l", "/etc/passwd", "/copy"],
+        &["-get", "-crc", "/ours", "/copy"],
+        &["-count", "-s", "/ours"],
+        &["-count", "-q", "-t", "DISK", "/ours"],
+    ];
+    for words in refused {
+        let words: Vec<&str> = [&["dfs"], words].concat();
+        ensure!(ours(&conf, "", &words)?.exit == 255, "{words:?} is not refused");
+    }
+    ensure!(ours(&conf, "", &["dfs", "-test", "-e", "/copy"])?.exit == 1, "a copy");
+    // Who was told that a truncate is over may write to the file. Hadoop's shell waits for the length alone.
+    let large = locals[1].join("large").display().to_string();
+    cluster.hathi_ok("dfs", &["-put", &large, "/cut"])?;
+    cluster.hathi_ok("dfs", &["-truncate", "-w", "100", "/cut"])?;
+    cluster.hathi_ok("dfs", &["-appendToFile", &large, "/cut"])?;
+    ensure!(cluster.hathi_ok("dfs", &["-stat", "%b", "/cut"])? == "3000100\n", "another length");
+    Ok(())
+}
+
+/// Both tools make each NameNode write its lists, each into a directory of its own.
+fn every_namenode_saves_its_lists(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
+    let conf = cluster.conf();
+    let theirs = hadoop.run_ok(&conf, "dfsadmin", &["-metasave", "theirs"])?;
+    let ours = cluster.hathi_ok("dfsadmin", &["-metasave", "ours"])?;
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    for (name, told) in [("theirs", theirs), ("ours", ours)] {
+        let said = format!("Created metasave file {name} in the log directory of namenode ");
+        ensure!(told.matches(&said).count() == 3, "{told}");
+        for index in 0..3 {
+            let file = cluster.dir().join(format!("logs/nn{index}")).join(name);
+            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let first = text.lines().next().unwrap_or_default();
+            ensure!(first.ends_with(" total filesystem objects"), "{text}");
+            ensure!(
+                index != active || text.contains("\nLive Datanodes: 3\nDead Datanodes: 0\n"),
+                "{text}"
+            );
+            ensure!(text.contains("Metasave: Blocks waiting for reconstruction: "), "{text}");
+        }
+    }
+    let outside = cluster.hathi("dfsadmin", &["-metasave", "../outside"])?;
+    ensure!(!outside.status.success(), "a file elsewhere");
+    Ok(())
+}
+
 #[test]
 fn the_shell_and_the_administration_tools_work() -> Result<()> {
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let cluster = start()?;
+    let settings = [
+        "hadoop.shell.safely.delete.limit.num.files=2",
+        "fs.permissions.umask-mode=027",
+    ];
+    let cluster = Cluster::start_with(HATHI, ClusterOptions::default(), &settings)?;
     let conf = cluster.conf();
-    // One JVM for the whole list: each line is a command of the shell and what it must print.
-    let script = cluster.dir().join("commands");
-    let local = cluster.dir().join("local");
-    std::fs::write(&local, vec![b'x'; 3_000_000])?;
-    let back = cluster.dir().join("back");
-    let local_name = local.display();
-    let commands = format!(
-        "0 -mkdir -p /d/e\n\
-         0 -put {local_name} /d/e/f\n\
-         0 -get /d/e/f {}\n\
-         0 -ls -R /d\n\
-         0 -mv /d/e/f /d/g\n\
-         1 -test -e /d/e/f\n\
-         0 -test -e /d/g\n\
-         0 -appendToFile {local_name} /d/g\n\
-         0 -du -s /d\n\
-         0 -count -q /d\n\
-         0 -chmod 640 /d/g\n\
-         0 -chown alice:staff /d/g\n\
-         0 -setrep 2 /d/g\n\
-         0 -stat %a,%u,%g,%r,%b,%n /d/g\n\
-         0 -touchz /d/empty\n\
-         0 -truncate -w 100 /d/g\n\
-         0 -checksum /d/e\n\
-         0 -df /\n\
-         0 -tail /d/g\n\
-         0 -rm -r -skipTrash /d\n\
-         1 -ls /d\n",
-        back.display()
-    );
-    std::fs::write(&script, commands.replace("0 -checksum /d/e\n", ""))?;
-    let printed = hadoop.run_ok(&conf, "ShellScript.java", &[&script.display().to_string()])?;
-    ensure!(printed.contains("640,alice,staff,2,6000000,g"), "{printed}");
-    ensure!(
-        std::fs::read(&back)? == std::fs::read(&local)?,
-        "the file came back changed"
-    );
+    both_shells_say_the_same(&hadoop, &cluster)?;
+    every_namenode_saves_its_lists(&hadoop, &cluster)?;
 
     let states = hadoop.run_ok(&conf, "haadmin", &["-getAllServiceState"])?;
     ensure!(
@@ -106,15 +384,49 @@ fn the_shell_and_the_administration_tools_work() -> Result<()> {
     );
     let report = hadoop.run_ok(&conf, "dfsadmin", &["-report"])?;
     ensure!(report.contains("Live datanodes (3)"), "{report}");
-    let health = hadoop.run_ok(
-        &conf,
-        "org.apache.hadoop.hdfs.tools.DFSck",
-        &["/", "-files", "-blocks", "-locations"],
-    )?;
+    let mut java = Java::start(&hadoop, &conf)?;
+    cluster.hathi_ok("dfs", &["-touchz", "/file"])?;
+    let shown = [
+        "/",
+        "-files",
+        "-blocks",
+        "-locations",
+        "-racks",
+        "-openforwrite",
+        "-includeSnapshots",
+    ];
+    let health = java.call("", &[&["fsck"], &shown[..]].concat())?;
     ensure!(
-        health.ends_with("The filesystem under path '/' is HEALTHY\n"),
-        "{health}"
+        health.exit == 0
+            && health
+                .out
+                .last()
+                .is_some_and(|last| last == "The filesystem under path '/' is HEALTHY"),
+        "{health:?}"
     );
+    let corrupt = java.call("", &["fsck", "/", "-list-corruptfileblocks"])?;
+    ensure!(
+        corrupt.out.iter().any(|line| line.contains(" has 0 CORRUPT files")),
+        "{corrupt:?}"
+    );
+    // An option without its effect is none.
+    for option in [
+        "-move",
+        "-delete",
+        "-replicate",
+        "-replicaDetails",
+        "-upgradedomains",
+        "-storagepolicies",
+        "-maintenance",
+    ] {
+        let refused = java.call("", &["fsck", "/", option])?;
+        let told = format!("{} is not supported by this NameNode", option.to_lowercase());
+        ensure!(
+            refused.exit != 0 && refused.out.iter().any(|line| line == &told),
+            "{option}: {refused:?}"
+        );
+    }
+    cluster.hathi_ok("dfs", &["-test", "-e", "/file"])?;
     Ok(())
 }
 

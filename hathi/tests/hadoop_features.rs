@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hathi_interop::{FileClient, Hadoop, Kind, Pair, SharedEdits, wait_for};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,6 +74,9 @@ fn what_hadoop_wrote_is_served_as_hadoop_serves_it_and_handed_back() -> Result<(
     ensure!(described.contains("/served/modes/renamed"), "{described}");
     let upgrade = client.run("upgrade under way")?;
     ensure!(upgrade.starts_with("since"), "{upgrade}");
+    // Tokens are of no use to ours, and stay.
+    let renewed = client.run("renew token")?;
+    ensure!(renewed.starts_with("until"), "{renewed}");
     client.run("roll")?;
     pair.kill_namenode(0)?;
 
@@ -86,6 +90,9 @@ fn what_hadoop_wrote_is_served_as_hadoop_serves_it_and_handed_back() -> Result<(
         let now = client.run("describe")?;
         ensure!(now == described, "{what}:\n{now}\n instead of\n{described}");
         let upgrade = client.run("upgrade under way")?;
+        if kind == Kind::Hadoops {
+            client.run("renew token").with_context(|| what.to_owned())?;
+        }
         client.run("save")?;
         pair.kill_namenode(index)?;
         Ok(upgrade)
@@ -166,7 +173,7 @@ impl Kept {
 #[test]
 fn what_we_can_not_keep_is_refused_with_its_name_and_its_place() -> Result<()> {
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let (pair, mut client, _keys) = started(&hadoop)?;
+    let (mut pair, mut client, _keys) = started(&hadoop)?;
     let name_dir: PathBuf = pair.name_dir(0);
     let mut kept = Vec::new();
     for (name, edits, image) in [
@@ -202,8 +209,89 @@ fn what_we_can_not_keep_is_refused_with_its_name_and_its_place() -> Result<()> {
         kept.push(Kept::of(&pair, &name_dir, format!("an image with a {name}"), image)?);
         client.run(&format!("undo {name}"))?;
     }
+    pair.kill_namenode(0)?;
+    pair.upgrade_namenode(0)?;
+    pair.kill_namenode(0)?;
+    let upgrade = ("in the middle of an upgrade", "name/previous");
+    kept.push(Kept::of(
+        &pair,
+        &name_dir,
+        "a directory under upgrade".to_owned(),
+        upgrade,
+    )?);
     for each in &kept {
         each.is_refused(&pair)?;
+    }
+    Ok(())
+}
+
+/// Every file below a directory, with its content.
+fn files_below(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(files_below(&entry.path())?);
+        } else if entry.file_name() != "in_use.lock" {
+            files.insert(entry.path(), std::fs::read(entry.path())?);
+        }
+    }
+    Ok(files)
+}
+
+#[test]
+fn what_older_hadoops_wrote_is_refused_with_its_layout_and_left_as_it_is() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let pair = Pair::new(HATHI, None, SharedEdits::Directory, &[])?;
+    for (archive, name_dir, layout) in [
+        ("hadoop-22-dfs-dir", "dfs/name-0-1", "-33"),
+        ("hadoop-0.23-reserved", "dfs/name-0-1", "-39"),
+        ("hadoop-2-reserved", "dfs/name-0-1", "-40"),
+        ("hadoop-1-reserved", "dfs/name-0-1", "-41"),
+        (
+            "testUpgradeFrom22FixesStorageIDs",
+            "testUpgradeFrom22FixesStorageIDs/dfs/name",
+            "-47",
+        ),
+        ("hadoop-252-dfs-dir", "dfs/name1", "-57"),
+        (
+            "testUpgradeFrom26PreservesStorageIDs",
+            "testUpgradeFrom26PreservesStorageIDs/dfs/name",
+            "-60",
+        ),
+    ] {
+        let unpacked = TempDir::with_prefix("hathi-older-")?;
+        let status = Command::new("tar")
+            .arg("xzf")
+            .arg(hadoop.test_file(&format!("{archive}.tgz")))
+            .current_dir(unpacked.path())
+            // It does not know all that other systems' archives say of their files.
+            .stderr(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "{archive} can't be unpacked");
+        replace(&unpacked.path().join(name_dir), &pair.name_dir(0))?;
+        let before = files_below(&pair.name_dir(0))?;
+        let log = unpacked.path().join("log");
+        let child = Command::new(HATHI)
+            .args(["namenode", "--conf"])
+            .arg(pair.conf_alone())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        let mut child = Killed(child);
+        let status = wait_for("our NameNode to refuse it", PATIENCE, || {
+            child.0.try_wait().ok().flatten()
+        });
+        let told = std::fs::read_to_string(&log)?;
+        ensure!(status.code() == Some(1), "{archive}: {status}:\n{told}");
+        for part in [&pair.name_dir(0).display().to_string(), layout, "-67", "-upgrade"] {
+            ensure!(told.contains(part), "{archive} is refused without {part:?}:\n{told}");
+        }
+        ensure!(
+            files_below(&pair.name_dir(0))? == before,
+            "{archive}: something was written"
+        );
     }
     Ok(())
 }

@@ -318,9 +318,19 @@ async fn answers_carry_state_ids_when_the_configuration_says_so() -> Result<()> 
 
 #[tokio::test]
 async fn the_web_shows_what_it_did() -> Result<()> {
-    let mut pair = formatted(SharedEdits::Directory, &[("hathi.some.secret.password", "hidden")])?;
+    let more = [
+        ("hathi.some.secret.password", "hidden"),
+        ("dfs.namenode.handler.count", "100"),
+    ];
+    let mut pair = formatted(SharedEdits::Directory, &more)?;
     let conf = pair.conf(0);
     pair.start_namenode(0, Kind::Ours, &conf)?;
+    // What it does not obey it says once.
+    let log = pair.log("nn0");
+    for (key, _) in more {
+        let said = log.lines().filter(|line| line.contains(&format!(" {key} ("))).count();
+        assert_eq!(said, 1, "{key}: {log}");
+    }
     for (path, part) in [
         ("/", "nn0"),
         ("/conf", "dfs.nameservices"),

@@ -312,6 +312,18 @@ fn our_secondary_namenode_checkpoints(kind: Kind, hadoop: Option<Hadoop>) -> Res
         single.tool("dfs", &["-mkdir", path])?;
     }
     secondary(&single, &["-checkpoint", "force"])?;
+    // With an image that the NameNode made itself, and what is behind it.
+    for command in [
+        &["-safemode", "enter"][..],
+        &["-saveNamespace"],
+        &["-safemode", "leave"],
+    ] {
+        single.tool("dfsadmin", command)?;
+    }
+    single.tool("dfs", &["-mkdir", "/6.5"])?;
+    let images = single.files(0, "fsimage_");
+    secondary(&single, &["-checkpoint", "force"])?;
+    ensure!(single.files(0, "fsimage_") != images, "no other image than {images:?}");
     ensure!(single.files(0, "fsimage_") != after, "no other image than {after:?}");
     single.kill_namenode()?;
     let refused = single.tool("secondarynamenode", &["-geteditsize"]);
@@ -324,7 +336,7 @@ fn our_secondary_namenode_checkpoints(kind: Kind, hadoop: Option<Hadoop>) -> Res
         std::fs::remove_dir_all(single.name_dir(index))?;
     }
     single.start_namenode_with(Kind::Ours, &["-importCheckpoint"])?;
-    for path in ["/one", "/three", "/six"] {
+    for path in ["/one", "/three", "/six", "/6.5"] {
         single.tool("dfs", &["-test", "-d", path])?;
     }
     single.tool("dfs", &["-mkdir", "/seven"])?;
@@ -344,16 +356,22 @@ fn our_secondary_namenode_makes_checkpoints_of_hadoops_namenode() -> Result<()> 
     our_secondary_namenode_checkpoints(Kind::Hadoops, Some(hadoop))
 }
 
-#[test]
-fn a_secondary_namenode_makes_checkpoints_by_itself() -> Result<()> {
+/// One of ours by itself, beside a NameNode; one of ours makes as many at the same time.
+fn our_secondary_namenode_serves(kind: Kind, hadoop: Option<Hadoop>) -> Result<()> {
     let more = [
         ("dfs.namenode.checkpoint.txns", "4"),
         ("dfs.namenode.checkpoint.check.period", "1"),
     ];
-    // One of ours makes as many by itself, and this one would have nothing to do.
-    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let mut single = formatted(Some(hadoop), 1, &more)?;
-    single.start_namenode(Kind::Hadoops)?;
+    let mut single = formatted(hadoop, 1, &more)?;
+    single.start_namenode(kind)?;
+    // A checkpoint of the NameNode's own is there first.
+    if kind == Kind::Ours {
+        wait_for("the NameNode's own checkpoint", PATIENCE, || {
+            let path = format!("/{}", fastrand::u64(..));
+            single.tool("dfs", &["-mkdir", &path]).ok()?;
+            (single.files(0, "fsimage_").len() > 2).then_some(())
+        });
+    }
     single.start_secondary()?;
     let url = format!(
         "http://{}/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo",
@@ -374,6 +392,17 @@ fn a_secondary_namenode_makes_checkpoints_by_itself() -> Result<()> {
         (beans["beans"][0]["LastCheckpointTime"].as_u64()? > 0).then_some(())
     });
     Ok(())
+}
+
+#[test]
+fn a_secondary_namenode_makes_checkpoints_by_itself() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    our_secondary_namenode_serves(Kind::Hadoops, Some(hadoop))
+}
+
+#[test]
+fn a_secondary_namenode_makes_checkpoints_beside_those_of_our_namenode() -> Result<()> {
+    our_secondary_namenode_serves(Kind::Ours, None)
 }
 
 #[test]

@@ -29,7 +29,10 @@ import org.apache.hadoop.hdfs.protocol.HdfsConstants.RollingUpgradeAction;
 import org.apache.hadoop.hdfs.protocol.HdfsConstants.SafeModeAction;
 import org.apache.hadoop.hdfs.protocol.RollingUpgradeInfo;
 import org.apache.hadoop.hdfs.protocol.SnapshottableDirectoryStatus;
+import org.apache.hadoop.hdfs.security.token.delegation.DelegationTokenIdentifier;
 import org.apache.hadoop.io.erasurecode.ECSchema;
+import org.apache.hadoop.security.UserGroupInformation;
+import org.apache.hadoop.security.token.Token;
 
 /**
  * Gives a namespace the features that stdin names, a line each, and answers each line with one: "ok ..." or
@@ -38,6 +41,7 @@ import org.apache.hadoop.io.erasurecode.ECSchema;
 public class Features {
   private final Configuration conf = new HdfsConfiguration();
   private final DistributedFileSystem fs;
+  private Token<DelegationTokenIdentifier> token;
 
   private Features(String keys) throws Exception {
     conf.set("hadoop.security.key.provider.path", keys);
@@ -125,6 +129,8 @@ public class Features {
       case "rolling upgrade":
         fs.rollingUpgrade(RollingUpgradeAction.PREPARE);
         return "";
+      case "renew token":
+        return "until " + fs.getClient().getNamenode().renewDelegationToken(token);
       case "upgrade under way":
         RollingUpgradeInfo upgrade = fs.rollingUpgrade(RollingUpgradeAction.QUERY);
         return upgrade == null ? "none" : "since " + upgrade.getStartTime();
@@ -138,6 +144,7 @@ public class Features {
   }
 
   /** Everything that a NameNode without encryption, erasure coding and snapshots has to keep. */
+  @SuppressWarnings("unchecked")
   private void served() throws Exception {
     Path acls = new Path("/served/acls");
     fs.mkdirs(acls);
@@ -178,7 +185,10 @@ public class Features {
     fs.removeErasureCodingPolicy("XOR-3-1-128k");
     fs.addCachePool(new CachePoolInfo("pool").setOwnerName("one").setGroupName("some").setLimit(1000000L));
     fs.addCacheDirective(new CacheDirectiveInfo.Builder().setPath(quotas).setPool("pool").setReplication((short) 2).build());
-    fs.getDelegationToken("renewer");
+    file("/served/xattrs/unreadable");
+    fs.setXAttr(new Path("/served/xattrs/unreadable"), "security.hdfs.unreadable.by.superuser", null);
+    token = (Token<DelegationTokenIdentifier>) (Token<?>)
+        fs.getDelegationToken(UserGroupInformation.getCurrentUser().getShortUserName());
   }
 
   private void describe(FileStatus status, StringBuilder text) throws Exception {

@@ -38,6 +38,12 @@ impl Hadoop {
         &self.home
     }
 
+    /// A file that Hadoop's own tests read.
+    #[must_use]
+    pub fn test_file(&self, name: &str) -> PathBuf {
+        self.home.join("test-sources").join(name)
+    }
+
     /// A command of Hadoop's `hdfs` script: `dfs`, `haadmin`, `dfsadmin`, `oiv`, `oev`, `bench` (NNThroughputBenchmark),
     /// a daemon, or a Java source file of `interop/java`.
     #[must_use]

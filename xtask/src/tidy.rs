@@ -106,6 +106,9 @@ const IMPURE_WORDS: &[&str] = &[
     "std::thread",
 ];
 
+/// Assertions that a core has for each thousand lines, at least: what must hold is said where it may break.
+const ASSERTIONS_MIN: usize = 10;
+
 /// Words that mark unfinished work.
 const MARKERS: &[&str] = &["TODO", "FIXME", "XXX", "unimplemented!(", "todo!("];
 
@@ -113,6 +116,7 @@ const MARKERS: &[&str] = &["TODO", "FIXME", "XXX", "unimplemented!(", "todo!("];
 pub fn check(root: &Path) -> Result<()> {
     let mut findings = Vec::new();
     check_dependencies(root, &mut findings)?;
+    check_assertions(root, &mut findings)?;
     let mut files = Vec::new();
     for ring in ["formats", "core", "node", "hathi", "sim", "interop", "fuzz", "xtask"] {
         rust_files(&root.join(ring), &mut files)?;
@@ -122,6 +126,36 @@ pub fn check(root: &Path) -> Result<()> {
     }
     if !findings.is_empty() {
         bail!("{} findings:\n  {}", findings.len(), findings.join("\n  "));
+    }
+    Ok(())
+}
+
+/// Counts the assertions of each core; those of its tests don't count, and neither do the lines of these.
+fn check_assertions(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    for entry in std::fs::read_dir(root.join("core"))? {
+        let core = entry?.path();
+        let mut files = Vec::new();
+        rust_files(&core.join("src"), &mut files)?;
+        let (mut lines, mut assertions) = (0, 0);
+        for file in files {
+            let path = file.display().to_string();
+            if path.contains("/tests/") || path.ends_with("/tests.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file)?;
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
+            lines += code.lines().count();
+            assertions += ["assert!(", "assert_eq!(", "assert_ne!("]
+                .map(|word| code.matches(word).count())
+                .iter()
+                .sum::<usize>();
+        }
+        if assertions * 1000 < ASSERTIONS_MIN * lines {
+            findings.push(format!(
+                "{}: {assertions} assertions in {lines} lines, less than {ASSERTIONS_MIN} per 1,000",
+                core.display()
+            ));
+        }
     }
     Ok(())
 }
@@ -184,6 +218,31 @@ fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// A queue of a daemon that has no limit says in a comment before it what bounds it.
+fn check_queues(name: &str, text: &str, findings: &mut Vec<String>) {
+    if !name.starts_with("node/") || name.contains("/tests") || name.ends_with("/testing.rs") {
+        return;
+    }
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let mut comment = false;
+    for (number, line) in (1..).zip(code.lines()) {
+        let line = line.trim_start();
+        if line.starts_with("//") {
+            comment |= line.starts_with("// bound:");
+            continue;
+        }
+        let is_unbounded = ["unbounded_channel()", "mpsc::channel()", "blocking::channel()"]
+            .iter()
+            .any(|made| line.contains(made));
+        if is_unbounded && !comment {
+            findings.push(format!(
+                "{name}:{number}: a queue without a limit and without \"// bound:\" before it"
+            ));
+        }
+        comment = false;
+    }
+}
+
 fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()> {
     let text = std::fs::read_to_string(file)?;
     let name = file.strip_prefix(root).unwrap_or(file).display();
@@ -201,6 +260,7 @@ fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()
             }
         }
     }
+    check_queues(&name.to_string(), &text, findings);
     // Core code gets time, chance and files as arguments; only the disk's own file may open one.
     let path = name.to_string();
     let pure = path.starts_with("core/") && path.contains("/src/") && path != "core/storage/src/os.rs";

@@ -27,6 +27,10 @@ pub fn covered(kind: ChecksumType, chunk: &[u8], stored: u32) -> Option<usize> {
             longest = Some(len);
         }
     }
+    debug_assert!(
+        longest.is_none_or(|len| chunk.get(..len).map(|bytes| kind.checksum(bytes)) == Some(stored)),
+        "the prefix has the checksum"
+    );
     longest
 }
 
@@ -72,6 +76,7 @@ pub fn last_checksum<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> io
 
 /// Where the short chunk at the end of so many bytes begins, and how long it is; 0 when the last one is full.
 fn last_chunk(length: u64, chunk_len: u64) -> (u64, u64) {
+    debug_assert!(chunk_len > 0, "a checksum is of some bytes");
     let partial = length.checked_rem(chunk_len).unwrap_or(0);
     (length.saturating_sub(partial), partial)
 }
@@ -132,6 +137,10 @@ pub fn meta_of_prefix<D: Disk>(
     }
     let right = kind.checksum(chunk.get(..partial).unwrap_or_default());
     let sum = if matches { right } else { !right }.to_be_bytes();
+    debug_assert!(
+        matches || covered(kind, chunk.get(..partial).unwrap_or_default(), u32::from_be_bytes(sum)) != Some(partial),
+        "what is spoilt does not look good"
+    );
     if let Some(last) = bytes.last_chunk_mut::<4>() {
         *last = sum;
     }
@@ -172,6 +181,7 @@ pub fn validate_tail<D: Disk>(disk: &D, files: &ReplicaFiles) -> io::Result<u64>
         }
         chunks = last;
     }
+    debug_assert!(valid <= data_len, "{valid} bytes are right of {data_len}");
     if data_len > valid {
         data.set_len(valid)?;
     }

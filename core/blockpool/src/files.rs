@@ -177,6 +177,11 @@ pub(crate) fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
 
 impl ReplicaFiles {
     pub(crate) fn named(dir: &Path, at: Location) -> ReplicaFiles {
+        debug_assert_eq!(
+            parse_meta_file_name(&meta_file_name(at.block_id, at.generation_stamp)),
+            Some((at.block_id, at.generation_stamp)),
+            "a scan reads the names as they are given"
+        );
         ReplicaFiles {
             data: dir.join(block_file_name(at.block_id)),
             meta: dir.join(meta_file_name(at.block_id, at.generation_stamp)),

@@ -145,6 +145,17 @@ pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Opti
     if participants.is_empty() {
         return RecoveryPlan::GiveUp(format!("no replica has the {new_len} bytes of the truncation"));
     }
+    debug_assert!(best <= ReplicaState::Rwr, "a {best:?} replica decides");
+    debug_assert!(
+        truncate_to.is_some() || new_len >= logged || sync.iter().all(|(_, length, _)| *length < logged),
+        "{new_len} bytes are kept of {logged} that were logged and that somebody has"
+    );
+    debug_assert!(
+        participants
+            .iter()
+            .all(|index| matches!(answers.get(*index), Some(RecoveryAnswer::Replica { num_bytes, .. }) if *num_bytes >= new_len)),
+        "whoever takes part has {new_len} bytes"
+    );
     RecoveryPlan::Synchronize { participants, new_len }
 }
 

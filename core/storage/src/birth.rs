@@ -19,6 +19,7 @@ const MARK: &str = "hathiBirth";
 
 /// Marks a VERSION as one of those that are made together.
 pub fn mark(version: &mut VersionFile, birth: &str) {
+    debug_assert!(!birth.is_empty(), "a mark tells one birth from the others");
     version.set(MARK, birth);
 }
 
@@ -33,7 +34,19 @@ pub fn mark_of(version: &VersionFile) -> Option<&str> {
 /// # Errors
 /// When the disk fails; [`settle`] goes on.
 pub fn place_all<D: Disk>(dirs: &[StorageDirectory<D>]) -> Result<(), StorageError> {
-    dirs.iter().try_for_each(StorageDirectory::place_new)
+    debug_assert!(
+        // A disk that fails says nothing.
+        dirs.iter()
+            .all(|dir| dir.finished_new().map_or(true, |new| new.is_some())),
+        "all are whole before the first one takes its place"
+    );
+    dirs.iter().try_for_each(StorageDirectory::place_new)?;
+    debug_assert!(
+        dirs.iter()
+            .all(|dir| dir.finished_new().map_or(true, |new| new.is_none())),
+        "all have taken their places"
+    );
+    Ok(())
 }
 
 /// Completes the birth that a crash has interrupted after its first directory had taken its place. To be called when no
@@ -52,6 +65,14 @@ pub fn settle<D: Disk>(dirs: &[StorageDirectory<D>]) -> Result<(), StorageError>
             dir.place_new()?;
         }
     }
+    debug_assert!(
+        dirs.iter().all(|dir| dir
+            .finished_new()
+            .ok()
+            .and_then(birth)
+            .is_none_or(|new| !born.contains(&new))),
+        "no part of a birth that has begun to take its places is left"
+    );
     Ok(())
 }
 

@@ -21,7 +21,7 @@ const QUOTA_RESET: u64 = u64::MAX;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 const USAGE: &str = "Usage: hathi dfsadmin [--conf DIR] COMMAND
-    [-report [-live] [-dead]]
+    [-report [-live] [-dead] [-decommissioning] [-enteringmaintenance] [-inmaintenance]]
     [-safemode <enter | leave | get | wait | forceExit>]
     [-saveNamespace [-beforeShutdown]]
     [-rollEdits]
@@ -65,14 +65,21 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 }
 
 async fn dispatch(conf: &Configuration, fs: &FileSystem, command: &str, words: &[String]) -> Result<bool> {
+    if ["-rollEdits", "-refreshNodes", "-printTopology"].contains(&command) && !words.is_empty() {
+        return Ok(false);
+    }
     match command {
-        "-report" => report(fs, words).await?,
+        "-report" => return report(fs, words).await,
         "-safemode" => match words {
             [action] => safemode(conf, fs, action).await?,
             _ => return Ok(false),
         },
         "-saveNamespace" => {
-            let before_shutdown = words.iter().any(|word| word == "-beforeShutdown");
+            let before_shutdown = match words {
+                [] => false,
+                [word] if word == "-beforeShutdown" => true,
+                _ => return Ok(false),
+            };
             save_namespace(conf, before_shutdown).await?;
         }
         "-rollEdits" => {
@@ -149,7 +156,32 @@ async fn safe_mode(fs: &FileSystem, action: SafeModeActionProto) -> Result<bool>
     Ok(answer.result)
 }
 
-async fn report(fs: &FileSystem, words: &[String]) -> Result<()> {
+/// The lists of `-report`: option, title, and what the NameNode is asked for.
+const REPORTS: [(&str, &str, DatanodeReportTypeProto); 5] = [
+    ("-live", "Live", DatanodeReportTypeProto::Live),
+    ("-dead", "Dead", DatanodeReportTypeProto::Dead),
+    (
+        "-decommissioning",
+        "Decommissioning",
+        DatanodeReportTypeProto::Decommissioning,
+    ),
+    (
+        "-enteringmaintenance",
+        "Entering maintenance",
+        DatanodeReportTypeProto::EnteringMaintenance,
+    ),
+    (
+        "-inmaintenance",
+        "In maintenance",
+        DatanodeReportTypeProto::InMaintenance,
+    ),
+];
+
+/// `false`: the words make no sense.
+async fn report(fs: &FileSystem, words: &[String]) -> Result<bool> {
+    if words.iter().any(|word| REPORTS.iter().all(|(flag, ..)| word != flag)) {
+        return Ok(false);
+    }
     let stats: hdfs::GetFsStatsResponseProto = fs
         .call("getFsStats", &hdfs::GetFsStatusRequestProto {}, Idempotence::Idempotent)
         .await?;
@@ -184,10 +216,7 @@ async fn report(fs: &FileSystem, words: &[String]) -> Result<()> {
     println!("\tPending deletion blocks: {}", blocks.pending_deletion_blocks);
     println!("\n-------------------------------------------------");
     let all = words.is_empty();
-    for (flag, title, kind) in [
-        ("-live", "Live", DatanodeReportTypeProto::Live),
-        ("-dead", "Dead", DatanodeReportTypeProto::Dead),
-    ] {
+    for (flag, title, kind) in REPORTS {
         if all || words.iter().any(|word| word == flag) {
             let nodes = datanodes(fs, kind).await?;
             if !nodes.is_empty() || !all {
@@ -198,7 +227,7 @@ async fn report(fs: &FileSystem, words: &[String]) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn print_datanode(node: &DatanodeInfoProto) {

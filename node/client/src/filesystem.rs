@@ -294,10 +294,26 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::call`], and when no DataNode of its last block can be reached.
     pub async fn append(&self, path: &str) -> Result<FileWriter, ClientError> {
+        self.append_in(path, false).await
+    }
+
+    /// As [`FileSystem::append`], but what is written begins with a block of its own (`CreateFlag.NEW_BLOCK`).
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn append_new_block(&self, path: &str) -> Result<FileWriter, ClientError> {
+        self.append_in(path, true).await
+    }
+
+    async fn append_in(&self, path: &str, new_block: bool) -> Result<FileWriter, ClientError> {
+        let mut flag = hdfs::CreateFlagProto::Append as i32;
+        if new_block {
+            flag |= hdfs::CreateFlagProto::NewBlock as i32;
+        }
         let request = hdfs::AppendRequestProto {
             src: path.to_owned(),
             client_name: self.options().client_name.clone(),
-            flag: Some((hdfs::CreateFlagProto::Append as i32).cast_unsigned()),
+            flag: Some(flag.cast_unsigned()),
         };
         let answer: hdfs::AppendResponseProto = self.call("append", &request, Idempotence::AtMostOnce).await?;
         let Some(status) = answer.stat else {
@@ -305,8 +321,10 @@ impl FileSystem {
         };
         self.begin_write(status.file_id());
         let mut writer = FileWriter::new(self.clone(), path, &status);
-        if let Some(block) = answer.block {
-            writer.append_to(block).await?;
+        match answer.block {
+            Some(last) if new_block => writer.follow(last.b),
+            Some(last) => writer.append_to(last).await?,
+            None => {}
         }
         Ok(writer)
     }

@@ -36,6 +36,8 @@ pub struct FileReader {
     position: u64,
     located: LocatedBlocksProto,
     block: Option<BlockReader>,
+    /// Whether bytes have to match their checksums.
+    verified: bool,
     /// Replicas that the NameNode has been told are corrupt: id of the block and UUID of the DataNode.
     reported: BTreeSet<(u64, String)>,
 }
@@ -102,6 +104,7 @@ impl FileReader {
             position: 0,
             located,
             block: None,
+            verified: true,
             reported: BTreeSet::new(),
         })
     }
@@ -116,6 +119,13 @@ impl FileReader {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// From here on bytes are taken as the DataNodes have them, also where they do not match their checksums
+    /// (`FileSystem.setVerifyChecksum`).
+    pub fn ignore_checksums(&mut self) {
+        self.verified = false;
+        self.block = None;
     }
 
     /// Moves the position.
@@ -212,7 +222,8 @@ impl FileReader {
                 let in_block = self.position - block.offset;
                 let end = (block.offset + self.block_len(&block)).min(self.length);
                 match BlockReader::open(self.fs.options(), &block, node, in_block, end - self.position).await {
-                    Ok(reader) => {
+                    Ok(mut reader) => {
+                        reader.verified = self.verified;
                         self.block = Some(reader);
                         return Ok(());
                     }
@@ -343,6 +354,7 @@ struct BlockReader {
     incoming: Incoming<TcpStream>,
     packet: PacketBuffer,
     checksum: DataChecksum,
+    verified: bool,
     /// Offset in the block of the next byte that is wanted.
     position: u64,
     /// Offset in the block after the last byte that is wanted.
@@ -396,6 +408,7 @@ impl BlockReader {
             incoming,
             packet: PacketBuffer::default(),
             checksum,
+            verified: true,
             position: offset,
             end: offset + len,
             wanted: 0..0,
@@ -413,7 +426,7 @@ impl BlockReader {
                     "the replica is shorter than the block",
                 ));
             }
-            if self.checksum.checksum_size() > 0 {
+            if self.verified && self.checksum.checksum_size() > 0 {
                 self.checksum
                     .verify(self.packet.data(), self.packet.checksums())
                     .map_err(|mismatch| io::Error::new(io::ErrorKind::InvalidData, mismatch))?;

@@ -132,6 +132,11 @@ impl FileWriter {
         self.recover(BlockConstructionStage::PipelineSetupAppend, None).await
     }
 
+    /// Begins with a new block behind this one, which is whole already.
+    pub(crate) fn follow(&mut self, last: ExtendedBlockProto) {
+        self.previous = Some(last);
+    }
+
     /// Adds bytes at the end.
     ///
     /// # Errors

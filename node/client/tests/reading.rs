@@ -168,6 +168,19 @@ async fn safety_d11_a_corrupt_replica_is_reported_once() {
 }
 
 #[tokio::test]
+async fn whoever_ignores_checksums_gets_the_bytes_as_they_are_and_accuses_nobody() {
+    let bad = holds("bad", usize::MAX);
+    let namenode = namenode(complete(located(block(1, 100), &[&bad])));
+    let mut reader = namenode.client().open("/f").await.unwrap();
+    reader.ignore_checksums();
+    let bytes = read(&mut reader).await.unwrap();
+    assert_eq!((bytes.len(), &bytes[1..]), (100, &[7; 99][..]));
+    assert_ne!(bytes[0], 7, "that one is rotten");
+    assert!(reported(&namenode).is_empty());
+    assert_eq!(bad.asked(), [Asked::Read]);
+}
+
+#[tokio::test]
 async fn safety_d11_what_is_right_the_second_time_is_not_reported() {
     let (changing, other) = (holds("changing", 1), holds("other", 0));
     let namenode = namenode(complete(located(block(1, 100), &[&changing, &other])));

@@ -8,10 +8,11 @@ use common::{Asked, DataNode, NameNode, Script, block, located};
 use hathi_client::CreateOptions;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
-    AddBlockRequestProto, AddBlockResponseProto, CompleteResponseProto, CreateRequestProto, CreateResponseProto,
-    DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto, FsyncResponseProto, GetAdditionalDatanodeRequestProto,
-    GetAdditionalDatanodeResponseProto, HdfsFileStatusProto, LocatedBlockProto, MkdirsRequestProto,
-    MkdirsResponseProto, UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto, UpdatePipelineResponseProto,
+    AddBlockRequestProto, AddBlockResponseProto, AppendRequestProto, AppendResponseProto, CompleteResponseProto,
+    CreateRequestProto, CreateResponseProto, DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto,
+    FsyncResponseProto, GetAdditionalDatanodeRequestProto, GetAdditionalDatanodeResponseProto, HdfsFileStatusProto,
+    LocatedBlockProto, MkdirsRequestProto, MkdirsResponseProto, UpdateBlockForPipelineResponseProto,
+    UpdatePipelineRequestProto, UpdatePipelineResponseProto,
 };
 use prost::Message;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,6 +83,45 @@ async fn a_new_file_and_directory_say_their_permissions_before_and_after_the_uma
     ] {
         assert_eq!([masked.perm, unmasked.unwrap().perm], both);
     }
+}
+
+#[tokio::test]
+async fn an_append_to_a_new_block_leaves_the_last_one_as_it_is() {
+    let node = healthy("node");
+    let (last, next) = (located(block(1, 100), &[&node]), located(block(2, 0), &[&node]));
+    let namenode = NameNode::start(move |method, _| {
+        Ok(match method {
+            "append" => AppendResponseProto {
+                block: Some(last.clone()),
+                stat: Some(HdfsFileStatusProto {
+                    blocksize: Some(BLOCK_SIZE),
+                    block_replication: Some(1),
+                    file_id: Some(16_386),
+                    length: 100,
+                    ..HdfsFileStatusProto::default()
+                }),
+            }
+            .encode_to_vec(),
+            "addBlock" => AddBlockResponseProto { block: next.clone() }.encode_to_vec(),
+            "complete" => CompleteResponseProto { result: true }.encode_to_vec(),
+            other => panic!("{other}"),
+        })
+    });
+    let mut file = namenode.client().append_new_block("/f").await.unwrap();
+    file.write(&[2; 100]).await.unwrap();
+    file.close().await.unwrap();
+    let append = namenode.requests::<AppendRequestProto>("append").remove(0);
+    assert_eq!(append.flag, Some(4 | 32), "APPEND and NEW_BLOCK");
+    let added = namenode.requests::<AddBlockRequestProto>("addBlock").remove(0);
+    assert_eq!(added.previous, Some(block(1, 100)));
+    assert!(
+        !node
+            .asked()
+            .iter()
+            .any(|asked| matches!(asked, Asked::Write(Stage::PipelineSetupAppend, ..))),
+        "{:?}",
+        node.asked()
+    );
 }
 
 fn healthy(name: &str) -> DataNode {

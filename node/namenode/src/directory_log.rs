@@ -92,7 +92,10 @@ impl DirectoryLog {
         lost: mpsc::UnboundedSender<LostWriter>,
         local: LocalEdits,
     ) -> io::Result<DirectoryLog> {
+        // bound: batches that were taken from the edit log and are not synced yet, which the log limits, and one order at a
+        // time of each other kind. Each gives one piece of news.
         let (work, orders) = blocking::channel();
+        // bound: as above.
         let (sender, news) = mpsc::unbounded_channel();
         let wanted = Arc::new(AtomicU64::new(0));
         let thread = Thread {

@@ -2,7 +2,7 @@
 //!
 //! The report looks at the namespace in pages and lets the lock go between them, so it is no snapshot. As in Hadoop its
 //! last line says "is HEALTHY" or "is CORRUPT", for that is what `hdfs fsck` looks at. Nothing is repaired: `-move`,
-//! `-delete` and `-replicate` are refused. It is a diagnosis, not an answer of the file system: it may show edits that
+//! `-delete` and `-replicate` are refused, and so is what would show more than is looked at. It is a diagnosis, not an answer of the file system: it may show edits that
 //! the JournalNodes do not have yet.
 
 use crate::background::Shared;
@@ -25,10 +25,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Options of Hadoop's that are refused, as they would have no effect. Without snapshots, `includeSnapshots` has its own.
-const UNSUPPORTED: [&str; 7] = [
+const UNSUPPORTED: [&str; 8] = [
     "move",
     "delete",
     "replicate",
+    "replicadetails",
     "blockId",
     "storagepolicies",
     "upgradedomains",
@@ -95,7 +96,7 @@ impl FsckRequest {
             show: Show {
                 files: asked("files"),
                 blocks: asked("blocks"),
-                locations: asked("locations") || asked("replicadetails"),
+                locations: asked("locations"),
                 racks: asked("racks"),
                 open_files: asked("openforwrite"),
             },

@@ -449,21 +449,25 @@ fn answer(shown: &Shown, bean: &Bean, head: &RequestHead) -> HttpResponse {
     }
 }
 
-/// What a NameNode offers must go on where its image ends (`SecondaryNameNode.downloadCheckpointFiles`).
+/// What a NameNode offers must go on where its image ends (`SecondaryNameNode.downloadCheckpointFiles`). An image of ours
+/// may end in the middle of a segment, for a checkpoint goes on while edits are written; so the first segment may begin
+/// before the image's end, and what the image covers of it is passed over.
 fn check_manifest(logs: &[RemoteEditLogProto], image: TxId) -> anyhow::Result<()> {
-    let Some(first) = logs.first() else {
-        bail!("Found no edit logs to download on NN since txid {image}");
-    };
     let mut expected = image.next();
+    let Some(first) = logs.first() else {
+        bail!("Found no edit logs to download on NN since txid {expected}");
+    };
     ensure!(
-        first.start_tx_id == expected.0,
-        "Bad edit log manifest (expected txid = {expected}: it begins with {}",
-        first.start_tx_id
+        first.start_tx_id <= expected.0 && expected.0 <= first.end_tx_id,
+        "Bad edit log manifest (expected txid = {expected}: it begins with {}-{})",
+        first.start_tx_id,
+        first.end_tx_id
     );
+    expected = TxId(first.start_tx_id);
     for log in logs {
         ensure!(
             log.start_tx_id == expected.0 && log.end_tx_id >= log.start_tx_id,
-            "Bad edit log manifest (expected txid = {expected}: {}-{} follows",
+            "Bad edit log manifest (expected txid = {expected}: {}-{} follows)",
             log.start_tx_id,
             log.end_tx_id
         );
@@ -491,6 +495,40 @@ fn purge_edits(dirs: &NameDirs, keep_from: TxId) {
             {
                 tracing::warn!(file = name.file_name(), %error, "cannot purge old edits");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_follow_an_image_that_ends_anywhere_in_their_first_segment() {
+        let check = |segments: &[(u64, u64)], image| {
+            let log = |(start_tx_id, end_tx_id): &(u64, u64)| RemoteEditLogProto {
+                start_tx_id: *start_tx_id,
+                end_tx_id: *end_tx_id,
+                is_in_progress: Some(false),
+            };
+            check_manifest(&segments.iter().map(log).collect::<Vec<_>>(), TxId(image)).is_ok()
+        };
+        for image in 10..20 {
+            assert!(check(&[(11, 20), (21, 30)], image), "{image}");
+        }
+        for (segments, image, what) in [
+            (&[][..], 10, "there are none"),
+            (&[(12, 20)], 10, "11 is missing"),
+            (
+                &[(11, 20), (21, 30)],
+                20,
+                "the first one is of no use, and nobody asked for it",
+            ),
+            (&[(11, 20), (22, 30)], 10, "21 is missing"),
+            (&[(11, 20), (20, 30)], 10, "20 is there twice"),
+            (&[(11, 20), (21, 20)], 10, "the end comes before the beginning"),
+        ] {
+            assert!(!check(segments, image), "{what}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `hathi bench`: load generators and measurements. Each prints what it measured on one line of `key value` pairs.
 
+mod delete;
 mod image;
 mod journal;
 mod memory;
@@ -25,6 +26,8 @@ struct Args {
 enum What {
     /// Load any NameNode over Hadoop RPC.
     Namenode(namenode::NamenodeArgs),
+    /// Delete a large directory while another client asks for a file.
+    Delete(delete::DeleteArgs),
     /// Load the JournalNodes alone, Hathi's or Java's, with our quorum writer.
     Journal(journal::JournalArgs),
     /// Build files of one block with three replicas in memory and show what one takes.
@@ -38,6 +41,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let args = Args::parse_from(std::iter::once(OsString::from("hathi bench")).chain(args));
     match args.what {
         What::Namenode(args) => namenode::run(args),
+        What::Delete(args) => delete::run(args),
         What::Journal(args) => journal::run(args),
         What::Memory(args) => memory::run(args),
         What::Image(args) => image::run(args),

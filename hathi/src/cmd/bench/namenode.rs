@@ -79,13 +79,7 @@ pub(super) fn run(args: NamenodeArgs) -> Result<ExitCode> {
 }
 
 async fn bench(args: NamenodeArgs) -> Result<ExitCode> {
-    let authority = args
-        .fs
-        .strip_prefix("hdfs://")
-        .context("--fs: must start with hdfs://")?
-        .trim_end_matches('/')
-        .to_owned();
-    let proxies = connect(&args, &authority)?;
+    let proxies = connect(&args.fs, args.conf.clone(), args.connections)?;
     let first = proxies.first().context("--connections: must be at least 1")?.clone();
     let dir = format!("{}/{}", args.dir, std::process::id());
     let prepare = match args.op {
@@ -123,12 +117,13 @@ async fn bench(args: NamenodeArgs) -> Result<ExitCode> {
     })
 }
 
-fn connect(args: &NamenodeArgs, authority: &str) -> Result<Vec<HaProxy>> {
-    let conf = match args
-        .conf
-        .clone()
-        .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
-    {
+/// So many connections to a file system, which no call has been sent over yet.
+pub(super) fn connect(fs: &str, conf: Option<PathBuf>, connections: u32) -> Result<Vec<HaProxy>> {
+    let authority = fs
+        .strip_prefix("hdfs://")
+        .context("--fs: must start with hdfs://")?
+        .trim_end_matches('/');
+    let conf = match conf.or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from)) {
         Some(dir) => Configuration::load(&dir)?,
         None => Configuration::new(Environment::of_process()),
     };
@@ -141,7 +136,7 @@ fn connect(args: &NamenodeArgs, authority: &str) -> Result<Vec<HaProxy>> {
         vec![authority.to_owned()]
     };
     let millis = |key: &str, default: u64| conf.get_duration(key, Duration::from_millis(default), TimeUnit::Millis);
-    (0..args.connections)
+    (0..connections)
         .map(|_| {
             let mut options = HaOptions::new(&crate::cmd::user_name());
             options.client.call_timeout = millis("ipc.client.rpc-timeout.ms", 120_000)?;

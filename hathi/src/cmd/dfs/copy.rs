@@ -16,6 +16,29 @@ const PROGRESS_AFTER: Duration = Duration::from_millis(500);
 /// What `-tail` shows.
 const TAIL_LEN: u64 = 1024;
 
+/// What a file's name ends with while it is being copied.
+const COPYING: &str = "._COPYING_";
+
+/// How a copy is made.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// `-f`
+    overwrite: bool,
+    /// `-d`: under the final name at once.
+    direct: bool,
+}
+
+/// How a copy is taken out.
+#[derive(Clone, Copy, Debug)]
+struct Taking {
+    /// `-f`
+    overwrite: bool,
+    /// Not `-ignoreCrc`.
+    verified: bool,
+    /// `-p`
+    preserve: bool,
+}
+
 /// A progress bar on a terminal that appears once the copy has taken a while.
 fn progress(len: u64, name: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
@@ -115,18 +138,25 @@ impl Shell {
             words.pop().unwrap_or_default()
         };
         let (target, into) = self.target(&target, words.len()).await?;
+        let how = How {
+            overwrite: flags.has("-f"),
+            direct: flags.has("-d"),
+        };
         for word in &words {
             let source = local_path(word);
             let result = if word == "-" {
-                self.put_stream(&mut std::io::stdin().lock(), &target, flags.has("-f"))
-                    .await
+                let mut source = std::io::stdin().lock();
+                self.make(&target, how, async |writer| {
+                    write_all(writer, &mut source, &ProgressBar::hidden()).await
+                })
+                .await
             } else if source.exists() {
                 let target = if into {
                     target.join(&local_name(&source))
                 } else {
                     target.clone()
                 };
-                self.put_path(&source, &target, flags.has("-f"), flags.has("-p")).await
+                self.put_path(&source, &target, how, flags.has("-p")).await
             } else {
                 self.complain(&format!("`{word}': No such file or directory"));
                 continue;
@@ -138,13 +168,7 @@ impl Shell {
         Ok(())
     }
 
-    async fn put_stream(&mut self, source: &mut dyn Read, target: &RemotePath, overwrite: bool) -> Result<()> {
-        let mut writer = self.create(target, overwrite).await?;
-        write_all(&mut writer, source, &ProgressBar::hidden()).await?;
-        Ok(writer.close().await?)
-    }
-
-    async fn put_path(&mut self, source: &Path, target: &RemotePath, overwrite: bool, preserve: bool) -> Result<()> {
+    async fn put_path(&mut self, source: &Path, target: &RemotePath, how: How, preserve: bool) -> Result<()> {
         if source.is_dir() {
             let fs = self.fs(target)?;
             fs.mkdirs(&target.path, 0o777, true).await?;
@@ -155,7 +179,7 @@ impl Shell {
             entries.sort();
             for entry in entries {
                 let target = target.join(&local_name(&entry));
-                if let Err(error) = Box::pin(self.put_path(&entry, &target, overwrite, preserve)).await {
+                if let Err(error) = Box::pin(self.put_path(&entry, &target, how, preserve)).await {
                     self.fail(&target, &error);
                 }
             }
@@ -167,10 +191,9 @@ impl Shell {
         }
         let mut file = std::fs::File::open(source).with_context(|| source.display().to_string())?;
         let metadata = file.metadata()?;
-        let mut writer = self.create(target, overwrite).await?;
         let bar = progress(metadata.len(), &local_name(source));
-        write_all(&mut writer, &mut file, &bar).await?;
-        writer.close().await?;
+        self.make(target, how, async |writer| write_all(writer, &mut file, &bar).await)
+            .await?;
         bar.finish_and_clear();
         if preserve {
             self.preserve(target, &Attributes::of_local(source)?, Preserve::DEFAULT)
@@ -179,26 +202,48 @@ impl Shell {
         Ok(())
     }
 
-    /// Creates a file, refusing in the shell's words what exists.
-    async fn create(&mut self, target: &RemotePath, overwrite: bool) -> Result<FileWriter> {
-        if let Some(item) = self.status(target).await? {
-            if item.is_dir() {
-                bail!("`{target}': Is a directory");
-            }
-            if !overwrite {
-                bail!("`{target}': File exists");
-            }
+    /// Makes a file of what `write` writes, refusing in the shell's words what exists. Nothing half-written ever has the
+    /// final name, and what is replaced stays until then, unless `-d` asks for that (`copyStreamToTarget`).
+    async fn make(
+        &mut self,
+        target: &RemotePath,
+        how: How,
+        write: impl AsyncFnOnce(&mut FileWriter) -> Result<()>,
+    ) -> Result<()> {
+        if let Some(item) = self.status(target).await?
+            && (item.is_dir() || !how.overwrite)
+        {
+            bail!("`{target}': File exists");
         }
         let fs = self.fs(target)?;
+        let path = if how.direct {
+            target.path.clone()
+        } else {
+            format!("{}{COPYING}", target.path)
+        };
         let options = CreateOptions {
             overwrite: true,
             ..CreateOptions::default()
         };
-        Ok(fs.create(&target.path, &options).await?)
+        let mut writer = fs.create(&path, &options).await?;
+        let made = async {
+            write(&mut writer).await?;
+            writer.close().await?;
+            if !how.direct {
+                fs.rename(&path, &target.path, how.overwrite).await?;
+            }
+            anyhow::Ok(())
+        }
+        .await;
+        if made.is_err() && !how.direct {
+            // The error that led here is the one to report.
+            let _ = fs.delete(&path, false).await;
+        }
+        made
     }
 
     pub(super) async fn append_to_file(&mut self, mut words: Vec<String>) -> Result<()> {
-        self.flags(&mut words, &["-n"])?;
+        let new_block = self.flags(&mut words, &["-n"])?.has("-n");
         self.at_least(&words, 2)?;
         let target = words.pop().unwrap_or_default();
         let target = self.path(&target)?;
@@ -211,6 +256,7 @@ impl Shell {
         let result = async {
             let mut writer = match self.status(&target).await? {
                 Some(item) if item.is_dir() => bail!("`{target}': Is a directory"),
+                Some(_) if new_block => self.fs(&target)?.append_new_block(&target.path).await?,
                 Some(_) => self.fs(&target)?.append(&target.path).await?,
                 None => {
                     self.fs(&target)?
@@ -244,10 +290,16 @@ impl Shell {
             words.pop().unwrap_or_default()
         };
         let items = self.expand(&words).await?;
+        let verified = !flags.has("-ignoreCrc");
+        let how = Taking {
+            overwrite: flags.has("-f"),
+            verified,
+            preserve: flags.has("-p"),
+        };
         if target == "-" {
             for item in items {
-                self.copy_to(&item, &mut std::io::stdout().lock(), &ProgressBar::hidden())
-                    .await?;
+                let mut out = std::io::stdout().lock();
+                self.copy_to(&item, &mut out, verified, &ProgressBar::hidden()).await?;
             }
             return Ok(());
         }
@@ -258,42 +310,42 @@ impl Shell {
         }
         for item in items {
             let target = if into { target.join(item.name()) } else { target.clone() };
-            if let Err(error) = self.get_item(&item, &target, flags.has("-f"), flags.has("-p")).await {
+            if let Err(error) = self.get_item(&item, &target, how).await {
                 self.fail(&item.path, &error);
             }
         }
         Ok(())
     }
 
-    async fn get_item(&mut self, item: &Item, target: &Path, overwrite: bool, preserve: bool) -> Result<()> {
+    async fn get_item(&mut self, item: &Item, target: &Path, how: Taking) -> Result<()> {
         if item.is_dir() {
             std::fs::create_dir_all(target).with_context(|| target.display().to_string())?;
             for child in self.children(&item.path).await? {
                 let target = target.join(child.name());
-                if let Err(error) = Box::pin(self.get_item(&child, &target, overwrite, preserve)).await {
+                if let Err(error) = Box::pin(self.get_item(&child, &target, how)).await {
                     self.fail(&child.path, &error);
                 }
             }
-            if preserve {
+            if how.preserve {
                 Attributes::of(item).give_to_local(target)?;
             }
             return Ok(());
         }
-        if target.exists() && !overwrite {
+        if target.exists() && !how.overwrite {
             bail!("`{}': File exists", target.display());
         }
         // As the shell does: nothing half-written ever has the final name.
         let mut partial = target.as_os_str().to_owned();
-        partial.push("._COPYING_");
+        partial.push(COPYING);
         let partial = PathBuf::from(partial);
         let mut file = std::fs::File::create(&partial).with_context(|| partial.display().to_string())?;
         let bar = progress(item.status.length, &item.name());
-        let result = self.copy_to(item, &mut file, &bar).await;
+        let result = self.copy_to(item, &mut file, how.verified, &bar).await;
         bar.finish_and_clear();
         match result {
             Ok(()) => {
                 std::fs::rename(&partial, target)?;
-                if preserve {
+                if how.preserve {
                     Attributes::of(item).give_to_local(target)?;
                 }
                 Ok(())
@@ -306,22 +358,25 @@ impl Shell {
         }
     }
 
-    async fn copy_to(&mut self, item: &Item, target: &mut dyn Write, bar: &ProgressBar) -> Result<()> {
+    async fn copy_to(&mut self, item: &Item, target: &mut dyn Write, verified: bool, bar: &ProgressBar) -> Result<()> {
         let fs = self.fs(&item.path)?;
         let mut reader = fs.open(&item.path.path).await?;
+        if !verified {
+            reader.ignore_checksums();
+        }
         read_all(&mut reader, target, bar).await?;
         Ok(target.flush()?)
     }
 
     pub(super) async fn cat(&mut self, mut words: Vec<String>) -> Result<()> {
-        self.flags(&mut words, &["-ignoreCrc"])?;
+        let verified = !self.flags(&mut words, &["-ignoreCrc"])?.has("-ignoreCrc");
         self.at_least(&words, 1)?;
         for item in self.expand(&words).await? {
             let result = if item.is_dir() {
                 Err(anyhow::anyhow!("`{}': Is a directory", item.path))
             } else {
                 let mut out = std::io::BufWriter::with_capacity(CHUNK_LEN, std::io::stdout().lock());
-                self.copy_to(&item, &mut out, &ProgressBar::hidden()).await
+                self.copy_to(&item, &mut out, verified, &ProgressBar::hidden()).await
             };
             if let Err(error) = result {
                 self.fail(&item.path, &error);
@@ -354,20 +409,24 @@ impl Shell {
         let target = words.pop().unwrap_or_default();
         let items = self.expand(&words).await?;
         let (target, into) = self.target(&target, items.len()).await?;
+        let how = How {
+            overwrite: flags.has("-f"),
+            direct: flags.has("-d"),
+        };
         for item in items {
             let target = if into {
                 target.join(&item.name())
             } else {
                 target.clone()
             };
-            if let Err(error) = self.cp_item(&item, &target, flags.has("-f"), preserve).await {
+            if let Err(error) = self.cp_item(&item, &target, how, preserve).await {
                 self.fail(&target, &error);
             }
         }
         Ok(())
     }
 
-    async fn cp_item(&mut self, item: &Item, target: &RemotePath, overwrite: bool, preserve: Preserve) -> Result<()> {
+    async fn cp_item(&mut self, item: &Item, target: &RemotePath, how: How, preserve: Preserve) -> Result<()> {
         let inside = format!("{}/", item.path.path.trim_end_matches('/'));
         if item.path.authority == target.authority
             && (target.path == item.path.path || target.path.starts_with(&inside))
@@ -384,26 +443,26 @@ impl Shell {
             fs.mkdirs(&target.path, 0o777, true).await?;
             for child in self.children(&item.path).await? {
                 let target = target.join(&child.name());
-                if let Err(error) = Box::pin(self.cp_item(&child, &target, overwrite, preserve)).await {
+                if let Err(error) = Box::pin(self.cp_item(&child, &target, how, preserve)).await {
                     self.fail(&target, &error);
                 }
             }
             return self.preserve(target, &Attributes::of(item), preserve).await;
         }
-        let fs = self.fs(&item.path)?;
-        let mut reader = fs.open(&item.path.path).await?;
-        let mut writer = self.create(target, overwrite).await?;
+        let mut reader = self.fs(&item.path)?.open(&item.path.path).await?;
         let bar = progress(item.status.length, &item.name());
-        loop {
-            let bytes = reader.next().await?;
-            if bytes.is_empty() {
-                break;
+        self.make(target, how, async |writer| {
+            loop {
+                let bytes = reader.next().await?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                writer.write(bytes).await?;
+                bar.inc(bytes.len() as u64);
+                show_when_slow(&bar);
             }
-            writer.write(bytes).await?;
-            bar.inc(bytes.len() as u64);
-            show_when_slow(&bar);
-        }
-        writer.close().await?;
+        })
+        .await?;
         bar.finish_and_clear();
         self.preserve(target, &Attributes::of(item), preserve).await
     }

@@ -5,11 +5,11 @@ use anyhow::{Result, bail};
 use hathi_formats::conf::TimeUnit;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::time::Duration;
 
 /// `hadoop.shell.safely.delete.limit.num.files`
-const DELETE_LIMIT_FILES: u64 = 100;
+const DELETE_LIMIT_FILES: i64 = 100;
 /// Between two looks at a file that is being truncated.
 const TRUNCATE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -40,40 +40,38 @@ impl Shell {
                 self.complain(&format!("`{}': Is a directory", item.path));
                 continue;
             }
-            if flags.has("-safely") && item.is_dir() && !self.may_delete(&item).await? {
-                println!("Delete aborted at user request.");
-                self.exit_code = 1;
-                continue;
-            }
-            let result = if trash.is_zero() || flags.has("-skipTrash") {
+            let result = async {
+                // What only moves can be taken back, so that nobody is asked about it.
+                if !trash.is_zero() && !flags.has("-skipTrash") && !self.is_in_trash(&item) {
+                    return self.move_to_trash(&item).await;
+                }
+                if flags.has("-safely") && !self.may_delete(&item).await? {
+                    eprintln!("Delete aborted at user request.\n");
+                    return Ok(());
+                }
                 self.delete(&item).await
-            } else {
-                self.move_to_trash(&item).await
             };
-            if let Err(error) = result {
+            if let Err(error) = result.await {
                 self.fail(&item.path, &error);
             }
         }
         Ok(())
     }
 
-    /// Asks about a large directory (`-safely`, `hadoop.shell.safely.delete.limit.num.files`).
+    /// Asks about more files than `hadoop.shell.safely.delete.limit.num.files`; a limit of 0 or less is none
+    /// (`Delete.Rm.canBeSafelyDeleted`).
     async fn may_delete(&mut self, item: &Item) -> Result<bool> {
         let limit = self
             .conf
-            .get_u64("hadoop.shell.safely.delete.limit.num.files", DELETE_LIMIT_FILES)?;
-        let summary = self.content_summary(&item.path).await?;
-        if summary.file_count + summary.directory_count <= limit {
+            .get_i64("hadoop.shell.safely.delete.limit.num.files", DELETE_LIMIT_FILES)?;
+        let Some(limit) = u64::try_from(limit).ok().filter(|limit| *limit > 0) else {
+            return Ok(true);
+        };
+        let files = self.content_summary(&item.path).await?.file_count;
+        if files <= limit {
             return Ok(true);
         }
-        print!(
-            "Proceed deleting {} files and {} directories under {}? (Y or N) ",
-            summary.file_count, summary.directory_count, item.path
-        );
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        Ok(answer.trim().eq_ignore_ascii_case("y"))
+        confirmed(&format!("Proceed deleting {files} files?"))
     }
 
     async fn delete(&mut self, item: &Item) -> Result<()> {
@@ -85,12 +83,18 @@ impl Shell {
         Ok(())
     }
 
+    fn trash(&self) -> String {
+        format!("/user/{}/.Trash", self.user)
+    }
+
+    /// What is there already is deleted.
+    fn is_in_trash(&self, item: &Item) -> bool {
+        item.path.path.starts_with(&format!("{}/", self.trash()))
+    }
+
     /// Into `/user/USER/.Trash/Current` under its whole path (`TrashPolicyDefault`).
     async fn move_to_trash(&mut self, item: &Item) -> Result<()> {
-        let home = format!("/user/{}/.Trash", self.user);
-        if item.path.path.starts_with(&format!("{home}/")) {
-            return self.delete(item).await;
-        }
+        let home = self.trash();
         let fs = self.fs(&item.path)?;
         let mut target = format!("{home}/Current{}", item.path.path);
         let parent = target.rsplit_once('/').map_or("/", |(parent, _)| parent).to_owned();
@@ -129,10 +133,10 @@ impl Shell {
         Ok(())
     }
 
-    /// Waits until a file's last block is recovered and the file closed.
+    /// Waits until a file has the length to which it was cut and is closed, so that it can be written to. Hadoop's shell
+    /// looks at the length alone, which the NameNode tells before the last block is recovered.
     async fn wait_for_length(&mut self, item: &Item, length: u64) -> Result<()> {
-        print!("Waiting for {} ...", item.path);
-        std::io::stdout().flush()?;
+        println!("Waiting for {} ...", item.path);
         let fs = self.fs(&item.path)?;
         let request = hdfs::IsFileClosedRequestProto {
             src: item.path.path.clone(),
@@ -142,12 +146,10 @@ impl Shell {
                 fs.call("isFileClosed", &request, Idempotence::Idempotent).await?;
             let now = self.status(&item.path).await?;
             if closed.result && now.is_some_and(|now| now.status.length == length) {
-                println!(" done");
+                println!("Truncated {} to length: {length}", item.path);
                 return Ok(());
             }
             tokio::time::sleep(TRUNCATE_PAUSE).await;
-            print!(".");
-            std::io::stdout().flush()?;
         }
     }
 
@@ -160,15 +162,19 @@ impl Shell {
                 "Illegal length, a non-negative integer expected: {length}"
             )));
         };
+        let mut waiting = Vec::new();
         for item in self.expand(&words).await? {
+            if item.is_dir() {
+                self.complain(&format!("`{}': Is a directory", item.path));
+                continue;
+            }
+            let len = item.status.length;
+            if len < new_length {
+                bail!(Usage(format!(
+                    "Cannot truncate to a larger file size. Current size: {len}, truncate size: {new_length}."
+                )));
+            }
             let result = async {
-                let len = item.status.length;
-                if item.is_dir() {
-                    bail!("`{}': Is a directory", item.path);
-                }
-                if len < new_length {
-                    bail!("`{}': Cannot truncate to a larger file size. Current size: {len}, truncate size: {new_length}.", item.path);
-                }
                 let fs = self.fs(&item.path)?;
                 let request = hdfs::TruncateRequestProto {
                     src: item.path.path.clone(),
@@ -177,21 +183,39 @@ impl Shell {
                 };
                 let answer: hdfs::TruncateResponseProto =
                     fs.call("truncate", &request, Idempotence::AtMostOnce).await?;
-                if answer.result {
-                    println!("Truncated {} to length: {new_length}", item.path);
-                } else {
-                    println!("Truncating {} to length: {new_length}. Wait for block recovery to complete before further updating this file.", item.path);
-                    if flags.has("-w") {
-                        self.wait_for_length(&item, new_length).await?;
-                    }
-                }
-                Ok(())
+                anyhow::Ok(answer.result)
             }
             .await;
-            if let Err(error) = result {
-                self.fail(&item.path, &error);
+            match result {
+                Ok(true) => println!("Truncated {} to length: {new_length}", item.path),
+                Ok(false) if flags.has("-w") => waiting.push(item),
+                Ok(false) => println!(
+                    "Truncating {} to length: {new_length}. Wait for block recovery to complete before further updating this file.",
+                    item.path
+                ),
+                Err(error) => self.fail(&item.path, &error),
             }
         }
+        for item in waiting {
+            self.wait_for_length(&item, new_length).await?;
+        }
         Ok(())
+    }
+}
+
+/// Asks a person, again and again until there is an answer (`ToolRunner.confirmPrompt`). The end of the input is a no.
+fn confirmed(question: &str) -> Result<bool> {
+    let mut answers = std::io::stdin().lock();
+    loop {
+        eprint!("{question} (Y or N) ");
+        let mut answer = String::new();
+        if answers.read_line(&mut answer)? == 0 {
+            return Ok(false);
+        }
+        match answer.trim_end_matches(['\r', '\n']).to_ascii_lowercase().as_str() {
+            "y" | "yes" => return Ok(true),
+            "n" | "no" => return Ok(false),
+            _ => eprintln!("Invalid input: {}", answer.trim_end_matches(['\r', '\n'])),
+        }
     }
 }

@@ -25,6 +25,11 @@ impl Shell {
         if words.is_empty() {
             words.push(format!("/user/{}", self.user));
         }
+        let human = flags.has("-h");
+        let row = |summary: &hdfs::ContentSummaryProto, path: &RemotePath| {
+            let (length, consumed) = (size(summary.length, human), size(summary.space_consumed, human));
+            [length, consumed, path.to_string()]
+        };
         let mut rows = Vec::new();
         for item in self.expand(&words).await? {
             let paths = if item.is_dir() && !flags.has("-s") {
@@ -40,11 +45,8 @@ impl Shell {
             };
             for path in paths {
                 match self.content_summary(&path).await {
-                    Ok(summary) => rows.push([
-                        size(summary.length, flags.has("-h")),
-                        size(summary.space_consumed, flags.has("-h")),
-                        path.to_string(),
-                    ]),
+                    Ok(summary) if flags.has("-x") => rows.push(row(&without_snapshots(summary), &path)),
+                    Ok(summary) => rows.push(row(&summary, &path)),
                     Err(error) => self.fail(&path, &error),
                 }
             }
@@ -117,6 +119,10 @@ impl Shell {
         // Quotas alone, and no counts.
         let only_quotas = flags.has("-u");
         let quotas = flags.has("-q") || only_quotas;
+        if quotas && flags.has("-x") {
+            println!("q or u option is given, the -x option is ignored.");
+        }
+        let without_snapshots_only = flags.has("-x") && !quotas;
         if flags.has("-v") {
             let quota = "       QUOTA       REM_QUOTA     SPACE_QUOTA REM_SPACE_QUOTA ";
             let counts = "   DIR_COUNT   FILE_COUNT       CONTENT_SIZE ";
@@ -129,39 +135,41 @@ impl Shell {
         }
         for item in self.expand(&words).await? {
             let summary = match self.content_summary(&item.path).await {
+                Ok(summary) if without_snapshots_only => without_snapshots(summary),
                 Ok(summary) => summary,
                 Err(error) => {
                     self.fail(&item.path, &error);
                     continue;
                 }
             };
-            let summary = if flags.has("-x") {
-                without_snapshots(summary)
-            } else {
-                summary
-            };
             let mut line = String::new();
             if quotas {
-                let used = summary.file_count + summary.directory_count;
-                let (quota, left) = quota_text(summary.quota, used, false);
-                let (space, space_left) = quota_text(summary.space_quota, summary.space_consumed, human);
-                line.push_str(&format!("{quota:>12} {left:>15} {space:>15} {space_left:>15} "));
+                line.push_str(&quota_text(&summary, human));
             }
             if !only_quotas {
                 line.push_str(&format!(
                     "{:>12} {:>12} {:>18} ",
-                    summary.directory_count,
-                    summary.file_count,
+                    size(summary.directory_count, human),
+                    size(summary.file_count, human),
                     size(summary.length, human)
                 ));
             }
             if flags.has("-e") {
-                line.push_str(&format!("{} ", summary.erasure_coding_policy()));
+                line.push_str(&policy_text(summary.erasure_coding_policy()));
             }
             println!("{line}{}", item.path);
         }
         Ok(())
     }
+}
+
+/// `ContentSummary.toErasureCodingPolicy`; a NameNode that tells none has none.
+fn policy_text(policy: &str) -> String {
+    let shown = match policy {
+        "" | "Replicated" => "Replicated".to_owned(),
+        coded => format!("EC:{coded}"),
+    };
+    format!("{shown:>20} ")
 }
 
 /// What is in snapshots only does not count (`ContentSummary.toString` with `excludeSnapshots`).
@@ -181,15 +189,59 @@ fn size(bytes: u64, human: bool) -> String {
     if human { human_size(bytes) } else { bytes.to_string() }
 }
 
-fn quota_text(quota: u64, used: u64, human: bool) -> (String, String) {
-    if quota == NO_QUOTA || quota > i64::MAX as u64 {
-        return ("none".to_owned(), "inf".to_owned());
-    }
-    let left = quota.cast_signed() - used.cast_signed();
-    let left = if human && left >= 0 {
-        human_size(left.unsigned_abs())
-    } else {
-        left.to_string()
+/// The four columns of quotas (`QuotaUsage.getQuotaUsage`).
+fn quota_text(summary: &hdfs::ContentSummaryProto, human: bool) -> String {
+    let columns = |quota: u64, used: u64| {
+        if quota == NO_QUOTA || quota > i64::MAX as u64 {
+            return ("none".to_owned(), "inf".to_owned());
+        }
+        let left = i128::from(quota) - i128::from(used);
+        let sign = if left < 0 { "-" } else { "" };
+        let left = u64::try_from(left.unsigned_abs()).unwrap_or(u64::MAX);
+        (size(quota, human), format!("{sign}{}", size(left, human)))
     };
-    (size(quota, human), left)
+    let (quota, left) = columns(summary.quota, summary.file_count + summary.directory_count);
+    let (space, space_left) = columns(summary.space_quota, summary.space_consumed);
+    format!("{quota:>12} {left:>15} {space:>15} {space_left:>15} ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_the_columns_of_hadoop() {
+        let summary = hdfs::ContentSummaryProto {
+            length: 3000,
+            file_count: 2,
+            directory_count: 1500,
+            quota: 1000,
+            space_consumed: 9000,
+            space_quota: 10_240,
+            snapshot_length: Some(1000),
+            snapshot_file_count: Some(1),
+            ..Default::default()
+        };
+        assert_eq!(
+            quota_text(&summary, false),
+            "        1000            -502           10240            1240 "
+        );
+        assert_eq!(
+            quota_text(&summary, true),
+            "        1000            -502            10 K           1.2 K "
+        );
+        let none = hdfs::ContentSummaryProto {
+            quota: NO_QUOTA,
+            space_quota: NO_QUOTA,
+            ..summary.clone()
+        };
+        assert_eq!(
+            quota_text(&none, false),
+            "        none             inf            none             inf "
+        );
+        let rest = without_snapshots(summary);
+        assert_eq!((rest.length, rest.file_count, rest.directory_count), (2000, 1, 1500));
+        assert_eq!(policy_text("Replicated"), "          Replicated ");
+        assert_eq!(policy_text("RS-6-3-1024k"), "     EC:RS-6-3-1024k ");
+    }
 }

@@ -228,8 +228,11 @@ impl Layout {
         for index in 0..self.namenodes {
             let mut own = vec![
                 ("dfs.namenode.name.dir", file_uri(&self.data_dir(Role::NameNode, index))),
-                // Of dfsadmin -metasave.
-                ("hadoop.log.dir", self.dir.join("logs").display().to_string()),
+                // Of dfsadmin -metasave and the audit log; no two NameNodes may write the same files.
+                (
+                    "hadoop.log.dir",
+                    self.dir.join("logs").join(namenode_id(index)).display().to_string(),
+                ),
             ];
             if !self.single {
                 own.push(("dfs.nameservice.id", self.nameservice.clone()));

@@ -1,6 +1,7 @@
 //! What callers are refused, and in which words.
 
 use super::*;
+use hathi_formats::editlog::EditOp;
 
 #[test]
 fn a_standby_refuses_whatever_is_not_unchecked() {
@@ -331,4 +332,105 @@ fn cache_directives_are_not_looked_for_by_what_is_no_path() {
     for path in [None, Some("/"), Some("/cached")] {
         assert_eq!(list(path, None).unwrap().elements, []);
     }
+}
+
+#[test]
+fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
+    let mut ns = active();
+    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d")).unwrap();
+    let before = ns.edit_log.applied();
+    let start = RollingUpgradeRequestProto {
+        action: RollingUpgradeActionProto::Start as i32,
+    };
+    let mut refuse = |method: &str, body| {
+        let answer = raw(&mut ns, &hdfs(), method, body);
+        assert!(
+            answer.result.is_err() && answer.deferred.is_none(),
+            "{method}: {answer:?}"
+        );
+        assert_eq!(ns.edit_log.applied(), before, "{method}");
+    };
+    refuse("rollingUpgrade", body(&start));
+    for method in [
+        "allowSnapshot",
+        "createSnapshot",
+        "renameSnapshot",
+        "deleteSnapshot",
+        "setErasureCodingPolicy",
+        "unsetErasureCodingPolicy",
+        "addErasureCodingPolicies",
+        "removeErasureCodingPolicy",
+        "enableErasureCodingPolicy",
+        "disableErasureCodingPolicy",
+        "addCachePool",
+        "modifyCachePool",
+        "removeCachePool",
+        "addCacheDirective",
+        "modifyCacheDirective",
+        "removeCacheDirective",
+        "createEncryptionZone",
+        "reencryptEncryptionZone",
+        "satisfyStoragePolicy",
+        "renewDelegationToken",
+        "cancelDelegationToken",
+    ] {
+        // Field 1 of most of them is a path.
+        refuse(method, body(&file_info("/d")));
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_snapshottable_any_more_is_not_listed_any_more() {
+    let mut ns = active();
+    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d")).unwrap();
+    ns.commit(&[EditOp::AllowSnapshot {
+        snapshot_root: "/d".to_owned(),
+    }])
+    .unwrap();
+    let listed = |ns: &mut Namesystem| {
+        let request = GetSnapshottableDirListingRequestProto {};
+        let answer: GetSnapshottableDirListingResponseProto =
+            call(ns, &hdfs(), "getSnapshottableDirListing", &request).unwrap();
+        answer
+            .snapshottable_dir_list
+            .map_or(0, |list| list.snapshottable_dir_listing.len())
+    };
+    assert_eq!(listed(&mut ns), 1);
+    let request = DisallowSnapshotRequestProto {
+        snapshot_root: "/d".to_owned(),
+    };
+    let refused = call::<DisallowSnapshotResponseProto>(&mut ns, &user("alice", false), "disallowSnapshot", &request);
+    assert!(refused.unwrap_err().is(exceptions::ACCESS_CONTROL));
+    assert_eq!(listed(&mut ns), 1);
+    call::<DisallowSnapshotResponseProto>(&mut ns, &hdfs(), "disallowSnapshot", &request).unwrap();
+    assert_eq!(listed(&mut ns), 0);
+}
+
+#[test]
+fn what_standbys_and_balancers_ask_is_for_superusers() {
+    let mut ns = active();
+    let before = ns.edit_log.applied();
+    for method in [
+        "getTransactionId",
+        "getMostRecentCheckpointTxId",
+        "getMostRecentNameNodeFileTxId",
+        "rollEditLog",
+        "getEditLogManifest",
+        "isUpgradeFinalized",
+        "isRollingUpgrade",
+        "errorReport",
+        "getBlockKeys",
+        "getBlocks",
+        "getNextSPSPath",
+    ] {
+        let alice = user("alice", false);
+        let refused = match crate::namenode_protocol::lookup(method).unwrap() {
+            Verb::Read(read) => read(&ns, &alice, Bytes::new()),
+            Verb::Write(write) => write(&mut ns, &alice, Bytes::new()),
+            Verb::ReadThenWrite(..) => panic!("{method}"),
+        };
+        let refused = refused.result.expect_err(method);
+        assert!(refused.is(exceptions::ACCESS_CONTROL), "{method}: {refused}");
+    }
+    assert_eq!(ns.edit_log.applied(), before);
 }

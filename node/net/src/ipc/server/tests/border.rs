@@ -235,3 +235,90 @@ fn half_a_frame_is_not_waited_for_for_ever() {
         assert!(read_to_end(&stream).is_empty());
     }
 }
+
+#[test]
+fn beyond_the_limit_nobody_more_is_let_in() {
+    let options = ServerOptions {
+        max_connections: 2,
+        ..ServerOptions::default()
+    };
+    let (_echo, server) = serve(options);
+    let (mut one, mut other) = (Mouse::connect(&server), Mouse::connect(&server));
+    one.call();
+    other.call();
+    let third = TcpStream::connect(server.local_addr()).unwrap();
+    assert!(read_to_end(&third).is_empty(), "it is closed without a word");
+    one.call();
+    other.call();
+}
+
+#[test]
+fn idle_connections_beyond_the_threshold_are_closed_and_whoever_waits_for_an_answer_stays() {
+    let options = ServerOptions {
+        idle_threshold: 1,
+        max_idle_ms: 1,
+        idle_scan_interval: Duration::from_millis(1),
+        ..ServerOptions::default()
+    };
+    let (echo, server) = serve(options);
+    let mut waits = Mouse::connect(&server);
+    let mut bytes = BytesMut::new();
+    put_call(&mut bytes, 0, "getServiceStatus", &text(""));
+    waits.0.write_all(&bytes).unwrap();
+    let (parked, request) = loop {
+        if let Some(parked) = echo.parked.lock().pop() {
+            break parked;
+        }
+        std::thread::yield_now();
+    };
+    let idle = Mouse::connect(&server);
+    assert!(read_to_end(&idle.0).is_empty(), "it asked for nothing");
+    parked.ok_encoded(&request.encode_to_vec());
+    waits.receive();
+}
+
+/// How long the caller contexts are that calls come with.
+#[derive(Default)]
+struct Contexts(Mutex<Vec<Option<usize>>>);
+
+impl RpcHandler for Contexts {
+    fn protocols(&self) -> Vec<&'static Protocol> {
+        vec![&HA_SERVICE_PROTOCOL]
+    }
+
+    fn call(&self, call: RpcCall, reply: Responder) {
+        let length = call.caller_context.as_ref().map(|caller| caller.context.len());
+        self.0.lock().push(length);
+        reply.ok(&text(""));
+    }
+}
+
+#[test]
+fn a_caller_context_longer_than_the_limit_is_left_out() {
+    let contexts = Arc::new(Contexts::default());
+    let addr = "127.0.0.1:0".parse().unwrap();
+    let server = RpcServer::bind(addr, contexts.clone(), ServerOptions::default()).unwrap();
+    let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+    let mut bytes = BytesMut::new();
+    put_opening(&mut bytes);
+    for (call_id, length) in [(0, 4096), (1, 4097)] {
+        let caller_context = "c".repeat(length);
+        let ids = RequestIds {
+            caller_context: Some(&caller_context),
+            ..ids(call_id)
+        };
+        codec::put_call(
+            &mut bytes,
+            &ids,
+            "monitorHealth",
+            HA_SERVICE_PROTOCOL.name,
+            1,
+            &text(""),
+        );
+    }
+    stream.write_all(&bytes).unwrap();
+    for _ in 0..2 {
+        read_frame(&stream);
+    }
+    assert_eq!(*contexts.0.lock(), [Some(4096), None]);
+}
