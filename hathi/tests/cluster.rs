@@ -1,10 +1,11 @@
 //! Whole clusters of real processes: started, killed, paused, damaged, and used through it all.
 
-use anyhow::{Context, Result};
-use hathi_interop::{Cluster, ClusterOptions, PortRange, Role, wait_for};
+use anyhow::{Context, Result, ensure};
+use hathi_interop::{Cluster, ClusterOptions, FileClient, Hadoop, Load, PortRange, Role, wait_for};
 use rustix::process::Signal;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,6 +131,106 @@ fn a_stopped_active_is_replaced_and_answers_nothing_stale() -> Result<()> {
         (state.trim() == "standby").then_some(())
     });
     Ok(())
+}
+
+/// What `haadmin -getAllServiceState` says, each in the order of the NameNodes.
+fn states(cluster: &Cluster) -> Option<Vec<String>> {
+    let printed = cluster.hathi_ok("haadmin", &["-getAllServiceState"]).ok()?;
+    let states = printed.lines().map(|line| line.split_whitespace().last());
+    states.map(|state| state.map(str::to_owned)).collect()
+}
+
+/// Waits until one of the five is active and the others are standbys; which.
+fn one_active_and_four_standbys(cluster: &Cluster) -> u16 {
+    wait_for("one active and four standbys", PATIENCE, || {
+        let states = states(cluster)?;
+        let standbys = states.iter().filter(|state| *state == "standby").count();
+        let active = states.iter().position(|state| state == "active")?;
+        (states.len() == 5 && standbys == 4).then_some(u16::try_from(active).ok()?)
+    })
+}
+
+/// Makes directories with Hadoop's shell until told to stop, and looks for all of them; how many.
+fn make_with_hadoops_shell(shell: &mut FileClient, stop: &AtomicBool, made: &AtomicU64) -> Result<()> {
+    shell.run("-mkdir /shell")?;
+    while !stop.load(Ordering::Relaxed) {
+        shell.run(&format!("-mkdir /shell/{}", made.load(Ordering::Relaxed)))?;
+        made.fetch_add(1, Ordering::Relaxed);
+    }
+    let counted = shell.run("-count /shell")?;
+    let directories = counted.split_whitespace().next().and_then(|count| count.parse().ok());
+    let made = made.load(Ordering::Relaxed) + 1;
+    ensure!(directories == Some(made), "{made}: {counted}");
+    Ok(())
+}
+
+#[test]
+fn five_namenodes_take_over_in_turn_and_when_two_die_at_once() -> Result<()> {
+    let hadoop = Hadoop::get()?;
+    let cluster = start(ClusterOptions {
+        namenodes: 5,
+        journalnodes: 3,
+        datanodes: 1,
+    })?;
+    let load = Load::start(&cluster.conf())?;
+    let mut shell = match &hadoop {
+        Some(hadoop) => Some(FileClient::of(hadoop, &cluster.conf(), "ShellClient.java", &[])?),
+        None => None,
+    };
+    let (stop, made) = (AtomicBool::new(false), AtomicU64::new(0));
+    let with_shell = shell.is_some();
+    let clients_go_on = || {
+        load.goes_on();
+        let before = made.load(Ordering::Relaxed);
+        wait_for("Hadoop's shell to go on", PATIENCE, || {
+            (!with_shell || made.load(Ordering::Relaxed) > before + 1).then_some(())
+        });
+    };
+    std::thread::scope(|scope| {
+        let (stop, made) = (&stop, &made);
+        let shell = shell
+            .as_mut()
+            .map(|shell| scope.spawn(move || make_with_hadoops_shell(shell, stop, made)));
+        let _stopper = Stopper(stop);
+        clients_go_on();
+        let mut active = one_active_and_four_standbys(&cluster);
+        // In order, to each of the others in turn.
+        for _ in 0..4 {
+            let next = (active + 1) % 5;
+            let ids = [format!("nn{active}"), format!("nn{next}")];
+            cluster.hathi_ok("haadmin", &["-failover", &ids[0], &ids[1]])?;
+            ensure!(one_active_and_four_standbys(&cluster) == next);
+            active = next;
+            clients_go_on();
+        }
+        // The active and another one, so that three are left.
+        for other in [1, 3] {
+            let dead = [active, (active + other) % 5];
+            for index in dead {
+                cluster.signal(Role::NameNode, index, Signal::KILL)?;
+            }
+            clients_go_on();
+            active = one_active_and_four_standbys(&cluster);
+            ensure!(active != dead[0], "the killed one can't be the one that serves");
+        }
+        stop.store(true, Ordering::Relaxed);
+        match shell.map(|shell| shell.join()) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => anyhow::bail!("Hadoop's shell panicked"),
+            None => Ok(()),
+        }
+    })?;
+    eprintln!("{} directories", load.end()?);
+    Ok(())
+}
+
+/// Tells a client to stop, also when the test fails.
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

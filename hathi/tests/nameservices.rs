@@ -1,4 +1,5 @@
 //! Two nameservices on the same JournalNodes and DataNodes, each with two NameNodes, controllers and failovers of its own.
+//! Clients see both as one tree: by Hadoop's ViewFs, and by Hadoop's Router, which stands in front.
 
 use anyhow::{Context, Result, ensure};
 use hathi_interop::{FileClient, Hadoop, PortRange, wait_for};
@@ -18,6 +19,11 @@ const NAMENODES: u16 = 2;
 const JOURNALNODES: u16 = 3;
 const DATANODES: u16 = 2;
 const CLUSTER_ID: &str = "CID-of-both";
+/// The file systems of the two kinds of clients.
+const VIEWS: &str = "viewfs://both/";
+const ROUTED: &str = "hdfs://routed";
+const ROUTER_PORT: u16 = 95;
+const ROUTER_ADMIN_PORT: u16 = 96;
 
 /// The processes by their names (`namenode-alpha-0`, `journalnode-2` ...); dropping it kills them.
 struct Federation {
@@ -36,14 +42,16 @@ impl Federation {
             ports: PortRange::claim()?,
             running: BTreeMap::new(),
         };
-        federation.configure("client", &federation.client_site())?;
+        federation.configure("client", VIEWS, &federation.client_site())?;
+        federation.configure("router", VIEWS, &federation.router_site())?;
+        federation.configure("client-of-router", ROUTED, &federation.site_of_routers_client())?;
         for index in 0..JOURNALNODES {
             let own = [
                 ("dfs.journalnode.edits.dir", federation.path(&format!("jn{index}"))),
                 ("dfs.journalnode.rpc-address", federation.at(index)),
                 ("dfs.journalnode.http-address", federation.at(10 + index)),
             ];
-            federation.configure(&format!("journalnode-{index}"), &federation.site_with(&own))?;
+            federation.configure(&format!("journalnode-{index}"), VIEWS, &federation.site_with(&own))?;
         }
         for index in 0..DATANODES {
             let own = [
@@ -53,7 +61,7 @@ impl Federation {
                 ("dfs.datanode.ipc.address", federation.at(25 + index)),
                 ("dfs.datanode.http.address", federation.at(30 + index)),
             ];
-            federation.configure(&format!("datanode-{index}"), &federation.site_with(&own))?;
+            federation.configure(&format!("datanode-{index}"), VIEWS, &federation.site_with(&own))?;
         }
         for (ns, id, name) in federation.namenodes() {
             let own = [
@@ -62,8 +70,8 @@ impl Federation {
                 ("dfs.ha.namenode.id", id),
             ];
             let site = federation.site_with(&own);
-            federation.configure(&format!("namenode-{name}"), &site)?;
-            federation.configure(&format!("zkfc-{name}"), &site)?;
+            federation.configure(&format!("namenode-{name}"), VIEWS, &site)?;
+            federation.configure(&format!("zkfc-{name}"), VIEWS, &site)?;
         }
         Ok(federation)
     }
@@ -128,7 +136,50 @@ impl Federation {
             ("dfs.client.failover.max.attempts", "100"),
         ];
         site.extend(every.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        // The Router says for whom it calls.
+        let user = hathi_net::users::process_user();
+        site.push(("dfs.namenode.ip-proxy-users".to_owned(), user));
         site
+    }
+
+    fn router_site(&self) -> Site {
+        let of_router = |key: &str| format!("dfs.federation.router.{key}");
+        let namenodes: Vec<String> = self.namenodes().map(|(ns, id, _)| format!("{ns}.{id}")).collect();
+        let driver = "org.apache.hadoop.hdfs.server.federation.store.driver.impl.StateStoreFileImpl";
+        let mut site = self.client_site();
+        site.extend([
+            (of_router("rpc-address"), self.at(ROUTER_PORT)),
+            (of_router("admin-address"), self.at(ROUTER_ADMIN_PORT)),
+            (of_router("http.enable"), "false".to_owned()),
+            (of_router("store.driver.class"), driver.to_owned()),
+            (of_router("store.driver.file.directory"), self.path("router-store")),
+            (of_router("monitor.localnamenode.enable"), "false".to_owned()),
+            (of_router("monitor.namenode"), namenodes.join(",")),
+            (of_router("heartbeat.interval"), "500".to_owned()),
+            (of_router("cache.ttl"), "500".to_owned()),
+            (of_router("safemode.enable"), "false".to_owned()),
+            (of_router("default.nameservice.enable"), "false".to_owned()),
+        ]);
+        site
+    }
+
+    /// For a client, routers are NameNodes of a nameservice.
+    fn site_of_routers_client(&self) -> Site {
+        let site = [
+            ("dfs.nameservices", "routed".to_owned()),
+            ("dfs.ha.namenodes.routed", "r0".to_owned()),
+            ("dfs.namenode.rpc-address.routed.r0", self.at(ROUTER_PORT)),
+            (
+                "dfs.client.failover.proxy.provider.routed",
+                "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider".to_owned(),
+            ),
+            ("dfs.client.failover.sleep.base.millis", "50".to_owned()),
+            ("dfs.client.failover.sleep.max.millis", "500".to_owned()),
+            ("dfs.client.failover.max.attempts", "100".to_owned()),
+            ("dfs.replication", "2".to_owned()),
+            ("dfs.federation.router.admin-address", self.at(ROUTER_ADMIN_PORT)),
+        ];
+        site.map(|(key, value)| (key.to_owned(), value)).to_vec()
     }
 
     fn site_with(&self, own: &[(&str, String)]) -> Site {
@@ -137,7 +188,7 @@ impl Federation {
         site
     }
 
-    fn configure(&self, name: &str, site: &Site) -> Result<()> {
+    fn configure(&self, name: &str, default_fs: &str, site: &Site) -> Result<()> {
         let xml = |properties: &[(String, String)]| {
             let lines: String = properties
                 .iter()
@@ -146,7 +197,7 @@ impl Federation {
             format!("<configuration>\n{lines}</configuration>\n")
         };
         let core = [
-            ("fs.defaultFS", "viewfs://both/"),
+            ("fs.defaultFS", default_fs),
             ("fs.viewfs.mounttable.both.link./a", "hdfs://alpha/"),
             ("fs.viewfs.mounttable.both.link./b", "hdfs://beta/"),
         ];
@@ -170,6 +221,15 @@ impl Federation {
         let mut command = self.command(name, daemon, &[]);
         command.stdout(log.try_clone()?).stderr(log);
         self.running.insert(name.to_owned(), command.spawn()?);
+        Ok(())
+    }
+
+    /// Hadoop's Router (of 3.4), which finds the NameNodes when they are there.
+    fn start_router(&mut self, hadoop: &Hadoop) -> Result<()> {
+        let log = File::create(self.log("router"))?;
+        let mut command = hadoop.command(&self.conf("router"), "dfsrouter", &[]);
+        command.stdout(log.try_clone()?).stderr(log);
+        self.running.insert("router".to_owned(), command.spawn()?);
         Ok(())
     }
 
@@ -277,37 +337,59 @@ impl Drop for Stopper<'_> {
     }
 }
 
-/// Puts one file after the other into both nameservices, until told to stop; how many.
-fn put_files(shell: &mut FileClient, file: &str, stop: &AtomicBool, put: &AtomicU64) -> Result<u64> {
+/// Puts one file after the other into this directory of both nameservices, until told to stop; how many.
+fn put_files(shell: &mut FileClient, file: &str, dir: &str, stop: &AtomicBool, put: &AtomicU64) -> Result<u64> {
     while !stop.load(Ordering::Relaxed) {
         let number = put.load(Ordering::Relaxed);
         for side in ["a", "b"] {
-            shell.run(&format!("-put {file} /{side}/files/{number}"))?;
+            let done = shell.run(&format!("-put {file} /{side}/{dir}/{number}"));
+            // Who waits for more may panic before anybody asks for the result.
+            done.inspect_err(|error| eprintln!("{dir}: {error:#}"))?;
         }
         put.fetch_add(1, Ordering::Relaxed);
     }
     Ok(put.load(Ordering::Relaxed))
 }
 
+/// The two trees of both nameservices: one of ViewFs, one of the Router.
+fn clients(hadoop: &Hadoop, federation: &Federation) -> Result<(FileClient, FileClient)> {
+    let mut views = FileClient::of(hadoop, &federation.conf("client"), "ShellClient.java", &[])?;
+    let mut routed = FileClient::of(hadoop, &federation.conf("client-of-router"), "ShellClient.java", &[])?;
+    views.run("-mkdir /a/files /b/files")?;
+    wait_for("the Router's store", PATIENCE, || routed.run("dfsrouteradmin -ls").ok());
+    for (mount, ns) in [("/a", "alpha"), ("/b", "beta")] {
+        routed.run(&format!("dfsrouteradmin -add {mount} {ns} /"))?;
+    }
+    routed.run("dfsrouteradmin -refresh")?;
+    wait_for("the Router's NameNodes", PATIENCE, || {
+        routed.run("-mkdir -p /a/routed /b/routed").ok()
+    });
+    Ok((views, routed))
+}
+
 #[test]
 fn two_nameservices_share_journalnodes_and_datanodes_and_fail_over_by_themselves() -> Result<()> {
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
     let mut federation = Federation::new()?;
+    federation.start_router(&hadoop)?;
     federation.start_all()?;
     let file = federation.path("file");
     fs::write(&file, "of both\n")?;
-    let mut shell = FileClient::of(&hadoop, &federation.conf("client"), "ShellClient.java", &[])?;
-    shell.run("-mkdir /a/files /b/files")?;
+    let (mut views, mut routed) = clients(&hadoop, &federation)?;
 
-    let (stop, put) = (AtomicBool::new(false), AtomicU64::new(0));
+    let stop = AtomicBool::new(false);
+    let put = [AtomicU64::new(0), AtomicU64::new(0)];
     let goes_on = || {
-        let before = put.load(Ordering::Relaxed);
-        wait_for("the client to go on", PATIENCE, || {
-            (put.load(Ordering::Relaxed) > before + 2).then_some(())
-        });
+        for put in &put {
+            let before = put.load(Ordering::Relaxed);
+            wait_for("the client to go on", PATIENCE, || {
+                (put.load(Ordering::Relaxed) > before + 2).then_some(())
+            });
+        }
     };
-    let files = std::thread::scope(|scope| -> Result<u64> {
-        let client = scope.spawn(|| put_files(&mut shell, &file, &stop, &put));
+    let files = std::thread::scope(|scope| -> Result<[u64; 2]> {
+        let of_views = scope.spawn(|| put_files(&mut views, &file, "files", &stop, &put[0]));
+        let of_router = scope.spawn(|| put_files(&mut routed, &file, "routed", &stop, &put[1]));
         let stopper = Stopper(&stop);
         let mut failovers = || -> Result<()> {
             goes_on();
@@ -330,21 +412,53 @@ fn two_nameservices_share_journalnodes_and_datanodes_and_fail_over_by_themselves
         };
         let result = failovers();
         drop(stopper);
-        let files = client.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
-        result.and(files)
+        let ended = [of_views.join(), of_router.join()];
+        let [views, routed] = ended.map(|files| files.map_err(|_| anyhow::anyhow!("a client panicked")));
+        result.and(Ok([views??, routed??]))
     })?;
 
+    // Each finds what the other one has put.
     for side in ["a", "b"] {
-        let counted = shell.run(&format!("-count /{side}/files"))?;
-        let numbers: Vec<&str> = counted.split_whitespace().collect();
-        ensure!(
-            numbers.get(1) == Some(&files.to_string().as_str()),
-            "{files}: {counted}"
-        );
-        let read = shell.run(&format!("-cat /{side}/files/0 /{side}/files/{}", files - 1))?;
-        ensure!(read == "of both of both", "{read}");
+        for (client, dir, files) in [(&mut routed, "files", files[0]), (&mut views, "routed", files[1])] {
+            let counted = client.run(&format!("-count /{side}/{dir}"))?;
+            let numbers: Vec<&str> = counted.split_whitespace().collect();
+            ensure!(
+                numbers.get(1) == Some(&files.to_string().as_str()),
+                "{files}: {counted}"
+            );
+            let read = client.run(&format!("-cat /{side}/{dir}/0 /{side}/{dir}/{}", files - 1))?;
+            ensure!(read == "of both of both", "{read}");
+        }
     }
-    // Each DataNode has a block pool of each, of one cluster.
+    let listed = views.run("-ls viewfs://both/ viewfs://both/a/files")?;
+    ensure!(listed.contains("viewfs://both/a/files/0"), "{listed}");
+    what_the_router_knows(&federation, &mut routed, &mut views)?;
+    what_is_on_disk(&federation)
+}
+
+/// Mount points, moves, and users, of which the Router tells its NameNodes.
+fn what_the_router_knows(federation: &Federation, routed: &mut FileClient, views: &mut FileClient) -> Result<()> {
+    let listed = routed.run("-ls /")?;
+    ensure!(listed.contains("Found 2 items"), "{listed}");
+    for client in [&mut *routed, &mut *views] {
+        let moved = client.run("-mv /a/routed/0 /b/routed/moved");
+        ensure!(moved.is_err(), "moved from one nameservice to the other: {moved:?}");
+    }
+    routed.run("-chmod 777 /b/routed")?;
+    let mut ours = federation.command("client-of-router", "dfs", &["-mkdir", "/b/routed/alice"]);
+    let ours = ours.env("HADOOP_USER_NAME", "alice").output()?;
+    ensure!(ours.status.success(), "{}", String::from_utf8_lossy(&ours.stderr));
+    let owner = views.run("-stat %u /b/routed/alice")?;
+    ensure!(owner == "alice", "{owner}");
+    let report = federation.run("client-of-router", "dfsadmin", &["-report"])?;
+    ensure!(report.contains(&format!("Live datanodes ({DATANODES})")), "{report}");
+    let told = fs::read_to_string(federation.log("router"))?;
+    ensure!(!told.contains("Cannot get stat from"), "{told}");
+    Ok(())
+}
+
+/// Each DataNode has a block pool of each, of one cluster.
+fn what_is_on_disk(federation: &Federation) -> Result<()> {
     for index in 0..DATANODES {
         let current = fs::read_dir(federation.dir.path().join(format!("dn{index}/current")))?;
         let names = current

@@ -406,14 +406,15 @@ async fn an_active_whose_disk_is_full_enters_safe_mode() -> Result<()> {
 }
 
 #[test]
-fn the_first_call_of_a_user_of_a_directory_service_waits_for_its_groups() -> Result<()> {
+fn users_and_groups_are_those_of_the_directory_service_and_the_first_call_of_a_user_waits_for_its_groups() -> Result<()>
+{
     let pair = formatted(SharedEdits::Directory, &[])?;
     // What the system knows of users, as slow as a service behind a network.
     let bin = tempfile::tempdir()?;
     let id = bin.path().join("id");
     std::fs::write(
         &id,
-        "#!/bin/sh\nsleep 0.3\ncase \"$1\" in\n*z*) printf 'staff\\0research lab\\0' ;;\n*) echo staff research lab ;;\nesac\n",
+        "#!/bin/sh\nsleep 0.3\ncase \"$1\" in\n-un) PATH=${PATH#*:}; echo ${OWNER:-$(id -un)} ;;\n*z*) printf 'staff\\0research lab\\0' ;;\n*) echo staff research lab ;;\nesac\n",
     )?;
     std::fs::set_permissions(&id, std::fs::Permissions::from_mode(0o755))?;
     let path = format!("{}:{}", bin.path().display(), std::env::var("PATH")?);
@@ -431,11 +432,15 @@ fn the_first_call_of_a_user_of_a_directory_service_waits_for_its_groups() -> Res
     // The first call of the user after a start.
     let _again = start()?;
     active(&pair)?;
-    let listing = pair
+    // Whoever owns the process by the local files: for the machine it is a user that these don't have.
+    let made = pair
         .tool("dfs", &["-mkdir", "/lab/alice"])
-        .env("HADOOP_USER_NAME", "alice-of-the-directory")
+        .env("PATH", &path)
+        .env("OWNER", "alice-of-the-directory")
         .output()?;
-    assert!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let owner = pair.run("dfs", &["-stat", "%u", "/lab/alice"])?;
+    assert_eq!(owner.trim(), "alice-of-the-directory");
     Ok(())
 }
 

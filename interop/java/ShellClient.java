@@ -4,13 +4,17 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import org.apache.hadoop.fs.FsShell;
 import org.apache.hadoop.hdfs.HdfsConfiguration;
+import org.apache.hadoop.hdfs.tools.federation.RouterAdmin;
+import org.apache.hadoop.util.Tool;
 import org.apache.hadoop.util.ToolRunner;
 
 /**
- * Hadoop's "hdfs dfs", a command for each line of stdin, in one JVM. Answers each with a line: "ok " and what it printed,
- * with blanks for line feeds, or "error " and what it told.
+ * Hadoop's "hdfs dfs", a command for each line of stdin, in one JVM; of "hdfs dfsrouteradmin" where a line begins so. Answers
+ * each with a line: "ok " and what it printed, with blanks for line feeds, or "error " and what it told.
  */
 public class ShellClient {
+  private static final String ROUTER_ADMIN = "dfsrouteradmin ";
+
   public static void main(String[] args) throws Exception {
     PrintStream answers = System.out;
     HdfsConfiguration conf = new HdfsConfiguration();
@@ -21,7 +25,9 @@ public class ShellClient {
       PrintStream standardErr = System.err;
       System.setOut(new PrintStream(out, true));
       System.setErr(new PrintStream(err, true));
-      int code = ToolRunner.run(conf, new FsShell(), line.split(" "));
+      boolean ofRouter = line.startsWith(ROUTER_ADMIN);
+      Tool tool = ofRouter ? new RouterAdmin(conf) : new FsShell();
+      int code = ToolRunner.run(conf, tool, (ofRouter ? line.substring(ROUTER_ADMIN.length()) : line).split(" "));
       System.setOut(answers);
       System.setErr(standardErr);
       String told = code == 0 ? "ok " + out : "error " + code + " " + err;

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -331,7 +331,43 @@ impl Daemons {
     /// # Errors
     /// When it fails; the message carries its stderr.
     pub fn hathi(&self, command: &str, args: &[&str]) -> Result<String> {
-        self.cluster.hathi_ok(command, args)
+        let output = self.client(command, args).output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "hathi {command} {args:?}: {}:\n{told}",
+            output.status
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `hathi` with a client's configuration.
+    #[must_use]
+    pub fn client(&self, command: &str, args: &[&str]) -> Command {
+        let mut hathi = Command::new(&self.hathi);
+        hathi
+            .arg(command)
+            .args(args)
+            .env("HADOOP_CONF_DIR", self.conf())
+            .env("LD_PRELOAD", faults::LIBRARY)
+            .env(faults::VARIABLE, self.faults_dir())
+            .stdin(Stdio::null());
+        hathi
+    }
+
+    /// Where the names of these hosts lead from now on, for daemons and clients alike; those of earlier calls are forgotten.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn set_hosts(&self, hosts: &BTreeMap<String, IpAddr>) -> Result<()> {
+        let lines: String = hosts
+            .iter()
+            .map(|(name, address)| format!("{address} {name}\n"))
+            .collect();
+        // At once, as names are looked up all the time.
+        let new = self.dir().join("hosts");
+        std::fs::write(&new, lines)?;
+        Ok(std::fs::rename(new, self.faults_dir().join("hosts"))?)
     }
 
     /// `ip:port` of a NameNode's RPC server.

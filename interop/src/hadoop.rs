@@ -71,6 +71,7 @@ impl Hadoop {
             "secondarynamenode" => "org.apache.hadoop.hdfs.server.namenode.SecondaryNameNode",
             "datanode" => "org.apache.hadoop.hdfs.server.datanode.DataNode",
             "zkfc" => "org.apache.hadoop.hdfs.tools.DFSZKFailoverController",
+            "dfsrouter" => "org.apache.hadoop.hdfs.server.federation.router.DFSRouter",
             other => other,
         };
         let class = if class.ends_with(".java") {

@@ -1,16 +1,17 @@
-//! Preloaded into a daemon (`LD_PRELOAD`): its disk gets slow, its clock stands still, or it is killed at one of the changes
-//! that it makes to files, when a test says so.
+//! Preloaded into a daemon (`LD_PRELOAD`): its disk gets slow, its clock stands still, it is killed at one of the changes
+//! that it makes to files, or hosts have other addresses, when a test says so.
 //!
 //! `HATHI_FAULTS` names a directory, in which each daemon has a file by the name of its configuration directory
 //! (`namenode-0`). The file is mapped: an array of 64-bit numbers, laid out in `faults.rs`, which the test changes while
-//! the daemon runs. A process without such a file behaves as ever.
+//! the daemon runs. A process without such a file behaves as ever. A file `hosts` in the directory has the addresses of
+//! hosts, one in a line: address, blank, name.
 //!
 //! Functions of the C library are taken over, so that a call which goes to the kernel by itself escapes. Who reads a
 //! clock without the C library calls what the kernel has mapped into the process for that (the vDSO), which is patched.
 
 #![allow(unsafe_code, reason = "a preloaded library takes over functions of the C library")]
 
-use std::ffi::{CString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null_mut;
@@ -79,6 +80,9 @@ const AT_FDCWD: c_int = -100;
 const O_RDWR: c_int = 2;
 const O_CREAT: c_int = 0o100;
 const SIGKILL: c_int = 9;
+/// Asks for the function that this library's stands in front of.
+const RTLD_NEXT: *mut c_void = -1_isize as *mut c_void;
+const EAI_SYSTEM: c_int = -11;
 const PROT_READ_WRITE: c_int = 3;
 const PROT_READ_EXEC: c_int = 5;
 const MAP_SHARED: c_int = 1;
@@ -97,6 +101,7 @@ unsafe extern "C" {
     fn getauxval(kind: u64) -> u64;
     fn mprotect(at: *mut c_void, len: usize, protection: c_int) -> c_int;
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     fn mmap(at: *mut c_void, len: usize, protection: c_int, flags: c_int, file: c_int, offset: i64) -> *mut c_void;
 }
 
@@ -433,4 +438,42 @@ pub extern "C" fn ftruncate64(file: c_int, len: i64) -> c_int {
     change();
     // SAFETY: both are numbers.
     unsafe { syscall(call::FTRUNCATE, file, len) as c_int }
+}
+
+/// The address that the test says a host has.
+fn address_of(host: &CStr) -> Option<CString> {
+    let dir = std::env::var_os("HATHI_FAULTS")?;
+    let hosts = std::fs::read_to_string(Path::new(&dir).join("hosts")).ok()?;
+    let address = hosts.lines().find_map(|line| {
+        let (address, name) = line.split_once(' ')?;
+        (name.as_bytes() == host.to_bytes()).then_some(address)
+    })?;
+    CString::new(address).ok()
+}
+
+/// `getaddrinfo(3)`
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getaddrinfo(
+    host: *const c_char,
+    service: *const c_char,
+    hints: *const c_void,
+    found: *mut *mut c_void,
+) -> c_int {
+    type Call = unsafe extern "C" fn(*const c_char, *const c_char, *const c_void, *mut *mut c_void) -> c_int;
+    // SAFETY: the caller's promise about the name, if there is one.
+    let moved = (!host.is_null()).then(|| unsafe { CStr::from_ptr(host) });
+    let moved = moved.and_then(address_of);
+    // SAFETY: the name ends with a null byte.
+    let real = unsafe { dlsym(RTLD_NEXT, c"getaddrinfo".as_ptr()) };
+    if real.is_null() {
+        return EAI_SYSTEM;
+    }
+    // SAFETY: it is the C library's function of this name, which has this type.
+    let real: Call = unsafe { std::mem::transmute(real) };
+    let host = moved.as_ref().map_or(host, |address| address.as_ptr());
+    // SAFETY: the caller's promises; the address, which may stand for the name, lives through the call.
+    unsafe { real(host, service, hints, found) }
 }

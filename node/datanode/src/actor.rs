@@ -28,6 +28,7 @@ use hathi_net::ipc::protocols::DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use prost::Message;
 
+use crate::DataNodeError;
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
 use crate::offer::{Actor, BadReplica, Service};
@@ -56,6 +57,9 @@ enum ActorError {
     /// The NameNode will never take this DataNode.
     #[error("{0}")]
     Final(String),
+    /// The NameNode is of another cluster.
+    #[error("{0}")]
+    OtherCluster(String),
 }
 
 struct Conversation {
@@ -112,13 +116,15 @@ impl Conversation {
                 Err(error) => Err(error),
             };
             *self.actor.client.lock() = None;
+            let is_of_other_cluster = matches!(result, Err(ActorError::OtherCluster(_)));
+            self.actor
+                .is_of_other_cluster
+                .store(is_of_other_cluster, Ordering::Release);
             match result {
                 Ok(()) => return,
-                Err(ActorError::Final(text)) => {
-                    tracing::error!(namenode = %self.actor.address, "{text}: this NameNode is given up");
-                    self.service.offer().on_stopped(self.actor.id);
-                    self.node.on_refused();
-                    return;
+                Err(ActorError::Final(text)) => return self.give_up(&text),
+                Err(ActorError::OtherCluster(text)) if self.service.is_of_other_cluster() => {
+                    return self.give_up(&text);
                 }
                 Err(ActorError::Rpc(error @ (RpcError::Connect { .. } | RpcError::Broken { .. }))) => {
                     if !complained {
@@ -138,6 +144,12 @@ impl Conversation {
                 }
             }
         }
+    }
+
+    fn give_up(&self, why: &str) {
+        tracing::error!(namenode = %self.actor.address, "{why}: this NameNode is given up");
+        self.service.offer().on_stopped(self.actor.id);
+        self.node.on_refused();
     }
 
     async fn connect(&self) -> Result<RpcClient, ActorError> {
@@ -270,7 +282,10 @@ impl Conversation {
         let opened = tokio::task::spawn_blocking(move || node.dataset.open_pool(&namespace))
             .await
             .map_err(|error| ActorError::Refused(error.to_string()))?;
-        let pool = opened.map_err(|error| ActorError::Refused(error.to_string()))?;
+        let pool = opened.map_err(|error| match error {
+            DataNodeError::OtherCluster(why) => ActorError::OtherCluster(why),
+            error => ActorError::Refused(error.to_string()),
+        })?;
         self.service.set_pool(pool.clone());
         Ok(pool)
     }

@@ -220,11 +220,18 @@ impl Dataset {
     }
 
     /// Opens a pool: makes or checks its directories on each volume, and finds its replicas, each volume on a thread of
-    /// its own.
+    /// its own. All pools are of one cluster (`DataNode.setClusterId`).
     pub fn open_pool(&self, info: &NamespaceInfo) -> Result<Arc<Pool>, DataNodeError> {
         let _opening = self.opening.lock();
         if let Ok(pool) = self.pool(&info.block_pool_id) {
             return Ok(pool);
+        }
+        let cluster = self.pools().first().map(|pool| pool.info.cluster_id.clone());
+        if let Some(known) = cluster.filter(|known| *known != info.cluster_id) {
+            return Err(DataNodeError::OtherCluster(format!(
+                "Cluster IDs not matched: dn cid={known} but ns cid={}; bpid={}",
+                info.cluster_id, info.block_pool_id
+            )));
         }
         let volumes = self.volumes();
         let mut dirs = BTreeMap::new();

@@ -43,6 +43,9 @@ pub enum DataNodeError {
     /// A directory of `dfs.datanode.data.dir`.
     #[error("{0}")]
     Storage(String),
+    /// A NameNode is of another cluster than this DataNode.
+    #[error("{0}")]
+    OtherCluster(String),
     /// Sockets and threads.
     #[error("{0}")]
     Io(#[from] std::io::Error),

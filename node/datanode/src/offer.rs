@@ -54,6 +54,8 @@ pub struct Actor {
     pub force_report: AtomicBool,
     /// Asks for a heartbeat.
     pub force_heartbeat: AtomicBool,
+    /// It answered last that it is of another cluster.
+    pub is_of_other_cluster: AtomicBool,
     /// `HAServiceState` as last heard, for `/jmx`.
     pub state: Mutex<String>,
     /// Seconds since the start of the last heartbeat's answer, for `/jmx`.
@@ -109,6 +111,7 @@ impl Service {
                     client: Mutex::new(None),
                     force_report: AtomicBool::new(false),
                     force_heartbeat: AtomicBool::new(false),
+                    is_of_other_cluster: AtomicBool::new(false),
                     state: Mutex::new("Unknown".to_owned()),
                     last_heartbeat_s: AtomicI64::new(-1),
                     last_report_s: AtomicI64::new(-1),
@@ -146,6 +149,15 @@ impl Service {
     #[must_use]
     pub fn pool(&self) -> Option<Arc<Pool>> {
         self.pool.read().clone()
+    }
+
+    /// Whether all of its NameNodes answered last that they are of another cluster. While one has not been asked it may
+    /// be of this DataNode's, and then the others are to be put right (`BPOfferService.shouldRetryInit`).
+    #[must_use]
+    pub fn is_of_other_cluster(&self) -> bool {
+        self.actors
+            .iter()
+            .all(|actor| actor.is_of_other_cluster.load(Ordering::Acquire))
     }
 
     /// The pool's id.

@@ -122,13 +122,11 @@ impl Volume {
         let mut identity = self.identity.lock();
         if let Some(known) = &identity.cluster_id {
             if *known != info.cluster_id {
-                return Err(storage_error(
-                    &self.root,
-                    format!(
-                        "Incompatible clusterIDs: namenode clusterID = {}; datanode clusterID = {known}",
-                        info.cluster_id
-                    ),
-                ));
+                return Err(DataNodeError::OtherCluster(format!(
+                    "Incompatible clusterIDs in {}: namenode clusterID = {}; datanode clusterID = {known}",
+                    self.root.display(),
+                    info.cluster_id
+                )));
             }
             if identity.datanode_uuid.as_deref() == Some(datanode_uuid) {
                 return Ok(());

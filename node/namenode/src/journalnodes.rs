@@ -354,7 +354,7 @@ impl Readers {
     /// One call to one JournalNode.
     pub async fn call(&self, index: usize, request: &Request, timeout: Duration) -> Result<Answer, CallError> {
         let known = self.clients.lock().get(&index).cloned();
-        let known = known.filter(|client| !client.is_closed());
+        let known = known.filter(|client| !client.is_lost());
         let client = match known {
             Some(client) => client,
             None => {
@@ -404,6 +404,26 @@ mod tests {
     fn journalnode(formatted: bool) -> RpcServer {
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         RpcServer::bind(any, Arc::new(Formatted(formatted)), ServerOptions::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_whose_machine_is_gone_without_a_word_is_found_where_its_name_leads_now() {
+        let address = HostPort {
+            host: "journalnode.invalid".into(),
+            port: 8485,
+        };
+        let nodes = JournalNodes::at(vec![address.clone()], "ns", "hdfs");
+        let readers = Readers::new(nodes.clone());
+        let move_to = |to: std::net::SocketAddr| nodes.moved.write().insert(address.host.clone(), to.to_string());
+        // The system takes connections, and nobody answers.
+        let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        move_to(gone.local_addr().unwrap());
+        let ask = |timeout| readers.call(0, &Request::IsFormatted, timeout);
+        ask(Duration::from_millis(1)).await.unwrap_err();
+        let there = journalnode(true);
+        move_to(there.local_addr());
+        let found = ask(Duration::from_secs(20)).await;
+        assert_eq!(found.unwrap(), Answer::IsFormatted(true));
     }
 
     #[tokio::test]

@@ -599,7 +599,7 @@ impl LogTask {
             return;
         };
         match self.connections.get_mut(&journalnode) {
-            Some(Connection::Open(client)) if !client.is_closed() => {
+            Some(Connection::Open(client)) if !client.is_lost() => {
                 let client = client.clone();
                 self.send_on(&client, call, &request, timeout);
             }

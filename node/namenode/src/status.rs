@@ -147,6 +147,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "BlocksTotal": counts.blocks,
                 "FilesTotal": inodes,
                 "NumFilesUnderConstruction": ns.namespace.open_file_count(),
+                "PendingReplicationBlocks": counts.pending_reconstruction,
                 "PendingReconstructionBlocks": counts.pending_reconstruction,
                 "LowRedundancyBlocks": counts.low_redundancy,
                 "UnderReplicatedBlocks": counts.low_redundancy,
@@ -597,6 +598,46 @@ mod tests {
         assert_eq!(size(512), "512 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(escape("<a&\"b\">"), "&lt;a&amp;&quot;b&quot;&gt;");
+    }
+
+    /// `NamenodeHeartbeatService.getFsNamesystemMetrics`: without one of them the router knows nothing of a NameNode's load.
+    #[test]
+    fn what_hadoops_router_must_find_is_there() {
+        let alone = testing::active();
+        let beans = beans(&alone.shared);
+        for (name, attributes) in [
+            (
+                "FSNamesystemState",
+                &[
+                    "NumLiveDataNodes",
+                    "NumDeadDataNodes",
+                    "NumStaleDataNodes",
+                    "NumDecommissioningDataNodes",
+                    "NumDecomLiveDataNodes",
+                    "NumDecomDeadDataNodes",
+                ][..],
+            ),
+            (
+                "FSNamesystem",
+                &[
+                    "CapacityRemaining",
+                    "CapacityTotal",
+                    "FilesTotal",
+                    "BlocksTotal",
+                    "MissingBlocks",
+                    "PendingReplicationBlocks",
+                    "UnderReplicatedBlocks",
+                    "PendingDeletionBlocks",
+                ],
+            ),
+        ] {
+            let name = format!("Hadoop:service=NameNode,name={name}");
+            let bean = beans.iter().find(|bean| bean.name == name).unwrap();
+            for attribute in attributes {
+                let number = bean.attributes.get(*attribute).and_then(Value::as_u64);
+                assert!(number.is_some(), "{attribute} of {name}");
+            }
+        }
     }
 
     #[test]

@@ -1,22 +1,38 @@
 //! The user of a process.
 
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
-/// The user that this process acts as: `HADOOP_USER_NAME`, else the owner of the process: by the local files, which is at
-/// once, else as the system knows it (LDAP, SSSD), else `USER`, else the number.
+/// The user that this process acts as: `HADOOP_USER_NAME`, else the owner of the process as the system knows it (files, LDAP,
+/// SSSD: in the order that the machine is set up for), else `USER`, else the number.
 #[must_use]
 pub fn process_user() -> String {
-    if let Ok(name) = std::env::var("HADOOP_USER_NAME")
-        && !name.is_empty()
-    {
-        return name;
-    }
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_of(&uid, &passwd)
-        .or_else(name_by_id)
-        .or_else(|| std::env::var("USER").ok())
-        .unwrap_or(uid)
+    // The system is asked once: it takes a process, and who owns this one does not change.
+    static USER: OnceLock<String> = OnceLock::new();
+    let own = || {
+        let named = std::env::var("HADOOP_USER_NAME").ok().filter(|name| !name.is_empty());
+        let uid = rustix::process::geteuid().as_raw().to_string();
+        named
+            .or_else(|| owner("id", &uid))
+            .or_else(|| std::env::var("USER").ok())
+            .unwrap_or(uid)
+    };
+    USER.get_or_init(own).clone()
+}
+
+/// As `id` tells it, which asks whatever the machine is set up to ask, with every libc. A machine without `id` has no
+/// directory service either: there the file counts.
+fn owner(id: &str, uid: &str) -> Option<String> {
+    let ran = Command::new(id)
+        .arg("-un")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let Ok(output) = ran else {
+        return name_of(uid, &std::fs::read_to_string("/etc/passwd").ok()?);
+    };
+    let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !name.is_empty()).then_some(name)
 }
 
 fn name_of(uid: &str, passwd: &str) -> Option<String> {
@@ -25,18 +41,6 @@ fn name_of(uid: &str, passwd: &str) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1) == Some(uid)).then(|| name.to_owned())
     })
-}
-
-/// `id` asks whatever the machine is set up to ask.
-fn name_by_id() -> Option<String> {
-    let ran = Command::new("id")
-        .arg("-un")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let output = ran.ok()?;
-    let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (output.status.success() && !name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -50,12 +54,11 @@ mod tests {
         assert_eq!(name_of("70", passwd), None);
     }
 
+    /// A user of a directory service may have a number that the local files have for somebody else.
     #[test]
-    fn who_is_in_no_file_is_known_to_the_system() {
-        let uid = rustix::process::geteuid().as_raw().to_string();
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        if let Some(name) = name_of(&uid, &passwd) {
-            assert_eq!(name_by_id(), Some(name));
-        }
+    fn the_system_is_asked_before_the_local_files() {
+        // It prints what it is asked.
+        assert_eq!(owner("echo", "0").as_deref(), Some("-un"));
+        assert_eq!(owner("/nowhere/id", "0").as_deref(), Some("root"));
     }
 }

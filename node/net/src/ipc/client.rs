@@ -242,16 +242,12 @@ impl RpcClient {
         }
     }
 
-    /// Whether both are the same connection.
+    /// Whether the next call is to be made on another connection: this one is broken or closed, or it is silent. It is silent
+    /// when a call ran out of time and nothing has come since it was made. A machine that has gone without a word leaves a
+    /// connection that looks open for many minutes, while its name leads to another machine already.
     #[must_use]
-    pub fn is_same(&self, other: &RpcClient) -> bool {
-        Arc::ptr_eq(&self.link, &other.link)
-    }
-
-    /// Whether the connection is broken or closed; then make another one.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.link.is_closed()
+    pub fn is_lost(&self) -> bool {
+        self.link.is_lost()
     }
 
     /// Waits until the connection is broken or closed.

@@ -173,22 +173,7 @@ impl Inner {
         ids: CallIds,
     ) -> Result<R, RpcError> {
         let client = self.client(at).await?;
-        let answer = client.call_with(method, request, Some(ids), None).await;
-        if matches!(answer, Err(RpcError::Timeout { .. })) {
-            self.forget(at, &client).await;
-        }
-        answer
-    }
-
-    /// Makes the next call to this target connect anew. A machine that has gone without a word leaves a connection that
-    /// looks open for many minutes, while the name leads to another machine already.
-    async fn forget(&self, at: usize, client: &RpcClient) {
-        if let Some(target) = self.targets.get(at) {
-            let mut slot = target.client.lock().await;
-            if slot.as_ref().is_some_and(|kept| kept.is_same(client)) {
-                *slot = None;
-            }
-        }
+        client.call_with(method, request, Some(ids), None).await
     }
 
     async fn client(&self, at: usize) -> Result<RpcClient, RpcError> {
@@ -199,7 +184,7 @@ impl Inner {
             });
         };
         let mut slot = target.client.lock().await;
-        if let Some(client) = slot.as_ref().filter(|client| !client.is_closed()) {
+        if let Some(client) = slot.as_ref().filter(|client| !client.is_lost()) {
             return Ok(client.clone());
         }
         let client = connect_to(&target.address, self.protocol, &self.options.client).await?;

@@ -477,7 +477,7 @@ async fn channel(
     while let Some((call, request, timeout)) = calls.recv().await {
         let connected = match client
             .take()
-            .filter(|client: &hathi_net::ipc::RpcClient| !client.is_closed())
+            .filter(|client: &hathi_net::ipc::RpcClient| !client.is_lost())
         {
             Some(client) => Ok(client),
             None => nodes.connect(journalnode).await,

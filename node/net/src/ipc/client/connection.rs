@@ -71,8 +71,16 @@ struct State {
     /// Why the connection is over.
     closed: Option<String>,
     closing: bool,
+    /// A call ran out of time and nothing has come since it was made.
+    silent: bool,
     waker: Option<Waker>,
     state_id: Option<i64>,
+}
+
+impl State {
+    fn is_closed(&self) -> bool {
+        self.closing || self.closed.is_some()
+    }
 }
 
 /// One connection as its clients see it.
@@ -116,6 +124,7 @@ impl Link {
                 abandoned: false,
                 closed: None,
                 closing: false,
+                silent: false,
                 waker: None,
                 state_id: None,
             }),
@@ -139,7 +148,7 @@ impl Link {
     ) {
         let waker = {
             let mut state = self.state.lock();
-            if state.closing || state.closed.is_some() {
+            if state.is_closed() {
                 let reason = state.closed.clone().unwrap_or_else(|| "closed".to_owned());
                 drop(state);
                 let _ = answer.send(Err(self.broken(&reason)));
@@ -188,15 +197,15 @@ impl Link {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         let state = self.state.lock();
-        state.closing || state.closed.is_some()
+        state.is_closed() || state.silent
     }
 
     pub(super) async fn closed(&self) {
         // Before it is asked: what ends in between is not missed.
         let over = self.over.notified();
-        if !self.is_closed() {
+        if !self.state.lock().is_closed() {
             over.await;
         }
     }
@@ -252,6 +261,7 @@ pub(super) struct ConnectionTask {
     output: BytesMut,
     max_response_bytes: usize,
     ping_interval: Duration,
+    last_read: Instant,
     last_activity: Instant,
     timer: Pin<Box<Sleep>>,
     /// When the timer was set to go off.
@@ -260,6 +270,7 @@ pub(super) struct ConnectionTask {
 
 impl ConnectionTask {
     pub(super) fn new(stream: TcpStream, link: Arc<Link>, options: &ClientOptions) -> ConnectionTask {
+        let now = Instant::now();
         ConnectionTask {
             stream,
             link,
@@ -267,7 +278,8 @@ impl ConnectionTask {
             output: BytesMut::new(),
             max_response_bytes: options.max_response_bytes,
             ping_interval: options.ping_interval,
-            last_activity: Instant::now(),
+            last_read: now,
+            last_activity: now,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
         }
@@ -320,6 +332,7 @@ impl ConnectionTask {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut at = 0;
         let mut state = self.link.state.lock();
+        state.silent = false;
         while at < frames.len() {
             let rest = frames.get(at..).unwrap_or_default();
             let Some(len) = codec::frame_bytes(rest, usize::MAX).map_err(invalid)? else {
@@ -377,6 +390,10 @@ impl ConnectionTask {
                         .collect();
                     for call_id in over {
                         if let Some(waiting) = state.waiting.remove(&call_id) {
+                            let made = waiting
+                                .deadline
+                                .and_then(|deadline| deadline.checked_sub(waiting.timeout));
+                            state.silent |= made.is_some_and(|made| made >= self.last_read);
                             let _ = waiting.answer.send(Err(RpcError::Timeout {
                                 address: peer.to_string(),
                                 timeout: waiting.timeout,
@@ -414,7 +431,8 @@ impl ConnectionTask {
         loop {
             let write_blocked = self.poll_write(cx)?.is_pending();
             if let Poll::Ready(read) = self.poll_read(cx)? {
-                self.last_activity = Instant::now();
+                self.last_read = Instant::now();
+                self.last_activity = self.last_read;
                 if read >= YIELD_AFTER_BYTES {
                     let _ = self.poll_write(cx)?;
                     cx.waker().wake_by_ref();

@@ -421,7 +421,7 @@ async fn a_client_that_asks_nothing_hears_of_the_end() {
         server.stop();
         closed.await;
     }
-    assert!(client.is_closed());
+    assert!(client.is_lost());
     client.closed().await;
 }
 
@@ -443,7 +443,7 @@ async fn errors_name_their_class() {
     let protocol = client.with_protocol(&ZKFC_PROTOCOL);
     let protocol = protocol.call::<_, Text>("cedeActive", &text("")).await.unwrap_err();
     assert!(protocol.is_remote(exceptions::RPC_NO_SUCH_PROTOCOL));
-    assert!(!client.is_closed());
+    assert!(!client.is_lost());
     assert_eq!(server.metrics().exceptions, 3);
 }
 
@@ -525,6 +525,28 @@ async fn calls_end_in_time() {
         client.call::<_, Text>("monitorHealth", &text("on")).await.unwrap(),
         text("on")
     );
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_came_while_a_call_ran_out_of_time_is_lost_until_something_comes() {
+    let (_echo, server) = serve(ServerOptions::default());
+    let client = connect(&server).await;
+    let echo = || client.call::<_, Text>("monitorHealth", &text("on"));
+    let time_out = |ms| {
+        let short = Some(Duration::from_millis(ms));
+        let parked = client.call_with::<_, Text>("getServiceStatus", &text(""), None, short);
+        async move { assert!(matches!(parked.await, Err(RpcError::Timeout { .. }))) }
+    };
+    echo().await.unwrap();
+    time_out(1).await;
+    assert!(client.is_lost());
+    echo().await.unwrap();
+    assert!(!client.is_lost());
+    // Another call is answered meanwhile.
+    let slow = time_out(2000);
+    echo().await.unwrap();
+    slow.await;
+    assert!(!client.is_lost());
 }
 
 #[tokio::test]
