@@ -335,7 +335,10 @@ fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
     cluster.hathi_ok("dfs", &["-put", &large, "/cut"])?;
     cluster.hathi_ok("dfs", &["-truncate", "-w", "100", "/cut"])?;
     cluster.hathi_ok("dfs", &["-appendToFile", &large, "/cut"])?;
-    ensure!(cluster.hathi_ok("dfs", &["-stat", "%b", "/cut"])? == "3000100\n", "another length");
+    ensure!(
+        cluster.hathi_ok("dfs", &["-stat", "%b", "/cut"])? == "3000100\n",
+        "another length"
+    );
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure,
 //! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` the decoders over ever new mutations.
 
+mod docs;
 mod tests;
 mod tidy;
 

@@ -1,6 +1,7 @@
 //! Checks of structure that no compiler makes: who may depend on whom, what the pure crates may use, how long a file
-//! may be, and which words must not be left behind.
+//! may be, which words must not be left behind, and whether the documents name what is there.
 
+use crate::docs;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -121,9 +122,11 @@ pub fn check(root: &Path) -> Result<()> {
     for ring in ["formats", "core", "node", "hathi", "sim", "interop", "fuzz", "xtask"] {
         rust_files(&root.join(ring), &mut files)?;
     }
+    let mut code = Vec::new();
     for file in files {
-        check_file(root, &file, &mut findings)?;
+        code.push(check_file(root, &file, &mut findings)?);
     }
+    docs::check(root, &code, &mut findings)?;
     if !findings.is_empty() {
         bail!("{} findings:\n  {}", findings.len(), findings.join("\n  "));
     }
@@ -243,7 +246,8 @@ fn check_queues(name: &str, text: &str, findings: &mut Vec<String>) {
     }
 }
 
-fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()> {
+/// Checks a file of code, and returns its text.
+fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<String> {
     let text = std::fs::read_to_string(file)?;
     let name = file.strip_prefix(root).unwrap_or(file).display();
     let lines = text.lines().count();
@@ -251,7 +255,7 @@ fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()
         findings.push(format!("{name}: {lines} lines, more than {LINES_MAX}"));
     }
     if file.ends_with("xtask/src/tidy.rs") {
-        return Ok(());
+        return Ok(text);
     }
     for (number, line) in (1..).zip(text.lines()) {
         for marker in MARKERS {
@@ -276,5 +280,5 @@ fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()
             }
         }
     }
-    Ok(())
+    Ok(text)
 }

@@ -72,6 +72,7 @@ impl LocalEdits {
         if dirs.is_empty() {
             return Ok(LocalEdits { work: None, behind });
         }
+        // bound: [`BEHIND_BYTES_MAX`] of edits; beginnings and ends of segments and purges come one by one from the edit log.
         let (sender, receiver) = mpsc::channel();
         let counter = behind.clone();
         std::thread::Builder::new()
@@ -111,6 +112,7 @@ impl LocalEdits {
     /// Waits until everything handed over is written and synced: before an orderly end, as `-initializeSharedEdits` and
     /// others take this copy for whole.
     pub fn flush(&self, timeout: Duration) {
+        // bound: one answer.
         let (done, flushed) = mpsc::channel();
         self.send(Work::Flush(done));
         if self.work.is_some() && flushed.recv_timeout(timeout).is_err() {

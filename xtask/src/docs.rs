@@ -1,0 +1,195 @@
+//! What the documents name has to be there: tests, files, lines of logs and attributes of `/jmx`.
+
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Names of tests are sentences: this many words at least. What has fewer is looked for by nobody.
+const WORDS_MIN: usize = 3;
+/// What is written like the name of a test and is none.
+const NO_TESTS: &[&str] = &["edits_", "fsimage_", "hathi_", "arithmetic_side_effects"];
+/// Where operators look up what a line of a log means.
+const OPERATIONS: &str = "docs/operations.md";
+/// The part of it about attributes and lines.
+const ALARMS: &str = "## What each alarm means";
+/// The part of it whose table has a test in each row.
+const BEHAVIOURS: &str = "## What high availability promises, and the test of it";
+const COMPATIBILITY: &str = "docs/compatibility.md";
+
+/// Compares the documents with all code of the workspace, of which these are the texts.
+pub fn check(root: &Path, code: &[String], findings: &mut Vec<String>) -> Result<()> {
+    let tests: BTreeSet<&str> = code.iter().flat_map(|text| tests_in(text)).collect();
+    ensure!(!tests.is_empty(), "no tests are found");
+    let mut documents = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned()];
+    for entry in std::fs::read_dir(root.join("docs"))? {
+        documents.push(format!("docs/{}", entry?.file_name().to_string_lossy()));
+    }
+    documents.sort();
+    for name in documents {
+        let text = std::fs::read_to_string(root.join(&name)).with_context(|| name.clone())?;
+        for (number, line) in (1..).zip(text.lines()) {
+            let missing = code_spans(line).filter(|span| names_a_test(span) && !is_there(span, &tests));
+            findings.extend(missing.map(|span| format!("{name}:{number}: there is no test {span}")));
+            let missing = code_spans(line).filter(|span| names_a_file(span) && !root.join(span).exists());
+            findings.extend(missing.map(|span| format!("{name}:{number}: there is no file {span}")));
+        }
+        if name == COMPATIBILITY {
+            findings.extend(untested(&name, &text, &tests)?);
+        }
+        if name == OPERATIONS {
+            findings.extend(unknown_alarms(&name, &text, code)?);
+        }
+    }
+    Ok(())
+}
+
+/// The names of the functions under `#[test]` and its like.
+fn tests_in(text: &str) -> Vec<&str> {
+    let (mut tests, mut is_test) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ") {
+            let name = rest.split(['(', '<']).next().unwrap_or_default();
+            tests.extend(is_test.then_some(name));
+            is_test = false;
+        }
+    }
+    tests
+}
+
+/// What stands between backquotes in a line.
+fn code_spans(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// A sentence with `_` for its blanks; the end may be left open by `*`.
+fn names_a_test(span: &str) -> bool {
+    let name = span.strip_suffix('*').unwrap_or(span);
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.split('_').count() >= WORDS_MIN
+        && !NO_TESTS.iter().any(|other| name.starts_with(other))
+}
+
+fn is_there(name: &str, tests: &BTreeSet<&str>) -> bool {
+    match name.strip_suffix('*') {
+        Some(beginning) => tests.iter().any(|test| test.starts_with(beginning)),
+        None => tests.contains(name),
+    }
+}
+
+/// A file of code, from the root on.
+fn names_a_file(span: &str) -> bool {
+    let rings = [
+        "formats/", "core/", "node/", "hathi/", "sim/", "interop/", "fuzz/", "xtask/",
+    ];
+    rings.iter().any(|ring| span.starts_with(ring))
+        && Path::new(span).extension().is_some_and(|extension| extension == "rs")
+        && !span.contains(['{', ' ', '*'])
+}
+
+/// The lines below a heading up to the next one of its kind, with their numbers.
+fn section<'a>(name: &str, text: &'a str, heading: &str) -> Result<Vec<(usize, &'a str)>> {
+    let lines = (1..).zip(text.lines()).skip_while(|(_, line)| *line != heading).skip(1);
+    let lines: Vec<_> = lines.take_while(|(_, line)| !line.starts_with("## ")).collect();
+    ensure!(!lines.is_empty(), "{name}: nothing under '{heading}'");
+    Ok(lines)
+}
+
+/// Rows of the table of behaviours in which no test is named.
+fn untested(name: &str, text: &str, tests: &BTreeSet<&str>) -> Result<Vec<String>> {
+    let rows = section(name, text, BEHAVIOURS)?;
+    let rows = rows.into_iter().filter(|(_, line)| line.starts_with("| "));
+    // The row of the titles.
+    let untested = rows.skip(1).filter(|(_, line)| {
+        let mut named = code_spans(line).filter(|span| names_a_test(span));
+        !named.any(|span| is_there(span, tests))
+    });
+    Ok(untested
+        .map(|(number, _)| format!("{name}:{number}: no test is named"))
+        .collect())
+}
+
+/// Lines of logs and attributes that no code has.
+fn unknown_alarms(name: &str, text: &str, code: &[String]) -> Result<Vec<String>> {
+    // Literals go on in the next line of the code.
+    let code: Vec<String> = code.iter().map(|text| joined(text)).collect();
+    let mut unknown = Vec::new();
+    for (number, line) in section(name, text, ALARMS)? {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let (first, second) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
+        let wanted: Vec<String> = match first {
+            "ERROR" | "WARN" => code_spans(second).map(str::to_owned).collect(),
+            _ => {
+                let attributes = code_spans(first).map(|span| span.split('-').next().unwrap_or_default());
+                // Quantiles have the interval and the per cent in their names.
+                let attributes = attributes.filter(|name| !name.contains("Percentile"));
+                attributes.map(|name| format!("\"{name}")).collect()
+            }
+        };
+        for wanted in wanted {
+            if !code.iter().any(|text| text.contains(&wanted)) {
+                unknown.push(format!("{name}:{number}: no code says {wanted}"));
+            }
+        }
+    }
+    Ok(unknown)
+}
+
+/// A text without the ends of lines that a backslash takes out of literals.
+fn joined(text: &str) -> String {
+    let mut parts = text.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODE: &str = "#[test]\nfn a_file_is_there() {}\n#[tokio::test(flavor = \"x\")]\nasync fn it_goes_on() {}\n\
+                        fn no_test_at_all() {}\ntracing::warn!(\"a long \\\n    line\");";
+
+    #[test]
+    fn tests_are_found_by_their_attribute() {
+        assert_eq!(tests_in(CODE), ["a_file_is_there", "it_goes_on"]);
+    }
+
+    #[test]
+    fn a_name_is_looked_for_when_it_is_a_sentence() {
+        let tests = BTreeSet::from(["a_file_is_there"]);
+        for (span, is_name, there) in [
+            ("a_file_is_there", true, true),
+            ("a_file_is_*", true, true),
+            ("a_file_is_gone", true, false),
+            ("dfs.namenode.name.dir", false, false),
+            ("fsimage_00", false, false),
+            ("two_words", false, false),
+        ] {
+            assert_eq!((names_a_test(span), is_there(span, &tests)), (is_name, there), "{span}");
+        }
+        assert!(names_a_file("hathi/tests/a.rs") && !names_a_file("core/{a,b}.rs") && !names_a_file("hathi conf"));
+    }
+
+    #[test]
+    fn a_behaviour_without_a_test_is_found() {
+        let tests = BTreeSet::from(["a_file_is_there"]);
+        let text =
+            format!("{BEHAVIOURS}\n\n| what | test |\n|---|---|\n| one | `a_file_is_there` |\n| two | `dfs` |\n");
+        let found = untested("x", &text, &tests).unwrap();
+        assert_eq!(found, ["x:6: no test is named"]);
+        assert!(untested("x", "", &tests).is_err());
+    }
+
+    #[test]
+    fn an_alarm_that_no_code_gives_is_found() {
+        let text =
+            format!("{ALARMS}\n| WARN | `a long line` | |\n| ERROR | `another one` | |\n| `Bean-x` `Other` | |\n");
+        let code = [CODE.to_owned(), "\"Bean\"".to_owned()];
+        let found = unknown_alarms("x", &text, &code).unwrap();
+        assert_eq!(found, ["x:3: no code says another one", "x:4: no code says \"Other"]);
+    }
+}
