@@ -31,7 +31,7 @@ fn written_again_it_is_the_same_file() {
     let image = Image::open(IMAGE).unwrap();
     let mut sections = image.sections().to_vec();
     sections.sort_by_key(|section| (section.offset, section.len_bytes));
-    let mut writer = ImageWriter::new(Vec::new()).unwrap();
+    let mut writer = ImageWriter::new(Vec::new(), None).unwrap();
     for section in sections {
         writer.begin(section.name);
         let mut messages = image.messages(section);

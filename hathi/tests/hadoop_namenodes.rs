@@ -1,7 +1,8 @@
-//! Hadoop's NameNodes in place of ours and beside ours: on our images, with files that are being written, appended to and
-//! truncated, and as an observer.
+//! Hadoop's NameNodes in place of ours and beside ours: on our images, which either makes of the other's edits, with files
+//! that are being written, appended to and truncated, and as an observer.
 
 use anyhow::{Context, Result, ensure};
+use hathi_formats::fsimage::{Image, ImageCodec, ImageWriter, write_xml};
 use hathi_interop::{FileClient, Hadoop, Kind, Pair, Role, SharedEdits, wait_for};
 use hathi_net::http;
 use rustix::process::Signal;
@@ -48,6 +49,19 @@ fn save_namespace(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
+/// A standby makes an image by itself of edits that change nothing, and the active takes it.
+fn checkpoint_of_the_standby(pair: &Pair, standby: usize) -> Result<()> {
+    let (saved, active) = (newest_image(pair, standby)?, 1 - standby);
+    pair.run("dfsadmin", &["-rollEdits"])?;
+    wait_for("an image of the standby at the active", PATIENCE, || {
+        let newest = newest_image(pair, standby).ok()?;
+        let sent = pair.name_dir(active).join("current").join(newest.file_name()?);
+        let is_whole = std::fs::read(&newest).ok()? == std::fs::read(sent).ok()?;
+        (newest > saved && is_whole).then_some(())
+    });
+    Ok(())
+}
+
 /// Of the XML of one inode.
 fn tag<'a>(inode: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = inode.split_once(&format!("<{name}>"))?;
@@ -64,7 +78,17 @@ fn wait_until_files_are_served(client: &mut FileClient, path: &str) {
 fn hadoops_namenodes_go_on_from_our_image_of_files_that_are_written_appended_to_and_truncated() -> Result<()> {
     use Kind::{Hadoops, Ours};
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let more = [("dfs.replication", "1"), ("dfs.heartbeat.interval", "1")];
+    let more = [
+        ("dfs.replication", "1"),
+        ("dfs.heartbeat.interval", "1"),
+        ("dfs.namenode.checkpoint.period", "2"),
+        ("dfs.namenode.checkpoint.check.period", "1"),
+        ("dfs.image.compress", "true"),
+        (
+            "dfs.image.compression.codec",
+            "org.apache.hadoop.io.compress.SnappyCodec",
+        ),
+    ];
     let mut pair = Pair::new(HATHI, Some(hadoop.clone()), SharedEdits::QUORUM, &more)?;
     for index in 0..3 {
         pair.start_journalnode(index, Ours)?;
@@ -124,7 +148,17 @@ fn hadoops_namenodes_go_on_from_our_image_of_files_that_are_written_appended_to_
     std::fs::remove_dir_all(pair.name_dir(1))?;
     pair.namenode(Hadoops, &second, &["-bootstrapStandby", "-nonInteractive"])?;
     pair.start_namenode(1, Hadoops, &second)?;
+    checkpoint_of_the_standby(&pair, 1)?;
+    ensure!(
+        inodes(&hadoop, &pair, 0)? == ours,
+        "the image that Hadoop's standby has made of our edits differs"
+    );
     pair.failover(0, 1)?;
+    checkpoint_of_the_standby(&pair, 0)?;
+    ensure!(
+        inodes(&hadoop, &pair, 1)? == ours,
+        "the image that our standby has made of Hadoop's edits differs"
+    );
     save_namespace(&pair)?;
     ensure!(
         inodes(&hadoop, &pair, 1)? == ours,
@@ -162,6 +196,72 @@ fn hadoops_namenodes_go_on_from_our_image_of_files_that_are_written_appended_to_
         pair.run("dfs", &["-rm", "-skipTrash", "/later"])?;
         pair.failover(0, 1)?;
         pair.stop_namenode(0)?;
+    }
+    Ok(())
+}
+
+/// An image with its sections compressed.
+fn recompressed(image: &Image<'_, [u8]>, codec: ImageCodec) -> Result<Vec<u8>> {
+    let mut writer = ImageWriter::new(Vec::new(), Some(codec))?;
+    for section in image.sections() {
+        writer.begin(section.name);
+        let mut messages = image.messages(*section);
+        while let Some(message) = messages.next_bytes()? {
+            let mut delimited = Vec::new();
+            prost::encoding::encode_varint(message.len() as u64, &mut delimited);
+            delimited.extend_from_slice(message);
+            writer.write(&delimited)?;
+        }
+        writer.end();
+    }
+    Ok(writer.finish(image.layout_version())?.0)
+}
+
+fn shown(image: &[u8]) -> Result<Vec<u8>> {
+    let mut xml = Vec::new();
+    write_xml(&Image::open(image)?, "", &mut xml)?;
+    Ok(xml)
+}
+
+#[test]
+fn hadoop_and_we_read_the_images_that_the_other_has_compressed() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    // LZ4 needs a library that does not come with Hadoop.
+    let codecs = [
+        ("DefaultCodec", ImageCodec::Default),
+        ("DeflateCodec", ImageCodec::Deflate),
+        ("GzipCodec", ImageCodec::Gzip),
+        ("BZip2Codec", ImageCodec::Bzip2),
+        ("SnappyCodec", ImageCodec::Snappy),
+    ];
+    let plain = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/data/fsimage_0000000000000000073"
+    );
+    let bytes = std::fs::read(plain)?;
+    let dir = tempfile::tempdir()?;
+    for (name, codec) in codecs {
+        std::fs::write(
+            dir.path().join(format!("ours.{name}")),
+            recompressed(&Image::open(&bytes[..])?, codec)?,
+        )?;
+    }
+    let path = dir.path().display().to_string();
+    let names = codecs.map(|(name, _)| name);
+    hadoop.run_ok(
+        dir.path(),
+        "ImageCodecs.java",
+        &[&[plain, path.as_str()][..], &names[..]].concat(),
+    )?;
+    let told = std::fs::read(dir.path().join("plain.xml"))?;
+    for name in names {
+        let ours = std::fs::read(dir.path().join(format!("ours.{name}.xml")))?;
+        ensure!(ours == told, "what Hadoop sees in our {name} is not what is in it");
+        let hadoops = std::fs::read(dir.path().join(format!("hadoops.{name}")))?;
+        ensure!(
+            shown(&hadoops)? == shown(&bytes)?,
+            "what we see in Hadoop's {name} is not what is in it"
+        );
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What the configuration says about the namespace.
 
+use hathi_formats::fsimage::ImageCodec;
+
 /// Limits and switches. [`Config::default`] is Hadoop's default for each key.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -45,6 +47,8 @@ pub struct Config {
     pub lease_soft_limit_ms: u64,
     /// `dfs.namenode.lease-hard-limit-sec` in ms.
     pub lease_hard_limit_ms: u64,
+    /// How images are written.
+    pub image: ImageOptions,
     /// Seed of the hash of names: give a random one where clients are not trusted. No reply depends on it.
     pub hash_seed: u64,
 }
@@ -73,7 +77,29 @@ impl Default for Config {
             protected_directories: Vec::new(),
             lease_soft_limit_ms: 60_000,
             lease_hard_limit_ms: 1_200_000,
+            image: ImageOptions::default(),
             hash_seed: 0,
+        }
+    }
+}
+
+/// How images are written; all of them are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// `dfs.image.compression.codec`, if `dfs.image.compress` asks for it.
+    pub codec: Option<ImageCodec>,
+    /// `dfs.image.parallel.inode.threshold`: images of so many inodes are written in parts, which are read side by side.
+    pub parts_from_inodes: usize,
+    /// `dfs.image.parallel.target.sections`: in so many.
+    pub parts: usize,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        ImageOptions {
+            codec: None,
+            parts_from_inodes: 1_000_000,
+            parts: 12,
         }
     }
 }

@@ -1,13 +1,20 @@
-//! When a standby makes a checkpoint, and to whom it uploads it (Hadoop's `StandbyCheckpointer`, `CheckpointConf`);
-//! and which uploads an active takes (`ImageServlet`).
+//! When a standby makes a checkpoint (Hadoop's `StandbyCheckpointer`, `CheckpointConf`), and which uploads are taken
+//! (`ImageServlet`).
+//!
+//! Of several standbys the first one, in the order of their ids, makes the image; the others get it from that one and
+//! count it as their own. Hadoop's standbys each make one. Whoever is due asks those before it whether they are standbys
+//! and well, so the next one makes it when the first is down.
+//!
+//! Invariants:
+//! - Whoever is due waits no longer than [`CheckpointConfig::patience_ms`] for each of those before it, whatever they say.
+//! - An image that came from another NameNode starts the period anew, as an own one does.
+//! - What becomes of uploads changes nothing: whoever lacks the image gets the next one (HDFS-15562 and HDFS-17821 tell
+//!   what comes of the opposite).
 //!
 //! Pure decisions: the shell saves, sends and reports back. All times are monotonic ms.
 
 use hathi_formats::ids::TxId;
 use std::collections::VecDeque;
-
-/// After a cancelled checkpoint none is begun for so long (`StandbyCheckpointer.PREVENT_AFTER_CANCEL_MS`).
-pub const PREVENT_AFTER_CANCEL_MS: u64 = 120_000;
 
 /// An upload that is younger than this part of the period, and brings fewer than the transactions limit, is refused
 /// (`ImageServlet.recentImageCheckTimePrecision`).
@@ -22,8 +29,20 @@ pub struct CheckpointConfig {
     pub check_period_ms: u64,
     /// `dfs.namenode.checkpoint.txns`.
     pub txns: u64,
-    /// `dfs.namenode.checkpoint.check.quiet-multiplier`.
+    /// `dfs.namenode.checkpoint.check.quiet-multiplier`: after so many periods the first one is waited for no more.
     pub quiet_multiplier: f64,
+}
+
+impl CheckpointConfig {
+    /// How long a standby waits for the image that another one is to make: what the quiet time
+    /// (`CheckpointConf.getQuietPeriod`) is longer than the period. Each has a time of its own, so that those that wait do
+    /// not lose their patience together.
+    #[must_use]
+    pub fn patience_ms(&self) -> u64 {
+        // As a cast does it: not a number is 0, and what is too large the largest.
+        let quiet_ms = (self.period_ms as f64 * self.quiet_multiplier) as u64;
+        quiet_ms.saturating_sub(self.period_ms)
+    }
 }
 
 impl Default for CheckpointConfig {
@@ -37,23 +56,15 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// How an upload ended.
+/// What a NameNode says that stands before this one in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadResult {
-    /// 200.
-    Success,
-    /// 409: it has one at least as new.
-    OldTransactionId,
-    /// 417: it is not active.
-    NotActive,
-    /// Anything else.
-    Failed,
-}
-
-#[derive(Clone, Debug)]
-struct Receiver {
-    primary: bool,
-    last_upload_ms: u64,
+pub enum Earlier {
+    /// It is a standby, and well: it makes the image.
+    Makes,
+    /// It is not a standby, or not well.
+    CanNot,
+    /// It did not answer.
+    Silent,
 }
 
 /// The standby's side.
@@ -61,25 +72,21 @@ struct Receiver {
 pub struct Checkpointer {
     config: CheckpointConfig,
     last_checkpoint_ms: u64,
-    cancelled_until_ms: u64,
-    receivers: Vec<Receiver>,
+    /// Since when an image is due. Losing it at any moment is safe: the others get their time once more.
+    due_since_ms: Option<u64>,
+    /// The newest image that is known here, whoever made it; that of the start at first.
+    newest: Option<TxId>,
 }
 
 impl Checkpointer {
-    /// For this many other NameNodes; the period counts from now.
+    /// The period counts from now.
     #[must_use]
-    pub fn new(config: CheckpointConfig, receivers: usize, now_ms: u64) -> Self {
+    pub fn new(config: CheckpointConfig, now_ms: u64) -> Self {
         Checkpointer {
             config,
             last_checkpoint_ms: now_ms,
-            cancelled_until_ms: 0,
-            receivers: vec![
-                Receiver {
-                    primary: true,
-                    last_upload_ms: now_ms
-                };
-                receivers
-            ],
+            due_since_ms: None,
+            newest: None,
         }
     }
 
@@ -90,54 +97,39 @@ impl Checkpointer {
     }
 
     /// Whether a checkpoint is due, given what was applied and what the newest image covers.
-    #[must_use]
-    pub fn due(&self, applied: TxId, image: TxId, now_ms: u64) -> bool {
-        if now_ms < self.cancelled_until_ms || applied <= image {
-            return false;
+    pub fn due(&mut self, applied: TxId, image: TxId, now_ms: u64) -> bool {
+        // An own one was reported before: a newer one came from another NameNode.
+        if self.newest.is_some_and(|newest| image > newest) {
+            self.last_checkpoint_ms = now_ms;
         }
-        applied.0 - image.0 >= self.config.txns
-            || now_ms.saturating_sub(self.last_checkpoint_ms) >= self.config.period_ms
+        self.newest = self.newest.max(Some(image));
+        let is_due = applied > image
+            && (applied.0 - image.0 >= self.config.txns
+                || now_ms.saturating_sub(self.last_checkpoint_ms) >= self.config.period_ms);
+        self.due_since_ms = is_due.then(|| self.due_since_ms.unwrap_or(now_ms));
+        is_due
     }
 
-    /// The receivers (by index) the new image goes to.
-    #[must_use]
-    pub fn receivers(&self, now_ms: u64) -> Vec<usize> {
-        let quiet_ms = (self.config.period_ms as f64 * self.config.quiet_multiplier) as u64;
-        self.receivers
-            .iter()
-            .enumerate()
-            .filter(|(_, receiver)| receiver.primary || now_ms.saturating_sub(receiver.last_upload_ms) >= quiet_ms)
-            .map(|(index, _)| index)
-            .collect()
+    /// Whether this NameNode makes the image that is due, given what those before it say, and whether one is being
+    /// received now.
+    pub fn is_mine(&self, earlier: &[Earlier], receiving: bool, now_ms: u64) -> bool {
+        let due_since_ms = self.due_since_ms.unwrap_or(now_ms);
+        let makers = earlier.iter().filter(|earlier| **earlier == Earlier::Makes).count();
+        // There are no more of them than NameNodes.
+        let patience_ms = self.config.patience_ms().saturating_mul(makers.max(1) as u64);
+        let is_over = now_ms.saturating_sub(due_since_ms) >= patience_ms;
+        is_over || (makers == 0 && !receiving)
     }
 
-    /// An image was saved.
-    pub fn on_saved(&mut self, now_ms: u64) {
+    /// An image of this transaction was saved here.
+    pub fn on_saved(&mut self, txid: TxId, now_ms: u64) {
+        self.newest = self.newest.max(Some(txid));
         self.last_checkpoint_ms = now_ms;
-    }
-
-    /// A checkpoint was cancelled by a transition.
-    pub fn on_cancelled(&mut self, now_ms: u64) {
-        self.cancelled_until_ms = now_ms + PREVENT_AFTER_CANCEL_MS;
-    }
-
-    /// An upload ended. The one whose upload was taken is the primary checkpointer of that receiver.
-    pub fn on_uploaded(&mut self, index: usize, result: UploadResult, now_ms: u64) {
-        let Some(receiver) = self.receivers.get_mut(index) else {
-            return;
-        };
-        match result {
-            UploadResult::Success => {
-                receiver.primary = true;
-                receiver.last_upload_ms = now_ms;
-            }
-            UploadResult::OldTransactionId | UploadResult::NotActive => receiver.primary = false,
-            UploadResult::Failed => {}
-        }
+        self.due_since_ms = None;
     }
 }
 
-/// Whether an active takes an image of `txid` when its newest is `newest`, saved `age_ms` ago; `false` is status 409.
+/// Whether a NameNode takes an image of `txid` when its newest is `newest`, saved `age_ms` ago; `false` is status 409.
 #[must_use]
 pub fn accepts_upload(config: &CheckpointConfig, txid: TxId, newest: TxId, age_ms: u64) -> bool {
     if txid <= newest {
@@ -262,29 +254,119 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_due_by_time_or_by_transactions_but_never_for_nothing_new() {
-        let checkpointer = Checkpointer::new(config(), 1, 0);
+        let mut checkpointer = Checkpointer::new(config(), 0);
         assert!(!checkpointer.due(TxId(50), TxId(0), 999));
         assert!(checkpointer.due(TxId(50), TxId(0), 1000));
         assert!(checkpointer.due(TxId(100), TxId(0), 1));
         assert!(!checkpointer.due(TxId(100), TxId(100), 5000));
-        let mut cancelled = checkpointer.clone();
-        cancelled.on_cancelled(5000);
-        assert!(!cancelled.due(TxId(500), TxId(0), 5001));
-        assert!(cancelled.due(TxId(500), TxId(0), 5000 + PREVENT_AFTER_CANCEL_MS));
+        assert!(!checkpointer.due(TxId(110), TxId(100), 5999), "one came at 5000");
+    }
+
+    /// Five NameNodes as their shells drive them: each looks once in a check period, at a moment of its own, and whoever
+    /// makes an image sends it to all that live, where it is after `SAVE_MS`. Answers who made one, and when.
+    fn cluster(active: usize, is_down: impl Fn(usize, u64) -> bool, until_ms: u64) -> Vec<(usize, u64)> {
+        const COUNT: usize = 5;
+        const SAVE_MS: u64 = 40;
+        let mut all: Vec<_> = (0..COUNT).map(|_| Checkpointer::new(config(), 0)).collect();
+        let mut images = [TxId(1); COUNT];
+        let mut made = Vec::new();
+        let mut under_way: Option<(usize, u64, TxId)> = None;
+        for now in 0..until_ms {
+            if let Some((maker, _, txid)) = under_way.take_if(|(_, done, _)| *done == now) {
+                all[maker].on_saved(txid, now);
+                for index in (0..COUNT).filter(|index| !is_down(*index, now)) {
+                    images[index] = txid;
+                }
+            }
+            for index in (0..COUNT).filter(|index| *index != active && !is_down(*index, now)) {
+                // Less than `txns` in a period.
+                let applied = TxId(2 + now / 100);
+                // It has just been started.
+                if now > 0 && is_down(index, now - 1) {
+                    all[index] = Checkpointer::new(config(), now);
+                }
+                let busy = under_way.is_some_and(|(maker, ..)| maker == index);
+                if busy || now % 60 != 7 * index as u64 || !all[index].due(applied, images[index], now) {
+                    continue;
+                }
+                let earlier: Vec<_> = (0..index)
+                    .map(|before| match before {
+                        before if is_down(before, now) => Earlier::Silent,
+                        before if before == active => Earlier::CanNot,
+                        _ => Earlier::Makes,
+                    })
+                    .collect();
+                if all[index].is_mine(&earlier, false, now) {
+                    assert!(
+                        under_way.is_none(),
+                        "two at a time, at {now} ms: {under_way:?} and {index}"
+                    );
+                    under_way = Some((index, now + SAVE_MS, applied));
+                    made.push((index, now));
+                }
+            }
+        }
+        made
     }
 
     #[test]
-    fn a_receiver_that_refused_is_tried_again_after_the_quiet_period() {
-        let mut checkpointer = Checkpointer::new(config(), 2, 0);
-        assert_eq!(checkpointer.receivers(0), [0, 1]);
-        checkpointer.on_uploaded(0, UploadResult::OldTransactionId, 100);
-        checkpointer.on_uploaded(1, UploadResult::Success, 100);
-        assert_eq!(checkpointer.receivers(200), [1]);
-        assert_eq!(checkpointer.receivers(1500), [0, 1]);
+    fn five_namenodes_of_which_one_is_down_make_one_image_in_a_period() {
+        for active in 0..5 {
+            for down in (0..5).filter(|down| *down != active) {
+                let made = cluster(active, |index, _| index == down, 6000);
+                let first = (0..5).find(|index| *index != active && *index != down).unwrap();
+                assert!(
+                    made.iter().all(|(maker, _)| *maker == first),
+                    "{made:?} instead of {first}"
+                );
+                assert_eq!(made.len(), 5, "active {active}, down {down}: {made:?}");
+            }
+        }
     }
 
     #[test]
-    fn an_active_refuses_what_it_has_or_had_a_moment_ago() {
+    fn the_next_namenode_makes_the_image_when_the_one_that_made_them_goes_down_and_comes_back() {
+        let made = cluster(4, |index, now| index == 0 && (2500..4000).contains(&now), 9000);
+        let makers: Vec<_> = made.iter().map(|(maker, _)| *maker).collect();
+        assert!(made.windows(2).all(|pair| pair[1].1 - pair[0].1 >= 1000), "{made:?}");
+        assert_eq!(makers, [0, 0, 1, 1, 0, 0, 0], "{made:?}");
+    }
+
+    #[test]
+    fn a_standby_that_makes_no_image_is_waited_for_until_the_quiet_time_is_over() {
+        let mut checkpointer = Checkpointer::new(config(), 0);
+        let earlier = [Earlier::CanNot, Earlier::Makes, Earlier::Silent];
+        assert!(checkpointer.due(TxId(50), TxId(1), 1000));
+        assert!(!checkpointer.is_mine(&earlier, false, 1000));
+        assert!(!checkpointer.is_mine(&earlier, false, 1499));
+        assert!(checkpointer.is_mine(&[Earlier::CanNot, Earlier::Silent], false, 1499));
+        assert!(checkpointer.is_mine(&earlier, false, 1500));
+        // Whoever has two before it is patient twice as long: they do not all make one.
+        let two = [Earlier::Makes, Earlier::Makes];
+        assert!(!checkpointer.is_mine(&two, false, 1999));
+        assert!(checkpointer.is_mine(&two, false, 2000));
+    }
+
+    #[test]
+    fn an_image_that_is_being_received_is_waited_for_but_not_for_ever() {
+        let mut checkpointer = Checkpointer::new(config(), 0);
+        assert!(checkpointer.due(TxId(50), TxId(1), 1000));
+        assert!(!checkpointer.is_mine(&[], true, 1499));
+        assert!(checkpointer.is_mine(&[], true, 1500));
+    }
+
+    /// As it does at those that took the image: otherwise they would refuse the next one as too early (HDFS-17815).
+    #[test]
+    fn the_period_counts_from_the_end_of_a_save() {
+        let mut checkpointer = Checkpointer::new(config(), 0);
+        assert!(checkpointer.due(TxId(50), TxId(1), 1000));
+        checkpointer.on_saved(TxId(50), 1700);
+        assert!(!checkpointer.due(TxId(60), TxId(50), 2699));
+        assert!(checkpointer.due(TxId(60), TxId(50), 2700));
+    }
+
+    #[test]
+    fn an_image_is_refused_where_it_is_or_one_was_saved_a_moment_ago() {
         assert!(!accepts_upload(&config(), TxId(10), TxId(10), 9999));
         assert!(!accepts_upload(&config(), TxId(11), TxId(10), 10));
         assert!(accepts_upload(&config(), TxId(110), TxId(10), 10));

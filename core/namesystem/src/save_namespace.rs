@@ -91,6 +91,12 @@ impl UnderWay {
         }
     }
 
+    /// Whether a peer is sending an image.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        matches!(self.0, Some((Purpose::Upload, _)))
+    }
+
     /// This NameNode becomes active: a standby's checkpoint gives way (`StandbyCheckpointer.cancelAndPreventCheckpoints`).
     pub fn cancel_checkpoint(&self) {
         if let Some((Purpose::Checkpoint, canceler)) = &self.0 {

@@ -99,22 +99,27 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     ///
     /// Refuses what [`Disk::read_small`] would not read back.
     fn write_small(&self, path: &Path, data: &[u8]) -> io::Result<()> {
-        if data.len() > SMALL_FILE_LIMIT_BYTES {
-            return Err(too_large(path, data.len() as u64));
-        }
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = Path::new(&temporary);
-        debug_assert_eq!(temporary.parent(), path.parent(), "one sync covers both names");
-        let file = self.create(temporary)?;
-        file.write_at(0, data)?;
-        file.sync_data()?;
-        drop(file);
-        self.rename(temporary, path)?;
-        match path.parent() {
-            Some(dir) => self.sync_dir(dir),
-            None => Ok(()),
-        }
+        replace_small(self, path, data)
+    }
+}
+
+/// See [`Disk::write_small`]. Whoever calls it is alone with this path.
+pub(crate) fn replace_small<D: Disk + ?Sized>(disk: &D, path: &Path, data: &[u8]) -> io::Result<()> {
+    if data.len() > SMALL_FILE_LIMIT_BYTES {
+        return Err(too_large(path, data.len() as u64));
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = Path::new(&temporary);
+    debug_assert_eq!(temporary.parent(), path.parent(), "one sync covers both names");
+    let file = disk.create(temporary)?;
+    file.write_at(0, data)?;
+    file.sync_data()?;
+    drop(file);
+    disk.rename(temporary, path)?;
+    match path.parent() {
+        Some(dir) => disk.sync_dir(dir),
+        None => Ok(()),
     }
 }
 

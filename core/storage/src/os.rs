@@ -1,16 +1,48 @@
 //! The real disk. The only file in `core/` that touches `std::fs`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::disk::{DirEntry, Disk, DiskFile};
+use crate::disk::{DirEntry, Disk, DiskFile, replace_small};
 
 /// How long a lock is tried that somebody holds. A program that this process, or another one, is about to run has copies of
 /// all its locks from the fork on until it is loaded, also of those that were given up meanwhile.
 const FORKED: Duration = Duration::from_millis(100);
+
+/// Small files that some thread of this process is about to replace. The temporary name belongs to one of them at a time:
+/// of two that used it at once, one would rename what the other has only begun to write, and leave it nothing to rename.
+static BEING_REPLACED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// One of them is done.
+static REPLACED: Condvar = Condvar::new();
+
+/// A small file is this thread's to replace, until this is dropped.
+struct Replacing<'a>(&'a Path);
+
+impl Replacing<'_> {
+    fn begin(path: &Path) -> Replacing<'_> {
+        // A set of paths is whole also when a thread has died with it.
+        let mut all = BEING_REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
+        while !all.insert(path.to_owned()) {
+            all = REPLACED.wait(all).unwrap_or_else(PoisonError::into_inner);
+        }
+        Replacing(path)
+    }
+}
+
+impl Drop for Replacing<'_> {
+    fn drop(&mut self) {
+        BEING_REPLACED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(self.0);
+        REPLACED.notify_all();
+    }
+}
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,6 +169,11 @@ impl Disk for OsDisk {
     fn link_count(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.nlink())
     }
+
+    fn write_small(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        let _replacing = Replacing::begin(path);
+        replace_small(self, path, data)
+    }
 }
 
 impl DiskFile for OsFile {
@@ -178,6 +215,26 @@ mod tests {
         OsDisk.write_small(&path, b"17\n").unwrap();
         OsDisk.write_small(&path, b"5\n").unwrap();
         assert_eq!(OsDisk.read_small(&path).unwrap(), Some(b"5\n".to_vec()));
+        assert_eq!(OsDisk.list(dir.path()).unwrap().len(), 1);
+    }
+
+    /// `seen_txid`, by who begins a segment of edits and by who publishes an image.
+    #[test]
+    fn a_small_file_that_two_threads_replace_is_always_whole_and_neither_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen_txid");
+        let texts = [b"1234567\n".to_vec(), b"8\n".to_vec()];
+        std::thread::scope(|scope| {
+            for text in &texts {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        OsDisk.write_small(&path, text).unwrap();
+                        let read = OsDisk.read_small(&path).unwrap().unwrap();
+                        assert!(texts.contains(&read), "{read:?}");
+                    }
+                });
+            }
+        });
         assert_eq!(OsDisk.list(dir.path()).unwrap().len(), 1);
     }
 

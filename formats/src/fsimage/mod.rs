@@ -8,6 +8,7 @@
 //! referring sections are written; [`SectionName`]'s order is that of loading.
 
 mod bits;
+mod codec;
 mod inode;
 mod reader;
 mod side_files;
@@ -15,6 +16,7 @@ mod writer;
 mod xml;
 
 pub use bits::{AclBits, SerialKind, XAttrNameBits};
+pub use codec::ImageCodec;
 pub use inode::{
     BlockRefs, DirEntryRef, InodeKind, InodeRef, MalformedMessage, PackedVarints, RawFields, encode_directory_entry,
     permission_bits, permission_parts,

@@ -1,6 +1,6 @@
 //! Reading an image: its summary first, then any section as a stream of messages.
 
-use super::{MAGIC, ON_DISK_VERSION, SectionName};
+use super::{ImageCodec, MAGIC, ON_DISK_VERSION, SectionName};
 use crate::ids::LayoutVersion;
 use crate::proto::fsimage::FileSummary;
 use prost::Message;
@@ -91,19 +91,12 @@ pub struct Section {
     pub len_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Codec {
-    None,
-    Zlib,
-    Gzip,
-}
-
 /// An image whose summary has been read.
 #[derive(Debug)]
 pub struct Image<'a, F: ReadAt + ?Sized> {
     file: &'a F,
     layout_version: LayoutVersion,
-    codec: Codec,
+    codec: Option<ImageCodec>,
     sections: Vec<Section>,
 }
 
@@ -143,12 +136,11 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
             return Err(ImageError::Unsupported(problem));
         }
         let codec = match summary.codec() {
-            "" => Codec::None,
-            "org.apache.hadoop.io.compress.DefaultCodec" | "org.apache.hadoop.io.compress.DeflateCodec" => Codec::Zlib,
-            "org.apache.hadoop.io.compress.GzipCodec" => Codec::Gzip,
-            other => {
-                return Err(ImageError::Unsupported(format!("compression codec {other}")));
-            }
+            "" => None,
+            class => Some(
+                ImageCodec::of_class(class)
+                    .ok_or_else(|| ImageError::Unsupported(format!("compression codec {class}")))?,
+            ),
         };
         let mut sections = Vec::with_capacity(summary.sections.len());
         for section in &summary.sections {
@@ -183,6 +175,12 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
         self.layout_version
     }
 
+    /// In what its sections are compressed, if they are.
+    #[must_use]
+    pub fn codec(&self) -> Option<ImageCodec> {
+        self.codec
+    }
+
     /// All sections and their parts, in the order of loading.
     #[must_use]
     pub fn sections(&self) -> &[Section] {
@@ -214,7 +212,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
     /// The messages of a section or part. A whole section that was compressed in parts is read part after part.
     #[must_use]
     pub fn messages(&self, section: Section) -> MessageReader<'a, F> {
-        let ranges = if self.codec != Codec::None && section.name.sub().is_some() {
+        let ranges = if self.codec.is_some() && section.name.sub().is_some() {
             self.parts(section.name)
         } else {
             vec![section]
@@ -234,7 +232,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
                 stream: None,
             },
             name: section.name,
-            left: (self.codec == Codec::None).then_some(left),
+            left: self.codec.is_none().then_some(left),
             offset: section.offset,
             buffer: Vec::new(),
             start: 0,
@@ -261,7 +259,7 @@ fn read_exact_at<F: ReadAt + ?Sized>(file: &F, buffer: &mut [u8], offset: u64) -
 /// The uncompressed bytes of a list of ranges.
 struct Source<'a, F: ReadAt + ?Sized> {
     file: &'a F,
-    codec: Codec,
+    codec: Option<ImageCodec>,
     /// Still to be read, last one first.
     ranges: Vec<(u64, u64)>,
     stream: Option<Box<dyn Read + Send + 'a>>,
@@ -307,9 +305,8 @@ impl<'a, F: ReadAt + ?Sized> Source<'a, F> {
                 end,
             };
             self.stream = Some(match self.codec {
-                Codec::None => Box::new(range),
-                Codec::Zlib => Box::new(flate2::read::ZlibDecoder::new(range)),
-                Codec::Gzip => Box::new(flate2::read::MultiGzDecoder::new(range)),
+                None => Box::new(range),
+                Some(codec) => codec.decoder(range),
             });
         }
     }

@@ -57,7 +57,11 @@ fn directory_entries_round_trip() {
 }
 
 fn image() -> (Vec<u8>, ImageSummary) {
-    let mut writer = ImageWriter::new(Vec::new()).unwrap();
+    image_in(None)
+}
+
+fn image_in(codec: Option<ImageCodec>) -> (Vec<u8>, ImageSummary) {
+    let mut writer = ImageWriter::new(Vec::new(), codec).unwrap();
     writer.begin(SectionName::NsInfo);
     writer
         .message(&NameSystemSection {
@@ -76,7 +80,32 @@ fn image() -> (Vec<u8>, ImageSummary) {
         writer.sub_section();
     }
     writer.end();
+    writer.begin(SectionName::InodeReference);
+    writer.end();
     writer.finish(LayoutVersion(-67)).unwrap()
+}
+
+#[test]
+fn an_image_reads_back_the_same_in_any_codec_and_has_no_parts_then() {
+    let (plain, _) = image();
+    let plain = Image::open(&plain[..]).unwrap();
+    for class in ["Default", "Deflate", "Gzip", "BZip2", "Snappy", "Lz4"] {
+        let codec = ImageCodec::of_class(&format!("org.apache.hadoop.io.compress.{class}Codec"));
+        let (bytes, summary) = image_in(codec);
+        assert_eq!(summary.len_bytes, bytes.len() as u64);
+        assert_eq!(summary.md5, <[u8; 16]>::from(<md5::Md5 as md5::Digest>::digest(&bytes)));
+        let image = Image::open(&bytes[..]).unwrap();
+        assert_eq!(image.codec(), codec);
+        assert_eq!(image.sections().len(), 3, "{class}");
+        for section in image.sections() {
+            let mut read = image.messages(*section);
+            let mut expected = plain.messages(plain.section(section.name).unwrap());
+            while let Some(message) = expected.next_bytes().unwrap() {
+                assert_eq!(read.next_bytes().unwrap(), Some(message), "{class}");
+            }
+            assert_eq!(read.next_bytes().unwrap(), None, "{class}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Writing an image: streaming, digested while it passes.
 
-use super::{MAGIC, ON_DISK_VERSION, SectionName};
+use super::codec::Encoder;
+use super::{ImageCodec, MAGIC, ON_DISK_VERSION, SectionName};
 use crate::ids::LayoutVersion;
 use crate::proto::fsimage::{FileSummary, file_summary};
 use md5::{Digest, Md5};
@@ -19,8 +20,16 @@ const BUFFER_LEN: usize = 1 << 20;
 pub struct ImageWriter<W: Write> {
     out: W,
     digest: Md5,
+    codec: Option<ImageCodec>,
+    /// Of the open section.
+    encoder: Option<Encoder>,
+    /// What compressing has reported where nothing could be returned.
+    failed: io::Result<()>,
+    /// As it comes: of the open section, and of what is never compressed.
     buffer: Vec<u8>,
-    /// Bytes before the buffer's first.
+    /// Before that: as it will be in the file. Without a codec there is nothing in it.
+    packed: Vec<u8>,
+    /// Bytes of the file before those that wait.
     flushed: u64,
     sections: Vec<file_summary::Section>,
     open: Option<OpenSection>,
@@ -44,15 +53,19 @@ pub struct ImageSummary {
 }
 
 impl<W: Write> ImageWriter<W> {
-    /// Starts an image.
+    /// Starts an image, whose sections are compressed if a codec is given.
     ///
     /// # Errors
     /// None now; what can't be written is reported by the later calls.
-    pub fn new(out: W) -> io::Result<Self> {
+    pub fn new(out: W, codec: Option<ImageCodec>) -> io::Result<Self> {
         let mut writer = ImageWriter {
             out,
             digest: Md5::new(),
+            codec,
+            encoder: None,
+            failed: Ok(()),
             buffer: Vec::with_capacity(BUFFER_LEN + (64 << 10)),
+            packed: Vec::new(),
             flushed: 0,
             sections: Vec::new(),
             open: None,
@@ -61,10 +74,16 @@ impl<W: Write> ImageWriter<W> {
         Ok(writer)
     }
 
-    /// Bytes written so far.
+    /// Bytes written so far; while a section is being compressed, without what waits for that.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.flushed.saturating_add(self.buffer.len() as u64)
+        let waiting = match self.encoder {
+            None => self.buffer.len(),
+            Some(_) => 0,
+        };
+        self.flushed
+            .saturating_add(self.packed.len() as u64)
+            .saturating_add(waiting as u64)
     }
 
     /// Starts a section.
@@ -73,6 +92,10 @@ impl<W: Write> ImageWriter<W> {
     /// When another one is open: a bug of the caller.
     pub fn begin(&mut self, name: SectionName) {
         assert!(self.open.is_none(), "sections do not nest");
+        if let Some(codec) = self.codec {
+            self.packed.append(&mut self.buffer);
+            self.encoder = Some(codec.encoder());
+        }
         let start = self.position();
         self.open = Some(OpenSection {
             name,
@@ -108,8 +131,12 @@ impl<W: Write> ImageWriter<W> {
         self.flush_if_full()
     }
 
-    /// Ends a part of the open section here, so that readers can load the parts side by side.
+    /// Ends a part of the open section here, so that readers can load the parts side by side. What is compressed has no parts,
+    /// as Hadoop's readers want it.
     pub fn sub_section(&mut self) {
+        if self.codec.is_some() {
+            return;
+        }
         let position = self.position();
         if let Some(open) = &mut self.open
             && let Some(sub) = open.name.sub()
@@ -126,6 +153,12 @@ impl<W: Write> ImageWriter<W> {
         if self.open.as_ref().is_some_and(|open| open.has_subs) {
             self.sub_section();
         }
+        if let Some(mut encoder) = self.encoder.take() {
+            let done = encoder.write(&self.buffer, &mut self.packed);
+            self.buffer.clear();
+            let done = done.and_then(|()| encoder.finish(&mut self.packed));
+            self.failed = std::mem::replace(&mut self.failed, Ok(())).and(done);
+        }
         let position = self.position();
         if let Some(open) = self.open.take() {
             self.sections.push(entry(open.name, open.start, position));
@@ -140,7 +173,7 @@ impl<W: Write> ImageWriter<W> {
         let summary = FileSummary {
             ondisk_version: ON_DISK_VERSION,
             layout_version: layout_version.0.cast_unsigned(),
-            codec: None,
+            codec: self.codec.map(|codec| codec.class().to_owned()),
             sections: std::mem::take(&mut self.sections),
         };
         let bytes = summary.encode_length_delimited_to_vec();
@@ -169,10 +202,17 @@ impl<W: Write> ImageWriter<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.digest.update(&self.buffer);
-        self.out.write_all(&self.buffer)?;
-        self.flushed = self.position();
-        self.buffer.clear();
+        std::mem::replace(&mut self.failed, Ok(()))?;
+        if let Some(encoder) = &mut self.encoder {
+            encoder.write(&self.buffer, &mut self.packed)?;
+            self.buffer.clear();
+        }
+        for bytes in [&mut self.packed, &mut self.buffer] {
+            self.digest.update(&*bytes);
+            self.out.write_all(bytes)?;
+            self.flushed = self.flushed.saturating_add(bytes.len() as u64);
+            bytes.clear();
+        }
         Ok(())
     }
 }

@@ -148,7 +148,7 @@ fn section(input: &[u8]) {
     let images = sections_of_samples();
     let sections = &images[usize::from(*image) % images.len()];
     let replaced = usize::from(*replaced) % sections.len();
-    let mut writer = ImageWriter::new(Vec::new()).expect("memory takes everything");
+    let mut writer = ImageWriter::new(Vec::new(), None).expect("memory takes everything");
     for (place, (name, own)) in sections.iter().enumerate() {
         writer.begin(*name);
         writer

@@ -1,24 +1,29 @@
-//! Checkpoints: a standby saves images and uploads them; anybody may be told to save one.
+//! Checkpoints: a standby saves images and sends them to the other NameNodes; anybody may be told to save one.
 
 use crate::background::Shared;
 use crate::load::save_checkpoint;
 use crate::log::LogCommand;
+use crate::settings::Peer;
 use crate::state::NameNode;
 use crate::storage::{NameDirs, checkpoint_name, hex};
 use anyhow::{Context, bail};
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
+use hathi_formats::proto::common::{
+    GetServiceStatusRequestProto, GetServiceStatusResponseProto, MonitorHealthRequestProto, MonitorHealthResponseProto,
+};
 use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
-use hathi_namesystem::Role;
-use hathi_namesystem::checkpoint::{Checkpointer, UploadResult, keep_from};
+use hathi_namesystem::checkpoint::{Checkpointer, Earlier, keep_from};
 use hathi_namesystem::save_namespace::{Canceler, Publication, Purpose, SaveNamespaceContext};
-use hathi_net::ipc::Responder;
+use hathi_namesystem::{HaState, Role};
+use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// Read at a time while an image is sent.
 const SEND_CHUNK_BYTES: usize = 256 << 10;
@@ -29,6 +34,8 @@ const DURABLE_WAIT_MS: u64 = 20_000;
 const SEGMENT_OPS: u64 = 2;
 /// How often is looked whether they are.
 const DURABLE_PAUSE: Duration = Duration::from_millis(2);
+/// A NameNode that does not say what it is within this time makes no image either.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The place of the one image that is saved or received, given back whenever and wherever this is dropped: also with
 /// the handler of a request whose sender has gone.
@@ -122,6 +129,7 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
         ns.begin_image(purpose, under_way.canceler.clone())?
     };
     let txid = image.txid();
+    tracing::info!(%txid, "saving an image");
     let unpublished = Unpublished::of(dirs, txid);
     let md5 = save_checkpoint(&frozen, unpublished.paths(), &|| image.is_over())?;
     drop(frozen);
@@ -233,22 +241,13 @@ pub fn purge_edits(shared: &Shared) {
 /// work, what it has uploaded counts.
 async fn run_alone(shared: Arc<Shared>) {
     let nn = &shared.nn;
-    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), 0, nn.clock.ms());
-    let mut known = TxId(0);
+    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.clock.ms());
     loop {
         tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
-        let (applied, image) = {
-            let ns = nn.ns.read();
-            (ns.edit_log.applied(), ns.most_recent_checkpoint)
-        };
-        if std::mem::replace(&mut known, image) < image {
-            checkpointer.on_saved(nn.clock.ms());
-        }
+        let (applied, image) = applied_and_image(nn);
+        let is_due = checkpointer.due(applied, image, nn.clock.ms());
         // Otherwise nothing has changed.
-        if nn.role() != Role::Active
-            || applied.0 <= image.0 + SEGMENT_OPS
-            || !checkpointer.due(applied, image, nn.clock.ms())
-        {
+        if !is_due || nn.role() != Role::Active || applied.0 <= image.0 + SEGMENT_OPS {
             continue;
         }
         let saving = shared.clone();
@@ -259,13 +258,15 @@ async fn run_alone(shared: Arc<Shared>) {
             anyhow::Ok(saved)
         });
         match saved.await.context("the saving thread died").and_then(|saved| saved) {
-            Ok(txid) => {
-                known = txid;
-                checkpointer.on_saved(nn.clock.ms());
-            }
+            Ok(txid) => checkpointer.on_saved(txid, nn.clock.ms()),
             Err(error) => tracing::warn!(error = format!("{error:#}"), "no checkpoint"),
         }
     }
+}
+
+fn applied_and_image(nn: &NameNode) -> (TxId, TxId) {
+    let ns = nn.ns.read();
+    (ns.edit_log.applied(), ns.most_recent_checkpoint)
 }
 
 /// The checkpoints, until the process ends.
@@ -274,49 +275,113 @@ pub async fn run(shared: Arc<Shared>) {
         return run_alone(shared).await;
     }
     let nn = &shared.nn;
-    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.settings.peers.len(), nn.clock.ms());
+    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.clock.ms());
+    let mut uploads = Uploads::default();
     loop {
         tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
-        if nn.role() != Role::Standby || !nn.settings.standby_checkpoints {
+        let (applied, image) = applied_and_image(nn);
+        let is_due = checkpointer.due(applied, image, nn.clock.ms());
+        let is_maker = || nn.role() == Role::Standby && nn.settings.standby_checkpoints;
+        if !is_due || !is_maker() {
             continue;
         }
-        let (applied, image) = {
-            let ns = nn.ns.read();
-            (ns.edit_log.applied(), ns.most_recent_checkpoint)
-        };
-        if !checkpointer.due(applied, image, nn.clock.ms()) {
+        let earlier = ask_earlier(nn).await;
+        let receiving = nn.image_under_way.lock().is_receiving();
+        // Meanwhile the image of another may have come, or this one may have become active.
+        let (applied, image) = applied_and_image(nn);
+        if !checkpointer.due(applied, image, nn.clock.ms())
+            || !checkpointer.is_mine(&earlier, receiving, nn.clock.ms())
+            || !is_maker()
+        {
             continue;
         }
         let saving = shared.clone();
         let saved = tokio::task::spawn_blocking(move || save(&saving.nn, &saving.dirs, Purpose::Checkpoint)).await;
-        let txid = match saved.context("the saving thread died").and_then(|saved| saved) {
-            Ok(txid) => txid,
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "no checkpoint");
-                if nn.role() != Role::Standby {
-                    checkpointer.on_cancelled(nn.clock.ms());
-                }
-                continue;
+        match saved.context("the saving thread died").and_then(|saved| saved) {
+            Ok(txid) => {
+                checkpointer.on_saved(txid, nn.clock.ms());
+                uploads.begin(&shared, txid);
             }
-        };
-        checkpointer.on_saved(nn.clock.ms());
-        for index in checkpointer.receivers(nn.clock.ms()) {
-            let peer = &nn.settings.peers[index].http;
-            let result = match upload(peer, &shared.dirs, txid, nn.settings.image_timeout).await {
-                Ok(result) => result,
-                Err(error) => {
-                    tracing::warn!(
-                        peer = nn.settings.peers[index].namenode_id,
-                        error = format!("{error:#}"),
-                        "cannot upload an image"
-                    );
-                    UploadResult::Failed
-                }
-            };
-            tracing::info!(%txid, peer = nn.settings.peers[index].namenode_id, ?result, "uploaded an image");
-            checkpointer.on_uploaded(index, result, nn.clock.ms());
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "no checkpoint"),
         }
     }
+}
+
+/// What those NameNodes say that stand before this one in the order of ids.
+async fn ask_earlier(nn: &Arc<NameNode>) -> Vec<Earlier> {
+    let mut questions = JoinSet::new();
+    for peer in &nn.settings.peers {
+        if peer.namenode_id < nn.settings.namenode_id {
+            let (user, peer) = (nn.settings.user.clone(), peer.clone());
+            questions.spawn(async move {
+                let asked = tokio::time::timeout(ASK_TIMEOUT, ask_one(&user, &peer)).await;
+                asked.ok().and_then(Result::ok).unwrap_or(Earlier::Silent)
+            });
+        }
+    }
+    questions.join_all().await
+}
+
+async fn ask_one(user: &str, peer: &Peer) -> anyhow::Result<Earlier> {
+    let options = ClientOptions::new(user);
+    let client = connect_to(&peer.rpc.to_string(), &protocols::HA_SERVICE_PROTOCOL, &options).await?;
+    let status: GetServiceStatusResponseProto = client
+        .call("getServiceStatus", &GetServiceStatusRequestProto {})
+        .await?;
+    if status.state != HaState::Standby.to_wire() {
+        return Ok(Earlier::CanNot);
+    }
+    let health: Result<MonitorHealthResponseProto, _> =
+        client.call("monitorHealth", &MonitorHealthRequestProto {}).await;
+    Ok(health.map_or(Earlier::CanNot, |_| Earlier::Makes))
+}
+
+/// Images that are being sent, side by side: a NameNode that is slow, or does not answer, keeps neither the others nor the
+/// next checkpoint waiting.
+#[derive(Default)]
+struct Uploads {
+    under_way: JoinSet<()>,
+    /// By the peers' order: those to which one is under way.
+    busy: Vec<Option<tokio::task::Id>>,
+}
+
+impl Uploads {
+    /// Offers an image to all other NameNodes but those that still take the one before.
+    fn begin(&mut self, shared: &Arc<Shared>, txid: TxId) {
+        while let Some(ended) = self.under_way.try_join_next_with_id() {
+            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            self.busy
+                .iter_mut()
+                .filter(|busy| **busy == Some(id))
+                .for_each(|busy| *busy = None);
+        }
+        let peers = &shared.nn.settings.peers;
+        self.busy.resize(peers.len(), None);
+        for (peer, busy) in peers.iter().zip(&mut self.busy).filter(|(_, busy)| busy.is_none()) {
+            let (shared, peer) = (shared.clone(), peer.clone());
+            let upload = self.under_way.spawn(async move {
+                let peer_id = peer.namenode_id;
+                match upload(&peer.http, &shared.dirs, txid, shared.nn.settings.image_timeout).await {
+                    Ok(result) => tracing::info!(%txid, peer = peer_id, ?result, "uploaded an image"),
+                    Err(error) => {
+                        tracing::warn!(peer = peer_id, error = format!("{error:#}"), "cannot upload an image");
+                    }
+                }
+            });
+            *busy = Some(upload.id());
+        }
+    }
+}
+
+/// How an upload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UploadResult {
+    /// 200.
+    Success,
+    /// 409: it has one at least as new.
+    OldTransactionId,
+    /// 417: it is not active, and takes none as a standby (Hadoop's).
+    NotActive,
 }
 
 /// Offers an image to a NameNode (`TransferFsImage.uploadImageFromStorage`).
@@ -349,7 +414,7 @@ pub(crate) async fn upload(
         HeaderName::from_static("x-md5-digest"),
         HeaderValue::from_str(&hex(&md5))?,
     );
-    let body = send_file(path, len);
+    let body = send_file(path, len, dirs.bandwidth());
     match hathi_net::http::put(&url, headers, body, patience).await {
         Ok(_) => Ok(UploadResult::Success),
         Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 409 => {
@@ -360,25 +425,29 @@ pub(crate) async fn upload(
     }
 }
 
-/// A body that is read from a file by a thread while it is sent.
+/// A body that is read from a file by a thread while it is sent, no faster than so many bytes in a second (0: as fast as it
+/// goes).
 #[must_use]
-pub fn send_file(path: PathBuf, len: u64) -> hathi_net::http::Body {
+pub fn send_file(path: PathBuf, len: u64, bandwidth: u64) -> hathi_net::http::Body {
     let (mut sender, body) = hathi_net::http::body_channel(4);
     std::thread::spawn(move || {
         let mut send = || -> anyhow::Result<()> {
             let mut file = std::fs::File::open(&path)?;
-            let mut left = len;
-            while left > 0 {
-                let mut chunk = vec![0; SEND_CHUNK_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX))];
+            let started = Instant::now();
+            let mut sent: u64 = 0;
+            while sent < len {
+                let left = usize::try_from(len - sent).unwrap_or(usize::MAX);
+                let mut chunk = vec![0; SEND_CHUNK_BYTES.min(left)];
                 let read = file.read(&mut chunk)?;
                 if read == 0 {
                     bail!("the file became shorter");
                 }
                 chunk.truncate(read);
-                left -= read as u64;
+                sent += read as u64;
                 if !sender.send_blocking(bytes::Bytes::from(chunk)) {
                     return Ok(());
                 }
+                std::thread::sleep(ahead_of(bandwidth, sent, started.elapsed()));
             }
             Ok(())
         };
@@ -388,4 +457,67 @@ pub fn send_file(path: PathBuf, len: u64) -> hathi_net::http::Body {
         }
     });
     body
+}
+
+/// How long nothing may be sent when so many bytes have gone in this time (Hadoop's `DataTransferThrottler`).
+fn ahead_of(bandwidth: u64, sent: u64, elapsed: Duration) -> Duration {
+    if bandwidth == 0 {
+        return Duration::ZERO;
+    }
+    Duration::from_secs_f64(sent as f64 / bandwidth as f64).saturating_sub(elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::digest_of;
+    use crate::storage::read_md5;
+    use crate::testing;
+
+    fn becomes_standby(nn: &NameNode) {
+        let mut ns = nn.ns.write();
+        ns.role = Role::Standby;
+        nn.publish(&ns);
+    }
+
+    /// Hadoop drops a directory when its checkpoint is interrupted at the wrong moment (HDFS-17886).
+    #[test]
+    fn a_checkpoint_that_is_given_up_anywhere_leaves_all_directories_in_use_and_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| root.path().join(name));
+        let both = format!("{},{}", a.display(), b.display());
+        let alone = testing::active_with(&[("dfs.namenode.name.dir", both)]);
+        let (nn, dirs) = (&alone.shared.nn, &alone.shared.dirs);
+        becomes_standby(nn);
+        for later in 0..100 {
+            let (saving, into) = (nn.clone(), dirs.clone());
+            let saved = std::thread::spawn(move || save(&saving, &into, Purpose::Checkpoint));
+            for _ in 0..later * 1000 {
+                std::hint::spin_loop();
+            }
+            nn.image_under_way.lock().cancel_checkpoint();
+            let saved = saved.join().unwrap();
+            assert!(dirs.failed().is_empty(), "{saved:?} {:?}", dirs.failed());
+            let images = dirs.images();
+            assert_eq!(images.len(), if saved.is_ok() { 2 } else { 0 }, "{saved:?} {images:?}");
+            for image in images {
+                assert_eq!(read_md5(&image.path).unwrap(), digest_of(&image.path).unwrap());
+                std::fs::remove_file(image.path).unwrap();
+            }
+            for dir in dirs.images_dirs() {
+                let mut names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+                assert!(!names.any(|name| name.to_string_lossy().contains("ckpt")));
+            }
+            nn.ns.write().most_recent_checkpoint = TxId(5);
+        }
+    }
+
+    #[test]
+    fn an_image_is_sent_no_faster_than_is_allowed() {
+        let second = Duration::from_secs(1);
+        assert_eq!(ahead_of(0, 1 << 40, Duration::ZERO), Duration::ZERO);
+        assert_eq!(ahead_of(50 << 20, 50 << 20, Duration::ZERO), second);
+        assert_eq!(ahead_of(50 << 20, 50 << 20, second), Duration::ZERO);
+        assert_eq!(ahead_of(50 << 20, 150 << 20, second), 2 * second);
+    }
 }

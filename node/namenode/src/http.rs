@@ -157,37 +157,45 @@ fn no_image(txid: impl Display) -> String {
 /// Answers `GET /imagetransfer`.
 pub(crate) fn get_image(dirs: &NameDirs, query: &Query) -> HttpResponse {
     match ImageRequest::of(query, &dirs.info) {
-        Ok(asked) => send_image(dirs, asked),
+        Ok(asked) => send_image(dirs, asked, bandwidth(dirs, query)),
         Err((status, why)) => http::error(status, why),
     }
 }
 
-fn send_image(dirs: &NameDirs, asked: ImageRequest) -> HttpResponse {
+/// Who is being born waits for an image, and hinders nobody else yet (`ImageServlet.getThrottlerForBootstrapStandby`).
+fn bandwidth(dirs: &NameDirs, query: &Query) -> u64 {
+    match query.get("bootstrapstandby") {
+        Some("true") => dirs.bootstrap_bandwidth(),
+        _ => dirs.bandwidth(),
+    }
+}
+
+fn send_image(dirs: &NameDirs, asked: ImageRequest, bandwidth: u64) -> HttpResponse {
     let images = dirs.images();
     let (image, txid) = match asked {
         ImageRequest::NewestImage => (images.first(), "latest".to_owned()),
         ImageRequest::Image(txid) => (images.iter().find(|image| image.txid == txid), txid.to_string()),
-        ImageRequest::Edits { first, last } => return send_edits(dirs, first, last),
+        ImageRequest::Edits { first, last } => return send_edits(dirs, first, last, bandwidth),
     };
     let Some(image) = image else {
         return gone(no_image(txid));
     };
     match read_md5(&image.path) {
-        Ok(md5) => file(image.path.clone(), Some(&md5)),
+        Ok(md5) => file(image.path.clone(), Some(&md5), bandwidth),
         Err(error) => gone(format!("{error:#}")),
     }
 }
 
-fn send_edits(dirs: &NameDirs, first: TxId, last: TxId) -> HttpResponse {
+fn send_edits(dirs: &NameDirs, first: TxId, last: TxId, bandwidth: u64) -> HttpResponse {
     let name = SegmentFile::Finalized { first, last }.to_string();
     let mut places = dirs.edits_dirs().iter().map(|dir| dir.join(&name));
     match places.find(|path| path.exists()) {
-        Some(path) => file(path, None),
+        Some(path) => file(path, None, bandwidth),
         None => gone(format!("No edit log segment {name}")),
     }
 }
 
-fn file(path: PathBuf, md5: Option<&[u8; 16]>) -> HttpResponse {
+fn file(path: PathBuf, md5: Option<&[u8; 16]>, bandwidth: u64) -> HttpResponse {
     let len = match std::fs::metadata(&path) {
         Ok(metadata) => metadata.len(),
         Err(error) => return gone(error.to_string()),
@@ -197,7 +205,7 @@ fn file(path: PathBuf, md5: Option<&[u8; 16]>) -> HttpResponse {
         .and_then(|name| name.to_str())
         .unwrap_or_default()
         .to_owned();
-    let mut response = HttpResponse::new(send_file(path, len));
+    let mut response = HttpResponse::new(send_file(path, len, bandwidth));
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     if let Ok(value) = HeaderValue::from_str(&name) {
@@ -267,7 +275,7 @@ mod tests {
             HeaderValue::from_static("00000000000000000000000000000000"),
         );
         // Whatever it answers.
-        let _ = http::put(&url, headers, send_file(path, len), PATIENCE).await;
+        let _ = http::put(&url, headers, send_file(path, len, 0), PATIENCE).await;
 
         let nn = &alone.shared.nn;
         let free = async {
@@ -339,7 +347,7 @@ mod tests {
             "x-md5-digest",
             HeaderValue::from_static("00000000000000000000000000000000"),
         );
-        let refused = http::put(&url, headers, send_file(path, 3), PATIENCE).await;
+        let refused = http::put(&url, headers, send_file(path, 3, 0), PATIENCE).await;
         let refused = refused.expect_err("it is ahead of this journal").to_string();
         assert!(refused.contains("more than a quorum has"), "{refused}");
         assert!(alone.shared.dirs.images().is_empty());

@@ -1,5 +1,7 @@
 //! `PUT /imagetransfer`: an image that a standby has made (Hadoop's `ImageServlet.doPut`).
 //!
+//! A standby takes one as well, and then makes none itself; Hadoop's refuses it, and each of its standbys makes one.
+//!
 //! An image replaces others and the edits before it, so it is believed only when it comes from a configured NameNode of
 //! this nameservice, says which namespace it is of, is what its digest says, is of a transaction that a quorum has, and was
 //! read to its end. Hadoop asks less without Kerberos.
@@ -8,6 +10,7 @@ use crate::background::Shared;
 use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, purge_edits};
 use crate::http::{Refusal, gone};
 use crate::settings::{ANY_HOST, Peer, Settings};
+use crate::state::NameNode;
 use crate::storage::{hex, parse_md5};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -39,6 +42,12 @@ const GROWTH_FACTOR: u64 = 10;
 /// See [`GROWTH_FACTOR`].
 const GROWTH_BYTES: u64 = 1 << 30;
 
+/// How long a standby waits until it knows that a quorum has what an image covers, and how often it looks. It proves what it
+/// has applied about once a second.
+const PROVEN_WAIT: Duration = Duration::from_secs(5);
+/// See [`PROVEN_WAIT`].
+const PROVEN_PAUSE: Duration = Duration::from_millis(20);
+
 /// How long the addresses of NameNodes count, once they are looked up: a request costs nobody a look-up of its own, and a
 /// NameNode that has moved to another machine is believed with its next image.
 const ADDRESSES_FRESH: Duration = Duration::from_secs(10);
@@ -60,23 +69,28 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
         Err((status, why)) => return http::error(status, why),
     };
     let txid = announced.txid;
-    if nn.role() != Role::Active {
+    if !matches!(nn.role(), Role::Active | Role::Standby) {
         return http::error(StatusCode::EXPECTATION_FAILED, "Nameode transitioned to standby state");
     }
     let conflict = |message: String| http::error(StatusCode::CONFLICT, message);
-    let (newest, age_ms, synced) = {
+    let (newest, age_ms) = {
         let ns = nn.ns.read();
         let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms);
-        (ns.most_recent_checkpoint, age_ms, ns.edit_log.synced())
+        (ns.most_recent_checkpoint, age_ms)
     };
     if !accepts_upload(&nn.settings.checkpoint, txid, newest, age_ms) {
         return conflict(format!(
             "Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"
         ));
     }
-    if txid > synced {
-        // Its sender has edits that are not this journal's.
-        return gone(format!("An image of transaction {txid} holds more than a quorum has"));
+    if !has_proven(nn, txid).await {
+        let why = format!("An image of transaction {txid} holds more than a quorum has");
+        return match nn.role() {
+            // Not as far as this standby knows. To Hadoop's sender that is no failure.
+            Role::Standby => conflict(why),
+            // Its sender has edits that are not this journal's.
+            _ => gone(why),
+        };
     }
     let images = shared.dirs.images();
     if images.iter().any(|image| image.txid == txid) {
@@ -99,6 +113,26 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
             tracing::warn!(%txid, error = format!("{error:#}"), "an image was not received");
             gone(format!("PutImage failed. {error:#}"))
         }
+    }
+}
+
+/// Whether a quorum has everything up to this transaction, as far as this NameNode knows. A standby may have proven a moment
+/// less than its peer, and waits for that.
+async fn has_proven(nn: &NameNode, txid: TxId) -> bool {
+    let give_up = Instant::now() + PROVEN_WAIT;
+    loop {
+        let (role, proven) = {
+            let ns = nn.ns.read();
+            let proven = match ns.role {
+                Role::Active => ns.edit_log.synced(),
+                _ => ns.life().proven(),
+            };
+            (ns.role, proven)
+        };
+        if proven >= txid || role != Role::Standby || Instant::now() > give_up {
+            return proven >= txid;
+        }
+        tokio::time::sleep(PROVEN_PAUSE).await;
     }
 }
 
@@ -368,7 +402,7 @@ mod tests {
             let len = image.len() as u64;
             let path = self.alone.shared.dirs.images_dirs()[0].join("to_send");
             std::fs::write(&path, image).unwrap();
-            self.put_body(len, query, md5, send_file(path, len)).await
+            self.put_body(len, query, md5, send_file(path, len, 0)).await
         }
 
         async fn put_body(&self, len: u64, query: &str, md5: Option<[u8; 16]>, body: Body) -> Result<(), String> {
@@ -424,6 +458,23 @@ mod tests {
         assert!(receiver.images().is_empty());
         receiver.put(&good, &query, digest(&good)).await.unwrap();
         assert_eq!(receiver.images(), [6]);
+    }
+
+    #[tokio::test]
+    async fn a_standby_takes_the_image_of_another_one_and_counts_it_as_its_own() {
+        let receiver = Receiver::new();
+        let nn = &receiver.alone.shared.nn;
+        {
+            let mut ns = nn.ns.write();
+            ns.role = Role::Standby;
+            nn.publish(&ns);
+        }
+        let image = receiver.image(7, LayoutVersion::NAMENODE_CURRENT);
+        receiver.put(&image, &receiver.query(), digest(&image)).await.unwrap();
+        assert_eq!(receiver.images(), [6]);
+        assert_eq!(nn.ns.read().most_recent_checkpoint, TxId(6));
+        let again = receiver.put(&image, &receiver.query(), digest(&image)).await;
+        assert!(again.unwrap_err().contains("409"));
     }
 
     #[tokio::test]

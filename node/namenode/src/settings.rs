@@ -1,12 +1,15 @@
 //! What `*-site.xml` says, parsed once at start.
 
 use crate::resources::ResourceOptions;
+use crate::storage::ImageBandwidth;
 use crate::topology::TopologyOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
+use hathi_formats::fsimage::ImageCodec;
 use hathi_journal::directory::MustHave;
 use hathi_journal::writer::WriterTimeouts;
+use hathi_namespace::config::ImageOptions;
 use hathi_namesystem::checkpoint::CheckpointConfig;
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -96,6 +99,10 @@ pub struct Settings {
     pub secondary_http: HostPort,
     /// `dfs.image.transfer.timeout`.
     pub image_timeout: Duration,
+    /// `dfs.image.transfer*.bandwidthPerSec`.
+    pub image_bandwidth: ImageBandwidth,
+    /// `dfs.image.compress`, `.compression.codec` and `.parallel.*`.
+    pub image: ImageOptions,
     /// `dfs.qjournal.*.timeout.ms`.
     pub timeouts: WriterTimeouts,
     /// `dfs.qjournal.queued-edits.limit.mb`, in bytes, for each JournalNode.
@@ -264,6 +271,11 @@ impl Settings {
                     port: SECONDARY_HTTP_PORT,
                 }),
             image_timeout: Duration::from_millis(ms("dfs.image.transfer.timeout", 60_000)?),
+            image: image_options(&conf)?,
+            image_bandwidth: ImageBandwidth {
+                transfer: bandwidth(&conf, "dfs.image.transfer.bandwidthPerSec", 50 << 20)?,
+                bootstrap: bandwidth(&conf, "dfs.image.transfer-bootstrap-standby.bandwidthPerSec", 0)?,
+            },
             timeouts: WriterTimeouts {
                 start_segment: us("dfs.qjournal.start-segment.timeout.ms", 20_000)?,
                 prepare_recovery: us("dfs.qjournal.prepare-recovery.timeout.ms", 120_000)?,
@@ -401,6 +413,7 @@ impl Settings {
                     TimeUnit::Seconds,
                 )?
                 .as_millis() as u64,
+            image: self.image,
             ..default
         })
     }
@@ -468,6 +481,29 @@ impl Settings {
             ..default
         })
     }
+}
+
+fn image_options(conf: &Configuration) -> anyhow::Result<ImageOptions> {
+    let default = ImageOptions::default();
+    let codec = if conf.get_bool("dfs.image.compress", false) {
+        let class = conf.get_or("dfs.image.compression.codec", ImageCodec::Default.class());
+        let codec = ImageCodec::of_class(&class).with_context(|| {
+            format!("dfs.image.compression.codec = '{class}' is refused: images can't be written in it")
+        })?;
+        Some(codec)
+    } else {
+        None
+    };
+    Ok(ImageOptions {
+        codec,
+        parts_from_inodes: conf.get_usize("dfs.image.parallel.inode.threshold", default.parts_from_inodes)?,
+        parts: conf.get_usize("dfs.image.parallel.target.sections", default.parts)?,
+    })
+}
+
+/// Bytes in a second; what is not positive is no limit (`ImageServlet.getThrottler`).
+fn bandwidth(conf: &Configuration, key: &str, default: i64) -> anyhow::Result<u64> {
+    Ok(u64::try_from(conf.get_bytes(key, default)?).unwrap_or(0))
 }
 
 /// A directory that may be written as a `file:` URI.

@@ -34,6 +34,16 @@ pub struct NameDirs {
     /// The next segment of edits is begun in directories, too, that were used no more.
     restoring_edits: AtomicBool,
     locked: Mutex<Vec<StorageDirectory<OsDisk>>>,
+    bandwidth: ImageBandwidth,
+}
+
+/// How many bytes of an image, or of edits, are sent in a second; 0: as many as go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageBandwidth {
+    /// `dfs.image.transfer.bandwidthPerSec`
+    pub transfer: u64,
+    /// `dfs.image.transfer-bootstrap-standby.bandwidthPerSec`
+    pub bootstrap: u64,
 }
 
 /// An image on disk.
@@ -176,7 +186,20 @@ impl NameDirs {
             restore: AtomicBool::new(settings.restore_failed_storage),
             restoring_edits: AtomicBool::new(false),
             locked: Mutex::new(locked),
+            bandwidth: settings.image_bandwidth,
         })
+    }
+
+    /// Bytes in a second in which images and edits of these directories are sent; 0: no limit.
+    #[must_use]
+    pub fn bandwidth(&self) -> u64 {
+        self.bandwidth.transfer
+    }
+
+    /// The same, to a NameNode that is being bootstrapped.
+    #[must_use]
+    pub fn bootstrap_bandwidth(&self) -> u64 {
+        self.bandwidth.bootstrap
     }
 
     /// `current` of the directories for images that are in use.
@@ -525,6 +548,7 @@ impl NewNameDirs {
             restore: AtomicBool::new(false),
             restoring_edits: AtomicBool::new(false),
             locked: Mutex::default(),
+            bandwidth: settings.image_bandwidth,
         };
         NewNameDirs { dirs, made }
     }

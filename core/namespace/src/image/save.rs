@@ -15,6 +15,7 @@ use hathi_formats::proto::hdfs::BlockProto;
 use prost::Message;
 
 use super::policy_xattr;
+use crate::config::ImageOptions;
 use crate::feature::{AclFeature, Cache, ErasureCoding, Open, Quota, Secrets, XAttrs};
 use crate::namespace::{Counters, Namespace};
 use crate::store::children::ChildList;
@@ -25,10 +26,6 @@ use crate::store::slab::{FrozenSlab, NONE, Slot};
 use crate::store::strings::Strings;
 use crate::truncation::Truncation;
 
-/// Images of this many inodes are written in parts (`dfs.image.parallel.inode.threshold`).
-const PARTS_FROM_INODES: usize = 1_000_000;
-/// `dfs.image.parallel.target.sections`.
-const PARTS: usize = 12;
 /// Inodes between two looks at the cancel flag.
 const CANCEL_EVERY: u32 = 4096;
 
@@ -60,6 +57,7 @@ pub struct Frozen {
     root: Slot,
     /// Of the namespace when this view was taken.
     broken: bool,
+    options: ImageOptions,
 }
 
 /// Why an image was not written.
@@ -106,6 +104,7 @@ impl Namespace {
             live: self.inodes.live(),
             root: self.root,
             broken: self.is_broken(),
+            options: self.config.image,
         }
     }
 }
@@ -134,6 +133,17 @@ struct Listed {
     open: Vec<Slot>,
     /// Ids of snapshottable directories.
     snapshottable: Vec<u64>,
+}
+
+impl ImageOptions {
+    /// Entries in a part of a section that describes so many inodes.
+    fn per_part(&self, inodes: usize) -> usize {
+        if inodes >= self.parts_from_inodes {
+            inodes.div_ceil(self.parts.max(1)).max(1)
+        } else {
+            usize::MAX
+        }
+    }
 }
 
 /// One bit per slot.
@@ -167,7 +177,7 @@ impl Frozen {
         if self.broken {
             return Err(SaveError::Broken);
         }
-        let mut w = ImageWriter::new(out)?;
+        let mut w = ImageWriter::new(out, self.options.codec)?;
         let mut names = XAttrNames::default();
         // Strings that only ACLs name get their serials after those of owners and groups.
         let mut users = self.users.clone();
@@ -283,11 +293,7 @@ impl Frozen {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Listed, SaveError> {
         let count = self.live - skipped;
-        let per_part = if count >= PARTS_FROM_INODES {
-            count.div_ceil(PARTS)
-        } else {
-            usize::MAX
-        };
+        let per_part = self.options.per_part(count);
         w.begin(SectionName::Inode);
         w.message(&pb::INodeSection {
             last_inode_id: Some(self.counters.inode_id),
@@ -421,11 +427,7 @@ impl Frozen {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), SaveError> {
         let count = self.live - skipped;
-        let per_part = if count >= PARTS_FROM_INODES {
-            count.div_ceil(PARTS)
-        } else {
-            usize::MAX
-        };
+        let per_part = self.options.per_part(count);
         w.begin(SectionName::InodeDir);
         let mut written = 0usize;
         for slot in 0..self.inodes.used() {

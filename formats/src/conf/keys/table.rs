@@ -18,7 +18,11 @@ const ERASURE: &str = "there is no erasure coding";
 const FIXED: &str = "fixed at Hadoop's default or at a better value";
 const HANDLERS: &str = "calls are served without handler threads and call queues";
 const HTTPS: &str = "there is no HTTPS; policies that ask for it are refused";
-const IMAGES: &str = "images are written uncompressed, in one stream and at full speed";
+const IMAGE_CHUNKS: &str = "an image is sent with its length, and not in chunks";
+const IMAGE_LOAD: &str = "an image that has parts is loaded by a thread for each, whenever it has them";
+const IMAGE_SHUTDOWN: &str = "an orderly end saves no image: the checkpoints are made while a NameNode serves";
+const IMAGE_STRINGS: &str = "an image has one table for each kind of strings, which all NameNodes of this layout read";
+const IMAGE_UPLOADS: &str = "an image is sent to all other NameNodes side by side";
 const JOURNAL: &str = "our journal's writer and readers have no such choice";
 const KERBEROS: &str = "there is no Kerberos; hadoop.security.authentication = kerberos is refused";
 const LOCKS: &str = "there is one lock, held for microseconds; long work is done in slices";
@@ -192,17 +196,18 @@ pub(super) const KEYS: &[Key] = &[
     refused("dfs.http.policy", "HTTP_ONLY", &[N, D, J], NotOneOf(&["HTTP_ONLY"]), HTTPS_ADVICE),
     unused("dfs.https.enable", "", HTTPS),
     unused("dfs.https.server.keystore.resource", "", HTTPS),
-    unused("dfs.image.compress", "false", IMAGES),
-    unused("dfs.image.compression.codec", "org.apache.hadoop.io.compress.DefaultCodec", IMAGES),
-    unused("dfs.image.parallel.*", "", IMAGES),
-    unused("dfs.image.parallel.inode.threshold", "1000000", IMAGES),
-    unused("dfs.image.parallel.load", "false", IMAGES),
-    unused("dfs.image.parallel.target.sections", "12", IMAGES),
-    unused("dfs.image.parallel.threads", "4", IMAGES),
-    unused("dfs.image.string-tables.*", "", IMAGES),
-    unused("dfs.image.transfer-bootstrap-standby.bandwidthPerSec", "0", IMAGES),
-    unused("dfs.image.transfer.bandwidthPerSec", "52428800", IMAGES),
-    unused("dfs.image.transfer.chunksize", "65536", IMAGES),
+    read("dfs.image.compress", "false", &[N], "compressed images of any codec below are read in any case"),
+    read("dfs.image.compression.codec", "org.apache.hadoop.io.compress.DefaultCodec", &[N], "DefaultCodec, DeflateCodec, GzipCodec, BZip2Codec, SnappyCodec and Lz4Codec; another one ends the NameNode at its start"),
+    unused("dfs.image.parallel.*", "", IMAGE_LOAD),
+    read("dfs.image.parallel.inode.threshold", "1000000", &[N], "larger images have parts, also without `dfs.image.parallel.load`"),
+    unused("dfs.image.parallel.load", "false", IMAGE_LOAD),
+    read("dfs.image.parallel.target.sections", "12", &[N], ""),
+    unused("dfs.image.parallel.threads", "4", IMAGE_LOAD),
+    unused("dfs.image.string-tables.*", "", IMAGE_STRINGS),
+    unused("dfs.image.string-tables.expanded", "false", IMAGE_STRINGS),
+    read("dfs.image.transfer-bootstrap-standby.bandwidthPerSec", "0", &[N], ""),
+    read("dfs.image.transfer.bandwidthPerSec", "52428800", &[N], "of one transfer, by who sends"),
+    unused("dfs.image.transfer.chunksize", "65536", IMAGE_CHUNKS),
     read("dfs.image.transfer.timeout", "60000", &[N], ""),
     read("dfs.internal.nameservices", "", &[D], ""),
     read("dfs.journalnode.edit-cache-size.bytes", "", &[J], ""),
@@ -240,11 +245,11 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.blocks.per.postponedblocks.rescan", "10000", FIXED),
     unused("dfs.namenode.caching.enabled", "true", CACHE),
     read("dfs.namenode.checkpoint.check.period", "60", &[N], ""),
-    read("dfs.namenode.checkpoint.check.quiet-multiplier", "1.5", &[N], ""),
+    read("dfs.namenode.checkpoint.check.quiet-multiplier", "1.5", &[N], "after so many periods without an image a standby makes one, though another one that is well stands before it"),
     read("dfs.namenode.checkpoint.dir", "file://${hadoop.tmp.dir}/dfs/namesecondary", &[N], "the images of `hathi secondarynamenode`, which `namenode -importCheckpoint` reads"),
     read("dfs.namenode.checkpoint.edits.dir", "${dfs.namenode.checkpoint.dir}", &[N], "its edits"),
     read("dfs.namenode.checkpoint.max-retries", "3", &[N], "merges that may fail one after the other before `hathi secondarynamenode` ends"),
-    unused("dfs.namenode.checkpoint.parallel.upload.enabled", "false", IMAGES),
+    unused("dfs.namenode.checkpoint.parallel.upload.enabled", "false", IMAGE_UPLOADS),
     read("dfs.namenode.checkpoint.period", "3600", &[N], ""),
     read("dfs.namenode.checkpoint.txns", "1000000", &[N], ""),
     unused("dfs.namenode.corrupt.block.delete.immediately.enabled", "true", FIXED),
@@ -315,7 +320,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.max.objects", "0", FIXED),
     unused("dfs.namenode.max.op.size", "52428800", FIXED),
     unused("dfs.namenode.min.supported.datanode.version", "2.1.0-beta", FIXED),
-    unused("dfs.namenode.missing.checkpoint.periods.before.shutdown", "3", IMAGES),
+    unused("dfs.namenode.missing.checkpoint.periods.before.shutdown", "3", IMAGE_SHUTDOWN),
     read("dfs.namenode.name.dir", "file://${hadoop.tmp.dir}/dfs/name", &[N], ""),
     read("dfs.namenode.name.dir.restore", "false", &[N], "whether a directory that has failed is tried again at the next checkpoint; `dfsadmin -restoreFailedStorage` changes it"),
     read("dfs.namenode.num.checkpoints.retained", "2", &[N], ""),

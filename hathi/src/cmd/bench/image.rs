@@ -1,8 +1,9 @@
 //! `hathi bench image`: how fast an image is saved and loaded.
 
 use crate::cmd::resident_bytes;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use hathi_formats::fsimage::{MD5_SUFFIX, format_md5_file};
 use hathi_formats::ids::LayoutVersion;
 use hathi_namenode::load::load_namespace;
 use hathi_namespace::{Config, Namespace, generator};
@@ -19,6 +20,9 @@ pub(super) struct ImageArgs {
     /// Where the image is written; it is removed afterwards.
     #[arg(long, default_value = "hathi-bench.fsimage")]
     file: PathBuf,
+    /// The image stays, with its MD5 file, as one of this namespaceID; it is not loaded.
+    #[arg(long)]
+    keep_for: Option<u32>,
 }
 
 pub(super) fn run(args: ImageArgs) -> Result<ExitCode> {
@@ -29,6 +33,7 @@ pub(super) fn run(args: ImageArgs) -> Result<ExitCode> {
     };
     generator::fill(&mut namespace, &shape, &mut |_, _, _| {}).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
     let inodes = namespace.inode_count();
+    namespace.set_namespace_id(args.keep_for.unwrap_or_default());
     let started = Instant::now();
     let file = File::create(&args.file)?;
     let (file, summary) = namespace
@@ -37,6 +42,20 @@ pub(super) fn run(args: ImageArgs) -> Result<ExitCode> {
     file.sync_all()?;
     let saved = started.elapsed().as_secs_f64();
     drop(namespace);
+    if args.keep_for.is_some() {
+        let name = args
+            .file
+            .file_name()
+            .context("--file: it has no name")?
+            .to_string_lossy();
+        let digest = format_md5_file(&summary.md5, &name);
+        std::fs::write(args.file.with_file_name(format!("{name}{MD5_SUFFIX}")), digest)?;
+        println!(
+            "files {} image {} bytes, saved and synced in {saved:.2} s",
+            args.files, summary.len_bytes
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     let before = resident_bytes();
     let started = Instant::now();
     let loaded = load_namespace(Config::default(), &File::open(&args.file)?)?;

@@ -2,20 +2,32 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::header::{EXPECT, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Timeout;
 
 use super::Body;
 
 /// How much of an error's body is kept as its message.
 const MAX_MESSAGE_BYTES: usize = 2000;
+/// How long the other side of a PUT may think about whether it wants the body. Who does not know the question is sent the
+/// body then. Ours and Jetty know it.
+const CONSENT_WAIT: Duration = Duration::from_secs(10);
+/// Once it has the whole body, the other side may take so many times the time limit: it reads an image to its end before
+/// it answers.
+const ANSWER_FACTOR: u32 = 10;
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +85,101 @@ pub async fn get_bytes(url: &str, timeout: Duration, max_bytes: usize) -> Result
     Ok((head.headers, bytes.freeze()))
 }
 
-/// PUTs a body (see [`super::body_channel`]) with headers. The time limit holds for connecting only: the body takes as
-/// long as it takes.
+/// PUTs a body (see [`super::body_channel`]) with headers. None of the body is sent before the other side has said that it
+/// wants it (`Expect: 100-continue`), so that a refusal costs neither side anything. The time limit holds for connecting and
+/// for each piece of the body; for the answer to the whole of it, ten times as long.
 pub async fn put(
     url: &str,
     headers: HeaderMap,
     body: Body,
     timeout: Duration,
 ) -> Result<Response<Incoming>, HttpError> {
-    request(Method::PUT, url, headers, body, timeout).await
+    let (consent, consented) = oneshot::channel();
+    let (taken, progress) = watch::channel(());
+    let held = Held {
+        body,
+        consented: Some(Box::pin(tokio::time::timeout(CONSENT_WAIT, consented))),
+        is_refused: false,
+        taken,
+    };
+    let mut request = Request::new(held.boxed());
+    *request.method_mut() = Method::PUT;
+    *request.headers_mut() = headers;
+    request
+        .headers_mut()
+        .insert(EXPECT, HeaderValue::from_static("100-continue"));
+    let consent = Mutex::new(Some(consent));
+    hyper::ext::on_informational(&mut request, move |answer| {
+        if answer.status() == StatusCode::CONTINUE
+            && let Some(consent) = consent.lock().take()
+        {
+            // Who no longer waits for it has sent the body already.
+            let _ = consent.send(());
+        }
+    });
+    let sent = send(url, request, timeout);
+    tokio::select! {
+        sent = sent => sent,
+        () = stalled(progress, timeout.max(2 * CONSENT_WAIT), timeout * ANSWER_FACTOR) => Err(HttpError::Timeout {
+            url: url.to_owned(),
+            timeout,
+        }),
+    }
+}
+
+/// Ends when no piece of a body was taken for so long, or nothing happens so long after the last one.
+pub(super) async fn stalled(mut progress: watch::Receiver<()>, patience: Duration, after_all: Duration) {
+    loop {
+        match tokio::time::timeout(patience, progress.changed()).await {
+            Ok(Ok(())) => {}
+            // The connection has given the body up: all of it was sent, or none is wanted.
+            Ok(Err(_)) => return tokio::time::sleep(after_all).await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// A body that is not begun before the other side wants it.
+struct Held {
+    body: Body,
+    /// Until it is known; its other end is gone once there is an answer.
+    consented: Option<Pin<Box<Timeout<oneshot::Receiver<()>>>>>,
+    is_refused: bool,
+    /// Told of each piece that is taken.
+    taken: watch::Sender<()>,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.is_refused {
+            return Poll::Pending;
+        }
+        if let Some(consented) = &mut self.consented {
+            match ready!(consented.as_mut().poll(cx)) {
+                // It has consented, or does not know the question.
+                Ok(Ok(())) | Err(_) => self.consented = None,
+                // It has answered without the body; who asked ends the connection.
+                Ok(Err(_)) => {
+                    self.is_refused = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.taken.send_replace(());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The next piece of a body, `None` at its end.
@@ -120,6 +218,31 @@ async fn request(
     body: Body,
     timeout: Duration,
 ) -> Result<Response<Incoming>, HttpError> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.headers_mut() = headers;
+    within(url, timeout, send(url, request, timeout)).await?
+}
+
+/// Ends a connection when it is dropped, unless it goes on: what it holds of a body that nobody wants is sent to nobody.
+struct Connection(Option<JoinHandle<()>>);
+
+impl Connection {
+    fn go_on(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Sends a request for an address, whose connecting may take so long.
+async fn send(url: &str, mut request: Request<Body>, timeout: Duration) -> Result<Response<Incoming>, HttpError> {
     let bad = || HttpError::Url(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| bad())?;
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -133,26 +256,18 @@ async fn request(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(url, error))?;
-    // Ends by itself when response and body have been read or dropped.
-    tokio::spawn(connection);
+    let connection = Connection(Some(tokio::spawn(async move {
+        // What broke it is the answer's error as well.
+        let _ = connection.await;
+    })));
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let upload = method == Method::PUT;
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .body(body)
-        .map_err(|error| failed(url, error))?;
-    *request.headers_mut() = headers;
+    *request.uri_mut() = path.parse().map_err(|_| bad())?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
     request.headers_mut().insert(HOST, host);
-    let sending = sender.send_request(request);
-    let response = if upload {
-        sending.await
-    } else {
-        within(url, timeout, sending).await?
-    }
-    .map_err(|error| failed(url, error))?;
+    let response = sender.send_request(request).await.map_err(|error| failed(url, error))?;
     if response.status().is_success() {
+        // It ends by itself when the response has been read or dropped.
+        connection.go_on();
         return Ok(response);
     }
     let (head, mut body) = response.into_parts();

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -71,6 +72,38 @@ async fn bodies_stream_both_ways() {
     let response = client::put(&url("/count"), headers, body, LIMIT).await.unwrap();
     let answer = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&answer[..], b"50000 50000");
+}
+
+/// Counts how often it was asked for a piece.
+struct Asked(Arc<AtomicUsize>);
+
+impl hyper::body::Body for Asked {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[1; 1000])))))
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_body_is_sent_to_who_refuses_it() {
+    let server = serve();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let url = format!("http://{}/nobody-wants-it", server.local_addr());
+    let refused = client::put(&url, HeaderMap::new(), Asked(asked.clone()).boxed(), LIMIT).await;
+    assert!(matches!(refused, Err(HttpError::Status { .. })), "{refused:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_body_of_which_nothing_is_taken_any_more_is_given_up() {
+    let (sender, progress) = watch::channel(());
+    sender.send_replace(());
+    client::stalled(progress.clone(), Duration::from_millis(5), LIMIT).await;
+    drop(sender);
+    client::stalled(progress, LIMIT, Duration::from_millis(5)).await;
 }
 
 #[tokio::test]

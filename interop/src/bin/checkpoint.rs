@@ -1,0 +1,269 @@
+//! What a checkpoint costs the calls that the active answers meanwhile, and the standby that makes it; see bench/checkpoint.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use hathi_formats::proto::hdfs::{
+    FsPermissionProto, GetFileInfoRequestProto, GetFileInfoResponseProto, MkdirsRequestProto, MkdirsResponseProto,
+};
+use hathi_formats::proto::namenode::{GetTransactionIdRequestProto, GetTransactionIdResponseProto};
+use hathi_interop::{Kind, Pair, Role, SharedEdits};
+use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, protocols};
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::task::{JoinSet, LocalSet};
+
+/// How often both NameNodes are asked for their last transaction, and their logs looked at.
+const LOOK: Duration = Duration::from_millis(5);
+/// Parts of the measurement before the checkpoint, and after it.
+const FIRST_PHASE: &str = "saving an image";
+const LAST_PHASE: &str = "received an image";
+/// A checkpoint that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Measures the calls of a client, and the lag of the standby, while the standby saves an image and the active receives it,
+/// and without that
+#[derive(Parser)]
+struct Args {
+    /// The `hathi` binary
+    #[arg(long)]
+    hathi: PathBuf,
+    /// Files in the namespace, of one block each
+    #[arg(long, default_value_t = 1_000_000)]
+    files: u64,
+    /// Calls in a second: getFileInfo and mkdirs by turns
+    #[arg(long, default_value_t = 1000)]
+    rate: u32,
+    /// How long is measured before the checkpoint and after it, in seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    /// `dfs.image.transfer.bandwidthPerSec`
+    #[arg(long, default_value_t = 52_428_800)]
+    bandwidth: u64,
+    /// `dfs.image.compression.codec`: the image is compressed
+    #[arg(long)]
+    codec: Option<String>,
+}
+
+/// What a call was, when it was due, and how long after that it was answered.
+struct Answer {
+    is_change: bool,
+    due: Instant,
+    took: Duration,
+}
+
+/// A transaction that a NameNode had reached at a moment.
+type Sample = (Instant, u64);
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let pair = started(&args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, measure(&args, &pair))
+}
+
+/// Two NameNodes whose namespace has that many files, nn0 active.
+fn started(args: &Args) -> Result<Pair> {
+    // As many changes as there are before the checkpoint is to begin.
+    let txns = u64::from(args.seconds) * u64::from(args.rate) / 2;
+    let (txns, bandwidth) = (txns.max(1).to_string(), args.bandwidth.to_string());
+    let mut more = vec![
+        ("dfs.namenode.checkpoint.txns", txns.as_str()),
+        ("dfs.namenode.checkpoint.check.period", "100ms"),
+        ("dfs.image.transfer.bandwidthPerSec", &bandwidth),
+        // No DataNode has the blocks.
+        ("dfs.namenode.safemode.threshold-pct", "0"),
+    ];
+    if let Some(codec) = &args.codec {
+        more.extend([("dfs.image.compress", "true"), ("dfs.image.compression.codec", codec)]);
+    }
+    let mut pair = Pair::new(&args.hathi, None, SharedEdits::QUORUM, &more)?;
+    for index in 0..3 {
+        pair.start_journalnode(index, Kind::Ours)?;
+    }
+    let (first, second) = (pair.conf(0), pair.conf(1));
+    pair.namenode(Kind::Ours, &first, &["-format", "-nonInteractive"])?;
+    let current = pair.name_dir(0).join("current");
+    let image = current.join("fsimage_0000000000000000000");
+    let printed = pair.run(
+        "bench",
+        &[
+            "image",
+            "--files",
+            &args.files.to_string(),
+            "--file",
+            &image.display().to_string(),
+            "--keep-for",
+            &namespace_id(&current)?,
+        ],
+    )?;
+    print!("{printed}");
+    pair.start_namenode(0, Kind::Ours, &first)?;
+    pair.namenode(Kind::Ours, &second, &["-bootstrapStandby", "-nonInteractive"])?;
+    pair.start_namenode(1, Kind::Ours, &second)?;
+    pair.run("haadmin", &["-transitionToActive", "nn0"])?;
+    pair.wait_for_state(0, "active");
+    Ok(pair)
+}
+
+fn namespace_id(current: &Path) -> Result<String> {
+    let version = std::fs::read_to_string(current.join("VERSION"))?;
+    let id = version.lines().find_map(|line| line.strip_prefix("namespaceID="));
+    Ok(id.context("VERSION has no namespaceID")?.trim().to_owned())
+}
+
+async fn connect(pair: &Pair, index: usize, protocol: &'static Protocol) -> Result<RpcClient> {
+    let options = ClientOptions::new(&hathi_net::users::process_user());
+    Ok(RpcClient::connect(pair.address(Role::NameNode, index), protocol, options).await?)
+}
+
+async fn measure(args: &Args, pair: &Pair) -> Result<()> {
+    let client = Rc::new(connect(pair, 0, &protocols::CLIENT_PROTOCOL).await?);
+    let _: MkdirsResponseProto = client.call("mkdirs", &mkdirs("/load".to_owned())).await?;
+    let answers: Rc<RefCell<Vec<Answer>>> = Rc::default();
+    let is_over = Rc::new(Cell::new(false));
+    let load = tokio::task::spawn_local(load(client, args.rate, answers.clone(), is_over.clone()));
+    let applied: [Rc<RefCell<Vec<Sample>>>; 2] = Default::default();
+    for (index, samples) in applied.iter().enumerate() {
+        let asked = connect(pair, index, &protocols::NAMENODE_PROTOCOL).await?;
+        tokio::task::spawn_local(sample(asked, samples.clone()));
+    }
+    let begin = until_logged(pair, 1, FIRST_PHASE).await?;
+    let saved = until_logged(pair, 1, "saved an image").await?;
+    let end = until_logged(pair, 0, LAST_PHASE).await?;
+    tokio::time::sleep(Duration::from_secs(u64::from(args.seconds))).await;
+    is_over.set(true);
+    load.await??;
+    println!(
+        "saved in {:.2} s, sent and received in {:.2} s",
+        saved.duration_since(begin).as_secs_f64(),
+        end.duration_since(saved).as_secs_f64()
+    );
+    let during = |at: Instant| (begin..end).contains(&at);
+    for (phase, is_during) in [("without a checkpoint", false), ("during a checkpoint", true)] {
+        for (name, is_change) in [("getFileInfo", false), ("mkdirs", true)] {
+            let answers = answers.borrow();
+            let of_phase = answers
+                .iter()
+                .filter(|answer| answer.is_change == is_change && during(answer.due) == is_during);
+            tell(
+                &format!("{phase}: {name}"),
+                of_phase.map(|answer| answer.took).collect(),
+            );
+        }
+        let lags = lags(&applied[0].borrow(), &applied[1].borrow());
+        let of_phase = lags.into_iter().filter(|(at, _)| during(*at) == is_during);
+        tell(
+            &format!("{phase}: lag of the standby"),
+            of_phase.map(|(_, lag)| lag).collect(),
+        );
+    }
+    Ok(())
+}
+
+fn mkdirs(src: String) -> MkdirsRequestProto {
+    MkdirsRequestProto {
+        src,
+        masked: FsPermissionProto { perm: 0o755 },
+        create_parent: true,
+        unmasked: None,
+    }
+}
+
+/// Calls at a steady rate, whether or not those before are answered: one that waits is counted from when it was due.
+async fn load(
+    client: Rc<RpcClient>,
+    rate: u32,
+    answers: Rc<RefCell<Vec<Answer>>>,
+    is_over: Rc<Cell<bool>>,
+) -> Result<()> {
+    let mut calls: JoinSet<Result<()>> = JoinSet::new();
+    let started = Instant::now();
+    let mut number = 0_u32;
+    while !is_over.get() {
+        let due = started + Duration::from_secs(1) * number / rate;
+        tokio::time::sleep_until(due.into()).await;
+        let (client, answers) = (client.clone(), answers.clone());
+        let is_change = number % 2 == 1;
+        calls.spawn_local(async move {
+            if is_change {
+                let request = mkdirs(format!("/load/d{}/d{number}", number / 1000));
+                let _: MkdirsResponseProto = client.call("mkdirs", &request).await?;
+            } else {
+                let request = GetFileInfoRequestProto {
+                    src: "/load".to_owned(),
+                };
+                let _: GetFileInfoResponseProto = client.call("getFileInfo", &request).await?;
+            }
+            answers.borrow_mut().push(Answer {
+                is_change,
+                due,
+                took: due.elapsed(),
+            });
+            Ok(())
+        });
+        while let Some(done) = calls.try_join_next() {
+            done??;
+        }
+        number += 1;
+    }
+    while let Some(done) = calls.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Asks a NameNode again and again how far it is.
+async fn sample(asked: RpcClient, samples: Rc<RefCell<Vec<Sample>>>) {
+    loop {
+        let answer: Result<GetTransactionIdResponseProto, _> =
+            asked.call("getTransactionId", &GetTransactionIdRequestProto {}).await;
+        let Ok(answer) = answer else { return };
+        samples.borrow_mut().push((Instant::now(), answer.tx_id));
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn until_logged(pair: &Pair, index: usize, what: &str) -> Result<Instant> {
+    let started = Instant::now();
+    while !pair.log(&format!("nn{index}")).contains(what) {
+        ensure!(started.elapsed() < PATIENCE, "nn{index} has not {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(Instant::now())
+}
+
+/// How long after the active the standby had what it had, at each moment it was asked: up to what lies between two
+/// questions.
+fn lags(active: &[Sample], standby: &[Sample]) -> Vec<Sampled> {
+    let mut lags = Vec::new();
+    let mut next = 0;
+    for (at, has) in standby {
+        // The first moment at which the active had more.
+        while active.get(next).is_some_and(|(_, txid)| txid <= has) {
+            next += 1;
+        }
+        let lag = active.get(next).map(|(since, _)| at.saturating_duration_since(*since));
+        lags.push((*at, lag.unwrap_or_default()));
+    }
+    lags
+}
+
+/// A moment, and a lag.
+type Sampled = (Instant, Duration);
+
+fn tell(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |share: f64| {
+        let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
+        times.get(index).copied().unwrap_or_default().as_secs_f64() * 1000.0
+    };
+    println!(
+        "{what}: {} measured, p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
+        times.len(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+}
