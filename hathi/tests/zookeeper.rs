@@ -1,17 +1,21 @@
 //! The real ZooKeeper elects the active NameNode, among our controllers and Hadoop's.
 
+#[path = "zookeeper/election.rs"]
+mod election;
+#[path = "zookeeper/format.rs"]
+mod format;
+#[path = "zookeeper/split.rs"]
+mod split;
+#[path = "zookeeper/states.rs"]
+mod states;
+
 use anyhow::{Context, Result, ensure};
-use hathi_formats::proto::common;
 use hathi_interop::{ClusterOptions, Daemons, Hadoop, Kind, Load, Pair, Role, SharedEdits, Sshd, ZooKeeper, wait_for};
-use hathi_net::ipc::protocols::HA_SERVICE_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, RpcError, connect_to};
 use rustix::process::Signal;
-use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv6Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
@@ -40,103 +44,6 @@ fn logs_anew(daemons: &Daemons, controller: u16, line: &str, before: usize) {
 
 fn count(daemons: &Daemons, controller: u16, line: &str) -> usize {
     daemons.log(Role::Zkfc, controller).matches(line).count()
-}
-
-/// Hadoop's own client, which makes directories one after the other (FailoverClient.java).
-struct HadoopsClient {
-    child: Child,
-    summary: std::thread::JoinHandle<String>,
-}
-
-impl HadoopsClient {
-    fn start(hadoop: &Hadoop, conf: &Path) -> Result<Self> {
-        let mut child = hadoop
-            .command(conf, "FailoverClient.java", &["/hadoops", "0"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let lines = BufReader::new(child.stdout.take().context("stdout")?).lines();
-        let summary = std::thread::spawn(move || {
-            let mut told = String::new();
-            for line in lines.map_while(Result::ok) {
-                told = told + &line + "\n";
-            }
-            told
-        });
-        Ok(HadoopsClient { child, summary })
-    }
-
-    /// Stops it; what it told, in which no call failed and nothing is lost.
-    fn end(mut self) -> Result<String> {
-        self.child.stdin.take().context("stdin")?.write_all(b"stop\n")?;
-        self.child.wait()?;
-        let told = self.summary.join().map_err(|_| anyhow::anyhow!("it can't be heard"))?;
-        ensure!(told.contains(" errors 0 ") && told.contains(" lost 0 "), "{told}");
-        Ok(told)
-    }
-}
-
-/// Asks all NameNodes all the time for their states: no two of them may be active.
-struct StatesWatch {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Result<u64>>,
-}
-
-impl StatesWatch {
-    fn start(addresses: Vec<String>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let mut rounds = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                for (index, address) in addresses.iter().enumerate() {
-                    let others = addresses.iter().enumerate().filter(|(other, _)| *other != index);
-                    let others: Vec<&String> = others.map(|(_, address)| address).collect();
-                    runtime.block_on(alone(address, &others))?;
-                }
-                rounds += 1;
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Ok(rounds)
-        });
-        StatesWatch { stop, thread }
-    }
-
-    fn end(self) -> Result<u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow::anyhow!("it panicked"))?
-    }
-}
-
-/// No other one is active between two moments at which this one is. It does not lose the role and win it again so fast.
-async fn alone(address: &str, others: &[&String]) -> Result<()> {
-    let started = Instant::now();
-    if !is_active(address).await {
-        return Ok(());
-    }
-    for other in others {
-        let beside = is_active(other).await;
-        let still = beside && is_active(address).await && started.elapsed() < Duration::from_millis(500);
-        ensure!(!still, "{other} is active beside {address}");
-    }
-    Ok(())
-}
-
-async fn is_active(address: &str) -> bool {
-    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-    let mut options = ClientOptions::new(&user);
-    options.connect_timeout = Duration::from_secs(1);
-    options.call_timeout = Duration::from_secs(1);
-    let state = async {
-        let client = connect_to(address, &HA_SERVICE_PROTOCOL, &options).await?;
-        let request = common::GetServiceStatusRequestProto {};
-        let status: common::GetServiceStatusResponseProto = client.call("getServiceStatus", &request).await?;
-        Ok::<i32, RpcError>(status.state)
-    };
-    state
-        .await
-        .is_ok_and(|state| state == common::HaServiceStateProto::Active as i32)
 }
 
 #[test]
@@ -219,10 +126,23 @@ fn zookeeper_elects_among_our_controllers_and_its_loss_moves_nobody() -> Result<
     logs_anew(&daemons, second, resumed, before);
     load.goes_on();
     ensure!(daemons.active() == Some(second), "it moved without ZooKeeper");
+    // Who ends meanwhile does not claim that ZooKeeper knows it.
+    let standby = daemons
+        .of(Role::Zkfc)
+        .find(|index| *index != second)
+        .context("a standby")?;
+    daemons.signal(Role::Zkfc, standby, Signal::TERM)?;
+    wait_for("the end of a controller", PATIENCE, || {
+        (!daemons.is_running(Role::Zkfc, standby)).then_some(())
+    });
+    let told = daemons.log(Role::Zkfc, standby);
+    ensure!(told.contains("ZooKeeper can't be told that the session ends"), "{told}");
+    ensure!(!told.contains("the ZooKeeper session is closed"), "{told}");
     let again = "the ZooKeeper session is resumed";
     let before = count(&daemons, second, again);
     zookeeper.start_all()?;
     logs_anew(&daemons, second, again, before);
+    daemons.start(Role::Zkfc, standby)?;
     load.goes_on();
     ensure!(daemons.active() == Some(second), "it moved when ZooKeeper came back");
     ensure!(
@@ -286,121 +206,36 @@ fn zookeeper_elects_among_our_controllers_and_its_loss_moves_nobody() -> Result<
 }
 
 #[test]
-fn one_election_of_hadoops_daemons_and_ours_survives_what_each_of_them_suffers() -> Result<()> {
-    use Kind::{Hadoops, Ours};
-    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let mut zookeeper = ZooKeeper::start(hadoop.clone(), 3)?;
-    let quorum = zookeeper.quorum();
-    let settings = [
-        ("dfs.ha.automatic-failover.enabled", "true"),
-        ("ha.zookeeper.quorum", quorum.as_str()),
-        ("ha.zookeeper.session-timeout.ms", "4000"),
-    ];
-    let mut pair = Pair::new(HATHI, Some(hadoop.clone()), SharedEdits::QUORUM, &settings)?;
-    for index in 0..3 {
-        pair.start_journalnode(index, Ours)?;
-    }
-    let (first, second) = (pair.conf(0), pair.conf(1));
-    pair.namenode(Ours, &first, &["-format", "-nonInteractive"])?;
-    pair.format_zookeeper(Ours)?;
-    pair.start_namenode(0, Ours, &first)?;
-    pair.start_controller(0, Ours)?;
-    pair.wait_for_state(0, "active");
-    let load = Load::start(&first)?;
-    let hadoops_client = HadoopsClient::start(&hadoop, &first)?;
-    load.goes_on();
-    let addresses = (0..2).map(|index| pair.address(Role::NameNode, index).to_string());
-    let watch = StatesWatch::start(addresses.collect());
-    pair.namenode(Hadoops, &second, &["-bootstrapStandby", "-nonInteractive"])?;
-    pair.start_namenode(1, Hadoops, &second)?;
-    pair.start_controller(1, Hadoops)?;
-
-    // Each dies in turn.
-    pair.kill_namenode(0)?;
-    pair.wait_for_state(1, "active");
-    load.goes_on();
-    pair.start_namenode(0, Ours, &first)?;
-    pair.kill_namenode(1)?;
-    pair.wait_for_state(0, "active");
-    load.goes_on();
-
-    // And hands the role over.
-    pair.start_namenode(1, Hadoops, &second)?;
-    let hand_over = |pair: &Pair, from, to| {
-        wait_for("a graceful failover", PATIENCE, || pair.failover(from, to).ok());
-        load.goes_on();
-    };
-    hand_over(&pair, 0, 1);
-    hand_over(&pair, 1, 0);
-
-    // All of ZooKeeper is gone, for longer than a session lasts.
-    zookeeper.kill()?;
-    wait_for("the loss of ZooKeeper", PATIENCE, || {
-        pair.log("zkfc0").contains("the session will be resumed").then_some(())
-    });
-    load.goes_on();
-    zookeeper.start_all()?;
-    wait_for("the return of ZooKeeper", PATIENCE, || {
-        pair.log("zkfc0")
-            .contains("the ZooKeeper session is resumed")
-            .then_some(())
-    });
-    load.goes_on();
-    pair.wait_for_state(0, "active");
-
-    // The session of the holder is lost while it stands still.
-    pair.signal_controller(0, Signal::STOP)?;
-    pair.wait_for_state(1, "active");
-    load.goes_on();
-    pair.signal_controller(0, Signal::CONT)?;
-    wait_for("the end of the session", PATIENCE, || {
-        pair.log("zkfc0")
-            .contains("the ZooKeeper session has expired")
-            .then_some(())
-    });
-
-    // The holder's controller is killed, one of Hadoop.
-    pair.kill_controller(1)?;
-    pair.wait_for_state(0, "active");
-    load.goes_on();
-
-    // Our controller beside Hadoop's NameNode.
-    pair.start_controller(1, Ours)?;
-    hand_over(&pair, 0, 1);
-    // One that ends gives the lock up.
-    pair.stop_controller(1)?;
-    pair.wait_for_state(0, "active");
-    load.goes_on();
-    pair.start_controller(1, Ours)?;
-    hand_over(&pair, 0, 1);
-    pair.kill_namenode(1)?;
-    pair.wait_for_state(0, "active");
-    load.goes_on();
-    eprintln!(
-        "{} directories; Hadoop's client: {}",
-        load.end()?,
-        hadoops_client.end()?
-    );
-    eprintln!("the states were looked at {} times", watch.end()?);
-    Ok(())
-}
-
-#[test]
-fn zookeeper_moves_the_role_of_namenodes_that_share_a_directory() -> Result<()> {
+fn zookeeper_at_an_address_of_ipv6_moves_the_role_of_namenodes_that_share_a_directory() -> Result<()> {
     use Kind::Ours;
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    let zookeeper = ZooKeeper::start(hadoop, 1)?;
-    let quorum = zookeeper.quorum();
+    let zookeeper = ZooKeeper::start_on(hadoop, 1, Ipv6Addr::LOCALHOST.into())?;
+    let servers = zookeeper.quorum();
+    ensure!(servers.starts_with("[::1]:"), "{servers}");
+    let quorum = format!("{servers}/hadoop");
     let settings = [
         ("dfs.ha.automatic-failover.enabled", "true"),
         ("ha.zookeeper.quorum", quorum.as_str()),
+        ("ha.zookeeper.parent-znode", "/"),
         ("ha.zookeeper.session-timeout.ms", "5000"),
         ("dfs.ha.log-roll.period", "1"),
     ];
     let mut pair = Pair::new(HATHI, None, SharedEdits::Directory, &settings)?;
     let (first, second) = (pair.conf(0), pair.conf(1));
     pair.namenode(Ours, &first, &["-format", "-nonInteractive"])?;
-    pair.format_zookeeper(Ours)?;
+    // The path behind the servers has to be there; it is made like any parent.
+    ensure!(pair.format_zookeeper(Ours).is_err(), "/hadoop was made");
+    let whole = [
+        ("ha.zookeeper.quorum", servers.as_str()),
+        ("ha.zookeeper.parent-znode", "/hadoop/"),
+    ];
+    let made = pair.controller_conf(0, &whole)?;
+    let (code, told) = format_zookeeper(&made, &["-nonInteractive"])?;
+    ensure!(code == Some(0), "{told}");
+    // By way of the path it is the same znode.
+    let same = pair.controller_conf(0, &[])?;
+    let (code, told) = format_zookeeper(&same, &["-nonInteractive"])?;
+    ensure!(code == Some(2), "{told}");
     pair.start_namenode(0, Ours, &first)?;
     pair.start_controller(0, Ours)?;
     pair.wait_for_state(0, "active");

@@ -35,7 +35,8 @@ pub struct Started {
     pub cluster: Cluster,
     /// The directory of the client's configuration.
     pub conf: PathBuf,
-    _zookeeper: Option<ZooKeeper>,
+    /// Who elects, if it was wanted.
+    pub zookeeper: Option<ZooKeeper>,
 }
 
 impl FailoverArguments {
@@ -58,7 +59,7 @@ impl FailoverArguments {
         Ok(Started {
             cluster,
             conf,
-            _zookeeper: zookeeper,
+            zookeeper,
         })
     }
 }

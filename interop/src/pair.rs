@@ -362,15 +362,21 @@ impl Pair {
         Ok(())
     }
 
-    /// The configuration of the controller beside a NameNode.
-    fn controller_conf(&self, index: usize) -> Result<PathBuf> {
+    /// The configuration of the controller beside a NameNode, with `more` in it.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn controller_conf(&self, index: usize, more: &[(&str, &str)]) -> Result<PathBuf> {
         let conf = self.dir.path().join(format!("conf-zkfc{index}"));
         std::fs::create_dir_all(&conf)?;
-        let more =
-            "<property><name>dfs.ha.automatic-failover.enabled</name><value>true</value></property>\n</configuration>";
+        let own: String = [("dfs.ha.automatic-failover.enabled", "true")]
+            .iter()
+            .chain(more)
+            .map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>\n"))
+            .collect();
         for file in ["core-site.xml", "hdfs-site.xml"] {
             let text = std::fs::read_to_string(self.conf(index).join(file))?;
-            let text = text.replace("</configuration>", more);
+            let text = text.replace("</configuration>", &format!("{own}</configuration>"));
             std::fs::write(conf.join(file), text)?;
         }
         Ok(conf)
@@ -381,7 +387,7 @@ impl Pair {
     /// # Errors
     /// When it fails; the message carries what it printed.
     pub fn format_zookeeper(&self, kind: Kind) -> Result<()> {
-        let conf = self.controller_conf(0)?;
+        let conf = self.controller_conf(0, &[])?;
         succeed(self.command(kind, "zkfc", &conf, &["-formatZK", "-nonInteractive"])?).map(drop)
     }
 
@@ -390,7 +396,15 @@ impl Pair {
     /// # Errors
     /// When it can't be started.
     pub fn start_controller(&mut self, index: usize, kind: Kind) -> Result<()> {
-        let conf = self.controller_conf(index)?;
+        self.start_controller_with(index, kind, &[])
+    }
+
+    /// As [`Pair::start_controller`], with `more` in its configuration.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_controller_with(&mut self, index: usize, kind: Kind, more: &[(&str, &str)]) -> Result<()> {
+        let conf = self.controller_conf(index, more)?;
         let log = File::create(self.dir.path().join(format!("zkfc{index}.log")))?;
         let mut command = self.command(kind, "zkfc", &conf, &[])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

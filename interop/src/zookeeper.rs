@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Child;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -19,6 +19,7 @@ pub struct ZooKeeper {
     hadoop: Hadoop,
     dir: TempDir,
     ports: PortRange,
+    host: IpAddr,
     servers: Vec<Option<Child>>,
 }
 
@@ -28,10 +29,19 @@ impl ZooKeeper {
     /// # Errors
     /// When a port, a file or Java can't be had.
     pub fn start(hadoop: Hadoop, count: u16) -> Result<ZooKeeper> {
+        Self::start_on(hadoop, count, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// As [`ZooKeeper::start`], with all servers at this address of the machine.
+    ///
+    /// # Errors
+    /// When a port, a file or Java can't be had.
+    pub fn start_on(hadoop: Hadoop, count: u16, host: IpAddr) -> Result<ZooKeeper> {
         let mut zookeeper = ZooKeeper {
             hadoop,
             dir: TempDir::with_prefix("hathi-zookeeper-")?,
             ports: PortRange::claim()?,
+            host,
             servers: (0..count).map(|_| None).collect(),
         };
         for index in 0..count {
@@ -52,10 +62,14 @@ impl ZooKeeper {
     /// `ha.zookeeper.quorum`
     #[must_use]
     pub fn quorum(&self) -> String {
-        let servers: Vec<String> = (0..self.count())
-            .map(|index| format!("127.0.0.1:{}", self.port(index)))
-            .collect();
+        let servers: Vec<String> = (0..self.count()).map(|index| self.address(index).to_string()).collect();
         servers.join(",")
+    }
+
+    /// Where a server serves clients.
+    #[must_use]
+    pub fn address(&self, index: u16) -> SocketAddr {
+        (self.host, self.port(index)).into()
     }
 
     fn configure(&self, index: u16) -> Result<()> {
@@ -64,14 +78,16 @@ impl ZooKeeper {
         std::fs::write(data.join("myid"), (index + 1).to_string())?;
         let mut text = format!(
             "tickTime=100\ninitLimit=100\nsyncLimit=50\nmaxSessionTimeout=60000\nadmin.enableServer=false\n\
-             clientPortAddress=127.0.0.1\nclientPort={}\ndataDir={}\n",
+             clientPortAddress={}\nclientPort={}\ndataDir={}\n",
+            self.host,
             self.port(index),
             data.display()
         );
         if self.count() > 1 {
             for peer in 0..self.count() {
                 let port = self.port(peer);
-                text += &format!("server.{}=127.0.0.1:{}:{}\n", peer + 1, port + 1, port + 2);
+                let (quorum, election) = (SocketAddr::new(self.host, port + 1), port + 2);
+                text += &format!("server.{}={quorum}:{election}\n", peer + 1);
             }
         }
         Ok(std::fs::write(self.dir.path().join(format!("zoo-{index}.cfg")), text)?)
@@ -101,9 +117,32 @@ impl ZooKeeper {
             self.servers[slot] = Some(command.spawn()?);
         }
         for index in 0..self.count() {
-            let port = self.port(index);
-            wait_for("ZooKeeper to serve", PATIENCE, || serves(port).then_some(()));
+            let address = self.address(index);
+            wait_for("ZooKeeper to serve", PATIENCE, || mode(address).map(drop));
         }
+        Ok(())
+    }
+
+    /// The server of an ensemble that leads.
+    ///
+    /// # Panics
+    /// When there is none within a minute.
+    #[must_use]
+    pub fn leader(&self) -> u16 {
+        wait_for("a leader of ZooKeeper", PATIENCE, || {
+            (0..self.count()).find(|index| mode(self.address(*index)).is_some_and(|mode| mode == "leader"))
+        })
+    }
+
+    /// SIGKILL for one server.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_one(&mut self, index: u16) -> Result<()> {
+        let slot = self.servers.get_mut(usize::from(index));
+        let mut child = slot.and_then(Option::take).context("it does not run")?;
+        child.kill()?;
+        child.wait()?;
         Ok(())
     }
 
@@ -134,15 +173,17 @@ impl ZooKeeper {
     }
 }
 
-/// Whether it is alone or in a quorum.
-fn serves(port: u16) -> bool {
+/// `standalone`, `leader` or `follower`; `None` while it does not serve.
+fn mode(address: SocketAddr) -> Option<String> {
     let mut answer = String::new();
-    let asked = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+    let asked = TcpStream::connect(address).and_then(|mut stream| {
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         stream.write_all(b"srvr")?;
         stream.read_to_string(&mut answer)
     });
-    asked.is_ok() && answer.contains("Mode: ")
+    asked.ok()?;
+    let line = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
+    Some(line.trim().to_owned())
 }
 
 impl Drop for ZooKeeper {

@@ -28,7 +28,7 @@
 
 use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 
-use crate::elector::{Ask, Candidate, Duty, Elector, LeaseSurvey, SessionNumber, Standing, Told};
+use crate::elector::{Ask, Candidate, Duty, Elector, Former, LeaseSurvey, SessionNumber, Standing, Told};
 use crate::health_monitor::{HealthMonitor, HealthState, Probe};
 
 /// How long the election waits for a dead NameNode's lease to be given back. Within it every JournalNode that lives has
@@ -118,9 +118,20 @@ pub enum Event {
     /// What ZooKeeper says in a session.
     ZooKeeper(SessionNumber, Told),
     /// The answer to [`Action::Fence`].
-    Fenced(bool),
+    Fenced(Fenced),
     /// Time has passed.
     Tick,
+}
+
+/// How a fencing ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fenced {
+    /// The NameNode says itself that it is a standby.
+    Heard,
+    /// A method says that the NameNode of this id has stopped; it does not say so itself.
+    Unheard(String),
+    /// It may go on.
+    Failed,
 }
 
 /// What to do.
@@ -134,8 +145,8 @@ pub enum Action {
     ReleaseLease(String),
     /// SIGKILL this process.
     Kill(Instance),
-    /// See to it that the NameNode of this breadcrumb is not active.
-    Fence(Vec<u8>),
+    /// See to it that this NameNode is not active.
+    Fence(Former),
     /// Ask ZooKeeper, in this session.
     ZooKeeper(SessionNumber, Ask),
     /// End, with these words.
@@ -172,6 +183,10 @@ pub struct Controller {
     releasing: Option<(String, u64)>,
     /// Nothing is decided any more.
     quit: bool,
+    /// Who was fenced last, by a method's word alone.
+    unheard: Option<String>,
+    /// That one renews its lease all the same: the local NameNode could not be promoted beside it.
+    split: bool,
     deposed_since_ms: Option<u64>,
     transition_under_way: bool,
     /// It is to step down: it was asked to cede, or another one was elected.
@@ -197,6 +212,8 @@ impl Controller {
             standby_probes: 0,
             releasing: None,
             quit: false,
+            unheard: None,
+            split: false,
             deposed_since_ms: None,
             transition_under_way: false,
             demote: false,
@@ -228,6 +245,13 @@ impl Controller {
     #[must_use]
     pub fn may_be_active(&self) -> bool {
         self.may_be_active
+    }
+
+    /// The id of a NameNode that a method has said to have fenced, and that goes on renewing its lease: nobody can be promoted
+    /// beside it, and it serves its clients.
+    #[must_use]
+    pub fn split(&self) -> Option<&str> {
+        self.unheard.as_deref().filter(|_| self.split)
     }
 
     /// Whether time alone may change a decision soon, so that [`Event::Tick`] must come every few milliseconds.
@@ -279,8 +303,13 @@ impl Controller {
             }
             Event::BecameActive(result) => {
                 self.transition_under_way = false;
-                if result.is_ok() {
-                    self.set_state(ServiceState::Active);
+                match result {
+                    Ok(()) => {
+                        self.set_state(ServiceState::Active);
+                        self.forget_fenced();
+                    }
+                    // By now the lease of one that has stopped has run out.
+                    Err(()) => self.split = self.unheard.is_some() && self.unheard == self.rival(),
                 }
                 self.elector.promoted(result.is_ok(), now_ms, &mut duties);
             }
@@ -305,7 +334,16 @@ impl Controller {
                 self.demote |= banned_ms > 0 && self.may_be_active;
             }
             Event::ZooKeeper(session, told) => self.elector.told(session, told, now_ms, &mut duties),
-            Event::Fenced(done) => self.elector.fenced(done, now_ms, &mut duties),
+            Event::Fenced(how) => {
+                let done = how != Fenced::Failed;
+                let unheard = match how {
+                    Fenced::Unheard(id) => Some(id),
+                    Fenced::Heard | Fenced::Failed => None,
+                };
+                self.split &= unheard == self.unheard;
+                self.unheard = unheard;
+                self.elector.fenced(done, now_ms, &mut duties);
+            }
             Event::Tick => {}
         }
         self.take(duties, &mut actions);
@@ -347,6 +385,21 @@ impl Controller {
         self.transition_under_way = false;
     }
 
+    fn forget_fenced(&mut self) {
+        self.unheard = None;
+        self.split = false;
+    }
+
+    /// The id of another NameNode that holds the lease.
+    fn rival(&self) -> Option<String> {
+        let QuorumLease::Held { holder, .. } = self.survey.lease() else {
+            return None;
+        };
+        let id = |holder: &str| holder.split('@').next().unwrap_or_default().to_owned();
+        let own = self.instance.as_ref().map(|instance| id(&instance.holder));
+        Some(id(&holder)).filter(|holding| Some(holding) != own.as_ref())
+    }
+
     fn take(&mut self, duties: Vec<Duty>, actions: &mut Vec<Action>) {
         for duty in duties {
             match duty {
@@ -357,8 +410,12 @@ impl Controller {
                     self.standby_probes = 0;
                     actions.push(Action::BecomeActive);
                 }
-                Duty::Demote => self.demote = self.may_be_active,
-                Duty::Fence(named) => actions.push(Action::Fence(named)),
+                Duty::Demote => {
+                    self.demote = self.may_be_active;
+                    // It may be the one that is elected now; whoever else is finds out anew.
+                    self.forget_fenced();
+                }
+                Duty::Fence(former) => actions.push(Action::Fence(former)),
                 Duty::ZooKeeper(session, ask) => actions.push(Action::ZooKeeper(session, ask)),
                 Duty::GiveUp(why) => actions.push(Action::GiveUp(why)),
             }
@@ -377,6 +434,10 @@ impl Controller {
         assert!(
             !self.transition_under_way || self.may_be_active,
             "a transition of a NameNode that can't be active"
+        );
+        assert!(
+            !self.split || self.unheard.is_some(),
+            "nobody was fenced who could go on"
         );
         let known = match &self.health {
             Health::Healthy { instance, state, .. } | Health::Unhealthy { instance, state } => {
@@ -424,6 +485,7 @@ impl Controller {
 
     fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let lease = self.survey.lease();
+        self.split &= self.unheard == self.rival();
         self.monitor
             .pass(lease == QuorumLease::Free && self.may_be_active, now_ms);
         match &lease {
@@ -480,6 +542,7 @@ impl Controller {
             standby_probes: self.standby_probes,
             in_transition: self.transition_under_way,
             safe_mode: matches!(self.health, Health::Healthy { safe_mode: true, .. }),
+            rival: self.rival(),
             lease,
         }
     }

@@ -42,6 +42,8 @@ pub struct Candidate {
     pub safe_mode: bool,
     /// What the JournalNodes say of the read lease.
     pub lease: QuorumLease,
+    /// The id of another NameNode that holds it.
+    pub rival: Option<String>,
 }
 
 impl Candidate {
@@ -52,6 +54,15 @@ impl Candidate {
     }
 }
 
+/// A NameNode that has to be fenced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Former {
+    /// The one that these bytes of the breadcrumb name.
+    OfBreadcrumb(Vec<u8>),
+    /// The one of this id: it holds the read lease.
+    OfLease(String),
+}
+
 /// What an elector wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Duty {
@@ -59,8 +70,8 @@ pub enum Duty {
     Promote,
     /// Another one is elected: the local NameNode is to be a standby.
     Demote,
-    /// See to it that the NameNode of this breadcrumb is not active; [`Elector::fenced`] takes the answer.
-    Fence(Vec<u8>),
+    /// See to it that this NameNode is not active; [`Elector::fenced`] takes the answer.
+    Fence(Former),
     /// Ask ZooKeeper, in this session.
     ZooKeeper(SessionNumber, Ask),
     /// Nothing can be done until a person has: the process ends with these words.

@@ -13,6 +13,7 @@ pub mod oev;
 pub mod oiv;
 pub mod quickstart;
 pub mod secondarynamenode;
+mod times;
 pub mod zkfc;
 
 pub use crate::log::log_to_stderr;
@@ -20,6 +21,7 @@ use anyhow::{Context, Result};
 use hathi_formats::conf::Configuration;
 use hathi_formats::conf::keys::{Program, Verdict};
 use std::ffi::OsString;
+use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
 /// Environment variable by which `hathi quickstart` asks its children to end when it does.
@@ -183,4 +185,26 @@ fn set(conf: &mut Configuration, pair: &str) -> Result<()> {
         .with_context(|| format!("-D {pair}: not KEY=VALUE"))?;
     conf.set(key, value);
     Ok(())
+}
+
+/// `ToolRunner.confirmPrompt`. Hadoop asks for ever when nobody is there to answer; here that is a no.
+pub fn confirmed(question: &str) -> bool {
+    let mut answers = std::io::stdin().lock();
+    loop {
+        eprint!("{question} (Y or N) ");
+        let mut answer = String::new();
+        match answers.read_line(&mut answer) {
+            Ok(0) | Err(_) => {
+                eprint!("\n");
+                return false;
+            }
+            Ok(_) => {}
+        }
+        let answer = answer.trim_end_matches(['\r', '\n']);
+        match answer.to_ascii_lowercase().as_str() {
+            "y" | "yes" => return true,
+            "n" | "no" => return false,
+            _ => eprintln!("Invalid input: {answer}"),
+        }
+    }
 }

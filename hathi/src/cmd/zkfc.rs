@@ -1,33 +1,35 @@
 //! `hathi zkfc`: the failover controller beside a NameNode.
 
+mod election;
+
+use super::times::{duration, retries};
 use anyhow::{Context, Result, bail};
+use election::election;
 use hathi_formats::conf::keys::Program;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, host_and_port};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 use hathi_zkfc::fencing::{self, Target};
-use hathi_zkfc::{Election, Formatter, Times, ZkfcConfig, ZooKeeperConfig, parse_acls, parse_auths};
+use hathi_zkfc::{Election, Formatter, Times, ZkfcConfig, ZooKeeperConfig};
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `DFS_HA_ZKFC_PORT_DEFAULT`
 const PORT: u16 = 8019;
-/// The longest of the times that are configured here: a day.
-const LONGEST_MS: u64 = 86_400_000;
-
-/// Most tries that are configured here: who tries for longer does not see what is wrong.
-const RETRIES_MAX: u32 = 1000;
-
 /// Hadoop's exit codes (`ZKFailoverController.ERR_CODE_*`).
 const FORMAT_DENIED: u8 = 2;
 const NO_PARENT_ZNODE: u8 = 3;
 const NO_FENCER: u8 = 4;
 const NOT_AUTOMATIC: u8 = 5;
 const NO_ZOOKEEPER: u8 = 6;
+
+/// In Hadoop's words (`ZKFailoverController.USAGE`).
+const USAGE: &str = "Usage: hdfs zkfc [ -formatZK [-force] [-nonInteractive] ]\n\
+    \t-force: formats the znode if the znode exists.\n\
+    \t-nonInteractive: formats the znode aborts if the znode exists,\n\
+    \tunless -force option is specified.";
 
 /// `-formatZK [-force] [-nonInteractive]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,19 @@ struct End(u8, String);
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     super::without_huge_pages();
     let (conf, rest) = super::conf_argument(args)?;
-    let format = format_option(&rest)?;
+    if let [word] = rest.as_slice()
+        && ["-h", "-help", "--help"].iter().any(|help| word == help)
+    {
+        println!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let format = match format_option(&rest) {
+        Ok(format) => format,
+        Err(word) => {
+            eprintln!("{USAGE}\n");
+            bail!("Bad argument: {word}");
+        }
+    };
     super::log_to_stderr();
     super::obey(&conf, Program::Zkfc)?;
     let config = match config(&conf)? {
@@ -70,12 +84,13 @@ impl End {
     }
 }
 
-fn format_option(rest: &[OsString]) -> Result<Option<Format>> {
+/// The first word that is none of them is an error.
+fn format_option(rest: &[OsString]) -> Result<Option<Format>, String> {
     let mut words = rest.iter();
     match words.next() {
         None => return Ok(None),
         Some(word) if word == "-formatZK" => {}
-        Some(word) => bail!("unknown argument {}", word.display()),
+        Some(word) => return Err(word.display().to_string()),
     }
     let mut format = Format {
         force: false,
@@ -85,7 +100,7 @@ fn format_option(rest: &[OsString]) -> Result<Option<Format>> {
         match word.to_str() {
             Some("-force") => format.force = true,
             Some("-nonInteractive") => format.interactive = false,
-            _ => bail!("-formatZK {}: takes -force and -nonInteractive", word.display()),
+            _ => return Err(word.display().to_string()),
         }
     }
     Ok(Some(format))
@@ -172,7 +187,7 @@ async fn format_zookeeper(zookeeper: &ZooKeeperConfig, format: Format) -> Result
         Err(error) => return Ok(unreachable(zookeeper, &error.to_string()).exit()),
     };
     if formatter.exists().await.with_context(|| znode.clone())? {
-        let allowed = format.force || (format.interactive && confirmed(znode)?);
+        let allowed = format.force || (format.interactive && confirmed(znode));
         if !allowed {
             return Ok(End(
                 FORMAT_DENIED,
@@ -193,78 +208,15 @@ async fn format_zookeeper(zookeeper: &ZooKeeperConfig, format: Format) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn confirmed(znode: &str) -> Result<bool> {
-    eprint!(
-        "{znode} exists already. Formatting forgets which NameNode is active: stop all NameNodes and failover controllers first.\n\
-         Proceed formatting {znode}? (Y or N) "
+/// In Hadoop's words (`ZKFailoverController.confirmFormat`).
+fn confirmed(znode: &str) -> bool {
+    const LINE: &str = "===============================================";
+    eprintln!(
+        "{LINE}\nThe configured parent znode {znode} already exists.\n\
+         Are you sure you want to clear all failover information from\nZooKeeper?\n\
+         WARNING: Before proceeding, ensure that all HDFS services and\nfailover controllers are stopped!\n{LINE}"
     );
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "YES" | "Yes"))
-}
-
-/// A number of milliseconds that is more than none and less than a day.
-fn duration(conf: &Configuration, key: &str, default_ms: u64) -> Result<Duration> {
-    let millis = conf.get_u64(key, default_ms)?;
-    if millis == 0 || millis > LONGEST_MS {
-        bail!("{key} = {millis}: must be from 1 to {LONGEST_MS}");
-    }
-    Ok(Duration::from_millis(millis))
-}
-
-/// A number of tries.
-fn retries(conf: &Configuration, key: &str, default: u32) -> Result<u32> {
-    let retries = conf.get_u32(key, default)?;
-    if retries > RETRIES_MAX {
-        bail!("{key} = {retries}: must be from 0 to {RETRIES_MAX}");
-    }
-    Ok(retries)
-}
-
-/// A value, or the content of the file that `@FILE` names (`ZKUtil.resolveConfIndirection`).
-fn indirect(conf: &Configuration, key: &str, default: &str) -> Result<String> {
-    let value = conf.get_or(key, default);
-    match value.strip_prefix('@') {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("{key}: {path}"))?;
-            Ok(text.trim().to_owned())
-        }
-        None => Ok(value),
-    }
-}
-
-/// `ha.zookeeper.quorum` makes ZooKeeper elect, and `hathi.ha.elector` must not say otherwise.
-fn election(conf: &Configuration, nameservice: &str) -> Result<Election> {
-    let quorum = conf.get_or("ha.zookeeper.quorum", "");
-    let quorum = quorum.trim();
-    let by_quorum = if quorum.is_empty() { "journal" } else { "zookeeper" };
-    match conf.get_or("hathi.ha.elector", by_quorum).as_str() {
-        elector @ ("journal" | "zookeeper") if elector != by_quorum => bail!(
-            "hathi.ha.elector = {elector} and ha.zookeeper.quorum = '{quorum}' contradict each other: remove one of them"
-        ),
-        "journal" => return Ok(Election::Journal),
-        "zookeeper" => {}
-        other => bail!("hathi.ha.elector = '{other}': must be journal or zookeeper"),
-    }
-    if conf.get_bool("dfs.ha.zkfc.client.ssl.enabled", false) {
-        bail!("dfs.ha.zkfc.client.ssl.enabled = true: connections to ZooKeeper are not encrypted; remove the key");
-    }
-    let parent = conf.get_or("ha.zookeeper.parent-znode", "/hadoop-ha");
-    let below = parent.strip_prefix('/').unwrap_or("/");
-    if below.split('/').any(str::is_empty) {
-        bail!("ha.zookeeper.parent-znode = '{parent}': must be a path such as /hadoop-ha");
-    }
-    let acls = indirect(conf, "ha.zookeeper.acl", "world:anyone:rwcda")?;
-    let auths = indirect(conf, "ha.zookeeper.auth", "")?;
-    Ok(Election::ZooKeeper(ZooKeeperConfig {
-        quorum: quorum.to_owned(),
-        session_timeout: duration(conf, "ha.zookeeper.session-timeout.ms", 10_000)?,
-        retries: retries(conf, "ha.failover-controller.active-standby-elector.zk.op.retries", 3)?,
-        znode: format!("{parent}/{nameservice}"),
-        acls: parse_acls(&acls).map_err(|error| anyhow::anyhow!("ha.zookeeper.acl: {error}"))?,
-        auths: parse_auths(&auths).map_err(|error| anyhow::anyhow!("ha.zookeeper.auth: {error}"))?,
-    }))
+    super::confirmed(&format!("Proceed formatting {znode}?"))
 }
 
 fn times(conf: &Configuration) -> Result<Times> {
@@ -278,6 +230,16 @@ fn times(conf: &Configuration) -> Result<Times> {
         connect_retries: retries(conf, "ha.health-monitor.rpc.connect.max.retries", 1)?,
         silence: duration(conf, "ha.health-monitor.rpc-timeout.ms", 45_000)?,
     })
+}
+
+/// Where the controller of a NameNode serves.
+fn controller_port(conf: &Configuration, nameservice: &str, namenode_id: &str) -> Result<u16> {
+    let key = conf.scoped_key("dfs.ha.zkfc.port", Some(nameservice), Some(namenode_id));
+    let port = conf.get_u32(&key, u32::from(PORT))?;
+    match u16::try_from(port) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => bail!("{key} = {port}: must be from 1 to 65535"),
+    }
 }
 
 fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
@@ -294,7 +256,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
         );
         return Ok(Err(End(NOT_AUTOMATIC, text)));
     }
-    let election = election(&own, nameservice)?;
+    let election = election(&own, nameservice, &|name| std::env::var(name).ok())?;
     let shared = own.shared_edits(Some(nameservice), Some(namenode_id))?;
     let (journal_nodes, journal_id) = match (shared, &election) {
         (
@@ -310,11 +272,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
         ),
     };
     let address = |id: &str| conf.service_or_rpc_address(Some(nameservice), Some(id));
-    let port = |id: &str| -> Result<u16> {
-        let key = conf.scoped_key("dfs.ha.zkfc.port", Some(nameservice), Some(id));
-        let port = conf.get_u32(&key, u32::from(PORT))?;
-        u16::try_from(port).with_context(|| format!("{key} = {port}"))
-    };
+    let port = |id: &str| controller_port(conf, nameservice, id);
     let ids = conf.namenode_ids(nameservice);
     let rank = ids.iter().position(|id| id == namenode_id).unwrap_or(0);
     let mut peers = Vec::new();
@@ -361,51 +319,14 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
 mod tests {
     use super::*;
     use hathi_formats::conf::Environment;
+    use std::time::Duration;
 
-    fn configured(settings: &[(&str, &str)]) -> Configuration {
+    pub(super) fn configured(settings: &[(&str, &str)]) -> Configuration {
         let mut conf = Configuration::new(Environment::default());
         for (key, value) in settings {
             conf.set(key, *value);
         }
         conf
-    }
-
-    #[test]
-    fn a_quorum_of_zookeeper_elects_and_nothing_may_contradict_it() {
-        let of = |settings: &[(&str, &str)]| election(&configured(settings), "ns");
-        assert!(matches!(of(&[]), Ok(Election::Journal)));
-        let quorum = ("ha.zookeeper.quorum", "zk1:2181,zk2");
-        let Ok(Election::ZooKeeper(zookeeper)) = of(&[quorum]) else {
-            panic!("ZooKeeper does not elect");
-        };
-        assert_eq!(zookeeper.znode, "/hadoop-ha/ns");
-        assert_eq!(zookeeper.session_timeout, Duration::from_secs(10));
-        for (wrong, named) in [
-            (vec![quorum, ("hathi.ha.elector", "journal")], "ha.zookeeper.quorum"),
-            (vec![("hathi.ha.elector", "zookeeper")], "hathi.ha.elector"),
-            (vec![("hathi.ha.elector", "etcd")], "hathi.ha.elector"),
-            (
-                vec![quorum, ("ha.zookeeper.session-timeout.ms", "0")],
-                "session-timeout",
-            ),
-            (vec![quorum, ("ha.zookeeper.parent-znode", "hadoop")], "parent-znode"),
-            (
-                vec![
-                    quorum,
-                    ("ha.failover-controller.active-standby-elector.zk.op.retries", "9999"),
-                ],
-                "zk.op.retries",
-            ),
-            (vec![quorum, ("ha.zookeeper.parent-znode", "/a//b")], "parent-znode"),
-            (vec![quorum, ("ha.zookeeper.acl", "anyone")], "ha.zookeeper.acl"),
-            (
-                vec![quorum, ("ha.zookeeper.auth", "@/nowhere/auth")],
-                "ha.zookeeper.auth",
-            ),
-        ] {
-            let error = of(&wrong).unwrap_err().to_string();
-            assert!(error.contains(named), "{error}");
-        }
     }
 
     #[test]
@@ -426,7 +347,7 @@ mod tests {
             "ha.health-monitor.sleep-after-disconnect.ms",
             "ha.health-monitor.rpc-timeout.ms",
         ] {
-            for absurd in ["0", "-1", "86400001", "soon"] {
+            for absurd in ["0", "-1", "86400001", "99999999999999999999", "0x", "1.5", "soon"] {
                 let error = format!("{:#}", times(&configured(&[(key, absurd)])).unwrap_err());
                 assert!(error.contains(key), "{error}");
             }
@@ -435,10 +356,17 @@ mod tests {
             "ha.failover-controller.graceful-fence.connection.retries",
             "ha.health-monitor.rpc.connect.max.retries",
         ] {
-            for absurd in ["-1", "1001", "often"] {
+            for absurd in ["-1", "1001", "99999999999999999999", "often"] {
                 let error = format!("{:#}", times(&configured(&[(key, absurd)])).unwrap_err());
                 assert!(error.contains(key), "{error}");
             }
+        }
+        let port = |settings: &[(&str, &str)]| controller_port(&configured(settings), "ns", "nn1");
+        assert_eq!(port(&[]).unwrap(), 8019);
+        assert_eq!(port(&[("dfs.ha.zkfc.port.ns.nn1", "8020")]).unwrap(), 8020);
+        for absurd in ["0", "-1", "65536", "99999999999999999999", "here"] {
+            let error = format!("{:#}", port(&[("dfs.ha.zkfc.port", absurd)]).unwrap_err());
+            assert!(error.contains("dfs.ha.zkfc.port"), "{error}");
         }
     }
 
@@ -448,7 +376,7 @@ mod tests {
         assert_eq!(of(&[]).unwrap(), None);
         let format = of(&["-formatZK", "-force", "-nonInteractive"]).unwrap().unwrap();
         assert!(format.force && !format.interactive);
-        assert!(of(&["-formatZK", "-hard"]).is_err());
-        assert!(of(&["-start"]).is_err());
+        assert_eq!(of(&["-formatZK", "-hard"]), Err("-hard".to_owned()));
+        assert_eq!(of(&["-start"]), Err("-start".to_owned()));
     }
 }

@@ -27,6 +27,8 @@ enum How {
     StopController,
     /// `haadmin -failover`
     Planned,
+    /// SIGKILL of all of ZooKeeper, which comes back after the time of --session: nothing must happen
+    ZookeeperGone,
 }
 
 /// Kills, stops or relieves the active NameNode of a quickstart cluster while Hadoop's client makes directories one after the
@@ -53,8 +55,12 @@ fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
 fn main() -> Result<()> {
     let args = Args::parse();
     let hadoop = Hadoop::get()?.context("needs Hadoop")?;
-    let started = args.failovers.start()?;
-    let (cluster, conf) = (&started.cluster, &started.conf);
+    let mut started = args.failovers.start()?;
+    ensure!(
+        args.how != How::ZookeeperGone || started.zookeeper.is_some(),
+        "--how zookeeper-gone needs --zookeeper"
+    );
+    let (cluster, conf, zookeeper) = (&started.cluster, &started.conf, &mut started.zookeeper);
     let mut client = hadoop
         .command(conf, "FailoverClient.java", &["/load", &args.rate.to_string(), "5"])
         .stdin(Stdio::piped())
@@ -88,17 +94,23 @@ fn main() -> Result<()> {
                 let (from, to) = (format!("nn{active}"), format!("nn{}", (active + 1) % 3));
                 cluster.hathi_ok("haadmin", &["-failover", &from, &to])?;
             }
+            How::ZookeeperGone => zookeeper.as_mut().context("no ZooKeeper")?.kill()?,
         }
         // A gap is told when it is over.
         let within = match args.how {
             How::Kill | How::Planned => QUIET,
             How::Stop | How::StopBoth => STOPPED,
-            How::StopController => args.session,
+            How::StopController | How::ZookeeperGone => args.session,
         };
-        let gap = longest(&told, within)?;
+        let mut gap = longest(&told, within)?;
+        if args.how == How::ZookeeperGone {
+            zookeeper.as_mut().context("no ZooKeeper")?.start_all()?;
+            gap = gap.max(longest(&told, QUIET)?);
+            ensure!(cluster.active() == Some(active), "the role has moved");
+        }
         // A short one is not told.
         ensure!(
-            gap > 0 || args.how == How::Planned,
+            gap > 0 || matches!(args.how, How::Planned | How::ZookeeperGone),
             "the client did not notice, or does not go on"
         );
         if args.how == How::StopBoth {
@@ -109,7 +121,9 @@ fn main() -> Result<()> {
         }
         println!("{}: {gap} ms", time + 1);
         gaps.push(gap);
-        wait_for_standby(cluster, active);
+        if args.how != How::ZookeeperGone {
+            wait_for_standby(cluster, active);
+        }
     }
     client.stdin.take().context("stdin")?.write_all(b"stop\n")?;
     let summary = loop {

@@ -10,7 +10,8 @@ use hathi_formats::proto::common::{
     TransitionToObserverRequestProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
 };
 use hathi_formats::proto::ext::{
-    ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, GetInstanceResponseProto, RequestPassRequestProto,
+    ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, GetInstanceRequestProto, GetInstanceResponseProto,
+    RequestPassRequestProto,
 };
 use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
 use hathi_namesystem::{HaState, Role};
@@ -53,6 +54,11 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
                 return true;
             }
             _ => {}
+        }
+        if let Ok(GetInstanceRequestProto { split: Some(split) }) = call.decode()
+            && nn.check_superuser(call).is_ok()
+        {
+            nn.split.take(&split, nn.clock.ms());
         }
         let process = PROCESS.get_or_init(ProcessIdentity::own).as_ref();
         let ns = nn.ns.read();

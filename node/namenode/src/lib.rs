@@ -41,6 +41,7 @@ pub mod serving;
 pub mod settings;
 pub mod shared_edits;
 pub mod shared_log;
+pub mod split;
 pub mod standby_calls;
 pub mod state;
 pub mod status;

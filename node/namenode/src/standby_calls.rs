@@ -370,7 +370,7 @@ impl NameNode {
             ..ClientOptions::new(&self.settings.user)
         };
         let client = connect_to(&active.to_string(), &protocols::SUPERVISOR_PROTOCOL, &options).await?;
-        client.call("getInstance", &GetInstanceRequestProto {}).await
+        client.call("getInstance", &GetInstanceRequestProto::default()).await
     }
 
     /// As the client itself would call, but for what is told of it.

@@ -7,6 +7,7 @@ use crate::origin::Origin;
 use crate::passes::Passes;
 use crate::serving::Serving;
 use crate::settings::Settings;
+use crate::split::SplitReport;
 use crate::standby_calls::StandbyCalls;
 use crate::topology::Topology;
 use crate::unreported::Unreported;
@@ -225,6 +226,8 @@ pub struct NameNode {
     pub passes: Passes,
     /// Calls that came while this NameNode was not the active.
     pub standby_calls: StandbyCalls,
+    /// Who goes on although it was fenced, as the controller beside this NameNode says.
+    pub split: SplitReport,
     /// [`Standing::to_bits`]
     standing: AtomicU64,
     /// Follows [`Namesystem::life`], for who must not wait for the namesystem's lock.
@@ -298,6 +301,7 @@ impl NameNode {
             transitions,
             unreported: Unreported::default(),
             passes: Passes::default(),
+            split: SplitReport::default(),
             standby_calls,
             standing: AtomicU64::new(standing),
             life,

@@ -52,6 +52,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
         metrics.sync_us.load(Ordering::Relaxed) as f64 / syncs as f64 / 1000.0
     };
     let fleet = Fleet::of(&ns);
+    let split = nn.split.current(nn.clock.ms());
     let mut beans = vec![
         bean(
             "NameNodeStatus",
@@ -180,6 +181,8 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "SyncedTxId": ns.edit_log.synced().0,
                 "ProvenTxId": ns.life().proven().0,
                 "HealthProblem": nn.health.lock().problem(),
+                "Split": split,
+                "SplitNameNodes": u8::from(split.is_some()),
                 "ParkedReplies": nn.gate.lock().len(),
                 "CallsKeptAsStandby": nn.standby_calls.kept.load(Ordering::Relaxed),
                 "CallsPassedOnAsStandby": nn.standby_calls.passed_on.load(Ordering::Relaxed),

@@ -1,10 +1,10 @@
-//! Sees to it that the NameNode of a breadcrumb is not active any more (`ZKFailoverController.fenceOldActive`).
+//! Sees to it that a NameNode is not active any more (`ZKFailoverController.fenceOldActive`).
 
 use crate::connect::connect_patiently;
 use crate::fencing::{self, Target};
 use crate::namenode::transition;
 use crate::run::ZkfcConfig;
-use hathi_failover::ServiceState;
+use hathi_failover::{Former, ServiceState};
 use hathi_formats::conf::host_and_port;
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use hathi_net::ipc::ClientOptions;
@@ -28,8 +28,11 @@ pub(crate) struct Unheard {
 ///
 /// # Errors
 /// When it may still be active, with what a person has to know.
-pub(crate) async fn fence(config: &ZkfcConfig, named: &[u8]) -> Result<Option<Unheard>, String> {
-    let (id, address) = target(config, named).await?;
+pub(crate) async fn fence(config: &ZkfcConfig, former: &Former) -> Result<Option<Unheard>, String> {
+    let (id, address) = match former {
+        Former::OfBreadcrumb(named) => target(config, named).await?,
+        Former::OfLease(id) => holder(config, id)?,
+    };
     tracing::info!(namenode = id, address, "fencing the former active");
     let mut options = ClientOptions::new(&config.user);
     options.connect_timeout = config.times.graceful_fence;
@@ -65,6 +68,15 @@ pub(crate) async fn fence(config: &ZkfcConfig, named: &[u8]) -> Result<Option<Un
         }
     });
     methods.await.map_err(|error| error.to_string())?
+}
+
+/// The NameNode that holds the read lease.
+fn holder(config: &ZkfcConfig, id: &str) -> Result<(String, String), String> {
+    let known = config.namenodes.iter().find(|(known, _)| known == id);
+    known.cloned().ok_or_else(|| {
+        let nameservice = &config.nameservice;
+        format!("{id} of {nameservice} renews its lease at the JournalNodes, and no such NameNode is configured here")
+    })
 }
 
 /// The NameNode that is named, by this configuration's address.

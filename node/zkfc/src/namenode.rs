@@ -37,6 +37,8 @@ pub(crate) struct LocalNameNode {
     process: Mutex<Option<(Instance, Arc<Process>)>>,
     /// What proves leases, by holder: of the processes that are watched and not given up.
     proofs: Mutex<BTreeMap<String, LeaseProof>>,
+    /// Who goes on although it was fenced, and by which method; empty when nobody does.
+    split: Mutex<String>,
 }
 
 impl LocalNameNode {
@@ -48,7 +50,13 @@ impl LocalNameNode {
             of_hadoop: AtomicBool::new(false),
             process: Mutex::new(None),
             proofs: Mutex::default(),
+            split: Mutex::default(),
         }
+    }
+
+    /// The NameNode is told with the next probe who goes on although it was fenced; empty: nobody.
+    pub(crate) fn tell_split(&self, split: String) {
+        *self.split.lock().unwrap_or_else(PoisonError::into_inner) = split;
     }
 
     fn options(&self, call_timeout: Duration) -> ClientOptions {
@@ -128,15 +136,17 @@ impl LocalNameNode {
         let mut proof_known = false;
         let mut complained = false;
         loop {
-            let answer: ext::GetInstanceResponseProto =
-                match client.call("getInstance", &ext::GetInstanceRequestProto {}).await {
-                    Err(error) if error.is_remote(RPC_NO_SUCH_PROTOCOL) => {
-                        self.of_hadoop.store(true, Ordering::Relaxed);
-                        self.monitor_hadoops(events).await;
-                        return Ok(());
-                    }
-                    answer => answer?,
-                };
+            let request = ext::GetInstanceRequestProto {
+                split: Some(self.split.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            };
+            let answer: ext::GetInstanceResponseProto = match client.call("getInstance", &request).await {
+                Err(error) if error.is_remote(RPC_NO_SUCH_PROTOCOL) => {
+                    self.of_hadoop.store(true, Ordering::Relaxed);
+                    self.monitor_hadoops(events).await;
+                    return Ok(());
+                }
+                answer => answer?,
+            };
             let instance = Instance {
                 holder: format!("{}@{}", answer.namenode_id, answer.instance_id),
                 pid: answer.pid,

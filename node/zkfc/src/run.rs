@@ -5,11 +5,11 @@ use crate::graceful::{Attempt, Watched, failed, graceful_failover};
 use crate::journalnodes::JournalNodes;
 use crate::namenode::LocalNameNode;
 use crate::server::{Asked, Handler, REQUESTS_MAX, Request};
-use crate::zookeeper::{Sessions, ZooKeeperConfig};
+use crate::zookeeper::{Ended, Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
 use hathi_failover::{
-    Action, ActiveStandbyElector, Controller, ControllerConfig, Elector, Event, Health, HealthState, JournalElector,
-    QuorumLease, ServiceState,
+    Action, ActiveStandbyElector, Controller, ControllerConfig, Elector, Event, Fenced, Health, HealthState,
+    JournalElector, QuorumLease, ServiceState,
 };
 use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
@@ -291,6 +291,7 @@ impl Loop {
             tracing::info!(lease = ?lease, "the quorum's lease");
             self.last_lease.send_replace(lease);
         }
+        self.complain();
         for action in actions {
             self.perform(action);
         }
@@ -299,8 +300,11 @@ impl Loop {
     /// Leaves the election.
     async fn quit(&mut self) {
         self.on(Event::Quit);
-        if let Some(sessions) = &mut self.sessions {
-            sessions.closed().await;
+        let Some(sessions) = &mut self.sessions else { return };
+        match sessions.closed().await {
+            Ended::NoSession => {}
+            Ended::Closed => tracing::info!("the ZooKeeper session is closed"),
+            Ended::Untold => tracing::warn!("ZooKeeper can't be told that the session ends: it has to expire"),
         }
     }
 
@@ -310,11 +314,7 @@ impl Loop {
                 let id = &self.config.namenode_id;
                 let failure = result.as_ref().err();
                 self.attempted(failure.map(|error| format!("Couldn't make {id} active\n{error}")));
-                if result.is_ok() {
-                    self.unheard = None;
-                }
                 self.on(Event::BecameActive(result.map_err(drop)));
-                self.complain();
             }
             Done::BecameStandby(result) => {
                 if let Err(error) = &result {
@@ -328,8 +328,13 @@ impl Loop {
                     tracing::error!(error, "the former active is not fenced");
                     self.attempted(Some(format!("Unable to fence old active: {error}")));
                 }
-                self.on(Event::Fenced(result.is_ok()));
+                let fenced = match &result {
+                    Ok(None) => Fenced::Heard,
+                    Ok(Some(unheard)) => Fenced::Unheard(unheard.namenode_id.clone()),
+                    Err(_) => Fenced::Failed,
+                };
                 self.unheard = result.unwrap_or_default();
+                self.on(Event::Fenced(fenced));
             }
         }
     }
@@ -341,14 +346,14 @@ impl Loop {
         });
     }
 
-    /// Says loudly when a NameNode goes on that a method has said to have fenced: nobody can be promoted beside it.
+    /// Says loudly when a NameNode goes on that a method has said to have fenced: nobody can be promoted beside it. The local
+    /// NameNode shows it with its own metrics, as a controller has no web server.
     fn complain(&mut self) {
-        let Some(unheard) = &self.unheard else { return };
-        let QuorumLease::Held { holder, .. } = self.controller.lease() else {
-            return;
-        };
-        let goes_on = holder.split('@').next() == Some(unheard.namenode_id.as_str());
-        if goes_on && self.complained.is_none_or(|last| last.elapsed() >= COMPLAINT) {
+        let split = self.controller.split().zip(self.unheard.as_ref());
+        let told = split.map(|(id, unheard)| format!("{id} by {}", unheard.method));
+        self.namenode.tell_split(told.unwrap_or_default());
+        let Some((_, unheard)) = split else { return };
+        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAINT) {
             self.complained = Some(Instant::now());
             tracing::error!(
                 namenode = unheard.namenode_id,
@@ -387,11 +392,11 @@ impl Loop {
                 );
                 self.namenode.kill(&instance);
             }
-            Action::Fence(named) => {
+            Action::Fence(former) => {
                 let (config, done) = (self.config.clone(), self.done.clone());
                 tokio::spawn(async move {
                     // A closed channel means that this controller ends.
-                    let _ = done.send(Done::Fenced(fence(&config, &named).await));
+                    let _ = done.send(Done::Fenced(fence(&config, &former).await));
                 });
             }
             Action::ZooKeeper(session, ask) => {

@@ -91,14 +91,25 @@ pub(crate) struct Sessions {
     events: mpsc::UnboundedSender<Event>,
     current: Option<Running>,
     /// The last one that was closed, or is being closed.
-    closing: Option<JoinHandle<()>>,
+    closing: Option<JoinHandle<Ended>>,
+}
+
+/// What ZooKeeper knows of the end of a session that nobody wants any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// There was none, or its own word is that it is over.
+    NoSession,
+    /// It has answered that it is closed.
+    Closed,
+    /// It could not be told, or has not answered.
+    Untold,
 }
 
 #[derive(Debug)]
 struct Running {
     number: SessionNumber,
     asks: mpsc::UnboundedSender<Ask>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ended>,
     /// Dropped with it: nobody waits for a connection any more.
     _wanted: oneshot::Sender<()>,
 }
@@ -115,11 +126,14 @@ impl Sessions {
     }
 
     /// Waits until ZooKeeper knows that the last session has ended, for as long as that makes sense.
-    pub(crate) async fn closed(&mut self) {
-        let Some(task) = self.closing.take() else { return };
+    pub(crate) async fn closed(&mut self) -> Ended {
+        let Some(task) = self.closing.take() else {
+            return Ended::NoSession;
+        };
         match tokio::time::timeout(CLOSE_LIMIT, task).await {
-            Ok(_) => tracing::info!("the ZooKeeper session is closed"),
-            Err(_) => tracing::warn!("ZooKeeper can't be told that the session ends: it has to expire"),
+            Ok(Ok(ended)) => ended,
+            // It takes longer, or has ended by a bug.
+            Ok(Err(_)) | Err(_) => Ended::Untold,
         }
     }
 
@@ -187,11 +201,14 @@ impl Session {
         let _ = self.events.send(Event::ZooKeeper(self.number, told));
     }
 
-    async fn run(mut self, mut unwanted: oneshot::Receiver<()>) {
+    async fn run(mut self, mut unwanted: oneshot::Receiver<()>) -> Ended {
         let mut resumed: Option<SessionInfo> = None;
         loop {
             let client = tokio::select! {
-                _ = &mut unwanted => return,
+                _ = &mut unwanted => return match resumed {
+                    Some(_) => Ended::Untold,
+                    None => Ended::NoSession,
+                },
                 client = self.connect(resumed.as_ref()) => client,
             };
             let client = match client {
@@ -199,9 +216,13 @@ impl Session {
                 // Before there was a session nothing can have expired.
                 Err(Error::SessionExpired) => {
                     tracing::warn!(session = self.number, "the ZooKeeper session has expired");
-                    return self.tell(Told::Expired);
+                    self.tell(Told::Expired);
+                    return Ended::NoSession;
                 }
-                Err(error) => return self.refuse(&error.to_string()).await,
+                Err(error) => {
+                    self.refuse(&error.to_string()).await;
+                    return Ended::NoSession;
+                }
             };
             let (id, timeout) = (client.session_id(), client.session_timeout());
             if resumed.is_some() {
@@ -214,7 +235,10 @@ impl Session {
             match self.serve(&client).await {
                 End::Unwanted => return close(client).await,
                 End::Lost => resumed = Some(info),
-                End::NotAuthenticated => return self.refuse("the credentials of ha.zookeeper.auth are refused").await,
+                End::NotAuthenticated => {
+                    self.refuse("the credentials of ha.zookeeper.auth are refused").await;
+                    return Ended::NoSession;
+                }
             }
             tracing::warn!(
                 session = self.number,
@@ -359,8 +383,8 @@ impl Session {
     }
 }
 
-/// Ends the session, and with it the lock; returns when ZooKeeper has answered.
-async fn close(client: Client) {
+/// Ends the session, and with it the lock; returns when ZooKeeper has answered, or the client has given it up.
+async fn close(client: Client) -> Ended {
     let mut states = client.state_watcher();
     let mut state = states.state();
     drop(client);
@@ -369,6 +393,10 @@ async fn close(client: Client) {
         SessionState::Closed | SessionState::Expired | SessionState::AuthFailed
     ) {
         state = states.changed().await;
+    }
+    match state {
+        SessionState::Closed => Ended::Closed,
+        _ => Ended::Untold,
     }
 }
 

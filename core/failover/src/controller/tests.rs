@@ -391,6 +391,139 @@ fn a_namenode_that_falls_ill_again_and_again_is_not_elected_each_time() {
     assert_eq!(c.on(Event::Tick, 300), [Action::BecomeActive]);
 }
 
+/// Hears of a lock that is its own now, in this session.
+fn wins_the_lock(c: &mut Controller, session: SessionNumber, now: u64) -> Vec<Action> {
+    c.on(Event::ZooKeeper(session, Told::LockCreated(Ok(()))), now)
+}
+
+/// Hears what the breadcrumb says, and writes it; whether it is to be promoted then.
+fn writes_its_breadcrumb(c: &mut Controller, session: SessionNumber, now: u64) -> bool {
+    let written = Event::ZooKeeper(session, Told::BreadcrumbWritten(Ok(5)));
+    c.on(written, now) == [Action::BecomeActive]
+}
+
+#[test]
+fn a_namenode_that_was_said_to_be_fenced_and_goes_on_is_told_of_and_fenced_until_it_stops() {
+    let mut c = Controller::new(config(), Box::new(ActiveStandbyElector::new(vec![1], 3)));
+    lease(&mut c, "a@1", true, 0);
+    c.on(healthy("b@1", ServiceState::Standby), 1);
+    let read = |version: i32, named: u8| Told::Breadcrumb(Ok(Some((vec![named], version))));
+    wins_the_lock(&mut c, 1, 2);
+    let fence = [Action::Fence(Former::OfBreadcrumb(vec![0]))];
+    assert_eq!(c.on(Event::ZooKeeper(1, read(4, 0)), 3), fence);
+    c.on(Event::Fenced(Fenced::Unheard("a".to_owned())), 4);
+    assert_eq!(c.split(), None, "its lease may run out yet");
+    assert!(writes_its_breadcrumb(&mut c, 1, 5));
+    // The JournalNodes admit nobody beside the holder of the lease.
+    let closes = [Action::ZooKeeper(1, Ask::Close)];
+    assert_eq!(c.on(Event::BecameActive(Err(())), 2000), closes);
+    assert_eq!(c.split(), Some("a"));
+    c.on(healthy("b@1", ServiceState::Standby), 2100);
+
+    // The breadcrumb names its own NameNode by now; who holds the lease is fenced all the same.
+    c.on(Event::Tick, 3000);
+    wins_the_lock(&mut c, 2, 3001);
+    let fence = [Action::Fence(Former::OfLease("a".to_owned()))];
+    assert_eq!(c.on(Event::ZooKeeper(2, read(5, 1)), 3002), fence);
+    c.on(Event::Fenced(Fenced::Unheard("a".to_owned())), 3003);
+    assert_eq!(c.split(), Some("a"), "nothing else is known of it");
+    assert!(writes_its_breadcrumb(&mut c, 2, 3004));
+    c.on(Event::BecameActive(Err(())), 5000);
+    c.on(healthy("b@1", ServiceState::Standby), 5100);
+
+    // Another one is elected, in vain, and has written its own.
+    c.on(Event::Tick, 6000);
+    c.on(Event::ZooKeeper(3, Told::LockCreated(Err(Refusal::Exists))), 6001);
+    c.on(Event::ZooKeeper(3, Told::LockSeen(Ok(LockOwner::Other(vec![2])))), 6002);
+    assert_eq!(c.split(), None, "the elected one may be any");
+    c.on(Event::ZooKeeper(3, Told::LockChanged), 7000);
+    c.on(Event::ZooKeeper(3, Told::LockSeen(Err(Refusal::Missing))), 7001);
+    wins_the_lock(&mut c, 3, 7002);
+    let fence = [Action::Fence(Former::OfBreadcrumb(vec![2]))];
+    assert_eq!(c.on(Event::ZooKeeper(3, read(9, 2)), 7003), fence);
+    let fence = [Action::Fence(Former::OfLease("a".to_owned()))];
+    assert_eq!(c.on(Event::Fenced(Fenced::Heard), 7004), fence);
+    // It can be reached again.
+    lease(&mut c, "a@1", false, 7005);
+    let write = [Action::ZooKeeper(3, Ask::WriteBreadcrumb { replaces: Some(9) })];
+    assert_eq!(c.on(Event::Fenced(Fenced::Heard), 7006), write);
+    assert!(writes_its_breadcrumb(&mut c, 3, 7007));
+    c.on(Event::BecameActive(Ok(())), 7008);
+    assert_eq!(c.split(), None);
+}
+
+#[test]
+fn who_is_fenced_and_whose_lease_runs_out_is_no_split() {
+    let mut c = Controller::new(config(), Box::new(ActiveStandbyElector::new(vec![1], 3)));
+    lease(&mut c, "a@1", true, 0);
+    c.on(healthy("b@1", ServiceState::Standby), 1);
+    let refused = |c: &mut Controller, session: SessionNumber, now: u64| {
+        wins_the_lock(c, session, now);
+        c.on(Event::ZooKeeper(session, Told::Breadcrumb(Ok(Some((vec![0], 4))))), now);
+        c.on(Event::Fenced(Fenced::Unheard("a".to_owned())), now);
+        writes_its_breadcrumb(c, session, now);
+        c.on(Event::BecameActive(Err(())), now + 100);
+    };
+    // It could not be promoted for another reason.
+    lease(&mut c, "a@1", false, 2);
+    refused(&mut c, 1, 3);
+    assert_eq!(c.split(), None);
+    lease(&mut c, "a@1", true, 1200);
+    refused(&mut c, 2, 1201);
+    assert_eq!(c.split(), Some("a"));
+    lease(&mut c, "a@1", false, 1400);
+    assert_eq!(c.split(), None, "it has stopped");
+    assert!(!c.on(Event::Tick, 3000).is_empty());
+    wins_the_lock(&mut c, 3, 3001);
+    let write = [Action::ZooKeeper(3, Ask::WriteBreadcrumb { replaces: Some(5) })];
+    let own = Told::Breadcrumb(Ok(Some((vec![1], 5))));
+    assert_eq!(
+        c.on(Event::ZooKeeper(3, own), 3002),
+        write,
+        "nobody is left to be fenced"
+    );
+}
+
+#[test]
+fn when_no_method_fences_nobody_is_promoted_and_it_is_tried_again_after_a_pause() {
+    let mut c = beside_zookeeper();
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    for (session, now) in [(1, 10), (2, 1020), (3, 2030)] {
+        wins_the_lock(&mut c, session, now);
+        let named = Told::Breadcrumb(Ok(Some((vec![0], 4))));
+        let fence = [Action::Fence(Former::OfBreadcrumb(vec![0]))];
+        assert_eq!(c.on(Event::ZooKeeper(session, named), now + 1), fence);
+        let closes = [Action::ZooKeeper(session, Ask::Close)];
+        assert_eq!(c.on(Event::Fenced(Fenced::Failed), now + 2), closes);
+        assert_eq!(c.on(Event::Tick, now + 1001), []);
+        let joins = [
+            Action::ZooKeeper(session + 1, Ask::Open),
+            Action::ZooKeeper(session + 1, Ask::CreateLock),
+        ];
+        assert_eq!(c.on(Event::Tick, now + 1002), joins);
+    }
+}
+
+#[test]
+fn a_namenode_that_falls_ill_again_and_again_joins_zookeepers_election_later_each_time() {
+    let mut c = beside_zookeeper();
+    c.on(healthy("a@1", ServiceState::Standby), 0);
+    let mut now = 1000;
+    for (session, waits_ms) in [(2, 0), (3, 200), (4, 400), (5, 800), (6, 1000), (7, 1000)] {
+        let leaves = [Action::ZooKeeper(session - 1, Ask::Close)];
+        assert_eq!(c.on(unhealthy("a@1", ServiceState::Standby), now), leaves);
+        let joins = [
+            Action::ZooKeeper(session, Ask::Open),
+            Action::ZooKeeper(session, Ask::CreateLock),
+        ];
+        for passed_ms in (0..waits_ms).step_by(100) {
+            assert_eq!(c.on(healthy("a@1", ServiceState::Standby), now + passed_ms), []);
+        }
+        assert_eq!(c.on(healthy("a@1", ServiceState::Standby), now + waits_ms), joins);
+        now += 5000;
+    }
+}
+
 #[test]
 fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
     let mut c = elected_by_zookeeper();

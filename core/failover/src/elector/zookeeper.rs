@@ -19,6 +19,11 @@
 //! Two znodes below the nameservice's: the *lock* is ephemeral, and whoever made it is elected; the *breadcrumb* stays, and
 //! names the last one that was promoted. Whoever is elected fences the one that the breadcrumb names, unless it is itself.
 //!
+//! The breadcrumb is written before the promotion. When the JournalNodes refuse the promotion, because a NameNode that was said
+//! to be fenced goes on, nothing in ZooKeeper names that one any more. So whoever was refused remembers who held the read lease
+//! then. If that one still holds it when the lock is won again, it is fenced too, until a fencing is true. Forgetting it is safe
+//! at any time: the next promotion is refused once more.
+//!
 //! Invariants:
 //! - [`Duty::Promote`] is asked only in a session whose lock was seen to be one's own, after the breadcrumb was read in that
 //!   session, what it named was fenced, and one's own was written.
@@ -28,7 +33,7 @@
 //!   session, or a lock that is another one's, deposes.
 //! - What an earlier session answers is ignored.
 
-use super::{Candidate, Duty, Elector, Standing};
+use super::{Candidate, Duty, Elector, Former, Standing};
 
 /// Names of the znodes below `<parent>/<nameservice>`.
 pub const LOCK: &str = "ActiveStandbyElectorLock";
@@ -127,7 +132,10 @@ enum Stage {
     /// The lock is one's own.
     Reading,
     Fencing {
-        replaces: i32,
+        /// Version of the breadcrumb that was read.
+        replaces: Option<i32>,
+        /// The one that the breadcrumb names, or the one that holds the lease.
+        of_breadcrumb: bool,
     },
     Writing,
     Promoting {
@@ -148,6 +156,12 @@ pub struct ActiveStandbyElector {
     losses: u32,
     session: SessionNumber,
     stage: Stage,
+    /// The lock was asked for, and there is no answer yet: whatever was seen of it before is out of date.
+    creating: bool,
+    /// Another NameNode that holds the read lease, when it was last looked at.
+    rival: Option<String>,
+    /// The one that held it when the local NameNode could not be promoted.
+    refused_by: Option<String>,
 }
 
 impl ActiveStandbyElector {
@@ -161,6 +175,9 @@ impl ActiveStandbyElector {
             losses: 0,
             session: 0,
             stage: Stage::Out,
+            creating: false,
+            rival: None,
+            refused_by: None,
         }
     }
 
@@ -183,6 +200,11 @@ impl ActiveStandbyElector {
         self.session += 1;
         self.stage = Stage::Asking;
         self.ask(Ask::Open, duties);
+        self.create(duties);
+    }
+
+    fn create(&mut self, duties: &mut Vec<Duty>) {
+        self.creating = true;
         self.ask(Ask::CreateLock, duties);
     }
 
@@ -217,6 +239,20 @@ impl ActiveStandbyElector {
         self.ask(Ask::ReadBreadcrumb, duties);
     }
 
+    /// Whoever the breadcrumb names is fenced, or needs not to be.
+    fn fence_rival_or_write(&mut self, replaces: Option<i32>, duties: &mut Vec<Duty>) {
+        match &self.refused_by {
+            Some(rival) if self.refused_by == self.rival => {
+                duties.push(Duty::Fence(Former::OfLease(rival.clone())));
+                self.stage = Stage::Fencing {
+                    replaces,
+                    of_breadcrumb: false,
+                };
+            }
+            _ => self.write(replaces, duties),
+        }
+    }
+
     fn write(&mut self, replaces: Option<i32>, duties: &mut Vec<Duty>) {
         self.stage = Stage::Writing;
         self.ask(Ask::WriteBreadcrumb { replaces }, duties);
@@ -236,7 +272,7 @@ impl ActiveStandbyElector {
             }
             Err(Refusal::Missing) => {
                 self.stage = Stage::Asking;
-                self.ask(Ask::CreateLock, duties);
+                self.create(duties);
             }
             Err(Refusal::ConnectionLost) => self.lost(Ask::LookAtLock, now_ms, duties),
             Err(refusal) => give_up(&Ask::LookAtLock, &refusal, duties),
@@ -246,6 +282,7 @@ impl ActiveStandbyElector {
 
 impl Elector for ActiveStandbyElector {
     fn look_at(&mut self, candidate: &Candidate, now_ms: u64, duties: &mut Vec<Duty>) {
+        self.rival.clone_from(&candidate.rival);
         match (candidate.standing, &self.stage) {
             (Standing::Stands, Stage::Out) => self.join(duties),
             (Standing::Stands, Stage::Abandoned { until_ms }) if now_ms >= *until_ms => self.join(duties),
@@ -267,17 +304,28 @@ impl Elector for ActiveStandbyElector {
     fn promoted(&mut self, done: bool, now_ms: u64, duties: &mut Vec<Duty>) {
         if let Stage::Promoting { breadcrumb } = self.stage {
             match done {
-                true => self.stage = Stage::Active { breadcrumb },
-                false => self.abandon(now_ms, duties),
+                true => {
+                    self.stage = Stage::Active { breadcrumb };
+                    self.refused_by = None;
+                }
+                false => {
+                    self.refused_by.clone_from(&self.rival);
+                    self.abandon(now_ms, duties);
+                }
             }
         }
     }
 
     fn fenced(&mut self, done: bool, now_ms: u64, duties: &mut Vec<Duty>) {
-        if let Stage::Fencing { replaces } = self.stage {
-            match done {
-                true => self.write(Some(replaces), duties),
-                false => self.abandon(now_ms, duties),
+        if let Stage::Fencing {
+            replaces,
+            of_breadcrumb,
+        } = self.stage
+        {
+            match (done, of_breadcrumb) {
+                (true, true) => self.fence_rival_or_write(replaces, duties),
+                (true, false) => self.write(replaces, duties),
+                (false, _) => self.abandon(now_ms, duties),
             }
         }
     }
@@ -289,6 +337,7 @@ impl Elector for ActiveStandbyElector {
         if told.answers() {
             self.losses = 0;
         }
+        self.creating &= !matches!(told, Told::LockCreated(_));
         match told {
             Told::Reconnected => {
                 if matches!(self.stage, Stage::Waiting | Stage::Outliving | Stage::Active { .. }) {
@@ -306,13 +355,17 @@ impl Elector for ActiveStandbyElector {
                 Err(Refusal::ConnectionLost) => self.lost(Ask::LookAtLock, now_ms, duties),
                 Err(refusal) => give_up(&Ask::CreateLock, &refusal, duties),
             },
+            Told::LockSeen(_) if self.creating => {}
             Told::LockSeen(answer) => self.seen(answer, now_ms, duties),
             Told::Breadcrumb(answer) if self.stage == Stage::Reading => match answer {
                 Ok(Some((named, version))) if named != self.own => {
-                    self.stage = Stage::Fencing { replaces: version };
-                    duties.push(Duty::Fence(named));
+                    self.stage = Stage::Fencing {
+                        replaces: Some(version),
+                        of_breadcrumb: true,
+                    };
+                    duties.push(Duty::Fence(Former::OfBreadcrumb(named)));
                 }
-                Ok(found) => self.write(found.map(|(_, version)| version), duties),
+                Ok(found) => self.fence_rival_or_write(found.map(|(_, version)| version), duties),
                 Err(Refusal::ConnectionLost) => self.lost(Ask::ReadBreadcrumb, now_ms, duties),
                 Err(_) => self.abandon(now_ms, duties),
             },

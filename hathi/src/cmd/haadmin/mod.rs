@@ -14,7 +14,6 @@ use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
 use hathi_formats::proto::common::{HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::RpcError;
 use std::ffi::OsString;
-use std::io::BufRead as _;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -77,10 +76,7 @@ struct Timeouts {
 
 impl Timeouts {
     fn of(conf: &Configuration) -> Result<Timeouts, Refused> {
-        let read = |key: &str, default: u64| {
-            let ms = conf.get_u64(key, default);
-            ms.map(Duration::from_millis).map_err(Refused::argument)
-        };
+        let read = |key: &str, default: u64| super::times::duration(conf, key, default).map_err(Refused::argument);
         Ok(Timeouts {
             check: read("ha.failover-controller.cli-check.rpc-timeout.ms", 20_000)?,
             graceful_fence: read("ha.failover-controller.graceful-fence.rpc-timeout.ms", 5_000)?,
@@ -150,7 +146,7 @@ fn command(conf: &Configuration, mut args: &[String]) -> Result<(), Refused> {
     };
     let mut source = HaRequestSource::RequestByUser;
     if args.has("forcemanual") {
-        if !confirmed(FORCE_MANUAL) {
+        if !super::confirmed(FORCE_MANUAL) {
             return Err(Refused("ERROR haadmin: Aborted".to_owned()));
         }
         source = HaRequestSource::RequestByUserForced;
@@ -179,28 +175,6 @@ fn help(args: &[String]) -> Result<(), Refused> {
         _ => return Err(Refused(usage::of("-help"))),
     }
     Ok(())
-}
-
-/// `ToolRunner.confirmPrompt`. Hadoop asks for ever when nobody is there to answer; here that is a no.
-fn confirmed(question: &str) -> bool {
-    let mut answers = std::io::stdin().lock();
-    loop {
-        eprint!("{question} (Y or N) ");
-        let mut answer = String::new();
-        match answers.read_line(&mut answer) {
-            Ok(0) | Err(_) => {
-                eprint!("\n");
-                return false;
-            }
-            Ok(_) => {}
-        }
-        let answer = answer.trim_end_matches(['\r', '\n']);
-        match answer.to_ascii_lowercase().as_str() {
-            "y" | "yes" => return true,
-            "n" | "no" => return false,
-            _ => eprintln!("Invalid input: {answer}"),
-        }
-    }
 }
 
 struct Admin<'a> {

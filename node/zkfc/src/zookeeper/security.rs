@@ -2,6 +2,9 @@
 
 use zookeeper_client::{Acl, AuthId, Permission};
 
+/// Who is known to ZooKeeper by these proves it while the connection is made, which is not done here.
+const OF_CONNECTIONS: [&str; 2] = ["sasl", "x509"];
+
 /// Credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Auth {
@@ -25,10 +28,13 @@ fn words(value: &str) -> impl Iterator<Item = &str> {
 /// `SCHEME:CREDENTIALS`, divided by commas.
 ///
 /// # Errors
-/// When one has no scheme; without the credentials.
+/// When one has no scheme, or is of SASL; without the credentials.
 pub fn parse_auths(value: &str) -> Result<Vec<Auth>, String> {
     words(value)
         .map(|word| match word.split_once(':') {
+            Some((scheme, _)) if OF_CONNECTIONS.contains(&scheme) => Err(format!(
+                "{scheme}: connections to ZooKeeper are neither encrypted nor made by SASL; use digest"
+            )),
             Some((scheme, credentials)) => Ok(Auth {
                 scheme: scheme.to_owned(),
                 credentials: credentials.as_bytes().to_vec(),
@@ -38,15 +44,23 @@ pub fn parse_auths(value: &str) -> Result<Vec<Auth>, String> {
         .collect()
 }
 
-/// `SCHEME:ID:PERMISSIONS`, divided by commas; permissions are some of `rwcda`, and an id may have colons.
+/// `SCHEME:ID:PERMISSIONS`, divided by commas; permissions are some of `rwcda`, and an id may have colons. Without any, all
+/// rights are the creator's (`ZKFailoverController.initZK`).
 ///
 /// # Errors
-/// When one is something else.
+/// When one is something else, or all rights are those of somebody who proves by SASL who it is: a controller would shut itself
+/// out.
 pub fn parse_acls(value: &str) -> Result<Vec<Acl>, String> {
     let acls: Vec<Acl> = words(value).map(parse_acl).collect::<Result<_, _>>()?;
-    match acls.is_empty() {
-        true => Err("nobody may do anything with it".to_owned()),
-        false => Ok(acls),
+    let of_connections = |acl: &Acl| OF_CONNECTIONS.contains(&acl.scheme());
+    let by_others = |acl: &Acl| !of_connections(acl) && acl.permission() == Permission::ALL;
+    match acls.iter().find(|acl| of_connections(acl)) {
+        Some(acl) if !acls.iter().any(by_others) => Err(format!(
+            "{}: connections to ZooKeeper are neither encrypted nor made by SASL; use digest, with ha.zookeeper.auth",
+            acl.scheme()
+        )),
+        _ if acls.is_empty() => Ok(vec![Acl::new(Permission::ALL, AuthId::authed())]),
+        _ => Ok(acls),
     }
 }
 
@@ -85,7 +99,9 @@ mod tests {
             AuthId::new("digest", "hdfs:pO/4/="),
         );
         assert_eq!(acls[1..], [second]);
-        for wrong in ["", "world", "world:anyone", "world:anyone:rwx"] {
+        let creator = Acl::new(Permission::ALL, AuthId::authed());
+        assert_eq!(parse_acls(" ,").unwrap(), [creator]);
+        for wrong in ["world", "world:anyone", "world:anyone:rwx"] {
             assert!(parse_acls(wrong).is_err(), "{wrong}");
         }
     }

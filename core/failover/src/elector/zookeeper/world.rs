@@ -1,11 +1,13 @@
-//! Three electors, their NameNodes, and a ZooKeeper that loses answers, connections and sessions.
+//! Three electors, their NameNodes, a ZooKeeper that loses answers, connections and sessions, and JournalNodes that not every
+//! NameNode reaches and that promote nobody beside the holder of the lease.
 //!
 //! Rules:
 //! * whoever is promoted while it has the lock is the only one that may be active: the one before was fenced, stepped down or
-//!   is gone. One that has lost the lock and not heard of it is no better here than in Hadoop: the journal's epoch stops its
-//!   writes, and the lease at the JournalNodes its reads;
+//!   is gone, or goes on although it was said to be fenced. One that has lost the lock and not heard of it is no better here
+//!   than in Hadoop: the journal's epoch stops its writes, and the lease at the JournalNodes its reads;
 //! * while ZooKeeper can't be reached, nobody is promoted and nobody is told to step down;
-//! * once faults end, one candidate is active, and its is the lock.
+//! * lock and lease can't wait for each other: once faults end, one candidate is active, and both are its own, also when
+//!   another one can win the lock and never gets the lease.
 
 use std::collections::VecDeque;
 
@@ -16,6 +18,7 @@ const CONTROLLERS: usize = 3;
 const STEPS: usize = 400;
 const STEP_MS: u64 = 50;
 const RETRIES: u32 = 3;
+const LEASE_MS: u64 = 1000;
 
 /// The same seed is the same run.
 struct Random(u64);
@@ -125,6 +128,16 @@ struct World {
     namenodes: Vec<NameNode>,
     well: Vec<bool>,
     standby_probes: Vec<u32>,
+    /// Who holds the read lease, and until when.
+    lease: Option<(usize, u64)>,
+    /// Those that can write.
+    reaches_journal: Vec<bool>,
+    /// One that never reaches them again.
+    cut_off: Option<usize>,
+    /// Those that go on although a method says that they are fenced.
+    goes_on: Vec<bool>,
+    /// Those of which one has said so since they became active.
+    said_fenced: Vec<bool>,
     /// Asked in this order, not yet served.
     asked: Vec<VecDeque<(SessionNumber, Ask)>>,
     /// On their way to a controller.
@@ -176,11 +189,57 @@ impl World {
             namenodes: vec![NameNode::Standby; CONTROLLERS],
             well: vec![true; CONTROLLERS],
             standby_probes: vec![0; CONTROLLERS],
+            lease: None,
+            reaches_journal: vec![true; CONTROLLERS],
+            cut_off: (seed % 2 == 0).then_some(usize::try_from(seed / 2 % 3).unwrap()),
+            goes_on: vec![false; CONTROLLERS],
+            said_fenced: vec![false; CONTROLLERS],
             asked: vec![VecDeque::new(); CONTROLLERS],
             answers: (0..CONTROLLERS).map(|_| VecDeque::new()).collect(),
             unheard: vec![false; CONTROLLERS],
             promotions: 0,
         }
+    }
+
+    fn holder(&self) -> Option<usize> {
+        self.lease
+            .filter(|(_, until_ms)| self.now_ms < *until_ms)
+            .map(|(holder, _)| holder)
+    }
+
+    /// It serves no more, and gives its lease back.
+    fn ends(&mut self, index: usize, state: NameNode) {
+        self.namenodes[index] = state;
+        self.said_fenced[index] = false;
+        self.lease = self.lease.filter(|(holder, _)| *holder != index);
+    }
+
+    /// Renews the lease of whoever is active and can, and takes the role of whoever has lost it.
+    fn renew(&mut self) {
+        for index in 0..CONTROLLERS {
+            if self.namenodes[index] != NameNode::Active {
+                continue;
+            }
+            match self.holder() {
+                Some(holder) if holder == index => {
+                    if self.reaches_journal[index] {
+                        self.lease = Some((index, self.now_ms + LEASE_MS));
+                    }
+                }
+                _ => self.ends(index, NameNode::Standby),
+            }
+        }
+    }
+
+    /// A NameNode is asked to be active; whether it is now.
+    fn promote(&mut self, index: usize) -> bool {
+        let admitted = self.reaches_journal[index] && self.holder().is_none_or(|holder| holder == index);
+        if admitted && self.namenodes[index] != NameNode::Dead {
+            self.namenodes[index] = NameNode::Active;
+            self.lease = Some((index, self.now_ms + LEASE_MS));
+            return true;
+        }
+        false
     }
 
     fn perform(&mut self, index: usize, duties: Vec<Duty>, faults: bool) {
@@ -193,17 +252,15 @@ impl World {
                     let own = Some((index, self.electors[index].session));
                     self.unheard[index] = self.zookeeper.lock != own;
                     for (other, state) in self.namenodes.iter().enumerate() {
-                        let beside = other != index && *state == NameNode::Active;
+                        let beside = other != index && *state == NameNode::Active && !self.said_fenced[other];
                         assert!(
                             !beside || self.unheard[index] || self.unheard[other],
                             "{other} is active beside {index}"
                         );
                     }
-                    let done = self.namenodes[index] != NameNode::Dead && !(faults && self.random.one_in(5));
+                    let fails = faults && self.random.one_in(5);
                     // A call that fails may have been served.
-                    if self.namenodes[index] != NameNode::Dead && (done || self.random.one_in(2)) {
-                        self.namenodes[index] = NameNode::Active;
-                    }
+                    let done = (!fails || self.random.one_in(2)) && self.promote(index) && !fails;
                     self.standby_probes[index] = 0;
                     self.answers[index].push_back(Answer::Promoted(done));
                 }
@@ -214,14 +271,21 @@ impl World {
                             Some(index),
                             "the elected one steps down"
                         );
-                        self.namenodes[index] = NameNode::Standby;
+                        self.ends(index, NameNode::Standby);
                     }
                 }
-                Duty::Fence(named) => {
-                    let other = usize::from(named[0]);
+                Duty::Fence(former) => {
+                    let other = match former {
+                        Former::OfBreadcrumb(named) => usize::from(named[0]),
+                        Former::OfLease(id) => id.parse().unwrap(),
+                    };
+                    assert_ne!(other, index, "it fences its own NameNode");
                     let done = !(faults && self.random.one_in(4));
                     if done && self.namenodes[other] == NameNode::Active {
-                        self.namenodes[other] = NameNode::Standby;
+                        match self.goes_on[other] {
+                            true => self.said_fenced[other] = true,
+                            false => self.ends(other, NameNode::Standby),
+                        }
                     }
                     self.answers[index].push_back(Answer::Fenced(done));
                 }
@@ -303,6 +367,10 @@ impl World {
             in_transition: promoting,
             safe_mode: false,
             lease: QuorumLease::Unknown,
+            rival: self
+                .holder()
+                .filter(|holder| *holder != index)
+                .map(|holder| holder.to_string()),
         };
         let mut duties = Vec::new();
         self.electors[index].look_at(&candidate, self.now_ms, &mut duties);
@@ -311,12 +379,13 @@ impl World {
 
     fn step(&mut self, faults: bool) {
         self.now_ms += STEP_MS;
+        self.renew();
         if faults {
             let index = usize::try_from(self.random.below(3)).unwrap();
-            match self.random.below(60) {
+            match self.random.below(70) {
                 0 => self.outage = true,
                 1..8 => self.outage = false,
-                8 => self.namenodes[index] = NameNode::Dead,
+                8 => self.ends(index, NameNode::Dead),
                 9..12 if self.namenodes[index] == NameNode::Dead => self.namenodes[index] = NameNode::Standby,
                 12 => self.well[index] = false,
                 13..16 => self.well[index] = true,
@@ -327,7 +396,11 @@ impl World {
                     }
                 }
                 // A person moves it.
-                17 if self.namenodes[index] == NameNode::Active => self.namenodes[index] = NameNode::Standby,
+                17 if self.namenodes[index] == NameNode::Active => self.ends(index, NameNode::Standby),
+                60 => self.reaches_journal[index] = false,
+                61..64 => self.reaches_journal[index] = true,
+                64 => self.goes_on[index] = true,
+                65..68 => self.goes_on[index] = false,
                 19 => self.restart_controller(index),
                 18 => {
                     let number = self.electors[index].session;
@@ -338,6 +411,8 @@ impl World {
         } else {
             self.outage = false;
             self.well = vec![true; CONTROLLERS];
+            self.goes_on = vec![false; CONTROLLERS];
+            self.reaches_journal = (0..CONTROLLERS).map(|index| Some(index) != self.cut_off).collect();
             for namenode in &mut self.namenodes {
                 if *namenode == NameNode::Dead {
                     *namenode = NameNode::Standby;
@@ -375,7 +450,7 @@ fn run(seed: u64) -> World {
 }
 
 #[test]
-fn one_is_active_at_a_time_and_one_is_at_the_end() {
+fn one_is_active_at_a_time_and_one_is_at_the_end_with_lock_and_lease() {
     let mut promotions = 0;
     for seed in 0..2000 {
         let world = run(seed);
@@ -390,6 +465,8 @@ fn one_is_active_at_a_time_and_one_is_at_the_end() {
             Some(active[0]),
             "seed {seed}"
         );
+        assert_eq!(world.holder(), Some(active[0]), "seed {seed}");
+        assert_ne!(Some(active[0]), world.cut_off, "seed {seed}");
         let breadcrumb = world.zookeeper.breadcrumb.unwrap();
         assert_eq!(usize::from(breadcrumb.0[0]), active[0], "seed {seed}");
     }
@@ -408,6 +485,7 @@ fn without_zookeeper_the_active_goes_on_and_nobody_else_comes() {
         world.outage = true;
         for _ in 0..600 {
             world.now_ms += STEP_MS;
+            world.renew();
             for index in 0..CONTROLLERS {
                 world.answer(index, false);
                 world.probe(index, false);
