@@ -59,6 +59,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let started = args.failovers.start()?;
     let (cluster, conf) = (&started.cluster, &started.conf);
+    // A client has a runtime of its own, which can't end inside another one: the last reference is here, and outlives the
+    // tasks.
+    let mut clients = Vec::new();
     let runtime = tokio::runtime::Runtime::new()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (send, calls) = channel();
@@ -68,6 +71,8 @@ fn main() -> Result<()> {
             .with_url("hdfs://hathi")
             .with_config_dir(conf.display().to_string())
             .build()?;
+        let client = Arc::new(client);
+        clients.push(client.clone());
         let (stop, send) = (stop.clone(), send.clone());
         threads.push(runtime.spawn(async move {
             let mut number = 0;
