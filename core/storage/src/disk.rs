@@ -104,7 +104,7 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 }
 
 /// See [`Disk::write_small`]. Whoever calls it is alone with this path.
-pub(crate) fn replace_small<D: Disk + ?Sized>(disk: &D, path: &Path, data: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_small<D: Disk>(disk: &D, path: &Path, data: &[u8]) -> io::Result<()> {
     if data.len() > SMALL_FILE_LIMIT_BYTES {
         return Err(too_large(path, data.len() as u64));
     }

@@ -214,7 +214,7 @@ fn controllers(election: &mut Election) -> Result<()> {
 
 /// Hadoop's controller stands beside our NameNode, and then there are two of them.
 fn other_pairs(election: &mut Election) -> Result<()> {
-    use Kind::{Hadoops, Ours};
+    use Kind::Hadoops;
     election.pair.start_controller(0, Hadoops)?;
     election.hand_over("Hadoop's controller and ours", 1, 0)?;
     election.hand_over("Hadoop's controller and ours", 0, 1)?;

@@ -181,8 +181,8 @@ impl Witness {
                         proxy.call("getFileInfo", &request, Idempotence::Idempotent).await?;
                     let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
                     // One that was under way in two phases counts in both.
-                    for phase in began..=now.load(Ordering::Relaxed) {
-                        times[phase].push(micros);
+                    for in_phase in &mut times[began..=now.load(Ordering::Relaxed)] {
+                        in_phase.push(micros);
                     }
                 }
                 Ok(times)

@@ -191,7 +191,7 @@ impl World {
             standby_probes: vec![0; CONTROLLERS],
             lease: None,
             reaches_journal: vec![true; CONTROLLERS],
-            cut_off: (seed % 2 == 0).then_some(usize::try_from(seed / 2 % 3).unwrap()),
+            cut_off: seed.is_multiple_of(2).then_some(usize::try_from(seed / 2 % 3).unwrap()),
             goes_on: vec![false; CONTROLLERS],
             said_fenced: vec![false; CONTROLLERS],
             asked: vec![VecDeque::new(); CONTROLLERS],
@@ -260,7 +260,9 @@ impl World {
                     }
                     let fails = faults && self.random.one_in(5);
                     // A call that fails may have been served.
-                    let done = (!fails || self.random.one_in(2)) && self.promote(index) && !fails;
+                    let served = !fails || self.random.one_in(2);
+                    let promoted = served && self.promote(index);
+                    let done = promoted && !fails;
                     self.standby_probes[index] = 0;
                     self.answers[index].push_back(Answer::Promoted(done));
                 }
