@@ -154,7 +154,7 @@ dfs -stat %a,%o,%r,%b,%y,%n R/d/kept
 dfs -put L/small R/d/plain
 dfs -stat %a,%u,%g,%r,%b R/d/plain
 dfs -put -nonsense L/small R/d
-typed\n|dfs -put - R/d/typed
+typed\\n|dfs -put - R/d/typed
 dfs -cat R/d/typed R/d/none R/d
 dfs -cat -ignoreCrc R/d/typed
 dfs -get R/d/f L/back
@@ -239,10 +239,10 @@ dfs -rm -f R/none
 dfs -rmdir R/d
 dfs -rmdir --ignore-fail-on-non-empty R/d
 dfs -rm -safely R/d/empty
-maybe\nn\n|dfs -rm -r -safely R/d
-NO\n|dfs -rm -r -safely R/d
+maybe\\nn\\n|dfs -rm -r -safely R/d
+NO\\n|dfs -rm -r -safely R/d
 dfs -test -d R/d
-Yes\n|dfs -rm -r -safely R/d
+Yes\\n|dfs -rm -r -safely R/d
 dfs -test -d R/d
 dfs -rm -R -skipTrash R/d2
 dfs -rm -nonsense R
