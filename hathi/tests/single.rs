@@ -320,7 +320,10 @@ fn our_secondary_namenode_checkpoints(kind: Kind, hadoop: Option<Hadoop>) -> Res
     ] {
         single.tool("dfsadmin", command)?;
     }
-    single.tool("dfs", &["-mkdir", "/6.5"])?;
+    // One that brings less is refused, as it would be a moment after the last.
+    for path in ["/6.5", "/6.6", "/6.7"] {
+        single.tool("dfs", &["-mkdir", path])?;
+    }
     let images = single.files(0, "fsimage_");
     secondary(&single, &["-checkpoint", "force"])?;
     ensure!(single.files(0, "fsimage_") != images, "no other image than {images:?}");
