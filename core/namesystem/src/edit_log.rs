@@ -227,6 +227,12 @@ impl EditLog {
         Ok(self.start_segment(now_ms))
     }
 
+    /// Whether everything behind this transaction is the beginning of the open segment, if there is anything.
+    #[must_use]
+    pub fn changes_nothing_behind(&self, txid: TxId) -> bool {
+        self.applied() <= txid || (self.applied() == txid.next() && self.segment == Some(txid.next()))
+    }
+
     /// Ends the open segment and closes the log for write (`FSEditLog.endCurrentLogSegment`).
     pub fn close(&mut self) -> Result<TxId, EditLogError> {
         self.end_segment()

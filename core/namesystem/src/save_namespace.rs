@@ -172,11 +172,14 @@ impl SaveNamespaceContext {
 }
 
 impl Namesystem {
-    /// Freezes what an image is to hold, together with what decides later whether it may be published.
+    /// Freezes what an image is to hold, together with what decides later whether it may be published. The active ends its
+    /// segment and begins the next one (`FSImage.saveNamespace`), and the image ends where the segment ends: Hadoop's
+    /// SecondaryNameNode takes no edits that begin before the end of its image.
     pub fn begin_image(
         &mut self,
         purpose: Purpose,
         canceler: Canceler,
+        now_ms: u64,
     ) -> Result<(Frozen, SaveNamespaceContext), NoImage> {
         match (self.role, purpose) {
             (Role::Standby, _) | (Role::Active, Purpose::SaveNamespace) => {}
@@ -188,7 +191,11 @@ impl Namesystem {
         if self.life().has_ended() {
             return Err(NoImage::LifeEnded);
         }
-        let txid = self.edit_log.applied();
+        let txid = match self.role {
+            // The op that begins a segment changes nothing.
+            Role::Active => TxId(self.edit_log.roll(now_ms).map_err(|_| NoImage::Role(self.role))?.0 - 1),
+            _ => self.edit_log.applied(),
+        };
         debug_assert!(
             self.namespace.last_applied_txid() <= txid.0,
             "an image holds nothing that was not logged"

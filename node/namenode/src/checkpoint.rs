@@ -30,8 +30,9 @@ const SEND_CHUNK_BYTES: usize = 256 << 10;
 
 /// How long an image waits for its last transactions to be durable.
 const DURABLE_WAIT_MS: u64 = 20_000;
-/// Transactions that a checkpoint itself brings about: a segment's end, and the next one's beginning.
-const SEGMENT_OPS: u64 = 2;
+/// Transactions behind an image that tell of no change: the beginning of a segment, its end when the log was rolled since, and
+/// the beginning of the next one.
+const SEGMENT_OPS: u64 = 3;
 /// How often is looked whether they are.
 const DURABLE_PAUSE: Duration = Duration::from_millis(2);
 /// A NameNode that does not say what it is within this time makes no image either.
@@ -119,15 +120,18 @@ impl Drop for Unpublished {
 pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
     let under_way = ImageUnderWay::begin(nn, purpose).context("a checkpoint is under way already")?;
     let started = nn.clock.ms();
+    // Before a segment begins: a directory that is used again gets all of it.
     dirs.attempt_restore();
     let (frozen, image) = {
         let mut ns = nn.ns.write();
-        let txid = ns.edit_log.applied();
-        if ns.most_recent_checkpoint >= txid && dirs.images().iter().any(|image| image.txid == txid) {
-            return Ok(txid);
+        let newest = ns.most_recent_checkpoint;
+        if ns.edit_log.changes_nothing_behind(newest) && dirs.images().iter().any(|image| image.txid == newest) {
+            return Ok(newest);
         }
-        ns.begin_image(purpose, under_way.canceler.clone())?
+        ns.begin_image(purpose, under_way.canceler.clone(), nn.clock.wall_ms())?
     };
+    // A segment may have ended.
+    nn.log_wake.notify_one();
     let txid = image.txid();
     tracing::info!(%txid, "saving an image");
     let unpublished = Unpublished::of(dirs, txid);
@@ -184,9 +188,6 @@ pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, res
             if skip {
                 return responder.ok(&SaveNamespaceResponseProto { saved: Some(false) });
             }
-            if nn.role() == Role::Active {
-                roll(&shared);
-            }
             let saved = save(nn, &shared.dirs, Purpose::SaveNamespace);
             if nn.settings.is_single() {
                 purge_edits(&shared);
@@ -199,15 +200,6 @@ pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, res
     if let Err(error) = spawned {
         tracing::error!(%error, "cannot start a thread to save the namespace");
     }
-}
-
-/// As Hadoop does: the image ends where a segment ends. And a directory of edits that is used again gets all of the segment.
-fn roll(shared: &Shared) {
-    let nn = &shared.nn;
-    shared.dirs.attempt_restore();
-    // It fails when this NameNode is not the active any more, and then nothing has to be rolled.
-    let _ = nn.ns.write().edit_log.roll(nn.clock.wall_ms());
-    nn.log_wake.notify_one();
 }
 
 /// Deletes edits that no image needs any more, but for those that the keys keep (`NNStorageRetentionManager`).
@@ -252,7 +244,6 @@ async fn run_alone(shared: Arc<Shared>) {
         }
         let saving = shared.clone();
         let saved = tokio::task::spawn_blocking(move || {
-            roll(&saving);
             let saved = save(&saving.nn, &saving.dirs, Purpose::SaveNamespace)?;
             purge_edits(&saving);
             anyhow::Ok(saved)

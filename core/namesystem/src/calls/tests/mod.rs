@@ -5,6 +5,7 @@ mod checked;
 mod datanode;
 mod delete;
 mod exact;
+mod images;
 mod limits;
 mod order;
 mod recovery;
