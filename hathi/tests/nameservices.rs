@@ -361,8 +361,17 @@ fn clients(hadoop: &Hadoop, federation: &Federation) -> Result<(FileClient, File
         routed.run(&format!("dfsrouteradmin -add {mount} {ns} /"))?;
     }
     routed.run("dfsrouteradmin -refresh")?;
+    let mut refused = String::new();
     wait_for("the Router's NameNodes", PATIENCE, || {
-        routed.run("-mkdir -p /a/routed /b/routed").ok()
+        let made = routed.run("-mkdir -p /a/routed /b/routed");
+        made.inspect_err(|error| {
+            let error = format!("{error:#}");
+            if error != refused {
+                eprintln!("the Router: {error}");
+            }
+            refused = error;
+        })
+        .ok()
     });
     Ok((views, routed))
 }

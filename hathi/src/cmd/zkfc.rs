@@ -147,7 +147,7 @@ async fn missing(config: &ZkfcConfig, zookeeper: &ZooKeeperConfig) -> Result<Opt
     if !formatter.exists().await.with_context(|| znode.clone())? {
         let text = format!(
             "Unable to start failover controller. Parent znode does not exist.\n\
-             Run with -formatZK flag to initialize ZooKeeper. ({znode})"
+             Run with -formatZK flag to initialize ZooKeeper."
         );
         return Ok(Some(End(NO_PARENT_ZNODE, text)));
     }

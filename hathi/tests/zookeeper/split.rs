@@ -103,6 +103,8 @@ fn who_is_said_to_be_fenced_and_goes_on_is_the_only_one_that_serves_until_it_is_
         ("ha.failover-controller.graceful-fence.connection.retries", "0"),
         ("dfs.ha.fencing.methods", fencing.as_str()),
         ("dfs.permissions.enabled", "false"),
+        // The connection to a NameNode that stands still is only silent.
+        ("ipc.client.rpc-timeout.ms", "2000"),
     ];
     let mut pair = Pair::new(HATHI, None, SharedEdits::QUORUM, &settings)?;
     for index in 0..3 {

@@ -31,7 +31,7 @@ pub(crate) struct Attempt {
 pub(crate) struct Watched {
     /// The quorum's lease.
     pub(crate) lease: watch::Receiver<QuorumLease>,
-    /// What the last probe said of the local NameNode.
+    /// What the last probe said of the local NameNode, or the role that it was given since.
     pub(crate) health: watch::Receiver<Health>,
     /// The last try to make it active.
     pub(crate) attempt: watch::Receiver<Attempt>,

@@ -228,7 +228,7 @@ struct Loop {
     config: Arc<ZkfcConfig>,
     controller: Controller,
     started: Instant,
-    /// The last health event, for a graceful failover that waits for a state.
+    /// The local NameNode's health and role, for a graceful failover that waits for a state.
     health: watch::Sender<Health>,
     /// What a graceful failover looks at.
     last_lease: watch::Sender<QuorumLease>,
@@ -254,25 +254,12 @@ struct Loop {
 
 impl Loop {
     fn on(&mut self, event: Event) {
-        if let Event::Health(health) = &event
-            && *self.health.borrow() != *health
-        {
-            let state = |health: &Health| match health {
-                Health::Healthy { state, .. } => format!("{state:?}"),
-                Health::Unhealthy { state, .. } => format!("{state:?}, not well"),
-                Health::Down | Health::NotResponding => format!("{health:?}"),
-            };
-            let before = state(&self.health.send_replace(health.clone()));
-            let now = state(health);
-            if before != now {
-                tracing::info!(before, now, "the NameNode's health");
-            }
-        }
         if let Event::JournalNodes(_) = &event {
             self.journalnodes.watch_members(&self.events);
         }
         let now_ms = millis(self.started.elapsed());
         let actions = self.controller.on(event, now_ms);
+        self.publish_health();
         let health_state = self.controller.health_state();
         if health_state != self.health_state {
             let (before, now) = (self.health_state.name(), health_state.name());
@@ -294,6 +281,24 @@ impl Loop {
         self.complain();
         for action in actions {
             self.perform(action);
+        }
+    }
+
+    /// Shows the state of the local NameNode to those that wait for it.
+    fn publish_health(&self) {
+        let health = self.controller.health();
+        if *self.health.borrow() == *health {
+            return;
+        }
+        let state = |health: &Health| match health {
+            Health::Healthy { state, .. } => format!("{state:?}"),
+            Health::Unhealthy { state, .. } => format!("{state:?}, not well"),
+            Health::Down | Health::NotResponding => format!("{health:?}"),
+        };
+        let before = state(&self.health.send_replace(health.clone()));
+        let now = state(health);
+        if before != now {
+            tracing::info!(before, now, "the NameNode's health");
         }
     }
 
