@@ -145,11 +145,9 @@ async fn missing(config: &ZkfcConfig, zookeeper: &ZooKeeperConfig) -> Result<Opt
         Err(error) => return Ok(Some(unreachable(zookeeper, &error.to_string()))),
     };
     if !formatter.exists().await.with_context(|| znode.clone())? {
-        let text = format!(
-            "Unable to start failover controller. Parent znode does not exist.\n\
-             Run with -formatZK flag to initialize ZooKeeper."
-        );
-        return Ok(Some(End(NO_PARENT_ZNODE, text)));
+        let text = "Unable to start failover controller. Parent znode does not exist.\n\
+                    Run with -formatZK flag to initialize ZooKeeper.";
+        return Ok(Some(End(NO_PARENT_ZNODE, text.to_owned())));
     }
     let target = Target {
         address: &config.namenode_address,
