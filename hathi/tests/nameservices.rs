@@ -201,7 +201,12 @@ impl Federation {
             ("fs.viewfs.mounttable.both.link./a", "hdfs://alpha/"),
             ("fs.viewfs.mounttable.both.link./b", "hdfs://beta/"),
         ];
-        let core = core.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let mut core = core.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        // The Router calls in the name of its clients, also of those who are the same user.
+        let user = hathi_net::users::process_user();
+        for whom in ["hosts", "groups"] {
+            core.push((format!("hadoop.proxyuser.{user}.{whom}"), "*".to_owned()));
+        }
         fs::create_dir(self.conf(name))?;
         fs::write(self.conf(name).join("core-site.xml"), xml(&core))?;
         Ok(fs::write(self.conf(name).join("hdfs-site.xml"), xml(site))?)

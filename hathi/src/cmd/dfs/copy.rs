@@ -471,6 +471,15 @@ impl Shell {
         let mut words = words;
         self.at_least(&words, 2)?;
         let target = words.pop().unwrap_or_default();
+        // Of a single source the target is looked at first (`CommandWithDestination.processArguments`).
+        let target_path = self.path(&target)?;
+        if let [word] = &words[..]
+            && !self.path(word)?.is_glob()
+            && self.status(&target_path).await?.is_some_and(|item| !item.is_dir())
+        {
+            self.complain(&format!("`{target_path}': File exists"));
+            return Ok(());
+        }
         let items = self.expand(&words).await?;
         if items.is_empty() {
             return Ok(());
@@ -542,10 +551,7 @@ impl Shell {
                     _ => {}
                 }
                 if self.status(&path.parent()).await?.is_none() {
-                    bail!(
-                        "`{path}': No such file or directory: `{}'",
-                        self.shown_qualified(&path.parent())
-                    );
+                    bail!("`{path}': No such file or directory: `{}'", self.shown_qualified(&path));
                 }
                 let options = CreateOptions {
                     overwrite: true,

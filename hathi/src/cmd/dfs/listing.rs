@@ -183,13 +183,14 @@ impl LsOptions {
     }
 
     fn sort(&self, items: &mut [Item]) {
-        if self.by_time {
-            items.sort_by_key(|item| std::cmp::Reverse(self.time(item)));
-        } else if self.by_size {
-            items.sort_by_key(|item| std::cmp::Reverse(item.status.length));
-        }
-        if self.reverse {
-            items.reverse();
+        // Those that are equal keep the order of their names, also in reverse.
+        match (self.by_time, self.by_size, self.reverse) {
+            (true, _, false) => items.sort_by_key(|item| std::cmp::Reverse(self.time(item))),
+            (true, _, true) => items.sort_by_key(|item| self.time(item)),
+            (false, true, false) => items.sort_by_key(|item| std::cmp::Reverse(item.status.length)),
+            (false, true, true) => items.sort_by_key(|item| item.status.length),
+            (false, false, true) => items.reverse(),
+            (false, false, false) => {}
         }
     }
 

@@ -21,38 +21,41 @@ impl Shell {
             self.at_least(&words, 1)?;
         }
         let recursive = flags.has("-r") || flags.has("-R");
-        let mut items = Vec::new();
-        for word in &words {
-            let path = self.path(word)?;
-            match self.matches(&path).await {
-                Ok(found) if found.is_empty() && !force => {
-                    self.complain(&format!("`{word}': No such file or directory"));
-                }
-                Ok(found) => items.extend(found),
-                Err(error) => self.fail(&path, &error),
-            }
-        }
         let trash = self
             .conf
             .get_duration("fs.trash.interval", Duration::ZERO, TimeUnit::Minutes)?;
-        for item in items {
-            if item.is_dir() && !recursive {
-                self.complain(&format!("`{}': Is a directory", item.path));
-                continue;
-            }
-            let result = async {
-                // What only moves can be taken back, so that nobody is asked about it.
-                if !trash.is_zero() && !flags.has("-skipTrash") && !self.is_in_trash(&item) {
-                    return self.move_to_trash(&item).await;
+        for word in &words {
+            let path = self.path(word)?;
+            let items = match self.matches(&path).await {
+                Ok(found) if found.is_empty() && !force => {
+                    self.complain(&format!("`{word}': No such file or directory"));
+                    continue;
                 }
-                if flags.has("-safely") && !self.may_delete(&item).await? {
-                    eprintln!("Delete aborted at user request.\n");
-                    return Ok(());
+                Ok(found) => found,
+                Err(error) => {
+                    self.fail(&path, &error);
+                    continue;
                 }
-                self.delete(&item).await
             };
-            if let Err(error) = result.await {
-                self.fail(&item.path, &error);
+            for item in items {
+                if item.is_dir() && !recursive {
+                    self.complain(&format!("`{}': Is a directory", item.path));
+                    continue;
+                }
+                let result = async {
+                    // What only moves can be taken back, so that nobody is asked about it.
+                    if !trash.is_zero() && !flags.has("-skipTrash") && !self.is_in_trash(&item) {
+                        return self.move_to_trash(&item).await;
+                    }
+                    if flags.has("-safely") && !self.may_delete(&item).await? {
+                        eprintln!("Delete aborted at user request.\n");
+                        return Ok(());
+                    }
+                    self.delete(&item).await
+                };
+                if let Err(error) = result.await {
+                    self.fail(&item.path, &error);
+                }
             }
         }
         Ok(())

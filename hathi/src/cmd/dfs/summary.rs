@@ -163,10 +163,10 @@ impl Shell {
     }
 }
 
-/// `ContentSummary.toErasureCodingPolicy`; a NameNode that tells none has none.
+/// `ContentSummary.toErasureCodingPolicy`; a directory without one has an empty name for it.
 fn policy_text(policy: &str) -> String {
     let shown = match policy {
-        "" | "Replicated" => "Replicated".to_owned(),
+        "Replicated" => "Replicated".to_owned(),
         coded => format!("EC:{coded}"),
     };
     format!("{shown:>20} ")
@@ -242,6 +242,7 @@ mod tests {
         let rest = without_snapshots(summary);
         assert_eq!((rest.length, rest.file_count, rest.directory_count), (2000, 1, 1500));
         assert_eq!(policy_text("Replicated"), "          Replicated ");
+        assert_eq!(policy_text(""), "                 EC: ");
         assert_eq!(policy_text("RS-6-3-1024k"), "     EC:RS-6-3-1024k ");
     }
 }
