@@ -34,8 +34,16 @@ fn said(command: &mut Command, typed: &str) -> Result<(Option<i32>, Vec<String>)
         // A time, a trace of Java's, and how the two programs name an error in the end.
         begins_with("20") || begins_with("\tat ") || begins_with("org.apache.hadoop.") || begins_with("hathi zkfc: ")
     };
-    let lines = told.lines().filter(|line| !is_logged(line));
-    Ok((output.status.code(), lines.map(str::to_owned).collect()))
+    // A question has no end of line, so that what is logged next stands behind it.
+    let question = "(Y or N) ";
+    let lines = told
+        .lines()
+        .filter(|line| !is_logged(line))
+        .map(|line| match line.split_once(question) {
+            Some((asked, rest)) if is_logged(&rest) => format!("{asked}{question}"),
+            _ => line.to_owned(),
+        });
+    Ok((output.status.code(), lines.collect()))
 }
 
 #[test]
