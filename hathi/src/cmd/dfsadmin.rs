@@ -3,11 +3,12 @@
 use anyhow::{Result, bail};
 use hathi_client::FileSystem;
 use hathi_formats::conf::{Configuration, TimeUnit};
+use hathi_formats::exceptions;
 use hathi_formats::proto::hdfs::{
     self, DatanodeInfoProto, DatanodeReportTypeProto, SafeModeActionProto, StorageTypeProto,
 };
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
-use hathi_net::ipc::{ClientOptions, Idempotence};
+use hathi_net::ipc::{ClientOptions, Idempotence, RpcError};
 use prost::Message;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -336,6 +337,10 @@ async fn on_each<Q: Message, R: Message + Default>(
         };
         match answer.await {
             Ok(answer) => println!("{}", said(&answer, &place)),
+            // A standby can't, and needs not (`DFSAdmin.metaSave`).
+            Err(error) if method == "metaSave" && is_from_a_standby(&error) => {
+                println!("Skip Standby NameNode, since it cannot perform metasave operation");
+            }
             Err(error) => {
                 println!("{what} failed{place}");
                 failures.push(format!("{error:#}"));
@@ -349,6 +354,10 @@ async fn on_each<Q: Message, R: Message + Default>(
         .iter()
         .map(|failure| failure.lines().next().unwrap_or_default());
     bail!("{}", first_lines.collect::<Vec<_>>().join("; "))
+}
+
+fn is_from_a_standby(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(RpcError::Remote(exception)) if exception.is(exceptions::STANDBY))
 }
 
 /// `-setQuota`, `-clrQuota`, `-setSpaceQuota` and `-clrSpaceQuota`, for each directory; `false`: the words make no sense.
