@@ -422,6 +422,7 @@ fn two_nameservices_share_journalnodes_and_datanodes_and_fail_over_by_themselves
             federation.wait_for_active("beta", Some(beta));
             goes_on();
             federation.start(&format!("namenode-beta-{beta}"))?;
+            federation.start(&format!("namenode-alpha-{}", 1 - alpha))?;
             Ok(())
         };
         let result = failovers();
@@ -464,7 +465,10 @@ fn what_the_router_knows(federation: &Federation, routed: &mut FileClient, views
     ensure!(ours.status.success(), "{}", String::from_utf8_lossy(&ours.stderr));
     let owner = views.run("-stat %u /b/routed/alice")?;
     ensure!(owner == "alice", "{owner}");
-    let report = federation.run("client-of-router", "dfsadmin", &["-report"])?;
+    // The Router asks every NameNode about its safe mode, and fails while one of them is missing.
+    let report = wait_for("a report by the Router", PATIENCE, || {
+        federation.run("client-of-router", "dfsadmin", &["-report"]).ok()
+    });
     ensure!(report.contains(&format!("Live datanodes ({DATANODES})")), "{report}");
     let told = fs::read_to_string(federation.log("router"))?;
     ensure!(!told.contains("Cannot get stat from"), "{told}");
