@@ -406,7 +406,7 @@ fn the_shell_and_the_administration_tools_work() -> Result<()> {
     );
     let corrupt = java.call("", &["fsck", "/", "-list-corruptfileblocks"])?;
     ensure!(
-        corrupt.out.iter().any(|line| line.contains(" has 0 CORRUPT files")),
+        corrupt.out.iter().any(|line| line.contains(" has 0 CORRUPT ")),
         "{corrupt:?}"
     );
     // An option without its effect is none.

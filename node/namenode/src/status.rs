@@ -128,6 +128,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "NumInMaintenanceLiveDataNodes": fleet.in_maintenance_live,
                 "NumInMaintenanceDeadDataNodes": fleet.in_maintenance_dead,
                 "VolumeFailuresTotal": fleet.failed_volumes,
+                "PendingSPSPaths": PENDING_SPS_PATHS,
             }),
         ),
         bean(
@@ -158,6 +159,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "StaleDataNodes": counts.stale_datanodes,
                 "NumLiveDataNodes": counts.live_datanodes,
                 "NumDeadDataNodes": counts.dead_datanodes,
+                "PendingSPSPaths": PENDING_SPS_PATHS,
             }),
         ),
         bean(
@@ -378,6 +380,10 @@ pub fn escape(text: &str) -> String {
     }
     out
 }
+
+/// Paths that wait for the storage policy satisfier: `satisfyStoragePolicy` is refused, so that none ever does. Without the
+/// number the Router knows nothing of a NameNode's load.
+const PENDING_SPS_PATHS: u32 = 0;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222;background:#fafafa}\
 h1{font-size:1.5em}h2{font-size:1.1em;margin-top:2em}table{border-collapse:collapse;width:100%;background:#fff}\
@@ -631,6 +637,7 @@ mod tests {
                     "PendingReplicationBlocks",
                     "UnderReplicatedBlocks",
                     "PendingDeletionBlocks",
+                    "PendingSPSPaths",
                 ],
             ),
         ] {
