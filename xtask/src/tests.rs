@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+/// A program whose tests wait for time-outs nearly all the time, each with a cluster of its own; and how many of them run side
+/// by side.
+const WAITS_MOST: (&str, &str) = ("hathi hostile", "4");
+
 /// A test program that cargo has built.
 struct Program {
     /// The folder of its package and the name of its target.
@@ -25,6 +29,9 @@ impl Program {
         command
             .current_dir(&self.folder)
             .env("CARGO_MANIFEST_DIR", &self.folder);
+        if self.name == WAITS_MOST.0 {
+            command.env("RUST_TEST_THREADS", WAITS_MOST.1);
+        }
         command
     }
 }

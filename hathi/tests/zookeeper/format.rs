@@ -103,8 +103,11 @@ fn moves_the_role(dir: &Path) -> Result<()> {
     };
     tool(&["dfs", "-mkdir", "/made"])?;
     for index in 0..2 {
-        let log = std::fs::read_to_string(dir.join(format!("logs/zkfc-{index}.log")))?;
-        ensure!(log.contains("connected to ZooKeeper"), "{log}");
+        let log = dir.join(format!("logs/zkfc-{index}.log"));
+        wait_for("a controller at ZooKeeper", PATIENCE, || {
+            let log = std::fs::read_to_string(&log).ok()?;
+            log.contains("connected to ZooKeeper").then_some(())
+        });
     }
     let is_active = |id: &str| tool(&["haadmin", "-getServiceState", id]).is_ok_and(|state| state.trim() == "active");
     let pairs = [("nn0", "nn1"), ("nn1", "nn0")];
