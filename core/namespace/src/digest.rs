@@ -60,7 +60,8 @@ impl Namespace {
                 (block.id().0, block.len(), block.generation_stamp().0, block.is_open()).hash(h);
             }
             if let Some(open) = self.open.get(slot) {
-                (&*open.client_name, &*open.client_machine, open.reassigned).hash(h);
+                let reassigned = self.reassigned.contains(&rec.id().0);
+                (&*open.client_name, &*open.client_machine, reassigned).hash(h);
             }
             if let Some(target) = self.truncate_target(rec.id()) {
                 let source = target

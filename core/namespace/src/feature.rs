@@ -49,9 +49,6 @@ impl Quota {
 pub(crate) struct Open {
     pub(crate) client_name: Arc<str>,
     pub(crate) client_machine: Arc<str>,
-    /// OP_REASSIGN_LEASE took the lease from the writer: DataNodes are to agree on the last block, and then the file is
-    /// closed.
-    pub(crate) reassigned: bool,
 }
 
 /// The state of `DelegationTokenSecretManager` that the edits carry.

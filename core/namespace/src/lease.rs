@@ -128,19 +128,15 @@ impl Namespace {
     }
 
     /// Files whose lease was taken from their writer: somebody asked for their recovery, or the hard limit did, and it has
-    /// not ended. Looks at every open file.
+    /// not ended.
     pub fn reassigned_leases(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.open_ids.iter().map(|id| InodeId(*id)).filter(|file| {
-            self.slot(*file)
-                .and_then(|slot| self.open.get(slot))
-                .is_some_and(|open| open.reassigned)
-        })
+        self.reassigned.iter().map(|id| InodeId(*id))
     }
 
     pub(crate) fn note_reassigned(&mut self, file: Slot) {
-        if let Some(open) = self.open.get_mut(file) {
-            open.reassigned = true;
-        }
+        let id = self.rec(file).id().0;
+        debug_assert!(self.open_ids.contains(&id), "a closed file has no lease");
+        self.reassigned.insert(id);
     }
 
     /// Holder of the lease of an open file.

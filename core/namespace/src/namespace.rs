@@ -93,6 +93,9 @@ pub struct Namespace {
     pub(crate) open: Side<Open>,
     /// Ids of open files, for listings in order.
     pub(crate) open_ids: BTreeSet<u64>,
+    /// Those of them whose lease OP_REASSIGN_LEASE took from the writer: DataNodes are to agree on the last block, and then the
+    /// file is closed.
+    pub(crate) reassigned: BTreeSet<u64>,
     pub(crate) snapshottable: BTreeSet<u64>,
     /// By inode id.
     pub(crate) truncations: BTreeMap<u64, Truncation>,
@@ -175,6 +178,7 @@ impl Namespace {
             links: Side::new(),
             open: Side::new(),
             open_ids: BTreeSet::new(),
+            reassigned: BTreeSet::new(),
             snapshottable: BTreeSet::new(),
             truncations: BTreeMap::new(),
             leases: Leases::new(),
@@ -715,7 +719,6 @@ impl Namespace {
             Open {
                 client_name: holder,
                 client_machine: Arc::from(client_machine),
-                reassigned: false,
             },
         );
         self.open_ids.insert(id.0);
@@ -730,6 +733,7 @@ impl Namespace {
             self.leases.remove(&open.client_name, id.0);
         }
         self.open_ids.remove(&id.0);
+        self.reassigned.remove(&id.0);
         debug_assert_eq!(self.open_ids.len(), self.open.len(), "only open files are listed");
         self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, false);
     }

@@ -1,6 +1,6 @@
 //! Writing an image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -49,6 +49,7 @@ pub struct Frozen {
     links: Side<Arc<[u8]>>,
     open: Side<Open>,
     truncations: BTreeMap<u64, Truncation>,
+    reassigned: BTreeSet<u64>,
     secrets: Secrets,
     cache: Cache,
     erasure_coding: ErasureCoding,
@@ -97,6 +98,7 @@ impl Namespace {
             links: self.links.clone(),
             open: self.open.clone(),
             truncations: self.truncations.clone(),
+            reassigned: self.reassigned.clone(),
             secrets: self.secrets.clone(),
             cache: self.cache.clone(),
             erasure_coding: self.erasure_coding.clone(),
@@ -407,7 +409,7 @@ impl Frozen {
             client_name: Some(open.client_name.to_string()),
             client_machine: Some(open.client_machine.to_string()),
             last_block_complete: complete.then_some(true),
-            lease_reassigned: open.reassigned.then_some(true),
+            lease_reassigned: self.reassigned.contains(&rec.id().0).then_some(true),
             truncate_length: truncation.map(|truncation| truncation.length),
             truncate_source: source.map(|slot| {
                 let block = self.blocks.get(slot).block();
