@@ -6,6 +6,7 @@ use crate::image_upload::check_image;
 use crate::settings::{Peer, Settings};
 use crate::shared_edits::SharedEdits;
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
+use crate::synced_file::SyncedFile;
 use anyhow::{Context, bail};
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions;
@@ -212,7 +213,10 @@ pub(crate) async fn download_image(
     let advertised = header("x-md5-digest").and_then(|digest| storage::parse_md5(&digest));
     let unpublished = Unpublished::of(dirs, txid);
     let paths = unpublished.paths();
-    let mut files = paths.iter().map(std::fs::File::create).collect::<Result<Vec<_>, _>>()?;
+    let mut files = paths
+        .iter()
+        .map(|path| SyncedFile::create(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut body = response.into_body();
     let mut received = 0;
     while let Some(data) = hathi_net::http::next_piece(&url, &mut body, patience).await? {

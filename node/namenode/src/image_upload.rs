@@ -9,9 +9,11 @@
 use crate::background::Shared;
 use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, purge_edits};
 use crate::http::{Refusal, gone};
+use crate::low_priority;
 use crate::settings::{ANY_HOST, Peer, Settings};
 use crate::state::NameNode;
 use crate::storage::{hex, parse_md5};
+use crate::synced_file::SyncedFile;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use hathi_formats::fsimage::Image;
@@ -235,7 +237,7 @@ const GAVE_WAY: &str = "this NameNode makes an image of its own";
 struct Incoming {
     under_way: ImageUnderWay,
     unpublished: Unpublished,
-    files: Vec<File>,
+    files: Vec<SyncedFile>,
 }
 
 async fn receive(
@@ -267,7 +269,7 @@ async fn receive(
             unpublished,
             files,
         } = &incoming;
-        files.iter().try_for_each(File::sync_all)?;
+        files.iter().try_for_each(SyncedFile::sync_all)?;
         let first = unpublished.paths().first().context("no name directory")?;
         let config = shared.nn.settings.namespace()?;
         check_image(config, first, &shared.dirs.info, announced.txid)?;
@@ -315,7 +317,7 @@ async fn pass_on(
 /// Writes what comes, on a thread that may wait for disks; gives the digest with it.
 fn write(mut incoming: Incoming, mut pieces: mpsc::Receiver<Bytes>) -> anyhow::Result<(Incoming, [u8; 16])> {
     for path in incoming.unpublished.paths() {
-        incoming.files.push(File::create(path)?);
+        incoming.files.push(SyncedFile::create(path)?);
     }
     let mut digest = Md5::new();
     while let Some(data) = pieces.blocking_recv() {
@@ -335,7 +337,9 @@ pub fn check_image(
     txid: TxId,
 ) -> anyhow::Result<()> {
     let file = File::open(path)?;
-    let found = hathi_namespace::image::verify(config, &Image::open(&file)?).context("it is not a whole image")?;
+    let image = Image::open(&file)?;
+    let found = low_priority::run("verify-image", || hathi_namespace::image::verify(config, &image))?
+        .context("it is not a whole image")?;
     ensure!(
         found.txid == txid.0,
         "it holds everything up to transaction {} instead of {txid}",

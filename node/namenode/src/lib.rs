@@ -25,6 +25,7 @@ pub mod lease_proof;
 pub mod load;
 pub mod local_edits;
 pub mod log;
+mod low_priority;
 pub mod manifest;
 pub mod members;
 pub mod metasave;
@@ -46,6 +47,7 @@ pub mod standby_calls;
 pub mod state;
 pub mod status;
 pub mod storage;
+mod synced_file;
 pub mod tail;
 #[cfg(test)]
 mod testing;

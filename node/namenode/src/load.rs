@@ -1,7 +1,9 @@
 //! Images on disk into namesystems, and namesystems into images on disk.
 
+use crate::low_priority;
 use crate::settings::Settings;
 use crate::storage::{ImageFile, NameDirs, read_md5};
+use crate::synced_file::SyncedFile;
 use anyhow::{Context, bail};
 use hathi_formats::fsimage::{Image, ImageError, SectionName};
 use hathi_formats::ids::LayoutVersion;
@@ -197,11 +199,11 @@ pub fn digest_of(path: &Path) -> io::Result<[u8; 16]> {
 }
 
 /// Writes to several files, for as long as one of them can be written.
-struct Tee(Vec<(PathBuf, BufWriter<File>)>);
+struct Tee(Vec<(PathBuf, BufWriter<SyncedFile>)>);
 
 impl Tee {
     /// Does something to each file; those that fail are removed. Fails when none is left.
-    fn each(&mut self, mut what: impl FnMut(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    fn each(&mut self, mut what: impl FnMut(&mut BufWriter<SyncedFile>) -> io::Result<()>) -> io::Result<()> {
         let mut last_error = None;
         self.0.retain_mut(|(path, file)| match what(file) {
             Ok(()) => true,
@@ -238,11 +240,15 @@ impl Write for Tee {
 
 /// Saves an image of a frozen namespace into these files, synced; answers its MD5. Files that can't be written are not there
 /// then; without any it fails.
-pub fn save_checkpoint(frozen: &Frozen, paths: &[PathBuf], cancelled: &dyn Fn() -> bool) -> anyhow::Result<[u8; 16]> {
+pub fn save_checkpoint(
+    frozen: &Frozen,
+    paths: &[PathBuf],
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> anyhow::Result<[u8; 16]> {
     let mut files = Vec::new();
     let mut last_error = None;
     for path in paths {
-        match File::create(path) {
+        match SyncedFile::create(path) {
             Ok(file) => files.push((path.clone(), BufWriter::with_capacity(1 << 20, file))),
             Err(error) => {
                 give_up(path, &error);
@@ -253,7 +259,9 @@ pub fn save_checkpoint(frozen: &Frozen, paths: &[PathBuf], cancelled: &dyn Fn() 
     if files.is_empty() {
         return Err(last_error.context("no name directory is in use")?);
     }
-    let (mut tee, summary) = frozen.save(Tee(files), LayoutVersion::NAMENODE_CURRENT, cancelled)?;
+    let (mut tee, summary) = low_priority::run("save-image", || {
+        frozen.save(Tee(files), LayoutVersion::NAMENODE_CURRENT, cancelled)
+    })??;
     tee.each(|file| {
         file.flush()?;
         file.get_ref().sync_all()

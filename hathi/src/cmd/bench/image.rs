@@ -20,7 +20,7 @@ pub(super) struct ImageArgs {
     /// Where the image is written; it is removed afterwards.
     #[arg(long, default_value = "hathi-bench.fsimage")]
     file: PathBuf,
-    /// The image stays, with its MD5 file, as one of this namespaceID; it is not loaded.
+    /// The image stays, with its MD5 file, as image 0 of this namespaceID; it is not loaded.
     #[arg(long)]
     keep_for: Option<u32>,
 }
@@ -33,7 +33,11 @@ pub(super) fn run(args: ImageArgs) -> Result<ExitCode> {
     };
     generator::fill(&mut namespace, &shape, &mut |_, _, _| {}).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
     let inodes = namespace.inode_count();
-    namespace.set_namespace_id(args.keep_for.unwrap_or_default());
+    if let Some(namespace_id) = args.keep_for {
+        namespace.set_namespace_id(namespace_id);
+        // The image stands at the beginning of a journal that has no transaction yet.
+        namespace.set_last_applied_txid(0);
+    }
     let started = Instant::now();
     let file = File::create(&args.file)?;
     let (file, summary) = namespace
