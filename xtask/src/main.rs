@@ -67,8 +67,10 @@ fn cargo_command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(args).current_dir(root());
     if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-        // Nobody builds there a second time: what the compiler would keep for that only costs.
+        // Nobody builds there a second time, nor looks into a program with a debugger: what the compiler would keep or write for
+        // that only costs. A panic says its line without it.
         command.env("CARGO_INCREMENTAL", "0");
+        command.env("CARGO_PROFILE_DEV_DEBUG", "none");
     }
     command
 }

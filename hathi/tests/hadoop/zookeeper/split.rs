@@ -1,7 +1,7 @@
 //! NameNodes that a fencing method calls fenced, and that go on.
 
-use crate::states::{StatesWatch, is_active};
-use crate::{HATHI, PATIENCE};
+use super::states::{StatesWatch, is_active};
+use super::{HATHI, PATIENCE};
 use anyhow::{Context, Result, ensure};
 use hathi_formats::proto::hdfs::{FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto};
 use hathi_interop::{Hadoop, Kind, Load, Pair, PortRange, Relay, Role, SharedEdits, ZooKeeper, wait_for};

@@ -1,7 +1,7 @@
 //! One election in which stand Hadoop's controllers and ours, beside Hadoop's NameNode and ours.
 
-use crate::states::StatesWatch;
-use crate::{HATHI, PATIENCE};
+use super::states::StatesWatch;
+use super::{HATHI, PATIENCE};
 use anyhow::{Context, Result, ensure};
 use hathi_interop::{Hadoop, Kind, Load, Pair, PortRange, Relay, Role, SharedEdits, ZooKeeper, wait_for};
 use rustix::process::Signal;

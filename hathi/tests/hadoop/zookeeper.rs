@@ -1,12 +1,8 @@
 //! The real ZooKeeper elects the active NameNode, among our controllers and Hadoop's.
 
-#[path = "zookeeper/election.rs"]
 mod election;
-#[path = "zookeeper/format.rs"]
 mod format;
-#[path = "zookeeper/split.rs"]
 mod split;
-#[path = "zookeeper/states.rs"]
 mod states;
 
 use anyhow::{Context, Result, ensure};

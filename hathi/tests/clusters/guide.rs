@@ -1,11 +1,10 @@
 //! What docs/operations.md tells an operator to do is done here, with the page's own files and commands.
 
-#[path = "guide/machines.rs"]
 mod machines;
 
+use self::machines::{Machines, PATIENCE};
 use anyhow::{Result, ensure};
 use hathi_interop::{Hadoop, Load, ZooKeeper, wait_for};
-use machines::{Machines, PATIENCE};
 
 /// A file is there with its content, and more can be written.
 fn serves(machines: &Machines) -> Result<()> {

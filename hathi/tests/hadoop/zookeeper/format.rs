@@ -1,6 +1,6 @@
 //! `zkfc -formatZK` beside Hadoop's, and a quickstart at a ZooKeeper.
 
-use crate::{HATHI, PATIENCE};
+use super::{HATHI, PATIENCE};
 use anyhow::{Context, Result, ensure};
 use hathi_interop::{Hadoop, Pair, PortRange, SharedEdits, ZooKeeper, wait_for};
 use std::io::{BufRead, BufReader, Write};

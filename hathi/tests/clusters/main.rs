@@ -1,0 +1,22 @@
+//! Whole clusters of real processes, of ours alone.
+
+mod addresses;
+mod birth;
+mod chaos;
+mod checkpoints;
+mod closing_files;
+mod cluster;
+mod controller;
+mod datanode_memory;
+mod guide;
+mod hdfs_native;
+mod journal_members;
+mod journalnodes;
+mod nameservices;
+mod operator;
+mod racks;
+mod roles;
+mod shared_directory;
+mod single;
+mod standby_calls;
+mod standby_history;

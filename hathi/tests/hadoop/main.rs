@@ -1,0 +1,11 @@
+//! Our daemons and tools beside Hadoop's own, and ZooKeeper's.
+
+mod client;
+mod conversions;
+mod features;
+mod haadmin;
+mod mixed;
+mod namenodes;
+mod pipelines;
+mod suites;
+mod zookeeper;

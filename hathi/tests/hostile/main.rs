@@ -1,0 +1,4 @@
+//! What harms a cluster, done to real processes.
+
+mod peer;
+mod runs;
