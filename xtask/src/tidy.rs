@@ -22,6 +22,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "hathi-namesystem",
         &["hathi-formats", "hathi-namespace", "hathi-blockmanager"],
     ),
+    (
+        "hathi-nameserver",
+        &["hathi-formats", "hathi-blockmanager", "hathi-namesystem"],
+    ),
     ("hathi-net", &["hathi-formats"]),
     ("hathi-client", &["hathi-formats", "hathi-net"]),
     (
@@ -51,6 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockmanager",
             "hathi-journal",
             "hathi-namesystem",
+            "hathi-nameserver",
             "hathi-net",
         ],
     ),

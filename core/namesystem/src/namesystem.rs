@@ -120,7 +120,7 @@ pub struct Namesystem {
     /// before this one was active go unanswered until then: nobody but the active answers, and who was active before is
     /// not any more.
     pub latest_calls: LatestCalls,
-    /// The role; changed by the shell through [`Role::change`].
+    /// The role; changed by `hathi_nameserver::role_changes` through [`Role::change`].
     pub role: Role,
     /// Typed configuration.
     pub config: Config,
@@ -141,6 +141,15 @@ pub struct Namesystem {
     /// A rolling upgrade was finalized since the load. Losing it at a restart is safe: DataNodes that have not heard of it
     /// keep deleted replicas until they are told to finalize.
     pub rolling_upgrade_finalized: bool,
+}
+
+impl std::fmt::Debug for Namesystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Namesystem")
+            .field("role", &self.role)
+            .field("applied", &self.edit_log.applied())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Namesystem {

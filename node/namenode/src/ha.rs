@@ -1,18 +1,18 @@
-//! Changes of role, one after the other: loading, following, becoming active, stepping down.
-//!
-//! What is safe to do is decided by the epochs of the JournalNodes and the positions of the edit log; this task only
-//! keeps the order.
+//! Performs the steps of changes of role. Their order is `hathi_nameserver::role_changes`'; here are the tasks that do them.
 
 use crate::load::Loader;
-use crate::log::{LogCommand, LogError, LostWriter, Recovered};
+use crate::log::{LogCommand, LogError, LostWriter};
 use crate::repair;
 use crate::rpc::Handler;
 use crate::shared_log::SharedLog;
-use crate::state::{NameNode, Transition};
+use crate::state::{NameNode, ParkedReply, Transition};
 use crate::tail::Progress;
 use anyhow::Context;
-use hathi_formats::exceptions::{self, RemoteException};
-use hathi_namesystem::Role;
+use hathi_formats::exceptions::RemoteException;
+use hathi_formats::ids::{Epoch, TxId};
+use hathi_nameserver::role_changes::{
+    Action, Config, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, Step,
+};
 use hathi_namesystem::standby_health::Aspect;
 use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
@@ -20,18 +20,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 
-/// How long a graceful stop waits for the quorum before it takes its changes for lost.
-const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Before another try while somebody else's read lease runs out.
-const LEASE_RETRY: Duration = Duration::from_millis(50);
 /// Pause after a step of tailing that brought something. Under load each batch is news, and a call for each would cost
 /// the JournalNodes and the standby more than the edits themselves.
 const BREATH: Duration = Duration::from_millis(20);
-/// Pause after a failure of tailing or loading.
+/// Pause after a failure of tailing.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often a standby proves what it has applied. Small against the time between two checkpoints, and three small
 /// calls.
 const PROVE_EVERY_MS: u64 = 1000;
+
+/// Whoever asked for a role, and hears how that ended.
+type Asker = Box<dyn FnOnce(Result<(), RemoteException>) + Send>;
 
 /// See the module.
 pub struct Controller {
@@ -43,8 +42,9 @@ pub struct Controller {
     following: watch::Sender<bool>,
     tailing: Arc<Mutex<()>>,
     broken: Arc<Notify>,
-    /// Why no namespace can ever be loaded here. The process ends with it, as Hadoop's does.
-    hopeless: parking_lot::Mutex<Option<anyhow::Error>>,
+    roles: RoleChanges<Asker>,
+    /// Of the last step that failed. The process may end with it.
+    last_error: Option<anyhow::Error>,
 }
 
 impl Controller {
@@ -57,6 +57,11 @@ impl Controller {
         loader: Arc<Loader>,
         log: mpsc::UnboundedSender<LogCommand>,
     ) -> Self {
+        let roles = RoleChanges::new(Config {
+            is_single: nn.settings.is_single(),
+            not_active_in_safe_mode: nn.settings.not_active_in_safe_mode,
+            lease_ms: nn.settings.lease_ms,
+        });
         Controller {
             nn,
             handler,
@@ -66,14 +71,15 @@ impl Controller {
             following: watch::Sender::new(false),
             tailing: Arc::default(),
             broken: Arc::default(),
-            hopeless: parking_lot::Mutex::default(),
+            roles,
+            last_error: None,
         }
     }
 
     /// Loads, becomes a standby, and then does what it is told until the process ends. Fails when there is nothing that
     /// could ever be served.
     pub async fn run(
-        self,
+        mut self,
         mut transitions: mpsc::UnboundedReceiver<Transition>,
         mut lost: mpsc::UnboundedReceiver<LostWriter>,
     ) -> anyhow::Result<()> {
@@ -85,318 +91,212 @@ impl Controller {
             broken: self.broken.clone(),
         };
         tokio::spawn(follower.run());
-        let single = self.nn.settings.is_single();
-        if single {
-            // Nobody else can serve, so it ends with what is wrong, as Hadoop's does.
-            self.load().await?;
-            self.activate(self.nn.clock.us(), true).await?;
-        } else {
-            self.load_until_it_works().await;
-        }
+        let mut event = Event::Started;
         loop {
-            if let Some(error) = self.hopeless.lock().take() {
-                return Err(error);
+            let Orders { actions, step } = self.on(event);
+            for action in actions {
+                self.act(action)?;
             }
-            tokio::select! {
-                biased;
-                news = lost.recv() => match news {
-                    Some(news) if single => anyhow::bail!("edits can't be written any more: {}", news.reason),
-                    Some(news) => self.step_down_at_once(&news.reason).await,
-                    None => return Ok(()),
-                },
-                transition = transitions.recv() => match transition {
-                    Some(Transition { to_active, patient, done }) => {
-                        let result = if to_active { self.become_active(patient).await } else { self.become_standby().await };
-                        done(result);
-                    }
-                    None => return Ok(()),
-                },
-                () = self.broken.notified() => self.load_until_it_works().await,
-            }
-        }
-    }
-
-    fn change(&self, role: Role) -> Result<(), RemoteException> {
-        let mut ns = self.nn.ns.write();
-        ns.role
-            .change(role)
-            .map_err(|error| RemoteException::new(exceptions::SERVICE_FAILED, error.to_string()))?;
-        self.nn.publish(&ns);
-        Ok(())
-    }
-
-    async fn pause_tailing(&self) {
-        self.following.send_replace(false);
-        drop(self.tailing.lock().await);
-    }
-
-    /// Image and edits into a new namesystem; then a standby. Gives up only when no other try can end otherwise.
-    async fn load_until_it_works(&self) {
-        loop {
-            let Err(error) = self.load().await else {
-                self.nn.well(Aspect::Loading);
-                return;
+            event = if let Some(step) = step {
+                self.perform(step).await
+            } else {
+                tokio::select! {
+                    biased;
+                    news = lost.recv() => match news {
+                        Some(LostWriter { reason }) => {
+                            self.last_error = Some(anyhow::anyhow!("edits can't be written any more: {reason}"));
+                            Event::WriterLost(reason)
+                        }
+                        None => return Ok(()),
+                    },
+                    transition = transitions.recv() => match transition {
+                        Some(Transition { to_active, patient, done }) => Event::Asked {
+                            to_active,
+                            is_patient: patient,
+                            by: done,
+                        },
+                        None => return Ok(()),
+                    },
+                    () = self.broken.notified() => Event::Unusable,
+                }
             };
-            self.nn.failed(Aspect::Loading, &error);
-            if self.loader.is_hopeless(&error) {
-                *self.hopeless.lock() = Some(error);
-                return;
-            }
-            if let Some(oldest) = repair::purged(&error) {
-                match repair::fetch_newest_image(&self.nn, self.loader.dirs(), oldest).await {
-                    Ok(_) => continue,
-                    Err(error) => tracing::error!(error = format!("{error:#}"), "cannot get a newer image"),
-                }
-            }
-            let pause = self.nn.health.lock().retry_ms(Aspect::Loading);
-            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 
-    async fn load(&self) -> anyhow::Result<()> {
-        self.pause_tailing().await;
-        let started = self.nn.clock.ms();
-        let loader = self.loader.clone();
-        let life = {
-            let mut ns = self.nn.ns.write();
-            let life = ns.begin_loading();
-            self.nn.publish(&ns);
-            life
-        };
-        let fresh = tokio::task::spawn_blocking(move || loader.load(life))
-            .await
-            .context("the loader died")??;
-        {
-            let mut ns = self.nn.ns.write();
-            let mut old = std::mem::replace(&mut *ns, fresh);
-            ns.inherit(&mut old);
-            self.nn.publish(&ns);
-            // Freeing a large namespace takes a while; nobody has to wait for it.
-            drop(ns);
-            std::thread::spawn(move || drop(old));
-        }
-        // Asked before anything is read: what is read while one writer stays alone needs no other proof.
-        prove(&self.nn, &self.tail).await?;
-        while let Err(error) = self.tail.catch_up().await {
-            if needs_load(&error) || self.nn.settings.is_single() {
-                return Err(error);
-            }
-            tracing::warn!(error = format!("{error:#}"), "cannot read the journal; trying again");
-            tokio::time::sleep(RETRY).await;
-        }
-        prove(&self.nn, &self.tail).await?;
-        let mut ns = self.nn.ns.write();
-        // The block manager is new: it has not heard of the lists and racks yet.
-        crate::hosts::tell(&self.nn, &mut ns);
-        ns.blockmanager.activate_safe_mode(self.nn.clock.now());
-        if !self.nn.settings.is_single() {
-            ns.role.change(Role::Standby)?;
-        }
-        self.nn.publish(&ns);
-        let applied = ns.edit_log.applied();
-        self.nn.loads.fetch_add(1, Ordering::AcqRel);
-        drop(ns);
-        let took = self.nn.clock.ms() - started;
-        self.nn.metrics.load_ms.store(took, Ordering::Relaxed);
-        if self.nn.settings.is_single() {
-            tracing::info!(%applied, took_ms = took, "namespace loaded");
-            return Ok(());
-        }
-        tracing::info!(%applied, took_ms = took, "namespace loaded; standby");
-        self.following.send_replace(true);
-        Ok(())
-    }
-
-    async fn become_active(&self, patient: bool) -> Result<(), RemoteException> {
-        let failed = |message: String| RemoteException::new(exceptions::SERVICE_FAILED, message);
-        match self.nn.role() {
-            Role::Active => return Ok(()),
-            Role::Standby => {}
-            role => return Err(failed(format!("cannot become active while {role:?}"))),
-        }
-        if self.nn.settings.not_active_in_safe_mode && self.nn.ns.read().blockmanager.in_safe_mode() {
-            return Err(failed("NameNode still not leave safemode".to_owned()));
-        }
-        let started = self.nn.clock.us();
-        self.change(Role::BecomingActive)?;
-        self.nn.image_under_way.lock().cancel_checkpoint();
-        self.pause_tailing().await;
-        match self.activate(started, patient).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "did not become active");
-                self.resign().await;
-                if needs_load(&error) && self.nn.role() == Role::BecomingActive {
-                    self.nn.failed(Aspect::Loading, &error);
-                    self.load_until_it_works().await;
-                }
-                if self.nn.role() == Role::BecomingActive {
-                    self.change(Role::Standby)?;
-                    self.following.send_replace(true);
-                }
-                Err(failed(format!("Failed to become active: {error:#}")))
-            }
-        }
-    }
-
-    async fn activate(&self, started: u64, patient: bool) -> anyhow::Result<()> {
-        let recovered = self.recover(patient).await?;
-        let recovered_us = self.nn.clock.us();
-        tracing::info!(
-            epoch = recovered.epoch,
-            recovery_us = recovered_us - started,
-            "journal recovered"
-        );
-        let applied = self.nn.ns.read().edit_log.applied();
-        if let Some(last) = recovered.last.filter(|last| *last > applied) {
-            self.tail.catch_up_to(last).await?;
-        }
-        self.tail.prove_before_active(recovered.epoch, recovered.last).await?;
-        if self.nn.settings.is_single() {
-            let (applied, seen) = (self.nn.ns.read().edit_log.applied(), self.loader.dirs().max_seen_txid());
-            anyhow::ensure!(
-                applied >= seen,
-                "Gap in transactions. Expected to be able to read up until at least txid {seen} but unable to find any edit \
-                 logs containing txid {}",
-                applied.next()
-            );
-        }
-        let (start, life) = {
-            let mut ns = self.nn.ns.write();
-            let start = ns.start_active(self.nn.clock.now())?;
-            if self.nn.standby_calls.another_was_active() {
-                ns.blockmanager.take_over();
-            }
-            self.nn.gate.lock().open(ns.life().clone());
-            self.nn.publish(&ns);
-            (start, ns.life().clone())
-        };
-        let (done, synced) = oneshot::channel();
-        self.log.send(LogCommand::Ship(life))?;
-        self.log.send(LogCommand::NotifySynced(start, done))?;
-        for kept in self.nn.take_kept_calls() {
-            self.handler.serve(kept);
-        }
-        synced.await.context("the first transaction did not reach a quorum")?;
-        let now = self.nn.clock.us();
-        self.nn.metrics.last_failover_us.store(now - started, Ordering::Relaxed);
-        tracing::info!(
-            epoch = recovered.epoch,
-            first = %start,
-            recovery_us = recovered_us - started,
-            total_us = now - started,
-            "active"
-        );
-        Ok(())
-    }
-
-    /// Becomes the writer. A read lease that nobody renews is waited out if somebody insists.
-    async fn recover(&self, patient: bool) -> anyhow::Result<Recovered> {
-        let give_up = self.nn.clock.ms() + 2 * u64::from(self.nn.settings.lease_ms);
-        loop {
-            let info = self.nn.ns.read().info.clone();
-            let (done, recovered) = oneshot::channel();
-            self.log.send(LogCommand::Recover { info, done })?;
-            match recovered.await.context("the edit log task gave up")? {
-                Err(LogError::LeaseHeld) if patient && self.nn.clock.ms() < give_up => {
-                    tokio::time::sleep(LEASE_RETRY).await;
-                }
-                result => return Ok(result?),
-            }
-        }
-    }
-
-    /// Finishes the segment, gives the lease back, follows whoever comes next.
-    async fn become_standby(&self) -> Result<(), RemoteException> {
-        match self.nn.role() {
-            Role::Standby => return Ok(()),
-            Role::Active => {}
-            role => {
-                return Err(RemoteException::new(
-                    exceptions::SERVICE_FAILED,
-                    format!("cannot become standby while {role:?}"),
-                ));
-            }
-        }
-        let finished = self.finish_log().await;
-        if let Err(error) = &finished {
-            tracing::warn!(error = format!("{error:#}"), "the segment was not finished");
-        }
-        self.leave_active("asked to become standby").await;
-        Ok(())
-    }
-
-    async fn finish_log(&self) -> anyhow::Result<()> {
-        let last = {
-            let mut ns = self.nn.ns.write();
-            ns.begin_stepping_down()?;
-            self.nn.publish(&ns);
-            ns.edit_log.close()?
-        };
-        let (done, finalized) = oneshot::channel();
-        self.log.send(LogCommand::NotifyFinalized(last, done))?;
-        self.nn.log_wake.notify_one();
-        tokio::time::timeout(STEP_DOWN_TIMEOUT, finalized)
-            .await
-            .context("no quorum in time")?
-            .context("not the writer any more")?;
-        Ok(())
-    }
-
-    /// The journals are not ours any more.
-    async fn step_down_at_once(&self, reason: &str) {
-        tracing::error!(reason, "no longer the writer of the shared journal");
-        if self.nn.role() == Role::Active {
-            let mut ns = self.nn.ns.write();
-            if let Err(error) = ns.begin_stepping_down() {
-                tracing::error!(%error, "unexpected role");
-            }
-            self.nn.publish(&ns);
-        }
-        if self.nn.role() == Role::SteppingDown {
-            self.leave_active(reason).await;
-        }
-    }
-
-    async fn leave_active(&self, reason: &str) {
-        // Replies to what a quorum has may still go: the lease is ours until it is given back.
-        self.nn.release_replies();
-        self.nn.lease.set(0);
-        let (must_reload, parked) = {
-            let mut ns = self.nn.ns.write();
-            // Closed under the lock under which replies are made: none of this life is parked after this.
-            let parked = self.nn.gate.lock().close();
-            // What is broken is used by no later role; the load makes another one.
-            let must_reload = ns.edit_log.has_unsynced() || ns.is_broken();
-            if must_reload {
-                ns.life().end();
-            } else if let Err(error) = ns.end_stepping_down(self.nn.clock.wall_ms()) {
-                tracing::error!(%error, "unexpected role");
-            }
-            self.nn.publish(&ns);
-            (must_reload, parked)
-        };
-        for reply in parked {
-            reply.give_up();
-        }
-        self.resign().await;
-        if must_reload {
-            tracing::warn!(
-                reason,
-                "some changes reached no quorum or failed: loading the namespace anew"
-            );
-            self.load_until_it_works().await;
+    fn on(&mut self, event: Event<Asker>) -> Orders<ParkedReply, Asker> {
+        let nn = &self.nn;
+        let is_fresh = matches!(event, Event::Loaded(_));
+        let max_seen_txid = if nn.settings.is_single() {
+            self.loader.dirs().max_seen_txid()
         } else {
-            tracing::info!(reason, "standby");
-            self.following.send_replace(true);
+            TxId(0)
+        };
+        let mut ns = nn.ns.write();
+        let orders = self.roles.on(
+            event,
+            &mut Place {
+                ns: &mut ns,
+                gate: &mut nn.gate.lock(),
+                health: &mut nn.health.lock(),
+                lease_held: nn.lease.held(nn.clock.us()),
+                another_was_active: nn.standby_calls.another_was_active(),
+                max_seen_txid,
+                now: nn.clock.now(),
+                now_us: nn.clock.us(),
+            },
+        );
+        if is_fresh {
+            // The block manager is new: it has not heard of the lists and racks yet.
+            crate::hosts::tell(nn, &mut ns);
+        }
+        nn.publish(&ns);
+        orders
+    }
+
+    /// Fails when the process is to end.
+    fn act(&mut self, action: Action<ParkedReply, Asker>) -> anyhow::Result<()> {
+        let nn = &self.nn;
+        match action {
+            // Freeing a large namespace takes a while; nobody has to wait for it.
+            Action::Discard(old) => drop(std::thread::spawn(move || drop(old))),
+            Action::DropLease => nn.lease.set(0),
+            Action::Send(replies) => replies.into_iter().for_each(ParkedReply::send),
+            Action::GiveUp(replies) => replies.into_iter().for_each(ParkedReply::give_up),
+            Action::CancelCheckpoint => nn.image_under_way.lock().cancel_checkpoint(),
+            // Without its task the process ends.
+            Action::Ship(life) => drop(self.log.send(LogCommand::Ship(life))),
+            Action::ServeKeptCalls => {
+                for kept in nn.take_kept_calls() {
+                    self.handler.serve(kept);
+                }
+            }
+            Action::Follow => drop(self.following.send_replace(true)),
+            Action::Answer(done, result) => done(result),
+            Action::Tell(news) => tell(nn, news),
+            Action::End => return Err(self.last_error.take().context("nothing can be served")?),
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, step: Step) -> Event<Asker> {
+        match self.try_to(step).await {
+            Ok(event) => event,
+            Err(error) => {
+                let problem = Problem {
+                    kind: self.kind(&error),
+                    what: format!("{error:#}"),
+                    cause: repair::cause(&error),
+                };
+                self.last_error = Some(error);
+                Event::Failed(problem)
+            }
         }
     }
 
-    async fn resign(&self) {
-        let (done, resigned) = oneshot::channel();
-        if self.log.send(LogCommand::Resign(done)).is_ok() {
-            let _ = resigned.await;
+    fn kind(&self, error: &anyhow::Error) -> ProblemKind {
+        if let Some(LogError::LeaseHeld) = error.downcast_ref() {
+            ProblemKind::LeaseHeld
+        } else if self.loader.is_hopeless(error) {
+            ProblemKind::Hopeless
+        } else if let Some(oldest) = repair::purged(error) {
+            ProblemKind::Purged { oldest }
+        } else if needs_load(error) {
+            ProblemKind::Unusable
+        } else {
+            ProblemKind::Passing
         }
+    }
+
+    async fn try_to(&mut self, step: Step) -> anyhow::Result<Event<Asker>> {
+        let nn = &self.nn;
+        match step {
+            Step::StopTailing => {
+                self.following.send_replace(false);
+                drop(self.tailing.lock().await);
+            }
+            Step::Load(life) => {
+                let loader = self.loader.clone();
+                let loaded = tokio::task::spawn_blocking(move || loader.load(life)).await;
+                return Ok(Event::Loaded(Box::new(loaded.context("the loader died")??)));
+            }
+            Step::Prove => prove(nn, &self.tail).await?,
+            Step::CatchUp => self.tail.catch_up().await?,
+            Step::FetchImage(oldest) => {
+                repair::fetch_newest_image(nn, self.loader.dirs(), oldest).await?;
+            }
+            Step::Recover => {
+                let info = nn.ns.read().info.clone();
+                let (done, recovered) = oneshot::channel();
+                self.log.send(LogCommand::Recover { info, done })?;
+                let recovered = recovered.await.context("the edit log task gave up")??;
+                return Ok(Event::Recovered {
+                    epoch: Epoch(recovered.epoch),
+                    last: recovered.last,
+                });
+            }
+            Step::CatchUpTo(last) => self.tail.catch_up_to(last).await?,
+            Step::ProveBeforeActive(epoch, last) => self.tail.prove_before_active(epoch.0, last).await?,
+            Step::AwaitSynced(txid) => {
+                let (done, synced) = oneshot::channel();
+                self.log.send(LogCommand::NotifySynced(txid, done))?;
+                synced.await.context("the first transaction did not reach a quorum")?;
+            }
+            Step::AwaitFinalized(last, within_ms) => {
+                let (done, finalized) = oneshot::channel();
+                self.log.send(LogCommand::NotifyFinalized(last, done))?;
+                nn.log_wake.notify_one();
+                tokio::time::timeout(Duration::from_millis(within_ms), finalized)
+                    .await
+                    .context("no quorum in time")?
+                    .context("not the writer any more")?;
+            }
+            Step::Resign => {
+                let (done, resigned) = oneshot::channel();
+                if self.log.send(LogCommand::Resign(done)).is_ok() {
+                    let _ = resigned.await;
+                }
+            }
+            Step::Pause(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        }
+        Ok(Event::Done)
+    }
+}
+
+/// Says it in the log, and counts it.
+fn tell(nn: &NameNode, news: News) {
+    match news {
+        News::Loaded { applied, took_ms } => {
+            nn.loads.fetch_add(1, Ordering::AcqRel);
+            nn.metrics.load_ms.store(took_ms, Ordering::Relaxed);
+            if nn.settings.is_single() {
+                tracing::info!(%applied, took_ms, "namespace loaded");
+            } else {
+                tracing::info!(%applied, took_ms, "namespace loaded; standby");
+            }
+        }
+        News::Unhealthy(aspect, problem) => tracing::error!(?aspect, problem, "this NameNode is not healthy"),
+        News::CannotRead(error) => tracing::warn!(error, "cannot read the journal; trying again"),
+        News::NoNewerImage(error) => tracing::error!(error, "cannot get a newer image"),
+        News::Recovered { epoch, took_us } => {
+            tracing::info!(epoch = epoch.0, recovery_us = took_us, "journal recovered");
+        }
+        News::Active {
+            epoch,
+            first,
+            recovery_us,
+            took_us,
+        } => {
+            nn.metrics.last_failover_us.store(took_us, Ordering::Relaxed);
+            tracing::info!(epoch = epoch.0, %first, recovery_us, total_us = took_us, "active");
+        }
+        News::NotActive(error) => tracing::warn!(error, "did not become active"),
+        News::NotFinished(error) => tracing::warn!(error, "the segment was not finished"),
+        News::WriterLost(reason) => tracing::error!(reason, "no longer the writer of the shared journal"),
+        News::Standby(reason) => tracing::info!(reason, "standby"),
+        News::Dropped(reason) => tracing::warn!(
+            reason,
+            "some changes reached no quorum or failed: loading the namespace anew"
+        ),
     }
 }
 
@@ -490,9 +390,10 @@ mod tests {
     use crate::testing;
     use hathi_formats::conf::JournalUri;
     use hathi_formats::editlog::{EditOp, encode};
-    use hathi_formats::ids::{LayoutVersion, TxId};
+    use hathi_formats::ids::LayoutVersion;
     use hathi_journal::directory::SharedDirectory;
     use hathi_namespace::Namespace;
+    use hathi_namesystem::Role;
     use hathi_namesystem::save_namespace::Purpose;
     use hathi_storage::OsDisk;
 

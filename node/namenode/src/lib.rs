@@ -1,4 +1,5 @@
-//! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem`.
+//! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem`, and in
+//! `hathi_nameserver` as far as it goes yet.
 //!
 //! Threads: the RPC reactor(s), on the first of which the edit log task lives too; one for everything in the background
 //! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory, one for large block reports; and short-lived

@@ -15,9 +15,7 @@ use std::sync::Arc;
 impl NameNode {
     /// Something that makes this NameNode unhealthy; logged when it is news.
     pub fn failed(&self, aspect: Aspect, error: &anyhow::Error) {
-        // The chain's other links say where, and differ although the cause is the same.
-        let cause = error.downcast_ref::<TailError>();
-        let what = cause.map_or_else(|| format!("{error:#}"), ToString::to_string);
+        let what = cause(error);
         if self.health.lock().failed(aspect, what.clone(), self.clock.ms()) {
             tracing::error!(?aspect, problem = what, "this NameNode is not healthy");
         }
@@ -27,6 +25,12 @@ impl NameNode {
     pub fn well(&self, aspect: Aspect) {
         self.health.lock().well(aspect);
     }
+}
+
+/// What of an error's words stays the same when the same happens again. The chain's other links say where.
+pub fn cause(error: &anyhow::Error) -> String {
+    let cause = error.downcast_ref::<TailError>();
+    cause.map_or_else(|| format!("{error:#}"), ToString::to_string)
 }
 
 /// The first transaction the journal still has, when the next one needed is gone.

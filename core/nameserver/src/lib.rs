@@ -1,0 +1,6 @@
+//! The NameNode as a state machine around its namesystem: events come in, steps and actions go out.
+//!
+//! Deterministic: no clock, no sockets, no threads. The shell in `node/namenode` performs what it is told to, and says how
+//! that ended.
+
+pub mod role_changes;
