@@ -1,6 +1,5 @@
 //! What must hold of a journal between calls.
 
-use hathi_formats::ids::TxId;
 use hathi_storage::Disk;
 
 use super::{Acceptor, MAX_WAITING_EPOCHS};
