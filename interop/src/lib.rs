@@ -3,6 +3,7 @@
 
 mod cluster;
 mod daemons;
+mod failover_client;
 pub mod failovers;
 mod faults;
 mod file_client;
@@ -20,6 +21,7 @@ mod zookeeper;
 
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use daemons::{Daemons, Start};
+pub use failover_client::FailoverClient;
 pub use faults::{Faults, Slow};
 pub use file_client::FileClient;
 pub use hadoop::Hadoop;

@@ -1,5 +1,5 @@
-//! Two NameNodes on three JournalNodes or a shared directory, with DataNodes where wanted, each of them ours or Hadoop's,
-//! on the same directories and ports.
+//! Two NameNodes, or more, on three JournalNodes or a shared directory, with DataNodes where wanted, each of them ours or
+//! Hadoop's, on the same directories and ports.
 
 mod datanodes;
 
@@ -29,7 +29,7 @@ pub enum Kind {
     Hadoops,
 }
 
-/// Where the edits are that both NameNodes have (`dfs.namenode.shared.edits.dir`).
+/// Where the edits are that all NameNodes have (`dfs.namenode.shared.edits.dir`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedEdits<'a> {
     /// `qjournal://`: at the JournalNodes, by the host names that NameNodes know them by.
@@ -56,8 +56,8 @@ pub struct Pair {
     namenode_ports: Vec<u16>,
     site: Vec<(String, String)>,
     journalnodes: [Option<Child>; JOURNALNODES],
-    namenodes: [Option<Child>; 2],
-    controllers: [Option<Child>; 2],
+    namenodes: Vec<Option<Child>>,
+    controllers: Vec<Option<Child>>,
     datanodes: datanodes::DataNodes,
 }
 
@@ -72,12 +72,28 @@ impl Pair {
         shared: SharedEdits<'_>,
         more: &[(&str, &str)],
     ) -> Result<Pair> {
+        Pair::with_namenodes(2, hathi, hadoop, shared, more)
+    }
+
+    /// As [`Pair::new`], with so many NameNodes: seven at most, as the ports of DataNodes follow theirs.
+    ///
+    /// # Errors
+    /// When a port or a file can't be had.
+    pub fn with_namenodes(
+        count: usize,
+        hathi: impl AsRef<Path>,
+        hadoop: Option<Hadoop>,
+        shared: SharedEdits<'_>,
+        more: &[(&str, &str)],
+    ) -> Result<Pair> {
         let range = PortRange::claim()?;
-        let ports: Vec<u16> = (range.base()..).take(2 * JOURNALNODES + 4).collect();
+        let ports: Vec<u16> = (range.base()..).take(2 * (JOURNALNODES + count)).collect();
+        let ids: Vec<String> = (0..count).map(|index| format!("nn{index}")).collect();
+        let ids = ids.join(",");
         let (journalnode_ports, namenode_ports) = ports.split_at(2 * JOURNALNODES);
         let mut site: Vec<(String, String)> = [
             ("dfs.nameservices", "ns"),
-            ("dfs.ha.namenodes.ns", "nn0,nn1"),
+            ("dfs.ha.namenodes.ns", ids.as_str()),
             (
                 "dfs.client.failover.proxy.provider.ns",
                 "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider",
@@ -103,7 +119,7 @@ impl Pair {
                 ));
             }
         }
-        for (index, port) in (0..2).zip(range.base() + CONTROLLER_PORTS..) {
+        for (index, port) in (0..count).zip(range.base() + CONTROLLER_PORTS..) {
             site.push((format!("dfs.ha.zkfc.port.ns.nn{index}"), port.to_string()));
         }
         let pair = Pair {
@@ -115,8 +131,8 @@ impl Pair {
             namenode_ports: namenode_ports.to_vec(),
             site,
             journalnodes: [const { None }; JOURNALNODES],
-            namenodes: [const { None }; 2],
-            controllers: [const { None }; 2],
+            namenodes: (0..count).map(|_| None).collect(),
+            controllers: (0..count).map(|_| None).collect(),
             datanodes: datanodes::DataNodes::default(),
         };
         std::fs::create_dir(pair.shared_dir())?;
@@ -143,7 +159,7 @@ impl Pair {
         };
         let mut site = self.site.clone();
         site.push(("dfs.namenode.shared.edits.dir".to_owned(), uri));
-        for index in 0..2 {
+        for index in 0..self.namenodes.len() {
             let own = [
                 (
                     "dfs.namenode.name.dir",
@@ -277,22 +293,23 @@ impl Pair {
         })
     }
 
-    fn spawn(&self, mut command: Command, name: &str, address: SocketAddr) -> Result<Child> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.dir.path().join(format!("{name}.log")))?;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+    fn spawn(&self, command: Command, name: &str, address: SocketAddr) -> Result<Child> {
+        let mut child = self.launch(command, name)?;
         wait_for(&format!("{name} to listen"), PATIENCE, || {
             let ended = child.try_wait().is_ok_and(|status| status.is_some());
             assert!(!ended, "{name} ended:\n{}", self.log(name));
             TcpStream::connect(address).ok()
         });
         Ok(child)
+    }
+
+    fn launch(&self, mut command: Command, name: &str) -> Result<Child> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join(format!("{name}.log")))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(command.spawn()?)
     }
 
     /// Starts a JournalNode on what its directory holds.
@@ -358,6 +375,21 @@ impl Pair {
         self.namenodes[index] = Some(self.spawn(command, &name, self.address(Role::NameNode, index))?);
         if conf != self.conf_alone() {
             self.wait_for_state(index, "standby");
+        }
+        Ok(())
+    }
+
+    /// Starts NameNodes side by side, and waits until they are standbys: those of Hadoop take their time.
+    ///
+    /// # Errors
+    /// When one can't be started.
+    pub fn start_namenodes(&mut self, indexes: &[usize], kind: Kind) -> Result<()> {
+        for index in indexes {
+            let command = self.command(kind, "namenode", &self.conf(*index), &[])?;
+            self.namenodes[*index] = Some(self.launch(command, &format!("nn{index}"))?);
+        }
+        for index in indexes {
+            self.wait_for_state(*index, "standby");
         }
         Ok(())
     }
@@ -505,7 +537,7 @@ impl Pair {
         crate::send_signal(self.pid(role, index)?, signal)
     }
 
-    /// Neither NameNode has ended.
+    /// No NameNode has ended.
     ///
     /// # Errors
     /// When one has.

@@ -121,6 +121,8 @@ pub struct JournalNode {
     /// The segments with a flipped bit, by their first transaction.
     pub flipped: BTreeSet<u64>,
     waiting: Waiting,
+    /// Calls of nobody in this world that wait for something, and until when.
+    parked: Vec<(Request, u64)>,
     syncing: Option<(SyncJob<SimFile>, Waiting)>,
     mutation: Mutation,
 }
@@ -147,6 +149,7 @@ impl JournalNode {
             damaged: false,
             flipped: BTreeSet::new(),
             waiting: Waiting::default(),
+            parked: Vec::new(),
             syncing: None,
             mutation: Mutation::planted(mutant),
         }
@@ -176,12 +179,40 @@ impl JournalNode {
     pub fn stop(&mut self) {
         self.acceptor = None;
         self.waiting = Waiting::default();
+        self.parked.clear();
         self.syncing = None;
+    }
+
+    /// Takes a request of somebody who is not in this world and hears no answer; whether it waits.
+    pub fn request_of_nobody(&mut self, request: &Request, now: u64) -> bool {
+        let local = self.clock.at(now);
+        self.try_parked(local);
+        let Some(acceptor) = &mut self.acceptor else {
+            return false;
+        };
+        let Handled::Park { until } = acceptor.handle(request, local) else {
+            return false;
+        };
+        self.parked.push((request.clone(), until));
+        true
+    }
+
+    /// Those who wait come before whoever comes now.
+    fn try_parked(&mut self, local: u64) {
+        let Some(acceptor) = &mut self.acceptor else {
+            return;
+        };
+        for (request, until) in std::mem::take(&mut self.parked) {
+            if let Handled::Park { until } = acceptor.handle_parked(&request, until, local) {
+                self.parked.push((request, until));
+            }
+        }
     }
 
     /// Takes a request that has arrived.
     pub fn request(&mut self, mut message: Message, now: u64) -> Vec<Effect> {
         let local = self.clock.at(now);
+        self.try_parked(local);
         let java = self.java;
         let Some(acceptor) = &mut self.acceptor else {
             return Vec::new();

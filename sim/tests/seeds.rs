@@ -93,6 +93,7 @@ fn one_liar_and_any_number_of_strangers_stop_no_election() {
         "stranger: heartbeat",
         "stranger: newEpoch",
         "stranger: releaseLease",
+        "stranger: waits for the end of a lease",
     ] {
         assert!(summary.marks.contains_key(reached), "no seed reached: {reached}");
     }

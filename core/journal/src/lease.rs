@@ -1,7 +1,8 @@
 //! The read lease, both ends.
 //!
-//! A JournalNode that grants a lease refuses `newEpoch` to others until it ends, so whoever holds the leases of a
-//! majority knows that nobody else can become the writer meanwhile, and may answer reads from memory.
+//! A JournalNode that grants a lease promises no epoch to others until it ends: it refuses their `newEpoch`, and lets
+//! Hadoop's wait. So whoever holds the leases of a majority knows that nobody else can become the writer meanwhile, and may
+//! answer reads from memory.
 //!
 //! Only rates of clocks are trusted, and that they go on while a machine is suspended: the holder counts from when it
 //! *sent* the request and subtracts [`DRIFT_PERCENT`], the JournalNode counts from when it *received* it. A holder's

@@ -1,13 +1,13 @@
 //! Hadoop's NameNodes in place of ours and beside ours: on our images, which either makes of the other's edits, with files
-//! that are being written, appended to and truncated, and as an observer.
+//! that are being written, appended to and truncated, as an observer, and five in all that take turns.
 
 use anyhow::{Context, Result, ensure};
 use hathi_formats::fsimage::{Image, ImageCodec, ImageWriter, write_xml};
-use hathi_interop::{FileClient, Hadoop, Kind, Pair, Role, SharedEdits, wait_for};
+use hathi_interop::{FailoverClient, FileClient, Hadoop, Kind, Load, Pair, Role, SharedEdits, wait_for};
 use hathi_net::http;
 use rustix::process::Signal;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -194,8 +194,18 @@ fn hadoops_namenodes_go_on_from_our_image_of_files_that_are_written_appended_to_
             ensure!(client.run(&format!("read {path}"))? == told, "{path} after {kind:?}");
         }
         pair.run("dfs", &["-rm", "-skipTrash", "/later"])?;
-        pair.failover(0, 1)?;
-        pair.stop_namenode(0)?;
+        if kind == Ours {
+            // Nobody gives its lease back. Hadoop's asks the JournalNodes once, and would end if they refused.
+            pair.kill_namenode(0)?;
+            pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn1"])?;
+            pair.wait_for_state(1, "active");
+            client.run("create /after-a-death 100")?;
+            client.run("close /after-a-death")?;
+            pair.namenodes_live()?;
+        } else {
+            pair.failover(0, 1)?;
+            pair.stop_namenode(0)?;
+        }
     }
     Ok(())
 }
@@ -305,5 +315,111 @@ fn hadoops_observer_beside_our_active_shows_nothing_stale() -> Result<()> {
     ensure!(printed.trim() == format!("reads {} stale 0", 3 * ROUNDS), "{printed}");
     let reads = served(&pair, 1, "FileInfoOps")?;
     ensure!(reads >= 3 * ROUNDS, "the observer served {reads} reads only");
+    Ok(())
+}
+
+/// Of five NameNodes.
+const OF_OURS: [usize; 3] = [0, 1, 2];
+const OF_HADOOPS: [usize; 2] = [3, 4];
+
+/// The digests of the images in a NameNode's directory, by their transactions.
+fn images(pair: &Pair, index: usize) -> Result<BTreeMap<u64, String>> {
+    let current = pair.name_dir(index).join("current");
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(&current)? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        let digits = name.strip_prefix("fsimage_").and_then(|rest| rest.strip_suffix(".md5"));
+        if let Some(txid) = digits.and_then(|digits| digits.parse().ok())
+            // It may be purged meanwhile.
+            && let Ok(digest) = std::fs::read_to_string(current.join(&name))
+        {
+            found.insert(txid, digest.split_whitespace().next().unwrap_or_default().to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// The transactions of the images that NameNodes of ours have made by themselves.
+fn made_by_ours(pair: &Pair) -> BTreeSet<u64> {
+    let logs: String = OF_OURS.map(|index| pair.log(&format!("nn{index}"))).concat();
+    let lines = logs.lines().filter(|line| line.contains("saved an image"));
+    let txids = lines.filter_map(|line| line.split("txid=").nth(1)?.split_whitespace().next()?.parse().ok());
+    txids.collect()
+}
+
+/// Waits until the active has an image from now on that a standby of the other kind has made.
+fn the_active_takes_an_image_of_the_other_kind(pair: &Pair, active: usize) -> Result<()> {
+    let is_ours = OF_OURS.contains(&active);
+    let before = images(pair, active)?.into_keys().next_back().unwrap_or(0);
+    let makers = if is_ours { &OF_HADOOPS[..] } else { &OF_OURS[..] };
+    let what = format!("an image that the other kind has made at nn{active}");
+    let txid = wait_for(&what, PATIENCE, || {
+        let taken = images(pair, active).ok()?;
+        let of_ours = made_by_ours(pair);
+        makers.iter().find_map(|maker| {
+            let made = images(pair, *maker).ok()?;
+            let new = made.into_iter().filter(|(txid, _)| *txid > before);
+            let mut theirs = new.filter(|(txid, _)| of_ours.contains(txid) != is_ours);
+            theirs.find_map(|(txid, digest)| (taken.get(&txid) == Some(&digest)).then_some(txid))
+        })
+    });
+    eprintln!("nn{active} has taken the image of {txid}");
+    Ok(())
+}
+
+#[test]
+fn three_namenodes_of_ours_and_two_of_hadoops_take_turns_and_lose_nothing() -> Result<()> {
+    use Kind::{Hadoops, Ours};
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let more = [
+        ("dfs.replication", "2"),
+        ("dfs.heartbeat.interval", "1"),
+        ("dfs.ha.tail-edits.in-progress", "true"),
+        ("dfs.namenode.checkpoint.period", "2"),
+        ("dfs.namenode.checkpoint.check.period", "1"),
+    ];
+    let mut pair = Pair::with_namenodes(5, HATHI, Some(hadoop.clone()), SharedEdits::QUORUM, &more)?;
+    for index in 0..3 {
+        pair.start_journalnode(index, Ours)?;
+    }
+    let client = pair.conf(0);
+    pair.namenode(Ours, &client, &["-format", "-nonInteractive"])?;
+    pair.start_namenode(0, Ours, &client)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
+    for index in 1..5 {
+        pair.namenode(Ours, &pair.conf(index), &["-bootstrapStandby", "-nonInteractive"])?;
+    }
+    for index in 0..2 {
+        pair.start_datanode(index, Ours)?;
+    }
+    pair.start_namenodes(&OF_OURS[1..], Ours)?;
+    wait_for("the DataNodes", PATIENCE, || {
+        let report = pair.run("dfsadmin", &["-report"]).ok()?;
+        report.contains("Live datanodes (2)").then_some(())
+    });
+    let hadoops_client = FailoverClient::start(&hadoop, &client, "/hadoops", 2_000_000, 100)?;
+    let load = Load::start(&client)?;
+    pair.start_namenodes(&OF_HADOOPS, Hadoops)?;
+    load.goes_on();
+
+    pair.failover(0, 3)?;
+    load.goes_on();
+    the_active_takes_an_image_of_the_other_kind(&pair, 3)?;
+    pair.failover(3, 1)?;
+    load.goes_on();
+    the_active_takes_an_image_of_the_other_kind(&pair, 1)?;
+    // Its lease runs on for a second, and Hadoop's asks for an epoch at once.
+    pair.kill_namenode(1)?;
+    pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn4"])?;
+    load.goes_on();
+    pair.start_namenode(1, Ours, &pair.conf(1))?;
+    pair.failover(4, 2)?;
+    load.goes_on();
+    pair.namenodes_live()?;
+    eprintln!(
+        "{} directories; Hadoop's client: {}",
+        load.end()?,
+        hadoops_client.end()?
+    );
     Ok(())
 }

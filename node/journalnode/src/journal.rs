@@ -71,6 +71,14 @@ impl ReplyTo {
             ReplyTo::Here(waiting) => drop(waiting.send(answer)),
         }
     }
+
+    /// Whether nobody waits any more.
+    fn is_closed(&self) -> bool {
+        match self {
+            ReplyTo::Rpc(responder, _) => responder.is_closed(),
+            ReplyTo::Here(waiting) => waiting.is_closed(),
+        }
+    }
 }
 
 /// A segment that the acceptor wants, on its way to who fetches it.
@@ -125,6 +133,13 @@ struct Parked {
     request: Request,
     reply: ReplyTo,
     until: Micros,
+}
+
+impl Parked {
+    /// Whoever asked for a promise has gone away. Others are not looked at: what they get is lost, and nothing else.
+    fn is_gone(&self) -> bool {
+        matches!(self.request, Request::NewEpoch { .. }) && self.reply.is_closed()
+    }
 }
 
 struct Inner {
@@ -616,7 +631,20 @@ impl Journal {
         let Some(acceptor) = &mut inner.acceptor else {
             return;
         };
-        match acceptor.handle(&request, now) {
+        let handled = acceptor.handle(&request, now);
+        if let (Request::NewEpoch { epoch, .. }, Handled::Park { .. }) = (&request, &handled) {
+            tracing::info!(
+                journal = self.id(),
+                epoch = epoch.0,
+                "newEpoch waits for the end of another writer's read lease"
+            );
+        }
+        self.done(inner, handled, request, reply, now);
+    }
+
+    /// Passes on what became of a request at `now`.
+    fn done(self: &Arc<Self>, inner: &mut Inner, handled: Handled, request: Request, reply: ReplyTo, now: Micros) {
+        match handled {
             Handled::Now(answer) => {
                 if answer.is_ok() {
                     self.note(&request);
@@ -708,19 +736,16 @@ impl Journal {
             if inner.parked.is_empty() || (!changed && inner.parked.iter().all(|parked| parked.until > now)) {
                 return;
             }
-            for mut parked in std::mem::take(&mut inner.parked) {
-                if parked.until <= now {
-                    wait_no_more(&mut parked.request);
-                } else if !changed {
+            for parked in std::mem::take(&mut inner.parked) {
+                if parked.until > now && !changed {
                     inner.parked.push(parked);
                     continue;
                 }
-                let before = inner.parked.len();
-                self.handle(inner, parked.request, parked.reply, now);
-                // The deadline is the first one's: parking again does not put it off.
-                if let Some(again) = inner.parked.get_mut(before) {
-                    again.until = again.until.min(parked.until);
-                }
+                let Some(acceptor) = inner.acceptor.as_mut().filter(|_| !parked.is_gone()) else {
+                    continue;
+                };
+                let handled = acceptor.handle_parked(&parked.request, parked.until, now);
+                self.done(inner, handled, parked.request, parked.reply, now);
             }
         }
     }
@@ -773,12 +798,5 @@ impl Journal {
         if let Some(Err(error)) = inner.acceptor.as_mut().map(Acceptor::maintain) {
             tracing::error!(journal = self.id(), %error, "cannot prepare the open segment");
         }
-    }
-}
-
-/// Makes a call that may be parked one that is answered now.
-fn wait_no_more(request: &mut Request) {
-    if let Request::GetJournaledEdits { wait_ms, .. } | Request::WatchLease { wait_ms, .. } = request {
-        *wait_ms = 0;
     }
 }

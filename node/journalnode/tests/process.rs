@@ -181,6 +181,54 @@ async fn a_lease_is_watched_and_released() {
 }
 
 #[tokio::test]
+async fn a_new_epoch_of_hadoop_waits_for_the_end_of_a_lease_unless_its_caller_goes_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut conf = configuration(dir.path());
+    conf.set("hathi.lease.max.ms", "600000");
+    let node = JournalNode::start(conf).unwrap();
+    let holder = Writer::connect(&node, 1).await;
+    holder.format().await;
+    let epoch = |epoch, lease_ms: Option<u32>| Request::NewEpoch {
+        ns_info: ns_info(),
+        epoch: Epoch(epoch),
+        lease: lease_ms.map(|ms| LeaseRequest {
+            ms,
+            holder: "nn1@a".into(),
+            proof: LeaseProof(1),
+        }),
+        established: false,
+    };
+    holder.ask(&epoch(1, Some(600_000))).await.unwrap();
+    let connections = rpc_metric(&node, "NumOpenConnections").await;
+    let as_hadoop = async |caller: &Writer| {
+        let request = epoch(2, None);
+        let body = caller.envelope.encode(&request);
+        let answer = caller.client.call_encoded(request.method(), &body, None, None);
+        // What comes after it is answered only when it waits.
+        caller.ask(&Request::IsFormatted).await.unwrap();
+        answer
+    };
+    // It is killed while it waits. The next one is elected, and asks for the same epoch.
+    let killed = Writer::connect(&node, 2).await;
+    let lost = as_hadoop(&killed).await;
+    killed.client.close();
+    assert!(lost.encoded().await.is_err());
+    until(async || (rpc_metric(&node, "NumOpenConnections").await == connections).then_some(())).await;
+    let next = Writer::connect(&node, 2).await;
+    let waits = as_hadoop(&next).await;
+    let release = Request::ReleaseLease {
+        holder: "nn1@a".into(),
+        proof: LeaseProof(1),
+        up_to: None,
+    };
+    assert_eq!(holder.ask(&release).await.unwrap(), Answer::Released(true));
+    waits.encoded().await.unwrap();
+    // Nobody gives this one back.
+    holder.ask(&epoch(3, Some(100))).await.unwrap();
+    next.ask(&epoch(4, None)).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_emptied_node_joins_its_peers_and_catches_up() {
     let dir = tempfile::tempdir().unwrap();
     let (confs, ports) = quorum(dir.path());
@@ -240,6 +288,10 @@ async fn has_finalized(writer: &Writer, start: u64) -> bool {
 }
 
 async fn calls_of(node: &JournalNode) -> u64 {
+    rpc_metric(node, "RpcProcessingTimeNumOps").await
+}
+
+async fn rpc_metric(node: &JournalNode, name: &str) -> u64 {
     let url = format!(
         "http://{}/jmx?qry=Hadoop:service=JournalNode,name=Rpc*",
         node.http_address()
@@ -247,10 +299,7 @@ async fn calls_of(node: &JournalNode) -> u64 {
     let (_, jmx) = http::get_bytes(&url, LIMIT, 1 << 20).await.unwrap();
     let jmx: serde_json::Value = serde_json::from_slice(&jmx).unwrap();
     let beans = jmx["beans"].as_array().unwrap();
-    beans
-        .iter()
-        .find_map(|bean| bean["RpcProcessingTimeNumOps"].as_u64())
-        .unwrap()
+    beans.iter().find_map(|bean| bean[name].as_u64()).unwrap()
 }
 
 #[tokio::test]

@@ -100,10 +100,11 @@ impl World {
             1 => {
                 self.mark("stranger: newEpoch");
                 let established = self.liar_rng.bool();
+                let as_hadoop = self.liar_rng.bool();
                 self.send_as_nobody(&Request::NewEpoch {
                     ns_info: namespace_info(),
                     epoch: Epoch(epoch),
-                    lease: lease(0),
+                    lease: lease(0).filter(|_| !as_hadoop),
                     established,
                 });
             }
@@ -126,11 +127,12 @@ impl World {
     }
 
     fn send_as_nobody(&mut self, request: &Request) {
+        let mut waits = false;
         for jn in &mut self.jns {
-            let local = jn.clock.at(self.now);
-            if let Some(acceptor) = &mut jn.acceptor {
-                let _ = acceptor.handle(request, local);
-            }
+            waits |= jn.request_of_nobody(request, self.now);
+        }
+        if waits {
+            self.mark("stranger: waits for the end of a lease");
         }
     }
 }

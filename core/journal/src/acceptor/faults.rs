@@ -225,7 +225,11 @@ fn a_damaged_lease_marker_counts_as_a_lease() {
     bench.stop();
     bench.disk.flip_bit(&at("lease-epoch"), 0, 2).unwrap();
     bench.start_again();
-    bench.lease = None;
+    bench.lease = Some(LeaseRequest {
+        ms: 1000,
+        holder: "nn2@b".into(),
+        proof: LeaseProof(2),
+    });
     assert!(matches!(bench.vote(4), Err(JournalError::LeaseHeld { .. })));
     // Nor is it known for how long it was promised.
     bench.now += 5 * 2_000_000 - 1;

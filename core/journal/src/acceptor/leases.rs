@@ -11,6 +11,10 @@ use crate::lease::{LeaseMarker, LeaseProof};
 use crate::messages::{Answer, LeaseRequest, LeaseState, Micros};
 use crate::mutant::Mutant;
 
+/// How many calls of `newEpoch` wait for the end of a lease at most. A nameservice has few NameNodes, each of them asks
+/// once when it is elected, and all that wait are tried again with every change of the journal.
+pub const MAX_WAITING_EPOCHS: usize = 8;
+
 impl<D: Disk> Acceptor<D> {
     /// Refuses whoever has to wait for the end of somebody else's lease.
     pub(super) fn check_lease(&self, request: Option<&LeaseRequest>, now: Micros) -> Result<()> {
@@ -25,6 +29,30 @@ impl<D: Disk> Acceptor<D> {
             remaining_ms: remaining.div_ceil(1000),
             journal: self.journal_id(),
         })
+    }
+
+    /// What becomes of a `newEpoch` of Hadoop's: it waits for the end of the lease that keeps it out. A refusal would end
+    /// Hadoop's NameNode, as its `QuorumJournalManager` asks once.
+    ///
+    /// A holder that has died renews no lease, but what it sent before may be read after this call: so the call waits beyond
+    /// the end that is known now, for as long as the longest lease. It is handled once the lease has ended, however early.
+    /// While the holder lives and renews it the call is refused at last, as all others are at once.
+    pub(super) fn wait_for_lease(&mut self, answer: Result<Answer>, parked: Option<Micros>, now: Micros) -> Handled {
+        let place = self.waiting_epochs.iter().position(|until| Some(*until) == parked);
+        if let Some(place) = place {
+            self.waiting_epochs.swap_remove(place);
+        }
+        let Err(JournalError::LeaseHeld { remaining_ms, .. }) = &answer else {
+            return Handled::Now(answer);
+        };
+        let longest_ms = Micros::from(self.options.max_lease_ms).max(*remaining_ms);
+        let until = parked.unwrap_or(now + longest_ms * 1000);
+        self.waiting_epochs.retain(|until| *until > now);
+        if until <= now || self.waiting_epochs.len() >= MAX_WAITING_EPOCHS {
+            return Handled::Now(answer);
+        }
+        self.waiting_epochs.push(until);
+        Handled::Park { until }
     }
 
     /// The lease that the asker holds is to run on in the epoch that it is about to be promised: writes so, or answers
@@ -127,11 +155,9 @@ impl<D: Disk> Acceptor<D> {
         Ok(newest.is_some_and(|name| name.end.is_none()))
     }
 
-    pub(super) fn watch_lease(&mut self, known_counter: Option<u64>, wait_ms: u32, now: Micros) -> Handled {
+    pub(super) fn watch_lease(&mut self, known_counter: Option<u64>, until: Micros, now: Micros) -> Handled {
         match self.lease_state(now) {
-            Ok(state) if wait_ms > 0 && known_counter == Some(state.change_counter) => Handled::Park {
-                until: now + Micros::from(wait_ms) * 1000,
-            },
+            Ok(state) if now < until && known_counter == Some(state.change_counter) => Handled::Park { until },
             state => Handled::Now(state.map(Answer::LeaseState)),
         }
     }

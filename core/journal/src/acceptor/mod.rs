@@ -23,7 +23,8 @@
 //!   ([`health`]);
 //! * an acceptor that lost its disk (`joining`) takes part in no recovery before a writer has brought it up to what
 //!   is committed;
-//! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]);
+//! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]): Hadoop's NameNode, which asks once,
+//!   waits for the end of it, all others are refused;
 //! * only `newEpoch` gets a promise, and none so high that no other could follow; in an epoch that was granted a lease
 //!   only the holder, with its proof, is served ([`Acceptor::check_request`] is the one place). The exception is for
 //!   Hadoop's writers, who do not repeat a `newEpoch` that a JournalNode has missed: their next segment counts as one.
@@ -51,6 +52,7 @@ use crate::messages::{Answer, Micros, Request};
 use crate::mutant::{Mutant, Mutation};
 use crate::segments::{Memory, PREALLOCATE_BYTES, Scan, SegmentName, SegmentWriter, Segments, is_full, sync_result};
 
+mod check;
 mod health;
 mod leases;
 mod membership;
@@ -64,6 +66,7 @@ mod write;
 
 pub use health::damaged_small_files;
 use health::{Doubt, WRITTEN};
+pub use leases::MAX_WAITING_EPOCHS;
 pub use promises::MAX_EPOCH_JUMP;
 pub use read::SegmentFile;
 
@@ -77,6 +80,8 @@ mod own_lease;
 mod reading;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waiting;
 
 const LAST_PROMISED_EPOCH: &str = "last-promised-epoch";
 const LAST_WRITER_EPOCH: &str = "last-writer-epoch";
@@ -144,10 +149,10 @@ pub enum Handled {
     AfterSync(Answer),
     /// A segment must be fetched first; then call [`Acceptor::downloaded`].
     Download(Download),
-    /// Nothing to answer yet: call [`Acceptor::handle`] with the same request again when [`Acceptor::version`] has
-    /// changed, and at this moment at the latest with its `wait_ms` set to 0.
+    /// Nothing to answer yet: call [`Acceptor::handle_parked`] with the same request when [`Acceptor::version`] has
+    /// changed, and at this moment at the latest.
     Park {
-        /// The latest moment.
+        /// From then on it waits no more.
         until: Micros,
     },
 }
@@ -278,6 +283,8 @@ pub struct Acceptor<D: Disk> {
     /// A sync has failed, whether its mark could be written or not.
     suspect: bool,
     version: u64,
+    /// Until when each `newEpoch` waits that waits for the end of a lease; callers that went away are among them until then.
+    waiting_epochs: Vec<Micros>,
     counters: JournalCounters,
 }
 
@@ -340,6 +347,7 @@ impl<D: Disk> Acceptor<D> {
             retry_at: None,
             suspect: false,
             version: 0,
+            waiting_epochs: Vec::new(),
             counters: JournalCounters::default(),
         };
         if state == StorageState::Normal {
@@ -618,13 +626,26 @@ impl<D: Disk> Acceptor<D> {
 
     /// Takes one request of anybody at `now`.
     pub fn handle(&mut self, request: &Request, now: Micros) -> Handled {
+        self.handle_at(request, None, now)
+    }
+
+    /// Takes a request once more that was parked until then. It may be parked again, but from then on it is answered.
+    ///
+    /// Whoever asked must still wait for the answer: a promise in the name of somebody who is gone would only keep the next
+    /// one out who asks for the same epoch.
+    pub fn handle_parked(&mut self, request: &Request, until: Micros, now: Micros) -> Handled {
+        self.handle_at(request, Some(until), now)
+    }
+
+    fn handle_at(&mut self, request: &Request, parked: Option<Micros>, now: Micros) -> Handled {
         self.tick(now);
-        let handled = self.dispatch(request, now);
+        let handled = self.dispatch(request, parked, now);
         self.debug_check();
         handled
     }
 
-    fn dispatch(&mut self, request: &Request, now: Micros) -> Handled {
+    /// `parked`: until when the request was parked, if it was.
+    fn dispatch(&mut self, request: &Request, parked: Option<Micros>, now: Micros) -> Handled {
         let answer = match request {
             Request::Journal {
                 info,
@@ -645,9 +666,13 @@ impl<D: Disk> Acceptor<D> {
                 wait_ms,
                 committed_only,
             } => {
-                return self.get_journaled_edits(*since, *max_txns, *wait_ms, *committed_only, now);
+                let until = parked.unwrap_or(now + Micros::from(*wait_ms) * 1000);
+                return self.get_journaled_edits(*since, *max_txns, until, *committed_only, now);
             }
-            Request::WatchLease { known_counter, wait_ms } => return self.watch_lease(*known_counter, *wait_ms, now),
+            Request::WatchLease { known_counter, wait_ms } => {
+                let until = parked.unwrap_or(now + Micros::from(*wait_ms) * 1000);
+                return self.watch_lease(*known_counter, until, now);
+            }
             Request::Heartbeat { info } => self.heartbeat(info, now),
             Request::StartLogSegment {
                 info,
@@ -665,7 +690,15 @@ impl<D: Disk> Acceptor<D> {
                 epoch,
                 lease,
                 established,
-            } => self.new_epoch(ns_info, *epoch, lease.as_ref(), *established, now),
+            } => {
+                let answer = self.new_epoch(ns_info, *epoch, lease.as_ref(), *established, now);
+                let asks_once = lease.is_none() && !established;
+                return if asks_once {
+                    self.wait_for_lease(answer, parked, now)
+                } else {
+                    Handled::Now(answer)
+                };
+            }
             Request::PrepareRecovery { info, segment } => self.prepare_recovery(info, *segment, now),
             Request::GetEditLogManifest {
                 since, in_progress_ok, ..
@@ -687,13 +720,6 @@ impl<D: Disk> Acceptor<D> {
             Request::DiscardSegments { start } => self.discard_segments(*start),
         };
         Handled::Now(answer)
-    }
-
-    /// [`Acceptor::check`] in debug builds, unless a rule is broken on purpose: then others show it.
-    fn debug_check(&self) {
-        if cfg!(debug_assertions) && self.options.mutation == Mutation::default() {
-            self.check();
-        }
     }
 
     /// Grows whenever a parked request could be answered now.
@@ -811,59 +837,6 @@ impl<D: Disk> Acceptor<D> {
             last_written: journal.highest,
             committed,
             current_lag_txns: committed.map_or(0, |committed| committed.0.saturating_sub(journal.highest.0)),
-        }
-    }
-
-    /// What must hold between calls: simulators look after each event, debug builds after each request.
-    pub fn check(&self) {
-        assert!(
-            self.retry_at.is_none() || self.failed.is_some(),
-            "opened again and not failed"
-        );
-        let Some(journal) = &self.journal else {
-            return;
-        };
-        // A promise that is known to be lost says nothing; peers are asked for it.
-        if !journal.doubt.as_ref().is_some_and(|doubt| doubt.promise) {
-            assert!(
-                journal.writer_epoch() <= journal.promised(),
-                "a writer that was promised nothing"
-            );
-            journal.lease.check(journal.promised());
-            let promised = |membership: &Membership| membership.epoch <= journal.promised();
-            assert!(journal.membership.as_ref().is_none_or(promised));
-        }
-        assert!(journal.membership.as_ref().is_none_or(Membership::is_valid));
-        if let Some(doubt) = &journal.doubt {
-            assert!(
-                !doubt.promise || journal.open.is_none(),
-                "writes and does not know its promise"
-            );
-        } else {
-            let (durable, highest) = (journal.durable_to, journal.highest);
-            assert!(
-                durable <= highest,
-                "durable up to {durable}, and only {highest} is here"
-            );
-        }
-        if let Some((start, epoch)) = journal.written_by {
-            assert!(epoch <= journal.writer_epoch(), "{start} is of a writer to come");
-        }
-        if let Some((start, scan)) = &journal.settled {
-            assert!(scan.last.is_none_or(|last| last >= *start));
-            assert!(
-                journal.open.as_ref().is_none_or(|open| open.start() != *start),
-                "{start} is open and settled"
-            );
-        }
-        if let Some(open) = &journal.open {
-            assert!(open.start() <= open.next());
-            assert!(journal.synced_next <= open.next());
-            assert!(journal.synced_next >= open.start());
-            assert!(journal.synced_len <= open.position());
-            assert!(journal.highest.0 >= open.next().0.saturating_sub(1));
-            assert_eq!(journal.written_by.map(|(start, _)| start), Some(open.start()));
-            assert!(!journal.unclosed, "two segments are open");
         }
     }
 }

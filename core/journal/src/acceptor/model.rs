@@ -19,6 +19,7 @@ where
             retry_at: self.retry_at,
             suspect: self.suspect,
             version: self.version,
+            waiting_epochs: self.waiting_epochs.clone(),
             counters: self.counters,
         }
     }

@@ -76,14 +76,12 @@ impl<D: Disk> Acceptor<D> {
         &mut self,
         since: TxId,
         max_txns: u32,
-        wait_ms: u32,
+        until: Micros,
         committed_only: bool,
         now: Micros,
     ) -> Handled {
         match self.retrieve(since, max_txns, committed_only) {
-            Ok(Answer::JournaledEdits { count: 0, .. }) if wait_ms > 0 => Handled::Park {
-                until: now + Micros::from(wait_ms) * 1000,
-            },
+            Ok(Answer::JournaledEdits { count: 0, .. }) if now < until => Handled::Park { until },
             answered => Handled::Now(answered),
         }
     }

@@ -2,71 +2,28 @@
 
 use super::states::StatesWatch;
 use super::{HATHI, PATIENCE};
-use anyhow::{Context, Result, ensure};
-use hathi_interop::{Hadoop, Kind, Load, Pair, PortRange, Relay, Role, SharedEdits, ZooKeeper, wait_for};
+use anyhow::Result;
+use hathi_interop::{
+    FailoverClient, Hadoop, Kind, Load, Pair, PortRange, Relay, Role, SharedEdits, ZooKeeper, wait_for,
+};
 use rustix::process::Signal;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// The client is asked for its pauses from so many ms on.
-const SHORTEST_GAP_MS: &str = "20";
+const SHORTEST_GAP_MS: u32 = 20;
 
-/// Hadoop's own client, which makes directories one after the other (FailoverClient.java).
-struct HadoopsClient {
-    child: Child,
-    told: Arc<Mutex<Vec<String>>>,
-    listener: std::thread::JoinHandle<()>,
-}
-
-impl HadoopsClient {
-    fn start(hadoop: &Hadoop, conf: &Path) -> Result<Self> {
-        let mut child = hadoop
-            .command(conf, "FailoverClient.java", &["/hadoops", "0", SHORTEST_GAP_MS])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let lines = BufReader::new(child.stdout.take().context("stdout")?).lines();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let heard = told.clone();
-        let listener = std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
-        Ok(HadoopsClient { child, told, listener })
-    }
-
-    fn take_told(&self) -> Vec<String> {
-        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The longest pause between two acknowledged calls that was told of since it was asked last, in ms.
-    fn longest_gap_ms(&self) -> u64 {
-        let told = self.take_told();
-        let gaps = told.iter().filter_map(|line| line.strip_prefix("gap ")?.parse().ok());
-        gaps.max().unwrap_or(0)
-    }
-
-    /// Stops it; what it told in the end, with no call that failed and nothing lost.
-    fn end(mut self) -> Result<String> {
-        self.child.stdin.take().context("stdin")?.write_all(b"stop\n")?;
-        self.child.wait()?;
-        self.listener.join().map_err(|_| anyhow::anyhow!("it can't be heard"))?;
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).join("\n");
-        ensure!(told.contains(" errors 0 ") && told.contains(" lost 0 "), "{told}");
-        Ok(told)
-    }
-}
+/// With these a controller of Hadoop's hands the role on before the lease of a dead NameNode of ours has run out.
+const QUICK: [(&str, &str); 2] = [
+    ("ha.health-monitor.check-interval.ms", "100"),
+    ("ha.failover-controller.graceful-fence.connection.retries", "0"),
+];
 
 /// What stands in the election, and who notices what happens to it.
 struct Election {
     pair: Pair,
     zookeeper: ZooKeeper,
     load: Load,
-    hadoops_client: HadoopsClient,
+    hadoops_client: FailoverClient,
     watch: StatesWatch,
     /// What has happened, with the pause of Hadoop's client.
     gaps: Vec<String>,
@@ -87,7 +44,7 @@ impl Election {
         pair.start_controller(0, Ours)?;
         pair.wait_for_state(0, "active");
         let load = Load::start(&first)?;
-        let hadoops_client = HadoopsClient::start(hadoop, &first)?;
+        let hadoops_client = FailoverClient::start(hadoop, &first, "/hadoops", 0, SHORTEST_GAP_MS)?;
         load.goes_on();
         let addresses = (0..2).map(|index| pair.address(Role::NameNode, index).to_string());
         let watch = StatesWatch::start(addresses.collect());
@@ -214,15 +171,22 @@ fn controllers(election: &mut Election) -> Result<()> {
 
 /// Hadoop's controller stands beside our NameNode, and then there are two of them.
 fn other_pairs(election: &mut Election) -> Result<()> {
-    use Kind::Hadoops;
-    election.pair.start_controller(0, Hadoops)?;
+    use Kind::{Hadoops, Ours};
+    election.pair.start_controller_with(0, Hadoops, &QUICK)?;
     election.hand_over("Hadoop's controller and ours", 1, 0)?;
     election.hand_over("Hadoop's controller and ours", 0, 1)?;
     election.ends_with("our controller ends beside Hadoop's", 0, |election| {
         election.pair.stop_controller(1)
     })?;
-    election.pair.start_controller(1, Hadoops)?;
+    election.pair.start_controller_with(1, Hadoops, &QUICK)?;
     election.hand_over("two controllers of Hadoop's", 0, 1)?;
+    election.hand_over("two controllers of Hadoop's", 1, 0)?;
+    // They give no lease back, so Hadoop's NameNode has to wait for its end.
+    election.ends_with("our NameNode is killed between two of Hadoop's", 1, |election| {
+        election.pair.kill_namenode(0)
+    })?;
+    election.restart(0, Ours)?;
+    election.pair.namenodes_live()?;
     election.hand_over("two controllers of Hadoop's", 1, 0)
 }
 
