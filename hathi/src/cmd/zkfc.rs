@@ -6,7 +6,7 @@ use super::times::{duration, retries};
 use anyhow::{Context, Result, bail};
 use election::election;
 use hathi_formats::conf::keys::Program;
-use hathi_formats::conf::{Configuration, HostPort, JournalUri, host_and_port};
+use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, host_and_port};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 use hathi_zkfc::fencing::{self, Target};
@@ -240,13 +240,43 @@ fn controller_port(conf: &Configuration, nameservice: &str, namenode_id: &str) -
     }
 }
 
+/// Reads what the controller of a NameNode is told, as it does at its start.
+///
+/// # Errors
+/// When something makes no sense, with its key.
+pub(super) fn check(conf: &Configuration, nameservice: &str, namenode_id: &str) -> Result<()> {
+    let own = conf.for_namenode(&NameNodeIdentity {
+        nameservice: Some(nameservice.to_owned()),
+        namenode: Some(namenode_id.to_owned()),
+    });
+    election(&own, nameservice, &|_| None)?;
+    controller_port(conf, nameservice, namenode_id)?;
+    times(&own).map(drop)
+}
+
+/// What a controller binds to: the bind host of its NameNode, else the NameNode's own
+/// (`DFSZKFailoverController.getRpcAddressToBindTo`).
+fn listen_address(own: &Configuration, namenode_host: &str, port: u16) -> Result<SocketAddr> {
+    let bind_host = |key| own.get(key).map(|host| (key, host));
+    let (from, host) = bind_host("dfs.namenode.servicerpc-bind-host")
+        .or_else(|| bind_host("dfs.namenode.rpc-bind-host"))
+        .unwrap_or(("the NameNode's address", namenode_host.to_owned()));
+    (host.as_str(), port)
+        .to_socket_addrs()
+        .with_context(|| format!("{from}: can't resolve {host}"))?
+        .next()
+        .with_context(|| format!("{from}: no address of {host}"))
+}
+
 fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
     let identity = conf.who_am_i(|address| TcpListener::bind((address.host.as_str(), 0)).is_ok())?;
     let (Some(nameservice), Some(namenode_id)) = (&identity.nameservice, &identity.namenode) else {
         bail!("dfs.nameservices, dfs.ha.namenodes.*: high availability is not configured");
     };
     let own = conf.for_namenode(&identity);
-    if !own.get_bool("dfs.ha.automatic-failover.enabled", false) {
+    // Of the nameservice, as its NameNodes read it.
+    let automatic = conf.scoped_key("dfs.ha.automatic-failover.enabled", Some(nameservice), None);
+    if !conf.get_flag(&automatic, false)? {
         let address = conf.service_or_rpc_address(Some(nameservice), Some(namenode_id))?;
         let text = format!(
             "Automatic failover is not enabled for NameNode at {address}. Please ensure that automatic failover is enabled \
@@ -283,11 +313,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
         namenodes.push((id.clone(), of_namenode.to_string()));
     }
     let own_address = address(namenode_id)?;
-    let listen: SocketAddr = (own_address.host.as_str(), port(namenode_id)?)
-        .to_socket_addrs()
-        .with_context(|| format!("can't resolve {}", own_address.host))?
-        .next()
-        .with_context(|| format!("no address of {}", own_address.host))?;
+    let listen = listen_address(&own, &own_address.host, port(namenode_id)?)?;
     let user = super::user_name();
     let groups = Groups::start(GroupsOptions::of(&own, &user)?);
     Ok(Ok(ZkfcConfig {
@@ -366,6 +392,24 @@ mod tests {
             let error = format!("{:#}", port(&[("dfs.ha.zkfc.port", absurd)]).unwrap_err());
             assert!(error.contains("dfs.ha.zkfc.port"), "{error}");
         }
+    }
+
+    #[test]
+    fn it_listens_where_its_namenode_is_told_to() {
+        let of = |settings: &[(&str, &str)]| {
+            let listen = listen_address(&configured(settings), "127.0.0.2", 8019);
+            listen.map(|address| address.to_string())
+        };
+        let (service, rpc) = ("dfs.namenode.servicerpc-bind-host", "dfs.namenode.rpc-bind-host");
+        assert_eq!(of(&[]).unwrap(), "127.0.0.2:8019");
+        assert_eq!(of(&[(rpc, "0.0.0.0")]).unwrap(), "0.0.0.0:8019");
+        assert_eq!(
+            of(&[(service, "127.0.0.3"), (rpc, "0.0.0.0")]).unwrap(),
+            "127.0.0.3:8019"
+        );
+        assert_eq!(of(&[(service, " "), (rpc, "::")]).unwrap(), "[::]:8019");
+        let error = format!("{:#}", of(&[(rpc, "nowhere.invalid")]).unwrap_err());
+        assert!(error.contains(rpc) && error.contains("nowhere.invalid"), "{error}");
     }
 
     #[test]

@@ -236,13 +236,13 @@ fn shown(image: &[u8]) -> Result<Vec<u8>> {
 #[test]
 fn hadoop_and_we_read_the_images_that_the_other_has_compressed() -> Result<()> {
     let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
-    // LZ4 needs a library that does not come with Hadoop.
     let codecs = [
         ("DefaultCodec", ImageCodec::Default),
         ("DeflateCodec", ImageCodec::Deflate),
         ("GzipCodec", ImageCodec::Gzip),
         ("BZip2Codec", ImageCodec::Bzip2),
         ("SnappyCodec", ImageCodec::Snappy),
+        ("Lz4Codec", ImageCodec::Lz4),
     ];
     let plain = concat!(
         env!("CARGO_MANIFEST_DIR"),
