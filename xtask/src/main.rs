@@ -7,7 +7,7 @@ mod tidy;
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 fn main() -> ExitCode {
@@ -37,11 +37,29 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Formatting, structure, and then every test, in whose build the lints are.
+/// Formatting, structure, the dependencies, and then every test, in whose build the lints are.
 fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     timed("tidy", || tidy::check(&root()))?;
+    deny()?;
     timed("tests", || tests::run(&root()))
+}
+
+/// Compares the dependencies with `deny.toml`. A machine without cargo-deny only says that nobody looked: the tool is compiled
+/// for minutes, and what it looks at changes with `Cargo.lock` alone.
+fn deny() -> Result<()> {
+    let installed = cargo_command(&["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !installed {
+        eprintln!(
+            "== NOT RUN: cargo deny (`cargo install cargo-deny`): licences and sources of the dependencies are unchecked"
+        );
+        return Ok(());
+    }
+    cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])
 }
 
 /// Cargo with Clippy in the place of the compiler, as `cargo clippy` has it, for what `cargo test` builds: the whole workspace
