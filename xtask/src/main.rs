@@ -1,11 +1,12 @@
 //! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure,
-//! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` the decoders over ever new mutations.
+//! `cargo xtask doc` writes the pages of all crates, and
+//! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` runs the decoders over ever new mutations.
 
 mod docs;
 mod tests;
 mod tidy;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -15,9 +16,10 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "ci" => ci(),
         "tidy" => tidy::check(&root()),
+        "doc" => doc(),
         "fuzz" => fuzz(),
         other => {
-            eprintln!("usage: cargo xtask ci|tidy|fuzz (not {other:?})");
+            eprintln!("usage: cargo xtask ci|tidy|doc|fuzz (not {other:?})");
             return ExitCode::from(2);
         }
     };
@@ -71,6 +73,27 @@ fn cargo_with_lints(args: &[&str]) -> Command {
         .env("RUSTC_WORKSPACE_WRAPPER", driver)
         .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
     command
+}
+
+/// The pages of all crates, for those who work on them: private items are in them. A link that leads nowhere is an error.
+///
+/// It is no part of `ci`: rustdoc needs the metadata of every dependency, which the build of the tests does not leave behind,
+/// and that costs more than a minute on two cores.
+fn doc() -> Result<()> {
+    timed("cargo doc", || {
+        let status = cargo_command(&[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--locked",
+            "--document-private-items",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .status()
+        .context("can't run cargo")?;
+        ensure!(status.success(), "the pages can't be made, or have warnings");
+        Ok(())
+    })
 }
 
 /// Mutated bytes for the decoders, with what was said behind `fuzz`. What breaks one is kept in `fuzz/corpus`.
