@@ -39,12 +39,12 @@ const STRETCHES_MAX: usize = 1000;
 const DIGEST_FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 const CHECKSUM_LEN: usize = 4;
 
-/// Of transactions, in their order.
+/// Digest of transactions in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(u64);
 
 impl Digest {
-    /// With one more.
+    /// The digest with one more transaction.
     #[must_use]
     pub fn and(self, frame: &Frame<'_>) -> Digest {
         let checksum = frame.bytes.last_chunk::<CHECKSUM_LEN>().copied().unwrap_or_default();
@@ -53,19 +53,19 @@ impl Digest {
     }
 }
 
-/// Transactions of one segment that are not proven.
+/// Replayed transactions of one segment that are not proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The first.
+    /// First transaction.
     pub first: TxId,
-    /// The last.
+    /// Last transaction.
     pub last: TxId,
     digest: Digest,
-    /// Another segment was started behind it.
+    /// Whether another segment was started behind it.
     closed: bool,
 }
 
-/// Where edits come from.
+/// Where replayed edits were read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A finalized segment.
@@ -74,86 +74,86 @@ pub enum Source {
     Open,
 }
 
-/// What a JournalNode of ours tells of its journal.
+/// What one of our JournalNodes says about its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalState {
-    /// Its promise.
+    /// Its promised epoch.
     pub promised: Epoch,
-    /// The epoch in which the last segment was started.
+    /// The epoch in which its last segment was started.
     pub writer: Epoch,
     /// Its highest transaction.
     pub highest: TxId,
 }
 
-/// The namespace here is not what the journal holds.
+/// The namespace here is not the one that the journal holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
-    /// The journal was cut back, or never had it.
+    /// The journal ends before the replayed transactions: it was cut back, or never had them.
     #[error("{applied} was applied, but the journal ends with {last}: what is here is not the journal's history")]
     Ahead {
-        /// The last transaction here.
+        /// Last applied transaction.
         applied: TxId,
-        /// The last one there.
+        /// Last transaction of the journal.
         last: TxId,
     },
-    /// The same, and not because of anything replayed: to load it again would change nothing.
+    /// The journal ends before the image, so another load would change nothing.
     #[error(
         "the newest image holds everything up to {image}, but the journal ends with {last}: \
          was the journal set back, or the image copied from elsewhere?"
     )]
     ImageAhead {
-        /// What the image covers.
+        /// Last transaction that the image holds.
         image: TxId,
-        /// The last transaction of the journal.
+        /// Last transaction of the journal.
         last: TxId,
     },
-    /// Other content.
+    /// The journal has other transactions under the same ids.
     #[error("transactions {first} to {last} that were applied are not those of the journal")]
     Differs {
-        /// The first that may differ.
+        /// First transaction that may differ.
         first: TxId,
-        /// The last that may.
+        /// Last transaction that may differ.
         last: TxId,
     },
-    /// No proof for too long.
+    /// Transactions were not proven for too long.
     #[error("transactions from {first} on can't be compared with the journal")]
     Unproven {
-        /// The first.
+        /// First of them.
         first: TxId,
     },
 }
 
 impl HistoryError {
-    /// Whether another load may help.
+    /// Whether another load can't help either.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         !matches!(self, HistoryError::ImageAhead { .. })
     }
 }
 
-/// How a comparison ended.
+/// Result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
-    /// The same.
+    /// The journal holds the same transactions.
     Same,
-    /// Other content, or a segment that ends earlier.
+    /// The journal holds other transactions, or its segment ends earlier.
     Differs,
     /// The journal does not show all of it yet.
     NotYet,
 }
 
-/// See the module.
+/// The history of the replayed edits; see the module.
 #[derive(Debug, Default)]
 pub struct History {
-    /// The image's, before anything was replayed.
+    /// Last transaction of the image, or of the part that needs no proof.
     loaded: TxId,
     stretches: VecDeque<Stretch>,
-    /// The writer that alone can make anything durable, as far as is known.
+    /// The writer that, as far as is known, alone can make edits durable.
     writer: Option<Epoch>,
 }
 
 impl History {
-    /// Of a namespace that was loaded, or that this NameNode wrote itself, up to `loaded`.
+    /// The history of a namespace that was loaded, or written by this NameNode itself, up to `loaded`.
     #[must_use]
     pub fn new(loaded: TxId) -> History {
         History {
@@ -162,7 +162,7 @@ impl History {
         }
     }
 
-    /// A transaction was replayed.
+    /// Notes a replayed transaction.
     pub fn replayed(&mut self, frame: &Frame<'_>, source: Source, life: &Life) {
         if frame.code == OpCode::START_LOG_SEGMENT
             && let Some(last) = self.stretches.back_mut()
@@ -185,7 +185,7 @@ impl History {
         }
     }
 
-    /// A transaction that was replayed before is read again. `seen` belongs to the reading, and is empty at its start.
+    /// A transaction that was replayed before is read again. `seen` belongs to this reading, and is empty at its start.
     pub fn check_overlap(
         &mut self,
         seen: &mut Option<Digest>,
@@ -216,9 +216,9 @@ impl History {
         Ok(())
     }
 
-    /// What JournalNodes of ours tell; with `majority` of them. Answers the stretches that are to be compared with the
-    /// journal, in their order. What is proven is noted in the life. Nothing may be replayed between the moment at
-    /// which the JournalNodes were asked and this call.
+    /// Judges the answers of our JournalNodes; `majority` of them are needed. Returns the stretches that must be
+    /// compared with the journal, in their order. What is proven is noted in `life`. Nothing may be replayed between
+    /// the moment at which the JournalNodes were asked and this call.
     pub fn judge(
         &mut self,
         states: &[JournalState],
@@ -231,7 +231,7 @@ impl History {
             return Err(HistoryError::Unproven { first });
         }
         if states.len() < majority {
-            // They tell no epochs: finalized segments are compared.
+            // The JournalNodes tell no epochs, so finalized segments are compared.
             return Ok(self
                 .stretches
                 .iter()
@@ -240,7 +240,7 @@ impl History {
                 .collect());
         }
         let Some(writer) = self.lone_writer(states, majority) else {
-            // Somebody is about to become the writer, or there is none yet: what stays is not decided.
+            // A NameNode is about to become the writer, or there is none yet. Which edits stay is not decided.
             return Ok(Vec::new());
         };
         let highest = states.iter().map(|state| state.highest).max().unwrap_or_default();
@@ -258,8 +258,8 @@ impl History {
         Ok(Vec::new())
     }
 
-    /// The only writer that can have made anything durable since it started its first segment, up to now: promises only
-    /// grow, so a majority that promised it now has promised nobody above it before.
+    /// The only writer that can have made anything durable from its first segment until now. Promises only grow: a
+    /// majority that promises its epoch now has never promised a higher one.
     fn lone_writer(&self, states: &[JournalState], majority: usize) -> Option<Epoch> {
         let promised = |epoch| states.iter().filter(|state| state.promised == epoch).count();
         let started = |epoch| {
@@ -285,7 +285,7 @@ impl History {
         HistoryError::Ahead { applied, last }
     }
 
-    /// How the comparison of a stretch ended.
+    /// Takes the result of comparing a stretch.
     pub fn on_compared(&mut self, stretch: &Stretch, compared: Compared, life: &Life) -> Result<(), HistoryError> {
         match compared {
             Compared::Same => self.prove(stretch, life),
@@ -312,12 +312,12 @@ impl History {
         );
     }
 
-    /// Whether everything that was replayed is known to be the journal's.
+    /// Whether every replayed transaction is known to be the journal's.
     pub(crate) fn has_nothing_to_prove(&self) -> bool {
         self.stretches.is_empty()
     }
 
-    /// Panics where an invariant of the module header does not hold.
+    /// Panics when an invariant of the module does not hold.
     pub(crate) fn check(&self, applied: TxId, life: &Life) {
         let mut before = life.proven();
         for (at, stretch) in self.stretches.iter().enumerate() {
@@ -336,8 +336,8 @@ impl History {
         assert!(before <= applied, "{before} is to be compared and was not applied");
     }
 
-    /// This NameNode has become the writer in `epoch`, and the journal ends with `last`: what is to be compared before it
-    /// may serve.
+    /// The stretches that must be compared before this NameNode may serve. It has become the writer in `epoch`, and the
+    /// journal ends with `last`.
     pub fn before_active(&self, epoch: Epoch, last: Option<TxId>, applied: TxId) -> Result<Vec<Stretch>, HistoryError> {
         let last = last.unwrap_or(self.loaded);
         if last < applied {
@@ -350,7 +350,7 @@ impl History {
     }
 }
 
-/// A stretch that is being compared with what the journal holds.
+/// The comparison of a stretch with what the journal holds.
 #[derive(Debug)]
 pub struct Comparison {
     stretch: Stretch,
@@ -359,7 +359,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Nothing read yet.
+    /// A comparison that has read nothing yet.
     #[must_use]
     pub fn new(stretch: Stretch) -> Comparison {
         Comparison {
@@ -375,13 +375,13 @@ impl Comparison {
         self.next
     }
 
-    /// Whether all of it was read.
+    /// Whether all transactions of the stretch were read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.next > self.stretch.last
     }
 
-    /// Takes what is needed out of edits as a JournalNode gave them, of which those up to `limit` stay for good.
+    /// Reads the needed transactions from edits that a JournalNode gave. Those up to `limit` stay for good.
     pub fn read(&mut self, edits: &[u8], limit: TxId) -> Result<(), TailError> {
         let body = edits.get(SEGMENT_HEADER_LEN..).unwrap_or_default();
         let mut frames = Frames::new(body, SEGMENT_HEADER_LEN as u64);
@@ -403,7 +403,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// How it ends. `no_more`: the segment was read to its end, and will not grow.
+    /// Result of the comparison. `no_more`: the segment was read to its end and will not grow.
     #[must_use]
     pub fn outcome(&self, no_more: bool) -> Compared {
         match (self.is_whole(), no_more) {
