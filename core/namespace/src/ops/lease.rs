@@ -13,17 +13,17 @@ use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{BlockSynchronization, BlockView, Ctx, Holders, LeaseRecovery, Plan, Refused};
 
-/// How the names begin under which NameNodes hold the leases of files that they recover
+/// Prefix of the names under which NameNodes hold leases of files that they recover
 /// (`HdfsServerConstants.NAMENODE_LEASE_HOLDER`).
 pub const NAMENODE_LEASE_HOLDER: &str = "HDFS_NameNode";
 
-/// A NameNode has the lease already, this one or an earlier active: giving it to itself under another name would only
-/// fill the log.
+/// Whether a NameNode has the lease already, this one or an earlier active. Giving it to itself under another name
+/// would only fill the log.
 fn is_internal_holder(holder: &str) -> bool {
     holder.starts_with(NAMENODE_LEASE_HOLDER)
 }
 
-/// Which verb wants the lease (`RecoverLeaseOp`).
+/// The call that wants the lease (`RecoverLeaseOp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// `create` without overwrite on an open file.
@@ -49,7 +49,7 @@ impl Verb {
         format!("Failed to {name} {src} for {holder} on {machine} because {reason}")
     }
 
-    /// What a client is told when a lease recovery was started or is under way for it.
+    /// Refusal that tells a client that a lease recovery was started or is under way.
     #[must_use]
     pub fn recovery_in_progress(self, src: &str, holder: &str, machine: &str) -> Refused {
         refuse(
@@ -59,11 +59,11 @@ impl Verb {
     }
 }
 
-/// Whether a file can be taken by a new writer.
+/// Whether a new writer can take a file.
 pub(crate) enum LeaseState {
-    /// Nobody writes it.
+    /// No client writes the file.
     Free,
-    /// A silent writer's lease is being ended.
+    /// The lease of a silent writer is being ended.
     Recover(Box<Plan<LeaseRecovery>>),
 }
 
@@ -164,8 +164,8 @@ impl Namespace {
         }
     }
 
-    /// `recoverLease` RPC: the client itself becomes the holder while blocks are recovered. `Closed` is the answer true,
-    /// all else false.
+    /// The `recoverLease` RPC: the caller becomes the holder while blocks are recovered. `Closed` is answered with
+    /// true, everything else with false.
     pub fn plan_recover_lease(
         &self,
         ctx: &Ctx<'_>,
@@ -189,8 +189,8 @@ impl Namespace {
         }
     }
 
-    /// `internalReleaseLease` of a file whatever its writer does: `new_holder` takes the lease over while the last block
-    /// is recovered (None: the holder keeps it).
+    /// `internalReleaseLease` of a file, whatever its writer does. `new_holder` takes the lease over while the last
+    /// block is recovered; with `None` the holder keeps it.
     pub fn plan_release_lease(
         &self,
         now_ms: u64,
@@ -225,7 +225,8 @@ impl Namespace {
             .is_some_and(|b| self.blocks.get(*b).is_open());
         let count = all.len();
         let closed = |list: Vec<Block>| Plan::one(self.close_op(slot, list, now_ms), LeaseRecovery::Closed { file });
-        // `complete` had the length, and answered false for want of replicas. Of a truncated block only DataNodes decide.
+        // `complete` had the length, and answered false because replicas were missing. The length of a truncated block
+        // is decided by DataNodes alone.
         let truncated = self.is_truncated(slot);
         let committed = |block: &Block| blocks.committed_length(block.id).filter(|_| !truncated);
         if open_last
@@ -267,7 +268,8 @@ impl Namespace {
         let mut ops = SmallVec::new();
         let reply = match (blocks.recovery_id(last.id), holders) {
             (Some(_), _) => LeaseRecovery::InProgress { file },
-            // Nobody wrote to it. What has a length was seen by somebody: it is waited for, however long.
+            // Nobody wrote to the block. A block with a length was seen by some reader, so it is waited for, however
+            // long that takes.
             (None, Holders::Nobody) if last.num_bytes == 0 => {
                 all.pop();
                 return Ok(closed(all));
@@ -326,15 +328,15 @@ impl Namespace {
         }
     }
 
-    /// `commitBlockSynchronization`: the file and its last block as it will be (None: dropped, or nothing to do because
-    /// the file is closed or gone).
+    /// `commitBlockSynchronization`: the file and its new last block. `None` when the block is dropped, or nothing is
+    /// to be done because the file is closed or gone.
     pub fn plan_commit_block_synchronization(
         &self,
         now_ms: u64,
         sync: &BlockSynchronization,
         blocks: &dyn BlockView,
     ) -> Result<Plan<Option<(InodeId, Block)>>, Refused> {
-        // Of a copy on truncate DataNodes name the source.
+        // Of a truncate that copies, DataNodes name the source.
         let found = self
             .copy_of(sync.block.id)
             .or_else(|| self.block_ids.get(sync.block.id.0 as u64));
@@ -407,7 +409,7 @@ impl Namespace {
             last.num_bytes = sync.new_length;
             reply = Some((file, *last));
         }
-        // Who truncated the file writes no more to it.
+        // The client that truncated the file does not write to it any more.
         let op = if sync.close_file || target.is_some() {
             self.close_op(slot, list, now_ms)
         } else {
