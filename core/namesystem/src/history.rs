@@ -1,30 +1,32 @@
-//! Whether what a standby has replayed is what the journal holds for good.
+//! Checks that the edits which a standby has replayed are those that the journal holds for good.
 //!
-//! A standby replays edits while their segment is still being written. They were said to be durable, but whoever recovers
-//! that segment decides what stays in it: a disk may have lost what a reader was given, JournalNodes may have been set
-//! back by their operator, Hadoop's count as durable what is in a majority's memory. Then the standby is ahead of the
-//! journal, or holds other content of the same length, and each later edit would be applied to the wrong namespace.
+//! A standby replays edits while their segment is still being written. It was told that they are durable, but the
+//! NameNode that recovers this segment decides which edits stay. A disk may have lost edits that a reader was given. An
+//! operator may have set JournalNodes back. Hadoop's JournalNodes call edits durable that a majority has only in
+//! memory. Then the standby is ahead of the journal, or holds other edits under the same ids, and each later edit would
+//! be applied to a wrong namespace.
 //!
-//! How it is noticed:
-//! - Only one writer's edits can become durable in an epoch, and it sends each transaction once. So as long as the
-//!   epoch of the writer stays what it was, nothing has to be compared: [`History::judge`] hears of the epochs about
-//!   once a second, and with that everything replayed until then is *proven*. A writer is known to be alone when a
-//!   majority of JournalNodes has promised its epoch and had a segment started in it, because then its recovery was
-//!   done; that it still is follows from a majority that still promises it, or from a majority of which none promises
-//!   more, as any two majorities meet.
-//! - With a new writer's epoch, the *stretch* that was replayed since then is read once more and compared by a digest.
-//!   That is a second's worth of edits, mostly out of the memory of a JournalNode.
-//! - JournalNodes that tell no epochs (Hadoop's) are compared with segment by segment once each is finalized. What was
-//!   read out of finalized segments in the first place needs no proof, and a shared directory gives nothing else.
-//! - Whatever is read again for another reason is compared for nothing ([`History::check_overlap`]).
-//! - Who wants to become active knows the epoch before its own: when that is the known one, nobody wrote in between, and
-//!   nothing has to be compared; otherwise the stretch is compared with what the recovery left.
+//! How this is noticed:
+//! - In an epoch only the edits of its one writer can become durable, and that writer sends each transaction once. So
+//!   nothing has to be compared as long as the epoch of the writer stays the same. [`History::judge`] is told the
+//!   epochs about once a second, and everything replayed until then is *proven* by that. A writer is known to be alone
+//!   when a majority of the JournalNodes has promised its epoch and has a segment of it: then its recovery was done. It
+//!   is still alone when a majority still promises its epoch, or when no JournalNode of a majority promises more,
+//!   because any two majorities share a JournalNode.
+//! - When the writer's epoch changes, the *stretch* that was replayed since the last proof is read once more and
+//!   compared by a digest. That is about a second of edits, mostly from the memory of a JournalNode.
+//! - Hadoop's JournalNodes tell no epochs. With them, each segment is compared once it is finalized. Edits that were
+//!   read from finalized segments need no proof, and a shared directory gives nothing else.
+//! - Edits that are read again for another reason are compared on the way ([`History::check_overlap`]).
+//! - A NameNode that wants to become active knows the epoch before its own. If that is the known one, no other NameNode
+//!   has written in between, and nothing has to be compared. Otherwise the stretch is compared with what the recovery
+//!   left.
 //!
-//! The digest is made of the checksums that stand behind the ops anyway. A step of it can be undone, so two histories
-//! that differed once never get equal again, and it costs a multiplication per transaction.
+//! The digest is computed from the checksums that follow the ops anyway. Each step of it is invertible, so two
+//! histories that differed once never get the same digest again. A step costs one multiplication per transaction.
 //!
-//! Invariants: stretches are in order and without overlap; everything below the first one and above what was loaded is
-//! proven; a life's `proven` position never passes the first stretch.
+//! Invariants: stretches are in order and do not overlap. Everything above the loaded image and below the first stretch
+//! is proven. A life's `proven` position never passes the first stretch.
 
 use crate::life::Life;
 use crate::tailer::TailError;
@@ -32,10 +34,10 @@ use hathi_formats::editlog::{Frame, Frames, OpCode, SEGMENT_HEADER_LEN};
 use hathi_formats::ids::{Epoch, TxId};
 use std::collections::VecDeque;
 
-/// Segments that may wait for their proof. Each is some kilobytes at least; that many without a majority of JournalNodes
-/// that answers is no history any more.
+/// Largest number of segments that wait for their proof. Each has some kilobytes at least. With this many of them, no
+/// majority of the JournalNodes has answered for too long to trust the history.
 const STRETCHES_MAX: usize = 1000;
-/// Odd, so that a multiplication by it can be undone.
+/// An odd number, so that a multiplication by it is invertible.
 const DIGEST_FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 const CHECKSUM_LEN: usize = 4;
 
