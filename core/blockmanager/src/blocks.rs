@@ -6,7 +6,7 @@
 //! Invariants: a block is in exactly one of the two; its replica list has no doubles; a list is spilled if and only if it
 //! has more than [`INLINE`] entries.
 
-use crate::types::{BlockState, BlockView, StorageIndex};
+use crate::types::{BlockInfo, BlockState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -176,8 +176,8 @@ impl Record {
         }
     }
 
-    pub(crate) fn view(&self, id: BlockId) -> BlockView {
-        BlockView {
+    pub(crate) fn view(&self, id: BlockId) -> BlockInfo {
+        BlockInfo {
             block: Block {
                 id,
                 num_bytes: self.num_bytes(),

@@ -45,6 +45,6 @@ pub use reports::{BlockReport, ReportProgress, ReportedReplicas};
 pub use rng::Rng;
 pub use safemode::{SafeMode, SafeModeStatus};
 pub use types::{
-    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, IncrementalNotice, NewBlock, Now,
+    BlockInfo, BlockManagerConfig, BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, NewBlock, Now,
     NumberReplicas, ReplicaState, ReportedReplica, StorageIndex,
 };

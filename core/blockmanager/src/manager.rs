@@ -19,7 +19,7 @@ use crate::queues::{self, LowRedundancy, Messages, Pending};
 use crate::rng::Rng;
 use crate::safemode::SafeMode;
 use crate::types::{
-    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, NewBlock, Now, NumberReplicas,
+    BlockInfo, BlockManagerConfig, BlockManagerError, BlockState, DatanodeIndex, NewBlock, Now, NumberReplicas,
     ReplicaState, StorageIndex,
 };
 use foldhash::fast::FixedState;
@@ -491,7 +491,7 @@ impl BlockManager {
 
     /// What is known of a block.
     #[must_use]
-    pub fn block(&self, id: BlockId) -> Option<BlockView> {
+    pub fn block(&self, id: BlockId) -> Option<BlockInfo> {
         self.blocks.get(id).map(|record| record.view(id))
     }
 

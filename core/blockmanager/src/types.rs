@@ -100,7 +100,7 @@ pub struct NewBlock {
 
 /// Knowledge about a block, without its replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockView {
+pub struct BlockInfo {
     /// Id, length and stamp.
     pub block: Block,
     /// The file it belongs to.
@@ -111,7 +111,7 @@ pub struct BlockView {
     pub state: BlockState,
 }
 
-impl BlockView {
+impl BlockInfo {
     /// The id.
     #[must_use]
     pub fn id(&self) -> BlockId {
