@@ -34,7 +34,7 @@ mod walk;
 
 pub use config::Config;
 pub use namespace::Namespace;
-pub use ops::{NAMENODE_LEASE_HOLDER, STORAGE_POLICIES, Verb, storage_type_number, storage_type_ordinal};
+pub use ops::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
 pub use read::{OpenFilesWalk, SummaryWalk};
 pub use sub_access::SubAccessWalk;

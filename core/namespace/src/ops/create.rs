@@ -17,7 +17,7 @@ use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
 use crate::usage::Usage;
 
 use super::attr::policy_by_name;
-use super::lease::{LeaseState, Verb};
+use super::lease::{LeaseTakeover, RecoverLeaseOp};
 
 /// Id of the storage policy that is copied to files at creation (`LAZY_PERSIST`).
 pub(crate) const LAZY_PERSIST: u8 = 15;
@@ -296,12 +296,20 @@ impl Namespace {
         req: &CreateRequest<'_>,
         blocks: &dyn BlockView,
     ) -> Result<Plan<CreateOutcome>, Refused> {
-        match self.recover_lease(Verb::CreateFile, ctx, slot, path, req.client_name, false, blocks)? {
-            LeaseState::Free => Err(refuse(
+        match self.recover_lease(
+            RecoverLeaseOp::CreateFile,
+            ctx,
+            slot,
+            path,
+            req.client_name,
+            false,
+            blocks,
+        )? {
+            LeaseTakeover::Free => Err(refuse(
                 ex::FILE_ALREADY_EXISTS,
                 format!("{path} for client {} already exists", ctx.client_machine),
             )),
-            LeaseState::Recover(plan) => Ok(Plan {
+            LeaseTakeover::Recover(plan) => Ok(Plan {
                 ops: plan.ops,
                 reply: CreateOutcome::LeaseRecovery(plan.reply),
             }),

@@ -25,7 +25,7 @@ fn is_internal_holder(holder: &str) -> bool {
 
 /// The call that wants the lease (`RecoverLeaseOp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum RecoverLeaseOp {
     /// `create` without overwrite on an open file.
     CreateFile,
     /// `append`.
@@ -36,15 +36,15 @@ pub enum Verb {
     RecoverLease,
 }
 
-impl Verb {
+impl RecoverLeaseOp {
     /// `RecoverLeaseOp.getExceptionMessage`.
     #[must_use]
     pub fn message(self, src: &str, holder: &str, machine: &str, reason: &str) -> String {
         let name = match self {
-            Verb::CreateFile => "CREATE_FILE",
-            Verb::AppendFile => "APPEND_FILE",
-            Verb::TruncateFile => "TRUNCATE_FILE",
-            Verb::RecoverLease => "RECOVER_LEASE",
+            RecoverLeaseOp::CreateFile => "CREATE_FILE",
+            RecoverLeaseOp::AppendFile => "APPEND_FILE",
+            RecoverLeaseOp::TruncateFile => "TRUNCATE_FILE",
+            RecoverLeaseOp::RecoverLease => "RECOVER_LEASE",
         };
         format!("Failed to {name} {src} for {holder} on {machine} because {reason}")
     }
@@ -60,7 +60,7 @@ impl Verb {
 }
 
 /// Whether a new writer can take a file.
-pub(crate) enum LeaseState {
+pub(crate) enum LeaseTakeover {
     /// No client writes the file.
     Free,
     /// The lease of a silent writer is being ended.
@@ -117,16 +117,16 @@ impl Namespace {
     /// `recoverLeaseInternal`.
     pub(crate) fn recover_lease(
         &self,
-        verb: Verb,
+        verb: RecoverLeaseOp,
         ctx: &Ctx<'_>,
         slot: Slot,
         src: &str,
         holder: &str,
         force: bool,
         blocks: &dyn BlockView,
-    ) -> Result<LeaseState, Refused> {
+    ) -> Result<LeaseTakeover, Refused> {
         let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
-            return Ok(LeaseState::Free);
+            return Ok(LeaseTakeover::Free);
         };
         let refused =
             |class, reason: String| Err(refuse(class, verb.message(src, holder, ctx.client_machine, &reason)));
@@ -139,12 +139,12 @@ impl Namespace {
         if force {
             return self
                 .release_lease(ctx.now_ms, slot, src, Some(holder), blocks)
-                .map(|plan| LeaseState::Recover(Box::new(plan)));
+                .map(|plan| LeaseTakeover::Recover(Box::new(plan)));
         }
         if self.soft_limit_expired(&open.client_name, ctx.mono_ms) {
             return self
                 .release_lease(ctx.now_ms, slot, src, None, blocks)
-                .map(|plan| LeaseState::Recover(Box::new(plan)));
+                .map(|plan| LeaseTakeover::Recover(Box::new(plan)));
         }
         let by = format!("{} on {}", open.client_name, open.client_machine);
         let recovering = self
@@ -183,9 +183,17 @@ impl Namespace {
             return Ok(Plan::nothing(LeaseRecovery::Closed { file }));
         }
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
-        match self.recover_lease(Verb::RecoverLease, ctx, slot, &path, client_name, true, blocks)? {
-            LeaseState::Free => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
-            LeaseState::Recover(plan) => Ok(*plan),
+        match self.recover_lease(
+            RecoverLeaseOp::RecoverLease,
+            ctx,
+            slot,
+            &path,
+            client_name,
+            true,
+            blocks,
+        )? {
+            LeaseTakeover::Free => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
+            LeaseTakeover::Recover(plan) => Ok(*plan),
         }
     }
 

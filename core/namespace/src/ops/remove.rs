@@ -14,7 +14,7 @@ use crate::types::{BlockView, Ctx, Deleted, Plan, Refused, Truncated};
 use crate::usage::Usage;
 
 use super::create::LAZY_PERSIST;
-use super::lease::{LeaseState, Verb};
+use super::lease::{LeaseTakeover, RecoverLeaseOp};
 
 impl Namespace {
     /// `delete`. `walk` has gone through everything below `src`, when that was too much to check here. It counts only
@@ -189,9 +189,15 @@ impl Namespace {
                 format!("Cannot truncate lazy persist file {path}"),
             ));
         }
-        if let LeaseState::Recover(plan) =
-            self.recover_lease(Verb::TruncateFile, ctx, slot, &path, client_name, false, blocks)?
-        {
+        if let LeaseTakeover::Recover(plan) = self.recover_lease(
+            RecoverLeaseOp::TruncateFile,
+            ctx,
+            slot,
+            &path,
+            client_name,
+            false,
+            blocks,
+        )? {
             return Ok(Plan {
                 ops: plan.ops,
                 reply: Truncated::LeaseRecovery(plan.reply),
