@@ -2,7 +2,9 @@
 //! `cargo xtask doc` writes the pages of all crates, and
 //! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` runs the decoders over ever new mutations.
 
+mod circles;
 mod docs;
+mod hash_order;
 mod tests;
 mod tidy;
 
