@@ -1,4 +1,4 @@
-//! Many seeds on all cores, what they reached, and for one that fails the faults it needs.
+//! Runs many seeds on all cores, tells what they reached, and finds the faults that a failing seed needs.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,16 +8,16 @@ use std::sync::{Mutex, PoisonError};
 use crate::nemesis::{CLOCK_FAULTS, FAULTS};
 use crate::{Outcome, Plan, run};
 
-/// What many runs came to.
+/// Result of many runs.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// How many runs.
+    /// Number of runs.
     pub seeds: u64,
-    /// Transactions acknowledged.
+    /// Number of acknowledged transactions.
     pub acknowledged: u64,
-    /// Writers there were.
+    /// Number of writers.
     pub epochs: u64,
-    /// How often each fault and other rare thing happened.
+    /// How often each fault, and each other rare event, happened.
     pub marks: BTreeMap<&'static str, u64>,
     /// The runs that failed, by seed.
     pub failures: BTreeMap<u64, String>,
@@ -43,7 +43,7 @@ impl Summary {
         FAULTS.into_iter().filter(|fault| !happened(fault)).collect()
     }
 
-    /// Every failure with the command that shows it.
+    /// Every failure, with the command that shows it.
     #[must_use]
     pub fn failures(&self, plan: &Plan) -> String {
         let lines = self.failures.iter().map(|(seed, violation)| {
@@ -56,7 +56,7 @@ impl Summary {
         lines.collect()
     }
 
-    /// What happened how often, for people.
+    /// Number of each rare event, for people.
     #[must_use]
     pub fn coverage(&self) -> String {
         let lines = self.marks.iter().map(|(what, count)| {
@@ -125,8 +125,8 @@ pub fn run_all(plan: &Plan, seeds: Range<u64>) -> Summary {
     summary.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Leaves out one kind of fault after the other as long as the run still fails. Another set of faults is another
-/// course of events, so this finds a smaller failure, not always the same one.
+/// Leaves out one kind of fault after the other, as long as the run still fails. Without a fault the course of events
+/// is another one, so this finds a smaller failure, but not always the same one.
 #[must_use]
 pub fn minimize(plan: &Plan) -> Plan {
     let mut smallest = Plan {

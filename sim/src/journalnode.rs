@@ -1,4 +1,5 @@
-//! A JournalNode: a disk, a clock, and an acceptor while the process lives. Does for the acceptor what the shell does.
+//! A JournalNode: a disk, a clock, and an acceptor while the process lives. It does for the acceptor what the shell
+//! does.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,10 +15,10 @@ use hathi_storage::sim_disk::SimFile;
 
 use crate::network::Message;
 
-/// The longest lease a simulated JournalNode grants.
+/// Longest lease that a simulated JournalNode grants.
 pub const MAX_LEASE_MS: u32 = 1_000;
 
-/// Where a JournalNode is reached.
+/// Address of a JournalNode.
 pub fn address(index: usize) -> String {
     format!("jn{index}:8485")
 }
@@ -25,11 +26,11 @@ pub fn address(index: usize) -> String {
 /// A clock that runs a little fast or slow, and may stop and jump forward.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Parts per million it gains.
+    /// Deviation of its rate in parts per million.
     pub drift_ppm: i64,
-    /// What it showed at `since`.
+    /// The time that it showed at `since`.
     pub offset: u64,
-    /// The true time at which its rate changed last, it jumped, or stood still.
+    /// The true time at which it last changed its rate, jumped, or stood still.
     pub since: u64,
     /// It stands still until this true time.
     pub stands_until: u64,
@@ -46,14 +47,14 @@ impl Clock {
         }
     }
 
-    /// What it shows at a true time.
+    /// The time that it shows at a true time.
     pub fn at(self, now: u64) -> u64 {
         let passed = now.saturating_sub(self.since.max(self.stands_until)) as i128;
         let gained = passed * i128::from(self.drift_ppm) / 1_000_000;
         self.offset + (passed + gained) as u64
     }
 
-    /// The true time at which it shows at least `local`, as it goes now.
+    /// The true time at which it will show at least `local`, at its present rate.
     pub fn when(self, local: u64) -> u64 {
         let shown = i128::from(local.saturating_sub(self.offset));
         let passed = (shown * 1_000_000 / i128::from(1_000_000 + self.drift_ppm)) as u64;
@@ -64,14 +65,14 @@ impl Clock {
         now
     }
 
-    /// It shows so much more from now on, and runs at another rate.
+    /// Makes it jump forward, and run at another rate.
     pub fn change(&mut self, now: u64, forward: u64, drift_ppm: i64) {
         self.offset = self.at(now) + forward;
         self.since = now;
         self.drift_ppm = drift_ppm;
     }
 
-    /// It stands still from now on until then.
+    /// Makes it stand still until then.
     pub fn stand(&mut self, now: u64, until: u64) {
         self.change(now, 0, self.drift_ppm);
         self.stands_until = self.stands_until.max(until);
@@ -84,12 +85,12 @@ pub struct Waiting {
     answers: Vec<(Message, Answer)>,
 }
 
-/// What the world must do for a JournalNode.
+/// Work of the world for a JournalNode.
 #[derive(Debug)]
 pub enum Effect {
     /// Send an answer.
     Answer(Box<Message>, Result<Answer, CallError>),
-    /// Call `sync_done` after the time of a sync.
+    /// Call `sync_done` when the time of a sync has passed.
     Sync,
     /// Fetch a segment, then call `fetched`.
     Fetch(Box<Message>, Download),
@@ -98,21 +99,21 @@ pub enum Effect {
 /// One JournalNode.
 #[derive(Debug)]
 pub struct JournalNode {
-    /// Which one.
+    /// Index of the JournalNode.
     pub index: usize,
-    /// What survives.
+    /// The disk, which survives the process.
     pub disk: SimDisk,
-    /// While the process lives.
+    /// The acceptor, while the process lives.
     pub acceptor: Option<Acceptor<SimDisk>>,
-    /// Grows with every start.
+    /// Number of starts.
     pub life: u64,
     /// Its clock.
     pub clock: Clock,
-    /// Behaves as Java's.
+    /// Whether it behaves as Java's.
     pub java: bool,
-    /// Syncs take so many times longer.
+    /// Factor by which its syncs take longer.
     pub slowness: u64,
-    /// The longest lease it grants, as it is configured at its next start.
+    /// Longest lease that it grants, as configured at its next start.
     pub max_lease_ms: u32,
     /// Whether its disk was emptied in this run.
     pub wiped: bool,
@@ -155,7 +156,7 @@ impl JournalNode {
         }
     }
 
-    /// Where the journal lives on every disk.
+    /// Directory of the journal on every disk.
     pub fn root() -> PathBuf {
         PathBuf::from("/journal/ns")
     }
@@ -175,7 +176,7 @@ impl JournalNode {
         Ok(())
     }
 
-    /// Ends the process; the disk is left to the caller.
+    /// Ends the process. The caller decides what happens to the disk.
     pub fn stop(&mut self) {
         self.acceptor = None;
         self.waiting = Waiting::default();
@@ -239,7 +240,7 @@ impl JournalNode {
         effects
     }
 
-    /// Starts a sync for the answers that wait, unless one is under way.
+    /// Starts a sync for the waiting answers, unless one is under way.
     fn begin_sync(&mut self) -> Vec<Effect> {
         let Some(acceptor) = &mut self.acceptor else {
             return Vec::new();
@@ -252,13 +253,13 @@ impl JournalNode {
                 self.syncing = Some((job, std::mem::take(&mut self.waiting)));
                 vec![Effect::Sync]
             }
-            // Synced by something else meanwhile.
+            // Something else has synced them meanwhile.
             Ok(None) => release(std::mem::take(&mut self.waiting), Ok(())),
             Err(error) => release(std::mem::take(&mut self.waiting), Err(remote(error))),
         }
     }
 
-    /// The sync under way has come to its end.
+    /// The sync under way has ended.
     pub fn sync_done(&mut self) -> Vec<Effect> {
         let (Some(acceptor), Some((job, waiting))) = (&mut self.acceptor, self.syncing.take()) else {
             return Vec::new();
@@ -286,7 +287,7 @@ impl JournalNode {
         vec![Effect::Answer(Box::new(message), answer)]
     }
 
-    /// Whether a lease of anybody runs here.
+    /// Whether any lease runs here.
     pub fn lease_runs(&self, now: u64) -> bool {
         let local = self.clock.at(now);
         let state = self
@@ -322,7 +323,7 @@ fn follow_any_call(acceptor: &mut Acceptor<SimDisk>, request: &Request, local: u
     }
 }
 
-/// What a Java JournalNode does not read.
+/// Removes the fields that a Java JournalNode does not read.
 fn forget_extensions(request: &mut Request) {
     match request {
         Request::NewEpoch { lease, established, .. } => {

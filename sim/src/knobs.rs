@@ -1,4 +1,4 @@
-//! What a seed chooses before the run begins.
+//! Settings that a seed chooses before the run begins.
 
 use fastrand::Rng;
 
@@ -8,51 +8,51 @@ pub type Micros = u64;
 /// The settings of one run.
 #[derive(Clone, Debug)]
 pub struct Knobs {
-    /// How many JournalNodes.
+    /// Number of JournalNodes.
     pub journalnodes: usize,
-    /// How many would-be writers.
+    /// Number of NameNodes that may become the writer.
     pub namenodes: usize,
-    /// Length of the read lease; 0 = none, as with Hadoop.
+    /// Length of the read lease; 0: none, as in Hadoop.
     pub lease_ms: u32,
-    /// Which JournalNodes behave as Java's: no leases, no resuming.
+    /// JournalNodes that behave as Java's: without leases and resuming.
     pub java: Vec<bool>,
-    /// How long faults happen.
+    /// Time until which faults happen.
     pub faults_until: Micros,
-    /// How long the healed world may take to make progress.
+    /// Longest time in which the healed world must make progress.
     pub patience: Micros,
-    /// Most transactions of a batch.
+    /// Largest number of transactions in a batch.
     pub max_batch: u64,
     /// Mean pause between two batches of a writer.
     pub batch_every: Micros,
-    /// One of so many batches is followed by a roll.
+    /// One in this many batches is followed by a roll.
     pub roll_one_in: u64,
-    /// Journal calls under way to one JournalNode.
+    /// Number of journal calls under way to one JournalNode.
     pub pipeline_depth: usize,
-    /// Bytes a writer keeps to catch JournalNodes up.
+    /// Bytes that a writer keeps to catch JournalNodes up.
     pub recent_limit_bytes: usize,
-    /// Mean network delay one way.
+    /// Mean network delay in one direction.
     pub delay: Micros,
-    /// One of so many messages breaks its connection.
+    /// One in this many messages breaks its connection.
     pub reset_one_in: u64,
-    /// One of so many messages comes twice.
+    /// One in this many messages arrives twice.
     pub duplicate_one_in: u64,
-    /// Mean pause between two looks of a JournalNode for segments it lacks.
+    /// Mean pause between two searches of a JournalNode for segments that it lacks.
     pub compare_every: Micros,
-    /// One of so many rolls is followed by a purge.
+    /// One in this many rolls is followed by a purge.
     pub purge_one_in: u64,
     /// Mean time of a sync.
     pub sync_time: Micros,
     /// Mean pause between two faults.
     pub fault_every: Micros,
-    /// Clock rates in parts per million off, for each JournalNode, then each NameNode.
+    /// Deviation of the clocks' rates in parts per million: of each JournalNode, then of each NameNode.
     pub drift_ppm: Vec<i64>,
 }
 
-/// Clocks differ from true time by at most so much, so two of them by less than the bound the leases allow (1 %).
+/// Largest deviation of a clock's rate from true time. So two clocks differ by less than leases allow (1 %).
 pub(crate) const MAX_DRIFT_PPM: i64 = 5_000;
 
 impl Knobs {
-    /// Clocks differ as much as leases allow, which are long, and the network is quick.
+    /// Lets clocks differ as much as leases allow. Leases are long, and the network is fast.
     pub fn sharpen_leases(&mut self) {
         self.lease_ms = 1_000;
         self.delay = 100;
@@ -71,7 +71,7 @@ impl Knobs {
         let java = (0..journalnodes)
             .map(|_| all_java || (some_java && rng.bool()))
             .collect();
-        // Short segments of few lengths make copies of equal length and different content likely.
+        // Short segments with few different lengths make copies of equal length and different content likely.
         let tight = rng.u8(0..3) == 0;
         let lease_ms = if rng.u8(0..6) == 0 { 0 } else { rng.u32(100..600) };
         Knobs {

@@ -2,17 +2,17 @@
 //! seed gives the same run, event for event.
 //!
 //! * [`world`]: virtual time, the queue of events, the one random generator.
-//! * [`knobs`]: what a seed chooses before the run begins.
+//! * [`knobs`]: settings that a seed chooses before the run begins.
 //! * [`network`]: connections with delay, resets, one-way partitions, late requests of broken connections.
-//! * [`journalnode`], [`namenode`]: adapters that do for the cores what the shells do in life.
-//! * [`nemesis`]: crashes, torn writes, lost and damaged disks, pauses, partitions; and the budget of faults.
+//! * [`journalnode`], [`namenode`]: adapters that do for the cores what the shells do in real processes.
+//! * [`nemesis`]: crashes, torn writes, lost and damaged disks, pauses, partitions, and the budget of faults.
 //! * [`checkers`]: one invariant each, watched during the run and at its end.
 //! * [`blocks`]: a world of its own for the block side over failovers.
 //! * [`writing`]: another for files that are written while DataNodes, NameNodes and clients fail.
 //! * [`campaign`]: many seeds on all cores, what they reached, and the smallest set of faults that still fails.
 //!
-//! A run has two phases: faults, in which everything must stay safe; then the world heals, has to make
-//! progress, and every JournalNode has to catch up.
+//! A run has two phases. First there are faults, and everything must stay safe. Then the world heals, must make
+//! progress, and every JournalNode must catch up.
 
 pub mod blocks;
 pub mod campaign;

@@ -1,4 +1,5 @@
-//! A would-be writer: elector-like attempts, a quorum writer while it is one, and a log of what it wrote.
+//! A NameNode that tries to become the writer: it makes attempts as an elector would, has a quorum writer while it is
+//! one, and remembers what it wrote.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::network::Connection;
 /// What a NameNode is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Not the writer.
+    /// It is not the writer.
     Standby,
     /// Recovering the log.
     Recovering,
@@ -32,37 +33,37 @@ pub enum Role {
 /// One NameNode.
 #[derive(Debug)]
 pub struct NameNode {
-    /// Which one.
+    /// Index of the NameNode.
     pub index: usize,
-    /// Grows with every start.
+    /// Number of starts.
     pub life: u64,
-    /// The process lives.
+    /// Whether the process lives.
     pub alive: bool,
-    /// Does nothing before this time.
+    /// It does nothing before this time.
     pub paused_until: Micros,
     /// Its clock.
     pub clock: Clock,
-    /// The highest epoch that was asked for in this life.
+    /// Highest epoch that this process has asked for.
     pub asked_before: Epoch,
-    /// The writer of the present attempt.
+    /// The quorum writer of the present attempt.
     pub writer: Option<QuorumWriter>,
-    /// Which attempt.
+    /// Number of the present attempt.
     pub attempt: u64,
     /// What it is doing.
     pub role: Role,
-    /// Of the present attempt.
+    /// Epoch of the present attempt.
     pub epoch: u64,
     /// Connections to the JournalNodes.
     pub connections: Vec<Connection>,
-    /// What it has written and not heard to be synced.
+    /// Transactions that it has written and that are not known to be synced.
     pub unsynced: BTreeMap<u64, u64>,
     /// The next transaction it writes.
     pub next_txid: u64,
-    /// Where its newest segment begins.
+    /// First transaction of its newest segment.
     pub segment: u64,
-    /// For when a tick is scheduled.
+    /// Time for which a tick is scheduled.
     pub tick_at: Option<Micros>,
-    /// The newest membership of the JournalNodes it remembers.
+    /// The newest membership of the JournalNodes that it remembers.
     pub membership: Option<hathi_journal::Membership>,
 }
 
@@ -100,22 +101,22 @@ impl NameNode {
         }
     }
 
-    /// Until when it may answer reads, on its own clock.
+    /// End of its lease on its own clock.
     pub fn lease_until(&self) -> Micros {
         self.writer.as_ref().map_or(0, QuorumWriter::lease_until)
     }
 
-    /// How the JournalNodes know it.
+    /// Its name at the JournalNodes.
     pub fn holder(&self) -> String {
         format!("nn{}@{}", self.index, self.life)
     }
 
-    /// What proves it to them.
+    /// Its proof of the lease.
     pub fn proof(&self) -> LeaseProof {
         LeaseProof(u128::from(self.life) << 8 | (self.index as u128 + 1))
     }
 
-    /// Gives up the present attempt; connections stay but nobody listens.
+    /// Gives up the present attempt. The connections stay, but nobody listens.
     pub fn step_down(&mut self) {
         if let Some(writer) = self.writer.take() {
             self.asked_before = self.asked_before.max(writer.epoch());
@@ -131,7 +132,7 @@ impl NameNode {
         }
     }
 
-    /// A fresh writer for an attempt.
+    /// Makes the quorum writer of a new attempt.
     pub fn new_writer(&mut self, knobs: &Knobs, mutant: Option<Mutant>) {
         self.step_down();
         self.attempt += 1;
@@ -155,7 +156,7 @@ impl NameNode {
                 get_journal_state: timeout,
                 new_epoch: timeout,
                 write_txns: timeout,
-                // Sooner than in life, so that faults come in between.
+                // Earlier than in a real process, so that faults happen in between.
                 reelect_after: 20_000 + 500 * u64::from(knobs.lease_ms),
             },
             recent_limit_bytes: knobs.recent_limit_bytes,

@@ -1,15 +1,15 @@
 //! Connections between NameNodes and JournalNodes.
 //!
-//! One connection keeps the order of its messages. A message is delayed, or its connection breaks: then the caller
-//! learns sooner or later that all calls under way have no answer, while requests already sent may still arrive, also
-//! after those of the next connection. A blocked direction swallows messages, and the connection breaks by timeout.
+//! A connection keeps the order of its messages. A message is delayed, or its connection breaks. Then the caller learns
+//! sooner or later that all calls under way have no answer. Requests that were sent may still arrive, even after those
+//! of the next connection. A blocked direction swallows messages, and the connection breaks by timeout.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hathi_journal::messages::Request;
 use hathi_journal::writer::CallId;
 
-/// Somebody on the network.
+/// A process on the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Node {
     /// A NameNode.
@@ -25,38 +25,38 @@ pub struct Connection {
     pub id: u64,
     /// Calls without an answer.
     pub outstanding: BTreeMap<CallId, ()>,
-    /// When the last message arrives there.
+    /// When the last request arrives at the JournalNode.
     pub last_there: u64,
-    /// When the last message arrives back.
+    /// When the last answer arrives at the NameNode.
     pub last_back: u64,
-    /// The life of the JournalNode it reaches.
+    /// Life of the JournalNode that it reaches.
     pub jn_life: u64,
-    /// Whether its end is already decided.
+    /// Whether it is already decided that it will break.
     pub doomed: bool,
 }
 
 /// A request on its way.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Who sent it.
+    /// NameNode that sent it.
     pub nn: usize,
-    /// In which life.
+    /// Life of that NameNode.
     pub nn_life: u64,
-    /// To whom.
+    /// JournalNode that receives it.
     pub jn: usize,
-    /// In which life.
+    /// Life of that JournalNode.
     pub jn_life: u64,
-    /// Over which connection.
+    /// Number of the connection.
     pub connection: u64,
-    /// For the answer.
+    /// Number of the call, for the answer.
     pub call: CallId,
-    /// What.
+    /// The request.
     pub request: Request,
-    /// Came a second time: nobody waits for its answer.
+    /// Whether it is a copy, whose answer nobody waits for.
     pub duplicate: bool,
 }
 
-/// Which directions are blocked.
+/// The blocked directions.
 #[derive(Clone, Debug, Default)]
 pub struct Partitions {
     blocked: BTreeSet<(Node, Node)>,
@@ -78,7 +78,7 @@ impl Partitions {
         self.blocked.clear();
     }
 
-    /// Whether messages pass.
+    /// Whether messages pass in this direction.
     pub fn passes(&self, from: Node, to: Node) -> bool {
         !self.blocked.contains(&(from, to))
     }

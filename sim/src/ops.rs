@@ -1,8 +1,8 @@
-//! Framed ops whose content tells who wrote them, and reading them back.
+//! Framed ops whose content tells who wrote them, and functions that read them back.
 
 use hathi_formats::ids::TxId;
 
-/// A framed op with a body that no other call makes.
+/// A framed op with this body. No other call makes the same body.
 pub fn frame(txid: u64, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(17 + body.len());
     bytes.push(9);
@@ -21,7 +21,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The transactions of a segment file and the hash of each, up to the first that is not whole.
+/// The transactions of a segment file with the hash of each, up to the first one that is not whole.
 pub fn read_segment(file: &[u8], start: TxId) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     let mut rest = file.get(8..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Virtual time, the queue of events, the one random generator, and what holds everything together.
+//! Virtual time, the queue of events, the only random generator, and all parts of the simulated cluster.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,7 +32,7 @@ mod readers;
 mod upkeep;
 mod writers;
 
-/// Something that happens at a time.
+/// Something that happens at some time.
 #[derive(Debug)]
 pub enum Event {
     /// A request arrives.
@@ -41,96 +41,96 @@ pub enum Event {
     Answer(Box<Message>, Result<Answer, CallError>),
     /// A NameNode notices that a connection is broken.
     Broken {
-        /// Who notices.
+        /// NameNode that notices it.
         nn: usize,
-        /// In which life.
+        /// Life of that NameNode.
         nn_life: u64,
-        /// With whom.
+        /// JournalNode at the other end.
         jn: usize,
-        /// Which connection.
+        /// Number of the connection.
         connection: u64,
     },
-    /// A call has waited too long.
+    /// A call has waited too long for its answer.
     Timeout {
-        /// Who called.
+        /// NameNode that called.
         nn: usize,
-        /// In which life.
+        /// Life of that NameNode.
         nn_life: u64,
-        /// Whom.
+        /// JournalNode that was called.
         jn: usize,
-        /// Over which connection.
+        /// Number of the connection.
         connection: u64,
-        /// Which call.
+        /// Number of the call.
         call: CallId,
     },
-    /// A JournalNode's sync is done.
+    /// A sync of a JournalNode is done.
     SyncDone {
-        /// Whose.
+        /// The JournalNode.
         jn: usize,
-        /// In which life.
+        /// Life of that JournalNode.
         life: u64,
     },
-    /// A JournalNode has fetched a segment, or not.
+    /// A JournalNode has fetched a segment, or failed to.
     Fetched {
-        /// Who.
+        /// The JournalNode.
         jn: usize,
-        /// In which life.
+        /// Life of that JournalNode.
         life: u64,
-        /// For which call.
+        /// The call that needs the segment.
         message: Box<Message>,
-        /// What.
+        /// The segment.
         download: Download,
-        /// From whom.
+        /// JournalNode from which it was fetched.
         from: usize,
     },
-    /// A writer's timer.
+    /// A writer's timer fires.
     Tick {
-        /// Whose.
+        /// The NameNode.
         nn: usize,
-        /// In which life.
+        /// Life of that NameNode.
         nn_life: u64,
-        /// In which attempt.
+        /// Attempt of the writer.
         attempt: u64,
     },
     /// A NameNode has something to write.
     Work {
-        /// Who.
+        /// The NameNode.
         nn: usize,
-        /// In which life.
+        /// Life of that NameNode.
         nn_life: u64,
-        /// In which attempt.
+        /// Attempt of the writer.
         attempt: u64,
     },
-    /// An elector looks whether its NameNode should become the writer.
+    /// An elector checks whether its NameNode should become the writer.
     Elect {
-        /// Whose.
+        /// The NameNode.
         nn: usize,
-        /// Whether it looks again later.
+        /// Whether it checks again later.
         again: bool,
     },
     /// A standby reads committed edits.
     Tail,
     /// A standby reads in Java's way.
     TailAsJava,
-    /// A JournalNode looks for segments it lacks at a peer.
+    /// A JournalNode asks a peer for segments that it lacks.
     Compare {
-        /// Who.
+        /// The JournalNode.
         jn: usize,
-        /// How often it did before.
+        /// Number of times that it has done so before.
         turn: usize,
     },
-    /// A JournalNode has fetched a finalized segment of a peer.
+    /// A JournalNode has fetched a finalized segment from a peer.
     Missed {
-        /// Who.
+        /// The JournalNode.
         jn: usize,
-        /// In which life.
+        /// Life of that JournalNode.
         life: u64,
-        /// Which segment.
+        /// The segment.
         name: SegmentName,
     },
     /// The operator changes the JournalNodes.
     Operate,
-    /// Are all JournalNodes caught up after the end of the faults?
+    /// Check whether all JournalNodes have caught up after the faults.
     CaughtUp,
     /// A JournalNode's process starts.
     StartJournalNode(usize),
@@ -138,13 +138,13 @@ pub enum Event {
     StartNameNode(usize),
     /// The nemesis does something.
     Nemesis,
-    /// Somebody who is no NameNode sends something.
+    /// A process that is no NameNode sends something.
     Stranger,
     /// A candidate that will lose gets a promise.
     Duel,
-    /// It does something to a clock.
+    /// The nemesis does something to a clock.
     ClockNemesis,
-    /// What a fault did ends.
+    /// The effect of a fault ends.
     Repair(Repair),
     /// The faults end.
     Heal,
@@ -155,56 +155,56 @@ pub enum Event {
 /// The end of a fault.
 #[derive(Clone, Copy, Debug)]
 pub enum Repair {
-    /// A direction opens.
+    /// A direction of the network opens.
     Open(Node, Node),
     /// A disk is fast again.
     Fast(usize),
     /// A disk has space again.
     Space(usize),
-    /// Syncs that were to fail and did not meet one do not fail any more.
+    /// Planned failures of syncs that have not happened are cancelled.
     Syncs(usize),
 }
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
-    /// Of every event in order.
+    /// Hash of every event in order.
     pub trace_hash: u64,
-    /// What went wrong.
+    /// The rule that was broken, if any.
     pub violation: Option<String>,
-    /// Transactions acknowledged.
+    /// Number of acknowledged transactions.
     pub acknowledged: u64,
-    /// Writers there were.
+    /// Number of writers.
     pub epochs: u64,
-    /// How often each fault ([`crate::nemesis::FAULTS`]) and other rare thing happened.
+    /// How often each fault ([`crate::nemesis::FAULTS`]) and each other rare event happened.
     pub marks: BTreeMap<&'static str, u64>,
 }
 
-/// What to run.
+/// A run to be made.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Gives everything else.
+    /// The seed, which determines everything else.
     pub seed: u64,
     /// A planted bug.
     pub mutant: Option<Mutant>,
     /// Faults ([`crate::nemesis::FAULTS`]) that are left out.
     pub without: Vec<&'static str>,
-    /// Writes every event to the standard error output.
+    /// Whether every event is written to the standard error output.
     pub verbose: bool,
-    /// Empty JournalNodes beside the first ones: there is an operator who adds and removes.
+    /// Number of empty JournalNodes beside the first ones. With any, an operator adds and removes JournalNodes.
     pub spares: usize,
-    /// NameNodes' clocks run as slow and JournalNodes' as fast as leases allow, and whoever waits for a lease tries
-    /// the moment it ends: what leases leave to drift decides.
+    /// NameNodes' clocks run as slow and JournalNodes' as fast as leases allow, and a NameNode that waits for a lease
+    /// tries at the moment when it ends. So the allowance for drift decides.
     pub sharp_leases: bool,
-    /// Calls that are not of the daily writing often come twice, the second time seconds later.
+    /// Calls that are not part of daily writing often arrive twice, the second time seconds later.
     pub late_copies: bool,
     /// Machines are suspended, clocks stop, jump and change their rates, and the longest lease of a JournalNode is
-    /// configured anew: as far as leases allow ([`crate::nemesis::CLOCK_FAULTS`]).
+    /// configured anew, as far as leases allow it ([`crate::nemesis::CLOCK_FAULTS`]).
     pub wild_clocks: bool,
-    /// One JournalNode exaggerates whatever it says in an election, and strangers who know what everybody can see send
-    /// messages to all of them.
+    /// One JournalNode exaggerates everything that it says in an election. Strangers who know only public facts send
+    /// messages to all JournalNodes.
     pub liar: bool,
     /// Candidates that lose get the promise of one JournalNode, again and again.
     pub duels: bool,
@@ -213,7 +213,7 @@ pub struct Plan {
 /// The simulated cluster.
 #[derive(Debug)]
 pub struct World {
-    /// The one generator.
+    /// The only random generator.
     pub rng: Rng,
     /// The time.
     pub now: Micros,
@@ -225,7 +225,7 @@ pub struct World {
     pub nns: Vec<NameNode>,
     /// Blocked directions.
     pub partitions: Partitions,
-    /// The faults are over.
+    /// Whether the faults are over.
     pub healed: bool,
     /// How often rare things happened.
     pub marks: BTreeMap<&'static str, u64>,
@@ -233,27 +233,27 @@ pub struct World {
     sequence: u64,
     trace_hash: u64,
     pub(crate) plan: Plan,
-    /// The JournalNodes that count, as far as a writer has heard.
+    /// The members of the newest membership that a writer has heard of.
     pub(crate) members: Vec<usize>,
     newest: Option<hathi_journal::Membership>,
     acknowledged: Acknowledged,
     epochs: Epochs,
     violation: Option<String>,
     acknowledged_at_heal: u64,
-    /// After the end of the faults enough was written; up to here all must have it.
+    /// After the faults enough was written up to here. All JournalNodes must have it.
     target: Option<u64>,
     done: bool,
-    /// What is older may have been purged.
+    /// Older transactions may have been purged.
     pub(crate) min_to_keep: u64,
-    /// The next transaction the reading standby wants.
+    /// The next transaction that the reading standby needs.
     tail_from: u64,
-    /// And the one that reads in Java's way.
+    /// The next transaction that the standby needs which reads in Java's way.
     java_tail_from: u64,
-    /// Of that one: a reader changes nothing, so it must not change what else is drawn.
+    /// The random generator of that standby. A reader changes nothing, so it must not change other draws.
     reader_rng: Rng,
     /// The JournalNode that lies.
     liar: Option<usize>,
-    /// For lies and strangers.
+    /// The random generator for lies and strangers.
     liar_rng: Rng,
 }
 
@@ -272,9 +272,9 @@ pub fn run(plan: &Plan) -> Outcome {
     }
 }
 
-/// How many transactions the healed world must acknowledge.
+/// Number of transactions that the healed world must acknowledge.
 const PROGRESS: u64 = 20;
-/// Longest run in events: more is a livelock.
+/// Largest number of events in a run. More of them are a livelock.
 const MAX_EVENTS: u64 = 2_000_000;
 
 impl World {
@@ -293,7 +293,7 @@ impl World {
             plan.without.extend(membership::LOSSES);
         }
         if plan.liar {
-            // Hadoop's JournalNodes believe everybody, and so do ours when no lease tells the writer from others.
+            // Hadoop's JournalNodes believe every caller. So do ours when no lease tells the writer from others.
             knobs.java.fill(false);
             knobs.lease_ms = knobs.lease_ms.max(100);
             plan.without.extend(liars::LOSSES);
@@ -348,23 +348,23 @@ impl World {
         self.queue.insert((time.max(self.now), self.sequence), event);
     }
 
-    /// Between half and one and a half of the mean.
+    /// A time between half and one and a half of the mean.
     pub fn around(&mut self, mean: Micros) -> Micros {
         mean / 2 + self.rng.u64(0..=mean)
     }
 
-    /// One chance in so many.
+    /// True once in this many calls.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.rng.u64(0..n.max(1)) == 0
     }
 
-    /// Counts something rare.
+    /// Counts a rare event.
     pub fn mark(&mut self, what: &'static str) {
         *self.marks.entry(what).or_default() += 1;
         self.trace(&what);
     }
 
-    /// Whether this fault may happen now; counts it.
+    /// Whether this fault may happen now. Counts it.
     pub(crate) fn fault(&mut self, what: &'static str) -> bool {
         let happens = !self.healed && !self.plan.without.contains(&what);
         if happens {
@@ -373,7 +373,7 @@ impl World {
         happens
     }
 
-    /// Notes something for the hash of the trace, and for people who asked.
+    /// Adds something to the hash of the trace, and prints it when asked to.
     pub fn trace(&mut self, what: &dyn std::fmt::Debug) {
         let text = format!("{what:?}");
         self.trace_hash = self.trace_hash.rotate_left(7) ^ ops::hash(text.as_bytes());
@@ -592,7 +592,7 @@ impl World {
         format!("{nns:?} {jns:?}")
     }
 
-    /// Who is asleep when an event would reach it, and until when.
+    /// The NameNode that is paused when an event would reach it, and the end of the pause.
     fn paused(&self, event: &Event) -> Option<(usize, Micros)> {
         let nn = match event {
             Event::Answer(message, _) => message.nn,
@@ -623,7 +623,7 @@ impl World {
             .as_ref()
             .is_err_and(|e| self.jns[jn].disk.is_full() || e.contains("injected"))
         {
-            // A failed sync at the start: the machine is taken down as for any other.
+            // A failed sync at the start stops the machine, as any other failed sync does.
             self.crash_journalnode(jn, true);
             return self.at(self.now + 100_000, Event::StartJournalNode(jn));
         }
@@ -633,7 +633,7 @@ impl World {
         self.check(started);
         let unformatted = self.jns[jn].acceptor.as_ref().is_some_and(|a| !a.is_formatted());
         if self.jns[jn].wiped && unformatted && !self.join(jn) {
-            // Its peers did not answer, or its disk failed: try again, as the shell does.
+            // Its peers did not answer, or its disk failed. It tries again, as the shell does.
             self.jns[jn].stop();
             self.jns[jn].disk.wipe();
             let later = self.now + 100_000;
@@ -696,7 +696,7 @@ impl World {
         }
     }
 
-    /// Finalized segments agree with each other and with what was acknowledged.
+    /// Finalized segments agree with each other and with the acknowledged transactions.
     fn check_finalized(&mut self) -> Finalized {
         let mut finalized = Finalized::default();
         let mut verdicts = Vec::new();
@@ -720,12 +720,12 @@ impl World {
         finalized
     }
 
-    /// Nothing acknowledged is missing from all disks together.
+    /// Every acknowledged transaction is on some disk.
     fn check_disks(&mut self) {
         let finalized = self.check_finalized();
         let mut log = finalized.log().clone();
-        // The open segment of the present writer is not final yet: what a majority would recover of it is the
-        // business of the recovery checker; here any copy with the acknowledged content counts.
+        // The open segment of the present writer is not finalized. The recovery checker decides what a majority would
+        // recover of it. Here any copy with the acknowledged content counts.
         let mut unfinished: Vec<(u64, u64)> = Vec::new();
         for jn in &self.jns {
             for (name, data) in segment_files(jn) {

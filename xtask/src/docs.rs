@@ -20,10 +20,9 @@ const COMPATIBILITY: &str = "docs/compatibility.md";
 pub fn check(root: &Path, code: &[String], findings: &mut Vec<String>) -> Result<()> {
     let tests: BTreeSet<&str> = code.iter().flat_map(|text| tests_in(text)).collect();
     ensure!(!tests.is_empty(), "no tests are found");
-    let mut documents = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned()];
-    for entry in std::fs::read_dir(root.join("docs"))? {
-        documents.push(format!("docs/{}", entry?.file_name().to_string_lossy()));
-    }
+    let mut documents = markdown_in(root, "")?;
+    documents.extend(markdown_in(root, "docs/")?);
+    ensure!(!documents.is_empty(), "no documents are found");
     documents.sort();
     for name in documents {
         let text = std::fs::read_to_string(root.join(&name)).with_context(|| name.clone())?;
@@ -32,6 +31,9 @@ pub fn check(root: &Path, code: &[String], findings: &mut Vec<String>) -> Result
             findings.extend(missing.map(|span| format!("{name}:{number}: there is no test {span}")));
             let missing = code_spans(line).filter(|span| names_a_file(span) && !root.join(span).exists());
             findings.extend(missing.map(|span| format!("{name}:{number}: there is no file {span}")));
+            let folder = root.join(&name).parent().unwrap_or(root).to_owned();
+            let missing = linked_files(line).filter(|target| !folder.join(target).exists());
+            findings.extend(missing.map(|target| format!("{name}:{number}: a link to {target}, which is not there")));
         }
         if name == COMPATIBILITY {
             findings.extend(untested(&name, &text, &tests)?);
@@ -41,6 +43,27 @@ pub fn check(root: &Path, code: &[String], findings: &mut Vec<String>) -> Result
         }
     }
     Ok(())
+}
+
+/// The documents in a folder, which is empty or ends with a slash.
+fn markdown_in(root: &Path, folder: &str) -> Result<Vec<String>> {
+    let mut documents = Vec::new();
+    for entry in std::fs::read_dir(root.join(folder))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".md") {
+            documents.push(format!("{folder}{name}"));
+        }
+    }
+    Ok(documents)
+}
+
+/// The files that a line links to, without the place inside of them.
+fn linked_files(line: &str) -> impl Iterator<Item = &str> {
+    let targets = line
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
 }
 
 /// The names of the functions under `#[test]` and its like.
@@ -172,6 +195,12 @@ mod tests {
             assert_eq!((names_a_test(span), is_there(span, &tests)), (is_name, there), "{span}");
         }
         assert!(names_a_file("hathi/tests/a.rs") && !names_a_file("core/{a,b}.rs") && !names_a_file("hathi conf"));
+    }
+
+    #[test]
+    fn a_link_leads_to_a_file() {
+        let line = "See [one](one.md), [part](two.md#a-part), [here](#a-part) and [there](https://example.org/x).";
+        assert_eq!(linked_files(line).collect::<Vec<_>>(), ["one.md", "two.md"]);
     }
 
     #[test]

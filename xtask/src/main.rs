@@ -1,13 +1,16 @@
 //! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure,
-//! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` the decoders over ever new mutations.
+//! `cargo xtask doc` writes the pages of all crates, and
+//! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` runs the decoders over ever new mutations.
 
+mod circles;
 mod docs;
+mod hash_order;
 mod tests;
 mod tidy;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 fn main() -> ExitCode {
@@ -15,9 +18,10 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "ci" => ci(),
         "tidy" => tidy::check(&root()),
+        "doc" => doc(),
         "fuzz" => fuzz(),
         other => {
-            eprintln!("usage: cargo xtask ci|tidy|fuzz (not {other:?})");
+            eprintln!("usage: cargo xtask ci|tidy|doc|fuzz (not {other:?})");
             return ExitCode::from(2);
         }
     };
@@ -37,11 +41,29 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Formatting, structure, and then every test, in whose build the lints are.
+/// Formatting, structure, the dependencies, and then every test, in whose build the lints are.
 fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     timed("tidy", || tidy::check(&root()))?;
+    deny()?;
     timed("tests", || tests::run(&root()))
+}
+
+/// Compares the dependencies with `deny.toml`. A machine without cargo-deny only says that nobody looked: the tool is compiled
+/// for minutes, and what it looks at changes with `Cargo.lock` alone.
+fn deny() -> Result<()> {
+    let installed = cargo_command(&["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !installed {
+        eprintln!(
+            "== NOT RUN: cargo deny (`cargo install cargo-deny`): licences and sources of the dependencies are unchecked"
+        );
+        return Ok(());
+    }
+    cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])
 }
 
 /// Cargo with Clippy in the place of the compiler, as `cargo clippy` has it, for what `cargo test` builds: the whole workspace
@@ -53,6 +75,27 @@ fn cargo_with_lints(args: &[&str]) -> Command {
         .env("RUSTC_WORKSPACE_WRAPPER", driver)
         .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
     command
+}
+
+/// The pages of all crates, for those who work on them: private items are in them. A link that leads nowhere is an error.
+///
+/// It is no part of `ci`: rustdoc needs the metadata of every dependency, which the build of the tests does not leave behind,
+/// and that costs more than a minute on two cores.
+fn doc() -> Result<()> {
+    timed("cargo doc", || {
+        let status = cargo_command(&[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--locked",
+            "--document-private-items",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .status()
+        .context("can't run cargo")?;
+        ensure!(status.success(), "the pages can't be made, or have warnings");
+        Ok(())
+    })
 }
 
 /// Mutated bytes for the decoders, with what was said behind `fuzz`. What breaks one is kept in `fuzz/corpus`.

@@ -1,7 +1,8 @@
 //! Checks of structure that no compiler makes: who may depend on whom, what the pure crates may use, how long a file
-//! may be, which words must not be left behind, and whether the documents name what is there.
+//! may be, which words must not be left behind, circles of modules, walks in the order of a hash, and whether the documents
+//! name what is there.
 
-use crate::docs;
+use crate::{circles, docs, hash_order};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -59,6 +60,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-net",
         ],
     ),
+    (
+        "hathi",
+        &[
+            "hathi-formats",
+            "hathi-storage",
+            "hathi-namespace",
+            "hathi-blockmanager",
+            "hathi-journal",
+            "hathi-net",
+            "hathi-client",
+            "hathi-namenode",
+            "hathi-journalnode",
+            "hathi-datanode",
+            "hathi-zkfc",
+        ],
+    ),
+    // What starts processes and speaks with them knows none of their insides.
+    ("hathi-interop", &["hathi-formats", "hathi-net", "hathi-client"]),
+    ("xtask", &[]),
     (
         "hathi-fuzz",
         &[
@@ -128,14 +148,35 @@ pub fn check(root: &Path) -> Result<()> {
         rust_files(&root.join(ring), &mut files)?;
     }
     let mut code = Vec::new();
-    for file in files {
-        code.push(check_file(root, &file, &mut findings)?);
+    for file in &files {
+        code.push(check_file(root, file, &mut findings)?);
     }
     docs::check(root, &code, &mut findings)?;
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.strip_prefix(root).unwrap_or(file).display().to_string())
+        .collect();
+    check_crates(&names, &code, &mut findings);
     if !findings.is_empty() {
         bail!("{} findings:\n  {}", findings.len(), findings.join("\n  "));
     }
     Ok(())
+}
+
+/// Checks of what the files of a crate are to each other.
+fn check_crates(names: &[String], code: &[String], findings: &mut Vec<String>) {
+    let mut crates: BTreeMap<&str, Vec<(&str, &str, &str)>> = BTreeMap::new();
+    for (name, text) in names.iter().zip(code) {
+        if let Some((folder, path)) = name.split_once("/src/") {
+            crates.entry(folder).or_default().push((name, path, text));
+        }
+    }
+    for (folder, files) in crates {
+        let below_src = files.iter().map(|(_, path, text)| (folder, *path, *text));
+        circles::check(below_src, findings);
+        let named: Vec<(&str, &str)> = files.iter().map(|(name, _, text)| (*name, *text)).collect();
+        hash_order::check(&named, findings);
+    }
 }
 
 /// Counts the assertions of each core; those of its tests don't count, and neither do the lines of these.
@@ -173,7 +214,10 @@ fn check_dependencies(root: &Path, findings: &mut Vec<String>) -> Result<()> {
         .iter()
         .map(|(name, may_use)| (*name, may_use.iter().copied().collect()))
         .collect();
-    let mut manifests = vec![root.join("formats"), root.join("sim"), root.join("fuzz")];
+    let mut manifests: Vec<PathBuf> = ["formats", "hathi", "sim", "interop", "fuzz", "xtask"]
+        .iter()
+        .map(|folder| root.join(folder))
+        .collect();
     for ring in ["core", "node"] {
         for entry in std::fs::read_dir(root.join(ring))? {
             let path = entry?.path();
@@ -185,7 +229,12 @@ fn check_dependencies(root: &Path, findings: &mut Vec<String>) -> Result<()> {
     for dir in manifests {
         let manifest = dir.join("Cargo.toml");
         let text = std::fs::read_to_string(&manifest).with_context(|| format!("can't read {}", manifest.display()))?;
-        let name = format!("hathi-{}", dir.file_name().unwrap_or_default().display());
+        let name = text
+            .lines()
+            .find_map(|line| line.strip_prefix("name = "))
+            .unwrap_or_default()
+            .trim_matches('"')
+            .to_owned();
         let Some(allowed) = allowed.get(name.as_str()) else {
             findings.push(format!("{name}: not in the list of who may use whom"));
             continue;

@@ -1,4 +1,4 @@
-//! What a balancer asks: blocks that a DataNode could give away (`BlockManager.getBlocksWithLocations`).
+//! Blocks that a DataNode could give away, for a balancer (`BlockManager.getBlocksWithLocations`).
 
 use crate::blocks::Flag;
 use crate::manager::{BlockManager, Condition};
@@ -6,12 +6,12 @@ use crate::types::{DatanodeIndex, StorageIndex};
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::{BlockProto, BlockWithLocationsProto, StorageTypeProto};
 
-/// Blocks looked at in one call at most, whatever is asked for, so that the lock is held for a short while only.
+/// Number of blocks that one call looks at, whatever it asks for, so that it holds the lock for a short time only.
 const BLOCKS_MAX: usize = 20_000;
 
 impl BlockManager {
-    /// Complete blocks of the node with at least `min_bytes` each, until together they have `bytes`; from a random place
-    /// on, so that several calls find different ones.
+    /// Complete blocks of the node with at least `min_bytes` each, until they have `bytes` together. The search begins
+    /// at a random place, so that several calls find different blocks.
     pub fn blocks_of_datanode(
         &mut self,
         datanode: DatanodeIndex,
@@ -35,7 +35,7 @@ impl BlockManager {
             if only.is_some_and(|kind| kind != held.storage_type) {
                 continue;
             }
-            // From the place to the end, then from the beginning to the place.
+            // First from the place to the end, then from the beginning to the place.
             for (from, to) in [(start, i64::MAX), (i64::MIN, start)] {
                 let mut next = held.blocks.next(from);
                 while let Some(id) = next.filter(|&id| id < to) {

@@ -6,18 +6,18 @@
 //! Invariants: a block is in exactly one of the two; its replica list has no doubles; a list is spilled if and only if it
 //! has more than [`INLINE`] entries.
 
-use crate::types::{BlockState, BlockView, StorageIndex};
+use crate::types::{BlockInfo, BlockState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// Replicas that find room in the record.
+/// Number of replicas that fit into the record.
 const INLINE: usize = 3;
 const PAGE_BITS: u32 = 12;
 const PAGE: usize = 1 << PAGE_BITS;
 const CHUNK_BITS: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_BITS;
-/// Blocks the paged part can hold; beyond it the map takes over.
+/// Size of the range of ids that the pages can hold. Ids outside of it go into the map.
 const PAGED_SPAN: u64 = 1 << 36;
 const MASK48: u64 = (1 << 48) - 1;
 const MASK24: u64 = (1 << 24) - 1;
@@ -28,24 +28,24 @@ const PRESENT: u64 = 1 << 63;
 const COUNT_SHIFT: u32 = 48;
 const FLAG_SHIFT: u32 = 56;
 
-/// Storages of a block.
+/// The storages of a block.
 pub(crate) type Replicas = SmallVec<[StorageIndex; 4]>;
 
-/// Facts the manager keeps per block in one bit each, so that the common report needs no other table.
+/// Facts that the manager keeps in one bit per block, so that a common report needs no other table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Flag {
-    /// Complete and with the minimum of live replicas: counts for safe mode.
+    /// The block is complete and has the minimum of live replicas, so it counts for safe mode.
     Safe = 0,
-    /// There are corrupt replicas.
+    /// The block has corrupt replicas.
     Corrupt = 1,
-    /// There are excess replicas.
+    /// The block has excess replicas.
     Excess = 2,
-    /// It is in a queue of the redundancy monitor.
+    /// The block is in a queue of the redundancy monitor.
     Needed = 3,
 }
 
-/// One block. Lengths and stamps are kept to 48 bits, as block reports carry lengths; a storage is 24 bits.
+/// One block. Lengths and stamps have 48 bits, as lengths in block reports do. A storage has 24 bits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Record {
     /// inode 48 | replication 12 | state 2 | spilled | present
@@ -176,8 +176,8 @@ impl Record {
         }
     }
 
-    pub(crate) fn view(&self, id: BlockId) -> BlockView {
-        BlockView {
+    pub(crate) fn view(&self, id: BlockId) -> BlockInfo {
+        BlockInfo {
             block: Block {
                 id,
                 num_bytes: self.num_bytes(),
@@ -202,7 +202,7 @@ impl std::fmt::Debug for Page {
 }
 
 fn new_page() -> Option<Page> {
-    // Through a Vec, because an array literal of this size would pass over the stack.
+    // Made from a Vec, because an array literal of this size would go over the stack.
     let records: Box<[Record; PAGE]> = vec![Record::default(); PAGE].into_boxed_slice().try_into().ok()?;
     Some(Page { records, used: 0 })
 }
@@ -264,7 +264,7 @@ impl Blocks {
         }
     }
 
-    /// A new block. False when the id is taken; nothing changes then.
+    /// Adds a block. Returns false, and changes nothing, when the id is taken.
     pub(crate) fn insert(&mut self, id: BlockId, record: Record) -> bool {
         if self.get(id).is_some() {
             return false;
@@ -294,7 +294,7 @@ impl Blocks {
         true
     }
 
-    /// Takes a block out, with its replicas.
+    /// Removes a block with its replicas.
     pub(crate) fn remove(&mut self, id: BlockId) -> Option<(Record, Replicas)> {
         let record = *self.get(id)?;
         let replicas = self.replicas(&record);
@@ -329,7 +329,7 @@ impl Blocks {
         }
     }
 
-    /// The storages a block is on.
+    /// The storages that the block is on.
     pub(crate) fn replicas(&self, record: &Record) -> Replicas {
         if record.head & SPILLED != 0 {
             return self
@@ -352,7 +352,7 @@ impl Blocks {
         (0..record.count().min(INLINE)).any(|at| record.inline(at) == storage.0)
     }
 
-    /// Whether it was new.
+    /// Adds a replica. Returns whether it was new.
     pub(crate) fn add_replica(&mut self, id: BlockId, storage: StorageIndex) -> bool {
         let Some(&(mut record)) = self.get(id) else {
             return false;
@@ -389,7 +389,7 @@ impl Blocks {
         true
     }
 
-    /// Whether it was there.
+    /// Removes a replica. Returns whether it was there.
     pub(crate) fn remove_replica(&mut self, id: BlockId, storage: StorageIndex) -> bool {
         let Some(&(mut record)) = self.get(id) else {
             return false;
@@ -458,7 +458,7 @@ impl Blocks {
         None
     }
 
-    /// Every block, by id.
+    /// All block ids, in their order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = BlockId> {
         let next = |from: BlockId| self.next(from);
         std::iter::successors(next(BlockId(i64::MIN)), move |id| {
@@ -466,7 +466,7 @@ impl Blocks {
         })
     }
 
-    /// Panics where an invariant of the module header does not hold.
+    /// Panics when an invariant of the module does not hold.
     pub(crate) fn check(&self) {
         let (mut len, mut spilled) = (0, 0);
         for id in self.ids() {
@@ -515,7 +515,7 @@ impl Blocks {
         }
     }
 
-    /// Bytes on the heap, roughly.
+    /// Approximate size on the heap in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let spilled: usize = self
             .spilled
@@ -529,7 +529,7 @@ impl Blocks {
     }
 }
 
-/// Whether two lengths are the same as far as a report can tell.
+/// Whether two lengths are equal as far as a report can tell.
 pub(crate) fn same_48(one: u64, other: u64) -> bool {
     one & MASK48 == other & MASK48
 }

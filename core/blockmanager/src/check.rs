@@ -1,7 +1,7 @@
-//! What is true of the whole state of the block manager between any two calls.
+//! Invariants of the whole block manager between any two calls.
 //!
-//! Simulators and tests check it after every step. It walks everything, so that a NameNode does not: there the cheap rules
-//! stand as `debug_assert` at the changes themselves. Nothing that a DataNode or a client says can break one of them.
+//! Simulators and tests check them after every step. A NameNode does not, because a check walks everything; there the
+//! cheap rules are `debug_assert`s beside the changes. Nothing that a DataNode or a client says can break a rule.
 
 use crate::blocks::{Flag, Record};
 use crate::corrupt::CorruptReason;
@@ -12,7 +12,7 @@ impl BlockManager {
     /// Checks the invariants of all parts.
     ///
     /// # Panics
-    /// When one does not hold, with what and where.
+    /// When one of them does not hold. The message says which and where.
     pub fn check(&self) {
         self.blocks.check();
         self.datanodes.check();
@@ -35,7 +35,7 @@ impl BlockManager {
         record.unwrap_or_else(|| panic!("block {id} is spoken of, and no file has it"))
     }
 
-    /// Block map, storages, flags and safe mode's totals say the same.
+    /// Block map, storages, flags and the totals of safe mode agree.
     fn check_blocks(&self) {
         let (mut total, mut safe) = (0, 0);
         let mut named = 0;
@@ -69,7 +69,7 @@ impl BlockManager {
                 self.excess.contains_key(&id.0),
                 "excess flag of {id}"
             );
-            // Between the death of a node and the end of its purge the flags lag behind.
+            // Between the death of a node and the end of its purge the flags may lag behind.
             if self.purge.is_empty() {
                 let safe = record.is_complete() && self.has_min_replicas(id);
                 assert_eq!(record.flag(Flag::Safe), safe, "safe flag of {id}");
@@ -93,8 +93,9 @@ impl BlockManager {
         assert_eq!(needed, queued, "blocks with the flag of the queues, and in them");
     }
 
-    /// Blocks that are written or recovered.
+    /// Blocks under construction.
     fn check_construction(&self) {
+        // order: each block is looked at by itself.
         for (&id, construction) in &self.construction {
             let record = self.record(id);
             assert!(
@@ -227,7 +228,7 @@ impl BlockManager {
         }
     }
 
-    /// A standby orders nothing: what it would order is decided by one that sees the newest edits.
+    /// A standby orders nothing, because only the active has the newest edits.
     fn check_passive(&self) {
         assert!(
             self.needed.is_empty() && self.excess.is_empty(),

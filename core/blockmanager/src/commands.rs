@@ -1,4 +1,4 @@
-//! The commands a heartbeat carries, and the recovery of blocks (`DatanodeManager.handleHeartbeat`,
+//! Commands in the answer to a heartbeat, and the recovery of blocks (`DatanodeManager.handleHeartbeat`,
 //! `BlockUnderConstructionFeature.initializeBlockRecovery`).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -17,7 +17,7 @@ use hathi_formats::proto::hdfs::{
     BlockProto, DatanodeInfosProto, RecoveringBlockProto, StorageTypesProto, StorageUuidsProto,
 };
 
-/// How many heartbeats a recovery may take before another is tried (`PendingRecoveryBlocks`).
+/// Number of heartbeats that a recovery may take before another one is tried (`PendingRecoveryBlocks`).
 const RECOVERY_HEARTBEATS: u64 = 30;
 
 fn command(kind: CommandType) -> DatanodeCommandProto {
@@ -56,14 +56,14 @@ fn block_proto(block: Block) -> BlockProto {
 }
 
 impl BlockManager {
-    /// Whether a node that takes part in writes may be expected to hold a replica.
+    /// Whether a replica may be expected on this storage, because its node takes part in writes.
     pub(crate) fn is_writable(&self, storage: StorageIndex) -> bool {
         self.datanodes.storage(storage).is_some_and(|one| !one.failed)
             && self.datanodes.of(storage).is_some_and(|node| node.alive)
     }
 
-    /// What the node is to do, at most what one heartbeat may carry: recoveries alone, or transfers and deletions. Empty
-    /// while passive or in safe mode.
+    /// The commands for the node, at most as many as one heartbeat may carry: either recoveries, or transfers and
+    /// deletions. Empty while passive or in safe mode.
     pub fn take_commands(&mut self, datanode: DatanodeIndex, pool: &str, now: Now) -> Vec<DatanodeCommandProto> {
         self.now = now;
         let mut commands = Vec::new();
@@ -159,7 +159,7 @@ impl BlockManager {
             };
             let (on, left_out) = self.asked(construction, record.generation_stamp(), now);
             let block = record.view(id).block;
-            // Java's DataNodes take the recovery's id from the truncated block.
+            // Java's DataNodes take the id of the recovery from the truncated block.
             let truncated = recovery.truncate.map(|truncate| Block {
                 num_bytes: truncate.length,
                 generation_stamp: recovery.id,
@@ -195,19 +195,21 @@ impl BlockManager {
         })
     }
 
-    /// Whether each of them has said that its replica is bad.
+    /// Whether each of these storages has a replica that is known to be bad.
     ///
-    /// A truncate cuts no chunk that does not match its checksum, and so it never ends when no replica is good. Once this
-    /// has been so for as long as it takes a DataNode to be dead, nobody is left who could have a good one. Then the order
-    /// names the block as corrupt: its DataNodes cut it as it is, so that it ends, and leave the chunk unreadable.
+    /// A truncate does not cut a chunk that does not match its checksum, so it never ends when no replica is good.
+    /// After the time in which a silent DataNode counts as dead, no DataNode is left that could have a good one. Then
+    /// the order names the block as corrupt: the DataNodes cut it as it is, so that the truncate ends, and the chunk
+    /// stays unreadable.
     fn all_are_bad(&self, id: BlockId, on: &[StorageIndex]) -> bool {
         let mut nodes = on.iter().filter_map(|at| self.datanodes.storage(*at));
         !on.is_empty() && nodes.all(|storage| self.has_reported_mark(id, storage.datanode))
     }
 
-    /// Whom a recovery asks, and whether it leaves somebody out who may answer later. A node that is silent would only
-    /// delay the others, as long as one of them is known to have everything (`DatanodeManager.getLeaseRecoveryCommand`
-    /// leaves it out in any case). Otherwise every node is asked that is not dead.
+    /// The storages that a recovery asks, and whether it leaves out a node that may answer later. When one node is
+    /// known to have everything, a silent node would only cause a delay, and is left out
+    /// (`DatanodeManager.getLeaseRecoveryCommand` always leaves it out). Otherwise every node is asked that is not
+    /// dead.
     fn asked(&self, construction: &UnderConstruction, stamp: u64, now: Now) -> (Vec<StorageIndex>, bool) {
         let all = || construction.replicas.iter();
         let listed = |keep: &dyn Fn(&Datanode) -> bool| -> Vec<StorageIndex> {
@@ -229,8 +231,8 @@ impl BlockManager {
         }
     }
 
-    /// Forgets recoveries that had their time, so that the next look at the lease begins a new one with a new id: DataNodes
-    /// refuse a second attempt under the same (`PendingRecoveryBlocks`).
+    /// Forgets recoveries whose time is over. The next look at the lease begins another one with a new id, because
+    /// DataNodes refuse a second attempt with the same id (`PendingRecoveryBlocks`).
     pub(crate) fn expire_recoveries(&mut self, now: Now) {
         let timeout_ms = RECOVERY_HEARTBEATS.saturating_mul(self.config.heartbeat_interval_ms);
         let old: Vec<i64> = self
@@ -247,8 +249,8 @@ impl BlockManager {
         }
     }
 
-    /// Block recovery with this stamp as its id: a primary DataNode gets the command with its next heartbeat.
-    /// False when nobody could be asked.
+    /// Begins a block recovery with this stamp as its id. A primary DataNode gets the command with its next heartbeat.
+    /// Returns false when no DataNode could be asked.
     pub fn begin_recovery(
         &mut self,
         id: BlockId,
@@ -265,7 +267,7 @@ impl BlockManager {
         }
         record.set_state(BlockState::UnderRecovery);
         let (stamp, num_bytes) = (record.generation_stamp(), record.num_bytes());
-        // After a restart or a failover nothing but reports tells where the replicas are.
+        // After a restart or a failover only reports tell where the replicas are.
         let holds = truncate
             .and_then(|truncate| truncate.source)
             .map_or(id, |source| source.id);
@@ -294,7 +296,7 @@ impl BlockManager {
             .iter_mut()
             .filter(|replica| alive(replica.storage) && !replica.was_primary)
             .max_by_key(|replica| datanodes.of(replica.storage).map(|node| node.last_update.monotonic_ms));
-        // Nobody to ask: this is no attempt, so that the next one need not wait for its end.
+        // No DataNode can be asked. This is no attempt, so the next one need not wait for its end.
         let Some(primary) = primary else { return false };
         primary.was_primary = true;
         let storage = primary.storage;
@@ -314,15 +316,15 @@ impl BlockManager {
         true
     }
 
-    /// The recovery under way: its id, and what a truncate wants.
+    /// Id of the recovery under way, and the length or copy that a truncate wants.
     #[must_use]
     pub fn recovery(&self, id: BlockId) -> Option<(GenerationStamp, Option<TruncateRecovery>)> {
         let recovery = self.construction.get(&id.0)?.recovery?;
         Some((recovery.id, recovery.truncate))
     }
 
-    /// DataNodes agreed on the block's length and stamp: these storages have it so
-    /// (`commitBlockSynchronization`). The edit that says it follows.
+    /// DataNodes agreed on the block's length and stamp, and these storages have it so (`commitBlockSynchronization`).
+    /// The edit follows.
     pub fn recovered(&mut self, block: Block, on: &[StorageIndex]) {
         for storage in self.replicas(block.id) {
             if !on.contains(&storage) {

@@ -25,20 +25,20 @@ use hathi_formats::ids::{Block, BlockId};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// With so many corrupt blocks a standby refuses marks on blocks that it has not read of yet, as nothing else bounds these.
-/// Who knows of them tells them again.
+/// With this many corrupt blocks a standby refuses marks on blocks that it has not read of yet, because nothing else
+/// bounds their number. DataNodes and the active report them again.
 const MAX_WITH_EARLY_MARKS: usize = 100_000;
 
 /// Why a replica is corrupt (`CorruptReplicasMap.Reason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CorruptReason {
-    /// Somebody read it and found it bad.
+    /// A DataNode or a client has read the replica and found it bad.
     Reported,
-    /// Another generation stamp than the block's.
+    /// The replica has another generation stamp than the block.
     GenerationStamp,
-    /// Another length than the block's.
+    /// The replica has another length than the block.
     Size,
-    /// A state it can't be in.
+    /// The replica has a state that is impossible for the block.
     State,
 }
 

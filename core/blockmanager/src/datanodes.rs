@@ -690,6 +690,7 @@ impl Datanodes {
             self.live_racks
         );
         assert!(
+            // order: each host is looked at by itself.
             self.by_host.values().all(|nodes| !nodes.is_empty()),
             "a host is listed while a node lives on it"
         );

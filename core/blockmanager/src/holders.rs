@@ -1,17 +1,17 @@
 //! Which DataNodes may hold a replica of a block whose writer is gone, and when enough of them have spoken.
 //!
-//! Unreachable is not absent. Hadoop asks whoever has reported: after a restart it drops the last block of a file when
-//! the lease is recovered before the first report, and its DataNodes agree on the shortest replica that is there. Here a
-//! block is recovered when the answer can't get better, or a stated time has passed:
+//! Unreachable is not absent. Hadoop asks the DataNodes that have reported. After a restart, when a lease is recovered
+//! before the first report, it drops the last block of the file; otherwise its DataNodes agree on the shortest replica
+//! that is there. Here a block is recovered when waiting can't improve the answer, or after a stated time:
 //!
-//! - a replica that is whole is known, or as many as the file asks for: at once;
-//! - only replicas that may be cut short: when every DataNode has reported, or is stale
-//!   (`dfs.namenode.stale.datanode.interval`; Hadoop leaves stale nodes out of recoveries, too);
-//! - no replica: when every DataNode has reported, or is dead. To drop a block can't be undone, so nobody counts as gone
-//!   before the cluster's own limit for that (`BlockManagerConfig::heartbeat_expire_ms`).
+//! - at once, when a replica is known to be whole, or as many replicas are known as the file asks for;
+//! - when every DataNode has reported or is stale (`dfs.namenode.stale.datanode.interval`), if the known replicas may
+//!   be cut short. Hadoop leaves stale nodes out of recoveries, too;
+//! - when every DataNode has reported or is dead, if no replica is known. Dropping a block can't be undone, so a node
+//!   counts as gone only after the cluster's own limit for that (`BlockManagerConfig::heartbeat_expire_ms`).
 //!
-//! A NameNode that has just started does not know which DataNodes there are. It gives those it has not met the same times,
-//! from its start; with an include list it knows when all are there.
+//! A NameNode that has just started does not know which DataNodes there are. It waits for unknown ones for the same
+//! times, counted from its start. With an include list it knows when all have come.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -23,19 +23,19 @@ use crate::types::{BlockState, Now, ReplicaState, StorageIndex};
 use hathi_formats::ids::BlockId;
 use smallvec::SmallVec;
 
-/// What is known of the DataNodes that may hold a block.
+/// Knowledge about the DataNodes that may hold a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holders {
     /// A recovery may begin.
     Known,
-    /// Somebody who may hold it has not reported, or those that do are away.
+    /// A DataNode that may hold it has not reported, or those that hold it are away.
     Awaited,
     /// No DataNode holds it.
     Nobody,
 }
 
 impl BlockManager {
-    /// Who may hold a block. See the module.
+    /// Which DataNodes may hold a block; see the module.
     #[must_use]
     pub fn holders(&self, id: BlockId) -> Holders {
         let Some(record) = self.blocks.get(id) else {
@@ -67,8 +67,8 @@ impl BlockManager {
         Holders::Known
     }
 
-    /// The replicas received so far, without those that a pipeline or an earlier recovery left behind: these are kept in
-    /// the map to be deleted by and by, and hold nothing of the block as it is.
+    /// The replicas received so far that have the stamp of the block. Replicas that a pipeline or an earlier recovery
+    /// left behind are only in the map to be deleted, and hold nothing of the present block.
     pub(crate) fn replicas_of_its_stamp(&self, id: BlockId) -> SmallVec<[StorageIndex; 4]> {
         let marks = self.corrupt.get(&id.0);
         let is_older = |storage: StorageIndex| {
@@ -84,8 +84,8 @@ impl BlockManager {
         replicas
     }
 
-    /// Whether some DataNode may still tell of replicas that are not known. None is waited for longer than
-    /// `patience_ms`: from its registration, from the takeover, from this NameNode's start.
+    /// Whether a DataNode may still report unknown replicas. Each is waited for no longer than `patience_ms`, counted
+    /// from its registration, from the takeover, or from this NameNode's start.
     fn awaits_reports(&self, patience_ms: u64) -> bool {
         if self.mutation.is(Mutant::ReportsNotAwaited) {
             return false;
@@ -100,8 +100,8 @@ impl BlockManager {
         })
     }
 
-    /// Every storage of the node was reported in full since it registered, and a heartbeat has come a whole interval
-    /// after the takeover: what was on its way to this NameNode, while another one was active, has come before it.
+    /// Whether the node has reported all its storages since it registered, and has sent a heartbeat a whole interval
+    /// after the takeover. So everything has arrived that was on its way while another NameNode was active.
     fn has_spoken(&self, node: &Datanode) -> bool {
         let heard_ms = self.active_since_ms.saturating_add(self.config.heartbeat_interval_ms);
         let mut storages = node.storages.iter().filter_map(|at| self.datanodes.storage(*at));
@@ -110,14 +110,14 @@ impl BlockManager {
             && (node.last_update.monotonic_ms >= heard_ms || node.registered_ms >= self.active_since_ms)
     }
 
-    /// There is an include list, and each host in it has a live DataNode here.
+    /// Whether there is an include list, and each host in it has a live DataNode here.
     fn has_met_all_included(&self) -> bool {
         let mut included = self.hosts.included_hosts().peekable();
         included.peek().is_some() && included.all(|host| !self.datanodes.on_host(host).is_empty())
     }
 
-    /// The length on which all replicas of a block under construction agree: each known one is finalized and has the
-    /// block's stamp, and they are at least `dfs.namenode.replication.min`.
+    /// The length on which all replicas of a block under construction agree: all known ones are finalized and have the
+    /// block's stamp, and there are at least `dfs.namenode.replication.min` of them.
     #[must_use]
     pub fn finalized_length(&self, id: BlockId) -> Option<u64> {
         let record = self.blocks.get(id)?;
@@ -131,13 +131,13 @@ impl BlockManager {
         (record.state() == BlockState::UnderConstruction && alike && self.has_min_replicas(id)).then_some(length)
     }
 
-    /// Judges what DataNodes have agreed on (`commitBlockSynchronization`): `length`, or `None` for "no replica holds
-    /// anything", which deletes the block. The reason when it is refused:
+    /// Judges the result of a block recovery (`commitBlockSynchronization`): a length, or `None` for "no replica holds
+    /// anything", which deletes the block. Returns the reason when it is refused:
     ///
-    /// - it would be deleted, and somebody silent was not asked: the next attempt asks everybody;
-    /// - it is less than what was logged or committed: a client was told that these bytes are there. After
-    ///   [`crate::BlockManagerConfig::heartbeat_expire_ms`] of such results nobody is left who could have them, and the
-    ///   file would stay open for ever: then it is taken, as Hadoop takes it at once.
+    /// - the block would be deleted, although a silent node was not asked. The next attempt asks every node;
+    /// - the length is below what was logged or committed, so a client was told that more bytes are there. After
+    ///   [`crate::BlockManagerConfig::heartbeat_expire_ms`] of such results no node is left that could have them, and
+    ///   the file would stay open for ever. Then the result is accepted, as Hadoop accepts it at once.
     pub fn judge_recovery(&mut self, id: BlockId, length: Option<u64>, now: Now) -> Result<(), String> {
         self.now = now;
         if self.mutation.is(Mutant::ResultsUnjudged) {
@@ -164,7 +164,7 @@ impl BlockManager {
         Ok(())
     }
 
-    /// Tells the time, where nothing else does: how long a report has been waited for is decided by it.
+    /// Tells the time where no other call does. It decides how long a report has been waited for.
     pub fn note_time(&mut self, now: Now) {
         self.now = now;
     }

@@ -1,4 +1,4 @@
-//! Which DataNodes may come and which shall go: the include and exclude lists (`HostFileManager`).
+//! Which DataNodes may register and which must leave: the include and exclude lists (`HostFileManager`).
 
 use crate::datanodes::{AdminState, Datanode};
 use crate::manager::BlockManager;
@@ -21,12 +21,12 @@ fn names(list: &BTreeSet<String>, id: &DatanodeIdProto) -> bool {
 }
 
 impl Hosts {
-    /// An empty list lets everybody in.
+    /// An empty list allows every node.
     pub(crate) fn is_included(&self, id: &DatanodeIdProto) -> bool {
         self.include.is_empty() || names(&self.include, id)
     }
 
-    /// The hosts that are to have a DataNode, without their ports; none when everybody is let in.
+    /// The hosts that should have a DataNode, without ports. None when every node is allowed.
     pub(crate) fn included_hosts(&self) -> impl Iterator<Item = &str> {
         self.include.iter().map(|entry| split_host_and_port(entry).0)
     }
@@ -37,8 +37,8 @@ impl Hosts {
 }
 
 impl BlockManager {
-    /// The lists were read (again): nodes no longer included are cut off, excluded ones are decommissioned, and ones no
-    /// longer excluded are taken back (`DatanodeManager.refreshDatanodes`).
+    /// The lists were read. Nodes that are not included any more are cut off, excluded ones are decommissioned, and
+    /// nodes that are no longer excluded come back (`DatanodeManager.refreshDatanodes`).
     pub fn set_hosts(&mut self, include: impl IntoIterator<Item = String>, exclude: impl IntoIterator<Item = String>) {
         self.hosts = Hosts {
             include: include.into_iter().collect(),
@@ -57,7 +57,7 @@ impl BlockManager {
         }
     }
 
-    /// Whether the node may talk to this NameNode; one that is dead for another reason may, and is told to register.
+    /// Whether the node may talk to this NameNode. A node that is dead for another reason may, and is told to register.
     pub fn check_allowed(&self, id: &DatanodeIdProto) -> Result<(), BlockManagerError> {
         if self.hosts.is_included(id) {
             return Ok(());
@@ -77,7 +77,7 @@ impl BlockManager {
             )
         };
         if excluded && !leaving(node) {
-            // A dead node has nothing to copy from: it is out at once.
+            // A dead node has nothing to copy from, so it is decommissioned at once.
             let state = if node.alive {
                 AdminState::DecommissionInProgress
             } else {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-/// Beyond this a bitmap is smaller.
+/// Above this number of entries a bitmap is smaller.
 const SPARSE_MAX: usize = 4096;
 const WORDS: usize = 1024;
 
@@ -15,7 +15,7 @@ enum Chunk {
     Dense(Box<[u64; WORDS]>, u32),
 }
 
-/// The set, ordered by id.
+/// The set, in the order of ids.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BlockIdSet {
     chunks: BTreeMap<i64, Chunk>,
@@ -41,7 +41,7 @@ impl Chunk {
     fn insert(&mut self, low: u16) -> bool {
         match self {
             Chunk::Sparse(values) => {
-                // Reports come in the order of ids more often than not.
+                // Reports mostly come in the order of ids.
                 let at = match values.last() {
                     Some(&last) if last < low => values.len(),
                     _ => match values.binary_search(&low) {
@@ -58,7 +58,7 @@ impl Chunk {
                     *self = Chunk::Dense(words, SPARSE_MAX as u32 + 1);
                 } else {
                     if values.len() == values.capacity() {
-                        // A quarter, not double: the slack is paid once per storage and 65 536 ids.
+                        // A quarter more, not twice as much: unused room is paid once per storage and 65,536 ids.
                         values.reserve_exact(values.len() / 4 + 4);
                     }
                     values.insert(at, low);
@@ -91,7 +91,7 @@ impl Chunk {
                 let had = *word & bit != 0;
                 *word &= !bit;
                 *count -= u32::from(had);
-                // Half of the limit, so that a set at the limit does not flip on every other call.
+                // Half of the limit, so that a set near the limit does not change its form with every call.
                 if had && (*count as usize) < SPARSE_MAX / 2 {
                     let mut values = Vec::with_capacity(*count as usize);
                     let mut next = Chunk::next_dense(words, 0);
@@ -143,7 +143,7 @@ impl BlockIdSet {
         self.chunks.get(&high).is_some_and(|chunk| chunk.contains(low))
     }
 
-    /// Whether it was new.
+    /// Adds an id. Returns whether it was new.
     pub(crate) fn insert(&mut self, id: i64) -> bool {
         let (high, low) = split(id);
         let new = self
@@ -155,7 +155,7 @@ impl BlockIdSet {
         new
     }
 
-    /// Whether it was there.
+    /// Removes an id. Returns whether it was there.
     pub(crate) fn remove(&mut self, id: i64) -> bool {
         let (high, low) = split(id);
         let Some(chunk) = self.chunks.get_mut(&high) else {
@@ -181,7 +181,7 @@ impl BlockIdSet {
         None
     }
 
-    /// Panics where an invariant of the module header does not hold.
+    /// Panics when an invariant of the module does not hold.
     pub(crate) fn check(&self) {
         let mut len = 0;
         for (high, chunk) in &self.chunks {
@@ -202,7 +202,7 @@ impl BlockIdSet {
         assert_eq!(len, self.len, "ids counted and there");
     }
 
-    /// Bytes on the heap, roughly.
+    /// Approximate size on the heap in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let chunks: usize = self
             .chunks

@@ -1,4 +1,4 @@
-//! Leases of full block reports: so many DataNodes at a time (`BlockReportLeaseManager`).
+//! Block report leases: only this many DataNodes send full reports at the same time (`BlockReportLeaseManager`).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -12,7 +12,7 @@ struct Lease {
     until_ms: u64,
 }
 
-/// Who may send a full report now.
+/// The DataNodes that may send a full report now.
 #[derive(Debug)]
 pub(crate) struct ReportLeases {
     leases: BTreeMap<DatanodeIndex, Lease>,
@@ -31,10 +31,10 @@ impl ReportLeases {
         }
     }
 
-    /// A lease, or 0 when all are taken.
+    /// Grants a lease. Returns its id, or 0 when all leases are taken.
     pub(crate) fn request(&mut self, datanode: DatanodeIndex, now_ms: u64) -> u64 {
         self.leases.retain(|_, lease| lease.until_ms > now_ms);
-        // One that asks again did not get the answer.
+        // A node that asks again did not get the answer.
         self.leases.remove(&datanode);
         if self.leases.len() >= self.max {
             return 0;
@@ -50,7 +50,7 @@ impl ReportLeases {
         id
     }
 
-    /// 0 is "without a lease", which is allowed.
+    /// Whether the lease is valid. Id 0 means "without a lease", which is allowed.
     pub(crate) fn is_valid(&self, datanode: DatanodeIndex, id: u64, now_ms: u64) -> bool {
         id == 0
             || self
@@ -59,7 +59,7 @@ impl ReportLeases {
                 .is_some_and(|lease| lease.id == id && lease.until_ms > now_ms)
     }
 
-    /// Panics when more nodes may report than at a time, or one may do so with the id that says "without a lease".
+    /// Panics when more nodes may report than allowed, or a lease has the id that means "without a lease".
     pub(crate) fn check(&self) {
         assert!(self.leases.len() <= self.max, "{} report at a time", self.leases.len());
         assert!(self.leases.values().all(|lease| lease.id != 0), "0 is no lease");

@@ -1,8 +1,8 @@
 //! The block manager: soft state, a function of what DataNodes report.
 //!
-//! It knows of each block which file it belongs to (an inode id, no name), its length, stamp and state, and where its
-//! replicas are. Everything else about files stays in the namespace, which this crate never names: the caller hands over
-//! what an edit did (block added, committed, completed, removed, replication changed).
+//! For each block it knows the file (an inode id, no name), length, stamp, state and the places of its replicas.
+//! Everything else about files is in the namespace, which this crate never names: the caller tells what an edit did
+//! (block added, committed, completed, removed, replication changed).
 //!
 //! Deterministic: time comes in as [`Now`], randomness from the seed in the configuration.
 //!
@@ -45,6 +45,6 @@ pub use reports::{BlockReport, ReportProgress, ReportedReplicas};
 pub use rng::Rng;
 pub use safemode::{SafeMode, SafeModeStatus};
 pub use types::{
-    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, IncrementalNotice, NewBlock, Now,
+    BlockInfo, BlockManagerConfig, BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, NewBlock, Now,
     NumberReplicas, ReplicaState, ReportedReplica, StorageIndex,
 };

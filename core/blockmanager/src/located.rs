@@ -1,4 +1,4 @@
-//! Where a block can be read or written, as clients are told (`BlockManager.createLocatedBlock`,
+//! Places where a block can be read or written, for clients (`BlockManager.createLocatedBlock`,
 //! `DatanodeManager.sortLocatedBlocks`).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 impl BlockManager {
-    /// The block with its readable locations nearest first; for one under construction, those of its pipeline.
-    /// `client` is the reader's IP address or host name.
+    /// The block with its readable locations, nearest first. Of a block under construction they are those of its
+    /// pipeline. `client` is the IP address or host name of the reader.
     #[must_use]
     pub fn located_block(&self, pool: &str, block: Block, offset: u64, client: Option<&str>) -> LocatedBlockProto {
         let mut on: SmallVec<[StorageIndex; 4]> = SmallVec::new();
@@ -40,7 +40,7 @@ impl BlockManager {
                             | Condition::EnteringMaintenance => on.push(storage),
                         }
                     }
-                    // Nothing but bad ones: the reader may still try, and is told.
+                    // All replicas are bad. The reader may still try, and is told.
                     if on.is_empty() && !bad.is_empty() {
                         corrupt = true;
                         on = bad;
@@ -54,7 +54,7 @@ impl BlockManager {
         located
     }
 
-    /// A located block on exactly these storages, in this order (the answer of `addBlock`).
+    /// The block on exactly these storages in this order (the answer of `addBlock`).
     #[must_use]
     pub fn located_block_on(&self, pool: &str, block: Block, offset: u64, on: &[StorageIndex]) -> LocatedBlockProto {
         let mut located = LocatedBlockProto {
@@ -80,7 +80,8 @@ impl BlockManager {
         located
     }
 
-    /// Own host, own rack, the rest in a turning order; leaving and silent nodes last.
+    /// First the reader's host, then its rack, then the others in changing order. Nodes that leave or are silent come
+    /// last.
     fn sort_for_reader(&self, on: &mut SmallVec<[StorageIndex; 4]>, client: Option<&str>) {
         if on.len() < 2 {
             return;

@@ -1,4 +1,4 @@
-//! The block manager itself: blocks as the edits make them, and what is known of them (`BlockManager`).
+//! The block manager: the blocks that the edits make, and what is known of their replicas (`BlockManager`).
 //!
 //! Invariants ([`BlockManager::check`] watches them, with more of each part):
 //! - a storage's `blocks` holds an id if and only if the block's record names the storage;
@@ -19,7 +19,7 @@ use crate::queues::{self, LowRedundancy, Messages, Pending};
 use crate::rng::Rng;
 use crate::safemode::SafeMode;
 use crate::types::{
-    BlockManagerConfig, BlockManagerError, BlockState, BlockView, DatanodeIndex, NewBlock, Now, NumberReplicas,
+    BlockInfo, BlockManagerConfig, BlockManagerError, BlockState, DatanodeIndex, NewBlock, Now, NumberReplicas,
     ReplicaState, StorageIndex,
 };
 use foldhash::fast::FixedState;
@@ -39,44 +39,45 @@ pub struct BlockManager {
     pub(crate) datanodes: Datanodes,
     pub(crate) hosts: Hosts,
     pub(crate) construction: HashMap<i64, UnderConstruction, FixedState>,
-    /// The highest stamp the namespace handed out; beyond it is the future.
+    /// Highest stamp that the namespace has handed out. A higher one is from the future.
     pub(crate) known_stamp: u64,
-    /// The highest id the namespace told of; beyond it is the future too, for a stamp is journaled before its block.
+    /// Highest block id that the namespace has told. A higher one is from the future as well, because a stamp is
+    /// journaled before its block.
     pub(crate) highest_id: i64,
     pub(crate) active: bool,
-    /// The redundancy queues are kept (active and out of safe mode at least once).
+    /// Whether the redundancy queues are kept: since an active was out of safe mode for the first time.
     pub(crate) populating: bool,
-    /// Forgotten with the role.
+    /// When the active role began. It is lost with the role.
     pub(crate) active_since_ms: u64,
-    /// Since when DataNodes can reach this NameNode, monotonic ms: the namespace was loaded then.
+    /// Since when DataNodes can reach this NameNode, monotonic ms: since the namespace was loaded.
     pub(crate) listening_since_ms: Option<u64>,
     pub(crate) messages: Messages,
     pub(crate) needed: LowRedundancy,
     pub(crate) pending: Pending,
     pub(crate) corrupt: CorruptReplicas,
     pub(crate) corrupt_news: u64,
-    /// Excess replicas by block.
+    /// Excess replicas by block id.
     pub(crate) excess: BTreeMap<i64, SmallVec<[ExcessReplica; 1]>>,
-    /// Blocks with too many replicas that nobody may delete while a storage's content is not sure.
+    /// Blocks with too many replicas, of which none may be deleted while the content of a storage is not sure.
     pub(crate) postponed: BTreeSet<i64>,
     pub(crate) postponed_from: i64,
-    /// Storages of dead nodes and broken volumes whose replicas are being forgotten.
+    /// Storages of dead nodes, and broken volumes, whose replicas are being forgotten.
     pub(crate) purge: VecDeque<StorageIndex>,
-    /// Where the scan that fills the queues stands.
+    /// How far the scan is that fills the queues.
     pub(crate) scan_from: Option<BlockId>,
-    /// When the last attempt to recover a block began. Forgotten together with the attempt.
+    /// When the last attempt to recover each block began. Lost together with the attempt.
     pub(crate) recovery_attempts: BTreeMap<i64, u64>,
     pub(crate) leases: ReportLeases,
     pub(crate) report_sequence: u64,
     pub(crate) safe_mode: SafeMode,
     pub(crate) rng: Rng,
-    /// Spreads readers over equally near replicas; atomic because reads run in parallel.
+    /// Spreads readers over equally near replicas. Atomic, because reads run in parallel.
     pub(crate) read_turn: AtomicU64,
-    /// The latest moment a caller told.
+    /// The latest time that a caller has told.
     pub(crate) now: Now,
 }
 
-/// What `getFsStats` and its relatives count.
+/// The numbers of `getFsStats` and similar calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Blocks the namespace knows.
@@ -127,7 +128,7 @@ pub struct Counts {
     pub safe_blocks: u64,
 }
 
-/// The condition of one replica.
+/// Condition of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Live,
@@ -137,12 +138,12 @@ pub(crate) enum Condition {
     Decommissioned,
     EnteringMaintenance,
     InMaintenance,
-    /// On a dead node or a broken volume.
+    /// The replica is on a dead node or a broken volume.
     Gone,
 }
 
 impl BlockManager {
-    /// An empty one, in start-up safe mode, passive (standby).
+    /// An empty block manager, in start-up safe mode and passive (standby).
     #[must_use]
     pub fn new(config: BlockManagerConfig) -> BlockManager {
         let mut rng = Rng::new(config.seed);
@@ -198,7 +199,7 @@ impl BlockManager {
         let id = new.block.id;
         let record = Record::new(new.block, new.inode, new.replication, new.state);
         if !self.blocks.insert(id, record) {
-            // An op replayed over an image that has it already: the newer word counts.
+            // An op was replayed over an image that has its block already. The op is newer.
             if let Some(record) = self.blocks.get_mut(id) {
                 record.set_inode(new.inode);
                 record.set_replication(new.replication);
@@ -216,7 +217,7 @@ impl BlockManager {
         self.process_messages(id);
     }
 
-    /// A block under construction has another length or stamp (`UPDATE_BLOCKS`, `fsync`).
+    /// Length or stamp of a block under construction changed (`UPDATE_BLOCKS`, `fsync`).
     pub fn update_block(&mut self, block: Block) {
         let Some(record) = self.blocks.get_mut(block.id) else {
             return;
@@ -229,8 +230,8 @@ impl BlockManager {
         self.process_messages(block.id);
     }
 
-    /// Its client said its final length; complete at once when enough replicas are known, or when a recovery ended.
-    /// Returns whether it is (`commitOrCompleteLastBlock`).
+    /// The client told the final length. The block is complete at once when enough replicas are known, or when a
+    /// recovery ended. Returns whether it is complete (`commitOrCompleteLastBlock`).
     pub fn commit_block(&mut self, block: Block) -> bool {
         let Some(record) = self.blocks.get_mut(block.id) else {
             return false;
@@ -250,7 +251,7 @@ impl BlockManager {
         self.is_complete(block.id)
     }
 
-    /// Complete whatever is known of its replicas (`CLOSE`, a penultimate block on replay).
+    /// Makes a block complete, whatever is known of its replicas (`CLOSE`, a penultimate block on replay).
     pub fn complete_block(&mut self, block: Block) {
         let Some(record) = self.blocks.get_mut(block.id) else {
             return;
@@ -261,7 +262,7 @@ impl BlockManager {
         self.process_messages(block.id);
     }
 
-    /// A complete block is written to again (append, truncate): its replicas become the expected ones.
+    /// A complete block is written again (append, truncate). Its replicas become the expected ones.
     pub fn reopen_block(&mut self, block: Block) {
         let Some(record) = self.blocks.get_mut(block.id) else {
             return;
@@ -294,7 +295,7 @@ impl BlockManager {
         self.process_messages(block.id);
     }
 
-    /// The block belongs to no file any more; its replicas are to be deleted.
+    /// The block belongs to no file any more, so its replicas must be deleted.
     pub fn remove_block(&mut self, id: BlockId) {
         let Some((record, replicas)) = self.blocks.remove(id) else {
             return;
@@ -339,14 +340,15 @@ impl BlockManager {
         self.check_redundancy(id, None, None);
     }
 
-    /// `concat` gave the block to another file.
+    /// `concat` has moved the block to another file.
     pub fn set_inode(&mut self, id: BlockId, inode: InodeId) {
         if let Some(record) = self.blocks.get_mut(id) {
             record.set_inode(inode);
         }
     }
 
-    /// The highest generation stamp the namespace has handed out; reports with higher ones are from the future.
+    /// Sets the highest generation stamp that the namespace has handed out. Reports with a higher one are from the
+    /// future.
     pub fn set_generation_stamp(&mut self, stamp: GenerationStamp) {
         self.known_stamp = self.known_stamp.max(stamp.0);
     }
@@ -370,7 +372,7 @@ impl BlockManager {
         if !self.populating {
             return;
         }
-        // The rest of the pipeline is about to report: no need to replicate in its place.
+        // The rest of the pipeline is about to report, so no copies are needed in its place.
         if let Some(construction) = expected {
             let known = self.replicas(id);
             let coming: SmallVec<[StorageIndex; 3]> = construction
@@ -386,7 +388,7 @@ impl BlockManager {
         self.check_redundancy(id, None, None);
     }
 
-    /// Forgets replicas of a block that is not complete whose reported stamp is another than the block's
+    /// Forgets replicas whose reported stamp differs from that of their block, which is not complete
     /// (`setGenerationStampAndVerifyReplicas`).
     fn drop_stale_replicas(&mut self, block: Block) {
         let Some(construction) = self.construction.get_mut(&block.id.0) else {
@@ -408,7 +410,7 @@ impl BlockManager {
 
     // --- role ---
 
-    /// Active from now on: works off every message from the future, takes all storages for stale.
+    /// Makes this manager active: processes every message from the future, and takes all storages for stale.
     pub fn start_active(&mut self, now: Now) {
         self.now = now;
         self.active = true;
@@ -419,7 +421,7 @@ impl BlockManager {
             storage.content_stale = !self.mutation.is(Mutant::TrustStaleStorages);
             storage.heartbeated_since_failover = false;
         }
-        // A report under a lease of this term shows that its node has had an answer of this term.
+        // A report under a lease of this term shows that its node has received an answer of this term.
         self.leases.clear();
         for node in self.datanodes.nodes_mut() {
             node.counts_anew = node.told_active;
@@ -433,7 +435,7 @@ impl BlockManager {
         }
     }
 
-    /// Not active any more: queues, pending work and commands are forgotten.
+    /// Makes this manager passive: forgets queues, pending work and commands.
     pub fn stop_active(&mut self) {
         self.active = false;
         self.safe_mode.forget_low_resources();
@@ -458,6 +460,7 @@ impl BlockManager {
         self.postponed.clear();
         self.recovery_attempts.clear();
         self.forget_corrupt_orders();
+        // order: each block forgets the same.
         for construction in self.construction.values_mut() {
             construction.recovery = None;
             construction.ask_silent = false;
@@ -467,7 +470,7 @@ impl BlockManager {
         self.datanodes.forget_all_work();
     }
 
-    /// Begins the scan that fills the queues (`initializeReplQueues`); [`BlockManager::redundancy_tick`] goes on with it.
+    /// Begins the scan that fills the queues (`initializeReplQueues`). [`BlockManager::redundancy_tick`] continues it.
     pub(crate) fn start_queues(&mut self) {
         debug_assert!(self.active, "only an active orders anything");
         debug_assert!(
@@ -478,7 +481,7 @@ impl BlockManager {
         self.scan_from = Some(BlockId(i64::MIN));
     }
 
-    /// Whether `start_active` was last.
+    /// Whether this manager is active.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.active
@@ -488,17 +491,17 @@ impl BlockManager {
 
     /// What is known of a block.
     #[must_use]
-    pub fn block(&self, id: BlockId) -> Option<BlockView> {
+    pub fn block(&self, id: BlockId) -> Option<BlockInfo> {
         self.blocks.get(id).map(|record| record.view(id))
     }
 
-    /// The file of a block.
+    /// The file that a block belongs to.
     #[must_use]
     pub fn inode_of(&self, id: BlockId) -> Option<InodeId> {
         self.blocks.get(id).map(Record::inode)
     }
 
-    /// The storages that hold a (finalized) replica, good or bad.
+    /// The storages with a finalized replica, good or bad.
     #[must_use]
     pub fn replicas_of(&self, id: BlockId) -> Vec<StorageIndex> {
         self.replicas(id).to_vec()
@@ -538,7 +541,7 @@ impl BlockManager {
         Condition::Live
     }
 
-    /// Replicas by condition.
+    /// Number of replicas in each condition.
     #[must_use]
     pub fn count_replicas(&self, id: BlockId) -> NumberReplicas {
         let mut counts = NumberReplicas::default();
@@ -566,28 +569,28 @@ impl BlockManager {
         counts
     }
 
-    /// At least `dfs.namenode.replication.min` good replicas (`hasMinStorage`).
+    /// Whether the block has at least `dfs.namenode.replication.min` good replicas (`hasMinStorage`).
     #[must_use]
     pub fn has_min_replicas(&self, id: BlockId) -> bool {
         let counts = self.count_replicas(id);
         counts.live + counts.decommissioning + counts.maintenance >= u32::from(self.config.min_replication)
     }
 
-    /// As many good replicas as append asks for (`isSufficientlyReplicated`): the minimum, or all live nodes if there are
-    /// fewer.
+    /// Whether the block has as many good replicas as append needs (`isSufficientlyReplicated`): the minimum, or one
+    /// per live node if there are fewer.
     #[must_use]
     pub fn is_sufficiently_replicated(&self, id: BlockId) -> bool {
         let wanted = (self.config.min_replication as usize).min(self.datanodes.live.len());
         self.count_replicas(id).live as usize >= wanted
     }
 
-    /// Complete.
+    /// Whether the block is complete.
     #[must_use]
     pub fn is_complete(&self, id: BlockId) -> bool {
         self.blocks.get(id).is_some_and(Record::is_complete)
     }
 
-    /// Corrupt blocks with an id above `after`, at most `max` (`listCorruptFileBlocks`): id and file.
+    /// At most `max` corrupt blocks with an id above `after`, and their files (`listCorruptFileBlocks`).
     #[must_use]
     pub fn corrupt_blocks(&self, after: Option<BlockId>, max: usize) -> Vec<(BlockId, InodeId)> {
         self.needed
@@ -600,7 +603,7 @@ impl BlockManager {
             .collect()
     }
 
-    /// Statistics.
+    /// The statistics.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
@@ -632,10 +635,10 @@ impl BlockManager {
                 if storage.failed {
                     continue;
                 }
-                // DataNodes may say anything of themselves.
+                // The numbers come from DataNodes, which may send anything.
                 let add = |sum: &mut u64, bytes: u64| *sum = sum.saturating_add(bytes);
                 add(&mut counts.block_pool_used, storage.block_pool_used);
-                // Capacity of nodes that leave is not counted, except for what they hold (`DatanodeStats.add`).
+                // Of nodes that leave only the used bytes count, not the capacity (`DatanodeStats.add`).
                 add(&mut counts.dfs_used, storage.dfs_used);
                 if node.admin_state == AdminState::Normal {
                     add(&mut counts.capacity, storage.capacity);
@@ -655,7 +658,7 @@ impl BlockManager {
         self.datanodes.get(index)
     }
 
-    /// Every DataNode that has registered since this block manager was made, dead ones too.
+    /// Every DataNode that has registered since this block manager was made, dead ones included.
     pub fn datanodes(&self) -> impl Iterator<Item = (DatanodeIndex, &Datanode)> {
         self.datanodes.nodes()
     }
@@ -687,7 +690,7 @@ impl BlockManager {
         self.datanodes.by_uuid(uuid)
     }
 
-    /// Whether any storage of the node may hold other blocks than known.
+    /// Whether a storage of the node may hold other blocks than the known ones.
     #[must_use]
     pub fn has_stale_storages(&self, datanode: DatanodeIndex) -> bool {
         self.datanodes.get(datanode).is_some_and(|node| {
@@ -739,7 +742,7 @@ impl BlockManager {
             .collect()
     }
 
-    /// Bytes this takes on the heap for blocks and replicas, roughly.
+    /// Approximate size of blocks and replicas on the heap in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.blocks.heap_bytes()
@@ -752,7 +755,7 @@ impl BlockManager {
 
     // --- writing ---
 
-    /// The pipeline a block under construction is written to (`addBlock`, `updatePipeline`).
+    /// Sets the pipeline that writes a block under construction (`addBlock`, `updatePipeline`).
     pub fn set_expected_locations(&mut self, id: BlockId, on: &[StorageIndex]) {
         let Some(record) = self.blocks.get(id) else {
             return;
@@ -783,8 +786,8 @@ impl BlockManager {
         }
     }
 
-    /// The replicas of a block under construction that have not been received are not waited for any more: their room is
-    /// free for others (`DatanodeStorageInfo.decrementBlocksScheduled`).
+    /// Stops waiting for the replicas of a block under construction that were not received. Their room is free for
+    /// other blocks (`DatanodeStorageInfo.decrementBlocksScheduled`).
     fn unschedule(&mut self, id: BlockId) {
         let Some(construction) = self.construction.get(&id.0) else {
             return;
@@ -799,7 +802,7 @@ impl BlockManager {
         }
     }
 
-    /// The storages a block under construction is expected on.
+    /// The storages on which replicas of a block under construction are expected.
     #[must_use]
     pub fn expected_locations(&self, id: BlockId) -> Vec<StorageIndex> {
         match self.construction.get(&id.0) {

@@ -1,15 +1,16 @@
-//! What `dfsadmin -metasave` writes (`BlockManager.metaSave`): DataNodes, and blocks that need or get work.
+//! The content of `dfsadmin -metasave` (`BlockManager.metaSave`): DataNodes, and blocks that need work or get it.
 
 use crate::datanodes::Datanode;
 use crate::manager::BlockManager;
 use hathi_formats::ids::BlockId;
 use std::fmt::Write as _;
 
-/// Blocks listed of one kind: the list is made under the namesystem's lock. How many there are is always told.
+/// Number of listed blocks of each kind, because the list is made under the namesystem's lock. The total is always
+/// told.
 const LISTED_MAX: usize = 10_000;
 
 impl BlockManager {
-    /// The text, line by line as Hadoop has it.
+    /// The text, with Hadoop's lines.
     #[must_use]
     pub fn metasave(&self) -> String {
         let mut text = String::new();

@@ -1,29 +1,30 @@
-//! Planted bugs, one broken rule each, which the simulator must find: who proves the prover?
+//! Planted bugs. Each breaks one rule, and the simulator must find it: this proves that the simulator can find such a
+//! bug.
 //!
-//! Outside of tests and the `mutants` feature [`Mutation::is`] is constant false and costs nothing.
+//! Outside of tests and without the `mutants` feature, `Mutation::is` is always false and costs nothing.
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// The order to delete a corrupt replica ends its mark.
+    /// The mark of a corrupt replica ends with the order to delete it.
     OrderEndsMark,
-    /// A mark ends when the replica leaves the map, for whatever reason.
+    /// A mark ends when the replica leaves the map, whatever the reason.
     DeathEndsMark,
     /// Orders are not judged again when they leave.
     OrdersLeaveUnjudged,
     /// A lifeline counts as a heartbeat.
     LifelineVouches,
-    /// Storages are sure at once after a failover.
+    /// The content of all storages counts as sure right after a failover.
     TrustStaleStorages,
-    /// Every result of a block recovery is taken.
+    /// Every result of a block recovery is accepted.
     ResultsUnjudged,
-    /// Nobody is waited for before a block counts as held by nobody.
+    /// A block counts as held by nobody without waiting for any report.
     ReportsNotAwaited,
-    /// A leaving node is done although it has the only pipeline of an open file.
+    /// A leaving node may go although it has the only pipeline of an open file.
     OpenBlocksMayGo,
 }
 
-/// Which rule is broken, if any.
+/// The rule that is broken, if any.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mutation {
     #[cfg(any(test, feature = "mutants"))]
@@ -31,7 +32,7 @@ pub(crate) struct Mutation {
 }
 
 impl Mutation {
-    /// Breaks a rule.
+    /// Breaks this rule.
     #[cfg(any(test, feature = "mutants"))]
     pub(crate) fn planted(mutant: Option<Mutant>) -> Mutation {
         Mutation { mutant }
@@ -43,7 +44,7 @@ impl Mutation {
         self.mutant == Some(mutant)
     }
 
-    /// Whether this rule is broken: never.
+    /// Always false here: no rule is broken.
     #[cfg(not(any(test, feature = "mutants")))]
     pub(crate) fn is(self, _mutant: Mutant) -> bool {
         false

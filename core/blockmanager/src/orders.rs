@@ -1,14 +1,15 @@
 //! Deletions on their way to DataNodes (`InvalidateBlocks`, `ExcessRedundancyMap`).
 //!
-//! An order may wait for its node's heartbeat for a long time, and what it was based on may be over by then. So it is
-//! judged once more when it leaves: a good replica goes only while enough others are good, a bad one only while it can be
-//! done without.
+//! An order may wait long for the heartbeat of its node, and its reasons may be gone by then. So it is judged again
+//! when it leaves: a good replica is deleted only while enough others are good, and a bad one only while it can be
+//! spared.
 //!
-//! What left may be carried out at any time until the DataNode is known to have given it up. So a replica whose deletion
-//! left is never counted as good again in this term, and if the deletion is not seen it is ordered again.
+//! An order that has left may be carried out at any time, until the DataNode is known to have given it up. So a replica
+//! whose deletion order has left never counts as good again in this term. When the deletion is not seen, it is ordered
+//! again.
 //!
-//! Losing all of this at a change of role is safe: the next active counts every replica as there, deletes none before all
-//! holders have reported to it, and DataNodes carry out no order of an earlier claim after such a report.
+//! All of this may be lost in a change of role. The next active counts every replica as present, deletes none before
+//! all holders have reported to it, and after such a report DataNodes carry out no order of an earlier claim.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -19,17 +20,17 @@ use crate::types::DatanodeIndex;
 use hathi_formats::ids::{Block, BlockId};
 use smallvec::SmallVec;
 
-/// A replica more than wanted, whose deletion is ordered.
+/// A replica that is one too many, and whose deletion is ordered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExcessReplica {
     pub(crate) node: DatanodeIndex,
     pub(crate) since_ms: u64,
-    /// The order left: it can't be taken back.
+    /// Whether the order has left. Then it can't be taken back.
     pub(crate) left: bool,
 }
 
 impl BlockManager {
-    /// A deletion for the node's next heartbeats. Only an active orders anything.
+    /// Orders a deletion with the node's next heartbeats. Only an active orders anything.
     pub(crate) fn order_deletion(&mut self, node: DatanodeIndex, block: Block) {
         if !self.populating {
             return;
@@ -60,7 +61,7 @@ impl BlockManager {
         let Some(&record) = self.blocks.get(id) else {
             return true;
         };
-        // What is not a replica of the block as it is now counts nowhere, and a derived mark's replica neither.
+        // A replica with another stamp than the block counts nowhere; neither does one with a derived mark.
         if record.generation_stamp() != ordered.generation_stamp.0 || !self.holds(id, node) {
             return true;
         }
@@ -125,7 +126,7 @@ impl BlockManager {
         }
     }
 
-    /// A full report shows a replica: if its deletion was ordered, the order may be lost.
+    /// A full report names a replica whose deletion was ordered: the order may be lost.
     pub(crate) fn seen_despite_order(&mut self, id: BlockId, node: DatanodeIndex) {
         let Some(record) = self.blocks.get(id) else {
             return;
@@ -140,7 +141,7 @@ impl BlockManager {
         }
     }
 
-    /// Deletions that nobody confirmed are ordered anew ([3.5] `processTimedOutExcessBlocks`).
+    /// Orders deletions again that no DataNode has confirmed ([3.5] `processTimedOutExcessBlocks`).
     pub(crate) fn renew_excess(&mut self) {
         let limit = self.now.monotonic_ms.saturating_sub(self.config.excess_timeout_ms);
         let mut old: SmallVec<[(i64, DatanodeIndex); 4]> = SmallVec::new();

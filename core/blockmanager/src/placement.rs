@@ -1,7 +1,7 @@
-//! Which DataNodes new replicas go to (`BlockPlacementPolicyDefault`).
+//! Choice of the DataNodes for new replicas (`BlockPlacementPolicyDefault`).
 //!
-//! The first replica goes to the writer's own node (else to a random one), the second to another rack, the third to the
-//! second's rack, the others anywhere, with no rack holding more than its share.
+//! The first replica goes to the writer's own node, or to a random one. The second goes to another rack, the third to
+//! the rack of the second, and the others anywhere, while no rack holds more than its share.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -12,47 +12,47 @@ use hathi_formats::conf::split_host_and_port;
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use smallvec::SmallVec;
 
-/// Any storage type.
+/// No wish for a storage type.
 pub const STORAGE_TYPES_ANY: &[StorageTypeProto] = &[];
 
-/// What a storage policy asks of a file's replicas: one type per replica, of which the last one repeats, and what to take
-/// where there is none of it. Empty: any type.
+/// Storage types that a policy wants for the replicas of a file: one per replica, of which the last one repeats, and
+/// types to take instead. Empty means any type.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PolicyTypes {
-    /// In the order of the replicas.
+    /// Types in the order of the replicas.
     pub creation: &'static [StorageTypeProto],
-    /// For replicas that are made later.
+    /// Types to take instead for replicas that are made later.
     pub fallback: &'static [StorageTypeProto],
 }
 
-/// What is looked for.
+/// The wanted storages.
 #[derive(Clone, Debug, Default)]
 pub struct PlacementRequest<'a> {
-    /// How many more storages.
+    /// Number of storages to find.
     pub count: usize,
-    /// IP address or host name of the writer; a DataNode on that host comes first.
+    /// IP address or host name of the writer. A DataNode on this host comes first.
     pub writer: Option<&'a str>,
-    /// Storages that have (or will have) the block already.
+    /// Storages that have the block already, or will have it.
     pub chosen: &'a [StorageIndex],
-    /// Nodes not to take.
+    /// Nodes that must not be taken.
     pub excluded: &'a [DatanodeIndex],
-    /// `ip:port` or `host:port` to prefer.
+    /// Nodes to prefer, as `ip:port` or `host:port`.
     pub favored: &'a [String],
-    /// Bytes a block may grow to.
+    /// Largest size of the block in bytes.
     pub block_size: u64,
-    /// One type per replica as the storage policy asks; the last one repeats. Empty: any type.
+    /// Storage type per replica, as the storage policy wants it. The last one repeats. Empty means any type.
     pub storage_types: &'a [StorageTypeProto],
-    /// Types to fall back on.
+    /// Types to take when there is no storage of the wanted type.
     pub fallback_types: &'a [StorageTypeProto],
     /// `NO_LOCAL_WRITE`: not on the writer's own node.
     pub avoid_local_node: bool,
     /// `NO_LOCAL_RACK`.
     pub avoid_local_rack: bool,
-    /// `IGNORE_CLIENT_LOCALITY`: the writer's place does not matter.
+    /// `IGNORE_CLIENT_LOCALITY`: the place of the writer does not matter.
     pub ignore_client_locality: bool,
 }
 
-/// Which racks may be used for one pick.
+/// The racks that may be used for one choice.
 #[derive(Clone, Debug)]
 enum Rack {
     Any,
@@ -64,14 +64,14 @@ enum Rack {
 struct Choice<'a> {
     request: &'a PlacementRequest<'a>,
     now: Now,
-    /// Nodes that are out: excluded, or have the block.
+    /// Nodes that can't be taken, because they are excluded or have the block.
     out: Vec<DatanodeIndex>,
     results: Vec<StorageIndex>,
     max_per_rack: usize,
-    /// More xceivers than this are too many.
+    /// Nodes with more xceivers than this are too busy.
     max_load: Option<f64>,
     avoid_stale: bool,
-    /// Whether only the type that is wanted will do, and none to fall back on.
+    /// Whether only the wanted type may be taken, and no type to fall back on.
     exact: bool,
 }
 
@@ -80,8 +80,8 @@ fn is_busy(node: &Datanode, max_load: Option<f64>) -> bool {
 }
 
 impl BlockManager {
-    /// Storages for new replicas (`chooseTarget4NewBlock`, `getAdditionalDatanode`), in the order of a pipeline. Fewer
-    /// than asked when there are no more; an error when there is none although some were asked for.
+    /// Storages for new replicas (`chooseTarget4NewBlock`, `getAdditionalDatanode`), in the order of a pipeline. They
+    /// are fewer than asked for when there are no more. It is an error when there is none although some were asked for.
     pub fn choose_targets(
         &mut self,
         request: &PlacementRequest<'_>,
@@ -91,7 +91,7 @@ impl BlockManager {
         if request.count == 0 {
             return Ok(Vec::new());
         }
-        // A client may ask for any number; no node gets two replicas.
+        // A client may ask for any number. No node gets two replicas.
         let request = &PlacementRequest {
             count: request.count.min(self.datanodes.live.len().max(1)),
             ..*request
@@ -101,9 +101,10 @@ impl BlockManager {
         if results.len() < request.count && self.config.avoid_stale_for_write {
             results = self.choose(request, now, false, max_load);
         }
-        // A node's xceivers are those of its last heartbeat, and where there are few nodes one writer more makes a node
-        // busy. A block without it would lack a replica for a long time: what is missing is made up for a few blocks at a
-        // time. Hadoop leaves busy nodes out also then.
+        // The known number of xceivers is that of the last heartbeat, and in a small cluster one more writer makes a
+        // node look busy. A block that avoids it would lack a replica for a long time, because missing replicas are
+        // made up for a few blocks at a time. So busy nodes are taken here rather than none. Hadoop leaves them out
+        // even then.
         if results.len() < request.count && self.any_is_busy(max_load) {
             results = self.choose(request, now, false, None);
         }
@@ -121,7 +122,7 @@ impl BlockManager {
         Ok(results)
     }
 
-    /// Mean xceivers of live nodes times the factor; `None`: load does not matter.
+    /// Mean number of xceivers of live nodes times the factor. `None`: the load does not matter.
     fn max_load(&self) -> Option<f64> {
         let mean = self.datanodes.live_xceivers as f64 / self.datanodes.live.len().max(1) as f64;
         let max_load = mean * self.config.load_factor;
@@ -146,7 +147,7 @@ impl BlockManager {
         let max_per_rack = if racks == 1 || total <= 1 {
             total
         } else {
-            // `getMaxNodesPerRack`: never all replicas on one rack.
+            // `getMaxNodesPerRack`: one rack must never hold all replicas.
             let even = all_but_one.checked_div(racks).unwrap_or(0);
             even.saturating_add(2).min(all_but_one)
         };
@@ -179,7 +180,7 @@ impl BlockManager {
             choice.out.extend(&local);
         }
         self.choose_favored(&mut choice);
-        // An excluded rack is a wish: with one rack only there is nothing to avoid.
+        // To avoid the local rack is a wish: with a single rack it can't be fulfilled.
         let away = match &local_rack {
             Some(rack) if request.avoid_local_rack && racks > 1 => Rack::NotIn(vec![rack.clone()]),
             _ => Rack::Any,
@@ -202,7 +203,7 @@ impl BlockManager {
                 }
                 1 => vec![Rack::NotIn(rack_at(0).into_iter().collect()), Rack::Any],
                 2 => match (rack_at(0), rack_at(1)) {
-                    // Two on one rack already: the third must leave it.
+                    // Two replicas are on one rack already, so the third must go to another one.
                     (Some(first), Some(second)) if first == second => {
                         vec![Rack::NotIn(vec![first]), Rack::Any]
                     }
@@ -211,7 +212,7 @@ impl BlockManager {
                 },
                 _ => vec![away.clone(), Rack::Any],
             };
-            // A type that a policy falls back on is for when no node has the one it asks for.
+            // A type to fall back on is taken only when no node has the wanted type.
             let found = [true, false].into_iter().any(|exact| {
                 choice.exact = exact;
                 wishes.iter().any(|rack| self.take_random(&mut choice, rack))
@@ -247,13 +248,13 @@ impl BlockManager {
         }
     }
 
-    /// A random node on such a rack.
+    /// Takes a random node on one of these racks.
     fn take_random(&mut self, choice: &mut Choice<'_>, rack: &Rack) -> bool {
         let live = self.datanodes.live.len();
         if live == 0 {
             return false;
         }
-        // A few throws of the dice, which is uniform and nearly always enough; then everyone in turn.
+        // First a few random tries, which are uniform and nearly always enough. Then all nodes in turn.
         for _ in 0..8 {
             let Some(&node) = self.datanodes.live.get(self.rng.below(live)) else {
                 break;
@@ -284,7 +285,7 @@ impl BlockManager {
         }
     }
 
-    /// Takes a storage of the node if there is a good one.
+    /// Takes a storage of the node, if it has a suitable one.
     fn take(&mut self, choice: &mut Choice<'_>, node: DatanodeIndex) -> bool {
         if choice.out.contains(&node) {
             return false;
@@ -298,7 +299,7 @@ impl BlockManager {
         true
     }
 
-    /// The first of the types that the policy asks for and none of the replicas has (`BlockStoragePolicy.chooseStorageTypes`).
+    /// The first type that the policy wants and no replica has yet (`BlockStoragePolicy.chooseStorageTypes`).
     fn wanted_type(&self, choice: &Choice<'_>) -> Option<StorageTypeProto> {
         let request = choice.request;
         let last = *request.storage_types.last()?;
@@ -325,7 +326,7 @@ impl BlockManager {
             return None;
         }
         let fits = |kind: StorageTypeProto, exact: bool| match wanted {
-            // RAM is for those who ask for it.
+            // RAM disks are only for files that ask for them.
             None => kind != StorageTypeProto::RamDisk && kind != StorageTypeProto::Provided,
             Some(wanted) => kind == wanted || (!exact && choice.request.fallback_types.contains(&kind)),
         };
@@ -375,7 +376,7 @@ impl BlockManager {
         on_rack < choice.max_per_rack
     }
 
-    /// From the writer on, each next node the nearest of the rest (`getPipeline`).
+    /// Orders a pipeline: from the writer on, the next node is always the nearest of the rest (`getPipeline`).
     fn order_pipeline(&self, writer: Option<&str>, results: &mut [StorageIndex]) {
         let mut host: Option<String> = writer.map(str::to_owned);
         let mut rack: Option<String> = writer

@@ -1,19 +1,19 @@
-//! The redundancy monitor's lists: blocks that need work by priority (`LowRedundancyBlocks`), work under way
-//! (`PendingReconstructionBlocks`), and what a standby sets aside (`PendingDataNodeMessages`).
+//! The lists of the redundancy monitor: blocks that need work by priority (`LowRedundancyBlocks`), work under way
+//! (`PendingReconstructionBlocks`), and messages that a standby sets aside (`PendingDataNodeMessages`).
 //!
-//! All of them iterate in the order of ids, so that the same reports lead to the same commands.
+//! All of them are walked in the order of ids, so that the same reports lead to the same commands.
 
 use crate::types::{DatanodeIndex, ReportedReplica, StorageIndex};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// One good replica or only ones on nodes that leave.
+/// One good replica, or good replicas only on nodes that leave.
 pub(crate) const HIGHEST: usize = 0;
-/// Fewer than a third.
+/// Less than a third of the wanted replicas.
 pub(crate) const VERY_LOW: usize = 1;
-/// Fewer than wanted.
+/// Fewer replicas than wanted.
 pub(crate) const LOW: usize = 2;
-/// Enough, but on too few racks.
+/// Enough replicas, but on too few racks.
 pub(crate) const BADLY_DISTRIBUTED: usize = 3;
 /// No good replica at all.
 pub(crate) const CORRUPT: usize = 4;
@@ -23,14 +23,14 @@ const LEVELS: usize = 5;
 #[derive(Debug, Default)]
 pub(crate) struct LowRedundancy {
     queues: [BTreeSet<i64>; LEVELS],
-    /// Where the next round goes on, so that blocks that can't be served don't starve the others.
+    /// Where the next round continues, so that blocks that can't be served do not hold up the others.
     bookmarks: [i64; LEVELS],
-    /// Blocks without a good replica that should have one only.
+    /// Blocks without a good replica that should have only one.
     missing_replication_one: BTreeSet<i64>,
 }
 
 impl LowRedundancy {
-    /// The level a block belongs in.
+    /// The queue that a block belongs to.
     pub(crate) fn level(live: u32, leaving: u32, expected: u32) -> usize {
         if live >= expected {
             BADLY_DISTRIBUTED
@@ -69,7 +69,7 @@ impl LowRedundancy {
         self.queues.iter().all(BTreeSet::is_empty)
     }
 
-    /// Panics when a block is in two queues, so that it would be worked on twice, or counted as missing while it is not.
+    /// Panics when a block is in two queues: work would be done twice, or the block would wrongly count as missing.
     pub(crate) fn check(&self) {
         for (at, queue) in self.queues.iter().enumerate() {
             for later in self.queues.iter().skip(at + 1) {
@@ -82,7 +82,7 @@ impl LowRedundancy {
         );
     }
 
-    /// Low redundancy in the sense of the statistics: all but those without a good replica.
+    /// Number of blocks with low redundancy in the statistics: all but those without a good replica.
     pub(crate) fn low(&self) -> usize {
         self.queues.iter().take(CORRUPT).map(BTreeSet::len).sum()
     }
@@ -100,7 +100,7 @@ impl LowRedundancy {
         self.queues.iter().flatten().copied()
     }
 
-    /// The next blocks to work on, most urgent first.
+    /// The next blocks to work on, the most urgent first.
     pub(crate) fn choose(&mut self, mut count: usize) -> Vec<(i64, usize)> {
         let mut chosen = Vec::new();
         for (level, queue) in self.queues.iter().enumerate() {
@@ -128,15 +128,15 @@ impl LowRedundancy {
     }
 }
 
-/// A replica that is about to come.
+/// A replica that is expected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PendingReplica {
     pub(crate) target: StorageIndex,
-    /// The node that was ordered to make it; `None`: a pipeline's, which only has to be reported.
+    /// The node that was ordered to make it. `None`: it comes from a pipeline, and only has to be reported.
     pub(crate) source: Option<DatanodeIndex>,
 }
 
-/// Replicas of a block that were ordered and have not come yet.
+/// Replicas of a block that were ordered and have not arrived yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PendingBlock {
     pub(crate) since_ms: u64,
@@ -173,7 +173,7 @@ impl Pending {
         }
     }
 
-    /// The replica came, on whichever of the node's storages: `same_node` tells whether a target is on that node.
+    /// A replica arrived on some storage of a node. `same_node` tells whether a target is on that node.
     pub(crate) fn arrived(&mut self, id: i64, same_node: impl Fn(StorageIndex) -> bool) {
         if let Some(block) = self.blocks.get_mut(&id) {
             block.replicas.retain(|replica| !same_node(replica.target));
@@ -183,7 +183,7 @@ impl Pending {
         }
     }
 
-    /// Replicas that will not come any more; gives the blocks that lack them.
+    /// Forgets replicas that will not arrive any more. Returns the blocks that lack them.
     pub(crate) fn forget(&mut self, lost: impl Fn(&PendingReplica) -> bool) -> Vec<i64> {
         let mut changed = Vec::new();
         self.blocks.retain(|&id, block| {
@@ -224,7 +224,7 @@ impl Pending {
         }
     }
 
-    /// Takes out what was ordered too long ago.
+    /// Takes out the blocks whose replicas were ordered too long ago.
     pub(crate) fn take_timed_out(&mut self, now_ms: u64, timeout_ms: u64) -> Vec<i64> {
         let old: Vec<i64> = self
             .blocks
@@ -247,13 +247,13 @@ impl Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) storage: StorageIndex,
-    /// The block is named as the DataNode has it.
+    /// The replica, with the block as the DataNode names it.
     pub(crate) replica: ReportedReplica,
-    /// The replica is gone; its state says nothing.
+    /// Whether the replica was deleted. Then its state means nothing.
     pub(crate) deleted: bool,
 }
 
-/// Messages from the future, in order per block.
+/// Messages from the future, in their order per block.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     blocks: BTreeMap<i64, VecDeque<Message>>,
@@ -271,7 +271,7 @@ impl Messages {
 
     pub(crate) fn push(&mut self, message: Message) {
         let queue = self.blocks.entry(message.replica.block.id.0).or_default();
-        // DataNodes repeat themselves (reports after a registration); the same words in a row mean the same.
+        // DataNodes repeat themselves in reports after a registration. The same message twice in a row means the same.
         if queue.back() != Some(&message) {
             queue.push_back(message);
             self.count += 1;
@@ -289,7 +289,7 @@ impl Messages {
         self.blocks.contains_key(&id)
     }
 
-    /// Forgets all that the storages of a node said.
+    /// Forgets all messages of a node's storages.
     pub(crate) fn remove_node(&mut self, on_node: impl Fn(StorageIndex) -> bool) {
         self.blocks.retain(|_, queue| {
             queue.retain(|message| !on_node(message.storage));
@@ -298,7 +298,7 @@ impl Messages {
         self.count = self.blocks.values().map(VecDeque::len).sum();
     }
 
-    /// Forgets what the storages of a node said of a block: it has said something newer.
+    /// Forgets the messages of a node's storages about a block, because a newer one has come.
     pub(crate) fn remove_older(&mut self, id: i64, on_node: impl Fn(StorageIndex) -> bool) {
         if let Some(queue) = self.blocks.get_mut(&id) {
             let before = queue.len();
@@ -310,7 +310,7 @@ impl Messages {
         }
     }
 
-    /// Panics when the count, which bounds them, is wrong, or messages stand at another block.
+    /// Panics when the count, which bounds the messages, is wrong, or messages are filed under another block.
     pub(crate) fn check(&self) {
         let mut count = 0;
         for (id, queue) in &self.blocks {

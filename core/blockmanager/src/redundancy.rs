@@ -1,4 +1,4 @@
-//! What to do about blocks with too few, too many or bad replicas, and the commands that say so to DataNodes
+//! Handling of blocks with too few, too many or bad replicas, and the commands for DataNodes that follow
 //! (`BlockManager.RedundancyMonitor`, `HeartbeatManager`, `DatanodeManager.handleHeartbeat`).
 
 use crate::blocks::{Flag, Record};
@@ -14,10 +14,10 @@ use hathi_formats::ids::{BlockId, InodeId};
 use hathi_formats::proto::hdfs::DatanodeIdProto;
 use smallvec::SmallVec;
 
-/// `BlockCommand.NO_ACK`: the length that tells a DataNode not to report the deletion.
+/// `BlockCommand.NO_ACK`: with this length a DataNode does not report the deletion.
 pub(crate) const NO_ACK: u64 = i64::MAX as u64;
 
-/// Postponed blocks looked at in one round (`dfs.namenode.blocks.per.postponedblocks.rescan`).
+/// Number of postponed blocks that one round looks at (`dfs.namenode.blocks.per.postponedblocks.rescan`).
 const POSTPONED_PER_ROUND: usize = 10_000;
 
 impl BlockManager {
@@ -34,7 +34,7 @@ impl BlockManager {
         self.needed.set(id.0, level, expected);
     }
 
-    /// How many live replicas a block should have: those on nodes in maintenance count, down to a minimum
+    /// Number of live replicas that a block should have. Replicas on nodes in maintenance count, down to a minimum
     /// (`getExpectedLiveRedundancyNum`).
     fn expected_live(&self, record: &Record, counts: NumberReplicas) -> u32 {
         let expected = u32::from(record.replication());
@@ -43,7 +43,8 @@ impl BlockManager {
             .max(u32::from(self.config.min_maintenance_replication).min(expected))
     }
 
-    /// Whether replicas on these storages stand on enough racks: two if there are two (`BlockPlacementStatusDefault`).
+    /// Whether replicas on these storages are on enough racks: on two, if there are two
+    /// (`BlockPlacementStatusDefault`).
     fn enough_racks(&self, id: BlockId, record: &Record) -> bool {
         if record.replication() < 2 || self.datanodes.rack_count() < 2 {
             return true;
@@ -65,7 +66,7 @@ impl BlockManager {
         false
     }
 
-    /// Brings the queues up to date for one block, and orders deletions when it has too many replicas.
+    /// Updates the queues for one block, and orders deletions when it has too many replicas.
     pub(crate) fn check_redundancy(&mut self, id: BlockId, added: Option<DatanodeIndex>, hint: Option<DatanodeIndex>) {
         if !self.populating {
             return;
@@ -89,7 +90,7 @@ impl BlockManager {
             None
         };
         let replication = u32::from(record.replication());
-        // Not only with enough good ones: where every node has a replica, a bad one has to make room first.
+        // Not only when there are enough good replicas: where every node has a replica, a bad one must make room first.
         let any_bad = record.flag(Flag::Corrupt);
         self.set_needed(id, level, expected);
         if counts.live > replication {
@@ -100,8 +101,8 @@ impl BlockManager {
         }
     }
 
-    /// Chooses which surplus replicas go. Never while the content of one of the storages is not sure: the other replicas
-    /// might be gone, or be going, by order of an earlier active.
+    /// Chooses the surplus replicas to delete. It never does so while the content of one of the storages is not sure:
+    /// an earlier active may have ordered the deletion of the other replicas.
     fn delete_excess(&mut self, id: BlockId, added: Option<DatanodeIndex>, hint: Option<DatanodeIndex>) {
         let Some(&record) = self.blocks.get(id) else {
             return;
@@ -137,8 +138,8 @@ impl BlockManager {
         self.postponed.remove(&id.0);
     }
 
-    /// Index of the replica to delete: one on a rack with several, there the one on the node that was silent longest,
-    /// else on the fullest storage (`BlockPlacementPolicyDefault.chooseReplicaToDelete`).
+    /// Index of the replica to delete: on a rack with several replicas, the one on the node that was silent longest,
+    /// otherwise the one on the fullest storage (`BlockPlacementPolicyDefault.chooseReplicaToDelete`).
     fn choose_excess(
         &self,
         candidates: &[StorageIndex],
@@ -191,7 +192,7 @@ impl BlockManager {
             .is_some_and(|storage| storage.datanode == node)
     }
 
-    /// The block is not on the storage (any more): `removeStoredBlock`.
+    /// The storage does not have the block any more (`removeStoredBlock`).
     pub(crate) fn remove_replica(&mut self, id: BlockId, storage: StorageIndex) {
         let Some(held) = self.datanodes.storage_mut(storage) else {
             return;
@@ -209,7 +210,8 @@ impl BlockManager {
             self.forget_excess(id, node);
         }
         if was_corrupt {
-            // What a reader found is true of the replica wherever it comes up again; the rest each report shows anew.
+            // A mark that a reader caused holds for the replica wherever it appears again. All other marks are made
+            // again by each report.
             let all = self.mutation.is(Mutant::DeathEndsMark);
             self.end_marks(id, |mark| {
                 mark.node == node && (all || mark.reason != CorruptReason::Reported)
@@ -229,7 +231,7 @@ impl BlockManager {
 
     // --- nodes ---
 
-    /// `registerDatanode`. The address has been replaced by the peer's already.
+    /// `registerDatanode`. The caller has put the address of the peer into `id`.
     pub fn register(
         &mut self,
         id: DatanodeIdProto,
@@ -238,7 +240,7 @@ impl BlockManager {
     ) -> Result<DatanodeIndex, BlockManagerError> {
         self.now = now;
         self.check_allowed(&id)?;
-        // Another node at this address (a volume was replaced, the uuid with it): the old one is gone for good.
+        // Another node has this address, for example with a new volume and uuid: the old node is gone for good.
         let replaced = self.datanodes.on_host(&id.ip_addr).iter().copied().find(|&at| {
             self.datanodes
                 .get(at)
@@ -280,8 +282,8 @@ impl BlockManager {
         self.datanodes.heard_of(datanode);
     }
 
-    /// A lifeline: the node lives, and these are its numbers (`DatanodeManager.handleLifeline`). It says nothing of blocks:
-    /// its answer tells the node no role, so the node may still obey another NameNode.
+    /// A lifeline: the node lives, and these are its numbers (`DatanodeManager.handleLifeline`). It does not vouch for
+    /// blocks. Its answer tells the node no role, so the node may still obey another NameNode.
     pub fn lifeline(&mut self, datanode: DatanodeIndex, stats: HeartbeatStats, now: Now) {
         self.now = now;
         let failed = self.datanodes.heartbeat(datanode, stats, now);
@@ -291,17 +293,18 @@ impl BlockManager {
         }
     }
 
-    /// The answer to the node's heartbeat claims to be active.
+    /// The answer to the node's heartbeat claims the active role.
     pub fn told_active(&mut self, datanode: DatanodeIndex) {
         if let Some(node) = self.datanodes.get_mut(datanode) {
             node.told_active = true;
         }
     }
 
-    /// Whether the node is to register again before anything else is heard of it, and to report all it has:
-    /// - it was told of an earlier term as active. It can't know that this is another one, and that what was ordered then
-    ///   counts no more: the registration ends the claim (`hathi_blockpool::OfferService`);
-    /// - notices of it found no room here.
+    /// Whether the node must register again, and report everything, before anything else is accepted from it:
+    /// - it was told of an earlier term in which this NameNode was active. It can't know that this is another term, in
+    ///   which the orders of the earlier one do not count. A registration ends the claim
+    ///   (`hathi_blockpool::OfferService`);
+    /// - some of its notices found no room here.
     #[must_use]
     pub fn wants_registration(&self, datanode: DatanodeIndex) -> bool {
         let room = self.active || self.messages.len() <= self.config.max_pending_messages / 2;
@@ -310,12 +313,12 @@ impl BlockManager {
             .is_some_and(|node| node.counts_anew || (node.unheard && room))
     }
 
-    /// A lease to send a full block report; 0 when none is to be had now.
+    /// Grants a lease for a full block report. Returns 0 when none is free.
     pub fn request_report_lease(&mut self, datanode: DatanodeIndex, now: Now) -> u64 {
         self.leases.request(datanode, now.monotonic_ms)
     }
 
-    /// Takes a node for dead at once (`errorReport` with a fatal disk error, `heartbeatCheck`).
+    /// Makes a node dead at once (`errorReport` with a fatal disk error, `heartbeatCheck`).
     pub fn node_died(&mut self, datanode: DatanodeIndex) {
         self.datanodes.set_dead(datanode);
         self.leases.remove(datanode);
@@ -323,7 +326,7 @@ impl BlockManager {
         let Some(node) = self.datanodes.get_mut(datanode) else {
             return;
         };
-        // A node in maintenance is expected to be away: what it holds still counts.
+        // A node in maintenance is expected to be away, so its replicas still count.
         if node.admin_state != AdminState::InMaintenance {
             self.purge.extend(node.storages.clone());
         }
@@ -333,9 +336,9 @@ impl BlockManager {
         self.forget_copies(datanode);
     }
 
-    /// The node died, or is another process than the one that copies were ordered of: what it was to make, and what was
-    /// to be made on it, may never come. The blocks are looked at anew at once, and not when the orders time out, after
-    /// minutes (Hadoop waits for that). A copy that comes all the same is one too many, and goes.
+    /// The node died, or is now another process than the one that copies were ordered from. Copies from it and to it
+    /// may never arrive. So their blocks are looked at again at once, and not minutes later when the orders time out,
+    /// as in Hadoop. A copy that still arrives is one too many and is deleted.
     fn forget_copies(&mut self, node: DatanodeIndex) {
         let datanodes = &self.datanodes;
         let on_node = |target| {
@@ -351,16 +354,16 @@ impl BlockManager {
         }
     }
 
-    /// The rack of a host (address or name), for the nodes on it and those that register later.
+    /// Sets the rack of a host (address or name), for its nodes of now and later.
     pub fn set_rack(&mut self, host: &str, rack: &str) {
         let racks = self.datanodes.rack_count();
         let moved = self.datanodes.set_rack(host, rack);
         self.look_at_racks(racks, moved);
     }
 
-    /// Looks at all blocks again when nodes were moved or a second rack came: what stood well on one rack, as there was no
-    /// other, does not any more (`checkIfClusterIsNowMultiRack`, `processMisReplicatedBlocks`). That the scan is lost with a
-    /// role is safe: the next active begins one anyway.
+    /// Looks at all blocks again when nodes were moved, or a second rack came: blocks that were well placed on the only
+    /// rack are not any more (`checkIfClusterIsNowMultiRack`, `processMisReplicatedBlocks`). The scan may be lost with
+    /// the role, because the next active begins one anyway.
     fn look_at_racks(&mut self, racks_before: usize, moved: bool) {
         let now = self.datanodes.rack_count();
         if self.populating && now > 1 && (moved || racks_before < 2) {
@@ -368,8 +371,8 @@ impl BlockManager {
         }
     }
 
-    /// What the administrator wants of a node. Its blocks are looked at again by the scan of
-    /// [`BlockManager::redundancy_tick`].
+    /// Sets the wish of the administrator for a node. The scan of [`BlockManager::redundancy_tick`] looks at its blocks
+    /// again.
     pub fn set_admin_state(&mut self, datanode: DatanodeIndex, state: AdminState) {
         let Some(node) = self.datanodes.get_mut(datanode) else {
             return;
@@ -398,7 +401,7 @@ impl BlockManager {
         }
     }
 
-    /// Bytes per second the balancer may use, told to every node with its next heartbeat.
+    /// Sets the bandwidth of the balancer in bytes per second. Every node is told with its next heartbeat.
     pub fn set_balancer_bandwidth(&mut self, bytes_per_second: u64) {
         for node in self.datanodes.nodes_mut() {
             node.bandwidth = Some(bytes_per_second);
@@ -407,11 +410,11 @@ impl BlockManager {
 
     // --- time ---
 
-    /// Liveness: nodes without heartbeats die; their replicas go in slices of at most `max_blocks`
+    /// Nodes without heartbeats die. Their replicas are forgotten in slices of at most `max_blocks`
     /// (`HeartbeatManager.heartbeatCheck`). Returns whether there is more to do at once.
     pub fn heartbeat_check(&mut self, now: Now, max_blocks: usize) -> bool {
         self.now = now;
-        // While starting up, a NameNode that was away can't tell who else was.
+        // During its start a NameNode that was away can't tell which others were away.
         if !self.safe_mode.is_startup() {
             let expire_ms = self.config.heartbeat_expire_ms();
             let silent: SmallVec<[DatanodeIndex; 4]> = self
@@ -454,13 +457,13 @@ impl BlockManager {
         false
     }
 
-    /// [`BlockManager::redundancy_tick_by_policy`] where no file asks for a type of storage.
+    /// [`BlockManager::redundancy_tick_by_policy`] for files without a wish for storage types.
     pub fn redundancy_tick(&mut self, now: Now, max_blocks: usize) -> bool {
         self.redundancy_tick_by_policy(now, max_blocks, &|_| PolicyTypes::default())
     }
 
-    /// One round of the redundancy monitor (`BlockManager.RedundancyMonitor`), every 3 s while active. `policy` says of
-    /// what kind the storages of a file's replicas are to be. Returns whether there is more to do at once.
+    /// One round of the redundancy monitor (`BlockManager.RedundancyMonitor`), every 3 s while active. `policy` says
+    /// which storage types the replicas of a file want. Returns whether there is more to do at once.
     pub fn redundancy_tick_by_policy(
         &mut self,
         now: Now,
@@ -521,13 +524,13 @@ impl BlockManager {
             .collect();
         for id in &ids {
             self.postponed.remove(id);
-            // It comes back by itself when a storage is still not sure.
+            // The block is postponed again when a storage is still not sure.
             self.check_redundancy(BlockId(*id), None, None);
         }
         self.postponed_from = ids.last().map_or(i64::MIN, |id| id.saturating_add(1));
     }
 
-    /// Orders replicas of one block (`scheduleReconstruction`, `validateReconstructionWork`).
+    /// Orders copies of one block (`scheduleReconstruction`, `validateReconstructionWork`).
     fn schedule_reconstruction(&mut self, id: BlockId, level: usize, policy: &dyn Fn(InodeId) -> PolicyTypes) {
         let Some(&record) = self.blocks.get(id) else {
             self.needed.set(id.0, None, 0);
@@ -538,7 +541,7 @@ impl BlockManager {
         let pending = self.pending.targets(id.0);
         let badly_distributed = level == queues::BADLY_DISTRIBUTED;
         let have = counts.live + pending.len() as u32;
-        // The only other rack may have gone meanwhile.
+        // The only other rack may be gone by now.
         if have >= expected && (!badly_distributed || self.enough_racks(id, &record)) {
             self.check_redundancy(id, None, None);
             return;
@@ -595,8 +598,8 @@ impl BlockManager {
             .any(|target| chosen.iter().all(|one| rack(one) != rack(target)))
     }
 
-    /// A node to copy from: a leaving one first, for it serves nobody else; else at random; busy ones only for the most
-    /// urgent (`chooseSourceDatanodes`).
+    /// The node to copy from: first one that leaves, because it serves nobody else; otherwise a random one. Busy nodes
+    /// are taken only for the most urgent blocks (`chooseSourceDatanodes`).
     fn choose_source(&mut self, id: BlockId, record: &Record, level: usize) -> Option<DatanodeIndex> {
         let mut sources: SmallVec<[(bool, DatanodeIndex); 4]> = SmallVec::new();
         for storage in self.blocks.replicas(record) {
@@ -631,9 +634,9 @@ impl BlockManager {
         sources.get(at).map(|(_, node)| *node)
     }
 
-    /// Whether an open file is being written to this node and to fewer nodes that stay than the minimum. Blocks that are not
-    /// complete are in none of the queues (HDFS-17658). A replica that waits for recovery, that the pipeline left behind, or
-    /// that its node has lost, may lack bytes of the other.
+    /// Whether an open file is being written to this node, and to fewer nodes that stay than the minimum. Blocks that
+    /// are not complete are in no queue (HDFS-17658). A replica does not count as another one if it waits for recovery,
+    /// was left behind by the pipeline, or was lost by its node, because it may lack bytes.
     fn open_blocks_need(&self, leaving: DatanodeIndex) -> bool {
         let stays = |storage: StorageIndex| {
             self.is_writable(storage)
@@ -642,6 +645,7 @@ impl BlockManager {
                     .of(storage)
                     .is_some_and(|node| node.admin_state == AdminState::Normal)
         };
+        // order: whether there is one does not depend on which is found first.
         self.construction.iter().any(|(&id, construction)| {
             let stamp = self.blocks.get(BlockId(id)).map_or(0, Record::generation_stamp);
             let left_behind = |storage: StorageIndex| {
@@ -663,7 +667,7 @@ impl BlockManager {
         })
     }
 
-    /// Nodes whose blocks all are elsewhere in sufficient number may go (`DatanodeAdminDefaultMonitor`).
+    /// Lets nodes go whose blocks all have enough replicas elsewhere (`DatanodeAdminDefaultMonitor`).
     fn finish_decommissions(&mut self) {
         if self.scan_from.is_some() {
             return;
@@ -688,13 +692,13 @@ impl BlockManager {
                 let Some(storage) = self.datanodes.storage(storage) else {
                     return false;
                 };
-                // What is not sufficient is queued or under way; both lists are smaller than the node, or nearly so.
+                // Blocks without enough replicas are queued or under way. Both lists are usually smaller than the node.
                 self.needed
                     .ids()
                     .chain(self.pending.ids())
                     .any(|id| storage.blocks.contains(id))
             });
-            // One that has not told this active all it has may have such a block, or more of it than is known.
+            // A node that has not told this active everything may have such a block, or more of it than is known.
             let told_all = !storages.is_empty() && !self.has_stale_storages(index);
             let unsure = !told_all && self.datanodes.get(index).is_some_and(|node| node.alive);
             let needed = (unsure || self.open_blocks_need(index)) && !self.mutation.is(Mutant::OpenBlocksMayGo);

@@ -1,4 +1,4 @@
-//! Block reports: full ones in slices, incremental ones, and what a standby can't judge yet.
+//! Block reports: full ones in slices, incremental ones, and messages that a standby can't judge yet.
 //!
 //! The decision table for one reported replica is Hadoop's (`BlockManager.checkReplicaCorrupt`):
 //!
@@ -9,8 +9,8 @@
 //!              same stamp: RBW is late news, RWR is bad
 //! ```
 //!
-//! A full report is a snapshot of the past as soon as its first slice is in: what incremental reports say of a block
-//! while later slices wait is newer, and wins.
+//! A full report is out of date as soon as its first slice is processed. Incremental reports about a block that arrive
+//! while later slices wait are newer, and win.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -75,7 +75,7 @@ fn zigzag(value: u64) -> i64 {
 }
 
 impl ReportedReplicas {
-    /// From the message, in either encoding.
+    /// Reads the list from the message, in either encoding.
     pub fn new(report: StorageBlockReportProto) -> Result<ReportedReplicas, BlockManagerError> {
         let encoding = if let Some(left) = report.number_of_blocks {
             Encoding::Buffers {
@@ -99,7 +99,7 @@ impl ReportedReplicas {
                 .checked_mul(3)
                 .and_then(|longs| longs.checked_add(others.checked_mul(4)?))
                 .and_then(|longs| longs.checked_add(5));
-            // The delimiter is written even when nothing follows it; be content without.
+            // The delimiter is written even when nothing follows it. Lists without it are accepted.
             let length = report.blocks.len() as u64;
             if wanted != Some(length) && !(others == 0 && wanted == length.checked_add(3)) {
                 return Err(BlockManagerError::Malformed(
@@ -116,7 +116,7 @@ impl ReportedReplicas {
         Ok(ReportedReplicas { encoding })
     }
 
-    /// How many are left.
+    /// Number of replicas that are left.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         match &self.encoding {
@@ -125,7 +125,7 @@ impl ReportedReplicas {
         }
     }
 
-    /// The next one.
+    /// The next replica.
     pub fn next_replica(&mut self) -> Result<Option<ReportedReplica>, BlockManagerError> {
         match &mut self.encoding {
             Encoding::Buffers { left: 0, .. } => Ok(None),
@@ -143,7 +143,7 @@ impl ReportedReplicas {
                             *field = varint_in(bytes, at).ok_or(TRUNCATED)?;
                         }
                     }
-                    // Near the end of a chunk, where an entry (and a varint) may go on in the next.
+                    // Near the end of a chunk, where an entry, or even a varint, may continue in the next chunk.
                     _ => {
                         for field in &mut fields {
                             *field = varint_across(chunks, chunk, at).ok_or(TRUNCATED)?;
@@ -223,7 +223,7 @@ fn varint_across(chunks: &[Bytes], chunk: &mut usize, at: &mut usize) -> Option<
     None
 }
 
-/// A full block report of one storage, worked through in slices.
+/// A full block report of one storage, processed in slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockReport {
     datanode: DatanodeIndex,
@@ -231,14 +231,14 @@ pub struct BlockReport {
     sequence: u64,
     replicas: ReportedReplicas,
     phase: Phase,
-    /// It may vouch for the storage's content: begun after a heartbeat of this NameNode's present role.
+    /// Whether it may vouch for the content of the storage: it began after a heartbeat in this NameNode's present role.
     vouches: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Reported,
-    /// Looks for replicas the report does not name, from this id on.
+    /// Looking for replicas that the report does not name, from this id on.
     Missing(i64),
     Done,
 }
@@ -251,12 +251,12 @@ impl BlockReport {
     }
 }
 
-/// Where a report stands after a slice.
+/// How far a report is after a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportProgress {
     /// Call again.
     More,
-    /// All of it is in the map.
+    /// All of it is processed.
     Done,
 }
 
@@ -279,7 +279,7 @@ fn corruption(record: &Record, reported: &ReportedReplica) -> Option<CorruptReas
         ReplicaState::Rbw | ReplicaState::Rwr if stamp != theirs => Some(CorruptReason::GenerationStamp),
         ReplicaState::Rbw => None,
         ReplicaState::Rwr => Some(CorruptReason::State),
-        // DataNodes do not report these; one that does has a replica nobody should read.
+        // DataNodes do not report these states. If one does, nobody should read the replica.
         ReplicaState::Rur | ReplicaState::Temporary => Some(CorruptReason::State),
     }
 }
@@ -307,13 +307,13 @@ impl BlockManager {
         })
     }
 
-    /// The last message of a full report is in: the next node may send its own.
+    /// The last message of a full report has arrived, so the next node may send its report.
     pub fn end_report_lease(&mut self, datanode: DatanodeIndex) {
         self.leases.remove(datanode);
     }
 
-    /// Begins the report of one storage. `None`: it is not wanted, because the NameNode is still starting and has one
-    /// from this storage already.
+    /// Begins the report of one storage. `None`: the report is not wanted, because the NameNode is still starting and
+    /// has one of this storage already.
     pub fn begin_report(
         &mut self,
         datanode: DatanodeIndex,
@@ -357,7 +357,7 @@ impl BlockManager {
         }))
     }
 
-    /// Works on at most `max` blocks of it. Release the lock between two slices.
+    /// Processes at most `max` blocks of a report. Release the lock between two slices.
     pub fn report_slice(
         &mut self,
         report: &mut BlockReport,
@@ -373,7 +373,7 @@ impl BlockManager {
             Some(progress) => progress.sequence == report.sequence,
             None => false,
         };
-        // A newer report of the same storage, or the death of the node, makes this one worthless.
+        // A newer report of the same storage, or the death of the node, makes this report useless.
         if !current(self) || self.datanodes.get(report.datanode).is_none_or(|node| !node.alive) {
             report.phase = Phase::Done;
             return Ok(ReportProgress::Done);
@@ -418,7 +418,7 @@ impl BlockManager {
             storage.report = None;
             storage.report_count = storage.report_count.saturating_add(1);
             storage.last_reports = [storage.last_reports[1], report.sequence];
-            // A failover in the middle has reset the flag: then this report began too early to vouch for anything.
+            // A failover during the report has cleared the flag. Then the report began too early to vouch for anything.
             if report.vouches && storage.heartbeated_since_failover {
                 storage.content_stale = false;
             }
@@ -455,7 +455,7 @@ impl BlockManager {
         self.process_replica(storage, datanode, replica, None);
     }
 
-    /// Replicas the storage was thought to have and the report does not name.
+    /// Handles replicas that the storage was thought to have and that the report does not name.
     fn missing_in_full(&mut self, report: &mut BlockReport, from: i64, max: usize) {
         let mut from = from;
         for _ in 0..max {
@@ -487,7 +487,8 @@ impl BlockManager {
         report.phase = if more { Phase::Missing(from) } else { Phase::Done };
     }
 
-    /// One notice of `blockReceivedAndDeleted`. `delete_hint` is the uuid of a node whose replica this one replaces.
+    /// Takes one notice of `blockReceivedAndDeleted`. `delete_hint` is the uuid of a node whose replica this one
+    /// replaces.
     pub fn incremental_report(
         &mut self,
         datanode: DatanodeIndex,
@@ -532,8 +533,8 @@ impl BlockManager {
         self.process_replica(index, datanode, replica, hint);
     }
 
-    /// A message that can't be judged yet. A node whose messages find no room registers again once there is some, and
-    /// tells all it has.
+    /// Sets aside a message that can't be judged yet. A node whose messages find no room registers again once there is
+    /// room, and then tells everything.
     fn set_aside(&mut self, message: Message) {
         if self.messages.len() < self.config.max_pending_messages {
             self.messages.push(message);
@@ -566,13 +567,14 @@ impl BlockManager {
         self.end_marks(block.id, |mark| mark.node == datanode);
     }
 
-    /// A standby has not read of it yet: a stamp, or a block, newer than everything in the edits so far.
+    /// Whether a standby has not read of this block yet: its stamp or its id is higher than every one in the edits so
+    /// far.
     pub(crate) fn is_from_the_future(&self, block: Block) -> bool {
         block.generation_stamp.0 > self.known_stamp
             || (block.id.0 > self.highest_id && self.blocks.get(block.id).is_none())
     }
 
-    /// What a DataNode says of one replica (`processReportedBlock` and what follows from it).
+    /// Handles a replica that a DataNode reports (`processReportedBlock` and what follows).
     fn process_replica(
         &mut self,
         storage: StorageIndex,
@@ -593,7 +595,7 @@ impl BlockManager {
             });
             return;
         }
-        // The report everything else is measured by: known, complete, as it was.
+        // The most common report: known, complete, unchanged.
         if replica.state == ReplicaState::Finalized
             && record.is_complete()
             && record.generation_stamp() == replica.block.generation_stamp.0
@@ -639,15 +641,15 @@ impl BlockManager {
             );
         }
         let news = !self.blocks.has_replica(&record, storage) || self.is_corrupt_on(id, datanode);
-        // A committed block waits for its replicas, and one that counted as corrupt while it was written has been in the map
-        // all the time.
+        // A committed block waits for its replicas. A replica that counted as corrupt while the block was written has
+        // been in the map all the time.
         if finalized && (news || record.state() == BlockState::Committed) {
             self.add_replica(id, storage, datanode, hint);
         }
     }
 
-    /// What the node said of the block before, and what could not be judged, is outdated by what has been judged now. An
-    /// older stamp among it would make the replica look corrupt when this NameNode becomes active (HDFS-16987).
+    /// Forgets earlier messages of the node about the block, because a newer one was judged. An older stamp among them
+    /// would make the replica look corrupt when this NameNode becomes active (HDFS-16987).
     fn forget_older(&mut self, id: BlockId, datanode: DatanodeIndex) {
         if !self.messages.is_empty() {
             let datanodes = &self.datanodes;
@@ -670,17 +672,17 @@ impl BlockManager {
             return;
         }
         if replica.block.generation_stamp.0 > self.known_stamp {
-            // An active that has not read of a stamp may have been started with an old image: nothing is deleted, and
-            // start-up safe mode waits for an administrator.
+            // An active that has not read of a stamp may have been started with an old image. So nothing is deleted,
+            // and start-up safe mode waits for an administrator.
             if self.safe_mode.is_startup() {
                 let safe_mode = &mut self.safe_mode;
                 safe_mode.in_future_blocks = safe_mode.in_future_blocks.saturating_add(1);
-                // A DataNode may name any length.
+                // A DataNode may send any length.
                 safe_mode.in_future_bytes = safe_mode.in_future_bytes.saturating_add(replica.block.num_bytes);
             }
             return;
         }
-        // A replica that is not deleted now is as unknown in the node's next full report.
+        // A replica that is not deleted now will be just as unknown in the node's next full report.
         if self.datanodes.deletions() < self.config.max_unknown_deletions {
             let block = Block {
                 num_bytes: NO_ACK,
@@ -701,7 +703,7 @@ impl BlockManager {
             })
     }
 
-    /// Puts a replica into the map without asking what follows from it.
+    /// Puts a replica into the map, and does not look at the consequences.
     pub(crate) fn store_replica(&mut self, id: BlockId, storage: StorageIndex) -> bool {
         if !self.blocks.add_replica(id, storage) {
             return false;
@@ -712,7 +714,7 @@ impl BlockManager {
         true
     }
 
-    /// A good, finalized replica (`addStoredBlock`).
+    /// Handles a good, finalized replica (`addStoredBlock`).
     fn add_replica(
         &mut self,
         id: BlockId,
@@ -720,7 +722,7 @@ impl BlockManager {
         datanode: DatanodeIndex,
         hint: Option<DatanodeIndex>,
     ) {
-        // The node moved it to another of its volumes.
+        // The node has moved the replica to another of its volumes.
         for other in self.replicas(id) {
             if other != storage
                 && self.is_on(other, datanode)

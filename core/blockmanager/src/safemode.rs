@@ -9,9 +9,9 @@
 //!                                   └─ thresholds, no extension or no blocks ─► Off
 //! ```
 //!
-//! Who takes over from another active serves without the extension, which Hadoop's does not: it has all blocks that it is
-//! to wait for. What the extension is for, that nothing is copied before the slowest DataNodes have reported, is kept by
-//! waiting with that alone.
+//! A NameNode that takes over from another active serves without the extension, which Hadoop's does not: its thresholds
+//! are met. The purpose of the extension is that nothing is copied before the slowest DataNodes have reported. For
+//! this, only the copying waits.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -20,16 +20,16 @@ use crate::manager::BlockManager;
 use crate::types::{BlockManagerConfig, Now};
 use hathi_formats::ids::BlockId;
 
-/// Where safe mode stands.
+/// State of start-up safe mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SafeModeStatus {
     /// The namespace is not loaded yet.
     Initializing,
     /// Waiting for blocks or DataNodes after a start.
     PendingThreshold,
-    /// Thresholds reached; the extension runs.
+    /// The thresholds are reached, and the extension runs.
     Extension,
-    /// Out.
+    /// Safe mode is over.
     Off,
 }
 
@@ -37,15 +37,15 @@ pub enum SafeModeStatus {
 #[derive(Clone, Debug)]
 pub struct SafeMode {
     status: SafeModeStatus,
-    /// An administrator asked for it.
+    /// Whether an administrator asked for it.
     manual: bool,
-    /// The NameNode's disks are short of room. Losing it is safe: the shell looks again every few seconds.
+    /// Whether the NameNode's disks are short of room. This may be lost: the shell looks again every few seconds.
     low_resources: bool,
-    /// Complete blocks.
+    /// Number of complete blocks.
     pub(crate) total: u64,
-    /// Of them, those with the minimum of live replicas.
+    /// Number of complete blocks with the minimum of live replicas.
     pub(crate) safe: u64,
-    /// Reported blocks with stamps that the namespace has not handed out.
+    /// Number of reported blocks with stamps that the namespace has not handed out.
     pub(crate) in_future_blocks: u64,
     pub(crate) in_future_bytes: u64,
     /// When the thresholds were reached, if there was anything to wait for.
@@ -74,19 +74,19 @@ impl SafeMode {
         }
     }
 
-    /// Start-up safe mode's progress.
+    /// State of start-up safe mode.
     #[must_use]
     pub fn status(&self) -> SafeModeStatus {
         self.status
     }
 
-    /// Of either kind.
+    /// Whether safe mode of any kind is on.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.manual || self.low_resources || self.status != SafeModeStatus::Off
     }
 
-    /// Whether clients would find it on if this NameNode took over now.
+    /// Whether clients would meet safe mode if this NameNode took over now.
     #[must_use]
     pub fn would_stay_on(&self) -> bool {
         let extension_alone = self.status == SafeModeStatus::Extension && self.in_future_bytes == 0;
@@ -107,19 +107,19 @@ impl SafeMode {
             .map_or(0, |reached| reached.saturating_add(self.extension_ms))
     }
 
-    /// Because of the start.
+    /// Whether start-up safe mode is on.
     #[must_use]
     pub fn is_startup(&self) -> bool {
         self.status != SafeModeStatus::Off
     }
 
-    /// Because of the start alone (`FSNamesystem.isInStartupSafeMode`): it will end by itself.
+    /// Whether only start-up safe mode is on (`FSNamesystem.isInStartupSafeMode`). It ends by itself.
     #[must_use]
     pub fn is_startup_alone(&self) -> bool {
         self.is_startup() && !self.manual && !self.low_resources
     }
 
-    /// Rounded down, as Hadoop does: a single block is not waited for.
+    /// Rounded down as in Hadoop, so a single block is not waited for.
     fn threshold_blocks(&self) -> u64 {
         (self.total as f64 * self.threshold) as u64
     }
@@ -133,7 +133,7 @@ impl SafeMode {
         self.check(live_datanodes, now);
     }
 
-    /// Looks whether thresholds were reached or lost, or the extension is over.
+    /// Checks whether the thresholds were reached or lost, and whether the extension is over.
     pub(crate) fn check(&mut self, live_datanodes: usize, now: Now) {
         let met = self.thresholds_met(live_datanodes);
         match self.status {
@@ -159,7 +159,7 @@ impl SafeMode {
         }
     }
 
-    /// Blocks from the future mean that the namespace may be older than the data: an administrator must decide.
+    /// Blocks from the future mean that the namespace may be older than the data. Then an administrator must decide.
     fn leave_if_nothing_is_ahead(&mut self) {
         if self.in_future_bytes == 0 {
             self.status = SafeModeStatus::Off;
@@ -170,12 +170,12 @@ impl SafeMode {
         self.manual = true;
     }
 
-    /// Answers whether that is new.
+    /// Enters safe mode for want of room. Returns whether that is new.
     pub(crate) fn enter_for_low_resources(&mut self) -> bool {
         !std::mem::replace(&mut self.low_resources, true)
     }
 
-    /// Not the active any more: its own disks are of no account to clients.
+    /// This NameNode is not the active any more, so its own disks do not matter to clients.
     pub(crate) fn forget_low_resources(&mut self) {
         self.low_resources = false;
     }
@@ -195,7 +195,7 @@ impl SafeMode {
         true
     }
 
-    /// Panics when the totals contradict each other: safe mode would end too early, or never.
+    /// Panics when the totals contradict each other. Then safe mode would end too early, or never.
     pub(crate) fn check_totals(&self) {
         assert!(
             self.safe <= self.total,
@@ -217,7 +217,7 @@ impl SafeMode {
         );
     }
 
-    /// What the exception says (`BlockManagerSafeMode.getSafeModeTip`).
+    /// The hint in the exception (`BlockManagerSafeMode.getSafeModeTip`).
     #[must_use]
     pub fn tip(&self, live_datanodes: usize, now_ms: u64) -> String {
         if self.low_resources {
@@ -283,7 +283,7 @@ impl SafeMode {
 }
 
 impl BlockManager {
-    /// The namespace is loaded: safe mode begins to count.
+    /// The namespace is loaded, and safe mode begins to count.
     pub fn activate_safe_mode(&mut self, now: Now) {
         self.now = now;
         self.listening_since_ms = Some(now.monotonic_ms);
@@ -302,7 +302,7 @@ impl BlockManager {
         }
     }
 
-    /// Looks again whether a complete block counts as safe.
+    /// Checks again whether a complete block counts as safe.
     pub(crate) fn update_safe(&mut self, id: BlockId) {
         let Some(record) = self.blocks.get(id) else {
             return;
@@ -330,13 +330,13 @@ impl BlockManager {
         }
     }
 
-    /// In safe mode, of whichever kind.
+    /// Whether safe mode of any kind is on.
     #[must_use]
     pub fn in_safe_mode(&self) -> bool {
         self.safe_mode.is_on()
     }
 
-    /// Active instead of another NameNode, which served until now: safe mode ends with the thresholds.
+    /// This NameNode becomes active instead of another one that served until now. Safe mode ends with the thresholds.
     pub fn take_over(&mut self) {
         self.safe_mode.take_over();
         self.after_safe_mode_change();
@@ -348,13 +348,13 @@ impl BlockManager {
         self.safe_mode.would_stay_on()
     }
 
-    /// In safe mode because of the start, not because an administrator asked or a disk is full.
+    /// Whether safe mode is on because of the start, and not for an administrator or a full disk.
     #[must_use]
     pub fn in_startup_safe_mode(&self) -> bool {
         self.safe_mode.is_startup_alone()
     }
 
-    /// Start-up safe mode's progress.
+    /// State of start-up safe mode.
     #[must_use]
     pub fn safe_mode_status(&self) -> SafeModeStatus {
         self.safe_mode.status()
@@ -371,7 +371,8 @@ impl BlockManager {
         self.safe_mode.enter();
     }
 
-    /// The active's disks are short of room (`FSNamesystem.enterSafeMode(true)`). False when it knows already.
+    /// The disks of the active are short of room (`FSNamesystem.enterSafeMode(true)`). Returns false when this is known
+    /// already.
     pub fn enter_low_resources_safe_mode(&mut self) -> bool {
         self.safe_mode.enter_for_low_resources()
     }
@@ -516,7 +517,7 @@ mod tests {
         assert!(mode.is_on());
         assert!(mode.leave(false));
         assert!(!mode.is_on());
-        // It looks again, and finds no more room than before.
+        // The shell looks again, and finds no more room than before.
         assert!(mode.enter_for_low_resources());
         mode.forget_low_resources();
         assert!(!mode.is_on());

@@ -1,10 +1,10 @@
-//! The small values the block manager speaks in.
+//! Small value types of the block manager.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 
-/// A moment: both clocks, so that a core never asks for one.
+/// A time on both clocks. A core never asks for the time itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Monotonic milliseconds of an arbitrary start.
@@ -13,8 +13,8 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
-/// A storage (one volume of one DataNode) as a small number; valid until the storage is removed and its last replica
-/// forgotten.
+/// A storage (a volume of a DataNode) as a small number. It is valid until the storage is removed and its last replica
+/// is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorageIndex(pub u32);
 
@@ -22,16 +22,16 @@ pub struct StorageIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatanodeIndex(pub u32);
 
-/// Where a block is in its life (`HdfsServerConstants.BlockUCState`).
+/// State of a block (`HdfsServerConstants.BlockUCState`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockState {
-    /// Final length and stamp, as many replicas as the minimum asks.
+    /// Length and stamp are final, and there are as many replicas as the minimum demands.
     Complete,
-    /// A client writes it.
+    /// A client writes the block.
     UnderConstruction,
-    /// The NameNode has a DataNode agree on its length.
+    /// The NameNode has ordered a DataNode to find an agreement on the length.
     UnderRecovery,
-    /// The client said its final length, but too few replicas are known.
+    /// The client has told the final length, but too few replicas are known.
     Committed,
 }
 
@@ -65,12 +65,12 @@ impl ReplicaState {
     }
 }
 
-/// What a DataNode says about one replica.
+/// A DataNode's report of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportedReplica {
-    /// Id, length on disk and stamp as the DataNode has them.
+    /// Id, length on disk and stamp, as the DataNode has them.
     pub block: Block,
-    /// Its state there.
+    /// State of the replica.
     pub state: ReplicaState,
 }
 
@@ -92,26 +92,26 @@ pub struct NewBlock {
     pub block: Block,
     /// The file it belongs to.
     pub inode: InodeId,
-    /// How many replicas it should have (at most 4095).
+    /// Number of replicas that it should have (at most 4095).
     pub replication: u16,
     /// Complete for blocks of closed files and all but the last of open ones.
     pub state: BlockState,
 }
 
-/// What the block manager knows of a block without its replicas.
+/// Knowledge about a block, without its replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockView {
+pub struct BlockInfo {
     /// Id, length and stamp.
     pub block: Block,
     /// The file it belongs to.
     pub inode: InodeId,
-    /// How many replicas it should have.
+    /// Number of replicas that it should have.
     pub replication: u16,
     /// Its state.
     pub state: BlockState,
 }
 
-impl BlockView {
+impl BlockInfo {
     /// The id.
     #[must_use]
     pub fn id(&self) -> BlockId {
@@ -124,21 +124,21 @@ impl BlockView {
         self.block.generation_stamp
     }
 
-    /// Complete or committed: its length does not change any more.
+    /// Whether the block is complete or committed, so that its length does not change any more.
     #[must_use]
     pub fn has_final_length(&self) -> bool {
         matches!(self.state, BlockState::Complete | BlockState::Committed)
     }
 }
 
-/// How many replicas of a block are in which condition (`NumberReplicas`).
+/// Number of replicas of a block in each condition (`NumberReplicas`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NumberReplicas {
-    /// On live storages, neither corrupt nor excess nor on their way out.
+    /// On live storages, neither corrupt nor excess, and not on nodes that leave.
     pub live: u32,
     /// Known to be corrupt.
     pub corrupt: u32,
-    /// More than wanted, deletion ordered.
+    /// More than wanted, with an ordered deletion.
     pub excess: u32,
     /// On nodes being decommissioned.
     pub decommissioning: u32,
@@ -146,11 +146,11 @@ pub struct NumberReplicas {
     pub decommissioned: u32,
     /// On nodes in (or entering) maintenance.
     pub maintenance: u32,
-    /// Of the live ones (and others), on storages whose content is not sure since the last failover.
+    /// On storages whose content has not been sure since the last failover. Live ones and others count.
     pub stale: u32,
 }
 
-/// What the deployment fixes. Field docs name Hadoop's keys.
+/// The fixed configuration. The fields name Hadoop's keys.
 #[derive(Clone, Debug)]
 pub struct BlockManagerConfig {
     /// `dfs.replication.max`.
@@ -183,11 +183,12 @@ pub struct BlockManagerConfig {
     pub excess_timeout_ms: u64,
     /// `dfs.namenode.max.full.block.report.leases`.
     pub max_report_leases: usize,
-    /// Messages of DataNodes about blocks that a standby does not know yet. Beyond it they are dropped, and their DataNodes
-    /// report all they have later. A million of them take about a quarter of a GiB.
+    /// Largest number of messages about blocks that a standby does not know yet. Above it messages are dropped, and
+    /// their DataNodes report everything later. A million of them take about a quarter of a GiB.
     pub max_pending_messages: usize,
-    /// Deletions that wait for heartbeats, from which on none are ordered of replicas that no file has: whoever calls himself
-    /// a DataNode may report as many as he likes. Five million of them take about a quarter of a GiB.
+    /// With this many deletions waiting for heartbeats, no deletion is ordered of replicas that belong to no file:
+    /// anybody who claims to be a DataNode may report any number of them. Five million deletions take about a quarter
+    /// of a GiB.
     pub max_unknown_deletions: usize,
     /// `dfs.namenode.full.block.report.lease.length.ms`.
     pub report_lease_ms: u64,
@@ -240,7 +241,7 @@ impl Default for BlockManagerConfig {
 }
 
 impl BlockManagerConfig {
-    /// After how long without a heartbeat a DataNode counts as dead (`DatanodeManager.heartbeatExpireInterval`).
+    /// Milliseconds without a heartbeat after which a DataNode is dead (`DatanodeManager.heartbeatExpireInterval`).
     #[must_use]
     pub fn heartbeat_expire_ms(&self) -> u64 {
         let rechecks_ms = self.heartbeat_recheck_ms.saturating_mul(2);
@@ -248,37 +249,37 @@ impl BlockManagerConfig {
     }
 }
 
-/// What can go wrong, by what the caller must do.
+/// Errors, sorted by what the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockManagerError {
-    /// The DataNode must register (again): answer with a REGISTER command.
+    /// The DataNode must register again. The answer is a REGISTER command.
     #[error("datanode {0} is not registered or dead")]
     Unregistered(String),
-    /// The full block report lease is unknown, expired or another node's.
+    /// The lease of the full block report is unknown, expired or another node's.
     #[error("block report lease {lease_id:#x} of datanode {datanode} is not valid")]
     InvalidLease {
         /// Uuid of the DataNode.
         datanode: String,
-        /// The lease it showed.
+        /// Id of the lease that it showed.
         lease_id: u64,
     },
-    /// There is no room for it now: to be told again later.
+    /// There is no room now. The DataNode must send it again later.
     #[error("{0}")]
     Busy(&'static str),
     /// The bytes of a report do not decode.
     #[error("malformed block report: {0}")]
     Malformed(&'static str),
-    /// No target to write to.
+    /// No storage to write to.
     #[error("could only be written to {found} of the {wanted} minReplication nodes. {detail}")]
     NotEnoughTargets {
         /// Targets found.
         found: usize,
-        /// Targets the minimum asks for.
+        /// Number of targets that the minimum demands.
         wanted: usize,
         /// `There are N datanode(s) running and M node(s) are excluded in this operation.`
         detail: String,
     },
-    /// The include and exclude lists do not let it in.
+    /// The include and exclude lists do not allow the node.
     #[error("Datanode denied communication with namenode because the host is not in the include-list: {0}")]
     Disallowed(String),
 }

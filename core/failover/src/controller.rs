@@ -17,74 +17,74 @@
 //! - `Kill` is asked only when another instance holds the lease, so that no sole server is ever killed, and only of a
 //!   NameNode that may think that it is active: a standby that is slow to answer (a checkpoint, a busy machine) costs
 //!   nothing, and its restart would cost its warm namespace.
-//! - `ReleaseLease` names an instance that is truly gone, by the kernel's word; the JournalNodes ignore it unless that one
-//!   is the holder.
-//! - The elector gives nothing up for a process that is gone before its lease was given back, or could not be
-//!   within [`RELEASE_LIMIT_MS`]: a NameNode of Hadoop that is elected while the lease stands is refused by the JournalNodes,
-//!   and ends its process.
+//! - `ReleaseLease` names an instance that the kernel says is gone. The JournalNodes ignore it unless this instance is
+//!   the holder.
+//! - When a process is gone, the elector gives up the election only after the lease was given back, or could not be
+//!   given back within [`RELEASE_LIMIT_MS`]. A NameNode of Hadoop that is elected while the lease still runs is refused
+//!   by the JournalNodes, and ends its process.
 //!
-//! A NameNode that is active and silent keeps its lease only as long as it renews it, which it does only while its own
-//! calls are served: nothing needs to be decided here.
+//! A NameNode that is active and silent keeps its lease only while it renews it, and it renews it only while it serves
+//! calls. So nothing needs to be decided here.
 
 use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 
 use crate::elector::{Ask, Candidate, Duty, Elector, Former, LeaseSurvey, SessionNumber, Standing, Told};
 use crate::health_monitor::{HealthMonitor, HealthState, Probe};
 
-/// How long the election waits for a dead NameNode's lease to be given back. Within it every JournalNode that lives has
-/// answered; one that does not may hold the lease until it runs out.
+/// How long the election waits for a dead NameNode's lease to be given back. By then every living JournalNode has
+/// answered. A JournalNode that has not may keep the lease until it runs out.
 pub const RELEASE_LIMIT_MS: u64 = 500;
 
-/// One incarnation of a NameNode process.
+/// One process of a NameNode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// `<namenode id>@<instance id>`, as it appears as the holder of a lease.
+    /// `<namenode id>@<instance id>`, the name of the holder of a lease.
     pub holder: String,
     /// Process id on this machine.
     pub pid: u32,
 }
 
-/// HA state as the NameNode reports it.
+/// HA state that the NameNode reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceState {
-    /// Still starting.
+    /// The NameNode is starting.
     Initializing,
-    /// Serving.
+    /// The NameNode serves.
     Active,
-    /// Tailing.
+    /// The NameNode follows the journal.
     Standby,
-    /// Tailing and serving reads; never elected.
+    /// The NameNode follows the journal and serves reads. It is never elected.
     Observer,
 }
 
 /// What the health monitor knows of the local NameNode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Nothing known yet, or its process is gone.
+    /// Nothing is known, or the process is gone.
     Down,
-    /// Answers, and is well.
+    /// The NameNode answers that it is well.
     Healthy {
-        /// Which process.
+        /// The process that answered.
         instance: Instance,
-        /// In which state.
+        /// HA state that it reported.
         state: ServiceState,
-        /// Last transaction applied.
+        /// Last transaction that it has applied.
         last_applied_txid: u64,
-        /// Clients would meet safe mode if it became active: whoever would not goes first.
+        /// Whether clients would meet safe mode if it became active. A NameNode without safe mode is elected before it.
         safe_mode: bool,
     },
-    /// Answers that it is not well (`HealthCheckFailedException`).
+    /// The NameNode answers that it is not well (`HealthCheckFailedException`).
     Unhealthy {
-        /// Which process.
+        /// The process that answered.
         instance: Instance,
-        /// In which state.
+        /// HA state that it reported.
         state: ServiceState,
     },
-    /// Its process lives but does not answer.
+    /// The process lives but does not answer.
     NotResponding,
 }
 
-/// What happened.
+/// Something that has happened.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An answer of a JournalNode, or `None` when it can't be reached.
@@ -94,13 +94,13 @@ pub enum Event {
         /// Its answer.
         view: Option<LeaseAnswer>,
     },
-    /// The JournalNodes were changed: these indices count.
+    /// The membership of the JournalNodes was changed. These indices are the members.
     JournalNodes(Vec<usize>),
     /// A result of the health monitor.
     Health(Health),
     /// The process of this instance has ended: all its threads are gone and its sockets closed.
     ProcessEnded(Instance),
-    /// The answer to [`Action::ReleaseLease`]: a majority of the JournalNodes has done it, or it can't be done.
+    /// The answer to [`Action::ReleaseLease`]: a majority of the JournalNodes has released it, or that can't be done.
     LeaseReleased(String),
     /// The health monitor has ended.
     HealthMonitorFailed,
@@ -110,7 +110,7 @@ pub enum Event {
     BecameActive(Result<(), ()>),
     /// The answer to [`Action::BecomeStandby`].
     BecameStandby(Result<(), ()>),
-    /// `cedeActive`: stay out of the election for so long. 0 or less ends the ban.
+    /// `cedeActive`: stay out of the election for this time. 0 or less ends the ban.
     Cede {
         /// Milliseconds.
         millis: i64,
@@ -123,50 +123,50 @@ pub enum Event {
     Tick,
 }
 
-/// How a fencing ended.
+/// Result of a fencing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fenced {
-    /// The NameNode says itself that it is a standby.
+    /// The NameNode itself says that it is a standby.
     Heard,
-    /// A method says that the NameNode of this id has stopped; it does not say so itself.
+    /// A fencing method says that the NameNode with this id has stopped. The NameNode itself does not say so.
     Unheard(String),
-    /// It may go on.
+    /// Nobody says so: the NameNode may still be active.
     Failed,
 }
 
-/// What to do.
+/// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `HAServiceProtocol.transitionToActive` on the local NameNode.
     BecomeActive,
     /// `HAServiceProtocol.transitionToStandby` on the local NameNode.
     BecomeStandby,
-    /// Tell all JournalNodes that this holder is gone.
+    /// Tell all JournalNodes that this holder's process is gone.
     ReleaseLease(String),
     /// SIGKILL this process.
     Kill(Instance),
-    /// See to it that this NameNode is not active.
+    /// Make sure that this NameNode is not active.
     Fence(Former),
-    /// Ask ZooKeeper, in this session.
+    /// Send this request to ZooKeeper in this session.
     ZooKeeper(SessionNumber, Ask),
-    /// End, with these words.
+    /// End the process with this message.
     GiveUp(String),
 }
 
 /// Times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct ControllerConfig {
-    /// JournalNodes of the shared edits; 0 when they are in a directory.
+    /// Number of JournalNodes of the shared edits; 0 when the edits are in a directory.
     pub journalnodes: usize,
-    /// First wait after a refused step down.
+    /// First pause after a refused step down.
     pub backoff_ms: u64,
-    /// How long a NameNode may be silent until it is given up (`ha.health-monitor.rpc-timeout.ms`).
+    /// How long a NameNode may be silent before it counts as not responding (`ha.health-monitor.rpc-timeout.ms`).
     pub silence_ms: u64,
-    /// How long a deposed NameNode may stay silent before it is killed.
+    /// How long a NameNode that lost the lease may stay silent before it is killed.
     pub kill_after_ms: u64,
 }
 
-/// The deciding state.
+/// State of the failover controller.
 #[derive(Debug)]
 pub struct Controller {
     config: ControllerConfig,
@@ -174,24 +174,25 @@ pub struct Controller {
     survey: LeaseSurvey,
     health: Health,
     monitor: HealthMonitor,
-    /// The last instance seen, kept while it does not answer.
+    /// The last instance that answered. It is kept while it does not answer.
     instance: Option<Instance>,
-    /// Whether that instance may think that it is active: it said so, or was asked to be, and has not denied it since.
+    /// Whether that instance may believe that it is active: it said so, or was asked to become active, and has not
+    /// denied it since.
     may_be_active: bool,
     standby_probes: u32,
-    /// A holder that is gone, and until when its lease is waited for.
+    /// A holder whose process is gone, and until when the release of its lease is waited for.
     releasing: Option<(String, u64)>,
-    /// Nothing is decided any more.
+    /// The controller decides nothing any more.
     quit: bool,
-    /// Who was fenced last, by a method's word alone.
+    /// Id of the NameNode that was fenced last, if only a fencing method says so.
     unheard: Option<String>,
-    /// That one renews its lease all the same: the local NameNode could not be promoted beside it.
+    /// Whether that NameNode still renews its lease, so that the local NameNode could not be promoted.
     split: bool,
     deposed_since_ms: Option<u64>,
     transition_under_way: bool,
-    /// It is to step down: it was asked to cede, or another one was elected.
+    /// Whether the local NameNode must step down, because it was asked to cede or another NameNode was elected.
     demote: bool,
-    /// The last time that it was asked to.
+    /// Whether its last step down failed.
     step_down_failed: bool,
     step_down_again_at_ms: u64,
     banned_until_ms: u64,
@@ -223,38 +224,39 @@ impl Controller {
         }
     }
 
-    /// What the quorum says of the lease now.
+    /// The read lease by the answers of a quorum.
     #[must_use]
     pub fn lease(&self) -> QuorumLease {
         self.survey.lease()
     }
 
-    /// What is known of the local NameNode.
+    /// The last known health of the local NameNode.
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Its health, as it counts.
+    /// The health of the local NameNode after the rules of the health monitor.
     #[must_use]
     pub fn health_state(&self) -> HealthState {
         self.monitor.state()
     }
 
-    /// Whether the local NameNode may think that it is active: it said so, or was asked to be, and has not denied it since.
+    /// Whether the local NameNode may believe that it is active: it said so, or was asked to become active, and has not
+    /// denied it since.
     #[must_use]
     pub fn may_be_active(&self) -> bool {
         self.may_be_active
     }
 
-    /// The id of a NameNode that a method has said to have fenced, and that goes on renewing its lease: nobody can be promoted
-    /// beside it, and it serves its clients.
+    /// Id of a NameNode that a fencing method claims to have fenced and that still renews its lease. It serves its
+    /// clients, and no other NameNode can be promoted beside it.
     #[must_use]
     pub fn split(&self) -> Option<&str> {
         self.unheard.as_deref().filter(|_| self.split)
     }
 
-    /// Whether time alone may change a decision soon, so that [`Event::Tick`] must come every few milliseconds.
+    /// Whether the passing of time may soon change a decision. Then [`Event::Tick`] must come every few milliseconds.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
         self.deposed_since_ms.is_some()
@@ -264,7 +266,7 @@ impl Controller {
             || self.elector.needs_ticks()
     }
 
-    /// Takes an event at a monotonic time in ms and says what to do.
+    /// Takes an event at this monotonic time in ms, and returns what to do.
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         let (mut actions, mut duties) = (Vec::new(), Vec::new());
         if self.quit {
@@ -308,7 +310,7 @@ impl Controller {
                         self.set_state(ServiceState::Active);
                         self.forget_fenced();
                     }
-                    // By now the lease of one that has stopped has run out.
+                    // If that NameNode had stopped, its lease would have run out by now.
                     Err(()) => self.split = self.unheard.is_some() && self.unheard == self.rival(),
                 }
                 self.elector.promoted(result.is_ok(), now_ms, &mut duties);
@@ -357,7 +359,7 @@ impl Controller {
 
     fn probed(&mut self, health: Health, now_ms: u64) {
         if let Health::Healthy { instance, state, .. } | Health::Unhealthy { instance, state } = &health {
-            // A probe may have been answered before the transition that is under way.
+            // The probe may have been answered before the transition that is under way.
             let asked = self.may_be_active && self.transition_under_way;
             self.may_be_active = *state == ServiceState::Active || asked;
             self.instance = Some(instance.clone());
@@ -376,7 +378,7 @@ impl Controller {
         self.health = health;
     }
 
-    /// The kernel says that the process is gone, or will be at once.
+    /// The kernel says that the process is gone, or about to be gone.
     fn forget_process(&mut self) {
         self.instance = None;
         self.health = Health::Down;
@@ -390,7 +392,7 @@ impl Controller {
         self.split = false;
     }
 
-    /// The id of another NameNode that holds the lease.
+    /// Id of another NameNode that holds the lease.
     fn rival(&self) -> Option<String> {
         let QuorumLease::Held { holder, .. } = self.survey.lease() else {
             return None;
@@ -412,7 +414,7 @@ impl Controller {
                 }
                 Duty::Demote => {
                     self.demote = self.may_be_active;
-                    // It may be the one that is elected now; whoever else is finds out anew.
+                    // It may be the NameNode that is elected now. If it is another one, that is found out again.
                     self.forget_fenced();
                 }
                 Duty::Fence(former) => actions.push(Action::Fence(former)),
@@ -422,7 +424,7 @@ impl Controller {
         }
     }
 
-    /// What must hold between events.
+    /// Asserts the invariants that hold between events.
     pub fn check(&self) {
         self.survey.check();
         let lease = self.survey.lease();
@@ -450,7 +452,7 @@ impl Controller {
         assert!(self.instance.is_some() || !self.may_be_active, "nobody may be active");
     }
 
-    /// The promises of the module's header.
+    /// Asserts the invariants of the module about actions.
     fn check_actions(&self, actions: &[Action], now_ms: u64) {
         let changes =
             |action: &&Action| matches!(action, Action::BecomeActive | Action::BecomeStandby | Action::Kill(_));
@@ -475,7 +477,7 @@ impl Controller {
         }
     }
 
-    /// What an answered transition says is newer than the last probe.
+    /// The result of a transition is newer than the last probe.
     fn set_state(&mut self, new: ServiceState) {
         if let Health::Healthy { state, .. } | Health::Unhealthy { state, .. } = &mut self.health {
             *state = new;
@@ -518,7 +520,7 @@ impl Controller {
         let banned = now_ms < self.banned_until_ms;
         let well = self.monitor.state() == HealthState::Healthy;
         let standing = match &self.health {
-            // It is asked to step down first, so that nobody needs to fence it.
+            // It is asked to step down first, so that it need not be fenced.
             Health::Healthy { .. } if well && banned && self.demote && !self.step_down_failed => Standing::Stands,
             Health::Healthy {
                 state: ServiceState::Active | ServiceState::Standby,
@@ -547,8 +549,9 @@ impl Controller {
         }
     }
 
-    /// The own NameNode holds the lease: it steps down when it is not well (`ZKFailoverController.recheckElectability`
-    /// quits the election then), whether another is ready or not, as nobody knows for how long it can still write.
+    /// Makes the local NameNode step down when it holds the lease and is not well
+    /// (`ZKFailoverController.recheckElectability` quits the election then). Whether another one is ready does not
+    /// matter, because nobody knows for how long it can still write.
     fn quit_when_unhealthy(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let unwell = matches!(
             self.health,
@@ -569,7 +572,7 @@ impl Controller {
         }
     }
 
-    /// Another instance holds the lease.
+    /// Handles that another instance holds the lease.
     fn deposed(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let silent = match &self.health {
             Health::Healthy { state, .. } => {

@@ -1,7 +1,7 @@
-//! Who elects: by the JournalNodes' read lease, or by ZooKeeper.
+//! The elector: the JournalNodes' read lease, or ZooKeeper.
 //!
-//! The controller knows the local NameNode, an elector knows the election. The one tells the other whether its NameNode may be
-//! elected ([`Candidate`]), and is told what to do ([`Duty`]).
+//! The controller knows the local NameNode, and the elector knows the election. The controller tells the elector
+//! whether its NameNode may be elected ([`Candidate`]); the elector tells what to do ([`Duty`]).
 
 mod journal;
 mod survey;
@@ -18,11 +18,11 @@ pub use zookeeper::{ActiveStandbyElector, Ask, BREADCRUMB, LOCK, LockOwner, Refu
 /// Whether the local NameNode may be elected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It may.
+    /// It may be elected.
     Stands,
-    /// It may not.
+    /// It may not be elected.
     Out {
-        /// It may be active and go on: whoever is elected next has to fence it.
+        /// Whether it may be active and go on. Then the next elected NameNode has to fence it.
         needs_fencing: bool,
     },
 }
@@ -32,55 +32,55 @@ pub enum Standing {
 pub struct Candidate {
     /// Whether it may be elected.
     pub standing: Standing,
-    /// It is well, and says that it is a standby.
+    /// Whether it is well and says that it is a standby.
     pub is_standby: bool,
-    /// How many probes in a row have said that it is a standby.
+    /// Number of consecutive probes that said that it is a standby.
     pub standby_probes: u32,
-    /// It was asked to change its state, and has not answered.
+    /// Whether it was asked to change its state and has not answered.
     pub in_transition: bool,
-    /// Clients would meet safe mode: whoever would spare them that goes first.
+    /// Whether clients would meet safe mode. A candidate without safe mode is elected first.
     pub safe_mode: bool,
-    /// What the JournalNodes say of the read lease.
+    /// The read lease by the answers of a quorum of JournalNodes.
     pub lease: QuorumLease,
-    /// The id of another NameNode that holds it.
+    /// Id of another NameNode that holds the lease.
     pub rival: Option<String>,
 }
 
 impl Candidate {
-    /// It is a standby by more than a probe that may have been answered before its last transition
-    /// (`ZKFailoverController.verifyChangedServiceState`).
+    /// Whether it is known to be a standby: one probe may have been answered before its last transition, so there must
+    /// be more (`ZKFailoverController.verifyChangedServiceState`).
     fn is_settled_standby(&self) -> bool {
         self.standby_probes >= 2 && !self.in_transition
     }
 }
 
-/// A NameNode that has to be fenced.
+/// A NameNode that must be fenced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Former {
-    /// The one that these bytes of the breadcrumb name.
+    /// The NameNode that these bytes of the breadcrumb name.
     OfBreadcrumb(Vec<u8>),
-    /// The one of this id: it holds the read lease.
+    /// The NameNode with this id, which holds the read lease.
     OfLease(String),
 }
 
-/// What an elector wants done.
+/// A wish of the elector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// Make the local NameNode active; [`Elector::promoted`] takes the answer.
+    /// Make the local NameNode active. [`Elector::promoted`] takes the result.
     Promote,
-    /// Another one is elected: the local NameNode is to be a standby.
+    /// Make the local NameNode a standby, because another one is elected.
     Demote,
-    /// See to it that this NameNode is not active; [`Elector::fenced`] takes the answer.
+    /// Make sure that this NameNode is not active. [`Elector::fenced`] takes the result.
     Fence(Former),
-    /// Ask ZooKeeper, in this session.
+    /// Send this request to ZooKeeper in this session.
     ZooKeeper(SessionNumber, Ask),
-    /// Nothing can be done until a person has: the process ends with these words.
+    /// Nothing is possible until a person has acted. The process ends with this message.
     GiveUp(String),
 }
 
-/// A part in an election. Times are monotonic, in milliseconds.
+/// A participant in an election. Times are monotonic, in milliseconds.
 pub trait Elector: Debug + Send {
-    /// Looks at the candidate, whether it has changed or time has passed.
+    /// Looks at the candidate. To be called when it has changed or time has passed.
     fn look_at(&mut self, candidate: &Candidate, now_ms: u64, duties: &mut Vec<Duty>);
 
     /// The answer to [`Duty::Promote`].
@@ -89,16 +89,16 @@ pub trait Elector: Debug + Send {
     /// The answer to [`Duty::Fence`].
     fn fenced(&mut self, _done: bool, _now_ms: u64, _duties: &mut Vec<Duty>) {}
 
-    /// What ZooKeeper says in a session.
+    /// Takes an answer or a message of ZooKeeper in a session.
     fn told(&mut self, _session: SessionNumber, _told: Told, _now_ms: u64, _duties: &mut Vec<Duty>) {}
 
-    /// The local NameNode's process is gone, and with it what went wrong.
+    /// The process of the local NameNode is gone, so its failures do not matter any more.
     fn begin_anew(&mut self);
 
-    /// The controller ends. The local NameNode goes on as what it is, so whoever is elected next has to fence it
+    /// The controller ends. The local NameNode keeps its role, so the next elected NameNode has to fence it
     /// (`ActiveStandbyElector.quitElection(true)`).
     fn quit(&mut self, _duties: &mut Vec<Duty>) {}
 
-    /// Whether time alone may change something soon.
+    /// Whether the passing of time may soon change something.
     fn needs_ticks(&self) -> bool;
 }

@@ -34,13 +34,13 @@ pub const SETTLE_MAX_MS: u64 = 1000;
 pub enum HealthState {
     /// Nothing yet (`INITIALIZING`).
     Initializing,
-    /// It can't be reached (`SERVICE_NOT_RESPONDING`).
+    /// The NameNode can't be reached (`SERVICE_NOT_RESPONDING`).
     NotResponding,
-    /// It is well (`SERVICE_HEALTHY`).
+    /// The NameNode is well (`SERVICE_HEALTHY`).
     Healthy,
-    /// It says that it is not well (`SERVICE_UNHEALTHY`), or has not been well for long enough.
+    /// The NameNode says that it is not well (`SERVICE_UNHEALTHY`), or has not been well for long enough.
     Unhealthy,
-    /// Nobody looks after it any more (`HEALTH_MONITOR_FAILED`).
+    /// The health monitor has ended (`HEALTH_MONITOR_FAILED`).
     Failed,
 }
 
@@ -58,16 +58,16 @@ impl HealthState {
     }
 }
 
-/// What a probe found.
+/// Result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// It says that it is well.
+    /// The NameNode says that it is well.
     Well,
-    /// It says that it is not.
+    /// The NameNode says that it is not well.
     NotWell,
-    /// It lives, as far as is known, and does not answer.
+    /// The NameNode does not answer. As far as is known it lives.
     Silent,
-    /// Nobody serves at its address.
+    /// No process listens at its address.
     Unreachable,
 }
 
@@ -77,16 +77,16 @@ pub struct HealthMonitor {
     silence_ms: u64,
     state: HealthState,
     silent_since_ms: Option<u64>,
-    /// It is well, and counts as that from then on.
+    /// The NameNode counts as healthy from this time on, if it stays well.
     settles_at_ms: Option<u64>,
-    /// When it was well again the last time.
+    /// When the NameNode last became well again.
     recovered_at_ms: Option<u64>,
-    /// How often in a row it fell ill soon after it was well again.
+    /// How many times in a row it fell ill soon after it was well again.
     relapses: u32,
 }
 
 impl HealthMonitor {
-    /// Of a NameNode that has not answered yet; one that is silent for `silence_ms` is given up.
+    /// The health of a NameNode that has not answered yet. It counts as not responding after a silence of `silence_ms`.
     #[must_use]
     pub fn new(silence_ms: u64) -> Self {
         HealthMonitor {
@@ -99,19 +99,19 @@ impl HealthMonitor {
         }
     }
 
-    /// As it counts.
+    /// The state of health by the rules of this module.
     #[must_use]
     pub fn state(&self) -> HealthState {
         self.state
     }
 
-    /// Whether time alone may change the state.
+    /// Whether the passing of time may change the state.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
         self.silent_since_ms.is_some() || self.settles_at_ms.is_some()
     }
 
-    /// Takes what a probe found.
+    /// Takes the result of a probe.
     pub fn probed(&mut self, probe: Probe, now_ms: u64) {
         if probe != Probe::Silent {
             self.silent_since_ms = None;
@@ -128,7 +128,7 @@ impl HealthMonitor {
         }
     }
 
-    /// Time has passed. `lost_role`: the role that it had, or may have had, is known to be gone.
+    /// Time has passed. `lost_role`: it is known that the NameNode has lost the role that it had, or may have had.
     pub fn pass(&mut self, lost_role: bool, now_ms: u64) {
         if let Some(since_ms) = self.silent_since_ms
             && self.state != HealthState::Initializing
@@ -143,7 +143,7 @@ impl HealthMonitor {
         }
     }
 
-    /// Its process has ended: whoever comes next has fallen ill never yet.
+    /// The process has ended. The next process has no history of illness.
     pub fn process_ended(&mut self) {
         let failed = self.state == HealthState::Failed;
         *self = HealthMonitor::new(self.silence_ms);
@@ -152,7 +152,7 @@ impl HealthMonitor {
         }
     }
 
-    /// Whoever asked it has ended.
+    /// The health monitor has ended.
     pub fn failed(&mut self) {
         self.state = HealthState::Failed;
     }
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(monitor.state(), NotResponding, "and stays given up until it answers");
     }
 
-    /// Falls ill now, and says from then on that it is well; after how many ms it counts as well.
+    /// The NameNode falls ill now, and then says that it is well. Returns after how many ms it counts as well.
     fn recovers_after(monitor: &mut HealthMonitor, now_ms: u64) -> u64 {
         assert_eq!(probed(monitor, Probe::NotWell, now_ms), Unhealthy);
         (0..)

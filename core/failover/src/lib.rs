@@ -1,11 +1,11 @@
-//! Who should be active: the deciding half of the failover controller.
+//! The decisions of the failover controller: which NameNode should be active.
 //!
-//! A controller (Hadoop's ZKFC) stands beside each NameNode. It watches that NameNode's health and what the
-//! JournalNodes say of the read lease, and decides when its NameNode should try to become active, must step down or
-//! must be killed. It excludes nothing: two NameNodes that try at once are told apart by the JournalNodes' epochs, and
-//! a wrong decision here costs time, never data.
+//! A controller (Hadoop's ZKFC) runs beside each NameNode. It watches the health of that NameNode and the read lease at
+//! the JournalNodes, and decides when its NameNode should try to become active, must step down or must be killed. It
+//! excludes nothing: when two NameNodes try at once, the JournalNodes' epochs decide. A wrong decision here costs time,
+//! never data.
 //!
-//! Everything is a function of events; time comes in with each of them.
+//! Everything is a function of events. Each of them comes with the time.
 
 pub mod controller;
 pub mod elector;

@@ -2,8 +2,8 @@
 //!
 //! 1. A copy beats no copy.
 //! 2. A finalized copy beats one in progress; two finalized ones must have the same end, or a rule was broken before.
-//! 3. Of two in progress the one from the higher epoch wins (the epoch that accepted it in a recovery, or the last
-//!    that wrote here), however short; within one epoch the longer wins.
+//! 3. Of two copies in progress the one from the higher epoch wins, however short it is. Its epoch is the one that
+//!    accepted it in a recovery, or else the last one that wrote here. Within one epoch the longer copy wins.
 
 use std::cmp::Ordering;
 
@@ -12,28 +12,28 @@ use hathi_formats::ids::{Epoch, TxId};
 use crate::messages::PrepareRecoveryAnswer;
 use crate::mutant::{Mutant, Mutation};
 
-/// Why no copy may win.
+/// Why no copy can win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChooseError {
     /// Two finalized copies of one segment have different ends.
     #[error("finalized copies of one segment end at {one} and at {other}")]
     FinalizedDiffer {
-        /// One's end.
+        /// End of one copy.
         one: TxId,
-        /// The other's end.
+        /// End of the other copy.
         other: TxId,
     },
-    /// A JournalNode knows a transaction behind the winner's end to be committed.
+    /// A JournalNode knows that a transaction behind the end of the winning copy is committed.
     #[error("the chosen copy ends at {end}, but {committed} is known to be committed")]
     ShorterThanCommitted {
-        /// The winner's end.
+        /// End of the winning copy.
         end: TxId,
         /// The highest committed transaction.
         committed: TxId,
     },
 }
 
-/// The epoch that vouches for an unfinalized copy.
+/// The epoch that an unfinalized copy comes from: it accepted the copy in a recovery, or wrote it.
 #[must_use]
 pub fn vouching_epoch(answer: &PrepareRecoveryAnswer) -> Epoch {
     answer
@@ -69,8 +69,8 @@ fn compare(a: &PrepareRecoveryAnswer, b: &PrepareRecoveryAnswer, mutation: Mutat
     }
 }
 
-/// The index of the winning answer; `None` when no answer has the segment.
-/// The result's segment does not depend on the order of the answers.
+/// The index of the winning answer, or `None` when no answer has the segment. Which segment it names does not depend on
+/// the order of the answers.
 pub fn choose(answers: &[PrepareRecoveryAnswer], mutation: Mutation) -> Result<Option<usize>, ChooseError> {
     let mut best: Option<(usize, &PrepareRecoveryAnswer)> = None;
     for (index, answer) in answers.iter().enumerate() {

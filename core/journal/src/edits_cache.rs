@@ -44,7 +44,7 @@ impl EditsCache {
         }
     }
 
-    /// Keeps a batch. It is copied, because the bytes it stands in may belong to a much larger network buffer.
+    /// Keeps a copy of a batch. Its own bytes may be part of a much larger network buffer, which would stay in memory.
     pub fn store(&mut self, layout_version: LayoutVersion, first: TxId, count: u32, records: &[u8]) {
         let follows = self.batches.back().is_none_or(|last| last.end() == first.0);
         if !follows || layout_version != self.layout_version || records.len() > self.capacity_bytes {
@@ -123,7 +123,7 @@ impl EditsCache {
     }
 }
 
-/// Where the frame after `count` frames begins.
+/// Offset of the frame after the first `count` frames.
 fn offset_of(records: &[u8], count: u64) -> Option<usize> {
     let mut offset = 0;
     for _ in 0..count {

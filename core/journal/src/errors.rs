@@ -1,4 +1,4 @@
-//! What a JournalNode refuses, sorted by what the caller must do, and how each refusal is called in Java.
+//! Refusals of a JournalNode, sorted by what the caller must do, and the Java class of each.
 
 use std::io;
 
@@ -12,91 +12,91 @@ pub enum JournalError {
     /// The caller was replaced by a writer with a higher epoch; it must stop writing.
     #[error("IPC's epoch {epoch} is less than the last promised epoch {promised} ; journal id: {journal}")]
     Fenced {
-        /// The caller's.
+        /// Epoch of the caller.
         epoch: Epoch,
-        /// What was promised.
+        /// Promised epoch.
         promised: Epoch,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// The caller's epoch was not promised to it here: only `newEpoch` gets a promise.
+    /// This JournalNode did not promise the caller's epoch to it. Only `newEpoch` gets a promise.
     #[error(
         "epoch {epoch} was not promised to this caller, the last promised epoch is {promised} ; journal id: {journal}"
     )]
     NotPromised {
-        /// The caller's.
+        /// Epoch of the caller.
         epoch: Epoch,
-        /// What was promised, perhaps to somebody else.
+        /// Promised epoch, perhaps of somebody else.
         promised: Epoch,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// `newEpoch` with an epoch that is not higher than the promise.
+    /// `newEpoch` with an epoch that is not higher than the promised one.
     #[error("Proposed epoch {epoch} <= last promise {promised} ; journal id: {journal}")]
     EpochTooLow {
-        /// The caller's.
+        /// Epoch of the caller.
         epoch: Epoch,
-        /// What was promised.
+        /// Promised epoch.
         promised: Epoch,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// The caller never opened a segment here, or somebody else did since.
+    /// The caller never opened a segment here, or another writer opened one later.
     #[error("IPC's epoch {epoch} is not the current writer epoch  {writer} ; journal id: {journal}")]
     NotTheWriter {
-        /// The caller's.
+        /// Epoch of the caller.
         epoch: Epoch,
-        /// Who last opened a segment.
+        /// Epoch of the writer that opened a segment last.
         writer: Epoch,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// Somebody else's read lease runs; try again when it ended.
+    /// Another NameNode's read lease runs. The caller may try again when it has ended.
     #[error(
         "the read lease of {holder} in epoch {promised} runs for another {remaining_ms} ms ; journal id: {journal}"
     )]
     LeaseHeld {
-        /// Whose; `unknown` after a restart of the JournalNode.
+        /// Holder of the lease; `unknown` after a restart of the JournalNode.
         holder: String,
-        /// In which epoch it was granted.
+        /// Epoch in which the lease was granted.
         promised: Epoch,
-        /// Until it ends.
+        /// Milliseconds until the lease ends.
         remaining_ms: u64,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// This JournalNode lost its disk and may not vote before a writer has caught it up.
+    /// This JournalNode lost its disk, and does not vote before a writer has caught it up.
     #[error(
         "this JournalNode waits for a writer before it takes part in recovery again, because {why} ; journal id: {journal}"
     )]
     Joining {
-        /// Why.
+        /// Why it does not vote.
         why: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// This JournalNode does not know what it has promised, and waits until its peers tell.
+    /// This JournalNode does not know which epoch it has promised, and waits until its peers tell.
     #[error("this JournalNode does not know what it has promised, because {why} ; journal id: {journal}")]
     PromiseLost {
-        /// Why.
+        /// Why it does not know.
         why: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// The caller's idea of this journal is not this journal's; it must start over with a new segment.
+    /// The caller assumes another state of this journal. It must start over with a new segment.
     #[error("{what} ; journal id: {journal}")]
     OutOfSync {
         /// What differs.
         what: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
     /// The journal has no storage yet.
     #[error("Journal {path} not formatted ; journal id: {journal}")]
     NotFormatted {
-        /// Where it would be.
+        /// Directory of the journal.
         path: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
     /// The request contradicts what is known (`IllegalArgumentException`).
@@ -104,68 +104,68 @@ pub enum JournalError {
     IllegalArgument {
         /// What is wrong.
         what: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// The journal is in no state for the request (`IllegalStateException`).
+    /// The request does not fit the state of the journal (`IllegalStateException`).
     #[error("{what} ; journal id: {journal}")]
     IllegalState {
         /// What is wrong.
         what: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// The request would lose what is committed (`AssertionError`).
+    /// The request would lose committed transactions (`AssertionError`).
     #[error("{what} ; journal id: {journal}")]
     Assertion {
         /// What is wrong.
         what: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// Edits were asked for that are further than one ahead.
+    /// The requested edits begin more than one transaction behind the last one here.
     #[error("Highest txn ID available in the journal is {highest}, but requested txns starting at {since}.")]
     NewerTxId {
-        /// The last one here.
+        /// Last transaction here.
         highest: TxId,
-        /// The first one asked for.
+        /// First transaction that was requested.
         since: TxId,
     },
-    /// Edits were asked for that are not in memory any more.
+    /// The requested edits are not in memory any more.
     #[error("Oldest txn ID available in the cache is {oldest:?}, but requested txns starting at {since}.")]
     CacheMiss {
-        /// The oldest one in memory.
+        /// Oldest transaction in memory.
         oldest: Option<TxId>,
-        /// The first one asked for.
+        /// First transaction that was requested.
         since: TxId,
     },
-    /// The records of a batch are no intact frames with the transactions it claims.
+    /// The records of a batch are not the intact frames that it announces.
     #[error("the batch from txid {first} is damaged: {what} ; journal id: {journal}")]
     DamagedBatch {
-        /// First transaction claimed.
+        /// First announced transaction.
         first: TxId,
         /// What is wrong.
         what: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// The disk failed earlier; nothing is acknowledged any more until the JournalNode was restarted.
+    /// The disk failed earlier. The JournalNode acknowledges nothing until it is restarted.
     #[error("the journal is failed since an earlier disk error: {what} ; journal id: {journal}")]
     Failed {
         /// The first error.
         what: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// Whatever else is an `IOException` in Java.
+    /// Any other refusal that is an `IOException` in Java.
     #[error("{what} ; journal id: {journal}")]
     Refused {
         /// Why.
         what: String,
-        /// Which journal.
+        /// Journal id.
         journal: String,
     },
-    /// The disk said so.
+    /// The disk reported an error.
     #[error("{what}: {source}")]
     Io {
         /// What was being done.
@@ -179,7 +179,7 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// The Java class that travels.
+    /// Java class of the exception that the caller gets.
     #[must_use]
     pub fn class(&self) -> &'static str {
         match self {
@@ -225,26 +225,26 @@ pub fn is_fenced(exception: &RemoteException) -> bool {
     exception.is(exceptions::IO) && exception.message.contains("is less than the last promised epoch")
 }
 
-/// Whether a `newEpoch` was refused because an epoch as high, or a higher one, was promised.
+/// Whether a `newEpoch` was refused because an equal or higher epoch was promised already.
 #[must_use]
 pub fn is_outrun(exception: &RemoteException) -> bool {
     exception.is(exceptions::IO) && exception.message.contains("<= last promise")
 }
 
-/// Whether an exception of one of our JournalNodes says that the caller has to ask for its promise first.
+/// Whether one of our JournalNodes says that the caller has to ask for a promise first.
 #[must_use]
 pub fn is_not_promised(exception: &RemoteException) -> bool {
     exception.is(exceptions::IO) && exception.message.contains("was not promised to this caller")
 }
 
-/// Whether an `acceptRecovery` failed because the copy that was chosen could not be had from its JournalNode.
+/// Whether an `acceptRecovery` failed because the JournalNode could not fetch the chosen copy.
 #[must_use]
 pub fn is_not_fetched(exception: &RemoteException) -> bool {
     let said = |what| exception.message.contains(what);
     exception.is(exceptions::IO) && (said("fetching segment") || said("what was fetched from"))
 }
 
-/// Whether an exception says that somebody else's read lease still runs.
+/// Whether an exception says that another NameNode's read lease still runs.
 #[must_use]
 pub fn is_lease_held(exception: &RemoteException) -> bool {
     exception.is(exceptions::RETRIABLE) && exception.message.contains("read lease")

@@ -1,32 +1,33 @@
-//! Checks the frames of ops without decoding them, so that op codes newer than ours pass (as in Java's JournalNode).
+//! Checks the frames of ops without decoding the ops. So op codes that are newer than ours pass, as in Java's
+//! JournalNode.
 //!
-//! `u8 opcode | i32 length | i64 txid | body | u32 crc`: the length counts itself, txid and body; the checksum covers
-//! all before it.
+//! `u8 opcode | i32 length | i64 txid | body | u32 crc`: the length counts itself, txid and body. The checksum covers
+//! everything before it.
 
 use hathi_formats::editlog::{FrameError, Frames, MAX_OP_SIZE_BYTES, MIN_OP_SIZE_BYTES, ScanEnd, SegmentHeader};
 use hathi_formats::ids::{LayoutVersion, TxId};
 
-/// What stands at the begin of some bytes.
+/// What the beginning of some bytes is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameCheck {
-    /// An intact frame of so many bytes with the transaction expected.
+    /// An intact frame of this many bytes, with the expected transaction.
     Whole(usize),
-    /// The end of the data: padding.
+    /// Padding: the data ends here.
     End,
-    /// The frame is longer than what is here; it takes so many bytes (or more).
+    /// The frame is longer than these bytes. It takes at least this many.
     NeedMore(usize),
-    /// No frame.
+    /// Neither a frame nor padding.
     Bad(String),
 }
 
-/// The length in bytes of the frame at the begin of `bytes`, unchecked but for sanity.
+/// Length in bytes of the frame at the beginning of `bytes`. Only its plausibility is checked.
 pub fn frame_len(bytes: &[u8]) -> Option<usize> {
     let length: [u8; 4] = bytes.get(1..5)?.try_into().ok()?;
     let len = usize::try_from(u32::from_be_bytes(length)).ok()?.checked_add(5)?;
     (MIN_OP_SIZE_BYTES..=MAX_OP_SIZE_BYTES).contains(&len).then_some(len)
 }
 
-/// Checks the frame at the begin of `bytes`.
+/// Checks the frame at the beginning of `bytes`.
 pub fn check_frame(bytes: &[u8], expected: TxId) -> FrameCheck {
     let mut frames = Frames::new(bytes, 0).starting_at(expected);
     match frames.next_frame() {
@@ -56,12 +57,12 @@ pub fn check_batch(records: &[u8], first: TxId, count: u32) -> Result<(), String
     }
 }
 
-/// What stands before the first frame: layout version and no flags.
+/// The header of a segment before the first frame: layout version and no flags.
 pub fn header(layout_version: LayoutVersion) -> [u8; 8] {
     SegmentHeader { layout_version }.encode()
 }
 
-/// The layout version of a header; `None` when it is no header.
+/// The layout version in a header; `None` when the bytes are no header.
 pub fn parse_header(bytes: &[u8; 8]) -> Option<LayoutVersion> {
     SegmentHeader::decode(bytes).ok().map(|header| header.layout_version)
 }
@@ -70,7 +71,7 @@ pub fn parse_header(bytes: &[u8; 8]) -> Option<LayoutVersion> {
 pub mod tests {
     use super::*;
 
-    /// A frame with a body of so many bytes.
+    /// A frame with a body of `body` bytes.
     pub fn frame(txid: u64, body: usize) -> Vec<u8> {
         let mut bytes = vec![9];
         bytes.extend((12 + body as u32).to_be_bytes());

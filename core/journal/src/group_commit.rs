@@ -1,32 +1,32 @@
 //! When the next batch of edits leaves.
 //!
-//! A batch costs the writer and each JournalNode about as much as a hundred edits in it do, so short ones are to be avoided
-//! where that costs nobody much: while another batch is under way, and while callers who were just answered are about to
-//! call again. A single caller never waits. (PostgreSQL's `commit_delay` and `commit_siblings` are the same idea with
-//! fixed numbers.)
+//! A batch costs the writer and each JournalNode about as much as a hundred edits. So short batches are avoided where
+//! waiting costs little: while another batch is under way, and while callers that were just answered are about to call
+//! again. A single caller never waits. (PostgreSQL's `commit_delay` and `commit_siblings` are the same idea with fixed
+//! numbers.)
 
 use crate::Micros;
 
-/// A batch of so many bytes leaves even while another is under way: it takes the network and the disk long enough.
+/// A batch of this size leaves even while another is under way, because network and disk take long for it anyway.
 const WORTH_SENDING_BYTES: usize = 32 << 10;
-/// An edit waits no longer for others, while nothing is under way, than so many round trips to a quorum take.
+/// While no batch is under way, an edit waits for others at most this many round trips to a quorum.
 const MAX_GATHER_ROUND_TRIPS: u64 = 2;
-/// And no longer than this, however slow the JournalNodes are.
+/// Longest wait for others, however slow the JournalNodes are.
 const MAX_GATHER_US: Micros = 3000;
 
-/// Decides by how many transactions are, and lately were, waiting for the quorum at one time.
+/// Decides by the number of transactions that recently waited for the quorum at the same time.
 #[derive(Clone, Debug, Default)]
 pub struct GroupCommit {
-    /// How many transactions were on their way to durability at one time: the most lately.
+    /// Recent maximum of the number of transactions that were on their way to durability at the same time.
     concurrency: u64,
-    /// What a batch takes from leaving to the quorum's answers; a moving average.
+    /// Time from sending a batch to the answers of a quorum, as a moving average.
     round_trip_us: Micros,
-    /// Since when the open batch could have left.
+    /// When the open batch could have left first.
     gathering_since: Option<Micros>,
 }
 
 impl GroupCommit {
-    /// Whether the open batch leaves now. `under_way` tells whether the JournalNodes have one to answer.
+    /// Whether the open batch leaves now. `under_way`: the JournalNodes have yet to answer another batch.
     pub fn leaves(&mut self, transactions: u64, bytes: usize, under_way: bool, now: Micros) -> bool {
         let leaves = transactions > 0
             && (bytes >= WORTH_SENDING_BYTES
@@ -45,15 +45,15 @@ impl GroupCommit {
             .min(MAX_GATHER_US)
     }
 
-    /// The quorum has a batch of so many transactions, which took so long, while `waiting` more were in the open batch.
+    /// A quorum has a batch of `transactions`, after a time of `took`, while `waiting` more were in the open batch.
     pub fn synced(&mut self, transactions: u64, waiting: u64, took: Micros) {
         self.round_trip_us = (self.round_trip_us * 7 + took) / 8;
-        // Slowly forgotten: a pause of some callers is not the end of the load.
+        // The maximum decays slowly: a pause of some callers is not the end of the load.
         self.concurrency -= self.concurrency.div_ceil(16);
         self.concurrency = self.concurrency.max(transactions + waiting);
     }
 
-    /// When [`GroupCommit::leaves`] is to be asked again, if nothing happens before.
+    /// When [`GroupCommit::leaves`] must be asked again if nothing else happens before.
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
         self.gathering_since.map(|since| since + self.patience())
@@ -89,11 +89,11 @@ mod tests {
         group.synced(34, 30, 800);
         assert!(!group.leaves(55, 4000, false, 10));
         assert!(group.leaves(56, 4100, false, 20));
-        // Nearly all went away: those who are left wait a while for each batch, and less and less of them.
+        // Nearly all callers went away. Those that are left wait for each batch, but less and less.
         group.synced(56, 0, 800);
         assert!(!group.leaves(3, 200, false, 30));
         let until = group.wake_at().unwrap();
-        // A quarter of the average is of the last two.
+        // The last two round trips make up a quarter of the average.
         assert!((200..500).contains(&(until - 30)), "{until}");
         assert!(!group.leaves(3, 200, false, until - 1));
         assert!(group.leaves(3, 200, false, until));

@@ -1,25 +1,29 @@
-//! The read lease, both ends.
+//! The read lease: what JournalNodes grant, and what its holder counts on.
 //!
 //! A JournalNode that grants a lease promises no epoch to others until it ends: it refuses their `newEpoch`, and lets
 //! Hadoop's wait. So whoever holds the leases of a majority knows that nobody else can become the writer meanwhile, and may
 //! answer reads from memory.
 //!
-//! Only rates of clocks are trusted, and that they go on while a machine is suspended: the holder counts from when it
-//! *sent* the request and subtracts [`DRIFT_PERCENT`], the JournalNode counts from when it *received* it. A holder's
-//! clock may jump forward, which costs it the lease; a JournalNode's may stand still, which only makes others wait.
+//! Two things are trusted of clocks: their rates, and that they go on while a machine is suspended. The holder counts
+//! from when it *sent* the request and subtracts [`DRIFT_PERCENT`]. The JournalNode counts from when it *received* the
+//! request. When the holder's clock jumps forward, it loses its lease. When a JournalNode's clock stands still, others
+//! only wait longer.
 //!
 //! Invariants:
-//! * before a lease is granted its epoch, holder and length are on disk ([`LeaseMarker`]), so that a JournalNode that
-//!   restarts knows that a lease may run, and waits out what was promised, whatever its configuration says by then;
-//! * whether anybody ever asked for a lease in the promised epoch is known over restarts ([`LeaseGrants::was_asked`]): the
-//!   marker stays when a lease is given back;
-//! * a lease that was given back is not granted again to that holder in that epoch;
-//! * what the holder was granted runs on when it is promised a higher epoch ([`LeaseGrants::promised_to_holder`]), over
-//!   restarts too: it counts on it, and hears late or never that it has the promise;
-//! * the name of a holder is public and proves nothing: a lease is granted only to who sends a proof, and it is given back,
-//!   and its holder passes it, only with the [`LeaseProof`] that came when it was granted; the same proof tells the epoch's
-//!   writer from everybody else, and what was said in the epoch before it came binds nobody ([`LeaseGrants::claim`]);
-//! * [`LeaseGrants::counter`] grows whenever a watcher could see a difference that matters to it.
+//! * before a JournalNode grants a lease, its epoch, holder and length are on disk ([`LeaseMarker`]). So after a
+//!   restart it knows that a lease may run, and waits for the length that it promised, whatever its configuration says
+//!   by then;
+//! * a JournalNode remembers over restarts whether anybody ever asked for a lease in the promised epoch
+//!   ([`LeaseGrants::was_asked`]): the marker stays when a lease is given back;
+//! * a lease that was given back is not granted again to the same holder in the same epoch;
+//! * when the holder is promised a higher epoch, its lease runs on in that epoch, over restarts too
+//!   ([`LeaseGrants::promised_to_holder`]). The holder still counts on the lease, and may hear of the promise late or
+//!   never;
+//! * the name of a holder is public and proves nothing. A lease is granted only with a [`LeaseProof`], and it is given
+//!   back, or its holder promised a higher epoch while it runs, only with that same proof. The proof also tells the
+//!   epoch's writer from all other callers. What callers said in the epoch before the proof came binds nobody
+//!   ([`LeaseGrants::claim`]);
+//! * [`LeaseGrants::counter`] grows with every change that matters to a watcher.
 
 use std::sync::Arc;
 
@@ -27,20 +31,20 @@ use hathi_formats::ids::Epoch;
 
 use crate::messages::{LeaseRequest, Micros};
 
-/// How much faster the holder's clock may run than the JournalNode's, or slower, for leases to be safe.
+/// Largest difference between the rates of the holder's and the JournalNode's clock at which leases are safe.
 pub const DRIFT_PERCENT: u64 = 1;
 
-/// How many times the longest lease of now one may have been promised for of which the length is not known: the
-/// configuration may have changed since.
+/// A promised lease of unknown length is taken for this many times the longest lease of the present configuration,
+/// which may have been higher when the promise was made.
 const UNKNOWN_LENGTH_FACTOR: u32 = 5;
 
-/// A random number that a process which asks for leases draws once and tells JournalNodes and nobody else; its supervisor
-/// reads it from the process. 0 is "none" and proves nothing.
+/// A random number that a process draws once, and sends only to JournalNodes with its requests for a lease. Its
+/// failover controller reads it from the process itself. 0 means "none" and proves nothing.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct LeaseProof(pub u128);
 
 impl std::fmt::Debug for LeaseProof {
-    /// Never shows it.
+    /// Never shows the number.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.is_some() {
             "LeaseProof(..)"
@@ -51,25 +55,25 @@ impl std::fmt::Debug for LeaseProof {
 }
 
 impl LeaseProof {
-    /// Whether there is one.
+    /// Whether there is a proof.
     #[must_use]
     pub fn is_some(self) -> bool {
         self.0 != 0
     }
 
-    /// Whether who shows this one is who showed `other`.
+    /// Whether the process that shows this proof is the one that showed `other`.
     #[must_use]
     pub fn proves(self, other: LeaseProof) -> bool {
         self.is_some() && self == other
     }
 
-    /// As 32 hexadecimal digits.
+    /// The proof as 32 hexadecimal digits.
     #[must_use]
     pub fn to_hex(self) -> String {
         format!("{:032x}", self.0)
     }
 
-    /// From [`LeaseProof::to_hex`].
+    /// Reads what [`LeaseProof::to_hex`] wrote.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -94,17 +98,17 @@ pub fn proof_of(holder: &str, text: &str) -> Option<LeaseProof> {
     LeaseProof::from_hex(proof).filter(|_| of == holder)
 }
 
-/// What is on disk of a lease (`current/lease-epoch`): somebody may hold one in this epoch.
+/// What is on disk of a lease (`current/lease-epoch`). It says that somebody may hold a lease in this epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseMarker {
-    /// In which epoch.
+    /// Epoch in which the lease was granted.
     pub epoch: Epoch,
-    /// Who.
+    /// Name of the holder.
     pub holder: Arc<str>,
-    /// The longest one granted, in milliseconds; `None` when that is not known: the file is damaged, or from before
-    /// lengths were written.
+    /// Length of the longest lease granted, in milliseconds. `None` when it is unknown: the file is damaged, or is of a
+    /// version that wrote no length.
     pub ms: Option<u32>,
-    /// What proves the holder.
+    /// Proof that the holder sent.
     pub proof: LeaseProof,
 }
 
@@ -123,7 +127,7 @@ impl LeaseMarker {
         format!("{text}{checksum:08x}\n")
     }
 
-    /// From the content of the file. A damaged one says that somebody may hold a lease of the promised epoch.
+    /// Reads the content of the file. A damaged file means that somebody may hold a lease of the promised epoch.
     #[must_use]
     pub fn parse(text: &str, promised: Epoch) -> Self {
         let lines: Vec<&str> = text.lines().collect();
@@ -150,13 +154,13 @@ impl LeaseMarker {
     }
 }
 
-/// The JournalNode's end: what it has granted.
+/// The JournalNode's side: the leases that it has granted.
 #[derive(Clone, Debug)]
 pub struct LeaseGrants {
     max_ms: u32,
     holder: Option<Arc<str>>,
-    /// Who was the first to ask for a lease in the promised epoch with a proof: its writer, and nobody else speaks in this
-    /// epoch.
+    /// The proof that came with the first request for a lease in the promised epoch. Whoever sent it is the writer of
+    /// this epoch, and nobody else may call in it.
     owner: LeaseProof,
     asked: bool,
     epoch: Epoch,
@@ -168,12 +172,12 @@ pub struct LeaseGrants {
 }
 
 impl LeaseGrants {
-    /// At the start of a JournalNode at `now`, with the marker found on disk and the promise.
+    /// The state when a JournalNode starts at `now`: `marker` is what it found on disk, `promised` its promised epoch.
     #[must_use]
     pub fn at_start(max_ms: u32, marker: Option<LeaseMarker>, promised: Epoch, now: Micros) -> Self {
         let asked = marker.as_ref().filter(|marker| marker.epoch == promised);
-        // One of no length was asked for and granted nothing: it makes nobody the owner of the epoch, as in the life in
-        // which it was written.
+        // A request for a lease of length 0 was granted nothing. So it makes nobody the owner of the epoch, now as
+        // before the restart.
         let granted = asked.filter(|marker| marker.ms != Some(0));
         LeaseGrants {
             max_ms,
@@ -188,12 +192,13 @@ impl LeaseGrants {
             holder: granted.map(|marker| Arc::clone(&marker.holder)),
             marker,
             released: None,
-            // Watchers know counters of an earlier life; the time makes it unlikely that one matches.
+            // Watchers may know a counter of the process before. The time makes it unlikely that the two are equal.
             counter: now + 1,
         }
     }
 
-    /// For how long whoever asks for `request` must wait: 0 for the proven holder, and when nobody must.
+    /// How long the sender of `request` must wait for a lease of somebody else. 0 for the proven holder, and when no
+    /// lease runs.
     #[must_use]
     pub fn remaining_for(&self, request: Option<&LeaseRequest>, now: Micros) -> Micros {
         if self.holder.is_some() && self.was_asked_by(request) {
@@ -202,33 +207,33 @@ impl LeaseGrants {
         self.until.saturating_sub(now)
     }
 
-    /// Whether a call in the promised epoch may be its writer's. Hadoop's writers prove nothing; an epoch that was never
-    /// granted a lease may be one of theirs.
+    /// Whether the sender of a call in the promised epoch may be the writer. Hadoop's writers prove nothing, so without
+    /// an owner every caller is admitted.
     #[must_use]
     pub fn admits(&self, request: Option<&LeaseRequest>) -> bool {
         !self.owner.is_some() || self.was_asked_by(request)
     }
 
-    /// Who holds or held the lease of the promised epoch.
+    /// The holder of the lease of the promised epoch, also when the lease has ended.
     #[must_use]
     pub fn holder(&self) -> Option<&Arc<str>> {
         self.holder.as_ref()
     }
 
-    /// Whether a lease was ever asked for in the promised epoch: its writer is ours.
+    /// Whether a lease was ever asked for in the promised epoch. Then its writer is ours, not Hadoop's.
     #[must_use]
     pub fn was_asked(&self) -> bool {
         self.asked
     }
 
-    /// Whether a request proves to be the writer's of the promised epoch.
+    /// Whether a request comes with the proof of the promised epoch's writer.
     #[must_use]
     pub fn was_asked_by(&self, request: Option<&LeaseRequest>) -> bool {
         request.is_some_and(|request| request.proof.proves(self.owner))
     }
 
-    /// Whether a call in the promised epoch makes its sender the owner, who has none yet: the first one that proves
-    /// something and asks for a lease.
+    /// Makes the sender of a call in the promised epoch its owner, if the epoch has none yet, and the call has a proof
+    /// and asks for a lease. Returns whether it did.
     pub fn claim(&mut self, request: &LeaseRequest) -> bool {
         if self.owner.is_some() || !request.proof.is_some() || self.granted_for(request) == 0 {
             return false;
@@ -238,29 +243,31 @@ impl LeaseGrants {
         true
     }
 
-    /// Grows with every change.
+    /// A number that grows with every change.
     #[must_use]
     pub fn counter(&self) -> u64 {
         self.counter
     }
 
-    /// Something else that watchers wait for has happened.
+    /// Wakes watchers because of a change outside of the lease.
     pub fn wake_watchers(&mut self) {
         self.counter += 1;
     }
 
-    /// When the running lease ends.
+    /// When the running lease ends; `None` when none runs.
     #[must_use]
     pub fn ends_at(&self) -> Option<Micros> {
         (!self.ended).then_some(self.until)
     }
 
-    /// What must be on disk before the lease asked for is granted in `epoch`; `None` when it is.
+    /// The marker that must be on disk before the requested lease may be granted in `epoch`. `None` when it is there
+    /// already.
     #[must_use]
     pub fn marker_needed(&self, epoch: Epoch, request: &LeaseRequest) -> Option<LeaseMarker> {
         let ms = self.granted_for(request);
         if ms == 0 && !self.ended {
-            // That somebody asks is known, and what is on disk of the lease that runs must stay there.
+            // Nothing new needs to be written: the marker on disk says already that a lease was asked for, and the
+            // running lease needs it.
             return None;
         }
         let there = self.marker.as_ref().is_some_and(|m| {
@@ -278,12 +285,12 @@ impl LeaseGrants {
         request.ms.min(self.max_ms)
     }
 
-    /// The marker is on disk.
+    /// The marker is on disk now.
     pub fn marked(&mut self, marker: LeaseMarker) {
         self.marker = Some(marker);
     }
 
-    /// Grants the lease asked for in `epoch` (which is the promised one); returns for how many milliseconds.
+    /// Grants the requested lease in `epoch`, which is the promised one. Returns its length in milliseconds.
     pub fn grant(&mut self, epoch: Epoch, request: &LeaseRequest, now: Micros) -> u32 {
         self.asked = true;
         let given_back = self.released.as_ref();
@@ -306,7 +313,7 @@ impl LeaseGrants {
         ms
     }
 
-    /// Another epoch was promised; the lease of the old one had ended or was its own.
+    /// A new epoch was promised. The lease of the old epoch had ended, or was that of the new epoch's writer.
     pub fn promised(&mut self, epoch: Epoch) {
         self.counter += 1;
         self.epoch = epoch;
@@ -317,8 +324,8 @@ impl LeaseGrants {
         self.ended = true;
     }
 
-    /// What is to be on disk before the running lease's holder, who proves it, is promised this epoch; `None` when it is
-    /// somebody else who asks, or no lease runs.
+    /// The marker that must be on disk before the holder of the running lease is promised this epoch. `None` when no
+    /// lease runs, or the request does not prove that it comes from the holder.
     #[must_use]
     pub fn marker_of_holder(&self, epoch: Epoch, request: Option<&LeaseRequest>, now: Micros) -> Option<LeaseMarker> {
         let asked = request.filter(|_| self.holder.is_some() && self.until > now && self.was_asked_by(request))?;
@@ -331,15 +338,15 @@ impl LeaseGrants {
         })
     }
 
-    /// The holder itself was promised a higher epoch: what it was granted runs on in that one. The marker is on disk.
+    /// The holder of the running lease was promised a higher epoch: the lease runs on in it. The marker is on disk.
     pub fn promised_to_holder(&mut self, marker: LeaseMarker) {
         self.counter += 1;
         self.epoch = marker.epoch;
         self.marker = Some(marker);
     }
 
-    /// Gives the lease of exactly this holder back, unless it is of a later epoch than the one named, or `proof` is
-    /// `None` for whoever need prove nothing; whether it was.
+    /// Gives the lease of this holder back, unless its epoch is higher than `up_to`. `proof` must be that of the owner;
+    /// it is `None` for callers that need not prove anything. Returns whether a lease was given back.
     pub fn release(&mut self, holder: &str, proof: Option<LeaseProof>, up_to: Option<Epoch>) -> bool {
         let later = up_to.is_some_and(|up_to| self.epoch > up_to);
         let stranger = proof.is_some_and(|proof| !proof.proves(self.owner));
@@ -358,7 +365,7 @@ impl LeaseGrants {
         true
     }
 
-    /// What must hold between calls.
+    /// Asserts the invariants that hold between calls.
     pub(crate) fn check(&self, promised: Epoch) {
         assert_eq!(self.epoch, promised, "leases are granted in the promised epoch");
         assert!(
@@ -383,13 +390,13 @@ impl LeaseGrants {
         }
     }
 
-    /// For models: what watchers saw counts no more.
+    /// For models: counters that watchers have seen count no more.
     #[cfg(any(test, feature = "mutants"))]
     pub(crate) fn forget_history(&mut self) {
         self.counter = 0;
     }
 
-    /// Time passes; whether the lease ended just now.
+    /// Time has passed. Returns whether the lease has just ended.
     pub fn tick(&mut self, now: Micros) -> bool {
         if self.ended || self.until > now {
             return false;
@@ -400,14 +407,14 @@ impl LeaseGrants {
     }
 }
 
-/// The holder's end: until when each JournalNode's lease lasts, by any small number that stands for it.
+/// The holder's side: until when the lease of each JournalNode lasts. JournalNodes are named by small numbers.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseHold {
     until: Vec<Micros>,
 }
 
 impl LeaseHold {
-    /// A JournalNode granted `ms` with the answer to a request that was sent at `sent`.
+    /// A JournalNode granted a lease of `ms` milliseconds in its answer to a request that was sent at `sent`.
     pub fn granted(&mut self, journalnode: usize, sent: Micros, ms: u32) {
         let lasting = Micros::from(ms) * 1000 * (100 - DRIFT_PERCENT) / 100;
         if self.until.len() <= journalnode {
@@ -418,7 +425,7 @@ impl LeaseHold {
         }
     }
 
-    /// Until when a JournalNode's lease lasts; as long as a majority's do the lease is held.
+    /// When the lease of this JournalNode ends. The NameNode holds the lease as long as those of a majority last.
     #[must_use]
     pub fn until(&self, journalnode: usize) -> Micros {
         self.until.get(journalnode).copied().unwrap_or(0)

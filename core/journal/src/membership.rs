@@ -1,44 +1,48 @@
-//! Which JournalNodes a journal has, when that is no longer what the configuration said.
+//! The JournalNodes of a journal, once they are no longer those of the configuration.
 //!
-//! A membership is written by a writer in its epoch and kept by every JournalNode that was given it; the newest one
-//! counts. A journal whose set was never changed has none, and the configuration rules, as in Hadoop.
+//! A writer writes a membership in its epoch, and every JournalNode that receives it keeps it. The newest one is valid.
+//! A journal whose JournalNodes were never changed has no membership; then the configuration is valid, as in Hadoop.
 //!
-//! Why two writers can't go apart (as Raft's changes of one server at a time):
-//! * a writer comes into office by promises of a majority of a membership, none of whom knows a newer one;
-//! * before it changes anything it writes the membership it found anew, in its own epoch, to a majority of it: whatever
-//!   half-done change an earlier writer has left is older from then on, and whoever takes that up meets this one;
-//! * a change adds or removes one JournalNode, so a majority of before and one of after have one in common;
-//! * a change is done, and the next may begin, when a majority of before and one of after keep it *and* have all that
-//!   is committed, with a transaction of the newest segment: what later recoveries look at is never only on the old ones.
+//! Why no two writers can work with different JournalNodes (the argument of Raft's changes of one server at a time):
+//! * a writer needs the promises of a majority of a membership, and no JournalNode of that majority knows a newer
+//!   membership;
+//! * before it changes anything, the writer writes the membership that it found once more, in its own epoch, to a
+//!   majority. A half-done change of an earlier writer is older from then on. A writer that tries to finish that change
+//!   meets the newer membership;
+//! * a change adds or removes one JournalNode, so every majority before the change shares a JournalNode with every
+//!   majority after it;
+//! * a change is done, and the next may begin, when a majority before and a majority after it keep the membership *and*
+//!   have all committed transactions, among them one of the newest segment. So what a later recovery needs is never on
+//!   the old JournalNodes only.
 
 use hathi_formats::datatransfer::ChecksumType;
 use hathi_formats::ids::Epoch;
 use hathi_formats::proto::qjournal::MembershipProto;
 
-/// Most JournalNodes of a journal: more only make each write slower.
+/// Most JournalNodes that a journal may have. More would only make each write slower.
 pub const MEMBERS_MAX: usize = 15;
-/// Fewest that a removal may leave: one alone could lose what it acknowledged with its disk.
+/// Fewest JournalNodes that a removal may leave. A single one could lose acknowledged edits together with its disk.
 pub const MEMBERS_MIN: usize = 2;
 
 /// The JournalNodes of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
-    /// Of the writer who wrote it.
+    /// Epoch of the writer that wrote it.
     pub epoch: Epoch,
-    /// Grows with every change in this epoch; 0 is what the writer found.
+    /// Grows with every change in this epoch. Version 0 is the membership that the writer found.
     pub version: u64,
-    /// `host:port` of the RPC servers.
+    /// `host:port` of each JournalNode's RPC server.
     pub members: Vec<String>,
 }
 
 impl Membership {
-    /// Whether this one counts rather than `other`.
+    /// Whether this membership is the valid one of the two.
     #[must_use]
     pub fn is_newer_than(&self, other: Option<&Membership>) -> bool {
         other.is_none_or(|other| (self.epoch, self.version) > (other.epoch, other.version))
     }
 
-    /// Whether it can be one at all: what comes from outside is checked before it is kept or followed.
+    /// Whether it is well-formed. A membership from outside is checked before it is kept or followed.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let named = |member: &String| {
@@ -55,7 +59,7 @@ impl Membership {
             && self.members.iter().all(named)
     }
 
-    /// As it travels.
+    /// The membership as a protobuf message.
     #[must_use]
     pub fn to_proto(&self) -> MembershipProto {
         MembershipProto {
@@ -65,7 +69,7 @@ impl Membership {
         }
     }
 
-    /// From the wire, unchecked.
+    /// Reads a protobuf message without checking it.
     #[must_use]
     pub fn from_proto(proto: MembershipProto) -> Self {
         Membership {

@@ -1,7 +1,7 @@
 //! The requests and answers of `QJournalProtocol`, `InterQJournalProtocol` and Hathi's own additions, as typed values.
 //!
-//! A [`Request`] is addressed to one journal on one JournalNode; which journal is part of the envelope
-//! ([`crate::wire::Envelope`]), not of the value. [`crate::wire`] turns both into protobuf and back.
+//! A [`Request`] is sent to one journal of one JournalNode. Which journal that is stands in the envelope
+//! ([`crate::wire::Envelope`]). [`crate::wire`] turns requests and answers into protobuf and back.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use crate::lease::LeaseProof;
 use crate::membership::Membership;
 
-/// A moment or duration on a process's monotonic clock, in microseconds.
+/// A time or duration on a process's monotonic clock, in microseconds.
 pub type Micros = u64;
 
-/// A read lease asked for with a request of a writer.
+/// A writer's wish for a read lease, sent with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRequest {
-    /// For how long, in milliseconds, counted by the asker from when it sent the request.
+    /// Length in milliseconds. The holder counts it from when it sent the request.
     pub ms: u32,
-    /// `<namenode id>@<instance id>`. Everybody may know it.
+    /// `<namenode id>@<instance id>`, which is no secret.
     pub holder: Arc<str>,
-    /// What only the holder knows.
+    /// Secret of the holder.
     pub proof: LeaseProof,
 }
 
@@ -32,9 +32,9 @@ pub struct RequestInfo {
     pub epoch: Epoch,
     /// Grows with every call of this epoch to this JournalNode.
     pub serial: u64,
-    /// The highest transaction known to be on a majority.
+    /// Highest transaction that the writer knows to be on a majority.
     pub committed: Option<TxId>,
-    /// Hathi: the read lease asked for.
+    /// Hathi: the read lease that the writer wants.
     pub lease: Option<LeaseRequest>,
 }
 
@@ -45,16 +45,17 @@ pub struct SegmentState {
     pub start: TxId,
     /// Last transaction, inclusive.
     pub end: TxId,
-    /// Not finalized.
+    /// Whether the segment can still grow.
     pub in_progress: bool,
 }
 
-/// What a JournalNode tells a recovering writer of one segment.
+/// A JournalNode's answer about one segment to a writer that recovers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrepareRecoveryAnswer {
-    /// The segment as it is on disk, or as accepted by an earlier recovery; absent without transactions.
+    /// The segment as it is on disk, or as an earlier recovery made this JournalNode accept it. Absent when it has no
+    /// transaction.
     pub segment: Option<SegmentState>,
-    /// The epoch of the earlier recovery that was accepted; absent for finalized segments.
+    /// Epoch of the recovery in which this JournalNode accepted its copy. Absent for finalized segments.
     pub accepted_in_epoch: Option<Epoch>,
     /// The epoch of the last `startLogSegment` here.
     pub last_writer_epoch: Epoch,
@@ -67,9 +68,9 @@ pub struct PrepareRecoveryAnswer {
 pub struct ManifestSegment {
     /// First transaction.
     pub start: TxId,
-    /// Last transaction, inclusive; of an in-progress segment the highest written one, absent when nothing was.
+    /// Last transaction, inclusive. Of a segment in progress it is the last written one, absent when there is none.
     pub end: Option<TxId>,
-    /// Not finalized.
+    /// Whether the segment can still grow.
     pub in_progress: bool,
 }
 
@@ -82,7 +83,7 @@ pub struct Manifest {
     pub committed: Option<TxId>,
     /// Port of the HTTP server, when `from_url` is absent.
     pub http_port: u16,
-    /// `http(s)://host:port` of the HTTP server; only scheme and port count, the host is the configured one.
+    /// `http(s)://host:port` of the HTTP server. Only scheme and port are used; the host is the configured one.
     pub from_url: Option<String>,
 }
 
@@ -93,19 +94,19 @@ pub struct LeaseState {
     pub promised_epoch: Epoch,
     /// The epoch of the last `startLogSegment`.
     pub writer_epoch: Epoch,
-    /// Who was granted a lease in the promised epoch.
+    /// Holder of the lease that was granted in the promised epoch.
     pub holder: Option<Arc<str>>,
-    /// Milliseconds until `newEpoch` by another would be admitted; 0 when it would be now.
+    /// Milliseconds until another NameNode's `newEpoch` would be admitted; 0 if it would be admitted now.
     pub remaining_ms: u64,
-    /// Grows with every change a watcher could wait for.
+    /// A number that grows with every change that a watcher may wait for.
     pub change_counter: u64,
     /// The highest transaction written here.
     pub highest: TxId,
     /// The highest transaction known to be committed.
     pub committed: Option<TxId>,
-    /// The newest membership given to this JournalNode; absent when the set was never changed.
+    /// Newest membership that this JournalNode received. Absent when the JournalNodes were never changed.
     pub membership: Option<Membership>,
-    /// The writer of the promised epoch asks for no leases (Hadoop's does not) and has a segment open here.
+    /// The writer of the promised epoch has a segment open here and asks for no leases, as Hadoop's writers do.
     pub written_without_lease: bool,
 }
 
@@ -118,53 +119,53 @@ pub enum Request {
     Format {
         /// What to write into VERSION.
         ns_info: NamespaceInfo,
-        /// Also when there is something in the directory.
+        /// Format even if the directory holds something.
         force: bool,
     },
-    /// The promised epoch and where to read segments.
+    /// Ask for the promised epoch, and where segments can be read.
     GetJournalState,
     /// Promise not to serve lower epochs any more.
     NewEpoch {
-        /// Must be of the same namespace as the journal.
+        /// Must be the namespace of the journal.
         ns_info: NamespaceInfo,
-        /// Must be higher than any promised.
+        /// Must be higher than every promised epoch.
         epoch: Epoch,
         /// Hathi: the read lease asked for.
         lease: Option<LeaseRequest>,
-        /// Hathi: a majority has promised this epoch to the asker already, so this is no vote: it tells a JournalNode
-        /// that missed the election. Then the epoch may be the promised one.
+        /// Hathi: a majority has promised this epoch to the caller already. The call is no vote; it tells a JournalNode
+        /// that missed the election. So the epoch may equal the promised one.
         established: bool,
     },
     /// Open a segment for writing.
     StartLogSegment {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
         /// Its first transaction.
         txid: TxId,
-        /// Of the edit log; absent = the JournalNode's own.
+        /// Layout version of the edit log. Absent: the JournalNode's own.
         layout_version: Option<LayoutVersion>,
     },
     /// Append edits to the open segment.
     Journal {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
         /// The open segment.
         segment: TxId,
         /// First transaction of the batch.
         first: TxId,
-        /// How many; 0 only carries the commit.
+        /// Number of edits; 0 only tells the committed transaction.
         count: u32,
-        /// The framed ops as they stand in the file.
+        /// The framed ops, as they stand in the file.
         records: Bytes,
     },
     /// Carries epoch, commit and lease.
     Heartbeat {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
     },
     /// Close a segment for good.
     FinalizeLogSegment {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
         /// First transaction.
         start: TxId,
@@ -173,126 +174,126 @@ pub enum Request {
     },
     /// Delete segments that end before a transaction.
     PurgeLogsOlderThan {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
         /// The lowest transaction still needed.
         min_to_keep: TxId,
     },
     /// First phase of the recovery of a segment.
     PrepareRecovery {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
         /// The segment.
         segment: TxId,
     },
     /// Second phase of the recovery of a segment.
     AcceptRecovery {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
-        /// What was chosen.
+        /// The chosen copy.
         state: SegmentState,
-        /// Where a copy can be read.
+        /// URL from which a copy can be read.
         from_url: String,
-        /// Hathi: the epoch that vouches for the chosen copy; absent when it is finalized, or asked by Java.
+        /// Hathi: the epoch that the chosen copy comes from. Absent when the copy is finalized, or a Java writer asks.
         chosen_epoch: Option<Epoch>,
     },
-    /// Which segments there are. `from_journal`: asked by another JournalNode (`InterQJournalProtocol`).
+    /// Ask for the list of segments.
     GetEditLogManifest {
-        /// From which transaction on.
+        /// Lowest transaction of interest.
         since: TxId,
-        /// Also the open one.
+        /// List segments in progress, too.
         in_progress_ok: bool,
-        /// Asked as `getEditLogManifestFromJournal`.
+        /// Whether another JournalNode asks (`InterQJournalProtocol.getEditLogManifestFromJournal`).
         from_journal: bool,
     },
-    /// Recent edits out of memory.
+    /// Ask for recent edits that are in memory.
     GetJournaledEdits {
-        /// The first transaction wanted.
+        /// First transaction.
         since: TxId,
-        /// How many at most.
+        /// Largest number of transactions.
         max_txns: u32,
-        /// Hathi: wait so long for the first one.
+        /// Hathi: milliseconds to wait for the first transaction.
         wait_ms: u32,
-        /// Hathi: only edits known to be committed.
+        /// Hathi: only edits that are known to be committed.
         committed_only: bool,
     },
-    /// `cTime` of the storage.
+    /// Ask for the `cTime` of the storage.
     GetJournalCTime,
-    /// `current` becomes `previous.tmp`.
+    /// Rename `current` to `previous.tmp`.
     DoPreUpgrade,
-    /// `previous.tmp` becomes `previous`.
+    /// Rename `previous.tmp` to `previous`.
     DoUpgrade {
-        /// New layout version and ctime.
+        /// New layout version and `cTime`.
         storage: NamespaceInfo,
     },
-    /// `previous` goes away.
+    /// Remove `previous`.
     DoFinalize,
-    /// Whether `previous` can come back.
+    /// Ask whether `previous` can become `current` again.
     CanRollBack {
         /// The NameNode's current storage.
         storage: NamespaceInfo,
         /// The NameNode's previous storage.
         previous: NamespaceInfo,
-        /// What `previous` must be of.
+        /// Layout version that `previous` must have.
         target_layout_version: LayoutVersion,
     },
-    /// `previous` comes back.
+    /// Make `previous` the `current` directory again.
     DoRollback,
-    /// Put segments from a transaction on aside (roll back of a rolling upgrade).
+    /// Put aside all segments from a transaction on (rollback of a rolling upgrade).
     DiscardSegments {
         /// First transaction to discard.
         start: TxId,
     },
-    /// Which storage the journal has (`InterQJournalProtocol`, Hadoop 3.5).
+    /// Ask for the journal's storage information (`InterQJournalProtocol`, Hadoop 3.5).
     GetStorageInfo,
-    /// Hathi: the lease, now or when it changes.
+    /// Hathi: ask for the lease, now or when it changes.
     WatchLease {
-        /// The counter of the state already known; absent answers at once.
+        /// Counter of the state that the caller knows. Absent: answer at once.
         known_counter: Option<u64>,
-        /// How long to wait for a change.
+        /// Milliseconds to wait for a change.
         wait_ms: u32,
     },
-    /// Hathi: give back the lease of exactly this holder.
+    /// Hathi: give the lease of this holder back.
     ReleaseLease {
-        /// Whose.
+        /// Holder of the lease.
         holder: Arc<str>,
-        /// What came with the requests for the lease: the name alone gives nothing back.
+        /// The proof that came with the requests for the lease. The name alone gives nothing back.
         proof: LeaseProof,
-        /// Not those of a later epoch, which the same holder may have been granted before this call arrives; `None` when
-        /// the holder is gone for good.
+        /// Highest epoch whose lease is given back. The same holder may have been granted a lease of a later epoch
+        /// before this call arrives. `None` when the holder's process is gone for good.
         up_to: Option<Epoch>,
     },
-    /// Hathi: reopen the in-progress segment this writer had open here.
+    /// Hathi: open the in-progress segment again that this writer had open here.
     ResumeSegment {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
         /// The segment.
         segment: TxId,
     },
-    /// Hathi: which JournalNodes there are from now on.
+    /// Hathi: the JournalNodes of the journal from now on.
     SetMembership {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
-        /// Of the writer's epoch.
+        /// The membership, written in the writer's epoch.
         membership: Membership,
     },
-    /// Hathi: make an empty JournalNode one that can be caught up, before it is added.
+    /// Hathi: format an empty JournalNode as one that is joining, so that it can be caught up before it is added.
     JoinJournal {
-        /// Epoch, serial, commit.
+        /// What every call of a writer carries.
         info: RequestInfo,
         /// What to write into VERSION.
         ns_info: NamespaceInfo,
     },
 }
 
-/// A JournalNode's answer, when it is not an exception.
+/// A JournalNode's answer that is no exception.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Done, nothing to say.
+    /// The request was carried out.
     Done,
-    /// To `isFormatted`.
+    /// Answer to `isFormatted`.
     IsFormatted(bool),
-    /// To `getJournalState`.
+    /// Answer to `getJournalState`.
     JournalState {
         /// The promised epoch.
         promised_epoch: Epoch,
@@ -300,49 +301,49 @@ pub enum Answer {
         http_port: u16,
         /// `http(s)://host:port`.
         from_url: Option<String>,
-        /// Hathi: the newest membership given to this JournalNode.
+        /// Hathi: newest membership that this JournalNode received.
         membership: Option<Membership>,
     },
-    /// To `newEpoch`.
+    /// Answer to `newEpoch`.
     NewEpoch {
-        /// First transaction of the newest segment that has one.
+        /// First transaction of the newest segment that has a transaction.
         last_segment: Option<TxId>,
-        /// Hathi: the read lease granted; present (0 = none) tells that this JournalNode knows leases.
+        /// Hathi: length of the granted read lease; 0 means none. When the field is present the JournalNode is ours.
         lease_granted_ms: Option<u32>,
-        /// Hathi: the newest membership given to this JournalNode.
+        /// Hathi: newest membership that this JournalNode received.
         membership: Option<Membership>,
     },
-    /// To `journal`, `heartbeat`, `startLogSegment`, `setMembership`.
+    /// Answer to `journal`, `heartbeat`, `startLogSegment` and `setMembership`.
     Lease {
-        /// Hathi: the read lease granted, in milliseconds from when the request was sent.
+        /// Hathi: length of the granted read lease in milliseconds, counted from when the request was sent.
         lease_granted_ms: Option<u32>,
     },
-    /// To `prepareRecovery`.
+    /// Answer to `prepareRecovery`.
     PrepareRecovery(PrepareRecoveryAnswer),
-    /// To `getEditLogManifest`.
+    /// Answer to `getEditLogManifest`.
     Manifest(Manifest),
-    /// To `getJournaledEdits`.
+    /// Answer to `getJournaledEdits`.
     JournaledEdits {
-        /// How many.
+        /// Number of transactions.
         count: u32,
-        /// The edit log header and the ops; absent when there are none.
+        /// The edit log header and the ops. Absent when there is no transaction.
         edit_log: Option<Bytes>,
         /// Hathi: the highest transaction known to be committed.
         committed: Option<TxId>,
     },
-    /// To `getJournalCTime`.
+    /// Answer to `getJournalCTime`.
     CTime(i64),
-    /// To `canRollBack`.
+    /// Answer to `canRollBack`.
     CanRollBack(bool),
-    /// To `getStorageInfo`.
+    /// Answer to `getStorageInfo`.
     StorageInfo(NamespaceInfo),
-    /// Hathi: to `watchLease`.
+    /// Hathi: answer to `watchLease`.
     LeaseState(LeaseState),
-    /// Hathi: to `releaseLease`: whether it was that holder's.
+    /// Hathi: answer to `releaseLease`: whether this holder had the lease.
     Released(bool),
-    /// Hathi: to `resumeSegment`.
+    /// Hathi: answer to `resumeSegment`.
     Resumed {
-        /// The next transaction needed.
+        /// The next transaction that this JournalNode needs.
         next: TxId,
         /// The read lease granted.
         lease_granted_ms: Option<u32>,
@@ -400,7 +401,7 @@ impl Request {
         }
     }
 
-    /// Epoch, serial and commit of a writer's call.
+    /// What a call of a writer carries; `None` for other calls.
     #[must_use]
     pub fn info(&self) -> Option<&RequestInfo> {
         match self {

@@ -1,87 +1,89 @@
-//! Planted bugs, one broken rule each, which the simulator must find: who proves the prover?
+//! Planted bugs. Each breaks one rule, and the simulator must find it: this proves that the simulator can find such a
+//! bug.
 //!
-//! Outside of tests and the `mutants` feature [`Mutation::is`] is constant false and costs nothing.
+//! Outside of tests and without the `mutants` feature, [`Mutation::is`] is always false and costs nothing.
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
-    /// Acceptor: `newEpoch` with the promised epoch is granted again.
+    /// Acceptor: `newEpoch` succeeds for the promised epoch, too.
     AcceptEqualEpoch,
-    /// Acceptor: calls of lower epochs than the promised one are served.
+    /// Acceptor: calls of an epoch lower than the promised one are served.
     AcceptOldEpoch,
     /// Acceptor: batches are acknowledged before they are synced.
     SkipJournalSync,
-    /// Acceptor: the promise is not on disk when it is given.
+    /// Acceptor: a promise is answered before it is on disk.
     SkipPromiseSync,
-    /// Acceptor: the accepted recovery is not on disk when it is answered.
+    /// Acceptor: an accepted recovery is answered before it is on disk.
     SkipAcceptRecord,
-    /// Acceptor: a segment of the wanted length is taken for the wanted one, whoever wrote it.
+    /// Acceptor: a segment with the right length is taken for the right one, whoever wrote it.
     TrustEqualLength,
-    /// Acceptor: `finalizeLogSegment` closes whatever has the right length.
+    /// Acceptor: `finalizeLogSegment` finalizes any copy that has the right length.
     FinalizeAnyContent,
-    /// Acceptor: a running lease of another does not stop `newEpoch`.
+    /// Acceptor: `newEpoch` succeeds although another NameNode's lease runs.
     IgnoreLease,
     /// Acceptor: leases granted before a restart are forgotten.
     ForgetLeaseAtRestart,
-    /// Acceptor: after a restart the longest lease of the present configuration is waited out, not the promised one.
+    /// Acceptor: after a restart it waits for the longest lease of the present configuration instead of the promised
+    /// one.
     WaitConfiguredLease,
-    /// Acceptor: a lease of a later epoch is given back too.
+    /// Acceptor: a lease of a later epoch than the named one is given back.
     ReleaseAnyEpoch,
-    /// Acceptor: a lease is given back to whoever knows its holder's name.
+    /// Acceptor: any caller that knows the holder's name can give the lease back.
     ReleaseByAnybody,
     /// Acceptor: any call of a higher epoch than the promised one raises the promise.
     RaiseByAnyCall,
-    /// Acceptor: one that lost its disk votes at once.
+    /// Acceptor: a JournalNode that lost its disk votes at once.
     AmnesiacVotes,
-    /// Acceptor: after a failed sync what memory shows is taken for what the disk has.
+    /// Acceptor: after a failed sync, what memory shows is taken for durable.
     TrustMemory,
-    /// Acceptor: readers who want committed edits get all there are.
+    /// Acceptor: readers that want committed edits get all edits.
     ServeUncommitted,
-    /// Acceptor: readers who take what a majority has get what is written, synced or not.
+    /// Acceptor: readers of a majority's edits get edits that are written and not synced.
     ServeUnsynced,
-    /// Acceptor: readers who want committed edits get whatever copy is here.
+    /// Acceptor: readers that want committed edits get any copy.
     ServeStale,
-    /// Acceptor: purging takes the segment in which the first transaction to keep is.
+    /// Acceptor: a purge deletes the segment that holds the first transaction to keep.
     PurgeStraddling,
-    /// Acceptor: what the syncer fetched is not looked at.
+    /// Acceptor: a segment that the syncer fetched is not checked.
     AdoptUnchecked,
-    /// Writer: the longer log wins before the higher epoch.
+    /// Writer: a recovery chooses the longer copy before the one of the higher epoch.
     ChooseLongerFirst,
-    /// Writer: one JournalNode less than a majority is enough to acknowledge.
+    /// Writer: a transaction counts as synced with one acknowledgement less than a majority.
     AckAtMinority,
-    /// Writer: the lease counts from the answer instead of the request.
+    /// Writer: the lease is counted from the answer instead of from the request.
     LeaseFromAnswer,
     /// The simulated NameNode: its clock stands still while its machine is suspended (`CLOCK_MONOTONIC`).
     ClockStandsInSuspend,
-    /// Writer: clocks are taken to run at the same rate.
+    /// Writer: the clocks of all machines are assumed to have the same rate.
     IgnoreDrift,
-    /// Writer: one JournalNode is enough to hold the lease.
+    /// Writer: a lease of one JournalNode is enough.
     LeaseFromOne,
-    /// Writer: writing begins without recovering the last segment.
+    /// Writer: it writes without recovering the last segment.
     SkipRecovery,
-    /// Writer: a majority of promises is not waited for.
+    /// Writer: it goes on before a majority has promised.
     EpochFromMinority,
-    /// Writer: the highest promise counts, however absurd it is beside all others.
+    /// Writer: it follows the highest promise, however far that is above all others.
     TakeAbsurdPromise,
-    /// Writer: a segment that only one JournalNode speaks of is the last one, even if nobody has it.
+    /// Writer: it recovers a segment that only one JournalNode names, even if nobody has it.
     BelieveLoneSegment,
-    /// Writer: what one JournalNode alone says to be committed stops a recovery.
+    /// Writer: a JournalNode that alone claims more committed transactions stops a recovery.
     TrustLoneCommitted,
     /// Writer: a JournalNode that has promised a higher epoch is left behind until there is another writer.
     LeaveBehind,
-    /// Writer: elected anew in office, it does not look whether somebody else has written meanwhile.
+    /// Writer: after a re-election it does not check whether another NameNode has written meanwhile.
     IgnoreRival,
-    /// Writer: an epoch that was asked for before is asked for again.
+    /// Writer: it asks for an epoch that it has asked for before.
     AskTwice,
-    /// Writer: a JournalNode finalizes when it has everything, whether a majority has or not.
+    /// Writer: a JournalNode finalizes a segment that is not yet on a majority.
     FinalizeUncommitted,
-    /// Writer: a change of the JournalNodes begins without writing the membership found in the own epoch.
+    /// Writer: it changes the membership without writing the one that it found in its own epoch first.
     ForeignMembership,
-    /// Writer: a change of the JournalNodes is done when the first of them keeps it.
+    /// Writer: a change of membership is done when the first JournalNode keeps it.
     HastyMembership,
-    /// Writer: a JournalNode counts before it has what is committed.
+    /// Writer: a new JournalNode votes before it has the committed transactions.
     CountUnsynced,
-    /// Writer: whatever the JournalNodes know of changes, the configured ones count.
+    /// Writer: it follows the configured JournalNodes, although the membership was changed.
     IgnoreMembership,
 }
 
@@ -128,7 +130,7 @@ pub const ALL_MUTANTS: [Mutant; 39] = [
     Mutant::IgnoreMembership,
 ];
 
-/// Those that need a lying JournalNode, or strangers who send messages, to be found.
+/// Mutants that are found only with a lying JournalNode, or with messages from strangers.
 pub const LIAR_MUTANTS: [Mutant; 5] = [
     Mutant::ReleaseByAnybody,
     Mutant::RaiseByAnyCall,
@@ -137,7 +139,7 @@ pub const LIAR_MUTANTS: [Mutant; 5] = [
     Mutant::TrustLoneCommitted,
 ];
 
-/// Those that need a change of the JournalNodes to be found.
+/// Mutants that are found only when the membership changes.
 pub const MEMBERSHIP_MUTANTS: [Mutant; 4] = [
     Mutant::ForeignMembership,
     Mutant::HastyMembership,
@@ -145,7 +147,7 @@ pub const MEMBERSHIP_MUTANTS: [Mutant; 4] = [
     Mutant::IgnoreMembership,
 ];
 
-/// Which rule is broken, if any.
+/// The rule that is broken, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mutation {
     #[cfg(any(test, feature = "mutants"))]
@@ -153,7 +155,7 @@ pub struct Mutation {
 }
 
 impl Mutation {
-    /// Breaks a rule.
+    /// Breaks this rule.
     #[cfg(any(test, feature = "mutants"))]
     #[must_use]
     pub fn planted(mutant: Option<Mutant>) -> Self {
@@ -167,7 +169,7 @@ impl Mutation {
         self.mutant == Some(mutant)
     }
 
-    /// Whether this rule is broken: never.
+    /// Always false here: no rule is broken.
     #[cfg(not(any(test, feature = "mutants")))]
     #[inline]
     pub(crate) fn is(self, _mutant: Mutant) -> bool {

@@ -1,10 +1,10 @@
-//! The segments of a directory: their names, how one is scanned, grown, closed.
+//! The segment files of a directory: their names, and how a segment is scanned, written and finalized.
 //!
 //! Invariants:
-//! * a [`SegmentWriter`] owns the position after its last whole frame; beyond it there is only padding (0xFF), so a
-//!   crash can be told from damage;
-//! * after [`SegmentWriter::close`] or [`Segments::settle`] everything the file holds is durable and nothing follows
-//!   the last whole frame;
+//! * a [`SegmentWriter`] knows the end of its last whole frame. Behind it there is only padding (0xFF), so that an
+//!   unfinished write can be told from damage;
+//! * after [`SegmentWriter::close`] or [`Segments::settle`] everything in the file is durable, and nothing follows the
+//!   last whole frame;
 //! * frames are checked (length, txid, CRC) on the way in and on every scan.
 //!
 //! Mirrors the file side of `FileJournalManager`, `EditLogFileOutputStream` and `EditLogFileInputStream.scanEditLog`.
@@ -20,40 +20,40 @@ use hathi_storage::{Disk, DiskFile};
 
 use crate::frames::{self, FrameCheck};
 
-/// Bytes of layout version and flags before the first frame.
+/// Length of the header before the first frame: layout version and flags.
 pub const HEADER_LEN_BYTES: u64 = 8;
-/// How far ahead an open segment is filled with 0xFF (`EditLogFileOutputStream.MIN_PREALLOCATION_LENGTH`).
+/// An open segment is filled with 0xFF this far ahead (`EditLogFileOutputStream.MIN_PREALLOCATION_LENGTH`).
 pub const PREALLOCATE_BYTES: u64 = 1 << 20;
-/// Written piece by piece: a megabyte made anew each time costs a page fault for every page.
+/// Padding is written in pieces of this array. A megabyte that is allocated each time would cost a page fault per page.
 static PADDING: [u8; 64 << 10] = [0xFF; 64 << 10];
-/// Layout versions count down from -1; none is this low. A header that says so is damaged.
+/// Layout versions count down from -1 and are never this low. A header with a lower one is damaged.
 const OLDEST_IMPLAUSIBLE_LAYOUT: i32 = -1000;
-/// How much is read at once when a segment is scanned.
+/// Size of a read while a segment is scanned.
 const SCAN_CHUNK_BYTES: usize = 1 << 20;
 
-/// A segment file of a directory, by its name.
+/// A segment file, as its name describes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SegmentName {
     /// First transaction.
     pub start: TxId,
-    /// Last transaction; absent = in progress.
+    /// Last transaction. Absent: the segment is in progress.
     pub end: Option<TxId>,
 }
 
 impl SegmentName {
-    /// An open segment's.
+    /// The name of a segment in progress.
     #[must_use]
     pub fn in_progress(start: TxId) -> Self {
         SegmentName { start, end: None }
     }
 
-    /// A finalized segment's.
+    /// The name of a finalized segment.
     #[must_use]
     pub fn finalized(start: TxId, end: TxId) -> Self {
         SegmentName { start, end: Some(end) }
     }
 
-    /// From a file name; `None` for what is no segment (or one put aside).
+    /// Parses a file name. `None` when it names no segment, or one that was put aside.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match SegmentFile::parse(name)? {
@@ -77,44 +77,44 @@ impl SegmentName {
 /// What a scan of a segment file found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// From the header; absent when there is none.
+    /// Layout version of the header. Absent when there is no header.
     pub layout_version: Option<LayoutVersion>,
-    /// The last whole transaction; absent when there is none.
+    /// The last whole transaction. Absent when there is none.
     pub last: Option<TxId>,
     /// Bytes up to the end of the last whole frame.
     pub data_len: u64,
-    /// Whether something other than padding follows, and where and what.
+    /// Position and description of what follows the last whole frame, if it is not padding.
     pub torn: Option<String>,
 }
 
-/// Whether what reads of a file show can be made durable by a sync.
+/// Whether a sync makes durable what a read of the file returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// It can.
+    /// A sync makes it durable.
     Trusted,
-    /// A sync has failed since the machine started: the kernel shows the data, counts it as clean, and will never
-    /// write it. Only what is written again can be synced.
+    /// A sync has failed since the machine started. The kernel may return data that it counts as clean and never writes
+    /// again. So the data must be written once more before a sync counts.
     Suspect,
 }
 
-/// An error of a sync: of whatever kind it is, what was written since the last good one may be lost for good.
+/// A failed sync. Whatever its kind, everything since the last successful sync may be lost for good.
 #[derive(Debug, thiserror::Error)]
 #[error("a sync failed: {0}")]
 struct SyncError(#[source] io::Error);
 
-/// Marks an error as that of a sync.
+/// Marks an error as that of a failed sync.
 pub fn sync_result(result: io::Result<()>) -> io::Result<()> {
     result.map_err(|error| io::Error::other(SyncError(error)))
 }
 
-/// Whether a sync failed for want of space.
+/// Whether a sync failed because the disk is full.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     let sync = error.get_ref().and_then(|inner| inner.downcast_ref::<SyncError>());
     sync.is_some_and(|sync| matches!(sync.0.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
-/// What is wrong with a finalized segment that was scanned, if anything.
+/// Describes what is wrong with a finalized segment, if anything.
 #[must_use]
 pub fn damage(scan: &Scan, end: TxId) -> Option<String> {
     match (&scan.torn, scan.last) {
@@ -125,7 +125,7 @@ pub fn damage(scan: &Scan, end: TxId) -> Option<String> {
     }
 }
 
-/// Writes what is there once more, in place.
+/// Writes the content of a file once more, in place.
 fn rewrite<F: DiskFile>(file: &F, len: u64) -> io::Result<()> {
     let mut offset = 0;
     let mut buffer = vec![0; SCAN_CHUNK_BYTES];
@@ -141,7 +141,7 @@ fn rewrite<F: DiskFile>(file: &F, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a segment from its beginning, checking every frame, up to the first that is not whole.
+/// Reads a segment from its beginning and checks every frame, up to the first one that is not whole.
 pub fn scan<F: DiskFile>(file: &F, start: TxId) -> io::Result<Scan> {
     let mut header = [0; HEADER_LEN_BYTES as usize];
     let mut found = Scan {
@@ -190,7 +190,7 @@ pub fn scan<F: DiskFile>(file: &F, start: TxId) -> io::Result<Scan> {
             }
             return Ok(found);
         }
-        // A frame larger than the buffer: read it whole.
+        // The frame is larger than the buffer: read all of it.
         want = SCAN_CHUNK_BYTES.max(missing);
     }
 }
@@ -206,7 +206,7 @@ fn read_full<F: DiskFile>(file: &F, offset: u64, buffer: &mut [u8]) -> io::Resul
     Ok(filled)
 }
 
-/// A segment open for writing.
+/// An open segment.
 #[derive(Clone, Debug)]
 pub struct SegmentWriter<F> {
     file: Arc<F>,
@@ -232,13 +232,13 @@ impl<F: DiskFile> SegmentWriter<F> {
         self.next
     }
 
-    /// Of the header.
+    /// Layout version of the header.
     #[must_use]
     pub fn layout_version(&self) -> LayoutVersion {
         self.layout_version
     }
 
-    /// Whether something was written since the last sync.
+    /// Whether anything was written since the last sync.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.dirty
@@ -250,22 +250,22 @@ impl<F: DiskFile> SegmentWriter<F> {
         self.position
     }
 
-    /// Whether this is the file it writes.
+    /// Whether this writer writes to `file`.
     #[must_use]
     pub fn writes_to(&self, file: &Arc<F>) -> bool {
         Arc::ptr_eq(&self.file, file)
     }
 
-    /// The file, to be synced by somebody else; what is written from now on counts as not synced.
+    /// The file, for a caller that syncs it. Whatever is written from now on counts as not synced.
     pub fn begin_sync(&mut self) -> Arc<F> {
         self.dirty = false;
         Arc::clone(&self.file)
     }
 
-    /// Appends `count` checked frames that begin at [`SegmentWriter::next`]. Not synced.
+    /// Appends `count` checked frames that begin at [`SegmentWriter::next`], without a sync.
     pub fn append(&mut self, records: &[u8], count: u32) -> io::Result<()> {
         let end = self.position + records.len() as u64;
-        // One byte more, so that a reader always finds the end marker.
+        // One byte more than needed, so that a reader always finds the padding.
         while self.filled < end + 1 {
             self.fill()?;
         }
@@ -276,7 +276,7 @@ impl<F: DiskFile> SegmentWriter<F> {
         Ok(())
     }
 
-    /// Fills ahead when less than half of the usual reserve is left.
+    /// Writes padding ahead when less than half of the usual amount is left.
     pub fn fill_ahead(&mut self) -> io::Result<()> {
         if self.filled < self.position + self.preallocate_bytes / 2 {
             let from = self.filled;
@@ -297,7 +297,7 @@ impl<F: DiskFile> SegmentWriter<F> {
         Ok(())
     }
 
-    /// Syncs what was written.
+    /// Syncs everything written so far.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.dirty {
             sync_result(self.file.sync_data())?;
@@ -306,7 +306,7 @@ impl<F: DiskFile> SegmentWriter<F> {
         Ok(())
     }
 
-    /// Cuts the padding off and makes all durable; what a scan would find now.
+    /// Cuts the padding off and syncs the file. Returns what a scan would find now.
     pub fn close(self) -> io::Result<Scan> {
         sync_result(self.file.set_len(self.position).and_then(|()| self.file.sync_data()))?;
         Ok(Scan {
@@ -323,7 +323,7 @@ impl<F: DiskFile> SegmentWriter<F> {
 pub struct Segments<D> {
     disk: D,
     dir: PathBuf,
-    /// How far an open segment is filled ahead.
+    /// An open segment is filled this far ahead.
     pub preallocate_bytes: u64,
 }
 
@@ -354,7 +354,7 @@ impl<D: Disk> Segments<D> {
         let entries = self.disk.list(&self.dir)?;
         let files = entries.iter().filter(|entry| !entry.is_dir);
         let mut names: Vec<_> = files.filter_map(|entry| SegmentName::parse(&entry.name)).collect();
-        // An in-progress copy beside a finalized one of the same start is what a crash in `adopt` leaves.
+        // A crash in `adopt` may leave a copy in progress beside a finalized one with the same start.
         let finalized: BTreeSet<TxId> = names
             .iter()
             .filter(|name| name.end.is_some())
@@ -380,14 +380,14 @@ impl<D: Disk> Segments<D> {
         }
     }
 
-    /// Makes an open segment with its header, durable.
+    /// Creates a segment with its header, durably.
     pub fn create(&self, start: TxId, layout_version: LayoutVersion) -> io::Result<SegmentWriter<D::File>> {
         let path = self.path(&SegmentName::in_progress(start));
         self.begin(self.disk.create(&path)?, start, layout_version)
     }
 
-    /// [`Segments::create`], if there is no open segment of this start (`AlreadyExists`): where two may write, the later
-    /// one must not empty the earlier one's file.
+    /// [`Segments::create`], but fails with `AlreadyExists` if there is an open segment with this start. Where two
+    /// NameNodes may write, the later one must not empty the file of the earlier one.
     pub fn create_new(&self, start: TxId, layout_version: LayoutVersion) -> io::Result<SegmentWriter<D::File>> {
         let path = self.path(&SegmentName::in_progress(start));
         self.begin(self.disk.create_new(&path)?, start, layout_version)
@@ -412,7 +412,7 @@ impl<D: Disk> Segments<D> {
         Ok(writer)
     }
 
-    /// Opens an in-progress segment for more writing, after a [`Segments::settle`] that found `scan`.
+    /// Opens a segment in progress to append to it. `scan` is what [`Segments::settle`] found.
     pub fn reopen(&self, start: TxId, scan: &Scan) -> io::Result<SegmentWriter<D::File>> {
         let path = self.path(&SegmentName::in_progress(start));
         let Some(layout_version) = scan.layout_version else {
@@ -434,24 +434,25 @@ impl<D: Disk> Segments<D> {
         })
     }
 
-    /// Scans a file of frames from `start` on, without changing it.
+    /// Scans a file whose first transaction is `start`, without changing it.
     pub fn scan_file(&self, path: &Path, start: TxId) -> io::Result<Scan> {
         scan(&self.disk.open_read(path)?, start)
     }
 
-    /// Scans an in-progress segment that nobody writes, cuts off what follows its last whole frame, and makes the rest
-    /// durable: after a crash of the process alone it may only have been in memory.
+    /// Scans an open segment that nobody writes, cuts off what follows its last whole frame, and makes the rest
+    /// durable. After a crash of the process alone, the rest may have been in memory only.
     pub fn settle(&self, start: TxId, memory: Memory) -> io::Result<Scan> {
         self.settle_file(&self.path(&SegmentName::in_progress(start)), start, memory)
     }
 
-    /// [`Segments::settle`] of a file of another name.
+    /// [`Segments::settle`] for a file with another name.
     pub fn settle_file(&self, path: &Path, start: TxId, memory: Memory) -> io::Result<Scan> {
         let settled = self.settle_unless_damaged(path, start, memory, TxId(0))?;
         settled.map_err(|damage| io::Error::new(io::ErrorKind::InvalidData, damage))
     }
 
-    /// [`Segments::settle_file`], but nothing is cut off a file that is damaged before `durable_to`: then what is wrong.
+    /// [`Segments::settle_file`], but cuts nothing off when the file is damaged before `durable_to`. Then it returns
+    /// what is wrong.
     pub fn settle_unless_damaged(
         &self,
         path: &Path,
@@ -476,8 +477,8 @@ impl<D: Disk> Segments<D> {
         Ok(Ok(found))
     }
 
-    /// Takes over a finalized segment that was fetched from a peer into `from` (synced there), in place of an
-    /// in-progress copy of the same start, if any.
+    /// Replaces an in-progress copy with this start, if there is one, by a finalized segment. The segment was fetched
+    /// from a peer into `from`, and is synced there.
     pub fn adopt(&self, from: &Path, start: TxId, end: TxId) -> io::Result<()> {
         self.disk
             .rename(from, &self.path(&SegmentName::finalized(start, end)))?;
@@ -489,7 +490,7 @@ impl<D: Disk> Segments<D> {
         Ok(())
     }
 
-    /// Gives an in-progress segment its final name, durably.
+    /// Renames a segment in progress to its final name, durably.
     pub fn finalize(&self, start: TxId, end: TxId) -> io::Result<()> {
         let from = self.path(&SegmentName::in_progress(start));
         let to = self.path(&SegmentName::finalized(start, end));
@@ -503,7 +504,7 @@ impl<D: Disk> Segments<D> {
         self.disk.sync_dir(&self.dir)
     }
 
-    /// Puts a segment aside: `.empty`, `.corrupt`, `.trash`, `.stale`.
+    /// Renames a segment with one of the suffixes `.empty`, `.corrupt`, `.trash` and `.stale`.
     pub fn put_aside(&self, name: &SegmentName, suffix: &str) -> io::Result<()> {
         let from = self.path(name);
         let to = self.dir.join(format!("{}.{suffix}", name.file_name()));
@@ -511,12 +512,12 @@ impl<D: Disk> Segments<D> {
         self.disk.sync_dir(&self.dir)
     }
 
-    /// Deletes a segment; durable after the next sync of the directory.
+    /// Deletes a segment. The deletion is durable after the next sync of the directory.
     pub fn remove(&self, name: &SegmentName) -> io::Result<()> {
         self.disk.remove_file(&self.path(name))
     }
 
-    /// Makes names durable.
+    /// Makes changes of names durable.
     pub fn sync_dir(&self) -> io::Result<()> {
         self.disk.sync_dir(&self.dir)
     }
@@ -559,7 +560,7 @@ mod tests {
         check("edits_inprogress_", None);
         check("fsimage_0000000000000000001", None);
         check("edits_99999999999999999999-99999999999999999999", None);
-        // Transaction ids are Java's longs.
+        // Transaction ids are signed 64-bit numbers in Java.
         check(
             "edits_inprogress_9223372036854775807",
             Some(SegmentName::in_progress(TxId(i64::MAX as u64))),

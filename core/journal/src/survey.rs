@@ -1,10 +1,10 @@
-//! What the JournalNodes' answers to `watchLease` amount to: for NameNodes and their controllers alike.
+//! What the JournalNodes' answers to `watchLease` say together. NameNodes and failover controllers use the same rule.
 //!
 //! Invariants:
 //! * the verdict does not depend on the order of the answers;
-//! * everything but [`QuorumLease::Unknown`] is what a majority of all JournalNodes says, so one that lies, or is old, can
-//!   only turn a verdict into `Unknown`;
-//! * `Unknown` is a reason to do nothing.
+//! * every verdict but [`QuorumLease::Unknown`] is what a majority of all JournalNodes says. So a JournalNode that
+//!   lies, or is out of date, can only turn a verdict into `Unknown`;
+//! * on `Unknown` nothing is done.
 
 use hathi_formats::ids::Epoch;
 
@@ -13,24 +13,24 @@ use crate::messages::LeaseState;
 /// What one JournalNode says of the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseAnswer {
-    /// Somebody else would be admitted now.
+    /// The JournalNode would promise an epoch to any NameNode now.
     Free,
     /// A lease runs.
     Held {
         /// The promised epoch, in which it was granted.
         epoch: Epoch,
-        /// `<namenode id>@<instance id>`; `None` when it knows only that one may run.
+        /// `<namenode id>@<instance id>`. `None` when the JournalNode knows only that a lease may run.
         holder: Option<String>,
     },
     /// A writer that asks for no leases (Hadoop's) has a segment open.
     Written {
-        /// Its epoch.
+        /// Epoch of the writer.
         epoch: Epoch,
     },
 }
 
 impl LeaseAnswer {
-    /// What a state says.
+    /// The answer that a lease state stands for.
     #[must_use]
     pub fn of(state: &LeaseState) -> Self {
         let epoch = state.promised_epoch;
@@ -48,26 +48,26 @@ impl LeaseAnswer {
 /// What a majority says of the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuorumLease {
-    /// No majority says the same: nothing can be said, so nothing is done.
+    /// No majority agrees. Nothing is known, so nothing is done.
     Unknown,
-    /// A majority would admit a new writer now.
+    /// A majority would promise an epoch to a new writer now.
     Free,
     /// Held by this holder (`<namenode id>@<instance id>`) in this epoch.
     Held {
-        /// The holder.
+        /// `<namenode id>@<instance id>`.
         holder: String,
         /// The epoch of the lease.
         epoch: u64,
     },
-    /// A writer without a lease is at work in this epoch. Whether it lives can't be told: Hadoop's keeps its segment open
+    /// A writer that holds no lease has this epoch. Whether it lives can't be known: Hadoop's keeps its segment open
     /// while it is idle. Its own controllers fence it, or a person decides.
     Written {
-        /// The epoch.
+        /// Epoch of the writer.
         epoch: u64,
     },
 }
 
-/// What the answers of `members` JournalNodes, of which some may be missing, amount to.
+/// The verdict of a journal with so many `members`, of which only some may have answered.
 #[must_use]
 pub fn quorum_lease<'a>(members: usize, answers: impl Iterator<Item = &'a LeaseAnswer>) -> QuorumLease {
     let answers: Vec<&LeaseAnswer> = answers.collect();

@@ -6,9 +6,9 @@
 //! 1. nothing is tailed any more, so that only this machine changes the namespace;
 //! 2. this NameNode is the writer, of an epoch that a majority has promised, and the journal is recovered;
 //! 3. every edit of the recovered journal is applied;
-//! 4. what was applied before is proven to be what the journal holds;
+//! 4. the edits applied before are proven to be those that the journal holds;
 //! 5. only then the role becomes active, in a life of its own, in which replies may wait;
-//! 6. whoever asked is answered when the first transaction of that life is durable.
+//! 6. the caller is answered when the first transaction of that life is durable.
 //!
 //! Invariants: one step is under way at a time; the gate is open exactly while the role is active or stepping down; a
 //! namespace that has changes without a quorum, or an op that failed, is loaded anew before it has another role.

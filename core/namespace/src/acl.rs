@@ -40,7 +40,7 @@ pub(crate) fn minimal(mode: u16) -> Vec<AclEntry> {
     ]
 }
 
-/// The whole ACL of an inode from its mode and feature (`AclStorage.readINodeLogicalAcl`).
+/// The whole ACL of an inode, from its mode and its feature (`AclStorage.readINodeLogicalAcl`).
 pub(crate) fn logical(mode: u16, feature: &[AclEntry]) -> Vec<AclEntry> {
     let split = feature.partition_point(|e| e.scope == Access);
     let (access, default) = feature.split_at(split);
@@ -57,7 +57,8 @@ pub(crate) fn logical(mode: u16, feature: &[AclEntry]) -> Vec<AclEntry> {
     out
 }
 
-/// Mode and feature from a whole ACL in order (`AclStorage.updateINodeAcl`); no feature if the mode says it all.
+/// Splits a whole, ordered ACL into mode and feature (`AclStorage.updateINodeAcl`). There is no feature if the mode
+/// expresses everything.
 pub(crate) fn split(acl: &[AclEntry], mode: u16) -> Option<(u16, Vec<AclEntry>)> {
     let at = acl.partition_point(|e| e.scope == Access);
     let (access, default) = acl.split_at(at);
@@ -75,8 +76,8 @@ pub(crate) fn split(acl: &[AclEntry], mode: u16) -> Option<(u16, Vec<AclEntry>)>
     Some((mode, feature))
 }
 
-/// What a child gets from its parent's default entries (`AclStorage.copyINodeDefaultAcl`): mode and feature, or None if
-/// the parent has none.
+/// Mode and feature that a child inherits from the default entries of its parent (`AclStorage.copyINodeDefaultAcl`).
+/// `None` if the parent has no default entries.
 pub(crate) fn inherit(parent_feature: &[AclEntry], mode: u16, is_dir: bool) -> Option<(u16, Vec<AclEntry>)> {
     let default = &parent_feature[parent_feature.partition_point(|e| e.scope == Access)..];
     if default.is_empty() {
@@ -107,10 +108,10 @@ pub(crate) fn inherit(parent_feature: &[AclEntry], mode: u16, is_dir: bool) -> O
     split(&acl, mode)
 }
 
-/// What is known of masks while an ACL is put together.
+/// The masks while an ACL is put together.
 #[derive(Default)]
 struct Masks {
-    /// The mask that was there or is asked for, by scope.
+    /// The mask that existed or was requested, by scope.
     provided: [Option<AclEntry>; 2],
     mask_dirty: [bool; 2],
     scope_dirty: [bool; 2],
@@ -222,7 +223,7 @@ pub(crate) fn replace(existing: &[AclEntry], spec: &[AclEntry]) -> Result<Vec<Ac
 }
 
 fn finish(mut out: Vec<AclEntry>, masks: Masks) -> Result<Vec<AclEntry>, Refused> {
-    // Missing base entries of a default ACL are those of the access ACL.
+    // Base entries that a default ACL lacks are taken from the access ACL.
     if out.iter().any(|e| e.scope == Default) {
         for kind in [User, Group, Other] {
             let has = |out: &[AclEntry], scope| {

@@ -1,7 +1,8 @@
 //! The one function that changes the namespace for an op (`FSEditLogLoader.applyEditLogOpInternal`).
 //!
-//! The active calls it right after a plan, a standby and a restart with what they read. It decides nothing: every id,
-//! time and stamp is in the op. It refuses what does not fit the state, because then log and state have parted.
+//! The active calls it right after a plan; a standby and a restart call it with the ops that they read. It decides
+//! nothing: every id, time and stamp is in the op. It refuses an op that does not fit the state, because then log and
+//! state have diverged.
 
 mod attr;
 mod carried;
@@ -17,7 +18,7 @@ use crate::store::slab::Slot;
 use crate::types::{ApplyError, Effect, Effects};
 use crate::unsupported::Feature;
 
-/// Why an arm of [`Namespace::apply`] refuses, before op and txid are known to it.
+/// Why a part of [`Namespace::apply`] refuses an op. Op and transaction are added later.
 pub(crate) enum Why {
     Inconsistent(String),
     Unsupported(String),
@@ -25,7 +26,7 @@ pub(crate) enum Why {
 
 pub(crate) type Applied = Result<(), Why>;
 
-/// Refuses attributes of what this NameNode does not serve.
+/// Refuses attributes of features that this NameNode does not have.
 pub(crate) fn check_xattrs(path: &str, xattrs: &[XAttr]) -> Applied {
     match xattrs.iter().find_map(Feature::of_xattr) {
         Some(feature) => Err(Why::Unsupported(feature.refused_at(path))),
@@ -38,8 +39,8 @@ pub(crate) fn inconsistent(why: impl Into<String>) -> Why {
 }
 
 impl Namespace {
-    /// Applies one op: the only way the state changes. An error leaves a state that must not be used any more: from
-    /// then on the namespace [is broken](Namespace::is_broken) and refuses every op.
+    /// Applies one op. This is the only way in which the state changes. After an error the state must not be used any
+    /// more: the namespace [is broken](Namespace::is_broken) and refuses every op.
     pub fn apply(&mut self, txid: u64, op: &EditOp) -> Result<Effects, ApplyError> {
         let name = || op.code().name().unwrap_or("OP_INVALID");
         if self.broken {
@@ -66,8 +67,8 @@ impl Namespace {
     }
 
     /// Whether an op failed to apply. It may have changed something before it failed, and nothing is undone, so the
-    /// state is that of no log: nothing may be answered, planned, replayed or saved from it, in this role or a later
-    /// one. The only way on is to load a namespace anew. It never becomes false again.
+    /// state is that of no log. Nothing may be answered, planned, replayed or saved from it, in this role or a later
+    /// one; a namespace must be loaded anew. It never becomes false again.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken
@@ -183,7 +184,8 @@ impl Namespace {
                 Ok(())
             }
             EditOp::SetGenstampV2 { genstamp } => {
-                // Counts only once active: a standby must not judge reports by a stamp whose block it has not seen.
+                // The stamp counts only once active: a standby must not judge reports by a stamp whose block it has not
+                // seen.
                 self.counters.impending_genstamp = self.counters.impending_genstamp.max(genstamp.0);
                 Ok(())
             }
@@ -268,7 +270,7 @@ impl Namespace {
         }
     }
 
-    /// Parent, name and inode of the path an op names, as far as they are there.
+    /// Parent, name and inode of the path in an op, as far as they exist.
     pub(crate) fn op_lookup<'p>(&mut self, path: &'p str) -> Result<(Option<Slot>, &'p str, Option<Slot>), Why> {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         if !name.is_empty() && !is_reserved(path) {
@@ -289,11 +291,11 @@ impl Namespace {
         }
         let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
         let (parent, found) = (iip.parent_slot(), iip.last_slot());
-        // Only the root, and paths by inode id, come here: nothing is ever made at them.
+        // Only the root and paths by inode id come here. Nothing is ever created at them.
         Ok((parent.filter(|_| found.is_some()), name, found))
     }
 
-    /// The inode an op names.
+    /// The inode of the path in an op.
     pub(crate) fn op_slot(&mut self, path: &str) -> Result<Slot, Why> {
         self.op_lookup(path)?
             .2
@@ -322,17 +324,17 @@ impl Namespace {
         fx.touched.push(self.rec(slot).id());
     }
 
-    /// A directory's children changed: its modification time follows.
+    /// The children of a directory changed, so its modification time changes, too.
     pub(crate) fn touch_parent(&mut self, dir: Slot, time_ms: u64, fx: &mut Effects) {
         let rec = self.inodes.get_mut(dir);
-        // Never back (`INode.updateModificationTime`).
+        // The modification time never goes back (`INode.updateModificationTime`).
         if time_ms > rec.mtime() {
             rec.set_mtime(time_ms);
         }
         fx.parents.push(rec.id());
     }
 
-    /// Frees all that was cut off.
+    /// Frees everything that was cut off.
     pub(crate) fn reclaim_now(&mut self, fx: &mut Effects) {
         let mut freed = Vec::new();
         self.reclaim_all(&mut freed);
@@ -354,7 +356,7 @@ fn snapshot_refused(name: &str, root: &str) -> Why {
     Why::Unsupported(Feature::Snapshots.refused_at(&format!("snapshot {name} of {root}")))
 }
 
-/// A time from the wire; negative ones are as good as none.
+/// A time from an op. A negative one counts as none.
 pub(crate) fn ms(time: i64) -> u64 {
     time.max(0) as u64
 }

@@ -1,7 +1,7 @@
-//! What is true of the whole namespace between any two ops, whatever a log or a client says.
+//! Invariants of the whole namespace between any two ops, whatever a log or a client says.
 //!
-//! Simulators and tests check it after every step, and debug builds now and then ([`Namespace::check`] walks everything). A
-//! namespace that [is broken](Namespace::is_broken) is that of no log: nothing need be true of it.
+//! Simulators and tests check them after every step, and debug builds now and then, because [`Namespace::check`] walks
+//! everything. A namespace that [is broken](Namespace::is_broken) is the state of no log, and keeps no invariant.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use crate::store::names::{NameRef, utf16_len};
 use crate::store::slab::{NONE, Slot};
 use crate::usage::Usage;
 
-/// What was found on the way through the tree, to be compared with what is counted.
+/// Numbers that were found in the tree, to be compared with the counters.
 #[derive(Default)]
 struct Found {
     inodes: usize,
@@ -38,7 +38,7 @@ impl Namespace {
     /// Checks the invariants of all parts. Slow.
     ///
     /// # Panics
-    /// When one does not hold, with what and where.
+    /// When one of them does not hold. The message says which and where.
     pub fn check(&self) {
         if self.broken {
             return;
@@ -289,7 +289,7 @@ impl Namespace {
         );
     }
 
-    /// Open files and leases name each other.
+    /// Open files and leases agree.
     fn check_leases(&self) {
         let mut leased = BTreeSet::new();
         for (holder, lease) in self.leases.iter() {
@@ -312,7 +312,7 @@ impl Namespace {
         assert_eq!(leased, self.open_ids, "files that are leased, and those that are open");
     }
 
-    /// What is kept for logs and images alone.
+    /// State that is kept only for logs and images.
     fn check_carried(&self) {
         for (id, directive) in &self.cache.directives {
             assert_eq!(directive.id(), *id, "a cache directive is found by its id");
@@ -325,7 +325,7 @@ impl Namespace {
         }
     }
 
-    /// The directory that is remembered is the one that its path leads to.
+    /// The remembered directory is the one that its path leads to.
     fn check_last_dir(&self) {
         let Some((dir, slot)) = &self.last_dir else { return };
         assert!(self.rec(*slot).is_dir(), "{dir} is remembered as a directory");

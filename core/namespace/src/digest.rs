@@ -10,8 +10,8 @@ use crate::store::inode::flag;
 use crate::store::slab::Slot;
 
 impl Namespace {
-    /// Whole-state hash: equal for equal states. Slots, soft state (renew times) and what is deleted but not yet freed do
-    /// not count; neither does the last txid, so that states of different logs can be compared.
+    /// Hash of the whole state, equal for equal states. Slots, soft state (renewal times), and deleted inodes that are
+    /// not freed do not count. Neither does the last transaction, so that states of different logs can be compared.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut h = FixedState::with_seed(0).build_hasher();

@@ -1,5 +1,6 @@
-//! What few inodes have, and what the namespace carries for others: ACLs, extended attributes, quotas, the writers of
-//! open files; delegation tokens, cache pools and erasure coding policies, kept so that logs and images go round whole.
+//! State that few inodes have (ACLs, extended attributes, quotas, the writers of open files), and state that the
+//! namespace only carries, so that logs and images stay complete (delegation tokens, cache pools, erasure coding
+//! policies).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use crate::usage::{TypeSpace, Usage};
 use hathi_formats::editlog::{AclEntry, DelegationKey, DelegationTokenIdentifier, XAttr};
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
 
-/// `AclFeature`: what does not fit the mode (named access entries and the group's), then the default entries.
+/// `AclFeature`: the entries that the mode does not express (named entries and the group's), followed by the default
+/// entries.
 pub(crate) type AclFeature = Arc<[AclEntry]>;
 /// `XAttrFeature`.
 pub(crate) type XAttrs = Arc<[XAttr]>;
@@ -31,7 +33,7 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// Adds to the usage.
+    /// Adds a change to the usage.
     pub(crate) fn charge(&mut self, change: &Usage) {
         self.used_ns += change.ns;
         debug_assert!(self.used_ns >= 0, "no more inodes go than were counted");

@@ -1,4 +1,4 @@
-//! Fills a namespace through its own plans: for benchmarks and for images of any size.
+//! Fills a namespace with its own plans, for benchmarks and for images of any size.
 
 use hathi_formats::editlog::{EditOp, RpcIds};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -6,7 +6,7 @@ use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use crate::namespace::Namespace;
 use crate::types::{BlockView, Caller, CreateOutcome, CreateRequest, Ctx, Effects, Holders, Refused};
 
-/// What to make: directories eight levels deep with equally many files of one block each.
+/// The files to make: directories eight levels deep with equally many files of one block each.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Files in all.
@@ -74,7 +74,7 @@ pub fn directory(n: u64) -> String {
     )
 }
 
-/// Name of file number `n`: all different, and not in order of `n`'s hash.
+/// Name of file number `n`. All names differ, and their order is not that of `n`.
 #[must_use]
 pub fn file_name(n: u64) -> String {
     format!(
@@ -90,7 +90,7 @@ pub fn file_path(shape: &Shape, n: u64) -> String {
     format!("{}/{}", directory(n / shape.files_per_directory.max(1)), file_name(n))
 }
 
-/// Makes the files of a shape; `logged` sees every op with its effects. Returns the last txid.
+/// Makes the files of a shape. `logged` gets every op with its effects. Returns the last transaction.
 pub fn fill(ns: &mut Namespace, shape: &Shape, logged: &mut dyn FnMut(u64, &EditOp, &Effects)) -> Result<u64, Refused> {
     let groups = ["supergroup".to_owned()];
     let ctx = Ctx {

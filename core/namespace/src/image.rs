@@ -1,7 +1,7 @@
 //! Images: the namespace as an fsimage file and back (`FSImageFormatProtobuf`, `FSImageFormatPBINode`).
 //!
 //! [`Namespace::freeze`] takes a view in microseconds (pages are shared and copied on write from then on);
-//! [`Frozen::save`] writes it on any thread without a lock. [`load`] reads an image in one go; [`ImageLoader`] lets a
+//! [`Frozen::save`] writes it on any thread without a lock. [`load()`] reads an image in one go; [`ImageLoader`] lets a
 //! caller with threads decode the parts side by side.
 //!
 //! [`Namespace::freeze`]: crate::Namespace::freeze

@@ -1,5 +1,5 @@
-//! Leases of open files (`LeaseManager`). Which file is held by whom follows from the edits; when a holder last renewed
-//! is soft state and starts anew with each active.
+//! Leases of open files (`LeaseManager`). The edits say which holder has which file. The time of a holder's last
+//! renewal is soft state, and starts anew with each active.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Leases {
         }
     }
 
-    /// Notes that `holder` writes `file`, and renews. Returns the shared name.
+    /// Notes that `holder` writes `file`, and renews its lease. Returns the shared name.
     pub(crate) fn add(&mut self, holder: &str, file: u64, mono_ms: u64) -> Arc<str> {
         if let Some((name, lease)) = self.holders.get_key_value_mut(holder) {
             lease.files.insert(file);
@@ -70,6 +70,7 @@ impl Leases {
     }
 
     pub(crate) fn renew_all(&mut self, mono_ms: u64) {
+        // order: all get the same time.
         for lease in self.holders.values_mut() {
             lease.renewed_mono_ms = mono_ms;
         }
@@ -79,12 +80,15 @@ impl Leases {
         self.holders.len()
     }
 
+    /// All leases, in no order. Only checks walk through them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Lease)> {
+        // order: a check looks at each by itself.
         self.holders.iter().map(|(holder, lease)| (&**holder, lease))
     }
 
     /// Files of holders that have not renewed for `limit_ms`, in no order.
     fn silent(&self, mono_ms: u64, limit_ms: u64) -> impl Iterator<Item = u64> + '_ {
+        // order: `expired_leases` sorts them.
         self.holders
             .values()
             .filter(move |lease| mono_ms.saturating_sub(lease.renewed_mono_ms) > limit_ms)
@@ -105,11 +109,12 @@ impl Namespace {
         self.leases.len()
     }
 
-    /// At most `max` files whose holder has not renewed for the hard limit: those that follow `after` by id, then from
-    /// the lowest id on. Who asks again from the last answer on meets all of them in turn, whatever becomes of each.
+    /// At most `max` files whose holder has not renewed for the hard limit: first those with ids above `after`, then
+    /// from the lowest id on. A caller that continues with the last returned file meets all of them in turn, whatever
+    /// becomes of each.
     #[must_use]
     pub fn expired_leases(&self, mono_ms: u64, after: InodeId, max: usize) -> Vec<InodeId> {
-        // (an id up to `after`, the id): sorted, the turn begins at the front.
+        // Key: (whether the id is at most `after`, id). So the turn begins at the front.
         let mut turn: BTreeSet<(bool, u64)> = BTreeSet::new();
         for file in self.leases.silent(mono_ms, self.config.lease_hard_limit_ms) {
             let key = (file <= after.0, file);
@@ -127,8 +132,8 @@ impl Namespace {
         turn.into_iter().map(|(_, file)| InodeId(file)).collect()
     }
 
-    /// Files whose lease was taken from their writer: somebody asked for their recovery, or the hard limit did, and it has
-    /// not ended.
+    /// Files whose lease was taken from their writer, because somebody asked for their recovery or the hard limit
+    /// passed, and whose recovery has not ended.
     pub fn reassigned_leases(&self) -> impl Iterator<Item = InodeId> + '_ {
         self.reassigned.iter().map(|id| InodeId(*id))
     }

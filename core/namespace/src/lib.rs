@@ -1,11 +1,12 @@
 //! The namespace: the durable state of a NameNode, a function of its edits.
 //!
-//! A call is *planned* ([`Namespace::plan_create`] and its like validate and decide every id, time and stamp) into ops;
-//! [`Namespace::apply`] is the only way to change anything, for the active right after the plan and for a standby or a
-//! restart from the log. Reads take `&self`.
+//! A call is *planned* into ops: [`Namespace::plan_create`] and the other plans validate it and decide every id, time
+//! and stamp. [`Namespace::apply`] is the only way to change anything, for the active right after the plan, and for a
+//! standby or a restart from the log. Reads take `&self`.
 //!
-//! Memory is arrays, not objects: 48 bytes an inode, 24 a block, names in an arena, children in a hash of (parent, name)
-//! for look-up and in sorted runs for listings; what few inodes have is beside them (see `store`). No locks, no clock.
+//! Memory is arrays, not objects: 48 bytes for an inode, 24 for a block, names in an arena, children in a hash of
+//! (parent, name) for look-up and in sorted runs for listings. State that few inodes have is kept beside them (see
+//! `store`). There are no locks and no clock.
 
 mod acl;
 mod apply;
@@ -33,7 +34,7 @@ mod walk;
 
 pub use config::Config;
 pub use namespace::Namespace;
-pub use ops::{NAMENODE_LEASE_HOLDER, STORAGE_POLICIES, Verb, storage_type_number, storage_type_ordinal};
+pub use ops::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
 pub use read::{OpenFilesWalk, SummaryWalk};
 pub use sub_access::SubAccessWalk;

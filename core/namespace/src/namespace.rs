@@ -1,12 +1,12 @@
-//! The state and the few primitive changes everything else is made of.
+//! The state, and the few primitive changes that everything else consists of.
 //!
 //! Invariants ([`Namespace::check`] verifies them):
 //! - every live inode but the root and the roots of detached subtrees is in its parent's child list and in the index;
 //! - `inode_ids` maps exactly the live inodes, `block_ids` exactly the live blocks; ids and stamps never exceed the counters;
 //! - a file is open exactly if it has an entry in `open`, and its holder's lease names it;
-//! - the usage of a directory with a quota is the sum over its subtree, detached parts not yet freed included.
+//! - the usage of a directory with a quota is the sum over its subtree, detached parts that are not freed included.
 //!
-//! Mirrors `FSDirectory`, `INodeMap`, `BlockIdManager` and what `FSNamesystem` keeps of the edits.
+//! Mirrors `FSDirectory`, `INodeMap`, `BlockIdManager` and the part of `FSNamesystem` that follows from the edits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,17 +29,18 @@ use crate::truncation::Truncation;
 use crate::types::Reclaimed;
 use crate::usage::Usage;
 
-/// Counters of the namespace; all monotonic.
+/// Counters of the namespace. None ever goes back.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
     pub(crate) txid: u64,
     pub(crate) inode_id: u64,
     pub(crate) block_id: i64,
-    /// Striped block groups: negative, from `i64::MIN` up.
+    /// Id of the last striped block group. These ids are negative and grow from `i64::MIN` on.
     pub(crate) striped_block_id: i64,
-    /// The stamp of blocks and of handed-out stamps once they count.
+    /// Highest stamp of blocks, and of handed-out stamps once they count.
     pub(crate) genstamp: u64,
-    /// Handed out by SET_GENSTAMP_V2; counts when active (`BlockIdManager.impendingGenerationStamp`).
+    /// Highest stamp handed out by SET_GENSTAMP_V2. It counts once this NameNode is active
+    /// (`BlockIdManager.impendingGenerationStamp`).
     pub(crate) impending_genstamp: u64,
     pub(crate) genstamp_v1: u64,
     pub(crate) genstamp_v1_limit: u64,
@@ -49,7 +50,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Panics when one has gone back: what it gave out would be given out once more.
+    /// Panics when a counter has gone back, because then it would hand out the same number again.
     pub(crate) fn check_grown_since(&self, before: &Counters) {
         assert!(self.inode_id >= before.inode_id, "an inode id is given out once");
         assert!(self.block_id >= before.block_id, "a block id is given out once");
@@ -84,30 +85,31 @@ pub struct Namespace {
     pub(crate) groups: Strings,
     pub(crate) acls: Side<AclFeature>,
     pub(crate) xattrs: Side<XAttrs>,
-    /// Of directories other than the root.
+    /// Quotas of directories other than the root.
     pub(crate) quotas: Side<Quota>,
     pub(crate) root_quota: Quota,
     /// Directories with a quota by storage type.
     pub(crate) type_quotas: usize,
     pub(crate) links: Side<Arc<[u8]>>,
     pub(crate) open: Side<Open>,
-    /// Ids of open files, for listings in order.
+    /// Ids of open files, in the order of listings.
     pub(crate) open_ids: BTreeSet<u64>,
-    /// Those of them whose lease OP_REASSIGN_LEASE took from the writer: DataNodes are to agree on the last block, and then the
-    /// file is closed.
+    /// Ids of the open files whose lease OP_REASSIGN_LEASE took from the writer: DataNodes must agree on the last
+    /// block, and then the file is closed.
     pub(crate) reassigned: BTreeSet<u64>,
     pub(crate) snapshottable: BTreeSet<u64>,
-    /// By inode id.
+    /// Truncates in progress, by inode id.
     pub(crate) truncations: BTreeMap<u64, Truncation>,
     pub(crate) leases: Leases,
     pub(crate) secrets: Secrets,
     pub(crate) cache: Cache,
     pub(crate) erasure_coding: ErasureCoding,
-    /// Roots of deleted subtrees, oldest first: freed in this order, so that a parent outlives what was cut off below it.
+    /// Roots of deleted subtrees, oldest first. They are freed in this order, so that a parent outlives what was cut
+    /// off below it.
     pub(crate) detached: VecDeque<Slot>,
     pub(crate) root: Slot,
-    /// The directory the last op was about, by path: ops about one file follow each other. Forgotten whenever a path may
-    /// lead elsewhere.
+    /// The directory of the last op, by its path, because consecutive ops are often about one file. It is forgotten
+    /// whenever a path may lead elsewhere.
     pub(crate) last_dir: Option<(String, Slot)>,
     pub(crate) active: bool,
     /// See [`Namespace::watch_access`]. Soft state.
@@ -116,7 +118,7 @@ pub struct Namespace {
     pub(crate) broken: bool,
     /// See [`Namespace::adjusted_replications`].
     pub(crate) adjusted_replications: u64,
-    /// The latest monotonic time heard of, ms: when a lease that an op makes was renewed. Soft state.
+    /// The latest monotonic time that was told, ms: the renewal time of a lease that an op makes. Soft state.
     pub(crate) now_mono_ms: AtomicU64,
 }
 
@@ -136,7 +138,7 @@ impl Namespace {
         ns
     }
 
-    /// Nothing at all, not even a root: what an image is loaded into.
+    /// A namespace without anything, even without a root, for an image to be loaded into.
     pub(crate) fn without_root(config: Config) -> Self {
         Namespace {
             namespace_id: 0,
@@ -204,7 +206,7 @@ impl Namespace {
     pub fn last_applied_txid(&self) -> u64 {
         self.counters.txid
     }
-    /// Says that an image or a log ends here, where no op says it.
+    /// Sets the last transaction where an image or log ends and no op says so.
     pub fn set_last_applied_txid(&mut self, txid: u64) {
         self.counters.txid = txid;
     }
@@ -217,17 +219,17 @@ impl Namespace {
     pub fn set_namespace_id(&mut self, id: u32) {
         self.namespace_id = id;
     }
-    /// Inodes, the root included; those of deleted subtrees until they are reclaimed.
+    /// Number of inodes, the root included, and those of deleted subtrees until they are reclaimed.
     #[must_use]
     pub fn inode_count(&self) -> u64 {
         self.inodes.live() as u64
     }
-    /// Blocks of files; those of deleted subtrees until they are reclaimed.
+    /// Number of blocks of files, and those of deleted subtrees until they are reclaimed.
     #[must_use]
     pub fn block_count(&self) -> u64 {
         self.blocks.live() as u64
     }
-    /// Blocks that by the edits have their final length (the total safe mode counts).
+    /// Number of blocks that have their final length by the edits: the total that safe mode counts.
     #[must_use]
     pub fn complete_block_count(&self) -> u64 {
         (self.blocks.live() - self.open_blocks) as u64
@@ -237,8 +239,8 @@ impl Namespace {
     pub fn open_file_count(&self) -> usize {
         self.open_ids.len()
     }
-    /// The stamp above which a DataNode's report is "from the future". On a standby stamps handed out without a block
-    /// yet (SET_GENSTAMP_V2) do not count.
+    /// The stamp above which a DataNode's report is from the future. On a standby, stamps that were handed out without
+    /// a block (SET_GENSTAMP_V2) do not count.
     #[must_use]
     pub fn generation_stamp(&self) -> GenerationStamp {
         if self.active {
@@ -257,9 +259,9 @@ impl Namespace {
     pub fn last_inode_id(&self) -> InodeId {
         InodeId(self.counters.inode_id)
     }
-    /// Ops whose replication was outside of `dfs.namenode.replication.min` and `dfs.replication.max` as configured here, and
-    /// was brought within. When it is not 0, NameNodes are configured differently, and their images will differ. Soft state:
-    /// counts from the load on, and decides nothing.
+    /// Number of ops whose replication was outside of the configured `dfs.namenode.replication.min` and
+    /// `dfs.replication.max`, and was changed to fit. If it is not 0, NameNodes are configured differently, and their
+    /// images will differ. Soft state: it counts from the load on and decides nothing.
     #[must_use]
     pub fn adjusted_replications(&self) -> u64 {
         self.adjusted_replications
@@ -269,8 +271,8 @@ impl Namespace {
     pub fn rolling_upgrade_start_ms(&self) -> Option<u64> {
         (self.counters.rolling_upgrade_start != 0).then_some(self.counters.rolling_upgrade_start)
     }
-    /// Becoming active: handed-out stamps count from now on (`applyImpendingGenerationStamp`), and all leases are
-    /// renewed at `mono_ms`.
+    /// This NameNode becomes active: handed-out stamps count from now on (`applyImpendingGenerationStamp`), and all
+    /// leases are renewed at `mono_ms`.
     pub fn start_active(&mut self, mono_ms: u64) {
         self.active = true;
         self.note_time(mono_ms);
@@ -281,7 +283,7 @@ impl Namespace {
         );
         self.leases.renew_all(mono_ms);
     }
-    /// Whether [`Namespace::start_active`] was last.
+    /// Whether this NameNode is active.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.active

@@ -9,5 +9,5 @@ mod rename;
 mod xattr;
 
 pub use attr::{STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
-pub use lease::{NAMENODE_LEASE_HOLDER, Verb};
+pub use lease::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp};
 pub(crate) use xattr::{merged as merged_xattrs, same as same_xattr};

@@ -22,16 +22,16 @@ pub const MAX_PATH_DEPTH: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct InodesInPath<'s> {
     path: Cow<'s, str>,
-    /// Where the components are in `path`, the root not included.
+    /// Where each component is in `path`, without the root.
     components: SmallVec<[(u32, u32); 12]>,
     pub(crate) slots: SmallVec<[Slot; 12]>,
-    /// Ids of the existing inodes along the path, root first. A reply about this path shows all of them
-    /// (see [`crate::Effects::touched`]); about a missing path also the child list of the last one
+    /// Ids of the existing inodes along the path, root first. A reply about this path shows all of them (see
+    /// [`crate::Effects::touched`]). A reply about a missing path also shows the child list of the last one
     /// ([`crate::Effects::parents`]).
     pub ids: SmallVec<[InodeId; 12]>,
     /// Number of components of the path, the root included.
     pub depth: usize,
-    /// Below `/.reserved/raw`.
+    /// Whether the path is below `/.reserved/raw`.
     pub(crate) raw: bool,
 }
 
@@ -60,7 +60,7 @@ impl InodesInPath<'_> {
         self.prefix(self.depth)
     }
 
-    /// The path as it was resolved, which for one below `/.reserved/.inodes` is not what the client said.
+    /// The resolved path. Below `/.reserved/.inodes` it differs from the client's.
     pub(crate) fn as_str(&self) -> &str {
         &self.path
     }
@@ -134,8 +134,8 @@ pub fn is_valid_name(src: &str) -> bool {
     let mut parts = src.split('/').enumerate().peekable();
     let reserved = src.starts_with("/.reserved/.inodes/");
     while let Some((n, part)) = parts.next() {
-        // `..` may stand right after an inode id, where a client asks for the parent (NFS). With more behind it, it would
-        // be taken for a name.
+        // `..` may stand right behind an inode id, where a client asks for the parent (NFS). With more behind it, it
+        // would be taken for a name.
         if part == "." || part.contains(':') || (part == ".." && !(reserved && n == 4 && parts.peek().is_none())) {
             return false;
         }
@@ -147,7 +147,7 @@ pub fn is_valid_name(src: &str) -> bool {
 }
 
 /// Whether a path is `/.reserved` or below it (`FSDirectory.isReservedName`). A name that only begins so, as in
-/// `/.reservedX`, is legal. Plans and [`Namespace::apply`] both ask this one function, so that what is planned applies.
+/// `/.reservedX`, is legal. Plans and [`Namespace::apply`] both call this function, so every planned op applies.
 pub(crate) fn is_reserved(src: &str) -> bool {
     src.strip_prefix("/.reserved")
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -171,7 +171,8 @@ pub(crate) fn refuse(class: &'static str, message: impl Into<String>) -> Refused
 }
 
 impl Namespace {
-    /// Resolves a path as far as it exists. Refuses what is no path, and unknown ids below `/.reserved/.inodes`.
+    /// Resolves a path as far as it exists. Refuses strings that are no path, and unknown ids below
+    /// `/.reserved/.inodes`.
     pub fn resolve<'s>(&self, src: &'s str) -> Result<InodesInPath<'s>, Refused> {
         if !src.starts_with('/') {
             return Err(refuse(
@@ -201,7 +202,7 @@ impl Namespace {
                 ));
             };
             if rest.starts_with("../") {
-                // Hadoop answers the parent and forgets the rest, which no caller means.
+                // Hadoop answers with the parent and forgets the rest, which no caller wants.
                 return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
             }
             let mut path = match rest {
@@ -281,7 +282,7 @@ impl Namespace {
         out
     }
 
-    /// Resolves for an operation: names, raw paths, traverse permission, symlinks (`FSDirectory.resolvePath`).
+    /// Resolves a path for an operation: names, raw paths, traverse permission, symlinks (`FSDirectory.resolvePath`).
     pub(crate) fn resolve_for<'s>(
         &self,
         caller: &Caller<'_>,
@@ -395,7 +396,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// What a new child must satisfy (`addLastINode`): reserved names, length of the name, room in the directory.
+    /// Checks of a new child (`addLastINode`): reserved names, length of the name, room in the directory.
     pub(crate) fn verify_new_child(&self, parent: Option<Slot>, parent_path: &str, name: &str) -> Result<(), Refused> {
         if parent == Some(self.root) && name == ".reserved" {
             return Err(refuse(

@@ -18,11 +18,11 @@ pub(crate) mod action {
     pub(crate) const ALL: u8 = 7;
 }
 
-/// What is asked of whom (`FSPermissionChecker.checkPermission`); 0 = nothing.
+/// The wanted access (`FSPermissionChecker.checkPermission`); 0 means none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Access {
     pub(crate) owner: bool,
-    /// Of the deepest existing ancestor.
+    /// Wanted access to the deepest existing ancestor.
     pub(crate) ancestor: u8,
     pub(crate) parent: u8,
     pub(crate) target: u8,
@@ -163,7 +163,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// One inode must grant `wanted`; `path` is made only for the message.
+    /// Checks that one inode grants `wanted`. `path` is called only for the message.
     pub(crate) fn require(
         &self,
         caller: &Caller<'_>,
@@ -216,7 +216,7 @@ impl Namespace {
         let granted = if self.users.get(perm.user()) == caller.user {
             mode >> 6
         } else if mode >> 3 & 7 == mode & 7 {
-            // Group and others have the same rights: no need to look for the group.
+            // Group and others have the same rights, so the group need not be looked up.
             mode
         } else if self.is_member(caller, self.groups.get(perm.group())) {
             mode >> 3

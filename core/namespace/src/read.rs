@@ -1,4 +1,4 @@
-//! What clients read.
+//! Reads of clients.
 //!
 //! Mirrors `FSDirStatAndListingOp`, `ContentSummaryComputationContext` and the reading halves of the other `FSDir*Op`.
 
@@ -17,10 +17,10 @@ use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, Ope
 use crate::usage::{STORAGE_TYPES, type_space};
 use crate::walk::{Seen, TreeWalk};
 
-/// A content summary under way: may be continued after the lock was given away.
+/// A content summary under way. It may continue after the lock was released.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SummaryWalk {
-    /// What was counted so far.
+    /// The numbers counted so far.
     pub summary: ContentSummary,
     tree: TreeWalk,
 }
@@ -28,7 +28,7 @@ pub struct SummaryWalk {
 /// A page of `listOpenFiles` under way ([`Namespace::open_files_step`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFilesWalk {
-    /// The last file looked at.
+    /// The last file that was looked at.
     after: InodeId,
     /// Files of the page so far.
     pub found: Vec<OpenFile>,
@@ -115,7 +115,7 @@ impl Namespace {
         0
     }
 
-    /// The file at the end of a path, or what Hadoop says instead (`INodeFile.valueOf`).
+    /// The file at the end of a path, or Hadoop's refusal (`INodeFile.valueOf`).
     pub(crate) fn file_slot(&self, slot: Option<Slot>, path: &str) -> Result<Slot, Refused> {
         match slot {
             None => Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {path}"))),
@@ -162,7 +162,7 @@ impl Namespace {
         })
     }
 
-    /// Whether reading now should be noted as an access (`TIMES` op): see [`Namespace::plan_access_time`].
+    /// Whether this read should be noted as an access (`TIMES` op); see [`Namespace::plan_access_time`].
     #[must_use]
     pub fn wants_access_time(&self, file: InodeId, now_ms: u64) -> bool {
         let precision = self.config.access_time_precision_ms;
@@ -188,9 +188,9 @@ impl Namespace {
         }
     }
 
-    /// `getListing`: calls `visit` for up to `limit` children in byte order after `start_after` and returns how many
-    /// more there are. A file lists itself (empty name). None: the path is absent. `visit` may stop earlier; the child
-    /// it stopped at counts as visited.
+    /// `getListing`: calls `visit` for up to `limit` children behind `start_after` in byte order, and returns how many
+    /// more there are. A file lists itself with an empty name. `None`: the path does not exist. `visit` may stop
+    /// earlier; the child at which it stops counts as visited.
     pub fn list(
         &self,
         caller: &Caller<'_>,
@@ -216,7 +216,7 @@ impl Namespace {
         }
         let policy = self.effective_policy(dir);
         let (count, children) = self.children(dir).iter_from(|slot| {
-            // The first child after `after`: an equal name is behind us.
+            // The first child behind `after`, so an equal name is passed over.
             match self.name_of(slot).cmp(after) {
                 std::cmp::Ordering::Greater => std::cmp::Ordering::Greater,
                 _ if after.is_empty() => std::cmp::Ordering::Greater,
@@ -259,7 +259,7 @@ impl Namespace {
         Ok(walk)
     }
 
-    /// `inherited`: the storage policy of a file that has none of its own.
+    /// `inherited` is the storage policy of a file without one of its own.
     fn count_into(&self, slot: Slot, inherited: u8, summary: &mut ContentSummary) {
         summary.file_count += 1;
         let rec = self.rec(slot);
@@ -278,8 +278,9 @@ impl Namespace {
         }
     }
 
-    /// Goes on with a summary for up to `max_inodes` inodes; true when complete. The lock may be given away between
-    /// slices: what is deleted meanwhile is left out, what is added may or may not be counted.
+    /// Continues a summary with up to `max_inodes` inodes. Returns true when it is complete. The lock may be released
+    /// between two calls: inodes that are deleted meanwhile are left out, inodes that are added may or may not be
+    /// counted.
     pub fn content_summary_step(
         &self,
         caller: &Caller<'_>,
@@ -407,9 +408,10 @@ impl Namespace {
         }
     }
 
-    /// Goes on with a page of `listOpenFiles` below `path`, for up to `max_files` open files; `None` when the page is not
-    /// whole yet, and otherwise whether there are more than the `page` files in it. No check of the caller. The lock may be
-    /// given away between slices: what is opened or closed meanwhile may be in the page or not.
+    /// Continues a page of `listOpenFiles` below `path` with up to `max_files` open files. Returns `None` while the
+    /// page is not complete, and then whether there are more than the `page` files in it. The caller's rights are not
+    /// checked. The lock may be released between two calls: files that are opened or closed meanwhile may or may not be
+    /// in the page.
     pub fn open_files_step(&self, walk: &mut OpenFilesWalk, path: &str, page: usize, max_files: usize) -> Option<bool> {
         let mut ids = self.open_ids.range(walk.after.0.saturating_add(1)..);
         for id in ids.by_ref().take(max_files.max(1)) {
@@ -433,7 +435,7 @@ impl Namespace {
         ids.next().is_none().then_some(false)
     }
 
-    /// The block as the edits know it, and its file; None if it belongs to no file (any more).
+    /// The block as the edits know it, and its file. `None` if it belongs to no file.
     #[must_use]
     pub fn block(&self, id: BlockId) -> Option<(Block, InodeId)> {
         let slot = self.block_ids.get(id.0 as u64)?;
@@ -475,7 +477,7 @@ impl Namespace {
         self.slot(inode).map(|slot| self.rec(slot).kind())
     }
 
-    /// What every call about snapshots is told: they are not here yet.
+    /// The refusal of every call about snapshots, which do not exist here yet.
     #[must_use]
     pub fn snapshots_refused(&self) -> Refused {
         refuse(
@@ -510,7 +512,7 @@ impl Namespace {
         self.cache.directives.range(after).map(|(_, directive)| directive)
     }
 
-    /// The erasure coding policies by name: those that every cluster knows by id and state alone.
+    /// The erasure coding policies by name. Of those that every cluster has, only id and state are known.
     pub fn erasure_coding_policies(&self) -> impl Iterator<Item = &ErasureCodingPolicyProto> + '_ {
         self.erasure_coding.policies.values()
     }

@@ -1,7 +1,7 @@
-//! What other NameNodes keep in a namespace and this one does not serve.
+//! Features that other NameNodes keep in a namespace and that this one does not have.
 //!
-//! A record of such a feature is never loaded or applied: a file below it would be made or read as if the feature were
-//! not there, which leaves plain text in an encryption zone, or a file without its parity.
+//! A record of such a feature is never loaded or applied. Otherwise files below it would be written or read as if the
+//! feature did not exist, which would leave plain text in an encryption zone, or a file without its parity.
 
 use hathi_formats::editlog::{XAttr, XAttrNamespace};
 
@@ -14,13 +14,13 @@ pub(crate) enum Feature {
     Snapshots,
 }
 
-/// What every attribute of encryption zones and encrypted files begins with (`HdfsServerConstants.CRYPTO_XATTR_*`).
+/// Prefix of all attributes of encryption zones and encrypted files (`HdfsServerConstants.CRYPTO_XATTR_*`).
 const CRYPTO_XATTRS: &str = "hdfs.crypto.";
 /// `HdfsServerConstants.XATTR_ERASURECODING_POLICY`, without its namespace.
 const ERASURE_CODING_XATTR: &str = "hdfs.erasurecoding.policy";
 
 impl Feature {
-    /// The feature that an attribute belongs to, if it is one of these.
+    /// The unsupported feature that an attribute belongs to, if any.
     pub(crate) fn of_xattr(xattr: &XAttr) -> Option<Feature> {
         match xattr.namespace {
             XAttrNamespace::Raw if xattr.name.starts_with(CRYPTO_XATTRS) => Some(Feature::EncryptionZone),
@@ -29,7 +29,7 @@ impl Feature {
         }
     }
 
-    /// What is refused, where, and what to do about it.
+    /// The refusal: what, where, and what can be done about it.
     pub(crate) fn refused_at(self, place: &str) -> String {
         let (what, advice) = match self {
             Feature::EncryptionZone => (

@@ -1,4 +1,5 @@
-//! Quotas: verified in plans on the active, kept up to date by `apply` everywhere (`DirectoryWithQuotaFeature`).
+//! Quotas. Plans check them on the active, and `apply` keeps the usage up to date everywhere
+//! (`DirectoryWithQuotaFeature`).
 
 use std::ops::{AddAssign, Neg, Sub};
 
@@ -28,7 +29,7 @@ fn binary_prefix(n: i64) -> String {
     }
     let mut text = format!("{:.2}", n as f64 / (1i64 << shift) as f64);
     if text.starts_with("1024") && unit + 1 < UNITS.len() {
-        // Rounded up into the next unit.
+        // Rounding up has reached the next unit.
         unit += 1;
         text = format!("{:.2}", n as f64 / (1i64 << (shift + 10)) as f64);
     }
@@ -47,11 +48,12 @@ const ARCHIVE: usize = 3;
 const PROVIDED: usize = 4;
 const NVDIMM: usize = 5;
 
-/// Their names, in messages.
+/// Names of the storage types, for messages.
 const TYPE_NAMES: [&str; STORAGE_TYPES] = ["RAM_DISK", "SSD", "DISK", "ARCHIVE", "PROVIDED", "NVDIMM"];
 
-/// Where a policy puts the first replica, and where all others (`BlockStoragePolicySuite`). Memory has no quota
-/// (`StorageType.supportTypeQuota`): LAZY_PERSIST counts as on disk, where it ends up. 0 is the default policy, HOT.
+/// Storage types of the first replica and of all others under a policy (`BlockStoragePolicySuite`). RAM disks have no
+/// quota (`StorageType.supportTypeQuota`): LAZY_PERSIST counts as DISK, where its replicas end up. 0 is the default
+/// policy, HOT.
 fn types_of_policy(policy: u8) -> (usize, usize) {
     match policy {
         14 => (NVDIMM, NVDIMM),
@@ -64,7 +66,7 @@ fn types_of_policy(policy: u8) -> (usize, usize) {
     }
 }
 
-/// `bytes` in each of so many replicas (`BlockStoragePolicy.chooseStorageTypes`).
+/// Space by storage type of `replication` replicas with `bytes` each (`BlockStoragePolicy.chooseStorageTypes`).
 pub(crate) fn type_space(policy: u8, replication: u16, bytes: i64) -> TypeSpace {
     let mut space = [0; STORAGE_TYPES];
     if replication > 0 {
@@ -75,14 +77,14 @@ pub(crate) fn type_space(policy: u8, replication: u16, bytes: i64) -> TypeSpace 
     space
 }
 
-/// What a subtree uses, or what a change adds to it (`QuotaCounts`).
+/// Usage of a subtree, or the change of it (`QuotaCounts`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// Inodes.
     pub(crate) ns: i64,
     /// Bytes times replication.
     pub(crate) ds: i64,
-    /// The same by storage type; all 0 while nobody has a quota by type, so that nobody pays for it.
+    /// Space by storage type. All 0 while no directory has a quota by type, so that nobody pays for it.
     pub(crate) types: TypeSpace,
 }
 
@@ -92,7 +94,7 @@ impl Usage {
         Usage { ns, ..Usage::default() }
     }
 
-    /// With so many inodes more.
+    /// This usage with `ns` more inodes.
     pub(crate) fn and_inodes(self, ns: i64) -> Usage {
         Usage {
             ns: self.ns + ns,
@@ -179,7 +181,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Whether `dir` and its ancestors, up to but not including `stop`, have room for the change.
+    /// Checks that `dir` and its ancestors, up to but not including `stop`, have room for the change.
     pub(crate) fn verify_quota(&self, dir: Slot, change: &Usage, stop: Option<Slot>) -> Result<(), Refused> {
         if change.ns <= 0 && change.ds <= 0 && change.types.iter().all(|bytes| *bytes <= 0) {
             return Ok(());
@@ -209,7 +211,7 @@ impl Namespace {
         self.type_quotas > 0
     }
 
-    /// What `bytes` in each replica of a file use.
+    /// Usage of `bytes` in each replica of a file.
     pub(crate) fn space_in(&self, file: Slot, bytes: i64) -> Usage {
         self.space_under(file, bytes, || self.effective_policy(file))
     }
@@ -227,7 +229,7 @@ impl Namespace {
         }
     }
 
-    /// What a file is charged, itself as an inode not counted.
+    /// Usage of a file, without its inode.
     pub(crate) fn file_usage(&self, file: Slot) -> Usage {
         self.space_in(file, self.charged_length(file))
     }
@@ -237,7 +239,7 @@ impl Namespace {
         self.subtree_usage_under(top, self.rec(top).parent)
     }
 
-    /// As it would be below another directory, whose storage policy may be another one.
+    /// Usage of a subtree as it would be below another directory, which may have another storage policy.
     pub(crate) fn subtree_usage_under(&self, top: Slot, parent: Slot) -> Usage {
         let mut usage = Usage::default();
         let inherited = match self.has_type_quotas() {

@@ -1,4 +1,4 @@
-//! Walks through a tree, in whose middle the lock may be given away.
+//! Walks through a tree during which the lock may be released.
 
 use std::cmp::Ordering;
 
@@ -8,24 +8,24 @@ use crate::namespace::Namespace;
 use crate::store::slab::Slot;
 use crate::types::Refused;
 
-/// Where a walk is.
+/// Position of a walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TreeWalk {
-    /// Directories to be visited, the last one next.
+    /// Directories that are still to be visited, the next one last.
     todo: Vec<Place>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     dir: InodeId,
-    /// The child to go on after; none when the directory itself was not seen yet.
+    /// The child behind which the walk goes on. `None` while the directory itself was not visited.
     after: Option<Vec<u8>>,
-    /// With the directories below it.
+    /// Whether the directories below it are visited, too.
     is_deep: bool,
 }
 
 impl TreeWalk {
-    /// Through a directory and all that is below it.
+    /// A walk through a directory and everything below it.
     pub(crate) fn of(dir: InodeId) -> TreeWalk {
         let mut walk = TreeWalk::default();
         walk.add(dir, true);
@@ -42,16 +42,18 @@ impl TreeWalk {
     }
 }
 
-/// What a walk comes to.
+/// What a walk visits.
 pub(crate) enum Seen {
-    /// A directory, before its children, which are seen if the answer is true. `is_deep`: and those of the directories below.
+    /// A directory, before its children. They are visited if the answer is true. `is_deep`: those of the directories
+    /// below are, too.
     Directory { dir: Slot, is_deep: bool },
-    /// A child. The answer does not count.
+    /// A child. The answer does not matter.
     Child { dir: Slot, child: Slot },
 }
 
 impl Namespace {
-    /// Goes on with a walk for up to `max_inodes` inodes; true when it is at its end. What is deleted meanwhile is left out,
+    /// Continues a walk with up to `max_inodes` inodes. Returns true at its end. Inodes that are deleted meanwhile are
+    /// left out, inodes that are added may or may not be visited.
     /// what is added may or may not be seen.
     pub(crate) fn walk_step(
         &self,
@@ -98,7 +100,7 @@ impl Namespace {
                     deeper.add(self.rec(child).id(), true);
                 }
             }
-            // Come back to this directory unless its last child was seen.
+            // The walk comes back to this directory unless its last child was visited.
             let after = match stopped_at {
                 Some(child) if self.children(dir).last() != Some(child) => Some(self.name_of(child).to_vec()),
                 None if after.is_none() && self.children(dir).len() > 0 => Some(Vec::new()),

@@ -1,9 +1,9 @@
-//! What is true of the namesystem as a whole between any two calls: each part by itself, and that they speak of the same
-//! blocks, in the same role.
+//! Invariants of the whole namesystem between any two calls. Each part keeps its own, and all parts agree on the blocks
+//! and on the role.
 //!
-//! Simulators and tests check it after every step. A debug build does so at the first, second, fourth, eighth transaction
-//! and so on: it walks everything, and so a namespace that grows to millions of files is walked twenty times in all. No
-//! call, edit or report from outside can break one of these rules.
+//! Simulators and tests check them after every step. A debug build checks at the first, second, fourth, eighth
+//! transaction and so on: a check walks everything, and this way a namespace that grows to millions of files is walked
+//! twenty times in all. No call, edit or report from outside can break these rules.
 
 use crate::Namesystem;
 use crate::role::Role;
@@ -13,10 +13,10 @@ impl Namesystem {
     /// Checks the invariants of all parts.
     ///
     /// # Panics
-    /// When one does not hold, with what and where.
+    /// When one of them does not hold. The message says which and where.
     pub fn check(&self) {
         if self.is_broken() {
-            // A state of no log, which nobody uses any more.
+            // A namespace that is the state of no log. Nobody uses it any more.
             return;
         }
         self.namespace.check();
@@ -39,14 +39,14 @@ impl Namesystem {
         );
     }
 
-    /// After a transaction, in a debug build.
+    /// Checks now and then after a transaction, in a debug build.
     pub(crate) fn check_now_and_then(&self, txid: TxId) {
         if cfg!(debug_assertions) && txid.0.is_power_of_two() {
             self.check();
         }
     }
 
-    /// The block manager knows the namespace's blocks and no others, and whose they are.
+    /// The block manager knows exactly the blocks of the namespace, with the file of each.
     fn check_blocks(&self) {
         let mut blocks = 0;
         self.namespace.for_each_block(&mut |block, file, replication, is_open| {
@@ -73,7 +73,7 @@ impl Namesystem {
         );
     }
 
-    /// Who may change anything follows from the role.
+    /// The parts agree with the role about who may change anything.
     fn check_role(&self) {
         let writes = self.edit_log.is_open_for_write();
         match self.role {
@@ -100,7 +100,7 @@ impl Namesystem {
             Role::SteppingDown => {
                 assert!(!self.blockmanager.is_active(), "who steps down orders nothing any more");
             }
-            // A namespace that is being loaded, or one that nobody uses any more.
+            // The namespace is being loaded, or nobody uses it any more.
             Role::Initializing => {}
         }
     }

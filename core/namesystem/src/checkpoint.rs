@@ -1,23 +1,23 @@
 //! When a standby makes a checkpoint (Hadoop's `StandbyCheckpointer`, `CheckpointConf`), and which uploads are taken
 //! (`ImageServlet`).
 //!
-//! Of several standbys the first one, in the order of their ids, makes the image; the others get it from that one and
-//! count it as their own. Hadoop's standbys each make one. Whoever is due asks those before it whether they are standbys
-//! and well, so the next one makes it when the first is down.
+//! Of several standbys the first one, in the order of their ids, makes the image. The others get it from that one and
+//! treat it as their own; of Hadoop's standbys each makes an image. A standby that finds an image due asks the standbys
+//! before it whether they are well, so the next one makes the image when the first is down.
 //!
 //! Invariants:
-//! - Whoever is due waits no longer than [`CheckpointConfig::patience_ms`] for each of those before it, whatever they say.
-//! - An image that came from another NameNode starts the period anew, as an own one does.
-//! - What becomes of uploads changes nothing: whoever lacks the image gets the next one (HDFS-15562 and HDFS-17821 tell
-//!   what comes of the opposite).
+//! - A standby waits at most [`CheckpointConfig::patience_ms`] for each standby before it, whatever these say.
+//! - An image from another NameNode starts the period anew, just as an image of this one.
+//! - The outcome of an upload changes nothing. A NameNode that lacks the image gets the next one. (HDFS-15562 and
+//!   HDFS-17821 tell what happens otherwise.)
 //!
-//! Pure decisions: the shell saves, sends and reports back. All times are monotonic ms.
+//! These are pure decisions. The shell saves, sends and reports back. All times are monotonic milliseconds.
 
 use hathi_formats::ids::TxId;
 use std::collections::VecDeque;
 
-/// An upload that is younger than this part of the period, and brings fewer than the transactions limit, is refused
-/// (`ImageServlet.recentImageCheckTimePrecision`).
+/// An image is refused when less than this part of the period has passed since the last one, unless it brings more
+/// transactions than the limit (`ImageServlet.recentImageCheckTimePrecision`).
 const RECENT_IMAGE_PRECISION_PERCENT: u64 = 75;
 
 /// `dfs.namenode.checkpoint.*`.
@@ -29,17 +29,17 @@ pub struct CheckpointConfig {
     pub check_period_ms: u64,
     /// `dfs.namenode.checkpoint.txns`.
     pub txns: u64,
-    /// `dfs.namenode.checkpoint.check.quiet-multiplier`: after so many periods the first one is waited for no more.
+    /// `dfs.namenode.checkpoint.check.quiet-multiplier`: number of periods after which the first standby is not waited
+    /// for any more.
     pub quiet_multiplier: f64,
 }
 
 impl CheckpointConfig {
-    /// How long a standby waits for the image that another one is to make: what the quiet time
-    /// (`CheckpointConf.getQuietPeriod`) is longer than the period. Each has a time of its own, so that those that wait do
-    /// not lose their patience together.
+    /// How long a standby waits for the image of another one: the quiet time (`CheckpointConf.getQuietPeriod`) less the
+    /// period. Standbys further behind wait longer, so that several do not begin together.
     #[must_use]
     pub fn patience_ms(&self) -> u64 {
-        // As a cast does it: not a number is 0, and what is too large the largest.
+        // Behaves as a cast: NaN becomes 0, and a number that is too large becomes the largest one.
         let quiet_ms = (self.period_ms as f64 * self.quiet_multiplier) as u64;
         quiet_ms.saturating_sub(self.period_ms)
     }
@@ -56,10 +56,10 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// What a NameNode says that stands before this one in the order.
+/// State of a NameNode that stands before this one in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Earlier {
-    /// It is a standby, and well: it makes the image.
+    /// It is a standby, and well, so it makes the image.
     Makes,
     /// It is not a standby, or not well.
     CanNot,
@@ -67,19 +67,19 @@ pub enum Earlier {
     Silent,
 }
 
-/// The standby's side.
+/// The decisions of a standby.
 #[derive(Clone, Debug)]
 pub struct Checkpointer {
     config: CheckpointConfig,
     last_checkpoint_ms: u64,
-    /// Since when an image is due. Losing it at any moment is safe: the others get their time once more.
+    /// When an image became due. It may be lost at any moment: the others just get their time once more.
     due_since_ms: Option<u64>,
-    /// The newest image that is known here, whoever made it; that of the start at first.
+    /// The newest image that is known here, whoever made it. At the start it is the image that was loaded.
     newest: Option<TxId>,
 }
 
 impl Checkpointer {
-    /// The period counts from now.
+    /// Starts with a new period.
     #[must_use]
     pub fn new(config: CheckpointConfig, now_ms: u64) -> Self {
         Checkpointer {
@@ -90,15 +90,16 @@ impl Checkpointer {
         }
     }
 
-    /// How long the shell sleeps between two questions.
+    /// Milliseconds between two questions of the shell.
     #[must_use]
     pub fn check_interval_ms(&self) -> u64 {
         self.config.check_period_ms.min(self.config.period_ms).max(1)
     }
 
-    /// Whether a checkpoint is due, given what was applied and what the newest image covers.
+    /// Whether a checkpoint is due. `applied` is the last applied transaction, `image` the last one that the newest
+    /// image holds.
     pub fn due(&mut self, applied: TxId, image: TxId, now_ms: u64) -> bool {
-        // An own one was reported before: a newer one came from another NameNode.
+        // Own images were reported before, so a newer one came from another NameNode.
         if self.newest.is_some_and(|newest| image > newest) {
             self.last_checkpoint_ms = now_ms;
         }
@@ -110,8 +111,8 @@ impl Checkpointer {
         is_due
     }
 
-    /// Whether this NameNode makes the image that is due, given what those before it say, and whether one is being
-    /// received now.
+    /// Whether this NameNode makes the image that is due. `earlier` are the answers of the NameNodes before it;
+    /// `receiving` tells whether an image is being received now.
     pub fn is_mine(&self, earlier: &[Earlier], receiving: bool, now_ms: u64) -> bool {
         let due_since_ms = self.due_since_ms.unwrap_or(now_ms);
         let makers = earlier.iter().filter(|earlier| **earlier == Earlier::Makes).count();
@@ -121,7 +122,7 @@ impl Checkpointer {
         is_over || (makers == 0 && !receiving)
     }
 
-    /// An image of this transaction was saved here.
+    /// This NameNode has saved an image of this transaction.
     pub fn on_saved(&mut self, txid: TxId, now_ms: u64) {
         self.newest = self.newest.max(Some(txid));
         self.last_checkpoint_ms = now_ms;
@@ -129,7 +130,8 @@ impl Checkpointer {
     }
 }
 
-/// Whether a NameNode takes an image of `txid` when its newest is `newest`, saved `age_ms` ago; `false` is status 409.
+/// Whether a NameNode takes an image of `txid`, when its newest image is of `newest` and was saved `age_ms` ago. On
+/// `false` it answers status 409.
 #[must_use]
 pub fn accepts_upload(config: &CheckpointConfig, txid: TxId, newest: TxId, age_ms: u64) -> bool {
     if txid <= newest {
@@ -139,23 +141,23 @@ pub fn accepts_upload(config: &CheckpointConfig, txid: TxId, newest: TxId, age_m
     !(recent && txid.0 - newest.0 < config.txns)
 }
 
-/// Edits that an image covers stay for so long, so that a standby that was down meanwhile goes on where it stopped.
+/// Edits stay this long after an image holds them, so that a standby that was down meanwhile goes on where it stopped.
 pub const EDITS_RETAINED_MS: u64 = 3_600_000;
-/// But no more than so many transactions: some gigabytes at each JournalNode.
+/// Largest number of transactions that stay for this reason: some gigabytes at each JournalNode.
 pub const EDITS_RETAINED_TXNS: u64 = 20_000_000;
-/// Moments remembered: more than an hour's minutes.
+/// Number of remembered moments, enough for a minute each in an hour.
 const MOMENTS_MAX: usize = 128;
 
-/// How far the edits reached at which time. Of the NameNode that purges them, so that it keeps some for its peers: which
-/// of them is how far behind it does not know, but none needs what an image behind [`EDITS_RETAINED_MS`] covers unless it
-/// was down for so long. Then it fetches an image.
+/// How far the edits reached at which time. The NameNode that purges edits keeps some for its peers with it. It does
+/// not know how far each of them is behind. But a peer needs edits that an image of [`EDITS_RETAINED_MS`] ago holds
+/// only if it was down since, and then it fetches an image.
 #[derive(Clone, Debug, Default)]
 pub struct EditsRetention {
     moments: VecDeque<(u64, TxId)>,
 }
 
 impl EditsRetention {
-    /// The last transaction, now.
+    /// Notes the last transaction of now.
     pub fn note(&mut self, last: TxId, now_ms: u64) {
         debug_assert!(
             self.moments.back().is_none_or(|(at_ms, _)| *at_ms <= now_ms),
@@ -167,11 +169,12 @@ impl EditsRetention {
         }
     }
 
-    /// The first transaction whose edits stay, given what Hadoop's keys keep for the images that exist ([`retention`]).
+    /// First transaction whose edits stay. `by_images` is the one that Hadoop's keys keep for the existing images
+    /// ([`retention`]).
     #[must_use]
     pub fn keep_from(&self, by_images: TxId, last: TxId, now_ms: u64) -> TxId {
         let old_enough = |(at_ms, _): &&(u64, TxId)| at_ms + EDITS_RETAINED_MS <= now_ms;
-        // Without a moment that is old enough, as in the first hour, all of them may be needed.
+        // Without an old enough moment, as in the first hour, all edits may be needed.
         let by_time = self
             .moments
             .iter()
@@ -185,12 +188,12 @@ impl EditsRetention {
     }
 }
 
-/// Images that always stay, whatever `dfs.namenode.num.checkpoints.retained` says: should the newest turn out to be
-/// damaged on the disk, the one before serves.
+/// Number of images that always stay, whatever `dfs.namenode.num.checkpoints.retained` says. If the newest image turns
+/// out to be damaged on disk, the one before is used.
 pub const IMAGES_RETAINED_MIN: usize = 2;
 
-/// Which images and edits stay (`NNStorageRetentionManager`): the oldest image to keep and the first transaction whose
-/// edits must stay, given the images that are known to be whole (any order).
+/// Decides which images and edits stay (`NNStorageRetentionManager`). Returns the oldest image to keep and the first
+/// transaction whose edits must stay. `images` are the images known to be whole, in any order.
 #[must_use]
 pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: u64) -> Option<(TxId, TxId)> {
     let mut sorted = images.to_vec();
@@ -206,9 +209,10 @@ pub fn retention(images: &[TxId], images_retained: usize, extra_edits_retained: 
     Some((oldest, TxId((oldest.0 + 1).saturating_sub(extra_edits_retained))))
 }
 
-/// The first transaction whose edits stay, given the final segments here (first and last transaction, in their order), the
-/// first one that `required` images need, and the first one that [`retention`] keeps for them. No more than so many segments
-/// stay that no image needs (`dfs.namenode.max.extra.edits.segments.retained`).
+/// First transaction whose edits stay. `segments` are the finalized segments here (first and last transaction) in their
+/// order, `required` is the first transaction that the required images need, and `by_count` the first one that
+/// [`retention`] keeps for them. At most `extra_segments_max` segments stay that no image needs
+/// (`dfs.namenode.max.extra.edits.segments.retained`).
 #[must_use]
 pub fn keep_from(segments: &[(TxId, TxId)], required: TxId, by_count: TxId, extra_segments_max: usize) -> TxId {
     let extra = segments
@@ -221,8 +225,8 @@ pub fn keep_from(segments: &[(TxId, TxId)], required: TxId, by_count: TxId, extr
     }
 }
 
-/// What of the final segments here (first and last transaction, in their order) a checkpointer gets that has everything
-/// before `since`: a row without a gap, behind the last gap if there is one (`JournalSet.getEditLogManifest`).
+/// The segments that a checkpointer gets which has everything before `since`: the last ones of `segments` (first and
+/// last transaction, in their order) that follow each other without a gap (`JournalSet.getEditLogManifest`).
 #[must_use]
 pub fn manifest(segments: &[(TxId, TxId)], since: TxId) -> Vec<(TxId, TxId)> {
     let mut row: Vec<(TxId, TxId)> = Vec::new();
@@ -262,8 +266,9 @@ mod tests {
         assert!(!checkpointer.due(TxId(110), TxId(100), 5999), "one came at 5000");
     }
 
-    /// Five NameNodes as their shells drive them: each looks once in a check period, at a moment of its own, and whoever
-    /// makes an image sends it to all that live, where it is after `SAVE_MS`. Answers who made one, and when.
+    /// Five NameNodes as their shells drive them. Each looks once in a check period, at a moment of its own. A NameNode
+    /// that makes an image sends it to all that live, where it arrives after `SAVE_MS`. Returns who made an image, and
+    /// when.
     fn cluster(active: usize, is_down: impl Fn(usize, u64) -> bool, until_ms: u64) -> Vec<(usize, u64)> {
         const COUNT: usize = 5;
         const SAVE_MS: u64 = 40;
@@ -279,9 +284,9 @@ mod tests {
                 }
             }
             for index in (0..COUNT).filter(|index| *index != active && !is_down(*index, now)) {
-                // Less than `txns` in a period.
+                // Less than `txns` per period.
                 let applied = TxId(2 + now / 100);
-                // It has just been started.
+                // This NameNode has just been started.
                 if now > 0 && is_down(index, now - 1) {
                     all[index] = Checkpointer::new(config(), now);
                 }
@@ -341,7 +346,7 @@ mod tests {
         assert!(!checkpointer.is_mine(&earlier, false, 1499));
         assert!(checkpointer.is_mine(&[Earlier::CanNot, Earlier::Silent], false, 1499));
         assert!(checkpointer.is_mine(&earlier, false, 1500));
-        // Whoever has two before it is patient twice as long: they do not all make one.
+        // A standby with two others before it waits twice as long, so that not all of them make an image.
         let two = [Earlier::Makes, Earlier::Makes];
         assert!(!checkpointer.is_mine(&two, false, 1999));
         assert!(checkpointer.is_mine(&two, false, 2000));
@@ -355,7 +360,8 @@ mod tests {
         assert!(checkpointer.is_mine(&[], true, 1500));
     }
 
-    /// As it does at those that took the image: otherwise they would refuse the next one as too early (HDFS-17815).
+    /// The same as at the NameNodes that took the image. Otherwise they would refuse the next one as too early
+    /// (HDFS-17815).
     #[test]
     fn the_period_counts_from_the_end_of_a_save() {
         let mut checkpointer = Checkpointer::new(config(), 0);
@@ -377,7 +383,7 @@ mod tests {
     fn safety_n6_edits_stay_for_an_hour_whatever_the_images_cover() {
         let minute = 60_000;
         let mut retention = EditsRetention::default();
-        // 1000 transactions a minute, and two checkpoints in the last one.
+        // 1000 transactions a minute, with two checkpoints in the last minute.
         for at in 0..50 {
             retention.note(TxId(1000 * at), at * minute);
         }
@@ -415,7 +421,7 @@ mod tests {
         assert_eq!(keep_from(&segments, TxId(31), TxId(5), 3), TxId(5));
         assert_eq!(keep_from(&segments, TxId(31), TxId(5), 2), TxId(11));
         assert_eq!(keep_from(&segments, TxId(31), TxId(5), 0), TxId(31));
-        // An image in the middle of a segment.
+        // An image that ends in the middle of a segment.
         assert_eq!(keep_from(&segments, TxId(26), TxId(0), 0), TxId(26));
         assert_eq!(keep_from(&[], TxId(26), TxId(3), 0), TxId(3));
     }
@@ -436,7 +442,7 @@ mod tests {
         assert_eq!(of(&whole, 15), [(11, 20), (21, 30)]);
         assert_eq!(of(&whole, 31), []);
         assert_eq!(of(&[(1, 10), (21, 30)], 1), [(21, 30)]);
-        // A directory that was dropped in the middle of a segment and began again with another one.
+        // A directory that was dropped in the middle of a segment, and is written again from another one on.
         assert_eq!(of(&[(1, 10), (4, 10), (11, 20)], 1), [(1, 10), (11, 20)]);
     }
 

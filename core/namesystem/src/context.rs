@@ -1,4 +1,4 @@
-//! What a call knows of its caller, and what it leaves to the shell.
+//! What a handler knows of the caller, and what it leaves to the shell.
 
 use crate::Namesystem;
 use crate::calls::{BlockReportWork, DeleteWork, WalkWork};
@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who calls, when, and with which ids.
+/// The caller of a call, its time and its ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallContext {
     /// The effective user's short name.
@@ -26,9 +26,9 @@ pub struct CallContext {
     pub client_id: SmallVec<[u8; 16]>,
     /// The RPC call id (-2 for none).
     pub call_id: i32,
-    /// How often the caller has sent this call before.
+    /// Number of times that the caller has sent this call before.
     pub retry_count: i32,
-    /// What is known of the client when the call did not come from it directly.
+    /// What the NameNode that passed the call on says of the client. `None` when the call came directly from it.
     pub passed_on: Option<PassedOn>,
     /// Wall clock ms, for mtimes.
     pub now_ms: u64,
@@ -37,7 +37,7 @@ pub struct CallContext {
 }
 
 impl CallContext {
-    /// Refuses everybody but a superuser (`FSPermissionChecker.checkSuperuserPrivilege`).
+    /// Refuses a caller that is not a superuser (`FSPermissionChecker.checkSuperuserPrivilege`).
     pub fn check_superuser(&self) -> Result<(), RemoteException> {
         if self.superuser {
             return Ok(());
@@ -49,14 +49,14 @@ impl CallContext {
     }
 }
 
-/// What the shell must do before the caller can be answered, because it takes threads, disks or peers.
+/// Work that takes threads, disks or peers. The shell does it before the caller is answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Deferred {
     /// `ClientProtocol.saveNamespace`; answered with `SaveNamespaceResponseProto`.
     SaveNamespace {
-        /// Skip when the last image is younger than so many seconds (0: never).
+        /// Do nothing when the last image is younger than this many seconds (0: never).
         time_window_s: u64,
-        /// Skip when fewer transactions came since (0: never).
+        /// Do nothing when fewer transactions were logged since the last image (0: never).
         tx_gap: u64,
     },
     /// `refreshNodes`: read the include and exclude files again.
@@ -65,34 +65,34 @@ pub enum Deferred {
     MetaSave(String),
     /// `finalizeUpgrade`.
     FinalizeUpgrade,
-    /// `getEditLogManifest`: the final segments that the NameNode itself keeps, from this transaction on.
+    /// `getEditLogManifest`: the finalized segments in this NameNode's own directories, from this transaction on.
     EditLogManifest(TxId),
     /// `restoreFailedStorage` with `true`, `false` or `check`.
     RestoreFailedStorage(String),
-    /// `ClientProtocol.reportBadBlocks`: the other NameNodes are told of these replicas, as far as they can be reached;
-    /// answered with `ReportBadBlocksResponseProto`.
+    /// `ClientProtocol.reportBadBlocks`: tell the other NameNodes of these replicas, as far as they can be reached. The
+    /// answer is a `ReportBadBlocksResponseProto`.
     TellCorrupt(Vec<LocatedBlockProto>),
-    /// `DatanodeProtocol.blockReport` of many replicas: step it under the write lock until it answers.
+    /// `DatanodeProtocol.blockReport` of many replicas: call its step under the write lock until it returns a reply.
     BlockReport(Box<BlockReportWork>),
-    /// A read of many inodes: step it under the read lock until it answers.
+    /// A read of many inodes: call its step under the read lock until it returns a reply.
     Walk(Box<WalkWork>),
-    /// A delete of many inodes. Whoever does it has at most one under way, and first asks it to [finish](DeleteWork::finish).
+    /// A delete of many inodes. The shell has at most one under way, and first asks it to [finish](DeleteWork::finish).
     Delete(Box<DeleteWork>),
 }
 
-/// What a verb answers.
+/// What a handler returns.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The encoded response message, or what the caller gets thrown.
+    /// The encoded response message, or the exception that the caller gets.
     pub result: Result<Bytes, RemoteException>,
-    /// The reply shows the effects of transactions up to this one and may leave only when it is synced.
+    /// The reply shows the effects of transactions up to this one, so it may leave only when this one is synced.
     pub after: Option<TxId>,
-    /// When present, `result` is ignored: the shell does this and answers itself.
+    /// When present, `result` is ignored. The shell does this work and answers by itself.
     pub deferred: Option<Deferred>,
 }
 
 impl Reply {
-    /// An encoded response that shows nothing in flight.
+    /// A reply that shows nothing in flight.
     pub fn message(message: &impl ::prost::Message) -> Reply {
         Reply {
             result: Ok(Bytes::from(message.encode_to_vec())),
@@ -111,14 +111,14 @@ impl Reply {
         }
     }
 
-    /// Leaves only when this transaction is synced.
+    /// Makes the reply wait until this transaction is synced.
     #[must_use]
     pub fn after(mut self, txid: Option<TxId>) -> Reply {
         self.after = self.after.max(txid);
         self
     }
 
-    /// Left to the shell.
+    /// A reply that the shell makes.
     #[must_use]
     pub fn defer(deferred: Deferred) -> Reply {
         Reply {
@@ -129,14 +129,15 @@ impl Reply {
     }
 }
 
-/// One protocol method. Body in: the encoded request message.
+/// The handler of a protocol method. It gets the encoded request message.
 #[derive(Clone, Copy)]
 pub enum Verb {
     /// Runs under the read lock.
     Read(fn(&Namesystem, &CallContext, Bytes) -> Reply),
     /// Runs under the write lock.
     Write(fn(&mut Namesystem, &CallContext, Bytes) -> Reply),
-    /// Runs under the read lock first; when that answers `None` (an access time to write, say), under the write lock.
+    /// Runs under the read lock first. When it returns `None` there, for example because an access time must be
+    /// written, it runs under the write lock.
     ReadThenWrite(
         fn(&Namesystem, &CallContext, &Bytes) -> Option<Reply>,
         fn(&mut Namesystem, &CallContext, Bytes) -> Reply,

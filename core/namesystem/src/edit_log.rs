@@ -3,13 +3,13 @@
 //! Invariants:
 //! - `applied ≥ sealed ≥ sent ≥ synced`: [`Positions`] owns them.
 //! - Between `END_LOG_SEGMENT` of one segment and `START_LOG_SEGMENT` of the next there is no other op.
-//! - What [`EditLog::take`] hands out is in log order, and each transaction is handed out once.
-//! - An op is encoded before it is applied and counts only after it was: [`EditLog::stage`], then for each op
-//!   [`EditLog::log_staged`]. So what can't be read back is refused while nothing has changed, and what did not apply is
-//!   not in the log.
-//! - All positions belong to one [`Life`]; the next one has a synced position of its own.
+//! - [`EditLog::take`] returns items in log order, and each transaction once.
+//! - An op is encoded before it is applied ([`EditLog::stage`]), and belongs to the log only after it was applied
+//!   ([`EditLog::log_staged`] for each op). So an op that can't be read back is refused while nothing has changed, and
+//!   an op that failed to apply is not in the log.
+//! - All positions belong to one [`Life`]. The next life has a synced position of its own.
 //!
-//! Durable: nothing here; the journals are. Mirrors Hadoop's `FSEditLog` and `EditsDoubleBuffer`.
+//! Nothing here is durable; the journals are. Mirrors Hadoop's `FSEditLog` and `EditsDoubleBuffer`.
 
 use crate::life::Life;
 use crate::positions::Positions;
@@ -18,18 +18,18 @@ use hathi_formats::editlog::{self, EditOp, EncodeError};
 use hathi_formats::ids::TxId;
 use std::collections::VecDeque;
 
-/// A batch is sealed when its open buffer passes this size, so that one `journal` call stays far below
-/// `ipc.maximum.data.length` (Hadoop's `EditsDoubleBuffer` flushes at 512 KiB).
+/// A batch is sealed when the open buffer passes this size. So one `journal` call stays far below
+/// `ipc.maximum.data.length`. (Hadoop's `EditsDoubleBuffer` flushes at 512 KiB.)
 pub const BATCH_BYTES_MAX: usize = 512 * 1024;
 
-/// What the journals are to do, in order.
+/// Work for the journals, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogItem {
     /// Open a segment whose first transaction will be this one.
     StartSegment(TxId),
     /// Append transactions `first ..= first + count - 1` of the segment.
     Edits {
-        /// First transaction of the segment these belong to.
+        /// First transaction of the segment that the edits belong to.
         segment: TxId,
         /// First transaction of the batch.
         first: TxId,
@@ -47,7 +47,7 @@ pub enum LogItem {
     },
 }
 
-/// Why the log refused.
+/// Why the edit log refuses something.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EditLogError {
     /// Nothing may be logged: this NameNode is not active, or it is stepping down.
@@ -63,7 +63,7 @@ pub enum EditLogError {
 pub struct EditLog {
     segment: Option<TxId>,
     positions: Positions,
-    /// The open batch, and behind it the ops that are staged.
+    /// The bytes of the open batch, followed by those of the staged ops.
     open: Vec<u8>,
     open_count: u32,
     /// Where the open batch ends in `open`.
@@ -73,13 +73,13 @@ pub struct EditLog {
     out: VecDeque<LogItem>,
     last_roll_ms: u64,
     ops_total: u64,
-    /// Last transaction and bytes of each sealed batch that may not be synced.
+    /// Last transaction and length of each sealed batch that may not be synced yet.
     unsynced: VecDeque<(TxId, usize)>,
     unsynced_bytes: usize,
 }
 
 impl EditLog {
-    /// A closed log of a namespace that holds everything up to `applied`, which is durable.
+    /// A closed log for a namespace that holds everything up to `applied`, all of it durable.
     #[must_use]
     pub fn new(life: Life, applied: TxId) -> Self {
         EditLog {
@@ -109,14 +109,14 @@ impl EditLog {
         self.life().synced()
     }
 
-    /// The life these positions belong to; its synced position may be read without the namesystem's lock.
+    /// The life that these positions belong to. Its synced position may be read without the namesystem's lock.
     #[must_use]
     pub fn life(&self) -> &Life {
         self.positions.life()
     }
 
-    /// Ends this life and begins the next, in which what is applied counts as durable. Only while closed for write and
-    /// with nothing unsynced: what no quorum has can't be taken into another life.
+    /// Ends this life and begins the next, in which everything applied counts as durable. The log must be closed, and
+    /// nothing may be unsynced: transactions that no quorum has can't be taken into another life.
     pub fn begin_life(&mut self) {
         assert!(self.segment.is_none(), "a life begins while the log is open for write");
         self.positions.begin_life();
@@ -134,7 +134,7 @@ impl EditLog {
         self.segment.is_some()
     }
 
-    /// First transaction of the open segment.
+    /// First transaction of the open segment, if one is open.
     #[must_use]
     pub fn segment(&self) -> Option<TxId> {
         self.segment
@@ -159,23 +159,23 @@ impl EditLog {
         self.ops_total
     }
 
-    /// Notes that a transaction read from a journal or covered by an image was applied. Only while closed for write.
+    /// Notes that a transaction was applied that was read from a journal or is in an image. The log must be closed.
     pub fn set_applied(&mut self, txid: TxId) {
         assert!(self.segment.is_none(), "replay while the log is open for write");
         self.positions.replay(txid);
         self.forget_synced();
     }
 
-    /// Opens a segment at the transaction after the last one applied and logs its `START_LOG_SEGMENT`.
-    /// The caller has recovered the journals first.
+    /// Opens a segment that begins behind the last applied transaction, and logs its `START_LOG_SEGMENT`. The caller
+    /// has recovered the journals before.
     pub fn open_for_write(&mut self, now_ms: u64) -> TxId {
         assert!(self.segment.is_none(), "the log is open for write already");
         assert!(self.open.is_empty() && self.out.is_empty());
         self.start_segment(now_ms)
     }
 
-    /// Encodes ops that are about to be applied, as the transactions that follow the last one. They are no part of the
-    /// log until [`EditLog::log_staged`] is called for each. If one of them can't be encoded, none is staged.
+    /// Encodes ops that are about to be applied, as the transactions that follow the last one. An op becomes part of
+    /// the log with [`EditLog::log_staged`]. If one of the ops can't be encoded, none is staged.
     pub fn stage(&mut self, ops: &[EditOp]) -> Result<(), EditLogError> {
         if self.segment.is_none() {
             return Err(EditLogError::NotOpen);
@@ -196,7 +196,7 @@ impl EditLog {
         Ok(())
     }
 
-    /// The next staged op was applied: it is logged. Answers its transaction.
+    /// Logs the next staged op, which was applied. Returns its transaction.
     pub fn log_staged(&mut self) -> TxId {
         let Some(end) = self.staged_ends.pop_front() else {
             panic!("an op was applied that is not staged");
@@ -215,19 +215,19 @@ impl EditLog {
         txid
     }
 
-    /// The next staged op did not apply: neither it nor those behind it are logged.
+    /// Drops the next staged op, which failed to apply, and all behind it.
     pub fn drop_staged(&mut self) {
         self.open.truncate(self.logged_len);
         self.staged_ends.clear();
     }
 
-    /// Ends the open segment and starts the next one; answers the first transaction of the new one.
+    /// Ends the open segment and begins the next one. Returns the first transaction of the new segment.
     pub fn roll(&mut self, now_ms: u64) -> Result<TxId, EditLogError> {
         self.end_segment()?;
         Ok(self.start_segment(now_ms))
     }
 
-    /// Whether everything behind this transaction is the beginning of the open segment, if there is anything.
+    /// Whether nothing follows this transaction but the op that begins the open segment.
     #[must_use]
     pub fn changes_nothing_behind(&self, txid: TxId) -> bool {
         self.applied() <= txid || (self.applied() == txid.next() && self.segment == Some(txid.next()))
@@ -238,8 +238,8 @@ impl EditLog {
         self.end_segment()
     }
 
-    /// Closes the log for write without a word to the journals, because they are another's now.
-    /// What was not synced is lost to this NameNode; the caller answers for its namespace.
+    /// Closes the log without a word to the journals, because they belong to another NameNode now. Transactions that
+    /// were not synced are lost to this NameNode, and the caller must load its namespace anew.
     pub fn abort(&mut self) {
         self.segment = None;
         self.open.clear();
@@ -251,13 +251,13 @@ impl EditLog {
         self.unsynced_bytes = 0;
     }
 
-    /// Whether some transactions were applied here that no quorum is known to have.
+    /// Whether transactions were applied here that no quorum is known to have.
     #[must_use]
     pub fn has_unsynced(&self) -> bool {
         self.synced() < self.applied()
     }
 
-    /// Bytes of ops that were logged and that no quorum is known to have: what this NameNode must keep in memory.
+    /// Bytes of logged ops that no quorum is known to have, which this NameNode must keep in memory.
     pub fn unsynced_bytes(&mut self) -> usize {
         self.forget_synced();
         self.unsynced_bytes + self.open.len()
@@ -274,13 +274,13 @@ impl EditLog {
         }
     }
 
-    /// Whether [`EditLog::take`] would hand out something.
+    /// Whether [`EditLog::take`] would return something.
     #[must_use]
     pub fn has_pending(&self) -> bool {
         !self.out.is_empty() || self.open_count > 0
     }
 
-    /// Bytes of ops that [`EditLog::take`] would hand out; more than any batch where a segment begins or ends.
+    /// Bytes of ops that [`EditLog::take`] would return. More than any batch when a segment begins or ends.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         if self.out.is_empty() {
@@ -290,14 +290,14 @@ impl EditLog {
         }
     }
 
-    /// Transactions that [`EditLog::take`] would hand out.
+    /// Number of transactions that [`EditLog::take`] would return.
     #[must_use]
     pub fn pending_txns(&self) -> u64 {
         self.applied().0.saturating_sub(self.sent().0)
     }
 
-    /// Takes everything that was appended since the last call, in log order. Consecutive edits come as one item each
-    /// time, so the batch grows with the time between two calls.
+    /// Takes everything that was logged since the last call, in log order. Consecutive edits become one item, so a
+    /// batch grows with the time between two calls.
     pub fn take(&mut self) -> VecDeque<LogItem> {
         self.seal();
         self.positions.send();
@@ -307,14 +307,14 @@ impl EditLog {
         std::mem::take(&mut self.out)
     }
 
-    /// A quorum has everything up to `txid`: [`Life::acknowledge`], for those who drive the log by hand and know what was
-    /// sent.
+    /// A quorum has everything up to `txid` ([`Life::acknowledge`]). For callers that drive the log by hand and know
+    /// what was sent.
     pub fn on_synced(&mut self, txid: TxId) {
         let known = self.life().acknowledge(txid);
         assert_eq!(known, Ok(()), "nobody sent that");
     }
 
-    /// What must hold between calls.
+    /// Asserts the invariants that hold between calls.
     pub fn check(&self) {
         self.positions.check();
         assert!(self.logged_len <= self.open.len(), "more is logged than encoded");
@@ -343,7 +343,7 @@ impl EditLog {
         );
     }
 
-    /// Logs an op that changes nothing, so that there is nothing to apply.
+    /// Logs an op that changes nothing, so nothing has to be applied.
     fn push(&mut self, op: EditOp) -> Result<TxId, EditLogError> {
         self.stage(&[op])?;
         Ok(self.log_staged())

@@ -1,30 +1,32 @@
-//! Whether what a standby has replayed is what the journal holds for good.
+//! Checks that the edits which a standby has replayed are those that the journal holds for good.
 //!
-//! A standby replays edits while their segment is still being written. They were said to be durable, but whoever recovers
-//! that segment decides what stays in it: a disk may have lost what a reader was given, JournalNodes may have been set
-//! back by their operator, Hadoop's count as durable what is in a majority's memory. Then the standby is ahead of the
-//! journal, or holds other content of the same length, and each later edit would be applied to the wrong namespace.
+//! A standby replays edits while their segment is still being written. It was told that they are durable, but the
+//! NameNode that recovers this segment decides which edits stay. A disk may have lost edits that a reader was given. An
+//! operator may have set JournalNodes back. Hadoop's JournalNodes call edits durable that a majority has only in
+//! memory. Then the standby is ahead of the journal, or holds other edits under the same ids, and each later edit would
+//! be applied to a wrong namespace.
 //!
-//! How it is noticed:
-//! - Only one writer's edits can become durable in an epoch, and it sends each transaction once. So as long as the
-//!   epoch of the writer stays what it was, nothing has to be compared: [`History::judge`] hears of the epochs about
-//!   once a second, and with that everything replayed until then is *proven*. A writer is known to be alone when a
-//!   majority of JournalNodes has promised its epoch and had a segment started in it, because then its recovery was
-//!   done; that it still is follows from a majority that still promises it, or from a majority of which none promises
-//!   more, as any two majorities meet.
-//! - With a new writer's epoch, the *stretch* that was replayed since then is read once more and compared by a digest.
-//!   That is a second's worth of edits, mostly out of the memory of a JournalNode.
-//! - JournalNodes that tell no epochs (Hadoop's) are compared with segment by segment once each is finalized. What was
-//!   read out of finalized segments in the first place needs no proof, and a shared directory gives nothing else.
-//! - Whatever is read again for another reason is compared for nothing ([`History::check_overlap`]).
-//! - Who wants to become active knows the epoch before its own: when that is the known one, nobody wrote in between, and
-//!   nothing has to be compared; otherwise the stretch is compared with what the recovery left.
+//! How this is noticed:
+//! - In an epoch only the edits of its one writer can become durable, and that writer sends each transaction once. So
+//!   nothing has to be compared as long as the epoch of the writer stays the same. [`History::judge`] is told the
+//!   epochs about once a second, and everything replayed until then is *proven* by that. A writer is known to be alone
+//!   when a majority of the JournalNodes has promised its epoch and has a segment of it: then its recovery was done. It
+//!   is still alone when a majority still promises its epoch, or when no JournalNode of a majority promises more,
+//!   because any two majorities share a JournalNode.
+//! - When the writer's epoch changes, the *stretch* that was replayed since the last proof is read once more and
+//!   compared by a digest. That is about a second of edits, mostly from the memory of a JournalNode.
+//! - Hadoop's JournalNodes tell no epochs. With them, each segment is compared once it is finalized. Edits that were
+//!   read from finalized segments need no proof, and a shared directory gives nothing else.
+//! - Edits that are read again for another reason are compared on the way ([`History::check_overlap`]).
+//! - A NameNode that wants to become active knows the epoch before its own. If that is the known one, no other NameNode
+//!   has written in between, and nothing has to be compared. Otherwise the stretch is compared with what the recovery
+//!   left.
 //!
-//! The digest is made of the checksums that stand behind the ops anyway. A step of it can be undone, so two histories
-//! that differed once never get equal again, and it costs a multiplication per transaction.
+//! The digest is computed from the checksums that follow the ops anyway. Each step of it is invertible, so two
+//! histories that differed once never get the same digest again. A step costs one multiplication per transaction.
 //!
-//! Invariants: stretches are in order and without overlap; everything below the first one and above what was loaded is
-//! proven; a life's `proven` position never passes the first stretch.
+//! Invariants: stretches are in order and do not overlap. Everything above the loaded image and below the first stretch
+//! is proven. A life's `proven` position never passes the first stretch.
 
 use crate::life::Life;
 use crate::tailer::TailError;
@@ -32,19 +34,19 @@ use hathi_formats::editlog::{Frame, Frames, OpCode, SEGMENT_HEADER_LEN};
 use hathi_formats::ids::{Epoch, TxId};
 use std::collections::VecDeque;
 
-/// Segments that may wait for their proof. Each is some kilobytes at least; that many without a majority of JournalNodes
-/// that answers is no history any more.
+/// Largest number of segments that wait for their proof. Each has some kilobytes at least. With this many of them, no
+/// majority of the JournalNodes has answered for too long to trust the history.
 const STRETCHES_MAX: usize = 1000;
-/// Odd, so that a multiplication by it can be undone.
+/// An odd number, so that a multiplication by it is invertible.
 const DIGEST_FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 const CHECKSUM_LEN: usize = 4;
 
-/// Of transactions, in their order.
+/// Digest of transactions in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(u64);
 
 impl Digest {
-    /// With one more.
+    /// The digest with one more transaction.
     #[must_use]
     pub fn and(self, frame: &Frame<'_>) -> Digest {
         let checksum = frame.bytes.last_chunk::<CHECKSUM_LEN>().copied().unwrap_or_default();
@@ -53,19 +55,19 @@ impl Digest {
     }
 }
 
-/// Transactions of one segment that are not proven.
+/// Replayed transactions of one segment that are not proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The first.
+    /// First transaction.
     pub first: TxId,
-    /// The last.
+    /// Last transaction.
     pub last: TxId,
     digest: Digest,
-    /// Another segment was started behind it.
+    /// Whether another segment was started behind it.
     closed: bool,
 }
 
-/// Where edits come from.
+/// Where replayed edits were read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A finalized segment.
@@ -74,86 +76,86 @@ pub enum Source {
     Open,
 }
 
-/// What a JournalNode of ours tells of its journal.
+/// What one of our JournalNodes says about its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalState {
-    /// Its promise.
+    /// Its promised epoch.
     pub promised: Epoch,
-    /// The epoch in which the last segment was started.
+    /// The epoch in which its last segment was started.
     pub writer: Epoch,
     /// Its highest transaction.
     pub highest: TxId,
 }
 
-/// The namespace here is not what the journal holds.
+/// The namespace here is not the one that the journal holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
-    /// The journal was cut back, or never had it.
+    /// The journal ends before the replayed transactions: it was cut back, or never had them.
     #[error("{applied} was applied, but the journal ends with {last}: what is here is not the journal's history")]
     Ahead {
-        /// The last transaction here.
+        /// Last applied transaction.
         applied: TxId,
-        /// The last one there.
+        /// Last transaction of the journal.
         last: TxId,
     },
-    /// The same, and not because of anything replayed: to load it again would change nothing.
+    /// The journal ends before the image, so another load would change nothing.
     #[error(
         "the newest image holds everything up to {image}, but the journal ends with {last}: \
          was the journal set back, or the image copied from elsewhere?"
     )]
     ImageAhead {
-        /// What the image covers.
+        /// Last transaction that the image holds.
         image: TxId,
-        /// The last transaction of the journal.
+        /// Last transaction of the journal.
         last: TxId,
     },
-    /// Other content.
+    /// The journal has other transactions under the same ids.
     #[error("transactions {first} to {last} that were applied are not those of the journal")]
     Differs {
-        /// The first that may differ.
+        /// First transaction that may differ.
         first: TxId,
-        /// The last that may.
+        /// Last transaction that may differ.
         last: TxId,
     },
-    /// No proof for too long.
+    /// Transactions were not proven for too long.
     #[error("transactions from {first} on can't be compared with the journal")]
     Unproven {
-        /// The first.
+        /// First of them.
         first: TxId,
     },
 }
 
 impl HistoryError {
-    /// Whether another load may help.
+    /// Whether another load can't help either.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         !matches!(self, HistoryError::ImageAhead { .. })
     }
 }
 
-/// How a comparison ended.
+/// Result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
-    /// The same.
+    /// The journal holds the same transactions.
     Same,
-    /// Other content, or a segment that ends earlier.
+    /// The journal holds other transactions, or its segment ends earlier.
     Differs,
     /// The journal does not show all of it yet.
     NotYet,
 }
 
-/// See the module.
+/// The history of the replayed edits; see the module.
 #[derive(Debug, Default)]
 pub struct History {
-    /// The image's, before anything was replayed.
+    /// Last transaction of the image, or of the part that needs no proof.
     loaded: TxId,
     stretches: VecDeque<Stretch>,
-    /// The writer that alone can make anything durable, as far as is known.
+    /// The writer that, as far as is known, alone can make edits durable.
     writer: Option<Epoch>,
 }
 
 impl History {
-    /// Of a namespace that was loaded, or that this NameNode wrote itself, up to `loaded`.
+    /// The history of a namespace that was loaded, or written by this NameNode itself, up to `loaded`.
     #[must_use]
     pub fn new(loaded: TxId) -> History {
         History {
@@ -162,7 +164,7 @@ impl History {
         }
     }
 
-    /// A transaction was replayed.
+    /// Notes a replayed transaction.
     pub fn replayed(&mut self, frame: &Frame<'_>, source: Source, life: &Life) {
         if frame.code == OpCode::START_LOG_SEGMENT
             && let Some(last) = self.stretches.back_mut()
@@ -185,7 +187,7 @@ impl History {
         }
     }
 
-    /// A transaction that was replayed before is read again. `seen` belongs to the reading, and is empty at its start.
+    /// A transaction that was replayed before is read again. `seen` belongs to this reading, and is empty at its start.
     pub fn check_overlap(
         &mut self,
         seen: &mut Option<Digest>,
@@ -216,9 +218,9 @@ impl History {
         Ok(())
     }
 
-    /// What JournalNodes of ours tell; with `majority` of them. Answers the stretches that are to be compared with the
-    /// journal, in their order. What is proven is noted in the life. Nothing may be replayed between the moment at
-    /// which the JournalNodes were asked and this call.
+    /// Judges the answers of our JournalNodes; `majority` of them are needed. Returns the stretches that must be
+    /// compared with the journal, in their order. What is proven is noted in `life`. Nothing may be replayed between
+    /// the moment at which the JournalNodes were asked and this call.
     pub fn judge(
         &mut self,
         states: &[JournalState],
@@ -231,7 +233,7 @@ impl History {
             return Err(HistoryError::Unproven { first });
         }
         if states.len() < majority {
-            // They tell no epochs: finalized segments are compared.
+            // The JournalNodes tell no epochs, so finalized segments are compared.
             return Ok(self
                 .stretches
                 .iter()
@@ -240,7 +242,7 @@ impl History {
                 .collect());
         }
         let Some(writer) = self.lone_writer(states, majority) else {
-            // Somebody is about to become the writer, or there is none yet: what stays is not decided.
+            // A NameNode is about to become the writer, or there is none yet. Which edits stay is not decided.
             return Ok(Vec::new());
         };
         let highest = states.iter().map(|state| state.highest).max().unwrap_or_default();
@@ -258,8 +260,8 @@ impl History {
         Ok(Vec::new())
     }
 
-    /// The only writer that can have made anything durable since it started its first segment, up to now: promises only
-    /// grow, so a majority that promised it now has promised nobody above it before.
+    /// The only writer that can have made anything durable from its first segment until now. Promises only grow: a
+    /// majority that promises its epoch now has never promised a higher one.
     fn lone_writer(&self, states: &[JournalState], majority: usize) -> Option<Epoch> {
         let promised = |epoch| states.iter().filter(|state| state.promised == epoch).count();
         let started = |epoch| {
@@ -285,7 +287,7 @@ impl History {
         HistoryError::Ahead { applied, last }
     }
 
-    /// How the comparison of a stretch ended.
+    /// Takes the result of comparing a stretch.
     pub fn on_compared(&mut self, stretch: &Stretch, compared: Compared, life: &Life) -> Result<(), HistoryError> {
         match compared {
             Compared::Same => self.prove(stretch, life),
@@ -312,12 +314,12 @@ impl History {
         );
     }
 
-    /// Whether everything that was replayed is known to be the journal's.
+    /// Whether every replayed transaction is known to be the journal's.
     pub(crate) fn has_nothing_to_prove(&self) -> bool {
         self.stretches.is_empty()
     }
 
-    /// Panics where an invariant of the module header does not hold.
+    /// Panics when an invariant of the module does not hold.
     pub(crate) fn check(&self, applied: TxId, life: &Life) {
         let mut before = life.proven();
         for (at, stretch) in self.stretches.iter().enumerate() {
@@ -336,8 +338,8 @@ impl History {
         assert!(before <= applied, "{before} is to be compared and was not applied");
     }
 
-    /// This NameNode has become the writer in `epoch`, and the journal ends with `last`: what is to be compared before it
-    /// may serve.
+    /// The stretches that must be compared before this NameNode may serve. It has become the writer in `epoch`, and the
+    /// journal ends with `last`.
     pub fn before_active(&self, epoch: Epoch, last: Option<TxId>, applied: TxId) -> Result<Vec<Stretch>, HistoryError> {
         let last = last.unwrap_or(self.loaded);
         if last < applied {
@@ -350,7 +352,7 @@ impl History {
     }
 }
 
-/// A stretch that is being compared with what the journal holds.
+/// The comparison of a stretch with what the journal holds.
 #[derive(Debug)]
 pub struct Comparison {
     stretch: Stretch,
@@ -359,7 +361,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Nothing read yet.
+    /// A comparison that has read nothing yet.
     #[must_use]
     pub fn new(stretch: Stretch) -> Comparison {
         Comparison {
@@ -375,13 +377,13 @@ impl Comparison {
         self.next
     }
 
-    /// Whether all of it was read.
+    /// Whether all transactions of the stretch were read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.next > self.stretch.last
     }
 
-    /// Takes what is needed out of edits as a JournalNode gave them, of which those up to `limit` stay for good.
+    /// Reads the needed transactions from edits that a JournalNode gave. Those up to `limit` stay for good.
     pub fn read(&mut self, edits: &[u8], limit: TxId) -> Result<(), TailError> {
         let body = edits.get(SEGMENT_HEADER_LEN..).unwrap_or_default();
         let mut frames = Frames::new(body, SEGMENT_HEADER_LEN as u64);
@@ -403,7 +405,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// How it ends. `no_more`: the segment was read to its end, and will not grow.
+    /// Result of the comparison. `no_more`: the segment was read to its end and will not grow.
     #[must_use]
     pub fn outcome(&self, no_more: bool) -> Compared {
         match (self.is_whole(), no_more) {

@@ -1,7 +1,8 @@
-//! The NameNode's heart: the namespace (from the edits), the block manager (from the reports) and the edit log, joined.
+//! The deciding part of the NameNode: the namespace (from the edits), the block manager (from the reports) and the edit
+//! log, joined.
 //!
 //! Deterministic: no clock, no sockets, no threads. The shell in `node/namenode` holds one [`Namesystem`] in a
-//! read-write lock, looks up the [`calls`] verb of an RPC, runs it and obeys the [`Reply`].
+//! read-write lock, looks up the handler of an RPC in [`calls`], runs it, and does what the [`Reply`] says.
 
 pub mod calls;
 mod check;

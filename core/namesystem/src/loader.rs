@@ -1,4 +1,4 @@
-//! From a loaded namespace to a namesystem at start: the block manager gets every block the image names.
+//! Joins a loaded namespace with the other parts of a namesystem: the block manager learns every block of the image.
 
 use crate::edit_log::EditLog;
 use crate::history::History;
@@ -13,20 +13,20 @@ use hathi_blockmanager::{BlockManager, BlockManagerConfig, BlockState, NewBlock}
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namespace::Namespace;
 
-/// What a namesystem is made of besides its namespace.
+/// The parts of a namesystem besides its namespace.
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// Typed configuration.
     pub config: Config,
-    /// Of the block manager.
+    /// Configuration of the block manager.
     pub blockmanager: BlockManagerConfig,
-    /// Of the retry cache.
+    /// Configuration of the retry cache.
     pub retry_cache: RetryCacheOptions,
-    /// Which namespace this is.
+    /// Identity of the namespace.
     pub info: NamespaceInfo,
 }
 
-/// A namesystem around a namespace that holds everything up to `txid` and nothing after it, in a life of its own.
+/// A namesystem around a namespace that holds everything up to `txid` and nothing after it. It begins in this life.
 #[must_use]
 pub fn assemble(parts: Parts, namespace: Namespace, txid: TxId, life: Life) -> Namesystem {
     debug_assert!(

@@ -1,8 +1,9 @@
-//! What the active does by itself about leases of files (Hadoop's `LeaseManager.Monitor`), and about the recoveries of last
-//! blocks that somebody has asked for.
+//! What the active does by itself about the leases of files (Hadoop's `LeaseManager.Monitor`), and about recoveries of
+//! last blocks that somebody has asked for.
 //!
-//! Hadoop begins a recovery when it is asked, and after a failure waits for the next call, or for the hard limit. Here it is
-//! begun as soon as the DataNodes that may hold the block have reported, and again when an attempt has expired.
+//! Hadoop begins a block recovery when it is asked, and after a failure waits for the next call or for the hard limit.
+//! Here a recovery begins as soon as the DataNodes that may hold the block have reported, and again when an attempt has
+//! expired.
 
 use crate::Namesystem;
 use crate::calls::{begin_recovery, internal_lease_holder, policy_types};
@@ -15,25 +16,25 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Files looked at in one round, so that the lock is held for a short while only.
+/// Number of files that one round looks at, so that it holds the lock for a short time only.
 const FILES_MAX: usize = 200;
-/// Files remembered: 8 bytes each and a look in each round. What finds no room is found by the lease's hard limit, or when
-/// its recovery is asked for once more.
+/// Number of remembered files: each takes 8 bytes and a look per round. A file beyond this number is found when its
+/// lease passes the hard limit, or when its recovery is asked for once more.
 const RECOVERIES_MAX: usize = 100_000;
 
-/// Files whose last block is to be recovered, and where the rounds stand. Soft state: a new active finds them in its
-/// namespace, which knows truncated files and those whose lease was taken from the writer.
+/// Files whose last block must be recovered, and how far the rounds are. This is soft state: a new active finds the
+/// files in its namespace, which knows truncated files and files whose lease was taken from the writer.
 #[derive(Debug, Default)]
 pub struct Recoveries {
     files: BTreeSet<u64>,
-    /// The last one of `files` looked at.
+    /// The last one of `files` that a round has looked at.
     turn: u64,
-    /// The last file looked at whose lease has expired.
+    /// The last file with an expired lease that a round has looked at.
     expired_turn: u64,
 }
 
 impl Recoveries {
-    /// What a new active finds.
+    /// The recoveries that a new active finds in its namespace.
     pub(crate) fn of(namespace: &Namespace) -> Recoveries {
         Recoveries {
             files: namespace
@@ -56,7 +57,7 @@ impl Recoveries {
         self.files.remove(&file.0);
     }
 
-    /// Panics when more is remembered than there is room for.
+    /// Panics when more files are remembered than allowed.
     pub(crate) fn check(&self) {
         assert!(self.files.len() <= RECOVERIES_MAX, "{} recoveries", self.files.len());
     }
@@ -67,7 +68,7 @@ impl Recoveries {
         self.files.is_empty()
     }
 
-    /// The files whose turn it is.
+    /// The files of the next round.
     fn next_round(&mut self) -> Vec<InodeId> {
         let after = (Bound::Excluded(self.turn), Bound::Unbounded);
         let round: Vec<InodeId> = self
@@ -83,7 +84,7 @@ impl Recoveries {
     }
 }
 
-/// One round of the redundancy monitor, in which each file's storage policy says where its replicas may go. Answers whether
+/// One round of the redundancy monitor. The storage policy of each file says where its replicas may go. Returns whether
 /// there is more to do at once.
 pub fn check_redundancy(ns: &mut Namesystem, now: Now, max_blocks: usize) -> bool {
     let namespace = &ns.namespace;
@@ -91,14 +92,14 @@ pub fn check_redundancy(ns: &mut Namesystem, now: Now, max_blocks: usize) -> boo
     ns.blockmanager.redundancy_tick_by_policy(now, max_blocks, &policy)
 }
 
-/// Goes on with recoveries, and releases the leases of writers that have not renewed them for the hard limit; answers how
-/// many files were looked at. Each round looks at other files than the one before, so that those which can't be released
-/// don't hold up the rest.
+/// Goes on with recoveries, and releases the leases of writers that have not renewed them for the hard limit. Returns
+/// how many files it has looked at. Each round looks at other files than the one before, so that files that can't be
+/// released do not hold up the others.
 pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
     if !may_release(ns) {
         return 0;
     }
-    // Leases that are taken over in this round count from now.
+    // Leases that are taken over in this round begin now.
     ns.namespace.note_time(now.monotonic_ms);
     resume_recoveries(ns, now);
     let after = InodeId(ns.recoveries.expired_turn);
@@ -112,8 +113,8 @@ pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
     expired.len()
 }
 
-/// Begins the recoveries that waited for reports, or whose last attempt has expired. Call after a full report. Answers the
-/// last transaction, if it logged any.
+/// Begins recoveries that waited for reports, or whose last attempt has expired. To be called after a full report.
+/// Returns the last logged transaction, if there is one.
 pub fn resume_recoveries(ns: &mut Namesystem, now: Now) -> Option<TxId> {
     if ns.recoveries.is_empty() || !may_release(ns) {
         return None;
@@ -150,11 +151,11 @@ fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str
     match plan {
         Ok(plan) => {
             if ns.commit(&plan.ops).is_ok() {
-                // "Wait" is an error to a client only.
+                // "Wait" is an error only to a client.
                 let _ = begin_recovery(ns, &ctx, &plan.reply);
             }
         }
-        // A lease that has expired is met again in its turn.
+        // A file with an expired lease gets another turn later.
         Err(_) => ns.recoveries.remove(file),
     }
 }

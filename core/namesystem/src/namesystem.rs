@@ -1,5 +1,5 @@
-//! The namesystem: the namespace (a function of the edits), the block manager (a function of the reports) and the
-//! edit log, with the one way in which an op passes through them.
+//! The namesystem: the namespace (a function of the edits), the block manager (a function of the reports) and the edit
+//! log, with the one way in which an op goes through all of them.
 //!
 //! Invariants:
 //! - The namespace is exactly the result of the ops `1 ..= edit_log.applied()`.
@@ -23,7 +23,7 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp, InodeId, NamespaceInfo, TxId};
 use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
 
-/// What the handlers need of `*-site.xml`, parsed.
+/// Configuration of the handlers, parsed from `*-site.xml`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `dfs.blocksize`, bytes.
@@ -104,42 +104,42 @@ impl Default for Config {
     }
 }
 
-/// See the module.
+/// The namesystem; see the module.
 pub struct Namesystem {
-    /// Durable state.
+    /// The state that the edits make: durable.
     pub namespace: Namespace,
-    /// Soft state.
+    /// The state that the reports make: soft.
     pub blockmanager: BlockManager,
-    /// Positions and open batch.
+    /// The positions of the edit log, and its open batch.
     pub edit_log: EditLog,
-    /// What of the replayed edits is proven to be the journal's.
+    /// Which replayed edits are proven to be the journal's.
     pub history: History,
     /// Answers of at-most-once calls.
     pub retry_cache: RetryCache,
-    /// What clients have begun here. Losing it at a restart is safe only as far as calls that came to another NameNode
-    /// before this one was active go unanswered until then: nobody but the active answers, and who was active before is
-    /// not any more.
+    /// The newest calls that clients have begun here. They may be lost in a restart: only the active answers, so calls
+    /// that came to another NameNode before this one became active stay unanswered until then, and the NameNode that
+    /// was active before is active no more.
     pub latest_calls: LatestCalls,
-    /// The role; changed by `hathi_nameserver::role_changes` through [`Role::change`].
+    /// The role. `hathi_nameserver::role_changes` changes it through [`Role::change`].
     pub role: Role,
     /// Typed configuration.
     pub config: Config,
-    /// Which namespace this is.
+    /// Identity of the namespace.
     pub info: NamespaceInfo,
-    /// Inodes touched by transactions that are not synced yet.
+    /// Inodes that unsynced transactions have touched.
     pub in_flight: InFlight,
-    /// Transaction of the newest image known here (`getMostRecentCheckpointTxId`).
+    /// Last transaction of the newest image that is known here (`getMostRecentCheckpointTxId`).
     pub most_recent_checkpoint: TxId,
-    /// Its time, wall clock ms.
+    /// Time of that image, wall clock ms.
     pub most_recent_checkpoint_ms: u64,
     /// When the role last became active or standby, wall clock ms; 0 before the first time.
     pub last_transition_ms: u64,
-    /// Files whose last blocks are to be recovered.
+    /// Files whose last block must be recovered.
     pub recoveries: Recoveries,
-    /// Deleted subtrees wait for [`Namesystem::reclaim`].
+    /// Whether deleted subtrees wait for [`Namesystem::reclaim`].
     pub reclaim_pending: bool,
-    /// A rolling upgrade was finalized since the load. Losing it at a restart is safe: DataNodes that have not heard of it
-    /// keep deleted replicas until they are told to finalize.
+    /// Whether a rolling upgrade was finalized since the load. This may be lost in a restart: a DataNode that has not
+    /// heard of it keeps deleted replicas until it is told to finalize.
     pub rolling_upgrade_finalized: bool,
 }
 
@@ -153,13 +153,13 @@ impl std::fmt::Debug for Namesystem {
 }
 
 impl Namesystem {
-    /// The life this state belongs to.
+    /// The life that this state belongs to.
     #[must_use]
     pub fn life(&self) -> &Life {
         self.edit_log.life()
     }
 
-    /// Role and life: what a reply remembers of where it was made.
+    /// The role and the life. A reply remembers in which it was made.
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing {
@@ -168,19 +168,19 @@ impl Namesystem {
         }
     }
 
-    /// Whether an op failed to apply, in [`Namesystem::commit`] or [`Namesystem::replay`]. What it changed before it
-    /// failed is not undone, so the namespace is that of no log ([`Namespace::is_broken`]).
+    /// Whether an op failed to apply, in [`Namesystem::commit`] or [`Namesystem::replay`]. Changes that it made before
+    /// it failed are not undone, so the namespace is the state of no log ([`Namespace::is_broken`]).
     ///
-    /// From then on every handler refuses, nothing is committed or replayed, no role is taken over and no image is
-    /// made. What was logged before is good and may become durable. The shell leaves the active role and loads anew;
-    /// only a namesystem that was assembled anew is whole again.
+    /// From then on every handler refuses, nothing is committed or replayed, no role is taken and no image is made.
+    /// Transactions that were logged before are good and may become durable. The shell leaves the active role and loads
+    /// anew. Only a newly assembled namesystem is whole again.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.namespace.is_broken()
     }
 
-    /// Refuses everything once [broken](Namesystem::is_broken), with the exception that makes clients go to another
-    /// NameNode.
+    /// Refuses everything once the namesystem is [broken](Namesystem::is_broken), with the exception that sends clients
+    /// to another NameNode.
     pub fn check_not_broken(&self) -> Result<(), RemoteException> {
         if !self.is_broken() {
             return Ok(());
@@ -191,7 +191,7 @@ impl Namesystem {
         ))
     }
 
-    /// The state as peers and DataNodes are told it: who is broken claims nothing.
+    /// The HA state that peers and DataNodes are told. A broken namesystem never claims to be active.
     #[must_use]
     pub fn ha_state(&self) -> HaState {
         if self.is_broken() {
@@ -211,11 +211,11 @@ impl Namesystem {
         self.role.check_operation(category)
     }
 
-    /// To be asked before a changing call of a client runs: refuses one that was passed on and may be late, and remembers
-    /// the others.
+    /// Must be called before a changing call of a client runs. Refuses a call that was passed on and may be late, and
+    /// notes all others.
     pub fn admit(&mut self, ctx: &CallContext) -> Result<(), RemoteException> {
         if self.role != Role::Active {
-            // The call is not served at all.
+            // The role does not serve the call at all.
             return Ok(());
         }
         let key = CallKey::new(&ctx.client_id, ctx.call_id);
@@ -225,7 +225,7 @@ impl Namesystem {
                 .and_then(|key| self.latest_calls.check(&key, passed_on, ctx.mono_ms));
             if let Err(doubt) = checked {
                 let class = match doubt {
-                    // Who passed it on can look again whether the client waits.
+                    // The NameNode that passed the call on can look again whether the client waits.
                     Doubt::Late => exceptions::CALL_LATE,
                     Doubt::Overtaken | Doubt::Forgotten => exceptions::CALL_IN_DOUBT,
                 };
@@ -239,8 +239,8 @@ impl Namesystem {
         Ok(())
     }
 
-    /// Refuses a change while in safe mode (`FSNamesystem.checkNameNodeSafeMode`). `what` begins the message, as in
-    /// "Cannot create file /x". On an active of an HA pair in start-up safe mode clients are told to retry.
+    /// Refuses a change in safe mode (`FSNamesystem.checkNameNodeSafeMode`). `what` begins the message, as in "Cannot
+    /// create file /x". An active of an HA pair in start-up safe mode tells clients to retry.
     pub fn check_not_in_safe_mode(&self, what: &str) -> Result<(), RemoteException> {
         if !self.blockmanager.in_safe_mode() {
             return Ok(());
@@ -259,12 +259,12 @@ impl Namesystem {
         Err(RemoteException::new(exceptions::SAFE_MODE, message))
     }
 
-    /// Logs and applies the ops of a plan, in this order and without anything between: the only way in which an active
-    /// changes its namespace. The ops carry the caller's ids already. Answers the last transaction, `None` for a plan
-    /// without ops.
+    /// Logs and applies the ops of a plan, in this order and with nothing between them. This is the only way in which
+    /// an active changes its namespace. The ops carry the ids of the call already. Returns the last transaction, or
+    /// `None` for a plan without ops.
     ///
-    /// All ops are encoded first. What the log can't hold exactly is refused while nothing has changed, so that what was
-    /// applied can always be read back. An op that does not apply is a bug here: it is not logged, so no other NameNode
+    /// All ops are encoded first. An op that the log can't hold exactly is refused while nothing has changed, so every
+    /// applied op can be read back. An op that fails to apply is a bug here. It is not logged, so no other NameNode
     /// sees it, but it may have changed something, and this namesystem [is broken](Namesystem::is_broken).
     pub fn commit(&mut self, ops: &[EditOp]) -> Result<Option<TxId>, RemoteException> {
         if ops.is_empty() {
@@ -333,8 +333,8 @@ impl Namesystem {
         Ok(())
     }
 
-    /// The transaction that must be synced before a reply may leave that shows or passes through these inodes; `None`
-    /// when none of them is touched by anything in flight. See also [`Namesystem::shown_children`].
+    /// The transaction that must be synced before a reply may leave that shows or passes through these inodes. `None`
+    /// when no transaction in flight has touched them. See also [`Namesystem::shown_children`].
     #[must_use]
     pub fn shown_txid(&self, inodes: impl IntoIterator<Item = InodeId>) -> Option<TxId> {
         self.in_flight
@@ -342,27 +342,27 @@ impl Namesystem {
     }
 
     /// The transaction that must be synced before a reply may leave that lists these directories, shows their status,
-    /// or says that a name is absent from them.
+    /// or says that a name is not in them.
     #[must_use]
     pub fn shown_children(&self, dirs: impl IntoIterator<Item = InodeId>) -> Option<TxId> {
         self.in_flight
             .shown_txid(self.edit_log.synced(), dirs.into_iter().map(Shown::Children))
     }
 
-    /// The transaction that must be synced before a reply showing anything of the namespace may leave: for listings of
-    /// whole subtrees and counters, where naming the inodes would cost more than waiting.
+    /// The transaction that must be synced before a reply may leave that shows anything of the namespace. It is for
+    /// listings of whole subtrees and for counters, where naming the inodes would cost more than waiting.
     #[must_use]
     pub fn shown_everything(&self) -> Option<TxId> {
         self.edit_log.has_unsynced().then(|| self.edit_log.applied())
     }
 
-    /// What plans ask about replicas, over this block manager.
+    /// Answers of the block manager to the questions of plans about replicas.
     #[must_use]
     pub fn replicas(&self) -> Replicas<'_> {
         Replicas(&self.blockmanager)
     }
 
-    /// Frees a slice of what was deleted (Hadoop's `MarkedDeleteQueue`); answers whether anything is left.
+    /// Frees a part of the deleted inodes (Hadoop's `MarkedDeleteQueue`). Returns whether any are left.
     pub fn reclaim(&mut self, max_inodes: usize) -> bool {
         if self.is_broken() {
             self.reclaim_pending = false;
@@ -381,8 +381,9 @@ impl Namesystem {
         self.reclaim_pending
     }
 
-    /// Becomes active: everything a quorum has is applied and proven, and the journals are this NameNode's. Opens the log.
-    /// Answers the transaction of the first segment. Refused when [broken](Namesystem::is_broken).
+    /// Makes this NameNode active and opens the log. Everything that a quorum has must be applied and proven, and the
+    /// journals must be this NameNode's. Returns the first transaction of the first segment. A
+    /// [broken](Namesystem::is_broken) namesystem refuses.
     pub fn start_active(&mut self, now: Now) -> Result<TxId, IllegalTransition> {
         self.refuse_role_if_broken(Role::Active)?;
         self.role.change(Role::Active)?;
@@ -406,7 +407,7 @@ impl Namesystem {
         Ok(first)
     }
 
-    /// Takes no more changes. What was logged may still become durable; see [`Namesystem::end_stepping_down`].
+    /// Stops taking changes. Logged transactions may still become durable; see [`Namesystem::end_stepping_down`].
     pub fn begin_stepping_down(&mut self) -> Result<(), IllegalTransition> {
         self.role.change(Role::SteppingDown)?;
         self.blockmanager.stop_active();
@@ -414,8 +415,8 @@ impl Namesystem {
         Ok(())
     }
 
-    /// A standby again, with everything applied also durable, in another life. A namespace with more than that must be
-    /// loaded anew, and so must one that [is broken](Namesystem::is_broken), which is refused here.
+    /// Makes this NameNode a standby again, in another life. Everything applied must be durable; a namespace with more
+    /// must be loaded anew. So must one that [is broken](Namesystem::is_broken), which is refused here.
     pub fn end_stepping_down(&mut self, wall_ms: u64) -> Result<(), IllegalTransition> {
         self.refuse_role_if_broken(Role::Standby)?;
         self.role.change(Role::Standby)?;
@@ -439,16 +440,17 @@ impl Namesystem {
         Ok(())
     }
 
-    /// Ends this life and begins the next for a namespace that is about to be loaded. What is here is of no use to anybody
-    /// from now on: no call sees it and no image is made of it.
+    /// Ends this life and begins the next one for a namespace that is about to be loaded. The present namespace is
+    /// useless from now on: no call sees it and no image is made of it.
     pub fn begin_loading(&mut self) -> Life {
         self.role = Role::Initializing;
         self.life().next(TxId(0))
     }
 
-    /// Takes from the namesystem that this one replaces what no image and no edit holds: answers of at-most-once calls.
-    /// Those of transactions behind the image come again with the replay. Those that the old life never knew to be in
-    /// the journal for good are not taken: their edits may be lost, and then a repetition has to run.
+    /// Takes over from the namesystem that this one replaces what neither images nor edits hold: answers of
+    /// at-most-once calls. Answers of transactions behind the image come again with the replay. An answer is left out
+    /// when the old life never knew that its transaction is in the journal for good: its edit may be lost, and then a
+    /// repeated call must run.
     pub fn inherit(&mut self, old: &mut Namesystem) {
         self.last_transition_ms = old.last_transition_ms;
         self.latest_calls = std::mem::take(&mut old.latest_calls);
@@ -474,7 +476,7 @@ impl Namesystem {
                     state: BlockState::UnderConstruction,
                 }),
                 Effect::BlockUpdated { block, .. } => self.blockmanager.update_block(block),
-                // The active waits for replicas before it calls a block complete; the edits say that it was.
+                // The active waits for replicas before it calls a block complete. The edits say that it was complete.
                 Effect::BlockCompleted { block, .. } if active => {
                     self.blockmanager.commit_block(block);
                 }
@@ -501,7 +503,7 @@ impl Namesystem {
     }
 }
 
-/// The namespace's question about replicas, answered by the block manager.
+/// Answers the namespace's questions about replicas from the block manager.
 pub struct Replicas<'a>(pub &'a BlockManager);
 
 impl BlockView for Replicas<'_> {
@@ -545,23 +547,23 @@ impl BlockView for Replicas<'_> {
     }
 }
 
-/// Why an op from a journal did not go in.
+/// Why an op from a journal was not replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// Hadoop: "There appears to be a gap in the edit log".
+    /// A transaction is missing. (Hadoop: "There appears to be a gap in the edit log".)
     #[error("there appears to be a gap in the edit log: expected txid {expected}, but got txid {found}")]
     Gap {
-        /// The next transaction.
+        /// The transaction that should follow.
         expected: TxId,
-        /// What came.
+        /// The transaction that was read.
         found: TxId,
     },
-    /// The namespace refused it.
+    /// The op failed to apply.
     #[error("transaction {txid} does not apply: {reason}")]
     Apply {
         /// The transaction.
         txid: TxId,
-        /// The namespace's reason; part of the message, so that no chain of causes tells it twice.
+        /// The reason. It is part of the message, and no source, so that the chain of causes does not tell it twice.
         reason: hathi_namespace::ApplyError,
     },
 }

@@ -5,53 +5,54 @@
 //! `ClientProtocol` are idempotent and stand in no retry cache, so a late one would overwrite a newer value.
 //!
 //! The rule, decided by the active alone and with its own clock:
-//! - The standby asks the active for its clock, *then* looks whether the client's connection is still open, then sends
-//!   the call with that time. So the client was waiting at some moment after that time, and a call that comes more than
-//!   [`FRESH_MS`] later is refused, wherever it was held up.
-//! - The standby says how long the call had been with it when it got that time. That bounds from below when the call
-//!   came. A call is refused if it came before one with the same or a higher number of the same client, by another way,
-//!   that the active has begun: the client has sent it again or gone on. (Hadoop's `Client.nextCallId` counts up.)
+//! - The standby asks the active for its clock, *then* checks that the client's connection is still open, then sends
+//!   the call together with that time. So the client was waiting at some moment after that time. A call that arrives
+//!   more than [`FRESH_MS`] later is refused, whatever delayed it.
+//! - The standby says for how long it had the call when it got that time. So the active knows the earliest time at
+//!   which the call arrived. A call is refused if the active has begun another call of the same client, with the same
+//!   or a higher number, that arrived later by another way: then the client has sent the call again or gone on.
+//!   (Hadoop's `Client.nextCallId` counts up.)
 //!
-//! Several threads of one client number their calls in one row, and all come to the NameNodes at once when the active
-//! dies. So calls that came within [`CONCURRENT_MS`] of each other say nothing of each other. Beyond that a refusal is
-//! still no proof that the client gave up; it only means that the opposite can't be proven. To refuse is always safe: the
-//! client is sent away, and sends the call again by itself if it still waits.
+//! Several threads of a client share one sequence of numbers, and all their calls arrive at the NameNodes at once when
+//! the active dies. So calls that arrive within [`CONCURRENT_MS`] of each other prove nothing about each other. Even
+//! beyond that time a refusal does not mean that the client gave up, only that the opposite can't be proven. A refusal
+//! is always safe: the client goes elsewhere, and sends the call again by itself if it still waits.
 //!
 //! Invariants:
-//! - What a client began here is forgotten only by making room, and the time of the newest forgotten call is kept, so
-//!   that a forgotten client's calls are refused rather than believed.
-//! - Memory is bounded by [`BUCKETS`] × [`WAYS`] clients, whatever comes.
+//! - A client is forgotten only to make room, and the time of the newest forgotten call is kept. So calls of a
+//!   forgotten client are refused and not believed.
+//! - Memory is bounded by [`BUCKETS`] × [`WAYS`] clients.
 
 use crate::retry_cache::CallKey;
 use foldhash::fast::FixedState;
 use std::cmp::Ordering;
 use std::hash::BuildHasher;
 
-/// A call is applied at most so long after its client was seen waiting. Longer than a busy active's queue, much shorter
-/// than it takes to give up, start another process and be answered there.
+/// A call is applied at most this long after its client was seen waiting. It is longer than a busy active's queue, and
+/// much shorter than the time in which a person gives up, starts another program and gets its answer.
 pub const FRESH_MS: u64 = 250;
-/// A client that gives a call up sooner than after so long closes its connection, or would see its calls in any order from
-/// Hadoop's NameNode as well, whose handlers overtake each other.
+/// A client that gives a call up sooner than this closes its connection. Otherwise Hadoop's NameNode, whose handlers
+/// overtake each other, could serve its calls in any order as well.
 pub const CONCURRENT_MS: u64 = 100;
-/// Groups of clients that share room. A power of two.
+/// Number of groups of clients that share room. A power of two.
 const BUCKETS: usize = 4096;
-/// Clients of one group.
+/// Number of clients in a group.
 const WAYS: usize = 4;
 
-/// What a NameNode that passes a call on says of its client.
+/// What a NameNode that passes a call on says about the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassedOn {
-    /// The client was waiting at some moment after this one, in ms of the active's monotonic clock.
+    /// Time of the active's monotonic clock in ms. The client was waiting at some later moment.
     pub waiting_at_ms: u64,
-    /// For how long at most the call had been there when the standby learned that time, in ms (see [`Turns`]).
+    /// Longest time in ms for which the standby can have had the call when it learned that time (see [`Turns`]).
     pub age_ms: u64,
-    /// The client's connection, as a number other than 0. Calls of one connection are given up together with it, so they
-    /// don't contradict each other.
+    /// Number of the client's connection, not 0. Calls of one connection are given up together, so they say nothing
+    /// about each other.
     pub connection: u32,
 }
 
 impl PassedOn {
-    /// The call did not come to any NameNode before that.
+    /// Earliest time at which the call can have arrived at a NameNode.
     fn came_ms(&self) -> u64 {
         self.waiting_at_ms.saturating_sub(self.age_ms)
     }
@@ -60,24 +61,24 @@ impl PassedOn {
 /// Why a call is not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// It is not known that its client still waits.
+    /// It is not known whether the client still waits.
     Late,
-    /// Its client has sent it again, or has sent a later one.
+    /// The client has sent the call again, or has sent a later one.
     Overtaken,
-    /// What its client has sent was forgotten.
+    /// The client's calls were forgotten.
     Forgotten,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Client {
     id: [u8; 16],
-    /// The newest calls are those that came directly, or over one connection to another NameNode.
+    /// The newest calls that came directly, or over one connection to another NameNode.
     direct: Newest,
     passed_on: Newest,
     connection: u32,
 }
 
-/// The highest call, and when the last one came; 0 when there was none.
+/// The highest call number, and when the last call arrived; 0 when there was none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Newest {
     at_ms: u64,
@@ -86,7 +87,7 @@ struct Newest {
 
 impl Newest {
     fn add(&mut self, call_id: i32, came_ms: u64) {
-        // A number below the highest counts as the highest: that only refuses more.
+        // A lower number counts as the highest one. That only refuses more.
         self.call_id = if self.at_ms == 0 {
             call_id
         } else {
@@ -95,7 +96,7 @@ impl Newest {
         self.at_ms = self.at_ms.max(came_ms).max(1);
     }
 
-    /// Whether a call that came then may have been given up since.
+    /// Whether a call that arrived at `came_ms` may have been given up since.
     fn overtakes(&self, call_id: i32, came_ms: u64) -> bool {
         match self.call_id.cmp(&call_id) {
             _ if self.at_ms == 0 => false,
@@ -115,19 +116,19 @@ impl Client {
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     clients: [Client; WAYS],
-    /// When the newest of the forgotten calls came.
+    /// Arrival of the newest forgotten call.
     forgotten_ms: u64,
 }
 
-/// The newest changing calls that this NameNode began, by client. See the module.
+/// The newest changing calls that this NameNode has begun, by client; see the module.
 #[derive(Debug, Default)]
 pub struct LatestCalls {
-    /// Empty until the first call: a standby needs none.
+    /// Empty until the first call, because a standby needs none.
     buckets: Vec<Bucket>,
 }
 
 impl LatestCalls {
-    /// A changing call begins. `now_ms` is monotonic.
+    /// Notes that a changing call begins. `now_ms` is monotonic.
     #[inline]
     pub fn note(&mut self, key: &CallKey, passed_on: Option<&PassedOn>, now_ms: u64) {
         if self.buckets.is_empty() {
@@ -142,7 +143,7 @@ impl LatestCalls {
             None => client.direct.add(key.call_id, now_ms),
             Some(passed_on) => {
                 if client.connection != passed_on.connection {
-                    // To the calls of any other connection these are as good as direct ones.
+                    // Calls of another connection see these as direct calls.
                     let before = std::mem::take(&mut client.passed_on);
                     if before.at_ms != 0 {
                         client.direct.add(before.call_id, before.at_ms);
@@ -154,7 +155,7 @@ impl LatestCalls {
         }
     }
 
-    /// Panics when a client is remembered twice: an older call of its would be believed.
+    /// Panics when a client is remembered twice, because then one of its older calls would be believed.
     pub fn check_order(&self) {
         assert!(
             self.buckets.is_empty() || self.buckets.len() == BUCKETS,
@@ -206,7 +207,7 @@ impl Client {
 }
 
 impl Bucket {
-    /// The client's place, in which another one may have to make room.
+    /// The place of a client. Another client may have to leave it.
     fn place(&mut self, key: &CallKey) -> &mut Client {
         let held = self.clients.iter().position(|client| client.holds(key));
         let at = held.unwrap_or_else(|| {
@@ -229,11 +230,11 @@ fn index_of(key: &CallKey) -> usize {
     FixedState::with_seed(0x6861_7468).hash_one(key.client_id) as usize % BUCKETS
 }
 
-/// When a call that is read now may have come: what a process that was stopped, suspended or starved reads may have waited
-/// in the socket for as long.
+/// Estimates when a call that is read now can have arrived. A process that was stopped, suspended or starved may read
+/// calls that have waited in the socket for that long.
 ///
-/// The thread that reads calls says again and again that it runs. What it reads was not there yet at the turn before the
-/// last: then it would have been read between the two.
+/// The thread that reads calls says again and again that it runs. A call that it reads now was not there at the turn
+/// before the last: otherwise it would have been read between the two.
 #[derive(Clone, Copy, Debug)]
 pub struct Turns {
     before_last_ms: u64,
@@ -241,10 +242,10 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// How often the thread is to say that it runs.
+    /// Milliseconds between two turns.
     pub const EVERY_MS: u64 = 25;
 
-    /// From now on.
+    /// Begins now.
     #[must_use]
     pub fn new(now_ms: u64) -> Turns {
         Turns {
@@ -260,7 +261,7 @@ impl Turns {
         self.last_ms = now_ms;
     }
 
-    /// What is read now has come since then.
+    /// Calls that are read now arrived after this time.
     #[must_use]
     pub fn came_after_ms(&self) -> u64 {
         self.before_last_ms

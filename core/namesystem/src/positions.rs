@@ -1,4 +1,4 @@
-//! How far the edit log is in one life of the namesystem ([`crate::life`]).
+//! Positions of the edit log in one life of the namesystem ([`crate::life`]).
 //!
 //! ```text
 //! applied  ≥  sealed          ≥  sent                     ≥  synced            ≥  proven
@@ -7,28 +7,28 @@
 //! ```
 //!
 //! Invariants:
-//! - The positions are in this order, and each only grows while a life lasts.
-//! - `applied`, `sealed` and `sent` are moved by the edit log alone, under the namesystem's lock.
-//! - `synced` and `proven` are read and moved without a lock. Nothing but an answer of a quorum, and what was read out of
-//!   the journal, moves `synced`; an answer beyond `sent` moves nothing: it is no answer to this writer, which by then is
-//!   none.
+//! - The positions are in this order, and each of them only grows while a life lasts.
+//! - Only the edit log moves `applied`, `sealed` and `sent`, under the namesystem's lock.
+//! - `synced` and `proven` are read and moved without a lock. Only an answer of a quorum, or edits that were read from
+//!   the journal, move `synced`. An answer beyond `sent` moves nothing: it does not answer this writer, which is then
+//!   no writer any more.
 
 use crate::life::Life;
 use hathi_formats::ids::TxId;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A quorum is said to have what nobody has sent: whoever hears that is not the writer of the journal any more, whatever
-/// it believes, and has to stop as one that lost its quorum.
+/// A quorum says that it has transactions that this NameNode has not sent. So this NameNode is not the writer of the
+/// journal any more, and must stop like one that lost its quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a quorum says that it has transactions up to {synced}, and only those up to {sent} were sent")]
 pub struct BeyondSent {
-    /// What it is said to have.
+    /// Last transaction that the quorum says it has.
     pub synced: TxId,
-    /// What was sent.
+    /// Last transaction that was sent.
     pub sent: TxId,
 }
 
-/// The positions that are read without the namesystem's lock. They belong to a life.
+/// The positions of a life that are read without the namesystem's lock.
 #[derive(Debug)]
 pub(crate) struct SharedPositions {
     sent: AtomicU64,
@@ -37,7 +37,7 @@ pub(crate) struct SharedPositions {
 }
 
 impl SharedPositions {
-    /// All at one transaction.
+    /// All positions at one transaction.
     pub(crate) fn at(txid: TxId) -> SharedPositions {
         SharedPositions {
             sent: AtomicU64::new(txid.0),
@@ -58,9 +58,9 @@ impl SharedPositions {
         TxId(self.proven.load(Ordering::Acquire))
     }
 
-    /// A quorum told the writer that it has everything up to there. What it told later counts when it is heard earlier.
+    /// A quorum told the writer that it has everything up to `to`. Answers may arrive in any order.
     pub(crate) fn acknowledge(&self, to: TxId) -> Result<(), BeyondSent> {
-        // Sent before it was synced, so what is read here is enough.
+        // A transaction is sent before it is synced, so `sent` is read after it was raised.
         let sent = self.sent();
         if to > sent {
             return Err(BeyondSent { synced: to, sent });
@@ -80,7 +80,7 @@ impl SharedPositions {
         self.sent.fetch_max(to.0, Ordering::AcqRel);
     }
 
-    /// Who reads the later positions first, sees them in order.
+    /// Reads the later positions first, and so sees them in order.
     pub(crate) fn check(&self) {
         let (proven, synced, sent) = (self.proven(), self.synced(), self.sent());
         assert!(proven <= synced, "proven {proven} beyond synced {synced}");
@@ -88,7 +88,7 @@ impl SharedPositions {
     }
 }
 
-/// All positions of a life: those of the edit log, and those that its life shares.
+/// All positions of a life: those of the edit log, and those that are shared.
 #[derive(Debug)]
 pub struct Positions {
     applied: TxId,
@@ -97,7 +97,7 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// Of a namespace that holds everything up to `applied`, which is durable and proven.
+    /// The positions of a namespace that holds everything up to `applied`, all of it durable and proven.
     #[must_use]
     pub fn new(life: Life, applied: TxId) -> Positions {
         life.positions().advance_sent(applied.max(life.positions().sent()));
@@ -117,19 +117,19 @@ impl Positions {
         self.applied
     }
 
-    /// The last transaction in a batch that gets no more.
+    /// The last transaction in a sealed batch.
     #[must_use]
     pub fn sealed(&self) -> TxId {
         self.sealed
     }
 
-    /// The life they belong to.
+    /// The life that the positions belong to.
     #[must_use]
     pub fn life(&self) -> &Life {
         &self.life
     }
 
-    /// One more transaction was applied; answers it.
+    /// One more transaction was applied. Returns it.
     pub(crate) fn apply(&mut self) -> TxId {
         let next = self.applied.next();
         debug_assert!(next > self.applied, "no id is left for another transaction");
@@ -137,29 +137,29 @@ impl Positions {
         next
     }
 
-    /// The open batch gets no more.
+    /// The open batch is sealed.
     pub(crate) fn seal(&mut self) {
         self.sealed = self.applied;
     }
 
-    /// All that is sealed is handed to who writes.
+    /// Everything sealed is handed to the writer of the journals.
     pub(crate) fn send(&mut self) {
         self.life.positions().advance_sent(self.sealed);
     }
 
-    /// A transaction was read out of the journal, which gives durable ones only, and applied. That it is durable is
-    /// believed by who shows it; it is not proven yet.
+    /// A transaction was read from the journal, which gives only durable ones, and applied. That it is durable is the
+    /// JournalNode's word; it is not proven yet.
     pub(crate) fn replay(&mut self, txid: TxId) {
         assert!(txid > self.applied, "replayed {txid} at {}", self.applied);
         self.applied = txid;
         self.sealed = txid;
         let shared = self.life.positions();
-        // In this order: what is synced was sent.
+        // Sent is raised first, because a synced transaction was sent.
         shared.advance_sent(txid);
         shared.synced.fetch_max(txid.0, Ordering::AcqRel);
     }
 
-    /// Ends the life and begins the next, in which what is applied counts as durable and proven.
+    /// Ends the life and begins the next, in which everything applied counts as durable and proven.
     pub(crate) fn begin_life(&mut self) {
         assert!(
             self.life.synced() >= self.applied,
@@ -174,7 +174,7 @@ impl Positions {
         );
     }
 
-    /// What must hold at any moment.
+    /// Asserts the invariants that hold at any moment.
     pub fn check(&self) {
         self.life.positions().check();
         let sent = self.life.sent();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the edit log and the quorum do, and whenever: the order holds, and no position goes back.
+        /// The order holds and no position goes back, whatever the edit log and the quorum do.
         #[test]
         fn the_order_holds(steps in proptest::collection::vec(0u8..8, 1..200)) {
             let mut positions = Positions::new(Life::first(), TxId(3));

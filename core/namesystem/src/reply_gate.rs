@@ -1,11 +1,12 @@
-//! When a reply may leave: the in-flight table (which inodes were touched by edits that no quorum has yet) and the
-//! queue of replies that wait for one.
+//! Decides when a reply may leave. There are two parts: the table of inodes that transactions in flight have touched,
+//! and the queue of replies that wait for a transaction.
 //!
-//! Invariants: a reply leaves only when `synced ≥ after` in the life under which it was made; the gate is open for one
-//! life at most, and what belongs to another is given back instead of parked; replies of one queue leave in the order
-//! of their txids; an inode is in the table exactly while its last touching transaction is not known to be synced.
+//! Invariants: a reply leaves only when `synced ≥ after` in the life in which it was made. The gate is open for one
+//! life at most, and returns replies of other lives instead of parking them. Replies of one queue leave in the order of
+//! their transactions. An inode is in the table as long as the last transaction that touched it is not known to be
+//! synced.
 //!
-//! Mirrors nothing in Hadoop, which answers reads before the edits they show are durable.
+//! Hadoop has nothing like it: it answers reads before the edits that they show are durable.
 
 use crate::life::{Generation, Life};
 use foldhash::fast::FixedState;
@@ -16,13 +17,13 @@ use std::collections::{BTreeMap, VecDeque};
 /// Something a reply can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shown {
-    /// An inode: its attributes, content or place.
+    /// An inode: its attributes, its content or its place.
     Inode(InodeId),
     /// The children of a directory and its modification time, which change more often than the directory itself.
     Children(InodeId),
 }
 
-/// What transactions in flight have touched.
+/// The inodes that transactions in flight have touched.
 #[derive(Debug, Default)]
 pub struct InFlight {
     last: HashMap<Shown, TxId, FixedState>,
@@ -30,7 +31,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Notes that `txid` touched it.
+    /// Notes that `txid` touched `shown`.
     pub fn mark(&mut self, shown: Shown, txid: TxId) {
         debug_assert!(
             self.order.back().is_none_or(|(last, _)| *last <= txid),
@@ -41,7 +42,7 @@ impl InFlight {
         }
     }
 
-    /// Forgets what is synced.
+    /// Forgets entries of synced transactions.
     pub fn prune(&mut self, synced: TxId) {
         while let Some(&(txid, shown)) = self.order.front() {
             if txid > synced {
@@ -54,7 +55,7 @@ impl InFlight {
         }
     }
 
-    /// The transaction that must be synced before a reply that shows these may leave.
+    /// The transaction that must be synced before a reply that shows `what` may leave.
     #[must_use]
     pub fn shown_txid(&self, synced: TxId, what: impl IntoIterator<Item = Shown>) -> Option<TxId> {
         if self.last.is_empty() {
@@ -66,7 +67,7 @@ impl InFlight {
             .max()
     }
 
-    /// Forgets everything, for a namespace that is loaded anew.
+    /// Forgets everything, because the namespace is loaded anew.
     pub fn clear(&mut self) {
         self.last.clear();
         self.order.clear();
@@ -103,11 +104,11 @@ impl InFlight {
 /// Replies that wait for a transaction.
 #[derive(Debug)]
 pub struct ReplyGate<R> {
-    /// Whose replies may wait here; `None` while this NameNode is not active.
+    /// The life whose replies may wait here. `None` while this NameNode is not active.
     life: Option<Life>,
-    /// By what they wait for, then in the order in which they came.
+    /// The waiting replies, by their transaction and then by their order of arrival.
     parked: BTreeMap<(TxId, u64), R>,
-    /// How many have come.
+    /// Number of replies that have arrived so far.
     came: u64,
 }
 
@@ -122,15 +123,15 @@ impl<R> Default for ReplyGate<R> {
 }
 
 impl<R> ReplyGate<R> {
-    /// This NameNode has become active: replies made in this life may wait from now on.
+    /// This NameNode has become active: replies of this life may wait from now on.
     pub fn open(&mut self, life: Life) {
         assert!(self.parked.is_empty(), "replies of another life are parked");
         self.life = Some(life);
     }
 
-    /// Keeps the reply until `after` is synced, or, when it shows nothing that is in flight, until it is looked for
-    /// replies that may leave. A reply of another life than the gate's comes back: its transaction may have been lost
-    /// since, and the same id may be another's.
+    /// Keeps the reply until `after` is synced. Without `after`, the reply shows nothing in flight and may leave with
+    /// the next release. A reply of another life is returned: its transaction may have been lost since, and its id may
+    /// now name another one.
     pub fn park(&mut self, made_in: Generation, after: Option<TxId>, reply: R) -> Result<(), R> {
         let Some(life) = self.life.as_ref().filter(|life| life.generation() == made_in) else {
             return Err(reply);
@@ -150,19 +151,19 @@ impl<R> ReplyGate<R> {
         std::mem::replace(&mut self.parked, waiting).into_values().collect()
     }
 
-    /// Closes the gate and takes all replies: they will never be acknowledged here.
+    /// Closes the gate and takes all replies. This NameNode will never acknowledge them.
     pub fn close(&mut self) -> Vec<R> {
         self.life = None;
         std::mem::take(&mut self.parked).into_values().collect()
     }
 
-    /// Number of parked replies.
+    /// Number of waiting replies.
     #[must_use]
     pub fn len(&self) -> usize {
         self.parked.len()
     }
 
-    /// Whether none is parked.
+    /// Whether no reply waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parked.is_empty()
@@ -218,7 +219,8 @@ mod tests {
         assert_eq!(gate.release(), [1]);
     }
 
-    /// The reply is made, the role ends and takes the parked ones, another NameNode's transactions are replayed past its
+    /// A reply is made; the role ends and takes the parked replies; another NameNode's transactions are replayed past
+    /// the reply's transaction; only then the reply is to be parked.
     /// txid, and only then the reply comes to be parked.
     #[test]
     fn safety_06_a_reply_for_a_lost_edit_can_not_be_parked_behind_the_end_of_its_life() {

@@ -26,7 +26,7 @@ const HEADER_BYTES: usize = 16 + 4 + 8 + 4;
 /// Length of a client id that names a caller (`ClientId.BYTE_LENGTH`).
 pub const CLIENT_ID_BYTES: usize = 16;
 
-/// The identity of a logical call.
+/// Identity of a logical call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallKey {
     /// The caller's client id.
@@ -36,7 +36,8 @@ pub struct CallKey {
 }
 
 impl CallKey {
-    /// The key, unless these ids name nobody: calls from within a NameNode, and retries of none (`RetryCache.skipRetryCache`).
+    /// The key of a call. `None` when the ids name no caller: calls from within a NameNode, and retries of no call
+    /// (`RetryCache.skipRetryCache`).
     #[must_use]
     pub fn new(client_id: &[u8], call_id: i32) -> Option<CallKey> {
         if call_id < 0 {
@@ -47,7 +48,7 @@ impl CallKey {
     }
 }
 
-/// What was answered.
+/// A remembered answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedReply<'a> {
     /// The answer shows this transaction and may leave only when it is synced.
@@ -83,19 +84,19 @@ struct Chunk {
     newest_ms: u64,
 }
 
-/// Where a record is: number of its chunk since the start, and offset in it.
+/// Place of a record: number of its chunk since the start, and offset in the chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     chunk: u32,
     offset: u32,
 }
 
-/// See the module.
+/// The retry cache; see the module.
 #[derive(Debug, Default)]
 pub struct RetryCache {
     options: RetryCacheOptions,
     chunks: VecDeque<Chunk>,
-    /// Number of the chunk at the front; wraps, which is harmless with fewer than 2^32 chunks alive.
+    /// Number of the first chunk. It wraps around, which is harmless with fewer than 2^32 chunks.
     first_chunk: u32,
     index: HashTable<Place>,
     bytes: usize,
@@ -121,7 +122,7 @@ impl RetryCache {
         self.reply_at(*place)
     }
 
-    /// Notes that a retried call was answered from here.
+    /// Counts a repeated call that was answered from the cache.
     pub fn count_hit(&mut self) {
         self.hits += 1;
     }
@@ -187,7 +188,7 @@ impl RetryCache {
         }
     }
 
-    /// Drops what is older than the expiry time or beyond the memory limit.
+    /// Drops records that are older than the expiry time or beyond the memory limit.
     pub fn expire(&mut self, now_ms: u64) {
         while let Some(front) = self.chunks.front() {
             let expired = front.newest_ms.saturating_add(self.options.expiry_ms) < now_ms;
@@ -203,6 +204,7 @@ impl RetryCache {
     /// records stay in memory until they expire, with nothing that leads to them.
     pub fn forget_after(&mut self, last: TxId) {
         let (chunks, first_chunk) = (&self.chunks, self.first_chunk);
+        // order: each answer stays or goes by its own transaction.
         self.index.retain(|&mut place| {
             let chunk = chunks.get(place.chunk.wrapping_sub(first_chunk) as usize);
             let reply = chunk.and_then(|chunk| read_reply(&chunk.bytes, place.offset as usize));
@@ -219,25 +221,25 @@ impl RetryCache {
         self.bytes = 0;
     }
 
-    /// Number of calls remembered.
+    /// Number of remembered calls.
     #[must_use]
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether none is.
+    /// Whether no call is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// Memory held by records.
+    /// Memory that the records take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Panics where an invariant of the module header does not hold, or an answer shows a transaction after `applied`.
+    /// Panics when an invariant of the module does not hold, or an answer shows a transaction after `applied`.
     pub fn check(&self, applied: TxId) {
         let capacity: usize = self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
         assert_eq!(capacity, self.bytes, "bytes counted and held");
@@ -260,6 +262,7 @@ impl RetryCache {
             assert_eq!(offset, chunk.bytes.len(), "records fill chunk {at}");
         }
         assert!(self.index.len() <= records, "the index names records that exist");
+        // order: each record is looked at by itself.
         for &place in &self.index {
             let key = self.key_at(place);
             let found = key.and_then(|key| self.index.find(hash_of(&key), |&other| self.key_at(other) == Some(key)));
@@ -335,17 +338,18 @@ fn read_reply(bytes: &[u8], offset: usize) -> Option<CachedReply<'_>> {
     })
 }
 
-/// A client numbers its calls one after the other. So many of them lie side by side in the index, in memory that the call
-/// before has just touched; where such a run begins is by chance.
+/// A client numbers its calls in sequence. This many of them lie side by side in the index, in memory that the call
+/// before has just touched. Where such a run begins is random.
 const RUN_BITS: u32 = 6;
 
 fn hash_of(key: &CallKey) -> u64 {
-    // Fixed, so that runs repeat; a client that collides on purpose slows only the look-up of its own calls.
+    // The seed is fixed, so that runs repeat. A client that causes collisions on purpose slows only the look-up of its
+    // own calls.
     let mut hasher = FixedState::with_seed(0x6861_7468).build_hasher();
     hasher.write(&key.client_id);
     hasher.write_i32(key.call_id >> RUN_BITS);
     let within = u64::from(key.call_id.cast_unsigned() & ((1 << RUN_BITS) - 1));
-    // The table takes the place from the low bits, and tells neighbours apart by the highest seven.
+    // The table takes the slot from the low bits, and tells neighbours apart by the highest seven.
     (hasher.finish().wrapping_add(within) << 7 >> 7) | (within.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57 << 57)
 }
 

@@ -9,22 +9,22 @@
 use crate::life::Generation;
 use hathi_formats::exceptions::{self, RemoteException};
 
-/// The role.
+/// The role of a NameNode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The image or the edits are still being loaded; calls get RetriableException.
+    /// The image or the edits are being loaded. Calls get RetriableException.
     Initializing,
-    /// Tails the journal.
+    /// The NameNode follows the journal.
     Standby,
-    /// Recovers the journal and applies the rest of it; calls are parked.
+    /// The NameNode recovers the journal and applies the rest of it. Calls wait.
     BecomingActive,
-    /// Serves.
+    /// The NameNode serves.
     Active,
-    /// Takes no more calls; finishes its segment, or drops what it could not make durable.
+    /// The NameNode takes no more calls. It finishes its segment, or drops edits that it could not make durable.
     SteppingDown,
 }
 
-/// A role, and the life in which it is held.
+/// A role, and the life in which the NameNode has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The role.
@@ -33,11 +33,11 @@ pub struct Standing {
     pub generation: Generation,
 }
 
-/// Bits of a [`Standing`] that hold the role.
+/// Number of bits of a [`Standing`] that hold the role.
 const ROLE_BITS: u32 = 3;
 
 impl Standing {
-    /// In one word, so that both can be read at once without a lock.
+    /// Role and life in one word, so that both can be read at once without a lock.
     #[must_use]
     pub fn to_bits(self) -> u64 {
         let role = match self.role {
@@ -56,7 +56,7 @@ impl Standing {
         bits
     }
 
-    /// From that word.
+    /// Reads what [`Standing::to_bits`] made.
     #[must_use]
     pub fn from_bits(bits: u64) -> Standing {
         Standing {
@@ -140,14 +140,14 @@ impl OperationCategory {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{from:?} cannot become {to:?}")]
 pub struct IllegalTransition {
-    /// The role it has.
+    /// The present role.
     pub from: Role,
-    /// The role it should not get.
+    /// The role that was asked for.
     pub to: Role,
 }
 
 impl Role {
-    /// What Hadoop calls it.
+    /// Hadoop's name of the role.
     #[must_use]
     pub fn ha_state(self) -> HaState {
         match self {
@@ -157,7 +157,7 @@ impl Role {
         }
     }
 
-    /// Changes the role, if that is legal.
+    /// Changes the role, if the change is legal.
     pub fn change(&mut self, to: Role) -> Result<(), IllegalTransition> {
         let legal = matches!(
             (*self, to),

@@ -1,13 +1,13 @@
-//! An image that is being saved or received: at most one at a time, who may cancel it, and when a saved one may be
-//! published (Hadoop's `SaveNamespaceContext` and `Canceler`).
+//! The image that is being saved or received. There is one at a time. This module decides who may cancel it, and when a
+//! saved image may be published (Hadoop's `SaveNamespaceContext` and `Canceler`).
 //!
 //! Invariants:
-//! - A cancellation is spoken to the checkpoint under way, and hits no other one: there is no flag that a later one
-//!   could find set, or clear.
-//! - An image is published only when everything it holds is proven, as far as the life knows in which it was frozen.
-//!   Such a fact stays true, so nothing that happens between the question and the publication makes the answer wrong;
-//!   and what another writer's transactions make durable under the same ids in a later life is no answer to it.
-//! - An image of a life that has ended is not published: the life may have ended because its state was wrong.
+//! - A cancellation goes to the image under way and to no other: there is no flag that a later image could find set, or
+//!   could clear.
+//! - An image is published only when everything in it is proven, by the knowledge of the life in which it was frozen.
+//!   Such knowledge stays true, so nothing that happens between the question and the publication makes the answer
+//!   wrong. Transactions of another writer that become durable under the same ids in a later life do not count.
+//! - An image of a life that has ended is not published, because the life may have ended for a wrong state.
 
 use crate::life::Life;
 use crate::{Namesystem, Role};
@@ -16,16 +16,16 @@ use hathi_namespace::image::Frozen;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Who wants an image.
+/// Why an image is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A standby by itself; given up when it becomes active.
+    /// A standby makes it by itself. It is given up when the standby becomes active.
     Checkpoint,
-    /// An administrator.
+    /// An administrator asked for it.
     SaveNamespace,
-    /// A peer has one that this NameNode needs.
+    /// A peer has an image that this NameNode needs.
     Transfer,
-    /// A peer sends one; given up when this NameNode makes one of its own, which needs nobody's patience.
+    /// A peer sends it. It is given up when this NameNode makes an image of its own.
     Upload,
 }
 
@@ -33,24 +33,24 @@ const WAITING: u8 = 0;
 const CANCELLED: u8 = 1;
 const PUBLISHING: u8 = 2;
 
-/// Stops one checkpoint.
+/// Cancels one image.
 #[derive(Clone, Debug, Default)]
 pub struct Canceler(Arc<AtomicU8>);
 
 impl Canceler {
-    /// Whether it is to be given up.
+    /// Whether the image is to be given up.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire) == CANCELLED
     }
 
-    /// From now on it can't be cancelled any more; false when it was.
+    /// Makes the image impossible to cancel from now on. Returns false when it was cancelled before.
     #[must_use]
     pub fn begin_publishing(&self) -> bool {
         !matches!(self.change(PUBLISHING), Err(CANCELLED))
     }
 
-    /// False when it is being published.
+    /// Cancels the image. Returns false when it is being published.
     fn cancel(&self) -> bool {
         !matches!(self.change(CANCELLED), Err(PUBLISHING))
     }
@@ -61,12 +61,12 @@ impl Canceler {
     }
 }
 
-/// The one place for an image under way.
+/// The place for the one image under way.
 #[derive(Debug, Default)]
 pub struct UnderWay(Option<(Purpose, Canceler)>);
 
 impl UnderWay {
-    /// Takes the place, if it is free or what has it gives way.
+    /// Takes the place if it is free, or if the image that has it gives way.
     pub fn begin(&mut self, purpose: Purpose) -> Option<Canceler> {
         if let Some((held, canceler)) = &self.0 {
             let is_own = matches!(purpose, Purpose::Checkpoint | Purpose::SaveNamespace);
@@ -84,7 +84,7 @@ impl UnderWay {
         Some(canceler)
     }
 
-    /// Gives the place back.
+    /// Frees the place.
     pub fn end(&mut self, canceler: &Canceler) {
         if self.0.as_ref().is_some_and(|(_, own)| Arc::ptr_eq(&own.0, &canceler.0)) {
             self.0 = None;
@@ -97,7 +97,8 @@ impl UnderWay {
         matches!(self.0, Some((Purpose::Upload, _)))
     }
 
-    /// This NameNode becomes active: a standby's checkpoint gives way (`StandbyCheckpointer.cancelAndPreventCheckpoints`).
+    /// This NameNode becomes active: a checkpoint of the standby is given up
+    /// (`StandbyCheckpointer.cancelAndPreventCheckpoints`).
     pub fn cancel_checkpoint(&self) {
         if let Some((Purpose::Checkpoint, canceler)) = &self.0 {
             canceler.cancel();
@@ -108,32 +109,32 @@ impl UnderWay {
 /// Why no image is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoImage {
-    /// There is no state that an image could be made of.
+    /// In this role there is no state to make an image of.
     #[error("no image is made in role {0:?}")]
     Role(Role),
-    /// An op failed to apply.
+    /// An op failed to apply, so the namespace is useless.
     #[error("no image is made of a namespace to which an edit failed to apply")]
     Broken,
-    /// It was cancelled.
+    /// The image was cancelled.
     #[error("the checkpoint was cancelled")]
     Cancelled,
-    /// The role or the namespace changed while it was saved.
+    /// The role or the namespace changed while the image was saved.
     #[error("the namespace of the image is not this NameNode's any more")]
     LifeEnded,
 }
 
-/// Whether a saved image becomes one that counts.
+/// Whether a saved image may be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publication {
-    /// Now.
+    /// It may be published now.
     Now,
-    /// Not yet: its last transactions are not known to be durable and the journal's.
+    /// It must wait: its last transactions are not known to be durable and in the journal for good.
     Wait,
-    /// Never.
+    /// It must never be published.
     Never(NoImage),
 }
 
-/// What a saved image needs to know of where it comes from.
+/// What a saved image must remember of its origin.
 #[derive(Clone, Debug)]
 pub struct SaveNamespaceContext {
     txid: TxId,
@@ -142,7 +143,7 @@ pub struct SaveNamespaceContext {
 }
 
 impl SaveNamespaceContext {
-    /// What the image covers.
+    /// The last transaction that the image holds.
     #[must_use]
     pub fn txid(&self) -> TxId {
         self.txid
@@ -172,9 +173,9 @@ impl SaveNamespaceContext {
 }
 
 impl Namesystem {
-    /// Freezes what an image is to hold, together with what decides later whether it may be published. The active ends its
-    /// segment and begins the next one (`FSImage.saveNamespace`), and the image ends where the segment ends: Hadoop's
-    /// SecondaryNameNode takes no edits that begin before the end of its image.
+    /// Freezes the content of an image, together with what decides later whether it may be published. An active ends
+    /// its segment and begins the next one (`FSImage.saveNamespace`), and the image ends where the segment ends,
+    /// because Hadoop's SecondaryNameNode takes no edits that begin before the end of its image.
     pub fn begin_image(
         &mut self,
         purpose: Purpose,
@@ -200,7 +201,7 @@ impl Namesystem {
             self.namespace.last_applied_txid() <= txid.0,
             "an image holds nothing that was not logged"
         );
-        // The ops that begin and end segments change nothing in the namespace, but the image covers them.
+        // The ops that begin and end segments change nothing in the namespace, but the image holds them.
         self.namespace.set_last_applied_txid(txid.0);
         let context = SaveNamespaceContext {
             txid,
@@ -224,7 +225,8 @@ mod tests {
         }
     }
 
-    /// Frozen at 4 with edits that no quorum has; the role is lost; the next load replays another writer's edits past 4.
+    /// The image is frozen at transaction 4, with edits that no quorum has. The role is lost, and the next load replays
+    /// another writer's edits past transaction 4.
     #[test]
     fn safety_02_what_another_life_makes_durable_does_not_publish_an_image() {
         let life = Life::first();
@@ -234,7 +236,7 @@ mod tests {
         let loaded = life.next(TxId(2));
         loaded.advance_synced(TxId(9));
         assert_eq!(image.publication(), Publication::Never(NoImage::LifeEnded));
-        // Not even if the end of the life had gone unnoticed.
+        // It would not be published even if nobody had noticed the end of the life.
         assert!(life.synced() < image.txid());
     }
 

@@ -1,29 +1,30 @@
-//! What is wrong with a NameNode that does not serve, as it tells its operator (log, `/jmx`) and its controller
-//! (`monitorHealth`): Hadoop's standby ends its process instead.
+//! Problems of a NameNode that does not serve, as its operator (log, `/jmx`) and its controller (`monitorHealth`) are
+//! told. Hadoop's standby ends its process instead.
 //!
-//! Invariants: an aspect's problem stays until that aspect is seen well; a problem that lasts is logged when it begins
-//! or changes, and then once in [`LOG_EVERY_MS`]; a load that fails as the one before is not repeated at once.
+//! Invariants: the problem of an aspect stays until that aspect works again. A lasting problem is logged when it begins
+//! or changes, and then once in [`LOG_EVERY_MS`]. After a load that failed like the one before, the next one is not
+//! tried at once.
 
 use std::collections::BTreeMap;
 
-/// Between two lines of the log about the same problem.
+/// Time between two log lines about the same problem.
 pub const LOG_EVERY_MS: u64 = 60_000;
-/// After a failure.
+/// Pause after a failure.
 const RETRY_MS: u64 = 500;
-/// After the same failure once more: a load takes memory and time, and the journal is not another one meanwhile.
+/// Pause after the same failure once more. A load takes memory and time, and the journal hardly changes meanwhile.
 const RETRY_SAME_MS: u64 = 30_000;
 
-/// Failures to read one after the other that make a NameNode unhealthy.
+/// Number of failed reads in a row that make a NameNode unhealthy.
 const READING_FAILURES: u32 = 3;
 
-/// What can be well or not.
+/// An aspect of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aspect {
-    /// Image and edits become a namespace.
+    /// The image and the edits become a namespace.
     Loading,
-    /// The next edits are to be had.
+    /// The next edits can be read.
     Reading,
-    /// What was applied is the journal's.
+    /// The applied transactions are the journal's.
     History,
 }
 
@@ -34,7 +35,7 @@ struct Problem {
     logged_ms: u64,
 }
 
-/// See the module.
+/// Health of a NameNode that does not serve; see the module.
 #[derive(Clone, Debug, Default)]
 pub struct StandbyHealth {
     problems: BTreeMap<Aspect, Problem>,
@@ -43,7 +44,7 @@ pub struct StandbyHealth {
 }
 
 impl StandbyHealth {
-    /// Something failed; answers whether it is to be logged.
+    /// Notes a failure. Returns whether it should be logged.
     pub fn failed(&mut self, aspect: Aspect, what: String, now_ms: u64) -> bool {
         match self.problems.get_mut(&aspect) {
             Some(known) if known.what == what => {
@@ -67,12 +68,12 @@ impl StandbyHealth {
         }
     }
 
-    /// It works.
+    /// The aspect works.
     pub fn well(&mut self, aspect: Aspect) {
         self.problems.remove(&aspect);
     }
 
-    /// How long to wait before it is tried again.
+    /// How long to wait before the next attempt.
     #[must_use]
     pub fn retry_ms(&self, aspect: Aspect) -> u64 {
         match self.problems.get(&aspect) {
@@ -81,7 +82,8 @@ impl StandbyHealth {
         }
     }
 
-    /// A standby has found that it has to load anew: whether it does so now. Not again and again, should that not help.
+    /// Whether a standby that found that it must load anew may do so now. It does not load again and again when that
+    /// does not help.
     pub fn may_load(&mut self, now_ms: u64) -> bool {
         let may = self
             .loaded_ms
@@ -92,11 +94,11 @@ impl StandbyHealth {
         may
     }
 
-    /// Why this NameNode is not healthy; `None` when it is.
+    /// The reason why this NameNode is not healthy; `None` when it is healthy.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         let lasts = |(aspect, problem): &(&Aspect, &Problem)| {
-            // One damaged answer is no illness: another JournalNode's may be whole.
+            // One damaged answer is no problem, because another JournalNode's may be whole.
             **aspect != Aspect::Reading || problem.times >= READING_FAILURES
         };
         let mut lasting = self.problems.iter().filter(lasts);

@@ -1,5 +1,5 @@
-//! What a standby does with edits it has read (Hadoop's `EditLogTailer`, `FSEditLogLoader`): which of them are durable,
-//! and how they go into the namesystem, a slice at a time.
+//! How a standby handles edits that it has read (Hadoop's `EditLogTailer`, `FSEditLogLoader`): which of them are
+//! durable, and how they are applied to the namesystem in slices.
 
 use crate::Namesystem;
 use crate::history::{Digest, HistoryError, Source};
@@ -9,44 +9,45 @@ use hathi_formats::editlog::{DecodeError, FrameError, Frames, SEGMENT_HEADER_LEN
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_namespace::ApplyError;
 
-/// Why edits did not go in.
+/// Why edits were not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    /// Not an edit log.
+    /// The bytes are no edit log.
     #[error("not an edit log: {0}")]
     Header(String),
     /// The bytes are damaged.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// An op does not decode.
+    /// An op can't be decoded.
     #[error("transaction {txid} does not decode: {source}")]
     Decode {
-        /// The transaction.
+        /// The transaction of the op.
         txid: TxId,
-        /// Why.
+        /// The error of the decoder.
         source: DecodeError,
     },
-    /// An op does not fit: the namespace can no longer be trusted.
+    /// An op can't be applied. The namespace can't be trusted any more.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// The namespace is not what the journal holds.
+    /// The namespace is not the one that the journal holds.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// The next transactions are in no journal any more.
+    /// No journal holds the next transactions any more.
     #[error(
         "transaction {next} is needed, but the journal's segments begin with {oldest}: what is between was purged, \
          and only a newer image helps"
     )]
     Purged {
-        /// The next transaction here.
+        /// The next transaction that is needed.
         next: TxId,
-        /// The first one there.
+        /// The first transaction of the journal.
         oldest: TxId,
     },
 }
 
 impl TailError {
-    /// Whether an edit needs a feature that is not here, so that no NameNode of this kind gets past it.
+    /// Whether an edit needs a feature that this NameNode does not have, so that no NameNode of this version gets past
+    /// it.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         matches!(
@@ -58,7 +59,7 @@ impl TailError {
         )
     }
 
-    /// Whether the namespace must be loaded anew; otherwise another copy may do.
+    /// Whether the namespace must be loaded anew. Otherwise another copy of the edits may be whole.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         match self {
@@ -73,7 +74,7 @@ impl TailError {
     }
 }
 
-/// Edits as a JournalNode gave them: a header and ops.
+/// Edits from a JournalNode: a header and ops.
 #[derive(Debug)]
 pub struct Edits {
     bytes: Bytes,
@@ -81,12 +82,12 @@ pub struct Edits {
     layout: LayoutVersion,
     limit: TxId,
     source: Source,
-    /// Of what was read again.
+    /// Digest of the transactions that were read again.
     seen: Option<Digest>,
 }
 
 impl Edits {
-    /// Of an edit log file or an answer to `getJournaledEdits`; transactions above `limit` are not durable.
+    /// Edits of an edit log file, or of an answer to `getJournaledEdits`. Transactions above `limit` are not durable.
     pub fn new(bytes: Bytes, limit: TxId, source: Source) -> Result<Edits, TailError> {
         let header = SegmentHeader::decode(&bytes).map_err(|error| TailError::Header(error.to_string()))?;
         if header.layout_version < LayoutVersion::NAMENODE_CURRENT {
@@ -105,8 +106,8 @@ impl Edits {
         })
     }
 
-    /// Applies up to `max` transactions to the namesystem, comparing those it has; the lock may be given away between two
-    /// calls. Answers whether there is more.
+    /// Applies up to `max` transactions to the namesystem, and compares those that it has already. The caller may
+    /// release the lock between two calls. Returns whether there are more.
     pub fn apply(&mut self, ns: &mut Namesystem, max: usize, mono_ms: u64) -> Result<bool, TailError> {
         let rest = self.bytes.get(self.pos..).unwrap_or_default();
         let mut frames = Frames::new(rest, self.pos as u64);
@@ -118,7 +119,7 @@ impl Edits {
             if frame.txid > self.limit {
                 return Ok(false);
             }
-            // What follows is not durable, and may be damaged.
+            // The bytes that follow are not durable, and may be damaged.
             let is_last = frame.txid == self.limit;
             self.pos = usize::try_from(frames.good_until()).unwrap_or(usize::MAX);
             debug_assert!(self.pos <= self.bytes.len(), "what was read was there");
@@ -146,8 +147,8 @@ impl Edits {
     }
 }
 
-/// Whether the journal goes on behind `next` without having it, given the segments (first and last transaction) that a
-/// majority of the JournalNodes tells, or a shared directory holds.
+/// Fails when the journal goes on behind `next` but does not hold `next` itself. `segments` (first and last
+/// transaction) are those that a majority of the JournalNodes names, or that a shared directory holds.
 pub fn check_not_purged(next: TxId, segments: impl IntoIterator<Item = (TxId, TxId)>) -> Result<(), TailError> {
     let mut oldest = None;
     for (first, last) in segments {
@@ -164,16 +165,18 @@ pub fn check_not_purged(next: TxId, segments: impl IntoIterator<Item = (TxId, Tx
     }
 }
 
-/// Up to where a majority of `journalnodes` has edits on its disks, given for each that answered the last transaction it
-/// has on disk and the highest one it knows to be committed. What they have in memory does not count: Hadoop's give it
-/// to readers before they sync it (HDFS-17710), and a loss of power takes it from all of them.
+/// The last transaction that a majority of the `journalnodes` has on disk. `told` holds for each answer the last
+/// transaction on disk and the highest one known to be committed. Edits in memory do not count: Hadoop's JournalNodes
+/// give them to readers before they sync them (HDFS-17710), and a loss of power may take them from all JournalNodes at
+/// once.
 #[must_use]
 pub fn durable_on_disk(told: &[(Option<TxId>, Option<TxId>)], journalnodes: usize) -> Option<TxId> {
     let majority = journalnodes / 2 + 1;
     let mut on_disk: Vec<TxId> = told.iter().filter_map(|(last, _)| *last).collect();
     on_disk.sort_unstable_by(|a, b| b.cmp(a));
     let by_majority = on_disk.get(majority - 1).copied();
-    // One knows it from the writer. It can't be more than the highest that anybody has, or it is not of this journal.
+    // One JournalNode has it from the writer. It can't be above the highest transaction that any has, unless it belongs
+    // to another journal.
     let committed = told.iter().filter_map(|(_, committed)| *committed).max();
     let durable =
         by_majority.max(committed.filter(|committed| on_disk.first().is_some_and(|highest| committed <= highest)));
@@ -213,9 +216,9 @@ mod tests {
         assert_eq!(told(&[(5, None), (9, None), (7, None)]), Some(7));
         assert_eq!(told(&[(5, None), (9, None)]), Some(5));
         assert_eq!(told(&[(9, None)]), None);
-        // All three have 10 in memory, and a reader would be given it by each; one has it on disk.
+        // All three have transaction 10 in memory and would give it to a reader; one has it on disk.
         assert_eq!(told(&[(9, Some(8)), (10, Some(8)), (9, Some(8))]), Some(9));
-        // The writer said so.
+        // The writer has said that it is committed.
         assert_eq!(told(&[(9, Some(9))]), Some(9));
         assert_eq!(
             told(&[(9, Some(u64::MAX)), (8, None)]),

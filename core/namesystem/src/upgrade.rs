@@ -1,22 +1,22 @@
-//! What this NameNode knows of an upgrade of the file system, and so what DataNodes may throw away.
+//! What this NameNode knows of an upgrade of the file system. It decides what DataNodes may delete.
 //!
-//! An upgrade with `-upgrade` leaves `previous/` in the name directories until it is finalized, and a NameNode refuses to
-//! start on such directories. What is left is a rolling upgrade, which a Java NameNode has begun: the namespace carries
-//! it, and DataNodes keep what is deleted as long as it lasts. Hadoop's `FSNamesystem.rollingUpgradeInfo` and
+//! An upgrade with `-upgrade` leaves `previous/` in the name directories until it is finalized, and a NameNode refuses
+//! to start with such directories. So only a rolling upgrade that a Java NameNode has begun is left: the namespace
+//! carries it, and DataNodes keep deleted replicas as long as it lasts. Hadoop's `FSNamesystem.rollingUpgradeInfo` and
 //! `FSImage.isUpgradeFinalized`.
 
 use crate::Namesystem;
 use hathi_formats::proto::hdfs::{RollingUpgradeInfoProto, RollingUpgradeStatusProto};
 
 impl Namesystem {
-    /// Whether a DataNode may be told to delete what it keeps for going back (`FINALIZE`).
+    /// Whether a DataNode may be told to delete what it keeps for a rollback (`FINALIZE`).
     #[must_use]
     pub fn is_upgrade_finalized(&self) -> bool {
         self.namespace.rolling_upgrade_start_ms().is_none()
     }
 
-    /// What every heartbeat is answered: a DataNode keeps deleted replicas from the first answer that is not `finalized`
-    /// on. Nothing when no upgrade was heard of.
+    /// The status in the answer to every heartbeat. A DataNode keeps deleted replicas from the first answer on that is
+    /// not `finalized`. `None` when no upgrade was heard of.
     #[must_use]
     pub fn rolling_upgrade_status(&self) -> Option<RollingUpgradeStatusProto> {
         let under_way = self.namespace.rolling_upgrade_start_ms().is_some();

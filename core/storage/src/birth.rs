@@ -1,23 +1,23 @@
-//! New contents for several storage directories at once (`-format`, `-bootstrapStandby`, `-importCheckpoint`): after a
-//! crash at any step all of them hold what they held before, or all of them hold the new.
+//! New contents for several storage directories at once (`-format`, `-bootstrapStandby`, `-importCheckpoint`). After a
+//! crash at any step either all of them have their old content, or all of them have the new one.
 //!
 //! 1. Each directory gets a `current.new` with all its files, VERSION last ([`StorageDirectory::begin_new`],
-//!    [`StorageDirectory::finish_new`]). Nothing of what is there changes.
-//! 2. When all are whole, they take their places one after the other ([`place_all`]). The first one decides: after a crash
-//!    [`settle`] goes on where one has taken its place, and otherwise nothing has happened.
+//!    [`StorageDirectory::finish_new`]). The old content does not change.
+//! 2. When all are complete, they take their places one after the other ([`place_all`]). The first one decides: if one
+//!    has taken its place, [`settle`] continues after a crash; otherwise nothing has happened.
 //!
 //! Invariants:
-//! * where a `current` has the mark of a birth, every other directory has that mark in `current` or in a whole
+//! * if a `current` has the mark of a birth, every other directory has the same mark in `current` or in a complete
 //!   `current.new`;
-//! * a mark is given once, so that what is left of an older birth is never taken for a part of a newer one.
+//! * each mark is used once, so the rest of an older birth is never taken for a part of a newer one.
 
 use crate::directory::{StorageDirectory, StorageError, VersionFile};
 use crate::disk::Disk;
 
-/// The property of VERSION that tells directories which were made together. Hadoop reads over it.
+/// The property of VERSION that marks directories which were made together. Hadoop ignores it.
 const MARK: &str = "hathiBirth";
 
-/// Marks a VERSION as one of those that are made together.
+/// Marks a VERSION as one of several that are made together.
 pub fn mark(version: &mut VersionFile, birth: &str) {
     debug_assert!(!birth.is_empty(), "a mark tells one birth from the others");
     version.set(MARK, birth);
@@ -29,13 +29,13 @@ pub fn mark_of(version: &VersionFile) -> Option<&str> {
     version.get(MARK)
 }
 
-/// All are whole: they take their places.
+/// Puts all new contents in their places. They must be complete.
 ///
 /// # Errors
-/// When the disk fails; [`settle`] goes on.
+/// When the disk fails. Then [`settle`] continues.
 pub fn place_all<D: Disk>(dirs: &[StorageDirectory<D>]) -> Result<(), StorageError> {
     debug_assert!(
-        // A disk that fails says nothing.
+        // A disk that fails tells nothing.
         dirs.iter()
             .all(|dir| dir.finished_new().map_or(true, |new| new.is_some())),
         "all are whole before the first one takes its place"
@@ -49,7 +49,7 @@ pub fn place_all<D: Disk>(dirs: &[StorageDirectory<D>]) -> Result<(), StorageErr
     Ok(())
 }
 
-/// Completes the birth that a crash has interrupted after its first directory had taken its place. To be called when no
+/// Completes a birth that a crash has interrupted after the first directory had taken its place. To be called when no
 /// other transition is under way in any of the directories.
 ///
 /// # Errors
@@ -113,7 +113,7 @@ mod tests {
         place_all(dirs)
     }
 
-    /// What a start finds: the namespace of each directory that is formatted, all of its files being there.
+    /// State that a start finds: the namespace of each formatted directory, whose files must all exist.
     fn found(dirs: &[StorageDirectory<SimDisk>]) -> Vec<Option<u32>> {
         for dir in dirs {
             let state = dir.analyze().unwrap();
@@ -135,7 +135,7 @@ mod tests {
         dirs.iter().map(namespace).collect()
     }
 
-    /// Ends the machine at every step, and decides in several ways what of the pending is lost.
+    /// Stops the machine at every step, and decides in several ways which pending changes are lost.
     fn cut_everywhere(before: Option<u32>) {
         let disk = SimDisk::new();
         disk.lose_directories_whole();
@@ -160,7 +160,7 @@ mod tests {
                 assert!(found == old || found == new, "after {steps} steps: {found:?}");
                 if found == old {
                     kept += 1;
-                    // Nothing asks whether data may go that is not there.
+                    // No question is asked about data that does not exist.
                     let has_data = |dir: &StorageDirectory<SimDisk>| dir.has_some_data().unwrap();
                     assert!(before.is_some() || !dirs(&fork).iter().any(has_data));
                 } else {

@@ -1,11 +1,11 @@
 //! Copies of small files whose formats have no checksum (VERSION, epochs), in one file that has one.
 //!
-//! With each copy goes the identity of the file it was taken of ([`Disk::file_id`]). So one can tell
-//! * a file whose content changed in place: no program does that, the disk did;
-//! * a file that another program replaced, as Hadoop's daemons do when they write it: its content counts;
-//! * a file that has the same content but is another one: the whole directory was copied, as from a backup.
+//! Each copy has the identity of its file ([`Disk::file_id`]). So these cases can be told apart:
+//! * the same file has another content. No program writes it in place, so the disk is at fault;
+//! * another program has replaced the file, as Hadoop's daemons do when they write it. Its content is valid;
+//! * another file has the same content. The whole directory was copied, as from a backup.
 //!
-//! The copies may be older than the files (a crash came between), but never newer.
+//! After a crash the copies may be older than the files, but they are never newer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,14 +19,14 @@ pub struct Copies {
     files: BTreeMap<String, (Option<u128>, Vec<u8>)>,
 }
 
-/// What became of a file since its copy was taken.
+/// What has happened to a file since its copy was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It is the same, or there is nothing to compare it with.
+    /// The file is unchanged, or there is no copy to compare it with.
     Same,
     /// The same file has another content.
     Damaged,
-    /// It is not there any more.
+    /// The file does not exist any more.
     Missing,
     /// Another file has its name and content.
     Copied,
@@ -37,7 +37,7 @@ pub enum Finding {
 const FIRST_LINE: &str = "hathi-copies 1";
 
 impl Copies {
-    /// Takes copies of those of the files that are there.
+    /// Takes copies of the files that exist.
     pub fn take<D: Disk>(disk: &D, dir: &Path, names: &[&str]) -> io::Result<Self> {
         debug_assert!(
             names.iter().all(|name| !name.contains([' ', '\n'])),
@@ -53,12 +53,12 @@ impl Copies {
         Ok(Copies { files })
     }
 
-    /// Reads copies; `None` when there are none, or damaged ones.
+    /// Reads copies. `None` when there are none, or they are damaged.
     pub fn read<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<Self>> {
         Ok(disk.read_small(path)?.and_then(|data| Self::decode(&data)))
     }
 
-    /// Writes them, durably.
+    /// Writes the copies, durably.
     pub fn write<D: Disk>(&self, disk: &D, path: &Path) -> io::Result<()> {
         let bytes = self.encode();
         debug_assert_eq!(
@@ -75,7 +75,7 @@ impl Copies {
         self.files.contains_key(name)
     }
 
-    /// What became of a file.
+    /// Finds out what has happened to a file.
     pub fn compare<D: Disk>(&self, disk: &D, dir: &Path, name: &str) -> io::Result<Finding> {
         let Some((id, copy)) = self.files.get(name) else {
             return Ok(Finding::Same);
@@ -97,7 +97,7 @@ impl Copies {
         })
     }
 
-    /// Puts a file's copy in its place, durably.
+    /// Puts the copy in the place of the file, durably.
     pub fn restore<D: Disk>(&self, disk: &D, dir: &Path, name: &str) -> io::Result<()> {
         match self.files.get(name) {
             Some((_, data)) => disk.write_small(&dir.join(name), data),

@@ -14,7 +14,7 @@ pub struct DurableLong<D> {
 }
 
 impl<D: Disk> DurableLong<D> {
-    /// Reads the file; `default` when it is absent.
+    /// Reads the file. The number is `default` when the file does not exist.
     pub fn open(disk: D, path: PathBuf, default: u64) -> io::Result<Self> {
         let value = read_text_long(&disk, &path)?.unwrap_or(default);
         Ok(DurableLong { disk, path, value })
@@ -26,7 +26,7 @@ impl<D: Disk> DurableLong<D> {
         self.value
     }
 
-    /// When this returns success the value is durable; writes nothing when it is the one already there.
+    /// Sets the value. It is durable when this returns success. Nothing is written when the value is unchanged.
     pub fn set(&mut self, value: u64) -> io::Result<()> {
         if value != self.value {
             self.force_set(value)?;
@@ -34,7 +34,7 @@ impl<D: Disk> DurableLong<D> {
         Ok(())
     }
 
-    /// Like [`DurableLong::set`], but writes also when the value is the default that is in no file yet.
+    /// Like [`DurableLong::set`], but also writes a default value that is in no file yet.
     pub fn force_set(&mut self, value: u64) -> io::Result<()> {
         self.disk.write_small(&self.path, format!("{value}\n").as_bytes())?;
         debug_assert!(
@@ -45,14 +45,14 @@ impl<D: Disk> DurableLong<D> {
         Ok(())
     }
 
-    /// Remembers the value without writing it: what a broken implementation would do, for tests of tests.
+    /// Sets the value without writing it. This is what a broken implementation would do, for tests of tests.
     pub fn set_in_memory(&mut self, value: u64) {
         self.value = value;
     }
 }
 
-/// The number in a text file; `None` when there is no file. One that is none of Java's `long`s is none that was written
-/// there: no transaction id, no epoch.
+/// The number in a text file; `None` when there is no file. Transaction ids and epochs are Java `long`s, so a number
+/// outside of their range is an error.
 pub fn read_text_long<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<u64>> {
     let Some(data) = disk.read_small(path)? else {
         return Ok(None);
@@ -65,20 +65,20 @@ pub fn read_text_long<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<u64>>
         .ok_or_else(|| invalid(path, "not a number"))
 }
 
-/// A number in a file of eight bytes, written in place and never synced (`BestEffortLongFile`).
-/// After a crash it may be any value it ever had.
+/// A number in a file of eight bytes, written in place and never synced (`BestEffortLongFile`). After a crash the file
+/// may hold any value that was ever set.
 #[derive(Clone, Debug)]
 pub struct BestEffortLong<D: Disk> {
     disk: D,
     path: PathBuf,
     value: i64,
-    /// What was last written by us; the file may hold it without.
+    /// The value that this process last wrote. The file may hold it although it was not synced.
     written: Option<i64>,
     file: Option<D::File>,
 }
 
 impl<D: Disk> BestEffortLong<D> {
-    /// Reads the file; `default` when it is absent or empty. Any length but 0 and 8 is an error.
+    /// Reads the file. The number is `default` when the file is missing or empty. Any length but 0 and 8 is an error.
     pub fn open(disk: D, path: PathBuf, default: i64) -> io::Result<Self> {
         let value = match disk.read_small(&path)? {
             None => default,
@@ -103,7 +103,7 @@ impl<D: Disk> BestEffortLong<D> {
         self.value
     }
 
-    /// Writes the value in place, without sync. The file is made at the first call.
+    /// Writes the value in place without a sync. The first call makes the file.
     pub fn set(&mut self, value: i64) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -123,7 +123,7 @@ impl<D: Disk> BestEffortLong<D> {
         Ok(())
     }
 
-    /// Writes the value that is only in memory, if it is.
+    /// Writes a value that was only set in memory.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.value < 0 || self.written == Some(self.value) {
             return Ok(());
@@ -131,19 +131,19 @@ impl<D: Disk> BestEffortLong<D> {
         self.set(self.value)
     }
 
-    /// Remembers the value without writing it.
+    /// Sets the value without writing it.
     pub fn set_in_memory(&mut self, value: i64) {
         self.value = value;
     }
 
-    /// Lets go of the file, so that its directory can be renamed.
+    /// Closes the file, so that its directory can be renamed.
     pub fn close(&mut self) {
         self.file = None;
     }
 }
 
-/// Three numbers with a checksum, written in place and synced only when asked.
-/// After a crash of the machine they may be any three it ever had, or none; what rots is noticed.
+/// Three numbers with a checksum, written in place, and synced only on request. After a crash of the machine the file
+/// may hold any three numbers that were ever set together, or none. Damage is detected by the checksum.
 #[derive(Clone, Debug)]
 pub struct CheckedRecord<D: Disk> {
     disk: D,
@@ -185,13 +185,13 @@ impl<D: Disk> CheckedRecord<D> {
         })
     }
 
-    /// The last values that were set or read; `None` when there were none, or damaged ones.
+    /// The last values that were set or read. `None` when there were none, or they were damaged.
     #[must_use]
     pub fn get(&self) -> Option<[u64; 3]> {
         self.values
     }
 
-    /// Writes the values in place, without sync, if they are others. The file is made at the first call.
+    /// Writes the values in place without a sync, if they have changed. The first call makes the file.
     pub fn set(&mut self, values: [u64; 3]) -> io::Result<()> {
         if self.values == Some(values) {
             return Ok(());
@@ -227,7 +227,7 @@ impl<D: Disk> CheckedRecord<D> {
         }
     }
 
-    /// Lets go of the file, so that its directory can be renamed; nothing is known of what is there then.
+    /// Closes the file, so that its directory can be renamed. Its content is unknown from then on.
     pub fn close(&mut self) {
         self.file = None;
         self.values = None;

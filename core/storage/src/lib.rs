@@ -1,12 +1,12 @@
-//! Disks and what is kept on them outside the formats: storage directories and small durable files.
+//! Disks, storage directories and small durable files.
 //!
 //! * [`disk`]: the trait through which cores reach a disk; [`os`] is the real one (the only file in `core/` that
 //!   touches `std::fs`), [`sim_disk`] one that forgets what was not synced and fails on demand.
 //! * [`directory`]: VERSION, `in_use.lock`, `current` and `previous`, format, upgrade, rollback
 //!   (Hadoop's `Storage.StorageDirectory`).
-//! * [`birth`]: new storage directories that take the place of others all at once.
+//! * [`birth`]: new contents for several storage directories, which take the place of the old ones all at once.
 //! * [`durable_long`]: small numbers that survive a crash (Hadoop's `PersistentLongFile`, `BestEffortLongFile`).
-//! * [`copies`]: copies of small files with a checksum, by which a damaged, lost or restored one is known.
+//! * [`copies`]: copies of small files with a checksum. They tell a damaged, lost or restored file.
 
 pub mod birth;
 pub mod copies;

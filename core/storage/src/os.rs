@@ -10,22 +10,23 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::disk::{DirEntry, Disk, DiskFile, replace_small};
 
-/// How long a lock is tried that somebody holds. A program that this process, or another one, is about to run has copies of
-/// all its locks from the fork on until it is loaded, also of those that were given up meanwhile.
+/// How long a lock that is held is tried again. A program that is being started has copies of all locks of its parent
+/// from the fork until it is loaded, even of locks that were released meanwhile.
 const FORKED: Duration = Duration::from_millis(100);
 
-/// Small files that some thread of this process is about to replace. The temporary name belongs to one of them at a time:
-/// of two that used it at once, one would rename what the other has only begun to write, and leave it nothing to rename.
+/// Small files that a thread of this process is replacing. Only one thread at a time may use the temporary name of a
+/// file. If two did, one would rename a file that the other has only begun to write, and the other would find nothing
+/// to rename.
 static BEING_REPLACED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-/// One of them is done.
+/// Signalled when a replacement is done.
 static REPLACED: Condvar = Condvar::new();
 
-/// A small file is this thread's to replace, until this is dropped.
+/// The right of this thread to replace a small file, until this is dropped.
 struct Replacing<'a>(&'a Path);
 
 impl Replacing<'_> {
     fn begin(path: &Path) -> Replacing<'_> {
-        // A set of paths is whole also when a thread has died with it.
+        // A set of paths is whole even if a thread has panicked while it held the lock.
         let mut all = BEING_REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
         while !all.insert(path.to_owned()) {
             all = REPLACED.wait(all).unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +54,7 @@ pub struct OsDisk;
 pub struct OsFile(File);
 
 impl OsFile {
-    /// The standard library's handle, for what only a shell may do with it (sending a file over a socket).
+    /// The standard library's file, for operations that only a shell may do (sending a file over a socket).
     #[must_use]
     pub fn as_std(&self) -> &File {
         &self.0
@@ -153,7 +154,7 @@ impl Disk for OsDisk {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        // Numbers of inodes are given out again; not every file system knows when a file was born.
+        // Inode numbers are used again, and not every file system knows when a file was born.
         let born = metadata
             .created()
             .ok()
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(OsDisk.list(dir.path()).unwrap().len(), 1);
     }
 
-    /// `seen_txid`, by who begins a segment of edits and by who publishes an image.
+    /// `seen_txid` is written by the thread that begins a segment of edits, and by the one that publishes an image.
     #[test]
     fn a_small_file_that_two_threads_replace_is_always_whole_and_neither_fails() {
         let dir = tempfile::tempdir().unwrap();

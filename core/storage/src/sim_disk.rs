@@ -21,7 +21,7 @@ mod check;
 
 type InodeNumber = u64;
 
-/// Writes up to this length are never torn: a disk writes a sector whole or not at all.
+/// Writes up to this length are never torn, because a disk writes a sector completely or not at all.
 const ATOMIC_WRITE_BYTES: u64 = 8;
 
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Pending>,
-    /// A sync failed or a bit flipped: some of what is read will never be durable.
+    /// A sync failed or a bit flipped, so a part of what reads return will never be durable.
     strayed: bool,
 }
 
@@ -74,23 +74,23 @@ struct State {
     durable: Names,
     pending: Vec<(PathBuf, NameChange)>,
     locks: BTreeMap<PathBuf, u64>,
-    /// Grows with every crash; handles of an older life are dead.
+    /// Number of crashes. Handles of an older life are dead.
     life: u64,
     failing_syncs: u32,
     failing_kind: Option<io::ErrorKind>,
     lying: bool,
-    /// Changes that were made, and those that may still be made before the machine stops.
+    /// Number of changes so far, and number of changes that are possible before the machine stops.
     changes: u64,
     steps: Option<u64>,
-    /// What a torn write is cut to: a multiple of this in the file. `None`: anywhere.
+    /// A torn write ends at a multiple of this position in the file. `None`: anywhere.
     sector: Option<u64>,
     /// See [`SimDisk::lose_directories_whole`].
     whole_directories: bool,
-    /// Bytes that may still be written; the write that exceeds them is cut short.
+    /// Bytes that can still be written. A write that exceeds them is cut short.
     space: Option<u64>,
     full: bool,
     syncs: u64,
-    /// Pending writes that a power failure took, and those of which it left a part.
+    /// Number of pending writes that power failures took, and number of those of which a part is left.
     lost: u64,
     torn: u64,
 }
@@ -174,9 +174,9 @@ fn directory_of(path: &Path) -> Option<&Path> {
     path.parent().filter(|parent| parent.parent().is_some())
 }
 
-/// What was in a directory that is lost goes with it.
+/// Everything in a lost directory is lost with it.
 fn drop_unreachable(names: &mut Names) {
-    // A directory comes before what is in it.
+    // A directory comes before its content.
     for (path, node) in std::mem::take(names) {
         if directory_of(&path).is_none_or(|dir| names.get(dir) == Some(&Node::Directory)) {
             names.insert(path, node);
@@ -197,7 +197,7 @@ impl State {
         self.pending.push((dir.unwrap_or(Path::new("")).to_owned(), change));
     }
 
-    /// Called before each change: none is made any more after the machine has stopped.
+    /// Called before each change. After the machine has stopped no change is made.
     fn step(&mut self) -> io::Result<()> {
         match &mut self.steps {
             Some(0) => return Err(io::Error::other("the machine has stopped")),
@@ -235,14 +235,14 @@ impl SimDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process dies, the machine lives: pending data stays, open files and locks are gone.
+    /// The process dies and the machine lives: pending data stays, open files and locks are gone.
     pub fn crash_process(&self) {
         let mut state = self.state();
         state.life += 1;
         state.locks.clear();
     }
 
-    /// The machine dies. `pick(n)` returns a number below `n` and decides what survives of what was pending.
+    /// The machine dies. `pick(n)` returns a number below `n`, and decides which pending changes survive.
     pub fn lose_power(&self, pick: &mut dyn FnMut(u64) -> u64) {
         let mut state = self.state();
         state.life += 1;
@@ -252,7 +252,7 @@ impl SimDisk {
         let state = &mut *state;
         let sector = state.sector;
         for inode in state.inodes.values_mut() {
-            // Sectors of which a later state than the surviving one was lost.
+            // Sectors whose later state was lost, so that an older one survives.
             let mut lost: BTreeSet<u64> = BTreeSet::new();
             for write in std::mem::take(&mut inode.pending) {
                 match (pick(3), write) {
@@ -263,7 +263,7 @@ impl SimDisk {
                         let mut kept = match (choice, sector) {
                             (0, _) => 0,
                             (1, _) => len,
-                            // A number is within one sector: there or not.
+                            // A number is within one sector, so it is written completely or not at all.
                             (_, None) if len <= ATOMIC_WRITE_BYTES => len * pick(2),
                             (_, None) => pick(len + 1),
                             (_, Some(sector)) => {
@@ -275,7 +275,7 @@ impl SimDisk {
                         };
                         debug_assert!(kept <= len, "no more survives than was written");
                         if let Some(sector) = sector {
-                            // What is written to a sector carries what was written to it before.
+                            // A write to a sector includes the earlier writes to it.
                             let last = (offset + len).div_ceil(sector);
                             if let Some(gone) = lost.range(offset / sector..last).next() {
                                 kept = kept.min((gone * sector).saturating_sub(offset));
@@ -301,7 +301,7 @@ impl SimDisk {
             inode.live.clone_from(&inode.durable);
             inode.strayed = false;
         }
-        // Of each directory's changes a prefix survives, as in a journaling file system.
+        // Of the changes of each directory a prefix survives, as in a journaling file system.
         let mut kept: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for (dir, change) in std::mem::take(&mut state.pending) {
             let dirs = [Some(dir), change.leaves().map(Path::to_owned)];
@@ -328,30 +328,29 @@ impl SimDisk {
         }
     }
 
-    /// The next `count` syncs of files fail, and what they should have written will never be durable.
+    /// The next `count` syncs of files fail, and the data that they should have written will never be durable.
     pub fn fail_syncs(&self, count: u32) {
         self.fail_syncs_with(count, io::ErrorKind::Other);
     }
 
-    /// [`SimDisk::fail_syncs`] with an error of some kind.
+    /// [`SimDisk::fail_syncs`] with an error of this kind.
     pub fn fail_syncs_with(&self, count: u32, kind: io::ErrorKind) {
         let mut state = self.state();
         state.failing_syncs = count;
         state.failing_kind = Some(kind);
     }
 
-    /// From now on syncs of files and directories answer and do nothing, as a caller would have it that forgot them; or
-    /// not any more.
+    /// With `true`, syncs of files and directories succeed without doing anything, as if the caller had forgotten them.
     pub fn lie_about_syncs(&self, lie: bool) {
         self.state().lying = lie;
     }
 
-    /// So many bytes may still be written: the write that exceeds them ends short, with an error.
+    /// Only this many bytes can still be written. A write that exceeds them ends short, with an error.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state().space = bytes;
     }
 
-    /// From now on writes fail for lack of space, or not any more.
+    /// With `true`, writes fail for lack of space.
     pub fn set_full(&self, full: bool) {
         self.state().full = full;
     }
@@ -362,13 +361,13 @@ impl SimDisk {
         self.state().full
     }
 
-    /// After so many more changes the machine stops: every further one fails, until [`SimDisk::lose_power`]. `None`: it
-    /// does not stop.
+    /// The machine stops after this many more changes: every further one fails until [`SimDisk::lose_power`]. `None`:
+    /// it does not stop.
     pub fn stop_after(&self, changes: Option<u64>) {
         self.state().steps = changes;
     }
 
-    /// How many changes were made so far: writes, names and syncs.
+    /// Number of changes so far: writes, names and syncs.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.state().changes
@@ -380,14 +379,15 @@ impl SimDisk {
         self.state().steps == Some(0)
     }
 
-    /// A disk writes a sector of so many bytes whole or not at all, and what it writes is the sector's state at that time:
-    /// of the writes to one sector a first part survives. Without it writes are torn at any byte.
+    /// Sets the size of a sector. The disk writes a sector completely or not at all, and with the state that it has at
+    /// that time. So of several writes to one sector a first part survives. Without a sector size writes are torn at
+    /// any byte.
     pub fn set_sector(&self, bytes: u64) {
         self.state().sector = Some(bytes.max(1));
     }
 
-    /// From now on what is in a directory is lost with the directory's own name, as on a real disk. Who asks for it has to
-    /// make the directories durable that it is given.
+    /// From now on the content of a directory is lost with the directory's own name, as on a real disk. The caller has
+    /// to make the given directories durable.
     pub fn lose_directories_whole(&self) {
         self.state().whole_directories = true;
     }
@@ -407,7 +407,7 @@ impl SimDisk {
         Ok(())
     }
 
-    /// The disk is replaced by an empty one. To be called while no process runs.
+    /// Replaces the disk by an empty one. To be called while no process runs.
     pub fn wipe(&self) {
         let mut state = self.state();
         let life = state.life + 1;
@@ -417,14 +417,15 @@ impl SimDisk {
         };
     }
 
-    /// How many pending writes power failures took so far, and of how many they left a part.
+    /// Number of pending writes that power failures took so far, and number of those of which a part is left.
     #[must_use]
     pub fn losses(&self) -> (u64, u64) {
         let state = self.state();
         (state.lost, state.torn)
     }
 
-    /// What a power failure would leave of a file if it came now and took all it can; `None` when not even its name.
+    /// The content of a file after a power failure that takes everything it can. `None` when even the name would be
+    /// gone.
     #[must_use]
     pub fn durable(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
@@ -434,13 +435,13 @@ impl SimDisk {
         }
     }
 
-    /// A disk of its own with the same content.
+    /// Another disk with the same content.
     #[must_use]
     pub fn fork(&self) -> Self {
         SimDisk(Arc::new(Mutex::new(self.state().clone())))
     }
 
-    /// The file that a handle on the disk this one was forked from means ([`SimFile::number`]).
+    /// The file of a handle on the disk that this one was forked from ([`SimFile::number`]).
     #[must_use]
     pub fn file(&self, (inode, life): (u64, u64)) -> SimFile {
         SimFile {
@@ -450,8 +451,8 @@ impl SimDisk {
         }
     }
 
-    /// Drops what no name leads to, and hashes all that later reads and crashes could show, if a crash takes everything
-    /// that was not synced, or nothing.
+    /// Drops files without a name, and hashes everything that later reads and crashes could show. It assumes that a
+    /// crash takes either everything that was not synced, or nothing.
     pub fn settle_and_hash(&self, hasher: &mut impl Hasher) {
         let mut state = self.state();
         let state = &mut *state;
@@ -466,7 +467,7 @@ impl SimDisk {
             }
         }
         state.inodes.retain(|inode, _| named.contains(inode));
-        // Numbers of inodes differ with the way here, so their content stands for them.
+        // Inode numbers depend on the history, so the content is hashed in their place.
         for names in [&state.live, &state.durable] {
             names.len().hash(hasher);
             for (path, node) in names {
@@ -480,7 +481,7 @@ impl SimDisk {
         }
     }
 
-    /// How many syncs of files succeeded so far.
+    /// Number of successful syncs of files so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.state().syncs
@@ -662,8 +663,8 @@ impl Disk for SimDisk {
                 continue;
             }
             if let NameChange::Move(from, to, _) = &change {
-                // What gave the file its old name went to the disk with this, or never will; and so did what was at its
-                // new name before.
+                // The move is on disk now, so older changes of these names do not matter any more: the one that gave the
+                // file its old name, and those of its new name.
                 state.pending.retain(|(_, earlier)| match earlier {
                     NameChange::Put(path, _) => path != from && path != to,
                     NameChange::Remove(path) => path != to,
@@ -767,7 +768,7 @@ impl SimFile {
 }
 
 impl SimFile {
-    /// Tells the file on this disk and its forks ([`SimDisk::file`]).
+    /// Identifies the file on this disk and its forks ([`SimDisk::file`]).
     #[must_use]
     pub fn number(&self) -> (u64, u64) {
         (self.inode, self.life)
@@ -806,7 +807,7 @@ impl DiskFile for SimFile {
         self.inode(|inode| {
             let pending = std::mem::take(&mut inode.pending);
             if fails {
-                // As Linux does: the pages count as clean now, and no later sync will write them.
+                // As on Linux: the pages count as clean now, and no later sync writes them.
                 inode.strayed = true;
                 return Err(io::Error::new(kind, "injected sync failure"));
             }

@@ -1,7 +1,7 @@
 //! Every configuration key that is known, in one table: who reads it, or why it has no effect, or which values are
 //! refused because they ask for protection that is not there.
 //!
-//! Invariants: the table is sorted; a key that a program reads is in it ([`tests`] collects them from the sources); a
+//! Invariants: the table is sorted; a key that a program reads is in it (a test collects them from the sources); a
 //! value that asks for protection either gives it or ends the daemon at its start.
 
 mod check;

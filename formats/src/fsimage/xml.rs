@@ -1,6 +1,6 @@
 //! An image as the XML of Hadoop's offline image viewer (`PBImageXmlWriter`), byte for byte except for the revision.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -32,7 +32,7 @@ type Result = std::result::Result<(), DumpError>;
 #[derive(Clone, Debug, Default)]
 pub struct StringTable {
     mask_bits: u32,
-    strings: HashMap<u32, String>,
+    strings: BTreeMap<u32, String>,
 }
 
 impl StringTable {

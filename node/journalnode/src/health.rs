@@ -1,6 +1,6 @@
-//! What a JournalNode does about damage: reads its finalized segments from time to time, so that a damaged one is
-//! replaced by a peer's copy before anybody needs it, and asks its peers what it promised when its own directory cannot
-//! be trusted to tell.
+//! What a JournalNode does about damage. It reads its finalized segments from time to time, so that a damaged one is
+//! replaced by a peer's copy before anybody needs it. When its own directory can't be trusted about the promised epoch,
+//! it asks its peers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use hathi_storage::OsDisk;
 use crate::journal::Journal;
 use crate::peer::Peer;
 
-/// Pause between two segments: reading them must not be felt.
+/// Pause between two segments, so that the reads do not slow down other work.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// When each finalized segment was read last.
+/// When each finalized segment was last read.
 #[derive(Debug, Default)]
 pub struct Scrubber {
     read: BTreeMap<(TxId, TxId), Instant>,
 }
 
 impl Scrubber {
-    /// Reads the finalized segments that were not read for `period`, and has the damaged ones put aside. How many.
+    /// Reads the finalized segments that were not read for `period`, and puts the damaged ones aside. Returns how many.
     pub async fn scrub(&mut self, journal: &Arc<Journal>, period: Duration) -> usize {
         let current = journal.root().join("current");
         let segments = Segments::new(OsDisk, current);
@@ -41,7 +41,7 @@ impl Scrubber {
             let path = segments.path(&SegmentName::finalized(start, end));
             let reader = segments.clone();
             let scanned = tokio::task::spawn_blocking(move || reader.scan_file(&path, start)).await;
-            // It may have been purged meanwhile.
+            // The segment may have been purged meanwhile.
             let Ok(Ok(scan)) = scanned else {
                 continue;
             };
@@ -59,8 +59,8 @@ impl Scrubber {
     }
 }
 
-/// Asks peers for their promises: so many that whatever this JournalNode has promised, one of them has promised too.
-/// Whether it knows its promise now.
+/// Asks so many peers for their promises that one of them has promised whatever this JournalNode has promised. Returns
+/// whether the promise is known now.
 pub async fn recover_promise(
     journal: &Journal,
     known: Option<&Membership>,
@@ -82,7 +82,7 @@ pub async fn recover_promise(
                 ..
             }) => {
                 if membership.is_some_and(|theirs| theirs.is_newer_than(known)) {
-                    // Those of the old set may not be those who know.
+                    // The peers of an old membership may not be those that know.
                     return Err(
                         "the set of JournalNodes was changed since: this directory has to be emptied".to_owned(),
                     );

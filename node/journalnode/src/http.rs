@@ -13,9 +13,9 @@ use hathi_net::http::{
 
 use crate::journals::{Journals, is_name};
 
-/// How much of a segment is read at once.
+/// Size of a read of a segment.
 const PIECE_BYTES: usize = 128 << 10;
-/// Pieces read ahead of the network.
+/// Number of pieces that are read ahead of the network.
 const PIECES_AHEAD: usize = 2;
 /// `ImageServlet`'s name for the file that is sent.
 const FILE_NAME_HEADER: HeaderName = HeaderName::from_static("x-image-edits-name");
@@ -39,19 +39,19 @@ pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpRespon
     }
 }
 
-/// With which status, and why, a request is refused.
+/// Status and reason of a refused request.
 pub type Refusal = (StatusCode, String);
 
-/// What `/getJournal` asks for.
+/// A decoded `/getJournal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentRequest<'a> {
     /// The journal.
     pub journal_id: &'a str,
-    /// The segment's first transaction.
+    /// First transaction of the segment.
     pub start: TxId,
-    /// Whether a segment in progress will do.
+    /// Whether a segment in progress may be sent.
     pub in_progress_ok: bool,
-    /// `layoutVersion:namespaceID:cTime:clusterID` of who asks.
+    /// `layoutVersion:namespaceID:cTime:clusterID` of the caller.
     storage: Option<&'a str>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> SegmentRequest<'a> {
     /// Decodes a query.
     ///
     /// # Errors
-    /// What it lacks.
+    /// The missing parameter.
     pub fn of(query: &'a Query) -> Result<SegmentRequest<'a>, Refusal> {
         let bad = |what: &str| (StatusCode::BAD_REQUEST, what.to_owned());
         let journal_id = query.get("jid").ok_or_else(|| bad("jid is missing"))?;
@@ -79,7 +79,7 @@ impl<'a> SegmentRequest<'a> {
         })
     }
 
-    /// Of its storage only namespace and cluster count; who says nothing of it is served.
+    /// Whether the caller's storage is of this namespace and cluster. A caller that names none is served.
     #[must_use]
     pub fn is_of(&self, ours: &NamespaceInfo) -> bool {
         let Some(theirs) = self.storage else { return true };
@@ -137,7 +137,7 @@ fn get_journal(journals: &Journals, asked: &SegmentRequest<'_>) -> Result<HttpRe
     Ok(response)
 }
 
-/// Sends the first bytes of a file: a segment in progress grows, and what is not synced is nobody's.
+/// Sends the first bytes of a file. A segment in progress grows, and bytes that are not synced belong to nobody.
 fn send_file(mut file: File, length: u64, mut sender: BodySender) {
     let mut left = length;
     while left > 0 {

@@ -1,4 +1,4 @@
-//! The journals of one JournalNode, and what its configuration says of them.
+//! The journals of one JournalNode, and their configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,22 +19,22 @@ use tokio::sync::mpsc;
 
 use crate::journal::{Fetch, Journal};
 
-/// Journals that one JournalNode opens at most: each has a thread.
+/// Largest number of open journals. Each has a thread.
 const MAX_JOURNALS: usize = 256;
-/// Longest journal id; it is the name of a directory.
+/// Longest journal id, which is the name of a directory.
 const MAX_ID_BYTES: usize = 255;
-/// Memory for recent edits of a journal. Hadoop takes half of the heap, of which there is none here.
+/// Memory for recent edits of a journal. Hadoop takes half of its heap.
 const DEFAULT_CACHE_BYTES: i64 = 64 << 20;
-/// The version that Hadoop's tools are told.
+/// The version for Hadoop's tools.
 const VERSION: &str = concat!("3.5.0, hathi ", env!("CARGO_PKG_VERSION"));
 
 /// Why a JournalNode does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalNodeError {
-    /// The configuration does not do.
+    /// The configuration is not valid.
     #[error(transparent)]
     Conf(#[from] ConfError),
-    /// A value of the configuration does not do.
+    /// A value of the configuration is not valid.
     #[error("{key}: {problem}")]
     Value {
         /// The key.
@@ -42,22 +42,22 @@ pub enum JournalNodeError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A socket, directory or thread could not be had.
+    /// A socket, directory or thread could not be opened.
     #[error("{what}: {source}")]
     Io {
         /// What was tried.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Where the servers listen; known once they do.
+/// The addresses of the servers, once they listen.
 #[derive(Clone, Debug)]
 pub struct Addresses {
-    /// Of `dfs.journalnode.rpc-address`.
+    /// Address of `dfs.journalnode.rpc-address`.
     pub rpc: SocketAddr,
-    /// Of `dfs.journalnode.http-address`.
+    /// Address of `dfs.journalnode.http-address`.
     pub http: SocketAddr,
 }
 
@@ -70,7 +70,7 @@ pub struct SharedJournal {
     pub name_service: Option<String>,
 }
 
-/// Tells the RPC server's counters.
+/// Returns the counters of the RPC server.
 struct Meter(Box<dyn Fn() -> ServerMetrics + Send + Sync>);
 
 impl std::fmt::Debug for Meter {
@@ -79,7 +79,7 @@ impl std::fmt::Debug for Meter {
     }
 }
 
-/// The journals of this JournalNode, opened when they are first named.
+/// The journals of this JournalNode. Each is opened when it is first named.
 #[derive(Debug)]
 pub struct Journals {
     conf: Configuration,
@@ -94,12 +94,12 @@ pub struct Journals {
     fetches: mpsc::UnboundedSender<Fetch>,
     /// What the configuration says of shared journals, by id.
     pub shared: BTreeMap<String, SharedJournal>,
-    /// Held only to look up, or to start a journal's thread.
+    /// Held only to look a journal up, or to start its thread.
     open: Mutex<BTreeMap<String, Arc<Journal>>>,
 }
 
 impl Journals {
-    /// From the configuration; what recoveries need fetched goes to `fetches`.
+    /// The journals of a configuration. Segments that recoveries need are requested over `fetches`.
     pub fn new(conf: Configuration, fetches: mpsc::UnboundedSender<Fetch>) -> Result<Journals, JournalNodeError> {
         let value = |key: &str, problem: String| JournalNodeError::Value {
             key: key.to_owned(),
@@ -127,7 +127,7 @@ impl Journals {
         })
     }
 
-    /// From now on calls are taken at these addresses.
+    /// Calls are served at these addresses from now on.
     pub fn serve(&self, addresses: Addresses, rpc_meter: Box<dyn Fn() -> ServerMetrics + Send + Sync>) {
         let _ = self.addresses.set(addresses);
         let _ = self.rpc_meter.set(Meter(rpc_meter));
@@ -138,7 +138,7 @@ impl Journals {
         &self.conf
     }
 
-    /// Where RPCs are served, once they are.
+    /// The address of the RPC server, once it listens.
     pub fn rpc_address(&self) -> Option<SocketAddr> {
         self.addresses.get().map(|addresses| addresses.rpc)
     }
@@ -148,8 +148,8 @@ impl Journals {
         self.conf.journalnode_edits_dir(name_service.or_else(known))
     }
 
-    /// Whether a journal is open, named by the configuration, or has a directory. Others are opened only for who may write
-    /// them: each takes a thread and one of few places.
+    /// Whether a journal is open, named in the configuration, or has a directory. Other journals are opened only for
+    /// callers that may write them, because each takes a thread and one of few places.
     pub fn is_known(&self, journal_id: &str, name_service: Option<&str>) -> bool {
         self.shared.contains_key(journal_id)
             || self.open.lock().contains_key(journal_id)
@@ -199,7 +199,7 @@ impl Journals {
         Ok(journal)
     }
 
-    /// Those that were named since the start.
+    /// The journals that were named since the start.
     pub fn all(&self) -> Vec<Arc<Journal>> {
         self.open.lock().values().cloned().collect()
     }
@@ -214,7 +214,7 @@ impl Journals {
             .collect()
     }
 
-    /// What `/jmx` shows.
+    /// The beans of `/jmx`.
     pub fn beans(&self) -> Vec<Bean> {
         let journals = self.all();
         let mut status = serde_json::Map::new();
@@ -233,7 +233,7 @@ impl Journals {
                 clusters.insert(info.cluster_id);
             }
         }
-        // A directory of a journal that nobody has asked for yet counts as formatted, as in Hadoop.
+        // A journal with a directory that nobody has asked for counts as formatted, as in Hadoop.
         for dir in self.dirs() {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();

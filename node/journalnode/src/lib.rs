@@ -1,11 +1,12 @@
 //! The JournalNode process (`org.apache.hadoop.hdfs.qjournal.server.JournalNode`): sockets, threads and files around
-//! the journal's core, [`hathi_journal::Acceptor`]. Decides nothing of the protocol.
+//! the journal's core, [`hathi_journal::Acceptor`]. It decides nothing about the protocol.
 //!
 //! Threads:
-//! * the RPC reactor decodes calls and queues them for their journal; it answers by itself only what is in memory;
-//! * each journal has a thread that owns its disk: it takes whatever is queued, and one sync then answers for all of it;
-//! * one thread serves HTTP (segments, `/jmx`), and the main thread fetches from peers: for recovery, to fill gaps, and
-//!   to take part again with an empty directory.
+//! * the RPC reactor decodes calls and queues them for their journal. It answers by itself only from memory;
+//! * each journal has a thread that owns its disk. The thread takes everything in the queue, and answers all of it
+//!   after one sync;
+//! * one thread serves HTTP (segments, `/jmx`). The main thread fetches from peers: for recoveries, to fill gaps, and
+//!   to take part again after the directory was lost.
 
 mod health;
 pub mod http;

@@ -9,20 +9,20 @@ use hathi_net::histogram::Histogram;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-/// The steps of a batch.
+/// Times of the steps of a batch.
 #[derive(Debug, Default)]
 pub struct Steps {
-    /// From when it was read until the journal's thread took it up; only for those that had to wait.
+    /// Wait from the read until the journal's thread began with it. Only of batches that had to wait.
     pub queue_wait: Histogram,
-    /// Checked and written.
+    /// Check and write.
     pub write: Histogram,
-    /// Synced; once for all batches of one turn.
+    /// Sync, once for all batches of one turn.
     pub sync: Histogram,
-    /// The answers of one turn given to their connections.
+    /// Passing the answers of one turn to their connections.
     pub answer: Histogram,
 }
 
-/// Samples kept of one interval; beyond that a random choice of all.
+/// Number of samples of one interval. Of more than that a random choice is kept.
 const MAX_SAMPLES: usize = 1000;
 const QUANTILES: [(u32, &str); 5] = [(50, "50th"), (75, "75th"), (90, "90th"), (95, "95th"), (99, "99th")];
 
@@ -64,7 +64,7 @@ impl Quantiles {
         if self.samples.len() < MAX_SAMPLES {
             self.samples.push(value);
         } else {
-            // Spreads over the interval without a random source: the n-th value replaces one in n.
+            // Replaces one in n samples by the n-th one, spread over the interval without a random source.
             let at = usize::try_from(self.count.wrapping_mul(0x9E37_79B9_7F4A_7C15) % self.count).unwrap_or(0);
             if let Some(sample) = self.samples.get_mut(at) {
                 *sample = value;
@@ -84,7 +84,7 @@ impl Quantiles {
     }
 }
 
-/// What a journal's shell knows beyond the acceptor's counters.
+/// Counters of a journal's shell that the acceptor does not have.
 #[derive(Debug)]
 pub struct Metrics {
     last_journal_timestamp_ms: AtomicU64,
@@ -92,7 +92,7 @@ pub struct Metrics {
     pub steps: Steps,
 }
 
-/// What the acceptor tells.
+/// Figures of the acceptor.
 #[derive(Debug)]
 pub struct Figures {
     pub counters: JournalCounters,
@@ -101,7 +101,7 @@ pub struct Figures {
     pub failure: Option<String>,
     pub doubt: Option<String>,
     pub promise_lost: bool,
-    /// How many segments, and their bytes.
+    /// Number of segments, and their bytes.
     pub segments: (u64, u64),
 }
 
@@ -121,7 +121,7 @@ impl Metrics {
         self.last_journal_timestamp_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// A sync took so long.
+    /// A sync has taken this long.
     pub fn synced(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.steps.sync.add_micros(micros);

@@ -25,7 +25,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> JournalNodeErr
 /// A running JournalNode; dropping it stops it cleanly.
 #[derive(Debug)]
 pub struct JournalNode {
-    // In the order in which they end.
+    // In the order in which they are dropped.
     rpc: Option<RpcServer>,
     http: Option<HttpServer>,
     peers: Option<Peers>,
@@ -97,13 +97,13 @@ impl JournalNode {
         })
     }
 
-    /// Where RPCs are served.
+    /// Address of the RPC server.
     #[must_use]
     pub fn rpc_address(&self) -> SocketAddr {
         self.addresses.rpc
     }
 
-    /// Where HTTP is served.
+    /// Address of the HTTP server.
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.addresses.http

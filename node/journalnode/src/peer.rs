@@ -1,4 +1,4 @@
-//! The other JournalNodes of a journal: who they are, and calls to them.
+//! The other JournalNodes of a journal: their addresses, and calls to them.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
 use hathi_net::users::process_user;
 
-/// How long a peer may take to answer a call.
+/// Time limit of a call to a peer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Another JournalNode of a journal.
 #[derive(Debug)]
 pub struct Peer {
-    /// As it is configured.
+    /// The configured address.
     pub address: HostPort,
     envelope: Envelope,
 }
@@ -65,17 +65,17 @@ fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// The other JournalNodes of a journal, as far as is known, and whether this process is one of them.
+/// The other JournalNodes of a journal, as far as they are known, and whether this process is one of its JournalNodes.
 pub struct Others {
-    /// All but this process.
+    /// All members except this process.
     pub peers: Vec<Peer>,
-    /// How many there are, with this process if it is one.
+    /// Number of members, with this process if it is one.
     pub members: usize,
-    /// Whether it is.
+    /// Whether this process is a member.
     pub is_member: bool,
 }
 
-/// Finds them by address.
+/// Finds the other JournalNodes by their addresses.
 pub async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope) -> Others {
     let mut others = Others {
         peers: Vec::new(),
@@ -95,7 +95,7 @@ pub async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope
     others
 }
 
-/// Whom a membership names; what is no address is left out.
+/// The addresses of a membership. Invalid ones are left out.
 pub fn addresses(membership: &Membership) -> Vec<HostPort> {
     let members = membership.members.iter();
     members
@@ -103,8 +103,9 @@ pub fn addresses(membership: &Membership) -> Vec<HostPort> {
         .collect()
 }
 
-/// Whether the host of a URL is one of these JournalNodes, by name or by address. Only scheme and port are its own to say:
-/// Hadoop's writers name hosts as they stand in the NameNode's configuration, which may not be as they stand here.
+/// Whether the host of a URL is one of these JournalNodes, by name or by address. A JournalNode itself decides only
+/// scheme and port. Hadoop's writers name hosts as they are in the NameNode's configuration, which may differ from this
+/// one.
 pub async fn is_at(url: &str, members: &[HostPort]) -> bool {
     let Some(host) = host_of(url) else {
         return false;

@@ -1,5 +1,5 @@
-//! What a JournalNode asks of others: segments for a recovery, segments it has missed (`JournalNodeSyncer`), and, when
-//! its directory is empty, who it was.
+//! Requests of a JournalNode to its peers: segments for a recovery, segments that it has missed (`JournalNodeSyncer`),
+//! and its own identity when its directory is empty.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,13 +25,13 @@ use crate::journal::{Fetch, Journal};
 use crate::journals::{Journals, SharedJournal};
 use crate::peer::{Peer, addresses, is_at, others};
 
-/// Pause between attempts to learn from peers who an empty JournalNode was.
+/// Pause between two attempts of an empty JournalNode to learn its identity from peers.
 const JOIN_PAUSE: Duration = Duration::from_secs(2);
-/// From when a gap was noticed until a peer is asked: they may be finalizing what is missing.
+/// Pause between the discovery of a gap and the question to a peer, which may be about to finalize the missing segment.
 const GAP_PAUSE: Duration = Duration::from_millis(300);
-/// Pause between looks for missing segments after some were missing, or could not be taken yet.
+/// Pause between two searches for missing segments, after some were missing or could not be taken yet.
 const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
-/// How often each finalized segment is read (`hathi.journalnode.scrub.period`).
+/// Period in which each finalized segment is read (`hathi.journalnode.scrub.period`).
 const SCRUB_PERIOD: Duration = Duration::from_secs(24 * 3600);
 /// The directory of downloads, beside `current`.
 const SYNC_DIR: &str = "edits.sync";
@@ -43,7 +43,7 @@ pub struct Peers {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A runtime on the thread that asks for it.
+/// A runtime on the calling thread.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
@@ -96,8 +96,8 @@ fn timeouts(journals: &Journals) -> Duration {
     configured.unwrap_or(Duration::from_secs(30))
 }
 
-/// Fetches what an `acceptRecovery` wants: whoever calls that names where from, so it must be a JournalNode of this
-/// journal, when it is known who they are: from the newest membership, or the configuration.
+/// Fetches a segment for an `acceptRecovery`. The caller names the source, so the source must be a JournalNode of this
+/// journal, if these are known from the newest membership or from the configuration.
 async fn fetch_for_recovery(journals: Arc<Journals>, fetch: Fetch) {
     let timeout = timeouts(&journals);
     let Fetch {
@@ -125,7 +125,7 @@ async fn fetch_for_recovery(journals: Arc<Journals>, fetch: Fetch) {
     journal.downloaded(download, result, reply);
 }
 
-/// Fetches a file and syncs it. Its length must be what was announced.
+/// Fetches a file and syncs it. Its length must be the announced one.
 async fn fetch_file(url: &str, to: &Path, timeout: Duration) -> Result<(), String> {
     let in_file = |error: io::Error| format!("{}: {error}", to.display());
     let (head, mut body) = get(url, timeout).await.map_err(|error| error.to_string())?.into_parts();
@@ -152,9 +152,9 @@ async fn fetch_file(url: &str, to: &Path, timeout: Duration) -> Result<(), Strin
         .map_err(in_file)
 }
 
-/// Looks after one journal that the configuration names. Whether this process is among its JournalNodes is what the
-/// newest membership known says, and the configuration when there is none. One that is to be added is not yet, but takes
-/// what it lacks all the same.
+/// Looks after one journal of the configuration. The newest known membership, or without one the configuration, decides
+/// whether this process is one of its JournalNodes. A JournalNode that is to be added is none yet, but fetches missing
+/// segments all the same.
 async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal) {
     let Some(own) = journals.rpc_address() else {
         return;
@@ -182,7 +182,7 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
         .unwrap_or(SCRUB_PERIOD);
     let mut scrubber = Scrubber::default();
     let mut turn = 0;
-    // Peers to ask soon, as segments may be missing here.
+    // Number of peers to ask soon, because segments may be missing here.
     let mut soon = 0;
     loop {
         let known = journal.with_acceptor(|acceptor| acceptor.membership().cloned());
@@ -237,7 +237,7 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
         } else {
             interval
         };
-        // One that is being added is waited for.
+        // A JournalNode that is being added is waited for.
         let pause = if others.is_member {
             pause
         } else {
@@ -253,9 +253,9 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
     }
 }
 
-/// Formats a journal whose directory is empty although its peers are at work: it was lost. Needs the answers of so many
-/// others that whatever this JournalNode may have promised or kept, one of them has too. When they know of a change of
-/// the set that it has lost, those who came after it are asked.
+/// Formats a journal whose directory is empty although its peers are at work: the directory was lost. This needs the
+/// answers of so many peers that one of them has everything that this JournalNode may have promised or kept. When they
+/// know of a change of membership that this JournalNode has lost, the later members are asked.
 async fn try_join(
     journal: &Journal,
     configured: &[HostPort],
@@ -298,7 +298,7 @@ async fn try_join(
         let (Some((count, info)), None) = (storages.next(), storages.next()) else {
             return Err("the peers are of different namespaces, or none answers".to_owned());
         };
-        // Without a writer yet the NameNode is only just formatting its journals, this one too.
+        // Without a writer, a NameNode is just formatting its journals, and this one as well.
         if count < needed || promise == Epoch(0) {
             return Ok(false);
         }
@@ -323,7 +323,7 @@ fn newer(known: Option<Membership>, found: Option<Membership>) -> Option<Members
     }
 }
 
-/// What a peer has promised, whom it knows, and of which namespace it is.
+/// Promise, membership and namespace of a peer.
 async fn ask_to_join(peer: &Peer) -> Result<(Epoch, Option<Membership>, NamespaceInfo), String> {
     let client = peer.connect().await?;
     let state = peer.ask(&client, &Request::GetJournalState).await?;
@@ -341,11 +341,11 @@ async fn ask_to_join(peer: &Peer) -> Result<(Epoch, Option<Membership>, Namespac
     }
 }
 
-/// What a look at a peer's segments told.
+/// Result of a look at a peer's segments.
 enum Missing {
     /// Nothing is missing here.
     None,
-    /// Something was, or still is because it is not known to be committed.
+    /// A segment was missing, or still is because it is not known to be committed.
     Some,
 }
 
@@ -412,7 +412,7 @@ async fn sync_with(journal: &Arc<Journal>, peer: &Peer, timeout: Duration) -> Re
     Ok(found)
 }
 
-/// The configured host of a peer, with scheme and port from its answer.
+/// The configured host of a peer, with the scheme and port in its answer.
 fn base_url(address: &HostPort, manifest: &Manifest) -> String {
     let told = manifest
         .from_url
@@ -440,7 +440,7 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Finalized segments of a peer of which no transaction is in a finalized one here.
+/// Finalized segments of a peer that share no transaction with a finalized segment here.
 fn missing(local: &[ManifestSegment], remote: &[ManifestSegment]) -> Vec<(TxId, TxId)> {
     remote
         .iter()

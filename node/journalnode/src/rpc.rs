@@ -16,12 +16,12 @@ use crate::journals::Journals;
 pub struct Handler {
     /// Its journals.
     pub journals: Arc<Journals>,
-    /// Who may change them.
+    /// Users who may change them.
     pub writers: Administrators,
 }
 
-/// Whether a request leaves the journal, its leases and its promises as they are. All others stop a writer, lose edits or
-/// make others believe something, so not everybody may send them; Hadoop leaves that to `hadoop-policy.xml`.
+/// Whether a request changes neither the journal nor its leases and promises. Every other request can stop a writer,
+/// lose edits or mislead somebody, so only some users may send it. Hadoop leaves that to `hadoop-policy.xml`.
 fn only_reads(request: &Request) -> bool {
     matches!(
         request,
@@ -75,7 +75,7 @@ impl RpcHandler for Handler {
             Some(true) => serve(&self.journals, &envelope, request, reply, call.method),
             Some(false) => reply.error(&refusal(&call.user.user, call.method)),
             None => {
-                // The first call of a user who is listed by a group; a writer waits for its answer before it goes on.
+                // The first call of a user who is listed by a group. A writer waits for its answer before it goes on.
                 let (journals, writers) = (self.journals.clone(), self.writers.clone());
                 tokio::spawn(async move {
                     if writers.ask(&call.user.user).await {

@@ -1,4 +1,5 @@
-//! The protocols of administration, health and supervision, which ask the process rather than the namesystem.
+//! The protocols of administration, health and supervision. Their calls are about the process and not about the
+//! namesystem.
 
 use crate::state::{NameNode, Transition, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
@@ -19,16 +20,17 @@ use hathi_net::ipc::{Responder, RpcCall, protocols};
 use hathi_net::process::ProcessIdentity;
 use std::sync::{Arc, OnceLock};
 
-/// Which process this is; it does not change.
+/// Identity of this process, which does not change.
 static PROCESS: OnceLock<Option<ProcessIdentity>> = OnceLock::new();
 
-/// Verbs that are answered before the namespace is loaded.
+/// Calls that are answered before the namespace is loaded.
 #[must_use]
 pub fn served_while_initializing(call: &RpcCall) -> bool {
     call.method == "getHAServiceState"
 }
 
-/// Serves a call of a protocol of this module; false when there is no such method here (it was answered with that).
+/// Serves a call of a protocol of this module. Returns false when the method does not exist here, which the caller was
+/// told.
 pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     if std::ptr::eq(call.protocol, &protocols::HA_SERVICE_PROTOCOL) {
         return ha_service(nn, call, responder);
@@ -80,8 +82,8 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     other(nn, call, responder)
 }
 
-/// Calls that change how this process serves, or tell of it: Hadoop leaves all but the reconfiguration to
-/// `hadoop-policy.xml`, in which everybody may do everything unless it is filled in.
+/// Calls that change how this process serves, or show it. Hadoop leaves all of them but the reconfiguration to
+/// `hadoop-policy.xml`, which allows everything to everybody unless it is filled in.
 const ADMINISTRATIVE: [&str; 8] = [
     "refreshUserToGroupsMappings",
     "refreshSuperUserGroupsConfiguration",
@@ -155,7 +157,7 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
     true
 }
 
-/// Refuses what would change nothing.
+/// Refuses a call that would change nothing.
 fn not_served(why: &str) -> RemoteException {
     RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why)
 }
@@ -174,7 +176,8 @@ fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool 
         "transitionToActive" => {
             let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| {
                 check(nn, call, &request.req_info)?;
-                // The JournalNodes elect nobody before a lease has ended; whoever else asks has reason to wait for its end.
+                // A controller asks again by itself: no NameNode becomes the writer before the lease has ended. Any
+                // other caller has a reason to wait for the end of the lease.
                 let by_controller = request.req_info.req_source == HaRequestSource::RequestByZkfc as i32;
                 Ok(!by_controller || nn.settings.zookeeper_elects)
             });
@@ -235,7 +238,7 @@ fn service_status(nn: &NameNode) -> GetServiceStatusResponseProto {
 fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
     nn.check_superuser(call)?;
     let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
-    // While it loads as well: the cause may be that it can't.
+    // Also while it loads, because the load may fail for this very reason.
     if let Some(problem) = nn.health.lock().problem() {
         return Err(unhealthy(problem.to_owned()));
     }
@@ -246,7 +249,7 @@ fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> 
         return Err(unhealthy("A debug hook wants this NameNode to be unhealthy".to_owned()));
     }
     if !nn.serving.is_proven(nn.clock.ms()) {
-        // Not to be elected either: it would lose its lease at once.
+        // It must not be elected either, because it would lose its lease at once.
         return Err(unhealthy("A thread that serves calls stands still".to_owned()));
     }
     if nn.ns.read().is_broken() {
@@ -274,7 +277,7 @@ fn no_ha() -> RemoteException {
     RemoteException::new(exceptions::SERVICE_FAILED, "HA for namenode is not enabled")
 }
 
-/// `NameNode.transitionToObserver`, where no standby serves reads.
+/// The answer to `NameNode.transitionToObserver`, because no standby serves reads here.
 fn no_observer(nn: &NameNode) -> RemoteException {
     let from = nn.role().ha_state();
     let mut text = format!("Cannot transition from '{}' to 'observer'", from.name());
@@ -284,8 +287,8 @@ fn no_observer(nn: &NameNode) -> RemoteException {
     RemoteException::new(exceptions::SERVICE_FAILED, text)
 }
 
-/// What `NameNode` looks at before it changes its state: whether it has started, who asks (`checkHaStateChange`), the
-/// superuser's privilege, and whether there is high availability.
+/// The checks of Hadoop's `NameNode` before a change of state: whether it has started, whether this caller may change
+/// it (`checkHaStateChange`), the superuser's privilege, and whether there is high availability.
 fn check(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
     if nn.role() == Role::Initializing {
         return Err(RemoteException::new(

@@ -1,8 +1,9 @@
 //! The audit log: a line for each call of a client, in Hadoop's words, in a file of its own
 //! (`FSNamesystem.DefaultAuditLogger`).
 //!
-//! Off by default, as with Hadoop's own log4j.properties (`hdfs.audit.logger=INFO,NullAppender`); then a call pays one look
-//! at an option. When it is on, the reactor makes the line, and a thread of its own writes, syncs nothing, and rotates.
+//! Off by default, as in Hadoop's own log4j.properties (`hdfs.audit.logger=INFO,NullAppender`). Then it costs a call
+//! one look at an option. When it is on, the reactor makes the line, and a thread of its own writes and rotates. It
+//! syncs nothing.
 
 use crate::state::NameNode;
 use anyhow::{Context, ensure};
@@ -23,24 +24,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-/// Lines that wait for the disk: some 20 MB. Beyond it callers wait, or lines are dropped and counted.
+/// Number of lines that may wait for the disk, some 20 MB. Above it callers wait, or lines are dropped and counted.
 const LINES_MAX: usize = 65_536;
-/// Lines that are there are written together, up to about so many bytes.
+/// Waiting lines are written together, up to about this number of bytes.
 const BATCH_BYTES: usize = 8 << 10;
-/// As log4j's `%c{2}` prints `org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit`.
+/// Name of the logger, as log4j's `%c{2}` prints `org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit`.
 const LOGGER: &str = "FSNamesystem.audit";
 const FILE_NAME: &str = "hdfs-audit.log";
 
-/// What the configuration says about the audit log.
+/// Configuration of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
     /// `hadoop.log.dir`
     dir: PathBuf,
     /// `hathi.namenode.audit.log.max.file.size`
     max_file_bytes: usize,
-    /// `hathi.namenode.audit.log.max.backup.index`: files kept besides the one that is written.
+    /// `hathi.namenode.audit.log.max.backup.index`: number of files that are kept besides the open one.
     max_backups: usize,
-    /// `dfs.namenode.audit.log.async.blocking`: whether callers wait when the disk is slower than they are.
+    /// `dfs.namenode.audit.log.async.blocking`: whether callers wait when the disk is too slow.
     blocking: bool,
     /// `dfs.namenode.audit.log.debug.cmdlist`: commands that leave no line.
     quiet: BTreeSet<String>,
@@ -49,7 +50,7 @@ pub struct AuditOptions {
 }
 
 impl AuditOptions {
-    /// `None`: off.
+    /// Reads the configuration. `None`: the audit log is off.
     pub fn from_conf(conf: &Configuration) -> anyhow::Result<Option<AuditOptions>> {
         if !conf.get_bool("hathi.namenode.audit.log", false) {
             return Ok(None);
@@ -78,12 +79,12 @@ impl AuditOptions {
     }
 }
 
-/// See the module.
+/// The audit log; see the module.
 #[derive(Debug)]
 pub struct AuditLog {
     options: AuditOptions,
     lines: SyncSender<String>,
-    /// Lines that found no room.
+    /// Number of lines that found no room.
     dropped: AtomicU64,
 }
 
@@ -92,7 +93,7 @@ impl AuditLog {
     pub fn start(options: AuditOptions) -> anyhow::Result<AuditLog> {
         std::fs::create_dir_all(&options.dir).with_context(|| format!("hadoop.log.dir: {}", options.dir.display()))?;
         let path = options.dir.join(FILE_NAME);
-        // What rotates the file writes nowhere, and says nothing, when it can't open it.
+        // The rotating writer fails silently when it can't open the file, so the file is opened here first.
         File::options()
             .create(true)
             .append(true)
@@ -141,7 +142,7 @@ fn write_lines(mut file: impl Write, queue: &Receiver<String>) {
         {
             batch.push_str(&line);
         }
-        // Whole lines at once: the file may be rotated between two writes.
+        // Whole lines at once, because the file may be rotated between two writes.
         match file.write_all(batch.as_bytes()) {
             Ok(()) => failed = false,
             Err(error) if !failed => {
@@ -153,8 +154,8 @@ fn write_lines(mut file: impl Write, queue: &Receiver<String>) {
     }
 }
 
-/// What the line of a call says that has just been served, if it leaves one. To be asked under the lock under which it was
-/// served: the owner and mode in the line are those that the call left behind.
+/// The line of a call that was just served, if it leaves one. To be called under the lock under which the call was
+/// served: the owner and mode in the line are those that the call has left.
 pub fn record(
     nn: &NameNode,
     ns: &Namesystem,
@@ -170,7 +171,7 @@ pub fn record(
         .filter(|record| !audit.options.quiet.contains(&*record.command))
 }
 
-/// Writes the line of a call. To be called without any lock: it may wait for the disk.
+/// Writes the line of a call. To be called without any lock, because it may wait for the disk.
 pub fn log(nn: &NameNode, call: &RpcCall, record: &AuditRecord) {
     let Some(audit) = &nn.audit else { return };
     let caller = audit
@@ -228,7 +229,7 @@ fn line(now: &jiff::Zoned, record: &AuditRecord, real_user: Option<&str>, caller
     line
 }
 
-/// What a line says, behind its time: all in one line, whatever the names in it are.
+/// The fields of a line behind the time. They are one line, whatever the names in them contain.
 pub fn put_fields(line: &mut String, record: &AuditRecord, real_user: Option<&str>, caller: Option<&str>) {
     let text = |text: &Option<String>| text.as_deref().map_or_else(|| "null".to_owned(), escaped);
     let _ = write!(

@@ -1,4 +1,4 @@
-//! What a NameNode does by itself from time to time, always in short slices under the write lock.
+//! The NameNode's periodic work. It is done in short slices under the write lock.
 
 use crate::image_upload::PeerAddresses;
 use crate::journalnodes::Readers;
@@ -23,28 +23,28 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// How often kept calls and pending deletions are looked at.
+/// Period in which kept calls and pending deletions are looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// Inodes freed under one hold of the lock.
+/// Number of inodes that are freed under one hold of the lock.
 const RECLAIM_INODES: usize = 2000;
-/// Blocks worked on under one hold of the lock.
+/// Number of blocks that are processed under one hold of the lock.
 const SLICE_BLOCKS: usize = 5000;
-/// `HeartbeatManager` looks every so often at most.
+/// Shortest time between two checks of heartbeats (`HeartbeatManager`).
 const HEARTBEAT_CHECK_MS: u64 = 5000;
 /// `dfs.namenode.lease-recheck-interval-ms`.
 const LEASE_CHECK_MS: u64 = 2000;
-/// How often is noted which transaction is the last one, so that edits can be kept by time.
+/// Period in which the last transaction is noted, so that edits can be kept by their age.
 const EDITS_NOTED_MS: u64 = 60_000;
 /// `dfs.namenode.redundancy.interval.seconds`.
 const REDUNDANCY_MS: u64 = 3000;
-/// A JournalNode answers a watcher at least so often.
+/// Longest time in ms after which a JournalNode answers a watcher.
 const WATCH_MS: u32 = 2000;
-/// Before a JournalNode that does not answer is asked again.
+/// Pause before a JournalNode that does not answer is asked again.
 const WATCH_RETRY: Duration = Duration::from_millis(200);
-/// Before a JournalNode that knows no leases is asked again: it may have been replaced.
+/// Pause before a JournalNode that knows no leases is asked again. It may have been replaced.
 const WATCH_JAVA_RETRY: Duration = Duration::from_secs(30);
 
-/// What background tasks share.
+/// State that background tasks share.
 pub struct Shared {
     /// The NameNode.
     pub nn: Arc<NameNode>,
@@ -52,17 +52,17 @@ pub struct Shared {
     pub dirs: Arc<NameDirs>,
     /// The edit log task.
     pub log: mpsc::UnboundedSender<LogCommand>,
-    /// The JournalNodes, to read from.
+    /// The JournalNodes, for reading.
     pub readers: Arc<Readers>,
-    /// Whose images are taken.
+    /// Addresses of the NameNodes whose images are accepted.
     pub peer_addresses: PeerAddresses,
     /// Held during a change of the JournalNodes.
     pub changing_members: tokio::sync::Mutex<()>,
-    /// What is known of each JournalNode's lease, by its index.
+    /// The last known lease state of each JournalNode, by its index.
     pub leases: Mutex<BTreeMap<usize, hathi_journal::messages::LeaseState>>,
 }
 
-/// The monitors.
+/// Runs the monitors.
 pub async fn monitors(shared: Arc<Shared>) {
     let nn = &shared.nn;
     let mut ticks = tokio::time::interval(TICK);
@@ -116,15 +116,16 @@ pub async fn monitors(shared: Arc<Shared>) {
 }
 
 async fn reclaim(nn: &NameNode) {
-    // Looked at under the read lock first: mostly there is nothing.
+    // Checked under the read lock first, because mostly there is nothing to do.
     while nn.ns.read().reclaim_pending {
         nn.ns.write().reclaim(RECLAIM_INODES);
         tokio::task::yield_now().await;
     }
 }
 
-/// A standby that sees finalized segments only (Java JournalNodes without in-progress tailing, a shared directory), or
-/// can prove only those, asks the active to end one now and then (`EditLogTailer.triggerActiveLogRoll`).
+/// A standby that sees only finalized segments, or can prove only those, regularly asks the active to end its segment
+/// (`EditLogTailer.triggerActiveLogRoll`). That is the case with Java JournalNodes without in-progress tailing, and
+/// with a shared directory.
 pub async fn trigger_rolls(shared: Arc<Shared>, tail: Arc<SharedLog>) {
     let nn = &shared.nn;
     let Some(period) = nn.settings.log_roll_period else {
@@ -153,8 +154,8 @@ async fn roll(user: &str, address: &HostPort) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Follows the read lease at every JournalNode, so that a standby knows whether somebody is active, and changes of the
-/// JournalNodes, which are kept for the next start.
+/// Watches the read lease at every JournalNode, so that a standby knows whether another NameNode is active. Also learns
+/// changes of the membership, and keeps them for the next start.
 pub async fn watch_leases(shared: Arc<Shared>, tail: Arc<Tail>) {
     let mut watchers: BTreeMap<usize, JoinHandle<()>> = BTreeMap::new();
     let mut kept = shared.readers.nodes.membership();
@@ -179,7 +180,7 @@ pub async fn watch_leases(shared: Arc<Shared>, tail: Arc<Tail>) {
     }
 }
 
-/// Ends when the JournalNode counts no more.
+/// Watches one JournalNode. Ends when it is no member any more.
 async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
     let mut known_counter = None;
     while shared.readers.nodes.members().contains(&index) {

@@ -1,4 +1,4 @@
-//! Large block reports, worked off one after the other on a thread of their own (`BlockReportProcessingThread`).
+//! Large block reports, processed one after the other on a thread of their own (`BlockReportProcessingThread`).
 
 use crate::state::{Made, NameNode};
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
@@ -9,21 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-/// Replicas of a block report worked on under one hold of the lock: well below a millisecond.
+/// Number of replicas that are processed under one hold of the lock. It takes well below a millisecond.
 const BLOCKS_PER_SLICE: usize = 5000;
-/// Reports that wait (`dfs.namenode.blockreport.queue.size`): whoever sends more is to come again.
+/// Number of reports that may wait (`dfs.namenode.blockreport.queue.size`). A DataNode that sends one more must send it
+/// again later.
 const REPORTS_MAX: usize = 1024;
 
-/// Bytes of their lists. A million replicas take some ten MiB, and DataNodes that ask before they report come six at a
-/// time (`dfs.namenode.max.full.block.report.leases`); who does not ask can't fill the memory.
+/// Bytes that the lists of waiting reports may take. A million replicas take some ten MiB, and DataNodes with a lease
+/// send six reports at a time (`dfs.namenode.max.full.block.report.leases`). The limit keeps senders without a lease
+/// from filling the memory.
 const REPORT_BYTES_MAX: usize = 512 << 20;
 
-/// The reports that wait. All work on them needs the same lock, so a second thread would gain nothing, and a thread for
-/// each would be as many as there are calls.
+/// The queue of reports. All work on them needs the same lock, so more threads would gain nothing.
 #[derive(Debug)]
 pub struct BlockReports {
     reports: SyncSender<Report>,
-    /// Of those that wait, and of the one that is worked on.
+    /// Bytes of the reports that wait and of the one that is processed.
     bytes: Arc<AtomicUsize>,
 }
 
@@ -45,16 +46,16 @@ impl BlockReports {
             .name("block-report".to_owned())
             .spawn(move || work_off(&nn, &waiting, &held));
         if let Err(error) = spawned {
-            // Each report is refused then, and DataNodes go on sending them.
+            // Then each report is refused, and DataNodes send it again.
             tracing::error!(%error, "cannot start the thread for block reports");
         }
         BlockReports { reports, bytes }
     }
 
-    /// Lets one wait for its turn.
+    /// Puts a report into the queue.
     pub fn add(&self, work: Box<BlockReportWork>, responder: Responder) {
         let bytes = work.bytes();
-        // One report is taken however large it is: what fits into a frame fits into memory.
+        // A single report is accepted whatever its size: it came in one frame, so it fits into memory.
         let room = |held: usize| (held == 0 || held.saturating_add(bytes) <= REPORT_BYTES_MAX).then_some(held + bytes);
         if self
             .bytes
@@ -101,8 +102,8 @@ fn work_off(nn: &NameNode, waiting: &Receiver<Report>, bytes_held: &AtomicUsize)
     }
 }
 
-/// Works on a part of a report under one hold of the lock. Whoever waits for the lock gets it before the next part.
-/// At the end of the report this is its answer, and the role and load in which the answer was made.
+/// Processes a part of a report under one hold of the lock. Others that wait for the lock get it before the next part.
+/// At the end of the report this returns its answer, and the role and life in which the answer was made.
 fn slice(nn: &NameNode, work: &mut BlockReportWork) -> Option<(Reply, Standing)> {
     let mut ns = nn.ns.write();
     let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
@@ -204,7 +205,7 @@ mod tests {
         assert!(slices >= 40, "{slices} slices");
     }
 
-    /// Hands on whatever it is asked.
+    /// Passes every call on to the test.
     struct Asked(mpsc::UnboundedSender<(RpcCall, Responder)>);
 
     impl RpcHandler for Asked {
@@ -249,7 +250,7 @@ mod tests {
             }
         }
 
-        /// What it asks for is of no interest: it is answered as a report.
+        /// The request itself does not matter: it is answered like a report.
         async fn ask(&mut self, method: &'static str) -> (RpcCall, Responder) {
             let datanode = self.datanode.clone();
             self.answers
@@ -293,14 +294,14 @@ mod tests {
         let nn = alone.shared.nn.clone();
         let mut asking = Asking::begin(&nn).await;
         asking.register(&alone).await;
-        // Its first replica has no end, so that the work on it is short.
+        // The first replica has no end, so the processing is short.
         let list = Bytes::from(vec![0xFF; 60 << 20]);
         let (work, responder) = asking.report(&alone, &report(&nn, 0, 20_000, list)).await;
         let fit = REPORT_BYTES_MAX / work.bytes();
         assert!(fit < 10, "and not more than memory");
         let reports = BlockReports::start(nn.clone());
         {
-            // The first is worked on and waits for the lock, the others for the first.
+            // The first report is being processed and waits for the lock. The others wait for the first one.
             let _others = nn.ns.write();
             reports.add(work.clone(), responder);
             for _ in 1..fit {

@@ -29,14 +29,14 @@ const ALREADY_FORMATTED: u8 = 5;
 /// `BootstrapStandby.ERR_CODE_LOGS_UNAVAILABLE`.
 const LOGS_UNAVAILABLE: u8 = 6;
 
-/// How long a peer that is just starting is waited for, and how often it is asked.
+/// How long a starting peer is waited for, and the pause between two questions.
 const PEER_START_TIMEOUT: Duration = Duration::from_secs(60);
 const PEER_START_PAUSE: Duration = Duration::from_millis(100);
-/// Before a NameNode that shall join by itself looks for a peer again.
+/// Pause before a NameNode that joins by itself looks for a peer again.
 const JOIN_PAUSE: Duration = Duration::from_millis(500);
 
-/// A NameNode whose directories are empty joins its cluster before it serves (`hathi.namenode.join`). It waits for a peer as
-/// long as it takes; what is there is never touched.
+/// Lets a NameNode with empty directories join its cluster before it serves (`hathi.namenode.join`). It waits for a
+/// peer without a limit. Existing files are never touched.
 pub(crate) async fn join(settings: &Settings) -> anyhow::Result<()> {
     let options = FormatOptions {
         non_interactive: true,
@@ -121,7 +121,7 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
 
 fn tell_about(settings: &Settings, peer: &Peer, info: &NamespaceInfo) {
     let line = "=====================================================";
-    // Who reads it may have gone.
+    // The reader of the output may be gone.
     let _ = writeln!(
         std::io::stdout(),
         "{line}\n\
@@ -147,7 +147,7 @@ fn tell_about(settings: &Settings, peer: &Peer, info: &NamespaceInfo) {
     );
 }
 
-/// A NameNode's namespace, the transaction of its newest image, and its last transaction.
+/// Asks a NameNode for its namespace, the transaction of its newest image, and its last transaction.
 pub(crate) async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result<(NamespaceInfo, TxId, TxId)> {
     let mut options = ClientOptions::new(&settings.user);
     options.connect_timeout = Duration::from_secs(10);
@@ -155,7 +155,7 @@ pub(crate) async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result
     let started = std::time::Instant::now();
     let version: VersionResponseProto = loop {
         match client.call("versionRequest", &VersionRequestProto {}).await {
-            // It has just been started and still loads its namespace.
+            // The peer was just started and is still loading its namespace.
             Err(error) if error.is_remote(exceptions::RETRIABLE) && started.elapsed() < PEER_START_TIMEOUT => {
                 tokio::time::sleep(PEER_START_PAUSE).await;
             }
@@ -175,7 +175,7 @@ pub(crate) async fn ask_peer(settings: &Settings, peer: &Peer) -> anyhow::Result
     Ok((info, TxId(checkpoint.tx_id), TxId(current.tx_id)))
 }
 
-/// As a NameNode tells it.
+/// The namespace in a NameNode's answer.
 pub(crate) fn namespace_info(storage: StorageInfoProto, block_pool_id: String) -> NamespaceInfo {
     NamespaceInfo {
         layout_version: LayoutVersion(storage.layout_version.cast_signed()),
@@ -186,7 +186,7 @@ pub(crate) fn namespace_info(storage: StorageInfoProto, block_pool_id: String) -
     }
 }
 
-/// The image of a transaction, from a peer into these directories.
+/// Fetches the image of a transaction from a peer into these directories.
 pub(crate) async fn download_image(
     config: hathi_namespace::Config,
     from: &HostPort,

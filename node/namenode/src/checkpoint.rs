@@ -1,4 +1,5 @@
-//! Checkpoints: a standby saves images and sends them to the other NameNodes; anybody may be told to save one.
+//! Checkpoints. A standby saves images and sends them to the other NameNodes; an administrator may ask any NameNode to
+//! save one.
 
 use crate::background::Shared;
 use crate::load::save_checkpoint;
@@ -25,34 +26,34 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Read at a time while an image is sent.
+/// Size of a read while an image is sent.
 const SEND_CHUNK_BYTES: usize = 256 << 10;
 
-/// How long an image waits for its last transactions to be durable.
+/// How long a saved image waits until its last transactions are durable.
 const DURABLE_WAIT_MS: u64 = 20_000;
-/// Transactions behind an image that tell of no change: the beginning of a segment, its end when the log was rolled since, and
-/// the beginning of the next one.
+/// Number of transactions behind an image that are no change: the op that begins a segment, the op that ends it when
+/// the log was rolled, and the op that begins the next segment.
 const SEGMENT_OPS: u64 = 3;
-/// How often is looked whether they are.
+/// Pause between two checks whether they are durable.
 const DURABLE_PAUSE: Duration = Duration::from_millis(2);
-/// A NameNode that does not say what it is within this time makes no image either.
+/// Time limit for the state of another NameNode. One that does not answer in this time makes no image either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The place of the one image that is saved or received, given back whenever and wherever this is dropped: also with
-/// the handler of a request whose sender has gone.
+/// The place for the one image that is saved or received. It is freed whenever this is dropped, also together with the
+/// handler of a request whose sender is gone.
 pub struct ImageUnderWay {
     nn: Arc<NameNode>,
     canceler: Canceler,
 }
 
 impl ImageUnderWay {
-    /// Stops it, from elsewhere.
+    /// For stopping it from elsewhere.
     #[must_use]
     pub fn canceler(&self) -> &Canceler {
         &self.canceler
     }
 
-    /// Takes the place, if it is free or what has it gives way.
+    /// Takes the place if it is free, or if the image that has it gives way.
     pub fn begin(nn: &Arc<NameNode>, purpose: Purpose) -> Option<ImageUnderWay> {
         let canceler = nn.image_under_way.lock().begin(purpose)?;
         Some(ImageUnderWay {
@@ -68,7 +69,7 @@ impl Drop for ImageUnderWay {
     }
 }
 
-/// The files of an image that is not complete; removed when this is dropped, unless they were published.
+/// The files of an unfinished image. They are removed when this is dropped, unless the image was published.
 pub struct Unpublished {
     txid: TxId,
     paths: Vec<PathBuf>,
@@ -81,7 +82,8 @@ impl Unpublished {
         Unpublished::named(dirs, txid, &checkpoint_name(txid))
     }
 
-    /// Of an image that a peer sends. An own one of the same transaction may take its place meanwhile, so the names differ.
+    /// Files for an image that a peer sends. They have other names than those of an own image of the same transaction,
+    /// which may be saved meanwhile.
     #[must_use]
     pub fn uploaded(dirs: &NameDirs, txid: TxId) -> Unpublished {
         Unpublished::named(dirs, txid, &format!("{}.upload", checkpoint_name(txid)))
@@ -94,13 +96,13 @@ impl Unpublished {
         }
     }
 
-    /// What the image covers.
+    /// The last transaction that the image holds.
     #[must_use]
     pub fn txid(&self) -> TxId {
         self.txid
     }
 
-    /// Where they are.
+    /// Paths of the files.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
@@ -110,17 +112,17 @@ impl Unpublished {
 impl Drop for Unpublished {
     fn drop(&mut self) {
         for path in &self.paths {
-            // A published one has another name.
+            // A published image has another name by now.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Saves an image of what is applied now. Runs on a thread of its own, and nobody waits for it.
+/// Saves an image of the present state. It runs on a thread of its own, and nobody waits for it.
 pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
     let under_way = ImageUnderWay::begin(nn, purpose).context("a checkpoint is under way already")?;
     let started = nn.clock.ms();
-    // Before a segment begins: a directory that is used again gets all of it.
+    // Done before a segment begins, so that a restored directory gets all of it.
     dirs.attempt_restore();
     let (frozen, image) = {
         let mut ns = nn.ns.write();
@@ -145,10 +147,11 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
     Ok(txid)
 }
 
-/// An image must not hold what no quorum has: the active that saved it may yet lose it, and a standby may have read what
-/// is lost.
+/// Waits until a quorum has everything in the image. Before that, an active may still lose edits that it has saved, and
+/// a standby may have read edits that are lost.
 fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Result<()> {
-    // Where JournalNodes tell no epochs, a standby's history is proven when its segment is final, for which it asks.
+    // When the JournalNodes tell no epochs, a standby's history is proven at the end of a segment, and the standby asks
+    // the active to end it.
     let segment = nn.settings.log_roll_period.unwrap_or_default() * 2;
     let give_up = nn.clock.ms() + DURABLE_WAIT_MS + segment.as_millis() as u64;
     loop {
@@ -163,7 +166,7 @@ fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Re
     }
 }
 
-/// An image of this transaction is in the name directories.
+/// Notes that the name directories have an image of this transaction.
 pub fn note_image(nn: &NameNode, txid: TxId) {
     let mut ns = nn.ns.write();
     if txid >= ns.most_recent_checkpoint {
@@ -172,7 +175,7 @@ pub fn note_image(nn: &NameNode, txid: TxId) {
     }
 }
 
-/// `ClientProtocol.saveNamespace`; the handler has checked caller and safe mode.
+/// `ClientProtocol.saveNamespace`. The handler has checked the caller and safe mode.
 pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, responder: Responder) {
     let shared = shared.clone();
     let spawned = std::thread::Builder::new()
@@ -202,7 +205,7 @@ pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, res
     }
 }
 
-/// Deletes edits that no image needs any more, but for those that the keys keep (`NNStorageRetentionManager`).
+/// Deletes edits that no image needs any more, except those that the configuration keeps (`NNStorageRetentionManager`).
 pub fn purge_edits(shared: &Shared) {
     let nn = &shared.nn;
     let Some(by_images) = shared.dirs.purge_images(&nn.settings) else {
@@ -212,7 +215,7 @@ pub fn purge_edits(shared: &Shared) {
         return;
     }
     let keep_from = if nn.settings.is_single() {
-        // Nobody follows them: they stay for who looks back, as in Hadoop.
+        // No other NameNode follows these edits. They are kept for looking back, as in Hadoop.
         let images = shared.dirs.images();
         let required = images.last().map_or(by_images, |oldest| oldest.txid.next());
         keep_from(
@@ -225,12 +228,12 @@ pub fn purge_edits(shared: &Shared) {
         let applied = nn.ns.read().edit_log.applied();
         nn.edits_retention.lock().keep_from(by_images, applied, nn.clock.ms())
     };
-    // Nobody hears it when the process ends.
+    // The receiver is gone only when the process ends.
     let _ = shared.log.send(LogCommand::Purge(keep_from));
 }
 
-/// The checkpoints of the only NameNode, until the process ends. Hadoop's has a SecondaryNameNode for that; where one is at
-/// work, what it has uploaded counts.
+/// Checkpoints of the only NameNode, until the process ends. Hadoop's needs a SecondaryNameNode for them. An image that
+/// a SecondaryNameNode has uploaded counts as well.
 async fn run_alone(shared: Arc<Shared>) {
     let nn = &shared.nn;
     let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.clock.ms());
@@ -238,7 +241,7 @@ async fn run_alone(shared: Arc<Shared>) {
         tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
         let (applied, image) = applied_and_image(nn);
         let is_due = checkpointer.due(applied, image, nn.clock.ms());
-        // Otherwise nothing has changed.
+        // Otherwise nothing has changed since the image.
         if !is_due || nn.role() != Role::Active || applied.0 <= image.0 + SEGMENT_OPS {
             continue;
         }
@@ -260,7 +263,7 @@ fn applied_and_image(nn: &NameNode) -> (TxId, TxId) {
     (ns.edit_log.applied(), ns.most_recent_checkpoint)
 }
 
-/// The checkpoints, until the process ends.
+/// Checkpoints, until the process ends.
 pub async fn run(shared: Arc<Shared>) {
     if shared.nn.settings.is_single() {
         return run_alone(shared).await;
@@ -278,7 +281,7 @@ pub async fn run(shared: Arc<Shared>) {
         }
         let earlier = ask_earlier(nn).await;
         let receiving = nn.image_under_way.lock().is_receiving();
-        // Meanwhile the image of another may have come, or this one may have become active.
+        // Meanwhile another NameNode's image may have arrived, or this NameNode may have become active.
         let (applied, image) = applied_and_image(nn);
         if !checkpointer.due(applied, image, nn.clock.ms())
             || !checkpointer.is_mine(&earlier, receiving, nn.clock.ms())
@@ -298,7 +301,7 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// What those NameNodes say that stand before this one in the order of ids.
+/// Asks the NameNodes that stand before this one in the order of ids.
 async fn ask_earlier(nn: &Arc<NameNode>) -> Vec<Earlier> {
     let mut questions = JoinSet::new();
     for peer in &nn.settings.peers {
@@ -327,17 +330,17 @@ async fn ask_one(user: &str, peer: &Peer) -> anyhow::Result<Earlier> {
     Ok(health.map_or(Earlier::CanNot, |_| Earlier::Makes))
 }
 
-/// Images that are being sent, side by side: a NameNode that is slow, or does not answer, keeps neither the others nor the
-/// next checkpoint waiting.
+/// Images that are being sent, to all NameNodes at the same time. A slow or silent NameNode delays neither the others
+/// nor the next checkpoint.
 #[derive(Default)]
 struct Uploads {
     under_way: JoinSet<()>,
-    /// By the peers' order: those to which one is under way.
+    /// The upload under way to each peer, in the order of the peers.
     busy: Vec<Option<tokio::task::Id>>,
 }
 
 impl Uploads {
-    /// Offers an image to all other NameNodes but those that still take the one before.
+    /// Offers an image to all other NameNodes, except those that still receive the one before.
     fn begin(&mut self, shared: &Arc<Shared>, txid: TxId) {
         while let Some(ended) = self.under_way.try_join_next_with_id() {
             let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
@@ -364,18 +367,18 @@ impl Uploads {
     }
 }
 
-/// How an upload ended.
+/// Result of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UploadResult {
-    /// 200.
+    /// Status 200.
     Success,
-    /// 409: it has one at least as new.
+    /// Status 409: the receiver has an image that is at least as new.
     OldTransactionId,
-    /// 417: it is not active, and takes none as a standby (Hadoop's).
+    /// Status 417: the receiver is not active, and as a standby accepts none (Hadoop's).
     NotActive,
 }
 
-/// Offers an image to a NameNode (`TransferFsImage.uploadImageFromStorage`).
+/// Offers an image to one NameNode (`TransferFsImage.uploadImageFromStorage`).
 pub(crate) async fn upload(
     to: &HostPort,
     dirs: &NameDirs,
@@ -416,8 +419,8 @@ pub(crate) async fn upload(
     }
 }
 
-/// A body that is read from a file by a thread while it is sent, no faster than so many bytes in a second (0: as fast as it
-/// goes).
+/// The body of a request or answer, which a thread reads from a file while it is sent. `bandwidth` limits the bytes per
+/// second; 0 is no limit.
 #[must_use]
 pub fn send_file(path: PathBuf, len: u64, bandwidth: u64) -> hathi_net::http::Body {
     let (mut sender, body) = hathi_net::http::body_channel(4);
@@ -450,7 +453,7 @@ pub fn send_file(path: PathBuf, len: u64, bandwidth: u64) -> hathi_net::http::Bo
     body
 }
 
-/// How long nothing may be sent when so many bytes have gone in this time (Hadoop's `DataTransferThrottler`).
+/// How long to pause after sending `sent` bytes in this time (Hadoop's `DataTransferThrottler`).
 fn ahead_of(bandwidth: u64, sent: u64, elapsed: Duration) -> Duration {
     if bandwidth == 0 {
         return Duration::ZERO;

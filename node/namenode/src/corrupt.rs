@@ -1,8 +1,9 @@
 //! Tells the other NameNodes which replicas are corrupt.
 //!
-//! DataNodes report to every NameNode, clients to the active alone. What is marked here only is forgotten at a failover, and
-//! the bad replica named to readers again. So the active passes on what it learns, as a DataNode would report it, and
-//! repeats all of it from time to time for a NameNode that was away or was restarted. Hadoop's standbys refuse to listen.
+//! DataNodes report to every NameNode, clients only to the active. A mark that only the active has would be lost in a
+//! failover, and the bad replica would be given to readers again. So the active passes every mark on, in the form of a
+//! DataNode's report. It also repeats all of them regularly, for a NameNode that was away or was restarted. Hadoop's
+//! standbys refuse such reports.
 
 use crate::state::NameNode;
 use hathi_formats::conf::HostPort;
@@ -15,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// A client that found a bad replica waits so long for NameNodes that do not answer.
+/// How long a client that reports a bad replica waits for NameNodes that do not answer.
 const TELL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often everything is repeated.
+/// Period in which all marks are repeated.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
-/// Blocks in one message.
+/// Number of blocks in one message.
 const MAX_BLOCKS: usize = 1000;
 
 async fn tell(user: &str, address: &HostPort, blocks: Vec<LocatedBlockProto>) -> Result<(), RpcError> {
@@ -40,7 +41,7 @@ async fn tell_all(nn: &NameNode, blocks: &[LocatedBlockProto]) {
         let (user, address, blocks) = (nn.settings.user.clone(), peer.rpc.clone(), blocks.to_vec());
         peers.spawn(async move {
             if let Err(error) = tell(&user, &address, blocks).await {
-                // It is told again.
+                // The marks are sent again later.
                 tracing::debug!(peer = %address, %error, "cannot tell of corrupt replicas");
             }
         });
@@ -48,7 +49,7 @@ async fn tell_all(nn: &NameNode, blocks: &[LocatedBlockProto]) {
     while peers.join_next().await.is_some() {}
 }
 
-/// Tells the others of what a client has reported, then answers the client.
+/// Passes a client's report on to the other NameNodes, then answers the client.
 pub fn tell_and_answer(nn: &Arc<NameNode>, blocks: Vec<LocatedBlockProto>, responder: Responder) {
     let nn = nn.clone();
     tokio::spawn(async move {
@@ -57,7 +58,7 @@ pub fn tell_and_answer(nn: &Arc<NameNode>, blocks: Vec<LocatedBlockProto>, respo
     });
 }
 
-/// Repeats, while active, what is known, for as long as the process lives.
+/// While active, repeats all known marks regularly.
 pub async fn tell_again(nn: Arc<NameNode>) {
     loop {
         tokio::time::sleep(TELL_AGAIN).await;

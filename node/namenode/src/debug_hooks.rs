@@ -1,9 +1,10 @@
-//! Faults inside the process, on demand, for tests: off unless `hathi.debug.hooks` is set, and then said at the start.
+//! Faults inside the process, on demand, for tests. They are off unless `hathi.debug.hooks` is set, which the log says
+//! at the start.
 //!
-//! `POST /debug/hang?what=namespace|reactor|health&ms=N`, on the web server:
-//! * `namespace`: the namespace's lock is held for so long;
-//! * `reactor`: the reactor `index` (0 if not given) does nothing for so long;
-//! * `health`: `monitorHealth` says for so long that this NameNode is not well.
+//! `POST /debug/hang?what=namespace|reactor|health&ms=N` on the web server:
+//! * `namespace`: the namespace's lock is held for N ms;
+//! * `reactor`: the reactor `index` (0 if not given) does nothing for N ms;
+//! * `health`: `monitorHealth` says for N ms that this NameNode is not well.
 
 use crate::state::NameNode;
 use hathi_net::http::{self, HttpResponse, Query};
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The longest fault: a test that forgets it can't hang for ever.
+/// Longest fault, so that a forgotten one ends.
 const LONGEST_MS: u64 = 600_000;
 
-/// What the hooks can reach.
+/// The parts of the process that the hooks can reach.
 #[derive(Debug)]
 pub struct DebugHooks {
     reactors: Vec<tokio::runtime::Handle>,
@@ -23,7 +24,7 @@ pub struct DebugHooks {
 }
 
 impl DebugHooks {
-    /// Of a server with these reactors.
+    /// Hooks of a server with these reactors.
     #[must_use]
     pub fn new(reactors: Vec<tokio::runtime::Handle>) -> Self {
         tracing::warn!("hathi.debug.hooks is on: whoever reaches the web server can hang this NameNode");
@@ -33,7 +34,7 @@ impl DebugHooks {
         }
     }
 
-    /// Whether this NameNode is to call itself unhealthy.
+    /// Whether this NameNode must call itself unhealthy.
     #[must_use]
     pub fn unhealthy(&self, now_ms: u64) -> bool {
         now_ms < self.unhealthy_until_ms.load(Ordering::Relaxed)

@@ -1,9 +1,9 @@
 //! `-format` and `-initializeSharedEdits`, with Hadoop's questions and exit codes.
 //!
-//! Both leave something whole whenever they end. `-format` makes the new name directories beside the old ones, makes the
-//! shared edits those of the new namespace, and only then puts the directories in their places. A second run finds what the
-//! first has left: it goes on with that namespace, and asks nothing that was answered. Nobody writes to shared edits that
-//! `-initializeSharedEdits` has not filled yet, as a NameNode refuses to start until it is run again.
+//! Both leave a complete state whenever they end. `-format` makes new name directories beside the old ones, formats the
+//! shared edits for the new namespace, and only then moves the new directories to their places. A second run finds the
+//! state that the first one has left, continues with that namespace, and does not repeat answered questions. While
+//! `-initializeSharedEdits` has not finished, no NameNode starts, so none writes to the shared edits.
 
 use crate::checkpoint::Unpublished;
 use crate::load::save_checkpoint;
@@ -17,7 +17,7 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What was asked for on the command line.
+/// Options of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct FormatOptions {
     /// `-clusterid`.
@@ -30,10 +30,10 @@ pub struct FormatOptions {
     pub skip_shared_edits_check: bool,
 }
 
-/// The exit code of a command that the administrator did not want to go on.
+/// Exit code of a command that the administrator has stopped.
 pub(crate) const ABORTED: u8 = 1;
 
-/// To the administrator's terminal; a stderr that takes nothing more is no reason to stop half-way.
+/// Prints a line on the administrator's terminal. A failing stderr is no reason to stop half-way.
 macro_rules! tell {
     ($($arg:tt)*) => {{
         let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!($($arg)*));
@@ -41,7 +41,7 @@ macro_rules! tell {
 }
 pub(crate) use tell;
 
-/// `ToolRunner.confirmPrompt`: asks until the answer is yes or no; the end of the input is a no.
+/// `ToolRunner.confirmPrompt`: asks until the answer is yes or no. The end of the input counts as no.
 pub(crate) fn confirm_prompt(question: &str) -> bool {
     loop {
         tell!("{question} (Y or N) ");
@@ -58,12 +58,12 @@ pub(crate) fn confirm_prompt(question: &str) -> bool {
     }
 }
 
-/// How Hadoop names a directory when it asks about it.
+/// Hadoop's name of a directory in its questions.
 pub(crate) fn storage_directory(dir: &Path) -> String {
     format!("Storage Directory root= {}; location= null", dir.display())
 }
 
-/// `Storage.confirmFormat`, of something that holds data.
+/// `Storage.confirmFormat` of a directory that holds data.
 pub(crate) fn confirm(options: &FormatOptions, what: &str) -> bool {
     if options.force {
         tell!("Data exists in {what}. Formatting anyway.\n");
@@ -102,7 +102,7 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
     if !holding.iter().all(|dir| confirm(options, &storage_directory(dir))) {
         return Ok(ABORTED);
     }
-    // Of a format that ended before its directories had taken their places.
+    // Left by a format that ended before its directories had reached their places.
     let left = NewNameDirs::finished(settings)?;
     let left = left.filter(|left| {
         let cluster_id = options.cluster_id.as_ref();
@@ -127,7 +127,7 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
             left
         }
         left => {
-            // It has the locks.
+            // It holds the locks.
             drop(left);
             let info = new_namespace(settings, options.cluster_id.clone());
             tracing::info!("Formatting using clusterid: {}", info.cluster_id);
@@ -146,7 +146,7 @@ pub async fn format(settings: &Settings, options: &FormatOptions) -> anyhow::Res
     Ok(0)
 }
 
-/// The image of a namespace in which nothing has happened.
+/// Saves the image of a namespace in which nothing has happened.
 fn save_empty(settings: &Settings, new: &NewNameDirs) -> anyhow::Result<()> {
     let dirs = new.made();
     let mut namespace = Namespace::new(settings.namespace()?);
@@ -163,7 +163,7 @@ fn new_namespace(settings: &Settings, cluster_id: Option<String>) -> NamespaceIn
     let address = resolve(&settings.rpc).map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string());
     NamespaceInfo {
         layout_version: LayoutVersion::NAMENODE_CURRENT,
-        // Positive and not zero, as in `NNStorage.newNamespaceID`.
+        // Positive, as in `NNStorage.newNamespaceID`.
         namespace_id: fastrand::u32(1..0x7fff_ffff),
         cluster_id: cluster_id
             .filter(|id| !id.is_empty())
@@ -173,7 +173,8 @@ fn new_namespace(settings: &Settings, cluster_id: Option<String>) -> NamespaceIn
     }
 }
 
-/// `-initializeSharedEdits`: makes the shared edits this namespace's, and copies the local edits after the newest image.
+/// `-initializeSharedEdits`: formats the shared edits for this namespace, and copies the local edits behind the newest
+/// image.
 pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
     let shared = SharedEdits::of(settings).with_context(|| {
         format!(
@@ -193,7 +194,7 @@ pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOption
         .first()
         .map(|image| image.txid)
         .context("no fsimage in the name directories")?;
-    // Before anything is formatted: edits that cannot be read must not look like none.
+    // Read before anything is formatted, because unreadable edits must not look like none.
     let edits = LocalSegments::after(dirs.edits_dirs(), newest)?;
     dirs.set_filling(Some(&name))?;
     shared.format(&dirs.info, has_data).await?;

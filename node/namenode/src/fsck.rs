@@ -1,9 +1,9 @@
 //! `GET /fsck`: which blocks of the files below a path lack replicas (`FsckServlet`, `NamenodeFsck`).
 //!
-//! The report looks at the namespace in pages and lets the lock go between them, so it is no snapshot. As in Hadoop its
-//! last line says "is HEALTHY" or "is CORRUPT", for that is what `hdfs fsck` looks at. Nothing is repaired: `-move`,
-//! `-delete` and `-replicate` are refused, and so is what would show more than is looked at. It is a diagnosis, not an answer of the file system: it may show edits that
-//! the JournalNodes do not have yet.
+//! The report reads the namespace in pages and releases the lock between them, so it is no snapshot. Its last line says
+//! "is HEALTHY" or "is CORRUPT" as in Hadoop, because `hdfs fsck` reads that line. Nothing is repaired: `-move`,
+//! `-delete` and `-replicate` are refused, and so are options that would show more than is examined. The report is a
+//! diagnosis and no answer of the file system: it may show edits that the JournalNodes do not have yet.
 
 use crate::background::Shared;
 use bytes::Bytes;
@@ -24,7 +24,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Options of Hadoop's that are refused, as they would have no effect. Without snapshots, `includeSnapshots` has its own.
+/// Hadoop's options that are refused, because they would have no effect. `includeSnapshots` is accepted: without
+/// snapshots it has the right effect.
 const UNSUPPORTED: [&str; 8] = [
     "move",
     "delete",
@@ -35,13 +36,13 @@ const UNSUPPORTED: [&str; 8] = [
     "upgradedomains",
     "maintenance",
 ];
-/// Children looked at under one lock.
+/// Number of children that are read under one hold of the lock.
 const PAGE_INODES: usize = 500;
-/// Text is sent in pieces of about so many bytes.
+/// Approximate size in bytes of the pieces in which the text is sent.
 const PIECE_BYTES: usize = 16 << 10;
-/// Pieces that wait for a slow reader.
+/// Number of pieces that may wait for a slow reader.
 const PIECES: usize = 4;
-/// `hadoop.http.staticuser.user`: who asks without a name.
+/// `hadoop.http.staticuser.user`: the user of a request without a name.
 const NOBODY: &str = "dr.who";
 
 /// Answers the request; the report is made on a thread of its own.
@@ -69,23 +70,23 @@ pub fn respond(shared: &Arc<Shared>, request: &RequestHead) -> HttpResponse {
     response
 }
 
-/// What is asked for.
+/// A decoded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FsckRequest {
-    /// Who asks: the first name of `ugi`, which Hadoop's tools have the groups behind.
+    /// The caller: the first name of `ugi`. Hadoop's tools put the groups behind it.
     pub user: String,
-    /// Where to begin.
+    /// The path to begin with.
     pub path: String,
     show: Show,
     /// An option that is refused.
     unsupported: Option<&'static str>,
     lists_corrupt: bool,
-    /// Corrupt files are listed behind this block.
+    /// Corrupt files behind this block are listed.
     after: i64,
 }
 
 impl FsckRequest {
-    /// Decodes a query; what is missing is what Hadoop's servlet takes for it.
+    /// Decodes a query. Missing fields get the defaults of Hadoop's servlet.
     #[must_use]
     pub fn of(query: &Query) -> FsckRequest {
         let asked = |key: &str| query.get(key).is_some();
@@ -107,7 +108,7 @@ impl FsckRequest {
     }
 }
 
-/// What the request asks to be shown.
+/// What the report should show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Show {
     files: bool,
@@ -145,7 +146,7 @@ struct Totals {
     maintenance: u64,
 }
 
-/// A child of a directory, copied out from under the lock.
+/// A child of a directory, copied while the lock was held.
 enum Entry {
     Directory(String),
     Symlink(String),
@@ -162,17 +163,17 @@ struct FileFacts {
 
 struct BlockFacts {
     block: Block,
-    /// Still written to: listed, not judged.
+    /// Whether the file is open. Open files are listed and not judged.
     unfinished: bool,
     replicas: NumberReplicas,
     locations: Vec<String>,
 }
 
-/// A directory being walked.
+/// A directory whose children are being visited.
 struct Level {
     path: String,
     page: std::vec::IntoIter<Entry>,
-    /// Where the next page starts; `None` after the last.
+    /// Where the next page begins. `None` after the last one.
     next_after: Option<Vec<u8>>,
 }
 
@@ -188,7 +189,7 @@ struct Fsck<'a> {
     totals: Totals,
     text: String,
     sender: BodySender,
-    /// The reader went away.
+    /// Whether the reader is gone.
     unread: bool,
 }
 
@@ -284,7 +285,7 @@ impl<'a> Fsck<'a> {
         Ok(status.map(|status| entry(&ns, &status, self.asked.path.clone(), &self.asked.show)))
     }
 
-    /// Depth first, children in the order of their names.
+    /// Visits the tree depth first, and children in the order of their names.
     fn walk(&mut self, first: Entry) -> Result<(), RemoteException> {
         let mut levels: Vec<Level> = Vec::new();
         let mut current = Some(first);
@@ -340,7 +341,7 @@ impl<'a> Fsck<'a> {
         ns.check_operation(OperationCategory::Read)?;
         let mut entries = Vec::new();
         let mut last = Vec::new();
-        // Renamed or deleted meanwhile: there is nothing to look at any more.
+        // The directory was renamed or deleted meanwhile.
         let Ok(iip) = ns.namespace.resolve(dir) else {
             return Ok((entries, None));
         };
@@ -348,7 +349,7 @@ impl<'a> Fsck<'a> {
         let more = ns
             .namespace
             .list(&self.caller(), &iip, after, PAGE_INODES, &mut |status| {
-                // A file by the directory's name lists itself.
+                // A file that now has the name of the directory lists itself.
                 if !status.name.is_empty() {
                     let path = format!("{dir}{slash}{}", String::from_utf8_lossy(status.name));
                     last = status.name.to_vec();
@@ -488,7 +489,7 @@ impl<'a> Fsck<'a> {
         }
     }
 
-    /// `listCorruptFileBlocks`: one page; the tool asks again with the cookie until there are no more.
+    /// `listCorruptFileBlocks`: one page. The tool asks again with the cookie until there are no more.
     fn list_corrupt_files(&mut self) -> Result<(), RemoteException> {
         if !self.superuser {
             return Err(RemoteException::new(
@@ -532,7 +533,7 @@ impl<'a> Fsck<'a> {
              Total dirs:\t\t\t{dirs}\n Total symlinks:\t\t{symlinks}\n\nReplicated Blocks:\n"
         );
         self.totals.replicated(&mut self.text, replication, self.minimum);
-        // There are no erasure coded files, but scripts look for the lines.
+        // There are no erasure coded files, but scripts look for these lines.
         self.text.push_str(
             "\nErasure Coded Block Groups:\n Total size:\t0 B\n Total files:\t0\n \
              Total block groups (validated):\t0\n Minimally erasure-coded block groups:\t0\n \
@@ -553,7 +554,7 @@ impl<'a> Fsck<'a> {
 
 impl Totals {
     fn replicated(&self, text: &mut String, replication: i64, minimum: u64) {
-        // Java prints a float with at least one decimal, as Rust's debug format does.
+        // Java prints a float with at least one decimal. So does Rust's debug format.
         let share = |part: u64, whole: u64| {
             if whole == 0 {
                 String::new()
@@ -619,7 +620,7 @@ impl Totals {
             ("Minimally replicated blocks:\t", self.minimally_replicated),
             ("Over-replicated blocks:\t", self.over_replicated),
             ("Under-replicated blocks:\t", self.under_replicated),
-            // Racks are the placement's business; what it finds wrong it counts as low redundancy.
+            // Placement judges racks. Blocks on too few racks count as low redundancy.
             ("Mis-replicated blocks:\t\t", 0),
         ] {
             line(words, count.to_string() + &of_blocks(count));
@@ -697,7 +698,7 @@ fn block_facts(ns: &Namesystem, block: Block, is_last: bool, show: &Show) -> Blo
         })
         .collect();
     BlockFacts {
-        // The block manager knows the length a client has committed before the edits do.
+        // The block manager knows a length that a client has committed before the edits know it.
         block: manager.block(block.id).map_or(block, |view| view.block),
         unfinished,
         replicas: manager.count_replicas(block.id),
@@ -709,31 +710,11 @@ fn type_name(storage_type: StorageTypeProto) -> &'static str {
     storage_type.as_str_name()
 }
 
-/// As `java.util.Date.toString` prints it, in UTC: `Sat Nov 21 05:17:53 UTC 2026`.
+/// The format of `java.util.Date.toString`, in UTC: `Sat Nov 21 05:17:53 UTC 2026`.
 fn java_date(wall_ms: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let seconds = wall_ms / 1000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years begin in March here, so that the leap day is a year's last (Hinnant, `civil_from_days`).
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = (march_month + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
-    format!(
-        "{} {} {day:02} {:02}:{:02}:{:02} UTC {year}",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    let millis = i64::try_from(wall_ms).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+    time.strftime("%a %b %d %H:%M:%S UTC %Y").to_string()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! `dfs.hosts` and `dfs.hosts.exclude`: which DataNodes may come and which shall go.
+//! `dfs.hosts` and `dfs.hosts.exclude`: the DataNodes that may register, and those that must leave.
 //!
-//! A list that is configured and can't be read lets nobody in or out: a NameNode does not start with it, and a refresh fails
-//! and leaves the lists as they were (`DatanodeManager`, `HostFileManager.refresh`).
+//! A configured list that can't be read changes nothing: a NameNode does not start with it, and a refresh fails and
+//! keeps the old lists (`DatanodeManager`, `HostFileManager.refresh`).
 
 use crate::settings::Settings;
 use crate::state::NameNode;
@@ -13,7 +13,7 @@ use hathi_net::ipc::Responder;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Hosts that are included, and those that are excluded.
+/// The included and the excluded hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostLists {
     included: Vec<String>,
@@ -21,7 +21,7 @@ pub struct HostLists {
 }
 
 impl HostLists {
-    /// Reads the files that are configured.
+    /// Reads the configured files.
     pub fn read(settings: &Settings) -> anyhow::Result<HostLists> {
         let (include, exclude) = &settings.hosts_files;
         let list = |key: &str, file: &Option<std::path::PathBuf>| match file {
@@ -35,14 +35,14 @@ impl HostLists {
     }
 }
 
-/// Tells a namesystem that was made anew the lists as they were read last, and the racks.
+/// Tells a new namesystem the last lists, and the racks.
 pub fn tell(nn: &NameNode, ns: &mut Namesystem) {
     let lists = nn.hosts.lock().clone();
     ns.blockmanager.set_hosts(lists.included, lists.excluded);
     nn.topology.tell(ns);
 }
 
-/// Reads both files again, and asks about the racks (`refreshNodes`); then answers.
+/// Reads both files again, and asks for the racks (`refreshNodes`). Then answers.
 pub fn refresh_and_answer(nn: &Arc<NameNode>, responder: Responder) {
     let nn = nn.clone();
     tokio::spawn(async move {

@@ -54,7 +54,7 @@ fn is_active(shared: &Shared) -> HttpResponse {
     response
 }
 
-/// `ConfServlet`: the keys that this NameNode obeys, or one of them.
+/// `ConfServlet`: the keys that this NameNode uses, or one of them.
 #[must_use]
 pub fn conf(conf: &Configuration, head: &RequestHead) -> HttpResponse {
     let wanted = head.query.get("name");
@@ -98,10 +98,10 @@ pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
     http::error(StatusCode::GONE, message)
 }
 
-/// With which status, and why, a request is refused.
+/// Status and reason of a refused request.
 pub type Refusal = (StatusCode, String);
 
-/// What `GET /imagetransfer` asks for (`ImageServlet.GetImageParams`).
+/// A decoded `GET /imagetransfer` (`ImageServlet.GetImageParams`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageRequest {
     /// `getimage=1&txid=latest`
@@ -110,9 +110,9 @@ pub enum ImageRequest {
     Image(TxId),
     /// `getedit=1&startTxId=..&endTxId=..`
     Edits {
-        /// The segment's first transaction.
+        /// First transaction of the segment.
         first: TxId,
-        /// Its last one.
+        /// Last transaction of the segment.
         last: TxId,
     },
 }
@@ -121,7 +121,7 @@ impl ImageRequest {
     /// Decodes a query.
     ///
     /// # Errors
-    /// FORBIDDEN to who names another storage than this one; GONE for what no image and no segment is called.
+    /// FORBIDDEN when the request names another storage than this one; GONE when it names no image and no segment.
     pub fn of(query: &Query, info: &NamespaceInfo) -> Result<ImageRequest, Refusal> {
         let gone = |why: String| (StatusCode::GONE, why);
         let own = info.to_colon_separated();
@@ -162,7 +162,8 @@ pub(crate) fn get_image(dirs: &NameDirs, query: &Query) -> HttpResponse {
     }
 }
 
-/// Who is being born waits for an image, and hinders nobody else yet (`ImageServlet.getThrottlerForBootstrapStandby`).
+/// Limit for a NameNode that is being bootstrapped, or for any other (`ImageServlet.getThrottlerForBootstrapStandby`).
+/// The former waits for the image and delays nobody.
 fn bandwidth(dirs: &NameDirs, query: &Query) -> u64 {
     match query.get("bootstrapstandby") {
         Some("true") => dirs.bootstrap_bandwidth(),
@@ -274,7 +275,7 @@ mod tests {
             "x-md5-digest",
             HeaderValue::from_static("00000000000000000000000000000000"),
         );
-        // Whatever it answers.
+        // Its answer does not matter.
         let _ = http::put(&url, headers, send_file(path, len, 0), PATIENCE).await;
 
         let nn = &alone.shared.nn;
@@ -311,7 +312,7 @@ mod tests {
             let line = async {
                 loop {
                     let log = std::fs::read_to_string(logs.path().join("hdfs-audit.log")).unwrap_or_default();
-                    // Whole lines are written at once.
+                    // Lines are written as a whole.
                     if let Some(line) = log.lines().find(|line| line.contains(&format!("src={shown}\t"))) {
                         break line.to_owned();
                     }

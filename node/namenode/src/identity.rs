@@ -1,6 +1,6 @@
-//! Whether what this NameNode stands on belongs together: the layout of its directories, and the namespace of its
-//! directories and of the JournalNodes. A NameNode that finds a stranger there refuses, as Hadoop's does
-//! (`IncorrectVersionException`, `InconsistentFSStateException`); VERSION files are never changed to fit.
+//! Checks that the storage of this NameNode belongs together: the layout of its directories, and the namespace of its
+//! directories and of the JournalNodes. On a mismatch the NameNode refuses, as Hadoop's does
+//! (`IncorrectVersionException`, `InconsistentFSStateException`). VERSION files are never changed to match.
 
 use crate::journalnodes::Readers;
 use anyhow::bail;
@@ -13,18 +13,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For one question to a JournalNode.
+/// Time limit of a question to a JournalNode.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Before JournalNodes that did not answer are asked again.
+/// Pause before JournalNodes that did not answer are asked again.
 const RETRY: Duration = Duration::from_millis(500);
-/// Of an answer that is only looked at for its status.
+/// Largest answer of which only the status is needed.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// Refuses a directory whose files this NameNode may misread, or would write in another way than they are.
+/// Refuses a directory with another layout, whose files this NameNode could misread, or write differently.
 pub fn check_layout(dir: &Path, found: LayoutVersion) -> anyhow::Result<()> {
     let ours = LayoutVersion::NAMENODE_CURRENT;
     let dir = dir.display();
-    // The numbers go down.
+    // Newer layouts have lower numbers.
     match found.0.cmp(&ours.0) {
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Less => bail!(
@@ -40,8 +40,8 @@ pub fn check_layout(dir: &Path, found: LayoutVersion) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses a directory that an upgrade can still be taken back from. Serving it would make edits that a rollback loses,
-/// and tell DataNodes to throw their `previous` away.
+/// Refuses a directory with an upgrade that can still be rolled back. Serving it would make edits that a rollback
+/// loses, and would tell DataNodes to delete their `previous`.
 pub fn check_no_upgrade(dir: &Path, state: StorageState) -> anyhow::Result<()> {
     let previous = dir.join("previous");
     if state != StorageState::CompleteUpgrade && !previous.exists() {
@@ -56,7 +56,7 @@ pub fn check_no_upgrade(dir: &Path, state: StorageState) -> anyhow::Result<()> {
     )
 }
 
-/// Says in what two namespaces differ; `None` when they are one.
+/// Describes the difference between two namespaces. `None` when they are the same.
 #[must_use]
 pub fn difference(ours: &NamespaceInfo, theirs: &NamespaceInfo) -> Option<String> {
     let keys = [
@@ -79,7 +79,7 @@ pub fn difference(ours: &NamespaceInfo, theirs: &NamespaceInfo) -> Option<String
     Some(format!("{key} is {theirs} and not {ours}"))
 }
 
-/// What is known of the JournalNodes' namespace.
+/// Whose namespace the JournalNodes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Unknown,
@@ -87,7 +87,8 @@ pub(crate) enum Verdict {
     Foreign,
 }
 
-/// Counts what JournalNodes say: a single one of another cluster is its own fault, and the writer shuts it out.
+/// Counts the answers of JournalNodes. A single JournalNode of another cluster does not matter here, because the writer
+/// leaves it out.
 fn verdict(ours: usize, foreign: usize, majority: usize) -> Verdict {
     if foreign >= majority {
         Verdict::Foreign
@@ -98,8 +99,8 @@ fn verdict(ours: usize, foreign: usize, majority: usize) -> Verdict {
     }
 }
 
-/// Asks the JournalNodes until a majority has said whose journal it holds; gives the reason to end when that is another
-/// namespace's, and never ends otherwise.
+/// Asks the JournalNodes until a majority has told its namespace. Returns the reason to end when that is another
+/// namespace, and otherwise never returns.
 pub async fn refuse_foreign_journalnodes(readers: Arc<Readers>, info: NamespaceInfo, dir: &Path) -> anyhow::Error {
     let (mut ours, mut foreign) = (BTreeSet::new(), BTreeSet::new());
     loop {
@@ -136,8 +137,8 @@ pub async fn refuse_foreign_journalnodes(readers: Arc<Readers>, info: NamespaceI
     }
 }
 
-/// Hadoop's JournalNodes compare namespaces only where they give segments away (`GetJournalEditServlet`), so one is asked
-/// for that does not exist.
+/// Hadoop's JournalNodes compare namespaces only when they serve a segment (`GetJournalEditServlet`), so this asks for
+/// a segment that does not exist.
 pub(crate) async fn ask(readers: &Arc<Readers>, index: usize, info: &NamespaceInfo) -> Verdict {
     let Some(address) = readers.nodes.address(index) else {
         return Verdict::Unknown;
@@ -161,7 +162,7 @@ pub(crate) async fn ask(readers: &Arc<Readers>, index: usize, info: &NamespaceIn
     match hathi_net::http::get_bytes(&url, TIMEOUT, ANSWER_BYTES_MAX).await {
         Err(HttpError::Status { status, .. }) if status == hyper::StatusCode::FORBIDDEN => Verdict::Foreign,
         Err(HttpError::Status { status, .. }) if status == hyper::StatusCode::NOT_FOUND => Verdict::Ours,
-        // Not formatted, just starting, or behind something that answers in its place.
+        // The JournalNode is not formatted, is just starting, or something else answers in its place.
         _ => Verdict::Unknown,
     }
 }

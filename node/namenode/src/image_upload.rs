@@ -1,10 +1,11 @@
 //! `PUT /imagetransfer`: an image that a standby has made (Hadoop's `ImageServlet.doPut`).
 //!
-//! A standby takes one as well, and then makes none itself; Hadoop's refuses it, and each of its standbys makes one.
+//! A standby of ours accepts it as well, and then makes none itself. Hadoop's standby refuses it, and each of them
+//! makes one.
 //!
-//! An image replaces others and the edits before it, so it is believed only when it comes from a configured NameNode of
-//! this nameservice, says which namespace it is of, is what its digest says, is of a transaction that a quorum has, and was
-//! read to its end. Hadoop asks less without Kerberos.
+//! An image replaces older images and the edits before it. So it is accepted only if it comes from a configured
+//! NameNode of this nameservice, names this namespace, matches its digest, is of a transaction that a quorum has, and
+//! was read to its end. Without Kerberos, Hadoop checks less.
 
 use crate::background::Shared;
 use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, purge_edits};
@@ -35,26 +36,27 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-/// What has to come within `dfs.image.transfer.timeout`. A sender on any network brings more; one that only keeps the
-/// place for images does not.
+/// Number of bytes that must arrive within each `dfs.image.transfer.timeout`. Every network is faster than that. A
+/// sender that only occupies the place for images is not.
 const PROGRESS_BYTES: u64 = 1 << 20;
-/// An image is at most so many times as large as the newest one here, and [`GROWTH_BYTES`] more: the edits between them
-/// are few.
+/// Largest size of an image, as a multiple of the newest one here, with [`GROWTH_BYTES`] added. There are few edits
+/// between the two.
 const GROWTH_FACTOR: u64 = 10;
 /// See [`GROWTH_FACTOR`].
 const GROWTH_BYTES: u64 = 1 << 30;
 
-/// How long a standby waits until it knows that a quorum has what an image covers, and how often it looks. It proves what it
-/// has applied about once a second.
+/// How long a standby waits until it knows that a quorum has everything in the image, and the pause between two checks.
+/// It proves its applied edits about once a second.
 const PROVEN_WAIT: Duration = Duration::from_secs(5);
 /// See [`PROVEN_WAIT`].
 const PROVEN_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long the addresses of NameNodes count, once they are looked up: a request costs nobody a look-up of its own, and a
-/// NameNode that has moved to another machine is believed with its next image.
+/// How long looked-up addresses of NameNodes are used. So requests do not cause a look-up each, and a NameNode that has
+/// moved to another machine is accepted with its next image.
 const ADDRESSES_FRESH: Duration = Duration::from_secs(10);
 
-/// Takes an image, with Hadoop's checks in Hadoop's order, and ours where Hadoop asks for a Kerberos principal.
+/// Receives an image, with Hadoop's checks in Hadoop's order. Where Hadoop checks a Kerberos principal, the checks are
+/// ours.
 pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
     let nn = &shared.nn;
     if !shared
@@ -88,9 +90,9 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
     if !has_proven(nn, txid).await {
         let why = format!("An image of transaction {txid} holds more than a quorum has");
         return match nn.role() {
-            // Not as far as this standby knows. To Hadoop's sender that is no failure.
+            // This standby does not know yet that a quorum has it. For Hadoop's sender this is no failure.
             Role::Standby => conflict(why),
-            // Its sender has edits that are not this journal's.
+            // The sender has edits that are not in this journal.
             _ => gone(why),
         };
     }
@@ -118,8 +120,8 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
     }
 }
 
-/// Whether a quorum has everything up to this transaction, as far as this NameNode knows. A standby may have proven a moment
-/// less than its peer, and waits for that.
+/// Whether a quorum has everything up to this transaction, as far as this NameNode knows. A standby may have proven
+/// slightly less than its peer, and waits for the rest.
 async fn has_proven(nn: &NameNode, txid: TxId) -> bool {
     let give_up = Instant::now() + PROVEN_WAIT;
     loop {
@@ -138,10 +140,10 @@ async fn has_proven(nn: &NameNode, txid: TxId) -> bool {
     }
 }
 
-/// What the sender says of the image.
+/// The sender's statements about the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announced {
-    /// The last transaction in it.
+    /// Last transaction in the image.
     pub txid: TxId,
     /// Its length in bytes.
     pub len: u64,
@@ -153,7 +155,7 @@ impl Announced {
     /// Decodes a request.
     ///
     /// # Errors
-    /// FORBIDDEN to who names another storage than this one; GONE for what is missing.
+    /// FORBIDDEN when it names another storage than this one; GONE when something is missing.
     pub fn of(head: &RequestHead, info: &NamespaceInfo) -> Result<Announced, Refusal> {
         let invalid = |why: &str| (StatusCode::GONE, why.to_owned());
         let query = &head.query;
@@ -181,15 +183,16 @@ impl Announced {
     }
 }
 
-/// The addresses of this nameservice's NameNodes.
+/// Addresses of the NameNodes of this nameservice.
 #[derive(Debug, Default)]
 pub struct PeerAddresses(Mutex<Option<(Instant, Vec<IpAddr>)>>);
 
 impl PeerAddresses {
-    /// Whether a configured NameNode has this address. One request looks the names up, and others wait for what it finds.
+    /// Whether a configured NameNode has this address. One request looks the names up, and the others wait for its
+    /// result.
     async fn include(&self, settings: &Settings, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        // From whichever address of this machine: the system chooses one when it connects to itself.
+        // Any address of this machine: the system chooses one when a process connects to its own machine.
         let is_same = |found: &IpAddr| *found == ip || (found.is_loopback() && ip.is_loopback());
         let mut known = self.0.lock().await;
         let fresh = known.as_ref().filter(|(since, _)| since.elapsed() < ADDRESSES_FRESH);
@@ -209,7 +212,7 @@ async fn look_up(settings: &Settings) -> Vec<IpAddr> {
         .flat_map(|Peer { rpc, http, .. }| [rpc.host.as_str(), http.host.as_str()])
         .collect();
     if settings.is_single() {
-        // That of a SecondaryNameNode, which is on this machine unless it is configured.
+        // The SecondaryNameNode, which is on this machine unless another one is configured.
         let secondary = settings.secondary_http.host.as_str();
         hosts.insert(if secondary == ANY_HOST {
             settings.rpc.host.as_str()
@@ -227,13 +230,13 @@ async fn look_up(settings: &Settings) -> Vec<IpAddr> {
     addresses
 }
 
-/// Pieces of a body that wait for the disks.
+/// Number of pieces of a body that may wait for the disks.
 const PIECES_AHEAD: usize = 16;
 const GAVE_WAY: &str = "this NameNode makes an image of its own";
 
-/// An image that is being received: the place among images, and the files. It belongs to whoever works on it, so that
-/// place and files are given back when the last step has ended, also after the sender has gone: a server drops the handler
-/// of a connection that has ended.
+/// An image that is being received: the place among images, and the files. The last step that works on it owns it, so
+/// place and files are freed when that step has ended. This holds also when the sender is gone, because a server drops
+/// the handler of a closed connection.
 struct Incoming {
     under_way: ImageUnderWay,
     unpublished: Unpublished,
@@ -256,7 +259,7 @@ async fn receive(
     let (pieces, written) = mpsc::channel(PIECES_AHEAD);
     let writing = tokio::task::spawn_blocking(move || write(incoming, written));
     let passed_on = pass_on(&announced, body, pieces, &canceler, shared.nn.settings.image_timeout).await;
-    // What the disks said comes first: the body can't go on without them.
+    // An error of the disks is reported first, because the body can't go on without them.
     let (incoming, md5) = writing.await??;
     passed_on?;
     if announced.md5 != md5 {
@@ -273,14 +276,14 @@ async fn receive(
         let first = unpublished.paths().first().context("no name directory")?;
         let config = shared.nn.settings.namespace()?;
         check_image(config, first, &shared.dirs.info, announced.txid)?;
-        // Whether or not somebody still waits for the answer, the place is held until this step ends.
+        // The place is held until this step ends, whether or not somebody still waits for the answer.
         ensure!(under_way.canceler().begin_publishing(), GAVE_WAY);
         publish_received(&shared, unpublished, &announced.md5)
     })
     .await?
 }
 
-/// The body to the disks, as far as it is what was announced. Ends before them when they fail.
+/// Passes the body on to the disks, up to the announced length. Ends early when the disks fail.
 async fn pass_on(
     announced: &Announced,
     mut body: hyper::body::Incoming,
@@ -314,7 +317,7 @@ async fn pass_on(
     Ok(())
 }
 
-/// Writes what comes, on a thread that may wait for disks; gives the digest with it.
+/// Writes the pieces on a thread that may wait for disks. Returns the digest as well.
 fn write(mut incoming: Incoming, mut pieces: mpsc::Receiver<Bytes>) -> anyhow::Result<(Incoming, [u8; 16])> {
     for path in incoming.unpublished.paths() {
         incoming.files.push(SyncedFile::create(path)?);
@@ -329,7 +332,7 @@ fn write(mut incoming: Incoming, mut pieces: mpsc::Receiver<Bytes>) -> anyhow::R
     Ok((incoming, digest.finalize().into()))
 }
 
-/// Reads an image of a peer to its end, which must be of this namespace and of this transaction.
+/// Reads a peer's image to its end. It must be of this namespace and of this transaction.
 pub fn check_image(
     config: hathi_namespace::Config,
     path: &Path,

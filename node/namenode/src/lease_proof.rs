@@ -1,9 +1,9 @@
-//! The secret by which JournalNodes know this process, and how its supervisor gets to know it.
+//! The secret by which JournalNodes know this process, and the way in which its failover controller reads it.
 //!
-//! The supervisor gives the lease of a process back that has ended, so it needs the proof while the process lives. It
-//! reads it from the process itself: from an anonymous file in memory that the process holds open, through
-//! `/proc/PID/fd`, which the kernel lets only the same user and root do. No RPC shows it, as everybody can call.
-//! A supervisor of another user learns nothing; then the lease has to run out.
+//! The controller gives the lease of an ended process back, so it must read the proof while the process lives. It reads
+//! an anonymous file in memory that the process holds open, through `/proc/PID/fd`, which the kernel allows only to the
+//! same user and to root. No RPC shows the proof, because everybody can call. A controller of another user can't read
+//! it; then the lease has to run out.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use hathi_journal::lease::{LeaseProof, PROOF_FILE, proof_text};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// The proof of one holder, to be read by its supervisor as long as this lives.
+/// The proof of one holder. Its controller can read it as long as this lives.
 #[derive(Debug)]
 pub struct OwnProof {
     proof: LeaseProof,
@@ -19,7 +19,7 @@ pub struct OwnProof {
 }
 
 impl OwnProof {
-    /// Draws one for `holder`.
+    /// Draws a proof for `holder`.
     #[must_use]
     pub fn draw(holder: &str) -> OwnProof {
         let proof = LeaseProof(uuid::Uuid::new_v4().as_u128());
@@ -33,7 +33,7 @@ impl OwnProof {
         }
     }
 
-    /// What proves that a call is the holder's.
+    /// The proof.
     #[must_use]
     pub fn proof(&self) -> LeaseProof {
         self.proof

@@ -1,8 +1,8 @@
-//! The edit log task: it alone drives the quorum writer. It takes the open batch while fewer than
-//! [`BATCHES_UNDER_WAY`] are at the JournalNodes, so batches grow by themselves with the load, and lets parked replies out
-//! when a quorum has what they show.
+//! The edit log task. It alone drives the quorum writer. It takes the open batch while fewer than [`BATCHES_UNDER_WAY`]
+//! batches are at the JournalNodes, so batches grow with the load. It releases parked replies when a quorum has what
+//! they show.
 //!
-//! It lives on the RPC reactor's thread: at low load a change costs no hand-over between threads.
+//! It runs on the RPC reactor's thread, so at low load a change needs no switch between threads.
 
 use crate::journalnodes::JournalNodes;
 use crate::lease_proof::OwnProof;
@@ -24,25 +24,25 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// Batches at the JournalNodes at one time: the next one is on its way while the last is being synced.
+/// Number of batches at the JournalNodes at the same time: one is being synced, and the next is on its way.
 const BATCHES_UNDER_WAY: usize = 2;
 
-/// What the journal is after a recovery.
+/// State of the journal after a recovery.
 #[derive(Clone, Copy, Debug)]
 pub struct Recovered {
-    /// Our epoch.
+    /// Epoch of this NameNode.
     pub epoch: u64,
-    /// The last transaction, if there is any.
+    /// The last transaction, if there is one.
     pub last: Option<TxId>,
 }
 
 /// Why this NameNode is not the writer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
-    /// Another holds the read lease.
+    /// Another NameNode holds the read lease.
     #[error("another NameNode holds the read lease")]
     LeaseHeld,
-    /// An edit failed to apply: this NameNode's namespace is that of no log.
+    /// An edit failed to apply, so this NameNode's namespace is the state of no log.
     #[error("an edit failed to apply")]
     Broken,
     /// A higher epoch was promised, or no quorum answers.
@@ -50,57 +50,57 @@ pub enum LogError {
     Lost(String),
 }
 
-/// What the task is asked to do.
+/// Commands for the task.
 pub enum LogCommand {
-    /// Become the writer: epoch and recovery.
+    /// Become the writer: get an epoch and recover.
     Recover {
-        /// Which namespace.
+        /// Identity of the namespace.
         info: NamespaceInfo,
-        /// How it ended.
+        /// Receives the result.
         done: oneshot::Sender<Result<Recovered, LogError>>,
     },
-    /// The log was opened in this life: ship what it holds from now on.
+    /// The log was opened in this life. Send its edits from now on.
     Ship(Life),
-    /// Tell when this transaction is synced; dropped when it never will be.
+    /// Tell when this transaction is synced. The sender is dropped when it never will be.
     NotifySynced(TxId, oneshot::Sender<()>),
-    /// Tell when the segment that ends with this transaction is final; dropped when it never will be.
+    /// Tell when the segment that ends with this transaction is finalized. The sender is dropped when it never will be.
     NotifyFinalized(TxId, oneshot::Sender<()>),
-    /// Be the writer no more; gives the lease back.
+    /// Stop being the writer, and give the lease back.
     Resign(oneshot::Sender<()>),
     /// Delete old segments at the JournalNodes.
     Purge(TxId),
-    /// Change the JournalNodes, step by step.
+    /// Do a step of a change of the membership.
     Members(MembersStep),
 }
 
-/// A step of a change of the JournalNodes ([`crate::members`]). Who waits for an answer of somebody who is not the
-/// writer (any more) gets none.
+/// A step of a change of the membership ([`crate::members`]). When this NameNode is not the writer, or ceases to be,
+/// the sender is dropped without an answer.
 pub enum MembersStep {
-    /// Begin to catch a new one up.
+    /// Begin to catch up a new JournalNode.
     AddLearner(String, oneshot::Sender<Result<(), String>>),
-    /// How does it stand?
+    /// Tell the state of the new JournalNode.
     Learner(oneshot::Sender<Learner>),
-    /// Give it up.
+    /// Give the new JournalNode up.
     DropLearner,
-    /// Let it count, or another one count no more.
+    /// Make the new JournalNode a member, or remove a member.
     Change(Change, oneshot::Sender<Result<Membership, String>>),
 }
 
-/// News from the task to the one that changes roles.
+/// News for the task that changes roles.
 #[derive(Debug)]
 pub struct LostWriter {
-    /// Why.
+    /// Why this NameNode is not the writer any more.
     pub reason: String,
 }
 
-/// A call and the writer that made it: one that resigned gets no answers, and the next one counts its calls anew.
+/// A call and the writer that made it. A writer that resigned gets no answers, and the next one numbers its calls anew.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct WriterCall {
     writer: u64,
-    /// The writer's own index of the JournalNode.
+    /// The writer's index of the JournalNode.
     channel: usize,
     call: CallId,
-    /// When, if it carries edits.
+    /// When it was sent, if it carries edits.
     batch_sent: Option<u64>,
 }
 
@@ -115,26 +115,26 @@ enum Event {
     Nothing,
 }
 
-/// See the module.
+/// The edit log task; see the module.
 pub struct LogTask {
     nn: Arc<NameNode>,
     nodes: JournalNodes,
-    /// By the JournalNodes' indices in `nodes`.
+    /// Connections, by the JournalNodes' indices in `nodes`.
     connections: BTreeMap<usize, Connection>,
-    /// The JournalNodes of the writer's channels.
+    /// The JournalNode of each channel of the writer.
     places: Vec<usize>,
     changing: Option<oneshot::Sender<Result<Membership, String>>>,
     writer: Option<QuorumWriter>,
     writer_number: u64,
-    /// Whose edits are shipped, and who hears what is synced.
+    /// The life whose edits are sent, and which is told what is synced.
     life: Option<Life>,
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
     under_way: VecDeque<(TxId, u64)>,
     group_commit: GroupCommit,
-    /// Taken from the log, but behind the end of a segment that is not final yet.
+    /// Items that were taken from the log, and that stand behind the end of a segment that is not finalized yet.
     held: VecDeque<LogItem>,
     finalizing: bool,
-    /// The segment that was ended early, so that a JournalNode can join again.
+    /// The segment that was ended early, so that a JournalNode can take part again.
     ended_early: Option<TxId>,
     waiting_synced: Waiting,
     waiting_final: Waiting,
@@ -144,12 +144,12 @@ pub struct LogTask {
     local: LocalEdits,
     holder: Arc<str>,
     proof: OwnProof,
-    /// The highest epoch a writer of this process has asked for.
+    /// The highest epoch that a writer of this process has asked for.
     asked_before: Epoch,
 }
 
 impl LogTask {
-    /// Not a writer yet.
+    /// A task that is not the writer yet.
     #[must_use]
     pub fn new(
         nn: Arc<NameNode>,
@@ -192,7 +192,7 @@ impl LogTask {
         // A set that is never empty never ends.
         self.events.spawn(std::future::pending());
         let nn = self.nn.clone();
-        // Only ever moved nearer: a new timer for each batch would wake the reactor once more each time.
+        // The timer is only moved nearer. A new timer for each batch would wake the reactor once more each time.
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
         let mut armed = None;
@@ -230,7 +230,7 @@ impl LogTask {
         }
     }
 
-    /// The lease is asked for anew only while calls are served.
+    /// Renews the lease only while calls are served.
     fn prove_serving(&mut self) {
         let Some(writer) = &mut self.writer else {
             return;
@@ -260,7 +260,7 @@ impl LogTask {
         self.end_segment_early(now);
     }
 
-    /// A JournalNode that can't be caught up in the open segment joins again with the next one.
+    /// Ends the segment for a JournalNode that can't be caught up in it. The JournalNode takes part in the next one.
     fn end_segment_early(&mut self, now: u64) {
         let wanted = self.writer.as_ref().and_then(|writer| writer.wants_new_segment(now));
         if wanted.is_none() || wanted == self.ended_early || self.life.is_none() || self.finalizing {
@@ -270,7 +270,7 @@ impl LogTask {
         let rolled = self.nn.ns.write().edit_log.roll(self.nn.clock.wall_ms());
         match rolled {
             Ok(next) => tracing::info!(%next, "a JournalNode is back: it joins with a new edit log segment"),
-            // Somebody else is ending it.
+            // Another task is ending it.
             Err(error) => tracing::debug!(%error, "no new segment for a JournalNode that is back"),
         }
     }
@@ -280,7 +280,7 @@ impl LogTask {
             LogCommand::Recover { info, done } => self.recover(info, done),
             LogCommand::Ship(life) => self.life = Some(life),
             LogCommand::Members(step) => self.members(step),
-            // Who is not the writer (any more) drops it.
+            // Dropped, because this NameNode is not the writer.
             LogCommand::NotifySynced(..) | LogCommand::NotifyFinalized(..) if self.life.is_none() => {}
             LogCommand::NotifySynced(txid, done) => self.waiting_synced.wait(txid, done),
             LogCommand::NotifyFinalized(last, done) => self.waiting_final.wait(last, done),
@@ -319,7 +319,7 @@ impl LogTask {
             membership: self.nodes.membership(),
             journal_id: self.nodes.journal_id.clone(),
             timeouts: settings.timeouts.clone(),
-            // One queue for all of them, as large as Hadoop's queues together.
+            // One buffer for all of them, as large as Hadoop's queues together.
             recent_limit_bytes: settings.queued_edits_bytes * self.nodes.configured.len(),
             pipeline_depth: BATCHES_UNDER_WAY,
             mutation: Mutation::default(),
@@ -361,7 +361,7 @@ impl LogTask {
             if let Connection::Open(client) = connection {
                 let answer = self.nodes.send(client, &request, Duration::from_secs(5));
                 self.events.spawn(async move {
-                    // A Java JournalNode does not know the call; then there is no lease either.
+                    // A Java JournalNode does not know the call, but then there is no lease either.
                     let _ = answer.await;
                     Event::Nothing
                 });
@@ -369,8 +369,8 @@ impl LogTask {
         }
     }
 
-    /// Hands the open batch to the writer, unless enough are under way. A new segment waits until the last one is final:
-    /// in a recovery nothing may stand behind an unfinished segment.
+    /// Hands the open batch to the writer, unless enough are under way. A new segment waits until the last one is
+    /// finalized, because a recovery must find nothing behind an unfinished segment.
     fn ship(&mut self) {
         if self.life.is_none() || self.finalizing || self.under_way.len() >= BATCHES_UNDER_WAY {
             return;
@@ -582,7 +582,7 @@ impl LogTask {
         }
     }
 
-    /// Which JournalNode a channel of the writer leads to.
+    /// The JournalNode of a channel of the writer.
     fn journalnode(&mut self, channel: usize) -> Option<usize> {
         while self.places.len() <= channel {
             let address = self.writer.as_ref()?.addresses().get(self.places.len())?;
@@ -619,7 +619,7 @@ impl LogTask {
         self.events.spawn(async move { Event::Answer(call, answer.await) });
     }
 
-    /// A step of a change of the JournalNodes.
+    /// Does a step of a change of the membership.
     fn members(&mut self, step: MembersStep) {
         let now = self.nn.clock.us();
         let mut out = Vec::new();
@@ -639,14 +639,14 @@ impl LogTask {
                     let _ = done.send(Err(why));
                 }
             }
-            // Without a writer whoever waits is told by the end of his channel.
+            // Without a writer the sender is dropped, which tells the receiver.
             (_, None) => {}
         }
         self.perform(out);
     }
 }
 
-/// Those who wait until the log of one writer has come to some transaction. It may have before they say so.
+/// Senders that wait until the log of one writer has reached a transaction, or has reached it already.
 #[derive(Default)]
 pub(crate) struct Waiting {
     reached: Option<TxId>,
@@ -654,7 +654,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// `done` is told when this transaction is reached: at once if it has been.
+    /// Signals `done` when this transaction is reached, or at once if it has been.
     pub(crate) fn wait(&mut self, txid: TxId, done: oneshot::Sender<()>) {
         if self.reached >= Some(txid) {
             let _ = done.send(());
@@ -663,7 +663,7 @@ impl Waiting {
         }
     }
 
-    /// Tells those who wait for this transaction or an earlier one.
+    /// Signals everybody who waits for this transaction or an earlier one.
     pub(crate) fn reached(&mut self, txid: TxId) {
         self.reached = self.reached.max(Some(txid));
         for (_, done) in self.for_later.extract_if(.., |(at, _)| *at <= txid) {
@@ -679,7 +679,7 @@ mod tests {
     use hathi_formats::editlog::EditOp;
     use hathi_journal::directory::MustHave;
 
-    /// The write that failed wakes the task, and it tells who changes roles.
+    /// The failed write wakes the task, and the task tells the one that changes roles.
     #[tokio::test]
     async fn safety_n3_an_edit_that_fails_to_apply_ends_the_active() {
         let alone = testing::active();
@@ -730,7 +730,7 @@ mod tests {
             end: TxId(8),
         }]);
         finalized.try_recv().expect("it is final by now");
-        // Nobody waits in vain for who is not the writer any more.
+        // Nobody waits in vain for a NameNode that is not the writer any more.
         let (done, mut finalized) = oneshot::channel();
         task.stop();
         task.on_command(LogCommand::NotifyFinalized(TxId(8), done));

@@ -1,8 +1,8 @@
 //! Adding and removing a JournalNode while the cluster runs (`hathi journal add|remove`), at the active NameNode.
 //!
-//! Whether a change is safe is the quorum writer's business (`hathi_journal::membership`). Here is only the order of the
-//! steps, and one more condition: segments that are final already are on every majority of those who remain, so that
-//! they do not go away with the ones that are removed before there is a checkpoint of them.
+//! The quorum writer decides whether a change is safe (`hathi_journal::membership`). This module only keeps the order
+//! of the steps, and adds one condition: every finalized segment must be on a majority of the remaining JournalNodes.
+//! Otherwise a segment could be removed together with a JournalNode before there is a checkpoint of it.
 
 use crate::background::Shared;
 use crate::log::{LogCommand, MembersStep};
@@ -21,18 +21,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long a new JournalNode may take to fetch what it lacks, or others what the removed one alone has.
+/// How long a new JournalNode may take to fetch the segments that it lacks, or others to fetch those that only the
+/// removed one has.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How long a change may take once it has begun; the writer itself gives up earlier.
+/// How long a change may take once it has begun. The writer itself gives up earlier.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pause between looks.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Pause between comparisons of segments.
+/// Pause between two comparisons of segments.
 const COMPARE_PAUSE: Duration = Duration::from_millis(500);
-/// For a call to a JournalNode.
+/// Time limit of a call to a JournalNode.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `changeJournalNodes`; the answer comes when the change is done.
+/// Serves `changeJournalNodes`. The answer is sent when the change is done.
 pub fn serve(shared: &Arc<Shared>, call: &RpcCall, responder: Responder) {
     let asked = call.decode::<ChangeJournalNodesRequestProto>().and_then(|request| {
         shared.nn.check_superuser(call)?;
@@ -114,7 +115,7 @@ async fn add(shared: &Arc<Shared>, at: &HostPort) -> anyhow::Result<Membership> 
                         let change = Change::Add(address.clone());
                         match step(shared, |done| MembersStep::Change(change, done)).await? {
                             Ok(membership) => return Ok(membership),
-                            // It has just fallen behind.
+                            // The learner has just fallen behind.
                             Err(why) if why.contains("not caught up") => {}
                             Err(why) => return Err(refused(why)),
                         }
@@ -124,7 +125,7 @@ async fn add(shared: &Arc<Shared>, at: &HostPort) -> anyhow::Result<Membership> 
                 tokio::time::sleep(COMPARE_PAUSE).await;
             }
             Learner::Behind { .. } if !rolled => {
-                // What was written before it came it gets from its peers, all that comes from the writer.
+                // It fetches older segments from its peers, and gets everything from now on from the writer.
                 rolled = true;
                 let done = shared.nn.ns.write().edit_log.roll(shared.nn.clock.wall_ms());
                 if let Err(error) = done {
@@ -182,7 +183,7 @@ async fn finalized(shared: &Arc<Shared>, index: usize) -> Option<BTreeSet<Segmen
     Some(known.collect())
 }
 
-/// What any of `all` has final and one of `new` has not.
+/// A finalized segment that one of `all` has and one of `new` lacks.
 async fn lacking(shared: &Arc<Shared>, all: &[usize], new: &[usize]) -> anyhow::Result<Option<String>> {
     let wanted = union(shared, all).await?;
     for index in new {
@@ -196,7 +197,7 @@ async fn lacking(shared: &Arc<Shared>, all: &[usize], new: &[usize]) -> anyhow::
     Ok(None)
 }
 
-/// What any of `all` has final and less than a majority of `rest` has.
+/// A finalized segment that one of `all` has and that is on less than a majority of `rest`.
 async fn lacking_of_majority(shared: &Arc<Shared>, all: &[usize], rest: &[usize]) -> anyhow::Result<Option<String>> {
     let wanted = union(shared, all).await?;
     let mut there = Vec::new();

@@ -41,7 +41,7 @@ fn save(nn: &NameNode, filename: &str) -> anyhow::Result<()> {
     std::fs::write(&path, text).with_context(|| path.display().to_string())
 }
 
-/// A caller names a file, and no place: Hadoop lets it leave the directory.
+/// The caller names a file and no directory. Hadoop lets it leave the directory.
 fn path_in(dir: &Path, filename: &str) -> anyhow::Result<PathBuf> {
     let mut components = Path::new(filename).components();
     let only_name = matches!(

@@ -1,5 +1,5 @@
-//! What is done to a namespace while no NameNode serves it: `-recover`, `-importCheckpoint`, `-metadataVersion`, and what a
-//! SecondaryNameNode does with images and edits.
+//! Commands on a namespace that no NameNode serves: `-recover`, `-importCheckpoint`, `-metadataVersion`. Also the work
+//! of a SecondaryNameNode on images and edits.
 
 use crate::checkpoint::Unpublished;
 use crate::format::{FormatOptions, confirm_prompt, storage_directory, tell};
@@ -20,15 +20,15 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Transactions between two looks whether there are more.
+/// Number of transactions that are applied at once.
 const SLICE: usize = 10_000;
 
-/// Applies what a file of edits holds, up to a transaction.
+/// Applies the edits of a file up to a transaction.
 pub(crate) fn replay(ns: &mut Namesystem, path: &Path, end: TxId) -> anyhow::Result<()> {
     let read =
         || -> anyhow::Result<Edits> { Ok(Edits::new(Bytes::from(std::fs::read(path)?), end, Source::Finalized)?) };
     let mut edits = read().with_context(|| path.display().to_string())?;
-    // Times are for the retry cache, which nobody asks here.
+    // The times are for the retry cache, which is not used here.
     while edits.apply(ns, SLICE, 0).with_context(|| path.display().to_string())? {}
     let applied = ns.edit_log.applied();
     ensure!(
@@ -39,10 +39,10 @@ pub(crate) fn replay(ns: &mut Namesystem, path: &Path, end: TxId) -> anyhow::Res
     Ok(())
 }
 
-/// Saves what is applied as an image of these directories.
+/// Saves the applied state as an image in these directories.
 pub(crate) fn save(ns: &mut Namesystem, dirs: &NameDirs) -> anyhow::Result<TxId> {
     let txid = ns.edit_log.applied();
-    // The ops that begin and end segments change nothing in the namespace, but the image covers them.
+    // The ops that begin and end segments change nothing in the namespace, but the image holds them.
     ns.namespace.set_last_applied_txid(txid.0);
     let unpublished = Unpublished::of(dirs, txid);
     let md5 = save_checkpoint(&ns.namespace.freeze(), unpublished.paths(), &|| false)?;
@@ -61,7 +61,8 @@ pub fn metadata_version(settings: &Settings) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// `-importCheckpoint`: the namespace of a SecondaryNameNode's directories into empty ones (`FSImage.doImportCheckpoint`).
+/// `-importCheckpoint`: copies the namespace of a SecondaryNameNode's directories into empty directories
+/// (`FSImage.doImportCheckpoint`).
 pub fn import_checkpoint(settings: &Settings) -> anyhow::Result<()> {
     if let Some(dir) = storage::has_some_data(settings)?.first() {
         bail!(
@@ -92,11 +93,11 @@ const WARNING: &str = "You have selected Metadata Recovery mode.  This mode is i
                        filesystem.  Please back up your edit log and fsimage before trying this!\n\n\
                        Are you ready to proceed? (Y/N)\n";
 
-/// A segment of edits as it was found.
+/// A segment of edits, as it was found.
 struct Found {
     segments: Segments<OsDisk>,
     name: SegmentName,
-    /// The last transaction that is whole.
+    /// The last whole transaction.
     last: Option<TxId>,
     is_damaged: bool,
 }
@@ -106,11 +107,11 @@ impl Found {
         self.segments.path(&self.name)
     }
 
-    /// Up to where it goes, by its name or by what is whole.
+    /// The last transaction, by the file's name or by the whole transactions in it.
     fn end(&self) -> TxId {
         let end = self.name.end.or(self.last).unwrap_or(self.name.start);
         if self.is_damaged && self.name.end.is_none() {
-            // One transaction at least was there.
+            // At least one transaction was in it.
             return self.last.map_or(self.name.start, TxId::next);
         }
         end
@@ -134,10 +135,10 @@ fn segments(dirs: &NameDirs) -> anyhow::Result<Vec<Found>> {
     Ok(found)
 }
 
-/// `-recover`, of a NameNode without HA: what is whole of its namespace becomes all of it.
+/// `-recover` of a NameNode without HA: the part of the namespace that is whole becomes the namespace.
 ///
-/// Hadoop offers to skip a damaged transaction and to apply those behind it. That is not done here: what was made of a
-/// namespace that never was has no meaning.
+/// Hadoop offers to skip a damaged transaction and to apply those behind it. That is not possible here, because later
+/// edits assume a namespace that would never have existed.
 pub fn recover(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u8> {
     if !settings.is_single() {
         bail!(
@@ -153,7 +154,7 @@ pub fn recover(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u
     let dirs = Arc::new(NameDirs::open(settings)?);
     let found = segments(&dirs)?;
     let loader = Loader::new(settings.clone(), dirs.clone());
-    // Above it something does not apply.
+    // Transactions above this one can't be applied.
     let mut limit = TxId(u64::MAX);
     let mut ns = loop {
         let mut ns = loader.load(Life::first())?;
@@ -201,8 +202,8 @@ fn replay_whole(ns: &mut Namesystem, found: &[Found], limit: TxId) -> anyhow::Re
     }
 }
 
-/// Files with edits behind the image are kept under another name, and no start asks for them. What the image covers of one
-/// stays a segment: an image that is ahead of all edits is refused.
+/// Renames files with edits behind the image, so that no start finds them. The part of a file that the image holds
+/// stays as a segment, because an image ahead of all edits is refused.
 fn put_aside(dirs: &NameDirs, found: &[Found], image: TxId) -> anyhow::Result<()> {
     for segment in found.iter().filter(|segment| segment.end() > image) {
         let path = segment.path();
@@ -223,7 +224,7 @@ fn put_aside(dirs: &NameDirs, found: &[Found], image: TxId) -> anyhow::Result<()
     Ok(())
 }
 
-/// A file of edits without what comes behind a transaction.
+/// A file of edits without those behind a transaction.
 fn up_to(mut bytes: Vec<u8>, last: TxId) -> anyhow::Result<Vec<u8>> {
     let rest = bytes.get(SEGMENT_HEADER_LEN..).unwrap_or_default();
     let mut frames = Frames::new(rest, SEGMENT_HEADER_LEN as u64);
@@ -237,7 +238,7 @@ fn up_to(mut bytes: Vec<u8>, last: TxId) -> anyhow::Result<Vec<u8>> {
     bail!("it does not hold transaction {last}")
 }
 
-/// `MetaRecoveryContext.editLogLoaderPrompt`: whether to go on with what was read so far.
+/// `MetaRecoveryContext.editLogLoaderPrompt`: whether to continue with the edits read so far.
 fn stop_reading(what: &str, options: &FormatOptions) -> bool {
     tracing::error!("{what}");
     if options.force {
@@ -262,7 +263,7 @@ fn stop_reading(what: &str, options: &FormatOptions) -> bool {
     }
 }
 
-/// Of a directory that a SecondaryNameNode formats without a question (`-format`).
+/// Empties directories that a SecondaryNameNode formats without a question (`-format`).
 pub(crate) fn clear(settings: &Settings) -> anyhow::Result<()> {
     for dir in settings.name_dirs.iter().chain(&settings.edits_dirs) {
         tracing::info!("Formatting storage directory {}", storage_directory(dir));

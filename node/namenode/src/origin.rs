@@ -1,4 +1,4 @@
-//! Who really calls, when somebody in between passes the call on.
+//! The real caller of a call that another process passes on.
 
 use foldhash::fast::FixedState;
 use hathi_namesystem::passed_on::PassedOn;
@@ -6,12 +6,12 @@ use hathi_net::ipc::{ClientId, RpcCall};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 
-/// In the caller context of a call that a NameNode passes on: what it knows of the client, as
-/// `<instance of the active>.<its clock in ms>.<age of the call in ms>`.
+/// Key in the caller context of a call that a NameNode passes on. Its value describes the client as `<instance of the
+/// active>.<clock of the active in ms>.<age of the call in ms>`.
 pub const WAITING: &str = "hathiWaiting";
 
-/// What a call says of itself, or what a trusted caller says of the one that it calls for
-/// (`NameNode.getClientMachine`, `getClientIdAndCallId`).
+/// Origin of a call: the caller itself, or the client that a trusted caller names (`NameNode.getClientMachine`,
+/// `getClientIdAndCallId`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The client's address.
@@ -24,15 +24,15 @@ pub struct Origin {
     pub passed_on: Option<PassedOn>,
 }
 
-/// A client's connection to another NameNode, as [`PassedOn`] names it.
+/// Number of a client's connection to another NameNode, for [`PassedOn`].
 #[must_use]
 pub fn connection_number(peer: SocketAddr) -> u32 {
     FixedState::with_seed(0x6861_7468).hash_one(peer) as u32 | 1
 }
 
 impl Origin {
-    /// Trusted are `dfs.namenode.ip-proxy-users` (routers), and another NameNode, which calls in its client's name and has
-    /// proven that it is one ([`crate::passes`]). `instance` names this process.
+    /// Trusted are the users in `dfs.namenode.ip-proxy-users` (routers), and another NameNode that calls in its
+    /// client's name and has proven that it is one ([`crate::passes`]). `instance` names this process.
     #[must_use]
     pub fn of(call: &RpcCall, ip_proxy_users: &[String], instance: &str) -> Origin {
         let mut origin = Origin {
@@ -70,7 +70,7 @@ impl Origin {
     }
 }
 
-/// What another process was told of its clock, or what can't be read, says of no moment here: such a call is late.
+/// A value that is unreadable, or that names the clock of another process, gives no time here. Such a call is late.
 fn waiting(value: &str, instance: &str) -> PassedOn {
     let parse = || {
         let mut parts = value.split('.');
@@ -86,7 +86,7 @@ fn waiting(value: &str, instance: &str) -> PassedOn {
     }
 }
 
-/// From 32 hexadecimal digits.
+/// Parses 32 hexadecimal digits.
 fn client_id(hex: &str) -> Option<ClientId> {
     let number = u128::from_str_radix(hex, 16).ok()?;
     (hex.len() == 32).then(|| ClientId::from(number.to_be_bytes()))
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use hathi_net::ipc::{CallerContext, UserInfo, protocols};
 
-    /// "a NameNode" is one that has proven it.
+    /// "a NameNode" stands for a caller that has proven to be one.
     fn call(user: &str, real_user: Option<&str>, context: &str) -> RpcCall {
         RpcCall {
             protocol: &protocols::CLIENT_PROTOCOL,

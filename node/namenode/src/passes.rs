@@ -1,13 +1,13 @@
-//! How a NameNode proves to another one that it is one.
+//! How a NameNode proves to another NameNode that it is one.
 //!
-//! An active believes a standby whose calls it passes on, so nobody else may be able to say that he is a standby. Under
-//! SIMPLE authentication a user's name proves nothing. What a NameNode alone can do is to answer at the address that the
-//! configuration names. So the standby asks the active for a pass with a random number, the active asks back at the
-//! standby's configured address whether it was asked with that number, and gives the pass away only then. The standby
-//! shows it in each connection on which it calls in a client's name.
+//! An active believes a standby that passes calls on, so nobody else must be able to claim that it is a standby. Under
+//! SIMPLE authentication a user's name proves nothing. But only a NameNode can answer at the address that the
+//! configuration names. So the standby asks the active for a pass, with a random number. The active asks back at the
+//! standby's configured address whether it was asked with this number, and only then gives the pass. The standby shows
+//! the pass in each connection on which it calls in a client's name.
 //!
-//! A pass is known to this process and to the NameNodes that it was given to, travels only to and from configured
-//! addresses, is in no file, and ends with the process that gave it.
+//! A pass is known only to the process that made it and to the NameNodes that received it. It is sent only between
+//! configured addresses, is in no file, and ends with the process that made it.
 
 use crate::settings::Peer;
 use crate::state::NameNode;
@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Requests of this process that wait for a pass; there is one for each active.
+/// Number of requests of this process that may wait for a pass. There is one per active.
 const ASKED_MAX: usize = 64;
-/// Passes that are remembered, by the process that gave them: the last ones count.
+/// Number of passes that are remembered, by the process that made them. The newest are kept.
 const KEPT_MAX: usize = 8;
-/// Callers about whom this process asks back at a time: each costs a connection.
+/// Number of callers about which this process asks back at the same time. Each costs a connection.
 const CONFIRMING_MAX: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -54,14 +54,14 @@ impl Default for Passes {
 }
 
 impl Passes {
-    /// Whether this is what this process gives to other NameNodes. How long that takes tells nothing of it.
+    /// Whether this is the pass of this process. The comparison takes the same time whatever is shown.
     #[must_use]
     pub fn is_own(&self, said: &str) -> bool {
         let differences = self.own.bytes().zip(said.bytes()).map(|(one, other)| one ^ other);
         said.len() == self.own.len() && differences.fold(0, |all, difference| all | difference) == 0
     }
 
-    /// Notes that this process asks, with a number by which it knows it again; `None` when it asks too often.
+    /// Notes a request of this process and returns the number that identifies it. `None` when there are too many.
     fn ask(&self) -> Option<String> {
         let mut asked = self.asked.lock();
         if asked.len() >= ASKED_MAX {
@@ -76,7 +76,7 @@ impl Passes {
         self.asked.lock().retain(|asked| asked != nonce);
     }
 
-    /// Whether this process asked with this number and waits.
+    /// Whether this process has asked with this number and still waits.
     #[must_use]
     pub fn has_asked(&self, nonce: &str) -> bool {
         self.asked.lock().iter().any(|asked| asked == nonce)
@@ -97,14 +97,14 @@ impl Passes {
         kept.push((instance.to_owned(), pass.to_owned()));
     }
 
-    /// It was not believed.
+    /// Forgets a pass that was not accepted.
     pub fn forget(&self, pass: &str) {
         self.kept.lock().retain(|(_, kept)| kept != pass);
     }
 }
 
 impl NameNode {
-    /// The pass of an active's process, if that is known already.
+    /// The pass of an active's process, if it is known already.
     #[must_use]
     pub fn known_pass(&self, instance: &str) -> Option<String> {
         self.passes.kept(instance)
@@ -143,7 +143,7 @@ impl NameNode {
         }
     }
 
-    /// Serves `requestPass`: asks back whether that NameNode asked.
+    /// Serves `requestPass`: asks back whether that NameNode has asked.
     pub async fn give_pass(
         self: &Arc<Self>,
         request: &RequestPassRequestProto,
@@ -237,7 +237,7 @@ mod tests {
             namenode_id: namenode_id.to_owned(),
             nonce: "made up".to_owned(),
         };
-        // Nobody listens at the address of nn1.
+        // Nothing listens at the address of nn1.
         for id in ["nn1", "nn9", ""] {
             assert!(nn.give_pass(&request(id)).await.unwrap_err().is(ACCESS_CONTROL), "{id}");
         }

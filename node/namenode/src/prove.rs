@@ -1,5 +1,5 @@
-//! Proving that what a standby replayed is what the JournalNodes hold ([`hathi_namesystem::history`]): they are asked for
-//! their epochs, and where those are no proof, what was replayed is read once more.
+//! Proves that a standby's replayed edits are those of the JournalNodes ([`hathi_namesystem::history`]). It asks them
+//! for their epochs, and where these prove nothing, reads the replayed edits once more.
 
 use crate::journalnodes::Readers;
 use crate::tail::{CALL_TIMEOUT, MEMORY_TIMEOUT, Tail, candidates, committed_edits};
@@ -10,7 +10,7 @@ use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
 
 impl Tail {
-    /// Proves what can be proven now. Nothing may be applied meanwhile.
+    /// Proves everything that can be proven now. Nothing may be applied meanwhile.
     pub async fn prove(&self) -> anyhow::Result<()> {
         let states = journal_states(&self.readers).await;
         let majority = self.readers.nodes.majority();
@@ -24,7 +24,7 @@ impl Tail {
         Ok(())
     }
 
-    /// This NameNode is the writer of `epoch`, and the recovery left a journal that ends with `last`: whether it may serve.
+    /// Whether this NameNode may serve, as the writer of `epoch`. The recovery left a journal that ends with `last`.
     pub async fn prove_before_active(&self, epoch: u64, last: Option<TxId>) -> anyhow::Result<()> {
         let stretches = {
             let ns = self.nn.ns.read();
@@ -38,7 +38,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Whether all of them are the journal's.
+    /// Whether the journal holds all of these stretches.
     async fn compare_all(&self, stretches: &[Stretch]) -> anyhow::Result<bool> {
         for stretch in stretches {
             let compared = self.compare(stretch).await?;
@@ -55,7 +55,7 @@ impl Tail {
 
     async fn compare(&self, stretch: &Stretch) -> anyhow::Result<Compared> {
         let mut comparison = Comparison::new(*stretch);
-        // Mostly it is a second's worth of edits, and in the memory of a JournalNode that says what is committed.
+        // Mostly these are the edits of about a second, in the memory of a JournalNode that knows what is committed.
         while !comparison.is_whole() {
             let before = comparison.next();
             for (_, answer) in self.readers.call_all(&committed_edits(before, 0), MEMORY_TIMEOUT).await {
@@ -84,7 +84,7 @@ impl Tail {
             };
             let mut comparison = Comparison::new(*stretch);
             if comparison.read(&edits, candidate.limit).is_err() {
-                // Damaged: another JournalNode's may be whole.
+                // The edits are damaged. Another JournalNode's may be whole.
                 continue;
             }
             compared = comparison.outcome(candidate.source() == Source::Finalized);
@@ -96,7 +96,7 @@ impl Tail {
     }
 }
 
-/// What the JournalNodes of ours tell of their journals; Hadoop's tell nothing.
+/// The states of our JournalNodes' journals. Hadoop's tell nothing.
 async fn journal_states(readers: &Arc<Readers>) -> Vec<JournalState> {
     let request = Request::WatchLease {
         known_counter: None,

@@ -1,5 +1,5 @@
-//! What a NameNode that does not serve does about its own state: says what is wrong with it, and gets a newer image from
-//! a peer when the edits it needs are gone.
+//! What a NameNode that does not serve does about its own state: it reports the problem, and fetches a newer image from
+//! a peer when the edits that it needs are gone.
 
 use crate::bootstrap::{ask_peer, download_image};
 use crate::checkpoint::{ImageUnderWay, note_image};
@@ -13,7 +13,7 @@ use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
 
 impl NameNode {
-    /// Something that makes this NameNode unhealthy; logged when it is news.
+    /// Notes a problem that makes this NameNode unhealthy, and logs it when it is new.
     pub fn failed(&self, aspect: Aspect, error: &anyhow::Error) {
         let what = cause(error);
         if self.health.lock().failed(aspect, what.clone(), self.clock.ms()) {
@@ -21,19 +21,19 @@ impl NameNode {
         }
     }
 
-    /// An aspect is well.
+    /// Notes that an aspect works again.
     pub fn well(&self, aspect: Aspect) {
         self.health.lock().well(aspect);
     }
 }
 
-/// What of an error's words stays the same when the same happens again. The chain's other links say where.
+/// The part of an error's message that is the same when the same happens again. The other causes in the chain name places.
 pub fn cause(error: &anyhow::Error) -> String {
     let cause = error.downcast_ref::<TailError>();
     cause.map_or_else(|| format!("{error:#}"), ToString::to_string)
 }
 
-/// The first transaction the journal still has, when the next one needed is gone.
+/// First transaction of the journal, when the next one that is needed is gone.
 pub fn purged(error: &anyhow::Error) -> Option<TxId> {
     match error.downcast_ref::<TailError>() {
         Some(TailError::Purged { oldest, .. }) => Some(*oldest),
@@ -41,8 +41,8 @@ pub fn purged(error: &anyhow::Error) -> Option<TxId> {
     }
 }
 
-/// Gets the newest image of the peers, behind which the journal goes on with `oldest` (`-bootstrapStandby`, without an
-/// administrator). The peer must be of the same namespace, and the image what its digest says.
+/// Fetches the newest image of the peers behind which the journal continues at `oldest` (`-bootstrapStandby` without an
+/// administrator). The peer must be of the same namespace, and the image must match its digest.
 pub async fn fetch_newest_image(nn: &Arc<NameNode>, dirs: &NameDirs, oldest: TxId) -> anyhow::Result<TxId> {
     let mut found = None;
     let mut problem = None;

@@ -1,8 +1,8 @@
 //! Whether the disks of the NameNode have room (`NameNodeResourceChecker`, `NameNodeResourcePolicy`).
 //!
-//! Looked at are the volumes of the local edits directories, which stand in for each other, and those of
-//! `dfs.namenode.resource.checked.volumes` and `dfs.namenode.edits.dir.required`, each of which must have room. An active
-//! that is short of it enters safe mode, so that it does not acknowledge what it can keep no image of.
+//! It checks the volumes of the local edits directories, of which a number must have room, and those of
+//! `dfs.namenode.resource.checked.volumes` and `dfs.namenode.edits.dir.required`, which must all have room. An active
+//! that is short of room enters safe mode, so that it does not acknowledge changes that no image could hold.
 
 use crate::state::NameNode;
 use hathi_namesystem::Role;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What must have room, and how much.
+/// Volumes that must have room, and how much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceOptions {
     /// `dfs.namenode.resource.du.reserved`, bytes for each volume.
@@ -19,17 +19,17 @@ pub struct ResourceOptions {
     pub redundant: Vec<PathBuf>,
     /// Directories whose volumes must all have room.
     pub required: Vec<PathBuf>,
-    /// `dfs.namenode.resource.checked.volumes.minimum`: how many of the redundant volumes must have room.
+    /// `dfs.namenode.resource.checked.volumes.minimum`: number of redundant volumes that must have room.
     pub minimum: usize,
     /// `dfs.namenode.resource.check.interval`
     pub check_interval: Duration,
 }
 
-/// A volume that has too little room.
+/// A volume with too little room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Low {
     dir: PathBuf,
-    /// `None` when it can't be asked.
+    /// `None` when the system does not tell.
     available_bytes: Option<u64>,
     reserved_bytes: u64,
 }
@@ -48,11 +48,11 @@ impl std::fmt::Display for Low {
     }
 }
 
-/// What a directory's volume is, and how many bytes it has left.
+/// Id of a directory's volume, and the free bytes on it.
 type Volume = (u64, u64);
 
 impl ResourceOptions {
-    /// The volumes that are short of room, if so many are that the NameNode must not go on; otherwise nothing.
+    /// The volumes that are short of room, if the NameNode must not go on because of them. Otherwise empty.
     #[must_use]
     pub fn shortage(&self) -> Vec<Low> {
         self.shortage_by(|dir| {
@@ -66,7 +66,7 @@ impl ResourceOptions {
         let mut low = Vec::new();
         let mut seen = Vec::new();
         let (mut required_low, mut redundant, mut redundant_low) = (false, 0, 0);
-        // The required ones first: what is one volume is required if any of its directories is.
+        // Required volumes first: a volume is required if any of its directories is.
         let all = self.required.iter().map(|dir| (dir, true));
         for (dir, required) in all.chain(self.redundant.iter().map(|dir| (dir, false))) {
             let volume = volume_of(dir);
@@ -94,12 +94,12 @@ impl ResourceOptions {
     }
 }
 
-/// Looks again and again (`FSNamesystem.NameNodeResourceMonitor`).
+/// Checks again and again (`FSNamesystem.NameNodeResourceMonitor`).
 pub async fn monitor(nn: Arc<NameNode>) {
     let mut was_low = false;
     loop {
         let options = nn.settings.resources.clone();
-        // A disk that hangs holds nobody else up.
+        // A disk that hangs must not delay other tasks.
         let low = tokio::task::spawn_blocking(move || options.shortage()).await;
         let low = low.unwrap_or_default();
         let is_low = !low.is_empty();

@@ -1,4 +1,4 @@
-//! The RPC handler: finds the verb of a call, runs it under the lock it needs, and lets the answer out when it may go.
+//! The RPC handler: finds the handler of a call, runs it under the lock that it needs, and sends or parks the answer.
 
 use crate::admin;
 use crate::background::Shared;
@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Calls that wait until it is known who their users are.
+/// Number of calls that may wait until the groups of their users are known.
 const HELD_MAX: usize = 4096;
-/// Long reads that are served in turns: each takes a slice of every turn of the thread that serves calls.
+/// Number of long reads that are served in turns. Each takes a slice in every turn of its thread.
 const WALKS_AT_ONCE: usize = 4;
-/// Long reads that are served or wait.
+/// Number of long reads that are served or may wait.
 const WALKS_MAX: usize = 1024;
 
-/// The protocols served: their methods are verbs of the namesystem, or answered by [`admin`].
+/// The served protocols. Their methods have handlers in the namesystem, or are answered by [`admin`].
 static PROTOCOLS: [&Protocol; 12] = [
     &protocols::CLIENT_PROTOCOL,
     &protocols::DATANODE_PROTOCOL,
@@ -55,7 +55,7 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// Looks all verbs up once. At the other end of `held` is [`serve_held`].
+    /// Looks all handlers up once. [`serve_held`] receives the `held` calls.
     #[must_use]
     pub fn new(shared: Arc<Shared>, held: mpsc::UnboundedSender<Held>) -> Self {
         let verbs = PROTOCOLS
@@ -108,7 +108,7 @@ impl Handler {
         self.serve_until(kept.call, kept.responder, Manner::Kept(passed_on));
     }
 
-    /// `None` while it is asked for who the call's user is.
+    /// Runs the handler of a call. `None` while the groups of its user are being asked for.
     fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<Served> {
         let nn = &self.namenode;
         let mut context = nn.context(call)?;
@@ -120,7 +120,7 @@ impl Handler {
         }
         let served = |ns: &Namesystem, reply: Reply, write: bool| Served {
             record: match reply.deferred {
-                // Whether it is allowed is not known yet.
+                // It is not decided yet whether the delete is allowed.
                 Some(Deferred::Delete(_)) => None,
                 _ => crate::audit::record(nn, ns, &context, call, &reply),
             },
@@ -135,7 +135,7 @@ impl Handler {
             }
             Verb::Write(write) => {
                 let mut ns = nn.ns.write();
-                // A journal that is slower than the clients, or hangs: they wait before memory is full of edits.
+                // The journal is slower than the clients, or hangs. They wait before edits fill the memory.
                 if is_client && ns.edit_log.unsynced_bytes() > nn.settings.unsynced_limit_bytes {
                     let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
                     let refusal = Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy));
@@ -146,7 +146,7 @@ impl Handler {
                     && !matches!(manner, Manner::Again(_))
                     && let Err(refused) = ns.admit(&context)
                 {
-                    // A client is sent on, and comes again if it waits after all; a NameNode is told why.
+                    // A client is sent away, and calls again if it still waits. A NameNode is told the reason.
                     let refused = if kept_here { not_active() } else { refused };
                     return Some(served(&ns, Reply::refuse(refused), false));
                 }
@@ -178,12 +178,12 @@ impl RpcHandler for Handler {
     }
 }
 
-/// What came of a call.
+/// Result of a handler.
 struct Served {
     reply: Reply,
     /// Where the reply was made.
     standing: Standing,
-    /// Whether it may have changed something.
+    /// Whether the handler may have changed something.
     write: bool,
     /// Its line of the audit log.
     record: Option<AuditRecord>,
@@ -193,14 +193,14 @@ fn not_started() -> RemoteException {
     RemoteException::new(exceptions::RETRIABLE, "NameNode still not started")
 }
 
-/// How a call comes to be served.
+/// Why a call is served now.
 #[derive(Clone, Copy)]
 enum Manner {
-    /// As its client has just sent it, or a NameNode on its behalf.
+    /// Its client, or a NameNode on its behalf, has just sent it.
     Direct,
-    /// It was kept here, while nobody was active.
+    /// It was kept here while no NameNode was active.
     Kept(PassedOn),
-    /// A `complete` that was served before; until then, in ms of the clock, it may still wait for a report.
+    /// A `complete` that was served before. It may wait for a report until this time in ms.
     Again(u64),
 }
 
@@ -228,7 +228,7 @@ impl Handler {
         }
         let role = nn.role();
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
-            // Clients go to another NameNode meanwhile, if there is one.
+            // Meanwhile clients go to another NameNode, if there is one.
             let single = nn.settings.is_single();
             if (single || !nn.settings.peers.is_empty()) && std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
                 let refusal = if single { not_started() } else { not_active() };
@@ -263,7 +263,7 @@ impl Handler {
         {
             return match nn.keep_call(StandbyCall::new(call, responder, refusal.clone(), nn.came_after_ms())) {
                 Ok(()) => {}
-                // It became active after it had answered.
+                // This NameNode became active after the handler had refused.
                 Err(call) if role != Role::Active && nn.role() == Role::Active => self.call(call.call, call.responder),
                 Err(call) => call.send_away(),
             };
@@ -292,7 +292,7 @@ impl Handler {
         }
     }
 
-    /// Serves a call once it is known who its user is.
+    /// Holds a call, and serves it once its user's groups are known.
     fn hold(&self, call: RpcCall, responder: Responder, manner: Manner) {
         let refused = not_known_yet(&call.user.user);
         let Ok(place) = self.held_places.clone().try_acquire_owned() else {
@@ -331,7 +331,7 @@ impl Handler {
         }
     }
 
-    /// Serves a long read in slices, between which others get the lock and this thread.
+    /// Serves a long read in slices. Between two slices others get the lock and this thread.
     fn walk(&self, mut work: Box<WalkWork>, responder: Responder) {
         let Ok(place) = self.walk_places.clone().try_acquire_owned() else {
             return responder.error(&RemoteException::new(
@@ -341,7 +341,7 @@ impl Handler {
         };
         let (nn, turns) = (self.namenode.clone(), self.walks.clone());
         tokio::spawn(async move {
-            // Held until this task ends, however it does.
+            // Held until this task ends in any way.
             let _place = place;
             // The semaphore is never closed.
             let turn = turns.acquire_owned().await;
@@ -366,12 +366,12 @@ impl Handler {
     }
 }
 
-/// What a delete of many inodes has come to: its answer, and its line of the audit log.
+/// Result of a delete of many inodes: its answer, and its line of the audit log.
 type Finished = (Reply, Made, Option<AuditRecord>);
 
 impl Handler {
-    /// Serves a delete of many inodes: what it deletes is looked through in slices, between which others get the lock and
-    /// this thread.
+    /// Serves a delete of many inodes: it checks them in slices. Between two slices others get the lock and this
+    /// thread.
     fn delete(&self, mut work: Box<DeleteWork>, call: RpcCall, responder: Responder) {
         let Ok(place) = self.walk_places.clone().try_acquire_owned() else {
             return responder.error(&RemoteException::new(
@@ -381,7 +381,7 @@ impl Handler {
         };
         let (nn, turns) = (self.namenode.clone(), self.deletes.clone());
         tokio::spawn(async move {
-            // Held until this task ends, however it does.
+            // Held until this task ends in any way.
             let _place = place;
             // The semaphore is never closed.
             let turn = turns.acquire_owned().await;
@@ -420,16 +420,16 @@ fn finish(nn: &NameNode, work: &mut DeleteWork, call: &RpcCall) -> Option<Finish
     Some((reply, made, record))
 }
 
-/// A call whose user is asked about.
+/// A call that is held.
 pub struct Held {
     call: RpcCall,
     responder: Responder,
     manner: Manner,
-    /// Among those that are held; the queue is bounded by it.
+    /// The place among held calls, which bounds the queue.
     place: OwnedSemaphorePermit,
 }
 
-/// Serves the calls that are held, for as long as the process lives.
+/// Serves the held calls, for as long as the process lives.
 pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver<Held>) {
     while let Some(Held {
         call,
@@ -442,7 +442,7 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
         tokio::spawn(async move {
             let known = handler.namenode.groups.resolve(&call.user.user).await;
             let placed = handler.namenode.topology.ask_if_needed(&handler.namenode, &call).await;
-            // It is served now, which may end with another place.
+            // Given back first, because the call may have to be held again.
             drop(place);
             if let Err(refused) = placed {
                 return responder.error(&refused);
@@ -455,7 +455,7 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
     }
 }
 
-/// Whether this is a `complete` of a file whose last block has not been reported.
+/// Whether this is the answer "not yet" to a `complete` whose last block no DataNode has reported.
 fn is_not_yet(call: &RpcCall, reply: &Reply) -> bool {
     let done = |message| CompleteResponseProto::decode(message).is_ok_and(|response| response.result);
     call.method == "complete" && reply.result.as_ref().is_ok_and(|message| !done(message.clone()))

@@ -1,4 +1,4 @@
-//! A NameNode process: everything started in order, and stopped by a signal.
+//! A NameNode process: starts everything in order, and ends with a signal.
 
 use crate::audit::{AuditLog, AuditOptions};
 use crate::background::{self, Shared};
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How long a directory of local edits may hold the end of the process up.
+/// How long a directory of local edits may delay the end of the process.
 const LOCAL_EDITS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves until a signal ends the process.
@@ -47,7 +47,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.nameservice_id
     );
     let nodes = JournalNodes::new(&settings).unwrap_or_else(|| JournalNodes::none(&settings));
-    // Who may not come would be let in, or not, by chance.
+    // Without the lists it would be random which DataNodes may register.
     let lists = HostLists::read(&settings)?;
     let audit = match AuditOptions::from_conf(&settings.conf)? {
         Some(options) => Some(AuditLog::start(options)?),
@@ -104,7 +104,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         readers: readers.clone(),
     });
 
-    // The server is up before anything is loaded: whoever calls is told to try again.
+    // The server listens before anything is loaded. Callers are told to try again.
     // bound: the handler counts what it holds, and refuses calls beyond its limit.
     let (held, held_queue) = mpsc::unbounded_channel();
     let handler = Arc::new(Handler::new(shared.clone(), held));
@@ -114,7 +114,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
         authorizer: Some(nn.authorizer.clone()),
-        // What an answer shows is durable when it leaves, so it is not newer than this.
+        // Everything that an answer shows is durable when it leaves, so the answer is not newer than this.
         state_ids: settings.state_context.then(|| {
             let nn = nn.clone();
             StateIds::new(move || nn.state_id())
@@ -143,14 +143,14 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
 
     let (edits_lost, edits_are_lost) = oneshot::channel();
     let must_have = settings.edits_must_have.clone();
-    // Where they are no copy, they are written by who lets replies out.
+    // When these edits are not a copy, the task that releases replies writes them.
     let copies = if settings.is_single() {
         Vec::new()
     } else {
         dirs.edits_dirs().to_vec()
     };
     let local = LocalEdits::start(copies, must_have.clone(), move |reason| {
-        // Nobody listens once the process ends.
+        // The receiver is gone only when the process ends.
         let _ = edits_lost.send(reason);
     })?;
     let local_at_the_end = local.clone();
@@ -194,7 +194,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         let hopeless = async {
             match controller.await {
                 Ok(Err(error)) => error,
-                // It ends when nobody can tell it anything any more.
+                // The controller has ended because nothing can be sent to it any more.
                 Ok(Ok(())) => std::future::pending().await,
                 Err(died) => died.into(),
             }
@@ -232,7 +232,8 @@ pub(crate) async fn stopped() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A thread that panicked leaves a NameNode that looks alive and answers nobody: better none, so that the other takes over.
+/// A thread that panicked leaves a NameNode that looks alive and answers nobody. So the process ends, and another
+/// NameNode takes over.
 fn end_at_a_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,9 +1,9 @@
-//! Whether calls are served: what a NameNode proves to itself before it asks for its read lease anew.
+//! Whether calls are served. A NameNode proves this to itself before it renews its read lease.
 //!
-//! A process that lives and talks to the JournalNodes is not one that serves: a thread that serves calls may hang, or
-//! the namespace's lock may be held for ever. So each reactor goes the way of a read now and then (its own scheduler, then
-//! the lock), and who renews the lease (the edit log task, which takes the lock for writing) looks whether each of
-//! them did lately. If one did not, the lease is let run out and another NameNode takes over.
+//! A process may live and talk to the JournalNodes without serving calls: a reactor may hang, or the namespace's lock
+//! may be held for ever. So each reactor regularly does the steps of a read: its own scheduler runs a task, and the
+//! task takes the lock. The edit log task, which renews the lease and takes the lock for writing, checks that every
+//! reactor did so lately. If one did not, the lease runs out and another NameNode takes over.
 
 use crate::state::NameNode;
 use hathi_net::ipc::RpcServer;
@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often each reactor proves that it serves.
+/// Period in which each reactor proves that it serves.
 const PROOF_PERIOD: Duration = Duration::from_millis(100);
 
-/// When each reactor was last known to serve.
+/// When each reactor has last proven that it serves.
 #[derive(Debug)]
 pub struct Serving {
-    /// In milliseconds of the NameNode's clock that stands still in suspend; 0 before the first.
+    /// By reactor, in milliseconds of the NameNode's clock that stands still in suspend; 0 before the first proof.
     proven_ms: Vec<AtomicU64>,
     limit_ms: u64,
 }
 
 impl Serving {
-    /// So many reactors, none of which has served yet; one may be silent for `limit`.
+    /// No reactor has served yet. Each may be silent for `limit`.
     #[must_use]
     pub fn new(reactors: usize, limit: Duration) -> Self {
         Serving {
@@ -32,14 +32,14 @@ impl Serving {
         }
     }
 
-    /// A reactor went the way of a call, which ended at this time.
+    /// A reactor has done the steps of a read; they ended at this time.
     fn proven(&self, reactor: usize, now_ms: u64) {
         if let Some(proven) = self.proven_ms.get(reactor) {
             proven.store(now_ms, Ordering::Release);
         }
     }
 
-    /// Whether all of them served within the limit.
+    /// Whether all reactors have served within the limit.
     #[must_use]
     pub fn is_proven(&self, now_ms: u64) -> bool {
         self.proven_ms
@@ -54,7 +54,7 @@ pub fn prove(nn: &Arc<NameNode>, server: &RpcServer) {
         let nn = nn.clone();
         reactor.spawn(async move {
             loop {
-                // As a call would: a lock that nobody gives back holds this reactor up.
+                // The lock as a call would take it: if it is never released, this reactor hangs.
                 drop(nn.ns.read());
                 nn.serving.proven(index, nn.clock.ms());
                 tokio::time::sleep(PROOF_PERIOD).await;

@@ -1,16 +1,17 @@
-//! Clients' calls at a NameNode that is not the active.
+//! Clients' calls at a NameNode that is not active.
 //!
-//! A StandbyException sends a client on to the next NameNode. The first one within a call costs it nothing, but each
-//! further one makes it sleep, half a second and more (`RetryPolicies.FailoverOnNetworkExceptionRetry`): much longer than
-//! a failover takes. So whoever has been sent away before is not sent away again: while nobody is active its call waits
-//! here, and once somebody is, the call is passed on to it under the client's own identity. To the active it is a call
-//! that was sent again over another connection, so that it is served once however often it arrives. The client's next
-//! call, a first attempt again, is sent away and finds the active by itself; but not before a connection to the active
-//! was made: a dead one is often heard of from its clients first, and whoever was sent to it would sleep as well.
+//! A StandbyException sends a client to the next NameNode. The first one in a call costs the client nothing. Each
+//! further one makes it sleep for half a second or more (`RetryPolicies.FailoverOnNetworkExceptionRetry`), which is
+//! much longer than a failover takes. So a client that was sent away before is not sent away again: its call waits here
+//! while no NameNode is active, and is then passed on to the active under the client's own identity. To the active it
+//! is a call that was repeated over another connection, so it is served once however often it arrives. The client's
+//! next call is a first attempt again. It is sent away and finds the active by itself, but only after a connection to
+//! the active was made: clients are often the first to hear of a dead active, and a client that is sent to a dead one
+//! would sleep, too.
 //!
-//! A call whose client has given up must not be applied. What decides is the active, by `hathi_namesystem::passed_on`;
-//! this side tells it what it needs: the active's own clock, fetched before the client's connection is looked at, and
-//! how long the call has been here by then.
+//! A call whose client has given up must not be applied. The active decides that, by `hathi_namesystem::passed_on`.
+//! This side tells it what it needs: the active's own clock, fetched before the client's connection is looked at, and
+//! how long the call had been here by then.
 
 use crate::origin::WAITING;
 use crate::rpc::Handler;
@@ -30,44 +31,45 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-/// Calls that wait or about which the active is asked; above that clients get StandbyException.
+/// Number of calls that may wait here or may be under way to the active. Above it clients get StandbyException.
 const CALLS_MAX: usize = 4096;
-/// For how long a call is kept: longer than a failover takes, shorter than a client's patience.
+/// How long a call is kept, in ms: longer than a failover takes, and shorter than a client's patience.
 const KEEP_MS: u64 = 3000;
-/// Connections to the active at a time.
+/// Number of connections to the active.
 const CONNECTIONS_MAX: usize = 128;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// An active that does not say its clock in this time would not take the call in time either.
+/// An active that does not tell its clock in this time would not serve the call in time either.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a standby knows of the lease of the active.
+/// What a standby knows of the active's read lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseView {
-    /// The JournalNodes know no leases, or too few say the same, as for the moments of an election.
+    /// The JournalNodes know no leases, or too few of them agree, as for the moments of an election.
     Unknown,
-    /// Another NameNode, this one, holds it.
+    /// This NameNode, another one, holds it.
     HeldByOther(Arc<str>),
-    /// Nobody holds it: somebody is about to.
+    /// Nobody holds it, so some NameNode is about to.
     Free,
-    /// There is no other NameNode: who calls while this one loads can't go elsewhere. Hadoop's does not listen until it has
-    /// loaded, and its clients connect again and again; what they get by an answer they don't ask for again.
+    /// There is no other NameNode, so a client that calls while this one loads can't go elsewhere. Hadoop's NameNode
+    /// does not listen before it has loaded, and its clients connect again and again. But they would not repeat a call
+    /// that was answered.
     NoOther,
 }
 
-/// What becomes of a call.
+/// What is done with a call.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Wait,
-    /// What becomes of it is found out by asking the active, by its name as a holder of the lease.
+    /// Ask the active about it. The active is named as the holder of the lease.
     Ask(Arc<str>),
     SendAway,
 }
 
-/// `refused_by`: the last one that was asked in vain; there will be another one soon, or the client is no better off
-/// elsewhere. `leases`: whether the JournalNodes are known to have leases.
+/// `refused_by` is the active that was last asked in vain: there will soon be another one, or else the client is no
+/// better off elsewhere. `leases`: whether the JournalNodes are known to have leases.
 fn fate(role: Role, view: &LeaseView, leases: bool, refused_by: Option<&str>, waited_ms: u64) -> Fate {
     match (role, view) {
-        // For as long as its client has patience.
+        // As long as the client has patience.
         (Role::Initializing, LeaseView::NoOther) => Fate::Wait,
         _ if waited_ms >= KEEP_MS => Fate::SendAway,
         (Role::BecomingActive | Role::SteppingDown, _) => Fate::Wait,
@@ -85,18 +87,18 @@ fn fate(role: Role, view: &LeaseView, leases: bool, refused_by: Option<&str>, wa
 pub struct StandbyCall {
     /// The call.
     pub call: RpcCall,
-    /// The way back.
+    /// The way to answer it.
     pub responder: Responder,
-    /// What its client is told when it is sent to another NameNode.
+    /// The exception with which its client is sent to another NameNode.
     refusal: RemoteException,
     since_ms: u64,
-    /// Its client would sleep if it were sent away, or it has waited here already.
+    /// Whether the call stays here: its client would sleep if it were sent away, or it has waited here already.
     stays: bool,
     refused_by: Option<Arc<str>>,
 }
 
 impl StandbyCall {
-    /// One that was refused. It came after `since_ms`.
+    /// A call that was refused. It arrived after `since_ms`.
     #[must_use]
     pub fn new(call: RpcCall, responder: Responder, refusal: RemoteException, since_ms: u64) -> Self {
         StandbyCall {
@@ -109,7 +111,7 @@ impl StandbyCall {
         }
     }
 
-    /// For how long at most it has been here.
+    /// Longest time in ms for which it can have been here.
     #[must_use]
     pub fn age_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.since_ms)
@@ -129,27 +131,27 @@ impl StandbyCall {
     }
 }
 
-/// A call and the active that is asked about it.
+/// A call, and the active that is asked about it.
 pub type Question = (StandbyCall, Arc<str>);
 
-/// The calls that wait, and what decides about them.
+/// The waiting calls, and the state that decides about them.
 pub struct StandbyCalls {
     view: watch::Sender<LeaseView>,
     waiting: Mutex<VecDeque<StandbyCall>>,
     questions: mpsc::UnboundedSender<Question>,
     under_way: AtomicUsize,
     another_was_active: AtomicBool,
-    /// The JournalNodes have told of a lease, or that there is none.
+    /// Whether the JournalNodes have ever told of a lease, or that there is none.
     leases: AtomicBool,
     turns: Mutex<Turns>,
-    /// How many have waited.
+    /// Number of calls that have waited.
     pub kept: AtomicU64,
-    /// How many were passed on.
+    /// Number of calls that were passed on.
     pub passed_on: AtomicU64,
 }
 
 impl StandbyCalls {
-    /// None yet. At the other end of `questions` is [`settle_all`].
+    /// No call waits yet. [`settle_all`] receives the `questions`.
     #[must_use]
     pub fn new(questions: mpsc::UnboundedSender<Question>) -> Self {
         StandbyCalls {
@@ -180,7 +182,7 @@ impl StandbyCalls {
 }
 
 impl NameNode {
-    /// Keeps a call, or asks the active about it; gives it back otherwise.
+    /// Keeps a call, or asks the active about it. Returns it when neither is possible.
     #[expect(
         clippy::result_large_err,
         reason = "the call is given back as it came; nothing is to be allocated for that"
@@ -188,7 +190,7 @@ impl NameNode {
     pub fn keep_call(&self, mut call: StandbyCall) -> Result<(), StandbyCall> {
         let calls = &self.standby_calls;
         let mut waiting = calls.waiting.lock();
-        // Asked under the lock: whoever changes the role or the view looks through the calls after that.
+        // Asked under the lock: a task that changes the role or the view looks through the waiting calls after that.
         let leases = calls.leases.load(Ordering::Acquire);
         let fate = call.fate(self.role(), &calls.view.borrow(), leases, self.clock.ms());
         if fate == Fate::SendAway || waiting.len() + calls.under_way.load(Ordering::Relaxed) >= CALLS_MAX {
@@ -206,13 +208,13 @@ impl NameNode {
         Ok(())
     }
 
-    /// When a call that is read now may have come.
+    /// Earliest time at which a call that is read now can have arrived.
     #[must_use]
     pub fn came_after_ms(&self) -> u64 {
         self.standby_calls.turns.lock().came_after_ms()
     }
 
-    /// Says again and again that the thread on which this runs reads calls. To be run on a reactor of the server.
+    /// Notes again and again that the thread of this task reads calls. To be run on a reactor of the server.
     pub async fn count_turns(self: Arc<Self>) {
         loop {
             let now_ms = self.clock.ms();
@@ -221,12 +223,12 @@ impl NameNode {
         }
     }
 
-    /// Takes the calls that wait, to be served now that this NameNode is active.
+    /// Takes the waiting calls, to be served because this NameNode is active.
     pub fn take_kept_calls(&self) -> VecDeque<StandbyCall> {
         std::mem::take(&mut self.standby_calls.waiting.lock())
     }
 
-    /// Looks at the calls that wait again: time has passed, or somebody is active now.
+    /// Looks at the waiting calls again, because time has passed or a NameNode has become active.
     pub fn review_kept_calls(&self) {
         let calls = &self.standby_calls;
         let (role, now_ms) = (self.role(), self.clock.ms());
@@ -249,7 +251,7 @@ impl NameNode {
         }
     }
 
-    /// Set by the lease watcher.
+    /// Sets the view of the lease. The lease watchers call it.
     pub fn set_lease_view(&self, view: LeaseView) {
         if matches!(view, LeaseView::HeldByOther(_)) {
             self.standby_calls.another_was_active.store(true, Ordering::Release);
@@ -267,8 +269,8 @@ impl NameNode {
         }
     }
 
-    /// Passes a call on to the active, or sends its client there. Gives the call back when that can't be done, also when
-    /// meanwhile somebody else is active, or nobody.
+    /// Passes a call on to the active, or sends its client there. Returns the call when that is impossible, also when
+    /// another NameNode, or none, has become active meanwhile.
     async fn settle(&self, mut call: StandbyCall, holder: Arc<str>) -> Result<(), StandbyCall> {
         let mut view = self.standby_calls.view.subscribe();
         let answer = tokio::select! {
@@ -277,12 +279,12 @@ impl NameNode {
         };
         match answer {
             Some(Ok(None)) => call.send_away(),
-            // The client sends it again, if it waits.
+            // The client repeats the call if it still waits.
             Some(Err(RpcError::Remote(exception))) if exception.is(exceptions::CALL_IN_DOUBT) => {
                 tracing::debug!(%holder, method = call.call.method, reason = exception.message, "the active has doubts");
                 call.send_away();
             }
-            // It was held up there; whether the client still waits is looked at anew.
+            // The call was delayed there. Whether the client still waits is checked again.
             Some(Err(RpcError::Remote(exception))) if exception.is(exceptions::CALL_LATE) => return Err(call),
             Some(Ok(Some(message))) => call.responder.ok_encoded(&message),
             Some(Err(RpcError::Remote(exception))) if !exception.is(exceptions::STANDBY) => {
@@ -290,7 +292,7 @@ impl NameNode {
             }
             failed => {
                 tracing::debug!(%holder, method = call.call.method, ?failed, "the active does not answer");
-                // Somewhere else it would fare no better now.
+                // The call would fare no better at another NameNode now.
                 call.stays = true;
                 call.refused_by = failed.map(|_| holder);
                 return Err(call);
@@ -299,9 +301,9 @@ impl NameNode {
         Ok(())
     }
 
-    /// The active's answer to a call that stays; for another one, whether there is a connection to the active. It is
-    /// asked as the client itself would, in the name of its user and with the ids of its call; the client's address is
-    /// told as Hadoop's routers do (`RouterRpcClient.addClientInfoToCallerContext`).
+    /// The active's answer to a call that stays. For any other call only a connection to the active is tried. The
+    /// active is asked in the same way as by the client itself: in the name of its user and with the ids of its call.
+    /// The client's address is told in the way of Hadoop's routers (`RouterRpcClient.addClientInfoToCallerContext`).
     async fn ask_active(&self, kept: &StandbyCall, holder: &str) -> Result<Option<bytes::Bytes>, RpcError> {
         let call = &kept.call;
         let id = holder.rsplit_once('@').map_or(holder, |(id, _)| id);
@@ -322,7 +324,7 @@ impl NameNode {
         }
         let (asked, pass) = match self.clock_and_pass(active).await {
             Ok(asked) => asked,
-            // Not one of ours, or it does not know this NameNode.
+            // The active is none of ours, or does not know this NameNode.
             Err(RpcError::Remote(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -331,7 +333,7 @@ impl NameNode {
             Some(clock_ms) if kept.responder.is_waiting() => {
                 format!("{WAITING}:{}.{clock_ms}.{age_ms}", asked.instance_id)
             }
-            // The client is gone, or the active can't tell a late call: nothing is passed on.
+            // The client is gone, or the active can't recognize a late call. So nothing is passed on.
             _ => return Ok(None),
         };
         let client = connect_to(&address, call.protocol, &self.options_for(call, waiting, &pass)).await?;
@@ -339,7 +341,7 @@ impl NameNode {
         let ids = CallIds {
             client_id: call.client_id,
             call_id: call.call_id,
-            // Who is not active after all sends it back instead of passing it on once more.
+            // A NameNode that is not active after all returns the call, and does not pass it on once more.
             retry_count: 0,
         };
         let answer = client.call_encoded(call.method, &call.body, Some(ids), None);
@@ -352,7 +354,7 @@ impl NameNode {
         }
     }
 
-    /// The active's clock, fetched when its pass is there already.
+    /// The active's clock, fetched once its pass is known.
     async fn clock_and_pass(&self, active: &Peer) -> Result<(GetInstanceResponseProto, String), RpcError> {
         let asked = self.clock_of(&active.rpc).await?;
         if let Some(pass) = self.known_pass(&asked.instance_id) {
@@ -362,7 +364,7 @@ impl NameNode {
         Ok((self.clock_of(&active.rpc).await?, pass))
     }
 
-    /// Which process answers there, and its clock.
+    /// The process that answers at this address, and its clock.
     async fn clock_of(&self, active: &HostPort) -> Result<GetInstanceResponseProto, RpcError> {
         let options = ClientOptions {
             connect_timeout: CONNECT_TIMEOUT,
@@ -373,7 +375,7 @@ impl NameNode {
         client.call("getInstance", &GetInstanceRequestProto::default()).await
     }
 
-    /// As the client itself would call, but for what is told of it.
+    /// Options as the client itself would have them, and what is told about the client.
     fn options_for(&self, call: &RpcCall, waiting: String, pass: &str) -> ClientOptions {
         let peer = call.peer;
         let mut context = format!("{waiting},clientIp:{},clientPort:{}", peer.ip(), peer.port());
@@ -394,7 +396,7 @@ impl NameNode {
     }
 }
 
-/// Settles what becomes of calls for as long as the process lives.
+/// Decides about calls, for as long as the process lives.
 pub async fn settle_all(nn: Arc<NameNode>, handler: Arc<Handler>, mut questions: mpsc::UnboundedReceiver<Question>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some((call, holder)) = questions.recv().await {
@@ -433,7 +435,7 @@ mod tests {
             fate(Role::Standby, &held("nn2@b"), true, Some("nn1@a"), 0),
             ask("nn2@b")
         );
-        // It is dead, and will soon be known to be.
+        // The holder is dead, and that will soon be known.
         assert_eq!(fate(Role::Standby, &held("nn1@a"), true, Some("nn1@a"), 0), Fate::Wait);
         assert_eq!(
             fate(Role::Standby, &LeaseView::Free, true, Some("nn1@a"), 0),
@@ -446,7 +448,7 @@ mod tests {
         for view in [LeaseView::Free, held("nn1@a")] {
             assert_eq!(fate(Role::Standby, &view, true, Some("nn1@a"), KEEP_MS), Fate::SendAway);
         }
-        // JournalNodes without leases never say more; others are between two leases.
+        // JournalNodes without leases never tell more. Others are between two leases.
         assert_eq!(fate(Role::Standby, &LeaseView::Unknown, false, None, 0), Fate::SendAway);
         assert_eq!(fate(Role::Standby, &LeaseView::Unknown, true, None, 0), Fate::Wait);
         assert_eq!(
@@ -455,7 +457,7 @@ mod tests {
         );
         assert_eq!(fate(Role::Active, &LeaseView::Free, true, None, 0), Fate::SendAway);
         assert_eq!(fate(Role::Active, &LeaseView::NoOther, true, None, 0), Fate::SendAway);
-        // The only NameNode loads for as long as it takes.
+        // The only NameNode loads, however long it takes.
         assert_eq!(
             fate(Role::Initializing, &LeaseView::NoOther, true, None, KEEP_MS),
             Fate::Wait

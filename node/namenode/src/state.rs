@@ -1,4 +1,4 @@
-//! What all parts of a NameNode process share.
+//! The state that all parts of a NameNode process share.
 
 use crate::audit::AuditLog;
 use crate::debug_hooks::DebugHooks;
@@ -31,27 +31,27 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 
-/// Replies that wait count as memory of their connection when they are larger than this, as a changing call's never is.
+/// A waiting reply counts as memory of its connection if it is larger than this. The reply to a changing call never is.
 const HELD_BYTES_MIN: usize = 1024;
 
 /// A reply that waits for its transaction, or for the read lease.
 pub struct ParkedReply {
-    /// The way back.
+    /// The way to answer.
     pub responder: Responder,
-    /// What will be answered.
+    /// The answer.
     pub result: Result<bytes::Bytes, RemoteException>,
-    /// Whether the call may have changed the namespace: then nobody may say that it did not.
+    /// Whether the call may have changed the namespace. Then nobody may say that it did not.
     pub changed: bool,
 }
 
 impl ParkedReply {
-    /// Answers.
+    /// Sends the answer.
     pub fn send(self) {
         send(self.responder, &self.result);
     }
 
-    /// This NameNode will not answer: a changing call's connection is reset, as nobody here knows what became of it;
-    /// a read goes elsewhere.
+    /// This NameNode will not answer. The connection of a changing call is reset, because nobody here knows what
+    /// becomes of the change. A read is sent to another NameNode.
     pub fn give_up(self) {
         if self.changed {
             self.responder.reset();
@@ -64,9 +64,9 @@ impl ParkedReply {
 /// Where a reply was made, and what it shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Made {
-    /// Role and life, as they were under the lock under which it was made.
+    /// Role and life under the lock under which it was made.
     pub standing: Standing,
-    /// It shows transactions up to this one.
+    /// The last transaction that it shows.
     pub after: Option<TxId>,
     /// Whether the call may have changed the namespace.
     pub changed: bool,
@@ -80,13 +80,13 @@ pub fn send(responder: Responder, result: &Result<bytes::Bytes, RemoteException>
     }
 }
 
-/// What sends a client to the other NameNode.
+/// The exception that sends a client to the other NameNode.
 #[must_use]
 pub fn not_active() -> RemoteException {
     RemoteException::new(exceptions::STANDBY, "This NameNode is not active any more")
 }
 
-/// The directory service takes too long: a refusal for want of a group would be wrong, and final.
+/// The exception for a slow directory service. A refusal for a missing group would be wrong and final.
 #[must_use]
 pub fn not_known_yet(user: &str) -> RemoteException {
     RemoteException::new(
@@ -95,7 +95,7 @@ pub fn not_known_yet(user: &str) -> RemoteException {
     )
 }
 
-/// The read lease as the writer's side counts it, in microseconds of [`Clock`].
+/// The read lease as its holder counts it, in microseconds of [`Clock`].
 #[derive(Debug)]
 pub struct ReadLease {
     until_us: AtomicU64,
@@ -108,18 +108,18 @@ impl ReadLease {
         }
     }
 
-    /// Held until then; `u64::MAX` when the JournalNodes know no leases (Hadoop's behaviour).
+    /// Sets the end of the lease; `u64::MAX` when the JournalNodes know no leases (Hadoop's behaviour).
     pub fn set(&self, until_us: u64) {
         self.until_us.store(until_us, Ordering::Release);
     }
 
-    /// Whether it is held.
+    /// Whether the lease is held.
     #[must_use]
     pub fn held(&self, now_us: u64) -> bool {
         now_us < self.until_us.load(Ordering::Acquire)
     }
 
-    /// Microseconds left; `None` without leases.
+    /// Microseconds until the lease ends; `None` without leases.
     #[must_use]
     pub fn remaining_us(&self, now_us: u64) -> Option<u64> {
         match self.until_us.load(Ordering::Acquire) {
@@ -137,7 +137,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts at 1 s, so that "never" can be 0.
+    /// Starts at 1 s, so that 0 can mean "never".
     #[must_use]
     pub fn start() -> Self {
         Clock {
@@ -146,15 +146,15 @@ impl Clock {
         }
     }
 
-    /// Microseconds for the read lease and whoever renews it. They go on while the machine is suspended or stopped, so
-    /// whoever compares them with the end of a lease has looked for a jump.
+    /// Microseconds for the read lease and its renewal. They go on while the machine is suspended or stopped. Reading
+    /// them also looks for a jump of the clock, so they may be compared with the end of a lease.
     #[must_use]
     pub fn us(&self) -> u64 {
         1_000_000 + self.lease.us()
     }
 
-    /// Milliseconds for everything else, of which DataNodes and clients are judged (`Time.monotonicNow`): while the
-    /// machine is suspended they stand still, as nobody was silent to it.
+    /// Milliseconds for everything else, for example to judge the silence of DataNodes and clients
+    /// (`Time.monotonicNow`). They stand still while the machine is suspended, because nobody was silent to it then.
     #[must_use]
     pub fn ms(&self) -> u64 {
         1_000 + self.base.elapsed().as_millis() as u64
@@ -168,7 +168,7 @@ impl Clock {
             .map_or(0, |since| since.as_millis() as u64)
     }
 
-    /// Both, for the block manager.
+    /// Both times, for the block manager.
     #[must_use]
     pub fn now(&self) -> hathi_blockmanager::Now {
         hathi_blockmanager::Now {
@@ -178,21 +178,22 @@ impl Clock {
     }
 }
 
-/// A change of role asked for.
+/// A requested change of role.
 pub struct Transition {
-    /// To active or to standby.
+    /// Whether to become active, or else standby.
     pub to_active: bool,
-    /// Wait for a read lease to run out: an administrator means it, an elector asks again by itself.
+    /// Whether to wait until another NameNode's read lease has ended. An administrator wants that; an elector asks
+    /// again by itself.
     pub patient: bool,
-    /// Told how it ended.
+    /// Called with the result.
     pub done: Box<dyn FnOnce(Result<(), RemoteException>) + Send>,
 }
 
-/// See the module.
+/// A NameNode process; see the module.
 pub struct NameNode {
     /// Configuration.
     pub settings: Settings,
-    /// The heart.
+    /// The namesystem.
     pub ns: RwLock<Namesystem>,
     /// Replies that wait.
     pub gate: Mutex<ReplyGate<ParkedReply>>,
@@ -202,43 +203,43 @@ pub struct NameNode {
     pub log_wake: Notify,
     /// Clocks.
     pub clock: Clock,
-    /// Whether calls are served, without which the read lease is not renewed.
+    /// Whether calls are served. If not, the read lease is not renewed.
     pub serving: Serving,
-    /// Faults on demand; set when they are allowed.
+    /// Faults on demand, if they are allowed.
     pub debug_hooks: OnceLock<DebugHooks>,
     /// The audit log, if it is on.
     pub audit: Option<AuditLog>,
     /// Groups of users.
     pub groups: Groups,
-    /// Who may use which protocol, from where, and in whose name.
+    /// Decides who may use which protocol, from where, and in whose name.
     pub authorizer: Arc<Authorizer>,
     /// Racks of DataNodes.
     pub topology: Topology,
-    /// The lists of hosts as they were read last.
+    /// The lists of hosts, as they were last read.
     pub hosts: Mutex<HostLists>,
-    /// `<namenode id>@<uuid>`: who we are to the JournalNodes.
+    /// `<namenode id>@<uuid>`: name of this process at the JournalNodes.
     pub holder: String,
-    /// Changes of role, done one after the other by one task.
+    /// Requested changes of role. One task carries them out, one after the other.
     pub transitions: mpsc::UnboundedSender<Transition>,
-    /// Calls that wait for a report of a block.
+    /// Calls that wait for the report of a block.
     pub unreported: Unreported,
-    /// By which other NameNodes and this one know each other.
+    /// Passes by which NameNodes know each other.
     pub passes: Passes,
-    /// Calls that came while this NameNode was not the active.
+    /// Calls that arrived while this NameNode was not active.
     pub standby_calls: StandbyCalls,
-    /// Who goes on although it was fenced, as the controller beside this NameNode says.
+    /// The NameNode that goes on although it was fenced, as the failover controller beside this NameNode says.
     pub split: SplitReport,
     /// [`Standing::to_bits`]
     standing: AtomicU64,
-    /// Follows [`Namesystem::life`], for who must not wait for the namesystem's lock.
+    /// Copy of [`Namesystem::life`], for tasks that must not wait for the namesystem's lock.
     life: RwLock<Life>,
     /// Counters of the edit log task.
     pub metrics: Metrics,
-    /// How often a namespace was loaded to the end.
+    /// Number of completed loads of a namespace.
     pub loads: AtomicU64,
-    /// What is wrong, while this NameNode does not serve.
+    /// Problems of this NameNode while it does not serve.
     pub health: Mutex<StandbyHealth>,
-    /// When which transactions were logged, for the edits to be kept.
+    /// The last transaction at several times, which decides what edits are kept.
     pub edits_retention: Mutex<EditsRetention>,
     /// The image that is being saved or received.
     pub image_under_way: Mutex<UnderWay>,
@@ -247,26 +248,26 @@ pub struct NameNode {
 /// Counters for `/jmx` and `/metrics`.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Batches that a quorum acknowledged.
+    /// Number of batches that a quorum has acknowledged.
     pub syncs: AtomicU64,
-    /// Sum of their times, µs.
+    /// Sum of their times in µs.
     pub sync_us: AtomicU64,
-    /// Transactions in them.
+    /// Number of transactions in them.
     pub synced_txns: AtomicU64,
-    /// How long the last change to active took, µs.
+    /// Duration of the last change to active in µs.
     pub last_failover_us: AtomicU64,
-    /// How long loading took, ms.
+    /// Duration of the last load in ms.
     pub load_ms: AtomicU64,
-    /// How long batches take from when they are handed to the JournalNodes until a majority has them.
+    /// Times of batches from being handed to the JournalNodes until a majority has them.
     pub commits: Histogram,
-    /// Of each JournalNode, while this NameNode writes.
+    /// Lag of each JournalNode, while this NameNode writes.
     pub journal_lags: Mutex<Vec<Lag>>,
-    /// By a JournalNode's index: how long it takes to answer a batch.
+    /// By index of the JournalNode: times of its answers to batches.
     pub journal_rpcs: Mutex<BTreeMap<usize, Arc<Histogram>>>,
 }
 
 impl NameNode {
-    /// Everything in place, nothing loaded.
+    /// A NameNode with an empty namesystem and no tasks.
     pub fn new(
         settings: Settings,
         ns: Namesystem,
@@ -313,7 +314,7 @@ impl NameNode {
         })
     }
 
-    /// This process's own name, until it ends.
+    /// Name of this process, until it ends.
     #[must_use]
     pub fn instance(&self) -> &str {
         self.holder
@@ -321,7 +322,7 @@ impl NameNode {
             .map_or(self.holder.as_str(), |(_, instance)| instance)
     }
 
-    /// The caller of an RPC as the handlers see it; `None` while it is asked for who that is.
+    /// The caller of an RPC for the handlers. `None` while its groups are being asked for.
     #[must_use]
     pub fn context(&self, call: &RpcCall) -> Option<CallContext> {
         let now_ms = self.clock.ms();
@@ -345,7 +346,7 @@ impl NameNode {
         })
     }
 
-    /// Refuses everybody but a superuser.
+    /// Refuses a caller that is not a superuser.
     pub fn check_superuser(&self, call: &RpcCall) -> Result<(), RemoteException> {
         match self.context(call) {
             Some(context) => context.check_superuser(),
@@ -353,7 +354,7 @@ impl NameNode {
         }
     }
 
-    /// Role and life, without any lock; follows [`Namesystem::standing`] by [`NameNode::publish`].
+    /// Role and life, read without any lock. [`NameNode::publish`] keeps them equal to [`Namesystem::standing`].
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing::from_bits(self.standing.load(Ordering::Acquire))
@@ -371,14 +372,14 @@ impl NameNode {
         self.standing.store(ns.standing().to_bits(), Ordering::Release);
     }
 
-    /// The last transaction that an answer which leaves now may show.
+    /// The last transaction that an answer may show which leaves now.
     #[must_use]
     pub fn state_id(&self) -> i64 {
         self.life.read().synced().0.cast_signed()
     }
 
-    /// Sends the result now, or parks it until what it shows is durable and the read lease is held. When the life in
-    /// which it was made is over, it is given up: nobody here knows any more what became of what it shows.
+    /// Sends a result now, or parks it until what it shows is durable and the read lease is held. If the life in which
+    /// it was made is over, the reply is given up, because nobody here knows any more what becomes of what it shows.
     pub fn answer(&self, mut responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
         if made.standing.role != Role::Active && made.after.is_none() {
             return send(responder, &result);
@@ -386,7 +387,7 @@ impl NameNode {
         if made.after.is_none() && made.standing == self.standing() && self.lease.held(self.clock.us()) {
             return send(responder, &result);
         }
-        // Smaller ones are bounded by the number of calls that a connection may have outstanding.
+        // Smaller replies are bounded by the number of calls that a connection may have outstanding.
         if let Ok(message) = &result
             && message.len() > HELD_BYTES_MIN
         {
@@ -399,13 +400,13 @@ impl NameNode {
         };
         let parked = self.gate.lock().park(made.standing.generation, made.after, reply);
         match parked {
-            // It may have become durable while we looked; the edit log task looks again.
+            // Its transaction may have become durable meanwhile, so the edit log task looks again.
             Ok(()) => self.log_wake.notify_one(),
             Err(reply) => reply.give_up(),
         }
     }
 
-    /// Releases what may leave. Called by the edit log task whenever `synced` or the lease moves.
+    /// Releases the replies that may leave. The edit log task calls this whenever `synced` or the lease has changed.
     pub fn release_replies(&self) {
         if !self.lease.held(self.clock.us()) || !matches!(self.role(), Role::Active | Role::SteppingDown) {
             return;

@@ -1,5 +1,5 @@
-//! Reading the shared journal: a standby follows it, a starting NameNode catches up with it, a NameNode about to become
-//! active reads its rest.
+//! Reads the shared journal. A standby follows it, a starting NameNode catches up with it, and a NameNode that becomes
+//! active reads the rest.
 
 use crate::journalnodes::Readers;
 use crate::state::NameNode;
@@ -16,19 +16,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Transactions applied under one hold of the namesystem's lock: about a millisecond.
+/// Number of transactions that are applied under one hold of the namesystem's lock, in about a millisecond.
 const TXNS_PER_LOCK: usize = 1000;
 /// `dfs.ha.tail-edits.qjm.rpc.max-txns`.
 const MAX_TXNS_PER_CALL: u32 = 5000;
-/// How long a JournalNode of ours may wait for the next edit.
+/// How long a JournalNode of ours may wait for the next edit, in ms.
 const WAIT_MS: u32 = 1000;
-/// After a recovery a JournalNode hears within so long that its last edits are committed.
+/// After a recovery a JournalNode is told within this time in ms that its last edits are committed.
 const COMMIT_WAIT_MS: u32 = 20;
-/// For a call that waits for nothing.
+/// Time limit of a call that waits for nothing.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// For one that is answered from memory, beyond what the JournalNode was asked to wait.
+/// Time limit of a call that is answered from memory, in addition to the wait that it asks for.
 pub(crate) const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Largest segment taken over HTTP.
+/// Largest segment that is fetched over HTTP.
 const SEGMENT_BYTES_MAX: usize = 2 << 30;
 
 const KIND_UNKNOWN: u8 = 0;
@@ -38,24 +38,24 @@ const KIND_JAVA: u8 = 2;
 /// Whether there may be more to read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Something was applied.
+    /// Transactions were applied.
     Some,
-    /// Nothing new that is durable.
+    /// There is nothing new that is durable.
     Nothing,
 }
 
-/// See the module.
+/// Reader of the JournalNodes; see the module.
 pub struct Tail {
     pub(crate) nn: Arc<NameNode>,
     pub(crate) readers: Arc<Readers>,
-    /// By index of the JournalNode.
+    /// Kind of each JournalNode, by its index.
     kinds: parking_lot::RwLock<BTreeMap<usize, u8>>,
-    /// Its place among those that count.
+    /// Position of the preferred JournalNode among the members.
     preferred: AtomicUsize,
 }
 
 impl Tail {
-    /// Reads through these connections.
+    /// A reader that uses these connections.
     #[must_use]
     pub fn new(nn: Arc<NameNode>, readers: Arc<Readers>) -> Self {
         Tail {
@@ -81,7 +81,7 @@ impl Tail {
         members.map(|index| self.kind(index)).any(|kind| kind == KIND_HATHI)
     }
 
-    /// Whether a majority of the JournalNodes is of ours, so that it tells what is committed, and by whom.
+    /// Whether a majority of the JournalNodes is ours, and so tells epochs and what is committed.
     #[must_use]
     pub fn knows_epochs(&self) -> bool {
         let members = self.readers.nodes.members().into_iter();
@@ -97,22 +97,23 @@ impl Tail {
         self.nn.ns.read().edit_log.applied()
     }
 
-    /// One step of a standby: waits up to a second for something durable and applies it.
+    /// One step of a standby: waits up to a second for durable edits and applies them.
     pub async fn follow(&self) -> anyhow::Result<Progress> {
         self.step(WAIT_MS).await
     }
 
-    /// Applies everything that is durable now.
+    /// Applies all edits that are durable now.
     pub async fn catch_up(&self) -> anyhow::Result<()> {
         while self.step(0).await? == Progress::Some {}
         Ok(())
     }
 
-    /// Applies everything up to `last`, after a recovery that made it final.
+    /// Applies everything up to `last`, which a recovery has finalized.
     pub async fn catch_up_to(&self, last: TxId) -> anyhow::Result<()> {
         while self.applied() < last {
             let since = self.applied().next();
-            // What JournalNodes of ours know to be committed is in their memory: the hot case needs nothing else.
+            // Our JournalNodes have the edits that they know to be committed in memory. In the usual case nothing else
+            // is needed.
             if self.read_caches(since).await? == Progress::Some {
                 continue;
             }
@@ -138,9 +139,9 @@ impl Tail {
                     self.prefer(index, 0);
                     return Ok(Progress::Some);
                 }
-                // It waited in vain: nothing is new. Without a wait another one may know more.
+                // The wait was in vain: nothing is new. Without a wait, another JournalNode may know more.
                 Ok(Progress::Nothing) if wait_ms > 0 && self.kind(index) == KIND_HATHI => {
-                    // Maybe it is the one that hears nothing: the next wait is at another.
+                    // This JournalNode may be one that hears nothing, so the next wait is at another one.
                     self.prefer(index, 1);
                     return Ok(Progress::Nothing);
                 }
@@ -164,7 +165,7 @@ impl Tail {
         }
     }
 
-    /// Those that count, the preferred one first.
+    /// The members, the preferred one first.
     fn order(&self) -> Vec<usize> {
         let mut members = self.readers.nodes.members();
         let first = self.preferred.load(Ordering::Relaxed) % members.len().max(1);
@@ -172,13 +173,13 @@ impl Tail {
         members
     }
 
-    /// The next step begins at this one, or so many behind it.
+    /// Lets the next step begin at this member, or at one `behind` positions after it.
     fn prefer(&self, index: usize, behind: usize) {
         let place = self.readers.nodes.members().iter().position(|member| *member == index);
         self.preferred.store(place.unwrap_or(0) + behind, Ordering::Relaxed);
     }
 
-    /// From the memory of a JournalNode that says what is committed.
+    /// Reads from the memory of a JournalNode that tells what is committed.
     async fn read_cache(&self, index: usize, since: TxId, wait_ms: u32) -> anyhow::Result<Progress> {
         let request = committed_edits(since, wait_ms);
         let timeout = MEMORY_TIMEOUT + Duration::from_millis(u64::from(wait_ms));
@@ -194,7 +195,7 @@ impl Tail {
                     _ => Ok(Progress::Nothing),
                 }
             }
-            // A JournalNode that does not say what is committed has to be heard together with others.
+            // A JournalNode that does not tell what is committed must be read together with others.
             Ok(Answer::JournaledEdits { .. }) => Ok(Progress::Nothing),
             Ok(answer) => bail!("unexpected answer to getJournaledEdits: {answer:?}"),
             Err(CallError::Remote(exception)) if exception.is(exceptions::CACHE_MISS) => {
@@ -205,7 +206,7 @@ impl Tail {
         }
     }
 
-    /// From the memory of whichever JournalNode of ours tells most; one that hangs holds nobody up.
+    /// Reads from the memory of the JournalNode of ours that has most. A hanging one delays nobody.
     async fn read_caches(&self, since: TxId) -> anyhow::Result<Progress> {
         let request = committed_edits(since, COMMIT_WAIT_MS);
         let answers = self.readers.call_all(&request, MEMORY_TIMEOUT).await;
@@ -226,8 +227,9 @@ impl Tail {
         }
     }
 
-    /// From the memory of Java JournalNodes, as far as a majority has it on disk. What they have in memory may be on no
-    /// disk: they give it to readers before they sync it (HDFS-17710). So their manifests are asked first.
+    /// Reads from the memory of Java JournalNodes, as far as a majority has the edits on disk. Edits in their memory
+    /// may be on no disk, because they give them to readers before they sync them (HDFS-17710). So their manifests are
+    /// read first.
     async fn by_majority(&self, since: TxId) -> anyhow::Result<Progress> {
         let request = Request::GetJournaledEdits {
             since,
@@ -265,7 +267,7 @@ impl Tail {
         }
     }
 
-    /// What a majority of the JournalNodes tells of its segments.
+    /// The segments that a majority of the JournalNodes names.
     pub(crate) async fn manifests(&self, since: TxId, in_progress: bool) -> anyhow::Result<Vec<(usize, Manifest)>> {
         let request = Request::GetEditLogManifest {
             since,
@@ -289,7 +291,7 @@ impl Tail {
         Ok(manifests)
     }
 
-    /// From segment files over HTTP: finalized ones, and (`in_progress`) what is committed of the open one.
+    /// Reads segment files over HTTP: finalized ones and, with `in_progress`, the committed part of the open one.
     async fn read_segments(&self, in_progress: bool) -> anyhow::Result<Progress> {
         let since = self.applied().next();
         let manifests = self.manifests(since, in_progress).await?;
@@ -315,7 +317,7 @@ impl Tail {
         apply(&self.nn, Edits::new(bytes, candidate.limit, candidate.source())?).await
     }
 
-    /// The segment's file.
+    /// Fetches the file of a segment.
     pub(crate) async fn download(&self, candidate: &Candidate) -> anyhow::Result<bytes::Bytes> {
         let nodes = &self.readers.nodes;
         let segment = &candidate.segment;
@@ -334,14 +336,14 @@ impl Tail {
     }
 }
 
-/// Up to where a JournalNode has edits on disk, and up to where it knows that a majority has. Hadoop's says of the open
-/// segment what it has written, and counts as written only what it has synced, or what is committed.
+/// The last transaction that a JournalNode has on disk, and the last one that it knows to be on a majority. Of the open
+/// segment Hadoop's names the last written one, and counts as written only what is synced or committed.
 fn on_disk(manifest: &Manifest) -> (Option<TxId>, Option<TxId>) {
     let last = manifest.segments.iter().filter_map(|segment| segment.end).max();
     (last, manifest.committed)
 }
 
-/// What a JournalNode of ours has in memory and knows to be committed.
+/// Asks a JournalNode of ours for edits in memory that it knows to be committed.
 pub(crate) fn committed_edits(since: TxId, wait_ms: u32) -> Request {
     Request::GetJournaledEdits {
         since,
@@ -351,7 +353,7 @@ pub(crate) fn committed_edits(since: TxId, wait_ms: u32) -> Request {
     }
 }
 
-/// Applies edits in slices, between which others get the lock.
+/// Applies edits in slices. Between two slices others get the lock.
 pub async fn apply(nn: &NameNode, mut edits: Edits) -> anyhow::Result<Progress> {
     let applied = || nn.ns.read().edit_log.applied();
     let adjusted = || nn.ns.read().namespace.adjusted_replications();
@@ -387,14 +389,14 @@ pub async fn apply(nn: &NameNode, mut edits: Edits) -> anyhow::Result<Progress> 
 pub(crate) struct Candidate {
     index: usize,
     segment: ManifestSegment,
-    /// The last transaction that may be taken of it.
+    /// The last transaction that may be read from it.
     pub(crate) limit: TxId,
-    /// Of its URL.
+    /// Base of its URL.
     base: String,
 }
 
 impl Candidate {
-    /// Whether what it holds stays for good.
+    /// Whether its content stays for good.
     pub(crate) fn source(&self) -> Source {
         if self.segment.in_progress {
             Source::Open
@@ -404,7 +406,7 @@ impl Candidate {
     }
 }
 
-/// Segments that hold `since`, finalized ones first.
+/// The segments that hold `since`, finalized ones first.
 pub(crate) fn candidates(manifests: &[(usize, Manifest)], since: TxId) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (index, manifest) in manifests {
@@ -433,7 +435,7 @@ pub(crate) fn candidates(manifests: &[(usize, Manifest)], since: TxId) -> Vec<Ca
     found
 }
 
-/// The URL with the configured host: a JournalNode's own idea of its name may not resolve here.
+/// The URL with the configured host, because the name that a JournalNode gives itself may not resolve here.
 fn with_host(base: &str, host: &str) -> String {
     let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
     let authority = rest.split('/').next().unwrap_or(rest);

@@ -1,9 +1,9 @@
-//! Which racks DataNodes are in: what the operator's script or table says of their addresses (`DNSToSwitchMapping`,
+//! The racks of DataNodes: the operator's script or table tells them by address (`DNSToSwitchMapping`,
 //! `CachedDNSToSwitchMapping`, `DatanodeManager.resolveNetworkLocation`).
 //!
-//! An address is asked about once, before its first DataNode registers, and again when the lists of hosts are refreshed.
-//! What is known is kept beside the namesystem, which is made anew with each load. Losing it is safe: DataNodes register
-//! again with a NameNode that was started again, and each is asked about then.
+//! The rack of an address is asked for once, before its first DataNode registers, and again when the lists of hosts are
+//! refreshed. Known racks are kept beside the namesystem, which is made anew with each load. They may be lost:
+//! DataNodes register again with a NameNode that was restarted, and their racks are asked for then.
 
 use crate::state::NameNode;
 use anyhow::{Context, bail, ensure};
@@ -19,7 +19,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
-/// A script that takes longer is killed, and its hosts count as unresolved. Hadoop waits for ever.
+/// A script that takes longer than this is killed, and its hosts count as unresolved. Hadoop waits for ever.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `NetworkTopology.InvalidTopologyException`
@@ -27,19 +27,19 @@ const INVALID_TOPOLOGY: &str = "org.apache.hadoop.net.NetworkTopology$InvalidTop
 /// `UnresolvedTopologyException`
 const UNRESOLVED_TOPOLOGY: &str = "org.apache.hadoop.hdfs.server.blockmanagement.UnresolvedTopologyException";
 
-/// Who knows where hosts are.
+/// The source of racks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Mapping {
-    /// Nobody: all are in one rack.
+    /// None: all hosts are in one rack.
     #[default]
     None,
-    /// `net.topology.script.file.name`: gets addresses as arguments and prints a rack for each.
+    /// `net.topology.script.file.name`: a program that gets addresses as arguments and prints a rack for each.
     Script { file: PathBuf, hosts_max: usize },
-    /// `net.topology.table.file.name`: lines with an address or name, and its rack.
+    /// `net.topology.table.file.name`: a file with lines of an address or name, and its rack.
     Table(PathBuf),
 }
 
-/// What the configuration says about racks.
+/// Configuration of racks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopologyOptions {
     mapping: Mapping,
@@ -75,7 +75,7 @@ impl TopologyOptions {
     }
 }
 
-/// See the module.
+/// The racks; see the module.
 #[derive(Debug, Default)]
 pub struct Topology {
     options: TopologyOptions,
@@ -86,13 +86,13 @@ pub struct Topology {
 struct Racks {
     /// Racks by address.
     known: BTreeMap<String, String>,
-    /// Nobody could say where these are; who comes from them next registers in the default rack, and is asked about anew
-    /// the time after.
+    /// Addresses without an answer. The next DataNode with such an address registers in the default rack, and the one
+    /// after causes another question.
     unresolved: BTreeSet<String>,
 }
 
 impl Topology {
-    /// Knows nothing yet.
+    /// No rack is known yet.
     #[must_use]
     pub fn new(options: TopologyOptions) -> Topology {
         Topology {
@@ -101,8 +101,8 @@ impl Topology {
         }
     }
 
-    /// Whether a call is a registration from an address that must be asked about first. Of one that could not be resolved
-    /// it says so only every other time: the first time, the call is held and served again.
+    /// Whether a call is a registration from an address whose rack must be asked for first. For an unresolved address
+    /// this is true only every other time: the first time the call is held and then served again.
     #[must_use]
     pub fn must_ask(&self, call: &RpcCall) -> bool {
         if !self.is_registration(call) {
@@ -119,7 +119,7 @@ impl Topology {
             && std::ptr::eq(call.protocol, &protocols::DATANODE_PROTOCOL)
     }
 
-    /// Asks about the address of a call that is held, if it is such a registration.
+    /// Asks for the rack of a held call's address, if the call is such a registration.
     pub async fn ask_if_needed(&self, nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
         let host = address(call);
         if !self.is_registration(call) || self.racks.lock().known.contains_key(&host) {
@@ -155,7 +155,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Asks about everybody anew (`refreshNodes`). What can't be resolved stays where it was.
+    /// Asks for the racks of all addresses again (`refreshNodes`). An address without an answer keeps its rack.
     pub async fn refresh(&self, nn: &NameNode) -> anyhow::Result<()> {
         if self.options.mapping == Mapping::None {
             return Ok(());
@@ -176,7 +176,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Tells a namesystem that was made anew what is known.
+    /// Tells a new namesystem the known racks.
     pub fn tell(&self, ns: &mut Namesystem) {
         for (host, rack) in &self.racks.lock().known {
             ns.blockmanager.set_rack(host, rack);
@@ -216,7 +216,7 @@ impl Topology {
     }
 }
 
-/// As the block manager will know the DataNode.
+/// The address by which the block manager will know the DataNode.
 fn address(call: &RpcCall) -> String {
     call.peer.ip().to_canonical().to_string()
 }
@@ -274,7 +274,7 @@ fn normalized(rack: &str) -> anyhow::Result<String> {
     Ok(rack.to_owned())
 }
 
-/// All racks are equally deep (`NetworkTopology.add`).
+/// Checks that all racks have the same depth (`NetworkTopology.add`).
 fn check_depth(ns: &Namesystem, host: &str, rack: &str) -> Result<(), RemoteException> {
     let depth = |rack: &str| rack.matches('/').count();
     let other = ns

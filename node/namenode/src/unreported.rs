@@ -1,9 +1,9 @@
-//! Writers that close a file before a DataNode has reported its last block.
+//! `complete` calls of writers whose last block no DataNode has reported yet.
 //!
-//! A DataNode tells the writer and the NameNodes of a finished block at the same moment, and the writer is sometimes
-//! faster. Told "not yet", Hadoop's client sleeps before it asks again
-//! (`dfs.client.block.write.locateFollowingBlock.initial.delay.ms`, 400 ms), although the report is a moment away. So its
-//! call waits for the report of that block instead, for a while.
+//! A DataNode tells the writer and the NameNodes of a finished block at the same moment, and sometimes the writer is
+//! faster. After "not yet" Hadoop's client sleeps before it asks again
+//! (`dfs.client.block.write.locateFollowingBlock.initial.delay.ms`, 400 ms), although the report arrives a moment
+//! later. So the call waits for the report of its block for a while.
 
 use bytes::Bytes;
 use hathi_formats::amplification::is_bounded;
@@ -14,23 +14,23 @@ use parking_lot::Mutex;
 use prost::Message;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// For how long a call waits.
+/// How long a call waits, in ms.
 const PATIENCE_MS: u64 = 300;
-/// Calls that wait.
+/// Number of calls that may wait.
 const CALLS_MAX: usize = 1024;
 
-/// A `complete` that waits.
+/// A `complete` call that waits.
 pub struct Closing {
     /// The call.
     pub call: RpcCall,
-    /// The way back.
+    /// The way to answer it.
     pub responder: Responder,
-    /// Answered with "not yet" then, in ms of the NameNode's clock.
+    /// When it is answered with "not yet", in ms of the NameNode's clock.
     pub until_ms: u64,
     last_block: u64,
 }
 
-/// The calls that wait.
+/// The waiting calls.
 #[derive(Default)]
 pub struct Unreported {
     calls: Mutex<Vec<Closing>>,
@@ -38,7 +38,8 @@ pub struct Unreported {
 }
 
 impl Unreported {
-    /// Keeps a call that has just come, or one that was taken; says "not yet" when it has waited long enough.
+    /// Keeps a call that has just arrived, or was taken and has to wait again. Answers "not yet" when it has waited
+    /// long enough.
     pub fn keep(&self, call: RpcCall, responder: Responder, until_ms: Option<u64>, now_ms: u64) {
         let request = CompleteRequestProto::decode(call.body.clone());
         let last_block = request.ok().and_then(|request| request.last);
@@ -56,7 +57,7 @@ impl Unreported {
         self.len.store(calls.len(), Ordering::Release);
     }
 
-    /// Takes the calls that wait for a block of this report (`blockReceivedAndDeleted`), to be served once more.
+    /// Takes the calls that wait for a block of this report (`blockReceivedAndDeleted`), to be served again.
     pub fn take_reported(&self, report: &Bytes) -> Vec<Closing> {
         if self.len.load(Ordering::Acquire) == 0 {
             return Vec::new();
@@ -73,7 +74,7 @@ impl Unreported {
         self.take(|closing| reported.contains(&closing.last_block))
     }
 
-    /// Says "not yet" to those that have waited long enough.
+    /// Answers "not yet" to calls that have waited long enough.
     pub fn expire(&self, now_ms: u64) {
         for closing in self.take(|closing| now_ms >= closing.until_ms) {
             not_yet(closing.responder);

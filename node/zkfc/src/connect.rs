@@ -1,4 +1,4 @@
-//! Connections that are tried again.
+//! Connections with several attempts.
 
 use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError, connect_to};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Pause before a server that refused is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Connects, and tries so often again (Hadoop: `ipc.client.connect.max.retries` of these connections).
+/// Connects, with this number of repeated attempts (Hadoop: `ipc.client.connect.max.retries` of these connections).
 pub(crate) async fn connect_patiently(
     address: &str,
     protocol: &'static Protocol,

@@ -1,4 +1,4 @@
-//! Sees to it that a NameNode is not active any more (`ZKFailoverController.fenceOldActive`).
+//! Makes sure that a NameNode is not active any more (`ZKFailoverController.fenceOldActive`).
 
 use crate::connect::connect_patiently;
 use crate::fencing::{self, Target};
@@ -13,18 +13,18 @@ use prost::Message;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// A NameNode that is taken for fenced although it did not say so itself.
+/// A NameNode that counts as fenced although it did not say so itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Unheard {
     /// Its id.
     pub(crate) namenode_id: String,
-    /// The method that says so.
+    /// The fencing method that says so.
     pub(crate) method: String,
 }
 
-/// Asks it to be a standby; when it does not answer, tries the methods of `dfs.ha.fencing.methods`.
+/// Asks the NameNode to become a standby. If it does not answer, tries the methods of `dfs.ha.fencing.methods`.
 ///
-/// `None` when it has become a standby itself.
+/// Returns `None` when it has become a standby itself.
 ///
 /// # Errors
 /// When it may still be active, with what a person has to know.
@@ -79,7 +79,7 @@ fn holder(config: &ZkfcConfig, id: &str) -> Result<(String, String), String> {
     })
 }
 
-/// The NameNode that is named, by this configuration's address.
+/// The NameNode in the breadcrumb, at the address of this configuration.
 async fn target(config: &ZkfcConfig, named: &[u8]) -> Result<(String, String), String> {
     let info = ActiveNodeInfo::decode(named).map_err(|error| format!("the breadcrumb is not Hadoop's: {error}"))?;
     let (nameservice, id) = (&info.nameservice_id, &info.namenode_id);

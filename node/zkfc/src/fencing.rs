@@ -1,8 +1,8 @@
-//! `dfs.ha.fencing.methods` (`org.apache.hadoop.ha.NodeFencer`): makes sure that a NameNode which does not answer serves
+//! `dfs.ha.fencing.methods` (`org.apache.hadoop.ha.NodeFencer`): makes sure that a NameNode that does not answer serves
 //! nobody any more.
 //!
-//! The methods stand on lines of their own and are tried in order, until one says that it has fenced. Where all of them fail
-//! the NameNode may still be active: whoever asked goes no further.
+//! Each line has a method. They are tried in order until one says that it has fenced. If all of them fail, the NameNode
+//! may still be active, and the caller must not go on.
 
 mod shell;
 mod ssh;
@@ -15,7 +15,7 @@ const METHODS: &str = "dfs.ha.fencing.methods";
 /// The node to be fenced.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    /// `host:port` of its (service) RPC.
+    /// `host:port` of its RPC (the service RPC, if there is one).
     pub address: &'a str,
     /// Its nameservice.
     pub nameservice: &'a str,
@@ -28,7 +28,7 @@ impl Target<'_> {
         conf.scoped_key(METHODS, Some(self.nameservice), Some(self.namenode_id))
     }
 
-    /// Host and port of its (service) RPC.
+    /// Host and port of its RPC.
     fn host_and_port(&self) -> (&str, &str) {
         let (host, port) = split_host_and_port(self.address);
         (host, port.unwrap_or_default())
@@ -53,7 +53,7 @@ impl Method<'_> {
     }
 }
 
-/// What stands on the lines of a value, without comments.
+/// The lines of a value without comments.
 fn lines(spec: &str) -> impl Iterator<Item = &str> {
     let lines = spec.lines().filter_map(|line| line.split('#').next());
     lines.map(str::trim).filter(|line| !line.is_empty())
@@ -92,10 +92,10 @@ fn method(line: &str) -> Result<Method<'_>, String> {
     }
 }
 
-/// How many methods are configured for this target.
+/// Number of methods that are configured for this target.
 ///
 /// # Errors
-/// With the key, when one of them can't be run here: who relies on it would find out at the first failover.
+/// Names the key when a method can't be run here. Otherwise this would be found out at the first failover.
 pub fn count(conf: &Configuration, target: &Target<'_>) -> Result<usize, String> {
     let key = target.key(conf);
     let spec = conf.get_or(&key, "");
@@ -109,12 +109,12 @@ pub fn count(conf: &Configuration, target: &Target<'_>) -> Result<usize, String>
     Ok(methods.len())
 }
 
-/// Tries the methods one after the other; whether one succeeded. Tells of each.
+/// Tries the methods one after the other. Returns whether one succeeded. `tell` gets the result of each.
 pub fn fence(conf: &Configuration, target: &Target<'_>, tell: impl FnMut(String)) -> bool {
     fenced_by(conf, target, tell).is_some()
 }
 
-/// As [`fence`]; which one succeeded, as it is configured.
+/// [`fence`], but returns the method that succeeded, as it is configured.
 pub(crate) fn fenced_by(conf: &Configuration, target: &Target<'_>, mut tell: impl FnMut(String)) -> Option<String> {
     let spec = conf.get_or(&target.key(conf), "");
     for line in lines(&spec) {

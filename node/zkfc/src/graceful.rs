@@ -18,22 +18,22 @@ const SETTLE_WAIT: Duration = Duration::from_secs(2);
 /// How long a graceful failover waits for the local NameNode to be active.
 const GRACEFUL_WAIT: Duration = Duration::from_secs(60);
 
-/// A try to make the local NameNode active.
+/// An attempt to make the local NameNode active.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempt {
-    /// How many there were.
+    /// Number of attempts so far.
     pub(crate) number: u64,
-    /// Why the last one failed.
+    /// Why the last attempt failed.
     pub(crate) failure: Option<String>,
 }
 
-/// What a graceful failover looks at while it waits.
+/// State that a graceful failover watches.
 pub(crate) struct Watched {
     /// The quorum's lease.
     pub(crate) lease: watch::Receiver<QuorumLease>,
-    /// What the last probe said of the local NameNode, or the role that it was given since.
+    /// The local NameNode by the last probe, or by the role that it was given since.
     pub(crate) health: watch::Receiver<Health>,
-    /// The last try to make it active.
+    /// The last attempt to make the local NameNode active.
     pub(crate) attempt: watch::Receiver<Attempt>,
 }
 
@@ -41,15 +41,15 @@ pub(crate) fn failed(message: impl Into<String>) -> RemoteException {
     RemoteException::new(SERVICE_FAILED, message)
 }
 
-/// Moves the active role to the local NameNode: all others cede, the active one last
-/// (`ZKFailoverController.gracefulFailoverToYou`). When one of them is elected again after its ban, the wait ends.
+/// Moves the active role to the local NameNode. All others cede, the active one last
+/// (`ZKFailoverController.gracefulFailoverToYou`). The wait ends when one of them is elected again after its ban.
 pub(crate) async fn graceful_failover(config: &ZkfcConfig, watched: Watched) -> Result<(), RemoteException> {
     let Watched {
         mut lease,
         mut health,
         mut attempt,
     } = watched;
-    // What the last probe said may be old: the NameNode may have finished its start meanwhile.
+    // The last probe may be old: the NameNode may have finished its start meanwhile.
     let settled = tokio::time::timeout(
         SETTLE_WAIT,
         health.wait_for(|health| {
@@ -108,13 +108,13 @@ pub(crate) async fn graceful_failover(config: &ZkfcConfig, watched: Watched) -> 
         };
     }
     for (_, address) in &peers {
-        // One that can't be reached ends its ban by itself.
+        // The ban of a NameNode that can't be reached ends by itself.
         let _ = cede(config, address, u32::MAX).await;
     }
     result
 }
 
-/// Waits for a try that fails. Where the JournalNodes elect, one that is refused is tried again at once.
+/// Waits for an attempt that fails. When the JournalNodes elect, a refused attempt is repeated at once.
 async fn first_failure(config: &ZkfcConfig, attempt: &mut watch::Receiver<Attempt>, before: u64) -> String {
     if matches!(config.election, Election::ZooKeeper(_))
         && let Ok(attempt) = attempt
@@ -126,7 +126,7 @@ async fn first_failure(config: &ZkfcConfig, attempt: &mut watch::Receiver<Attemp
     std::future::pending().await
 }
 
-/// Waits until the bans are over and another NameNode holds the lease; its name as a holder.
+/// Waits until the bans are over and another NameNode holds the lease. Returns its name as a holder.
 async fn another_holder(lease: &mut watch::Receiver<QuorumLease>, id: &str) -> String {
     tokio::time::sleep(CEDE).await;
     let holder = |lease: &QuorumLease| match lease {
@@ -141,7 +141,7 @@ async fn another_holder(lease: &mut watch::Receiver<QuorumLease>, id: &str) -> S
     }
 }
 
-/// The id of the NameNode that has the role; empty when the JournalNodes know of none.
+/// Id of the NameNode with the active role; empty when the JournalNodes know of none.
 async fn active(config: &ZkfcConfig, lease: &QuorumLease) -> Result<String, RemoteException> {
     if let Election::ZooKeeper(zookeeper) = &config.election {
         return match zookeeper.active().await {
@@ -156,7 +156,7 @@ async fn active(config: &ZkfcConfig, lease: &QuorumLease) -> Result<String, Remo
     })
 }
 
-/// `cedeActive` at another controller; `u32::MAX` is Java's -1, which ends a ban.
+/// `cedeActive` at another controller. `u32::MAX` is Java's -1 and ends a ban.
 async fn cede(config: &ZkfcConfig, address: &str, millis: u32) -> Result<(), String> {
     let mut options = ClientOptions::new(&config.user);
     options.connect_timeout = Duration::from_secs(1);

@@ -13,21 +13,21 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// How long a JournalNode holds a question whose answer has not changed.
+/// How long a JournalNode holds a question while its answer is unchanged.
 const WATCH_MS: u32 = 1000;
 /// Pause before an unreachable JournalNode is asked again.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Everybody who ever was a JournalNode of the journal, as far as is known here.
+/// All present and former JournalNodes of the journal that are known here.
 #[derive(Debug, Default)]
 struct Known {
-    /// `host:port`; only grows.
+    /// `host:port` of each; it only grows.
     addresses: Vec<String>,
-    /// Those that count.
+    /// Indices of the members.
     members: Vec<usize>,
-    /// Epoch and version of the change that is known.
+    /// Epoch and version of the newest known membership.
     newest: Option<(u64, u64)>,
-    /// Those that are watched.
+    /// Indices of the JournalNodes that are watched.
     watched: BTreeSet<usize>,
 }
 
@@ -61,7 +61,7 @@ impl JournalNodes {
         self.known.lock().members.contains(&index)
     }
 
-    /// Watches everybody who counts and is not watched yet; to be called after each [`Event::JournalNodes`].
+    /// Watches every member that is not watched yet. To be called after each [`Event::JournalNodes`].
     pub(crate) fn watch_members(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) {
         let mut known = self.known.lock();
         for index in known.members.clone() {
@@ -71,7 +71,7 @@ impl JournalNodes {
         }
     }
 
-    /// A JournalNode knows of a change.
+    /// A JournalNode knows a membership.
     fn learn(&self, membership: &qjournal::MembershipProto, events: &mpsc::UnboundedSender<Event>) {
         let order = Some((membership.epoch, membership.version));
         let mut known = self.known.lock();
@@ -111,7 +111,7 @@ impl JournalNodes {
         connect_to(&address, &JOURNAL_EXTENSION_PROTOCOL, &options).await
     }
 
-    /// Watches one JournalNode as long as it counts; each answer, and each loss of it, becomes an event.
+    /// Watches one JournalNode while it is a member. Each answer, and each loss of contact, becomes an event.
     async fn watch(self: Arc<Self>, index: usize, events: mpsc::UnboundedSender<Event>) {
         let lost = Event::Lease {
             journalnode: index,
@@ -134,7 +134,7 @@ impl JournalNodes {
         }
         let mut known = self.known.lock();
         known.watched.remove(&index);
-        // It may count again by now.
+        // It may be a member again by now.
         let _ = events.send(Event::JournalNodes(known.members.clone()));
     }
 
@@ -164,8 +164,8 @@ impl JournalNodes {
         Ok(())
     }
 
-    /// Tells every JournalNode, those of before a change too, that this holder is gone; one that can't be told lets the lease run
-    /// out. Ends when a majority knows it, or all have answered.
+    /// Tells every JournalNode, former members included, that this holder is gone. At one that can't be told the lease
+    /// runs out. Ends when a majority knows it, or all have answered.
     pub(crate) async fn release(self: &Arc<Self>, holder: &str, proof: LeaseProof) {
         let (all, members) = {
             let known = self.known.lock();

@@ -9,25 +9,25 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Most bytes of a holder's name and its proof.
+/// Longest name of a holder with its proof, in bytes.
 const PROOF_MAX_BYTES: u64 = 4096;
 
-/// A process that can be waited for and killed without ever meeting a stranger: one who got its id later, or who has
-/// the same id in another process table of this machine.
+/// A process that can be waited for and killed without ever reaching another one: one that got its id later, or that
+/// has the same id in another process table of this machine.
 #[derive(Debug)]
 pub(crate) struct Process {
     pidfd: OwnedFd,
 }
 
 impl Process {
-    /// Opens exactly this process; [`io::ErrorKind::NotFound`] when the kernel does not say that it runs here.
+    /// Opens exactly this process. [`io::ErrorKind::NotFound`] when the kernel does not confirm that it runs here.
     pub(crate) fn open(identity: &ProcessIdentity) -> io::Result<Process> {
         let pid = i32::try_from(identity.pid)
             .ok()
             .and_then(Pid::from_raw)
             .ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        // Compared after it was opened: had the id gone to somebody else before, it would be somebody else still.
+        // Compared after it was opened: if the id had gone to another process before, that would show now.
         if !identity.runs_here() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -37,15 +37,16 @@ impl Process {
         Ok(Process { pidfd })
     }
 
-    /// The proof of this holder's leases, as the process holds it for its supervisor.
+    /// The proof of this holder's leases, which the process keeps for its failover controller.
     ///
     /// # Errors
-    /// [`io::ErrorKind::PermissionDenied`] when it runs as another user; [`io::ErrorKind::NotFound`] when it has none (yet).
+    /// [`io::ErrorKind::PermissionDenied`] when it runs as another user; [`io::ErrorKind::NotFound`] when it has no
+    /// proof (yet).
     pub(crate) fn lease_proof(pid: u32, holder: &str) -> io::Result<LeaseProof> {
         let wanted = format!("/memfd:{PROOF_FILE} ");
         for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
             let path = entry?.path();
-            // It may have been closed meanwhile.
+            // The file may have been closed meanwhile.
             let Ok(target) = std::fs::read_link(&path) else {
                 continue;
             };
@@ -54,7 +55,7 @@ impl Process {
             }
             let mut text = String::new();
             File::open(&path)?.take(PROOF_MAX_BYTES).read_to_string(&mut text)?;
-            // Several holders may live in one process.
+            // A process may contain several holders.
             if let Some(proof) = proof_of(holder, &text) {
                 return Ok(proof);
             }
@@ -65,8 +66,8 @@ impl Process {
         ))
     }
 
-    /// Blocks until all its threads are gone; the kernel has closed its sockets by then. After an error nothing is known
-    /// of it: it may live.
+    /// Blocks until all its threads are gone; by then the kernel has closed its sockets. After an error nothing is
+    /// known of the process: it may live.
     pub(crate) fn wait(&self) -> io::Result<()> {
         wait_for(&self.pidfd, |fds| poll(fds, None))
     }
@@ -82,7 +83,7 @@ fn wait_for<F: AsFd>(pidfd: &F, mut poll: impl FnMut(&mut [PollFd<'_>]) -> Resul
         let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
         match poll(&mut fds) {
             Ok(_) if fds.iter().any(|fd| fd.revents().contains(PollFlags::IN)) => return Ok(()),
-            // The file is none that can be waited for.
+            // The file can't be waited for.
             Ok(_) if fds.iter().any(|fd| !fd.revents().is_empty()) => return Err(io::ErrorKind::InvalidInput.into()),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
     use std::process::{Child, Command, Stdio};
 
-    /// A process that lives until its standard input is closed, and what it would say of itself.
+    /// A process that lives until its standard input is closed, and its identity.
     fn child() -> (Child, ProcessIdentity) {
         let child = Command::new("cat")
             .stdin(Stdio::piped())
@@ -119,7 +120,7 @@ mod tests {
         for error in [Errno::NOMEM, Errno::INVAL, Errno::FAULT] {
             assert!(wait_for(&process.pidfd, |_| Err(error)).is_err(), "{error:?}");
         }
-        // Interrupted, nothing happened, and then it is told.
+        // Interrupted, nothing happened, and then the end.
         let mut answers = [Err(Errno::INTR), Ok(0), Err(Errno::NOMEM)].into_iter();
         assert!(wait_for(&process.pidfd, |_| answers.next().unwrap()).is_err());
         assert_eq!(answers.next(), None);

@@ -17,27 +17,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Pause between two questions to a NameNode that answers.
+/// Pause between two probes of a NameNode that answers.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest pause before a NameNode that is down is tried again; one of Hadoop is tried as often as it is configured.
+/// Longest pause before a NameNode that is down is tried again. One of Hadoop is tried as often as configured.
 const RETRY: Duration = Duration::from_millis(30);
-/// A NameNode that is silent for so long is not responding. It is killed only once another one serves.
+/// A NameNode that is silent for this long is not responding. It is killed only once another one serves.
 const SILENT: Duration = Duration::from_millis(500);
-/// How many processes' proofs are kept: of the present one, and of some whose end was not heard of.
+/// Number of proofs that are kept: of the present process, and of some whose end was not noticed.
 const PROOFS_MAX: usize = 8;
 
-/// The NameNode that this controller stands beside.
+/// The NameNode beside which this controller runs.
 #[derive(Debug)]
 pub(crate) struct LocalNameNode {
     pub(crate) address: String,
     pub(crate) user: String,
     times: Times,
-    /// It is one of Hadoop, as far as is known.
+    /// Whether it is one of Hadoop, as far as is known.
     of_hadoop: AtomicBool,
     process: Mutex<Option<(Instance, Arc<Process>)>>,
-    /// What proves leases, by holder: of the processes that are watched and not given up.
+    /// Proofs of leases by holder, for the processes that are watched and not given up.
     proofs: Mutex<BTreeMap<String, LeaseProof>>,
-    /// Who goes on although it was fenced, and by which method; empty when nobody does.
+    /// The NameNode that goes on although it was fenced, and the fencing method. Empty when there is none.
     split: Mutex<String>,
 }
 
@@ -54,7 +54,7 @@ impl LocalNameNode {
         }
     }
 
-    /// The NameNode is told with the next probe who goes on although it was fenced; empty: nobody.
+    /// Tells the NameNode, with the next probe, which NameNode goes on although it was fenced. Empty: none.
     pub(crate) fn tell_split(&self, split: String) {
         *self.split.lock().unwrap_or_else(PoisonError::into_inner) = split;
     }
@@ -100,13 +100,14 @@ impl LocalNameNode {
         self.process.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// What proves that a call is this holder's, which has ended.
+    /// The proof of this holder, whose process has ended.
     pub(crate) fn take_proof(&self, holder: &str) -> Option<LeaseProof> {
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         proofs.remove(holder)
     }
 
-    /// Reads the proof of a process that is watched, which is proven to be this instance's. Whether it is known now.
+    /// Reads the proof of a watched process, which is known to be this instance. Returns whether the proof is known
+    /// now.
     fn learn_proof(&self, instance: &Instance) -> io::Result<bool> {
         let watched = {
             let slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,11 +156,11 @@ impl LocalNameNode {
                 self.watch_process(&instance, identity(&answer).as_ref(), events);
                 watched = Some(instance.clone());
                 (proof_known, complained) = (false, false);
-                // Asked once more, so that the process opened is certainly the one that answers.
+                // Asked once more, so that the opened process is certainly the one that answers.
                 continue;
             }
             if !proof_known {
-                // It opens its ears before it draws one.
+                // It listens before it draws its proof.
                 match self.learn_proof(&instance) {
                     Ok(known) => proof_known = known,
                     Err(error) if !complained && error.kind() == io::ErrorKind::PermissionDenied => {
@@ -197,15 +198,15 @@ impl LocalNameNode {
         }
     }
 
-    /// Watches a NameNode of Hadoop, as Hadoop's controller does: of its process nothing is known, so one that can't be
-    /// asked may go on, and is fenced by whoever is elected next.
+    /// Watches a NameNode of Hadoop, as Hadoop's controller does. Its process is unknown, so when it can't be reached
+    /// it may go on, and the next elected NameNode's controller fences it.
     async fn monitor_hadoops(&self, events: &mpsc::UnboundedSender<Event>) {
         if let Err(error) = self.ask_hadoops(events).await {
             tracing::warn!(%error, "the NameNode does not answer");
         }
     }
 
-    /// Asks for the protocol that only ours have, and is told when it has become one of them.
+    /// Asks for the protocol that only our NameNodes have, and so finds out when it has become one of them.
     async fn connect_to_hadoops(&self) -> Result<RpcClient, RpcError> {
         let retries = self.times.connect_retries;
         connect_patiently(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT), retries).await
@@ -240,8 +241,8 @@ impl LocalNameNode {
         }
     }
 
-    /// Reports the end of this process the moment it is truly gone. One that is not proven to run here under its id is
-    /// not watched (and never killed): then the end of the lease tells, a little later.
+    /// Reports the end of a process at the moment when it is truly gone. A process that is not proven to run here under
+    /// its id is not watched (and never killed); then the end of the lease tells a little later.
     fn watch_process(
         self: &Arc<Self>,
         instance: &Instance,
@@ -271,7 +272,7 @@ impl LocalNameNode {
         tracing::info!(holder = instance.holder, pid = instance.pid, "watching the NameNode");
         self.set_process(Some((instance.clone(), process.clone())));
         let (this, instance, events) = (self.clone(), instance.clone(), events.clone());
-        // A thread of its own, which the end of the runtime need not wait for.
+        // A thread of its own, because the end of the runtime need not wait for it.
         std::thread::spawn(move || {
             let ended = process.wait();
             {
@@ -303,7 +304,7 @@ impl LocalNameNode {
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = process;
     }
 
-    /// Kills the process of this instance, if it is still the one that is watched.
+    /// Kills the process of this instance, if it is still the watched one.
     pub(crate) fn kill(&self, instance: &Instance) {
         let slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         match slot.as_ref() {
@@ -331,7 +332,7 @@ impl LocalNameNode {
     }
 }
 
-/// What its own health check says.
+/// The NameNode's answers about its own health.
 #[derive(Debug, Default)]
 struct Wellness {
     /// Why it is not well.
@@ -343,10 +344,11 @@ impl Wellness {
         self.problem.is_none()
     }
 
-    /// Asks, and logs what is new.
+    /// Asks for the health, and logs changes.
     ///
     /// # Errors
-    /// When there is no answer, or another exception than that it is not well: who can't be asked is not responding.
+    /// When there is no answer, or an exception other than that it is not well. A NameNode that can't be asked is not
+    /// responding.
     async fn ask(&mut self, ha_service: &RpcClient) -> Result<(), RpcError> {
         let request = common::MonitorHealthRequestProto {};
         let result: Result<common::MonitorHealthResponseProto, RpcError> =
@@ -367,7 +369,7 @@ impl Wellness {
     }
 }
 
-/// Asks a NameNode for a transition, in a controller's name.
+/// Orders a transition of a NameNode, in a controller's name.
 pub(crate) async fn transition(client: &RpcClient, to: ServiceState) -> Result<(), RpcError> {
     let req_info = common::HaStateChangeRequestInfoProto {
         req_source: common::HaRequestSource::RequestByZkfc.into(),
@@ -382,7 +384,7 @@ pub(crate) async fn transition(client: &RpcClient, to: ServiceState) -> Result<(
     Ok(())
 }
 
-/// What the NameNode says of its process; `None` when it says less than names one.
+/// Identity of the NameNode's process; `None` when the answer is incomplete.
 fn identity(answer: &ext::GetInstanceResponseProto) -> Option<ProcessIdentity> {
     Some(ProcessIdentity {
         pid: answer.pid,

@@ -7,29 +7,29 @@ use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
 use tokio::sync::{mpsc, oneshot};
 
-/// Longest time for which a NameNode is kept out of the election. Who moves the active role needs a minute; in Hadoop a
-/// number that is too large keeps it out until its controller is started anew.
+/// Longest time for which a NameNode can be kept out of the election. Moving the active role takes a minute. In Hadoop
+/// a number that is too large keeps it out until its controller is restarted.
 const CEDE_MAX_MS: i64 = 600_000;
-/// Requests that wait for the controller's loop, which takes one in microseconds.
+/// Number of requests that may wait for the controller's loop, which takes one in microseconds.
 pub(crate) const REQUESTS_MAX: usize = 16;
 
-/// What an administrator or another controller asks; the answer goes back as an exception or nothing.
+/// A request of an administrator or another controller. It is answered with an exception or nothing.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Make the local NameNode standby and stay out of the election for so many ms; 0 or less ends the ban.
+    /// Make the local NameNode a standby and keep it out of the election for this time in ms. 0 or less ends the ban.
     CedeActive(i64),
     /// Make the local NameNode active.
     GracefulFailover,
 }
 
-/// A request with the way back for its answer.
+/// A request with the way to answer it.
 pub(crate) type Asked = (Request, oneshot::Sender<Result<(), RemoteException>>);
 
-/// Hands requests to the controller's loop.
+/// Passes requests to the controller's loop.
 pub(crate) struct Handler {
     pub(crate) requests: mpsc::Sender<Asked>,
     pub(crate) runtime: tokio::runtime::Handle,
-    /// Whom it serves: `dfs.cluster.administrators`, and the user that it runs as, as other controllers do.
+    /// Allowed callers: `dfs.cluster.administrators`, and the user of this process, which other controllers run as.
     pub(crate) administrators: Administrators,
 }
 

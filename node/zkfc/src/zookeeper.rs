@@ -1,8 +1,8 @@
-//! ZooKeeper's sessions, for the elector: what it asks is done in order, and what it has to know is told.
+//! ZooKeeper's sessions for the elector. Its requests are sent in order, and it is told what it has to know.
 //!
-//! A session is ZooKeeper's: it ends when this controller closes it, or when ZooKeeper itself says that it has expired. The
-//! client below gives one up that it could not reach for long, although no server may have ended it (nobody counts time
-//! while there is no quorum); it is resumed then.
+//! Only ZooKeeper ends a session: when this controller closes it, or when ZooKeeper itself says that it has expired.
+//! The client library gives a session up that it could not reach for long. But no server may have ended it, because
+//! nobody counts time while there is no quorum. Then the session is resumed.
 
 pub(crate) mod format;
 mod security;
@@ -23,15 +23,15 @@ use zookeeper_client::{
 
 pub use security::{Auth, parse_acls, parse_auths};
 
-/// Pause before a server is tried again that answers with an error, or a quorum that can't be reached.
+/// Pause before another attempt at a server that answers with an error, or at a quorum that can't be reached.
 const RETRY: Duration = Duration::from_millis(200);
-/// How long a controller that ends waits for the end of its session. A ZooKeeper that can't be reached lets it expire.
+/// How long an ending controller waits for the end of its session. When ZooKeeper can't be reached the session expires.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Where ZooKeeper is, and as whom it is asked.
+/// Address of ZooKeeper, and credentials.
 #[derive(Clone, Debug)]
 pub struct ZooKeeperConfig {
-    /// `ha.zookeeper.quorum`: `host:port`, divided by commas.
+    /// `ha.zookeeper.quorum`: `host:port`, separated by commas.
     pub quorum: String,
     /// `ha.zookeeper.session-timeout.ms`
     pub session_timeout: Duration,
@@ -58,7 +58,7 @@ impl ZooKeeperConfig {
         connector
     }
 
-    /// A session for a few questions.
+    /// A session for a few requests.
     ///
     /// # Errors
     /// When no server answers within the session time-out.
@@ -66,7 +66,7 @@ impl ZooKeeperConfig {
         self.connector().connect(&self.quorum).await
     }
 
-    /// Who has the lock now (`ActiveStandbyElector.getActiveData`).
+    /// The present owner of the lock (`ActiveStandbyElector.getActiveData`).
     ///
     /// # Errors
     /// When ZooKeeper does not answer, or the znode holds something else.
@@ -82,26 +82,26 @@ impl ZooKeeperConfig {
     }
 }
 
-/// The sessions that the elector opens one after the other.
+/// The sessions of the elector, one after the other.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     config: Arc<ZooKeeperConfig>,
-    /// What the lock and the breadcrumb say of the local NameNode.
+    /// Information about the local NameNode, for the lock and the breadcrumb.
     own: Arc<[u8]>,
     events: mpsc::UnboundedSender<Event>,
     current: Option<Running>,
-    /// The last one that was closed, or is being closed.
+    /// The last session that was closed, or is being closed.
     closing: Option<JoinHandle<Ended>>,
 }
 
-/// What ZooKeeper knows of the end of a session that nobody wants any more.
+/// What ZooKeeper knows of the end of an abandoned session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// There was none, or its own word is that it is over.
+    /// There was none, or ZooKeeper itself has said that it is over.
     NoSession,
-    /// It has answered that it is closed.
+    /// ZooKeeper has answered that it is closed.
     Closed,
-    /// It could not be told, or has not answered.
+    /// ZooKeeper could not be told, or has not answered.
     Untold,
 }
 
@@ -110,7 +110,7 @@ struct Running {
     number: SessionNumber,
     asks: mpsc::UnboundedSender<Ask>,
     task: JoinHandle<Ended>,
-    /// Dropped with it: nobody waits for a connection any more.
+    /// Dropped together with this: then nobody waits for a connection any more.
     _wanted: oneshot::Sender<()>,
 }
 
@@ -125,7 +125,7 @@ impl Sessions {
         }
     }
 
-    /// Waits until ZooKeeper knows that the last session has ended, for as long as that makes sense.
+    /// Waits until ZooKeeper knows that the last session has ended, as long as that is useful.
     pub(crate) async fn closed(&mut self) -> Ended {
         let Some(task) = self.closing.take() else {
             return Ended::NoSession;
@@ -137,7 +137,7 @@ impl Sessions {
         }
     }
 
-    /// Takes what the elector asks in a session.
+    /// Takes a request of the elector in a session.
     pub(crate) fn ask(&mut self, number: SessionNumber, ask: Ask) {
         match ask {
             Ask::Open => {
@@ -164,7 +164,7 @@ impl Sessions {
             }
             ask => {
                 if let Some(running) = self.current.as_ref().filter(|running| running.number == number) {
-                    // It has just ended, and says so.
+                    // The session has just ended, and will say so.
                     let _ = running.asks.send(ask);
                 }
             }
@@ -175,11 +175,11 @@ impl Sessions {
 /// The watch of the lock.
 type Watch = Pin<Box<dyn Future<Output = WatchedEvent> + Send>>;
 
-/// Why a connection is served no longer.
+/// Why a connection is not served any more.
 enum End {
-    /// Nobody wants the session any more.
+    /// The session was abandoned.
     Unwanted,
-    /// The client gave the connection up; the session may live.
+    /// The client has given the connection up. The session may live.
     Lost,
     /// The credentials are refused.
     NotAuthenticated,
@@ -191,7 +191,7 @@ struct Session {
     own: Arc<[u8]>,
     events: mpsc::UnboundedSender<Event>,
     asks: mpsc::UnboundedReceiver<Ask>,
-    /// It waits for the next connection.
+    /// A request that waits for the next connection.
     not_served: Option<Ask>,
 }
 
@@ -213,7 +213,7 @@ impl Session {
             };
             let client = match client {
                 Ok(client) => client,
-                // Before there was a session nothing can have expired.
+                // Without a session nothing can have expired.
                 Err(Error::SessionExpired) => {
                     tracing::warn!(session = self.number, "the ZooKeeper session has expired");
                     self.tell(Told::Expired);
@@ -247,10 +247,10 @@ impl Session {
         }
     }
 
-    /// Connects, for as long as it takes.
+    /// Connects, however long it takes.
     ///
     /// # Errors
-    /// When the session is over, or can't ever be.
+    /// When the session is over, or can never begin.
     async fn connect(&self, resumed: Option<&SessionInfo>) -> Result<Client, Error> {
         let mut complained = false;
         loop {
@@ -272,7 +272,7 @@ impl Session {
         }
     }
 
-    /// The next question gets this answer.
+    /// Answers the next request with this refusal.
     async fn refuse(&mut self, why: &str) {
         let refused = || Refusal::Other(why.to_owned());
         let ask = match self.not_served.take() {
@@ -301,7 +301,7 @@ impl Session {
                     }
                 }
             }
-            // What the watch says is told after the session's end is known.
+            // Messages of the watch are passed on after the end of the session is known.
             tokio::select! {
                 biased;
                 state = states.changed() => match state {
@@ -324,10 +324,10 @@ impl Session {
         }
     }
 
-    /// Does what is asked.
+    /// Carries out a request.
     ///
     /// # Errors
-    /// When the client has given the connection up before it was sent.
+    /// When the client has given the connection up before the request was sent.
     async fn answer(&self, client: &Client, ask: &Ask, watch: &mut Option<Watch>) -> Result<Option<Told>, End> {
         let acls = Acls::new(&self.config.acls);
         let (lock, breadcrumb) = (self.config.path(LOCK), self.config.path(BREADCRUMB));
@@ -383,7 +383,7 @@ impl Session {
     }
 }
 
-/// Ends the session, and with it the lock; returns when ZooKeeper has answered, or the client has given it up.
+/// Ends the session, and with it the lock. Returns when ZooKeeper has answered, or the client has given up.
 async fn close(client: Client) -> Ended {
     let mut states = client.state_watcher();
     let mut state = states.state();
@@ -415,7 +415,7 @@ async fn answered<T>(answer: Result<T, Error>) -> Result<Result<T, Refusal>, End
         Err(Error::NodeExists) => Refusal::Exists,
         Err(Error::NoNode) => Refusal::Missing,
         Err(Error::BadVersion) => Refusal::OtherVersion,
-        // The client refuses what it can't send any more.
+        // The client refuses requests that it can't send any more.
         Err(Error::SessionExpired | Error::ClientClosed) => return Err(End::Lost),
         Err(Error::AuthFailed) => return Err(End::NotAuthenticated),
         Err(Error::ConnectionLoss | Error::SessionMoved | Error::Timeout) => Refusal::ConnectionLost,

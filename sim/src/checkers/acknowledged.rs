@@ -1,19 +1,19 @@
-//! A transaction that was acknowledged is in every log recovered later, at the same place, with the same content.
+//! An acknowledged transaction is in every log that is recovered later, under the same id and with the same content.
 
 use std::collections::BTreeMap;
 
 use super::Verdict;
 
-/// What was acknowledged so far.
+/// The acknowledged transactions.
 #[derive(Clone, Debug, Default)]
 pub struct Acknowledged {
     content: BTreeMap<u64, u64>,
-    /// The highest transaction acknowledged to the writer of each epoch.
+    /// Highest transaction that was acknowledged to the writer of each epoch.
     by_epoch: BTreeMap<u64, u64>,
 }
 
 impl Acknowledged {
-    /// The writer of an epoch was told that a transaction of this content is on a majority.
+    /// The writer of an epoch was told that a transaction with this content is on a majority.
     pub fn acknowledge(&mut self, epoch: u64, txid: u64, content: u64) -> Verdict {
         let highest = self.by_epoch.entry(epoch).or_default();
         *highest = txid.max(*highest);
@@ -23,12 +23,13 @@ impl Acknowledged {
         }
     }
 
-    /// How many.
+    /// Number of acknowledged transactions.
     pub fn count(&self) -> u64 {
         self.content.len() as u64
     }
 
-    /// The writer of an epoch has recovered the log up to `end`. It may hear so late, when a later writer has gone on.
+    /// The writer of an epoch has recovered the log up to `end`. It may hear that late, when a later writer has already
+    /// gone on.
     pub fn recovered(&self, epoch: u64, end: u64) -> Verdict {
         let highest = self.by_epoch.range(..epoch).map(|(_, highest)| *highest).max();
         match highest {
@@ -55,13 +56,13 @@ impl Acknowledged {
         Ok(())
     }
 
-    /// What was acknowledged from `from` to `to`.
+    /// The acknowledged transactions between `from` and `to`.
     pub fn between(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
         let range = self.content.range(from..=to.max(from));
         range.map(|(txid, content)| (*txid, *content))
     }
 
-    /// The whole log from `from` on, as all finalized segments and the open one together hold it.
+    /// The whole log from `from` on, as the finalized segments and the open one hold it together.
     pub fn log(&self, log: &BTreeMap<u64, u64>, from: u64) -> Verdict {
         for (txid, content) in self.content.range(from..) {
             match log.get(txid) {

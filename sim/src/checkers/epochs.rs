@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::Verdict;
 
-/// Who became the writer of which epoch.
+/// The NameNode that became the writer in each epoch.
 #[derive(Clone, Debug, Default)]
 pub struct Epochs {
     writers: BTreeMap<u64, (usize, u64)>,
 }
 
 impl Epochs {
-    /// A NameNode, in one of its lives and attempts, has recovered the log in an epoch.
+    /// A NameNode, in one of its attempts, has recovered the log in an epoch.
     pub fn became_writer(&mut self, epoch: u64, namenode: usize, attempt: u64) -> Verdict {
         match self.writers.insert(epoch, (namenode, attempt)) {
             Some(other) if other != (namenode, attempt) => Err(format!(
@@ -22,7 +22,7 @@ impl Epochs {
         }
     }
 
-    /// How many there were.
+    /// Number of epochs.
     pub fn count(&self) -> u64 {
         self.writers.len() as u64
     }

@@ -1,19 +1,19 @@
-//! While a writer holds the read lease, nobody else is the writer of a later epoch.
+//! While a writer holds the read lease, no other NameNode is the writer of a later epoch.
 
 use super::Verdict;
 
-/// A writer that believes to hold the lease.
+/// A writer that believes that it holds the lease.
 #[derive(Clone, Copy, Debug)]
 pub struct Holder {
-    /// Which NameNode.
+    /// The NameNode.
     pub namenode: usize,
     /// Its epoch.
     pub epoch: u64,
-    /// For how long, on its own clock, it still holds the lease.
+    /// How long it still holds the lease, on its own clock.
     pub remaining: u64,
 }
 
-/// A NameNode has become the writer of an epoch while `holders` believe to hold the lease.
+/// A NameNode has become the writer of an epoch, while `holders` believe that they hold the lease.
 pub fn became_writer(namenode: usize, epoch: u64, holders: &[Holder]) -> Verdict {
     for holder in holders {
         if holder.namenode != namenode && holder.epoch < epoch && holder.remaining > 0 {

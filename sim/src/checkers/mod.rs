@@ -1,9 +1,9 @@
-//! One invariant each. A checker is told what happens and answers what is wrong.
+//! Checkers of one invariant each. A checker is told what happens, and returns what is wrong.
 
 pub mod acknowledged;
 pub mod epochs;
 pub mod leases;
 pub mod segments;
 
-/// What is wrong, for people.
+/// A description of what is wrong.
 pub type Verdict = Result<(), String>;

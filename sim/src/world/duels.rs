@@ -1,14 +1,14 @@
-//! Candidates that get the promise of one JournalNode and then lose the election, which they do not make to a majority.
+//! Candidates that get the promise of one JournalNode and then lose the election, because they never ask a majority.
 //!
-//! Left to chance this is rare: the winner must have missed the JournalNode in its election, or lost touch with it for as
-//! long as a lease lasts.
+//! This is rare by chance alone: the winner must have missed the JournalNode in its election, or lost contact with it
+//! for the length of a lease.
 
 use hathi_journal::messages::LeaseRequest;
 
 use super::*;
 
 impl World {
-    /// The same JournalNode in all of a run: a majority that promises more is no duel but another election.
+    /// It is the same JournalNode in all of a run, because a majority that promises is no duel but another election.
     pub(super) fn duel(&mut self) {
         let jn = self.plan.seed as usize % self.knobs.journalnodes;
         let candidate = self.nns.iter().find(|nn| nn.alive && nn.writer.is_none());
@@ -39,7 +39,7 @@ impl World {
             },
             local,
         );
-        // It has lost, and gives back what it got.
+        // The candidate has lost, and gives its lease back.
         let release = Request::ReleaseLease {
             holder: holder.as_str().into(),
             proof,

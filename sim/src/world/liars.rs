@@ -1,14 +1,15 @@
 //! One JournalNode that exaggerates, and strangers who know what `/jmx` shows.
 //!
-//! What the liar lies about: promise, last segment, what is committed, how much of a segment it has. It still does what it
-//! promises and keeps what it acknowledges: with one of three that does not, no majority can keep anything safe.
+//! The liar lies about its promise, its last segment, the committed transaction, and the length of its segments. It
+//! still keeps its promises and the edits that it has acknowledged: if one of three JournalNodes does not, no majority
+//! can keep anything safe.
 
 use hathi_journal::lease::LeaseProof;
 use hathi_journal::messages::{LeaseRequest, PrepareRecoveryAnswer, RequestInfo};
 
 use super::*;
 
-/// What would be a second JournalNode that can't be relied on.
+/// Faults that would make a second JournalNode unreliable.
 pub(super) const LOSSES: [&str; 4] = [
     "bit flip: finalized segment",
     "bit flip: segment in progress",
@@ -26,7 +27,7 @@ impl World {
         }
     }
 
-    /// What the liar makes of an answer.
+    /// Changes an answer of the liar.
     pub(super) fn lie(&mut self, answer: Answer) -> Answer {
         if self.liar_rng.bool() {
             return answer;
@@ -49,7 +50,7 @@ impl World {
                 membership,
                 ..
             } => Answer::NewEpoch {
-                // A number beyond Java's would travel as none.
+                // A higher number than Java's largest would be sent as none.
                 last_segment: Some(TxId(absurd >> 1)),
                 lease_granted_ms,
                 membership,

@@ -1,8 +1,8 @@
-//! Changes of the JournalNodes while everything else goes on: a run with spare JournalNodes ([`super::Plan::spares`]).
+//! Changes of the membership while everything else goes on, in runs with spare JournalNodes ([`super::Plan::spares`]).
 //!
-//! An operator adds and removes, one at a time, at whoever is the writer. NameNodes that start know the configuration of
-//! the beginning, or the newest membership they have heard of. In such a run no JournalNode loses what is durable on it:
-//! what a change needs of the disks is on majorities that change with it, and the budget of lost disks would have to.
+//! An operator adds and removes JournalNodes, one at a time, by way of the present writer. A NameNode that starts knows
+//! the first configuration, or the newest membership that it has heard of. In such a run no JournalNode loses durable
+//! data: the majorities change with the membership, and the budget of lost disks would have to follow them.
 
 use hathi_journal::Membership;
 use hathi_journal::writer::{Change, Learner};
@@ -10,9 +10,9 @@ use hathi_journal::writer::{Change, Learner};
 use super::*;
 use crate::journalnode::address;
 
-/// Fewest JournalNodes that the operator leaves, and most that it makes.
+/// Smallest and largest number of JournalNodes that the operator makes.
 const MEMBERS: std::ops::RangeInclusive<usize> = 2..=5;
-/// Faults that cost what was durable.
+/// Faults that lose durable data.
 pub(super) const LOSSES: [&str; 4] = [
     "bit flip: finalized segment",
     "bit flip: segment in progress",
@@ -31,7 +31,7 @@ impl World {
         index.unwrap_or(channel)
     }
 
-    /// The operator looks at the active writer, and changes something or sees how it is going.
+    /// The operator asks the active writer for a change, or looks how a change is going.
     pub(super) fn operate(&mut self) {
         let pause = self.around(self.knobs.fault_every / 2);
         self.at(self.now + pause, Event::Operate);
@@ -71,7 +71,7 @@ impl World {
             Learner::Refused(_) => self.with_writer(nn, |writer, _, _| writer.drop_learner()),
             _ if self.one_in(20) => self.with_writer(nn, |writer, _, _| writer.drop_learner()),
             _ => {
-                // Only for the one that is being added does it begin.
+                // The change begins only for the JournalNode that is being added.
                 for new in known {
                     self.begin_change(nn, &Change::Add(new));
                 }

@@ -1,9 +1,10 @@
-//! Standbys that read the journal. What one of them was given it applies and shows, so it counts as acknowledged.
+//! Standbys that read the journal. A standby applies and shows every edit that it gets, so such an edit counts as
+//! acknowledged.
 
 use super::*;
 
 impl World {
-    /// What a standby is given as committed it applies, so it counts as acknowledged.
+    /// Reads committed edits. A standby applies them, so they count as acknowledged.
     pub(super) fn tail(&mut self) {
         let pause = self.around(self.knobs.batch_every);
         self.at(self.now + pause, Event::Tail);
@@ -34,15 +35,15 @@ impl World {
                 }
             }
             Err(JournalError::CacheMiss { .. }) => {
-                // A real standby would read the files; this one goes on where the memory begins.
+                // A real standby would read the files. This one continues with the oldest edit in memory.
                 self.tail_from += self.rng.u64(1..30);
             }
             _ => {}
         }
     }
 
-    /// Java's way (`QuorumJournalManager.selectRpcInputStreams`): asks all of them for what they have, and takes what a
-    /// majority has from whichever has it.
+    /// Reads in Java's way (`QuorumJournalManager.selectRpcInputStreams`): asks all JournalNodes what they have, and
+    /// takes edits that a majority has from any of them.
     pub(super) fn tail_as_java(&mut self) {
         let pause = self.knobs.batch_every / 2 + self.reader_rng.u64(0..=self.knobs.batch_every);
         self.at(self.now + pause, Event::TailAsJava);
@@ -71,13 +72,13 @@ impl World {
         }
         let told = self.knobs.lease_ms > 0 && !self.jns.iter().any(|jn| jn.java);
         let newest = answers.iter().map(|(epoch, _)| *epoch).max();
-        // Java's reader can't tell whose edits it counts together. Where the writer does not tell at once what is
-        // committed, that remains as it is in Hadoop, and is left out here.
+        // Java's reader can't tell which writer's edits it counts together. Unless the writer tells at once what is
+        // committed, this stays as it is in Hadoop, and is left out here.
         answers.retain(|(epoch, _)| told || Some(*epoch) == newest);
         let majority = self.members.len() / 2 + 1;
         if answers.len() < majority {
             if missed {
-                // A real standby would read the files; this one goes on where the memory begins.
+                // A real standby would read the files. This one continues with the oldest edit in memory.
                 self.java_tail_from += self.reader_rng.u64(1..30);
             }
             return;

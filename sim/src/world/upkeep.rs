@@ -1,5 +1,5 @@
-//! What JournalNodes and NameNodes do beside writing: fetching segments they missed, purging, and at the end of a run
-//! the proof that everybody has caught up.
+//! Work of JournalNodes and NameNodes beside writing: fetching missed segments, purging, and at the end of a run the
+//! proof that every JournalNode has caught up.
 
 use super::*;
 
@@ -8,7 +8,7 @@ impl World {
     pub(super) fn compare(&mut self, jn: usize, turn: usize) {
         let later = self.now + self.around(self.knobs.compare_every);
         self.at(later, Event::Compare { jn, turn: turn + 1 });
-        // Each of the others in turn.
+        // The other JournalNodes, each in turn.
         let from = (jn + 1 + turn % (self.jns.len() - 1)) % self.jns.len();
         if !self.partitions.exchange(jn, from) {
             return;
@@ -37,7 +37,7 @@ impl World {
         }
     }
 
-    /// The copy of a peer's segment is here.
+    /// The copy of a peer's segment has arrived.
     pub(super) fn missed(&mut self, jn: usize, life: u64, name: &SegmentName) {
         if self.jns[jn].life != life {
             return;
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// The active purges what a checkpoint has made superfluous; the newest finalized segment stays.
+    /// The active purges segments that a checkpoint has made superfluous. The newest finalized segment stays.
     pub(super) fn purge(&mut self, nn: usize, newest: u64) {
         if !self.one_in(self.knobs.purge_one_in) || newest <= self.min_to_keep || !self.fault("purge") {
             return;
@@ -67,8 +67,8 @@ impl World {
         });
     }
 
-    /// After the faults everybody who is in reach has everything in bounded time, whatever a JournalNode has promised to
-    /// whom: nobody rivals the writer any more, and nobody but the writer mends that.
+    /// After the faults every reachable JournalNode gets everything in bounded time, whatever it has promised to other
+    /// candidates. No rival of the writer is left, so only the writer can mend that.
     pub(super) fn look_whether_caught_up(&mut self) {
         match self.target {
             Some(target) if self.lagging(target).is_none() => self.done = true,
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Which JournalNode lacks what of the log up to `target`.
+    /// A JournalNode that lacks a part of the log up to `target`, if any.
     pub(super) fn lagging(&self, target: u64) -> Option<String> {
         self.members.iter().find_map(|jn| {
             let jn = &self.jns[*jn];
@@ -88,7 +88,7 @@ impl World {
             }
             let mut here = BTreeMap::new();
             let mut files = segment_files(jn);
-            // What is finalized counts, whatever was left behind in progress.
+            // Finalized segments count first, whatever was left behind in progress.
             files.sort_by_key(|(name, _)| name.end.is_some());
             for (name, data) in files {
                 here.extend(ops::read_segment(&data, name.start));
@@ -111,8 +111,8 @@ impl World {
         })
     }
 
-    /// A JournalNode does not start because of a flipped bit: its operator gives it an empty directory, once it can be
-    /// filled again.
+    /// A JournalNode does not start because of a flipped bit. Its operator gives it an empty directory, as soon as the
+    /// directory can be filled again.
     pub(super) fn replace_damaged(&mut self, jn: usize) {
         self.mark("replaced a damaged directory");
         self.jns[jn].stop();

@@ -1,4 +1,4 @@
-//! What the writers do: what they want done, elections, the workload.
+//! The writers: actions of their cores, elections, and the workload.
 
 use super::*;
 
@@ -78,7 +78,7 @@ impl World {
             }
             WriterAction::LostQuorum { reason } => {
                 if self.plan.liar && reason.contains("cannot be recovered") {
-                    // Too few answers are named in another way.
+                    // A recovery without enough answers has another reason.
                     self.check(Err(format!("what one JournalNode says has ended a recovery: {reason}")));
                 }
                 self.mark("lost its quorum");
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    /// A NameNode is the writer no more.
+    /// A NameNode stops being the writer.
     pub(crate) fn step_down(&mut self, nn: usize, retry_at: Micros) {
         self.nns[nn].step_down();
         let mut pause = self.rng.u64(1_000..200_000);
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// When the finalized segments on all disks end.
+    /// The end of the finalized segments on all disks.
     pub(super) fn log_end(&self) -> u64 {
         let mut end = 0;
         for jn in &self.jns {
@@ -116,7 +116,8 @@ impl World {
         end
     }
 
-    /// A writer in office goes on in a higher epoch: everything was final before, and nobody may have written since.
+    /// A writer in office continues in a higher epoch. Everything was finalized before, and no other NameNode may have
+    /// written since.
     fn reelected(&mut self, nn: usize, epoch: Epoch) {
         self.mark("elected anew in office");
         self.check_writer_of(nn, epoch);
@@ -125,7 +126,7 @@ impl World {
         self.nns[nn].epoch = epoch.0;
     }
 
-    /// It is the only one of its epoch, and nobody holds the lease of an earlier one.
+    /// The writer is the only one of its epoch, and nobody holds the lease of an earlier epoch.
     fn check_writer_of(&mut self, nn: usize, epoch: Epoch) {
         let attempt = self.nns[nn].attempt * 1000 + self.nns[nn].life;
         let verdict = self.epochs.became_writer(epoch.0, nn, attempt);
@@ -233,7 +234,7 @@ impl World {
             self.check(verdict);
         }
         if self.healed && self.acknowledged.count() >= self.acknowledged_at_heal + PROGRESS {
-            // All that is acknowledged now everybody must have soon.
+            // Every JournalNode must soon have what is acknowledged now.
             self.target.get_or_insert(txid.0);
         }
     }

@@ -1,5 +1,5 @@
-//! The `journal` elector: whoever finds the JournalNodes' read lease free tries in its turn, and their epochs tell two that
-//! try at once apart.
+//! The `journal` elector: a controller that sees the JournalNodes' read lease free lets its NameNode try when its turn
+//! comes. When two try at once, the JournalNodes' epochs decide.
 
 use hathi_journal::survey::QuorumLease;
 
@@ -8,16 +8,17 @@ use super::{Candidate, Duty, Elector, Standing};
 /// The turns of one candidate.
 #[derive(Debug)]
 pub struct JournalElector {
-    /// Its place among the NameNodes of its nameservice.
+    /// Position of the candidate among the NameNodes of its nameservice.
     rank: u32,
-    /// All of them, in the order of the configuration. Turns go round from the last holder of the lease on, as Hadoop's
-    /// clients go round when they lose it: they ask the right one first, and it does not wait for the one that died.
+    /// The ids of all NameNodes, in the order of the configuration. The turns begin behind the last holder of the
+    /// lease. Hadoop's clients go on in the same order when they lose the active, so they ask the right NameNode first,
+    /// and no turn is given to the one that died.
     namenode_ids: Vec<String>,
-    /// How much longer each turn waits.
+    /// Additional delay of each turn.
     rank_delay_ms: u64,
-    /// First wait after a refused try; doubles up to 16 times that.
+    /// First pause after a refused attempt. It doubles up to 16 times this pause.
     backoff_ms: u64,
-    /// Place of the NameNode that held the lease last.
+    /// Position of the last holder of the lease.
     last_place: Option<u32>,
     free_since_ms: Option<u64>,
     failures: u32,
@@ -26,7 +27,7 @@ pub struct JournalElector {
 }
 
 impl JournalElector {
-    /// One that has seen nothing yet.
+    /// An elector that has seen nothing yet.
     #[must_use]
     pub fn new(rank: u32, namenode_ids: Vec<String>, rank_delay_ms: u64, backoff_ms: u64) -> Self {
         JournalElector {
@@ -42,7 +43,7 @@ impl JournalElector {
         }
     }
 
-    /// How many others go first.
+    /// Number of candidates whose turn comes first.
     fn turn(&self) -> u32 {
         let count = u32::try_from(self.namenode_ids.len()).unwrap_or(0);
         let turn = match self.last_place {
@@ -75,7 +76,7 @@ impl Elector for JournalElector {
                 let place = self.namenode_ids.iter().position(|known| known == id);
                 self.last_place = place.and_then(|place| u32::try_from(place).ok());
             }
-            // A writer of Hadoop is at work, or was: whether it lives only its own controller knows, or a person.
+            // A writer of Hadoop is at work, or was. Only its own controller or a person can know whether it lives.
             QuorumLease::Unknown | QuorumLease::Written { .. } => self.free_since_ms = None,
         }
     }
@@ -87,7 +88,7 @@ impl Elector for JournalElector {
         }
         let factor = 1 << self.failures.min(4);
         self.failures += 1;
-        // Turns keep two losers of a duel from meeting again in the same step.
+        // The delay of the turn keeps two candidates that both failed from trying at the same time again.
         self.retry_at_ms = now_ms + self.backoff_ms * factor + self.turn_delay_ms();
     }
 

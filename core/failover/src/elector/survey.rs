@@ -1,8 +1,8 @@
-//! The `journal` elector: what a majority of JournalNodes say of the read lease.
+//! The answers of all JournalNodes about the read lease, for the `journal` elector.
 //!
 //! Invariants:
-//! - What the answers amount to is decided in one place, for NameNodes too: [`quorum_lease`].
-//! - A JournalNode that stopped answering counts for nothing.
+//! - The verdict is made in one place, for NameNodes too: [`quorum_lease`].
+//! - A JournalNode that has stopped answering does not count.
 
 use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
 
@@ -14,7 +14,7 @@ pub struct LeaseSurvey {
 }
 
 impl LeaseSurvey {
-    /// A survey of so many JournalNodes, none of which has answered.
+    /// A survey of this many JournalNodes, of which none has answered.
     #[must_use]
     pub fn new(journalnodes: usize) -> Self {
         LeaseSurvey {
@@ -23,7 +23,8 @@ impl LeaseSurvey {
         }
     }
 
-    /// The JournalNodes were changed: only these count, by indices that may be new; what is known of them stays.
+    /// The membership was changed: only these indices count from now on, and some may be new. Known answers of members
+    /// stay.
     pub fn set_members(&mut self, members: &[usize]) {
         self.members.clear();
         for member in members {
@@ -42,7 +43,8 @@ impl LeaseSurvey {
         }
     }
 
-    /// Takes an answer, or `None` when the JournalNode can't be reached. Ignores one that does not count.
+    /// Takes an answer, or `None` when the JournalNode can't be reached. An answer of a JournalNode that is no member
+    /// is ignored.
     pub fn update(&mut self, journalnode: usize, view: Option<LeaseAnswer>) {
         if self.members.contains(&journalnode)
             && let Some(slot) = self.views.get_mut(journalnode)
@@ -51,7 +53,7 @@ impl LeaseSurvey {
         }
     }
 
-    /// What must hold between calls.
+    /// Asserts the invariants that hold between calls.
     pub(crate) fn check(&self) {
         for (place, member) in self.members.iter().enumerate() {
             assert!(
@@ -71,7 +73,7 @@ impl LeaseSurvey {
         }
     }
 
-    /// What the answers amount to.
+    /// The verdict of all answers.
     #[must_use]
     pub fn lease(&self) -> QuorumLease {
         quorum_lease(self.members.len(), self.views.iter().flatten())

@@ -12,96 +12,99 @@
 //!                       (a new session, after a pause) ◄── abandoned ◄──┴──── refused ── promoting ──► active
 //! ```
 //!
-//! A lock that names the local NameNode, but is of another session, is one that its controller had before it was started
-//! anew. It keeps everybody else out, so the NameNode may go on as what it is until that session ends; Hadoop's controller
+//! A lock that names the local NameNode may belong to an earlier session, of its controller before it was restarted.
+//! Such a lock keeps all others out, so the NameNode may keep its role until that session ends. Hadoop's controller
 //! makes an active NameNode a standby then.
 //!
-//! Two znodes below the nameservice's: the *lock* is ephemeral, and whoever made it is elected; the *breadcrumb* stays, and
-//! names the last one that was promoted. Whoever is elected fences the one that the breadcrumb names, unless it is itself.
+//! There are two znodes below that of the nameservice. The *lock* is ephemeral, and the NameNode of the session that
+//! created it is elected. The *breadcrumb* is persistent and names the NameNode that was promoted last. An elected
+//! NameNode's controller fences the one that the breadcrumb names, unless that is its own.
 //!
-//! The breadcrumb is written before the promotion. When the JournalNodes refuse the promotion, because a NameNode that was said
-//! to be fenced goes on, nothing in ZooKeeper names that one any more. So whoever was refused remembers who held the read lease
-//! then. If that one still holds it when the lock is won again, it is fenced too, until a fencing is true. Forgetting it is safe
-//! at any time: the next promotion is refused once more.
+//! The breadcrumb is written before the promotion. If the JournalNodes refuse the promotion, because a NameNode that
+//! was said to be fenced goes on, nothing in ZooKeeper names that NameNode any more. So the refused controller
+//! remembers the holder of the read lease. If it wins the lock again and that NameNode still holds the lease, it fences
+//! that one as well, until a fencing succeeds in truth. This memory may be lost at any time: then the next promotion is
+//! refused once more.
 //!
 //! Invariants:
-//! - [`Duty::Promote`] is asked only in a session whose lock was seen to be one's own, after the breadcrumb was read in that
-//!   session, what it named was fenced, and one's own was written.
-//! - The breadcrumb is deleted only by whoever wrote it and does not need to be fenced: because its NameNode stepped down, or
-//!   its process was seen to be gone.
-//! - Losing the connection decides nothing: without ZooKeeper nobody can be elected, so the active goes on. Only an expired
-//!   session, or a lock that is another one's, deposes.
-//! - What an earlier session answers is ignored.
+//! - [`Duty::Promote`] is asked only in a session that was seen to have the lock, after the breadcrumb was read in this
+//!   session, the NameNode in it was fenced, and the own information was written.
+//! - A controller deletes the breadcrumb only if it wrote it and its NameNode need not be fenced: because the NameNode
+//!   stepped down, or its process was seen to be gone.
+//! - A lost connection decides nothing: without ZooKeeper no NameNode can be elected, so the active goes on. Only an
+//!   expired session, or a lock that belongs to another session, ends the active role.
+//! - Answers of an earlier session are ignored.
 
 use super::{Candidate, Duty, Elector, Former, Standing};
 
-/// Names of the znodes below `<parent>/<nameservice>`.
+/// Name of the lock below `<parent>/<nameservice>`.
 pub const LOCK: &str = "ActiveStandbyElectorLock";
-/// The persistent one.
+/// Name of the persistent znode that names the last promoted NameNode.
 pub const BREADCRUMB: &str = "ActiveBreadCrumb";
 
-/// How long a controller stays away after its NameNode could not be promoted
+/// How long a controller stays out after its NameNode could not be promoted
 /// (`ActiveStandbyElector.SLEEP_TIME_AFTER_FAILURE_TO_BECOME_ACTIVE`).
 pub const PAUSE_AFTER_FAILURE_MS: u64 = 1000;
 
-/// Which of the sessions that were opened one after the other.
+/// Number of a session, in the order of their opening.
 pub type SessionNumber = u64;
 
-/// Why ZooKeeper did not do what it was asked.
+/// Why ZooKeeper did not carry out a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A znode of this name is there.
+    /// A znode with this name exists.
     Exists,
-    /// There is none of this name, or its parent is missing.
+    /// No znode has this name, or its parent is missing.
     Missing,
-    /// It is of another version than the one named.
+    /// The znode has another version than the named one.
     OtherVersion,
-    /// The connection was lost; whether it was done is not known. What is asked next waits for a connection.
+    /// The connection was lost, so it is unknown whether the request was carried out. The next request waits for a
+    /// connection.
     ConnectionLost,
-    /// Anything else, such as a missing right. It is not asked again.
+    /// Any other reason, such as a missing right. The request is not repeated.
     Other(String),
 }
 
-/// What ZooKeeper is asked, in this order within a session.
+/// Requests to ZooKeeper. Those of a session are sent in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// A new session.
     Open,
-    /// The session is to end, and with it the lock.
+    /// End the session, and with it the lock.
     Close,
-    /// Create the lock with one's own information.
+    /// Create the lock with the information of the local NameNode.
     CreateLock,
-    /// Whose the lock is, and a watch on it.
+    /// Read the owner of the lock, and set a watch on it.
     LookAtLock,
-    /// What the breadcrumb says.
+    /// Read the breadcrumb.
     ReadBreadcrumb,
-    /// Write one's own information into the breadcrumb: `None` creates it.
+    /// Write the information of the local NameNode into the breadcrumb. `None` creates it.
     WriteBreadcrumb {
-        /// Version of the one that was read.
+        /// Version of the breadcrumb that was read.
         replaces: Option<i32>,
     },
     /// Delete the breadcrumb of this version.
     DeleteBreadcrumb {
-        /// The one that was written.
+        /// Version that was written.
         version: i32,
     },
 }
 
-/// Whose the lock is.
+/// Owner of the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockOwner {
-    /// This session's.
+    /// This session.
     ThisSession,
-    /// Another session's, which put this information into it.
+    /// Another session, which wrote this information into it.
     Other(Vec<u8>),
 }
 
-/// What ZooKeeper answers, or says by itself.
+/// Answers of ZooKeeper, and messages that it sends by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// The session lives on over a new connection; a watch may be gone, or have fired unheard.
+    /// The session goes on over a new connection. A watch may be lost, or may have fired unheard.
     Reconnected,
-    /// The session is over, by ZooKeeper's own word, and its lock with it.
+    /// ZooKeeper says that the session is over. Its lock is gone, too.
     Expired,
     /// Answer to [`Ask::CreateLock`].
     LockCreated(Result<(), Refusal>),
@@ -109,32 +112,32 @@ pub enum Told {
     LockSeen(Result<LockOwner, Refusal>),
     /// The watch of [`Ask::LookAtLock`] fired.
     LockChanged,
-    /// Answer to [`Ask::ReadBreadcrumb`]: its bytes and version; `None` when there is none.
+    /// Answer to [`Ask::ReadBreadcrumb`]: bytes and version, or `None` when there is none.
     Breadcrumb(Result<Option<(Vec<u8>, i32)>, Refusal>),
-    /// Answer to [`Ask::WriteBreadcrumb`]: its version now.
+    /// Answer to [`Ask::WriteBreadcrumb`]: the new version.
     BreadcrumbWritten(Result<i32, Refusal>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// No session.
+    /// Out of the election, without a session.
     Out,
-    /// No session until then.
+    /// Out of the election until this time, without a session.
     Abandoned {
         until_ms: u64,
     },
-    /// The lock was asked for, or about.
+    /// The lock was requested or looked at, and the answer is missing.
     Asking,
-    /// Another one has the lock, and it is watched.
+    /// Another NameNode has the lock, and it is watched.
     Waiting,
-    /// An earlier session of the local NameNode's controller has the lock, and it is watched.
+    /// An earlier session of this controller has the lock, and it is watched.
     Outliving,
-    /// The lock is one's own.
+    /// This session has the lock.
     Reading,
     Fencing {
         /// Version of the breadcrumb that was read.
         replaces: Option<i32>,
-        /// The one that the breadcrumb names, or the one that holds the lease.
+        /// Whether the NameNode to be fenced is the one in the breadcrumb, and not the holder of the lease.
         of_breadcrumb: bool,
     },
     Writing,
@@ -146,27 +149,27 @@ enum Stage {
     },
 }
 
-/// One controller's part in the election.
+/// The participation of one controller in the election.
 #[derive(Debug)]
 pub struct ActiveStandbyElector {
     own: Vec<u8>,
-    /// How often a question is asked again whose answer was lost.
+    /// How many times a request is repeated whose answer was lost.
     retries: u32,
-    /// How many answers in a row were lost.
+    /// Number of consecutive lost answers.
     losses: u32,
     session: SessionNumber,
     stage: Stage,
-    /// The lock was asked for, and there is no answer yet: whatever was seen of it before is out of date.
+    /// The lock was requested and there is no answer yet, so earlier views of it are out of date.
     creating: bool,
-    /// Another NameNode that holds the read lease, when it was last looked at.
+    /// Another NameNode that held the read lease at the last look.
     rival: Option<String>,
-    /// The one that held it when the local NameNode could not be promoted.
+    /// The NameNode that held the read lease when the local one could not be promoted.
     refused_by: Option<String>,
 }
 
 impl ActiveStandbyElector {
-    /// Out of the election. `own` is the information that names the local NameNode (`ActiveNodeInfo`), and `retries` is
-    /// `ha.failover-controller.active-standby-elector.zk.op.retries`.
+    /// Begins outside of the election. `own` is the information that names the local NameNode (`ActiveNodeInfo`), and
+    /// `retries` is `ha.failover-controller.active-standby-elector.zk.op.retries`.
     #[must_use]
     pub fn new(own: Vec<u8>, retries: u32) -> Self {
         ActiveStandbyElector {
@@ -181,13 +184,13 @@ impl ActiveStandbyElector {
         }
     }
 
-    /// Whether the local NameNode is elected and was promoted.
+    /// Whether the local NameNode was elected and promoted.
     #[must_use]
     pub fn is_active(&self) -> bool {
         matches!(self.stage, Stage::Active { .. })
     }
 
-    /// Whether the lock was this session's when it was last looked at.
+    /// Whether this session had the lock at the last look.
     #[must_use]
     pub fn has_lock(&self) -> bool {
         matches!(
@@ -213,7 +216,7 @@ impl ActiveStandbyElector {
         self.ask(Ask::Close, duties);
     }
 
-    /// The lock goes to somebody else for a while; the breadcrumb stays, as the local NameNode may have become active after
+    /// Gives the lock up for a while. The breadcrumb stays, because the local NameNode may have become active after
     /// all.
     fn abandon(&mut self, now_ms: u64, duties: &mut Vec<Duty>) {
         let until_ms = now_ms.saturating_add(PAUSE_AFTER_FAILURE_MS);
@@ -224,8 +227,9 @@ impl ActiveStandbyElector {
         duties.push(Duty::ZooKeeper(self.session, ask));
     }
 
-    /// The answer to a question was lost: this one finds out what became of it. Who has asked too often begins anew in
-    /// another session, where Hadoop's controller ends its process; but no active is given up because of lost answers.
+    /// The answer to a request was lost. `ask` is the request that finds out whether it was carried out. After too many
+    /// losses the controller begins again in another session, where Hadoop's ends its process. An active role is never
+    /// given up because of lost answers.
     fn lost(&mut self, ask: Ask, now_ms: u64, duties: &mut Vec<Duty>) {
         self.losses += 1;
         match self.losses > self.retries && !self.is_active() {
@@ -239,7 +243,7 @@ impl ActiveStandbyElector {
         self.ask(Ask::ReadBreadcrumb, duties);
     }
 
-    /// Whoever the breadcrumb names is fenced, or needs not to be.
+    /// The NameNode in the breadcrumb is fenced, or need not be.
     fn fence_rival_or_write(&mut self, replaces: Option<i32>, duties: &mut Vec<Duty>) {
         match &self.refused_by {
             Some(rival) if self.refused_by == self.rival => {
@@ -261,10 +265,10 @@ impl ActiveStandbyElector {
     fn seen(&mut self, answer: Result<LockOwner, Refusal>, now_ms: u64, duties: &mut Vec<Duty>) {
         match answer {
             Ok(LockOwner::ThisSession) if self.has_lock() => {}
-            // It was created after an earlier look had found another one's.
+            // The lock was created after an earlier look had found that of another session.
             Ok(LockOwner::ThisSession) => self.elected(duties),
             Ok(LockOwner::Other(named)) if named == self.own => self.stage = Stage::Outliving,
-            // The lock of a living session is another one's only when a person has deleted it.
+            // The lock of a living session changes its owner only when a person deletes it.
             Ok(LockOwner::Other(_)) if self.stage == Stage::Waiting => {}
             Ok(LockOwner::Other(_)) => {
                 self.stage = Stage::Waiting;
@@ -286,7 +290,7 @@ impl Elector for ActiveStandbyElector {
         match (candidate.standing, &self.stage) {
             (Standing::Stands, Stage::Out) => self.join(duties),
             (Standing::Stands, Stage::Abandoned { until_ms }) if now_ms >= *until_ms => self.join(duties),
-            // It has become a standby, or was started again, unheard.
+            // The local NameNode has become a standby, or was restarted, and nothing was heard of it.
             (Standing::Stands, Stage::Active { .. }) if candidate.is_settled_standby() => self.abandon(now_ms, duties),
             (Standing::Out { needs_fencing }, Stage::Active { breadcrumb } | Stage::Promoting { breadcrumb }) => {
                 let version = *breadcrumb;
@@ -344,14 +348,14 @@ impl Elector for ActiveStandbyElector {
                     self.ask(Ask::LookAtLock, duties);
                 }
             }
-            // Who has the lock next is told by the answers of the new session. What the local NameNode still serves until
-            // it is fenced, the lease at the JournalNodes guards.
+            // The answers of the new session tell who has the lock. Until the local NameNode is fenced, the lease at
+            // the JournalNodes guards its reads.
             Told::Expired => self.join(duties),
             Told::LockChanged => self.ask(Ask::LookAtLock, duties),
             Told::LockCreated(answer) if !self.has_lock() => match answer {
                 Ok(()) => self.elected(duties),
                 Err(Refusal::Exists) => self.ask(Ask::LookAtLock, duties),
-                // If it was created unheard, it is found to be one's own.
+                // If the lock was created unheard, the next look finds that this session owns it.
                 Err(Refusal::ConnectionLost) => self.lost(Ask::LookAtLock, now_ms, duties),
                 Err(refusal) => give_up(&Ask::CreateLock, &refusal, duties),
             },
@@ -374,15 +378,15 @@ impl Elector for ActiveStandbyElector {
                     self.stage = Stage::Promoting { breadcrumb: version };
                     duties.push(Duty::Promote);
                 }
-                // Whether it was written is not known: it is read anew.
+                // It is unknown whether the breadcrumb was written, so it is read again.
                 Err(Refusal::ConnectionLost) => {
                     self.stage = Stage::Reading;
                     self.lost(Ask::ReadBreadcrumb, now_ms, duties);
                 }
-                // Somebody else has written it, so the lock is not one's own any more.
+                // Another controller has written it, so this session does not have the lock any more.
                 Err(_) => self.abandon(now_ms, duties),
             },
-            // Answers to what was asked in an earlier stage.
+            // Answers to requests of an earlier stage.
             Told::LockCreated(_) | Told::Breadcrumb(_) | Told::BreadcrumbWritten(_) => {}
         }
     }
@@ -405,7 +409,7 @@ impl Elector for ActiveStandbyElector {
 }
 
 impl Told {
-    /// Whether it is an answer that was not lost.
+    /// Whether this is an answer, and not the news that it was lost.
     fn answers(&self) -> bool {
         let lost = Some(&Refusal::ConnectionLost);
         match self {

@@ -110,7 +110,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Refuses who was not promised its epoch here: whoever missed this JournalNode in its election asks for it by itself
-    /// ([`Request::NewEpoch`]), and nobody else speaks in an epoch under a lease.
+    /// ([`crate::Request::NewEpoch`]), and nobody else speaks in an epoch under a lease.
     fn check_promised_to(&self, info: &RequestInfo) -> Result<()> {
         let journal = self.formatted()?;
         let promised = journal.promised();

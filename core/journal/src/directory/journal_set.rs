@@ -1,14 +1,15 @@
 //! One journal in several directories (Hadoop's `JournalSet`): every transaction is in each of them that is in use.
 //!
 //! Invariants:
-//! * an order has succeeded only when every directory in use has carried it out; one that fails is dropped, unless the
-//!   journal can't do without it;
-//! * after [`JournalSet::recover`] every directory in use holds everything behind the image: whichever of them fails next,
-//!   the others lack nothing that was ever shown;
-//! * a directory that was dropped has only what all others have, and is written again only from the start of a segment on,
-//!   with what it left open put aside.
+//! * an operation has succeeded only when every directory in use has carried it out. A directory that fails is dropped,
+//!   unless the journal must have it;
+//! * after [`JournalSet::recover`] every directory in use holds all edits behind the image. So whichever of them fails
+//!   next, the others have everything that was ever shown;
+//! * a dropped directory has nothing that the others lack. It is written again only from the start of a segment on,
+//!   after the segment that it left open was put aside.
 //!
-//! An order that failed for want of space may be given once more as it is: who has carried it out does not do so twice.
+//! An operation that failed for want of space may be repeated as it is. A directory that has carried it out does not do
+//! so twice.
 
 use super::{DirectoryError, DirectoryJournal, PADDING, Result, SharedDirectory};
 use crate::segments::{SegmentName, damage};
@@ -16,26 +17,26 @@ use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_storage::{Disk, DiskFile};
 use std::path::{Path, PathBuf};
 
-/// Read at a time while a segment is copied or looked at from its end.
+/// Size of a read while a segment is copied, or searched from its end.
 const CHUNK_BYTES: usize = 1 << 20;
-/// A copy that is not complete; no name of a segment.
+/// Suffix of an unfinished copy. A name with it is no name of a segment.
 const COPY_SUFFIX: &str = ".copy";
 
-/// Without which directories a NameNode must not go on (`JournalSet`, `NameNodeResourcePolicy`).
+/// The directories that a NameNode can't go on without (`JournalSet`, `NameNodeResourcePolicy`).
 #[derive(Clone, Debug, Default)]
 pub struct MustHave {
-    /// `dfs.namenode.edits.dir.required`: these `current` directories, each of them.
+    /// `dfs.namenode.edits.dir.required`: each of these `current` directories.
     pub required: Vec<PathBuf>,
-    /// `dfs.namenode.edits.dir.minimum`: so many of all.
+    /// `dfs.namenode.edits.dir.minimum`: at least this many of all directories.
     pub minimum: usize,
 }
 
-/// A directory that is written no more.
+/// A directory that is not written to any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// The directory.
     pub path: PathBuf,
-    /// What failed.
+    /// Description of the failure.
     pub reason: String,
 }
 
@@ -43,13 +44,13 @@ pub struct Dropped {
 struct Member<D: Disk> {
     directory: SharedDirectory<D>,
     required: bool,
-    /// `None` when it was dropped.
+    /// `None` while the directory is dropped.
     journal: Option<DirectoryJournal<D>>,
-    /// It has carried out the order that is under way.
+    /// Whether this directory has carried out the operation under way.
     done: bool,
 }
 
-/// See the module.
+/// A journal in several directories; see the module.
 #[derive(Debug)]
 pub struct JournalSet<D: Disk> {
     members: Vec<Member<D>>,
@@ -58,7 +59,7 @@ pub struct JournalSet<D: Disk> {
 }
 
 impl<D: Disk> JournalSet<D> {
-    /// A shared directory: nothing goes on without it.
+    /// A set of one shared directory, without which nothing goes on.
     pub fn shared(journal: DirectoryJournal<D>) -> Self {
         let member = Member {
             directory: journal.directory.clone(),
@@ -73,7 +74,7 @@ impl<D: Disk> JournalSet<D> {
         }
     }
 
-    /// Directories of which the caller holds the locks.
+    /// A set of directories whose locks the caller holds.
     pub fn own(directories: Vec<SharedDirectory<D>>, info: &NamespaceInfo, must_have: &MustHave) -> Result<Self> {
         let mut set = JournalSet {
             members: Vec::new(),
@@ -91,13 +92,13 @@ impl<D: Disk> JournalSet<D> {
         Ok(set)
     }
 
-    /// How many claims there were.
+    /// Number of claims of the shared directory so far.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.in_use().map(DirectoryJournal::epoch).max().unwrap_or(0)
     }
 
-    /// What was dropped since the last call.
+    /// The directories that were dropped since the last call.
     pub fn take_dropped(&mut self) -> Vec<Dropped> {
         std::mem::take(&mut self.dropped)
     }
@@ -137,8 +138,8 @@ impl<D: Disk> JournalSet<D> {
         Ok(())
     }
 
-    /// [`DirectoryJournal::recover`] of all, and copies what one of them lacks behind `image`. Answers the last
-    /// transaction.
+    /// Recovers every directory ([`DirectoryJournal::recover`]), and copies the segments behind `image` to each
+    /// directory that lacks them. Returns the last transaction.
     pub fn recover(&mut self, image: TxId) -> Result<Option<TxId>> {
         let mut damaged = Vec::new();
         for index in 0..self.members.len() {
@@ -147,7 +148,7 @@ impl<D: Disk> JournalSet<D> {
             };
             match journal.recover() {
                 Ok(_) => {}
-                // Another one may have all of it, which is seen when the others are recovered.
+                // Another directory may have all of it. That is known once the others are recovered.
                 Err(error @ DirectoryError::Damaged { .. }) => damaged.push((index, error)),
                 Err(error) => self.drop_member(index, error)?,
             }
@@ -164,7 +165,8 @@ impl<D: Disk> JournalSet<D> {
         Ok(last)
     }
 
-    /// Puts a damaged open segment aside, and recovers what is left, if another directory has everything that it has.
+    /// Puts a damaged open segment aside and recovers the rest, if another directory has all transactions of that
+    /// segment.
     fn replace_damaged(&mut self, index: usize, mut error: DirectoryError) -> Result<()> {
         loop {
             let DirectoryError::Damaged { name, .. } = &error else {
@@ -220,7 +222,7 @@ impl<D: Disk> JournalSet<D> {
         Ok(())
     }
 
-    /// The finalized segment with `txid` that goes furthest. If a directory lacks it, one that is whole.
+    /// The finalized segment that holds `txid` and goes furthest. If some directory lacks it, the copy must be whole.
     fn longest_whole(&self, txid: TxId) -> Result<Option<(SharedDirectory<D>, SegmentName)>> {
         let mut found = Vec::new();
         for journal in self.in_use() {
@@ -242,11 +244,11 @@ impl<D: Disk> JournalSet<D> {
                 return Ok(Some((directory.clone(), name.clone())));
             }
         }
-        // A damaged one is for the load to refuse.
+        // A damaged segment is refused when it is loaded.
         Ok(None)
     }
 
-    /// Opens a segment in every directory. With `restore` those that were dropped are tried again.
+    /// Opens a segment in every directory. With `restore`, dropped directories are tried again.
     pub fn start_segment(
         &mut self,
         txid: TxId,
@@ -258,7 +260,7 @@ impl<D: Disk> JournalSet<D> {
         if restore {
             for member in self.members.iter_mut().filter(|member| member.journal.is_none()) {
                 let directory = member.directory.clone();
-                // Or it stays dropped, and is tried again the next time.
+                // On an error it stays dropped until the next attempt.
                 member.journal = begin_again(directory, txid, layout, info).ok();
             }
         }
@@ -272,7 +274,7 @@ impl<D: Disk> JournalSet<D> {
 
     /// Makes everything durable in every directory in use ([`DirectoryJournal::sync`]).
     pub fn sync(&mut self) -> Result<()> {
-        // Also between two tries of an order, so it counts for none.
+        // Needed between two attempts of an operation as well, so `done` does not count here.
         for index in 0..self.members.len() {
             if let Some(journal) = &mut self.members[index].journal
                 && let Err(error) = journal.sync()
@@ -283,24 +285,24 @@ impl<D: Disk> JournalSet<D> {
         Ok(())
     }
 
-    /// Gives the open segment its final name.
+    /// Gives the open segment its final name in every directory in use.
     pub fn finalize_segment(&mut self, first: TxId, last: TxId) -> Result<()> {
         self.each(|journal| journal.finalize_segment(first, last))
     }
 
-    /// Deletes what ends before `min_to_keep`.
+    /// Deletes segments that end before `min_to_keep`.
     pub fn purge(&self, min_to_keep: TxId) -> Result<()> {
         self.in_use().try_for_each(|journal| journal.purge(min_to_keep))
     }
 
-    /// Says that this writer answers nothing any more.
+    /// Tells the next writer that this one answers nothing any more.
     pub fn release(self) -> Result<()> {
         let mut journals = self.members.into_iter().filter_map(|member| member.journal);
         journals.try_for_each(DirectoryJournal::release)
     }
 }
 
-/// Begins to write a directory that was dropped. What it has left open all others have finished.
+/// Starts to write a dropped directory. All other directories have finished the segment that it has left open.
 fn begin_again<D: Disk>(
     directory: SharedDirectory<D>,
     txid: TxId,
@@ -318,8 +320,9 @@ fn begin_again<D: Disk>(
     Ok(journal)
 }
 
-/// Whether `other` has everything that another directory had in its open segment `name`, of so many bytes. One writer
-/// writes the same bytes to all of them; and it begins another segment only where the one before is final, so who has a
+/// Whether `other` has all transactions that another directory has in its open segment `name`, whose length is `len`.
+/// One writer writes the same bytes to all directories, and opens a segment only after the one before is finalized. So
+/// a directory with a later segment was in use while the other one was not.
 /// later one was in use when the other was not.
 fn covers<D: Disk>(other: &SharedDirectory<D>, name: &SegmentName, len: u64) -> bool {
     let Ok(names) = other.segments.list() else { return false };
@@ -329,7 +332,7 @@ fn covers<D: Disk>(other: &SharedDirectory<D>, name: &SegmentName, len: u64) -> 
     })
 }
 
-/// The length of a file without the padding at its end.
+/// Length of a file without the padding at its end.
 fn data_len<D: Disk>(disk: &D, path: &Path) -> std::io::Result<u64> {
     let file = disk.open_read(path)?;
     let mut end = file.len()?;
@@ -352,7 +355,7 @@ fn data_len<D: Disk>(disk: &D, path: &Path) -> std::io::Result<u64> {
     Ok(0)
 }
 
-/// Copies a finalized segment, durably, unless it is there; shorter ones of the same start are then of no use.
+/// Copies a finalized segment durably, unless it is there. Shorter segments with the same start are then removed.
 fn copy<D: Disk>(from: &SharedDirectory<D>, to: &SharedDirectory<D>, name: &SegmentName) -> std::io::Result<()> {
     let (source, target) = (from.segments.path(name), to.segments.path(name));
     if source == target || to.disk.exists(&target)? {
@@ -399,7 +402,7 @@ mod tests {
         }
     }
 
-    /// A disk for each directory, as they fail one by one.
+    /// A disk for each directory, because they fail one by one.
     fn formatted(count: usize) -> Vec<SimDisk> {
         let disks: Vec<SimDisk> = (0..count).map(|_| SimDisk::new()).collect();
         for (index, disk) in disks.iter().enumerate() {
@@ -483,7 +486,7 @@ mod tests {
         }
     }
 
-    /// Was served from one directory only: when that failed next, it was lost.
+    /// Edits that only one directory had were served from it, and lost when that directory failed next.
     #[test]
     fn what_one_directory_alone_has_of_the_end_is_in_all_before_it_is_served() {
         let disks = formatted(2);
@@ -585,7 +588,7 @@ mod tests {
                 "edits_inprogress_0000000000000000001.corrupt"
             ]
         );
-        // The other one stopped before the end.
+        // The other directory stopped before the end.
         let (recovered, names) = left(Some(4));
         assert!(
             matches!(recovered, Err(DirectoryError::Damaged { .. })),
@@ -634,7 +637,7 @@ mod tests {
         assert_eq!(seen(&disks[0], 0), "1\n");
     }
 
-    /// Directories fail and machines lose power at chance moments; what was synced is found again by whoever comes next.
+    /// Directories fail and machines lose power at random moments. The next writer finds everything that was synced.
     #[test]
     fn whatever_was_synced_is_recovered() {
         for seed in 0..300_u64 {
@@ -677,7 +680,7 @@ mod tests {
                 }
                 drop(set);
                 for disk in &disks {
-                    // A failure that comes only after the end is none of the next one's.
+                    // A failure that was planned for later than the end of one run must not hit the next run.
                     disk.fail_syncs(0);
                     disk.lose_power(&mut |below| next(below.max(1)));
                 }

@@ -1,16 +1,19 @@
-//! A journal in a directory, in Hadoop's layout: one that all NameNodes of a pair can reach
-//! (`dfs.namenode.shared.edits.dir` with `file://`), with a claim beside it that says who writes; or one that a NameNode
-//! shares with nobody, and has locked. [`JournalSet`] writes to several of those.
+//! A journal in a directory with Hadoop's layout. There are two kinds. A shared directory
+//! (`dfs.namenode.shared.edits.dir` with `file://`) can be reached by all NameNodes of a nameservice, and a claim
+//! beside the segments says who writes. An own directory belongs to one NameNode, which has locked it; [`JournalSet`]
+//! writes to several of these.
 //!
-//! Invariants, on a file system where an open by name sees every rename that was done before:
-//! * [`DirectoryJournal::sync`] of a shared directory succeeds only if, after everything was durable, the claim still was
-//!   this writer's; whoever claims the directory later scans it later, and so finds everything that was acknowledged;
-//! * `seen_txid` names no segment whose first transaction is not durable: Hadoop's NameNode refuses to start without it;
-//! * a segment's file is made by one writer: it is never emptied by another;
-//! * a damaged segment with transactions behind the damage is never cut: that is for a person to decide.
+//! Invariants, on a file system where opening a file by name sees every rename that was done before:
+//! * [`DirectoryJournal::sync`] of a shared directory succeeds only if the claim is still this writer's after
+//!   everything was made durable. A NameNode that claims the directory later also scans it later, so it finds
+//!   everything that was acknowledged;
+//! * `seen_txid` names only segments whose first transaction is durable. Hadoop's NameNode would refuse to start
+//!   otherwise;
+//! * each segment file is created by one writer, and no other writer ever empties it;
+//! * a damaged segment that has transactions behind the damage is never cut off. A person has to decide.
 //!
-//! Durable: `edits_*`, `seen_txid`, VERSION as Hadoop has them, and `hathi-writer`, the claim, replaced by a rename.
-//! Mirrors `FileJournalManager`, which leaves it to fencing that only one writes.
+//! Durable: `edits_*`, `seen_txid` and VERSION as in Hadoop, and the claim `hathi-writer`, which is replaced by a
+//! rename. Mirrors `FileJournalManager`, where only fencing keeps a second writer out.
 
 mod journal_set;
 
@@ -26,24 +29,24 @@ use hathi_storage::{Disk, DiskFile, NodeType, StorageDirectory, StorageError, Ve
 use crate::frames::frame_len;
 use crate::segments::{HEADER_LEN_BYTES, Memory, SegmentName, SegmentWriter, Segments};
 
-/// The claim's file in `current`.
+/// File of the claim in `current`.
 const CLAIM: &str = "hathi-writer";
-/// What an open segment is filled ahead with.
+/// The byte with which an open segment is filled ahead.
 const PADDING: u8 = 0xFF;
-/// What a disk writes at once, or not at all.
+/// Size of a sector. A disk writes a sector completely or not at all.
 const SECTOR_BYTES: u64 = 512;
-/// A record begins with a byte for its operation and four for its length.
+/// Length of a record's opcode (one byte) and length (four bytes).
 const LENGTH_END: usize = 5;
-/// What stands behind a damaged place is looked at so far.
+/// Largest part of a file that is searched behind a damaged place.
 const TAIL_BYTES_MAX: u64 = 256 << 20;
 
-/// Why the directory did not do what it was asked.
+/// Why a directory did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The directory's state or disk.
+    /// The state of the directory, or its disk, did not allow it.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The disk said so.
+    /// The disk reported an error.
     #[error("edits directory {path}: {source}")]
     Io {
         /// The directory.
@@ -51,7 +54,7 @@ pub enum DirectoryError {
         /// What the disk said.
         source: io::Error,
     },
-    /// No VERSION: never formatted, or not mounted.
+    /// There is no VERSION: the directory was never formatted, or is not mounted.
     #[error(
         "edits directory {path} is not formatted: is it mounted? \
          (a new one is made by hdfs namenode -initializeSharedEdits)"
@@ -60,22 +63,22 @@ pub enum DirectoryError {
         /// The directory.
         path: PathBuf,
     },
-    /// Of another namespace.
+    /// The directory belongs to another namespace.
     #[error("edits directory {path} belongs to namespace {found}, not to {expected}")]
     OtherNamespace {
         /// The directory.
         path: PathBuf,
-        /// Its namespace, cluster and pool.
+        /// Namespace, cluster and block pool of the directory.
         found: String,
-        /// Ours.
+        /// Those of this NameNode.
         expected: String,
     },
-    /// Somebody else writes now.
+    /// Another NameNode has claimed the directory.
     #[error("edits directory {path} was taken over by {by}")]
     Fenced {
         /// The directory.
         path: PathBuf,
-        /// By whom.
+        /// Holder of the newer claim.
         by: String,
     },
     /// Transactions stand behind a damaged place.
@@ -88,21 +91,21 @@ pub enum DirectoryError {
         path: PathBuf,
         /// The file.
         name: String,
-        /// Where and what.
+        /// Position and kind of the damage.
         what: String,
     },
-    /// The caller's order is not the directory's.
+    /// The operation does not fit the state of the directory.
     #[error("edits directory {path}: {what}")]
     OutOfOrder {
         /// The directory.
         path: PathBuf,
-        /// What does not fit.
+        /// Description of what does not fit.
         what: String,
     },
 }
 
 impl DirectoryError {
-    /// Whether the disk is full: then what was refused may be tried again as it is.
+    /// Whether the disk is full. Then the same operation may be repeated.
     #[must_use]
     pub fn is_full(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
@@ -112,16 +115,16 @@ impl DirectoryError {
 
 type Result<T> = std::result::Result<T, DirectoryError>;
 
-/// Who writes.
+/// The claim of a writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Claim {
     /// Grows with every claim.
     epoch: u64,
     /// `<namenode id>@<instance>`.
     holder: String,
-    /// For how long after its last look at the claim the holder may answer reads.
+    /// Milliseconds after its last look at the claim during which the holder may answer reads.
     lease_ms: u32,
-    /// The holder answers nothing any more.
+    /// Whether the holder has said that it answers nothing any more.
     released: bool,
 }
 
@@ -146,7 +149,7 @@ impl Claim {
     }
 }
 
-/// A directory of edits, read.
+/// A directory of edits that is read.
 #[derive(Clone, Debug)]
 pub struct SharedDirectory<D> {
     disk: D,
@@ -155,7 +158,7 @@ pub struct SharedDirectory<D> {
 }
 
 impl<D: Disk> SharedDirectory<D> {
-    /// Names a directory; does nothing yet.
+    /// Names a directory, without looking at it.
     pub fn new(disk: D, root: &Path) -> Self {
         SharedDirectory {
             segments: Segments::new(disk.clone(), root.join("current")),
@@ -171,21 +174,21 @@ impl<D: Disk> SharedDirectory<D> {
         })
     }
 
-    /// Whether it holds anything a format would destroy.
+    /// Whether it holds anything that a format would destroy.
     pub fn has_some_data(&self) -> Result<bool> {
         let current = self.segments.dir();
         Ok(self.io(self.disk.exists(current))? && !self.io(self.disk.list(current))?.is_empty())
     }
 
-    /// Empties it and makes it the given namespace's; without `force` one that holds something is refused. Hadoop never locks
-    /// a shared directory, so neither does this.
+    /// Empties the directory and formats it for this namespace. Without `force` it refuses a directory that holds
+    /// something. Hadoop never locks a shared directory, so neither does this.
     pub fn format(&self, info: &NamespaceInfo, force: bool) -> Result<()> {
         let version = VersionFile::new(NodeType::NameNode, info);
         let dir = StorageDirectory::new(self.disk.clone(), &self.root);
         Ok(dir.format_with(&version, force, &[("seen_txid", b"0\n")])?)
     }
 
-    /// Refuses a directory that is not formatted, or of another namespace.
+    /// Refuses a directory that is not formatted, or belongs to another namespace.
     pub fn check_namespace(&self, expected: &NamespaceInfo) -> Result<()> {
         let dir = StorageDirectory::new(self.disk.clone(), &self.root);
         let Some(version) = dir.read_version()? else {
@@ -210,7 +213,7 @@ impl<D: Disk> SharedDirectory<D> {
         Ok(())
     }
 
-    /// The finalized segment that holds `txid`, the longest if there are several: its path and last transaction.
+    /// Path and last transaction of the longest finalized segment that holds `txid`.
     pub fn finalized(&self, txid: TxId) -> Result<Option<(PathBuf, TxId)>> {
         let names = self.io(self.segments.list())?;
         let holding = names.into_iter().filter_map(|name| {
@@ -220,7 +223,7 @@ impl<D: Disk> SharedDirectory<D> {
         Ok(holding.max().map(|(end, path)| (path, end)))
     }
 
-    /// First and last transaction of each segment; an open one has no end.
+    /// First and last transaction of each segment. A segment in progress has no end.
     pub fn ranges(&self) -> Result<Vec<(TxId, TxId)>> {
         let names = self.io(self.segments.list())?.into_iter();
         Ok(names
@@ -228,8 +231,8 @@ impl<D: Disk> SharedDirectory<D> {
             .collect())
     }
 
-    /// The last transaction of an unbroken row from `first` on, open segments as far as they are whole;
-    /// `None` when `first` itself is missing.
+    /// The last transaction of the unbroken sequence that begins with `first`. Segments in progress count as far as
+    /// they are whole. `None` when `first` itself is missing.
     pub fn last_from(&self, first: TxId) -> Result<Option<TxId>> {
         let mut last = None;
         for name in self.io(self.segments.list())? {
@@ -263,7 +266,7 @@ impl<D: Disk> SharedDirectory<D> {
         let dir = self.segments.dir();
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         let name: String = claim.holder.chars().map(plain).collect();
-        // A name of its own: two that claim at once must not write into one file.
+        // Two NameNodes that claim at once must not write into the same file, so each has a name of its own.
         let temporary = dir.join(format!("{CLAIM}.{name}.tmp"));
         let write = || {
             let file = self.disk.create(&temporary)?;
@@ -275,8 +278,8 @@ impl<D: Disk> SharedDirectory<D> {
         self.io(write())
     }
 
-    /// Becomes the writer. From now on nobody else acknowledges anything; but who wrote before may answer reads for
-    /// another so many milliseconds, the second value.
+    /// Makes this NameNode the writer. From now on no earlier writer acknowledges anything, but it may still answer
+    /// reads for the returned number of milliseconds.
     pub fn claim(self, expected: &NamespaceInfo, holder: &str, lease_ms: u32) -> Result<(DirectoryJournal<D>, u32)> {
         self.check_namespace(expected)?;
         let before = self.read_claim()?;
@@ -294,7 +297,7 @@ impl<D: Disk> SharedDirectory<D> {
             unseen: None,
             suspect: false,
         };
-        // Two may have claimed at once: the one whose rename came last has it.
+        // Two NameNodes may have claimed at once. The one whose rename came last has the claim.
         journal.check()?;
         let wait_ms = before
             .filter(|before| !before.released)
@@ -302,7 +305,7 @@ impl<D: Disk> SharedDirectory<D> {
         Ok((journal, wait_ms))
     }
 
-    /// Becomes the writer of a directory that nobody else can write: the caller holds its `in_use.lock`.
+    /// Makes this NameNode the writer of its own directory, whose `in_use.lock` the caller holds.
     pub fn own(self, expected: &NamespaceInfo) -> Result<DirectoryJournal<D>> {
         self.check_namespace(expected)?;
         Ok(DirectoryJournal {
@@ -315,28 +318,28 @@ impl<D: Disk> SharedDirectory<D> {
     }
 }
 
-/// A directory of edits, to be written.
+/// A directory of edits that is written.
 #[derive(Debug)]
 pub struct DirectoryJournal<D: Disk> {
     directory: SharedDirectory<D>,
-    /// Of a shared directory.
+    /// Only of a shared directory.
     claim: Option<Claim>,
     writer: Option<SegmentWriter<D::File>>,
-    /// The open segment, while `seen_txid` does not name it. Losing this at any moment is safe: `seen_txid` then names an
-    /// earlier segment, and a load asks for less than it might.
+    /// The open segment, as long as `seen_txid` does not name it. It may be lost at any moment: then `seen_txid` names
+    /// an earlier segment, and a NameNode that loads demands fewer edits than it could.
     unseen: Option<TxId>,
-    /// A sync failed: nothing more can be made durable through this writer.
+    /// A sync has failed, so nothing more can be made durable through this writer.
     suspect: bool,
 }
 
 impl<D: Disk> DirectoryJournal<D> {
-    /// How many claims there were, this one included; 0 where none is needed.
+    /// Number of claims so far, with this one; 0 for an own directory.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.claim.as_ref().map_or(0, |claim| claim.epoch)
     }
 
-    /// Whether the claim still is this writer's, where there is one.
+    /// Fails when the shared directory is no longer claimed by this writer.
     pub fn check(&self) -> Result<()> {
         let Some(claim) = &self.claim else { return Ok(()) };
         let by = match self.directory.read_claim()? {
@@ -357,8 +360,8 @@ impl<D: Disk> DirectoryJournal<D> {
         })
     }
 
-    /// Makes what others left open final, as far as it is whole; answers the journal's last transaction
-    /// (`FileJournalManager.recoverUnfinalizedSegments`).
+    /// Finalizes the segments that earlier writers left open, as far as they are whole. Returns the last transaction of
+    /// the journal (`FileJournalManager.recoverUnfinalizedSegments`).
     pub fn recover(&mut self) -> Result<Option<TxId>> {
         let segments = self.directory.segments.clone();
         let mut last = None;
@@ -391,8 +394,8 @@ impl<D: Disk> DirectoryJournal<D> {
             self.directory.io(segments.put_aside(name, suffix))?;
             return Ok(None);
         };
-        // Written anew: the one that left it may have been told that a sync failed, and then what is read may be nowhere
-        // but in a cache.
+        // Written once more: the earlier writer may have met a failed sync. Then what a read returns may be in no place
+        // but the kernel's cache.
         self.directory.io(segments.settle(name.start, Memory::Suspect))?;
         self.directory.io(segments.finalize(name.start, last))?;
         Ok(Some(last))
@@ -426,7 +429,8 @@ impl<D: Disk> DirectoryJournal<D> {
         let segments = &self.directory.segments;
         let name = SegmentName::in_progress(txid);
         let writer = match segments.create_new(txid, layout_version) {
-            // Ours of a try that the full disk ended, or of one who has lost the claim.
+            // The file is left from this writer's own attempt that a full disk ended, or from a writer that has lost
+            // the claim.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.check()?;
                 self.directory.io(segments.put_aside(&name, "stale"))?;
@@ -439,7 +443,8 @@ impl<D: Disk> DirectoryJournal<D> {
         Ok(())
     }
 
-    /// Notes the open segment in `seen_txid`, once its first transaction is durable. A failure is none of the writer's.
+    /// Writes the start of the open segment to `seen_txid` once its first transaction is durable. A failure does not
+    /// matter to the writer.
     fn note_seen(&mut self) {
         let begun = self.writer.as_ref().filter(|open| open.next() > open.start());
         if let Some(txid) = self.unseen
@@ -456,7 +461,8 @@ impl<D: Disk> DirectoryJournal<D> {
         }
     }
 
-    /// Appends `count` encoded transactions to the open segment; durable after the next [`DirectoryJournal::sync`].
+    /// Appends `count` encoded transactions to the open segment. They are durable after the next
+    /// [`DirectoryJournal::sync`].
     pub fn append(&mut self, segment: TxId, first: TxId, count: u32, records: &[u8]) -> Result<()> {
         match &mut self.writer {
             Some(open) if open.start() == segment && open.next() == first => {
@@ -475,7 +481,7 @@ impl<D: Disk> DirectoryJournal<D> {
         }
     }
 
-    /// Makes everything durable, and then makes sure that it counts: that nobody has claimed the directory.
+    /// Makes everything durable, and then checks that no other NameNode has claimed the directory.
     pub fn sync(&mut self) -> Result<()> {
         if self.suspect {
             return self.out_of_order("a sync has failed".to_owned());
@@ -504,7 +510,7 @@ impl<D: Disk> DirectoryJournal<D> {
         }
     }
 
-    /// Deletes what ends before `min_to_keep`, also what was put aside.
+    /// Deletes segments that end before `min_to_keep`, and those that were put aside.
     pub fn purge(&self, min_to_keep: TxId) -> Result<()> {
         self.check()?;
         let disk = &self.directory.disk;
@@ -522,7 +528,7 @@ impl<D: Disk> DirectoryJournal<D> {
         Ok(())
     }
 
-    /// Says that this writer answers nothing any more, so that the next one need not wait.
+    /// Tells the next writer that this one answers nothing any more, so that it need not wait.
     pub fn release(self) -> Result<()> {
         self.check()?;
         let Some(mut claim) = self.claim else { return Ok(()) };
@@ -531,9 +537,10 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 }
 
-/// Whether a damaged place, of which `from` is the position in its file, has a sector that holds padding where a transaction
-/// should begin. The padding was durable before the transactions, and none begins with it: so the sector was lost with its
-/// machine, and a disk loses none that was synced. What stands behind the place was never synced either.
+/// Whether a damaged place was never written completely. `from` is the position of `damaged` in its file. It is so when
+/// a sector holds padding where a transaction should begin, because no transaction begins with the padding byte. The
+/// padding was durable before the transactions were written, and a disk loses no sector that was synced. So this sector
+/// was lost when the machine stopped, and what stands behind it was never synced either.
 ///
 /// A sector within the first record proves nothing: an extended attribute may hold the same bytes.
 fn was_never_written(damaged: &[u8], from: u64) -> bool {
@@ -613,7 +620,7 @@ mod tests {
 
         let mut second = claim(&disk, "nn2@b");
         assert_eq!(second.epoch(), 2);
-        // Not acknowledged, but there.
+        // It was not acknowledged, but it is there.
         assert_eq!(second.recover().unwrap(), Some(TxId(4)));
         assert_eq!(names(&disk), ["edits_0000000000000000001-0000000000000000004"]);
         assert!(matches!(first.sync(), Err(DirectoryError::Fenced { .. })));
@@ -655,11 +662,11 @@ mod tests {
         winner.start_segment(TxId(1), LAYOUT).unwrap();
         write(&mut winner, 1, 1..=2).unwrap();
         winner.sync().unwrap();
-        // It looked at the claim before it was the winner's.
+        // The loser has checked the claim before the winner's.
         late.directory.segments.create_new(TxId(1), LAYOUT).unwrap_err();
         assert!(late.start_segment(TxId(1), LAYOUT).is_err());
         assert_eq!(directory(&disk).last_from(TxId(1)).unwrap(), Some(TxId(2)));
-        // And what a loser has opened is in nobody's way.
+        // A segment that the loser has opened does not hinder anybody.
         winner.finalize_segment(TxId(1), TxId(2)).unwrap();
         late.directory.segments.create_new(TxId(3), LAYOUT).unwrap();
         winner.start_segment(TxId(3), LAYOUT).unwrap();
@@ -697,11 +704,11 @@ mod tests {
         );
         assert_eq!(names, ["edits_inprogress_0000000000000000001"]);
 
-        // The last one of all cannot be told from a torn write.
+        // Damage of the very last transaction cannot be told from a torn write.
         let (recovered, _) = left(&|disk| disk.flip_bit(path, 8 + 2 * len + 20, 3).unwrap());
         assert_eq!(recovered.unwrap(), Some(TxId(2)));
 
-        // A machine died, and of two writes that were not synced the disk had done the second one only.
+        // The machine stopped when the disk had done only the second of two writes that were not synced.
         let (recovered, names) = left(&|disk| {
             let file = disk.open(path).unwrap();
             let end = 8 + 3 * len;
@@ -724,7 +731,7 @@ mod tests {
         attribute[13..2013].fill(PADDING);
         let crc = crc32fast::hash(&attribute[..2013]);
         attribute[2013..].copy_from_slice(&crc.to_be_bytes());
-        // In the body, in the length and in the operation.
+        // Damage in the body, in the length and in the opcode.
         for rotten in [20, 2, 3, 0] {
             let disk = formatted();
             let mut journal = claim(&disk, "nn1@a");

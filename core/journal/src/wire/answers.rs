@@ -1,9 +1,9 @@
-//! Answers: their bodies, and back by the method that was called.
+//! Bodies of answers. They are decoded by the method that was called.
 //!
 //! Invariants:
 //! * What [`Answer::encode`] makes for the method it answers, [`Answer::decode`] turns into the same answer.
-//! * The methods of all protocols have different names, so that the method alone tells what the answer is.
-//! * A method whose answer has nothing to say is [`Answer::Done`], whatever is in the body.
+//! * No two methods of all protocols have the same name, so the method alone tells the kind of answer.
+//! * An answer without content is [`Answer::Done`], whatever its body holds.
 //! * "No transaction" travels as an absent field, in manifests as Hadoop's -12345; both are `None` here.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -25,7 +25,7 @@ use crate::membership::Membership;
 use crate::messages::{Answer, LeaseState, Manifest, ManifestSegment, PrepareRecoveryAnswer};
 
 impl Answer {
-    /// The body of the answer to `request`'s method.
+    /// The body of the answer to this method.
     #[must_use]
     pub fn encode(&self, method: &str) -> Bytes {
         let body = match self {
@@ -54,7 +54,7 @@ impl Answer {
                 lease_granted_ms: *lease_granted_ms,
                 membership: membership.as_ref().map(Membership::to_proto),
             }),
-            // The answers that carry a lease have it in the same field.
+            // All answers that carry a lease have it in the same field.
             Answer::Lease { lease_granted_ms } => bytes(&pb::JournalResponseProto {
                 lease_granted_ms: *lease_granted_ms,
             }),
@@ -92,7 +92,7 @@ impl Answer {
         body
     }
 
-    /// An answer from the name of the method and the body.
+    /// Decodes the answer to this method.
     pub fn decode(method: &str, body: Bytes) -> Result<Answer, WireError> {
         Ok(match method {
             "isFormatted" => Answer::IsFormatted(decode::<pb::IsFormattedResponseProto>(method, body)?.is_formatted),
@@ -171,7 +171,7 @@ fn lease_state_to_proto(state: &LeaseState) -> LeaseStateProto {
     }
 }
 
-/// From the wire.
+/// Reads a protobuf message.
 #[must_use]
 pub fn lease_state_from_proto(proto: LeaseStateProto) -> LeaseState {
     LeaseState {

@@ -1,6 +1,6 @@
-//! How long and how large what comes from outside may be.
+//! Limits of the length and size of everything that comes from outside.
 //!
-//! Invariant: whatever of a request is written into a small file of a journal (VERSION, `lease-epoch`,
+//! Invariant: whatever part of a request is written into a small file of a journal (VERSION, `lease-epoch`,
 //! `hathi-membership`, a recovery record) can be read from there again.
 
 use hathi_formats::ids::{NamespaceInfo, TxId};
@@ -9,14 +9,14 @@ use super::Envelope;
 use crate::membership::{MEMBERS_MAX, Membership};
 use crate::messages::{Request, RequestInfo};
 
-/// Most bytes of a name: journal and nameservice ids (a directory's name), cluster and block pool ids, a lease's holder.
-/// Hadoop has no limit; its own are below 100 bytes.
+/// Longest name: journal and nameservice ids (a directory's name), cluster and block pool ids, a lease's holder. Hadoop
+/// has no limit; its own names are below 100 bytes.
 const NAME_MAX_BYTES: usize = 1024;
-/// Most bytes of a `host:port` (DNS: 253 and a port).
+/// Longest `host:port`. A DNS name has 253 bytes.
 const ADDRESS_MAX_BYTES: usize = 300;
-/// Most bytes of the URL of a segment: an address, ids, two numbers, each byte of the ids as three.
+/// Longest URL of a segment: an address, ids whose bytes may be encoded as three each, two numbers.
 const URL_MAX_BYTES: usize = 16 << 10;
-/// The highest transaction id: Java's are signed, and -12345 stands for none.
+/// Highest transaction id. Java's are signed, and -12345 stands for none.
 const TXID_MAX: u64 = i64::MAX as u64;
 
 type Checked = Result<(), String>;
@@ -28,7 +28,7 @@ fn text(what: &str, text: &str, max: usize) -> Checked {
     Ok(())
 }
 
-/// A name that stands in a line of its own in a file.
+/// Checks a name that is written into a file as a line of its own.
 fn name(what: &str, name: &str) -> Checked {
     text(what, name, NAME_MAX_BYTES)?;
     match name.chars().any(char::is_control) {
@@ -64,7 +64,7 @@ fn info(info: &RequestInfo) -> Checked {
     }
 }
 
-/// What is wrong with a request, for people.
+/// Describes what is wrong with a request.
 pub(super) fn check(envelope: &Envelope, request: &Request) -> Checked {
     name("the journal id", &envelope.journal_id)?;
     name(

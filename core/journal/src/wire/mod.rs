@@ -4,10 +4,10 @@
 //! * `answers`: by the method that was called.
 //! * `limits`: how long what comes from outside may be.
 //!
-//! Knows field names and Hadoop's conventions for absent values, and no rule: what a value means, and whether it can
-//! be, is for those who get it.
+//! This module knows field names and how Hadoop writes absent values. It decides nothing: the receiver knows what a
+//! value means and whether it is possible.
 //!
-//! Invariants: bytes from outside never panic, they are a value or a [`WireError`]; and what was encoded here decodes to
+//! Invariants: bytes from outside cause no panic; they are a value or a [`WireError`]. What was encoded here decodes to
 //! the same value.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -27,18 +27,18 @@ mod requests;
 pub use answers::lease_state_from_proto;
 pub use requests::Envelope;
 
-/// The Hadoop version that NamespaceInfo names, where peers only compare it for equality or show it.
+/// Hadoop version in `NamespaceInfo`. Peers only compare or show it.
 const SOFTWARE_VERSION: &str = "3.5.0";
 
 /// Why bytes are no request or answer.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The bytes are no such message.
+    /// The bytes are no message of the method's type.
     #[error("undecodable {method}: {source}")]
     Decode {
-        /// Of which method.
+        /// Name of the method.
         method: String,
-        /// Why.
+        /// Error of the decoder.
         source: prost::DecodeError,
     },
     /// There is no such method.
@@ -49,12 +49,12 @@ pub enum WireError {
         /// The method asked for.
         method: String,
     },
-    /// Something in it is longer or larger than it may be.
+    /// A value is longer or larger than its limit.
     #[error("{method}: {what}")]
     BeyondLimit {
-        /// Of which method.
+        /// Name of the method.
         method: String,
-        /// What.
+        /// Name of the value.
         what: String,
     },
 }

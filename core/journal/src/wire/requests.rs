@@ -1,11 +1,11 @@
-//! Requests: which journal they are for, their bodies, and back by protocol and method.
+//! Requests and the journal that they are for. They are decoded by protocol and method.
 //!
 //! Invariants:
 //! * What [`Envelope::encode`] makes, [`Envelope::decode`] turns into the same envelope and the same request, given
 //!   [`Request::protocol`] and [`Request::method`]; only `doPreUpgrade`, `doUpgrade` and Hathi's `watchLease` and
 //!   `releaseLease` have no place for the nameservice.
-//! * A method is known under its own protocol only: under another one it is [`WireError::NoSuchMethod`].
-//! * A lease is asked for with both a length and a holder; one without the other is no lease.
+//! * A method is known only in its own protocol. In another one it is [`WireError::NoSuchMethod`].
+//! * A request for a lease has a length and a holder. If one is missing, no lease is asked for.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -29,12 +29,12 @@ use crate::messages::{
     INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, QJOURNAL_PROTOCOL, Request, RequestInfo,
 };
 
-/// Which journal a request is for.
+/// The journal that a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The journal id of the shared edits URI.
+    /// Journal id of the shared edits URI.
     pub journal_id: String,
-    /// The nameservice, by which a JournalNode finds its peers.
+    /// The nameservice. A JournalNode finds its peers by it.
     pub name_service_id: Option<String>,
 }
 
@@ -62,7 +62,7 @@ impl Envelope {
         }
     }
 
-    /// The body of a request; protocol and method are [`Request::protocol`] and [`Request::method`].
+    /// The body of a request. Its protocol and method are [`Request::protocol`] and [`Request::method`].
     #[must_use]
     pub fn encode(&self, request: &Request) -> Bytes {
         let jid = self.jid();
@@ -226,9 +226,9 @@ impl Envelope {
         }
     }
 
-    /// A request from the name of its protocol and method and its body.
+    /// Decodes the request of this protocol and method.
     pub fn decode(protocol: &str, method: &str, body: Bytes) -> Result<(Envelope, Request), WireError> {
-        // The edits of `journal` are bytes that may look like anything; nothing beside them is repeated.
+        // The edits in `journal` may look like anything, and no other field of it is repeated.
         if method != "journal" && !is_bounded(&body, None) {
             return Err(WireError::BeyondLimit {
                 method: method.to_owned(),
@@ -478,7 +478,7 @@ fn lease_from(ms: Option<u32>, holder: Option<String>, proof: LeaseProof) -> Opt
     })
 }
 
-/// Two numbers: bytes would have to be allocated for each call.
+/// The proof as two numbers. As bytes it would need an allocation per call.
 fn proof_to(proof: Option<LeaseProof>) -> (Option<u64>, Option<u64>) {
     let proof = proof.filter(|proof| proof.is_some());
     proof.map(|proof| ((proof.0 >> 64) as u64, proof.0 as u64)).unzip()

@@ -1,4 +1,4 @@
-//! What the writer knows of one JournalNode, and what it has under way there (`qjournal.client.IPCLoggerChannel`).
+//! The writer's state for one JournalNode, and the calls under way there (`qjournal.client.IPCLoggerChannel`).
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use hathi_formats::ids::{Epoch, TxId};
 use super::CallId;
 use crate::messages::{Micros, SegmentState};
 
-/// A call under way or waiting, without epoch, serial and commit, which are attached when it leaves.
+/// A call under way or waiting. Epoch, serial number and committed transaction are added when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     GetJournalState,
     NewEpoch {
         epoch: Epoch,
     },
-    /// The same in office, of a JournalNode that missed the election.
+    /// `newEpoch` of the writer in office, for a JournalNode that missed the election.
     Establish,
-    /// Which epoch it has promised that is higher than ours.
+    /// Ask for the epoch, higher than ours, that the JournalNode has promised.
     AskPromise,
     Prepare {
         segment: TxId,
@@ -26,7 +26,7 @@ pub(super) enum Op {
         from_url: String,
         chosen_epoch: Option<Epoch>,
     },
-    /// The end of a recovery.
+    /// Finalize the recovered segment.
     FinalizeRecovered {
         start: TxId,
         end: TxId,
@@ -49,7 +49,7 @@ pub(super) enum Op {
         min_to_keep: TxId,
     },
     Release,
-    /// Before it is added.
+    /// Format a JournalNode as joining, before it is added.
     Join,
     SetMembership {
         version: u64,
@@ -66,74 +66,75 @@ impl Op {
 pub(super) struct InFlight {
     pub op: Op,
     pub sent: Micros,
-    /// [`super::QuorumWriter::round`] at that time.
+    /// Value of [`super::QuorumWriter::round`] when the call was made.
     pub round: u64,
     pub committed: Option<TxId>,
 }
 
-/// How a JournalNode stands to the segment the channel works at.
+/// State of a JournalNode in the segment that its channel works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sync {
-    /// Has not opened it yet; to be asked.
+    /// The segment is not open there yet; it has to be opened.
     Fresh,
-    /// Takes batches in order.
+    /// The JournalNode takes batches in order.
     Current,
-    /// Missed something or cannot be reached; to be caught up not before this moment.
+    /// The JournalNode missed something or cannot be reached. It is caught up, but not before `retry_at`.
     Behind { retry_at: Micros },
-    /// Cannot be caught up; waits for the next segment.
+    /// The JournalNode cannot be caught up in this segment, and waits for the next one.
     GivenUp,
-    /// Has finalized it.
+    /// The segment is finalized there.
     Finalized,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Channel {
-    /// Knows our extensions; `None` until it answered `newEpoch`.
+    /// Whether the JournalNode knows our extensions; `None` until it has answered `newEpoch`.
     pub ours: Option<bool>,
-    /// From `getJournalState`: scheme and port of the HTTP server.
+    /// Scheme and port of its HTTP server, from `getJournalState`.
     pub endpoint: Option<(String, u16)>,
-    /// Promised a higher epoch.
+    /// Whether it has promised a higher epoch.
     pub fenced: bool,
-    /// Since when.
+    /// When it said so first.
     pub fenced_at: Micros,
-    /// Of one that was left behind by an election: its promise, as it said when it was asked last.
+    /// The higher epoch that a JournalNode left behind by an election has promised, by its last answer.
     pub left_behind: Option<Epoch>,
     /// When it may be asked for its promise again.
     pub ask_promise_at: Micros,
-    /// Said that it has not promised our epoch to us: to be asked for that before anything else, from this moment on.
+    /// It said that it has not promised our epoch to us. From this moment on it is asked for that promise before
+    /// anything else.
     pub unpromised: Option<Micros>,
-    /// Said something that can't be true beside what all others say: its word counts for nothing in this recovery.
+    /// Its statement contradicts all others, so it is ignored in this recovery.
     pub distrusted: bool,
-    /// Is no JournalNode of the journal any more, or never was.
+    /// It is no JournalNode of the journal any more, or never became one.
     pub gone: bool,
     pub serial: u64,
     pub in_flight: BTreeMap<CallId, InFlight>,
-    /// Calls of a recovery and purges, before anything else.
+    /// Calls of a recovery, and purges. They are sent before everything else.
     pub waiting: Vec<Op>,
-    /// The segment it works at.
+    /// Start of the segment that the channel works on.
     pub segment: Option<TxId>,
     pub sync: Sync,
     /// The next transaction to send.
     pub next: TxId,
-    /// All up to here is durable there.
+    /// Last transaction that is durable there, with all before it.
     pub acked: TxId,
     pub backoff: Micros,
     pub last_sent: Micros,
-    /// When the last lease was asked for.
+    /// When a lease was asked for last.
     pub last_lease_asked: Micros,
-    /// When the request was sent that was last answered with success.
+    /// Sending time of the last request that was answered with success.
     pub last_success: Micros,
-    /// When it fell out of sync: calls sent later and answered tell that it is back.
+    /// When it fell out of sync. An answer to a call that was sent later shows that it is back.
     pub lost_at: Micros,
-    /// Refused to open the last segment: it would refuse the next one, too.
+    /// It refused to open the last segment, so it would refuse the next one, too.
     pub refused: bool,
-    /// The commit it was told last.
+    /// Committed transaction that it was told last.
     pub told_committed: Option<TxId>,
 }
 
-/// First pause before an unreachable JournalNode is tried again.
+/// First pause before an unreachable JournalNode is tried again, in microseconds.
 pub(super) const BACKOFF_MIN: Micros = 20_000;
-/// Longest pause.
+/// Longest such pause.
 pub(super) const BACKOFF_MAX: Micros = 500_000;
 
 impl Channel {
@@ -165,7 +166,7 @@ impl Channel {
         }
     }
 
-    /// It said that it has promised a higher epoch.
+    /// The JournalNode said that it has promised a higher epoch.
     pub fn fence(&mut self, now: Micros) {
         if !self.fenced {
             self.fenced = true;
@@ -174,7 +175,7 @@ impl Channel {
         }
     }
 
-    /// What kept it out is over: it is asked for its promise of our epoch, and takes part again when it has given it.
+    /// The reason that kept the JournalNode out is gone. It is asked to promise our epoch, and takes part once it has.
     pub fn let_in(&mut self, now: Micros) {
         self.fenced = false;
         self.left_behind = None;
@@ -192,7 +193,8 @@ impl Channel {
         self.in_flight.len() < depth && self.in_flight.values().all(|call| call.op.is_journal())
     }
 
-    /// It missed something: what it acknowledged beyond the commit is no longer counted on, its disk may be new.
+    /// The JournalNode missed something. What it acknowledged beyond the committed transaction counts no more, because
+    /// its disk may be new.
     pub fn fall_out_of_sync(&mut self, committed: TxId, now: Micros) {
         self.acked = self.acked.min(committed);
         if matches!(self.sync, Sync::Current | Sync::Fresh) {
@@ -206,7 +208,7 @@ impl Channel {
         }
     }
 
-    /// What must hold between calls, with so many batches under way at most.
+    /// Asserts the invariants that hold between calls. At most `depth` batches are under way.
     pub fn check(&self, depth: usize) {
         assert!(self.in_flight.len() <= depth.max(1), "more is under way than may be");
         assert!(

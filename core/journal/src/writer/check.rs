@@ -1,4 +1,4 @@
-//! What must hold of a writer between calls.
+//! Invariants of a writer between calls.
 
 use hathi_formats::ids::TxId;
 
@@ -6,10 +6,11 @@ use super::{MAX_TARGETS, Phase, QuorumWriter};
 use crate::mutant::{Mutant, Mutation};
 
 impl QuorumWriter {
-    /// What must hold between calls: simulators look after each event, debug builds after each answer.
+    /// Asserts the invariants that hold between calls. Simulators call it after each event, debug builds after each
+    /// answer.
     pub fn check(&self) {
         if self.phase == Phase::Dead {
-            // It listens to nobody any more.
+            // A writer that has ended ignores everything.
             return;
         }
         let committed = self.committed.unwrap_or_default();
@@ -67,7 +68,8 @@ impl QuorumWriter {
         }
     }
 
-    /// [`QuorumWriter::check`] in debug builds, unless a rule is broken on purpose: then others show it.
+    /// [`QuorumWriter::check`] in debug builds. It is left out while a rule is broken on purpose: other checks must
+    /// find that.
     pub(super) fn debug_check(&self) {
         if cfg!(debug_assertions) && self.config.mutation == Mutation::default() {
             self.check();

@@ -1,7 +1,7 @@
-//! Which JournalNodes count, and how that changes while writing. Why it is safe: [`crate::membership`].
+//! The voting JournalNodes, and how they change while edits are written. [`crate::membership`] says why this is safe.
 //!
 //! ```text
-//! add_learner ─► joinJournal ─► caught up like any other, counts for nothing ─► change
+//! add_learner ─► joinJournal ─► caught up like any other, without a vote ─► change
 //! change ─► setMembership (epoch, 0) = as found ─► of a majority
 //!        ─► setMembership (epoch, n)             ─► of a majority of before and one of after,
 //!                                                   both with all that is committed ─► MembershipChanged
@@ -17,69 +17,70 @@ use crate::membership::{MEMBERS_MAX, MEMBERS_MIN, Membership};
 use crate::messages::{Answer, Micros, Request};
 use crate::mutant::Mutant;
 
-/// Pause before a JournalNode that did not take the membership is asked again.
+/// Pause in microseconds before a JournalNode that did not take the membership is asked again.
 const RETRY: Micros = 500_000;
 
-/// One JournalNode more or less.
+/// A change of the membership by one JournalNode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The learner of this address counts from now on.
+    /// The learner with this address becomes a voting member.
     Add(String),
-    /// This one counts no more.
+    /// This JournalNode is no member any more.
     Remove(String),
 }
 
-/// How a JournalNode that is to be added stands.
+/// State of the JournalNode that is to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learner {
-    /// There is none.
+    /// There is no learner.
     None,
-    /// Was asked to join.
+    /// The learner was asked to join.
     Joining,
-    /// Has not all of the newest segment yet; `waits`: and gets no more of it, only the next segment from its begin.
+    /// The learner lacks transactions of the newest segment. `waits`: it can't be caught up in this segment, only in
+    /// the next one.
     Behind {
-        /// It needs a new segment.
+        /// Whether it needs a new segment.
         waits: bool,
     },
-    /// Has all of the newest segment.
+    /// The learner has all of the newest segment.
     InSync,
-    /// Cannot be added.
+    /// The learner cannot be added.
     Refused(String),
 }
 
-/// A membership on its way to the JournalNodes.
+/// A membership that is being written to the JournalNodes.
 #[derive(Clone, Debug)]
 pub(super) struct Spread {
     record: Membership,
     kept: BTreeSet<usize>,
     retry_at: BTreeMap<usize, Micros>,
-    /// All up to here must be on a majority of those who count afterwards.
+    /// All transactions up to this one must be on a majority of the future members.
     barrier: TxId,
     done: bool,
 }
 
-/// Who counts.
+/// The voting JournalNodes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members {
-    /// Indices of channels.
+    /// The members, as indices of channels.
     now: Vec<usize>,
-    /// While a change is under way: who will count afterwards. Until it is done a majority of both is needed.
+    /// The future members while a change is under way. Until it is done a majority of both is needed.
     next: Option<Vec<usize>>,
-    /// The newest membership known; `None` when the set was never changed.
+    /// The newest known membership; `None` when the JournalNodes were never changed.
     record: Option<Membership>,
     spread: Option<Spread>,
-    /// The record is of our epoch and on a majority.
+    /// Whether the newest membership is of our epoch and on a majority.
     own: bool,
     waiting: Option<Vec<usize>>,
     learner: Option<usize>,
     learner_problem: Option<String>,
-    /// Who was asked in this phase of the recovery.
+    /// JournalNodes that were asked in this phase of the recovery.
     asked: BTreeSet<usize>,
 }
 
 impl Members {
-    /// What must hold between calls, of so many channels; `foreign` where the rule is broken on purpose that a change
-    /// begins with the membership found, written anew.
+    /// Asserts the invariants that hold between calls, for a writer with this number of channels. `foreign`: a mutant
+    /// breaks the rule that a change begins by writing the found membership anew.
     pub(super) fn check(&self, channels: usize, foreign: bool) {
         for set in std::iter::once(&self.now).chain(&self.next) {
             let distinct: BTreeSet<&usize> = set.iter().collect();
@@ -109,19 +110,19 @@ impl Members {
 }
 
 impl QuorumWriter {
-    /// The `host:port` of every JournalNode that was ever spoken to, by the index that [`WriterAction::Send`] names.
+    /// The `host:port` of every JournalNode ever spoken to. [`WriterAction::Send`] names them by their index.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
 
-    /// Who counts: the `host:port` of each.
+    /// The `host:port` of each member.
     #[must_use]
     pub fn members(&self) -> Vec<String> {
         self.names(&self.members.now)
     }
 
-    /// The newest membership known; `None` when the set was never changed.
+    /// The newest known membership; `None` when the JournalNodes were never changed.
     #[must_use]
     pub fn membership(&self) -> Option<&Membership> {
         self.members.record.as_ref()
@@ -131,17 +132,17 @@ impl QuorumWriter {
         indices.iter().filter_map(|i| self.addresses.get(*i).cloned()).collect()
     }
 
-    /// Indices of those who count.
+    /// The members, as indices of channels.
     pub(super) fn counting(&self) -> &[usize] {
         &self.members.now
     }
 
-    /// Whether a majority is among those of whom `yes` holds: of each set that counts.
+    /// Whether the JournalNodes for which `yes` holds are a majority: during a change, of both sets of members.
     pub(super) fn is_quorum(&self, yes: impl Fn(usize) -> bool) -> bool {
         self.is_quorum_less(0, yes)
     }
 
-    /// The same, with a few less than a majority: for planted bugs.
+    /// [`Self::is_quorum`] with a few JournalNodes less than a majority, for mutants.
     pub(super) fn is_quorum_less(&self, less: usize, yes: impl Fn(usize) -> bool) -> bool {
         self.sets().all(|set| {
             let count = set.iter().filter(|i| yes(**i)).count();
@@ -149,7 +150,7 @@ impl QuorumWriter {
         })
     }
 
-    /// The highest value that a majority of each set that counts reaches.
+    /// The highest value that a majority reaches: during a change, of both sets of members.
     pub(super) fn quorum_value<T: Ord + Copy + Default>(&self, less: usize, value: impl Fn(usize) -> T) -> T {
         let reached = self.sets().map(|set| {
             let mut values: Vec<T> = set.iter().map(|i| value(*i)).collect();
@@ -171,11 +172,11 @@ impl QuorumWriter {
         self.sets().any(|set| set.contains(&i))
     }
 
-    /// The channel of an address, made when there is none.
+    /// Index of the channel to an address. It is made if there is none.
     fn channel_of(&mut self, address: &str) -> usize {
         if let Some(i) = self.addresses.iter().position(|known| known == address) {
             if let Some(channel) = self.channels.get_mut(i).filter(|channel| channel.gone) {
-                // A JournalNode takes no serial twice in an epoch.
+                // A JournalNode takes each serial number of an epoch once only.
                 let serial = channel.serial;
                 *channel = Channel::new();
                 channel.serial = serial;
@@ -193,7 +194,7 @@ impl QuorumWriter {
         self.channels.len() - 1
     }
 
-    /// The JournalNodes to begin with: those of the newest membership known, or of the configuration.
+    /// Begins with the members of the newest known membership, or those of the configuration.
     pub(super) fn begin_members(&mut self) {
         let addresses = match self.config.membership.clone() {
             Some(membership) => {
@@ -208,7 +209,7 @@ impl QuorumWriter {
 
     // ---- coming into office
 
-    /// Asks everybody who counts; those who were asked in this phase before are not again.
+    /// Asks every member that was not asked in this phase.
     pub(super) fn ask_members(&mut self, op: impl Fn(usize) -> Op) {
         for i in self.members.now.clone() {
             if self.members.asked.insert(i)
@@ -223,7 +224,7 @@ impl QuorumWriter {
         self.members.asked.clear();
     }
 
-    /// A JournalNode knows a newer membership: from here on its majority is needed.
+    /// A JournalNode knows a newer membership. From now on a majority of that one is needed.
     pub(super) fn follow(&mut self, found: Option<Membership>) {
         let Some(found) = found else { return };
         if !found.is_valid()
@@ -245,7 +246,8 @@ impl QuorumWriter {
         }
     }
 
-    /// The log is recovered: those who were only asked for the way are left, and what was found is made our own.
+    /// The log is recovered. JournalNodes of older memberships are left, and the found membership is written in our
+    /// epoch.
     pub(super) fn settle_members(&mut self) {
         for i in 0..self.channels.len() {
             if !self.members.now.contains(&i) {
@@ -255,7 +257,7 @@ impl QuorumWriter {
         self.spread_in_own_epoch();
     }
 
-    /// A membership must be of the writer's own epoch, and on a majority, before it is changed.
+    /// Before a membership is changed it must be of the writer's own epoch, and on a majority.
     pub(super) fn spread_in_own_epoch(&mut self) {
         self.members.own = false;
         if let Some(record) = &self.members.record
@@ -279,10 +281,10 @@ impl QuorumWriter {
 
     // ---- changing
 
-    /// Begins to catch a JournalNode up that is to be added. It counts for nothing yet.
+    /// Begins to catch up a JournalNode that is to be added. It has no vote yet.
     ///
     /// # Errors
-    /// Why it can't be, for people.
+    /// Why it can't be added, in words for people.
     pub fn add_learner(&mut self, address: &str, now: Micros, out: &mut Actions) -> Result<(), String> {
         self.check_changeable(now)?;
         if self.members.learner.is_some() {
@@ -310,7 +312,7 @@ impl QuorumWriter {
         Ok(())
     }
 
-    /// Forgets the JournalNode that was to be added, unless its change has begun.
+    /// Forgets the learner, unless its change has begun.
     pub fn drop_learner(&mut self) {
         if let Some(i) = self.members.learner
             && !self.will_count(i)
@@ -321,7 +323,7 @@ impl QuorumWriter {
         }
     }
 
-    /// How the JournalNode that is to be added stands.
+    /// State of the learner.
     #[must_use]
     pub fn learner(&self) -> Learner {
         let Some(channel) = self.members.learner.and_then(|i| self.channels.get(i)) else {
@@ -364,7 +366,7 @@ impl QuorumWriter {
         }
     }
 
-    /// Whether a JournalNode may get edits: one that is to be added only after it has joined.
+    /// Whether a JournalNode may get edits. A learner may only after it has joined.
     pub(super) fn may_write(&self, i: usize) -> bool {
         self.members.learner != Some(i) || self.channels.get(i).is_some_and(|channel| channel.ours == Some(true))
     }
@@ -376,7 +378,7 @@ impl QuorumWriter {
         if self.is_changing() {
             return Err("another change of the JournalNodes is under way".to_owned());
         }
-        // Whoever holds the lease knows that nobody has come after it and changed something.
+        // While we hold the lease, no other NameNode can have become the writer and changed anything.
         if self.lease_supported() && self.lease_until <= now {
             return Err("the read lease is not held".to_owned());
         }
@@ -399,10 +401,10 @@ impl QuorumWriter {
         self.members.waiting.is_some() || self.members.next.is_some()
     }
 
-    /// Changes who counts. Ends with `MembershipChanged`, or with the writer.
+    /// Changes the membership. This ends with `MembershipChanged`, or with the end of the writer.
     ///
     /// # Errors
-    /// Why not, for people; then nothing has begun.
+    /// Why the change can't begin, in words for people. Then nothing was done.
     pub fn change(&mut self, change: &Change, now: Micros, out: &mut Actions) -> Result<(), String> {
         self.check_changeable(now)?;
         let next = match change {
@@ -526,7 +528,7 @@ impl QuorumWriter {
         }
     }
 
-    /// Lost touch with a JournalNode, which may have lost its disk: what it keeps is not known any more.
+    /// A JournalNode did not answer and may have lost its disk, so it may have lost the membership as well.
     pub(super) fn membership_unsure(&mut self, i: usize, now: Micros) {
         if let Some(spread) = &mut self.members.spread {
             spread.kept.remove(&i);
@@ -534,14 +536,15 @@ impl QuorumWriter {
         }
     }
 
-    /// A change is done when enough keep it and have what they need.
+    /// Ends a change when enough JournalNodes keep the membership and have the transactions that they need.
     pub(super) fn check_change(&mut self, now: Micros, out: &mut Actions) {
         let Some(spread) = self.members.spread.as_ref().filter(|spread| !spread.done) else {
             return;
         };
         let hasty = self.mutated(Mutant::HastyMembership);
         let kept = self.is_quorum(|i| spread.kept.contains(&i)) || (hasty && !spread.kept.is_empty());
-        // Of an older segment it may lack everything but the end, so that counts for nothing.
+        // A JournalNode may have the end of an older segment and lack everything before. So only the newest segment
+        // counts.
         let newest = self.targets.back().map_or(TxId(u64::MAX), |target| target.start);
         let needed = spread.barrier.max(newest);
         let reached = self.quorum_value(0, |i| self.channels.get(i).map_or(TxId(0), |channel| channel.acked));
@@ -570,7 +573,7 @@ impl QuorumWriter {
                         self.leave(i);
                     }
                 }
-                // May be less than before: what those who were removed granted counts no more.
+                // The lease may now end earlier, because the leases of removed JournalNodes count no more.
                 self.lease_until = self.lease_of_quorum();
                 out.push(WriterAction::MembershipChanged { membership: record });
                 self.advance_commit(out);

@@ -8,22 +8,25 @@
 //! ```
 //! When a JournalNode was left behind by an election, there is a `newEpoch*` before the `startLogSegment*` ([`reelection`]).
 //!
-//! Calls in, [`WriterAction`]s out, time as an argument. A shell sends the requests and brings the answers.
+//! Method calls in, [`WriterAction`]s out, time as an argument. The shell sends the requests and passes the answers on.
 //!
-//! Every JournalNode has a channel that works its own way through the segments: opens, receives batches, finalizes.
-//! Batches wait once, for all channels, in a bounded buffer that also keeps recent committed ones. Ours get several
-//! batches at a time (one connection keeps their order); a Java JournalNode one at a time, because several of its
-//! handlers could take two in either order; what waits meanwhile merges. One that missed something is caught up
-//! from the buffer after `resumeSegment`, or, if it can't be, waits for the next segment as in Hadoop.
+//! Every JournalNode has a channel that goes through the segments at its own pace: it opens a segment, receives
+//! batches, finalizes it. Batches wait once for all channels, in a bounded buffer that also keeps recent committed
+//! ones. Our JournalNodes get several batches at a time, because one connection keeps their order. A Java JournalNode
+//! gets one at a time, because two of its handlers could take two batches in either order; batches that wait meanwhile
+//! are merged. A JournalNode that missed something is caught up from the buffer after `resumeSegment`. If that is
+//! impossible it waits for the next segment, as in Hadoop.
 //!
 //! Invariants
-//! * a transaction is `Synced` when a majority acknowledged it after a sync, and everything before it;
+//! * a transaction is `Synced` when a majority has acknowledged it, and everything before it, after a sync;
 //! * nothing is written before the last segment of the previous writer is recovered on a majority;
-//! * what one JournalNode says alone can't stop a recovery as long as a majority of the others answers ([`recovery`]);
-//! * `committed` never goes back and is told to JournalNodes with every request;
-//! * a lease is held until the majority-th largest of (sending time + granted, less the drift);
-//! * after `Fenced`, `LostQuorum` or `LeaseHeld` nothing more is said;
-//! * what was not synced is never dropped, what was is bounded by `recent_limit_bytes`.
+//! * one JournalNode alone can't stop a recovery with what it says, as long as a majority of the others answers
+//!   ([`recovery`]);
+//! * `committed` never goes back, and every request tells it to the JournalNode;
+//! * the writer holds its read lease until the latest time that the leases of a majority reach. Each of these lasts
+//!   from its request's sending time for the granted length, less the drift;
+//! * nothing more is sent after `Fenced`, `LostQuorum` or `LeaseHeld`;
+//! * edits that are not synced are never dropped. The size of synced ones is bounded by `recent_limit_bytes`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,54 +58,54 @@ pub use members::{Change, Learner};
 use recent::RecentEdits;
 use reelection::Reelections;
 
-/// Most bytes of merged batches in one journal call (`FSEditLog`'s output buffer; the RPC limit is far above).
+/// Largest merged batch in one journal call (`FSEditLog`'s output buffer; the RPC limit is far above).
 const MERGE_LIMIT_BYTES: usize = 512 << 10;
-/// How soon after a commit an idle JournalNode learns of it, for the standbys that read there.
+/// Delay in microseconds after which an idle JournalNode is told of a commit, for the standbys that read there.
 const COMMIT_DELAY: Micros = 5_000;
-/// The same after a recovery, for which somebody waits.
+/// The same after a recovery, because somebody waits for its end.
 const RECOVERED_DELAY: Micros = 500;
-/// How often an idle JournalNode is asked for anything when no lease is.
+/// Period of heartbeats to an idle JournalNode when no lease is asked for.
 const HEARTBEAT_PERIOD: Micros = 1_000_000;
-/// Requests with a lease are sent this many times per lease.
+/// Number of requests with a lease that are sent in the length of a lease.
 const LEASE_RENEWALS: Micros = 4;
-/// Pause before `newEpoch` is tried again when a JournalNode did not say how long a lease runs.
+/// Pause before `newEpoch` is tried again when the JournalNode did not say how long a lease runs.
 const LEASE_RETRY: Micros = 50_000;
-/// How many segments a slow JournalNode may be behind before it skips to the newest.
+/// Number of segments that a slow JournalNode may be behind before it skips to the newest.
 const MAX_TARGETS: usize = 4;
 
-/// How a writer works.
+/// Configuration of a writer.
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
     /// The namespace.
     pub ns_info: NamespaceInfo,
-    /// `<namenode id>@<instance id>`, for the lease.
+    /// `<namenode id>@<instance id>`, the holder of the lease.
     pub holder: Arc<str>,
-    /// What proves to the JournalNodes that a call is the holder's.
+    /// Secret that proves to the JournalNodes that a call is the holder's.
     pub proof: LeaseProof,
-    /// The highest epoch this holder has asked for before. It asks for none twice: what an earlier attempt of its has
-    /// sent, and comes late, must not count for a later one.
+    /// The highest epoch that this holder has asked for before. It never asks for an epoch twice: a late request of an
+    /// earlier attempt must not count for a later attempt.
     pub asked_before: Epoch,
-    /// Length of the read lease in milliseconds; 0 = none asked for.
+    /// Length of the read lease in milliseconds; 0: no lease is wanted.
     pub lease_ms: u32,
-    /// Of the edit log written.
+    /// Layout version of the edit log.
     pub layout_version: LayoutVersion,
     /// The configured JournalNodes (`dfs.namenode.shared.edits.dir`), as `host:port`.
     pub members: Vec<String>,
-    /// The newest membership this NameNode knows; then that one counts.
+    /// The newest membership that this NameNode knows. If there is one, `members` is ignored.
     pub membership: Option<Membership>,
     /// The journal id.
     pub journal_id: String,
     /// Time limits.
     pub timeouts: WriterTimeouts,
-    /// Edits kept in memory to catch JournalNodes up with, in bytes; those not synced yet come on top.
+    /// Bytes of committed edits that are kept to catch JournalNodes up. Edits that are not committed come on top.
     pub recent_limit_bytes: usize,
-    /// Journal calls under way to one of our JournalNodes.
+    /// Largest number of journal calls under way to one of our JournalNodes.
     pub pipeline_depth: usize,
     /// For the simulator: a planted bug.
     pub mutation: Mutation,
 }
 
-/// Time limits, in microseconds.
+/// Time limits of calls, in microseconds.
 #[derive(Clone, Debug)]
 pub struct WriterTimeouts {
     /// `dfs.qjournal.start-segment.timeout.ms`
@@ -117,12 +120,12 @@ pub struct WriterTimeouts {
     pub get_journal_state: Micros,
     /// `dfs.qjournal.new-epoch.timeout.ms`
     pub new_epoch: Micros,
-    /// `dfs.qjournal.write-txns.timeout.ms`: also how long a batch may wait for a majority, and how long no majority
-    /// may have answered anything, before the quorum counts as lost.
+    /// `dfs.qjournal.write-txns.timeout.ms`. The quorum counts as lost when a batch waits this long for a majority, or
+    /// no majority has answered anything for this long.
     pub write_txns: Micros,
-    /// How long a JournalNode must have refused the writer in office for a higher promise before it is elected anew, and
-    /// how long the first pause after that is. Some seconds, as long as the longest lease: a rival that is about to win has
-    /// won by then, and a majority tells; one that lost has given up.
+    /// How long a JournalNode must have refused the writer in office because of a higher promise before the writer is
+    /// re-elected, and the first pause after a re-election. Some seconds, as long as the longest lease: by then a rival
+    /// that is about to win has won, which a majority tells, and a rival that lost has given up.
     pub reelect_after: Micros,
 }
 
@@ -142,7 +145,7 @@ impl Default for WriterTimeouts {
     }
 }
 
-/// Names a call, for its answer.
+/// Number of a call. The answer to the call names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
@@ -151,82 +154,83 @@ pub struct CallId(pub u64);
 pub enum CallError {
     /// The JournalNode refused.
     Remote(RemoteException),
-    /// Connection refused, broken, timed out: whether it was done is unknown.
+    /// The connection was refused or broken, or the time limit passed. Whether the call was carried out is unknown.
     Broken(String),
 }
 
-/// What the shell must do.
+/// What the shell has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriterAction {
-    /// Send a request. All calls to one JournalNode leave in this order on one connection; when that breaks, all
-    /// that are under way are answered with [`CallError::Broken`] before the next one is sent.
+    /// Send a request. All calls to one JournalNode leave in this order on one connection. When that connection breaks,
+    /// all calls under way are answered with [`CallError::Broken`] before the next one is sent.
     Send {
-        /// Index of the JournalNode among [`QuorumWriter::addresses`], which only grow.
+        /// Index of the JournalNode in [`QuorumWriter::addresses`], which only grows.
         journalnode: usize,
-        /// For the answer.
+        /// Number that the answer has to name.
         call: CallId,
-        /// What to send.
+        /// The request.
         request: Request,
-        /// After so long answer it with [`CallError::Broken`] (and break the connection).
+        /// Time limit. After it the call is answered with [`CallError::Broken`] and the connection is closed.
         timeout: Micros,
     },
-    /// The log is recovered: all that was acknowledged by earlier writers is in final segments.
+    /// The log is recovered: all transactions that earlier writers acknowledged are in finalized segments.
     Recovered {
-        /// Our epoch.
+        /// Epoch of this writer.
         epoch: Epoch,
-        /// First and last transaction of the segment that was recovered; absent when there was none with a
-        /// transaction. The end of the log is what readers find.
+        /// First and last transaction of the recovered segment. Absent when no segment with a transaction had to be
+        /// recovered. Readers of the journal find the end of the log.
         last_segment: Option<(TxId, TxId)>,
     },
-    /// A majority opened the segment.
+    /// A majority has opened the segment.
     SegmentStarted {
         /// Its first transaction.
         txid: TxId,
     },
-    /// All edits up to here are on a majority.
+    /// All edits up to this one are on a majority.
     Synced {
-        /// The last one.
+        /// The last one of them.
         txid: TxId,
     },
-    /// A majority finalized the segment.
+    /// A majority has finalized the segment.
     SegmentFinalized {
         /// First transaction.
         start: TxId,
         /// Last transaction, inclusive.
         end: TxId,
     },
-    /// The JournalNodes were changed: from now on these count.
+    /// The membership was changed. The new one is valid from now on.
     MembershipChanged {
-        /// Who.
+        /// The new membership.
         membership: Membership,
     },
-    /// What a JournalNode says can't be true beside what the others say. It is left out of this recovery; somebody should
-    /// look at it.
+    /// A JournalNode said something that contradicts what the others say. It is left out of this recovery, and somebody
+    /// should look at it.
     Distrusted {
-        /// Index of the JournalNode among [`QuorumWriter::addresses`].
+        /// Index of the JournalNode in [`QuorumWriter::addresses`].
         journalnode: usize,
-        /// What it said, for people.
+        /// Its statement, in words for people.
         why: String,
     },
-    /// A majority has promised a higher epoch to the writer in office, which goes on in it: a JournalNode takes part again
-    /// that an election had left behind.
+    /// The writer in office was re-elected with a higher epoch, and goes on in it. A JournalNode that an election had
+    /// left behind takes part again.
     Reelected {
         /// The new epoch.
         epoch: Epoch,
     },
-    /// So many JournalNodes promised a higher epoch that no majority is left: step down. Final.
+    /// So many JournalNodes have promised a higher epoch that no majority is left: step down. This is final.
     Fenced {
-        /// What a JournalNode said.
+        /// The refusal of one JournalNode.
         reason: String,
     },
-    /// No majority in time: step down. Final.
+    /// No majority answered in time: step down. This is final.
     LostQuorum {
-        /// What the JournalNodes said.
+        /// The last answers of the JournalNodes.
         reason: String,
     },
-    /// `newEpoch` was refused because somebody's lease runs; what was granted to us is being given back. Final; try again with a new writer later.
+    /// `newEpoch` was refused because the lease of another NameNode runs. The leases that were granted to us are being
+    /// given back. This is final; a new writer may try again later.
     LeaseHeld {
-        /// When that may succeed.
+        /// When a new attempt may succeed.
         retry_at: Micros,
     },
 }
@@ -243,7 +247,7 @@ enum Phase {
     Dead,
 }
 
-/// What a JournalNode said in the present phase.
+/// Answer of a JournalNode in the present phase.
 #[derive(Clone, Debug)]
 enum Vote {
     State(Epoch),
@@ -253,27 +257,27 @@ enum Vote {
     Failed(CallError),
 }
 
-/// A segment that channels have to work through.
+/// A segment that the channels have to write.
 #[derive(Clone, Debug)]
 struct Target {
     start: TxId,
-    /// Where to finalize, once known.
+    /// Last transaction of the segment, once it is known.
     end: Option<TxId>,
     started: Vec<bool>,
     finalized: Vec<bool>,
-    /// Refused to open or finalize it, or could not be asked.
+    /// By channel: the error of a JournalNode that refused to open or finalize the segment, or could not be asked.
     failures: Vec<Option<String>>,
     started_reported: bool,
     finalized_reported: bool,
     deadline: Micros,
 }
 
-/// The writer.
+/// The quorum writer.
 #[derive(Clone, Debug)]
 pub struct QuorumWriter {
     config: WriterConfig,
     channels: Vec<Channel>,
-    /// `host:port` of each channel.
+    /// `host:port` of the JournalNode of each channel.
     addresses: Vec<String>,
     members: Members,
     phase: Phase,
@@ -281,44 +285,44 @@ pub struct QuorumWriter {
     epoch: Epoch,
     /// First and last transaction of the segment under recovery.
     recovered: Option<(TxId, TxId)>,
-    /// From whom it is fetched.
+    /// JournalNode from which the segment under recovery is fetched.
     source: Option<usize>,
-    /// Who named the segment under recovery as its last one.
+    /// JournalNodes that named the segment under recovery as their last one.
     named_by: Vec<usize>,
-    /// Grows when the recovery begins again with another epoch: answers of before count for nothing.
+    /// Grows when the recovery begins again with another epoch. Answers of an earlier round count for nothing.
     round: u64,
     targets: VecDeque<Target>,
     recent: RecentEdits,
-    /// The transaction after the last one handed in.
+    /// The transaction after the last one that was handed in.
     next: TxId,
     committed: Option<TxId>,
-    /// Calls are served here, so the lease may be asked for.
+    /// Whether this NameNode serves calls, so that the lease may be asked for.
     renews_lease: bool,
     hold: LeaseHold,
     lease_until: Micros,
     next_call: u64,
-    /// Since when we are the writer: quorum loss counts from here at the earliest.
+    /// When this NameNode became the writer. The time limits of the quorum begin here at the earliest.
     ready_at: Micros,
     reelections: Reelections,
 }
 
 type Actions = Vec<WriterAction>;
 
-/// How far a JournalNode is behind, as the writer sees it (`IPCLoggerChannelMetrics`).
+/// How far a JournalNode is behind, seen from the writer (`IPCLoggerChannelMetrics`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// It takes batches as they come.
+    /// Whether it takes batches as they come.
     pub in_sync: bool,
-    /// Committed transactions that it has not acknowledged (`IPCLoggerChannel.getLagTxns`).
+    /// Number of committed transactions that it has not acknowledged (`IPCLoggerChannel.getLagTxns`).
     pub txns: u64,
-    /// Since when it lacks something that a majority has; 0 when it does not.
+    /// Microseconds since it first lacked something that a majority has; 0 when it lacks nothing.
     pub time: Micros,
-    /// Bytes that it has not acknowledged and the writer still holds.
+    /// Bytes that it has not acknowledged and that the writer still keeps.
     pub queued_bytes: usize,
 }
 
 impl QuorumWriter {
-    /// A writer for the JournalNodes of `config.membership` or `config.members`; does nothing yet.
+    /// A writer for the JournalNodes of `config.membership` or, without one, `config.members`. It does nothing yet.
     #[must_use]
     pub fn new(config: WriterConfig) -> Self {
         let mut writer = QuorumWriter {
@@ -352,27 +356,27 @@ impl QuorumWriter {
         self.config.mutation.is(mutant)
     }
 
-    /// Bytes handed in that no majority has yet: the shell stops taking calls above a bound.
+    /// Bytes of edits that no majority has yet. Above a bound the shell stops taking calls.
     #[must_use]
     pub fn unsynced_bytes(&self) -> usize {
         self.recent.unsynced_bytes()
     }
 
-    /// Until when the lease is held, on the clock of the `now` arguments. Only grows but for a change of the JournalNodes.
+    /// End of the lease, on the clock of the `now` arguments. It only grows, except when the membership changes.
     #[must_use]
     pub fn lease_until(&self) -> Micros {
         self.lease_until
     }
 
-    /// Whether a majority of the JournalNodes knows leases; with fewer Hadoop's behaviour remains.
+    /// Whether a majority of the JournalNodes knows leases. Otherwise the NameNode behaves as Hadoop's.
     #[must_use]
     pub fn lease_supported(&self) -> bool {
         let ours = |i: usize| self.channels.get(i).is_some_and(|channel| channel.ours == Some(true));
         self.config.lease_ms > 0 && self.is_quorum(ours)
     }
 
-    /// Until when reads may be answered from memory: as long as the lease is held, and always when a majority of the
-    /// JournalNodes knows no leases. They may be replaced by Hadoop's, and back, while we write.
+    /// Until when reads may be answered from memory. That is the end of the lease, or no end when no majority of the
+    /// JournalNodes knows leases. JournalNodes may be replaced by Hadoop's, and back, while this writer writes.
     #[must_use]
     pub fn may_read_until(&self) -> Micros {
         match self.phase {
@@ -381,25 +385,25 @@ impl QuorumWriter {
         }
     }
 
-    /// The highest transaction known to be on a majority.
+    /// Highest transaction that is known to be on a majority.
     #[must_use]
     pub fn committed(&self) -> Option<TxId> {
         self.committed
     }
 
-    /// Our epoch; 0 before it is known.
+    /// Epoch of this writer; 0 before it is known.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Whether the writer has said its last word.
+    /// Whether the writer has ended.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.phase == Phase::Dead
     }
 
-    /// For metrics, in the order of [`QuorumWriter::members`].
+    /// State of each JournalNode for metrics, in the order of [`QuorumWriter::members`].
     #[must_use]
     pub fn lags(&self, now: Micros) -> Vec<Lag> {
         let committed = self.committed.unwrap_or_default();
@@ -416,20 +420,20 @@ impl QuorumWriter {
         members.filter_map(|i| self.channels.get(*i)).map(lag).collect()
     }
 
-    /// Deletes segments that end before `min_to_keep` everywhere; nobody waits for it.
+    /// Deletes segments that end before `min_to_keep` on all JournalNodes. Nobody waits for it.
     pub fn purge_logs_older_than(&mut self, min_to_keep: TxId, now: Micros, out: &mut Actions) {
         if self.phase != Phase::Ready {
             return;
         }
         for channel in self.channels.iter_mut().filter(|channel| !channel.gone) {
-            // One that can't be asked for long needs only the last one.
+            // Of several purges that wait for a JournalNode only the last one is needed.
             channel.waiting.retain(|op| !matches!(op, Op::Purge { .. }));
             channel.waiting.push(Op::Purge { min_to_keep });
         }
         self.pump_all(now, out);
     }
 
-    /// Takes an answer, or learns that there will be none.
+    /// Takes the answer to a call, or the reason why there is none.
     pub fn answer(
         &mut self,
         journalnode: usize,
@@ -449,25 +453,25 @@ impl QuorumWriter {
         };
         match &result {
             Ok(answer) => {
-                // Whom we only ask for his promise does nothing for us.
+                // A JournalNode that is only asked for its promise does nothing for this writer.
                 if call.op != Op::AskPromise {
                     channel.last_success = channel.last_success.max(call.sent);
                 }
                 self.take_lease(journalnode, answer, call.sent, now);
             }
-            // In office, what was sent in the epoch before a re-election tells nothing of the one after.
+            // Of a writer in office, a refusal of a call sent before a re-election says nothing about the new epoch.
             Err(CallError::Remote(exception)) if is_fenced(exception) => {
                 if self.phase != Phase::Ready || call.round == self.round {
                     channel.fence(now);
                 }
             }
-            // Java's know no leases.
+            // Java's JournalNodes know no leases, so this is one of ours.
             Err(CallError::Remote(exception)) if is_lease_held(exception) => channel.ours = Some(true),
-            // Java's promise with any call.
+            // Java's JournalNodes promise an epoch with any call, so this is one of ours.
             Err(CallError::Remote(exception)) if is_not_promised(exception) && self.phase == Phase::Ready => {
                 channel.ours = Some(true);
                 channel.unpromised = Some(now);
-                // Nothing was done; as soon as it has promised all goes on as after a lost connection.
+                // The JournalNode did nothing. Once it has promised, the channel goes on as after a lost connection.
                 result = Err(CallError::Broken(exception.message.clone()));
             }
             Err(_) => {}
@@ -488,7 +492,7 @@ impl QuorumWriter {
         out: &mut Actions,
     ) {
         match call.op {
-            // A finalize that is asked again in case its first answer was lost.
+            // The answer to a finalize that was repeated because its first answer may have been lost.
             Op::FinalizeRecovered { start, .. } if self.phase == Phase::Ready => {
                 self.finalize_answer(i, start, result, now, out);
             }
@@ -519,14 +523,14 @@ impl QuorumWriter {
                 }
             }
             Op::Join => self.join_answer(i, result),
-            // In another epoch it is another membership.
+            // After another round the membership is another one.
             Op::SetMembership { .. } if call.round != self.round => {}
             Op::SetMembership { version } => self.membership_answer(i, version, result, now),
             Op::Purge { .. } | Op::Release => {}
         }
     }
 
-    /// A JournalNode has heard of a commit.
+    /// A JournalNode has been told of a committed transaction.
     fn told(&mut self, i: usize, committed: Option<TxId>) {
         if let Some(channel) = self.channels.get_mut(i) {
             channel.told_committed = channel.told_committed.max(committed);
@@ -541,7 +545,7 @@ impl QuorumWriter {
         self.membership_unsure(i, now);
     }
 
-    /// Until when a majority's leases last.
+    /// End of the lease: the latest time that the leases of a majority reach.
     fn lease_of_quorum(&self) -> Micros {
         let less = if self.mutated(Mutant::LeaseFromOne) {
             self.counting().len() / 2
@@ -560,7 +564,8 @@ impl QuorumWriter {
                 *lease_granted_ms
             }
             Answer::Lease { lease_granted_ms } | Answer::Resumed { lease_granted_ms, .. } => {
-                // Every request asks for one; ours grants one, if only of no length. Another kind may serve by now.
+                // Every request asks for a lease, and our JournalNodes grant one, even if its length is 0. Without one
+                // it may be a Java JournalNode by now.
                 if self.config.lease_ms > 0
                     && let Some(channel) = self.channels.get_mut(i)
                 {
@@ -587,7 +592,7 @@ impl QuorumWriter {
         self.lease_until = self.lease_until.max(self.lease_of_quorum());
     }
 
-    /// Steps down when so many have promised a higher epoch that no majority is left.
+    /// Steps down when so many JournalNodes have promised a higher epoch that no majority is left.
     fn check_fenced(&mut self, out: &mut Actions) {
         let loyal = |i: usize| self.channels.get(i).is_some_and(|channel| !channel.fenced);
         if self.phase != Phase::Dead && !self.is_quorum(loyal) {
@@ -608,7 +613,7 @@ impl QuorumWriter {
         self.die(WriterAction::LostQuorum { reason }, out);
     }
 
-    /// Sends whatever may be sent.
+    /// Sends everything that may be sent now.
     fn pump_all(&mut self, now: Micros, out: &mut Actions) {
         for i in 0..self.channels.len() {
             while self.phase != Phase::Dead {
@@ -664,13 +669,13 @@ impl QuorumWriter {
         });
     }
 
-    /// Whether the lease is to be asked for anew from now on. Who does not serve calls lets it run out, so that another
-    /// may take over; all else goes on.
+    /// Sets whether the lease is renewed from now on. A NameNode that does not serve calls lets its lease run out, so
+    /// that another one may take over. It goes on with everything else.
     pub fn renew_lease(&mut self, renew: bool) {
         self.renews_lease = renew;
     }
 
-    /// Whether the lease is asked for.
+    /// Whether the lease is renewed.
     #[must_use]
     pub fn renews_lease(&self) -> bool {
         self.renews_lease
@@ -678,7 +683,8 @@ impl QuorumWriter {
 
     fn lease_request(&self) -> Option<LeaseRequest> {
         (self.config.lease_ms > 0).then(|| LeaseRequest {
-            // One of no length is asked for all the same: who is not asked looks like one that knows no leases.
+            // A lease of length 0 is asked for all the same: a JournalNode that is not asked looks like one that knows
+            // no leases.
             ms: if self.renews_lease { self.config.lease_ms } else { 0 },
             holder: Arc::clone(&self.config.holder),
             proof: self.config.proof,
@@ -694,7 +700,7 @@ impl QuorumWriter {
         }
     }
 
-    /// What a channel should send next, if it may send anything now.
+    /// The next call of a channel, if it may send anything now.
     fn next_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
         let channel = self.channels.get(i)?;
         if channel.gone {
@@ -726,14 +732,14 @@ impl QuorumWriter {
             return None;
         }
         if self.membership_due(i).is_some_and(|at| at <= now) {
-            // Batches would keep it from ever being idle.
+            // Otherwise batches would keep the channel from ever being idle.
             let idle = self.channels.get(i)?.is_idle();
             return if idle { self.membership_op(i, now) } else { None };
         }
         self.segment_op(i, now).or_else(|| self.heartbeat_op(i, now))
     }
 
-    /// When a channel wants a heartbeat: to renew the lease, to tell a commit, or to stay in touch.
+    /// When a channel wants a heartbeat: to renew the lease, to tell a commit, or to keep in touch.
     fn heartbeat_due(&self, channel: &Channel) -> Option<Micros> {
         if !channel.is_idle() || channel.fenced || channel.gone || channel.unpromised.is_some() {
             return None;
@@ -741,7 +747,7 @@ impl QuorumWriter {
         if let Sync::Behind { .. } = channel.sync
             && channel.ours == Some(true)
         {
-            // It is tried by resumeSegment.
+            // The JournalNode is tried again with `resumeSegment`.
             return None;
         }
         let mut due = channel.last_sent + HEARTBEAT_PERIOD;
@@ -754,7 +760,8 @@ impl QuorumWriter {
             due = due.min(channel.last_sent + COMMIT_DELAY);
         }
         if channel.ours == Some(true) && channel.segment.is_none() && channel.told_committed < self.committed {
-            // After a recovery: whoever recovered reads the rest from there before it opens a segment.
+            // After a recovery the new active reads the rest of the log from the JournalNodes before it opens a
+            // segment.
             due = due.min(channel.last_sent + RECOVERED_DELAY);
         }
         Some(due)
@@ -769,12 +776,12 @@ impl QuorumWriter {
         Some((Op::Heartbeat, Request::Heartbeat { info }))
     }
 
-    /// When a majority last answered something that was sent then.
+    /// Sending time of the newest requests that a majority has answered.
     fn last_majority_contact(&self) -> Micros {
         self.quorum_value(0, |i| self.channels.get(i).map_or(0, |channel| channel.last_success))
     }
 
-    /// When the quorum counts as lost if nothing is heard until then, and why.
+    /// When the quorum counts as lost if nothing is answered until then, and the reason.
     fn quorum_deadline(&self) -> (Micros, &'static str) {
         let patience = self.config.timeouts.write_txns;
         let contact = self.last_majority_contact().max(self.ready_at) + patience;
@@ -793,7 +800,7 @@ impl QuorumWriter {
         deadline
     }
 
-    /// When [`QuorumWriter::tick`] should be called at the latest.
+    /// Latest time of the next [`QuorumWriter::tick`].
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
         if self.phase != Phase::Ready {
@@ -828,7 +835,7 @@ impl QuorumWriter {
         Some(at)
     }
 
-    /// Time passes.
+    /// Time has passed.
     pub fn tick(&mut self, now: Micros, out: &mut Actions) {
         if self.phase != Phase::Ready {
             return;
@@ -843,7 +850,7 @@ impl QuorumWriter {
     }
 }
 
-/// Of a refused `newEpoch`: when it may be tried again.
+/// When a `newEpoch` that was refused because of a lease may be tried again.
 fn lease_retry_at(exception: &RemoteException, now: Micros) -> Option<Micros> {
     if !is_lease_held(exception) {
         return None;
@@ -855,7 +862,7 @@ fn lease_retry_at(exception: &RemoteException, now: Micros) -> Option<Micros> {
     Some(now + ms.map_or(LEASE_RETRY, |ms| ms.saturating_mul(1000)))
 }
 
-/// Whether a JournalNode does not know our extensions.
+/// Whether an exception says that the JournalNode does not know our extensions.
 fn is_unknown_protocol(exception: &RemoteException) -> bool {
     exception.is(exceptions::RPC_NO_SUCH_PROTOCOL) || exception.is(exceptions::RPC_NO_SUCH_METHOD)
 }

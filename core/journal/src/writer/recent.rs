@@ -1,7 +1,8 @@
-//! The edits handed to the writer: those no majority has yet, and recent ones to catch JournalNodes up with.
+//! The edits that were handed to the writer: those that no majority has yet, and recent ones for JournalNodes that are
+//! behind.
 //!
-//! Invariants: batches are consecutive; what is not committed is never dropped; committed batches go, oldest first,
-//! when all together exceed the limit.
+//! Invariants: batches are consecutive. Edits that are not committed are never dropped. Committed batches are dropped,
+//! oldest first, when all batches together exceed the limit.
 
 use std::collections::VecDeque;
 
@@ -25,7 +26,7 @@ impl Batch {
     }
 }
 
-/// Edits that go into one journal call.
+/// Edits that are sent in one journal call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub first: TxId,
@@ -56,12 +57,12 @@ impl RecentEdits {
         }
     }
 
-    /// The transaction after the last one handed in, if any was.
+    /// The transaction after the last one that was handed in; `None` when there was none.
     pub fn next(&self) -> Option<TxId> {
         self.batches.back().map(|batch| TxId(batch.end()))
     }
 
-    /// The oldest transaction still here.
+    /// The oldest transaction that is still kept.
     pub fn oldest(&self) -> Option<TxId> {
         self.batches.front().map(|batch| batch.first)
     }
@@ -76,7 +77,7 @@ impl RecentEdits {
         self.batches.get(index).map(|batch| batch.at)
     }
 
-    /// Bytes behind this transaction, and when the first of them that is committed was handed in.
+    /// Number of bytes behind this transaction, and when the first committed batch among them was handed in.
     pub fn behind(&self, acked: TxId) -> (usize, Option<Micros>) {
         let index = self.batches.partition_point(|batch| batch.end() <= acked.0 + 1);
         let bytes = self.batches.range(index..).map(|batch| batch.records.len()).sum();
@@ -87,7 +88,7 @@ impl RecentEdits {
         (bytes, first.map(|batch| batch.at))
     }
 
-    /// What must hold between calls.
+    /// Asserts the invariants that hold between calls.
     pub fn check(&self) {
         assert!(self.unsynced_bytes <= self.bytes, "more waits than there is");
         assert!(!self.batches.is_empty() || self.bytes == 0, "bytes of no batch");
@@ -132,15 +133,15 @@ impl RecentEdits {
         }
     }
 
-    /// Edits from `next` on, up to `until` (inclusive), merged to at most `limit` bytes but at least one batch.
-    /// `None` when there are none, or they are not here any more.
+    /// The edits from `next` to `until` (inclusive), merged to at most `limit` bytes, but at least one batch. `None`
+    /// when there are none, or when they were dropped.
     pub fn take(&self, next: TxId, until: TxId, limit: usize) -> Option<Part> {
         let index = self.batches.partition_point(|batch| batch.end() <= next.0);
         let begin = self.batches.get(index)?;
         if begin.first > next || begin.end() > until.0 + 1 {
             return None;
         }
-        // A JournalNode that crashed may need only the rest of a batch.
+        // A JournalNode that crashed may need only the end of a batch.
         let mut offset = 0;
         for _ in begin.first.0..next.0 {
             offset += frames::frame_len(begin.records.get(offset..)?)?;

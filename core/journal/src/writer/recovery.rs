@@ -1,17 +1,21 @@
 //! Becoming the writer: epoch, then recovery of the last segment
 //! (`QuorumJournalManager.recoverUnfinalizedSegments`, `recoverUnclosedSegment`).
 //!
-//! What a minority of the JournalNodes says, whatever it is, stops no election while a majority of others answers:
-//! * a promise counts that a majority is near ([`MAX_EPOCH_JUMP`]): those far above it are left out;
-//! * who names as its last segment one that nobody has is left out, and the recovery begins again with the next epoch: its
-//!   word has hidden what it has in truth, so only a majority of others can tell which segment is the last;
-//! * who alone says that more is committed than anybody has is left out: if it were so, a majority would have it;
-//! * whose copy wins but can't be had is left out, and the recovery begins again with the next epoch. Not with the same
-//!   one: in it something was proposed already, and some may have accepted it.
+//! A minority of the JournalNodes stops no election, whatever it says, while a majority of others answers:
+//! * a promise counts only if it is near those of a majority ([`MAX_EPOCH_JUMP`]). JournalNodes with promises far above
+//!   are left out;
+//! * a JournalNode that names a last segment which nobody has is left out, and the recovery begins again with the next
+//!   epoch. By naming that segment it has concealed which older one it really has last. So only a majority of others
+//!   can tell which segment is the last;
+//! * a JournalNode that alone says that more is committed than any copy has is left out. If it were true, a majority
+//!   would have those transactions;
+//! * a JournalNode whose copy wins, but can't be fetched, is left out, and the recovery begins again with the next
+//!   epoch. It can't go on in the same epoch: that copy was proposed in it already, and some may have accepted it.
 //!
-//! Whoever is left out is named ([`WriterAction::Distrusted`]). Those who remain are a majority with promises of their
-//! own, so this never loses what was acknowledged. Against a JournalNode that denies what it has acknowledged, or hands out
-//! forged edits with right checksums, no majority of three can help, and nothing is done here.
+//! The NameNode is told of every JournalNode that is left out ([`WriterAction::Distrusted`]). The others are a majority
+//! whose promises are enough by themselves, so no acknowledged transaction is lost. Nothing is done against a
+//! JournalNode that denies what it has acknowledged, or forges edits with right checksums: no majority of three can
+//! help against that.
 
 use hathi_formats::ids::{Epoch, TxId};
 
@@ -23,11 +27,11 @@ use crate::errors::{is_not_fetched, is_outrun};
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request};
 use crate::mutant::Mutant;
 
-/// Where a JournalNode that did not say it serves its segments (`dfs.journalnode.http-address`).
+/// HTTP port of a JournalNode that does not name its own (`dfs.journalnode.http-address`).
 const DEFAULT_HTTP_PORT: u16 = 8480;
 
 impl QuorumWriter {
-    /// Becomes the writer. Ends with `Recovered`, or with a final action.
+    /// Becomes the writer. This ends with `Recovered`, or with a final action.
     pub fn recover(&mut self, now: Micros, out: &mut Actions) {
         if self.phase == Phase::Idle {
             self.begin_phase(Phase::JournalStates, |_| Op::GetJournalState, now, out);
@@ -94,7 +98,7 @@ impl QuorumWriter {
         Request::NewEpoch {
             ns_info: self.config.ns_info.clone(),
             epoch,
-            // Asked for even with length 0: the answer tells ours from Java's.
+            // A lease is asked for even if its length is 0: the answer tells our JournalNodes from Java's.
             lease: Some(LeaseRequest {
                 ms,
                 holder: self.config.holder.clone(),
@@ -130,7 +134,8 @@ impl QuorumWriter {
             _ => Phase::FinalizeRecovered,
         };
         match (op, &result) {
-            // Late, and our epoch would keep it out until there is another writer: a higher one does not.
+            // A late answer. Our epoch, which is not above this promise, would keep the JournalNode out until the next
+            // writer; a higher epoch does not.
             (Op::GetJournalState, Ok(Answer::JournalState { promised_epoch, .. }))
                 if self.phase == Phase::NewEpoch && *promised_epoch >= self.epoch =>
             {
@@ -145,10 +150,10 @@ impl QuorumWriter {
                 }
                 return self.propose_epoch(*promised_epoch, now, out);
             }
-            // Of a lower proposal of ours.
+            // An answer to an earlier proposal with a lower epoch.
             (Op::NewEpoch { epoch }, _) if *epoch != self.epoch => return,
             (Op::Prepare { .. } | Op::Accept { .. } | Op::FinalizeRecovered { .. }, _) if round != self.round => return,
-            // Late: a majority went on without it.
+            // A late answer: a majority went on without it.
             _ if current != self.phase => return,
             _ => {}
         }
@@ -201,7 +206,7 @@ impl QuorumWriter {
         }
     }
 
-    /// What this JournalNode says counts no more in this recovery.
+    /// Ignores everything that this JournalNode says in this recovery.
     pub(super) fn distrust(&mut self, i: usize, why: String, out: &mut Actions) {
         if let Some(channel) = self.channels.get_mut(i)
             && !channel.distrusted
@@ -211,14 +216,15 @@ impl QuorumWriter {
         }
     }
 
-    /// The answers that count, by JournalNode.
+    /// The answers of JournalNodes that are not ignored.
     fn counted<'a, T: 'a>(&'a self, value: impl Fn(&Vote) -> Option<T> + 'a) -> impl Iterator<Item = (usize, T)> + 'a {
         let votes = self.votes.iter().enumerate();
         let trusted = |i: usize| self.channels.get(i).is_some_and(|channel| !channel.distrusted);
         votes.filter_map(move |(i, vote)| Some((i, value(vote.as_ref()?)?)).filter(|_| trusted(i)))
     }
 
-    /// The highest promise that a majority is near, and who is far above it. `None` when no majority agrees so far.
+    /// The highest promise that is near those of a majority, and the JournalNodes whose promises are far above it.
+    /// `None` as long as no majority agrees.
     fn agreed_promise(&self) -> Option<(Epoch, Vec<(usize, Epoch)>)> {
         let state = |vote: &Vote| match vote {
             Vote::State(epoch) => Some(*epoch),
@@ -249,7 +255,7 @@ impl QuorumWriter {
                     }
                     self.propose_epoch(promised, now, out);
                 }
-                // Another one may tell which of them is right.
+                // An answer that is still missing may decide which of them is right.
                 None if self.counting().iter().any(|i| matches!(self.votes.get(*i), Some(None))) => {}
                 None => {
                     let why = "the JournalNodes' promises are so far apart that no majority agrees on one";
@@ -261,7 +267,8 @@ impl QuorumWriter {
                     Vote::Promised(last) => *last,
                     _ => None,
                 };
-                // Those who were only asked for the way may have what nobody else remembers.
+                // JournalNodes of older memberships, which were asked only to find the present one, may have edits that
+                // nobody else remembers. So only members count.
                 let counting = self.counting();
                 let last: Vec<(usize, TxId)> = self.counted(last).filter(|(i, _)| counting.contains(i)).collect();
                 let highest = last.iter().map(|(_, segment)| *segment).max();
@@ -298,7 +305,7 @@ impl QuorumWriter {
         }
     }
 
-    /// What was asked about a segment so far is of no use any more.
+    /// Forgets all answers about segments.
     fn begin_round(&mut self) {
         self.round += 1;
         for channel in &mut self.channels {
@@ -312,9 +319,9 @@ impl QuorumWriter {
         }
     }
 
-    /// A majority says that it has nothing of the segment that was named as the last one. Either it never reached a
-    /// majority, and whoever has it is silent now, or it is an invention. Whichever it is, who named it has not said
-    /// whether it has all of the segments before, as others may have.
+    /// A majority has nothing of the segment that was named as the last one. Either that segment never reached a
+    /// majority and the JournalNode that has it is silent now, or it is an invention. In both cases the JournalNode
+    /// that named it has not said which older segments it has. So it is left out.
     fn recover_without_claimants(&mut self, now: Micros, out: &mut Actions) {
         for i in std::mem::take(&mut self.named_by) {
             match self.votes.get(i) {
@@ -332,7 +339,7 @@ impl QuorumWriter {
         self.propose_epoch(self.epoch, now, out);
     }
 
-    /// Asks for the epoch after the highest that is promised, and that we have asked for.
+    /// Proposes an epoch above the highest promised one and above every epoch that we have asked for.
     fn propose_epoch(&mut self, promised: Epoch, now: Micros, out: &mut Actions) {
         let mut taken = promised.max(self.config.asked_before);
         if self.mutated(Mutant::AskTwice) {
@@ -392,8 +399,8 @@ impl QuorumWriter {
         self.begin_phase(Phase::Accept, accept, now, out);
     }
 
-    /// Leaves those out who say that more is committed than the chosen copy has, if they are too few to be right: had it
-    /// been acknowledged, a majority would have it. Whether enough of the others answer is another question.
+    /// Ignores JournalNodes that say that more is committed than the chosen copy has, if they are too few to be right:
+    /// an acknowledged transaction would be on a majority. Whether enough others remain is checked elsewhere.
     fn distrust_committed(
         &mut self,
         end: TxId,
@@ -416,8 +423,8 @@ impl QuorumWriter {
         true
     }
 
-    /// The copy that won could not be had: begins anew without the one who said that it has it, if a majority of others
-    /// may remain.
+    /// The winning copy can't be fetched. Begins again without the JournalNode that claims to have it, if the others
+    /// may still be a majority.
     fn distrust_source(&mut self, now: Micros, out: &mut Actions) -> bool {
         let Some(source) = self.source.take().filter(|_| self.phase == Phase::Accept) else {
             return false;
@@ -440,7 +447,7 @@ impl QuorumWriter {
         true
     }
 
-    /// Where the segment can be read from a JournalNode: its configured host, with scheme and port as it said.
+    /// URL of a segment at a JournalNode: its configured host, with the scheme and port that it named.
     fn segment_url(&self, i: usize, start: TxId) -> String {
         let endpoint = self.channels.get(i).and_then(|channel| channel.endpoint.clone());
         let (scheme, port) = endpoint.unwrap_or_else(|| ("http".to_owned(), DEFAULT_HTTP_PORT));
@@ -453,8 +460,8 @@ impl QuorumWriter {
         )
     }
 
-    /// A minority that promised us keeps everybody else out for as long as it granted us a lease: of two that try at
-    /// once neither would win. We will not use it.
+    /// Gives back the leases that a minority has granted. They would keep every other NameNode out until they end, and
+    /// of two NameNodes that try at once neither would win. We have no use for them.
     fn give_leases_back(&mut self, now: Micros, out: &mut Actions) {
         if self.config.lease_ms == 0 || self.epoch == Epoch(0) {
             return;
@@ -510,7 +517,7 @@ fn endpoint(from_url: Option<&str>, http_port: u16) -> (String, u16) {
     (scheme.to_owned(), port.unwrap_or(http_port))
 }
 
-/// As `URLEncoder` does for what can stand in a cluster or journal id.
+/// Encodes the characters that can stand in a cluster or journal id, as `URLEncoder` does.
 fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,24 +1,26 @@
-//! Being elected anew in office, so that a JournalNode takes part again that an election has left behind.
+//! Re-election of a writer in office, so that a JournalNode that an election has left behind takes part again.
 //!
-//! Of two candidates that try at once the winner may have the lower epoch: the other one got a higher one promised by a
-//! minority before it gave up. Promises are never taken back, so that minority refuses the winner in its epoch for good. The
-//! winner then goes on in an epoch above all these promises:
+//! Of two candidates that try at once the winner may have the lower epoch: the other one got promises of a minority for
+//! a higher epoch before it gave up. Promises are never taken back, so this minority refuses the winner in its epoch
+//! for good. The winner therefore goes on in an epoch above all these promises:
 //! ```text
 //! refused with a higher promise ─► for some seconds ─► getJournalState ─► wants_new_segment ─► finalizeLogSegment*
 //!   ─► newEpoch* of those who never refused us ─► Reelected ─► startLogSegment*, of the one left behind too (`established`)
 //! ```
-//! Between two segments nothing has to be recovered: everything that was handed in is final on a majority.
+//! Nothing has to be recovered between two segments: all edits that were handed in are in segments that a majority has
+//! finalized.
 //!
 //! Invariants
-//! * nothing is said in the new epoch before a majority has promised it, and it is an epoch that we never asked for before;
-//! * those who refused us have no vote in it: a lying minority can neither hinder nor help;
-//! * nobody else has written in between: either the lease that we held when we began has not ended when a majority has
-//!   promised, so nobody was promised anything by any majority meanwhile; or none of that majority, which never refused us,
-//!   has a segment behind our last one. Whoever writes needs the promise of one of them first. Otherwise we step down;
-//! * it is only begun while a majority answers, the lease is held and asked for anew, and no change of the JournalNodes is
+//! * nothing is sent in the new epoch before a majority has promised it, and we never asked for this epoch before;
+//! * JournalNodes that refused us have no vote. So a lying minority can neither hinder nor help;
+//! * no other NameNode has written in between. Either the lease that we held at the beginning still runs when a
+//!   majority has promised, so no majority can have promised anything to another NameNode. Or no JournalNode of this
+//!   majority, which never refused us, has a segment after our last one: another writer would have needed the promise
+//!   of one of them first. Otherwise we step down;
+//! * a re-election begins only while a majority answers, the lease is held and renewed, and no change of membership is
 //!   under way;
-//! * however high and however often the promises rise that a JournalNode speaks of, there is no epoch more than
-//!   [`MAX_EPOCH_JUMP`] above ours, and the pauses between two re-elections double up to [`PAUSE_MAX`].
+//! * whatever promises a JournalNode claims, no epoch is more than [`MAX_EPOCH_JUMP`] above ours, and the pauses
+//!   between re-elections double up to [`PAUSE_MAX`].
 
 use hathi_formats::ids::{Epoch, TxId};
 
@@ -29,30 +31,31 @@ use crate::errors::is_outrun;
 use crate::messages::{Answer, Micros, Request};
 use crate::mutant::Mutant;
 
-/// A majority must have answered something that was sent so lately: each is asked once a second at least.
+/// A majority must have answered a request that was sent within this time. Each JournalNode is asked once a second at
+/// least.
 const ANSWERED_WITHIN: Micros = 2 * HEARTBEAT_PERIOD;
-/// Longest pause from the begin of one re-election to the next. Each costs a short segment and some milliseconds in which
-/// edits wait, and a JournalNode that promises without end gets no more of them than that.
+/// Longest pause between the beginnings of two re-elections. Each costs a short segment and some milliseconds in which
+/// edits wait. A JournalNode that promises higher and higher epochs causes no more than one per pause.
 const PAUSE_MAX: Micros = 600_000_000;
 
-/// One that is under way.
+/// A re-election under way.
 #[derive(Clone, Debug)]
 struct UnderWay {
-    /// The epoch in which it began.
+    /// Epoch in which it began.
     before: Epoch,
-    /// Until when the lease was held then; what was granted since is no proof that there was no gap.
+    /// End of the lease at that time. Leases that were granted later do not prove that there was no gap.
     lease_until: Micros,
-    /// Our last segment, which is final.
+    /// Our last segment, which is finalized.
     last_segment: TxId,
-    /// No majority can be had any more in this epoch: the next one is asked for at this moment.
+    /// No majority can be had in this epoch any more. The next epoch is asked for at this moment.
     retry_at: Option<Micros>,
 }
 
-/// Those of a writer.
+/// The re-elections of a writer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reelections {
     under_way: Option<UnderWay>,
-    /// When the last one began, and how long no other one begins after it.
+    /// When the last one began, and how long no other may begin after it.
     last: Option<(Micros, Micros)>,
 }
 
@@ -61,14 +64,14 @@ impl Reelections {
         self.under_way.as_ref()?.retry_at
     }
 
-    /// Before this moment none begins.
+    /// Earliest begin of the next re-election.
     fn not_before(&self) -> Micros {
         self.last.map_or(0, |(began, pause)| began + pause)
     }
 
     fn begin(&mut self, under_way: UnderWay, first_pause: Micros, now: Micros) {
         self.under_way = Some(under_way);
-        // After a long quiet it is another story.
+        // After a long quiet time the pauses begin at their shortest again.
         let lately = self.last.filter(|(began, _)| now < began + 2 * PAUSE_MAX);
         let pause = lately.map_or(first_pause, |(_, pause)| (2 * pause).min(PAUSE_MAX));
         self.last = Some((now, pause));
@@ -76,7 +79,7 @@ impl Reelections {
 }
 
 impl QuorumWriter {
-    /// Whether a majority is being asked for another epoch: nothing else is said meanwhile.
+    /// Whether a majority is being asked for another epoch. Nothing else is sent meanwhile.
     pub(super) fn is_reelecting(&self) -> bool {
         self.reelections.under_way.is_some()
     }
@@ -118,7 +121,7 @@ impl QuorumWriter {
             return;
         };
         if *promised_epoch <= epoch {
-            // It has another directory by now, or we were elected anew meanwhile.
+            // The JournalNode has another directory now, or we were re-elected meanwhile.
             channel.let_in(now);
         } else if promised_epoch.0 - epoch.0 < MAX_EPOCH_JUMP {
             channel.left_behind = Some(*promised_epoch);
@@ -128,7 +131,7 @@ impl QuorumWriter {
         }
     }
 
-    /// The epoch in which all would take part again, if one was left behind and we may ask for one now.
+    /// The epoch in which all JournalNodes could take part, if one was left behind and a re-election may begin now.
     pub(super) fn reelection_epoch(&self, now: Micros) -> Option<Epoch> {
         let counting = self.counting().iter().filter_map(|i| self.channels.get(*i));
         let promised = counting.filter_map(|channel| channel.left_behind).max()?;
@@ -149,7 +152,8 @@ impl QuorumWriter {
 
     // ---- the election
 
-    /// A segment is about to be opened, and the one before is final: the moment for it, if it is wanted.
+    /// Begins a wanted re-election, at the moment between two segments: the last one is finalized, the next one not
+    /// opened.
     pub(super) fn begin_reelection(&mut self, now: Micros) {
         let before = self.targets.iter().rev().nth(1);
         let last_segment = before
@@ -174,7 +178,7 @@ impl QuorumWriter {
         self.votes.fill(None);
         for channel in self.channels.iter_mut().filter(|channel| !channel.gone) {
             channel.unpromised = None;
-            // Nothing of an older segment can be written or finalized in another epoch; peers have it.
+            // An older segment can be neither written nor finalized in another epoch. Peers of the JournalNode have it.
             if channel.sync != Sync::Finalized {
                 channel.sync = Sync::GivenUp;
             }
@@ -188,7 +192,7 @@ impl QuorumWriter {
         }
     }
 
-    /// What a channel may send meanwhile.
+    /// The call that a channel may send during a re-election.
     pub(super) fn vote_op(&mut self, i: usize) -> Option<(Op, Request)> {
         let channel = self.channels.get_mut(i)?;
         let asks = matches!(channel.waiting.first(), Some(Op::NewEpoch { .. }));
@@ -208,11 +212,11 @@ impl QuorumWriter {
         out: &mut Actions,
     ) {
         if epoch != self.epoch {
-            // Of an earlier proposal; the next one waits for the channel.
+            // An answer to an earlier proposal. The next proposal is sent when the channel is free.
             return;
         }
         let Some(under_way) = &self.reelections.under_way else {
-            // Late: a majority went on without it.
+            // A late answer: a majority went on without it.
             if let (Ok(_), Some(channel)) = (result, self.channels.get_mut(i)) {
                 channel.unpromised = None;
             }
@@ -267,8 +271,8 @@ impl QuorumWriter {
         }
     }
 
-    /// Who could not be asked may answer by now; what was sent in vain must not count for anything. The time limit of the
-    /// segment that waits to be opened ends this.
+    /// Asks again, in a new epoch: JournalNodes that could not be asked may answer now, and what was sent in vain must
+    /// not count. The time limit of the segment that waits to be opened ends this.
     pub(super) fn retry_reelection(&mut self, now: Micros, out: &mut Actions) {
         let Some(under_way) = self.reelections.under_way.as_mut() else {
             return;
@@ -283,7 +287,7 @@ impl QuorumWriter {
         }
     }
 
-    /// A majority has promised: everybody else is told so, and the segment that waits is opened.
+    /// A majority has promised. All others are told so, and the segment that waits is opened.
     fn go_on(&mut self, now: Micros, out: &mut Actions) {
         self.reelections.under_way = None;
         for i in 0..self.channels.len() {
@@ -301,7 +305,7 @@ impl QuorumWriter {
         out.push(WriterAction::Reelected { epoch: self.epoch });
     }
 
-    /// What must hold between calls.
+    /// Asserts the invariants that hold between calls.
     pub(super) fn check_reelection(&self) {
         let Some(under_way) = &self.reelections.under_way else {
             return;

@@ -1,6 +1,7 @@
-//! When the open segment should end early, so that a JournalNode that cannot be caught up in it joins with the next one.
+//! When the open segment should end early, so that a JournalNode that can't be caught up in it takes part from the next
+//! one on.
 //!
-//! Hadoop's writer waits for the next roll, minutes later, and a second JournalNode that restarts meanwhile ends the
+//! Hadoop's writer waits for the next roll, minutes later. A second JournalNode that restarts meanwhile ends the
 //! NameNode.
 
 use hathi_formats::ids::TxId;
@@ -10,12 +11,14 @@ use super::{CallError, Phase, QuorumWriter};
 use crate::errors::is_lease_held;
 use crate::messages::{Answer, Micros};
 
-/// A segment is at least so old before it ends for this: JournalNodes that come and go must not make tiny ones.
+/// Youngest segment, in microseconds, that is ended for this reason. JournalNodes that come and go must not cause many
+/// tiny segments.
 const MIN_SEGMENT_AGE: Micros = 2_000_000;
 
 impl QuorumWriter {
-    /// A JournalNode that had missed our election has promised. Or it can't yet, as the lease of somebody who lost the
-    /// election runs: it is asked again after a pause. Or it never will, which its answers to other calls tell.
+    /// Takes the answer of a JournalNode that missed our election. It has promised; or it can't yet, because the lease
+    /// of a NameNode that lost the election runs, and is asked again after a pause; or it never will, which its answers
+    /// to other calls tell.
     pub(super) fn establish_answer(&mut self, i: usize, result: &Result<Answer, CallError>, now: Micros) {
         let Some(channel) = self.channels.get_mut(i) else {
             return;
@@ -33,9 +36,10 @@ impl QuorumWriter {
         }
     }
 
-    /// The first transaction of the open segment, if it should end now: a JournalNode answers again, but what it missed
-    /// is not in memory any more, or it is a Java one, which takes no part of a segment a second time; or one was left
-    /// behind by an election, and takes part again in a higher epoch ([`super::reelection`]).
+    /// Start of the open segment, if that segment should end now for the sake of a JournalNode. There are three cases:
+    /// the edits that it missed are not in memory any more; it is a Java JournalNode, which can't take part in a
+    /// segment a second time; or an election left it behind, and it takes part again in a higher epoch
+    /// ([`super::reelection`]).
     #[must_use]
     pub fn wants_new_segment(&self, now: Micros) -> Option<TxId> {
         if self.phase != Phase::Ready {

@@ -1,4 +1,4 @@
-//! Writing: every channel works through the segments at its own pace.
+//! Writing segments. Every channel goes through the segments at its own pace.
 
 use bytes::Bytes;
 use hathi_formats::ids::TxId;
@@ -12,7 +12,7 @@ use crate::messages::{Answer, Micros, Request};
 use crate::mutant::Mutant;
 
 impl QuorumWriter {
-    /// Opens a segment; the one before must be finalized. Ends with `SegmentStarted`.
+    /// Opens a segment; the one before must be finalized. This ends with `SegmentStarted`.
     pub fn start_segment(&mut self, txid: TxId, now: Micros, out: &mut Actions) {
         if self.phase != Phase::Ready {
             return;
@@ -37,7 +37,8 @@ impl QuorumWriter {
         self.pump_all(now, out);
     }
 
-    /// Ships `count` framed ops from `first` on, which follows the last one. Ends with `Synced` (one for many).
+    /// Sends `count` framed ops, the first of which follows the last one that was handed in. This ends with `Synced`;
+    /// one `Synced` may stand for several calls.
     pub fn journal(&mut self, first: TxId, count: u32, records: Bytes, now: Micros, out: &mut Actions) {
         if self.phase != Phase::Ready || count == 0 {
             return;
@@ -48,7 +49,7 @@ impl QuorumWriter {
         self.pump_all(now, out);
     }
 
-    /// Finalizes the open segment at the last transaction handed in. Ends with `SegmentFinalized`.
+    /// Finalizes the open segment at the last transaction that was handed in. This ends with `SegmentFinalized`.
     pub fn finalize_segment(&mut self, now: Micros, out: &mut Actions) {
         if self.phase != Phase::Ready {
             return;
@@ -66,14 +67,15 @@ impl QuorumWriter {
         self.targets.iter().position(|target| target.start == start)
     }
 
-    /// Lets a channel that is done with its segment, or can't go on there, go on to the next.
+    /// Lets a channel go on to the next segment, if it is done with its segment or can't go on there.
     fn advance(&mut self, i: usize) {
         let Some(channel) = self.channels.get(i) else {
             return;
         };
         let done = match channel.sync {
             Sync::Finalized | Sync::GivenUp => true,
-            // What it needs of an older segment may still be here; a Java JournalNode can't be caught up anyway.
+            // The edits that it needs of an older segment may still be in memory. A Java JournalNode can't be caught up
+            // anyway.
             Sync::Behind { .. } => channel.ours != Some(true),
             Sync::Fresh | Sync::Current => false,
         };
@@ -124,7 +126,7 @@ impl QuorumWriter {
         }
     }
 
-    /// The last transaction of a segment handed in so far; `None` for one that is forgotten.
+    /// The last transaction of a segment that was handed in so far; `None` for a segment that is forgotten.
     fn written_end(&self, segment: TxId) -> Option<TxId> {
         let target = self.targets.get(self.target_index(segment)?)?;
         Some(target.end.unwrap_or(TxId(self.next.0.saturating_sub(1))))
@@ -137,7 +139,7 @@ impl QuorumWriter {
             return None;
         }
         let Some(part) = self.recent.take(channel.next, until, MERGE_LIMIT_BYTES) else {
-            // Too far behind for what we keep (`LoggerTooFarBehindException`).
+            // It is behind the oldest edits in memory (`LoggerTooFarBehindException`).
             self.channels.get_mut(i)?.sync = Sync::GivenUp;
             return None;
         };
@@ -160,7 +162,8 @@ impl QuorumWriter {
         let channel = self.channels.get(i)?;
         let target = self.targets.get(self.target_index(segment)?)?;
         let end = target.end?;
-        // A finalized copy decides where the segment ends, so all of it must be on a majority, not only here.
+        // A finalized copy decides where the segment ends. So the whole segment must be on a majority before the first
+        // copy is finalized.
         let committed = self.committed >= Some(end) || self.mutated(Mutant::FinalizeUncommitted);
         if !channel.is_idle() || channel.acked < end || !committed {
             return None;
@@ -193,17 +196,17 @@ impl QuorumWriter {
                 channel.sync = Sync::Current;
                 channel.refused = false;
                 channel.next = segment;
-                // Opened empty: whatever it acknowledged of this segment before, it does not have now.
+                // The segment was opened empty. What the JournalNode acknowledged of it before is gone.
                 channel.acked = TxId(segment.0.saturating_sub(1));
                 channel.backoff = BACKOFF_MIN;
                 self.note_started(i, segment, out);
             }
             Err(error @ CallError::Broken(_)) => {
-                // It may have been done.
+                // The call may have been carried out.
                 self.out_of_sync(i, now);
                 self.note_failure(i, segment, &error, out);
             }
-            // The lease of the writer before us still runs there: it will take the segment soon.
+            // The lease of the previous writer still runs there. The JournalNode will take the segment when it ends.
             Err(CallError::Remote(exception)) if is_lease_held(&exception) => self.out_of_sync(i, now),
             Err(error @ CallError::Remote(_)) => {
                 channel.sync = Sync::GivenUp;
@@ -221,7 +224,7 @@ impl QuorumWriter {
         self.check_targets(out);
     }
 
-    /// Reports what a majority has opened or finalized.
+    /// Reports segments that a majority has opened or finalized.
     pub(super) fn check_targets(&mut self, out: &mut Actions) {
         for index in 0..self.targets.len() {
             let Some(target) = self.targets.get(index) else {
@@ -245,7 +248,8 @@ impl QuorumWriter {
         }
     }
 
-    /// Counts who can't open or finalize; without a majority left there is no point in waiting for the time limit.
+    /// Counts JournalNodes that can't open or finalize a segment. When no majority is left, waiting for the time limit
+    /// is useless.
     fn note_failure(&mut self, i: usize, segment: TxId, error: &CallError, out: &mut Actions) {
         let retried = self.channels.get(i).is_some_and(|channel| channel.ours == Some(true));
         let Some(target) = self.targets.iter_mut().find(|target| target.start == segment) else {
@@ -253,7 +257,7 @@ impl QuorumWriter {
         };
         let (text, definite) = match error {
             CallError::Remote(exception) => (exception.to_string(), true),
-            // One of ours is tried again until the time limit.
+            // One of our JournalNodes is tried again until the time limit.
             CallError::Broken(what) => (what.clone(), !retried),
         };
         if !definite {
@@ -293,7 +297,7 @@ impl QuorumWriter {
         }
     }
 
-    /// The highest transaction that a majority has acknowledged is committed.
+    /// Advances the committed transaction to the highest one that a majority has acknowledged.
     pub(super) fn advance_commit(&mut self, out: &mut Actions) {
         let less = usize::from(self.mutated(Mutant::AckAtMinority));
         let committed = self.quorum_value(less, |i| self.channels.get(i).map_or(TxId(0), |channel| channel.acked));
@@ -349,7 +353,7 @@ impl QuorumWriter {
             Err(CallError::Remote(exception)) if refuses_to_resume(&exception) => {
                 let whole = oldest.is_none_or(|oldest| oldest <= segment);
                 if let Some(end) = end {
-                    // It may have finalized it before we lost touch; asking again is harmless.
+                    // It may have finalized the segment before the connection broke. Asking again is harmless.
                     channel.sync = Sync::GivenUp;
                     channel.waiting.push(Op::FinalizeRecovered { start: segment, end });
                 } else if whole {
@@ -392,7 +396,7 @@ impl QuorumWriter {
     }
 }
 
-/// Whether a JournalNode says that it has not what could be resumed, rather than that it can't say now.
+/// Whether a JournalNode says that it does not have the segment to be resumed, and not that it can't answer now.
 fn refuses_to_resume(exception: &hathi_formats::exceptions::RemoteException) -> bool {
     exception.is(hathi_formats::exceptions::JOURNAL_OUT_OF_SYNC)
         || exception.message.contains("is not the current writer epoch")

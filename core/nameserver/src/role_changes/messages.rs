@@ -78,7 +78,7 @@ impl ProblemKind {
     }
 }
 
-/// What happens. `D` stands for whoever asked, and is given back with the answer.
+/// What happens. `D` stands for the caller who asked, and is given back with the answer.
 #[derive(Debug)]
 pub enum Event<D> {
     /// The process begins.

@@ -78,7 +78,8 @@ impl Namespace {
             return &mut self.root_quota;
         }
         if !self.rec(slot).has_quota() {
-            // What was cut off below is still charged upwards; it must not be charged to the new entry later.
+            // Inodes below that were cut off are still charged to the ancestors. They must not be charged to the new
+            // entry later.
             let used = self.charged_usage(slot);
             self.quotas.insert(
                 slot,
@@ -99,7 +100,8 @@ impl Namespace {
         }
     }
 
-    /// Usage of a subtree with what is cut off below it but not freed yet, since freeing will subtract it.
+    /// Usage of a subtree together with the inodes below it that are cut off but not freed, because freeing will
+    /// subtract them.
     pub(crate) fn charged_usage(&self, top: Slot) -> Usage {
         let mut usage = self.subtree_usage(top);
         for cut in &self.detached {
@@ -131,7 +133,7 @@ impl Namespace {
         let slot = self.op_dir(path)?;
         let is_root = slot == self.root;
         let entry = self.quota_entry(slot);
-        // The root cannot be without a namespace quota: Long.MAX is its none.
+        // The root always has a namespace quota. Long.MAX means "none" there.
         if is_root && ns == quota::RESET {
             entry.ns = quota::DONT_SET;
         } else if ns != quota::DONT_SET || is_root {
@@ -158,7 +160,7 @@ impl Namespace {
             (true, false) => self.type_quotas -= 1,
             (false, true) => {
                 self.type_quotas += 1;
-                // Not counted until now.
+                // Types were not counted until now.
                 let used = self.charged_usage(slot);
                 self.quota_entry(slot).used_types = used.types;
             }
@@ -172,7 +174,7 @@ impl Namespace {
     pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
         if self.has_type_quotas() {
-            // What was cut off below is charged under the old policy: settle that first.
+            // Inodes that were cut off are charged under the old policy, so they are freed first.
             self.reclaim_now(fx);
             let before = self.subtree_usage(slot);
             self.inodes.get_mut(slot).storage_policy = policy;
@@ -187,7 +189,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Another policy holds from `top` down: quotas by type there count files that inherit it.
+    /// Another policy is in force from `top` down. Quotas by type there count files that inherit it.
     pub(crate) fn count_types_anew(&mut self, top: Slot) {
         let by_type = self.quotas.iter().filter(|(_, quota)| !quota.types.is_empty());
         let below: Vec<Slot> = by_type
@@ -215,7 +217,7 @@ impl Namespace {
 
     // ---- ACLs ----
 
-    /// Keeps a feature beside the record, or none.
+    /// Sets the ACL feature of an inode, or removes it.
     pub(crate) fn set_acl_feature(&mut self, slot: Slot, feature: Vec<AclEntry>) {
         self.inodes.get_mut(slot).set(flag::ACL, !feature.is_empty());
         if feature.is_empty() {
@@ -240,7 +242,7 @@ impl Namespace {
     pub(crate) fn apply_set_acl(&mut self, path: &str, entries: &[AclEntry], fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
         if entries.is_empty() {
-            // The mask in the mode gives way to what the group's entry granted (`unprotectedRemoveAcl`).
+            // The mask in the mode is replaced by the rights of the group's entry (`unprotectedRemoveAcl`).
             let group = self.acls.get(slot).and_then(|feature| {
                 feature
                     .iter()

@@ -1,5 +1,5 @@
-//! What the namespace carries through logs and images without acting on it: delegation tokens and master keys, cache
-//! pools and directives, erasure coding policies.
+//! State that the namespace carries through logs and images without acting on it: delegation tokens and master keys,
+//! cache pools and directives, erasure coding policies.
 
 use hathi_formats::editlog::{CacheDirectiveInfo, CachePoolInfo, DelegationKey, DelegationTokenIdentifier};
 use hathi_formats::proto::hdfs::{
@@ -37,7 +37,7 @@ impl Secrets {
 }
 
 impl Cache {
-    /// Adds a pool or changes what is given of one.
+    /// Adds a pool, or changes the given fields of an existing one.
     pub(crate) fn put_pool(&mut self, info: &CachePoolInfo) {
         let pool = self
             .pools
@@ -104,7 +104,7 @@ impl Cache {
 }
 
 impl ErasureCoding {
-    /// The policies every cluster knows, with their ids (`SystemErasureCodingPolicies`).
+    /// The policies that every cluster has, with their ids (`SystemErasureCodingPolicies`).
     const BUILT_IN: [(&'static str, u32); 5] = [
         ("RS-6-3-1024k", 1),
         ("RS-3-2-1024k", 2),
@@ -112,7 +112,7 @@ impl ErasureCoding {
         ("XOR-2-1-1024k", 4),
         ("RS-10-4-1024k", 5),
     ];
-    /// What a newly formatted NameNode has.
+    /// The policies of a newly formatted NameNode.
     pub(crate) fn built_in() -> Self {
         let mut all = ErasureCoding::default();
         for (_, id) in Self::BUILT_IN {
@@ -125,8 +125,7 @@ impl ErasureCoding {
         all
     }
 
-    /// Takes a policy as an image has it. Those that every cluster knows are kept, as Hadoop keeps them, by id and state
-    /// alone.
+    /// Takes a policy from an image. Of the policies that every cluster has only id and state are kept, as in Hadoop.
     pub(crate) fn insert(&mut self, policy: ErasureCodingPolicyProto) {
         match Self::BUILT_IN.iter().find(|(_, id)| *id == policy.id) {
             Some((name, id)) => {
@@ -144,7 +143,7 @@ impl ErasureCoding {
         }
     }
 
-    /// Ids of policies that were added (`ErasureCodeConstants.USER_DEFINED_POLICY_START_ID`).
+    /// First id of policies that users added (`ErasureCodeConstants.USER_DEFINED_POLICY_START_ID`).
     const FIRST_OWN_ID: u32 = 64;
 
     pub(crate) fn add(&mut self, codec: &str, data: i32, parity: i32, cell_size: i32, options: &[(String, String)]) {

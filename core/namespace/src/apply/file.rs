@@ -23,8 +23,9 @@ fn check_block(block: &Block) -> Result<(), Why> {
 }
 
 impl Namespace {
-    /// `BlockManager.adjustReplication`: what an op says, within what is configured now. NameNodes with other limits than
-    /// the one that logged the op come to another number, as Hadoop's do, so this is counted.
+    /// The replication of an op, within the limits that are configured now (`BlockManager.adjustReplication`). A
+    /// NameNode with other limits than the one that logged the op gets another number, as in Hadoop, so such cases are
+    /// counted.
     pub(crate) fn adjust_replication(&mut self, replication: i16) -> u16 {
         let (min, max) = (self.config.min_replication, self.config.max_replication.max(1));
         let logged = u16::try_from(replication).unwrap_or(0);
@@ -72,7 +73,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// The append of layouts before APPEND_NEW_BLOCK: an ADD of a file that is there.
+    /// The append of layouts before APPEND_NEW_BLOCK: an ADD of a file that exists.
     fn apply_add_append(&mut self, slot: Slot, op: &AddOp, fx: &mut Effects) -> Applied {
         if !self.rec(slot).is_open() {
             self.reopen(slot, &op.client_name, &op.client_machine, false, fx);
@@ -110,7 +111,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Charges what a file costs more (or less) than before.
+    /// Charges the difference between what a file costs now and `before`.
     fn recharge(&mut self, slot: Slot, before: Usage) {
         let change = self.file_usage(slot) - before;
         let parent = self.rec(slot).parent;
@@ -128,7 +129,7 @@ impl Namespace {
         });
     }
 
-    /// Makes the file's block list what the op says (`FSEditLogLoader.updateBlocks`).
+    /// Makes the block list of a file the one of the op (`FSEditLogLoader.updateBlocks`).
     fn reconcile(&mut self, file: Slot, new: &[Block], complete_last: bool, fx: &mut Effects) -> Applied {
         for block in new {
             check_block(block)?;
@@ -179,7 +180,7 @@ impl Namespace {
                 fx.effects.push(Effect::BlockRemoved { block });
             }
             self.end_truncation(file, fx);
-            // What is the last block now was completed when the removed one came.
+            // The block that is last now was completed when the removed one was added.
         }
         for (n, block) in new.iter().enumerate().skip(old.len()) {
             let open = !complete_last && n + 1 == new.len();
@@ -209,7 +210,7 @@ impl Namespace {
             replication,
         });
         if !open {
-            // Logs in which a file's blocks come all at once.
+            // For logs in which all blocks of a file come at once.
             fx.effects.push(Effect::BlockCompleted {
                 block: *block,
                 file: id,
@@ -263,7 +264,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Opens a closed file for write again (`FSDirAppendOp.prepareFileForAppend`).
+    /// Opens a closed file for writing (`FSDirAppendOp.prepareFileForAppend`).
     fn reopen(&mut self, slot: Slot, client_name: &str, client_machine: &str, new_block: bool, fx: &mut Effects) {
         let before = self.file_usage(slot);
         self.open_file(slot, client_name, client_machine);
@@ -348,7 +349,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// The last block will be shortened by DataNodes: in place, or as a copy with another id.
+    /// The last block will be shortened by DataNodes, in place or as a copy with another id.
     fn truncate_last(&mut self, slot: Slot, block: &Block, cut: u64, fx: &mut Effects) -> Applied {
         let file = self.rec(slot).id();
         let mut slots = self.block_slots(slot).to_vec();
@@ -370,7 +371,8 @@ impl Namespace {
             fx.effects.push(Effect::BlockReopened { block: old, file });
             return Ok(());
         }
-        // The source leaves the file's list and stays a block of the file, or DataNodes would be told to delete it.
+        // The source leaves the list of the file but remains a block of the file. Otherwise DataNodes would be told to
+        // delete it.
         self.set_block_slots(slot, slots);
         let copy = Block {
             num_bytes: length,

@@ -20,7 +20,7 @@ impl Namespace {
         Perm::new(user, group, permissions.mode & 0o1777)
     }
 
-    /// Parent and name for a new inode at `path`, which must be free.
+    /// Parent and name for a new inode at `path`, where nothing may exist.
     pub(crate) fn op_place<'p>(&mut self, path: &'p str) -> Result<(Slot, &'p str), Why> {
         let (parent, name, found) = self.op_lookup(path)?;
         if found.is_some() {
@@ -44,7 +44,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Makes an inode, charges it and hangs it into its directory.
+    /// Makes an inode, charges it and adds it to its directory.
     pub(crate) fn op_new_inode(
         &mut self,
         id: InodeId,
@@ -111,7 +111,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// OP_RENAME_OLD: an existing directory as destination means "into it".
+    /// OP_RENAME_OLD: if the destination is an existing directory, the source moves into it.
     pub(crate) fn apply_rename_old(&mut self, src: &str, dst: &str, time: i64, fx: &mut Effects) -> Applied {
         let src_slot = self.op_slot(src)?;
         let into = self
@@ -133,7 +133,7 @@ impl Namespace {
         }
     }
 
-    /// OP_RENAME: what is at the destination goes.
+    /// OP_RENAME: replaces what exists at the destination.
     pub(crate) fn apply_rename(&mut self, src: &str, dst: &str, time: i64, fx: &mut Effects) -> Applied {
         let src_slot = self.op_slot(src)?;
         let replaced = self.op_lookup(dst)?.2;
@@ -147,7 +147,7 @@ impl Namespace {
         self.move_inode(src_slot, parent, name, ms(time), fx)
     }
 
-    /// Whether it is this directory, or hangs somewhere below it.
+    /// Whether `slot` is this directory, or somewhere below it.
     pub(crate) fn is_below(&self, slot: Slot, ancestor: Slot) -> bool {
         let mut at = slot;
         while at != self.root {
@@ -165,11 +165,12 @@ impl Namespace {
         }
         let old_parent = self.rec(slot).parent;
         let common = self.common_ancestor(old_parent, parent);
-        // Under another storage policy the same replicas are of other types.
+        // Under another storage policy the same replicas use other storage types.
         let recharge =
             self.has_type_quotas() || self.quota_between(old_parent, common) || self.quota_between(parent, common);
         if recharge {
-            // What was cut off below the subtree is still charged to the old chain: settle that first.
+            // Inodes that were cut off below the subtree are still charged to the old ancestors, so they are freed
+            // first.
             self.reclaim_now(fx);
             let new = self.subtree_usage_under(slot, parent);
             self.charge(old_parent, -self.subtree_usage(slot));

@@ -25,9 +25,10 @@ use crate::truncation::Truncation;
 use crate::unsupported::Feature;
 use crate::usage::Usage;
 
-/// So high may a serial be in any image; above it not higher than the string table is long, in bytes.
+/// A serial up to this number is accepted in every image; a higher one only up to the length of the string table in
+/// bytes.
 const SERIALS_ALWAYS: u64 = 1 << 16;
-/// More links between a directory and the root than this are a circle.
+/// Largest number of links between a directory and the root. More of them are a circle.
 const MAX_DEPTH: usize = 1 << 20;
 
 /// Loads a whole image on the calling thread.
@@ -43,30 +44,30 @@ pub fn load<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<
     loader.finish(image)
 }
 
-/// From the serials of an image to those of the namespace.
+/// Maps serials of an image to those of the namespace.
 #[derive(Debug, Default)]
 struct Serials {
     users: Vec<u32>,
     groups: Vec<u32>,
     table: StringTable,
-    /// No block has a newer stamp: the next one given out is above it.
+    /// The newest stamp of any block. The next one that is handed out is above it.
     newest_stamp: u64,
 }
 
-/// Builds a namespace from the parts of an image. The parts may be decoded on other threads ([`ImageLoader::decoder`]);
-/// what they give is added in any order; directories come after all inodes.
+/// Builds a namespace from the parts of an image. The parts may be decoded on other threads ([`ImageLoader::decoder`])
+/// and added in any order; directories follow after all inodes.
 #[derive(Debug)]
 pub struct ImageLoader {
     ns: Namespace,
     serials: Arc<Serials>,
     expected: u64,
-    /// The inode with the lowest id that has a feature which is not here.
+    /// The inode with the lowest id that has an unsupported feature.
     unsupported: Option<(InodeId, Slot, Feature)>,
-    /// Some directory names children by reference, as only snapshots do.
+    /// Whether a directory names children by reference, which only snapshots do.
     has_references: bool,
 }
 
-/// Inodes that were read but are in no namespace yet.
+/// Inodes that were read but belong to no namespace yet.
 #[derive(Debug, Default)]
 pub struct DecodedInodes {
     /// `data` is the number of blocks, `name` the length of the name.
@@ -76,12 +77,12 @@ pub struct DecodedInodes {
     pub(super) rare: Vec<(usize, Rare)>,
 }
 
-/// What few inodes have.
+/// State that few inodes have.
 #[derive(Debug)]
 pub(super) enum Rare {
-    /// Client, its machine, and whether the lease was taken from it.
+    /// Client, its machine, and whether its lease was taken from it.
     Open(String, String, bool),
-    /// The last block is to get this length; from this block, if it is a copy.
+    /// The last block must get this length. If it is a copy, also the block that it is copied from.
     Truncation(u64, Option<Block>),
     Acl(Vec<AclEntry>),
     XAttrs(Vec<XAttr>),
@@ -116,8 +117,8 @@ impl Serials {
         self.mapped(&self.groups, SerialKind::Group, serial)
     }
 
-    /// The serial here of a name; 0 is none, and the empty one. A serial that is in no string table would give the inode
-    /// to somebody else.
+    /// The namespace's serial of a name; 0 stands for none and for the empty name. A serial that is in no string table
+    /// would give the inode to another user, so it is refused.
     fn mapped(&self, map: &[u32], kind: SerialKind, serial: u32) -> Result<u32, String> {
         match map.get(serial as usize) {
             Some(own) if *own != 0 || serial == 0 => Ok(*own),
@@ -128,7 +129,7 @@ impl Serials {
 }
 
 impl<F: ReadAt + ?Sized> InodeDecoder<'_, F> {
-    /// The next inodes; None at the end of the part.
+    /// The next inodes; `None` at the end of the part.
     pub fn next_batch(&mut self) -> Result<Option<DecodedInodes>, ImageError> {
         let mut out = DecodedInodes::default();
         out.recs.reserve(BATCH);
@@ -161,7 +162,7 @@ impl DecodedInodes {
         self.recs.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no inodes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.recs.is_empty()
@@ -171,8 +172,8 @@ impl DecodedInodes {
         if inode.id > MAX_48 {
             return Err(format!("inode id {} is too large", inode.id));
         }
-        // Names are UTF-8, because ops name paths in text. One that is not, of an old log or a foreign tool, could never be
-        // named by an op: it gets a name that can. The id keeps two of them apart.
+        // Names are UTF-8, because ops name paths as text. A name of an old log or a foreign tool that is not UTF-8
+        // could be named by no op, so it gets one that can be named. The id in it keeps two such names apart.
         let name = match std::str::from_utf8(inode.name) {
             Ok(_) => Cow::Borrowed(inode.name),
             Err(_) => {
@@ -207,7 +208,7 @@ impl DecodedInodes {
             rec.set_block_size(inode.preferred_block_size);
             rec.storage_policy = inode.storage_policy_id as u8;
             let first = self.blocks.len();
-            // Block groups have ids of their own, which are no block's.
+            // Block groups have ids of their own, which no block has.
             for block in inode.blocks.clone().filter(|_| !inode.striped) {
                 check_block(inode.id, &block, serials)?;
                 self.blocks.push(BlockRec::new(block, NONE, false));
@@ -216,8 +217,8 @@ impl DecodedInodes {
             if let Some(bytes) = inode.under_construction {
                 let uc = pb::i_node_section::FileUnderConstructionFeature::decode(bytes)
                     .map_err(|error| error.to_string())?;
-                // Only the last block of an open file is still being written, and after an append that begins a new block
-                // not even that one. Hadoop's images can't say so, and it takes the block for open.
+                // Only the last block of an open file is still being written, and not even that one after an append
+                // that begins a new block. Hadoop's images can't say so, and Hadoop takes that block for open.
                 if rec.data > 0
                     && !uc.last_block_complete()
                     && let Some(last) = self.blocks.last_mut()
@@ -335,7 +336,7 @@ fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> 
                 AclEntryType::User => SerialKind::User,
                 _ => SerialKind::Group,
             };
-            // An entry of somebody would become the owner's or the group's.
+            // Otherwise the entry of another user would become that of the owner or group.
             let name = match serials.table.get(kind, bits.name) {
                 _ if bits.name == 0 => None,
                 Some(name) => Some(name.to_owned()),
@@ -414,7 +415,7 @@ impl ImageLoader {
                 let Some((kind, serial)) = SerialKind::split(entry.id(), header.mask_bits()) else {
                     return Err(bad("a string's id is out of range"));
                 };
-                // Serials are given out one after the other, so that there is not one above their number.
+                // Serials are handed out in sequence, so none is above their number.
                 let room = section.len_bytes.max(SERIALS_ALWAYS);
                 if serial > 0xff_ffff || u64::from(serial) > room {
                     return Err(bad("a string's serial is out of range"));
@@ -450,7 +451,7 @@ impl ImageLoader {
         })
     }
 
-    /// Reads all sections but those of inodes, and forgets them. Answers the image's transaction and namespace.
+    /// Reads all sections except those of inodes, and drops them. Returns the transaction and namespace of the image.
     pub(super) fn read_rest<F: ReadAt + ?Sized>(
         mut self,
         image: &Image<'_, F>,
@@ -472,7 +473,7 @@ impl ImageLoader {
         Ok((self.ns.counters.txid, self.ns.namespace_id))
     }
 
-    /// Inodes the image says it holds.
+    /// Number of inodes that the image announces.
     #[must_use]
     pub fn expected_inodes(&self) -> u64 {
         self.expected
@@ -491,7 +492,7 @@ impl ImageLoader {
         }
     }
 
-    /// Takes decoded inodes in.
+    /// Adds decoded inodes.
     pub fn add_inodes(&mut self, decoded: DecodedInodes) -> Result<(), ImageError> {
         let ns = &mut self.ns;
         let (mut name_at, mut block_at) = (0, 0);
@@ -546,7 +547,7 @@ impl ImageLoader {
         Ok(())
     }
 
-    /// Reads which child belongs where.
+    /// Reads the children of all directories.
     pub fn add_directories<F: ReadAt + ?Sized>(&mut self, image: &Image<'_, F>) -> Result<(), ImageError> {
         let ns = &mut self.ns;
         if ns.root == NONE || !ns.rec(ns.root).is_dir() {
@@ -570,7 +571,7 @@ impl ImageLoader {
         Ok(())
     }
 
-    /// Reads the rest, and checks and counts the whole.
+    /// Reads the other sections, then checks and counts everything.
     pub fn finish<F: ReadAt + ?Sized>(mut self, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
         let ns = &mut self.ns;
         if ns.root == NONE || ns.inodes.live() as u64 != self.expected {
@@ -593,7 +594,7 @@ impl ImageLoader {
                     true => ns.file_usage(slot),
                     false => Usage::default(),
                 };
-                // A directory counts itself, too.
+                // A directory counts itself as well.
                 let from = if rec.is_dir() { slot } else { rec.parent };
                 ns.charge(from, space.and_inodes(1));
                 if rec.is_dir() {
@@ -633,7 +634,7 @@ fn add_rare(ns: &mut Namespace, slot: Slot, feature: Rare) -> Result<(), ImageEr
     Ok(())
 }
 
-/// Where an inode is, also in an image that turns out to be damaged.
+/// Path of an inode, also in an image that turns out to be damaged.
 fn place(ns: &Namespace, slot: Slot) -> String {
     let mut at = slot;
     for _ in 0..MAX_DEPTH {
@@ -668,7 +669,7 @@ fn add_truncation(ns: &mut Namespace, file: Slot, length: u64, source: Option<Bl
     Ok(())
 }
 
-/// Hangs the children of one directory into it. Answers whether it has others, by reference.
+/// Adds the children of one directory to it. Returns whether it has others by reference.
 fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> Result<bool, String> {
     let entry = DirEntryRef::decode(bytes).map_err(|error| error.to_string())?;
     let has_references = entry.ref_children.clone().next().is_some();
@@ -717,7 +718,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
     }
     let name = |slot: &Slot| names.get(inodes.get(*slot).name);
     if !children.is_sorted_by(|a, b| name(a) < name(b)) {
-        // Old writers sorted in other ways; two equal names are damage.
+        // Old writers sorted in another order. Two equal names are damage.
         children.sort_by(|a, b| name(a).cmp(name(b)));
         if let Some(pair) = children.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
             return Err(format!(
@@ -733,7 +734,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
     Ok(has_references)
 }
 
-/// Every inode must hang below the root, without circles.
+/// Checks that every inode is below the root, without circles.
 fn check_tree(ns: &Namespace) -> Result<(), ImageError> {
     let mut known = vec![false; ns.inodes.used() as usize];
     known[ns.root as usize] = true;
@@ -766,7 +767,7 @@ fn check_tree(ns: &Namespace) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Directories named in a refusal.
+/// Number of directories that a refusal names.
 const NAMED_MAX: usize = 5;
 
 fn load_snapshots<F: ReadAt + ?Sized>(
@@ -820,7 +821,7 @@ fn check_no_snapshot_records<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> Result
     Ok(())
 }
 
-/// What is kept for other NameNodes.
+/// Loads the state that is kept for other NameNodes.
 fn load_carried<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> Result<(), ImageError> {
     load_secrets(ns, image)?;
     load_cache(ns, image)?;
@@ -881,7 +882,7 @@ fn load_cache<F: ReadAt + ?Sized>(ns: &mut Namespace, image: &Image<'_, F>) -> R
     let Some(header) = messages.next_message::<pb::CacheManagerSection>()? else {
         return Ok(());
     };
-    // No image is saved with less than 1.
+    // No image is saved with an id below 1.
     ns.cache.next_directive_id = (header.next_directive_id as i64).max(1);
     for _ in 0..header.num_pools {
         let pool: CachePoolInfoProto = messages.require()?;

@@ -26,10 +26,10 @@ use crate::store::slab::{FrozenSlab, NONE, Slot};
 use crate::store::strings::Strings;
 use crate::truncation::Truncation;
 
-/// Inodes between two looks at the cancel flag.
+/// Number of inodes between two looks at the cancel flag.
 const CANCEL_EVERY: u32 = 4096;
 
-/// The namespace at one moment: can be saved on another thread while the namespace goes on.
+/// The namespace at one moment. It can be saved on another thread while the namespace goes on.
 #[derive(Debug)]
 pub struct Frozen {
     namespace_id: u32,
@@ -56,7 +56,7 @@ pub struct Frozen {
     detached: Vec<Slot>,
     live: usize,
     root: Slot,
-    /// Of the namespace when this view was taken.
+    /// Whether the namespace was broken when this view was taken.
     broken: bool,
     options: ImageOptions,
 }
@@ -70,14 +70,14 @@ pub enum SaveError {
     /// The caller asked to stop.
     #[error("saving the image was cancelled")]
     Cancelled,
-    /// An op had failed to apply, so that the state is that of no log ([`Namespace::is_broken`]).
+    /// An op had failed to apply, so the state is that of no log ([`Namespace::is_broken`]).
     #[error("the namespace is broken by an op that failed to apply: no image is made of it")]
     Broken,
 }
 
 impl Namespace {
-    /// A view of everything as it is now. Costs some microseconds per million inodes; while it is kept, pages that
-    /// change are copied first.
+    /// A view of everything as it is now. It costs some microseconds per million inodes. As long as the view exists,
+    /// pages are copied before they change.
     #[must_use]
     pub fn freeze(&self) -> Frozen {
         Frozen {
@@ -111,7 +111,7 @@ impl Namespace {
     }
 }
 
-/// Names of extended attributes get their serials while the inodes are written.
+/// Serials of the names of extended attributes, which are given while the inodes are written.
 #[derive(Default)]
 struct XAttrNames {
     serials: BTreeMap<String, u32>,
@@ -128,7 +128,8 @@ impl XAttrNames {
     }
 }
 
-/// What later sections name, of the inodes that were written: an inode that waits to be freed is in no section.
+/// Inodes that later sections name. Only written inodes are among them, because an inode that waits to be freed is in
+/// no section.
 #[derive(Default)]
 struct Listed {
     /// Open files.
@@ -138,7 +139,7 @@ struct Listed {
 }
 
 impl ImageOptions {
-    /// Entries in a part of a section that describes so many inodes.
+    /// Number of entries in a part of a section, for parts of `inodes` inodes.
     fn per_part(&self, inodes: usize) -> usize {
         if inodes >= self.parts_from_inodes {
             inodes.div_ceil(self.parts.max(1)).max(1)
@@ -163,13 +164,13 @@ impl Bits {
 }
 
 impl Frozen {
-    /// The transaction the image will hold everything up to.
+    /// The image will hold everything up to this transaction.
     #[must_use]
     pub fn txid(&self) -> u64 {
         self.counters.txid
     }
 
-    /// Writes the image; `cancelled` is asked now and then. Sync and rename are the caller's.
+    /// Writes the image. `cancelled` is called now and then. The caller syncs and renames the file.
     pub fn save<W: Write>(
         &self,
         out: W,
@@ -234,7 +235,7 @@ impl Frozen {
         Ok(())
     }
 
-    /// What was deleted but not freed is not part of the state.
+    /// The slots of deleted inodes that are not freed. They are no part of the state.
     fn detached_slots(&self) -> (Bits, usize) {
         if self.detached.is_empty() {
             return (Bits(Vec::new()), 0);

@@ -1,8 +1,7 @@
-//! Whether an image is whole, without a namespace to load it into: what an image that somebody sends must be before it
-//! is kept.
+//! Checks that an image is whole, without loading it. A received image must pass this check before it is kept.
 //!
-//! Each inode costs some twenty bytes meanwhile, a fifth of what it costs in a namespace, so that an active can look at
-//! an image as large as its own.
+//! Each inode takes some twenty bytes during the check, a fifth of its size in a namespace. So an active can check an
+//! image as large as its own.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -14,10 +13,10 @@ use super::load::{ImageLoader, Rare, bad};
 use crate::config::Config;
 use crate::unsupported::Feature;
 
-/// What a whole image says of itself.
+/// What a whole image says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Everything up to this transaction is in it.
+    /// The image holds everything up to this transaction.
     pub txid: u64,
     /// `namespaceID`.
     pub namespace_id: u32,
@@ -28,8 +27,8 @@ pub struct Verified {
 /// No parent is known yet.
 const NONE: u32 = u32::MAX;
 
-/// Reads an image to its end, as a load does: every message of every section, each inode in one directory and all of them
-/// below the root, no name twice in a directory, no block twice.
+/// Reads an image to its end, as a load does: every message of every section. Each inode must be in one directory and
+/// below the root, no directory may have a name twice, and no block may appear twice.
 ///
 /// # Errors
 /// The first thing that a load would refuse.
@@ -73,11 +72,11 @@ pub fn verify<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Resul
 
 struct Inode {
     id: u64,
-    /// Of its name, under the seed of this process.
+    /// Hash of its name with the seed of this process.
     name: u64,
     parent: u32,
     is_dir: bool,
-    /// Its children were there already.
+    /// Whether its children were listed already.
     is_listed: bool,
 }
 
@@ -85,7 +84,7 @@ struct Inodes {
     hasher: FixedState,
     known: Vec<Inode>,
     blocks: Vec<i64>,
-    /// Names of the directory that is looked at.
+    /// Names in the directory that is being checked.
     names: Vec<u64>,
 }
 
@@ -99,7 +98,7 @@ impl Inodes {
             name_at += len;
             self.known.push(Inode {
                 id: rec.id().0,
-                // 0 is the name of nobody.
+                // 0 means that there is no name.
                 name: if len == 0 { 0 } else { hasher.finish() | 1 },
                 parent: NONE,
                 is_dir: rec.is_dir(),
@@ -173,7 +172,7 @@ impl Inodes {
         Ok(())
     }
 
-    /// Every inode must hang below the root, without circles.
+    /// Checks that every inode is below the root, without circles.
     fn check_tree(&self) -> Result<(), ImageError> {
         let root = self.directory(InodeId::ROOT.0);
         let root = root.ok_or_else(|| bad("the root directory is missing"))?;
@@ -184,7 +183,7 @@ impl Inodes {
             let mut at = start;
             while !below_root[at] {
                 let parent = self.known[at].parent;
-                // A circle is longer than all inodes.
+                // A circle is longer than the number of inodes.
                 if parent == NONE || way.len() > self.known.len() {
                     return Err(bad(format!("inode {} is not below the root", self.known[start].id)));
                 }

@@ -14,7 +14,7 @@ use crate::store::slab::Slot;
 use crate::types::{AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Completed, Ctx, FileStatus, Plan, Refused};
 
 use super::create::LAZY_PERSIST;
-use super::lease::{LeaseState, Verb, block_name};
+use super::lease::{LeaseTakeover, RecoverLeaseOp, block_name};
 use super::remove::verify_block_count;
 
 /// `Block.matchingIdAndGenStamp`.
@@ -56,7 +56,7 @@ impl Namespace {
     }
 
     /// `append`. When the reply is a lease recovery: apply the ops; after `Closed` plan again, else answer with
-    /// [`Verb::recovery_in_progress`].
+    /// [`RecoverLeaseOp::recovery_in_progress`].
     pub fn plan_append(
         &self,
         ctx: &Ctx<'_>,
@@ -91,8 +91,8 @@ impl Namespace {
                 format!("Cannot append to lazy persist file {path}"),
             ));
         }
-        if let LeaseState::Recover(plan) =
-            self.recover_lease(Verb::AppendFile, ctx, slot, &path, client_name, false, blocks)?
+        if let LeaseTakeover::Recover(plan) =
+            self.recover_lease(RecoverLeaseOp::AppendFile, ctx, slot, &path, client_name, false, blocks)?
         {
             return Ok(Plan {
                 ops: plan.ops,

@@ -17,12 +17,12 @@ use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
 use crate::usage::Usage;
 
 use super::attr::policy_by_name;
-use super::lease::{LeaseState, Verb};
+use super::lease::{LeaseTakeover, RecoverLeaseOp};
 
 /// Id of the storage policy that is copied to files at creation (`LAZY_PERSIST`).
 pub(crate) const LAZY_PERSIST: u8 = 15;
 
-/// The directory new inodes hang below while a plan is made: it may itself be only planned.
+/// The directory below which new inodes are planned. It may only be planned itself.
 struct Place {
     /// Path of the directory.
     path: String,
@@ -140,7 +140,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Mode and ACL feature of a new child (`FSDirectory.copyINodeDefaultAcl`).
+    /// Mode and ACL feature that a new child inherits (`FSDirectory.copyINodeDefaultAcl`).
     fn inherited(
         &self,
         parent_feature: &[AclEntry],
@@ -206,7 +206,7 @@ impl Namespace {
             freed = -self.file_usage(slot).and_inodes(1);
         }
         let mut ops = SmallVec::new();
-        // Missing ancestors look like the deepest existing one, with u+wx.
+        // Missing ancestors get the attributes of the deepest existing one, with u+wx added.
         let deepest = iip.slots[iip.slots.len().min(iip.depth - 1) - 1];
         let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
         let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
@@ -227,7 +227,7 @@ impl Namespace {
             replication: req.replication as i16,
             mtime: now,
             atime: now,
-            // What is logged is what is kept.
+            // The logged size is the one that is kept.
             block_size: req.block_size.min(MAX_48) as i64,
             blocks: Vec::new(),
             permissions: PermissionStatus {
@@ -254,7 +254,7 @@ impl Namespace {
         })
     }
 
-    /// Refuses a path that no file can have. Hadoop asks before all else, safe mode included.
+    /// Refuses a path that no file can have. Hadoop checks this before everything else, safe mode included.
     pub fn check_create_name(src: &str) -> Result<(), Refused> {
         let reserved = is_reserved(src) && !is_reserved_raw(src) && !is_reserved_inodes(src);
         if !is_valid_name(src) || reserved {
@@ -263,7 +263,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// What of a file is asked for, once its place is known to be free (`FSNamesystem.startFileInt`).
+    /// Checks the parameters of a new file, once its place is known to be free (`FSNamesystem.startFileInt`).
     fn check_create_parameters(&self, ctx: &Ctx<'_>, req: &CreateRequest<'_>) -> Result<(), Refused> {
         if req.block_size < self.config.min_block_size_bytes {
             return Err(refuse(
@@ -287,7 +287,7 @@ impl Namespace {
         self.verify_replication(req.src, req.replication, Some(ctx.client_machine))
     }
 
-    /// What create without overwrite says to an existing file: whose it is, or that it is there.
+    /// Refusal of a create without overwrite when the file exists: somebody writes it, or it is just there.
     fn refuse_existing(
         &self,
         ctx: &Ctx<'_>,
@@ -296,12 +296,20 @@ impl Namespace {
         req: &CreateRequest<'_>,
         blocks: &dyn BlockView,
     ) -> Result<Plan<CreateOutcome>, Refused> {
-        match self.recover_lease(Verb::CreateFile, ctx, slot, path, req.client_name, false, blocks)? {
-            LeaseState::Free => Err(refuse(
+        match self.recover_lease(
+            RecoverLeaseOp::CreateFile,
+            ctx,
+            slot,
+            path,
+            req.client_name,
+            false,
+            blocks,
+        )? {
+            LeaseTakeover::Free => Err(refuse(
                 ex::FILE_ALREADY_EXISTS,
                 format!("{path} for client {} already exists", ctx.client_machine),
             )),
-            LeaseState::Recover(plan) => Ok(Plan {
+            LeaseTakeover::Recover(plan) => Ok(Plan {
                 ops: plan.ops,
                 reply: CreateOutcome::LeaseRecovery(plan.reply),
             }),
@@ -310,7 +318,7 @@ impl Namespace {
 
     /// `BlockManager.verifyReplication`.
     pub(crate) fn verify_replication(&self, src: &str, replication: u16, client: Option<&str>) -> Result<(), Refused> {
-        // A `short` in the log, whatever is configured.
+        // The log has 16 signed bits for it, whatever is configured.
         let max = self.config.max_replication.min(i16::MAX as u16);
         let err = if replication > max {
             format!(" exceeds maximum of {max}")
@@ -387,10 +395,10 @@ impl Namespace {
     }
 }
 
-/// The erasure coding policy that is none (`ErasureCodeConstants.REPLICATION_POLICY_NAME`).
+/// The name that stands for no erasure coding policy (`ErasureCodeConstants.REPLICATION_POLICY_NAME`).
 const REPLICATION_POLICY: &str = "replication";
 
-/// The storage policy a file is to have of its own; 0 for none.
+/// The storage policy that the file itself gets; 0 for none.
 fn asked_policy(req: &CreateRequest<'_>) -> Result<u8, Refused> {
     if req.lazy_persist {
         return Ok(LAZY_PERSIST);
@@ -409,8 +417,8 @@ pub(crate) fn join(parent: &str, name: &str) -> String {
     }
 }
 
-/// `NameNodeRpcServer.checkPathLength` for the verbs that make paths. Hadoop asks about the client's string alone; here
-/// it is asked about the resolved path, too, which below `/.reserved/.inodes` may be longer.
+/// `NameNodeRpcServer.checkPathLength` for calls that create paths. Hadoop checks only the client's string. Here the
+/// resolved path is checked as well, which may be longer below `/.reserved/.inodes`.
 pub(crate) fn check_length(verb: &str, src: &str) -> Result<(), Refused> {
     if src.len() < 1000 || Namespace::is_path_length_ok(src) {
         return Ok(());

@@ -13,19 +13,19 @@ use crate::store::inode::MAX_48;
 use crate::store::slab::Slot;
 use crate::types::{BlockSynchronization, BlockView, Ctx, Holders, LeaseRecovery, Plan, Refused};
 
-/// How the names begin under which NameNodes hold the leases of files that they recover
+/// Prefix of the names under which NameNodes hold leases of files that they recover
 /// (`HdfsServerConstants.NAMENODE_LEASE_HOLDER`).
 pub const NAMENODE_LEASE_HOLDER: &str = "HDFS_NameNode";
 
-/// A NameNode has the lease already, this one or an earlier active: giving it to itself under another name would only
-/// fill the log.
+/// Whether a NameNode has the lease already, this one or an earlier active. Giving it to itself under another name
+/// would only fill the log.
 fn is_internal_holder(holder: &str) -> bool {
     holder.starts_with(NAMENODE_LEASE_HOLDER)
 }
 
-/// Which verb wants the lease (`RecoverLeaseOp`).
+/// The call that wants the lease (`RecoverLeaseOp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum RecoverLeaseOp {
     /// `create` without overwrite on an open file.
     CreateFile,
     /// `append`.
@@ -36,20 +36,20 @@ pub enum Verb {
     RecoverLease,
 }
 
-impl Verb {
+impl RecoverLeaseOp {
     /// `RecoverLeaseOp.getExceptionMessage`.
     #[must_use]
     pub fn message(self, src: &str, holder: &str, machine: &str, reason: &str) -> String {
         let name = match self {
-            Verb::CreateFile => "CREATE_FILE",
-            Verb::AppendFile => "APPEND_FILE",
-            Verb::TruncateFile => "TRUNCATE_FILE",
-            Verb::RecoverLease => "RECOVER_LEASE",
+            RecoverLeaseOp::CreateFile => "CREATE_FILE",
+            RecoverLeaseOp::AppendFile => "APPEND_FILE",
+            RecoverLeaseOp::TruncateFile => "TRUNCATE_FILE",
+            RecoverLeaseOp::RecoverLease => "RECOVER_LEASE",
         };
         format!("Failed to {name} {src} for {holder} on {machine} because {reason}")
     }
 
-    /// What a client is told when a lease recovery was started or is under way for it.
+    /// Refusal that tells a client that a lease recovery was started or is under way.
     #[must_use]
     pub fn recovery_in_progress(self, src: &str, holder: &str, machine: &str) -> Refused {
         refuse(
@@ -59,11 +59,11 @@ impl Verb {
     }
 }
 
-/// Whether a file can be taken by a new writer.
-pub(crate) enum LeaseState {
-    /// Nobody writes it.
+/// Whether a new writer can take a file.
+pub(crate) enum LeaseTakeover {
+    /// No client writes the file.
     Free,
-    /// A silent writer's lease is being ended.
+    /// The lease of a silent writer is being ended.
     Recover(Box<Plan<LeaseRecovery>>),
 }
 
@@ -117,16 +117,16 @@ impl Namespace {
     /// `recoverLeaseInternal`.
     pub(crate) fn recover_lease(
         &self,
-        verb: Verb,
+        verb: RecoverLeaseOp,
         ctx: &Ctx<'_>,
         slot: Slot,
         src: &str,
         holder: &str,
         force: bool,
         blocks: &dyn BlockView,
-    ) -> Result<LeaseState, Refused> {
+    ) -> Result<LeaseTakeover, Refused> {
         let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
-            return Ok(LeaseState::Free);
+            return Ok(LeaseTakeover::Free);
         };
         let refused =
             |class, reason: String| Err(refuse(class, verb.message(src, holder, ctx.client_machine, &reason)));
@@ -139,12 +139,12 @@ impl Namespace {
         if force {
             return self
                 .release_lease(ctx.now_ms, slot, src, Some(holder), blocks)
-                .map(|plan| LeaseState::Recover(Box::new(plan)));
+                .map(|plan| LeaseTakeover::Recover(Box::new(plan)));
         }
         if self.soft_limit_expired(&open.client_name, ctx.mono_ms) {
             return self
                 .release_lease(ctx.now_ms, slot, src, None, blocks)
-                .map(|plan| LeaseState::Recover(Box::new(plan)));
+                .map(|plan| LeaseTakeover::Recover(Box::new(plan)));
         }
         let by = format!("{} on {}", open.client_name, open.client_machine);
         let recovering = self
@@ -164,8 +164,8 @@ impl Namespace {
         }
     }
 
-    /// `recoverLease` RPC: the client itself becomes the holder while blocks are recovered. `Closed` is the answer true,
-    /// all else false.
+    /// The `recoverLease` RPC: the caller becomes the holder while blocks are recovered. `Closed` is answered with
+    /// true, everything else with false.
     pub fn plan_recover_lease(
         &self,
         ctx: &Ctx<'_>,
@@ -183,14 +183,22 @@ impl Namespace {
             return Ok(Plan::nothing(LeaseRecovery::Closed { file }));
         }
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
-        match self.recover_lease(Verb::RecoverLease, ctx, slot, &path, client_name, true, blocks)? {
-            LeaseState::Free => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
-            LeaseState::Recover(plan) => Ok(*plan),
+        match self.recover_lease(
+            RecoverLeaseOp::RecoverLease,
+            ctx,
+            slot,
+            &path,
+            client_name,
+            true,
+            blocks,
+        )? {
+            LeaseTakeover::Free => Ok(Plan::nothing(LeaseRecovery::Closed { file })),
+            LeaseTakeover::Recover(plan) => Ok(*plan),
         }
     }
 
-    /// `internalReleaseLease` of a file whatever its writer does: `new_holder` takes the lease over while the last block
-    /// is recovered (None: the holder keeps it).
+    /// `internalReleaseLease` of a file, whatever its writer does. `new_holder` takes the lease over while the last
+    /// block is recovered; with `None` the holder keeps it.
     pub fn plan_release_lease(
         &self,
         now_ms: u64,
@@ -225,7 +233,8 @@ impl Namespace {
             .is_some_and(|b| self.blocks.get(*b).is_open());
         let count = all.len();
         let closed = |list: Vec<Block>| Plan::one(self.close_op(slot, list, now_ms), LeaseRecovery::Closed { file });
-        // `complete` had the length, and answered false for want of replicas. Of a truncated block only DataNodes decide.
+        // `complete` had the length, and answered false because replicas were missing. The length of a truncated block
+        // is decided by DataNodes alone.
         let truncated = self.is_truncated(slot);
         let committed = |block: &Block| blocks.committed_length(block.id).filter(|_| !truncated);
         if open_last
@@ -267,7 +276,8 @@ impl Namespace {
         let mut ops = SmallVec::new();
         let reply = match (blocks.recovery_id(last.id), holders) {
             (Some(_), _) => LeaseRecovery::InProgress { file },
-            // Nobody wrote to it. What has a length was seen by somebody: it is waited for, however long.
+            // Nobody wrote to the block. A block with a length was seen by some reader, so it is waited for, however
+            // long that takes.
             (None, Holders::Nobody) if last.num_bytes == 0 => {
                 all.pop();
                 return Ok(closed(all));
@@ -326,15 +336,15 @@ impl Namespace {
         }
     }
 
-    /// `commitBlockSynchronization`: the file and its last block as it will be (None: dropped, or nothing to do because
-    /// the file is closed or gone).
+    /// `commitBlockSynchronization`: the file and its new last block. `None` when the block is dropped, or nothing is
+    /// to be done because the file is closed or gone.
     pub fn plan_commit_block_synchronization(
         &self,
         now_ms: u64,
         sync: &BlockSynchronization,
         blocks: &dyn BlockView,
     ) -> Result<Plan<Option<(InodeId, Block)>>, Refused> {
-        // Of a copy on truncate DataNodes name the source.
+        // Of a truncate that copies, DataNodes name the source.
         let found = self
             .copy_of(sync.block.id)
             .or_else(|| self.block_ids.get(sync.block.id.0 as u64));
@@ -407,7 +417,7 @@ impl Namespace {
             last.num_bytes = sync.new_length;
             reply = Some((file, *last));
         }
-        // Who truncated the file writes no more to it.
+        // The client that truncated the file does not write to it any more.
         let op = if sync.close_file || target.is_some() {
             self.close_op(slot, list, now_ms)
         } else {

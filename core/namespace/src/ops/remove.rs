@@ -14,11 +14,11 @@ use crate::types::{BlockView, Ctx, Deleted, Plan, Refused, Truncated};
 use crate::usage::Usage;
 
 use super::create::LAZY_PERSIST;
-use super::lease::{LeaseState, Verb};
+use super::lease::{LeaseTakeover, RecoverLeaseOp};
 
 impl Namespace {
-    /// `delete`. `walk`: through what is below `src`, if that was too much to be looked at here; it counts when it was just
-    /// [caught up with](Namespace::catch_up_access).
+    /// `delete`. `walk` has gone through everything below `src`, when that was too much to check here. It counts only
+    /// right after it [caught up](Namespace::catch_up_access).
     pub fn plan_delete(
         &self,
         ctx: &Ctx<'_>,
@@ -89,7 +89,7 @@ impl Namespace {
         }
         let path = iip.path();
         let mut seen: Vec<Slot> = Vec::new();
-        // As resolved: a reader takes `//d///f` for another path.
+        // The resolved paths are logged, because a reader takes `//d///f` for another path.
         let mut source_paths = Vec::with_capacity(sources.len());
         let mut blocks = self.block_slots(slot).len();
         let mut more = Usage::default();
@@ -189,9 +189,15 @@ impl Namespace {
                 format!("Cannot truncate lazy persist file {path}"),
             ));
         }
-        if let LeaseState::Recover(plan) =
-            self.recover_lease(Verb::TruncateFile, ctx, slot, &path, client_name, false, blocks)?
-        {
+        if let LeaseTakeover::Recover(plan) = self.recover_lease(
+            RecoverLeaseOp::TruncateFile,
+            ctx,
+            slot,
+            &path,
+            client_name,
+            false,
+            blocks,
+        )? {
             return Ok(Plan {
                 ops: plan.ops,
                 reply: Truncated::LeaseRecovery(plan.reply),
@@ -214,7 +220,7 @@ impl Namespace {
             if start < new_length && new_length < end {
                 let recovery_id = self.next_stamp();
                 ops.push(EditOp::SetGenstampV2 { genstamp: recovery_id });
-                // The log names the stored length; the new one follows from the op's length.
+                // The log names the stored length. The new one follows from the length in the op.
                 truncate_block = Some(Block {
                     generation_stamp: recovery_id,
                     ..block
@@ -246,8 +252,8 @@ impl Namespace {
     }
 }
 
-/// Refuses to make or open a file of more blocks than an `OP_CLOSE` can name ([`MAX_WRITTEN_BLOCKS`]): it could never be
-/// closed. Hadoop writes the op, and nobody can read it.
+/// Refuses a file with more blocks than an `OP_CLOSE` can name ([`MAX_WRITTEN_BLOCKS`]), because it could never be
+/// closed. Hadoop writes such an op, and nobody can read it.
 pub(crate) fn verify_block_count(path: &str, blocks: usize) -> Result<(), Refused> {
     if blocks <= MAX_WRITTEN_BLOCKS {
         return Ok(());

@@ -13,13 +13,13 @@ use crate::types::{Ctx, Plan, Refused, RenameOptions};
 use super::create::{check_length, join};
 
 impl Namespace {
-    /// `rename` (deprecated form): the RPC's boolean. Into an existing directory it moves below it; most obstacles are
-    /// `false`, not exceptions.
+    /// `rename` (the deprecated form). The reply is the RPC's boolean. If the destination is an existing directory, the
+    /// source moves into it. Most obstacles give `false` and no exception.
     pub fn plan_rename(&self, ctx: &Ctx<'_>, src: &str, dst: &str) -> Result<Plan<bool>, Refused> {
         check_length("rename", dst)?;
         let src_iip = self.resolve_for(&ctx.caller, src, DirOp::WriteLink)?;
         let first_dst = self.resolve_for(&ctx.caller, dst, DirOp::CreateLink)?;
-        // Below an existing directory the source keeps its name.
+        // In an existing directory the source keeps its name.
         let below;
         let dst_iip = match first_dst.last_slot() {
             Some(slot) if self.rec(slot).is_dir() => {
@@ -221,12 +221,13 @@ impl Namespace {
         Ok(())
     }
 
-    /// The edit log holds paths of [`MAX_STRING_UNITS`], and a moved directory takes all paths below it along. Some ops
-    /// come without any client's choice (the lease monitor closes a file, say), so each path in the namespace must be one
-    /// that can be logged. Hadoop looks at the client's destination alone and cuts the longer paths off in its log.
+    /// Checks that all paths still fit after a rename. The edit log holds paths of up to [`MAX_STRING_UNITS`], and a
+    /// moved directory takes all paths below it along. Some ops are not chosen by a client (for example when the lease
+    /// monitor closes a file), so every path in the namespace must be one that can be logged. Hadoop checks the
+    /// client's destination alone, and cuts longer paths off in its log.
     ///
-    /// Looking at every path below would take as long as the directory is large, so directories keep a bound of the
-    /// longest one, which costs one comparison for each new inode.
+    /// Checking every path below would take as long as the directory is large. So directories keep an upper bound of
+    /// the longest path, which costs one comparison per new inode.
     fn verify_path_lengths(&self, src: Slot, dst: &InodesInPath<'_>) -> Result<(), Refused> {
         check_length("rename", dst.as_str())?;
         let units = |path: &str| utf16_len(path.as_bytes()) as usize;
@@ -244,7 +245,7 @@ impl Namespace {
         ))
     }
 
-    /// Names, lengths, room and quota at the destination.
+    /// Checks names, lengths, room and quota at the destination.
     fn verify_rename(
         &self,
         src: Slot,
@@ -267,7 +268,7 @@ impl Namespace {
         }
         let common = self.common_ancestor(src_parent, dst_parent);
         if self.quota_between(dst_parent, common) {
-            // Replicas belong elsewhere under another storage policy.
+            // Under another storage policy the replicas use other storage types.
             let mut change = self.subtree_usage_under(src, dst_parent);
             if let Some(replaced) = replaced {
                 change += -self.subtree_usage(replaced);

@@ -11,7 +11,7 @@ use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, Plan, Refused};
 use crate::unsupported::Feature;
 
-/// `XAttrNotFoundException`, which the table of classes does not name.
+/// `XAttrNotFoundException`, which is not in the table of classes.
 const XATTR_NOT_FOUND: &str = "org.apache.hadoop.hdfs.protocol.XAttrNotFoundException";
 const NOT_FOUND_TEXT: &str = "At least one of the attributes provided was not found.";
 /// `HdfsServerConstants.SECURITY_XATTR_UNREADABLE_BY_SUPERUSER`, without its namespace.
@@ -35,7 +35,7 @@ fn is_user_visible(xattr: &XAttr) -> bool {
     matches!(xattr.namespace, XAttrNamespace::User | XAttrNamespace::Trusted)
 }
 
-/// What of `existing` stays, with `set` put over it: the new ones first, as Hadoop keeps them.
+/// `existing` with the attributes of `set` in place of equal ones. New ones come first, as in Hadoop.
 pub(crate) fn merged(existing: &[XAttr], set: &[XAttr]) -> Vec<XAttr> {
     let mut out: Vec<XAttr> = set
         .iter()
@@ -109,7 +109,7 @@ impl Namespace {
         }
     }
 
-    /// Refuses the superuser what may be read by others only (`FSDirectory.checkUnreadableBySuperuser`).
+    /// Refuses the superuser access to a file that only others may read (`FSDirectory.checkUnreadableBySuperuser`).
     pub(crate) fn check_unreadable_by_superuser(&self, caller: &Caller<'_>, slot: Slot) -> Result<(), Refused> {
         let concerns = caller.superuser && self.config.permissions_enabled && self.rec(slot).has(flag::XATTR);
         if concerns
@@ -151,7 +151,7 @@ impl Namespace {
         }
         self.check_xattr_permission(&ctx.caller, xattr, is_reserved_raw(src))?;
         if Feature::of_xattr(xattr).is_some() {
-            // Below it files would be written in plain text.
+            // Files below would be written in plain text.
             return Err(refuse(
                 ex::UNSUPPORTED_OPERATION,
                 format!("{} is of an encryption zone, which is not supported", prefixed(xattr)),
@@ -240,7 +240,7 @@ impl Namespace {
         Ok(Plan::one(op, ()))
     }
 
-    /// What the caller may see of an inode's attributes (`XAttrPermissionFilter.filterXAttrsForApi`).
+    /// The attributes of an inode that the caller may see (`XAttrPermissionFilter.filterXAttrsForApi`).
     fn visible_xattrs(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Vec<XAttr>, Refused> {
         let slot = self.existing_slot(iip)?;
         let superuser = caller.superuser || !self.config.permissions_enabled;
@@ -257,7 +257,7 @@ impl Namespace {
             .collect())
     }
 
-    /// `getXAttrs` (all the caller may see if `names` is empty).
+    /// `getXAttrs`. All attributes that the caller may see if `names` is empty.
     pub fn xattrs(
         &self,
         caller: &Caller<'_>,
@@ -294,7 +294,7 @@ impl Namespace {
             .collect()
     }
 
-    /// `listXAttrs`: as Hadoop's, with the values, and for everybody who may pass through the directory.
+    /// `listXAttrs`: as in Hadoop with the values, and for every caller that may pass through the directory.
     pub fn list_xattrs(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, _src: &str) -> Result<Vec<XAttr>, Refused> {
         self.check_xattrs_enabled()?;
         self.check_traverse_for(caller, iip, DirOp::Read)?;

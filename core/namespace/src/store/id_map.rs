@@ -72,6 +72,7 @@ impl IdMap {
     /// Panics where a page is kept for nothing, or ids are not counted.
     pub(crate) fn check(&self) {
         let mut live = 0;
+        // order: each page is looked at by itself.
         for page in self.pages.values() {
             let there = page.slots.iter().filter(|slot| **slot != NONE).count();
             assert_eq!(there, page.live as usize, "ids counted in a page and there");

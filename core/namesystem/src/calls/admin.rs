@@ -1,4 +1,4 @@
-//! What administrators and monitors ask, and what concerns the NameNode rather than the tree.
+//! Calls of administrators and monitors, and calls about the NameNode rather than the tree.
 
 use super::walks::{CorruptFilesWalk, OpenFiles, Walk, WalkWork};
 use super::{Outcome, answer, io, reading, superuser, wire, writing};
@@ -26,7 +26,7 @@ use hathi_namespace::OpenFilesWalk;
 
 /// `HdfsServerConstants.MAX_BANDWIDTH_PER_DATANODE`, bytes per second.
 const BANDWIDTH_MAX: i64 = 1 << 40;
-/// The id of HOT, the policy of what names none.
+/// Id of HOT, the policy of inodes that name none.
 const DEFAULT_POLICY: u32 = 7;
 
 /// `getServerDefaults`
@@ -179,7 +179,7 @@ pub(super) fn set_safe_mode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes)
         OperationCategory::Unchecked,
         |ns, ctx, request: SetSafeModeRequestProto| {
             let action = request.action();
-            // A client asks the active ("checked"), an administrator also a standby.
+            // A client asks the active ("checked"). An administrator may ask a standby, too.
             if request.checked() {
                 let get = action == SafeModeActionProto::SafemodeGet;
                 if let Err(refused) = ns.check_operation(if get {
@@ -202,7 +202,8 @@ pub(super) fn set_safe_mode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes)
                 }
                 SafeModeActionProto::SafemodeLeave => {
                     superuser(ns, ctx, "safemode_leave")?;
-                    // Stays in safe mode when reports name blocks of the future; the answer tells.
+                    // The NameNode stays in safe mode when reports name blocks with stamps of the future. The answer
+                    // tells.
                     ns.blockmanager.leave_safe_mode(false, now);
                 }
                 SafeModeActionProto::SafemodeForceExit => {
@@ -312,7 +313,7 @@ pub(super) fn upgrade_status(ns: &Namesystem, ctx: &CallContext, body: Bytes) ->
     )
 }
 
-/// `rollingUpgrade`: one that a Java NameNode began is told and finalized; none is begun.
+/// `rollingUpgrade`: a rolling upgrade that a Java NameNode began can be queried and finalized. None can be begun.
 pub(super) fn rolling_upgrade(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(ns, ctx, &body, OperationCategory::Unchecked, rolling_upgrade_action)
 }
@@ -459,7 +460,7 @@ pub(super) fn get_ha_service_state(ns: &Namesystem, ctx: &CallContext, body: Byt
     )
 }
 
-/// `setBalancerBandwidth`: told to every DataNode with its next heartbeat. The next active does not know of it, as with
+/// `setBalancerBandwidth`: every DataNode is told with its next heartbeat. The next active does not know of it, as in
 /// Hadoop.
 pub(super) fn set_balancer_bandwidth(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(

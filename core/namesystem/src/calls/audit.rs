@@ -1,6 +1,7 @@
-//! What the audit log says of a call (`FSNamesystem.logAuditEvent`).
+//! The line of the audit log about a call (`FSNamesystem.logAuditEvent`).
 //!
-//! Made after the call, from the request and the reply, and only when the log is on: handlers pay nothing for it.
+//! It is made after the call, from the request and the reply, and only when the log is on. So handlers pay nothing for
+//! it.
 
 use super::wire;
 use crate::Namesystem;
@@ -20,30 +21,30 @@ use std::sync::Arc;
 /// One line of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// False: access was denied.
+    /// False when access was denied.
     pub allowed: bool,
-    /// Who called.
+    /// Name of the caller.
     pub user: Arc<str>,
-    /// From where.
+    /// Address of the caller.
     pub ip: Option<IpAddr>,
     /// Hadoop's name of the command.
     pub command: Cow<'static, str>,
-    /// The path, if there is one.
+    /// The path of the call, if it has one.
     pub src: Option<String>,
     /// The other path of a rename.
     pub dst: Option<String>,
-    /// `owner:group:rwxr-xr-x` of what was changed.
+    /// `owner:group:rwxr-xr-x` of the changed inode.
     pub permission: Option<String>,
 }
 
-/// What a method puts in its line.
+/// What the line of a method contains.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// No path.
     Plain,
     /// A path.
     Path,
-    /// A path, and its owner and mode afterwards.
+    /// A path, with its owner and mode after the call.
     PathAndStatus,
 }
 
@@ -53,7 +54,7 @@ struct FirstString {
     value: Option<String>,
 }
 
-/// The line of a call of `ClientProtocol`; `None` for methods that leave none, and for failures other than a denial,
+/// The line of a call of `ClientProtocol`. `None` for methods without a line, and for failures other than a denial,
 /// which Hadoop does not log either.
 #[must_use]
 pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, reply: &Reply) -> Option<AuditRecord> {
@@ -92,7 +93,7 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, rep
             (record.src, record.dst) = (Some(request.src), Some(request.dst));
         }
         "setSafeMode" => {
-            // Who only asks leaves no line (`FSNamesystem.setSafeMode`).
+            // A call that only asks leaves no line (`FSNamesystem.setSafeMode`).
             record.command = match SetSafeModeRequestProto::decode(&body[..]).ok()?.action() {
                 SafeModeActionProto::SafemodeEnter => "safemode_enter".into(),
                 SafeModeActionProto::SafemodeLeave => "safemode_leave".into(),

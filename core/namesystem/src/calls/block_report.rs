@@ -1,4 +1,4 @@
-//! A full block report, worked through in slices so that no one waits for a million blocks.
+//! A full block report, processed in slices so that nobody waits for a million blocks.
 
 use super::datanode::refusal;
 use crate::context::Reply;
@@ -9,8 +9,8 @@ use hathi_formats::proto::datanode::{
 };
 use std::collections::VecDeque;
 
-/// The storages of one report message that are still to be worked through. Call [`BlockReportWork::step`] under the write
-/// lock until it answers, and let the lock go in between.
+/// The storages of a report message that are still to be processed. Call [`BlockReportWork::step`] under the write lock
+/// until it returns a reply, and release the lock between two calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockReportWork {
     datanode: DatanodeIndex,
@@ -33,7 +33,7 @@ impl BlockReportWork {
         }
     }
 
-    /// Replicas in the message, as it says itself.
+    /// Number of replicas that the message names.
     pub(super) fn replicas(&self) -> u64 {
         self.waiting
             .iter()
@@ -41,7 +41,7 @@ impl BlockReportWork {
             .fold(0, u64::saturating_add)
     }
 
-    /// Bytes that the lists of replicas take while this waits: as they came, or, of old DataNodes, as numbers.
+    /// Bytes of the lists of replicas while the report waits: as they were sent or, from old DataNodes, as numbers.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let of_lists = |report: &StorageBlockReportProto| {
@@ -55,12 +55,12 @@ impl BlockReportWork {
         self.waiting.iter().map(of_lists).sum()
     }
 
-    /// Works on at most `max` replicas; answers the reply when all are done.
+    /// Processes at most `max` replicas. Returns the reply when all are done.
     pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
         if let Err(refused) = ns.check_not_broken() {
             return Some(Reply::refuse(refused));
         }
-        // Another role, or a namespace loaded anew: the node registers again and sends a report that fits.
+        // The role has changed, or the namespace was loaded anew. The node registers again and sends another report.
         let gone = ns.blockmanager.datanode(self.datanode).is_none_or(|node| !node.alive);
         let other_role = (ns.role == Role::Active) != self.by_active;
         if gone || other_role || ns.life().generation() != self.generation {
@@ -99,11 +99,12 @@ impl BlockReportWork {
         if last {
             ns.blockmanager.end_report_lease(self.datanode);
         }
-        // The node deletes what it keeps for going back. Said only by the active, to a node that is fully known.
+        // The node deletes what it keeps for a rollback. Only the active says so, and only to a node whose reports are
+        // complete.
         let finalize =
             ns.role == Role::Active && ns.is_upgrade_finalized() && !ns.blockmanager.has_stale_storages(self.datanode);
         let cmd = finalize.then(|| finalize_command(&ns.info.block_pool_id));
-        // A file may have waited for this very report.
+        // A file may have waited for this report.
         let begun = crate::monitor::resume_recoveries(ns, now);
         Reply::message(&BlockReportResponseProto { cmd }).after(begun)
     }

@@ -116,8 +116,8 @@ fn allocate(
         }
         AddBlockCheck::Retry { file, last, offset } => (file, (last, offset)),
     };
-    // The client missed the answer of its first call and wrote nothing yet: it gets the same block. After a failover
-    // nobody here knows where it was to be written, so that is decided anew.
+    // The client missed the answer to its first call and has written nothing, so it gets the same block. After a
+    // failover this NameNode does not know the chosen DataNodes, so it chooses again.
     let (block, offset) = last;
     let mut targets = ns.blockmanager.expected_locations(block.id);
     if targets.is_empty() {
@@ -140,8 +140,8 @@ fn allocate(
     Ok((located, ns.shown_txid([file])))
 }
 
-/// A NameNode that became active so short a time ago may not have heard of all DataNodes yet, when it had just been
-/// started: a client that finds none is told to try again rather than to give its file up.
+/// For this time after becoming active a NameNode that has just been started may not have heard of all DataNodes. A
+/// client that finds none is told to try again instead of giving its file up.
 const DATANODES_ARRIVE_MS: u64 = 30_000;
 
 struct Targets<'a> {
@@ -241,8 +241,8 @@ pub(super) fn get_additional_datanode(ns: &mut Namesystem, ctx: &CallContext, bo
     )
 }
 
-/// The pipeline with its new nodes: first those the client has named, then the chosen ones
-/// (`BlockPlacementPolicy.chooseTarget` with `returnChosenNodes`). A client takes it for the whole list.
+/// The pipeline with its new nodes: first those that the client has named, then the chosen ones
+/// (`BlockPlacementPolicy.chooseTarget` with `returnChosenNodes`). The client takes this for the whole list.
 fn with_existing(
     ns: &Namesystem,
     request: &GetAdditionalDatanodeRequestProto,
@@ -317,12 +317,12 @@ pub(super) fn complete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> R
             if let Some(committed) = plan.reply.committed {
                 ns.blockmanager.commit_block(committed);
                 if !plan.reply.done {
-                    // Replicas that were reported with this very length count from now on.
+                    // Replicas that were reported with exactly this length count from now on.
                     plan = plan_complete(ns, ctx, &request, last)?;
                 }
             }
             if !plan.reply.done {
-                // "Ask again" shows nothing that could be taken back.
+                // "Not yet" shows nothing that could be taken back.
                 return Ok(answer(wire::boolean(false), None));
             }
             let (completed, after) = commit(ns, plan)?;
@@ -410,7 +410,7 @@ pub(super) fn update_block_for_pipeline(ns: &mut Namesystem, ctx: &CallContext, 
     )
 }
 
-/// The part of `FSNamesystem.checkUCBlock` that asks the block's state.
+/// The part of `FSNamesystem.checkUCBlock` that needs the state of the block.
 fn check_under_construction(ns: &Namesystem, block: &ExtendedBlockProto) -> Result<(), RemoteException> {
     let text = || block_text(block);
     no_safe_mode(ns, || {
@@ -473,7 +473,8 @@ pub(super) fn update_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Byte
     )
 }
 
-/// `reportBadBlocks`. The other NameNodes are to know before the client goes on: its next read may come after a failover.
+/// `reportBadBlocks`. The other NameNodes must know before the client goes on, because its next read may come after a
+/// failover.
 pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(
         ns,
@@ -548,9 +549,10 @@ pub(crate) fn internal_lease_holder(active_since_ms: u64) -> String {
     format!("{NAMENODE_LEASE_HOLDER}-{active_since_ms}")
 }
 
-/// After the ops that end the lease of a writer which was silent for the soft limit, because another one wants the file:
-/// returns when the file is closed, otherwise the caller must come again. The dead writer stays the holder, renewed,
-/// until the recovery of its last block is over (`FSNamesystem.internalReleaseLease` without a new holder).
+/// Follows the ops that end the lease of a writer that was silent for the soft limit, because another client wants the
+/// file. Returns normally when the file is closed; otherwise the caller must come again. The dead writer stays the
+/// holder, with a renewed lease, until the recovery of the last block is over (`FSNamesystem.internalReleaseLease`
+/// without a new holder).
 pub(super) fn finish_lease_recovery(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -588,7 +590,7 @@ fn file_of(recovery: &LeaseRecovery) -> InodeId {
     }
 }
 
-/// Does what the ops of a lease recovery do not; answers whether the file is closed.
+/// Carries out the part of a lease recovery that is in no op. Returns whether the file is closed.
 pub(crate) fn begin_recovery(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -617,8 +619,8 @@ pub(crate) fn begin_recovery(
     }
 }
 
-/// Has a DataNode agree with the others on the length of a file's last block, or give it the length that a truncate has
-/// decided.
+/// Orders a DataNode to agree with the others on the length of a file's last block, or to give it the length that a
+/// truncate has decided.
 pub(super) fn recover_block(
     ns: &mut Namesystem,
     ctx: &CallContext,

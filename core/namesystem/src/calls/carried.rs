@@ -1,5 +1,6 @@
-//! Lists of what the namespace carries without acting on it: snapshottable directories, cache pools and directives,
-//! erasure coding policies. Whoever goes back to Hadoop's NameNode finds them there; so they are shown here, too.
+//! Lists of things that the namespace carries without acting on them: snapshottable directories, cache pools and
+//! directives, erasure coding policies. A cluster that goes back to Hadoop's NameNode finds them again, so they are
+//! shown here as well.
 
 use super::unsupported::Anything;
 use super::wire::WireStatus;
@@ -19,15 +20,16 @@ use hathi_formats::proto::hdfs::{
 use hathi_namespace::{Caller, is_valid_name};
 use prost::Message;
 
-/// Pools or directives of one answer (the defaults of `dfs.namenode.list.cache.pools.num.responses` and
+/// Number of pools or directives in one answer (the defaults of `dfs.namenode.list.cache.pools.num.responses` and
 /// `dfs.namenode.list.cache.directives.num.responses`).
 const LISTED_MAX: usize = 100;
-/// Snapshots that a directory may have (`DirectorySnapshottableFeature`).
+/// Number of snapshots that a directory may have (`DirectorySnapshottableFeature`).
 const SNAPSHOT_QUOTA: u32 = 1 << 16;
 /// `FsAction.READ`, as a bit of a pool's mode.
 const READ: i32 = 0o4;
 
-/// `getSnapshottableDirListing`: the caller's own, and all of them for a superuser; null for none.
+/// `getSnapshottableDirListing`: the caller's own directories, or all of them for a superuser. Null when there are
+/// none.
 pub(super) fn snapshottable_dirs(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
@@ -114,7 +116,7 @@ fn may_read(ns: &Namesystem, caller: &Caller<'_>, pool: &CachePoolInfoProto) -> 
     caller.superuser || !ns.config.permissions_enabled || (mode >> shift) & READ != 0
 }
 
-/// A pool with the defaults of what images and edits leave out (`CachePoolInfo.DEFAULT_*`).
+/// A pool in which everything that images and edits leave out has its default (`CachePoolInfo.DEFAULT_*`).
 fn whole(pool: &CachePoolInfoProto) -> CachePoolInfoProto {
     CachePoolInfoProto {
         mode: pool.mode.or(Some(0o755)),
@@ -125,7 +127,7 @@ fn whole(pool: &CachePoolInfoProto) -> CachePoolInfoProto {
     }
 }
 
-/// `listCachePools`: of a pool that the caller may not read, the name. Nothing is cached, so nothing is asked for either.
+/// `listCachePools`: of a pool that the caller may not read, only the name. Nothing is cached.
 pub(super) fn list_cache_pools(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
@@ -153,7 +155,7 @@ pub(super) fn list_cache_pools(ns: &Namesystem, ctx: &CallContext, body: Bytes) 
     )
 }
 
-/// `listCacheDirectives`: those of pools that the caller may read.
+/// `listCacheDirectives`: the directives of pools that the caller may read.
 pub(super) fn list_cache_directives(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
@@ -201,8 +203,8 @@ pub(super) fn list_cache_directives(ns: &Namesystem, ctx: &CallContext, body: By
     )
 }
 
-/// `getErasureCodingPolicies`, with the states that the image and the edits give them. Hadoop's NameNode also calls the one
-/// of `dfs.namenode.ec.system.default.policy` enabled; here nothing can be written under it.
+/// `getErasureCodingPolicies`, with the states of the image and the edits. Hadoop's NameNode also calls the policy of
+/// `dfs.namenode.ec.system.default.policy` enabled; here no file can be written with it.
 pub(super) fn erasure_coding_policies(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,

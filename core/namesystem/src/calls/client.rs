@@ -1,16 +1,16 @@
-//! The methods of `ClientProtocol`: what each is called, who serves it, and how often it may run.
+//! The methods of `ClientProtocol`: the name of each, its handler, and how often it may run.
 
 use super::{admin, attributes, blocks, carried, delete, locations, policies, read, summary, unsupported, write};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::Verb;
 use Retry::{AtMostOnce, Idempotent};
 
-/// What a repetition of a call does.
+/// What happens when a call is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The same again, harmlessly.
+    /// The call runs again, without harm.
     Idempotent,
-    /// Nothing: it gets the first answer from the retry cache.
+    /// The call does not run again. The caller gets the first answer from the retry cache.
     AtMostOnce,
 }
 
@@ -19,9 +19,9 @@ pub enum Retry {
 pub struct ClientMethod {
     /// Name on the wire (of the protobuf service; Java's interface differs for three of them).
     pub name: &'static str,
-    /// Hadoop's annotation.
+    /// Hadoop's annotation of the method.
     pub retry: Retry,
-    /// In which HA states it is served. `setSafeMode` and `rollingUpgrade` decide by their argument.
+    /// The HA states in which it is served. `setSafeMode` and `rollingUpgrade` decide by their argument.
     pub category: OperationCategory,
     /// The handler.
     pub verb: Verb,
@@ -36,7 +36,7 @@ const fn method(name: &'static str, retry: Retry, category: OperationCategory, v
     }
 }
 
-/// All of them, in the order of the protobuf service.
+/// All methods, in the order of the protobuf service.
 pub static CLIENT_METHODS: [ClientMethod; 111] = [
     method(
         "getBlockLocations",
@@ -499,15 +499,15 @@ pub static CLIENT_METHODS: [ClientMethod; 111] = [
     ),
 ];
 
-/// Slots of the index; a power of two well above the number of methods, so that chains are short.
+/// Number of slots of the index: a power of two well above the number of methods, so that chains are short.
 const SLOTS: usize = 512;
 /// A slot without a method.
 const FREE: u8 = u8::MAX;
-/// Hash of a name to the index of its method, with linear probing; made by the compiler.
+/// Index of methods by the hash of their name, with linear probing. The compiler makes it.
 static INDEX: [u8; SLOTS] = index();
 
 const fn slot_of(name: &[u8]) -> usize {
-    // FNV-1a over the length, the ends and the middle: enough to tell the names apart, at a fixed cost.
+    // FNV-1a of the length, the ends and the middle. That tells the names apart at a fixed cost.
     let mut hash: u32 = 0x811c_9dc5 ^ name.len() as u32;
     let samples = [
         0,
@@ -544,7 +544,7 @@ const fn index() -> [u8; SLOTS] {
 #[must_use]
 pub fn client_method(name: &str) -> Option<&'static ClientMethod> {
     let mut slot = slot_of(name.as_bytes());
-    // Ends: most slots are free.
+    // The loop ends, because most slots are free.
     loop {
         let method = CLIENT_METHODS.get(usize::from(*INDEX.get(slot)?))?;
         if method.name == name {

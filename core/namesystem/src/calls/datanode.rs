@@ -1,11 +1,11 @@
-//! `DatanodeProtocol` and `DatanodeLifelineProtocol`: what DataNodes tell, and the commands they get (the DataNode half of
-//! `NameNodeRpcServer`, `DatanodeManager.handleHeartbeat`).
+//! `DatanodeProtocol` and `DatanodeLifelineProtocol`: the reports of DataNodes and the commands for them (the DataNode
+//! part of `NameNodeRpcServer`, `DatanodeManager.handleHeartbeat`).
 //!
-//! DataNodes report to every NameNode, whatever its role; only the active's commands and its word to change the
-//! namespace count. Two rules keep a failover from costing data:
-//! - a heartbeat's answer that claims to be active, or carries commands, leaves only when every edit applied so far is
-//!   synced: nothing is deleted by order of an edit that a quorum may never have;
-//! - the transaction id in the claim is therefore one that the next active will exceed, as DataNodes demand.
+//! DataNodes report to every NameNode, whatever its role. Only the active commands them, and only the active changes
+//! the namespace because of a report. Two rules keep a failover from losing data:
+//! - an answer to a heartbeat that claims the active role, or carries commands, leaves only when every applied edit is
+//!   synced. So nothing is deleted because of an edit that a quorum may never have;
+//! - so the transaction id in the claim is one that the next active will exceed, as DataNodes demand.
 
 use super::block_report::BlockReportWork;
 use super::{Outcome, commit_void, io, wire, writing};
@@ -41,15 +41,15 @@ pub const DATANODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.Data
 /// `org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol`
 pub const DATANODE_LIFELINE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol";
 
-/// Full reports up to this many replicas are worked through at once; larger ones in slices by the shell.
+/// A full report with up to this many replicas is processed at once. The shell processes larger ones in slices.
 const REPLICAS_AT_ONCE: u64 = 10_000;
-/// DataNodes that can be known at a time, living or dead: each stays until the NameNode ends, and whoever is not kept out by
-/// an include list may register. The largest clusters have a third of that.
+/// Largest number of known DataNodes, living or dead. Each is kept until the NameNode ends, and any that no include
+/// list keeps out may register. The largest clusters have a third of this number.
 const DATANODES_MAX: usize = 30_000;
-/// Longest string by which a DataNode says who it is: an id, a name, a version. They are kept for as long as the NameNode
+/// Longest string in which a DataNode says who it is: an id, a name, a version. It is kept as long as the NameNode
 /// runs. Hadoop has no limit; a host's name has 255 bytes at most.
 const IDENTITY_MAX_BYTES: usize = 1024;
-/// Storages of one report or heartbeat: disks of one machine. Hadoop has no limit.
+/// Largest number of storages in a report or heartbeat, which are the disks of one machine. Hadoop has no limit.
 const STORAGES_MAX: usize = 10_000;
 /// `dfs.namenode.min.supported.datanode.version`
 const MIN_DATANODE_VERSION: [u32; 3] = [2, 1, 0];
@@ -75,7 +75,7 @@ pub(super) fn lifeline_method(method: &str) -> Option<Verb> {
     (method == "sendLifeline").then_some(Verb::Write(send_lifeline))
 }
 
-/// The state as DataNodes are told it. Their protocol numbers states otherwise than `HAServiceProtocol` does.
+/// The HA state for DataNodes. Their protocol numbers the states differently from `HAServiceProtocol`.
 #[must_use]
 pub fn heartbeat_state(state: HaState) -> i32 {
     let state = match state {
@@ -100,7 +100,7 @@ fn node_text(registration: &DatanodeRegistrationProto) -> String {
     )
 }
 
-/// A node of this namespace (`NameNodeRpcServer.verifyRequest`).
+/// Refuses a node of another namespace (`NameNodeRpcServer.verifyRequest`).
 fn verify(ns: &Namesystem, registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
     let storage = &registration.storage_info;
     let theirs = registration_id(storage.namespce_id, &storage.cluster_id, storage.c_time);
@@ -127,7 +127,8 @@ fn check_pool(ns: &Namesystem, pool: &str) -> Result<(), RemoteException> {
     )))
 }
 
-/// The node, if it is registered and alive and at the address it registered with (`DatanodeManager.getDatanode`).
+/// The node, if it is registered, alive, and calls from the address that it registered with
+/// (`DatanodeManager.getDatanode`).
 fn registered(
     ns: &Namesystem,
     registration: &DatanodeRegistrationProto,
@@ -165,8 +166,8 @@ pub(super) fn now(ctx: &CallContext) -> Now {
 /// `BlockReportRequestProto.reports`, with the blocks as bytes.
 const BLOCK_REPORTS: u64 = 3;
 
-/// Runs a handler that every role serves, but no namesystem that is broken: a DataNode must take no command and no
-/// claim from it, and reports again to the one that is loaded instead.
+/// Runs a handler that every role serves. A broken namesystem does not run it: DataNodes must take no command and no
+/// claim from it, and report again once another one is loaded.
 fn any_role<M: Message + Default>(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -176,7 +177,7 @@ fn any_role<M: Message + Default>(
     any_role_with(ns, ctx, body, None, handler)
 }
 
-/// [`any_role`], with a field that [`wire::decode_with`] does not look into.
+/// [`any_role`] for a request with a field that [`wire::decode_with`] does not decode.
 fn any_role_with<M: Message + Default>(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -190,7 +191,7 @@ fn any_role_with<M: Message + Default>(
         .unwrap_or_else(Reply::refuse)
 }
 
-/// What a block manager's refusal is to a DataNode.
+/// The exception that a DataNode gets for a refusal of the block manager.
 pub(super) fn refusal(error: &BlockManagerError) -> RemoteException {
     let class = match error {
         BlockManagerError::InvalidLease { .. } => exceptions::INVALID_BLOCK_REPORT_LEASE,
@@ -225,7 +226,7 @@ fn register_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
     })
 }
 
-/// Refuses what is no DataNode's: it would be kept.
+/// Refuses a registration with fields that no DataNode sends, because they would be kept.
 fn check_identity(registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
     let id = &registration.datanode_id;
     let texts = [&id.datanode_uuid, &id.host_name, &registration.software_version];
@@ -242,7 +243,7 @@ fn check_identity(registration: &DatanodeRegistrationProto) -> Result<(), Remote
     }
 }
 
-/// Refuses another DataNode when there are as many as can be.
+/// Refuses a new DataNode when the largest number is reached.
 fn check_number(ns: &Namesystem, registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
     let uuid = &registration.datanode_id.datanode_uuid;
     let is_known = ns.blockmanager.datanode_by_uuid(uuid).is_ok();
@@ -255,7 +256,7 @@ fn check_number(ns: &Namesystem, registration: &DatanodeRegistrationProto) -> Re
     ))
 }
 
-/// Refuses more storages than a machine has.
+/// Refuses a number of storages that no machine has.
 fn check_storages(number: usize) -> Result<(), RemoteException> {
     if number <= STORAGES_MAX {
         return Ok(());
@@ -281,7 +282,7 @@ fn no_keys() -> ExportedBlockKeysProto {
     }
 }
 
-/// The leading numbers of a version, `3.5.0-SNAPSHOT` being 3.5.0.
+/// The leading numbers of a version: 3.5.0 of `3.5.0-SNAPSHOT`.
 fn version_numbers(version: &str) -> [u32; 3] {
     let mut numbers = [0; 3];
     for (number, part) in numbers.iter_mut().zip(version.split(['.', '-'])) {
@@ -339,7 +340,7 @@ fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply 
                 state: heartbeat_state(ns.ha_state()),
                 txid: ns.edit_log.applied().0,
             },
-            // Who knows only the first field takes its absence for the end.
+            // A DataNode that knows only the first field takes its absence for the end.
             rolling_upgrade_status: ns.rolling_upgrade_status().filter(|status| !status.finalized()),
             rolling_upgrade_status_v2: ns.rolling_upgrade_status(),
             full_block_report_lease_id: Some(0),
@@ -374,7 +375,7 @@ fn send_lifeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
         verify(ns, &request.registration)?;
         check_storages(request.reports.len())?;
-        // A lifeline of an unknown node changes nothing: only a heartbeat can make it register.
+        // A lifeline of an unknown node changes nothing. Only a heartbeat can make it register.
         if let Some(index) = registered(ns, &request.registration)? {
             ns.blockmanager.lifeline(index, stats(&request), now(ctx));
         }
@@ -415,7 +416,7 @@ fn block_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     )
 }
 
-/// `cacheReport`: there is no caching, so what is cached is of no interest.
+/// `cacheReport`: there is no caching, so the report is ignored.
 fn cache_report(ns: &Namesystem, _: &CallContext, body: Bytes) -> Reply {
     ns.check_not_broken()
         .and_then(|()| wire::decode(&body))
@@ -436,7 +437,7 @@ fn block_received_and_deleted(ns: &mut Namesystem, ctx: &CallContext, body: Byte
             check_storages(request.blocks.len())?;
             check_pool(ns, &request.block_pool_id)?;
             let Some(datanode) = registered(ns, &request.registration)? else {
-                // The node keeps the notices and sends them again; its next heartbeat makes it register first.
+                // The node keeps the notices and sends them again. Its next heartbeat makes it register first.
                 return Err(io(format!(
                     "Got incremental block report from unregistered or dead node {}",
                     node_text(&request.registration)
@@ -490,8 +491,8 @@ fn error_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     })
 }
 
-/// `reportBadBlocks`. Hadoop's standbys refuse it, and so believe in every replica again when they become active; ours
-/// take it, from DataNodes and from the active, which passes on what clients say.
+/// `reportBadBlocks`. Hadoop's standbys refuse it, so they believe in every replica again when they become active. Ours
+/// take it from DataNodes, and from the active, which passes the reports of clients on.
 fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     any_role(ns, ctx, &body, |ns, _, request: ReportBadBlocksRequestProto| {
         for located in &request.blocks {
@@ -502,7 +503,7 @@ fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Rep
     })
 }
 
-/// The replicas of a block that somebody found to be bad. True when that is news.
+/// Marks the reported replicas of a block as corrupt. Returns whether this is news.
 pub(super) fn mark_corrupt(ns: &mut Namesystem, located: &LocatedBlockProto) -> Result<bool, RemoteException> {
     let block = super::local_block(&located.b);
     let mut news = false;
@@ -517,7 +518,7 @@ pub(super) fn mark_corrupt(ns: &mut Namesystem, located: &LocatedBlockProto) -> 
     Ok(news)
 }
 
-/// `commitBlockSynchronization`: the DataNodes agreed on the last block of a file whose lease is recovered.
+/// `commitBlockSynchronization`: the DataNodes have agreed on the last block of a file under lease recovery.
 fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     writing(
         ns,
@@ -548,7 +549,7 @@ fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: By
                 .reply
                 .is_some_and(|(file, _)| ns.namespace.truncate_target(file).is_some());
             if !plan.ops.is_empty() && !is_truncated {
-                // A truncate's length is decided, and was compared already.
+                // The length of a truncate is decided, and was compared already.
                 let length = (!request.delete_block).then_some(request.new_length);
                 ns.blockmanager
                     .judge_recovery(block.id, length, now(ctx))
@@ -562,7 +563,7 @@ fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: By
             if let Some(block) = recovered
                 && request.close_file
             {
-                // The locations are known by this very message: readers need not wait for the reports.
+                // This message names the locations, so readers need not wait for reports.
                 ns.blockmanager.recovered(block, &on);
             }
             let plan = hathi_namespace::Plan {

@@ -1,7 +1,7 @@
 //! `delete` (`FSNamesystem.delete`).
 //!
-//! What is below a directory is looked through before it is deleted. If that is too much for one hold of the lock, the caller
-//! of the verb goes on with a [`DeleteWork`], slice by slice, and gives the lock away in between. Hadoop holds it.
+//! Everything below a directory is checked before it is deleted. When that is too much for one hold of the lock, the
+//! caller of the handler goes on with a [`DeleteWork`] in slices, and releases the lock between them. Hadoop holds it.
 
 use super::{ClientMachine, Once, answer, caller, commit, no_safe_mode, once, once_with, plan_context, wire};
 use crate::context::{CallContext, Deferred, Reply};
@@ -13,30 +13,31 @@ use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::DeleteRequestProto;
 use hathi_namespace::{Deleted, SubAccessWalk};
 
-/// How often a subtree that changes meanwhile is looked at again. What is left after a round are the changes of that round,
-/// so that there is hardly ever a third one. Nobody may make others wait for the lock by changing more and more.
+/// Number of rounds in which a changing subtree is checked again. Each round checks what has changed in the round
+/// before, so a third one is rare. The limit keeps a client that changes more and more from delaying others.
 const ROUNDS_MAX: u32 = 8;
 
-/// A delete under way. Call [`DeleteWork::finish`] under the write lock. Until it answers, call [`DeleteWork::step`] under
-/// the read lock until that is true, let the lock go in between, and call it again.
+/// A delete under way. Call [`DeleteWork::finish`] under the write lock. As long as it returns `None`, call
+/// [`DeleteWork::step`] under the read lock until it returns true, releasing the lock between two calls, and then
+/// `finish` again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeleteWork {
     generation: Generation,
     ctx: CallContext,
     request: DeleteRequestProto,
-    /// Through the directory, once it has begun.
+    /// The walk through the directory, once it has begun.
     walk: Option<SubAccessWalk>,
     rounds: u32,
 }
 
 impl DeleteWork {
-    /// Who calls.
+    /// The caller.
     #[must_use]
     pub fn context(&self) -> &CallContext {
         &self.ctx
     }
 
-    /// Looks at no more than `max` inodes; true when it is time to finish.
+    /// Checks at most `max` inodes. Returns true when it is time to finish.
     pub fn step(&mut self, ns: &Namesystem, max: usize) -> bool {
         let is_over =
             ns.check_operation(OperationCategory::Write).is_err() || ns.life().generation() != self.generation;
@@ -46,7 +47,7 @@ impl DeleteWork {
         }
     }
 
-    /// Answers the reply when all was looked through, and nothing has changed that was not looked at again.
+    /// Returns the reply when everything was checked, and nothing has changed that was not checked again.
     pub fn finish(&mut self, ns: &mut Namesystem, now: Now) -> Option<Reply> {
         (self.ctx.now_ms, self.ctx.mono_ms) = (now.wall_ms, now.monotonic_ms);
         let reply = self.try_again(ns)?;
@@ -61,13 +62,13 @@ impl DeleteWork {
         }
     }
 
-    /// `None`: there is more to look at.
+    /// Tries to delete. `None`: there is more to check.
     fn try_again(&mut self, ns: &mut Namesystem) -> Option<Reply> {
         if ns.check_operation(OperationCategory::Write).is_ok() && ns.life().generation() != self.generation {
             let message = "the namespace was loaded anew while it was looked through";
             return Some(Reply::refuse(RemoteException::new(exceptions::RETRIABLE, message)));
         }
-        // That the client still waits for a call that was passed on was known when it came.
+        // When a call was passed on, it was known on arrival that the client still waits.
         if self.ctx.passed_on.is_some()
             && let Err(refused) = ns.admit(&self.ctx)
         {
@@ -107,7 +108,7 @@ impl DeleteWork {
     }
 }
 
-/// What a plan came to.
+/// Result of an attempt.
 enum Tried {
     Done(Once),
     WalkFirst(InodeId),
@@ -156,7 +157,7 @@ fn try_delete(
     }))
 }
 
-/// Nobody is answered this.
+/// A placeholder that no caller ever gets.
 fn nothing_yet() -> Once {
     Once {
         reply: answer(wire::EMPTY, None),

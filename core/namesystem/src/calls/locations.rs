@@ -1,4 +1,4 @@
-//! Where the blocks of a file are: `getBlockLocations`, and the locations within statuses.
+//! Locations of the blocks of a file: `getBlockLocations`, and the locations in statuses.
 
 use super::{ClientMachine, answer, caller, no_safe_mode, shown_path, wire};
 use crate::context::{CallContext, Reply};
@@ -11,12 +11,12 @@ use hathi_namespace::{FileStatus, InodeKind};
 use prost::Message;
 use smallvec::SmallVec;
 
-/// Which blocks are asked for.
+/// The wanted blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum WholeFile {
-    /// All.
+    /// All blocks.
     Yes,
-    /// Those that have bytes of this range.
+    /// The blocks that have bytes of this range.
     Range {
         /// First byte.
         offset: u64,
@@ -25,7 +25,7 @@ pub(super) enum WholeFile {
     },
 }
 
-/// The located blocks of a file (`BlockManager.createLocatedBlocks`); `None` for anything else.
+/// The located blocks of a file (`BlockManager.createLocatedBlocks`). `None` for anything else than a file.
 pub(super) fn located_blocks(
     ns: &Namesystem,
     ctx: &CallContext,
@@ -40,7 +40,7 @@ pub(super) fn located_blocks(
     let pool = &ns.info.block_pool_id;
     let located = |block: Block, offset: u64| ns.blockmanager.located_block(pool, block, offset, client);
 
-    // The block manager knows the length a client has committed before the edits do.
+    // The block manager knows a length that a client has committed before the edits know it.
     let blocks: SmallVec<[Block; 8]> = ns
         .namespace
         .blocks_of(status.id)
@@ -60,7 +60,7 @@ pub(super) fn located_blocks(
     let length: u64 = blocks.iter().map(|block| block.num_bytes).sum();
     let last_start = length - last.num_bytes;
     let last_complete = ns.blockmanager.is_complete(last.id);
-    // Bytes of a block that is still written to do not count: a reader asks a DataNode for its visible length.
+    // Bytes of a block under construction do not count: a reader asks a DataNode for the visible length.
     answer.file_length = if last_complete || !status.under_construction {
         length
     } else {
@@ -74,7 +74,7 @@ pub(super) fn located_blocks(
     };
     let mut start = 0;
     let mut rest = blocks.iter();
-    // A file whose first block is empty has this block only; it is given for any range.
+    // A file whose first block is empty has only this block. It is in the answer for any range.
     if blocks.first().is_some_and(|first| first.num_bytes > 0) {
         while let Some(block) = rest.as_slice().first()
             && start + block.num_bytes <= offset
@@ -83,7 +83,7 @@ pub(super) fn located_blocks(
             rest.next();
         }
     }
-    // At least one block is given, however short the range.
+    // At least one block is in the answer, however short the range is.
     for &block in rest {
         answer.blocks.push(located(block, start));
         start += block.num_bytes;
@@ -104,7 +104,7 @@ struct Located {
     file: InodeId,
 }
 
-/// `getBlockLocations`, the part that reads. `None` when the access time is to be written too.
+/// The reading part of `getBlockLocations`. `None` when the access time must be written, too.
 pub(super) fn get_block_locations_read(ns: &Namesystem, ctx: &CallContext, body: &Bytes) -> Option<Reply> {
     if let Err(refused) = ns.check_operation(OperationCategory::Read) {
         return Some(Reply::refuse(refused));
@@ -116,7 +116,7 @@ pub(super) fn get_block_locations_read(ns: &Namesystem, ctx: &CallContext, body:
     }
 }
 
-/// `getBlockLocations` with the access time.
+/// `getBlockLocations` that writes the access time.
 pub(super) fn get_block_locations_write(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     if let Err(refused) = ns.check_operation(OperationCategory::Read) {
         return Reply::refuse(refused);
@@ -128,8 +128,8 @@ pub(super) fn get_block_locations_write(ns: &mut Namesystem, ctx: &CallContext, 
         };
     if wants_access_time(ns, ctx, located.file) {
         let plan = ns.namespace.plan_access_time(located.file, ctx.now_ms);
-        // The answer does not show the access time, so it need not wait for it, and a failure to note it is no failure
-        // of the read (as in `FSNamesystem.getBlockLocations`).
+        // The answer does not show the access time, so it need not wait for it. A failure to write the access time does
+        // not make the read fail (as in `FSNamesystem.getBlockLocations`).
         let _ = ns.commit(&plan.ops);
     }
     answer(located.body, located.after)
@@ -176,7 +176,8 @@ fn block_locations(
     })
 }
 
-/// In safe mode DataNodes may not have reported yet: an active tells its clients to ask again, in every kind of safe mode.
+/// In safe mode DataNodes may not have reported yet, so an active tells its clients to ask again, in every kind of safe
+/// mode.
 fn zero_locations(ns: &Namesystem, src: &str) -> RemoteException {
     match no_safe_mode(ns, || format!("Zero blocklocations for {src}")) {
         Err(refused) if refused.is(exceptions::SAFE_MODE) && ns.config.ha_enabled && ns.role == Role::Active => {

@@ -1,12 +1,12 @@
-//! One handler per protocol method: the encoded request in, a [`Reply`] out.
+//! One handler per protocol method. It takes the encoded request and returns a [`Reply`].
 //!
-//! Rules that every handler keeps:
-//! - The HA state is asked first (`checkOperation`), then the retry cache if the method runs at most once, then safe
-//!   mode, then the namespace: the order of Hadoop's `NameNodeRpcServer` and `FSNamesystem`.
-//! - A handler that changes the namespace does it by committing ops; its reply leaves after the last of them.
-//! - A reply that changes nothing says which transactions it shows ([`Reply::after`]), refusals included: "already
-//!   exists" must not be heard of a file that no quorum has. Refusals by the HA state leave at once.
-//! - A handler with much to look at answers a page of it (listings), or goes on in slices (`walks`).
+//! Rules of every handler:
+//! - The order of checks is that of Hadoop's `NameNodeRpcServer` and `FSNamesystem`: first the HA state
+//!   (`checkOperation`), then the retry cache if the method runs at most once, then safe mode, then the namespace.
+//! - A handler changes the namespace by committing ops. Its reply leaves after the last of them.
+//! - A reply that changes nothing, refusals included, says which transactions it shows ([`Reply::after`]): "already
+//!   exists" must not be said of a file that no quorum has. Refusals by the HA state leave at once.
+//! - A handler that may have to look at much returns a page of it (listings), or goes on in slices (`walks`).
 
 mod admin;
 mod attributes;
@@ -71,7 +71,7 @@ pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
     }
 }
 
-/// What a handler comes to: a reply, or a refusal that shows the state of the namespace.
+/// Result of a handler: a reply, or a refusal that shows the state of the namespace.
 pub(crate) type Outcome = Result<Reply, RemoteException>;
 
 /// `RpcConstants.MAX_PATH_LENGTH` of Hadoop's `HdfsConstants`, in characters.
@@ -79,7 +79,7 @@ const MAX_PATH_LENGTH: usize = 8000;
 /// `HdfsConstants.MAX_PATH_DEPTH`, in levels.
 const MAX_PATH_DEPTH: usize = 1000;
 
-/// Runs a read: HA state, request, handler.
+/// Runs a read: checks the HA state, decodes the request, calls the handler.
 pub(crate) fn reading<M: Message + Default>(
     ns: &Namesystem,
     ctx: &CallContext,
@@ -96,8 +96,8 @@ pub(crate) fn reading<M: Message + Default>(
     reply
 }
 
-/// What every reply keeps to, in a debug build: it waits for a transaction that there is, and for the last one of its own
-/// call. `before` is the last transaction before the call.
+/// In a debug build, asserts rules of every reply: it waits for an existing transaction, and for the last one of its
+/// own call. `before` is the last transaction before the call.
 fn check_reply(ns: &Namesystem, before: TxId, reply: &Reply) {
     let applied = ns.edit_log.applied();
     debug_assert!(
@@ -110,7 +110,7 @@ fn check_reply(ns: &Namesystem, before: TxId, reply: &Reply) {
     );
 }
 
-/// Runs a write that a client may send again without harm.
+/// Runs a write that a client may repeat without harm.
 pub(crate) fn writing<M: Message + Default>(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -128,15 +128,16 @@ pub(crate) fn writing<M: Message + Default>(
     reply
 }
 
-/// What an at-most-once handler comes to.
+/// Result of an at-most-once handler.
 pub(crate) struct Once {
     /// The answer.
     pub reply: Reply,
-    /// Whether a repetition gets the same answer. An answer that nothing was done (`rename` false) is not kept.
+    /// Whether a repeated call gets the same answer. An answer that nothing was done (`rename` returns false) is not
+    /// kept.
     pub keep: bool,
 }
 
-/// Runs a write of which a repetition gets the first answer again.
+/// Runs a write whose repetitions get the first answer.
 pub(crate) fn once<M: Message + Default>(
     ns: &mut Namesystem,
     ctx: &CallContext,
@@ -146,7 +147,7 @@ pub(crate) fn once<M: Message + Default>(
     once_with(ns, ctx, |ns| handler(ns, ctx, decode(body)?))
 }
 
-/// As [`once`], for a handler that reads its request itself (`RetryCache.waitForCompletion`). A repetition that comes
+/// [`once`] for a handler that decodes its request itself (`RetryCache.waitForCompletion`). A repetition that comes
 /// while the first answer still waits for its transaction waits for the same transaction.
 pub(crate) fn once_with(
     ns: &mut Namesystem,
@@ -188,8 +189,8 @@ pub(crate) fn once_with(
     }
 }
 
-/// Commits the ops of a plan. Answers what the plan decided and the transaction after which a reply may leave: the last
-/// one of the plan, or everything applied so far when the plan found nothing to do and the answer shows just that.
+/// Commits the ops of a plan. Returns what the plan decided, and the transaction after which a reply may leave. That is
+/// the last one of the plan, or, when the plan had nothing to do and the answer shows just that, the last applied one.
 pub(crate) fn commit<R>(ns: &mut Namesystem, plan: Plan<R>) -> Result<(R, Option<TxId>), RemoteException> {
     let last = ns.commit(&plan.ops)?;
     Ok((plan.reply, last.or_else(|| ns.shown_everything())))
@@ -201,7 +202,7 @@ pub(crate) fn commit_void(ns: &mut Namesystem, plan: Plan<()>) -> Outcome {
     Ok(answer(wire::EMPTY, after))
 }
 
-/// Commits a plan whose answer is an empty message that a repetition gets again.
+/// Commits a plan whose answer is an empty message, which a repeated call gets again.
 pub(crate) fn commit_void_once(ns: &mut Namesystem, plan: Plan<()>) -> Result<Once, RemoteException> {
     Ok(Once {
         reply: commit_void(ns, plan)?,
@@ -218,7 +219,7 @@ pub(crate) fn answer(body: Bytes, after: Option<TxId>) -> Reply {
     }
 }
 
-/// Refuses a change in safe mode; `what` is made only then.
+/// Refuses a change in safe mode. `what` is called only then.
 pub(crate) fn no_safe_mode(ns: &Namesystem, what: impl FnOnce() -> String) -> Result<(), RemoteException> {
     if ns.blockmanager.in_safe_mode() {
         return ns.check_not_in_safe_mode(&what());
@@ -226,7 +227,7 @@ pub(crate) fn no_safe_mode(ns: &Namesystem, what: impl FnOnce() -> String) -> Re
     Ok(())
 }
 
-/// Refuses everybody but a superuser (`FSNamesystem.checkSuperuserPrivilege`).
+/// Refuses a caller that is not a superuser (`FSNamesystem.checkSuperuserPrivilege`).
 pub(crate) fn superuser(ns: &Namesystem, ctx: &CallContext, operation: &str) -> Result<(), RemoteException> {
     if ctx.superuser || !ns.config.permissions_enabled {
         return Ok(());
@@ -240,7 +241,7 @@ pub(crate) fn superuser(ns: &Namesystem, ctx: &CallContext, operation: &str) -> 
     ))
 }
 
-/// The caller as the namespace wants it.
+/// The caller in the namespace's form.
 pub(crate) fn caller(ctx: &CallContext) -> Caller<'_> {
     Caller {
         user: &ctx.user,
@@ -249,20 +250,23 @@ pub(crate) fn caller(ctx: &CallContext) -> Caller<'_> {
     }
 }
 
-/// The caller's host, in a buffer of its own: it is kept with files under construction and decides who reads from where.
+/// Address of the caller's machine, in a buffer of its own. It is kept with files under construction, and decides which
+/// replica is read.
 #[derive(Default)]
 pub(crate) struct ClientMachine(ArrayString<LONGEST_ADDRESS>);
 
-/// Of eight groups of four digits and the colons between them.
+/// Length of eight groups of four digits with the colons between them.
 const LONGEST_ADDRESS: usize = 39;
 
 impl ClientMachine {
-    /// Of the caller; empty when unknown, as Hadoop's `Server.getRemoteAddress` replaced by "".
+    /// The machine of this caller. Empty when it is unknown, where Hadoop's `Server.getRemoteAddress` is replaced by
+    /// "".
     pub fn of(ctx: &CallContext) -> ClientMachine {
         let mut machine = ClientMachine::default();
         match ctx.client_ip.map(|ip| ip.to_canonical()) {
             None => {}
-            // Almost every call comes from one, and the formatter would take a twentieth of an open.
+            // Almost every call comes from an IPv4 address, and the formatter would take a twentieth of the time of an
+            // open.
             Some(IpAddr::V4(ip)) => {
                 for (position, octet) in ip.octets().into_iter().enumerate() {
                     if position > 0 {
@@ -289,7 +293,7 @@ impl ClientMachine {
     }
 }
 
-/// The call as the namespace's plans want it.
+/// The call in the form of the namespace's plans.
 pub(crate) fn plan_context<'a>(ctx: &'a CallContext, machine: &'a ClientMachine) -> Ctx<'a> {
     Ctx {
         caller: caller(ctx),
@@ -300,7 +304,7 @@ pub(crate) fn plan_context<'a>(ctx: &'a CallContext, machine: &'a ClientMachine)
     }
 }
 
-/// The ids that the ops of this call carry, so that a standby fills its retry cache.
+/// Ids that the ops of this call carry. A standby fills its retry cache from them.
 fn rpc_ids(ctx: &CallContext) -> RpcIds {
     CallKey::new(&ctx.client_id, ctx.call_id).map_or(RpcIds::NONE, |key| RpcIds::new(key.client_id, key.call_id))
 }
@@ -308,13 +312,14 @@ fn rpc_ids(ctx: &CallContext) -> RpcIds {
 /// The transaction that a reply about this path shows.
 pub(crate) fn shown_path(ns: &Namesystem, iip: &InodesInPath<'_>) -> Option<TxId> {
     let inodes = ns.shown_txid(iip.ids.iter().copied());
-    // The status of a directory shows its modification time; an absent name shows the child list it is absent from.
+    // The status of a directory shows its modification time. An absent name shows the list of children in which it is
+    // absent.
     inodes.max(ns.shown_children([iip.deepest()]))
 }
 
 /// `NameNodeRpcServer.checkPathLength`.
 pub(crate) fn path_length_ok(path: &str) -> bool {
-    // Characters and components are counted only when the bytes leave a doubt.
+    // Characters and components are counted only when the number of bytes does not decide.
     (path.len() <= MAX_PATH_LENGTH || path.chars().count() <= MAX_PATH_LENGTH)
         && (path.len() <= MAX_PATH_DEPTH
             || path.split('/').filter(|component| !component.is_empty()).count() <= MAX_PATH_DEPTH)
@@ -354,7 +359,7 @@ pub(crate) fn block_of(ns: &Namesystem, block: &ExtendedBlockProto) -> Result<Bl
     Ok(local_block(block))
 }
 
-/// The block without its pool.
+/// The block without its pool id.
 pub(crate) fn local_block(block: &ExtendedBlockProto) -> Block {
     Block {
         id: BlockId(block.block_id as i64),

@@ -1,4 +1,4 @@
-//! The storage policies every cluster has (`BlockStoragePolicySuite.createDefaultSuite`).
+//! The storage policies that every cluster has (`BlockStoragePolicySuite.createDefaultSuite`).
 
 use super::{answer, caller, no_safe_mode, reading, shown_path};
 use crate::context::{CallContext, Reply};
@@ -15,24 +15,24 @@ use hathi_formats::proto::hdfs::{
 
 /// A storage policy (`BlockStoragePolicy`).
 pub(super) struct Policy {
-    /// As in inodes and edits.
+    /// Id in inodes and edits.
     pub id: u8,
-    /// As users know it.
+    /// Name for users.
     pub name: &'static str,
-    /// The type of each replica; the last one repeats.
+    /// Storage type of each replica. The last one repeats.
     pub creation: &'static [StorageTypeProto],
-    /// Taken instead when a file is written.
+    /// Types that are taken instead when a file is written.
     pub creation_fallback: &'static [StorageTypeProto],
-    /// Taken instead when a replica is made later.
+    /// Types that are taken instead when a replica is made later.
     pub replication_fallback: &'static [StorageTypeProto],
 }
 
 /// `LAZY_PERSIST`, which `CreateFlag.LAZY_PERSIST` asks for.
 const LAZY_PERSIST: u8 = 15;
-/// The policy of what names none.
+/// Id of the policy of inodes that name none.
 const HOT: u8 = 7;
 
-/// All of them, in the order of their ids, as `getStoragePolicies` lists them.
+/// All policies, in the order of their ids, as `getStoragePolicies` lists them.
 static SUITE: [Policy; 8] = [
     Policy {
         id: 1,
@@ -92,13 +92,13 @@ static SUITE: [Policy; 8] = [
     },
 ];
 
-/// The policy with this id; `None` for one that does not exist. 0 is the default policy.
+/// The policy with this id. `None` when it does not exist. 0 stands for the default policy.
 pub(super) fn by_id(id: u8) -> Option<&'static Policy> {
     let id = if id == 0 { HOT } else { id };
     SUITE.iter().find(|policy| policy.id == id)
 }
 
-/// What the policy with an id asks of replicas that are made later.
+/// The storage types that the policy with this id wants for replicas that are made later.
 pub(crate) fn policy_types(id: u8) -> PolicyTypes {
     by_id(id).map_or_else(PolicyTypes::default, |policy| PolicyTypes {
         creation: policy.creation,
@@ -106,7 +106,7 @@ pub(crate) fn policy_types(id: u8) -> PolicyTypes {
     })
 }
 
-/// The policy with this name, in any case.
+/// The policy with this name. Case does not matter.
 fn by_name(name: &str) -> Option<&'static Policy> {
     SUITE.iter().find(|policy| policy.name.eq_ignore_ascii_case(name))
 }

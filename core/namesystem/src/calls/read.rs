@@ -61,7 +61,7 @@ fn file_info(ns: &Namesystem, ctx: &CallContext, src: &str, located: bool) -> Ou
     let iip = ns.namespace.resolve(src)?;
     let status = match ns.namespace.file_info(&caller(ctx), &iip) {
         Ok(status) => status,
-        // Hadoop tells a superuser that a path through a file is absent, and everybody else that it is denied.
+        // Hadoop tells a superuser that a path through a file does not exist, and everybody else that access is denied.
         Err(refused) if ctx.superuser && refused.is(exceptions::ACCESS_CONTROL) => None,
         Err(refused) => return Err(refused),
     };
@@ -103,13 +103,13 @@ fn listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) 
 }
 
 struct Listed {
-    /// Entries after the last one given; `None`: the path is absent.
+    /// Number of entries after the last one of this answer. `None`: the path does not exist.
     remaining: Option<u32>,
-    /// What the entries show.
+    /// The transaction that the entries show.
     shown: Option<TxId>,
 }
 
-/// Gives up to `limit` entries to `visit`. With locations, stops when about as many locations are in the answer.
+/// Passes up to `limit` entries to `visit`. With locations it stops when about as many locations are in the answer.
 fn list(
     ns: &Namesystem,
     ctx: &CallContext,
@@ -165,8 +165,8 @@ pub(super) fn get_batched_listing(ns: &Namesystem, ctx: &CallContext, body: Byte
     reading(ns, ctx, &body, OperationCategory::Read, batched_listing)
 }
 
-/// The cookie of a batched listing: where to go on, and a checksum of the paths it belongs to
-/// (`FSNamesystem.BatchedListingKey`; its bytes mean something to this NameNode and its peers only).
+/// Cookie of a batched listing: where to go on, and a checksum of the paths that it belongs to
+/// (`FSNamesystem.BatchedListingKey`). Only this NameNode and its peers read its bytes.
 #[derive(Clone, PartialEq, Message)]
 struct Cookie {
     #[prost(uint64, tag = "1")]
@@ -290,7 +290,7 @@ fn batched_listing(ns: &Namesystem, ctx: &CallContext, request: GetBatchedListin
 
 fn hash_of_paths(paths: &[String]) -> u64 {
     use std::hash::BuildHasher;
-    // The peers must come to the same number, so the seed is fixed.
+    // The peers must get the same number, so the seed is fixed.
     foldhash::fast::FixedState::with_seed(1).hash_one(paths)
 }
 
@@ -362,7 +362,7 @@ pub(super) fn check_access(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> R
     )
 }
 
-/// `getEnclosingRoot`: without encryption zones the root of everything is `/`.
+/// `getEnclosingRoot`: without encryption zones the root of every path is `/`.
 pub(super) fn get_enclosing_root(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
     reading(
         ns,
@@ -380,7 +380,7 @@ pub(super) fn get_enclosing_root(ns: &Namesystem, ctx: &CallContext, body: Bytes
     )
 }
 
-/// `getEditsFromTxid`: inotify reads old segments, which are the journals' and not in memory.
+/// `getEditsFromTxid`: inotify reads old segments, which only the journals have.
 pub(super) fn get_edits_from_txid(ns: &Namesystem, ctx: &CallContext, _body: Bytes) -> Reply {
     if let Err(refused) = ns
         .check_operation(OperationCategory::Read)

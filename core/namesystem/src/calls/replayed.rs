@@ -1,4 +1,4 @@
-//! What a standby remembers of the calls that its active answered (`FSEditLogLoader.applyEditLogOpInternal`).
+//! Answers of the active's calls that a standby remembers (`FSEditLogLoader.applyEditLogOpInternal`).
 
 use super::wire;
 use super::write::append_response;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::ids::TxId;
 
-/// After a replay: keeps the answer that the former active gave, if the op carries the ids of its caller.
+/// After a replay: remembers the answer that the former active gave, if the op carries the ids of its caller.
 pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mono_ms: u64) {
     debug_assert_eq!(
         txid,
@@ -27,7 +27,7 @@ pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mo
     }
 }
 
-/// The answer of the call that logged this op, as it was right after it.
+/// The answer to the call that logged this op, as it was right after the op.
 fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
     match op {
         EditOp::Add(add) => {
@@ -45,7 +45,7 @@ fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
         | EditOp::UpdateBlocks { .. }
         | EditOp::SetXAttr { .. }
         | EditOp::RemoveXAttr { .. } => Some(wire::EMPTY),
-        // Ops of features that are refused here cannot be replayed, and the rest answers no at-most-once call.
+        // Ops of features that are refused here can't be replayed. The others answer no at-most-once call.
         _ => None,
     }
 }

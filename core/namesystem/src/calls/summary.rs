@@ -1,4 +1,4 @@
-//! `getContentSummary`, and `getQuotaUsage` of what has no quota: walks over a whole subtree.
+//! `getContentSummary`, and `getQuotaUsage` of directories without a quota: walks over a whole subtree.
 
 use super::walks::{Walk, WalkWork};
 use super::{caller, reading};
@@ -15,10 +15,10 @@ use hathi_formats::proto::hdfs::{
 use hathi_namespace::{Caller, InodeKind, SummaryWalk};
 use std::sync::Arc;
 
-/// What is asked of the walk.
+/// The wanted answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
-    /// Of a file or of a directory.
+    /// A summary of a file or of a directory.
     Summary {
         is_file: bool,
     },
@@ -58,7 +58,7 @@ impl Summary {
         }))
     }
 
-    /// Counts at most `max` inodes; answers the reply when all are counted.
+    /// Counts at most `max` inodes. Returns the reply when all are counted.
     pub(super) fn step(&mut self, ns: &Namesystem, max: usize) -> Result<Option<Reply>, RemoteException> {
         let caller = Caller {
             user: &self.user,
@@ -104,7 +104,7 @@ impl Summary {
     }
 }
 
-/// Quotas and bytes by storage type, of all types that may have a quota, when there is anything to tell
+/// Quotas and bytes by storage type, for all types that may have a quota, when there is anything to tell
 /// (`PBHelperClient.convert`).
 fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Option<StorageTypeQuotaInfosProto> {
     let quotas = ns.namespace.type_quotas(dir);
@@ -113,7 +113,7 @@ fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Optio
     }
     let infos = (0_i32..).zip(consumed).filter_map(|(ordinal, consumed)| {
         let r#type = hathi_namespace::storage_type_number(ordinal)?;
-        // Memory has none.
+        // RAM disks can't have a quota.
         let is_counted = r#type != StorageTypeProto::RamDisk as i32;
         let quota = quotas
             .iter()

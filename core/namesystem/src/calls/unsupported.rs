@@ -1,5 +1,5 @@
-//! Features this NameNode does not have: reads answer as Hadoop's NameNode does when nobody uses the feature, changes
-//! are refused with the exception Hadoop has for "switched off" where there is one.
+//! Features that this NameNode does not have. Reads answer as Hadoop's NameNode does when nobody uses the feature.
+//! Changes are refused, with Hadoop's exception for a feature that is switched off where there is one.
 
 use super::{caller, io, no_safe_mode, reading, shown_path, superuser, unsupported, writing};
 use crate::context::{CallContext, Reply};
@@ -17,14 +17,14 @@ use hathi_formats::proto::hdfs::{
     ListReencryptionStatusResponseProto, UnsetErasureCodingPolicyRequestProto,
 };
 
-/// A message of which only field 1, a path, matters.
+/// A message whose only interesting field is the first one, a path.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct PathOnly {
     #[prost(string, tag = "1")]
     path: String,
 }
 
-/// A message that is not looked at.
+/// A message whose fields do not matter.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Anything {}
 

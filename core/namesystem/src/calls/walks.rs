@@ -1,8 +1,8 @@
-//! Reads that may have to look at more inodes than others should wait for: content summaries, open files, corrupt files.
+//! Reads that may look at more inodes than others should wait for: content summaries, open files, corrupt files.
 //!
-//! What is little is answered at once. With more the caller of the verb goes on with a [`WalkWork`], slice by slice, and
-//! gives the lock away in between, as Hadoop does after `dfs.content-summary.limit` inodes. Hadoop does so with content
-//! summaries only. What changes meanwhile may be in the answer or not.
+//! A small read is answered at once. Otherwise the caller of the handler goes on with a [`WalkWork`] in slices, and
+//! releases the lock between them, as Hadoop does after `dfs.content-summary.limit` inodes, but only in content
+//! summaries. Changes that happen meanwhile may be in the answer or not.
 
 use super::summary::Summary;
 use crate::context::{Deferred, Reply};
@@ -14,14 +14,15 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_namespace::OpenFilesWalk;
 
-/// Inodes that are looked at under one hold of the lock: a quarter of a millisecond.
+/// Number of inodes in a slice, which takes a quarter of a millisecond.
 pub const WALK_SLICE_INODES: usize = 2000;
 /// `dfs.corruptfilesreturned.max`: files of one answer.
 const CORRUPT_FILES_MAX: usize = 100;
 /// `dfs.namenode.list.openfiles.num.responses`: files of one answer.
 const OPEN_FILES_MAX: usize = 1000;
 
-/// A read under way. Call [`WalkWork::step`] under the read lock until it answers, and let the lock go in between.
+/// A read under way. Call [`WalkWork::step`] under the read lock until it returns a reply, and release the lock between
+/// two calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkWork {
     generation: Generation,
@@ -37,7 +38,7 @@ pub(super) enum Walk {
 }
 
 impl WalkWork {
-    /// Answers at once what is little.
+    /// Starts a walk. Answers at once when it is small.
     pub(super) fn start(ns: &Namesystem, walk: Walk) -> Reply {
         let mut work = WalkWork {
             generation: ns.life().generation(),
@@ -47,7 +48,7 @@ impl WalkWork {
             .unwrap_or_else(|| Reply::defer(Deferred::Walk(Box::new(work))))
     }
 
-    /// Looks at no more than `max` inodes; answers the reply when that was the last of them.
+    /// Looks at no more than `max` inodes. Returns the reply after the last of them.
     pub fn step(&mut self, ns: &Namesystem, max: usize) -> Option<Reply> {
         if let Err(refused) = ns.check_operation(OperationCategory::Read) {
             return Some(Reply::refuse(refused));
@@ -96,19 +97,19 @@ impl OpenFiles {
     }
 }
 
-/// One page of the files with corrupt blocks, under way (`FSNamesystem.listCorruptFileBlocks`). Who asks takes an empty page
-/// for the last one, so it is looked on until the page is full or there are no more.
+/// One page of the files with corrupt blocks, under way (`FSNamesystem.listCorruptFileBlocks`). A client takes an empty
+/// page for the last one, so the search goes on until the page is full or nothing is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorruptFilesWalk {
     path: String,
-    /// The id of the last block that was looked at: where the next page goes on.
+    /// Id of the last block that was looked at. The next page begins behind it.
     pub cookie: i64,
-    /// Blocks of files at or below the path, and these.
+    /// Blocks of files at or below the path, and those files.
     pub found: Vec<(BlockId, String)>,
 }
 
 impl CorruptFilesWalk {
-    /// The page behind the block with this id; 0: the first one.
+    /// The page behind the block with this id; 0 for the first page.
     #[must_use]
     pub fn new(path: &str, after: i64) -> CorruptFilesWalk {
         CorruptFilesWalk {
@@ -118,7 +119,7 @@ impl CorruptFilesWalk {
         }
     }
 
-    /// Looks at no more than `max` blocks; answers whether the page is whole.
+    /// Looks at no more than `max` blocks. Returns whether the page is complete.
     pub fn step(&mut self, ns: &Namesystem, max: usize) -> bool {
         let max = max.max(1);
         let after = (self.cookie != 0).then_some(BlockId(self.cookie));
