@@ -206,16 +206,17 @@ async fn a_new_epoch_of_hadoop_waits_for_the_end_of_a_lease_unless_its_caller_go
         let answer = caller.client.call_encoded(request.method(), &body, None, None);
         // What comes after it is answered only when it waits.
         caller.ask(&Request::IsFormatted).await.unwrap();
-        answer
+        // The caller decides when the answer is waited for.
+        Some(answer)
     };
     // It is killed while it waits. The next one is elected, and asks for the same epoch.
     let killed = Writer::connect(&node, 2).await;
-    let lost = as_hadoop(&killed).await;
+    let lost = as_hadoop(&killed).await.unwrap();
     killed.client.close();
     assert!(lost.encoded().await.is_err());
     until(async || (rpc_metric(&node, "NumOpenConnections").await == connections).then_some(())).await;
     let next = Writer::connect(&node, 2).await;
-    let waits = as_hadoop(&next).await;
+    let waits = as_hadoop(&next).await.unwrap();
     let release = Request::ReleaseLease {
         holder: "nn1@a".into(),
         proof: LeaseProof(1),

@@ -583,7 +583,7 @@ mod tests {
             ("dfs.ha.namenode.id", "nn7", "dfs.ha.namenode.id"),
             ("dfs.nameservice.id", "other", "dfs.namenode.rpc-address.other"),
         ] {
-            let error = format!("{:#}", read(&[(key, value)]).err().expect("nobody is meant"));
+            let error = format!("{:#}", read(&[(key, value)]).expect_err("nobody is meant"));
             assert!(error.contains(named), "{key} = {value}: {error}");
         }
     }
@@ -599,15 +599,13 @@ mod tests {
         assert!(shared.edits_must_have.required.is_empty());
         let journal = ("dfs.namenode.shared.edits.dir", "qjournal://127.0.0.1:8485/ns");
         read(&[dirs, journal, (required, journal.1)]).unwrap();
-        let error = read(&[dirs, (required, "/edits/a,/edits/c")])
-            .err()
-            .expect("it is not there");
+        let error = read(&[dirs, (required, "/edits/a,/edits/c")]).expect_err("it is not there");
         let error = format!("{error:#}");
         assert!(error.contains(required) && error.contains("/edits/c"), "{error}");
 
         let both = format!("{},{}", dirs.1, journal.1);
         read(&[(dirs.0, &both), journal]).unwrap();
-        let error = read(&[(dirs.0, &both)]).err().expect("nobody writes there");
+        let error = read(&[(dirs.0, &both)]).expect_err("nobody writes there");
         let error = format!("{error:#}");
         assert!(error.contains(dirs.0) && error.contains(journal.1), "{error}");
     }
