@@ -485,6 +485,34 @@ fn no_daemon_starts_with_a_setting_that_asks_for_protection_that_is_not_there() 
     ] {
         assert!(told.contains(part), "{part} is missing in: {told}");
     }
+    let senseless = [
+        ("dfs.namenode.checkpoint.period", "soon"),
+        ("ha.health-monitor.rpc-timeout.ms", "0"),
+        ("dfs.blockreport.intervalMsec", "often"),
+    ];
+    let mut text = String::new();
+    for (key, value) in [
+        ("dfs.nameservices", "ns"),
+        ("dfs.ha.namenodes.ns", "nn0,nn1"),
+        ("dfs.namenode.rpc-address.ns.nn0", "127.0.0.1:8020"),
+        ("dfs.namenode.rpc-address.ns.nn1", "127.0.0.2:8020"),
+    ]
+    .into_iter()
+    .chain(senseless)
+    {
+        text.push_str(&format!(
+            "<property><name>{key}</name><value>{value}</value></property>\n"
+        ));
+    }
+    let site = format!("<configuration>{text}</configuration>");
+    std::fs::write(dir.path().join("hdfs-site.xml"), site)?;
+    let checked = Command::new(HATHI).args(["conf", "--check"]).arg(dir.path()).output()?;
+    let told = String::from_utf8(checked.stdout)?;
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    for (key, value) in senseless {
+        let lines = told.lines().filter(|line| line.contains(key) && line.contains(value));
+        assert_eq!(lines.count(), 1, "{key} in: {told}");
+    }
     std::fs::write(dir.path().join("hdfs-site.xml"), "<configuration/>")?;
     let checked = Command::new(HATHI)
         .arg("conf")

@@ -329,6 +329,15 @@ impl Configuration {
         }
     }
 
+    /// `true` or `false`. Java takes the default for anything else; this is for flags on which too much hangs to guess.
+    pub fn get_flag(&self, key: &str, default: bool) -> Result<bool, ConfError> {
+        self.typed(key, default, |value| match value.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("must be true or false".to_owned()),
+        })
+    }
+
     /// A duration such as `10s` or `500ms`; a bare number is in `unit`.
     pub fn get_duration(&self, key: &str, default: Duration, unit: TimeUnit) -> Result<Duration, ConfError> {
         self.typed(key, default, |text| {

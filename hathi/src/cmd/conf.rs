@@ -1,8 +1,11 @@
 //! `hathi conf --check DIR`: what the files of a configuration directory say that no daemon obeys.
 
 use anyhow::{Context, Result, bail};
-use hathi_formats::conf::Configuration;
+use hathi_datanode::DataNodeConf;
 use hathi_formats::conf::keys::Verdict;
+use hathi_formats::conf::{Configuration, NameNodeIdentity};
+use hathi_namenode::Settings;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,5 +24,53 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         refused |= matches!(finding.verdict, Verdict::Refused(_));
         println!("{finding}");
     }
+    for problem in senseless(&conf) {
+        refused = true;
+        println!("{problem}");
+    }
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The NameNodes of a configuration.
+fn namenodes(conf: &Configuration) -> Vec<NameNodeIdentity> {
+    let of = |nameservice: &String, namenode: Option<String>| NameNodeIdentity {
+        nameservice: Some(nameservice.clone()),
+        namenode,
+    };
+    let mut all = Vec::new();
+    for nameservice in conf.nameservices() {
+        let ids = conf.namenode_ids(&nameservice);
+        match ids.is_empty() {
+            true => all.push(of(&nameservice, None)),
+            false => all.extend(ids.into_iter().map(|id| of(&nameservice, Some(id)))),
+        }
+    }
+    // Files of clients that use other file systems name none.
+    if all.is_empty() && conf.default_fs().scheme == "hdfs" {
+        all.push(NameNodeIdentity::default());
+    }
+    all
+}
+
+/// Why NameNodes, controllers and DataNodes would not start with these values, in their words. Each stops at the first one.
+fn senseless(conf: &Configuration) -> BTreeSet<String> {
+    let mut problems = BTreeSet::new();
+    let namenodes = namenodes(conf);
+    for identity in &namenodes {
+        let settings = Settings::from_conf(conf, identity).and_then(|settings| settings.namesystem().map(drop));
+        problems.extend(settings.err().map(|error| format!("{error:#}")));
+        if let NameNodeIdentity {
+            nameservice: Some(nameservice),
+            namenode: Some(id),
+        } = identity
+        {
+            let controller = super::zkfc::check(conf, nameservice, id);
+            problems.extend(controller.err().map(|error| format!("{error:#}")));
+        }
+    }
+    if !namenodes.is_empty() {
+        let datanode = DataNodeConf::from_configuration(conf, &super::user_name());
+        problems.extend(datanode.err().map(|error| error.to_string()));
+    }
+    problems
 }

@@ -6,7 +6,7 @@ use super::times::{duration, retries};
 use anyhow::{Context, Result, bail};
 use election::election;
 use hathi_formats::conf::keys::Program;
-use hathi_formats::conf::{Configuration, HostPort, JournalUri, host_and_port};
+use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, host_and_port};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 use hathi_zkfc::fencing::{self, Target};
@@ -240,6 +240,20 @@ fn controller_port(conf: &Configuration, nameservice: &str, namenode_id: &str) -
     }
 }
 
+/// Reads what the controller of a NameNode is told, as it does at its start.
+///
+/// # Errors
+/// When something makes no sense, with its key.
+pub(super) fn check(conf: &Configuration, nameservice: &str, namenode_id: &str) -> Result<()> {
+    let own = conf.for_namenode(&NameNodeIdentity {
+        nameservice: Some(nameservice.to_owned()),
+        namenode: Some(namenode_id.to_owned()),
+    });
+    election(&own, nameservice, &|_| None)?;
+    controller_port(conf, nameservice, namenode_id)?;
+    times(&own).map(drop)
+}
+
 /// What a controller binds to: the bind host of its NameNode, else the NameNode's own
 /// (`DFSZKFailoverController.getRpcAddressToBindTo`).
 fn listen_address(own: &Configuration, namenode_host: &str, port: u16) -> Result<SocketAddr> {
@@ -260,7 +274,9 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
         bail!("dfs.nameservices, dfs.ha.namenodes.*: high availability is not configured");
     };
     let own = conf.for_namenode(&identity);
-    if !own.get_bool("dfs.ha.automatic-failover.enabled", false) {
+    // Of the nameservice, as its NameNodes read it.
+    let automatic = conf.scoped_key("dfs.ha.automatic-failover.enabled", Some(nameservice), None);
+    if !conf.get_flag(&automatic, false)? {
         let address = conf.service_or_rpc_address(Some(nameservice), Some(namenode_id))?;
         let text = format!(
             "Automatic failover is not enabled for NameNode at {address}. Please ensure that automatic failover is enabled \

@@ -433,7 +433,7 @@ impl Follower {
                 None => continue,
                 Some(Ok(Progress::Some)) => BREATH,
                 Some(Ok(Progress::Nothing)) if self.tail.waits() => continue,
-                Some(Ok(Progress::Nothing)) => self.nn.settings.tail_period.min(Duration::from_secs(1)),
+                Some(Ok(Progress::Nothing)) => self.nn.settings.tail_period.clamp(BREATH, Duration::from_secs(1)),
                 Some(Err(error)) if needs_load(&error) => {
                     // Purged edits may turn up yet, with a JournalNode that comes back.
                     let purged = repair::purged(&error).is_some();

@@ -1,12 +1,13 @@
 //! What `*-site.xml` says, parsed once at start.
 
+mod checkpoints;
+
 use crate::resources::ResourceOptions;
 use crate::storage::ImageBandwidth;
 use crate::topology::TopologyOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
-use hathi_formats::fsimage::ImageCodec;
 use hathi_journal::directory::MustHave;
 use hathi_journal::writer::WriterTimeouts;
 use hathi_namespace::config::ImageOptions;
@@ -18,6 +19,10 @@ use std::time::Duration;
 
 /// Where a SecondaryNameNode's web server listens, if nothing else is configured.
 const SECONDARY_HTTP_PORT: u16 = 9868;
+/// Edits directories without which a NameNode does not go on.
+const REQUIRED_EDITS: &str = "dfs.namenode.edits.dir.required";
+/// An active is not asked for the end of its segment more often than that: each one is a file on every JournalNode.
+const LOG_ROLL_MIN: Duration = Duration::from_secs(1);
 /// All addresses of a machine.
 pub const ANY_HOST: &str = "0.0.0.0";
 
@@ -141,7 +146,11 @@ impl Settings {
         Self::from_conf(&conf, &identity)
     }
 
-    fn from_conf(all: &Configuration, identity: &NameNodeIdentity) -> anyhow::Result<Settings> {
+    /// Those of one of the NameNodes that are configured.
+    ///
+    /// # Errors
+    /// When a value makes no sense, with its key, or a name can't be resolved.
+    pub fn from_conf(all: &Configuration, identity: &NameNodeIdentity) -> anyhow::Result<Settings> {
         let conf = all.for_namenode(identity);
         let ns = identity.nameservice.as_deref();
         let nn = identity.namenode.as_deref();
@@ -151,11 +160,6 @@ impl Settings {
                 .as_millis() as u64)
         };
         let us = |key: &str, default: u64| -> anyhow::Result<u64> { Ok(ms(key, default)? * 1000) };
-        let seconds = |key: &str, default: u64| -> anyhow::Result<u64> {
-            Ok(conf
-                .get_duration(key, Duration::from_secs(default), TimeUnit::Seconds)?
-                .as_millis() as u64)
-        };
         let rpc = all.rpc_address(ns, nn)?;
         let http = all.http_address(ns, nn)?;
         let shared = all.shared_edits(ns, nn)?;
@@ -171,7 +175,25 @@ impl Settings {
             edits_dirs.retain(|dir| dir != shared);
         }
         let dirs = |key: &str| conf.get_list(key).iter().map(|dir| local_path(dir)).collect::<Vec<_>>();
-        let required = dirs("dfs.namenode.edits.dir.required");
+        for dir in conf.get_list("dfs.namenode.edits.dir") {
+            anyhow::ensure!(
+                !dir.starts_with("qjournal:") || conf.get("dfs.namenode.shared.edits.dir").as_ref() == Some(&dir),
+                "dfs.namenode.edits.dir = '{dir}': JournalNodes are named in dfs.namenode.shared.edits.dir"
+            );
+        }
+        let required = dirs(REQUIRED_EDITS);
+        for dir in conf.get_list(REQUIRED_EDITS) {
+            let path = local_path(&dir);
+            let is_shared = match &shared {
+                Some(JournalUri::File(shared)) => *shared == path,
+                Some(JournalUri::Quorum { .. }) => conf.get("dfs.namenode.shared.edits.dir").as_ref() == Some(&dir),
+                None => false,
+            };
+            anyhow::ensure!(
+                is_shared || edits_dirs.contains(&path),
+                "{REQUIRED_EDITS} = '{dir}': is not in dfs.namenode.edits.dir"
+            );
+        }
         let resources = ResourceOptions {
             reserved_bytes: u64::try_from(conf.get_bytes("dfs.namenode.resource.du.reserved", 104_857_600)?)
                 .unwrap_or(0),
@@ -200,12 +222,7 @@ impl Settings {
             }
         }
         let is_single = shared.is_none() && peers.is_empty();
-        let checkpoint = CheckpointConfig {
-            period_ms: seconds("dfs.namenode.checkpoint.period", 3600)?,
-            check_period_ms: seconds("dfs.namenode.checkpoint.check.period", 60)?,
-            txns: conf.get_u64("dfs.namenode.checkpoint.txns", 1_000_000)?,
-            quiet_multiplier: conf.get_f64("dfs.namenode.checkpoint.check.quiet-multiplier", 1.5)?,
-        };
+        let checkpoint = checkpoints::checkpoint(&conf)?;
         let autoroll = conf.get_f64("dfs.namenode.edit.log.autoroll.multiplier.threshold", 0.5)?;
         let log_roll_ms = conf.get_duration_ms("dfs.ha.log-roll.period", 120_000, TimeUnit::Seconds)?;
         Ok(Settings {
@@ -246,16 +263,17 @@ impl Settings {
                     .min(edits_dirs.len()),
             },
             edits_dirs,
-            automatic_failover: all
-                .get_scoped("dfs.ha.automatic-failover.enabled", ns, None)
-                .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            automatic_failover: all.get_flag(&all.scoped_key("dfs.ha.automatic-failover.enabled", ns, None), false)?,
             zookeeper_elects: conf
                 .get("ha.zookeeper.quorum")
                 .is_some_and(|quorum| !quorum.trim().is_empty()),
-            not_active_in_safe_mode: conf.get_bool("dfs.ha.nn.not-become-active-in-safemode", false),
-            lease_ms: u32::try_from(ms("hathi.lease.ms", 1000)?).unwrap_or(1000),
+            not_active_in_safe_mode: conf.get_flag("dfs.ha.nn.not-become-active-in-safemode", false)?,
+            lease_ms: u32::try_from(ms("hathi.lease.ms", 1000)?)
+                .ok()
+                .filter(|lease_ms| *lease_ms > 0)
+                .context("hathi.lease.ms: must be from 1 to 4294967295")?,
             checkpoint: checkpoint.clone(),
-            standby_checkpoints: conf.get_bool("dfs.ha.standby.checkpoints", true),
+            standby_checkpoints: conf.get_flag("dfs.ha.standby.checkpoints", true)?,
             checkpoints_retained: conf.get_usize("dfs.namenode.num.checkpoints.retained", 2)?,
             extra_edits_retained: conf.get_u64("dfs.namenode.num.extra.edits.retained", 1_000_000)?,
             extra_segments_retained: conf.get_usize("dfs.namenode.max.extra.edits.segments.retained", 10_000)?,
@@ -270,12 +288,9 @@ impl Settings {
                     host: ANY_HOST.to_owned(),
                     port: SECONDARY_HTTP_PORT,
                 }),
-            image_timeout: Duration::from_millis(ms("dfs.image.transfer.timeout", 60_000)?),
-            image: image_options(&conf)?,
-            image_bandwidth: ImageBandwidth {
-                transfer: bandwidth(&conf, "dfs.image.transfer.bandwidthPerSec", 50 << 20)?,
-                bootstrap: bandwidth(&conf, "dfs.image.transfer-bootstrap-standby.bandwidthPerSec", 0)?,
-            },
+            image_timeout: checkpoints::image_timeout(&conf)?,
+            image: checkpoints::image_options(&conf)?,
+            image_bandwidth: checkpoints::image_bandwidth(&conf)?,
             timeouts: WriterTimeouts {
                 start_segment: us("dfs.qjournal.start-segment.timeout.ms", 20_000)?,
                 prepare_recovery: us("dfs.qjournal.prepare-recovery.timeout.ms", 120_000)?,
@@ -290,7 +305,9 @@ impl Settings {
             unsynced_limit_bytes: conf.get_usize("hathi.namenode.unsynced.limit.mb", 64)? << 20,
             autoroll_txns: (checkpoint.txns as f64 * autoroll) as u64,
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
-            log_roll_period: u64::try_from(log_roll_ms).ok().map(Duration::from_millis),
+            log_roll_period: u64::try_from(log_roll_ms)
+                .ok()
+                .map(|ms| Duration::from_millis(ms).max(LOG_ROLL_MIN)),
             tail_period: conf.get_duration("dfs.ha.tail-edits.period", Duration::from_secs(60), TimeUnit::Seconds)?,
             resources,
             state_context: conf.get_bool("dfs.namenode.state.context.enabled", false),
@@ -356,7 +373,7 @@ impl Settings {
                     TimeUnit::Seconds,
                 )?
                 .as_millis() as u64,
-            allow_stale_reads: conf.get_bool("dfs.ha.allow.stale.reads", false),
+            allow_stale_reads: conf.get_flag("dfs.ha.allow.stale.reads", false)?,
             ha_enabled: !self.peers.is_empty() && self.shared.is_some(),
             automatic_failover: self.automatic_failover,
             nameservice_id: self.nameservice_id.clone(),
@@ -483,29 +500,6 @@ impl Settings {
     }
 }
 
-fn image_options(conf: &Configuration) -> anyhow::Result<ImageOptions> {
-    let default = ImageOptions::default();
-    let codec = if conf.get_bool("dfs.image.compress", false) {
-        let class = conf.get_or("dfs.image.compression.codec", ImageCodec::Default.class());
-        let codec = ImageCodec::of_class(&class).with_context(|| {
-            format!("dfs.image.compression.codec = '{class}' is refused: images can't be written in it")
-        })?;
-        Some(codec)
-    } else {
-        None
-    };
-    Ok(ImageOptions {
-        codec,
-        parts_from_inodes: conf.get_usize("dfs.image.parallel.inode.threshold", default.parts_from_inodes)?,
-        parts: conf.get_usize("dfs.image.parallel.target.sections", default.parts)?,
-    })
-}
-
-/// Bytes in a second; what is not positive is no limit (`ImageServlet.getThrottler`).
-fn bandwidth(conf: &Configuration, key: &str, default: i64) -> anyhow::Result<u64> {
-    Ok(u64::try_from(conf.get_bytes(key, default)?).unwrap_or(0))
-}
-
 /// A directory that may be written as a `file:` URI.
 fn local_path(dir: &str) -> PathBuf {
     let path = dir.strip_prefix("file://").or_else(|| dir.strip_prefix("file:"));
@@ -538,4 +532,98 @@ fn is_local(address: &HostPort) -> bool {
 #[must_use]
 pub fn process_user() -> String {
     hathi_net::users::process_user()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_formats::conf::Environment;
+
+    /// nn0 of a pair, with further keys.
+    fn read(more: &[(&str, &str)]) -> anyhow::Result<Settings> {
+        let pair = [
+            ("dfs.nameservices", "ns"),
+            ("dfs.ha.namenodes.ns", "nn0,nn1"),
+            ("dfs.ha.namenode.id", "nn0"),
+            ("dfs.namenode.rpc-address.ns.nn0", "127.0.0.1:8020"),
+            ("dfs.namenode.rpc-address.ns.nn1", "127.0.0.1:8021"),
+            ("dfs.namenode.name.dir", "/name"),
+            ("dfs.namenode.shared.edits.dir", "file:///shared"),
+        ];
+        let mut conf = Configuration::new(Environment::default());
+        for (key, value) in pair.iter().chain(more) {
+            conf.set(key, *value);
+        }
+        let settings = Settings::from_conf(&conf, &conf.who_am_i(is_local)?)?;
+        settings.namesystem()?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn a_key_of_high_availability_that_makes_no_sense_is_refused_by_name() {
+        let flags = &["yes", "1", "ture"][..];
+        for (key, absurd) in [
+            ("dfs.ha.automatic-failover.enabled", flags),
+            ("dfs.ha.automatic-failover.enabled.ns", flags),
+            ("dfs.ha.allow.stale.reads", flags),
+            ("dfs.ha.nn.not-become-active-in-safemode", flags),
+            ("dfs.ha.standby.checkpoints", flags),
+            ("dfs.ha.log-roll.period", &["soon", "1.5", "99999999999999999999"][..]),
+            ("dfs.ha.tail-edits.period", &["-1", "soon", "99999999999999999999"][..]),
+            ("hathi.lease.ms", &["0", "-1", "4294967296", "long"][..]),
+        ] {
+            for value in absurd {
+                match read(&[(key, value)]) {
+                    Ok(_) => panic!("{key} = {value} is taken"),
+                    Err(error) => assert!(format!("{error:#}").contains(key), "{error:#}"),
+                }
+            }
+        }
+        for (key, value, named) in [
+            ("dfs.ha.namenode.id", "nn7", "dfs.ha.namenode.id"),
+            ("dfs.nameservice.id", "other", "dfs.namenode.rpc-address.other"),
+        ] {
+            let error = format!("{:#}", read(&[(key, value)]).expect_err("nobody is meant"));
+            assert!(error.contains(named), "{key} = {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_required_edits_directory_is_one_of_those_that_there_are() {
+        let required = "dfs.namenode.edits.dir.required";
+        let dirs = ("dfs.namenode.edits.dir", "file:///edits/a,/edits/b");
+        let taken = read(&[dirs, (required, "/edits/a/,file:///edits/b")]).unwrap();
+        assert_eq!(taken.edits_must_have.required.len(), 2);
+        // The shared ones are required in any case.
+        let shared = read(&[dirs, (required, "file:///shared")]).unwrap();
+        assert!(shared.edits_must_have.required.is_empty());
+        let journal = ("dfs.namenode.shared.edits.dir", "qjournal://127.0.0.1:8485/ns");
+        read(&[dirs, journal, (required, journal.1)]).unwrap();
+        let error = read(&[dirs, (required, "/edits/a,/edits/c")]).expect_err("it is not there");
+        let error = format!("{error:#}");
+        assert!(error.contains(required) && error.contains("/edits/c"), "{error}");
+
+        let both = format!("{},{}", dirs.1, journal.1);
+        read(&[(dirs.0, &both), journal]).unwrap();
+        let error = read(&[(dirs.0, &both)]).expect_err("nobody writes there");
+        let error = format!("{error:#}");
+        assert!(error.contains(dirs.0) && error.contains(journal.1), "{error}");
+    }
+
+    #[test]
+    fn times_of_following_are_hadoops_and_never_none_at_all() {
+        let usual = read(&[]).unwrap();
+        assert_eq!(usual.log_roll_period, Some(Duration::from_secs(120)));
+        assert_eq!(usual.tail_period, Duration::from_secs(60));
+        assert!(!usual.automatic_failover && usual.standby_checkpoints && !usual.not_active_in_safe_mode);
+        let never = read(&[("dfs.ha.log-roll.period", "-1")]).unwrap();
+        assert_eq!(never.log_roll_period, None);
+        let always = read(&[("dfs.ha.log-roll.period", "0")]).unwrap();
+        assert_eq!(always.log_roll_period, Some(Duration::from_secs(1)));
+        let of_nameservice = [
+            ("dfs.ha.automatic-failover.enabled", "false"),
+            ("dfs.ha.automatic-failover.enabled.ns", "TRUE"),
+        ];
+        assert!(read(&of_nameservice).unwrap().automatic_failover);
+    }
 }

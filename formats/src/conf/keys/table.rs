@@ -168,7 +168,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.ha.fencing.methods", "", &[Z, C], "`shell(...)` and `sshfence(user:port)`, also by the names of Hadoop's classes; other classes are refused. A controller needs one when ZooKeeper elects; when the JournalNodes elect, they fence"),
     read("dfs.ha.fencing.ssh.connect-timeout", "30000", &[Z, C], "milliseconds, rounded up to seconds"),
     read("dfs.ha.fencing.ssh.private-key-files", "", &[Z, C], "divided by commas; without any, ssh's own"),
-    read("dfs.ha.log-roll.period", "120", &[N], ""),
+    read("dfs.ha.log-roll.period", "120", &[N], "at least a second; a negative one is never"),
     unused("dfs.ha.log-roll.rpc.timeout", "20000", TAILING),
     read("dfs.ha.namenode.id", "", &[N, Z, C], ""),
     read("dfs.ha.namenodes.*", "", &[N, D, Z, C], ""),
