@@ -443,11 +443,32 @@ fn a_quickstart_of_it_is_one_command() -> Result<()> {
 #[test]
 fn in_an_ha_cluster_a_secondary_namenode_says_why_it_is_not_needed() -> Result<()> {
     let pair = hathi_interop::Pair::new(HATHI, None, SharedEdits::Directory, &[])?;
-    let output = pair.tool("secondarynamenode", &[]).output()?;
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(
-        output.status.code() == Some(1) && told.contains("in an HA cluster"),
-        "{told}"
-    );
+    // Also on a machine where none of the NameNodes is.
+    let elsewhere = tempfile::tempdir()?;
+    for name in ["core-site.xml", "hdfs-site.xml"] {
+        let text = std::fs::read_to_string(pair.conf(0).join(name))?;
+        let text = text.replace("127.0.0.1:", "198.51.100.1:");
+        let text = text.replace("dfs.ha.namenode.id<", "of.nobody<");
+        std::fs::write(elsewhere.path().join(name), text)?;
+    }
+    for conf in [pair.conf(0).as_path(), elsewhere.path()] {
+        for args in [
+            &[][..],
+            &["-checkpoint"],
+            &["-checkpoint", "force"],
+            &["-geteditsize"],
+            &["-format"],
+        ] {
+            let mut command = Command::new(HATHI);
+            command.args(["secondarynamenode", "--conf"]).arg(conf).args(args);
+            let output = command.stdin(Stdio::null()).output()?;
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            let why = "Cannot use SecondaryNameNode in an HA cluster. The Standby Namenode will perform checkpointing.";
+            ensure!(
+                output.status.code() == Some(1) && told.contains(why),
+                "{args:?}: {told}"
+            );
+        }
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use super::log_to_stderr;
 use anyhow::{Context, Result};
+use hathi_formats::conf::Configuration;
 use hathi_formats::conf::keys::Program;
 use hathi_namenode::Settings;
 use hathi_namenode::secondary::{self, Command};
@@ -20,6 +21,8 @@ current design allows only one Secondary NameNode per HDFS cluster.
                        the NameNode
  -h,--help             get help information
 ";
+
+const FAILED: &str = "Failed to start secondary namenode";
 
 /// Why the command line is not understood.
 type Misuse = String;
@@ -67,8 +70,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let dir = dir
         .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("/etc/hadoop/conf"));
+    // Also where no NameNode of the nameservice runs, of which the settings would be.
+    secondary::check_not_ha(&Configuration::load(&dir)?).context(FAILED)?;
     let settings = Settings::load(&dir)?;
     super::obey(&settings.conf, Program::NameNode)?;
-    let code = secondary::run(&settings, command, format).context("Failed to start secondary namenode")?;
+    let code = secondary::run(&settings, command, format).context(FAILED)?;
     Ok(ExitCode::from(code))
 }

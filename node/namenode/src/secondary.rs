@@ -14,7 +14,7 @@ use crate::offline::{clear, replay, save};
 use crate::settings::{Settings, resolve};
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
 use anyhow::{Context, bail, ensure};
-use hathi_formats::conf::HostPort;
+use hathi_formats::conf::{Configuration, HostPort};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::RemoteEditLogProto;
 use hathi_formats::proto::namenode::{
@@ -39,6 +39,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// `NameNodeFile.EDITS_TMP`: what edits are called while they are fetched.
 const EDITS_TMP: &str = "edits_tmp_";
 
+const IN_HA: &str = "Cannot use SecondaryNameNode in an HA cluster. The Standby Namenode will perform checkpointing.";
+
 /// What was asked for on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -53,10 +55,24 @@ pub enum Command {
     },
 }
 
+/// Refuses a nameservice with several NameNodes, wherever this process runs (`SecondaryNameNode.initialize`).
+///
+/// # Errors
+/// In Hadoop's words.
+pub fn check_not_ha(conf: &Configuration) -> anyhow::Result<()> {
+    let nameservices = match conf.get("dfs.nameservice.id") {
+        Some(own) => vec![own],
+        None => conf.nameservices(),
+    };
+    let all_are = !nameservices.is_empty() && nameservices.iter().all(|nameservice| conf.is_ha(nameservice));
+    ensure!(!all_are, IN_HA);
+    Ok(())
+}
+
 /// Runs one; answers the exit code.
 pub fn run(settings: &Settings, command: Command, format: bool) -> anyhow::Result<u8> {
     if settings.shared.is_some() || !settings.peers.is_empty() {
-        bail!("Cannot use SecondaryNameNode in an HA cluster. The Standby Namenode will perform checkpointing.");
+        bail!(IN_HA);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut secondary = Secondary::open(settings, format)?;
