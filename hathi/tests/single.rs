@@ -437,6 +437,22 @@ fn a_quickstart_of_it_is_one_command() -> Result<()> {
     quickstart.kill()?;
     quickstart.wait()?;
     ensure!(ready && made?.success(), "it does not serve");
+
+    // JournalNodes would have none of its edits.
+    let site = dir.path().join("conf/hdfs-site.xml");
+    let before = std::fs::read(&site)?;
+    let other_form = Command::new(HATHI)
+        .args(["quickstart", "--datanodes", "1", "--dir"])
+        .arg(dir.path())
+        .args(["--base-port", &range.base().to_string()])
+        .stdin(Stdio::null())
+        .output()?;
+    let told = String::from_utf8_lossy(&other_form.stderr).into_owned();
+    ensure!(
+        !other_form.status.success() && told.contains("without high availability") && told.contains("--dir"),
+        "{told}"
+    );
+    ensure!(std::fs::read(&site)? == before, "its configuration is another one");
     Ok(())
 }
 

@@ -169,6 +169,21 @@ impl Layout {
         Ok(())
     }
 
+    /// Refuses a directory whose cluster is of the other form: a NameNode by itself knows nothing of the JournalNodes'
+    /// edits, and they know nothing of its.
+    pub fn check_form(&self) -> Result<()> {
+        let mut journals = (0..INSTANCES_MAX).map(|index| self.data_dir(Role::JournalNode, index));
+        let found = match journals.any(|dir| dir.exists()) {
+            true if self.single => "a highly available cluster",
+            false if !self.single && self.formatted_marker().exists() => "one NameNode without high availability",
+            _ => return Ok(()),
+        };
+        bail!(
+            "{} holds {found}: name another directory with --dir. How one becomes the other stands in docs/operations.md",
+            self.dir.display()
+        );
+    }
+
     /// The ports that the daemons will listen on.
     fn ports(&self) -> Vec<u16> {
         let mut ports = Vec::new();

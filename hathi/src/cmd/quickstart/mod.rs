@@ -37,9 +37,9 @@ struct Args {
     /// Number of DataNodes.
     #[arg(long, default_value_t = 3)]
     datanodes: u16,
-    /// Where everything is kept.
-    #[arg(long, default_value = "hathi-cluster")]
-    dir: PathBuf,
+    /// Where everything is kept; by default hathi-cluster, with --single hathi-single.
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// The address of this machine that all daemons have.
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
@@ -84,8 +84,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 
 async fn quickstart(args: Args) -> Result<ExitCode> {
     let started = Instant::now();
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("--dir: can't create {}", args.dir.display()))?;
-    let dir = args.dir.canonicalize()?;
+    let usual = if args.single { "hathi-single" } else { "hathi-cluster" };
+    let dir = args.dir.unwrap_or_else(|| PathBuf::from(usual));
+    std::fs::create_dir_all(&dir).with_context(|| format!("--dir: can't create {}", dir.display()))?;
+    let dir = dir.canonicalize()?;
     let zookeeper = args.zookeeper.map(|quorum| ("ha.zookeeper.quorum".to_owned(), quorum));
     let mut layout = Layout {
         dir,
@@ -100,6 +102,7 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
     };
     layout.check()?;
     let mut claim = Claim::of(&layout.dir)?;
+    layout.check_form()?;
     let _ports = match args.base_port {
         None => layout.claim_free_ports()?,
         Some(base) => layout
