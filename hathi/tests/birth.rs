@@ -4,6 +4,9 @@ use anyhow::{Context, Result, ensure};
 use hathi_interop::{Faults, Kind, Pair, SharedEdits, Single};
 use hathi_namenode::storage::{self, NameDirs};
 use hathi_namenode::{Settings, image_upload, load};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -97,7 +100,7 @@ fn a_forced_format_that_is_killed_anywhere_leaves_the_old_namespace_or_the_new_o
     single.run_to_end(Kind::Ours, "namenode", &["-format", "-clusterid", "CID-0"])?;
     let (mut number, mut old) = (0, 0);
     let mut last = "CID-0".to_owned();
-    let next = std::cell::Cell::new(0);
+    let next = Cell::new(0);
     kill_everywhere(
         &conf,
         || {
@@ -151,6 +154,21 @@ fn a_bootstrap_that_is_killed_anywhere_leaves_nothing_or_all_of_it() -> Result<(
     )?;
     ensure!(nothing > 10 && all > 1, "{nothing} {all}");
     pair.namenode(Kind::Ours, &conf, &BOOTSTRAP)?;
+    // What is there is taken away when the administrator agrees, or has said so before.
+    let mark = pair.name_dir(1).join("current/mark");
+    for (flags, answers, expected) in [
+        (&["-bootstrapStandby"][..], "what\nn\n", 5),
+        (&["-bootstrapStandby"], "", 5),
+        (&["-bootstrapStandby"], "y\n", 0),
+        (&["-bootstrapStandby", "-force"], "", 0),
+        (&["-bootstrapStandby", "-force", "-nonInteractive"], "", 0),
+    ] {
+        std::fs::write(&mark, "")?;
+        let output = with_answers(pair.namenode_command(1, flags)?, answers)?;
+        let text = told(&output);
+        ensure!(output.status.code() == Some(expected), "{flags:?} {answers}: {text}");
+        ensure!(mark.exists() == (expected != 0), "{flags:?} {answers}: {text}");
+    }
     pair.start_namenode(1, Kind::Ours, &conf)?;
     pair.run("haadmin", &["-failover", "nn0", "nn1"])?;
     pair.run("dfs", &["-test", "-d", "/made"]).map(drop)
@@ -252,7 +270,10 @@ fn a_format_goes_on_where_it_ended_between_journalnodes_and_another_namenode_is_
 
 /// A NameNode's command with an administrator at the terminal.
 fn answered(single: &Single, args: &[&str], answers: &str) -> Result<Output> {
-    let mut command = single.command(Kind::Ours, "namenode", &single.conf(), args)?;
+    with_answers(single.command(Kind::Ours, "namenode", &single.conf(), args)?, answers)
+}
+
+fn with_answers(mut command: Command, answers: &str) -> Result<Output> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -261,6 +282,34 @@ fn answered(single: &Single, args: &[&str], answers: &str) -> Result<Output> {
     // It may have ended without a question.
     let _ = child.stdin.take().context("stdin")?.write_all(answers.as_bytes());
     Ok(child.wait_with_output()?)
+}
+
+#[test]
+fn who_asks_for_help_or_errs_in_an_option_is_shown_all_of_them() -> Result<()> {
+    for (args, code) in [
+        (&["-h"][..], 0),
+        (&["-help"], 0),
+        (&["--help"], 0),
+        (&["-bootstrapStandby", "-help"], 0),
+        (&["-rollback"], 1),
+        (&["-bootstrapStandby", "-clusterid", "x"], 1),
+    ] {
+        let output = Command::new(HATHI)
+            .arg("namenode")
+            .args(args)
+            .stdin(Stdio::null())
+            .output()?;
+        let shown = if code == 0 { &output.stdout } else { &output.stderr };
+        let shown = String::from_utf8_lossy(shown);
+        ensure!(
+            output.status.code() == Some(code)
+                && shown.contains("[-bootstrapStandby [-force] [-nonInteractive] [-skipSharedEditsCheck]]")
+                && (code == 0 || shown.contains("unknown option -")),
+            "{args:?}: {}",
+            told(&output)
+        );
+    }
+    Ok(())
 }
 
 #[test]
@@ -302,8 +351,8 @@ fn questions_are_asked_until_they_are_answered() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn what_is_whole_of_damaged_edits_is_recovered_when_the_administrator_says_so() -> Result<()> {
+/// A NameNode that has ended, with `/one`, `/two` and `/three` in segments of their own, of which the second is damaged.
+fn damaged() -> Result<Single> {
     let mut single = Single::new(HATHI, None, 1, &[])?;
     single.run_to_end(Kind::Ours, "namenode", &FORMAT)?;
     single.start_namenode(Kind::Ours)?;
@@ -319,6 +368,66 @@ fn what_is_whole_of_damaged_edits_is_recovered_when_the_administrator_says_so() 
     let at = data.windows(4).position(|bytes| bytes == b"/two").context("/two")?;
     data[at + 1] ^= 0xff;
     std::fs::write(&path, data)?;
+    Ok(single)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_recovery_that_is_killed_anywhere_is_completed_by_the_next_one() -> Result<()> {
+    let recover = ["-recover", "-force"];
+    let single = RefCell::new(damaged()?);
+    let conf = single.borrow().conf();
+    let current = single.borrow().name_dir(0).join("current");
+    let (found, yes) = (conf.join("found"), conf.join("yes"));
+    copy_files(&current, &found)?;
+    std::fs::write(&yes, "y\n")?;
+    let mut seen = BTreeSet::new();
+    let kills = kill_everywhere(
+        &conf,
+        || {
+            let mut command = single.borrow().command(Kind::Ours, "namenode", &conf, &recover)?;
+            command.stdin(File::open(&yes)?);
+            Ok(command)
+        },
+        || {
+            let mut single = single.borrow_mut();
+            let left = single.files(0, "");
+            let again = answered(&single, &recover, "y\n")?;
+            ensure!(
+                again.status.success() && told(&again).contains("RECOVERY COMPLETE"),
+                "{}",
+                told(&again)
+            );
+            // What is left is mostly what was left before.
+            if seen.insert(left) {
+                single.start_namenode(Kind::Ours)?;
+                single.tool("dfs", &["-test", "-d", "/one"])?;
+                ensure!(
+                    single.tool("dfs", &["-test", "-d", "/three"]).is_err(),
+                    "it was behind the damage"
+                );
+                single.kill_namenode()?;
+            }
+            std::fs::remove_dir_all(&current)?;
+            copy_files(&found, &current)
+        },
+    )?;
+    ensure!(kills > 5 && seen.len() > 2, "{kills} {seen:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_whole_of_damaged_edits_is_recovered_when_the_administrator_says_so() -> Result<()> {
+    let mut single = damaged()?;
+    let segments = single.files(0, "edits_0");
 
     let aborted = answered(&single, &["-recover"], "n\n")?;
     ensure!(

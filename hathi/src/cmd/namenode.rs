@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
+    Help,
     Serve,
     Format,
     BootstrapStandby,
@@ -17,6 +18,17 @@ enum Action {
     MetadataVersion,
     Recover,
 }
+
+const USAGE: &str = "usage: hathi namenode [--conf DIR]
+    [-regular] |
+    [-format [-clusterid CID] [-force] [-nonInteractive]] |
+    [-bootstrapStandby [-force] [-nonInteractive] [-skipSharedEditsCheck]] |
+    [-initializeSharedEdits [-force] [-nonInteractive]] |
+    [-importCheckpoint] |
+    [-recover [-force]] |
+    [-metadataVersion] |
+    [-h]
+";
 
 fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)> {
     let (mut dir, mut action, mut options) = (None, Action::Serve, FormatOptions::default());
@@ -45,7 +57,8 @@ fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)
             "-noninteractive" if action != Action::Serve => options.non_interactive = true,
             "-skipsharededitscheck" if action == Action::BootstrapStandby => options.skip_shared_edits_check = true,
             "-regular" => {}
-            _ => bail!("unknown option {text}"),
+            "-h" | "-help" | "--help" => return Ok((dir, Action::Help, options)),
+            _ => bail!("unknown option {text}\n{USAGE}"),
         }
     }
     Ok((dir, action, options))
@@ -55,6 +68,10 @@ fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     super::log_to_stderr();
     let (dir, action, options) = parse(args)?;
+    if action == Action::Help {
+        print!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let dir = dir
         .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("/etc/hadoop/conf"));
@@ -66,7 +83,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     super::obey(&settings.conf, Program::NameNode)?;
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match action {
-        Action::Serve => 0,
+        Action::Help | Action::Serve => 0,
         Action::ImportCheckpoint => {
             offline::import_checkpoint(&settings)?;
             0
