@@ -3,4 +3,6 @@
 //! Deterministic: no clock, no sockets, no threads. The shell in `node/namenode` performs what it is told to, and says how
 //! that ended.
 
+pub mod replies;
 pub mod role_changes;
+pub mod standby_calls;

@@ -4,7 +4,6 @@ use crate::image_upload::PeerAddresses;
 use crate::journalnodes::Readers;
 use crate::log::LogCommand;
 use crate::shared_log::SharedLog;
-use crate::standby_calls::LeaseView;
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
@@ -14,6 +13,7 @@ use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogRespons
 use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
+use hathi_nameserver::standby_calls::LeaseView;
 use hathi_namesystem::Role;
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
 use parking_lot::Mutex;

@@ -1,7 +1,8 @@
 //! Large block reports, processed one after the other on a thread of their own (`BlockReportProcessingThread`).
 
-use crate::state::{Made, NameNode};
+use crate::state::NameNode;
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
+use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls::BlockReportWork;
 use hathi_namesystem::{Reply, Standing};
 use hathi_net::ipc::Responder;

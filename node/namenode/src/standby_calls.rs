@@ -20,6 +20,7 @@ use crate::state::NameNode;
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::ext::{GetInstanceRequestProto, GetInstanceResponseProto};
+use hathi_nameserver::standby_calls::{CALLS_MAX, Fate, LeaseView, fate};
 use hathi_namesystem::Role;
 use hathi_namesystem::passed_on::Turns;
 use hathi_net::auth::VOUCHED_PREFIX;
@@ -31,57 +32,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-/// Number of calls that may wait here or may be under way to the active. Above it clients get StandbyException.
-const CALLS_MAX: usize = 4096;
-/// How long a call is kept, in ms: longer than a failover takes, and shorter than a client's patience.
-const KEEP_MS: u64 = 3000;
 /// Number of connections to the active.
 const CONNECTIONS_MAX: usize = 128;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// An active that does not tell its clock in this time would not serve the call in time either.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What a standby knows of the active's read lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseView {
-    /// The JournalNodes know no leases, or too few of them agree, as for the moments of an election.
-    Unknown,
-    /// This NameNode, another one, holds it.
-    HeldByOther(Arc<str>),
-    /// Nobody holds it, so some NameNode is about to.
-    Free,
-    /// There is no other NameNode, so a client that calls while this one loads can't go elsewhere. Hadoop's NameNode
-    /// does not listen before it has loaded, and its clients connect again and again. But they would not repeat a call
-    /// that was answered.
-    NoOther,
-}
-
-/// What is done with a call.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    Wait,
-    /// Ask the active about it. The active is named as the holder of the lease.
-    Ask(Arc<str>),
-    SendAway,
-}
-
-/// `refused_by` is the active that was last asked in vain: there will soon be another one, or else the client is no
-/// better off elsewhere. `leases`: whether the JournalNodes are known to have leases.
-fn fate(role: Role, view: &LeaseView, leases: bool, refused_by: Option<&str>, waited_ms: u64) -> Fate {
-    match (role, view) {
-        // As long as the client has patience.
-        (Role::Initializing, LeaseView::NoOther) => Fate::Wait,
-        _ if waited_ms >= KEEP_MS => Fate::SendAway,
-        (Role::BecomingActive | Role::SteppingDown, _) => Fate::Wait,
-        (Role::Standby | Role::Initializing, LeaseView::Unknown) if leases => Fate::Wait,
-        (Role::Active, _) | (_, LeaseView::Unknown | LeaseView::NoOther) => Fate::SendAway,
-        (Role::Standby | Role::Initializing, LeaseView::Free) => Fate::Wait,
-        (Role::Standby | Role::Initializing, LeaseView::HeldByOther(holder)) if refused_by == Some(holder) => {
-            Fate::Wait
-        }
-        (Role::Standby | Role::Initializing, LeaseView::HeldByOther(holder)) => Fate::Ask(holder.clone()),
-    }
-}
 
 /// A call that is not served at once.
 pub struct StandbyCall {
@@ -416,52 +371,5 @@ pub async fn settle_all(nn: Arc<NameNode>, handler: Arc<Handler>, mut questions:
                 Err(call) => call.send_away(),
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn held(holder: &str) -> LeaseView {
-        LeaseView::HeldByOther(holder.into())
-    }
-
-    #[test]
-    fn the_active_is_asked_once() {
-        let ask = |holder: &str| Fate::Ask(holder.into());
-        assert_eq!(fate(Role::Standby, &held("nn1@a"), true, None, 0), ask("nn1@a"));
-        assert_eq!(
-            fate(Role::Standby, &held("nn2@b"), true, Some("nn1@a"), 0),
-            ask("nn2@b")
-        );
-        // The holder is dead, and that will soon be known.
-        assert_eq!(fate(Role::Standby, &held("nn1@a"), true, Some("nn1@a"), 0), Fate::Wait);
-        assert_eq!(
-            fate(Role::Standby, &LeaseView::Free, true, Some("nn1@a"), 0),
-            Fate::Wait
-        );
-    }
-
-    #[test]
-    fn nothing_is_kept_for_ever_or_in_vain() {
-        for view in [LeaseView::Free, held("nn1@a")] {
-            assert_eq!(fate(Role::Standby, &view, true, Some("nn1@a"), KEEP_MS), Fate::SendAway);
-        }
-        // JournalNodes without leases never tell more. Others are between two leases.
-        assert_eq!(fate(Role::Standby, &LeaseView::Unknown, false, None, 0), Fate::SendAway);
-        assert_eq!(fate(Role::Standby, &LeaseView::Unknown, true, None, 0), Fate::Wait);
-        assert_eq!(
-            fate(Role::Standby, &LeaseView::Unknown, true, None, KEEP_MS),
-            Fate::SendAway
-        );
-        assert_eq!(fate(Role::Active, &LeaseView::Free, true, None, 0), Fate::SendAway);
-        assert_eq!(fate(Role::Active, &LeaseView::NoOther, true, None, 0), Fate::SendAway);
-        // The only NameNode loads, however long it takes.
-        assert_eq!(
-            fate(Role::Initializing, &LeaseView::NoOther, true, None, KEEP_MS),
-            Fate::Wait
-        );
-        assert_eq!(fate(Role::BecomingActive, &held("nn1@a"), true, None, 0), Fate::Wait);
     }
 }

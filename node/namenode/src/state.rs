@@ -13,8 +13,8 @@ use crate::topology::Topology;
 use crate::unreported::Unreported;
 use hathi_formats::conf::ConfError;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::TxId;
 use hathi_journal::Lag;
+use hathi_nameserver::replies::Made;
 use hathi_namesystem::checkpoint::EditsRetention;
 use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::save_namespace::UnderWay;
@@ -59,17 +59,6 @@ impl ParkedReply {
             self.responder.error(&not_active());
         }
     }
-}
-
-/// Where a reply was made, and what it shows.
-#[derive(Clone, Copy, Debug)]
-pub struct Made {
-    /// Role and life under the lock under which it was made.
-    pub standing: Standing,
-    /// The last transaction that it shows.
-    pub after: Option<TxId>,
-    /// Whether the call may have changed the namespace.
-    pub changed: bool,
 }
 
 /// Sends an encoded result.
@@ -381,10 +370,7 @@ impl NameNode {
     /// Sends a result now, or parks it until what it shows is durable and the read lease is held. If the life in which
     /// it was made is over, the reply is given up, because nobody here knows any more what becomes of what it shows.
     pub fn answer(&self, mut responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
-        if made.standing.role != Role::Active && made.after.is_none() {
-            return send(responder, &result);
-        }
-        if made.after.is_none() && made.standing == self.standing() && self.lease.held(self.clock.us()) {
+        if made.leaves_at_once(|| self.standing(), || self.lease.held(self.clock.us())) {
             return send(responder, &result);
         }
         // Smaller replies are bounded by the number of calls that a connection may have outstanding.
