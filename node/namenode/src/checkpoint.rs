@@ -34,8 +34,10 @@ const DURABLE_WAIT_MS: u64 = 20_000;
 /// Number of transactions behind an image that are no change: the op that begins a segment, the op that ends it when
 /// the log was rolled, and the op that begins the next segment.
 const SEGMENT_OPS: u64 = 3;
-/// Pause between two checks whether they are durable.
-const DURABLE_PAUSE: Duration = Duration::from_millis(2);
+/// How long `saveNamespace` waits for another image that is under way: as long as `dfsadmin` waits for its answer.
+const OTHER_IMAGE_WAIT_MS: u64 = 60_000;
+/// Pause between two checks whether its transactions are durable, or whether the other image has ended.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Time limit for the state of another NameNode. One that does not answer in this time makes no image either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,6 +62,19 @@ impl ImageUnderWay {
             nn: nn.clone(),
             canceler,
         })
+    }
+
+    /// The same for `saveNamespace`, which waits for an image that is being saved or received, as Hadoop's does
+    /// (`FSNamesystem.cpLock`). A standby makes one whenever it likes, so the administrator can't know when to ask.
+    fn begin_when_free(nn: &Arc<NameNode>, purpose: Purpose) -> Option<ImageUnderWay> {
+        let give_up = nn.clock.ms() + OTHER_IMAGE_WAIT_MS;
+        loop {
+            let begun = ImageUnderWay::begin(nn, purpose);
+            if begun.is_some() || purpose != Purpose::SaveNamespace || nn.clock.ms() > give_up {
+                return begun;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
@@ -120,7 +135,7 @@ impl Drop for Unpublished {
 
 /// Saves an image of the present state. It runs on a thread of its own, and nobody waits for it.
 pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
-    let under_way = ImageUnderWay::begin(nn, purpose).context("a checkpoint is under way already")?;
+    let under_way = ImageUnderWay::begin_when_free(nn, purpose).context("a checkpoint is under way already")?;
     let started = nn.clock.ms();
     // Done before a segment begins, so that a restored directory gets all of it.
     dirs.attempt_restore();
@@ -161,7 +176,7 @@ fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Re
             Publication::Wait if nn.clock.ms() > give_up => {
                 bail!("transaction {} is not known to be durable", image.txid())
             }
-            Publication::Wait => std::thread::sleep(DURABLE_PAUSE),
+            Publication::Wait => std::thread::sleep(PAUSE),
         }
     }
 }
@@ -504,6 +519,20 @@ mod tests {
             }
             nn.ns.write().most_recent_checkpoint = TxId(5);
         }
+    }
+
+    #[test]
+    fn an_administrator_waits_for_an_image_that_is_under_way() {
+        let alone = testing::active();
+        let nn = alone.shared.nn.clone();
+        let other = ImageUnderWay::begin(&nn, Purpose::Transfer).unwrap();
+        let standby = ImageUnderWay::begin_when_free(&nn, Purpose::Checkpoint);
+        assert!(standby.is_none(), "a standby tries again by itself");
+        let waiting = nn.clone();
+        let asked =
+            std::thread::spawn(move || ImageUnderWay::begin_when_free(&waiting, Purpose::SaveNamespace).is_some());
+        drop(other);
+        assert!(asked.join().unwrap(), "it does not wait");
     }
 
     #[test]
