@@ -203,7 +203,7 @@ fn replay_whole(ns: &mut Namesystem, found: &[Found], limit: TxId) -> anyhow::Re
 }
 
 /// Renames files with edits behind the image, so that no start finds them. The part of a file that the image holds
-/// stays as a segment, because an image ahead of all edits is refused.
+/// stays as a segment: peers and older images still need it.
 fn put_aside(dirs: &NameDirs, found: &[Found], image: TxId) -> anyhow::Result<()> {
     for segment in found.iter().filter(|segment| segment.end() > image) {
         let path = segment.path();

@@ -256,11 +256,7 @@ impl Settings {
                     .filter(|dir| required.contains(dir))
                     .map(|dir| dir.join("current"))
                     .collect(),
-                minimum: conf
-                    .get_usize("dfs.namenode.edits.dir.minimum", 0)?
-                    // Where there are JournalNodes, they have the edits.
-                    .max(usize::from(is_single))
-                    .min(edits_dirs.len()),
+                minimum: edits_minimum(&conf, edits_dirs.len(), is_single)?,
             },
             edits_dirs,
             automatic_failover: all.get_flag(&all.scoped_key("dfs.ha.automatic-failover.enabled", ns, None), false)?,
@@ -534,6 +530,18 @@ pub fn process_user() -> String {
     hathi_net::users::process_user()
 }
 
+/// `dfs.namenode.edits.dir.minimum`. Hadoop's NameNode with fewer directories than that ends at its first edit.
+fn edits_minimum(conf: &Configuration, directories: usize, is_single: bool) -> anyhow::Result<usize> {
+    const KEY: &str = "dfs.namenode.edits.dir.minimum";
+    let minimum = conf.get_usize(KEY, 0)?;
+    anyhow::ensure!(
+        directories == 0 || minimum <= directories,
+        "{KEY}: {minimum} directories must have the edits, but dfs.namenode.edits.dir names only {directories}"
+    );
+    // Where there are JournalNodes, they have the edits.
+    Ok(minimum.max(usize::from(is_single)).min(directories))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -586,6 +594,17 @@ mod tests {
             let error = format!("{:#}", read(&[(key, value)]).expect_err("nobody is meant"));
             assert!(error.contains(named), "{key} = {value}: {error}");
         }
+    }
+
+    #[test]
+    fn no_more_edits_directories_are_asked_for_than_there_are() {
+        let (key, dirs) = (
+            "dfs.namenode.edits.dir.minimum",
+            ("dfs.namenode.edits.dir", "/edits/a,/edits/b"),
+        );
+        assert_eq!(read(&[dirs, (key, "2")]).unwrap().edits_must_have.minimum, 2);
+        let error = format!("{:#}", read(&[dirs, (key, "3")]).expect_err("there are two"));
+        assert!(error.contains(key) && error.contains("names only 2"), "{error}");
     }
 
     #[test]
