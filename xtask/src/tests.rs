@@ -6,11 +6,15 @@
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// A program whose tests wait for time-outs nearly all the time, each with a cluster of its own; and how many of them run side
 /// by side.
 const WAITS_MOST: (&str, &str) = ("hathi hostile", "4");
+
+/// How many of the programs that only compute run side by side: most of them have a single thread at their end.
+const COMPUTING: usize = 2;
 
 /// A test program that cargo has built.
 struct Program {
@@ -45,16 +49,19 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         ensure!(status.success(), "an example fails");
         Ok(())
     })?;
-    let (computing, waiting): (Vec<_>, Vec<_>) = programs.iter().partition(|program| program.computes);
+    let (mut computing, waiting): (Vec<_>, Vec<_>) = programs.iter().partition(|program| program.computes);
+    // The simulators take the longest, so they begin.
+    computing.sort_by_key(|program| !program.name.starts_with("sim "));
     let mut failed = Vec::new();
+    let next = AtomicUsize::new(0);
+    let compute = || {
+        std::iter::from_fn(|| computing.get(next.fetch_add(1, Ordering::Relaxed)))
+            .filter(|program| !passes_beside(program))
+            .map(|program| program.name.clone())
+            .collect::<Vec<_>>()
+    };
     std::thread::scope(|scope| {
-        let beside = scope.spawn(|| {
-            computing
-                .iter()
-                .filter(|program| !passes_beside(program))
-                .map(|program| program.name.clone())
-                .collect::<Vec<_>>()
-        });
+        let beside: Vec<_> = (0..COMPUTING).map(|_| scope.spawn(compute)).collect();
         for program in waiting {
             match crate::timed(&program.name, || Ok(program.command().status()?)) {
                 Ok(status) if status.success() => continue,
@@ -63,11 +70,10 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             }
             failed.push(program.name.clone());
         }
-        failed.extend(
-            beside
-                .join()
-                .unwrap_or_else(|_| vec!["the thread of the computing tests".to_owned()]),
-        );
+        for thread in beside {
+            let found = thread.join();
+            failed.extend(found.unwrap_or_else(|_| vec!["the thread of the computing tests".to_owned()]));
+        }
     });
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
