@@ -1,3 +1,5 @@
+mod scripts;
+
 use super::activation::LEASE_RETRY_MS;
 use super::loading::READ_RETRY_MS;
 use super::*;
@@ -35,20 +37,22 @@ fn namesystem(applied: u64, life: Life) -> Namesystem {
 }
 
 /// A NameNode of which every step is performed by the test.
-struct Bench {
+pub(super) struct Bench {
     roles: RoleChanges<Asker>,
-    ns: Namesystem,
+    pub(super) ns: Namesystem,
     gate: ReplyGate<Reply>,
     health: StandbyHealth,
-    is_lease_held: bool,
+    pub(super) is_lease_held: bool,
     max_seen_txid: TxId,
-    now_ms: u64,
-    actions: Vec<Action<Reply, Asker>>,
-    step: Option<Step>,
+    pub(super) now_ms: u64,
+    pub(super) actions: Vec<Action<Reply, Asker>>,
+    pub(super) step: Option<Step>,
+    /// Whether the step follows from the last event.
+    pub(super) is_new: bool,
 }
 
 impl Bench {
-    fn new(config: Config) -> Bench {
+    pub(super) fn new(config: Config) -> Bench {
         Bench {
             roles: RoleChanges::new(config),
             ns: namesystem(0, Life::first()),
@@ -59,10 +63,11 @@ impl Bench {
             now_ms: 1000,
             actions: Vec::new(),
             step: None,
+            is_new: false,
         }
     }
 
-    fn on(&mut self, event: Event<Asker>) -> Option<&Step> {
+    pub(super) fn on(&mut self, event: Event<Asker>) -> Option<&Step> {
         let mut place = Place {
             ns: &mut self.ns,
             gate: &mut self.gate,
@@ -79,10 +84,11 @@ impl Bench {
         let orders = self.roles.on(event, &mut place);
         self.actions = orders.actions;
         self.step = orders.step;
+        self.is_new = true;
         self.step.as_ref()
     }
 
-    fn fail(&mut self, kind: ProblemKind) -> Option<&Step> {
+    pub(super) fn fail(&mut self, kind: ProblemKind) -> Option<&Step> {
         let problem = Problem::passing("it failed".to_owned());
         self.on(Event::Failed(Problem { kind, ..problem }))
     }
@@ -96,7 +102,7 @@ impl Bench {
     }
 
     /// Does the present step of a load as well as it can be done.
-    fn read(&mut self, applied: u64) {
+    pub(super) fn read(&mut self, applied: u64) {
         let Some(Step::Load(life)) = self.step.clone() else {
             panic!("it reads no image but does {:?}", self.step);
         };
@@ -138,14 +144,28 @@ impl Bench {
         });
     }
 
+    /// The edits of another writer up to this one are applied.
+    pub(super) fn replay(&mut self, txid: TxId) {
+        let role = self.ns.role;
+        self.ns = namesystem(txid.0, self.ns.life().next(txid));
+        self.ns.role = role;
+        self.forget_orders();
+    }
+
+    /// What happens now is no event of the changes of a role.
+    pub(super) fn forget_orders(&mut self) {
+        self.actions.clear();
+        self.is_new = false;
+    }
+
     /// A quorum has everything that was logged.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         self.ns.edit_log.take();
         let applied = self.ns.edit_log.applied();
         self.ns.edit_log.life().acknowledge(applied).unwrap();
     }
 
-    fn change(&mut self) -> TxId {
+    pub(super) fn change(&mut self) -> TxId {
         let chmod = EditOp::SetPermissions {
             src: "/".to_owned(),
             mode: 0o755,
@@ -154,7 +174,7 @@ impl Bench {
         self.ns.edit_log.applied()
     }
 
-    fn park(&mut self, after: TxId) {
+    pub(super) fn park(&mut self, after: TxId) {
         let made_in = self.ns.life().generation();
         self.gate.park(made_in, Some(after), after.0).expect("the gate is open");
     }
@@ -187,12 +207,12 @@ impl Bench {
     }
 }
 
-const PAIR: Config = Config {
+pub(super) const PAIR: Config = Config {
     is_single: false,
     not_active_in_safe_mode: false,
     lease_ms: 1000,
 };
-const SINGLE: Config = Config {
+pub(super) const SINGLE: Config = Config {
     is_single: true,
     ..PAIR
 };
@@ -213,11 +233,7 @@ fn a_standby_becomes_active_only_behind_epoch_edits_and_proof() {
     bench.recovered(Some(7));
     assert_step!(bench, Some(Step::CatchUpTo(TxId(7))));
     assert_eq!(bench.ns.role, Role::BecomingActive, "edits are missing");
-    bench.ns = {
-        let mut ns = namesystem(7, bench.ns.life().next(TxId(7)));
-        ns.role = Role::BecomingActive;
-        ns
-    };
+    bench.replay(TxId(7));
     bench.on(Event::Done);
     assert_step!(bench, Some(Step::ProveBeforeActive(Epoch(2), Some(TxId(7)))));
     assert_eq!(bench.ns.role, Role::BecomingActive, "nothing is proven");
