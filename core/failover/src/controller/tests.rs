@@ -1,3 +1,5 @@
+mod scripts;
+
 use hathi_formats::ids::Epoch;
 
 use super::*;
