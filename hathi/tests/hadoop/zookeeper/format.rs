@@ -31,8 +31,12 @@ fn said(command: &mut Command, typed: &str) -> Result<(Option<i32>, Vec<String>)
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let is_logged = |line: &&str| {
         let begins_with = |part: &str| line.starts_with(part);
-        // A time, a trace of Java's, and how the two programs name an error in the end.
-        begins_with("20") || begins_with("\tat ") || begins_with("org.apache.hadoop.") || begins_with("hathi zkfc: ")
+        // A time, a trace of Java's, what its log says of itself, and how the two programs name an error in the end.
+        begins_with("20")
+            || begins_with("\tat ")
+            || begins_with("log4j:")
+            || begins_with("org.apache.hadoop.")
+            || begins_with("hathi zkfc: ")
     };
     // A question has no end of line, so that what is logged next stands behind it.
     let question = "(Y or N) ";
