@@ -67,8 +67,12 @@ fn directories_are_healthy(daemons: &Daemons, namenodes: &[u16]) -> Result<()> {
 fn logged(daemons: &Daemons, index: u16, what: &str) -> Vec<u64> {
     let log = daemons.log(Role::NameNode, index);
     let lines = log.lines().filter(|line| line.contains(what));
-    let txids = lines.filter_map(|line| line.split("txid=").nth(1)?.split_whitespace().next()?.parse().ok());
-    txids.collect()
+    lines.filter_map(txid_of).collect()
+}
+
+/// The transaction that a line of a log names.
+fn txid_of(line: &str) -> Option<u64> {
+    line.split("txid=").nth(1)?.split_whitespace().next()?.parse().ok()
 }
 
 fn mkdir(daemons: &Daemons, path: &str) -> Result<()> {
@@ -109,7 +113,11 @@ fn one_image_for_all(daemons: &Daemons, live: &[u16], since: &[usize], made: &BT
     let has = |index: u16, what, txid| logged(daemons, index, what).iter().filter(|had| **had == txid).count();
     for txid in made {
         for index in live {
-            let times = has(*index, "saved an image", *txid) + has(*index, "received an image", *txid);
+            let got = || has(*index, "saved an image", *txid) + has(*index, "received an image", *txid);
+            // An image is there a moment before the log says so.
+            let times = wait_for("an image in the log", PATIENCE, || {
+                Some(got()).filter(|times| *times > 0)
+            });
             ensure!(times == 1, "nn{index} got the image of {txid} {times} times");
         }
     }
@@ -124,6 +132,14 @@ fn one_image_for_all(daemons: &Daemons, live: &[u16], since: &[usize], made: &BT
             refused.len() * 2 <= taken.len(),
             "offered to those that refuse it: {refused:?}"
         );
+        for peer in live {
+            let named = format!("peer=\"nn{peer}\"");
+            let of_peer = refused.iter().filter(|line| line.contains(&named));
+            for txid in of_peer.filter_map(|line| txid_of(line)) {
+                let had = has(*peer, "saved an image", txid) + has(*peer, "received an image", txid);
+                ensure!(had == 0, "nn{peer} has the image of {txid} and was offered it again");
+            }
+        }
     }
     Ok(())
 }
