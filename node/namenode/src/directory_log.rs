@@ -8,12 +8,12 @@
 //! NameNode has locked its directories, so nobody else answers anything for as long as it lives.
 
 use crate::local_edits::LocalEdits;
-use crate::log::{LogCommand, LogError, LostWriter, Recovered, Waiting};
+use crate::log::{LogCommand, LostWriter, count};
 use crate::state::{Clock, NameNode};
 use crate::storage::NameDirs;
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::directory::{DirectoryError, JournalSet, MustHave, SharedDirectory};
-use hathi_namesystem::Life;
+use hathi_nameserver::edit_log_driver::{Broken, LogError, Recovered, Shipping};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_storage::OsDisk;
 use std::collections::VecDeque;
@@ -25,8 +25,6 @@ use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// Batches handed over at one time: one is being synced, one is next.
-const BATCHES_UNDER_WAY: usize = 2;
 /// Before a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(250);
 /// How often the claim is looked at when there are no leases.
@@ -70,14 +68,11 @@ pub struct DirectoryLog {
     /// Counts the times this NameNode became the writer or ceased to be; the thread drops what belongs to another.
     number: u64,
     wanted: Arc<AtomicU64>,
-    /// Whose edits are shipped, and who hears what is synced.
-    life: Option<Life>,
+    /// Whether this NameNode is the writer.
+    writes: bool,
+    shipping: Shipping<oneshot::Sender<()>>,
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
     recover_until: tokio::time::Instant,
-    /// Last transaction and moment of each batch at the thread.
-    under_way: VecDeque<(TxId, u64)>,
-    waiting_synced: Waiting,
-    waiting_final: Waiting,
     commands: mpsc::UnboundedReceiver<LogCommand>,
     lost: mpsc::UnboundedSender<LostWriter>,
     local: LocalEdits,
@@ -125,12 +120,10 @@ impl DirectoryLog {
             news,
             number: 0,
             wanted,
-            life: None,
+            writes: false,
+            shipping: Shipping::default(),
             recovering: None,
             recover_until: tokio::time::Instant::now(),
-            under_way: VecDeque::new(),
-            waiting_synced: Waiting::default(),
-            waiting_final: Waiting::default(),
             commands,
             lost,
             local,
@@ -176,11 +169,13 @@ impl DirectoryLog {
                 let image = self.nn.ns.read().most_recent_checkpoint;
                 self.order(Work::Claim(self.number, info, image));
             }
-            LogCommand::Ship(life) => self.life = Some(life),
-            // Who is not the writer (any more) drops it.
-            LogCommand::NotifySynced(..) | LogCommand::NotifyFinalized(..) if self.life.is_none() => {}
-            LogCommand::NotifySynced(txid, done) => self.waiting_synced.wait(txid, done),
-            LogCommand::NotifyFinalized(last, done) => self.waiting_final.wait(last, done),
+            // A writer that was lost since is told of by its own news.
+            LogCommand::Ship(life) if self.writes => self.shipping.begin(life),
+            LogCommand::Ship(_) => {}
+            LogCommand::NotifySynced(txid, done) => self.tell(|shipping, told| shipping.await_synced(txid, done, told)),
+            LogCommand::NotifyFinalized(last, done) => {
+                self.tell(|shipping, told| shipping.await_finalized(last, done, told));
+            }
             LogCommand::Resign(done) => {
                 let stopped = self.stop();
                 tokio::spawn(async move {
@@ -202,10 +197,8 @@ impl DirectoryLog {
     fn stop(&mut self) -> oneshot::Receiver<()> {
         self.number += 1;
         self.wanted.store(self.number, Ordering::Release);
-        self.life = None;
-        self.under_way.clear();
-        self.waiting_synced = Waiting::default();
-        self.waiting_final = Waiting::default();
+        self.writes = false;
+        self.shipping = Shipping::default();
         self.recovering = None;
         self.nn.lease.set(0);
         self.local.abandon();
@@ -215,63 +208,53 @@ impl DirectoryLog {
     }
 
     fn ship(&mut self) {
-        if self.life.is_none() || self.under_way.len() >= BATCHES_UNDER_WAY {
-            return;
-        }
-        let items = {
-            let mut ns = self.nn.ns.write();
-            if ns.is_broken() {
-                drop(ns);
+        let now = self.nn.clock.us();
+        if self.shipping.may_take() {
+            let taken = self.shipping.take(&mut *self.nn.ns.write(), now);
+            if let Err(Broken) = taken {
                 return self.on_lost(LogError::Broken);
             }
-            if !ns.edit_log.has_pending() {
-                return;
-            }
-            ns.edit_log.take()
-        };
-        let now = self.nn.clock.us();
-        for item in items {
-            if let LogItem::Edits { first, count, .. } = &item {
-                self.under_way.push_back((TxId(first.0 + u64::from(*count) - 1), now));
-            }
+        }
+        while let Some(item) = self.shipping.next(now) {
             self.order(Work::Item(self.number, item.clone()));
             self.local.push(item);
         }
     }
 
+    /// Tells those whose transaction or segment has come.
+    fn tell<T>(
+        &mut self,
+        event: impl FnOnce(&mut Shipping<oneshot::Sender<()>>, &mut Vec<oneshot::Sender<()>>) -> T,
+    ) -> T {
+        let mut told = Vec::new();
+        let result = event(&mut self.shipping, &mut told);
+        for done in told {
+            let _ = done.send(());
+        }
+        result
+    }
+
     fn on_news(&mut self, news: News) {
         match news {
             News::Recovered(recovered) => {
+                self.writes = true;
                 if let Some(done) = self.recovering.take() {
                     let _ = done.send(Ok(recovered));
                 }
             }
             News::Synced(txid) => self.on_synced(txid),
-            News::Finalized(end) => self.waiting_final.reached(end),
+            News::Finalized(end) => self.tell(|shipping, told| shipping.on_finalized(end, told)),
             News::LeaseUntil(until) => self.nn.lease.set(until),
             News::Lost(reason) => self.on_lost(LogError::Lost(reason)),
         }
     }
 
     fn on_synced(&mut self, txid: TxId) {
-        let Some(life) = &self.life else { return };
-        let before = life.synced();
-        if let Err(error) = life.acknowledge(txid) {
-            return self.on_lost(LogError::Lost(error.to_string()));
-        }
         let now = self.nn.clock.us();
-        let metrics = &self.nn.metrics;
-        metrics
-            .synced_txns
-            .fetch_add(txid.0.saturating_sub(before.0), Ordering::Relaxed);
-        while let Some(&(last, since)) = self.under_way.front()
-            && last <= txid
-        {
-            self.under_way.pop_front();
-            metrics.syncs.fetch_add(1, Ordering::Relaxed);
-            metrics.sync_us.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+        match self.tell(|shipping, told| shipping.on_synced(txid, now, told)) {
+            Ok(synced) => count(&self.nn.metrics, &synced),
+            Err(error) => self.on_lost(LogError::Lost(error.to_string())),
         }
-        self.waiting_synced.reached(txid);
     }
 
     fn on_lost(&mut self, error: LogError) {
@@ -441,7 +424,10 @@ impl Thread {
         let epoch = journal.epoch();
         self.journal = Some((number, journal));
         self.sync()?;
-        self.tell(News::Recovered(Recovered { epoch, last }));
+        self.tell(News::Recovered(Recovered {
+            epoch: Epoch(epoch),
+            last,
+        }));
         Ok(())
     }
 

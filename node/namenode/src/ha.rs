@@ -1,7 +1,7 @@
 //! Performs the steps of changes of role. Their order is `hathi_nameserver::role_changes`'; here are the tasks that do them.
 
 use crate::load::Loader;
-use crate::log::{LogCommand, LogError, LostWriter};
+use crate::log::{LogCommand, LostWriter};
 use crate::repair;
 use crate::rpc::Handler;
 use crate::shared_log::SharedLog;
@@ -9,7 +9,8 @@ use crate::state::{NameNode, ParkedReply, Transition};
 use crate::tail::Progress;
 use anyhow::Context;
 use hathi_formats::exceptions::RemoteException;
-use hathi_formats::ids::{Epoch, TxId};
+use hathi_formats::ids::TxId;
+use hathi_nameserver::edit_log_driver::LogError;
 use hathi_nameserver::role_changes::{
     Action, Config, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, Step,
 };
@@ -230,7 +231,7 @@ impl Controller {
                 self.log.send(LogCommand::Recover { info, done })?;
                 let recovered = recovered.await.context("the edit log task gave up")??;
                 return Ok(Event::Recovered {
-                    epoch: Epoch(recovered.epoch),
+                    epoch: recovered.epoch,
                     last: recovered.last,
                 });
             }

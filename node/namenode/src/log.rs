@@ -1,54 +1,31 @@
-//! The edit log task. It alone drives the quorum writer. It takes the open batch while fewer than [`BATCHES_UNDER_WAY`]
-//! batches are at the JournalNodes, so batches grow with the load. It releases parked replies when a quorum has what
-//! they show.
+//! The edit log task: the shell around [`QuorumLog`]. It carries requests to the JournalNodes and their answers back, and
+//! locks the namesystem where a batch is taken.
 //!
 //! It runs on the RPC reactor's thread, so at low load a change needs no switch between threads.
 
 use crate::journalnodes::JournalNodes;
 use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
-use crate::state::NameNode;
+use crate::state::{Metrics, NameNode};
 use hathi_formats::conf::HostPort;
-use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
-use hathi_journal::group_commit::GroupCommit;
+use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::mutant::Mutation;
-use hathi_journal::writer::{CallError, CallId, Change, Learner, QuorumWriter, WriterAction, WriterConfig};
+use hathi_journal::writer::{CallError, Change, Learner};
 use hathi_journal::{Answer, Membership, Request};
+use hathi_nameserver::edit_log_driver::{
+    JournalCall, JournalToRecover, LogAction, LogError, LogNews, QuorumLog, QuorumLogConfig, Recovered, Synced,
+};
 use hathi_namesystem::Life;
-use hathi_namesystem::edit_log::LogItem;
 use hathi_net::ipc::RpcClient;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// Number of batches at the JournalNodes at the same time: one is being synced, and the next is on its way.
-const BATCHES_UNDER_WAY: usize = 2;
-
-/// State of the journal after a recovery.
-#[derive(Clone, Copy, Debug)]
-pub struct Recovered {
-    /// Epoch of this NameNode.
-    pub epoch: u64,
-    /// The last transaction, if there is one.
-    pub last: Option<TxId>,
-}
-
-/// Why this NameNode is not the writer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LogError {
-    /// Another NameNode holds the read lease.
-    #[error("another NameNode holds the read lease")]
-    LeaseHeld,
-    /// An edit failed to apply, so this NameNode's namespace is the state of no log.
-    #[error("an edit failed to apply")]
-    Broken,
-    /// A higher epoch was promised, or no quorum answers.
-    #[error("{0}")]
-    Lost(String),
-}
+/// Time limit of the call that gives the read lease back.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Commands for the task.
 pub enum LogCommand {
@@ -93,24 +70,13 @@ pub struct LostWriter {
     pub reason: String,
 }
 
-/// A call and the writer that made it. A writer that resigned gets no answers, and the next one numbers its calls anew.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct WriterCall {
-    writer: u64,
-    /// The writer's index of the JournalNode.
-    channel: usize,
-    call: CallId,
-    /// When it was sent, if it carries edits.
-    batch_sent: Option<u64>,
-}
-
 enum Connection {
-    Connecting(Vec<(WriterCall, Request, Duration)>),
+    Connecting(Vec<(JournalCall, Request, Duration)>),
     Open(RpcClient),
 }
 
 enum Event {
-    Answer(WriterCall, Result<Answer, CallError>),
+    Answer(JournalCall, Result<Answer, CallError>),
     Connected(usize, Result<RpcClient, CallError>),
     Nothing,
 }
@@ -119,33 +85,21 @@ enum Event {
 pub struct LogTask {
     nn: Arc<NameNode>,
     nodes: JournalNodes,
+    log: QuorumLog<oneshot::Sender<()>>,
+    /// Actions of the driver, kept for their room in memory.
+    actions: Vec<LogAction<oneshot::Sender<()>>>,
     /// Connections, by the JournalNodes' indices in `nodes`.
     connections: BTreeMap<usize, Connection>,
-    /// The JournalNode of each channel of the writer.
-    places: Vec<usize>,
-    changing: Option<oneshot::Sender<Result<Membership, String>>>,
-    writer: Option<QuorumWriter>,
-    writer_number: u64,
-    /// The life whose edits are sent, and which is told what is synced.
-    life: Option<Life>,
+    /// By the driver's index of a JournalNode, its index in `nodes`. They belong to one attempt to be the writer.
+    places: (u64, Vec<usize>),
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
-    under_way: VecDeque<(TxId, u64)>,
-    group_commit: GroupCommit,
-    /// Items that were taken from the log, and that stand behind the end of a segment that is not finalized yet.
-    held: VecDeque<LogItem>,
-    finalizing: bool,
-    /// The segment that was ended early, so that a JournalNode can take part again.
-    ended_early: Option<TxId>,
-    waiting_synced: Waiting,
-    waiting_final: Waiting,
+    changing: Option<oneshot::Sender<Result<Membership, String>>>,
     commands: mpsc::UnboundedReceiver<LogCommand>,
     lost: mpsc::UnboundedSender<LostWriter>,
     events: JoinSet<Event>,
     local: LocalEdits,
-    holder: Arc<str>,
-    proof: OwnProof,
-    /// The highest epoch that a writer of this process has asked for.
-    asked_before: Epoch,
+    /// Open as long as the task lives, because the failover controller reads it.
+    _proof: OwnProof,
 }
 
 impl LogTask {
@@ -158,32 +112,32 @@ impl LogTask {
         lost: mpsc::UnboundedSender<LostWriter>,
         local: LocalEdits,
     ) -> Self {
-        let holder = Arc::from(nn.holder.as_str());
         let proof = OwnProof::draw(&nn.holder);
+        let settings = &nn.settings;
+        let log = QuorumLog::new(QuorumLogConfig {
+            holder: Arc::from(nn.holder.as_str()),
+            proof: proof.proof(),
+            lease_ms: settings.lease_ms,
+            journal_id: nodes.journal_id.clone(),
+            timeouts: settings.timeouts.clone(),
+            // One buffer for all of them, as large as Hadoop's queues together.
+            recent_limit_bytes: settings.queued_edits_bytes * nodes.configured.len(),
+            mutation: Mutation::default(),
+        });
         LogTask {
             nn,
             nodes,
+            log,
+            actions: Vec::new(),
             connections: BTreeMap::new(),
-            places: Vec::new(),
-            changing: None,
-            writer: None,
-            writer_number: 0,
-            life: None,
+            places: (0, Vec::new()),
             recovering: None,
-            under_way: VecDeque::new(),
-            group_commit: GroupCommit::default(),
-            held: VecDeque::new(),
-            finalizing: false,
-            ended_early: None,
-            waiting_synced: Waiting::default(),
-            waiting_final: Waiting::default(),
+            changing: None,
             commands,
             lost,
             events: JoinSet::new(),
             local,
-            holder,
-            proof,
-            asked_before: Epoch(0),
+            _proof: proof,
         }
     }
 
@@ -197,8 +151,7 @@ impl LogTask {
         tokio::pin!(timer);
         let mut armed = None;
         loop {
-            let wake_at = self.writer.as_ref().and_then(QuorumWriter::wake_at);
-            let wake_at = wake_at.into_iter().chain(self.group_commit.wake_at()).min();
+            let wake_at = self.log.wake_at();
             if let Some(at) = wake_at
                 && armed.is_none_or(|armed| at < armed)
             {
@@ -232,11 +185,11 @@ impl LogTask {
 
     /// Renews the lease only while calls are served.
     fn prove_serving(&mut self) {
-        let Some(writer) = &mut self.writer else {
+        let Some(renews) = self.log.renews_lease() else {
             return;
         };
         let proven = self.nn.serving.is_proven(self.nn.clock.ms());
-        if writer.renews_lease() != proven {
+        if renews != proven {
             if proven {
                 tracing::warn!("all reactors serve again: the read lease is renewed");
             } else {
@@ -244,173 +197,53 @@ impl LogTask {
                     "a reactor serves no calls: the read lease is not renewed, so that another NameNode may take over"
                 );
             }
-            writer.renew_lease(proven);
+            self.log.renew_lease(proven);
         }
     }
 
     fn tick(&mut self) {
         self.prove_serving();
-        let mut out = Vec::new();
         let now = self.nn.clock.us();
-        if let Some(writer) = &mut self.writer {
-            writer.tick(now, &mut out);
-            *self.nn.metrics.journal_lags.lock() = writer.lags(now);
-        }
-        self.perform(out);
-        self.end_segment_early(now);
-    }
-
-    /// Ends the segment for a JournalNode that can't be caught up in it. The JournalNode takes part in the next one.
-    fn end_segment_early(&mut self, now: u64) {
-        let wanted = self.writer.as_ref().and_then(|writer| writer.wants_new_segment(now));
-        if wanted.is_none() || wanted == self.ended_early || self.life.is_none() || self.finalizing {
-            return;
-        }
-        self.ended_early = wanted;
-        let rolled = self.nn.ns.write().edit_log.roll(self.nn.clock.wall_ms());
-        match rolled {
-            Ok(next) => tracing::info!(%next, "a JournalNode is back: it joins with a new edit log segment"),
-            // Another task is ending it.
-            Err(error) => tracing::debug!(%error, "no new segment for a JournalNode that is back"),
-        }
+        self.log.tick(now, &mut self.actions);
+        *self.nn.metrics.journal_lags.lock() = self.log.lags(now);
+        self.perform();
     }
 
     fn on_command(&mut self, command: LogCommand) {
+        let now = self.nn.clock.us();
         match command {
-            LogCommand::Recover { info, done } => self.recover(info, done),
-            LogCommand::Ship(life) => self.life = Some(life),
-            LogCommand::Members(step) => self.members(step),
-            // Dropped, because this NameNode is not the writer.
-            LogCommand::NotifySynced(..) | LogCommand::NotifyFinalized(..) if self.life.is_none() => {}
-            LogCommand::NotifySynced(txid, done) => self.waiting_synced.wait(txid, done),
-            LogCommand::NotifyFinalized(last, done) => self.waiting_final.wait(last, done),
+            LogCommand::Recover { info, done } => {
+                self.nodes.trust_all();
+                let journal = JournalToRecover {
+                    info,
+                    members: self.nodes.configured.iter().map(ToString::to_string).collect(),
+                    membership: self.nodes.membership(),
+                };
+                self.recovering = Some(done);
+                self.log.recover(journal, now, &mut self.actions);
+            }
+            LogCommand::Ship(life) => self.log.ship(life),
+            LogCommand::Members(step) => self.members(step, now),
+            LogCommand::NotifySynced(txid, done) => self.log.await_synced(txid, done, &mut self.actions),
+            LogCommand::NotifyFinalized(last, done) => self.log.await_finalized(last, done, &mut self.actions),
             LogCommand::Resign(done) => {
-                let epoch = self.writer.as_ref().map(QuorumWriter::epoch);
-                self.stop();
-                if let Some(epoch) = epoch {
-                    self.release_lease(epoch);
-                }
+                self.recovering = None;
+                self.log.resign(&mut self.actions);
+                self.perform();
                 let _ = done.send(());
             }
-            LogCommand::Purge(min_to_keep) => {
-                let mut out = Vec::new();
-                let now = self.nn.clock.us();
-                if let Some(writer) = &mut self.writer {
-                    writer.purge_logs_older_than(min_to_keep, now, &mut out);
-                }
-                self.perform(out);
-                self.local.purge(min_to_keep);
-            }
+            LogCommand::Purge(min_to_keep) => self.log.purge(min_to_keep, now, &mut self.actions),
         }
+        self.perform();
     }
 
-    fn recover(&mut self, info: NamespaceInfo, done: oneshot::Sender<Result<Recovered, LogError>>) {
-        self.stop();
-        self.nodes.trust_all();
-        let settings = &self.nn.settings;
-        let mut writer = QuorumWriter::new(WriterConfig {
-            layout_version: LayoutVersion::NAMENODE_CURRENT,
-            ns_info: info,
-            holder: self.holder.clone(),
-            proof: self.proof.proof(),
-            asked_before: self.asked_before,
-            lease_ms: settings.lease_ms,
-            members: self.nodes.configured.iter().map(ToString::to_string).collect(),
-            membership: self.nodes.membership(),
-            journal_id: self.nodes.journal_id.clone(),
-            timeouts: settings.timeouts.clone(),
-            // One buffer for all of them, as large as Hadoop's queues together.
-            recent_limit_bytes: settings.queued_edits_bytes * self.nodes.configured.len(),
-            pipeline_depth: BATCHES_UNDER_WAY,
-            mutation: Mutation::default(),
-        });
-        self.recovering = Some(done);
-        let mut out = Vec::new();
-        writer.recover(self.nn.clock.us(), &mut out);
-        self.writer = Some(writer);
-        self.perform(out);
-    }
-
-    fn stop(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            self.asked_before = self.asked_before.max(writer.epoch());
-        }
-        self.writer_number += 1;
-        self.life = None;
-        self.under_way.clear();
-        self.group_commit = GroupCommit::default();
-        self.held.clear();
-        self.finalizing = false;
-        self.waiting_synced = Waiting::default();
-        self.waiting_final = Waiting::default();
-        self.recovering = None;
-        self.changing = None;
-        self.places.clear();
-        self.nn.lease.set(0);
-        self.nn.metrics.journal_lags.lock().clear();
-        self.local.abandon();
-    }
-
-    fn release_lease(&mut self, epoch: Epoch) {
-        let request = Request::ReleaseLease {
-            holder: self.holder.clone(),
-            proof: self.proof.proof(),
-            up_to: Some(epoch),
-        };
-        for connection in self.connections.values() {
-            if let Connection::Open(client) = connection {
-                let answer = self.nodes.send(client, &request, Duration::from_secs(5));
-                self.events.spawn(async move {
-                    // A Java JournalNode does not know the call, but then there is no lease either.
-                    let _ = answer.await;
-                    Event::Nothing
-                });
-            }
-        }
-    }
-
-    /// Hands the open batch to the writer, unless enough are under way. A new segment waits until the last one is
-    /// finalized, because a recovery must find nothing behind an unfinished segment.
     fn ship(&mut self) {
-        if self.life.is_none() || self.finalizing || self.under_way.len() >= BATCHES_UNDER_WAY {
-            return;
-        }
-        if self.held.is_empty() {
+        if self.log.may_take() {
             let mut ns = self.nn.ns.write();
-            if ns.is_broken() {
-                drop(ns);
-                return self.on_lost(LogError::Broken);
-            }
-            let log = &mut ns.edit_log;
-            let (txns, bytes) = (log.pending_txns(), log.pending_bytes());
-            let now = self.nn.clock.us();
-            if !self.group_commit.leaves(txns, bytes, !self.under_way.is_empty(), now) {
-                return;
-            }
-            self.held = log.take();
+            self.log.take(&mut *ns, self.nn.clock.us(), &mut self.actions);
         }
-        let Some(writer) = &mut self.writer else { return };
-        let now = self.nn.clock.us();
-        let mut out = Vec::new();
-        while !self.finalizing
-            && let Some(item) = self.held.pop_front()
-        {
-            match &item {
-                LogItem::StartSegment(txid) => writer.start_segment(*txid, now, &mut out),
-                LogItem::Edits {
-                    first, count, bytes, ..
-                } => {
-                    self.under_way.push_back((TxId(first.0 + u64::from(*count) - 1), now));
-                    writer.journal(*first, *count, bytes.clone(), now, &mut out);
-                }
-                LogItem::FinalizeSegment { .. } => {
-                    self.finalizing = true;
-                    writer.finalize_segment(now, &mut out);
-                }
-            }
-            self.local.push(item);
-        }
-        self.perform(out);
+        self.log.hand_over(self.nn.clock.us(), &mut self.actions);
+        self.perform();
     }
 
     fn on_event(&mut self, event: Event) {
@@ -424,10 +257,10 @@ impl LogTask {
                 match result {
                     Ok(client) => {
                         for (call, request, timeout) in queued {
-                            if call.writer != self.writer_number {
-                                continue;
+                            // The next writer's first call on this connection has to come first.
+                            if call.attempt == self.log.attempt() {
+                                self.send_on(&client, call, &request, timeout);
                             }
-                            self.send_on(&client, call, &request, timeout);
                         }
                         self.connections.insert(journalnode, Connection::Open(client));
                     }
@@ -441,159 +274,118 @@ impl LogTask {
         }
     }
 
-    fn on_answer(&mut self, call: WriterCall, result: Result<Answer, CallError>) {
-        if call.writer != self.writer_number {
-            return;
-        }
-        let mut out = Vec::new();
+    fn on_answer(&mut self, call: JournalCall, result: Result<Answer, CallError>) {
         let now = self.nn.clock.us();
         if let (Some(sent), true) = (call.batch_sent, result.is_ok())
-            && let Some(journalnode) = self.journalnode(call.channel)
+            && let Some(journalnode) = self.journalnode(call)
         {
             let mut rpcs = self.nn.metrics.journal_rpcs.lock();
             rpcs.entry(journalnode)
                 .or_default()
                 .add_micros(now.saturating_sub(sent));
         }
-        if let Some(writer) = &mut self.writer {
-            writer.answer(call.channel, call.call, result, now, &mut out);
-        }
-        self.perform(out);
-        self.end_segment_early(now);
+        self.log.answer(call, result, now, &mut self.actions);
+        self.perform();
     }
 
-    fn perform(&mut self, actions: Vec<WriterAction>) {
-        if let Some(writer) = &self.writer {
-            self.nn.lease.set(writer.may_read_until());
+    fn perform(&mut self) {
+        self.nn.lease.set(self.log.may_read_until());
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            self.perform_one(action);
         }
-        for action in actions {
-            match action {
-                WriterAction::Send {
-                    journalnode,
-                    call,
-                    request,
-                    timeout,
-                } => {
-                    let call = WriterCall {
-                        writer: self.writer_number,
-                        channel: journalnode,
-                        call,
-                        batch_sent: matches!(request, Request::Journal { .. }).then(|| self.nn.clock.us()),
-                    };
-                    self.send(call, request, Duration::from_micros(timeout));
-                }
-                WriterAction::Recovered { epoch, last_segment } => {
-                    if let Some(found) = self.writer.as_ref().and_then(QuorumWriter::membership) {
-                        self.nodes.learn(found);
-                    }
-                    if self.writer.as_ref().is_some_and(|writer| !writer.lease_supported()) {
-                        tracing::warn!(
-                            "the JournalNodes know no read leases: reads may be stale for a moment after a failover, as with Hadoop"
-                        );
-                    }
-                    if let Some(done) = self.recovering.take() {
-                        let _ = done.send(Ok(Recovered {
-                            epoch: epoch.0,
-                            last: last_segment.map(|(_, last)| last),
-                        }));
-                    }
-                }
-                WriterAction::SegmentStarted { txid } => tracing::info!(%txid, "edit log segment started"),
-                WriterAction::Synced { txid } => self.on_synced(txid),
-                WriterAction::SegmentFinalized { start, end } => {
-                    tracing::info!(%start, %end, "edit log segment finalized");
-                    self.finalizing = false;
-                    self.waiting_final.reached(end);
-                }
-                WriterAction::MembershipChanged { membership } => {
-                    tracing::info!(members = membership.members.join(";"), "the JournalNodes were changed");
-                    self.nodes.learn(&membership);
-                    if let Some(done) = self.changing.take() {
-                        let _ = done.send(Ok(membership));
-                    }
-                }
-                WriterAction::Distrusted { journalnode, why } => {
-                    let addresses = self.writer.as_ref().map_or(&[][..], QuorumWriter::addresses);
-                    let address = addresses.get(journalnode).cloned().unwrap_or_default();
-                    tracing::error!(
-                        journalnode = address,
-                        why,
-                        "a JournalNode is left out of the recovery: look at it"
-                    );
-                    self.nodes.distrust(address, why);
-                }
-                WriterAction::Reelected { epoch } => {
-                    tracing::info!(
-                        %epoch,
-                        "elected anew in office: a JournalNode that had promised more to somebody else takes part again"
-                    );
-                }
-                WriterAction::Fenced { reason } | WriterAction::LostQuorum { reason } => {
-                    self.on_lost(LogError::Lost(reason));
-                    return;
-                }
-                WriterAction::LeaseHeld { .. } => {
-                    self.on_lost(LogError::LeaseHeld);
-                    return;
+        if self.actions.is_empty() {
+            self.actions = actions;
+        }
+    }
+
+    fn perform_one(&mut self, action: LogAction<oneshot::Sender<()>>) {
+        match action {
+            LogAction::Send { call, request, timeout } => self.send(call, request, Duration::from_micros(timeout)),
+            LogAction::Copy(item) => self.local.push(item),
+            LogAction::AbandonCopies => {
+                self.local.abandon();
+                self.changing = None;
+                self.nn.metrics.journal_lags.lock().clear();
+            }
+            LogAction::PurgeCopies(min_to_keep) => self.local.purge(min_to_keep),
+            LogAction::ReleaseLease(request) => self.release_lease(&request),
+            LogAction::Recovered(recovered) => self.tell_recovery(Ok(recovered)),
+            LogAction::NotRecovered(error) => self.tell_recovery(Err(error)),
+            LogAction::Lost(error) => {
+                let reason = error.to_string();
+                let _ = self.lost.send(LostWriter { reason });
+            }
+            LogAction::Reached(done) => {
+                let _ = done.send(());
+            }
+            LogAction::Synced(synced) => {
+                count(&self.nn.metrics, &synced);
+                self.nn.release_replies();
+            }
+            LogAction::RollEditLog => {
+                let rolled = self.nn.ns.write().edit_log.roll(self.nn.clock.wall_ms());
+                match rolled {
+                    Ok(next) => tracing::info!(%next, "a JournalNode is back: it joins with a new edit log segment"),
+                    // Another task is ending it.
+                    Err(error) => tracing::debug!(%error, "no new segment for a JournalNode that is back"),
                 }
             }
-        }
-    }
-
-    fn on_synced(&mut self, txid: TxId) {
-        let Some(life) = &self.life else { return };
-        let before = life.synced();
-        if let Err(error) = life.acknowledge(txid) {
-            return self.on_lost(LogError::Lost(error.to_string()));
-        }
-        let now = self.nn.clock.us();
-        let metrics = &self.nn.metrics;
-        metrics
-            .synced_txns
-            .fetch_add(txid.0.saturating_sub(before.0), Ordering::Relaxed);
-        let mut took = 0;
-        while let Some(&(last, since)) = self.under_way.front()
-            && last <= txid
-        {
-            self.under_way.pop_front();
-            took = now.saturating_sub(since);
-            metrics.syncs.fetch_add(1, Ordering::Relaxed);
-            metrics.sync_us.fetch_add(took, Ordering::Relaxed);
-            metrics.commits.add_micros(took);
-        }
-        let waiting = self.nn.ns.read().edit_log.pending_txns();
-        self.group_commit.synced(txid.0.saturating_sub(before.0), waiting, took);
-        self.waiting_synced.reached(txid);
-        self.nn.release_replies();
-    }
-
-    fn on_lost(&mut self, error: LogError) {
-        let recovering = self.recovering.take();
-        self.stop();
-        match recovering {
-            Some(done) => {
-                let _ = done.send(Err(error));
+            LogAction::Learn(membership) => self.nodes.learn(&membership),
+            LogAction::MembershipChanged(membership) => {
+                tracing::info!(members = membership.members.join(";"), "the JournalNodes were changed");
+                if let Some(done) = self.changing.take() {
+                    let _ = done.send(Ok(membership));
+                }
             }
-            None => {
-                let _ = self.lost.send(LostWriter {
-                    reason: error.to_string(),
+            LogAction::Distrust { address, why } => {
+                tracing::error!(
+                    journalnode = address,
+                    why,
+                    "a JournalNode is left out of the recovery: look at it"
+                );
+                self.nodes.distrust(address, why);
+            }
+            LogAction::Tell(news) => tell(news),
+        }
+    }
+
+    fn tell_recovery(&mut self, result: Result<Recovered, LogError>) {
+        if let Some(done) = self.recovering.take() {
+            let _ = done.send(result);
+        }
+    }
+
+    fn release_lease(&mut self, request: &Request) {
+        for connection in self.connections.values() {
+            if let Connection::Open(client) = connection {
+                let answer = self.nodes.send(client, request, RELEASE_TIMEOUT);
+                self.events.spawn(async move {
+                    // A Java JournalNode does not know the call, but then there is no lease either.
+                    let _ = answer.await;
+                    Event::Nothing
                 });
             }
         }
     }
 
-    /// The JournalNode of a channel of the writer.
-    fn journalnode(&mut self, channel: usize) -> Option<usize> {
-        while self.places.len() <= channel {
-            let address = self.writer.as_ref()?.addresses().get(self.places.len())?;
-            let address = HostPort::parse(address, None).ok()?;
-            self.places.push(self.nodes.index_of(&address));
+    /// The JournalNode of a call. A call of an earlier writer has none.
+    fn journalnode(&mut self, call: JournalCall) -> Option<usize> {
+        let (attempt, places) = &mut self.places;
+        if *attempt != call.attempt {
+            *attempt = call.attempt;
+            places.clear();
         }
-        self.places.get(channel).copied()
+        while places.len() <= call.journalnode {
+            let address = self.log.addresses().get(places.len())?;
+            let address = HostPort::parse(address, None).ok()?;
+            places.push(self.nodes.index_of(&address));
+        }
+        places.get(call.journalnode).copied()
     }
 
-    fn send(&mut self, call: WriterCall, request: Request, timeout: Duration) {
-        let Some(journalnode) = self.journalnode(call.channel) else {
+    fn send(&mut self, call: JournalCall, request: Request, timeout: Duration) {
+        let Some(journalnode) = self.journalnode(call) else {
             let broken = CallError::Broken("no such address".to_owned());
             self.events.spawn(async move { Event::Answer(call, Err(broken)) });
             return;
@@ -614,126 +406,54 @@ impl LogTask {
         }
     }
 
-    fn send_on(&mut self, client: &RpcClient, call: WriterCall, request: &Request, timeout: Duration) {
+    fn send_on(&mut self, client: &RpcClient, call: JournalCall, request: &Request, timeout: Duration) {
         let answer = self.nodes.send(client, request, timeout);
         self.events.spawn(async move { Event::Answer(call, answer.await) });
     }
 
-    /// Does a step of a change of the membership.
-    fn members(&mut self, step: MembersStep) {
-        let now = self.nn.clock.us();
-        let mut out = Vec::new();
-        match (step, &mut self.writer) {
-            (MembersStep::Learner(done), writer) => {
-                let _ = done.send(writer.as_ref().map_or(Learner::None, QuorumWriter::learner));
+    /// Does a step of a change of the membership. Without a writer the sender is dropped, which tells the receiver.
+    fn members(&mut self, step: MembersStep, now: u64) {
+        match step {
+            MembersStep::Learner(done) => {
+                let _ = done.send(self.log.learner());
             }
-            (MembersStep::AddLearner(address, done), Some(writer)) => {
-                let _ = done.send(writer.add_learner(&address, now, &mut out));
-            }
-            (MembersStep::DropLearner, Some(writer)) => writer.drop_learner(),
-            (MembersStep::Change(change, done), Some(writer)) => {
-                self.changing = Some(done);
-                if let Err(why) = writer.change(&change, now, &mut out)
-                    && let Some(done) = self.changing.take()
-                {
-                    let _ = done.send(Err(why));
+            MembersStep::AddLearner(address, done) => {
+                if let Some(begun) = self.log.add_learner(&address, now, &mut self.actions) {
+                    let _ = done.send(begun);
                 }
             }
-            // Without a writer the sender is dropped, which tells the receiver.
-            (_, None) => {}
-        }
-        self.perform(out);
-    }
-}
-
-/// Senders that wait until the log of one writer has reached a transaction, or has reached it already.
-#[derive(Default)]
-pub(crate) struct Waiting {
-    reached: Option<TxId>,
-    for_later: Vec<(TxId, oneshot::Sender<()>)>,
-}
-
-impl Waiting {
-    /// Signals `done` when this transaction is reached, or at once if it has been.
-    pub(crate) fn wait(&mut self, txid: TxId, done: oneshot::Sender<()>) {
-        if self.reached >= Some(txid) {
-            let _ = done.send(());
-        } else {
-            self.for_later.push((txid, done));
-        }
-    }
-
-    /// Signals everybody who waits for this transaction or an earlier one.
-    pub(crate) fn reached(&mut self, txid: TxId) {
-        self.reached = self.reached.max(Some(txid));
-        for (_, done) in self.for_later.extract_if(.., |(at, _)| *at <= txid) {
-            let _ = done.send(());
+            MembersStep::DropLearner => self.log.drop_learner(),
+            MembersStep::Change(change, done) => match self.log.change(&change, now, &mut self.actions) {
+                Some(Ok(())) => self.changing = Some(done),
+                Some(Err(why)) => {
+                    let _ = done.send(Err(why));
+                }
+                None => {}
+            },
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing;
-    use hathi_formats::editlog::EditOp;
-    use hathi_journal::directory::MustHave;
-
-    /// The failed write wakes the task, and the task tells the one that changes roles.
-    #[tokio::test]
-    async fn safety_n3_an_edit_that_fails_to_apply_ends_the_active() {
-        let alone = testing::active();
-        let nn = alone.shared.nn.clone();
-        let (commands, command_queue) = mpsc::unbounded_channel();
-        let (lost, mut lost_queue) = mpsc::unbounded_channel();
-        let local = LocalEdits::start(Vec::new(), MustHave::default(), |_| {}).unwrap();
-        let nodes = JournalNodes::none(&nn.settings);
-        let task = tokio::spawn(LogTask::new(nn.clone(), nodes, command_queue, lost, local).run());
-        commands.send(LogCommand::Ship(nn.ns.read().life().clone())).unwrap();
-        {
-            let mut ns = nn.ns.write();
-            let missing = EditOp::SetReplication {
-                path: "/missing".to_owned(),
-                replication: 2,
-            };
-            ns.commit(&[missing]).expect_err("it does not apply");
-        }
-        nn.log_wake.notify_one();
-        let news = tokio::time::timeout(Duration::from_secs(20), lost_queue.recv());
-        let news = news.await.expect("nobody notices").expect("the task lives");
-        assert_eq!(news.reason, LogError::Broken.to_string());
-        task.abort();
+/// Counts what became durable, for the metrics.
+pub(crate) fn count(metrics: &Metrics, synced: &Synced) {
+    metrics.synced_txns.fetch_add(synced.transactions, Ordering::Relaxed);
+    for took in &synced.batches {
+        metrics.syncs.fetch_add(1, Ordering::Relaxed);
+        metrics.sync_us.fetch_add(*took, Ordering::Relaxed);
+        metrics.commits.add_micros(*took);
     }
+}
 
-    #[tokio::test]
-    async fn who_asks_for_the_end_of_a_segment_that_is_final_already_is_told_at_once() {
-        let alone = testing::active();
-        let nn = alone.shared.nn.clone();
-        let (_commands, command_queue) = mpsc::unbounded_channel();
-        let (lost, _lost_queue) = mpsc::unbounded_channel();
-        let local = LocalEdits::start(Vec::new(), MustHave::default(), |_| {}).unwrap();
-        let nodes = JournalNodes::none(&nn.settings);
-        let mut task = LogTask::new(nn.clone(), nodes, command_queue, lost, local);
-        task.on_command(LogCommand::Ship(nn.ns.read().life().clone()));
-        task.perform(vec![WriterAction::SegmentFinalized {
-            start: TxId(1),
-            end: TxId(7),
-        }]);
-        let (done, mut finalized) = oneshot::channel();
-        task.on_command(LogCommand::NotifyFinalized(TxId(7), done));
-        finalized.try_recv().expect("it is final");
-        let (done, mut finalized) = oneshot::channel();
-        task.on_command(LogCommand::NotifyFinalized(TxId(8), done));
-        assert_eq!(finalized.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        task.perform(vec![WriterAction::SegmentFinalized {
-            start: TxId(8),
-            end: TxId(8),
-        }]);
-        finalized.try_recv().expect("it is final by now");
-        // Nobody waits in vain for a NameNode that is not the writer any more.
-        let (done, mut finalized) = oneshot::channel();
-        task.stop();
-        task.on_command(LogCommand::NotifyFinalized(TxId(8), done));
-        assert_eq!(finalized.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+fn tell(news: LogNews) {
+    match news {
+        LogNews::NoLeases => tracing::warn!(
+            "the JournalNodes know no read leases: reads may be stale for a moment after a failover, as with Hadoop"
+        ),
+        LogNews::SegmentStarted(txid) => tracing::info!(%txid, "edit log segment started"),
+        LogNews::SegmentFinalized(start, end) => tracing::info!(%start, %end, "edit log segment finalized"),
+        LogNews::Reelected(epoch) => tracing::info!(
+            %epoch,
+            "elected anew in office: a JournalNode that had promised more to somebody else takes part again"
+        ),
     }
 }
