@@ -131,8 +131,8 @@ fn fetch() -> Result<PathBuf> {
     };
     let home = target.join(format!("hadoop-{VERSION}"));
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
-    // What was fetched by another list of jars is fetched again.
-    let list = std::fs::read_to_string(&pom).with_context(|| pom.display().to_string())?;
+    // What was fetched by another list of jars, or set up in another way, is fetched again.
+    let list = std::fs::read_to_string(&pom).with_context(|| pom.display().to_string())? + LOG4J;
     let done = home.join("done");
     if std::fs::read_to_string(&done).is_ok_and(|fetched| fetched == list) {
         return Ok(home);
@@ -185,7 +185,9 @@ fn move_test_sources(lib: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Of a failover controller tests have to know which role it takes its NameNode for.
 const LOG4J: &str = "log4j.rootLogger=WARN,console\n\
+    log4j.logger.org.apache.hadoop.ha.ZKFailoverController=INFO\n\
     log4j.appender.console=org.apache.log4j.ConsoleAppender\n\
     log4j.appender.console.target=System.err\n\
     log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
