@@ -106,6 +106,12 @@ impl Edits {
         })
     }
 
+    /// The last transaction that may be applied.
+    #[must_use]
+    pub fn limit(&self) -> TxId {
+        self.limit
+    }
+
     /// Applies up to `max` transactions to the namesystem, and compares those that it has already. The caller may
     /// release the lock between two calls. Returns whether there are more.
     pub fn apply(&mut self, ns: &mut Namesystem, max: usize, mono_ms: u64) -> Result<bool, TailError> {

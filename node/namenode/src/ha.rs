@@ -6,11 +6,11 @@ use crate::repair;
 use crate::rpc::Handler;
 use crate::shared_log::SharedLog;
 use crate::state::{NameNode, ParkedReply, Transition};
-use crate::tail::Progress;
 use anyhow::Context;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
 use hathi_nameserver::edit_log_driver::LogError;
+use hathi_nameserver::reading::Progress;
 use hathi_nameserver::role_changes::{
     Action, Config, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, Step,
 };

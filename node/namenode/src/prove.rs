@@ -2,9 +2,10 @@
 //! for their epochs, and where these prove nothing, reads the replayed edits once more.
 
 use crate::journalnodes::Readers;
-use crate::tail::{CALL_TIMEOUT, MEMORY_TIMEOUT, Tail, candidates, committed_edits};
+use crate::tail::{Tail, millis};
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::{Answer, Request};
+use hathi_nameserver::reading::{CALL_TIMEOUT_MS, MEMORY_TIMEOUT_MS, candidates, committed_edits};
 use hathi_namesystem::history::{Compared, Comparison, JournalState, Source, Stretch};
 use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
@@ -58,7 +59,11 @@ impl Tail {
         // Mostly these are the edits of about a second, in the memory of a JournalNode that knows what is committed.
         while !comparison.is_whole() {
             let before = comparison.next();
-            for (_, answer) in self.readers.call_all(&committed_edits(before, 0), MEMORY_TIMEOUT).await {
+            for (_, answer) in self
+                .readers
+                .call_all(&committed_edits(before, 0), millis(MEMORY_TIMEOUT_MS))
+                .await
+            {
                 if let Ok(Answer::JournaledEdits {
                     edit_log: Some(edits),
                     committed: Some(committed),
@@ -102,7 +107,7 @@ async fn journal_states(readers: &Arc<Readers>) -> Vec<JournalState> {
         known_counter: None,
         wait_ms: 0,
     };
-    let answers = readers.call_all(&request, CALL_TIMEOUT).await;
+    let answers = readers.call_all(&request, millis(CALL_TIMEOUT_MS)).await;
     let state = |answer| match answer {
         Ok(Answer::LeaseState(state)) => Some(JournalState {
             promised: state.promised_epoch,

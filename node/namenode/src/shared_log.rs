@@ -2,11 +2,12 @@
 //! the NameNode needs to read them.
 
 use crate::state::NameNode;
-use crate::tail::{Progress, Tail, apply};
+use crate::tail::{Tail, apply};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::directory::SharedDirectory;
+use hathi_nameserver::reading::Progress;
 use hathi_namesystem::history::Source;
 use hathi_namesystem::tailer::{Edits, TailError, check_not_purged};
 use hathi_storage::OsDisk;
@@ -142,7 +143,8 @@ impl DirectoryTail {
     async fn read(&self, path: PathBuf, end: TxId) -> anyhow::Result<Progress> {
         let bytes = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
         let bytes = bytes.context("the reader died")??;
-        apply(&self.nn, Edits::new(Bytes::from(bytes), end, Source::Finalized)?).await
+        let edits = Edits::new(Bytes::from(bytes), end, Source::Finalized)?;
+        apply(&self.nn, edits).await.context("edits cannot be applied")
     }
 
     async fn catch_up_to(&self, last: TxId) -> anyhow::Result<()> {
