@@ -1,6 +1,6 @@
 //! One replica: its state, its lengths, where its files are.
 
-use hathi_formats::exceptions;
+use hathi_formats::exceptions::{self, ExceptionClass};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
 /// A volume's place in the DataNode's list; never given to another volume while the process runs.
@@ -295,7 +295,7 @@ pub enum ReplicaError {
 impl ReplicaError {
     /// The Java exception class.
     #[must_use]
-    pub const fn class(&self) -> &'static str {
+    pub const fn class(&self) -> ExceptionClass {
         match self {
             ReplicaError::NotFound(_) => exceptions::REPLICA_NOT_FOUND,
             ReplicaError::AlreadyExists(_) => exceptions::REPLICA_ALREADY_EXISTS,

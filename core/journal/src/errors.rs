@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::exceptions::{self, ExceptionClass, RemoteException};
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_storage::StorageError;
 
@@ -181,7 +181,7 @@ pub enum JournalError {
 impl JournalError {
     /// Java class of the exception that the caller gets.
     #[must_use]
-    pub fn class(&self) -> &'static str {
+    pub fn class(&self) -> ExceptionClass {
         match self {
             JournalError::Fenced { .. }
             | JournalError::NotPromised { .. }

@@ -166,7 +166,7 @@ pub(crate) fn is_reserved_inodes(src: &str) -> bool {
     src == "/.reserved/.inodes" || src.starts_with("/.reserved/.inodes/")
 }
 
-pub(crate) fn refuse(class: &'static str, message: impl Into<String>) -> Refused {
+pub(crate) fn refuse(class: ex::ExceptionClass, message: impl Into<String>) -> Refused {
     Refused::new(class, message)
 }
 

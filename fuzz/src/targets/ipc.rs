@@ -199,7 +199,7 @@ fn response_samples() -> Vec<Vec<u8>> {
     let mut good = BytesMut::new();
     codec::put_success(&mut good, &ids, &GetFileInfoRequestProto { src: "/a".to_owned() });
     let mut bad = BytesMut::new();
-    let exception = RemoteException::new("java.io.IOException", "why");
+    let exception = RemoteException::new(hathi_formats::exceptions::IO, "why");
     codec::put_error(&mut bad, &ids, ErrorCode::Application, &exception);
     vec![good.to_vec(), bad.to_vec()]
 }

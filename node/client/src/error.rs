@@ -1,7 +1,7 @@
 //! What can go wrong for a user of the client.
 
 use hathi_formats::conf::ConfError;
-use hathi_formats::exceptions::RemoteException;
+use hathi_formats::exceptions::{ExceptionClass, RemoteException};
 use hathi_net::ipc::RpcError;
 
 /// An operation that failed.
@@ -69,7 +69,7 @@ impl ClientError {
 
     /// Whether a server answered with this exception class.
     #[must_use]
-    pub fn is_remote(&self, class: &str) -> bool {
+    pub fn is_remote(&self, class: ExceptionClass) -> bool {
         self.remote().is_some_and(|exception| exception.is(class))
     }
 }

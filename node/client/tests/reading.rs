@@ -6,7 +6,7 @@ mod common;
 
 use common::{Asked, DataNode, NameNode, Script, block, complete, located, locations, open};
 use hathi_client::{ClientError, FileReader};
-use hathi_formats::exceptions::REPLICA_NOT_FOUND;
+use hathi_formats::exceptions::{ExceptionClass, IO, REPLICA_NOT_FOUND};
 use hathi_formats::proto::hdfs::{LocatedBlocksProto, ReportBadBlocksRequestProto, ReportBadBlocksResponseProto};
 use prost::Message;
 
@@ -18,7 +18,7 @@ fn namenode(file: LocatedBlocksProto) -> NameNode {
     })
 }
 
-fn knows(name: &str, visible: Result<i64, &'static str>) -> DataNode {
+fn knows(name: &str, visible: Result<i64, ExceptionClass>) -> DataNode {
     DataNode::start(
         name,
         Script {
@@ -71,7 +71,7 @@ async fn safety_d6_a_datanode_that_does_not_know_the_length_is_passed_over() {
 
 #[tokio::test]
 async fn safety_d6_a_length_that_nobody_knows_is_an_error_and_not_zero() {
-    for visible in [Ok(-1), Err("java.io.IOException"), Err(REPLICA_NOT_FOUND)] {
+    for visible in [Ok(-1), Err(IO), Err(REPLICA_NOT_FOUND)] {
         // One that has no replica does not speak for the one that is silent.
         let (first, second) = (knows("first", visible), knows("second", Ok(-1)));
         let namenode = namenode(open(located(block(1, 0), &[&first, &second])));

@@ -174,13 +174,15 @@ impl Conversation {
             match self.offer(client).await {
                 Ok(()) => {}
                 Err(ActorError::Rpc(RpcError::Remote(exception))) => {
-                    match &*exception.class {
-                        exceptions::UNREGISTERED_NODE
-                        | exceptions::DISALLOWED_DATANODE
-                        | exceptions::INCORRECT_VERSION => {
+                    match exception.class() {
+                        Some(
+                            exceptions::UNREGISTERED_NODE
+                            | exceptions::DISALLOWED_DATANODE
+                            | exceptions::INCORRECT_VERSION,
+                        ) => {
                             return Err(ActorError::Final(exception.to_string()));
                         }
-                        exceptions::INVALID_BLOCK_REPORT_LEASE => self.schedule.drop_lease(),
+                        Some(exceptions::INVALID_BLOCK_REPORT_LEASE) => self.schedule.drop_lease(),
                         _ => {}
                     }
                     tracing::warn!(namenode = %self.actor.address, %exception, "refused");

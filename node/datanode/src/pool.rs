@@ -54,7 +54,7 @@ pub enum PoolError {
 impl PoolError {
     /// The Java exception class that says so to callers.
     #[must_use]
-    pub fn class(&self) -> &'static str {
+    pub fn class(&self) -> hathi_formats::exceptions::ExceptionClass {
         match self {
             PoolError::Replica(error) => error.class(),
             _ => hathi_formats::exceptions::IO,

@@ -8,7 +8,7 @@
 use crate::background::Shared;
 use bytes::Bytes;
 use hathi_blockmanager::NumberReplicas;
-use hathi_formats::exceptions::RemoteException;
+use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::Block;
 use hathi_formats::proto::hdfs::{DatanodeReportTypeProto, StorageTypeProto};
 use hathi_namespace::{Caller, FileStatus, InodeKind};
@@ -245,7 +245,7 @@ impl<'a> Fsck<'a> {
     fn report(&mut self, started: Instant) -> Result<(), RemoteException> {
         if let Some(unsupported) = self.asked.unsupported {
             return Err(RemoteException::new(
-                "java.lang.UnsupportedOperationException",
+                exceptions::UNSUPPORTED_OPERATION,
                 format!("-{unsupported} is not supported by this NameNode"),
             ));
         }
@@ -493,7 +493,7 @@ impl<'a> Fsck<'a> {
     fn list_corrupt_files(&mut self) -> Result<(), RemoteException> {
         if !self.superuser {
             return Err(RemoteException::new(
-                hathi_formats::exceptions::ACCESS_CONTROL,
+                exceptions::ACCESS_CONTROL,
                 format!("Access denied for user {}. Superuser privilege is required", self.user),
             ));
         }

@@ -9,7 +9,7 @@ use crate::state::NameNode;
 use anyhow::{Context, bail, ensure};
 use hathi_blockmanager::DEFAULT_RACK;
 use hathi_formats::conf::Configuration;
-use hathi_formats::exceptions::RemoteException;
+use hathi_formats::exceptions::{INVALID_TOPOLOGY, RemoteException, UNRESOLVED_TOPOLOGY};
 use hathi_namesystem::Namesystem;
 use hathi_net::ipc::{RpcCall, protocols};
 use parking_lot::Mutex;
@@ -21,11 +21,6 @@ use tokio::process::Command;
 
 /// A script that takes longer than this is killed, and its hosts count as unresolved. Hadoop waits for ever.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// `NetworkTopology.InvalidTopologyException`
-const INVALID_TOPOLOGY: &str = "org.apache.hadoop.net.NetworkTopology$InvalidTopologyException";
-/// `UnresolvedTopologyException`
-const UNRESOLVED_TOPOLOGY: &str = "org.apache.hadoop.hdfs.server.blockmanagement.UnresolvedTopologyException";
 
 /// The source of racks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hathi_formats::exceptions;
+use hathi_formats::exceptions::{self, ExceptionClass};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_storage::{Disk, DiskFile, SimDisk};
 
@@ -82,7 +82,7 @@ impl Bench {
         self.call(request).unwrap()
     }
 
-    pub(super) fn class(&mut self, request: &Request) -> &'static str {
+    pub(super) fn class(&mut self, request: &Request) -> ExceptionClass {
         self.call(request).expect_err("must be refused").class()
     }
 

@@ -14,9 +14,6 @@ use crate::usage::{Usage, type_space};
 
 use super::create::LAZY_PERSIST;
 
-/// `PathIsNotDirectoryException`, which the table of classes does not name.
-const PATH_IS_NOT_DIRECTORY: &str = "org.apache.hadoop.fs.PathIsNotDirectoryException";
-
 /// Storage policies by name and id (`BlockStoragePolicySuite.createDefaultSuite`).
 pub const STORAGE_POLICIES: [(&str, u8); 8] = [
     ("LAZY_PERSIST", 15),
@@ -221,7 +218,10 @@ impl Namespace {
             return Err(refuse(ex::FILE_NOT_FOUND, format!("Directory does not exist: {path}")));
         };
         if !self.rec(slot).is_dir() {
-            return Err(refuse(PATH_IS_NOT_DIRECTORY, format!("`{path}': Is not a directory")));
+            return Err(refuse(
+                ex::PATH_IS_NOT_DIRECTORY,
+                format!("`{path}': Is not a directory"),
+            ));
         }
         if let Some(number) = storage_type {
             let Some(storage_type) = storage_type_ordinal(number) else {
@@ -277,7 +277,7 @@ impl Namespace {
         let rec = self.rec(slot);
         if !rec.is_dir() {
             return Err(refuse(
-                PATH_IS_NOT_DIRECTORY,
+                ex::PATH_IS_NOT_DIRECTORY,
                 format!("`{}': Is not a directory", iip.path()),
             ));
         }

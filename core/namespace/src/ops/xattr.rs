@@ -11,8 +11,6 @@ use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, Plan, Refused};
 use crate::unsupported::Feature;
 
-/// `XAttrNotFoundException`, which is not in the table of classes.
-const XATTR_NOT_FOUND: &str = "org.apache.hadoop.hdfs.protocol.XAttrNotFoundException";
 const NOT_FOUND_TEXT: &str = "At least one of the attributes provided was not found.";
 /// `HdfsServerConstants.SECURITY_XATTR_UNREADABLE_BY_SUPERUSER`, without its namespace.
 const UNREADABLE: &str = "hdfs.unreadable.by.superuser";
@@ -289,7 +287,7 @@ impl Namespace {
                     .iter()
                     .find(|xattr| same(xattr, name))
                     .cloned()
-                    .ok_or_else(|| refuse(XATTR_NOT_FOUND, NOT_FOUND_TEXT))
+                    .ok_or_else(|| refuse(ex::XATTR_NOT_FOUND, NOT_FOUND_TEXT))
             })
             .collect()
     }

@@ -245,7 +245,7 @@ fn batched_listing(ns: &Namesystem, ctx: &CallContext, request: GetBatchedListin
             }
             Ok(Listed { remaining: None, .. }) => {
                 listing.exception = Some(RemoteExceptionProto {
-                    class_name: exceptions::FILE_NOT_FOUND.to_owned(),
+                    class_name: exceptions::FILE_NOT_FOUND.java().to_owned(),
                     message: Some(format!("{path} does not exist")),
                 });
                 after = after.max(ns.shown_everything());
@@ -254,7 +254,7 @@ fn batched_listing(ns: &Namesystem, ctx: &CallContext, request: GetBatchedListin
             Err(refused) => {
                 listing.partial_listing.clear();
                 listing.exception = Some(RemoteExceptionProto {
-                    class_name: refused.class.into_owned(),
+                    class_name: refused.class_name().to_owned(),
                     message: Some(refused.message),
                 });
                 after = after.max(ns.shown_everything());

@@ -148,7 +148,10 @@ mod tests {
 
     #[test]
     fn what_the_server_said_stands_alone() {
-        let remote = RpcError::Remote(hathi_formats::exceptions::RemoteException::new("a.B", "no"));
+        let remote = RpcError::Remote(hathi_formats::exceptions::RemoteException::received(
+            "a.B",
+            "no".to_owned(),
+        ));
         assert_eq!(error(&remote, &address("10.1.2.3")), "no");
     }
 }

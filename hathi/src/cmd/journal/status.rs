@@ -167,7 +167,7 @@ async fn ask(client: &RpcClient, envelope: &Envelope, request: &Request) -> Resu
         .await?;
     Answer::decode(request.method(), answer).map_err(|error| {
         RpcError::Remote(hathi_formats::exceptions::RemoteException::new(
-            "java.io.IOException",
+            hathi_formats::exceptions::IO,
             error.to_string(),
         ))
     })

@@ -12,7 +12,7 @@ use hathi_formats::conf::{Configuration, Environment};
 use hathi_formats::datatransfer::{
     DataChecksum, OpRequest, PacketBuffer, PacketHeader, PipelineAck, read_delimited, read_request, write_delimited,
 };
-use hathi_formats::exceptions::RemoteException;
+use hathi_formats::exceptions::{self, ExceptionClass, RemoteException};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
     BlockOpResponseProto, ClientReadStatusProto, DatanodeIdProto, DatanodeInfoProto, ExtendedBlockProto,
@@ -91,7 +91,7 @@ pub struct Script {
     /// Of the reads, the first so many get data that does not fit the checksums.
     pub corrupt_reads: usize,
     /// What `getReplicaVisibleLength` says; an error's class without a length.
-    pub visible: Option<Result<i64, &'static str>>,
+    pub visible: Option<Result<i64, ExceptionClass>>,
     /// Packets that are acknowledged until one is met by the end of the connection, once.
     pub break_after: Option<usize>,
 }
@@ -125,7 +125,7 @@ impl DataNode {
             }
             .encode_to_vec()),
             Some(Err(class)) => Err(RemoteException::new(class, "as scripted")),
-            None => Err(RemoteException::new("java.io.IOException", "not scripted")),
+            None => Err(RemoteException::new(exceptions::IO, "not scripted")),
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

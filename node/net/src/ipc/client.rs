@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use self::connection::{ConnectionTask, Link};
 use super::codec::{self, RequestIds};
 use super::{ClientId, Protocol, RemoteException, UserInfo};
+use hathi_formats::exceptions::ExceptionClass;
 
 /// Why a call has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -71,7 +72,7 @@ impl RpcError {
 
     /// Whether the server answered with this exception class.
     #[must_use]
-    pub fn is_remote(&self, class: &str) -> bool {
+    pub fn is_remote(&self, class: ExceptionClass) -> bool {
         self.remote().is_some_and(|exception| exception.is(class))
     }
 }

@@ -379,11 +379,11 @@ impl ErrorCode {
     /// What Hadoop's server says with an exception of a handler.
     #[must_use]
     pub fn of(exception: &RemoteException) -> ErrorCode {
-        match exception.class.as_ref() {
-            RPC_NO_SUCH_METHOD => ErrorCode::NoSuchMethod,
-            RPC_NO_SUCH_PROTOCOL => ErrorCode::NoSuchProtocol,
-            RPC_SERVER => ErrorCode::RpcServer,
-            RPC_VERSION_MISMATCH => ErrorCode::RpcVersionMismatch,
+        match exception.class() {
+            Some(RPC_NO_SUCH_METHOD) => ErrorCode::NoSuchMethod,
+            Some(RPC_NO_SUCH_PROTOCOL) => ErrorCode::NoSuchProtocol,
+            Some(RPC_SERVER) => ErrorCode::RpcServer,
+            Some(RPC_VERSION_MISMATCH) => ErrorCode::RpcVersionMismatch,
             _ => ErrorCode::Application,
         }
     }
@@ -473,13 +473,14 @@ pub fn put_success_encoded(out: &mut BytesMut, ids: &ResponseIds, message: &[u8]
 
 /// Appends a response that tells of a failure.
 pub fn put_error(out: &mut BytesMut, ids: &ResponseIds, code: ErrorCode, exception: &RemoteException) {
-    let mut header = Vec::with_capacity(sum([128, exception.class.len(), exception.message.len()]));
+    let class = exception.class_name();
+    let mut header = Vec::with_capacity(sum([128, class.len(), exception.message.len()]));
     header.put_u8(0x08);
     encode_varint(u64::from(ids.call_id.cast_unsigned()), &mut header);
     header.put_slice(&[0x10, if code.is_fatal() { 2 } else { 1 }, 0x18, VERSION]);
     header.put_u8(0x22);
-    encode_varint(exception.class.len() as u64, &mut header);
-    header.put_slice(exception.class.as_bytes());
+    encode_varint(class.len() as u64, &mut header);
+    header.put_slice(class.as_bytes());
     header.put_u8(0x2A);
     encode_varint(exception.message.len() as u64, &mut header);
     header.put_slice(exception.message.as_bytes());
@@ -509,13 +510,13 @@ pub fn put_bad_version(out: &mut BytesMut, client_version: i8) {
         3..9 => {
             out.put_i32(CALL_ID_AUTHORIZATION_FAILED);
             out.put_i32(-1);
-            put_writable_string(out, RPC_VERSION_MISMATCH);
+            put_writable_string(out, RPC_VERSION_MISMATCH.java());
             put_writable_string(out, &message);
         }
         2 => {
             out.put_i32(0);
             out.put_u8(1);
-            put_writable_string(out, RPC_VERSION_MISMATCH);
+            put_writable_string(out, RPC_VERSION_MISMATCH.java());
             put_writable_string(out, &message);
         }
         _ => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hathi_formats::exceptions::{OBSERVER_RETRY_ON_ACTIVE, RETRIABLE, STANDBY};
+use hathi_formats::exceptions::{RETRIABLE, Remedy};
 use prost::Message;
 
 use super::{CallIds, ClientId, ClientOptions, Protocol, RpcClient, RpcError};
@@ -253,9 +253,7 @@ async fn connect_to_any(
 fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
     let may_repeat = idempotence != Idempotence::No;
     match error {
-        RpcError::Remote(exception) if exception.is(STANDBY) || exception.is(OBSERVER_RETRY_ON_ACTIVE) => {
-            Decision::FailOver
-        }
+        RpcError::Remote(exception) if exception.remedy() == Remedy::AskAnother => Decision::FailOver,
         RpcError::Remote(exception) if exception.is(RETRIABLE) => Decision::RetryInPlace,
         RpcError::Remote(_) | RpcError::Decode(_) => Decision::Fail,
         RpcError::Connect { .. } => Decision::FailOver,

@@ -5,7 +5,7 @@ use crate::writing::namenode::CallError;
 use crate::writing::pipeline::Setup;
 use crate::writing::talk::{extended, identity, storage_id};
 use crate::writing::{DATANODES, World, WritingMutant};
-use hathi_formats::exceptions::RemoteException;
+use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, GenerationStamp};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
@@ -76,7 +76,7 @@ impl World {
         let answer: Result<AddBlockResponseProto, CallError> =
             self.call(writer.client, writer.call, "addBlock", &request);
         let answer = match answer {
-            Err(CallError::Refused(refusal)) if refusal.is(hathi_formats::exceptions::NOT_REPLICATED_YET) => {
+            Err(CallError::Refused(refusal)) if refusal.is(exceptions::NOT_REPLICATED_YET) => {
                 return Err(CallError::Again);
             }
             other => other?,
@@ -136,7 +136,7 @@ impl World {
         self.replace_lost(file, writer)?;
         let Some(block) = &mut writer.block else { return Ok(()) };
         if block.recoveries > RECOVERIES_MAX || block.nodes.is_empty() {
-            let refusal = RemoteException::new("AllDataNodesBad", format!("{:?}", block.nodes));
+            let refusal = RemoteException::new(exceptions::IO, format!("all DataNodes are bad: {:?}", block.nodes));
             return Err(CallError::Refused(refusal));
         }
         let request = UpdateBlockForPipelineRequestProto {

@@ -2,6 +2,7 @@
 
 use super::*;
 use hathi_formats::editlog::EditOp;
+use hathi_formats::exceptions::ExceptionClass;
 
 #[test]
 fn a_standby_refuses_whatever_is_not_unchecked() {
@@ -80,7 +81,7 @@ fn refusals_have_hadoops_class_and_words() {
     };
     let long = format!("/{}", "x".repeat(8000));
     let root = hdfs();
-    let cases: Vec<(&str, &CallContext, Bytes, &str, &str)> = vec![
+    let cases: Vec<(&str, &CallContext, Bytes, ExceptionClass, &str)> = vec![
         (
             "create",
             &root,
@@ -244,8 +245,8 @@ fn refusals_have_hadoops_class_and_words() {
     for (method, ctx, body, class, message) in cases {
         let refused = raw(&mut ns, ctx, method, body).result.expect_err(method);
         assert_eq!(
-            (refused.class.as_ref(), refused.message.as_str()),
-            (class, message),
+            (refused.class(), refused.message.as_str()),
+            (Some(class), message),
             "{method}"
         );
     }

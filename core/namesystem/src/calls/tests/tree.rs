@@ -96,7 +96,7 @@ fn listings_come_in_pages() {
     }
     assert_eq!(seen.len(), 8);
     assert_eq!(seen.last().unwrap().0, 2);
-    assert_eq!(failed, [(1, exceptions::FILE_NOT_FOUND.to_owned())]);
+    assert_eq!(failed, [(1, exceptions::FILE_NOT_FOUND.java().to_owned())]);
 }
 
 #[test]

@@ -353,10 +353,7 @@ impl ConnectionTask {
                 continue;
             }
             let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-            let exception = RemoteException {
-                class: text(header.exception_class).into(),
-                message: text(header.error_message),
-            };
+            let exception = RemoteException::received(&text(header.exception_class), text(header.error_message));
             let fatal = header.status != 1;
             let reason = exception.to_string();
             if let Some(waiting) = waiting {

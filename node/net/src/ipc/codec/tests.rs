@@ -68,7 +68,7 @@ fn java_reads_our_error_header() {
     assert_eq!(header.call_id.cast_signed(), -33);
     assert_eq!(header.status, 2);
     assert_eq!(header.error_detail, Some(15));
-    assert_eq!(header.exception_class_name.as_deref(), Some(IPC));
+    assert_eq!(header.exception_class_name.as_deref(), Some(IPC.java()));
     assert_eq!(header.error_msg.as_deref(), Some("no"));
     assert_eq!(header.retry_count, Some(2));
     assert_eq!(header.state_id, Some(-7));

@@ -207,7 +207,7 @@ fn a_frame_larger_than_any_buffer() {
 }
 
 /// Sends bytes, and expects one error frame and then the end.
-fn expect_fatal(opening: impl FnOnce(&mut BytesMut), call_id: i32, detail: i32, class: &str) {
+fn expect_fatal(opening: impl FnOnce(&mut BytesMut), call_id: i32, detail: i32, class: exceptions::ExceptionClass) {
     let (_echo, server) = serve(ServerOptions::default());
     let mut bytes = BytesMut::new();
     opening(&mut bytes);
@@ -217,7 +217,7 @@ fn expect_fatal(opening: impl FnOnce(&mut BytesMut), call_id: i32, detail: i32, 
     let (header, message) = parse(&answer[4..]);
     assert_eq!(header.call_id.cast_signed(), call_id);
     assert_eq!((header.status, header.error_detail), (2, Some(detail)));
-    assert_eq!(header.exception_class_name.as_deref(), Some(class));
+    assert_eq!(header.exception_class_name.as_deref(), Some(class.java()));
     assert!(message.is_none());
 }
 
