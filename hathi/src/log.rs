@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 
 /// Lines that wait to be written: some thousand, enough for any burst.
 const QUEUE_BYTES: usize = 1 << 20;
@@ -22,15 +23,25 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Sends the log to stderr, filtered by `HATHI_LOG` (default `info`).
 pub fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::prelude::*;
     let log = LOG.get_or_init(|| Log::to(io::stderr()));
-    let filter = EnvFilter::try_from_env("HATHI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("HATHI_LOG").ok();
+    let filter: Option<Result<Targets, ParseError>> = wanted.as_deref().map(str::parse);
+    let usual = || Targets::new().with_default(LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| log.clone())
         .log_internal_errors(false)
-        .with_ansi(false)
-        .init();
+        .with_ansi(false);
+    let used = filter
+        .as_ref()
+        .and_then(|filter| filter.as_ref().ok())
+        .cloned()
+        .unwrap_or_else(usual);
+    tracing_subscriber::registry().with(lines).with(used).init();
+    if let Some(Err(error)) = filter {
+        let wanted = wanted.unwrap_or_default();
+        tracing::warn!(wanted, %error, "HATHI_LOG is no list of levels, as in info,hathi_journal=debug: info is logged");
+    }
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         // So that what led to it stands before it.
