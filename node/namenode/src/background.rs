@@ -14,9 +14,9 @@ use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_nameserver::standby_calls::LeaseView;
-use hathi_namesystem::Role;
+use hathi_namesystem::{Namesystem, Role, monitor};
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLockWriteGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,13 @@ use tokio::task::JoinHandle;
 
 /// Period in which kept calls and pending deletions are looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// Number of inodes that are freed under one hold of the lock.
-const RECLAIM_INODES: usize = 2000;
-/// Number of blocks that are processed under one hold of the lock.
-const SLICE_BLOCKS: usize = 5000;
+/// Number of inodes that are freed under one hold of the lock, in about a millisecond.
+const RECLAIM_INODES: usize = 500;
+/// Number of blocks that are processed under one hold of the lock, in about a millisecond.
+const SLICE_BLOCKS: usize = 1000;
+/// Pause between two holds of the lock. A call takes the lock several times, so calls would only crawl if long work took it
+/// again at once.
+const SLICE_PAUSE: Duration = Duration::from_millis(1);
 /// Shortest time between two checks of heartbeats (`HeartbeatManager`).
 const HEARTBEAT_CHECK_MS: u64 = 5000;
 /// `dfs.namenode.lease-recheck-interval-ms`.
@@ -62,28 +65,72 @@ pub struct Shared {
     pub leases: Mutex<BTreeMap<usize, hathi_journal::messages::LeaseState>>,
 }
 
+/// Long work that goes on with its next slice.
+#[derive(Default)]
+struct Unfinished {
+    reclaim: bool,
+    heartbeats: bool,
+    redundancy: bool,
+}
+
+impl Unfinished {
+    /// Does one slice of each. Calls are served between two slices.
+    fn work(&mut self, nn: &NameNode) {
+        if self.reclaim {
+            self.reclaim = slice(nn, |ns| ns.reclaim(RECLAIM_INODES));
+        }
+        if self.heartbeats {
+            self.heartbeats = slice(nn, |ns| ns.blockmanager.heartbeat_check(nn.clock.now(), SLICE_BLOCKS));
+        }
+        if self.redundancy {
+            self.redundancy = nn.role() == Role::Active
+                && slice(nn, |ns| monitor::check_redundancy(ns, nn.clock.now(), SLICE_BLOCKS));
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        self.reclaim || self.heartbeats || self.redundancy
+    }
+}
+
+/// Whoever waits for the lock gets it after the slice. Returns what the slice returns: whether there is more to do.
+fn slice(nn: &NameNode, work: impl FnOnce(&mut Namesystem) -> bool) -> bool {
+    let mut ns = nn.ns.write();
+    let more = work(&mut ns);
+    RwLockWriteGuard::unlock_fair(ns);
+    more
+}
+
 /// Runs the monitors.
 pub async fn monitors(shared: Arc<Shared>) {
     let nn = &shared.nn;
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut heartbeat_at, mut lease_at, mut redundancy_at, mut roll_at, mut noted_at) = (0, 0, 0, 0, 0);
+    let mut unfinished = Unfinished::default();
+    let (mut tick_at, mut heartbeat_at, mut lease_at, mut redundancy_at) = (0, 0, 0, 0);
+    let (mut roll_at, mut noted_at) = (0, 0);
     loop {
-        ticks.tick().await;
-        nn.review_kept_calls();
-        nn.unreported.expire(nn.clock.ms());
+        tokio::time::sleep(if unfinished.is_any() { SLICE_PAUSE } else { TICK }).await;
+        let now = nn.clock.ms();
+        if now >= tick_at {
+            tick_at = now + TICK.as_millis() as u64;
+            nn.review_kept_calls();
+            nn.unreported.expire(now);
+        }
         let role = nn.role();
         if matches!(role, Role::Initializing | Role::SteppingDown) {
+            unfinished = Unfinished::default();
             continue;
         }
-        reclaim(nn).await;
-        let now = nn.clock.ms();
+        // Looked at under the read lock first, because mostly there is nothing to do.
+        unfinished.reclaim = unfinished.reclaim || nn.ns.read().reclaim_pending;
         if now >= heartbeat_at {
             heartbeat_at = now + HEARTBEAT_CHECK_MS;
-            while nn.ns.write().blockmanager.heartbeat_check(nn.clock.now(), SLICE_BLOCKS) {
-                tokio::task::yield_now().await;
-            }
+            unfinished.heartbeats = true;
         }
+        if now >= redundancy_at && role == Role::Active {
+            redundancy_at = now + REDUNDANCY_MS;
+            unfinished.redundancy = true;
+        }
+        unfinished.work(nn);
         if now >= noted_at {
             noted_at = now + EDITS_NOTED_MS;
             let applied = nn.ns.read().edit_log.applied();
@@ -94,14 +141,8 @@ pub async fn monitors(shared: Arc<Shared>) {
         }
         if now >= lease_at {
             lease_at = now + LEASE_CHECK_MS;
-            hathi_namesystem::monitor::check_leases(&mut nn.ns.write(), nn.clock.now());
+            monitor::check_leases(&mut nn.ns.write(), nn.clock.now());
             nn.log_wake.notify_one();
-        }
-        if now >= redundancy_at {
-            redundancy_at = now + REDUNDANCY_MS;
-            while hathi_namesystem::monitor::check_redundancy(&mut nn.ns.write(), nn.clock.now(), SLICE_BLOCKS) {
-                tokio::task::yield_now().await;
-            }
         }
         if now >= roll_at {
             roll_at = now + nn.settings.autoroll_check.as_millis() as u64;
@@ -112,14 +153,6 @@ pub async fn monitors(shared: Arc<Shared>) {
                 nn.log_wake.notify_one();
             }
         }
-    }
-}
-
-async fn reclaim(nn: &NameNode) {
-    // Checked under the read lock first, because mostly there is nothing to do.
-    while nn.ns.read().reclaim_pending {
-        nn.ns.write().reclaim(RECLAIM_INODES);
-        tokio::task::yield_now().await;
     }
 }
 
