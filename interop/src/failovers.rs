@@ -23,6 +23,9 @@ pub struct FailoverArguments {
     /// What the cluster has set otherwise than usual, such as ha.zookeeper.session-timeout.ms=5000
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// How many directories the namespace has before anything happens
+    #[arg(long, default_value_t = 0)]
+    pub directories: u64,
     /// Have a real ZooKeeper elect the active NameNode, instead of the JournalNodes
     #[arg(long)]
     pub zookeeper: bool,
@@ -55,6 +58,24 @@ impl FailoverArguments {
         let settings: Vec<String> = self.set.iter().cloned().chain(quorum).collect();
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let cluster = Cluster::start_with(&self.hathi, ClusterOptions::default(), &settings)?;
+        if self.directories > 0 {
+            let _ = wait_for_active(&cluster);
+            let ops = self.directories.to_string();
+            let load = [
+                "namenode",
+                "--fs",
+                "hdfs://hathi",
+                "--op",
+                "mkdirs",
+                "--connections",
+                "16",
+                "--outstanding",
+                "64",
+                "--ops",
+                &ops,
+            ];
+            print!("{}", cluster.hathi_ok("bench", &load)?);
+        }
         let conf = cluster.client_conf(&self.client)?;
         Ok(Started {
             cluster,

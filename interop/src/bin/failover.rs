@@ -27,6 +27,8 @@ enum How {
     StopController,
     /// `haadmin -failover`
     Planned,
+    /// SIGKILL of every daemon of the cluster, all of which are started again at once
+    Everything,
     /// SIGKILL of all of ZooKeeper, which comes back after the time of --session: nothing must happen
     ZookeeperGone,
 }
@@ -94,12 +96,19 @@ fn main() -> Result<()> {
                 let (from, to) = (format!("nn{active}"), format!("nn{}", (active + 1) % 3));
                 cluster.hathi_ok("haadmin", &["-failover", &from, &to])?;
             }
+            How::Everything => {
+                for role in [Role::NameNode, Role::Zkfc, Role::JournalNode, Role::DataNode] {
+                    for index in 0..3 {
+                        cluster.signal(role, index, Signal::KILL)?;
+                    }
+                }
+            }
             How::ZookeeperGone => zookeeper.as_mut().context("no ZooKeeper")?.kill()?,
         }
         // A gap is told when it is over.
         let within = match args.how {
             How::Kill | How::Planned => QUIET,
-            How::Stop | How::StopBoth => STOPPED,
+            How::Stop | How::StopBoth | How::Everything => STOPPED,
             How::StopController | How::ZookeeperGone => args.session,
         };
         let mut gap = longest(&told, within)?;
