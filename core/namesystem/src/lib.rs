@@ -9,6 +9,7 @@ mod check;
 pub mod checkpoint;
 pub mod context;
 pub mod edit_log;
+pub mod fsck;
 pub mod history;
 pub mod life;
 pub mod loader;

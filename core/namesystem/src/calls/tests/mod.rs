@@ -5,6 +5,7 @@ mod checked;
 mod datanode;
 mod delete;
 mod exact;
+mod fsck;
 mod images;
 mod limits;
 mod order;
