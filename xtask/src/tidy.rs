@@ -25,7 +25,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "hathi-nameserver",
-        &["hathi-formats", "hathi-blockmanager", "hathi-namesystem"],
+        &[
+            "hathi-formats",
+            "hathi-blockmanager",
+            "hathi-journal",
+            "hathi-namesystem",
+        ],
     ),
     ("hathi-net", &["hathi-formats"]),
     ("hathi-client", &["hathi-formats", "hathi-net"]),

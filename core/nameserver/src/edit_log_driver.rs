@@ -131,6 +131,7 @@ impl<W> QuorumLog<W> {
         self.recovering = false;
         self.shipping = Shipping::default();
         out.push(LogAction::AbandonCopies);
+        self.debug_check();
     }
 
     fn lose(&mut self, error: LogError, out: &mut Actions<W>) {
@@ -255,6 +256,7 @@ impl<W> QuorumLog<W> {
             }
             self.on_writer(action, now, out);
         }
+        self.debug_check();
     }
 
     fn on_writer(&mut self, action: WriterAction, now: Micros, out: &mut Actions<W>) {
@@ -322,6 +324,30 @@ impl<W> QuorumLog<W> {
                 out.push(LogAction::Synced(synced));
             }
             Err(error) => self.lose(LogError::Lost(error.to_string()), out),
+        }
+    }
+
+    /// Asserts the invariants that hold between calls.
+    pub fn check(&self) {
+        self.shipping.check();
+        assert!(!self.recovering || self.writer.is_some(), "who recovers is a writer");
+        assert!(
+            !self.shipping.is_on() || (self.writer.is_some() && !self.recovering),
+            "only a writer in office sends edits"
+        );
+        assert!(
+            self.writer.as_ref().is_none_or(|writer| !writer.is_dead()),
+            "a writer that has ended is no writer"
+        );
+        assert!(
+            self.writer.is_some() || self.may_read_until() == 0,
+            "the read lease ends no later than the writer"
+        );
+    }
+
+    fn debug_check(&self) {
+        if cfg!(debug_assertions) {
+            self.check();
         }
     }
 

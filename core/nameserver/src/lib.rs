@@ -8,3 +8,6 @@ pub mod reading;
 pub mod replies;
 pub mod role_changes;
 pub mod standby_calls;
+
+#[cfg(test)]
+mod tests;

@@ -222,6 +222,14 @@ impl Reading {
     /// What follows from what came of the last order. `applied` is the last transaction of the namespace now.
     pub fn on(&mut self, got: Got, applied: TxId, sources: &mut Sources) -> Order {
         let stage = std::mem::replace(&mut self.stage, Stage::Begin);
+        debug_assert!(
+            self.missed_by.is_none_or(|missed| self.members.contains(&missed)),
+            "segments are looked for because a member lacks them in memory"
+        );
+        debug_assert!(
+            self.rest.len() <= self.members.len(),
+            "each member is asked for its memory once"
+        );
         match (stage, got) {
             (stage, Got::Applied(applying)) => self.on_applied(stage, applying, applied, sources),
             (Stage::Begin, _) => self.begin_step(applied, sources),
@@ -433,6 +441,7 @@ impl Reading {
     fn apply(&mut self, edits: Option<bytes::Bytes>, limit: TxId, stage: Stage) -> Result<Option<Order>, TailError> {
         let Some(edits) = edits else { return Ok(None) };
         let edits = Edits::new(edits, limit, Source::Open)?;
+        debug_assert_eq!(edits.limit(), limit, "nothing above the limit is applied");
         self.stage = stage;
         Ok(Some(Order::Apply(edits)))
     }
@@ -445,7 +454,10 @@ impl Reading {
         sources: &mut Sources,
     ) -> Order {
         let problem = match result {
-            Ok(Progress::Some) => return self.after_progress(&stage, applied, sources),
+            Ok(Progress::Some) => {
+                debug_assert!(applied > TxId(0), "something was applied");
+                return self.after_progress(&stage, applied, sources);
+            }
             Ok(Progress::Nothing) => None,
             Err(error) if error.is_fatal() => return Order::Failed(error.into()),
             Err(error) => Some(error.into()),

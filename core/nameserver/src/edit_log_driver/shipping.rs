@@ -193,10 +193,40 @@ impl<W> Shipping<W> {
         self.waiting_synced.for_later.is_empty() && self.waiting_final.for_later.is_empty()
     }
 
+    /// Asserts the invariants that hold between calls.
+    pub(super) fn check(&self) {
+        let Some(life) = &self.life else {
+            assert!(self.under_way.is_empty(), "a batch of no life is under way");
+            assert!(self.held.is_empty(), "an item of no life is held");
+            assert!(!self.finalizing, "a segment of no life is being finalized");
+            let nobody = self.waiting_synced.for_later.is_empty() && self.waiting_final.for_later.is_empty();
+            assert!(nobody, "somebody waits for what never comes");
+            return;
+        };
+        assert!(
+            self.under_way.iter().is_sorted(),
+            "batches are handed over in the order of the log"
+        );
+        assert!(
+            self.under_way.front().is_none_or(|(last, _)| *last > life.synced()),
+            "a batch that is synced is not under way"
+        );
+        assert!(
+            self.under_way.back().is_none_or(|(last, _)| *last <= life.sent()),
+            "a batch is under way that was not taken from the log"
+        );
+        assert!(
+            self.waiting_synced.for_later.iter().all(|(at, _)| *at > life.synced()),
+            "somebody waits for what has come"
+        );
+    }
+
     /// Gives `who` back when this transaction is synced, at once if it is.
     pub fn await_synced(&mut self, txid: TxId, who: W, reached: &mut Vec<W>) {
-        if self.is_on() {
-            self.waiting_synced.wait(txid, who, reached);
+        match &self.life {
+            Some(life) if life.synced() >= txid => reached.push(who),
+            Some(_) => self.waiting_synced.for_later.push((txid, who)),
+            None => {}
         }
     }
 

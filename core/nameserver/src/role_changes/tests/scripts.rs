@@ -6,9 +6,6 @@
 use super::*;
 use hathi_formats::ids::{Epoch, TxId};
 use std::fmt::Write;
-use std::path::Path;
-
-const REWRITE: &str = "HATHI_REWRITE_SCRIPTS";
 
 /// A word of an event as a number.
 fn number(word: Option<&str>) -> u64 {
@@ -140,20 +137,5 @@ fn played(script: &str) -> String {
 
 #[test]
 fn what_follows_is_what_the_scripts_say() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/role_changes/tests/scripts");
-    let mut names: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    names.sort();
-    assert!(names.len() >= 12, "scripts are missing: {names:?}");
-    for path in names {
-        let script = std::fs::read_to_string(&path).unwrap();
-        let now = played(&script);
-        if std::env::var_os(REWRITE).is_some() {
-            std::fs::write(&path, now).unwrap();
-        } else {
-            assert_eq!(now, script, "{}", path.display());
-        }
-    }
+    crate::tests::scripts::check("role_changes/tests/scripts", 12, played);
 }

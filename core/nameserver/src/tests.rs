@@ -1,0 +1,3 @@
+//! What the tests of several modules have in common.
+
+pub(crate) mod scripts;
