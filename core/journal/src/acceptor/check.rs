@@ -7,14 +7,16 @@ use crate::membership::Membership;
 use crate::mutant::Mutation;
 
 impl<D: Disk> Acceptor<D> {
-    /// [`Acceptor::check`] in debug builds, unless a rule is broken on purpose: then others show it.
+    /// Runs [`Acceptor::check`] in debug builds. It does not when a mutant breaks a rule on purpose: then the
+    /// simulator's checkers have to find the consequence.
     pub(super) fn debug_check(&self) {
         if cfg!(debug_assertions) && self.options.mutation == Mutation::default() {
             self.check();
         }
     }
 
-    /// What must hold between calls: simulators look after each event, debug builds after each request.
+    /// Asserts what must hold between calls. The simulator calls this after each event, and debug builds after each
+    /// request.
     pub fn check(&self) {
         assert!(
             self.retry_at.is_none() || self.failed.is_some(),
@@ -27,7 +29,7 @@ impl<D: Disk> Acceptor<D> {
         let Some(journal) = &self.journal else {
             return;
         };
-        // A promise that is known to be lost says nothing; peers are asked for it.
+        // A promise that is known to be lost says nothing. It is asked of the peers.
         if !journal.doubt.as_ref().is_some_and(|doubt| doubt.promise) {
             assert!(
                 journal.writer_epoch() <= journal.promised(),

@@ -1,4 +1,5 @@
-//! Faults of the disk, one by one: what is acknowledged stays, and what is doubtful does not vote.
+//! Faults of the disk, one by one. What is acknowledged stays, and a JournalNode in doubt about its own past does not
+//! vote.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,11 +19,11 @@ fn at(name: &str) -> PathBuf {
 
 const OPEN: &str = "edits_inprogress_0000000000000000001";
 const FINAL: &str = "edits_0000000000000000001-0000000000000000005";
-/// Of the frames that the bench writes.
+/// Bytes of one of the frames that the test fixture writes.
 const FRAME_BYTES: u64 = 37;
 
 impl Bench {
-    /// Five acknowledged transactions of epoch 3, known to be committed but for the last.
+    /// A JournalNode with five acknowledged transactions of epoch 3. All but the last are known to be committed.
     fn with_five() -> Bench {
         let mut bench = Bench::formatted();
         bench.write(3, 1, 4);
@@ -37,7 +38,7 @@ impl Bench {
         self.ok(&heartbeat);
     }
 
-    /// Is asked for its vote by a later writer.
+    /// A later writer asks for this JournalNode's vote.
     fn vote(&mut self, epoch: u64) -> Result<Answer> {
         let request = self.new_epoch(epoch);
         self.call(&request)
@@ -96,7 +97,7 @@ impl Bench {
 
 #[test]
 fn a_full_disk_takes_nothing_and_goes_on_when_there_is_space() {
-    // Whatever fits of a batch.
+    // Some of the batch fits, or nothing.
     for space in [0, 1, 40, 300, 511, 700] {
         let mut bench = Bench::with_five();
         bench.disk.set_space(Some(space));
@@ -142,12 +143,12 @@ fn a_sync_that_fails_for_want_of_space_has_failed_and_heals_when_there_is_space(
     let journal = bench.journal(3, 1, 6, 1);
     bench.call(&journal).unwrap_err();
     assert!(bench.acceptor.failure().is_some());
-    // Tried again at once, and again in vain.
+    // The sync is tried again at once, and fails again.
     let journal = bench.journal(3, 1, 7, 1);
     assert!(matches!(bench.call(&journal), Err(JournalError::Failed { .. })));
     bench.disk.fail_syncs(0);
     bench.now += 1_000_000;
-    // What memory shows of the sixth was never durable; now it is, or it is not counted.
+    // Memory shows the sixth transaction, which was never durable. By now it is durable, or it does not count.
     bench.vote(4).unwrap();
     assert_eq!(bench.acceptor.failure(), None);
     let end = bench.prepare(4, 1).segment.unwrap().end;
@@ -231,7 +232,7 @@ fn a_damaged_lease_marker_counts_as_a_lease() {
         proof: LeaseProof(2),
     });
     assert!(matches!(bench.vote(4), Err(JournalError::LeaseHeld { .. })));
-    // Nor is it known for how long it was promised.
+    // For how long the lease was promised is not known either.
     bench.now += 5 * 2_000_000 - 1;
     assert!(matches!(bench.vote(4), Err(JournalError::LeaseHeld { .. })));
     bench.now += 1;
@@ -291,7 +292,7 @@ fn damage_in_what_was_durable_is_not_cut_off_and_costs_the_vote() {
         assert!(bench.acceptor.is_joining());
         bench.is_healed_by_a_writer(3, 6);
     }
-    // The header.
+    // Damage in the header.
     let mut bench = Bench::with_five();
     bench.heartbeats(3);
     bench.stop();
@@ -379,7 +380,7 @@ fn a_damaged_old_segment_is_put_aside_and_replaced_by_a_peers() {
     let good = bench.content(FINAL);
     bench.disk.flip_bit(&at(FINAL), 100, 3).unwrap();
     assert!(bench.acceptor.quarantine(TxId(1), TxId(5)).unwrap());
-    // It is not the newest: the vote is not touched.
+    // The damaged segment is not the newest, so this JournalNode still votes.
     assert!(!bench.acceptor.is_joining());
     assert!(bench.acceptor.segment_file(TxId(1), true).unwrap().is_none());
     let from = Path::new("/ns/fetched");
@@ -409,7 +410,7 @@ fn a_directory_from_a_backup_serves_nobody_before_its_peers_told_its_promise() {
     bench.vote(7).unwrap();
     bench.restore(&backup);
     assert!(bench.acceptor.needs_promise());
-    // Neither the writer it has forgotten to have fenced, nor a later one.
+    // It serves neither the writer that it has forgotten to be fenced, nor a later one.
     let old = bench.heartbeat(3);
     assert!(matches!(bench.call(&old), Err(JournalError::PromiseLost { .. })));
     assert!(matches!(bench.vote(6), Err(JournalError::PromiseLost { .. })));
@@ -461,7 +462,7 @@ fn epochs_without_a_copy_are_not_guessed() {
             if let Some(data) = data {
                 bench.disk.write_small(&at(name), data).unwrap();
             } else if !promise {
-                // As in a directory that no writer has opened a segment in.
+                // The directory is as if no writer had ever opened a segment in it.
                 continue;
             }
             bench.start_again();
@@ -477,7 +478,8 @@ fn epochs_without_a_copy_are_not_guessed() {
 fn hadoop_may_have_had_the_directory_meanwhile() {
     let mut bench = Bench::with_five();
     bench.stop();
-    // Promise and writer of a later epoch, written Hadoop's way, and a shorter segment after a recovery.
+    // Hadoop's JournalNode has written promise and writer epoch of a later epoch, and a recovery left a shorter
+    // segment.
     bench.disk.write_small(&at("last-promised-epoch"), b"9\n").unwrap();
     bench.disk.write_small(&at("last-writer-epoch"), b"9\n").unwrap();
     bench
@@ -501,7 +503,7 @@ fn what_a_recovery_made_shorter_is_not_missed() {
     bench.heartbeats(3);
     bench.committed = Some(TxId(3));
     bench.stop();
-    // What was committed went backwards only for this test: it was never above 3.
+    // The committed txid goes back only for this test: it was never above 3.
     bench.disk.remove_file(&at("hathi-written")).unwrap();
     bench.disk.remove_file(&at("committed-txid")).unwrap();
     bench.start_again();
@@ -561,7 +563,7 @@ fn what_the_next_writer_abandoned_is_not_missed() {
     bench.write(3, 1, 5);
     bench.vote(4).unwrap();
     bench.committed = Some(TxId(3));
-    // A recovery of the others decided on 1 to 3, and did not reach this one.
+    // A recovery of the other JournalNodes decided on 1 to 3, and did not reach this one.
     let start = bench.start(4, 4);
     bench.ok(&start);
     let journal = bench.journal(4, 4, 4, 1);

@@ -1,18 +1,20 @@
-//! Whether what is on disk is what was put there: what rots, is lost, or comes back from a backup.
+//! Whether the disk still has what was put there. Files rot, get lost, or come back from a backup.
 //!
 //! Three files of ours stand beside Hadoop's:
-//! * `hathi-copies`: copies, with a checksum, of the small files that have none in Hadoop's format ([`Copies`]). A file
-//!   that changed in place or is gone is put back; a directory that is itself a copy is known as one.
-//! * `hathi-written`: promise, committed txid and the last transaction known to be durable, with a checksum, written in
-//!   place with every batch. Hadoop's `committed-txid` has no checksum and is only kept for Hadoop.
+//! * `hathi-copies`: copies, with a checksum, of the small files that have none in Hadoop's format ([`Copies`]). A
+//!   small file that changed in place or is gone is restored from it. It also shows when the directory itself is a
+//!   copy.
+//! * `hathi-written`: promise, committed txid and the last transaction known to be durable, with a checksum. It is
+//!   written in place with every batch. Hadoop's `committed-txid` has no checksum and is kept only for Hadoop.
 //! * `hathi-promise-lost`: present while this JournalNode does not know what it has promised.
 //!
 //! Invariants:
-//! * what was durable is never cut off an in-progress segment: a segment that is damaged before its durable end is put
-//!   aside whole (`.corrupt`), and when it is the newest one this JournalNode keeps out of recoveries (`joining`)
-//!   until a writer has brought it up to date;
-//! * who does not know his promise serves no epoch and no lease;
-//! * `durable_to` is a transaction that was synced here, or 0, also after what is here was replaced by less.
+//! * a transaction that was durable is never cut off an in-progress segment. A segment that is damaged before its
+//!   durable end is put aside whole (`.corrupt`). If it is the newest one, this JournalNode keeps out of recoveries
+//!   (`joining`) until a writer has brought it up to date;
+//! * a JournalNode that does not know its promise serves no epoch and grants no lease;
+//! * `durable_to` is a transaction that was synced here, or 0. This holds also after a recovery has put a shorter
+//!   segment in place.
 
 use std::io;
 use std::path::Path;
@@ -27,24 +29,25 @@ use crate::mutant::Mutant;
 use crate::segments::SegmentName;
 
 const COPIES: &str = "hathi-copies";
-/// Promise, committed, durable.
+/// Record of promise, committed txid and last durable transaction.
 pub(super) const WRITTEN: &str = "hathi-written";
-/// Present while the promise is not known.
+/// File that is present while the promise is not known.
 pub(super) const PROMISE_LOST: &str = "hathi-promise-lost";
 const VERSION: &str = "VERSION";
-/// Files of which copies are kept.
+/// Small files that have a copy in [`COPIES`].
 const COPIED: [&str; 4] = [VERSION, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP];
 
 /// What an acceptor does not know of its own past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Doubt {
-    /// Not even what it promised.
+    /// Whether even the promise is not known.
     pub(super) promise: bool,
-    /// Why.
+    /// Reason, for operators.
     pub(super) why: String,
 }
 
-/// Puts VERSION back when only its copy is there; whether it did. Without VERSION the directory would count as empty.
+/// Restores VERSION when only its copy is left, and returns whether it did. Without VERSION the directory would count
+/// as empty.
 pub(super) fn restore_version<D: Disk>(storage: &StorageDirectory<D>) -> Result<bool> {
     let (disk, current) = (storage.disk(), storage.current());
     let failed = |source| JournalError::Io {
@@ -63,7 +66,8 @@ pub(super) fn restore_version<D: Disk>(storage: &StorageDirectory<D>) -> Result<
     }
 }
 
-/// The small files of a journal's `current` that are not what their copies say, and that no other program replaced.
+/// Names of the small files in a journal's `current` that differ from their copies, and that no other program has
+/// replaced.
 pub fn damaged_small_files<D: Disk>(disk: &D, current: &Path) -> io::Result<Vec<&'static str>> {
     let copies = Copies::read(disk, &current.join(COPIES))?.unwrap_or_default();
     let mut damaged = Vec::new();
@@ -79,8 +83,8 @@ pub fn damaged_small_files<D: Disk>(disk: &D, current: &Path) -> io::Result<Vec<
 }
 
 impl<D: Disk> Acceptor<D> {
-    /// Compares the small files with their copies, before they are read: puts back what is damaged or gone. What
-    /// cannot be known any more is returned, and marked on disk.
+    /// Compares the small files with their copies before they are read, and restores those that are damaged or gone. If
+    /// the promise or the writer epoch can't be known any more, a mark on disk says so.
     pub(super) fn check_small_files(&mut self) -> Result<()> {
         let (disk, current) = (self.storage.disk().clone(), self.storage.current());
         let failed = |source| JournalError::Io {
@@ -102,7 +106,7 @@ impl<D: Disk> Acceptor<D> {
             }
         }
         let epoch = |name: &str| read_text_long(&disk, &current.join(name));
-        // Damaged, and there is no copy.
+        // Whether the file is damaged and has no copy.
         let unreadable = |name: &str| epoch(name).is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
         let mut doubt = None;
         let whole =
@@ -127,10 +131,10 @@ impl<D: Disk> Acceptor<D> {
         }
         let writer = epoch(LAST_WRITER_EPOCH).map_err(failed)?.unwrap_or_default();
         let promised = epoch(LAST_PROMISED_EPOCH).map_err(failed)?.unwrap_or_default();
-        // An acceptor that is made to forget its promise must not be saved by this.
+        // This mutant makes the acceptor forget its promise, and must not be repaired here.
         let planted = self.mutated(Mutant::SkipPromiseSync);
         if writer > promised && !planted && doubt.as_ref().is_none_or(|doubt| !doubt.promise) {
-            // Whoever opens a segment here was promised its epoch before.
+            // A writer that opened a segment here had been promised its epoch before.
             disk.write_small(&current.join(LAST_PROMISED_EPOCH), format!("{writer}\n").as_bytes())
                 .map_err(failed)?;
             doubt = Some(Doubt {
@@ -144,7 +148,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// On disk before anything is done that would hide the reason for it.
+    /// Marks the doubt on disk. This comes before any step that would hide its reason.
     fn mark_doubt(&mut self, doubt: &Doubt) -> Result<()> {
         let (disk, current) = (self.storage.disk().clone(), self.storage.current());
         let why = format!("{}\n", doubt.why);
@@ -155,7 +159,7 @@ impl<D: Disk> Acceptor<D> {
         self.disk_result("marking that this JournalNode may not vote", marked)
     }
 
-    /// What an earlier life, or [`Acceptor::check_small_files`], has marked.
+    /// Reads the marks that [`Acceptor::check_small_files`] or an earlier process has left.
     pub(super) fn read_doubt(&self) -> Result<Option<Doubt>> {
         let current = self.storage.current();
         let read = |name: &str| {
@@ -179,7 +183,8 @@ impl<D: Disk> Acceptor<D> {
         }))
     }
 
-    /// Takes new copies where they are not those of now. When this fails the old ones do: they only tell less.
+    /// Copies the small files again if the copies are not up to date. When this fails, the old copies stay: they only
+    /// know less.
     pub(super) fn copy_small_files(&self) {
         let (disk, current) = (self.storage.disk(), self.storage.current());
         let path = current.join(COPIES);
@@ -190,7 +195,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// What is here is not all that was here: from now on this JournalNode keeps out of recoveries.
+    /// Takes this JournalNode out of recoveries: transactions that were durable here are missing.
     pub(super) fn begin_joining(&mut self, why: &str) -> Result<()> {
         self.mark_doubt(&Doubt {
             promise: false,
@@ -207,7 +212,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// Refuses whatever depends on what was promised when that is not known.
+    /// Refuses a call that depends on the promise while the promise is not known.
     pub(super) fn check_promise_known(&self) -> Result<()> {
         match self.formatted()?.doubt.as_ref().filter(|doubt| doubt.promise) {
             None => Ok(()),
@@ -218,8 +223,9 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// Ends that state: so many others were asked for their promise that whatever this JournalNode may have promised,
-    /// one of them has promised too. It still votes only when a writer has brought it up to date.
+    /// Takes over the promise that the peers reported, and ends the doubt about this JournalNode's own. So many peers
+    /// were asked that any epoch promised here was promised by one of them too. This JournalNode still votes only after
+    /// a writer has brought it up to date.
     pub fn recover_promise(&mut self, promise: Epoch) -> Result<()> {
         self.check_not_failed()?;
         if self.check_promise_known().is_ok() {
@@ -252,7 +258,7 @@ impl<D: Disk> Acceptor<D> {
         Some(&doubt.why)
     }
 
-    /// Records what is committed and what is durable here. Best effort: a stale record only tells less.
+    /// Records what is committed and what is durable here. This is best effort: a stale record only tells less.
     pub(super) fn note_written(&mut self) {
         let Some(journal) = &mut self.journal else {
             return;
@@ -267,8 +273,8 @@ impl<D: Disk> Acceptor<D> {
         let _ = journal.written.set(values);
     }
 
-    /// What is here is about to be replaced by less, rightly: only so much counts as durable from now on. On disk when
-    /// this returns.
+    /// Lowers the durable transaction to `up_to`, because a shorter segment is about to be put in place rightly. The
+    /// record is on disk when this returns.
     pub(super) fn forget_durable(&mut self, up_to: TxId) -> Result<()> {
         let journal = self.formatted_mut()?;
         let durable_to = journal.durable_to.min(up_to);
@@ -276,12 +282,12 @@ impl<D: Disk> Acceptor<D> {
         let values = [journal.promised().0, committed.0, durable_to.0];
         let written = journal.written.set(values).and_then(|()| journal.written.sync());
         self.disk_result("recording what is durable", written)?;
-        // Not before it is on disk: a full disk lets the same be tried again.
+        // Memory changes only after the disk: when the disk is full, the same call can be tried again.
         self.formatted_mut()?.durable_to = durable_to;
         Ok(())
     }
 
-    /// A segment that is damaged before its durable end is put aside whole.
+    /// Puts aside, whole, a segment that is damaged before its durable end.
     pub(super) fn lose_segment(&mut self, name: &SegmentName, what: &str, in_recovery: bool) -> Result<()> {
         let newest = self.list()?.last().map(|name| name.start);
         if in_recovery || newest == Some(name.start) {
@@ -297,7 +303,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// Reads a finalized segment: what is wrong with it, if anything.
+    /// Reads a finalized segment. Returns what is wrong with it, if anything.
     pub(super) fn damage_of(&mut self, name: &SegmentName, end: TxId) -> Result<Option<String>> {
         let journal = self.formatted()?;
         if journal.verified == Some(name.start) {
@@ -312,8 +318,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(damage)
     }
 
-    /// A finalized segment was found damaged by somebody who reads them all: it is checked once more and put aside, so
-    /// that a peer's copy can take its place. Whether it was.
+    /// Checks once more a finalized segment that a reader of all segments found damaged, and puts it aside so that a
+    /// peer's copy can take its place. Returns whether it was put aside.
     pub fn quarantine(&mut self, start: TxId, end: TxId) -> Result<bool> {
         self.check_not_failed()?;
         let name = SegmentName::finalized(start, end);
@@ -328,8 +334,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(true)
     }
 
-    /// What is on disk when the segments were read: less than what was durable is damage too (a file that is gone, or
-    /// shorter).
+    /// Compares the highest transaction found on disk with the one that was durable. If it is lower, a file is gone or
+    /// was cut, which is damage too.
     pub(super) fn check_highest(&mut self, highest: TxId) -> Result<()> {
         let durable_to = self.formatted()?.durable_to;
         if highest >= durable_to || self.formatted()?.doubt.is_some() {
@@ -340,7 +346,8 @@ impl<D: Disk> Acceptor<D> {
         ))
     }
 
-    /// Reads Hadoop's committed txid or, when it is of this promise, our record of it.
+    /// Takes over our own record of the committed txid, if it was written under the present promise. It replaces
+    /// Hadoop's.
     pub(super) fn take_record(&mut self) {
         let Some(journal) = &mut self.journal else {
             return;

@@ -1,4 +1,4 @@
-//! Messages by which one who is not the writer tries to stop it, as they come from the wire.
+//! Messages from the network by which somebody who is not the writer tries to stop the writer.
 
 use bytes::Bytes;
 use hathi_formats::exceptions;
@@ -12,7 +12,7 @@ use crate::lease::LeaseProof;
 use crate::messages::{JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, QJOURNAL_PROTOCOL};
 use crate::wire::Envelope;
 
-/// The lease that the rightful holder asks for.
+/// The lease request of the rightful holder.
 fn lease(holder: &str) -> Option<LeaseRequest> {
     Some(LeaseRequest {
         ms: 1000,
@@ -32,7 +32,7 @@ fn from_wire(protocol: &str, method: &str, message: &impl Message) -> Request {
     Envelope::decode(protocol, method, body).unwrap().1
 }
 
-/// A heartbeat of somebody who knows what `/jmx` shows.
+/// A heartbeat of somebody who knows only what `/jmx` shows.
 fn heartbeat(epoch: u64, serial: u64, committed: Option<u64>) -> Request {
     let info = pb::RequestInfoProto {
         journal_id: jid(),
@@ -50,7 +50,7 @@ fn heartbeat(epoch: u64, serial: u64, committed: Option<u64>) -> Request {
     )
 }
 
-/// One of epoch 1 writes under a lease.
+/// A JournalNode on which the writer of epoch 1 writes under a lease.
 fn writing() -> Bench {
     let mut bench = Bench::formatted();
     bench.lease = lease("nn1@a");
@@ -68,7 +68,7 @@ fn whoever_knows_only_the_holders_name_gives_no_lease_back() {
     };
     let release = from_wire(JOURNAL_EXTENSION_PROTOCOL, "releaseLease", &release);
     let _ = bench.call(&release);
-    // The holder counts on it: nobody else is admitted.
+    // The holder relies on its lease: no other writer is admitted.
     bench.lease = lease("nn2@b");
     let other = bench.new_epoch(2);
     assert_eq!(bench.class(&other), exceptions::RETRIABLE);
@@ -104,7 +104,7 @@ fn only_new_epoch_raises_a_promise() {
     let mut bench = writing();
     bench.call(&heartbeat(u64::MAX, 1, None)).unwrap_err();
     assert_eq!(bench.acceptor.promised_epoch(), Some(Epoch(1)));
-    // Nor does it when no lease runs.
+    // A promise is not raised either while no lease runs.
     bench.now = 5_000_000;
     for epoch in [2, 3, u64::MAX] {
         bench.call(&heartbeat(epoch, 1, None)).unwrap_err();
@@ -135,7 +135,7 @@ fn a_stranger_in_the_writers_epoch_spoils_neither_serials_nor_commits() {
         let next = bench.heartbeat(1);
         bench.ok(&next);
     }
-    // The same when the JournalNode has been restarted.
+    // The same holds after a restart of the JournalNode.
     bench.restart();
     bench.call(&heartbeat(1, u64::MAX, None)).unwrap_err();
     let next = bench.heartbeat(1);
@@ -164,7 +164,7 @@ fn what_a_stranger_said_to_be_committed_goes_with_its_epoch() {
     let promise = bench.new_epoch(2);
     bench.ok(&promise);
     for absurd in [2, 1 << 40] {
-        // It has written nothing here.
+        // The writer has written nothing here.
         bench.committed = Some(TxId(absurd));
         let heartbeat = bench.heartbeat(2);
         bench.ok(&heartbeat);
@@ -201,7 +201,7 @@ fn a_writer_that_asks_for_no_leases_counts_as_at_work_until_its_segment_is_final
     assert!(!written(&bench));
     bench.write(1, 1, 2);
     assert!(written(&bench));
-    // It is idle, and the JournalNode is restarted.
+    // The writer is idle, and the JournalNode is restarted.
     bench.now = 3_600_000_000;
     bench.restart();
     assert!(written(&bench));
@@ -215,7 +215,7 @@ fn a_writer_that_asks_for_no_leases_counts_as_at_work_until_its_segment_is_final
     assert!(written(&bench), "it rolls");
     bench.now = 60_000_000;
     assert!(!written(&bench), "it has stopped");
-    // One of ours asks for leases, also over a restart and after it gave its lease back.
+    // A writer of ours asks for leases. This is known also after a restart, and after it gave its lease back.
     let mut bench = writing();
     assert!(!written(&bench));
     let release = Request::ReleaseLease {
@@ -231,7 +231,8 @@ fn a_writer_that_asks_for_no_leases_counts_as_at_work_until_its_segment_is_final
 #[test]
 fn who_was_granted_no_lease_is_served_after_a_restart_as_before() {
     let mut bench = Bench::formatted();
-    // Leases are switched off at this writer: it asks for one of no length, to tell ours from Hadoop's, and then for none.
+    // Leases are switched off at this writer. First it asks for a lease of length 0, which tells it from a writer of
+    // Hadoop, and then for none.
     bench.lease = lease("nn1@a").map(|lease| LeaseRequest { ms: 0, ..lease });
     let promise = bench.new_epoch(1);
     bench.ok(&promise);
@@ -247,7 +248,7 @@ fn who_was_granted_no_lease_is_served_after_a_restart_as_before() {
     };
     assert!(matches!(bench.ok(&resume), Answer::Resumed { next: TxId(3), .. }));
     assert!(!bench.acceptor.lease_state(bench.now).unwrap().written_without_lease);
-    // And it keeps nobody out.
+    // It keeps no other writer out.
     let next = bench.new_epoch(2);
     bench.ok(&next);
 }
@@ -272,7 +273,7 @@ fn what_could_not_be_read_back_is_not_taken_from_the_wire() {
     assert!(refused(&body));
 }
 
-/// One who proves nothing asks for a lease.
+/// A lease request without a proof.
 fn unproven(holder: &str, ms: u32) -> Option<LeaseRequest> {
     Some(LeaseRequest {
         ms,
@@ -328,13 +329,13 @@ fn the_writer_is_served_in_an_epoch_that_strangers_were_promised_and_spoke_in_be
     let stolen = bench.new_epoch(2);
     bench.ok(&stolen);
     bench.call(&heartbeat(2, 1 << 40, None)).unwrap();
-    // A majority of the others has elected it in this epoch.
+    // A majority of the other JournalNodes has elected it in this epoch.
     bench.lease = lease("nn1@a");
     let start = bench.start(2, 3);
     bench.ok(&start);
     let batch = bench.journal(2, 3, 3, 1);
     bench.ok(&batch);
-    // What it has sent before comes to nothing, as ever.
+    // A message that it has sent earlier is still refused.
     bench.call(&start).unwrap_err();
     bench.call(&heartbeat(2, 1 << 41, None)).unwrap_err();
     let next = bench.heartbeat(2);

@@ -1,4 +1,5 @@
-//! The read lease at the acceptor: who has to wait, what is on disk before one is granted, who watches it.
+//! The acceptor's side of the read lease: which writers have to wait, what is on disk before a lease is granted, who
+//! watches it.
 
 use std::sync::Arc;
 
@@ -11,12 +12,12 @@ use crate::lease::{LeaseMarker, LeaseProof};
 use crate::messages::{Answer, LeaseRequest, LeaseState, Micros};
 use crate::mutant::Mutant;
 
-/// How many calls of `newEpoch` wait for the end of a lease at most. A nameservice has few NameNodes, each of them asks
-/// once when it is elected, and all that wait are tried again with every change of the journal.
+/// Most calls of `newEpoch` that wait for the end of a lease. A nameservice has few NameNodes, and each asks once when
+/// it is elected. All waiting calls are tried again with every change of the journal, so their number is a cost.
 pub const MAX_WAITING_EPOCHS: usize = 8;
 
 impl<D: Disk> Acceptor<D> {
-    /// Refuses whoever has to wait for the end of somebody else's lease.
+    /// Refuses a writer that has to wait for the end of another one's lease.
     pub(super) fn check_lease(&self, request: Option<&LeaseRequest>, now: Micros) -> Result<()> {
         let journal = self.formatted()?;
         let remaining = journal.lease.remaining_for(request, now);
@@ -31,12 +32,13 @@ impl<D: Disk> Acceptor<D> {
         })
     }
 
-    /// What becomes of a `newEpoch` of Hadoop's: it waits for the end of the lease that keeps it out. A refusal would end
-    /// Hadoop's NameNode, as its `QuorumJournalManager` asks once.
+    /// Parks a `newEpoch` of Hadoop's until the lease that keeps it out has ended. A refusal would end Hadoop's
+    /// NameNode, because its `QuorumJournalManager` asks only once.
     ///
-    /// A holder that has died renews no lease, but what it sent before may be read after this call: so the call waits beyond
-    /// the end that is known now, for as long as the longest lease. It is handled once the lease has ended, however early.
-    /// While the holder lives and renews it the call is refused at last, as all others are at once.
+    /// A holder that has died renews no lease, but messages that it sent before may be read after this call. So the
+    /// call waits for as long as the longest lease, which is beyond the end that is known now. It is handled as soon as
+    /// the lease has ended. If the holder lives and renews its lease, the call is refused in the end. Callers of ours
+    /// are refused at once.
     pub(super) fn wait_for_lease(&mut self, answer: Result<Answer>, parked: Option<Micros>, now: Micros) -> Handled {
         let place = self.waiting_epochs.iter().position(|until| Some(*until) == parked);
         if let Some(place) = place {
@@ -55,8 +57,8 @@ impl<D: Disk> Acceptor<D> {
         Handled::Park { until }
     }
 
-    /// The lease that the asker holds is to run on in the epoch that it is about to be promised: writes so, or answers
-    /// `None` when it holds none. Written before the promise: a crash between both must not end the lease.
+    /// Writes to disk that the asker's own lease runs on in the epoch that it is about to be promised. Returns `None`
+    /// when the asker holds no lease. This comes before the promise: a crash between the two must not end the lease.
     pub(super) fn keep_lease(
         &mut self,
         epoch: Epoch,
@@ -74,8 +76,9 @@ impl<D: Disk> Acceptor<D> {
         Ok(Some(marker))
     }
 
-    /// The first who proves something in an epoch and asks for a lease owns it. Whoever spoke in it before may have been
-    /// anybody, and may have left no room for the owner's serials: they begin anew.
+    /// Makes the first caller that proves its identity in an epoch and asks for a lease the owner of the epoch. Earlier
+    /// callers in this epoch may have been anybody, and may have left no room for the owner's serials, so serials begin
+    /// anew.
     pub(super) fn claim_epoch(&mut self, request: Option<&LeaseRequest>) -> Result<()> {
         let journal = self.formatted_mut()?;
         if request.is_some_and(|request| journal.lease.claim(request)) {
@@ -84,8 +87,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// Grants the lease a valid request asks for; `None` when it asks for none. Who proves nothing is granted nothing, and
-    /// leaves no trace: that would be taken for a writer's of ours.
+    /// Grants the lease that a valid request asks for. Returns `None` when it asks for none. A request without a proof
+    /// is granted nothing and leaves no trace: a trace would be taken for one of a writer of ours.
     pub(super) fn grant(
         &mut self,
         epoch: Epoch,
@@ -120,8 +123,8 @@ impl<D: Disk> Acceptor<D> {
 
     /// The state of promise and lease.
     ///
-    /// A writer that asks for no leases counts as at work as long as the segment it has opened here is not final, however
-    /// long that is: an idle one of Hadoop keeps it open.
+    /// A writer that asks for no leases counts as at work until the segment that it has opened here is finalized,
+    /// however long that takes: an idle writer of Hadoop keeps its segment open.
     pub fn lease_state(&self, now: Micros) -> Result<LeaseState> {
         let journal = self.formatted()?;
         Ok(LeaseState {
@@ -146,7 +149,7 @@ impl<D: Disk> Acceptor<D> {
         if journal.open.is_some() || now < journal.rolls_until {
             return Ok(true);
         }
-        // After a restart, or when its connection was lost.
+        // No segment is open after a restart, or when the writer's connection was lost. Then the newest file tells.
         let newest = journal
             .segments
             .list()
@@ -162,13 +165,14 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// Gives back the lease of exactly this holder, to whoever proves to be it.
+    /// Gives back the lease of exactly this holder. The caller has to prove that it is the holder.
     pub(super) fn release_lease(&mut self, holder: &str, proof: LeaseProof, up_to: Option<Epoch>) -> Result<Answer> {
         let up_to = up_to.filter(|_| !self.mutated(Mutant::ReleaseAnyEpoch));
         let proof = (!self.mutated(Mutant::ReleaseByAnybody)).then_some(proof);
         let released = self.formatted_mut()?.lease.release(holder, proof, up_to);
         if released {
-            // The marker stays: it says that this epoch's writer asks for leases. After a restart it is waited out once more.
+            // The marker stays: it says that this epoch's writer asks for leases. After a restart the lease is waited
+            // out once more.
             self.version += 1;
         }
         Ok(Answer::Released(released))

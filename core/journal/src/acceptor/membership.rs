@@ -1,4 +1,4 @@
-//! Which JournalNodes the journal has, once that was changed: `setMembership`, `joinJournal` (Hathi's own).
+//! Which JournalNodes the journal has, once an operator has changed that: `setMembership`, `joinJournal` (Hathi's own).
 
 use hathi_formats::ids::NamespaceInfo;
 use hathi_storage::Disk;
@@ -9,14 +9,14 @@ use crate::membership::Membership;
 use crate::messages::{Answer, Micros, RequestInfo};
 
 impl<D: Disk> Acceptor<D> {
-    /// The newest membership given to this JournalNode; `None` when the set was never changed, as far as it knows.
+    /// The newest membership given to this JournalNode. `None` when it knows of no change.
     #[must_use]
     pub fn membership(&self) -> Option<&Membership> {
         self.journal.as_ref().and_then(|journal| journal.membership.as_ref())
     }
 
-    /// What is on disk. A damaged one is an error: without it this JournalNode could help a writer into office whom
-    /// only removed ones know.
+    /// Reads the membership from disk. A damaged one is an error: without it this JournalNode could help a writer into
+    /// office that only removed JournalNodes know.
     pub(super) fn read_membership(&self) -> Result<Option<Membership>> {
         let path = self.storage.current().join(MEMBERSHIP);
         let data = self.storage.disk().read_small(&path);
@@ -43,7 +43,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// The writer of the promised epoch says which JournalNodes there are.
+    /// The writer of the promised epoch says which JournalNodes belong to the journal.
     pub(super) fn set_membership(
         &mut self,
         info: &RequestInfo,
@@ -65,8 +65,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(Answer::Lease { lease_granted_ms })
     }
 
-    /// A writer wants to add this JournalNode. An empty one has promised nobody anything, so it may begin with that
-    /// writer's epoch; that it has nothing yet is what `joining` says.
+    /// A writer adds this JournalNode to the journal. An empty JournalNode has promised nobody anything, so it may
+    /// begin with that writer's epoch. The mark `joining` says that it has no transactions yet.
     pub(super) fn join_journal(&mut self, info: &RequestInfo, ns_info: &NamespaceInfo, now: Micros) -> Result<Answer> {
         if self.journal.is_none() {
             if ns_info.namespace_id == 0 {

@@ -1,39 +1,41 @@
 //! The JournalNode's journal (`org.apache.hadoop.hdfs.qjournal.server.Journal`): promises, fences, appends, recovers.
 //!
-//! One [`Acceptor`] owns one journal's directory. Requests come in by [`Acceptor::handle`], with the time; what comes
-//! back says when the answer may leave. Appending does not sync: the shell handles all batches that wait, runs one
+//! One [`Acceptor`] owns one journal's directory. Requests come in by [`Acceptor::handle`], with the time. What it
+//! returns says when the answer may leave. Appending does not sync: the shell handles all waiting batches, runs one
 //! sync for them ([`Acceptor::begin_sync`] / [`Acceptor::end_sync`], or [`Acceptor::sync`]), then lets the answers go.
-//! Everything rare syncs before it returns.
+//! All rarer requests sync before they return.
 //!
 //! Invariants
 //! * the promised epoch only grows, and is on disk before anything is answered or done in its name;
-//! * a batch is appended only for the writer of the promised epoch that opened the segment, without gaps, after the
-//!   check of every frame;
-//! * no answer says that something is written before it is durable; a segment that is not open holds nothing that is
-//!   not durable;
-//! * no reader gets an edit that is not durable here, and one that takes what this JournalNode has for what will stay
-//!   (Java's standbys) none that may still lose to another one ([`read`]);
+//! * a batch is appended only for the writer of the promised epoch that opened the segment, without gaps, and after
+//!   every frame was checked;
+//! * no answer says that a transaction is written before it is durable. A segment that is not open holds only durable
+//!   transactions;
+//! * no reader gets an edit that is not durable here. A reader that takes this JournalNode's edits for final (Java's
+//!   standbys) gets none that a recovery may still replace ([`read`]);
 //! * a recovery's decision (paxos record) is on disk after the segment it decides on, and before the answer;
 //! * a copy of a segment is finalized in place only when it is known to come from the epoch that vouches for it;
-//! * the committed txid only grows, but for `discardSegments`, and for what lies behind the last transaction here when a
-//!   new epoch begins: its writer tells it anew, and what somebody said who was no writer goes with the epoch it was said in;
-//! * after an error of a sync, of whatever kind, nothing is acknowledged any more (`JournalError::Failed`) until what
-//!   was written before was written anew: by the next process or, when space was wanting, by this one;
-//! * what is not what was put on disk is noticed, and costs this JournalNode its vote where it might matter
-//!   ([`health`]);
-//! * an acceptor that lost its disk (`joining`) takes part in no recovery before a writer has brought it up to what
-//!   is committed;
-//! * while somebody's read lease runs nobody else gets a promise ([`crate::lease`]): Hadoop's NameNode, which asks once,
-//!   waits for the end of it, all others are refused;
-//! * only `newEpoch` gets a promise, and none so high that no other could follow; in an epoch that was granted a lease
-//!   only the holder, with its proof, is served ([`Acceptor::check_request`] is the one place). The exception is for
-//!   Hadoop's writers, who do not repeat a `newEpoch` that a JournalNode has missed: their next segment counts as one.
+//! * the committed txid only grows, with two exceptions. `discardSegments` lowers it. And when a new epoch begins, it
+//!   falls back to the last transaction here: the new writer tells it anew, and a claim of somebody who was no writer
+//!   ends with the epoch in which it was made;
+//! * after a sync has failed, for whatever reason, nothing is acknowledged any more (`JournalError::Failed`) until the
+//!   unsynced bytes were written anew. The next process does that or, when the disk was only full, this one;
+//! * a file that differs from what was written is noticed, and costs this JournalNode its vote where the difference
+//!   might matter ([`health`]);
+//! * an acceptor that lost its disk (`joining`) takes part in no recovery before a writer has brought it up to what is
+//!   committed;
+//! * while a read lease runs, only its holder gets a promise ([`crate::lease`]). Hadoop's NameNode, which asks once,
+//!   waits for the end of the lease. All others are refused;
+//! * only `newEpoch` gets a promise, and no promise is so high that no other could follow. In an epoch in which a lease
+//!   was granted, only the holder with its proof is served ([`Acceptor::check_request`] is the one place). Hadoop's
+//!   writers are an exception, because they do not repeat a `newEpoch` that a JournalNode has missed: their next
+//!   segment counts as one.
 //!
-//! Durable: everything under `current/`, as Hadoop lays it out, and files of ours there: `lease-epoch` (somebody may
-//! hold a read lease of this epoch), `hathi-joining` (present while joining), `hathi-disk-failed` (a sync has failed:
-//! what memory shows of segments in progress must be written again before it counts).
+//! Durable: everything under `current/`, as Hadoop lays it out, and our own files there. `lease-epoch`: a read lease of
+//! this epoch may be held. `hathi-joining`: present while joining. `hathi-disk-failed`: a sync has failed, and segments
+//! in progress must be written again before they count.
 //!
-//! Where this is stricter than Hadoop: see [`recovery`] (copies of equal length from other epochs).
+//! Where this is stricter than Hadoop, [`recovery`] says why (copies of equal length from other epochs).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,29 +90,29 @@ const LAST_WRITER_EPOCH: &str = "last-writer-epoch";
 const COMMITTED_TXID: &str = "committed-txid";
 const LEASE_EPOCH: &str = "lease-epoch";
 const JOINING: &str = "hathi-joining";
-/// Who has the journal, once the set was changed.
+/// The membership, once it was changed.
 const MEMBERSHIP: &str = "hathi-membership";
 const PAXOS: &str = "paxos";
-/// Present after a sync failed, until what is in progress was written and synced once more.
+/// Present from a failed sync until the segments in progress were written and synced once more.
 const DISK_FAILED: &str = "hathi-disk-failed";
-/// How long after the end of a segment a writer of Hadoop may take to open the next one
-/// (`dfs.qjournal.start-segment.timeout.ms`, 20 s, and some).
+/// How long after the end of a segment a writer of Hadoop may take to open the next one:
+/// `dfs.qjournal.start-segment.timeout.ms`, 20 s, with a margin.
 const ROLL_MICROS: Micros = 30_000_000;
 /// Pause between attempts to go on after a sync failed for want of space.
 const RETRY_PAUSE_MICROS: Micros = 1_000_000;
 
-/// How a journal is run.
+/// Settings of a journal.
 #[derive(Clone, Debug)]
 pub struct AcceptorOptions {
     /// The journal id.
     pub journal_id: String,
-    /// Port of the HTTP server, for answers.
+    /// Port of the HTTP server, which answers name.
     pub http_port: u16,
-    /// `http(s)://host:port` of the HTTP server, for answers.
+    /// `http(s)://host:port` of the HTTP server, which answers name.
     pub from_url: Option<String>,
-    /// `pid@host`, for `in_use.lock`.
+    /// `pid@host`, written into `in_use.lock`.
     pub lock_holder: String,
-    /// Bytes of recent edits kept in memory; 0 = `getJournaledEdits` is refused.
+    /// Bytes of recent edits kept in memory. With 0, `getJournaledEdits` is refused.
     pub cache_bytes: usize,
     /// The longest lease granted, in milliseconds.
     pub max_lease_ms: u32,
@@ -118,7 +120,7 @@ pub struct AcceptorOptions {
     pub directory_mode: u32,
     /// How far an open segment is filled ahead with padding, in bytes.
     pub preallocate_bytes: u64,
-    /// For the simulator: a planted bug.
+    /// A planted bug, for the simulator.
     pub mutation: Mutation,
 }
 
@@ -140,19 +142,20 @@ impl AcceptorOptions {
     }
 }
 
-/// What became of a request.
+/// Result of a request.
 #[derive(Debug)]
 pub enum Handled {
     /// The answer may leave at once.
     Now(Result<Answer>),
-    /// The answer may leave after a sync that begins after this call has succeeded; when it fails, its error instead.
+    /// The answer may leave after a sync that begins after this call has succeeded. When the sync fails, its error
+    /// leaves instead.
     AfterSync(Answer),
-    /// A segment must be fetched first; then call [`Acceptor::downloaded`].
+    /// A segment must be fetched first. Then [`Acceptor::downloaded`] is to be called.
     Download(Download),
-    /// Nothing to answer yet: call [`Acceptor::handle_parked`] with the same request when [`Acceptor::version`] has
-    /// changed, and at this moment at the latest.
+    /// There is no answer yet. [`Acceptor::handle_parked`] is to be called with the same request when
+    /// [`Acceptor::version`] has changed, and at `until` at the latest.
     Park {
-        /// From then on it waits no more.
+        /// From this time on the request waits no more.
         until: Micros,
     },
 }
@@ -160,9 +163,9 @@ pub enum Handled {
 /// A segment that `acceptRecovery` wants fetched.
 #[derive(Clone, Debug)]
 pub struct Download {
-    /// Where from.
+    /// URL to fetch it from.
     pub url: String,
-    /// Into which file: create, write, sync. No need to sync the directory.
+    /// File to create, write and sync. The directory need not be synced.
     pub to: PathBuf,
     /// The `acceptRecovery` that wants it.
     pub request: Request,
@@ -172,14 +175,15 @@ pub struct Download {
 #[derive(Debug)]
 pub struct SyncJob<F> {
     file: Arc<F>,
-    /// What is written when the sync begins, and so synced when it ends.
+    /// The transaction after the last one that is written when the sync begins. All before it are durable when the sync
+    /// ends.
     next: TxId,
-    /// Where that ends in the file, in bytes.
+    /// Length of the file up to there, in bytes.
     len: u64,
 }
 
 impl<F: DiskFile> SyncJob<F> {
-    /// Runs it; blocks. Not to be repeated when it failed.
+    /// Runs the sync, and blocks. A sync that failed must not be repeated.
     pub fn run(&self) -> io::Result<()> {
         sync_result(self.file.sync_data())
     }
@@ -194,7 +198,7 @@ pub struct JournalCounters {
     pub txns_written: u64,
     /// Bytes appended.
     pub bytes_written: u64,
-    /// Batches appended that were known to be committed before.
+    /// Batches appended that were known to be committed already.
     pub batches_written_while_lagging: u64,
     /// Transactions answered to `getJournaledEdits`.
     pub txns_served_via_rpc: u64,
@@ -202,7 +206,7 @@ pub struct JournalCounters {
     pub bytes_served_via_rpc: u64,
     /// Answers to `getJournaledEdits` without edits.
     pub rpc_empty_responses: u64,
-    /// Requests for edits that are not in memory any more.
+    /// Requests for edits that are no longer in memory.
     pub rpc_cache_misses: u64,
     /// Segments taken over from peers.
     pub num_edit_logs_synced: u64,
@@ -215,9 +219,9 @@ pub struct JournalCounters {
 /// The numbers of a journal (`JournalMetrics`' gauges).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalGauges {
-    /// The promise.
+    /// The promised epoch.
     pub last_promised_epoch: Epoch,
-    /// Who last opened a segment.
+    /// The epoch in which a segment was last opened.
     pub last_writer_epoch: Epoch,
     /// The highest transaction here.
     pub last_written: TxId,
@@ -227,7 +231,7 @@ pub struct JournalGauges {
     pub current_lag_txns: u64,
 }
 
-/// What there is only of a formatted journal.
+/// State that only a formatted journal has.
 #[derive(Clone, Debug)]
 struct Journal<D: Disk> {
     info: NamespaceInfo,
@@ -238,35 +242,35 @@ struct Journal<D: Disk> {
     /// The highest serial of the promised epoch.
     serial: Option<u64>,
     open: Option<SegmentWriter<D::File>>,
-    /// The segment last opened in this life, and by which epoch: its content is that epoch's.
+    /// The segment last opened by this process, and the epoch that opened it. The segment's content is that epoch's.
     written_by: Option<(TxId, Epoch)>,
     highest: TxId,
-    /// The in-progress segment that was scanned or closed last and not touched since, and what is in it: a large one
-    /// need not be read again at every step of a recovery.
+    /// The in-progress segment that was last scanned or closed and not touched since, with its content. So a large
+    /// segment is not read again at every step of a recovery.
     settled: Option<(TxId, Scan)>,
-    /// Whether reads may show what a sync cannot write any more.
+    /// Whether reads may show bytes that a sync can't write any more.
     memory: Memory,
-    /// Where the segment ends that was finalized here last in this life, with what the cache holds.
+    /// Last transaction of the segment that this process finalized last with the cache's content.
     finalized_to: TxId,
-    /// All before it in the open segment is durable.
+    /// All transactions before this one in the open segment are durable.
     synced_next: TxId,
-    /// And these bytes of its file.
+    /// Length of the open segment's file up to there, in bytes.
     synced_len: u64,
-    /// The segment that was open last could not be closed: what is behind `synced_next` may be on no disk.
+    /// The last open segment could not be closed. Transactions from `synced_next` on may be on no disk.
     unclosed: bool,
-    /// A request of the promised epoch asked for a read lease: its writer is ours, and tells within milliseconds what
-    /// is committed. Lost in a restart, when no edits can be served from memory either.
+    /// A request of the promised epoch asked for a read lease, so the writer is ours, and tells within milliseconds
+    /// what is committed. A restart loses this. Then no edits can be served from memory either.
     tells_commits: bool,
-    /// Until when a writer that asks for no leases counts as at work although no segment is open: it rolls.
+    /// Until when a writer that asks for no leases counts as at work although no segment is open: it is rolling.
     rolls_until: Micros,
     cache: Option<EditsCache>,
     lease: LeaseGrants,
-    /// What is not known of what was promised and written here; without doubt this JournalNode votes.
+    /// What this JournalNode does not know of its own promises and writes. Without a doubt it votes.
     doubt: Option<Doubt>,
     written: CheckedRecord<D>,
-    /// Was synced here.
+    /// Last transaction that was synced here.
     durable_to: TxId,
-    /// The finalized segment that was read last without finding damage.
+    /// The finalized segment that was last read without finding damage.
     verified: Option<TxId>,
     membership: Option<Membership>,
 }
@@ -278,19 +282,20 @@ pub struct Acceptor<D: Disk> {
     storage: StorageDirectory<D>,
     journal: Option<Journal<D>>,
     failed: Option<String>,
-    /// When a journal that failed for want of space is opened anew.
+    /// When a journal that failed because the disk was full is opened anew.
     retry_at: Option<Micros>,
-    /// A sync has failed, whether its mark could be written or not.
+    /// A sync has failed, whether or not its mark could be written.
     suspect: bool,
     version: u64,
-    /// Until when each `newEpoch` waits that waits for the end of a lease; callers that went away are among them until then.
+    /// For each `newEpoch` that waits for the end of a lease, until when it waits. Callers that went away stay in the
+    /// list until then.
     waiting_epochs: Vec<Micros>,
     counters: JournalCounters,
 }
 
 type Result<T> = std::result::Result<T, JournalError>;
 
-/// `-12345` in the committed txid's file.
+/// Value in the file of the committed txid that says "none".
 const NO_TXID: i64 = INVALID_TXID_WIRE as i64;
 
 impl<D: Disk> Journal<D> {
@@ -314,9 +319,10 @@ impl<D: Disk> Journal<D> {
         self.highest
     }
 
-    /// The last transaction of which the copy in memory is what the present writer wrote, or what was decided.
+    /// The last transaction whose copy in memory was written by the present writer, or was decided by a recovery.
     ///
-    /// A copy that an earlier writer left here alone is not: what is committed under its number may be another one's.
+    /// A copy that an earlier writer left here alone does not count: another transaction may be committed under its
+    /// number.
     fn trusted_to(&self) -> TxId {
         match self.written_by {
             Some((_, epoch)) if epoch == self.promised() => self.highest,
@@ -326,8 +332,8 @@ impl<D: Disk> Journal<D> {
 }
 
 impl<D: Disk> Acceptor<D> {
-    /// Opens the journal in a directory: takes its lock, completes or takes back half-done transitions, scans.
-    /// A directory that is not there, or not formatted, is no error.
+    /// Opens the journal in a directory: takes its lock, completes or undoes half-done transitions, scans the segments.
+    /// A directory that is missing or not formatted is no error.
     pub fn open(disk: D, root: PathBuf, options: AcceptorOptions, now: Micros) -> Result<Self> {
         let mut storage = StorageDirectory::new(disk, root);
         let mut state = storage.analyze()?;
@@ -356,7 +362,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(acceptor)
     }
 
-    /// Reads what is in `current`.
+    /// Reads the files in `current`.
     fn load(&mut self, now: Micros) -> Result<()> {
         self.check_small_files()?;
         let current = self.storage.current();
@@ -390,8 +396,9 @@ impl<D: Disk> Acceptor<D> {
         if let Some(marker) = marker.as_mut().filter(|marker| marker.epoch.0 > promised.get())
             && !doubt.as_ref().is_some_and(|doubt| doubt.promise)
         {
-            // Its holder was to be promised that epoch, and a crash came first: it is the holder's of the promised one. Best
-            // effort, as this would be found once more; a later epoch's writer must not count as one that asks for leases.
+            // A crash came before the holder was promised that epoch, so the lease belongs to the promised epoch. This
+            // is best effort, because the next start would find the same. A later epoch's writer must not count as one
+            // that asks for leases.
             marker.epoch = Epoch(promised.get());
             let _ = disk.write_small(&current.join(LEASE_EPOCH), marker.to_text().as_bytes());
         }
@@ -442,7 +449,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// A sync failed in an earlier life of this process: everything that is in progress is written and synced anew.
+    /// Writes and syncs all segments in progress anew, because a sync failed earlier.
     fn write_suspects_again(&mut self, marker: &Path) -> Result<()> {
         for name in self.list()? {
             self.last_of(&name)?;
@@ -463,7 +470,7 @@ impl<D: Disk> Acceptor<D> {
         self.options.mutation.is(mutant)
     }
 
-    /// The newest segment with a transaction, and its last one; empty ones are put aside on the way.
+    /// The newest segment that has a transaction, and its last transaction. Empty segments on the way are put aside.
     fn scan_highest(&mut self) -> Result<Option<(SegmentName, TxId)>> {
         let names = self.list()?;
         for name in names.into_iter().rev() {
@@ -474,7 +481,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(None)
     }
 
-    /// The last transaction of a segment that is not open; one without any is put aside as `.empty`.
+    /// The last transaction of a segment that is not open. A segment without any is put aside as `.empty`.
     fn last_of(&mut self, name: &SegmentName) -> Result<Option<TxId>> {
         if name.end.is_some() {
             return Ok(name.end);
@@ -491,7 +498,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(last)
     }
 
-    /// What is in an in-progress segment that is not open, all of it durable; `None` when it was damaged.
+    /// Content of an in-progress segment that is not open. All of it is durable. `None` when the segment was damaged.
     fn settle(&mut self, start: TxId) -> Result<Option<Scan>> {
         let journal = self.formatted()?;
         debug_assert!(journal.open.as_ref().is_none_or(|open| open.start() != start));
@@ -525,8 +532,8 @@ impl<D: Disk> Acceptor<D> {
         self.disk_result("looking for a segment", found)
     }
 
-    /// Passes a result of the disk on. An error that could be that of a sync fails the journal for good: what was
-    /// written since the last good sync may be lost, and a later sync would not tell.
+    /// Passes a result of the disk on. An error that could be a sync's fails the journal for good: bytes written since
+    /// the last good sync may be lost, and a later sync would not report it.
     fn disk_result<T>(&mut self, what: &str, result: io::Result<T>) -> Result<T> {
         result.map_err(|source| {
             let harmless = matches!(
@@ -543,7 +550,8 @@ impl<D: Disk> Acceptor<D> {
                 self.failed = Some(format!("{what}: {source}"));
                 self.suspect = true;
                 self.retry_at = is_full(&source).then_some(0);
-                // For the next life. When this fails too, only a restart of the machine tells what is on the disk.
+                // The mark is for the next process. When it can't be written either, only a restart of the machine
+                // shows what is on the disk.
                 let marker = self.storage.current().join(DISK_FAILED);
                 let _ = self.storage.disk().write_small(&marker, b"\n");
             }
@@ -624,15 +632,15 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// Takes one request of anybody at `now`.
+    /// Handles one request, from anybody, at `now`.
     pub fn handle(&mut self, request: &Request, now: Micros) -> Handled {
         self.handle_at(request, None, now)
     }
 
-    /// Takes a request once more that was parked until then. It may be parked again, but from then on it is answered.
+    /// Handles a request again that was parked. It may be parked once more, but at `until` it is answered.
     ///
-    /// Whoever asked must still wait for the answer: a promise in the name of somebody who is gone would only keep the next
-    /// one out who asks for the same epoch.
+    /// The caller must still wait for the answer: a promise in the name of a caller that is gone would only keep out
+    /// the next one that asks for the same epoch.
     pub fn handle_parked(&mut self, request: &Request, until: Micros, now: Micros) -> Handled {
         self.handle_at(request, Some(until), now)
     }
@@ -644,7 +652,7 @@ impl<D: Disk> Acceptor<D> {
         handled
     }
 
-    /// `parked`: until when the request was parked, if it was.
+    /// `parked` is the time until which the request was parked, if it was.
     fn dispatch(&mut self, request: &Request, parked: Option<Micros>, now: Micros) -> Handled {
         let answer = match request {
             Request::Journal {
@@ -722,13 +730,13 @@ impl<D: Disk> Acceptor<D> {
         Handled::Now(answer)
     }
 
-    /// Grows whenever a parked request could be answered now.
+    /// A number that grows whenever a parked request could be answered.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// When [`Acceptor::tick`] should be called at the latest.
+    /// Time at which [`Acceptor::tick`] should be called at the latest.
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
         self.journal.as_ref().and_then(|journal| journal.lease.ends_at())
@@ -746,8 +754,8 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// A sync has failed for want of space, which may be there again. As after a restart of the process: what is in
-    /// progress is written anew before it counts.
+    /// Opens the journal anew after a sync failed because the disk was full, which may be over. As after a restart of
+    /// the process, segments in progress are written anew before they count.
     fn open_again(&mut self, now: Micros) {
         let before = (self.journal.take(), self.failed.take());
         self.retry_at = None;
@@ -758,11 +766,12 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// Formats a journal that lost its disk. It promises what its peers had promised at most, and keeps out of
-    /// recoveries until a writer has brought it up to date.
+    /// Formats a journal that lost its disk. It promises the highest epoch that its peers had promised, and keeps out
+    /// of recoveries until a writer has brought it up to date.
     ///
-    /// The caller has asked at least a majority (of all JournalNodes) of the *others* for their promise, and gives the
-    /// highest: any epoch that this JournalNode helped into office is among them. So is any membership it kept.
+    /// The caller must have asked at least a majority (of all JournalNodes) of the *others* for their promise, and
+    /// gives the highest. So any epoch that this JournalNode helped into office is among the answers, and so is any
+    /// membership it kept.
     pub fn format_joining(
         &mut self,
         info: &NamespaceInfo,
@@ -782,7 +791,7 @@ impl<D: Disk> Acceptor<D> {
         self.after_format(now)
     }
 
-    /// Whether this JournalNode lost its disk and was not brought up to date yet.
+    /// Whether this JournalNode lost its disk and is not up to date yet.
     #[must_use]
     pub fn is_joining(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| journal.doubt.is_some())
@@ -800,31 +809,31 @@ impl<D: Disk> Acceptor<D> {
         self.failed.as_deref()
     }
 
-    /// Of the storage; `None` when it is not formatted.
+    /// Namespace of the storage. `None` when it is not formatted.
     #[must_use]
     pub fn namespace_info(&self) -> Option<&NamespaceInfo> {
         self.journal.as_ref().map(|journal| &journal.info)
     }
 
-    /// The disk and directory it lives in.
+    /// The disk and the directory of the journal.
     #[must_use]
     pub fn storage(&self) -> &StorageDirectory<D> {
         &self.storage
     }
 
-    /// The promise of a formatted journal.
+    /// The promised epoch. `None` when the journal is not formatted.
     #[must_use]
     pub fn promised_epoch(&self) -> Option<Epoch> {
         self.journal.as_ref().map(Journal::promised)
     }
 
-    /// What was counted since the start.
+    /// Counters since the start.
     #[must_use]
     pub fn counters(&self) -> JournalCounters {
         self.counters
     }
 
-    /// The numbers of now.
+    /// Present values of the gauges.
     #[must_use]
     pub fn gauges(&self) -> JournalGauges {
         let Some(journal) = &self.journal else {

@@ -1,4 +1,4 @@
-//! For models that explore every course of events: an acceptor as a value.
+//! An acceptor as a value, for models that explore every course of events.
 
 use hathi_storage::Disk;
 
@@ -26,7 +26,7 @@ where
 }
 
 impl<D: Disk> Acceptor<D> {
-    /// Forgets what only tells how it came here, so that equal states compare equal.
+    /// Forgets what tells only the history, so that equal states compare equal.
     pub fn forget_history(&mut self) {
         self.version = 0;
         self.counters = JournalCounters::default();

@@ -1,4 +1,5 @@
-//! The lease of a writer that is promised a higher epoch in office: it counts on what it was granted before.
+//! The lease of a writer that is promised a higher epoch while in office. It relies on the lease that it was granted
+//! before.
 
 use super::tests::{Bench, proof};
 use super::*;
@@ -14,7 +15,7 @@ fn lease(holder: &str, ms: u32) -> Option<LeaseRequest> {
     })
 }
 
-/// Whoever else asks for this epoch has to wait.
+/// Another caller that asks for this epoch has to wait.
 fn keeps_others_out(bench: &mut Bench, epoch: u64) {
     let holder = std::mem::replace(&mut bench.lease, lease("b", 1000));
     let other = bench.new_epoch(epoch);
@@ -46,7 +47,7 @@ fn it_runs_on_when_the_disk_is_full_after_the_promise() {
     let mut bench = Bench::formatted();
     bench.lease = lease("a", 1000);
     bench.write(1, 1, 1);
-    // Longer than what was granted before: that must be on disk, and the first write makes the disk full.
+    // The lease is longer than the one granted before. That must be on disk, and the first write fills the disk.
     bench.lease = lease("a", 1500);
     let higher = bench.new_epoch(2);
     bench.disk.set_full(true);

@@ -1,4 +1,4 @@
-//! Who may speak: promises, and what every call of a writer is checked for.
+//! Promises, and the checks that every call of a writer passes.
 
 use hathi_formats::ids::Epoch;
 use hathi_storage::Disk;
@@ -9,19 +9,20 @@ use crate::lease::LeaseMarker;
 use crate::messages::{Micros, RequestInfo};
 use crate::mutant::Mutant;
 
-/// How far above the last promise an epoch may be that is promised. Proposers ask for the highest that they know and one,
-/// and one JournalNode may have missed some elections: this many it has not. Whoever raises epochs for the sake of it
-/// would have to do so 2^32 times before there is none left.
+/// How far above the last promise a promised epoch may be. A proposer asks for the highest epoch that it knows plus
+/// one, and a JournalNode may have missed some elections, but never this many. Somebody who raises epochs on purpose
+/// would have to do so 2^32 times before none is left.
 pub const MAX_EPOCH_JUMP: u64 = 1 << 32;
-/// The same for a segment of a Hadoop writer whose `newEpoch` was missed here.
+/// The same limit for a segment of a Hadoop writer whose `newEpoch` was missed here.
 const MAX_MISSED_EPOCHS: u64 = 1_000;
-/// How far the serial of a call may be above the last one's, and a committed transaction above the last one here: one that
-/// was away, or is new, may have missed all there ever was, but no cluster comes near this number in its life.
+/// How far the serial of a call may be above the last serial, and a committed transaction above the last transaction
+/// here. A JournalNode that was away, or is new, may have missed everything, but no cluster comes near this number in
+/// its life.
 const MAX_COUNTER_JUMP: u64 = 1 << 48;
 
 impl<D: Disk> Acceptor<D> {
-    /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`). A lease ends with it, but
-    /// for that of the holder itself ([`Acceptor::keep_lease`]).
+    /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`). The lease ends with
+    /// it, unless the promise is for the holder itself ([`Acceptor::keep_lease`]).
     pub(super) fn promise(&mut self, epoch: Epoch, kept: Option<LeaseMarker>) -> Result<()> {
         let durable = !self.mutated(Mutant::SkipPromiseSync);
         let journal = self.formatted_mut()?;
@@ -53,7 +54,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// What every call of a writer is checked for, in Hadoop's order (`Journal.checkRequest`).
+    /// Checks every call of a writer, in Hadoop's order (`Journal.checkRequest`).
     pub(super) fn check_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
         self.check_not_failed()?;
         self.check_promise_known()?;
@@ -85,7 +86,7 @@ impl<D: Disk> Acceptor<D> {
             )));
         }
         journal.serial = Some(info.serial);
-        // Who has the promise but has not begun to write has recovered nothing, and may be anybody.
+        // A caller that has the promise but has not begun to write has recovered nothing, and may be anybody.
         let told = info
             .committed
             .filter(|_| journal.lease.was_asked_by(info.lease.as_ref()) || info.epoch == journal.writer_epoch());
@@ -99,8 +100,8 @@ impl<D: Disk> Acceptor<D> {
             }
             if known != Some(committed) {
                 let value = i64::try_from(committed.0).unwrap_or(i64::MAX);
-                // Best effort: a restarted JournalNode learns it again from the next request. Ours goes with every
-                // batch, Hadoop's file with what is rarer.
+                // This is best effort: a restarted JournalNode learns the value again from the next request. Our own
+                // record is written with every batch, Hadoop's file only with rarer requests.
                 journal.committed.set_in_memory(value);
                 self.version += 1;
             }
@@ -109,8 +110,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// Refuses who was not promised its epoch here: whoever missed this JournalNode in its election asks for it by itself
-    /// ([`crate::Request::NewEpoch`]), and nobody else speaks in an epoch under a lease.
+    /// Refuses a caller that was not promised its epoch here. A writer that missed this JournalNode in its election
+    /// asks again by itself ([`crate::Request::NewEpoch`]). In an epoch with a lease nobody but the holder is served.
     fn check_promised_to(&self, info: &RequestInfo) -> Result<()> {
         let journal = self.formatted()?;
         let promised = journal.promised();
@@ -125,7 +126,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// Numbers that would leave no room for those that follow are refused: each can only grow.
+    /// Refuses numbers that would leave no room for later ones: serials and committed txids can only grow.
     fn check_counters(&self, info: &RequestInfo) -> Result<()> {
         let journal = self.formatted()?;
         let serials = journal.serial.unwrap_or(0).saturating_add(MAX_COUNTER_JUMP);
@@ -142,8 +143,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// A writer of Hadoop got its majority without us. It never asks again, and its next segment takes us along
-    /// (in Hadoop any call would).
+    /// Follows a writer of Hadoop that got its majority without this JournalNode. It never repeats `newEpoch`, so its
+    /// next segment counts as one (in Hadoop any call would).
     pub(super) fn follow_hadoop_writer(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
         self.check_not_failed()?;
         self.check_promise_known()?;

@@ -1,11 +1,11 @@
-//! What readers and watchers ask: manifests, recent edits, the lease, files of segments.
+//! The calls of readers and watchers: manifests, recent edits, the lease, files of segments.
 //!
 //! There are two kinds of readers of edits. Ours ask for committed ones only. Java's standbys and observers ask every
-//! JournalNode and apply what a majority has, whichever copy they get. That is sound only while each JournalNode shows
-//! nothing that its disk or a recovery may take back (Hadoop's own fills its cache before the sync: HDFS-17710). So
-//! they get what is durable here, and of a writer that tells at once what is committed nothing else. A writer of Java
-//! tells it with its next batch, for which an observer can't wait: then they get what the writer of the promised epoch
-//! has written here, as far as it is durable.
+//! JournalNode, and apply the edits that a majority has, from any copy. That is sound only if each JournalNode shows
+//! nothing that its disk or a recovery may take back. (Hadoop's own fills its cache before the sync: HDFS-17710.) So
+//! they get only durable edits. If the writer tells at once what is committed, they get only committed ones. A writer
+//! of Java tells it with its next batch, for which an observer can't wait. Then they get the durable edits that the
+//! writer of the promised epoch has written here.
 
 use std::path::{Path, PathBuf};
 
@@ -18,19 +18,19 @@ use crate::messages::{Answer, Manifest, ManifestSegment, Micros};
 use crate::mutant::Mutant;
 use crate::segments::SegmentName;
 
-/// A file of a segment that may be given away.
+/// A file of a segment that may be sent to a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentFile {
-    /// Where.
+    /// Path of the file.
     pub path: PathBuf,
-    /// How many bytes of it are durable; all of a finalized one.
+    /// Bytes of it that are durable. `None` for a finalized file: all of it.
     pub len: Option<u64>,
 }
 
 impl<D: Disk> Acceptor<D> {
-    /// `Journal.getEditLogManifest`. Of segments in progress only the last one counts: an older one was left behind by
-    /// a writer and is finalized elsewhere. And that one only when its content is the present writer's: a reader takes
-    /// of it what is committed, which may be other content than an earlier writer left here.
+    /// `Journal.getEditLogManifest`. Of the segments in progress only the last one is shown: a writer left an older one
+    /// behind, and it is finalized elsewhere. The last one is shown only when its content is the present writer's. A
+    /// reader takes from it the committed transactions, and an earlier writer may have left different ones here.
     pub(super) fn get_edit_log_manifest(&mut self, since: TxId, in_progress_ok: bool) -> Result<Answer> {
         let names = self.list()?;
         let newest = names.last().map(|name| name.start);
@@ -71,7 +71,7 @@ impl<D: Disk> Acceptor<D> {
         }))
     }
 
-    /// `Journal.getJournaledEdits`, and ours that waits and knows what is committed.
+    /// `Journal.getJournaledEdits`, and our own variant that waits, and returns committed edits only.
     pub(super) fn get_journaled_edits(
         &mut self,
         since: TxId,
@@ -86,7 +86,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// The last transaction that a reader may have; whether the copy of it here is the right one is another question
+    /// The last transaction that a reader may have. Whether the copy here is the right one is a separate question
     /// ([`super::Journal::trusted_to`]).
     fn readable_to(&self, committed_only: bool) -> Result<TxId> {
         let journal = self.formatted()?;
@@ -117,7 +117,7 @@ impl<D: Disk> Acceptor<D> {
         };
         let committed = journal.committed();
         let highest = journal.highest;
-        // Somebody else has it, when it is committed and not here.
+        // If it is committed and not here, another JournalNode has it.
         let elsewhere = since > highest && committed.is_some_and(|committed| committed >= since);
         if elsewhere || (since > highest.next() && !committed_only) {
             self.counters.rpc_empty_responses += 1;
@@ -159,7 +159,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// The file of the segment that begins at `start`, for `/getJournal`; `None` when there is none.
+    /// The file of the segment that begins at `start`, for `/getJournal`. `None` when there is none.
     pub fn segment_file(&mut self, start: TxId, in_progress_ok: bool) -> Result<Option<SegmentFile>> {
         let journal = self.formatted()?;
         let found = journal.segments.find(start).map_err(|source| JournalError::Io {
@@ -174,7 +174,8 @@ impl<D: Disk> Acceptor<D> {
         let len = match name.end {
             Some(_) => None,
             None if open => Some(journal.synced_len),
-            // One that was left behind: what a crash of the process left in the machine's memory is synced first.
+            // A writer left this segment behind. A process that crashed may have left bytes in the machine's memory
+            // only, so they are synced first.
             None => {
                 if journal.settled.as_ref().is_none_or(|(known, _)| *known != start) {
                     self.check_not_failed()?;
@@ -188,8 +189,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(Some(SegmentFile { path, len }))
     }
 
-    /// Takes over a finalized segment that the syncer fetched from a peer into `from` (synced): checked, and only when
-    /// all of it is committed (`Journal.moveTmpSegmentToCurrent`). Whether it was taken.
+    /// Takes over a finalized segment that the syncer fetched from a peer into `from` (synced). It is checked, and
+    /// taken only when all of it is committed (`Journal.moveTmpSegmentToCurrent`). Returns whether it was taken.
     pub fn adopt_segment(&mut self, from: &Path, start: TxId, end: TxId) -> Result<bool> {
         self.check_not_failed()?;
         let journal = self.formatted()?;
@@ -210,7 +211,7 @@ impl<D: Disk> Acceptor<D> {
             return Err(self.refused(format!("the segment {start}-{end} of a peer ends at {:?}", scan.last)));
         }
         if replaced.is_some() {
-            // What an earlier writer left here in progress may be longer.
+            // An earlier writer may have left a longer segment in progress here.
             self.forget_durable(TxId(start.0.saturating_sub(1)))?;
         }
         let adopted = self.formatted()?.segments.adopt(from, start, end);
@@ -221,7 +222,7 @@ impl<D: Disk> Acceptor<D> {
         if let Some(cache) = &mut journal.cache
             && journal.open.is_none()
         {
-            // It may hold another copy of this segment.
+            // The cache may hold another copy of this segment.
             cache.clear();
         }
         self.counters.num_edit_logs_synced += 1;

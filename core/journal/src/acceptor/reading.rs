@@ -9,7 +9,7 @@ use crate::frames::tests::frame;
 use crate::lease::LeaseProof;
 use crate::messages::LeaseRequest;
 
-/// What a manifest from `since` on shows, as first and last transaction and whether in progress.
+/// The segments in a manifest from `since` on: first and last transaction, and whether in progress.
 fn manifest(bench: &mut Bench, since: u64, in_progress_ok: bool) -> Vec<(u64, u64, bool)> {
     let request = Request::GetEditLogManifest {
         since: TxId(since),
@@ -84,7 +84,7 @@ fn readers_get_what_is_committed_and_vouched_for() {
     let heartbeat = bench.heartbeat(1);
     bench.ok(&heartbeat);
     assert_eq!(count(bench.ok(&edits(1, true, 50))), 3);
-    // A later writer commits other transactions under these numbers.
+    // A later writer commits different transactions under these numbers.
     let promise = bench.new_epoch(2);
     bench.ok(&promise);
     bench.committed = Some(TxId(4));
@@ -94,7 +94,7 @@ fn readers_get_what_is_committed_and_vouched_for() {
     assert_eq!(bench.class(&edits(1, false, 0)), exceptions::CACHE_MISS);
 }
 
-/// How many edits a reader gets that does not ask for committed ones only.
+/// Number of edits that a reader gets that does not ask for committed ones only.
 fn edits_for_java(bench: &mut Bench, since: u64) -> u32 {
     let edits = Request::GetJournaledEdits {
         since: TxId(since),
@@ -126,7 +126,7 @@ fn safety_13_no_reader_gets_an_edit_before_it_is_synced() {
         wait_ms: 50,
         committed_only: true,
     };
-    // Somebody else has it, and this one's disk is slow.
+    // Other JournalNodes have it, and this one's disk is slow.
     bench.committed = Some(TxId(4));
     let heartbeat = bench.heartbeat(1);
     assert!(matches!(bench.acceptor.handle(&heartbeat, 0), Handled::Now(Ok(_))));
@@ -159,11 +159,11 @@ fn safety_13_javas_readers_get_what_is_committed_when_the_writer_tells_it_at_onc
     bench.ok(&heartbeat);
     assert_eq!(edits_for_java(&mut bench, 1), 3);
     assert_eq!(manifest(&mut bench, 1, true), [(1, 3, true)]);
-    // What is final was decided, whether this JournalNode has heard of the commit or not.
+    // A finalized segment was decided, whether or not this JournalNode has heard of the commit.
     let finalize = bench.finalize(1, 1, 4);
     bench.ok(&finalize);
     assert_eq!(edits_for_java(&mut bench, 1), 4);
-    // A writer of Java tells it with its next batch only.
+    // A writer of Java tells what is committed only with its next batch.
     bench.now = 2_000_000;
     bench.lease = None;
     bench.committed = None;

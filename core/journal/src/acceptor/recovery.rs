@@ -1,12 +1,12 @@
 //! Promises and the recovery of the last segment: `newEpoch`, `prepareRecovery`, `acceptRecovery`.
 //!
-//! Paxos in Hadoop's clothes: an epoch is a ballot, `newEpoch` + `prepareRecovery` are the first phase, `acceptRecovery`
-//! the second; the value decided is where the segment ends, and with which content.
+//! This is Paxos in Hadoop's words. An epoch is a ballot, `newEpoch` with `prepareRecovery` is the first phase,
+//! `acceptRecovery` the second. The decided value is the end of the segment and its content.
 //!
-//! Stricter than Hadoop: there a JournalNode keeps its own copy when it merely has the right length. A copy that an
-//! earlier writer left here alone can have the length of the one that a majority has from a later writer, and would
-//! be finalized with its own content. Here a copy is kept only if the epoch that vouches for the chosen one wrote it
-//! or had it accepted here; anything else is fetched.
+//! Stricter than Hadoop: Hadoop's JournalNode keeps its own copy if the copy merely has the right length. But a copy
+//! that an earlier writer left here alone can have the same length as a later writer's copy on a majority. It would
+//! then be finalized with the wrong content. Here a copy is kept only if the epoch that vouches for the chosen copy
+//! wrote it or had it accepted here. Any other copy is fetched anew.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Reque
 use crate::mutant::Mutant;
 use crate::segments::SegmentName;
 
-/// What an earlier recovery of a segment decided here.
+/// The decision of an earlier recovery of a segment, as accepted here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PaxosRecord {
     state: SegmentState,
@@ -68,11 +68,12 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// `Journal.newEpoch`; and, when `established`, the same of a writer in office, who does not ask for a vote.
+    /// `Journal.newEpoch`. With `established` it is the call of a writer in office, which does not ask for a vote.
     ///
-    /// A writer in office may ask for the promised epoch. Here somebody else may have asked for it who then lost the
-    /// election: a majority has promised it to one only, so it is taken from the other, once its lease has ended. But not
-    /// from one that has written here: that one has won.
+    /// A writer in office may ask for the epoch that is promised already. Another candidate may have asked for the same
+    /// epoch here and then lost the election: a majority has promised it to one only. So the promise is moved to the
+    /// writer once the candidate's lease has ended. It is not moved if the other one has written here: then that one
+    /// has won.
     pub(super) fn new_epoch(
         &mut self,
         ns_info: &NamespaceInfo,
@@ -179,7 +180,7 @@ impl<D: Disk> Acceptor<D> {
         }))
     }
 
-    /// Whether the copy here is what `epoch` wrote, or what was accepted in it: then equal length is equal content.
+    /// Whether the copy here was written by `epoch`, or accepted in it. Only then equal length means equal content.
     pub(super) fn vouched_for_by(&mut self, start: TxId, end: TxId, epoch: Epoch) -> Result<bool> {
         if self.formatted()?.written_by == Some((start, epoch)) {
             return Ok(true);
@@ -188,7 +189,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(record.is_some_and(|record| record.accepted_in == epoch && record.state.end == end))
     }
 
-    /// First half of `Journal.acceptRecovery`: what needs no fetching is done at once.
+    /// First half of `Journal.acceptRecovery`. If nothing must be fetched, all of it is done at once.
     pub(super) fn accept_recovery(&mut self, request: &Request, now: Micros) -> Result<Handled> {
         let Request::AcceptRecovery {
             info,
@@ -260,8 +261,8 @@ impl<D: Disk> Acceptor<D> {
         Ok(true)
     }
 
-    /// Second half of `Journal.acceptRecovery`: the segment was fetched into [`Download::to`], or could not be.
-    /// Whatever happened meanwhile is checked again.
+    /// Second half of `Journal.acceptRecovery`, after the segment was fetched into [`Download::to`] or could not be.
+    /// Everything that may have changed meanwhile is checked again.
     pub fn downloaded(
         &mut self,
         download: Download,
@@ -311,14 +312,15 @@ impl<D: Disk> Acceptor<D> {
         let synced = self.formatted()?.segments.sync_dir();
         self.disk_result("syncing the name of a fetched segment", synced)?;
         self.forget_durable(TxId(state.start.0.saturating_sub(1)))?;
-        // The commit point: a crash before it changes nothing, one after it is completed by the next prepareRecovery.
+        // This is the commit point. A crash before it changes nothing, and the next prepareRecovery completes what a
+        // crash after it leaves.
         self.write_paxos_record(info.epoch, state)?;
         self.move_into_place(&download.to, state.start)?;
         let journal = self.formatted_mut()?;
         journal.settled = Some((state.start, scan));
         journal.written_by = None;
         if let Some(cache) = &mut journal.cache {
-            // It may hold edits that this recovery decided against.
+            // The cache may hold edits that this recovery decided against.
             cache.clear();
         }
         let highest = self.scan_highest()?.map_or(TxId(0), |(_, last)| last);
@@ -343,7 +345,8 @@ impl<D: Disk> Acceptor<D> {
         self.disk_result("moving a fetched segment into place", moved)
     }
 
-    /// A crash came between the record and the rename (`Journal.completeHalfDoneAcceptRecovery`).
+    /// Completes an accept when a crash came between the record and the rename
+    /// (`Journal.completeHalfDoneAcceptRecovery`).
     fn complete_half_done_accept(&mut self, record: &PaxosRecord) -> Result<()> {
         let temporary = self.temporary_path(record.state.start, record.accepted_in);
         let exists = self.storage.disk().exists(&temporary);
@@ -363,7 +366,7 @@ impl<D: Disk> Acceptor<D> {
         let Some(data) = self.disk_result("reading a recovery record", read)? else {
             return Ok(None);
         };
-        // Behind the message follows its text form, for people; it takes the place of a checksum.
+        // The message's text form follows it. Hadoop writes it for people, and here it also serves as a checksum.
         let mut rest = data.as_slice();
         let decoded = PersistedRecoveryPaxosData::decode_length_delimited(&mut rest);
         let proto = decoded.map_err(|e| self.refused(format!("{} is damaged: {e}", path.display())))?;
@@ -412,8 +415,8 @@ impl<D: Disk> Acceptor<D> {
         self.disk_result("persisting a recovery record", written)
     }
 
-    /// `Journal.purgePaxosDecision`. Need not be durable: a record that comes back names what is finalized by now,
-    /// or is overruled by the writer epoch.
+    /// `Journal.purgePaxosDecision`. It need not be durable: a record that comes back names a segment that is finalized
+    /// by now, or is overruled by the writer epoch.
     pub(super) fn remove_paxos_record(&mut self, start: TxId) -> Result<()> {
         let path = self.paxos_path(start);
         let disk = self.storage.disk().clone();
@@ -428,7 +431,7 @@ impl<D: Disk> Acceptor<D> {
     }
 }
 
-/// Whether a recovery record's text form says what the message before it says; what it does not say agrees.
+/// Whether a recovery record's text form agrees with the message before it. Fields that the text lacks count as equal.
 fn text_agrees(proto: &PersistedRecoveryPaxosData, text: &str) -> bool {
     let says = |field: &str, expected: &str| {
         let said = text

@@ -28,7 +28,7 @@ pub(super) fn options() -> AcceptorOptions {
     options
 }
 
-/// What proves a holder in these tests.
+/// The proof of a holder's identity in these tests.
 pub(super) fn proof(holder: &str) -> LeaseProof {
     LeaseProof(u128::from(holder.bytes().last().unwrap()))
 }
@@ -152,7 +152,7 @@ impl Bench {
         }
     }
 
-    /// Becomes writer of an epoch, opens a segment and writes `count` transactions.
+    /// Becomes the writer of an epoch, opens a segment and writes `count` transactions.
     pub(super) fn write(&mut self, epoch: u64, start: u64, count: u64) {
         let request = self.new_epoch(epoch);
         self.ok(&request);
@@ -270,7 +270,7 @@ fn epochs_only_grow_and_survive() {
 }
 
 impl Bench {
-    /// For calls whose request borrows nothing.
+    /// Makes a heartbeat with the next serial.
     pub(super) fn heartbeat(&mut self, epoch: u64) -> Request {
         Request::Heartbeat { info: self.info(epoch) }
     }
@@ -285,7 +285,7 @@ fn a_higher_promise_fences_the_lower_epochs() {
     let old = bench.journal(1, 1, 3, 1);
     let error = bench.call(&old).unwrap_err();
     assert!(crate::errors::is_fenced(&(&error).into()), "{error}");
-    // The new epoch is no writer before it has opened a segment.
+    // The new writer may not write before it has opened a segment.
     let early = bench.journal(5, 1, 3, 1);
     let error = bench.call(&early).unwrap_err();
     assert!(matches!(error, JournalError::NotTheWriter { .. }), "{error}");
@@ -325,7 +325,7 @@ fn batches_must_fit_and_be_whole() {
     assert_eq!(bench.class(&damaged), exceptions::IO);
     let good = bench.journal(1, 1, 4, 2);
     bench.ok(&good);
-    // Another segment than the open one closes it.
+    // The start of a different segment closes the open one.
     let other = bench.journal(1, 4, 6, 1);
     assert_eq!(bench.class(&other), exceptions::JOURNAL_OUT_OF_SYNC);
     let late = bench.journal(1, 1, 6, 1);
@@ -427,7 +427,7 @@ fn equal_length_is_not_equal_content() {
     bench.write(1, 1, 3);
     let request = bench.new_epoch(3);
     bench.ok(&request);
-    // The chosen copy is from a writer that this JournalNode never saw.
+    // The chosen copy is from a writer that this JournalNode has never heard of.
     let accept = bench.accept(3, 1, 3, Some(2));
     let theirs = [frame(1, 1), frame(2, 2), frame(3, 3)];
     bench.fetch(&accept, &theirs).unwrap();
@@ -435,7 +435,7 @@ fn equal_length_is_not_equal_content() {
         .disk
         .read_small(Path::new("/ns/current/edits_inprogress_0000000000000000001"));
     assert_eq!(file.unwrap().unwrap(), [frames_header(), theirs.concat()].concat());
-    // And an epoch that had nothing accepted here cannot finalize it.
+    // An epoch that had nothing accepted here can't finalize it either.
     let promise = bench.new_epoch(4);
     bench.ok(&promise);
     let finalize = bench.finalize(4, 1, 3);
@@ -446,7 +446,7 @@ fn equal_length_is_not_equal_content() {
 fn what_another_writer_left_open_is_not_finalized() {
     let mut bench = Bench::formatted();
     bench.write(1, 1, 3);
-    // The next writer could not open its own segment here, and only knows where that ends.
+    // The next writer could not open its own segment here, and knows only where that segment ends.
     let promise = bench.new_epoch(2);
     bench.ok(&promise);
     let finalize = bench.finalize(2, 1, 3);
@@ -458,7 +458,7 @@ fn an_abandoned_start_is_not_read_from_memory() {
     let mut bench = Bench::formatted();
     bench.write(1, 1, 1);
     bench.write(2, 1, 0);
-    // Elsewhere the next writer has committed another transaction under this number.
+    // Elsewhere the next writer has committed a different transaction under this number.
     bench.committed = Some(TxId(1));
     let heartbeat = bench.heartbeat(2);
     bench.ok(&heartbeat);
@@ -490,7 +490,7 @@ fn what_is_fetched_must_be_what_was_chosen() {
     let Handled::Download(download) = bench.acceptor.handle(&accept, 0) else {
         panic!("fetches nothing");
     };
-    // A higher epoch came while it was fetched.
+    // A higher epoch was promised while it was fetched.
     let request = bench.new_epoch(3);
     bench.ok(&request);
     let late = bench.acceptor.downloaded(download, Ok(()), 0);
@@ -506,7 +506,7 @@ fn a_half_done_accept_is_completed() {
     let accept = bench.accept(2, 1, 3, Some(1));
     let ops = [frame(1, 1), frame(2, 2), frame(3, 3)];
     bench.fetch(&accept, &ops).unwrap();
-    // As if the crash had come between the record and the rename.
+    // The crash came between the record and the rename.
     let dir = Path::new("/ns/current");
     let place = dir.join("edits_inprogress_0000000000000000001");
     bench
@@ -544,7 +544,7 @@ fn an_answer_waits_for_its_sync_and_a_failed_sync_is_final() {
     assert!(matches!(bench.call(&next), Err(JournalError::Failed { .. })));
     let request = bench.new_epoch(2);
     assert!(matches!(bench.call(&request), Err(JournalError::Failed { .. })));
-    // After a restart what memory shows is written again before it counts.
+    // After a restart the bytes that memory shows are written again before they count.
     bench.restart();
     let request = bench.new_epoch(2);
     bench.ok(&request);
@@ -657,7 +657,7 @@ fn a_format_that_comes_after_joining_its_peers_still_formats() {
     assert!(!bench.acceptor.is_joining());
     assert_eq!(bench.class(&format), exceptions::IO, "not a second time");
 
-    // Somebody was in office since the format: what was promised may be lost.
+    // A writer was in office since the format, so promises may be lost.
     let mut bench = Bench::unformatted();
     bench.acceptor.format_joining(&ns_info(), Epoch(4), None, 0).unwrap();
     assert_eq!(bench.class(&format), exceptions::IO);
@@ -698,7 +698,7 @@ fn an_empty_open_segment_does_not_end_joining() {
     bench.committed = Some(TxId(10));
     let start = bench.start(4, 11);
     bench.ok(&start);
-    // Nothing is missing that is committed; but a recovery now would look at the segment before, which is.
+    // Every committed transaction is here. But a recovery now would look at the segment before, which is missing.
     assert!(bench.acceptor.is_joining());
     let journal = bench.journal(4, 11, 11, 1);
     bench.ok(&journal);
@@ -748,7 +748,7 @@ fn the_newest_membership_is_kept_and_told() {
     let new_epoch = bench.new_epoch(4);
     let promised = bench.ok(&new_epoch);
     assert!(matches!(&promised, Answer::NewEpoch { membership: Some(kept), .. } if *kept == newest));
-    // With a damaged one it could help somebody into office whom only removed JournalNodes know.
+    // With a damaged membership it could help a writer into office that only removed JournalNodes know.
     let file = bench.acceptor.storage().current().join("hathi-membership");
     let disk = bench.acceptor.storage().disk().clone();
     disk.write_small(&file, b"3 0\na:1\ncrc32 00000000\n").unwrap();

@@ -9,8 +9,8 @@ use crate::membership::Membership;
 use crate::messages::{Answer, Micros};
 
 impl<D: Disk> Acceptor<D> {
-    /// `Journal.format`. One that has joined its peers already, which the same format has reached first, is formatted all
-    /// the same: nobody has ever been in office then, so there is nothing that it could have lost.
+    /// `Journal.format`. A JournalNode that has already joined its peers, which the same format reached first, is
+    /// formatted all the same: no writer has been in office since, so it can't have lost anything.
     pub(super) fn format(&mut self, ns_info: &NamespaceInfo, force: bool, now: Micros) -> Result<Answer> {
         if ns_info.namespace_id == 0 {
             return Err(self.illegal_argument("can't format with uninitialized namespace info"));
@@ -34,7 +34,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(Answer::Done)
     }
 
-    /// Directories and permissions of a fresh `current`, the lock, and the load.
+    /// Makes directories and permissions of a fresh `current`, takes the lock, and loads the journal.
     pub(super) fn after_format(&mut self, now: Micros) -> Result<()> {
         self.storage.lock_again(&self.options.lock_holder)?;
         let disk = self.storage.disk().clone();
@@ -48,7 +48,7 @@ impl<D: Disk> Acceptor<D> {
             source,
         })?;
         self.journal = None;
-        // What failed before was another file system's life.
+        // The earlier failure belonged to the files that the format has removed.
         self.failed = None;
         self.load(now)
     }
@@ -78,7 +78,7 @@ impl<D: Disk> Acceptor<D> {
         let writer = format!("{}\n", journal.writer_epoch.get());
         let committed = journal.committed.get().to_be_bytes();
         let membership = journal.membership.as_ref().map(Membership::to_text);
-        // The epochs go over before `previous` is there: a half-done upgrade is taken back whole.
+        // The epochs are copied before `previous` exists: a half-done upgrade is undone whole.
         let current = self.storage.current();
         let disk = self.storage.disk().clone();
         let copied = disk
@@ -116,14 +116,14 @@ impl<D: Disk> Acceptor<D> {
         self.storage.roll_back()?;
         self.journal = None;
         self.load(now)?;
-        // Who has the journal is no part of what is rolled back.
+        // The membership is not rolled back with the rest.
         if let Some(membership) = membership.filter(|it| it.is_newer_than(self.membership())) {
             self.keep_membership(&membership)?;
         }
         Ok(Answer::Done)
     }
 
-    /// `Journal.discardSegments`: the one way for the committed txid to go back.
+    /// `Journal.discardSegments`. It is the only call that moves the committed txid back.
     pub(super) fn discard_segments(&mut self, start: TxId) -> Result<Answer> {
         self.close_open_segment()?;
         let names = self.list()?;

@@ -1,4 +1,4 @@
-//! Hadoop's `newEpoch` while a lease of ours runs: Hadoop's NameNode asks once, so it waits here.
+//! Hadoop's `newEpoch` while a lease of ours runs. Hadoop's NameNode asks only once, so its call waits here.
 
 use hathi_formats::exceptions;
 
@@ -7,12 +7,12 @@ use super::*;
 use crate::errors::is_lease_held;
 use crate::messages::LeaseRequest;
 
-/// Of the lease that runs.
+/// Length of the lease that runs.
 const LEASE_MICROS: Micros = 1_000_000;
-/// Of the longest one that is granted.
+/// Length of the longest lease that is granted.
 const LONGEST_MICROS: Micros = 2_000_000;
 
-/// One on which the holder of a lease writes in epoch 1, at time 0.
+/// A JournalNode on which the holder of a lease writes in epoch 1, at time 0.
 fn leased() -> Bench {
     let mut bench = Bench::formatted();
     bench.lease = lease("a");
@@ -36,7 +36,7 @@ fn of_hadoop(bench: &Bench, epoch: u64) -> Request {
     request
 }
 
-/// Asks for an epoch as Hadoop does; until when that waits.
+/// Asks for an epoch as Hadoop does. Returns until when the call waits.
 fn waits(bench: &mut Bench, epoch: u64) -> Micros {
     let request = of_hadoop(bench, epoch);
     let handled = bench.acceptor.handle(&request, bench.now);
@@ -47,7 +47,7 @@ fn waits(bench: &mut Bench, epoch: u64) -> Micros {
     }
 }
 
-/// What becomes of a call that waits; `None` when it waits on, no longer than before.
+/// Tries a waiting call again. `None` when it waits on, no longer than before.
 fn again(bench: &mut Bench, epoch: u64, until: Micros) -> Option<Result<Answer>> {
     let request = of_hadoop(bench, epoch);
     let handled = bench.acceptor.handle_parked(&request, until, bench.now);
@@ -74,7 +74,7 @@ fn it_waits_until_the_lease_has_ended_and_gets_its_promise_then() {
     let until = waits(&mut bench, 2);
     assert_eq!(bench.acceptor.wake_at(), Some(LEASE_MICROS));
     assert!(until >= LEASE_MICROS, "it ends before the lease");
-    // The holder counts on its lease to the end.
+    // The holder relies on its lease to the end.
     bench.now = LEASE_MICROS - 1;
     assert!(again(&mut bench, 2, until).is_none());
     assert_eq!(bench.acceptor.promised_epoch(), Some(Epoch(1)));
@@ -120,7 +120,7 @@ fn what_a_dead_holder_sent_before_may_be_read_while_it_waits() {
     bench.now = 200_000;
     let sent_before = bench.journal(1, 1, 4, 1);
     bench.ok(&sent_before);
-    // The lease runs on: neither is it cut short, nor is the call refused at the end that was known when it came.
+    // The lease runs on. It is not cut short, and the call is not refused at the end that was known when it came.
     for now in [LEASE_MICROS, LEASE_MICROS + 199_999] {
         bench.now = now;
         assert!(again(&mut bench, 2, until).is_none());
@@ -142,7 +142,7 @@ fn a_holder_that_lives_has_it_refused_at_last() {
     }
     assert!(is_refused_for_a_lease(again(&mut bench, 2, until)));
     assert_eq!(bench.acceptor.promised_epoch(), Some(Epoch(1)));
-    // Nor does it stand in the way of another one.
+    // It does not stand in the way of a later call either.
     let later = waits(&mut bench, 2);
     assert_eq!(later, until + LONGEST_MICROS);
 }
@@ -150,7 +150,7 @@ fn a_holder_that_lives_has_it_refused_at_last() {
 #[test]
 fn what_a_restart_has_to_wait_out_it_waits_for_as_well() {
     let mut bench = leased();
-    // Damaged, so that the length is not known: ten times that of the lease is waited out.
+    // The file is damaged, so the length of the lease is not known. Ten times the length is waited out.
     let path = Path::new("/ns/current").join(LEASE_EPOCH);
     bench.disk.write_small(&path, b"damaged\n").unwrap();
     bench.restart();
@@ -167,12 +167,12 @@ fn only_so_many_wait_and_those_whose_time_is_over_make_room() {
     let untils: Vec<Micros> = (0..places).map(|epoch| waits(&mut bench, 2 + epoch)).collect();
     let one_more = of_hadoop(&bench, 2 + places);
     assert_eq!(bench.class(&one_more), exceptions::RETRIABLE);
-    // Being tried again takes no second place.
+    // A call that is tried again takes no second place.
     for (epoch, until) in (2..).zip(&untils) {
         assert!(again(&mut bench, epoch, *until).is_none());
     }
     assert_eq!(bench.class(&one_more), exceptions::RETRIABLE);
-    // Nobody waits any more for the answers of these, which nobody tells.
+    // Nobody waits any more for the answers of these, and nobody tells the JournalNode so.
     bench.now = LEASE_MICROS / 2;
     let heartbeat = bench.heartbeat(1);
     bench.ok(&heartbeat);
@@ -209,7 +209,7 @@ fn only_what_a_lease_keeps_out_waits_and_ours_is_told_of_it_at_once() {
     bench.lease = lease("b");
     let ours = bench.new_epoch(2);
     assert_eq!(bench.class(&ours), exceptions::RETRIABLE);
-    // A writer in office may have been promised it by a majority, and asks again by itself.
+    // A majority may have promised the epoch to a writer in office, and that writer asks again by itself.
     let mut established = of_hadoop(&bench, 2);
     if let Request::NewEpoch { established, .. } = &mut established {
         *established = true;

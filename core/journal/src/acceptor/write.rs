@@ -15,7 +15,7 @@ use crate::mutant::Mutant;
 use crate::segments::SegmentName;
 
 impl<D: Disk> Acceptor<D> {
-    /// Closes the open segment, durably; it stays in progress (`Journal.abortCurSegment`).
+    /// Closes the open segment, durably. It stays in progress (`Journal.abortCurSegment`).
     pub(super) fn close_open_segment(&mut self) -> Result<()> {
         if let Some(open) = self.formatted_mut()?.open.take() {
             let (start, next) = (open.start(), open.next());
@@ -33,7 +33,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// Hadoop's file of the committed txid, best effort, like Hadoop's own writing of it.
+    /// Writes Hadoop's file of the committed txid. This is best effort, as in Hadoop.
     fn flush_committed(&mut self) {
         self.note_written();
         if let Some(journal) = &mut self.journal {
@@ -54,7 +54,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(())
     }
 
-    /// `Journal.journal`: appends; the answer leaves after the next sync.
+    /// `Journal.journal`: appends a batch. The answer leaves after the next sync.
     pub(super) fn journal(
         &mut self,
         info: &RequestInfo,
@@ -112,7 +112,7 @@ impl<D: Disk> Acceptor<D> {
         };
         let layout_version = open.layout_version();
         if let Err(error) = open.append(records, count) {
-            // What of it is in the file is unknown; nobody may write behind it.
+            // How much of the batch is in the file is unknown, so nothing may be written behind it.
             let failed = self.disk_result("appending to the open segment", Err(error));
             self.close_open_segment()?;
             return failed;
@@ -130,7 +130,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(Answer::Lease { lease_granted_ms })
     }
 
-    /// A lease is only granted in the promised epoch.
+    /// Grants a lease only in the promised epoch.
     pub(super) fn grant_if_current(&mut self, info: &RequestInfo, now: Micros) -> Result<Option<u32>> {
         if info.epoch == self.formatted()?.promised() {
             self.grant(info.epoch, info.lease.as_ref(), now)
@@ -139,7 +139,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// What must be synced before waiting answers may leave, if anything.
+    /// The sync that waiting answers need before they may leave, if any.
     pub fn begin_sync(&mut self) -> Result<Option<SyncJob<D::File>>> {
         self.check_not_failed()?;
         let Some(open) = self.journal.as_mut().and_then(|journal| journal.open.as_mut()) else {
@@ -153,24 +153,24 @@ impl<D: Disk> Acceptor<D> {
         Ok(Some(SyncJob { file, next, len }))
     }
 
-    /// Takes the result of a sync. When it failed, so has the journal, for good.
+    /// Takes the result of a sync. When the sync failed, the journal has failed for good.
     pub fn end_sync(&mut self, job: SyncJob<D::File>, result: io::Result<()>) -> Result<()> {
         self.disk_result("syncing the open segment", result)?;
         self.check_not_failed()?;
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
-        // Of the very file: a segment of the same start may have been opened anew meanwhile.
+        // The sync must be of the same file: a segment of the same start may have been opened anew meanwhile.
         if journal.open.as_ref().is_some_and(|open| open.writes_to(&job.file)) {
             journal.synced_next = journal.synced_next.max(job.next);
             journal.synced_len = journal.synced_len.max(job.len);
-            // Readers may have it now.
+            // Readers may have these edits now.
             self.version += 1;
         }
         self.end_joining_if_complete()
     }
 
-    /// [`Acceptor::begin_sync`], run, [`Acceptor::end_sync`].
+    /// Runs [`Acceptor::begin_sync`], the sync, and [`Acceptor::end_sync`].
     pub fn sync(&mut self) -> Result<()> {
         match self.begin_sync()? {
             Some(job) => {
@@ -181,7 +181,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    /// Fills the open segment ahead; to be called when no answer waits.
+    /// Fills the open segment ahead. To be called while no answer waits.
     pub fn maintain(&mut self) -> Result<()> {
         let filled = match self.journal.as_mut().and_then(|journal| journal.open.as_mut()) {
             Some(open) => open.fill_ahead(),
@@ -190,15 +190,16 @@ impl<D: Disk> Acceptor<D> {
         self.disk_result("filling the open segment ahead", filled)
     }
 
-    /// A writer that is alive has given us all that is committed: from now on we vote again.
+    /// Ends the joining state, with a vote again from now on, once a live writer has brought every committed
+    /// transaction here.
     fn end_joining_if_complete(&mut self) -> Result<()> {
         let voteless = |journal: &&super::Journal<D>| journal.doubt.as_ref().is_some_and(|doubt| !doubt.promise);
         let Some(journal) = self.journal.as_ref().filter(voteless) else {
             return Ok(());
         };
         let committed = journal.committed().unwrap_or_default();
-        // A transaction of the open segment must be here: to a recovery an empty one is none, it would go back to the
-        // segment before, of which this JournalNode may have lost what it acknowledged.
+        // At least one transaction of the open segment must be here. A recovery ignores an empty segment and goes back
+        // to the one before, and this JournalNode may have lost what it acknowledged of that one.
         let begun = journal
             .open
             .as_ref()
@@ -245,9 +246,9 @@ impl<D: Disk> Acceptor<D> {
             if existing.end.is_some() {
                 return Err(self.illegal_state(format!("Already have a finalized segment beginning at {txid}")));
             }
-            // Exactly one transaction may be left of a writer that died right after opening it: it was on no majority,
-            // or the recovery before this call would have found and finalized it. But one that this very epoch wrote
-            // may be acknowledged: its writer has to resume.
+            // A writer that died right after opening a segment may have left exactly one transaction. It was on no
+            // majority, or the recovery before this call would have found and finalized it. But a transaction of this
+            // very epoch may be acknowledged: its writer has to resume.
             let same_writer = self.formatted()?.writer_epoch() == info.epoch;
             match self.last_of(&existing)? {
                 Some(last) if last > txid || same_writer => {
@@ -259,17 +260,18 @@ impl<D: Disk> Acceptor<D> {
             }
         }
         if self.formatted()?.durable_to >= txid {
-            // Also of a longer segment that a recovery cut and that was not brought here: all of it is abandoned.
+            // A recovery may have cut a longer segment and not brought the result here. All of that segment is
+            // abandoned.
             self.forget_durable(TxId(txid.0 - 1))?;
         }
         if let Some(existing) = abandoned {
             let journal = self.formatted_mut()?;
             journal.settled = None;
-            // Readers must not see it once the next writer has told us what is committed.
+            // Readers must not see this transaction once the next writer has told us what is committed.
             if let Some(cache) = &mut journal.cache {
                 cache.clear();
             }
-            // Away with it before the writer epoch says that what is here was written in it.
+            // It is removed before the writer epoch says that the segment here was written in the new epoch.
             let segments = self.formatted()?.segments.clone();
             let removed = segments.remove(&existing).and_then(|()| segments.sync_dir());
             self.disk_result("removing the start of an abandoned segment", removed)?;
@@ -282,7 +284,7 @@ impl<D: Disk> Acceptor<D> {
             self.copy_small_files();
         }
         self.flush_committed();
-        // Whoever starts to write here has given up any recovery of this segment.
+        // A writer that starts this segment has given up any recovery of it.
         self.remove_paxos_record(txid)?;
         let layout_version = layout_version.unwrap_or(LayoutVersion::NAMENODE_CURRENT);
         let created = self.formatted()?.segments.create(txid, layout_version);
@@ -295,7 +297,7 @@ impl<D: Disk> Acceptor<D> {
         if let Some(cache) = &mut journal.cache
             && journal.finalized_to.next() != txid
         {
-            // What it holds was never decided on here.
+            // The edits in the cache were never decided on here.
             cache.clear();
         }
         journal.written_by = Some((txid, info.epoch));
@@ -310,9 +312,11 @@ impl<D: Disk> Acceptor<D> {
         Ok(Answer::Lease { lease_granted_ms })
     }
 
-    /// Hathi: reopens the segment that this writer had open here, after a restart of ours or of its connection.
+    /// Reopens the segment that this writer had open here, after a restart of the JournalNode or of the connection
+    /// (Hathi's own).
     ///
-    /// Only what this very epoch started is reopened: then what is in the file is a beginning of what its writer wrote.
+    /// Only a segment that this very epoch started is reopened: then the file holds a beginning of what its writer
+    /// wrote.
     pub(super) fn resume_segment(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> Result<Answer> {
         self.check_write_request(info, now)?;
         let is_open = self
@@ -350,8 +354,8 @@ impl<D: Disk> Acceptor<D> {
 
     /// `Journal.finalizeLogSegment`.
     ///
-    /// Stricter than Hadoop for a segment that this writer has not open: its content must be known to be this epoch's,
-    /// because a copy of the right length may be another writer's.
+    /// Stricter than Hadoop for a segment that is not open for this writer. Its content must be known to be this
+    /// epoch's, because a copy of the right length may be a different writer's.
     pub(super) fn finalize_log_segment(
         &mut self,
         info: &RequestInfo,
@@ -366,7 +370,7 @@ impl<D: Disk> Acceptor<D> {
         let journal = self.formatted()?;
         let open = journal.open.as_ref().filter(|open| open.start() == start);
         let open_next = open.map(|open| open.next());
-        // One that an earlier writer opened may be open still, when the present one could not open its own here.
+        // A segment that an earlier writer opened may still be open, if the present writer could not open its own here.
         let own = journal.written_by == Some((start, info.epoch));
         if open_next.is_some() {
             self.close_open_segment()?;
@@ -434,15 +438,16 @@ impl<D: Disk> Acceptor<D> {
         let open = self.formatted()?.open.as_ref().map(|open| open.start());
         let straddling = self.mutated(Mutant::PurgeStraddling);
         if (TxId(1)..min_to_keep).contains(&self.formatted()?.durable_to) {
-            // All of it may go now, and nothing newer is here: less than was durable, and no loss.
+            // The whole segment may go, and nothing newer is here. So less than the durable transactions remains,
+            // without a loss.
             self.forget_durable(TxId(0))?;
         }
         for name in self.list()? {
             if name.start >= min_to_keep || (Some(name.start) == open && name.end.is_none()) {
                 continue;
             }
-            // Also of one in progress, which Hadoop removes whatever is in it: what is to be kept may be nowhere else
-            // once a disk is lost.
+            // The end of a segment in progress is checked as well. Hadoop removes such a segment whatever it holds. But
+            // when another JournalNode loses its disk, transactions to keep may be nowhere else.
             let last = self.last_of(&name)?;
             if last.is_some_and(|last| last < min_to_keep || straddling) {
                 let journal = self.formatted_mut()?;
