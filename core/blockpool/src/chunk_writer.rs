@@ -29,7 +29,7 @@ pub enum WriteError {
     /// The packet's data does not match its checksum.
     #[error("{0}")]
     Packet(String),
-    /// What is on disk does not match its checksum.
+    /// The bytes on disk do not match their checksum.
     #[error("Partial CRC does not match value computed the last time file was closed")]
     Corrupt,
     /// The packet does not fit the rules of data transfer.
@@ -40,7 +40,7 @@ pub enum WriteError {
 /// The data of one packet.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketData<'a> {
-    /// Where it begins in the block.
+    /// Offset of the data in the block, in bytes.
     pub offset: u64,
     /// The bytes.
     pub data: &'a [u8],
@@ -58,7 +58,7 @@ pub struct ChunkWriter<F> {
     checksum: DataChecksum,
     on_disk: u64,
     last_checksum: Option<[u8; 4]>,
-    /// Bytes of which a sync was answered, or may have been before this writer came.
+    /// Bytes whose sync was answered, by this writer or perhaps by an earlier one.
     promised: u64,
     unsynced_data: bool,
     chunk: Vec<u8>,
@@ -66,8 +66,8 @@ pub struct ChunkWriter<F> {
 }
 
 impl<F: DiskFile> ChunkWriter<F> {
-    /// Goes on behind `on_disk` bytes. `checksum` is that of the meta file, `last_checksum` that of a last, short chunk.
-    /// Nobody knows here whether what is there already was synced, so that it counts as promised.
+    /// Continues behind `on_disk` bytes. `checksum` is that of the meta file, `last_checksum` that of a last, short
+    /// chunk. Whether the bytes on disk were synced is not known here, so all of them count as promised.
     pub fn new(data: F, meta: F, checksum: DataChecksum, on_disk: u64, last_checksum: Option<[u8; 4]>) -> Self {
         ChunkWriter {
             data,
@@ -106,7 +106,8 @@ impl<F: DiskFile> ChunkWriter<F> {
         self.promised > 0
     }
 
-    /// Writes what is new in a packet, data before checksums. The packet begins at or before the end of what is on disk.
+    /// Writes the new part of a packet, data before checksums. The packet begins at or before the end of the bytes on
+    /// disk.
     pub fn write(&mut self, packet: PacketData<'_>) -> Result<(), WriteError> {
         let len = packet.data.len() as u64;
         let Some(end) = packet.offset.checked_add(len) else {
@@ -139,8 +140,8 @@ impl<F: DiskFile> ChunkWriter<F> {
         Ok(())
     }
 
-    /// A packet that begins at a chunk's start. Its checksums are of whole chunks, also of a chunk that is on disk in
-    /// part.
+    /// Writes a packet that begins at a chunk's start. Its checksums cover whole chunks, also where a chunk is partly
+    /// on disk.
     fn write_chunks(&mut self, packet: PacketData<'_>, boundary: u64) -> Result<(), WriteError> {
         debug_assert!(
             packet.offset <= self.on_disk,
@@ -189,8 +190,8 @@ impl<F: DiskFile> ChunkWriter<F> {
         Ok(())
     }
 
-    /// A packet within one chunk. Its checksum is of the new bytes only, so that the chunk's is computed here, after a
-    /// check that what is on disk and what came are still what they were.
+    /// Writes a packet within one chunk. The packet's checksum covers only its own bytes, so the chunk's checksum is
+    /// computed here. Before that, the bytes on disk and the new bytes are checked against their checksums.
     fn complete_chunk(&mut self, packet: PacketData<'_>, boundary: u64) -> Result<(), WriteError> {
         if !packet.sums.is_empty() {
             packet
@@ -271,7 +272,7 @@ impl<F: DiskFile> ChunkWriter<F> {
         Ok(())
     }
 
-    /// Brings everything written so far to the disk (`hsync`), data first. The names are the caller's to sync.
+    /// Syncs everything written so far (`hsync`), data first. The caller syncs the names.
     pub fn sync(&mut self) -> io::Result<()> {
         self.sync_data()?;
         self.meta.sync_data()?;

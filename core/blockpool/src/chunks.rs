@@ -1,8 +1,8 @@
 //! The chunks of a block file and their checksums in the meta file.
 //!
-//! The checksum of the last, short chunk is overwritten in place when the chunk grows, and block file and meta file reach
-//! the disk each in its own time. After a crash a chunk may therefore have more bytes than its checksum covers. The bytes
-//! that were there first have not changed, so that a prefix of the chunk fits its checksum, and is kept.
+//! The checksum of the last, short chunk is overwritten in place when the chunk grows. Block file and meta file reach
+//! the disk independently. After a crash a chunk may therefore have more bytes than its checksum covers. The older
+//! bytes have not changed, so a prefix of the chunk fits its checksum, and that prefix is kept.
 
 use std::io;
 
@@ -74,28 +74,28 @@ pub fn last_checksum<D: Disk>(disk: &D, files: &ReplicaFiles, length: u64) -> io
     stored_checksum(&meta, &header, start).map(Some)
 }
 
-/// Where the short chunk at the end of so many bytes begins, and how long it is; 0 when the last one is full.
+/// Where the last, short chunk of `length` bytes begins, and its length: 0 when the last chunk is full.
 fn last_chunk(length: u64, chunk_len: u64) -> (u64, u64) {
     debug_assert!(chunk_len > 0, "a checksum is of some bytes");
     let partial = length.checked_rem(chunk_len).unwrap_or(0);
     (length.saturating_sub(partial), partial)
 }
 
-/// What becomes of a chunk that is to be cut and does not match its checksum.
+/// What to do with a chunk that is to be cut and does not match its checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mismatch {
-    /// It is not cut: another replica may be good.
+    /// Do not cut it: another replica may be good.
     #[default]
     Refused,
-    /// It is cut, and its new checksum is the right one with every bit turned over, so that every reader still finds it to
-    /// be bad.
+    /// Cut it, and invert every bit of the right new checksum, so that every reader still finds the chunk to be bad.
     Kept,
 }
 
 /// The meta file of the first `length` bytes of a replica, and the last checksum in it.
 ///
-/// A new checksum for a part of a chunk is made only after the old one was found right, because it would make bytes that
-/// a disk has spoilt look good. When the old one was not right: `InvalidData`, or a checksum that is certain not to match.
+/// A new checksum for a part of a chunk is made only if the old checksum matched. Otherwise bytes that a disk has
+/// spoilt would look good. If the old one does not match, this fails with `InvalidData`, or makes a checksum that is
+/// certain not to match.
 pub fn meta_of_prefix<D: Disk>(
     disk: &D,
     files: &ReplicaFiles,
@@ -147,9 +147,9 @@ pub fn meta_of_prefix<D: Disk>(
     Ok((bytes, Some(sum)))
 }
 
-/// How much of a block file is covered by right checksums, going back from its end, which is what a crash spoils
-/// (`BlockPoolSlice.validateIntegrityAndSetLength`). What is beyond is cut off. Full chunks further in front are not read:
-/// what is wrong there a crash has not done, and cutting it off would take good bytes with it.
+/// Length of the part of a block file that right checksums cover. The search goes back from the end, which is what a
+/// crash spoils (`BlockPoolSlice.validateIntegrityAndSetLength`). The rest is cut off. Full chunks further in front are
+/// not read: a crash does no damage there, and cutting would remove good bytes as well.
 pub fn validate_tail<D: Disk>(disk: &D, files: &ReplicaFiles) -> io::Result<u64> {
     let data = disk.open(&files.data)?;
     let meta = disk.open_read(&files.meta)?;
@@ -173,7 +173,7 @@ pub fn validate_tail<D: Disk>(disk: &D, files: &ReplicaFiles) -> io::Result<u64>
         bytes.resize(data_len.saturating_sub(start).min(chunk_len) as usize, 0);
         read_exact_at(&data, start, &mut bytes)?;
         let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
-        // A chunk that was cut over rot has its checksum turned over: it keeps its length, and stays bad.
+        // A chunk that was cut over rot has an inverted checksum: it keeps its length, and stays bad.
         let fits = covered(header.checksum.kind(), &bytes, stored);
         if let Some(fits) = fits.or_else(|| covered(header.checksum.kind(), &bytes, !stored)) {
             valid = start.saturating_add(fits as u64);

@@ -8,7 +8,7 @@ use hathi_storage::Disk;
 
 use crate::replica::{Folder, Location};
 
-/// Ends the names of files that a step has not finished. A start removes them.
+/// Suffix of files that a step has not finished. A start removes them.
 const UNFINISHED: &str = ".tmp";
 
 /// `blk_<id>`.
@@ -43,7 +43,7 @@ pub struct PoolDirs {
 }
 
 impl PoolDirs {
-    /// Of a volume and a pool.
+    /// The directories of a pool on a volume.
     #[must_use]
     pub fn new(volume_root: &Path, pool_id: &str) -> PoolDirs {
         PoolDirs {
@@ -100,7 +100,7 @@ impl PoolDirs {
         ReplicaFiles::named(&self.trash().join(below), at)
     }
 
-    /// Names that no scan takes for a replica, for files that are about to be deleted.
+    /// Names for files that are about to be deleted. No scan takes them for a replica.
     #[must_use]
     pub fn being_deleted(&self, at: Location) -> ReplicaFiles {
         let dir = self.folder(Folder::Tmp);
@@ -167,7 +167,7 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with("blk_") && name.ends_with(UNFINISHED)
 }
 
-/// What is gone already is fine.
+/// Treats a missing file as success.
 pub(crate) fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -189,13 +189,13 @@ impl ReplicaFiles {
         }
     }
 
-    /// Deletes both; what is gone already is fine.
+    /// Deletes both files. A file that is gone already is no error.
     pub fn delete<D: Disk>(&self, disk: &D) -> io::Result<()> {
         missing_is_fine(disk.remove_file(&self.data))?;
         missing_is_fine(disk.remove_file(&self.meta))
     }
 
-    /// Gives both their names in another place; what is gone already is fine.
+    /// Moves both files to the names in `to`. A file that is gone already is no error.
     pub fn set_aside<D: Disk>(&self, disk: &D, to: &ReplicaFiles) -> io::Result<()> {
         missing_is_fine(disk.rename(&self.data, &to.data))?;
         missing_is_fine(disk.rename(&self.meta, &to.meta))

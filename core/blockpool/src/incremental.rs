@@ -1,4 +1,4 @@
-//! What a NameNode has not been told yet of replicas that came and went (`IncrementalBlockReportManager`).
+//! Notices of replicas that came and went which a NameNode has not been sent yet (`IncrementalBlockReportManager`).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use hathi_formats::ids::{Block, BlockId};
 /// What happened to a replica (`ReceivedDeletedBlockInfo.BlockStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeKind {
-    /// Somebody began to write it.
+    /// A writer began to write it.
     Receiving,
     /// It is complete.
     Received,
@@ -26,8 +26,9 @@ pub struct ReceivedDeleted {
     pub delete_hint: String,
 }
 
-/// Notices that are kept for one NameNode. Beyond it they are dropped, and it gets a full report instead. Each takes about
-/// 150 bytes; a full report of a million replicas takes as much as this many notices.
+/// Most notices that are kept for one NameNode. When there are more, all are dropped, and the NameNode gets a full
+/// report instead. A notice takes about 150 bytes, and a full report of a million replicas about as much as this many
+/// notices.
 const MAX_PENDING: usize = 100_000;
 
 /// Notices of one storage, in the order in which they happened.
@@ -50,8 +51,9 @@ impl IncrementalReports {
         IncrementalReports::default()
     }
 
-    /// Whether notices were dropped since this was asked last, so that a full report is due. It names every replica, also
-    /// those being written; hints of the balancer are lost, and the NameNode chooses by itself which replica is too many.
+    /// Whether notices were dropped since the last call, so that a full report is due. The report names every replica,
+    /// also those being written. The balancer's hints are lost, and the NameNode itself chooses which excess replica
+    /// goes.
     pub fn take_overflow(&mut self) -> bool {
         std::mem::take(&mut self.overflowed)
     }
@@ -67,8 +69,8 @@ impl IncrementalReports {
         );
     }
 
-    /// Adds a notice. True when the NameNode should be told at once: of a complete replica; other notices go with the
-    /// next message, at the latest with the next heartbeat.
+    /// Adds a notice. Returns true when the NameNode should be told at once, which is the case for a complete replica.
+    /// Other notices go with the next message, at the latest with the next heartbeat.
     pub fn notify(&mut self, storage: &str, notice: ReceivedDeleted) -> bool {
         match notice.kind {
             NoticeKind::Receiving => self.ready = true,

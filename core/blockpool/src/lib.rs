@@ -2,8 +2,8 @@
 //!
 //! * [`replica`] and [`replicas`]: the states of replicas (FINALIZED, RBW, RWR, RUR, TEMPORARY) and every transition
 //!   between them as a plan: what must happen to the files, and the replica that results.
-//! * [`files`], [`steps`], [`scan`], [`chunks`], [`chunk_writer`]: what transitions and packets do to files, step by step,
-//!   and what a start makes of them; on whatever disk they are given.
+//! * [`files`], [`steps`], [`scan`], [`chunks`], [`chunk_writer`]: what transitions and packets do to files, step by
+//!   step, and what a start finds afterwards. They work on any [`Disk`](hathi_storage::Disk).
 //! * [`recovery`]: what the primary DataNode of a block recovery decides from the answers of the others.
 //! * [`offer_service`]: which NameNode of a nameservice is obeyed.
 //! * [`incremental`], [`report`], [`schedule`]: what NameNodes are told, and when.
@@ -13,7 +13,7 @@
 //! * a generation stamp never decreases, and a length decreases only by recovery;
 //! * at most one writer owns a replica, and only RBW and TEMPORARY replicas have one;
 //! * what was acknowledged is on disk: acked bytes never exceed bytes on disk;
-//! * a stamp that was answered, and every byte of which a sync was answered, survive a loss of power at any step.
+//! * a stamp that was answered, and every byte whose sync was answered, survive a loss of power at any step.
 //!
 //! Knows nothing of clocks and sockets. Mirrors Hadoop's `fsdataset.impl.{FsDatasetImpl,ReplicaMap}`,
 //! `BlockRecoveryWorker`, `BPOfferService`, `IncrementalBlockReportManager` and `BPServiceActor.Scheduler`.

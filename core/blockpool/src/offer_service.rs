@@ -1,20 +1,20 @@
 //! Which of the NameNodes of a nameservice a DataNode obeys (`BPOfferService`), and until when its orders count.
 //!
-//! A NameNode that claims to be active is believed only when the transaction id in its claim is above every claim
-//! believed before, so that one which was replaced and does not know it yet gives no orders. The mark is kept for the
-//! life of the process and only rises.
+//! A NameNode that claims to be active is believed only if the transaction id in its claim is above every claim
+//! believed before. So a NameNode that was replaced and does not know it yet gives no orders. The highest id is kept
+//! for the life of the process.
 //!
-//! Every order belongs to the claim under which it came ([`ClaimId`]) and ends with it. A new active counts the replicas
-//! that a full report shows it, and orders deletions by that count; so nothing that another one ordered may be deleted
-//! once such a report is made. Three rules see to it:
+//! Every order belongs to the claim under which it came ([`ClaimId`]), and ends with it. A new active counts the
+//! replicas in a full report, and orders deletions by that count. So once such a report is made, nothing may be deleted
+//! that another NameNode ordered. Three rules ensure this:
 //! - a deletion asks [`OfferService::holds`] for each block, under the lock under which the replica leaves the map; the
 //!   full report is made under the same lock. So a replica is either gone before the report, or the report comes after
 //!   the new claim, and then the old order is void;
 //! - a claim ends when another is accepted, when its NameNode gives the role up, and when its NameNode asks for a new
 //!   registration. The last one is for a NameNode that was restarted, or was active, standby and active again between two
 //!   heartbeats: the state it tells does not show that it counts anew;
-//! - a NameNode whose claim was refused gets no full report while another one is obeyed: it would count what the other
-//!   one may delete.
+//! - a NameNode whose claim was refused gets no full report while another one is obeyed: it would count replicas that
+//!   the other one may delete.
 //!
 //! Losing all of this (a restart) is safe: queued orders are lost with it.
 
@@ -65,7 +65,7 @@ pub struct OfferService {
     last_claim: i64,
     /// Counts every beginning and every end of a claim.
     claim: ClaimId,
-    /// Who claims to be active and is not believed.
+    /// NameNodes that claim to be active and are not believed.
     refused: BTreeSet<ActorId>,
 }
 
@@ -133,8 +133,8 @@ impl OfferService {
         claim
     }
 
-    /// The NameNode asked for a registration and got it: it may be another process than the one that gave the last order,
-    /// or count anew for another reason.
+    /// The NameNode asked for a registration and got it. It may be a different process from the one that gave the last
+    /// order, or may count anew for another reason.
     pub fn on_registered(&mut self, actor: ActorId) {
         if self.active == Some(actor) {
             self.begin(self.active);
@@ -149,7 +149,7 @@ impl OfferService {
         }
     }
 
-    /// Ends the claim there was. Answers whose it was.
+    /// Ends the present claim and begins the next one. Returns the NameNode that was obeyed before.
     fn begin(&mut self, active: Option<ActorId>) -> Option<ActorId> {
         self.claim.0 = self.claim.0.saturating_add(1);
         std::mem::replace(&mut self.active, active)
@@ -168,7 +168,7 @@ impl OfferService {
         self.active.is_some() && self.claim == claim
     }
 
-    /// Whether this NameNode may be told all replicas.
+    /// Whether this NameNode may be sent a full report.
     #[must_use]
     pub fn may_report_to(&self, actor: ActorId) -> bool {
         self.active.is_none_or(|active| active == actor) || !self.refused.contains(&actor)

@@ -1,4 +1,4 @@
-//! What the primary DataNode of a block recovery makes of the replicas that the others reported
+//! The decision of the primary DataNode of a block recovery, from the replicas that the others reported
 //! (`BlockRecoveryWorker.RecoveryTaskContiguous`).
 
 use hathi_formats::exceptions::{self, RemoteException};
@@ -25,14 +25,14 @@ pub enum RecoveryAnswer {
 }
 
 impl RecoveryAnswer {
-    /// What a refusal of `initReplicaRecovery` says, by our DataNodes or Hadoop's. `None`: a newer recovery is under way,
-    /// and this one is over.
+    /// Meaning of a refusal of `initReplicaRecovery`, by our DataNodes or Hadoop's. `None` when a newer recovery is
+    /// under way, which ends this one.
     #[must_use]
     pub fn of_refusal(refusal: &RemoteException) -> Option<RecoveryAnswer> {
         if refusal.is(exceptions::RECOVERY_IN_PROGRESS) {
             return None;
         }
-        // It has answered: what it holds was left behind by the pipeline, and is no part of the block.
+        // The DataNode has answered. The pipeline left its replica behind, so the replica is no part of the block.
         let is_older = "replica.getGenerationStamp() < block.getGenerationStamp()";
         if refusal.message.contains(is_older) {
             return Some(RecoveryAnswer::NoReplica);
@@ -41,7 +41,7 @@ impl RecoveryAnswer {
     }
 }
 
-/// What to do.
+/// Decision of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecoveryPlan {
     /// No replica holds anything: the block goes.
@@ -62,10 +62,10 @@ pub enum RecoveryPlan {
 /// Order of preference: finalized replicas, with replicas being written of the same length; else replicas being written,
 /// cut to the shortest; else replicas waiting for recovery, cut to the shortest.
 ///
-/// Of finalized replicas the longest decide: each has held every byte of the block, and a shorter one has lost some with
-/// its machine's power, as it was completed without a sync. Hadoop gives up when they do not agree, for as long as they
-/// live; when the longer one died first, its bytes would be lost. For a truncation they need not agree: an attempt before
-/// may have cut some of them.
+/// Of finalized replicas the longest ones decide. Each has held every byte of the block, and a shorter one has lost
+/// some when its machine lost power, because it was completed without a sync. Hadoop gives up when they do not agree,
+/// for as long as they live. If the longer one died first, its bytes would be lost. For a truncation they need not
+/// agree: an earlier attempt may have cut some of them.
 ///
 /// Unreachable is not absent. A replica that is finalized or being written has every acknowledged byte, because its
 /// DataNode has run all the time. A replica that waits for recovery may have lost bytes with its DataNode's power, and
@@ -73,11 +73,11 @@ pub enum RecoveryPlan {
 /// of these decides. The NameNode bounds the wait: it orders recovery again, and no longer names a DataNode that it
 /// takes for dead.
 ///
-/// A replica of fewer bytes than the NameNode has logged has lost some, in whatever state it is: it decides nothing, and
-/// takes part only where nobody has as many.
+/// A replica with fewer bytes than the NameNode has logged has lost some, whatever its state. It decides nothing, and
+/// takes part only if no DataNode has that many.
 #[must_use]
 pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Option<u64>) -> RecoveryPlan {
-    // A truncation has decided on another length than the one that was logged.
+    // A truncation has decided on a length other than the logged one.
     let logged = if truncate_to.is_none() { block.num_bytes } else { 0 };
     let mut candidates = 0;
     let mut decisive = false;
@@ -235,14 +235,14 @@ mod tests {
         let later = |answers: &[RecoveryAnswer]| {
             assert!(matches!(plan(answers), RecoveryPlan::GiveUp(_)), "{answers:?}");
         };
-        // Who did not answer may hold what was acknowledged.
+        // A DataNode that did not answer may hold acknowledged bytes.
         later(&[RecoveryAnswer::NoReplica, failed]);
         later(&[failed, RecoveryAnswer::NoReplica, RecoveryAnswer::NoReplica]);
         later(&[replica(Rwr, 0, 5), failed]);
         later(&[replica(Rwr, 4, 5), failed]);
         later(&[replica(Rwr, 10, 5), replica(Rwr, 4, 6), failed]);
         later(&[replica(Rbw, 10, 4), failed]);
-        // All have answered.
+        // All DataNodes have answered.
         check(&[RecoveryAnswer::NoReplica, replica(Rwr, 0, 5)], RecoveryPlan::Delete);
         check(&[RecoveryAnswer::NoReplica, replica(Rwr, 4, 5)], synchronize(&[1], 4));
         // A replica whose DataNode has run all the time has every acknowledged byte.
@@ -259,12 +259,12 @@ mod tests {
             ..block()
         };
         let plan = |answers: &[RecoveryAnswer]| plan_recovery(logged, answers, None);
-        // The first one's machine has lost its power, the second one's process was killed.
+        // The first DataNode's machine has lost its power. The second one's process was killed.
         assert_eq!(
             plan(&[replica(Rwr, 40, 5), replica(Rwr, 100, 5), replica(Rwr, 90, 5)]),
             synchronize(&[1, 2], 90)
         );
-        // Completed without a sync, and cut short.
+        // The replica was completed without a sync, and then cut short.
         assert_eq!(
             plan(&[replica(Finalized, 40, 5), replica(Rbw, 100, 5)]),
             synchronize(&[1], 100)
@@ -277,7 +277,7 @@ mod tests {
             plan(&[replica(Finalized, 40, 5), failed]),
             RecoveryPlan::GiveUp(_)
         ));
-        // Nobody has them any more.
+        // No DataNode has these bytes any more.
         assert_eq!(
             plan(&[replica(Rwr, 40, 5), replica(Rwr, 60, 5)]),
             synchronize(&[0, 1], 40)
@@ -294,12 +294,12 @@ mod tests {
 
     #[test]
     fn safety_d23_of_complete_replicas_the_longest_decide() {
-        // Completed without a sync, and one machine has lost its power since.
+        // The replicas were completed without a sync, and one machine has lost its power since.
         check(
             &[replica(Finalized, 7, 5), replica(Finalized, 8, 5)],
             synchronize(&[1], 8),
         );
-        // The other one was recovered already, and its primary's result did not arrive.
+        // The other replica was recovered already, and its primary's result did not arrive.
         check(
             &[replica(Finalized, 22, 5), replica(Finalized, 55, 6)],
             synchronize(&[1], 55),

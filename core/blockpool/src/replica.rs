@@ -3,7 +3,7 @@
 use hathi_formats::exceptions::{self, ExceptionClass};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
-/// A volume's place in the DataNode's list; never given to another volume while the process runs.
+/// Index of a volume in the DataNode's list. It is never given to another volume while the process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeId(pub u16);
 
@@ -11,7 +11,7 @@ pub struct VolumeId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriterId(pub u64);
 
-/// `HdfsServerConstants.ReplicaState`; the numbers travel.
+/// State of a replica (`HdfsServerConstants.ReplicaState`). The numbers are those on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum ReplicaState {
@@ -81,29 +81,29 @@ pub struct Location {
 /// What must happen to files before a transition counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileAction {
-    /// Create both files; a leftover of an earlier attempt at the same place is replaced.
+    /// Create both files. Files of an earlier attempt at the same place are replaced.
     Create(Location),
     /// Rename both files.
     Move {
-        /// Where they are.
+        /// Present place.
         from: Location,
-        /// Where they shall be.
+        /// New place.
         to: Location,
     },
     /// Cut the block file, make the meta file of what is left, and rename both.
     Truncate {
-        /// Where they are.
+        /// Present place.
         from: Location,
-        /// Where they shall be.
+        /// New place.
         to: Location,
         /// The new length in bytes.
         length: u64,
     },
     /// Copy the first bytes into new files (truncate with a new block id, move to another volume).
     Copy {
-        /// What is copied.
+        /// Source.
         from: Location,
-        /// The new files.
+        /// Place of the new files.
         to: Location,
         /// Bytes to copy.
         length: u64,
@@ -117,13 +117,13 @@ pub enum FileAction {
 pub struct Progress {
     /// Bytes in the block file that have their checksum in the meta file.
     pub bytes_on_disk: u64,
-    /// Bytes that every DataNode behind this one has too: what readers may see.
+    /// Bytes that all DataNodes further down the pipeline have too. Readers may see these.
     pub bytes_acked: u64,
     /// The checksum of the last, short chunk at `bytes_on_disk`; the one in the meta file may already be a later one.
     pub last_checksum: Option<[u8; 4]>,
-    /// Who writes.
+    /// The writer. `None` once it has ended.
     pub writer: Option<WriterId>,
-    /// Bytes set aside on the volume for what is still to come.
+    /// Bytes reserved on the volume for the rest of the block.
     pub reserved_bytes: u64,
 }
 
@@ -134,15 +134,15 @@ pub struct Replica {
     pub block_id: BlockId,
     /// Its generation stamp.
     pub generation_stamp: GenerationStamp,
-    /// Bytes received (`getNumBytes`).
+    /// Length in bytes (`getNumBytes`).
     pub num_bytes: u64,
     /// The state.
     pub state: ReplicaState,
-    /// Where it is kept.
+    /// The volume that holds it.
     pub volume: VolumeId,
-    /// Only of RBW and TEMPORARY replicas, and of RUR ones that were.
+    /// Set for RBW and TEMPORARY replicas, and for RUR replicas that were one of these.
     pub progress: Option<Box<Progress>>,
-    /// Only of RUR replicas: recovery id and the state before.
+    /// Set for RUR replicas: recovery id and the state before the recovery.
     pub recovery: Option<(GenerationStamp, ReplicaState)>,
 }
 
@@ -185,7 +185,7 @@ impl Replica {
             .map_or(self.num_bytes, |progress| progress.bytes_on_disk)
     }
 
-    /// Bytes that readers may see; `None` when they may see nothing (`getVisibleLength` is -1).
+    /// Bytes that readers may see. `None` when they may see nothing (`getVisibleLength` is -1).
     #[must_use]
     pub fn visible_length(&self) -> Option<u64> {
         match self.original_state() {
@@ -199,13 +199,13 @@ impl Replica {
         }
     }
 
-    /// Who writes.
+    /// The writer, if there is one.
     #[must_use]
     pub fn writer(&self) -> Option<WriterId> {
         self.progress.as_ref().and_then(|progress| progress.writer)
     }
 
-    /// Where the files are.
+    /// Place of the files.
     #[must_use]
     pub fn location(&self) -> Location {
         Location {
@@ -220,7 +220,7 @@ impl Replica {
         }
     }
 
-    /// As logs and exceptions name it.
+    /// The replica as logs and exceptions name it.
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
@@ -236,7 +236,7 @@ impl Replica {
         )
     }
 
-    /// Panics when the replica contradicts itself.
+    /// Asserts the replica's invariants.
     pub fn check(&self) {
         match self.state {
             ReplicaState::Finalized | ReplicaState::Rwr => {
@@ -272,13 +272,13 @@ impl Replica {
 /// Why a transition is refused. The texts name Hadoop's checks; [`ReplicaError::class`] is the exception that travels.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplicaError {
-    /// There is no such replica, or not in a state or of a stamp that serves.
+    /// There is no such replica, or its state or stamp does not fit the request.
     #[error("{0}")]
     NotFound(String),
-    /// There is one where none may be.
+    /// There is a replica where none may be.
     #[error("{0}")]
     AlreadyExists(String),
-    /// Another recovery, at least as new, is under way.
+    /// A different recovery, at least as new, is under way.
     #[error("{0}")]
     RecoveryInProgress(String),
     /// Anything else that contradicts the request.
@@ -287,7 +287,7 @@ pub enum ReplicaError {
     /// The claim under which this was ordered is over.
     #[error("the NameNode that ordered it is not obeyed any more, or counts anew")]
     OrderEnded,
-    /// Not final: this writer must be stopped, then the same may be tried again.
+    /// Not final: this writer must be stopped, then the same request may be tried again.
     #[error("replica is being written by writer {}", .0.0)]
     StopWriterFirst(WriterId),
 }

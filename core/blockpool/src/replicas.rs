@@ -10,10 +10,10 @@ use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use crate::chunks::Mismatch;
 use crate::replica::{FileAction, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 
-/// What of a transition is on disk before it is answered ([`crate::steps`]).
+/// How much of a transition must be on disk before it is answered ([`crate::steps`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durable {
-    /// Nothing: nobody was promised anything.
+    /// Nothing: no caller was promised anything.
     #[default]
     Nothing,
     /// The names of the files, and with them state and stamp.
@@ -22,23 +22,24 @@ pub enum Durable {
     All,
 }
 
-/// A planned change of one replica: do the actions in order, commit, make it durable, and then do what is left.
+/// A planned change of one replica. The caller carries out `actions` in order, commits, makes the change durable, and
+/// then carries out `then`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Transition {
-    /// What happens to files.
+    /// Changes of files before the commit.
     pub actions: Vec<FileAction>,
     /// The replica afterwards; `None` removes it.
     pub replica: Option<Replica>,
-    /// Whose entry changes.
+    /// The block whose entry changes.
     pub block_id: BlockId,
-    /// A further replica that comes to be (truncate with a new block id).
+    /// A second replica that is made (truncate with a new block id).
     pub extra: Option<Replica>,
-    /// What is on disk before it is answered.
+    /// What must be durable before the transition is answered.
     pub durable: Durable,
-    /// What happens to files after that.
+    /// Changes of files after that.
     pub then: Vec<FileAction>,
-    /// What becomes of a last chunk that is cut and does not match its checksum.
+    /// What to do with a last chunk that is cut and does not match its checksum.
     pub mismatch: Mismatch,
 }
 
@@ -55,12 +56,12 @@ impl Transition {
         }
     }
 
-    /// The same, also where the last chunk does not match its checksum.
+    /// The same transition with another rule for a last chunk that does not match its checksum.
     pub fn over(self, mismatch: Mismatch) -> Transition {
         Transition { mismatch, ..self }
     }
 
-    /// The checksum of the last, short chunk of a replica that will be written to, where the plan could not know it.
+    /// Sets the checksum of the last, short chunk of a replica that will be written to. The plan could not know it.
     pub fn know_last_checksum(&mut self, last: Option<[u8; 4]>) {
         if let Some(progress) = self.replica.as_mut().and_then(|replica| replica.progress.as_mut())
             && progress.last_checksum.is_none()
@@ -69,7 +70,7 @@ impl Transition {
         }
     }
 
-    /// The same, with a promise.
+    /// The same transition with a promise of durability.
     fn durable(self, durable: Durable) -> Transition {
         Transition { durable, ..self }
     }
@@ -123,10 +124,11 @@ impl ReplicaMap {
         gone.iter().filter_map(|id| self.replicas.remove(id)).collect()
     }
 
-    /// Adds a replica found at start. Of two replicas of a block the one with the higher stamp is kept, then a complete
-    /// one, then the longer one, then the one already known; the other one is to be deleted
-    /// (`BlockPoolSlice.selectReplicaToDelete`). A complete one comes before one of the same stamp that is not: a loss of
-    /// power brings back what a replica was before it was completed and moved to another volume.
+    /// Adds a replica found at start. If a block has two replicas, one is kept: the one with the higher stamp, then a
+    /// complete one, then the longer one, then the one already known. The other one is to be deleted
+    /// (`BlockPoolSlice.selectReplicaToDelete`). A complete replica wins over an incomplete one of the same stamp,
+    /// because a loss of power may bring back the replica as it was before it was completed and moved to another
+    /// volume.
     pub fn add_found(&mut self, found: Replica) -> Option<FileAction> {
         let Some(known) = self.replicas.get(&found.block_id) else {
             self.replicas.insert(found.block_id, found);
@@ -150,13 +152,13 @@ impl ReplicaMap {
         }
     }
 
-    /// A replica is what a look at its files says, after a transition of it failed half way.
+    /// Replaces a replica by what a look at its files found, after a transition has failed half way.
     pub fn restore(&mut self, replica: Replica) {
         replica.check();
         self.replicas.insert(replica.block_id, replica);
     }
 
-    /// Counts the planned change.
+    /// Enters the planned change into the map.
     pub fn commit(&mut self, transition: Transition) {
         for replica in transition.replica.iter().chain(&transition.extra) {
             replica.check();
@@ -208,7 +210,7 @@ impl ReplicaMap {
     }
 
     /// A new replica for a client's pipeline (`createRbw`). `replaces` is set when the client comes back with a newer
-    /// stamp, which makes an earlier replica of the block obsolete.
+    /// stamp, which makes the earlier replica of the block obsolete.
     pub fn create_rbw(
         &self,
         block: Block,
@@ -242,11 +244,11 @@ impl ReplicaMap {
         ))
     }
 
-    /// A new replica for a copy from another DataNode (`createTemporary`). A replica of an older stamp gives way: whoever
-    /// asks for the copy knows that the block has the newer one, and may have forgotten that there is something older
-    /// here, which then would keep the block from getting its replicas until the next full report. Only one that is being
-    /// recovered with an id above the copy's stamp stays. (Hadoop lets one give way that is in a pipeline, and for the
-    /// transfer of a pipeline recovery any.)
+    /// A new replica for a copy from another DataNode (`createTemporary`). A replica with an older stamp is replaced.
+    /// The sender knows that the block has the newer stamp, but it may have forgotten the older replica here. That
+    /// replica would then keep the block from getting its replicas until the next full report. Only a replica under
+    /// recovery with a recovery id above the copy's stamp stays. (Hadoop replaces a replica in a pipeline, and for the
+    /// transfer of a pipeline recovery any replica.)
     pub fn create_temporary(
         &self,
         block: Block,
@@ -347,7 +349,7 @@ impl ReplicaMap {
         Transition::to(next, vec![FileAction::Move { from, to }]).durable(Durable::All)
     }
 
-    /// What `recoverAppend` and `recoverClose` check alike (`recoverCheck`).
+    /// The checks that `recoverAppend` and `recoverClose` share (`recoverCheck`).
     fn recover_check(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> Result<&Replica> {
         let replica = self.known(block)?;
         if !matches!(replica.state, ReplicaState::Finalized | ReplicaState::Rbw) {
@@ -377,7 +379,7 @@ impl ReplicaMap {
         Ok(replica)
     }
 
-    /// Goes on with an append whose pipeline failed at set-up (`recoverAppend`).
+    /// Continues an append whose pipeline failed at set-up (`recoverAppend`).
     pub fn recover_append(
         &self,
         block: Block,
@@ -397,7 +399,7 @@ impl ReplicaMap {
         Ok(Self::cut(replica, next, new_gs).durable(Durable::All))
     }
 
-    /// Goes on with a close whose last acknowledgement was lost (`recoverClose`).
+    /// Continues a close whose last acknowledgement was lost (`recoverClose`).
     pub fn recover_close(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> Result<Transition> {
         let replica = self.recover_check(block, new_gs, expected_len)?;
         let mut next = replica.clone();
@@ -411,11 +413,11 @@ impl ReplicaMap {
         Ok(transition.durable(Durable::All))
     }
 
-    /// [`ReplicaMap::bump`], and drops from the files what a writer that was stopped had begun and not made known.
+    /// As [`ReplicaMap::bump`], and cuts from the files the bytes that a stopped writer had begun and not made known.
     fn cut(replica: &Replica, mut next: Replica, new_gs: GenerationStamp) -> Transition {
         next.generation_stamp = new_gs;
         if let Some(progress) = &mut next.progress {
-            // That of the new meta file.
+            // It is set to the checksum in the new meta file.
             progress.last_checksum = None;
         }
         let action = FileAction::Truncate {
@@ -426,7 +428,7 @@ impl ReplicaMap {
         Transition::to(next, vec![action])
     }
 
-    /// Renames what a new stamp or state calls for.
+    /// Renames the files for a new stamp or state.
     fn bump(replica: &Replica, mut next: Replica, new_gs: GenerationStamp) -> Transition {
         next.generation_stamp = new_gs;
         let (from, to) = (replica.location(), next.location());
@@ -438,8 +440,8 @@ impl ReplicaMap {
         Transition::to(next, actions)
     }
 
-    /// Takes a replica over for a pipeline that is set up anew (`recoverRbw`). What was written but never
-    /// acknowledged is cut off. `data_len` is the block file's length.
+    /// Takes a replica over for a pipeline that is set up anew (`recoverRbw`). Bytes that were written but never
+    /// acknowledged are cut off. `data_len` is the block file's length.
     pub fn recover_rbw(
         &self,
         block: Block,
@@ -493,7 +495,8 @@ impl ReplicaMap {
         Ok(transition.durable(Durable::Names))
     }
 
-    /// Completes a replica (`finalizeBlock`); nothing to do when it already is. `durable` when its bytes were synced.
+    /// Completes a replica (`finalizeBlock`). `None` when it is complete already. `durable` says that its bytes were
+    /// synced.
     pub fn finalize(&self, block: Block, durable: bool) -> Result<Option<Transition>> {
         let replica = self.known(block)?;
         if replica.state == ReplicaState::Finalized {
@@ -519,8 +522,8 @@ impl ReplicaMap {
         ))
     }
 
-    /// A transferred copy becomes part of a pipeline (`convertTemporaryToRbw`). `block.num_bytes` is what must be
-    /// visible.
+    /// Makes a transferred copy part of a pipeline (`convertTemporaryToRbw`). `block.num_bytes` is the length that must
+    /// be visible.
     pub fn convert_temporary_to_rbw(&self, block: Block) -> Result<Transition> {
         let replica = self.get(block.id).ok_or_else(|| {
             ReplicaError::NotFound(format!(
@@ -553,7 +556,7 @@ impl ReplicaMap {
         Ok(Self::bump(replica, next, block.generation_stamp).durable(Durable::Names))
     }
 
-    /// Drops what a failed copy left (`unfinalizeBlock`); only the writer's own TEMPORARY replica.
+    /// Drops the rest of a failed copy (`unfinalizeBlock`). Only the writer's own TEMPORARY replica is dropped.
     #[must_use]
     pub fn abandon_temporary(&self, id: BlockId, writer: WriterId) -> Option<Transition> {
         let replica = self.get(id)?;
@@ -592,8 +595,8 @@ impl ReplicaMap {
         Ok(Self::removal(replica))
     }
 
-    /// A finalized replica goes to another volume (`moveBlockAcrossStorage`). The old one is deleted when the new one is
-    /// durable.
+    /// Moves a finalized replica to another volume (`moveBlockAcrossStorage`). The old one is deleted when the new one
+    /// is durable.
     pub fn relocate(&self, block: Block, volume: VolumeId) -> Result<Transition> {
         let replica = self.known(block)?;
         if replica.state != ReplicaState::Finalized || replica.block() != block || replica.volume == volume {
@@ -760,7 +763,7 @@ impl ReplicaMap {
         next.num_bytes = new_len;
         next.generation_stamp = recovery_id;
         let to = next.location();
-        // The files of a replica that was being written may have more than was made known.
+        // The files of a replica that was being written may have more bytes than were made known.
         let cuts = old.num_bytes > new_len || replica.original_state() != ReplicaState::Finalized;
         let action = if cuts {
             FileAction::Truncate {
@@ -795,7 +798,7 @@ impl ReplicaMap {
         }
     }
 
-    /// The writer is gone: the replica is nobody's.
+    /// Releases a replica whose writer is gone.
     pub fn release_writer(&mut self, id: BlockId, writer: WriterId) {
         if let Some(progress) = self.replicas.get_mut(&id).and_then(|replica| replica.progress.as_mut())
             && progress.writer == Some(writer)
@@ -820,7 +823,7 @@ impl ReplicaMap {
             .find(|replica| replica.state == ReplicaState::Finalized)
     }
 
-    /// Panics when the map contradicts itself.
+    /// Asserts the map's invariants.
     pub fn check(&self) {
         let mut writers = std::collections::BTreeSet::new();
         for (id, replica) in &self.replicas {
@@ -840,8 +843,9 @@ fn unexpected_stamp(replica: &Replica, block: Block, new_gs: GenerationStamp) ->
     ))
 }
 
-/// The stamp that the replica has is taken too, as by Hadoop: clients other than Java's (hdfs-native) ask the NameNode for
-/// no new one before they append. A replica that misses such an append is told by its length alone (HDFS-17850).
+/// Refuses a stamp below the replica's. The replica's own stamp is allowed, as in Hadoop: clients other than Java's
+/// (hdfs-native) do not ask the NameNode for a new one before they append. A replica that misses such an append is
+/// known only by its length (HDFS-17850).
 fn check_new_stamp(replica: &Replica, new_gs: GenerationStamp) -> Result<()> {
     if new_gs >= replica.generation_stamp {
         return Ok(());

@@ -5,7 +5,7 @@ use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
 use crate::replica::{Replica, ReplicaState};
 
-/// Chunks of a report are at most this large (`BlockListAsLongs.CHUNK_SIZE`).
+/// Largest chunk of a report, in bytes (`BlockListAsLongs.CHUNK_SIZE`).
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// Builds the list of one storage's replicas in the form of varint buffers.
@@ -23,7 +23,7 @@ impl BlockReportBuilder {
         BlockReportBuilder::default()
     }
 
-    /// Adds a replica. Copies in the making are not reported; one under recovery counts as what it was.
+    /// Adds a replica. TEMPORARY replicas are not reported. One under recovery counts with its state before.
     pub fn add(&mut self, replica: &Replica) {
         let state = replica.original_state();
         if state == ReplicaState::Temporary {
@@ -44,7 +44,7 @@ impl BlockReportBuilder {
         }
     }
 
-    /// How many replicas were added.
+    /// Number of replicas added.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.count

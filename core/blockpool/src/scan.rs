@@ -1,5 +1,5 @@
-//! Finds a pool's replicas on a volume at start (`BlockPoolSlice.addToReplicasMap`), and finishes what a crash left half
-//! done in the steps of a transition ([`crate::steps`]).
+//! Finds a pool's replicas on a volume at start (`BlockPoolSlice.addToReplicasMap`). It finishes transitions that a
+//! crash left half done ([`crate::steps`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +20,7 @@ use crate::replica::{Folder, Location, Replica, ReplicaState, VolumeId};
 pub struct Found {
     /// The replicas: FINALIZED, and RWR cut to what their checksums cover.
     pub replicas: Vec<Replica>,
-    /// What was odd: the file, and what was made of it.
+    /// Unexpected files, and what was done with each.
     pub oddities: Vec<(PathBuf, String)>,
 }
 
@@ -33,7 +33,7 @@ pub struct Scan<'a, D> {
     found: Found,
 }
 
-/// What stands in one directory.
+/// Content of one directory.
 #[derive(Debug, Default)]
 struct Listing {
     blocks: Vec<BlockId>,
@@ -44,7 +44,7 @@ struct Listing {
 }
 
 impl<'a, D: Disk> Scan<'a, D> {
-    /// Of one volume's directories.
+    /// A scan of one volume's directories.
     #[must_use]
     pub fn new(disk: &'a D, dirs: &'a PoolDirs, volume: VolumeId) -> Self {
         Scan {
@@ -65,7 +65,7 @@ impl<'a, D: Disk> Scan<'a, D> {
         Ok(self.found)
     }
 
-    /// The replica of one block, which a failed transition has left in an unknown place.
+    /// The replica of one block, whose place is unknown after a failed transition.
     pub fn one(mut self, id: BlockId) -> io::Result<Found> {
         for folder in [Folder::Rbw, Folder::Finalized] {
             let dir = self.dirs.dir_of(folder, id);
@@ -94,7 +94,7 @@ impl<'a, D: Disk> Scan<'a, D> {
         Ok(listing)
     }
 
-    /// One directory; returns the directories in it.
+    /// Scans one directory. Returns its subdirectories.
     fn dir(&mut self, folder: Folder, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let mut listing = self.list(dir)?;
         for path in listing.unfinished {
@@ -129,7 +129,7 @@ impl<'a, D: Disk> Scan<'a, D> {
             return Ok(());
         }
         let (state, num_bytes) = match folder {
-            // Two meta files: a truncation was cut short, and is finished here.
+            // Two meta files: a crash cut a truncation short, and it is finished here.
             Folder::Finalized if !stamps.is_empty() => (ReplicaState::Finalized, self.validate(&files)),
             Folder::Finalized => (ReplicaState::Finalized, self.disk.file_len(&files.data)?),
             Folder::Rbw | Folder::Tmp => (ReplicaState::Rwr, self.validate(&files)),
@@ -155,7 +155,7 @@ impl<'a, D: Disk> Scan<'a, D> {
         self.found.oddities.push((path, what.to_owned()));
     }
 
-    /// Anything unreadable counts as nothing.
+    /// Length of the part with right checksums. A file that can't be read counts as empty.
     fn validate(&mut self, files: &ReplicaFiles) -> u64 {
         validate_tail(self.disk, files).unwrap_or_else(|error| {
             let what = format!("replica cannot be validated, taken as empty: {error}");
@@ -164,7 +164,8 @@ impl<'a, D: Disk> Scan<'a, D> {
         })
     }
 
-    /// A crash between the two renames of a move leaves the meta file where the block file was: it is brought along.
+    /// Brings the meta file along that a crash between the two renames of a move has left at the block file's old
+    /// place.
     fn adopt_meta(&mut self, folder: Folder, dir: &Path, id: BlockId) -> io::Result<Vec<GenerationStamp>> {
         let other = match folder {
             Folder::Finalized => Folder::Rbw,

@@ -26,7 +26,7 @@ impl Schedule {
         }
     }
 
-    /// After a registration: a heartbeat is due at once, a full report after `delay_ms`, and a report lease from before
+    /// After a registration a heartbeat is due at once, and a full report after `delay_ms`. An earlier report lease
     /// does not count.
     pub fn on_registered(&mut self, now_ms: u64, delay_ms: u64) {
         self.next_heartbeat_ms = now_ms;
@@ -48,7 +48,8 @@ impl Schedule {
 
     /// A heartbeat is being sent.
     pub fn on_heartbeat_sent(&mut self, now_ms: u64) {
-        // Counted from when this one was due, so that lateness does not add up; but never into the past.
+        // It is counted from the time at which this one was due, so that lateness does not add up. But it is never in
+        // the past.
         let next_ms = self.next_heartbeat_ms.saturating_add(self.heartbeat_interval_ms);
         self.next_heartbeat_ms = next_ms.max(now_ms.saturating_add(1));
         debug_assert!(!self.heartbeat_due(now_ms), "a heartbeat is sent once");
@@ -71,8 +72,8 @@ impl Schedule {
         self.lease_id = 0;
     }
 
-    /// Brings the next full report forward. A NameNode that has just become active trusts nothing it heard before, and
-    /// puts deletions off until each DataNode has reported all; Hadoop's DataNodes leave it waiting for up to
+    /// Brings the next full report forward. A NameNode that has just become active trusts no earlier report, and delays
+    /// deletions until each DataNode has sent a full report. Hadoop's DataNodes leave it waiting for up to
     /// `dfs.blockreport.intervalMsec`.
     pub fn report_within(&mut self, now_ms: u64, delay_ms: u64) {
         self.next_report_ms = self.next_report_ms.min(now_ms.saturating_add(delay_ms));
@@ -104,7 +105,7 @@ impl Schedule {
         debug_assert_eq!(self.report_to_send(), None, "a lease is for one report");
     }
 
-    /// How long nothing is due, in milliseconds.
+    /// Time in milliseconds until something is due.
     #[must_use]
     pub fn idle_ms(&self, now_ms: u64) -> u64 {
         self.next_heartbeat_ms.saturating_sub(now_ms)

@@ -1,10 +1,10 @@
 //! What a transition does to files, step by step.
 //!
 //! A transition is carried out in three parts, all under the replica's own lock:
-//! 1. [`Steps::prepare`]: whatever is slow (copies, the cut of a truncation), without the pool's lock;
-//! 2. [`Steps::perform`]: renames, under the pool's lock, and the change of the map with them;
-//! 3. [`Steps::settle`]: what the transition promises is made durable, and what it leaves behind is removed. Only then
-//!    is it answered.
+//! 1. [`Steps::prepare`]: the slow part (copies, the cut of a truncation), without the pool's lock;
+//! 2. [`Steps::perform`]: renames, under the pool's lock, together with the change of the map;
+//! 3. [`Steps::settle`]: makes durable what the transition promises, and removes what it leaves behind. Only then is it
+//!    answered.
 //!
 //! What is durable, and when ("data, meta, directory" in this order):
 //!
@@ -17,12 +17,12 @@
 //! | pipeline recovery (`recoverRbw`) | the names with the new stamp |
 //! | open for append, `recoverAppend`, `recoverClose`, `convertTemporaryToRbw`, `updateReplicaUnderRecovery`, a local move | all |
 //!
-//! So a stamp that a NameNode may log is on disk, and with it every byte of which a sync was answered.
+//! So a stamp that a NameNode may log is on disk, and so is every byte whose sync was answered.
 //!
-//! A loss of power at any step leaves files that a start understands ([`crate::scan`]): a rename is atomic, a file in the
-//! making has another name, and a meta file that lost its block file to a rename is found in the other folder. A
-//! truncation writes a new meta file, whose name has the new stamp, before it cuts the block file; a start that finds both
-//! meta files finishes the cut.
+//! A loss of power at any step leaves files that a start understands ([`crate::scan`]). A rename is atomic. An
+//! unfinished file has a name of its own. A meta file whose block file was renamed already is found in the other
+//! folder. A truncation writes a new meta file, whose name has the new stamp, before it cuts the block file. A start
+//! that finds both meta files finishes the cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -38,13 +38,13 @@ use crate::replicas::{Durable, Transition};
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Why a step was not made.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// The disk failed.
     #[error("volume {}: {source}", volume.0)]
     Disk {
-        /// Where.
+        /// The volume.
         volume: VolumeId,
         /// The cause.
         source: io::Error,
@@ -54,7 +54,7 @@ pub enum StepError {
     Corrupt(String),
 }
 
-/// What a transition leaves to be done after it counts.
+/// The part of a transition that is left after the commit.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Rest {
@@ -74,13 +74,13 @@ pub struct Steps<'a, D> {
     keep_deleted: bool,
 }
 
-/// A meta file of the stamp of `to` while the block file is still at `from`.
+/// Path of a meta file with the stamp of `to` while the block file is still at `from`.
 fn prepared_meta(from: &ReplicaFiles, to: Location) -> PathBuf {
     from.dir.join(meta_file_name(to.block_id, to.generation_stamp))
 }
 
 impl<'a, D: Disk> Steps<'a, D> {
-    /// Of a pool's directories.
+    /// Steps on a pool's directories.
     #[must_use]
     pub fn new(disk: &'a D, dirs: &'a BTreeMap<VolumeId, PoolDirs>, keep_deleted: bool) -> Self {
         Steps {
@@ -128,7 +128,7 @@ impl<'a, D: Disk> Steps<'a, D> {
                     let copy = self.files(in_tmp(to))?;
                     let copied = self.copy(&files, &copy, length, transition.mismatch);
                     if copied.is_err() {
-                        // What is left of it is removed at the next start, if not here.
+                        // If it can't be removed here, the next start removes it.
                         let _ = copy.delete(self.disk);
                     }
                     copied
@@ -191,7 +191,7 @@ impl<'a, D: Disk> Steps<'a, D> {
         Ok(rest)
     }
 
-    /// Makes durable what is promised, then removes what is not needed any more.
+    /// Makes the promised state durable, then removes files that are no longer needed.
     pub fn settle(&self, rest: &Rest) -> Result<(), StepError> {
         self.at(rest.volume, self.sync(rest))?;
         for path in &rest.left_behind {
@@ -230,7 +230,7 @@ impl<'a, D: Disk> Steps<'a, D> {
         Ok(())
     }
 
-    /// Deletes a replica's files, or keeps them for going back to the version before.
+    /// Deletes a replica's files, or keeps them for a rollback to the version before.
     pub fn delete(&self, at: Location) -> Result<(), StepError> {
         let dirs = self.dirs(at.volume)?;
         let files = dirs.files(at);
@@ -245,7 +245,7 @@ impl<'a, D: Disk> Steps<'a, D> {
         self.at(at.volume, result)
     }
 
-    /// Creates both files, empty; leftovers are cut.
+    /// Creates both files, empty. Old files of these names are emptied.
     fn create(&self, files: &ReplicaFiles) -> io::Result<()> {
         for path in [&files.data, &files.meta] {
             match self.disk.create(path) {
@@ -259,7 +259,7 @@ impl<'a, D: Disk> Steps<'a, D> {
         Ok(())
     }
 
-    /// A new directory is durable at once: what is synced into it later would otherwise be lost with its name.
+    /// Makes a directory, durably: otherwise files that are synced into it later would be lost with its name.
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
         let mut made: Vec<&Path> = Vec::new();
         for dir in dir.ancestors() {
@@ -290,8 +290,8 @@ impl<'a, D: Disk> Steps<'a, D> {
         }
     }
 
-    /// The block file goes first: a start finds the meta file of a block file in the other folder. When the second rename
-    /// fails the first one is undone.
+    /// Renames both files, the block file first: a start looks for the meta file of a block file in the other folder.
+    /// When the second rename fails the first one is undone.
     fn rename_both(&self, from: &ReplicaFiles, to: &ReplicaFiles) -> io::Result<()> {
         self.rename(&from.data, &to.data, &to.dir)?;
         self.rename(&from.meta, &to.meta, &to.dir).inspect_err(|_| {
@@ -300,13 +300,13 @@ impl<'a, D: Disk> Steps<'a, D> {
         })
     }
 
-    /// The meta file goes first: a meta file alone is no replica, and `tmp` is emptied at a start.
+    /// Renames both files of a copy, the meta file first: a meta file alone is no replica, and a start empties `tmp`.
     fn put_copy(&self, copy: &ReplicaFiles, to: &ReplicaFiles) -> io::Result<()> {
         self.rename(&copy.meta, &to.meta, &to.dir)?;
         self.rename(&copy.data, &to.data, &to.dir)
     }
 
-    /// A file that an upgrade keeps under a second name in `previous` is copied before it is written to.
+    /// Copies a file before it is written to, if an upgrade keeps the same file under a second name in `previous`.
     fn own_alone(&self, path: &Path) -> io::Result<()> {
         if self.disk.link_count(path)? < 2 {
             return Ok(());
@@ -339,7 +339,7 @@ impl<'a, D: Disk> Steps<'a, D> {
         self.disk.rename(&making, &new_meta)?;
         let durable = self.disk.sync_dir(&files.dir);
         if durable.is_err() && from.generation_stamp != to.generation_stamp {
-            // Nothing is cut yet: a start must not take the new one.
+            // Nothing is cut yet, so a start must not find the new meta file.
             let _ = self.disk.remove_file(&new_meta);
         }
         durable?;
@@ -358,7 +358,7 @@ impl<'a, D: Disk> Steps<'a, D> {
     /// Copies the first `length` bytes and their checksums, durably.
     fn copy(&self, from: &ReplicaFiles, to: &ReplicaFiles, length: u64, mismatch: Mismatch) -> io::Result<()> {
         let (meta, _) = meta_of_prefix(self.disk, from, length, mismatch)?;
-        // A loss of power may bring the old replica back beside the new one: then both must be good.
+        // A loss of power may bring the old replica back beside the new one. Then both must be good.
         self.disk.open(&from.data)?.sync_data()?;
         self.disk.open(&from.meta)?.sync_data()?;
         self.disk.create_dir_all(&to.dir)?;
@@ -385,7 +385,7 @@ impl<'a, D: Disk> Steps<'a, D> {
     }
 }
 
-/// Where a copy is made before it gets its place.
+/// The place in `tmp` where a copy is made before it is renamed.
 fn in_tmp(to: Location) -> Location {
     Location {
         folder: Folder::Tmp,

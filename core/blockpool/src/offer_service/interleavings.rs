@@ -1,6 +1,6 @@
-//! Every course of events within bounds: two NameNodes, DataNodes with a replica each of one block that is wanted once,
-//! deletions in steps. The NameNodes keep Hadoop's rule (nothing is deleted by a count that is not sure since the role was
-//! taken); whether that is enough depends on when DataNodes ask whose orders count.
+//! Every course of events within bounds. There are two NameNodes, DataNodes with one replica each of one block that is
+//! wanted once, and deletions in steps. The NameNodes keep Hadoop's rule: nothing is deleted by a count that is
+//! uncertain since the role was taken. Whether that is enough depends on when DataNodes check whose orders count.
 
 use super::*;
 use std::collections::VecDeque;
@@ -10,11 +10,11 @@ const NAMENODES: usize = 2;
 /// When a DataNode asks whether an order still counts. All but the first one lose the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// The claim, for each block.
+    /// It checks the claim, for each block.
     ClaimForEachBlock,
-    /// The claim, once for a command.
+    /// It checks the claim, once for a command.
     ClaimOnce,
-    /// For each block, but only whether its NameNode is the active one again or still.
+    /// For each block it checks only whether the NameNode is the active one, again or still.
     NameNodeForEachBlock,
     /// As the first one, but a NameNode that counts anew does not ask for a registration.
     NoRegistration,
@@ -23,9 +23,9 @@ enum Rule {
 /// What the active knows of the replica on a DataNode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum View {
-    /// Not heard of in this term.
+    /// Nothing was heard in this term.
     Unheard,
-    /// A heartbeat came: the next full report counts.
+    /// A heartbeat came, so the next full report counts.
     Heard,
     Present,
     Absent,
@@ -39,18 +39,19 @@ enum View {
 struct DataNode {
     replica: bool,
     view: View,
-    /// By NameNode: it was told of this one as active since it registered; this one wants it to register.
+    /// For each NameNode: whether the DataNode told it that it is obeyed since it registered there, and whether it
+    /// wants a registration.
     told_active: [bool; NAMENODES],
     must_register: [bool; NAMENODES],
     offer: OfferService,
-    /// Orders that wait, and the one whose command has begun.
+    /// Orders that wait, and the order whose command has begun.
     queue: Vec<(ActorId, ClaimId)>,
     begun: Option<(ActorId, ClaimId)>,
     /// The last heartbeat to the active had no answer: the next message is a heartbeat.
     unanswered: bool,
 }
 
-/// DataNodes are kept in order, as they are all alike: what differs only in their places is one world.
+/// The DataNodes are sorted. They are all alike, so worlds that differ only in the order of the DataNodes are one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct World {
     term: i64,
@@ -206,7 +207,7 @@ impl World {
     }
 }
 
-/// Looks at every world that can come about; how many there are, and the first in which no replica is left.
+/// Explores every world that can come about. Returns their number, and the first one in which no replica is left.
 fn explore(rule: Rule, datanodes: usize, last_term: i64) -> (usize, Option<World>) {
     let mut seen = BTreeSet::from([World::new(datanodes)]);
     let mut next: VecDeque<World> = seen.iter().cloned().collect();

@@ -5,7 +5,7 @@ use crate::replica::{Folder, Location};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// What exists on the model disk: lengths by location.
+/// The files on the model disk: lengths by location.
 #[derive(Default, Debug)]
 struct ModelDisk {
     files: BTreeMap<Location, u64>,
@@ -222,7 +222,7 @@ impl World {
                 self.take(planned);
             }
             Request::Restart => {
-                // TEMPORARY replicas are wiped, others are found as they lie; recoveries and writers are forgotten.
+                // TEMPORARY replicas are wiped, others are found where they lie. Recoveries and writers are forgotten.
                 let mut map = ReplicaMap::new();
                 let mut kept = BTreeMap::new();
                 for replica in self.map.iter() {
@@ -425,20 +425,20 @@ fn safety_d15_an_older_replica_gives_way_to_a_copy_of_a_newer_stamp() {
             FileAction::Delete(map.get(ID).unwrap().location()),
             "{state:?}"
         );
-        // Of the same stamp, or a newer one, it is no worse than what would come.
+        // A replica of the same stamp, or a newer one, is no worse than the copy.
         for gs in [1005, 1006] {
             let mut map = ReplicaMap::new();
             map.add_found(Replica::at_rest(block(gs, 10), state, VolumeId(0)));
             assert!(copied(&map).is_err(), "{state:?} {gs}");
         }
     }
-    // A recovery is about to give it a newer stamp than the copy has.
+    // A recovery is about to give the replica a newer stamp than the copy has.
     let mut map = ReplicaMap::new();
     map.add_found(Replica::at_rest(block(1004, 10), ReplicaState::Finalized, VolumeId(0)));
     let recovery = map.init_recovery(block(1004, 10), GenerationStamp(1006), None);
     map.commit(recovery.unwrap().unwrap());
     assert!(copied(&map).is_err());
-    // That recovery is over: the block has its id as a stamp, but this DataNode was not reached again.
+    // That recovery is over. The block has the recovery id as its stamp, but this DataNode was not reached again.
     let newer = map.create_temporary(block(1006, 10), false, VolumeId(0), WriterId(9), 0);
     assert!(newer.is_ok());
 }

@@ -1,8 +1,8 @@
-//! One DataNode's replica on a simulated disk, under random histories, with the power cut, and the process killed, after
-//! every step.
+//! One DataNode's replica on a simulated disk, under random histories. After every step the power is cut, or the
+//! process killed.
 //!
-//! The rules: bytes of which a sync was answered survive; a stamp that was answered is on disk; what a process had written
-//! survives its end; and whatever is found can be recovered.
+//! The rules: bytes whose sync was answered survive. A stamp that was answered is on disk. What a process had written
+//! survives the end of the process. Every replica that is found can be recovered.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ use crate::scan::Scan;
 
 const ID: BlockId = BlockId(7);
 const COPY: BlockId = BlockId(8);
-/// Small, so that few bytes make many chunks, and checksums lie in several sectors.
+/// The chunk size is small, so that few bytes make many chunks, and checksums lie in several sectors.
 const CHUNK: usize = 16;
 const VOLUMES: u16 = 2;
 
@@ -28,7 +28,7 @@ fn checksum() -> DataChecksum {
     DataChecksum::new(ChecksumType::Crc32c, CHUNK as u32).unwrap()
 }
 
-/// One checksum lies across two sectors, so that a disk may tear it. No rule covers it.
+/// Whether a checksum lies across two sectors, so that a disk may tear it. No rule covers that.
 fn straddles(length: usize) -> bool {
     !length.is_multiple_of(CHUNK) && length / CHUNK == 126
 }
@@ -325,7 +325,7 @@ impl World {
             Op::RecoverStream { back } if !straddles(self.content.len()) => {
                 let id = self.new_writer();
                 self.stop_writer();
-                // What was never acknowledged is cut off; what was synced was.
+                // Bytes that were never acknowledged are cut off. Synced bytes were acknowledged.
                 let acked = self.content.len().saturating_sub(back).max(self.promise.bytes);
                 let Some(replica) = self.map.get(ID).filter(|replica| replica.state == ReplicaState::Rbw) else {
                     return Ok(());
@@ -423,7 +423,7 @@ impl World {
         checksum().verify(&self.content[..len], &meta[7..]).unwrap();
     }
 
-    /// What a DataNode does when it starts.
+    /// Starts the DataNode anew.
     fn restart(&mut self) -> Outcome<()> {
         self.map = ReplicaMap::new();
         for (volume, dirs) in &self.dirs {
@@ -451,7 +451,7 @@ impl World {
         (read(&files.data), read(&files.meta))
     }
 
-    /// After the end: what was answered is there, and can be recovered.
+    /// Checks after the end that everything answered is there and can be recovered.
     fn check_survivors(&mut self, end: End) {
         let kept = match end {
             End::Power => self.promise.bytes,
@@ -517,13 +517,13 @@ impl World {
 
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// What was not synced may be lost.
+    /// The machine loses its power: bytes that were not synced may be lost.
     Power,
-    /// The machine goes on: what was acknowledged stays.
+    /// The process is killed, and the machine goes on: acknowledged bytes stay.
     Process,
 }
 
-/// Runs a history that ends after `cut` changes. Returns how many changes it makes in all.
+/// Runs a history that ends after `cut` changes. Returns the number of all its changes.
 fn run(history: &[Op], cut: u64, seed: u64, end: End) -> u64 {
     let mut world = World::new(seed);
     let before = world.disk.changes();
@@ -596,7 +596,7 @@ fn safety_d3_small_synced_records_survive_while_their_chunk_is_extended() {
         Op::Kill,
     ];
     run_all_cuts(&history, 0..50);
-    // Checksums in two sectors of the meta file.
+    // The checksums lie in two sectors of the meta file.
     let long = [
         Op::Create,
         Op::Write { len: 1990, sync: true },
@@ -622,7 +622,7 @@ fn safety_d13_a_cut_truncation_and_a_move_to_another_volume_can_be_interrupted_a
 
 #[test]
 fn safety_d13_a_complete_replica_is_not_given_up_for_what_it_was_before() {
-    // Not synced on its first volume, synced on its second one.
+    // The replica is not synced on its first volume, and synced on its second one.
     run_all_cuts(&[Op::Create, Op::Close, Op::Relocate], 0..200);
     let long = Op::Write { len: 30, sync: false };
     run_all_cuts(&[Op::Create, long, Op::Close, Op::Relocate], 0..200);
