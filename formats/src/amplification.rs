@@ -1,21 +1,23 @@
-//! How much memory a message takes that is small on the wire.
+//! Bounds the memory that a message takes once it is decoded.
 //!
-//! An empty element of a repeated field is two bytes of a message, and hundreds of bytes once it is decoded. So a message of
-//! the greatest size that `ipc.maximum.data.length` admits (128 MiB) could take many gigabytes, from anybody who can reach
-//! the port. Large messages are counted before they are decoded; what is small can't hold many elements.
+//! An empty element of a repeated field is two bytes of a message, and hundreds of bytes once it is decoded. So a
+//! message of the greatest size that `ipc.maximum.data.length` admits (128 MiB) could take many gigabytes, from anybody
+//! who can reach the port. The fields of large messages are counted before they are decoded. Small messages can't hold
+//! many elements.
 
-/// Fields of one message, with those of all messages in it. A decoded element takes at most some 300 bytes.
+/// Most fields of one message, together with those of all messages in it. A decoded element takes at most some 300
+/// bytes.
 pub const FIELDS_MAX: usize = 1_000_000;
-/// No field is shorter: a tag and a length or number.
+/// Length of the shortest field: a tag, and a length or number.
 const FIELD_BYTES_MIN: usize = 2;
-/// Levels of messages in messages that are looked into. Hadoop's requests have six.
+/// Levels of nested messages that are counted. Hadoop's requests have six.
 const LEVELS_MAX: usize = 16;
 
-/// Whether a message, however it is typed, has at most [`FIELDS_MAX`] fields.
+/// Whether a message of any type has at most [`FIELDS_MAX`] fields.
 ///
-/// Texts and bytes are counted as if they were messages, so one that happens to look like a message may count for more than
-/// it is. The bytes in the elements of `opaque`, a field of the outermost message, are not looked into: they may be large,
-/// and their type has nothing repeated in it.
+/// Strings and bytes are counted as if they were messages, so a string that happens to look like a message may count
+/// for too much. The bytes in the elements of `opaque`, a field of the outermost message, are not counted: they may be
+/// large, and their type has no repeated fields.
 #[must_use]
 pub fn is_bounded(message: &[u8], opaque: Option<u64>) -> bool {
     if message.len() / FIELD_BYTES_MIN <= FIELDS_MAX {
@@ -35,7 +37,7 @@ struct Left {
 }
 
 impl Left {
-    /// Counts off the fields of `rest`, until it ends or is no message any more. False when nothing is left.
+    /// Counts the fields of `rest`, until it ends or is no message any more. False when the limit is reached.
     fn count(&mut self, mut rest: &[u8], level: usize, opaque: Option<u64>) -> bool {
         let Some(bytes) = self.bytes.checked_sub(rest.len()) else {
             return false;
@@ -52,7 +54,7 @@ impl Left {
                 1 => take(&mut rest, 8).map(|_| &[][..]),
                 2 => varint(&mut rest).and_then(|length| take(&mut rest, usize::try_from(length).ok()?)),
                 5 => take(&mut rest, 4).map(|_| &[][..]),
-                // Groups: no message of Hadoop's has one, and a decoder makes nothing of them.
+                // No message of Hadoop's has a group, and a decoder allocates nothing for one.
                 _ => None,
             };
             let Some(inner) = inner else { return true };
@@ -111,7 +113,7 @@ mod tests {
             nested = field(number, &nested);
             assert!(!is_bounded(&nested, None), "{number} levels");
         }
-        // What spoils the end of a message is seen by a decoder only when it has made all elements before.
+        // A decoder sees damage at the end of a message only after it has made all elements before it.
         nested.push(7);
         assert!(!is_bounded(&nested, None));
     }
@@ -139,7 +141,7 @@ mod tests {
         };
         let report = report.encode_to_vec();
         assert!(is_bounded(&report, Some(3)));
-        // But reports are, and what else they hold.
+        // The reports themselves are counted, and so are their other fields.
         let many = field(3, &field(3, &[]).repeat(FIELDS_MAX + 1));
         assert!(!is_bounded(&many, Some(3)));
         assert!(!is_bounded(&field(3, &[]).repeat(FIELDS_MAX + 1), Some(3)));

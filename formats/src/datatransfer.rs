@@ -1,8 +1,8 @@
 //! The data transfer protocol between clients and DataNodes, and among DataNodes: request headers, packets,
 //! acknowledgements and checksums, as values and bytes.
 //!
-//! Everything decodes from slices (for asynchronous code, which reads until a decoder says how much it needs) and from
-//! `std::io` (for DataNode threads). Lengths that come from outside are checked before anything is allocated.
+//! Every decoder reads from slices and from `std::io`. Asynchronous code uses slices, and reads until a decoder says
+//! how much it needs. DataNode threads use `std::io`. Lengths from outside are checked before anything is allocated.
 //!
 //! Mirrors Hadoop's `protocol.datatransfer.{Op,Sender,Receiver,PacketHeader,PacketReceiver,PipelineAck}`,
 //! `util.{DataChecksum,CrcComposer}` and `server.datanode.BlockMetadataHeader`.
@@ -25,7 +25,7 @@ pub use packet::{
     DEFAULT_MAX_PACKET_BYTES, HEARTBEAT_SEQNO, MAX_PACKET_HEADER_BYTES, PacketBuffer, PacketHeader, PacketLengths,
 };
 
-/// What makes bytes of the data transfer protocol unreadable.
+/// Why bytes of the data transfer protocol can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DataTransferError {
     /// The peer speaks another version of the protocol.

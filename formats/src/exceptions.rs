@@ -3,31 +3,31 @@
 
 use std::fmt;
 
-/// What a caller has to do who gets an exception of a class.
+/// What the caller has to do after an exception of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Another NameNode is the active one, or may be.
     AskAnother,
-    /// The same call may go well a moment later.
+    /// The same call may succeed a moment later.
     AskAgain,
-    /// The call itself is wrong, or asks for what this server does not have, and never goes well.
+    /// The call itself is wrong, or needs a feature that this server does not have. It never succeeds.
     AskDifferently,
-    /// The caller lacks a right, a quota, or a place in a list of hosts, which somebody else may give.
+    /// The caller lacks a right, a quota, or a place in a list of hosts. An administrator can grant these.
     GetRights,
-    /// What the caller believes of files, leases, replicas or registrations is not so, or not any more.
+    /// The caller's view of files, leases, replicas or registrations is wrong or out of date.
     LookAnew,
-    /// The server could not do it, and its own log says more.
+    /// The server failed, and its log says more.
     TellOperator,
 }
 
-/// The class of an exception that travelled: one of this module's, or the name of one that only a peer knows.
+/// The class of an exception: one of this module's, or the name of one that only a peer knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Named {
     Known(ExceptionClass),
     Other(Box<str>),
 }
 
-/// An exception as the other side of an RPC sees it: a fully qualified Java class and a message.
+/// An exception as the other side of an RPC sees it: Java class and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteException {
     class: Named,
@@ -78,7 +78,7 @@ impl RemoteException {
         self.class == Named::Known(class)
     }
 
-    /// What the caller has to do. A class that only a peer knows is a matter for its operator.
+    /// What the caller has to do. An exception of a class that only a peer knows is a matter for the operator.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         self.class().map_or(Remedy::TellOperator, ExceptionClass::remedy)

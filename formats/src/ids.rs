@@ -1,4 +1,4 @@
-//! Numbers that must not be swapped by mistake, and the few small values made of them.
+//! Number types that must not be confused with each other, and small values made of them.
 
 use std::fmt;
 
@@ -46,8 +46,8 @@ number!(
 pub const INVALID_TXID_WIRE: u64 = -12345_i64 as u64;
 
 impl TxId {
-    /// The following transaction id. The highest number has none, and stays: ids from outside are Java's `long`s, so
-    /// that nothing follows what is not one.
+    /// The following transaction id. The highest number is followed by itself: ids from outside are Java's `long`s, so
+    /// no valid id comes after it.
     #[must_use]
     pub const fn next(self) -> TxId {
         TxId(self.0.saturating_add(1))
@@ -82,13 +82,13 @@ impl BlockId {
 }
 
 impl LayoutVersion {
-    /// What Hadoop 3.4 and 3.5 write for the NameNode and the edit log.
+    /// Layout version that Hadoop 3.4 and 3.5 write for the NameNode and the edit log.
     pub const NAMENODE_CURRENT: LayoutVersion = LayoutVersion(-67);
-    /// What Hadoop 3.4 and 3.5 write for a DataNode and its block pools.
+    /// Layout version that Hadoop 3.4 and 3.5 write for a DataNode and its block pools.
     pub const DATANODE_CURRENT: LayoutVersion = LayoutVersion(-57);
 }
 
-/// A block as the namespace and DataNodes name it (`org.apache.hadoop.hdfs.protocol.Block`).
+/// A block, as the namespace and the DataNodes know it (`org.apache.hadoop.hdfs.protocol.Block`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Block {
     /// The id.
@@ -99,7 +99,7 @@ pub struct Block {
     pub generation_stamp: GenerationStamp,
 }
 
-/// Which cluster and namespace something belongs to (`StorageInfo`, `NamespaceInfo`).
+/// Cluster and namespace of a storage directory or a daemon (`StorageInfo`, `NamespaceInfo`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceInfo {
     /// Layout version of the NameNode.

@@ -1,8 +1,8 @@
-//! Bytes to values and back: the whole compatibility surface of HDFS. No I/O beyond readers and writers that are
-//! handed in, no state.
+//! Bytes to values and back: the whole compatibility surface of HDFS. There is no state here, and no I/O but on readers
+//! and writers that the caller gives.
 //!
-//! What comes from outside may say any number, and a daemon ends with its first panic: so no arithmetic here can overflow
-//! unseen, and nothing is indexed. Where a number can't be out of range the operation still says what it would come to.
+//! Numbers from outside may have any value, and a panic ends a daemon. So no arithmetic here can overflow unseen, and
+//! nothing is indexed. Where a number can't be out of range, the operation still defines a result.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 

@@ -1,6 +1,6 @@
 //! The messages of Hadoop's protocols, one module for each of Hadoop's protobuf packages.
 //!
-//! The field numbers are those of Apache Hadoop 3.5; package and message names never travel.
+//! The field numbers are those of Apache Hadoop 3.5. Names of packages and messages are not on the wire.
 
 #![allow(
     clippy::all,
@@ -17,7 +17,8 @@ pub mod hdfs {
     include!(concat!(env!("OUT_DIR"), "/hathi.hdfs.rs"));
 }
 impl hdfs::DatanodeIdProto {
-    /// `ip:port` of its data transfer (`DatanodeID.getXferAddr`; IPv6 in brackets, without which nobody can call it).
+    /// `ip:port` of its data transfer port (`DatanodeID.getXferAddr`). An IPv6 address is in brackets, because clients
+    /// could not call it otherwise.
     #[must_use]
     pub fn xfer_address(&self) -> String {
         crate::conf::host_and_port(&self.ip_addr, self.xfer_port)

@@ -1,5 +1,5 @@
-//! An edit log written by Hadoop with every op in it: it decodes, encodes to the same bytes, and prints as Hadoop's
-//! own viewer prints it.
+//! A log written by Hadoop that has every op. It decodes, encodes to the same bytes, and prints as Hadoop's own viewer
+//! prints it.
 
 #![allow(
     clippy::unwrap_used,
@@ -69,7 +69,7 @@ fn nearly_every_op_is_in_it() {
         "OP_SET_GENSTAMP_V1",
         "OP_SET_NS_QUOTA",
         "OP_CLEAR_NS_QUOTA",
-        // Tokens need security, which the cluster that wrote the file did not have.
+        // Tokens need security, which the writing cluster did not have.
         "OP_GET_DELEGATION_TOKEN",
         "OP_RENEW_DELEGATION_TOKEN",
         "OP_CANCEL_DELEGATION_TOKEN",
@@ -121,7 +121,7 @@ fn a_damaged_op_in_the_middle_is_no_torn_tail() {
     assert!(frames.next_frame().unwrap().is_some());
     assert!(matches!(frames.next_frame(), Err(FrameError::BadChecksum { .. })));
     assert!(!frames.is_torn_tail());
-    // The same op as the last one before padding is one.
+    // The damaged op is the last one before padding, so it is a torn tail.
     data.truncate(at + third.bytes.len());
     data.extend([0xFF; 100]);
     let mut frames = Frames::new(&data, 0);
@@ -195,7 +195,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= with;
         if let Ok(op) = hathi_formats::editlog::decode_body(frame.code, &bytes, LayoutVersion(-67)) {
-            // What decodes must encode and decode to the same op.
+            // An op that decodes must encode, and decode to the same op again.
             let mut out = Vec::new();
             encode(&mut out, TxId(1), &op).unwrap();
             let again = Frames::new(&out, 0).next().unwrap().unwrap();

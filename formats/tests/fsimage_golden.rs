@@ -1,5 +1,4 @@
-//! An image saved by Hadoop: it prints as Hadoop's own viewer prints it, and written again by our writer it is the
-//! same file.
+//! An image saved by Hadoop. It prints as Hadoop's own viewer prints it, and our writer writes the same file again.
 
 use hathi_formats::fsimage::{
     DirEntryRef, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry, parse_md5_file, write_xml,
@@ -11,7 +10,7 @@ const IMAGE: &[u8] = include_bytes!("data/fsimage_0000000000000000073");
 const MD5: &str = include_str!("data/fsimage_0000000000000000073.md5");
 const XML: &str = include_str!("data/fsimage_0000000000000000073.xml");
 
-/// What Hadoop 3.5.0's viewer calls itself.
+/// Revision that Hadoop 3.5.0's viewer prints.
 const REVISION: &str = "dbcc7cd797100e6b32cd84f85b53a5193a5f9af0";
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::proto::hdfs::StorageTypeProto;
 
-/// A host, by name or address, and a port. Not resolved.
+/// A host (name or address) and a port, not resolved.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPort {
     /// Host name or address; IPv6 without brackets.
@@ -15,7 +15,7 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// Parses `host:port`, `host`, `[v6]:port`, with a scheme and a path before and after allowed.
+    /// Parses `host:port`, `host` or `[v6]:port`. A scheme before it and a path behind it are allowed.
     pub fn parse(text: &str, default_port: Option<u16>) -> Result<HostPort, String> {
         let text = text.trim();
         let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
@@ -48,7 +48,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// `host:port`, with brackets around an address of IPv6.
+/// Writes `host:port`, with brackets around an IPv6 address.
 #[must_use]
 pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
     if host.contains(':') {
@@ -58,14 +58,14 @@ pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
     }
 }
 
-/// The host and the port of `host:port` or `[v6]:port`; without a port, all of it is the host.
+/// Splits `host:port` or `[v6]:port`. Without a port, all of it is the host.
 #[must_use]
 pub fn split_host_and_port(text: &str) -> (&str, Option<&str>) {
     if let Some((host, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (host, rest.strip_prefix(':'));
     }
     match text.rsplit_once(':') {
-        // More than one colon without brackets is an address of IPv6.
+        // More than one colon without brackets is an IPv6 address.
         Some((host, port)) if !host.contains(':') => (host, Some(port)),
         _ => (text, None),
     }
@@ -131,7 +131,7 @@ impl fmt::Display for JournalUri {
 /// One directory of `dfs.datanode.data.dir` (`StorageLocation`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageLocation {
-    /// What the volume is made of; `DISK` when not said.
+    /// Storage type of the volume. `DISK` when none is given.
     pub storage_type: StorageTypeProto,
     /// The directory.
     pub path: PathBuf,
@@ -185,7 +185,7 @@ fn percent_decode(text: &str) -> Result<String, String> {
     String::from_utf8(decoded).map_err(|_| format!("'{text}' is not UTF-8"))
 }
 
-/// `fs.defaultFS` taken apart.
+/// The parts of `fs.defaultFS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultFs {
     /// `hdfs`, `file`, ...

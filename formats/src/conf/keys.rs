@@ -1,8 +1,8 @@
-//! Every configuration key that is known, in one table: who reads it, or why it has no effect, or which values are
-//! refused because they ask for protection that is not there.
+//! The table of all known configuration keys. A row says who reads the key, or why it has no effect, or which values
+//! are refused because they ask for protection that is not there.
 //!
-//! Invariants: the table is sorted; a key that a program reads is in it (a test collects them from the sources); a
-//! value that asks for protection either gives it or ends the daemon at its start.
+//! Invariants: the table is sorted. Every key that a program reads is in it (a test collects the keys from the
+//! sources). A value that asks for protection either gives it or ends the daemon at its start.
 
 mod check;
 mod table;
@@ -13,7 +13,7 @@ use super::topology::SPECIFIC_KEYS;
 use Program::{Client as C, DataNode as D, Hadoop as H, JournalNode as J, NameNode as N, Zkfc as Z};
 use When::{NotOneOf, Set, True};
 
-/// Who may read a key.
+/// A program that may read a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `hathi namenode`.
@@ -31,7 +31,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// As tables and logs name it.
+    /// The name in tables and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,14 +45,14 @@ impl Program {
     }
 }
 
-/// Which values of a key ask for what is not there.
+/// Which values of a key ask for protection that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Any.
+    /// Any value.
     Set,
     /// `true`.
     True,
-    /// Anything but these.
+    /// All but these values.
     NotOneOf(&'static [&'static str]),
 }
 
@@ -66,18 +66,18 @@ impl When {
     }
 }
 
-/// What becomes of a key.
+/// Effect of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// It has its effect in these programs.
+    /// These programs obey it.
     Read(&'static [Program]),
-    /// It is Hadoop's, and has no effect here: why.
+    /// It is a key of Hadoop's without effect here. The text says why.
     NoEffect(&'static str),
-    /// Some of its values ask for protection that is not there, and end these programs at their start.
+    /// Some of its values ask for protection that is not there. These programs refuse to start with them.
     Refused {
-        /// Which daemons.
+        /// The daemons that refuse.
         by: &'static [Program],
-        /// Which values.
+        /// The values that are refused.
         when: When,
         /// What the operator can do.
         what_to_do: &'static str,
@@ -87,13 +87,13 @@ pub enum Usage {
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// As in the files. A `*` stands for any text.
+    /// The name in configuration files. A `*` stands for any text.
     pub name: &'static str,
-    /// Empty: none.
+    /// Hadoop's default. Empty when there is none.
     pub default: &'static str,
-    /// What becomes of it.
+    /// Its effect.
     pub usage: Usage,
-    /// What it means, where that is not just what Hadoop's documentation says.
+    /// Its meaning, where Hadoop's documentation does not say all of it.
     pub note: &'static str,
 }
 
@@ -122,8 +122,8 @@ pub fn all() -> &'static [Key] {
     table::KEYS
 }
 
-/// The row of a key: its own, else of the key that it sets for a nameservice or NameNode (`key.ns.nn`), else of the
-/// longest pattern.
+/// The row of a key: its own row, else the row of the key that it sets for a nameservice or NameNode (`key.ns.nn`),
+/// else the row of the longest pattern.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Key> {
     let exact = |name: &str| {

@@ -1,5 +1,5 @@
-//! Hadoop's configuration: `core-site.xml` and `hdfs-site.xml` over built-in defaults, with typed getters, and what
-//! the keys say about nameservices, NameNodes, journals and storage directories.
+//! Hadoop's configuration: `core-site.xml` and `hdfs-site.xml` over built-in defaults, with typed getters. It also says
+//! which nameservices, NameNodes, journals and storage directories there are.
 //!
 //! Mirrors `org.apache.hadoop.conf.Configuration`, `HdfsConfiguration` and `DFSUtil`.
 
@@ -21,12 +21,12 @@ pub use value::TimeUnit;
 
 /// Substitutions nest at most this deep (`Configuration.MAX_SUBST`).
 const MAX_SUBSTITUTION_DEPTH: usize = 20;
-/// Where a built-in default comes from.
+/// Origin of a built-in default.
 const DEFAULT_SOURCE: &str = "built-in default";
-/// Where a value comes from that a program sets.
+/// Origin of a value that a program sets.
 const PROGRAM_SOURCE: &str = "set by the program";
 
-/// What can be wrong with a configuration; names the file and the key.
+/// An error in a configuration. It names the file and the key.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfError {
     /// A file cannot be read.
@@ -74,7 +74,7 @@ struct Entry {
     is_final: bool,
 }
 
-/// What `${...}` may name besides other keys.
+/// Values that `${...}` may name besides other keys.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// Java's system properties as far as configurations use them: `user.name`, `user.home`, `java.io.tmpdir`.
@@ -107,12 +107,12 @@ impl Environment {
     }
 }
 
-/// A configuration: keys, values and where they were set.
+/// A configuration: keys, values and the origin of each.
 ///
 /// A value that is present but empty counts as unset, as in Hadoop's own readers.
 #[derive(Clone)]
 pub struct Configuration {
-    /// Where it was loaded from, to load it anew.
+    /// The directory that it was loaded from, so that it can be loaded again.
     dir: Option<Arc<Path>>,
     entries: BTreeMap<String, Entry>,
     environment: Arc<Environment>,
@@ -176,7 +176,7 @@ impl Configuration {
         self.dir.as_deref()
     }
 
-    /// Reads one more file over what is set already; `<final>` values stay.
+    /// Reads one more file over the present values. `<final>` values stay.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfError> {
         for property in text::read_file(path, 0)? {
             self.put(property);
@@ -184,7 +184,7 @@ impl Configuration {
         Ok(())
     }
 
-    /// Reads the text of a configuration file over what is set already. `origin` names it in errors.
+    /// Reads the text of a configuration file over the present values. `origin` names it in errors.
     pub fn add_text(&mut self, origin: &str, content: &str) -> Result<(), ConfError> {
         for property in text::parse(origin, None, content, 0)? {
             self.put(property);
@@ -215,12 +215,12 @@ impl Configuration {
         self.entries.insert(text::current_name(key).to_owned(), entry);
     }
 
-    /// Removes a value, also a default.
+    /// Removes a value, or a default.
     pub fn unset(&mut self, key: &str) {
         self.entries.remove(text::current_name(key));
     }
 
-    /// Every key with its value, substituted; for `/conf` and for `getconf`.
+    /// Every key with its substituted value and its origin, for `/conf` and `getconf`.
     pub fn iter(&self) -> impl Iterator<Item = (&str, String, &str)> {
         self.entries
             .iter()
@@ -236,21 +236,21 @@ impl Configuration {
         (!trimmed.is_empty()).then(|| trimmed.to_owned())
     }
 
-    /// The value of a key as it was written, but for substitutions: in access control lists a leading blank means
-    /// something, and so does a value that is empty.
+    /// The value of a key with substitutions, but not trimmed. In access control lists a leading blank has a meaning,
+    /// and so has an empty value.
     #[must_use]
     pub fn raw(&self, key: &str) -> Option<String> {
         let entry = self.entries.get(text::current_name(key))?;
         Some(self.substitute(&entry.value))
     }
 
-    /// The value of a key, or what the caller says.
+    /// The value of a key, or `default`.
     #[must_use]
     pub fn get_or(&self, key: &str, default: &str) -> String {
         self.get(key).unwrap_or_else(|| default.to_owned())
     }
 
-    /// The value of a key without which nothing works.
+    /// The value of a key that must be set.
     pub fn get_required(&self, key: &str, needed_for: &str) -> Result<String, ConfError> {
         self.get(key).ok_or_else(|| ConfError::Missing {
             key: key.to_owned(),
@@ -329,7 +329,8 @@ impl Configuration {
         }
     }
 
-    /// `true` or `false`. Java takes the default for anything else; this is for flags on which too much hangs to guess.
+    /// `true` or `false`. Java takes the default for anything else. This getter is for flags for which a wrong guess
+    /// would be dangerous.
     pub fn get_flag(&self, key: &str, default: bool) -> Result<bool, ConfError> {
         self.typed(key, default, |value| match value.to_ascii_lowercase().as_str() {
             "true" => Ok(true),
@@ -347,7 +348,7 @@ impl Configuration {
         })
     }
 
-    /// A duration in ms that may be negative, for keys where that switches something off.
+    /// A duration in ms that may be negative, for keys whose negative value switches something off.
     pub fn get_duration_ms(&self, key: &str, default_ms: i64, unit: TimeUnit) -> Result<i64, ConfError> {
         self.typed(key, default_ms, |text| {
             let millis = value::parse_duration_nanos(text, unit)? / 1_000_000;
@@ -367,7 +368,7 @@ impl Configuration {
     }
 
     /// Replaces `${name}`: a system property, `env.X` (with `${env.X-default}` and `${env.X:-default}`), or another
-    /// key. What is unknown stays as it is, and so does a value that nests too deep or names itself.
+    /// key. An unknown name stays as it is, and so does a value that nests too deep or names itself.
     fn substitute(&self, value: &str) -> String {
         let mut value = value.to_owned();
         for _ in 0..MAX_SUBSTITUTION_DEPTH {

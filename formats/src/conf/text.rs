@@ -158,7 +158,7 @@ fn include_path(start: &BytesStart<'_>, dir: Option<&Path>) -> Result<std::path:
     Ok(dir.join(path))
 }
 
-/// Old key names and what they are called now (`HdfsConfiguration`, `Configuration`).
+/// Old key names and their present names (`HdfsConfiguration`, `Configuration`).
 pub(super) const RENAMED: &[(&str, &str)] = &[
     ("dfs.access.time.precision", "dfs.namenode.accesstime.precision"),
     ("dfs.balance.bandwidthPerSec", "dfs.datanode.balance.bandwidthPerSec"),
@@ -213,7 +213,7 @@ pub(super) const RENAMED: &[(&str, &str)] = &[
     ("slave.host.name", "dfs.datanode.hostname"),
 ];
 
-/// What a key is called today.
+/// The present name of a key.
 pub(super) fn current_name(name: &str) -> &str {
     let found = RENAMED.binary_search_by_key(&name, |(old, _)| old);
     found

@@ -53,7 +53,7 @@ pub struct NameNodeIdentity {
 }
 
 impl Configuration {
-    /// The key that holds a value for a NameNode: `key.ns.nn`, else `key.ns`, else `key`.
+    /// The key that applies to a NameNode: `key.ns.nn`, else `key.ns`, else `key`.
     #[must_use]
     pub fn scoped_key(&self, key: &str, nameservice: Option<&str>, namenode: Option<&str>) -> String {
         if let Some(nameservice) = nameservice {
@@ -71,7 +71,7 @@ impl Configuration {
         key.to_owned()
     }
 
-    /// The value for a NameNode: of `key.ns.nn`, else `key.ns`, else `key`.
+    /// The value that applies to a NameNode: of `key.ns.nn`, else `key.ns`, else `key`.
     #[must_use]
     pub fn get_scoped(&self, key: &str, nameservice: Option<&str>, namenode: Option<&str>) -> Option<String> {
         self.get(&self.scoped_key(key, nameservice, namenode))
@@ -200,7 +200,7 @@ impl Configuration {
         )
     }
 
-    /// Where DataNodes and controllers call: the service address, else the client address.
+    /// The address for DataNodes and controllers: the service address, else the client address.
     pub fn service_or_rpc_address(
         &self,
         nameservice: Option<&str>,
@@ -237,8 +237,8 @@ impl Configuration {
         Ok(address)
     }
 
-    /// The identity of this process: by `dfs.nameservice.id` and `dfs.ha.namenode.id`, else by the one nameservice
-    /// there is, else by whose RPC address is local, as the caller finds out (`DFSUtil.getSuffixIDs`).
+    /// The identity of this process: by `dfs.nameservice.id` and `dfs.ha.namenode.id`, else by the only nameservice.
+    /// Else it is the NameNode whose RPC address is local, which the caller finds out (`DFSUtil.getSuffixIDs`).
     pub fn who_am_i(&self, mut is_local: impl FnMut(&HostPort) -> bool) -> Result<NameNodeIdentity, ConfError> {
         let all = self.nameservices();
         if all.is_empty() {
@@ -349,7 +349,7 @@ impl Configuration {
         self.parsed_list("dfs.datanode.data.dir", StorageLocation::parse)
     }
 
-    /// `dfs.journalnode.edits.dir`, one directory; `journal` is the nameservice whose own setting counts first.
+    /// `dfs.journalnode.edits.dir`, one directory. `journal` is the nameservice, whose own setting comes first.
     pub fn journalnode_edits_dir(&self, journal: Option<&str>) -> Result<PathBuf, ConfError> {
         let key = self.scoped_key("dfs.journalnode.edits.dir", journal, None);
         let value = self.get_or(&key, "/tmp/hadoop/dfs/journalnode/");

@@ -101,7 +101,7 @@ impl PipelineAck {
         })
     }
 
-    /// As it travels. Statuses are repeated beside the header words for readers that know no header words.
+    /// The protobuf message. Statuses are repeated beside the header words, for readers that do not know header words.
     #[must_use]
     pub fn to_proto(&self) -> PipelineAckProto {
         PipelineAckProto {
@@ -116,7 +116,7 @@ impl PipelineAck {
         }
     }
 
-    /// From what travelled. Old peers send statuses only.
+    /// From the protobuf message. Old peers send only statuses.
     #[must_use]
     pub fn from_proto(proto: PipelineAckProto) -> PipelineAck {
         let replies = if proto.flag.len() == proto.reply.len() {

@@ -37,7 +37,7 @@ impl ChecksumType {
         }
     }
 
-    /// As it travels.
+    /// The protobuf enum.
     #[must_use]
     pub const fn to_proto(self) -> ChecksumTypeProto {
         match self {
@@ -52,7 +52,7 @@ impl ChecksumType {
     pub fn checksum(self, data: &[u8]) -> u32 {
         match self {
             ChecksumType::Null => 0,
-            // Each is the faster of the two crates for its polynomial.
+            // For each polynomial the faster of the two crates is used.
             ChecksumType::Crc32 => crc32fast::hash(data),
             ChecksumType::Crc32c => crc_fast::crc32_iscsi(data),
         }
@@ -116,7 +116,7 @@ impl DataChecksum {
         })
     }
 
-    /// From what travelled.
+    /// From the protobuf message.
     pub fn from_proto(proto: &ChecksumProto) -> Result<DataChecksum, DataTransferError> {
         ChecksumType::from_number(proto.r#type)
             .and_then(|kind| DataChecksum::new(kind, proto.bytes_per_checksum))
@@ -126,7 +126,7 @@ impl DataChecksum {
             })
     }
 
-    /// As it travels.
+    /// The protobuf message.
     #[must_use]
     pub const fn to_proto(&self) -> ChecksumProto {
         ChecksumProto {
@@ -161,7 +161,7 @@ impl DataChecksum {
             .saturating_mul(self.kind.size())
     }
 
-    /// Appends the checksums of the chunks of `data`, which begins at a chunk's start.
+    /// Appends the checksums of the chunks of `data`. It must begin at a chunk's start.
     pub fn compute_into(&self, data: &[u8], out: &mut Vec<u8>) {
         if self.kind == ChecksumType::Null {
             return;
@@ -185,8 +185,8 @@ impl DataChecksum {
         }
     }
 
-    /// Checks the chunks of `data`, which begins at a chunk's start, against `checksums`. Too few checksums are a
-    /// mismatch too.
+    /// Checks the chunks of `data` against `checksums`. `data` must begin at a chunk's start. Missing checksums count
+    /// as a mismatch.
     pub fn verify(&self, data: &[u8], checksums: &[u8]) -> Result<(), ChecksumMismatch> {
         if self.kind == ChecksumType::Null {
             return Ok(());
@@ -223,10 +223,10 @@ impl std::fmt::Debug for CrcShift {
 }
 
 impl CrcShift {
-    /// For appending pieces of `len_bytes`.
+    /// A table for appending pieces of `len_bytes`.
     #[must_use]
     pub fn new(kind: ChecksumType, len_bytes: u64) -> CrcShift {
-        // Appending is linear in the first checksum, so that its 32 bits determine it.
+        // Appending is linear in the first checksum, so its 32 bits determine the result.
         let basis: [u32; 32] = std::array::from_fn(|bit| kind.combine(1 << bit, 0, len_bytes));
         let mut tables = Box::new([[0_u32; 256]; 4]);
         for (table, bits) in tables.iter_mut().zip(basis.chunks_exact(8)) {
@@ -266,7 +266,8 @@ pub struct CrcComposer {
 }
 
 impl CrcComposer {
-    /// `bytes_per_crc_hint` is the length of most pieces; a result is written each `stripe_len` bytes.
+    /// `bytes_per_crc_hint` is the usual length of a piece, in bytes. A result is written after each `stripe_len`
+    /// bytes.
     #[must_use]
     pub fn new(kind: ChecksumType, bytes_per_crc_hint: u64, stripe_len: u64) -> CrcComposer {
         CrcComposer {

@@ -6,9 +6,9 @@ use prost::Message;
 
 use super::DataTransferError;
 
-/// The largest message that is read: far above any request, far below what would hurt.
+/// Largest message that is read, in bytes. It is far above the size of any request, and small enough to be harmless.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
-/// Room for a message before any of it is there. Most are shorter.
+/// Room made for a message before any of it has come. Most messages are shorter.
 const FIRST_ROOM_BYTES: usize = 4096;
 
 /// Reads a varint length from the front of `buf`: `(length, bytes it took)`, or `None` when more bytes are needed.
@@ -73,7 +73,7 @@ pub fn encode_delimited_into<M: Message>(message: &M, out: &mut Vec<u8>) {
     message.encode_raw(out);
 }
 
-/// Reads one delimited message. The length is read byte by byte: hand in something buffered.
+/// Reads one delimited message. The length is read byte by byte, so `reader` should be buffered.
 pub fn read_delimited<M: Message + Default>(reader: &mut impl Read) -> io::Result<M> {
     let mut prefix = [0_u8; 5];
     let mut filled = 0;
@@ -95,7 +95,7 @@ pub fn read_delimited<M: Message + Default>(reader: &mut impl Read) -> io::Resul
     M::decode(body.as_slice()).map_err(|error| DataTransferError::Message(error).into())
 }
 
-/// Reads so many bytes, and makes room for them as they come: what a length says is not believed before.
+/// Reads `length` bytes, and makes room for them only as they come: the length is from outside, and may be false.
 fn read_body(reader: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
     let mut body = Vec::with_capacity(length.min(FIRST_ROOM_BYTES));
     let read = reader.take(length as u64).read_to_end(&mut body)?;

@@ -7,7 +7,7 @@ pub const META_HEADER_BYTES: usize = 7;
 /// The only version Hadoop writes.
 pub const META_VERSION: u16 = 1;
 
-/// What a meta file says of its checksums.
+/// Header of a meta file: version and kind of checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockMetadataHeader {
     /// Version of the file.
@@ -34,7 +34,7 @@ impl BlockMetadataHeader {
         [a, b, self.checksum.kind() as u8, c, d, e, f]
     }
 
-    /// Decodes the bytes on disk. Hadoop warns of other versions and reads on, and so does this.
+    /// Decodes the header. For other versions Hadoop warns and reads on, and so does this.
     pub fn decode(bytes: &[u8; META_HEADER_BYTES]) -> Result<BlockMetadataHeader, DataTransferError> {
         let [a, b, kind, c, d, e, f] = *bytes;
         let bytes_per_checksum = u32::from_be_bytes([c, d, e, f]);
@@ -50,20 +50,20 @@ impl BlockMetadataHeader {
         })
     }
 
-    /// Where in the meta file the checksum of the chunk that holds `block_offset` is.
+    /// Offset in the meta file of the checksum of the chunk that holds `block_offset`.
     #[must_use]
     pub fn checksum_offset(&self, block_offset: u64) -> u64 {
         let chunks = block_offset.checked_div(self.checksum.bytes_per_checksum().into());
         self.end_of_checksums(chunks.unwrap_or_default())
     }
 
-    /// Bytes of the meta file of a block of `block_len` bytes.
+    /// Length of the meta file of a block of `block_len` bytes, in bytes.
     #[must_use]
     pub fn meta_len(&self, block_len: u64) -> u64 {
         self.end_of_checksums(block_len.div_ceil(self.checksum.bytes_per_checksum().into()))
     }
 
-    /// No file is as long as the numbers at which this saturates.
+    /// Saturates at lengths that no file has.
     fn end_of_checksums(&self, chunks: u64) -> u64 {
         let checksums = chunks.saturating_mul(self.checksum.checksum_size() as u64);
         checksums.saturating_add(META_HEADER_BYTES as u64)

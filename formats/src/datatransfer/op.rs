@@ -14,7 +14,7 @@ use crate::proto::hdfs::{
 /// `DataTransferProtocol.DATA_TRANSFER_VERSION`.
 pub const DATA_TRANSFER_VERSION: u16 = 28;
 
-/// What is asked of a DataNode (`protocol.datatransfer.Op`).
+/// A request to a DataNode (`protocol.datatransfer.Op`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are Hadoop's")]

@@ -11,7 +11,7 @@ use crate::proto::hdfs::PacketHeaderProto;
 pub const HEARTBEAT_SEQNO: i64 = -1;
 /// `dfs.data.transfer.max.packet.size`.
 pub const DEFAULT_MAX_PACKET_BYTES: usize = 16 << 20;
-/// The largest a packet's two lengths and header get (`PacketHeader.PKT_MAX_HEADER_LEN`).
+/// Largest length of a packet's two lengths and header, in bytes (`PacketHeader.PKT_MAX_HEADER_LEN`).
 pub const MAX_PACKET_HEADER_BYTES: usize = PacketLengths::BYTES + 27;
 
 /// The two lengths in front of a packet.
@@ -62,10 +62,10 @@ impl PacketLengths {
     }
 }
 
-/// What a packet says about its data.
+/// Header of a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketHeader {
-    /// Where in the block the data begins, in bytes.
+    /// Offset of the data in the block, in bytes.
     pub offset_in_block: u64,
     /// Counts packets from 0; [`HEARTBEAT_SEQNO`] for one that only keeps the connection alive.
     pub seqno: i64,
@@ -108,8 +108,8 @@ impl PacketHeader {
         out.reserve(self.encoded_len());
         out.extend_from_slice(&(packet_len as u32).to_be_bytes());
         out.extend_from_slice(&(self.message_len() as u16).to_be_bytes());
-        // Written by hand because the message's length must not depend on its values (protobuf keeps zeros of required
-        // fields, and so does this).
+        // The encoding is written by hand because its length must not depend on the values (protobuf writes required
+        // fields also when they are 0, and so does this).
         out.push(1 << 3 | 1);
         out.extend_from_slice(&self.offset_in_block.to_le_bytes());
         out.push(2 << 3 | 1);
@@ -138,26 +138,27 @@ impl PacketHeader {
         })
     }
 
-    /// Whether this may follow the packet `last_seqno` in a stream of data (`PacketHeader.sanityCheck`).
+    /// Whether this packet may follow packet `last_seqno` in a stream of data (`PacketHeader.sanityCheck`).
     #[must_use]
     pub fn follows(&self, last_seqno: i64) -> bool {
         self.last_packet_in_block == (self.data_len == 0) && last_seqno.checked_add(1) == Some(self.seqno)
     }
 }
 
-/// Room of a buffer that reads ahead: two of the packets that clients usually send.
+/// Capacity of a buffer that reads ahead: two packets of the usual size.
 const READ_AHEAD_BYTES: usize = 160 << 10;
-/// Room of a buffer to which nothing has come yet: thousands of connections may wait for a first packet.
+/// Capacity of a buffer before anything has come. Thousands of connections may wait for a first packet.
 const FIRST_ROOM_BYTES: usize = READ_AHEAD_BYTES / 16;
-/// Room that a buffer keeps while it waits for the next packet. Clients send packets of 64 KiB, if they are told so of some
-/// more; what one of the largest took (16 MiB) is given back before the wait, which may be long.
+/// Capacity that a buffer keeps while it waits for the next packet. Clients send packets of 64 KiB by default, or
+/// larger ones if configured. The memory of one of the largest packets (16 MiB) is freed before the wait, which may be
+/// long.
 const KEPT_ROOM_BYTES: usize = 1 << 20;
 
-/// One packet in a buffer that is used again for the next.
+/// A buffer that holds one packet, and is used again for the next.
 #[derive(Debug)]
 pub struct PacketBuffer {
     bytes: Vec<u8>,
-    // The packet is `bytes[start..end]`; what was read ahead follows, up to `filled`.
+    // The packet is `bytes[start..end]`. Bytes that were read ahead follow, up to `filled`.
     start: usize,
     end: usize,
     filled: usize,
@@ -189,7 +190,7 @@ impl PacketBuffer {
         }
     }
 
-    /// Reads the next packet into the buffer, and not a byte more.
+    /// Reads the next packet into the buffer, and no byte more.
     pub fn read_from(&mut self, reader: &mut impl Read) -> io::Result<&PacketHeader> {
         let mut prefix = [0_u8; PacketLengths::BYTES];
         self.give_back_room();
@@ -212,7 +213,7 @@ impl PacketBuffer {
         Ok(&self.header)
     }
 
-    /// Reads the next packet, and with it whatever else the reader has at hand: fewer and larger reads. Only for
+    /// Reads the next packet, and with it all other bytes that the reader has at hand: fewer and larger reads. Only for
     /// streams that carry nothing but packets from here on, and always with the same reader.
     pub fn read_ahead_from(&mut self, reader: &mut impl Read) -> io::Result<&PacketHeader> {
         self.start = self.end;
@@ -235,7 +236,7 @@ impl PacketBuffer {
         Ok(&self.header)
     }
 
-    /// Reads until there are `needed` bytes from `start` on.
+    /// Reads until `needed` bytes are there from `start` on.
     fn fill(&mut self, reader: &mut impl Read, needed: usize) -> io::Result<()> {
         if self.start.saturating_add(needed) > self.bytes.len() {
             self.bytes.copy_within(self.start..self.filled, 0);
@@ -257,8 +258,8 @@ impl PacketBuffer {
         Ok(())
     }
 
-    /// How much room a packet may have of which so many bytes are there: what it says of its length is not believed
-    /// before they come. The usual room is reached in two steps.
+    /// Capacity for a packet of which `filled` bytes are there. Its announced length is not believed before the bytes
+    /// come. The usual capacity is reached in two steps.
     fn room_after(&self, filled: usize) -> usize {
         let more = filled
             .saturating_mul(4)
@@ -267,14 +268,14 @@ impl PacketBuffer {
         self.bytes.len().max(FIRST_ROOM_BYTES).max(more)
     }
 
-    /// Nothing in the buffer is needed any more.
+    /// Frees large buffers when no byte in them is needed any more.
     fn give_back_room(&mut self) {
         if self.bytes.len() > KEPT_ROOM_BYTES {
             self.bytes = Vec::new();
         }
     }
 
-    /// Growing zeroes new room once; a buffer that is large enough is read over as it is.
+    /// Growing zeroes the new part once. A buffer that is large enough is overwritten as it is.
     fn make_room(&mut self, total: usize) {
         if self.bytes.len() < total {
             self.bytes.resize(total, 0);
@@ -387,7 +388,7 @@ mod tests {
             ..PacketHeader::default()
         }
         .encode_into(0, &mut bytes);
-        // The packet says that it holds less than its header claims.
+        // The packet's length is smaller than its header length.
         bytes[..4].copy_from_slice(&50_u32.to_be_bytes());
         bytes.extend_from_slice(&[0; 46]);
         assert!(PacketBuffer::default().fill_from(&bytes).is_err());
@@ -426,7 +427,7 @@ mod tests {
         }
     }
 
-    /// A packet of that many bytes of data.
+    /// A packet with `data_len` bytes of data.
     fn packet(data_len: u32) -> Vec<u8> {
         let header = PacketHeader {
             data_len,
@@ -444,7 +445,7 @@ mod tests {
         assert!(buffer.read_ahead_from(&mut [].as_slice()).is_err());
         assert!(buffer.bytes.capacity() <= 16 << 10, "{}", buffer.bytes.capacity());
 
-        // A length alone is no reason to believe it.
+        // An announced length alone takes no memory.
         let mut buffer = PacketBuffer::default();
         assert!(buffer.read_ahead_from(&mut &packet(10 << 20)[..5000]).is_err());
         assert!(buffer.bytes.capacity() <= 16 << 10, "{}", buffer.bytes.capacity());

@@ -12,7 +12,7 @@ use super::wire::{DecodeError, Input};
 use crate::ids::{Block, BlockId, GenerationStamp, InodeId, LayoutVersion};
 use crate::proto::hdfs as pb;
 
-/// The oldest layout whose bodies are decoded: that of `NameNodeLayoutVersion`'s minimum for rolling downgrade.
+/// The oldest layout whose op bodies are decoded: the minimum of `NameNodeLayoutVersion` for a rolling downgrade.
 pub const OLDEST_LAYOUT: LayoutVersion = LayoutVersion(-61);
 
 /// Decodes the op of a frame. Offsets in errors count from the start of the body.
@@ -285,7 +285,7 @@ fn read_mkdir(input: &mut Input<'_>) -> Result<EditOp, DecodeError> {
     let inode_id = read_inode_id(input)?;
     let path = input.str()?;
     let time = input.i64()?;
-    // The writer puts the same time again where a file has its access time; readers ignore it.
+    // The writer repeats the time where a file has its access time. Readers ignore it.
     input.i64()?;
     Ok(EditOp::Mkdir {
         inode_id,

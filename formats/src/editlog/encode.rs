@@ -15,7 +15,7 @@ use super::wire::{
 use crate::ids::{Block, InodeId, LayoutVersion, TxId};
 use crate::proto::hdfs as pb;
 
-/// What an encoder of a part of an op comes to.
+/// Result of the encoder of a part of an op.
 type Encoded = Result<(), EncodeError>;
 
 /// Length of the checksum at a frame's end.
@@ -27,26 +27,26 @@ pub(super) const ERASURE_CODING: LayoutVersion = LayoutVersion(-64);
 pub(super) const SNAPSHOT_MODIFICATION_TIME: LayoutVersion = LayoutVersion(-66);
 
 /// The largest op that is written, in bytes of its frame. Every reader and JournalNode refuses ops above
-/// [`MAX_OP_SIZE_BYTES`](super::MAX_OP_SIZE_BYTES), and an operator may have set Java's `dfs.namenode.max.op.size` somewhat
-/// lower than its default of 50 MiB.
+/// [`MAX_OP_SIZE_BYTES`](super::MAX_OP_SIZE_BYTES). This limit is lower, because an operator may have set Java's
+/// `dfs.namenode.max.op.size` somewhat below its default of 50 MiB.
 pub const MAX_WRITTEN_OP_BYTES: usize = 40 * 1024 * 1024;
 
-/// The most blocks of a file whose ops can all be written: `OP_CLOSE` names each block in 24 bytes, beside a user, a
-/// group and, in 128 KiB, a path and some numbers.
+/// The most blocks that a file may have so that all ops about it can be written. `OP_CLOSE` has 24 bytes for each
+/// block, a user, a group, and a path and some numbers within 128 KiB.
 pub const MAX_WRITTEN_BLOCKS: usize = (MAX_WRITTEN_OP_BYTES - 2 * MAX_TEXT_BYTES - 128 * 1024) / 24;
 
 /// Appends one framed op in the current layout, so that decoding it gives exactly this op.
 ///
-/// An op that the format can't hold exactly is refused, and `out` is as before. (Java's writer cuts strings off where they
-/// become too long: the op that is read is then about another path.)
+/// An op that the format can't hold exactly is refused, and `out` is as before. (Java's writer cuts long strings off:
+/// the op that is read is then about a different path.)
 ///
-/// Allocates nothing but what `out` needs to grow, for every op that a running workload writes (the rare
+/// For every op that a running workload writes, nothing is allocated but what `out` needs to grow (the rare
 /// `OP_SET_ACL` builds a message).
 pub fn encode(out: &mut Vec<u8>, txid: TxId, op: &EditOp) -> Result<(), EncodeError> {
     encode_for_layout(out, txid, op, LayoutVersion::NAMENODE_CURRENT)
 }
 
-/// [`encode`] in the layout of a log, during a rolling upgrade an older one than ours.
+/// As [`encode`], in the layout of a log. During a rolling upgrade that is an older layout than ours.
 pub fn encode_for_layout(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) -> Result<(), EncodeError> {
     let start = out.len();
     let encoded = put_frame(out, txid, op, layout).and_then(|()| check_read_back(out, start, op, layout));
@@ -56,13 +56,14 @@ pub fn encode_for_layout(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: Lay
     encoded
 }
 
-/// Longer texts than this are no client's that means well, and rare enough to be read back before they are logged.
+/// Texts longer than this come from no well-meaning client. They are so rare that their ops are read back before they
+/// are logged.
 const TEXT_READ_BACK_BYTES: usize = 4096;
-/// A block of an op takes so many bytes; long lists of them are everyday.
+/// Length of a block in an op, in bytes. Long lists of blocks are usual.
 const BLOCK_BYTES: usize = 24;
 
-/// An op that can't be read stops every NameNode for good, so what is written of an op with long texts is read back, and of
-/// every op in debug builds. That is the property of this module, checked once more where it counts.
+/// Reads back an op with long texts, and in debug builds every op: an op that can't be read stops every NameNode for
+/// good. The encoder should guarantee this anyway.
 fn check_read_back(out: &[u8], start: usize, op: &EditOp, layout: LayoutVersion) -> Encoded {
     let bytes = out.get(start..).unwrap_or_default();
     let blocks = match op {
@@ -72,7 +73,7 @@ fn check_read_back(out: &[u8], start: usize, op: &EditOp, layout: LayoutVersion)
         _ => 0,
     };
     let has_long_texts = bytes.len().saturating_sub(blocks.saturating_mul(BLOCK_BYTES)) > TEXT_READ_BACK_BYTES;
-    // In an older layout some ops say less.
+    // In an older layout some ops have fewer fields.
     if layout != LayoutVersion::NAMENODE_CURRENT || !(has_long_texts || cfg!(debug_assertions)) {
         return Ok(());
     }
@@ -98,7 +99,7 @@ fn put_frame(out: &mut Vec<u8>, txid: TxId, op: &EditOp, layout: LayoutVersion) 
     if len_bytes.saturating_add(CRC_LEN) > MAX_WRITTEN_OP_BYTES {
         return Err(EncodeError::OpTooLong { len_bytes });
     }
-    // Behind the op's code, which does not count.
+    // The opcode does not count.
     let len = i32::try_from(len_bytes.saturating_sub(1)).unwrap_or(i32::MAX);
     if let Some(place) = frame.get_mut(1..5) {
         place.copy_from_slice(&len.to_be_bytes());
@@ -139,7 +140,7 @@ fn put_body(out: &mut Vec<u8>, op: &EditOp, layout: LayoutVersion) -> Encoded {
             put_unsigned(out, "inode id", inode_id.0)?;
             put_str(out, path)?;
             put_i64(out, *time);
-            // The second time stands where a file has its access time.
+            // The second time is where a file has its access time.
             put_i64(out, *time);
             put_permissions(out, permissions)?;
             put_acl(out, acl_entries)?;
@@ -517,7 +518,7 @@ fn permission_bits(entry: &AclEntry) -> Result<u8, EncodeError> {
     }
 }
 
-/// A tag, a length and so many bytes.
+/// Length of a tag, a length and `len` bytes.
 fn field_len(len: usize) -> usize {
     len.saturating_add(varint_len(len as u64)).saturating_add(1)
 }
@@ -559,7 +560,7 @@ fn put_set_acl(out: &mut Vec<u8>, src: &str, entries: &[AclEntry]) -> Encoded {
         entries: entries
             .iter()
             .map(|entry| {
-                // This message could hold it, but not the `OP_ADD` of a file that inherits it.
+                // This message could hold the name, but the `OP_ADD` of a file that inherits the entry could not.
                 check_str(entry.name.as_deref().unwrap_or_default())?;
                 Ok(pb::AclEntryProto {
                     r#type: entry.entry_type as i32,

@@ -1,11 +1,11 @@
-//! Every op, with hostile strings and numbers: what is encoded decodes to exactly the same op, or is refused.
+//! Every op with hostile strings and numbers. An op decodes to exactly what was encoded, or is refused.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{Block, BlockId, GenerationStamp, InodeId, LayoutVersion, TxId};
 
-/// Ops out of a number: the same number makes the same op.
+/// Makes ops from a number. The same number makes the same op.
 struct Source {
     state: u64,
     /// Whether strings and numbers may be beyond what the format holds.
@@ -78,7 +78,7 @@ impl Source {
     }
 
     fn text(&mut self) -> String {
-        // The same hostile lengths do: they fit a text.
+        // All of these lengths fit a text, so a hostile text needs no other.
         self.string(MAX_STRING_UNITS)
     }
 
@@ -238,7 +238,7 @@ impl Source {
         }
     }
 
-    /// An op about names and attributes; `None` for other codes.
+    /// An op about names and attributes. `None` for other codes.
     fn tree_op(&mut self, code: OpCode) -> Option<EditOp> {
         let s = self;
         Some(match code {
@@ -371,7 +371,7 @@ impl Source {
         })
     }
 
-    /// An op of the rest; `None` for codes that no op has.
+    /// One of the other ops. `None` for codes that no op has.
     fn other_op(&mut self, code: OpCode) -> Option<EditOp> {
         let s = self;
         Some(match code {
@@ -474,10 +474,10 @@ impl Source {
     }
 }
 
-/// Codes that stand in Hadoop's table and that no op has any more.
+/// Codes in Hadoop's table that no op has any more.
 const WITHOUT_OP: [OpCode; 3] = [OpCode::DATANODE_ADD, OpCode::DATANODE_REMOVE, OpCode::INVALID];
 
-/// Encodes behind something else, decodes, compares. Answers whether the op was encoded.
+/// Encodes an op behind other bytes, decodes it and compares. Returns whether the op was encoded.
 fn comes_back_or_is_refused(op: &EditOp, txid: TxId) -> Result<bool, TestCaseError> {
     let before = b"what was there".to_vec();
     let mut out = before.clone();

@@ -1,6 +1,6 @@
 //! Frames: where one op ends and the next begins, checked without decoding bodies.
 //!
-//! A JournalNode scans logs of layouts newer than it knows; so nothing here asks what an opcode means.
+//! A JournalNode scans logs of layouts newer than it knows, so opcodes are not interpreted here.
 
 use std::ops::Range;
 
@@ -9,19 +9,19 @@ use crate::ids::TxId;
 
 /// The smallest frame: opcode, length, txid and checksum.
 pub const MIN_OP_SIZE_BYTES: usize = 17;
-/// The largest frame (`dfs.namenode.max.op.size`).
+/// Largest frame, in bytes (`dfs.namenode.max.op.size`).
 pub const MAX_OP_SIZE_BYTES: usize = 50 * 1024 * 1024;
 
-/// Opcode and length, length and txid.
+/// Offset of the length, which follows the opcode.
 const LENGTH_OFFSET: usize = 1;
 const TXID_OFFSET: usize = 5;
 const BODY_OFFSET: usize = 13;
 const CRC_LEN: usize = 4;
 
-/// One op in its frame; length and checksum are right.
+/// One op in its frame. Length and checksum were checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Offset of the opcode, counted as [`Frames`] was told to.
+    /// Offset of the opcode, counted from the base that [`Frames`] was given.
     pub offset: u64,
     /// The opcode, known or not.
     pub code: OpCode,
@@ -33,7 +33,7 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Why no more frames can be read, with the offset up to which everything is good.
+/// Why no more frames can be read. Every error has the offset up to which all frames are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The data ends inside a frame.
@@ -57,17 +57,17 @@ pub enum FrameError {
     BadChecksum {
         /// Start of the frame.
         offset: u64,
-        /// As read.
+        /// The checksum in the frame.
         stored: u32,
-        /// As it should be.
+        /// The checksum of the bytes.
         computed: u32,
     },
-    /// A txid that Java's `long` does not hold, so that nothing could follow it.
+    /// A txid that Java's `long` does not hold. No txid could follow it.
     #[error("at byte {offset}: {found} is no txid")]
     BadTxId {
         /// Start of the frame.
         offset: u64,
-        /// What is there.
+        /// The number in the frame.
         found: u64,
     },
     /// The txid does not follow its predecessor.
@@ -77,19 +77,19 @@ pub enum FrameError {
         offset: u64,
         /// The next txid.
         expected: TxId,
-        /// What is there.
+        /// The txid in the frame.
         found: u64,
     },
     /// Something other than 0x00 and 0xFF behind the end marker.
     #[error("at byte {offset}: data behind the end of the log")]
     DataAfterEnd {
-        /// Where it stands.
+        /// Offset of that byte.
         offset: u64,
     },
 }
 
 impl FrameError {
-    /// Up to where everything is good; for data behind the end, where that data is.
+    /// Offset up to which all frames are good. For data behind the end marker, the offset of that data.
     #[must_use]
     pub const fn offset(&self) -> u64 {
         match self {
@@ -136,14 +136,14 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// The same, and the first txid must be this one.
+    /// The same, with a required first txid.
     #[must_use]
     pub const fn starting_at(mut self, txid: TxId) -> Self {
         self.expected = Some(txid);
         self
     }
 
-    /// Up to where everything read so far is good.
+    /// Offset up to which all frames read so far are good.
     #[must_use]
     pub const fn good_until(&self) -> u64 {
         self.base.saturating_add(self.pos as u64)
@@ -190,14 +190,14 @@ impl<'a> Frames<'a> {
         Ok(Some(frame))
     }
 
-    /// Whether what stands at the current position can be the rest of a write that a crash cut off: no whole frame
-    /// with a txid that could follow is anywhere behind it. If there is one, ops in the middle were damaged.
+    /// Whether the bytes at the current position can be the rest of a write that a crash cut off: behind them there is
+    /// no whole frame with a txid that could follow. If there is one, ops in the middle were damaged.
     #[must_use]
     pub fn is_torn_tail(&self) -> bool {
         self.next_whole().is_none()
     }
 
-    /// How many bytes behind the current position the first whole frame stands whose txid could follow.
+    /// Distance in bytes from the current position to the first whole frame whose txid could follow.
     #[must_use]
     pub fn next_whole(&self) -> Option<usize> {
         let rest = self.data.get(self.pos..).unwrap_or_default();
@@ -234,7 +234,7 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// The length field and the txid of what may be a frame.
+/// The length field and the txid of a possible frame.
 fn lengths(bytes: &[u8]) -> Option<(i32, u64)> {
     let length = bytes.get(LENGTH_OFFSET..TXID_OFFSET)?.try_into().ok()?;
     let txid = bytes.get(TXID_OFFSET..BODY_OFFSET)?.try_into().ok()?;

@@ -2,7 +2,7 @@
 
 use crate::ids::{Block, BlockId, GenerationStamp, InodeId};
 
-/// The RPC call an op answers (`FSEditLogOp.rpcClientId`, `rpcCallId`); what the retry cache is fed with at replay.
+/// The RPC call that an op answers (`FSEditLogOp.rpcClientId`, `rpcCallId`). A replay fills the retry cache with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RpcIds {
     /// The client id, or `None` when the op came from no retryable call.
@@ -29,7 +29,7 @@ impl RpcIds {
         }
     }
 
-    /// Both parts when they name a call the retry cache knows (`FSEditLogOp.hasRpcIds`).
+    /// Both ids, if they name a call for the retry cache (`FSEditLogOp.hasRpcIds`).
     #[must_use]
     pub fn get(&self) -> Option<([u8; 16], i32)> {
         match self.client_id {
@@ -56,7 +56,7 @@ pub struct PermissionStatus {
     pub mode: u16,
 }
 
-/// Whom an ACL entry is about (`AclEntryType`); the discriminants travel.
+/// Subject of an ACL entry (`AclEntryType`). The discriminants are those on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum AclEntryType {
@@ -64,7 +64,7 @@ pub enum AclEntryType {
     User = 0,
     /// The owning group, or a named group.
     Group = 1,
-    /// The bound of all but owner and others.
+    /// The upper bound for named users and all groups.
     Mask = 2,
     /// Everybody else.
     Other = 3,
@@ -94,7 +94,7 @@ impl AclEntryType {
     }
 }
 
-/// Where an ACL entry counts (`AclEntryScope`); the discriminants travel.
+/// Scope of an ACL entry (`AclEntryScope`). The discriminants are those on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum AclEntryScope {
@@ -154,7 +154,7 @@ pub struct XAttr {
     pub value: Option<Vec<u8>>,
 }
 
-/// `XAttr.NameSpace`; the discriminants travel.
+/// Namespace of an extended attribute (`XAttr.NameSpace`). The discriminants are those on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum XAttrNamespace {
@@ -204,7 +204,7 @@ pub struct AddOp {
     pub inode_id: InodeId,
     /// Absolute path.
     pub path: String,
-    /// Replication factor; for a striped file whatever the writer put (0).
+    /// Replication factor. A striped file has whatever its writer put there (0).
     pub replication: i16,
     /// Modification time in ms.
     pub mtime: i64,
@@ -230,7 +230,7 @@ pub struct AddOp {
     pub storage_policy_id: u8,
     /// Erasure coding policy; 0 is replication.
     pub erasure_coding_policy_id: u8,
-    /// The call.
+    /// The call that created the file.
     pub rpc_ids: RpcIds,
 }
 
@@ -260,9 +260,9 @@ pub struct CloseOp {
 pub struct CacheDirectiveInfo {
     /// The directive's id.
     pub id: i64,
-    /// What to cache.
+    /// Path to cache.
     pub path: Option<String>,
-    /// How many copies.
+    /// Number of copies.
     pub replication: Option<i16>,
     /// The pool it belongs to.
     pub pool: Option<String>,
@@ -292,9 +292,9 @@ pub struct CachePoolInfo {
 /// `DelegationTokenIdentifier`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DelegationTokenIdentifier {
-    /// Whom the token stands for.
+    /// The user that the token stands for.
     pub owner: String,
-    /// Who may renew it.
+    /// The user that may renew it.
     pub renewer: String,
     /// The real user behind a proxy user.
     pub real_user: String,
@@ -304,7 +304,7 @@ pub struct DelegationTokenIdentifier {
     pub max_date: i64,
     /// Sequence number.
     pub sequence_number: i32,
-    /// The key it is signed with.
+    /// Id of the key that it is signed with.
     pub master_key_id: i32,
 }
 
@@ -319,7 +319,7 @@ pub struct DelegationKey {
     pub key: Option<Vec<u8>>,
 }
 
-/// `Options.Rename` as `OP_RENAME` carries it; the discriminants travel.
+/// Options of a rename (`Options.Rename`) as `OP_RENAME` carries them. The discriminants are those on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum RenameOption {
@@ -414,7 +414,7 @@ pub enum EditOp {
     ClearNsQuota {
         src: String,
     },
-    /// An `atime` of -1 leaves it.
+    /// An `atime` of -1 leaves the access time as it is.
     Times {
         path: String,
         mtime: i64,
@@ -476,7 +476,7 @@ pub enum EditOp {
         blocks: Vec<Block>,
         rpc_ids: RpcIds,
     },
-    /// `mtime` 0 when the layout has none.
+    /// `mtime` is 0 when the layout has none.
     CreateSnapshot {
         snapshot_root: String,
         snapshot_name: String,
@@ -505,7 +505,7 @@ pub enum EditOp {
     SetGenstampV2 {
         genstamp: GenerationStamp,
     },
-    /// A negative id is a striped block group's.
+    /// A negative id is that of a striped block group.
     AllocateBlockId {
         block_id: BlockId,
     },
@@ -539,7 +539,7 @@ pub enum EditOp {
         directive: CacheDirectiveInfo,
         rpc_ids: RpcIds,
     },
-    /// The whole ACL as it is afterwards.
+    /// The whole ACL after the change.
     SetAcl {
         src: String,
         entries: Vec<AclEntry>,
@@ -560,7 +560,7 @@ pub enum EditOp {
         xattrs: Vec<XAttr>,
         rpc_ids: RpcIds,
     },
-    /// Policy 0 unsets.
+    /// Policy 0 removes the policy.
     SetStoragePolicy {
         path: String,
         policy_id: u8,
@@ -758,8 +758,8 @@ impl EditOp {
         }
     }
 
-    /// The call the op answers, for ops whose replay feeds the retry cache. `OP_ADD_BLOCK` carries ids but never
-    /// feeds it, so it is not among them.
+    /// The call that the op answers, for ops that fill the retry cache at a replay. `OP_ADD_BLOCK` has ids but does
+    /// not, so it is not among them.
     #[must_use]
     pub const fn rpc_ids(&self) -> Option<&RpcIds> {
         match self {

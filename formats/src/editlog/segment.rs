@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::ids::{LayoutVersion, TxId};
 
-/// Layout version and layout flags.
+/// Length of the header, in bytes: layout version and layout flags.
 pub const SEGMENT_HEADER_LEN: usize = 8;
 
 /// Layouts since this one write layout flags (`LayoutVersion.Feature.ADD_LAYOUT_FLAGS`).
@@ -12,14 +12,14 @@ const LAYOUT_FLAGS: LayoutVersion = LayoutVersion(-50);
 /// Layouts since this one frame ops with their length (`NameNodeLayoutVersion.Feature.EDITLOG_LENGTH`).
 const EDITLOG_LENGTH: LayoutVersion = LayoutVersion(-56);
 
-/// What a segment file starts with.
+/// Header of a segment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     /// The layout its ops are written in.
     pub layout_version: LayoutVersion,
 }
 
-/// Why a header is none.
+/// Why a header can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Fewer bytes than a header has.
@@ -67,7 +67,7 @@ impl SegmentHeader {
     }
 }
 
-/// A segment file by its name.
+/// Name of a segment file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SegmentFile {
     /// `edits_%019d-%019d`.

@@ -1,6 +1,6 @@
 //! The primitive encodings of edit log ops: Java's `DataOutput`, `UTF8` strings, `Text` and Hadoop's varints.
 
-/// What is wrong with an op's bytes.
+/// An error in an op's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {offset}: {problem}")]
 pub struct DecodeError {
@@ -10,7 +10,7 @@ pub struct DecodeError {
     pub problem: String,
 }
 
-/// Why an op can't be written so that it is read back as it is.
+/// Why an op can't be written so that it is read back unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// A path or name is too long for Java's `UTF8`, whose writer cuts it off.
@@ -25,15 +25,15 @@ pub enum EncodeError {
     /// A number is negative as Java's `long`.
     #[error("{what} {value} is too large")]
     NumberTooLarge {
-        /// Which number.
+        /// The field.
         what: &'static str,
-        /// The number.
+        /// Its value.
         value: u64,
     },
-    /// A list is longer than Java's `int` can say.
+    /// A list is longer than Java's `int` can hold.
     #[error("a list of {0} elements is too long")]
     ListTooLong(usize),
-    /// The format has no way to say this.
+    /// The format can't express this value.
     #[error("the edit log can't hold {0}")]
     Inexact(&'static str),
     /// The op as a whole is larger than readers take.
@@ -44,9 +44,9 @@ pub enum EncodeError {
     },
 }
 
-/// The longest string that Java's `UTF8` writes whole, in UTF-16 units: three bytes each always fit its length field.
-/// Java cuts longer ones off, in silence but for a warning, also where the field could hold them; so a string that is
-/// longer must not get into a namespace that Java may have to write about.
+/// The longest string that Java's `UTF8` always writes whole, in UTF-16 units: with three bytes each it fits the length
+/// field. Java cuts off longer ones with no more than a warning, even if the field could hold them. So no longer string
+/// may get into a namespace that Java may have to write.
 pub const MAX_STRING_UNITS: usize = 0xFFFF / 3;
 
 /// The longest user, group or token field (`Text.DEFAULT_MAX_LEN`, which `PermissionStatus` reads with), in bytes.
@@ -203,7 +203,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Decodes UTF-8 in which characters beyond the BMP may stand as two surrogates of three bytes each.
+/// Decodes UTF-8 in which a character beyond the BMP may be two surrogates of three bytes each.
 fn decode_surrogates(bytes: &[u8]) -> Option<String> {
     let mut units = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

@@ -393,7 +393,7 @@ impl<W: Write> XmlWriter<W> {
         self.leaf("MTIME", close.mtime)?;
         self.leaf("ATIME", close.atime)?;
         self.leaf("BLOCKSIZE", close.block_size)?;
-        // Java has one class for both ops and prints what only the other one has.
+        // Java has one class for both ops, and also prints the fields that only the other op has.
         self.text("CLIENT_NAME", "")?;
         self.text("CLIENT_MACHINE", "")?;
         self.leaf("OVERWRITE", false)?;
@@ -526,13 +526,13 @@ impl Display for Uuid<'_> {
     }
 }
 
-/// Text as Hadoop puts it into XML (`XMLUtils.mangleXmlString`): characters that XML cannot hold, and the backslash,
-/// as `\ABCD;`, the rest escaped.
+/// Text as Hadoop puts it into XML (`XMLUtils.mangleXmlString`). Characters that XML can't hold, and the backslash,
+/// become `\ABCD;`. The rest is escaped.
 fn put_mangled(out: &mut impl Write, text: &str) -> fmt::Result {
     for c in text.chars() {
         match c {
             '\t' | '\n' => out.write_char(c)?,
-            // Java's serializer writes these as references to be safe from its own readers.
+            // Java's serializer writes these as references, because its own readers would change them.
             '\r' | '\x7F'..='\u{9F}' | '\u{2028}' | '\u{10000}'.. => write!(out, "&#{};", u32::from(c))?,
             '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => write!(out, "\\{:04x};", u32::from(c))?,
             '<' => out.write_str("&lt;")?,

@@ -1,4 +1,5 @@
-//! Numbers that pack a string's serial with bits: ACL entries, names of extended attributes, string table ids.
+//! Numbers in which the serial of a string is packed with other bits: ACL entries, names of extended attributes, ids of
+//! the string table.
 
 use crate::editlog::{AclEntryScope, AclEntryType, XAttrNamespace};
 
@@ -7,7 +8,7 @@ use super::STRING_KIND_SHIFT;
 /// Serials in ACL entries and attributes have 24 bits.
 const SERIAL_MASK: u32 = (1 << 24) - 1;
 
-/// What a string of the string table is. Each kind has its own serials, starting at 1; 0 is no string.
+/// Kind of a string in the string table. Each kind has its own serials, from 1. Serial 0 means no string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum SerialKind {
@@ -28,8 +29,8 @@ impl SerialKind {
         serial | ((self as u32) << STRING_KIND_SHIFT)
     }
 
-    /// Kind and serial of an id. With a `mask_bits` of 0 (layouts before -65) all kinds share one table, and the kind
-    /// is `None`.
+    /// Kind and serial of an id. With `mask_bits` 0 (layouts before -65) all kinds share one table, and the kind is
+    /// `None`.
     #[must_use]
     pub const fn split(id: u32, mask_bits: u32) -> Option<(Option<SerialKind>, u32)> {
         if mask_bits == 0 {
@@ -59,7 +60,7 @@ pub struct AclBits {
     pub entry_type: AclEntryType,
     /// Three permission bits.
     pub permission: u8,
-    /// Serial of the user's or group's name; 0 is none.
+    /// Serial of the user's or group's name. 0 is none.
     pub name: u32,
 }
 

@@ -1,24 +1,25 @@
 //! The codecs in which the sections of an image may be compressed (`dfs.image.compression.codec`, Hadoop's
 //! `org.apache.hadoop.io.compress`). Each section is a stream of its own.
 //!
-//! zlib, gzip and bzip2 are streams as everybody has them. Snappy and LZ4 come in Hadoop's blocks (`BlockCompressorStream`):
-//! the length of what a block holds (32 bits, big endian), then pieces, each behind its own length, until that much came out
-//! of them. A block that holds nothing ends the stream.
+//! zlib, gzip and bzip2 are the usual streams. Snappy and LZ4 come in Hadoop's blocks (`BlockCompressorStream`). A
+//! block begins with the length of its content (32 bits, big endian). Compressed pieces follow, each behind its own
+//! length, until their content has that length. A block of length 0 ends the stream.
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::io::{self, Read, Write};
 
-/// What is compressed at once. Java's decompressors give a piece no more room than 256 KiB before and after.
+/// Bytes that are compressed at once. Java's decompressors have room for 256 KiB of a piece, compressed and
+/// uncompressed.
 const BLOCK_LEN: usize = 128 << 10;
-/// A block that is larger than the largest message is none.
+/// Largest block that is read, in bytes: the largest message fits.
 const BLOCK_LEN_MAX: usize = 1 << 30;
-/// Nor is a piece larger than this, before or after. Java makes them of at most 256 KiB.
+/// Largest piece that is read, compressed or uncompressed, in bytes. Java makes pieces of at most 256 KiB.
 const PIECE_LEN_MAX: usize = 64 << 20;
-/// A byte of LZ4 stands for at most so many.
+/// Most bytes that one byte of LZ4 can stand for.
 const LZ4_RATIO_MAX: usize = 255;
 
-/// See the module.
+/// A codec of an image's sections. The module says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageCodec {
     /// `DefaultCodec`, which is zlib.
@@ -35,7 +36,7 @@ pub enum ImageCodec {
     Lz4,
 }
 
-/// All of them.
+/// Every codec.
 const ALL: [ImageCodec; 6] = [
     ImageCodec::Default,
     ImageCodec::Deflate,
@@ -46,7 +47,7 @@ const ALL: [ImageCodec; 6] = [
 ];
 
 impl ImageCodec {
-    /// By the name of Java's class, as in the summary of an image and in the configuration.
+    /// By the name of Java's class, which the summary of an image and the configuration have.
     #[must_use]
     pub fn of_class(class: &str) -> Option<ImageCodec> {
         ALL.into_iter().find(|codec| codec.class() == class)
@@ -76,7 +77,7 @@ impl ImageCodec {
         }
     }
 
-    /// Writes one.
+    /// An encoder for one section.
     pub(super) fn encoder(self) -> Encoder {
         match self {
             ImageCodec::Default | ImageCodec::Deflate => {
@@ -92,7 +93,7 @@ impl ImageCodec {
     }
 }
 
-/// Compresses one section; what is done waits in it to be taken.
+/// Compresses one section, and keeps the result until it is taken.
 pub(super) enum Encoder {
     Zlib(ZlibEncoder<Vec<u8>>),
     Gzip(GzEncoder<Vec<u8>>),
@@ -107,7 +108,7 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// Compresses something, and appends what is ready.
+    /// Compresses `data`, and appends the finished bytes to `ready`.
     pub(super) fn write(&mut self, data: &[u8], ready: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Encoder::Zlib(encoder) => {
@@ -139,14 +140,14 @@ impl Encoder {
     }
 }
 
-/// What Hadoop's blocks hold.
+/// Codec of Hadoop's blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     Snappy,
     Lz4,
 }
 
-/// Gathers what makes a block.
+/// Collects the content of a block.
 pub(super) struct BlockWriter {
     block: Block,
     waiting: Vec<u8>,
@@ -190,7 +191,7 @@ impl BlockWriter {
 
     fn finish(mut self, ready: &mut Vec<u8>) -> io::Result<()> {
         if self.waiting.is_empty() {
-            // A reader takes it for the end, as it takes the end of the section.
+            // An empty block ends the stream for a reader, just as the end of the section does.
             ready.extend_from_slice(&0_u32.to_be_bytes());
             return Ok(());
         }
@@ -202,10 +203,10 @@ impl BlockWriter {
 struct BlockReader<R> {
     source: R,
     block: Block,
-    /// What the block still holds behind the piece.
+    /// Bytes of the block that are not unpacked yet.
     left: usize,
     piece: Vec<u8>,
-    /// Bytes of it that have been handed out.
+    /// Bytes of the piece that have been handed out.
     taken: usize,
 }
 
@@ -247,7 +248,7 @@ impl<R: Read> BlockReader<R> {
         if len > PIECE_LEN_MAX {
             return Err(invalid(format!("a piece of {len} compressed bytes")));
         }
-        // No more memory than there are bytes.
+        // The room grows with the bytes that are there.
         let mut packed = Vec::new();
         let read = (&mut self.source).take(len as u64).read_to_end(&mut packed)?;
         if read < len {
@@ -322,7 +323,7 @@ mod tests {
         }
     }
 
-    /// As Java's `BlockCompressorStream` writes what is longer than its buffer: one block of several pieces.
+    /// Java's `BlockCompressorStream` writes data that is longer than its buffer as one block of several pieces.
     #[test]
     fn a_block_may_have_several_pieces() {
         for block in [Block::Snappy, Block::Lz4] {

@@ -70,7 +70,7 @@ fn varint(rest: &mut &[u8]) -> Result<u64, MalformedMessage> {
     prost::encoding::decode_varint(rest).map_err(|_| MalformedMessage)
 }
 
-/// What an inode is.
+/// Kind of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InodeKind {
     /// `INodeFile`
@@ -81,27 +81,27 @@ pub enum InodeKind {
     Symlink,
 }
 
-/// An inode as it stands in the section, borrowed from its bytes. Fields that its kind does not have keep their
-/// defaults; rare features stay encoded, for prost.
+/// An inode in the image's section, borrowed from its bytes. Fields that its kind does not have keep their defaults.
+/// Rare features stay encoded, for prost.
 #[derive(Clone, Debug)]
 pub struct InodeRef<'a> {
-    /// What it is.
+    /// Its kind.
     pub kind: InodeKind,
-    /// The id.
+    /// Inode id.
     pub id: u64,
     /// Last component of its path; empty for the root.
     pub name: &'a [u8],
-    /// ms.
+    /// Modification time in ms.
     pub modification_time: u64,
-    /// ms; 0 for directories.
+    /// Access time in ms. 0 for directories.
     pub access_time: u64,
     /// `mode | group serial << 16 | user serial << 40`; see [`permission_parts`].
     pub permission: u64,
-    /// Of files; 0 for striped ones.
+    /// Replication factor of a file. 0 for a striped file.
     pub replication: u32,
-    /// Of files, bytes.
+    /// Preferred block size of a file, in bytes.
     pub preferred_block_size: u64,
-    /// Of files.
+    /// Blocks of a file.
     pub blocks: BlockRefs<'a>,
     /// Encoded `FileUnderConstructionFeature`.
     pub under_construction: Option<&'a [u8]>,
@@ -109,19 +109,19 @@ pub struct InodeRef<'a> {
     pub acl: Option<&'a [u8]>,
     /// Encoded `XAttrFeatureProto`.
     pub xattrs: Option<&'a [u8]>,
-    /// Of files; 0 is inherited.
+    /// Storage policy. 0 is inherited.
     pub storage_policy_id: u32,
     /// Whether the file is striped.
     pub striped: bool,
-    /// Of striped files.
+    /// Erasure coding policy of a striped file.
     pub erasure_coding_policy_id: u32,
-    /// Of directories; `u64::MAX` is none.
+    /// Quota of names of a directory. `u64::MAX` is none.
     pub ns_quota: u64,
-    /// Of directories, bytes; `u64::MAX` is none.
+    /// Space quota of a directory, in bytes. `u64::MAX` is none.
     pub ds_quota: u64,
     /// Encoded `QuotaByStorageTypeFeatureProto`.
     pub type_quotas: Option<&'a [u8]>,
-    /// Of symlinks.
+    /// Target of a symlink.
     pub target: &'a [u8],
 }
 
@@ -157,7 +157,7 @@ impl<'a> InodeRef<'a> {
     /// Decodes an `INode` message.
     ///
     /// # Errors
-    /// When it is malformed or lacks what every inode has.
+    /// When it is malformed, or lacks a field that every inode has.
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         let mut inode = InodeRef::new(InodeKind::File, 0);
         let (mut kind, mut body) = (None, None);
@@ -191,7 +191,7 @@ impl<'a> InodeRef<'a> {
             }
         }
         inode.kind = kind.ok_or(MalformedMessage)?;
-        // What is a directory and has the blocks of a file is damaged.
+        // A message with the kind of a directory and the body of a file is damaged.
         if inode.id == 0 || body.is_some_and(|body| body != inode.kind) {
             Err(MalformedMessage)
         } else {
@@ -270,7 +270,7 @@ impl<'a> InodeRef<'a> {
             },
         );
         put_number(out, 2, self.id);
-        // The root's is empty but there, as in Hadoop.
+        // The root's name is empty, but the field is there, as in Hadoop.
         put_bytes(out, 3, self.name);
         match self.kind {
             InodeKind::File => nested(out, 4, |out| self.encode_file(blocks, out)),
@@ -339,7 +339,7 @@ impl Iterator for BlockRefs<'_> {
     type Item = Block;
 
     fn next(&mut self) -> Option<Block> {
-        // Errors were found when the inode was decoded.
+        // Errors were found when the inode was decoded, so none is left here.
         while let Ok(Some((number, field))) = self.rest.next_field() {
             if let (6, Field::Bytes(bytes)) = (number, field) {
                 return decode_block(bytes).ok();
@@ -391,7 +391,7 @@ pub struct DirEntryRef<'a> {
     pub parent: u64,
     /// Inode ids in byte-wise order of their names.
     pub children: PackedVarints<'a>,
-    /// Positions in the list of references, for what was renamed out of snapshots.
+    /// Positions in the list of references, for inodes that were renamed out of snapshots.
     pub ref_children: PackedVarints<'a>,
 }
 

@@ -4,8 +4,8 @@
 //! ```text
 //! "HDFSIMG1" | section | section | ... | delimited FileSummary | i32 length of the delimited summary
 //! ```
-//! Sections are written in one order and loaded in another, because what is referred to is collected while the
-//! referring sections are written; [`SectionName`]'s order is that of loading.
+//! Sections are written in one order and loaded in another, because the targets of references are collected while the
+//! referring sections are written. The order of [`SectionName`] is that of loading.
 
 mod bits;
 mod codec;
@@ -50,17 +50,17 @@ pub enum SectionName {
     Inode,
     /// A part of [`SectionName::Inode`]; the first one starts with the section's header.
     InodeSub,
-    /// References that renames out of snapshots leave.
+    /// References that renames out of snapshots leave behind.
     InodeReference,
     /// A part of the references.
     InodeReferenceSub,
     /// Snapshots.
     Snapshot,
-    /// Which child belongs to which directory.
+    /// The children of each directory.
     InodeDir,
     /// A part of [`SectionName::InodeDir`].
     InodeDirSub,
-    /// Files with a writer.
+    /// Files that have a writer.
     FilesUnderConstruction,
     /// Differences to snapshots.
     SnapshotDiff,

@@ -6,24 +6,24 @@ use crate::proto::fsimage::FileSummary;
 use prost::Message;
 use std::io::{self, Read};
 
-/// A summary longer than this is not one.
+/// Longest summary that is read, in bytes.
 const SUMMARY_LEN_MAX: u64 = 16 << 20;
-/// A message longer than this is not one (a directory of two million children takes 10 MB).
+/// Longest message that is read, in bytes. (A directory of two million children takes 10 MB.)
 const MESSAGE_LEN_MAX: usize = 1 << 30;
 /// Bytes read at once.
 const CHUNK_LEN: usize = 1 << 20;
 
 /// Something that can be read at any offset from several threads.
 pub trait ReadAt: Sync {
-    /// Fills `buffer` from `offset` as far as there is something.
+    /// Fills `buffer` from `offset` on, as far as the file goes.
     ///
     /// # Errors
-    /// What the file reports.
+    /// An error of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Length in bytes.
     ///
     /// # Errors
-    /// What the file reports.
+    /// An error of the file.
     fn len_bytes(&self) -> io::Result<u64>;
 }
 
@@ -47,21 +47,21 @@ impl ReadAt for [u8] {
     }
 }
 
-/// What can be wrong with an image.
+/// Why an image can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file can't be read.
     #[error("can't read at offset {offset}: {source}")]
     Io {
-        /// Where.
+        /// Offset in the file.
         offset: u64,
         /// Why.
         source: io::Error,
     },
-    /// The file is not an image, or a damaged one.
+    /// The file is no image, or is damaged.
     #[error("at offset {offset}: {problem}")]
     Malformed {
-        /// Where.
+        /// Offset in the file.
         offset: u64,
         /// What is wrong.
         problem: String,
@@ -83,9 +83,9 @@ impl ImageError {
 /// A section or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section {
-    /// Which.
+    /// Its name.
     pub name: SectionName,
-    /// First byte.
+    /// Offset of the first byte.
     pub offset: u64,
     /// Length in bytes as stored.
     pub len_bytes: u64,
@@ -175,7 +175,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
         self.layout_version
     }
 
-    /// In what its sections are compressed, if they are.
+    /// Codec of the sections. `None` when they are not compressed.
     #[must_use]
     pub fn codec(&self) -> Option<ImageCodec> {
         self.codec
@@ -193,7 +193,7 @@ impl<'a, F: ReadAt + ?Sized> Image<'a, F> {
         self.sections.iter().copied().find(|section| section.name == name)
     }
 
-    /// The parts of a section that can be read side by side, or the section itself where it has none.
+    /// The parts of a section, which can be read in parallel. A section without parts is its only part.
     #[must_use]
     pub fn parts(&self, name: SectionName) -> Vec<Section> {
         let Some(whole) = self.section(name) else {
@@ -316,9 +316,9 @@ impl<'a, F: ReadAt + ?Sized> Source<'a, F> {
 pub struct MessageReader<'a, F: ReadAt + ?Sized> {
     source: Source<'a, F>,
     name: SectionName,
-    /// Bytes that can still come, where that is known: not of what is compressed.
+    /// Bytes that can still come. `None` for a compressed section, where it is not known.
     left: Option<u64>,
-    /// Offset of `buffer[0]`: in the file, or as if the section were not compressed.
+    /// Offset of `buffer[0]` in the file. In a compressed section it counts uncompressed bytes.
     offset: u64,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that have been handed out.
@@ -394,7 +394,7 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
         }
     }
 
-    /// A message without which the section makes no sense.
+    /// The next message, which must be there.
     ///
     /// # Errors
     /// As [`MessageReader::next_message`], and at the end of the section.
@@ -409,8 +409,8 @@ impl<F: ReadAt + ?Sized> MessageReader<'_, F> {
         self.offset = self.offset.saturating_add(self.start as u64);
         self.start = 0;
         let filled = self.buffer.len();
-        // A large message makes the steps grow, so that its bytes are not moved for each small one. No more room than for
-        // what can come.
+        // For a large message the steps grow, so that its bytes are not moved for each small step. The room is never
+        // larger than the bytes that can come.
         let left = self
             .left
             .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));

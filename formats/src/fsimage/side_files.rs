@@ -13,7 +13,7 @@ pub fn format_md5_file(md5: &[u8; 16], file_name: &str) -> String {
 /// The digest in a `.md5` file, which must name its own file.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The reason, when the text is not such a file.
 pub fn parse_md5_file(text: &str, file_name: &str) -> Result<[u8; 16], String> {
     let line = text.lines().next().unwrap_or_default();
     let (digits, rest) = line.split_at_checked(32).ok_or("it is too short for a digest")?;

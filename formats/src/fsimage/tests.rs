@@ -145,7 +145,7 @@ fn a_damaged_image_is_an_error_with_its_place() {
     for index in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[index] ^= 0x81;
-        // Whatever it becomes, reading it ends in an answer.
+        // Any other result must end in an answer as well.
         if let Ok(image) = Image::open(&damaged[..]) {
             for section in image.sections().to_vec() {
                 let mut messages = image.messages(section);

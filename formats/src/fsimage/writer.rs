@@ -1,4 +1,4 @@
-//! Writing an image: streaming, digested while it passes.
+//! Writes an image as a stream, and computes its MD5 meanwhile.
 
 use super::codec::Encoder;
 use super::{ImageCodec, MAGIC, ON_DISK_VERSION, SectionName};
@@ -21,15 +21,15 @@ pub struct ImageWriter<W: Write> {
     out: W,
     digest: Md5,
     codec: Option<ImageCodec>,
-    /// Of the open section.
+    /// Encoder of the open section.
     encoder: Option<Encoder>,
-    /// What compressing has reported where nothing could be returned.
+    /// An error of the encoder from a call that could return none.
     failed: io::Result<()>,
-    /// As it comes: of the open section, and of what is never compressed.
+    /// Uncompressed bytes of the open section, and bytes that are never compressed.
     buffer: Vec<u8>,
-    /// Before that: as it will be in the file. Without a codec there is nothing in it.
+    /// Bytes before `buffer`, as they will be in the file. Empty without a codec.
     packed: Vec<u8>,
-    /// Bytes of the file before those that wait.
+    /// Bytes that were passed on to the file.
     flushed: u64,
     sections: Vec<file_summary::Section>,
     open: Option<OpenSection>,
@@ -43,7 +43,7 @@ struct OpenSection {
     has_subs: bool,
 }
 
-/// What was written.
+/// Result of writing an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageSummary {
     /// Length of the file in bytes.
@@ -56,7 +56,7 @@ impl<W: Write> ImageWriter<W> {
     /// Starts an image, whose sections are compressed if a codec is given.
     ///
     /// # Errors
-    /// None now; what can't be written is reported by the later calls.
+    /// None now. Later calls report the writer's errors.
     pub fn new(out: W, codec: Option<ImageCodec>) -> io::Result<Self> {
         let mut writer = ImageWriter {
             out,
@@ -74,7 +74,7 @@ impl<W: Write> ImageWriter<W> {
         Ok(writer)
     }
 
-    /// Bytes written so far; while a section is being compressed, without what waits for that.
+    /// Bytes written so far. While a section is compressed, bytes that wait for the encoder do not count.
     #[must_use]
     pub fn position(&self) -> u64 {
         let waiting = match self.encoder {
@@ -89,7 +89,7 @@ impl<W: Write> ImageWriter<W> {
     /// Starts a section.
     ///
     /// # Panics
-    /// When another one is open: a bug of the caller.
+    /// When a section is open: a bug of the caller.
     pub fn begin(&mut self, name: SectionName) {
         assert!(self.open.is_none(), "sections do not nest");
         if let Some(codec) = self.codec {
@@ -108,7 +108,7 @@ impl<W: Write> ImageWriter<W> {
     /// Writes bytes that are already delimited messages.
     ///
     /// # Errors
-    /// What the writer below reports.
+    /// An error of the writer below.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(bytes);
         self.flush_if_full()
@@ -123,16 +123,16 @@ impl<W: Write> ImageWriter<W> {
     /// Writes a delimited message.
     ///
     /// # Errors
-    /// What the writer below reports.
+    /// An error of the writer below.
     pub fn message<M: Message>(&mut self, message: &M) -> io::Result<()> {
         super::put_varint(&mut self.buffer, message.encoded_len() as u64);
-        // A Vec grows as needed, so that encoding can't fail.
+        // A Vec grows as needed, so encoding can't fail.
         message.encode_raw(&mut self.buffer);
         self.flush_if_full()
     }
 
-    /// Ends a part of the open section here, so that readers can load the parts side by side. What is compressed has no parts,
-    /// as Hadoop's readers want it.
+    /// Ends a part of the open section here, so that readers can load the parts in parallel. A compressed section has
+    /// no parts, as Hadoop's readers require.
     pub fn sub_section(&mut self) {
         if self.codec.is_some() {
             return;
@@ -168,7 +168,7 @@ impl<W: Write> ImageWriter<W> {
     /// Writes the summary and hands the writer back, flushed but not synced.
     ///
     /// # Errors
-    /// What the writer below reports.
+    /// An error of the writer below.
     pub fn finish(mut self, layout_version: LayoutVersion) -> io::Result<(W, ImageSummary)> {
         let summary = FileSummary {
             ondisk_version: ON_DISK_VERSION,
@@ -189,10 +189,10 @@ impl<W: Write> ImageWriter<W> {
         Ok((self.out, summary))
     }
 
-    /// Passes the buffer on when there is enough in it.
+    /// Passes the buffer on when it is full.
     ///
     /// # Errors
-    /// What the writer below reports.
+    /// An error of the writer below.
     pub fn flush_if_full(&mut self) -> io::Result<()> {
         if self.buffer.len() >= BUFFER_LEN {
             self.flush()

@@ -21,7 +21,7 @@ pub enum DumpError {
     /// The image is damaged.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The output takes no more.
+    /// The output could not be written.
     #[error("cannot write the output")]
     Write(#[from] io::Error),
 }
@@ -52,7 +52,7 @@ impl StringTable {
         Ok(table)
     }
 
-    /// The string with a serial; `None` for serial 0 and for what is not there.
+    /// The string of a serial. `None` for serial 0 and for a serial that is not in the table.
     #[must_use]
     pub fn get(&self, kind: SerialKind, serial: u32) -> Option<&str> {
         let id = if self.mask_bits == 0 {
@@ -124,7 +124,7 @@ impl<W: Write> Dump<W> {
         self.text(name, String::from_utf8_lossy(value))
     }
 
-    /// An element that is there if the value is true.
+    /// An element that is written only if `value` is true.
     fn flag(&mut self, name: &str, value: bool) -> Result {
         if value { self.raw(&format!("<{name}/>")) } else { Ok(()) }
     }
@@ -446,7 +446,7 @@ impl<W: Write> Dump<W> {
         self.text("snapshotId", diff.snapshot_id() as i32)?;
         self.text("size", diff.file_size() as i64)?;
         self.bytes("name", diff.name())?;
-        // Java prints the copy whether it is there or not.
+        // Java prints the copy even when there is none.
         self.raw("<snapshotCopy>")?;
         self.file(diff.snapshot_copy.as_ref().unwrap_or(&INodeFile::default()))?;
         self.raw("</snapshotCopy>\n")?;

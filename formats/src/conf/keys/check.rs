@@ -1,35 +1,35 @@
-//! What an operator's files say that is not obeyed.
+//! Settings in an operator's files that have no effect.
 
 use super::{Program, Usage, find, table};
 use crate::conf::{Configuration, DEFAULT_SOURCE, PROGRAM_SOURCE};
 use std::fmt;
 
-/// A name that differs in at most so many letters from a known one is taken for a slip of the pen.
+/// A name that differs in at most this many letters from a known one is taken for a misspelling.
 const SLIP_LETTERS: usize = 2;
 
-/// Why a setting is not obeyed.
+/// Why a setting has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It asks for protection that is not there: what to do.
+    /// It asks for protection that is not there. The text says what to do.
     Refused(&'static str),
-    /// It is Hadoop's, and has no effect here: why.
+    /// It is a key of Hadoop's without effect here. The text says why.
     NoEffect(&'static str),
-    /// Nobody knows it; perhaps this one is meant.
+    /// The key is not known. Perhaps this one is meant.
     Unknown(Option<&'static str>),
-    /// Others read it.
+    /// Other programs read it.
     ReadBy(&'static [Program]),
 }
 
-/// A setting of the operator's files that is not obeyed.
+/// A setting in an operator's files that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The key.
     pub key: String,
-    /// What it is set to, substituted.
+    /// Its value after substitution.
     pub value: String,
-    /// The file.
+    /// The file that sets it.
     pub origin: String,
-    /// Why it is not obeyed.
+    /// Why it has no effect.
     pub verdict: Verdict,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Finding {
 }
 
 impl Configuration {
-    /// What is set in files and not obeyed: by this program, or with `None` by any of ours.
+    /// Settings in files that this program does not obey. With `None`: those that no program of ours obeys.
     #[must_use]
     pub fn check(&self, program: Option<Program>) -> Vec<Finding> {
         let set_in_files = self
@@ -67,7 +67,7 @@ impl Configuration {
         findings.collect()
     }
 
-    /// Keys that a program obeys, with their values and where they were set; for `/conf`.
+    /// Keys that a program obeys, with their values and the files that set them, for `/conf`.
     pub fn obeyed(&self, program: Program) -> impl Iterator<Item = (&str, String, &str)> {
         self.iter()
             .filter(move |(key, _, _)| match find(key).map(|key| key.usage) {
@@ -95,7 +95,7 @@ fn verdict(name: &str, value: &str, program: Option<Program>) -> Option<Verdict>
     }
 }
 
-/// The known key of which a name is a misspelling.
+/// The known key that a name is a misspelling of.
 fn nearest(name: &str) -> Option<&'static str> {
     let candidates = table::KEYS.iter().filter(|key| !key.is_pattern());
     let measured = candidates.filter(|key| key.name.len().abs_diff(name.len()) <= SLIP_LETTERS);
@@ -105,7 +105,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     (letters <= SLIP_LETTERS).then_some(key)
 }
 
-/// Letters to change, add or drop (Levenshtein).
+/// Number of letters to change, add or drop (Levenshtein distance).
 fn distance(left: &[u8], right: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (above, letter) in left.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Groups that the machine knows.
+/// Hadoop's mappings that ask the operating system for the groups of a user, as we do.
 const UNIX_GROUPS: &[&str] = &[
     "org.apache.hadoop.security.JniBasedUnixGroupsMappingWithFallback",
     "org.apache.hadoop.security.JniBasedUnixGroupsMapping",
@@ -59,7 +59,7 @@ const ZOOKEEPER_ADVICE: &str =
     "connections to ZooKeeper are not encrypted; remove the key, in a network that may see them";
 const WEB_ADVICE: &str = "web pages are open to everybody who reaches them; remove the key";
 
-// A row a line, however long.
+// One line for each row, however long.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     read("dfs.balancer.*", "", &[H], ""),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// With these a key begins.
+/// Every key begins with one of these.
 const FAMILIES: &[&str] = &["dfs.", "fs.", "ha.", "hadoop.", "hathi.", "io.", "ipc.", "net."];
-/// Between these lines of docs/configuration.md the table stands.
+/// The table in docs/configuration.md stands between these lines.
 const DOCS_BEGIN: &str = "<!-- the table of keys begins -->\n";
 const DOCS_END: &str = "<!-- the table of keys ends -->\n";
 
@@ -162,11 +162,11 @@ fn literals(source: &str) -> BTreeSet<String> {
         let mut chars = text.chars();
         FAMILIES.iter().any(|family| text.starts_with(family) && text.len() > family.len())
             && chars.all(|c| c.is_ascii_alphanumeric() || "._-{}".contains(c))
-            // Names of our protocols and exceptions.
+            // These literals are names of our protocols and exceptions.
             && !text.strip_prefix("hathi.").is_some_and(|rest| rest.starts_with(char::is_uppercase))
     };
     let found = code.split('"').skip(1).filter(is_key);
-    // What ends with a dot has a name put behind it.
+    // A literal that ends with a dot has a name appended to it.
     let whole = found.map(|key| match key.strip_suffix('.') {
         Some(begin) => format!("{begin}.x"),
         None => key.to_owned(),
@@ -179,7 +179,7 @@ fn keys_below(folder: &str) -> BTreeMap<String, PathBuf> {
     let mut files = Vec::new();
     sources(&workspace().join(folder), &mut files);
     let mut keys = BTreeMap::new();
-    // The table itself, and old names that lead to present ones.
+    // Neither the table itself nor the table of renamed keys reads any key.
     files.retain(|file| !file.ends_with("conf/keys/table.rs") && !file.ends_with("conf/text.rs"));
     for file in files {
         for key in literals(&std::fs::read_to_string(&file).unwrap()) {
@@ -231,7 +231,7 @@ fn every_key_that_is_read_is_in_the_table_and_what_the_table_calls_read_is_read(
     }
 }
 
-/// Keys that other values are made of, or that are read where names of keys are put together.
+/// Keys that are read without a literal of their own: as part of other values, or by a composed name.
 const READ_WITHOUT_LITERAL: &[&str] = &["hadoop.tmp.dir"];
 
 /// The table as docs/configuration.md has it.
