@@ -1,7 +1,7 @@
-//! How many calls a second one reactor serves: `rpc_load CONNECTIONS OUTSTANDING SECONDS`.
+//! Measures how many calls a second one reactor serves: `rpc_load CONNECTIONS OUTSTANDING SECONDS`.
 //!
-//! The server answers `getFileInfo`-like calls inline; the load comes from as many connections, each keeping so many
-//! calls under way, on one other thread.
+//! The server answers calls like `getFileInfo` inline. The load comes from CONNECTIONS connections with OUTSTANDING
+//! calls under way on each, all on one other thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

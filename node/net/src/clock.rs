@@ -1,22 +1,23 @@
-//! The clocks of whoever holds or grants a lease.
+//! The clocks of holders and grantors of leases.
 //!
-//! `std::time::Instant` (`CLOCK_MONOTONIC`) stands still while a machine is suspended: a holder that wakes up would
-//! believe in its lease for as long as it slept. These clocks go on.
+//! `std::time::Instant` (`CLOCK_MONOTONIC`) stands still while a machine is suspended. A holder that wakes up would
+//! believe in its lease for as long as it slept. The clocks here go on.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// The wall clock is read from what the kernel keeps for each tick, which is up to 10 ms old. What differs by less is no
-/// jump.
+/// Difference from which a jump is assumed, in microseconds. The wall clock is read from a copy that the kernel updates
+/// with each tick, so it is up to 10 ms old.
 const JUMP_US: i64 = 20_000;
-/// Smaller differences are noted, so that slow corrections of the wall clock never add up to a jump.
+/// Differences below [`JUMP_US`] and above this are noted, so that slow corrections of the wall clock never add up to a
+/// jump.
 const NOTED_US: i64 = 5_000;
-/// What a jump counts beyond the difference that was seen. Both readings of the wall clock may be a tick old, and what was
-/// noted may be off by [`NOTED_US`]; the other side of the lease counts to the millisecond.
+/// Microseconds that a jump counts beyond the observed difference. Both readings of the wall clock may be a tick old,
+/// and the noted difference may be off by [`NOTED_US`]. The other side of the lease counts in milliseconds.
 const UNSEEN_US: i64 = 2 * JUMP_US;
-/// The most that one jump counts: longer than any lease, and too short for a writer to give its quorum up (20 s) when
-/// somebody sets the wall clock right.
+/// Most microseconds that one jump counts. It is longer than any lease. It is too short to make a writer give up its
+/// quorum (20 s) when an operator corrects the wall clock.
 const COUNTED_MAX_US: i64 = 10_000_000;
 
 fn read_us(id: ClockId) -> i64 {
@@ -24,14 +25,14 @@ fn read_us(id: ClockId) -> i64 {
     tv_sec.saturating_mul(1_000_000).saturating_add(tv_nsec / 1000)
 }
 
-/// Microseconds of `CLOCK_BOOTTIME` since its start. Read without a system call.
+/// Microseconds of `CLOCK_BOOTTIME` since this clock was started. Reading it takes no system call.
 #[derive(Clone, Copy, Debug)]
 pub struct BootClock {
     base_us: i64,
 }
 
 impl BootClock {
-    /// Begins at 0.
+    /// A clock that begins at 0.
     #[must_use]
     pub fn start() -> Self {
         BootClock {
@@ -39,17 +40,18 @@ impl BootClock {
         }
     }
 
-    /// Since the start.
+    /// Microseconds since the start.
     #[must_use]
     pub fn us(self) -> u64 {
         u64::try_from(read_us(ClockId::Boottime) - self.base_us).unwrap_or(0)
     }
 }
 
-/// A [`BootClock`] for a holder of leases: it also goes forward when the wall clock does without it.
+/// A [`BootClock`] for a holder of leases. It also goes forward when the wall clock jumps ahead of it.
 ///
-/// A virtual machine that its host stops sees every clock stand still. What tells is that its wall clock is set right
-/// afterwards. Going forward too far costs the holder its lease until the next renewal, and nothing else.
+/// A virtual machine that its host stops sees every clock stand still. The only sign of it is that the wall clock is
+/// corrected afterwards. If this clock goes forward too far, the holder loses its lease until the next renewal, and
+/// nothing else happens.
 #[derive(Clone, Debug)]
 pub struct HolderClock {
     boot: BootClock,
@@ -57,7 +59,7 @@ pub struct HolderClock {
 }
 
 impl HolderClock {
-    /// Begins at 0.
+    /// A clock that begins at 0.
     #[must_use]
     pub fn start() -> Self {
         let boot = BootClock::start();
@@ -71,7 +73,7 @@ impl HolderClock {
         }
     }
 
-    /// Since the start, jumps included. Never goes back.
+    /// Microseconds since the start, with all jumps. It never goes back.
     #[must_use]
     pub fn us(&self) -> u64 {
         let boot = self.boot.us();
@@ -84,18 +86,19 @@ impl HolderClock {
 
 #[derive(Debug)]
 struct Jumps {
-    /// How far the wall clock was ahead of the other when that was noted last.
+    /// How far the wall clock was ahead of the boot clock when that was last noted.
     ahead_us: AtomicI64,
-    /// All jumps.
+    /// Sum of all jumps.
     counted_us: AtomicU64,
 }
 
 impl Jumps {
-    /// All jumps, now that the wall clock is so far ahead.
+    /// Sum of all jumps in microseconds, given how far the wall clock is ahead now.
     fn counted(&self, ahead_us: i64) -> u64 {
         let step = ahead_us.saturating_sub(self.ahead_us.load(Ordering::Relaxed));
         if step > JUMP_US {
-            // Before it is noted: whoever comes between counts it a second time, which does no harm.
+            // This comes before the new difference is noted. A thread between the two steps counts the jump twice,
+            // which does no harm.
             let counted = u64::try_from(step.min(COUNTED_MAX_US) + UNSEEN_US).unwrap_or(0);
             self.counted_us.fetch_add(counted, Ordering::AcqRel);
             self.ahead_us.store(ahead_us, Ordering::Release);
@@ -130,14 +133,14 @@ mod tests {
             ahead_us: AtomicI64::new(1_000),
             counted_us: AtomicU64::new(0),
         };
-        // The tick's age, and a slow correction.
+        // The differences come from the age of the tick, and from a slow correction.
         for ahead in [-3_000, 4_000, 12_000, 20_000, 28_000, 36_000, 30_000] {
             assert_eq!(jumps.counted(ahead), 0, "{ahead}");
         }
-        // What the clock was when it stopped is known to a tick and to what is not noted.
+        // The time at which the clock stopped is known up to a tick and up to a difference that is not noted.
         assert_eq!(jumps.counted(530_000), 540_000);
         assert_eq!(jumps.counted(531_000), 540_000, "once");
-        // Set back, and forward again by an hour.
+        // The wall clock is set back, and forward again by an hour.
         assert_eq!(jumps.counted(-3_600_000_000), 540_000);
         assert_eq!(jumps.counted(0), 10_580_000);
     }

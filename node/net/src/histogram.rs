@@ -1,11 +1,12 @@
-//! How long things take, for `/jmx` and `/metrics`.
+//! Histograms of durations, for `/jmx` and `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Limits are powers of two up to so many microseconds (8 s); what takes longer only counts.
+/// Number of buckets. Their limits are powers of two in microseconds, up to 8 s. Longer durations are in the count
+/// only.
 const BUCKETS: usize = 24;
 
 /// Counts durations by powers of two, without a lock.
@@ -17,14 +18,14 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Something took so long.
+    /// Adds a duration.
     pub fn add(&self, took: Duration) {
         self.add_micros(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Something took so many microseconds.
+    /// Adds a duration in microseconds.
     pub fn add_micros(&self, micros: u64) {
-        // The first power of two that is not smaller.
+        // The index of the first power of two that is not smaller.
         let index = micros.max(1).next_power_of_two().trailing_zeros() as usize;
         self.buckets
             .get(index)

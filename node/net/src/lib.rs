@@ -1,6 +1,6 @@
-//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and bare connections ([`tcp`]); and
-//! what else of the machine daemons share: clocks ([`clock`]), processes ([`process`]), and whom a process speaks for
-//! ([`users`]), and who may call it ([`auth`]). Knows nothing of HDFS but the names of its protocols.
+//! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and plain connections ([`tcp`]).
+//! And parts of the machine that all daemons need: clocks ([`clock`]), processes ([`process`]), the user of a process
+//! ([`users`]), and the rights of callers ([`auth`]). Knows nothing of HDFS but the names of its protocols.
 
 pub mod auth;
 pub mod clock;
@@ -11,7 +11,7 @@ pub mod process;
 pub mod tcp;
 pub mod users;
 
-/// A port that is taken, but on which nobody listens as long as the socket lives.
+/// An address whose port is taken, and where nobody listens while the socket lives.
 #[cfg(test)]
 fn refusing_address() -> (socket2::Socket, std::net::SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

@@ -1,8 +1,8 @@
-//! Which process is which on this machine.
+//! Identity of processes on this machine.
 //!
-//! A process id alone says nothing: it is used again after its process has ended, and in another process table (a
-//! container's) it is another process's. An id, the moment its process started, the boot of the machine and the table
-//! that the id belongs to name exactly one.
+//! A process id alone is not enough. It is used again after its process has ended, and in another process table (a
+//! container's) it names a different process. The id, the start time of the process, the boot of the machine and the
+//! table of the id together name exactly one process.
 
 /// One process of one machine, as it sees itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +13,12 @@ pub struct ProcessIdentity {
     pub start_ticks: u64,
     /// The boot of the machine (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
-    /// The table its id stands in (the inode of `/proc/PID/ns/pid`).
+    /// The process table of the id (inode of `/proc/PID/ns/pid`).
     pub pid_namespace: u64,
 }
 
 impl ProcessIdentity {
-    /// This process; `None` where `/proc` does not tell, or is another process table's.
+    /// The identity of this process. `None` where `/proc` does not tell, or belongs to another process table.
     #[must_use]
     pub fn own() -> Option<ProcessIdentity> {
         let (pid, start_ticks) = id_and_start("self")?;
@@ -36,7 +36,7 @@ impl ProcessIdentity {
         })
     }
 
-    /// Whether exactly this process runs here now, under this id: the kernel's word, compared with its own.
+    /// Whether exactly this process runs here now, under this id. The kernel's data is compared with the process's own.
     #[must_use]
     pub fn runs_here(&self) -> bool {
         let Some(own) = ProcessIdentity::own() else {
@@ -51,7 +51,7 @@ fn id_and_start(process: &str) -> Option<(u32, u64)> {
     parse(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
-/// Fields 1 and 22. The second one, the name of the program, may contain anything.
+/// Fields 1 and 22. Field 2, the name of the program, may contain any character.
 fn parse(stat: &str) -> Option<(u32, u64)> {
     let (before, after) = stat.rsplit_once(')')?;
     let pid = before.split_once(' ')?.0.parse().ok()?;

@@ -4,9 +4,9 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// Connects to the first of the addresses of `to` that answers; what the last one answered is the error.
+/// Connects to the first of the addresses of `to` that answers. The error is that of the last address.
 ///
-/// Each gets the whole `timeout`; with zero, as long as the system waits.
+/// Each address gets the whole `timeout`. Zero waits as long as the system does.
 pub fn connect(to: impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in to.to_socket_addrs()? {
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn an_address_that_refuses_does_not_hide_the_next() {
-        // Held, so that nobody else listens there.
+        // The port is held, so that no other process listens there.
         let (_held, refusing) = crate::refusing_address();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let addresses = [refusing, listener.local_addr().unwrap()];

@@ -3,11 +3,11 @@
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The user that this process acts as: `HADOOP_USER_NAME`, else the owner of the process as the system knows it (files, LDAP,
-/// SSSD: in the order that the machine is set up for), else `USER`, else the number.
+/// The user that this process acts as. It is `HADOOP_USER_NAME`, else the owner of the process as the system knows it
+/// (files, LDAP, SSSD: in the order that the machine is set up for), else `USER`, else the owner's number.
 #[must_use]
 pub fn process_user() -> String {
-    // The system is asked once: it takes a process, and who owns this one does not change.
+    // The system is asked once: that takes a process, and the owner of this process does not change.
     static USER: OnceLock<String> = OnceLock::new();
     let own = || {
         let named = std::env::var("HADOOP_USER_NAME").ok().filter(|name| !name.is_empty());
@@ -20,8 +20,8 @@ pub fn process_user() -> String {
     USER.get_or_init(own).clone()
 }
 
-/// As `id` tells it, which asks whatever the machine is set up to ask, with every libc. A machine without `id` has no
-/// directory service either: there the file counts.
+/// The owner as `id` tells it. `id` asks all sources that the machine is set up to ask, and works with every libc. A
+/// machine without `id` has no directory service either, so its local file is read.
 fn owner(id: &str, uid: &str) -> Option<String> {
     let ran = Command::new(id)
         .arg("-un")
@@ -57,7 +57,7 @@ mod tests {
     /// A user of a directory service may have a number that the local files have for somebody else.
     #[test]
     fn the_system_is_asked_before_the_local_files() {
-        // It prints what it is asked.
+        // `echo` prints its arguments.
         assert_eq!(owner("echo", "0").as_deref(), Some("-un"));
         assert_eq!(owner("/nowhere/id", "0").as_deref(), Some("root"));
     }

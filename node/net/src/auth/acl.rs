@@ -3,7 +3,7 @@
 use super::authorizer::Unknown;
 use std::net::{IpAddr, ToSocketAddrs};
 
-/// What stands for everybody.
+/// The word for everybody.
 const WILDCARD: &str = "*";
 
 fn list(text: &str) -> Vec<String> {
@@ -23,15 +23,15 @@ pub struct AccessControlList {
 }
 
 impl AccessControlList {
-    /// From `user,user group,group`: what comes before the first blank are users, so ` group` names no user, and an empty
-    /// text nobody. `*` on either side is everybody.
+    /// Parses `user,user group,group`. The names before the first blank are users, so ` group` names no user, and an
+    /// empty text names nobody. `*` on either side is everybody.
     #[must_use]
     pub fn parse(text: &str) -> AccessControlList {
         let (users, groups) = text.split_once(' ').unwrap_or((text, ""));
         AccessControlList::of(users, groups)
     }
 
-    /// From both lists.
+    /// From a list of users and a list of groups.
     #[must_use]
     pub fn of(users: &str, groups: &str) -> AccessControlList {
         if users.trim() == WILDCARD || groups.trim() == WILDCARD {
@@ -47,7 +47,7 @@ impl AccessControlList {
         }
     }
 
-    /// Whether a user is in it; `None` when that depends on the user's groups, and they are not given.
+    /// Whether a user is in the list. `None` when that depends on the user's groups, and they are not given.
     #[must_use]
     pub fn includes(&self, user: &str, groups: Option<&[String]>) -> Option<bool> {
         if self.everybody || self.users.iter().any(|listed| listed == user) {
@@ -65,13 +65,14 @@ impl AccessControlList {
 pub struct Machines {
     all: bool,
     addresses: Vec<IpAddr>,
-    /// With the bits that count.
+    /// Address and number of significant bits.
     networks: Vec<(IpAddr, u8)>,
     names: Vec<String>,
 }
 
 impl Machines {
-    /// From a list with commas; `*` alone is all of them. What is no address and no network is a name.
+    /// Parses a list with commas. `*` alone is every machine. An item that is neither an address nor a network is a
+    /// host name.
     #[must_use]
     pub fn parse(text: &str) -> Machines {
         let mut machines = Machines::default();
@@ -88,7 +89,7 @@ impl Machines {
             } else if let Some(network) = network(&item) {
                 machines.networks.push(network);
             } else if item.contains('/') {
-                // Hadoop's daemon does not start with such a list. Here it admits nobody.
+                // Hadoop's daemon does not start with such an item. Here the item admits nobody.
                 tracing::warn!(network = item, "no network: an address and a number of bits");
             } else {
                 machines.names.push(item);
@@ -97,8 +98,8 @@ impl Machines {
         machines
     }
 
-    /// Whether a machine is in it; `None` when that depends on the addresses of names, which are looked up only if
-    /// `may_wait`: that may take long.
+    /// Whether a machine is in the list. `None` when that depends on the addresses of host names. They are looked up
+    /// only if `may_wait`, because that may take long.
     #[must_use]
     pub fn include(&self, address: IpAddr, may_wait: bool) -> Option<bool> {
         let address = address.to_canonical();
@@ -112,7 +113,7 @@ impl Machines {
     }
 }
 
-/// Who is admitted, and from where.
+/// The users and groups that are admitted, and the machines from which.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admission {
     pub(super) allowed: AccessControlList,
@@ -121,7 +122,7 @@ pub(super) struct Admission {
     pub(super) blocked_hosts: Machines,
 }
 
-/// Whether somebody is admitted, or why not.
+/// Whether a caller is admitted, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
     Yes,
@@ -130,7 +131,7 @@ pub(super) enum Admitted {
 }
 
 impl Admission {
-    /// The user is asked about first, as Hadoop does: who is not listed learns nothing of the machines.
+    /// The user is checked first, as in Hadoop: a user who is not listed learns nothing about the machines.
     pub(super) fn decide(
         &self,
         user: &str,
@@ -187,7 +188,7 @@ mod tests {
     fn a_list_names_users_before_the_blank_and_groups_after_it() {
         let acl = AccessControlList::parse("alice, bob");
         assert_eq!(acl.includes("alice", None), Some(true));
-        // Hadoop splits at the first blank, so what comes after it are groups.
+        // Hadoop splits at the first blank, so the names behind it are groups.
         assert_eq!(acl.includes("bob", Some(&[])), Some(false));
         let acl = AccessControlList::parse("alice,bob staff,ops");
         assert_eq!(acl.includes("bob", None), Some(true));

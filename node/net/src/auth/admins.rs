@@ -1,9 +1,9 @@
-//! Who administers a daemon.
+//! The administrators of a daemon.
 
 use super::{AccessControlList, Groups};
 use hathi_formats::conf::Configuration;
 
-/// The user that a daemon runs as, and who is listed besides.
+/// The user that a daemon runs as, and the users and groups that are listed besides.
 #[derive(Clone)]
 pub struct Administrators {
     own_user: String,
@@ -31,21 +31,21 @@ impl Administrators {
         }
     }
 
-    /// `own_user`, and whom `dfs.cluster.administrators` lists.
+    /// `own_user`, and the users and groups in `dfs.cluster.administrators`.
     #[must_use]
     pub fn of(conf: &Configuration, own_user: &str, groups: Groups) -> Administrators {
         let listed = conf.raw("dfs.cluster.administrators").unwrap_or_default();
         Administrators::own(own_user, groups).and_listed(&listed)
     }
 
-    /// And whom this list names.
+    /// Adds the users and groups of a list.
     #[must_use]
     pub fn and_listed(mut self, acl: &str) -> Administrators {
         self.listed.push(AccessControlList::parse(acl));
         self
     }
 
-    /// Whether a user is one of them; `None` while it is asked for the user's groups: see [`Administrators::ask`].
+    /// Whether a user is an administrator. `None` while the user's groups are looked up: see [`Administrators::ask`].
     #[must_use]
     pub fn include(&self, user: &str) -> Option<bool> {
         if user == self.own_user {
@@ -63,7 +63,8 @@ impl Administrators {
         Some(self.listed.iter().any(in_list))
     }
 
-    /// [`Administrators::include`], which waits for the groups. Nobody of whom nothing becomes known is one of them.
+    /// As [`Administrators::include`], and waits for the groups. A user whose groups do not become known is no
+    /// administrator.
     pub async fn ask(&self, user: &str) -> bool {
         if let Some(known) = self.include(user) {
             return known;

@@ -1,4 +1,4 @@
-//! What a connection may do, decided when it says whose it is.
+//! The rights of a connection, decided when it names its user.
 
 use super::policy::ServiceAcls;
 use super::proxy::ProxyUsers;
@@ -12,25 +12,25 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-/// The policy's file, beside `core-site.xml`.
+/// Name of the policy's file, beside `core-site.xml`.
 const POLICY_FILE: &str = "hadoop-policy.xml";
 
-/// Stands before a proof where a connection names a real user. A slash is in no user's short name.
+/// Prefix of a proof in the field where a connection names a real user. No user's short name has a slash.
 pub const VOUCHED_PREFIX: &str = "hathi-namenode/";
 
-/// It depends on the groups of a user or the addresses of a machine, which are not known yet.
+/// The decision depends on the groups of a user or the addresses of a machine, which are not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unknown;
 
-/// Which protocols of a server a connection may use, by their places in the server's table.
+/// The protocols of a server that a connection may use, by their indexes in the server's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocols(u64);
 
 impl Protocols {
-    /// All of them.
+    /// Every protocol.
     pub const ALL: Protocols = Protocols(u64::MAX);
 
-    /// Whether the protocol at this place is one of them.
+    /// Whether the protocol at this index is among them.
     #[must_use]
     #[inline]
     pub fn contain(self, place: usize) -> bool {
@@ -44,26 +44,26 @@ impl Protocols {
 /// A decision that waits for groups or addresses.
 pub type Waiting = Pin<Box<dyn Future<Output = Result<Protocols, RemoteException>> + Send>>;
 
-/// A decision, or what it waits for.
+/// A decision, or the wait for one.
 pub(crate) enum Decision {
     Made(Result<Protocols, RemoteException>),
     Waits(Waiting),
 }
 
-/// What is asked.
+/// The question: who wants to use which protocols, from where.
 #[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) user: Arc<UserInfo>,
     pub(crate) peer: IpAddr,
-    /// The protocol that the connection was opened for.
+    /// The protocol that the connection named when it was opened.
     pub(crate) opened_for: Option<String>,
-    /// The server's, in the order of its table.
+    /// The server's protocols, in the order of its table.
     pub(crate) protocols: Arc<[&'static Protocol]>,
 }
 
 #[derive(Clone, Debug)]
 struct Rules {
-    /// `hadoop.security.authorization`; without it the lists of the policy count for nothing.
+    /// `hadoop.security.authorization`. If it is false, the lists of the policy have no effect.
     enabled: bool,
     services: ServiceAcls,
     proxies: ProxyUsers,
@@ -119,16 +119,16 @@ fn with_policy(mut conf: Configuration) -> Result<Configuration, ConfError> {
     Ok(conf)
 }
 
-/// Tells whether what somebody says instead of a real user's name proves that a NameNode says it.
+/// Checks whether the text that a connection gives instead of a real user's name proves that it comes from a NameNode.
 type Vouch = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The rules of a server: `hadoop.proxyuser.*`, and with `hadoop.security.authorization` those of `hadoop-policy.xml`.
 ///
-/// Hadoop asks once for each connection, and then whether its user may use the protocol that the connection was opened
-/// for. A connection can carry other protocols as well, so here it is decided at the same moment for all of them, and a
-/// call of one that is not allowed is refused by itself.
+/// Hadoop checks once for each connection whether its user may use the protocol that the connection was opened for. A
+/// connection can carry other protocols as well. So here all of them are decided at the same moment, and a call of a
+/// protocol that is not allowed is refused by itself.
 pub struct Authorizer {
-    /// To read the rules anew from.
+    /// Directory from which the rules are read again.
     dir: Option<PathBuf>,
     rules: RwLock<Arc<Rules>>,
     groups: Groups,
@@ -144,7 +144,7 @@ impl std::fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// From a configuration and the policy's file in its directory, if it was loaded from one.
+    /// The rules of a configuration, and of the policy's file in the directory that it was loaded from, if any.
     pub fn of(conf: &Configuration, groups: Groups) -> Result<Authorizer, ConfError> {
         Ok(Authorizer {
             dir: conf.dir().map(Path::to_owned),
@@ -154,8 +154,8 @@ impl Authorizer {
         })
     }
 
-    /// What a connection says in place of a real user is believed if this finds it proven: then a NameNode calls for a
-    /// client of its own. To be set once.
+    /// Sets the check of a NameNode's proof. If it accepts what a connection gives in place of a real user, a NameNode
+    /// calls for one of its clients. To be set once.
     pub fn believe(&self, vouch: impl Fn(&str) -> bool + Send + Sync + 'static) {
         let _ = self.vouch.set(Box::new(vouch));
     }
@@ -170,10 +170,10 @@ impl Authorizer {
         Rules::read(dir).map(Some).map_err(failed)
     }
 
-    /// Reads the access lists anew (`refreshServiceAcl`); they count for connections from then on.
+    /// Reads the access lists again (`refreshServiceAcl`). They apply to connections from then on.
     ///
     /// # Errors
-    /// Authorization is not enabled, or the files can't be read: then the old lists stay.
+    /// When authorization is not enabled, or the files can't be read. Then the old lists stay.
     pub fn refresh_service_acls(&self) -> Result<(), RemoteException> {
         if !self.rules.read().enabled {
             return Err(RemoteException::new(
@@ -191,10 +191,10 @@ impl Authorizer {
         Ok(())
     }
 
-    /// Reads `hadoop.proxyuser.*` anew (`refreshSuperUserGroupsConfiguration`).
+    /// Reads `hadoop.proxyuser.*` again (`refreshSuperUserGroupsConfiguration`).
     ///
     /// # Errors
-    /// The files can't be read: then the old rules stay.
+    /// When the files can't be read. Then the old rules stay.
     pub fn refresh_proxy_users(&self) -> Result<(), RemoteException> {
         if let Some(read) = self.read()? {
             let mut rules = self.rules.write();
@@ -208,7 +208,7 @@ impl Authorizer {
 
     pub(crate) fn decide(self: &Arc<Self>, asked: Asked) -> Decision {
         let rules = self.rules.read().clone();
-        // Without lists nothing depends on groups, and nobody is asked for them.
+        // Without lists nothing depends on groups, so they are not looked up.
         match rules.decide(&asked, None, false) {
             Ok(made) => Decision::Made(made),
             Err(Unknown) => Decision::Waits(Box::pin(ask(rules, self.groups.clone(), asked))),
@@ -220,7 +220,7 @@ async fn ask(rules: Arc<Rules>, groups: Groups, asked: Asked) -> Result<Protocol
     let user = asked.user.user.clone();
     let not_known = || RemoteException::new(RETRIABLE, format!("The groups of user {user} are not known yet"));
     let identity = groups.resolve(&user).await.ok_or_else(not_known)?;
-    // Names of machines may have to be looked up, which blocks.
+    // Host names may have to be resolved, which blocks.
     let decided = tokio::task::spawn_blocking(move || rules.decide(&asked, Some(&identity.groups), true)).await;
     match decided {
         Ok(Ok(made)) => made,
@@ -228,7 +228,7 @@ async fn ask(rules: Arc<Rules>, groups: Groups, asked: Asked) -> Result<Protocol
     }
 }
 
-/// Where there are no rules nobody calls in another one's name.
+/// The decision without rules: a caller may only act under its own name.
 pub(crate) fn without_rules(user: &UserInfo) -> Result<Protocols, RemoteException> {
     match &user.real_user {
         None => Ok(Protocols::ALL),
@@ -239,7 +239,7 @@ pub(crate) fn without_rules(user: &UserInfo) -> Result<Protocols, RemoteExceptio
     }
 }
 
-/// Refuses names that nobody has, before anything is done with them.
+/// Refuses names that are longer than any user's, before they are used.
 pub(crate) fn check_length(name: &str) -> Result<(), RemoteException> {
     if name.len() <= USER_MAX_BYTES {
         return Ok(());
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(ask("oozie", "dave", "10.0.0.1").await, Ok(Protocols::ALL));
         let elsewhere = "Unauthorized connection for super-user: oozie from IP 192.168.0.1";
         assert_eq!(ask("oozie", "alice", "192.168.0.1").await, Err(elsewhere.to_owned()));
-        // Without hosts there is none.
+        // A rule without hosts admits no host.
         let nowhere = "Unauthorized connection for super-user: hue from IP 10.0.0.1";
         assert_eq!(ask("hue", "alice", "10.0.0.1").await, Err(nowhere.to_owned()));
         assert_eq!(

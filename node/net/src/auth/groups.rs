@@ -1,13 +1,13 @@
-//! Who users are: their groups, as the system knows them (`Groups` with `ShellBasedUnixGroupsMapping` in Hadoop).
+//! The groups of users, as the operating system knows them (Hadoop: `Groups` with `ShellBasedUnixGroupsMapping`).
 //!
-//! Groups come from `id`, which asks whatever the machine is set up to ask: files, LDAP, SSSD. That may take long, so it is
-//! done by threads of its own; a call of a user who was never asked about waits for the answer, and nobody else does.
+//! Groups come from `id`, which asks all sources that the machine is set up to ask: files, LDAP, SSSD. That may take
+//! long, so threads of its own do it. Only the call of a user whose groups were never looked up waits for the answer.
 //!
 //! Invariants:
-//! - A user who is known stays known: groups are asked for again in the background, and what was known is used until
-//!   there is an answer. An attempt that fails takes nothing away.
-//! - That nothing is known of a user is never remembered for longer than [`UNKNOWN_MS`].
-//! - One look-up per user, and [`LOOKUPS_MAX`] of them, are under way at a time.
+//! - A user who is known stays known. Groups are looked up again in the background, and the old ones apply until there
+//!   is an answer. A failed look-up removes nothing.
+//! - That a user is unknown is never remembered for longer than [`UNKNOWN_MS`].
+//! - One look-up per user, and at most [`LOOKUPS_MAX`] in all, are under way at a time.
 
 use super::USER_MAX_BYTES;
 use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
@@ -19,16 +19,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Users remembered at most.
+/// Most users that are remembered.
 const USERS_MAX: usize = 10_000;
-/// Of them, so many are forgotten at once to make room.
+/// Number of users that are forgotten at once to make room.
 const FORGOTTEN: usize = 1000;
-/// Before the system is asked again about a user whom it does not know, or did not tell about. A directory service that
-/// was down is back soon, and a user may be made at any time.
+/// Time in milliseconds until the system is asked again about a user whom it does not know, or did not answer for. A
+/// directory service that was down is back soon, and a user may be created at any time.
 const UNKNOWN_MS: u64 = 5000;
-/// Threads that wait for the system. More than one, as it may hang for a user and answer for the next.
+/// Most threads that wait for the system. There are several, because it may hang for one user and answer for the next.
 const LOOKUPS_MAX: usize = 16;
-/// How long a call waits for the groups of its user; after that its client is told to come again.
+/// How long a call waits for the groups of its user. After that its client is told to come again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A user's name, groups (the primary one first) and rank.
@@ -42,25 +42,25 @@ pub struct Identity {
     pub superuser: bool,
 }
 
-/// What a look-up comes to.
+/// Result of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The user's groups.
     Groups(Vec<String>),
-    /// The system does not know the user; or a service that knows it does not answer, which looks the same.
+    /// The system does not know the user. A directory service that does not answer looks the same.
     Unknown,
 }
 
 struct Entry {
     /// `None` until the first answer.
     identity: Option<Identity>,
-    /// Asked for again from then on.
+    /// Time from which the groups are looked up again, in monotonic milliseconds. `u64::MAX`: never.
     ask_at_ms: u64,
-    /// A look-up is under way.
+    /// Whether a look-up is under way.
     asked: bool,
 }
 
-/// Whose groups they are and how they count.
+/// Settings of the mapping from users to groups.
 #[derive(Clone, Debug)]
 pub struct GroupsOptions {
     /// `hadoop.user.group.static.mapping.overrides`: `user=group,group;user=`.
@@ -76,12 +76,12 @@ pub struct GroupsOptions {
 #[derive(Default)]
 struct Known {
     users: HashMap<String, Entry>,
-    /// Users to ask about when a thread is free.
+    /// Users whose groups are looked up when a thread is free.
     waiting: VecDeque<String>,
     threads: usize,
 }
 
-/// See the module.
+/// Groups of users. The module says more.
 #[derive(Clone)]
 pub struct Groups(Arc<Shared>);
 
@@ -91,7 +91,7 @@ struct Shared {
     known: Mutex<Known>,
     answers: watch::Sender<u64>,
     look_up: Box<dyn Fn(&str) -> Lookup + Send + Sync>,
-    /// Monotonic milliseconds.
+    /// Clock in monotonic milliseconds.
     now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -109,7 +109,7 @@ impl GroupsOptions {
 }
 
 impl Groups {
-    /// Nobody is known, and time is the process's.
+    /// Starts without any known user, on the clock of the process.
     #[must_use]
     pub fn start(options: GroupsOptions) -> Groups {
         let started = Instant::now();
@@ -118,7 +118,7 @@ impl Groups {
         })
     }
 
-    /// Nobody is known. `now_ms` is a monotonic clock.
+    /// As [`Groups::start`], on a clock of the caller's. `now_ms` is monotonic.
     #[must_use]
     pub fn new(options: GroupsOptions, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Groups {
         Groups::with(options, now_ms, ask_the_system)
@@ -145,11 +145,11 @@ impl Groups {
         }))
     }
 
-    /// Who a user is, if that is known; otherwise it is being asked for.
+    /// The identity of a user if it is known. Otherwise a look-up is begun.
     #[must_use]
     pub fn get(&self, user: &str, now_ms: u64) -> Option<Identity> {
         if user.len() > USER_MAX_BYTES {
-            // Nobody is called that: nothing is kept of it, and the system is not asked.
+            // No user has such a name. Nothing is remembered, and the system is not asked.
             return Some(self.identity(user, Vec::new()));
         }
         let mut known = self.0.known.lock();
@@ -164,10 +164,10 @@ impl Groups {
         make_room(&mut known.users);
         let identity = self.without_asking(user);
         let entry = Entry {
-            // An override counts for ever.
+            // An override never expires.
             ask_at_ms: identity.as_ref().map_or(now_ms, |_| u64::MAX),
             asked: identity.is_none(),
-            // The own user may do anything; nobody waits for its groups.
+            // The daemon's own user may do anything, so no call of it waits for its groups.
             identity: identity
                 .clone()
                 .or_else(|| (user == self.0.options.own_user).then(|| self.identity(user, Vec::new()))),
@@ -180,13 +180,13 @@ impl Groups {
         answer
     }
 
-    /// [`Groups::get`] by the clock that they were made with.
+    /// As [`Groups::get`], by the clock of this value.
     #[must_use]
     pub fn get_now(&self, user: &str) -> Option<Identity> {
         self.get(user, (self.0.now_ms)())
     }
 
-    /// Waits until it is known who a user is; `None` when that takes too long.
+    /// Waits until the identity of a user is known. `None` when that takes too long.
     pub async fn resolve(&self, user: &str) -> Option<Identity> {
         let mut answers = self.0.answers.subscribe();
         let known = async {
@@ -203,7 +203,7 @@ impl Groups {
         tokio::time::timeout(PATIENCE, known).await.ok().flatten()
     }
 
-    /// Asks for everybody's groups anew (`refreshUserToGroupsMappings`). Until there are answers the old ones count.
+    /// Looks up everybody's groups again (`refreshUserToGroupsMappings`). Until there are answers the old groups apply.
     pub fn refresh(&self) {
         for entry in self.0.known.lock().users.values_mut() {
             if entry.ask_at_ms != u64::MAX {
@@ -241,7 +241,7 @@ impl Groups {
             tracing::warn!(%error, "cannot look up the groups of a user");
             let mut known = self.0.known.lock();
             known.threads = known.threads.saturating_sub(1);
-            // Who asks next tries again.
+            // The next call of this user tries again.
             known.waiting.retain(|waiting| waiting != user);
             if let Some(entry) = known.users.get_mut(user) {
                 entry.asked = false;
@@ -249,7 +249,7 @@ impl Groups {
         }
     }
 
-    /// Asks about everybody who waits.
+    /// Looks up all waiting users.
     fn look_up(&self) {
         let next = || {
             let mut known = self.0.known.lock();
@@ -306,14 +306,14 @@ fn list(groups: &str) -> Vec<String> {
         .collect()
 }
 
-/// `id` is asked and not the C library: it is there with every libc, a directory service's module that crashes or hangs
-/// takes no thread of the daemon with it, and it is what Hadoop asks.
+/// `id` is asked rather than the C library, for three reasons. It works with every libc. A directory service's module
+/// that crashes or hangs takes no thread of the daemon with it. And it is what Hadoop asks.
 fn ask_the_system(user: &str) -> Lookup {
-    // A name that the tool could take for an option is no user's.
+    // A name that `id` could take for an option is no user's.
     if user.is_empty() || user.starts_with('-') {
         return Lookup::Unknown;
     }
-    // Names of groups may have blanks; not every `id` can end them with a zero.
+    // Names of groups may have blanks, and not every `id` can separate them by a zero byte.
     for (option, separator) in [("-Gnz", '\0'), ("-Gn", ' ')] {
         let ran = Command::new("id")
             .args([option, "--", user])
@@ -321,7 +321,7 @@ fn ask_the_system(user: &str) -> Lookup {
             .stderr(Stdio::null())
             .output();
         match ran {
-            // It prints the others' names also when a group has none, and fails.
+            // When one group has no name, `id` fails, but still prints the others.
             Ok(output) if !output.stdout.is_empty() => {
                 let text = String::from_utf8_lossy(&output.stdout);
                 let names = text.split(separator).map(|name| name.trim_end_matches('\n'));
@@ -337,7 +337,7 @@ fn ask_the_system(user: &str) -> Lookup {
     }
 }
 
-/// For machines without `id`.
+/// Reads the local files, for machines without `id`.
 fn read_files(passwd: &Path, group: &Path, user: &str) -> Option<Vec<String>> {
     let passwd = std::fs::read_to_string(passwd).ok()?;
     let primary_id = passwd.lines().find_map(|line| {
@@ -367,7 +367,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// A system whose answers are given by the test, and a clock that it moves.
+    /// A system whose answers the test gives, and a clock that the test moves.
     struct World {
         groups: Groups,
         now_ms: Arc<AtomicU64>,
@@ -409,7 +409,7 @@ mod tests {
             Some(identity.groups.to_vec())
         }
 
-        /// The system answers the question that it was asked, and the answer counts from then on.
+        /// The system answers the pending look-up, and the answer applies from then on.
         fn answer(&self, user: &str, found: Lookup) {
             assert_eq!(self.asked.recv().unwrap(), user);
             let before = *self.groups.0.answers.borrow();
@@ -449,7 +449,7 @@ mod tests {
         assert!(world.asked.try_recv().is_err());
         world.after(1);
         assert_eq!(world.get("alice").unwrap(), ["staff"]);
-        // The directory service is down, which looks as if there were no such user.
+        // The directory service is down, which looks as if the user did not exist.
         world.answer("alice", Lookup::Unknown);
         assert_eq!(world.get("alice").unwrap(), ["staff"]);
         world.after(UNKNOWN_MS);

@@ -1,8 +1,8 @@
-//! Who may do what at a server, under SIMPLE authentication: whoever calls is who he says he is, but not everybody may
-//! call everything, from everywhere, or in somebody else's name.
+//! What a caller may do at a server, under SIMPLE authentication. Callers are believed to be the user that they name.
+//! But not everybody may make every call, from every host, or in the name of another user.
 //!
-//! [`Authorizer`] decides once for each connection (`ServiceAuthorizationManager`, `ProxyUsers`), [`Administrators`] for
-//! single calls, and both ask [`Groups`] for the groups of a user.
+//! [`Authorizer`] decides once for each connection (`ServiceAuthorizationManager`, `ProxyUsers`), [`Administrators`]
+//! for single calls. Both ask [`Groups`] for the groups of a user.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -19,6 +19,6 @@ pub(crate) use authorizer::{Asked, Decision, Waiting, check_length, without_rule
 pub use authorizer::{Authorizer, Protocols, VOUCHED_PREFIX};
 pub use groups::{Groups, GroupsOptions, Identity, Lookup};
 
-/// Longest name of a user, as UTF-8. Hadoop has no limit; Linux allows 32 bytes and directory services 256, a principal
-/// of Kerberos adds host and realm.
+/// Longest name of a user, in bytes of UTF-8. Hadoop has no limit. Linux allows 32 bytes and directory services 256. A
+/// Kerberos principal adds host and realm.
 pub const USER_MAX_BYTES: usize = 1024;

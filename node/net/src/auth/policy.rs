@@ -1,4 +1,4 @@
-//! Service level authorization: who may use which protocol, from where (`hadoop-policy.xml`).
+//! Service level authorization: which users may use which protocol, and from where (`hadoop-policy.xml`).
 
 use super::acl::{AccessControlList, Admission, Admitted, Machines};
 use super::authorizer::Unknown;
@@ -7,7 +7,8 @@ use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions::{AUTHORIZATION, RemoteException};
 use std::net::IpAddr;
 
-/// The protocols and the beginnings of their keys (`HDFSPolicyProvider`), and ours, which Hadoop does not know.
+/// The protocols with the prefixes of their keys (`HDFSPolicyProvider`), and our own protocols, which Hadoop does not
+/// know.
 static SERVICES: &[(&Protocol, &str)] = &[
     (&protocols::CLIENT_PROTOCOL, "security.client.protocol"),
     (
@@ -52,7 +53,8 @@ static SERVICES: &[(&Protocol, &str)] = &[
         &protocols::RECONFIGURATION_PROTOCOL,
         "security.reconfiguration.protocol",
     ),
-    // They go between the daemons that the keys above are about, so whoever may use those may use these.
+    // The daemons that the keys above name use these between each other. So the callers allowed by those keys may use
+    // these.
     (
         &protocols::JOURNAL_EXTENSION_PROTOCOL,
         "security.qjournal.service.protocol",
@@ -65,7 +67,7 @@ static SERVICES: &[(&Protocol, &str)] = &[
 pub(super) struct ServiceAcls(Vec<(&'static Protocol, Admission)>);
 
 impl ServiceAcls {
-    /// From a configuration into which the policy file was read.
+    /// From a configuration that includes the policy's file.
     pub(super) fn of(conf: &Configuration) -> ServiceAcls {
         const DEFAULT: &str = "security.service.authorization.default";
         let read = |service: &str, suffix: &str, default: &str| {

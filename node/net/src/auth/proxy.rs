@@ -1,4 +1,4 @@
-//! Who may call in whose name, and from where: `hadoop.proxyuser.*` (`DefaultImpersonationProvider`).
+//! Which user may act as which other user, and from where: `hadoop.proxyuser.*` (`DefaultImpersonationProvider`).
 
 use super::acl::{AccessControlList, Admission, Admitted, Machines};
 use super::authorizer::Unknown;
@@ -16,7 +16,7 @@ struct Rule {
     hosts: String,
 }
 
-/// The rules by the real user's name.
+/// The rules, by the name of the real user.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProxyUsers(BTreeMap<String, Admission>);
 
@@ -44,7 +44,7 @@ impl ProxyUsers {
         ProxyUsers(rules.into_iter().map(|(user, rule)| (user, parsed(rule))).collect())
     }
 
-    /// Whether `real_user` may call as `user`, whose groups these are.
+    /// Whether `real_user` may act as `user`. `groups` are those of `user`.
     pub(super) fn check(
         &self,
         real_user: &str,

@@ -1,4 +1,4 @@
-//! The HTTP client: one connection per request, as checkpoints and edit segments are few and large.
+//! The HTTP client. It opens one connection per request, because checkpoints and edit segments are few and large.
 
 use std::future::Future;
 use std::io;
@@ -20,12 +20,12 @@ use tokio::time::Timeout;
 
 use super::Body;
 
-/// How much of an error's body is kept as its message.
+/// Most bytes of an error's body that are kept as its message.
 const MAX_MESSAGE_BYTES: usize = 2000;
-/// How long the other side of a PUT may think about whether it wants the body. Who does not know the question is sent the
-/// body then. Ours and Jetty know it.
+/// How long the receiver of a PUT may take to accept the body (`Expect: 100-continue`). A receiver that does not know
+/// this header is sent the body then. Our servers and Jetty know it.
 const CONSENT_WAIT: Duration = Duration::from_secs(10);
-/// Once it has the whole body, the other side may take so many times the time limit: it reads an image to its end before
+/// Factor on the time limit for the answer after the whole body was sent: the receiver reads an image to its end before
 /// it answers.
 const ANSWER_FACTOR: u32 = 10;
 
@@ -48,7 +48,7 @@ pub enum HttpError {
     Timeout {
         /// The address.
         url: String,
-        /// How long it was waited for.
+        /// The time limit.
         timeout: Duration,
     },
     /// Another status than 2xx.
@@ -63,13 +63,14 @@ pub enum HttpError {
     },
 }
 
-/// GETs; the body of a 2xx response is then read with [`next_piece`]. The time limit holds until the headers are there.
+/// Sends a GET. The body of a 2xx response is then read with [`next_piece`]. The time limit applies until the headers
+/// are there.
 pub async fn get(url: &str, timeout: Duration) -> Result<Response<Incoming>, HttpError> {
     let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed();
     request(Method::GET, url, HeaderMap::new(), nothing, timeout).await
 }
 
-/// GETs a whole body of at most `max_bytes`; the time limit holds for each piece.
+/// Sends a GET and reads a body of at most `max_bytes`. The time limit applies to each piece.
 pub async fn get_bytes(url: &str, timeout: Duration, max_bytes: usize) -> Result<(HeaderMap, Bytes), HttpError> {
     let (head, mut body) = get(url, timeout).await?.into_parts();
     let mut bytes = BytesMut::new();
@@ -85,9 +86,9 @@ pub async fn get_bytes(url: &str, timeout: Duration, max_bytes: usize) -> Result
     Ok((head.headers, bytes.freeze()))
 }
 
-/// PUTs a body (see [`super::body_channel`]) with headers. None of the body is sent before the other side has said that it
-/// wants it (`Expect: 100-continue`), so that a refusal costs neither side anything. The time limit holds for connecting and
-/// for each piece of the body; for the answer to the whole of it, ten times as long.
+/// Sends a PUT with headers and a body (see [`super::body_channel`]). Nothing of the body is sent before the receiver
+/// has accepted it (`Expect: 100-continue`), so a refusal costs neither side anything. The time limit applies to
+/// connecting and to each piece of the body. For the answer after the whole body it is ten times as long.
 pub async fn put(
     url: &str,
     headers: HeaderMap,
@@ -113,7 +114,7 @@ pub async fn put(
         if answer.status() == StatusCode::CONTINUE
             && let Some(consent) = consent.lock().take()
         {
-            // Who no longer waits for it has sent the body already.
+            // If nobody waits for it any more, the body was sent already.
             let _ = consent.send(());
         }
     });
@@ -127,25 +128,25 @@ pub async fn put(
     }
 }
 
-/// Ends when no piece of a body was taken for so long, or nothing happens so long after the last one.
+/// Ends when no piece of a body was taken for `patience`, or nothing happens for `after_all` after the last one.
 pub(super) async fn stalled(mut progress: watch::Receiver<()>, patience: Duration, after_all: Duration) {
     loop {
         match tokio::time::timeout(patience, progress.changed()).await {
             Ok(Ok(())) => {}
-            // The connection has given the body up: all of it was sent, or none is wanted.
+            // The connection has dropped the body: either all of it was sent, or the receiver does not want it.
             Ok(Err(_)) => return tokio::time::sleep(after_all).await,
             Err(_) => return,
         }
     }
 }
 
-/// A body that is not begun before the other side wants it.
+/// A body that is held back until the receiver accepts it.
 struct Held {
     body: Body,
-    /// Until it is known; its other end is gone once there is an answer.
+    /// Set until the receiver has accepted the body. The sender of this channel is gone once there is an answer.
     consented: Option<Pin<Box<Timeout<oneshot::Receiver<()>>>>>,
     is_refused: bool,
-    /// Told of each piece that is taken.
+    /// Notified of each piece that is taken.
     taken: watch::Sender<()>,
 }
 
@@ -159,9 +160,9 @@ impl hyper::body::Body for Held {
         }
         if let Some(consented) = &mut self.consented {
             match ready!(consented.as_mut().poll(cx)) {
-                // It has consented, or does not know the question.
+                // The receiver has accepted, or does not know the header.
                 Ok(Ok(())) | Err(_) => self.consented = None,
-                // It has answered without the body; who asked ends the connection.
+                // The receiver has answered without the body. The caller ends the connection.
                 Ok(Err(_)) => {
                     self.is_refused = true;
                     return Poll::Pending;
@@ -182,7 +183,7 @@ impl hyper::body::Body for Held {
     }
 }
 
-/// The next piece of a body, `None` at its end.
+/// The next piece of a body. `None` at its end.
 pub async fn next_piece(url: &str, body: &mut Incoming, timeout: Duration) -> Result<Option<Bytes>, HttpError> {
     loop {
         let Some(frame) = within(url, timeout, body.frame()).await? else {
@@ -224,7 +225,8 @@ async fn request(
     within(url, timeout, send(url, request, timeout)).await?
 }
 
-/// Ends a connection when it is dropped, unless it goes on: what it holds of a body that nobody wants is sent to nobody.
+/// Ends a connection when it is dropped, unless the connection is to go on. The rest of a body that the receiver does
+/// not want is then not sent.
 struct Connection(Option<JoinHandle<()>>);
 
 impl Connection {
@@ -241,7 +243,7 @@ impl Drop for Connection {
     }
 }
 
-/// Sends a request for an address, whose connecting may take so long.
+/// Sends a request. Connecting may take `timeout`.
 async fn send(url: &str, mut request: Request<Body>, timeout: Duration) -> Result<Response<Incoming>, HttpError> {
     let bad = || HttpError::Url(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| bad())?;
@@ -257,7 +259,7 @@ async fn send(url: &str, mut request: Request<Body>, timeout: Duration) -> Resul
         .await
         .map_err(|error| failed(url, error))?;
     let connection = Connection(Some(tokio::spawn(async move {
-        // What broke it is the answer's error as well.
+        // The error of the connection is also the error of the answer.
         let _ = connection.await;
     })));
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -266,7 +268,7 @@ async fn send(url: &str, mut request: Request<Body>, timeout: Duration) -> Resul
     request.headers_mut().insert(HOST, host);
     let response = sender.send_request(request).await.map_err(|error| failed(url, error))?;
     if response.status().is_success() {
-        // It ends by itself when the response has been read or dropped.
+        // The connection ends by itself when the response has been read or dropped.
         connection.go_on();
         return Ok(response);
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{HttpResponse, Query};
 use crate::ipc::ServerMetrics;
 
-/// One bean: its ObjectName, its `modelerType`, its attributes.
+/// One bean: its ObjectName, its `modelerType` and its attributes.
 #[derive(Clone, Debug)]
 pub struct Bean {
     /// `Hadoop:service=NameNode,name=NameNodeInfo`.
@@ -22,7 +22,7 @@ pub struct Bean {
 }
 
 impl Bean {
-    /// A bean of a service (`NameNode`, `JournalNode`, ...); attributes from a JSON object.
+    /// A bean of a service (`NameNode`, `JournalNode`, ...). `attributes` is a JSON object.
     #[must_use]
     pub fn new(service: &str, name: &str, modeler_type: &str, attributes: Value) -> Bean {
         Bean {
@@ -56,8 +56,8 @@ impl Bean {
     }
 }
 
-/// `RpcActivityForPort<port>` of an RPC server, as far as there is something to tell: calls are served where they are
-/// read, so there is no queue; those under way wait for their replies.
+/// `RpcActivityForPort<port>` of an RPC server. Calls are served where they are read, so there is no queue. Calls under
+/// way wait for their replies.
 #[must_use]
 pub fn rpc_activity(service: &str, port: u16, metrics: &ServerMetrics) -> Bean {
     let name = format!("RpcActivityForPort{port}");
@@ -79,7 +79,7 @@ pub fn rpc_activity(service: &str, port: u16, metrics: &ServerMetrics) -> Bean {
     Bean::new(service, &name, &name, attributes)
 }
 
-/// Answers a `/jmx` request (`qry`, `get`) from all beans of the daemon.
+/// Answers a `/jmx` request (parameters `qry`, `get`) from all beans of the daemon.
 #[must_use]
 pub fn respond(query: &Query, beans: impl AsRef<[Bean]>) -> HttpResponse {
     let (status, body) = answer(query, beans.as_ref());
@@ -159,7 +159,7 @@ impl<'a> Pattern<'a> {
     }
 }
 
-/// `*` and `?`, without the blow-up of naive backtracking: only the last star is ever retried.
+/// Matches `*` and `?`. Only the last star is ever retried, so that backtracking does not blow up.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -188,8 +188,8 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
         .is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
-/// Prometheus text of the numbers, booleans and histograms in beans: `hathi_<attribute>{service="..",name=".."}`.
-/// A histogram is an object with `buckets` (pairs of a limit and how many are up to it), `sum` and `count`.
+/// Prometheus text of the numbers, booleans and histograms in beans: `hathi_<attribute>{service="..",name=".."}`. A
+/// histogram is an object with `buckets` (pairs of a limit and the count up to it), `sum` and `count`.
 #[must_use]
 pub fn prometheus(beans: &[Bean]) -> String {
     let mut metrics: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -27,17 +27,17 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Sleep;
 
 const LISTEN_BACKLOG: i32 = 256;
-/// Connections served at once; more wait to be accepted.
+/// Most connections served at once. Further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of them, those of one address: whoever holds his open can't keep others out alone.
+/// Most connections of one address, so that one client that holds its connections open can't keep others out.
 const MAX_CONNECTIONS_PER_ADDRESS: usize = MAX_CONNECTIONS / 4;
-/// A client that takes nothing of its answer for so long is cut off, as by Hadoop's RPC server.
+/// A client that takes nothing of its answer for this long is cut off, as by Hadoop's RPC server.
 const WRITE_STALL: Duration = Duration::from_secs(300);
 /// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// As `HttpServer2` sets them.
+/// Headers that Hadoop's `HttpServer2` sets.
 const SECURITY_HEADERS: [(&str, &str); 3] = [
     ("x-frame-options", "SAMEORIGIN"),
     ("x-content-type-options", "nosniff"),
@@ -49,7 +49,7 @@ pub type Body = BoxBody<Bytes, io::Error>;
 /// A response.
 pub type HttpResponse = Response<Body>;
 
-/// A decoded query string; of repeated names the first counts.
+/// A decoded query string. Of a repeated name the first value counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query(BTreeMap<String, String>);
 
@@ -77,14 +77,14 @@ impl Query {
     pub fn number(&self, name: &str) -> Option<i64> {
         self.get(name)?.parse().ok()
     }
-    /// A parameter that is one of Java's longs and not negative: a transaction id, a length.
+    /// A parameter that is a Java `long` and not negative: a transaction id, or a length.
     #[must_use]
     pub fn unsigned(&self, name: &str) -> Option<u64> {
         self.number(name).and_then(|number| u64::try_from(number).ok())
     }
 }
 
-/// All of a request but its body: what handlers decode before they do anything.
+/// A request without its body. Handlers decode it before they do anything.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     /// GET, PUT, ...
@@ -95,7 +95,7 @@ pub struct RequestHead {
     pub query: Query,
     /// Headers.
     pub headers: HeaderMap,
-    /// The other side.
+    /// Address of the client.
     pub peer: SocketAddr,
 }
 
@@ -122,13 +122,13 @@ impl RequestHead {
 /// A request.
 #[derive(Debug)]
 pub struct HttpRequest {
-    /// What it asks for.
+    /// All but the body.
     pub head: RequestHead,
     /// The body as a stream.
     pub body: Incoming,
 }
 
-/// What answers requests.
+/// Answers requests.
 pub trait HttpHandler: Send + Sync + 'static {
     /// Answers one request, on the server's runtime.
     fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = HttpResponse> + Send>>;
@@ -144,7 +144,7 @@ where
     }
 }
 
-/// A running server on a thread of its own; dropping it stops it.
+/// A running server on a thread of its own. Dropping it stops it.
 #[derive(Debug)]
 pub struct HttpServer {
     local_addr: SocketAddr,
@@ -153,7 +153,7 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens and serves. What handlers spawn runs on the server's runtime and ends with it.
+    /// Listens and serves. Tasks that handlers spawn run on the server's runtime, and end with it.
     pub fn bind(addr: SocketAddr, handler: Arc<dyn HttpHandler>) -> io::Result<HttpServer> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -176,7 +176,7 @@ impl HttpServer {
                     () = accept(listener, handler) => {}
                 }
             });
-            // Blocking work that a handler started is not waited for.
+            // The server does not wait for blocking work that a handler started.
             runtime.shutdown_background();
         })?;
         Ok(HttpServer {
@@ -186,7 +186,7 @@ impl HttpServer {
         })
     }
 
-    /// Where it is bound.
+    /// Address that it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -205,11 +205,11 @@ impl Drop for HttpServer {
     }
 }
 
-/// Connections by address.
+/// Number of connections of each address.
 #[derive(Debug, Default)]
 struct Addresses(Mutex<HashMap<IpAddr, usize>>);
 
-/// A place among the connections of an address.
+/// A slot among the connections of an address.
 struct Place {
     addresses: Arc<Addresses>,
     address: IpAddr,
@@ -242,7 +242,7 @@ impl Drop for Place {
     }
 }
 
-/// A connection that breaks when the other side takes nothing for too long.
+/// A connection that fails when the client takes nothing for too long.
 struct Watched {
     stream: TcpStream,
     patience: Duration,
@@ -367,7 +367,7 @@ fn respond(
     })
 }
 
-/// Decodes `%xx`; what is no escape stays as it is, and what is not UTF-8 is replaced.
+/// Decodes `%xx`. Text that is no escape stays as it is, and bytes that are not UTF-8 are replaced.
 #[must_use]
 pub fn percent_decode(text: &str, plus_is_space: bool) -> String {
     let mut out = Vec::with_capacity(text.len());
@@ -391,7 +391,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A response of some bytes.
+/// A response with a body of bytes.
 #[must_use]
 pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> HttpResponse {
     let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed());
@@ -402,43 +402,43 @@ pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     response
 }
 
-/// A response of plain text.
+/// A response with plain text.
 #[must_use]
 pub fn text(status: StatusCode, body: impl Into<String>) -> HttpResponse {
     bytes(status, "text/plain; charset=utf-8", body.into())
 }
 
-/// A response of JSON text.
+/// A response with JSON text.
 #[must_use]
 pub fn json(status: StatusCode, body: impl Into<String>) -> HttpResponse {
     bytes(status, "application/json; charset=utf-8", body.into())
 }
 
-/// An error response as Java's servlets make it: the message is both the reason and the body.
+/// An error response as Java's servlets make it: the message is both reason and body.
 #[must_use]
 pub fn error(status: StatusCode, message: impl Into<String>) -> HttpResponse {
     text(status, message)
 }
 
-/// The writing side of a streamed response body; waits when the reader is slow. Dropping it ends the body.
+/// The writing side of a streamed response body. It waits when the reader is slow. Dropping it ends the body.
 #[derive(Debug)]
 pub struct BodySender(mpsc::Sender<io::Result<Bytes>>);
 
 impl BodySender {
-    /// Sends a piece; false when nobody reads any more.
+    /// Sends a piece. Returns false when nobody reads any more.
     pub async fn send(&mut self, piece: Bytes) -> bool {
         self.0.send(Ok(piece)).await.is_ok()
     }
 
-    /// [`BodySender::send`] from a thread outside of any runtime.
+    /// As [`BodySender::send`], from a thread outside of any runtime.
     pub fn send_blocking(&mut self, piece: Bytes) -> bool {
         self.0.blocking_send(Ok(piece)).is_ok()
     }
 
-    /// Breaks the body off with an error, so that the other side sees it is not whole.
+    /// Breaks the body off with an error, so that the client sees that it is incomplete.
     pub fn abort(self, error: io::Error) {
         if let Err(full) = self.0.try_send(Err(error)) {
-            // A full channel has a reader: a small task of its own waits for it.
+            // The channel is full, so a task waits for the reader.
             let (sender, error) = (self.0, full.into_inner());
             std::thread::spawn(move || sender.blocking_send(error));
         }
@@ -458,7 +458,7 @@ impl hyper::body::Body for ChannelBody {
     }
 }
 
-/// A body that is written while it is sent, with so many pieces in between.
+/// A body that is written while it is sent, with at most `pieces` pieces in between.
 #[must_use]
 pub fn body_channel(pieces: usize) -> (BodySender, Body) {
     let (sender, receiver) = mpsc::channel(pieces.max(1));

@@ -1,8 +1,8 @@
 //! The RPC client (`org.apache.hadoop.ipc.Client`).
 //!
-//! One [`RpcClient`] is one connection. A call is encoded into the connection's outgoing buffer where it is made, so
-//! calls leave in the order in which they were made, and all that were made before the connection's task runs leave in
-//! one write. Reconnecting is the caller's affair ([`super::HaProxy`] does it).
+//! One [`RpcClient`] is one connection. A call is encoded into the connection's outgoing buffer at once, so calls leave
+//! in the order in which they were made. All calls made before the connection's task runs leave in one write. The
+//! caller has to reconnect ([`super::HaProxy`] does it).
 
 mod connection;
 
@@ -52,7 +52,7 @@ pub enum RpcError {
     Timeout {
         /// The server.
         address: String,
-        /// How long it was waited for.
+        /// The time limit.
         timeout: Duration,
     },
     /// The answer does not parse.
@@ -61,7 +61,7 @@ pub enum RpcError {
 }
 
 impl RpcError {
-    /// The remote exception, if that is what it is.
+    /// The exception of the server, if there is one.
     #[must_use]
     pub fn remote(&self) -> Option<&RemoteException> {
         match self {
@@ -77,7 +77,7 @@ impl RpcError {
     }
 }
 
-/// The identity of one call; by default each call gets the next one of its connection.
+/// The identity of one call. By default each call gets the next one of its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct CallIds {
     /// The client.
@@ -95,13 +95,13 @@ pub struct ClientOptions {
     pub user: UserInfo,
     /// Identity for the retry cache; random by default.
     pub client_id: ClientId,
-    /// `ipc.client.connect.timeout`.
+    /// Time limit for connecting (`ipc.client.connect.timeout`).
     pub connect_timeout: Duration,
-    /// `ipc.client.rpc-timeout.ms`; zero waits without end.
+    /// Time limit for a call. Zero waits without end (`ipc.client.rpc-timeout.ms`).
     pub call_timeout: Duration,
-    /// `ipc.ping.interval`; zero sends none.
+    /// Interval of pings. Zero sends none (`ipc.ping.interval`).
     pub ping_interval: Duration,
-    /// `ipc.maximum.response.length`.
+    /// Largest response, in bytes (`ipc.maximum.response.length`).
     pub max_response_bytes: usize,
     /// `CallerContext` of every call.
     pub caller_context: Option<String>,
@@ -126,14 +126,14 @@ impl ClientOptions {
     }
 }
 
-/// One connection, shared by its clones; calls are pipelined and answered in any order. When the last clone is gone and
-/// the last call is answered, the connection is closed.
+/// One connection, which clones share. Calls are pipelined, and answered in any order. The connection is closed when
+/// the last clone is gone and the last call is answered.
 #[derive(Clone)]
 pub struct RpcClient {
     link: Arc<Link>,
     protocol: &'static Protocol,
     call_timeout: Duration,
-    /// Counts the clones: the connection's task holds the link, but not this.
+    /// Counts the clones. The connection's task holds the link, but not this.
     _handle: Arc<Handle>,
 }
 
@@ -156,7 +156,7 @@ impl fmt::Debug for RpcClient {
 }
 
 impl RpcClient {
-    /// Connects, within a tokio runtime, on which the connection's task then lives.
+    /// Connects. The connection's task lives on the tokio runtime of the caller.
     pub async fn connect(
         addr: SocketAddr,
         protocol: &'static Protocol,
@@ -195,12 +195,12 @@ impl RpcClient {
         }
     }
 
-    /// Sends a call at once (calls leave in the order of these calls); the future gives the answer.
+    /// Sends a call at once, in the order of the calls to this method. The future gives the answer.
     pub fn call<Q: Message, R: Message + Default>(&self, method: &str, request: &Q) -> PendingCall<R> {
         self.call_with(method, request, None, None)
     }
 
-    /// [`RpcClient::call`] with an identity (for retries) and a time limit of its own.
+    /// As [`RpcClient::call`], with an identity (for retries) and a time limit of its own.
     pub fn call_with<Q: Message, R: Message + Default>(
         &self,
         method: &str,
@@ -213,7 +213,7 @@ impl RpcClient {
         })
     }
 
-    /// A call whose message is encoded already; take the answer with [`PendingCall::encoded`].
+    /// A call whose message is encoded already. [`PendingCall::encoded`] takes the answer.
     pub fn call_encoded(
         &self,
         method: &str,
@@ -243,9 +243,10 @@ impl RpcClient {
         }
     }
 
-    /// Whether the next call is to be made on another connection: this one is broken or closed, or it is silent. It is silent
-    /// when a call ran out of time and nothing has come since it was made. A machine that has gone without a word leaves a
-    /// connection that looks open for many minutes, while its name leads to another machine already.
+    /// Whether the next call should use a new connection, because this one is broken, closed or silent. It is silent
+    /// when a call ran out of time and nothing has come since that call was made. A machine that disappears without a
+    /// word leaves a connection that looks open for many minutes, while its name may already lead to a different
+    /// machine.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.link.is_lost()
@@ -256,7 +257,7 @@ impl RpcClient {
         self.link.closed().await;
     }
 
-    /// Closes the connection; calls under way fail with [`RpcError::Broken`].
+    /// Closes the connection. Calls under way fail with [`RpcError::Broken`].
     pub fn close(&self) {
         self.link.close();
     }
@@ -274,7 +275,7 @@ impl RpcClient {
     }
 }
 
-/// The answer to come. Dropping it ignores the answer; the call was sent all the same.
+/// The answer to come. Dropping it ignores the answer, but the call was sent.
 #[derive(Debug)]
 pub struct PendingCall<R> {
     answered: oneshot::Receiver<Result<Bytes, RpcError>>,
@@ -283,7 +284,7 @@ pub struct PendingCall<R> {
 }
 
 impl<R> PendingCall<R> {
-    /// Instead of the message, its bytes.
+    /// The bytes of the answer instead of the decoded message.
     pub async fn encoded(mut self) -> Result<Bytes, RpcError> {
         std::future::poll_fn(|cx| self.poll_encoded(cx)).await
     }

@@ -1,7 +1,7 @@
-//! Frames of Hadoop RPC version 9, without I/O: bytes in, values that borrow from them out, and the other way round.
+//! Frames of Hadoop RPC version 9, without I/O. It decodes bytes into values that borrow from them, and encodes values.
 //!
-//! The two headers of a request are decoded by hand, as they come with every call: no allocation, and the request
-//! message stays where it was read. Everything from outside is checked for its length before it is used.
+//! The two headers of a request are decoded by hand, because every call has them. Nothing is allocated, and the request
+//! message stays where it was read. Every length from outside is checked before it is used.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -39,7 +39,7 @@ pub const RETRY_COUNT_NONE: i32 = -1;
 /// `RpcKindProto.RPC_PROTOCOL_BUFFER`.
 pub const RPC_KIND_PROTOBUF: u64 = 2;
 
-/// What is said to somebody who speaks HTTP to an IPC port; status line and type are Hadoop's.
+/// Reply to a client that speaks HTTP to an IPC port. Status line and type are Hadoop's.
 pub const HTTP_PROBE_REPLY: &str = "HTTP/1.1 404 Not Found\r\nContent-type: text/plain\r\n\r\n\
     This port speaks Hadoop RPC, not HTTP. The web interface of this daemon has another port.\r\n";
 
@@ -48,10 +48,10 @@ pub const HTTP_PROBE_REPLY: &str = "HTTP/1.1 404 Not Found\r\nContent-type: text
 #[error("{0}")]
 pub struct DecodeError(pub &'static str);
 
-/// What a connection begins with.
+/// The first bytes of a connection, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preamble {
-    /// Not all of it is there.
+    /// Some of its bytes are missing.
     Incomplete,
     /// SIMPLE without SASL.
     Simple,
@@ -61,11 +61,11 @@ pub enum Preamble {
     UnknownAuth(i8),
     /// `GET `: a browser.
     Http,
-    /// Another version of Hadoop RPC, or something else; with the version byte found.
+    /// A different version of Hadoop RPC, or something else. The value is the version byte.
     BadVersion(i8),
 }
 
-/// Reads the preamble. Like Hadoop's server it decides nothing before all seven bytes are there.
+/// Reads the preamble. Like Hadoop's server it waits for all seven bytes before it decides.
 #[must_use]
 pub fn preamble(bytes: &[u8]) -> Preamble {
     let Some(([m0, m1, m2, m3, version, _service_class, auth], _)) = bytes.split_first_chunk::<PREAMBLE_BYTES>() else {
@@ -85,7 +85,7 @@ pub fn preamble(bytes: &[u8]) -> Preamble {
     }
 }
 
-/// Length of the frame that begins here, its four length bytes included; `None` while those are not there.
+/// Length of the frame that begins here, with its four length bytes. `None` while those are missing.
 pub fn frame_bytes(bytes: &[u8], max_frame_bytes: usize) -> Result<Option<usize>, DecodeError> {
     let Some((prefix, _)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `sint32`, of which protobuf keeps the low 32 bits.
+/// Decodes a `sint32`, of which protobuf keeps the low 32 bits.
 fn zigzag(value: u64) -> i32 {
     let low = value as u32;
     ((low >> 1) as i32) ^ ((low & 1) as i32).wrapping_neg()
@@ -199,7 +199,7 @@ pub struct RequestHeader<'a> {
     pub state_id: Option<i64>,
 }
 
-/// Reads a length-delimited `RpcRequestHeaderProto`; also gives what follows it in the frame.
+/// Reads a length-delimited `RpcRequestHeaderProto`. Returns it with the rest of the frame.
 pub fn request_header(frame: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), DecodeError> {
     let mut frame = Reader { rest: frame };
     let mut fields = Reader {
@@ -255,15 +255,15 @@ fn caller_context(message: &[u8]) -> Result<Option<(&[u8], Option<&[u8]>)>, Deco
 /// `RequestHeaderProto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallHeader<'a> {
-    /// UTF-8, as it came.
+    /// Name of the method, UTF-8 as received.
     pub method: &'a [u8],
-    /// UTF-8, as it came.
+    /// Name of the protocol, UTF-8 as received.
     pub protocol: &'a [u8],
     /// 1 for all of Hadoop's protocols.
     pub version: u64,
 }
 
-/// Reads a length-delimited `RequestHeaderProto`; also gives what follows it in the frame.
+/// Reads a length-delimited `RequestHeaderProto`. Returns it with the rest of the frame.
 pub fn call_header(frame: &[u8]) -> Result<(CallHeader<'_>, &[u8]), DecodeError> {
     let mut frame = Reader { rest: frame };
     let mut fields = Reader {
@@ -291,7 +291,7 @@ pub fn call_header(frame: &[u8]) -> Result<(CallHeader<'_>, &[u8]), DecodeError>
     }
 }
 
-/// The length-delimited message at the front.
+/// The length-delimited message at the front of `bytes`.
 pub fn delimited(bytes: &[u8]) -> Result<&[u8], DecodeError> {
     Reader { rest: bytes }.delimited()
 }
@@ -299,7 +299,7 @@ pub fn delimited(bytes: &[u8]) -> Result<&[u8], DecodeError> {
 /// `RpcResponseHeaderProto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseHeader<'a> {
-    /// Which call is answered.
+    /// Id of the answered call.
     pub call_id: i32,
     /// 0 success, 1 error, 2 fatal.
     pub status: u64,
@@ -313,7 +313,7 @@ pub struct ResponseHeader<'a> {
     pub state_id: Option<i64>,
 }
 
-/// Reads a length-delimited `RpcResponseHeaderProto`; also gives what follows it in the frame.
+/// Reads a length-delimited `RpcResponseHeaderProto`. Returns it with the rest of the frame.
 pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), DecodeError> {
     let mut frame = Reader { rest: frame };
     let mut fields = Reader {
@@ -352,7 +352,7 @@ pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), Deco
     }
 }
 
-/// `RpcErrorCodeProto`: what kind of failure a response tells of.
+/// Kind of the failure in a response (`RpcErrorCodeProto`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// `ERROR_APPLICATION`
@@ -376,7 +376,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// What Hadoop's server says with an exception of a handler.
+    /// The code that Hadoop's server sends with an exception of a handler.
     #[must_use]
     pub fn of(exception: &RemoteException) -> ErrorCode {
         match exception.class() {
@@ -388,30 +388,30 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the connection ends with it.
+    /// Whether the connection ends with this error.
     #[must_use]
     pub fn is_fatal(self) -> bool {
         self as u32 >= 10
     }
 }
 
-/// What a response repeats from its request, and the state id.
+/// Fields that a response copies from its request, and the state id.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseIds {
-    /// Of the request.
+    /// Call id of the request.
     pub call_id: i32,
-    /// Of the request.
+    /// Retry count of the request.
     pub retry_count: i32,
-    /// Of the request.
+    /// Client id of the request.
     pub client_id: ClientId,
     /// `RpcResponseHeaderProto.stateId`, where the server has one.
     pub state_id: Option<i64>,
 }
 
-/// Longest header of a successful response.
+/// Longest header of a successful response, in bytes.
 const MAX_SUCCESS_HEADER_BYTES: usize = 64;
 
-/// The header of a successful response, in a buffer on the stack: its length varint is always one byte.
+/// The header of a successful response, in a buffer on the stack. Its length varint always takes one byte.
 fn success_header(ids: &ResponseIds) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usize) {
     let mut header = [0_u8; MAX_SUCCESS_HEADER_BYTES];
     let mut out = header.as_mut_slice();
@@ -438,12 +438,12 @@ fn header_tail(ids: &ResponseIds, out: &mut impl BufMut) {
     }
 }
 
-/// Lengths of parts together. What is sent is held in memory, so no sum comes near the end of the numbers.
+/// Sum of the lengths of parts. The parts are in memory, so no sum comes near an overflow.
 fn sum<const N: usize>(parts: [usize; N]) -> usize {
     parts.into_iter().fold(0, usize::saturating_add)
 }
 
-/// The length of something with its length before it.
+/// Length of a message with its length prefix.
 fn delimited_len(len: usize) -> usize {
     encoded_len_varint(len as u64).saturating_add(len)
 }
@@ -471,7 +471,7 @@ pub fn put_success_encoded(out: &mut BytesMut, ids: &ResponseIds, message: &[u8]
     out.put_slice(message);
 }
 
-/// Appends a response that tells of a failure.
+/// Appends an error response.
 pub fn put_error(out: &mut BytesMut, ids: &ResponseIds, code: ErrorCode, exception: &RemoteException) {
     let class = exception.class_name();
     let mut header = Vec::with_capacity(sum([128, class.len(), exception.message.len()]));
@@ -491,7 +491,7 @@ pub fn put_error(out: &mut BytesMut, ids: &ResponseIds, code: ErrorCode, excepti
     out.put_slice(&header);
 }
 
-/// Appends the answer to a client of another version of Hadoop RPC, in the form that it understands
+/// Appends the answer to a client of a different version of Hadoop RPC, in the form that it understands
 /// (`Server.setupBadVersionResponse`).
 pub fn put_bad_version(out: &mut BytesMut, client_version: i8) {
     let message = format!("Server IPC version {VERSION} cannot communicate with client version {client_version}");
@@ -528,7 +528,7 @@ fn put_writable_string(out: &mut BytesMut, text: &str) {
     out.put_slice(text.as_bytes());
 }
 
-/// The exception of an unknown auth protocol byte.
+/// The exception for an unknown auth protocol byte.
 #[must_use]
 pub fn unknown_auth(auth: i8) -> RemoteException {
     RemoteException::new(IPC, format!("Unknown auth protocol:{auth}"))
@@ -540,7 +540,7 @@ pub fn put_preamble(out: &mut BytesMut) {
     out.put_slice(&[VERSION, 0, AUTH_NONE]);
 }
 
-/// What identifies a request.
+/// Identity of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestIds<'a> {
     /// See the constants of this module for negative ones.
@@ -555,7 +555,8 @@ pub struct RequestIds<'a> {
     pub caller_context: Option<&'a str>,
 }
 
-/// The header of a request without its caller context, in a buffer on the stack: its length varint is always one byte.
+/// The header of a request without its caller context, in a buffer on the stack. Its length varint always takes one
+/// byte.
 fn put_request_header(ids: &RequestIds<'_>) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usize) {
     let mut header = [0_u8; MAX_SUCCESS_HEADER_BYTES];
     let mut out = header.as_mut_slice();
@@ -574,7 +575,7 @@ fn put_request_header(ids: &RequestIds<'_>) -> ([u8; MAX_SUCCESS_HEADER_BYTES], 
     (header, MAX_SUCCESS_HEADER_BYTES.saturating_sub(rest))
 }
 
-/// Appends a control frame: a header and perhaps a message.
+/// Appends a control frame: a header, and a message if there is one.
 pub fn put_control<M: Message>(out: &mut BytesMut, ids: &RequestIds<'_>, message: Option<&M>) {
     let (header, header_bytes) = put_request_header(ids);
     let message_bytes = message.map_or(0, |message| delimited_len(message.encoded_len()));
@@ -600,7 +601,7 @@ pub fn put_call<M: Message>(
     message.encode_raw(out);
 }
 
-/// Appends a call whose message is encoded already (without a length before it).
+/// Appends a call whose message is encoded already, without a length prefix.
 pub fn put_call_encoded(
     out: &mut BytesMut,
     ids: &RequestIds<'_>,

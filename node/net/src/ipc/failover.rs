@@ -1,4 +1,4 @@
-//! Calls to whichever NameNode is active (`RetryPolicies.FailoverOnNetworkExceptionRetry`,
+//! Calls to the active one of several NameNodes (`RetryPolicies.FailoverOnNetworkExceptionRetry`,
 //! `ConfiguredFailoverProxyProvider`).
 
 use std::net::SocketAddr;
@@ -11,29 +11,29 @@ use prost::Message;
 
 use super::{CallIds, ClientId, ClientOptions, Protocol, RpcClient, RpcError};
 
-/// What may be done again when nobody knows whether it was done.
+/// Whether a call may be repeated when it is unknown whether it was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idempotence {
-    /// Doing it twice is as doing it once.
+    /// A repetition changes nothing.
     Idempotent,
-    /// The server's retry cache makes it happen once.
+    /// The server's retry cache makes sure that it is carried out once.
     AtMostOnce,
-    /// Must not be sent again.
+    /// It must not be sent again.
     No,
 }
 
 /// Backoff and limits (`dfs.client.failover.*`, `dfs.client.retry.*`).
 #[derive(Clone, Debug)]
 pub struct HaOptions {
-    /// Of each connection.
+    /// Options of each connection.
     pub client: ClientOptions,
-    /// `dfs.client.failover.max.attempts`.
+    /// Most failovers of one call (`dfs.client.failover.max.attempts`).
     pub max_failovers: u32,
-    /// `dfs.client.retry.max.attempts`.
+    /// Most retries of one call (`dfs.client.retry.max.attempts`).
     pub max_retries: u32,
-    /// `dfs.client.failover.sleep.base.millis`.
+    /// Base of the backoff (`dfs.client.failover.sleep.base.millis`).
     pub sleep_base: Duration,
-    /// `dfs.client.failover.sleep.max.millis`.
+    /// Longest backoff (`dfs.client.failover.sleep.max.millis`).
     pub sleep_max: Duration,
 }
 
@@ -54,7 +54,7 @@ impl HaOptions {
 #[derive(Debug)]
 struct Target {
     address: String,
-    /// Held while connecting, so that calls made meanwhile share the one connection.
+    /// Held while connecting, so that calls made meanwhile share one connection.
     client: tokio::sync::Mutex<Option<RpcClient>>,
 }
 
@@ -63,17 +63,17 @@ struct Inner {
     targets: Vec<Target>,
     protocol: &'static Protocol,
     options: HaOptions,
-    /// The target of the next call; only ever moved on from where a call failed, so that many calls that fail
-    /// together move it once.
+    /// Index of the target of the next call. A failed call moves it on only from the target where it failed, so many
+    /// calls that fail together move it once.
     current: AtomicUsize,
     next_call_id: AtomicI32,
 }
 
-/// One logical NameNode behind several addresses; clones share connections.
+/// One logical NameNode behind several addresses. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct HaProxy(Arc<Inner>);
 
-/// What to do after a failed attempt.
+/// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     Fail,
@@ -82,7 +82,7 @@ enum Decision {
 }
 
 impl HaProxy {
-    /// Over `host:port` addresses, resolved anew at each connection. Makes no connection yet.
+    /// A proxy over `host:port` addresses, which are resolved at each connection. This makes no connection yet.
     #[must_use]
     pub fn new(addresses: Vec<String>, protocol: &'static Protocol, options: HaOptions) -> HaProxy {
         let targets = addresses
@@ -101,7 +101,7 @@ impl HaProxy {
         }))
     }
 
-    /// Calls, failing over and retrying as Hadoop's clients do, always with the same client id and call id.
+    /// Makes a call. It fails over and retries as Hadoop's clients do, always with the same client id and call id.
     pub async fn call<Q: Message, R: Message + Default>(
         &self,
         method: &str,
@@ -157,8 +157,8 @@ impl HaProxy {
             .map_or_else(String::new, |target| target.address.clone())
     }
 
-    /// The connection to the current target, made if there is none: for callers who pipeline and handle failures
-    /// themselves.
+    /// The connection to the current target, made if there is none. This is for callers that pipeline calls and handle
+    /// failures themselves.
     pub async fn connection(&self) -> Result<RpcClient, RpcError> {
         self.0.client(self.0.current.load(Ordering::Relaxed)).await
     }
@@ -199,8 +199,8 @@ impl Inner {
             .compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Nothing the first time, since the other one is probably active already; then `base * 2^n`, capped, times 0.5 to
-    /// 1.5 (`getFailoverOrRetrySleepTime`).
+    /// Backoff before the next failover (`getFailoverOrRetrySleepTime`). It is zero the first time, because the other
+    /// NameNode is probably active already. Then it is `base * 2^n`, capped, times a random factor from 0.5 to 1.5.
     fn backoff(&self, times_before: u32) -> Duration {
         if times_before == 0 {
             return Duration::ZERO;
@@ -215,7 +215,7 @@ impl Inner {
     }
 }
 
-/// Resolves `host:port` and connects to the first address that answers; each gets the whole time limit.
+/// Resolves `host:port` and connects to the first address that answers. Each address gets the whole time limit.
 pub async fn connect_to(
     address: &str,
     protocol: &'static Protocol,
@@ -249,7 +249,7 @@ async fn connect_to_any(
     Err(last)
 }
 
-/// `FailoverOnNetworkExceptionRetry.shouldRetry`, in its order.
+/// `FailoverOnNetworkExceptionRetry.shouldRetry`, with the same order of the checks.
 fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
     let may_repeat = idempotence != Idempotence::No;
     match error {
@@ -270,7 +270,7 @@ mod tests {
     use hathi_formats::proto::common::{MonitorHealthRequestProto, MonitorHealthResponseProto};
     use std::net::Ipv4Addr;
 
-    /// Says that it is well.
+    /// A service that always answers that it is healthy.
     struct Well;
 
     impl RpcHandler for Well {
@@ -290,7 +290,7 @@ mod tests {
         let name = tokio::net::TcpListener::bind(here).await.unwrap();
         let address = name.local_addr().unwrap().to_string();
         let leads = tokio::spawn(async move {
-            // The first connection leads to a machine that is gone, the next ones to where it is now.
+            // The first connection leads to a machine that is gone, the later ones to its replacement.
             let (_gone, _) = name.accept().await.unwrap();
             loop {
                 let (mut from, _) = name.accept().await.unwrap();
@@ -311,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_refuses_does_not_hide_the_next() {
-        // Held, so that nobody else listens there.
+        // The port is held, so that no other process listens there.
         let (_held, refusing) = crate::refusing_address();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let listening = listener.local_addr().unwrap();

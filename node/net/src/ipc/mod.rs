@@ -36,7 +36,7 @@ pub struct Protocol {
 pub struct ClientId(Option<[u8; 16]>);
 
 impl ClientId {
-    /// No id: such calls take no part in the retry cache.
+    /// No id. Calls without one take no part in the retry cache.
     pub const EMPTY: ClientId = ClientId(None);
 
     /// A new random id.
@@ -45,7 +45,7 @@ impl ClientId {
         ClientId(Some(*uuid::Uuid::new_v4().as_bytes()))
     }
 
-    /// From the wire: 16 bytes or none; other lengths are refused.
+    /// From the wire: 16 bytes or none. `None` for any other length.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<ClientId> {
         if bytes.is_empty() {

@@ -1,6 +1,6 @@
-//! Hadoop's RPC protocols: the name that travels, the `*PB` interface that `ProtocolMetaInfoPB` calls name, the methods,
-//! and each method's fingerprint (`ProtocolSignature.getFingerprint`) that Java clients look for when they probe for
-//! optional methods.
+//! Hadoop's RPC protocols. Each has the name on the wire, the `*PB` interface that `ProtocolMetaInfoPB` calls name, and
+//! its methods. Each method has the fingerprint (`ProtocolSignature.getFingerprint`) that Java clients look for when
+//! they probe for optional methods.
 
 use super::Protocol;
 
@@ -346,7 +346,7 @@ pub static GET_USER_MAPPINGS_PROTOCOL: Protocol = Protocol {
     methods: &[("getGroupsForUser", 1592211296)],
 };
 
-/// Hathi's own calls between NameNodes, their supervisors and JournalNodes.
+/// Hathi's own calls between NameNodes, their supervisors (the failover controllers) and JournalNodes.
 pub static JOURNAL_EXTENSION_PROTOCOL: Protocol = Protocol {
     name: "hathi.JournalExtensionProtocol",
     pb_interface: "hathi.JournalExtensionProtocol",
@@ -360,7 +360,7 @@ pub static JOURNAL_EXTENSION_PROTOCOL: Protocol = Protocol {
     ],
 };
 
-/// Hathi's own calls of a NameNode's supervisor to its NameNode.
+/// Hathi's own calls from a NameNode's supervisor, its failover controller, to the NameNode.
 pub static SUPERVISOR_PROTOCOL: Protocol = Protocol {
     name: "hathi.SupervisorProtocol",
     pb_interface: "hathi.SupervisorProtocol",

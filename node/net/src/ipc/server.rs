@@ -1,12 +1,12 @@
 //! The RPC server (`org.apache.hadoop.ipc.Server`).
 //!
-//! A few current-thread reactors (one by default), a task per connection. The task hands each call to the handler
-//! where it stands: no task, queue or thread change per call, since those cost several times what a call does. All
-//! replies that the handler gives at once leave in one write; later ones are appended to the connection's outbox from
-//! any thread, which wakes the connection's task. Replies may leave in any order.
+//! There are a few current-thread reactors (one by default), and a task per connection. The task passes each call to
+//! the handler directly. There is no task, queue or thread change per call, because each of these costs several times
+//! what a call does. All replies that the handler gives at once leave in one write. Later replies are appended to the
+//! connection's outbox from any thread, which wakes the connection's task. Replies may leave in any order.
 //!
-//! Everything is bounded: frames, calls without reply and reply bytes of one connection (above which it is not read),
-//! calls and bytes of all connections together.
+//! Everything has a limit: the frames of a connection, its calls without a reply and its reply bytes (above the limits
+//! it is not read), and the calls and bytes of all connections together.
 
 mod connection;
 mod listener;
@@ -29,14 +29,15 @@ pub use outbox::Responder;
 use super::{ClientId, Protocol, RemoteException};
 use crate::auth::Authorizer;
 
-/// Who calls, as the connection said (`UserInformationProto`).
+/// The caller, as the connection named itself (`UserInformationProto`).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct UserInfo {
     /// The effective user.
     pub user: String,
-    /// The real user when the effective one is proxied.
+    /// The real user when the effective user is proxied.
     pub real_user: Option<String>,
-    /// A NameNode calls for one of its clients, and has proven that it is one ([`Authorizer::believe`]).
+    /// Whether a NameNode makes the call for one of its clients, and has proven that it is one
+    /// ([`Authorizer::believe`]).
     pub vouched: bool,
 }
 
@@ -92,25 +93,25 @@ impl RpcCall {
     }
 }
 
-/// What serves the calls.
+/// Serves calls.
 pub trait RpcHandler: Send + Sync + 'static {
-    /// The protocols served; asked once, when the server starts. `ProtocolMetaInfoPB` is served besides.
+    /// The protocols that it serves. The server asks once, when it starts. It serves `ProtocolMetaInfoPB` by itself.
     fn protocols(&self) -> Vec<&'static Protocol>;
 
-    /// Serves one call on the connection's own task: it must not block. The reply may be sent before this returns
-    /// (all replies to one socket read then leave in one write), or at any later time from any thread.
+    /// Serves one call on the connection's own task, so it must not block. It may send the reply before it returns (all
+    /// replies to one socket read then leave in one write), or at any later time from any thread.
     fn call(&self, call: RpcCall, reply: Responder);
 
     /// Called after the last call of one socket read, before the replies are written.
     fn batch_done(&self) {}
 }
 
-/// What a server says of its state with every reply (`AlignmentContext.updateResponseState`).
+/// The state id that a server sends with every reply (`AlignmentContext.updateResponseState`).
 #[derive(Clone)]
 pub struct StateIds(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 impl StateIds {
-    /// `last` gives the id of the newest state that a reply may show.
+    /// `last` returns the id of the newest state that a reply may show.
     pub fn new(last: impl Fn() -> i64 + Send + Sync + 'static) -> StateIds {
         StateIds(Arc::new(last))
     }
@@ -125,47 +126,47 @@ impl std::fmt::Debug for StateIds {
 /// Limits and sizes of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Name of the threads and in logs.
+    /// Name of the threads, also used in logs.
     pub name: String,
     /// Reactor threads (at least one).
     pub reactors: usize,
-    /// `ipc.maximum.data.length`.
+    /// Largest frame, in bytes (`ipc.maximum.data.length`).
     pub max_frame_bytes: usize,
-    /// Calls of one connection that wait for their replies, above which it is no longer read.
+    /// Calls of one connection without a reply, above which the connection is not read.
     pub max_outstanding_per_connection: usize,
-    /// Calls of all connections that wait for their replies, above which calls are refused with RetriableException.
+    /// Calls of all connections without a reply, above which calls are refused with RetriableException.
     pub max_outstanding_total: usize,
-    /// Unsent reply bytes of one connection above which it is no longer read.
+    /// Unsent reply bytes of one connection, above which the connection is not read.
     pub max_outbox_bytes_per_connection: usize,
-    /// Unsent reply bytes of all connections above which none with unsent bytes is read.
+    /// Unsent reply bytes of all connections, above which no connection with unsent bytes is read.
     pub max_outbox_bytes_total: usize,
-    /// Connections (0: no limit) (`ipc.server.max.connections`).
+    /// Most connections; 0 is no limit (`ipc.server.max.connections`).
     pub max_connections: usize,
     /// Connections above which idle ones are closed (`ipc.client.idlethreshold`).
     pub idle_threshold: usize,
     /// Idle time after which a connection may be closed, in ms (twice `ipc.client.connection.maxidletime`).
     pub max_idle_ms: u64,
-    /// How often idle and slow connections are looked for (`ipc.client.connection.idle-scan-interval.ms`).
+    /// Interval of the search for idle and slow connections (`ipc.client.connection.idle-scan-interval.ms`).
     pub idle_scan_interval: Duration,
-    /// For how long a connection may say nothing of itself, or not end a frame that it has begun; see
+    /// How long a connection may take to name its user, or to end a frame that it has begun. See
     /// [`ServerOptions::FRAME_BYTES_PER_SECOND`].
     pub frame_patience: Duration,
-    /// Bytes of unfinished frames of all connections, above which the oldest one's connection is closed.
+    /// Bytes of unfinished frames of all connections, above which the connection with the oldest one is closed.
     pub max_unfinished_bytes: u64,
     /// Backlog of the listening sockets (`ipc.server.listen.queue.size`).
     pub listen_backlog: i32,
-    /// Sent with each reply on the first listener's connections, exceptions included.
+    /// Sent with each reply on the first listener's connections, also with exceptions.
     pub state_ids: Option<StateIds>,
-    /// Who may do what. Without one everybody may do everything, but nobody in another one's name.
+    /// The rules for callers. Without them everybody may make every call, but only under the own name.
     pub authorizer: Option<Arc<Authorizer>>,
 }
 
 impl ServerOptions {
-    /// Each so many bytes of a frame give its sender a second more to end it: the largest frame takes half an hour at
+    /// Bytes of a frame for which its sender gets one second more to end it. The largest frame gets half an hour at
     /// most.
     pub const FRAME_BYTES_PER_SECOND: u64 = 64 << 10;
 
-    /// With what Hadoop's keys say; those that are not set leave the default of this type.
+    /// The options that Hadoop's keys set. For keys that are not set the default of this type applies.
     pub fn of(conf: &Configuration) -> Result<ServerOptions, ConfError> {
         let default = ServerOptions::default();
         let ms = |key: &str, default: Duration| conf.get_duration(key, default, TimeUnit::Millis);
@@ -227,7 +228,7 @@ pub struct ServerMetrics {
     pub received_bytes: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
-    /// Calls refused because too many were waiting.
+    /// Calls refused because too many others were waiting.
     pub too_busy: u64,
     /// Reply bytes not yet written to sockets.
     pub outbox_bytes: u64,

@@ -1,4 +1,4 @@
-//! The connection's task and what it shares with those who call.
+//! The connection's task, and the state that it shares with the callers.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -27,10 +27,10 @@ use crate::ipc::{ClientId, Protocol};
 const MIN_READ_BYTES: usize = 16 << 10;
 const MAX_AHEAD_BYTES: usize = 1 << 20;
 const KEEP_BUFFER_BYTES: usize = 64 << 10;
-/// Other tasks get a turn after a read of so many bytes.
+/// Other tasks get a turn after a read of this many bytes.
 const YIELD_AFTER_BYTES: usize = 16 << 10;
 
-/// Call ids are handed out in sequence: they are their own hash, spread a little for the table's sake.
+/// Hash of call ids. They are handed out in sequence, so each is its own hash, spread a little for the table's sake.
 #[derive(Default)]
 struct CallIdHasher(u64);
 
@@ -62,16 +62,16 @@ struct State {
     out: BytesMut,
     waiting: HashMap<i32, Waiting, BuildHasherDefault<CallIdHasher>>,
     next_call_id: i32,
-    /// The earliest deadline since deadlines were last looked at; may be of a call that has been answered.
+    /// The earliest deadline since deadlines were last checked. Its call may have been answered since.
     next_deadline: Option<Instant>,
-    /// The task runs or will wake by itself.
+    /// Whether the task runs or will wake by itself.
     awake: bool,
-    /// No client holds the connection any more.
+    /// Whether the last client is gone.
     abandoned: bool,
-    /// Why the connection is over.
+    /// Why the connection has ended.
     closed: Option<String>,
     closing: bool,
-    /// A call ran out of time and nothing has come since it was made.
+    /// A call ran out of time, and nothing has come since it was made.
     silent: bool,
     waker: Option<Waker>,
     state_id: Option<i64>,
@@ -83,14 +83,14 @@ impl State {
     }
 }
 
-/// One connection as its clients see it.
+/// The part of a connection that its clients hold.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: SocketAddr,
     client_id: ClientId,
     caller_context: Option<String>,
     over: Notify,
-    /// Held while one call is encoded or one read's answers are matched; never across an await.
+    /// Held while one call is encoded or the answers of one read are matched. It is never held across an await.
     state: Mutex<State>,
 }
 
@@ -155,7 +155,7 @@ impl Link {
                 return;
             }
             let ids = ids.unwrap_or_else(|| {
-                // Ids that callers chose may still wait; theirs are not taken twice.
+                // A caller may have chosen its id, and that call may still wait. Such an id is not used again.
                 let mut call_id = state.next_call_id;
                 while state.waiting.contains_key(&call_id) {
                     call_id = call_id.wrapping_add(1) & i32::MAX;
@@ -203,7 +203,7 @@ impl Link {
     }
 
     pub(super) async fn closed(&self) {
-        // Before it is asked: what ends in between is not missed.
+        // This comes before the check, so that an end in between is not missed.
         let over = self.over.notified();
         if !self.state.lock().is_closed() {
             over.await;
@@ -264,7 +264,7 @@ pub(super) struct ConnectionTask {
     last_read: Instant,
     last_activity: Instant,
     timer: Pin<Box<Sleep>>,
-    /// When the timer was set to go off.
+    /// Time to which the timer is set.
     timer_at: Option<Instant>,
 }
 
@@ -285,7 +285,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Writes what was called; `Ready` when nothing is left.
+    /// Writes pending calls. `Ready` when nothing is left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.output.is_empty() {
@@ -307,7 +307,7 @@ impl ConnectionTask {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once and hands the answers out. Gives the bytes read.
+    /// Reads once and delivers the answers. Returns the number of bytes read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let missing = codec::frame_bytes(&self.input, usize::MAX)
             .ok()
@@ -359,7 +359,7 @@ impl ConnectionTask {
             if let Some(waiting) = waiting {
                 let _ = waiting.answer.send(Err(RpcError::Remote(exception)));
             } else if fatal {
-                // A refusal of the connection is the answer to every call made on it.
+                // A refusal of the connection answers every call on it.
                 for (_, waiting) in state.waiting.drain() {
                     let _ = waiting.answer.send(Err(RpcError::Remote(exception.clone())));
                 }
@@ -414,7 +414,7 @@ impl ConnectionTask {
             let Some(wanted) = wanted else {
                 return Poll::Pending;
             };
-            // A timer that goes off early does no harm; moving it for each call would cost.
+            // A timer that goes off early does no harm. Moving it for each call would cost time.
             if self.timer_at.is_none_or(|at| wanted < at || at <= now) {
                 self.timer.as_mut().reset(wanted.into());
                 self.timer_at = Some(wanted);

@@ -33,45 +33,47 @@ use crate::ipc::ClientId;
 use crate::ipc::codec::{self, ErrorCode, Preamble, RequestHeader, ResponseIds};
 use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
 
-/// Reads land in a buffer that all connections of a reactor share, so that idle connections own none.
+/// Size of the read buffer that all connections of a reactor share, so that idle connections own none.
 const SCRATCH_BYTES: usize = 256 << 10;
-/// Least room for a read.
+/// Least room for a read, in bytes.
 const MIN_READ_BYTES: usize = 64 << 10;
-/// A connection yields to the others after a read of so many bytes.
+/// A connection yields to the others after a read of this many bytes.
 const YIELD_AFTER_BYTES: usize = 16 << 10;
-/// And after so many calls: a third of a millisecond of the cheapest ones, and enough for one write of their replies.
+/// It yields after this many calls: a third of a millisecond of the cheapest ones, and enough for one write of their
+/// replies.
 const SLICE_CALLS: u64 = 256;
-/// And after replies of so many bytes.
+/// It yields after replies of this many bytes.
 const SLICE_REPLY_BYTES: usize = 256 << 10;
-/// And after so long.
+/// It yields after this time.
 const SLICE_TIME: Duration = Duration::from_millis(1);
-/// The time is looked at after so many calls, as looking costs as much as a hundredth of a call.
+/// The clock is read once for this many calls, because reading it costs a hundredth of a call.
 const CALLS_PER_LOOK: u64 = 8;
-/// Longest caller context and signature that are kept (Hadoop shows 128 and 40 bytes of them in its audit log, routers
-/// add addresses). What is longer is left out, as it is for information only.
+/// Longest caller context and signature that are kept, in bytes. (Hadoop shows 128 and 40 bytes of them in its audit
+/// log, and routers add addresses.) Longer ones are left out, because they are only informative.
 const CALLER_CONTEXT_MAX_BYTES: usize = 4 << 10;
-/// Room made ahead for one announced frame; more only as its bytes come in, so that announcing costs nothing.
+/// Room that is made at once for an announced frame, in bytes. More is made only as the bytes come, so that an
+/// announcement costs nothing.
 const MAX_AHEAD_BYTES: usize = 1 << 20;
-/// Write buffers larger than this are given back when empty.
+/// Write buffers larger than this are freed when they are empty.
 const KEEP_BUFFER_BYTES: usize = 64 << 10;
-/// Bytes of a SASL message. Its methods are repeated, and each takes much more memory than it may have bytes.
+/// Longest SASL message, in bytes. Its repeated field of methods takes much more memory decoded than it has bytes.
 const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(SCRATCH_BYTES));
 }
 
-/// Where a connection stands.
+/// Phase of a connection.
 #[derive(Debug)]
 enum Phase {
     Preamble,
-    /// SASL was asked for and has not ended.
+    /// SASL was requested and has not ended.
     Sasl,
-    /// Calls, once the context is there.
+    /// Calls are served, once the connection context is there.
     Calls(Option<Arc<UserInfo>>),
 }
 
-/// A frame that ends the connection, with what is said about it.
+/// A frame that ends the connection, with the error that is sent about it.
 struct Fatal {
     code: ErrorCode,
     exception: RemoteException,
@@ -107,13 +109,13 @@ pub(super) struct ConnectionTask {
     service: Arc<Service>,
     registry_key: u64,
     phase: Phase,
-    /// The beginning of a frame whose end has not come.
+    /// The beginning of an unfinished frame.
     input: BytesMut,
-    /// As much of it as was told to the server.
+    /// Bytes of it that the server's counters include.
     published_input: u64,
-    /// Whole frames that are not served yet; nothing is read while there are any.
+    /// Whole frames that are not served yet. Nothing is read while there are any.
     pending: Bytes,
-    /// What the user may do, while that waits for groups; nothing is served meanwhile.
+    /// Set while the decision on the user's rights waits for groups. Nothing is served meanwhile.
     admission: Option<(Waiting, Arc<UserInfo>)>,
     /// Protocols that the user may use.
     allowed: Protocols,
@@ -121,11 +123,11 @@ pub(super) struct ConnectionTask {
     output: BytesMut,
     /// Calls handed to the handler since the connection began.
     dispatched: u64,
-    /// The last counts told to the server.
+    /// The last values that the server's counters include.
     published_outstanding: u64,
     published_bytes: u64,
     protocol_hint: usize,
-    /// A fatal reply is on its way; nothing more is read.
+    /// A fatal reply is being sent. Nothing more is read.
     ending: bool,
 }
 
@@ -157,7 +159,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Takes what others replied; gives how many calls still wait, or how to end.
+    /// Takes the replies from the outbox. Returns how many calls still wait, or how to end the connection.
     fn collect(&mut self) -> Result<u64, Closing> {
         let (outstanding, unsent_bytes) = {
             let mut outbox = self.connection.outbox.lock();
@@ -198,7 +200,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Writes; `Ready` when nothing is left.
+    /// Writes. `Ready` when nothing is left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
@@ -224,8 +226,9 @@ impl ConnectionTask {
         self.connection.last_active_ms.store(now, Ordering::Relaxed);
     }
 
-    /// Tells the server how much there is of a frame that has not ended, and since when. `ended`: those before it have ended
-    /// since this was told last. Calls may follow each other so closely that there is always a part of one.
+    /// Publishes the size of the unfinished frame, and the time since when it is unfinished. `ended` says that an
+    /// earlier frame has ended since the last call. Frames may follow each other so closely that there is always an
+    /// unfinished one.
     fn publish_input(&mut self, ended: bool) {
         let now = self.input.len() as u64;
         let before = std::mem::replace(&mut self.published_input, now);
@@ -248,7 +251,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Reads once and keeps what came whole. Gives the bytes read, 0 at the end of the stream.
+    /// Reads once and keeps whole frames. Returns the number of bytes read, 0 at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let read = if self.input.is_empty() {
             let mut chunk = BytesMut::new();
@@ -290,7 +293,7 @@ impl ConnectionTask {
         Poll::Ready(Ok(read))
     }
 
-    /// Splits whole frames off the front of what was read, after the preamble was.
+    /// Splits whole frames off the front of the input, after the preamble was read.
     fn split(&mut self, input: &mut BytesMut) -> io::Result<Option<Bytes>> {
         if matches!(self.phase, Phase::Preamble) && !self.on_preamble(input) {
             return Ok(None);
@@ -301,7 +304,7 @@ impl ConnectionTask {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// Whether the preamble is there and good.
+    /// Reads the preamble. Returns whether it is complete and valid.
     fn on_preamble(&mut self, input: &mut BytesMut) -> bool {
         let refusal = ResponseIds {
             call_id: codec::CALL_ID_AUTHORIZATION_FAILED,
@@ -328,13 +331,13 @@ impl ConnectionTask {
         true
     }
 
-    /// Says something and ends the connection once it is written.
+    /// Appends a last message, and ends the connection once it is written.
     fn end_with(&mut self, put: impl FnOnce(&mut BytesMut)) {
         put(&mut self.connection.outbox.lock().bytes);
         self.ending = true;
     }
 
-    /// Serves frames until there is none left, or others are due.
+    /// Serves frames until none is left, or other connections are due.
     fn serve_slice(&mut self) {
         let frames = std::mem::take(&mut self.pending);
         let before = self.dispatched;
@@ -342,7 +345,7 @@ impl ConnectionTask {
         let mut at = 0;
         while at < frames.len() && !self.ending && self.admission.is_none() && !self.is_over(before, began) {
             let rest = frames.get(at..).unwrap_or_default();
-            // `split` gave whole frames only.
+            // `split` returned whole frames only.
             let Ok(Some(len)) = codec::frame_bytes(rest, usize::MAX) else {
                 break;
             };
@@ -385,7 +388,7 @@ impl ConnectionTask {
         self.end_with(|out| codec::put_error(out, &ids, fatal.code, &fatal.exception));
     }
 
-    /// Whether a slice that began with this call and at this moment has had its share.
+    /// Whether a slice that began with call number `before` at the time `began` has had its share.
     #[inline]
     fn is_over(&self, before: u64, began: Instant) -> bool {
         let calls = self.dispatched - before;
@@ -453,7 +456,7 @@ impl ConnectionTask {
             let proven = authorizer
                 .as_ref()
                 .is_some_and(|authorizer| authorizer.is_proven(proof));
-            // What was said is a secret if it is true, so nobody is told of it.
+            // A valid proof is a secret, so it is not shown to anybody.
             user.real_user = Some("a NameNode".to_owned());
             user.vouched = proven;
         }
@@ -483,7 +486,7 @@ impl ConnectionTask {
         Ok(())
     }
 
-    /// Looks whether it is known by now what the user may do.
+    /// Checks whether the user's rights are known by now.
     fn poll_admission(&mut self, cx: &mut Context<'_>) {
         let Some((waiting, user)) = &mut self.admission else {
             return;
@@ -498,8 +501,8 @@ impl ConnectionTask {
         }
     }
 
-    /// Only SIMPLE is offered: a client that asks what there is is told so, and one that names SIMPLE itself is not
-    /// answered, as it does not wait.
+    /// Offers only SIMPLE. A client that asks for the methods gets this answer. A client that names SIMPLE itself gets
+    /// none, because it does not wait for one.
     fn on_sasl(&mut self, header: &RequestHeader<'_>, rest: &[u8]) -> Result<(), Fatal> {
         use rpc_sasl_proto::SaslState;
         if rest.len() > HANDSHAKE_BYTES_MAX {
@@ -665,14 +668,14 @@ impl ConnectionTask {
             && (own == 0 || total <= options.max_outbox_bytes_total as u64)
     }
 
-    /// Registers the socket with the runtime that this is called on.
+    /// Registers the socket with the present runtime.
     fn register(&mut self) -> io::Result<()> {
         let socket = StdStream::from(self.stream.as_fd().try_clone_to_owned()?);
         self.stream = TcpStream::from_std(socket)?;
         Ok(())
     }
 
-    /// `Ready` at the end, or with the runtime to go on at.
+    /// `Ready` at the end of the connection, or with the runtime on which it goes on.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Handle>>> {
         loop {
             let outstanding = match self.collect() {
@@ -702,7 +705,7 @@ impl ConnectionTask {
                     self.serve_slice();
                 }
                 if read >= YIELD_AFTER_BYTES || (!self.pending.is_empty() && self.admission.is_none()) {
-                    // Replies leave now; the rest waits for its turn.
+                    // Replies leave now, and further calls wait for the next turn.
                     if self.collect().is_ok() {
                         let _ = self.poll_write(cx)?;
                     }
@@ -715,7 +718,7 @@ impl ConnectionTask {
             }
             let mut outbox = self.connection.outbox.lock();
             if !write_blocked && let Some(runtime) = outbox.move_to.take() {
-                // Whoever replies until the task runs there finds it awake.
+                // The task is marked as awake until it runs on the other runtime, so replies meanwhile wake nobody.
                 outbox.awake = true;
                 return Poll::Ready(Ok(Some(runtime)));
             }
@@ -725,7 +728,7 @@ impl ConnectionTask {
             if std::mem::take(&mut outbox.wants_socket) {
                 outbox.socket = Some(self.stream.as_fd().try_clone_to_owned()?);
             }
-            // A blocked write wakes the task by itself, and until then more replies change nothing.
+            // A blocked write wakes the task by itself. Until then more replies change nothing.
             outbox.awake = write_blocked;
             if !outbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 outbox.waker = Some(cx.waker().clone());
@@ -735,13 +738,13 @@ impl ConnectionTask {
     }
 }
 
-/// Wakes the task again once all others that are ready have run and the sockets were looked at. A task that wakes itself
-/// runs before the runtime looks at a socket.
+/// Wakes the task again after all other ready tasks have run and the sockets were polled. A task that wakes itself
+/// directly runs before the runtime polls any socket.
 fn yield_to_others(cx: &mut Context<'_>) {
     let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
-/// Runs a connection to its end, on whichever runtimes it asks for.
+/// Runs a connection to its end, on the runtimes that it moves to.
 pub(super) async fn run(mut task: ConnectionTask) {
     match poll_fn(|cx| task.poll_turn(cx)).await {
         Ok(None) => {}
@@ -751,7 +754,7 @@ pub(super) async fn run(mut task: ConnectionTask) {
 }
 
 fn go_on(mut task: ConnectionTask, runtime: &Handle) {
-    // Without that runtime the connection ends.
+    // If that runtime has ended, the connection ends too.
     runtime.spawn(async move {
         match task.register() {
             Ok(()) => run(task).await,

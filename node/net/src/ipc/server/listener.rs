@@ -19,9 +19,9 @@ use super::outbox::{Closing, Connection, Outbox};
 use super::table::ProtocolTable;
 use super::{RpcHandler, ServerMetrics, ServerOptions, StateIds};
 
-/// A peer that takes none of its replies for so long is cut off.
+/// A client that takes none of its replies for this long is cut off.
 const MAX_WRITE_STALL_MS: u64 = 300_000;
-/// Accepted sockets on their way to a reactor.
+/// Most accepted sockets that wait for a reactor.
 const INTAKE_MAX: usize = 1024;
 /// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -35,19 +35,19 @@ pub(super) struct Counters {
     pub(super) sent_bytes: AtomicU64,
     pub(super) outbox_bytes: AtomicU64,
     pub(super) too_busy: AtomicU64,
-    /// Bytes of replies that are made and wait.
+    /// Bytes of replies that are made and held back.
     pub(super) held_bytes: AtomicU64,
-    /// Bytes of frames that have not ended.
+    /// Bytes of unfinished frames.
     pub(super) unfinished_bytes: AtomicU64,
 }
 
-/// What all connections of a server share.
+/// State that all connections of a server share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: ServerOptions,
     pub(super) counters: Counters,
     started: Instant,
-    /// Taken when a connection begins or ends, and by sweeps over all of them.
+    /// Locked when a connection begins or ends, and by sweeps over all connections.
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next_key: AtomicU64,
 }
@@ -90,7 +90,7 @@ impl Shared {
         }
     }
 
-    /// Whether a connection has not said whose it is, or has not ended a frame, for too long.
+    /// Whether a connection takes too long to name its user, or to end a frame.
     fn is_too_slow(&self, connection: &Connection, now_ms: u64) -> bool {
         let patience_ms = u64::try_from(self.options.frame_patience.as_millis()).unwrap_or(u64::MAX);
         if !connection.is_admitted.load(Ordering::Relaxed) {
@@ -104,7 +104,7 @@ impl Shared {
         waited_ms > patience_ms.saturating_add(bytes * 1000 / ServerOptions::FRAME_BYTES_PER_SECOND)
     }
 
-    /// Makes room: who began first and has not ended has had the longest time.
+    /// Makes room by closing the connection with the oldest unfinished frame, which has had the longest time.
     pub(super) fn close_oldest_unfinished(&self) {
         let oldest = {
             let connections = self.connections.lock();
@@ -129,10 +129,10 @@ pub(super) struct Service {
     pub(super) state_ids: Option<StateIds>,
 }
 
-/// Where new connections of a reactor are put.
+/// Channel for the new connections of a reactor.
 type Intake = mpsc::Sender<(StdStream, SocketAddr, Arc<Service>)>;
 
-/// A running server on threads of its own; dropping it stops it.
+/// A running server on threads of its own. Dropping it stops it.
 pub struct RpcServer {
     shared: Arc<Shared>,
     intakes: Vec<Intake>,
@@ -218,13 +218,13 @@ impl RpcServer {
         Ok(())
     }
 
-    /// Where the first listener is bound.
+    /// Address of the first listener.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The runtime of the first reactor, for tasks that must work hand in hand with the calls.
+    /// The runtime of the first reactor, for tasks that share its thread with the calls.
     #[must_use]
     pub fn reactor(&self) -> &tokio::runtime::Handle {
         &self.acceptor
@@ -247,7 +247,7 @@ impl RpcServer {
         self.shared.metrics()
     }
 
-    /// The counters for who does not own the server.
+    /// A function that reads the counters, for callers that do not own the server.
     pub fn meter(&self) -> impl Fn() -> ServerMetrics + Send + Sync + use<> {
         let shared = self.shared.clone();
         move || shared.metrics()
@@ -276,12 +276,12 @@ impl Shared {
 
 impl Drop for RpcServer {
     fn drop(&mut self) {
-        // Those that moved to other runtimes end there.
+        // Connections that moved to other runtimes are ended there.
         self.shared.close_all(Closing::Close);
         let _ = self.stop.send(true);
         let own = std::thread::current().id();
         for thread in self.threads.drain(..) {
-            // A handler may own the server, and so be what drops it.
+            // A handler may own the server, so its thread may be the one that drops the server.
             if thread.thread().id() != own && thread.join().is_err() {
                 tracing::error!("a reactor thread panicked");
             }
@@ -304,7 +304,7 @@ fn listen(addr: SocketAddr, backlog: i32) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// One reactor: runs the connections that it is given until the server stops.
+/// Runs one reactor: it serves the connections that it is given until the server stops.
 async fn react(
     shared: Arc<Shared>,
     mut incoming: mpsc::Receiver<(StdStream, SocketAddr, Arc<Service>)>,
@@ -382,7 +382,7 @@ async fn accept(listener: TcpListener, service: Arc<Service>, shared: Arc<Shared
                 Ok(stream) => {
                     turn = (turn + 1) % many.len();
                     if let Some(intake) = many.get(turn) {
-                        // Gone when the server stops.
+                        // The channel is closed when the server stops.
                         let _ = intake.send((stream, peer, service.clone())).await;
                     }
                     Ok(())

@@ -19,9 +19,9 @@ use crate::ipc::codec::{self, ErrorCode, ResponseIds};
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {
-    /// Without writing what is left (FIN).
+    /// Close it without writing the rest (FIN).
     Close,
-    /// RST, so that the client notices at once that nothing more will come.
+    /// Reset it (RST), so that the client notices at once that nothing more will come.
     Reset,
 }
 
@@ -31,40 +31,41 @@ pub(super) struct Outbox {
     pub(super) bytes: BytesMut,
     /// Replies since the connection began.
     pub(super) replied: u64,
-    /// The task runs, or something that will come by itself (a writable socket) wakes it: nobody needs to.
+    /// The task runs, or will be woken by an event that comes anyway (a writable socket). So a reply need not wake it.
     pub(super) awake: bool,
     pub(super) closing: Option<Closing>,
-    /// The task is gone.
+    /// The task has ended.
     pub(super) closed: bool,
     pub(super) waker: Option<Waker>,
-    /// The task goes on there after this turn.
+    /// The runtime on which the task goes on after this turn.
     pub(super) move_to: Option<tokio::runtime::Handle>,
-    /// Somebody wants to look at the socket while a call waits.
+    /// Whether a waiting call wants to look at the socket ([`Responder::let_look`]).
     pub(super) wants_socket: bool,
-    /// The socket once more, to look at; it goes with the task.
+    /// A second descriptor of the socket, to look at. It is closed when the task ends.
     pub(super) socket: Option<OwnedFd>,
 }
 
-/// What a connection's task shares with those who reply.
+/// State that a connection's task shares with the senders of replies.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) server: Arc<Shared>,
     pub(super) state_ids: Option<StateIds>,
-    /// Never held across an await, and only for as long as appending one reply takes.
+    /// Never held across an await, and only as long as it takes to append one reply.
     pub(super) outbox: Mutex<Outbox>,
-    /// Milliseconds since the server's start when it was accepted.
+    /// Time at which it was accepted, in milliseconds since the server's start.
     pub(super) since_ms: u64,
-    /// Milliseconds since the server's start when something was last read or written.
+    /// Time of the last read or write, in milliseconds since the server's start.
     pub(super) last_active_ms: AtomicU64,
-    /// Bytes in the outbox, for who must not take its lock to know.
+    /// Bytes in the outbox, for readers that must not take its lock.
     pub(super) unsent: AtomicUsize,
-    /// Bytes of replies that are made and wait for something ([`Responder::hold`]).
+    /// Bytes of replies that are made and held back ([`Responder::hold`]).
     pub(super) held: AtomicU64,
-    /// Bytes of a frame that has not ended, and since when, in milliseconds since the server's start.
+    /// Bytes of the unfinished frame. The next field is the time since when it is unfinished, in milliseconds since the
+    /// server's start.
     pub(super) unfinished_bytes: AtomicU64,
     pub(super) unfinished_since_ms: AtomicU64,
-    /// It is known who calls.
+    /// Whether the connection has named its user and was admitted.
     pub(super) is_admitted: AtomicBool,
     /// Calls without a reply, as of the task's last turn.
     pub(super) outstanding: AtomicU64,
@@ -111,8 +112,8 @@ impl Connection {
     }
 }
 
-/// The way back for one reply, inline or later and from any thread. Dropping it without sending resets the connection:
-/// the client must not wait for what never comes.
+/// Sends one reply, inline or later, from any thread. Dropping it without sending resets the connection: the client
+/// must not wait for a reply that never comes.
 #[derive(Debug)]
 pub struct Responder {
     connection: Option<Arc<Connection>>,
@@ -134,8 +135,9 @@ impl Responder {
         }
     }
 
-    /// The reply is made, has so many bytes, and will be sent later: until then they count as bytes that the connection
-    /// has not sent, so that the memory for replies that wait is bounded as that for replies that nobody takes.
+    /// Says that the reply is made, has `bytes` bytes and will be sent later. Until then they count as unsent bytes of
+    /// the connection. So memory for replies that are held back is limited like memory for replies that clients do not
+    /// take.
     pub fn hold(&mut self, bytes: usize) {
         if let Some(connection) = &self.connection {
             let bytes = bytes as u64;
@@ -195,14 +197,14 @@ impl Responder {
         }
     }
 
-    /// Resets the connection (RST), so that the client knows at once that it cannot know whether the call was served.
+    /// Resets the connection (RST), so that the client knows at once that the call may or may not have been served.
     pub fn reset(mut self) {
         if let Some(connection) = self.take() {
             connection.close(Closing::Reset);
         }
     }
 
-    /// With the state as it is when the reply leaves: whatever the reply shows is not newer.
+    /// Ids of the response, with the state id at the time when the reply leaves. The reply shows no newer state.
     fn ids_at(&self, connection: &Connection) -> ResponseIds {
         let mut ids = self.ids;
         if let Some(state_ids) = &connection.state_ids {
@@ -216,15 +218,16 @@ impl Responder {
         self.ids.state_id = Some(state_id);
     }
 
-    /// Serves the connection on another runtime from its next read on: who always calls the same thing is served by the
-    /// thread that owns it, without a hand-over for each call. Only to be asked for while a call is being handled.
+    /// Serves the connection on another runtime from its next read on. A client that always makes the same calls is
+    /// then served by the thread that owns their data, without a hand-over for each call. Only to be called while a
+    /// call is being handled.
     pub fn move_to(&self, runtime: &tokio::runtime::Handle) {
         if let Some(connection) = &self.connection {
             connection.outbox.lock().move_to = Some(runtime.clone());
         }
     }
 
-    /// Whether the connection is gone, so that nobody waits for the reply.
+    /// Whether the connection is gone, so that no client waits for the reply.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.connection.as_ref().is_none_or(|connection| {
@@ -234,7 +237,7 @@ impl Responder {
     }
 
     /// Lets [`Responder::is_waiting`] look at the connection's socket from the next turn of its task on, which comes at
-    /// once. It costs the connection a second file descriptor.
+    /// once. It costs a second file descriptor.
     pub fn let_look(&self) {
         let Some(connection) = &self.connection else { return };
         let waker = {
@@ -243,7 +246,7 @@ impl Responder {
                 return;
             }
             outbox.wants_socket = true;
-            // While the call is being handled the task is awake.
+            // The task is awake while the call is being handled.
             if outbox.awake {
                 None
             } else {
@@ -256,8 +259,8 @@ impl Responder {
         }
     }
 
-    /// Whether the other end of the connection is open, as the kernel knows it now: the connection's own task may not
-    /// have read that it is not. False also when that can't be told.
+    /// Whether the client's end of the connection is open, as the kernel knows it now. The connection's own task may
+    /// not have read the end yet. False also when that can't be found out.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
@@ -274,12 +277,12 @@ impl Responder {
     }
 }
 
-/// Whether the peer has ended the connection, also when bytes from before that were not read.
+/// Whether the client has ended the connection, even if earlier bytes were not read yet.
 fn hung_up(socket: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // RDHUP, HUP and ERR are all that can be told here, and each is an end.
+    // Only RDHUP, HUP and ERR can be reported here, and each means an end.
     !matches!(poll(&mut fds, Some(&now)), Ok(0))
 }
 

@@ -1,9 +1,9 @@
-//! From the names in a call's header to the registered protocol and method, without a map of strings per call.
+//! Looks up the protocol and method that a call's header names, without a map of strings.
 
 use crate::ipc::Protocol;
 use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
 
-/// What a handler serves, indexed.
+/// The protocols of a handler, indexed.
 #[derive(Debug)]
 pub(super) struct ProtocolTable {
     entries: Vec<Entry>,
@@ -12,7 +12,8 @@ pub(super) struct ProtocolTable {
 #[derive(Debug)]
 struct Entry {
     protocol: &'static Protocol,
-    /// Method indexes by hash, `None` where free; a power of two long and at most half full.
+    /// Indexes of methods by hash, `None` where a slot is free. Its length is a power of two, and it is at most half
+    /// full.
     slots: Vec<Option<u16>>,
 }
 
@@ -43,7 +44,7 @@ impl ProtocolTable {
         self.entries.iter().map(|entry| entry.protocol)
     }
 
-    /// The position of a protocol. `hint` is where the connection's last call went, which is nearly always the place.
+    /// The index of a protocol. `hint` is the index of the connection's last call, which is nearly always right.
     #[inline]
     pub(super) fn protocol(&self, name: &[u8], hint: usize) -> Option<usize> {
         let is = |entry: &Entry| entry.protocol.name.as_bytes() == name;
@@ -74,7 +75,7 @@ impl ProtocolTable {
     }
 }
 
-/// Good enough for a hundred method names: the length and the first and last eight bytes.
+/// Hash of a method's name, from its length and its first and last eight bytes. It is good enough for a hundred names.
 #[inline]
 fn hash(name: &[u8]) -> usize {
     let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));

@@ -20,7 +20,7 @@ use crate::ipc::{ClientOptions, HaOptions, HaProxy, Idempotence, RpcClient, RpcE
 
 mod border;
 
-/// Any message with a string will do.
+/// Any message type with a string serves.
 type Text = GetProtocolVersionsRequestProto;
 
 fn text(text: &str) -> Text {
@@ -29,9 +29,9 @@ fn text(text: &str) -> Text {
     }
 }
 
-/// Serves HAServiceProtocol's names with other meanings:
-/// `monitorHealth` answers with what came, `getServiceStatus` parks the reply for a later `transitionToActive`,
-/// `getProtocolVersion` answers with the thread's name and moves the connection.
+/// Serves the methods of HAServiceProtocol with other meanings. `monitorHealth` answers with its request.
+/// `getServiceStatus` keeps the reply until a later `transitionToActive`. `getProtocolVersion` answers with the
+/// thread's name and moves the connection.
 #[derive(Default)]
 struct Echo {
     parked: Mutex<Vec<(Responder, Text)>>,
@@ -72,7 +72,7 @@ impl RpcHandler for Echo {
                 self.parked.lock().push((reply, request));
             }
             "transitionToActive" => {
-                // From another thread, and last first.
+                // The replies come from another thread, the last one first.
                 let parked = std::mem::take(&mut *self.parked.lock());
                 std::thread::spawn(move || {
                     for (parked, request) in parked.into_iter().rev() {
@@ -359,7 +359,7 @@ async fn parked_replies_come_later_and_in_any_order() {
 #[test]
 fn safety_11_a_client_that_hung_up_is_seen_to_wait_no_more_before_its_connection_is_read_again() {
     let options = ServerOptions {
-        // So that the connection's task reads nothing more, as if it were stopped.
+        // This keeps the connection's task from reading more, as if it were stopped.
         max_outstanding_per_connection: 1,
         ..ServerOptions::default()
     };
@@ -574,7 +574,7 @@ async fn a_connection_moves_to_another_thread_and_loses_nothing() {
     assert_eq!(parked.await.unwrap().protocol, "parked before");
     assert_eq!(server.metrics().outstanding, 0);
     assert_eq!(server.metrics().connections, 1);
-    // Its runtime's end is the connection's.
+    // When its runtime ends, the connection ends.
     stop.send(()).unwrap();
     other.join().unwrap().unwrap();
     assert!(client.call::<_, Text>("monitorHealth", &text("")).await.is_err());
@@ -642,12 +642,12 @@ async fn the_proxy_finds_the_active_and_keeps_the_calls_identity() {
     assert_eq!((served[0].2, served[0].3), (0, 1));
     assert_eq!((served[1].2, served[1].3), (1, 0));
     assert_eq!(proxy.current(), second.local_addr().to_string());
-    // A broken connection is not tried again unless that does no harm.
+    // A call is not repeated after a broken connection, unless a repetition does no harm.
     let broken = proxy
         .call::<_, Text>("transitionToObserver", &text(""), Idempotence::No)
         .await;
     assert!(matches!(broken, Err(RpcError::Broken { .. })));
-    // A dead server is passed by, whatever the call.
+    // A dead server is skipped, whatever the call.
     *standby.fail_with.lock() = None;
     second.stop();
     let answer = proxy

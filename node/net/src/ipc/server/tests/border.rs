@@ -1,4 +1,4 @@
-//! What one connection can't do to the server, and what it may not do at all.
+//! Limits and rights of one connection.
 
 use super::*;
 use hathi_formats::exceptions::AUTHORIZATION;
@@ -40,7 +40,8 @@ async fn a_name_that_nobody_has_is_not_kept() {
     assert_eq!(echo.seen.lock().len(), 1);
 }
 
-/// Stops the reactor at the first call with the text "stop" until it is let go, and answers with as much as it is told to.
+/// Stops the reactor at the first call with the text "stop" until the test opens the gate. It answers with as many
+/// bytes as it is told to.
 struct Gate {
     stopped: mpsc::Sender<()>,
     go: Mutex<mpsc::Receiver<()>>,
@@ -64,7 +65,7 @@ impl RpcHandler for Gate {
     }
 }
 
-/// A client with one call at a time, whose bytes are at the server when it has sent them.
+/// A client with one call at a time. Its bytes are at the server when it has sent them.
 struct Mouse(TcpStream);
 
 impl Mouse {
@@ -101,7 +102,7 @@ impl Mouse {
     }
 }
 
-/// What is left of a server after "elephant" has sent so many calls at once and another client a single one.
+/// Starts a server and sends it `calls` calls at once from "elephant", and a single call from another client.
 fn many_calls_at_once(calls: i32, answer: &str, options: ServerOptions) -> (Arc<Gate>, RpcServer, TcpStream) {
     let (stopped, has_stopped) = mpsc::channel();
     let (go, may_go) = mpsc::channel();
@@ -133,7 +134,7 @@ fn many_calls_at_once(calls: i32, answer: &str, options: ServerOptions) -> (Arc<
 
 #[test]
 fn who_sends_many_calls_at_once_waits_between_them_for_others() {
-    // All of them fit into one read.
+    // All of the calls fit into one read.
     const CALLS: i32 = 1000;
     let (gate, server, stream) = many_calls_at_once(CALLS, "", ServerOptions::default());
     for _ in 0..CALLS {
@@ -156,7 +157,7 @@ fn replies_that_are_not_taken_end_the_serving_within_one_read() {
     };
     let (_gate, server, stream) = many_calls_at_once(2000, &answer, options);
     let mut mouse = Mouse::connect(&server);
-    // Many turns of the reactor, in each of which the first connection may be served on.
+    // The reactor takes many turns. In each the first connection may be served further.
     for _ in 0..100 {
         mouse.call();
     }
@@ -167,11 +168,11 @@ fn replies_that_are_not_taken_end_the_serving_within_one_read() {
     }
 }
 
-/// What clients send to a server that has received so many bytes.
+/// Clients of a server that is known to have received this many bytes.
 struct Senders(RpcServer, u64);
 
 impl Senders {
-    /// The bytes are at the server when this returns, and some time before those that are sent next.
+    /// When this returns, the bytes are at the server. The next bytes come in a later millisecond.
     fn send(&mut self, stream: &mut TcpStream, bytes: &[u8]) {
         stream.write_all(bytes).unwrap();
         self.1 += bytes.len() as u64;
@@ -208,7 +209,7 @@ fn a_frame_that_follows_another_one_closely_is_waited_for_from_its_own_beginning
     senders.send(&mut busy, &[rest, half].concat());
     read_frame(&busy);
     let _other = senders.begin(all_but_one);
-    // Now it is too much, and who has waited longest makes room.
+    // Now there are too many bytes, and the connection that has waited longest makes room.
     senders.send(&mut busy, &all_but_one[half.len()..]);
     busy.write_all(&call[all_but_one.len()..]).unwrap();
     read_frame(&busy);
@@ -223,7 +224,7 @@ fn half_a_frame_is_not_waited_for_for_ever() {
         ..ServerOptions::default()
     };
     let (_echo, server) = serve(options);
-    // One that says nothing, one that never says who it is, and one that never ends its call.
+    // One client says nothing, one never names its user, and one never ends its call.
     let mut bytes = BytesMut::new();
     put_opening(&mut bytes);
     let mut half = bytes.clone();
@@ -277,7 +278,7 @@ fn idle_connections_beyond_the_threshold_are_closed_and_whoever_waits_for_an_ans
     waits.receive();
 }
 
-/// How long the caller contexts are that calls come with.
+/// Lengths of the caller contexts of the received calls.
 #[derive(Default)]
 struct Contexts(Mutex<Vec<Option<usize>>>);
 
