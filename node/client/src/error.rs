@@ -1,4 +1,4 @@
-//! What can go wrong for a user of the client.
+//! Errors of the client.
 
 use hathi_formats::conf::ConfError;
 use hathi_formats::exceptions::{ExceptionClass, RemoteException};
@@ -13,14 +13,14 @@ pub enum ClientError {
     /// The configuration can't be used.
     #[error(transparent)]
     Configuration(#[from] ConfError),
-    /// A DataNode could not be reached, or answered something else than was asked.
+    /// A DataNode could not be reached, or its answer did not fit the request.
     #[error("{what} {peer}: {source}")]
     DataNode {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
         /// The DataNode, `ip:port`.
         peer: String,
-        /// What happened.
+        /// The cause.
         source: std::io::Error,
     },
     /// No replica of a block could be read.
@@ -30,29 +30,29 @@ pub enum ClientError {
         block: i64,
         /// The file.
         path: String,
-        /// What the last replica answered.
+        /// The answer of the last replica.
         last: String,
     },
-    /// No DataNode tells how much of a block that is being written can be read.
+    /// No DataNode knows how much of a block under construction can be read.
     #[error("Cannot obtain block length for blk_{block} file={path} (last error: {last})")]
     UnknownLength {
         /// The block's id.
         block: i64,
         /// The file.
         path: String,
-        /// What the last DataNode answered.
+        /// The answer of the last DataNode.
         last: String,
     },
     /// No DataNode is left to write to.
     #[error("All datanodes {nodes} are bad. Aborting...")]
     AllDataNodesBad {
-        /// Those that were tried.
+        /// The DataNodes that were tried.
         nodes: String,
     },
     /// The file does not exist.
     #[error("File does not exist: {0}")]
     NotFound(String),
-    /// The writer failed before.
+    /// The writer failed earlier.
     #[error("the file's writer has failed before: {0}")]
     Poisoned(String),
 }

@@ -15,41 +15,41 @@ use std::time::Duration;
 /// How often the lease of files under construction is renewed: half of Hadoop's soft limit of a minute.
 const LEASE_RENEWAL: Duration = Duration::from_secs(30);
 
-/// How the client behaves.
+/// Settings of a client.
 #[derive(Clone, Debug)]
 pub struct FileSystemOptions {
     /// The user that calls.
     pub user: String,
-    /// Holder of the leases; unique for each client.
+    /// The holder of the leases. It is unique for each client.
     pub client_name: String,
-    /// `dfs.replication`
+    /// Replication factor of new files (`dfs.replication`).
     pub replication: u32,
-    /// `dfs.blocksize`, bytes.
+    /// Block size of new files, in bytes (`dfs.blocksize`).
     pub block_size: u64,
     /// `dfs.checksum.type` and `dfs.bytes-per-checksum`.
     pub checksum: DataChecksum,
-    /// How often the NameNode is asked again for the DataNodes of a block that is being written
-    /// (`dfs.client.retry.times.get-last-block-length`): after a restart it hears of them only by their reports.
+    /// How often the NameNode is asked again for the DataNodes of a block under construction
+    /// (`dfs.client.retry.times.get-last-block-length`). After a restart it knows them only from their reports.
     pub last_block_retries: u32,
-    /// Pause before that (`dfs.client.retry.interval-ms.get-last-block-length`).
+    /// Pause before it is asked again (`dfs.client.retry.interval-ms.get-last-block-length`).
     pub last_block_pause: Duration,
-    /// `fs.permissions.umask-mode`: permission bits that new files and directories do not get, unless their directory has
-    /// default ACLs, which count in its place.
+    /// Permission bits that new files and directories do not get (`fs.permissions.umask-mode`). In a directory with
+    /// default ACLs those apply instead.
     pub umask: u16,
 }
 
 /// How a file is created.
 #[derive(Clone, Debug)]
 pub struct CreateOptions {
-    /// Replace what is there.
+    /// Replace an existing file.
     pub overwrite: bool,
     /// Create missing parents.
     pub create_parent: bool,
     /// Permission bits before the umask.
     pub permission: u16,
-    /// Replicas; the client's default if `None`.
+    /// Replication factor. `None` takes the client's default.
     pub replication: Option<u32>,
-    /// Bytes; the client's default if `None`.
+    /// Block size in bytes. `None` takes the client's default.
     pub block_size: Option<u64>,
 }
 
@@ -152,7 +152,7 @@ impl FileSystem {
         &self.0.options
     }
 
-    /// Any method of ClientProtocol.
+    /// Calls any method of ClientProtocol.
     ///
     /// # Errors
     /// When it fails on every NameNode, or the active one refuses.
@@ -165,7 +165,7 @@ impl FileSystem {
         Ok(self.0.proxy.call(method, request, idempotence).await?)
     }
 
-    /// Status of a path, or `None` if there is nothing.
+    /// Status of a path. `None` if the path does not exist.
     ///
     /// # Errors
     /// As [`FileSystem::call`].
@@ -176,8 +176,8 @@ impl FileSystem {
         Ok(answer.fs)
     }
 
-    /// One page of a directory after the name `start_after`, and how many entries are left after it; `None` if there
-    /// is no such directory.
+    /// One page of a directory after the name `start_after`, with the number of entries after it. `None` if there is no
+    /// such directory.
     ///
     /// # Errors
     /// As [`FileSystem::call`].
@@ -195,7 +195,7 @@ impl FileSystem {
         Ok(answer.dir_list)
     }
 
-    /// All entries of a directory, or the file itself.
+    /// All entries of a directory. For a file, the file itself.
     ///
     /// # Errors
     /// As [`FileSystem::call`], and when there is nothing.
@@ -214,7 +214,7 @@ impl FileSystem {
         }
     }
 
-    /// Makes a directory; with `create_parent` also its parents. The permission is the one before the umask.
+    /// Makes a directory, with `create_parent` also its parents. `permission` is before the umask.
     ///
     /// # Errors
     /// As [`FileSystem::call`].
@@ -229,7 +229,7 @@ impl FileSystem {
         Ok(answer.result)
     }
 
-    /// Deletes a path; `false` if there was nothing.
+    /// Deletes a path. Returns `false` if it did not exist.
     ///
     /// # Errors
     /// As [`FileSystem::call`].
@@ -242,7 +242,7 @@ impl FileSystem {
         Ok(answer.result)
     }
 
-    /// Renames with Hadoop's exceptions where the older call answers `false`.
+    /// Renames a path (`rename2`). It fails with Hadoop's exceptions where the older call answers `false`.
     ///
     /// # Errors
     /// As [`FileSystem::call`].
@@ -297,7 +297,7 @@ impl FileSystem {
         self.append_in(path, false).await
     }
 
-    /// As [`FileSystem::append`], but what is written begins with a block of its own (`CreateFlag.NEW_BLOCK`).
+    /// As [`FileSystem::append`], but the new data begins in a new block (`CreateFlag.NEW_BLOCK`).
     ///
     /// # Errors
     /// As [`FileSystem::call`].
@@ -404,7 +404,7 @@ fn permission_proto(permission: u16) -> hdfs::FsPermissionProto {
     }
 }
 
-/// Renews the client's lease while it writes anything and is still used by somebody.
+/// Renews the client's lease while it writes a file and somebody still uses it.
 async fn renew_leases(inner: Weak<Inner>) {
     loop {
         tokio::time::sleep(LEASE_RENEWAL).await;

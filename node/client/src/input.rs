@@ -1,4 +1,4 @@
-//! Reading a file: block after block, from the nearest replica that is well (Hadoop: `DFSInputStream`).
+//! Reading a file: block after block, from the nearest good replica (Hadoop: `DFSInputStream`).
 
 use crate::filesystem::FileSystem;
 use crate::stream::{self, Incoming, READ_TIMEOUT};
@@ -36,9 +36,9 @@ pub struct FileReader {
     position: u64,
     located: LocatedBlocksProto,
     block: Option<BlockReader>,
-    /// Whether bytes have to match their checksums.
+    /// Whether checksums are verified.
     verified: bool,
-    /// Replicas that the NameNode has been told are corrupt: id of the block and UUID of the DataNode.
+    /// Corrupt replicas that were reported to the NameNode: id of the block and UUID of the DataNode.
     reported: BTreeSet<(u64, String)>,
 }
 
@@ -48,17 +48,17 @@ struct Tried {
     failures: u32,
     /// UUIDs of DataNodes that are not asked again in this read.
     bad: Vec<String>,
-    /// UUIDs of DataNodes whose bytes did not fit their checksums once.
+    /// UUIDs of DataNodes whose bytes did not match their checksums once.
     doubted: Vec<String>,
-    /// Where a second reading of the disk did not fit either.
+    /// Replicas that did not match at a second reading either.
     corrupt: Vec<(LocatedBlockProto, DatanodeInfoProto)>,
 }
 
 impl Tried {
-    /// Notes a failed read, and whether it condemns the replica.
+    /// Records a failed read, and whether it proves that the replica is corrupt.
     ///
-    /// A replica that is being appended to may show bytes and checksums of two moments, and the network may change what
-    /// the disk kept, so that a replica counts as corrupt only when it is wrong twice.
+    /// A replica that is being appended to may show bytes and checksums of two different moments, and the network may
+    /// change bytes. So a replica counts as corrupt only when it is wrong twice.
     fn note(&mut self, block: &LocatedBlockProto, node: DatanodeInfoProto, source: &io::Error) {
         let mismatch = source.get_ref().is_some_and(|source| source.is::<ChecksumMismatch>());
         let uuid = &node.id.datanode_uuid;
@@ -77,7 +77,7 @@ impl FileReader {
     pub(crate) async fn open(fs: FileSystem, path: &str) -> Result<FileReader, ClientError> {
         let mut located = fs.block_locations(path, 0, PREFETCH_LEN).await?;
         let mut retries = fs.options().last_block_retries;
-        // What was acknowledged to the writer is readable, but only the DataNodes know how much that is.
+        // Bytes that were acknowledged to the writer are readable, but only the DataNodes know how many these are.
         let in_last = loop {
             let Some(last) = unfinished_block(&located) else {
                 break 0;
@@ -109,7 +109,7 @@ impl FileReader {
         })
     }
 
-    /// Length in bytes when it was opened.
+    /// Length in bytes at the time when it was opened.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.length
@@ -121,7 +121,7 @@ impl FileReader {
         self.length == 0
     }
 
-    /// From here on bytes are taken as the DataNodes have them, also where they do not match their checksums
+    /// Takes bytes from here on as the DataNodes have them, even if they do not match their checksums
     /// (`FileSystem.setVerifyChecksum`).
     pub fn ignore_checksums(&mut self) {
         self.verified = false;
@@ -136,7 +136,7 @@ impl FileReader {
         }
     }
 
-    /// The next bytes, at most one packet's; empty at the end of the file.
+    /// The next bytes, at most one packet's. Empty at the end of the file.
     ///
     /// # Errors
     /// When no replica of a block can be read.
@@ -151,7 +151,7 @@ impl FileReader {
         Ok(self.block.as_ref().map_or(&[], BlockReader::bytes))
     }
 
-    /// Reads the next packet that holds something wanted, from whatever replica can give it.
+    /// Reads the next packet with wanted bytes, from any replica that has it.
     async fn read_packet(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
         loop {
             if self.block.is_none() {
@@ -174,10 +174,11 @@ impl FileReader {
         }
     }
 
-    /// Tells the NameNode of replicas that are corrupt, each once (`DFSInputStream.reportCheckSumFailure`).
+    /// Reports corrupt replicas to the NameNode, each once (`DFSInputStream.reportCheckSumFailure`).
     ///
-    /// When no replica could be read, this client or its network may be what is broken, unless there is only one.
-    /// Nothing is said of a block that is still written: its last chunk changes under the reader.
+    /// When no replica could be read, the fault may lie with this client or its network, so nothing is reported unless
+    /// there is only one replica. A block under construction is never reported: its last chunk changes while it is
+    /// read.
     async fn report(&mut self, tried: &Tried, read: bool) {
         for (block, node) in &tried.corrupt {
             let key = (block.b.block_id, node.id.datanode_uuid.clone());
@@ -198,13 +199,13 @@ impl FileReader {
             let told: Result<hdfs::ReportBadBlocksResponseProto, ClientError> =
                 self.fs.call("reportBadBlocks", &request, Idempotence::Idempotent).await;
             if let Err(error) = told {
-                // The next reader will say it again; this one has its bytes.
+                // The next reader will report it again. This reader has its bytes.
                 tracing::warn!(path = self.path, %error, "can't report a corrupt replica");
             }
         }
     }
 
-    /// Connects to some replica of the block at the position that is not known to be bad.
+    /// Connects to a replica of the block at the position that is not known to be bad.
     async fn open_block(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
         let mut last_error = "no DataNode holds it".to_owned();
         loop {
@@ -248,7 +249,7 @@ impl FileReader {
         }
     }
 
-    /// A block under construction says less than is readable of it.
+    /// Readable length of a block. For a block under construction the NameNode's length is too small.
     fn block_len(&self, block: &LocatedBlockProto) -> u64 {
         let last = self.located.last_block.as_ref();
         if !self.located.is_last_block_complete && last.is_some_and(|last| last.b.block_id == block.b.block_id) {
@@ -283,21 +284,21 @@ fn unfinished_block(located: &LocatedBlocksProto) -> Option<&LocatedBlockProto> 
     located.last_block.as_ref().filter(|_| open)
 }
 
-/// Why the length of a block that is being written is not known.
+/// Why the length of a block under construction is not known.
 struct Untold {
     reason: String,
-    /// The NameNode may soon say something else of the block.
+    /// Whether the NameNode may soon give a different answer about the block.
     may_change: bool,
 }
 
-/// Length of a block that is being written, from the first DataNode that knows it (`DFSInputStream.readBlockLength`).
+/// Length of a block under construction, from the first DataNode that knows it (`DFSInputStream.readBlockLength`).
 ///
-/// Nothing was acknowledged yet when every one of them says that it has no replica. Otherwise the length is not known
-/// while nobody tells it: the bytes that were flushed would be left out without a word.
+/// When every DataNode says that it has no replica, nothing was acknowledged yet. Otherwise the length is unknown until
+/// a DataNode tells it: taking it for 0 would silently leave out bytes that were flushed.
 ///
-/// For the same reason a DataNode with fewer bytes than the NameNode has logged is passed over: a loss of power took
-/// some of its replica, or a pipeline left it behind. Hadoop shows what it has. If nobody has more, a truncate may have
-/// been carried out of which the NameNode has not heard yet: it is asked again.
+/// For the same reason a DataNode with fewer bytes than the NameNode has logged is passed over. A loss of power took
+/// some of its replica, or a pipeline left it behind. Hadoop shows the bytes that it has. If no DataNode has more, a
+/// truncate may have been carried out that the NameNode has not heard of yet. So the NameNode is asked again.
 async fn visible_length(options: &FileSystemOptions, path: &str, block: &LocatedBlockProto) -> Result<u64, Untold> {
     if block.locs.is_empty() {
         return Err(Untold {
@@ -321,7 +322,7 @@ async fn visible_length(options: &FileSystemOptions, path: &str, block: &Located
         }
         .await;
         match result {
-            // -1 from a DataNode that has been started anew since: it can't tell what was acknowledged.
+            // A DataNode that was restarted answers -1: it does not know how many bytes were acknowledged.
             Ok(answer) if answer.length.cast_signed() < 0 => {
                 last = format!("{} waits for the block's recovery", stream::address(node));
             }
@@ -355,11 +356,11 @@ struct BlockReader {
     packet: PacketBuffer,
     checksum: DataChecksum,
     verified: bool,
-    /// Offset in the block of the next byte that is wanted.
+    /// Offset in the block of the next wanted byte.
     position: u64,
-    /// Offset in the block after the last byte that is wanted.
+    /// Offset in the block after the last wanted byte.
     end: u64,
-    /// What of the packet's data is wanted.
+    /// The wanted part of the packet's data.
     wanted: std::ops::Range<usize>,
 }
 
@@ -415,7 +416,7 @@ impl BlockReader {
         })
     }
 
-    /// Reads the next packet that holds something wanted: its wanted length, or 0 at the end.
+    /// Reads the next packet with wanted bytes. Returns their number, or 0 at the end.
     async fn next(&mut self) -> io::Result<usize> {
         while self.position < self.end {
             self.incoming.packet(&mut self.packet).await?;
@@ -431,7 +432,7 @@ impl BlockReader {
                     .verify(self.packet.data(), self.packet.checksums())
                     .map_err(|mismatch| io::Error::new(io::ErrorKind::InvalidData, mismatch))?;
             }
-            // The first packet starts at a chunk's border, the last one may end at one.
+            // The first packet begins at the start of a chunk, and the last one may end at the end of a chunk.
             let start = header.offset_in_block;
             let stop = start + u64::from(header.data_len);
             if start > self.position {
@@ -463,7 +464,7 @@ impl BlockReader {
         let status = ClientReadStatusProto {
             status: Status::ChecksumOk.into(),
         };
-        // The bytes are here already; what becomes of the connection is nobody's concern.
+        // The bytes are here already, so an error of the connection does not matter.
         let _ = self
             .incoming
             .stream()

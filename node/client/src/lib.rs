@@ -1,6 +1,6 @@
 //! An HDFS client: metadata calls that fail over, and files read and written through DataNodes.
 //!
-//! It lives on the caller's tokio runtime; every wait is a future.
+//! It runs on the caller's tokio runtime, and never blocks.
 
 mod error;
 mod filesystem;

@@ -8,9 +8,11 @@
 //! block full or close ─► wait for every packet ─► last packet ─► wait ─► next addBlock or complete
 //! ```
 //!
-//! Invariants: packets stay in `unacknowledged`, in order, until every DataNode has them; the NameNode learns a block's
-//! new generation stamp only after all DataNodes of the new pipeline have it, and no length beyond what all of them have
-//! acknowledged; a `flush` with sync covers the whole file, so that blocks which ended unsynced stay in `unsynced`.
+//! Invariants:
+//! - packets stay in `unacknowledged`, in order, until every DataNode has them;
+//! - the NameNode learns a block's new generation stamp only after all DataNodes of the new pipeline have it, and no
+//!   length beyond the bytes that all of them have acknowledged;
+//! - a `flush` with sync covers the whole file. So blocks that ended without a sync stay in `unsynced`.
 
 use crate::ClientError;
 use crate::filesystem::FileSystem;
@@ -24,15 +26,15 @@ use hathi_net::ipc::Idempotence;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// `dfs.client-write-packet-size`
+/// Bytes of a packet's data (`dfs.client-write-packet-size`).
 const PACKET_LEN: usize = 64 << 10;
-/// Packets on their way before the writer waits (`dfs.client.write.max-packets-in-flight`).
+/// Most unacknowledged packets before the writer waits (`dfs.client.write.max-packets-in-flight`).
 const UNACKNOWLEDGED_MAX: usize = 80;
-/// `dfs.client.block.write.retries`: new blocks tried when a pipeline can't be set up.
+/// New blocks that are tried when no pipeline can be set up (`dfs.client.block.write.retries`).
 const NEW_BLOCK_RETRIES: u32 = 3;
-/// Recoveries without a packet acknowledged between them.
+/// Most recoveries in a row without an acknowledged packet between them.
 const RECOVERIES_MAX: u32 = 5;
-/// First pause while the NameNode waits for replicas; doubles up to [`PAUSE_MAX`].
+/// First pause while the NameNode waits for replicas. It doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long DataNodes may take to report a block before `complete` gives up.
@@ -44,7 +46,7 @@ struct Packet {
     bytes: Vec<u8>,
 }
 
-/// A file that is being written. It must be closed; dropping it leaves the file to lease recovery.
+/// A file that is being written. It must be closed. Dropping it leaves the file to lease recovery.
 #[derive(Debug)]
 pub struct FileWriter {
     fs: FileSystem,
@@ -53,15 +55,15 @@ pub struct FileWriter {
     block_size: u64,
     replication: u32,
     checksum: DataChecksum,
-    /// Data of the next packet, and where in the block it starts.
+    /// Data of the next packet. The next field is its offset in the block.
     data: Vec<u8>,
     data_offset: u64,
-    /// Bytes that complete the chunk which the next packet starts in: it holds no more.
+    /// Size of the next packet when it starts inside a chunk: it only completes that chunk.
     first_packet_len: Option<usize>,
     block: Option<OpenBlock>,
-    /// The block before the open one, which the NameNode commits with the next call.
+    /// The block before the open one. The NameNode commits it with the next call.
     previous: Option<ExtendedBlockProto>,
-    /// Blocks that ended before anybody asked for a sync. Once somebody has, blocks are synced as they end.
+    /// Blocks that ended before the first sync was asked for. After it, blocks are synced as they end.
     unsynced: Vec<EndedBlock>,
     syncs: bool,
     excluded: Vec<DatanodeInfoProto>,
@@ -85,12 +87,12 @@ struct OpenBlock {
     pipeline: Option<Pipeline>,
     next_seqno: i64,
     unacknowledged: VecDeque<Packet>,
-    /// Bytes that every DataNode has.
+    /// Bytes that every DataNode has acknowledged.
     acknowledged_len: u64,
     sent_len: u64,
     recoveries: u32,
     closing: bool,
-    /// Whether some of it must be readable already (`hflush`, append), so that losing DataNodes is worse.
+    /// Whether some of the block must be readable already (`hflush`, append). Then losing DataNodes is worse.
     flushed: bool,
 }
 
@@ -117,7 +119,7 @@ impl FileWriter {
         }
     }
 
-    /// Goes on with the last block of an existing file.
+    /// Continues the last block of an existing file.
     pub(crate) async fn append_to(&mut self, located: LocatedBlockProto) -> Result<(), ClientError> {
         let len = located.b.num_bytes();
         let chunk = u64::from(self.checksum.bytes_per_checksum());
@@ -132,7 +134,7 @@ impl FileWriter {
         self.recover(BlockConstructionStage::PipelineSetupAppend, None).await
     }
 
-    /// Begins with a new block behind this one, which is whole already.
+    /// Begins a new block behind `last`, which is full already.
     pub(crate) fn follow(&mut self, last: ExtendedBlockProto) {
         self.previous = Some(last);
     }
@@ -156,8 +158,9 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Returns once every DataNode has everything that was written so far; with `sync`, on its disk, earlier blocks too
-    /// (Hadoop's `hsync` leaves those to the operating system unless the file was created with `SYNC_BLOCK`).
+    /// Returns once every DataNode has everything that was written so far. With `sync` it is on their disks, earlier
+    /// blocks included. (Hadoop's `hsync` leaves earlier blocks to the operating system unless the file was created
+    /// with `SYNC_BLOCK`.)
     ///
     /// # Errors
     /// As [`FileWriter::write`], and when no DataNode of an earlier block can sync it.
@@ -167,7 +170,7 @@ impl FileWriter {
         self.remember(result)
     }
 
-    /// Writes what is left and makes the file complete.
+    /// Writes the rest and completes the file.
     ///
     /// # Errors
     /// As [`FileWriter::write`], and when the DataNodes do not report the last block in time.
@@ -198,7 +201,7 @@ impl FileWriter {
         result
     }
 
-    /// Data bytes of a full packet: whole chunks, and no more than the block takes.
+    /// Data bytes of a full packet: whole chunks, and no more than fit the block.
     fn packet_len(&self) -> usize {
         if let Some(len) = self.first_packet_len {
             return len;
@@ -216,7 +219,7 @@ impl FileWriter {
             let start = self.data_offset;
             let partial = self.partial_chunk();
             self.send_data(sync).await?;
-            // The chunk at the end is not full: the next packet repeats it, with a checksum over all of it.
+            // The last chunk is not full. The next packet repeats it, with a checksum over all of it.
             if !partial.is_empty() {
                 self.data_offset = start + (kept - partial.len()) as u64;
                 self.data = partial;
@@ -237,11 +240,11 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Has the DataNodes sync the blocks that ended unsynced.
+    /// Makes the DataNodes sync the blocks that ended without a sync.
     ///
-    /// No operation of data transfer syncs a finalized replica as such. The one that repairs the end of a pipeline does
-    /// with our DataNodes, and changes nothing else when the stamp stays the same. As in a pipeline, those that are
-    /// gone by now are left out as long as one is there.
+    /// No operation of data transfer syncs a finalized replica as such. The operation that repairs the end of a
+    /// pipeline does so on our DataNodes, and changes nothing else if the stamp stays the same. As in a pipeline,
+    /// DataNodes that are gone are left out as long as one is there.
     async fn sync_ended_blocks(&mut self) -> Result<(), ClientError> {
         while let Some(ended) = self.unsynced.last() {
             let len = ended.block.num_bytes();
@@ -274,15 +277,15 @@ impl FileWriter {
     fn partial_chunk(&self) -> Vec<u8> {
         let chunk = self.checksum.bytes_per_checksum() as usize;
         if self.first_packet_len.is_some() {
-            // It starts inside a chunk that the DataNodes complete themselves; nothing can be repeated.
+            // The data begins inside a chunk that the DataNodes complete themselves, so it can't be repeated.
             return Vec::new();
         }
         let whole = self.data.len() / chunk * chunk;
         self.data.get(whole..).unwrap_or_default().to_vec()
     }
 
-    /// Persists the block's existence and how much of it was flushed first, so that readers find it, and lease recovery
-    /// does not take a block that no DataNode has reported yet for an empty one.
+    /// Logs the block at the NameNode, with its length at the first flush. So readers find it, and lease recovery does
+    /// not take a block that no DataNode has reported yet for an empty one.
     async fn fsync_metadata(&mut self, len: u64) -> Result<(), ClientError> {
         let request = hdfs::FsyncRequestProto {
             src: self.path.clone(),
@@ -333,7 +336,7 @@ impl FileWriter {
         }
     }
 
-    /// Sends the gathered data as one packet, and ends the block when that fills it.
+    /// Sends the collected data as one packet. If that fills the block, it ends the block.
     async fn send_data(&mut self, sync: bool) -> Result<(), ClientError> {
         if self.block.is_none() {
             self.add_block().await?;
@@ -383,7 +386,7 @@ impl FileWriter {
         }
     }
 
-    /// Waits until at most so many packets are unacknowledged.
+    /// Waits until at most `left` packets are unacknowledged.
     async fn wait_for_acks(&mut self, left: usize) -> Result<(), ClientError> {
         loop {
             let Some(block) = &mut self.block else { return Ok(()) };
@@ -429,7 +432,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Asks for a block and connects its DataNodes; a DataNode that can't be reached is excluded from the next try.
+    /// Asks for a block and connects its DataNodes. A DataNode that can't be reached is excluded from the next attempt.
     async fn add_block(&mut self) -> Result<(), ClientError> {
         let mut retries = 0;
         loop {
@@ -556,7 +559,7 @@ impl FileWriter {
             }
             let mut new = block.block.clone();
             new.generation_stamp = generation_stamp;
-            // What was sent beyond it may never arrive, and the NameNode takes this length for one that holds.
+            // Bytes beyond the acknowledged length may never arrive, and the NameNode relies on this length.
             new.num_bytes = Some(block.acknowledged_len);
             let request = hdfs::UpdatePipelineRequestProto {
                 client_name: self.fs.options().client_name.clone(),
@@ -582,8 +585,8 @@ impl FileWriter {
         }
     }
 
-    /// Finds a DataNode in place of a lost one, if enough are lost for it to matter
-    /// (`ReplaceDatanodeOnFailure.Policy.DEFAULT`, best effort).
+    /// Replaces a lost DataNode, if so many are lost that it matters (`ReplaceDatanodeOnFailure.Policy.DEFAULT`, best
+    /// effort).
     async fn replace_lost(&mut self) {
         let replication = self.replication as usize;
         let Some(block) = &self.block else { return };
@@ -670,14 +673,14 @@ impl OpenBlock {
         Ok(())
     }
 
-    /// Takes the acknowledgements that are there, and waits for more while there are more than `left` packets without.
+    /// Takes the acknowledgements that are there. Waits for more while more than `left` packets are unacknowledged.
     async fn take_acks(&mut self, left: usize) -> Result<(), PipelineError> {
         let Some(pipeline) = &mut self.pipeline else {
             return Ok(());
         };
         loop {
             if self.closing && self.unacknowledged.is_empty() {
-                // After the last acknowledgement the DataNodes close the connection, which is no failure.
+                // The DataNodes close the connection after the last acknowledgement, which is no failure.
                 return Ok(());
             }
             let seqno = if self.unacknowledged.len() > left {
@@ -687,7 +690,7 @@ impl OpenBlock {
             } else {
                 return Ok(());
             };
-            // Acknowledgements of heartbeats and out-of-band notices answer no packet.
+            // Acknowledgements of heartbeats, and out-of-band notices, belong to no packet.
             if self
                 .unacknowledged
                 .front()

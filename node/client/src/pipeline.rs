@@ -1,4 +1,4 @@
-//! A write pipeline: one connection to the first DataNode, which passes everything on.
+//! A write pipeline: one connection to the first DataNode, which passes the packets on.
 
 use crate::filesystem::FileSystemOptions;
 use crate::stream::{self, Incoming, READ_TIMEOUT, READ_TIMEOUT_EXTENSION};
@@ -15,8 +15,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Acknowledgements that wait to be looked at; more are left in the socket. A DataNode has no reason to send more than
-/// there are packets on their way.
+/// Most acknowledgements that wait to be handled. Further ones stay in the socket. A DataNode has no reason to send
+/// more acknowledgements than there are packets on their way.
 const ACKS_MAX: usize = 256;
 
 /// The DataNodes of a block, in pipeline order, with the storage that each uses.
@@ -57,7 +57,7 @@ impl Nodes {
 
     /// The DataNode in an answer of `getAdditionalDatanode` that is not one of these.
     ///
-    /// Hadoop's NameNodes answer these and the new one, in an order of their own; others answer the new one alone.
+    /// Hadoop's NameNodes return these and the new one in any order. Other NameNodes return only the new one.
     pub(crate) fn added_by(&self, answered: &Nodes) -> Option<Nodes> {
         let known = |node: &DatanodeInfoProto| {
             let uuid = &node.id.datanode_uuid;
@@ -79,19 +79,19 @@ impl Nodes {
     }
 }
 
-/// What a pipeline is set up for.
+/// Purpose of a pipeline.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup<'a> {
     pub(crate) stage: BlockConstructionStage,
     pub(crate) block: &'a ExtendedBlockProto,
     pub(crate) token: &'a TokenProto,
-    /// The stamp of this setup; the block's own unless it is a recovery or an append.
+    /// The generation stamp of this setup. It is the block's own, unless this is a recovery or an append.
     pub(crate) generation_stamp: u64,
     pub(crate) min_bytes_received: u64,
     pub(crate) max_bytes_received: u64,
 }
 
-/// Why a pipeline failed: which DataNode is to blame, if that is known.
+/// Why a pipeline failed, and which DataNode is to blame if that is known.
 #[derive(Debug, thiserror::Error)]
 #[error("DataNode {bad:?} of the pipeline: {source}")]
 pub(crate) struct PipelineError {
@@ -168,7 +168,7 @@ impl Pipeline {
         let mut incoming = Incoming::new(read, timeout(nodes.len()));
         let response: BlockOpResponseProto = incoming.message().await.map_err(PipelineError::first)?;
         if response.status() != Status::Success {
-            // The DataNode names the one that it could not reach; without a name it is itself the bad one.
+            // The DataNode names the one that it could not reach. Without a name it is itself the bad one.
             let named = response.first_bad_link();
             let bad = nodes.infos.iter().position(|node| stream::address(node) == named);
             let problem = format!("{:?}: {}", response.status(), response.message());
@@ -190,7 +190,7 @@ impl Pipeline {
         Ok(Pipeline { writer, acks, reader })
     }
 
-    /// Sends a packet, unless an acknowledgement says meanwhile that the pipeline has failed.
+    /// Sends a packet, unless an acknowledgement meanwhile says that the pipeline has failed.
     pub(crate) async fn send(&mut self, packet: &[u8]) -> Result<(), PipelineError> {
         self.writer.write_all(packet).await.map_err(PipelineError::first)
     }

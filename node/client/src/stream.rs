@@ -100,7 +100,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         }
     }
 
-    /// The stream below; what was read ahead is lost.
+    /// The underlying stream. Bytes that were read ahead are lost.
     pub(crate) fn stream(&mut self) -> &mut R {
         &mut self.stream
     }

@@ -1,4 +1,4 @@
-//! What a reader makes of DataNodes that know less than others, or whose bytes are bad.
+//! How a reader handles DataNodes that know less than others, or have bad bytes.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -51,7 +51,7 @@ async fn read(reader: &mut FileReader) -> Result<Vec<u8>, ClientError> {
     }
 }
 
-/// The DataNodes that the NameNode was told of.
+/// The DataNodes that were reported to the NameNode.
 fn reported(namenode: &NameNode) -> Vec<String> {
     let requests = namenode.requests::<ReportBadBlocksRequestProto>("reportBadBlocks");
     let blocks = requests.iter().flat_map(|request| &request.blocks);
@@ -72,7 +72,7 @@ async fn safety_d6_a_datanode_that_does_not_know_the_length_is_passed_over() {
 #[tokio::test]
 async fn safety_d6_a_length_that_nobody_knows_is_an_error_and_not_zero() {
     for visible in [Ok(-1), Err(IO), Err(REPLICA_NOT_FOUND)] {
-        // One that has no replica does not speak for the one that is silent.
+        // A DataNode without a replica says nothing about the silent one's.
         let (first, second) = (knows("first", visible), knows("second", Ok(-1)));
         let namenode = namenode(open(located(block(1, 0), &[&first, &second])));
         let error = namenode.client().open("/f").await.unwrap_err();
@@ -120,7 +120,7 @@ async fn safety_d20_logged_bytes_that_nobody_has_are_an_error_and_not_left_out()
     );
 }
 
-/// A DataNode has carried a truncate out, and the NameNode does not know it yet.
+/// A DataNode has carried out a truncate that the NameNode does not know of yet.
 #[tokio::test]
 async fn safety_d20_a_length_below_the_logged_one_counts_when_the_namenode_has_heard_of_it() {
     let datanode = knows("truncated", Ok(40));

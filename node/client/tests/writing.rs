@@ -1,4 +1,4 @@
-//! What a writer asks of NameNode and DataNodes when a pipeline breaks, and when it syncs.
+//! The requests of a writer to NameNode and DataNodes when a pipeline breaks, and when it syncs.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -156,7 +156,8 @@ async fn write_through_a_failure(namenode: &NameNode) -> UpdatePipelineRequestPr
 
 #[tokio::test]
 async fn a_new_datanode_joins_those_that_are_left_however_the_namenode_answers() {
-    // Alone, as some NameNodes say it; with the others, as Hadoop's; and with the new one in front.
+    // Some NameNodes return the new DataNode alone. Hadoop's return it with the others. Here it is also in front of
+    // them.
     for answer in [&["new"][..], &["second", "third", "new"], &["new", "third", "second"]] {
         let (first, second, third) = (breaks_after("first", 1), healthy("second"), healthy("third"));
         let new = healthy("new");
@@ -225,7 +226,7 @@ async fn safety_d14_a_sync_covers_the_blocks_that_have_ended() {
     }
     assert!(nodes[0].asked().contains(&Asked::Packet(0, 100, true, false)));
 
-    // From now on blocks are synced as they end, and nothing is synced twice.
+    // From now on blocks are synced as they end, and none is synced twice.
     file.write(&block).await.unwrap();
     file.flush(true).await.unwrap();
     file.close().await.unwrap();

@@ -1,4 +1,4 @@
-//! A NameNode and DataNodes that answer what a test scripts, and remember what they were asked.
+//! A NameNode and DataNodes that answer as a test scripts, and record the requests.
 
 #![allow(
     dead_code,
@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 type Answer = Result<Vec<u8>, RemoteException>;
 
-/// Answers every call with what the closure says.
+/// Answers every call with the result of the closure.
 struct Scripted<F> {
     protocol: &'static Protocol,
     answer: F,
@@ -52,7 +52,7 @@ fn serve(protocol: &'static Protocol, answer: impl Fn(&str, &Bytes) -> Answer + 
     RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap()
 }
 
-/// A NameNode, and every call that it got.
+/// A NameNode that records every call.
 pub struct NameNode {
     server: RpcServer,
     calls: Arc<Mutex<Vec<(String, Bytes)>>>,
@@ -83,24 +83,24 @@ impl NameNode {
     }
 }
 
-/// How a DataNode behaves.
+/// Behaviour of a DataNode.
 #[derive(Default)]
 pub struct Script {
     /// The replica's bytes.
     pub data: Vec<u8>,
-    /// Of the reads, the first so many get data that does not fit the checksums.
+    /// Number of first reads that get data which does not match the checksums.
     pub corrupt_reads: usize,
-    /// What `getReplicaVisibleLength` says; an error's class without a length.
+    /// Answer of `getReplicaVisibleLength`. An error is the exception's class.
     pub visible: Option<Result<i64, ExceptionClass>>,
-    /// Packets that are acknowledged until one is met by the end of the connection, once.
+    /// Number of packets that are acknowledged. The next packet ends the connection, once.
     pub break_after: Option<usize>,
 }
 
-/// What a DataNode was asked to do.
+/// A request that a DataNode got.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     Read,
-    /// Stage, generation stamp, and how many DataNodes further down.
+    /// Stage, generation stamp, and number of DataNodes further down the pipeline.
     Write(Stage, u64, usize),
     /// Offset, length, sync, last.
     Packet(u64, u32, bool, bool),
@@ -134,7 +134,7 @@ impl DataNode {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (script, log) = (script.clone(), log.clone());
-                // A client that goes away in the middle is no concern of the test.
+                // A client that disconnects midway does not matter to the test.
                 std::thread::spawn(move || drop(transfer(stream, &script, &log)));
             }
         });
@@ -191,7 +191,7 @@ fn success() -> BlockOpResponseProto {
     }
 }
 
-/// One packet with everything from the offset's chunk on, and the one that ends the block.
+/// Sends one packet with everything from the start of the offset's chunk on, and the packet that ends the block.
 fn read_block(stream: &mut TcpStream, request: &OpReadBlockProto, script: &Mutex<Script>) -> std::io::Result<()> {
     let checksum = DataChecksum::DEFAULT;
     let (mut data, corrupt) = {
@@ -226,7 +226,7 @@ fn read_block(stream: &mut TcpStream, request: &OpReadBlockProto, script: &Mutex
     bytes.extend_from_slice(&data);
     header(1, start + data.len() as u64, 0).encode_into(0, &mut bytes);
     stream.write_all(&bytes)?;
-    // The client's word on the checksums, or that it has gone.
+    // The client reports on the checksums, or has disconnected.
     read_delimited::<ClientReadStatusProto>(stream).map(drop)
 }
 
