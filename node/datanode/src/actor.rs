@@ -1,6 +1,6 @@
 //! The conversation with one NameNode (`BPServiceActor`): handshake, registration, heartbeats, reports.
 //!
-//! Each NameNode has a task of its own, so that one that is down or slow delays nobody else.
+//! Each NameNode has a task of its own. A NameNode that is down or slow delays nobody else.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,15 +34,16 @@ use crate::node::DataNode;
 use crate::offer::{Actor, BadReplica, Service};
 use crate::pool::Pool;
 
-/// Between attempts to reach a NameNode. NameNodes restart fast, and an attempt is cheap.
+/// Pause between attempts to reach a NameNode. NameNodes restart fast, and an attempt is cheap.
 const RETRY: Duration = Duration::from_millis(200);
-/// After an exception: a NameNode that refuses must not be flooded.
+/// Pause after an exception: a NameNode that refuses must not be flooded.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
-/// Notices in one message.
+/// Most notices in one message.
 const MAX_NOTICES: usize = 10_000;
-/// Bad blocks in one message.
+/// Most bad blocks in one message.
 const MAX_BAD_BLOCKS_SENT: usize = 1000;
-/// A new active gets a full report within this time for each replica: a million of them within a quarter of an hour.
+/// A new active gets a full report within this many milliseconds for each replica: a million replicas within a quarter
+/// of an hour.
 const REPORT_SPREAD_MS_PER_REPLICA: u64 = 1;
 /// `NamespaceInfo.Capability.STORAGE_BLOCK_REPORT_BUFFERS`.
 const CAPABILITY_BUFFERS: u64 = 1;
@@ -54,10 +55,10 @@ enum ActorError {
     Rpc(#[from] RpcError),
     #[error("{0}")]
     Refused(String),
-    /// The NameNode will never take this DataNode.
+    /// The NameNode refuses this DataNode for good.
     #[error("{0}")]
     Final(String),
-    /// The NameNode is of another cluster.
+    /// The NameNode belongs to another cluster.
     #[error("{0}")]
     OtherCluster(String),
 }
@@ -72,7 +73,7 @@ struct Conversation {
     buffers: bool,
     report_id: i64,
     first_report: bool,
-    /// Reports of bad replicas were refused: they are offered again with the next heartbeat.
+    /// The NameNode refused reports of bad replicas. They are sent again with the next heartbeat.
     bad_waits: bool,
 }
 
@@ -134,7 +135,7 @@ impl Conversation {
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(ActorError::Rpc(error)) if error.is_remote(exceptions::RETRIABLE) => {
-                    // It has only just started.
+                    // The NameNode has only just started.
                     tracing::debug!(namenode = %self.actor.address, %error, "not yet");
                     tokio::time::sleep(RETRY).await;
                 }
@@ -161,8 +162,8 @@ impl Conversation {
         Ok(connect_to(&self.actor.address.to_string(), &DATANODE_PROTOCOL, &options).await?)
     }
 
-    /// Everything on one connection. After a break the registration stays good: a NameNode that does not know this
-    /// DataNode any more asks for a new one.
+    /// Runs the whole conversation on one connection. When the connection breaks, the registration stays valid: a
+    /// NameNode that no longer knows this DataNode asks for a new one.
     async fn converse(&mut self, client: &RpcClient) -> Result<(), ActorError> {
         if self.registration.is_none() {
             self.register(client).await?;
@@ -187,13 +188,14 @@ impl Conversation {
                     }
                     tracing::warn!(namenode = %self.actor.address, %exception, "refused");
                     let pause = if exception.is(exceptions::RETRIABLE) {
-                        // It has only just started.
+                        // The NameNode has only just started.
                         RETRY
                     } else {
                         PAUSE_AFTER_REFUSAL
                     };
                     tokio::time::sleep(pause.min(self.node.conf.heartbeat_interval)).await;
-                    // Its answer tells whether this DataNode is to register; reports of a stranger are refused.
+                    // The answer tells whether this DataNode has to register. A NameNode refuses reports of a DataNode
+                    // that is not registered.
                     let now = self.now_ms();
                     self.schedule.heartbeat_now(now);
                 }
@@ -204,7 +206,7 @@ impl Conversation {
                 tokio::select! {
                     () = tokio::time::sleep(idle) => {}
                     () = self.actor.wake.notified() => {}
-                    // A NameNode that went down may be back any moment, and needs a report; the heartbeat fails.
+                    // The NameNode may be back any moment, and then needs a report. The heartbeat fails until then.
                     () = client.closed() => {
                         let now = self.now_ms();
                         self.schedule.heartbeat_now(now);
@@ -254,7 +256,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// The NameNodes of a nameservice must be of one mind about which namespace it is.
+    /// Checks that all NameNodes of a nameservice have the same namespace.
     fn check_namespace(&self, namespace: &NamespaceInfo) -> Result<(), ActorError> {
         let Some(pool) = self.service.pool() else {
             return Ok(());
@@ -316,7 +318,7 @@ impl Conversation {
         }
     }
 
-    /// One turn: whatever is due now.
+    /// Does whatever is due now.
     async fn offer(&mut self, client: &RpcClient) -> Result<(), ActorError> {
         let (Some(registration), Some(pool)) = (self.registration.clone(), self.service.pool()) else {
             return Err(ActorError::Refused("not registered".to_owned()));
@@ -330,7 +332,7 @@ impl Conversation {
             self.bad_waits = false;
         }
         if self.actor.reports.lock().take_overflow() {
-            // It was away for so long that its notices found no room.
+            // The NameNode was away for so long that notices for it were dropped.
             self.schedule.force_report();
         }
         if heartbeat || self.actor.reports.lock().is_urgent() {
@@ -350,7 +352,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// True when the NameNode wants a new registration.
+    /// Sends a heartbeat. Returns true when the NameNode wants a new registration.
     async fn heartbeat(
         &mut self,
         client: &RpcClient,
@@ -361,7 +363,7 @@ impl Conversation {
         self.schedule.on_heartbeat_sent(now);
         let (node, of, wants_lease) = (self.node.clone(), pool.clone(), self.schedule.wants_lease(now));
         let registration = registration.clone();
-        // Asks the file systems for their room, which a sick disk may delay.
+        // This asks the file systems for their free space, which a failing disk may delay.
         let request = tokio::task::spawn_blocking(move || heartbeat_request(&node, &registration, &of, wants_lease))
             .await
             .map_err(|error| ActorError::Refused(error.to_string()))?;
@@ -381,11 +383,12 @@ impl Conversation {
             .on_heartbeat(self.actor.id, state, response.ha_status.txid as i64);
         self.log_claim(claim);
         if !matches!(claim, Claim::Refused { .. }) {
-            // The lease of one that is refused would not be used.
+            // A refused NameNode gets no report, so its lease would not be used.
             self.schedule.on_lease(response.full_block_report_lease_id.unwrap_or(0));
         }
         if let Claim::Accepted { .. } = claim {
-            // Spread by size, so that large DataNodes do not all report in the first moments after a failover.
+            // The delay grows with the size, so that large DataNodes do not all report in the first moments after a
+            // failover.
             let spread_ms = fastrand::u64(0..=pool.len() as u64 * REPORT_SPREAD_MS_PER_REPLICA);
             let now = self.now_ms();
             self.schedule.report_within(now, spread_ms);
@@ -405,7 +408,7 @@ impl Conversation {
         Ok(register)
     }
 
-    /// Registration is this task's own matter; all else waits its turn. True for a request to register.
+    /// Handles a request to register itself, and returns true. Other commands are queued.
     fn take_command(&self, command: DatanodeCommandProto) -> bool {
         match command.cmd_type() {
             CommandType::RegisterCommand => {
@@ -476,8 +479,8 @@ impl Conversation {
         }
     }
 
-    /// Only this task takes anything out, and only what the NameNode took: a report that is lost lets readers meet the
-    /// replica again. A refusal must not keep the rest of the conversation from going on.
+    /// Sends reports of bad replicas. Only this task removes them, and only those that the NameNode took: if a report
+    /// were lost, readers would meet the replica again. A refusal does not stop the conversation.
     async fn send_bad(&mut self, client: &RpcClient) -> Result<(), ActorError> {
         if self.bad_waits {
             return Ok(());
@@ -502,7 +505,7 @@ impl Conversation {
                 Ok(())
             }
             Err(RpcError::Remote(exception)) => {
-                // Hadoop's standbys take none: this one may be active by and by.
+                // Hadoop's standbys refuse these reports. This NameNode may become active later.
                 tracing::debug!(namenode = %self.actor.address, %exception, "reports of bad blocks wait");
                 self.bad_waits = true;
                 Ok(())
@@ -599,7 +602,7 @@ fn ha_state(info: &NamespaceInfoProto) -> Option<HaState> {
 fn notice_proto(notice: &hathi_blockpool::ReceivedDeleted) -> ReceivedDeletedBlockInfoProto {
     let (status, hint) = match notice.kind {
         NoticeKind::Receiving => (BlockStatus::Receiving, None),
-        // Senders always set the hint of complete replicas, and be it empty.
+        // Senders set the hint of every complete replica, even if it is empty.
         NoticeKind::Received => (BlockStatus::Received, Some(notice.delete_hint.clone())),
         NoticeKind::Deleted => (BlockStatus::Deleted, None),
     };

@@ -1,4 +1,4 @@
-//! What the active NameNode orders, in the order in which it does (`BPOfferService.processCommandFromActive`).
+//! Carries out the commands of the active NameNode, in their order (`BPOfferService.processCommandFromActive`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,10 +28,10 @@ fn block_of(block: &BlockProto) -> Block {
     }
 }
 
-/// Carries commands out until the DataNode ends.
+/// Carries out commands until the DataNode ends.
 pub async fn run(node: Arc<DataNode>, service: Arc<Service>, mut commands: Receiver<Command>) {
     while let Some((claim, command)) = commands.recv().await {
-        // Asked now, not when the command came: the active may have changed meanwhile.
+        // This is checked now rather than when the command came, because the active may have changed meanwhile.
         if !service.offer().holds(claim) {
             tracing::info!(command = ?command.cmd_type(), "command of a claim that is over is dropped");
             continue;
@@ -155,7 +155,7 @@ fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block:
     let replica = pool
         .get(block.id)
         .filter(|replica| replica.state == ReplicaState::Finalized)
-        // An order for an older stamp came before an append or a recovery.
+        // The order names an older stamp: it is older than an append or a recovery.
         .filter(|replica| replica.generation_stamp == block.generation_stamp);
     let Some(replica) = replica else {
         let text = format!(

@@ -10,22 +10,22 @@ use hathi_net::ipc::ServerOptions;
 
 use crate::DataNodeError;
 
-/// What versions of Hadoop this DataNode says it is: NameNodes refuse what they take for too old.
+/// Version of Hadoop that this DataNode reports. NameNodes refuse DataNodes whose version seems too old.
 pub const SOFTWARE_VERSION: &str = "3.5.0";
 
 /// One NameNode to report to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameNodeAddress {
-    /// `dfs.ha.namenodes` id, or empty without high availability.
+    /// Id in `dfs.ha.namenodes`. Empty without high availability.
     pub id: String,
-    /// Where DataNodes call. Resolved anew at each connection.
+    /// Address for DataNodes. It is resolved again at each connection.
     pub address: HostPort,
 }
 
 /// One nameservice and its NameNodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameServiceConf {
-    /// The nameservice id, or empty when there is only one NameNode and no name for it.
+    /// The nameservice id. Empty when there is only one NameNode, without a name.
     pub id: String,
     /// Its NameNodes.
     pub namenodes: Vec<NameNodeAddress>,
@@ -36,7 +36,7 @@ pub struct NameServiceConf {
 pub struct DataNodeConf {
     /// `dfs.datanode.data.dir`.
     pub data_dirs: Vec<StorageLocation>,
-    /// `dfs.datanode.data.dir.perm`.
+    /// Permission bits of the data directories (`dfs.datanode.data.dir.perm`).
     pub data_dir_mode: u32,
     /// `dfs.datanode.address`.
     pub xfer_address: SocketAddr,
@@ -44,7 +44,7 @@ pub struct DataNodeConf {
     pub http_address: SocketAddr,
     /// `dfs.datanode.ipc.address`.
     pub ipc_address: SocketAddr,
-    /// `dfs.datanode.hostname`, else this machine's name.
+    /// `dfs.datanode.hostname`, by default the name of this machine.
     pub host_name: String,
     /// `dfs.datanode.use.datanode.hostname`.
     pub connect_via_hostname: bool,
@@ -56,7 +56,7 @@ pub struct DataNodeConf {
     pub report_interval: Duration,
     /// `dfs.blockreport.initialDelay`.
     pub report_initial_delay: Duration,
-    /// `dfs.blockreport.split.threshold`, blocks.
+    /// Blocks above which each storage is reported in a message of its own (`dfs.blockreport.split.threshold`).
     pub report_split_threshold: u64,
     /// `dfs.datanode.max.transfer.threads`.
     pub max_transfer_threads: usize,
@@ -64,13 +64,14 @@ pub struct DataNodeConf {
     pub socket_timeout: Duration,
     /// `dfs.datanode.socket.write.timeout`.
     pub socket_write_timeout: Duration,
-    /// `dfs.datanode.socket.reuse.keepalive`; zero closes after each request.
+    /// How long an idle data transfer connection is kept (`dfs.datanode.socket.reuse.keepalive`). Zero closes it after
+    /// each request.
     pub keepalive: Duration,
-    /// `dfs.datanode.xceiver.stop.timeout.millis`.
+    /// How long a writer may take to stop (`dfs.datanode.xceiver.stop.timeout.millis`).
     pub writer_stop_timeout: Duration,
     /// `dfs.datanode.synconclose`.
     pub sync_on_close: bool,
-    /// `dfs.datanode.failed.volumes.tolerated`; -1: one good volume is enough.
+    /// `dfs.datanode.failed.volumes.tolerated`. With -1 one good volume is enough.
     pub failed_volumes_tolerated: i64,
     /// `dfs.datanode.du.reserved`, bytes.
     pub reserved_bytes: u64,
@@ -80,13 +81,13 @@ pub struct DataNodeConf {
     pub balanced_space_threshold: u64,
     /// `dfs.datanode.available-space-volume-choosing-policy.balanced-space-preference-fraction`.
     pub balanced_space_preference: f64,
-    /// `dfs.blocksize`: room that a new replica is assumed to need.
+    /// Assumed length of a new replica, in bytes (`dfs.blocksize`).
     pub block_size: u64,
     /// `dfs.datanode.balance.bandwidthPerSec`, bytes per second.
     pub balance_bandwidth: u64,
     /// `dfs.datanode.balance.max.concurrent.moves`.
     pub balance_moves: usize,
-    /// `ipc.client.connect.timeout`, capped: a NameNode that restarts must be found soon.
+    /// `ipc.client.connect.timeout`, with an upper limit: a NameNode that restarts must be found soon.
     pub connect_timeout: Duration,
     /// `ipc.client.rpc-timeout.ms`.
     pub call_timeout: Duration,
@@ -94,17 +95,18 @@ pub struct DataNodeConf {
     pub max_data_length: usize,
     /// `dfs.data.transfer.max.packet.size`, bytes.
     pub max_packet_bytes: usize,
-    /// Start option `-rollback`: take a rolling upgrade back.
+    /// Start option `-rollback`: undo a rolling upgrade.
     pub rollback: bool,
-    /// `dfs.datanode.scan.period.hours`: how long a round of the scanner takes at least; zero: none.
+    /// Least duration of a round of the scanner (`dfs.datanode.scan.period.hours`). Zero switches the scanner off.
     pub scan_period: Duration,
     /// `dfs.block.scanner.volume.bytes.per.second`.
     pub scan_bytes_per_second: u64,
-    /// The user that this process runs as, and calls as.
+    /// The user that this process runs as, and makes calls as.
     pub superuser: String,
-    /// Who may call the administrative RPCs: that user, and members of `dfs.permissions.superusergroup`.
+    /// Users that may make administrative calls: the user of this process, and members of
+    /// `dfs.permissions.superusergroup`.
     pub administrators: Administrators,
-    /// Limits of the RPC server, and who may use it.
+    /// Limits of the RPC server, and the rules for its callers.
     pub rpc_server: ServerOptions,
 }
 
@@ -222,7 +224,7 @@ impl DataNodeConf {
                 .get_bytes("dfs.data.transfer.max.packet.size", 16 << 20)?
                 .max(64 << 10) as usize,
             rollback: false,
-            // Hadoop: negative switches it off, 0 is the default of three weeks.
+            // In Hadoop a negative value switches the scanner off, and 0 means the default of three weeks.
             scan_period: match conf.get_i64("dfs.datanode.scan.period.hours", 504)? {
                 hours if hours < 0 => Duration::ZERO,
                 0 => Duration::from_secs(504 * 3600),

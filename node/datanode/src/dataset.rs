@@ -1,4 +1,4 @@
-//! All volumes and block pools of the DataNode, and who writes what (`FsDatasetImpl`, `FsVolumeList`).
+//! All volumes and block pools of the DataNode, and the writers of replicas (`FsDatasetImpl`, `FsVolumeList`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Shutdown, TcpStream};
@@ -17,17 +17,17 @@ use crate::config::DataNodeConf;
 use crate::pool::{Pool, PoolError};
 use crate::volume::Volume;
 
-/// A thread that writes a replica, as seen by those who want to stop it.
+/// A thread that writes a replica, for threads that want to stop it.
 #[derive(Debug)]
 pub struct WriterControl {
-    /// Names it in the replica map.
+    /// Id of the writer in the replica map.
     pub id: WriterId,
     stopped: AtomicBool,
     sockets: Mutex<Vec<TcpStream>>,
 }
 
 impl WriterControl {
-    /// Adds a connection that must be cut for the writer to notice.
+    /// Adds a connection that is closed when the writer is stopped, so that it notices.
     pub fn add_socket(&self, socket: TcpStream) {
         if self.is_stopped() {
             let _ = socket.shutdown(Shutdown::Both);
@@ -35,13 +35,13 @@ impl WriterControl {
         self.sockets.lock().push(socket);
     }
 
-    /// Whether somebody wants it to stop.
+    /// Whether it was told to stop.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Makes it stop soon.
+    /// Tells it to stop.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         for socket in self.sockets.lock().iter() {
@@ -50,12 +50,12 @@ impl WriterControl {
     }
 }
 
-/// A volume that was given up.
+/// A volume that is no longer used because its disk failed.
 #[derive(Clone, Debug)]
 pub struct FailedVolume {
     /// The directory.
     pub path: String,
-    /// When, in ms since 1970.
+    /// Time of the failure, in ms since 1970.
     pub at_ms: u64,
     /// Its capacity in bytes, as last known.
     pub capacity: u64,
@@ -66,11 +66,11 @@ pub struct FailedVolume {
 pub struct VolumeReport {
     /// The volume.
     pub volume: Arc<Volume>,
-    /// Bytes in all.
+    /// Capacity in bytes.
     pub capacity: u64,
-    /// Bytes that all pools take.
+    /// Bytes used by all pools.
     pub used: u64,
-    /// Bytes that the pool asked for takes.
+    /// Bytes used by the pool of the report.
     pub pool_used: u64,
     /// Bytes free for replicas.
     pub remaining: u64,
@@ -81,7 +81,7 @@ pub struct VolumeReport {
 pub struct Dataset {
     volumes: Vec<Arc<Volume>>,
     pools: RwLock<HashMap<String, Arc<Pool>>>,
-    // Held while a pool is being opened, so that two NameNodes' handshakes don't both do it.
+    // Held while a pool is being opened, so that the handshakes with two NameNodes do not both open it.
     opening: Mutex<()>,
     failed: Mutex<Vec<FailedVolume>>,
     writers: Mutex<HashMap<WriterId, Arc<WriterControl>>>,
@@ -100,7 +100,7 @@ fn now_ms() -> u64 {
 }
 
 impl Dataset {
-    /// Opens the volumes; pools follow when NameNodes say which.
+    /// Opens the volumes. A pool is opened when a NameNode names it.
     pub fn open(conf: &DataNodeConf) -> Result<Dataset, DataNodeError> {
         let mut volumes = Vec::new();
         let mut failed = Vec::new();
@@ -156,7 +156,7 @@ impl Dataset {
         })
     }
 
-    /// The DataNode's identity.
+    /// The DataNode's UUID.
     #[must_use]
     pub fn datanode_uuid(&self) -> &str {
         &self.datanode_uuid
@@ -172,19 +172,20 @@ impl Dataset {
             .collect()
     }
 
-    /// A volume by its place.
+    /// A volume by its id.
     #[must_use]
     pub fn volume(&self, id: VolumeId) -> Option<&Arc<Volume>> {
         self.volumes.iter().find(|volume| volume.id == id)
     }
 
-    /// The volumes that were given up.
+    /// The volumes that have failed.
     #[must_use]
     pub fn failed_volumes(&self) -> Vec<FailedVolume> {
         self.failed.lock().clone()
     }
 
-    /// Gives a volume up after a disk error. Returns how many have failed by now, or `None` when it had already.
+    /// Stops using a volume after a disk error. Returns the number of failed volumes, or `None` when this one had
+    /// failed already.
     pub fn fail_volume(&self, id: VolumeId) -> Option<usize> {
         let volume = self.volume(id)?;
         if !volume.mark_failed() {
@@ -219,8 +220,8 @@ impl Dataset {
         self.pools.read().values().cloned().collect()
     }
 
-    /// Opens a pool: makes or checks its directories on each volume, and finds its replicas, each volume on a thread of
-    /// its own. All pools are of one cluster (`DataNode.setClusterId`).
+    /// Opens a pool. On each volume, in a thread of its own, this makes or checks the pool's directories and finds its
+    /// replicas. All pools belong to one cluster (`DataNode.setClusterId`).
     pub fn open_pool(&self, info: &NamespaceInfo) -> Result<Arc<Pool>, DataNodeError> {
         let _opening = self.opening.lock();
         if let Ok(pool) = self.pool(&info.block_pool_id) {
@@ -270,7 +271,7 @@ impl Dataset {
         Ok(pool)
     }
 
-    /// A new writer, to be ended with [`Dataset::end_writer`].
+    /// Registers a new writer. [`Dataset::end_writer`] ends it.
     #[must_use]
     pub fn new_writer(&self) -> Arc<WriterControl> {
         let control = Arc::new(WriterControl {
@@ -282,7 +283,7 @@ impl Dataset {
         control
     }
 
-    /// The writer's thread is about to end.
+    /// Ends a writer whose thread is about to end.
     pub fn end_writer(&self, id: WriterId) {
         self.writers.lock().remove(&id);
     }
@@ -298,7 +299,7 @@ impl Dataset {
         let control = self.writers.lock().get(&writer).cloned();
         match control {
             Some(control) => control.stop(),
-            // The thread is gone without having let go.
+            // The thread is gone and has not released the replica.
             None => pool.release_writer(block, writer),
         }
         if pool.wait_released(block, writer, self.writer_stop_timeout) {
@@ -308,7 +309,7 @@ impl Dataset {
         }
     }
 
-    /// [`Pool::transition`], stopping the replica's writer first where the plan calls for it.
+    /// As [`Pool::transition`]. If the plan requires it, the replica's writer is stopped first.
     pub fn transition(
         &self,
         pool: &Pool,
@@ -325,8 +326,9 @@ impl Dataset {
         }
     }
 
-    /// Deletes a replica (`invalidate`); returns what it was. Whether it is still `ordered` is asked under the pool's lock,
-    /// under which full reports are made too: a report that is made after an order has ended shows what it was about.
+    /// Deletes a replica (`invalidate`), and returns it. `ordered` checks under the pool's lock whether the order still
+    /// counts. Full reports are made under the same lock, so a report that is made after the order has ended shows the
+    /// replica.
     pub fn invalidate(&self, pool: &Pool, block: Block, ordered: impl Fn() -> bool) -> Result<Replica, PoolError> {
         let plan = |map: &ReplicaMap| {
             if ordered() {
@@ -354,7 +356,7 @@ impl Dataset {
         }
     }
 
-    /// Moves a finalized replica to a volume of another type, or of the same one (`moveBlockAcrossStorage`).
+    /// Moves a finalized replica to a volume of the given type (`moveBlockAcrossStorage`).
     pub fn move_replica(
         &self,
         pool: &Pool,
@@ -389,7 +391,8 @@ impl Dataset {
             .ok_or_else(|| invalid("the replica is gone".to_owned()))
     }
 
-    /// Chooses a volume of a type with room for `bytes`: in turn, or with preference for those with more space.
+    /// Chooses a volume of a type with room for `bytes`: by turns, or with a preference for volumes with more free
+    /// space.
     pub fn choose_volume(&self, storage_type: StorageTypeProto, bytes: u64) -> Result<Arc<Volume>, PoolError> {
         let mut fitting = Vec::new();
         let mut most = None;
@@ -430,7 +433,7 @@ impl Dataset {
         Ok(volume)
     }
 
-    /// Numbers of each volume, for a pool's heartbeat.
+    /// Figures of each volume, for a pool's heartbeat.
     #[must_use]
     pub fn volume_reports(&self, pool_id: &str) -> Vec<VolumeReport> {
         let pools = self.pools();
@@ -458,7 +461,7 @@ impl Dataset {
             .collect()
     }
 
-    /// Removes what an upgrade kept for going back (`finalizeUpgradeForPool`).
+    /// Removes the files that an upgrade kept for a rollback (`finalizeUpgradeForPool`).
     pub fn finalize_upgrade(&self, pool: &Pool) {
         for volume in self.volumes() {
             let Some(dirs) = pool.dirs(volume.id) else {
@@ -485,7 +488,7 @@ impl Dataset {
 pub fn tolerated(configured: i64, volumes: usize) -> u64 {
     match u64::try_from(configured) {
         Ok(count) => count,
-        // -1: all but one.
+        // -1 tolerates the failure of all volumes but one.
         Err(_) => (volumes as u64).saturating_sub(1),
     }
 }

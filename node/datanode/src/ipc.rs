@@ -30,32 +30,32 @@ use crate::recovery;
 
 type Answer<T> = Result<T, RemoteException>;
 
-/// Calls that wait for a thread; more are refused.
+/// Most calls that wait for a thread. Further ones are refused.
 const WAITING_MAX: usize = 1024;
-/// Bytes of their requests; more are refused. Each has some hundred bytes, unless somebody means harm.
+/// Most bytes of their requests. Further ones are refused. A well-meant request has some hundred bytes.
 const WAITING_BYTES_MAX: usize = 16 << 20;
-/// Threads that serve calls at the same time. Hadoop has 10 (`dfs.datanode.handler.count`); here some may wait for writers
-/// that are told to stop, while others go on. A thread holds half a megabyte of stack and heap for as long as it gets work
-/// now and then, so there is not one for each call of a burst.
+/// Most threads that serve calls at the same time. Hadoop has 10 (`dfs.datanode.handler.count`). Here some may wait for
+/// writers to stop while others go on. A thread takes half a megabyte of stack and heap as long as it gets work now and
+/// then, so there is not one for each call of a burst.
 const HANDLERS_MAX: usize = 32;
 
-/// How long a thread waits for another call before it ends.
+/// How long an idle thread waits for a call before it ends.
 const HANDLER_PATIENCE: Duration = Duration::from_secs(10);
 /// Stack of these threads.
 const HANDLER_STACK_BYTES: usize = 512 << 10;
 
-/// Serves the calls; those that wait for disks or writers take turns on some threads.
+/// Serves the calls. Calls that wait for disks or writers run on a limited number of threads.
 pub struct Server {
     node: Arc<DataNode>,
     handlers: Arc<Handlers>,
 }
 
-/// The threads that serve calls. They are not those of the runtime: it starts another one whenever none is free at this
-/// very moment, and in a burst of calls that have just been served many are about to be.
+/// The threads that serve calls. The runtime's blocking threads are not used: the runtime starts a new thread whenever
+/// none is free at that moment, although in a burst of short calls many threads are about to become free.
 struct Handlers {
     calls: Mutex<Calls>,
     came: Condvar,
-    /// For those that wait for something in the way of tasks.
+    /// Runtime for asynchronous work of these threads.
     runtime: Handle,
 }
 
@@ -67,7 +67,8 @@ struct Calls {
     idle_threads: usize,
 }
 
-/// Threads keep no DataNode that has ended: only its calls do.
+/// A waiting call. It holds the DataNode, and an idle thread does not, so that idle threads do not keep a DataNode that
+/// has ended.
 struct Waiting {
     node: Arc<DataNode>,
     call: RpcCall,
@@ -75,7 +76,7 @@ struct Waiting {
 }
 
 impl Server {
-    /// A server.
+    /// The server of a DataNode.
     #[must_use]
     pub fn new(node: Arc<DataNode>, runtime: Handle) -> Server {
         Server {
@@ -97,7 +98,7 @@ impl Server {
             drop(calls);
             return reply.error(&busy());
         }
-        // What came in the same frames is not held for as long as this waits.
+        // The copy frees the other calls of the same frames while this call waits.
         call.body = Bytes::copy_from_slice(&call.body);
         if calls.idle_threads <= calls.waiting.len() && calls.threads < HANDLERS_MAX {
             let thread = std::thread::Builder::new()
@@ -132,7 +133,7 @@ impl Handlers {
         }
     }
 
-    /// The next call; `None` when the thread is to end.
+    /// The next call. `None` when the thread should end.
     fn next(&self) -> Option<Waiting> {
         let mut calls = self.calls.lock();
         loop {
@@ -161,7 +162,7 @@ impl RpcHandler for Server {
     }
 
     fn call(&self, call: RpcCall, reply: Responder) {
-        // Everything but these may wait for a disk.
+        // All other methods may wait for a disk.
         match call.method {
             "getDatanodeInfo" => reply.ok(&datanode_info(&self.node)),
             "getBalancerBandwidth" => reply.ok(&GetBalancerBandwidthResponseProto {
@@ -202,7 +203,7 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
             let stop = allowed.is_ok();
             reply.send(allowed.map(|()| ShutdownDatanodeResponseProto {}));
             if stop {
-                // The reply must leave before the process does.
+                // The reply must leave before the process ends.
                 std::thread::sleep(Duration::from_millis(100));
                 node.shut_down();
             }
@@ -226,7 +227,7 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
 fn superuser(node: &DataNode, call: &RpcCall) -> Answer<()> {
     let user = &call.user.user;
     let administrators = &node.conf.administrators;
-    // This runs on a thread that may wait.
+    // This runs on a thread that may block.
     if administrators
         .include(user)
         .unwrap_or_else(|| Handle::current().block_on(administrators.ask(user)))
@@ -276,7 +277,7 @@ fn visible_length(node: &DataNode, call: &RpcCall) -> Answer<GetReplicaVisibleLe
         ));
     }
     Ok(GetReplicaVisibleLengthResponseProto {
-        // Java's -1 where nothing is visible.
+        // Java's -1 if no byte is visible.
         length: replica.visible_length().unwrap_or(u64::MAX),
     })
 }

@@ -1,12 +1,12 @@
 //! The DataNode: sockets, files and processes around `hathi_blockpool`.
 //!
-//! * [`volume`], [`pool`], [`dataset`]: replicas on disk, in Hadoop's layout; [`verify`], [`scanner`]: whether they are
+//! * [`volume`], [`pool`], [`dataset`]: replicas on disk, in Hadoop's layout. [`verify`], [`scanner`]: whether they are
 //!   still good;
 //! * [`xceiver`]: the data transfer server, one blocking thread per connection;
-//! * [`offer`], [`actor`], [`commands`]: NameNodes, one task for each, and what the active one orders;
+//! * [`offer`], [`actor`], [`commands`]: the NameNodes, one task for each, and the commands of the active one;
 //! * [`recovery`], [`ipc`], [`http`]: block recovery, RPC and status.
 //!
-//! Data moves on blocking threads, as disks block; everything else shares one small asynchronous runtime.
+//! Data moves on blocking threads, because disks block. Everything else shares one small asynchronous runtime.
 
 pub mod actor;
 pub mod commands;
@@ -34,19 +34,19 @@ use hathi_net::ipc::RpcServer;
 pub use config::DataNodeConf;
 pub use node::{DataNode, Ports};
 
-/// Why a DataNode cannot run.
+/// Why a DataNode can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum DataNodeError {
-    /// The configuration.
+    /// The configuration is wrong.
     #[error("{0}")]
     Config(String),
-    /// A directory of `dfs.datanode.data.dir`.
+    /// A directory of `dfs.datanode.data.dir` can't be used.
     #[error("{0}")]
     Storage(String),
-    /// A NameNode is of another cluster than this DataNode.
+    /// The NameNodes belong to a different cluster.
     #[error("{0}")]
     OtherCluster(String),
-    /// Sockets and threads.
+    /// A socket or thread could not be made.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -64,18 +64,18 @@ fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, DataNodeError> {
 
 /// A running DataNode.
 pub struct Running {
-    /// Its parts.
+    /// The state that its parts share.
     pub node: Arc<DataNode>,
-    // Held so that they go on.
+    // These are kept because dropping them stops them.
     _ipc: Option<RpcServer>,
     _http: Option<HttpServer>,
 }
 
-/// Starts everything; must be called within a tokio runtime, on which the NameNodes' tasks run.
+/// Starts everything. Must be called within a tokio runtime, on which the NameNodes' tasks run.
 pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
     let dataset = dataset::Dataset::open(&conf)?;
     let xfer = bind("dfs.datanode.address", conf.xfer_address)?;
-    // The ports are part of the identity that every part needs, so that all are bound before anything is served.
+    // The ports are part of the DataNode's identity, so all ports are known before anything is served.
     let ipc_address = free_port(conf.ipc_address)?;
     let http_address = free_port(conf.http_address)?;
     let ports = Ports {
@@ -124,7 +124,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
     })
 }
 
-/// Port 0 asks for any: one is chosen now, as it must be known before the listener is made.
+/// Replaces port 0 by a free port now, because the port must be known before the listener is made.
 fn free_port(address: SocketAddr) -> Result<SocketAddr, DataNodeError> {
     if address.port() != 0 {
         return Ok(address);
@@ -148,7 +148,7 @@ pub fn run(conf: DataNodeConf) -> Result<(), DataNodeError> {
             () = running.node.stopped() => {}
         }
         running.node.shut_down();
-        // NameNodes get what is on its way, disk errors above all.
+        // This gives the tasks time to send what they have for NameNodes, above all disk errors.
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         Ok::<(), DataNodeError>(())
     })?;

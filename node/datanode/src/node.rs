@@ -1,4 +1,4 @@
-//! What all parts of the DataNode share.
+//! State that all parts of the DataNode share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ pub struct Metrics {
     pub volume_failures: AtomicU64,
 }
 
-/// Ports that the listeners got.
+/// Ports of the listeners.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Ports {
@@ -49,7 +49,7 @@ pub struct Ports {
 /// The DataNode.
 #[derive(Debug)]
 pub struct DataNode {
-    /// The keys.
+    /// The configuration.
     pub conf: DataNodeConf,
     /// Volumes and pools.
     pub dataset: Dataset,
@@ -59,7 +59,7 @@ pub struct DataNode {
     pub xmits: AtomicUsize,
     /// Moves of the balancer under way.
     pub moves: AtomicUsize,
-    /// Their limit.
+    /// Their bandwidth limit.
     pub balance_throttle: Throttle,
     /// Counters.
     pub metrics: Metrics,
@@ -74,7 +74,7 @@ pub struct DataNode {
 }
 
 impl DataNode {
-    /// A DataNode that reports to nobody yet.
+    /// A DataNode that reports to no NameNode yet.
     #[must_use]
     pub fn new(conf: DataNodeConf, dataset: Dataset, ports: Ports) -> Arc<DataNode> {
         Arc::new(DataNode {
@@ -94,7 +94,7 @@ impl DataNode {
         })
     }
 
-    /// The nameservices reported to.
+    /// The nameservices that it reports to.
     #[must_use]
     pub fn services(&self) -> Vec<Arc<Service>> {
         self.services.read().clone()
@@ -128,7 +128,7 @@ impl DataNode {
         self.stop.notify_one();
     }
 
-    /// A NameNode refused this DataNode for good. When all have, there is nothing left to do.
+    /// Counts a NameNode that refused this DataNode for good. When all have, the process ends.
     pub fn on_refused(&self) {
         let all: usize = self.services.read().iter().map(|service| service.actors.len()).sum();
         if self.refusals.fetch_add(1, Ordering::AcqRel) + 1 >= all {
@@ -144,7 +144,7 @@ impl DataNode {
         }
     }
 
-    /// How NameNodes, clients and other DataNodes know this one.
+    /// The identity of this DataNode for NameNodes, clients and other DataNodes.
     #[must_use]
     pub fn datanode_id(&self) -> DatanodeIdProto {
         DatanodeIdProto {
@@ -158,7 +158,7 @@ impl DataNode {
         }
     }
 
-    /// The same with state, for requests to other DataNodes.
+    /// The identity with its state, for requests to other DataNodes.
     #[must_use]
     pub fn own_info(&self) -> DatanodeInfoProto {
         DatanodeInfoProto {
@@ -168,7 +168,7 @@ impl DataNode {
         }
     }
 
-    /// A storage as reports name it.
+    /// A storage in the form of reports.
     #[must_use]
     pub fn storage_proto(&self, storage_id: &str) -> DatanodeStorageProto {
         let kind = self
@@ -196,7 +196,7 @@ impl DataNode {
         }
     }
 
-    /// A replica here cannot be read: the NameNodes are told, and make another one.
+    /// Reports a bad replica of this DataNode to the NameNodes, which have another one made.
     pub fn report_bad_block(&self, pool_id: &str, replica: &Replica) {
         let (Some(service), Ok(pool), Some(volume)) = (
             self.service_of(pool_id),
@@ -209,7 +209,7 @@ impl DataNode {
         service.report_bad(self.located(&pool, replica.block(), self.own_info(), Some(&volume.storage_id)));
     }
 
-    /// What another DataNode sent does not match its checksums.
+    /// Reports a replica of another DataNode whose data did not match its checksums.
     pub fn report_remote_bad_block(&self, pool: &Pool, block: Block, source: &DatanodeInfoProto) {
         if let Some(service) = self.service_of(pool.id()) {
             service.report_bad_elsewhere(self.located(pool, block, source.clone(), None));
@@ -240,8 +240,8 @@ impl DataNode {
         }
     }
 
-    /// A volume answered with an error. If the disk is broken the volume is dropped; if too many are, so is the
-    /// DataNode.
+    /// Handles a disk error of a volume. If the disk is broken the volume is dropped. If too many volumes are, the
+    /// process ends.
     pub fn on_disk_error(&self, volume: VolumeId, error: &std::io::Error) {
         if !is_disk_error(error) {
             return;

@@ -1,4 +1,5 @@
-//! One nameservice and its NameNodes (`BPOfferService`): what they are to be told, and which one is obeyed.
+//! One nameservice and its NameNodes (`BPOfferService`): messages that wait for each NameNode, and the NameNode that is
+//! obeyed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,51 +17,52 @@ use tokio::sync::{Notify, mpsc};
 use crate::config::NameServiceConf;
 use crate::pool::Pool;
 
-/// Reports of bad blocks and errors that wait for one NameNode, and replicas known to be bad; more are dropped, as scans
-/// will find them again.
+/// Most reports of bad blocks and errors that wait for one NameNode, and most replicas that are remembered as bad.
+/// Further ones are dropped: a scan will find the replicas again.
 const MAX_BAD_BLOCKS: usize = 10_000;
 
-/// Commands that wait to be carried out: those of minutes, as a heartbeat brings three at most. The largest ones, of a
-/// thousand deletions, take 50 kB each. Beyond it they are dropped. The NameNode orders again whatever it does not see
-/// done: deletions and copies after their time-outs or by the next full report, recoveries when the attempt has expired.
+/// Most commands that wait to be carried out. This lasts for minutes, because a heartbeat brings three at most. The
+/// largest commands, with a thousand deletions, take 50 kB each. Further ones are dropped. The NameNode repeats every
+/// order that is not carried out: deletions and copies after their time-outs or at the next full report, recoveries
+/// when the attempt has expired.
 const MAX_COMMANDS: usize = 256;
 
 /// A command, and the claim under which it came.
 pub type Command = (ClaimId, DatanodeCommandProto);
 
-/// A replica that was found bad: its block, and the DataNode that has it.
+/// A bad replica: block id, and UUID of the DataNode that has it.
 pub type BadReplica = (u64, String);
 
-/// One NameNode as the rest of the DataNode sees it.
+/// One NameNode, for the other parts of the DataNode.
 #[derive(Debug)]
 pub struct Actor {
-    /// Its place in the nameservice.
+    /// Its index in the nameservice.
     pub id: ActorId,
-    /// `dfs.ha.namenodes` id.
+    /// Its id in `dfs.ha.namenodes`.
     pub namenode_id: String,
-    /// Where it is called.
+    /// Its address.
     pub address: HostPort,
-    /// Notices that it has not got yet.
+    /// Notices that it has not been sent yet.
     pub reports: Mutex<IncrementalReports>,
-    /// Bad replicas that it has not taken note of yet (`reportBadBlocks`).
+    /// Bad replicas that it has not accepted yet (`reportBadBlocks`).
     pub bad: Mutex<BTreeMap<BadReplica, LocatedBlockProto>>,
-    /// Errors that it has not been told yet (`errorReport`): code and text.
+    /// Errors that it has not been sent yet (`errorReport`): code and text.
     pub errors: Mutex<VecDeque<(u32, String)>>,
     /// Wakes the task that talks to it.
     pub wake: Notify,
-    /// The connection, while there is one.
+    /// The connection, if there is one.
     pub client: Mutex<Option<RpcClient>>,
     /// Asks for a full report.
     pub force_report: AtomicBool,
     /// Asks for a heartbeat.
     pub force_heartbeat: AtomicBool,
-    /// It answered last that it is of another cluster.
+    /// Whether its last answer was that it belongs to another cluster.
     pub is_of_other_cluster: AtomicBool,
-    /// `HAServiceState` as last heard, for `/jmx`.
+    /// `HAServiceState` as last reported, for `/jmx`.
     pub state: Mutex<String>,
-    /// Seconds since the start of the last heartbeat's answer, for `/jmx`.
+    /// Time of the last answer to a heartbeat, in seconds since the start, for `/jmx`.
     pub last_heartbeat_s: AtomicI64,
-    /// The same of the last full report.
+    /// Time of the last full report, in seconds since the start.
     pub last_report_s: AtomicI64,
 }
 
@@ -77,21 +79,21 @@ impl Actor {
 /// One nameservice.
 #[derive(Debug)]
 pub struct Service {
-    /// Its id, or empty.
+    /// Its id. Empty when it has none.
     pub id: String,
     /// Its NameNodes.
     pub actors: Vec<Arc<Actor>>,
     offer: Mutex<OfferService>,
-    /// Replicas here that are known to be bad, until they are deleted. A NameNode that registers this DataNode anew may
-    /// know nothing of them, and their length and stamp look good in its full report.
+    /// Bad replicas of this DataNode, until they are deleted. A NameNode that registers this DataNode again may know
+    /// nothing of them, and their length and stamp look good in a full report.
     bad: Mutex<BTreeMap<BlockId, LocatedBlockProto>>,
     pool: RwLock<Option<Arc<Pool>>>,
-    /// In order.
+    /// Commands in their order.
     commands: mpsc::Sender<Command>,
 }
 
 impl Service {
-    /// A nameservice, and the end of its queue of commands.
+    /// A nameservice, with the receiving end of its queue of commands.
     #[must_use]
     pub fn new(conf: &NameServiceConf) -> (Arc<Service>, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
@@ -129,30 +131,31 @@ impl Service {
         (service, receiver)
     }
 
-    /// The rule that says whom to obey.
+    /// The rule for the NameNode that is obeyed.
     pub fn offer(&self) -> parking_lot::MutexGuard<'_, OfferService> {
         self.offer.lock()
     }
 
-    /// A command waits for its turn, if it comes from the NameNode that is obeyed.
+    /// Queues a command, if it comes from the NameNode that is obeyed.
     pub fn order(&self, from: ActorId, command: DatanodeCommandProto) {
         let Some(claim) = self.offer.lock().claim_of(from) else {
             return;
         };
-        // The other end lives as long as the DataNode.
+        // The receiver lives as long as the DataNode.
         if let Err(mpsc::error::TrySendError::Full((_, command))) = self.commands.try_send((claim, command)) {
             tracing::warn!(command = ?command.cmd_type(), waiting = MAX_COMMANDS, "command is dropped: too many wait");
         }
     }
 
-    /// The pool, once a NameNode said which.
+    /// The pool, once a NameNode has named it.
     #[must_use]
     pub fn pool(&self) -> Option<Arc<Pool>> {
         self.pool.read().clone()
     }
 
-    /// Whether all of its NameNodes answered last that they are of another cluster. While one has not been asked it may
-    /// be of this DataNode's, and then the others are to be put right (`BPOfferService.shouldRetryInit`).
+    /// Whether the last answer of every NameNode was that it belongs to another cluster. A NameNode that has not
+    /// answered yet may belong to this DataNode's cluster. Then the configuration of the others is wrong
+    /// (`BPOfferService.shouldRetryInit`).
     #[must_use]
     pub fn is_of_other_cluster(&self) -> bool {
         self.actors
@@ -178,7 +181,7 @@ impl Service {
         self.actors.get(active.0).cloned()
     }
 
-    /// Something happened to a replica.
+    /// Adds a notice about a replica for every NameNode.
     pub fn notify(&self, storage_id: &str, notice: &ReceivedDeleted) {
         if notice.kind == NoticeKind::Deleted {
             self.bad.lock().remove(&notice.block.id);
@@ -190,7 +193,7 @@ impl Service {
         }
     }
 
-    /// A replica of this DataNode is bad.
+    /// Reports a bad replica of this DataNode.
     pub fn report_bad(&self, block: LocatedBlockProto) {
         let id = BlockId(block.b.block_id.cast_signed());
         {
@@ -202,7 +205,7 @@ impl Service {
         self.report_bad_elsewhere(block);
     }
 
-    /// A replica of another DataNode is bad.
+    /// Reports a bad replica of another DataNode.
     pub fn report_bad_elsewhere(&self, block: LocatedBlockProto) {
         for actor in &self.actors {
             actor.tell_bad(&block);
@@ -210,14 +213,14 @@ impl Service {
         }
     }
 
-    /// A NameNode registered this DataNode: it is told of every replica that is known to be bad.
+    /// Queues all known bad replicas for a NameNode that has registered this DataNode again.
     pub fn tell_bad_again(&self, actor: &Actor) {
         for block in self.bad.lock().values() {
             actor.tell_bad(block);
         }
     }
 
-    /// An error that NameNodes should know of (`errorReport`).
+    /// Queues an error for the NameNodes (`errorReport`).
     pub fn report_error(&self, code: u32, text: &str) {
         for actor in &self.actors {
             let mut errors = actor.errors.lock();
@@ -229,7 +232,7 @@ impl Service {
         }
     }
 
-    /// A volume was dropped: full reports will say what is left.
+    /// Reports the loss of a volume. Full reports will show the replicas that are left.
     pub fn on_volume_failure(&self, enough_left: bool, text: &str) {
         use hathi_formats::proto::datanode::error_report_request_proto::ErrorCode;
         let code = if enough_left {

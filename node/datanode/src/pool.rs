@@ -1,8 +1,8 @@
 //! One block pool: its replicas, and their files (`FsDatasetImpl` for one pool).
 //!
-//! Two kinds of lock, always taken in this order. A replica's own lock is held over a whole change of that replica, its
-//! slow parts (copies, syncs) included, so that no two changes of one replica overlap. The pool's lock is held for plans
-//! and renames only. What is durable before a change is answered stands in [`hathi_blockpool::steps`].
+//! There are two kinds of lock, always taken in this order. A replica's own lock is held over a whole change of that
+//! replica, with its slow parts (copies, syncs), so that no two changes of one replica overlap. The pool's lock is held
+//! only for plans and renames. [`hathi_blockpool::steps`] says what is durable before a change is answered.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -23,16 +23,16 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::volume::disk_bytes;
 
-/// Why something could not be done to a replica.
+/// Why an operation on a replica failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The request contradicts the replica's state.
     #[error(transparent)]
     Replica(#[from] ReplicaError),
-    /// The files could not be changed or read.
+    /// The files could not be read or changed.
     #[error("volume {}: {source}", volume.0)]
     Disk {
-        /// Where.
+        /// The volume.
         volume: VolumeId,
         /// The cause.
         source: io::Error,
@@ -52,7 +52,7 @@ pub enum PoolError {
 }
 
 impl PoolError {
-    /// The Java exception class that says so to callers.
+    /// The exception class for callers.
     #[must_use]
     pub fn class(&self) -> hathi_formats::exceptions::ExceptionClass {
         match self {
@@ -71,7 +71,7 @@ impl From<StepError> for PoolError {
     }
 }
 
-/// The blocks whose replicas are being changed.
+/// Blocks whose replicas are being changed.
 #[derive(Debug, Default)]
 struct ReplicaLocks {
     held: Mutex<HashSet<BlockId>>,
@@ -117,7 +117,7 @@ impl State {
     }
 }
 
-/// Says that a rolling upgrade is under way (`BlockPoolSliceStorage.ROLLING_UPGRADE_MARKER_FILE`).
+/// Name of the file that marks a rolling upgrade (`BlockPoolSliceStorage.ROLLING_UPGRADE_MARKER_FILE`).
 const ROLLING_UPGRADE_MARKER: &str = "RollingUpgradeInProgress";
 
 fn remove_if_there(result: io::Result<()>) -> io::Result<()> {
@@ -130,36 +130,36 @@ fn remove_if_there(result: io::Result<()>) -> io::Result<()> {
 /// A block pool.
 #[derive(Debug)]
 pub struct Pool {
-    /// Whose blocks these are.
+    /// Namespace and cluster of the blocks.
     pub info: NamespaceInfo,
     dirs: BTreeMap<VolumeId, PoolDirs>,
     locks: ReplicaLocks,
     state: Mutex<State>,
     keep_deleted: AtomicBool,
-    // Signalled when a writer lets go or a replica grows.
+    // Notified when a writer releases its replica or a replica grows.
     changed: Condvar,
 }
 
-/// What a reader gets: open files, and what was true when they were opened.
+/// A replica that is open for a reader, in its state at that time.
 #[derive(Debug)]
 pub struct ReadReplica {
     /// The replica at that time.
     pub replica: Replica,
     /// The block file.
     pub data: OsFile,
-    /// The meta file and its header, where there is one.
+    /// The meta file and its header, if there is one.
     pub meta: Option<(OsFile, BlockMetadataHeader)>,
-    /// Bytes that may be read: those with a checksum.
+    /// Bytes that may be read: those that have a checksum.
     pub readable: u64,
-    /// The checksum of the last short chunk of `readable` bytes; the one in the file may be overwritten meanwhile.
+    /// The checksum of the last, short chunk of `readable` bytes. A writer may meanwhile overwrite the one in the file.
     pub last_checksum: Option<[u8; 4]>,
 }
 
 impl Pool {
-    /// A pool with its directories on each volume; no replicas yet.
+    /// A pool with its directories on each volume, without replicas yet.
     #[must_use]
     pub fn new(info: NamespaceInfo, dirs: BTreeMap<VolumeId, PoolDirs>) -> Pool {
-        // What was under way before a restart goes on until the NameNode says otherwise.
+        // A rolling upgrade from before a restart goes on until the NameNode says otherwise.
         let upgrading = dirs
             .values()
             .any(|dirs: &PoolDirs| dirs.root().join(ROLLING_UPGRADE_MARKER).exists());
@@ -179,7 +179,7 @@ impl Pool {
         &self.info.block_pool_id
     }
 
-    /// The files at a location.
+    /// The files of a replica.
     #[must_use]
     pub fn files(&self, replica: &Replica) -> Option<ReplicaFiles> {
         let at = replica.location();
@@ -190,7 +190,7 @@ impl Pool {
         Steps::new(&OsDisk, &self.dirs, self.keep_deleted.load(Ordering::Acquire))
     }
 
-    /// Nobody changes the replica while this is held; its writer may still add to it.
+    /// Locks a replica against changes. Its writer may still append to it.
     pub fn lock_replica(&self, id: BlockId) -> ReplicaLock<'_> {
         self.locks.lock(id)
     }
@@ -201,7 +201,7 @@ impl Pool {
         self.dirs.get(&volume)
     }
 
-    /// Adds what a scan found; duplicates that lose are deleted.
+    /// Adds the replicas that a scan found. Of duplicates only the best is kept.
     pub fn add_found(&self, found: Vec<Replica>) {
         let mut state = self.state.lock();
         for replica in found {
@@ -211,7 +211,7 @@ impl Pool {
             let after = state.map.get(id).cloned();
             state.account(before.as_ref(), -1);
             state.account(after.as_ref(), 1);
-            // What a crash left double is no deletion that an upgrade could take back.
+            // A duplicate that a crash left was never deleted, so a rollback of the upgrade need not bring it back.
             if let Some(FileAction::Delete(at)) = action
                 && let Err(error) = Steps::new(&OsDisk, &self.dirs, false).delete(at)
             {
@@ -220,8 +220,8 @@ impl Pool {
         }
     }
 
-    /// Plans a transition, does what it takes to the files, commits it, and makes durable what it promises. `None` from
-    /// the plan: nothing to do. Returns the replica before and after.
+    /// Plans a transition, changes the files, commits it, and makes durable what it promises. When the plan is `None`,
+    /// nothing is done. Returns the replica before and after.
     pub fn transition(
         &self,
         id: BlockId,
@@ -239,7 +239,7 @@ impl Pool {
             let prepared = steps.prepare(&transition);
             state = self.state.lock();
             match prepared {
-                // Only the loss of its volume changes a replica while its lock is held and nobody writes it.
+                // While a replica's lock is held and it has no writer, only the loss of its volume changes it.
                 Ok(last) if state.map.get(id) == before.as_ref() => transition.know_last_checksum(last),
                 Ok(_) => return Err(ReplicaError::NotFound(format!("blk_{id} is gone")).into()),
                 Err(error) => {
@@ -271,7 +271,7 @@ impl Pool {
         Ok(Some((before, after)))
     }
 
-    /// After steps that failed half way: the replica is what a start would make of its files.
+    /// After steps that failed half way: sets the replica to what a start would find in its files.
     fn find_again(&self, state: &mut State, id: BlockId) {
         let Some(known) = state.map.get(id).cloned() else {
             return;
@@ -298,8 +298,8 @@ impl Pool {
         }
     }
 
-    /// Takes a replica out of the map and moves its files aside, to be deleted without holding the lock. During a
-    /// rolling upgrade they are kept, and `None` is returned for them.
+    /// Takes a replica out of the map and renames its files, so that they can be deleted without the lock. During a
+    /// rolling upgrade the files are kept, and `None` is returned for them.
     pub fn take_out(
         &self,
         id: BlockId,
@@ -340,7 +340,7 @@ impl Pool {
         self.state.lock().map.get(id).cloned()
     }
 
-    /// Changes the lengths of a replica that this writer still owns; false when it owns it no longer.
+    /// Changes the lengths of a replica that this writer still owns. Returns false when it owns it no longer.
     #[must_use]
     pub fn progress(&self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut Progress)) -> bool {
         let mut state = self.state.lock();
@@ -355,13 +355,13 @@ impl Pool {
         owned
     }
 
-    /// The writer is gone.
+    /// Releases a replica whose writer has ended.
     pub fn release_writer(&self, id: BlockId, writer: WriterId) {
         self.state.lock().map.release_writer(id, writer);
         self.changed.notify_all();
     }
 
-    /// Waits until nobody or somebody else writes the replica; false when that takes longer than `timeout`.
+    /// Waits until this writer no longer owns the replica. Returns false when that takes longer than `timeout`.
     #[must_use]
     pub fn wait_released(&self, id: BlockId, writer: WriterId, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
@@ -374,8 +374,8 @@ impl Pool {
         true
     }
 
-    /// Opens a replica for reading. One that is being written may be a little behind what the reader has heard of:
-    /// waits up to `patience` until it has `min_bytes`.
+    /// Opens a replica for reading. A replica that is being written may be a little behind the length that the reader
+    /// knows. So this waits up to `patience` until it has `min_bytes`.
     pub fn open_for_read(&self, id: BlockId, min_bytes: u64, patience: Duration) -> Result<ReadReplica, PoolError> {
         let deadline = Instant::now() + patience;
         let mut state = self.state.lock();
@@ -393,7 +393,7 @@ impl Pool {
         let Some(replica) = replica else {
             return Err(ReplicaError::NotFound(format!("Replica not found for blk_{id}")).into());
         };
-        // Still under the lock: neither a rename nor an append may come between.
+        // The lock is still held, so that neither a rename nor an append comes between.
         let volume = replica.volume;
         let disk = |source| PoolError::Disk { volume, source };
         let Some(files) = self.files(&replica) else {
@@ -403,7 +403,7 @@ impl Pool {
         let meta = match OsDisk.open_read(&files.meta) {
             Ok(meta) => match read_header(&meta) {
                 Ok(header) => Some((meta, header)),
-                // Only headers of replicas in the making may be missing.
+                // Only a replica that is being created may lack the header.
                 Err(error) if replica.bytes_on_disk() == 0 && error.kind() == io::ErrorKind::UnexpectedEof => None,
                 Err(error) => return Err(disk(error)),
             },
@@ -411,8 +411,8 @@ impl Pool {
             Err(error) => return Err(disk(error)),
         };
         let readable = replica.bytes_on_disk();
-        // A writer overwrites the one in the file before it makes the new length known, so that the one that belongs to
-        // this length is kept with it.
+        // A writer overwrites the checksum in the file before it publishes the new length. So the checksum that belongs
+        // to the published length is kept in memory with it.
         let mut last_checksum = replica.progress.as_ref().and_then(|progress| progress.last_checksum);
         if replica.progress.is_none()
             && let Some((meta, header)) = &meta
@@ -432,7 +432,7 @@ impl Pool {
         })
     }
 
-    /// Bytes that this pool takes on a volume.
+    /// Bytes that this pool uses on a volume.
     #[must_use]
     pub fn used(&self, volume: VolumeId) -> u64 {
         self.state
@@ -454,7 +454,7 @@ impl Pool {
         self.len() == 0
     }
 
-    /// A full report: for each of the volumes its replicas.
+    /// A full report: the replicas of each of these volumes.
     #[must_use]
     pub fn report(&self, volumes: &[VolumeId]) -> HashMap<VolumeId, BlockReportBuilder> {
         let mut reports: HashMap<VolumeId, BlockReportBuilder> = volumes
@@ -476,7 +476,7 @@ impl Pool {
         self.state.lock().map.next_finalized(id).cloned()
     }
 
-    /// Forgets a replica whose files are gone, if it is still this one.
+    /// Forgets a replica whose files are gone, if the map still has exactly this one.
     #[must_use]
     pub fn forget(&self, replica: &Replica) -> bool {
         let mut state = self.state.lock();
@@ -487,7 +487,7 @@ impl Pool {
         state.map.forget(replica.block_id).is_some()
     }
 
-    /// Whether deleted replicas are kept for going back to the version before (a rolling upgrade is under way).
+    /// Sets whether deleted replicas are kept for a rollback, because a rolling upgrade is under way.
     pub fn set_keep_deleted(&self, keep: bool) {
         if self.keep_deleted.swap(keep, Ordering::AcqRel) == keep {
             return;
@@ -517,7 +517,7 @@ impl Pool {
         gone.len()
     }
 
-    /// The checksum kind that a replica's meta file holds, by default Hadoop's.
+    /// Kind of the checksums in a replica's meta file, by default Hadoop's.
     #[must_use]
     pub fn checksum_of(&self, replica: &Replica) -> Option<DataChecksum> {
         let files = self.files(replica)?;
@@ -525,7 +525,7 @@ impl Pool {
         read_header(&meta).ok().map(|header| header.checksum)
     }
 
-    /// A block as the pool's messages name it.
+    /// A block in the form of messages about this pool.
     #[must_use]
     pub fn extended(&self, block: Block) -> hathi_formats::proto::hdfs::ExtendedBlockProto {
         hathi_formats::proto::hdfs::ExtendedBlockProto {

@@ -1,5 +1,5 @@
-//! Block recovery: as the primary, which brings the replicas of a block to one length (`BlockRecoveryWorker`), and as a
-//! participant.
+//! Block recovery. The primary brings the replicas of a block to one length (`BlockRecoveryWorker`). The other
+//! DataNodes take part.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,7 +33,7 @@ fn block_of(block: &ExtendedBlockProto) -> Block {
     }
 }
 
-/// Sets a replica aside (`initReplicaRecovery`); `None` when there is none. Blocks while a writer stops.
+/// Sets a replica aside (`initReplicaRecovery`). `None` when there is no replica. Blocks while a writer stops.
 pub fn init_replica(node: &DataNode, request: &RecoveringBlockProto) -> Result<Option<Replica>, RemoteException> {
     let proto = &request.block.b;
     let pool = node.dataset.pool(&proto.pool_id).map_err(|error| remote(&error))?;
@@ -56,7 +56,7 @@ pub fn init_replica(node: &DataNode, request: &RecoveringBlockProto) -> Result<O
     Ok(changed.and_then(|(_, after)| after))
 }
 
-/// Gives a replica the agreed length and stamp (`updateReplicaUnderRecovery`); returns its storage.
+/// Gives a replica the agreed length and stamp (`updateReplicaUnderRecovery`). Returns the id of its storage.
 pub fn update_replica(
     node: &DataNode,
     request: &UpdateReplicaUnderRecoveryRequestProto,
@@ -82,7 +82,7 @@ pub fn update_replica(
             planned.map(|transition| Some(transition.over(mismatch)))
         })
         .map_err(|error| {
-            // Read under the replica's lock: the last chunk is not what was written, and is given no new checksum.
+            // The check was made under the replica's lock: the last chunk has rotted, and gets no new checksum.
             if let (PoolError::Corrupt(text), Some(replica)) = (&error, pool.get(old.id)) {
                 tracing::warn!(block = %old.id, %text, "a replica under recovery is bad");
                 node.report_bad_block(pool.id(), &replica);
@@ -96,12 +96,12 @@ pub fn update_replica(
         .volume(replica.volume)
         .map(|volume| volume.storage_id.clone())
         .unwrap_or_default();
-    // The length that the NameNodes are told is the new one: it is a complete replica now.
+    // The replica is complete now, so NameNodes are told its new length.
     node.notify(pool.id(), replica.block(), NoticeKind::Received, &storage, "");
     Ok(storage)
 }
 
-/// Another DataNode, or this one.
+/// A DataNode that takes part: this one or another.
 enum Participant {
     Local,
     Remote(RpcClient),
@@ -202,7 +202,7 @@ fn to_remote(error: RpcError) -> RemoteException {
     }
 }
 
-/// As it travels.
+/// The protobuf enum.
 #[must_use]
 pub fn state_proto(state: ReplicaState) -> ReplicaStateProto {
     match state {
@@ -257,7 +257,7 @@ async fn try_recover(
             Ok(answer) => answer,
             Err(exception) => {
                 let Some(answer) = RecoveryAnswer::of_refusal(&exception) else {
-                    // The newer one will do.
+                    // A newer recovery is under way, and will do the work.
                     return Err(exception);
                 };
                 tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "cannot take part in the recovery");
@@ -325,7 +325,7 @@ async fn try_recover(
     Ok(commit.new_length)
 }
 
-/// Gives the replicas the agreed length and stamp; notes in `commit` who has it.
+/// Gives the replicas the agreed length and stamp. Those that succeeded are added to `commit`.
 async fn synchronize(
     node: &Arc<DataNode>,
     recovering: &RecoveringBlockProto,
@@ -368,7 +368,8 @@ async fn synchronize(
     }
 }
 
-/// The replicas that were cut over rot are bad, and now that the block is complete the NameNode remembers it.
+/// Reports the replicas that were cut over rot. Now that the block is complete, the NameNode remembers that they are
+/// bad.
 fn report_targets(node: &DataNode, recovering: &RecoveringBlockProto, commit: &CommitBlockSynchronizationRequestProto) {
     let old = &recovering.block.b;
     let Ok(pool) = node.dataset.pool(&old.pool_id) else {

@@ -1,4 +1,4 @@
-//! Reads all finalized replicas again from time to time, so that what a disk has spoilt is known before it is needed
+//! Reads all finalized replicas again from time to time, so that rot is found before the data is needed
 //! (`BlockScanner`, `VolumeScanner`).
 
 use std::io;
@@ -13,10 +13,10 @@ use crate::pool::Pool;
 use crate::throttle::Throttle;
 use crate::verify::{Verified, read_again};
 
-/// The thread looks this often whether the DataNode ends.
+/// Interval at which the thread checks whether the DataNode ends.
 const NAP: Duration = Duration::from_millis(500);
 
-/// Starts the scanner's thread; a period of zero switches it off.
+/// Starts the scanner's thread. A period of zero switches it off.
 pub fn start(node: &Arc<DataNode>, period: Duration, bytes_per_second: u64) -> io::Result<()> {
     if period.is_zero() || bytes_per_second == 0 {
         return Ok(());
@@ -33,12 +33,12 @@ pub fn start(node: &Arc<DataNode>, period: Duration, bytes_per_second: u64) -> i
             match next(&node, cursor.as_ref()) {
                 Some((pool, replica)) => {
                     cursor = Some((pool.id().to_owned(), replica.block_id));
-                    // What looks bad may have changed while it was read slowly.
+                    // A replica that looks bad may have changed during the slow read.
                     if read_again(&pool, &replica, Some(&throttle)) != Verified::Good {
                         node.on_suspect(&pool, replica.block());
                     }
                 }
-                // One round at most in each period.
+                // There is at most one round in each period.
                 None if round_began.elapsed() >= period => {
                     round_began = Instant::now();
                     cursor = None;

@@ -1,16 +1,16 @@
-//! A limit on bytes per second that several threads share (`DataTransferThrottler`).
+//! A limit on bytes per second, shared by several threads (`DataTransferThrottler`).
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Bytes may run ahead by this much time, so that short pauses of one thread do not lower the rate.
+/// How far the bytes may be ahead of the rate, so that short pauses of one thread do not lower it.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// The limit.
 #[derive(Debug)]
 pub struct Throttle {
-    // When the bytes that were taken so far are paid for, and the rate.
+    // The time at which the bytes taken so far fit the rate, and the rate.
     state: Mutex<(Instant, u64)>,
 }
 
@@ -34,7 +34,7 @@ impl Throttle {
         self.state.lock().1 = bytes_per_second.max(1);
     }
 
-    /// Accounts for bytes; sleeps when they are ahead of the rate.
+    /// Counts bytes. Sleeps when they are ahead of the rate.
     pub fn take(&self, bytes: u64) {
         let now = Instant::now();
         let wait = {

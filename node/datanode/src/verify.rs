@@ -1,8 +1,8 @@
-//! Whether a replica is what its checksums say, before anybody is told that it is not.
+//! Checks a replica against its checksums before it is reported as bad.
 //!
-//! A short read or a vanished file while a replica is sent is no proof that it is bad: it may have been opened for append,
-//! truncated or deleted meanwhile. A NameNode that is told so deletes a good replica. So whoever suspects a replica reads
-//! it again under the replica's lock, which none of these can pass.
+//! A short read or a missing file while a replica is sent does not prove that it is bad. It may have been opened for
+//! append, truncated or deleted meanwhile. A NameNode that receives a wrong report deletes a good replica. So a
+//! suspected replica is read again under its lock, which keeps all of these changes out.
 
 use std::io;
 
@@ -18,24 +18,24 @@ use crate::pool::Pool;
 use crate::throttle::Throttle;
 use crate::volume::is_disk_error;
 
-/// Read at once.
+/// Bytes read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// What was found.
+/// Result of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verified {
     /// Every chunk matches its checksum.
     Good,
-    /// A chunk does not match, or cannot be read.
+    /// A chunk does not match, or can't be read.
     Bad(String),
     /// There is no such replica, or its files are gone.
     Gone,
-    /// It has another stamp by now, or is being written or recovered: nothing to say.
+    /// It has a different stamp by now, or is being written or recovered, so nothing is known.
     Changed,
 }
 
 impl Dataset {
-    /// Reads a complete replica again, data and meta, while nobody may change it.
+    /// Reads a complete replica again, data and meta file, while its lock is held.
     #[must_use]
     pub fn verify_replica(&self, pool: &Pool, block: Block) -> Verified {
         let _replica = pool.lock_replica(block.id);
@@ -51,7 +51,7 @@ impl Dataset {
     }
 }
 
-/// Compares the chunks of a complete replica with their checksums, as they were when each was read.
+/// Compares the chunks of a complete replica with their checksums. Each chunk is compared as it is when it is read.
 #[must_use]
 pub fn read_again(pool: &Pool, replica: &Replica, throttle: Option<&Throttle>) -> Verified {
     match compare(pool, replica, throttle) {
@@ -96,8 +96,7 @@ fn compare(pool: &Pool, replica: &Replica, throttle: Option<&Throttle>) -> io::R
 }
 
 impl DataNode {
-    /// Something went wrong with a replica: reads it again, and tells the NameNodes if it is bad or gone. Blocks for as
-    /// long as that takes.
+    /// Checks a replica after a failed read, and reports it to the NameNodes if it is bad or gone. Blocks meanwhile.
     pub fn on_suspect(&self, pool: &Pool, block: Block) -> Verified {
         let verified = self.dataset.verify_replica(pool, block);
         let Some(replica) = pool.get(block.id) else {

@@ -1,4 +1,4 @@
-//! One directory of `dfs.datanode.data.dir`: its identity, its room, and the scan of what is on it
+//! One directory of `dfs.datanode.data.dir`: its identity, its free space, and the scan of its replicas
 //! (`FsVolumeImpl`, `DataStorage`, `BlockPoolSlice`).
 
 use std::fs;
@@ -15,23 +15,23 @@ use parking_lot::Mutex;
 
 use crate::DataNodeError;
 
-/// Free and total bytes of a file system.
+/// Space on a file system, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Space {
-    /// Total, less what is reserved for others (`dfs.datanode.du.reserved`).
+    /// Total bytes without the reserved ones (`dfs.datanode.du.reserved`).
     pub capacity: u64,
-    /// Free for this process, less what is reserved.
+    /// Bytes that this process may use, without the reserved ones.
     pub available: u64,
 }
 
 /// A volume.
 #[derive(Debug)]
 pub struct Volume {
-    /// Its place in the list.
+    /// Its index in the list of volumes.
     pub id: VolumeId,
     /// The directory.
     pub root: PathBuf,
-    /// What it is made of.
+    /// Its storage type.
     pub storage_type: StorageTypeProto,
     /// `DS-<uuid>`.
     pub storage_id: String,
@@ -39,7 +39,7 @@ pub struct Volume {
     reserved_for_replicas: AtomicU64,
     failed: AtomicBool,
     identity: Mutex<Identity>,
-    // Held for its lock on `in_use.lock`.
+    // Held for the lock on `in_use.lock`.
     directory: Mutex<StorageDirectory<OsDisk>>,
 }
 
@@ -65,7 +65,7 @@ fn check_layout(path: &Path, version: &VersionFile) -> Result<(), DataNodeError>
 }
 
 impl Volume {
-    /// Locks the directory, makes it if need be, and reads its VERSION if it has one.
+    /// Locks the directory, after creating it if it is missing, and reads its VERSION if there is one.
     pub fn open(
         id: VolumeId,
         location: &StorageLocation,
@@ -105,13 +105,13 @@ impl Volume {
         })
     }
 
-    /// The DataNode's identity as this volume has it.
+    /// The DataNode's UUID in this volume's VERSION.
     #[must_use]
     pub fn datanode_uuid(&self) -> Option<String> {
         self.identity.lock().datanode_uuid.clone()
     }
 
-    /// The cluster that this volume belongs to, if it was ever formatted.
+    /// The cluster in this volume's VERSION, if it was ever formatted.
     #[must_use]
     pub fn cluster_id(&self) -> Option<String> {
         self.identity.lock().cluster_id.clone()
@@ -151,8 +151,8 @@ impl Volume {
         Ok(())
     }
 
-    /// Makes a block pool's directories, or checks that they belong to it, and clears what copies in the making left.
-    /// `restore_trash` brings replicas back that were deleted during a rolling upgrade.
+    /// Makes a block pool's directories, or checks that they belong to the pool, and removes unfinished copies.
+    /// `restore_trash` restores the replicas that were deleted during a rolling upgrade.
     pub fn open_pool(&self, info: &NamespaceInfo, restore_trash: bool) -> Result<PoolDirs, DataNodeError> {
         let dirs = PoolDirs::new(&self.root, &info.block_pool_id);
         let at = |error: io::Error| storage_error(dirs.root(), error);
@@ -204,7 +204,7 @@ impl Volume {
         Ok(dirs)
     }
 
-    /// The room on the file system now.
+    /// Space on the file system now.
     pub fn space(&self) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(&self.root)?;
         let capacity = (stat.f_blocks * stat.f_frsize).saturating_sub(self.reserved_config);
@@ -212,18 +212,18 @@ impl Volume {
         Ok(Space { capacity, available })
     }
 
-    /// Bytes set aside for replicas being written.
+    /// Bytes reserved for replicas that are being written.
     #[must_use]
     pub fn reserved_for_replicas(&self) -> u64 {
         self.reserved_for_replicas.load(Ordering::Relaxed)
     }
 
-    /// Sets bytes aside.
+    /// Reserves bytes.
     pub fn reserve(&self, bytes: u64) {
         self.reserved_for_replicas.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Gives bytes back.
+    /// Releases reserved bytes.
     pub fn release(&self, bytes: u64) {
         let _ = self
             .reserved_for_replicas
@@ -237,7 +237,7 @@ impl Volume {
         Ok(self.space()?.available.saturating_sub(self.reserved_for_replicas()))
     }
 
-    /// Whether the disk still answers: writes and syncs a small file.
+    /// Checks that the disk still works: writes and syncs a small file.
     pub fn probe(&self) -> io::Result<()> {
         let path = self.root.join("current").join(".probe");
         let file = fs::File::create(&path)?;
@@ -245,13 +245,13 @@ impl Volume {
         fs::remove_file(path)
     }
 
-    /// Whether the volume was given up.
+    /// Whether the volume has failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Gives the volume up; false when it already was.
+    /// Marks the volume as failed. Returns false when it was already.
     #[must_use]
     pub fn mark_failed(&self) -> bool {
         !self.failed.swap(true, Ordering::AcqRel)
@@ -267,7 +267,7 @@ impl Volume {
     }
 }
 
-/// Whether an error says that the disk itself is broken, rather than the request.
+/// Whether an error is one of a broken disk, not of the request.
 #[must_use]
 pub fn is_disk_error(error: &io::Error) -> bool {
     const EIO: i32 = 5;
@@ -277,10 +277,10 @@ pub fn is_disk_error(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EIO | ENXIO | EROFS | EUCLEAN))
 }
 
-/// The bytes that a replica's files take.
+/// Bytes that a replica's files take on disk.
 #[must_use]
 pub fn disk_bytes(replica: &Replica) -> u64 {
     let data = replica.bytes_on_disk();
-    // The usual checksums: 4 bytes for each 512, and the header.
+    // The usual checksums take 4 bytes for each 512, and the header 7.
     data + data.div_ceil(512) * 4 + 7
 }

@@ -1,4 +1,4 @@
-//! What administrators ask of a DataNode.
+//! Administrative calls of a DataNode.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;

@@ -27,12 +27,12 @@ use tokio::sync::mpsc;
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     Registered,
-    /// A bad block was reported: its id, and whether the report was taken.
+    /// A bad block was reported: its id, and whether the NameNode accepted the report.
     Bad(u64, bool),
 }
 
-/// A NameNode that refuses the first report of bad blocks, as Hadoop's standbys do, and asks for a registration after the
-/// first that it took.
+/// A NameNode that refuses the first report of bad blocks, as Hadoop's standbys do. After the first report that it
+/// accepts it asks for a registration.
 struct NameNode {
     events: mpsc::UnboundedSender<Event>,
     takes: AtomicBool,
@@ -145,7 +145,7 @@ async fn safety_d11_a_bad_replica_is_reported_until_it_is_taken_and_again_after_
     });
     assert_eq!(next(&mut told).await, Event::Bad(5, false));
     assert_eq!(next(&mut told).await, Event::Bad(5, true));
-    // The NameNode may be another process by now, which knows nothing.
+    // The NameNode may be a new process by now, which knows nothing.
     assert_eq!(next(&mut told).await, Event::Registered);
     assert_eq!(next(&mut told).await, Event::Bad(5, true));
 }

@@ -99,11 +99,11 @@ fn small_writes_extend_the_last_chunk() {
     writer.write(&data[..700], 64 * 1024);
     writer.offset = 512;
     writer.write(&data[512..1500], 64 * 1024);
-    // As after an append: the rest of a chunk comes alone, with a checksum of itself only.
+    // As after an append: the rest of a chunk comes alone, with a checksum of only the rest.
     let rest = &data[1500..1536];
     writer.write(rest, 512);
     writer.write(&data[1536..], 64 * 1024);
-    // What is on disk already may come again.
+    // Bytes that are on disk may be sent again.
     writer.offset = 0;
     writer.write(&data[..1024], 64 * 1024);
     writer.offset = 3000;
@@ -155,7 +155,7 @@ fn a_pipeline_goes_on_without_the_datanode_that_failed_and_with_a_new_one() {
     assert_eq!(ack.status(2), Some(Status::Error));
     drop(writer);
 
-    // A new DataNode gets what is there, then all go on with a new stamp.
+    // A new DataNode gets the bytes so far. Then all DataNodes continue with a new stamp.
     let so_far = block(21, 1001, 50_000);
     assert_eq!(transfer(&nodes[0], so_far, &nodes[3]), Status::Success);
     assert_eq!(pool(&nodes[3]).get(new.id).unwrap().state, ReplicaState::Rbw);
@@ -168,7 +168,7 @@ fn a_pipeline_goes_on_without_the_datanode_that_failed_and_with_a_new_one() {
     };
     let pipeline = [&nodes[0], &nodes[1], &nodes[3]];
     let mut writer = Writer::open(&pipeline, &setup).unwrap();
-    // The client goes on in the middle of a chunk: it sends that chunk's rest alone.
+    // The client continues in the middle of a chunk, and sends the rest of that chunk alone.
     writer.write(&data[50_000..50_176], 512);
     writer.write(&data[50_176..], 16 * 1024);
     assert!(writer.close(false).is_success());
@@ -282,7 +282,7 @@ fn recovery_stops_the_writer_and_cuts_the_replica() {
 fn whoever_cannot_be_reached_is_named() {
     let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
     let nodes: Vec<_> = dirs.iter().map(|dir| datanode(&[dir.path()])).collect();
-    // Nobody listens on tcpmux's port.
+    // No process listens on this port (tcpmux).
     let gone = 1;
     let ports = hathi_datanode::Ports {
         xfer: gone,

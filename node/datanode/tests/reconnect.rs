@@ -25,11 +25,11 @@ use tokio::sync::mpsc;
 
 const OWN_CLUSTER: &str = "CID-test";
 
-/// A NameNode as far as a DataNode sees it.
+/// A NameNode, as far as a DataNode uses it.
 struct NameNode {
     heartbeats: mpsc::UnboundedSender<()>,
     cluster_id: &'static str,
-    /// It is still loading: the next heartbeat is refused.
+    /// The NameNode is still loading, and refuses the next heartbeat.
     loading: AtomicBool,
 }
 
@@ -91,7 +91,7 @@ fn serve(address: SocketAddr, cluster_id: &'static str, loading: bool) -> (RpcSe
 
 #[tokio::test]
 async fn a_restarted_namenode_is_found_long_before_the_next_heartbeat() {
-    // An address where nobody else is, so that the port stays free while the NameNode is down.
+    // No other process uses this address, so the port stays free while the NameNode is down.
     let [_, _, a, b, c, ..] = RandomState::new().hash_one("address").to_be_bytes();
     let (server, mut heartbeats) = serve((Ipv4Addr::new(127, a | 1, b, c), 0).into(), OWN_CLUSTER, false);
     let address = server.local_addr();
@@ -112,7 +112,7 @@ async fn a_nameservice_of_another_cluster_is_refused_beside_one_of_the_own_and_n
     let (own, mut own_heartbeats) = serve(any, OWN_CLUSTER, false);
     let (other, mut other_heartbeats) = serve(any, "CID-other", false);
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    // Both have been there before.
+    // The DataNode has been registered with both before.
     for dir in &dirs {
         let dataset = Dataset::open(&conf(dir.path(), &[])).unwrap();
         let namespace = NamespaceInfo {

@@ -26,14 +26,14 @@ fn safety_d3_replicas_are_found_again_and_unfinished_ones_are_cut_to_their_check
         hathi_formats::datatransfer::DataChecksum::DEFAULT.compute_into(&data, &mut meta);
         fs::write(finalized.join("blk_1"), &data).unwrap();
         fs::write(finalized.join("blk_1_1001.meta"), &meta).unwrap();
-        // Bytes beyond the last checksum, as when a DataNode ends between writing data and checksum: all that the checksum
-        // covers stays, also of the last chunk.
+        // There are bytes beyond the last checksum, as when a DataNode ends between writing data and checksum. All
+        // bytes that the checksum covers stay, also those of the last chunk.
         fs::write(rbw.join("blk_2"), [data.as_slice(), &[1; 100]].concat()).unwrap();
         fs::write(rbw.join("blk_2_1002.meta"), &meta).unwrap();
         // A crash between the two renames that open a replica for append.
         fs::write(rbw.join("blk_3"), &data).unwrap();
         fs::write(finalized.join("blk_3_1003.meta"), &meta).unwrap();
-        // A copy in the making, an orphan and a stranger.
+        // An unfinished copy, a meta file without a block file, and an unrelated file.
         fs::write(root.join("tmp/blk_4"), &data).unwrap();
         fs::write(finalized.join("blk_5"), &data).unwrap();
         fs::write(finalized.join("notes.txt"), "x").unwrap();
@@ -119,7 +119,7 @@ fn volumes_take_turns_and_a_broken_one_is_dropped() {
     assert_eq!(node.dataset.failed_volumes().len(), 1);
     assert!(node.is_stopping(), "no failed volume is tolerated by default");
 
-    // With one tolerated it goes on, on the other volume.
+    // If one failed volume is tolerated, it goes on with the other volume.
     drop(node);
     let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
     let mut tolerant = conf(&[dirs[0].path(), dirs[1].path()]);

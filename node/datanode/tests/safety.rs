@@ -1,4 +1,4 @@
-//! Replicas under readers, corrupt packets and steps that fail half way.
+//! Replicas under readers, corrupt packets, and steps that fail half way.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn sums(data: &[u8]) -> Vec<u8> {
     sums
 }
 
-/// A nameservice whose NameNode is never called: what it would be told stays to be seen.
+/// A nameservice whose NameNode is never called. Messages for it stay where the test sees them.
 fn service(node: &Arc<DataNode>) -> Arc<Service> {
     let (service, _commands) = Service::new(&node.conf.nameservices[0]);
     service.set_pool(pool(node));
@@ -124,7 +124,7 @@ fn safety_d7_a_reader_during_an_append_gets_the_checksum_of_what_it_reads() {
         max_bytes: 0,
     };
     let writer = Writer::open(&[&node], &append).unwrap();
-    // The writer has written the checksum of a longer chunk, and waits for its sync before it makes the length known.
+    // The writer has written the checksum of a longer chunk, and waits for its sync before it publishes the length.
     let files = pool(&node).files(&pool(&node).get(block(1, 0, 0).id).unwrap()).unwrap();
     let meta = fs::OpenOptions::new().write(true).open(&files.meta).unwrap();
     meta.write_all_at(&[1, 2, 3, 4], 7).unwrap();
@@ -137,7 +137,7 @@ fn safety_d8_a_good_replica_that_changes_under_a_reader_is_not_reported() {
     let dir = tempfile::tempdir().unwrap();
     let node = datanode(&[dir.path()]);
     let service = service(&node);
-    // More than the buffers between the two take.
+    // This is more than the buffers between the two hold.
     let len = 24 << 20;
     let data = bytes(len);
     put(&node, 1, &data);
@@ -152,7 +152,7 @@ fn safety_d8_a_good_replica_that_changes_under_a_reader_is_not_reported() {
     write_op(&mut stream, Op::ReadBlock, &request).unwrap();
     let mut reader = BufReader::new(stream);
     reader.read_exact(&mut [0; 1]).unwrap();
-    // It is truncated meanwhile; the old code reported it.
+    // The replica is truncated meanwhile, which must not be reported.
     recover(&node, 1, 1001, 1002, len as u64, 40);
     let mut rest = Vec::new();
     let _ = reader.read_to_end(&mut rest);
@@ -192,7 +192,7 @@ fn safety_d10_a_corrupt_packet_does_not_change_acknowledged_bytes() {
         let new = block(1, 1001, 0);
         let mut writer = Writer::open(&[&nodes[0], &nodes[1]], &Setup::create(new)).unwrap();
         writer.write(&data[..700], 64 * 1024);
-        // The chunk comes again with the rest of its bytes, or its rest comes alone. A bit is flipped on the way.
+        // The chunk is sent again with its other bytes, or the rest is sent alone. A bit is flipped on the way.
         let from = if aligned { 512 } else { 700 };
         let mut packet = data[from..].to_vec();
         packet[20] ^= 1;
@@ -223,7 +223,7 @@ fn safety_d13_a_change_that_fails_half_way_leaves_the_replica_as_it_was() {
     let new = block(1, 1001, 0);
     let mut writer = Writer::open(&[&node], &Setup::create(new)).unwrap();
     writer.write(&data, 64 * 1024);
-    // The second of the two renames will fail: a directory has that name.
+    // The second of the two renames will fail, because a directory has that name.
     let finalized = dir
         .path()
         .join("current")

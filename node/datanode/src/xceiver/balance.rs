@@ -14,7 +14,7 @@ use super::receiver::{ReplicaWriter, WriteRequest};
 use super::sender::{BlockSender, MissingChecksums, success_with_checksum_info};
 use super::{After, Connection, READ_BUFFER_BYTES, Result, XceiverError, block_of};
 
-/// A move under way; at most `dfs.datanode.balance.max.concurrent.moves` at a time.
+/// A move under way. There are at most `dfs.datanode.balance.max.concurrent.moves` at a time.
 struct Move<'a>(&'a AtomicUsize);
 
 impl<'a> Move<'a> {
@@ -41,7 +41,7 @@ impl Connection {
         let sender = BlockSender::open(&pool, block, 0, None, true, MissingChecksums::Refuse)?;
         self.reply(&success_with_checksum_info(&sender))?;
         sender.send(&self.stream, Some(&node.balance_throttle))?;
-        // A last character says that this DataNode is done with the move.
+        // A last byte says that this DataNode has finished the move.
         self.stream.write_all(&[0, b'd'])?;
         Ok(After::Close)
     }
@@ -120,7 +120,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The replica stays on this DataNode and goes to another volume.
+    /// Moves the replica to another volume of this DataNode.
     fn move_locally(&self, request: &OpReplaceBlockProto) -> Result<()> {
         let node = &self.node;
         let pool = node.dataset.pool(&request.header.block.pool_id)?;
@@ -149,7 +149,7 @@ impl Connection {
                 writer.write(&packet, false)?;
                 node.balance_throttle.take(packet.header().data_len.into());
             }
-            // The balancer waits with a timeout; a throttled move takes long.
+            // The balancer has a time-out, and a throttled move takes long.
             if told.elapsed() > node.conf.socket_timeout / 2 {
                 told = Instant::now();
                 self.in_progress()?;

@@ -1,4 +1,4 @@
-//! BLOCK_CHECKSUM: what stands for a block in a file's checksum (`BlockChecksumHelper`).
+//! BLOCK_CHECKSUM: a block's part of a file's checksum (`BlockChecksumHelper`).
 
 use std::io;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::pool::{PoolError, ReadReplica};
 struct ChunkSums {
     kind: ChecksumType,
     bytes_per_crc: u64,
-    /// Of full chunks.
+    /// Checksums of the full chunks.
     full: Vec<u8>,
-    /// Of the short chunk at the end, and its length.
+    /// Checksum and length of the short chunk at the end.
     partial: Option<([u8; 4], u64)>,
 }
 
@@ -103,7 +103,7 @@ impl Connection {
             .ok_or_else(|| {
                 XceiverError::Pool(ReplicaError::Invalid(format!("not readable: {}", read.replica.describe())).into())
             })?;
-        // Clients ask for a prefix of the last block of a range.
+        // Clients may ask for a prefix of the last block of a range.
         let length = block.num_bytes.min(visible);
         let options = request.block_checksum_options.unwrap_or(BlockChecksumOptionsProto {
             block_checksum_type: Some(BlockChecksumTypeProto::Md5crc as i32),

@@ -24,9 +24,9 @@ use hathi_formats::proto::hdfs::{
 use crate::node::DataNode;
 use crate::pool::PoolError;
 
-/// Stack of the threads that serve connections; their buffers are on the heap.
+/// Stack of the threads that serve connections, in bytes. Their buffers are on the heap.
 const STACK_BYTES: usize = 256 << 10;
-/// Buffer between socket and requests or packets.
+/// Size of the buffer for requests and packets from a socket, in bytes.
 const READ_BUFFER_BYTES: usize = 32 << 10;
 /// Added to timeouts for each DataNode further down a pipeline (`HdfsConstants.READ_TIMEOUT_EXTENSION`).
 const TIMEOUT_EXTENSION: Duration = Duration::from_secs(5);
@@ -34,19 +34,19 @@ const TIMEOUT_EXTENSION: Duration = Duration::from_secs(5);
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum XceiverError {
-    /// The connection.
+    /// The connection failed.
     #[error("{0}")]
     Network(#[from] io::Error),
-    /// The replica.
+    /// The operation on the replica failed.
     #[error("{0}")]
     Pool(#[from] PoolError),
     /// The request contradicts itself or the protocol.
     #[error("{0}")]
     Protocol(String),
-    /// The data that came is not what its checksums say.
+    /// The received data does not match its checksums.
     #[error("{0}")]
     Checksum(String),
-    /// Somebody stopped this writer.
+    /// This writer was stopped.
     #[error("the writer was stopped")]
     Stopped,
 }
@@ -66,7 +66,7 @@ struct Connection {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
     peer: SocketAddr,
-    // What the next DataNode of a pipeline answered, to be passed upstream.
+    // Answer of the next DataNode of a pipeline, to be passed upstream.
     mirror_answer: Option<BlockOpResponseProto>,
 }
 
@@ -100,7 +100,7 @@ fn accept_all(node: &Arc<DataNode>, listener: &TcpListener) {
                 if node.is_stopping() {
                     return;
                 }
-                // Out of descriptors: give others time to close some.
+                // There are no free descriptors: this gives other connections time to close.
                 tracing::warn!(%error, "cannot accept a connection");
                 std::thread::sleep(Duration::from_millis(100));
                 continue;
@@ -199,7 +199,7 @@ impl Connection {
             OpRequest::CopyBlock(request) => self.copy_block(&request),
             OpRequest::ReplaceBlock(request) => self.replace_block(&request),
             OpRequest::RequestShortCircuitFds(_) => {
-                // Descriptors travel over domain sockets only; this is a TCP connection.
+                // Descriptors are passed only over domain sockets, and this is a TCP connection.
                 self.respond_message(
                     Status::Error,
                     "You cannot pass file descriptors over anything but a UNIX domain socket.",
@@ -247,11 +247,11 @@ impl Connection {
     }
 }
 
-/// How long a request may take from its first byte to its last one. Hadoop waits a read time-out for each byte, so that a
-/// thread can be held for hours.
+/// Longest time from the first byte of a request to its last. Hadoop allows the read time-out for each byte, so a
+/// client can hold a thread for hours.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Reads a request, for whose first byte the socket's own time-out counts.
+/// Reads a request. The socket's own time-out applies to the first byte.
 struct WholeRequest<'a> {
     reader: &'a mut BufReader<TcpStream>,
     patience: Duration,
@@ -285,7 +285,7 @@ impl Read for WholeRequest<'_> {
     }
 }
 
-/// Timeouts of zero mean none.
+/// A time-out of zero means none.
 fn non_zero(timeout: Duration) -> Option<Duration> {
     (!timeout.is_zero()).then_some(timeout)
 }
@@ -299,7 +299,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
-        // Version, a read, and a length of which one byte after the other comes.
+        // A version, the code of a read, and a length whose bytes come one by one.
         sender.write_all(&[0, 28, 81, 0xFF, 0x7F]).unwrap();
         let dripping = std::thread::spawn(move || {
             while sender.write_all(&[0]).is_ok() {

@@ -21,24 +21,24 @@ use crate::node::DataNode;
 use crate::pool::{Pool, PoolError};
 use crate::volume::Volume;
 
-/// What a writer asks for.
+/// The request of a writer.
 #[derive(Clone, Debug)]
 pub struct WriteRequest {
-    /// The block as the client names it.
+    /// The block in the client's request.
     pub block: Block,
-    /// Why the pipeline is set up.
+    /// Stage of the pipeline's set-up.
     pub stage: Stage,
-    /// Whether a client writes, rather than a DataNode that replicates.
+    /// Whether a client writes. Otherwise a DataNode replicates.
     pub is_client: bool,
-    /// The stamp that the replica gets; 0 leaves it.
+    /// The new stamp of the replica. 0 leaves the stamp.
     pub new_gs: u64,
-    /// What the client knows to be acknowledged.
+    /// Bytes that the client knows to be acknowledged.
     pub min_bytes: u64,
-    /// What the client has sent at most.
+    /// Most bytes that the client has sent.
     pub max_bytes: u64,
-    /// Kind of volume.
+    /// Storage type.
     pub storage_type: StorageTypeProto,
-    /// Kind and chunk size of the checksums that will come.
+    /// Kind and chunk size of the checksums in the packets.
     pub checksum: DataChecksum,
 }
 
@@ -50,7 +50,7 @@ impl WriteRequest {
     }
 }
 
-/// A replica that is open for writing. Dropping it lets go of the replica, which stays as it is.
+/// A replica that is open for writing. Dropping it releases the replica, which stays as it is.
 #[derive(Debug)]
 pub struct ReplicaWriter {
     node: Arc<DataNode>,
@@ -58,7 +58,7 @@ pub struct ReplicaWriter {
     pub pool: Arc<Pool>,
     /// The volume.
     pub volume: Arc<Volume>,
-    /// The block with the stamp that the replica has now.
+    /// The block with the present stamp of the replica.
     pub block: Block,
     control: Arc<WriterControl>,
     chunks: ChunkWriter<OsFile>,
@@ -70,7 +70,7 @@ pub struct ReplicaWriter {
 }
 
 impl ReplicaWriter {
-    /// Creates the replica or takes an existing one over, as the stage says.
+    /// Creates the replica or takes over an existing one, depending on the stage.
     pub fn open(node: &Arc<DataNode>, pool: Arc<Pool>, request: &WriteRequest) -> Result<ReplicaWriter> {
         let control = node.dataset.new_writer();
         let opened = Self::open_with(node, pool, request, control.clone());
@@ -147,7 +147,7 @@ impl ReplicaWriter {
         };
         let opened = Self::open_files(node, pool.clone(), request, control, &replica, creates, reserved);
         if opened.is_err() {
-            // A copy that cannot even begin must not stand in the way of the next one.
+            // A copy that can't even begin must not block the next attempt.
             let abandoned = pool.transition(replica.block_id, |map| {
                 Ok(map.abandon_temporary(replica.block_id, writer))
             });
@@ -226,18 +226,18 @@ impl ReplicaWriter {
             client_checksum: request.checksum,
             reserved,
             names_synced: false,
-            // A copy that a DataNode makes may stand for one that was synced, and which is then deleted.
+            // A copy that a DataNode makes may replace one that was synced and is then deleted.
             sync_on_close: node.conf.sync_on_close || !request.is_client || request.is_transfer(),
         })
     }
 
-    /// Who writes, for those who want to stop it.
+    /// The writer, for threads that want to stop it.
     #[must_use]
     pub fn control(&self) -> &Arc<WriterControl> {
         &self.control
     }
 
-    /// Whether the client's checksums must be replaced by those of the replica.
+    /// Whether the replica's checksums differ in kind from the client's, so that they are computed here.
     #[must_use]
     pub fn translates(&self) -> bool {
         self.client_checksum != self.chunks.checksum()
@@ -250,7 +250,7 @@ impl ReplicaWriter {
         })
     }
 
-    /// Checks a packet's place in the block and the size of its checksums.
+    /// Checks a packet's offset in the block and the size of its checksums.
     pub fn check_header(&self, packet: &PacketBuffer) -> Result<()> {
         let header = packet.header();
         let on_disk = self.chunks.on_disk();
@@ -287,8 +287,8 @@ impl ReplicaWriter {
             })
     }
 
-    /// Writes a packet's data and checksums. `acked` says that nobody is further down the pipeline, so that what is
-    /// written counts as acknowledged.
+    /// Writes a packet's data and checksums. `acked` says that no DataNode is further down the pipeline, so that
+    /// written bytes count as acknowledged.
     pub fn write(&mut self, packet: &PacketBuffer, acked: bool) -> Result<()> {
         let header = *packet.header();
         let end = header.offset_in_block + u64::from(header.data_len);
@@ -333,7 +333,7 @@ impl ReplicaWriter {
         }
     }
 
-    /// Brings everything written so far to the disk (`hsync`).
+    /// Syncs everything written so far (`hsync`).
     pub fn sync(&mut self) -> Result<()> {
         let mut result = self.chunks.sync();
         if result.is_ok() && !self.names_synced {
@@ -343,16 +343,15 @@ impl ReplicaWriter {
         result.map_err(|error| self.disk(error))
     }
 
-    /// Every DataNode down the pipeline has the first `end` bytes.
+    /// Every DataNode further down the pipeline has the first `end` bytes.
     pub fn acked(&self, end: u64) {
         let _ = self.pool.progress(self.block.id, self.control.id, |_, progress| {
             progress.bytes_acked = progress.bytes_acked.max(end.min(progress.bytes_on_disk));
         });
     }
 
-    /// Completes the replica, after the last packet. Whoever asked for the disk once gets it to the end: a replica of
-    /// which a sync was answered is synced again, and so is its new name. `synced` when the client asked with the last
-    /// packet.
+    /// Completes the replica, after the last packet. If a sync of the replica was ever answered, the rest and the new
+    /// name are synced too. `synced` says that the client asked for a sync with the last packet.
     pub fn finalize(&mut self, synced: bool) -> Result<Block> {
         let durable = synced || self.sync_on_close || self.chunks.has_promised();
         if durable && !synced {
@@ -395,7 +394,7 @@ impl ReplicaWriter {
         );
     }
 
-    /// Drops a copy that failed; replicas that clients write stay for recovery.
+    /// Drops a failed copy. Replicas that clients write stay, for recovery.
     pub fn abandon_copy(&self) {
         let (id, writer) = (self.block.id, self.control.id);
         let result = self.pool.transition(id, |map| Ok(map.abandon_temporary(id, writer)));

@@ -1,7 +1,9 @@
-//! Acknowledgements from further down the pipeline, passed on with this DataNode's own (`BlockReceiver.PacketResponder`).
+//! Passes acknowledgements from further down the pipeline on, with this DataNode's own status
+//! (`BlockReceiver.PacketResponder`).
 //!
-//! The last DataNode of a pipeline needs none of this: it acknowledges right after writing. Others pass packets on
-//! before writing them, so that an acknowledgement from below may arrive before this DataNode is done with the packet.
+//! The last DataNode of a pipeline needs no responder: it acknowledges right after writing. The others pass packets on
+//! before they write them. So an acknowledgement from downstream may arrive before this DataNode has written the
+//! packet.
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Write};
@@ -20,7 +22,7 @@ use crate::pool::Pool;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     pub(super) seqno: i64,
-    /// Where the packet's data ends in the block.
+    /// Offset in the block of the end of the packet's data.
     pub(super) end: u64,
     pub(super) last: bool,
 }
@@ -28,13 +30,13 @@ pub(super) struct Written {
 #[derive(Debug, Default)]
 struct Queue {
     written: VecDeque<Written>,
-    // The receiver has failed: say nothing more.
+    // The receiver has failed, so nothing more is acknowledged.
     closed: bool,
     // The responder has ended.
     ended: bool,
 }
 
-/// What receiver and responder share.
+/// State that receiver and responder share.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
     queue: Mutex<Queue>,
@@ -42,13 +44,13 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// The receiver has written a packet.
+    /// Adds a packet that the receiver has written.
     pub(super) fn push(&self, written: Written) {
         self.queue.lock().written.push_back(written);
         self.changed.notify_all();
     }
 
-    /// Waits until everything written was acknowledged from below; false when the responder ended before.
+    /// Waits until all written packets are acknowledged downstream. Returns false when the responder has ended.
     pub(super) fn wait_drained(&self) -> bool {
         let mut queue = self.queue.lock();
         while !queue.written.is_empty() && !queue.ended {
@@ -57,7 +59,7 @@ impl Pipeline {
         queue.written.is_empty()
     }
 
-    /// The receiver has failed.
+    /// Ends the responder after the receiver has failed.
     pub(super) fn close(&self) {
         self.queue.lock().closed = true;
         self.changed.notify_all();
@@ -86,7 +88,7 @@ impl Pipeline {
     }
 }
 
-/// The responder's part of one block.
+/// The responder of one block.
 pub(super) struct Responder {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) pool: Arc<Pool>,
@@ -97,11 +99,11 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    /// Runs until the last packet is acknowledged or something breaks.
+    /// Runs until the last packet is acknowledged or an error occurs.
     pub(super) fn run(mut self) {
         if let Err(error) = self.relay() {
             tracing::debug!(block = %self.block, %error, "responder ended");
-            // The receiver, and whoever is upstream, must notice.
+            // Closing makes the receiver and the upstream peer notice.
             if !self.pipeline.is_closed() {
                 let _ = self.upstream.shutdown(Shutdown::Both);
             }
@@ -117,13 +119,13 @@ impl Responder {
                 Err(error) => return self.report_broken_mirror(&error),
             };
             if ack.seqno == UNKNOWN_SEQNO {
-                // Answers no packet: a restart announced, or a DataNode further down that is gone.
+                // This answers no packet: it announces a restart, or says that a DataNode further down is gone.
                 self.send(&with_own(Status::Success, UNKNOWN_SEQNO, &ack))?;
                 continue;
             }
             if ack.status(0) == Some(Status::ErrorChecksum) {
-                // What the next DataNode got from this one was corrupt: this one is at fault, and ends without a word,
-                // so that the one before it is told so.
+                // The next DataNode got corrupt data from this one, so this DataNode is at fault. It ends without an
+                // acknowledgement, so that the DataNode before it reports it as bad.
                 return Err(io::Error::other("the next DataNode got corrupt data from this one"));
             }
             let Some(written) = self.pipeline.wait_head() else {
@@ -149,7 +151,7 @@ impl Responder {
         }
     }
 
-    /// The next DataNode is gone: the client is told, and ends the pipeline.
+    /// Reports to the client that the next DataNode is gone. The client then ends the pipeline.
     fn report_broken_mirror(&mut self, error: &io::Error) -> io::Result<()> {
         if self.pipeline.is_closed() {
             return Ok(());

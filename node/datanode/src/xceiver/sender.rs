@@ -18,21 +18,21 @@ use super::{After, Connection, Result, XceiverError, block_of, is_timeout};
 use crate::pool::{Pool, PoolError, ReadReplica};
 use crate::throttle::Throttle;
 
-/// Reads start at chunk boundaries, of this size where there are no checksums (`BlockSender.CHUNK_SIZE`).
+/// Reads start at chunk boundaries. This is the chunk size of a replica without checksums (`BlockSender.CHUNK_SIZE`).
 const CHUNK_BYTES: u32 = 512;
-/// Data of one packet (`BlockSender.TRANSFERTO_BUFFER_SIZE`).
+/// Data bytes of a packet (`BlockSender.TRANSFERTO_BUFFER_SIZE`).
 const PACKET_DATA_BYTES: usize = 64 << 10;
-/// Data of one packet of a long read: fewer system calls, and clients take packets of up to 16 MiB.
+/// Data bytes of a packet of a long read. This takes fewer system calls, and clients accept packets of up to 16 MiB.
 const LONG_PACKET_DATA_BYTES: usize = 256 << 10;
-/// From this length on a read is long.
+/// Length in bytes from which a read is long.
 const LONG_READ_BYTES: u64 = 1 << 20;
 /// How long a read waits for bytes that the reader knows of and this DataNode does not have yet.
 const READ_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What to do when there is no meta file.
+/// Rule for a replica without a meta file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingChecksums {
-    /// Send without.
+    /// Send it without checksums.
     Tolerate,
     /// Refuse: a copy must not lose its checksums.
     Refuse,
@@ -43,14 +43,14 @@ pub enum MissingChecksums {
 pub struct BlockSender {
     read: ReadReplica,
     checksum: DataChecksum,
-    /// Rounded down to a chunk's start.
+    /// Offset in the block, rounded down to a chunk's start.
     start: u64,
-    /// Rounded up to a chunk's end, or the end of the replica.
+    /// Offset in the block, rounded up to a chunk's end or the end of the replica.
     end: u64,
 }
 
 impl BlockSender {
-    /// Opens `length` bytes (`None`: all that is visible) from `offset` on.
+    /// Opens `length` bytes from `offset` on. `None` means all visible bytes.
     pub fn open(
         pool: &Pool,
         block: Block,
@@ -102,19 +102,19 @@ impl BlockSender {
         })
     }
 
-    /// Kind and chunk size of what is sent.
+    /// Kind and chunk size of the checksums that are sent.
     #[must_use]
     pub fn checksum(&self) -> DataChecksum {
         self.checksum
     }
 
-    /// Where the first byte sent is in the block.
+    /// Offset in the block of the first byte that is sent.
     #[must_use]
     pub fn start(&self) -> u64 {
         self.start
     }
 
-    /// The replica as it was when it was opened.
+    /// The replica in its state when it was opened.
     #[must_use]
     pub fn replica(&self) -> &Replica {
         &self.read.replica
@@ -127,7 +127,7 @@ impl BlockSender {
         })
     }
 
-    /// Sends all packets and the empty one that ends the block. Returns the bytes of data sent.
+    /// Sends all packets and the empty one that ends the block. Returns the number of data bytes sent.
     pub fn send(&self, out: &TcpStream, throttle: Option<&Throttle>) -> Result<u64> {
         let chunk = self.checksum.bytes_per_checksum() as usize;
         let target = if self.end - self.start >= LONG_READ_BYTES {
@@ -180,7 +180,7 @@ impl BlockSender {
         head.resize(sums_at + sums_len, 0);
         let sums = head.get_mut(sums_at..).unwrap_or_default();
         read_exact_at(meta, meta_header.checksum_offset(position), sums).map_err(|error| self.disk(error))?;
-        // The checksum of a last, short chunk in the file may by now be one of more data.
+        // By now the checksum of the last, short chunk in the file may cover more data.
         if position + data_len == self.read.readable
             && let (Some(last), Some(sum)) = (sums.last_chunk_mut::<4>(), self.read.last_checksum)
         {
@@ -217,7 +217,7 @@ impl BlockSender {
     }
 }
 
-/// Writes bytes that more will follow at once, so that they share a segment.
+/// Writes bytes that more bytes follow at once, so that they share a segment.
 fn send_more(out: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::net::send(out, bytes, SendFlags::MORE | SendFlags::NOSIGNAL) {
@@ -272,7 +272,7 @@ impl Connection {
             }
         };
         self.node.metrics.bytes_read.fetch_add(sent, Ordering::Relaxed);
-        // A client that got all it asked for says whether the checksums were right.
+        // A client that got all its bytes says whether the checksums were right.
         match read_delimited::<ClientReadStatusProto>(&mut self.reader) {
             Ok(_) => Ok(After::KeepAlive),
             Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::UnexpectedEof => Ok(After::Close),
@@ -281,7 +281,7 @@ impl Connection {
     }
 }
 
-/// The answer that precedes packets.
+/// The response that precedes the packets.
 pub(super) fn success_with_checksum_info(sender: &BlockSender) -> BlockOpResponseProto {
     BlockOpResponseProto {
         status: Status::Success as i32,

@@ -20,18 +20,18 @@ use super::{After, Connection, Result, TIMEOUT_EXTENSION, XceiverError, block_of
 use crate::node::DataNode;
 use crate::pool::Pool;
 
-/// Where a copy goes: a pipeline of DataNodes.
+/// Targets of a copy: a pipeline of DataNodes.
 #[derive(Clone, Debug, Default)]
 pub struct TransferTargets {
     /// The DataNodes.
     pub datanodes: Vec<DatanodeInfoProto>,
-    /// Kind of volume on each.
+    /// Storage type on each DataNode.
     pub storage_types: Vec<StorageTypeProto>,
-    /// Volume on each.
+    /// Storage id on each DataNode.
     pub storage_ids: Vec<String>,
 }
 
-/// Sends a whole replica to `targets`. With a client's name the first target confirms when it has all of it.
+/// Sends a whole replica to `targets`. With a client's name the first target confirms that it has all of it.
 pub fn transfer(
     node: &Arc<DataNode>,
     pool: &Pool,
@@ -104,7 +104,7 @@ pub fn transfer(
 pub struct XmitGuard<'a>(&'a DataNode);
 
 impl<'a> XmitGuard<'a> {
-    /// One more.
+    /// Begins a transfer.
     #[must_use]
     pub fn new(node: &'a DataNode) -> XmitGuard<'a> {
         node.xmits.fetch_add(1, Ordering::AcqRel);
@@ -119,7 +119,7 @@ impl Drop for XmitGuard<'_> {
 }
 
 impl Connection {
-    /// A client in the middle of a pipeline recovery wants this DataNode's replica on another one
+    /// Copies this DataNode's replica to another DataNode, for a client in the middle of a pipeline recovery
     /// (`transferReplicaForPipelineRecovery`).
     pub(super) fn transfer_block(&mut self, request: &OpTransferBlockProto) -> Result<After> {
         let base = &request.header.base_header;

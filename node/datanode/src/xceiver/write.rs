@@ -18,7 +18,7 @@ use super::{Connection, READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSIO
 use crate::node::DataNode;
 use crate::pool::Pool;
 
-/// The largest chunk that is taken: that of a packet.
+/// Largest chunk that is accepted, in bytes. It is the largest size of a packet.
 const MAX_BYTES_PER_CHECKSUM: u32 = 16 << 20;
 
 /// The connection to the next DataNode.
@@ -27,12 +27,12 @@ struct Mirror {
     input: BufReader<TcpStream>,
 }
 
-/// The parts of a write that stay the same over its packets.
+/// The parts of a write that stay the same for all its packets.
 struct Reception<'a> {
     writer: ReplicaWriter,
     mirror: Option<TcpStream>,
     pipeline: Option<Arc<Pipeline>>,
-    // Whether packets are acknowledged: of writes by clients.
+    // Stream for acknowledgements. Only writes by clients have them.
     acks: Option<&'a TcpStream>,
     verify: bool,
 }
@@ -78,7 +78,8 @@ impl Connection {
         result
     }
 
-    /// The block is complete everywhere, only the last acknowledgement was lost: the replica gets its new stamp.
+    /// Gives the replica its new stamp. The block is complete on every DataNode, only the last acknowledgement was
+    /// lost.
     fn close_recovery(&mut self, pool: &Arc<Pool>, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
         let new_gs = GenerationStamp(request.new_gs);
         let changed = self.node.dataset.transition(pool, request.block.id, |map| {
@@ -101,8 +102,9 @@ impl Connection {
         }
     }
 
-    /// Connects to the next DataNode, if there is one, and asks it to join. A client hears at once who failed; a
-    /// replication goes on without those further down. What the next DataNode answered is kept for the reply upstream.
+    /// Connects to the next DataNode, if there is one, and asks it to join. If that fails, a client is told at once
+    /// which DataNode failed, and a replication goes on without the DataNodes further down. The next DataNode's answer
+    /// is kept for the reply upstream.
     fn connect_mirror(&mut self, proto: &OpWriteBlockProto, is_client: bool) -> Result<Option<Mirror>> {
         self.mirror_answer = None;
         let Some(target) = proto.targets.first() else {
@@ -223,7 +225,7 @@ impl Connection {
         downstream: BufReader<TcpStream>,
     ) -> Result<(Arc<Pipeline>, std::thread::JoinHandle<()>)> {
         let pipeline = Arc::new(Pipeline::default());
-        // A quiet pipeline carries heartbeats twice in this time.
+        // An idle pipeline carries two heartbeats in this time.
         mirror.set_read_timeout(non_zero(self.node.conf.socket_timeout + TIMEOUT_EXTENSION))?;
         let responder = Responder {
             pipeline: pipeline.clone(),
@@ -255,7 +257,7 @@ impl Reception<'_> {
         }
     }
 
-    /// True for the last packet.
+    /// Handles a packet. Returns true for the last one.
     fn receive_packet(&mut self, packet: &PacketBuffer, client: bool) -> Result<bool> {
         let header = *packet.header();
         let has_data = header.data_len > 0 && !header.last_packet_in_block;
@@ -263,7 +265,7 @@ impl Reception<'_> {
         if let Some(mirror) = &mut self.mirror
             && let Err(error) = mirror.write_all(packet.as_bytes())
         {
-            // The responder notices too and tells the client, which then ends this pipeline.
+            // The responder notices it too and tells the client, which then ends this pipeline.
             tracing::info!(block = %self.writer.block.id, %error, "cannot write to the next DataNode");
             let _ = mirror.shutdown(Shutdown::Both);
             self.mirror = None;
@@ -286,7 +288,7 @@ impl Reception<'_> {
             self.writer.sync()?;
         }
         if header.last_packet_in_block && client {
-            // All data must be everywhere before the replica is taken for complete.
+            // Every DataNode must have all data before the replica is finalized.
             if let Some(pipeline) = &self.pipeline
                 && !pipeline.wait_drained()
             {
@@ -318,7 +320,7 @@ impl Reception<'_> {
     }
 }
 
-/// A copy is whole: it becomes what it was made for.
+/// Turns a complete copy into the replica that it was made for.
 fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
     if request.stage == Stage::TransferRbw {
         return writer.convert_to_rbw(proto.header.base_header.block.num_bytes.unwrap_or(0));
@@ -330,7 +332,7 @@ fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWri
     Ok(())
 }
 
-/// The checksum that a client asks for. Chunks are held in memory, so that their size has a limit.
+/// The checksum that a client asks for. A chunk is held in memory, so its size has a limit.
 fn requested_checksum(proto: &OpWriteBlockProto) -> Result<DataChecksum> {
     DataChecksum::from_proto(&proto.requested_checksum)
         .ok()

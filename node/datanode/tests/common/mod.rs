@@ -142,7 +142,7 @@ impl Setup {
 }
 
 impl Writer {
-    /// Sets a pipeline up; `Err` is the answer of DataNodes that refuse.
+    /// Sets a pipeline up. `Err` is the answer of a DataNode that refuses.
     pub fn open(nodes: &[&Arc<DataNode>], setup: &Setup) -> Result<Writer, Option<Box<BlockOpResponseProto>>> {
         let mut stream = connect(nodes[0]);
         let rest = nodes[1..].iter().map(|node| info(node)).collect::<Vec<_>>();
@@ -234,14 +234,14 @@ impl Writer {
     }
 }
 
-/// Reads a range with checksums; the data asked for.
+/// Reads a range with checksums. Returns its data.
 pub fn read(node: &DataNode, block: Block, offset: u64, len: u64) -> Result<Vec<u8>, String> {
     let mut stream = connect(node);
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     read_on(&mut stream, &mut reader, block, offset, len)
 }
 
-/// The same on a connection that is kept.
+/// As [`read`], on a connection that is kept.
 pub fn read_on(
     stream: &mut TcpStream,
     reader: &mut BufReader<TcpStream>,
