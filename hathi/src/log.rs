@@ -1,10 +1,10 @@
-//! The log of a daemon, on its stderr: written by a thread of its own, so that a disk that is full or a pipe that nobody
-//! empties neither ends a daemon nor holds it up. What can't be written is dropped and counted, and the count stands
-//! before the next line that can be written. Hadoop's log4j drops lines likewise.
+//! The log of a daemon, on its stderr. A thread of its own writes it, so that a full disk or a pipe that nobody reads
+//! neither ends a daemon nor delays it. Lines that can't be written are dropped and counted, and the next line that can
+//! be written is preceded by their number. Hadoop's log4j drops lines too.
 //!
 //! Invariants:
-//! - Whoever logs never waits for the disk or the pipe, and never gets an error.
-//! - Lines come out whole and in order.
+//! - A caller never waits for the disk or the pipe, and never gets an error.
+//! - Lines are written whole and in order.
 //! - At most [`QUEUE_BYTES`] wait.
 
 use parking_lot::{Condvar, Mutex};
@@ -14,9 +14,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 
-/// Lines that wait to be written: some thousand, enough for any burst.
+/// Most bytes that wait to be written: some thousand lines, enough for any burst.
 const QUEUE_BYTES: usize = 1 << 20;
-/// How long the end of the process may take for what was logged last.
+/// How long the end of the process may wait for the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -44,14 +44,14 @@ pub fn log_to_stderr() {
     }
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // So that what led to it stands before it.
+        // The lines that led to the panic are written before it.
         flush();
         report(panic);
     }));
     crate::output::go_on_without_reader();
 }
 
-/// Waits a moment for what was logged last.
+/// Waits a moment for the last lines to be written.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.wait_until_written(LAST_LINES);
@@ -63,7 +63,7 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     dropped: u64,
-    /// A line was taken that is not written yet.
+    /// Whether a line was taken that is not written yet.
     writing: bool,
 }
 
@@ -74,7 +74,7 @@ struct Queue {
     emptied: Condvar,
 }
 
-/// See the module. Each write is one line.
+/// The writer of the log. Each write is one line. The module says more.
 #[derive(Clone, Default)]
 struct Log(Arc<Queue>);
 
@@ -82,7 +82,7 @@ impl Log {
     fn to(out: impl Write + Send + 'static) -> Log {
         let log = Log::default();
         let queue = log.0.clone();
-        // Without that thread nothing is written, and all is counted as dropped.
+        // Without the thread no line is written, and all count as dropped.
         let _ = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || write_all(&queue, out));
@@ -120,9 +120,9 @@ impl Write for Log {
 
 /// Writes lines for as long as the process lives.
 fn write_all(queue: &Queue, mut out: impl Write) {
-    // Part of a line was written, and the rest could not be.
+    // Whether only a part of the last line was written.
     let mut torn = false;
-    // Why the last line that was dropped could not be written; without one the queue was full.
+    // Why the last dropped line could not be written. Without a reason the queue was full.
     let mut reason = None;
     loop {
         let (line, dropped) = {
@@ -164,7 +164,7 @@ fn write_all(queue: &Queue, mut out: impl Write) {
     }
 }
 
-/// As `write_all`, but says how much was written before the error.
+/// Writes all of `text`. An error says how many bytes were written before it.
 fn write_whole(out: &mut impl Write, text: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while written < text.len() {
@@ -184,7 +184,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// A disk of so many bytes.
+    /// A disk with a limited number of bytes.
     #[derive(Clone, Default)]
     struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
 
@@ -251,7 +251,7 @@ mod tests {
             io::Read::read_to_string(&mut reader, &mut text).map(|_| text)
         });
         log.wait_until_written(LONG);
-        // The pipe's end is the process's; here the thread is left to itself.
+        // Only the end of the process closes the pipe, so the thread is left running.
         assert_eq!(log.0.state.lock().dropped, 0);
         drop(reading);
     }

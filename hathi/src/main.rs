@@ -11,7 +11,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A subcommand: its name, what it is for, and its entry point, which gets the arguments after the name.
+/// A subcommand: its name, its purpose, and its entry point, which gets the arguments after the name.
 type Command = (
     &'static str,
     &'static str,

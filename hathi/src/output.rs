@@ -1,22 +1,22 @@
-//! What this program prints. Rust's own macros panic when what they print to takes nothing more; a daemon must not end
-//! because its log's disk is full, and a command whose reader has gone (`hathi ... | head`) ends quietly.
+//! Output of this program. Rust's own macros panic when the output can't be written. But a daemon must not end because
+//! its log's disk is full, and a command whose reader has gone (`hathi ... | head`) must end quietly.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// As a shell names the end of a command by SIGPIPE: what other programs end with here.
+/// Exit code when the reader has gone. A shell reports the same for a program that SIGPIPE has ended.
 pub const READER_GONE: u8 = 128 + 13;
 
-/// What is printed goes on after an error: set by who has more to do than to print.
+/// Whether the program goes on when its output can't be written. A program that has more to do than print sets this.
 static GOES_ON: AtomicBool = AtomicBool::new(false);
 
-/// From now on nothing ends because it can't be printed.
+/// From now on an output error does not end the program.
 pub fn go_on_without_reader() {
     GOES_ON.store(true, Ordering::Relaxed);
 }
 
-/// Prints to stdout. A command ends here when it can't.
+/// Prints to stdout. If that fails, the program ends here.
 pub fn print(text: Arguments<'_>) {
     let mut stdout = std::io::stdout().lock();
     if let Err(error) = stdout.write_fmt(text) {
@@ -24,7 +24,7 @@ pub fn print(text: Arguments<'_>) {
     }
 }
 
-/// Writes what is left of stdout's last line, at the end.
+/// Writes the last line of stdout, at the end.
 pub fn flush() {
     if let Err(error) = std::io::stdout().lock().flush() {
         end_at(&error);
@@ -42,28 +42,28 @@ fn end_at(error: &std::io::Error) {
     std::process::exit(1);
 }
 
-/// Prints to stderr; nothing can be told when that fails.
+/// Prints to stderr. An error is ignored: it can't be reported.
 pub fn print_error(text: Arguments<'_>) {
     let _ = std::io::stderr().lock().write_fmt(text);
 }
 
-/// As the standard one, but never panics. See the module.
+/// As the standard macro, but never panics. The module says more.
 macro_rules! print {
     ($($arg:tt)*) => { $crate::output::print(format_args!($($arg)*)) };
 }
 
-/// As the standard one, but never panics. See the module.
+/// As the standard macro, but never panics. The module says more.
 macro_rules! println {
     () => { $crate::output::print(format_args!("\n")) };
     ($($arg:tt)*) => { $crate::output::print(format_args!("{}\n", format_args!($($arg)*))) };
 }
 
-/// As the standard one, but never panics. See the module.
+/// As the standard macro, but never panics. The module says more.
 macro_rules! eprint {
     ($($arg:tt)*) => { $crate::output::print_error(format_args!($($arg)*)) };
 }
 
-/// As the standard one, but never panics. See the module.
+/// As the standard macro, but never panics. The module says more.
 macro_rules! eprintln {
     () => { $crate::output::print_error(format_args!("\n")) };
     ($($arg:tt)*) => { $crate::output::print_error(format_args!("{}\n", format_args!($($arg)*))) };

@@ -1,4 +1,4 @@
-//! `hathi conf --check DIR`: what the files of a configuration directory say that no daemon obeys.
+//! `hathi conf --check DIR`: settings in the files of a configuration directory that no daemon obeys.
 
 use anyhow::{Context, Result, bail};
 use hathi_datanode::DataNodeConf;
@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Exit status 1: a daemon would refuse to start.
+/// Entry point. Exit status 1 says that a daemon would refuse to start.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let [option, dir] = args.as_slice() else {
         bail!("usage: hathi conf --check DIR");
@@ -45,14 +45,15 @@ fn namenodes(conf: &Configuration) -> Vec<NameNodeIdentity> {
             false => all.extend(ids.into_iter().map(|id| of(&nameservice, Some(id)))),
         }
     }
-    // Files of clients that use other file systems name none.
+    // The files of clients of other file systems name none.
     if all.is_empty() && conf.default_fs().scheme == "hdfs" {
         all.push(NameNodeIdentity::default());
     }
     all
 }
 
-/// Why NameNodes, controllers and DataNodes would not start with these values, in their words. Each stops at the first one.
+/// Errors with which NameNodes, controllers and DataNodes would refuse to start, in their own words. Each daemon stops
+/// at its first error.
 fn senseless(conf: &Configuration) -> BTreeSet<String> {
     let mut problems = BTreeSet::new();
     let namenodes = namenodes(conf);

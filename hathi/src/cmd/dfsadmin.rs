@@ -1,4 +1,4 @@
-//! `hathi dfsadmin`: what administrators of HDFS use most, with Hadoop's output.
+//! `hathi dfsadmin`: the most used commands of `hdfs dfsadmin`, with Hadoop's output.
 
 use anyhow::{Result, bail};
 use hathi_client::FileSystem;
@@ -124,7 +124,7 @@ async fn dispatch(conf: &Configuration, fs: &FileSystem, command: &str, words: &
             let Some(bandwidth) = bandwidth else {
                 bail!("Bandwidth should be a non-negative integer");
             };
-            // The active alone commands DataNodes; standbys refuse the call, Hadoop's too.
+            // Only the active commands DataNodes. Standbys refuse the call, as Hadoop's do.
             let request = hdfs::SetBalancerBandwidthRequestProto { bandwidth };
             let _: hdfs::SetBalancerBandwidthResponseProto = fs
                 .call("setBalancerBandwidth", &request, Idempotence::Idempotent)
@@ -157,7 +157,7 @@ async fn safe_mode(fs: &FileSystem, action: SafeModeActionProto) -> Result<bool>
     Ok(answer.result)
 }
 
-/// The lists of `-report`: option, title, and what the NameNode is asked for.
+/// The lists of `-report`: option, title, and the type in the request.
 const REPORTS: [(&str, &str, DatanodeReportTypeProto); 5] = [
     ("-live", "Live", DatanodeReportTypeProto::Live),
     ("-dead", "Dead", DatanodeReportTypeProto::Dead),
@@ -178,7 +178,7 @@ const REPORTS: [(&str, &str, DatanodeReportTypeProto); 5] = [
     ),
 ];
 
-/// `false`: the words make no sense.
+/// Prints the report. Returns `false` when the arguments are wrong.
 async fn report(fs: &FileSystem, words: &[String]) -> Result<bool> {
     if words.iter().any(|word| REPORTS.iter().all(|(flag, ..)| word != flag)) {
         return Ok(false);
@@ -295,7 +295,7 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{value:.2}%")
 }
 
-/// The addresses of every NameNode, and whether there may be several.
+/// The addresses of all NameNodes, and whether there may be several.
 fn namenodes(conf: &Configuration) -> Result<(Vec<String>, bool)> {
     let authority = conf.default_fs().authority;
     let ids = conf.namenode_ids(&authority);
@@ -310,8 +310,8 @@ fn namenodes(conf: &Configuration) -> Result<(Vec<String>, bool)> {
     Ok((addresses, true))
 }
 
-/// Calls every NameNode, and goes on with the next one when one fails or is down; the command has failed then all the same.
-/// `said` is told the place, which is empty where there is one NameNode only.
+/// Calls every NameNode, and goes on with the next one when a call fails. Then the command has failed in the end.
+/// `said` is given the address, which is empty if there is only one NameNode.
 async fn on_each<Q: Message, R: Message + Default>(
     conf: &Configuration,
     method: &str,
@@ -337,7 +337,7 @@ async fn on_each<Q: Message, R: Message + Default>(
         };
         match answer.await {
             Ok(answer) => println!("{}", said(&answer, &place)),
-            // A standby can't, and needs not (`DFSAdmin.metaSave`).
+            // A standby refuses this call, which is no failure (`DFSAdmin.metaSave`).
             Err(error) if method == "metaSave" && is_from_a_standby(&error) => {
                 println!("Skip Standby NameNode, since it cannot perform metasave operation");
             }
@@ -360,7 +360,8 @@ fn is_from_a_standby(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(RpcError::Remote(exception)) if exception.is(exceptions::STANDBY))
 }
 
-/// `-setQuota`, `-clrQuota`, `-setSpaceQuota` and `-clrSpaceQuota`, for each directory; `false`: the words make no sense.
+/// `-setQuota`, `-clrQuota`, `-setSpaceQuota` and `-clrSpaceQuota`, for each directory. Returns `false` when the
+/// arguments are wrong.
 async fn quota(fs: &FileSystem, command: &str, words: &[String]) -> Result<bool> {
     let sets = command.starts_with("-set");
     let of_space = command.ends_with("SpaceQuota");
@@ -419,7 +420,7 @@ async fn quota(fs: &FileSystem, command: &str, words: &[String]) -> Result<bool>
     Ok(true)
 }
 
-/// A number above 0; of bytes also with Hadoop's binary prefixes (`TraditionalBinaryPrefix`).
+/// Parses a number above 0. A number of bytes may have Hadoop's binary prefixes (`TraditionalBinaryPrefix`).
 fn parse_quota(word: &str, of_space: bool) -> Option<u64> {
     let units = ["k", "m", "g", "t", "p", "e"];
     let lower = word.to_ascii_lowercase();
@@ -460,7 +461,7 @@ async fn safemode(conf: &Configuration, fs: &FileSystem, action: &str) -> Result
 
 async fn save_namespace(conf: &Configuration, before_shutdown: bool) -> Result<()> {
     let request = if before_shutdown {
-        // Skipped where a checkpoint was made within half an hour of the last change.
+        // It is skipped if the last checkpoint was made within half an hour of the last change.
         hdfs::SaveNamespaceRequestProto {
             time_window: Some(30 * 60),
             tx_gap: Some(0),

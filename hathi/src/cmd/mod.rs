@@ -1,4 +1,4 @@
-//! One file per subcommand.
+//! One file for each subcommand.
 
 pub mod bench;
 pub mod conf;
@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
-/// Environment variable by which `hathi quickstart` asks its children to end when it does.
+/// Environment variable by which `hathi quickstart` makes its children end when it ends.
 pub const DIE_WITH_PARENT: &str = "HATHI_DIE_WITH_PARENT";
 
 /// Asks the kernel for a SIGTERM at the death of the parent, if the parent wants that.
@@ -37,8 +37,8 @@ pub fn die_with_parent() {
     }
 }
 
-/// The allocator touches several pages of 2 MB before `main`, which is most of what an idle daemon holds. The kernel
-/// keeps the wish to do without them across an exec, so this process begins once more, under the same pid.
+/// Starts this program once more under the same pid, without huge pages. The allocator touches several pages of 2 MB
+/// before `main`, which is most of an idle daemon's memory. The kernel keeps the setting across an exec.
 pub fn without_huge_pages() {
     use rustix::thread::{disable_transparent_huge_pages, transparent_huge_pages_are_disabled};
     use std::os::unix::process::CommandExt;
@@ -53,15 +53,15 @@ pub fn without_huge_pages() {
     }
 }
 
-/// Lets a process that began without huge pages have them once it is large, where they save a tenth of the time.
+/// Turns huge pages on once the process is large, where they save a tenth of the time.
 pub fn huge_pages_when_large() {
-    /// Resident bytes from which on the pages are worth it.
+    /// Resident bytes from which huge pages are worth it.
     const LARGE_BYTES: u64 = 256 << 20;
     let watch = || {
-        // An image is loaded in the first seconds; later the process grows slowly.
+        // An image is loaded in the first seconds. Later the process grows slowly.
         for look in 0_u32.. {
             if resident_bytes() >= LARGE_BYTES {
-                // Without them it works as well.
+                // If the kernel refuses, the process works without huge pages.
                 let _ = rustix::thread::disable_transparent_huge_pages(false);
                 return;
             }
@@ -73,14 +73,13 @@ pub fn huge_pages_when_large() {
     }
 }
 
-/// Lets the kernel have back what threads that have ended held: those of a DataNode's connections, of which there may have
-/// been thousands.
+/// Returns memory of ended threads to the kernel. A DataNode may have had thousands of threads for its connections.
 ///
-/// The allocator keeps freed pages for a second, in case they are needed again, and looks for those of which the second is
-/// over whenever somebody frees a page. A DataNode without work frees none, so one is freed here from time to time.
+/// The allocator keeps freed pages for a second in case they are needed again. It looks for expired pages only when
+/// some page is freed. An idle DataNode frees none, so one is freed here from time to time.
 pub fn give_memory_back() {
     const PERIOD: std::time::Duration = std::time::Duration::from_secs(5);
-    /// So large that the allocator puts it on a page of its own. The bytes are never touched.
+    /// Size for which the allocator uses pages of their own. The bytes are never touched.
     const PAGE_BYTES: usize = 4 << 20;
     let give = || {
         loop {
@@ -104,8 +103,8 @@ pub fn resident_bytes() -> u64 {
 
 pub use hathi_net::users::process_user as user_name;
 
-/// Logs what the operator's files say that a daemon does not obey, each key once, and refuses to start it when a setting
-/// asks for protection that is not there.
+/// Logs each setting in the operator's files that a daemon does not obey. Refuses to start the daemon if a setting asks
+/// for protection that is not there.
 pub fn obey(conf: &Configuration, daemon: Program) -> Result<()> {
     let mut refused = Vec::new();
     let mut of_others = Vec::new();
@@ -125,7 +124,7 @@ pub fn obey(conf: &Configuration, daemon: Program) -> Result<()> {
     anyhow::bail!("{}", refused.join("; "))
 }
 
-/// Takes `--conf DIR` from the front of the arguments and loads that configuration; without it the directory is
+/// Takes `--conf DIR` from the front of the arguments and loads that configuration. Without it the directory is
 /// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`. Hadoop's generic options may follow.
 pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsString>)> {
     let given = args
@@ -150,8 +149,8 @@ pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsSt
     Ok((conf, args))
 }
 
-/// Takes Hadoop's options of every tool and daemon from the front of the arguments (`GenericOptionsParser`). Those that
-/// only MapReduce obeys have no meaning here.
+/// Takes Hadoop's generic options from the front of the arguments (`GenericOptionsParser`). Options that only MapReduce
+/// obeys have no effect.
 fn generic_options(conf: &mut Configuration, args: &mut Vec<OsString>) -> Result<()> {
     while let Some(option) = args.first().and_then(|option| option.to_str()).map(str::to_owned) {
         if let Some(pair) = option.strip_prefix("-D").filter(|pair| pair.contains('=')) {
@@ -170,7 +169,7 @@ fn generic_options(conf: &mut Configuration, args: &mut Vec<OsString>) -> Result
         match option.as_str() {
             "-D" => set(conf, value)?,
             "-fs" => conf.set("fs.defaultFS", value),
-            // As Hadoop does, a file that is not there is left out.
+            // As in Hadoop, a file that does not exist is skipped.
             "-conf" if Path::new(value).exists() => conf.add_file(Path::new(value))?,
             _ => {}
         }
@@ -187,7 +186,8 @@ fn set(conf: &mut Configuration, pair: &str) -> Result<()> {
     Ok(())
 }
 
-/// `ToolRunner.confirmPrompt`. Hadoop asks for ever when nobody is there to answer; here that is a no.
+/// Asks for confirmation (`ToolRunner.confirmPrompt`). Hadoop asks for ever when its input has ended. Here that means
+/// no.
 pub fn confirmed(question: &str) -> bool {
     let mut answers = std::io::stdin().lock();
     loop {

@@ -64,7 +64,7 @@ fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)
     Ok((dir, action, options))
 }
 
-/// Runs it.
+/// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     super::log_to_stderr();
     let (dir, action, options) = parse(args)?;

@@ -63,7 +63,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
     let mut text = Vec::new();
     let result = process(&data, &processor, &options, &mut text);
-    // What could be read is worth having even if the log is damaged further on.
+    // The ops before a damaged place are printed as well.
     if output == "-" {
         std::io::stdout().write_all(&text)?;
     } else {

@@ -101,7 +101,7 @@ fn for_each_inode(image: &Image<'_, File>, mut each: impl FnMut(&InodeRef<'_>) -
     Ok(())
 }
 
-/// Who is whose child, and the names of directories; enough for every path.
+/// Parents of inodes and names of directories, which is enough for every path.
 #[derive(Default)]
 struct Paths {
     parents: HashMap<u64, u64>,
@@ -110,7 +110,7 @@ struct Paths {
 
 /// The root's inode id.
 const ROOT: u64 = hathi_formats::ids::InodeId::ROOT.0;
-/// No path has more components; a longer chain is a circle in a damaged image.
+/// Most components of a path. A longer chain is a circle in a damaged image.
 const MAX_DEPTH: usize = 1 << 16;
 
 impl Paths {
@@ -148,7 +148,7 @@ impl Paths {
         Ok(paths)
     }
 
-    /// The path of an inode; `None` if it is in snapshots only.
+    /// The path of an inode. `None` if it exists only in snapshots.
     fn path(&self, id: u64, name: &str) -> Option<String> {
         if id == ROOT {
             return Some("/".to_owned());
@@ -168,7 +168,7 @@ impl Paths {
     }
 }
 
-/// A table with a line per inode (`PBImageDelimitedTextWriter`).
+/// Prints a table with one line for each inode (`PBImageDelimitedTextWriter`).
 fn delimited(image: &Image<'_, File>, options: &Options, out: &mut dyn Write) -> Result<()> {
     let strings = StringTable::load(image)?;
     let paths = Paths::load(image)?;
@@ -220,7 +220,7 @@ fn delimited(image: &Image<'_, File>, options: &Options, out: &mut dyn Write) ->
     })
 }
 
-/// A directory's policy is in an extended attribute, a file's in its inode.
+/// The policy of an inode. A directory has it in an extended attribute, a file in a field.
 fn storage_policy(inode: &InodeRef<'_>, strings: &StringTable) -> u32 {
     use hathi_formats::fsimage::XAttrNameBits;
     use hathi_formats::proto::fsimage::i_node_section::XAttrFeatureProto;
@@ -245,7 +245,7 @@ fn minute(millis: u64, zone: &TimeZone) -> String {
     }
 }
 
-/// `drwxr-xr-t+` and the like (`FsPermission.toString`).
+/// Permissions as `drwxr-xr-t+` (`FsPermission.toString`).
 fn symbols(directory: bool, mode: u16, acl: bool) -> String {
     let mut text = String::from(if directory { "d" } else { "-" });
     for shift in [6, 3, 0] {
@@ -262,7 +262,7 @@ fn symbols(directory: bool, mode: u16, acl: bool) -> String {
     text
 }
 
-/// How many files have which size (`FileDistributionCalculator`).
+/// Prints a histogram of file sizes (`FileDistributionCalculator`).
 fn distribution(image: &Image<'_, File>, options: &Options, out: &mut dyn Write) -> Result<()> {
     if options.step == 0 || options.max_size / options.step > 10_000_000 {
         bail!("-step does not suit -maxSize");

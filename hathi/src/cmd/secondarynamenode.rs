@@ -24,7 +24,7 @@ current design allows only one Secondary NameNode per HDFS cluster.
 
 const FAILED: &str = "Failed to start secondary namenode";
 
-/// Why the command line is not understood.
+/// Why the command line is wrong.
 type Misuse = String;
 
 fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Option<Command>, bool), Misuse> {
@@ -70,7 +70,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let dir = dir
         .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("/etc/hadoop/conf"));
-    // Also where no NameNode of the nameservice runs, of which the settings would be.
+    // This check comes first: on a machine without a NameNode of the nameservice there would be no settings to load.
     secondary::check_not_ha(&Configuration::load(&dir)?).context(FAILED)?;
     let settings = Settings::load(&dir)?;
     super::obey(&settings.conf, Program::NameNode)?;

@@ -1,19 +1,19 @@
-//! Times and tries of high availability (`ha.*`): absurd ones are refused with their key.
+//! Durations and numbers of attempts of high availability (`ha.*`). Absurd values are refused, with their key.
 
 use anyhow::{Result, bail};
 use hathi_formats::conf::Configuration;
 use std::time::Duration;
 
-/// The longest of the times that are configured here: a day.
+/// Longest duration that is accepted: a day.
 const LONGEST_MS: u64 = 86_400_000;
 
-/// Most tries that are configured here: who tries for longer does not see what is wrong.
+/// Most attempts that are accepted. With more, an operator would not notice that something is wrong.
 const RETRIES_MAX: u32 = 1000;
 
-/// A number of milliseconds that is more than none and not more than a day.
+/// A duration in milliseconds, above zero and at most a day.
 ///
 /// # Errors
-/// When it is something else, with the key.
+/// For any other value, with the key.
 pub(super) fn duration(conf: &Configuration, key: &str, default_ms: u64) -> Result<Duration> {
     let millis = conf.get_u64(key, default_ms)?;
     if millis == 0 || millis > LONGEST_MS {
@@ -22,10 +22,10 @@ pub(super) fn duration(conf: &Configuration, key: &str, default_ms: u64) -> Resu
     Ok(Duration::from_millis(millis))
 }
 
-/// A number of tries.
+/// A number of attempts.
 ///
 /// # Errors
-/// When it is none, or too large, with the key.
+/// For zero, or a number that is too large, with the key.
 pub(super) fn retries(conf: &Configuration, key: &str, default: u32) -> Result<u32> {
     let retries = conf.get_u32(key, default)?;
     if retries > RETRIES_MAX {

@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// `DFS_HA_ZKFC_PORT_DEFAULT`
+/// Default port of a controller (`DFS_HA_ZKFC_PORT_DEFAULT`).
 const PORT: u16 = 8019;
 /// Hadoop's exit codes (`ZKFailoverController.ERR_CODE_*`).
 const FORMAT_DENIED: u8 = 2;
@@ -38,7 +38,7 @@ struct Format {
     interactive: bool,
 }
 
-/// The end of this process: its code, and what an operator has to know.
+/// The end of this process: exit code, and message for the operator.
 struct End(u8, String);
 
 /// Entry point.
@@ -84,7 +84,7 @@ impl End {
     }
 }
 
-/// The first word that is none of them is an error.
+/// Parses the options of a format. The first unknown word is an error.
 fn format_option(rest: &[OsString]) -> Result<Option<Format>, String> {
     let mut words = rest.iter();
     match words.next() {
@@ -121,10 +121,11 @@ async fn format_or_serve(
     hathi_zkfc::run(config, stop).await.map(|()| ExitCode::SUCCESS)
 }
 
-/// What ends the process before it serves.
+/// Formats, or checks that everything is there. Returns an exit code when the process should end before it serves.
 async fn format_or_check(config: &ZkfcConfig, format: Option<Format>) -> Result<Option<ExitCode>> {
     let end = match (&config.election, format) {
-        // A script that takes success for a parent znode would go on to start controllers of ZooKeeper.
+        // A script that sees success would take the parent znode for created, and go on to start controllers that use
+        // ZooKeeper.
         (Election::Journal, Some(_)) => bail!(
             "-formatZK: the JournalNodes elect (ha.zookeeper.quorum is not set), so nothing in ZooKeeper is used; leave this step out"
         ),
@@ -137,7 +138,7 @@ async fn format_or_check(config: &ZkfcConfig, format: Option<Format>) -> Result<
     Ok(end.map(End::exit))
 }
 
-/// What is needed before ZooKeeper can elect (`ZKFailoverController.doRun`).
+/// The first thing that ZooKeeper needs for an election and does not have (`ZKFailoverController.doRun`).
 async fn missing(config: &ZkfcConfig, zookeeper: &ZooKeeperConfig) -> Result<Option<End>> {
     let znode = &zookeeper.znode;
     let formatter = match Formatter::connect(zookeeper.clone()).await {
@@ -206,7 +207,7 @@ async fn format_zookeeper(zookeeper: &ZooKeeperConfig, format: Format) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// In Hadoop's words (`ZKFailoverController.confirmFormat`).
+/// Asks for confirmation in Hadoop's words (`ZKFailoverController.confirmFormat`).
 fn confirmed(znode: &str) -> bool {
     const LINE: &str = "===============================================";
     eprintln!(
@@ -230,7 +231,7 @@ fn times(conf: &Configuration) -> Result<Times> {
     })
 }
 
-/// Where the controller of a NameNode serves.
+/// Port of the controller of a NameNode.
 fn controller_port(conf: &Configuration, nameservice: &str, namenode_id: &str) -> Result<u16> {
     let key = conf.scoped_key("dfs.ha.zkfc.port", Some(nameservice), Some(namenode_id));
     let port = conf.get_u32(&key, u32::from(PORT))?;
@@ -240,10 +241,10 @@ fn controller_port(conf: &Configuration, nameservice: &str, namenode_id: &str) -
     }
 }
 
-/// Reads what the controller of a NameNode is told, as it does at its start.
+/// Reads the settings of the controller of a NameNode, as it does at its start.
 ///
 /// # Errors
-/// When something makes no sense, with its key.
+/// For a value that makes no sense, with its key.
 pub(super) fn check(conf: &Configuration, nameservice: &str, namenode_id: &str) -> Result<()> {
     let own = conf.for_namenode(&NameNodeIdentity {
         nameservice: Some(nameservice.to_owned()),
@@ -254,7 +255,7 @@ pub(super) fn check(conf: &Configuration, nameservice: &str, namenode_id: &str) 
     times(&own).map(drop)
 }
 
-/// What a controller binds to: the bind host of its NameNode, else the NameNode's own
+/// Address to listen on: the bind host of the controller's NameNode, else the NameNode's own host
 /// (`DFSZKFailoverController.getRpcAddressToBindTo`).
 fn listen_address(own: &Configuration, namenode_host: &str, port: u16) -> Result<SocketAddr> {
     let bind_host = |key| own.get(key).map(|host| (key, host));
@@ -274,7 +275,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
         bail!("dfs.nameservices, dfs.ha.namenodes.*: high availability is not configured");
     };
     let own = conf.for_namenode(&identity);
-    // Of the nameservice, as its NameNodes read it.
+    // The setting of the nameservice, as its NameNodes read it.
     let automatic = conf.scoped_key("dfs.ha.automatic-failover.enabled", Some(nameservice), None);
     if !conf.get_flag(&automatic, false)? {
         let address = conf.service_or_rpc_address(Some(nameservice), Some(namenode_id))?;

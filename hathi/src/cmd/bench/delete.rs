@@ -15,13 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 
-/// Connections that make the files.
+/// Connections that create the files.
 const CONNECTIONS: u32 = 8;
-/// Files that are made at a time on each of them.
+/// Files that are created at a time on each of them.
 const OUTSTANDING: u32 = 32;
-/// How long the witness asks before the delete, and after its answer: what was deleted is given back in slices then.
+/// How long the witness asks before the delete, and after its answer. After the answer the deleted inodes are freed in
+/// slices.
 const AROUND: Duration = Duration::from_secs(5);
-/// Who holds the files while they are made.
+/// Lease holder of the files while they are created.
 const CLIENT: &str = "hathi-bench";
 
 #[derive(Args, Debug)]
@@ -43,7 +44,7 @@ pub(super) struct DeleteArgs {
     dir: String,
 }
 
-/// When a call was under way.
+/// Phase of the measurement in which a call was under way.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Before,
@@ -100,7 +101,7 @@ async fn bench(args: DeleteArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An empty file that is closed.
+/// Creates an empty file and closes it.
 async fn make_file(proxy: &HaProxy, path: &str) -> Result<(), RpcError> {
     let create = hdfs::CreateRequestProto {
         src: path.to_owned(),
@@ -156,7 +157,7 @@ async fn make_files(args: &DeleteArgs, tree: &str, proxies: &[HaProxy]) -> Resul
     }
 }
 
-/// Another client, on a thread of its own, that asks for the same file again and again.
+/// A second client, on a thread of its own, that asks for the same file again and again.
 struct Witness {
     phase: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
@@ -180,7 +181,7 @@ impl Witness {
                     let _: hdfs::GetFileInfoResponseProto =
                         proxy.call("getFileInfo", &request, Idempotence::Idempotent).await?;
                     let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
-                    // One that was under way in two phases counts in both.
+                    // A call that was under way in two phases counts in both.
                     for in_phase in &mut times[began..=now.load(Ordering::Relaxed)] {
                         in_phase.push(micros);
                     }

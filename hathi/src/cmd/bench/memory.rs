@@ -1,4 +1,4 @@
-//! `hathi bench memory`: what a file of one block with three replicas takes.
+//! `hathi bench memory`: memory of a file of one block with three replicas.
 
 use crate::cmd::resident_bytes;
 use anyhow::{Context, Result, bail};
@@ -68,7 +68,7 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     }
     let reporting = Instant::now();
     for node in 0..DATANODES {
-        // Blocks are numbered as they are made, and so are their stamps: the n-th block follows the first by n in both.
+        // Blocks and their stamps are numbered as they are made, so the n-th block is n above the first in both.
         let blocks = (0..completed)
             .filter(|n| n % (DATANODES / REPLICATION) == node / REPLICATION)
             .map(|n| (first.id.0 + n.cast_signed(), first.generation_stamp.0 + n));

@@ -1,4 +1,4 @@
-//! `hathi bench`: load generators and measurements. Each prints what it measured on one line of `key value` pairs.
+//! `hathi bench`: load generators and measurements. Each prints its figures on one line of `key value` pairs.
 
 mod delete;
 mod image;
@@ -48,7 +48,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
 }
 
-/// The time, in ms, within which this share of sorted times in µs is; 0 without any.
+/// The time in ms within which this share of the sorted times in µs lies. 0 without times.
 fn percentile(sorted_us: &[u32], share: f64) -> f64 {
     let at = ((sorted_us.len() as f64 * share) as usize).min(sorted_us.len().saturating_sub(1));
     f64::from(sorted_us.get(at).copied().unwrap_or(0)) / 1000.0
@@ -57,7 +57,7 @@ fn percentile(sorted_us: &[u32], share: f64) -> f64 {
 /// CPU time of a process, user and system.
 fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("--pid {pid}"))?;
-    // The name in parentheses may hold anything, also parentheses.
+    // The name in parentheses may hold any character, even parentheses.
     let (_, rest) = stat.rsplit_once(')').with_context(|| format!("--pid {pid}"))?;
     let mut fields = rest.split_whitespace().skip(11);
     let mut ticks = 0.0;
@@ -82,7 +82,7 @@ fn process_name(pid: u32) -> String {
         .join(" ")
 }
 
-/// What a process has in memory (`VmRSS`), MiB.
+/// Resident memory of a process (`VmRSS`), MiB.
 fn resident_mib(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("--pid {pid}"))?;
     let kib = status

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 
-/// Entries of a directory that the load makes.
+/// Files in each directory that the load creates.
 const FILES_PER_DIR: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -117,7 +117,7 @@ async fn bench(args: NamenodeArgs) -> Result<ExitCode> {
     })
 }
 
-/// So many connections to a file system, which no call has been sent over yet.
+/// Opens connections to a file system. No call has been sent over them yet.
 pub(super) fn connect(fs: &str, conf: Option<PathBuf>, connections: u32) -> Result<Vec<HaProxy>> {
     let authority = fs
         .strip_prefix("hdfs://")
@@ -196,7 +196,7 @@ impl Load {
                 let _: hdfs::DeleteResponseProto = proxy.call("delete", &request, Idempotence::AtMostOnce).await?;
                 Ok(())
             }
-            // Nine reads for each write.
+            // There are nine reads for each write.
             Operation::Mixed => match index % 10 {
                 0 => {
                     self.create(proxy, format!("{}.new", self.path(index % self.total.min(10_000))))
@@ -274,7 +274,7 @@ fn mkdirs_request(src: String, create_parent: bool) -> hdfs::MkdirsRequestProto 
     }
 }
 
-/// Keeps so many calls under way on each connection until all are done.
+/// Keeps this many calls under way on each connection until all calls are done.
 async fn drive(load: &Rc<Load>, proxies: &[HaProxy], outstanding: u32) {
     let mut workers = Vec::new();
     for proxy in proxies {
@@ -331,7 +331,7 @@ fn report(args: &NamenodeArgs, load: &Load, elapsed: f64, cpu_before: &[f64]) ->
     Ok(())
 }
 
-/// Counts what was acknowledged and is not there.
+/// Counts acknowledged changes that are missing.
 async fn verify(load: &Load, proxy: &HaProxy) -> Result<usize> {
     let mut lost = 0;
     let acknowledged = load.acknowledged.take();

@@ -12,11 +12,11 @@ struct Mode(Vec<Clause>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Clause {
-    /// Which of the nine bits (and the sticky bit) it is about.
+    /// The permission bits (and the sticky bit) that the clause changes.
     mask: u32,
     operation: char,
     bits: u32,
-    /// `X`: execute only where somebody may already, or on directories.
+    /// `X`: execute only where a user has it already, or on directories.
     conditional_execute: bool,
 }
 
@@ -52,7 +52,7 @@ impl Mode {
             mask = 0o777;
         }
         let operation = rest.chars().next()?;
-        // Hadoop's pattern wants a letter behind the sign (`ChmodParser`).
+        // Hadoop's pattern requires a letter behind the sign (`ChmodParser`).
         rest.chars().nth(1)?;
         let (mut bits, mut conditional_execute) = (0, false);
         for letter in rest.chars().skip(1) {

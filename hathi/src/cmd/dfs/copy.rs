@@ -1,4 +1,4 @@
-//! What moves bytes: `-put`, `-get`, `-cat`, `-tail`, `-cp`, `-appendToFile`; and `-mv`, `-mkdir`, `-touchz`.
+//! Commands that copy bytes: `-put`, `-get`, `-cat`, `-tail`, `-cp`, `-appendToFile`; and `-mv`, `-mkdir`, `-touchz`.
 
 use super::preserve::{Attributes, Preserve};
 use super::{Item, RemotePath, Shell, Usage};
@@ -11,35 +11,35 @@ use std::time::Duration;
 
 /// Bytes read from a local file at once.
 const CHUNK_LEN: usize = 1 << 20;
-/// A copy shorter than this needs no progress bar.
+/// Time after which a copy shows a progress bar.
 const PROGRESS_AFTER: Duration = Duration::from_millis(500);
-/// What `-tail` shows.
+/// Bytes that `-tail` shows.
 const TAIL_LEN: u64 = 1024;
 
-/// What a file's name ends with while it is being copied.
+/// Suffix of a file's name while it is being copied.
 const COPYING: &str = "._COPYING_";
 
-/// How a copy is made.
+/// Options of a copy into the file system.
 #[derive(Clone, Copy, Debug)]
 struct How {
     /// `-f`
     overwrite: bool,
-    /// `-d`: under the final name at once.
+    /// `-d`: write under the final name at once.
     direct: bool,
 }
 
-/// How a copy is taken out.
+/// Options of a copy out of the file system.
 #[derive(Clone, Copy, Debug)]
 struct Taking {
     /// `-f`
     overwrite: bool,
-    /// Not `-ignoreCrc`.
+    /// False with `-ignoreCrc`.
     verified: bool,
     /// `-p`
     preserve: bool,
 }
 
-/// A progress bar on a terminal that appears once the copy has taken a while.
+/// A progress bar, if the output is a terminal. It appears once the copy has taken a while.
 fn progress(len: u64, name: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -95,7 +95,7 @@ fn local_path(word: &str) -> PathBuf {
 }
 
 impl Shell {
-    /// The target of a copy: into a directory under the source's name, else the path itself.
+    /// Target of a copy: a name in a directory, or the path itself.
     async fn target(&mut self, word: &str, sources: usize) -> Result<(RemotePath, bool)> {
         let path = self.path(word)?;
         let item = self.status(&path).await?;
@@ -202,8 +202,9 @@ impl Shell {
         Ok(())
     }
 
-    /// Makes a file of what `write` writes, refusing in the shell's words what exists. Nothing half-written ever has the
-    /// final name, and what is replaced stays until then, unless `-d` asks for that (`copyStreamToTarget`).
+    /// Creates a file from the output of `write`. It refuses existing files with the shell's messages. A half-written
+    /// file never has the final name, and a replaced file stays until the end, unless `-d` asks for that
+    /// (`copyStreamToTarget`).
     async fn make(
         &mut self,
         target: &RemotePath,
@@ -236,7 +237,7 @@ impl Shell {
         }
         .await;
         if made.is_err() && !how.direct {
-            // The error that led here is the one to report.
+            // The earlier error is the one to report.
             let _ = fs.delete(&path, false).await;
         }
         made
@@ -334,7 +335,7 @@ impl Shell {
         if target.exists() && !how.overwrite {
             bail!("`{}': File exists", target.display());
         }
-        // As the shell does: nothing half-written ever has the final name.
+        // As in the shell, a half-written file never has the final name.
         let mut partial = target.as_os_str().to_owned();
         partial.push(COPYING);
         let partial = PathBuf::from(partial);
@@ -351,7 +352,7 @@ impl Shell {
                 Ok(())
             }
             Err(error) => {
-                // The error that led here is the one to report.
+                // The earlier error is the one to report.
                 let _ = std::fs::remove_file(&partial);
                 Err(error)
             }
@@ -471,7 +472,7 @@ impl Shell {
         let mut words = words;
         self.at_least(&words, 2)?;
         let target = words.pop().unwrap_or_default();
-        // Of a single source the target is looked at first (`CommandWithDestination.processArguments`).
+        // For a single source the target is checked first (`CommandWithDestination.processArguments`).
         let target_path = self.path(&target)?;
         if let [word] = &words[..]
             && !self.path(word)?.is_glob()

@@ -40,7 +40,7 @@ pub(super) fn human_size(bytes: u64) -> String {
     }
 }
 
-/// ms since 1970 in local time.
+/// Formats ms since 1970 in local time.
 pub(in crate::cmd) fn local_time(millis: u64, format: &str) -> String {
     let timestamp = i64::try_from(millis)
         .ok()
@@ -94,7 +94,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Depth first: what follows a directory is what is in it.
+    /// Lists depth first: the content of a directory follows the directory.
     async fn ls_recursive(&mut self, path: &super::RemotePath, options: &LsOptions) {
         let mut items = match self.children(path).await {
             Ok(items) => items,
@@ -183,7 +183,7 @@ impl LsOptions {
     }
 
     fn sort(&self, items: &mut [Item]) {
-        // Those that are equal keep the order of their names, also in reverse.
+        // Equal items keep the order of their names, also in reverse.
         match (self.by_time, self.by_size, self.reverse) {
             (true, _, false) => items.sort_by_key(|item| std::cmp::Reverse(self.time(item))),
             (true, _, true) => items.sort_by_key(|item| self.time(item)),
@@ -194,7 +194,7 @@ impl LsOptions {
         }
     }
 
-    /// One line an item; columns are as wide as the widest of these items.
+    /// Prints one line for each item. Columns are as wide as the widest of these items.
     fn print(&self, items: &[Item]) {
         if self.paths_only {
             for item in items {

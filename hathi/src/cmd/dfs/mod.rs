@@ -75,7 +75,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// A command whose words make no sense.
+/// A command whose arguments are wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
@@ -84,13 +84,13 @@ struct Usage(String);
 struct Shell {
     conf: Configuration,
     user: String,
-    /// The command's name without its dash, which starts every message.
+    /// The command's name without its dash. Every message begins with it.
     name: String,
     filesystems: BTreeMap<String, FileSystem>,
     exit_code: u8,
 }
 
-/// The options that were found among the words of a command.
+/// Options among the arguments of a command.
 struct Flags(Vec<String>);
 
 impl Flags {
@@ -126,9 +126,9 @@ impl Shell {
         }
     }
 
-    /// Prints what went wrong and goes on, as the shell does with several paths.
+    /// Prints an error and goes on, as the shell does with several paths.
     fn complain(&mut self, problem: &str) {
-        // Only the first line is for people; Java servers append their stack.
+        // Java servers append their stack trace, so only the first line is printed.
         let line = problem.lines().next().unwrap_or_default();
         eprintln!("{}: {line}", self.name);
         self.exit_code = 1;
@@ -145,7 +145,7 @@ impl Shell {
         }
     }
 
-    /// Takes the leading words that are options out, refusing unknown ones.
+    /// Takes the leading options out of the arguments. Unknown ones are an error.
     fn flags(&self, words: &mut Vec<String>, known: &[&str]) -> Result<Flags> {
         let mut found = Vec::new();
         while let Some(word) = words.first() {
@@ -156,7 +156,7 @@ impl Shell {
             if word == "--" {
                 break;
             }
-            // Short options may stand together, like -lh.
+            // Short options may be joined, like -lh.
             let together = word
                 .chars()
                 .skip(1)
@@ -203,7 +203,7 @@ impl Shell {
         }))
     }
 
-    /// The children of a directory, in order.
+    /// The children of a directory, sorted.
     async fn children(&mut self, directory: &RemotePath) -> Result<Vec<Item>> {
         let fs = self.fs(directory)?;
         let statuses = fs.list(&directory.path).await?;
@@ -216,7 +216,7 @@ impl Shell {
             .collect())
     }
 
-    /// Everything that matches the words; each word that matches nothing is complained about.
+    /// All items that match the arguments. An error is printed for each argument without a match.
     async fn expand(&mut self, words: &[String]) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         for word in words {

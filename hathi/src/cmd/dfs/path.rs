@@ -3,16 +3,16 @@
 use anyhow::{Result, bail};
 use std::fmt;
 
-/// A path in HDFS, and how the user wrote it.
+/// A path in HDFS, and the form in which the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RemotePath {
     /// Nameservice or `host:port`; empty for the default one.
     pub(super) authority: String,
     /// Absolute path.
     pub(super) path: String,
-    /// What stands before the path when it is shown: `hdfs://authority` if the user wrote that.
+    /// Printed before the path: `hdfs://authority` if the user wrote that.
     shown_prefix: String,
-    /// A relative path is shown as it was written.
+    /// The path as written, if it was relative.
     shown_relative: Option<String>,
 }
 
@@ -92,7 +92,7 @@ impl RemotePath {
         has_wildcard(&self.path)
     }
 
-    /// The path once for each choice of its `{a,b}`.
+    /// The path, once for each alternative of its `{a,b}`.
     pub(super) fn alternatives(&self) -> Vec<String> {
         expand_braces(&self.path)
     }
@@ -153,7 +153,7 @@ fn expand_braces(pattern: &str) -> Vec<String> {
             _ => {}
         }
     }
-    // Never closed: the brace stands for itself.
+    // The brace is never closed, so it stands for itself.
     vec![pattern.to_owned()]
 }
 

@@ -1,4 +1,4 @@
-//! What copies keep of their sources with `-p` (`CommandWithDestination.preserveAttributes`).
+//! Attributes that copies keep of their sources with `-p` (`CommandWithDestination.preserveAttributes`).
 
 use super::{Item, RemotePath, Shell, Usage};
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Which attributes.
+/// The attributes to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Preserve {
     times: bool,
@@ -83,7 +83,7 @@ impl Attributes {
     pub(super) fn of_local(path: &Path) -> Result<Attributes> {
         let metadata = std::fs::metadata(path).with_context(|| path.display().to_string())?;
         let millis = |seconds: i64, nanos: i64| u64::try_from(seconds * 1000 + nanos / 1_000_000).unwrap_or(0);
-        // The machine's tools know the names of directory services too.
+        // The machine's tools also know the names in directory services.
         let names = Command::new("stat")
             .args(["-L", "-c", "%U:%G", "--"])
             .arg(path)
@@ -99,7 +99,8 @@ impl Attributes {
         })
     }
 
-    /// Gives them to a local file: the times, then the owner, then the mode, which a change of owner may clear bits of.
+    /// Sets the attributes of a local file: the times, then the owner, then the mode. A change of the owner may clear
+    /// mode bits.
     pub(super) fn give_to_local(&self, path: &Path) -> Result<()> {
         let at = |millis| UNIX_EPOCH + Duration::from_millis(millis);
         let times = FileTimes::new()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// `hadoop.shell.safely.delete.limit.num.files`
 const DELETE_LIMIT_FILES: i64 = 100;
-/// Between two looks at a file that is being truncated.
+/// Pause between two checks of a file that is being truncated.
 const TRUNCATE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Shell {
@@ -43,7 +43,7 @@ impl Shell {
                     continue;
                 }
                 let result = async {
-                    // What only moves can be taken back, so that nobody is asked about it.
+                    // A move to the trash can be undone, so it is not confirmed.
                     if !trash.is_zero() && !flags.has("-skipTrash") && !self.is_in_trash(&item) {
                         return self.move_to_trash(&item).await;
                     }
@@ -61,8 +61,8 @@ impl Shell {
         Ok(())
     }
 
-    /// Asks about more files than `hadoop.shell.safely.delete.limit.num.files`; a limit of 0 or less is none
-    /// (`Delete.Rm.canBeSafelyDeleted`).
+    /// Asks for confirmation above `hadoop.shell.safely.delete.limit.num.files` files. A limit of 0 or less means no
+    /// limit (`Delete.Rm.canBeSafelyDeleted`).
     async fn may_delete(&mut self, item: &Item) -> Result<bool> {
         let limit = self
             .conf
@@ -90,12 +90,12 @@ impl Shell {
         format!("/user/{}/.Trash", self.user)
     }
 
-    /// What is there already is deleted.
+    /// Whether an item is in the trash already. Such an item is deleted.
     fn is_in_trash(&self, item: &Item) -> bool {
         item.path.path.starts_with(&format!("{}/", self.trash()))
     }
 
-    /// Into `/user/USER/.Trash/Current` under its whole path (`TrashPolicyDefault`).
+    /// Moves an item to `/user/USER/.Trash/Current`, under its whole path (`TrashPolicyDefault`).
     async fn move_to_trash(&mut self, item: &Item) -> Result<()> {
         let home = self.trash();
         let fs = self.fs(&item.path)?;
@@ -136,8 +136,8 @@ impl Shell {
         Ok(())
     }
 
-    /// Waits until a file has the length to which it was cut and is closed, so that it can be written to. Hadoop's shell
-    /// looks at the length alone, which the NameNode tells before the last block is recovered.
+    /// Waits until a file has the length to which it was cut and is closed, so that it can be written to. Hadoop's
+    /// shell checks only the length, which the NameNode shows before the last block is recovered.
     async fn wait_for_length(&mut self, item: &Item, length: u64) -> Result<()> {
         println!("Waiting for {} ...", item.path);
         let fs = self.fs(&item.path)?;
@@ -206,7 +206,7 @@ impl Shell {
     }
 }
 
-/// Asks a person, again and again until there is an answer (`ToolRunner.confirmPrompt`). The end of the input is a no.
+/// Asks a person until there is an answer (`ToolRunner.confirmPrompt`). The end of the input means no.
 fn confirmed(question: &str) -> Result<bool> {
     let mut answers = std::io::stdin().lock();
     loop {

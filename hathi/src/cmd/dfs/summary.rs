@@ -6,7 +6,7 @@ use anyhow::Result;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
 
-/// Hadoop's "no quota".
+/// Hadoop's value for "no quota".
 const NO_QUOTA: u64 = u64::MAX;
 
 impl Shell {
@@ -55,7 +55,7 @@ impl Shell {
             let titles = ["SIZE", "DISK_SPACE_CONSUMED_WITH_ALL_REPLICAS", "FULL_PATH_NAME"];
             rows.insert(0, titles.map(str::to_owned));
         }
-        // Columns are left-aligned and as wide as their widest cell.
+        // Columns are left-aligned, and as wide as their widest cell.
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
         let (first, second) = (width(0), width(1));
         for [length, consumed, path] in &rows {
@@ -116,7 +116,7 @@ impl Shell {
         let flags = self.flags(&mut words, &["-q", "-u", "-h", "-v", "-x", "-e"])?;
         self.at_least(&words, 1)?;
         let human = flags.has("-h");
-        // Quotas alone, and no counts.
+        // This prints quotas without counts.
         let only_quotas = flags.has("-u");
         let quotas = flags.has("-q") || only_quotas;
         if quotas && flags.has("-x") {
@@ -163,7 +163,7 @@ impl Shell {
     }
 }
 
-/// `ContentSummary.toErasureCodingPolicy`; a directory without one has an empty name for it.
+/// `ContentSummary.toErasureCodingPolicy`. The name is empty for a directory without a policy.
 fn policy_text(policy: &str) -> String {
     let shown = match policy {
         "Replicated" => "Replicated".to_owned(),
@@ -172,7 +172,7 @@ fn policy_text(policy: &str) -> String {
     format!("{shown:>20} ")
 }
 
-/// What is in snapshots only does not count (`ContentSummary.toString` with `excludeSnapshots`).
+/// Leaves out files that exist only in snapshots (`ContentSummary.toString` with `excludeSnapshots`).
 fn without_snapshots(summary: hdfs::ContentSummaryProto) -> hdfs::ContentSummaryProto {
     hdfs::ContentSummaryProto {
         length: summary.length.saturating_sub(summary.snapshot_length()),

@@ -5,7 +5,7 @@ use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
 use hathi_formats::proto::common::{HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::RpcError;
 
-/// What the operator insists on.
+/// Steps that the operator forces.
 #[derive(Clone, Copy)]
 pub(super) struct Force {
     /// The fencing methods run even if the old active has stepped down.
@@ -14,19 +14,19 @@ pub(super) struct Force {
     pub(super) active: bool,
 }
 
-/// Why a failover failed, without the words before it.
+/// Why a failover failed, without the standard words in front.
 pub(super) type Failed = String;
 
-/// Moves the role.
+/// Moves the active role from one NameNode to another.
 pub(super) struct FailoverController {
-    /// Who asks.
+    /// Origin of the requests.
     pub(super) source: HaRequestSource,
-    /// How long the calls may take.
+    /// Time-outs of the calls.
     pub(super) timeouts: Timeouts,
 }
 
 impl FailoverController {
-    /// Moves the role; if the new active does not take it, the old one gets it back, unless it was fenced.
+    /// Moves the role. If the new active does not take it, the old one gets it back, unless it was fenced.
     pub(super) async fn failover(
         &self,
         from: &Target<'_>,
@@ -41,7 +41,7 @@ impl FailoverController {
             Err((failed, Fenced(true))) => return Ok(Err(failed)),
             Err((failed, Fenced(false))) => failed,
         };
-        // Both are as they were asked to be, so the way back is as the way there, with all force.
+        // The failback takes the same steps in the other direction, with both of them forced, as in Hadoop.
         let force = Force {
             fence: true,
             active: true,
@@ -57,7 +57,7 @@ impl FailoverController {
     }
 
     async fn try_failover(&self, from: &Target<'_>, to: &Target<'_>, force: Force) -> Result<(), (Failed, Fenced)> {
-        // Nothing has changed before this, so there is no way back to go.
+        // Nothing has changed before this step, so nothing is undone.
         let unchanged = |failed| (failed, Fenced(true));
         self.check(from, to, force).await.map_err(unchanged)?;
         let stepped_down = self.try_graceful_fence(from).await;
@@ -126,7 +126,7 @@ impl FailoverController {
     }
 }
 
-/// Whether the fencing methods ran: who was fenced does not get the role back.
+/// Whether the fencing methods ran. A fenced NameNode does not get the role back.
 struct Fenced(bool);
 
 fn reason(error: &RpcError, target: &Target<'_>) -> String {

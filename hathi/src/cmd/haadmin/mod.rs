@@ -1,6 +1,6 @@
 //! `hathi haadmin`: Hadoop's `hdfs haadmin` (`DFSHAAdmin`, `HAAdmin`), with its options, output and exit codes.
 //!
-//! What Hadoop logs stands here on stderr in lines of `LEVEL haadmin: TEXT`.
+//! Lines that Hadoop's tool logs are printed on stderr as `LEVEL haadmin: TEXT`.
 
 mod failover;
 mod target;
@@ -20,13 +20,13 @@ use std::time::Duration;
 use target::Target;
 use usage::Arguments;
 
-/// What Hadoop's tool returns as -1.
+/// Exit code for a return value of -1 of Hadoop's tool.
 const FAILED: u8 = 255;
-/// How long another NameNode may take to say whether it is the active (`HAAdmin.isOtherTargetNodeActive`).
+/// How long another NameNode may take to say whether it is active (`HAAdmin.isOtherTargetNodeActive`).
 const OTHERS_STATE: Duration = Duration::from_secs(5);
-/// `HAServiceTarget.getProxy(conf, 0)`: a NameNode takes its time to change its role.
+/// `HAServiceTarget.getProxy(conf, 0)`: a NameNode may take any time to change its role.
 const NO_LIMIT: Duration = Duration::ZERO;
-/// Flags that a command with `--forcemanual` takes at most (`DFSHAAdmin.failover`).
+/// Most flags of a command with `--forcemanual` (`DFSHAAdmin.failover`).
 const FLAGS_MAX: usize = 3;
 
 const FORCE_MANUAL: &str = "You have specified the --forcemanual flag. This flag is dangerous, as it can induce a \
@@ -39,7 +39,7 @@ const FORCE_MANUAL: &str = "You have specified the --forcemanual flag. This flag
     \n\
     Are you sure you want to continue?";
 
-/// Why a command did not do its work: what stands on stderr, with the exit code [`FAILED`].
+/// Why a command failed: the text for stderr. The exit code is [`FAILED`].
 struct Refused(String);
 
 impl Refused {
@@ -66,7 +66,7 @@ impl Refused {
     }
 }
 
-/// `ha.failover-controller.*.rpc-timeout.ms`
+/// Time-outs of the calls (`ha.failover-controller.*.rpc-timeout.ms`).
 #[derive(Clone, Copy)]
 struct Timeouts {
     check: Duration,
@@ -104,7 +104,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
 }
 
-/// What Hadoop writes to its log.
+/// Prints a line that Hadoop's tool writes to its log.
 fn log(level: &str, text: &str) {
     eprintln!("{level} haadmin: {}", text.trim_end().replace('\n', " "));
 }
@@ -208,7 +208,7 @@ impl Admin<'_> {
         Target::new(self.conf, self.nameservice.as_deref(), id)
     }
 
-    /// The NameNodes of the nameservice that was given, else of this machine's (`DFSUtil.getNamenodeNameServiceId`).
+    /// The NameNodes of the given nameservice, else of this machine's (`DFSUtil.getNamenodeNameServiceId`).
     fn ids(&self) -> Result<Vec<String>, Refused> {
         if let Some(given) = &self.nameservice {
             return Ok(self.conf.namenode_ids(given));
@@ -260,7 +260,7 @@ impl Admin<'_> {
         for id in ids {
             let target = self.target(&id)?;
             let address = target.address();
-            // As Hadoop prints it, also of IPv6.
+            // The form of Hadoop's output, also for IPv6.
             let name = format!("{}:{}", words::host(address), address.port);
             let state = match target.status(self.timeouts.check).await {
                 Ok(status) => state_name(status.state()).to_owned(),
@@ -283,8 +283,8 @@ impl Admin<'_> {
         }
     }
 
-    /// With automatic failover the controllers manage the state, unless the operator insists
-    /// (`checkManualStateManagementOK`).
+    /// Refuses a change by hand under automatic failover, because the controllers manage the state, unless the operator
+    /// forces it (`checkManualStateManagementOK`).
     fn check_manual(&self, target: &Target<'_>) -> Result<(), Refused> {
         if !target.is_automatic() {
             return Ok(());
@@ -374,7 +374,7 @@ impl Admin<'_> {
             fence: args.has("forcefence"),
             active: args.has("forceactive"),
         };
-        // Both are of one nameservice, so failover is automatic for both or for none.
+        // Both are in one nameservice, so automatic failover is on for both or for none.
         let (from, to) = (self.target(from_id)?, self.target(to_id)?);
         if to.is_automatic() {
             if force.fence || force.active {

@@ -1,4 +1,4 @@
-//! One of the NameNodes as the target of a command (`NNHAServiceTarget`), and the calls of HAServiceProtocol to it.
+//! A NameNode as the target of a command (`NNHAServiceTarget`), and the calls of HAServiceProtocol to it.
 
 use super::{Refused, words};
 use hathi_formats::conf::{Configuration, HostPort};
@@ -10,19 +10,19 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
-/// Where Hadoop's NameNodes serve RPCs by default.
+/// Default RPC port of Hadoop's NameNodes.
 const NAMENODE_PORT: u16 = 8020;
-/// Where Hadoop's controllers serve by default (`dfs.ha.zkfc.port`).
+/// Default port of Hadoop's controllers (`dfs.ha.zkfc.port`).
 const CONTROLLER_PORT: u32 = 8019;
 
-/// Who a NameNode is, and where it is called.
+/// Identity and addresses of a NameNode.
 pub(super) struct Target<'a> {
     conf: &'a Configuration,
     nameservice: String,
     id: String,
     address: HostPort,
     lifeline: Option<HostPort>,
-    /// Whether it was called: from then on it is shown by its name.
+    /// Whether it was called. From then on messages show its host name, as Java's do.
     called: Cell<bool>,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Target<'_> {
 }
 
 impl<'a> Target<'a> {
-    /// A NameNode by its id, in this nameservice or else the only one.
+    /// A NameNode by its id, in this nameservice, or in the only one.
     pub(super) fn new(conf: &'a Configuration, nameservice: Option<&str>, id: &str) -> Result<Target<'a>, Refused> {
         let all = conf.nameservices();
         let nameservice = match (nameservice, all.as_slice()) {
@@ -75,7 +75,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Where it serves the controllers' and administrators' calls.
+    /// Address for the calls of controllers and administrators.
     pub(super) fn address(&self) -> &HostPort {
         &self.address
     }
@@ -102,14 +102,14 @@ impl<'a> Target<'a> {
         connect_to(&address.to_string(), protocol, &options).await
     }
 
-    /// What it says of itself.
+    /// Asks for its HA state.
     pub(super) async fn status(&self, timeout: Duration) -> Result<common::GetServiceStatusResponseProto, RpcError> {
         let client = self.connect(&self.address, &HA_SERVICE_PROTOCOL, timeout).await?;
         let request = common::GetServiceStatusRequestProto {};
         client.call("getServiceStatus", &request).await
     }
 
-    /// Asks it to look whether it is well.
+    /// Asks it to check its health.
     pub(super) async fn monitor_health(&self, timeout: Duration) -> Result<(), RpcError> {
         let client = self.connect(&self.address, &HA_SERVICE_PROTOCOL, timeout).await?;
         let request = common::MonitorHealthRequestProto {};
@@ -146,7 +146,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Where its failover controller serves.
+    /// Address of its failover controller.
     pub(super) fn controller(&self) -> Result<HostPort, Refused> {
         let key = "dfs.ha.zkfc.port";
         let key = self.conf.scoped_key(key, Some(&self.nameservice), Some(&self.id));
@@ -178,7 +178,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Whether there are fencing methods that can be run.
+    /// Whether fencing methods are configured that can be run.
     pub(super) fn has_fencer(&self) -> bool {
         let methods = self.with_fencing(|target| fencing::count(self.conf, target));
         if let Err(problem) = &methods {
@@ -187,7 +187,7 @@ impl<'a> Target<'a> {
         methods.is_ok() && self.conf.is_set(&self.fencing_key())
     }
 
-    /// Runs the fencing methods; whether one of them succeeded.
+    /// Runs the fencing methods. Returns whether one of them succeeded.
     pub(super) fn fence(&self) -> bool {
         self.with_fencing(|target| fencing::fence(self.conf, target, |told| super::log("INFO", &told)))
     }

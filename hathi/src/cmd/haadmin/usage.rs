@@ -1,6 +1,6 @@
-//! The words in which `haadmin` explains itself, and how its arguments are read (`HAAdmin.USAGE`, commons-cli).
+//! The help texts of `haadmin`, and the parser of its arguments (`HAAdmin.USAGE`, commons-cli).
 
-/// A command, its arguments, and what it is for, sorted by name as Hadoop shows them.
+/// Each command with its arguments and its purpose, sorted by name as Hadoop shows them.
 const COMMANDS: &[(&str, Option<&str>, &str)] = &[
     (
         "-checkHealth",
@@ -42,7 +42,8 @@ const COMMANDS: &[(&str, Option<&str>, &str)] = &[
 
 const HEAD: &str = "Usage: haadmin [-ns <nameserviceId>]";
 
-/// Hadoop's text for every tool (`GenericOptionsParser.printGenericCommandUsage`), also about what is only MapReduce's.
+/// Hadoop's text for every tool (`GenericOptionsParser.printGenericCommandUsage`). It includes options that only
+/// MapReduce has.
 const GENERIC_OPTIONS: &str = "
 Generic options supported are:
 -conf <configuration file>        specify an application configuration file
@@ -83,7 +84,7 @@ pub(super) fn of(command: &str) -> String {
     }
 }
 
-/// A command's name with its hyphen, which `-help` lets people leave out.
+/// A command's name with its hyphen, which may be left out after `-help`.
 pub(super) fn with_hyphen(command: &str) -> String {
     match command.starts_with('-') {
         true => command.to_owned(),
@@ -91,7 +92,7 @@ pub(super) fn with_hyphen(command: &str) -> String {
     }
 }
 
-/// What `-help COMMAND` says; the `-` may be left out.
+/// The text of `-help COMMAND`. The `-` may be left out.
 pub(super) fn help(command: &str) -> Option<String> {
     let wanted = with_hyphen(command);
     let (name, arguments, purpose) = COMMANDS.iter().find(|(name, ..)| *name == wanted)?;
@@ -101,12 +102,12 @@ pub(super) fn help(command: &str) -> Option<String> {
     })
 }
 
-/// What stands behind a command.
+/// Arguments of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Arguments {
-    /// The flags, as often as they were given, without their hyphens.
+    /// The flags without their hyphens, each as often as it was given.
     pub(super) flags: Vec<String>,
-    /// The rest.
+    /// The other arguments.
     pub(super) words: Vec<String>,
 }
 
@@ -116,8 +117,8 @@ impl Arguments {
         self.flags.iter().any(|given| given == flag)
     }
 
-    /// Reads them as Hadoop's `GnuParser` does: a flag has one or two hyphens and stands anywhere, `--` ends the flags,
-    /// and `-` is a word. `None` when a flag is none of those allowed.
+    /// Parses arguments as Hadoop's `GnuParser` does. A flag has one or two hyphens and may be anywhere, `--` ends the
+    /// flags, and `-` is a word. `None` when a flag is not in `allowed`.
     pub(super) fn parse(args: &[String], allowed: &[&str]) -> Option<Arguments> {
         let mut parsed = Arguments::default();
         let mut args = args.iter();

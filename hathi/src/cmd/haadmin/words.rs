@@ -1,12 +1,12 @@
-//! Hosts and network errors in the words of Hadoop's tools (`NetUtils.wrapException`, `InetSocketAddress.toString`), which
-//! scripts look for.
+//! Hosts and network errors in the words of Hadoop's tools (`NetUtils.wrapException`, `InetSocketAddress.toString`).
+//! Scripts look for these words.
 
 use hathi_formats::conf::HostPort;
 use hathi_net::ipc::RpcError;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};
 
-/// An address as Java prints it: IPv6 with all of its eight groups.
+/// An address as Java prints it. IPv6 has all of its eight groups.
 fn java_ip(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
@@ -14,13 +14,13 @@ fn java_ip(ip: IpAddr) -> String {
     }
 }
 
-/// The first address of a name, of IPv4 if there is one, as Java prefers it.
+/// The first address of a name. Java prefers IPv4, so this does too.
 fn resolve(host: &str) -> Option<IpAddr> {
     let found: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|found| found.ip()).collect();
     found.iter().find(|ip| ip.is_ipv4()).or(found.first()).copied()
 }
 
-/// The name of an address (`InetAddress.getHostName`), if it leads back to the address, else the address.
+/// The name of an address if it resolves back to the address, else the address (`InetAddress.getHostName`).
 fn name_of(ip: IpAddr) -> String {
     let ran = Command::new("getent")
         .args(["hosts", &ip.to_string()])
@@ -48,7 +48,7 @@ pub(super) fn host(address: &HostPort) -> String {
     }
 }
 
-/// `name/ip:port`. Java knows the name of a host that is given by its address once it has called it.
+/// `name/ip:port`. If a host is configured by its address, Java knows its name only after it has called it.
 pub(super) fn endpoint(address: &HostPort, called: bool) -> String {
     let literal = address.host.parse::<IpAddr>().ok();
     let name = match literal {
@@ -87,7 +87,7 @@ pub(super) fn error(error: &RpcError, to: &HostPort) -> String {
             format!("{hosts}; java.net.UnknownHostException: {hosts}; java.net.UnknownHostException{page}{page}")
         }
         RpcError::Connect { reason, .. } => {
-            // Without the number that Rust adds.
+            // Rust appends a number that Java does not have.
             let reason = reason.split(" (os error").next().unwrap_or_default();
             let host = host(to);
             match reason {

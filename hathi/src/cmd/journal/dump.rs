@@ -42,7 +42,7 @@ impl Dump {
                     writeln!(out, "# {}: {bad}", path.display())?;
                     code = ExitCode::from(1);
                 }
-                // A pager that was left.
+                // The reader, for example a pager, has gone.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(code),
                 Err(error) => return Err(error.into()),
             }
@@ -54,7 +54,7 @@ impl Dump {
     }
 }
 
-/// Prints a segment up to its end or to what cannot be read, which is returned.
+/// Prints a segment up to its end or to the first unreadable place, which is returned.
 fn dump(out: &mut impl Write, data: &[u8], layout: LayoutVersion, from: TxId) -> io::Result<Option<String>> {
     let body = data.get(SEGMENT_HEADER_LEN..).unwrap_or_default();
     let mut frames = Frames::new(body, SEGMENT_HEADER_LEN as u64);

@@ -10,9 +10,9 @@ use hathi_net::ipc::{ClientOptions, RpcError, connect_to};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// `dfs.journalnode.rpc-address`.
+/// Default port of a JournalNode (`dfs.journalnode.rpc-address`).
 const DEFAULT_PORT: u16 = 8485;
-/// A new JournalNode may have much to fetch first.
+/// Time-out. A new JournalNode may have to fetch many segments first.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub struct Members {
 }
 
 impl Members {
-    /// Adds or removes it, and prints what the configuration should say from now on.
+    /// Adds or removes it, and prints the new value for the configuration.
     pub fn run(&self, conf: &Configuration, add: bool) -> Result<ExitCode> {
         let address = HostPort::parse(&self.address, Some(DEFAULT_PORT)).map_err(anyhow::Error::msg)?;
         let all = conf.nameservices();

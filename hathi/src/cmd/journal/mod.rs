@@ -54,7 +54,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         }
     };
     match cli.command {
-        // Files need no configuration.
+        // Commands on files need no configuration.
         Command::Verify(verify) => verify.run(),
         Command::Dump(dump) => dump.run(),
         Command::Add(members) => members.run(&super::conf_argument(args)?.0, true),

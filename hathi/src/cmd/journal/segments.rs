@@ -7,10 +7,10 @@ use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_journal::segments::{SegmentName, Segments};
 use hathi_storage::OsDisk;
 
-/// The oldest layout whose edits can be decoded here.
+/// The newest layout whose ops are known here. Layout versions count down.
 pub const CURRENT: LayoutVersion = LayoutVersion::NAMENODE_CURRENT;
 
-/// The directories with segments at or below a directory: itself, its `current`, or those of the journals in it.
+/// The directories with segments at or below `dir`: itself, its `current`, or the journals in it.
 pub fn directories(dir: &Path) -> Result<Vec<PathBuf>> {
     let listed = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let current = |dir: &Path| dir.join("current");
@@ -41,7 +41,7 @@ pub fn of_directory(dir: &Path) -> Result<Vec<(SegmentName, PathBuf)>> {
         .collect())
 }
 
-/// The segments that a path means: a file, or all of a directory.
+/// The segments of a path: a file, or all segments of a directory.
 pub fn of_path(path: &Path) -> Result<Vec<(SegmentName, PathBuf)>> {
     if path.is_dir() {
         let mut all = Vec::new();
@@ -51,7 +51,7 @@ pub fn of_path(path: &Path) -> Result<Vec<(SegmentName, PathBuf)>> {
         return Ok(all);
     }
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-    // What was put aside keeps its name in front.
+    // A file that was put aside keeps the segment's name in front.
     let name = file_name.split('.').next().and_then(SegmentName::parse);
     if !path.exists() {
         bail!("{} is not there", path.display());

@@ -26,7 +26,7 @@ pub struct Status {
     nameservice: Option<String>,
 }
 
-/// What one JournalNode told.
+/// State of one JournalNode.
 #[derive(Debug, Default)]
 struct Node {
     address: String,
@@ -39,7 +39,7 @@ struct Node {
     segments: Option<u64>,
     sync_micros: Option<(u64, u64)>,
     membership: Option<Membership>,
-    /// The configuration names it, and it is none of the journal's any more.
+    /// The configuration names it, but it was removed from the journal.
     removed: bool,
     state: String,
 }
@@ -54,7 +54,7 @@ impl Status {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut nodes = runtime.block_on(async {
             let mut nodes = look_at_all(&members, &envelope).await?;
-            // They may have been changed since the configuration was written, more than once.
+            // The membership may have changed more than once since the configuration was written.
             while let Some(newest) = newest(&nodes) {
                 let unknown: Vec<HostPort> = newest
                     .members
@@ -80,7 +80,7 @@ impl Status {
         print!("{}", table(&journal_id, &nodes));
         let members = nodes.iter().filter(|node| !node.removed);
         let well = members.clone().filter(|node| node.state == "ok").count();
-        // For scripts: whether the journal can be written.
+        // The exit code tells scripts whether the journal can be written.
         Ok(if well > members.count() / 2 {
             ExitCode::SUCCESS
         } else {
@@ -134,7 +134,7 @@ async fn look_at_all(addresses: &[HostPort], envelope: &Envelope) -> Result<Vec<
     Ok(nodes)
 }
 
-/// What the journal consists of, by those who answered.
+/// The newest membership among the answers.
 fn newest(nodes: &[Node]) -> Option<Membership> {
     let known = nodes.iter().filter_map(|node| node.membership.as_ref());
     known.max_by_key(|known| (known.epoch, known.version)).cloned()
@@ -264,13 +264,13 @@ fn take_beans(journal_id: &str, jmx: &Value, node: &mut Node) {
     node.last = number("LastWrittenTxId").or(node.last);
     node.bytes = number("SegmentBytes");
     node.segments = number("Segments").or(node.segments);
-    // The shortest interval in which something was synced.
+    // This takes the shortest interval in which there was a sync.
     node.sync_micros = ["60", "300", "3600"].iter().find_map(|seconds| {
         number(&format!("Syncs{seconds}sNumOps")).filter(|count| *count > 0)?;
         let quantile = |percent: &str| number(&format!("Syncs{seconds}s{percent}thPercentileLatencyMicros"));
         Some((quantile("50")?, quantile("99")?))
     });
-    // Before the first interval is over.
+    // Before the first interval is over, the histogram since the start is used.
     let since_start = || {
         Some((
             upper_quantile(&bean["SyncMicros"], 50)?,
@@ -293,7 +293,7 @@ fn take_beans(journal_id: &str, jmx: &Value, node: &mut Node) {
     }
 }
 
-/// The limit of the bucket in which so many percent are reached.
+/// Limit of the histogram bucket that reaches this percentage.
 fn upper_quantile(histogram: &Value, percent: u64) -> Option<u64> {
     let count = histogram["count"].as_u64().filter(|count| *count > 0)?;
     let buckets = histogram["buckets"].as_array()?;

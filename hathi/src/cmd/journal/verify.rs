@@ -22,24 +22,24 @@ pub struct Verify {
     quiet: bool,
 }
 
-/// What reading one segment told.
+/// Result of reading one segment.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Checked {
     records: u64,
     last: Option<TxId>,
-    /// Offset and what is wrong there.
+    /// Offset of the first error, and what is wrong there.
     bad: Option<(u64, String)>,
-    /// Where the unfinished write of a crash begins, which a JournalNode cuts off.
+    /// Offset where the unfinished write of a crash begins. A JournalNode cuts it off.
     torn: Option<u64>,
 }
 
-/// Reads a segment: header, every frame's length, transaction and checksum, and the records themselves when their
+/// Reads a segment: the header, and length, transaction id and checksum of every frame. Ops are decoded when their
 /// layout is known.
 fn check(name: &SegmentName, data: &[u8]) -> Checked {
     let mut checked = Checked::default();
     let header = match SegmentHeader::decode(data) {
         Ok(header) => header,
-        // One that was only just made.
+        // The file was only just created.
         Err(_) if name.end.is_none() && data.iter().all(|byte| *byte == 0xFF) => return checked,
         Err(error) => {
             checked.bad = Some((0, error.to_string()));
@@ -51,7 +51,7 @@ fn check(name: &SegmentName, data: &[u8]) -> Checked {
     loop {
         match frames.next_frame() {
             Ok(Some(frame)) => {
-                // Layout versions count down: a newer one may have records that are not known here.
+                // Layout versions count down. A newer layout may have unknown ops.
                 if header.layout_version.0 >= CURRENT.0
                     && let Err(error) = decode_frame(&frame, header.layout_version)
                 {
@@ -67,7 +67,7 @@ fn check(name: &SegmentName, data: &[u8]) -> Checked {
                 break;
             }
             Err(error) => {
-                // The offset stands before it.
+                // The offset is printed before the text.
                 let text = error.to_string();
                 let what = text.split_once(": ").map_or(text.as_str(), |(_, what)| what);
                 checked.bad = Some((error.offset(), what.to_owned()));
@@ -103,7 +103,7 @@ impl Verify {
         let mut next: Option<TxId> = None;
         for (name, path) in of_directory(dir)? {
             let data = match std::fs::read(&path) {
-                // Finalized or purged since it was listed.
+                // The file was finalized or purged since it was listed.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 read => read.with_context(|| format!("cannot read {}", path.display()))?,
             };
@@ -173,7 +173,7 @@ mod tests {
         let finalized = SegmentName::finalized(TxId(5), TxId(8));
         let checked = check(&finalized, &good);
         assert_eq!((checked.records, checked.bad), (4, None));
-        // A header's layout version may be any number; the rest has a checksum.
+        // Any number is a valid layout version. All other bytes have a checksum.
         for at in 8..good.len() {
             let mut data = good.clone();
             data[at] ^= 0x20;

@@ -1,4 +1,4 @@
-//! The daemons as child processes: started, watched, started again.
+//! The daemons as child processes: started, watched, and restarted.
 
 use super::layout::{Layout, Role};
 use crate::cmd::DIE_WITH_PARENT;
@@ -12,10 +12,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// First pause before a dead child is started again; doubles up to [`RESTART_PAUSE_MAX`].
+/// First pause before a dead child is started again. It doubles up to [`RESTART_PAUSE_MAX`].
 const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A child that lived so long has earned the first pause again.
+/// A child that lived this long starts again with the first pause.
 const LIVED_LONG: Duration = Duration::from_secs(10);
 /// How long children may take to end when asked to.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ impl Children {
     pub async fn format_zookeeper(&self) -> Result<()> {
         let args = ["-formatZK", "-nonInteractive"];
         let status = start(&self.layout, Role::Zkfc, 0, &args)?.wait().await?;
-        // The second is Hadoop's answer when it is there.
+        // Exit code 2 is Hadoop's answer when the znode exists.
         if status.success() || status.code() == Some(2) {
             return Ok(());
         }
@@ -68,17 +68,17 @@ impl Children {
         )
     }
 
-    /// Ends every child: asks first, then insists.
+    /// Ends every child: with SIGTERM, and after a while with SIGKILL.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         for supervisor in self.supervisors {
-            // A supervisor that panicked has nothing left to wait for.
+            // A supervisor that panicked needs no waiting.
             let _ = supervisor.await;
         }
     }
 }
 
-/// Runs a daemon's command to its end; an error carries the last lines of its log.
+/// Runs a daemon's command to its end. An error has the last lines of its log.
 async fn run_once(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<()> {
     let mut child = start(layout, role, index, args)?;
     let status = child.wait().await?;
@@ -102,7 +102,7 @@ fn start(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<Child
         .append(true)
         .open(&log_path)
         .with_context(|| format!("can't open {}", log_path.display()))?;
-    // This very program, even when its file has been replaced since.
+    // This is the running program, even if its file has been replaced since.
     let child = Command::new("/proc/self/exe")
         .arg0("hathi")
         .arg(role.name())
@@ -113,7 +113,7 @@ fn start(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<Child
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        // Ctrl-C is for the parent, which then ends its children in order.
+        // Ctrl-C goes to the parent only, which then ends its children in order.
         .process_group(0)
         .spawn()
         .with_context(|| format!("can't start {}-{index}", role.name()))?;
@@ -127,7 +127,7 @@ fn start(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<Child
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the cluster's owner is gone, which ends it as well.
+    // An error means that the owner of the cluster is gone, which also ends the child.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -139,7 +139,7 @@ async fn keep_running(layout: Arc<Layout>, role: Role, index: u16, mut child: Ch
             status = child.wait() => status,
             () = stopped(&mut stop) => {
                 end(&mut child).await;
-                // A pid file that outlives its process would name a stranger some day.
+                // A pid file that outlives its process would later name a different process.
                 let _ = std::fs::remove_file(layout.pid_file(role, index));
                 return;
             }
@@ -167,7 +167,7 @@ async fn keep_running(layout: Arc<Layout>, role: Role, index: u16, mut child: Ch
 
 async fn restart(layout: &Layout, role: Role, index: u16) -> Result<Child> {
     if role == Role::NameNode && !layout.single && !layout.is_formatted(index) {
-        // Its directory was lost: the others have everything it needs.
+        // The NameNode has lost its directory. The others have everything that it needs.
         run_once(layout, role, index, &["-bootstrapStandby", "-force", "-nonInteractive"]).await?;
     }
     start(layout, role, index, &[])
@@ -184,9 +184,9 @@ async fn end(child: &mut Child) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok())
         && let Some(pid) = rustix::process::Pid::from_raw(pid)
     {
-        // An error means that it ended by itself just now.
+        // An error means that the process has just ended by itself.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        // A stopped process takes its SIGTERM only once it goes on.
+        // A stopped process handles SIGTERM only after SIGCONT.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
     }
     if tokio::time::timeout(STOP_GRACE, child.wait()).await.is_err() {

@@ -1,4 +1,4 @@
-//! Whose directory a cluster's is: of a running quickstart, of one that ended, or of something else.
+//! Ownership of a cluster's directory: by a running quickstart, by one that has ended, or by something else.
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -6,19 +6,19 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-/// In every quickstart's directory; locked while that quickstart runs, and then it says where to find it.
+/// File in every quickstart's directory. It is locked while that quickstart runs, and then says where to find it.
 const MARKER: &str = "hathi-quickstart";
 
-/// A directory that is this quickstart's own until it ends, however it ends.
+/// A directory that belongs to this quickstart until the process ends, in whatever way.
 pub struct Claim(File);
 
 impl Claim {
-    /// Refuses a directory that another quickstart uses, or that holds anything but a quickstart's cluster. Until then
-    /// nothing in it was touched.
+    /// Claims a directory. It refuses a directory that another quickstart uses, or that holds anything but a
+    /// quickstart's cluster. Nothing in the directory is touched before that.
     pub fn of(dir: &Path) -> Result<Claim> {
         let marker = dir.join(MARKER);
         let mut entries = std::fs::read_dir(dir).with_context(|| format!("can't read {}", dir.display()))?;
-        // Clusters had no marker once, but all that were formatted had this file.
+        // Older clusters have no marker, but every formatted one has this file.
         if entries.next().is_some() && !marker.exists() && !dir.join("data/formatted").exists() {
             bail!(
                 "{} is not empty and holds no cluster of a quickstart: name another directory with --dir",
@@ -36,7 +36,7 @@ impl Claim {
             Ok(()) => Ok(Claim(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut whose = String::new();
-                // It may have begun just now.
+                // The other quickstart may have only just begun.
                 let _ = file.read_to_string(&mut whose);
                 bail!("{} is already running, {}", dir.display(), whose.trim())
             }
@@ -44,7 +44,7 @@ impl Claim {
         }
     }
 
-    /// Says whose it is.
+    /// Writes the address of the cluster's page into the marker.
     pub fn tell(&mut self, page: &str) -> Result<()> {
         let text = format!("pid {}, page {page}\n", std::process::id());
         self.0.set_len(0)?;
@@ -71,7 +71,7 @@ mod tests {
         assert!(refused.ends_with(&whose), "{refused}");
         drop(first);
         std::fs::write(dir.path().join("more"), "").unwrap();
-        // A process that another test starts has the lock as well until it runs its program.
+        // A process that another test starts also holds the lock until it runs its program.
         let started = Instant::now();
         while let Err(error) = Claim::of(dir.path()) {
             assert!(started.elapsed() < Duration::from_secs(20), "{error}");

@@ -38,7 +38,7 @@ fn content(writer: u64, number: u64) -> Vec<u8> {
     line.bytes().cycle().take(FILE_LEN).collect()
 }
 
-/// Runs the demonstration on a cluster that is ready; whether nothing was lost.
+/// Runs the demonstration on a cluster that is ready. Returns whether nothing was lost.
 pub async fn run(layout: &Layout) -> Result<bool> {
     let conf = Configuration::load(&layout.client_conf())?;
     let fs = FileSystem::new(&conf, "", &crate::cmd::user_name())?;
@@ -140,7 +140,7 @@ async fn write(load: Rc<Load>, writer: u64) {
     }
 }
 
-/// What the daemons wrote into their logs, in ms after the kill.
+/// Prints the events in the daemons' logs, in ms after the kill.
 async fn print_time_line(layout: &Layout, killed: u16, killed_at: SystemTime, load: &Load) {
     println!("      0.0 ms lost       {} is killed", namenode_id(killed));
     let controller = layout.log_file(Role::Zkfc, killed);
@@ -171,7 +171,7 @@ async fn print_time_line(layout: &Layout, killed: u16, killed_at: SystemTime, lo
     }
 }
 
-/// When a log first says these words after an instant, in ms after it.
+/// The time of the first log line with these words after an instant, in ms after it.
 fn find(log: &std::path::Path, after: SystemTime, words: &str) -> Option<f64> {
     let text = std::fs::read(log).ok()?;
     let text = String::from_utf8_lossy(&text);
@@ -183,7 +183,7 @@ fn find(log: &std::path::Path, after: SystemTime, words: &str) -> Option<f64> {
         .map(|at| at.duration_since(after).as_secs_f64() * 1000.0)
 }
 
-/// Reads every acknowledged file again; how many are missing or changed.
+/// Reads every acknowledged file again. Returns how many are missing or changed.
 async fn verify(load: &Load) -> Result<usize> {
     let mut lost = 0;
     let acknowledged = load.acknowledged.borrow().clone();

@@ -1,14 +1,14 @@
-//! Where a quickstart cluster keeps its files, which ports it uses, and the configuration it writes.
+//! Files, ports and configuration of a quickstart cluster.
 
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// Daemons of one role have ports side by side, so there can be at most this many of each.
+/// Most daemons of each role. Their ports are consecutive.
 pub const INSTANCES_MAX: u16 = 10;
-/// Ports of daemons from the base port on.
+/// Number of ports of daemons, from the base port on.
 const DAEMON_PORTS: u16 = 8 * INSTANCES_MAX;
-/// Ports that a cluster takes from its base port on; the last one is the claim's.
+/// Number of ports of a cluster, from its base port on. The last one is the claim's.
 const PORTS: u16 = DAEMON_PORTS + 1;
 
 /// The daemons of a cluster.
@@ -36,12 +36,12 @@ impl Role {
     }
 }
 
-/// What the user asked for.
+/// The cluster that the user asked for.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Root of everything.
+    /// Directory of the cluster.
     pub dir: PathBuf,
-    /// The address of this machine that all daemons have.
+    /// The address of this machine that all daemons use.
     pub host: IpAddr,
     /// First port.
     pub base_port: u16,
@@ -55,7 +55,7 @@ pub struct Layout {
     pub datanodes: u16,
     /// One NameNode, and no JournalNodes and failover controllers.
     pub single: bool,
-    /// What is added to every hdfs-site.xml, and counts where it was set before.
+    /// Settings for every hdfs-site.xml. They override others.
     pub more: Vec<(String, String)>,
 }
 
@@ -67,7 +67,7 @@ impl Layout {
     pub fn namenode_rpc(&self, index: u16) -> u16 {
         self.base_port + index
     }
-    /// Where a NameNode serves RPCs.
+    /// RPC address of a NameNode.
     pub fn namenode_address(&self, index: u16) -> SocketAddr {
         (self.host, self.namenode_rpc(index)).into()
     }
@@ -75,11 +75,11 @@ impl Layout {
     pub fn namenode_http(&self, index: u16) -> u16 {
         self.base_port + INSTANCES_MAX + index
     }
-    /// The page that shows the whole cluster.
+    /// URL of the page that shows the whole cluster.
     pub fn page(&self) -> String {
         format!("http://{}/", self.at(self.namenode_http(0)))
     }
-    /// What clients name the file system by.
+    /// Authority of the file system's URI.
     pub fn authority(&self) -> String {
         match self.single {
             true => self.at(self.namenode_rpc(0)),
@@ -130,7 +130,7 @@ impl Layout {
     pub fn is_formatted(&self, index: u16) -> bool {
         self.data_dir(Role::NameNode, index).join("current/VERSION").exists()
     }
-    /// Exists once the first format has been completed; from then on nothing is ever formatted with force.
+    /// File that exists once the first format has been completed. From then on nothing is ever formatted with force.
     pub fn formatted_marker(&self) -> PathBuf {
         self.dir.join("data/formatted")
     }
@@ -169,8 +169,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Refuses a directory whose cluster is of the other form: a NameNode by itself knows nothing of the JournalNodes'
-    /// edits, and they know nothing of its.
+    /// Refuses a directory whose cluster has the other form. A single NameNode does not know the JournalNodes' edits,
+    /// and they do not know its edits.
     pub fn check_form(&self) -> Result<()> {
         let mut journals = (0..INSTANCES_MAX).map(|index| self.data_dir(Role::JournalNode, index));
         let found = match journals.any(|dir| dir.exists()) {
@@ -207,13 +207,14 @@ impl Layout {
         ports
     }
 
-    /// Makes the range of ports this cluster's own for as long as the listener lives; otherwise tells the first port that
-    /// somebody else holds.
+    /// Claims the range of ports for this cluster, as long as the listener lives. An error is the first port that
+    /// another process holds.
     ///
-    /// The listener's is one port more than daemons have: while they start or are started again, their ports look free
-    /// to another cluster that is started at the same time.
+    /// The listener's port is not one of the daemons' ports. While daemons start or restart, their ports look free to
+    /// another cluster that is started at the same time.
     pub fn claim_ports(&self) -> Result<TcpListener, u16> {
-        // Connections of an earlier run may still be in TIME_WAIT; std's listener sets SO_REUSEADDR, so those don't count.
+        // Connections of an earlier run may still be in TIME_WAIT. The standard library's listener sets SO_REUSEADDR,
+        // so these do not matter.
         let listen = |port: u16| TcpListener::bind((self.host, port)).map_err(|_| port);
         let claim = listen(self.base_port + DAEMON_PORTS)?;
         for port in self.ports() {
@@ -222,7 +223,7 @@ impl Layout {
         Ok(claim)
     }
 
-    /// Moves to a range of ports that is free, starting at the present one, and claims it.
+    /// Moves to the first free range of ports, beginning with the present one, and claims it.
     pub fn claim_free_ports(&mut self) -> Result<TcpListener> {
         let first = self.base_port;
         loop {
@@ -243,7 +244,7 @@ impl Layout {
         for index in 0..self.namenodes {
             let mut own = vec![
                 ("dfs.namenode.name.dir", file_uri(&self.data_dir(Role::NameNode, index))),
-                // Of dfsadmin -metasave and the audit log; no two NameNodes may write the same files.
+                // `dfsadmin -metasave` and the audit log write there. No two NameNodes may write the same files.
                 (
                     "hadoop.log.dir",
                     self.dir.join("logs").join(namenode_id(index)).display().to_string(),
@@ -294,7 +295,7 @@ impl Layout {
     fn core_site(&self) -> Vec<(String, String)> {
         let fixed = [
             ("fs.defaultFS", format!("hdfs://{}", self.authority())),
-            // A client that waits on the silent connection of a stopped NameNode is freed by these alone.
+            // Only this time-out frees a client that waits on the silent connection of a stopped NameNode.
             ("ipc.client.rpc-timeout.ms", "3000".to_owned()),
             ("ipc.ping.interval", "3000".to_owned()),
             ("ipc.client.connect.timeout", "2000".to_owned()),
@@ -311,7 +312,7 @@ impl Layout {
         };
         let every = [
             ("dfs.replication", self.datanodes.min(3).to_string()),
-            // With as many DataNodes as replicas there is no spare one when one dies under a writer.
+            // With as many DataNodes as replicas, no DataNode can replace one that dies under a writer.
             (
                 "dfs.client.block.write.replace-datanode-on-failure.best-effort",
                 "true".to_owned(),
@@ -328,7 +329,7 @@ impl Layout {
         site
     }
 
-    /// What a single NameNode has not.
+    /// Settings that a single NameNode does not have.
     fn ha_site(&self) -> Vec<(String, String)> {
         let ns = &self.nameservice;
         let ids: Vec<String> = (0..self.namenodes).map(namenode_id).collect();
@@ -350,7 +351,7 @@ impl Layout {
             ("dfs.ha.fencing.methods", "shell(/bin/true)".to_owned()),
             ("hathi.lease.ms", "1000".to_owned()),
             ("dfs.ha.tail-edits.in-progress", "true".to_owned()),
-            // Failover here takes milliseconds, so clients need not wait half a second before they ask again.
+            // A failover here takes milliseconds, so clients need not wait half a second before they ask again.
             ("dfs.client.failover.sleep.base.millis", "50".to_owned()),
             ("dfs.client.failover.sleep.max.millis", "1000".to_owned()),
             ("dfs.client.failover.max.attempts", "60".to_owned()),

@@ -18,9 +18,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Where ports are looked for when the user names none. Below 30000, so that the kernel never hands them out itself.
+/// First port that is tried when the user names none. It is below 30000, so that the kernel never hands it out itself.
 const BASE_PORT: u16 = 18020;
-/// A cluster that is not up after so long won't be.
+/// Time within which a cluster must be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Run a whole highly available HDFS on this machine: NameNodes with their failover controllers, JournalNodes and
@@ -72,10 +72,10 @@ fn key_and_value(word: &str) -> Result<(String, String), String> {
 
 /// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
-    // Its daemons run on when nobody reads what it tells.
+    // The daemons go on when nobody reads the output.
     crate::output::go_on_without_reader();
     let args = Args::parse_from(std::iter::once(OsString::from("hathi quickstart")).chain(args));
-    // Children follow the death of the thread that started them, so that must be the main one.
+    // Children are killed when the thread that started them ends, so that must be the main thread.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

@@ -1,4 +1,4 @@
-//! Waiting until the daemons of a quickstart cluster serve, asked over Hadoop RPC as any client would.
+//! Waits until the daemons of a quickstart cluster serve. It asks over Hadoop RPC, as any client does.
 
 use super::layout::{Layout, Role, namenode_id};
 use anyhow::{Result, bail};
@@ -20,7 +20,7 @@ async fn connect(address: SocketAddr) -> Result<RpcClient, RpcError> {
 /// The HA state of a NameNode.
 async fn state(address: SocketAddr) -> Result<common::HaServiceStateProto, RpcError> {
     let client = connect(address).await?.with_protocol(&CLIENT_PROTOCOL);
-    // A NameNode without HA answers this, too.
+    // A NameNode without HA answers this call, too.
     let request = hdfs::HaServiceStateRequestProto {};
     let answer: hdfs::HaServiceStateResponseProto = client.call("getHAServiceState", &request).await?;
     Ok(answer.state())
@@ -89,7 +89,7 @@ pub async fn cluster(layout: &Layout, timeout: Duration) -> Result<()> {
     }
 }
 
-/// What is still missing.
+/// The first thing that is missing, if any.
 async fn missing(layout: &Layout) -> Result<Option<String>, RpcError> {
     let mut active = None;
     for index in 0..layout.namenodes {

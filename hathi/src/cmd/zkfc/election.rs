@@ -1,4 +1,4 @@
-//! Who elects, by the configuration (`ZKFailoverController.initZK`).
+//! Chooses the elector from the configuration (`ZKFailoverController.initZK`).
 
 use crate::cmd::times::{duration, retries};
 use anyhow::{Context, Result, anyhow, bail};
@@ -7,16 +7,16 @@ use hathi_zkfc::{Election, ZooKeeperConfig, parse_acls, parse_auths};
 
 const QUORUM: &str = "ha.zookeeper.quorum";
 const PARENT: &str = "ha.zookeeper.parent-znode";
-/// In these Hadoop's scripts look for what the JVM of a controller is told.
+/// Environment variables in which Hadoop's scripts look for the JVM options of a controller.
 const JVM_OPTIONS: [&str; 3] = ["HDFS_ZKFC_OPTS", "HADOOP_ZKFC_OPTS", "HADOOP_OPTS"];
 
-/// The value of a variable of the environment.
+/// Looks up an environment variable.
 type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// `ha.zookeeper.quorum` makes ZooKeeper elect, and `hathi.ha.elector` must not say otherwise.
+/// With `ha.zookeeper.quorum` ZooKeeper elects, and `hathi.ha.elector` must not contradict that.
 ///
 /// # Errors
-/// When something makes no sense, or asks for protection that is not there, with its key.
+/// For a value that makes no sense, or that asks for protection that is not there, with its key.
 pub(super) fn election(conf: &Configuration, nameservice: &str, environment: &Environment<'_>) -> Result<Election> {
     let quorum = conf.get_or(QUORUM, "");
     let quorum = quorum.trim();
@@ -45,7 +45,7 @@ pub(super) fn election(conf: &Configuration, nameservice: &str, environment: &En
     }))
 }
 
-/// A value, or the content of the file that `@FILE` names (`ZKUtil.resolveConfIndirection`).
+/// A value, or the content of the file if the value is `@FILE` (`ZKUtil.resolveConfIndirection`).
 fn indirect(conf: &Configuration, key: &str, default: &str) -> Result<String> {
     let value = conf.get_or(key, default);
     match value.strip_prefix('@') {
@@ -58,7 +58,7 @@ fn indirect(conf: &Configuration, key: &str, default: &str) -> Result<String> {
     }
 }
 
-/// The znode above the nameservice's, without a `/` at its end: empty for the root.
+/// The parent of the nameservice's znode, without a `/` at its end. Empty for the root.
 fn parent(conf: &Configuration) -> Result<String> {
     let parent = conf.get_or(PARENT, "/hadoop-ha");
     let path = parent.strip_suffix('/').unwrap_or(&parent);
@@ -69,14 +69,14 @@ fn parent(conf: &Configuration) -> Result<String> {
     Err(anyhow!("{PARENT} = '{parent}': must be a path such as /hadoop-ha"))
 }
 
-/// Of at least one name, none of them empty.
+/// Whether a path has at least one name, and none of its names is empty.
 fn is_path(path: &str) -> bool {
     let names = path.strip_prefix('/');
     let allowed = |name: &str| !name.is_empty() && name != "." && name != "..";
     names.is_some_and(|names| names.split('/').all(allowed))
 }
 
-/// `HOST[:PORT],...[/CHROOT]`, as ZooKeeper's client takes it (`ConnectStringParser`), without what it skips.
+/// Normalizes `HOST[:PORT],...[/CHROOT]` as ZooKeeper's client reads it (`ConnectStringParser`), without empty parts.
 fn connect_string(quorum: &str) -> Result<String, String> {
     let (hosts, chroot) = quorum.split_at(quorum.find('/').unwrap_or(quorum.len()));
     let is_list = chroot.contains(',');
@@ -107,7 +107,7 @@ fn check_server(server: &str) -> Result<(), String> {
     if host.is_empty() || !ends_well || port.is_some_and(|port| !is_port(port)) {
         return Err(format!("'{server}' must be HOST or HOST:PORT"));
     }
-    // Where its port begins is not known otherwise.
+    // Without brackets it is not known where the port begins.
     if host.contains([' ', '[', ']']) || (host.contains(':') && !is_bracketed) {
         return Err(format!(
             "'{server}': an address of IPv6 stands in brackets, as in [::1]:2181"
@@ -116,7 +116,7 @@ fn check_server(server: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A JVM that is told of a login configuration has its ZooKeeper client authenticate by SASL.
+/// Refuses a login configuration in the JVM options: a JVM's ZooKeeper client would then authenticate by SASL.
 fn refuse_jaas(environment: &Environment<'_>) -> Result<()> {
     for name in JVM_OPTIONS {
         let options = environment(name).unwrap_or_default();
@@ -143,7 +143,7 @@ mod tests {
         election(&configured(settings), "ns", &|_| None)
     }
 
-    /// What ZooKeeper is asked with this beside a quorum.
+    /// The ZooKeeper settings that follow from these keys and a quorum.
     fn asked(settings: &[(&str, &str)]) -> ZooKeeperConfig {
         match of(&[&[SERVERS], settings].concat()) {
             Ok(Election::ZooKeeper(zookeeper)) => zookeeper,
@@ -252,7 +252,7 @@ mod tests {
             let error = of(&[SERVERS, (key, value)]).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains("SASL"), "{error}");
         }
-        // Others may have rights of their own.
+        // Other users may have rights as well.
         asked(&[("ha.zookeeper.acl", "world:anyone:rwcda,sasl:admin:r")]);
 
         let login = "-Xmx1g -Djava.security.auth.login.config=/etc/jaas.conf";
@@ -267,7 +267,7 @@ mod tests {
             assert!(set_to(format!("{login} -Dzookeeper.sasl.client=false")).is_ok());
             assert!(set_to("-Xmx1g".to_owned()).is_ok());
         }
-        // The JournalNodes elect.
+        // Here the JournalNodes elect.
         let nobody = election(&configured(&[]), "ns", &|_| Some(login.to_owned()));
         assert!(matches!(nobody, Ok(Election::Journal)));
     }

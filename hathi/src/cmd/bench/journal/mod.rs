@@ -1,7 +1,7 @@
 //! `hathi bench journal`: the quorum writer alone, against any JournalNodes, ours or Java's.
 //!
-//! So many clients have one edit each under way; whoever's edit is on a majority sends the next one at once. They are
-//! counters, not tasks: what is measured is the writer and the JournalNodes.
+//! Each client has one edit under way. When a client's edit is on a majority, it sends the next one at once. Clients
+//! are counters, not tasks: the benchmark measures only the writer and the JournalNodes.
 
 mod probe;
 
@@ -25,11 +25,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-/// Batches at the JournalNodes at one time.
+/// Most batches that JournalNodes are syncing at one time.
 const BATCHES_UNDER_WAY: usize = 2;
-/// Bytes of edits that one batch may have.
+/// Most bytes of edits in one batch.
 const BATCH_BYTES_MAX: usize = 512 << 10;
-/// Edits kept to catch a JournalNode up.
+/// Bytes of recent edits that are kept for a JournalNode that has to catch up.
 const RECENT_LIMIT_BYTES: usize = 64 << 20;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -83,14 +83,14 @@ struct Bench {
     synced: TxId,
     /// Edits of the open batch, encoded.
     open: Vec<u8>,
-    /// When each edit that is not synced was made, oldest first.
+    /// Creation time of each edit that is not synced, oldest first.
     since: VecDeque<Micros>,
     under_way: VecDeque<(TxId, Micros)>,
     latencies_us: Vec<u32>,
     ended: Option<String>,
     recovered: Option<TxId>,
     segment_open: bool,
-    /// The open segment ends when all that was made is shipped, and the next one begins.
+    /// Set while the open segment ends: when all edits are shipped, the next segment begins.
     rolling: bool,
     finalized: bool,
 }
@@ -124,7 +124,7 @@ async fn bench(args: JournalArgs) -> Result<ExitCode> {
     }
     let mut bench = Bench::new(&args, &nodes, &addresses, info);
     bench.set_up().await?;
-    // Everybody warms up first.
+    // This warms up all processes.
     bench
         .measure(&args, "warm-up", (args.seconds / 5.0).min(1.0), false)
         .await?;
@@ -189,7 +189,7 @@ impl Bench {
             writer: QuorumWriter::new(WriterConfig {
                 ns_info: info,
                 holder: "bench@bench".into(),
-                // No lease is asked for, only that JournalNodes know one of ours.
+                // No lease is wanted. The request only tells JournalNodes that the writer is ours.
                 proof: LeaseProof(u128::MAX),
                 asked_before: Epoch(0),
                 lease_ms: 0,
@@ -225,7 +225,7 @@ impl Bench {
         Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
-    /// Becomes the writer and opens a segment behind all there is.
+    /// Becomes the writer, and opens a segment behind the last transaction.
     async fn set_up(&mut self) -> Result<()> {
         let mut out = Vec::new();
         self.writer.recover(self.now(), &mut out);
@@ -265,7 +265,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Keeps as many edits under way as there are clients for so long, and tells how that went.
+    /// Keeps one edit under way for each client, for `seconds`, and prints the figures.
     async fn measure(&mut self, args: &JournalArgs, what: &str, seconds: f64, tell: bool) -> Result<()> {
         self.latencies_us.clear();
         let cpu: Vec<f64> = args.pid.iter().map(|pid| cpu_seconds(*pid)).collect::<Result<_>>()?;
@@ -314,7 +314,7 @@ impl Bench {
             .all(|lag| lag.in_sync && lag.txns <= close)
     }
 
-    /// Waits for something and does what follows from it. With `clients`, idle ones send their next edits.
+    /// Waits for an event and handles it. With `clients`, idle clients send their next edits.
     async fn turn(&mut self, clients: Option<usize>) -> Result<()> {
         if let Some(clients) = clients {
             let now = self.now();
@@ -362,7 +362,7 @@ impl Bench {
         }
     }
 
-    /// What a NameNode does when the writer wants a new segment.
+    /// Begins a new segment when the writer wants one, as a NameNode does.
     fn roll(&mut self) {
         if self.rolling || self.writer.wants_new_segment(self.now()).is_none() {
             return;
@@ -413,7 +413,7 @@ impl Bench {
                     timeout,
                 } => {
                     if let Some(channel) = self.channels.get(journalnode) {
-                        // Its task lives as long as this.
+                        // The channel's task lives as long as this.
                         let _ = channel.send((call, request, Duration::from_micros(timeout)));
                     }
                 }
@@ -466,7 +466,7 @@ fn edit(path: String) -> EditOp {
     EditOp::SetReplication { path, replication: 3 }
 }
 
-/// All calls to one JournalNode, in order, on one connection at a time.
+/// Makes all calls to one JournalNode, in order, on one connection at a time.
 async fn channel(
     nodes: JournalNodes,
     journalnode: usize,
@@ -484,7 +484,7 @@ async fn channel(
         };
         let answered = answered.clone();
         let tell = move |result| {
-            // Nobody waits once the measurement has ended.
+            // The receiver is gone once the measurement has ended.
             let _ = answered.send(Event {
                 journalnode,
                 call,

@@ -1,4 +1,4 @@
-//! What the machine takes for the least that a commit needs.
+//! Measures the least time that this machine needs for a commit.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -15,7 +15,7 @@ const PROBES: usize = 2000;
 /// Bytes of an edit, and of a message.
 const BYTES: usize = 200;
 
-/// Measures, and tells.
+/// Measures and prints.
 pub(super) fn run(dir: &Path, journalnodes: usize) -> Result<()> {
     let at = || format!("--probe {}", dir.display());
     let (sync, round_trip) = (probe_disk(dir).with_context(at)?, probe_loopback()?);
@@ -37,7 +37,7 @@ pub(super) fn run(dir: &Path, journalnodes: usize) -> Result<()> {
     Ok(())
 }
 
-/// A file that is overwritten from then on, as an open segment is; it is gone with the last handle.
+/// A file that is overwritten from then on, as an open segment is. It is removed, and disappears with the last handle.
 fn file_in(dir: &Path, number: usize) -> std::io::Result<std::fs::File> {
     let path = dir.join(format!("probe-{}-{number}", std::process::id()));
     let file = std::fs::File::options()
@@ -64,7 +64,8 @@ fn probe_disk(dir: &Path) -> std::io::Result<Vec<u32>> {
     Ok(times)
 }
 
-/// So many threads that each take a message, write and sync it, and answer; how long a majority takes.
+/// Starts one thread for each JournalNode, which receives a message, writes and syncs it, and answers. Measures the
+/// time until a majority has answered.
 fn probe_commit(dir: &Path, journalnodes: usize) -> std::io::Result<Vec<u32>> {
     let here = UdpSocket::bind(("127.0.0.1", 0))?;
     let to = here.local_addr()?;
@@ -76,7 +77,7 @@ fn probe_commit(dir: &Path, journalnodes: usize) -> std::io::Result<Vec<u32>> {
         std::thread::spawn(move || -> std::io::Result<()> {
             let mut message = [0; BYTES];
             loop {
-                // The last message is empty.
+                // An empty message is the last one.
                 if there.recv(&mut message)? == 0 {
                     return Ok(());
                 }
@@ -110,7 +111,7 @@ fn probe_commit(dir: &Path, journalnodes: usize) -> std::io::Result<Vec<u32>> {
     Ok(times)
 }
 
-/// What it takes to send a little over loopback to another thread and to get it back.
+/// Measures the time to send a small message to another thread over loopback and to get it back.
 fn probe_loopback() -> Result<Vec<u32>> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let mut here = std::net::TcpStream::connect(listener.local_addr()?)?;
@@ -130,7 +131,7 @@ fn probe_loopback() -> Result<Vec<u32>> {
         times.push(micros(begun));
     }
     drop(here);
-    // It ends with the connection.
+    // The thread ends with the connection.
     let _ = echo.join();
     times.sort_unstable();
     Ok(times)
