@@ -1,4 +1,4 @@
-//! Counts what a thread has allocated: how a huge count or length is noticed that a decoder believes.
+//! Counts the memory that a thread has allocated. It shows when a decoder believes a huge count or length.
 
 #![allow(
     unsafe_code,
@@ -9,16 +9,17 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
 
-/// A thread that holds more is about to take the machine down: the process ends and says what it was doing.
+/// Limit in bytes for one thread. Above it the thread is about to exhaust the machine's memory, so the process ends and
+/// prints what the thread was doing.
 const HELD_MAX_BYTES: usize = 2 << 30;
-/// Bytes of what a thread says it is doing.
+/// Longest label of a thread's work, in bytes.
 const LABEL_BYTES: usize = 160;
 
 /// The allocator of a program that measures: `#[global_allocator] static ALLOCATOR: Counting = Counting;`
 #[derive(Debug)]
 pub struct Counting;
 
-/// Of one thread. What another thread frees is not counted: what is measured runs on one.
+/// Counts of one thread. Memory that another thread frees is not counted: a measured task runs on one thread.
 #[derive(Clone, Copy)]
 struct Counts {
     held: usize,
@@ -96,7 +97,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // Both are held while the bytes move.
+        // Both blocks are held while the bytes are moved.
         add(new_size);
         subtract(layout.size());
         // SAFETY: as above.
@@ -110,7 +111,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What this thread held at most, beyond what it held before, while `task` ran. 0 when [`Counting`] is not the allocator.
+/// Runs `task`, and returns the most bytes that this thread held at once meanwhile, beyond those it held before. 0 when
+/// [`Counting`] is not the allocator.
 pub fn measure<T>(task: impl FnOnce() -> T) -> (T, usize) {
     let before = COUNTS.with(|counts| {
         let held = counts.get().held;
@@ -122,7 +124,7 @@ pub fn measure<T>(task: impl FnOnce() -> T) -> (T, usize) {
     (result, peak.saturating_sub(before))
 }
 
-/// What is said of this thread when it takes too much.
+/// Sets the text that is printed when this thread takes too much memory.
 pub fn label(text: &str) {
     let mut label = [b' '; LABEL_BYTES];
     for (place, byte) in label.iter_mut().zip(text.bytes()) {

@@ -1,17 +1,17 @@
-//! What once broke a target: `corpus/<target>/<name>`, kept for good.
+//! Inputs that once broke a target: `corpus/<target>/<name>`, kept for good.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Target;
 
-/// Where the corpora are.
+/// Folder of the corpora.
 #[must_use]
 pub fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
 }
 
-/// The kept inputs of a target, by name; none when it has no folder.
+/// The kept inputs of a target, by name. Empty when it has no folder.
 ///
 /// # Errors
 /// When they can't be read.

@@ -1,15 +1,15 @@
-//! Mutated bytes for every decoder of what comes from outside: files, frames, messages, texts.
+//! Mutated bytes for every decoder of data from outside: files, frames, messages, texts.
 //!
 //! A [`Target`] is a function that takes any bytes and panics when a decoder breaks one of its promises:
-//! * it ends, without a panic: a panic ends a daemon;
-//! * what it keeps in memory meanwhile is bounded by the length of the input ([`Memory`], measured by [`allocations`]);
-//! * what decodes encodes to something that decodes to the same;
-//! * bytes with a checksum or a count are refused, or are what they were.
+//! * it ends without a panic, because a panic ends a daemon;
+//! * the memory that it takes is bounded by the length of the input ([`Memory`], measured by [`allocations`]);
+//! * a value that was decoded encodes to bytes that decode to the same value;
+//! * bytes with a checksum or a count are refused, or are unchanged.
 //!
-//! The inputs of a target are samples (valid bytes that its own code makes), what once broke it (`corpus/<target>/`, kept
-//! for good), and mutations of both ([`mutate`]). A run is a function of its seed: the same seed, target and number give the
-//! same bytes. `tests/mutations.rs` runs a fixed seed over all targets; `cargo xtask fuzz` runs new ones for as long as it
-//! is told to, and writes what breaks a target into its corpus.
+//! The inputs of a target are samples (valid bytes that its own code makes), inputs that once broke it
+//! (`corpus/<target>/`, kept for good), and mutations of both ([`mutate`]). A run is a function of its seed: the same
+//! seed, target and number give the same bytes. `tests/mutations.rs` runs a fixed seed over all targets. `cargo xtask
+//! fuzz` runs new seeds for a given time, and keeps inputs that break a target in its corpus.
 
 pub mod allocations;
 pub mod corpus;
@@ -20,17 +20,17 @@ pub mod targets;
 
 use crate::random::Random;
 
-/// How much a decoder may hold of its input, in bytes of memory at once.
+/// How much memory a decoder may take at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Whatever the input is: buffers of a fixed size, tables.
+    /// Bytes that do not depend on the input: buffers of a fixed size, tables.
     pub fixed: usize,
-    /// For each byte of the input: the largest thing that two bytes can stand for, and room to grow.
+    /// Bytes for each byte of the input: the largest value that two bytes can stand for, and room to grow.
     pub per_byte: usize,
 }
 
 impl Memory {
-    /// For `len` bytes of input.
+    /// The limit for an input of `len` bytes.
     #[must_use]
     pub fn limit(self, len: usize) -> usize {
         self.fixed + self.per_byte * len
@@ -40,13 +40,13 @@ impl Memory {
 /// One decoder, or several that read the same bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Names its folder below `corpus/`.
+    /// Name, also of its folder below `corpus/`.
     pub name: &'static str,
     /// Valid inputs.
     pub samples: fn() -> Vec<Vec<u8>>,
-    /// Panics when a promise is broken.
+    /// The decoder. It panics when a promise is broken.
     pub run: fn(&[u8]),
-    /// What it may hold.
+    /// The memory that it may take.
     pub memory: Memory,
 }
 

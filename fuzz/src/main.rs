@@ -1,4 +1,4 @@
-//! `hathi-fuzz [TARGET] [--minutes N] [--seed S]`: runs targets with ever new seeds, and keeps what breaks them.
+//! `hathi-fuzz [TARGET] [--minutes N] [--seed S]`: runs targets with ever new seeds, and keeps inputs that break them.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether nothing broke. A target that breaks is left out from then on.
+/// Returns whether no target broke. A target that breaks is left out from then on.
 fn fuzz(targets: &mut Vec<Target>, first: u64, time: Duration) -> bool {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (began, mut seed, mut inputs) = (Instant::now(), first, 0);

@@ -1,12 +1,12 @@
-//! What is done to bytes: what disks, networks, other programs and malice do to them.
+//! Mutates bytes in the ways in which disks, networks, other programs and attackers do.
 
 use crate::random::Random;
 
-/// A mutation is not longer than this, or than what it was made of. What is wrong with a decoder shows in short inputs.
+/// Longest mutation, in bytes, unless its input is longer. Bugs of decoders show in short inputs.
 const LONGEST: usize = 4096;
-/// A mutation is at most so many changes on top of each other.
+/// Most changes in one mutation.
 const CHANGES_MAX: usize = 6;
-/// Numbers at which decoders break: edges of the integer types, of Hadoop's limits, and huge counts.
+/// Numbers at which decoders break: limits of the integer types and of Hadoop, and huge counts.
 const NUMBERS: &[u64] = &[
     0,
     1,
@@ -49,7 +49,7 @@ const NUMBERS: &[u64] = &[
     0xFFFF_FFFF_FFFF_FFFE,
     0xFFFF_FFFF_FFFF_FFFF,
 ];
-/// What means something in the texts that are read here.
+/// Words with a meaning in the texts that are decoded here.
 const WORDS: &[&str] = &[
     "0",
     "-1",
@@ -163,13 +163,13 @@ fn change(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
             bytes.drain(start..end);
         }
         10 => {
-            // The same once more, somewhere.
+            // This inserts a part once more at some place.
             let (start, end) = random.range(bytes.len());
             let part = bytes[start..end].to_vec();
             insert(random, bytes, &part);
         }
         11 => {
-            // The same many times in a row.
+            // This repeats a part many times in a row.
             let (start, end) = random.range(bytes.len());
             let part = bytes[start..end].repeat(1 + random.below(64));
             let part = &part[..part.len().min(LONGEST)];
@@ -180,7 +180,7 @@ fn change(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
             insert(random, bytes, &noise);
         }
         13 => {
-            // The beginning of this one, the end of another.
+            // The beginning of this input is joined with the end of another.
             bytes.truncate(random.below(bytes.len() + 1));
             bytes.extend_from_slice(&other[random.below(other.len() + 1)..]);
         }
@@ -218,7 +218,7 @@ fn insert(random: &mut Random, bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.splice(at..at, part.iter().copied());
 }
 
-/// A number of one to eight bytes in either order, over what is there.
+/// Overwrites some bytes with a number of one to eight bytes in either order.
 fn put_number(random: &mut Random, bytes: &mut [u8]) {
     let number = random.pick(NUMBERS);
     let len = random.pick(&[1, 2, 4, 8]);
@@ -232,7 +232,7 @@ fn put_number(random: &mut Random, bytes: &mut [u8]) {
     }
 }
 
-/// A varint instead of the one that is there: a count, a length or a key.
+/// Replaces the varint at some place by another: a count, a length or a key.
 fn put_varint(random: &mut Random, bytes: &mut Vec<u8>) {
     let at = random.below(bytes.len());
     let len = bytes
@@ -255,10 +255,10 @@ fn varint(mut number: u64) -> Vec<u8> {
     encoded
 }
 
-/// A part becomes a field in a field in a field.
+/// Wraps a part into a field of a field of a field.
 fn nest(random: &mut Random, bytes: &mut Vec<u8>) {
     let (start, end) = random.range(bytes.len());
-    // A key that is in use here already, or any.
+    // The key is one in use at this place, or any.
     let used = bytes.get(random.below(bytes.len())).map_or(0x0A, |byte| byte & !7 | 2);
     let key = random.pick(&[used, 0x0A, 0x12, 0x1A, 0x22]);
     let mut nested = bytes[start..end].to_vec();

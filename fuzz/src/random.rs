@@ -1,4 +1,4 @@
-//! Chance that is a function of a seed (SplitMix64).
+//! Random numbers as a function of a seed (SplitMix64).
 
 /// A source of numbers.
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ impl Random {
         Random(seed)
     }
 
-    /// Another source for each sequence of bytes that is added.
+    /// A new source that depends on `bytes` as well.
     #[must_use]
     pub fn and(mut self, bytes: &[u8]) -> Random {
         for byte in bytes {
@@ -30,18 +30,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `end`; 0 when there is nothing below it.
+    /// A number below `end`. 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { (self.any() >> 11) as usize % end }
     }
 
-    /// One of these.
+    /// One element of `of`.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
-    /// A part of something of this length, not empty unless that is: where it begins, where it ends. Short parts are as
-    /// likely as long ones.
+    /// Start and end of a part of something with length `len`. The part is not empty unless `len` is 0. Short parts are
+    /// as likely as long ones.
     pub fn range(&mut self, len: usize) -> (usize, usize) {
         let start = self.below(len);
         let longest = (len - start).max(1);

@@ -11,45 +11,46 @@ use std::time::{Duration, Instant};
 
 use crate::{Target, allocations, corpus};
 
-/// Mutations that one thread takes at a time.
+/// Mutations that one thread runs at a time.
 const CASES_AT_ONCE: u64 = 250;
-/// No decoder takes so long over some kilobytes, on any machine and whatever else runs on it: it does not end.
+/// Time after which an input counts as one that does not end. No decoder takes that long over some kilobytes, on any
+/// machine and under any load.
 const ENDLESS: Duration = Duration::from_secs(120);
-/// An input that breaks a target is made smaller in at most so many tries.
+/// Most attempts to make an input smaller that breaks a target.
 const SHRINKING_TRIES: usize = 2000;
 
-/// What to run.
+/// Size of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Decides the mutations.
+    /// Seed of the mutations.
     pub seed: u64,
     /// Mutations of each target.
     pub mutations: u64,
-    /// How many threads.
+    /// Number of threads.
     pub threads: usize,
 }
 
 /// An input that broke a target.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Which.
+    /// Name of the target.
     pub target: &'static str,
-    /// Which input, in words.
+    /// Origin of the input, in words.
     pub input_name: String,
-    /// The input, made as small as it could.
+    /// The input, made as small as possible.
     pub input: Vec<u8>,
-    /// What happened.
+    /// The promise that was broken.
     pub what: String,
 }
 
-/// What became of a target.
+/// Result of a target.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Inputs that were run.
+    /// Number of inputs that were run.
     pub inputs: u64,
-    /// On all threads together.
+    /// Time of all threads together.
     pub time: Duration,
-    /// The longest single input.
+    /// Time of the slowest input.
     pub slowest: Duration,
     /// The most memory that one input took, in bytes.
     pub peak_bytes: usize,
@@ -65,7 +66,7 @@ struct Prepared<'a> {
     names: Vec<String>,
 }
 
-/// Runs all targets: first what is valid and what once broke them, then mutations. A target that breaks is not gone on with.
+/// Runs all targets: first samples and corpus, then mutations. A target that breaks is not run further.
 ///
 /// # Panics
 /// When the corpus can't be read.
@@ -85,7 +86,7 @@ pub fn run(targets: &[Target], corpus_dir: &Path, plan: Plan) -> BTreeMap<&'stat
                     .spawn_scoped(scope, move || {
                         MUTE.set(true);
                         loop {
-                            // Chunk by chunk through all targets, so that a slow one is not left for the end.
+                            // All targets take turns, so that a slow one is not left for the end.
                             let job = next.fetch_add(1, Ordering::Relaxed);
                             let Some(prepared_of) = usize::try_from(job % prepared.len().max(1) as u64)
                                 .ok()
@@ -188,10 +189,10 @@ fn run_chunk(prepared: &Prepared<'_>, outcome: &Mutex<Outcome>, chunk: u64, plan
     }
 }
 
-/// Runs one input: what it took in memory, or what happened.
+/// Runs one input. Returns the memory that it took, in bytes.
 ///
 /// # Errors
-/// What the target's promise was that it broke.
+/// The promise that the target broke.
 pub fn run_one(target: &Target, input: &[u8]) -> Result<usize, String> {
     let (result, peak) = allocations::measure(|| catch_unwind(AssertUnwindSafe(|| (target.run)(input))));
     match result {
@@ -205,7 +206,7 @@ pub fn run_one(target: &Target, input: &[u8]) -> Result<usize, String> {
     }
 }
 
-/// Leaves away what is not needed to break the target.
+/// Removes parts of an input that are not needed to break the target.
 fn smaller(target: &Target, input: &[u8]) -> Vec<u8> {
     let mut best = input.to_vec();
     let mut tries = 0;
@@ -232,7 +233,8 @@ thread_local! {
     static WHERE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Panics of the threads of a run are reported by it; those of others are printed as ever.
+/// Keeps panics of a run's threads from being printed, because the run reports them. Panics of other threads are
+/// printed as usual.
 fn silence_panics() {
     static SET: Once = Once::new();
     SET.call_once(|| {
@@ -257,9 +259,9 @@ fn described(panic: &(dyn Any + Send)) -> String {
     WHERE.with_borrow(|place| format!("{message} (at {place})"))
 }
 
-/// What a thread is doing, for who watches it.
+/// The present work of a thread, for the watching thread.
 struct Place {
-    /// Index of the target's name in memory would not be enough to print it, so the name itself.
+    /// The name itself is kept, because an index could not be printed by a process that ends.
     doing: Mutex<Option<(&'static str, u64, u64, Instant)>>,
 }
 
@@ -288,7 +290,7 @@ impl Watch {
         Watch { places }
     }
 
-    /// Ends the process when an input does not end.
+    /// Waits for the end of the run. Ends the process when an input takes too long.
     fn until(&self, done: &AtomicUsize, prepared: &[Prepared<'_>]) {
         while done.load(Ordering::Acquire) == 0 {
             std::thread::park_timeout(Duration::from_millis(20));

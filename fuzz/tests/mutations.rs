@@ -1,4 +1,5 @@
-//! Every target over its samples, its corpus and twenty thousand mutations; and that what breaks a target is found.
+//! Runs every target over its samples, its corpus and twenty thousand mutations. And shows that an input that breaks a
+//! target is found.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +12,7 @@ use hathi_fuzz::{Memory, Target, corpus, targets};
 static ALLOCATOR: Counting = Counting;
 
 const MUTATIONS: u64 = 20_000;
-/// Always the same, so that a failure here is one of the change at hand. New seeds are for `cargo xtask fuzz`.
+/// A fixed seed, so that a failure here comes from the change at hand. `cargo xtask fuzz` takes new seeds.
 const SEED: u64 = 1;
 
 fn threads() -> usize {
@@ -43,7 +44,7 @@ fn no_decoder_breaks_on_its_corpus_and_twenty_thousand_mutations() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// The input is put where it can be taken from, to be made a regression.
+/// Writes the input to a file, so that it can be added to the corpus.
 fn told(failure: &Failure) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(failure.target);
     let kept = std::fs::write(&path, &failure.input).is_ok();
@@ -76,7 +77,7 @@ fn every_method_of_every_protocol_has_its_request_mutated() {
     assert_eq!(targets::unserved(), Vec::<String>::new());
 }
 
-/// What a target finds wrong, if anything.
+/// Runs a target. Returns the promise that it broke, if any.
 fn broken_by(run_target: fn(&[u8])) -> Option<Failure> {
     let target = Target {
         name: "planted",

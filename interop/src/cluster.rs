@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::PortRange;
 
-/// How long a cluster may take until it is ready; far more than it needs, for machines under load.
+/// How long a cluster may take until it is ready. This is far more than it needs, for machines under load.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The daemons, by the names of their pid files.
@@ -39,7 +39,7 @@ impl Role {
     }
 }
 
-/// How many of each.
+/// Numbers of daemons.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterOptions {
     /// NameNodes, each with a controller.
@@ -147,7 +147,7 @@ impl Cluster {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // Nobody listens any more once the cluster is ready; the pipe must be drained all the same.
+                // Nobody reads these lines once the cluster is ready, but the pipe must be drained.
                 let _ = sender.send(line);
             }
         });
@@ -206,7 +206,7 @@ impl Cluster {
         self.conf().join(format!("{}-{index}", role.name()))
     }
 
-    /// Where a NameNode's web server listens.
+    /// Address of a NameNode's web server.
     ///
     /// # Errors
     /// When the clients' configuration does not say.
@@ -294,20 +294,20 @@ impl Cluster {
     /// When the quickstart can't be waited for.
     pub fn kill_everything(&mut self) -> Result<()> {
         if let Some(mut quickstart) = self.quickstart.take() {
-            // First, so that it starts nothing again.
+            // This comes first, so that it restarts nothing.
             quickstart.kill()?;
             quickstart.wait()?;
         }
         for role in [Role::NameNode, Role::JournalNode, Role::DataNode, Role::Zkfc] {
             for index in 0..10 {
-                // Most do not exist, and some have just ended with their parent.
+                // Most of these do not exist, and some have just ended with their parent.
                 let _ = self.signal(role, index, Signal::KILL);
             }
         }
         for role in [Role::NameNode, Role::JournalNode, Role::DataNode, Role::Zkfc] {
             for index in 0..10 {
                 if let Ok(pid) = self.pid(role, index) {
-                    // Its files, and so its locks, are given back before it is a zombie, which nobody may wait for.
+                    // A killed process releases its files, and so its locks, before it becomes a zombie.
                     crate::wait_for("the end of a killed process", READY_TIMEOUT, || {
                         matches!(
                             crate::state_in(format!("/proc/{}/stat", pid.as_raw_nonzero())),
@@ -357,7 +357,7 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
-        // Nothing to be done about it here.
+        // An error can't be handled here.
         let _ = self.kill_everything();
     }
 }

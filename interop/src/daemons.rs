@@ -1,4 +1,4 @@
-//! The daemons of a quickstart cluster, each started, killed and configured by itself, with faults.
+//! The daemons of a quickstart cluster. Each is started, killed and configured by itself, and can be given faults.
 
 use anyhow::{Context, Result, ensure};
 use hathi_formats::conf::Configuration;
@@ -15,19 +15,19 @@ use crate::faults::{self, Faults};
 use crate::{Cluster, ClusterOptions, Role, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Makes daemons follow their test when that is killed (`hathi` takes it from its environment).
+/// Environment variable that makes daemons end when their test is killed.
 const DIE_WITH_PARENT: &str = "HATHI_DIE_WITH_PARENT";
 
-/// How one daemon is started.
+/// Options for the start of one daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
-    /// What `hathi` is run by (`unshare ...`).
+    /// Command that runs `hathi` (`unshare ...`).
     pub wrapper: Vec<String>,
-    /// Where it writes what it says, instead of its log.
+    /// File for its output, instead of its log.
     pub log: Option<PathBuf>,
 }
 
-/// A formatted cluster, of which nothing runs at first; dropping it kills what runs.
+/// A formatted cluster. At first nothing runs. Dropping it kills every running daemon.
 #[derive(Debug)]
 pub struct Daemons {
     hathi: PathBuf,
@@ -38,7 +38,7 @@ pub struct Daemons {
 }
 
 impl Daemons {
-    /// The ends of what they wrote.
+    /// The last lines of the daemons' logs.
     pub fn logs(&self) -> String {
         self.cluster.logs()
     }
@@ -67,7 +67,7 @@ impl Daemons {
         Ok(daemons)
     }
 
-    /// As [`Daemons::new`], all of them started, with an active NameNode and every DataNode reported.
+    /// As [`Daemons::new`], and starts all of them. There is an active NameNode, and every DataNode has reported.
     ///
     /// # Errors
     /// When they can't be started.
@@ -139,7 +139,7 @@ impl Daemons {
         self.cluster.data_dir(role, index)
     }
 
-    /// What is done to a daemon.
+    /// Faults of a daemon.
     ///
     /// # Panics
     /// When there is no such daemon.
@@ -148,7 +148,7 @@ impl Daemons {
         self.faults.get(&(role, index)).expect("a daemon of this cluster")
     }
 
-    /// Starts a daemon, which then listens or has ended.
+    /// Starts a daemon. When this returns, it listens or has ended.
     ///
     /// # Errors
     /// When it can't be started, or runs already.
@@ -156,7 +156,7 @@ impl Daemons {
         self.start_with(role, index, &Start::default())
     }
 
-    /// As [`Daemons::start`], otherwise than usual.
+    /// As [`Daemons::start`], with options.
     ///
     /// # Errors
     /// When it can't be started, or runs already.
@@ -185,7 +185,7 @@ impl Daemons {
         Ok(())
     }
 
-    /// Starts those that do not run.
+    /// Starts all daemons that do not run.
     ///
     /// # Errors
     /// When one can't be started.
@@ -198,7 +198,7 @@ impl Daemons {
         Ok(())
     }
 
-    /// Starts those of one role that do not run.
+    /// Starts all daemons of one role that do not run.
     ///
     /// # Errors
     /// When one can't be started.
@@ -229,7 +229,7 @@ impl Daemons {
         Ok(())
     }
 
-    /// SIGKILL for all of one role that run.
+    /// Sends SIGKILL to all running daemons of one role.
     ///
     /// # Errors
     /// When one can't be waited for.
@@ -258,7 +258,7 @@ impl Daemons {
         Ok(())
     }
 
-    /// The process id of a daemon, or of what it is run by.
+    /// The process id of a daemon, or of the command that runs it.
     ///
     /// # Errors
     /// When it does not run.
@@ -283,13 +283,13 @@ impl Daemons {
         self.of(role).try_for_each(|index| self.signal(role, index, signal))
     }
 
-    /// The NameNode that is active, if there is exactly one.
+    /// The active NameNode, if there is exactly one.
     #[must_use]
     pub fn active(&self) -> Option<u16> {
         self.cluster.active()
     }
 
-    /// Waits for an active NameNode that is none of these.
+    /// Waits for an active NameNode that is not among `but`.
     ///
     /// # Panics
     /// When there is none within a minute.
@@ -302,7 +302,7 @@ impl Daemons {
         })
     }
 
-    /// What a NameNode says that it is; `None` when it does not answer.
+    /// The HA state that a NameNode reports. `None` when it does not answer.
     #[must_use]
     pub fn state(&self, index: u16) -> Option<String> {
         let state = self.hathi("haadmin", &["-getServiceState", &format!("nn{index}")]);
@@ -355,7 +355,7 @@ impl Daemons {
         hathi
     }
 
-    /// Where the names of these hosts lead from now on, for daemons and clients alike; those of earlier calls are forgotten.
+    /// Sets the addresses of these hosts for daemons and clients. Earlier settings are dropped.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -364,7 +364,7 @@ impl Daemons {
             .iter()
             .map(|(name, address)| format!("{address} {name}\n"))
             .collect();
-        // At once, as names are looked up all the time.
+        // The file is replaced in one step, because names are resolved all the time.
         let new = self.dir().join("hosts");
         std::fs::write(&new, lines)?;
         Ok(std::fs::rename(new, self.faults_dir().join("hosts"))?)
@@ -379,7 +379,7 @@ impl Daemons {
         Configuration::load(&self.conf())?.get(&key).context(key)
     }
 
-    /// Where a NameNode's web server listens.
+    /// Address of a NameNode's web server.
     ///
     /// # Errors
     /// When the configuration does not name it.
@@ -391,7 +391,7 @@ impl Daemons {
         self.dir().join("logs").join(format!("{}.log", name(role, index)))
     }
 
-    /// What a daemon has logged since the cluster was formatted.
+    /// Everything that a daemon has logged since the cluster was formatted.
     #[must_use]
     pub fn log(&self, role: Role, index: u16) -> String {
         let text = std::fs::read(self.log_file(role, index)).unwrap_or_default();
@@ -401,13 +401,13 @@ impl Daemons {
 
 impl Drop for Daemons {
     fn drop(&mut self) {
-        // Nothing to be done about it here. The cluster prints its logs when a test has failed.
+        // An error can't be handled here. The cluster prints its logs when a test has failed.
         let _ = self.kill_all();
     }
 }
 
-/// When the NameNode behind this address last changed its role, in ms, as its `NameNodeStatus` says.
-/// The promises of the JournalNodes tell less: a writer in office may raise them itself.
+/// When the NameNode behind this address last changed its role, in ms, from its `NameNodeStatus`. The promises of the
+/// JournalNodes would not tell: a writer in office may raise them itself.
 pub(crate) fn last_transition(http: &str) -> Result<String> {
     let mut stream = TcpStream::connect(http)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -424,12 +424,12 @@ pub(crate) fn last_transition(http: &str) -> Result<String> {
     Ok(digits.take_while(char::is_ascii_digit).collect())
 }
 
-/// As in the names of directories and logs.
+/// The name in directories and logs.
 fn name(role: Role, index: u16) -> String {
     format!("{}-{index}", role.name())
 }
 
-/// Adds to the hdfs-site.xml of a directory; what comes last counts.
+/// Appends settings to the hdfs-site.xml of a directory. Later settings override earlier ones.
 fn configure(dir: &Path, more: &[(&str, &str)]) -> Result<()> {
     let path = dir.join("hdfs-site.xml");
     let site = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;

@@ -1,4 +1,4 @@
-//! Hadoop's own client in a process of its own, which changes something all the time and tells of its pauses.
+//! Hadoop's own client in a process of its own. It changes something all the time, and reports its pauses.
 
 use crate::Hadoop;
 use anyhow::{Context, Result, ensure};
@@ -17,8 +17,8 @@ pub struct FailoverClient {
 }
 
 impl FailoverClient {
-    /// Below the directory `base`, with so many bytes per second of the large file (0: there is none). It tells of pauses
-    /// from `shortest_gap_ms` on.
+    /// Starts it. It works below the directory `base`, and writes `bytes_per_second` of a large file (0: no file). It
+    /// reports pauses of at least `shortest_gap_ms`.
     ///
     /// # Errors
     /// When Java can't be started.
@@ -50,7 +50,7 @@ impl FailoverClient {
         })
     }
 
-    /// The longest pause between two acknowledged calls that was told of since it was asked last, in ms.
+    /// The longest reported pause between two acknowledged calls since the last call of this method, in ms.
     #[must_use]
     pub fn longest_gap_ms(&self) -> u64 {
         let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
@@ -58,7 +58,7 @@ impl FailoverClient {
         gaps.max().unwrap_or(0)
     }
 
-    /// Stops it; what it told in the end.
+    /// Stops it. Returns its last report.
     ///
     /// # Errors
     /// When a call failed, something acknowledged is lost, or the large file is not what was written.

@@ -1,11 +1,11 @@
-//! What the programs have in common that measure what a client sees of many failovers in a row (bench/failover).
+//! Common parts of the programs that measure what a client notices of many failovers in a row (bench/failover).
 
 use crate::{Cluster, ClusterOptions, Hadoop, ZooKeeper, wait_for};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long anything may take that must happen.
+/// Time limit for every step.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all of them are asked for.
@@ -31,14 +31,14 @@ pub struct FailoverArguments {
     pub zookeeper: bool,
 }
 
-/// What was started; dropping it ends it.
+/// The running processes. Dropping it ends them.
 #[derive(Debug)]
 pub struct Started {
     /// The cluster.
     pub cluster: Cluster,
     /// The directory of the client's configuration.
     pub conf: PathBuf,
-    /// Who elects, if it was wanted.
+    /// ZooKeeper, if it elects.
     pub zookeeper: Option<ZooKeeper>,
 }
 
@@ -85,13 +85,14 @@ impl FailoverArguments {
     }
 }
 
-/// Waits until somebody is active, and answers who.
+/// Waits until a NameNode is active. Returns its index.
 #[must_use]
 pub fn wait_for_active(cluster: &Cluster) -> u16 {
     wait_for("one active", PATIENCE, || cluster.active())
 }
 
-/// Waits until a NameNode that was struck is a standby again: a stopped one is killed by its controller, and started again.
+/// Waits until a NameNode is a standby again after a fault. A stopped one is killed by its controller and started
+/// again.
 pub fn wait_for_standby(cluster: &Cluster, namenode: u16) {
     let state = ["-getServiceState", &format!("nn{namenode}")];
     wait_for("the old active as standby", PATIENCE, || {

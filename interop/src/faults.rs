@@ -1,4 +1,4 @@
-//! Faults that a preloaded library (`faults/preload.rs`) plays to a running daemon.
+//! Faults that a preloaded library (`faults/preload.rs`) causes in a running daemon.
 
 #[cfg(clippy)]
 mod preload;
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// For `LD_PRELOAD`.
+/// Path of the library, for `LD_PRELOAD`.
 pub(crate) const LIBRARY: &str = env!("FAULTS_LIBRARY");
-/// Names the directory of the files below to the library.
+/// Environment variable that names the directory of the files below.
 pub(crate) const VARIABLE: &str = "HATHI_FAULTS";
-/// Numbers in a file.
+/// Number of 64-bit numbers in a file.
 const LEN: u64 = 16;
 const MONOTONIC: u64 = 3;
 const BOOTTIME: u64 = 4;
@@ -22,10 +22,10 @@ const DIE_AT: u64 = 5;
 const CHANGES: u64 = 6;
 const BEGUN: u64 = 8;
 const ENDED: u64 = 11;
-/// Longer than any test waits; the test ends it.
+/// Longer than any test waits. The test ends the delay.
 const HELD: Duration = Duration::from_secs(3600);
 
-/// Calls that can be made slow.
+/// Kinds of calls that can be slowed down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slow {
     /// `unlink` and `unlinkat`
@@ -36,7 +36,7 @@ pub enum Slow {
     ImageSync,
 }
 
-/// What one daemon is made to suffer, from one of its starts to the next as well.
+/// Faults of one daemon. They also apply after it is restarted.
 #[derive(Debug)]
 pub struct Faults {
     file: File,
@@ -56,7 +56,7 @@ impl Faults {
         Ok(Faults { file })
     }
 
-    /// Of a command that is given a configuration directory with `--conf`.
+    /// Makes a command, whose configuration directory is `conf`, a process with faults.
     ///
     /// # Errors
     /// When a file can't be made.
@@ -68,7 +68,7 @@ impl Faults {
         Faults::create(&dir, &name.to_string_lossy())
     }
 
-    /// The process is killed when it is about to make so many changes of files since now: 1 is the first.
+    /// Kills the process when it is about to make change number `change` of files from now on. The first is 1.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -87,7 +87,7 @@ impl Faults {
         Ok(u64::from_ne_bytes(value))
     }
 
-    /// Each such call takes so much longer from now on, those under way included.
+    /// Delays each such call by this time from now on, also those under way.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -95,7 +95,7 @@ impl Faults {
         self.set(calls as u64, u64::try_from(by.as_micros())?)
     }
 
-    /// No such call returns until [`Faults::release`].
+    /// Blocks all such calls until [`Faults::release`].
     ///
     /// # Errors
     /// When the file can't be written.
@@ -103,7 +103,7 @@ impl Faults {
         self.slow(calls, HELD)
     }
 
-    /// Such calls are as fast as the disk again.
+    /// Removes the delay of such calls.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -111,7 +111,7 @@ impl Faults {
         self.slow(calls, Duration::ZERO)
     }
 
-    /// How many such calls have begun.
+    /// Number of such calls that have begun.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -119,7 +119,7 @@ impl Faults {
         self.get(BEGUN + calls as u64)
     }
 
-    /// How many of them have ended.
+    /// Number of them that have ended.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -127,7 +127,7 @@ impl Faults {
         self.get(ENDED + calls as u64)
     }
 
-    /// The daemon's clocks, but not the time of day, fall behind by so much, as if they had stood.
+    /// Sets the daemon's clocks back by this time, as if they had stood still. The time of day is not changed.
     ///
     /// # Errors
     /// When the file can't be written.

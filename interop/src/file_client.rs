@@ -1,4 +1,4 @@
-//! Hadoop's own client in a process of its own, told line by line what to do to which file.
+//! Hadoop's own client in a process of its own. It gets its orders about files line by line.
 
 use crate::Hadoop;
 use anyhow::{Context, Result, bail};
@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-/// `interop/java/FileClient.java`, which says what it understands. Dropping it kills the process: its files stay open.
+/// Runs `interop/java/FileClient.java`, which documents its orders. Dropping it kills the process, so its files stay
+/// open.
 #[derive(Debug)]
 pub struct FileClient {
     child: Child,
@@ -15,7 +16,7 @@ pub struct FileClient {
 }
 
 impl FileClient {
-    /// With the configuration in this directory.
+    /// Starts it with the configuration in this directory.
     ///
     /// # Errors
     /// When Java can't be started.
@@ -23,7 +24,7 @@ impl FileClient {
         FileClient::of(hadoop, conf, "FileClient.java", &[])
     }
 
-    /// Another program of `interop/java` that is told line by line what to do.
+    /// Starts a different program of `interop/java` that gets its orders line by line.
     ///
     /// # Errors
     /// When Java can't be started.
@@ -40,7 +41,7 @@ impl FileClient {
         })
     }
 
-    /// Does what a line says; answers what it told.
+    /// Sends an order. Returns the answer.
     ///
     /// # Errors
     /// When it failed, with the class and the message of its exception.

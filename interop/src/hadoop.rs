@@ -15,12 +15,13 @@ pub struct Hadoop {
 }
 
 impl Hadoop {
-    /// Finds or fetches Hadoop. `None`, with a loud message, where it can't be had; under `CI=true` that is an error.
+    /// Finds or downloads Hadoop. Where that is not possible it prints a message and returns `None`. With `CI=true`
+    /// that is an error.
     ///
     /// # Errors
     /// Under `CI=true`, when there is no JDK or Maven, or Maven fails.
     pub fn get() -> Result<Option<Hadoop>> {
-        // Tests of one binary run side by side, and Maven must run once.
+        // Tests of one program run at the same time, and Maven must run once.
         static FETCH: Mutex<()> = Mutex::new(());
         let _guard = FETCH.lock();
         match fetch() {
@@ -33,7 +34,7 @@ impl Hadoop {
         }
     }
 
-    /// Where its jars are.
+    /// Directory of its jars.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
@@ -48,7 +49,7 @@ impl Hadoop {
     /// a daemon, or a Java source file of `interop/java`.
     #[must_use]
     pub fn command(&self, conf: &Path, tool: &str, args: &[&str]) -> Command {
-        // Short-lived tools spend most of their time in the compilers otherwise.
+        // Without these options short-lived tools spend most of their time in the JVM's compilers.
         let options = [
             "-XX:TieredStopAtLevel=1",
             "-XX:+UseSerialGC",
@@ -91,7 +92,7 @@ impl Hadoop {
         command
     }
 
-    /// [`Hadoop::command`] for measurements and for what runs long: with every optimization of the JVM, and this heap.
+    /// As [`Hadoop::command`], for measurements and long runs: with every optimization of the JVM, and this heap.
     #[must_use]
     pub fn server(&self, conf: &Path, tool: &str, heap_mb: u32, args: &[&str]) -> Command {
         self.java(conf, tool, &[&format!("-Xmx{heap_mb}m")], args)
@@ -131,7 +132,7 @@ fn fetch() -> Result<PathBuf> {
     };
     let home = target.join(format!("hadoop-{VERSION}"));
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
-    // What was fetched by another list of jars, or set up in another way, is fetched again.
+    // A download with a different list of jars, or a different set-up, is repeated.
     let list = std::fs::read_to_string(&pom).with_context(|| pom.display().to_string())? + LOG4J;
     let done = home.join("done");
     if std::fs::read_to_string(&done).is_ok_and(|fetched| fetched == list) {
@@ -152,7 +153,7 @@ fn fetch() -> Result<PathBuf> {
     if !status.success() {
         bail!("mvn ended with {status}");
     }
-    // The daemons insist on a web application of their name; an empty one keeps all their servlets.
+    // The daemons require a web application of their name. An empty one keeps all their servlets.
     for name in ["hdfs", "journal", "datanode", "static"] {
         let dir = home.join("web/webapps").join(name).join("WEB-INF");
         std::fs::create_dir_all(&dir)?;
@@ -165,8 +166,8 @@ fn fetch() -> Result<PathBuf> {
     Ok(home)
 }
 
-/// The published test sources also hold the suites' cases, their options, and configurations that no daemon must find on its
-/// class path; so they are kept apart, and what the suites read as files is unpacked.
+/// The published jars of tests also have the suites' cases and options, and configurations that no daemon must find on
+/// its class path. So they are kept in a directory of their own, and the files that suites read are unpacked.
 fn move_test_sources(lib: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(lib)? {

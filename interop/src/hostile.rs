@@ -1,6 +1,6 @@
-//! Hostile runs on real processes: each does to a small cluster what once lost acknowledged data, or might, and looks for
-//! it afterwards. `cargo run -p hathi-interop --bin hostile` runs them by name and as often as wanted; each is a test
-//! of `hathi`, too.
+//! Hostile runs on real processes. Each one does to a small cluster something that once lost acknowledged data, or
+//! might, and checks the data afterwards. `cargo run -p hathi-interop --bin hostile` runs them by name and as often as
+//! wanted. Each is also a test of `hathi`.
 
 mod client;
 mod clocks;
@@ -23,22 +23,22 @@ use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long anything that must happen may take, on a slow machine.
+/// Time limit for every step, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What a run needs.
+/// Programs that a run needs.
 #[derive(Clone, Debug)]
 pub struct Setup<'a> {
     /// The `hathi` binary.
     pub hathi: &'a Path,
-    /// Hadoop's client, for the runs that use it where it is there.
+    /// Hadoop's client, if it is available. Some runs use it.
     pub hadoop: Option<&'a Hadoop>,
 }
 
-/// A run: an error says what was lost.
+/// A run. An error says what was lost.
 pub type Run = fn(&Setup<'_>) -> Result<()>;
 
-/// All of them by name.
+/// Every run by name.
 pub const RUNS: &[(&str, Run)] = &[
     ("truncate-failover", truncate::failover),
     ("truncate-checkpoint", truncate::checkpoint),

@@ -1,5 +1,5 @@
-//! What the tests with real processes need: clusters that are started, killed and paused, and the real Apache Hadoop
-//! as client, peer and rival.
+//! Tools for tests with real processes: clusters that are started, killed and paused, and the real Apache Hadoop as
+//! client, peer and rival.
 
 mod cluster;
 mod daemons;
@@ -39,10 +39,10 @@ use std::time::{Duration, Instant};
 /// How long a process may take to stop.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
-/// Asks again every few milliseconds until the answer is there; panics with what is missing after `timeout`.
+/// Calls `probe` every few milliseconds until it returns a value.
 ///
 /// # Panics
-/// When the time is over.
+/// When it has returned none after `timeout`. The message names `what`.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -54,10 +54,10 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Opt
     }
 }
 
-/// Sends a signal to a process. After SIGSTOP it returns when the process stands.
+/// Sends a signal to a process. After SIGSTOP it returns when the process has stopped.
 ///
-/// The kernel stops a process when one of its threads takes the signal. Until then the others go on, for milliseconds on a
-/// busy machine, and what is done next would still be answered.
+/// The kernel stops a process when one of its threads takes the signal. Until then the other threads go on, for
+/// milliseconds on a busy machine, and could still answer the test's next call.
 ///
 /// # Errors
 /// When the process is gone.
@@ -69,7 +69,7 @@ pub fn send_signal(pid: Pid, signal: Signal) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No thread of the process runs: each is stopped, ended, or in the middle of disk I/O that it won't return from.
+/// Whether no thread of the process runs: each is stopped, has ended, or is blocked in disk I/O.
 fn stands(pid: Pid) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else {
         return true;
@@ -82,10 +82,10 @@ fn stands(pid: Pid) -> bool {
     })
 }
 
-/// The state of a process or thread, of its `stat`; `None` when it is gone.
+/// The state of a process or thread in its `stat` file. `None` when it is gone.
 fn state_in(stat: impl AsRef<std::path::Path>) -> Option<char> {
     let status = std::fs::read_to_string(stat).ok()?;
-    // The state stands behind the name, which may hold anything.
+    // The state follows the name, which may hold any character.
     let (_, rest) = status.rsplit_once(')')?;
     rest.trim_start().chars().next()
 }

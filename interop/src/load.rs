@@ -20,7 +20,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// With the configuration in this directory, one call at a time.
+    /// Starts it with the configuration in this directory. It makes one call at a time.
     ///
     /// # Errors
     /// When the configuration can't be read.
@@ -39,7 +39,7 @@ impl Load {
                     let made = tokio::time::timeout(PATIENCE, fs.mkdirs(&path, 0o755, true)).await;
                     made.with_context(|| format!("no end of mkdirs {number}"))??;
                     count.fetch_add(1, Ordering::Relaxed);
-                    // Enough that something is always on its way; all of them are looked for at the end.
+                    // This is fast enough that a call is always under way. At the end every directory is checked.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 for number in 0..count.load(Ordering::Relaxed) {
@@ -53,10 +53,10 @@ impl Load {
         Ok(Load { stop, made, thread })
     }
 
-    /// Some more is acknowledged from now on.
+    /// Waits until more calls are acknowledged.
     ///
     /// # Panics
-    /// When nothing is, for a minute.
+    /// When none is within a minute.
     pub fn goes_on(&self) {
         let before = self.made.load(Ordering::Relaxed);
         wait_for("the load to go on", PATIENCE, || {
@@ -64,7 +64,7 @@ impl Load {
         });
     }
 
-    /// Stops, and looks for everything that was acknowledged; how much that was.
+    /// Stops, and checks everything that was acknowledged. Returns how many calls that were.
     ///
     /// # Errors
     /// When a call failed or something is gone.

@@ -1,4 +1,4 @@
-//! Two NameNodes, or more, on three JournalNodes or a shared directory, with DataNodes where wanted, each of them ours or
+//! Two or more NameNodes on three JournalNodes or a shared directory, and DataNodes if wanted. Each daemon is ours or
 //! Hadoop's, on the same directories and ports.
 
 mod datanodes;
@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many JournalNodes.
+/// Number of JournalNodes.
 const JOURNALNODES: usize = 3;
-/// Ports of the controllers, from the first one of the range on, behind those of the other daemons.
+/// First port of the controllers in the range, behind those of the other daemons.
 const CONTROLLER_PORTS: u16 = 60;
 
-/// Whose daemon serves.
+/// Which project's daemon serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `hathi`
@@ -29,21 +29,21 @@ pub enum Kind {
     Hadoops,
 }
 
-/// Where the edits are that all NameNodes have (`dfs.namenode.shared.edits.dir`).
+/// Place of the edits that all NameNodes share (`dfs.namenode.shared.edits.dir`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedEdits<'a> {
-    /// `qjournal://`: at the JournalNodes, by the host names that NameNodes know them by.
+    /// `qjournal://`: at the JournalNodes, under these host names.
     JournalNodes([&'a str; JOURNALNODES]),
     /// `file://`: in a directory.
     Directory,
 }
 
 impl SharedEdits<'_> {
-    /// At the JournalNodes, by their addresses.
+    /// At the JournalNodes, under their addresses.
     pub const QUORUM: SharedEdits<'static> = SharedEdits::JournalNodes(["127.0.0.1"; JOURNALNODES]);
 }
 
-/// The processes and their directories; nothing runs at first, and dropping it kills what runs.
+/// The processes and their directories. At first nothing runs. Dropping it kills every running process.
 ///
 /// There is no failover controller: the test moves the active role itself.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Configured, with empty directories; `more` is added to every daemon's configuration.
+    /// A pair with its configuration and empty directories. `more` is added to every daemon's configuration.
     ///
     /// # Errors
     /// When a port or a file can't be had.
@@ -75,7 +75,7 @@ impl Pair {
         Pair::with_namenodes(2, hathi, hadoop, shared, more)
     }
 
-    /// As [`Pair::new`], with so many NameNodes: seven at most, as the ports of DataNodes follow theirs.
+    /// As [`Pair::new`], with this number of NameNodes, at most seven, because the ports of DataNodes follow theirs.
     ///
     /// # Errors
     /// When a port or a file can't be had.
@@ -104,7 +104,7 @@ impl Pair {
             ("dfs.client.failover.sleep.base.millis", "50"),
             ("dfs.client.failover.sleep.max.millis", "500"),
             ("dfs.client.failover.max.attempts", "100"),
-            // Hadoop's NameNode ends when it waits longer for a majority; ours does not.
+            // Hadoop's NameNode ends when it waits longer for a majority. Ours does not.
             ("dfs.qjournal.write-txns.timeout.ms", "60000"),
         ]
         .iter()
@@ -140,7 +140,7 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Writes all configurations anew, with these shared edits; for daemons that start from now on.
+    /// Writes all configurations with these shared edits, for daemons that start from now on.
     ///
     /// # Errors
     /// When a file can't be written.
@@ -177,7 +177,7 @@ impl Pair {
             ];
             write_conf(&self.journalnode_conf(index), "hdfs://ns", &site, &own)?;
         }
-        // nn0 by itself, before there is any high availability.
+        // nn0 as the only NameNode, before there is any high availability.
         let address = self.address(Role::NameNode, 0).to_string();
         let own = [
             (
@@ -194,13 +194,13 @@ impl Pair {
         write_conf(&self.conf_alone(), &format!("hdfs://{address}"), &[], &own)
     }
 
-    /// The configuration of a NameNode; clients can use it, too.
+    /// The configuration of a NameNode. Clients can use it, too.
     #[must_use]
     pub fn conf(&self, index: usize) -> PathBuf {
         self.dir.path().join(format!("conf-nn{index}"))
     }
 
-    /// The configuration of nn0 as the only NameNode, with its edits in its own directory alone.
+    /// The configuration of nn0 as the only NameNode, with edits only in its own directory.
     #[must_use]
     pub fn conf_alone(&self) -> PathBuf {
         self.dir.path().join("conf-alone")
@@ -236,18 +236,18 @@ impl Pair {
         self.edits_dir(index).join("ns/current")
     }
 
-    /// The name of the file of the newest open segment at a JournalNode.
+    /// The name of the newest open segment's file at a JournalNode.
     #[must_use]
     pub fn open_segment(&self, index: usize) -> Option<String> {
         let entries = std::fs::read_dir(self.journal(index)).ok()?.flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        // What a killed one had open lies there until it is purged.
+        // The open segment of a killed JournalNode stays until it is purged.
         names
             .filter(|name| name.starts_with("edits_inprogress_") && !name.contains('.'))
             .max()
     }
 
-    /// What a daemon (`nn0`, `jn2`) has logged.
+    /// The log of a daemon (`nn0`, `jn2`).
     #[must_use]
     pub fn log(&self, daemon: &str) -> String {
         let text = std::fs::read(self.dir.path().join(format!("{daemon}.log"))).unwrap_or_default();
@@ -263,13 +263,13 @@ impl Pair {
         &all[2 * index..2 * index + 2]
     }
 
-    /// Where a daemon serves RPCs.
+    /// RPC address of a daemon.
     #[must_use]
     pub fn address(&self, role: Role, index: usize) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports(role, index)[0]).into()
     }
 
-    /// Where a daemon serves HTTP.
+    /// HTTP address of a daemon.
     #[must_use]
     pub fn http_address(&self, role: Role, index: usize) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports(role, index)[1]).into()
@@ -278,7 +278,7 @@ impl Pair {
     fn command(&self, kind: Kind, daemon: &str, conf: &Path, args: &[&str]) -> Result<Command> {
         Ok(match kind {
             Kind::Ours => {
-                // A write beyond the limit on the length of files shall be an error, as on a full disk, and no signal.
+                // A write beyond the limit on the length of files fails as on a full disk, without a signal.
                 let mut command = Command::new("bash");
                 command
                     .args(["-c", "trap '' XFSZ; exec \"$@\"", "hathi"])
@@ -323,7 +323,7 @@ impl Pair {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills a JournalNode (SIGKILL).
     ///
     /// # Errors
     /// When it does not run.
@@ -331,7 +331,7 @@ impl Pair {
         kill(&mut self.journalnodes[index])
     }
 
-    /// Runs a NameNode with options that end (`-format`, `-bootstrapStandby` ...).
+    /// Runs a NameNode with an option after which it ends (`-format`, `-bootstrapStandby` ...).
     ///
     /// # Errors
     /// When it fails; the message carries what it printed.
@@ -341,7 +341,7 @@ impl Pair {
         succeed(command).map(drop)
     }
 
-    /// One of our NameNodes, to be run with options that end.
+    /// A command for one of our NameNodes with an option after which it ends.
     ///
     /// # Errors
     /// Never.
@@ -351,7 +351,7 @@ impl Pair {
         Ok(command)
     }
 
-    /// Runs one of our NameNodes that is to end with an error; its exit code, and what it told.
+    /// Runs one of our NameNodes that should end with an error. Returns its exit code and its output.
     ///
     /// # Errors
     /// When it ends well.
@@ -379,7 +379,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Starts NameNodes side by side, and waits until they are standbys: those of Hadoop take their time.
+    /// Starts NameNodes at the same time, and waits until they are standbys. Hadoop's take their time.
     ///
     /// # Errors
     /// When one can't be started.
@@ -464,7 +464,7 @@ impl Pair {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills a failover controller (SIGKILL).
     ///
     /// # Errors
     /// When it does not run.
@@ -497,7 +497,7 @@ impl Pair {
         succeed(command).map(drop)
     }
 
-    /// SIGKILL.
+    /// Kills a NameNode (SIGKILL).
     ///
     /// # Errors
     /// When it does not run.
@@ -505,7 +505,7 @@ impl Pair {
         kill(&mut self.namenodes[index])
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Ends a NameNode (SIGTERM), and waits for its end.
     ///
     /// # Errors
     /// When it does not run.
@@ -537,7 +537,7 @@ impl Pair {
         crate::send_signal(self.pid(role, index)?, signal)
     }
 
-    /// No NameNode has ended.
+    /// Checks that no NameNode has ended.
     ///
     /// # Errors
     /// When one has.
@@ -557,7 +557,7 @@ impl Pair {
         });
     }
 
-    /// `active` or `standby`, as it says itself.
+    /// The state that a NameNode reports: `active` or `standby`.
     ///
     /// # Errors
     /// When it does not answer.
@@ -575,8 +575,8 @@ impl Pair {
         command
     }
 
-    /// Runs one of our tools. A NameNode that is to become active is waited for: `haadmin` itself, like Hadoop's, waits neither
-    /// for one that starts nor for the end of its safe mode.
+    /// Runs one of our tools. If a NameNode is to become active, this waits for it first: `haadmin` itself, like
+    /// Hadoop's, waits neither for a NameNode that starts nor for the end of its safe mode.
     ///
     /// # Errors
     /// When it fails; the message carries what it printed.
@@ -595,7 +595,7 @@ impl Pair {
         }
     }
 
-    /// The role moves in order.
+    /// Moves the active role in order.
     ///
     /// # Errors
     /// When it does not.
@@ -616,7 +616,7 @@ impl Drop for Pair {
         ] {
             for (index, child) in children.iter_mut().enumerate() {
                 names.push(format!("{kind}{index}"));
-                // Most of the errors are that it does not run, and nothing can be done about the others here.
+                // In most cases the error is that it does not run. Other errors can't be handled here.
                 let _ = kill(child);
             }
         }

@@ -1,19 +1,19 @@
-//! Ports that no other test takes.
+//! Ports that no other test uses.
 
 use anyhow::{Result, bail};
 use std::net::TcpListener;
 
-/// Where the ranges begin and end: below those in which `hathi quickstart` looks by itself, and far below those that
-/// the kernel hands out by itself.
+/// First port of all ranges. The ranges are below the ports in which `hathi quickstart` looks for free ones, and far
+/// below those that the kernel hands out by itself.
 const FIRST: u16 = 10_000;
 const LAST: u16 = 17_900;
-/// Ports in a range; the last one is the claim's.
+/// Ports in a range. The last one is the claim's.
 const SIZE: u16 = 100;
 
-/// A range of ports of 127.0.0.1 that is ours until it is dropped.
+/// A range of ports of 127.0.0.1 that belongs to this test until it is dropped.
 ///
-/// The daemons of a test come and go, so that their ports are free from time to time. A listener on the last port of
-/// the range, which nobody else uses, keeps other tests out of it all the while, those in other processes too.
+/// The daemons of a test come and go, so their ports are free from time to time. A listener on the last port of the
+/// range, which nothing else uses, keeps other tests out all the while, also in other processes.
 #[derive(Debug)]
 pub struct PortRange {
     base: u16,
@@ -21,10 +21,10 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// How many ports can be used.
+    /// Number of ports that can be used.
     pub const LEN: u16 = SIZE - 1;
 
-    /// Claims any range that nobody uses.
+    /// Claims a range that no test uses.
     ///
     /// # Errors
     /// When none is found.

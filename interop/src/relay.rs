@@ -6,8 +6,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Listens at one address and hands everything on to another one, and back. While it is cut, what comes is lost: connections
-/// stand and nobody answers, as when a network is gone.
+/// Listens at one address and passes everything on to another, in both directions. While it is cut, bytes are lost:
+/// connections stay open without any answer, as when a network fails.
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
@@ -28,7 +28,7 @@ impl Shared {
 }
 
 impl Relay {
-    /// Listens; who is behind `to` need not be there yet.
+    /// Starts to listen. The process behind `to` need not be there yet.
     ///
     /// # Errors
     /// When `from` is taken.
@@ -41,7 +41,7 @@ impl Relay {
                 if own.ended.load(Ordering::Acquire) {
                     return;
                 }
-                // Whoever called sees that nobody is there.
+                // Otherwise the caller's connection is closed.
                 if let Ok(outbound) = TcpStream::connect(to) {
                     pass(&own, &inbound, &outbound);
                     pass(&own, &outbound, &inbound);
@@ -51,12 +51,12 @@ impl Relay {
         Ok(Relay { shared, from })
     }
 
-    /// From now on nothing comes through.
+    /// From now on nothing is passed on.
     pub fn cut(&self) {
         self.shared.is_cut.store(true, Ordering::Release);
     }
 
-    /// New connections go through again; those of before have lost something, and end.
+    /// New connections are passed on again. Older ones have lost bytes, and are ended.
     pub fn mend(&self) {
         for stream in self.shared.open().drain(..) {
             // It may have ended.
@@ -83,7 +83,7 @@ fn pass(shared: &Arc<Shared>, from: &TcpStream, to: &TcpStream) {
                 break;
             }
         }
-        // The end of a connection does not come through either; it may have ended already.
+        // The end of a connection is not passed on either. It may have ended already.
         if !shared.is_cut.load(Ordering::Acquire) {
             let _ = to.shutdown(Shutdown::Both);
         }
@@ -94,7 +94,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Release);
         self.mend();
-        // Wakes the thread that listens; without it that waits for the end of the test's process.
+        // This wakes the listening thread. Otherwise that thread would wait until the test's process ends.
         let _ = TcpStream::connect(self.from);
     }
 }

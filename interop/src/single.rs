@@ -11,12 +11,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The first of three ports of each DataNode.
+/// First port of the DataNodes in the range. Each has three.
 const DATANODE_PORTS: u16 = 10;
-/// What the NameNode's process is called among the others.
+/// Name of the NameNode's process.
 const NAMENODE: &str = "namenode";
 
-/// The processes and their directories; nothing runs at first, and dropping it kills what runs.
+/// The processes and their directories. At first nothing runs. Dropping it kills every running process.
 #[derive(Debug)]
 pub struct Single {
     hathi: PathBuf,
@@ -28,7 +28,7 @@ pub struct Single {
 }
 
 impl Single {
-    /// Configured with so many name directories, all empty; `more` is added to every configuration.
+    /// A configuration with this number of name directories, all empty. `more` is added to every configuration.
     ///
     /// # Errors
     /// When a port or a file can't be had.
@@ -64,7 +64,7 @@ impl Single {
         Ok(single)
     }
 
-    /// The NameNode has these of its directories from its next start on.
+    /// From its next start on, the NameNode uses these of its directories.
     ///
     /// # Errors
     /// When a file can't be written.
@@ -99,13 +99,13 @@ impl Single {
         (Ipv4Addr::LOCALHOST, self.range.base() + which).into()
     }
 
-    /// Where the NameNode serves RPCs.
+    /// RPC address of the NameNode.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.port(0)
     }
 
-    /// Where its web server is.
+    /// Address of its web server.
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.port(1)
@@ -123,7 +123,7 @@ impl Single {
         self.dir.path().join(format!("name{index}"))
     }
 
-    /// The names of a name directory's files that begin so, sorted.
+    /// The names of a name directory's files with this prefix, sorted.
     #[must_use]
     pub fn files(&self, index: usize, prefix: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.name_dir(index).join("current"))
@@ -137,7 +137,7 @@ impl Single {
         names
     }
 
-    /// A command of one of the daemons.
+    /// A command for one of the daemons.
     ///
     /// # Errors
     /// When Hadoop is wanted and not there.
@@ -158,7 +158,7 @@ impl Single {
         Ok(command)
     }
 
-    /// Runs something that ends; what it printed.
+    /// Runs a daemon with options after which it ends. Returns its output.
     ///
     /// # Errors
     /// When it fails; the message carries what it printed.
@@ -174,7 +174,7 @@ impl Single {
         Ok(printed)
     }
 
-    /// One of our tools.
+    /// Runs one of our tools.
     ///
     /// # Errors
     /// When it fails; the message carries what it printed.
@@ -186,7 +186,7 @@ impl Single {
         self.dir.path().join(format!("{name}.log"))
     }
 
-    /// What a daemon has logged.
+    /// The log of a daemon.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
         String::from_utf8_lossy(&std::fs::read(self.log_file(name)).unwrap_or_default()).into_owned()
@@ -226,7 +226,7 @@ impl Single {
         Ok(())
     }
 
-    /// Where a SecondaryNameNode's web server is.
+    /// Address of a SecondaryNameNode's web server.
     #[must_use]
     pub fn secondary_http_address(&self) -> SocketAddr {
         self.port(2)
@@ -261,7 +261,7 @@ impl Single {
         self.spawn(&name, command, self.port(DATANODE_PORTS + 3 * index))
     }
 
-    /// SIGKILL for the NameNode, and waits for its end.
+    /// Kills the NameNode (SIGKILL), and waits for its end.
     ///
     /// # Errors
     /// When it does not run.
@@ -272,7 +272,7 @@ impl Single {
         Ok(())
     }
 
-    /// Waits until the NameNode ends by itself; its exit code.
+    /// Waits until the NameNode ends by itself. Returns its exit code.
     ///
     /// # Errors
     /// When it was not started.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Where packages put it; it wants to be started by its whole path.
+/// Path at which packages install it. It must be started by its full path.
 const PROGRAM: &str = "/usr/sbin/sshd";
 
-/// A running server, for the user that runs the test; dropping it kills it.
+/// A running server for the user of the test. Dropping it kills it.
 #[derive(Debug)]
 pub struct Sshd {
     dir: TempDir,
@@ -22,8 +22,8 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts a server; `None`, with a line that says so, where there is none and none can be installed. With `CI=true` that is
-    /// an error.
+    /// Starts a server. Returns `None`, with a message, if none is installed and none can be installed. With `CI=true`
+    /// that is an error.
     ///
     /// # Errors
     /// When it does not start.
@@ -72,25 +72,25 @@ impl Sshd {
         Ok(Some(sshd))
     }
 
-    /// Where it listens.
+    /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports.base()
     }
 
-    /// The private key that it lets in.
+    /// The private key that it accepts.
     #[must_use]
     pub fn key(&self) -> PathBuf {
         self.dir.path().join("client")
     }
 
-    /// One that it does not know.
+    /// A private key that it does not know.
     #[must_use]
     pub fn unknown_key(&self) -> PathBuf {
         self.dir.path().join("host")
     }
 
-    /// Whether it has not ended.
+    /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
@@ -100,7 +100,7 @@ impl Sshd {
     }
 }
 
-/// Has the packages installed where they are missing, under CI.
+/// Installs the packages where they are missing, with `CI=true`.
 fn install() -> Result<()> {
     let is_there = || Path::new(PROGRAM).exists() && has("fuser") && has("ssh");
     if !is_there() {
@@ -129,14 +129,14 @@ fn install() -> Result<()> {
             "psmisc",
         ];
         if apt(&packages).is_err() {
-            // Its lists may be missing or old.
+            // The package lists may be missing or old.
             apt(&["update"])?;
             apt(&packages)?;
         }
         ensure!(is_there(), "{PROGRAM} is missing");
     }
     if rustix::process::getuid().is_root() {
-        // Where it locks itself in while it does not know who calls.
+        // Directory that the server locks itself into before it knows its caller.
         std::fs::create_dir_all("/run/sshd")?;
     }
     Ok(())
@@ -152,7 +152,7 @@ fn has(program: &str) -> bool {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        // It may have ended, and nothing can be done about it here.
+        // It may have ended, and an error can't be handled here.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

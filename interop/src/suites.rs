@@ -1,7 +1,7 @@
 //! Hadoop's own test suites, from its published test jars, on our daemons and on Hadoop's.
 //!
-//! The suites start a `MiniDFSCluster`. For our daemons a class of that name stands first on the class path
-//! (`interop/java/suites`), which starts `hathi quickstart` with the settings that the suite asks for.
+//! The suites start a `MiniDFSCluster`. For our daemons a class of that name comes first on the class path
+//! (`interop/java/suites`). It starts `hathi quickstart` with the settings of the suite.
 
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
@@ -108,11 +108,12 @@ pub const SUITES: &[(&str, &str)] = &[
     ),
     ("shell-xattr", "org.apache.hadoop.cli.TestXAttrCLI"),
     ("shell-delete", "org.apache.hadoop.cli.TestDeleteCLI"),
-    // It leaves the JVM with another user.
+    // This suite leaves the JVM with a different user.
     ("glob-paths", "org.apache.hadoop.fs.TestGlobPaths"),
 ];
 
-/// Tests that do not hold on our daemons: the suite, the end of the test's name, and why. Every one is there to be taken out.
+/// Tests that fail on our daemons: the suite, the end of the test's name, and the reason. Each of them should be
+/// removed from this list some day.
 pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("glob-paths", "testGlobFillsInSchemeOnFC", SYMLINKS),
     ("glob-paths", "testGlobFillsInSchemeOnFS", SYMLINKS),
@@ -126,7 +127,7 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("shell", "renameSnapshot", SNAPSHOTS),
     ("shell", "deleteSnapshot", SNAPSHOTS),
 ];
-/// A test that copies to a local file of this name, and fails on Hadoop's cluster too where there is one already.
+/// A test that copies to a local file of this name. If the file exists, it fails on Hadoop's cluster, too.
 const COPIES_TO: (&str, &str, &str) = (
     "shell-xattr",
     "setfattr : Try to read a file protected by the unreadable by superuser xattr",
@@ -135,7 +136,7 @@ const COPIES_TO: (&str, &str, &str) = (
 const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
 const SNAPSHOTS: &str = "snapshots are refused";
 
-/// Why a test of a suite does not hold on our daemons, if it is known not to.
+/// Why a test of a suite is known to fail on our daemons.
 #[must_use]
 pub fn different(suite: &str, test: &str) -> Option<&'static str> {
     let name = test.split_once(": ").map_or(test, |(_, name)| name);
@@ -149,21 +150,21 @@ pub fn different(suite: &str, test: &str) -> Option<&'static str> {
     known.next().map(|(_, _, why)| *why)
 }
 
-/// What became of a test.
+/// Result of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It holds.
     Passed,
-    /// It does not apply, as it says itself.
+    /// The test itself says that it does not apply.
     Skipped,
-    /// With the first line of what was wrong.
+    /// The test failed. The text is the first line of its message.
     Failed(String),
 }
 
-/// The tests of a suite, by their names. A shell suite's are its commands, by number and description.
+/// The tests of a suite, by name. A shell suite's tests are its commands, by number and description.
 pub type Outcomes = BTreeMap<String, Outcome>;
 
-/// Runs suites, one after the other in one JVM, and returns each one's tests.
+/// Runs suites one after another in one JVM. Returns the tests of each.
 ///
 /// # Errors
 /// When Hadoop's jars can't be prepared, the JVM does not come to its end, or a name is unknown.
@@ -176,7 +177,7 @@ pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BT
             .with_context(|| format!("no suite {name}"))?;
         classes.push((*class, *name));
     }
-    // In the order of the list, as some leave the JVM otherwise than they found it.
+    // They run in the order of the list, because some leave the JVM changed.
     classes.sort_by_key(|(class, _)| SUITES.iter().position(|(_, known)| known == class));
     let suite_of = |class: &str| classes.iter().find(|(known, _)| *known == class).map(|(_, name)| *name);
     let work = tempfile::TempDir::with_prefix("hathi-suites-")?;
@@ -196,7 +197,7 @@ pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BT
     let mut commands = Commands::default();
     let mut ended = false;
     for line in out.lines() {
-        // What tests print themselves may be anything.
+        // Tests print lines of their own, which are skipped.
         let Ok(line) = line else { continue };
         ended |= line == "END";
         commands.take(&line);
@@ -207,7 +208,7 @@ pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BT
         let &[outcome, class, test, why] = fields.as_slice() else {
             continue;
         };
-        // A whole class that failed is named where a test's name would be.
+        // If a whole class fails, its name is in the place of the test's name.
         let suite = suite_of(class).or_else(|| suite_of(test.split(' ').next()?));
         let outcomes = all.entry(suite.unwrap_or(class).to_owned()).or_default();
         let ran = std::mem::take(&mut commands).ran;
@@ -227,7 +228,7 @@ pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BT
     Ok(all)
 }
 
-/// The commands of a shell suite, which counts as one test, as it lists them at its end.
+/// The commands of a shell suite, as it lists them at its end. To JUnit the suite is one test.
 #[derive(Default)]
 struct Commands {
     ran: Outcomes,
@@ -261,7 +262,7 @@ impl Commands {
 }
 
 impl Hadoop {
-    /// A JVM with everything but the class that runs the suites.
+    /// A command for a JVM without the class that runs the suites.
     fn suites(&self, on: Kind) -> Result<Command> {
         let home = self.home();
         let java = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/suites");
@@ -288,7 +289,7 @@ impl Hadoop {
     }
 }
 
-/// What Hadoop's own scripts open to reflection.
+/// Packages that Hadoop's own scripts open to reflection.
 const OPEN_PACKAGES: [&str; 10] = [
     "java.lang",
     "java.util",
@@ -302,7 +303,7 @@ const OPEN_PACKAGES: [&str; 10] = [
     "sun.nio.ch",
 ];
 
-/// The shell suites tell each command's result by their log alone.
+/// The shell suites report each command's result only in their log.
 const LOG4J: &str = "log4j.rootLogger=OFF\n\
     log4j.logger.org.apache.hadoop.cli.CLITestHelper=INFO,console\n\
     log4j.appender.console=org.apache.log4j.ConsoleAppender\n\

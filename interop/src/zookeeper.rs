@@ -10,10 +10,10 @@ use std::process::Child;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A JVM under load takes its time.
+/// Time limit. A JVM under load takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server alone, or an ensemble; dropping it kills what runs.
+/// A single server or an ensemble. Dropping it kills every running server.
 #[derive(Debug)]
 pub struct ZooKeeper {
     hadoop: Hadoop,
@@ -24,7 +24,7 @@ pub struct ZooKeeper {
 }
 
 impl ZooKeeper {
-    /// Starts so many servers, with a tick of 100 ms: sessions may be as short as 200 ms.
+    /// Starts `count` servers with a tick of 100 ms, so that sessions may be as short as 200 ms.
     ///
     /// # Errors
     /// When a port, a file or Java can't be had.
@@ -66,7 +66,7 @@ impl ZooKeeper {
         servers.join(",")
     }
 
-    /// Where a server serves clients.
+    /// Client address of a server.
     #[must_use]
     pub fn address(&self, index: u16) -> SocketAddr {
         (self.host, self.port(index)).into()
@@ -110,7 +110,7 @@ impl ZooKeeper {
                 .hadoop
                 .command(self.dir.path(), class, &[&config.display().to_string()]);
             command
-                // For the answer to `srvr`, before a quorum is there as well.
+                // This enables the answer to `srvr`, also before there is a quorum.
                 .env("JAVA_TOOL_OPTIONS", "-Dzookeeper.4lw.commands.whitelist=srvr")
                 .stdout(log.try_clone()?)
                 .stderr(log);
@@ -123,7 +123,7 @@ impl ZooKeeper {
         Ok(())
     }
 
-    /// The server of an ensemble that leads.
+    /// The leader of an ensemble.
     ///
     /// # Panics
     /// When there is none within a minute.
@@ -134,7 +134,7 @@ impl ZooKeeper {
         })
     }
 
-    /// SIGKILL for one server.
+    /// Kills one server (SIGKILL).
     ///
     /// # Errors
     /// When it does not run.
@@ -158,7 +158,7 @@ impl ZooKeeper {
         Ok(())
     }
 
-    /// SIGKILL for every server.
+    /// Kills every server (SIGKILL).
     ///
     /// # Errors
     /// When one can't be waited for.
@@ -188,7 +188,7 @@ fn mode(address: SocketAddr) -> Option<String> {
 
 impl Drop for ZooKeeper {
     fn drop(&mut self) {
-        // Nothing to be done about it here.
+        // An error can't be handled here.
         let _ = self.kill();
     }
 }

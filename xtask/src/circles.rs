@@ -1,12 +1,13 @@
 //! Circles of modules inside a crate: modules that can only be understood, moved and tested together.
 //!
-//! An edge is a path that begins with `crate`, `super` or `self`; what a module re-exports counts as where it is from.
-//! Parents and children don't count: a module that is divided into files names its parts, and these name it.
+//! An edge is a path that begins with `crate`, `super` or `self`. A re-exported item counts as one of the module that
+//! defines it. Edges between a module and its parents or children don't count: a module that is divided into files
+//! names its parts, and the parts name it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The circles that there are, each as the modules in it. The list may only get shorter: a module that leaves a circle leaves
-/// the list, and nothing joins.
+/// The known circles, each as the modules in it. The list may only get shorter: a module that leaves a circle leaves
+/// the list, and no module joins one.
 const CIRCLES: &[(&str, &[&str])] = &[
     ("formats", &["conf::address", "proto"]),
     ("formats", &["editlog::decode", "editlog::encode", "editlog::wire"]),
@@ -122,12 +123,11 @@ const CIRCLES: &[(&str, &[&str])] = &[
     ("node/zkfc", &["fence", "graceful", "namenode", "run"]),
 ];
 
-/// A module of a crate: its file's text, with its tests cut off.
+/// The modules of a crate by name: the text of each file, without its tests.
 type Modules = BTreeMap<String, String>;
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// Looks for circles in all crates, of which these are the files below `src`: the crate's folder, the file's path below
-/// `src`, and its text.
+/// Looks for circles in all crates. Each file comes as the crate's folder, its path below `src`, and its text.
 pub fn check<'a>(files: impl Iterator<Item = (&'a str, &'a str, &'a str)>, findings: &mut Vec<String>) {
     let mut crates: BTreeMap<&str, Modules> = BTreeMap::new();
     for (folder, path, text) in files {
@@ -145,7 +145,7 @@ pub fn check<'a>(files: impl Iterator<Item = (&'a str, &'a str, &'a str)>, findi
     }
 }
 
-/// The name of the module in a file, without `crate`; none for programs and for tests.
+/// The name of the module in a file, without `crate`. `None` for programs and tests.
 fn module_of(path: &str) -> Option<String> {
     let path = path.strip_suffix(".rs")?;
     let mut parts: Vec<&str> = path.split('/').collect();
@@ -164,7 +164,7 @@ fn without_comments(code: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Takes out the modules that are declared for tests only.
+/// Removes the modules that are declared only for tests.
 fn drop_tests(modules: &mut Modules) {
     let mut tests = Vec::new();
     for (name, code) in &*modules {
@@ -195,7 +195,7 @@ fn is_below(module: &str, ancestor: &str) -> bool {
     ancestor.is_empty() || module.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// The paths in a code that begin with one of these words, without it.
+/// The paths in the code that begin with one of these words, without that word.
 fn paths<'a>(code: &'a str, head: &str) -> Vec<Vec<&'a str>> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices(head) {
@@ -214,13 +214,13 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Reads what stands behind a `::`, with all branches of its braces, and returns the rest of the text.
+/// Reads the path behind a `::`, with all branches in braces. Returns the rest of the text.
 fn read_tree<'a>(code: &'a str, path: &mut Vec<&'a str>, found: &mut Vec<Vec<&'a str>>) -> &'a str {
     let mut rest = code.trim_start();
     if let Some(mut inner) = rest.strip_prefix('{') {
         while !inner.is_empty() && !inner.starts_with('}') {
             inner = read_tree(inner, path, found).trim_start();
-            // `as OtherName` and the like are passed over.
+            // `as OtherName` and the like are skipped.
             let end = inner.find([',', '}']).unwrap_or(inner.len());
             inner = &inner[end..];
             inner = inner.strip_prefix(',').unwrap_or(inner).trim_start();
@@ -245,12 +245,12 @@ fn read_tree<'a>(code: &'a str, path: &mut Vec<&'a str>, found: &mut Vec<Vec<&'a
     rest
 }
 
-/// What modules name under another module's path, and where that is.
+/// Re-exported names: from the path under which a module offers them to the module that defines them.
 type Reexports = BTreeMap<(String, String), String>;
 
 fn edges(modules: &Modules) -> Edges {
     let mut reexports = Reexports::new();
-    // Twice, as what is passed on may have been passed on before.
+    // Two passes are made, because a re-exported name may be re-exported again.
     for _ in 0..2 {
         for (name, code) in modules {
             for line in code.split(';').filter_map(exported) {
@@ -280,7 +280,7 @@ fn edges(modules: &Modules) -> Edges {
     edges
 }
 
-/// What stands behind `pub use` at the end of a piece of code.
+/// The path behind `pub use` at the end of a piece of code.
 fn exported(piece: &str) -> Option<&str> {
     let last = ["pub use ", "pub(crate) use ", "pub(super) use "];
     last.iter()
@@ -288,7 +288,7 @@ fn exported(piece: &str) -> Option<&str> {
         .map(|(_, path)| path)
 }
 
-/// The module in which the end of a path is, as seen from another module.
+/// The module that defines the end of a path, as seen from module `from`.
 fn resolve(modules: &Modules, reexports: &Reexports, from: &str, path: &[&str]) -> String {
     let mut at = from.to_owned();
     for (place, part) in path.iter().enumerate() {
@@ -311,7 +311,7 @@ fn resolve(modules: &Modules, reexports: &Reexports, from: &str, path: &[&str]) 
     at
 }
 
-/// Holds the circles of a crate against those that are known.
+/// Compares the circles of a crate with the known ones.
 fn compare(folder: &str, edges: &Edges, known: &[BTreeSet<&str>], findings: &mut Vec<String>) {
     let circles = circles(edges);
     for circle in &circles {
@@ -339,7 +339,7 @@ fn compare(folder: &str, edges: &Edges, known: &[BTreeSet<&str>], findings: &mut
     }
 }
 
-/// Sets of modules of which each reaches every other one.
+/// Sets of modules in which each module reaches every other one.
 fn circles(edges: &Edges) -> Vec<BTreeSet<&str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> = edges.keys().map(|from| (&**from, reach(edges, from))).collect();
     let mut circles: Vec<BTreeSet<&str>> = Vec::new();
@@ -366,7 +366,7 @@ fn reach<'a>(edges: &'a Edges, from: &str) -> BTreeSet<&'a str> {
     reached
 }
 
-/// The shortest way from a module back to itself.
+/// The shortest path from a module back to itself.
 fn shortest<'a>(edges: &'a Edges, begin: &'a str) -> Vec<&'a str> {
     let mut before: BTreeMap<&str, &str> = BTreeMap::new();
     let mut waiting = VecDeque::from([begin]);

@@ -1,22 +1,22 @@
-//! What the documents name has to be there: tests, files, lines of logs and attributes of `/jmx`.
+//! Checks that tests, files, lines of logs and attributes of `/jmx` that the documents name exist.
 
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Names of tests are sentences: this many words at least. What has fewer is looked for by nobody.
+/// Fewest words in a name that is taken for a test's. Names of tests are sentences. Shorter names are not looked for.
 const WORDS_MIN: usize = 3;
-/// What is written like the name of a test and is none.
+/// Beginnings of names that look like a test's and are none.
 const NO_TESTS: &[&str] = &["edits_", "fsimage_", "hathi_", "arithmetic_side_effects"];
-/// Where operators look up what a line of a log means.
+/// The document in which operators look up lines of logs.
 const OPERATIONS: &str = "docs/operations.md";
-/// The part of it about attributes and lines.
+/// Its section about attributes and lines.
 const ALARMS: &str = "## What each alarm means";
-/// The part of it whose table has a test in each row.
+/// The section of compatibility.md in which each row of a table names a test.
 const BEHAVIOURS: &str = "## What high availability promises, and the test of it";
 const COMPATIBILITY: &str = "docs/compatibility.md";
 
-/// Compares the documents with all code of the workspace, of which these are the texts.
+/// Compares the documents with the code of the workspace. `code` has the texts of all files.
 pub fn check(root: &Path, code: &[String], findings: &mut Vec<String>) -> Result<()> {
     let tests: BTreeSet<&str> = code.iter().flat_map(|text| tests_in(text)).collect();
     ensure!(!tests.is_empty(), "no tests are found");
@@ -45,7 +45,7 @@ pub fn check(root: &Path, code: &[String], findings: &mut Vec<String>) -> Result
     Ok(())
 }
 
-/// The documents in a folder, which is empty or ends with a slash.
+/// The documents in a folder. `folder` is empty or ends with a slash.
 fn markdown_in(root: &Path, folder: &str) -> Result<Vec<String>> {
     let mut documents = Vec::new();
     for entry in std::fs::read_dir(root.join(folder))? {
@@ -57,7 +57,7 @@ fn markdown_in(root: &Path, folder: &str) -> Result<Vec<String>> {
     Ok(documents)
 }
 
-/// The files that a line links to, without the place inside of them.
+/// The files that a line links to, without anchors.
 fn linked_files(line: &str) -> impl Iterator<Item = &str> {
     let targets = line
         .split("](")
@@ -81,12 +81,12 @@ fn tests_in(text: &str) -> Vec<&str> {
     tests
 }
 
-/// What stands between backquotes in a line.
+/// The code spans in a line.
 fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// A sentence with `_` for its blanks; the end may be left open by `*`.
+/// Whether a span is a sentence with `_` for its blanks. Its end may be left open by `*`.
 fn names_a_test(span: &str) -> bool {
     let name = span.strip_suffix('*').unwrap_or(span);
     name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -104,7 +104,7 @@ fn is_there(name: &str, tests: &BTreeSet<&str>) -> bool {
     }
 }
 
-/// A file of code, from the root on.
+/// Whether a span is the path of a source file from the root on.
 fn names_a_file(span: &str) -> bool {
     let rings = [
         "formats/", "core/", "node/", "hathi/", "sim/", "interop/", "fuzz/", "xtask/",
@@ -114,7 +114,7 @@ fn names_a_file(span: &str) -> bool {
         && !span.contains(['{', ' ', '*'])
 }
 
-/// The lines below a heading up to the next one of its kind, with their numbers.
+/// The lines below a heading up to the next heading of the same level, with their numbers.
 fn section<'a>(name: &str, text: &'a str, heading: &str) -> Result<Vec<(usize, &'a str)>> {
     let lines = (1..).zip(text.lines()).skip_while(|(_, line)| *line != heading).skip(1);
     let lines: Vec<_> = lines.take_while(|(_, line)| !line.starts_with("## ")).collect();
@@ -122,11 +122,11 @@ fn section<'a>(name: &str, text: &'a str, heading: &str) -> Result<Vec<(usize, &
     Ok(lines)
 }
 
-/// Rows of the table of behaviours in which no test is named.
+/// Rows of the table of behaviours that name no test.
 fn untested(name: &str, text: &str, tests: &BTreeSet<&str>) -> Result<Vec<String>> {
     let rows = section(name, text, BEHAVIOURS)?;
     let rows = rows.into_iter().filter(|(_, line)| line.starts_with("| "));
-    // The row of the titles.
+    // The first row has the titles.
     let untested = rows.skip(1).filter(|(_, line)| {
         let mut named = code_spans(line).filter(|span| names_a_test(span));
         !named.any(|span| is_there(span, tests))
@@ -136,9 +136,9 @@ fn untested(name: &str, text: &str, tests: &BTreeSet<&str>) -> Result<Vec<String
         .collect())
 }
 
-/// Lines of logs and attributes that no code has.
+/// Lines of logs and attributes that are not in the code.
 fn unknown_alarms(name: &str, text: &str, code: &[String]) -> Result<Vec<String>> {
-    // Literals go on in the next line of the code.
+    // Literals may continue on the next line of the code.
     let code: Vec<String> = code.iter().map(|text| joined(text)).collect();
     let mut unknown = Vec::new();
     for (number, line) in section(name, text, ALARMS)? {
@@ -148,7 +148,7 @@ fn unknown_alarms(name: &str, text: &str, code: &[String]) -> Result<Vec<String>
             "ERROR" | "WARN" => code_spans(second).map(str::to_owned).collect(),
             _ => {
                 let attributes = code_spans(first).map(|span| span.split('-').next().unwrap_or_default());
-                // Quantiles have the interval and the per cent in their names.
+                // Quantiles have the interval and the percentage in their names.
                 let attributes = attributes.filter(|name| !name.contains("Percentile"));
                 attributes.map(|name| format!("\"{name}")).collect()
             }
@@ -162,7 +162,7 @@ fn unknown_alarms(name: &str, text: &str, code: &[String]) -> Result<Vec<String>
     Ok(unknown)
 }
 
-/// A text without the ends of lines that a backslash takes out of literals.
+/// The text with continued string literals on one line.
 fn joined(text: &str) -> String {
     let mut parts = text.split("\\\n");
     let first = parts.next().unwrap_or_default().to_owned();

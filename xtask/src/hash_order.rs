@@ -1,15 +1,15 @@
-//! What walks through a map by hash sees its entries in an order that depends on all that was ever in it. Two NameNodes
-//! with the same namespace have other orders, and so has a map of the standard library in each run.
+//! A walk over a hash map visits its entries in an order that depends on everything that was ever in it. Two NameNodes
+//! with the same namespace have different orders, and a map of the standard library has a different order in each run.
 //!
-//! So nothing deterministic has such a map of the standard library, and a walk through another one says in a comment
-//! that begins with `order:` why its order changes nothing.
+//! So deterministic code has no hash map of the standard library. A walk over any other hash map says, in a comment
+//! that begins with `order:`, why its order changes nothing.
 
 use std::collections::BTreeSet;
 
-/// What is deterministic: the same calls lead to the same state and the same actions.
+/// Deterministic code: the same calls lead to the same state and the same actions.
 const DETERMINISTIC: &[&str] = &["core/", "formats/src", "sim/src"];
 
-/// Methods that walk through a map.
+/// Methods that walk over a map.
 const WALKS: &[&str] = &[
     ".iter()",
     ".iter_mut()",
@@ -24,7 +24,7 @@ const WALKS: &[&str] = &[
     ".extract_if(",
 ];
 
-/// Looks at the files of one crate: their names from the root on, and their texts.
+/// Checks the files of one crate, given as paths from the root on and texts.
 pub fn check(files: &[(&str, &str)], findings: &mut Vec<String>) {
     let files = files.iter().filter(|(name, _)| {
         DETERMINISTIC.iter().any(|place| name.starts_with(place))
@@ -57,7 +57,7 @@ pub fn check(files: &[(&str, &str)], findings: &mut Vec<String>) {
     }
 }
 
-/// The names of fields and variables that are maps or tables by hash.
+/// The names of fields and variables that are hash maps or hash tables.
 fn maps_in(code: &str) -> Vec<&str> {
     let declarations = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     let declarations = declarations.filter_map(|line| {
@@ -75,7 +75,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Whether the name between these two is walked through.
+/// Whether the code before and after a name walks over it.
 fn is_walk(before: &str, after: &str) -> bool {
     let begins = before.chars().next_back().is_none_or(|c| !is_word(c));
     let ends = after.chars().next().is_none_or(|c| !is_word(c));

@@ -1,6 +1,6 @@
-//! Chores of the project: `cargo xtask ci` runs everything that must hold, `cargo xtask tidy` the checks of structure,
-//! `cargo xtask doc` writes the pages of all crates, and
-//! `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]` runs the decoders over ever new mutations.
+//! Tasks of the project. `cargo xtask ci` runs everything that must hold. `cargo xtask tidy` runs the checks of
+//! structure. `cargo xtask doc` writes the pages of all crates. `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]`
+//! runs the decoders over ever new mutations.
 
 mod circles;
 mod docs;
@@ -41,7 +41,8 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Formatting, structure, the dependencies, and then every test, in whose build the lints are.
+/// Runs the formatter, the checks of structure and of dependencies, and then every test. The tests are built with the
+/// lints.
 fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     timed("tidy", || tidy::check(&root()))?;
@@ -49,8 +50,8 @@ fn ci() -> Result<()> {
     timed("tests", || tests::run(&root()))
 }
 
-/// Compares the dependencies with `deny.toml`. A machine without cargo-deny only says that nobody looked: the tool is compiled
-/// for minutes, and what it looks at changes with `Cargo.lock` alone.
+/// Compares the dependencies with `deny.toml`. On a machine without cargo-deny only a notice is printed: building the
+/// tool takes minutes, and its result changes only with `Cargo.lock`.
 fn deny() -> Result<()> {
     let installed = cargo_command(&["deny", "--version"])
         .stdout(Stdio::null())
@@ -66,8 +67,8 @@ fn deny() -> Result<()> {
     cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])
 }
 
-/// Cargo with Clippy in the place of the compiler, as `cargo clippy` has it, for what `cargo test` builds: the whole workspace
-/// would be compiled a second time only for its lints. A warning ends the build.
+/// Cargo with Clippy in place of the compiler, as in `cargo clippy`, for the build of `cargo test`. Otherwise the whole
+/// workspace would be compiled a second time only for its lints. A warning ends the build.
 fn cargo_with_lints(args: &[&str]) -> Command {
     let mut command = cargo_command(args);
     let driver = Path::new(env!("CARGO")).with_file_name("clippy-driver");
@@ -77,10 +78,10 @@ fn cargo_with_lints(args: &[&str]) -> Command {
     command
 }
 
-/// The pages of all crates, for those who work on them: private items are in them. A link that leads nowhere is an error.
+/// Writes the pages of all crates, with private items, for developers. A broken link is an error.
 ///
-/// It is no part of `ci`: rustdoc needs the metadata of every dependency, which the build of the tests does not leave behind,
-/// and that costs more than a minute on two cores.
+/// It is no part of `ci`. rustdoc needs the metadata of every dependency, which the build of the tests does not leave
+/// behind, and that costs more than a minute on two cores.
 fn doc() -> Result<()> {
     timed("cargo doc", || {
         let status = cargo_command(&[
@@ -99,7 +100,7 @@ fn doc() -> Result<()> {
     })
 }
 
-/// Mutated bytes for the decoders, with what was said behind `fuzz`. What breaks one is kept in `fuzz/corpus`.
+/// Runs the fuzz targets with the arguments behind `fuzz`. Inputs that break a target are kept in `fuzz/corpus`.
 fn fuzz() -> Result<()> {
     let given: Vec<String> = std::env::args().skip(2).collect();
     let mut args = vec!["run", "--profile", "fuzz", "--locked", "--package", "hathi-fuzz", "--"];
@@ -111,8 +112,8 @@ fn cargo_command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(args).current_dir(root());
     if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-        // Nobody builds there a second time, nor looks into a program with a debugger: what the compiler would keep or write for
-        // that only costs. A panic says its line without it.
+        // CI builds only once and needs no debugger, so incremental data and debug information would only cost time. A
+        // panic names its line without them.
         command.env("CARGO_INCREMENTAL", "0");
         command.env("CARGO_PROFILE_DEV_DEBUG", "none");
     }

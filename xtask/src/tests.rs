@@ -1,7 +1,7 @@
 //! Every test of the workspace.
 //!
-//! The tests of real processes mostly wait, for failovers and for the real Hadoop; those of the cores and simulators only compute.
-//! So the computing ones run beside the waiting ones, and only when a core would be idle.
+//! The tests of real processes mostly wait, for failovers and for the real Hadoop. Those of the cores and simulators
+//! only compute. So the computing tests run beside the waiting ones, and only while a core would be idle.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// A program whose tests wait for time-outs nearly all the time, each with a cluster of its own; and how many of them run side
-/// by side.
+/// A program whose tests wait for time-outs nearly all the time, each with a cluster of its own, and the number of its
+/// tests that run at the same time.
 const WAITS_MOST: (&str, &str) = ("hathi hostile", "4");
 
-/// How many of the programs that only compute run side by side: most of them have a single thread at their end.
+/// Most computing programs that run at the same time. Most of them have only one busy thread at their end.
 const COMPUTING: usize = 2;
 
 /// A test program that cargo has built.
 struct Program {
-    /// The folder of its package and the name of its target.
+    /// Folder of its package and name of its target.
     name: String,
     executable: PathBuf,
-    /// Where cargo would run it: the folder of the package.
+    /// Folder in which cargo runs it, which is that of its package.
     folder: PathBuf,
     /// Whether it only computes: it belongs to a core, to the formats or to a simulator.
     computes: bool,
@@ -42,7 +42,8 @@ impl Program {
 
 /// Builds and runs every test, and fails with the names of all that failed.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    // Alone: a compiler writes so much to the disk that processes under test would wait for their own syncs.
+    // Nothing runs beside the build: a compiler writes so much to the disk that processes under test would wait for
+    // their own syncs.
     let programs = crate::timed("building the tests, with lints", || build(root))?;
     crate::timed("examples in the documentation", || {
         let status = crate::cargo_with_lints(&["test", "--workspace", "--locked", "--doc", "--quiet"]).status()?;
@@ -81,7 +82,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the test programs and returns them in the order of their names.
+/// Builds the test programs. Returns them sorted by name.
 fn build(root: &Path) -> Result<Vec<Program>> {
     let output = crate::cargo_with_lints(&[
         "test",
@@ -125,8 +126,8 @@ fn build(root: &Path) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// Runs a program only while a core would be idle (`SCHED_IDLE`), and returns whether it passed.
-/// What it prints is shown in one piece at its end, so that it does not mix with what runs beside it.
+/// Runs a program only while a core would be idle (`SCHED_IDLE`). Returns whether it passed. Its output is printed in
+/// one piece at the end, so that outputs do not mix.
 fn passes_beside(program: &Program) -> bool {
     let (name, started) = (&program.name, Instant::now());
     let mut idle = Command::new("chrt");

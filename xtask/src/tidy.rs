@@ -1,16 +1,16 @@
-//! Checks of structure that no compiler makes: who may depend on whom, what the pure crates may use, how long a file
-//! may be, which words must not be left behind, circles of modules, walks in the order of a hash, and whether the documents
-//! name what is there.
+//! Checks of structure that no compiler makes: which crate may depend on which, what the pure crates may use, the
+//! length of files, markers of unfinished work, circles of modules, walks in the order of a hash, and whether the
+//! things that the documents name exist.
 
 use crate::{circles, docs, hash_order};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A file longer than this is two thoughts.
+/// Longest file, in lines. A longer one should be divided.
 const LINES_MAX: usize = 1000;
 
-/// Each crate's own crates that it may name: dependencies point down this list only.
+/// The crates of ours that each crate may depend on. Dependencies only point up in this list.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("hathi-formats", &[]),
     ("hathi-storage", &["hathi-formats"]),
@@ -81,7 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-zkfc",
         ],
     ),
-    // What starts processes and speaks with them knows none of their insides.
+    // The crate that starts processes and talks to them knows nothing of their insides.
     ("hathi-interop", &["hathi-formats", "hathi-net", "hathi-client"]),
     ("xtask", &[]),
     (
@@ -113,7 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What the pure rings must not reach, directly; their closure is checked through [`MAY_USE`].
+/// Crates that the pure crates must not depend on directly. Indirect dependencies are checked through [`MAY_USE`].
 const IMPURE: &[&str] = &[
     "tokio",
     "mio",
@@ -125,7 +125,7 @@ const IMPURE: &[&str] = &[
     "uuid",
 ];
 
-/// What code of the pure rings must not say.
+/// Words that must not be in the code of the pure crates.
 const IMPURE_WORDS: &[&str] = &[
     "Instant::now",
     "SystemTime::now",
@@ -137,7 +137,7 @@ const IMPURE_WORDS: &[&str] = &[
     "std::thread",
 ];
 
-/// Assertions that a core has for each thousand lines, at least: what must hold is said where it may break.
+/// Fewest assertions of a core for each thousand lines. Invariants are asserted where they may break.
 const ASSERTIONS_MIN: usize = 10;
 
 /// Words that mark unfinished work.
@@ -168,7 +168,7 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks of what the files of a crate are to each other.
+/// Checks the files of each crate together.
 fn check_crates(names: &[String], code: &[String], findings: &mut Vec<String>) {
     let mut crates: BTreeMap<&str, Vec<(&str, &str, &str)>> = BTreeMap::new();
     for (name, text) in names.iter().zip(code) {
@@ -184,7 +184,7 @@ fn check_crates(names: &[String], code: &[String], findings: &mut Vec<String>) {
     }
 }
 
-/// Counts the assertions of each core; those of its tests don't count, and neither do the lines of these.
+/// Counts the assertions of each core. Tests and their assertions don't count.
 fn check_assertions(root: &Path, findings: &mut Vec<String>) -> Result<()> {
     for entry in std::fs::read_dir(root.join("core"))? {
         let core = entry?.path();
@@ -280,7 +280,7 @@ fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// A queue of a daemon that has no limit says in a comment before it what bounds it.
+/// Checks that a comment before each unlimited queue of a daemon says what bounds it.
 fn check_queues(name: &str, text: &str, findings: &mut Vec<String>) {
     if !name.starts_with("node/") || name.contains("/tests") || name.ends_with("/testing.rs") {
         return;
@@ -305,7 +305,7 @@ fn check_queues(name: &str, text: &str, findings: &mut Vec<String>) {
     }
 }
 
-/// Checks a file of code, and returns its text.
+/// Checks a source file, and returns its text.
 fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<String> {
     let text = std::fs::read_to_string(file)?;
     let name = file.strip_prefix(root).unwrap_or(file).display();
@@ -324,7 +324,7 @@ fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<St
         }
     }
     check_queues(&name.to_string(), &text, findings);
-    // Core code gets time, chance and files as arguments; only the disk's own file may open one.
+    // Cores get time, random numbers and files as arguments. Only the disk's own file may open one.
     let path = name.to_string();
     let pure = path.starts_with("core/") && path.contains("/src/") && path != "core/storage/src/os.rs";
     if pure && !path.contains("/tests") {

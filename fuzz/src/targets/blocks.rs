@@ -1,4 +1,4 @@
-//! A DataNode's files: names, meta files, the scan of a start; and block reports.
+//! A DataNode's files (names, meta files, the scan of a start) and block reports.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use super::storage::empty_disk;
 use super::{PLAIN, Parts, samples_of, text};
 use crate::{Memory, Target};
 
-/// The file system in memory has an entry for each file and directory, live and durable.
+/// The file system in memory has an entry for each file and directory, both live and durable.
 const DISK: Memory = Memory {
     fixed: 1 << 20,
     per_byte: 512,
 };
-/// Files of one input.
+/// Most files of one input.
 const FILES_MAX: usize = 16;
 
 pub fn targets() -> Vec<Target> {
@@ -59,7 +59,7 @@ fn meta(input: &[u8]) {
             .iter()
             .take(8)
             .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        // Lengths and offsets of files: signed in Java.
+        // Lengths and offsets of files are signed in Java.
         let number = number >> 1;
         assert!(header.checksum_offset(number) <= header.meta_len(number));
     }
@@ -79,7 +79,7 @@ fn file_name(input: &[u8]) {
     }
 }
 
-/// A file's place, its name and its content.
+/// Encodes a file's directory, its name and its content.
 fn file(place: &str, content: &[u8]) -> Vec<u8> {
     Parts::join(&[place.as_bytes(), content])
 }
@@ -105,7 +105,7 @@ fn directory_samples() -> Vec<Vec<u8>> {
     vec![join(&finalized), join(&rbw), join(&[finalized.concat(), rbw.concat()])]
 }
 
-/// A start finds replicas whose bytes are there, or says what is odd; nothing of it can't be served.
+/// A start finds replicas whose bytes are there, or reports oddities. Every replica that it finds can be served.
 fn directory(input: &[u8]) {
     let disk = empty_disk();
     let dirs = PoolDirs::new(Path::new("/"), "BP-1");
@@ -118,7 +118,7 @@ fn directory(input: &[u8]) {
         let (place, content) = (entry.next(), entry.next());
         let place = text(place);
         let path = dirs.current().join(&*place);
-        // A disk has no such names.
+        // A real disk has no such names.
         let bad =
             place.is_empty() || place.contains(['\0']) || place.split('/').any(|part| matches!(part, "" | "." | ".."));
         let Some(parent) = path.parent().filter(|parent| !bad && parent.starts_with(dirs.root())) else {

@@ -1,4 +1,4 @@
-//! Calls of a NameNode: any message for any method of the protocols that its namesystem serves.
+//! Calls of a NameNode: any message for any method that its namesystem serves.
 
 use bytes::Bytes;
 use hathi_blockmanager::{BlockManagerConfig, Now};
@@ -29,7 +29,7 @@ use prost::Message;
 use super::{Parts, storage};
 use crate::{Memory, Target};
 
-/// A namesystem has its tables from the beginning, and a retry cache with its first chunk; a call decodes a message.
+/// A namesystem has its tables and the first chunk of its retry cache from the beginning. A call decodes a message.
 pub const NAMESYSTEM: Memory = Memory {
     fixed: 24 << 20,
     per_byte: 1500,
@@ -38,7 +38,7 @@ const NOW: Now = Now {
     monotonic_ms: 50_000,
     wall_ms: 1_700_000_000_000,
 };
-/// Of work that is done in slices, one does so much.
+/// Size of one slice of work that is done in slices.
 const SLICE: usize = 100;
 const PROTOCOLS: [&Protocol; 4] = [
     &protocols::CLIENT_PROTOCOL,
@@ -92,7 +92,7 @@ fn active() -> Namesystem {
     ns
 }
 
-/// A quorum has everything.
+/// Acts as a quorum that has synced everything.
 fn sync(ns: &mut Namesystem) -> Vec<LogItem> {
     let items = ns.edit_log.take();
     let applied = ns.edit_log.applied();
@@ -114,7 +114,7 @@ fn methods() -> &'static [(&'static str, &'static str, Verb)] {
     })
 }
 
-/// One call: method, who calls, body.
+/// Encodes one call: method, caller, body.
 fn call(method: &str, message: &impl Message) -> Vec<u8> {
     let number = methods().iter().position(|(_, name, _)| *name == method);
     let number = number
@@ -354,7 +354,7 @@ fn stored_on() -> DatanodeStorageProto {
     }
 }
 
-/// Who calls: a bit each for whether it is the superuser, whether the call has an id, and whether it is a repetition.
+/// The caller. There is one bit each for a superuser, for a call with an id, and for a repetition.
 fn context(who: u8, number: i32) -> CallContext {
     let name = if who & 1 == 0 { "hdfs" } else { "alice" };
     CallContext {
@@ -399,8 +399,8 @@ fn finish(ns: &mut Namesystem, reply: Reply) {
     }
 }
 
-/// An active takes the calls, whoever makes them: it does not break, its state is whole, and a standby that reads what it
-/// logged has the same.
+/// Whoever makes the calls, the active does not break, its state passes its checks, and a standby that reads its edits
+/// has the same state.
 fn run(input: &[u8]) {
     let mut ns = active();
     let before = [

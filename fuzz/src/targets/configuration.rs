@@ -1,4 +1,4 @@
-//! What operators write: `*-site.xml`, addresses, access lists, policies.
+//! Files of operators: `*-site.xml`, addresses, access lists, policies.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use hathi_net::auth::{AccessControlList, Authorizer, Groups, GroupsOptions, Mach
 use super::{samples_of, text};
 use crate::{Memory, Target};
 
-/// All keys with their defaults, and, for each value that is asked for, a copy with what it names put in.
+/// The memory holds all keys with their defaults. For each value that is read there is a copy with its substitutions.
 const CONFIGURATION: Memory = Memory {
     fixed: 2 << 20,
     per_byte: 1000,
 };
-/// An access list, twice.
+/// The memory holds an access list twice.
 const LISTS: Memory = Memory {
     fixed: 64 << 10,
     per_byte: 200,
@@ -59,7 +59,7 @@ fn xml_samples() -> Vec<Vec<u8>> {
     ])
 }
 
-/// Every question that a daemon asks of its configuration.
+/// Reads everything that a daemon reads of its configuration.
 fn xml(input: &[u8]) {
     let mut conf = Configuration::new(environment());
     if conf.add_text("site.xml", &text(input)).is_err() {
@@ -105,7 +105,7 @@ fn value_samples() -> Vec<Vec<u8>> {
     ])
 }
 
-/// One value, as each type that a key can have.
+/// Reads one value as each type that a key can have.
 fn values(input: &[u8]) {
     let mut conf = Configuration::new(environment());
     let value = text(input).into_owned();
@@ -185,7 +185,7 @@ fn lists(input: &[u8]) {
     let machines = Machines::parse(&given);
     for address in ["10.1.2.3", "::1", "::ffff:10.1.2.3"] {
         let address: IpAddr = address.parse().expect("an address");
-        // Names are not looked up.
+        // Names are not resolved.
         let _ = machines.include(address, false);
     }
 }

@@ -13,7 +13,7 @@ use hathi_formats::proto::hdfs::{
 use super::MESSAGES;
 use crate::{Memory, Target};
 
-/// A buffer for packets is as large as two that clients usually send.
+/// A buffer for packets holds two packets of the usual size.
 const PACKETS: Memory = Memory {
     fixed: 1 << 20,
     per_byte: 64,
@@ -154,7 +154,7 @@ fn packet_samples() -> Vec<Vec<u8>> {
     samples
 }
 
-/// From a slice, from a stream, and from a stream with whatever else is there: the same packets.
+/// The same packets come from a slice, from a stream, and from a stream that is read ahead.
 fn packet(input: &[u8]) {
     let (mut rest, mut exactly, mut ahead) = (input, input, input);
     let (mut of_slice, mut of_stream, mut of_rest) = (
@@ -227,7 +227,7 @@ fn response_samples() -> Vec<Vec<u8>> {
     })]
 }
 
-/// From a slice and from a stream the same.
+/// The same response comes from a slice and from a stream.
 fn response(input: &[u8]) {
     let sliced = decode_delimited::<BlockOpResponseProto>(input);
     let streamed = read_delimited::<BlockOpResponseProto>(&mut { input });

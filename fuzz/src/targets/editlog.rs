@@ -1,4 +1,4 @@
-//! Edit logs: ops, frames, whole segments, and what a standby makes of them.
+//! Edit logs: ops, frames, whole segments, and their replay by a standby.
 
 use bytes::Bytes;
 use hathi_formats::editlog::{
@@ -13,9 +13,9 @@ use hathi_namesystem::tailer::Edits;
 use super::{PLAIN, calls, samples_of, text};
 use crate::{Memory, Target};
 
-/// Made by Hadoop: every op there is.
+/// A log by Hadoop with every op.
 const STORED: &[u8] = include_bytes!("../../../formats/tests/data/editsStored");
-/// Segments of so many bytes say as much as long ones.
+/// Length of sample segments, in bytes. Longer ones test nothing more.
 const SEGMENT_BYTES: usize = 1200;
 
 pub fn targets() -> Vec<Target> {
@@ -62,7 +62,7 @@ fn op(input: &[u8]) {
         let mut xml = XmlWriter::new(String::new(), layout).expect("a string takes everything");
         xml.op(TxId(1), &op).expect("a string takes everything");
         let mut frame = Vec::new();
-        // What only an old layout can say is refused, and so is what is too long.
+        // An op that only an old layout can express is refused, and so is one that is too long.
         if encode(&mut frame, TxId(7), &op).is_err() {
             assert!(frame.is_empty(), "a refused op leaves nothing");
             continue;
@@ -76,7 +76,7 @@ fn op(input: &[u8]) {
     }
 }
 
-/// Short segments out of the sample, each with other ops.
+/// Short segments made of the sample. Each has different ops.
 pub fn segment_samples() -> Vec<Vec<u8>> {
     let mut samples = Vec::new();
     let mut frames = Frames::new(&STORED[SEGMENT_HEADER_LEN..], 0);
@@ -124,7 +124,7 @@ fn segment(bytes: &[u8]) {
                 );
                 last = Some(frame.txid);
                 assert_eq!(frame.offset, before);
-                // What it decodes to is for `edit_op` to look at.
+                // The target `edit_op` checks the decoded op.
                 let _ = decode_frame(&frame, header.layout_version);
             }
             Ok(None) => {
@@ -139,14 +139,14 @@ fn segment(bytes: &[u8]) {
             }
         }
     }
-    // What is good stays good when the rest is cut off.
+    // The good part stays good when the rest is cut off.
     let good = usize::try_from(frames.good_until()).expect("within the bytes");
     let mut again = Frames::new(&bytes[SEGMENT_HEADER_LEN..good], SEGMENT_HEADER_LEN as u64);
     while again.next_frame().expect("it was good").is_some() {}
     assert_eq!(again.good_until(), frames.good_until());
 }
 
-/// The same with right checksums and, mostly, right numbers, so that what is in the frames is looked at too.
+/// The same segment with right checksums and, mostly, right numbers, so that the bodies of the frames are decoded too.
 pub fn resealed(bytes: &[u8]) -> Vec<u8> {
     let mut sealed = bytes.to_vec();
     let (mut at, mut txid) = (SEGMENT_HEADER_LEN, None);
@@ -178,10 +178,10 @@ pub fn resealed(bytes: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// A standby applies it: it may refuse, and then it knows that its namespace is of no use; it does not break.
+/// A standby applies it. It may refuse, and then it knows that its namespace can't be used any more. It does not break.
 fn replay(input: &[u8]) {
     let mut sealed = resealed(input);
-    // From the first transaction on, so that it is applied.
+    // The first transaction gets the number 1, so that it is applied.
     if let Some(first) = sealed.get_mut(SEGMENT_HEADER_LEN + 5..SEGMENT_HEADER_LEN + 13) {
         first.copy_from_slice(&1_u64.to_be_bytes());
         sealed = resealed(&sealed);
@@ -221,9 +221,9 @@ fn file_name(input: &[u8]) {
     }
 }
 
-/// For targets that read segments among other things.
+/// Memory of targets that read segments among other things.
 pub const SEGMENT_MEMORY: Memory = Memory {
-    // A scan reads a megabyte at a time, and more than one buffer may be held.
+    // A scan reads a megabyte at a time, and may hold more than one buffer.
     fixed: 12 << 20,
     per_byte: 64,
 };

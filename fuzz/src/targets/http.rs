@@ -1,4 +1,4 @@
-//! What comes by HTTP, who a call that was passed on is for, and what the audit log says of both.
+//! HTTP requests, the origin of calls that were passed on, and the audit log's lines about both.
 
 use std::net::SocketAddr;
 use std::path::{Component, Path};
@@ -21,12 +21,12 @@ use hathi_net::ipc::{CallerContext, ClientId, RpcCall, UserInfo, protocols};
 use super::{PLAIN, Parts, samples_of, storage, text};
 use crate::{Memory, Target};
 
-/// Words of a line, each with its place; and once a configuration, which stays.
+/// The memory holds the words of a line, each with its position, and one configuration that stays.
 const REQUEST: Memory = Memory {
     fixed: 4 << 20,
     per_byte: 200,
 };
-/// What names this process to those that pass calls on to it.
+/// The instance id of this process, for standbys that pass calls on to it.
 const INSTANCE: &str = "me";
 
 pub fn targets() -> Vec<Target> {
@@ -65,7 +65,7 @@ fn request_samples() -> Vec<Vec<u8>> {
     ])
 }
 
-/// As hyper hands it on; what it refuses itself is `None`.
+/// The request as hyper passes it on. `None` if hyper itself refuses it.
 fn head(input: &[u8]) -> Option<RequestHead> {
     let mut lines = input.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut words = lines.next()?.split(|byte| *byte == b' ');
@@ -85,10 +85,10 @@ fn peer() -> SocketAddr {
     ([10, 0, 0, 1], 50000).into()
 }
 
-/// What each daemon's handlers decode of a request before they do anything.
+/// Decodes the parts of a request that each daemon's handlers decode first.
 fn request(input: &[u8]) {
     let Some(head) = head(input) else { return };
-    // What is not UTF-8 is replaced by something of three bytes.
+    // A byte that is not UTF-8 is replaced by a character of three bytes.
     assert!(head.path.len() <= 3 * input.len());
     let query = &head.query;
     image(query);
@@ -112,7 +112,7 @@ fn request(input: &[u8]) {
     }
 }
 
-/// A NameNode's.
+/// The configuration of a NameNode.
 fn configuration() -> &'static Configuration {
     static CONFIGURATION: OnceLock<Configuration> = OnceLock::new();
     CONFIGURATION.get_or_init(|| {
@@ -183,7 +183,7 @@ fn md5(input: &[u8]) {
     }
 }
 
-/// What the caller is (1: a NameNode that has proven it, 2: a proxy, else nobody), and the context.
+/// The kind of the caller (1: a NameNode that has proven it, 2: a proxy user, else neither), and the context.
 fn origin_samples() -> Vec<Vec<u8>> {
     let for_alice = "clientIp:10.0.0.7,clientPort:4000,clientId:0123456789abcdef0123456789abcdef,clientCallId:42";
     let waiting = format!("job_1,{WAITING}:{INSTANCE}.5000.20,{for_alice}");
@@ -227,14 +227,14 @@ fn origin(input: &[u8]) {
         assert_eq!(found, own, "somebody is believed who has proven nothing");
     }
     if let Some(passed_on) = found.passed_on {
-        // 0 is no connection.
+        // 0 means no connection.
         assert_ne!(passed_on.connection, 0);
         let known = passed_on.age_ms != u64::MAX;
         assert!(known || passed_on.waiting_at_ms == 0 || text(context).contains(INSTANCE));
     }
 }
 
-/// User, real user, path, other path, owner with mode, caller context.
+/// User, real user, path, second path, owner with mode, caller context.
 fn audit_samples() -> Vec<Vec<u8>> {
     vec![
         Parts::join(&[b"alice", b"hive", b"/a", b"/b", b"alice:staff:rwxr-xr-x", b"job_1:sig"]),
@@ -242,7 +242,7 @@ fn audit_samples() -> Vec<Vec<u8>> {
     ]
 }
 
-/// No name begins a line or a field.
+/// No name in a call can begin a line or a field of the audit log.
 fn audit(input: &[u8]) {
     let mut parts = Parts(input);
     let mut next = || text(parts.next()).into_owned();

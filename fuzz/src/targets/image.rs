@@ -14,10 +14,10 @@ use hathi_namespace::{Config, Namespace};
 use super::{PLAIN, samples_of, text};
 use crate::{Memory, Target};
 
-/// Made by Hadoop.
+/// An image by Hadoop.
 const STORED: &[u8] = include_bytes!("../../../formats/tests/data/fsimage_0000000000000000073");
 
-/// A namespace has its pages from the beginning; an inode of some bytes has records in several of them.
+/// A namespace has its pages from the beginning. A short inode has records in several of them.
 const NAMESPACE: Memory = Memory {
     fixed: 8 << 20,
     per_byte: 400,
@@ -59,7 +59,7 @@ fn image_samples() -> Vec<Vec<u8>> {
     SAMPLES.get_or_init(make_images).clone()
 }
 
-/// Some files with blocks, nothing, and Hadoop's image, which has one of everything.
+/// An image with some files and blocks, an empty one, and Hadoop's image, which has one of everything.
 fn make_images() -> Vec<Vec<u8>> {
     let mut namespace = Namespace::new(Config::default());
     let shape = Shape {
@@ -73,7 +73,8 @@ fn make_images() -> Vec<Vec<u8>> {
     samples
 }
 
-/// Loader and verifier say the same of it; what loads is whole, has as many inodes as it says, and saved again it is the same.
+/// Loader and verifier agree on the image. An image that loads passes all checks, has as many inodes as it says, and is
+/// the same when it is saved again.
 fn whole(bytes: &[u8]) {
     let Ok(image) = Image::open(bytes) else {
         return;
@@ -96,7 +97,7 @@ fn whole(bytes: &[u8]) {
     assert_eq!(again.digest(), namespace.digest());
 }
 
-/// The sections that are replaced.
+/// Sections that are replaced.
 const SECTIONS: [SectionName; 11] = [
     SectionName::NsInfo,
     SectionName::StringTable,
@@ -111,7 +112,7 @@ const SECTIONS: [SectionName; 11] = [
     SectionName::CacheManager,
 ];
 
-/// The sections of the images that samples are made of.
+/// The sections of the sample images.
 fn sections_of_samples() -> &'static [Vec<(SectionName, Vec<u8>)>] {
     static SECTIONS_OF: OnceLock<Vec<Vec<(SectionName, Vec<u8>)>>> = OnceLock::new();
     SECTIONS_OF.get_or_init(|| {
@@ -129,7 +130,7 @@ fn sections_of_samples() -> &'static [Vec<(SectionName, Vec<u8>)>] {
     })
 }
 
-/// Which image, which section, and its content.
+/// Number of the image, number of the section, and the section's content.
 fn section_samples() -> Vec<Vec<u8>> {
     let mut samples = Vec::new();
     for (image, sections) in (0_u8..).zip(sections_of_samples()) {
@@ -140,7 +141,7 @@ fn section_samples() -> Vec<Vec<u8>> {
     samples
 }
 
-/// An image all of whose other sections are good.
+/// An image in which only this section may be bad.
 fn section(input: &[u8]) {
     let Some(([image, replaced], content)) = input.split_first_chunk::<2>() else {
         return;
@@ -162,7 +163,7 @@ fn section(input: &[u8]) {
     whole(&bytes);
 }
 
-/// The summary: every section it names can be asked for, and its messages end.
+/// Reads the summary. Every section that it names can be read, and its messages end.
 fn index(bytes: &[u8]) {
     let Ok(image) = Image::open(bytes) else {
         return;
@@ -173,10 +174,10 @@ fn index(bytes: &[u8]) {
             assert!(part.offset.saturating_add(part.len_bytes) <= bytes.len() as u64);
             let mut messages = image.messages(part);
             let mut steps = 0;
-            // An error is the end as well.
+            // An error ends them as well.
             while let Ok(Some(_)) = messages.next_bytes() {
                 steps += 1;
-                // What is compressed may be a thousand times as long.
+                // Compressed content may be a thousand times as long.
                 assert!(steps <= 1100 * bytes.len(), "more messages than bytes");
             }
         }

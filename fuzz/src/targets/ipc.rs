@@ -15,7 +15,7 @@ use prost::Message;
 use super::{MESSAGES, PLAIN};
 use crate::Target;
 
-/// Smaller than what daemons allow, so that too much is met.
+/// Largest frame. It is smaller than in daemons, so that inputs exceed it.
 const MAX_FRAME_BYTES: usize = 2000;
 
 pub fn targets() -> Vec<Target> {
@@ -43,7 +43,7 @@ fn ids(call_id: i32) -> RequestIds<'static> {
     }
 }
 
-/// What a client says from the beginning.
+/// The bytes of a client from the beginning of a connection.
 fn connection_samples() -> Vec<Vec<u8>> {
     let mut simple = BytesMut::new();
     codec::put_preamble(&mut simple);
@@ -83,7 +83,7 @@ fn connection_samples() -> Vec<Vec<u8>> {
     vec![simple.to_vec(), sasl.to_vec()]
 }
 
-/// Cut into frames as the server does, and each frame taken apart; what comes of a call encodes to the same call.
+/// Cuts the bytes into frames as the server does, and decodes each frame. A decoded call encodes to the same call.
 fn connection(input: &[u8]) {
     let mut buffer = BytesMut::from(input);
     match codec::preamble(&buffer) {
@@ -173,13 +173,13 @@ fn header_samples() -> Vec<Vec<u8>> {
     vec![header.encode_length_delimited_to_vec()]
 }
 
-/// What prost understands, the decoder by hand understands in the same way.
+/// A header that prost decodes is decoded to the same by our own decoder.
 fn request_header(input: &[u8]) {
     let by_hand = codec::request_header(input);
     let Ok(by_prost) = RpcRequestHeaderProto::decode_length_delimited(input) else {
         return;
     };
-    // Prost does not ask for fields that must be there.
+    // Prost does not check that required fields are there.
     let Ok((header, _)) = by_hand else {
         return;
     };

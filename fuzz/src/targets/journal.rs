@@ -25,9 +25,9 @@ const JOURNALNODE: Memory = Memory {
     fixed: 16 << 20,
     per_byte: 64,
 };
-/// Where a journal is.
+/// Directory of the journal.
 const ROOT: &str = "/journal";
-/// How far new segments are filled ahead: little, as nobody writes here.
+/// How far new segments are filled ahead, in bytes. It is little, because no input writes much.
 const PREALLOCATE_BYTES: u64 = 4096;
 
 pub fn targets() -> Vec<Target> {
@@ -90,7 +90,7 @@ fn membership_sample() -> Membership {
     }
 }
 
-/// One of many kinds; the others' messages consist of the same parts.
+/// Some kinds of requests. The messages of the others consist of the same parts.
 fn requests() -> Vec<Request> {
     let ns_info = storage::info();
     let records = Bytes::from(editlog::segment_samples().concat());
@@ -158,7 +158,7 @@ fn requests() -> Vec<Request> {
     ]
 }
 
-/// Which method, and its body.
+/// Encodes number of the method and body.
 fn encoded(request: &Request) -> Vec<u8> {
     let envelope = Envelope {
         journal_id: "ns1".to_owned(),
@@ -253,7 +253,7 @@ fn open(disk: &SimDisk) -> Result<Acceptor<SimDisk>, hathi_journal::JournalError
     Acceptor::open(disk.clone(), PathBuf::from(ROOT), options(), 1_000_000)
 }
 
-/// A JournalNode that has promised, written and been through a recovery.
+/// The disk of a JournalNode that has promised, written, and taken part in a recovery.
 fn journalnode() -> SimDisk {
     let disk = empty_disk();
     disk.create_dir_all(Path::new(ROOT)).expect("a new disk takes it");
@@ -327,7 +327,7 @@ fn template() -> SimDisk {
     TEMPLATE.with_borrow_mut(|template| template.get_or_insert_with(journalnode).fork())
 }
 
-/// The files of a journal by their paths below `current`.
+/// Paths of a journal's files below `current`.
 fn files(disk: &SimDisk) -> Vec<PathBuf> {
     let current = Path::new(ROOT).join("current");
     let mut files = Vec::new();
@@ -341,7 +341,7 @@ fn files(disk: &SimDisk) -> Vec<PathBuf> {
     files
 }
 
-/// Which file, and its content.
+/// Number of the file, and its content.
 fn file_samples() -> Vec<Vec<u8>> {
     let disk = journalnode();
     (0_u8..)
@@ -353,7 +353,7 @@ fn file_samples() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// One file of a JournalNode is another one: it starts, or says why not; and then it serves, or refuses.
+/// One file of a JournalNode is replaced. The JournalNode starts or says why not, and then serves or refuses.
 fn directory(input: &[u8]) {
     let Some((number, content)) = input.split_first() else {
         return;
@@ -397,7 +397,7 @@ fn directory(input: &[u8]) {
             },
         ],
     );
-    // What it wrote it can read.
+    // It can read its own files.
     drop(acceptor);
     let _ = open(&disk);
 }
@@ -412,14 +412,14 @@ fn serve(acceptor: &mut Acceptor<SimDisk>, requests: &[Request]) {
     }
 }
 
-/// Some requests, one after the other.
+/// Some requests in a row.
 fn served_samples() -> Vec<Vec<u8>> {
     let all: Vec<Vec<u8>> = requests().iter().map(encoded).collect();
     let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
     all.chunks(4).map(Parts::join).collect()
 }
 
-/// A JournalNode serves whatever decodes.
+/// A JournalNode serves every request that decodes.
 fn served(input: &[u8]) {
     let mut parts = Parts(input);
     let mut requests = Vec::new();
@@ -430,11 +430,11 @@ fn served(input: &[u8]) {
     let mut acceptor = open(&disk).expect("its files are good");
     serve(&mut acceptor, &requests);
     drop(acceptor);
-    // Whatever it was asked, its files are good.
+    // Its files are good, whatever was requested.
     open(&disk).expect("a JournalNode can read what it wrote");
 }
 
-/// As it is, and with right checksums.
+/// Scans a segment as it is, and with right checksums.
 fn scan_segment(input: &[u8]) {
     for bytes in [input.to_vec(), editlog::resealed(input)] {
         let disk = empty_disk();
@@ -453,7 +453,7 @@ fn membership_samples() -> Vec<Vec<u8>> {
     samples_of(&[&membership_sample().to_text()])
 }
 
-/// As it is, and with a right checksum.
+/// Decodes a membership as it is, and with a right checksum.
 fn membership(input: &[u8]) {
     let given = text(input);
     let body = given.split("crc32 ").next().unwrap_or_default();
@@ -467,7 +467,7 @@ fn membership(input: &[u8]) {
 }
 
 fn lease_samples() -> Vec<Vec<u8>> {
-    // Who wrote no length did not know of proofs either.
+    // A marker without a length is older than proofs.
     let marker = |ms: Option<u32>| LeaseMarker {
         epoch: Epoch(3),
         holder: "nn1@1".into(),
@@ -490,7 +490,7 @@ fn lease(input: &[u8]) {
     }
 }
 
-/// Whose claim a shared directory has, and its segment.
+/// The claim on a shared directory, and a segment in it.
 fn claim_samples() -> Vec<Vec<u8>> {
     let claim: &[u8] = b"epoch=3\nholder=nn1@1\nleaseMs=1000\nreleased=false\n";
     editlog::segment_samples()

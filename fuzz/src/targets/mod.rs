@@ -17,14 +17,14 @@ use crate::{Memory, Target};
 
 pub use protocols::{requests_of, unserved};
 
-/// A decoder that keeps what it reads, once more or less.
+/// Memory of a decoder that keeps about what it reads.
 const PLAIN: Memory = Memory {
     fixed: 64 << 10,
     per_byte: 64,
 };
 
-/// Messages of protobuf: two bytes stand for an element of a list, which is as large as its type, in a list that grows by
-/// doubling and is held twice while it moves.
+/// Memory of protobuf messages. Two bytes stand for an element of a list. An element is as large as its type, and the
+/// list grows by doubling, and exists twice while it is moved.
 const MESSAGES: Memory = Memory {
     fixed: 64 << 10,
     per_byte: 1500,
@@ -50,18 +50,17 @@ pub fn all() -> Vec<Target> {
     .concat()
 }
 
-/// Bytes as the decoders of texts get them from files that are read as text.
+/// The bytes as text, as files are read.
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// Bytes that must be text.
+/// Samples made of texts.
 fn samples_of(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
-/// The parts of an input that is made of several: each has its length in two bytes before it. What is left at the end is the
-/// last part.
+/// The parts of an input. Each part has its length in two bytes before it. The rest of the input is the last part.
 struct Parts<'a>(&'a [u8]);
 
 impl<'a> Parts<'a> {

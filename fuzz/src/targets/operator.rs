@@ -1,4 +1,4 @@
-//! The files of hosts and racks.
+//! The files of hosts and of racks.
 
 use hathi_namenode::hosts::parse_hosts;
 use hathi_namenode::topology::parse_table;
@@ -6,7 +6,7 @@ use hathi_namenode::topology::parse_table;
 use super::{samples_of, text};
 use crate::{Memory, Target};
 
-/// Words of a line, each with its place.
+/// The memory holds the words of a line, each with its position.
 const WORDS: Memory = Memory {
     fixed: 64 << 10,
     per_byte: 200,

@@ -1,4 +1,4 @@
-//! The request messages of every method of every protocol that a daemon serves, decoded as a call's are.
+//! The request messages of every method of every protocol that a daemon serves, decoded as in a call.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ pub fn targets() -> Vec<Target> {
     }]
 }
 
-/// Decodes a call's body as this message; what decodes encodes to something that decodes to the same.
+/// Decodes a call's body as this message. A decoded message encodes to bytes that decode to the same message.
 type Decode = fn(&RpcCall);
 
 fn decode<M: Message + Default + PartialEq>(call: &RpcCall) {
     if let Ok(message) = call.decode::<M>() {
         let again = M::decode(&message.encode_to_vec()[..]).expect("what was encoded decodes");
-        // A NaN is not equal to itself, in whichever field.
+        // A NaN in any field is not equal to itself, so the bytes are compared as well.
         assert!(again == message || again.encode_to_vec() == message.encode_to_vec());
     }
 }
 
 macro_rules! requests {
     ($($protocol:ident: $($method:literal => $($message:ident)::+),+;)+) => {
-        /// The methods of a protocol, with the messages that they take.
+        /// The methods of a protocol, with their request messages.
         #[must_use]
         pub fn requests_of(protocol: &Protocol) -> &'static [(&'static str, Decode)] {
             $(if protocol.name == protocols::$protocol.name {
@@ -270,10 +270,10 @@ requests! {
         "requestPass" => ext::RequestPassRequestProto;
 }
 
-/// Methods that any server answers itself and that no message of ours is for.
+/// Methods that every server answers itself, and that have no message of ours.
 const OF_EVERY_SERVER: [&str; 2] = ["getProtocolSignature", "getProtocolVersion"];
 
-/// Methods whose requests are not looked at here: none may be left out.
+/// Methods without a row here. There must be none.
 #[must_use]
 pub fn unserved() -> Vec<String> {
     let mut missing = Vec::new();
@@ -302,8 +302,8 @@ fn all() -> &'static [(&'static Protocol, &'static str, Decode)] {
     })
 }
 
-/// Fields of the kinds that requests have, with numbers that most of them have. Which fields a message has, its decoder
-/// says; here every message is tried with the bytes of all.
+/// Fields of the types that requests have, under numbers that most requests have. A decoder knows which fields its
+/// message has, so every message is tried with the bytes of all.
 fn samples() -> Vec<Vec<u8>> {
     let inner: &[u8] = &[0x0A, 2, b'/', b'a', 0x10, 1, 0x18, 0xE9, 7, 0x20, 10];
     let mut nested = Vec::new();
@@ -328,13 +328,13 @@ fn samples() -> Vec<Vec<u8>> {
     samples
 }
 
-/// Which method, and the body.
+/// Number of the method, and the body.
 fn run(input: &[u8]) {
     let Some((number, body)) = input.split_first() else {
         return;
     };
     let all = all();
-    // Of about two hundred methods each number means one; the body says which beyond that.
+    // A byte is not enough for about two hundred methods, so one bit of the body selects the half.
     let index = usize::from(*number) + usize::from(body.first().copied().unwrap_or_default() & 1) * 128;
     let (protocol, method, decode) = all[index % all.len()];
     decode(&RpcCall {

@@ -75,7 +75,7 @@ fn number_samples() -> Vec<Vec<u8>> {
     samples
 }
 
-/// Epochs, `seen_txid`, `committed-txid` and what a JournalNode has written.
+/// Epochs, `seen_txid`, `committed-txid` and our record of a JournalNode's writes.
 fn number(input: &[u8]) {
     let disk = empty_disk();
     let path = PathBuf::from("/number");
@@ -118,7 +118,7 @@ fn copies_samples() -> Vec<Vec<u8>> {
     ]
 }
 
-/// As they are, and with a right checksum.
+/// Decodes copies as they are, and with a right checksum.
 fn copies(input: &[u8]) {
     let body = input.get(..input.len().saturating_sub(9)).unwrap_or_default();
     let sealed = [body, format!("{:08x}\n", crc32fast::hash(body)).as_bytes()].concat();

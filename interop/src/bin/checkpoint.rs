@@ -1,4 +1,5 @@
-//! What a checkpoint costs the calls that the active answers meanwhile, and the standby that makes it; see bench/checkpoint.
+//! Measures how a checkpoint slows down the calls that the active answers meanwhile, and the standby that makes it; see
+//! bench/checkpoint.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -14,12 +15,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, LocalSet};
 
-/// How often both NameNodes are asked for their last transaction, and their logs looked at.
+/// Interval at which both NameNodes are asked for their last transaction, and their logs are read.
 const LOOK: Duration = Duration::from_millis(5);
-/// Parts of the measurement before the checkpoint, and after it.
+/// Words in a log when a checkpoint begins. Those of [`LAST_PHASE`] end it.
 const FIRST_PHASE: &str = "saving an image";
 const LAST_PHASE: &str = "received an image";
-/// A checkpoint that takes longer is none.
+/// Longest time for a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Measures the calls of a client, and the lag of the standby, while the standby saves an image and the active receives it,
@@ -46,14 +47,14 @@ struct Args {
     codec: Option<String>,
 }
 
-/// What a call was, when it was sent, and how long after that it was answered.
+/// Name of a call, when it was sent, and how long its answer took.
 struct Answer {
     is_change: bool,
     sent: Instant,
     took: Duration,
 }
 
-/// A transaction that a NameNode had reached at a moment.
+/// A time, and the transaction that a NameNode had reached then.
 type Sample = (Instant, u64);
 
 fn main() -> Result<()> {
@@ -63,16 +64,16 @@ fn main() -> Result<()> {
     LocalSet::new().block_on(&runtime, measure(&args, &pair))
 }
 
-/// Two NameNodes whose namespace has that many files, nn0 active.
+/// Starts two NameNodes whose namespace has this many files, with nn0 active.
 fn started(args: &Args) -> Result<Pair> {
-    // As many changes as there are before the checkpoint is to begin.
+    // The number of transactions after which the checkpoint begins.
     let txns = u64::from(args.seconds) * u64::from(args.rate) / 2;
     let (txns, bandwidth) = (txns.max(1).to_string(), args.bandwidth.to_string());
     let mut more = vec![
         ("dfs.namenode.checkpoint.txns", txns.as_str()),
         ("dfs.namenode.checkpoint.check.period", "100ms"),
         ("dfs.image.transfer.bandwidthPerSec", &bandwidth),
-        // No DataNode has the blocks.
+        // No DataNode has these blocks.
         ("dfs.namenode.safemode.threshold-pct", "0"),
     ];
     if let Some(codec) = &args.codec {
@@ -119,7 +120,7 @@ async fn connect(pair: &Pair, index: usize, protocol: &'static Protocol) -> Resu
 }
 
 async fn measure(args: &Args, pair: &Pair) -> Result<()> {
-    // What the images of the start have left for the disk to write would be measured with the first calls.
+    // Otherwise the disk would still be writing the images of the start during the first calls.
     rustix::fs::sync();
     let client = Rc::new(connect(pair, 0, &protocols::CLIENT_PROTOCOL).await?);
     let _: MkdirsResponseProto = client.call("mkdirs", &mkdirs("/load".to_owned())).await?;
@@ -171,7 +172,7 @@ fn mkdirs(src: String) -> MkdirsRequestProto {
     }
 }
 
-/// Calls at a steady rate, whether or not those before are answered.
+/// Sends calls at a steady rate, whether or not earlier ones are answered.
 async fn load(
     client: Rc<RpcClient>,
     rate: u32,
@@ -192,7 +193,7 @@ async fn load(
                 let request = mkdirs(format!("/load/d{}/d{number}", number / 1000));
                 let _: MkdirsResponseProto = client.call("mkdirs", &request).await?;
             } else {
-                // No change touches the root: the answer never waits for a transaction.
+                // No change touches the root, so the answer never waits for a transaction.
                 let request = GetFileInfoRequestProto { src: "/".to_owned() };
                 let _: GetFileInfoResponseProto = client.call("getFileInfo", &request).await?;
             }
@@ -214,7 +215,7 @@ async fn load(
     Ok(())
 }
 
-/// Asks a NameNode again and again how far it is.
+/// Asks a NameNode again and again for its last transaction.
 async fn sample(asked: RpcClient, samples: Rc<RefCell<Vec<Sample>>>) {
     loop {
         let answer: Result<GetTransactionIdResponseProto, _> =
@@ -234,13 +235,13 @@ async fn until_logged(pair: &Pair, index: usize, what: &str) -> Result<Instant> 
     Ok(Instant::now())
 }
 
-/// How long after the active the standby had what it had, at each moment it was asked: up to what lies between two
-/// questions.
+/// For each sample of the active, the time until the standby had the same transaction. It is exact up to the interval
+/// of the samples.
 fn lags(active: &[Sample], standby: &[Sample]) -> Vec<Sampled> {
     let mut lags = Vec::new();
     let mut next = 0;
     for (at, has) in standby {
-        // The first moment at which the active had more.
+        // The first sample in which the active had more.
         while active.get(next).is_some_and(|(_, txid)| txid <= has) {
             next += 1;
         }
@@ -250,10 +251,10 @@ fn lags(active: &[Sample], standby: &[Sample]) -> Vec<Sampled> {
     lags
 }
 
-/// A moment, and a lag.
+/// A time and a lag.
 type Sampled = (Instant, Duration);
 
-/// The middle, the hundredth longest and the longest, and when after the checkpoint's `begin` that one was.
+/// Prints the median, the 99th percentile and the maximum, with the time of the maximum after the checkpoint's `begin`.
 fn tell(what: &str, begin: Instant, mut times: Vec<Sampled>) {
     times.sort_unstable_by_key(|(_, took)| *took);
     let at = |share: f64| {

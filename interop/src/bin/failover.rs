@@ -1,4 +1,4 @@
-//! What Hadoop's own client sees of a NameNode that is killed or stopped, many times; see bench/failover.
+//! Measures what Hadoop's own client notices of a NameNode that is killed or stopped, many times; see bench/failover.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -10,9 +10,9 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// How long the client is listened to before and after the active is killed.
+/// How long the client is watched before and after the active is killed.
 const QUIET: Duration = Duration::from_secs(3);
-/// And when it is stopped: its own time-outs are longer.
+/// The same if the active is stopped: the client's time-outs are longer.
 const STOPPED: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
     while told.recv_timeout(PATIENCE)? != "ready" {}
     let mut gaps = Vec::new();
     for time in 0..args.failovers.times {
-        // Whatever the start of the JVM or the last failover still has to tell.
+        // This skips pauses from the start of the JVM or the last failover.
         let _ = longest(&told, QUIET);
         let active = wait_for_active(cluster);
         let strike = |role, signal| cluster.signal(role, active, signal);
@@ -105,7 +105,7 @@ fn main() -> Result<()> {
             }
             How::ZookeeperGone => zookeeper.as_mut().context("no ZooKeeper")?.kill()?,
         }
-        // A gap is told when it is over.
+        // A pause is reported when it is over.
         let within = match args.how {
             How::Kill | How::Planned => QUIET,
             How::Stop | How::StopBoth | How::Everything => STOPPED,
@@ -117,7 +117,7 @@ fn main() -> Result<()> {
             gap = gap.max(longest(&told, QUIET)?);
             ensure!(cluster.active() == Some(active), "the role has moved");
         }
-        // A short one is not told.
+        // A short pause is not reported.
         ensure!(
             gap > 0 || matches!(args.how, How::Planned | How::ZookeeperGone),
             "the client did not notice, or does not go on"
@@ -158,7 +158,7 @@ fn gap_in(line: &str) -> Option<u64> {
     line.strip_prefix("gap ")?.parse().ok()
 }
 
-/// The longest gap that the client tells of within this time.
+/// The longest pause that the client reports within this time.
 fn longest(told: &Receiver<String>, within: Duration) -> Result<u64> {
     let until = Instant::now() + within;
     let mut longest = 0;

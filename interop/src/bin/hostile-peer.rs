@@ -1,4 +1,4 @@
-//! Sends mutated inputs to every port of a quickstart, and says whether it was hurt.
+//! Sends mutated inputs to every port of a quickstart, and reports damage.
 
 use anyhow::{Result, ensure};
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! Runs the hostile runs by name, as often as wanted, and counts.
+//! Runs the hostile runs by name, as often as wanted, and counts failures.
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         let mut held = 0;
         for round in 1..=args.rounds {
             let started = Instant::now();
-            // A run waits with assertions, too.
+            // A run may also fail by an assertion.
             let result = std::panic::catch_unwind(|| hostile::run(name, &setup));
             let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
             let seconds = started.elapsed().as_secs_f64();

@@ -1,4 +1,5 @@
-//! What hdfs-native, a client of others that repeats no call by itself, sees of NameNodes that are killed many times.
+//! Measures what hdfs-native, an independent client that repeats no call by itself, notices of NameNodes that are
+//! killed many times.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Between a standby's return and the next kill.
+/// Pause between a standby's return and the next kill.
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// Kills the active NameNode of a quickstart cluster while threads with hdfs-native create, write, close and rename small files,
@@ -30,22 +31,24 @@ struct Args {
     stop_at_ms: Option<u128>,
 }
 
-/// What became of a call.
+/// How a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Failure {
-    /// The connection was lost with the call under way: one for each call that the kill meets.
+    /// The connection was lost during the call. Each call that is under way at the kill fails so once.
     Lost,
-    /// The client has refused by itself. Between the end of a connection and the moment when it notices, it fails every
-    /// change at once with the connection's error, and asks nobody: on a busy machine hundreds of times in a millisecond.
+    /// The client itself refused. Between the end of a connection and the moment at which it notices, it fails every
+    /// change at once with the connection's error, without asking a NameNode. On a busy machine this happens hundreds
+    /// of times in a millisecond.
     OwnRefusal,
-    /// A NameNode has refused. The client repeats no call, so that it would go on at once.
+    /// A NameNode refused. The client repeats no call, and would go on at once.
     Refused,
 }
 
-/// No answer of a NameNode, and no end of a connection either, comes back through the kernel in this time.
+/// A call that failed faster than this never reached the kernel: neither an answer of a NameNode nor the end of a
+/// connection comes back in this time.
 const NOBODY_ASKED: Duration = Duration::from_micros(20);
-/// Refusals after one kill, of each thread. NameNodes keep calls while nobody is active: what they refuse has a reason that
-/// lasts, and would be refused thousands of times.
+/// Most refusals of each thread after one kill. NameNodes keep calls while none is active. So a refusal has a lasting
+/// reason, and would be repeated thousands of times.
 const REFUSALS_MAX: usize = 10;
 
 /// A call that has ended.
@@ -59,8 +62,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let started = args.failovers.start()?;
     let (cluster, conf) = (&started.cluster, &started.conf);
-    // A client has a runtime of its own, which can't end inside another one: the last reference is here, and outlives the
-    // tasks.
+    // A client has a runtime of its own, which can't be dropped inside another runtime. The last reference is kept
+    // here, and outlives the tasks.
     let mut clients = Vec::new();
     let runtime = tokio::runtime::Runtime::new()?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -1,13 +1,13 @@
-//! Preloaded into a daemon (`LD_PRELOAD`): its disk gets slow, its clock stands still, it is killed at one of the changes
-//! that it makes to files, or hosts have other addresses, when a test says so.
+//! A library that is preloaded into a daemon (`LD_PRELOAD`). When a test says so, the disk becomes slow, the clock
+//! stands still, the process is killed at one of its changes of files, or hosts have other addresses.
 //!
-//! `HATHI_FAULTS` names a directory, in which each daemon has a file by the name of its configuration directory
-//! (`namenode-0`). The file is mapped: an array of 64-bit numbers, laid out in `faults.rs`, which the test changes while
-//! the daemon runs. A process without such a file behaves as ever. A file `hosts` in the directory has the addresses of
-//! hosts, one in a line: address, blank, name.
+//! `HATHI_FAULTS` names a directory. In it each daemon has a file with the name of its configuration directory
+//! (`namenode-0`). The file is mapped. It is an array of 64-bit numbers, described in `faults.rs`, which the test
+//! changes while the daemon runs. A process without such a file is not changed. A file `hosts` in the directory has the
+//! addresses of hosts, one per line: address, blank, name.
 //!
-//! Functions of the C library are taken over, so that a call which goes to the kernel by itself escapes. Who reads a
-//! clock without the C library calls what the kernel has mapped into the process for that (the vDSO), which is patched.
+//! Functions of the C library are replaced, so a direct system call is not changed. A program that reads a clock
+//! without the C library calls code that the kernel has mapped into the process (the vDSO). That code is patched.
 
 #![allow(unsafe_code, reason = "a preloaded library takes over functions of the C library")]
 
@@ -19,21 +19,22 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Numbers in the file.
 const LEN: usize = 16;
-/// Microseconds that removing a file takes longer.
+/// Delay of removing a file, in microseconds.
 const REMOVE: usize = 0;
-/// Microseconds that a sync of a file takes longer, unless it is an image's.
+/// Delay of syncing a file that is no image, in microseconds.
 const SYNC: usize = 1;
-/// Microseconds that a sync of a file with `fsimage` in its name takes longer.
+/// Delay of syncing a file with `fsimage` in its name, in microseconds.
 const IMAGE_SYNC: usize = 2;
-/// Nanoseconds that CLOCK_MONOTONIC is behind.
+/// Nanoseconds by which CLOCK_MONOTONIC is set back.
 const MONOTONIC: usize = 3;
-/// Nanoseconds that CLOCK_BOOTTIME is behind.
+/// Nanoseconds by which CLOCK_BOOTTIME is set back.
 const BOOTTIME: usize = 4;
-/// The change of a file at which the process is killed, counted from its start; 0: it is not.
+/// Number of the change of files at which the process is killed. 0: never.
 const DIE_AT: usize = 5;
 /// Changes of files that the process has begun, if it is to be killed at one.
 const CHANGES: usize = 6;
-/// Calls of the first three kinds that have begun, and that have ended, are counted from here on.
+/// Index of the first counter of calls. There is a counter of begun calls and one of ended calls for each of the three
+/// kinds.
 const BEGUN: usize = 8;
 const ENDED: usize = 11;
 
@@ -80,13 +81,13 @@ const AT_FDCWD: c_int = -100;
 const O_RDWR: c_int = 2;
 const O_CREAT: c_int = 0o100;
 const SIGKILL: c_int = 9;
-/// Asks for the function that this library's stands in front of.
+/// Selects the next library's function of the same name.
 const RTLD_NEXT: *mut c_void = -1_isize as *mut c_void;
 const EAI_SYSTEM: c_int = -11;
 const PROT_READ_WRITE: c_int = 3;
 const PROT_READ_EXEC: c_int = 5;
 const MAP_SHARED: c_int = 1;
-/// Where the vDSO is, in the auxiliary vector.
+/// Key of the vDSO's address in the auxiliary vector.
 const AT_SYSINFO_EHDR: u64 = 33;
 const PAGE: u64 = 4096;
 
@@ -160,7 +161,7 @@ mod vdso {
         unsafe { (address as *const T).read_unaligned() }
     }
 
-    /// Where the vDSO begins, how long it is, and where its `clock_gettime` is.
+    /// Address and length of the vDSO, and address of its `clock_gettime`.
     fn clock() -> Option<(u64, u64, u64)> {
         // SAFETY: it takes any number.
         let base = unsafe { getauxval(AT_SYSINFO_EHDR) };
@@ -200,13 +201,13 @@ mod vdso {
         }
     }
 
-    /// Makes it jump to the function of this library.
+    /// Overwrites it with a jump to the function of this library.
     pub(super) fn patch() {
         let Some((base, len, clock)) = clock() else { return };
         // movabs rax, ADDRESS; jmp rax
         let mut code = [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0];
         code[2..10].copy_from_slice(&(clock_gettime as *const () as u64).to_ne_bytes());
-        // All of it: the kernel does not let it be split.
+        // All of it is made writable, because the kernel does not allow a part.
         let (whole, len) = (base as *mut c_void, len as usize);
         // SAFETY: the pages are the vDSO's, of which the process gets copies of its own when it writes. There is one
         // thread yet, so that nobody runs there, and the function that is overwritten is longer than the code.
@@ -241,7 +242,7 @@ fn now_micros() -> u64 {
     time.seconds as u64 * 1_000_000 + time.nanos as u64 / 1000
 }
 
-/// A call that changes a file, a name, or what of them is on the disk, is about to be made.
+/// Counts a call that is about to change a file, a name, or their durable state. Kills the process at the chosen one.
 fn change() {
     let at = read(DIE_AT);
     let Some(changes) = number(CHANGES).filter(|_| at > 0) else {
@@ -253,7 +254,7 @@ fn change() {
     }
 }
 
-/// Does not return before the time is over. A test that sets it to 0 meanwhile lets the call go on.
+/// Delays the call. If a test sets the delay to 0 meanwhile, the call goes on.
 fn slow<T>(kind: usize, call: impl FnOnce() -> T) -> T {
     change();
     if let Some(begun) = number(BEGUN + kind) {
@@ -440,7 +441,7 @@ pub extern "C" fn ftruncate64(file: c_int, len: i64) -> c_int {
     unsafe { syscall(call::FTRUNCATE, file, len) as c_int }
 }
 
-/// The address that the test says a host has.
+/// The address that the test has set for a host.
 fn address_of(host: &CStr) -> Option<CString> {
     let dir = std::env::var_os("HATHI_FAULTS")?;
     let hosts = std::fs::read_to_string(Path::new(&dir).join("hosts")).ok()?;

@@ -1,4 +1,4 @@
-//! Our client, for code that waits.
+//! Our client, for blocking code.
 
 use super::PATIENCE;
 use crate::{Daemons, wait_for};
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// A client with a runtime of its own: all that it has open ends with it, as if its process were killed.
+/// A client with a runtime of its own. Dropping it ends everything that it has open, as if its process were killed.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) fs: FileSystem,
@@ -20,12 +20,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Of the whole cluster.
+    /// A client of the whole cluster.
     pub(super) fn new(conf: &Path) -> Result<Client> {
         Self::of(conf, "")
     }
 
-    /// Of one NameNode.
+    /// A client of one NameNode.
     pub(super) fn of(conf: &Path, address: &str) -> Result<Client> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -39,7 +39,7 @@ impl Client {
         self.runtime.block_on(future)
     }
 
-    /// An error if it is not over in time; a call that hangs must not hang its test.
+    /// Waits for a result, and fails after a time limit. A call that hangs must not hang its test.
     pub(super) fn try_wait<T>(
         &self,
         timeout: Duration,
@@ -106,7 +106,7 @@ impl Client {
         Ok(())
     }
 
-    /// Whether the file is closed now.
+    /// Asks for the recovery of a file's lease. Returns whether the file is closed now.
     pub(super) fn recover_lease(&self, path: &str) -> Result<bool> {
         let request = hdfs::RecoverLeaseRequestProto {
             src: path.to_owned(),
@@ -117,7 +117,7 @@ impl Client {
         Ok(answer.result)
     }
 
-    /// Asks for the file's recovery until it is closed.
+    /// Repeats the recovery of a file's lease until the file is closed.
     pub(super) fn close_by_recovery(&self, path: &str) {
         wait_for("the file to be closed by recoverLease", PATIENCE, || {
             let closed = self.recover_lease(path).is_ok_and(|closed| closed);
@@ -132,13 +132,13 @@ impl Client {
         Ok(self.wait(connect_to(address, &CLIENT_PROTOCOL, &ClientOptions::new(user)))?)
     }
 
-    /// A connection to one NameNode, past all failover.
+    /// A connection to one NameNode, without any failover.
     pub(super) fn namenode(&self, daemons: &Daemons, index: u16) -> Result<RpcClient> {
         self.connect(&daemons.namenode_address(index)?, &user())
     }
 }
 
-/// A call's identity, at its second attempt.
+/// The identity of a call at its second attempt.
 pub(super) fn second_attempt(call_id: i32) -> CallIds {
     CallIds {
         client_id: ClientId::random(),
@@ -151,7 +151,7 @@ pub(super) fn user() -> String {
     std::env::var("USER").unwrap_or_else(|_| "root".to_owned())
 }
 
-/// Bytes that follow from the seed.
+/// Bytes that depend on the seed.
 pub(super) fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.u8(..)).take(len).collect()

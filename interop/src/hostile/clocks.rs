@@ -1,4 +1,4 @@
-//! Clocks that stand, and promises that outlive their JournalNode's configuration.
+//! Clocks that stand still, and promises that outlive the configuration of their JournalNode.
 
 use super::client::Client;
 use super::{PATIENCE, Setup};
@@ -10,15 +10,15 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 const ROUNDS: u32 = 5;
-/// A request that was sent lies in the stopped process's socket after so long.
+/// Time after which a sent request is in the stopped process's socket.
 const SENT: Duration = Duration::from_millis(100);
 /// The lease that JournalNodes promise before their limit is lowered.
 const PROMISED: Duration = Duration::from_secs(6);
-/// How much of it is waited for: a lease is renewed when a third of it is over.
+/// How much of it is waited for. A lease is renewed when a third of it is over.
 const WATCHED: Duration = Duration::from_millis(2500);
 
-/// A NameNode whose clock stood while it was stopped, as in a machine that was suspended, must not answer what was true
-/// before.
+/// A NameNode whose clock stood still while it was stopped, as in a machine that was suspended, must not answer from
+/// its old state.
 pub(super) fn namenode_stands(setup: &Setup<'_>) -> Result<()> {
     let daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
     let client = Client::new(&daemons.conf())?;
@@ -55,7 +55,7 @@ pub(super) fn namenode_stands(setup: &Setup<'_>) -> Result<()> {
     Ok(())
 }
 
-/// JournalNodes that are started again with a shorter limit keep what they have promised.
+/// JournalNodes that are restarted with a shorter limit keep their promises.
 pub(super) fn limit_lowered(setup: &Setup<'_>) -> Result<()> {
     let promised = PROMISED.as_millis().to_string();
     let long = [("hathi.lease.ms", promised.as_str()), ("hathi.lease.max.ms", "10000")];
@@ -91,13 +91,13 @@ pub(super) fn limit_lowered(setup: &Setup<'_>) -> Result<()> {
     for role in [Role::NameNode, Role::Zkfc] {
         daemons.signal(role, old, Signal::CONT)?;
     }
-    // Nobody else may have answered meanwhile, so that whatever it answers is true.
+    // No other NameNode may have become active meanwhile, so any answer is right.
     let _ = client.wait(read);
     let client = Client::new(&daemons.conf())?;
     client.mkdir("/new")
 }
 
-/// Sent at once; to a stopped process it stays in the socket.
+/// Sends a call at once. If the process is stopped, the call stays in the socket.
 fn at_door(namenode: &RpcClient, path: &str) -> PendingCall<GetFileInfoResponseProto> {
     let request = GetFileInfoRequestProto { src: path.to_owned() };
     let call = namenode.call("getFileInfo", &request);

@@ -1,4 +1,4 @@
-//! Replicas that rot on disk, are found by a reader, and meet a failover.
+//! Replicas that rot on disk and are found by a reader, followed by a failover.
 
 use super::client::{Client, content, user};
 use super::{PATIENCE, Setup};
@@ -38,12 +38,12 @@ fn path(number: usize) -> String {
     format!("/files/{number}")
 }
 
-/// By the block's id, what each DataNode (by its index) has of it.
+/// Content of each replica, by the block's id and the DataNode's index.
 fn replicas(daemons: &Daemons) -> BTreeMap<(String, u16), Vec<u8>> {
     let mut all = BTreeMap::new();
     for index in daemons.of(Role::DataNode) {
         for path in blocks(&daemons.data_dir(Role::DataNode, index)) {
-            // It may be deleted just now.
+            // The file may have just been deleted.
             if let (Some(name), Ok(bytes)) = (path.file_name(), std::fs::read(&path)) {
                 all.insert((name.to_string_lossy().into_owned(), index), bytes);
             }
@@ -55,7 +55,7 @@ fn replicas(daemons: &Daemons) -> BTreeMap<(String, u16), Vec<u8>> {
 struct File {
     number: usize,
     block: LocatedBlockProto,
-    /// The DataNode whose replica has rotted.
+    /// Index of the DataNode whose replica has rotted.
     rotten: u16,
 }
 
@@ -64,7 +64,7 @@ impl File {
         content(self.number as u64, LENGTH)
     }
 
-    /// What the disks hold of it.
+    /// The content of its replicas on all disks.
     fn on<'a>(&self, disks: &'a BTreeMap<(String, u16), Vec<u8>>) -> Vec<&'a Vec<u8>> {
         let name = format!("blk_{}", self.block.b.block_id);
         let of_block = disks.iter().filter(|((block, _), _)| *block == name);
@@ -72,8 +72,8 @@ impl File {
     }
 }
 
-/// The active is killed as soon as it has been told of them, and everybody reports everything: each block is replicated
-/// again from its good replica before anybody reads.
+/// The active is killed as soon as the replicas are reported to it, and all DataNodes send full reports. Each block is
+/// replicated again from its good replica before it is read.
 pub(super) fn failover(setup: &Setup<'_>) -> Result<()> {
     let (daemons, client, files) = known_at_the_end(setup)?;
     wait_for("two good replicas of each block, and no other", PATIENCE, || {
@@ -87,7 +87,7 @@ pub(super) fn failover(setup: &Setup<'_>) -> Result<()> {
     readers_are_safe(&client, &files)
 }
 
-/// The same, and the replication is lowered to one at once: the good replica stays.
+/// As [`failover`], and the replication is lowered to one at once. The good replica must stay.
 pub(super) fn lowered(setup: &Setup<'_>) -> Result<()> {
     let (daemons, client, files) = known_at_the_end(setup)?;
     for file in &files {
@@ -100,9 +100,9 @@ pub(super) fn lowered(setup: &Setup<'_>) -> Result<()> {
     readers_are_safe(&client, &files)
 }
 
-/// A cluster whose active was told of the rotten replicas, killed and replaced.
+/// Starts a cluster, has rotten replicas reported to its active, kills that and waits for the next one.
 fn known_at_the_end(setup: &Setup<'_>) -> Result<(Daemons, Client, Vec<File>)> {
-    // Nobody but the reader finds them.
+    // Only the reader finds the rotten replicas.
     let unscanned = [("dfs.datanode.scan.period.hours", "-1")];
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &unscanned)?;
     let client = Client::new(&daemons.conf())?;
@@ -111,7 +111,7 @@ fn known_at_the_end(setup: &Setup<'_>) -> Result<(Daemons, Client, Vec<File>)> {
     }
     let files = rot(&daemons, &client)?;
     let active = daemons.wait_for_active(&[]);
-    // Nothing is replicated and deleted meanwhile.
+    // Nothing is replicated or deleted meanwhile.
     daemons.signal_role(Role::DataNode, Signal::STOP)?;
     for file in &files {
         report(&daemons, &client, file)?;
@@ -123,7 +123,7 @@ fn known_at_the_end(setup: &Setup<'_>) -> Result<(Daemons, Client, Vec<File>)> {
     Ok((daemons, client, files))
 }
 
-/// Changes a byte of one replica of every file.
+/// Changes a byte in one replica of every file.
 fn rot(daemons: &Daemons, client: &Client) -> Result<Vec<File>> {
     let mut files = Vec::new();
     for number in 0..FILES {
@@ -153,7 +153,7 @@ fn rot(daemons: &Daemons, client: &Client) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// What a reader says that has met the rotten replica.
+/// Reports a rotten replica, as a reader does that has met it.
 fn report(daemons: &Daemons, client: &Client, file: &File) -> Result<()> {
     let address = setting(daemons, file.rotten, "dfs.datanode.address")?;
     let mut block = file.block.clone();
@@ -172,7 +172,7 @@ fn report(daemons: &Daemons, client: &Client, file: &File) -> Result<()> {
     Ok(())
 }
 
-/// Full reports to everybody.
+/// All DataNodes send full reports to all NameNodes.
 fn report_everything(daemons: &Daemons, client: &Client) -> Result<()> {
     for index in daemons.of(Role::DataNode) {
         let address = setting(daemons, index, "dfs.datanode.ipc.address")?;
@@ -193,7 +193,7 @@ fn setting(daemons: &Daemons, datanode: u16, key: &'static str) -> Result<String
         .context(key)
 }
 
-/// Whoever reads gets the right bytes.
+/// Every reader gets the right bytes.
 fn readers_are_safe(client: &Client, files: &[File]) -> Result<()> {
     for file in files {
         let bytes = client.read(&path(file.number))?;

@@ -1,4 +1,4 @@
-//! Surplus replicas that are deleted slowly, while one active after the other orders it.
+//! Surplus replicas that are deleted slowly, while one active after another orders the deletion.
 
 use super::client::{Client, content};
 use super::corrupt::blocks;
@@ -18,14 +18,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How much longer a removal takes.
+/// Delay of each removal.
 const SLOW: Duration = Duration::from_millis(5);
-/// How long an active serves until it is killed, ms: sometimes while all is being ordered, sometimes when much of it is
-/// under way.
+/// How long an active serves until it is killed, in ms. Sometimes the deletions are still being ordered then, sometimes
+/// many are under way.
 const REIGN_MS: std::ops::Range<u64> = 700..2500;
-/// A NameNode that has a surplus replica deleted prefers DataNodes that were silent for four heartbeats, of a second each
-/// in these clusters. Its block manager's clock moves on with the heartbeats of the others, so that it may be a second
-/// late.
+/// How long a DataNode must have been silent. For the deletion of surplus replicas a NameNode prefers DataNodes that
+/// were silent for four heartbeats, of a second each in these clusters. Its block manager's clock advances with the
+/// heartbeats of the others, so it may be a second late.
 const SILENT: Duration = Duration::from_secs(6);
 const CLIENTS: usize = 8;
 const LENGTH: usize = 100;
@@ -33,10 +33,10 @@ const REPLICATION: u32 = 3;
 const FEW: usize = 700;
 const MANY: usize = 2000;
 
-/// One failover, while the disks hold the deletions that the old active ordered. The old one keeps the replicas of one
-/// DataNode, the new one wants just those deleted.
+/// One failover while the disks still hold the replicas that the old active ordered to delete. The old active keeps the
+/// replicas of one DataNode, and the new active wants exactly those deleted.
 pub(super) fn once(setup: &Setup<'_>) -> Result<()> {
-    // DataNodes that stand still for a while are not dead, and the active is replaced when it is killed, not before.
+    // A DataNode that stands still for a while is not dead, and the active is replaced only when it is killed.
     let patient = [
         ("dfs.namenode.heartbeat.recheck-interval", "300000"),
         ("hathi.lease.ms", "5000"),
@@ -67,7 +67,7 @@ pub(super) fn once(setup: &Setup<'_>) -> Result<()> {
         });
     }
 
-    // The new active decides when all three have reported, and only then.
+    // The new active decides only when all three DataNodes have reported.
     daemons.signal(Role::DataNode, last, Signal::STOP)?;
     let since = now_ms()?;
     daemons.kill(Role::NameNode, old)?;
@@ -97,17 +97,17 @@ pub(super) fn once(setup: &Setup<'_>) -> Result<()> {
     all_are_whole(&conf, FEW)
 }
 
-/// 700 files, one active after the other.
+/// Many failovers in a row, with 700 files.
 pub(super) fn again_and_again(setup: &Setup<'_>) -> Result<()> {
     struck(setup, FEW)
 }
 
-/// 2,000 files.
+/// Many failovers in a row, with 2,000 files.
 pub(super) fn many(setup: &Setup<'_>) -> Result<()> {
     struck(setup, MANY)
 }
 
-/// Stops DataNodes, until a NameNode has heard nothing of them for long enough.
+/// Stops DataNodes until a NameNode has heard nothing of them for long enough.
 fn silence(daemons: &Daemons, client: &Client, namenode: u16, indices: &[u16]) -> Result<()> {
     for index in indices {
         daemons.signal(Role::DataNode, *index, Signal::STOP)?;
@@ -125,7 +125,7 @@ fn silence(daemons: &Daemons, client: &Client, namenode: u16, indices: &[u16]) -
     Ok(())
 }
 
-/// How many replicas of each block the disks hold, by the names of the blocks' files.
+/// Number of replicas of each block on the disks, by the names of the block files.
 fn replicas(daemons: &Daemons) -> BTreeMap<OsString, u32> {
     let mut replicas = BTreeMap::new();
     for index in daemons.of(Role::DataNode) {
@@ -143,7 +143,7 @@ fn now_ms() -> Result<u64> {
     )?)
 }
 
-/// What a NameNode knows of a DataNode; each counts for itself when it last heard of it.
+/// A NameNode's view of a DataNode. Each NameNode counts by itself when it last heard of it.
 fn datanode(daemons: &Daemons, client: &Client, namenode: u16, index: u16) -> Result<DatanodeInfoProto> {
     let key = "dfs.datanode.address";
     let conf = Configuration::load(&daemons.daemon_conf(Role::DataNode, index))?;
@@ -200,7 +200,7 @@ fn struck(setup: &Setup<'_>, files: usize) -> Result<()> {
         });
         let watch = scope.spawn(|| watch(&conf, files, &over));
         let mut struck = strike(&mut daemons, || lowered.load(Ordering::Relaxed));
-        // While deletions are still under way.
+        // Deletions are still under way meanwhile.
         for _ in 0..5 {
             struck = struck.and_then(|()| strike(&mut daemons, || true));
         }
@@ -225,7 +225,7 @@ fn all_are_whole(conf: &Path, files: usize) -> Result<()> {
     ensure!(lost.is_empty(), "{} of {files} files are lost: {lost:?}", lost.len());
     Ok(())
 }
-/// Kills the active and starts it again, once a reign, until it is enough.
+/// Kills the active once in each reign and starts it again, until `enough`.
 fn strike(daemons: &mut Daemons, enough: impl Fn() -> bool) -> Result<()> {
     loop {
         std::thread::sleep(Duration::from_millis(fastrand::u64(REIGN_MS)));
@@ -238,7 +238,7 @@ fn strike(daemons: &mut Daemons, enough: impl Fn() -> bool) -> Result<()> {
     }
 }
 
-/// No block is ever without a replica.
+/// Checks that no block is ever without a replica.
 fn watch(conf: &Path, files: usize, over: &AtomicBool) -> Result<()> {
     let client = Client::new(conf)?;
     let mut random = fastrand::Rng::with_seed(5);
@@ -251,7 +251,7 @@ fn watch(conf: &Path, files: usize, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Many at once, so that a failover finds most of the deletions ordered and not done.
+/// Lowers the replication of many files at once, so that at a failover most of the deletions are ordered and not done.
 fn lower(conf: &Path, files: usize) -> Result<()> {
     for_each(conf, files, |client, number| client.set_replication(&path(number), 1))
 }
@@ -261,7 +261,7 @@ fn write_all(conf: &Path, files: usize) -> Result<()> {
         client.write(&path(number), &content(number as u64, LENGTH), REPLICATION)
     })?;
     let client = Client::new(conf)?;
-    // Two, so that there is one to be deleted: a pipeline may have lost a DataNode.
+    // Two replicas are enough, because a pipeline may have lost a DataNode.
     for number in 0..files {
         let path = path(number);
         wait_for(&format!("the replicas of {path}"), PATIENCE, || {
@@ -272,7 +272,7 @@ fn write_all(conf: &Path, files: usize) -> Result<()> {
     Ok(())
 }
 
-/// Does something with every file, from several clients.
+/// Runs `work` for every file, from several clients.
 fn for_each(conf: &Path, files: usize, work: impl Fn(&Client, usize) -> Result<()> + Sync) -> Result<()> {
     let work = &work;
     std::thread::scope(|scope| {

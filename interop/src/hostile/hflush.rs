@@ -1,4 +1,5 @@
-//! Bytes that were acknowledged and never closed, when everything is killed and the DataNodes come last.
+//! Bytes that were acknowledged in files that were never closed. Everything is killed, and the DataNodes are started
+//! last.
 
 use super::client::{Client, content};
 use super::{PATIENCE, Setup};
@@ -10,19 +11,19 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 const FILE: &str = "/file";
-/// How long a lease recovery is asked for while no DataNode is there.
+/// How long lease recovery is requested while no DataNode runs.
 const ALONE: Duration = Duration::from_secs(10);
-/// Data of a full packet, which leaves without a flush.
+/// Data bytes of a full packet, which is sent without a flush.
 const PACKET: usize = 126 * 512;
 
-/// The NameNode was never told how much is there.
+/// The NameNode was never told the length.
 pub(super) fn untold_length(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
     let bytes = content(3, PACKET);
     let writer = Client::new(&daemons.conf())?;
     let mut file = writer.try_wait(PATIENCE, writer.fs.create(FILE, &CreateOptions::default()))?;
     writer.try_wait(PATIENCE, file.write(&bytes))?;
-    // A reader shows what every DataNode has acknowledged.
+    // A reader sees the bytes that every DataNode has acknowledged.
     let reader = Client::new(&daemons.conf())?;
     wait_for("the packet to be acknowledged", PATIENCE, || {
         (reader.read(FILE).ok()? == bytes).then_some(())
@@ -32,7 +33,7 @@ pub(super) fn untold_length(setup: &Setup<'_>) -> Result<()> {
     survives(&mut daemons, &bytes)
 }
 
-/// The same with Hadoop's client, which tells the length with its first hflush.
+/// The same with Hadoop's client, which reports the length with its first hflush.
 pub(super) fn hadoop(setup: &Setup<'_>) -> Result<()> {
     let Some(hadoop) = setup.hadoop else { return Ok(()) };
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
@@ -58,7 +59,7 @@ fn survives(daemons: &mut Daemons, bytes: &[u8]) -> Result<()> {
     let started = Instant::now();
     let mut closed = false;
     while started.elapsed() < ALONE {
-        // Nobody serves at first.
+        // At first no NameNode serves.
         closed |= client.recover_lease(FILE).is_ok_and(|closed| closed);
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -1,4 +1,4 @@
-//! A checkpoint that is saved while its history is lost.
+//! A checkpoint that is being saved while its transactions are lost.
 
 use super::client::Client;
 use super::{PATIENCE, Setup};
@@ -10,10 +10,11 @@ use hathi_net::ipc::RpcError;
 use rustix::process::Signal;
 use std::time::Duration;
 
-/// Directories that are acknowledged, after those that are lost: more of them, so that their transactions go further.
+/// Directories that are acknowledged after the lost ones. There are more of them, so that their transactions go
+/// further.
 const KEPT: usize = 40;
 const LOST: usize = 5;
-/// Who publishes an image of a lost history does so at once when its file is synced.
+/// Time within which a NameNode that wrongly publishes an image of lost transactions does so after its sync.
 const PUBLISHED: Duration = Duration::from_secs(3);
 
 fn mkdirs(path: &str) -> hdfs::MkdirsRequestProto {
@@ -25,8 +26,8 @@ fn mkdirs(path: &str) -> hdfs::MkdirsRequestProto {
     }
 }
 
-/// The active freezes edits that no JournalNode has, loses its role while the image is on its way to the disk, and loads
-/// another's history before the image is whole.
+/// The active freezes a namespace with edits that no JournalNode has. It loses its role while the image is being
+/// written, and loads another writer's edits before the image is complete.
 pub(super) fn of_lost_edits(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
     let client = Client::new(&daemons.conf())?;
@@ -34,7 +35,7 @@ pub(super) fn of_lost_edits(setup: &Setup<'_>) -> Result<()> {
     let old = daemons.wait_for_active(&[]);
     let at_old = client.namenode(&daemons, old)?;
     daemons.signal_role(Role::JournalNode, Signal::STOP)?;
-    // None of these is answered before a majority has it.
+    // None of these calls is answered before a majority has its edit.
     let lost: Vec<_> = (0..LOST)
         .map(|number| at_old.call::<_, hdfs::MkdirsResponseProto>("mkdirs", &mkdirs(&format!("/lost-{number}"))))
         .collect();
@@ -55,7 +56,7 @@ pub(super) fn of_lost_edits(setup: &Setup<'_>) -> Result<()> {
     for role in [Role::Zkfc, Role::NameNode] {
         daemons.signal(role, old, Signal::STOP)?;
     }
-    // Killed, so that what lies in their sockets is lost.
+    // They are killed, so that messages in their sockets are lost.
     daemons.kill_role(Role::JournalNode)?;
     daemons.start_role(Role::JournalNode)?;
     let next = daemons.wait_for_active(&[old]);
@@ -71,10 +72,10 @@ pub(super) fn of_lost_edits(setup: &Setup<'_>) -> Result<()> {
     wait_for("the old active as standby", PATIENCE, || {
         (daemons.state(old)? == "standby").then_some(())
     });
-    // It has the other history now, or waits for its image.
+    // By now it has loaded the other edits, or waits for its image.
     std::thread::sleep(PUBLISHED);
     daemons.faults(Role::NameNode, old).release(Slow::ImageSync)?;
-    // A NameNode that had lost its role before they came may keep them for the next active, and then they count.
+    // A NameNode that had lost its role before a call came may keep the call for the next active. Then the call counts.
     let acknowledged: Vec<bool> = lost
         .into_iter()
         .map(|call| client.wait(call).is_ok_and(|answer| answer.result))

@@ -1,4 +1,4 @@
-//! Edits that no disk has yet, and those who would like to read them.
+//! Edits that are on no disk yet, and readers that ask for them.
 
 use super::client::{Client, user};
 use super::{PATIENCE, Setup};
@@ -12,17 +12,17 @@ use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long the readers look.
+/// How long the readers ask.
 const LOOK: Duration = Duration::from_millis(700);
-/// A JournalNode that takes longer shows nothing.
+/// A JournalNode that takes longer counts as showing nothing.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
-/// After this a segment that a JournalNode does not show is given up. Its writer tries a JournalNode again within half a
-/// second, and a segment must be two seconds old before the writer ends it by itself, for whatever reason.
+/// Time after which a segment that a JournalNode does not show is given up. Its writer tries a JournalNode again within
+/// half a second. And a segment must be two seconds old before the writer itself ends it, for any reason.
 const SHOWN_WITHIN: Duration = Duration::from_secs(8);
 
 /// Readers ask as Java's standbys do, while the syncs of an edit are under way.
 pub(super) fn before_disks(setup: &Setup<'_>) -> Result<()> {
-    // Disks that stand still renew no lease; nobody is to take over meanwhile.
+    // A JournalNode whose disk stands still renews no lease. No other NameNode should take over meanwhile.
     let patient = [("hathi.lease.ms", "5000"), ("hathi.lease.max.ms", "10000")];
     let daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &patient)?;
     (0..3)
@@ -53,7 +53,7 @@ fn before_disks_once(daemons: &Daemons, round: usize) -> Result<()> {
             (at_door.count() * 2 > faults.len()).then_some(())
         });
         let looked = nobody_sees(&client, &journalnodes, first + 1).context("no disk has it");
-        // On one disk it is still no more than an offer.
+        // An edit on one disk may still be lost.
         let released = faults[round % 3].release(Slow::Sync);
         let looked = looked.and(nobody_sees(&client, &journalnodes, first + 1).context("one disk has it"));
         for faults in &faults {
@@ -72,11 +72,13 @@ fn before_disks_once(daemons: &Daemons, round: usize) -> Result<()> {
     Ok(())
 }
 
-/// Begins a segment that every JournalNode has open and shows; answers its first transaction, which alone is in it.
+/// Begins a segment that every JournalNode has open and shows. Returns its first transaction, which is the only one in
+/// it.
 ///
-/// A JournalNode need not show the segment that was begun. On a busy machine two candidates meet at almost every tenth
-/// start, and one that gave its promise to the one that lost takes part again seconds later, in a segment of a higher
-/// epoch. Its memory of recent edits may also have been emptied by a recovery, or it may join with the segment after. So
+/// A JournalNode need not show the segment. On a busy machine two candidates compete at almost every tenth start. A
+/// JournalNode that promised the losing one takes part again seconds later, in a segment of a higher epoch. A recovery
+/// may also have emptied its memory of recent edits, or it may join with the next segment. In these cases a new segment
+/// is begun.
 /// another segment is begun then.
 fn begin_segment(daemons: &Daemons, client: &Client, journalnodes: &[RpcClient]) -> Result<u64> {
     let started = Instant::now();
@@ -116,8 +118,8 @@ fn connect(daemons: &Daemons, client: &Client) -> Result<Vec<RpcClient>> {
         .collect()
 }
 
-/// How many edits a JournalNode shows from one on, or why it shows none. One that takes over a segment that it had missed
-/// answers nobody while the disk holds that.
+/// Number of edits that a JournalNode shows from `since` on, or why it shows none. A JournalNode that takes over a
+/// missed segment answers nobody while its disk is held.
 fn edits(client: &Client, journalnode: &RpcClient, since: u64) -> Result<u32> {
     let request = GetJournaledEditsRequestProto {
         jid: JournalIdProto {

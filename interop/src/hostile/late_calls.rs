@@ -1,4 +1,4 @@
-//! A call that is applied after its client has given up on it, and set the opposite.
+//! A call that is applied after its client has given up on it and made the opposite change.
 
 use super::client::{Client, second_attempt, user};
 use super::relay::Relay;
@@ -11,9 +11,9 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 const PATH: &str = "/directory";
-/// A call that was sent has reached the other side's socket, at least, after so long.
+/// Time after which a sent call has at least reached the socket of its receiver.
 const SENT: Duration = Duration::from_millis(300);
-/// And one that can go on has gone on.
+/// Time after which a call that is not blocked was served.
 const DONE: Duration = Duration::from_secs(3);
 
 fn permission(perm: u32) -> SetPermissionRequestProto {
@@ -23,7 +23,7 @@ fn permission(perm: u32) -> SetPermissionRequestProto {
     }
 }
 
-/// A standby keeps the call while nobody is active, and stands still while another becomes it.
+/// A standby keeps the call while no NameNode is active. It stands still while another becomes active.
 pub(super) fn kept(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = started(setup)?;
     let old = daemons.wait_for_active(&[]);
@@ -43,7 +43,7 @@ pub(super) fn kept(setup: &Setup<'_>) -> Result<()> {
     stays(&client)
 }
 
-/// The call is on its way from a standby to the active, on a network that holds it up. The client waits no more, and is
+/// The call is on its way from a standby to the active, and the network delays it. The client no longer waits, but is
 /// still connected.
 pub(super) fn forwarded(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = started(setup)?;
@@ -59,7 +59,7 @@ pub(super) fn forwarded(setup: &Setup<'_>) -> Result<()> {
     });
     let client = Client::new(&daemons.conf())?;
     relay.hold("setPermission");
-    // A standby that does not know yet who is active sends its clients away.
+    // A standby that does not know the active yet sends its clients away.
     let late = wait_for("the call to be on its way to the active", PATIENCE, || {
         let late = send(&client, &daemons, standby).ok()?;
         relay.holds().then_some(late)
@@ -75,25 +75,25 @@ fn started(setup: &Setup<'_>) -> Result<Daemons> {
     Ok(daemons)
 }
 
-/// A call that its client does not wait for.
+/// A call whose client no longer waits for it.
 struct Late {
     connection: RpcClient,
     ids: CallIds,
 }
 
-/// Sends 700 as a second attempt, which a standby serves, and gives up on it.
+/// Sends the mode 700 as a second attempt, which a standby keeps, and gives up on it.
 fn send(client: &Client, daemons: &Daemons, standby: u16) -> Result<Late> {
     let connection = client.namenode(daemons, standby)?;
     let ids = second_attempt(1);
     let call =
         connection.call_with::<_, SetPermissionResponseProto>("setPermission", &permission(0o700), Some(ids), None);
-    // Nothing tells that a call waits.
+    // It can't be observed that a call waits.
     std::thread::sleep(SENT);
     drop(call);
     Ok(Late { connection, ids })
 }
 
-/// The same client sets 755, and is answered.
+/// The same client sets the mode 755, and gets an answer.
 fn set_again(client: &Client, daemons: &Daemons, active: u16, late: &Late) -> Result<()> {
     let connection = client.connect(&daemons.namenode_address(active)?, &user())?;
     let started = Instant::now();

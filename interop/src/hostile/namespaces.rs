@@ -1,4 +1,4 @@
-//! Containers of a pod: they share the network, and each has a process table of its own.
+//! Containers of a pod. They share the network, and each has a process table of its own.
 
 use super::client::Client;
 use super::{PATIENCE, Setup};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 
-/// How long a controller may take to notice what it wrongly takes for the end of its NameNode.
+/// How long a controller may take to notice a supposed end of its NameNode.
 const NOTICED: Duration = Duration::from_secs(3);
 
 /// Runs the rest of the command in a process table of its own, as process 2.
@@ -23,7 +23,7 @@ const CONTAINER: [&str; 9] = [
     "\"$@\" & wait $!",
     "sh",
 ];
-/// The same, with another process 2: the process that is not to be harmed.
+/// As [`CONTAINER`], but process 2 is an unrelated process that must not be harmed.
 const CONTAINER_WITH_VICTIM: [&str; 9] = [
     "unshare",
     "--pid",
@@ -36,9 +36,10 @@ const CONTAINER_WITH_VICTIM: [&str; 9] = [
     "sh",
 ];
 
-/// A controller neither takes the end of a process that has its NameNode's id for its NameNode's end, nor kills it.
+/// A controller whose NameNode has the same id as a process of its own container neither takes that process's end for
+/// the NameNode's, nor kills it.
 pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
-    // On a busy machine a lease of a second may run out by itself, and another NameNode be elected rightly.
+    // On a busy machine a lease of one second may run out by itself, and another NameNode be elected rightly.
     let patient = [("hathi.lease.ms", "5000"), ("hathi.lease.max.ms", "10000")];
     let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &patient)?;
     let inside = |wrapper: [&str; 9]| Start {
@@ -58,7 +59,7 @@ pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
     let active = daemons.wait_for_active(&[]);
     let http = daemons.namenode_http(active)?;
     let since = last_transition(&http)?;
-    // The process that has the active NameNode's id where its controller lives.
+    // The process with the active NameNode's id in the container of the controller.
     let victim = find(&daemons, Role::Zkfc, active, "sleep")?;
     kill_process(victim, Signal::KILL)?;
     std::thread::sleep(NOTICED);
@@ -68,7 +69,7 @@ pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
     );
     load.goes_on();
 
-    // Controllers that take over, and the one that finds its NameNode stopped, may want to be sure of its end.
+    // Controllers that take over, and one whose NameNode is stopped, may try to kill their NameNode.
     let victims: Vec<Pid> = daemons
         .of(Role::NameNode)
         .filter(|index| *index != active)
@@ -97,7 +98,7 @@ pub(super) fn shared_network(setup: &Setup<'_>) -> Result<()> {
     Client::new(&daemons.conf())?.mkdir("/after")
 }
 
-/// A process below a daemon's wrapper, by a word of its command.
+/// The process below a daemon's wrapper with this word in its command.
 fn find(daemons: &Daemons, role: Role, index: u16, word: &str) -> Result<Pid> {
     let mut below = vec![daemons.pid(role, index)?];
     while let Some(pid) = below.pop() {

@@ -1,4 +1,4 @@
-//! Paths that get longer than the edit log can say, by calls that are each short.
+//! Paths that become longer than the edit log can hold, by calls that are each short.
 
 use super::client::Client;
 use super::{PATIENCE, Setup};
@@ -6,10 +6,10 @@ use crate::{ClusterOptions, Daemons, Role};
 use anyhow::{Context, Result, ensure};
 use hathi_client::CreateOptions;
 
-/// A name may have 255 bytes, a client's path 8,000 characters.
+/// Length of the names. A name may have 255 bytes, and a path in a call 8,000 characters.
 const NAME: usize = 250;
 const DEPTH: usize = 30;
-/// As many names of that length as are more than the edit log's 21,845 characters.
+/// Number of directories below each other. Together their names exceed the edit log's 21,845 characters.
 const LEVELS: usize = 100;
 /// Bytes of the file.
 const LENGTH: usize = 100;
@@ -22,12 +22,12 @@ fn long(first: &str) -> String {
         .collect()
 }
 
-/// What a NameNode calls an inode, wherever it is.
+/// The path by which a NameNode finds an inode by its id.
 fn inode(id: u64) -> String {
     format!("/.reserved/.inodes/{id}")
 }
 
-/// Some of it may be refused, and what is acknowledged is there after all NameNodes have started anew.
+/// Some calls may be refused. Acknowledged changes are there after all NameNodes have restarted.
 pub(super) fn deep(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &[])?;
     let client = Client::new(&daemons.conf())?;
@@ -63,7 +63,7 @@ struct File {
     closed: bool,
 }
 
-/// The parents of an open file are moved below others, and those again, before its block is added.
+/// Moves the parents of an open file below other directories, and these again, before its block is added.
 fn move_below(client: &Client) -> Result<File> {
     for first in ["a", "b", "c"] {
         client.mkdir(&long(first))?;
@@ -73,7 +73,7 @@ fn move_below(client: &Client) -> Result<File> {
     let status = client.try_wait(PATIENCE, client.fs.status(&path))?;
     let id = status.context("the file is gone")?.file_id();
     for (from, to) in [("/a", format!("{}/a", long("b"))), ("/b", format!("{}/b", long("c")))] {
-        // Refused is fine.
+        // A refusal is fine.
         let moved = client.try_wait(PATIENCE, client.fs.rename(from, &to, false));
         eprintln!("a move below {} characters: {moved:?}", to.len());
     }
@@ -88,8 +88,8 @@ fn move_below(client: &Client) -> Result<File> {
     })
 }
 
-/// Directories below each other, each made by the id of the one before, until that is refused; then a child of the deepest
-/// is made and deleted. The ids of those that are to be there.
+/// Makes directories below each other, each by the inode id of its parent, until that is refused. Then it makes and
+/// deletes a child of the deepest one. Returns the ids of the directories that must be there.
 fn climb(client: &Client) -> Result<Vec<u64>> {
     client.mkdir("/climb")?;
     let mut parent = client
@@ -116,7 +116,7 @@ fn climb(client: &Client) -> Result<Vec<u64>> {
             .try_wait(PATIENCE, client.fs.mkdirs(&child, 0o755, false))
             .is_ok()
         {
-            // Refused is fine, and a deletion of more than the child is not.
+            // A refusal is fine. A deletion of more than the child is not.
             let _ = client.try_wait(PATIENCE, client.fs.delete(&child, true));
         }
     }

@@ -1,4 +1,4 @@
-//! A connection that can be cut while both ends live, and on which a message can be held up.
+//! A connection that can be cut while both ends live, and on which a message can be delayed.
 
 use anyhow::Result;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ pub(super) struct Relay {
     gate: Arc<Gate>,
 }
 
-/// Where messages to the target are held up.
+/// Holds messages to the target back.
 #[derive(Debug, Default)]
 struct Gate {
     state: Mutex<GateState>,
@@ -23,7 +23,7 @@ struct Gate {
 
 #[derive(Debug, Default)]
 struct GateState {
-    /// Whatever holds this word stays here, and what comes behind it.
+    /// A message with this word is held back, and so is everything behind it.
     word: Option<Vec<u8>>,
     held: bool,
 }
@@ -37,7 +37,7 @@ impl Relay {
         let (target, kept, passed) = (target.to_owned(), streams.clone(), gate.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                // Who can't be connected sees its connection closed.
+                // If the target can't be reached, the caller's connection is closed.
                 let _ = connect(stream, &target, &kept, &passed);
             }
         });
@@ -48,26 +48,26 @@ impl Relay {
         &self.address
     }
 
-    /// Ends all connections, and all that are made from now on.
+    /// Ends all connections, present and future.
     pub(super) fn cut(&self) {
         let streams = self.streams.lock().ok().and_then(|mut streams| streams.take());
         for stream in streams.into_iter().flatten() {
-            // It may have been closed by its owner.
+            // Its owner may have closed it.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// From now on messages to the target in which this word is (the name of a call's method, as a rule) stay here.
+    /// From now on, messages to the target with this word (usually the name of a method) are held back.
     pub(super) fn hold(&self, word: &str) {
         self.gate.set(Some(word.as_bytes().to_vec()));
     }
 
-    /// Whether such a message is here.
+    /// Whether such a message is held back.
     pub(super) fn holds(&self) -> bool {
         self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).held
     }
 
-    /// What was held goes on.
+    /// Passes on the messages that were held back.
     pub(super) fn release(&self) {
         self.gate.set(None);
     }
@@ -99,7 +99,7 @@ fn connect(near: TcpStream, target: &str, kept: &Mutex<Option<Vec<TcpStream>>>, 
     kept.extend([near, far]);
     for (from, to, gate) in [there, back] {
         std::thread::spawn(move || {
-            // Whatever ends one direction ends it for both sides.
+            // When one direction ends, both ends are closed.
             let _ = copy(from, &to, gate.as_deref());
             let _ = to.shutdown(Shutdown::Write);
         });
@@ -108,7 +108,7 @@ fn connect(near: TcpStream, target: &str, kept: &Mutex<Option<Vec<TcpStream>>>, 
 }
 
 fn copy(mut from: TcpStream, mut to: &TcpStream, gate: Option<&Gate>) -> io::Result<()> {
-    // A call is smaller, and is sent in one piece.
+    // A call is smaller than this, and is sent in one piece.
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = from.read(&mut buffer)?;

@@ -1,4 +1,4 @@
-//! Daemons that can't write their log, and directories that are not theirs.
+//! Daemons that can't write their log, and directories that belong to others.
 
 use super::client::Client;
 use super::{PATIENCE, Setup};
@@ -6,7 +6,7 @@ use crate::daemons::Start;
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Result, ensure};
 
-/// No daemon dies of a log that is full.
+/// No daemon ends when its log is full.
 pub(super) fn log_full(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &[])?;
     let how = Start {
@@ -31,7 +31,7 @@ pub(super) fn log_full(setup: &Setup<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A NameNode serves no directory of a layout that it does not know or would have to upgrade, nor of another cluster.
+/// A NameNode serves no directory with an unknown layout, with a layout that needs an upgrade, or of another cluster.
 pub(super) fn foreign_directories(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = Daemons::new(setup.hathi, ClusterOptions::default(), &[])?;
     daemons.start_role(Role::JournalNode)?;
@@ -53,7 +53,7 @@ pub(super) fn foreign_directories(setup: &Setup<'_>) -> Result<()> {
         std::fs::write(&version, changed)?;
         let before = daemons.log(Role::NameNode, 0).len();
         daemons.start(Role::NameNode, 0)?;
-        // Until a majority of the JournalNodes has said whose journal it holds, it may answer as a standby.
+        // Until a majority of the JournalNodes has said which journal they hold, it may serve as a standby.
         wait_for(&format!("a refusal of {key}={value}"), PATIENCE, || {
             (!daemons.is_running(Role::NameNode, 0)).then_some(())
         });

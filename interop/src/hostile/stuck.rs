@@ -12,11 +12,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The file system of a NameNode's directory, and what must be free of it.
+/// Size of the file system of a NameNode's directory. The next constant is the space that must be free on it.
 const SIZE: u64 = 64 << 20;
 const RESERVED: u64 = 16 << 20;
 
-/// Mounts a small file system on the daemon's directory, seen by this daemon alone, and runs the rest of the command.
+/// Mounts a small file system on the daemon's directory, visible only to this daemon, and runs the rest of the command.
 fn small_directory(dir: &str) -> Start {
     let script = format!(
         "cp -a '{dir}' '{dir}.saved' && mount -t tmpfs -o size={SIZE} none '{dir}' && cp -a '{dir}.saved/.' '{dir}' \
@@ -29,7 +29,7 @@ fn small_directory(dir: &str) -> Start {
     }
 }
 
-/// The active's process lives and something in it stands still: another serves long before that goes on.
+/// A part of the active hangs while its process lives. Another NameNode serves long before that part goes on.
 pub(super) fn inside(setup: &Setup<'_>) -> Result<()> {
     let hooks = [("hathi.debug.hooks", "true"), ("hathi.namenode.rpc.reactors", "2")];
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &hooks)?;
@@ -54,7 +54,7 @@ pub(super) fn inside(setup: &Setup<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Has something in a NameNode stand still, for longer than anybody here waits.
+/// Makes a part of a NameNode hang, for longer than anything here waits.
 fn hang(daemons: &Daemons, index: u16, what: &str) -> Result<()> {
     let key = format!("dfs.namenode.http-address.hathi.nn{index}");
     let address = Configuration::load(&daemons.conf())?.get(&key).context(key)?;
@@ -65,13 +65,14 @@ fn hang(daemons: &Daemons, index: u16, what: &str) -> Result<()> {
     );
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    // What hangs may be what would have answered.
+    // The part that hangs may be the one that would answer.
     let _ = stream.read_to_string(&mut answer);
     ensure!(answer.is_empty() || answer.contains(" 200 "), "{answer}");
     Ok(())
 }
 
-/// The active's directory gets full: another serves. Then all are full: nothing is acknowledged that may not fit.
+/// The active's directory becomes full, and another NameNode serves. Then all are full, and nothing is acknowledged
+/// that may not fit.
 pub(super) fn directory_full(setup: &Setup<'_>) -> Result<()> {
     let reserved = RESERVED.to_string();
     let watchful = [
@@ -120,14 +121,14 @@ pub(super) fn directory_full(setup: &Setup<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Leaves less than what is reserved.
+/// Leaves less free space than is reserved.
 fn fill(daemons: &Daemons, index: u16) -> Result<()> {
     let dir = daemons.data_dir(Role::NameNode, index);
     let pid = daemons.pid(Role::NameNode, index)?.as_raw_nonzero();
     let inside = PathBuf::from(format!("/proc/{pid}/root{}", dir.display()));
     let path = inside.join("filler");
     let len = usize::try_from(SIZE - RESERVED / 2)?;
-    // As much as there is room for, should that be less.
+    // If there is less space, it writes as much as fits.
     let written = std::fs::write(&path, vec![0; len]);
     let there = std::fs::metadata(&path)
         .with_context(|| path.display().to_string())?

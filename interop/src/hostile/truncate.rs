@@ -1,4 +1,4 @@
-//! A truncate inside a block that was acknowledged before any DataNode heard of it.
+//! A truncate inside a block that was acknowledged before any DataNode was told of it.
 
 use super::client::{Client, content};
 use super::{PATIENCE, Setup};
@@ -12,7 +12,7 @@ use std::time::Duration;
 const LONG: usize = 100;
 const SHORT: usize = 40;
 const FILE: &str = "/file";
-/// A recovery that nobody finishes is given up after 30 heartbeats, of a second each in these clusters.
+/// Time after which an unfinished recovery is given up: 30 heartbeats, of a second each in these clusters.
 const EXPIRED: Duration = Duration::from_secs(35);
 
 /// The active is killed before the DataNodes go on.
@@ -37,17 +37,17 @@ pub(super) fn checkpoint(setup: &Setup<'_>) -> Result<()> {
     })
 }
 
-/// The DataNode that was asked to recover the block does nothing until the attempt has expired.
+/// The DataNode with the order to recover the block does nothing until the attempt has expired.
 pub(super) fn expired(setup: &Setup<'_>) -> Result<()> {
     truncated(setup, |_| {
-        // Time is what is tested: nothing tells that an attempt has expired.
+        // The test is about time: no event tells that an attempt has expired.
         std::thread::sleep(EXPIRED);
         Ok(())
     })
 }
 
 fn truncated(setup: &Setup<'_>, between: impl FnOnce(&mut Daemons) -> Result<()>) -> Result<()> {
-    // DataNodes that stand still for a while are not dead.
+    // A DataNode that stands still for a while is not dead.
     let patient = [("dfs.namenode.heartbeat.recheck-interval", "300000")];
     let mut daemons = Daemons::started(setup.hathi, ClusterOptions::default(), &patient)?;
     let client = Client::new(&daemons.conf())?;

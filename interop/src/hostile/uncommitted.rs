@@ -1,4 +1,4 @@
-//! A file whose last block is complete for the block manager, and whose close nobody has heard of.
+//! A file whose last block is complete for the block manager, and whose close was never acknowledged.
 
 use super::client::{Client, content};
 use super::relay::Relay;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const FILE: &str = "/file";
 
-/// It is closed by recoverLease.
+/// recoverLease closes it.
 pub(super) fn recover_lease(setup: &Setup<'_>) -> Result<()> {
     let (daemons, client) = left_open(setup, &[])?;
     let before = generation_stamps(&daemons)?;
@@ -20,7 +20,7 @@ pub(super) fn recover_lease(setup: &Setup<'_>) -> Result<()> {
     closed_whole(&daemons, &client, before)
 }
 
-/// It is closed by the hard limit.
+/// The hard limit closes it.
 pub(super) fn hard_limit(setup: &Setup<'_>) -> Result<()> {
     let (daemons, client) = left_open(setup, &[("dfs.namenode.lease-hard-limit-sec", "6")])?;
     let before = generation_stamps(&daemons)?;
@@ -33,7 +33,7 @@ pub(super) fn hard_limit(setup: &Setup<'_>) -> Result<()> {
     closed_whole(&daemons, &client, before)
 }
 
-/// The block is committed by a `complete` that is answered false; then its DataNode reports it, and the client dies.
+/// The block is committed by a `complete` that is answered false. Then its DataNode reports it, and the client dies.
 fn left_open(setup: &Setup<'_>, more: &[(&str, &str)]) -> Result<(Daemons, Client)> {
     let options = ClusterOptions {
         datanodes: 1,
@@ -65,7 +65,7 @@ fn left_open(setup: &Setup<'_>, more: &[(&str, &str)]) -> Result<(Daemons, Clien
     let answer: hdfs::CompleteResponseProto = client.wait(direct.call("complete", &request))?;
     ensure!(!answer.result, "completed before the DataNode has finalized the block");
     relay.cut();
-    // The DataNode hears of the end, the NameNode does not.
+    // The DataNode gets the end of the block, and the NameNode does not.
     let closed = writer.try_wait(Duration::from_secs(3), file.close());
     ensure!(closed.is_err(), "closed without a NameNode");
     wait_for("the block to be finalized", PATIENCE, || {
@@ -85,7 +85,7 @@ fn closed_whole(daemons: &Daemons, client: &Client, before: usize) -> Result<()>
     Ok(())
 }
 
-/// How many SetGenstampV2 the journal holds.
+/// Number of SetGenstampV2 ops in the journal.
 fn generation_stamps(daemons: &Daemons) -> Result<usize> {
     daemons.hathi("dfsadmin", &["-rollEdits"])?;
     let mut most = 0;

@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Child;
 
-/// The NameNodes' and JournalNodes' ports are below.
+/// First port of the DataNodes in the range, behind those of NameNodes and JournalNodes.
 const FIRST_PORT: u16 = 20;
-/// Data transfer, RPC, HTTP.
+/// Ports of a DataNode: data transfer, RPC, HTTP.
 const PORTS: u16 = 3;
 
-/// Those that run, by their numbers.
+/// The running DataNodes, by number.
 #[derive(Debug, Default)]
 pub(super) struct DataNodes(BTreeMap<u16, Child>);
 
@@ -23,7 +23,7 @@ impl Pair {
         (Ipv4Addr::LOCALHOST, port).into()
     }
 
-    /// Where a DataNode serves data transfer; its port is in what NameNodes tell of it.
+    /// Address for data transfer of a DataNode. NameNodes report the port.
     #[must_use]
     pub fn datanode_address(&self, index: u16) -> SocketAddr {
         self.datanode_port(index, 0)
@@ -60,7 +60,7 @@ impl Pair {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills a DataNode (SIGKILL).
     ///
     /// # Errors
     /// When it does not run.
@@ -68,7 +68,7 @@ impl Pair {
         kill(&mut self.datanodes.0.remove(&index))
     }
 
-    /// Sends a signal to all DataNodes that run.
+    /// Sends a signal to all running DataNodes.
     ///
     /// # Errors
     /// When one does not run.
@@ -79,7 +79,7 @@ impl Pair {
         })
     }
 
-    /// Kills those that run; their names.
+    /// Kills all running DataNodes. Returns their names.
     pub(super) fn end_datanodes(&mut self) -> Vec<String> {
         let all = std::mem::take(&mut self.datanodes.0);
         all.into_iter()

@@ -1,4 +1,4 @@
-//! Sends the inputs, several side by side, until they are all sent or something has gone wrong.
+//! Sends the inputs, several at a time, until all are sent or something has gone wrong.
 
 use super::delivery::{self, Held, Outcome};
 use super::facts::Facts;
@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Inputs under way side by side.
+/// Most inputs under way at a time.
 const SIDE_BY_SIDE: usize = 24;
-/// The peer's own work does not stand in the way of the daemons, which share its machine.
+/// Niceness of the peer, so that its own work does not slow down the daemons on its machine.
 const NICE: i32 = 10;
-/// Between two looks at the processes.
+/// Interval between two checks of the processes.
 const LOOK: Duration = Duration::from_millis(100);
-/// Inputs that ended so shortly before something was seen that they may have caused it.
+/// Number of the last inputs before a problem. One of them may have caused it.
 const SUSPECTS: u64 = 200;
 
-/// What came of it.
+/// Result of an attack.
 pub(super) struct Attack {
     pub(super) sent: u64,
     pub(super) outcomes: Vec<(PortKind, u64, Outcome)>,
@@ -42,7 +42,7 @@ struct Shared {
     outcomes: Mutex<BTreeMap<PortKind, (u64, Outcome)>>,
 }
 
-/// Sends them all.
+/// Sends all inputs.
 pub(super) fn run(
     options: &Options,
     ports: &[Port],

@@ -1,4 +1,5 @@
-//! How the bytes of an input reach a port: whole, in pieces, by halves, slowly, side by side, with a reset.
+//! How the bytes of an input are sent to a port: whole, in pieces, half of them, slowly, on several connections, or
+//! with a reset.
 
 use super::{PortKind, Stream, rpc, transfer, web};
 use fastrand::Rng;
@@ -12,30 +13,30 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Slow connections that are held open side by side; when there are more, the oldest one ends.
+/// Most slow connections that are open at the same time. Beyond that the oldest one ends.
 pub(super) const HELD_MAX: usize = 64;
-/// Between the bytes of a slow connection.
+/// Pause between the bytes of a slow connection.
 const DRIBBLE_PAUSE: Duration = Duration::from_millis(50);
-/// A connection that says nothing more for so long has answered.
+/// A connection that sends nothing for this long has answered.
 const QUIET: Duration = Duration::from_millis(10);
-/// Bytes of an answer that are read.
+/// Most bytes of an answer that are read.
 const ANSWER_MAX: usize = 4 << 20;
-/// A server that takes nothing for so long is left.
+/// A server that accepts no bytes for this long is given up.
 const SEND_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What came of an input.
+/// Result of an input.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) connections: u64,
-    /// Calls that were served, pages.
+    /// Successful calls, and pages.
     pub(super) answers: u64,
-    /// Exceptions, error pages.
+    /// Exceptions, and error pages.
     pub(super) refusals: u64,
-    /// Connections that were ended by the server without a word.
+    /// Connections that the server closed without an answer.
     pub(super) cut: u64,
 }
 
-/// Connections that are held open and say a byte from time to time.
+/// Connections that are held open and send a byte from time to time.
 #[derive(Debug, Default)]
 pub(super) struct Held(Mutex<VecDeque<JoinHandle<()>>>);
 
@@ -50,13 +51,13 @@ impl Held {
         }
     }
 
-    /// Ends them all.
+    /// Ends all of them.
     pub(super) fn end(&self) {
         self.0.lock().drain(..).for_each(|slow| slow.abort());
     }
 }
 
-/// Sends the streams of one input, side by side when there are more than one.
+/// Sends the streams of one input, at the same time if there are several.
 pub(super) async fn deliver(
     kind: PortKind,
     address: SocketAddr,
@@ -87,7 +88,7 @@ pub(super) async fn deliver(
         }
         90..95 => {
             for stream in streams {
-                // Half of it, and then an end in order.
+                // This sends half of it, and then closes in order.
                 let mut bytes = stream.pieces.concat();
                 bytes.truncate(rng.usize(..=bytes.len()));
                 outcome.add(whole(kind, address, &bytes, true).await);
@@ -136,7 +137,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads while something comes; whether the other side has ended the connection.
+/// Reads as long as something comes. Returns whether the server has closed the connection.
 async fn listen(stream: &mut TcpStream, answer: &mut Vec<u8>) -> bool {
     let mut buffer = [0; 16 << 10];
     while answer.len() < ANSWER_MAX {
@@ -149,7 +150,7 @@ async fn listen(stream: &mut TcpStream, answer: &mut Vec<u8>) -> bool {
     false
 }
 
-/// Writes while something may come back; a server that has ended the connection is heard all the same.
+/// Writes while answers may come. If the server closes the connection, its answer is still read.
 async fn send(stream: &mut TcpStream, bytes: &[u8], answer: &mut Vec<u8>) -> bool {
     let (mut reader, mut writer) = stream.split();
     let mut buffer = [0; 16 << 10];
@@ -173,7 +174,7 @@ async fn whole(kind: PortKind, address: SocketAddr, bytes: &[u8], ends_first: bo
     let mut answer = Vec::new();
     send(&mut stream, bytes, &mut answer).await;
     if ends_first {
-        // It may have been ended by the other side.
+        // The server may have closed it.
         let _ = stream.shutdown().await;
     }
     let ended = listen(&mut stream, &mut answer).await;
@@ -198,7 +199,7 @@ async fn in_chunks(kind: PortKind, address: SocketAddr, bytes: &[u8], rng: &mut 
     Outcome::of(kind, &answer, ended)
 }
 
-/// A piece of one, a piece of the other.
+/// Sends pieces of two streams alternately.
 async fn side_by_side(kind: PortKind, address: SocketAddr, streams: Vec<Stream>, rng: &mut Rng) -> Outcome {
     let mut open = Vec::new();
     for stream in streams {
@@ -224,14 +225,14 @@ async fn side_by_side(kind: PortKind, address: SocketAddr, streams: Vec<Stream>,
     outcome
 }
 
-/// Ends with a reset instead of an end, while answers may be on their way.
+/// Ends with a reset, while answers may be on their way.
 async fn reset(address: SocketAddr, bytes: &[u8]) -> io::Result<()> {
     let mut stream = connect(address).await?;
     stream.set_zero_linger()?;
     timeout(SEND_PATIENCE, stream.write_all(bytes)).await?
 }
 
-/// Says the beginning, then a byte from time to time, then nothing; until it is dropped.
+/// Sends the beginning, then a byte from time to time, then nothing, until it is dropped.
 async fn dribble(address: SocketAddr, bytes: Vec<u8>, begun: usize) {
     let Ok(mut stream) = connect(address).await else {
         return;
@@ -246,6 +247,6 @@ async fn dribble(address: SocketAddr, bytes: Vec<u8>, begun: usize) {
             return;
         }
     }
-    // It reads nothing: answers are stuck.
+    // It reads nothing, so that answers are stuck.
     std::future::pending::<()>().await;
 }

@@ -1,4 +1,4 @@
-//! What a peer finds out about a cluster before it begins: ports, ids, and files of its own.
+//! What a peer finds out about a cluster before the attack: ports, ids, and files of its own.
 
 use super::{Port, PortKind};
 use crate::{Cluster, ClusterOptions, Role};
@@ -11,15 +11,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// Files that reads may be about.
+/// Number of files that inputs may read.
 const OWN_FILES: usize = 4;
 const OWN_FILE_BYTES: usize = 100_000;
-/// How long an image may take to come.
+/// How long an image may take to be made.
 const IMAGE_PATIENCE: Duration = Duration::from_secs(60);
 /// The nameservice of a quickstart.
 const NAMESERVICE: &str = "hathi";
 
-/// See the module.
+/// Facts about a cluster. The module says more.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) nameservice: String,
@@ -27,9 +27,9 @@ pub(super) struct Facts {
     pub(super) cluster_id: String,
     pub(super) namespace_id: u64,
     pub(super) ctime: u64,
-    /// As it stands in the addresses of images and edits.
+    /// Storage info in the form of the addresses of images and edits.
     pub(super) storage_info: String,
-    /// Whom the daemons run as.
+    /// The user that the daemons run as.
     pub(super) superuser: String,
     pub(super) own_files: Vec<String>,
     pub(super) own_blocks: Vec<ExtendedBlockProto>,
@@ -39,7 +39,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Of a cluster in which nothing has been done.
+    /// Collects the facts of a fresh cluster.
     pub(super) async fn gather(cluster: &Cluster, ports: &[Port]) -> Result<Facts> {
         let name = cluster.data_dir(Role::NameNode, 0);
         let path = name.join("current/VERSION");

@@ -1,4 +1,4 @@
-//! A sample of any message of Hadoop's protocols, made from their descriptions, with values that a server believes.
+//! Samples of all messages of Hadoop's protocols, made from their descriptions, with values that a server accepts.
 
 use super::facts::Facts;
 use anyhow::{Context, Result};
@@ -9,19 +9,20 @@ use protox::prost_reflect::{
 };
 use std::path::Path;
 
-/// Messages within messages, beyond which only required fields are there.
+/// Deepest nesting of messages with optional fields. Deeper ones have only required fields.
 const DEPTH: u32 = 6;
-/// Items of a long list.
+/// Elements of a long list.
 const MANY: usize = 500;
-/// Where the descriptions are.
+/// Directory of the descriptions.
 const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../formats/proto");
-/// Ids of blocks that no NameNode gave: a flipped bit does not make the id of somebody's block of them.
+/// First of the block ids that no NameNode has assigned. No flipped bit turns one into an assigned id.
 pub(super) const STRANGE_BLOCK: u64 = 1 << 40;
-/// How many of them there are, so that DataNodes do not keep more and more.
+/// Number of these ids. It is limited so that DataNodes do not keep ever more blocks.
 const STRANGE_BLOCKS: u64 = 4096;
-/// Distinct names in directories, so that the namespace does not grow and grow.
+/// Number of different names in directories. It is limited so that the namespace does not grow for ever.
 const NAMES: usize = 40;
-/// One character more than the edit log can say, and the last of them takes two units.
+/// Length of a long text, in characters. It is one unit too long for the edit log, because the last character takes
+/// two.
 const LONG: usize = 21_844;
 
 /// The descriptions of all messages.
@@ -31,7 +32,7 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Reads them.
+    /// Reads the descriptions.
     pub(super) fn load() -> Result<Messages> {
         let dir = Path::new(PROTO);
         let mut files: Vec<_> = std::fs::read_dir(dir)
@@ -45,7 +46,7 @@ impl Messages {
         })
     }
 
-    /// By its full name (`hathi.hdfs.CreateRequestProto`).
+    /// A description by its full name (`hathi.hdfs.CreateRequestProto`).
     pub(super) fn get(&self, name: &str) -> Option<MessageDescriptor> {
         self.pool.get_message_by_name(name)
     }
@@ -85,7 +86,7 @@ impl Sampler<'_> {
         message
     }
 
-    /// Items of a list: many at the top now and then, few in what is within.
+    /// Number of elements of a list: now and then many at the top level, few further in.
     fn count(&mut self, depth: u32) -> usize {
         match self.rng.u8(..100) {
             0 if depth == 0 => MANY,
@@ -191,7 +192,7 @@ impl Sampler<'_> {
         }
     }
 
-    /// What has once broken a parser or a log.
+    /// A text that once broke a parser or a log.
     fn hostile_text(&mut self) -> String {
         match self.rng.u8(..8) {
             0 => format!("{}\u{1F600}", "a".repeat(LONG)),
@@ -223,9 +224,9 @@ impl Sampler<'_> {
             "perm" | "permission" => 0o755,
             "createflag" => self.rng.u64(1..4),
             "fileid" | "inodeid" => 16_385 + self.rng.u64(..64),
-            // Nobody listens on them, and there are few.
+            // There are few such ports, and no process listens on them.
             "xferport" | "infoport" | "infosecureport" | "ipcport" => self.rng.u64(1..8),
-            // A stranger that counts as a DataNode has no room for anybody's blocks.
+            // A made-up DataNode has no space for blocks.
             "remaining" => 0,
             "bytesperchecksum" => 512,
             "pipelinesize" => 1,

@@ -1,9 +1,9 @@
-//! A hostile peer for every port: mutated streams of every protocol against a quickstart of real processes, while a client
-//! that does no harm goes on and what it was told is looked for afterwards.
+//! A hostile peer for every port. It sends mutated streams of every protocol to a quickstart of real processes.
+//! Meanwhile a good client works, and everything that was acknowledged to it is checked afterwards.
 //!
-//! What input a number stands for follows from the seed (and the ids of the cluster that it is sent to), so that one can be
-//! sent again. The peer has no rights, or has some and reads only: no input is an order that an administrator might
-//! give. [`rules`] says what must hold.
+//! The content of an input depends only on its number, the seed, and the ids of the cluster, so an input can be sent
+//! again. The peer has no rights, or it has some and only reads. No input is an order that an administrator might give.
+//! [`rules`] says what must hold.
 
 mod attack;
 mod delivery;
@@ -33,12 +33,12 @@ use witness::Witness;
 
 /// Rounds of the good client before the attack begins.
 const ROUNDS_BEFORE: u64 = 50;
-/// How long anything that must happen may take, on a slow machine.
+/// Time limit for every step, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Images are made every so many seconds, so that there are times when one is taken from a peer.
+/// Interval of images. It is short, so that at times a NameNode accepts an image from a peer.
 const CHECKPOINT_PERIOD: &str = "dfs.namenode.checkpoint.period=40s";
 
-/// What a port serves.
+/// Kind of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum PortKind {
@@ -52,7 +52,7 @@ pub enum PortKind {
     DataNodeHttp,
 }
 
-/// Which of a hundred inputs go where.
+/// Share of each kind of port, of a hundred inputs.
 const SHARES: [(PortKind, usize); 8] = [
     (PortKind::NameNodeRpc, 35),
     (PortKind::JournalNodeRpc, 13),
@@ -71,39 +71,40 @@ struct Port {
     address: SocketAddr,
 }
 
-/// What one connection says, piece by piece: frames, operations, packets, heads and bodies of requests.
+/// The bytes of one connection, piece by piece: frames, operations, packets, heads and bodies of requests.
 #[derive(Clone, Debug)]
 struct Stream {
     pieces: Vec<Vec<u8>>,
 }
 
-/// How a peer is run.
+/// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// From what everything follows.
+    /// Seed of all inputs.
     pub seed: u64,
     /// Numbers of the inputs.
     pub inputs: RangeInclusive<u64>,
-    /// Only these; all of them if there are none.
+    /// The kinds of ports that are attacked. Empty means all.
     pub port_kinds: Vec<PortKind>,
-    /// Whether the good client's times count, and growth of memory does: not in a test, where others share the machine.
+    /// Whether latencies of the good client and growth of memory are checked. They are not in a test, where other
+    /// processes share the machine.
     pub measured: bool,
 }
 
-/// What a run showed.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Report {
     /// A table for people.
     pub text: String,
-    /// Rules that were broken; an empty list is a good end.
+    /// Rules that were broken. Empty after a good run.
     pub broken: Vec<String>,
 }
 
-/// One input: where it goes and what it says.
+/// One input: its target and its content.
 struct Input {
     port: Port,
     streams: Vec<Stream>,
-    /// For what is decided on the way.
+    /// For random decisions during the delivery.
     rng: Rng,
 }
 
@@ -129,7 +130,7 @@ impl Input {
                     web::stream(kind, facts, &mut rng)
                 }
             };
-            // The rest is as it should be, but for what was done to messages within.
+            // The rest stays valid, except for mutations inside of messages.
             if rng.u8(..10) < 6 {
                 for _ in 0..rng.usize(1..3) {
                     mutation::pieces(&mut stream.pieces, &mut rng);
@@ -141,7 +142,7 @@ impl Input {
     }
 }
 
-/// Whom the daemons of a quickstart run as.
+/// The user that the daemons of a quickstart run as.
 fn superuser() -> String {
     std::env::var("USER").unwrap_or_else(|_| "root".to_owned())
 }
@@ -215,7 +216,7 @@ pub fn run(hathi: &Path, cluster_options: ClusterOptions, options: &Options) -> 
     Ok(Report { text, broken })
 }
 
-/// Looks for what was acknowledged, and again after the active NameNode has been killed.
+/// Checks everything that was acknowledged, and again after the active NameNode has been killed.
 fn check_ledger(
     cluster: &mut Cluster,
     options: ClusterOptions,
@@ -262,7 +263,7 @@ fn table(outcomes: &[(PortKind, u64, Outcome)]) -> String {
     text
 }
 
-/// `N` or `N-M`.
+/// Parses `N` or `N-M`.
 ///
 /// # Errors
 /// When it is neither.

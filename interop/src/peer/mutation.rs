@@ -1,12 +1,12 @@
-//! What is done to valid bytes.
+//! Mutates valid bytes.
 
 use fastrand::Rng;
 
-/// Bytes that one input makes of itself at most.
+/// Most bytes of one input, after mutation.
 pub(super) const INPUT_MAX_BYTES: usize = 2 << 20;
-/// Levels of the deepest nesting: 100 are allowed in a protobuf message.
+/// Levels of the deepest nesting. A protobuf message may have 100.
 const NESTING_MAX: usize = 5000;
-/// Numbers that lengths and counts are replaced by.
+/// Numbers that replace lengths and counts.
 const LENGTHS: [u32; 10] = [
     0,
     1,
@@ -20,7 +20,7 @@ const LENGTHS: [u32; 10] = [
     u32::MAX,
 ];
 
-/// Bits, lengths and structure of one message or frame.
+/// Mutates bits, lengths and structure of one message or frame.
 pub(super) fn bytes(bytes: &mut Vec<u8>, rng: &mut Rng) {
     for _ in 0..rng.usize(1..4) {
         once(bytes, rng);
@@ -38,7 +38,7 @@ fn once(bytes: &mut Vec<u8>, rng: &mut Rng) {
         0..4 => flip(bytes, rng),
         4 => put(bytes, at, &[rng.choice([0, 1, 0x7F, 0x80, 0xFE, 0xFF]).unwrap_or(0)]),
         5 => put(bytes, at, &rng.choice(LENGTHS).unwrap_or(0).to_be_bytes()),
-        // A varint of the greatest length, which may also be a length or a count.
+        // A varint of the greatest length. It may replace a length or a count.
         6 => insert(bytes, at, &[0xFF; 9], 1),
         7 => put(bytes, at, &[0xFF, 0xFF, 0xFF, 0xFF, 0x0F]),
         8 => bytes.truncate(at),
@@ -53,7 +53,7 @@ fn once(bytes: &mut Vec<u8>, rng: &mut Rng) {
             insert(bytes, at, &noise, 1);
         }
         12 => *bytes = nested(bytes, rng),
-        // Groups in groups, which decoders must skip.
+        // Groups inside of groups, which decoders must skip.
         13 => insert(bytes, at, &[rng.u8(1..16) << 3 | 3], rng.usize(1..NESTING_MAX)),
         // Many small fields.
         14 => insert(bytes, at, &[rng.u8(1..16) << 3 | 2, 0], rng.usize(1..50_000)),
@@ -86,11 +86,11 @@ fn insert(bytes: &mut Vec<u8>, at: usize, piece: &[u8], times: usize) {
     bytes.splice(at..at, new);
 }
 
-/// The bytes as a field of a message that is a field of a message, and so on.
+/// Wraps the bytes into a field of a message, which is a field of a message, and so on.
 fn nested(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     let levels = rng.usize(2..NESTING_MAX);
     let key = rng.u8(1..16) << 3 | 2;
-    // Lengths are those of what is outside, from the inside out.
+    // Lengths are computed from the inside out.
     let mut lengths = Vec::new();
     let mut len = bytes.len();
     for _ in 0..levels {
@@ -114,7 +114,7 @@ fn varint(mut number: usize) -> Vec<u8> {
     out
 }
 
-/// The pieces that a connection says: in another order, left out, said again.
+/// Mutates the order of a connection's pieces: exchanges, drops or repeats them.
 pub(super) fn pieces(pieces: &mut Vec<Vec<u8>>, rng: &mut Rng) {
     if pieces.is_empty() {
         return;

@@ -4,17 +4,17 @@ use crate::{Cluster, Role};
 use anyhow::{Context, Result};
 use std::fmt;
 
-/// A daemon as it was when the attack began.
+/// A daemon in its state when the attack began.
 #[derive(Clone, Debug)]
 pub(super) struct Process {
     pub(super) role: Role,
     pub(super) index: u16,
     pid: i32,
-    /// Clock ticks after the machine's start: with the pid, the identity of a process.
+    /// Start time in clock ticks after the machine's start. Together with the pid it identifies a process.
     started: u64,
 }
 
-/// What it holds.
+/// Resources that a process holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holds {
     /// VmRSS, KiB.
@@ -42,12 +42,12 @@ impl Process {
         })
     }
 
-    /// Whether this very process is there.
+    /// Whether exactly this process still runs.
     pub(super) fn lives(&self) -> bool {
         started(self.pid) == Some(self.started)
     }
 
-    /// Nothing when it has ended.
+    /// Resources of the process. Zero when it has ended.
     pub(super) fn holds(&self) -> Holds {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let number = |key: &str| {
@@ -62,10 +62,10 @@ impl Process {
     }
 }
 
-/// When a process was started; `None` if there is none, or only its remains.
+/// Start time of a process. `None` if it is gone or a zombie.
 fn started(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything.
+    // The name may hold any character.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     if matches!(fields.next()?, "Z" | "X") {
         return None;

@@ -1,4 +1,4 @@
-//! Connections to RPC ports: a preamble, who calls, and calls of every method that the port serves.
+//! Connections to RPC ports: preamble, user, and calls of every method that the port serves.
 
 use super::facts::Facts;
 use super::messages::Messages;
@@ -9,12 +9,12 @@ use hathi_formats::proto::common::{IpcConnectionContextProto, UserInformationPro
 use hathi_net::ipc::codec::{self, RequestIds};
 use hathi_net::ipc::{ClientId, Protocol, protocols};
 
-/// Calls of one connection.
+/// Most calls of one connection.
 const CALLS: usize = 6;
-/// Those who have no rights.
+/// Users without rights.
 const STRANGERS: [&str; 4] = ["mallory", "nobody", "eve", ""];
 
-/// Protocols by the daemon that serves them.
+/// Protocols of the NameNode.
 pub(super) const NAMENODE: [&Protocol; 13] = [
     &protocols::CLIENT_PROTOCOL,
     &protocols::DATANODE_PROTOCOL,
@@ -30,16 +30,16 @@ pub(super) const NAMENODE: [&Protocol; 13] = [
     &protocols::RECONFIGURATION_PROTOCOL,
     &protocols::PROTOCOL_META_INFO_PB,
 ];
-/// See [`NAMENODE`].
+/// Protocols of the JournalNode.
 pub(super) const JOURNALNODE: [&Protocol; 4] = [
     &protocols::QJOURNAL_PROTOCOL,
     &protocols::INTER_QJOURNAL_PROTOCOL,
     &protocols::JOURNAL_EXTENSION_PROTOCOL,
     &protocols::PROTOCOL_META_INFO_PB,
 ];
-/// See [`NAMENODE`].
+/// Protocols of the failover controller.
 pub(super) const ZKFC: [&Protocol; 2] = [&protocols::ZKFC_PROTOCOL, &protocols::PROTOCOL_META_INFO_PB];
-/// See [`NAMENODE`].
+/// Protocols of the DataNode.
 pub(super) const DATANODE: [&Protocol; 3] = [
     &protocols::CLIENT_DATANODE_PROTOCOL,
     &protocols::INTER_DATANODE_PROTOCOL,
@@ -58,7 +58,7 @@ pub(super) fn request_of(protocol: &Protocol, method: &str) -> String {
         }
         (_, "getFsStats") => ("hdfs", "GetFsStatus"),
         (_, "getHAServiceState") => ("hdfs", "HAServiceState"),
-        // Nobody serves them, and their messages are not described: they are called with another one.
+        // These methods are not served and have no messages here, so they are called with a different message.
         (_, "getProtocolVersion" | "cancelDiskBalancerPlan" | "getDiskBalancerSetting" | "queryDiskBalancerPlan") => {
             ("hdfs", "GetFileInfo")
         }
@@ -93,7 +93,7 @@ pub(super) fn request_of(protocol: &Protocol, method: &str) -> String {
     )
 }
 
-/// Whether a method changes nothing: what somebody with rights may be made to call.
+/// Whether a method changes nothing. Only such methods are called with rights.
 fn only_reads(method: &str) -> bool {
     let verbs = ["get", "list", "is", "monitorHealth", "versionRequest", "checkAccess"];
     // A token would be a change.
@@ -102,7 +102,7 @@ fn only_reads(method: &str) -> bool {
 
 /// A connection to a port that serves these protocols.
 pub(super) fn stream(served: &[&'static Protocol], messages: &Messages, facts: &Facts, rng: &mut Rng) -> Stream {
-    // A JournalNode opens a journal for whoever has rights, whatever it is called, and shows strangers all that can be read.
+    // For a caller with rights a JournalNode opens a journal of any name. And for a stranger it serves all reads.
     let is_journal = |protocol: &Protocol| std::ptr::eq(protocol, &protocols::QJOURNAL_PROTOCOL);
     let with_rights = rng.u8(..5) == 0 && !served.iter().any(|protocol| is_journal(protocol));
     let user = if with_rights {
@@ -127,7 +127,7 @@ pub(super) fn stream(served: &[&'static Protocol], messages: &Messages, facts: &
     let context = IpcConnectionContextProto {
         user_info: Some(UserInformationProto {
             effective_user: Some(user),
-            // Nobody may call for somebody else.
+            // No user may act as another.
             real_user: (rng.u8(..20) == 0).then(|| "eve".to_owned()),
         }),
         protocol: Some(first.name.to_owned()),
@@ -143,7 +143,7 @@ pub(super) fn stream(served: &[&'static Protocol], messages: &Messages, facts: &
             continue;
         };
         let mut message = messages.sample(&request_of(protocol, method), facts, rng);
-        // Within a frame whose lengths are right, so that it reaches the method's own decoder.
+        // The frame's lengths stay right, so that the mutation reaches the method's own decoder.
         if rng.u8(..3) == 0 {
             mutation::bytes(&mut message, rng);
         }
@@ -161,7 +161,7 @@ pub(super) fn stream(served: &[&'static Protocol], messages: &Messages, facts: &
     Stream { pieces }
 }
 
-/// How many answers and how many refusals there are in what came back.
+/// Number of answers and of refusals in the received bytes.
 pub(super) fn count(mut answer: &[u8]) -> (u64, u64) {
     let (mut answers, mut refusals) = (0, 0);
     while let Ok(Some(len)) = codec::frame_bytes(answer, usize::MAX)
@@ -176,7 +176,7 @@ pub(super) fn count(mut answer: &[u8]) -> (u64, u64) {
         answer = answer.get(len..).unwrap_or_default();
     }
     if answers + refusals == 0 && !answer.is_empty() {
-        // An answer to something that was no RPC.
+        // This answers bytes that were no RPC.
         refusals = 1;
     }
     (answers, refusals)

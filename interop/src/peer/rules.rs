@@ -1,5 +1,5 @@
-//! What must hold while a peer is hostile, and afterwards: every process lives, none holds much more than it did, the
-//! active NameNode stays active, and others are served in time. What was acknowledged is the witness's concern.
+//! What must hold during an attack and afterwards. Every process lives, and none takes much more resources than before.
+//! The active NameNode stays active, and other clients are served in time. The witness checks acknowledged changes.
 
 use super::processes::{Holds, Process};
 use super::witness::Latencies;
@@ -10,26 +10,26 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Inputs between two looks at the memory.
+/// Inputs between two checks of the memory.
 const INPUTS_PER_LOOK: u64 = 10_000;
-/// Looks before memory counts: by then every table, cache and buffer has been filled once.
+/// Checks after which growth of memory counts: by then every table, cache and buffer has been filled once.
 const WARM_UP_LOOKS: usize = 3;
-/// How much more memory a daemon may hold after that. The good client's files, the retry cache, blocks and replicas of the
-/// peer and what an allocator keeps of large frames come to some tens of MiB; what grows with every input comes to more.
+/// How much more memory a daemon may take after that, in KiB. The good client's files, the retry cache, blocks and
+/// replicas of the peer, and memory that an allocator keeps after large frames take some tens of MiB. A leak with every
+/// input takes more.
 const GROWTH_MAX_KIB: u64 = 96 << 10;
-/// Descriptors that a daemon may hold more than before: connections of the good client, and of daemons that talk to each
-/// other.
+/// How many more descriptors a daemon may have: connections of the good client, and between daemons.
 const MORE_FILES: usize = 24;
-/// Threads that it may have more: those of a pool that has grown end one after the other, as long as each gets some work now
-/// and then. A thread for each connection would be thousands.
+/// How many more threads it may have. The threads of a pool that has grown end slowly, because each gets some work now
+/// and then. One thread for each connection would be thousands.
 const MORE_THREADS: usize = 64;
-/// How long it may take until the last connections of the peer have been given up: time-outs of a minute, and twice that
-/// where one side waits for the other.
+/// How long the last connections of the peer may take to end: time-outs of a minute, and twice that if one side waits
+/// for the other.
 const REST: Duration = Duration::from_secs(150);
-/// How long 99 of 100 calls of the good client may take.
+/// Limit for 99 % of the calls of the good client.
 const P99_MAX: Duration = Duration::from_millis(20);
 
-/// Single calls to the NameNode.
+/// Kinds of work that are a single call to the NameNode.
 pub(super) const CALLS: [&str; 5] = ["getFileInfo", "create", "rename", "mkdirs", "delete"];
 
 /// Watches the processes of a cluster.
@@ -44,7 +44,7 @@ struct Watched {
     log: PathBuf,
     http: Option<String>,
     before: Holds,
-    /// In the course of the attack, oldest first.
+    /// Resources during the attack, oldest first.
     looks: Vec<Holds>,
     after: Holds,
     died: bool,
@@ -86,7 +86,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// When each NameNode last changed its role, in its own words.
+    /// When each NameNode last changed its role, as it reports itself.
     fn last_transitions(&self) -> Vec<(u16, Option<String>)> {
         let namenodes = self
             .processes
@@ -97,7 +97,7 @@ impl Watch {
             .collect()
     }
 
-    /// What has happened since the last look, after so many inputs.
+    /// Problems since the last check, after `sent` inputs.
     pub(super) fn look(&mut self, sent: u64) -> Vec<String> {
         let mut seen = Vec::new();
         for watched in &mut self.processes {
@@ -112,7 +112,7 @@ impl Watch {
         seen
     }
 
-    /// Waits until descriptors and threads are about what they were.
+    /// Waits until descriptors and threads are about as many as before.
     pub(super) fn wait_for_rest(&mut self) {
         let began = Instant::now();
         loop {
@@ -126,7 +126,7 @@ impl Watch {
         }
     }
 
-    /// Rules that are broken now.
+    /// Rules that are broken at the end.
     pub(super) fn at_the_end(&mut self, cluster: &Cluster, active: u16) -> Vec<String> {
         let mut broken = Vec::new();
         for watched in &mut self.processes {
@@ -162,7 +162,7 @@ impl Watch {
             let mib = |holds: &Holds| holds.memory_kib >> 10;
             let looks: Vec<String> = watched.looks.iter().map(|holds| mib(holds).to_string()).collect();
             let (before, after) = (watched.before, watched.after);
-            // Writing to memory does not fail.
+            // Writing to a string does not fail.
             let _ = writeln!(
                 text,
                 "{:<16} {:>10}    {}, {}    {} to {}    {} to {}",
@@ -181,7 +181,7 @@ impl Watch {
 }
 
 impl Watched {
-    /// Of a process that has ended.
+    /// The last log lines of a process that has ended.
     fn last_words(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -221,8 +221,8 @@ impl Watched {
     }
 }
 
-/// Whether too many of the good client's calls to the NameNode took too long. Files that are written or read are many calls
-/// each, some of them with syncs of disks that all daemons share, and do not count.
+/// Whether too many of the good client's calls to the NameNode took too long. Writing and reading a file does not
+/// count: each is many calls, some with syncs of disks that all daemons share.
 pub(super) fn too_slow(latencies: &Latencies) -> Option<String> {
     let times = latencies.of(&CALLS)?;
     (Duration::from_micros(times.p99.into()) >= P99_MAX)

@@ -1,7 +1,8 @@
-//! Connections to data transfer ports: operations, and packets where they are followed by some.
+//! Connections to data transfer ports: operations, with packets where some follow.
 //!
-//! Without block tokens whoever reaches a DataNode may write to any block whose id he knows, as with Hadoop. What changes
-//! something names blocks that no NameNode gave, therefore; what reads names real ones as well.
+//! Without block tokens anybody who reaches a DataNode may write to any block whose id is known, as in Hadoop. So
+//! operations that change something name blocks that no NameNode has assigned. Operations that read also name real
+//! blocks.
 
 use super::facts::Facts;
 use super::messages::{Messages, STRANGE_BLOCK};
@@ -28,9 +29,9 @@ const OPS: [(Op, &str); 11] = [
     (Op::BlockGroupChecksum, "OpBlockGroupChecksumProto"),
     (Op::Custom, "OpCustomProto"),
 ];
-/// Bytes of a packet's data.
+/// Data bytes of a packet.
 const PACKET_DATA: usize = 4000;
-/// Strange blocks that are written in order, so that some are there to be appended to and read.
+/// Number of strange blocks that are written without mutations, so that some can be appended to and read.
 const WRITTEN: u64 = 4096;
 
 /// A connection.
@@ -52,7 +53,7 @@ pub(super) fn stream(messages: &Messages, facts: &Facts, rng: &mut Rng) -> Strea
                 // Such a connection ends with its block.
                 break;
             }
-            // What a reader answers at the end: a status behind its length.
+            // The final status of a reader, behind its length.
             Op::ReadBlock if rng.bool() => pieces.push(vec![2, 8, rng.u8(..14)]),
             _ => {}
         }
@@ -80,7 +81,7 @@ fn request(messages: &Messages, facts: &Facts, rng: &mut Rng) -> (Op, Vec<u8>) {
             };
             (Op::TransferBlock, transfer.encode_to_vec())
         }
-        // Fields in any state that their types allow.
+        // Any values that the fields' types allow.
         _ => {
             let (op, name) = rng.choice(OPS).unwrap_or((Op::Custom, "OpCustomProto"));
             (op, messages.sample(&format!("hathi.hdfs.{name}"), facts, rng))
@@ -125,7 +126,7 @@ fn header(block: ExtendedBlockProto, rng: &mut Rng) -> ClientOperationHeaderProt
 
 fn targets(facts: &Facts, rng: &mut Rng) -> Vec<DatanodeInfoProto> {
     let target = |rng: &mut Rng| {
-        // A port that nobody listens on is as good a target as any.
+        // A port without a listener is a good target, too.
         let port = match rng.choice(&facts.transfer_ports) {
             Some(port) if rng.u8(..3) > 0 => *port,
             _ => 9,
@@ -183,7 +184,7 @@ fn read(facts: &Facts, rng: &mut Rng) -> OpReadBlockProto {
     }
 }
 
-/// Some packets of data and the empty one at the end, each with its checksums right before something is done to it.
+/// Some packets of data and the empty one at the end. Their checksums are right before any mutation.
 fn packets(rng: &mut Rng) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     let mut offset = 0;
@@ -214,7 +215,7 @@ fn packets(rng: &mut Rng) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// Whether the first answer is that it is done, or a refusal.
+/// Whether the first answer is a success or a refusal.
 pub(super) fn count(answer: &[u8]) -> (u64, u64) {
     let Ok(Some((response, _))) = decode_delimited::<BlockOpResponseProto>(answer) else {
         return (0, u64::from(!answer.is_empty()));

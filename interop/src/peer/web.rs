@@ -1,11 +1,11 @@
-//! Connections to web servers: pages, edits, and images that somebody would like to be published.
+//! Connections to web servers: pages, edits, and uploads of images.
 
 use super::facts::Facts;
 use super::{PortKind, Stream, mutation};
 use fastrand::Rng;
 use md5::{Digest, Md5};
 
-/// Requests of one connection.
+/// Most requests of one connection.
 const REQUESTS: usize = 4;
 /// Bytes of an image that are sent in one piece.
 const PIECE_BYTES: usize = 16 << 10;
@@ -114,7 +114,7 @@ fn target(kind: PortKind, facts: &Facts, rng: &mut Rng) -> String {
     rng.choice(targets).unwrap_or_default()
 }
 
-/// An image with something done to it, and a digest and a length that are right more often than not.
+/// A mutated image, with a digest and a length that are mostly right.
 fn put_image(facts: &Facts, rng: &mut Rng) -> Vec<Vec<u8>> {
     let mut image = facts.image.clone();
     if rng.u8(..10) > 0 {
@@ -142,7 +142,7 @@ fn put_image(facts: &Facts, rng: &mut Rng) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// How many of the answers are pages, and how many refusals; of answers that come behind a body only what begins a line.
+/// Number of pages and of refusals in the answers. Behind a body only the beginnings of lines count.
 pub(super) fn count(answer: &[u8]) -> (u64, u64) {
     let (mut answers, mut refusals) = (0, 0);
     for window in answer.windows(10).filter(|window| window.starts_with(b"HTTP/1.1 ")) {

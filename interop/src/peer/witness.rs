@@ -1,5 +1,5 @@
-//! A client that does no harm: it writes, renames, lists, reads and deletes files of its own all the while, takes the time
-//! of each call, and keeps a ledger of what was acknowledged.
+//! A good client. All the time it writes, renames, lists, reads and deletes files of its own, measures each call, and
+//! keeps a ledger of acknowledged changes.
 
 use anyhow::{Context, Result, bail, ensure};
 use hathi_client::{CreateOptions, FileSystem};
@@ -10,33 +10,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whose files these are.
+/// User of the good client.
 pub(super) const USER: &str = "good";
-/// Where they are.
+/// Directory of its files.
 pub(super) const HOME: &str = "/good";
-/// How long anything may take before it counts as not served.
+/// Time after which a call counts as not served.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two rounds.
+/// Pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Files in the ledger; older ones are deleted, and stay away.
+/// Most files in the ledger. Older ones are deleted, and must stay deleted.
 const FILES_MAX: usize = 1000;
 /// Bytes of the largest file.
 const FILE_MAX_BYTES: usize = 20_000;
 
-/// What was acknowledged.
+/// Acknowledged state.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Content by seed and length.
+    /// Seed and length of each file's content.
     files: BTreeMap<String, (u64, usize)>,
     deleted: Vec<String>,
     directories: Vec<String>,
 }
 
-/// How long calls took, by what was done.
+/// Latencies of calls in microseconds, by kind of work.
 #[derive(Debug, Default)]
 pub(super) struct Latencies(BTreeMap<&'static str, Vec<u32>>);
 
-/// Of one kind of work, in microseconds.
+/// Quantiles of one kind of work, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quantiles {
     pub(super) count: usize,
@@ -51,12 +51,12 @@ impl Latencies {
         self.0.entry(what).or_default().push(micros);
     }
 
-    /// By kind of work.
+    /// Quantiles by kind of work.
     pub(super) fn quantiles(&self) -> impl Iterator<Item = (&'static str, Quantiles)> {
         self.0.keys().filter_map(|what| Some((*what, self.of(&[what])?)))
     }
 
-    /// Of several kinds together.
+    /// Quantiles of several kinds together.
     pub(super) fn of(&self, kinds: &[&str]) -> Option<Quantiles> {
         let noted = self.0.iter().filter(|(what, _)| kinds.contains(what));
         let mut sorted: Vec<u32> = noted.flat_map(|(_, micros)| micros).copied().collect();
@@ -71,7 +71,7 @@ impl Latencies {
     }
 }
 
-/// The client at work.
+/// A running client.
 #[derive(Debug)]
 pub(super) struct Witness {
     stop: Arc<AtomicBool>,
@@ -80,7 +80,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    /// With the configuration in this directory.
+    /// Starts it with the configuration in this directory.
     pub(super) fn start(conf: &Path) -> Result<Witness> {
         let conf = Configuration::load(conf)?;
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -105,12 +105,12 @@ impl Witness {
         Ok(Witness { stop, rounds, thread })
     }
 
-    /// Rounds that were acknowledged.
+    /// Number of acknowledged rounds.
     pub(super) fn rounds(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
     }
 
-    /// Whether it has given up: a call failed.
+    /// Whether a call has failed, which ends it.
     pub(super) fn has_failed(&self) -> bool {
         self.thread.is_finished()
     }
@@ -126,7 +126,7 @@ impl Witness {
     }
 }
 
-/// Bytes that follow from the seed.
+/// Bytes that depend on the seed.
 fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.u8(..)).take(len).collect()
@@ -152,7 +152,7 @@ async fn round(fs: &FileSystem, number: u64, ledger: &mut Ledger, latencies: &mu
     fs.rename(&written, &path, false).await?;
     latencies.note("rename", since);
     ledger.files.insert(path.clone(), (number, len));
-    // Reads are what most clients do most of the time.
+    // Most calls of most clients are reads.
     for _ in 0..10 {
         let since = Instant::now();
         let status = fs.status(&path).await?;
@@ -195,7 +195,7 @@ async fn read(fs: &FileSystem, path: &str) -> Result<Vec<u8>> {
 }
 
 impl Ledger {
-    /// Looks for everything.
+    /// Checks everything in the ledger.
     pub(super) async fn check(&self, conf: &Path) -> Result<()> {
         let fs = FileSystem::new(&Configuration::load(conf)?, "", USER)?;
         for directory in &self.directories {
@@ -219,7 +219,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// How much it holds.
+    /// Size of the ledger.
     pub(super) fn describe(&self) -> String {
         format!(
             "{} files, {} directories, {} deletions",

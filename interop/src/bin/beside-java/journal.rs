@@ -1,4 +1,4 @@
-//! The JournalNodes alone: three of Java's and three of ours under the same writer, `hathi bench journal`.
+//! Compares JournalNodes alone: three of Java's and three of ours, under the same writer (`hathi bench journal`).
 
 use super::{JOURNALNODES, Side, Stack, ratio};
 use anyhow::{Context, Result, bail};
@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
-/// Edits under way at one time.
+/// Numbers of clients, each with one edit under way.
 const CLIENTS: [u32; 4] = [1, 16, 64, 256];
 
-/// What a run with so many clients told, by key.
+/// Figures of a run, by key.
 type Run = HashMap<String, f64>;
 
 struct Measured {
@@ -20,7 +20,7 @@ struct Measured {
     runs: Vec<Run>,
 }
 
-/// Measures both sides and gives the table.
+/// Measures both sides and returns the table.
 pub fn compare(hadoop: &Hadoop, hathi: &Path, seconds: u32) -> Result<String> {
     let java = measure(&Side::Java(hadoop, 512), hathi, seconds)?;
     let ours = measure(&Side::Hathi(hathi), hathi, seconds)?;
@@ -59,7 +59,7 @@ fn measure(side: &Side<'_>, hathi: &Path, seconds: u32) -> Result<Measured> {
     let stack = Stack::journalnodes(side, hathi)?;
     let started = format!("listening {} ms after the start", stack.started.as_millis());
     let idle = stack.memory()?;
-    // A JVM is slow until it has compiled what it runs.
+    // The JVM is slow until it has compiled the code.
     run(&stack, hathi, 64, seconds)?;
     let runs = CLIENTS
         .iter()

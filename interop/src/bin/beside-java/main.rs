@@ -23,9 +23,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const NAMESERVICE: &str = "beside";
 const NAMENODES: u16 = 2;
 const JOURNALNODES: u16 = 3;
-/// What a daemon may take to answer; a JVM on a busy machine is slow.
+/// How long a daemon may take to answer. A JVM on a busy machine is slow.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// The operations of NNThroughputBenchmark, with the option that says how many.
+/// The operations of NNThroughputBenchmark, each with its option for the number of calls.
 const OPERATIONS: [(&str, &str); 6] = [
     ("create", "-files"),
     ("mkdirs", "-dirs"),
@@ -93,11 +93,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Whose daemons.
+/// Which daemons are Java's and which are ours.
 enum Side<'a> {
     Java(&'a Hadoop, u32),
     Hathi(&'a Path),
-    /// Our JournalNodes, and Java's everything else.
+    /// Our JournalNodes, with Java's other daemons.
     JournalNodes(&'a Hadoop, u32, &'a Path),
 }
 
@@ -129,7 +129,7 @@ impl Side<'_> {
     }
 }
 
-/// What one operation took.
+/// Figures of one operation.
 #[derive(Clone, Copy, Debug, Default)]
 struct Figures {
     per_second: f64,
@@ -137,14 +137,14 @@ struct Figures {
     journalnodes_us: f64,
 }
 
-/// By load and operation.
+/// Figures by load and operation.
 type Results = BTreeMap<(&'static str, usize), (&'static str, Figures)>;
 
 fn measure(side: &Side<'_>, hadoop: &Hadoop, hathi: &Path, args: &Args) -> Result<Results> {
     let stack = Stack::start(side, hathi)?;
     eprintln!("{}: serving; {}", side.name(), stack.memory()?);
     let mut results = Results::new();
-    // A JVM is slow until it has compiled what it runs.
+    // The JVM is slow until it has compiled the code.
     stack.throughput(hadoop, "create", "-files", args, true)?;
     for (at, (operation, count)) in OPERATIONS.into_iter().enumerate() {
         if !matches!(operation, "create" | "mkdirs") {
@@ -167,13 +167,13 @@ fn measure(side: &Side<'_>, hadoop: &Hadoop, hathi: &Path, args: &Args) -> Resul
     Ok(results)
 }
 
-/// A running cluster; its processes end with it.
+/// A running cluster. Its processes end with it.
 struct Stack<'a> {
     hathi: &'a Path,
     dir: TempDir,
     ports: PortRange,
     children: Vec<(String, Child)>,
-    /// What the JournalNodes took to listen.
+    /// Time until the JournalNodes listened.
     started: Duration,
 }
 
@@ -188,7 +188,7 @@ impl Drop for Stack<'_> {
 }
 
 impl<'a> Stack<'a> {
-    /// Three JournalNodes, one started after the other, and nothing else.
+    /// Starts three JournalNodes, one after the other, and nothing else.
     fn journalnodes(side: &Side<'_>, hathi: &'a Path) -> Result<Stack<'a>> {
         let mut stack = Stack {
             hathi,
@@ -297,7 +297,7 @@ impl<'a> Stack<'a> {
         std::fs::write(conf.join("hdfs-site.xml"), xml(&hdfs))?;
         std::fs::write(conf.join("core-site.xml"), xml(&core))?;
         if daemon == "client" {
-            // It tells its results through the log.
+            // The benchmark prints its results through the log.
             std::fs::write(conf.join("log4j.properties"), LOG4J)?;
         }
         Ok(conf)
@@ -346,7 +346,7 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
-    /// Runs a tool of ours until it succeeds: the cluster may still be starting.
+    /// Runs a tool of ours until it succeeds, because the cluster may still be starting.
     fn retry(&self, tool: &str, args: &[&str]) -> Result<()> {
         let started = Instant::now();
         loop {
@@ -376,7 +376,7 @@ impl<'a> Stack<'a> {
         Ok(command)
     }
 
-    /// Removes what NNThroughputBenchmark left.
+    /// Removes the files of NNThroughputBenchmark.
     fn clear(&self) -> Result<()> {
         let output = self
             .tool("dfs", &["-rm", "-r", "-f", "-skipTrash", "/nnThroughputBenchmark"])?
@@ -395,7 +395,7 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// One run of NNThroughputBenchmark. It keeps what it made: the removal would be counted with the operation.
+    /// Runs NNThroughputBenchmark once. It keeps its files, because their removal would be counted with the operation.
     fn throughput(&self, hadoop: &Hadoop, operation: &str, count: &str, args: &Args, prepare: bool) -> Result<Figures> {
         let conf = self.conf("client", 0)?;
         let fs = format!("hdfs://127.0.0.1:{}", self.ports.base());
@@ -420,7 +420,7 @@ impl<'a> Stack<'a> {
             .lines()
             .find_map(|line| line.split_once("Ops per sec:"))
             .and_then(|(_, number)| number.trim().parse().ok());
-        // A preparation need not say anything.
+        // A preparation may print no rate.
         let per_second = match per_second {
             Some(number) => number,
             None if prepare => 0.0,
@@ -433,7 +433,7 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// One run of `hathi bench namenode`, which counts the CPU time of the operation alone.
+    /// Runs `hathi bench namenode` once. It counts the CPU time of the operation alone.
     fn own_load(&self, operation: &str, ops: u64) -> Result<Figures> {
         let (fs, ops) = (format!("hdfs://127.0.0.1:{}", self.ports.base()), ops.to_string());
         let mut words = vec!["namenode", "--fs", &fs, "--op", operation, "--ops", &ops];
@@ -523,7 +523,7 @@ fn wait_for_port(port: u16) -> Result<()> {
 
 fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
-    // The name in parentheses may hold anything, also parentheses.
+    // The name in parentheses may hold any character.
     let (_, rest) = stat.rsplit_once(')').with_context(|| format!("process {pid}"))?;
     let ticks: Vec<f64> = rest
         .split_whitespace()
@@ -563,7 +563,7 @@ fn table(java: &Results, ours: &Results) -> String {
     text
 }
 
-/// Below a microsecond per operation the ticks of the kernel's clock say nothing.
+/// The ticks of the kernel's clock are too coarse for less than a microsecond per operation.
 fn ratio(theirs: f64, ours: f64) -> String {
     if ours < 0.2 || theirs < 1.0 {
         "–".to_owned()
